@@ -1,0 +1,55 @@
+"""lavalike: networks are processes connected by ports, with swappable models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lavalike.errors import (
+    ConnectError as ConnectError,
+    ExportError as ExportError,
+    GraphError as GraphError,
+    InputError as InputError,
+    LavalikeError as LavalikeError,
+    ModelSelectionError as ModelSelectionError,
+    NetFileError as NetFileError,
+    OverflowError24 as OverflowError24,
+    RunError as RunError,
+    VarError as VarError,
+)
+from lavalike.model import ProcessModel as ProcessModel, RunConfig as RunConfig, implements as implements
+from lavalike.process import AbstractProcess as AbstractProcess, InPort as InPort, OutPort as OutPort, Var as Var
+from lavalike.runtime.conditions import RunContinuous as RunContinuous, RunSteps as RunSteps
+
+if TYPE_CHECKING:
+    from lavalike.backends.numba import NumbaModel as NumbaModel
+    from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
+    from lavalike.dynamics import Dynamics as Dynamics
+    from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
+    from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
+
+__version__ = "0.1.0"
+
+# loaded on first use, so that `import lavalike` needs neither numba nor torch
+_LAZY = {
+    "NumbaModel": "lavalike.backends.numba",
+    "TorchModel": "lavalike.backends.torch",
+    "to_torch": "lavalike.backends.torch",
+    "Dynamics": "lavalike.dynamics",
+    "RecompileWarning": "lavalike.runtime.runtime",
+    "Recording": "lavalike.runtime.simulate",
+    "simulate": "lavalike.runtime.simulate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'lavalike' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

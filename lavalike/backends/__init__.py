@@ -1,0 +1,29 @@
+"""Backends by name: the built-in ones, and those of installed packages (entry points ``lavalike.backends``)."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from lavalike.errors import ModelSelectionError
+
+if TYPE_CHECKING:
+    from lavalike.backends.base import Backend
+
+BUILT_IN = {"numba": "lavalike.backends.numba", "torch": "lavalike.backends.torch"}
+
+
+def get_backend(name: str) -> Backend:
+    """The backend called ``name``; importing it registers its models."""
+    if name in BUILT_IN:
+        try:
+            return importlib.import_module(BUILT_IN[name]).BACKEND
+        except ModuleNotFoundError as e:
+            if e.name is not None and e.name.split(".")[0] == "lavalike":
+                raise
+            raise ModelSelectionError(f"backend {name!r} needs {e.name}: pip install 'lavalike[{name}]'") from e
+    found = {e.name: e for e in entry_points(group="lavalike.backends")}
+    if name in found:
+        return found[name].load()
+    raise ModelSelectionError(f"no backend called {name!r}; there are {sorted({*BUILT_IN, *found})}")

@@ -1,0 +1,169 @@
+"""Models of the connections: event-driven, weights input-major, so that an event adds one contiguous row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lavalike.backends.numba.model import NumbaModel
+from lavalike.dynamics import integral, within
+from lavalike.dynamics.weights import fixed_weights
+from lavalike.model.model import implements
+from lavalike.proc.dense import Delay, DelayDense, Dense, Sparse
+
+
+class _Connection(NumbaModel):
+    trusted = True
+    batched = True
+    aliases: ClassVar = {"a_buff": "a_out"}
+
+    def weights_and_shift(self, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
+        """The weights in the arithmetic of the run, and by how many bits a step's sum is shifted right."""
+        exp = int(integral("weight_exp", values["weight_exp"], -24, 24)[0])
+        if not self.config.fixed:
+            return values["weights"] * 2.0**exp, 0
+        whole = fixed_weights(values["weights"], self.process.num_weight_bits, self.process.sign_mode)
+        return (whole << exp, 0) if exp > 0 else (whole, -exp)
+
+    def narrowed(self, weights: np.ndarray) -> tuple[np.ndarray, int]:
+        """Weights in the smallest dtype that holds them, common factors of two taken out as a left shift:
+        what an event moves through memory is its row."""
+        if not self.config.fixed:
+            return np.ascontiguousarray(weights, self.config.dtype), 0
+        low = int(np.bitwise_or.reduce(weights, axis=None)) if weights.size else 0
+        shift = (low & -low).bit_length() - 1 if low else 0
+        weights = weights >> shift
+        for dtype in (np.int8, np.int16, np.int32):
+            info = np.iinfo(dtype)
+            if not weights.size or (weights.min() >= info.min and weights.max() <= info.max):
+                return np.ascontiguousarray(weights, dtype), shift
+        raise ValueError("weights: beyond 32 bits after weight_exp")
+
+    def graded(self, values: Mapping[str, np.ndarray]) -> int:
+        return int(values["num_message_bits"][0] > 0)
+
+
+@implements(Dense, backend="numba", delay=1)
+class DenseModel(_Connection):
+    """a_out = weights @ s_in. An event costs a row of weights; a batch shares rows while they are in cache."""
+
+    def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        weights, right = self.weights_and_shift(values)
+        rows, left = self.narrowed(weights.T)
+        return {"rows": rows, "left": left, "right": right, "graded": self.graded(values)}
+
+    def step(s_in, a_out, rows, left, right, graded):
+        batch = s_in.shape[0]
+        n_in, n_out = rows.shape
+        a_out[:] = 0
+        for j in range(n_in):
+            row = rows[j]
+            for k in range(batch):
+                s = s_in[k, j]
+                if s != 0:
+                    out = a_out[k]
+                    if graded and s != 1:
+                        for i in range(n_out):
+                            out[i] += s * row[i]
+                    else:
+                        for i in range(n_out):
+                            out[i] += row[i]
+        if left != right:
+            for k in range(batch):
+                out = a_out[k]
+                for i in range(n_out):
+                    out[i] = (np.int64(out[i]) << left) >> right
+
+
+@implements(Sparse, backend="numba", delay=1)
+class SparseModel(_Connection):
+    """a_out = weights @ s_in over stored entries, sorted by input."""
+
+    def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        weights, right = self.weights_and_shift(values)
+        entries, left = self.narrowed(weights)
+        process = self.process
+        order = np.lexsort((process.rows, process.cols))
+        counts = np.bincount(process.cols, minlength=process.s_in.size)
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return {"entries": entries[order], "target": process.rows[order].astype(np.int32), "start": start,
+                "left": left, "right": right, "graded": self.graded(values)}
+
+    def step(s_in, a_out, entries, target, start, left, right, graded):
+        a_out[:] = 0
+        for k in range(s_in.shape[0]):
+            out = a_out[k]
+            for j in range(s_in.shape[1]):
+                s = s_in[k, j]
+                if s != 0:
+                    if not graded:
+                        s = s // s
+                    for e in range(start[j], start[j + 1]):
+                        out[target[e]] += s * entries[e]
+            if left != right:
+                for i in range(out.size):
+                    out[i] = (np.int64(out[i]) << left) >> right
+
+
+@implements(DelayDense, backend="numba", delay=1)
+class DelayDenseModel(_Connection):
+    """Dense with delays: a ring of slots, one a future step. a_out is the slot of the next step.
+
+    The Var a_buff (out, max_delay + 1) has the next step's values in column 0, as in Lava.
+    """
+
+    batched = False
+    aliases: ClassVar = {}
+    sends: ClassVar = {"a_buff": "a_out"}
+
+    def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        """Slot k of the ring belongs to the steps t with t % slots == k."""
+        return {"ring": np.roll(values["a_buff"].T, step + 1, axis=0)}
+
+    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        return {"a_buff": np.roll(states["ring"], -(step + 1), axis=0).T}
+
+    def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        weights, right = self.weights_and_shift(values)
+        rows, left = self.narrowed(weights.T)
+        limit = self.process.max_delay
+        delays = within("delays", integral("delays", values["delays"]), 0, min(limit, 63) if self.config.fixed else limit)
+        return {"rows": rows, "lag": np.ascontiguousarray(delays.T, np.int32), "left": left, "right": right,
+                "graded": self.graded(values), "fresh": np.zeros((limit + 1, rows.shape[1]), self.message_dtype)}
+
+    def step(t, s_in, a_out, ring, rows, lag, left, right, graded, fresh):
+        # what stands in the ring for this step was handed out already, through a_out
+        slots = ring.shape[0]
+        n_in, n_out = rows.shape
+        ring[t % slots, :] = 0
+        into = fresh if left != right else ring
+        for j in range(n_in):
+            s = s_in[j]
+            if s != 0:
+                if not graded:
+                    s = s // s
+                for i in range(n_out):
+                    d = lag[j, i]
+                    into[d if left != right else (t + 1 + d) % slots, i] += s * rows[j, i]
+        if left != right:
+            for d in range(slots):
+                for i in range(n_out):
+                    ring[(t + 1 + d) % slots, i] += (np.int64(fresh[d, i]) << left) >> right
+                    fresh[d, i] = 0
+        for i in range(n_out):
+            a_out[i] = ring[(t + 1) % slots, i]
+
+
+@implements(Delay, backend="numba", delay=1)
+class DelayModel(NumbaModel):
+    """a_out[t+1] = s_in[t]"""
+
+    trusted = True
+    batched = True
+    aliases: ClassVar = {"a_buff": "a_out"}
+
+    def step(s_in, a_out):
+        for k in range(s_in.size):
+            a_out.flat[k] = s_in.flat[k]

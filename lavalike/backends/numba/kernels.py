@@ -1,0 +1,253 @@
+"""Compiled kernels behind one C signature, ``int64 kernel(int64 block, int64 t)``, cached on disk.
+
+A kernel is described by a :class:`Spec`. Its argument block is a run of int64 slots: an array takes its
+address and its axes' lengths, a number takes one slot holding its bits. Specs, not networks, are what is
+compiled: once per model, arithmetic and kind of argument. Each becomes a small module in the cache folder,
+which Numba's own file cache then serves; the folder is named by a hash of all kernel sources, so nothing
+stale is ever loaded. Models that live in no importable file (a notebook, a prompt) compile in memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numpy as np
+
+from lavalike.backends.numba.arithmetic import TABLES
+from lavalike.dynamics.dynamics import Dynamics, bind
+
+# a neuron with parameters of its own has more arrays than LLVM checks for overlap by default (8 pairs),
+# and would not be vectorised
+llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
+
+DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
+OVERFLOW, RAISED = 1, 2
+ACCUMULATOR_LIMIT = 1 << 23
+
+Kind = tuple[str, int]  # dtype and number of axes; 0 axes: a number by value. ("t", 0): the step
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is compiled.
+
+    ``function`` is a step over arrays, or the Dynamics whose loop is generated in ``arithmetic``.
+    ``arguments`` are its names and kinds, in order. ``checked``: stop where an accumulator leaves 24 bits.
+    ``trusted``: it raises nothing. ``returns``: its result is the kernel's status.
+    """
+
+    function: Callable[..., Any] | Dynamics
+    arguments: tuple[tuple[str, Kind], ...]
+    arithmetic: str = ""
+    checked: bool = False
+    trusted: bool = True
+    returns: bool = False
+
+
+def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], checked: bool) -> str:
+    """``def loop(...)``: the dynamics' scalar step over every neuron."""
+    kinds = dict(arguments)
+
+    def item(name: str) -> str:
+        return f"{name}[i]" if kinds[name][1] else name
+
+    call = ", ".join(item(a) for a in dynamics.arguments)
+    results = [*dynamics.outputs, *dynamics.states]
+    lines = [f"def loop({', '.join(kinds)}):", "    bad = 0", f"    for i in range({dynamics.outputs[0]}.size):"]
+    if checked and dynamics.accumulators is not None:
+        names = dynamics.accumulators.__code__.co_varnames[:dynamics.accumulators.__code__.co_argcount]
+        lines.append(f"        bad |= abs(accumulators({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}")
+    lines.append(f"        result = step({call})")
+    if len(results) == 1:
+        lines.append(f"        {results[0]}[i] = result")
+    else:
+        lines += [f"        {name}[i] = result[{k}]" for k, name in enumerate(results)]
+    lines.append(f"    return {OVERFLOW} if bad else 0")
+    return "\n".join(lines) + "\n"
+
+
+def python_kernel(spec: Spec) -> Callable[..., Any]:
+    """The kernel as plain Python over NumPy arrays, for ``RunConfig(debug=True)``."""
+    if not isinstance(spec.function, Dynamics):
+        return spec.function
+    namespace = _parts(spec.function, spec.arithmetic, lambda f: f)
+    exec(loop_source(spec.function, spec.arguments, spec.checked), namespace)
+    return namespace["loop"]
+
+
+def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -> dict[str, Any]:
+    table = {name: compile(word) for name, word in TABLES[arithmetic].items()}
+    out = {"step": bind(dynamics.step, table, compile)}
+    if dynamics.accumulators is not None:
+        out["accumulators"] = bind(dynamics.accumulators, table, compile)
+    return out
+
+
+JIT = {"nogil": True, "error_model": "numpy"}
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile the way all kernels are; a function that is compiled already is left alone."""
+    return function if hasattr(function, "py_func") else numba.njit(**JIT)(function)
+
+
+def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
+    """``step`` and ``accumulators`` of the dynamics, compiled (called by generated modules)."""
+    return _parts(dynamics, arithmetic, jit)
+
+
+def kernel_source(spec: Spec, cache: bool) -> str:
+    """The generated module: defines ``kernel``."""
+    lines = ["from numba import carray, cfunc, types",
+             "from lavalike.backends.numba import address",
+             "from lavalike.backends.numba.kernels import compiled_parts, jit"]
+    lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in DTYPES]
+    if isinstance(spec.function, Dynamics):
+        lines.append(f"globals().update(compiled_parts(FUNCTION, {spec.arithmetic!r}))")
+        lines.append(loop_source(spec.function, spec.arguments, spec.checked))
+        lines.append("function = jit(loop)")
+    else:
+        lines.append("function = jit(FUNCTION)")
+    body, slot = [], 0
+    for name, (dtype, axes) in spec.arguments:
+        if dtype == "t":
+            body.append(f"    a_{name} = t")
+        elif axes == 0:
+            body.append(f"    a_{name} = pointer_{dtype}(block + {8 * slot})[0]")
+            slot += 1
+        else:
+            shape = ", ".join(f"slots[{slot + 1 + k}]" for k in range(axes))
+            body.append(f"    a_{name} = carray(pointer_{dtype}(slots[{slot}]), ({shape},))")
+            slot += 1 + axes
+    call = f"function({', '.join(f'a_{name}' for name, _ in spec.arguments)})"
+    lines += [f"@cfunc(types.int64(types.int64, types.int64), cache={cache}, nopython=True, error_model='numpy')",
+              "def kernel(block, t):",
+              f"    slots = carray(pointer_int64(block), ({max(slot, 1)},))",
+              *body]
+    if isinstance(spec.function, Dynamics) or spec.returns:
+        lines.append(f"    return {call}")
+    elif spec.trusted:
+        lines += [f"    {call}", "    return 0"]
+    else:
+        lines += ["    try:", f"        {call}", "    except Exception:", f"        return {RAISED}", "    return 0"]
+    return "\n".join(lines) + "\n"
+
+
+# -- the cache on disk --------------------------------------------------------------------------------------
+
+
+def cache_root() -> Path:
+    """Where compiled kernels are kept: ``LAVALIKE_CACHE``, or the platform's cache folder of the user."""
+    if own := os.environ.get("LAVALIKE_CACHE"):
+        return Path(own)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "lavalike"
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Hash of everything a compiled kernel depends on besides the model's own file."""
+    import lavalike.dynamics
+
+    h = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version} {platform.machine()}".encode())
+    for folder in (Path(__file__).parent, Path(lavalike.dynamics.__file__).parent):
+        for file in sorted(folder.glob("*.py")):
+            h.update(file.read_bytes())
+    return h.hexdigest()[:16]
+
+
+def _origin(function: Callable[..., Any]) -> tuple[str, str, str] | None:
+    """(module, qualified name, hash of its file), or None when it can be imported from no file."""
+    if isinstance(function, Dynamics):
+        function = function.step
+    module = sys.modules.get(function.__module__)
+    file = getattr(module, "__file__", None)
+    if function.__module__ == "__main__" or file is None or "<" in function.__qualname__ or not os.path.isfile(file):
+        return None
+    return function.__module__, function.__qualname__, hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+
+
+@functools.cache
+def _load(spec: Spec) -> Any:
+    """The compiled cfunc object of ``spec``."""
+    origin = _origin(spec.function)
+    if origin is not None:
+        try:
+            return _from_disk(spec, origin)
+        except OSError:  # no writable cache folder: compile in memory, which is slower and nothing else
+            pass
+    return _module("lavalike_kernel", kernel_source(spec, cache=False), None, spec).kernel
+
+
+def _from_disk(spec: Spec, origin: tuple[str, str, str]) -> Any:
+    folder = cache_root() / fingerprint()
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f"# {origin}\n" + kernel_source(spec, cache=True)
+    name = f"k_{origin[1].replace('.', '_')}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    path = folder / f"{name}.py"
+    if not path.exists():  # written once: Numba's index is bound to the file's time
+        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as tmp:
+            tmp.write(text)
+        if path.exists():
+            os.unlink(tmp.name)
+        else:
+            os.replace(tmp.name, path)
+    return _module(name, text, path, spec).kernel
+
+
+def _module(name: str, text: str, path: Path | None, spec: Spec) -> ModuleType:
+    module = ModuleType(name)
+    module.__dict__["FUNCTION"] = spec.function
+    if path is not None:
+        module.__file__ = str(path)
+        sys.modules[name] = module  # Numba's cache looks its modules up by name
+    exec(compile(text, str(path) if path is not None else f"<{name}>", "exec"), module.__dict__)
+    return module
+
+
+def address(spec: Spec) -> int:
+    """The address of the compiled kernel; compiles on the first use of a spec on this machine only."""
+    return _load(spec).address
+
+
+@functools.cache
+def engine() -> Callable[..., int]:
+    """The compiled step loop as a C function; calling it releases the GIL."""
+    from lavalike.backends.numba import engine as module
+
+    spec = Spec(module.run, (("table", ("int64", 1)), ("rows", ("int64", 0)), ("first", ("int64", 0)),
+                             ("steps", ("int64", 0)), ("where", ("int64", 1))), returns=True)
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(address(spec))
+
+
+def pack(values: list[Any], kinds: list[Kind]) -> np.ndarray:
+    """An argument block: int64 slots for ``values`` of ``kinds`` (arrays must be C-contiguous and stay alive)."""
+    slots: list[np.ndarray] = []
+    for value, (dtype, axes) in zip(values, kinds, strict=True):
+        if dtype == "t":
+            continue
+        if axes == 0:
+            slot = np.zeros(1, np.int64)
+            slot.view(dtype)[0] = value
+        else:
+            slot = np.array([value.ctypes.data, *value.shape], np.int64)
+        slots.append(slot)
+    return np.concatenate(slots) if slots else np.zeros(1, np.int64)

@@ -1,0 +1,105 @@
+"""NumbaModel: a process's step as one function over arrays."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lavalike.dynamics import Dynamics
+from lavalike.errors import GraphError
+from lavalike.model.config import RunConfig
+from lavalike.model.model import ProcessModel
+from lavalike.process import AbstractProcess
+
+
+class NumbaModel(ProcessModel):
+    """A model the numba backend compiles.
+
+    Write ``step`` as a plain function (no self) whose arguments are names: of ports (message arrays), of
+    Vars (state arrays, changed in place), of what ``derive`` returns (arrays, or numbers by value), and
+    ``t``, the step, from 1. It assigns to its OutPorts every element in every step. Messages and states are
+    int32 in fixed_pt and the RunConfig's dtype in floating_pt.
+
+    Example::
+
+        @implements(Leaky, backend="numba", precision="floating_pt")
+        class LeakyModel(NumbaModel):
+            def step(a_in, s_out, v, decay):
+                for i in range(v.size):
+                    v[i] = v[i] * decay[0] + a_in[i]
+                    s_out[i] = v[i] > 1
+
+    Class attribute ``batched``: arrays of ports and states come with a leading batch axis and one call
+    does the whole batch; otherwise a step never sees the batch.
+    """
+
+    backend = "numba"
+    batched: ClassVar[bool] = False
+    trusted: ClassVar[bool] = False  # raises nothing; the library's models
+    aliases: ClassVar[Mapping[str, str]] = {}  # state Vars whose value at the end of a step is a port's buffer
+    sends: ClassVar[Mapping[str, str]] = {}  # state Vars whose column 0 is what a port sends next
+
+    @property
+    def message_dtype(self) -> np.dtype:
+        return np.dtype(np.int32 if self.config.fixed else self.config.dtype)
+
+    def function(self) -> Callable[..., Any] | Dynamics:
+        """What is compiled: the class's step, or a Dynamics."""
+        step = inspect.getattr_static(type(self), "step", None)
+        if isinstance(step, staticmethod):
+            step = step.__func__
+        if not inspect.isfunction(step) and not hasattr(step, "py_func"):
+            raise GraphError(f"{type(self).__name__}: a NumbaModel defines step(...)")
+        return step
+
+    def argument_names(self) -> tuple[str, ...]:
+        step = self.function()
+        if isinstance(step, Dynamics):
+            known = (*step.inputs, *step.outputs, *step.states)
+            return (*known, *(a for a in step.arguments if a not in known))
+        return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
+
+    def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        """States as the step wants them, from the Vars' values (time_last Vars come time first) after ``step`` steps."""
+        states = {v.name for v in self.process.vars if v.role == "state"} - set(self.aliases)
+        return {n: values[n] for n in self.argument_names() if n in states}
+
+    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        """The Vars' values from the states (the inverse of ``load``)."""
+        return dict(states)
+
+
+class DynamicsModel(NumbaModel):
+    """The model of every process with ``dynamics``: its scalar step in a generated loop over neurons."""
+
+    trusted = True
+
+    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+        super().__init__(process, config)
+        assert process.dynamics is not None
+        self.dynamics = process.dynamics
+
+    def function(self) -> Dynamics:
+        return self.dynamics
+
+    def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Constants in three levels, so that few kernels serve all networks: all numbers, per-neuron ones
+        arrays, all arrays."""
+        constants = self.dynamics.derive(values, self.process.proc_params, self.config.fixed)
+        out = {k: _collapsed(np.asarray(v)) for k, v in constants.items()}
+        arrays = {k for k, v in out.items() if v.ndim}
+        if arrays:
+            level = self.dynamics.per_neuron if arrays <= {*self.dynamics.per_neuron} else out
+            shape = self.process.out_ports[0].shape
+            out = {k: np.broadcast_to(v, shape) if k in level else v for k, v in out.items()}
+        dtype = np.int64 if self.config.fixed else np.dtype(self.config.dtype)
+        return {k: np.ascontiguousarray(v, dtype if v.dtype.kind == "f" or self.config.fixed else None).reshape(-1)
+                if v.ndim else v[()] for k, v in out.items()}
+
+
+def _collapsed(value: np.ndarray) -> np.ndarray:
+    """One number if all entries are the same."""
+    return value.reshape(-1)[0] if value.size and (value == value.reshape(-1)[0]).all() else value

@@ -1,0 +1,331 @@
+"""Program: buffers, and the table of kernels a step walks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numba.core.errors import NumbaError
+
+from lavalike.backends.numba import kernels, transfer
+from lavalike.backends.numba.kernels import Kind, Spec
+from lavalike.backends.numba.model import DynamicsModel, NumbaModel
+from lavalike.compiler.graph import Graph, Node, Term
+from lavalike.errors import GraphError, OverflowError24, RunError
+from lavalike.process import Port, Var
+
+
+@dataclass(eq=False)
+class Op:
+    """One row of the table: a kernel, its arguments' values, and whose batch axis it does not see itself."""
+
+    spec: Spec
+    values: list[Any]
+    per_sample: list[bool]
+    owner: str
+    looped: bool = False
+    packed: np.ndarray | None = None
+
+    @property
+    def kinds(self) -> list[Kind]:
+        return [kind for _, kind in self.spec.arguments]
+
+    def sample(self, k: int) -> list[Any]:
+        """The arguments for sample k."""
+        return [v[k] if per and self.looped else v for v, per in zip(self.values, self.per_sample, strict=True)]
+
+    def row(self, batch: int) -> list[int]:
+        """This op's row of the engine's table; packs the argument blocks on first use."""
+        if self.packed is None:
+            self.packed = np.stack([kernels.pack(self.sample(k), self.kinds) for k in range(batch if self.looped else 1)])
+        try:
+            address = kernels.address(self.spec)
+        except NumbaError as e:
+            raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
+        return [address, self.packed.ctypes.data, self.packed.strides[0], len(self.packed)]
+
+
+def kind_of(value: Any, dtype: np.dtype) -> Kind:
+    """The kind under which a bound value is handed to a kernel."""
+    if isinstance(value, np.ndarray):
+        return (str(value.dtype), value.ndim)
+    return ("int64" if isinstance(value, int | np.integer) else str(dtype), 0)
+
+
+class NumbaProgram:
+    """See :class:`lavalike.backends.base.Program`."""
+
+    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> None:
+        self.graph, self.batch = graph, batch
+        self.config = graph.config
+        self.dtype = np.dtype(np.int32 if self.config.fixed else self.config.dtype)
+        self.step = graph.step
+        self.buffers: dict[Port, np.ndarray] = {}
+        self.states: dict[Node, dict[str, np.ndarray]] = {}
+        self.inputs: dict[Node, dict[str, np.ndarray]] = {}
+        self.node_ops: dict[Node, Op] = {}
+        self.where = np.zeros(3, np.int64)
+        for node in graph.nodes:
+            for port in node.process.out_ports:
+                self.buffers[port] = np.zeros((batch, *port.shape), self.dtype)
+        for port in graph.stimuli:
+            self.buffers[port] = np.zeros((batch, *port.shape), self.dtype)
+        self.ops: list[Op] = []
+        self.table_ops: list[Op] = []
+        self.table = np.zeros(0, np.int64)
+        self.feeds = {p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in graph.stimuli}
+        self._build_steps(recordable)
+
+    # -- building ------------------------------------------------------------------------------------
+
+    def _build_steps(self, recordable: Sequence[Port | Var]) -> None:
+        self.ops += self.feeds.values()
+        direct = [n for n in self.graph.nodes if not n.model.delay]
+        delayed = [n for n in self.graph.nodes if n.model.delay]
+        sending = {p for n in delayed for p in n.process.out_ports}
+        late: list[Op] = []
+        for node in direct:
+            self.ops.append(self._node(node, {k: self._gathered(t, node, k, self.ops) for k, t in node.inputs.items()}))
+        for node in delayed:
+            # a delayed sender overwrites its port in this phase: who reads it takes a copy first
+            arrays = {k: self._gathered(t, node, k, self.ops, copy=any(x.source in sending for x in t))
+                      for k, t in node.inputs.items()}
+            late.append(self._node(node, arrays))
+        self.records: dict[Port | Var, Op] = {}
+        ports = [t for t in recordable if isinstance(t, Port)]
+        for port in ports:
+            array = self.buffers.get(port)
+            if array is None:
+                array = self._gather(self.graph.terms(port), port, port.path, self.ops)
+            self.records[port] = self._transfer(transfer.record, port.path, array, row=True)
+            self.ops.append(self.records[port])
+        self.ops += late
+        for var in (t for t in recordable if isinstance(t, Var)):
+            array = self._state_array(var)
+            if array is not None:
+                self.records[var] = self._transfer(transfer.record, var.path, array, row=True)
+                self.ops.append(self.records[var])
+
+    def _node(self, node: Node, inputs: dict[str, np.ndarray]) -> Op:
+        """Allocate the node's states, derive its constants and bind its step."""
+        model = _model(node)
+        values = {v.name: _time_first(v, v.value) for v in node.process.vars}
+        self.states[node] = {name: np.ascontiguousarray(np.broadcast_to(value, (self.batch, *value.shape)), self.dtype)
+                             for name, value in model.load(values, self.step).items()}
+        self._fill_aliases(node, values)
+        self.inputs[node] = inputs
+        self.node_ops[node] = self._bind(node, model.derived())
+        return self.node_ops[node]
+
+    def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
+        model = _model(node)
+        for name, port in model.aliases.items():
+            self.buffers[_port(node.process, port)][...] = values[name]
+        for name, port in model.sends.items():
+            self.buffers[_port(node.process, port)][...] = values[name][..., 0]
+
+    def _bind(self, node: Node, constants: Mapping[str, Any]) -> Op:
+        """The node's row: its step's arguments by name, and the kernel for their kinds."""
+        model, process = _model(node), node.process
+        general = isinstance(model, DynamicsModel)
+        names = model.argument_names()
+        shared = not any(isinstance(constants.get(n), np.ndarray) for n in names)
+        looped = not (shared if general else model.batched)
+        samples = {p.name: self.buffers[p] for p in process.out_ports} | self.inputs[node] | self.states[node]
+        values = {v.name: v for v in process.vars}
+        op = Op(Spec(model.function(), (), str(self.dtype) if general else "", bool(process.proc_params.get("checked")),
+                     model.trusted), [], [], process.path, looped)
+        arguments = []
+        for name in names:
+            if name in samples:
+                value = samples[name]
+                if general:
+                    value = value.reshape(self.batch, -1) if looped else value.reshape(-1)
+                dtype, axes = kind_of(value, self.dtype)
+                kind = (dtype, axes - looped)
+            elif name == "t":
+                value, kind = None, ("t", 0)
+            elif name in constants or name in values:
+                value = constants[name] if name in constants else np.ascontiguousarray(
+                    _time_first(values[name], values[name].value), self.dtype)
+                kind = kind_of(value, self.dtype)
+            else:
+                raise GraphError(f"{process.path}: {type(model).__name__}.step asks for {name!r}; there are ports and states "
+                                 f"{sorted(samples)}, Vars {sorted(values)}, derived {sorted(constants)} and 't'")
+            op.values.append(value)
+            op.per_sample.append(name in samples)
+            arguments.append((name, kind))
+        op.spec = replace(op.spec, arguments=tuple(arguments))
+        return op
+
+    def _gathered(self, terms: list[Term], node: Node, name: str, ops: list[Op], copy: bool = False) -> np.ndarray:
+        return self._gather(terms, _port(node.process, name), f"{node.process.path}.{name}", ops, copy)
+
+    def _gather(self, terms: list[Term], port: Port, path: str, ops: list[Op], copy: bool = False) -> np.ndarray:
+        """The buffer that holds the sum of ``terms``, with the ops that fill it; a sender's own where it can be."""
+        shape = (self.batch, *port.shape)
+        if not terms:
+            return np.zeros(shape, self.dtype)
+        whole = [t for t in terms if t.src is None and t.dst is None]
+        if len(terms) == 1 and whole and not copy:
+            return self.buffers[terms[0].source].reshape(shape)
+        target = np.zeros(shape, self.dtype)
+        if len(whole) == len(terms) == 2:
+            a, b = (self.buffers[t.source] for t in terms)
+            ops.append(self._transfer(transfer.add_two, path, a, b, target))
+            return target
+        fresh = True
+        for term in sorted(terms, key=lambda t: t not in whole):
+            source = self.buffers[term.source]
+            if term in whole:
+                ops.append(self._transfer(transfer.copy if fresh else transfer.add, path, source, target))
+            else:
+                if fresh:
+                    ops.append(self._transfer(transfer.clear, path, target))
+                size = term.source.size
+                src = np.arange(size) if term.src is None else term.src
+                dst = np.arange(port.size) if term.dst is None else term.dst
+                ops.append(self._transfer(transfer.gather_add, path, source.reshape(self.batch, -1), target.reshape(self.batch, -1),
+                                          np.ascontiguousarray(src, np.int64), np.ascontiguousarray(dst, np.int64)))
+            fresh = False
+        return target
+
+    def _transfer(self, function: Any, path: str, *arrays: np.ndarray, row: bool = False) -> Op:
+        """An op of :mod:`transfer`. Arrays of messages are flat over the batch but for gathers; a feed or a
+        record (``row``) has its rows (set by each run), the step and the first step after them."""
+        values: list[Any] = list(arrays) if function is transfer.gather_add else [a.reshape(-1) for a in arrays]
+        names = list(function.__code__.co_varnames[:function.__code__.co_argcount])
+        if row:
+            values = [values[0], np.zeros((1, values[0].size), values[0].dtype), None, 0]
+        kinds = [("t", 0) if v is None else kind_of(v, self.dtype) for v in values]
+        return Op(Spec(function, tuple(zip(names, kinds, strict=True))), values, [False] * len(values), path)
+
+    # -- running -------------------------------------------------------------------------------------
+
+    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
+        first = self.step + 1
+        for port, op in self.feeds.items():
+            op.values[1], op.values[3] = stimuli[port].reshape(steps, -1), first
+        for target, op in self.records.items():
+            op.values[1], op.values[3] = recordings[target].reshape(steps, -1), first
+        for target in recordings.keys() - self.records.keys():
+            recordings[target][...] = self.read(target).reshape(-1)  # type: ignore[arg-type]  # a parameter
+        skipped = [op for target, op in self.records.items() if target not in recordings]
+        ops = [op for op in self.ops if op not in skipped]
+        if self.config.debug:
+            self._run_python(ops, first, steps)
+        else:
+            self._run_compiled(ops, first, steps)
+        self.step += steps
+
+    def _run_compiled(self, ops: list[Op], first: int, steps: int) -> None:
+        for op in (*self.feeds.values(), *self.records.values()):
+            op.packed = None
+        if ops != self.table_ops or any(op.packed is None for op in ops):
+            self.table = np.array([op.row(self.batch) for op in ops], np.int64).reshape(-1)
+            self.table_ops = ops
+        block = kernels.pack([self.table, len(ops), first, steps, self.where],
+                             [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)])
+        status = kernels.engine()(block.ctypes.data, 0)
+        if status:
+            self._raise(status, ops)
+
+    def _raise(self, status: int, ops: list[Op]) -> None:
+        row, t, sample = (int(x) for x in self.where)
+        self.step = t
+        place = f"{ops[row].owner}, step {t}" + (f", sample {sample}" if self.batch > 1 else "")
+        if status == kernels.OVERFLOW:
+            raise OverflowError24(f"{place}: an accumulator left 24 bits; the file promises that none does. "
+                                  "Scale its weights or inputs down.")
+        raise RunError(f"{place}: the model's step raised an exception; RunConfig(debug=True) shows it")
+
+    def _run_python(self, ops: list[Op], first: int, steps: int) -> None:
+        functions = [kernels.python_kernel(op.spec) for op in ops]
+        for t in range(first, first + steps):
+            for op, function in zip(ops, functions, strict=True):
+                for k in range(self.batch if op.looped else 1):
+                    values = [t if kind[0] == "t" else v for v, kind in zip(op.sample(k), op.kinds, strict=True)]
+                    try:
+                        status = function(*values)
+                    except Exception as e:
+                        self.step = t
+                        e.add_note(f"in {op.owner}, step {t}, sample {k}")
+                        raise
+                    if status == kernels.OVERFLOW:
+                        self.where[:] = ops.index(op), t, k
+                        self._raise(status, ops)
+
+    # -- Vars ----------------------------------------------------------------------------------------
+
+    def dtype_of(self, target: Port | Var) -> np.dtype:
+        if isinstance(target, Var) and self._state_array(target) is None:
+            return target.value.dtype
+        return self.dtype
+
+    def _state_array(self, var: Var) -> np.ndarray | None:
+        """The buffer that holds a state Var as it is, or None."""
+        node = self.graph.node_of(var.process)
+        if node is None:
+            return None
+        model = _model(node)
+        if var.name in model.aliases:
+            return self.buffers[_port(node.process, model.aliases[var.name])]
+        array = self.states[node].get(var.name)
+        return array if array is not None and array.shape[1:] == var.shape else None
+
+    def read(self, var: Var) -> np.ndarray:
+        array = self._state_array(var)
+        if array is not None and not var.time_last:
+            return array[0]
+        node = self.graph.node_of(var.process)
+        if node is None or var.role == "parameter":
+            return var.value
+        model = _model(node)
+        stored = model.store({k: v[0] for k, v in self.states[node].items()}
+                             | {n: self.buffers[_port(node.process, p)][0] for n, p in model.aliases.items()}, self.step)
+        value = stored.get(var.name)
+        return var.value if value is None else np.moveaxis(value, 0, -1) if var.time_last else value
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        node = self.graph.node_of(var.process)
+        if node is None:
+            return
+        model = _model(node)
+        if var.role == "parameter":
+            self._rederive(node, var, value)
+            return
+        array = self._state_array(var)
+        if array is not None and not var.time_last:
+            array[...] = value
+        else:
+            values = {v.name: _time_first(v, value if v is var else self.read(v)) for v in node.process.vars}
+            for name, new in model.load(values, self.step).items():
+                self.states[node][name][...] = new
+            self._fill_aliases(node, values)
+
+    def _rederive(self, node: Node, var: Var, value: np.ndarray) -> None:
+        old, var.value = var.value, value
+        try:
+            # bound anew, not patched: other values may want another kernel (one number, then one each)
+            op = self._bind(node, node.model.derived())
+        except Exception:
+            var.value = old
+            raise
+        self.ops[self.ops.index(self.node_ops[node])] = op
+        self.node_ops[node] = op
+
+
+def _model(node: Node) -> NumbaModel:
+    if not isinstance(node.model, NumbaModel):
+        raise GraphError(f"{node.process.path}: {type(node.model).__name__} is no NumbaModel")
+    return node.model
+
+
+def _port(process: Any, name: str) -> Port:
+    return next(p for p in (*process.in_ports, *process.out_ports) if p.name == name)
+
+
+def _time_first(var: Var, value: np.ndarray) -> np.ndarray:
+    return np.moveaxis(value, -1, 0) if var.time_last else value

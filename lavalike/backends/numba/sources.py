@@ -1,0 +1,44 @@
+"""Models of sources and sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lavalike.backends.numba.model import NumbaModel
+from lavalike.dynamics import integral
+from lavalike.model.model import implements
+from lavalike.proc.io import sink, source
+
+
+@implements(source.RingBuffer, backend="numba")
+class SourceModel(NumbaModel):
+    """s_out = data[(t - 1) % T]"""
+
+    trusted = True
+
+    def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        data = integral("data", values["data"]) if self.config.fixed else values["data"]
+        rows = np.moveaxis(data, -1, 0).reshape(data.shape[-1], -1)
+        return {"rows": np.ascontiguousarray(rows, self.message_dtype)}
+
+    def step(t, s_out, rows):
+        row = rows[(t - 1) % rows.shape[0]]
+        out = s_out.reshape(-1)
+        for i in range(row.size):
+            out[i] = row[i]
+
+
+@implements(sink.RingBuffer, backend="numba")
+class SinkModel(NumbaModel):
+    """data[(t - 1) % buffer] = a_in"""
+
+    trusted = True
+
+    def step(t, a_in, data):
+        row = data[(t - 1) % data.shape[0]].reshape(-1)
+        inp = a_in.reshape(-1)
+        for i in range(row.size):
+            row[i] = inp[i]

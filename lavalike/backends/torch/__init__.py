@@ -1,0 +1,55 @@
+"""The torch backend: the same processes, differentiable, with a batch axis. floating_pt only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lavalike.backends.torch import connections as _connections  # noqa: F401  (registers models)
+from lavalike.backends.torch.model import DynamicsModel, TorchModel as TorchModel
+from lavalike.backends.torch.module import ProcessModule as ProcessModule
+from lavalike.backends.torch.program import TorchProgram
+from lavalike.backends.torch.surrogate import (
+    Surrogate as Surrogate,
+    exponential as exponential,
+    fast_sigmoid as fast_sigmoid,
+    straight_through as straight_through,
+)
+from lavalike.compiler.graph import Graph, flatten
+from lavalike.errors import InputError
+from lavalike.model.config import RunConfig
+from lavalike.model.model import ProcessModel
+from lavalike.process import AbstractProcess, Port, Var
+
+
+class TorchBackend:
+    """See :class:`lavalike.backends.base.Backend`."""
+
+    name = "torch"
+
+    def general_model(self, process: AbstractProcess) -> type[ProcessModel] | None:
+        return DynamicsModel if process.dynamics is not None else None
+
+    def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> TorchProgram:
+        return TorchProgram(graph, batch, recordable)
+
+
+BACKEND = TorchBackend()
+
+
+def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Surrogate | None = None) -> ProcessModule:
+    """``process`` (and all it is connected to) as an ``nn.Module``.
+
+    Args:
+        process: its unconnected InPorts become the inputs, its OutPorts the outputs of ``forward``.
+        dtype: ``"float32"`` or ``"float64"``.
+        surrogate: derivative of a spike as a function of ``(v - vth) / |vth|``; default ``exponential()``.
+
+    Returns:
+        A module whose parameters are the trainable Vars (weights, biases), whose forward takes and returns
+        ``(batch, *shape, time)``, and whose ``write_back()`` sets the Vars to what was learnt.
+    """
+    config = RunConfig(backend="torch", dtype=dtype)  # type: ignore[arg-type]
+    stimuli = [p for p in process.in_ports if not p.sources]
+    if not stimuli or not process.out_ports:
+        raise InputError(f"to_torch({process.path}): a process with an unconnected InPort and an OutPort is needed")
+    return ProcessModule(process, flatten(process, config, BACKEND.general_model, stimuli), surrogate)

@@ -1,0 +1,115 @@
+"""Torch models of connections, sources and sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from lavalike.backends.torch.model import Tensors, TorchModel
+from lavalike.model.model import implements
+from lavalike.proc.conv import Conv
+from lavalike.proc.dense import Delay, DelayDense, Dense, Sparse
+from lavalike.proc.io import sink, source
+
+
+def as_events(s: torch.Tensor, graded: bool) -> torch.Tensor:
+    """Messages, or 1 for each that is not zero (the gradient passes)."""
+    return s if graded else s + ((s != 0).to(s.dtype) - s).detach()
+
+
+class _Connection(TorchModel):
+    """Sends what it accumulated; subclasses say what a message is worth in ``product``, time as a last axis."""
+
+    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+        raise NotImplementedError
+
+    def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        return {"a_out": state["a_buff"]}
+
+    def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        return {"a_buff": self.product(inputs["s_in"][..., None], c)[..., 0]}
+
+    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+        a = torch.cat([state["a_buff"][..., None], self.product(inputs["s_in"], c)], -1)
+        return {"a_out": a[..., :-1]}, {"a_buff": a[..., -1]}
+
+
+def _graded(values: Tensors) -> bool:
+    return bool(values["num_message_bits"][0] > 0)
+
+
+@implements(Dense, backend="torch", precision="floating_pt", delay=1)
+class DenseModel(_Connection):
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        return {"weights": values["weights"] * 2.0 ** values["weight_exp"], "graded": _graded(values)}
+
+    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+        return c["weights"] @ as_events(s, c["graded"])
+
+
+@implements(Sparse, backend="torch", precision="floating_pt", delay=1)
+class SparseModel(DenseModel):
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        p = self.process
+        where = tuple(torch.as_tensor(x, device=values["weights"].device) for x in (p.rows, p.cols))
+        zeros = values["weights"].new_zeros(p.a_out.size, p.s_in.size)
+        return {"weights": zeros.index_put(where, values["weights"], accumulate=True) * 2.0 ** values["weight_exp"],
+                "graded": _graded(values)}
+
+
+@implements(DelayDense, backend="torch", precision="floating_pt", delay=1)
+class DelayDenseModel(TorchModel):
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        weights, delays = values["weights"] * 2.0 ** values["weight_exp"], values["delays"]
+        if delays.min() < 0 or delays.max() > self.process.max_delay:
+            raise ValueError(f"delays: outside 0..{self.process.max_delay}")
+        by_delay = {int(d): weights * (delays == d) for d in delays.unique()}
+        return {"by_delay": by_delay, "graded": _graded(values)}
+
+    def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        return {"a_out": state["a_buff"][..., 0]}
+
+    def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        s = as_events(inputs["s_in"], c["graded"])
+        old = state["a_buff"]
+        columns = [*old[..., 1:].unbind(-1), torch.zeros_like(old[..., 0])]
+        for d, w in c["by_delay"].items():
+            columns[d] = columns[d] + s @ w.T
+        return {"a_buff": torch.stack(columns, -1)}
+
+
+@implements(Conv, backend="torch", precision="floating_pt", delay=1)
+class ConvModel(_Connection):
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        return {"weight": values["weight"].flip(1, 2).permute(0, 3, 1, 2), "graded": _graded(values)}
+
+    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+        p = self.process
+        batch, steps = s.shape[0], s.shape[-1]
+        x = as_events(s, c["graded"]).permute(0, 4, 3, 1, 2).flatten(0, 1)
+        y = functional.conv2d(x, c["weight"], None, p.stride, p.padding, p.dilation, p.groups)
+        return y.unflatten(0, (batch, steps)).permute(0, 3, 4, 2, 1)
+
+
+@implements(Delay, backend="torch", precision="floating_pt", delay=1)
+class DelayModel(_Connection):
+    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+        return s
+
+
+@implements(source.RingBuffer, backend="torch", precision="floating_pt")
+class SourceModel(TorchModel):
+    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        data = c["data"]
+        return {"s_out": data[..., (t - 1) % data.shape[-1]][None]}, state
+
+
+@implements(sink.RingBuffer, backend="torch", precision="floating_pt")
+class SinkModel(TorchModel):
+    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        data = state["data"]
+        hit = torch.arange(data.shape[-1], device=data.device) == (t - 1) % data.shape[-1]
+        return {}, {"data": torch.where(hit, inputs["a_in"][..., None], data)}

@@ -1,0 +1,86 @@
+"""TorchModel: a process's step on tensors with a batch axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lavalike.backends.torch import arithmetic
+from lavalike.backends.torch.surrogate import Surrogate, exponential
+from lavalike.dynamics.dynamics import bind
+from lavalike.model.config import RunConfig
+from lavalike.model.model import ProcessModel
+from lavalike.process import AbstractProcess
+
+Tensors = dict[str, torch.Tensor]
+
+
+class TorchModel(ProcessModel):
+    """A differentiable model; floating_pt.
+
+    Without delay, define ``step(t, inputs, state, c) -> (outputs, state)``; with ``delay=1`` define
+    ``send(state, c) -> outputs`` and ``receive(t, inputs, state, c) -> state``. Inputs, outputs and state are
+    dicts of tensors ``(batch, *shape)`` by the names of ports and state Vars; ``c`` is what ``constants``
+    returns. Nothing is changed in place.
+
+    ``sequence(inputs, state, c, first)`` does the same for tensors ``(batch, *shape, time)``; by default it
+    calls ``step`` for every time step.
+    """
+
+    backend = "torch"
+    surrogate: Surrogate = staticmethod(exponential())
+
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of range."""
+        return dict(values)
+
+    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        outputs = self.send(state, c)
+        return outputs, self.receive(t, inputs, state, c)
+
+    def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        raise NotImplementedError(f"{type(self).__name__}: a TorchModel with delay defines send and receive")
+
+    def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        raise NotImplementedError(f"{type(self).__name__}: a TorchModel with delay defines send and receive")
+
+    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+        columns = {name: x.unbind(-1) for name, x in inputs.items()}
+        rows: dict[str, list[torch.Tensor]] = {}
+        for k in range(steps):
+            out, state = self.step(first + k, {name: x[k] for name, x in columns.items()}, state, c)
+            for name, x in out.items():
+                rows.setdefault(name, []).append(x)
+        return {name: torch.stack(x, -1) for name, x in rows.items()}, state
+
+
+class DynamicsModel(TorchModel):
+    """The model of every process with ``dynamics``."""
+
+    precision = "floating_pt"
+
+    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+        super().__init__(process, config)
+        assert process.dynamics is not None
+        self.dynamics = process.dynamics
+        self._bound: tuple[Surrogate, Any] | None = None
+
+    @property
+    def function(self) -> Any:
+        if self._bound is None or self._bound[0] is not self.surrogate:
+            self._bound = (self.surrogate, bind(self.dynamics.step, arithmetic.table(self.surrogate)))
+        return self._bound[1]
+
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        return self.dynamics.derive(values, self.process.proc_params, False)
+
+    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        d = self.dynamics
+        known = {"t": t, **c, **inputs, **state}
+        results = self.function(*(known[a] for a in d.arguments))
+        results = results if isinstance(results, tuple) else (results,)
+        dtype = next(iter(inputs.values())).dtype if inputs else next(iter(state.values())).dtype
+        cast = [x.to(dtype) if x.dtype == torch.bool else x for x in results]
+        return dict(zip(d.outputs, cast, strict=False)), state | dict(zip(d.states, cast[len(d.outputs):], strict=True))

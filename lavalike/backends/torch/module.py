@@ -1,0 +1,191 @@
+"""A process graph as an nn.Module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from lavalike.backends.torch.model import Tensors, TorchModel
+from lavalike.backends.torch.surrogate import Surrogate
+from lavalike.compiler.graph import Graph, Node, Term
+from lavalike.errors import InputError, VarError
+from lavalike.process import AbstractProcess, InPort, Port, Var
+
+States = dict[Node, Tensors]
+Values = dict[Port, torch.Tensor]
+
+
+class ProcessModule(nn.Module):
+    """The graph of a process as a differentiable module; made by :func:`lavalike.to_torch`.
+
+    Parameters are the trainable Vars, under their paths with ``/`` for ``.``; a call starts from the states of
+    the Vars and changes nothing. ``write_back`` gives what was learnt to the Vars.
+    """
+
+    def __init__(self, process: AbstractProcess, graph: Graph, surrogate: Surrogate | None = None) -> None:
+        super().__init__()
+        self.process, self.graph = process, graph
+        self.dtype = getattr(torch, graph.config.dtype)
+        self._vars: list[tuple[str, Var]] = []
+        for node in graph.nodes:
+            if surrogate is not None:
+                node.model.surrogate = surrogate  # type: ignore[attr-defined]
+            for var in node.process.vars:
+                key = var.path.replace(".", "/")
+                value = torch.tensor(var.value, dtype=self.dtype if var.value.dtype.kind == "f" or var.trainable else None)
+                if var.trainable:
+                    self.register_parameter(key, nn.Parameter(value))
+                else:
+                    self.register_buffer(key, value, persistent=False)
+                self._vars.append((key, var))
+        self.feedback = _has_feedback(graph)
+
+    # -- the graph on tensors ------------------------------------------------------------------------------
+
+    def tensor(self, var: Var) -> torch.Tensor:
+        """The parameter or buffer that holds ``var``."""
+        return getattr(self, var.path.replace(".", "/"))
+
+    def constants(self) -> dict[Node, Mapping[str, object]]:
+        out = {}
+        for node in self.graph.nodes:
+            values = {v.name: self.tensor(v) for v in node.process.vars if v.role == "parameter"}
+            try:
+                out[node] = _model(node).constants(values)
+            except ValueError as e:
+                raise VarError(f"{node.process.path}.{e}") from None
+        return out
+
+    def initial(self, batch: int) -> States:
+        return {n: {v.name: self.tensor(v).to(self.dtype).expand(batch, *v.shape) for v in n.process.vars if v.role == "state"}
+                for n in self.graph.nodes}
+
+    def step(self, t: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]]) -> tuple[Values, States]:
+        """One step: what every OutPort sends, and the new states."""
+        values = dict(fed)
+        new: States = {}
+        batch = self._batch(states)
+        delayed = [n for n in self.graph.nodes if n.model.delay]
+        for node in delayed:
+            for name, x in _model(node).send(states[node], constants[node]).items():
+                values[_port(node, name)] = x
+        for node in self.graph.nodes:
+            inputs = {name: self.total(terms, _port(node, name), values, batch) for name, terms in node.inputs.items()}
+            if node.model.delay:
+                new[node] = _model(node).receive(t, inputs, states[node], constants[node])
+                continue
+            outputs, new[node] = _model(node).step(t, inputs, states[node], constants[node])
+            for name, x in outputs.items():
+                port = _port(node, name)
+                values[port] = x.expand(batch, *port.shape)
+        return values, new
+
+    def sequence(self, first: int, steps: int, fed: Values, states: States,
+                 constants: Mapping[Node, Mapping[str, object]]) -> tuple[Values, States]:
+        """All steps, node after node; for graphs without feedback."""
+        values, new = dict(fed), {}
+        batch = self._batch(states)
+        for node in _downstream(self.graph):
+            inputs = {name: self.total(terms, _port(node, name), values, batch, steps) for name, terms in node.inputs.items()}
+            outputs, new[node] = _model(node).sequence(inputs, states[node], constants[node], first, steps)
+            for name, x in outputs.items():
+                port = _port(node, name)
+                values[port] = x.expand(batch, *port.shape, steps)
+        return values, new
+
+    def total(self, terms: list[Term], port: Port, values: Values, batch: int, steps: int | None = None) -> torch.Tensor:
+        """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps)."""
+        time = () if steps is None else (steps,)
+        out: torch.Tensor | None = None
+        for term in terms:
+            x = values[term.source].reshape(batch, term.source.size, *time)
+            if term.src is not None:
+                x = x[:, torch.as_tensor(term.src, device=x.device)]
+            if term.dst is not None:
+                zeros = x.new_zeros(batch, port.size, *time)
+                x = zeros.index_add(1, torch.as_tensor(term.dst, device=x.device), x)
+            out = x if out is None else out + x
+        if out is None:
+            out = torch.zeros(batch, port.size, *time, dtype=self.dtype, device=self._device())
+        return out.reshape(batch, *port.shape, *time)
+
+    def _batch(self, states: States) -> int:
+        return next((x.shape[0] for s in states.values() for x in s.values()), 1)
+
+    def _device(self) -> torch.device:
+        return next((x.device for x in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+
+    # -- as a module ---------------------------------------------------------------------------------------
+
+    def forward(self, x: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor | dict[str, torch.Tensor]:
+        """From inputs ``(batch, *shape, time)`` to outputs of the same layout.
+
+        One InPort: a tensor, else a dict by name; likewise the OutPorts.
+        """
+        fed_ports = self.graph.stimuli
+        given = {fed_ports[0].name: x} if isinstance(x, torch.Tensor) and len(fed_ports) == 1 else x
+        if isinstance(given, torch.Tensor) or {p.name for p in fed_ports} != set(given):
+            raise InputError(f"{self.process.path}: inputs by name expected for {[p.name for p in fed_ports]}")
+        fed: Values = {}
+        for port in fed_ports:
+            value = given[port.name]
+            if value.dim() != len(port.shape) + 2 or tuple(value.shape[1:-1]) != port.shape or 0 in value.shape:
+                expected = ("batch", *port.shape, "time")
+                raise InputError(f"{port!r}: input has shape {tuple(value.shape)}; expected {expected}, none of them 0")
+            fed[port] = value.to(self.dtype)
+        sizes = {(v.shape[0], v.shape[-1]) for v in fed.values()}
+        if len(sizes) != 1:
+            raise InputError(f"{self.process.path}: inputs differ in batch or time: {sorted(sizes)}")
+        (batch, steps), = sizes
+        states, constants = self.initial(batch), self.constants()
+        outs = self.process.out_ports
+        if not self.feedback:
+            values, _ = self.sequence(1, steps, fed, states, constants)
+            results = {p.name: self.total(self.graph.terms(p), p, values, batch, steps) for p in outs}
+        else:
+            columns = {p: v.unbind(-1) for p, v in fed.items()}
+            rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
+            for k in range(steps):
+                values, states = self.step(k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
+                for p in outs:
+                    rows[p.name].append(self.total(self.graph.terms(p), p, values, batch))
+            results = {name: torch.stack(r, -1) for name, r in rows.items()}
+        return results if len(outs) != 1 else results[outs[0].name]
+
+    def write_back(self) -> None:
+        """Set the trainable Vars to what was learnt."""
+        for key, var in self._vars:
+            if var.trainable:
+                var.set(getattr(self, key).detach().cpu().numpy())
+
+
+def _model(node: Node) -> TorchModel:
+    if not isinstance(node.model, TorchModel):
+        raise InputError(f"{node.process.path}: {type(node.model).__name__} is no TorchModel")
+    return node.model
+
+
+def _port(node: Node, name: str) -> Port:
+    return getattr(node.process, name)
+
+
+def _edges(graph: Graph) -> dict[Node, set[Node]]:
+    by_process = {id(n.process): n for n in graph.nodes}
+    return {n: {by_process[id(t.source.process)] for terms in n.inputs.values() for t in terms
+                if not isinstance(t.source, InPort)} for n in graph.nodes}
+
+
+def _downstream(graph: Graph) -> list[Node]:
+    """All nodes, senders first; stops short where there is feedback."""
+    before, done = _edges(graph), []
+    waiting = list(graph.nodes)
+    while ready := [n for n in waiting if before[n] <= set(done)]:
+        done += ready
+        waiting = [n for n in waiting if n not in done]
+    return done
+
+
+def _has_feedback(graph: Graph) -> bool:
+    return len(_downstream(graph)) < len(graph.nodes)

@@ -1,0 +1,75 @@
+"""TorchProgram: a ProcessModule behind the runtime's contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from lavalike.backends.torch.module import ProcessModule, States
+from lavalike.compiler.graph import Graph
+from lavalike.process import Port, Var
+
+
+class TorchProgram:
+    """See :class:`lavalike.backends.base.Program`."""
+
+    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> None:
+        self.graph, self.batch, self.step = graph, batch, graph.step
+        self.module = ProcessModule(graph.processes[0], graph)
+        self.dtype = np.dtype(graph.config.dtype)
+        self.states: States = self.module.initial(batch)
+
+    @torch.no_grad()
+    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
+        m, constants = self.module, self.module.constants()
+        fed = {p: torch.from_numpy(np.ascontiguousarray(stimuli[p])).unflatten(-1, p.shape) for p in self.graph.stimuli}
+        ports = {t: self.graph.terms(t) for t in recordings if isinstance(t, Port)}
+        varied = [t for t in recordings if isinstance(t, Var)]
+        if m.feedback or varied:
+            for k in range(steps):
+                values, self.states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
+                self.step += 1
+                for port, terms in ports.items():
+                    recordings[port][k] = m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
+                for var in varied:
+                    recordings[var][k] = self._value(var).reshape(self.batch, -1)
+            return
+        last = {p: x.movedim(0, -1) for p, x in fed.items()}
+        values, self.states = m.sequence(self.step + 1, steps, last, self.states, constants)
+        self.step += steps
+        for port, terms in ports.items():
+            total = m.total(terms, port, values, self.batch, steps).reshape(self.batch, -1, steps)
+            recordings[port][...] = total.permute(2, 0, 1).numpy()
+
+    def _value(self, var: Var) -> np.ndarray:
+        """The Var over the batch."""
+        node = self.graph.node_of(var.process)
+        state = self.states[node].get(var.name) if node is not None else None
+        if state is not None:
+            return state.numpy()
+        return np.broadcast_to(var.value, (self.batch, *var.shape))
+
+    def dtype_of(self, target: Port | Var) -> np.dtype:
+        return target.value.dtype if isinstance(target, Var) and target.role == "parameter" else self.dtype
+
+    def read(self, var: Var) -> np.ndarray:
+        return self._value(var)[0] if var.role == "state" else var.value
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        node = self.graph.node_of(var.process)
+        if node is None:
+            return
+        new = torch.as_tensor(value)
+        if var.role == "state":
+            self.states[node][var.name] = new.to(self.module.dtype).expand(self.batch, *var.shape)
+            return
+        held = self.module.tensor(var)
+        old = held.detach().clone()
+        held.data = new.to(held.dtype)
+        try:
+            self.module.constants()
+        except Exception:
+            held.data = old
+            raise

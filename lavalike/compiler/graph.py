@@ -1,0 +1,141 @@
+"""Process graph -> flat graph: leaf processes with models, and for every InPort the terms of its sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lavalike.errors import GraphError
+from lavalike.model.config import RunConfig
+from lavalike.model.model import ProcessModel, candidates, select
+from lavalike.proc.monitor import Monitor
+from lavalike.process.ports import InPort, OutPort, Port, View
+from lavalike.process.process import AbstractProcess, component, walk
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of what a port carries: ``target.flat[dst] += source.flat[src]``; None means all, in order."""
+
+    source: Port
+    src: np.ndarray | None = None
+    dst: np.ndarray | None = None
+
+
+@dataclass(eq=False)
+class Node:
+    """A leaf process, its model, and the terms of each of its InPorts by name."""
+
+    process: AbstractProcess
+    model: ProcessModel
+    inputs: dict[str, list[Term]] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Graph:
+    """What a backend compiles.
+
+    ``nodes`` are in the order of a step: those without delay sorted so that senders come first, then the
+    delayed ones. ``stimuli`` are the unconnected InPorts that a run feeds.
+    """
+
+    processes: list[AbstractProcess]
+    nodes: list[Node]
+    stimuli: list[InPort]
+    config: RunConfig
+    step: int = 0  # steps done before: where a run goes on counting
+
+    def terms(self, port: Port) -> list[Term]:
+        """The terms of any port, resolved through hierarchy down to leaves and stimuli."""
+        return _resolve(port, {id(n.process) for n in self.nodes}, {id(p) for p in self.stimuli})
+
+    def node_of(self, process: AbstractProcess | None) -> Node | None:
+        return next((n for n in self.nodes if n.process is process), None)
+
+
+def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[AbstractProcess], type[ProcessModel] | None],
+            stimuli: Iterable[InPort] = (), step: int = 0) -> Graph:
+    """The flat graph of everything connected to ``process``.
+
+    Raises ModelSelectionError, VarError, and GraphError for a cycle without delay.
+    """
+    tops = component(process)
+    everything = [p for top in tops for p in walk(top)]
+    leaves = [p for p in everything if not p.procs and not isinstance(p, Monitor)]
+    nodes = []
+    for leaf in leaves:
+        if not leaf.in_ports and not leaf.out_ports and not leaf.vars and not candidates(leaf):
+            continue  # an empty container
+        nodes.append(Node(leaf, select(leaf, config, general)(leaf, config)))
+    ids = {id(n.process) for n in nodes}
+    fed = list(stimuli)
+    fed_ids = {id(p) for p in fed}
+    for node in nodes:
+        node.inputs = {p.name: _resolve(p, ids, fed_ids) for p in node.process.in_ports}
+    return Graph(everything, _ordered(nodes), fed, config, step)
+
+
+def _resolve(port: Port, leaves: set[int], stimuli: set[int]) -> list[Term]:
+    if isinstance(port, OutPort) and id(port.process) in leaves:
+        return [Term(port)]
+    if isinstance(port, InPort) and not port.sources:
+        return [Term(port)] if id(port) in stimuli else []
+    return [t for view in port.sources for t in _through(view, leaves, stimuli)]
+
+
+def _through(view: View, leaves: set[int], stimuli: set[int]) -> list[Term]:
+    if view.is_identity:
+        return _resolve(view.ports[0], leaves, stimuli)
+    flat, offset, out = view.index.reshape(-1), 0, []
+    for port in view.ports:
+        here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
+        local = flat[here] - offset
+        offset += port.size
+        for term in _resolve(port, leaves, stimuli):
+            if term.dst is None:
+                dst, src = here, local if term.src is None else term.src[local]
+            else:
+                position = np.full(port.size, -1)
+                position[term.dst] = np.arange(len(term.dst))
+                hit = position[local] >= 0
+                dst, k = here[hit], position[local[hit]]
+                src = k if term.src is None else term.src[k]
+            out.append(Term(term.source, src, dst))
+    return out
+
+
+def _ordered(nodes: list[Node]) -> list[Node]:
+    """Zero-delay nodes in topological order, then the delayed ones."""
+    direct = {id(n.process): n for n in nodes if n.model.delay == 0}
+    before = {key: _senders(n, direct) for key, n in direct.items()}
+    done: dict[int, Node] = {}
+    waiting = dict(direct)
+    while waiting:
+        ready = [key for key in waiting if all(id(p) in done for p, _, _ in before[key])]
+        if not ready:
+            raise GraphError(_cycle(waiting, before))
+        for key in ready:
+            done[key] = waiting.pop(key)
+    return [*done.values(), *(n for n in nodes if n.model.delay)]
+
+
+def _senders(node: Node, direct: dict[int, Node]) -> list[tuple[AbstractProcess, Port, str]]:
+    return [(t.source.process, t.source, name) for name, terms in node.inputs.items() for t in terms
+            if t.source.process is not None and id(t.source.process) in direct and isinstance(t.source, OutPort)]
+
+
+def _cycle(waiting: dict[int, Node], before: dict[int, list[tuple[AbstractProcess, Port, str]]]) -> str:
+    """Name one cycle among nodes that all wait for each other."""
+    key = next(iter(waiting))
+    seen: list[int] = []
+    hops: list[str] = []
+    while key not in seen:
+        seen.append(key)
+        sender, port, name = next(b for b in before[key] if id(b[0]) in waiting)
+        hops.append(f"{port.path} -> {waiting[key].process.path}.{name}")
+        key = id(sender)
+    hops = hops[seen.index(key):]
+    return ("a cycle without delay: " + ", ".join(reversed(hops))
+            + "; put a connection with delay (Dense, Sparse, Conv, Delay) into it")

@@ -1,0 +1,121 @@
+"""Sigma-delta coding, as Lava computes it (reference: Lava 0.11, proc/sdn).
+
+    sigma:        sigma[t] = sigma[t-1] + a_in[t];  s[t] = sigma[t]
+    delta:        d = x[t] - act[t-1] + residue[t-1]
+                  s[t] = d where |d| >= vth, else 0;  residue[t] = d - s[t];  act[t] = x[t]
+    sigma-delta:  x[t] = f(sigma[t] + bias), f = relu or identity, then delta
+    cum_error:    the accumulated error e += d is compared instead of d, and is cleared by a message
+
+fixed_pt: Delta shifts its input left by spike_exp + state_exp, SigmaDelta's input is in that scale already;
+vth and bias are shifted; the message is shifted right by state_exp (floor), the residue is not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lavalike.dynamics.dynamics import Dynamics, integral, within
+from lavalike.dynamics.ops import gate, positive, unscale, where
+
+
+def sigma(a_in, sigma):
+    sigma = sigma + a_in
+    return sigma, sigma
+
+
+def encode(x, act, residue, vth, out_scale):
+    d = x - act + residue
+    s = gate(d, d, vth)
+    return unscale(s, out_scale), x, d - s
+
+
+def encode_cumulative(x, act, residue, error, vth, out_scale):
+    d = x - act + residue
+    error = error + d
+    s = gate(d, error, vth)
+    return unscale(s, out_scale), x, d - s, where(s != 0, 0, error)
+
+
+def delta(a_in, act, residue, vth, gain, out_scale):
+    return encode(a_in * gain, act, residue, vth, out_scale)
+
+
+def delta_cumulative(a_in, act, residue, error, vth, gain, out_scale):
+    return encode_cumulative(a_in * gain, act, residue, error, vth, out_scale)
+
+
+def sigma_delta(a_in, sigma, act, residue, vth, bias, out_scale):
+    sigma = sigma + a_in
+    s_out, act, residue = encode(sigma + bias, act, residue, vth, out_scale)
+    return s_out, sigma, act, residue
+
+
+def sigma_delta_relu(a_in, sigma, act, residue, vth, bias, out_scale):
+    sigma = sigma + a_in
+    s_out, act, residue = encode(positive(sigma + bias), act, residue, vth, out_scale)
+    return s_out, sigma, act, residue
+
+
+def sigma_delta_late_relu(t, a_in, sigma, act, residue, vth, bias, out_scale, bias_start):
+    return sigma_delta_relu(a_in, sigma, act, residue, vth, where(t > bias_start, bias, 0), out_scale)
+
+
+def sigma_delta_cumulative(a_in, sigma, act, residue, error, vth, bias, out_scale):
+    sigma = sigma + a_in
+    s_out, act, residue, error = encode_cumulative(sigma + bias, act, residue, error, vth, out_scale)
+    return s_out, sigma, act, residue, error
+
+
+def sigma_delta_relu_cumulative(a_in, sigma, act, residue, error, vth, bias, out_scale):
+    sigma = sigma + a_in
+    s_out, act, residue, error = encode_cumulative(positive(sigma + bias), act, residue, error, vth, out_scale)
+    return s_out, sigma, act, residue, error
+
+
+def sigma_sum(a_in, sigma):
+    return sigma + a_in
+
+
+def _exponents(values) -> tuple[np.ndarray, np.ndarray]:
+    return (integral("spike_exp", values["spike_exp"], 0, 16), integral("state_exp", values["state_exp"], 0, 16))
+
+
+def delta_constants(values, params, fixed):
+    if not fixed and not params.get("loihi_units"):
+        # the exponents place the binary point of the fixed-point form; floating point has no use for them
+        return {"vth": within("vth", values["vth"], 0, np.inf), "gain": np.float64(1), "out_scale": np.float64(1)}
+    spike_exp, state_exp = _exponents(values)
+    gain = 2 ** (spike_exp + state_exp)
+    vth = within("vth", values["vth"], 0, 2**24) * gain
+    if fixed:
+        return {"vth": integral("vth", vth), "gain": gain, "out_scale": state_exp}
+    return {"vth": vth, "gain": gain * 1.0, "out_scale": 2.0**-state_exp}
+
+
+def sigma_delta_constants(values, params, fixed):
+    constants = delta_constants(values, params, fixed)
+    bias = values["bias"] * constants.pop("gain")
+    return constants | {"bias": integral("bias", bias) if fixed else bias}
+
+
+def sigma_delta_late_constants(values, params, fixed):
+    return sigma_delta_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0)}
+
+
+def _delta(step, *more: str) -> Dynamics:
+    return Dynamics(step, ("a_in",), ("s_out",), ("act", "residue", *more), delta_constants)
+
+
+def _sigma_delta(step, *more: str, constants=sigma_delta_constants) -> Dynamics:
+    return Dynamics(step, ("a_in",), ("s_out",), ("sigma", "act", "residue", *more), constants,
+                    per_neuron=("bias",), accumulators=sigma_sum)
+
+
+SIGMA = Dynamics(sigma, ("a_in",), ("s_out",), ("sigma",), lambda values, params, fixed: {}, accumulators=sigma_sum)
+DELTA = _delta(delta)
+DELTA_CUMULATIVE = _delta(delta_cumulative, "error")
+SIGMA_DELTA = _sigma_delta(sigma_delta)
+SIGMA_DELTA_RELU = _sigma_delta(sigma_delta_relu)
+SIGMA_DELTA_LATE_RELU = _sigma_delta(sigma_delta_late_relu, constants=sigma_delta_late_constants)
+SIGMA_DELTA_CUMULATIVE = _sigma_delta(sigma_delta_cumulative, "error")
+SIGMA_DELTA_RELU_CUMULATIVE = _sigma_delta(sigma_delta_relu_cumulative, "error")

@@ -1,0 +1,68 @@
+"""Resonate-and-fire, as Lava computes it (reference: Lava 0.11, proc/rf and rf_iz; Izhikevich 2001).
+
+    real[t] = c real[t-1] - s imag[t-1] + a_real_in[t]     c = (1 - alpha) cos(2 pi / period)
+    imag[t] = s real[t-1] + c imag[t-1] + a_imag_in[t]     s = (1 - alpha) sin(2 pi / period)
+
+RF spikes where real >= vth as imag passes zero upwards, and is not reset. RF_IZ spikes where imag >= vth,
+then real = 0 and imag just below vth.
+
+fixed_pt: c, s in 2**-decay_bits (truncated), inputs and vth shifted left by state_exp, every product rounded
+toward zero on its own, states saturated at 24 bits. A process in Loihi units may give c and s as integers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lavalike.dynamics.dynamics import Dynamics, integral, within
+from lavalike.dynamics.ops import both, clip, reaches, scaled, where
+
+
+def rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain):
+    new_real = clip(scaled(real, cos, bits) - scaled(imag, sin, bits) + a_real_in * gain)
+    new_imag = clip(scaled(real, sin, bits) + scaled(imag, cos, bits) + a_imag_in * gain)
+    return new_real, new_imag
+
+
+def rf(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth):
+    new_real, new_imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
+    s_out = both(reaches(new_real, vth), (new_imag >= 0) & (imag < 0))
+    return s_out, new_real, new_imag
+
+
+def rf_iz(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, reset):
+    real, imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
+    s_out = reaches(imag, vth)
+    return s_out, where(s_out, 0, real), where(s_out, reset, imag)
+
+
+def rf_constants(values, params, fixed):
+    bits = integral("decay_bits", values["decay_bits"], 0, 20)
+    exp = integral("state_exp", values["state_exp"], 0, 16)
+    vth = values["vth"]
+    if params.get("loihi_units"):
+        one = 1 << int(bits.max())
+        cos = integral("cos_decay", values["cos_decay"], -one, one)
+        sin = integral("sin_decay", values["sin_decay"], -one, one)
+        if not fixed:
+            cos, sin = cos / 2.0**bits, sin / 2.0**bits
+    else:
+        period = within("period", values["period"], np.nextafter(0, 1), np.inf)
+        radius = 1 - within("alpha", values["alpha"], 0, 1)
+        cos, sin = radius * np.cos(2 * np.pi / period), radius * np.sin(2 * np.pi / period)
+        if fixed:
+            cos, sin = ((x * 2.0**bits).astype(np.int64) for x in (cos, sin))
+    if fixed:
+        return {"cos": cos, "sin": sin, "bits": bits, "gain": 2**exp, "vth": (vth * 2.0**exp).astype(np.int64)}
+    scale = 2.0**exp if params.get("loihi_units") else np.float64(1)
+    return {"cos": cos, "sin": sin, "bits": bits, "gain": scale, "vth": vth * scale}
+
+
+def rf_iz_constants(values, params, fixed):
+    constants = rf_constants(values, params, fixed)
+    # just below the threshold: one unit of the integer state, 1e-5 in floating point (Lava 0.11)
+    return constants | {"reset": constants["vth"] - (1 if fixed else 1e-5 * constants["gain"])}
+
+
+RF = Dynamics(rf, ("a_real_in", "a_imag_in"), ("s_out",), ("real", "imag"), rf_constants)
+RF_IZ = Dynamics(rf_iz, ("a_real_in", "a_imag_in"), ("s_out",), ("real", "imag"), rf_iz_constants)

@@ -1,0 +1,65 @@
+"""Every error lavalike raises on purpose.
+
+    LavalikeError
+     +- ConnectError (ValueError)        a connection that cannot be made
+     +- GraphError (ValueError)          a graph that cannot be compiled
+     +- ModelSelectionError (LookupError) no process model fits, with the candidates and why
+     +- VarError (ValueError)            a Var's value, shape or range
+     +- InputError (ValueError)          data handed to a run, a network or a layer
+     +- RunError (RuntimeError)          a life-cycle call that is not possible now
+     +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
+     +- NetFileError (ValueError)        a .net file: file, key, expected, found
+     +- ExportError (ValueError)         a layer that cannot be exported faithfully
+
+Each is also the built-in error named in parentheses, so generic handlers keep working.
+"""
+
+from __future__ import annotations
+
+
+class LavalikeError(Exception):
+    """Base of all errors raised by lavalike and netx."""
+
+
+class ConnectError(LavalikeError, ValueError):
+    """Two ports cannot be connected; the message names both ends."""
+
+
+class GraphError(LavalikeError, ValueError):
+    """The process graph cannot be compiled (a cycle without delay, for example)."""
+
+
+class ModelSelectionError(LavalikeError, LookupError):
+    """No ProcessModel fits a process; the message lists the candidates and why each was refused."""
+
+
+class VarError(LavalikeError, ValueError):
+    """A value does not fit a Var: shape, dtype or range."""
+
+
+class InputError(LavalikeError, ValueError):
+    """Data handed to a run, a network or a layer does not fit it."""
+
+
+class RunError(LavalikeError, RuntimeError):
+    """The call is not possible in the present state of the run; the message says what to do first."""
+
+
+class OverflowError24(LavalikeError, ArithmeticError):
+    """A fixed-point accumulator left its 24 bits in a network that promised it would not."""
+
+
+class NetFileError(LavalikeError, ValueError):
+    """A .net file is damaged, foreign or hostile.
+
+    Attributes: ``path`` (the file), ``key`` (the HDF5 path inside it, or "").
+    """
+
+    def __init__(self, path: object, key: str, problem: str) -> None:
+        self.path, self.key = str(path), key
+        where = f"{path}: {key}" if key else str(path)
+        super().__init__(f"{where}: {problem}")
+
+
+class ExportError(LavalikeError, ValueError):
+    """A layer cannot be exported so that the file computes what was trained."""

@@ -1,0 +1,40 @@
+"""RunConfig: which model stands in for which process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lavalike.errors import InputError
+
+Precision = Literal["floating_pt", "fixed_pt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How a graph is run.
+
+    Args:
+        backend: ``"numba"``, ``"torch"`` or the name of an installed backend.
+        precision: ``"floating_pt"``, or ``"fixed_pt"`` for Loihi's integers, bit for bit.
+        select: exceptions: a process, process class or name mapped to a model class.
+        dtype: ``"float32"`` or ``"float64"``, of floating_pt.
+        debug: run the numba backend's kernels as plain Python, with bounds checks and full tracebacks.
+    """
+
+    backend: str = "numba"
+    precision: Precision = "floating_pt"
+    select: Mapping[Any, type] = field(default_factory=dict)
+    dtype: Literal["float32", "float64"] = "float32"
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("floating_pt", "fixed_pt"):
+            raise InputError(f"RunConfig: precision is 'floating_pt' or 'fixed_pt', got {self.precision!r}")
+        if self.dtype not in ("float32", "float64"):
+            raise InputError(f"RunConfig: dtype is 'float32' or 'float64', got {self.dtype!r}")
+
+    @property
+    def fixed(self) -> bool:
+        return self.precision == "fixed_pt"

@@ -1,0 +1,105 @@
+"""ProcessModel and @implements: how a backend says what a process does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from lavalike.errors import ModelSelectionError, VarError
+from lavalike.model.config import Precision, RunConfig
+from lavalike.process import AbstractProcess
+
+M = TypeVar("M", bound="type[ProcessModel]")
+
+
+class ProcessModel:
+    """Base of all models. One instance stands in for one process in one compiled program.
+
+    Class attributes set by :func:`implements`: ``process_class``, ``backend``, ``precision`` (None: both),
+    ``delay`` (1: delivers in step t what it computed in step t-1).
+    """
+
+    process_class: ClassVar[type[AbstractProcess]]
+    backend: ClassVar[str]
+    precision: ClassVar[Precision | None] = None
+    delay: ClassVar[int] = 0
+
+    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+        self.process = process
+        self.config = config
+
+    def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Constants for the step from the Vars' values; run at compile and after a ``set``, never in a step.
+
+        A name equal to a Var's replaces it in the step; a NumPy scalar or Python number is passed by value.
+        Raise ValueError for a value out of range.
+        """
+        return {}
+
+    def derived(self) -> dict[str, Any]:
+        """``derive`` of the process's present values; a ValueError becomes a VarError with the path."""
+        try:
+            return self.derive({v.name: v.value for v in self.process.vars})
+        except ValueError as e:
+            raise VarError(f"{self.process.path}.{e}") from None
+
+
+def implements(process: type[AbstractProcess], *, backend: str, precision: Precision | None = None, delay: int = 0) -> Callable[[M], M]:
+    """Class decorator: this model computes ``process`` and its subclasses.
+
+    Args:
+        process: the process class.
+        backend: name of the backend that runs it.
+        precision: the arithmetic it computes in; None for any.
+        delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal.
+    """
+
+    def register(model: M) -> M:
+        model.process_class, model.backend, model.precision, model.delay = process, backend, precision, delay
+        process.models.append(model)
+        return model
+
+    return register
+
+
+def candidates(process: AbstractProcess) -> list[type[ProcessModel]]:
+    """Models of the process's class, then of its bases."""
+    return [m for cls in type(process).__mro__ for m in cls.__dict__.get("models", ())]
+
+
+General = Callable[[AbstractProcess], "type[ProcessModel] | None"]
+
+
+def select(process: AbstractProcess, config: RunConfig, general: General) -> type[ProcessModel]:
+    """The model for ``process``; ``general`` offers the backend's model for processes with dynamics."""
+    wanted = _exception(process, config)
+    found = candidates(process)
+    derived = general(process)
+    if derived is not None:
+        found.append(derived)
+    reasons = []
+    for model in found:
+        if wanted is not None and model is not wanted:
+            reasons.append((model, f"select asks for {wanted.__name__}"))
+        elif model.backend != config.backend:
+            reasons.append((model, f"backend {model.backend!r}, asked for {config.backend!r}"))
+        elif model.precision not in (None, config.precision):
+            reasons.append((model, f"precision {model.precision!r}, asked for {config.precision!r}"))
+        else:
+            return model
+    if wanted is not None and wanted not in found:
+        reasons.append((wanted, f"it does not implement {type(process).__name__}"))
+    lines = "".join(f"\n  {m.__name__}: {why}" for m, why in reasons) or "\n  none is registered; see lavalike.implements"
+    raise ModelSelectionError(f"{process.path}: no model of {type(process).__name__} fits. Candidates:{lines}")
+
+
+def _exception(process: AbstractProcess, config: RunConfig) -> type[ProcessModel] | None:
+    for key, model in config.select.items():
+        if key is process or key in (process.name, process.path):
+            return model
+    for cls in type(process).__mro__:
+        if cls in config.select:
+            return config.select[cls]
+    return None

@@ -1,0 +1,3 @@
+"""Sources and sinks."""
+
+from lavalike.proc.io import sink as sink, source as source

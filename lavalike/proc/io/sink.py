@@ -1,0 +1,24 @@
+"""Processes that keep what a graph sends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lavalike.errors import VarError
+from lavalike.process import AbstractProcess, InPort, Var
+
+
+class RingBuffer(AbstractProcess):
+    """Keeps the message of step t in ``data[..., (t-1) % buffer]``.
+
+    Args:
+        shape: of one message.
+        buffer: how many steps are kept, >= 1.
+    """
+
+    def __init__(self, *, shape: Sequence[int], buffer: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        if buffer < 1:
+            raise VarError(f"sink.RingBuffer: buffer is >= 1, got {buffer}")
+        self.a_in = InPort(shape)
+        self.data = Var((*self.a_in.shape, int(buffer)), 0, time_last=True)

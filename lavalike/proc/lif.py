@@ -1,0 +1,91 @@
+"""Leaky integrate-and-fire processes. Equations: :mod:`lavalike.dynamics.lif`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lavalike.dynamics import lif
+from lavalike.proc.parameters import parameter
+from lavalike.process import AbstractProcess, InPort, OutPort, Var
+
+
+class _LIF(AbstractProcess):
+    def __init__(self, *, shape: Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
+                 bias_exp: Any = 0, loihi_units: bool = False, name: str | None = None, **more: Any) -> None:
+        super().__init__(name=name, loihi_units=loihi_units, **more)
+        self.a_in = InPort(shape)
+        self.s_out = OutPort(shape)
+        self.shape = self.a_in.shape
+        self.u = Var(self.shape, u)
+        self.v = Var(self.shape, v)
+        self.du = parameter(self.shape, du)
+        self.dv = parameter(self.shape, dv)
+        self.bias_mant = Var(self.shape, bias_mant, role="parameter", trainable=True)
+        self.bias_exp = Var(self.shape, bias_exp, role="parameter")
+
+
+class LIF(_LIF):
+    """Leaky integrate-and-fire with current: ``u = u(1-du) + a_in; v = v(1-dv) + u + bias; s_out = v > vth``.
+
+    Args:
+        shape: of the population, and of one message.
+        u, v: initial current and voltage. Default 0.
+        du, dv: decays; floating_pt in 0..1, fixed_pt integers in 0..4095 (1/4096; du counts from 1). Default 0.
+        bias_mant, bias_exp: bias, ``bias_mant * 2**bias_exp`` in fixed_pt, ``bias_mant`` in floating_pt.
+        vth: threshold, strict; shifted left by 6 in fixed_pt. Default 10.
+        loihi_units: the values are fixed_pt integers in floating_pt too (netx sets this): decays count
+            in 1/4096, states in 1/64 of the threshold's unit, so ports carry the same numbers in both.
+    """
+
+    dynamics = lif.LIF
+
+    def __init__(self, *, shape: Sequence[int], vth: Any = 10, **kwargs: Any) -> None:
+        super().__init__(shape=shape, **kwargs)
+        self.vth = parameter(self.shape, vth)
+
+
+class LIFLateBias(LIF):
+    """LIF whose bias acts only in steps ``t > bias_start``: a slayer layer does not run before its first input."""
+
+    dynamics = lif.LIF_LATE_BIAS
+
+    def __init__(self, *, bias_start: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bias_start = Var((1,), bias_start, role="parameter")
+
+
+class LIFReset(LIFLateBias):
+    """LIF with u = v = 0 before the step whenever ``t % reset_interval == reset_offset % reset_interval``.
+
+    Defaults as in Lava: interval 1, offset 0; bias_start as in LIFLateBias.
+    """
+
+    dynamics = lif.LIF_RESET
+
+    def __init__(self, *, reset_interval: int = 1, reset_offset: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reset_interval = Var((1,), reset_interval, role="parameter")
+        self.reset_offset = Var((1,), reset_offset, role="parameter")
+
+
+class LIFRefractory(LIF):
+    """LIF whose v is frozen for ``refractory_period`` steps after a spike. floating_pt only, as in Lava."""
+
+    dynamics = lif.LIF_REFRACTORY
+
+    def __init__(self, *, refractory_period: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.refractory_period = Var((1,), refractory_period, role="parameter")
+        self.refractory_period_end = Var(self.shape, 0)
+
+
+class TernaryLIF(_LIF):
+    """LIF that sends +1 above ``vth_hi`` and -1 below ``vth_lo``."""
+
+    dynamics = lif.TERNARY_LIF
+
+    def __init__(self, *, shape: Sequence[int], vth_hi: Any = 10, vth_lo: Any = -10, **kwargs: Any) -> None:
+        super().__init__(shape=shape, **kwargs)
+        self.vth_hi = parameter(self.shape, vth_hi)
+        self.vth_lo = parameter(self.shape, vth_lo)

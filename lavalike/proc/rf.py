@@ -1,0 +1,49 @@
+"""Resonate-and-fire processes. Equations: :mod:`lavalike.dynamics.resonator`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lavalike.dynamics import resonator
+from lavalike.proc.parameters import parameter
+from lavalike.process import AbstractProcess, InPort, OutPort, Var
+
+
+class RF(AbstractProcess):
+    """Resonate-and-fire; spikes as the phase passes zero with ``real >= vth``. Never reset.
+
+    Args:
+        period: of the oscillation in steps, > 0. Default 10.
+        alpha: decay per step, 0..1. Default 0.07.
+        vth: threshold. Default 1.
+        state_exp, decay_bits: fixed_pt: fractional bits of states and of the decays. Defaults 0.
+        cos_decay, sin_decay: with ``loihi_units`` the decays as integers in 2**-decay_bits instead of
+            period and alpha; nothing is derived again.
+    """
+
+    dynamics = resonator.RF
+
+    def __init__(self, *, shape: Sequence[int], period: Any = 10, alpha: Any = 0.07, vth: Any = 1, state_exp: int = 0,
+                 decay_bits: int = 0, cos_decay: Any = 0, sin_decay: Any = 0, real: Any = 0, imag: Any = 0,
+                 loihi_units: bool = False, name: str | None = None, **more: Any) -> None:
+        super().__init__(name=name, loihi_units=loihi_units, **more)
+        self.a_real_in = InPort(shape)
+        self.a_imag_in = InPort(shape)
+        self.s_out = OutPort(shape)
+        self.shape = self.s_out.shape
+        self.real = Var(self.shape, real)
+        self.imag = Var(self.shape, imag)
+        self.period = parameter(self.shape, period)
+        self.alpha = parameter(self.shape, alpha)
+        self.vth = parameter(self.shape, vth)
+        self.cos_decay = parameter(self.shape, cos_decay)
+        self.sin_decay = parameter(self.shape, sin_decay)
+        self.state_exp = Var((1,), state_exp, role="parameter")
+        self.decay_bits = Var((1,), decay_bits, role="parameter")
+
+
+class RF_IZ(RF):
+    """Resonate-and-fire of Izhikevich; spikes where ``imag >= vth``, then real = 0 and imag just below vth."""
+
+    dynamics = resonator.RF_IZ

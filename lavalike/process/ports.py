@@ -1,0 +1,208 @@
+"""Ports, and views on them that reorder what they carry.
+
+A connection is stored once, at its destination, as a :class:`View` of its source. Four directions are
+legal: OutPort -> InPort between processes, parent InPort -> child InPort and child OutPort -> parent
+OutPort within a hierarchy, and any OutPort to the InPort of an inner process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+
+from lavalike.errors import ConnectError
+
+if TYPE_CHECKING:
+    from lavalike.process.process import AbstractProcess
+
+Connectable = Union["Port", "View"]
+
+
+def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
+    """``shape`` as a tuple of positive ints, or a ConnectError naming ``what``."""
+    try:
+        out = tuple(int(s) for s in shape) if np.iterable(shape) else (int(shape),)
+        exact = out == tuple(shape) if np.iterable(shape) else out == (shape,)
+    except (TypeError, ValueError):
+        exact = False
+        out = ()
+    if not exact or any(s < 1 for s in out):
+        raise ConnectError(f"{what}: a shape is a tuple of positive integers, got {shape!r}")
+    return out
+
+
+class View:
+    """What one or more ports carry, reordered: element k is ``concat(ports)[index[k]]``.
+
+    Made by ``reshape``, ``flatten``, ``transpose`` and ``concat_with`` of a port; connects like a port.
+    """
+
+    def __init__(self, ports: tuple[Port, ...], index: np.ndarray) -> None:
+        self.ports = ports
+        self.index = index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.index.shape
+
+    def __repr__(self) -> str:
+        names = " + ".join(p.path for p in self.ports)
+        return f"{names} {self.shape}" if self.is_identity else f"{names} as {self.shape}"
+
+    @property
+    def is_identity(self) -> bool:
+        """True when the view hands on one port's elements in their own order."""
+        flat = self.index.reshape(-1)
+        return len(self.ports) == 1 and flat.size == self.ports[0].size and bool((flat == np.arange(flat.size)).all())
+
+    def reshape(self, new_shape: Sequence[int]) -> View:
+        """The same elements, C order, in ``new_shape`` (one -1 allowed)."""
+        try:
+            return View(self.ports, self.index.reshape(new_shape))
+        except ValueError:
+            raise ConnectError(f"{self!r}: {self.index.size} elements do not reshape to {tuple(new_shape)}") from None
+
+    def flatten(self) -> View:
+        """One axis, C order."""
+        return View(self.ports, self.index.reshape(-1))
+
+    def transpose(self, axes: Sequence[int] | None = None) -> View:
+        """Axes permuted as in ``numpy.transpose`` (reversed by default)."""
+        try:
+            return View(self.ports, self.index.transpose(axes))
+        except ValueError:
+            raise ConnectError(f"{self!r}: axes {axes} are no permutation of {len(self.shape)} axes") from None
+
+    def concat_with(self, ports: Connectable | Sequence[Connectable], axis: int = 0) -> View:
+        """This, followed by ``ports``, joined along ``axis``."""
+        views = [self, *(as_view(p) for p in _as_list(ports))]
+        kinds = {isinstance(p, InPort) for v in views for p in v.ports}
+        if len(kinds) > 1:
+            raise ConnectError(f"concat: InPorts and OutPorts cannot be joined: {views}")
+        offset, parts = 0, []
+        for v in views:
+            parts.append(v.index + offset)
+            offset += sum(p.size for p in v.ports)
+        try:
+            index = np.concatenate(parts, axis=axis)
+        except ValueError:
+            shapes = ", ".join(f"{v!r}" for v in views)
+            raise ConnectError(f"concat along axis {axis}: shapes do not fit: {shapes}") from None
+        return View(tuple(p for v in views for p in v.ports), index)
+
+    def connect(self, ports: Connectable | Sequence[Connectable]) -> None:
+        """Send this to ``ports`` (a port or a list of ports)."""
+        for target in _as_list(ports):
+            if not isinstance(target, Port):
+                raise ConnectError(f"{self!r} -> {target!r}: the destination must be a port; reorder the source instead")
+            target.connect_from(self)
+
+
+class Port:
+    """Base of InPort and OutPort. ``shape`` is the shape of one message (one step)."""
+
+    def __init__(self, shape: int | Sequence[int]) -> None:
+        self.shape = as_shape(shape, type(self).__name__)
+        self.size = int(np.prod(self.shape))
+        self.name = ""
+        self.process: AbstractProcess | None = None
+        self.sources: list[View] = []
+        self.targets: list[Port] = []
+
+    @property
+    def path(self) -> str:
+        """Dotted name within the outermost process, for messages."""
+        own = self.name or type(self).__name__
+        return f"{self.process.path}.{own}" if self.process is not None else own
+
+    def __repr__(self) -> str:
+        return f"{self.path} {self.shape}"
+
+    def _view(self) -> View:
+        return View((self,), np.arange(self.size).reshape(self.shape))
+
+    def reshape(self, new_shape: Sequence[int]) -> View:
+        """See :meth:`View.reshape`."""
+        return self._view().reshape(new_shape)
+
+    def flatten(self) -> View:
+        """See :meth:`View.flatten`."""
+        return self._view().flatten()
+
+    def transpose(self, axes: Sequence[int] | None = None) -> View:
+        """See :meth:`View.transpose`."""
+        return self._view().transpose(axes)
+
+    def concat_with(self, ports: Connectable | Sequence[Connectable], axis: int = 0) -> View:
+        """See :meth:`View.concat_with`."""
+        return self._view().concat_with(ports, axis)
+
+    def connect(self, ports: Connectable | Sequence[Connectable]) -> None:
+        """Send what this port carries to ``ports`` (a port or a list of ports)."""
+        self._view().connect(ports)
+
+    def connect_from(self, ports: Connectable | Sequence[Connectable]) -> None:
+        """Receive from ``ports``; several are added up, as messages of one step."""
+        views = [as_view(p) for p in _as_list(ports)]
+        for view in views:
+            self._check(view)
+        for view in views:
+            self.sources.append(view)
+            for port in view.ports:
+                port.targets.append(self)
+
+    def _check(self, view: View) -> None:
+        ends = f"{view!r} -> {self!r}"
+        for src in view.ports:
+            if src is self:
+                raise ConnectError(f"{ends}: a port cannot feed itself")
+            self._check_direction(src, ends)
+        if view.shape != self.shape:
+            raise ConnectError(f"{ends}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose the source")
+        for old in self.sources:
+            if old.ports == view.ports and np.array_equal(old.index, view.index):
+                raise ConnectError(f"{ends}: connected already")
+
+    def _check_direction(self, src: Port, ends: str) -> None:
+        raise NotImplementedError
+
+
+def _is_inside(child: AbstractProcess | None, parent: AbstractProcess | None) -> bool:
+    while child is not None:
+        child = child.parent
+        if child is parent and parent is not None:
+            return True
+    return False
+
+
+class InPort(Port):
+    """Receives one message of ``shape`` a step: the sum of all sources, zeros when there are none."""
+
+    def _check_direction(self, src: Port, ends: str) -> None:
+        if isinstance(src, InPort) and src.process is not None and self.process is not None and not _is_inside(self.process, src.process):
+            raise ConnectError(f"{ends}: an InPort hands on only to processes inside its own; connect an OutPort")
+
+
+class OutPort(Port):
+    """Sends one message of ``shape`` a step to every port connected to it."""
+
+    def _check_direction(self, src: Port, ends: str) -> None:
+        if not isinstance(src, OutPort):
+            raise ConnectError(f"{ends}: an OutPort is fed by OutPorts of inner processes only")
+        if src.process is not None and self.process is not None and not _is_inside(src.process, self.process):
+            raise ConnectError(f"{ends}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead")
+
+
+def as_view(port: Connectable) -> View:
+    """A port or a view, as a view."""
+    if isinstance(port, View):
+        return port
+    if isinstance(port, Port):
+        return port._view()
+    raise ConnectError(f"expected a port, got {port!r}")
+
+
+def _as_list(ports: Connectable | Iterable[Connectable]) -> list[Connectable]:
+    return [ports] if isinstance(ports, Port | View) else list(ports)

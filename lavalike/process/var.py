@@ -1,0 +1,136 @@
+"""Vars: the named arrays of a process, holding the user's values in the user's units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from lavalike.errors import RunError, VarError
+from lavalike.process.ports import as_shape
+
+if TYPE_CHECKING:
+    from lavalike.process.process import AbstractProcess
+
+Role = Literal["state", "parameter"]
+
+
+class Binding(Protocol):
+    """What a compiled program offers the Vars of its processes between runs."""
+
+    def read(self, var: Var) -> np.ndarray: ...
+    def write(self, var: Var, value: np.ndarray) -> None: ...
+
+
+class Var:
+    """A named array of a process.
+
+    Args:
+        shape: shape of the value. ``(1,)`` stands for one value shared by all neurons.
+        init: scalar, list or array, broadcast to ``shape``; its dtype is the Var's until a run gives a
+            state the dtype of its model. Default 0.
+        shareable: kept for Lava programs; RefPorts refuse a Var that is not shareable.
+        name: taken from the attribute it is assigned to unless given.
+        role: ``"state"`` changes from step to step, ``"parameter"`` only when it is set or trained.
+        trainable: a parameter that ``to_torch`` turns into an ``nn.Parameter``.
+        time_last: the last axis is time; models see it first, so that a step is contiguous.
+    """
+
+    def __init__(self, shape: int | Sequence[int], init: Any = 0, shareable: bool = True, name: str | None = None, *,
+                 role: Role = "state", trainable: bool = False, time_last: bool = False) -> None:
+        self.shape = as_shape(shape, "Var")
+        self.shareable = shareable
+        self.name = name or ""
+        self.role: Role = role
+        self.trainable = trainable
+        self.time_last = time_last
+        self.process: AbstractProcess | None = None
+        self.binding: Binding | None = None
+        self.aliased: Var | None = None
+        self.value = self._checked(init, None)
+
+    @property
+    def path(self) -> str:
+        own = self.name or "Var"
+        return f"{self.process.path}.{own}" if self.process is not None else own
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __repr__(self) -> str:
+        return f"{self.path} {self.shape}"
+
+    def alias(self, other: Var) -> None:
+        """Let ``other``, a Var of an inner process with the same shape, hold this Var's value."""
+        if other.shape != self.shape:
+            raise VarError(f"{self!r} cannot be an alias of {other!r}: shapes differ")
+        other.value = self.value
+        self.aliased = other
+
+    def _checked(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
+        try:
+            arr = np.asarray(value)
+        except ValueError as e:
+            raise VarError(f"{self.path}: not an array: {e}") from None
+        if arr.dtype.kind not in "biufc":
+            raise VarError(f"{self.path}: numbers expected, got dtype {arr.dtype} ({value!r:.60})")
+        if arr.dtype.kind in "fc" and not np.isfinite(arr).all():
+            raise VarError(f"{self.path}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
+        try:
+            arr = np.broadcast_to(arr, self.shape)
+        except ValueError:
+            raise VarError(f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}") from None
+        if dtype is None or arr.dtype == dtype:
+            return arr.copy()
+        if dtype.kind == "c" or (arr.dtype.kind != "c" and dtype.kind == "f"):
+            return arr.astype(dtype)
+        cast = arr.astype(dtype)
+        if not np.array_equal(cast, arr):
+            raise VarError(f"{self.path}: dtype is {dtype}; {arr[cast != arr].flat[0]} cannot be held in it without loss")
+        return cast
+
+    def get(self, idx: Any = None) -> np.ndarray:
+        """A copy of the value, ``value[idx]`` if ``idx`` is given (any NumPy index).
+
+        Raises RunError while the process is running; pause it first.
+        """
+        if self.aliased is not None:
+            return self.aliased.get(idx)
+        value = self.value if self.binding is None else self.binding.read(self)
+        return value.copy() if idx is None else np.array(value[idx])
+
+    def set(self, value: Any, idx: Any = None) -> None:
+        """Replace the value (or ``value[idx]``), keeping the dtype; derived constants follow.
+
+        Raises VarError when the value does not fit, and leaves everything as it was.
+        """
+        if self.aliased is not None:
+            self.aliased.set(value, idx)
+            return
+        old = self.get()
+        if idx is None:
+            settled = self.role == "state" and self.binding is not None
+            new = self._checked(value, old.dtype if settled else _wider(old.dtype, value))
+        else:
+            new = old.copy()
+            part = np.asarray(value)
+            if part.dtype.kind == "f" and old.dtype.kind in "iu" and not np.array_equal(part, part.astype(old.dtype)):
+                raise VarError(f"{self.path}: dtype is {old.dtype}; {value!r:.60} cannot be held in it without loss")
+            try:
+                new[idx] = part
+            except (ValueError, IndexError) as e:
+                raise VarError(f"{self.path}: cannot set index {idx!r}: {e}") from None
+            new = self._checked(new, old.dtype)
+        if self.binding is not None:
+            self.binding.write(self, new)
+        elif self.process is not None and self.process.running:
+            raise RunError(f"{self.path}: the process is running; pause() first")
+        self.value = new
+
+
+def _wider(dtype: np.dtype, value: Any) -> np.dtype:
+    """A default parameter (an integer 0, say) may become a float; nothing else changes dtype."""
+    new = np.asarray(value).dtype
+    return new if dtype.kind in "iub" and new.kind == "f" else dtype

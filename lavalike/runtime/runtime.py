@@ -1,0 +1,178 @@
+"""Running a graph: stretches of steps in the caller's thread or in one of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from lavalike.backends import get_backend
+from lavalike.backends.base import Program
+from lavalike.compiler.graph import flatten
+from lavalike.errors import InputError, RunError
+from lavalike.model.config import RunConfig
+from lavalike.process.monitor import Probe
+from lavalike.process.ports import Port
+from lavalike.process.process import AbstractProcess, component, walk
+from lavalike.process.var import Var
+from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
+
+STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
+
+
+class RecompileWarning(UserWarning):
+    """A run with another RunConfig, or a changed graph, compiled anew; states were carried over."""
+
+
+class Stretches:
+    """Cuts a run into stretches of about STRETCH_SECONDS."""
+
+    def __init__(self) -> None:
+        self.size = 1
+
+    def run(self, program: Program, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
+        """One stretch of ``steps`` steps, from which the next size is learnt."""
+        began = time.perf_counter()
+        program.run(steps, stimuli, recordings)
+        took = time.perf_counter() - began
+        if took < STRETCH_SECONDS / 2 and steps == self.size:
+            self.size *= 4
+        elif took > STRETCH_SECONDS:
+            self.size = max(1, int(self.size * STRETCH_SECONDS / took))
+
+
+class Runtime:
+    """A compiled program bound to the processes it runs."""
+
+    def __init__(self, process: AbstractProcess, config: RunConfig, step: int = 0) -> None:
+        self.config = config
+        self.processes = [p for top in component(process) for p in walk(top)]
+        self.probes = [probe for p in self.processes for probe in p.probes]
+        backend = get_backend(config.backend)
+        graph = flatten(process, config, backend.general_model, step=step)
+        self.signature = graph_signature(self.processes)
+        self.program = backend.build(graph, 1, [probe.target for probe in self.probes])
+        self.thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+        self._pause = threading.Event()
+        for p in self.processes:
+            p.runtime = self
+            for var in p.vars:
+                var.binding = self
+
+    # -- Vars (see lavalike.process.var.Binding) ---------------------------------------------------------
+
+    def read(self, var: Var) -> np.ndarray:
+        self._idle(f"read {var.path}")
+        return self.program.read(var)
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        self._idle(f"set {var.path}")
+        self.program.write(var, value)
+
+    # -- life cycle ----------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+    def _idle(self, verb: str) -> None:
+        if self.running and threading.current_thread() is not self.thread:
+            raise RunError(f"cannot {verb} while the process is running; pause() first")
+
+    def start(self, condition: RunCondition) -> None:
+        self._idle("run")
+        self.wait()
+        steps = condition.num_steps if isinstance(condition, RunSteps) else None
+        for probe in self.probes:
+            if steps is not None and probe.recorded + steps > probe.num_steps:
+                raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, "
+                                 f"{probe.recorded} are recorded and {steps} more were asked for; probe with a larger num_steps")
+        self._pause.clear()
+        if isinstance(condition, RunSteps) and condition.blocking:
+            self._loop(steps)
+        else:
+            self.thread = threading.Thread(target=self._guarded, args=(steps,), daemon=True, name="lavalike-run")
+            self.thread.start()
+
+    def _guarded(self, steps: int | None) -> None:
+        try:
+            self._loop(steps)
+        except BaseException as e:  # handed to wait() or pause(), whichever comes first
+            self.error = e
+
+    def _loop(self, steps: int | None) -> None:
+        stretches, left = Stretches(), steps
+        while (left is None or left > 0) and not self._pause.is_set():
+            room = [p.num_steps - p.recorded for p in self.probes]
+            if room and min(room) == 0:
+                full = self.probes[room.index(0)]
+                raise RunError(f"{full.owner.path}: the {full.num_steps} steps probed of {full.target!r} are recorded; the run is paused")
+            n = min([stretches.size, *room, *([left] if left is not None else [])])
+            chunks = {p.target: np.empty((n, 1, p.target.size), self.program.dtype_of(p.target)) for p in self.probes}
+            stretches.run(self.program, n, {}, chunks)
+            for probe in self.probes:
+                probe.chunks.append(_time_layout(probe, chunks[probe.target][:, 0]))
+            left = None if left is None else left - n
+
+    def wait(self) -> None:
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def pause(self) -> None:
+        self._pause.set()
+        self.wait()
+
+    def stop(self) -> None:
+        try:
+            self.pause()
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Give the states back to the Vars and let go of the program."""
+        for p in self.processes:
+            for var in p.vars:
+                if var.binding is self:
+                    var.value = np.array(self.program.read(var))
+                    var.binding = None
+            if p.runtime is self:
+                p.runtime = None
+
+
+def _time_layout(probe: Probe, rows: np.ndarray) -> np.ndarray:
+    return rows.reshape(-1, *probe.target.shape)
+
+
+def graph_signature(processes: Sequence[AbstractProcess]) -> tuple[object, ...]:
+    """Changes when processes, connections or probes were added."""
+    return tuple((id(p), *(len(port.sources) for port in (*p.in_ports, *p.out_ports)), *(id(x) for x in p.probes)) for p in processes)
+
+
+def start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> None:
+    """What ``process.run`` does."""
+    if not isinstance(condition, RunSteps | RunContinuous):
+        raise InputError(f"run: expected RunSteps or RunContinuous, got {condition!r}")
+    runtime = process.runtime
+    if runtime is not None:
+        runtime._idle("run")
+        changed = runtime.signature != graph_signature([p for top in component(process) for p in walk(top)])
+        if changed or (config is not None and config != runtime.config):
+            config = config or runtime.config
+            warnings.warn(f"{process.path}: compiled anew, {'the graph changed' if changed else f'for {config}'}; states are carried over",
+                          RecompileWarning, stacklevel=3)
+            step = runtime.program.step
+            runtime.stop()
+            runtime = Runtime(process, config, step)
+    if runtime is None:
+        runtime = Runtime(process, config or RunConfig())
+    runtime.start(condition)
+
+

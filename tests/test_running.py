@@ -1,0 +1,240 @@
+"""Life cycle: runs, pauses, Vars between runs, monitors, recordings."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import lavalike as lv
+from lavalike.proc import LIF, DelayDense, Dense, Monitor, Sigma, Sparse, io
+
+EXACT = lv.RunConfig(precision="fixed_pt")
+
+
+def loop():
+    """A LIF that excites itself through a Dense."""
+    lif = LIF(shape=(3,), du=0.1, dv=0.05, vth=1.0, bias_mant=[0.1, 0.2, 0.3])
+    dense = Dense(weights=np.full((3, 3), 0.05))
+    lif.s_out.connect(dense.s_in)
+    dense.a_out.connect(lif.a_in)
+    return lif, dense
+
+
+def test_state_is_kept_between_runs():
+    a, _ = loop()
+    b, _ = loop()
+    a.run(lv.RunSteps(30))
+    for n in (7, 1, 22):
+        b.run(lv.RunSteps(num_steps=n))
+    np.testing.assert_array_equal(a.v.get(), b.v.get())
+    assert a.v.get().dtype == np.float32
+
+
+def test_get_and_set_before_the_first_run_and_at_a_pause():
+    lif, dense = loop()
+    lif.v.set([0.5, 0.0, 0.0])
+    np.testing.assert_array_equal(lif.v.get(), [0.5, 0, 0])
+    lif.run(lv.RunSteps(1))
+    assert lif.v.get()[0] == np.float32(0.5) * np.float32(0.95) + np.float32(0.1)
+    lif.v.set(0.25)
+    np.testing.assert_array_equal(lif.v.get(), [0.25] * 3)
+    lif.v.set(0.75, 1)
+    np.testing.assert_array_equal(lif.v.get([0, 1]), [0.25, 0.75])
+    assert dense.weights.get().dtype == np.float64
+
+
+def test_setting_a_parameter_derives_constants_anew():
+    """vth << 6 follows a set of vth (in Lava it did not), also from one number to one a neuron."""
+    lif = LIF(shape=(2,), vth=100, bias_mant=64, bias_exp=5)
+    lif.run(lv.RunSteps(3), EXACT)
+    before = lif.v.get()
+    lif.vth.set(1)
+    lif.run(lv.RunSteps(1))
+    np.testing.assert_array_equal(lif.v.get(), [0, 0])
+    assert (before > 0).all()
+    lif.bias_mant.set([0, 7])
+    lif.run(lv.RunSteps(1))
+    np.testing.assert_array_equal(lif.v.get(), [0, 0])
+    lif.bias_mant.set([0, 1])
+    lif.run(lv.RunSteps(1))
+    np.testing.assert_array_equal(lif.v.get(), [0, 32])
+
+
+def test_a_refused_set_changes_nothing():
+    lif, _ = loop()
+    lif.run(lv.RunSteps(5))
+    v = lif.v.get()
+    with pytest.raises(lv.VarError, match=r"LIF\.du: 3\.0 is outside"):
+        lif.du.set(3.0)
+    with pytest.raises(lv.VarError, match="does not fit shape"):
+        lif.v.set(np.zeros(4))
+    with pytest.raises(lv.VarError, match="NaN"):
+        lif.v.set(np.nan)
+    np.testing.assert_array_equal(lif.v.get(), v)
+    assert lif.du.get() == 0.1
+    lif.run(lv.RunSteps(1))
+
+
+def test_an_integer_state_takes_no_fraction():
+    lif = LIF(shape=(2,), vth=100)
+    lif.run(lv.RunSteps(1), EXACT)
+    assert lif.v.get().dtype == np.int32
+    with pytest.raises(lv.VarError, match=r"dtype is int32; 0\.5 cannot be held"):
+        lif.v.set(0.5)
+
+
+def test_stop_is_optional_and_run_after_stop_is_legal():
+    lif, _ = loop()
+    lif.run(lv.RunSteps(4))
+    v = lif.v.get()
+    lif.stop()
+    lif.stop()
+    np.testing.assert_array_equal(lif.v.get(), v)
+    lif.run(lv.RunSteps(4))
+    other, _ = loop()
+    other.run(lv.RunSteps(8))
+    np.testing.assert_array_equal(lif.v.get(), other.v.get())
+
+
+def test_continuous_run_is_paused_and_goes_on():
+    """RunContinuous, pause, RunSteps: hangs in Lava."""
+    sigma = Sigma(shape=(1,))
+    source = io.source.RingBuffer(data=np.ones((1, 1)))
+    source.s_out.connect(sigma.a_in)
+    sigma.run(lv.RunContinuous(), lv.RunConfig(dtype="float64"))
+    with pytest.raises(lv.RunError, match="pause"):
+        while sigma.running:
+            sigma.sigma.get()
+    sigma.pause()
+    n = int(sigma.sigma.get()[0])
+    sigma.run(lv.RunSteps(5))
+    assert sigma.sigma.get()[0] == n + 5
+    sigma.run(lv.RunSteps(5, blocking=False))
+    sigma.wait()
+    assert sigma.sigma.get()[0] == n + 10
+    sigma.run(lv.RunContinuous())
+    sigma.stop()
+    assert not any(t.name == "lavalike-run" for t in threading.enumerate())
+
+
+def test_another_config_compiles_anew_and_says_so():
+    lif = LIF(shape=(1,), vth=1000, bias_mant=3)
+    lif.run(lv.RunSteps(2), EXACT)
+    assert lif.v.get() == 6 - 0
+    with pytest.warns(lv.RecompileWarning, match="compiled anew"):
+        lif.run(lv.RunSteps(2), lv.RunConfig(backend="torch"))
+    assert lif.v.get() == 12
+    with pytest.warns(lv.RecompileWarning, match="the graph changed"):
+        lif.s_out.connect(Sigma(shape=(1,)).a_in)
+        lif.run(lv.RunSteps(1))
+
+
+def test_steps_and_periods_go_on_counting():
+    """A source repeats its data over runs, a sink keeps the last steps."""
+    source = io.source.RingBuffer(data=np.arange(3)[None])
+    sink = io.sink.RingBuffer(shape=(1,), buffer=4)
+    source.s_out.connect(sink.a_in)
+    for n in (2, 3):
+        sink.run(lv.RunSteps(n), EXACT)
+    np.testing.assert_array_equal(sink.data.get(), [[1, 1, 2, 0]])
+    assert sink.data.get().dtype == np.int32
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_monitor_records_many_targets_over_runs(backend):
+    lif, dense = loop()
+    monitor = Monitor()
+    monitor.probe(lif.v, 10)
+    monitor.probe(lif.s_out, 10)
+    monitor.probe(dense.weights, 10)
+    config = lv.RunConfig(backend=backend)
+    reference = lv.simulate(lif, steps=10, config=config, record=[lif.v])
+    lif.run(lv.RunSteps(4), config)
+    lif.run(lv.RunSteps(6))
+    data = monitor.get_data()
+    np.testing.assert_array_equal(data["LIF"]["v"], reference[lif.v].T)
+    np.testing.assert_array_equal(data["LIF"]["s_out"], reference["s_out"].T)
+    assert data["Dense"]["weights"].shape == (10, 3, 3)
+    with pytest.raises(lv.InputError, match="probed for 10 steps"):
+        lif.run(lv.RunSteps(1))
+
+
+def test_simulate_leaves_the_process_as_it_was():
+    lif, _ = loop()
+    lif.v.set(0.5)
+    first = lv.simulate(lif, steps=20)["s_out"]
+    np.testing.assert_array_equal(lv.simulate(lif, steps=20)["s_out"], first)
+    np.testing.assert_array_equal(lif.v.get(), [0.5] * 3)
+
+
+@pytest.mark.parametrize(("inputs", "kwargs", "message"), [
+    ({"s_in": np.zeros((4, 9))}, {}, r"input has shape \(4, 9\); expected \(3, 'time'\) or \('batch', 3, 'time'\)"),
+    ({"s_in": np.full((3, 9), np.nan)}, {}, "27 NaN"),
+    ({"s_in": np.zeros((3, 9))}, {"steps": 10}, "input has 9 steps, the run 10"),
+    ({"s_in": np.zeros((3, 9))}, {"steps": 0}, "steps is an integer >= 1, got 0"),
+    ({}, {}, "steps is needed"),
+    ({"nothing": np.zeros((3, 9))}, {}, "no InPort called 'nothing'; there are .*Dense.s_in"),
+    ({"s_in": np.zeros((3, 0))}, {}, "steps is an integer >= 1"),
+    ({"s_in": np.array([["a"] * 3] * 3)}, {}, "expected real numbers"),
+])
+def test_bad_inputs_are_named(inputs, kwargs, message):
+    with pytest.raises(lv.InputError, match=message):
+        lv.simulate(Dense(weights=np.eye(3)), inputs, **kwargs)
+
+
+def test_a_connected_port_cannot_be_fed_and_names_must_be_unique():
+    lif, dense = loop()
+    with pytest.raises(lv.InputError, match=r"Dense\.s_in \(3,\) is connected already, to LIF\.s_out"):
+        lv.simulate(lif, {dense.s_in: np.zeros((3, 2))})
+    a, b, c = LIF(shape=(1,), name="a"), Dense(weights=[[1.0]], name="b"), LIF(shape=(1,), name="c")
+    a.s_out.connect(b.s_in)
+    b.a_out.connect(c.a_in)
+    with pytest.raises(lv.InputError, match=r"'a_in' is ambiguous: a\.a_in, c\.a_in"):
+        lv.simulate(b, {"a_in": np.zeros((1, 2))})
+    assert lv.simulate(b, {"a.a_in": np.ones((1, 2))}).keys()
+
+
+def test_fixed_point_inputs_are_whole_numbers():
+    with pytest.raises(lv.InputError, match="fixed_pt needs whole numbers"):
+        lv.simulate(Dense(weights=np.eye(2)), {"s_in": np.full((2, 3), 0.5)}, config=EXACT)
+
+
+def test_run_steps_must_be_positive():
+    with pytest.raises(lv.InputError, match="num_steps is an integer >= 1, got 0"):
+        lv.RunSteps(num_steps=0)
+
+
+@pytest.mark.parametrize("graded", [0, 8])
+@pytest.mark.parametrize("config", [EXACT, lv.RunConfig(), lv.RunConfig(backend="torch")], ids=["fixed", "float", "torch"])
+def test_sparse_and_undelayed_equal_dense(config, graded):
+    """Sparse stores less, DelayDense with delay 0 waits no longer: both equal Dense."""
+    g = np.random.default_rng(0)
+    w = g.integers(-99, 99, (5, 7)) * (g.random((5, 7)) < 0.4)
+    x = g.integers(-3, 4, (2, 7, 15))
+    want = lv.simulate(Dense(weights=w, num_message_bits=graded), {"s_in": x}, config=config)["a_out"]
+    for other in (Sparse(weights=w, num_message_bits=graded), DelayDense(weights=w, delays=0, num_message_bits=graded)):
+        np.testing.assert_allclose(lv.simulate(other, {"s_in": x}, config=config)["a_out"], want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("exp", [-3, 0, 2])
+def test_delays_shift_and_survive_a_pause(exp):
+    """A message of step t arrives at t + 1 + delay, however the run is cut and whatever is read between."""
+    g = np.random.default_rng(1)
+    w, d = g.integers(-99, 99, (4, 3)), g.integers(0, 5, (4, 3))
+    x = g.integers(0, 2, (3, 20))
+    kwargs = {"weights": w, "delays": d, "weight_exp": exp}
+    whole = lv.simulate(DelayDense(**kwargs), {"s_in": x}, config=EXACT)["a_out"]
+    arrived = np.zeros((5, 4, 26), np.int64)
+    for delay in range(5):
+        arrived[delay, :, 1 + delay:21 + delay] = ((w & ~1) * (d == delay)) @ x
+    shifted = arrived << exp if exp > 0 else arrived >> -exp
+    np.testing.assert_array_equal(whole, shifted.sum(0)[:, :20])
+    dense, source, sigma = DelayDense(**kwargs), io.source.RingBuffer(data=x), Sigma(shape=(4,))
+    source.s_out.connect(dense.s_in)
+    dense.a_out.connect(sigma.a_in)
+    for n in (3, 8, 9):
+        sigma.run(lv.RunSteps(n), EXACT)
+        dense.a_buff.set(dense.a_buff.get())
+    np.testing.assert_array_equal(sigma.sigma.get(), whole.sum(1))
