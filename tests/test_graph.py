@@ -162,7 +162,8 @@ def test_random_graphs_do_not_depend_on_how_they_are_run(graph, batch, graded):
     g = np.random.default_rng(seed)
 
     def make():
-        lifs = [LIF(shape=(n,), du=100 + k, dv=50, vth=int(60 + 20 * k), bias_mant=np.arange(n) * 30, name=f"p{k}") for k, n in enumerate(sizes)]
+        lifs = [LIF(shape=(n,), du=100 + k, dv=50, vth=60 + 20 * k, bias_mant=np.arange(n) * 30, name=f"p{k}")
+                for k, n in enumerate(sizes)]
         rng = np.random.default_rng(seed)
         gate = Delay(shape=(sizes[0],), name="gate")
         gate.a_out.connect(lifs[0].a_in)

@@ -71,7 +71,7 @@ def bind(function: Step, arithmetic: Mapping[str, Step], compile: Callable[[Step
     for name in function.__code__.co_names:
         value = function.__globals__.get(name)
         if value is not None and value is getattr(ops, name, None):
-            names[name] = arithmetic[name]
+            names[name] = compile(arithmetic[name])
         elif isinstance(value, types.FunctionType) and value.__module__ != ops.__name__ and _uses_ops(value):
             names[name] = bind(value, arithmetic, compile)
     bound = types.FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__,

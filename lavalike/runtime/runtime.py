@@ -66,11 +66,11 @@ class Runtime:
     # -- Vars (see lavalike.process.var.Binding) ---------------------------------------------------------
 
     def read(self, var: Var) -> np.ndarray:
-        self._idle(f"read {var.path}")
+        self.idle(f"read {var.path}")
         return self.program.read(var)
 
     def write(self, var: Var, value: np.ndarray) -> None:
-        self._idle(f"set {var.path}")
+        self.idle(f"set {var.path}")
         self.program.write(var, value)
 
     # -- life cycle ----------------------------------------------------------------------------------------
@@ -79,12 +79,12 @@ class Runtime:
     def running(self) -> bool:
         return self.thread is not None and self.thread.is_alive()
 
-    def _idle(self, verb: str) -> None:
+    def idle(self, verb: str) -> None:
         if self.running and threading.current_thread() is not self.thread:
             raise RunError(f"cannot {verb} while the process is running; pause() first")
 
     def start(self, condition: RunCondition) -> None:
-        self._idle("run")
+        self.idle("run")
         self.wait()
         steps = condition.num_steps if isinstance(condition, RunSteps) else None
         for probe in self.probes:
@@ -160,19 +160,19 @@ def start(process: AbstractProcess, condition: RunCondition, config: RunConfig |
     """What ``process.run`` does."""
     if not isinstance(condition, RunSteps | RunContinuous):
         raise InputError(f"run: expected RunSteps or RunContinuous, got {condition!r}")
-    runtime = process.runtime
-    if runtime is not None:
-        runtime._idle("run")
-        changed = runtime.signature != graph_signature([p for top in component(process) for p in walk(top)])
-        if changed or (config is not None and config != runtime.config):
-            config = config or runtime.config
-            warnings.warn(f"{process.path}: compiled anew, {'the graph changed' if changed else f'for {config}'}; states are carried over",
-                          RecompileWarning, stacklevel=3)
-            step = runtime.program.step
-            runtime.stop()
-            runtime = Runtime(process, config, step)
-    if runtime is None:
-        runtime = Runtime(process, config or RunConfig())
-    runtime.start(condition)
-
-
+    everything = [p for top in component(process) for p in walk(top)]
+    bound = list(dict.fromkeys(p.runtime for p in everything if p.runtime is not None))
+    for old in bound:
+        old.idle("run")
+    if len(bound) == 1 and config in (None, bound[0].config) and bound[0].signature == graph_signature(everything):
+        bound[0].start(condition)
+        return
+    step = 0
+    if bound:
+        latest = bound[-1]
+        config, step = config or latest.config, latest.program.step
+        why = f"for {config}" if config != latest.config else "the graph changed"
+        warnings.warn(f"{process.path}: compiled anew, {why}; states are carried over", RecompileWarning, stacklevel=3)
+        for old in bound:
+            old.stop()
+    Runtime(process, config or RunConfig(), step).start(condition)

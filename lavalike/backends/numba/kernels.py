@@ -89,7 +89,7 @@ def python_kernel(spec: Spec) -> Callable[..., Any]:
 
 
 def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -> dict[str, Any]:
-    table = {name: compile(word) for name, word in TABLES[arithmetic].items()}
+    table = TABLES[arithmetic]
     out = {"step": bind(dynamics.step, table, compile)}
     if dynamics.accumulators is not None:
         out["accumulators"] = bind(dynamics.accumulators, table, compile)
@@ -99,6 +99,7 @@ def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -
 JIT = {"nogil": True, "error_model": "numpy"}
 
 
+@functools.cache
 def jit(function: Callable[..., Any]) -> Any:
     """Compile the way all kernels are; a function that is compiled already is left alone."""
     return function if hasattr(function, "py_func") else numba.njit(**JIT)(function)

@@ -1,0 +1,14 @@
+"""Training: slayer-like blocks of CUBA and sigma-delta neurons, exported to .net files."""
+
+from lavalike.slayer import (
+    axon as axon,
+    block as block,
+    classifier as classifier,
+    dendrite as dendrite,
+    loss as loss,
+    neuron as neuron,
+    spike as spike,
+    synapse as synapse,
+    utils as utils,
+)
+from lavalike.slayer.export import export_hdf5 as export_hdf5

@@ -1,0 +1,19 @@
+"""Dropout of whole neurons."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Dropout(nn.Module):
+    """Silences each neuron with probability ``p`` for all of its time, and scales the others by 1/(1-p)."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        self.p, self.inplace = p, inplace
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mask = functional.dropout(torch.ones_like(x[..., :1]), self.p, self.training)
+        return x.mul_(mask) if self.inplace else x * mask

@@ -1,0 +1,81 @@
+"""Assistant: the training, testing and validation of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from lavalike.errors import InputError
+from lavalike.slayer.utils.stats import LearningStat, LearningStats
+
+
+class Assistant:
+    """Runs a network on batches and keeps its statistics.
+
+    Args:
+        net: returns ``output``, ``(output, count)`` with count_log, ``(output, net_loss)`` with lam, or
+            ``(output, net_loss, count)`` with both.
+        error: ``error(output, target) -> loss``.
+        optimizer: a torch optimizer.
+        stats: a LearningStats, or None.
+        classifier: ``classifier(output) -> labels``, for accuracies.
+        count_log: the network returns event counts.
+        lam: weight of the network's own loss.
+    """
+
+    def __init__(self, net: nn.Module, error: Callable[..., torch.Tensor], optimizer: torch.optim.Optimizer,
+                 stats: LearningStats | None = None, classifier: Callable[..., torch.Tensor] | None = None, count_log: bool = False,
+                 lam: float | None = None) -> None:
+        self.net, self.error, self.optimizer, self.stats = net, error, optimizer, stats
+        self.classifier, self.count_log, self.lam = classifier, count_log, lam
+
+    def reduce_lr(self, factor: float = 10 / 3) -> None:
+        """Divide the learning rates by ``factor``."""
+        for group in self.optimizer.param_groups:
+            group["lr"] /= factor
+
+    def train(self, input: torch.Tensor, target: torch.Tensor) -> Any:
+        """One optimisation step; returns the output, with the count if count_log."""
+        self.net.train()
+        output, loss, net_loss, count = self._evaluate(input, target, self.stats.training if self.stats else None)
+        total = loss if net_loss is None else loss + self.lam * net_loss
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        return (output, count) if self.count_log else output
+
+    @torch.no_grad()
+    def test(self, input: torch.Tensor, target: torch.Tensor) -> Any:
+        """Output of the network in eval mode, counted as testing."""
+        self.net.eval()
+        output, _, _, count = self._evaluate(input, target, self.stats.testing if self.stats else None)
+        return (output, count) if self.count_log else output
+
+    @torch.no_grad()
+    def valid(self, input: torch.Tensor, target: torch.Tensor) -> Any:
+        """Output of the network in eval mode, counted as validation."""
+        self.net.eval()
+        output, _, _, count = self._evaluate(input, target, self.stats.validation if self.stats else None)
+        return (output, count) if self.count_log else output
+
+    def _evaluate(self, input: torch.Tensor, target: torch.Tensor, stat: LearningStat | None) -> tuple[Any, ...]:
+        device = next((p.device for p in self.net.parameters()), torch.device("cpu"))
+        input, target = input.to(device), target.to(device)
+        parts = self.net(input)
+        expected = 1 + self.count_log + (self.lam is not None)
+        parts = (parts,) if expected == 1 else parts
+        if not isinstance(parts, tuple) or len(parts) != expected:
+            raise InputError(f"Assistant: with count_log={self.count_log} and lam={self.lam} the network returns {expected} values")
+        output = parts[0]
+        net_loss = parts[1] if self.lam is not None else None
+        count = parts[-1] if self.count_log else None
+        loss = self.error(output, target)
+        if stat is not None:
+            correct = None
+            if self.classifier is not None:
+                correct = float((self.classifier(output.detach()) == target).sum())
+            stat.add(float(loss.detach()), len(input), correct)
+        return output, loss, net_loss, count

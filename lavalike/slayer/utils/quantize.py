@@ -1,0 +1,37 @@
+"""Quantisation with straight-through gradients."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import torch
+
+
+class MODE(enum.IntEnum):
+    """How values are brought to multiples of the step."""
+
+    ROUND = 0
+    FLOOR = 1
+
+
+class _Quantize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, step: float, mode: MODE) -> torch.Tensor:
+        y = x / step
+        return (torch.round(y) if mode == MODE.ROUND else torch.floor(y)) * step
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return grad, None, None
+
+
+def quantize(x: torch.Tensor, step: float = 1, mode: MODE = MODE.ROUND) -> torch.Tensor:
+    """``x`` at multiples of ``step`` (ROUND: half to even), the gradient passed through."""
+    return _Quantize.apply(x, step, mode)
+
+
+def quantize_hook_fx(x: torch.Tensor, scale: float = 64, num_bits: int = 8, descale: bool = False) -> torch.Tensor:
+    """Weights as integers of ``num_bits`` on a grid of 2 / scale, in [-2 * 2**num_bits, 2 (2**num_bits - 1)] / scale."""
+    y = quantize(x, 2 / scale).clamp(-2 * 2**num_bits / scale, 2 * (2**num_bits - 1) / scale)
+    return y * scale if descale else y

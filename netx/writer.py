@@ -1,0 +1,61 @@
+"""Writing .net files: the pieces lava-dl's format is made of, and files that are whole or not there.
+
+On top of lava-dl's keys a file of lavalike carries root attributes ``producer``, ``format_version`` and ``sha256``
+(of the contents), and on every layer group ``delay_shift``. A bias acts from the step in which a layer's first input
+can reach it: ``bias_start = "first input"``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from netx.digest import digest
+
+FORMAT_VERSION = 1
+PRODUCER = "lavalike"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[h5py.File]:
+    """An open file that takes the name ``path`` when the block ends without an error."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    os.close(handle)
+    try:
+        with h5py.File(name, "w") as file:
+            yield file
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write_type(group: h5py.Group, kind: str) -> None:
+    """A layer's type as lava-dl writes it: shape (1,), ten bytes."""
+    group.create_dataset("type", data=np.array([kind.encode()], "S10"))
+
+
+def write_neuron(group: h5py.Group, params: Mapping[str, Any]) -> None:
+    """A neuron's device parameters."""
+    for key, value in params.items():
+        if isinstance(value, str):
+            group.create_dataset(key, data=value, dtype=h5py.string_dtype())
+        else:
+            group.create_dataset(key, data=value)
+
+
+def sign(file: h5py.File) -> None:
+    """Add what tells a file of ours."""
+    import lavalike
+
+    file.attrs["producer"] = f"{PRODUCER} {lavalike.__version__}"
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["bias_start"] = "first input"
+    file.attrs["sha256"] = digest(file)
