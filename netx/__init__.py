@@ -1,0 +1,6 @@
+"""netx: .net files (HDF5) as process graphs."""
+
+from lavalike.errors import NetFileError as NetFileError
+from netx import hdf5 as hdf5
+from netx.hdf5 import Network as Network
+from netx.reader import NetFileWarning as NetFileWarning

@@ -63,6 +63,10 @@ def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abst
     """
     tops = component(process)
     everything = [p for top in tops for p in walk(top)]
+    for port in (x for p in everything for x in (*p.in_ports, *p.out_ports)):
+        for view in port.sources:
+            for src in view.ports:
+                port.check_direction(src, f"{view!r} -> {port!r}", settled=True)
     leaves = [p for p in everything if not p.procs and not isinstance(p, Monitor)]
     nodes = []
     for leaf in leaves:

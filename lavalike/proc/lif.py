@@ -46,13 +46,16 @@ class LIF(_LIF):
 
 
 class LIFLateBias(LIF):
-    """LIF whose bias acts only in steps ``t > bias_start``: a slayer layer does not run before its first input."""
+    """LIF whose bias acts only in steps ``t > bias_start``: a slayer layer does not run before its first input.
+
+    ``bias_start`` is one number or one a neuron. Default 0.
+    """
 
     dynamics = lif.LIF_LATE_BIAS
 
-    def __init__(self, *, bias_start: int = 0, **kwargs: Any) -> None:
+    def __init__(self, *, bias_start: Any = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bias_start = Var((1,), bias_start, role="parameter")
+        self.bias_start = parameter(self.shape, bias_start)
 
 
 class LIFReset(LIFLateBias):

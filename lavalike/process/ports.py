@@ -158,14 +158,16 @@ class Port:
         for src in view.ports:
             if src is self:
                 raise ConnectError(f"{ends}: a port cannot feed itself")
-            self._check_direction(src, ends)
+            self.check_direction(src, ends)
         if view.shape != self.shape:
             raise ConnectError(f"{ends}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose the source")
         for old in self.sources:
             if old.ports == view.ports and np.array_equal(old.index, view.index):
                 raise ConnectError(f"{ends}: connected already")
 
-    def _check_direction(self, src: Port, ends: str) -> None:
+    def check_direction(self, src: Port, ends: str, settled: bool = False) -> None:
+        """ConnectError unless ``src`` may feed this port. A process that has no parent yet may still get one,
+        so hierarchy is judged when it has, or at compile time (``settled``)."""
         raise NotImplementedError
 
 
@@ -180,18 +182,20 @@ def _is_inside(child: AbstractProcess | None, parent: AbstractProcess | None) ->
 class InPort(Port):
     """Receives one message of ``shape`` a step: the sum of all sources, zeros when there are none."""
 
-    def _check_direction(self, src: Port, ends: str) -> None:
-        if isinstance(src, InPort) and src.process is not None and self.process is not None and not _is_inside(self.process, src.process):
+    def check_direction(self, src: Port, ends: str, settled: bool = False) -> None:
+        open_end = self.process is None or (self.process.parent is None and not settled)
+        if isinstance(src, InPort) and not open_end and not _is_inside(self.process, src.process):
             raise ConnectError(f"{ends}: an InPort hands on only to processes inside its own; connect an OutPort")
 
 
 class OutPort(Port):
     """Sends one message of ``shape`` a step to every port connected to it."""
 
-    def _check_direction(self, src: Port, ends: str) -> None:
+    def check_direction(self, src: Port, ends: str, settled: bool = False) -> None:
         if not isinstance(src, OutPort):
             raise ConnectError(f"{ends}: an OutPort is fed by OutPorts of inner processes only")
-        if src.process is not None and self.process is not None and not _is_inside(src.process, self.process):
+        open_end = src.process is None or self.process is None or (src.process.parent is None and not settled)
+        if not open_end and not _is_inside(src.process, self.process):
             raise ConnectError(f"{ends}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead")
 
 

@@ -51,9 +51,11 @@ class ConvModel(NumbaModel):
         dtype = np.int32 if self.config.fixed else np.dtype(self.config.dtype)
         settings = np.array([*p.padding, *p.stride, *p.dilation, p.groups, ky, int(along)], np.int64)
         return {"taps": np.ascontiguousarray(taps, dtype), "count": count, "settings": settings,
-                "graded": int(values["num_message_bits"][0] > 0), "fixed": int(self.config.fixed)}
+                "graded": int(values["num_message_bits"][0] > 0),
+                # where the neuron behind checks for 24 bits, wrapping would hide from it what it looks for
+                "wraps": int(self.config.fixed and not p.proc_params.get("checked"))}
 
-    def step(s_in, a_out, taps, count, settings, graded, fixed):
+    def step(s_in, a_out, taps, count, settings, graded, wraps):
         px, py, sx, sy, dx, dy, groups, ky, along = settings
         _, ny, nc = s_in.shape
         mx, my, mc = a_out.shape
@@ -121,7 +123,7 @@ class ConvModel(NumbaModel):
                             for o in range(group * per_out, (group + 1) * per_out):
                                 flat[base + o] += s * taps[0, c % per_in, a, b, o]
             pos = end
-        if fixed:
+        if wraps:
             for i in range(flat.size):
                 # the low 24 bits, signed
                 flat[i] = np.int32(((np.int64(flat[i]) + 8388608) & 16777215) - 8388608)

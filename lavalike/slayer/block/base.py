@@ -48,13 +48,22 @@ class Block(nn.Module):
         self.delay_shift = self.shift_default if delay_shift is None else bool(delay_shift)
         self.count_log = count_log
         self.shape: tuple[int, ...] | None = None
+        self.input_shape: tuple[int, ...] | None = None
 
     @property
     def label(self) -> str:
         return f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
 
-    def finish(self, x: torch.Tensor) -> Any:
-        """What follows the neuron: shift, delay, log."""
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """Synapse and neuron."""
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """``(batch, *shape, time)`` to the same layout, with the event rate if count_log."""
+        if x.dim() not in (3, 5) or 0 in x.shape:
+            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, N, time) or (batch, C, H, W, time), none 0")
+        self.input_shape = tuple(x.shape[1:-1])
+        x = self.compute(x)
         if self.delay_shift:
             x = axon.delay(x, 1)
         if self.delay is not None:
@@ -78,12 +87,14 @@ class Block(nn.Module):
             input_shape: shape of an input message, needed where the block was never called.
         """
         if input_shape is not None:
-            self.shape = self.output_shape(tuple(input_shape))
-        if self.shape is None:
+            self.input_shape = tuple(input_shape)
+            self.shape = self.output_shape(self.input_shape)
+        if self.shape is None or self.input_shape is None:
             raise ExportError(f"{handle.name}: {self.label} does not know its shape: call the network once, or give input_shape")
         writer.write_type(handle, self.kind)
         handle.create_dataset("shape", data=np.array(self.shape, np.int64))
         handle.attrs["delay_shift"] = int(self.delay_shift)
+        handle.attrs["input_shape"] = np.array(self.input_shape, np.int64)
         self.write(handle)
         params = self.device_params()
         if params is not None:
@@ -145,13 +156,13 @@ class Input(Block):
     def _encode(self, z: torch.Tensor) -> torch.Tensor:
         return z if self.neuron is None else self.neuron(z)
 
-    def forward(self, x: torch.Tensor) -> Any:
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
         z = self._quantize(x)
         if self.weight is not None:
             z = quantize(z * self._quantize(self.weight), 1 / 64)
         if self.bias is not None:
             z = z + self._quantize(self.bias)
-        return self.finish(self._encode(z))
+        return self._encode(z)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
@@ -175,8 +186,8 @@ class Flatten(Block):
     def __init__(self, count_log: bool = False) -> None:
         super().__init__(None, False, False, count_log)
 
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.finish(x.reshape(x.shape[0], -1, x.shape[-1]))
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(x.shape[0], -1, x.shape[-1])
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (int(np.prod(shape)),)
@@ -209,8 +220,8 @@ class Dense(Block):
         """The neuron's answer to the synapse's current."""
         return self.neuron(z)  # type: ignore[misc]
 
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.finish(self.respond(self.synapse(x, self.mask)))
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return self.respond(self.synapse(x, self.mask))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.synapse.out_neurons,)
@@ -231,8 +242,8 @@ class _Spatial(Block):
 
     synapse: Any
 
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.finish(self.neuron(self.synapse(x)))  # type: ignore[misc]
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return self.neuron(self.synapse(x))  # type: ignore[no-any-return, misc]
 
     def _out(self, channels: int, shape: tuple[int, ...]) -> tuple[int, ...]:
         s = self.synapse

@@ -1,0 +1,170 @@
+"""Network: a .net file as a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lavalike.errors import InputError
+from lavalike.process import AbstractProcess, InPort, OutPort
+from lavalike.proc import Delta, Sigma
+from netx.layers import STATE_EXP, Builder, NetLayer, message_bits
+from netx.reader import Reader
+
+WEIGHT_SCALE = 64
+
+
+class Network(AbstractProcess):
+    """The network of a .net file, written by lavalike's or lava-dl's slayer.
+
+    Args:
+        net_config: path of the file.
+        num_layers: read only the first of the file's layers (flatten counts). Default all.
+        skip_layers: leave out so many from the start.
+        input_message_bits: bits of the messages the first layer takes, unless the file has an input layer: 0 for spikes.
+        input_shape: (x, y, channels) of the input, where no input layer gives it.
+        reset_interval, reset_offset: set u = v = 0 every so many steps, one step later for each layer.
+        spike_exp: fractional bits of sigma-delta messages beyond 6. Default 6.
+        sparse_fc_layer: store only non-zero weights of dense layers (those with delays excepted).
+        exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning. Files of lavalike are
+            always exact.
+
+    Parts: ``inp``, ``out``, ``layers[i].inp/.synapse/.neuron/.out``, ``in_layer``, ``out_layer``, ``len()``,
+    ``output_message_bits``. Messages are integers as in lava-dl, spatial ones (x, y, channel); an input layer's a_in
+    takes 64 times the quantised input. floating_pt and torch compute in the same units without rounding.
+
+    ``lag``: column t of ``out`` is column ``t - lag`` of the trained network's output.
+    """
+
+    def __init__(self, net_config: str | Path, num_layers: int | None = None, skip_layers: int = 0, input_message_bits: int = 0,
+                 input_shape: tuple[int, ...] | list[int] | None = None, reset_interval: int | None = None, reset_offset: int = 0,
+                 spike_exp: int = 6, sparse_fc_layer: bool = False, exact: bool = False, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        reader = Reader(net_config, exact)
+        file = reader.read()
+        descriptions = file.layers if num_layers is None else file.layers[:num_layers]
+        if not 0 <= skip_layers < len(descriptions):
+            raise InputError(f"Network: skip_layers={skip_layers} leaves none of {len(descriptions)} layers")
+        if reset_interval is not None and reset_interval < 1:
+            raise InputError(f"Network: reset_interval is >= 1, got {reset_interval}")
+        self.path_of_file, self.ours, self.spike_exp = Path(net_config), file.ours, spike_exp
+        builder = Builder(reader, file.ours, spike_exp, sparse_fc_layer, reset_interval, reset_offset)
+        bits = input_message_bits
+        shape = None if input_shape is None else tuple(int(n) for n in input_shape)
+        flatten, layers = False, []
+        for k, description in enumerate(descriptions):
+            kept = k >= skip_layers
+            if description.type == "flatten":
+                flatten = True
+                continue
+            if description.type == "input" and (description.neuron is None or not kept):
+                shape, bits = description.shape[::-1], message_bits(description) if description.neuron is not None else bits
+                continue
+            if not kept:
+                shape, bits = description.shape[::-1], message_bits(description)
+                continue
+            if description.type == "input":
+                shape = description.shape[::-1]
+            elif shape is None and description.input_shape is not None:
+                shape = description.input_shape[::-1]
+            elif description.type.startswith("dense") and shape is None:
+                size = next(a.size for n, a in description.arrays.items() if n in ("weight", "weight/real"))
+                shape = (size // int(np.prod(description.shape)),)
+            elif shape is None:
+                raise InputError(f"{net_config}: {description.key}: give input_shape=(x, y, channels); the file has no input layer")
+            flat = description.type != "input" and description.type not in ("conv", "pool") and len(shape) == 3
+            before = layers[-1] if layers else None
+            layer = builder.build(description, before, (int(np.prod(shape)),) if flat else shape, bits, len(layers))
+            if before is None:
+                self.inp = InPort(shape)
+                source: Any = self.inp
+            else:
+                source = before.out
+            # torch's order of flattening is channel, height, width
+            (source.transpose((2, 1, 0)).flatten() if flat else source).connect(layer.inp)
+            layers.append(layer)
+            shape, bits, flatten = layer.out.shape, message_bits(description), False
+        if not layers or flatten:
+            raise InputError(f"{net_config}: " + ("no layer is left to run" if not layers else "a flatten layer at the end has nothing to feed"))
+        self.layers: list[NetLayer] = layers
+        self.in_layer, self.out_layer = layers[0], layers[-1]
+        self.output_message_bits = bits
+        self.out = OutPort(self.out_layer.out.shape)
+        self.out_layer.out.connect(self.out)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def lag(self) -> int:
+        return self.out_layer.lag
+
+    # -- values ---------------------------------------------------------------------------------------------
+
+    def encode(self, x: Any) -> np.ndarray:
+        """Values of the trained network's input as integer messages for ``inp``.
+
+        Args:
+            x: (..., C, H, W, time) or (..., N, time), as slayer takes them.
+
+        Returns:
+            int32 (..., *inp.shape, time): 64 times the quantised input for an input layer, values scaled as
+            sigma-delta messages for a layer that takes 16 bits, else spikes as they are.
+        """
+        x = np.asarray(x, np.float64)
+        shape = self.inp.shape[::-1]
+        if x.ndim <= len(shape) or x.shape[-1 - len(shape):-1] != shape:
+            raise InputError(f"{self.path}.encode: input has shape {x.shape}; expected (..., {', '.join(map(str, shape))}, time)")
+        if not np.isfinite(x).all():
+            raise InputError(f"{self.path}.encode: input has NaN or infinite values")
+        if self.in_layer.kind == "input":
+            t = self.in_layer.transform
+            grid = np.clip(np.round(x * 32) * 2, -256, 254)  # 64 q(x), as slayer's Input quantises
+            out = np.round(grid * t["weight"] / WEIGHT_SCALE) + t["bias"]
+        else:
+            graded = bool(np.any(self.in_layer.synapse.num_message_bits.get()))  # type: ignore[union-attr]
+            out = x * (1 << (6 + self.spike_exp)) if graded else x
+            if not np.array_equal(out, np.round(out)):
+                raise InputError(f"{self.path}.encode: values are no multiples of 1/{1 << (6 + self.spike_exp) if graded else 1}")
+        return _reversed(out, len(shape)).astype(np.int32)
+
+    def decode(self, y: Any, layer: NetLayer | None = None) -> np.ndarray:
+        """Messages of ``out`` (or of a layer) as values of the trained network, (..., C, H, W, time) float32."""
+        layer = layer or self.out_layer
+        y = np.asarray(y)
+        scale = 1.0
+        if isinstance(layer.neuron, Sigma):
+            scale = 2.0 ** (6 + self.spike_exp + STATE_EXP)
+        elif isinstance(layer.neuron, Delta):
+            scale = 2.0 ** (6 + self.spike_exp)
+        elif layer.kind == "average":
+            scale = float(layer.group)
+        return _reversed(y, len(layer.shape)).astype(np.float32) / np.float32(scale)
+
+    # -- what it is -----------------------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        from lavalike.text import table
+
+        rows = []
+        for layer in self.layers:
+            synapse, neuron = layer.synapse, layer.neuron
+            weights = sum(v.size for p in layer.procs for v in p.vars if v.name in ("weights", "weight"))
+            detail = ""
+            if hasattr(synapse, "stride"):
+                detail = f"{synapse.weight.shape[1:3]} stride {synapse.stride} padding {synapse.padding}"  # type: ignore[union-attr]
+            if hasattr(synapse, "max_delay"):
+                detail += f" delays to {synapse.max_delay}"  # type: ignore[union-attr]
+            rows.append([layer.kind, "x".join(map(str, layer.inp.shape)), "x".join(map(str, layer.shape)),
+                         type(neuron).__name__ if neuron is not None else "-", f"{weights:,}", str(layer.lag), detail.strip()])
+        head = f"{self.path_of_file.name}: {len(self)} layers, {'lavalike' if self.ours else 'lava-dl'} file"
+        return head + "\n" + table(["layer", "in", "out", "neuron", "weights", "lag", ""], rows)
+
+
+def _reversed(x: np.ndarray, axes: int) -> np.ndarray:
+    """(..., a, b, c, time) -> (..., c, b, a, time) over ``axes`` axes before the last."""
+    n = x.ndim
+    first = n - 1 - axes
+    return x.transpose([*range(first), *range(n - 2, first - 1, -1), n - 1])
