@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lavalike.errors import InputError
-from lavalike.process import AbstractProcess, InPort, OutPort
 from lavalike.proc import Delta, Sigma
+from lavalike.process import AbstractProcess, InPort, OutPort
 from netx.layers import STATE_EXP, Builder, NetLayer, message_bits
 from netx.reader import Reader
 
@@ -87,7 +87,8 @@ class Network(AbstractProcess):
             layers.append(layer)
             shape, bits, flatten = layer.out.shape, message_bits(description), False
         if not layers or flatten:
-            raise InputError(f"{net_config}: " + ("no layer is left to run" if not layers else "a flatten layer at the end has nothing to feed"))
+            problem = "a flatten layer at the end has nothing to feed" if layers else "no layer is left to run"
+            raise InputError(f"{net_config}: {problem}")
         self.layers: list[NetLayer] = layers
         self.in_layer, self.out_layer = layers[0], layers[-1]
         self.output_message_bits = bits

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.process import AbstractProcess, InPort, OutPort
 from lavalike.proc import (
     LIF,
     RF,
@@ -22,6 +21,7 @@ from lavalike.proc import (
     SigmaDelta,
     Sparse,
 )
+from lavalike.process import AbstractProcess, InPort, OutPort
 from netx.reader import Layer, Reader
 
 MAX_DELAY = 62

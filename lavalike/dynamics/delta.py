@@ -108,10 +108,10 @@ def _delta(step, *more: str) -> Dynamics:
 
 def _sigma_delta(step, *more: str, constants=sigma_delta_constants) -> Dynamics:
     return Dynamics(step, ("a_in",), ("s_out",), ("sigma", "act", "residue", *more), constants,
-                    per_neuron=("bias",), accumulators=sigma_sum)
+                    per_neuron=("bias",), accumulators=(sigma_sum,))
 
 
-SIGMA = Dynamics(sigma, ("a_in",), ("s_out",), ("sigma",), lambda values, params, fixed: {}, accumulators=sigma_sum)
+SIGMA = Dynamics(sigma, ("a_in",), ("s_out",), ("sigma",), lambda values, params, fixed: {}, accumulators=(sigma_sum,))
 DELTA = _delta(delta)
 DELTA_CUMULATIVE = _delta(delta_cumulative, "error")
 SIGMA_DELTA = _sigma_delta(sigma_delta)

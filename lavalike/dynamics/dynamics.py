@@ -31,8 +31,8 @@ class Dynamics:
             arithmetic; without it values may be torch tensors, so use operators. By default the parameter
             Vars as they are.
         per_neuron: constants that commonly differ from neuron to neuron (a backend may specialise).
-        accumulators: ``(the step's arguments) -> the values that must stay within 24 bits``, for the
-            overflow check of networks that promise it.
+        accumulators: functions of the step's arguments, each a value that must stay within 24 bits; for
+            the overflow check of networks that promise it.
         fixed: whether the equation has a fixed-point form.
     """
 
@@ -42,7 +42,7 @@ class Dynamics:
     states: tuple[str, ...]
     constants: Callable[[Mapping[str, np.ndarray], Mapping[str, Any], bool], Constants] | None = None
     per_neuron: tuple[str, ...] = ()
-    accumulators: Step | None = None
+    accumulators: tuple[Step, ...] = ()
     fixed: bool = True
 
     @property

@@ -38,8 +38,8 @@ def lif(a_in, u, v, keep_u, keep_v, gain, bias, vth):
     return s_out, u, where(s_out, 0, v)
 
 
-def lif_accumulators(a_in, u, keep_u, gain):
-    return current(a_in, u, keep_u, gain)
+def raw_voltage(a_in, u, v, keep_u, keep_v, gain, bias):
+    return leak(v, keep_v) + current(a_in, u, keep_u, gain) + bias
 
 
 def lif_reset(t, a_in, u, v, keep_u, keep_v, gain, bias, vth, bias_start, interval, offset):
@@ -120,7 +120,7 @@ def ternary_constants(values, params, fixed):
 
 
 def _lif(step, constants, states=("u", "v"), **kwargs) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), states, constants, per_neuron=("bias",), accumulators=lif_accumulators, **kwargs)
+    return Dynamics(step, ("a_in",), ("s_out",), states, constants, per_neuron=("bias",), accumulators=(current, raw_voltage), **kwargs)
 
 
 LIF = _lif(lif, lif_constants)

@@ -35,7 +35,8 @@ class SpikeRate(nn.Module):
 
     def forward(self, spike: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         if spike.dim() != 3 or len(label) != len(spike):
-            raise InputError(f"loss.SpikeRate: spikes (batch, neuron, time) and a label each, got {tuple(spike.shape)}, {tuple(label.shape)}")
+            shapes = f"{tuple(spike.shape)}, {tuple(label.shape)}"
+            raise InputError(f"loss.SpikeRate: spikes (batch, neuron, time) and a label each are expected, got {shapes}")
         hot = one_hot(label, spike.shape[1]).to(spike.dtype)
         target = self.true_rate * hot + self.false_rate * (1 - hot)
         if self.moving_window is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import inspect
 import os
 import platform
 import sys
@@ -67,9 +68,9 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
     call = ", ".join(item(a) for a in dynamics.arguments)
     results = [*dynamics.outputs, *dynamics.states]
     lines = [f"def loop({', '.join(kinds)}):", "    bad = 0", f"    for i in range({dynamics.outputs[0]}.size):"]
-    if checked and dynamics.accumulators is not None:
-        names = dynamics.accumulators.__code__.co_varnames[:dynamics.accumulators.__code__.co_argcount]
-        lines.append(f"        bad |= abs(accumulators({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}")
+    for k, function in enumerate(dynamics.accumulators if checked else ()):
+        names = inspect.signature(function).parameters
+        lines.append(f"        bad |= abs(accumulator_{k}({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}")
     lines.append(f"        result = step({call})")
     if len(results) == 1:
         lines.append(f"        {results[0]}[i] = result")
@@ -90,10 +91,8 @@ def python_kernel(spec: Spec) -> Callable[..., Any]:
 
 def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -> dict[str, Any]:
     table = TABLES[arithmetic]
-    out = {"step": bind(dynamics.step, table, compile)}
-    if dynamics.accumulators is not None:
-        out["accumulators"] = bind(dynamics.accumulators, table, compile)
-    return out
+    return {"step": bind(dynamics.step, table, compile),
+            **{f"accumulator_{k}": bind(f, table, compile) for k, f in enumerate(dynamics.accumulators)}}
 
 
 JIT = {"nogil": True, "error_model": "numpy"}
@@ -106,7 +105,7 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
-    """``step`` and ``accumulators`` of the dynamics, compiled (called by generated modules)."""
+    """The step and the accumulators of the dynamics, compiled (called by generated modules)."""
     return _parts(dynamics, arithmetic, jit)
 
 

@@ -54,7 +54,8 @@ class Delay(nn.Module):
         grad_scale: factor on the delays' gradient.
     """
 
-    def __init__(self, sampling_time: float = 1, max_delay: float | None = None, grad_scale: float = 1, channels: int | None = None) -> None:
+    def __init__(self, sampling_time: float = 1, max_delay: float | None = None, grad_scale: float = 1,
+                 channels: int | None = None) -> None:
         super().__init__()
         self.sampling_time, self.max_delay, self.grad_scale = sampling_time, max_delay, grad_scale
         self.delay = nn.Parameter(torch.rand(channels)) if channels is not None else nn.UninitializedParameter()

@@ -30,8 +30,8 @@ class Neuron(nn.Module):
     computes the same bits.
     """
 
-    def __init__(self, threshold: float, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE, norm: Callable[..., Any] | None = None,
-                 dropout: nn.Module | None = None, requires_grad: bool = False) -> None:
+    def __init__(self, threshold: float, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
+                 norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None, requires_grad: bool = False) -> None:
         super().__init__()
         name = f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
         if not threshold > 0:
