@@ -67,6 +67,10 @@ class NumbaModel(ProcessModel):
         states = {v.name for v in self.process.vars if v.role == "state"} - set(self.aliases)
         return {n: values[n] for n in self.argument_names() if n in states}
 
+    def scratch(self, batch: int) -> dict[str, np.ndarray]:
+        """Arrays the step works in by name; nothing in them outlives a step."""
+        return {}
+
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """The Vars' values from the states (the inverse of ``load``)."""
         return dict(states)

@@ -65,6 +65,7 @@ class NumbaProgram:
         self.buffers: dict[Port, np.ndarray] = {}
         self.states: dict[Node, dict[str, np.ndarray]] = {}
         self.inputs: dict[Node, dict[str, np.ndarray]] = {}
+        self.scratch: dict[Node, dict[str, np.ndarray]] = {}
         self.node_ops: dict[Node, Op] = {}
         self.where = np.zeros(3, np.int64)
         for node in graph.nodes:
@@ -116,6 +117,7 @@ class NumbaProgram:
                              for name, value in model.load(values, self.step).items()}
         self._fill_aliases(node, values)
         self.inputs[node] = inputs
+        self.scratch[node] = model.scratch(self.batch)
         self.node_ops[node] = self._bind(node, model.derived())
         return self.node_ops[node]
 
@@ -126,8 +128,9 @@ class NumbaProgram:
         for name, port in model.sends.items():
             self.buffers[_port(node.process, port)][...] = values[name][..., 0]
 
-    def _bind(self, node: Node, constants: Mapping[str, Any]) -> Op:
+    def _bind(self, node: Node, derived: Mapping[str, Any]) -> Op:
         """The node's row: its step's arguments by name, and the kernel for their kinds."""
+        constants = {**self.scratch[node], **derived}
         model, process = _model(node), node.process
         general = isinstance(model, DynamicsModel)
         names = model.argument_names()
