@@ -20,6 +20,7 @@ class RunConfig:
         precision: ``"floating_pt"``, or ``"fixed_pt"`` for Loihi's integers, bit for bit.
         select: exceptions: a process, process class or name mapped to a model class.
         dtype: ``"float32"`` or ``"float64"``, of floating_pt.
+        threads: of the numba backend; a batch is shared out over them. Default: one a core. No result depends on it.
         debug: run the numba backend's kernels as plain Python, with bounds checks and full tracebacks.
     """
 
@@ -27,6 +28,7 @@ class RunConfig:
     precision: Precision = "floating_pt"
     select: Mapping[Any, type] = field(default_factory=dict)
     dtype: Literal["float32", "float64"] = "float32"
+    threads: int | None = None
     debug: bool = False
 
     def __post_init__(self) -> None:
@@ -34,6 +36,8 @@ class RunConfig:
             raise InputError(f"RunConfig: precision is 'floating_pt' or 'fixed_pt', got {self.precision!r}")
         if self.dtype not in ("float32", "float64"):
             raise InputError(f"RunConfig: dtype is 'float32' or 'float64', got {self.dtype!r}")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"RunConfig: threads is >= 1, got {self.threads}")
 
     @property
     def fixed(self) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
+from lavalike.backends.base import Program
 from lavalike.backends.numba import connections as _connections, conv as _conv, sources as _sources  # noqa: F401  (they register models)
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel as NumbaModel
 from lavalike.backends.numba.program import NumbaProgram
+from lavalike.backends.numba.threads import ThreadedProgram
 from lavalike.compiler.graph import Graph
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var
@@ -22,8 +25,11 @@ class NumbaBackend:
             return None
         return DynamicsModel if process.dynamics.fixed else FloatingDynamicsModel
 
-    def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> NumbaProgram:
-        return NumbaProgram(graph, batch, recordable)
+    def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> Program:
+        threads = min(graph.config.threads or os.cpu_count() or 1, batch)
+        if threads == 1 or graph.config.debug:
+            return NumbaProgram(graph, batch, recordable)
+        return ThreadedProgram(graph, batch, recordable, threads)
 
 
 class FloatingDynamicsModel(DynamicsModel):

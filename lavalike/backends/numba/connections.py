@@ -50,8 +50,7 @@ class DenseModel(_Connection):
     """a_out = weights @ s_in. An event costs a row of weights.
 
     Events are listed first, then added four rows at a time, so that an accumulator is loaded and stored once for
-    four events. A batch goes through the weights in tiles that stay in the second-level cache, so that samples
-    share what was fetched. Every output adds its events in the order of the inputs, whatever the tiling: the
+    four events. A batch goes through the weights in tiles of rows, so that samples share what was fetched. Every output adds its events in the order of the inputs, whatever the tiling: the
     bits do not depend on the batch.
     """
 
@@ -70,65 +69,65 @@ class DenseModel(_Connection):
         for k in range(batch):
             c = 0
             s = s_in[k]
-            for first in range(0, n_in, 16):
-                last = min(first + 16, n_in)
+            j = 0
+            while j + 16 <= n_in:  # silence is skipped sixteen inputs at a time
                 hits = 0
-                for j in range(first, last):
-                    hits += s[j] != 0
+                for q in range(16):
+                    hits += s[j + q] != 0
                 if hits:
-                    for j in range(first, last):
-                        events[k, c] = j
-                        c += s[j] != 0
+                    for q in range(16):
+                        if s[j + q] != 0:
+                            events[k, c] = j + q
+                            c += 1
+                j += 16
+            while j < n_in:
+                if s[j] != 0:
+                    events[k, c] = j
+                    c += 1
+                j += 1
             count[k] = c
         a_out[:] = 0
-        tile_in = n_in if batch == 1 else 256
-        tile_out = n_out if batch == 1 else 1024
-        for i0 in range(0, n_out, tile_out):
-            i1 = min(i0 + tile_out, n_out)
-            width = i1 - i0
-            done[:] = 0
-            for j0 in range(0, n_in, tile_in):
-                for k in range(batch):
-                    p = done[k]
-                    c = count[k]
-                    q = c
-                    if batch > 1:
-                        q = p
-                        while q < c and events[k, q] < j0 + tile_in:
-                            q += 1
-                    done[k] = q
-                    out = a_out[k, i0:i1]
-                    while p + 4 <= q:
-                        a = events[k, p]
-                        b = events[k, p + 1]
-                        d = events[k, p + 2]
-                        e = events[k, p + 3]
-                        ra = rows[a, i0:i1]
-                        rb = rows[b, i0:i1]
-                        rd = rows[d, i0:i1]
-                        re = rows[e, i0:i1]
-                        if graded:
-                            sa = s_in[k, a]
-                            sb = s_in[k, b]
-                            sd = s_in[k, d]
-                            se = s_in[k, e]
-                            for i in range(width):
-                                out[i] = out[i] + sa * ra[i] + sb * rb[i] + sd * rd[i] + se * re[i]
-                        else:
-                            for i in range(width):
-                                out[i] = out[i] + ra[i] + rb[i] + rd[i] + re[i]
-                        p += 4
-                    while p < q:
-                        a = events[k, p]
-                        ra = rows[a, i0:i1]
-                        if graded:
-                            sa = s_in[k, a]
-                            for i in range(width):
-                                out[i] += sa * ra[i]
-                        else:
-                            for i in range(width):
-                                out[i] += ra[i]
-                        p += 1
+        done[:] = 0
+        tile = n_in if batch == 1 else 512
+        for j0 in range(0, n_in, tile):
+            for k in range(batch):
+                p = done[k]
+                q = p
+                while q < count[k] and events[k, q] < j0 + tile:
+                    q += 1
+                done[k] = q
+                out = a_out[k]
+                while p + 4 <= q:
+                    a = events[k, p]
+                    b = events[k, p + 1]
+                    d = events[k, p + 2]
+                    e = events[k, p + 3]
+                    ra = rows[a]
+                    rb = rows[b]
+                    rd = rows[d]
+                    re = rows[e]
+                    if graded:
+                        sa = s_in[k, a]
+                        sb = s_in[k, b]
+                        sd = s_in[k, d]
+                        se = s_in[k, e]
+                        for i in range(n_out):
+                            out[i] = out[i] + sa * ra[i] + sb * rb[i] + sd * rd[i] + se * re[i]
+                    else:
+                        for i in range(n_out):
+                            out[i] = out[i] + ra[i] + rb[i] + rd[i] + re[i]
+                    p += 4
+                while p < q:
+                    a = events[k, p]
+                    ra = rows[a]
+                    if graded:
+                        sa = s_in[k, a]
+                        for i in range(n_out):
+                            out[i] += sa * ra[i]
+                    else:
+                        for i in range(n_out):
+                            out[i] += ra[i]
+                    p += 1
         if left != right:
             for k in range(batch):
                 out = a_out[k]
@@ -190,7 +189,10 @@ class DelayDenseModel(_Connection):
         limit = self.process.max_delay
         delays = within("delays", integral("delays", values["delays"]), 0, min(limit, 63) if self.config.fixed else limit)
         return {"rows": rows, "lag": np.ascontiguousarray(delays.T, np.int32), "left": left, "right": right,
-                "graded": self.graded(values), "fresh": np.zeros((limit + 1, rows.shape[1]), self.message_dtype)}
+                "graded": self.graded(values)}
+
+    def scratch(self, batch: int) -> dict[str, np.ndarray]:
+        return {"fresh": np.zeros((self.process.max_delay + 1, self.process.a_out.size), self.message_dtype)}
 
     def step(t, s_in, a_out, ring, rows, lag, left, right, graded, fresh):
         # what stands in the ring for this step was handed out already, through a_out

@@ -57,8 +57,9 @@ def kind_of(value: Any, dtype: np.dtype) -> Kind:
 class NumbaProgram:
     """See :class:`lavalike.backends.base.Program`."""
 
-    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> None:
+    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var], constants: Mapping[Node, Any] | None = None) -> None:
         self.graph, self.batch = graph, batch
+        self.constants = {n: n.model.derived() for n in graph.nodes} if constants is None else constants
         self.config = graph.config
         self.dtype = np.dtype(np.int32 if self.config.fixed else self.config.dtype)
         self.step = graph.step
@@ -118,7 +119,7 @@ class NumbaProgram:
         self._fill_aliases(node, values)
         self.inputs[node] = inputs
         self.scratch[node] = model.scratch(self.batch)
-        self.node_ops[node] = self._bind(node, model.derived())
+        self.node_ops[node] = self._bind(node, self.constants[node])
         return self.node_ops[node]
 
     def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
@@ -210,9 +211,10 @@ class NumbaProgram:
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
         first = self.step + 1
         for port, op in self.feeds.items():
-            op.values[1], op.values[3] = stimuli[port].reshape(steps, -1), first
+            op.values[1], op.values[3] = _whole_rows(stimuli[port]), first
         for target, op in self.records.items():
-            op.values[1], op.values[3] = recordings[target].reshape(steps, -1), first
+            if target in recordings:
+                op.values[1], op.values[3] = _whole_rows(recordings[target]), first
         for target in recordings.keys() - self.records.keys():
             recordings[target][...] = self.read(target).reshape(-1)  # type: ignore[arg-type]  # a parameter
         skipped = [op for target, op in self.records.items() if target not in recordings]
@@ -311,11 +313,14 @@ class NumbaProgram:
     def _rederive(self, node: Node, var: Var, value: np.ndarray) -> None:
         old, var.value = var.value, value
         try:
-            # bound anew, not patched: other values may want another kernel (one number, then one each)
-            op = self._bind(node, node.model.derived())
+            self.rebind(node, node.model.derived())
         except Exception:
             var.value = old
             raise
+
+    def rebind(self, node: Node, constants: Mapping[str, Any]) -> None:
+        """Bound anew, not patched: other values may want another kernel (one number, then one each)."""
+        op = self._bind(node, constants)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
 
@@ -324,6 +329,13 @@ def _model(node: Node) -> NumbaModel:
     if not isinstance(node.model, NumbaModel):
         raise GraphError(f"{node.process.path}: {type(node.model).__name__} is no NumbaModel")
     return node.model
+
+
+def _whole_rows(array: np.ndarray) -> np.ndarray:
+    """(steps, batch, size), possibly some samples of a larger batch, as rows with the larger batch's pitch: kernels
+    know no strides, and touch only as much of a row as they have samples."""
+    pitch = array.strides[0] // array.itemsize
+    return np.lib.stride_tricks.as_strided(array, (len(array), pitch), (array.strides[0], array.itemsize))
 
 
 def _port(process: Any, name: str) -> Port:

@@ -1,0 +1,52 @@
+"""A batch over threads: each has a program of its own for some of the samples, all share the constants."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from lavalike.backends.numba.program import NumbaProgram
+from lavalike.compiler.graph import Graph
+from lavalike.process import Port, Var
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="lavalike-numba")
+
+
+class ThreadedProgram:
+    """See :class:`lavalike.backends.base.Program`. An error is the one of the first sample that has one."""
+
+    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var], threads: int) -> None:
+        cuts = np.linspace(0, batch, threads + 1).astype(int)
+        self.samples = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        self.graph, self.pool = graph, _pool(threads)
+        first = NumbaProgram(graph, int(cuts[1]), recordable)
+        self.parts = [first, *(NumbaProgram(graph, s.stop - s.start, recordable, first.constants) for s in self.samples[1:])]
+
+    @property
+    def step(self) -> int:
+        return self.parts[0].step
+
+    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
+        def part(k: int) -> None:
+            s = self.samples[k]
+            self.parts[k].run(steps, {p: x[:, s] for p, x in stimuli.items()}, {t: x[:, s] for t, x in recordings.items()})
+
+        for done in [self.pool.submit(part, k) for k in range(len(self.parts))]:
+            done.result()
+
+    def dtype_of(self, target: Port | Var) -> np.dtype:
+        return self.parts[0].dtype_of(target)
+
+    def read(self, var: Var) -> np.ndarray:
+        return self.parts[0].read(var)
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        self.parts[0].write(var, value)
+        for part in self.parts[1:]:
+            part.write(var, value)
