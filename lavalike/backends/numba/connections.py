@@ -10,8 +10,24 @@ import numpy as np
 from lavalike.backends.numba.model import NumbaModel
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
+from lavalike.model.config import RunConfig
 from lavalike.model.model import implements
 from lavalike.proc.dense import Delay, DelayDense, Dense, Sparse
+
+
+def narrowed(weights: np.ndarray, config: RunConfig) -> tuple[np.ndarray, int]:
+    """Weights in the smallest dtype that holds them, common factors of two taken out as a left shift of the sums:
+    what an event moves through memory is its weights."""
+    if not config.fixed:
+        return np.ascontiguousarray(weights, config.dtype), 0
+    low = int(np.bitwise_or.reduce(weights, axis=None)) if weights.size else 0
+    shift = (low & -low).bit_length() - 1 if low else 0
+    weights = weights >> shift
+    for dtype in (np.int8, np.int16, np.int32):
+        info = np.iinfo(dtype)
+        if not weights.size or (weights.min() >= info.min and weights.max() <= info.max):
+            return np.ascontiguousarray(weights, dtype), shift
+    raise ValueError("weights: beyond 32 bits after weight_exp")
 
 
 class _Connection(NumbaModel):
@@ -26,20 +42,6 @@ class _Connection(NumbaModel):
             return values["weights"] * 2.0**exp, 0
         whole = fixed_weights(values["weights"], self.process.num_weight_bits, self.process.sign_mode)
         return (whole << exp, 0) if exp > 0 else (whole, -exp)
-
-    def narrowed(self, weights: np.ndarray) -> tuple[np.ndarray, int]:
-        """Weights in the smallest dtype that holds them, common factors of two taken out as a left shift:
-        what an event moves through memory is its row."""
-        if not self.config.fixed:
-            return np.ascontiguousarray(weights, self.config.dtype), 0
-        low = int(np.bitwise_or.reduce(weights, axis=None)) if weights.size else 0
-        shift = (low & -low).bit_length() - 1 if low else 0
-        weights = weights >> shift
-        for dtype in (np.int8, np.int16, np.int32):
-            info = np.iinfo(dtype)
-            if not weights.size or (weights.min() >= info.min and weights.max() <= info.max):
-                return np.ascontiguousarray(weights, dtype), shift
-        raise ValueError("weights: beyond 32 bits after weight_exp")
 
     def graded(self, values: Mapping[str, np.ndarray]) -> int:
         return int(values["num_message_bits"][0] > 0)
@@ -56,7 +58,7 @@ class DenseModel(_Connection):
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
-        rows, left = self.narrowed(weights.T)
+        rows, left = narrowed(weights.T, self.config)
         return {"rows": rows, "left": left, "right": right, "graded": self.graded(values)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
@@ -141,7 +143,7 @@ class SparseModel(_Connection):
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
-        entries, left = self.narrowed(weights)
+        entries, left = narrowed(weights, self.config)
         process = self.process
         order = np.lexsort((process.rows, process.cols))
         counts = np.bincount(process.cols, minlength=process.s_in.size)
@@ -185,7 +187,7 @@ class DelayDenseModel(_Connection):
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
-        rows, left = self.narrowed(weights.T)
+        rows, left = narrowed(weights.T, self.config)
         limit = self.process.max_delay
         delays = within("delays", integral("delays", values["delays"]), 0, min(limit, 63) if self.config.fixed else limit)
         return {"rows": rows, "lag": np.ascontiguousarray(delays.T, np.int32), "left": left, "right": right,
