@@ -106,7 +106,8 @@ def _through(view: View, leaves: set[int], stimuli: set[int]) -> list[Term]:
                 hit = position[local] >= 0
                 dst, k = here[hit], position[local[hit]]
                 src = k if term.src is None else term.src[k]
-            out.append(Term(term.source, src, dst))
+            whole = len(dst) == flat.size and np.array_equal(dst, np.arange(flat.size))
+            out.append(Term(term.source, src, None if whole else dst))
     return out
 
 

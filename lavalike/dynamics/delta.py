@@ -106,16 +106,17 @@ def _delta(step, *more: str) -> Dynamics:
     return Dynamics(step, ("a_in",), ("s_out",), ("act", "residue", *more), delta_constants)
 
 
-def _sigma_delta(step, *more: str, constants=sigma_delta_constants) -> Dynamics:
+def _sigma_delta(step, *more: str, constants=sigma_delta_constants, rests: bool = False) -> Dynamics:
     return Dynamics(step, ("a_in",), ("s_out",), ("sigma", "act", "residue", *more), constants,
-                    per_neuron=("bias",), accumulators=(sigma_sum,))
+                    per_neuron=("bias",), accumulators=(sigma_sum,), rests=rests)
 
 
 SIGMA = Dynamics(sigma, ("a_in",), ("s_out",), ("sigma",), lambda values, params, fixed: {}, accumulators=(sigma_sum,))
 DELTA = _delta(delta)
 DELTA_CUMULATIVE = _delta(delta_cumulative, "error")
-SIGMA_DELTA = _sigma_delta(sigma_delta)
-SIGMA_DELTA_RELU = _sigma_delta(sigma_delta_relu)
+# a sum that did not change is compared with what was sent of it: nothing new; an accumulated error grows, though
+SIGMA_DELTA = _sigma_delta(sigma_delta, rests=True)
+SIGMA_DELTA_RELU = _sigma_delta(sigma_delta_relu, rests=True)
 SIGMA_DELTA_LATE_RELU = _sigma_delta(sigma_delta_late_relu, constants=sigma_delta_late_constants)
 SIGMA_DELTA_CUMULATIVE = _sigma_delta(sigma_delta_cumulative, "error")
 SIGMA_DELTA_RELU_CUMULATIVE = _sigma_delta(sigma_delta_relu_cumulative, "error")

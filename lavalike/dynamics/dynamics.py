@@ -33,6 +33,7 @@ class Dynamics:
         per_neuron: constants that commonly differ from neuron to neuron (a backend may specialise).
         accumulators: functions of the step's arguments, each a value that must stay within 24 bits; for
             the overflow check of networks that promise it.
+        rests: after a step with zero input that sent nothing, another such step changes nothing; a backend may skip it.
         fixed: whether the equation has a fixed-point form.
     """
 
@@ -43,6 +44,7 @@ class Dynamics:
     constants: Callable[[Mapping[str, np.ndarray], Mapping[str, Any], bool], Constants] | None = None
     per_neuron: tuple[str, ...] = ()
     accumulators: tuple[Step, ...] = ()
+    rests: bool = False
     fixed: bool = True
 
     @property

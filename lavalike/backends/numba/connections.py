@@ -194,7 +194,7 @@ class DelayDenseModel(_Connection):
                 "graded": self.graded(values)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
-        return {"fresh": np.zeros((self.process.max_delay + 1, self.process.a_out.size), self.message_dtype)}
+        return {"fresh": np.zeros((batch, self.process.max_delay + 1, self.process.a_out.size), self.message_dtype)}
 
     def step(t, s_in, a_out, ring, rows, lag, left, right, graded, fresh):
         # what stands in the ring for this step was handed out already, through a_out

@@ -33,36 +33,51 @@ class ConvModel(NumbaModel):
             # as in Lava the sum wraps into 24 bits, and weight_exp and num_weight_bits play no part
             weight = integral("weight", weight, -(2**15), 2**15 - 1)
         weight, left = narrowed(weight, self.config)
-        ky = weight.shape[2]
         flipped = weight[:, ::-1, ::-1, :].transpose(3, 1, 2, 0)  # (in, kx, ky, out)
-        if p.groups == 1 and p.dilation[1] == 1:
-            phases = p.stride[1]
-            runs = [list(range(phase, ky, phases))[::-1] for phase in range(phases)]
-        else:
-            phases, runs = 0, [list(range(ky))]
+        cin, kx, ky, out = flipped.shape
+        mx, my, _ = p.a_out.shape
+        along = p.groups == 1 and p.dilation[1] == 1
+        phases = p.stride[1] if along else 1
+        runs = [list(range(phase, ky, phases))[::-1] for phase in range(phases)] if along else [list(range(ky))]
         # a row holds, for one phase of y, input channel and a, the taps b that hit outputs in rising order
         most = max(map(len, runs))
-        rows = np.zeros((len(runs), *flipped.shape[:2], most, flipped.shape[3]), flipped.dtype)
+        rows = np.zeros((phases, cin, kx, most, out), flipped.dtype)
         for phase, bs in enumerate(runs):
             rows[phase, :, :, :len(bs)] = flipped[:, :, bs]
-        return {"rows": np.ascontiguousarray(rows.reshape(-1, most * flipped.shape[3])), "taps": np.array([len(bs) for bs in runs]),
-                "settings": np.array([*p.padding, *p.stride, *p.dilation, p.groups, *weight.shape[1:3], phases], np.int64),
-                "left": left, "graded": int(values["num_message_bits"][0] > 0),
-                # where the neuron behind checks for 24 bits, wrapping would hide from it what it looks for
-                "wraps": int(self.config.fixed and not p.proc_params.get("checked"))}
+        # per x: the taps a that hit an output, and where its column begins
+        columns = [[(a, (x + p.padding[0] - a * p.dilation[0]) // p.stride[0] * my * out) for a in range(kx)
+                    if (x + p.padding[0] - a * p.dilation[0]) % p.stride[0] == 0
+                    and 0 <= (x + p.padding[0] - a * p.dilation[0]) // p.stride[0] < mx] for x in range(p.s_in.shape[0])]
+        # per y: the rows' phase, where its run begins in the column, how much of a row is cut off, and its length
+        lines = []
+        for y in range(p.padding[1], p.s_in.shape[1] + p.padding[1]):
+            phase, high = y % phases, y // phases
+            low = high - len(runs[phase]) + 1
+            lo, hi = max(low, 0), min(high, my - 1)
+            lines.append((phase * cin * kx, lo * out, (lo - low) * out, max(hi - lo + 1, 0) * out))
+        return {"rows": np.ascontiguousarray(rows.reshape(-1)), "pitch": most * out,
+                "start": np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64),
+                "columns": np.array([e for c in columns for e in c] or [(0, 0)], np.int64), "lines": np.array(lines, np.int64),
+                "settings": np.array([p.padding[1], p.stride[1], p.dilation[1], p.groups, kx, ky], np.int64), "along": int(along),
+                # one: what the weights were divided by. total: the largest sum of an output's weights; below 24 bits
+                # nothing can wrap. Where the neuron behind checks for 24 bits, wrapping would hide what it looks for
+                "one": self.message_dtype.type(1 << left), "total": int(np.abs(weight.astype(np.float64)).sum((1, 2, 3)).max()),
+                "graded": int(values["num_message_bits"][0] > 0), "wraps": int(self.config.fixed and not p.proc_params.get("checked"))}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
-        return {"events": np.zeros(self.process.s_in.size, np.int32)}
+        size = self.process.s_in.size
+        return {"events": np.zeros((batch, size), np.int64), "values": np.zeros((batch, size), self.message_dtype)}
 
-    def step(s_in, a_out, rows, taps, settings, left, graded, wraps, events):
-        px, py, sx, sy, dx, dy, groups, kx, ky, phases = settings
+    def step(s_in, a_out, rows, pitch, start, columns, lines, settings, along, one, total, graded, wraps, events, values):
         _, ny, nc = s_in.shape
-        mx, my, mc = a_out.shape
+        _, my, mc = a_out.shape
+        kx = settings[4]
         flat = a_out.reshape(-1)
         flat[:] = 0
         inputs = s_in.reshape(-1)
         size = inputs.size
         count = 0
+        peak = one
         j = 0
         while j + 16 <= size:  # silence is skipped sixteen inputs at a time
             hits = 0
@@ -79,8 +94,9 @@ class ConvModel(NumbaModel):
                 events[count] = j
                 count += 1
             j += 1
-        per_in = nc // groups
-        per_out = mc // groups
+        for p in range(count):
+            values[p] = inputs[events[p]] * one if graded else one
+            peak = max(peak, abs(values[p]))
         p = 0
         while p < count:
             pixel = events[p] // nc
@@ -88,78 +104,50 @@ class ConvModel(NumbaModel):
             q = p + 1
             while q < count and events[q] < first + nc:
                 q += 1
-            y = pixel % ny + py
-            x = pixel // ny + px
-            if phases:
-                phase = y % sy
-                n = taps[phase]
-                high = (y - phase) // sy
-                low = high - n + 1
-                lo = max(low, 0)
-                hi = min(high, my - 1)
-                skip = (lo - low) * mc
-                length = (hi - lo + 1) * mc
-                for a in range(kx):
-                    ox = x - a * dx
-                    if hi < lo or ox < 0 or ox % sx != 0 or ox // sx >= mx:
-                        continue
-                    base = ((ox // sx) * my + lo) * mc
-                    out = flat[base:base + length]
-                    offset = (phase * nc - first) * kx + a
+            x = pixel // ny
+            y = pixel - x * ny
+            if along:
+                row, above, skip, length = lines[y]
+                for k in range(start[x], start[x + 1]):
+                    o = np.uint64(columns[k, 1] + above)
+                    near = row + columns[k, 0] - first * kx
                     r = p
                     while r + 4 <= q:
-                        e0 = events[r]
-                        e1 = events[r + 1]
-                        e2 = events[r + 2]
-                        e3 = events[r + 3]
-                        w0 = rows[offset + e0 * kx, skip:skip + length]
-                        w1 = rows[offset + e1 * kx, skip:skip + length]
-                        w2 = rows[offset + e2 * kx, skip:skip + length]
-                        w3 = rows[offset + e3 * kx, skip:skip + length]
-                        if graded:
-                            s0 = inputs[e0]
-                            s1 = inputs[e1]
-                            s2 = inputs[e2]
-                            s3 = inputs[e3]
-                            for i in range(length):
-                                out[i] = out[i] + s0 * w0[i] + s1 * w1[i] + s2 * w2[i] + s3 * w3[i]
-                        else:
-                            for i in range(length):
-                                out[i] = out[i] + w0[i] + w1[i] + w2[i] + w3[i]
+                        a = np.uint64((near + events[r] * kx) * pitch + skip)
+                        b = np.uint64((near + events[r + 1] * kx) * pitch + skip)
+                        c = np.uint64((near + events[r + 2] * kx) * pitch + skip)
+                        d = np.uint64((near + events[r + 3] * kx) * pitch + skip)
+                        sa = values[r]
+                        sb = values[r + 1]
+                        sc = values[r + 2]
+                        sd = values[r + 3]
+                        for i in range(np.uint64(length)):
+                            flat[o + i] = flat[o + i] + sa * rows[a + i] + sb * rows[b + i] + sc * rows[c + i] + sd * rows[d + i]
                         r += 4
                     while r < q:
-                        e0 = events[r]
-                        w0 = rows[offset + e0 * kx, skip:skip + length]
-                        if graded:
-                            s0 = inputs[e0]
-                            for i in range(length):
-                                out[i] += s0 * w0[i]
-                        else:
-                            for i in range(length):
-                                out[i] += w0[i]
+                        a = np.uint64((near + events[r] * kx) * pitch + skip)
+                        sa = values[r]
+                        for i in range(np.uint64(length)):
+                            flat[o + i] += sa * rows[a + i]
                         r += 1
             else:
+                pad, stride, dilation, groups, _, ky = settings
+                per_in = nc // groups
+                per_out = mc // groups
                 for r in range(p, q):
                     c = events[r] - first
-                    s = inputs[events[r]] if graded else inputs[events[r]] // inputs[events[r]]
                     group = c // per_in
-                    for a in range(kx):
-                        ox = x - a * dx
-                        if ox < 0 or ox % sx != 0 or ox // sx >= mx:
-                            continue
-                        row = rows[(c % per_in) * kx + a]
+                    for k in range(start[x], start[x + 1]):
+                        near = ((c - group * per_in) * kx + columns[k, 0]) * pitch
                         for b in range(ky):
-                            oy = y - b * dy
-                            if oy < 0 or oy % sy != 0 or oy // sy >= my:
+                            oy = y + pad - b * dilation
+                            if oy < 0 or oy % stride != 0 or oy // stride >= my:
                                 continue
-                            base = ((ox // sx) * my + oy // sy) * mc
-                            for o in range(group * per_out, (group + 1) * per_out):
-                                flat[base + o] += s * row[b * mc + o]
+                            o = columns[k, 1] + oy // stride * mc
+                            for i in range(group * per_out, (group + 1) * per_out):
+                                flat[o + i] += values[r] * rows[near + b * mc + i]
             p = q
-        if left:
-            for i in range(flat.size):
-                flat[i] = np.int64(flat[i]) << left
-        if wraps:
+        if wraps and peak * total >= 8388608:
             for i in range(flat.size):
                 # the low 24 bits, signed
                 flat[i] = np.int32(((np.int64(flat[i]) + 8388608) & 16777215) - 8388608)

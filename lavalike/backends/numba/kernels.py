@@ -37,6 +37,7 @@ llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
 OVERFLOW, RAISED = 1, 2
 ACCUMULATOR_LIMIT = 1 << 23
+REST_BLOCK = 256
 
 Kind = tuple[str, int]  # dtype and number of axes; 0 axes: a number by value. ("t", 0): the step
 
@@ -67,7 +68,25 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
 
     call = ", ".join(item(a) for a in dynamics.arguments)
     results = [*dynamics.outputs, *dynamics.states]
-    lines = [f"def loop({', '.join(kinds)}):", "    bad = 0", f"    for i in range({dynamics.outputs[0]}.size):"]
+    lines = [f"def loop({', '.join(kinds)}):", "    bad = 0"]
+    rests = "still" in kinds
+    if rests:
+        # a block whose inputs are zero, and that sent nothing when they last were, would compute what stands there
+        silent = " | ".join(f"({name}[i] != 0)" for name in dynamics.inputs)
+        lines += [f"    n = {dynamics.outputs[0]}.size",
+                  "    for block in range(still.size):",
+                  # unsigned: a signed index that might be negative keeps a loop from being vectorised
+                  f"        first = uint64(block * {REST_BLOCK})",
+                  f"        last = uint64(min(block * {REST_BLOCK} + {REST_BLOCK}, n))",
+                  "        busy = 0",
+                  "        for i in range(first, last):",
+                  f"            busy += {silent}",
+                  "        if busy == 0 and still[block]:",
+                  "            continue",
+                  "        for i in range(first, last):"]
+    else:
+        lines.append(f"    for i in range({dynamics.outputs[0]}.size):")
+    loop_start = len(lines)
     for k, function in enumerate(dynamics.accumulators if checked else ()):
         names = inspect.signature(function).parameters
         lines.append(f"        bad |= abs(accumulator_{k}({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}")
@@ -76,6 +95,11 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
         lines.append(f"        {results[0]}[i] = result")
     else:
         lines += [f"        {name}[i] = result[{k}]" for k, name in enumerate(results)]
+    if rests:
+        lines[loop_start:] = ["    " + line for line in lines[loop_start:]]
+        sent = " | ".join(f"({name}[i] != 0)" for name in dynamics.outputs)
+        lines += ["        if busy == 0:", "            for i in range(first, last):", f"                busy += {sent}",
+                  "        still[block] = busy == 0"]
     lines.append(f"    return {OVERFLOW} if bad else 0")
     return "\n".join(lines) + "\n"
 
@@ -85,7 +109,7 @@ def python_kernel(spec: Spec) -> Callable[..., Any]:
     if not isinstance(spec.function, Dynamics):
         return spec.function
     namespace = _parts(spec.function, spec.arithmetic, lambda f: f)
-    exec(loop_source(spec.function, spec.arguments, spec.checked), namespace)
+    exec("from numpy import uint64\n" + loop_source(spec.function, spec.arguments, spec.checked), namespace)
     return namespace["loop"]
 
 
@@ -112,7 +136,7 @@ def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
 def kernel_source(spec: Spec, cache: bool) -> str:
     """The generated module: defines ``kernel``."""
     lines = ["from numba import carray, cfunc, types",
-             "from lavalike.backends.numba import address",
+             "from numpy import uint64",
              "from lavalike.backends.numba.kernels import compiled_parts, jit"]
     lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in DTYPES]
     if isinstance(spec.function, Dynamics):

@@ -59,7 +59,7 @@ class NumbaModel(ProcessModel):
         step = self.function()
         if isinstance(step, Dynamics):
             known = (*step.inputs, *step.outputs, *step.states)
-            return (*known, *(a for a in step.arguments if a not in known))
+            return (*known, *(a for a in step.arguments if a not in known), *(("still",) if step.rests else ()))
         return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
@@ -68,7 +68,7 @@ class NumbaModel(ProcessModel):
         return {n: values[n] for n in self.argument_names() if n in states}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
-        """Arrays the step works in by name; nothing in them outlives a step."""
+        """Arrays the step works in by name, batch first; all zeros at the start and whenever a Var was set."""
         return {}
 
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
@@ -88,6 +88,13 @@ class DynamicsModel(NumbaModel):
 
     def function(self) -> Dynamics:
         return self.dynamics
+
+    def scratch(self, batch: int) -> dict[str, np.ndarray]:
+        if not self.dynamics.rests:
+            return {}
+        from lavalike.backends.numba.kernels import REST_BLOCK
+
+        return {"still": np.zeros((batch, -(-self.process.out_ports[0].size // REST_BLOCK)), np.int8)}
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Constants in three levels, so that few kernels serve all networks: all numbers, per-neuron ones

@@ -129,15 +129,16 @@ class NumbaProgram:
         for name, port in model.sends.items():
             self.buffers[_port(node.process, port)][...] = values[name][..., 0]
 
-    def _bind(self, node: Node, derived: Mapping[str, Any]) -> Op:
+    def _bind(self, node: Node, constants: Mapping[str, Any]) -> Op:
         """The node's row: its step's arguments by name, and the kernel for their kinds."""
-        constants = {**self.scratch[node], **derived}
         model, process = _model(node), node.process
         general = isinstance(model, DynamicsModel)
         names = model.argument_names()
         shared = not any(isinstance(constants.get(n), np.ndarray) for n in names)
         looped = not (shared if general else model.batched)
-        samples = {p.name: self.buffers[p] for p in process.out_ports} | self.inputs[node] | self.states[node]
+        for array in self.scratch[node].values():
+            array[...] = 0
+        samples = {p.name: self.buffers[p] for p in process.out_ports} | self.inputs[node] | self.states[node] | self.scratch[node]
         values = {v.name: v for v in process.vars}
         op = Op(Spec(model.function(), (), str(self.dtype) if general else "", bool(process.proc_params.get("checked")),
                      model.trusted), [], [], process.path, looped)
@@ -180,6 +181,11 @@ class NumbaProgram:
             a, b = (self.buffers[t.source] for t in terms)
             ops.append(self._transfer(transfer.add_two, path, a, b, target))
             return target
+        if len(terms) == 1 and terms[0].dst is None and terms[0].src is not None:
+            source = self.buffers[terms[0].source].reshape(self.batch, -1)
+            index = np.ascontiguousarray(terms[0].src, np.int64)
+            ops.append(self._transfer(transfer.gather, path, source, target.reshape(self.batch, -1), index))
+            return target
         fresh = True
         for term in sorted(terms, key=lambda t: t not in whole):
             source = self.buffers[term.source]
@@ -199,7 +205,7 @@ class NumbaProgram:
     def _transfer(self, function: Any, path: str, *arrays: np.ndarray, row: bool = False) -> Op:
         """An op of :mod:`transfer`. Arrays of messages are flat over the batch but for gathers; a feed or a
         record (``row``) has its rows (set by each run), the step and the first step after them."""
-        values: list[Any] = list(arrays) if function is transfer.gather_add else [a.reshape(-1) for a in arrays]
+        values: list[Any] = list(arrays) if function in (transfer.gather, transfer.gather_add) else [a.reshape(-1) for a in arrays]
         names = list(function.__code__.co_varnames[:function.__code__.co_argcount])
         if row:
             values = [values[0], np.zeros((1, values[0].size), values[0].dtype), None, 0]
@@ -301,6 +307,8 @@ class NumbaProgram:
         if var.role == "parameter":
             self._rederive(node, var, value)
             return
+        for scratch in self.scratch[node].values():
+            scratch[...] = 0
         array = self._state_array(var)
         if array is not None and not var.time_last:
             array[...] = value

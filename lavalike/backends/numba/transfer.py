@@ -35,6 +35,12 @@ def add_two(a, b, target):
         target[i] = a[i] + b[i]
 
 
+def gather(source, target, src):
+    for k in range(source.shape[0]):
+        for i in range(src.size):
+            target[k, i] = source[k, src[i]]
+
+
 def gather_add(source, target, src, dst):
     for k in range(source.shape[0]):
         for i in range(src.size):
