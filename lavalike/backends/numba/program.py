@@ -39,12 +39,25 @@ class Op:
     def row(self, batch: int) -> list[int]:
         """This op's row of the engine's table; packs the argument blocks on first use."""
         if self.packed is None:
-            self.packed = np.stack([kernels.pack(self.sample(k), self.kinds) for k in range(batch if self.looped else 1)])
+            self.packed = self._pack(batch if self.looped else 1)
         try:
             address = kernels.address(self.spec)
         except NumbaError as e:
             raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
         return [address, self.packed.ctypes.data, self.packed.strides[0], len(self.packed)]
+
+    def _pack(self, samples: int) -> np.ndarray:
+        """One argument block a sample: the first one's, its per-sample addresses moved on by a sample."""
+        first = kernels.pack(self.sample(0), self.kinds)
+        blocks = np.tile(first, (samples, 1))
+        slot = 0
+        for value, per, (dtype, axes) in zip(self.values, self.per_sample, self.kinds, strict=True):
+            if dtype == "t":
+                continue
+            if per and self.looped:
+                blocks[:, slot] += np.arange(samples) * value.strides[0]
+            slot += 1 + axes
+        return blocks
 
 
 def kind_of(value: Any, dtype: np.dtype) -> Kind:

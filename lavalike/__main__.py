@@ -1,0 +1,7 @@
+"""``python -m lavalike``"""
+
+import sys
+
+from lavalike.cli import main
+
+sys.exit(main())

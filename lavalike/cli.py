@@ -1,0 +1,91 @@
+"""The command ``lavalike``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lavalike.errors import InputError, LavalikeError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lavalike", description="Neuromorphic networks as processes with swappable models.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="train, export, load, run and swap: a table and a picture, in about a minute")
+    demo.add_argument("--data", type=Path, help="an MNIST npz file instead of the built-in Yin-Yang data")
+    demo.add_argument("--epochs", type=int, help="train for so many instead of the default")
+    demo.add_argument("--out", type=Path, default=Path(), help="folder for the files and the picture (default: here)")
+    demo.add_argument("--seed", type=int, default=0)
+    run = commands.add_parser("run", help="run a .net file on an array of messages")
+    run.add_argument("file", type=Path)
+    run.add_argument("--input", type=Path, required=True, help="npy: messages (*shape, time) or (batch, *shape, time)")
+    run.add_argument("--output", type=Path, required=True, help="npy: what the last layer sends, the same layout")
+    run.add_argument("--backend", default="numba")
+    run.add_argument("--precision", default="fixed_pt", choices=["fixed_pt", "floating_pt"])
+    run.add_argument("--values", action="store_true", help="input and output are the trained network's values, not integer messages")
+    run.add_argument("--steps", type=int, help="default: the length of the input")
+    info = commands.add_parser("info", help="what a .net file holds")
+    info.add_argument("file", type=Path)
+    info.add_argument("--exact", action="store_true", help="refuse what Lava's loader dropped or clipped")
+    for sub in (run, info):
+        sub.add_argument("--input-shape", type=int, nargs=3, metavar=("X", "Y", "C"), help="where the file has no input layer")
+    commands.add_parser("doctor", help="versions, backends, devices")
+    commands.add_parser("warm", help="compile all kernels of the library into the cache now")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status. Errors of the user's making are one line on stderr."""
+    args = _parser().parse_args(argv)
+    try:
+        return _run(args)
+    except LavalikeError as e:
+        print(f"lavalike: {e}", file=sys.stderr)
+        return 2
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.command == "demo":
+        from lavalike.demo.run import demo
+
+        if args.epochs is not None and args.epochs < 1:
+            raise InputError(f"--epochs is >= 1, got {args.epochs}")
+        demo(args.data, args.out, args.epochs, args.seed)
+    elif args.command == "run":
+        _simulate(args)
+    elif args.command == "info":
+        import netx
+
+        print(netx.hdf5.Network(args.file, input_shape=args.input_shape, exact=args.exact))
+    elif args.command == "doctor":
+        from lavalike.doctor import report
+
+        print(report())
+    else:
+        from lavalike.doctor import warm
+
+        print(f"{warm()} kernels are compiled and cached")
+    return 0
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    import lavalike as lv
+    import netx
+
+    try:
+        x = np.load(args.input, allow_pickle=False)
+    except (OSError, ValueError) as e:
+        raise InputError(f"{args.input}: not an npy file: {e}") from e
+    net = netx.hdf5.Network(args.file, input_shape=args.input_shape)
+    config = lv.RunConfig(backend=args.backend, precision=args.precision)
+    rec = lv.simulate(net, {"inp": net.encode(x) if args.values else x}, args.steps, config)
+    y = net.decode(rec["out"]) if args.values else rec["out"]
+    try:
+        np.save(args.output, y)
+    except OSError as e:
+        raise InputError(f"{args.output}: cannot be written: {e}") from e
+    print(f"{args.output}: {y.shape} {y.dtype}" + (f", column t is the trained network's t - {net.lag}" if net.ours and net.lag else ""))

@@ -1,0 +1,1 @@
+"""The main job as a command: train, export, load, run, swap."""

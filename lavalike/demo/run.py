@@ -1,0 +1,205 @@
+"""The main job: train, export, load, run, swap; a table and a picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lavalike as lv
+import netx
+from lavalike.demo.data import Data, mnist_data, yin_yang, yin_yang_data
+from lavalike.errors import InputError
+from lavalike.operations import Operations, count
+from lavalike.text import table
+
+BACKENDS = {
+    "numba fixed_pt": lv.RunConfig(precision="fixed_pt"),
+    "numba floating_pt": lv.RunConfig(),
+    "torch": lv.RunConfig(backend="torch"),
+}
+CHUNK = 500
+
+
+@dataclass
+class Result:
+    """One network on one backend."""
+
+    backend: str
+    accuracy: float
+    agreement: float
+    us_a_step: float | None
+    predictions: np.ndarray
+
+
+@dataclass
+class Trained:
+    """One kind of network: trained, exported, loaded, run everywhere."""
+
+    plan: Any
+    net: Any
+    path: Path
+    loaded: netx.hdf5.Network
+    results: list[Result]
+    operations: list[tuple[str, Operations]]
+
+
+def bar(items: Iterable[int], label: str) -> Iterable[int]:
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        raise InputError("the demo shows progress with tqdm: pip install 'lavalike[all]'") from None
+    return tqdm(items, desc=f"training {label}", unit="epoch", dynamic_ncols=True)
+
+
+def trained_scores(net: Any, plan: Any, x: np.ndarray) -> np.ndarray:
+    """Scores of the trained network itself: slayer's quantised forward in eval mode."""
+    import torch
+
+    from lavalike.demo.networks import scores
+
+    with torch.no_grad():
+        return np.concatenate([scores(plan, net(torch.from_numpy(x[k:k + CHUNK]))).numpy() for k in range(0, len(x), CHUNK)])
+
+
+def loaded_scores(loaded: netx.hdf5.Network, plan: Any, x: np.ndarray, config: lv.RunConfig) -> tuple[np.ndarray, float]:
+    """Scores of the loaded graph over the same window, shifted by its lag, and seconds a step and sample."""
+    from lavalike.demo.networks import scores
+
+    held = np.concatenate([x, np.repeat(x[..., -1:], loaded.lag, -1)], -1) if loaded.lag else x
+    out, seconds, steps = [], 0.0, 0
+    lv.simulate(loaded, {"inp": loaded.encode(held[:2])}, config=config)  # kernels that were never used are compiled here
+    for k in range(0, len(x), CHUNK):
+        messages = loaded.encode(held[k:k + CHUNK])
+        began = time.perf_counter()
+        rec = lv.simulate(loaded, {"inp": messages}, config=config)
+        seconds += time.perf_counter() - began
+        steps += messages.shape[0] * messages.shape[-1]
+        out.append(scores(plan, loaded.decode(rec["out"])[..., loaded.lag:]))
+    return np.concatenate(out), seconds / steps
+
+
+def operations(loaded: netx.hdf5.Network, x: np.ndarray) -> list[tuple[str, Operations]]:
+    """Events and synaptic operations of every connection, averaged over a sample of inputs."""
+    held = np.concatenate([x, np.repeat(x[..., -1:], loaded.lag, -1)], -1) if loaded.lag else x
+    senders = [layer.out for layer in loaded.layers[:-1]]
+    rec = lv.simulate(loaded, {"inp": loaded.encode(held)}, config=BACKENDS["numba fixed_pt"], record=senders)
+    return [(f"{k}: {layer.kind} {layer.synapse.s_in.size}-{layer.synapse.a_out.size}", count(layer.synapse, rec[sender]))
+            for k, (layer, sender) in enumerate(zip(loaded.layers[1:], senders, strict=True), 1)]
+
+
+def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int) -> Trained:
+    """All of it for one kind of network."""
+    from lavalike import slayer
+    from lavalike.demo import networks
+
+    plan = networks.PLANS[data.name, kind]
+    if epochs is not None:
+        plan = replace(plan, epochs=epochs)
+    net, _ = networks.train(data, plan, bar, seed)
+    path = slayer.export_hdf5(net, folder / f"lavalike_demo_{data.name}_{kind}.net")
+    loaded = netx.hdf5.Network(path)
+    print(loaded, end="\n\n")
+    x = networks.inputs(data.name, plan, data.x_test)
+    own = trained_scores(net, plan, x).argmax(1)
+    results = [Result("slayer (trained)", float((own == data.y_test).mean()), 1.0, None, own)]
+    for name, config in BACKENDS.items():
+        got, seconds = loaded_scores(loaded, plan, x, config)
+        predicted = got.argmax(1)
+        results.append(Result(name, float((predicted == data.y_test).mean()), float((predicted == own).mean()), seconds * 1e6, predicted))
+    return Trained(plan, net, path, loaded, results, operations(loaded, x[:200]))
+
+
+def report(data: Data, done: list[Trained]) -> str:
+    """The tables."""
+    rows, ops = [], []
+    for t in done:
+        for r in t.results:
+            same = int(round(r.agreement * len(data.y_test)))
+            rows.append([t.plan.kind, r.backend, f"{100 * r.accuracy:.2f} %", f"{same:,} of {len(data.y_test):,}",
+                         "-" if r.us_a_step is None else f"{r.us_a_step:.2f}"])
+        ops += [[t.plan.kind, name, f"{o.events:.1f}", f"{o.synops:,.0f}", f"{o.macs:,}", f"{o.macs / max(o.synops, 1e-9):.1f}"]
+                for name, o in t.operations]
+    first = table(["network", "runs on", "accuracy", "same as trained", "us a step and sample"], rows)
+    second = table(["network", "layer", "events a step", "synaptic ops a step", "dense MACs", "MACs an op"], ops)
+    return f"{first}\n\n{second}"
+
+
+def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
+    """Decision regions of every backend (Yin-Yang) or digits with their predictions (MNIST), and a raster."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise InputError("the demo draws with matplotlib: pip install 'lavalike[all]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    from lavalike.demo import networks
+
+    columns = ["slayer (trained)", *BACKENDS]
+    figure, axes = plt.subplots(len(done), len(columns) + 1, figsize=(3 * (len(columns) + 1), 3.1 * len(done)), squeeze=False)
+    grid = 70
+    for row, t in zip(axes, done, strict=True):
+        if data.name == "yin-yang":
+            u, v = np.meshgrid(np.linspace(0, 1, grid), np.linspace(0, 1, grid))
+            points = np.stack([u.ravel(), v.ravel(), 1 - u.ravel(), 1 - v.ravel()], 1)
+            x = networks.inputs(data.name, t.plan, points)
+            inside = np.hypot(points[:, 0] - 0.5, points[:, 1] - 0.5) <= 0.5
+            sample, label = yin_yang(150, seed)
+        for k, (ax, name) in enumerate(zip(row, columns, strict=False)):
+            result = t.results[k]
+            if data.name == "yin-yang":
+                s = trained_scores(t.net, t.plan, x) if k == 0 else loaded_scores(t.loaded, t.plan, x, BACKENDS[name])[0]
+                regions = np.where(inside, s.argmax(1), np.nan).reshape(grid, grid)
+                ax.imshow(regions, origin="lower", extent=(0, 1, 0, 1), cmap="viridis", vmin=0, vmax=2, alpha=0.6)
+                ax.scatter(sample[:, 0], sample[:, 1], c=label, cmap="viridis", vmin=0, vmax=2, s=6, edgecolors="k", linewidths=0.3)
+            else:
+                wrong = np.flatnonzero(result.predictions != data.y_test)[:9]
+                tile = np.ones((3 * 30, 3 * 30))
+                for q, index in enumerate(wrong):
+                    r, c = divmod(q, 3)
+                    tile[30 * r:30 * r + 28, 30 * c:30 * c + 28] = 1 - data.x_test[index].reshape(28, 28)
+                    ax.text(30 * c + 1, 30 * r + 6, str(result.predictions[index]), color="tab:red", fontsize=8)
+                ax.imshow(tile, cmap="gray")
+            ax.set_title(f"{t.plan.kind}, {name}\n{100 * result.accuracy:.1f} %" + (" (some it gets wrong)" if data.name == "mnist" else ""), fontsize=8)
+            ax.set_xticks([])
+            ax.set_yticks([])
+        _raster(row[-1], data, t)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _raster(ax: Any, data: Data, t: Trained) -> None:
+    """Messages of one sample, layer over layer."""
+    from lavalike.demo import networks
+
+    x = networks.inputs(data.name, t.plan, data.x_test[:1], t.plan.steps + t.loaded.lag)
+    rec = lv.simulate(t.loaded, {"inp": t.loaded.encode(x)}, config=BACKENDS["numba fixed_pt"], record=[layer.out for layer in t.loaded.layers])
+    base = 0
+    for k, layer in enumerate(t.loaded.layers):
+        messages = rec[layer.out][0].reshape(layer.out.size, -1)
+        neuron, step = np.nonzero(messages)
+        ax.plot(step, neuron + base, "|" if t.plan.kind == "LIF" else ".", ms=3, color=f"C{k}")
+        base += layer.out.size
+    ax.set_title(f"{t.plan.kind}: messages of one sample", fontsize=8)
+    ax.set_xlabel("step", fontsize=8)
+    ax.set_ylabel("neuron, layer by layer", fontsize=8)
+    ax.tick_params(labelsize=7)
+
+
+def demo(data_path: Path | None = None, folder: Path = Path(), epochs: int | None = None, seed: int = 0) -> list[Trained]:
+    """Run the demo and print its report; files are written to ``folder``."""
+    began = time.perf_counter()
+    data = yin_yang_data() if data_path is None else mnist_data(data_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = [work(data, kind, folder, epochs, seed) for kind in ("LIF", "sigma-delta")]
+    print(report(data, done))
+    path = folder / f"lavalike_demo_{data.name}.png"
+    picture(data, done, path)
+    print(f"\npicture: {path}   files: {', '.join(str(t.path) for t in done)}   {time.perf_counter() - began:.0f} s in all")
+    return done
