@@ -49,7 +49,8 @@ def rf_constants(values, params, fixed):
     else:
         period = within("period", values["period"], np.nextafter(0, 1), np.inf)
         radius = 1 - within("alpha", values["alpha"], 0, 1)
-        cos, sin = radius * np.cos(2 * np.pi / period), radius * np.sin(2 * np.pi / period)
+        angle = 2 * np.pi / np.asarray(period)
+        cos, sin = np.asarray(radius) * np.cos(angle), np.asarray(radius) * np.sin(angle)
         if fixed:
             cos, sin = ((x * 2.0**bits).astype(np.int64) for x in (cos, sin))
     if fixed:

@@ -234,8 +234,12 @@ class NumbaProgram:
         for target, op in self.records.items():
             if target in recordings:
                 op.values[1], op.values[3] = _whole_rows(recordings[target]), first
-        for target in recordings.keys() - self.records.keys():
-            recordings[target][...] = self.read(target).reshape(-1)  # type: ignore[arg-type]  # a parameter
+        indirect = [t for t in recordings.keys() - self.records.keys() if isinstance(t, Var)]
+        if steps > 1 and any(self._is_state(t) for t in indirect):
+            # held in another form than the Var's: read after every step
+            for k in range(steps):
+                self.run(1, {p: x[k:k + 1] for p, x in stimuli.items()}, {t: x[k:k + 1] for t, x in recordings.items()})
+            return
         skipped = [op for target, op in self.records.items() if target not in recordings]
         ops = [op for op in self.ops if op not in skipped]
         if self.config.debug:
@@ -243,6 +247,8 @@ class NumbaProgram:
         else:
             self._run_compiled(ops, first, steps)
         self.step += steps
+        for target in indirect:
+            recordings[target][...] = self.values(target).reshape(self.batch, -1)
 
     def _run_compiled(self, ops: list[Op], first: int, steps: int) -> None:
         for op in (*self.feeds.values(), *self.records.values()):
@@ -284,14 +290,22 @@ class NumbaProgram:
     # -- Vars ----------------------------------------------------------------------------------------
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
-        if isinstance(target, Var) and self._state_array(target) is None:
-            return target.value.dtype
-        return self.dtype
+        return target.value.dtype if isinstance(target, Var) and not self._is_state(target) else self.dtype
+
+    def _is_state(self, var: Var) -> bool:
+        """Whether steps may change the Var: a state its model uses."""
+        node = self.graph.node_of(var.process)
+        return node is not None and var.role == "state" and (var.name in _model(node).aliases or var.name in self.states[node]
+                                                              or var.name in self._stored(node))
+
+    def _stored(self, node: Node) -> dict[str, np.ndarray]:
+        """The first sample's states, as the model gives them back."""
+        return _model(node).store({k: v[0] for k, v in self.states[node].items()}, self.step)
 
     def _state_array(self, var: Var) -> np.ndarray | None:
-        """The buffer that holds a state Var as it is, or None."""
+        """The buffer that holds a state Var just as it is, or None."""
         node = self.graph.node_of(var.process)
-        if node is None:
+        if node is None or var.time_last:
             return None
         model = _model(node)
         if var.name in model.aliases:
@@ -299,18 +313,20 @@ class NumbaProgram:
         array = self.states[node].get(var.name)
         return array if array is not None and array.shape[1:] == var.shape else None
 
-    def read(self, var: Var) -> np.ndarray:
+    def values(self, var: Var) -> np.ndarray:
+        """The Var over the batch, (batch, *shape)."""
         array = self._state_array(var)
-        if array is not None and not var.time_last:
-            return array[0]
+        if array is not None:
+            return array
+        if not self._is_state(var):
+            return np.broadcast_to(var.value, (self.batch, *var.shape))
         node = self.graph.node_of(var.process)
-        if node is None or var.role == "parameter":
-            return var.value
-        model = _model(node)
-        stored = model.store({k: v[0] for k, v in self.states[node].items()}
-                             | {n: self.buffers[_port(node.process, p)][0] for n, p in model.aliases.items()}, self.step)
-        value = stored.get(var.name)
-        return var.value if value is None else np.moveaxis(value, 0, -1) if var.time_last else value
+        assert node is not None
+        stored = [_model(node).store({k: v[s] for k, v in self.states[node].items()}, self.step)[var.name] for s in range(self.batch)]
+        return np.stack([np.moveaxis(x, 0, -1) if var.time_last else x for x in stored])
+
+    def read(self, var: Var) -> np.ndarray:
+        return self.values(var)[0]
 
     def write(self, var: Var, value: np.ndarray) -> None:
         node = self.graph.node_of(var.process)
@@ -323,7 +339,7 @@ class NumbaProgram:
         for scratch in self.scratch[node].values():
             scratch[...] = 0
         array = self._state_array(var)
-        if array is not None and not var.time_last:
+        if array is not None:
             array[...] = value
         else:
             values = {v.name: _time_first(v, value if v is var else self.read(v)) for v in node.process.vars}

@@ -74,7 +74,9 @@ class DynamicsModel(TorchModel):
         return self._bound[1]
 
     def constants(self, values: Tensors) -> dict[str, Any]:
-        return self.dynamics.derive(values, self.process.proc_params, False)
+        derived = self.dynamics.derive(values, self.process.proc_params, False)
+        like = next(iter(values.values()), torch.zeros(0, dtype=getattr(torch, self.config.dtype)))
+        return {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         d = self.dynamics
