@@ -16,7 +16,12 @@ from lavalike.errors import (
     RunError as RunError,
     VarError as VarError,
 )
-from lavalike.model import ProcessModel as ProcessModel, RunConfig as RunConfig, implements as implements
+from lavalike.model import (
+    ProcessModel as ProcessModel,
+    RunConfig as RunConfig,
+    SubProcessModel as SubProcessModel,
+    implements as implements,
+)
 from lavalike.process import AbstractProcess as AbstractProcess, InPort as InPort, OutPort as OutPort, Var as Var
 from lavalike.runtime.conditions import RunContinuous as RunContinuous, RunSteps as RunSteps
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavalike.process import AbstractProcess
 from lavalike.proc import Conv, Sparse
+from lavalike.process import AbstractProcess
 
 
 @dataclass(frozen=True)

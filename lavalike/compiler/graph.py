@@ -9,7 +9,7 @@ import numpy as np
 
 from lavalike.errors import GraphError
 from lavalike.model.config import RunConfig
-from lavalike.model.model import ProcessModel, candidates, select
+from lavalike.model.model import ProcessModel, SubProcessModel, candidates, select
 from lavalike.proc.monitor import Monitor
 from lavalike.process.ports import InPort, OutPort, Port, View
 from lavalike.process.process import AbstractProcess, component, walk
@@ -62,23 +62,32 @@ def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abst
     Raises ModelSelectionError, VarError, and GraphError for a cycle without delay.
     """
     tops = component(process)
-    everything = [p for top in tops for p in walk(top)]
+    everything, models = [], {}
+    for part in (p for top in tops for p in walk(top)):
+        everything.append(part)
+        if part.own_procs or isinstance(part, Monitor) or not _computes(part):
+            continue
+        model = select(part, config, general)
+        expands = issubclass(model, SubProcessModel)
+        part.expand(model if expands else None)  # walk goes on into what it made
+        if not expands:
+            models[part] = model
     for port in (x for p in everything for x in (*p.in_ports, *p.out_ports)):
         for view in port.sources:
             for src in view.ports:
                 port.check_direction(src, f"{view!r} -> {port!r}", settled=True)
-    leaves = [p for p in everything if not p.procs and not isinstance(p, Monitor)]
-    nodes = []
-    for leaf in leaves:
-        if not leaf.in_ports and not leaf.out_ports and not leaf.vars and not candidates(leaf):
-            continue  # an empty container
-        nodes.append(Node(leaf, select(leaf, config, general)(leaf, config)))
+    nodes = [Node(leaf, model(leaf, config)) for leaf, model in models.items()]
     ids = {id(n.process) for n in nodes}
     fed = list(stimuli)
     fed_ids = {id(p) for p in fed}
     for node in nodes:
         node.inputs = {p.name: _resolve(p, ids, fed_ids) for p in node.process.in_ports}
     return Graph(everything, _ordered(nodes), fed, config, step)
+
+
+def _computes(process: AbstractProcess) -> bool:
+    """False for an empty container."""
+    return bool(process.in_ports or process.out_ports or process.vars or candidates(process))
 
 
 def _resolve(port: Port, leaves: set[int], stimuli: set[int]) -> list[Term]:

@@ -46,18 +46,49 @@ class ProcessModel:
             raise VarError(f"{self.process.path}.{e}") from None
 
 
-def implements(process: type[AbstractProcess], *, backend: str, precision: Precision | None = None, delay: int = 0) -> Callable[[M], M]:
+class SubProcessModel(ProcessModel):
+    """A model that is a graph of other processes.
+
+    In ``__init__(self, process)`` make inner processes as attributes of self, connect ``process``'s InPorts to theirs and
+    their OutPorts to its own, and let its Vars be aliases of theirs. Leaf models are preferred; ``RunConfig.select`` asks
+    for this one.
+
+    Example::
+
+        @implements(Layer)
+        class LayerModel(SubProcessModel):
+            def __init__(self, process):
+                self.dense = Dense(weights=process.weights.get())
+                process.s_in.connect(self.dense.s_in)
+                self.dense.a_out.connect(process.a_out)
+                process.weights.alias(self.dense.weights)
+    """
+
+    backend = ""
+
+    def __init__(self, process: AbstractProcess) -> None:
+        """Build the inner graph."""
+        raise NotImplementedError(f"{type(self).__name__}: a SubProcessModel builds its graph in __init__(self, process)")
+
+    @property
+    def procs(self) -> list[AbstractProcess]:
+        return [p for p in vars(self).values() if isinstance(p, AbstractProcess)]
+
+
+def implements(process: type[AbstractProcess], *, backend: str | None = None, precision: Precision | None = None, delay: int = 0) -> Callable[[M], M]:
     """Class decorator: this model computes ``process`` and its subclasses.
 
     Args:
         process: the process class.
-        backend: name of the backend that runs it.
+        backend: name of the backend that runs it; None for a SubProcessModel, which any backend can.
         precision: the arithmetic it computes in; None for any.
         delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal.
     """
 
     def register(model: M) -> M:
-        model.process_class, model.backend, model.precision, model.delay = process, backend, precision, delay
+        if backend is None and not issubclass(model, SubProcessModel):
+            raise ModelSelectionError(f"implements({process.__name__}): {model.__name__} is no SubProcessModel, so it names its backend")
+        model.process_class, model.backend, model.precision, model.delay = process, backend or "", precision, delay
         process.models.append(model)
         return model
 
@@ -79,11 +110,12 @@ def select(process: AbstractProcess, config: RunConfig, general: General) -> typ
     derived = general(process)
     if derived is not None:
         found.append(derived)
+    found.sort(key=lambda m: issubclass(m, SubProcessModel))
     reasons = []
     for model in found:
         if wanted is not None and model is not wanted:
             reasons.append((model, f"select asks for {wanted.__name__}"))
-        elif model.backend != config.backend:
+        elif model.backend not in ("", config.backend):
             reasons.append((model, f"backend {model.backend!r}, asked for {config.backend!r}"))
         elif model.precision not in (None, config.precision):
             reasons.append((model, f"precision {model.precision!r}, asked for {config.precision!r}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from lavalike.errors import RunError
 from lavalike.process.ports import InPort, OutPort, Port
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from lavalike.process.monitor import Probe
     from lavalike.runtime.conditions import RunCondition
     from lavalike.runtime.runtime import Runtime
+
+
+class Expansion(Protocol):
+    """What a SubProcessModel is to a process."""
+
+    @property
+    def procs(self) -> list[AbstractProcess]: ...
 
 
 class AbstractProcess:
@@ -51,7 +58,8 @@ class AbstractProcess:
     def __new__(cls, *args: Any, **kwargs: Any) -> AbstractProcess:
         self = super().__new__(cls)
         # attributes may be assigned before a subclass calls super().__init__()
-        for key, value in (("name", ""), ("parent", None), ("runtime", None), ("probes", [])):
+        for key, value in (("name", ""), ("parent", None), ("runtime", None), ("probes", []), ("expansion", None),
+                           ("_expansions", {})):
             object.__setattr__(self, key, value)
         return self
 
@@ -60,6 +68,7 @@ class AbstractProcess:
         self.proc_params = proc_params
         self.runtime: Runtime | None
         self.probes: list[Probe]
+        self.expansion: Expansion | None
 
     def __setattr__(self, key: str, value: Any) -> None:
         object.__setattr__(self, key, value)
@@ -105,9 +114,27 @@ class AbstractProcess:
 
     @property
     def procs(self) -> list[AbstractProcess]:
-        """The inner processes, in the order they were assigned."""
+        """The inner processes, in the order they were assigned; of a SubProcessModel where one stands in."""
+        return self.own_procs if self.expansion is None else self.expansion.procs
+
+    @property
+    def own_procs(self) -> list[AbstractProcess]:
+        """The inner processes assigned to this process itself."""
         found = {id(p): p for p in self._parts(AbstractProcess) if p.parent is self}
         return list(found.values())
+
+    def expand(self, model: type[Any] | None) -> None:
+        """Let a SubProcessModel's graph stand in (None: none); the graph is built once and keeps its state."""
+        if model is None:
+            self.expansion = None
+            return
+        if model not in self._expansions:
+            made = model(self)
+            for name, part in vars(made).items():
+                if isinstance(part, AbstractProcess):
+                    self._adopt(name, part)
+            self._expansions[model] = made
+        self.expansion = self._expansions[model]
 
     @property
     def vars(self) -> list[Var]:

@@ -49,10 +49,10 @@ class Runtime:
 
     def __init__(self, process: AbstractProcess, config: RunConfig, step: int = 0) -> None:
         self.config = config
-        self.processes = [p for top in component(process) for p in walk(top)]
-        self.probes = [probe for p in self.processes for probe in p.probes]
         backend = get_backend(config.backend)
         graph = flatten(process, config, backend.general_model, step=step)
+        self.processes = graph.processes
+        self.probes = [probe for p in self.processes for probe in p.probes]
         self.signature = graph_signature(self.processes)
         self.program = backend.build(graph, 1, [probe.target for probe in self.probes])
         self.thread: threading.Thread | None = None

@@ -47,7 +47,8 @@ class DenseModel(_Connection):
         return {"weights": values["weights"] * 2.0 ** values["weight_exp"], "graded": _graded(values)}
 
     def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
-        return c["weights"] @ as_events(s, c["graded"])
+        # one product for all samples and steps
+        return (as_events(s, c["graded"]).movedim(-1, 1) @ c["weights"].T).movedim(1, -1)
 
 
 @implements(Sparse, backend="torch", precision="floating_pt", delay=1)

@@ -1,0 +1,11 @@
+"""``python -m benchmarks``: all of them, one after the other."""
+
+from benchmarks import coldstart, pilotnet, recurrent
+
+for module in (recurrent, pilotnet, coldstart):
+    print(f"== {module.__name__}: {module.__doc__.splitlines()[0]}\n", flush=True)
+    try:
+        module.main([])
+    except SystemExit as e:
+        print(e)
+    print(flush=True)

@@ -1,0 +1,88 @@
+"""The command line: demo, run, info, doctor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import netx
+from lavalike import slayer
+from lavalike.cli import main
+from lavalike.demo.data import mnist_data, yin_yang, yin_yang_class
+from lavalike.demo.run import demo
+
+
+@pytest.fixture
+def net_file(tmp_path):
+    family = slayer.block.cuba
+    params = {"threshold": 0.3, "current_decay": 0.5, "voltage_decay": 0.1}
+    return slayer.export_hdf5([family.Dense(params, 6, 5, weight_scale=3), family.Dense(params, 5, 3, weight_scale=3)], tmp_path / "a.net")
+
+
+def test_run_writes_what_simulate_computes(net_file, tmp_path, capsys):
+    x = (np.random.default_rng(0).random((2, 6, 12)) < 0.5).astype(np.int8)
+    np.save(tmp_path / "x.npy", x)
+    out = tmp_path / "y.npy"
+    outputs = {}
+    for backend, precision in (("numba", "fixed_pt"), ("numba", "floating_pt"), ("torch", "floating_pt")):
+        assert main(["run", str(net_file), "--input", str(tmp_path / "x.npy"), "--output", str(out), "--backend", backend,
+                     "--precision", precision]) == 0
+        outputs[backend, precision] = np.load(out)
+        assert outputs[backend, precision].shape == (2, 3, 12)
+    np.testing.assert_array_equal(outputs["numba", "floating_pt"], outputs["torch", "floating_pt"])
+    assert "(2, 3, 12)" in capsys.readouterr().out
+
+
+def test_info_and_doctor_print_tables(net_file, capsys):
+    assert main(["info", str(net_file)]) == 0
+    assert "dense" in capsys.readouterr().out
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "numba" in text
+    assert "ready" in text
+
+
+def test_errors_are_one_line_and_status_2(net_file, tmp_path, capsys):
+    assert main(["info", str(tmp_path / "none.net")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    np.save(tmp_path / "x.npy", np.zeros((7, 3)))
+    assert main(["run", str(net_file), "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]) == 2
+    assert "expected (6, 'time')" in capsys.readouterr().err
+    assert main(["demo", "--epochs", "0"]) == 2
+    assert main(["demo", "--data", str(net_file)]) == 2
+    assert "not an npz file" in capsys.readouterr().err
+
+
+def test_yin_yang_is_the_published_figure():
+    """Classes at known points, and samples of every class inside the disc."""
+    points = np.array([[0.75, 0.5], [0.25, 0.5], [0.25, 0.8], [0.5, 0.05], [0.12, 0.5]])
+    np.testing.assert_array_equal(yin_yang_class(*points.T), [2, 2, 1, 0, 1])
+    x, y = yin_yang(600, 0)
+    assert (np.hypot(x[:, 0] - 0.5, x[:, 1] - 0.5) <= 0.5).all()
+    np.testing.assert_array_equal(yin_yang_class(x[:, 0], x[:, 1]), y)
+    assert (np.bincount(y) > 150).all()
+
+
+def test_the_demo_runs_and_the_file_predicts_what_was_trained(tmp_path, capsys):
+    """A short demo: every fixed_pt prediction equals the trained network's, and the picture is there."""
+    done = demo(folder=tmp_path, epochs=2)
+    for trained in done:
+        fixed = trained.results[1]
+        assert fixed.backend == "numba fixed_pt"
+        assert fixed.agreement == 1.0
+        assert all(r.agreement > 0.9 for r in trained.results)
+        assert netx.Network(trained.path).ours
+        assert all(0 < o.synops < o.macs for _, o in trained.operations)
+    assert (tmp_path / "lavalike_demo_yin-yang.png").stat().st_size > 10_000
+    assert "synaptic ops a step" in capsys.readouterr().out
+
+
+def test_the_mnist_reader(tmp_path):
+    g = np.random.default_rng(0)
+    arrays = {"x_train": g.integers(0, 256, (20, 28, 28), np.uint8), "y_train": np.arange(20, dtype=np.uint8) % 10,
+              "x_test": g.integers(0, 256, (5, 28, 28), np.uint8), "y_test": np.arange(5, dtype=np.uint8)}
+    np.savez(tmp_path / "m.npz", **arrays)
+    data = mnist_data(tmp_path / "m.npz")
+    assert data.x_train.shape == (20, 784)
+    assert data.x_train.max() <= 1
+    assert data.classes == 10
