@@ -27,7 +27,8 @@ lif, dense = LIF(shape=(n,), du=.1, dv=.1, vth=1.0, bias_mant=.5), Dense(weights
 lif.s_out.connect(dense.s_in); dense.a_out.connect(lif.a_in)
 lif.run(lv.RunSteps(1))
 """
-PROGRAMS = {"python, nothing": "pass", "import numpy": "import numpy", "import lavalike": "import lavalike", "first step, warm cache": NETWORK}
+PROGRAMS = {"python, nothing": "pass", "import numpy": "import numpy", "import lavalike": "import lavalike",
+            "first step, warm cache": NETWORK}
 
 
 def main(argv: list[str] | None = None) -> None:

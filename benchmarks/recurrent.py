@@ -93,6 +93,11 @@ def program(lif: LIF, config: lv.RunConfig, batch: int = 1):
     return backend.build(flatten(lif, config, backend.general_model), batch, [])
 
 
+def stepper(compiled):
+    """A function that runs steps of a compiled program."""
+    return lambda steps: compiled.run(steps, {}, {})
+
+
 def scatter(batched, lif: LIF) -> None:
     """Samples of a batch begin with other voltages, or all would spike alike and share every row."""
     g = np.random.default_rng(1)
@@ -138,14 +143,15 @@ def main(argv: list[str] | None = None) -> None:
         config = lv.RunConfig(precision="fixed_pt" if fixed else "floating_pt")
         for n in args.sizes:
             lif, dense = network(n, fixed)
-            hand, ours = hand_written(lif, dense, fixed), program(lif, config)
-            batched = program(lif, config, 64)
-            scatter(batched, lif)
+            hand, ours = hand_written(lif, dense, fixed), stepper(program(lif, config))
+            many = program(lif, config, 64)
+            scatter(many, lif)
+            batched = stepper(many)
             spikes = hand(1000) / 1000
-            ours.run(1000, {}, {})
-            batched.run(200, {}, {})
-            times = [(measure(hand, args.seconds), measure(lambda k: ours.run(k, {}, {}), args.seconds),
-                      measure(lambda k: batched.run(k, {}, {}), args.seconds) / 64) for _ in range(args.repeats)]
+            ours(1000)
+            batched(200)
+            times = [(measure(hand, args.seconds), measure(ours, args.seconds), measure(batched, args.seconds) / 64)
+                     for _ in range(args.repeats)]
             h, o, b = (float(np.median(x)) for x in zip(*times, strict=True))
             ratio = float(np.median([x[1] / x[0] for x in times]))
             gain = float(np.median([x[1] / x[2] for x in times]))

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 import lavalike
 from lavalike.backends import BUILT_IN, get_backend
 from lavalike.errors import LavalikeError
+from lavalike.model import RunConfig
+from lavalike.process import AbstractProcess, View
 from lavalike.text import table
 
 PACKAGES = ("numpy", "numba", "h5py", "torch", "matplotlib", "tqdm")
@@ -47,58 +49,67 @@ def _devices(name: str) -> str:
 
 def warm() -> int:
     """Compile every kernel of the library's processes, in every arithmetic, into the cache; how many there are."""
+    from lavalike.backends.numba import kernels
+
+    for config in (RunConfig(threads=1), RunConfig(dtype="float64", threads=1), RunConfig(precision="fixed_pt", threads=1)):
+        for process in _one_of_each(config.fixed):
+            _run_between_source_and_sink(process, config)
+        _run_joined_ports(config)
+    return kernels.loaded()
+
+
+def _one_of_each(fixed: bool) -> list[AbstractProcess]:
+    """Every library process with parameters of each kind its kernels are compiled for: one number for all neurons, some
+    one each, all one each; weights of each width."""
     import numpy as np
 
-    from lavalike import RunConfig, proc, simulate
-    from lavalike.backends.numba import kernels
-    from lavalike.process import AbstractProcess
+    from lavalike import proc
 
-    def each(parameter: float) -> list[AbstractProcess]:
-        """One process of each kind; ``parameter`` is added to the second neuron's parameters."""
-        two = np.array([0.0, parameter])
-        lif = {"shape": (2,), "bias_mant": two}
-        many = {**lif, "du": two, "dv": two}
-        made: list[AbstractProcess] = []
-        for kwargs in (lif, many):
-            made += [proc.LIF(**kwargs), proc.LIFReset(**kwargs), proc.LIFLateBias(**kwargs), proc.TernaryLIF(**kwargs), proc.LIFRefractory(**kwargs)]
-        made += [proc.Sigma(shape=(2,)), proc.Delta(shape=(2,), vth=1 + two), proc.Delta(shape=(2,), vth=1, cum_error=True),
-                 proc.RF(shape=(2,), vth=1 + two), proc.RF_IZ(shape=(2,), vth=1 + two)]
-        for mode in proc.ActivationMode:
-            for cum in (False, True):
-                made += [proc.SigmaDelta(shape=(2,), vth=v, bias=two, act_mode=mode, cum_error=cum) for v in (1, 1 + two)]
-        made.append(proc.SigmaDelta(shape=(2,), vth=1, bias=two, bias_start=1))
-        weight = np.array([[1, 100], [-3, 200 * parameter]])
-        for weights in (weight, weight * 100 if parameter else weight):
-            made += [proc.Dense(weights=weights.clip(-256, 254)), proc.Sparse(weights=weights.clip(-256, 254)),
-                     proc.DelayDense(weights=weights.clip(-256, 254), delays=[[0, 1], [0, 2]])]
-            made.append(proc.Conv(weight=weights.reshape(1, 2, 2, 1), input_shape=(3, 3, 1)))
-        return [*made, proc.Delay(shape=(2,))]
-
-    for config in (RunConfig(), RunConfig(dtype="float64"), RunConfig(precision="fixed_pt")):
-        for process in (*each(0.0), *each(1.0)):
-            if isinstance(process, proc.LIFRefractory) and config.fixed:
-                continue
-            source = proc.io.source.RingBuffer(data=np.ones((*process.in_ports[0].shape, 1)))
-            sink = proc.io.sink.RingBuffer(shape=process.out_ports[0].shape, buffer=1)
-            source.s_out.connect(process.in_ports[0])
-            process.out_ports[0].connect(sink.a_in)
-            simulate(process, steps=1, config=config, record=[process.out_ports[0], *(v for v in process.vars if v.role == "state")][:2])
-        _transfers(config)
-    return kernels._load.cache_info().currsize
+    two = np.array([0, 1])
+    made: list[AbstractProcess] = []
+    for each in ({}, {"bias_mant": two}, {"bias_mant": two, "du": two, "dv": two}):
+        lifs = [proc.LIF, proc.LIFReset, proc.LIFLateBias, *([] if fixed else [proc.LIFRefractory])]
+        made += [kind(shape=(2,), vth=1, **each) for kind in lifs]
+        made += [proc.LIF(shape=(2,), vth=1, checked=True, **each), proc.LIFLateBias(shape=(2,), vth=1, checked=True, **each)]
+        made.append(proc.TernaryLIF(shape=(2,), vth_hi=1, vth_lo=-1, **each))
+    made += [proc.Sigma(shape=(2,)), proc.Sigma(shape=(2,), checked=True)]
+    for vth in (1, 1 + two):
+        made += [kind(shape=(2,), vth=vth) for kind in (proc.RF, proc.RF_IZ)]
+        made += [proc.Delta(shape=(2,), vth=vth, cum_error=cum) for cum in (False, True)]
+        for bias in (0, two):
+            made += [proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, act_mode=mode, cum_error=cum)
+                     for mode in proc.ActivationMode for cum in (False, True)]
+            made += [proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, checked=True),
+                     proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, bias_start=1, checked=True)]
+    for weights in (np.array([[1, 100], [-3, 5]]), np.array([[1, 200], [-3, 5]])):
+        made += [proc.Dense(weights=weights, num_weight_bits=9), proc.Sparse(weights=weights, num_weight_bits=9),
+                 proc.DelayDense(weights=weights, delays=[[0, 1], [0, 2]], num_weight_bits=9),
+                 proc.Conv(weight=weights.reshape(1, 2, 2, 1), input_shape=(3, 3, 1))]
+    return [*made, proc.Delay(shape=(2,))]
 
 
-def _transfers(config: lavalike.RunConfig) -> None:
-    """Feeds and every way of joining ports."""
+def _run_between_source_and_sink(process: AbstractProcess, config: RunConfig) -> None:
     import numpy as np
 
     from lavalike import proc, simulate
 
-    a, b = proc.Delay(shape=(2,)), proc.Delay(shape=(2,))
-    sums = [proc.Sigma(shape=(2,)) for _ in range(3)]
-    joined = proc.Sigma(shape=(4,))
-    sums[0].a_in.connect_from([a.a_out, b.a_out])
-    sums[1].a_in.connect_from([a.a_out, b.a_out, a.a_out.reshape((2, 1)).transpose().reshape((2,))] if False else [a.a_out, b.a_out])
-    view = proc.Sigma(shape=(2, 1))
-    a.a_out.reshape((2, 1)).connect(view.a_in)
+    source = proc.io.source.RingBuffer(data=np.ones((*process.in_ports[0].shape, 1)))
+    sink = proc.io.sink.RingBuffer(shape=process.out_ports[0].shape, buffer=1)
+    source.s_out.connect(process.in_ports[0])
+    process.out_ports[0].connect(sink.a_in)
+    simulate(process, steps=1, config=config)
+
+
+def _run_joined_ports(config: RunConfig) -> None:
+    """Feeds, and every way of joining ports."""
+    import numpy as np
+
+    from lavalike import proc, simulate
+
+    a, b, c = (proc.Delay(shape=(2,)) for _ in range(3))
+    two, three, joined, turned = (proc.Sigma(shape=shape) for shape in ((2,), (2,), (4,), (2,)))
+    two.a_in.connect_from([a.a_out, b.a_out])
+    three.a_in.connect_from([a.a_out, b.a_out, c.a_out])
     a.a_out.concat_with(b.a_out).connect(joined.a_in)
-    simulate(a, {a.s_in: np.ones((2, 1)), b.s_in: np.ones((2, 1))}, config=config)
+    View((a.a_out,), np.array([1, 0])).connect(turned.a_in)
+    simulate(a, {p.s_in: np.ones((2, 1)) for p in (a, b, c)}, config=config)

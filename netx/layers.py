@@ -201,7 +201,7 @@ class Builder:
             out.inp.connect(synapse.s_in)
             if synapse.a_out.shape != layer.shape[::-1]:
                 computed = synapse.a_out.shape[::-1]
-                raise self.reader.fail(f"{layer.key}/shape", f"is {layer.shape}, the layer computes {computed} from inputs {shape_in[::-1]}")
+                raise self.reader.fail(f"{layer.key}/shape", f"is {layer.shape}, the layer computes {computed} from {shape_in[::-1]}")
             out.neuron = self.neuron(layer, synapse.a_out.shape, position, start)
             synapse.a_out.connect(out.neuron.a_in)
         elif layer.type == "dense_comp":
@@ -217,7 +217,7 @@ class Builder:
                 synapse.a_out.connect(port)
         else:
             if layer.type == "dense_rec" and "delay" in layer.arrays and layer.arrays["delay"].any():
-                raise self.reader.fail(f"{layer.key}/delay", "recurrent layers with delays are not supported: lava-dl's loader computed them wrongly")
+                raise self.reader.fail(f"{layer.key}/delay", "recurrent layers with delays are not supported (nor were they right in lava-dl)")
             out.synapse = synapse = self.dense(layer, "weight", rows, columns, bits)
             if isinstance(synapse, DelayDense):
                 start = lag + 1 + self.delays(layer, rows, columns).min(1)

@@ -67,6 +67,7 @@ UNSUPPORTED = {"convT", "unpool", "concat"}
 NEURON_KEYS = {"CUBA": {"iDecay", "vDecay", "vThMant"}, "LOIHI": {"iDecay", "vDecay", "vThMant"}, "SDNN": {"vThMant"},
                "RF_PHASE": {"sinDecay", "cosDecay", "vThMant"}, "RF_IZHIKEVICH": {"sinDecay", "cosDecay", "vThMant"},
                "ADRF_PHASE": {"sinDecay", "cosDecay", "vThMant"}, "ADRF_IZHIKEVICH": {"sinDecay", "cosDecay", "vThMant"}}
+ADAPTATION = ("thDecay", "refDecay", "vThStep")
 RANGES = {"iDecay": (0, 4096), "vDecay": (0, 4096), "vThMant": (0, (1 << 18) - 1), "sinDecay": (-4096, 4096), "cosDecay": (-4096, 4096),
           "groups": (1, 1 << 20)}
 
@@ -249,7 +250,7 @@ class Reader:
                 self.drop(key, "refractory delays above 1 are not computed")
             elif name in ("weight_exp", "wgtExp") and np.any(self._whole(group[name], key)):
                 self.drop(key, "the weight exponent is not applied")
-            elif name not in TRAINING_ONLY and name != "type" and not (kind.startswith("ADRF") and name in ("thDecay", "refDecay", "vThStep")):
+            elif name not in TRAINING_ONLY and name not in ("type", *(ADAPTATION if kind.startswith("ADRF") else ())):
                 self.drop(key, "unknown key, not used")
         missing = sorted(NEURON_KEYS[kind] - set(out))
         if missing:

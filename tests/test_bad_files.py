@@ -119,7 +119,8 @@ def test_links_and_foreign_storage_are_refused(foreign, tmp_path):
         (lambda f: f.__setitem__("layer/1/weight", h5py.SoftLink("/layer/0/weight")), "is a SoftLink"),
         (lambda f: f.__setitem__("layer/1/weight", f["layer/0/weight"]), "is linked twice"),
         (lambda f: f.create_dataset("layer/1/weight", (3, 5), "f4", external=[(str(tmp_path / "raw"), 0, 60)]), "outside the file"),
-        (lambda f: f.create_dataset("layer/1/weight", (1 << 17, 1 << 17), "f4", chunks=(64, 64)), "declares 68719476736 bytes and stores 0"),
+        (lambda f: f.create_dataset("layer/1/weight", (1 << 17, 1 << 17), "f4", chunks=(64, 64)),
+         "declares 68719476736 bytes and stores 0"),
         (lambda f: f["layer/1"].__setitem__("loop", f["layer"]), "is linked twice"),
     ]:
         path = tmp_path / "hostile.net"

@@ -63,6 +63,9 @@ def test_sparse_synapses_compute_the_same(conformance, name):
     check(conformance(f"lava-dl/edge/{name}.npz"), conformance(f"lava-dl/edge/{name}.net"), sparse_fc_layer=True)
 
 
-@pytest.mark.parametrize("name", ["block_cuba_Conv", "block_cuba_Dense", "block_sigma_delta_Dense", "cuba_dense_small", "sdnn_small_fixedth_nonorm"])
+EXPORTED = ["block_cuba_Conv", "block_cuba_Dense", "block_sigma_delta_Dense", "cuba_dense_small", "sdnn_small_fixedth_nonorm"]
+
+
+@pytest.mark.parametrize("name", EXPORTED)
 def test_exported_networks(conformance, name):
     check(conformance(f"lava-dl/slayer/nets/{name}_netx.npz"), conformance(f"lava-dl/slayer/nets/{name}.net"))

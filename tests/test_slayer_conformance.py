@@ -40,7 +40,8 @@ def check(module, data):
     own = dict(module.named_parameters())
     for key, value in data.items():
         if key.startswith("gp_") and key not in WRONG:
-            np.testing.assert_allclose(own[key[3:]].grad.numpy(), value.numpy(), rtol=1e-4, atol=1e-5 * float(value.abs().max()), err_msg=key)
+            near = {"rtol": 1e-4, "atol": 1e-5 * float(value.abs().max())}
+            np.testing.assert_allclose(own[key[3:]].grad.numpy(), value.numpy(), **near, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["neuron_cuba_basic", "neuron_cuba_conv_shape"])
@@ -157,9 +158,8 @@ class CubaNet(torch.nn.Module):
     def __init__(self):
         super().__init__()
         p = {"threshold": 0.5, "current_decay": 0.25, "voltage_decay": 0.05, "requires_grad": True, "tau_grad": 0.03, "scale_grad": 3}
-        dense = slayer.block.cuba.Dense
-        self.blocks = torch.nn.ModuleList([dense(p, 40, 32, weight_scale=3, weight_norm=True, delay=True),
-                                           dense(p, 32, 24, weight_scale=3, weight_norm=True), dense(p, 24, 5, weight_scale=3, weight_norm=True)])
+        dense, k = slayer.block.cuba.Dense, {"weight_scale": 3, "weight_norm": True}
+        self.blocks = torch.nn.ModuleList([dense(p, 40, 32, delay=True, **k), dense(p, 32, 24, **k), dense(p, 24, 5, **k)])
 
     def forward(self, x):
         for block in self.blocks:
@@ -170,7 +170,8 @@ class CubaNet(torch.nn.Module):
 class SDNNNet(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        p = {"threshold": 8 / 64, "tau_grad": 0.5, "scale_grad": 1, "requires_grad": False, "shared_param": True, "activation": functional.relu}
+        p = {"threshold": 8 / 64, "tau_grad": 0.5, "scale_grad": 1, "requires_grad": False, "shared_param": True,
+             "activation": functional.relu}
         b, k = slayer.block.sigma_delta, {"weight_scale": 2, "weight_norm": True}
         self.blocks = torch.nn.ModuleList([
             b.Input(p), b.Conv(p, 3, 8, 3, stride=2, **k), b.Conv(p, 8, 10, 3, padding=(1, 0), stride=(2, 1), **k), b.Flatten(),

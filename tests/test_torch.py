@@ -31,8 +31,8 @@ PROCESSES = {
     "SigmaDelta late": lambda: SigmaDelta(shape=(4,), vth=0.6, bias=0.5, bias_start=3),
     "Dense": lambda: Dense(weights=rng().normal(size=(3, 4)), num_message_bits=8),
     "DelayDense": lambda: DelayDense(weights=rng().normal(size=(3, 4)), delays=rng().integers(0, 4, (3, 4)), num_message_bits=8),
-    "Conv": lambda: Conv(weight=rng().normal(size=(4, 3, 2, 1)), input_shape=(5, 6, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2,
-                         num_message_bits=8),
+    "Conv": lambda: Conv(weight=rng().normal(size=(4, 3, 2, 1)), input_shape=(5, 6, 2), stride=(2, 1), padding=(1, 0),
+                         dilation=(1, 2), groups=2, num_message_bits=8),
     "Delay": lambda: Delay(shape=(4,)),
 }
 

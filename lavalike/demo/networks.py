@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ class Network(nn.Module):
 
 def build(plan: Plan, sizes: list[int]) -> Network:
     """An untrained network with layers of ``sizes``, input and output included."""
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(itertools.pairwise(sizes))
     if plan.kind == "LIF":
         # the input neurons neither leak nor forget: they fire at a rate proportional to their value
         encoder = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.0}
@@ -87,7 +88,10 @@ def scores(plan: Plan, y: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tenso
     return y.sum(-1) if plan.kind == "LIF" else y[..., -1]
 
 
-def train(data: Data, plan: Plan, bar: Callable[[Iterable[int], str], Iterable[int]], seed: int = 0) -> tuple[Network, slayer.utils.LearningStats]:
+Bar = Callable[[Iterable[int], str], Iterable[int]]
+
+
+def train(data: Data, plan: Plan, bar: Bar, seed: int = 0) -> tuple[Network, slayer.utils.LearningStats]:
     """Train with cross-entropy on the scores; the trained network in eval mode and its statistics."""
     torch.manual_seed(seed)
     x = torch.from_numpy(features(data.name, plan.kind, data.x_train).astype(np.float32))
@@ -97,8 +101,8 @@ def train(data: Data, plan: Plan, bar: Callable[[Iterable[int], str], Iterable[i
     batches = len(x) // plan.batch
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.epochs * batches)
     stats = slayer.utils.LearningStats()
-    assistant = slayer.utils.Assistant(net, lambda out, label: functional.cross_entropy(plan.gain * scores(plan, out), label), optimizer, stats,
-                                       lambda out: scores(plan, out).argmax(1))
+    assistant = slayer.utils.Assistant(net, lambda out, label: functional.cross_entropy(plan.gain * scores(plan, out), label),
+                                       optimizer, stats, lambda out: scores(plan, out).argmax(1))
     for _ in bar(range(plan.epochs), f"{data.name}, {plan.kind}"):
         for index in torch.randperm(len(x))[:batches * plan.batch].split(plan.batch):
             assistant.train(x[index][..., None].expand(-1, -1, plan.steps), y[index])

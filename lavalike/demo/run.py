@@ -119,7 +119,7 @@ def report(data: Data, done: list[Trained]) -> str:
     rows, ops = [], []
     for t in done:
         for r in t.results:
-            same = int(round(r.agreement * len(data.y_test)))
+            same = round(r.agreement * len(data.y_test))
             rows.append([t.plan.kind, r.backend, f"{100 * r.accuracy:.2f} %", f"{same:,} of {len(data.y_test):,}",
                          "-" if r.us_a_step is None else f"{r.us_a_step:.2f}"])
         ops += [[t.plan.kind, name, f"{o.events:.1f}", f"{o.synops:,.0f}", f"{o.macs:,}", f"{o.macs / max(o.synops, 1e-9):.1f}"]
@@ -165,7 +165,8 @@ def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
                     tile[30 * r:30 * r + 28, 30 * c:30 * c + 28] = 1 - data.x_test[index].reshape(28, 28)
                     ax.text(30 * c + 1, 30 * r + 6, str(result.predictions[index]), color="tab:red", fontsize=8)
                 ax.imshow(tile, cmap="gray")
-            ax.set_title(f"{t.plan.kind}, {name}\n{100 * result.accuracy:.1f} %" + (" (some it gets wrong)" if data.name == "mnist" else ""), fontsize=8)
+            note = " (some it gets wrong)" if data.name == "mnist" else ""
+            ax.set_title(f"{t.plan.kind}, {name}\n{100 * result.accuracy:.1f} %{note}", fontsize=8)
             ax.set_xticks([])
             ax.set_yticks([])
         _raster(row[-1], data, t)
@@ -179,7 +180,8 @@ def _raster(ax: Any, data: Data, t: Trained) -> None:
     from lavalike.demo import networks
 
     x = networks.inputs(data.name, t.plan, data.x_test[:1], t.plan.steps + t.loaded.lag)
-    rec = lv.simulate(t.loaded, {"inp": t.loaded.encode(x)}, config=BACKENDS["numba fixed_pt"], record=[layer.out for layer in t.loaded.layers])
+    config, outs = BACKENDS["numba fixed_pt"], [layer.out for layer in t.loaded.layers]
+    rec = lv.simulate(t.loaded, {"inp": t.loaded.encode(x)}, config=config, record=outs)
     base = 0
     for k, layer in enumerate(t.loaded.layers):
         messages = rec[layer.out][0].reshape(layer.out.size, -1)

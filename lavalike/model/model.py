@@ -75,7 +75,8 @@ class SubProcessModel(ProcessModel):
         return [p for p in vars(self).values() if isinstance(p, AbstractProcess)]
 
 
-def implements(process: type[AbstractProcess], *, backend: str | None = None, precision: Precision | None = None, delay: int = 0) -> Callable[[M], M]:
+def implements(process: type[AbstractProcess], *, backend: str | None = None, precision: Precision | None = None,
+               delay: int = 0) -> Callable[[M], M]:
     """Class decorator: this model computes ``process`` and its subclasses.
 
     Args:

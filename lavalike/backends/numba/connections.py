@@ -51,9 +51,9 @@ class _Connection(NumbaModel):
 class DenseModel(_Connection):
     """a_out = weights @ s_in. An event costs a row of weights.
 
-    Events are listed first, then added four rows at a time, so that an accumulator is loaded and stored once for
-    four events. A batch goes through the weights in tiles of rows, so that samples share what was fetched. Every output adds its events in the order of the inputs, whatever the tiling: the
-    bits do not depend on the batch.
+    Events are listed first, then added four rows at a time, so that an accumulator is loaded and stored once for four
+    events. A batch goes through the weights in tiles of rows, so that samples share what was fetched. Every output adds
+    its events in the order of the inputs, whatever the tiling: the bits do not depend on the batch.
     """
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -247,6 +247,11 @@ def _module(name: str, text: str, path: Path | None, spec: Spec) -> ModuleType:
     return module
 
 
+def loaded() -> int:
+    """How many kernels this interpreter has loaded."""
+    return _load.cache_info().currsize
+
+
 def address(spec: Spec) -> int:
     """The address of the compiled kernel; compiles on the first use of a spec on this machine only."""
     return _load(spec).address

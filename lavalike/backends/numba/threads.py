@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +24,7 @@ class ThreadedProgram:
 
     def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var], threads: int) -> None:
         cuts = np.linspace(0, batch, threads + 1).astype(int)
-        self.samples = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        self.samples = [slice(a, b) for a, b in itertools.pairwise(cuts)]
         self.graph, self.pool = graph, _pool(threads)
         first = NumbaProgram(graph, int(cuts[1]), recordable)
         self.parts = [first, *(NumbaProgram(graph, s.stop - s.start, recordable, first.constants) for s in self.samples[1:])]
