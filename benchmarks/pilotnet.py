@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     low, high = 0.0, 2.0
     for _ in range(12):
         speed = (low + high) / 2
-        ops = synops(net, net.encode(picture(speed, 120)))
+        ops = synops(net, net.encode(picture(speed, args.frames)))
         low, high = (speed, high) if ops < 600_000 else (low, speed)
     rows = []
     backend = get_backend("numba")

@@ -217,7 +217,7 @@ class Builder:
                 synapse.a_out.connect(port)
         else:
             if layer.type == "dense_rec" and "delay" in layer.arrays and layer.arrays["delay"].any():
-                raise self.reader.fail(f"{layer.key}/delay", "recurrent layers with delays are not supported (nor were they right in lava-dl)")
+                raise self.reader.fail(f"{layer.key}/delay", "recurrent layers with delays are not supported")
             out.synapse = synapse = self.dense(layer, "weight", rows, columns, bits)
             if isinstance(synapse, DelayDense):
                 start = lag + 1 + self.delays(layer, rows, columns).min(1)
