@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 
 import lavalike as lv
 from lavalike.proc import LIF, DelayDense, Dense, Monitor, Sigma, Sparse, io
+from tests.conftest import ROOT
 
 EXACT = lv.RunConfig(precision="fixed_pt")
 
@@ -239,3 +243,23 @@ def test_delays_shift_and_survive_a_pause(exp):
         sigma.run(lv.RunSteps(n), EXACT)
         dense.a_buff.set(dense.a_buff.get())
     np.testing.assert_array_equal(sigma.sigma.get(), whole.sum(1))
+
+
+def test_ctrl_c_ends_a_run_between_stretches():
+    """A run of a billion steps ends within a moment of SIGINT, with KeyboardInterrupt, and the state is readable."""
+    code = """
+import numpy as np, lavalike as lv
+from lavalike.proc import LIF
+lif = LIF(shape=(1000,), du=0.1, dv=0.1, vth=10.0, bias_mant=np.arange(1000) / 1000)
+lif.run(lv.RunSteps(1))
+try:
+    print("ready", flush=True)
+    lif.run(lv.RunSteps(10**9))
+except KeyboardInterrupt:
+    print("interrupted", lif.v.get().shape, flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout.readline().strip() == "ready"
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert out.strip() == "interrupted (1000,)"

@@ -27,7 +27,7 @@ class Monitor(AbstractProcess):
         self._targets: list[Probe] = []
 
     def probe(self, target: Var | Port, num_steps: int) -> None:
-        """Record ``target`` for at most ``num_steps`` steps over all runs (float64 need: 8 bytes a value and step)."""
+        """Record ``target`` for at most ``num_steps`` steps over all runs; memory: num_steps x size x itemsize."""
         if not isinstance(target, Var | Port) or target.process is None:
             raise InputError(f"Monitor.probe: expected a Var or port of a process, got {target!r}")
         if num_steps < 1:

@@ -12,7 +12,10 @@ ROW = 4
 
 
 def run(table, rows, first, steps, where):
-    """Steps ``first .. first + steps - 1``; on a non-zero status stop and say where: row, step, block."""
+    """Steps ``first .. first + steps - 1``; on a non-zero status stop and say where: row, step, block.
+
+    ``where[3]`` is the last step done, whatever happens.
+    """
     for t in range(first, first + steps):
         for r in range(rows):
             function = table[r * 4]
@@ -25,4 +28,5 @@ def run(table, rows, first, steps, where):
                     where[2] = k
                     return status
                 block += table[r * 4 + 2]
+        where[3] = t
     return 0

@@ -81,7 +81,7 @@ class NumbaProgram:
         self.inputs: dict[Node, dict[str, np.ndarray]] = {}
         self.scratch: dict[Node, dict[str, np.ndarray]] = {}
         self.node_ops: dict[Node, Op] = {}
-        self.where = np.zeros(3, np.int64)
+        self.where = np.zeros(4, np.int64)
         for node in graph.nodes:
             for port in node.process.out_ports:
                 self.buffers[port] = np.zeros((batch, *port.shape), self.dtype)
@@ -246,7 +246,6 @@ class NumbaProgram:
             self._run_python(ops, first, steps)
         else:
             self._run_compiled(ops, first, steps)
-        self.step += steps
         for target in indirect:
             recordings[target][...] = self.values(target).reshape(self.batch, -1)
 
@@ -258,13 +257,16 @@ class NumbaProgram:
             self.table_ops = ops
         block = kernels.pack([self.table, len(ops), first, steps, self.where],
                              [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)])
-        status = kernels.engine()(block.ctypes.data, 0)
+        self.where[3] = self.step
+        try:
+            status = kernels.engine()(block.ctypes.data, 0)
+        finally:  # Ctrl-C is delivered as the call returns, with its steps done
+            self.step = int(self.where[3])
         if status:
             self._raise(status, ops)
 
     def _raise(self, status: int, ops: list[Op]) -> None:
-        row, t, sample = (int(x) for x in self.where)
-        self.step = t
+        row, t, sample, _ = (int(x) for x in self.where)
         place = f"{ops[row].owner}, step {t}" + (f", sample {sample}" if self.batch > 1 else "")
         if status == kernels.OVERFLOW:
             raise OverflowError24(f"{place}: an accumulator left 24 bits; the file promises that none does. "
@@ -280,12 +282,12 @@ class NumbaProgram:
                     try:
                         status = function(*values)
                     except Exception as e:
-                        self.step = t
                         e.add_note(f"in {op.owner}, step {t}, sample {k}")
                         raise
                     if status == kernels.OVERFLOW:
-                        self.where[:] = ops.index(op), t, k
+                        self.where[:3] = ops.index(op), t, k
                         self._raise(status, ops)
+            self.step = t
 
     # -- Vars ----------------------------------------------------------------------------------------
 
