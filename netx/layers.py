@@ -81,7 +81,7 @@ class Builder:
         vth = int(p["vThMant"].reshape(-1)[0])
         if p["type"] == "SDNN":
             if p.get("sigma_output"):
-                return Sigma(**common)
+                return Sigma(shape=shape, checked=self.ours)
             kwargs = common | {"vth": vth, "spike_exp": self.spike_exp, "state_exp": STATE_EXP}
             if layer.type == "input":
                 return Delta(**kwargs)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lavalike.errors import GraphError
+from lavalike.errors import GraphError, ModelSelectionError
 from lavalike.model.config import RunConfig
-from lavalike.model.model import ProcessModel, SubProcessModel, candidates, select
+from lavalike.model.model import ProcessModel, SubProcessModel, candidates, exception, select
 from lavalike.proc.monitor import Monitor
 from lavalike.process.ports import InPort, OutPort, Port, View
 from lavalike.process.process import AbstractProcess, component, walk
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """One summand of what a port carries: ``target.flat[dst] += source.flat[src]``; None means all, in order."""
 
@@ -62,16 +62,30 @@ def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abst
     Raises ModelSelectionError, VarError, and GraphError for a cycle without delay.
     """
     tops = component(process)
-    everything, models = [], {}
+    everything: list[AbstractProcess] = []
+    models: dict[AbstractProcess, type[ProcessModel]] = {}
+    used: set[int] = set()
+    hidden: set[AbstractProcess] = set()
     for part in (p for top in tops for p in walk(top)):
-        everything.append(part)
-        if part.own_procs or isinstance(part, Monitor) or not _computes(part):
+        if part.parent in hidden or part.parent in models:  # a model computes what is around it
+            hidden.add(part)
             continue
-        model = select(part, config, general)
+        everything.append(part)
+        for var in part.vars:  # a bound Var's present value is with its program
+            if var.binding is not None and var.role == "state":
+                var.value = np.array(var.binding.read(var))
+        chosen = exception(part, config, used)
+        if (part.own_procs and chosen is None) or isinstance(part, Monitor) or not _computes(part):
+            continue
+        model = select(part, config, general, chosen)
         expands = issubclass(model, SubProcessModel)
         part.expand(model if expands else None)  # walk goes on into what it made
         if not expands:
             models[part] = model
+    unused = [key for k, key in enumerate(config.select) if k not in used]
+    if unused:
+        raise ModelSelectionError(f"RunConfig.select: {unused[0]!r} is no process, class or name in the graph of {process.path}; "
+                                  f"there are {', '.join(p.path for p in everything)}")
     for port in (x for p in everything for x in (*p.in_ports, *p.out_ports)):
         for view in port.sources:
             for src in view.ports:

@@ -93,7 +93,8 @@ def _uses_ops(function: types.FunctionType) -> bool:
 
 def integral(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -> Any:
     """``value`` (array or tensor) as int64, or ValueError when it is not whole or leaves ``low..high``."""
-    out = value.astype(np.int64) if isinstance(value, np.ndarray | np.generic) else value.round().long()
+    with np.errstate(invalid="ignore"):  # too large for an integer: told below
+        out = value.astype(np.int64) if isinstance(value, np.ndarray | np.generic) else value.round().long()
     if not bool((out == value).all()):
         bad = value[out != value].flatten()[0]
         raise ValueError(f"{name}: whole numbers are needed, got {bad}")

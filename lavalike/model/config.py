@@ -36,6 +36,9 @@ class RunConfig:
             raise InputError(f"RunConfig: precision is 'floating_pt' or 'fixed_pt', got {self.precision!r}")
         if self.dtype not in ("float32", "float64"):
             raise InputError(f"RunConfig: dtype is 'float32' or 'float64', got {self.dtype!r}")
+        for key, model in self.select.items():
+            if not isinstance(model, type):
+                raise InputError(f"RunConfig: select maps to model classes, got {model!r} for {key!r}; one graph runs on one backend")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"RunConfig: threads is >= 1, got {self.threads}")
 

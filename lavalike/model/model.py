@@ -104,9 +104,9 @@ def candidates(process: AbstractProcess) -> list[type[ProcessModel]]:
 General = Callable[[AbstractProcess], "type[ProcessModel] | None"]
 
 
-def select(process: AbstractProcess, config: RunConfig, general: General) -> type[ProcessModel]:
-    """The model for ``process``; ``general`` offers the backend's model for processes with dynamics."""
-    wanted = _exception(process, config)
+def select(process: AbstractProcess, config: RunConfig, general: General, wanted: type[ProcessModel] | None) -> type[ProcessModel]:
+    """The model for ``process``; ``general`` offers the backend's model for processes with dynamics, ``wanted`` is the one
+    that RunConfig.select names."""
     found = candidates(process)
     derived = general(process)
     if derived is not None:
@@ -128,11 +128,13 @@ def select(process: AbstractProcess, config: RunConfig, general: General) -> typ
     raise ModelSelectionError(f"{process.path}: no model of {type(process).__name__} fits. Candidates:{lines}")
 
 
-def _exception(process: AbstractProcess, config: RunConfig) -> type[ProcessModel] | None:
-    for key, model in config.select.items():
+def exception(process: AbstractProcess, config: RunConfig, used: set[int]) -> type[ProcessModel] | None:
+    """The model RunConfig.select names for ``process``: by itself or its name, else by class; notes which entries were used."""
+    found: list[tuple[int, int, type[ProcessModel]]] = []
+    for k, (key, model) in enumerate(config.select.items()):
         if key is process or key in (process.name, process.path):
-            return model
-    for cls in type(process).__mro__:
-        if cls in config.select:
-            return config.select[cls]
-    return None
+            found.append((-1, k, model))
+        elif isinstance(key, type) and isinstance(process, key):
+            found.append((type(process).__mro__.index(key), k, model))
+    used.update(k for _, k, _ in found)
+    return min(found)[2] if found else None

@@ -29,12 +29,13 @@ class Conv(AbstractProcess):
         padding, stride, dilation: one int or (x, y). Defaults 0, 1, 1.
         groups: default 1.
         num_message_bits: as in Dense.
+        checked: the neuron behind looks for sums beyond 24 bits; do not wrap them. Default False.
     """
 
     def __init__(self, *, weight: Any, input_shape: Sequence[int], padding: Any = 0, stride: Any = 1, dilation: Any = 1,
                  groups: int = 1, weight_exp: int = 0, num_weight_bits: int = 8, num_message_bits: int = 0,
-                 name: str | None = None, **more: Any) -> None:
-        super().__init__(name=name, **more)
+                 checked: bool = False, name: str | None = None) -> None:
+        super().__init__(name=name, checked=checked)
         weight = np.asarray(weight)
         self.s_in = InPort(input_shape)
         if weight.ndim != 4 or len(self.s_in.shape) != 3:

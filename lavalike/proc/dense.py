@@ -14,14 +14,17 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 class _Connection(AbstractProcess):
     def __init__(self, *, weight_exp: int = 0, num_weight_bits: int = 8, sign_mode: SignMode = SignMode.NULL,
-                 num_message_bits: int = 0, name: str | None = None, **more: Any) -> None:
-        super().__init__(name=name, **more)
+                 num_message_bits: int = 0, name: str | None = None) -> None:
+        super().__init__(name=name)
         if num_weight_bits not in range(1, 10):
             raise VarError(f"{type(self).__name__}: num_weight_bits is 1..8 (9 keeps every bit), got {num_weight_bits!r}")
         if num_message_bits not in range(33):
             raise VarError(f"{type(self).__name__}: num_message_bits is 0..32, got {num_message_bits!r}")
         self.num_weight_bits = int(num_weight_bits)
-        self.sign_mode = SignMode(sign_mode)
+        try:
+            self.sign_mode = SignMode(sign_mode)
+        except ValueError:
+            raise VarError(f"{type(self).__name__}: sign_mode is a SignMode, got {sign_mode!r}") from None
         self.weight_exp = Var((1,), weight_exp, role="parameter")
         self.num_message_bits = Var((1,), num_message_bits, role="parameter")
 

@@ -12,8 +12,8 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 class _LIF(AbstractProcess):
     def __init__(self, *, shape: Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
-                 bias_exp: Any = 0, loihi_units: bool = False, name: str | None = None, **more: Any) -> None:
-        super().__init__(name=name, loihi_units=loihi_units, **more)
+                 bias_exp: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
+        super().__init__(name=name, loihi_units=loihi_units, checked=checked)
         self.a_in = InPort(shape)
         self.s_out = OutPort(shape)
         self.shape = self.a_in.shape
@@ -36,6 +36,7 @@ class LIF(_LIF):
         vth: threshold, strict; shifted left by 6 in fixed_pt. Default 10.
         loihi_units: the values are fixed_pt integers in floating_pt too (netx sets this): decays count
             in 1/4096, states in 1/64 of the threshold's unit, so ports carry the same numbers in both.
+        checked: in fixed_pt, raise OverflowError24 where a state leaves its 24 bits instead of wrapping. Default False.
     """
 
     dynamics = lif.LIF

@@ -27,18 +27,31 @@ class Monitor(AbstractProcess):
         self._targets: list[Probe] = []
 
     def probe(self, target: Var | Port, num_steps: int) -> None:
-        """Record ``target`` for at most ``num_steps`` steps over all runs; memory: num_steps x size x itemsize."""
+        """Record ``target`` for at most ``num_steps`` steps over all runs; once more with another limit changes that.
+
+        Memory: num_steps x size x itemsize bytes.
+        """
         if not isinstance(target, Var | Port) or target.process is None:
             raise InputError(f"Monitor.probe: expected a Var or port of a process, got {target!r}")
         if num_steps < 1:
             raise InputError(f"Monitor.probe({target!r}): num_steps is >= 1, got {num_steps}")
+        for known in self._targets:
+            if known.target is target:
+                known.num_steps = int(num_steps)
+                return
         probe = Probe(self, target, int(num_steps))
         self._targets.append(probe)
         target.process.probes.append(probe)
 
     def get_data(self) -> dict[str, dict[str, np.ndarray]]:
-        """``{process path: {target name: (steps, *shape)}}`` of what was recorded so far."""
+        """``{process path: {target name: (steps, *shape)}}`` of what was recorded so far; a second process of the
+        same path goes by ``path#2``."""
         out: dict[str, dict[str, Any]] = {}
+        names: dict[Any, str] = {}
         for probe in self._targets:
-            out.setdefault(probe.target.process.path, {})[probe.target.name] = probe.data()  # type: ignore[union-attr]
+            owner: Any = probe.target.process
+            if owner not in names:
+                alike = [p for p in names if p.path == owner.path]
+                names[owner] = f"{owner.path}#{len(alike) + 1}" if alike else owner.path
+            out.setdefault(names[owner], {})[probe.target.name] = probe.data()
         return out

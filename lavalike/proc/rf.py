@@ -26,8 +26,8 @@ class RF(AbstractProcess):
 
     def __init__(self, *, shape: Sequence[int], period: Any = 10, alpha: Any = 0.07, vth: Any = 1, state_exp: int = 0,
                  decay_bits: int = 0, cos_decay: Any = 0, sin_decay: Any = 0, real: Any = 0, imag: Any = 0,
-                 loihi_units: bool = False, name: str | None = None, **more: Any) -> None:
-        super().__init__(name=name, loihi_units=loihi_units, **more)
+                 loihi_units: bool = False, name: str | None = None) -> None:
+        super().__init__(name=name, loihi_units=loihi_units)
         self.a_real_in = InPort(shape)
         self.a_imag_in = InPort(shape)
         self.s_out = OutPort(shape)

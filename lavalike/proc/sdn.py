@@ -24,8 +24,8 @@ class Sigma(AbstractProcess):
 
     dynamics = delta.SIGMA
 
-    def __init__(self, *, shape: Sequence[int], sigma: Any = 0, name: str | None = None, **more: Any) -> None:
-        super().__init__(name=name, **more)
+    def __init__(self, *, shape: Sequence[int], sigma: Any = 0, checked: bool = False, name: str | None = None) -> None:
+        super().__init__(name=name, checked=checked)
         self.a_in = InPort(shape)
         self.s_out = OutPort(shape)
         self.shape = self.a_in.shape
@@ -40,12 +40,12 @@ class Delta(AbstractProcess):
         cum_error: compare the accumulated change instead of the last.
         spike_exp, state_exp: fixed_pt: fractional bits of messages, and further ones of the state.
             floating_pt has no use for them. Defaults 0.
-        loihi_units: see :class:`lavalike.proc.LIF`.
+        loihi_units, checked: see :class:`lavalike.proc.LIF`.
     """
 
     def __init__(self, *, shape: Sequence[int], vth: Any, cum_error: bool = False, spike_exp: int = 0, state_exp: int = 0,
-                 act: Any = 0, residue: Any = 0, loihi_units: bool = False, name: str | None = None, **more: Any) -> None:
-        super().__init__(name=name, loihi_units=loihi_units, **more)
+                 act: Any = 0, residue: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
+        super().__init__(name=name, loihi_units=loihi_units, checked=checked)
         self.a_in = InPort(shape)
         self.s_out = OutPort(shape)
         self.shape = self.a_in.shape

@@ -62,7 +62,7 @@ class View:
         try:
             return View(self.ports, self.index.reshape(new_shape))
         except ValueError:
-            raise ConnectError(f"{self!r}: {self.index.size} elements do not reshape to {tuple(new_shape)}") from None
+            raise ConnectError(f"{self!r}: {self.index.size} elements do not reshape to {new_shape}") from None
 
     def flatten(self) -> View:
         """One axis, C order."""
@@ -209,4 +209,8 @@ def as_view(port: Connectable) -> View:
 
 
 def _as_list(ports: Connectable | Iterable[Connectable]) -> list[Connectable]:
-    return [ports] if isinstance(ports, Port | View) else list(ports)
+    if isinstance(ports, Port | View):
+        return [ports]
+    if isinstance(ports, list | tuple):
+        return list(ports)
+    raise ConnectError(f"expected a port or a list of ports, got {ports!r}; name the port of a process")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from lavalike.errors import RunError
+from lavalike.errors import RunError, VarError
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.var import Var
 
@@ -59,7 +59,7 @@ class AbstractProcess:
         self = super().__new__(cls)
         # attributes may be assigned before a subclass calls super().__init__()
         for key, value in (("name", ""), ("parent", None), ("runtime", None), ("probes", []), ("expansion", None),
-                           ("_expansions", {})):
+                           ("_expansions", {}), ("proc_params", {})):
             object.__setattr__(self, key, value)
         return self
 
@@ -71,6 +71,10 @@ class AbstractProcess:
         self.expansion: Expansion | None
 
     def __setattr__(self, key: str, value: Any) -> None:
+        old = self.__dict__.get(key)
+        if isinstance(old, Var | Port) and not isinstance(value, Var | Port):
+            how = f"; {old.path}.set(value) changes its value" if isinstance(old, Var) else ""
+            raise VarError(f"{old.path}: a {type(old).__name__} is not replaced by {value!r:.60}{how}")
         object.__setattr__(self, key, value)
         if isinstance(value, Var | Port) and value.process is None:
             value.process = self
@@ -125,16 +129,24 @@ class AbstractProcess:
 
     def expand(self, model: type[Any] | None) -> None:
         """Let a SubProcessModel's graph stand in (None: none); the graph is built once and keeps its state."""
+        if model is not None and self.expansion is self._expansions.get(model, (None,))[0] is not None:
+            return
+        for var in self.vars:  # what an inner Var held is the process's own again
+            if var.aliased is not None:
+                var.value, var.aliased = var.aliased.get(), None
+        self.expansion = None
         if model is None:
-            self.expansion = None
             return
         if model not in self._expansions:
             made = model(self)
             for name, part in vars(made).items():
                 if isinstance(part, AbstractProcess):
                     self._adopt(name, part)
-            self._expansions[model] = made
-        self.expansion = self._expansions[model]
+            self._expansions[model] = (made, [(v, v.aliased) for v in self.vars if v.aliased is not None])
+        self.expansion, aliases = self._expansions[model]
+        for var, inner in aliases:
+            inner.set(var.value)
+            var.aliased = inner
 
     @property
     def vars(self) -> list[Var]:

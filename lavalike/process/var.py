@@ -74,9 +74,9 @@ class Var:
             arr = np.asarray(value)
         except ValueError as e:
             raise VarError(f"{self.path}: not an array: {e}") from None
-        if arr.dtype.kind not in "biufc":
-            raise VarError(f"{self.path}: numbers expected, got dtype {arr.dtype} ({value!r:.60})")
-        if arr.dtype.kind in "fc" and not np.isfinite(arr).all():
+        if arr.dtype.kind not in "biuf":
+            raise VarError(f"{self.path}: real numbers expected, got dtype {arr.dtype} ({value!r:.60})")
+        if arr.dtype.kind == "f" and not np.isfinite(arr).all():
             raise VarError(f"{self.path}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
         try:
             arr = np.broadcast_to(arr, self.shape)
@@ -84,9 +84,10 @@ class Var:
             raise VarError(f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}") from None
         if dtype is None or arr.dtype == dtype:
             return arr.copy()
-        if dtype.kind == "c" or (arr.dtype.kind != "c" and dtype.kind == "f"):
+        if dtype.kind == "f":
             return arr.astype(dtype)
-        cast = arr.astype(dtype)
+        with np.errstate(invalid="ignore"):  # too large for an integer: told below
+            cast = arr.astype(dtype)
         if not np.array_equal(cast, arr):
             raise VarError(f"{self.path}: dtype is {dtype}; {arr[cast != arr].flat[0]} cannot be held in it without loss")
         return cast
@@ -116,11 +117,12 @@ class Var:
         else:
             new = old.copy()
             part = np.asarray(value)
-            if part.dtype.kind == "f" and old.dtype.kind in "iu" and not np.array_equal(part, part.astype(old.dtype)):
-                raise VarError(f"{self.path}: dtype is {old.dtype}; {value!r:.60} cannot be held in it without loss")
+            if part.dtype.kind not in "biuf":
+                raise VarError(f"{self.path}: numbers expected, got dtype {part.dtype}")
+            new = old.astype(np.result_type(old, part))
             try:
                 new[idx] = part
-            except (ValueError, IndexError) as e:
+            except (ValueError, IndexError, TypeError) as e:
                 raise VarError(f"{self.path}: cannot set index {idx!r}: {e}") from None
             new = self._checked(new, old.dtype)
         if self.binding is not None:
@@ -128,6 +130,13 @@ class Var:
         elif self.process is not None and self.process.running:
             raise RunError(f"{self.path}: the process is running; pause() first")
         self.value = new
+
+
+def resolved(target: Any) -> Any:
+    """A Var's innermost alias, which holds its value; anything else as it is."""
+    while isinstance(target, Var) and target.aliased is not None:
+        target = target.aliased
+    return target
 
 
 def _wider(dtype: np.dtype, value: Any) -> np.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 from lavalike.errors import InputError
@@ -15,7 +16,11 @@ class RunSteps:
     blocking: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.num_steps, bool) or self.num_steps != int(self.num_steps) or self.num_steps < 1:
+        try:
+            steps = operator.index(self.num_steps)
+        except TypeError:
+            steps = 0
+        if isinstance(self.num_steps, bool) or steps < 1:
             raise InputError(f"RunSteps: num_steps is an integer >= 1, got {self.num_steps!r}")
 
 

@@ -14,10 +14,9 @@ from lavalike.backends.base import Program
 from lavalike.compiler.graph import flatten
 from lavalike.errors import InputError, RunError
 from lavalike.model.config import RunConfig
-from lavalike.process.monitor import Probe
 from lavalike.process.ports import Port
 from lavalike.process.process import AbstractProcess, component, walk
-from lavalike.process.var import Var
+from lavalike.process.var import Var, resolved
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
 
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
@@ -54,9 +53,12 @@ class Runtime:
         self.processes = graph.processes
         self.probes = [probe for p in self.processes for probe in p.probes]
         self.signature = graph_signature(self.processes)
-        self.program = backend.build(graph, 1, [probe.target for probe in self.probes])
+        self.program = backend.build(graph, 1, [resolved(probe.target) for probe in self.probes])
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
+        self.failed: str | None = None
+        self._busy = threading.Lock()  # held while steps are done, in whatever thread
+        self._owner = 0
         self._pause = threading.Event()
         for p in self.processes:
             p.runtime = self
@@ -77,54 +79,85 @@ class Runtime:
 
     @property
     def running(self) -> bool:
-        return self.thread is not None and self.thread.is_alive()
+        return self._busy.locked()
 
     def idle(self, verb: str) -> None:
-        if self.running and threading.current_thread() is not self.thread:
+        """RunError if another thread is running the program."""
+        if self.running and threading.get_ident() != self._owner:
             raise RunError(f"cannot {verb} while the process is running; pause() first")
 
     def start(self, condition: RunCondition) -> None:
-        self.idle("run")
-        self.wait()
-        steps = condition.num_steps if isinstance(condition, RunSteps) else None
-        for probe in self.probes:
-            if steps is not None and probe.recorded + steps > probe.num_steps:
-                raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, "
-                                 f"{probe.recorded} are recorded and {steps} more were asked for; probe with a larger num_steps")
-        self._pause.clear()
+        if self.failed is not None:
+            raise RunError(f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again")
+        if not self._busy.acquire(blocking=False):
+            raise RunError("cannot run while the process is running; pause() first")
+        try:
+            self._join()
+            steps = condition.num_steps if isinstance(condition, RunSteps) else None
+            for probe in self.probes:
+                if steps is not None and probe.recorded + steps > probe.num_steps:
+                    raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "
+                                     f"recorded and {steps} more were asked for; probe it again with a larger num_steps")
+            self._pause.clear()
+        except BaseException:
+            self._busy.release()
+            raise
         if isinstance(condition, RunSteps) and condition.blocking:
-            self._loop(steps)
+            self._run(steps)
         else:
             self.thread = threading.Thread(target=self._guarded, args=(steps,), daemon=True, name="lavalike-run")
             self.thread.start()
 
     def _guarded(self, steps: int | None) -> None:
         try:
-            self._loop(steps)
+            self._run(steps)
         except BaseException as e:  # handed to wait() or pause(), whichever comes first
             self.error = e
+
+    def _run(self, steps: int | None) -> None:
+        """Do the steps, then let go of the lock that ``start`` took."""
+        self._owner = threading.get_ident()
+        try:
+            self._loop(steps)
+        finally:
+            self._owner = 0
+            self._busy.release()
 
     def _loop(self, steps: int | None) -> None:
         stretches, left = Stretches(), steps
         while (left is None or left > 0) and not self._pause.is_set():
             room = [p.num_steps - p.recorded for p in self.probes]
-            if room and min(room) == 0:
-                full = self.probes[room.index(0)]
+            if room and min(room) <= 0:
+                full = self.probes[room.index(min(room))]
                 raise RunError(f"{full.owner.path}: the {full.num_steps} steps probed of {full.target!r} are recorded; the run is paused")
             n = min([stretches.size, *room, *([left] if left is not None else [])])
-            chunks = {p.target: np.empty((n, 1, p.target.size), self.program.dtype_of(p.target)) for p in self.probes}
-            stretches.run(self.program, n, {}, chunks)
-            for probe in self.probes:
-                probe.chunks.append(_time_layout(probe, chunks[probe.target][:, 0]))
+            chunks = {resolved(p.target): np.empty((n, 1, p.target.size), self.program.dtype_of(resolved(p.target))) for p in self.probes}
+            before = self.program.step
+            try:
+                stretches.run(self.program, n, {}, chunks)
+            except Exception as e:
+                self.failed = str(e).splitlines()[0] if str(e) else type(e).__name__
+                raise
+            finally:  # what was done before an error or Ctrl-C is kept
+                done = self.program.step - before
+                for probe in self.probes:
+                    probe.chunks.append(chunks[resolved(probe.target)][:done, 0].reshape(-1, *probe.target.shape))
             left = None if left is None else left - n
 
-    def wait(self) -> None:
-        if self.thread is not None:
+    def _join(self) -> None:
+        if self.thread is not None and self.thread is not threading.current_thread():
             self.thread.join()
             self.thread = None
         if self.error is not None:
             error, self.error = self.error, None
             raise error
+
+    def wait(self) -> None:
+        """Until no thread is running the program; raises what a non-blocking run raised."""
+        if threading.get_ident() != self._owner:
+            self._join()
+            with self._busy:
+                pass
 
     def pause(self) -> None:
         self._pause.set()
@@ -145,10 +178,6 @@ class Runtime:
                     var.binding = None
             if p.runtime is self:
                 p.runtime = None
-
-
-def _time_layout(probe: Probe, rows: np.ndarray) -> np.ndarray:
-    return rows.reshape(-1, *probe.target.shape)
 
 
 def graph_signature(processes: Sequence[AbstractProcess]) -> tuple[object, ...]:
@@ -173,6 +202,8 @@ def start(process: AbstractProcess, condition: RunCondition, config: RunConfig |
         config, step = config or latest.config, latest.program.step
         why = f"for {config}" if config != latest.config else "the graph changed"
         warnings.warn(f"{process.path}: compiled anew, {why}; states are carried over", RecompileWarning, stacklevel=3)
-        for old in bound:
-            old.stop()
-    Runtime(process, config or RunConfig(), step).start(condition)
+    # the new program takes the states from the old ones' Vars; if it cannot be made, the old ones stay
+    new = Runtime(process, config or RunConfig(), step)
+    for old in bound:
+        old.stop()
+    new.start(condition)

@@ -13,7 +13,7 @@ from lavalike.errors import InputError
 from lavalike.model.config import RunConfig
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.process import AbstractProcess, component, walk
-from lavalike.process.var import Var
+from lavalike.process.var import Var, resolved
 from lavalike.runtime.runtime import Stretches
 
 Target = Port | Var
@@ -27,7 +27,7 @@ class Recording(Mapping[Any, np.ndarray]):
         self._process, self._arrays, self._batched = process, arrays, batched
 
     def __getitem__(self, key: Target | str) -> np.ndarray:
-        target = find(self._process, key, Port | Var) if isinstance(key, str) else key
+        target = resolved(find(self._process, key, Port | Var) if isinstance(key, str) else key)
         if target not in self._arrays:
             raise KeyError(f"{target!r} was not recorded; recorded are {[t.path for t in self._arrays]}")
         rows = self._arrays[target]
@@ -73,7 +73,7 @@ def _kind_name(kind: Any) -> str:
 
 def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None = None, steps: int | None = None,
              config: RunConfig | None = None, record: Sequence[Target | str] = ()) -> Recording:
-    """Run everything connected to ``process`` from its Vars' values, and leave the processes as they were.
+    """Run everything connected to ``process`` from its Vars' present values, and leave the processes as they were.
 
     Args:
         process: usually the network.
@@ -96,9 +96,9 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
             senders = ", ".join(map(repr, port.sources))
             raise InputError(f"{port!r} is connected already, to {senders}; only an unconnected InPort can be fed")
     steps, batch = _extent(fed, steps)
-    targets = list(dict.fromkeys([*process.out_ports, *(find(process, r, Port | Var) for r in record)]))
     backend = get_backend(config.backend)
     graph = flatten(process, config, backend.general_model, fed)
+    targets = list(dict.fromkeys([*process.out_ports, *(resolved(find(process, r, Port | Var)) for r in record)]))
     known = {id(p) for p in graph.processes}
     for part in (*fed, *targets):
         if id(part.process) not in known:
@@ -159,7 +159,8 @@ def _rows(port: InPort, x: np.ndarray, steps: int, batch: int | None, config: Ru
     """Time-major rows (steps, batch, size) in the dtype of messages."""
     x = x[..., :steps]
     dtype = np.dtype(np.int32 if config.fixed else config.dtype)
-    rows = np.ascontiguousarray(np.moveaxis(x, -1, 0), dtype).reshape(steps, batch or 1, port.size)
+    with np.errstate(invalid="ignore"):  # too large for an integer: told below
+        rows = np.ascontiguousarray(np.moveaxis(x, -1, 0), dtype).reshape(steps, batch or 1, port.size)
     if config.fixed and x.dtype.kind in "iuf" and not np.array_equal(rows.reshape(-1), np.moveaxis(x, -1, 0).reshape(-1)):
         raise InputError(f"{port!r}: fixed_pt needs whole numbers within 32 bits")
     return rows

@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 import tempfile
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,14 +200,50 @@ def fingerprint() -> str:
 
 
 def _origin(function: Callable[..., Any]) -> tuple[str, str, str] | None:
-    """(module, qualified name, hash of its file), or None when it can be imported from no file."""
+    """(module, qualified name, hash of its file and of all it uses), or None where that cannot be told from files."""
     if isinstance(function, Dynamics):
-        function = function.step
+        parts = [function.step, *function.accumulators]
+        origins = [_origin(f) for f in parts]
+        return None if None in origins else (*origins[0][:2], str(origins))  # type: ignore[index]
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
     if function.__module__ == "__main__" or file is None or "<" in function.__qualname__ or not os.path.isfile(file):
         return None
-    return function.__module__, function.__qualname__, hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    used = _used(function, set())
+    if used is None:
+        return None
+    text = Path(file).read_text(encoding="utf-8") + repr(sorted(used))
+    return function.__module__, function.__qualname__, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _used(function: Any, seen: set[Any]) -> set[str] | None:
+    """Everything from outside that is frozen into the compiled ``function``: constants by value, functions by their
+    file's contents; None where something is neither."""
+    function = getattr(function, "py_func", function)
+    if function in seen:
+        return set()
+    seen.add(function)
+    if function.__code__.co_freevars:
+        return None
+    out: set[str] = set()
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        value = getattr(value, "py_func", value)
+        if value is None or isinstance(value, ModuleType | type | types.BuiltinFunctionType | np.ufunc):
+            out.add(f"{name}: {getattr(value, '__name__', value)}")
+        elif isinstance(value, bool | int | float | complex | str | np.number | tuple):
+            out.add(f"{name} = {value!r}")
+        elif isinstance(value, np.ndarray):
+            out.add(f"{name} = {hashlib.sha256(value.tobytes()).hexdigest()} {value.dtype} {value.shape}")
+        elif isinstance(value, types.FunctionType):
+            inner = _used(value, seen)
+            if inner is None or not os.path.isfile(value.__code__.co_filename):
+                return None
+            own = value.__module__.split(".")[0] == "lavalike"  # the fingerprint of the folder holds these
+            out |= inner | {name if own else hashlib.sha256(Path(value.__code__.co_filename).read_bytes()).hexdigest()}
+        else:
+            return None
+    return out
 
 
 @functools.cache

@@ -106,9 +106,9 @@ class DynamicsModel(NumbaModel):
             level = self.dynamics.per_neuron if arrays <= {*self.dynamics.per_neuron} else out
             shape = self.process.out_ports[0].shape
             out = {k: np.broadcast_to(v, shape) if k in level else v for k, v in out.items()}
-        dtype = np.int64 if self.config.fixed else np.dtype(self.config.dtype)
-        return {k: np.ascontiguousarray(v, dtype if v.dtype.kind == "f" or self.config.fixed else None).reshape(-1)
-                if v.ndim else v[()] for k, v in out.items()}
+        floating = np.int64 if self.config.fixed else np.dtype(self.config.dtype)
+        return {k: np.ascontiguousarray(v, floating if v.dtype.kind == "f" else np.int64).reshape(-1) if v.ndim else v[()]
+                for k, v in out.items()}
 
 
 def _collapsed(value: np.ndarray) -> np.ndarray:

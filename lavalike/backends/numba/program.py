@@ -13,7 +13,7 @@ from lavalike.backends.numba import kernels, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
 from lavalike.compiler.graph import Graph, Node, Term
-from lavalike.errors import GraphError, OverflowError24, RunError
+from lavalike.errors import GraphError, OverflowError24, RunError, VarError
 from lavalike.process import Port, Var
 
 
@@ -60,11 +60,11 @@ class Op:
         return blocks
 
 
-def kind_of(value: Any, dtype: np.dtype) -> Kind:
+def kind_of(value: Any) -> Kind:
     """The kind under which a bound value is handed to a kernel."""
     if isinstance(value, np.ndarray):
         return (str(value.dtype), value.ndim)
-    return ("int64" if isinstance(value, int | np.integer) else str(dtype), 0)
+    return ("float32" if isinstance(value, np.float32) else "int64" if isinstance(value, int | np.integer) else "float64", 0)
 
 
 class NumbaProgram:
@@ -91,7 +91,7 @@ class NumbaProgram:
         self.table_ops: list[Op] = []
         self.table = np.zeros(0, np.int64)
         self.feeds = {p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in graph.stimuli}
-        self._build_steps(recordable)
+        self._build_steps(list(dict.fromkeys(recordable)))
 
     # -- building ------------------------------------------------------------------------------------
 
@@ -127,20 +127,29 @@ class NumbaProgram:
         """Allocate the node's states, derive its constants and bind its step."""
         model = _model(node)
         values = {v.name: _time_first(v, v.value) for v in node.process.vars}
-        self.states[node] = {name: np.ascontiguousarray(np.broadcast_to(value, (self.batch, *value.shape)), self.dtype)
-                             for name, value in model.load(values, self.step).items()}
+        # always a copy: the user's arrays stay the user's, and threads have their own
+        loaded = {k: self._cast(v, f"{node.process.path}.{k}") for k, v in model.load(values, self.step).items()}
+        self.states[node] = {k: np.array(np.broadcast_to(v, (self.batch, *v.shape)), order="C") for k, v in loaded.items()}
         self._fill_aliases(node, values)
         self.inputs[node] = inputs
         self.scratch[node] = model.scratch(self.batch)
         self.node_ops[node] = self._bind(node, self.constants[node])
         return self.node_ops[node]
 
+    def _cast(self, value: np.ndarray, path: str) -> np.ndarray:
+        """A Var's value in the dtype of messages and states; VarError where fixed_pt cannot hold it."""
+        with np.errstate(invalid="ignore"):  # too large for an integer: told below
+            out = value.astype(self.dtype)
+        if self.config.fixed and not np.array_equal(out, value):
+            raise VarError(f"{path}: fixed_pt holds whole numbers of 32 bits, not {value[out != value].flat[0]}")
+        return out
+
     def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
         model = _model(node)
         for name, port in model.aliases.items():
-            self.buffers[_port(node.process, port)][...] = values[name]
+            self.buffers[_port(node.process, port)][...] = self._cast(values[name], f"{node.process.path}.{name}")
         for name, port in model.sends.items():
-            self.buffers[_port(node.process, port)][...] = values[name][..., 0]
+            self.buffers[_port(node.process, port)][...] = self._cast(values[name][..., 0], f"{node.process.path}.{name}")
 
     def _bind(self, node: Node, constants: Mapping[str, Any]) -> Op:
         """The node's row: its step's arguments by name, and the kernel for their kinds."""
@@ -161,14 +170,16 @@ class NumbaProgram:
                 value = samples[name]
                 if general:
                     value = value.reshape(self.batch, -1) if looped else value.reshape(-1)
-                dtype, axes = kind_of(value, self.dtype)
+                dtype, axes = kind_of(value)
                 kind = (dtype, axes - looped)
             elif name == "t":
                 value, kind = None, ("t", 0)
             elif name in constants or name in values:
-                value = constants[name] if name in constants else np.ascontiguousarray(
-                    _time_first(values[name], values[name].value), self.dtype)
-                kind = kind_of(value, self.dtype)
+                value = constants[name] if name in constants else self._cast(
+                    np.array(_time_first(values[name], values[name].value), order="C"), values[name].path)
+                if isinstance(value, float | np.floating) and not self.config.fixed:
+                    value = self.dtype.type(value)
+                kind = kind_of(value)
             else:
                 raise GraphError(f"{process.path}: {type(model).__name__}.step asks for {name!r}; there are ports and states "
                                  f"{sorted(samples)}, Vars {sorted(values)}, derived {sorted(constants)} and 't'")
@@ -222,7 +233,7 @@ class NumbaProgram:
         names = list(function.__code__.co_varnames[:function.__code__.co_argcount])
         if row:
             values = [values[0], np.zeros((1, values[0].size), values[0].dtype), None, 0]
-        kinds = [("t", 0) if v is None else kind_of(v, self.dtype) for v in values]
+        kinds = [("t", 0) if v is None else kind_of(v) for v in values]
         return Op(Spec(function, tuple(zip(names, kinds, strict=True))), values, [False] * len(values), path)
 
     # -- running -------------------------------------------------------------------------------------

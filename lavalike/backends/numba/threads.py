@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="lavalike-numba")
 
 
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 class ThreadedProgram:
     """See :class:`lavalike.backends.base.Program`. An error is the one of the first sample that has one."""
 
@@ -27,6 +32,8 @@ class ThreadedProgram:
         self.samples = [slice(a, b) for a, b in itertools.pairwise(cuts)]
         self.graph, self.pool = graph, _pool(threads)
         first = NumbaProgram(graph, int(cuts[1]), recordable)
+        for op in first.ops:
+            op.row(first.batch)  # compiles, once, what the cache does not hold yet
         self.parts = [first, *(NumbaProgram(graph, s.stop - s.start, recordable, first.constants) for s in self.samples[1:])]
 
     @property

@@ -30,6 +30,8 @@ class TorchBackend:
         return DynamicsModel if process.dynamics is not None else None
 
     def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> TorchProgram:
+        if graph.config.debug or graph.config.threads is not None:
+            raise InputError("RunConfig: debug and threads belong to the numba backend; torch has torch.set_num_threads")
         return TorchProgram(graph, batch, recordable)
 
 

@@ -76,7 +76,9 @@ class DynamicsModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         derived = self.dynamics.derive(values, self.process.proc_params, False)
         like = next(iter(values.values()), torch.zeros(0, dtype=getattr(torch, self.config.dtype)))
-        return {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
+        out = {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
+        dtype = getattr(torch, self.config.dtype)
+        return {k: v.to(dtype) if v.dtype.is_floating_point else v for k, v in out.items()}
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         d = self.dynamics

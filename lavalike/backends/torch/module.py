@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,25 +29,31 @@ class ProcessModule(nn.Module):
         super().__init__()
         self.process, self.graph = process, graph
         self.dtype = getattr(torch, graph.config.dtype)
-        self._vars: list[tuple[str, Var]] = []
+        self._keys: dict[Var, str] = {}
         for node in graph.nodes:
             if surrogate is not None:
                 node.model.surrogate = surrogate  # type: ignore[attr-defined]
             for var in node.process.vars:
                 key = var.path.replace(".", "/")
-                value = torch.tensor(var.value, dtype=self.dtype if var.value.dtype.kind == "f" or var.trainable else None)
+                if key in self._keys.values():  # another process of the same name
+                    key += f"#{sum(k.split('#')[0] == key for k in self._keys.values()) + 1}"
+                value = self.as_tensor(var, var.value)
                 if var.trainable:
                     self.register_parameter(key, nn.Parameter(value))
                 else:
                     self.register_buffer(key, value, persistent=False)
-                self._vars.append((key, var))
+                self._keys[var] = key
         self.feedback = _has_feedback(graph)
 
     # -- the graph on tensors ------------------------------------------------------------------------------
 
     def tensor(self, var: Var) -> torch.Tensor:
         """The parameter or buffer that holds ``var``."""
-        return getattr(self, var.path.replace(".", "/"))
+        return getattr(self, self._keys[var])
+
+    def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
+        """A Var's value as models take it: whole numbers as they are unless they are trained."""
+        return torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
 
     def constants(self) -> dict[Node, Mapping[str, object]]:
         out = {}
@@ -66,7 +73,7 @@ class ProcessModule(nn.Module):
         """One step: what every OutPort sends, and the new states."""
         values = dict(fed)
         new: States = {}
-        batch = self._batch(states)
+        batch = self._batch(fed, states)
         delayed = [n for n in self.graph.nodes if n.model.delay]
         for node in delayed:
             for name, x in _model(node).send(states[node], constants[node]).items():
@@ -86,7 +93,7 @@ class ProcessModule(nn.Module):
                  constants: Mapping[Node, Mapping[str, object]]) -> tuple[Values, States]:
         """All steps, node after node; for graphs without feedback."""
         values, new = dict(fed), {}
-        batch = self._batch(states)
+        batch = self._batch(fed, states)
         for node in _downstream(self.graph):
             inputs = {name: self.total(terms, _port(node, name), values, batch, steps) for name, terms in node.inputs.items()}
             outputs, new[node] = _model(node).sequence(inputs, states[node], constants[node], first, steps)
@@ -111,8 +118,8 @@ class ProcessModule(nn.Module):
             out = torch.zeros(batch, port.size, *time, dtype=self.dtype, device=self._device())
         return out.reshape(batch, *port.shape, *time)
 
-    def _batch(self, states: States) -> int:
-        return next((x.shape[0] for s in states.values() for x in s.values()), 1)
+    def _batch(self, fed: Values, states: States) -> int:
+        return next((x.shape[0] for x in (*fed.values(), *(x for s in states.values() for x in s.values()))), 1)
 
     def _device(self) -> torch.device:
         return next((x.device for x in (*self.parameters(), *self.buffers())), torch.device("cpu"))
@@ -156,7 +163,7 @@ class ProcessModule(nn.Module):
 
     def write_back(self) -> None:
         """Set the trainable Vars to what was learnt."""
-        for key, var in self._vars:
+        for var, key in self._keys.items():
             if var.trainable:
                 var.set(getattr(self, key).detach().cpu().numpy())
 

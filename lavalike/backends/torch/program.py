@@ -61,13 +61,11 @@ class TorchProgram:
         node = self.graph.node_of(var.process)
         if node is None:
             return
-        new = torch.as_tensor(value)
         if var.role == "state":
-            self.states[node][var.name] = new.to(self.module.dtype).expand(self.batch, *var.shape)
+            self.states[node][var.name] = torch.tensor(value, dtype=self.module.dtype).expand(self.batch, *var.shape)
             return
         held = self.module.tensor(var)
-        old = held.detach().clone()
-        held.data = new.to(held.dtype)
+        old, held.data = held.data, self.module.as_tensor(var, value)
         try:
             self.module.constants()
         except Exception:

@@ -17,8 +17,8 @@ class RingBuffer(AbstractProcess):
         data: (*shape, T); the last axis is time, and repeats.
     """
 
-    def __init__(self, *, data: Any, name: str | None = None, **more: Any) -> None:
-        super().__init__(name=name, **more)
+    def __init__(self, *, data: Any, name: str | None = None) -> None:
+        super().__init__(name=name)
         data = np.asarray(data)
         if data.ndim < 2 or 0 in data.shape:
             raise VarError(f"source.RingBuffer: data has shape (*shape, time), got {data.shape}")
