@@ -79,7 +79,7 @@ class Runtime:
 
     @property
     def running(self) -> bool:
-        return self._busy.locked()
+        return self._busy.locked() or (self.thread is not None and self.thread.is_alive())
 
     def idle(self, verb: str) -> None:
         """RunError if another thread is running the program."""
@@ -89,19 +89,14 @@ class Runtime:
     def start(self, condition: RunCondition) -> None:
         if self.failed is not None:
             raise RunError(f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again")
-        if not self._busy.acquire(blocking=False):
-            raise RunError("cannot run while the process is running; pause() first")
-        try:
-            self._join()
-            steps = condition.num_steps if isinstance(condition, RunSteps) else None
-            for probe in self.probes:
-                if steps is not None and probe.recorded + steps > probe.num_steps:
-                    raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "
-                                     f"recorded and {steps} more were asked for; probe it again with a larger num_steps")
-            self._pause.clear()
-        except BaseException:
-            self._busy.release()
-            raise
+        self.idle("run")
+        self._join()
+        steps = condition.num_steps if isinstance(condition, RunSteps) else None
+        for probe in self.probes:
+            if steps is not None and probe.recorded + steps > probe.num_steps:
+                raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "
+                                 f"recorded and {steps} more were asked for; probe it again with a larger num_steps")
+        self._pause.clear()
         if isinstance(condition, RunSteps) and condition.blocking:
             self._run(steps)
         else:
@@ -115,13 +110,12 @@ class Runtime:
             self.error = e
 
     def _run(self, steps: int | None) -> None:
-        """Do the steps, then let go of the lock that ``start`` took."""
-        self._owner = threading.get_ident()
-        try:
-            self._loop(steps)
-        finally:
-            self._owner = 0
-            self._busy.release()
+        with self._busy:
+            self._owner = threading.get_ident()
+            try:
+                self._loop(steps)
+            finally:
+                self._owner = 0
 
     def _loop(self, steps: int | None) -> None:
         stretches, left = Stretches(), steps
