@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,14 +79,17 @@ def _simulate(args: argparse.Namespace) -> None:
 
     try:
         x = np.load(args.input, allow_pickle=False)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
         raise InputError(f"{args.input}: not an npy file: {e}") from e
+    if not isinstance(x, np.ndarray):
+        raise InputError(f"{args.input}: one array in an npy file is expected, not an npz")
     net = netx.hdf5.Network(args.file, input_shape=args.input_shape)
     config = lv.RunConfig(backend=args.backend, precision=args.precision)
     rec = lv.simulate(net, {"inp": net.encode(x) if args.values else x}, args.steps, config)
     y = net.decode(rec["out"]) if args.values else rec["out"]
     try:
-        np.save(args.output, y)
+        with open(args.output, "wb") as file:
+            np.save(file, y)
     except OSError as e:
         raise InputError(f"{args.output}: cannot be written: {e}") from e
     print(f"{args.output}: {y.shape} {y.dtype}" + (f", column t is the trained network's t - {net.lag}" if net.ours and net.lag else ""))

@@ -25,7 +25,8 @@ class Network(AbstractProcess):
         skip_layers: leave out so many from the start.
         input_message_bits: bits of the messages the first layer takes, unless the file has an input layer: 0 for spikes.
         input_shape: (x, y, channels) of the input, where no input layer gives it.
-        reset_interval, reset_offset: set u = v = 0 every so many steps, one step later for each layer.
+        reset_interval, reset_offset: set u = v = 0 every so many steps, in each layer as it begins: one step later a layer,
+            in files of lavalike as its first input arrives. Messages on their way are not cleared.
         spike_exp: fractional bits of sigma-delta messages beyond 6. Default 6.
         sparse_fc_layer: store only non-zero weights of dense layers (those with delays excepted).
         exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning. Files of lavalike are
@@ -44,6 +45,8 @@ class Network(AbstractProcess):
         super().__init__(name=name)
         reader = Reader(net_config, exact)
         file = reader.read()
+        if num_layers is not None and num_layers < 1:
+            raise InputError(f"Network: num_layers is >= 1, got {num_layers}")
         descriptions = file.layers if num_layers is None else file.layers[:num_layers]
         if not 0 <= skip_layers < len(descriptions):
             raise InputError(f"Network: skip_layers={skip_layers} leaves none of {len(descriptions)} layers")
@@ -51,7 +54,9 @@ class Network(AbstractProcess):
             raise InputError(f"Network: reset_interval is >= 1, got {reset_interval}")
         self.path_of_file, self.ours, self.spike_exp = Path(net_config), file.ours, spike_exp
         builder = Builder(reader, file.ours, spike_exp, sparse_fc_layer, reset_interval, reset_offset)
-        bits = input_message_bits
+        first = next((d for d in descriptions[skip_layers:] if d.type not in ("input", "flatten")), None)
+        # a file of ours says what its first layer takes: sigma-delta layers take values
+        bits = input_message_bits or (message_bits(first) if file.ours and first is not None else 0)
         shape = None if input_shape is None else tuple(int(n) for n in input_shape)
         flatten, layers = False, []
         for k, description in enumerate(descriptions):
@@ -71,7 +76,10 @@ class Network(AbstractProcess):
                 shape = description.input_shape[::-1]
             elif description.type.startswith("dense") and shape is None:
                 size = next(a.size for n, a in description.arrays.items() if n in ("weight", "weight/real"))
-                shape = (size // int(np.prod(description.shape)),)
+                rows = int(np.prod(description.shape))
+                if size % rows:
+                    raise reader.fail(f"{description.key}/weight", f"{size} weights for {rows} neurons")
+                shape = (size // rows,)
             elif shape is None:
                 raise InputError(f"{net_config}: {description.key}: give input_shape=(x, y, channels); the file has no input layer")
             flat = description.type != "input" and description.type not in ("conv", "pool") and len(shape) == 3
@@ -114,7 +122,10 @@ class Network(AbstractProcess):
             int32 (..., *inp.shape, time): 64 times the quantised input for an input layer, values scaled as
             sigma-delta messages for a layer that takes 16 bits, else spikes as they are.
         """
-        x = np.asarray(x, np.float64)
+        x = np.asarray(x)
+        if x.dtype.kind not in "biuf":
+            raise InputError(f"{self.path}.encode: input has dtype {x.dtype}; expected real numbers")
+        x = x.astype(np.float64)
         shape = self.inp.shape[::-1]
         if x.ndim <= len(shape) or x.shape[-1 - len(shape):-1] != shape:
             raise InputError(f"{self.path}.encode: input has shape {x.shape}; expected (..., {', '.join(map(str, shape))}, time)")
@@ -129,6 +140,10 @@ class Network(AbstractProcess):
             out = x * (1 << (6 + self.spike_exp)) if graded else x
             if not np.array_equal(out, np.round(out)):
                 raise InputError(f"{self.path}.encode: values are no multiples of 1/{1 << (6 + self.spike_exp) if graded else 1}")
+            if np.abs(out).max(initial=0) > 2**31 - 1:
+                raise InputError(f"{self.path}.encode: values reach {np.abs(x).max()}, beyond 32-bit messages")
+            if not graded and not np.isin(out, (0, 1)).all():
+                raise InputError(f"{self.path}.encode: the first layer takes spikes, 0 or 1; values need input_message_bits")
         return _reversed(out, len(shape)).astype(np.int32)
 
     def decode(self, y: Any, layer: NetLayer | None = None) -> np.ndarray:

@@ -7,6 +7,7 @@ far more than it stores. Whatever is wrong is a NetFileError that names file and
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from netx.writer import FORMAT_VERSION, PRODUCER
 MAX_BYTES = 4 << 30
 MAX_NODES = 100_000
 MAX_DEPTH = 8
+MAX_ELEMENTS = 1 << 27  # neurons of a layer
 BOMB_BYTES, BOMB_RATIO = 1 << 20, 1000
 
 
@@ -95,7 +97,7 @@ class Reader:
                 return self._file(file)
         except NetFileError:
             raise
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError) as e:
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError, MemoryError) as e:
             # h5py reports damage as any of these, depending on where it lies
             raise self.fail("", f"not a readable HDF5 file: {e}") from e
 
@@ -158,7 +160,10 @@ class Reader:
             raise self.fail(key, "is empty")
         size = data.size * data.dtype.itemsize
         stored = data.id.get_storage_size()
-        self.bytes += size
+        chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
+        if chunk > max(BOMB_BYTES, 2 * size):
+            raise self.fail(key, f"a chunk of {chunk} bytes holds {size}")
+        self.bytes += data.size * max(data.dtype.itemsize, 8)  # numbers are checked as eight bytes each
         if size > BOMB_BYTES and size > BOMB_RATIO * stored:
             raise self.fail(key, f"declares {size} bytes and stores {stored}")
         if self.bytes > self.max_bytes:
@@ -201,6 +206,8 @@ class Reader:
         shape = tuple(int(n) for n in self._whole(group.get("shape"), f"{path}/shape", 1).reshape(-1))
         if len(shape) not in (1, 3):
             raise self.fail(f"{path}/shape", f"(N,) or (C, H, W) is expected, found {shape}")
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise self.fail(f"{path}/shape", f"{shape} are more than {MAX_ELEMENTS} neurons")
         layer = Layer(path, kind, shape)
         if isinstance(group.get("weight"), h5py.Group) and kind == "dense":
             kind = layer.type = "dense_comp"
@@ -212,6 +219,8 @@ class Reader:
             if name == "neuron":
                 layer.neuron = self._neuron(group[name], key)
             elif name == "weight" and kind == "dense_comp":
+                if not isinstance(group[name], h5py.Group):
+                    raise self.fail(key, "a group with real and imag is expected")
                 for part in ("real", "imag"):
                     layer.arrays[f"weight/{part}"] = self._whole(group[name].get(part), f"{key}/{part}")
             elif name in known:
@@ -225,6 +234,9 @@ class Reader:
         layer.delay_shift = None if shift is None else bool(shift)
         given = group.attrs.get("input_shape")
         layer.input_shape = None if given is None else tuple(int(n) for n in np.atleast_1d(given))
+        if layer.input_shape is not None and (len(layer.input_shape) not in (1, 3) or min(layer.input_shape) < 1
+                                              or math.prod(layer.input_shape) > MAX_ELEMENTS):
+            raise self.fail(f"{path}@input_shape", f"(N,) or (C, H, W) is expected, found {layer.input_shape}")
         return layer
 
     def _neuron(self, group: Any, path: str) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from lavalike.errors import ExportError
 from netx.digest import digest
 
 FORMAT_VERSION = 1
@@ -24,14 +25,24 @@ PRODUCER = "lavalike"
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[h5py.File]:
-    """An open file that takes the name ``path`` when the block ends without an error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+def atomic_file(path: Path, check: Callable[[Path], None]) -> Iterator[h5py.File]:
+    """An open file that takes the name ``path`` when the block, and ``check`` of the closed file, end without an error."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    except OSError as e:
+        raise ExportError(f"{path}: cannot be written: {e.strerror}") from e
     os.close(handle)
     try:
         with h5py.File(name, "w") as file:
             yield file
-        os.replace(name, path)
+        check(Path(name))
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # as any new file, not as a temporary one
+        try:
+            os.replace(name, path)
+        except OSError as e:
+            raise ExportError(f"{path}: cannot be written: {e.strerror}") from e
     except BaseException:
         os.unlink(name)
         raise

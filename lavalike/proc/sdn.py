@@ -6,6 +6,8 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from lavalike.dynamics import delta
 from lavalike.errors import VarError
 from lavalike.proc.parameters import parameter
@@ -67,21 +69,22 @@ class SigmaDelta(Delta):
     Args:
         act_mode: ``ActivationMode.RELU`` (default) or ``UNIT``.
         bias: shifted by spike_exp + state_exp in fixed_pt.
-        bias_start: the bias acts in steps ``t > bias_start``, RELU without cum_error only. Default 0.
+        bias_start: the bias acts in steps ``t > bias_start`` (one number or one a neuron); RELU without cum_error only.
+            Default 0.
     """
 
     def __init__(self, *, shape: Sequence[int], vth: Any, bias: Any = 0, act_mode: ActivationMode | int = ActivationMode.RELU,
-                 sigma: Any = 0, bias_start: int = 0, **kwargs: Any) -> None:
+                 sigma: Any = 0, bias_start: Any = 0, **kwargs: Any) -> None:
         try:
             self.act_mode = ActivationMode(act_mode)
         except ValueError:
             raise VarError(f"SigmaDelta: act_mode is an ActivationMode, got {act_mode!r}") from None
-        self._late = bias_start > 0
+        self._late = bool(np.any(np.asarray(bias_start) > 0))
         super().__init__(shape=shape, vth=vth, **kwargs)
         self.sigma = Var(self.shape, sigma)
         self.bias = Var(self.shape, bias, role="parameter", trainable=True)
         if self._late:
-            self.bias_start = Var((1,), bias_start, role="parameter")
+            self.bias_start = parameter(self.shape, bias_start)
 
     def _dynamics(self, cum_error: bool) -> delta.Dynamics:
         relu = self.act_mode is ActivationMode.RELU

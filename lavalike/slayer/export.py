@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lavalike.errors import ExportError
+from lavalike.errors import ExportError, LavalikeError
 from lavalike.slayer.block.base import Block
 from netx import writer
 
@@ -23,12 +23,21 @@ def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, inpu
     Raises:
         ExportError: naming the layer that cannot be exported faithfully; nothing is written then.
     """
-    blocks = list(getattr(network, "blocks", network))  # type: ignore[arg-type]
+    found = [network] if isinstance(network, Block) else getattr(network, "blocks", network)
+    if not isinstance(found, Iterable):
+        raise ExportError(f"{type(network).__name__} is no sequence of slayer blocks and has none as .blocks")
+    blocks = list(found)
+    family = None
     for k, block in enumerate(blocks):
         if not isinstance(block, Block):
             raise ExportError(f"layer {k}: {type(block).__name__} is no slayer block; a .net file holds blocks only")
+        if block.neuron is None:
+            continue
+        if family not in (None, block.neuron_class):
+            raise ExportError(f"layer {k}: {block.label} after blocks of another family: spikes and sigma-delta messages differ in scale")
+        family = block.neuron_class
     path = Path(path)
-    with writer.atomic_file(path) as file:
+    with writer.atomic_file(path, _loads) as file:
         layers = file.create_group("layer")
         shape = tuple(input_shape) if input_shape is not None else None
         for k, block in enumerate(blocks):
@@ -36,3 +45,13 @@ def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, inpu
             shape = block.shape
         writer.sign(file)
     return path
+
+
+def _loads(path: Path) -> None:
+    """What was written must load, before it takes its name."""
+    from netx.hdf5 import Network
+
+    try:
+        Network(path)
+    except LavalikeError as e:
+        raise ExportError(f"the exported file would not load: {str(e).removeprefix(f'{path}: ')}") from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -34,10 +35,14 @@ def _per_parameter(rows: torch.Tensor, parameter: torch.Tensor, shape: torch.Siz
 def _check(x: torch.Tensor, what: str) -> None:
     if x.dim() < 3:
         raise InputError(f"{what}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time)")
+    if 0 in x.shape:
+        raise InputError(f"{what}: input has shape {tuple(x.shape)}; none may be 0")
     if x.device.type != "cpu":
         raise InputError(f"{what}: input lies on {x.device}; the fused kernels of this release run on the CPU")
     if x.dtype not in (torch.float32, torch.float64):
         raise InputError(f"{what}: input has dtype {x.dtype}; expected float32 or float64")
+    if not math.isfinite(float(x.detach().sum())):
+        raise InputError(f"{what}: {int((~torch.isfinite(x)).sum())} input values are NaN or infinite (diverged weights do that too)")
 
 
 class LeakyIntegrator(torch.autograd.Function):

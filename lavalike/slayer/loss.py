@@ -10,9 +10,10 @@ from lavalike.errors import InputError
 
 
 def one_hot(label: torch.Tensor, classes: int) -> torch.Tensor:
-    if label.dtype.is_floating_point or label.min() < 0 or label.max() >= classes:
-        raise InputError(f"labels are integers in 0..{classes - 1}, got {label.dtype} in {label.min()}..{label.max()}")
-    return functional.one_hot(label, classes)
+    if label.numel() == 0 or label.dtype.is_floating_point or label.min() < 0 or label.max() >= classes:
+        span = f"{label.min()}..{label.max()}" if label.numel() else "none"
+        raise InputError(f"labels are integers in 0..{classes - 1}, got {label.dtype}, {span}")
+    return functional.one_hot(label.long(), classes)
 
 
 class SpikeRate(nn.Module):
@@ -37,6 +38,8 @@ class SpikeRate(nn.Module):
         if spike.dim() != 3 or len(label) != len(spike):
             shapes = f"{tuple(spike.shape)}, {tuple(label.shape)}"
             raise InputError(f"loss.SpikeRate: spikes (batch, neuron, time) and a label each are expected, got {shapes}")
+        if label.dim() != 1 and (self.moving_window is None or label.shape != (len(spike), spike.shape[-1])):
+            raise InputError(f"loss.SpikeRate: labels have shape {tuple(label.shape)}; one a sample, or with moving_window one a step")
         hot = one_hot(label, spike.shape[1]).to(spike.dtype)
         target = self.true_rate * hot + self.false_rate * (1 - hot)
         if self.moving_window is None:

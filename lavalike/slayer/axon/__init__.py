@@ -96,9 +96,11 @@ class Delta(nn.Module):
 
     def effective_threshold(self) -> torch.Tensor:
         """The threshold in use."""
+        with torch.no_grad():  # in place, so that its gradient stays alive
+            self.threshold.clamp_(min=1 / (self.w_scale or self.scale))
         if self.w_scale is None:
-            return self.threshold.clamp(min=1 / self.scale)
-        th = self.threshold.clamp(min=1 / self.w_scale)
+            return self.threshold
+        th = self.threshold
         grid = torch.floor(th.detach() * self.w_scale) / self.w_scale
         return th + (grid - th).detach()
 

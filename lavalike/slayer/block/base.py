@@ -15,7 +15,7 @@ from torch import nn
 
 from lavalike.errors import ExportError, InputError
 from lavalike.slayer import axon, synapse
-from lavalike.slayer.neuron.base import Neuron
+from lavalike.slayer.neuron.base import W_SCALE, Neuron
 from lavalike.slayer.utils.quantize import quantize
 from netx import writer
 
@@ -91,11 +91,15 @@ class Block(nn.Module):
             self.shape = self.output_shape(self.input_shape)
         if self.shape is None or self.input_shape is None:
             raise ExportError(f"{handle.name}: {self.label} does not know its shape: call the network once, or give input_shape")
+        if self.neuron is not None and self.neuron.w_scale != W_SCALE:
+            raise ExportError(f"{handle.name}: {self.label}: scale is {self.neuron.w_scale}; files count in 1/{W_SCALE}")
         writer.write_type(handle, self.kind)
         handle.create_dataset("shape", data=np.array(self.shape, np.int64))
         handle.attrs["delay_shift"] = int(self.delay_shift)
         handle.attrs["input_shape"] = np.array(self.input_shape, np.int64)
         self.write(handle)
+        if any(not bool(torch.isfinite(p).all()) for p in self.parameters()):
+            raise ExportError(f"{handle.name}: {self.label}: a parameter is NaN or infinite: the training diverged")
         params = self.device_params()
         if params is not None:
             if params.get("activation", "relu") != "relu":
@@ -119,6 +123,8 @@ class Block(nn.Module):
 
 
 def _numbers(x: torch.Tensor) -> np.ndarray:
+    if not bool(torch.isfinite(x).all()):
+        raise ExportError("a parameter is NaN or infinite: the training diverged")
     return x.detach().cpu().numpy().astype(np.float32)
 
 
@@ -172,6 +178,8 @@ class Input(Block):
         if "bias" in handle:  # the norm's; the input layer's own bias has that name
             raise ExportError(f"{handle.name}: {self.label}: a norm in an Input block cannot be exported")
         if self.weight is not None or self.bias is not None:
+            if self.neuron is None:
+                raise ExportError(f"{handle.name}: {self.label}: weight and bias need a neuron to act on")
             one = torch.ones(1) if self.weight is None else self.weight
             zero = torch.zeros(1) if self.bias is None else self.bias
             handle.create_dataset("weight", data=_numbers(self._quantize(one) * 64))

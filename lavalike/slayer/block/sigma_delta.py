@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lavalike.slayer import synapse
 from lavalike.slayer.block import base
 from lavalike.slayer.neuron import sigma_delta
 
@@ -14,6 +15,12 @@ from lavalike.slayer.neuron import sigma_delta
 class _SigmaDelta(base.Block):
     neuron_class = sigma_delta.Neuron
     shift_default = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(getattr(self, "synapse", None), synapse.Dense | synapse.Conv):
+            # 64 x 4096 steps to 1: sums of many values would lose their last bits in float32
+            self.synapse.exact_eval = True
 
 
 class Input(_SigmaDelta, base.Input):

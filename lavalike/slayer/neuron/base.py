@@ -34,8 +34,10 @@ class Neuron(nn.Module):
                  norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None, requires_grad: bool = False) -> None:
         super().__init__()
         name = f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
-        if not threshold > 0:
+        if not 0 < threshold < float("inf"):
             raise InputError(f"{name}: threshold is > 0, got {threshold!r}")
+        if not scale >= 1:
+            raise InputError(f"{name}: scale is >= 1, got {scale!r}")
         if not (tau_grad > 0 and scale_grad > 0):
             raise InputError(f"{name}: tau_grad and scale_grad are > 0, got {tau_grad!r}, {scale_grad!r}")
         self.w_scale, self.s_scale, self.p_scale = int(scale), int(scale) * W_SCALE, P_SCALE
@@ -56,7 +58,7 @@ class Neuron(nn.Module):
     @property
     def v_th_mant(self) -> int:
         """The threshold as an integer in 1/scale."""
-        return int(self._threshold * self.w_scale)
+        return round(self._threshold * self.w_scale)
 
     def reset_overflows(self) -> None:
         self.overflows.zero_()
@@ -77,3 +79,10 @@ def decay_parameter(name: str, value: float, trained: bool) -> nn.Parameter:
     if not 0 <= value <= 1:
         raise InputError(f"{name} is in 0..1, got {value!r}")
     return nn.Parameter(torch.tensor([value * P_SCALE], dtype=torch.float32), requires_grad=trained)
+
+
+def in_range(decay: nn.Parameter) -> nn.Parameter:
+    """The decay, brought back into 0..1 where training left it; in place, so that its gradient stays alive."""
+    with torch.no_grad():
+        decay.clamp_(0, P_SCALE)
+    return decay

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lavalike.slayer.functional import Fire, LeakyIntegrator
-from lavalike.slayer.neuron.base import W_SCALE, Neuron as _Neuron, decay_parameter
+from lavalike.slayer.neuron.base import W_SCALE, Neuron as _Neuron, decay_parameter, in_range
 
 TAU_RHO_MULT = 100
 SCALE_RHO_MULT = 0.1
@@ -41,17 +41,17 @@ class Neuron(_Neuron):
     def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(current, voltage, spikes) of input ``x``; the current after normalisation, the voltage before its reset."""
         u = self.current(x)
-        s, v = Fire.apply(u, self.voltage_decay.clamp(0, self.p_scale), self.s_scale, self._threshold,
+        s, v = Fire.apply(u, in_range(self.voltage_decay), self.s_scale, self._threshold,
                           self.tau_rho * TAU_RHO_MULT, self.scale_rho * SCALE_RHO_MULT, self.overflows)
         return u, v, s
 
     def current(self, x: torch.Tensor) -> torch.Tensor:
-        u = LeakyIntegrator.apply(x, self.current_decay.clamp(0, self.p_scale), self.s_scale, self.overflows)
+        u = LeakyIntegrator.apply(x, in_range(self.current_decay), self.s_scale, self.overflows)
         return u if self.norm is None else self.norm(u)
 
     def voltage(self, x: torch.Tensor) -> torch.Tensor:
         """The voltage without threshold and reset."""
-        return LeakyIntegrator.apply(self.current(x), self.voltage_decay.clamp(0, self.p_scale), self.s_scale, self.overflows)
+        return LeakyIntegrator.apply(self.current(x), in_range(self.voltage_decay), self.s_scale, self.overflows)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         s = self.dynamics(x)[2]

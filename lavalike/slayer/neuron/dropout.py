@@ -16,4 +16,5 @@ class Dropout(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mask = functional.dropout(torch.ones_like(x[..., :1]), self.p, self.training)
-        return x.mul_(mask) if self.inplace else x * mask
+        # in place only where no gradient needs what stands there
+        return x.mul_(mask) if self.inplace and not x.requires_grad else x * mask

@@ -41,7 +41,7 @@ class Neuron(_Neuron):
         self.bias = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def set_bias(self, bias: torch.Tensor | float) -> None:
-        """A bias before the activation, one number or one a channel."""
+        """A bias before the activation, one number or one a channel; quantised as it is used."""
         self.bias = nn.Parameter(torch.as_tensor(bias, dtype=torch.float32).reshape(-1), requires_grad=False)
 
     @property

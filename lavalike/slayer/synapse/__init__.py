@@ -32,6 +32,7 @@ class _Synapse(nn.Module):
     def __init__(self, shape: tuple[int, ...], weight_scale: float, weight_norm: bool, pre_hook_fx: Hook | None) -> None:
         super().__init__()
         self.pre_hook_fx = pre_hook_fx
+        self.exact_eval = False
         init = torch.empty(*shape, 1)
         nn.init.kaiming_uniform_(init, a=math.sqrt(5))
         init *= weight_scale
@@ -53,6 +54,13 @@ class _Synapse(nn.Module):
         """The weight in use."""
         w = self.raw_weight()
         return w if self.pre_hook_fx is None else self.pre_hook_fx(w)
+
+    def operands(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input and weight as they are multiplied: with ``exact_eval``, outside training, in float64, where sums of
+        quantised values are exact in any order."""
+        if x.dtype != weight.dtype:
+            raise InputError(f"synapse.{type(self).__name__}: input has dtype {x.dtype}, the weight {weight.dtype}")
+        return (x.double(), weight.double()) if self.exact_eval and not self.training else (x, weight)
 
     def disable_weight_norm(self) -> None:
         """Replace weight_g and weight_v by the weight they stand for."""
@@ -89,7 +97,8 @@ class Dense(_Synapse):
         if x.dim() != 3 or x.shape[1] != self.in_neurons:
             raise InputError(f"synapse.Dense: input has shape {tuple(x.shape)}; expected (batch, {self.in_neurons}, time)")
         weight = self.effective_weight()[:, :, 0, 0, 0]
-        return torch.matmul(weight if mask is None else weight * mask, x)
+        y, weight = self.operands(x, weight if mask is None else weight * mask)
+        return torch.matmul(weight, y).to(x.dtype)
 
 
 class Conv(_Synapse):
@@ -112,7 +121,9 @@ class Conv(_Synapse):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.dim() != 5 or x.shape[1] != self.in_channels:
             raise InputError(f"synapse.Conv: input has shape {tuple(x.shape)}; expected (batch, {self.in_channels}, height, width, time)")
-        return functional.conv3d(x, self.effective_weight(), None, (*self.stride, 1), (*self.padding, 0), (*self.dilation, 1), self.groups)
+        y, weight = self.operands(x, self.effective_weight())
+        y = functional.conv3d(y, weight, None, (*self.stride, 1), (*self.padding, 0), (*self.dilation, 1), self.groups)
+        return y.to(x.dtype)
 
 
 class Pool(nn.Module):
