@@ -209,7 +209,8 @@ def _origin(function: Callable[..., Any]) -> tuple[str, str, str] | None:
     file = getattr(module, "__file__", None)
     if function.__module__ == "__main__" or file is None or "<" in function.__qualname__ or not os.path.isfile(file):
         return None
-    used = _used(function, set())
+    # what our own kernels use is in the fingerprint of the cache folder
+    used: set[str] | None = set() if function.__module__.startswith("lavalike.") else _used(function, set())
     if used is None:
         return None
     text = Path(file).read_text(encoding="utf-8") + repr(sorted(used))
