@@ -142,16 +142,14 @@ def test_spike(conformance):
 
 
 @pytest.mark.parametrize(("name", "args"), [("SpikeRate", {}), ("SpikeRate_mean", {"reduction": "mean"}),
-                                            ("SpikeRate_win_labelt", {"moving_window": None})])
+                                            ("SpikeRate_win_labelt", {"moving_window": 10})])
 def test_spike_rate(conformance, name, args):
     data = load(conformance, "losses")
     spike = data["spike"].clone().requires_grad_()
-    if "win" in name:
-        pytest.skip("window length is not recorded")
     loss = slayer.loss.SpikeRate(0.4, 0.05, **args)(spike, data[f"{name}_t"])
     np.testing.assert_allclose(loss.detach(), data[name], rtol=1e-5)
     loss.backward()
-    np.testing.assert_allclose(spike.grad, data[f"{name}_grad"], rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(spike.grad, data[f"{name}_grad"], rtol=1e-4, atol=1e-7)
 
 
 class CubaNet(torch.nn.Module):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.model import NumbaModel
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
@@ -63,31 +64,13 @@ class DenseModel(_Connection):
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         n_in = self.process.s_in.size
-        return {"events": np.zeros((batch, n_in + 1), np.int32), "count": np.zeros(batch, np.int64), "done": np.zeros(batch, np.int64)}
+        return {"events": np.zeros((batch, n_in), np.int32), "count": np.zeros(batch, np.int64), "done": np.zeros(batch, np.int64)}
 
     def step(s_in, a_out, rows, left, right, graded, events, count, done):
         batch, n_in = s_in.shape
         n_out = rows.shape[1]
         for k in range(batch):
-            c = 0
-            s = s_in[k]
-            j = 0
-            while j + 16 <= n_in:  # silence is skipped sixteen inputs at a time
-                hits = 0
-                for q in range(16):
-                    hits += s[j + q] != 0
-                if hits:
-                    for q in range(16):
-                        if s[j + q] != 0:
-                            events[k, c] = j + q
-                            c += 1
-                j += 16
-            while j < n_in:
-                if s[j] != 0:
-                    events[k, c] = j
-                    c += 1
-                j += 1
-            count[k] = c
+            count[k] = list_events(s_in[k], events[k])
         a_out[:] = 0
         done[:] = 0
         tile = n_in if batch == 1 else 512

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lavalike.backends.numba.connections import narrowed
+from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.model import NumbaModel
 from lavalike.dynamics import integral
 from lavalike.model.model import implements
@@ -75,25 +76,8 @@ class ConvModel(NumbaModel):
         flat = a_out.reshape(-1)
         flat[:] = 0
         inputs = s_in.reshape(-1)
-        size = inputs.size
-        count = 0
+        count = list_events(inputs, events)
         peak = one
-        j = 0
-        while j + 16 <= size:  # silence is skipped sixteen inputs at a time
-            hits = 0
-            for q in range(16):
-                hits += inputs[j + q] != 0
-            if hits:
-                for q in range(16):
-                    if inputs[j + q] != 0:
-                        events[count] = j + q
-                        count += 1
-            j += 16
-        while j < size:
-            if inputs[j] != 0:
-                events[count] = j
-                count += 1
-            j += 1
         for p in range(count):
             values[p] = inputs[events[p]] * one if graded else one
             peak = max(peak, abs(values[p]))
