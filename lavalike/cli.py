@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lavalike.errors import InputError, LavalikeError
 
+EXTRAS = ("torch", "matplotlib", "tqdm")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lavalike", description="Neuromorphic networks as processes with swappable models.")
@@ -44,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(args)
     except LavalikeError as e:
         print(f"lavalike: {e}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as e:
+        if e.name not in EXTRAS:
+            raise
+        print(f"lavalike: {args.command} needs {e.name}: pip install 'lavalike[all]'", file=sys.stderr)
         return 2
 
 

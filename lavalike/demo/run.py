@@ -13,7 +13,6 @@ import numpy as np
 import lavalike as lv
 import netx
 from lavalike.demo.data import Data, mnist_data, yin_yang, yin_yang_data
-from lavalike.errors import InputError
 from lavalike.operations import Operations, count
 from lavalike.text import table
 
@@ -49,10 +48,8 @@ class Trained:
 
 
 def bar(items: Iterable[int], label: str) -> Iterable[int]:
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        raise InputError("the demo shows progress with tqdm: pip install 'lavalike[all]'") from None
+    from tqdm import tqdm
+
     return tqdm(items, desc=f"training {label}", unit="epoch", dynamic_ncols=True)
 
 
@@ -131,10 +128,8 @@ def report(data: Data, done: list[Trained]) -> str:
 
 def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
     """Decision regions of every backend (Yin-Yang) or digits with their predictions (MNIST), and a raster."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        raise InputError("the demo draws with matplotlib: pip install 'lavalike[all]'") from None
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -196,6 +191,9 @@ def _raster(ax: Any, data: Data, t: Trained) -> None:
 
 def demo(data_path: Path | None = None, folder: Path = Path(), epochs: int | None = None, seed: int = 0) -> list[Trained]:
     """Run the demo and print its report; files are written to ``folder``."""
+    import matplotlib  # noqa: F401  (missing extras are missed before anything is trained)
+    import tqdm  # noqa: F401
+
     began = time.perf_counter()
     data = yin_yang_data() if data_path is None else mnist_data(data_path)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,10 @@
 """Training: slayer-like blocks of CUBA and sigma-delta neurons, exported to .net files."""
 
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as e:
+    raise ModuleNotFoundError("lavalike.slayer needs torch: pip install 'lavalike[torch]'", name="torch") from e
+
 from lavalike.slayer import (
     axon as axon,
     block as block,
