@@ -28,11 +28,12 @@ from lavalike.runtime.conditions import RunContinuous as RunContinuous, RunSteps
 if TYPE_CHECKING:
     from lavalike.backends.numba import NumbaModel as NumbaModel
     from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
-    from lavalike.dynamics import Dynamics as Dynamics
+    from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
     from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
+    from lavalike.snn import accelerate as accelerate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # loaded on first use, so that `import lavalike` needs neither numba nor torch
 _LAZY = {
@@ -40,9 +41,11 @@ _LAZY = {
     "TorchModel": "lavalike.backends.torch",
     "to_torch": "lavalike.backends.torch",
     "Dynamics": "lavalike.dynamics",
+    "Parameter": "lavalike.dynamics",
     "RecompileWarning": "lavalike.runtime.runtime",
     "Recording": "lavalike.runtime.simulate",
     "simulate": "lavalike.runtime.simulate",
+    "accelerate": "lavalike.snn",
 }
 
 

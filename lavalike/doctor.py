@@ -71,10 +71,12 @@ def _one_of_each(fixed: bool) -> list[AbstractProcess]:
         lifs = [proc.LIF, proc.LIFReset, proc.LIFLateBias, *([] if fixed else [proc.LIFRefractory])]
         made += [kind(shape=(2,), vth=1, **each) for kind in lifs]
         made += [proc.LIF(shape=(2,), vth=1, checked=True, **each), proc.LIFLateBias(shape=(2,), vth=1, checked=True, **each)]
+        made += [kind(shape=(2,), vth=1, checked=checked, **each) for kind in (proc.ALIF, proc.ALIFLateBias) for checked in (False, True)]
         made.append(proc.TernaryLIF(shape=(2,), vth_hi=1, vth_lo=-1, **each))
     made += [proc.Sigma(shape=(2,)), proc.Sigma(shape=(2,), checked=True)]
     for vth in (1, 1 + two):
-        made += [kind(shape=(2,), vth=vth) for kind in (proc.RF, proc.RF_IZ)]
+        made += [kind(shape=(2,), vth=vth, checked=checked) for kind in (proc.RF, proc.RF_IZ, proc.ADRF, proc.ADRF_IZ)
+                 for checked in (False, True)]
         made += [proc.Delta(shape=(2,), vth=vth, cum_error=cum) for cum in (False, True)]
         for bias in (0, two):
             made += [proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, act_mode=mode, cum_error=cum)
@@ -84,8 +86,8 @@ def _one_of_each(fixed: bool) -> list[AbstractProcess]:
     for weights in (np.array([[1, 100], [-3, 5]]), np.array([[1, 200], [-3, 5]])):
         made += [proc.Dense(weights=weights, num_weight_bits=9), proc.Sparse(weights=weights, num_weight_bits=9),
                  proc.DelayDense(weights=weights, delays=[[0, 1], [0, 2]], num_weight_bits=9),
-                 proc.Conv(weight=weights.reshape(1, 2, 2, 1), input_shape=(3, 3, 1))]
-    return [*made, proc.Delay(shape=(2,))]
+                 *(kind(weight=weights.reshape(1, 2, 2, 1), input_shape=(3, 3, 1)) for kind in (proc.Conv, proc.ConvTranspose))]
+    return [*made, proc.Delay(shape=(2,)), proc.DelayLine(shape=(2,), delays=[0, 1])]
 
 
 def _run_between_source_and_sink(process: AbstractProcess, config: RunConfig) -> None:
@@ -113,3 +115,7 @@ def _run_joined_ports(config: RunConfig) -> None:
     a.a_out.concat_with(b.a_out).connect(joined.a_in)
     View((a.a_out,), np.array([1, 0])).connect(turned.a_in)
     simulate(a, {p.s_in: np.ones((2, 1)) for p in (a, b, c)}, config=config)
+    for start in (0, np.array([0, 1])):
+        constant, delay = proc.io.source.Constant(shape=(2,), value=1, start=start), proc.Delay(shape=(2,))
+        constant.s_out.connect(delay.s_in)
+        simulate(delay, steps=1, config=config)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavalike.proc import Conv, Sparse
+from lavalike.proc import Conv, ConvTranspose, Sparse
 from lavalike.process import AbstractProcess
 
 
@@ -22,22 +22,16 @@ class Operations:
 
 def fan_out(connection: AbstractProcess) -> np.ndarray:
     """How many synapses a message on each input of ``connection`` goes through, of the shape of its s_in."""
-    if isinstance(connection, Conv):
+    if isinstance(connection, Conv | ConvTranspose):
         return _conv_fan_out(connection)
     if isinstance(connection, Sparse):
         return np.bincount(connection.cols, minlength=connection.s_in.size)
     return np.full(connection.s_in.shape, connection.a_out.size)  # type: ignore[attr-defined]
 
 
-def _conv_fan_out(conv: Conv) -> np.ndarray:
-    out, *kernel, _ = conv.weight.shape
-    along = []
-    for axis in range(2):
-        n, m = conv.s_in.shape[axis], conv.a_out.shape[axis]
-        taps = np.arange(m)[:, None] * conv.stride[axis] - conv.padding[axis] + np.arange(kernel[axis]) * conv.dilation[axis]
-        hit = taps[(taps >= 0) & (taps < n)]
-        along.append(np.bincount(hit, minlength=n))
-    plane = np.multiply.outer(*along) * (out // conv.groups)
+def _conv_fan_out(conv: Conv | ConvTranspose) -> np.ndarray:
+    along = [np.array([len(conv.taps(axis, x)) for x in range(conv.s_in.shape[axis])]) for axis in range(2)]
+    plane = np.multiply.outer(*along) * (conv.a_out.shape[2] // conv.groups)
     return np.broadcast_to(plane[..., None], conv.s_in.shape)
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from lavalike.errors import InputError
-from lavalike.proc import Delta, Sigma
 from lavalike.process import AbstractProcess, InPort, OutPort
-from netx.layers import STATE_EXP, Builder, NetLayer, message_bits
-from netx.reader import Reader
+from netx.layers import Builder, NetLayer, message_bits
+from netx.reader import SPATIAL, Reader
 
 WEIGHT_SCALE = 64
 
@@ -28,9 +27,12 @@ class Network(AbstractProcess):
         reset_interval, reset_offset: set u = v = 0 every so many steps, in each layer as it begins: one step later a layer,
             in files of lavalike as its first input arrives. Messages on their way are not cleared.
         spike_exp: fractional bits of sigma-delta messages beyond 6. Default 6.
-        sparse_fc_layer: store only non-zero weights of dense layers (those with delays excepted).
+        sparse_fc_layer: store only non-zero weights of dense layers (those with delays on their synapses excepted).
         exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning. Files of lavalike are
-            always exact.
+            always exact. Their layers' delays act behind the neurons (``layers[i].delay``), as slayer's do.
+
+    Files without lavalike's producer attribute load as Lava loaded them, each key dropped and value clipped with a
+    NetFileWarning: adaptive resonators (ADRF) run as RF, delays act in plain dense layers only.
 
     Parts: ``inp``, ``out``, ``layers[i].inp/.synapse/.neuron/.out``, ``in_layer``, ``out_layer``, ``len()``,
     ``output_message_bits``. Messages are integers as in lava-dl, spatial ones (x, y, channel); an input layer's a_in
@@ -82,8 +84,10 @@ class Network(AbstractProcess):
                 shape = (size // rows,)
             elif shape is None:
                 raise InputError(f"{net_config}: {description.key}: give input_shape=(x, y, channels); the file has no input layer")
-            flat = description.type != "input" and description.type not in ("conv", "pool") and len(shape) == 3
+            flat = description.type != "input" and description.type not in SPATIAL and len(shape) == 3
             before = layers[-1] if layers else None
+            if before is None:
+                self.input_message_bits = bits
             layer = builder.build(description, before, (int(np.prod(shape)),) if flat else shape, bits, len(layers))
             if before is None:
                 self.inp = InPort(shape)
@@ -136,7 +140,7 @@ class Network(AbstractProcess):
             grid = np.clip(np.round(x * 32) * 2, -256, 254)  # 64 q(x), as slayer's Input quantises
             out = np.round(grid * t["weight"] / WEIGHT_SCALE) + t["bias"]
         else:
-            graded = bool(np.any(self.in_layer.synapse.num_message_bits.get()))  # type: ignore[union-attr]
+            graded = self.input_message_bits > 0
             out = x * (1 << (6 + self.spike_exp)) if graded else x
             if not np.array_equal(out, np.round(out)):
                 raise InputError(f"{self.path}.encode: values are no multiples of 1/{1 << (6 + self.spike_exp) if graded else 1}")
@@ -150,14 +154,7 @@ class Network(AbstractProcess):
         """Messages of ``out`` (or of a layer) as values of the trained network, (..., C, H, W, time) float32."""
         layer = layer or self.out_layer
         y = np.asarray(y)
-        scale = 1.0
-        if isinstance(layer.neuron, Sigma):
-            scale = 2.0 ** (6 + self.spike_exp + STATE_EXP)
-        elif isinstance(layer.neuron, Delta):
-            scale = 2.0 ** (6 + self.spike_exp)
-        elif layer.kind == "average":
-            scale = float(layer.group)
-        return _reversed(y, len(layer.shape)).astype(np.float32) / np.float32(scale)
+        return _reversed(y, len(layer.shape)).astype(np.float32) / np.float32(layer.scale)
 
     # -- what it is -----------------------------------------------------------------------------------------
 
@@ -171,8 +168,8 @@ class Network(AbstractProcess):
             detail = ""
             if hasattr(synapse, "stride"):
                 detail = f"{synapse.weight.shape[1:3]} stride {synapse.stride} padding {synapse.padding}"  # type: ignore[union-attr]
-            if hasattr(synapse, "max_delay"):
-                detail += f" delays to {synapse.max_delay}"  # type: ignore[union-attr]
+            for line in (p for p in (synapse, getattr(layer, "delay", None)) if hasattr(p, "max_delay")):
+                detail += f" delays to {line.max_delay}"  # type: ignore[union-attr]
             rows.append([layer.kind, "x".join(map(str, layer.inp.shape)), "x".join(map(str, layer.shape)),
                          type(neuron).__name__ if neuron is not None else "-", f"{weights:,}", str(layer.lag), detail.strip()])
         head = f"{self.path_of_file.name}: {len(self)} layers, {'lavalike' if self.ours else 'lava-dl'} file"

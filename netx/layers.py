@@ -7,12 +7,18 @@ from typing import Any
 import numpy as np
 
 from lavalike.proc import (
+    ADRF,
+    ADRF_IZ,
+    ALIF,
     LIF,
     RF,
     RF_IZ,
+    ALIFLateBias,
     Conv,
+    ConvTranspose,
     Delay,
     DelayDense,
+    DelayLine,
     Delta,
     Dense,
     LIFLateBias,
@@ -21,18 +27,24 @@ from lavalike.proc import (
     SigmaDelta,
     SignMode,
     Sparse,
+    io,
 )
+from lavalike.proc.conv import conv_size, transposed_size
 from lavalike.process import AbstractProcess, InPort, OutPort
-from netx.reader import MAX_ELEMENTS, Layer, Reader
+from netx.reader import MAX_ELEMENTS, PARTS, SPATIAL, Layer, Reader
 
 MAX_DELAY = 62
 MAX_EXTENT = 4096  # of stride, padding and dilation
 STATE_EXP = 6
 NEVER = 1 << 17  # a threshold no 24-bit voltage exceeds
+UNREACHABLE = (1 << 18) - 1  # the one slayer writes
 
 
 class NetLayer(AbstractProcess):
-    """One layer. ``lag`` is netx's column minus the trained network's, for what the layer sends."""
+    """One layer. ``lag`` is netx's column minus the trained network's, for what the layer sends; ``scale`` what it sends
+    for 1 of the trained network. ``reads`` says what stands for the trained block's output: its "messages", or, where it
+    is a block that hands on what no message carries (Affine), the neuron's "state" in 1/4096, or the "change" of that state.
+    """
 
     def __init__(self, kind: str, shape_in: tuple[int, ...]) -> None:
         super().__init__()
@@ -41,6 +53,8 @@ class NetLayer(AbstractProcess):
         self.synapse: AbstractProcess | None = None
         self.neuron: AbstractProcess | None = None
         self.lag = 0
+        self.scale = 1.0
+        self.reads = "messages"
 
     def send(self, port: OutPort) -> None:
         """``port`` is what the layer sends."""
@@ -63,52 +77,62 @@ class Builder:
 
     # -- neurons --------------------------------------------------------------------------------------------
 
-    def neuron(self, layer: Layer, shape: tuple[int, ...], position: int, begin: int, start: Any) -> AbstractProcess:
-        """The neuron process. In files of ours the layer's first step is ``begin + 1`` and its bias acts after step
-        ``start`` (later than begin where inputs are delayed); others begin one step later each, with their bias at once."""
+    def neuron(self, layer: Layer, shape: tuple[int, ...], position: int, begin: int) -> AbstractProcess:
+        """The neuron process. In files of ours the layer's first step is ``begin + 1``, and its bias acts from then on;
+        others begin one step later each, with their bias at once."""
         p = layer.neuron
         bias = self._spread(layer, "bias", shape)
         common = {"shape": shape, "loihi_units": True, "checked": self.ours}
-        late = np.asarray(start) if self.ours and np.any(bias) and np.any(start) else None
-        if p is None or p["type"] in ("CUBA", "LOIHI"):
+        late = {"bias_start": begin} if self.ours and np.any(bias) and begin else {}
+        if p is None or p["type"] in ("CUBA", "LOIHI", "ALIF"):
             # no neuron group: the current adds up for ever, v follows it, nothing spikes (lava-dl 0.6)
             values = {"iDecay": np.array(0), "vDecay": np.array(4096), "vThMant": np.array(NEVER)} if p is None else p
-            i_decay, v_decay = (self._per_channel(layer, values[k], shape) for k in ("iDecay", "vDecay"))
-            kwargs = common | {"du": i_decay - 1, "dv": v_decay, "vth": self._one(layer, "vThMant", values["vThMant"]),
-                               "bias_mant": bias, "bias_exp": 6}
-            if late is not None:
-                kwargs["bias_start"] = int(late) if late.ndim == 0 else np.broadcast_to(late, shape)
+            i_decay, v_decay, vth = (self._per_channel(layer, k, values[k], shape) for k in ("iDecay", "vDecay", "vThMant"))
+            kwargs = common | late | {"du": i_decay - 1, "dv": v_decay, "vth": vth, "bias_mant": bias, "bias_exp": 6}
+            if p is not None and p["type"] == "ALIF":
+                self._no_reset(layer)
+                return (ALIFLateBias if late else ALIF)(**kwargs, **self._adaptation(layer, shape))
             if self.reset_interval is not None:
                 offset = self.reset_offset + 1 + (begin if self.ours else position)
                 return LIFReset(**kwargs, reset_interval=self.reset_interval, reset_offset=offset)
-            return LIF(**kwargs) if late is None else LIFLateBias(**kwargs)
-        if self.reset_interval is not None:
-            self.reader.drop(f"{layer.key}/neuron", f"reset_interval has no effect on {p['type']} neurons")
-        vth = self._one(layer, "vThMant", p["vThMant"])
+            return (LIFLateBias if late else LIF)(**kwargs)
+        self._no_reset(layer)
+        vth = self._per_channel(layer, "vThMant", p["vThMant"], shape)
         if p["type"] == "SDNN":
             if p.get("sigma_output"):
                 return Sigma(shape=shape, checked=self.ours)
             kwargs = common | {"vth": vth, "spike_exp": self.spike_exp, "state_exp": STATE_EXP}
             if layer.type == "input":
                 return Delta(**kwargs)
-            return SigmaDelta(**kwargs, bias=bias, bias_start=0 if late is None else np.broadcast_to(late, shape))
-        kind = RF if "PHASE" in p["type"] else RF_IZ
-        if "bias" in layer.arrays and np.any(bias):
-            self.reader.drop(f"{layer.key}/bias", "RF neurons take no bias")
-        return kind(shape=shape, loihi_units=True, vth=vth, state_exp=STATE_EXP, decay_bits=12,
-                    cos_decay=self._per_channel(layer, p["cosDecay"], shape), sin_decay=self._per_channel(layer, p["sinDecay"], shape))
+            return SigmaDelta(**kwargs, **late, bias=bias)
+        if np.any(bias):
+            self.reader.drop(f"{layer.key}/bias", "RF neurons take no bias that is not complex")
+        cos, sin = (self._per_channel(layer, k, p[k], shape) for k in ("cosDecay", "sinDecay"))
+        kwargs = common | {"vth": vth, "state_exp": STATE_EXP, "decay_bits": 12, "cos_decay": cos, "sin_decay": sin}
+        phase = "PHASE" in p["type"]
+        if p["type"].startswith("ADRF"):
+            return (ADRF if phase else ADRF_IZ)(**kwargs, **self._adaptation(layer, shape))
+        return (RF if phase else RF_IZ)(**kwargs)
+
+    def _no_reset(self, layer: Layer) -> None:
+        if self.reset_interval is not None:
+            self.reader.drop(f"{layer.key}/neuron", f"reset_interval has no effect on {layer.neuron['type']} neurons")  # type: ignore[index]
+
+    def _adaptation(self, layer: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
+        keys = {"threshold_step": "vThStep", "threshold_decay": "thDecay", "refractory_decay": "refDecay"}
+        return {name: self._per_channel(layer, k, layer.neuron[k], shape) for name, k in keys.items()}  # type: ignore[index]
 
     def _one(self, layer: Layer, name: str, value: np.ndarray) -> int:
         if value.size != 1:
             raise self.reader.fail(f"{layer.key}: {name}", f"one number is expected, found {value.size}")
         return int(value.reshape(-1)[0])
 
-    def _per_channel(self, layer: Layer, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    def _per_channel(self, layer: Layer, name: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
         """One number, or one a channel; channels are the last axis here."""
         if value.size == 1:
             return int(value.reshape(-1)[0])
         if value.size != shape[-1]:
-            raise self.reader.fail(f"{layer.key}/neuron", f"{value.size} decays for {shape[-1]} channels")
+            raise self.reader.fail(f"{layer.key}/neuron/{name}", f"{value.size} values for {shape[-1]} channels")
         return np.broadcast_to(value.reshape(-1), shape)
 
     def _spread(self, layer: Layer, name: str, shape: tuple[int, ...]) -> Any:
@@ -146,20 +170,25 @@ class Builder:
     def dense(self, layer: Layer, name: str, rows: int, columns: int, bits: int) -> Dense | Sparse | DelayDense:
         weights = self.matrix(layer, name, rows, columns)
         kwargs: dict[str, Any] = {"weights": weights, "num_weight_bits": 9, "num_message_bits": bits, "sign_mode": self.sign_mode}
-        if "delay" in layer.arrays:
-            delays = self.delays(layer, rows, columns)
+        if not self.ours and layer.type == "dense" and not layer.complex and "delay" in layer.arrays:
+            delays = self.synaptic_delays(layer, rows, columns)
             if delays.any():
                 return DelayDense(**kwargs, delays=delays)
         return Sparse(**kwargs) if self.sparse and weights.any() else Dense(**kwargs)
 
-    def delays(self, layer: Layer, rows: int, columns: int) -> np.ndarray:
-        """A delay for every synapse; a vector counts rows first, as in lava-dl."""
+    def delay(self, layer: Layer) -> np.ndarray:
+        """The layer's delays, within what Lava takes."""
         key, delay = f"{layer.key}/delay", layer.arrays["delay"]
         if delay.min() < 0:
             raise self.reader.fail(key, f"{delay.min()} is negative")
         if delay.max() > MAX_DELAY:
             self.reader.drop(key, f"delays up to {delay.max()} are clipped to {MAX_DELAY}")
             delay = delay.clip(max=MAX_DELAY)
+        return delay
+
+    def synaptic_delays(self, layer: Layer, rows: int, columns: int) -> np.ndarray:
+        """A delay for every synapse; a vector counts rows first, as in lava-dl."""
+        delay = self.delay(layer)
         if delay.size == 1:
             return np.full((rows, columns), delay.reshape(-1)[0])
         if delay.shape == (rows,):
@@ -168,39 +197,52 @@ class Builder:
             return np.broadcast_to(delay[None], (rows, columns)).copy()
         if delay.shape == (rows, columns):
             return delay
-        raise self.reader.fail(key, f"shape {delay.shape} fits neither {rows} neurons nor {columns} inputs")
+        raise self.reader.fail(f"{layer.key}/delay", f"shape {delay.shape} fits neither {rows} neurons nor {columns} inputs")
 
-    def conv(self, layer: Layer, shape_in: tuple[int, ...], bits: int) -> Conv:
-        """Files hold correlation kernels (out, in, H, W); Conv convolves (x, y, channel) messages."""
-        key, weight = f"{layer.key}/weight", layer.arrays["weight"]
+    def convolution(self, layer: Layer, name: str, shape_in: tuple[int, ...], bits: int) -> Conv | ConvTranspose:
+        """Files hold correlation kernels (out, in, H, W), transposed ones (in, out, H, W); messages are (x, y, channel)."""
+        key, weight = f"{layer.key}/{name}", layer.arrays[name]
+        transposed, pooling = layer.type in ("convT", "unpool"), layer.type in ("pool", "unpool")
         if weight.ndim == 5 and weight.shape[4] == 1:
             weight = weight[..., 0]
         if weight.ndim != 4 or len(shape_in) != 3:
             raise self.reader.fail(key, f"shape {weight.shape}, inputs {shape_in}; (out, in, H, W) and (x, y, channels) are expected")
-        groups = int(layer.arrays["groups"].reshape(-1)[0]) if layer.type == "conv" else shape_in[2]
-        if layer.type == "pool":
+        channels = shape_in[2]
+        groups = channels if pooling else int(layer.arrays["groups"].reshape(-1)[0])
+        if pooling:
             if weight.shape[:2] != (1, 1):
                 raise self.reader.fail(key, f"shape {weight.shape}; (1, 1, H, W) is expected")
-            weight = np.broadcast_to(weight, (shape_in[2], 1, *weight.shape[2:]))
+            weight = np.broadcast_to(weight, (channels, 1, *weight.shape[2:]))
         if np.abs(weight).max() >= 1 << 15:
             raise self.reader.fail(key, f"weights reach {np.abs(weight).max()}")
-        if shape_in[2] != weight.shape[1] * groups:
-            raise self.reader.fail(key, f"shape {weight.shape} in {groups} groups does not fit {shape_in[2]} channels")
-        sizes = {}
-        for name, low in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            value = layer.arrays[name].reshape(-1)
-            if value.size not in (1, 2) or value.min() < low:
-                raise self.reader.fail(f"{layer.key}/{name}", f"one or two integers >= {low} are expected, found {value.tolist()}")
-            if value.max() > MAX_EXTENT:
-                raise self.reader.fail(f"{layer.key}/{name}", f"{value.max()} is above {MAX_EXTENT}")
-            sizes[name] = tuple(int(v) for v in np.broadcast_to(value, (2,))[::-1])
-        if "delay" in layer.arrays and layer.arrays["delay"].any():
-            self.reader.drop(f"{layer.key}/delay", "convolutions have no delays")
-        flipped = weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)
+        if channels != (weight.shape[0] if transposed else weight.shape[1] * groups):
+            raise self.reader.fail(key, f"shape {weight.shape} in {groups} groups does not fit {channels} channels")
+        sizes = {n: self._sizes(layer, n, low) for n, low in (("stride", 1), ("padding", 0), ("dilation", 1))}
+        computed = conv_size
+        if transposed:
+            computed = transposed_size
+            sizes["output_padding"] = self._sizes(layer, "outputPadding", 0) if "outputPadding" in layer.arrays else (0, 0)
+        # told before anything of the computed size is allocated
+        size = [computed(shape_in[k], weight.shape[3 - k], *(v[k] for v in sizes.values())) for k in range(2)]
+        shape = (weight.shape[1] * groups if transposed else weight.shape[0], size[1], size[0])
+        if shape != layer.shape:
+            raise self.reader.fail(f"{layer.key}/shape", f"is {layer.shape}, the layer computes {shape} from {shape_in[::-1]}")
+        kwargs = {"input_shape": shape_in, "groups": groups, "num_message_bits": bits, "checked": self.ours, **sizes}
         try:
-            return Conv(weight=flipped, input_shape=shape_in, groups=groups, num_message_bits=bits, checked=self.ours, **sizes)
+            if transposed:
+                return ConvTranspose(weight=weight.transpose(0, 3, 2, 1), **kwargs)
+            return Conv(weight=weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1), **kwargs)  # Lava's Conv flips its kernel
         except ValueError as e:
             raise self.reader.fail(key, str(e)) from e
+
+    def _sizes(self, layer: Layer, name: str, low: int) -> tuple[int, ...]:
+        """A pair in the file's order (H, W), as (x, y)."""
+        value = layer.arrays[name].reshape(-1)
+        if value.size not in (1, 2) or value.min() < low:
+            raise self.reader.fail(f"{layer.key}/{name}", f"one or two integers >= {low} are expected, found {value.tolist()}")
+        if value.max() > MAX_EXTENT:
+            raise self.reader.fail(f"{layer.key}/{name}", f"{value.max()} is above {MAX_EXTENT}")
+        return tuple(int(v) for v in np.broadcast_to(value, (2,))[::-1])
 
     # -- layers ---------------------------------------------------------------------------------------------
 
@@ -210,56 +252,103 @@ class Builder:
         shift = self.ours and bool(layer.delay_shift)
         if layer.type == "input":
             return self._input(layer, position, shift)
+        if before is not None and before.kind == "average":
+            raise self.reader.fail(f"{layer.key}/type", f"{layer.type} after an average, whose fractions no message carries")
         out = NetLayer(layer.type, shape_in)
+        out.lag = lag + 1 - shift
+        out.scale = self.scale(layer)
         rows, columns = int(np.prod(layer.shape)), int(np.prod(shape_in))
         if layer.type == "average":
-            return self._average(layer, out, rows, columns, lag)
-        begin = lag + 1  # the first input reaches the neuron one step later than it was sent
-        start: Any = begin
-        if layer.type in ("conv", "pool"):
-            out.synapse = synapse = self.conv(layer, shape_in, bits)
+            scale = before.scale if before is not None else 1 << (6 + self.spike_exp) if bits else 1
+            return self._average(layer, out, rows, columns, scale)
+        if layer.neuron is None:
+            out.reads = "change"
+        elif np.all(layer.neuron["vThMant"] == UNREACHABLE):
+            out.reads = "state"
+        self._parts_fit(layer)
+        names = [f"weight/{part}" for part in PARTS] if layer.complex else ["weight"]
+        spatial = layer.type in SPATIAL
+        synapses = [self.convolution(layer, n, shape_in, bits) if spatial else self.dense(layer, n, rows, columns, bits) for n in names]
+        out.neuron = neuron = self.neuron(layer, synapses[0].a_out.shape, position, lag + 1)  # inputs reach it one step late
+        ports = [neuron.a_real_in, neuron.a_imag_in] if isinstance(neuron, RF) else [neuron.a_in]
+        if layer.complex and len(ports) == 1:
+            raise self.reader.fail(f"{layer.key}/neuron", "complex weights need an RF neuron")
+        if not layer.complex and len(ports) == 2:
+            raise self.reader.fail(f"{layer.key}/weight", "RF neurons need complex weights (weight/real and weight/imag)")
+        out.synapse = synapses[0]
+        if layer.complex:
+            out.imag_synapse = synapses[1]
+            self._complex_bias(layer, out, lag + 1)
+        for synapse, port in zip(synapses, ports, strict=True):
             out.inp.connect(synapse.s_in)
-            if synapse.a_out.shape != layer.shape[::-1]:
-                computed = synapse.a_out.shape[::-1]
-                raise self.reader.fail(f"{layer.key}/shape", f"is {layer.shape}, the layer computes {computed} from {shape_in[::-1]}")
-            out.neuron = self.neuron(layer, synapse.a_out.shape, position, begin, start)
-            synapse.a_out.connect(out.neuron.a_in)
-        elif layer.type == "dense_comp":
-            out.neuron = self.neuron(layer, (rows,), position, begin, start)
-            if not isinstance(out.neuron, RF):
-                raise self.reader.fail(f"{layer.key}/neuron", "complex weights need an RF neuron")
-            if "delay" in layer.arrays and layer.arrays["delay"].any():
-                self.reader.drop(f"{layer.key}/delay", "complex layers have no delays")
-            layer.arrays.pop("delay", None)
-            out.synapse, out.imag_synapse = (self.dense(layer, f"weight/{part}", rows, columns, bits) for part in ("real", "imag"))
-            for synapse, port in ((out.synapse, out.neuron.a_real_in), (out.imag_synapse, out.neuron.a_imag_in)):
-                out.inp.connect(synapse.s_in)
-                synapse.a_out.connect(port)
-        else:
-            if layer.type == "dense_rec" and "delay" in layer.arrays and layer.arrays["delay"].any():
-                raise self.reader.fail(f"{layer.key}/delay", "recurrent layers with delays are not supported")
-            out.synapse = synapse = self.dense(layer, "weight", rows, columns, bits)
-            if isinstance(synapse, DelayDense):
-                start = begin + self.delays(layer, rows, columns).min(1)
-            out.inp.connect(synapse.s_in)
-            out.neuron = self.neuron(layer, (rows,), position, begin, start)
-            if isinstance(out.neuron, RF):
-                raise self.reader.fail(f"{layer.key}/weight", "RF neurons need complex weights (weight/real and weight/imag)")
-            synapse.a_out.connect(out.neuron.a_in)
-            if layer.type == "dense_rec":
-                weights = self.matrix(layer, "weight_rec", rows, rows)
-                out.rec_synapse = Dense(weights=weights, num_weight_bits=9, num_message_bits=message_bits(layer), sign_mode=self.sign_mode)
-                out.neuron.s_out.connect(out.rec_synapse.s_in)
-                out.rec_synapse.a_out.connect(out.neuron.a_in)
-        out.send(out.neuron.s_out)
-        out.lag = lag + 1 - shift
+            synapse.a_out.connect(port)
+        if layer.type == "dense_rec":
+            self._recur(layer, out, ports, rows)
+        self._send(layer, out)
         return out
+
+    def _parts_fit(self, layer: Layer) -> None:
+        """A bias or a recurrent weight is complex only where the weight is; what is missing then is told elsewhere."""
+        wrong = ["weight_rec"] if layer.complex else ["weight_rec/real", "bias/real"]
+        for name in wrong:
+            if name in layer.arrays:
+                own, other = ("real", "complex") if layer.complex else ("complex", "real")
+                raise self.reader.fail(f"{layer.key}/{name}", f"is {own}, the layer's weight {other}")
+
+    def _complex_bias(self, layer: Layer, out: NetLayer, begin: int) -> None:
+        """A resonator's bias is a source beside its synapses."""
+        neuron = out.neuron
+        for part, port in zip(PARTS, (neuron.a_real_in, neuron.a_imag_in), strict=True):  # type: ignore[union-attr]
+            bias = self._spread(layer, f"bias/{part}", port.shape)
+            if np.any(bias):
+                constant = io.source.Constant(shape=port.shape, value=bias, start=begin if self.ours else 0)
+                setattr(out, f"{part}_bias", constant)
+                constant.s_out.connect(port)
+
+    def _recur(self, layer: Layer, out: NetLayer, ports: list[InPort], rows: int) -> None:
+        """What the neurons sent, before any delay of the layer's output, comes back one step later."""
+        names = [f"weight_rec/{part}" for part in PARTS] if layer.complex else ["weight_rec"]
+        for attribute, name, port in zip(("rec_synapse", "rec_imag_synapse"), names, ports, strict=False):
+            synapse = Dense(weights=self.matrix(layer, name, rows, rows), num_weight_bits=9, num_message_bits=message_bits(layer),
+                            sign_mode=self.sign_mode)
+            setattr(out, attribute, synapse)
+            out.neuron.s_out.connect(synapse.s_in)  # type: ignore[union-attr]
+            synapse.a_out.connect(port)
+
+    def _send(self, layer: Layer, out: NetLayer) -> None:
+        """What the layer sends: its neurons' messages, delayed by channel where slayer's axons are."""
+        port = out.neuron.s_out  # type: ignore[union-attr]
+        key = f"{layer.key}/delay"
+        if "delay" not in layer.arrays or isinstance(out.synapse, DelayDense) or not layer.arrays["delay"].any():
+            out.send(port)
+            return
+        if not self.ours:  # Lava's loader knew delays in plain dense layers only
+            if layer.type == "dense_rec":
+                raise self.reader.fail(key, "recurrent layers with delays are not supported")
+            self.reader.drop(key, "convolutions have no delays" if layer.type in SPATIAL else "complex layers have no delays")
+            out.send(port)
+            return
+        delay = self.delay(layer)
+        if delay.size not in (1, port.shape[-1]):
+            raise self.reader.fail(key, f"{delay.size} values for {port.shape[-1]} channels")
+        if port.size * int(delay.max()) > MAX_ELEMENTS:
+            raise self.reader.fail(key, f"{delay.max()} steps of {port.size} messages are more than {MAX_ELEMENTS}")
+        out.delay = DelayLine(shape=port.shape, delays=np.broadcast_to(delay.reshape(-1), port.shape))
+        port.connect(out.delay.s_in)
+        out.send(out.delay.s_out)
+
+    def scale(self, layer: Layer) -> float:
+        """What a message of 1 in the trained network is worth here."""
+        if not message_bits(layer):
+            return 1.0
+        return 2.0 ** (6 + self.spike_exp + (STATE_EXP if layer.neuron.get("sigma_output") else 0))  # type: ignore[union-attr]
 
     def _input(self, layer: Layer, position: int, shift: bool) -> NetLayer:
         shape = layer.shape[::-1]
         out = NetLayer("input", shape)
         out.transform = {k: self._one(layer, k, layer.arrays.get(k, np.array(d))) for k, d in (("weight", 64), ("bias", 0))}
-        out.neuron = self.neuron(layer, shape, position, 0, 0)
+        out.scale = self.scale(layer)
+        out.neuron = self.neuron(layer, shape, position, 0)
         if isinstance(out.neuron, RF):
             raise self.reader.fail(f"{layer.key}/neuron/type", "an RF neuron cannot take the input")
         out.inp.connect(out.neuron.a_in)
@@ -272,16 +361,17 @@ class Builder:
             out.send(out.neuron.s_out)
         return out
 
-    def _average(self, layer: Layer, out: NetLayer, rows: int, columns: int, lag: int) -> NetLayer:
+    def _average(self, layer: Layer, out: NetLayer, rows: int, columns: int, scale: float) -> NetLayer:
+        """Sums of groups; ``scale`` says that they are the groups' averages."""
         if rows * columns > MAX_ELEMENTS:
             raise self.reader.fail(f"{layer.key}/shape", f"{columns} inputs of {rows} averages are more than {MAX_ELEMENTS} weights")
         if columns % rows:
             raise self.reader.fail(f"{layer.key}/shape", f"{columns} inputs do not make {rows} equal groups")
         out.group = columns // rows
+        out.scale = scale * out.group
         out.synapse = Dense(weights=np.kron(np.eye(rows, dtype=int), np.ones((1, out.group), int)), num_weight_bits=9, num_message_bits=24)
         out.inp.connect(out.synapse.s_in)
         out.send(out.synapse.a_out)
-        out.lag = lag + 1
         return out
 
 

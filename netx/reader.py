@@ -36,6 +36,7 @@ class Layer:
     """One layer of a file: plain values, checked.
 
     ``shape`` is as stored, (C, H, W) or (N,). ``neuron`` holds the neuron's keys, None where there is no such group.
+    ``arrays`` holds the parts of a complex layer as ``weight/real`` and so on.
     """
 
     key: str
@@ -45,6 +46,10 @@ class Layer:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     delay_shift: bool | None = None
     input_shape: tuple[int, ...] | None = None
+
+    @property
+    def complex(self) -> bool:
+        return "weight/real" in self.arrays
 
 
 @dataclass
@@ -59,19 +64,23 @@ class NetFile:
 # keys lava-dl writes that change nothing when the network runs
 TRAINING_ONLY = {"theta", "scaleRho", "tauRho", "wgtExp", "refDelay", "gradedSpike", "activation", "weight_exp", "inFeatures",
                  "outFeatures", "inChannels", "outChannels", "kernelSize"}
+_KERNEL = {"weight", "stride", "padding", "dilation"}
 LAYER_KEYS = {"input": {"weight", "bias"}, "flatten": set(), "average": set(), "dense": {"weight", "bias", "delay"},
-              "dense_rec": {"weight", "weight_rec", "bias", "delay"}, "dense_comp": {"weight", "bias", "delay"},
-              "conv": {"weight", "bias", "delay", "stride", "padding", "dilation", "groups"},
-              "pool": {"weight", "bias", "stride", "padding", "dilation"}}
-NEEDED = {"dense": {"weight"}, "dense_rec": {"weight", "weight_rec"}, "dense_comp": {"weight/real", "weight/imag"},
-          "conv": {"weight", "stride", "padding", "dilation", "groups"}, "pool": {"weight", "stride", "padding", "dilation"}}
-UNSUPPORTED = {"convT", "unpool", "concat"}
-NEURON_KEYS = {"CUBA": {"iDecay", "vDecay", "vThMant"}, "LOIHI": {"iDecay", "vDecay", "vThMant"}, "SDNN": {"vThMant"},
-               "RF_PHASE": {"sinDecay", "cosDecay", "vThMant"}, "RF_IZHIKEVICH": {"sinDecay", "cosDecay", "vThMant"},
-               "ADRF_PHASE": {"sinDecay", "cosDecay", "vThMant"}, "ADRF_IZHIKEVICH": {"sinDecay", "cosDecay", "vThMant"}}
-ADAPTATION = ("thDecay", "refDecay", "vThStep")
+              "dense_rec": {"weight", "weight_rec", "bias", "delay"},
+              "conv": _KERNEL | {"bias", "delay", "groups"}, "convT": _KERNEL | {"bias", "delay", "groups", "outputPadding"},
+              "pool": _KERNEL | {"bias", "delay"}, "unpool": _KERNEL | {"bias", "delay", "outputPadding"}}
+NEEDED = {"dense": {"weight"}, "dense_rec": {"weight", "weight_rec"}, "conv": _KERNEL | {"groups"}, "convT": _KERNEL | {"groups"},
+          "pool": _KERNEL, "unpool": _KERNEL}
+SPATIAL = ("conv", "convT", "pool", "unpool")
+# of a layer of resonators each of these may be a group with one dataset for the real and one for the imaginary part
+COMPLEX = ("weight", "weight_rec", "bias")
+PARTS = ("real", "imag")
+UNSUPPORTED = {"concat"}
+_CUBA, _RF, _ADAPTIVE = {"iDecay", "vDecay", "vThMant"}, {"sinDecay", "cosDecay", "vThMant"}, {"thDecay", "refDecay", "vThStep"}
+NEURON_KEYS = {"CUBA": _CUBA, "LOIHI": _CUBA, "ALIF": _CUBA | _ADAPTIVE, "SDNN": {"vThMant"}, "RF_PHASE": _RF, "RF_IZHIKEVICH": _RF,
+               "ADRF_PHASE": _RF | _ADAPTIVE, "ADRF_IZHIKEVICH": _RF | _ADAPTIVE}
 RANGES = {"iDecay": (0, 4096), "vDecay": (0, 4096), "vThMant": (0, (1 << 18) - 1), "sinDecay": (-4096, 4096), "cosDecay": (-4096, 4096),
-          "groups": (1, 1 << 20)}
+          "thDecay": (0, 4096), "refDecay": (0, 4096), "vThStep": (0, (1 << 18) - 1), "groups": (1, 1 << 20)}
 
 
 class Reader:
@@ -114,6 +123,7 @@ class Reader:
             if file.attrs.get("sha256") != digest(file):
                 raise self.fail("@sha256", "does not fit the contents: the file was damaged or changed after its export")
             self.exact = True
+        self.ours = ours
         group = file.get("layer")
         if not isinstance(group, h5py.Group) or len(group) == 0:
             raise self.fail("layer", "a group with one group a layer is expected")
@@ -199,6 +209,7 @@ class Reader:
         if not isinstance(group, h5py.Group):
             raise self.fail(path, "a group is expected")
         kind = self._text(group, "type", path)
+        kind = "dense" if kind == "dense_comp" else kind
         if kind in UNSUPPORTED:
             raise self.fail(f"{path}/type", f"{kind!r} is known to lava-dl, but no process here computes it")
         if kind not in LAYER_KEYS:
@@ -209,27 +220,23 @@ class Reader:
         if math.prod(shape) > MAX_ELEMENTS:
             raise self.fail(f"{path}/shape", f"{shape} are more than {MAX_ELEMENTS} neurons")
         layer = Layer(path, kind, shape)
-        if isinstance(group.get("weight"), h5py.Group) and kind == "dense":
-            kind = layer.type = "dense_comp"
         known = LAYER_KEYS[kind]
         for name in group:
-            key = f"{path}/{name}"
+            key, item = f"{path}/{name}", group[name]
             if name in ("type", "shape"):
                 continue
             if name == "neuron":
-                layer.neuron = self._neuron(group[name], key)
-            elif name == "weight" and kind == "dense_comp":
-                if not isinstance(group[name], h5py.Group):
-                    raise self.fail(key, "a group with real and imag is expected")
-                for part in ("real", "imag"):
-                    layer.arrays[f"weight/{part}"] = self._whole(group[name].get(part), f"{key}/{part}")
+                layer.neuron = self._neuron(item, key)
+            elif name in known and name in COMPLEX and isinstance(item, h5py.Group) and kind != "input":
+                for part in PARTS:
+                    layer.arrays[f"{name}/{part}"] = self._whole(item.get(part), f"{key}/{part}")
             elif name in known:
-                layer.arrays[name] = self._whole(group[name], key, *RANGES.get(name, ()))
+                layer.arrays[name] = self._whole(item, key, *RANGES.get(name, ()))
             elif name not in TRAINING_ONLY:
                 self.drop(key, "unknown key, not used")
-        missing = sorted(NEEDED.get(kind, set()) - set(layer.arrays))
-        if missing:
-            raise self.fail(f"{path}/{missing[0]}", f"is missing in a {kind} layer")
+        for name in sorted(NEEDED.get(kind, set())):
+            if name not in layer.arrays and f"{name}/real" not in layer.arrays:
+                raise self.fail(f"{path}/{name}", f"is missing in a {kind} layer")
         shift = group.attrs.get("delay_shift")
         layer.delay_shift = None if shift is None else bool(shift)
         given = group.attrs.get("input_shape")
@@ -245,10 +252,13 @@ class Reader:
         kind = self._text(group, "type", path)
         if kind not in NEURON_KEYS:
             raise self.fail(f"{path}/type", f"no process computes neuron type {kind!r}; known are {sorted(NEURON_KEYS)}")
-        out: dict[str, Any] = {"type": kind}
+        # Lava ran adaptive resonators of its files without their adaptation
+        plain = kind.startswith("ADRF") and not self.ours
+        known = _RF if plain else NEURON_KEYS[kind]
+        out: dict[str, Any] = {"type": kind.removeprefix("AD") if plain else kind}
         for name in group:
             key = f"{path}/{name}"
-            if name in NEURON_KEYS[kind]:
+            if name in known:
                 out[name] = self._whole(group[name], key, *RANGES[name])
             elif name == "sigma_output":
                 out[name] = True
@@ -258,16 +268,16 @@ class Reader:
                     self.drop(key, f"activation {activation!r} runs as relu")
             elif name == "gradedSpike" and bool(np.any(group[name][()])):
                 self.drop(key, "graded spikes run as binary spikes")
-            elif name == "refDelay" and kind in ("CUBA", "LOIHI") and np.any(self._whole(group[name], key) > 1):
+            elif name == "refDelay" and kind in ("CUBA", "LOIHI", "ALIF") and np.any(self._whole(group[name], key) > 1):
                 self.drop(key, "refractory delays above 1 are not computed")
             elif name in ("weight_exp", "wgtExp") and np.any(self._whole(group[name], key)):
                 self.drop(key, "the weight exponent is not applied")
-            elif name not in TRAINING_ONLY and name not in ("type", *(ADAPTATION if kind.startswith("ADRF") else ())):
+            elif name not in TRAINING_ONLY and name not in NEURON_KEYS[kind] | {"type"}:
                 self.drop(key, "unknown key, not used")
-        missing = sorted(NEURON_KEYS[kind] - set(out))
+        missing = sorted(known - set(out))
         if missing:
             raise self.fail(f"{path}/{missing[0]}", f"is missing in a neuron of type {kind}")
-        if kind.startswith("ADRF"):
+        if plain:
             self.drop(f"{path}/type", f"{kind} runs as plain RF, without adaptation")
         return out
 

@@ -65,8 +65,9 @@ def test_a_changed_kernel_source_is_compiled_anew(warm, tmp_path):
     shutil.copytree(ROOT / "lavalike", root / "lavalike", ignore=shutil.ignore_patterns("__pycache__"))
     source = root / "lavalike/dynamics/lif.py"
     text = source.read_text()
-    assert "return s_out, u, where(s_out, 0, v)\n" in text
-    source.write_text(text.replace("return s_out, u, where(s_out, 0, v)\n", "return s_out, u, where(s_out, 0.5, v)\n"))
+    equation = "return s_out, u, reset(s_out, v, 0)\n"
+    assert equation in text
+    source.write_text(text.replace(equation, "return s_out, u, reset(s_out, v, 0.5)\n"))
     compiled, checksum = run(cache, 3, root)
     assert compiled > 0
     assert checksum != before

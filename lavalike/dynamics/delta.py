@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from lavalike.dynamics.dynamics import Dynamics, integral, within
-from lavalike.dynamics.ops import gate, positive, unscale, where
+from lavalike.dynamics.ops import carried, gate, positive, unscale, where
 
 
 def sigma(a_in, sigma):
@@ -26,14 +26,14 @@ def sigma(a_in, sigma):
 def encode(x, act, residue, vth, out_scale):
     d = x - act + residue
     s = gate(d, d, vth)
-    return unscale(s, out_scale), x, d - s
+    return unscale(s, out_scale), x, carried(d - s)
 
 
 def encode_cumulative(x, act, residue, error, vth, out_scale):
     d = x - act + residue
     error = error + d
     s = gate(d, error, vth)
-    return unscale(s, out_scale), x, d - s, where(s != 0, 0, error)
+    return unscale(s, out_scale), x, carried(d - s), where(s != 0, 0, error)
 
 
 def delta(a_in, act, residue, vth, gain, out_scale):

@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+import dis
+import functools
 import inspect
+import math
+import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lavalike.dynamics import ops
+from lavalike.errors import InputError
 
 Constants = dict[str, np.ndarray]
 Step = Callable[..., Any]
+WORDS: dict[Any, str] = {f: name for name, f in vars(ops).items() if isinstance(f, types.FunctionType)}
+FLOATING = {"exp", "tanh", "sigmoid", "sqrt", "log"}  # words without a fixed-point form
+FOREIGN = {"numpy", "torch", "numba", *sys.stdlib_module_names}  # packages whose functions use no words
+DECAY = 4096  # what a decay of 1 is in fixed point
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a neuron, for training and for the process made of it.
+
+    Args:
+        name: of the step's argument.
+        default: its value unless told otherwise.
+        low, high: training keeps it within; a value given outside is an error. Default: no limits.
+        trained: whether it is trained unless told otherwise.
+        unit: for people. Default "".
+        counts: what fixed point counts it in: "decay" in 1/4096 (the factor of ``leak``), "state" in the unit of the
+            states, whose 1 is the process's or the training's ``scale``; both rounded. Default "": a whole number as it is.
+    """
+
+    name: str
+    default: float
+    low: float = -math.inf
+    high: float = math.inf
+    trained: bool = False
+    unit: str = ""
+    counts: str = ""
+
+    def __post_init__(self) -> None:
+        if self.counts not in ("", "decay", "state"):
+            raise InputError(f"parameter {self.name}: counts is '', 'decay' or 'state', got {self.counts!r}")
+        if not self.low <= self.default <= self.high:
+            raise InputError(f"parameter {self.name}: its default {self.default} is outside {self.low}..{self.high}")
+
+    def unit_of(self, scale: float) -> float:
+        """What 1 is in fixed point where a state of 1 is ``scale``."""
+        return {"": 1.0, "decay": float(DECAY), "state": float(scale)}[self.counts]
 
 
 @dataclass(frozen=True)
@@ -21,9 +63,9 @@ class Dynamics:
     """A neuron.
 
     Args:
-        step: pure function of named scalars, written with the words of :mod:`lavalike.dynamics.ops`. Its
-            arguments are inputs, states and constants by name, and ``t`` (the step, from 1) if it wants
-            it; it returns the outputs, then the new states, in the order declared here.
+        step: pure function of named scalars, written with the words of :mod:`lavalike.dynamics.ops`, imported by
+            name. Its arguments are inputs, states and constants by name, without default values, and ``t`` (the step,
+            from 1) if it wants it; it returns the outputs, then the new states, in the order declared here.
         inputs, outputs: names of InPorts and OutPorts.
         states: names of Vars that a step changes.
         constants: ``(values, params, fixed) -> {name: array}``: the step's constants from the Vars'
@@ -35,6 +77,10 @@ class Dynamics:
             the overflow check of networks that promise it.
         rests: after a step with zero input that sent nothing, another such step changes nothing; a backend may skip it.
         fixed: whether the equation has a fixed-point form.
+        graded: outputs in the unit of the states, where others are spikes.
+        parameters: of the constants a user sets himself, where there is no ``constants``: defaults, ranges, training.
+
+    Raises InputError where step and declaration do not fit together.
     """
 
     step: Step
@@ -46,6 +92,29 @@ class Dynamics:
     accumulators: tuple[Step, ...] = ()
     rests: bool = False
     fixed: bool = True
+    graded: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.step, types.FunctionType):
+            raise InputError(f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module")
+        for p in inspect.signature(self.step).parameters.values():
+            if p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty:
+                raise InputError(f"{self.name}: argument {str(p)!r} of the step; its arguments are plain names, a default value is "
+                                 f"declared: parameters=(Parameter({p.name!r}, ...),)")
+        missing = [n for n in (*self.inputs, *self.states) if n not in self.arguments]
+        if missing:
+            raise InputError(f"{self.name}: {missing} are inputs or states, but not among the step's arguments {self.arguments}")
+        names = (*self.inputs, *self.outputs, *self.states)
+        if len({*names}) < len(names):
+            raise InputError(f"{self.name}: inputs {self.inputs}, outputs {self.outputs} and states {self.states} share a name")
+        unknown = [p.name for p in self.parameters if p.name not in self.constant_names]
+        if unknown and self.constants is None:
+            raise InputError(f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}")
+
+    @property
+    def name(self) -> str:
+        return self.step.__name__
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -57,38 +126,152 @@ class Dynamics:
         known = {*self.inputs, *self.states, "t"}
         return tuple(a for a in self.arguments if a not in known)
 
+    @property
+    def equation(self) -> str:
+        """The step as equations, one a line (see :mod:`lavalike.dynamics.equation`)."""
+        from lavalike.dynamics.equation import equation
+
+        return equation(self)
+
+    @property
+    def floating(self) -> tuple[str, ...]:
+        """What in the step has no fixed-point form: words, true division and powers, numbers that are not whole."""
+        found: dict[str, None] = {}
+        for f in _reached(self.step):
+            found |= dict.fromkeys(WORDS[v] for v in _functions(f) if WORDS.get(v) in FLOATING)
+            found |= dict.fromkeys(_fractions(f.__code__))
+        return tuple(found)
+
     def derive(self, values: Mapping[str, np.ndarray], params: Mapping[str, Any], fixed: bool) -> Constants:
         """The constants of the step from the Vars' values."""
         if self.constants is not None:
             return self.constants(values, params, fixed)
-        return {n: integral(n, values[n]) if fixed else values[n] for n in self.constant_names}
+        known = {p.name: p for p in self.parameters}
+        out = {}
+        for n in self.constant_names:
+            value = within(n, values[n], known[n].low, known[n].high) if n in known else values[n]
+            if fixed:
+                counts = n in known and known[n].counts != ""
+                value = integral(n, np.round(value * known[n].unit_of(params.get("scale", 1))) if counts else value)
+            out[n] = value
+        return out
+
+
+# -- binding ---------------------------------------------------------------------------------------------------
 
 
 def bind(function: Step, arithmetic: Mapping[str, Step], compile: Callable[[Step], Step] = lambda f: f) -> Step:
     """``function`` with the words of ``ops`` replaced by ``arithmetic``'s, helpers it calls included.
 
-    A helper is a plain Python function found in ``function``'s globals that itself uses such words.
+    A helper is a plain Python function found in ``function``'s globals or closure that itself uses such words. InputError
+    where a word would be left as it is: reached through a module, in a partial or other object, in a default value.
     """
-    names = {}
-    for name in function.__code__.co_names:
-        value = function.__globals__.get(name)
-        if value is not None and value is getattr(ops, name, None):
-            names[name] = compile(arithmetic[name])
-        elif isinstance(value, types.FunctionType) and value.__module__ != ops.__name__ and _uses_ops(value):
-            names[name] = bind(value, arithmetic, compile)
-    bound = types.FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__,
-                               function.__defaults__, function.__closure__)
+    return _bind(function, arithmetic, compile, ())
+
+
+def _bind(function: Step, arithmetic: Mapping[str, Step], compile: Callable[[Step], Step], above: tuple[Step, ...]) -> Step:
+    if function in above:
+        raise InputError(f"{above[0].__name__}: {function.__name__} calls itself; a step is straight-line code")
+    if any(callable(v) for v in _defaults(function)):
+        raise InputError(f"{function.__name__}: a function as a default value; call it by its name instead")
+    if any(i.opname == "IMPORT_NAME" for i in dis.get_instructions(function.__code__)):
+        raise InputError(f"{function.__name__}: an import inside the step; import at the top of the module")
+    names: dict[str, Step] = {}
+    for chain, value in _outside(function):
+        path = ".".join(chain)
+        if isinstance(value, types.FunctionType) and (value in WORDS or _uses_words(value)):
+            if len(chain) > 1:
+                raise InputError(f"{function.__name__}: {path} is reached through {chain[0]}; words and helpers are imported by name: "
+                                 f"from {value.__module__} import {value.__name__}")
+            if value in WORDS and WORDS[value] not in arithmetic:
+                raise InputError(f"{function.__name__}: {WORDS[value]} has no form in this arithmetic; fixed=False tells that a neuron is "
+                                 "floating point only")
+            if path not in names:
+                names[path] = compile(arithmetic[WORDS[value]]) if value in WORDS else _bind(value, arithmetic, compile, (*above, function))
+        elif _hides_words(value):
+            raise InputError(f"{function.__name__}: helper {path} is a {type(value).__name__}; a helper is a plain function")
+    free = function.__code__.co_freevars
+    cells = tuple(types.CellType(names[n]) if n in names else c for n, c in zip(free, function.__closure__ or (), strict=True))
+    bound = types.FunctionType(function.__code__, {**function.__globals__, **{n: f for n, f in names.items() if n not in free}},
+                               function.__name__, function.__defaults__, cells)
+    bound.__kwdefaults__ = function.__kwdefaults__
     return compile(bound)
 
 
-def _uses_ops(function: types.FunctionType) -> bool:
-    for name in function.__code__.co_names:
-        value = function.__globals__.get(name)
-        if value is not None and value is getattr(ops, name, None):
-            return True
-        if isinstance(value, types.FunctionType) and value is not function and _uses_ops(value):
-            return True
-    return False
+@functools.lru_cache(4096)
+def _reads(code: types.CodeType) -> tuple[tuple[bool, tuple[str, ...]], ...]:
+    """(whether global, dotted name) of all that ``code`` reads from outside, inner functions included."""
+    chains: list[tuple[bool, list[str]]] = []
+    follows = False
+    for i in dis.get_instructions(code):
+        if i.opname in ("LOAD_GLOBAL", "LOAD_DEREF"):
+            chains.append((i.opname == "LOAD_GLOBAL", [i.argval]))
+            follows = True
+        elif follows and i.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            chains[-1][1].append(i.argval)
+        else:
+            follows = False
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return (*((g, tuple(c)) for g, c in chains), *(r for c in inner for r in _reads(c)))
+
+
+def _outside(function: types.FunctionType) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(dotted name, value) of all that ``function`` reads from its globals and closure; the name ends where a function is found."""
+    closure = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            closure[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    for is_global, chain in _reads(function.__code__):
+        scope = function.__globals__ if is_global else closure
+        if chain[0] not in scope:
+            continue
+        value, k = scope[chain[0]], 1
+        while k < len(chain) and not isinstance(value, types.FunctionType) and hasattr(value, chain[k]):
+            value, k = getattr(value, chain[k]), k + 1
+        yield chain[:k], value
+
+
+def _uses_words(function: types.FunctionType) -> bool:
+    """Whether a plain function is a word or calls one, itself or in a helper."""
+    return any(v in WORDS for f in _reached(function) for v in (f, *_functions(f)))
+
+
+def _reached(function: types.FunctionType) -> list[types.FunctionType]:
+    """``function`` and the plain functions it calls, directly or not, without the words and without what other packages have."""
+    found: list[types.FunctionType] = []
+    todo = [function]
+    while todo:
+        f = todo.pop()
+        if f not in found and f not in WORDS and (f.__module__ or "").split(".")[0] not in FOREIGN:
+            found.append(f)
+            todo += _functions(f)
+    return found
+
+
+def _functions(function: types.FunctionType) -> list[types.FunctionType]:
+    """The plain functions that ``function`` reads from outside, or has as default values."""
+    return [v for v in (*(v for _, v in _outside(function)), *_defaults(function)) if isinstance(v, types.FunctionType)]
+
+
+def _defaults(function: types.FunctionType) -> tuple[Any, ...]:
+    return (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+
+
+def _hides_words(value: Any) -> bool:
+    """Whether a callable that is no plain function has words inside."""
+    if isinstance(value, types.FunctionType | types.ModuleType | types.BuiltinFunctionType | np.ufunc | np.ndarray) or not callable(value):
+        return False
+    inside = [type(value).__call__, *(getattr(value, n, None) for n in ("func", "py_func", "__wrapped__", "__func__"))]
+    return any(isinstance(f, types.FunctionType) and _uses_words(f) for f in inside)
+
+
+def _fractions(code: types.CodeType) -> list[str]:
+    """Operators and numbers of ``code`` that leave the whole numbers."""
+    powers = {"/", "/=", "**", "**="}
+    out = [i.argrepr for i in dis.get_instructions(code) if i.opname == "BINARY_OP" and i.argrepr in powers]
+    return out + [repr(c) for c in code.co_consts if isinstance(c, float) and not c.is_integer()]
 
 
 def integral(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lavalike.dynamics.dynamics import Constants, Dynamics, integral, within
-from lavalike.dynamics.ops import above, both, clip, leak, where, wrap
+from lavalike.dynamics.ops import above, both, clip, leak, reset, where, wrap
 
 STATE_BITS = 23
 SCALE = 64  # of inputs and thresholds against states
@@ -35,7 +35,26 @@ def lif(a_in, u, v, keep_u, keep_v, gain, bias, vth):
     u = wrap(current(a_in, u, keep_u, gain))
     v = membrane(u, v, keep_v, bias)
     s_out = above(v, vth)
-    return s_out, u, where(s_out, 0, v)
+    return s_out, u, reset(s_out, v, 0)
+
+
+def integrate(a_in, u, keep_u):
+    u = leak(u, keep_u) + a_in
+    return u, u
+
+
+def fire(a_in, v, keep_v, vth):
+    v = membrane(a_in, v, keep_v, 0)
+    s_out = above(v, vth)
+    return s_out, v, reset(s_out, v, 0)
+
+
+def integrate_sum(a_in, u, keep_u):
+    return leak(u, keep_u) + a_in
+
+
+def fire_sum(a_in, v, keep_v):
+    return leak(v, keep_v) + a_in
 
 
 def raw_voltage(a_in, u, v, keep_u, keep_v, gain, bias):
@@ -124,6 +143,9 @@ def _lif(step, constants, states=("u", "v"), **kwargs) -> Dynamics:
 
 
 LIF = _lif(lif, lif_constants)
+# the two halves of a LIF, where something stands between them
+INTEGRATE = Dynamics(integrate, ("a_in",), ("u_out",), ("u",), graded=("u_out",), accumulators=(integrate_sum,))
+FIRE = Dynamics(fire, ("a_in",), ("s_out", "v_out"), ("v",), graded=("v_out",), accumulators=(fire_sum,))
 LIF_RESET = _lif(lif_reset, lif_reset_constants)
 LIF_LATE_BIAS = _lif(lif_late_bias, lif_late_bias_constants)
 LIF_REFRACTORY = _lif(lif_refractory, lif_refractory_constants, states=("u", "v", "refractory_period_end"), fixed=False)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from lavalike.dynamics.dynamics import Dynamics, integral, within
-from lavalike.dynamics.ops import both, clip, reaches, scaled, where
+from lavalike.dynamics.ops import clip, crosses, reaches, reset, scaled
 
 
 def rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain):
@@ -24,16 +24,29 @@ def rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain):
     return new_real, new_imag
 
 
+def rotate_out(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain):
+    real, imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
+    return real, imag, real, imag
+
+
 def rf(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth):
     new_real, new_imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
-    s_out = both(reaches(new_real, vth), (new_imag >= 0) & (imag < 0))
+    s_out = crosses(new_real, new_imag, imag, vth)
     return s_out, new_real, new_imag
 
 
-def rf_iz(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, reset):
+def rf_iz(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, after):
     real, imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
     s_out = reaches(imag, vth)
-    return s_out, where(s_out, 0, real), where(s_out, reset, imag)
+    return s_out, reset(s_out, real, 0), reset(s_out, imag, after)
+
+
+def real_sum(a_real_in, real, imag, cos, sin, bits, gain):
+    return scaled(real, cos, bits) - scaled(imag, sin, bits) + a_real_in * gain
+
+
+def imag_sum(a_imag_in, real, imag, cos, sin, bits, gain):
+    return scaled(real, sin, bits) + scaled(imag, cos, bits) + a_imag_in * gain
 
 
 def rf_constants(values, params, fixed):
@@ -62,8 +75,14 @@ def rf_constants(values, params, fixed):
 def rf_iz_constants(values, params, fixed):
     constants = rf_constants(values, params, fixed)
     # just below the threshold: one unit of the integer state, 1e-5 in floating point (Lava 0.11)
-    return constants | {"reset": constants["vth"] - (1 if fixed else 1e-5 * constants["gain"])}
+    return constants | {"after": constants["vth"] - (1 if fixed else 1e-5 * constants["gain"])}
 
 
-RF = Dynamics(rf, ("a_real_in", "a_imag_in"), ("s_out",), ("real", "imag"), rf_constants)
-RF_IZ = Dynamics(rf_iz, ("a_real_in", "a_imag_in"), ("s_out",), ("real", "imag"), rf_iz_constants)
+def _rf(step, constants) -> Dynamics:
+    return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out",), ("real", "imag"), constants, accumulators=(real_sum, imag_sum))
+
+
+RF = _rf(rf, rf_constants)
+RF_IZ = _rf(rf_iz, rf_iz_constants)
+ROTATE = Dynamics(rotate_out, ("a_real_in", "a_imag_in"), ("real_out", "imag_out"), ("real", "imag"),
+                  graded=("real_out", "imag_out"), accumulators=(real_sum, imag_sum))

@@ -1,4 +1,4 @@
-"""Convolution on (x, y, channel) messages, as in Lava."""
+"""Convolutions on (x, y, channel) messages, as in Lava."""
 
 from __future__ import annotations
 
@@ -11,15 +11,68 @@ from lavalike.errors import VarError
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
-def pair(name: str, value: Any, low: int) -> tuple[int, int]:
+def pair(name: str, value: Any, low: int, owner: str = "Conv") -> tuple[int, int]:
     """``value`` as two ints >= low, a single one standing for both."""
     got = np.broadcast_to(np.asarray(value), (2,)) if np.size(value) in (1, 2) else None
     if got is None or not np.array_equal(got, got.astype(int)) or got.min() < low:
-        raise VarError(f"Conv: {name} is one or two integers >= {low}, got {value!r}")
+        raise VarError(f"{owner}: {name} is one or two integers >= {low}, got {value!r}")
     return int(got[0]), int(got[1])
 
 
-class Conv(AbstractProcess):
+def conv_size(n: int, k: int, stride: int, padding: int, dilation: int) -> int:
+    """Outputs of a convolution along one axis, of ``n`` inputs and a kernel of ``k``."""
+    return (n + 2 * padding - dilation * (k - 1) - 1) // stride + 1
+
+
+def transposed_size(n: int, k: int, stride: int, padding: int, dilation: int, output_padding: int) -> int:
+    """Outputs of a transposed convolution along one axis."""
+    return (n - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1
+
+
+class _Convolution(AbstractProcess):
+    """What both directions share; ``size`` says how large the output is."""
+
+    def __init__(self, *, weight: Any, input_shape: Sequence[int], padding: Any = 0, stride: Any = 1, dilation: Any = 1,
+                 groups: int = 1, weight_exp: int = 0, num_weight_bits: int = 8, num_message_bits: int = 0,
+                 checked: bool = False, name: str | None = None) -> None:
+        super().__init__(name=name, checked=checked)
+        owner, weight = type(self).__name__, np.asarray(weight)
+        self.s_in = InPort(input_shape)
+        if weight.ndim != 4 or len(self.s_in.shape) != 3:
+            ends = "out, kx, ky, in" if isinstance(self, Conv) else "in, kx, ky, out"
+            raise VarError(f"{owner}: weight is ({ends}) and input_shape (x, y, in), got {weight.shape}, {input_shape}")
+        self.padding, self.stride, self.dilation = (pair("padding", padding, 0, owner), pair("stride", stride, 1, owner),
+                                                    pair("dilation", dilation, 1, owner))
+        self.groups = int(groups)
+        fits = self.groups >= 1 and self.fits(weight.shape, self.s_in.shape[2])
+        if not fits:
+            raise VarError(f"{owner}: weight {weight.shape} in {groups} groups does not fit input {self.s_in.shape}")
+        self.weight_exp = Var((1,), weight_exp, role="parameter")
+        self.num_weight_bits = num_weight_bits
+        self.num_message_bits = Var((1,), num_message_bits, role="parameter")
+        size = [self.size(axis, n, k) for axis, (n, k) in enumerate(zip(self.s_in.shape, weight.shape[1:3], strict=False))]
+        if min(size) < 1:
+            raise VarError(f"{owner}: kernel {weight.shape[1:3]} with padding {self.padding} leaves nothing of input {self.s_in.shape}")
+        self.a_out = OutPort((*size, self.channels(weight.shape)))
+        self.weight = Var(weight.shape, weight, role="parameter", trainable=True)
+        self.a_buff = Var(self.a_out.shape, 0)
+
+    def fits(self, weight: tuple[int, ...], channels: int) -> bool:
+        raise NotImplementedError
+
+    def channels(self, weight: tuple[int, ...]) -> int:
+        raise NotImplementedError
+
+    def size(self, axis: int, n: int, k: int) -> int:
+        raise NotImplementedError
+
+    def taps(self, axis: int, position: int) -> list[tuple[int, int]]:
+        """(tap, output) pairs an input at ``position`` along ``axis`` reaches, in rising order; taps count in the
+        Var's order."""
+        raise NotImplementedError
+
+
+class Conv(_Convolution):
     """True convolution (the kernel is flipped): ``a_out[t+1] = weight * s_in[t]``.
 
     Args:
@@ -32,26 +85,53 @@ class Conv(AbstractProcess):
         checked: the neuron behind looks for sums beyond 24 bits; do not wrap them. Default False.
     """
 
-    def __init__(self, *, weight: Any, input_shape: Sequence[int], padding: Any = 0, stride: Any = 1, dilation: Any = 1,
-                 groups: int = 1, weight_exp: int = 0, num_weight_bits: int = 8, num_message_bits: int = 0,
-                 checked: bool = False, name: str | None = None) -> None:
-        super().__init__(name=name, checked=checked)
-        weight = np.asarray(weight)
-        self.s_in = InPort(input_shape)
-        if weight.ndim != 4 or len(self.s_in.shape) != 3:
-            raise VarError(f"Conv: weight is (out, kx, ky, in) and input_shape (x, y, in), got {weight.shape}, {input_shape}")
-        self.padding, self.stride, self.dilation = pair("padding", padding, 0), pair("stride", stride, 1), pair("dilation", dilation, 1)
-        self.groups = int(groups)
-        x, y, channels = self.s_in.shape
-        if groups < 1 or weight.shape[0] % groups or channels != weight.shape[3] * groups:
-            raise VarError(f"Conv: weight {weight.shape} in {groups} groups does not fit input {self.s_in.shape}")
-        self.weight_exp = Var((1,), weight_exp, role="parameter")
-        self.num_weight_bits = num_weight_bits
-        self.num_message_bits = Var((1,), num_message_bits, role="parameter")
-        size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
-                zip((x, y), self.padding, self.dilation, weight.shape[1:3], self.stride, strict=True)]
-        if min(size) < 1:
-            raise VarError(f"Conv: kernel {weight.shape[1:3]} is larger than input {self.s_in.shape} with padding {self.padding}")
-        self.a_out = OutPort((*size, weight.shape[0]))
-        self.weight = Var(weight.shape, weight, role="parameter", trainable=True)
-        self.a_buff = Var(self.a_out.shape, 0)
+    def fits(self, weight: tuple[int, ...], channels: int) -> bool:
+        return weight[0] % self.groups == 0 and channels == weight[3] * self.groups
+
+    def channels(self, weight: tuple[int, ...]) -> int:
+        return weight[0]
+
+    def size(self, axis: int, n: int, k: int) -> int:
+        return conv_size(n, k, self.stride[axis], self.padding[axis], self.dilation[axis])
+
+    def taps(self, axis: int, position: int) -> list[tuple[int, int]]:
+        k, out = self.weight.shape[1 + axis], self.a_out.shape[axis]
+        first = position + self.padding[axis] - (k - 1) * self.dilation[axis]
+        at = [(a, first + a * self.dilation[axis]) for a in range(k)]
+        return [(a, x // self.stride[axis]) for a, x in at if x % self.stride[axis] == 0 and 0 <= x // self.stride[axis] < out]
+
+
+class ConvTranspose(_Convolution):
+    """Transposed convolution, the adjoint of a convolution: an input adds its kernel at ``stride`` times its place,
+    ``a_out[t+1, x stride - padding + a dilation] += weight[c, a] s_in[t, x, c]`` along both axes.
+
+    Args:
+        weight: (in channels, kx, ky, out channels / groups). fixed_pt: integers; the sum wraps into 24 bits.
+        input_shape: (x, y, in channels). The output is (x', y', out channels) with
+            ``x' = (x - 1) stride - 2 padding + dilation (kx - 1) + output_padding + 1``.
+        padding, stride, dilation: one int or (x, y). Defaults 0, 1, 1.
+        output_padding: further rows at the end, fewer than stride or dilation. Default 0.
+        groups, num_message_bits, checked: see :class:`Conv`.
+    """
+
+    def __init__(self, *, output_padding: Any = 0, **kwargs: Any) -> None:
+        self.output_padding = pair("output_padding", output_padding, 0, "ConvTranspose")
+        super().__init__(**kwargs)
+        for more, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if more >= max(s, d):
+                raise VarError(f"ConvTranspose: output_padding {self.output_padding} is less than stride {self.stride} or "
+                               f"dilation {self.dilation}")
+
+    def fits(self, weight: tuple[int, ...], channels: int) -> bool:
+        return weight[0] == channels and channels % self.groups == 0
+
+    def channels(self, weight: tuple[int, ...]) -> int:
+        return weight[3] * self.groups
+
+    def size(self, axis: int, n: int, k: int) -> int:
+        return transposed_size(n, k, self.stride[axis], self.padding[axis], self.dilation[axis], self.output_padding[axis])
+
+    def taps(self, axis: int, position: int) -> list[tuple[int, int]]:
+        k, out = self.weight.shape[1 + axis], self.a_out.shape[axis]
+        first = position * self.stride[axis] - self.padding[axis]
+        return [(a, first + a * self.dilation[axis]) for a in range(k) if 0 <= first + a * self.dilation[axis] < out]

@@ -9,6 +9,7 @@ import numpy as np
 
 from lavalike.dynamics.weights import SignMode
 from lavalike.errors import VarError
+from lavalike.proc.parameters import parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
@@ -117,3 +118,28 @@ class Delay(AbstractProcess):
         self.s_in = InPort(shape)
         self.a_out = OutPort(shape)
         self.a_buff = Var(self.s_in.shape, 0)
+
+
+class DelayLine(AbstractProcess):
+    """Hands each element of its input on ``delays`` steps later, unchanged: ``s_out[t] = s_in[t - delays]``. A delay
+    of 0 is none at all, so a line closes no cycle.
+
+    Args:
+        delays: one int for all elements or an array that broadcasts to ``shape``, >= 0.
+        max_delay: at least the largest delay; default that.
+
+    The Var ``a_buff`` (*shape, max_delay) holds the inputs of the last steps, the last one first.
+    """
+
+    def __init__(self, *, shape: Sequence[int], delays: Any, max_delay: int = 0, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.s_in = InPort(shape)
+        self.s_out = OutPort(shape)
+        d = np.asarray(delays)
+        if d.dtype.kind not in "iuf" or not np.array_equal(d, d.astype(np.int64)) or d.size == 0 or d.min() < 0:
+            raise VarError(f"DelayLine: delays are integers >= 0, got {delays!r:.60}")
+        if max_delay < 0:
+            raise VarError(f"DelayLine: max_delay is >= 0, got {max_delay}")
+        self.max_delay = max(int(max_delay), int(d.max()), 1)
+        self.delays = parameter(self.s_in.shape, d.astype(np.int64))
+        self.a_buff = Var((*self.s_in.shape, self.max_delay), 0, time_last=True)

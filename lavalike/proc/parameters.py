@@ -11,4 +11,5 @@ from lavalike.process import Var
 
 def parameter(shape: tuple[int, ...], value: Any, trainable: bool = False) -> Var:
     """A parameter Var of shape ``(1,)`` for a single number, else of ``shape``."""
-    return Var((1,) if np.size(value) == 1 else shape, value, role="parameter", trainable=trainable)
+    single = np.size(value) == 1
+    return Var((1,) if single else shape, np.reshape(value, ()) if single else value, role="parameter", trainable=trainable)

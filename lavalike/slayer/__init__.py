@@ -10,6 +10,7 @@ from lavalike.slayer import (
     block as block,
     classifier as classifier,
     dendrite as dendrite,
+    io as io,
     loss as loss,
     neuron as neuron,
     spike as spike,

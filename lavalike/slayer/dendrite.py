@@ -7,17 +7,33 @@ from torch import nn
 
 
 class Sigma(nn.Module):
-    """Adds up its input over time. With ``persistent_state`` a call goes on where the last one ended."""
+    """Adds up its input over time.
+
+    ``stream`` takes and returns its state; with ``persistent_state`` a call goes on where the last one ended, unless
+    the batch is another (a plain attribute, never in the state dict).
+    """
 
     def __init__(self, persistent_state: bool = False) -> None:
         super().__init__()
         self.persistent_state = persistent_state
-        self.register_buffer("pre_state", None, persistent=False)
+        self._state: dict[str, torch.Tensor] | None = None
+
+    def stream(self, x: torch.Tensor, state: dict[str, torch.Tensor] | None = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """(sums, state after them) of inputs (..., time) that follow on ``state``."""
+        y = torch.cumsum(x.movedim(-1, 0), 0).movedim(0, -1)  # one pass where time is outermost in memory
+        if state is not None and "sigma" in state:
+            y = y + state["sigma"][..., None]
+        return y, {"sigma": y[..., -1]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = torch.cumsum(x, -1)
+        state = self._state if self.persistent_state else None
+        if state is not None and state["sigma"].shape != x.shape[:-1]:
+            state = None
+        y, after = self.stream(x, state)
         if self.persistent_state:
-            if self.pre_state is not None and self.pre_state.shape == x.shape[:-1]:
-                y = y + self.pre_state[..., None]
-            self.pre_state = y[..., -1].detach().clone()
+            self._state = {"sigma": after["sigma"].detach().clone()}
         return y
+
+    def reset_state(self) -> None:
+        """Forget what ``persistent_state`` kept."""
+        self._state = None

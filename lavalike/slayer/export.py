@@ -9,6 +9,7 @@ from torch import nn
 
 from lavalike.errors import ExportError, LavalikeError
 from lavalike.slayer.block.base import Block
+from lavalike.slayer.neuron import sigma_delta
 from netx import writer
 
 
@@ -31,11 +32,12 @@ def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, inpu
     for k, block in enumerate(blocks):
         if not isinstance(block, Block):
             raise ExportError(f"layer {k}: {type(block).__name__} is no slayer block; a .net file holds blocks only")
-        if block.neuron is None:
+        if block.unit is None:
             continue
-        if family not in (None, block.neuron_class):
+        graded = isinstance(block.unit, sigma_delta.Neuron)
+        if family not in (None, graded):
             raise ExportError(f"layer {k}: {block.label} after blocks of another family: spikes and sigma-delta messages differ in scale")
-        family = block.neuron_class
+        family = graded
     path = Path(path)
     with writer.atomic_file(path, _loads) as file:
         layers = file.create_group("layer")

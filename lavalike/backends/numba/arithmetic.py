@@ -5,6 +5,7 @@ The functions are plain Python here, so that ``RunConfig(debug=True)`` can run t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,9 @@ def _common(dtype: type) -> Table:
     def reaches(x, th):
         return x >= th
 
+    def crosses(re, im, before, th):
+        return (re >= th) & (im >= 0) & (before < 0)
+
     def gate(d, m, th):
         return dtype(d) if abs(m) >= th else dtype(0)
 
@@ -36,7 +40,26 @@ def _common(dtype: type) -> Table:
     def positive(x):
         return dtype(x) if x > 0 else dtype(0)
 
-    return {"where": where, "above": above, "reaches": reaches, "gate": gate, "both": both, "positive": positive}
+    def reset(s, v, to):
+        return dtype(to) if s else dtype(v)
+
+    def lower(s, v, by):
+        return dtype(v) - dtype(by) if s else dtype(v)
+
+    def carried(x):
+        return x
+
+    def absolute(x):
+        return abs(x)
+
+    def lesser(x, y):
+        return min(x, y)
+
+    def greater(x, y):
+        return max(x, y)
+
+    return {"where": where, "above": above, "reaches": reaches, "crosses": crosses, "gate": gate, "both": both, "positive": positive,
+            "reset": reset, "lower": lower, "carried": carried, "absolute": absolute, "lesser": lesser, "greater": greater}
 
 
 def _floating(dtype: type) -> Table:
@@ -52,7 +75,23 @@ def _floating(dtype: type) -> Table:
     def unscale(x, e):
         return x * e
 
-    return _common(dtype) | {"leak": leak, "scaled": scaled, "wrap": wrap, "clip": wrap, "unscale": unscale}
+    def exp(x):
+        return dtype(math.exp(x))
+
+    def tanh(x):
+        return dtype(math.tanh(x))
+
+    def sigmoid(x):
+        return dtype(1) / (dtype(1) + dtype(math.exp(-x)))
+
+    def sqrt(x):
+        return dtype(math.sqrt(x))
+
+    def log(x):
+        return dtype(math.log(x))
+
+    return _common(dtype) | {"leak": leak, "scaled": scaled, "wrap": wrap, "clip": wrap, "unscale": unscale, "exp": exp, "tanh": tanh,
+                             "sigmoid": sigmoid, "sqrt": sqrt, "log": log}
 
 
 def _fixed() -> Table:

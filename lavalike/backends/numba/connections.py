@@ -13,7 +13,7 @@ from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import RunConfig
 from lavalike.model.model import implements
-from lavalike.proc.dense import Delay, DelayDense, Dense, Sparse
+from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse
 
 
 def narrowed(weights: np.ndarray, config: RunConfig) -> tuple[np.ndarray, int]:
@@ -213,3 +213,40 @@ class DelayModel(NumbaModel):
     def step(s_in, a_out):
         for k in range(s_in.size):
             a_out.flat[k] = s_in.flat[k]
+
+
+@implements(DelayLine, backend="numba")
+class DelayLineModel(NumbaModel):
+    """s_out[t] = s_in[t - delays], from a ring with a row for each of the last steps."""
+
+    trusted = True
+
+    def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        """Row k of the ring belongs to the steps t with t % rows == k."""
+        before = values["a_buff"].reshape(self.process.max_delay, -1)
+        ring = np.zeros((self.process.max_delay + 1, before.shape[1]), before.dtype)
+        ring[self._rows(step)] = before
+        return {"ring": ring}
+
+    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        return {"a_buff": states["ring"][self._rows(step)].reshape(-1, *self.process.s_in.shape)}
+
+    def _rows(self, step: int) -> np.ndarray:
+        """Rows of the last steps, the last one first."""
+        return (step - np.arange(self.process.max_delay)) % (self.process.max_delay + 1)
+
+    def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        delays = within("delays", integral("delays", values["delays"]), 0, self.process.max_delay)
+        return {"lag": np.ascontiguousarray(np.broadcast_to(delays, self.process.s_in.shape), np.int64).reshape(-1)}
+
+    def step(t, s_in, s_out, ring, lag):
+        slots = ring.shape[0]
+        now = t % slots
+        row = ring[now]
+        inp = s_in.reshape(-1)
+        out = s_out.reshape(-1)
+        for i in range(inp.size):
+            row[i] = inp[i]
+        for i in range(inp.size):
+            k = now - lag[i]
+            out[i] = ring[k if k >= 0 else k + slots, i]

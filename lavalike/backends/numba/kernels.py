@@ -90,8 +90,8 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
     loop_start = len(lines)
     for k, function in enumerate(dynamics.accumulators if checked else ()):
         names = inspect.signature(function).parameters
-        lines.append(f"        bad |= abs(accumulator_{k}({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}")
-    lines.append(f"        result = step({call})")
+        lines.append(f"        bad |= abs(_accumulator_{k}({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}")
+    lines.append(f"        result = _step({call})")
     if len(results) == 1:
         lines.append(f"        {results[0]}[i] = result")
     else:
@@ -116,8 +116,9 @@ def python_kernel(spec: Spec) -> Callable[..., Any]:
 
 def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -> dict[str, Any]:
     table = TABLES[arithmetic]
-    return {"step": bind(dynamics.step, table, compile),
-            **{f"accumulator_{k}": bind(f, table, compile) for k, f in enumerate(dynamics.accumulators)}}
+    # a constant of the equation may be called step
+    return {"_step": bind(dynamics.step, table, compile),
+            **{f"_accumulator_{k}": bind(f, table, compile) for k, f in enumerate(dynamics.accumulators)}}
 
 
 JIT = {"nogil": True, "error_model": "numpy"}

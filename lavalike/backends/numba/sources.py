@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lavalike.backends.numba.model import NumbaModel
-from lavalike.dynamics import integral
+from lavalike.dynamics import integral, within
 from lavalike.model.model import implements
 from lavalike.proc.io import sink, source
 
@@ -29,6 +29,24 @@ class SourceModel(NumbaModel):
         out = s_out.reshape(-1)
         for i in range(row.size):
             out[i] = row[i]
+
+
+@implements(source.Constant, backend="numba")
+class ConstantModel(NumbaModel):
+    """s_out = value in steps t > start"""
+
+    trusted = True
+
+    def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        value = within("value", integral("value", values["value"]), -(2**23), 2**23) if self.config.fixed else values["value"]
+        start = np.broadcast_to(integral("start", values["start"], 0), value.shape)
+        return {"level": np.ascontiguousarray(value, self.message_dtype).reshape(-1),
+                "after": np.ascontiguousarray(start, np.int64).reshape(-1)}
+
+    def step(t, s_out, level, after):
+        out = s_out.reshape(-1)
+        for i in range(out.size):
+            out[i] = level[i] if t > after[i] else 0
 
 
 @implements(sink.RingBuffer, backend="numba")

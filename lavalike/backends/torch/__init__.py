@@ -9,6 +9,7 @@ from lavalike.backends.torch.model import DynamicsModel, TorchModel as TorchMode
 from lavalike.backends.torch.module import ProcessModule as ProcessModule
 from lavalike.backends.torch.program import TorchProgram
 from lavalike.backends.torch.surrogate import (
+    Derivative as Derivative,
     Surrogate as Surrogate,
     exponential as exponential,
     fast_sigmoid as fast_sigmoid,
@@ -38,13 +39,14 @@ class TorchBackend:
 BACKEND = TorchBackend()
 
 
-def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Surrogate | None = None) -> ProcessModule:
+def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Surrogate | Derivative | None = None) -> ProcessModule:
     """``process`` (and all it is connected to) as an ``nn.Module``.
 
     Args:
         process: its unconnected InPorts become the inputs, its OutPorts the outputs of ``forward``.
         dtype: ``"float32"`` or ``"float64"``.
-        surrogate: derivative of a spike as a function of ``(v - vth) / |vth|``; default ``exponential()``.
+        surrogate: a Surrogate, or a function that gives the derivative of a spike, of ``(v - vth) / |vth|``; default
+            ``exponential()``.
 
     Returns:
         A module whose parameters are the trainable Vars (weights, biases), whose forward takes and returns

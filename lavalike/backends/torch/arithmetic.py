@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
-from lavalike.backends.torch.surrogate import Spike, Surrogate
+from lavalike.backends.torch.surrogate import Derivative, Spike, Surrogate, as_surrogate
 
 
-def table(surrogate: Surrogate) -> dict[str, Callable[..., Any]]:
+def table(surrogate: Surrogate | Derivative) -> dict[str, Callable[..., Any]]:
     """Floating-point words; spikes get ``surrogate`` as their derivative."""
+    surrogate = as_surrogate(surrogate)
 
     def spike(x: torch.Tensor, th: Any, inclusive: bool) -> torch.Tensor:
         th = torch.as_tensor(th, dtype=x.dtype, device=x.device)
@@ -37,8 +38,20 @@ def table(surrogate: Surrogate) -> dict[str, Callable[..., Any]]:
         "unscale": lambda x, e: x * e,
         "above": lambda x, th: spike(x, th, False),
         "reaches": lambda x, th: spike(x, th, True),
+        "crosses": lambda re, im, before, th: spike(re, th, True) * ((im >= 0) & (before < 0)),
         "gate": gate,
         "both": lambda s, c: s * c,
         "where": where,
+        "reset": lambda s, v, to: where(s, to, v),
+        "lower": lambda s, v, by: v - s.detach() * by,
+        "carried": lambda x: x.detach(),
         "positive": torch.relu,
+        "exp": torch.exp,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "sqrt": torch.sqrt,
+        "log": torch.log,
+        "absolute": torch.abs,
+        "lesser": torch.minimum,
+        "greater": torch.maximum,
     }

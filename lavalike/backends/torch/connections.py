@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from lavalike.backends.torch.model import Tensors, TorchModel
 from lavalike.model.model import implements
-from lavalike.proc.conv import Conv
-from lavalike.proc.dense import Delay, DelayDense, Dense, Sparse
+from lavalike.proc.conv import Conv, ConvTranspose
+from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse
 from lavalike.proc.io import sink, source
 
 
@@ -82,17 +82,36 @@ class DelayDenseModel(TorchModel):
         return {"a_buff": torch.stack(columns, -1)}
 
 
+class _ConvolutionModel(_Connection):
+    """Convolves messages (batch, x, y, channel, time) as torch wants them: (batch and time, channel, x, y)."""
+
+    def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+        batch, steps = s.shape[0], s.shape[-1]
+        y = self.convolve(as_events(s, c["graded"]).permute(0, 4, 3, 1, 2).flatten(0, 1), c["weight"])
+        return y.unflatten(0, (batch, steps)).permute(0, 3, 4, 2, 1)
+
+
 @implements(Conv, backend="torch", precision="floating_pt", delay=1)
-class ConvModel(_Connection):
+class ConvModel(_ConvolutionModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         return {"weight": values["weight"].flip(1, 2).permute(0, 3, 1, 2), "graded": _graded(values)}
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+    def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         p = self.process
-        batch, steps = s.shape[0], s.shape[-1]
-        x = as_events(s, c["graded"]).permute(0, 4, 3, 1, 2).flatten(0, 1)
-        y = functional.conv2d(x, c["weight"], None, p.stride, p.padding, p.dilation, p.groups)
-        return y.unflatten(0, (batch, steps)).permute(0, 3, 4, 2, 1)
+        return functional.conv2d(x, weight, None, p.stride, p.padding, p.dilation, p.groups)
+
+
+@implements(ConvTranspose, backend="torch", precision="floating_pt", delay=1)
+class ConvTransposeModel(_ConvolutionModel):
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        return {"weight": values["weight"].permute(0, 3, 1, 2), "graded": _graded(values)}
+
+    def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        p = self.process
+        return functional.conv_transpose2d(x, weight, None, p.stride, p.padding, p.output_padding, p.groups, p.dilation)
 
 
 @implements(Delay, backend="torch", precision="floating_pt", delay=1)
@@ -101,11 +120,38 @@ class DelayModel(_Connection):
         return s
 
 
+@implements(DelayLine, backend="torch", precision="floating_pt")
+class DelayLineModel(TorchModel):
+    """a_buff (batch, *shape, max_delay) has the last input first."""
+
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        delays = values["delays"]
+        if delays.min() < 0 or delays.max() > self.process.max_delay:
+            raise ValueError(f"delays: outside 0..{self.process.max_delay}")
+        return {"delays": delays.expand(self.process.s_in.shape)}
+
+    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        outputs, state = self.sequence({"s_in": inputs["s_in"][..., None]}, state, c, t, 1)
+        return {"s_out": outputs["s_out"][..., 0]}, state
+
+    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+        past = torch.cat([state["a_buff"].flip(-1), inputs["s_in"]], -1)
+        longest = state["a_buff"].shape[-1]
+        at = torch.arange(steps, device=past.device) + longest - c["delays"][..., None]
+        return {"s_out": past.gather(-1, at.expand(past.shape[0], *at.shape))}, {"a_buff": past[..., -longest:].flip(-1)}
+
+
 @implements(source.RingBuffer, backend="torch", precision="floating_pt")
 class SourceModel(TorchModel):
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         data = c["data"]
         return {"s_out": data[..., (t - 1) % data.shape[-1]][None]}, state
+
+
+@implements(source.Constant, backend="torch", precision="floating_pt")
+class ConstantModel(TorchModel):
+    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        return {"s_out": (c["value"] * (t > c["start"]))[None]}, state
 
 
 @implements(sink.RingBuffer, backend="torch", precision="floating_pt")

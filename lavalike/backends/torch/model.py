@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lavalike.backends.torch import arithmetic
-from lavalike.backends.torch.surrogate import Surrogate, exponential
+from lavalike.backends.torch.surrogate import Derivative, Surrogate, exponential
 from lavalike.dynamics.dynamics import bind
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
@@ -30,7 +30,7 @@ class TorchModel(ProcessModel):
     """
 
     backend = "torch"
-    surrogate: Surrogate = staticmethod(exponential())
+    surrogate: Surrogate | Derivative = exponential()
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of range."""
@@ -65,7 +65,7 @@ class DynamicsModel(TorchModel):
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
-        self._bound: tuple[Surrogate, Any] | None = None
+        self._bound: tuple[Surrogate | Derivative, Any] | None = None
 
     @property
     def function(self) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lavalike.backends.torch.model import Tensors, TorchModel
-from lavalike.backends.torch.surrogate import Surrogate
+from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.compiler.graph import Graph, Node, Term
 from lavalike.errors import InputError, VarError
 from lavalike.process import AbstractProcess, InPort, Port, Var
@@ -25,7 +25,7 @@ class ProcessModule(nn.Module):
     the Vars and changes nothing. ``write_back`` gives what was learnt to the Vars.
     """
 
-    def __init__(self, process: AbstractProcess, graph: Graph, surrogate: Surrogate | None = None) -> None:
+    def __init__(self, process: AbstractProcess, graph: Graph, surrogate: Surrogate | Derivative | None = None) -> None:
         super().__init__()
         self.process, self.graph = process, graph
         self.dtype = getattr(torch, graph.config.dtype)

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
+from lavalike import fused
+from lavalike.backends.torch.surrogate import Exponential
+from lavalike.dynamics import delta as equations
 from lavalike.errors import InputError
-from lavalike.slayer.functional import DeltaEncode
+from lavalike.slayer.axon.sized import Sized as Sized
+from lavalike.slayer.layout import over_time
+
+State = dict[str, torch.Tensor]
 
 
 def delay(x: torch.Tensor, shift: int = 1) -> torch.Tensor:
     """``x`` delayed by ``shift`` >= 0 steps; what leaves the end is lost, zeros enter."""
     if shift < 0:
         raise InputError(f"axon.delay: shift is >= 0, got {shift}")
-    time = x.shape[-1]
-    return functional.pad(x[..., :max(time - shift, 0)], (min(shift, time), 0))
+    return after(x, x.new_zeros(*x.shape[:-1], shift))[0]
+
+
+def after(x: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``x`` behind the steps ``before`` (..., k): as many steps as x has, and the k that are left over."""
+    # joined with time outermost, as the loops want it
+    joined = torch.cat([before.movedim(-1, 0), x.movedim(-1, 0)]).movedim(0, -1)
+    return joined[..., :x.shape[-1]], joined[..., x.shape[-1]:]
 
 
 class _Shift(torch.autograd.Function):
@@ -45,54 +58,116 @@ class _Shift(torch.autograd.Function):
         return gx, (grad * change).sum([0, *range(2, grad.dim())])
 
 
-class Delay(nn.Module):
+class Delay(Sized):
     """A learnable delay per channel, rounded down to whole steps.
 
     Args:
+        sampling_time: of a step, in the unit of the delays. Default 1.
         max_delay: delays are kept in 0..max_delay (None: no upper limit).
-        channels: if given, delays are drawn from U(0, 1) now, else at the first call.
         grad_scale: factor on the delays' gradient.
+        channels: if given, delays are drawn from U(0, 1) now, else when the channels are known, at the latest at the first call.
     """
 
     def __init__(self, sampling_time: float = 1, max_delay: float | None = None, grad_scale: float = 1,
                  channels: int | None = None) -> None:
         super().__init__()
+        if not sampling_time > 0:
+            raise InputError(f"axon.Delay: sampling_time is > 0, got {sampling_time!r}")
+        if max_delay is not None and not max_delay >= 0:
+            raise InputError(f"axon.Delay: max_delay is >= 0, got {max_delay!r}")
         self.sampling_time, self.max_delay, self.grad_scale = sampling_time, max_delay, grad_scale
-        self.delay = nn.Parameter(torch.rand(channels)) if channels is not None else nn.UninitializedParameter()
+        self.delay = nn.Parameter(torch.rand(channels or 1))
+        self._sized = channels is not None
+
+    def unsized(self) -> Iterable[str]:
+        return () if self._sized else ("delay",)
+
+    def size(self, name: str, channels: int) -> None:
+        # the same parameter object: an optimizer may have it already
+        self.delay.data = torch.rand(channels).to(self.delay)
+        self._sized = True
+
+    def fit(self, channels: int) -> None:
+        """Give every channel its delay."""
+        if not self._sized:
+            self.size("delay", channels)
 
     def clamp(self) -> None:
         with torch.no_grad():
             self.delay.clamp_(0, self.max_delay)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.delay, nn.UninitializedParameter):
-            self.delay.materialize((x.shape[1],))
-            with torch.no_grad():
-                self.delay.uniform_()
+    def steps(self) -> torch.Tensor:
+        """Delays in use, in whole steps."""
+        self.clamp()
+        return (self.delay.detach() / self.sampling_time).floor()
+
+    def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """(delayed, state after it): the state holds the last steps of the input."""
+        if x.dim() >= 3:
+            self.fit(x.shape[1])
+        if x.dim() < 3 or x.shape[1] != len(self.delay):
+            raise InputError(f"axon.Delay: input has shape {tuple(x.shape)}; expected (batch, {len(self.delay)}, ..., time)")
         self.clamp()
         scaled = self.delay / self.sampling_time
         if self.grad_scale != 1:
             scaled = scaled.detach() + (scaled - scaled.detach()) * self.grad_scale
-        return _Shift.apply(x, scaled)
+        past = (state or {}).get("past")
+        if past is None:
+            past = x.new_zeros(*x.shape[:-1], int(self.steps().max()))
+        whole = torch.cat([past, x], -1)
+        return _Shift.apply(whole, scaled)[..., past.shape[-1]:], {"past": whole[..., x.shape[-1]:]}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.stream(x)[0]
 
 
-class Delta(nn.Module):
+class Delta(Sized):
     """Delta coding: sends the change of its input where it reaches the threshold, rounded down to 1/scale.
 
     Args:
-        threshold: > 0; kept >= 1/w_scale, and rounded to that grid (straight through) so that what is trained is
-            what is deployed, when ``w_scale`` is given.
+        threshold: > 0, one number, or an array of one a channel; kept >= 1/w_scale, and rounded to that grid (straight through) so that
+            what is trained is what is deployed, when ``w_scale`` is given.
         scale: messages are multiples of 1/scale.
+        tau_grad, scale_grad: of the threshold's gradient.
+        cum_error: compare the accumulated error with the threshold, not the last change. Default False.
+        shared_param: one threshold for all channels, else one a channel. Default True.
+        persistent_state: a call goes on where the last one ended, unless the batch is another. Default False.
         requires_grad: train the threshold.
     """
 
-    def __init__(self, threshold: float, scale: int = 64, tau_grad: float = 1, scale_grad: float = 1, requires_grad: bool = False,
+    def __init__(self, threshold: float | np.ndarray | torch.Tensor, scale: int = 64, tau_grad: float = 1, scale_grad: float = 1,
+                 cum_error: bool = False, shared_param: bool = True, persistent_state: bool = False, requires_grad: bool = False,
                  w_scale: int | None = None) -> None:
         super().__init__()
-        if not threshold > 0:
-            raise InputError(f"axon.Delta: threshold is > 0, got {threshold!r}")
+        self.label = "axon.Delta"
+        start = torch.as_tensor(threshold, dtype=torch.float32).detach().reshape(-1).clone()
+        if not bool((start > 0).all()) or not bool(torch.isfinite(start).all()):
+            raise InputError(f"{self.label}: threshold is > 0, got {threshold!r}")
+        if not scale >= 1:
+            raise InputError(f"{self.label}: scale is >= 1, got {scale!r}")
+        if start.numel() > 1 and shared_param:
+            raise InputError(f"{self.label}: threshold is one number where it is shared, got {start.numel()}; "
+                             "shared_param=False takes one a channel")
         self.scale, self.tau_grad, self.scale_grad, self.w_scale = scale, tau_grad, scale_grad, w_scale
-        self.threshold = nn.Parameter(torch.tensor([threshold], dtype=torch.float32), requires_grad=requires_grad)
+        self.cum_error, self.shared_param, self.persistent_state = cum_error, shared_param, persistent_state
+        self.threshold = nn.Parameter(start, requires_grad=requires_grad)
+        self._dynamics = equations.DELTA_CUMULATIVE if cum_error else equations.DELTA
+        # no spikes here: the surrogate is not used
+        self.coding = fused.Training(Exponential(), "slayer", "messages", float(scale), float(tau_grad), float(scale_grad))
+        self._state: State | None = None
+
+    def unsized(self) -> Iterable[str]:
+        return () if self.shared_param or self.threshold.numel() > 1 else ("threshold",)
+
+    def size(self, name: str, channels: int) -> None:
+        self.threshold.data = self.threshold.data.expand(channels).clone()
+
+    def fit(self, channels: int) -> None:
+        """Give every channel its threshold, where they do not share one."""
+        if not self.shared_param and self.threshold.numel() == 1:
+            self.size("threshold", channels)
+        if self.threshold.numel() not in (1, channels):
+            raise InputError(f"{self.label}: {self.threshold.numel()} thresholds for an input of {channels} channels")
 
     def effective_threshold(self) -> torch.Tensor:
         """The threshold in use."""
@@ -104,7 +179,27 @@ class Delta(nn.Module):
         grid = torch.floor(th.detach() * self.w_scale) / self.w_scale
         return th + (grid - th).detach()
 
+    def stream(self, x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+        """(messages, state after them) of inputs (batch, channel, ..., time) that follow on ``state``; ``shift``: one step late."""
+        if x.dim() < 3 or 0 in x.shape:
+            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0")
+        self.fit(x.shape[1])
+        own = {s: state[s] for s in self._dynamics.states if s in state} if state else {}
+        params = {"vth": self.effective_threshold(), "gain": 1.0, "out_scale": 1.0}
+        (y,), after_, _ = over_time(self._dynamics, self.coding, [x], params, own, shift)
+        if not bool(torch.isfinite(after_["act"].detach().sum())):
+            raise InputError(f"{self.label}: input values are NaN or infinite (diverged weights do that too)")
+        return y, after_
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return DeltaEncode.apply(x, self.effective_threshold(), 1 / self.scale, self.tau_grad, self.scale_grad)
+        state = self._state if self.persistent_state else None
+        if state is not None and state["act"].shape != x.shape[:-1]:
+            state = None
+        y, after_ = self.stream(x, state)
+        if self.persistent_state:
+            self._state = {k: v.detach() for k, v in after_.items()}
+        return y
 
-
+    def reset_state(self) -> None:
+        """Forget what ``persistent_state`` kept."""
+        self._state = None

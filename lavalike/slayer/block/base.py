@@ -1,6 +1,7 @@
 """Blocks: synapse, neuron and delays in one layer, exported as one layer of a .net file.
 
-A family (cuba, sigma_delta) supplies the neuron class and the default of ``delay_shift``.
+A family (cuba, alif, rf, sigma_delta, ...) supplies the neuron class, the kind of synapses (complex for resonators) and
+the default of ``delay_shift``. How a block is written to a file: :mod:`lavalike.slayer.block.export`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from torch import nn
 
 from lavalike.errors import ExportError, InputError
 from lavalike.slayer import axon, synapse
-from lavalike.slayer.neuron.base import W_SCALE, Neuron
+from lavalike.slayer.block import export
+from lavalike.slayer.neuron.base import Neuron
 from lavalike.slayer.utils.quantize import quantize
-from netx import writer
 
 MAX_DELAY = 62
+
+State = dict[str, torch.Tensor]
+Signal = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 class Block(nn.Module):
@@ -32,112 +36,159 @@ class Block(nn.Module):
         count_log: return ``(output, event rate)``.
 
     ``shape`` is the shape of one output message, known after the first call (or where it never varies).
+    ``stream(x, state)`` is a call that takes and returns its state.
     """
 
     neuron_class: ClassVar[Callable[..., Neuron]]
+    synapses: ClassVar[Any] = synapse
+    pairs: ClassVar[bool] = False  # whether an input may be (real, imag)
     shift_default: ClassVar[bool] = True
+    exact_eval: ClassVar[bool] = False  # of the synapse
     kind: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__doc__ is None:  # a family's block is documented as the block is
+            cls.__doc__ = next((base.__doc__ for base in cls.__mro__[1:] if base.__doc__ and base not in (Block, nn.Module, object)), None)
 
     def __init__(self, neuron_params: Mapping[str, Any] | None, delay: bool = False, delay_shift: bool | None = None,
                  count_log: bool = False, channels: int | None = None) -> None:
         super().__init__()
-        self.neuron = None if neuron_params is None else type(self).neuron_class(**neuron_params)
-        if self.neuron is not None and channels is not None:
-            self.neuron.fit(channels)
-        self.delay = axon.Delay(max_delay=MAX_DELAY, channels=channels) if delay else None
+        if neuron_params is not None:  # a block without one has no such attribute: programs ask hasattr(block, "neuron")
+            self.neuron = type(self).neuron_class(**neuron_params)
+        self.delay = axon.Delay(max_delay=MAX_DELAY) if delay else None
+        if channels is not None:
+            self.fit(channels)
         self.delay_shift = self.shift_default if delay_shift is None else bool(delay_shift)
         self.count_log = count_log
         self.shape: tuple[int, ...] | None = None
         self.input_shape: tuple[int, ...] | None = None
+        self._state: State | None = None
 
     @property
     def label(self) -> str:
         return f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
 
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        """Synapse and neuron."""
-        raise NotImplementedError
+    @property
+    def unit(self) -> Neuron | None:
+        """The neuron, if there is one."""
+        return getattr(self, "neuron", None)
+
+    @property
+    def complex(self) -> bool:
+        """Whether the neuron takes (real, imag)."""
+        return self.unit is not None and self.neuron.inputs == 2
+
+    def fit(self, channels: int) -> None:
+        """Give what has one value a channel its size; done at construction where the channels are known then."""
+        for part in (self.unit, self.delay):
+            if part is not None:
+                part.fit(channels)
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def drive(self, x: Any) -> tuple[torch.Tensor, ...]:
+        """What reaches the neuron: one tensor, or (real, imag)."""
+        raise NotImplementedError(f"{self.label}: a Block defines drive")
+
+    def respond(self, z: tuple[torch.Tensor, ...], state: State, shift: bool) -> tuple[Signal, State]:
+        """The neuron's answer to its drive, and the state after it; with ``shift`` one step late."""
+        if self.unit is None:
+            return (axon.delay(z[0]) if shift else z[0]), {}
+        return self.neuron.stream(*z, state=state, shift=shift)
+
+    def _run(self, x: Any, state: State | None) -> tuple[Signal, State]:
+        """From rest (None) or from ``state``."""
+        first = x[0] if isinstance(x, tuple) else x
+        if not isinstance(first, torch.Tensor) or (isinstance(x, tuple) and not self.pairs):
+            raise InputError(f"{self.label}: takes one tensor, got {type(x).__name__} "
+                             "(a block with count_log=True returns (output, event rate))")
+        if first.dim() < 3 or 0 in first.shape:
+            raise InputError(f"{self.label}: input has shape {tuple(first.shape)}; "
+                             "expected (batch, N, time) or (batch, C, H, W, time), none 0")
+        if not first.is_floating_point():
+            raise InputError(f"{self.label}: input has dtype {first.dtype}; expected floating point")
+        self.input_shape = tuple(first.shape[1:-1])
+        z = self.drive(x)
+        inner = {k.removeprefix("neuron."): v for k, v in (state or {}).items() if k.startswith("neuron.")}
+        # from rest the loops themselves shift; behind a state stands the step that was still on its way
+        y, after = self.respond(z, inner, self.delay_shift and state is None)
+        after = {f"neuron.{k}": v for k, v in after.items()}
+        if self.unit is not None and self.neuron.drop is not None:
+            y = _each(self.neuron.drop, y)
+        if state is not None and self.delay_shift:
+            parts = []
+            for k, part in enumerate(y if isinstance(y, tuple) else (y,)):
+                now, after[f"late{k}"] = axon.after(part, state.get(f"late{k}", torch.zeros_like(part[..., :1])))
+                parts.append(now)
+            y = tuple(parts) if isinstance(y, tuple) else parts[0]
+        if self.delay is not None:
+            y, past = self.delay.stream(y, {"past": state["past"]} if state and "past" in state else None)  # type: ignore[arg-type]
+            after |= past
+        self.shape = tuple((y[0] if isinstance(y, tuple) else y).shape[1:-1])
+        return y, after
+
+    def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[Any, State]:
+        """(output, state after it) of an input that follows on ``state`` (None: the first). Pure: nothing is kept here."""
+        return self._run(x, {} if state is None else state)
 
     def forward(self, x: torch.Tensor) -> Any:
         """``(batch, *shape, time)`` to the same layout, with the event rate if count_log."""
-        if x.dim() not in (3, 5) or 0 in x.shape:
-            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, N, time) or (batch, C, H, W, time), none 0")
-        self.input_shape = tuple(x.shape[1:-1])
-        x = self.compute(x)
-        if self.delay_shift:
-            x = axon.delay(x, 1)
-        if self.delay is not None:
-            x = self.delay(x)
-        self.shape = tuple(x.shape[1:-1])
-        return (x, (x.detach() != 0).to(x.dtype).mean()) if self.count_log else x
+        if self.unit is not None and self.neuron.persistent_state:
+            batch = len(x[0]) if isinstance(x, tuple | list) else len(x)
+            if self._state is not None and any(len(v) != batch for v in self._state.values()):
+                self._state = None  # another batch: a new beginning, as in slayer
+            y, after = self._run(x, self._state or {})
+            self._state = {k: v.detach() for k, v in after.items()}
+        else:
+            y, _ = self._run(x, None)
+        return (y, _rate(y)) if self.count_log else y
+
+    def reset_state(self) -> None:
+        """Forget what ``persistent_state`` kept."""
+        self._state = None
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of an output message for an input message of ``shape`` (C, H, W) or (N,)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.label}: a Block defines output_shape")
 
-    # -- export ------------------------------------------------------------------------------------------
+    def exact(self, made: Any) -> Any:
+        """The block's synapse, as the family wants it."""
+        if self.exact_eval:
+            made.exact_eval = True
+        return made
+
+    def hook(self, pre_hook_fx: synapse.Hook | None) -> synapse.Hook:
+        """The weights' quantisation: the neuron's unless another is given."""
+        return self.neuron.quantize_8bit if pre_hook_fx is None else pre_hook_fx  # type: ignore[union-attr]
+
+    # -- export ------------------------------------------------------------------------------------------------
 
     def device_params(self) -> dict[str, Any] | None:
-        return None if self.neuron is None else self.neuron.device_params  # type: ignore[no-any-return]
+        return None if self.unit is None else self.neuron.device_params
 
     def export_hdf5(self, handle: h5py.Group, input_shape: tuple[int, ...] | None = None) -> None:
         """Write this layer into the group ``handle``.
 
         Args:
-            input_shape: shape of an input message, needed where the block was never called.
+            input_shape: shape of an input message, needed where the block was never called and it matters.
         """
-        if input_shape is not None:
-            self.input_shape = tuple(input_shape)
-            self.shape = self.output_shape(self.input_shape)
-        if self.shape is None or self.input_shape is None:
-            raise ExportError(f"{handle.name}: {self.label} does not know its shape: call the network once, or give input_shape")
-        if self.neuron is not None and self.neuron.w_scale != W_SCALE:
-            raise ExportError(f"{handle.name}: {self.label}: scale is {self.neuron.w_scale}; files count in 1/{W_SCALE}")
-        writer.write_type(handle, self.kind)
-        handle.create_dataset("shape", data=np.array(self.shape, np.int64))
-        handle.attrs["delay_shift"] = int(self.delay_shift)
-        handle.attrs["input_shape"] = np.array(self.input_shape, np.int64)
-        self.write(handle)
-        if any(not bool(torch.isfinite(p).all()) for p in self.parameters()):
-            raise ExportError(f"{handle.name}: {self.label}: a parameter is NaN or infinite: the training diverged")
-        params = self.device_params()
-        if params is not None:
-            if params.get("activation", "relu") != "relu":
-                raise ExportError(f"{handle.name}: {self.label}: activation {params['activation']!r} has no process; relu has")
-            writer.write_neuron(handle.create_group("neuron"), params)
+        export.block(self, handle, input_shape)
 
     def write(self, handle: h5py.Group) -> None:
         """The layer's own keys."""
-        norm = self.neuron.norm if self.neuron is not None else None
-        bias = getattr(self.neuron, "bias", None)
-        if norm is not None:
-            total = norm.bias
-            if bias is not None and bool((bias != 0).any()):
-                raise ExportError(f"{handle.name}: {self.label} has both a norm and set_bias; fold one into the other")
-            handle.create_dataset("bias", data=_numbers(total.expand(self.shape[0])))  # type: ignore[index]
-        elif bias is not None and bool((bias != 0).any()):
-            handle.create_dataset("bias", data=_numbers(self.neuron.quantize_8bit(bias, descale=True).expand(self.shape[0])))  # type: ignore
-        if self.delay is not None:
-            self.delay.clamp()
-            handle.create_dataset("delay", data=_numbers(self.delay.delay.floor()))
+        export.bias(self, handle)
+        export.delay(self, handle)
 
 
-def _numbers(x: torch.Tensor) -> np.ndarray:
-    if not bool(torch.isfinite(x).all()):
-        raise ExportError("a parameter is NaN or infinite: the training diverged")
-    return x.detach().cpu().numpy().astype(np.float32)
+def _rate(y: Signal) -> torch.Tensor:
+    """Share of messages that are not 0, float32."""
+    parts = [v.detach() for v in (y if isinstance(y, tuple) else (y,))]
+    return sum(torch.count_nonzero(v) for v in parts) / sum(v.numel() for v in parts)  # type: ignore[return-value]
 
 
-def _hook(block: Block, pre_hook_fx: synapse.Hook | None) -> synapse.Hook:
-    return block.neuron.quantize_8bit if pre_hook_fx is None else pre_hook_fx  # type: ignore[union-attr]
-
-
-def _weight(block: Block, weight: torch.Tensor, name: str) -> np.ndarray:
-    """Weights in use, as integers of 1/scale; refused where they are none."""
-    scaled = _numbers(weight) * block.neuron.w_scale  # type: ignore[union-attr]
-    if not np.array_equal(scaled, np.round(scaled)) or scaled.min() < -256 or scaled.max() > 255:
-        raise ExportError(f"{name}: {block.label}: weights are not integers of 1/64 in -256..255; use the neuron's quantize_8bit")
-    return scaled
+def _each(function: Callable[[torch.Tensor], torch.Tensor], y: Signal) -> Signal:
+    return tuple(function(v) for v in y) if isinstance(y, tuple) else function(y)
 
 
 class Input(Block):
@@ -146,44 +197,49 @@ class Input(Block):
     Args:
         neuron_params: None hands z on.
         weight, bias: learnable numbers (None: 1 and 0). z is then rounded to 1/64, what a message can hold.
+        delay_shift: default that of the family; without a neuron False, and True cannot be exported then.
+
+    A resonator's input is a pair (real, imag), or a complex tensor.
     """
 
     kind = "input"
+    pairs = True
 
     def __init__(self, neuron_params: Mapping[str, Any] | None = None, weight: float | None = None, bias: float | None = None,
                  delay_shift: bool | None = None, count_log: bool = False) -> None:
-        super().__init__(neuron_params, False, delay_shift if neuron_params is not None else False, count_log)
+        super().__init__(neuron_params, False, False if neuron_params is None and delay_shift is None else delay_shift, count_log)
         self.weight = None if weight is None else nn.Parameter(torch.tensor([float(weight)]))
         self.bias = None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
 
-    def _quantize(self, x: torch.Tensor) -> torch.Tensor:
+    def quantize(self, x: torch.Tensor) -> torch.Tensor:
         return quantize(x, 2 / 64).clamp(-256 / 64, 254 / 64)
 
-    def _encode(self, z: torch.Tensor) -> torch.Tensor:
-        return z if self.neuron is None else self.neuron(z)
-
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        z = self._quantize(x)
+    def scale(self, x: torch.Tensor) -> torch.Tensor:
+        """The affine, quantised input."""
+        z = self.quantize(x)
         if self.weight is not None:
-            z = quantize(z * self._quantize(self.weight), 1 / 64)
-        if self.bias is not None:
-            z = z + self._quantize(self.bias)
-        return self._encode(z)
+            z = quantize(z * self.quantize(self.weight), 1 / 64)
+        return z if self.bias is None else z + self.quantize(self.bias)
+
+    def drive(self, x: Any) -> tuple[torch.Tensor, ...]:
+        if self.complex:
+            if not isinstance(x, tuple) or len(x) != 2:
+                raise InputError(f"{self.label}: a resonator takes (real, imag) or a complex tensor")
+            return tuple(self.scale(p) for p in x)
+        if isinstance(x, tuple):
+            raise InputError(f"{self.label}: takes one tensor, got {len(x)}; resonators take (real, imag)")
+        return (self.scale(x),)
+
+    def _run(self, x: Any, state: State | None) -> tuple[Signal, State]:
+        if isinstance(x, torch.Tensor) and x.is_complex() and self.complex:
+            x = (x.real, x.imag)
+        return super()._run(tuple(x) if isinstance(x, list) else x, state)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
 
     def write(self, handle: h5py.Group) -> None:
-        super().write(handle)
-        if "bias" in handle:  # the norm's; the input layer's own bias has that name
-            raise ExportError(f"{handle.name}: {self.label}: a norm in an Input block cannot be exported")
-        if self.weight is not None or self.bias is not None:
-            if self.neuron is None:
-                raise ExportError(f"{handle.name}: {self.label}: weight and bias need a neuron to act on")
-            one = torch.ones(1) if self.weight is None else self.weight
-            zero = torch.zeros(1) if self.bias is None else self.bias
-            handle.create_dataset("weight", data=_numbers(self._quantize(one) * 64))
-            handle.create_dataset("bias", data=_numbers(self._quantize(zero) * 64))
+        export.input_(self, handle)
 
 
 class Flatten(Block):
@@ -194,8 +250,8 @@ class Flatten(Block):
     def __init__(self, count_log: bool = False) -> None:
         super().__init__(None, False, False, count_log)
 
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        return x.reshape(x.shape[0], -1, x.shape[-1])
+    def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (x.flatten(1, -2),)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (int(np.prod(shape)),)
@@ -204,32 +260,78 @@ class Flatten(Block):
         pass
 
 
+class Average(Block):
+    """The mean over consecutive groups of neurons, as many groups as ``num_outputs``."""
+
+    kind = "average"
+
+    def __init__(self, num_outputs: int, count_log: bool = False) -> None:
+        super().__init__(None, False, False, count_log)
+        self.num_outputs = synapse.layer.count(f"{self.label}: num_outputs", num_outputs)
+
+    def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if x.dim() != 3 or x.shape[1] % self.num_outputs:
+            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, a multiple of {self.num_outputs}, time)")
+        return (x.unflatten(1, (self.num_outputs, -1)).mean(2),)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.num_outputs,)
+
+    def write(self, handle: h5py.Group) -> None:
+        pass
+
+
+class TimeDecimation(Block):
+    """The mean over bins of ``factor`` steps, a power of two; time is filled up with zeros to whole bins. Cannot be exported."""
+
+    kind = "time_decimation"
+
+    def __init__(self, factor: int, count_log: bool = False) -> None:
+        super().__init__(None, False, False, count_log)
+        if not isinstance(factor, int) or factor < 1 or factor & (factor - 1):
+            raise InputError(f"{self.label}: factor is a power of two, got {factor!r}")
+        self.factor = factor
+
+    def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        missing = -x.shape[-1] % self.factor
+        return (nn.functional.pad(x, (0, missing)).unflatten(-1, (-1, self.factor)).mean(-1),)
+
+    def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[Any, State]:
+        if x.shape[-1] % self.factor:
+            raise InputError(f"{self.label}: a stream comes in whole bins of {self.factor} steps, got {x.shape[-1]}")
+        return super().stream(x, state)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def write(self, handle: h5py.Group) -> None:
+        raise ExportError(f"{handle.name}: {self.label}: a process graph has one step for all; leave it out, or average the graph's output")
+
+
 class Dense(Block):
     """All-to-all synapse and neuron.
 
     Args:
         in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: see synapse.Dense; pre_hook_fx defaults to
             the neuron's 8-bit quantisation.
-        mask: (out, in), multiplied to the weight.
+        mask: (out, in), multiplied to the weight; of booleans or numbers.
     """
 
     kind = "dense"
 
-    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: int, out_neurons: int, weight_scale: float = 1,
+    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
                  weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, delay: bool = False,
                  delay_shift: bool | None = None, mask: torch.Tensor | None = None, count_log: bool = False) -> None:
         super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons)
-        self.synapse = synapse.Dense(in_neurons, out_neurons, weight_scale, weight_norm, _hook(self, pre_hook_fx))
-        if mask is not None and tuple(mask.shape) != (out_neurons, in_neurons):
-            raise InputError(f"{self.label}: mask has shape {tuple(mask.shape)}; expected {(out_neurons, in_neurons)}")
+        self.synapse = self.exact(self.synapses.Dense(in_neurons, out_neurons, weight_scale, weight_norm, self.hook(pre_hook_fx)))
+        mask = None if mask is None else torch.as_tensor(mask)
+        if mask is not None and tuple(mask.shape) != (out_neurons, self.synapse.in_neurons):
+            raise InputError(f"{self.label}: mask has shape {tuple(mask.shape)}; expected {(out_neurons, self.synapse.in_neurons)}")
         self.register_buffer("mask", mask)
 
-    def respond(self, z: torch.Tensor) -> torch.Tensor:
-        """The neuron's answer to the synapse's current."""
-        return self.neuron(z)  # type: ignore[misc]
-
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        return self.respond(self.synapse(x, self.mask))
+    def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        z = self.synapse(x, self.mask)
+        return z if isinstance(z, tuple) else (z,)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.synapse.out_neurons,)
@@ -239,10 +341,43 @@ class Dense(Block):
 
     def write(self, handle: h5py.Group) -> None:
         super().write(handle)
-        weight = self.synapse.effective_weight()[:, :, 0, 0, 0]
-        handle.create_dataset("weight", data=_weight(self, weight if self.mask is None else weight * self.mask, handle.name))
-        handle.create_dataset("inFeatures", data=self.synapse.in_neurons)
-        handle.create_dataset("outFeatures", data=self.synapse.out_neurons)
+        export.dense(self, handle, "weight", self.synapse, self.mask)
+
+
+class Affine(Dense):
+    """Dense whose output is the neuron's state (voltage; real and imag), never reset; with ``dynamics=False`` the synapse's current.
+
+    Args:
+        dynamics: see above. Default True.
+        delay: not for (real, imag). Default False.
+        delay_shift: default False, whatever the family: the state is read where it is.
+        the others: see Dense.
+
+    No dropout acts on it. Exported, it is a layer whose neurons cannot spike: read their states (or, without dynamics, the change of v).
+    """
+
+    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
+                 weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, dynamics: bool = True,
+                 mask: torch.Tensor | None = None, count_log: bool = False, delay: bool = False, delay_shift: bool = False) -> None:
+        super().__init__({**neuron_params, "dropout": None}, in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx, delay,
+                         delay_shift, mask, count_log)
+        self.dynamics = dynamics
+        if delay and self.complex:
+            raise InputError(f"{self.label}: delay is not available for (real, imag)")
+
+    def respond(self, z: tuple[torch.Tensor, ...], state: State, shift: bool) -> tuple[Signal, State]:
+        y, after = self.neuron.affine(*z, state=state) if self.dynamics else (z, {})  # type: ignore[union-attr]
+        y = tuple(axon.delay(v) for v in y) if shift else y
+        return (y if self.complex else y[0]), after
+
+    def device_params(self) -> dict[str, Any] | None:
+        params = super().device_params()
+        return params | {"vThMant": export.UNREACHABLE} if self.dynamics and params is not None else None
+
+    def write(self, handle: h5py.Group) -> None:
+        if self.complex and not self.dynamics:
+            raise ExportError(f"{handle.name}: {self.label}: complex currents without a neuron have no process; use dynamics=True")
+        super().write(handle)
 
 
 class _Spatial(Block):
@@ -250,65 +385,175 @@ class _Spatial(Block):
 
     synapse: Any
 
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        return self.neuron(self.synapse(x))  # type: ignore[no-any-return, misc]
+    def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        z = self.synapse(x)
+        return z if isinstance(z, tuple) else (z,)
 
-    def _out(self, channels: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-        s = self.synapse
-        if len(shape) != 3:
+    def out(self, channels: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) != 1 + self.synapse.axes:
             raise ExportError(f"{self.label}: input_shape is (channels, height, width), got {shape}")
-        size = [(n + 2 * p - d * (k - 1) - 1) // st + 1
-                for n, p, d, k, st in zip(shape[1:], s.padding, s.dilation, s.kernel_size, s.stride, strict=True)]
+        size = self.synapse.output_size(shape[1:])
+        if min(size) < 1:
+            raise ExportError(f"{self.label}: an input of {shape[1:]} is smaller than the kernel {self.synapse.kernel_size}")
         return (channels, *size)
 
     def write(self, handle: h5py.Group) -> None:
         super().write(handle)
-        s = self.synapse
-        handle.create_dataset("weight", data=_weight(self, s.effective_weight()[..., 0], handle.name))
-        for key, value in (("kernelSize", s.kernel_size), ("stride", s.stride), ("padding", s.padding), ("dilation", s.dilation)):
-            handle.create_dataset(key, data=np.array(value, np.int64))
+        export.kernel(self, handle, self.synapse)
 
 
 class Conv(_Spatial):
     """Convolution and neuron; arguments of synapse.Conv after neuron_params."""
 
     kind = "conv"
+    synapse_name: ClassVar[str] = "Conv"
 
     def __init__(self, neuron_params: Mapping[str, Any], in_features: int, out_features: int, kernel_size: Any, stride: Any = 1,
                  padding: Any = 0, dilation: Any = 1, groups: int = 1, weight_scale: float = 1, weight_norm: bool = False,
                  pre_hook_fx: synapse.Hook | None = None, delay: bool = False, delay_shift: bool | None = None,
                  count_log: bool = False) -> None:
         super().__init__(neuron_params, delay, delay_shift, count_log, out_features)
-        self.synapse = synapse.Conv(in_features, out_features, kernel_size, stride, padding, dilation, groups, weight_scale, weight_norm,
-                                    _hook(self, pre_hook_fx))
+        make = getattr(self.synapses, self.synapse_name)
+        self.synapse = self.exact(make(in_features, out_features, kernel_size, stride, padding, dilation, groups, weight_scale, weight_norm,
+                                       self.hook(pre_hook_fx)))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self._out(self.synapse.out_channels, shape)
+        return self.out(self.synapse.out_channels, shape)
 
     def write(self, handle: h5py.Group) -> None:
-        if self.delay is not None:
-            raise ExportError(f"{handle.name}: {self.label}: netx has no convolution with delays; train with delay=False")
         super().write(handle)
-        handle.create_dataset("inChannels", data=self.synapse.in_channels)
-        handle.create_dataset("outChannels", data=self.synapse.out_channels)
-        handle.create_dataset("groups", data=self.synapse.groups)
+        for key, value in (("inChannels", self.synapse.in_channels), ("outChannels", self.synapse.out_channels),
+                           ("groups", self.synapse.groups)):
+            handle.create_dataset(key, data=value)
+
+
+class ConvT(Conv):
+    """Transposed convolution and neuron; arguments of synapse.ConvTranspose after neuron_params."""
+
+    kind = "convT"
+    synapse_name = "ConvTranspose"
 
 
 class Pool(_Spatial):
     """Sum pooling and neuron, without the norm; arguments of synapse.Pool after neuron_params."""
 
     kind = "pool"
+    synapse_name: ClassVar[str] = "Pool"
 
     def __init__(self, neuron_params: Mapping[str, Any], kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
                  weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, delay: bool = False,
                  delay_shift: bool | None = None, count_log: bool = False) -> None:
         super().__init__({**neuron_params, "norm": None}, delay, delay_shift, count_log)
-        self.synapse = synapse.Pool(kernel_size, stride, padding, dilation, weight_scale, weight_norm, _hook(self, pre_hook_fx))
+        make = getattr(self.synapses, self.synapse_name)
+        self.synapse = self.exact(make(kernel_size, stride, padding, dilation, weight_scale, weight_norm, self.hook(pre_hook_fx)))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self._out(shape[0], shape)
+        return self.out(shape[0], shape)
+
+
+class Unpool(Pool):
+    """Every input spread over a window, and neuron, without the norm; arguments of synapse.Unpool after neuron_params."""
+
+    kind = "unpool"
+    synapse_name = "Unpool"
+
+
+class Recurrent(Block):
+    """A dense layer whose spikes come back one step later through a dense synapse: ``z[t] = W x[t] + R s[t-1]``.
+
+    Args:
+        in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: of both synapses; see synapse.Dense.
+        requires_grad: train the recurrent synapse. Default True.
+        bptt: differentiate through the neurons' states as well; False: through the feedback alone, as lava-dl did. Default True.
+
+    Steps follow one another here: this is the one block that no loop is fused for.
+    """
+
+    kind = "dense_rec"
+
+    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
+                 weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, requires_grad: bool = True, delay: bool = False,
+                 delay_shift: bool | None = None, count_log: bool = False, bptt: bool = True) -> None:
+        super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons)
+        self.requires_grad, self.bptt = requires_grad, bptt
+        hook = self.hook(pre_hook_fx)
+        self.input_synapse = self.synapses.Dense(in_neurons, out_neurons, weight_scale, weight_norm, hook)
+        self._make_feedback(out_neurons, weight_scale, weight_norm, hook)
+
+    def _make_feedback(self, neurons: int, weight_scale: float, weight_norm: bool, hook: synapse.Hook) -> None:
+        self.recurrent_synapse = self.synapses.Dense(neurons, neurons, weight_scale, weight_norm, hook).requires_grad_(self.requires_grad)
+
+    def feedback(self, s: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What spikes (batch, neurons, 1) add to the next step's drive."""
+        z = self.recurrent_synapse(s)
+        return z if isinstance(z, tuple) else (z,)
+
+    def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        z = self.input_synapse(x)
+        return z if isinstance(z, tuple) else (z,)
+
+    def respond(self, z: tuple[torch.Tensor, ...], state: State, shift: bool) -> tuple[Signal, State]:
+        s = state.get("spikes", torch.zeros_like(z[0][..., :1]))
+        state = {k: v for k, v in state.items() if k != "spikes"}
+        rows = []
+        for now in zip(*(part.split(1, -1) for part in z), strict=True):
+            drive = tuple(a + b for a, b in zip(now, self.feedback(s), strict=True))
+            s, state = self.neuron.stream(*drive, state=state)  # type: ignore[union-attr]
+            if not self.bptt:
+                state = {k: v.detach() for k, v in state.items()}
+            rows.append(s)
+        y = torch.cat(rows, -1)
+        return (axon.delay(y) if shift else y), {**state, "spikes": s}
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.input_synapse.out_neurons,)
+
+    def export_hdf5(self, handle: h5py.Group, input_shape: tuple[int, ...] | None = None) -> None:
+        super().export_hdf5(handle, input_shape if input_shape is not None else (self.input_synapse.in_neurons,))
 
     def write(self, handle: h5py.Group) -> None:
-        if self.delay is not None:
-            raise ExportError(f"{handle.name}: {self.label}: netx has no pooling with delays; train with delay=False")
         super().write(handle)
+        export.dense(self, handle, "weight", self.input_synapse, None)
+        export.feedback(self, handle, self.recurrent_synapse)
+
+
+class KWTA(Recurrent):
+    """K winners take all: neurons that inhibit one another, ``R = (1 + self_excitation) I - 1``, under a bias of
+    ``threshold (N - 2 K) / N`` of one weight unit a step. Cannot be exported: its bias acts on the current.
+
+    Args:
+        num_winners: K, 1..out_neurons.
+        self_excitation: in 0..1. Default 0.5.
+        requires_grad: train self_excitation. Default True.
+    """
+
+    kind = "kwta"
+
+    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, num_winners: int, self_excitation: float = 0.5,
+                 weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None,
+                 delay_shift: bool | None = None, requires_grad: bool = True, count_log: bool = False, bptt: bool = True) -> None:
+        super().__init__(neuron_params, in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx, requires_grad, False,
+                         delay_shift, count_log, bptt)
+        if not isinstance(num_winners, int) or not 1 <= num_winners <= out_neurons:
+            raise InputError(f"{self.label}: num_winners is in 1..{out_neurons}, got {num_winners!r}")
+        if not 0 <= self_excitation <= 1:
+            raise InputError(f"{self.label}: self_excitation is in 0..1, got {self_excitation!r}")
+        self.num_winners = num_winners
+        self.self_excitation = nn.Parameter(torch.tensor(float(self_excitation)), requires_grad=requires_grad)
+        self.bias = self.neuron.threshold * (out_neurons - 2 * num_winners) / out_neurons / self.neuron.w_scale  # type: ignore[union-attr]
+
+    def _make_feedback(self, neurons: int, weight_scale: float, weight_norm: bool, hook: synapse.Hook) -> None:
+        self.register_buffer("identity", torch.eye(neurons), persistent=False)
+
+    def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.no_grad():
+            self.self_excitation.clamp_(0, 1)
+        return super().drive(x)
+
+    def feedback(self, s: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        z = torch.matmul((1 + self.self_excitation) * self.identity - 1, s) + self.bias
+        # resonators are driven in their real part
+        return (z, torch.zeros_like(z)) if self.complex else (z,)
+
+    def write(self, handle: h5py.Group) -> None:
+        raise ExportError(f"{handle.name}: {self.label}: its bias acts on the current, which no process does; use Recurrent")

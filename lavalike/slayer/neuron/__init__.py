@@ -1,4 +1,15 @@
-"""Neurons: cuba, sigma_delta; normalisation and dropout."""
+"""Neurons: cuba, lif, alif, rf, rf_iz, adrf, adrf_iz, sigma_delta; normalisation and dropout; neurons of one's own."""
 
-from lavalike.slayer.neuron import cuba as cuba, norm as norm, sigma_delta as sigma_delta
+from lavalike.slayer.neuron import (
+    adrf as adrf,
+    adrf_iz as adrf_iz,
+    alif as alif,
+    cuba as cuba,
+    lif as lif,
+    norm as norm,
+    rf as rf,
+    rf_iz as rf_iz,
+    sigma_delta as sigma_delta,
+)
+from lavalike.slayer.neuron.custom import Custom as Custom
 from lavalike.slayer.neuron.dropout import Dropout as Dropout

@@ -1,55 +1,96 @@
-"""What all neurons share: scales, threshold, quantisation, normalisation, dropout, overflow counting."""
+"""What all neurons share: scales, threshold, parameters, the loop over time, quantisation, normalisation, dropout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
+from lavalike import fused
+from lavalike.backends.torch.surrogate import Surrogate
+from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
+from lavalike.slayer.axon.sized import Sized
+from lavalike.slayer.layout import over_time
+from lavalike.slayer.spike import Slayer
 from lavalike.slayer.utils.quantize import quantize
 
 W_SCALE = 64
 P_SCALE = 4096
 
+State = dict[str, torch.Tensor]
+Number = float | Sequence[float] | np.ndarray | torch.Tensor
 
-class Neuron(nn.Module):
+
+class Neuron(Sized):
     """Base of the neurons.
 
     Args:
         threshold: > 0, rounded down to a multiple of 1/scale.
-        tau_grad, scale_grad: width (of spikes in thresholds, of deltas as it is) and height of the surrogate gradient.
+        tau_grad, scale_grad: width (in thresholds) and height of the surrogate gradient.
         scale: of weights; states count in 1 / (64 scale).
         norm: a class from :mod:`lavalike.slayer.neuron.norm`, or None.
         dropout: an nn.Module, or None.
-        requires_grad: whether decays (and sigma-delta thresholds) are trained.
+        shared_param: decays of one value for all channels; else one a channel, drawn when the channels are known, at the
+            latest at the first call: within 1 % of the value given, or within a pair (low, high); an array or tensor is
+            taken as it is, one value a channel. Default True.
+        persistent_state: a call goes on where the last one ended (until ``reset_state`` or another batch size); the
+            state is no part of the state dict, and no gradient passes from call to call. Default False.
+        requires_grad: whether the decays are trained. Default False.
+        graded_spike: send the state that spiked instead of 1. Default False.
+        reset_grad: what resets are differentiated to: "slayer" (not at all, default), "detach" or "full".
 
+    Input and output: (batch, channel, ..., time). ``stream(x, state)`` is the same without hidden state.
     ``overflows`` counts state values that left 24 bits since the last ``reset_overflows``: where it is 0, fixed_pt
     computes the same bits.
     """
 
+    tau_factor: ClassVar[float] = 100.0
+    scale_factor: ClassVar[float] = 0.1
+    inputs: ClassVar[int] = 1
+    surrogate_class: ClassVar[type[Surrogate]] = Slayer
+
     def __init__(self, threshold: float, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
-                 norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None, requires_grad: bool = False) -> None:
+                 norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None, shared_param: bool = True,
+                 persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
+                 reset_grad: str = "slayer") -> None:
         super().__init__()
-        name = f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
         if not 0 < threshold < float("inf"):
-            raise InputError(f"{name}: threshold is > 0, got {threshold!r}")
+            raise InputError(f"{self.label}: threshold is > 0, got {threshold!r}")
         if not scale >= 1:
-            raise InputError(f"{name}: scale is >= 1, got {scale!r}")
+            raise InputError(f"{self.label}: scale is >= 1, got {scale!r}")
         if not (tau_grad > 0 and scale_grad > 0):
-            raise InputError(f"{name}: tau_grad and scale_grad are > 0, got {tau_grad!r}, {scale_grad!r}")
+            raise InputError(f"{self.label}: tau_grad and scale_grad are > 0, got {tau_grad!r}, {scale_grad!r}")
         self.w_scale, self.s_scale, self.p_scale = int(scale), int(scale) * W_SCALE, P_SCALE
         self._threshold = int(threshold * self.w_scale) / self.w_scale
         if self._threshold == 0:
-            raise InputError(f"{name}: threshold {threshold} is below the resolution of 1/{self.w_scale}")
+            raise InputError(f"{self.label}: threshold {threshold} is below the resolution of 1/{self.w_scale}")
         self.tau_rho = tau_grad * self._threshold
         self.scale_rho = scale_grad
-        self.requires_grad = requires_grad
-        self.norm = norm(pre_hook_fx=self.quantize_8bit) if norm is not None else None
+        self.shared_param, self.persistent_state = shared_param, persistent_state
+        self.requires_grad, self.graded_spike = requires_grad, graded_spike
+        self.training_ = fused.Training(self.surrogate_class(self.tau_rho * self.tau_factor, scale_grad * self.scale_factor),
+                                        reset_grad, "grid", float(self.s_scale))
+        self._make_norms(norm)
         self.drop = dropout
+        self._ranges: dict[str, tuple[float, float]] = {}
+        self._state: State | None = None
         self.register_buffer("overflows", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def _make_norms(self, norm: Callable[..., Any] | None) -> None:
+        self.norm = norm(pre_hook_fx=self.quantize_8bit) if norm is not None else None
+
+    @property
+    def label(self) -> str:
+        return f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
+
+    @property
+    def norms(self) -> list[Any]:
+        """The norms in use, one an input."""
+        return [] if self.norm is None else [self.norm]
 
     @property
     def threshold(self) -> float:
@@ -60,6 +101,25 @@ class Neuron(nn.Module):
         """The threshold as an integer in 1/scale."""
         return round(self._threshold * self.w_scale)
 
+    @property
+    def scale(self) -> int:
+        """Of weights: what 1 is in a file."""
+        return self.w_scale
+
+    @property
+    def ref_delay(self) -> int:
+        """Refractory period in steps: always 1, none."""
+        return 1
+
+    @property
+    def device(self) -> torch.device:
+        return self.overflows.device
+
+    @property
+    def device_params(self) -> dict[str, Any]:
+        """What goes into the HDF5 file."""
+        raise NotImplementedError(f"{self.label}: a Neuron defines device_params")
+
     def reset_overflows(self) -> None:
         self.overflows.zero_()
 
@@ -68,21 +128,174 @@ class Neuron(nn.Module):
         out = quantize(weight, 2 / self.w_scale).clamp(-256 / self.w_scale, 254 / self.w_scale)
         return out * self.w_scale if descale else out
 
+    # -- parameters ------------------------------------------------------------------------------------------
+
+    def add_parameter(self, name: str, value: Number) -> None:
+        """A decay in 0..1, kept as slayer keeps it, times 4096; one value, or one a channel once ``fit`` knows how many."""
+        if isinstance(value, np.ndarray | torch.Tensor):
+            start = torch.as_tensor(value, dtype=torch.float32).detach().reshape(-1)
+            if start.numel() == 0 or not bool(((start >= 0) & (start <= 1)).all()):
+                raise InputError(f"{self.label}: {name} is in 0..1, got {value!r}")
+            if start.numel() > 1:
+                self.separate(name, start.numel())
+                setattr(self, name, nn.Parameter(start * P_SCALE, requires_grad=self.requires_grad))
+                return
+            value = float(start)
+        low, high = (float(v) for v in value) if isinstance(value, Sequence) else (value, value)
+        if not 0 <= low <= high <= 1:
+            raise InputError(f"{self.label}: {name} is in 0..1, got {value!r}")
+        if self.shared_param and low != high:
+            raise InputError(f"{self.label}: {name} is one number where parameters are shared, got {value!r}; "
+                             "shared_param=False draws from a range")
+        if not self.shared_param:
+            self._ranges[name] = (0.99 * low, min(1.01 * low, 1.0)) if low == high else (low, high)
+        setattr(self, name, nn.Parameter(torch.tensor([(low + high) / 2 * P_SCALE], dtype=torch.float32), requires_grad=self.requires_grad))
+
+    def separate(self, name: str, channels: int) -> None:
+        """Refuse ``channels`` values where channels share one."""
+        if self.shared_param:
+            raise InputError(f"{self.label}: {name} is one number where parameters are shared, got {channels}; "
+                             "shared_param=False takes one a channel")
+
+    def unsized(self) -> Iterable[str]:
+        return self._ranges
+
+    def size(self, name: str, channels: int) -> None:
+        """Draw a parameter for every channel."""
+        low, high = self._ranges[name]
+        self._set(name, (low + (high - low) * torch.rand(channels)) * P_SCALE)
+
+    def _set(self, name: str, value: torch.Tensor) -> None:
+        old = getattr(self, name)
+        # the same parameter object: an optimizer may have it already
+        old.data = value.to(old)
+        self._ranges.pop(name, None)
+
     def fit(self, channels: int) -> None:
-        """Give channel-wise buffers their size, so that a state dict loads before the first call."""
-        if self.norm is not None:
-            self.norm.fit(channels)
+        """Give what is channel-wise its size, so that a state dict loads before the first call."""
+        for norm in self.norms:
+            if isinstance(norm, Sized):
+                norm.fit(channels)
+        for name in list(self.unsized()):
+            self.size(name, channels)
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """What training keeps a parameter within, times 4096."""
+        return 0, P_SCALE
+
+    def used(self, name: str) -> torch.Tensor:
+        """The parameter in use: an integer in 1/4096 (rounded, gradient straight through), brought back into its limits
+        where training left them; in place, so that its gradient stays alive."""
+        p: nn.Parameter = getattr(self, name)
+        with torch.no_grad():
+            p.clamp_(*self.limits(name))
+        return p + (p.round() - p).detach() if p.requires_grad else p.round()
+
+    def integer(self, name: str) -> Any:
+        """The parameter as it is deployed: an int, or an array of one a channel."""
+        values = getattr(self, name).detach().clamp(*self.limits(name)).round().long()
+        return int(values) if values.numel() == 1 else values.cpu().numpy()
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def check(self, inputs: Sequence[torch.Tensor]) -> None:
+        """Refuse inputs that are no (batch, channel, ..., time), or not alike."""
+        x = inputs[0]
+        if x.dim() < 3 or 0 in x.shape:
+            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0")
+        if x.dtype not in (torch.float32, torch.float64, torch.bfloat16):
+            raise InputError(f"{self.label}: input has dtype {x.dtype}; expected float32, float64 or bfloat16")
+        for other in inputs[1:]:
+            if other.shape != x.shape or other.dtype != x.dtype:
+                raise InputError(f"{self.label}: real input has shape {tuple(x.shape)} and dtype {x.dtype}, imag {tuple(other.shape)} "
+                                 f"and {other.dtype}; both are to be alike")
+
+    def scan(self, dynamics: Dynamics, inputs: Sequence[torch.Tensor], parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+             state: State | None = None, prefix: str = "", shift: bool = False,
+             training: fused.Training | None = None) -> tuple[list[torch.Tensor], State]:
+        """``dynamics`` over the whole of (batch, channel, ..., time): its outputs in that layout, and the state after it.
+
+        ``parameters`` as a function is called when those of one a channel have their size.
+        """
+        self.check(inputs)
+        x = inputs[0]
+        own = {s: state[prefix + s] for s in dynamics.states if prefix + s in state} if state else {}
+        for s, value in own.items():
+            if value.shape != x.shape[:-1]:
+                raise InputError(f"{self.label}: state {s} has shape {tuple(value.shape)}; the input needs {tuple(x.shape[:-1])}")
+        self.fit(x.shape[1])
+        parameters = parameters() if callable(parameters) else parameters
+        for n, p in parameters.items():
+            if isinstance(p, torch.Tensor) and p.numel() not in (1, x.shape[1]):
+                raise InputError(f"{self.label}: {n} has {p.numel()} values, one a channel; the input has shape {tuple(x.shape)}")
+        outputs, after, overflows = over_time(dynamics, training or self.training_, inputs, parameters, own, shift)
+        for s, value in after.items():
+            if not bool(torch.isfinite(value.detach().sum())):
+                raise InputError(f"{self.label}: state {s} became NaN or infinite: so were some input values "
+                                 "(diverged weights do that too)")
+        with torch.no_grad():
+            self.overflows += overflows
+        return outputs, {prefix + s: v for s, v in after.items()}
+
+    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+        """(output, state after it) of inputs that follow on ``state`` (None: from rest). Pure.
+
+        With ``shift`` the output leaves one step late.
+        """
+        raise NotImplementedError(f"{self.label}: a Neuron defines stream")
+
+    def respond(self, *x: torch.Tensor, shift: bool = False) -> torch.Tensor:
+        """``stream`` from rest, or with ``persistent_state`` from where the last call ended."""
+        state = self._state if self.persistent_state else None
+        if state is not None and any(v.shape[0] != x[0].shape[0] for v in state.values()):
+            state = None  # another batch: a new beginning, as in slayer
+        y, after = self.stream(*x, state=state, shift=shift)
+        if self.persistent_state:
+            self._state = {k: v.detach() for k, v in after.items()}
+        return y if self.drop is None else self.drop(y)
+
+    def forward(self, *x: torch.Tensor) -> torch.Tensor:
+        x = tuple(x[0]) if len(x) == 1 and isinstance(x[0], tuple | list) else x
+        if len(x) != self.inputs:
+            raise InputError(f"{self.label}: takes {self.inputs} inputs{' (real, imag)' if self.inputs == 2 else ''}, got {len(x)}")
+        return self.respond(*x)
+
+    def reset_state(self) -> None:
+        """Forget what ``persistent_state`` kept."""
+        self._state = None
 
 
-def decay_parameter(name: str, value: float, trained: bool) -> nn.Parameter:
-    """A decay in 0..1 as slayer stores it, times 4096."""
-    if not 0 <= value <= 1:
-        raise InputError(f"{name} is in 0..1, got {value!r}")
-    return nn.Parameter(torch.tensor([value * P_SCALE], dtype=torch.float32), requires_grad=trained)
+def deployed(name: str) -> property:
+    """``cx_<name>``: a parameter as it is deployed, an int in 1/4096, or an array of one a channel."""
+    return property(lambda self: self.integer(name), doc=deployed.__doc__)
 
 
-def in_range(decay: nn.Parameter) -> nn.Parameter:
-    """The decay, brought back into 0..1 where training left it; in place, so that its gradient stays alive."""
-    with torch.no_grad():
-        decay.clamp_(0, P_SCALE)
-    return decay
+def from_device(device_params: Mapping[str, Any], keys: Mapping[str, tuple[str, float]]) -> dict[str, Any]:
+    """Arguments of a neuron: ``keys`` gives for each the key in ``device_params`` and what 1 is there.
+
+    Values of one a channel come as arrays, with ``shared_param=False``; a decay that is one number is then spread over them.
+    """
+    missing = sorted(key for key, _ in keys.values() if key not in device_params)
+    if missing:
+        raise InputError(f"neuron_params: device_params lack {', '.join(missing)}")
+    found = {n: np.asarray(device_params[key], np.float64).reshape(-1) / scale for n, (key, scale) in keys.items()}
+    channels = max(v.size for v in found.values())
+    one = {n for n, v in found.items() if v.size == 1 and (channels == 1 or n in ("threshold", "threshold_step"))}
+    params: dict[str, Any] = {n: float(v[0]) if n in one else np.broadcast_to(v, channels).copy() for n, v in found.items()}
+    return params if channels == 1 else params | {"shared_param": False}
+
+
+class Graded(torch.autograd.Function):
+    """``v`` where v > threshold, else 0; backward ``scale exp(min(v - threshold, 0) / tau)`` (slayer's graded spike)."""
+
+    @staticmethod
+    def forward(ctx: Any, v: torch.Tensor, threshold: float, tau: float, scale: float) -> torch.Tensor:
+        ctx.save_for_backward(v)
+        ctx.numbers = threshold, tau, scale
+        return v * (v > threshold)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (v,) = ctx.saved_tensors
+        threshold, tau, scale = ctx.numbers
+        return grad * scale * torch.exp((v - threshold).clamp(max=0) / tau), None, None, None

@@ -2,61 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
-from lavalike.slayer.functional import Fire, LeakyIntegrator
-from lavalike.slayer.neuron.base import W_SCALE, Neuron as _Neuron, decay_parameter, in_range
+from lavalike.dynamics import lif
+from lavalike.slayer.neuron.base import P_SCALE, W_SCALE, Graded, Neuron as _Neuron, Number, State, deployed, from_device
 
-TAU_RHO_MULT = 100
-SCALE_RHO_MULT = 0.1
+
+def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
+    """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group."""
+    return from_device(device_params, {"threshold": ("vThMant", scale), "current_decay": ("iDecay", p_scale),
+                                       "voltage_decay": ("vDecay", p_scale)})
 
 
 class Neuron(_Neuron):
     """Current, voltage, spike: ``u = LI(x); u = norm(u); v = LI(u); s = v > threshold; v = 0 where s``.
 
     Args:
-        threshold, tau_grad, scale_grad, scale, norm, dropout, requires_grad: see the base class.
         current_decay, voltage_decay: 0..1, trained if requires_grad.
-
-    Input and output: (batch, channel, ..., time).
+        threshold and the rest: see the base class.
     """
 
-    def __init__(self, threshold: float, current_decay: float, voltage_decay: float, tau_grad: float = 1, scale_grad: float = 1,
-                 scale: int = W_SCALE, norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None,
-                 requires_grad: bool = False) -> None:
-        super().__init__(threshold, tau_grad, scale_grad, scale, norm, dropout, requires_grad)
-        self.current_decay = decay_parameter("cuba.Neuron: current_decay", current_decay, requires_grad)
-        self.voltage_decay = decay_parameter("cuba.Neuron: voltage_decay", voltage_decay, requires_grad)
+    def __init__(self, threshold: float, current_decay: Number, voltage_decay: Number, tau_grad: float = 1, scale_grad: float = 1,
+                 scale: int = W_SCALE, norm: Any = None, dropout: torch.nn.Module | None = None, shared_param: bool = True,
+                 persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
+                 reset_grad: str = "slayer") -> None:
+        super().__init__(threshold, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad, graded_spike,
+                         reset_grad)
+        self.add_parameter("current_decay", current_decay)
+        self.add_parameter("voltage_decay", voltage_decay)
+
+    cx_current_decay, cx_voltage_decay = deployed("current_decay"), deployed("voltage_decay")
 
     @property
     def device_params(self) -> dict[str, Any]:
-        """What goes into the HDF5 file."""
-        return {"type": "CUBA", "iDecay": _decay(self.current_decay), "vDecay": _decay(self.voltage_decay),
-                "vThMant": self.v_th_mant, "refDelay": 1, "gradedSpike": False}
+        return {"type": "CUBA", "iDecay": self.integer("current_decay"), "vDecay": self.integer("voltage_decay"),
+                "vThMant": self.v_th_mant, "refDelay": 1, "gradedSpike": self.graded_spike}
+
+    def current(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """The current, normalised, and the state after it."""
+        (u,), after = self.scan(lif.INTEGRATE, [x], lambda: {"keep_u": P_SCALE - self.used("current_decay")}, state)
+        return u if self.norm is None else self.norm(u), after
+
+    def fire(self, u: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, torch.Tensor, State]:
+        """(spikes, voltage before its reset, state) of a current."""
+        (s, v), after = self.scan(lif.FIRE, [u], lambda: {
+            "keep_v": P_SCALE - self.used("voltage_decay"), "vth": self._threshold * self.s_scale}, state, shift=shift)
+        if self.graded_spike:
+            s = Graded.apply(v, self._threshold, self.training_.surrogate.tau, self.training_.surrogate.scale)
+        return s, v, after
 
     def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(current, voltage, spikes) of input ``x``; the current after normalisation, the voltage before its reset."""
-        u = self.current(x)
-        s, v = Fire.apply(u, in_range(self.voltage_decay), self.s_scale, self._threshold,
-                          self.tau_rho * TAU_RHO_MULT, self.scale_rho * SCALE_RHO_MULT, self.overflows)
+        u, _ = self.current(x)
+        s, v, _ = self.fire(u)
         return u, v, s
-
-    def current(self, x: torch.Tensor) -> torch.Tensor:
-        u = LeakyIntegrator.apply(x, in_range(self.current_decay), self.s_scale, self.overflows)
-        return u if self.norm is None else self.norm(u)
 
     def voltage(self, x: torch.Tensor) -> torch.Tensor:
         """The voltage without threshold and reset."""
-        return LeakyIntegrator.apply(self.current(x), in_range(self.voltage_decay), self.s_scale, self.overflows)
+        return self.affine(x)[0][0]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        s = self.dynamics(x)[2]
-        return s if self.drop is None else self.drop(s)
+    def affine(self, *inputs: torch.Tensor, state: State | None = None) -> tuple[tuple[torch.Tensor, ...], State]:
+        """The voltage without threshold and reset, and the state after it."""
+        (x,) = inputs
+        u, after = self.current(x, state)
+        (v,), more = self.scan(lif.INTEGRATE, [u], lambda: {"keep_u": P_SCALE - self.used("voltage_decay")}, state, prefix="voltage_")
+        return (v,), after | more
 
-
-def _decay(parameter: torch.Tensor) -> int:
-    return int(parameter.detach().clamp(0, 4096).round().item())
+    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+        if self.norm is None and not self.graded_spike:
+            (s,), after = self.scan(lif.LIF, x, lambda: {
+                "keep_u": P_SCALE - self.used("current_decay"), "keep_v": P_SCALE - self.used("voltage_decay"), "gain": 1.0, "bias": 0.0,
+                "vth": self._threshold * self.s_scale}, state, shift=shift)
+            return s, after
+        u, before = self.current(*x, state=state)
+        s, _, after = self.fire(u, state, shift)
+        return s, before | after

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+
+from lavalike.errors import InputError
+from lavalike.slayer.axon.sized import Sized
 
 
-class MeanOnlyBatchNorm(nn.Module):
+class MeanOnlyBatchNorm(Sized):
     """Subtracts the channel mean: of the batch in training, the running one in evaluation.
 
     ``running = (1 - momentum) running + momentum mean``; the mean is quantised by ``pre_hook_fx`` before it is
@@ -17,30 +19,93 @@ class MeanOnlyBatchNorm(nn.Module):
 
     Args:
         num_features: channels; found at the first call if None.
+        momentum: share of the batch in the running mean, 0..1. Default 0.1.
+        pre_hook_fx: the quantisation; takes ``descale`` too. A neuron gives its own.
     """
 
     def __init__(self, num_features: int | None = None, momentum: float = 0.1, pre_hook_fx: Callable[..., Any] = lambda x: x) -> None:
         super().__init__()
+        if not 0 <= momentum <= 1:
+            raise InputError(f"{self.label}: momentum is in 0..1, got {momentum!r}")
         self.momentum, self.pre_hook_fx = momentum, pre_hook_fx
         self.register_buffer("running_mean", torch.zeros(1 if num_features is None else num_features))
         self._sized = num_features is not None
 
+    @property
+    def label(self) -> str:
+        return f"norm.{type(self).__name__}"
+
+    def unsized(self) -> Iterable[str]:
+        return () if self._sized else ("running_mean",)
+
+    def size(self, name: str, channels: int) -> None:
+        self.running_mean = self.running_mean.new_zeros(channels)
+        self._sized = True
+
     def fit(self, channels: int) -> None:
         if not self._sized:
-            self.running_mean = self.running_mean.new_zeros(channels)
-            self._sized = True
+            self.size("running_mean", channels)
 
     @property
     def bias(self) -> torch.Tensor:
         """The bias a deployed neuron adds instead, in weight integers."""
         return -self.pre_hook_fx(self.running_mean, descale=True)
 
+    def average(self, old: torch.Tensor, new: torch.Tensor, factor: float = 1) -> None:
+        """Move a running value."""
+        with torch.no_grad():
+            old.mul_(1 - self.momentum).add_(new, alpha=self.momentum * factor)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.fit(x.shape[1])
-        if self.training:
-            mean = x.mean([0, *range(2, x.dim())])
-            with torch.no_grad():
-                self.running_mean.mul_(1 - self.momentum).add_(mean, alpha=self.momentum)
-        else:
-            mean = self.running_mean
-        return x - self.pre_hook_fx(mean).reshape(1, -1, *[1] * (x.dim() - 2))
+        if len(self.running_mean) != x.shape[1]:
+            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected {len(self.running_mean)} channels")
+        mean = self.mean(lambda: x.mean([0, *range(2, x.dim())]))
+        return x - mean.reshape(1, -1, *[1] * (x.dim() - 2))
+
+    def mean(self, of_batch: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What is subtracted, one a channel: the batch's mean in training, which moves the running one, else that; quantised."""
+        if not self.training:
+            return self.pre_hook_fx(self.running_mean)
+        mean = of_batch()
+        self.average(self.running_mean, mean)
+        return self.pre_hook_fx(mean)
+
+
+class WgtScaleBatchNorm(MeanOnlyBatchNorm):
+    """MeanOnlyBatchNorm, then division by a power of two near the deviation of the whole tensor:
+    ``2**ceil(log2(sqrt(var + eps)))``, its exponent within +-weight_exp_bits (reference: lava-dl 0.6, neuron/norm).
+
+    The exponent would scale the deployed weights, for which a .net file has no place: a block is exported only while it is 0.
+
+    Args:
+        weight_exp_bits: limit of the exponent. Default 3.
+        eps: added to the variance. Default 1e-5.
+        num_features, momentum, pre_hook_fx: see MeanOnlyBatchNorm.
+
+    The running variance begins at 0.5, whose exponent is 0 (lava-dl's began at 0: untrained, it multiplied by 8).
+    """
+
+    def __init__(self, num_features: int | None = None, momentum: float = 0.1, weight_exp_bits: int = 3, eps: float = 1e-5,
+                 pre_hook_fx: Callable[..., Any] = lambda x: x) -> None:
+        super().__init__(num_features, momentum, pre_hook_fx)
+        if not weight_exp_bits >= 0 or not eps > 0:
+            raise InputError(f"{self.label}: weight_exp_bits is >= 0 and eps > 0, got {weight_exp_bits!r}, {eps!r}")
+        self.weight_exp_bits, self.eps = weight_exp_bits, eps
+        self.register_buffer("running_var", torch.full((1,), 0.5))
+
+    def exponent(self, var: torch.Tensor) -> torch.Tensor:
+        return torch.ceil(torch.log2(torch.sqrt(var + self.eps))).clamp(-self.weight_exp_bits, self.weight_exp_bits)
+
+    @property
+    def weight_exp(self) -> torch.Tensor:
+        """The exponent in evaluation."""
+        return self.exponent(self.running_var)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        centred = super().forward(x)
+        if not self.training:
+            return centred / 2**self.weight_exp.to(x.dtype)
+        var = x.detach().var(correction=0)
+        self.average(self.running_var, var, x.numel() / (x.numel() + 1))
+        return centred / 2 ** self.exponent(var)

@@ -1,16 +1,21 @@
 """Helpers for training."""
 
-import torch
-
-from lavalike.slayer.utils import quantize as _quantize
+from lavalike.slayer.utils import (
+    filter as filter,
+    int_utils as int_utils,
+    quantize as _quantize,
+    recurrent as recurrent,
+    time as time,
+)
 from lavalike.slayer.utils.assistant import Assistant as Assistant
+from lavalike.slayer.utils.checkpoint import load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
+from lavalike.slayer.utils.misc import (
+    diagonal_mask as diagonal_mask,
+    dotdict as dotdict,
+    event_rate as event_rate,
+    staticproperty as staticproperty,
+)
 from lavalike.slayer.utils.quantize import MODE as MODE, quantize_hook_fx as quantize_hook_fx
 from lavalike.slayer.utils.stats import LearningStat as LearningStat, LearningStats as LearningStats
 
 quantize = _quantize.quantize
-
-
-def event_rate(x: torch.Tensor) -> torch.Tensor:
-    """Share of non-zero messages, the first step left out where there are more."""
-    x = x[..., 1:] if x.shape[-1] > 1 else x
-    return (x != 0).to(x.dtype).mean()

@@ -18,12 +18,12 @@ class Assistant:
     Args:
         net: returns ``output``, ``(output, count)`` with count_log, ``(output, net_loss)`` with lam, or
             ``(output, net_loss, count)`` with both.
-        error: ``error(output, target) -> loss``.
+        error: ``error(output, target) -> loss``, a mean over the batch for the statistics to be means too.
         optimizer: a torch optimizer.
         stats: a LearningStats, or None.
-        classifier: ``classifier(output) -> labels``, for accuracies.
+        classifier: ``classifier(output) -> labels`` of the targets' shape, for accuracies.
         count_log: the network returns event counts.
-        lam: weight of the network's own loss.
+        lam: weight of the network's own loss, which is trained on but not counted in the statistics.
     """
 
     def __init__(self, net: nn.Module, error: Callable[..., torch.Tensor], optimizer: torch.optim.Optimizer,
@@ -74,8 +74,15 @@ class Assistant:
         count = parts[-1] if self.count_log else None
         loss = self.error(output, target)
         if stat is not None:
-            correct = None
-            if self.classifier is not None:
-                correct = float((self.classifier(output.detach()) == target).sum())
-            stat.add(float(loss.detach()), len(input), correct)
+            stat.add(float(loss.detach()), len(input), self._correct(output.detach(), target))
         return output, loss, net_loss, count
+
+    def _correct(self, output: torch.Tensor, target: torch.Tensor) -> float | None:
+        """Samples classified correctly; with one label a step, each counts the share of its steps."""
+        if self.classifier is None:
+            return None
+        label = self.classifier(output)
+        if label.shape != target.shape:
+            raise InputError(f"Assistant: the classifier's labels have shape {tuple(label.shape)}, the targets {tuple(target.shape)}; "
+                             "the same is expected")
+        return float((label == target).sum()) * len(target) / max(target.numel(), 1)

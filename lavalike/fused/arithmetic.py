@@ -1,0 +1,222 @@
+"""The words of :mod:`lavalike.dynamics.ops` for training: differentiable, and traceable by torch's make_fx.
+
+:class:`Training` says in which arithmetic, and what resets and spikes are differentiated to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lavalike.errors import InputError
+
+Words = dict[str, Callable[..., Any]]
+ONE = 4096  # decays count in 1/4096
+
+
+class _Straight(torch.autograd.Function):
+    """``value`` forward, the gradient to ``source`` backward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grad, None
+
+
+class _Spike(torch.autograd.Function):
+    """Heaviside forward, ``derivative((x - th) / scale) / scale`` backward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor, th: torch.Tensor, scale: Any, derivative: Callable[[torch.Tensor], torch.Tensor],
+                inclusive: bool) -> torch.Tensor:
+        return ((x >= th) if inclusive else (x > th)).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        x, th, scale, ctx.derivative, _ = inputs
+        ctx.scaled = isinstance(scale, torch.Tensor)
+        ctx.save_for_backward(x, th, *([scale] if ctx.scaled else []))
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, th, *scale = ctx.saved_tensors
+        if not scale:
+            g = grad * ctx.derivative(x - th)
+        else:
+            unit = 1 / scale[0]
+            g = grad * ctx.derivative((x - th) * unit) * unit
+        return g, -g, None, None, None
+
+
+class _Cross(torch.autograd.Function):
+    """1 where re >= th as im passes zero upwards. Backward: the surrogate's ``phase(re - th, im)`` to re and im, or
+    where it has none its ``derivative(re - th)`` to re while im passes zero."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(re: torch.Tensor, im: torch.Tensor, before: torch.Tensor, th: torch.Tensor, scale: Any, surrogate: Any) -> torch.Tensor:
+        return ((re >= th) & (im >= 0) & (before < 0)).to(re.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        re, im, before, th, scale, ctx.surrogate = inputs
+        ctx.save_for_backward(re, im, before, th, scale if scale is not None else torch.ones_like(re))
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        re, im, before, th, scale = ctx.saved_tensors
+        unit = 1 / scale
+        x = (re - th) * unit
+        if hasattr(ctx.surrogate, "phase"):
+            g_re, g_im = (grad * g * unit for g in ctx.surrogate.phase(x, im * unit))
+            return g_re, g_im, None, -g_re, None, None
+        g_re = torch.where((im >= 0) & (before < 0), grad * ctx.surrogate.derivative(x) * unit, 0.0)
+        return g_re, None, None, -g_re, None, None
+
+
+class _Gate(torch.autograd.Function):
+    """``d`` where |m| >= th, else 0. To d the gradient passes as if the gate were open; to th it is that of slayer
+    (lava-dl 0.6, axon/delta): ``-d height exp(-(|m| - th) / tau) / th`` where |m| > th, ``-sign(d)`` elsewhere."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(d: torch.Tensor, m: torch.Tensor, th: torch.Tensor, tau: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
+        return torch.where(m.abs() >= th, d, 0.0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        d, m, th, tau, height = ctx.saved_tensors
+        size = m.abs()
+        # a reciprocal of what all neurons share is taken once, a division in every step
+        slope = torch.where(size > th, -d * torch.exp((th - size) * (1 / tau)) * (height * (1 / th)), -torch.sign(d))
+        return grad, None, grad * slope, None, None
+
+
+def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return _Straight.apply(source, value.detach())
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a step is differentiated.
+
+    Args:
+        surrogate: a frozen dataclass with ``derivative(x)``, what a spike's derivative is taken to be at ``x = v - vth``.
+        reset_grad: "slayer" (resets are not differentiated: the gradient passes through them), "detach" (a reset
+            ends it; the spike that caused it has none) or "full" (that of the equation, the spike included).
+        arithmetic: "float"; "grid": inputs and states are integers over ``scale``, rounded as in fixed_pt, straight
+            through; "messages": float, with graded messages rounded down to multiples of 1/scale, straight through.
+        scale: see arithmetic.
+        gate_tau, gate_height: of the gradient that a delta threshold gets.
+    """
+
+    surrogate: Any
+    reset_grad: str = "slayer"
+    arithmetic: str = "float"
+    scale: float = 4096.0
+    gate_tau: float = 1.0
+    gate_height: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.reset_grad not in ("slayer", "detach", "full"):
+            raise InputError(f"reset_grad is 'slayer', 'detach' or 'full', got {self.reset_grad!r}")
+        if self.arithmetic not in ("float", "grid", "messages"):
+            raise InputError(f"arithmetic is 'float', 'grid' or 'messages', got {self.arithmetic!r}")
+
+    @property
+    def key(self) -> Hashable:
+        """What generated code depends on; numbers are run-time arguments."""
+        fixed = tuple((f.name, getattr(self.surrogate, f.name)) for f in dataclasses.fields(self.surrogate)
+                      if not _is_number(getattr(self.surrogate, f.name)))
+        return type(self.surrogate), fixed, self.reset_grad, self.arithmetic
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The run-time numbers, by name, in the order kernels take them."""
+        own = {f"surrogate_{f.name}": float(getattr(self.surrogate, f.name)) for f in dataclasses.fields(self.surrogate)
+               if _is_number(getattr(self.surrogate, f.name))}
+        return own | {"scale": float(self.scale), "gate_tau": float(self.gate_tau), "gate_height": float(self.gate_height)}
+
+    def words(self, numbers: Mapping[str, torch.Tensor]) -> Words:
+        """The table that :func:`lavalike.dynamics.dynamics.bind` takes, over ``numbers`` as tensors."""
+        surrogate = object.__new__(type(self.surrogate))
+        for f in dataclasses.fields(self.surrogate):
+            object.__setattr__(surrogate, f.name, numbers.get(f"surrogate_{f.name}", getattr(self.surrogate, f.name)))
+        return _words(surrogate, self.reset_grad, self.arithmetic, numbers)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _words(surrogate: Any, reset_grad: str, arithmetic: str,
+           numbers: Mapping[str, torch.Tensor]) -> Words:
+    scale = numbers["scale"]
+    grid = arithmetic == "grid"
+
+    def tensor(value: Any, like: torch.Tensor) -> torch.Tensor:
+        return value if isinstance(value, torch.Tensor) else torch.full_like(like, value)
+
+    def pair(x: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return tensor(x, y), tensor(y, x)
+
+    def spike(x: Any, th: Any, inclusive: bool) -> torch.Tensor:
+        return _Spike.apply(*pair(x, th), scale if grid else None, surrogate.derivative, inclusive)
+
+    def where(s: Any, a: Any, b: Any) -> torch.Tensor:
+        return torch.where(s.detach() != 0, a, b)
+
+    def reset(s: torch.Tensor, v: torch.Tensor, to: Any) -> torch.Tensor:
+        if reset_grad == "slayer":
+            return straight(v, where(s, to, v))
+        return where(s, to, v) if reset_grad == "detach" else v + s * (to - v)
+
+    def lower(s: torch.Tensor, v: torch.Tensor, by: Any) -> torch.Tensor:
+        return v - s * by if reset_grad == "full" else v - s.detach() * by
+
+    def product(x: torch.Tensor, k: Any) -> torch.Tensor:
+        if not grid:
+            return x * k
+        exact = x * k / ONE
+        return straight(exact, torch.trunc(exact))
+
+    def unscale(x: torch.Tensor, e: Any) -> torch.Tensor:
+        y = x * e
+        return y if arithmetic == "float" else straight(y, torch.floor(y * scale) / scale)
+
+    return {
+        "wrap": _same, "clip": _same, "where": where, "reset": reset, "lower": lower, "unscale": unscale,
+        "leak": product, "scaled": lambda x, k, bits: product(x, k),
+        "above": lambda x, th: spike(x, th, False), "reaches": lambda x, th: spike(x, th, True),
+        "crosses": lambda re, im, before, th: _Cross.apply(re, im, before, tensor(th, re), scale if grid else None, surrogate),
+        "gate": lambda d, m, th: _Gate.apply(d, m, th, numbers["gate_tau"], numbers["gate_height"]),
+        "both": lambda s, c: s * c, "carried": lambda x: x.detach(), "positive": torch.relu,
+        "exp": torch.exp, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "sqrt": torch.sqrt, "log": torch.log,
+        "absolute": torch.abs, "lesser": lambda x, y: torch.minimum(*pair(x, y)),
+        "greater": lambda x, y: torch.maximum(*pair(x, y)),
+    }
+
+
+def _same(x: Any) -> Any:
+    return x

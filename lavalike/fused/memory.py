@@ -1,0 +1,85 @@
+"""Memory for large tensors that is kept when they are freed, and used again.
+
+Memory fresh from the system costs a page fault for every 4096 bytes, more than a kernel takes to fill them; a training
+step asks for the same sizes again and again. What lies idle is bounded; :func:`release` gives it back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+
+SMALL = 1 << 19  # bytes below which torch's own allocation is as good
+IDLE = 1 << 29  # bytes that may lie idle
+
+_lock = threading.Lock()
+_idle: dict[int, list[np.ndarray]] = {}
+_order: deque[int] = deque()  # sizes of the idle buffers, the longest idle first
+_bytes = 0
+
+
+class _Lease(np.ndarray):
+    """A view of a buffer; the buffer goes back when the last tensor on it is gone."""
+
+    def __del__(self) -> None:
+        if isinstance(self.base, np.ndarray) and type(self.base) is np.ndarray:
+            _give_back(self.base)
+
+
+def empty(shape: Any, dtype: torch.dtype) -> torch.Tensor:
+    """As torch.empty, on the CPU."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    if size < SMALL:
+        return torch.empty(shape, dtype=dtype)
+    buffer = _take(_rounded(size))
+    return torch.from_numpy(buffer[:size].view(_Lease)).view(dtype).view(shape)
+
+
+def empty_like(x: torch.Tensor) -> torch.Tensor:
+    """A contiguous tensor of x's shape, dtype and device."""
+    return empty(x.shape, x.dtype) if x.device.type == "cpu" else torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def release() -> None:
+    """Give all idle memory back to the system."""
+    global _bytes
+    with _lock:
+        _idle.clear()
+        _order.clear()
+        _bytes = 0
+
+
+def _rounded(size: int) -> int:
+    """Up to an eighth of its power of two, so that a last, smaller batch finds a buffer as well."""
+    step = 1 << max(size.bit_length() - 4, 12)
+    return -(-size // step) * step
+
+
+def _take(size: int) -> np.ndarray:
+    global _bytes
+    with _lock:
+        buffers = _idle.get(size)
+        if buffers:
+            _bytes -= size
+            _order.remove(size)
+            return buffers.pop()
+    return np.empty(size, np.uint8)
+
+
+def _give_back(buffer: np.ndarray) -> None:
+    global _bytes
+    size = buffer.nbytes
+    if size > IDLE:
+        return
+    with _lock:
+        _idle.setdefault(size, []).append(buffer)
+        _order.append(size)
+        _bytes += size
+        while _bytes > IDLE:
+            oldest = _order.popleft()
+            _idle[oldest].pop(0)
+            _bytes -= oldest

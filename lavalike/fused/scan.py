@@ -1,0 +1,268 @@
+"""A neuron over time on tensors: the fused loops as one differentiable call, and the plain loop they are derived from.
+
+Tensors are time-major: inputs ``(time, *shape)``; states ``shape``; a parameter is one number or broadcasts to ``shape``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lavalike.dynamics import Dynamics
+from lavalike.errors import InputError
+from lavalike.fused import cpu, memory
+from lavalike.fused.arithmetic import Training
+from lavalike.fused.trace import Traced, steps as stepper, traced
+
+Tensors = dict[str, torch.Tensor]
+STORAGE = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
+
+
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain_loops() -> Iterator[None]:
+    """Within, :func:`scan` is :func:`reference`, the plain torch loop: to step through, and to compare with."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of a scan: ``outputs`` by name, ``(time, *shape)`` each, recorded states among them; ``states`` after the last
+    step; ``overflows``, how many values left 24 bits (on the grid; a tensor of one number)."""
+
+    outputs: Tensors
+    states: Tensors
+    overflows: torch.Tensor
+
+
+@functools.cache
+def _traced(dynamics: Dynamics, key: Any, training: _ByKey) -> Traced:
+    return traced(dynamics, training.training)
+
+
+class _ByKey:
+    """A Training that is equal to another of the same key: code does not depend on numbers."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByKey) and other.training.key == self.training.key
+
+    def __hash__(self) -> int:
+        return hash(self.training.key)
+
+
+def code(dynamics: Dynamics, training: Training) -> Traced:
+    """The traced neuron; traced once for all numbers, lengths, batches and widths."""
+    return _traced(dynamics, training.key, _ByKey(training))
+
+
+def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor | float],
+         states: Mapping[str, torch.Tensor] | None = None, record: Sequence[str] = (), shift: bool = False,
+         steps: int | None = None) -> Result:
+    """Run ``dynamics`` over all steps in fused loops. Pure: nothing is kept between calls.
+
+    Args:
+        inputs: by name, ``(time, *shape)``, all alike; float32, float64 or bfloat16 on the CPU.
+        parameters: the step's constants by name.
+        states: before the first step, by name, in the outputs' unit. Default 0.
+        record: states to return for every step as well.
+        shift: outputs one step late, after a step of zeros; the last one is lost.
+        steps: how many. Default: as many as the inputs have; an input of one step is the same in all of them.
+    """
+    x = next(iter(inputs.values()))
+    shape = x.shape[1:]
+    steps = max(len(v) for v in inputs.values()) if steps is None else steps
+    for name, v in inputs.items():
+        if v.shape[1:] != shape or len(v) not in (1, steps) or v.dtype != x.dtype:
+            raise InputError(f"{dynamics.name}: input {name} has shape {tuple(v.shape)}, {v.dtype}; expected {(steps, *shape)}, {x.dtype}")
+    if steps == 0 or 0 in shape:
+        raise InputError(f"{dynamics.name}: input has shape {tuple(x.shape)}, {steps} steps; none may be 0")
+    if x.dtype not in STORAGE:
+        raise InputError(f"{dynamics.name}: input has dtype {x.dtype}; expected float32, float64 or bfloat16")
+    given = {s: torch.as_tensor(v) for s, v in (states or {}).items()}
+    names = code(dynamics, training).parameters
+    missing = [p for p in names if p not in parameters]
+    if missing:
+        raise InputError(f"{dynamics.name}: no value for {missing}")
+    values = [_flat(_tensor(parameters[p]), shape) for p in names]
+    first = [given[s].expand(shape).reshape(-1) if s in given else None for s in dynamics.states]
+    if _plain.get():
+        return reference(dynamics, training, inputs, parameters, states, record, shift, steps)
+    if x.device.type != "cpu":  # the GPU's kernels read every step
+        inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
+    call = _Call(dynamics, training, tuple(record), shift, steps)
+    out = _Scan.apply(call, *(inputs[n].contiguous() for n in dynamics.inputs), *first, *values)
+    n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
+    outputs = dict(zip((*dynamics.outputs, *record), out[:n], strict=True))
+    final = {name: y.reshape(shape) for name, y in zip(dynamics.states, out[n:n + k], strict=True)}
+    return Result(outputs, final, out[-1])
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    """A number in all its digits; torch's default would be float32."""
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=torch.float64)
+
+
+def _flat(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    if value.numel() == 1:
+        return value.reshape(())
+    try:
+        return value.expand(shape).reshape(-1)
+    except RuntimeError:
+        raise InputError(f"a parameter of shape {tuple(value.shape)} does not broadcast to neurons of shape {tuple(shape)}") from None
+
+
+def _engine(device: torch.device) -> Any:
+    """What runs kernels on ``device``: ``launch``, ``SEGMENT``, ``blocks_of``."""
+    if device.type == "cpu":
+        return cpu
+    from lavalike.fused import triton
+
+    return triton
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a scan is besides its tensors."""
+
+    dynamics: Dynamics
+    training: Training
+    record: tuple[str, ...]
+    shift: bool
+    steps: int
+
+    @property
+    def made(self) -> Traced:
+        return code(self.dynamics, self.training)
+
+    @property
+    def unit(self) -> float:
+        """What kernels count a state of 1 as."""
+        return self.training.scale if self.training.arithmetic == "grid" else 1.0
+
+    def split(self, values: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+        """(inputs, states, parameters)"""
+        n, m = len(self.dynamics.inputs), len(self.dynamics.inputs) + len(self.dynamics.states)
+        return values[:n], values[n:m], values[m:]
+
+    def numbers(self, params: Sequence[torch.Tensor], real: torch.dtype) -> dict[str, Any]:
+        """Parameters and numbers as kernels take them; one value on the CPU is a number, on a GPU it stays where it is."""
+        out: dict[str, Any] = dict(self.training.numbers)
+        for name, value in zip(self.made.parameters, params, strict=True):
+            out[f"p_{name}"] = value.to(real).contiguous() if value.dim() or value.device.type != "cpu" else float(value)
+        return out
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, call: _Call, *values: Any) -> Any:
+        made, d = call.made, call.dynamics
+        xs, firsts, params = call.split(values)
+        x = xs[0]
+        engine, width = _engine(x.device), math.prod(x.shape[1:])
+        keeps = any(ctx.needs_input_grad)
+        variant = cpu.Variant(STORAGE[x.dtype], call.training.arithmetic != "float", call.training.arithmetic == "grid", call.record,
+                              frozenset(p for p, v in zip(made.parameters, params, strict=True) if v.dim()), shift=call.shift,
+                              held=frozenset(n for n, v in zip(d.inputs, xs, strict=True) if len(v) != call.steps))
+        real = _real(variant)
+        ys = [_room(x, call.steps, call.shift) for _ in d.outputs]
+        rs = [_room(x, call.steps, False) for _ in call.record]
+        state = [x.new_zeros(width, dtype=real) if s is None else (s.to(real) * call.unit).clone() for s in firsts]
+        kept = [x.new_empty(-(-call.steps // engine.SEGMENT) * width, dtype=real) for _ in state] if keeps else []
+        over = x.new_zeros(made.counted, engine.blocks_of(width), dtype=torch.float64)
+        given = {**_named("x_", d.inputs, xs), **_named("y_", d.outputs, [y[1:] for y in ys] if call.shift else ys),
+                 **_named("r_", call.record, rs), **_named("s_", d.states, state), **_named("c_", d.states, kept),
+                 **call.numbers(params, real), **{f"gp_n{j}": row for j, row in enumerate(over)}}
+        engine.launch(made, variant, "training" if keeps else "forward", given, call.steps, width)
+        state = [(s / call.unit).to(torch.float32 if x.dtype == torch.bfloat16 else x.dtype) for s in state]
+        ctx.setup = call, variant, [None if s is None else s.dtype for s in firsts]
+        ctx.save_for_backward(*xs, *kept, *params)
+        ctx.set_materialize_grads(False)
+        count = over.sum().long()
+        ctx.mark_non_differentiable(count)
+        return (*(y[:call.steps] for y in ys), *rs, *state, count)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
+        call, variant, dtypes = ctx.setup
+        made, d = call.made, call.dynamics
+        xs, kept, params = call.split(ctx.saved_tensors)
+        x = xs[0]
+        engine, width = _engine(x.device), math.prod(x.shape[1:])
+        wanted = call.split(ctx.needs_input_grad[1:])[2]
+        trained = tuple(p for p, w in zip(made.parameters, wanted, strict=True) if w)
+        names = (*d.outputs, *call.record)
+        gys = {n: g.to(x.dtype).contiguous() for n, g in zip(names, grads[:len(names)], strict=True) if g is not None}
+        variant = dataclasses.replace(variant, trained=frozenset(trained), given=frozenset(gys))
+        real = _real(variant)
+        # a state is unit times its value: its gradient the value's over unit
+        gs = [x.new_zeros(width, dtype=real) if g is None else (g.reshape(-1).to(real) / call.unit).clone()
+              for g in grads[len(names):len(names) + len(d.states)]]
+        gxs = [memory.empty_like(v) for v in xs]
+        gps = {p: x.new_zeros(width if p in variant.per_neuron else engine.blocks_of(width), dtype=torch.float64) for p in trained}
+        given = {**_named("x_", d.inputs, xs), **_named("gx_", d.inputs, gxs), **_named("gs_", d.states, gs),
+                 **_named("c_", d.states, kept), **{("gy_" if n in d.outputs else "gr_") + n: g for n, g in gys.items()},
+                 **{f"gp_{p}": g for p, g in gps.items()}, **call.numbers(params, real)}
+        engine.launch(made, variant, "backward", given, call.steps, width)
+        firsts = [None if dtype is None else (g * call.unit).to(dtype) for g, dtype in zip(gs, dtypes, strict=True)]
+        of_params = [None if p not in gps else (gps[p] if p in variant.per_neuron else gps[p].sum()).to(v.dtype)
+                     for p, v in zip(made.parameters, params, strict=True)]
+        return (None, *gxs, *firsts, *of_params)
+
+
+def _real(variant: cpu.Variant) -> torch.dtype:
+    return torch.float64 if variant.real == "float64" else torch.float32
+
+
+def _room(x: torch.Tensor, steps: int, late: bool) -> torch.Tensor:
+    """Room for the outputs of all steps; where they are a step late, one row more, zeros in the first."""
+    shape = (steps + late, *x.shape[1:])
+    y = memory.empty(shape, x.dtype) if x.device.type == "cpu" else x.new_empty(shape)
+    if late:
+        y[0] = 0
+    return y
+
+
+def _named(prefix: str, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return {prefix + n: v for n, v in zip(names, values, strict=False)}
+
+
+def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor | float],
+              states: Mapping[str, torch.Tensor] | None = None, record: Sequence[str] = (), shift: bool = False,
+              steps: int | None = None) -> Result:
+    """What :func:`scan` computes, as a plain torch loop with autograd: linear in time, for tests and for people to read."""
+    x = next(iter(inputs.values()))
+    unit = training.scale if training.arithmetic == "grid" else 1.0
+    work = torch.float64 if training.arithmetic != "float" else x.dtype
+    numbers = {n: torch.tensor(v, dtype=work) for n, v in training.numbers.items()}
+    step = stepper(dynamics, training)
+    count = max(len(v) for v in inputs.values()) if steps is None else steps
+    state = {s: (states or {}).get(s, torch.zeros(x.shape[1:])).to(work).expand(x.shape[1:]) * unit for s in dynamics.states}
+    params = {p: _tensor(parameters[p]).to(work).expand(x.shape[1:]) for p in dynamics.constant_names}
+    rows: dict[str, list[torch.Tensor]] = {n: [] for n in (*dynamics.outputs, *record)}
+    for now in zip(*(inputs[n].to(work).expand(count, *x.shape[1:]).unbind(0) for n in dynamics.inputs), strict=True):
+        out, state = step(dict(zip(dynamics.inputs, now, strict=True)), state, params, numbers)
+        for n in dynamics.outputs:
+            rows[n].append(out[n])
+        for s in record:
+            rows[s].append(state[s] / unit)
+    outputs = {n: torch.stack(r).to(x.dtype) if r else torch.empty_like(x) for n, r in rows.items()}
+    if shift:
+        outputs |= {n: torch.cat([torch.zeros_like(y[:1]), y[:-1]]) for n, y in outputs.items() if n in dynamics.outputs}
+    return Result(outputs, {s: (v / unit).to(x.dtype) for s, v in state.items()}, torch.zeros((), dtype=torch.int64))

@@ -1,0 +1,254 @@
+"""A neuron's step and its gradient as straight-line code, traced by torch's own make_fx over torch.func.vjp.
+
+The result is printed as loops: :mod:`lavalike.fused.cpu` for Numba, :mod:`lavalike.fused.triton` for CUDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lavalike.dynamics import Dynamics
+from lavalike.dynamics.dynamics import bind
+from lavalike.errors import InputError
+from lavalike.fused.arithmetic import Training
+
+Operand = str | float | bool
+
+ALIASES = {"detach", "alias", "clone", "view", "_unsafe_view", "expand", "contiguous", "lift_fresh_copy", "view_as", "positive"}
+FILLS = {"zeros_like": 0.0, "ones_like": 1.0, "new_zeros": 0.0, "new_ones": 1.0, "zeros": 0.0, "ones": 1.0}
+ORDERS = {"gt", "ge", "lt", "le", "eq", "ne"}
+COMPARISONS = {*ORDERS, "logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not"}
+LOGICAL = {"logical_and", "logical_or", "logical_not", "real"}  # of truth values
+REAL = {"add", "sub", "rsub", "mul", "div", "neg", "abs", "sign", "sgn", "exp", "log", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid",
+        "relu", "trunc", "floor", "ceil", "round", "maximum", "minimum", "clamp_min", "clamp_max", "clamp", "where", "real", "pow",
+        "threshold_backward", "sigmoid_backward", "tanh_backward", "sin", "cos", "square"}
+
+
+@dataclass(frozen=True)
+class Op:
+    """``name = op(*args)``; ``real``: a number, else a truth value. An argument is a name or a constant."""
+
+    name: str
+    op: str
+    args: tuple[Operand, ...]
+    real: bool
+
+
+@dataclass(frozen=True)
+class Code:
+    """Straight-line code: ``ops`` on the named ``arguments``; ``results`` are names or constants."""
+
+    arguments: tuple[str, ...]
+    ops: tuple[Op, ...]
+    results: tuple[Operand, ...]
+
+
+def trace(function: Callable[..., Any], arguments: tuple[str, ...], who: str) -> Code:
+    """The code of ``function``, called with one-dimensional tensors for ``arguments``."""
+    from torch.fx.experimental.proxy_tensor import make_fx  # takes a second: only where something is compiled
+
+    samples = [torch.full((2,), 0.5, dtype=torch.float64) for _ in arguments]
+    try:
+        module = make_fx(function)(*samples)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as e:
+        raise InputError(f"{who}: its step cannot be traced: {e}") from e
+    return _code(module, arguments, who)
+
+
+def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) -> Code:
+    names: dict[Any, Operand] = {}
+    real: dict[str, bool] = dict.fromkeys(arguments, True)
+    ops: list[Op] = []
+    results: tuple[Operand, ...] = ()
+    known: dict[tuple[Any, ...], str] = {}
+    placeholders = iter(arguments)
+
+    def operand(value: Any) -> Operand:
+        if isinstance(value, torch.fx.Node):
+            return names[value]
+        return value if isinstance(value, bool) else float(value)
+
+    def emit(op: str, args: tuple[Operand, ...], is_real: bool) -> str:
+        if op not in ("where", "real") and (is_real or op in ORDERS):  # truth values in arithmetic count 0 and 1
+            args = tuple(emit("real", (a,), True) if isinstance(a, str) and not real[a] else a for a in args)
+        if (op, args) not in known:
+            known[op, args] = name = f"op_{len(ops)}_"
+            real[name] = is_real
+            ops.append(Op(name, op, args, is_real))
+        return known[op, args]
+
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            names[node] = next(placeholders)
+        elif node.op == "get_attr":
+            value = getattr(module, node.target)
+            if value.numel() != 1:
+                raise InputError(f"{who}: a constant of shape {tuple(value.shape)} in the step; make it a parameter")
+            names[node] = value.item()
+        elif node.op == "output":
+            results = tuple(0.0 if r is None else operand(r) for r in _flat(node.args[0]))
+        else:
+            op = node.target.__name__.split(".")[0].rstrip("_")
+            args = node.args
+            if op in ALIASES:
+                names[node] = names[args[0]]
+            elif op == "masked_fill":
+                names[node] = emit("where", (operand(args[1]), operand(args[2]), operand(args[0])), True)
+            elif op in FILLS:
+                names[node] = FILLS[op]
+            elif op in ("full_like", "full", "new_full"):
+                names[node] = operand(args[-1])
+            elif op == "scalar_tensor":
+                names[node] = operand(args[0])
+            elif op == "to_copy" or op == "_to_copy":
+                source = operand(args[0])
+                wanted = node.meta["val"].dtype.is_floating_point
+                is_number = not isinstance(source, str) or real[source]
+                if wanted == is_number:
+                    names[node] = source
+                else:
+                    names[node] = emit("real", (source,), True) if wanted else emit("ne", (source, 0.0), False)
+            elif op in COMPARISONS or op in REAL:
+                if op in ("bitwise_and", "bitwise_or", "bitwise_not"):
+                    op = op.replace("bitwise", "logical")
+                if node.kwargs.get("rounding_mode") or node.kwargs.get("alpha", 1) != 1:
+                    raise InputError(f"{who}: {node.target} with {node.kwargs} is not supported in a step")
+                operands = tuple(operand(a) for a in args)
+                names[node] = _simple(op, operands) or emit(op, operands, op not in COMPARISONS)
+            else:
+                raise InputError(f"{who}: {node.target} is not supported in a step; write it element-wise with {', '.join(sorted(REAL))}")
+        if node.op == "call_function" and node.target.__name__.split(".")[0].endswith("_"):
+            names[node.args[0]] = names[node]  # changed in place
+    return used(Code(arguments, tuple(ops), results))
+
+
+def _simple(op: str, args: tuple[Operand, ...]) -> str | None:
+    """The operand that ``op`` returns unchanged, if it plainly does."""
+    a, *b = args
+    if b and isinstance(a, str) and (op, b[0]) in (("mul", 1.0), ("div", 1.0), ("add", 0.0), ("sub", 0.0)):
+        return a
+    if b and isinstance(b[0], str) and (op, a) in (("mul", 1.0), ("add", 0.0)):
+        return b[0]
+    return None
+
+
+def _flat(value: Any) -> list[Any]:
+    return [x for v in value for x in _flat(v)] if isinstance(value, tuple | list) else [value]
+
+
+def used(code: Code, results: tuple[Operand, ...] | None = None) -> Code:
+    """``code`` without what its results do not need."""
+    results = code.results if results is None else results
+    needed = {r for r in results if isinstance(r, str)}
+    ops = []
+    for op in reversed(code.ops):
+        if op.name in needed:
+            ops.append(op)
+            needed |= {a for a in op.args if isinstance(a, str)}
+    return Code(code.arguments, tuple(reversed(ops)), results)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A neuron ready for printing.
+
+    ``forward``: (inputs, states, parameters, numbers) -> (outputs, states, counted).
+    ``backward``: the same and the cotangents of outputs and states -> (gradients of inputs, states, parameters).
+    """
+
+    dynamics: Dynamics
+    parameters: tuple[str, ...]
+    numbers: tuple[str, ...]
+    forward: Code
+    backward: Code
+    counted: int
+
+    def gradients(self, outputs: frozenset[str], parameters: frozenset[str]) -> Code:
+        """The backward code where only ``outputs`` have cotangents and only ``parameters`` want gradients."""
+        d = self.dynamics
+        absent = {f"g_{o}" for o in (*d.outputs, *(f"next_{s}" for s in d.states)) if o not in outputs}
+        ops = [Op(o.name, o.op, tuple(0.0 if a in absent else a for a in o.args), o.real) for o in self.backward.ops]
+        kept = len(d.inputs) + len(d.states)
+        wanted = [0.0 if r in absent else r for r in self.backward.results]
+        results = (*wanted[:kept], *(r for p, r in zip(self.parameters, wanted[kept:], strict=True) if p in parameters))
+        return used(Code(self.backward.arguments, tuple(ops), results))
+
+
+def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
+    """``step(inputs, states, parameters, numbers) -> (outputs, states)`` on tensors, all dicts by name; differentiable.
+
+    On the grid, inputs are brought to integers over ``scale`` and outputs back; states stay integers.
+    """
+    grid = training.arithmetic == "grid"
+
+    def step(inputs: dict[str, Any], states: dict[str, Any], parameters: dict[str, Any], numbers: dict[str, Any]) -> Any:
+        from lavalike.fused.arithmetic import straight
+
+        function = bind(dynamics.step, training.words(numbers))
+        if grid:
+            inputs = {k: straight(x * numbers["scale"], torch.trunc(x * numbers["scale"])) for k, x in inputs.items()}
+        known = {**inputs, **states, **parameters}
+        results = function(*(known[a] for a in dynamics.arguments))
+        results = results if isinstance(results, tuple) else (results,)
+        like = next(iter(inputs.values()))
+        results = tuple(r.to(like.dtype) if isinstance(r, torch.Tensor) else torch.full_like(like, r) for r in results)
+        n = len(dynamics.outputs)
+        if len(results) != n + len(dynamics.states):
+            raise InputError(f"the step returns {len(results)} values; declared are {(*dynamics.outputs, *dynamics.states)}")
+        outputs = dict(zip(dynamics.outputs, results[:n], strict=True))
+        if grid:
+            outputs = {k: y / numbers["scale"] if k in dynamics.graded else y for k, y in outputs.items()}
+        return outputs, dict(zip(dynamics.states, results[n:], strict=True))
+
+    return step
+
+
+def traced(dynamics: Dynamics, training: Training) -> Traced:
+    """Trace forward and backward of ``dynamics`` once."""
+    who = dynamics.name
+    step = steps(dynamics, training)
+    parameters, numbers = dynamics.constant_names, tuple(training.numbers)
+    groups = (dynamics.inputs, dynamics.states, parameters, numbers)
+    given = tuple(n for g in groups for n in g)
+    if "t" in dynamics.arguments:
+        raise InputError(f"{who}: a step that depends on the time step t cannot be trained")
+
+    def split(values: tuple[Any, ...]) -> list[dict[str, Any]]:
+        known = dict(zip(given, values, strict=False))
+        return [{n: known[n] for n in g} for g in groups]
+
+    def forward(*values: Any) -> Any:
+        inputs, states, params, numbs = split(values)
+        outputs, new = step(inputs, states, params, numbs)
+        counted = []
+        if training.arithmetic != "float":
+            words = training.words(numbs)
+            # in the unit of the deployed integers: a sum of messages counts in 1/scale of a weight, which counts in 1/64 of the scale
+            grid = training.arithmetic == "grid"
+            unit = 1.0 if grid else numbs["scale"] * numbs["scale"] / 64
+            known = {**{k: torch.trunc(x * numbs["scale"]) if grid else x for k, x in inputs.items()}, **states, **params}
+            for function in dynamics.accumulators:
+                names = function.__code__.co_varnames[:function.__code__.co_argcount]
+                counted.append(torch.abs(bind(function, words)(*(known[n] for n in names))) * unit)
+        return (*outputs.values(), *new.values(), *counted)
+
+    differentiable = len(dynamics.inputs) + len(dynamics.states) + len(parameters)
+
+    def backward(*values: Any) -> Any:
+        numbs = values[differentiable:len(given)]
+
+        def plain(*free: Any) -> Any:
+            outputs, new = step(*split((*free, *numbs)))
+            return (*outputs.values(), *new.values())
+
+        _, vjp = torch.func.vjp(plain, *values[:differentiable])
+        return vjp(tuple(values[len(given):]))
+
+    cotangents = tuple(f"g_{o}" for o in (*dynamics.outputs, *(f"next_{s}" for s in dynamics.states)))
+    code = trace(forward, given, who)
+    counted = len(code.results) - len(dynamics.outputs) - len(dynamics.states)
+    return Traced(dynamics, parameters, numbers, code, trace(backward, given + cotangents, who), counted)

@@ -1,0 +1,28 @@
+"""Modules with one value a channel, before and after the number of channels is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Sized(nn.Module):
+    """Has tensors of one value a channel, whose number the first call tells, or a state dict that is loaded before it."""
+
+    def unsized(self) -> Iterable[str]:
+        """Names of the tensors that wait for their number of channels."""
+        raise NotImplementedError(f"{type(self).__name__}: a Sized module defines unsized")
+
+    def size(self, name: str, channels: int) -> None:
+        """Give one of them its size."""
+        raise NotImplementedError(f"{type(self).__name__}: a Sized module defines size")
+
+    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
+        for name in list(self.unsized()):
+            value = state_dict.get(prefix + name)
+            if value is not None and value.dim() == 1:
+                self.size(name, len(value))
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -1,0 +1,48 @@
+"""Resonate-and-fire with a rising threshold (equations: :mod:`lavalike.dynamics.adaptive`, in Loihi's integers)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from lavalike.dynamics import adaptive
+from lavalike.slayer.neuron.alif import adaptation, step_of
+from lavalike.slayer.neuron.base import W_SCALE, Number, deployed
+from lavalike.slayer.neuron.resonator import Resonator, neuron_params as neuron_params
+from lavalike.slayer.spike import Phase
+
+
+class Neuron(Resonator):
+    """A resonator whose threshold rises with every spike and falls back.
+
+    Args:
+        threshold_step: what a spike adds to the threshold; >= 0, rounded down to 1/scale.
+        threshold_decay, refractory_decay: 0..1, trained if requires_grad.
+        period, decay, threshold and the rest: see Resonator.
+    """
+
+    surrogate_class = Phase
+    kind = "ADRF_PHASE"
+    dynamics_ = adaptive.ADRF
+
+    def __init__(self, threshold: float, threshold_step: float, period: Number, decay: Number, threshold_decay: Number,
+                 refractory_decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE, norm: Any = None,
+                 dropout: nn.Module | None = None,
+                 shared_param: bool = True, persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
+                 log_init: bool = True, reset_grad: str = "slayer") -> None:
+        super().__init__(threshold, period, decay, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state,
+                         requires_grad, graded_spike, log_init, reset_grad)
+        self.threshold_step = step_of(self, threshold_step)
+        self.add_parameter("threshold_decay", threshold_decay)
+        self.add_parameter("refractory_decay", refractory_decay)
+
+    cx_threshold_decay, cx_refractory_decay = deployed("threshold_decay"), deployed("refractory_decay")
+
+    @property
+    def device_params(self) -> dict[str, Any]:
+        return {**super().device_params, "thDecay": self.integer("threshold_decay"), "refDecay": self.integer("refractory_decay"),
+                "vThStep": round(self.threshold_step * self.w_scale)}
+
+    def constants(self) -> dict[str, Any]:
+        return super().constants() | adaptation(self)

@@ -1,0 +1,16 @@
+"""Izhikevich's resonate-and-fire with a rising threshold; its states are not reset."""
+
+from __future__ import annotations
+
+from lavalike.backends.torch.surrogate import Exponential
+from lavalike.dynamics import adaptive
+from lavalike.slayer.neuron import adrf
+from lavalike.slayer.neuron.resonator import neuron_params as neuron_params
+
+
+class Neuron(adrf.Neuron):
+    __doc__ = adrf.Neuron.__doc__
+
+    surrogate_class = Exponential
+    kind = "ADRF_IZHIKEVICH"
+    dynamics_ = adaptive.ADRF_IZ

@@ -1,0 +1,76 @@
+"""The adaptive LIF neuron (equations: :mod:`lavalike.dynamics.adaptive`, in Loihi's integers)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lavalike.dynamics import adaptive
+from lavalike.errors import InputError
+from lavalike.slayer.neuron.base import P_SCALE, W_SCALE, Neuron as _Neuron, Number, State, deployed, from_device
+
+
+def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
+    """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group."""
+    return from_device(device_params, {
+        "threshold": ("vThMant", scale), "threshold_step": ("vThStep", scale), "current_decay": ("iDecay", p_scale),
+        "voltage_decay": ("vDecay", p_scale), "threshold_decay": ("thDecay", p_scale), "refractory_decay": ("refDecay", p_scale)})
+
+
+class Neuron(_Neuron):
+    """``u = LI(norm(x)); v = LI(u)``, not reset; a spike where v >= theta + r raises theta and r, which then decay.
+
+    Args:
+        threshold_step: what a spike adds to the threshold; >= 0, rounded down to 1/scale.
+        current_decay, voltage_decay, threshold_decay, refractory_decay: 0..1, trained if requires_grad (lava-dl never
+            trained the last two: they had no gradient).
+        threshold and the rest: see the base class; graded_spike is not available.
+    """
+
+    def __init__(self, threshold: float, threshold_step: float, current_decay: Number, voltage_decay: Number, threshold_decay: Number,
+                 refractory_decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE, norm: Any = None,
+                 dropout: torch.nn.Module | None = None, shared_param: bool = True, persistent_state: bool = False,
+                 requires_grad: bool = False, graded_spike: bool = False, reset_grad: str = "slayer") -> None:
+        super().__init__(threshold, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad, graded_spike,
+                         reset_grad)
+        ungraded(self)
+        self.threshold_step = step_of(self, threshold_step)
+        for name, value in (("current_decay", current_decay), ("voltage_decay", voltage_decay), ("threshold_decay", threshold_decay),
+                            ("refractory_decay", refractory_decay)):
+            self.add_parameter(name, value)
+
+    cx_current_decay, cx_voltage_decay = deployed("current_decay"), deployed("voltage_decay")
+    cx_threshold_decay, cx_refractory_decay = deployed("threshold_decay"), deployed("refractory_decay")
+
+    @property
+    def device_params(self) -> dict[str, Any]:
+        return {"type": "ALIF", "iDecay": self.integer("current_decay"), "vDecay": self.integer("voltage_decay"),
+                "thDecay": self.integer("threshold_decay"), "refDecay": self.integer("refractory_decay"), "vThMant": self.v_th_mant,
+                "vThStep": round(self.threshold_step * self.w_scale), "refDelay": 1, "gradedSpike": False}
+
+    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+        (z,) = x
+        (s,), after = self.scan(adaptive.ALIF, [z if self.norm is None else self.norm(z)], lambda: {
+            "keep_u": P_SCALE - self.used("current_decay"), "keep_v": P_SCALE - self.used("voltage_decay"), "gain": 1.0, "bias": 0.0,
+            **adaptation(self)}, state, shift=shift)
+        return s, after
+
+
+def adaptation(neuron: Any) -> dict[str, Any]:
+    """The parameters of a rising threshold."""
+    return {"keep_theta": P_SCALE - neuron.used("threshold_decay"), "keep_r": P_SCALE - neuron.used("refractory_decay"),
+            "vth": neuron.threshold * neuron.s_scale, "step": neuron.threshold_step * neuron.s_scale}
+
+
+def step_of(neuron: _Neuron, step: float) -> float:
+    """The threshold's step as it is used."""
+    if not 0 <= step < float("inf"):
+        raise InputError(f"{neuron.label}: threshold_step is >= 0, got {step!r}")
+    return int(step * neuron.w_scale) / neuron.w_scale
+
+
+def ungraded(neuron: _Neuron) -> None:
+    if neuron.graded_spike:
+        raise InputError(f"{neuron.label}: graded_spike is available for cuba and lif only")

@@ -1,0 +1,136 @@
+"""A neuron of one's own: any :class:`lavalike.dynamics.Dynamics` in slayer's layout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lavalike import fused
+from lavalike.backends.torch.surrogate import Surrogate
+from lavalike.dynamics import Dynamics
+from lavalike.errors import ExportError, InputError
+from lavalike.process import AbstractProcess
+from lavalike.slayer.neuron.base import W_SCALE, Neuron, State
+from lavalike.slayer.spike import Slayer
+
+
+class Custom(Neuron):
+    """Input and output (batch, channel, ..., time); as many inputs as the dynamics has, one output.
+
+    Args:
+        dynamics: the step and its parameters.
+        values: parameters by name, one number or one a channel. Default: those of ``dynamics.parameters``.
+        learn: names of the parameters that are trained. Default: those that ``dynamics.parameters`` says are.
+        surrogate: the surrogate gradient, a function of the distance from threshold. Default slayer's exponential, ``Slayer(1, 1)``.
+        reset_grad: what resets are differentiated to: "slayer" (not at all, default), "detach" or "full".
+        norm: a class from :mod:`lavalike.slayer.neuron.norm`, one of it for each input, or None.
+        dropout: an nn.Module, or None.
+        persistent_state: a call goes on where the last one ended. Default False.
+        arithmetic: "float" (default), or "grid": integers over ``s_scale``, what the process computes in fixed_pt; parameters are
+            rounded as their ``counts`` tells, the gradient passes.
+        scale: of weights, which are rounded to 2/scale by ``quantize_8bit``; states count in 1 / (64 scale) on the grid. Default 64.
+
+    A block takes it where ``neuron_params`` are its arguments. ``process(shape)`` is the process that computes the same; a .net file
+    has no place for neurons of one's own.
+    """
+
+    def __init__(self, dynamics: Dynamics, values: Mapping[str, Any] | None = None, learn: Sequence[str] | None = None,
+                 surrogate: Surrogate | None = None, reset_grad: str = "slayer", norm: Callable[..., Any] | None = None,
+                 dropout: nn.Module | None = None, persistent_state: bool = False, arithmetic: str = "float", scale: int = W_SCALE) -> None:
+        super().__init__(1, scale=scale, dropout=dropout, persistent_state=persistent_state, reset_grad=reset_grad)
+        self.dynamics, self.inputs = dynamics, len(dynamics.inputs)
+        if len(dynamics.outputs) != 1:
+            raise InputError(f"{self.label}: a neuron of slayer has one output, got {dynamics.outputs}")
+        if "t" in dynamics.arguments:
+            raise InputError(f"{self.label}: a step that depends on the time step t cannot be trained")
+        if arithmetic not in ("float", "grid"):
+            raise InputError(f"{self.label}: arithmetic is 'float' or 'grid', got {arithmetic!r}")
+        if arithmetic == "grid" and (not dynamics.fixed or dynamics.floating):
+            why = ", ".join(dynamics.floating) or "fixed=False"
+            raise InputError(f"{self.label}: arithmetic='grid' needs a fixed-point form, which the step does not have: {why}")
+        self.training_ = fused.Training(Slayer(1.0, 1.0) if surrogate is None else surrogate, reset_grad, arithmetic, float(self.s_scale))
+        self._make_norms(norm)
+        self._known = {p.name: p for p in dynamics.parameters if p.name in dynamics.constant_names}
+        given = {n: p.default for n, p in self._known.items()} | dict(values or {})
+        learn = [n for n, p in self._known.items() if p.trained] if learn is None else list(learn)
+        missing = [n for n in dynamics.constant_names if n not in given]
+        unknown = [n for n in (*given, *learn) if n not in dynamics.constant_names]
+        if missing or unknown:
+            raise InputError(f"{self.label}: parameters {dynamics.constant_names} are needed; missing {missing}, unknown {unknown}")
+        self.values = nn.ParameterDict()
+        for name in dynamics.constant_names:
+            self.values[name] = nn.Parameter(self._checked(name, given[name]), requires_grad=name in learn)
+
+    def _make_norms(self, norm: Callable[..., Any] | None) -> None:
+        self.norm = None if norm is None else nn.ModuleList(norm(pre_hook_fx=self.quantize_8bit) for _ in range(self.inputs))
+
+    def _checked(self, name: str, value: Any) -> torch.Tensor:
+        out = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
+        low, high = self.limits(name)
+        if out.dim() > 1 or not out.numel():
+            raise InputError(f"{self.label}: {name} is one number or one a channel, got shape {tuple(out.shape)}")
+        if not bool(((out >= low) & (out <= high) & torch.isfinite(out)).all()):
+            raise InputError(f"{self.label}: {name} is in {low}..{high}, got {value!r}")
+        return out
+
+    @property
+    def label(self) -> str:
+        return f"custom.Custom({self.dynamics.name})" if "dynamics" in self.__dict__ else super().label
+
+    @property
+    def norms(self) -> list[Any]:
+        return [] if self.norm is None else list(self.norm)
+
+    @property
+    def threshold(self) -> float:
+        raise InputError(f"{self.label}: has no threshold known to all neurons; its parameters are {self.dynamics.constant_names}")
+
+    @property
+    def device_params(self) -> dict[str, Any]:
+        raise ExportError(f"{self.label}: a .net file has no neurons of one's own; process(shape) runs it without a file")
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """What a parameter is kept within, in its own unit."""
+        p = self._known.get(name)
+        return (-math.inf, math.inf) if p is None else (p.low, p.high)
+
+    def used(self, name: str) -> torch.Tensor:
+        """The parameter as the step gets it: within its limits; on the grid a whole number (gradient straight through)."""
+        p = self.values[name]
+        with torch.no_grad():  # in place, so that its gradient stays alive
+            p.clamp_(*self.limits(name))
+        if self.training_.arithmetic == "float":
+            return p
+        counted = p.double() * (self._known[name].unit_of(self.s_scale) if name in self._known else 1.0)
+        return counted + (counted.round() - counted).detach()
+
+    def integer(self, name: str) -> Any:
+        """The parameter as fixed_pt has it: an int, or an array of one a channel."""
+        unit = self._known[name].unit_of(self.s_scale) if name in self._known else 1.0
+        whole = (self.values[name].detach().double() * unit).round().long()
+        return int(whole) if whole.numel() == 1 else whole.cpu().numpy()
+
+    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+        z = x if self.norm is None else [norm(v) for norm, v in zip(self.norm, x, strict=True)]
+        (y,), after = self.scan(self.dynamics, z, lambda: {n: self.used(n) for n in self.values}, state, shift=shift)
+        return y, after
+
+    def process(self, shape: Sequence[int], **kwargs: Any) -> AbstractProcess:
+        """A process of ``neuron_process(dynamics)`` with the present values, for messages of ``shape`` (channel, ...).
+
+        On the grid its fixed_pt computes the same integers, from inputs times ``s_scale``. A norm is not part of it.
+
+        Args:
+            kwargs: of the process: states to begin with, ``name``, ``checked``.
+        """
+        from lavalike.proc.custom import neuron_process
+
+        values = {n: p.detach().cpu().numpy() for n, p in self.values.items()}
+        per_channel = (-1, *[1] * (len(shape) - 1))
+        values = {n: np.broadcast_to(v.reshape(per_channel), shape) if v.size > 1 else v for n, v in values.items()}
+        return neuron_process(self.dynamics)(shape=shape, scale=self.s_scale, **values, **kwargs)

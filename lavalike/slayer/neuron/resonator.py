@@ -1,0 +1,177 @@
+"""What the resonators share: complex input, a rotation per step (equations: :mod:`lavalike.dynamics.resonator`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from lavalike.dynamics import Dynamics, resonator
+from lavalike.errors import InputError
+from lavalike.slayer.neuron.alif import ungraded
+from lavalike.slayer.neuron.base import P_SCALE, W_SCALE, Neuron, Number, State, deployed, from_device
+
+ROTATION = ("sin_decay", "cos_decay")
+
+
+def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
+    """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group."""
+    keys = {"threshold": ("vThMant", scale), "sin_decay": ("sinDecay", p_scale), "cos_decay": ("cosDecay", p_scale)}
+    if "vThStep" in device_params:
+        keys |= {"threshold_step": ("vThStep", scale), "threshold_decay": ("thDecay", p_scale), "refractory_decay": ("refDecay", p_scale)}
+    params = from_device(device_params, keys)
+    sin, cos = (params.pop(n) for n in ROTATION)
+    # where nothing turns, a period so long that sin is 0 on the grid
+    return params | {"period": 2 * math.pi / np.maximum(np.arctan2(sin, cos), 1e-6), "decay": 1 - np.hypot(sin, cos)}
+
+
+class Resonator(Neuron):
+    """Base of rf, rf_iz, adrf and adrf_iz: takes (real, imag), sends spikes.
+
+    Args:
+        period: of the oscillation in steps, >= 4. With shared_param=False a pair (low, high) draws one a channel; an array or
+            tensor is taken as it is.
+        decay: of the amplitude a step, 0..1; likewise.
+        log_init: draw frequencies evenly on a logarithmic scale, in order, instead of periods evenly. Default True.
+        threshold and the rest: see the base class; graded_spike is not available.
+    """
+
+    inputs = 2
+    kind: ClassVar[str]
+    dynamics_: ClassVar[Dynamics]
+
+    def __init__(self, threshold: float, period: Number, decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
+                 norm: Any = None, dropout: nn.Module | None = None, shared_param: bool = True, persistent_state: bool = False,
+                 requires_grad: bool = False, graded_spike: bool = False, log_init: bool = True, reset_grad: str = "slayer") -> None:
+        super().__init__(threshold, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad, graded_spike,
+                         reset_grad)
+        ungraded(self)
+        self.log_init = log_init
+        given = _values(self, "period", period, 4, math.inf), _values(self, "decay", decay, 0, 1)
+        self._spans = tuple((float(v.min()), float(v.max())) for v in given)
+        exact = any(v.numel() > 1 and not isinstance(g, Sequence) for v, g in zip(given, (period, decay), strict=True))
+        if shared_param and any(v.numel() > 1 and float(v.min()) != float(v.max()) for v in given):
+            raise InputError(f"{self.label}: period and decay are one number each where parameters are shared; "
+                             "shared_param=False takes more")
+        sin, cos = _rotation(*(torch.broadcast_tensors(*given) if exact else (v.mean(0, keepdim=True) for v in given)))
+        self.sin_decay, self.cos_decay = nn.Parameter(sin, requires_grad), nn.Parameter(cos, requires_grad)
+        self._drawn = shared_param or exact
+
+    def _make_norms(self, norm: Callable[..., Any] | None) -> None:
+        self.real_norm = norm(pre_hook_fx=self.quantize_8bit) if norm is not None else None
+        self.imag_norm = norm(pre_hook_fx=self.quantize_8bit) if norm is not None else None
+
+    @property
+    def norms(self) -> list[Any]:
+        return [] if self.real_norm is None else [self.real_norm, self.imag_norm]
+
+    def limits(self, name: str) -> tuple[float, float]:
+        # a rotation that is trained goes on turning, and never grows (as in slayer)
+        return {"sin_decay": (1 if self.requires_grad else 0, P_SCALE - 1), "cos_decay": (0, P_SCALE - 1)}.get(name, (0, P_SCALE))
+
+    def unsized(self) -> Iterable[str]:
+        return (*super().unsized(), *(() if self._drawn else ROTATION[:1]))
+
+    def size(self, name: str, channels: int) -> None:
+        if name not in ROTATION:
+            super().size(name, channels)
+            return  # sin and cos are drawn together
+        (p0, p1), (d0, d1) = self._spans
+        if p0 == p1:
+            p0, p1 = max(0.99 * p0, 4), 1.01 * p1
+        if self.log_init:
+            period = 1 / torch.logspace(math.log10(1 / p1), math.log10(1 / p0), channels)
+        else:
+            period = p0 + (p1 - p0) * torch.rand(channels)
+        if d0 == d1:
+            d0, d1 = 0.99 * d0, min(1.01 * d0, 1.0)
+        for n, value in zip(ROTATION, _rotation(period, d0 + (d1 - d0) * torch.rand(channels)), strict=True):
+            self._set(n, value)
+        self._drawn = True
+
+    def _turn(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """sin and cos in use; an amplitude that would grow is brought back below 1."""
+        with torch.no_grad():
+            size = torch.sqrt(self.sin_decay**2 + self.cos_decay**2)
+            too_much = size > P_SCALE - 1
+            if bool(too_much.any()):
+                factor = torch.where(too_much, (P_SCALE - 1) / size, 1.0)
+                self.sin_decay.mul_(factor)
+                self.cos_decay.mul_(factor)
+        return self.used("sin_decay"), self.used("cos_decay")
+
+    @property
+    def rotation(self) -> np.ndarray:
+        """(2, 1 or channels) sin and cos in use, without their factor 4096, float64."""
+        return np.stack([v.detach().cpu().numpy() for v in self._turn()]).astype(np.float64) / P_SCALE
+
+    @property
+    def lam(self) -> np.ndarray:
+        """Log of the amplitude's factor a step, (1,) or (channels,); so are the following."""
+        return np.log(np.hypot(*self.rotation))
+
+    @property
+    def decay(self) -> np.ndarray:
+        """Of the amplitude a step."""
+        return 1 - np.hypot(*self.rotation)
+
+    @property
+    def frequency(self) -> np.ndarray:
+        """Turns a step."""
+        return np.arctan2(*self.rotation) / (2 * math.pi)
+
+    @property
+    def period(self) -> np.ndarray:
+        """Steps a turn."""
+        return 1 / self.frequency
+
+    cx_sin_decay, cx_cos_decay = deployed("sin_decay"), deployed("cos_decay")
+
+    def integer(self, name: str) -> Any:
+        self._turn()  # where training left an amplitude that would grow
+        return super().integer(name)
+
+    @property
+    def device_params(self) -> dict[str, Any]:
+        return {"type": self.kind, "sinDecay": self.integer("sin_decay"), "cosDecay": self.integer("cos_decay"), "vThMant": self.v_th_mant,
+                "gradedSpike": False}
+
+    def turning(self) -> dict[str, Any]:
+        """Parameters of the rotation."""
+        sin, cos = self._turn()
+        return {"sin": sin, "cos": cos, "bits": 12.0, "gain": 1.0}
+
+    def constants(self) -> dict[str, Any]:
+        """Parameters of the step."""
+        return self.turning() | {"vth": self._threshold * self.s_scale}
+
+    def affine(self, *inputs: torch.Tensor, state: State | None = None) -> tuple[tuple[torch.Tensor, ...], State]:
+        """(real, imag) without threshold, and the state after it."""
+        out, after = self.scan(resonator.ROTATE, self.normed(inputs), self.turning, state)
+        return tuple(out), after
+
+    def normed(self, x: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return x if self.real_norm is None else (self.real_norm(x[0]), self.imag_norm(x[1]))
+
+    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+        (s,), after = self.scan(self.dynamics_, self.normed(x), self.constants, state, shift=shift)
+        return s, after
+
+
+def _values(neuron: Neuron, name: str, value: Number, low: float, high: float) -> torch.Tensor:
+    """What is given: one number, a pair (low, high), or one a channel."""
+    values = torch.as_tensor(value, dtype=torch.float64).detach().reshape(-1)
+    pair = isinstance(value, Sequence) and (len(value) != 2 or value[0] > value[1])
+    if pair or values.numel() == 0 or not bool(((values >= low) & (values <= high) & values.isfinite()).all()):
+        raise InputError(f"{neuron.label}: {name} is in {low}..{high}, one number, (low, high) or an array, got {value!r}")
+    return values
+
+
+def _rotation(period: torch.Tensor, decay: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    angle = 2 * math.pi / period
+    sin, cos = P_SCALE * (1 - decay) * torch.sin(angle), P_SCALE * (1 - decay) * torch.cos(angle)
+    return sin.float(), cos.float()

@@ -1,0 +1,16 @@
+"""Resonate-and-fire: a spike where real reaches the threshold as imag passes zero upwards; no reset."""
+
+from __future__ import annotations
+
+from lavalike.dynamics import resonator
+from lavalike.slayer.neuron.resonator import Resonator, neuron_params as neuron_params
+from lavalike.slayer.spike import Phase
+
+
+class Neuron(Resonator):
+    __doc__ = Resonator.__doc__
+
+    tau_factor, scale_factor = 0.5, 10.0
+    surrogate_class = Phase
+    kind = "RF_PHASE"
+    dynamics_ = resonator.RF

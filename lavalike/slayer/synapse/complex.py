@@ -1,0 +1,75 @@
+"""Synapses with a real and an imaginary weight: from spikes to the two inputs of a resonator."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from lavalike.slayer.synapse import layer
+
+
+class _Complex(nn.Module):
+    """``(real(x), imag(x))``; both synapses have the arguments of the class of this name in :mod:`lavalike.slayer.synapse`."""
+
+    part: ClassVar[type[layer.Synapse]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        self.real, self.imag = self.part(*args, **kwargs), self.part(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        # sizes, kernel and the like are those of either part
+        if name in ("in_neurons", "out_neurons", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
+                    "axes", "output_size"):
+            return getattr(self.real, name)
+        return super().__getattr__(name)
+
+    @property
+    def pre_hook_fx(self) -> layer.Hook | None:
+        return self.real.pre_hook_fx
+
+    @pre_hook_fx.setter
+    def pre_hook_fx(self, hook: layer.Hook | None) -> None:
+        self.real.pre_hook_fx = self.imag.pre_hook_fx = hook
+
+    @property
+    def weight_norm(self) -> bool:
+        return self.real.weight_norm
+
+    def disable_weight_norm(self) -> None:
+        self.real.disable_weight_norm()
+        self.imag.disable_weight_norm()
+
+    @property
+    def grad_norm(self) -> float:
+        return self.real.grad_norm + self.imag.grad_norm
+
+    def forward(self, x: torch.Tensor, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.real(x, *args), self.imag(x, *args)
+
+
+class Dense(_Complex):
+    __doc__ = _Complex.__doc__
+    part = layer.Dense
+
+
+class Conv(_Complex):
+    __doc__ = _Complex.__doc__
+    part = layer.Conv
+
+
+class ConvTranspose(_Complex):
+    __doc__ = _Complex.__doc__
+    part = layer.ConvTranspose
+
+
+class Pool(_Complex):
+    __doc__ = _Complex.__doc__
+    part = layer.Pool
+
+
+class Unpool(_Complex):
+    __doc__ = _Complex.__doc__
+    part = layer.Unpool

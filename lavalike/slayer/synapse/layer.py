@@ -1,0 +1,256 @@
+"""Dense, Conv, ConvTranspose, Pool and Unpool.
+
+Time is folded into the batch: one matrix product or convolution for all steps. Tensors whose time is outermost in
+memory, as the neurons leave them, are multiplied where they lie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lavalike.errors import InputError
+from lavalike.fused import products
+
+Hook = Callable[[torch.Tensor], torch.Tensor]
+
+
+def extents(name: str, value: Any, low: int, axes: int) -> tuple[int, ...]:
+    """One int, or one an axis, each >= low."""
+    all_ = tuple(value) if isinstance(value, list | tuple) else (value,) * axes
+    if len(all_) != axes or any(not isinstance(v, int) or v < low for v in all_):
+        raise InputError(f"{name} is one integer >= {low} or {axes} of them, got {value!r}")
+    return all_
+
+
+def count(name: str, value: Any) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} is an integer > 0, got {value!r}")
+    return value
+
+
+def _fold(x: torch.Tensor) -> torch.Tensor:
+    """(batch, ..., time) -> (time * batch, ...)"""
+    return x.movedim(-1, 0).flatten(0, 1)
+
+
+def _unfold(y: torch.Tensor, time: int) -> torch.Tensor:
+    return y.unflatten(0, (time, -1)).movedim(0, -1)
+
+
+class Synapse(nn.Module):
+    """A weight of shape ``(out, in, kernel..., 1)``, as slayer stores all of them.
+
+    With ``weight_norm`` it is ``weight_g * weight_v / |weight_v|``, norms taken over all but the first axis. ``exact_eval``: outside
+    training multiply in float64, where sums of quantised values are exact in any order.
+    """
+
+    def __init__(self, shape: tuple[int, ...], weight_scale: float, weight_norm: bool, pre_hook_fx: Hook | None) -> None:
+        super().__init__()
+        self.pre_hook_fx = pre_hook_fx
+        self.exact_eval = False
+        init = torch.empty(*shape, 1)
+        nn.init.kaiming_uniform_(init, a=math.sqrt(5))
+        init *= weight_scale
+        if weight_norm:
+            self.weight_g = nn.Parameter(torch.linalg.vector_norm(init, dim=tuple(range(1, init.dim())), keepdim=True))
+            self.weight_v = nn.Parameter(init)
+        else:
+            self.weight = nn.Parameter(init)
+
+    @property
+    def label(self) -> str:
+        return f"synapse.{type(self).__name__}"
+
+    @property
+    def weight_norm(self) -> bool:
+        return "weight_v" in self._parameters
+
+    def raw_weight(self) -> torch.Tensor:
+        """The weight before quantisation."""
+        return torch._weight_norm(self.weight_v, self.weight_g, 0) if self.weight_norm else self.weight
+
+    def effective_weight(self) -> torch.Tensor:
+        """The weight in use."""
+        w = self.raw_weight()
+        return w if self.pre_hook_fx is None else self.pre_hook_fx(w)
+
+    def operands(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input and weight as they are multiplied."""
+        if x.dtype != weight.dtype:
+            raise InputError(f"{self.label}: input has dtype {x.dtype}, the weight {weight.dtype}")
+        return (x.double(), weight.double()) if self.exact_eval and not self.training else (x, weight)
+
+    def check(self, x: torch.Tensor, channels: int | None, axes: int) -> None:
+        names = ", ".join(("batch", "channels" if channels is None else str(channels), *("depth", "height", "width")[3 - axes:], "time"))
+        if x.dim() != axes + 3 or (channels is not None and x.shape[1] != channels):
+            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected ({names})")
+        if 0 in x.shape:
+            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; none may be 0")
+
+    def disable_weight_norm(self) -> None:
+        """Replace weight_g and weight_v by the weight they stand for."""
+        if self.weight_norm:
+            weight = self.raw_weight().detach()
+            del self.weight_g, self.weight_v
+            self.weight = nn.Parameter(weight)
+
+    @property
+    def grad_norm(self) -> float:
+        """Norm of the weight's gradient (of weight_g with weight_norm) over its number of elements; 0 without one."""
+        p = self.weight_g if self.weight_norm else self.weight
+        return 0.0 if p.grad is None else float(p.grad.norm() / p.grad.numel())
+
+
+class Dense(Synapse):
+    """``weight @ x``, for x of shape (batch, in_neurons, time).
+
+    Args:
+        in_neurons, out_neurons: sizes. Where in_neurons is a shape, x may have spatial axes as well, with as many neurons;
+            they are taken in the order channel, height, width.
+        weight_scale: factor on the initial weights. Default 1.
+        weight_norm: default False.
+        pre_hook_fx: applied to the weight in every call, a quantisation for instance.
+    """
+
+    def __init__(self, in_neurons: Any, out_neurons: int, weight_scale: float = 1, weight_norm: bool = False,
+                 pre_hook_fx: Hook | None = None) -> None:
+        self.spatial = isinstance(in_neurons, list | tuple)
+        if self.spatial:
+            in_neurons = math.prod(count("synapse.Dense: in_neurons", n) for n in in_neurons)
+        self.in_neurons = count("synapse.Dense: in_neurons", in_neurons)
+        self.out_neurons = count("synapse.Dense: out_neurons", out_neurons)
+        super().__init__((out_neurons, in_neurons, 1, 1), weight_scale, weight_norm, pre_hook_fx)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        if self.spatial and x.dim() > 3:
+            x = x.flatten(1, -2)
+        self.check(x, self.in_neurons, 0)
+        weight = self.effective_weight()[:, :, 0, 0, 0]
+        y, weight = self.operands(x, weight if mask is None else weight * mask)
+        return _unfold(products.linear(_fold(y), weight), x.shape[-1]).to(x.dtype)
+
+
+class _Kernel(Synapse):
+    """What convolutions share. A kernel of three numbers makes it three-dimensional: (batch, channel, depth, height, width, time)."""
+
+    def sizes(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> int:
+        axes = len(kernel_size) if isinstance(kernel_size, list | tuple) else 2
+        if axes not in (2, 3):
+            raise InputError(f"{self.label}: kernel_size is one integer, (height, width) or (depth, height, width), got {kernel_size!r}")
+        self.axes = axes
+        self.kernel_size, self.stride = extents("kernel_size", kernel_size, 1, axes), extents("stride", stride, 1, axes)
+        self.padding, self.dilation = extents("padding", padding, 0, axes), extents("dilation", dilation, 1, axes)
+        return axes
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """(height, width) of the output for those of the input."""
+        return tuple((n + 2 * p - d * (k - 1) - 1) // st + 1
+                     for n, p, d, k, st in zip(size, self.padding, self.dilation, self.kernel_size, self.stride, strict=True))
+
+    def fits(self, x: torch.Tensor, channels: int | None) -> None:
+        self.check(x, channels, self.axes)
+        if min(self.output_size(tuple(x.shape[2:-1]))) < 1:
+            raise InputError(f"{self.label}: an input of {tuple(x.shape[2:-1])} is smaller than the kernel {self.kernel_size}")
+
+
+class Conv(_Kernel):
+    """Correlation with a kernel, for x of shape (batch, in_features, height, width, time).
+
+    Args:
+        kernel_size, stride, padding, dilation: one int or (height, width); a kernel of three is three-dimensional.
+        groups, weight_scale, weight_norm, pre_hook_fx: see Dense.
+    """
+
+    def __init__(self, in_features: int, out_features: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+                 groups: int = 1, weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
+        self.sizes(kernel_size, stride, padding, dilation)
+        self.groups = grouped("synapse.Conv", in_features, out_features, groups)
+        super().__init__((out_features, in_features // groups, *self.kernel_size), weight_scale, weight_norm, pre_hook_fx)
+        self.in_channels, self.out_channels = in_features, out_features
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.fits(x, self.in_channels)
+        y, weight = self.operands(x, self.effective_weight()[..., 0])
+        y = _fold(y)
+        if self.axes == 2 and y.dtype != torch.float64:  # a third faster with channels innermost
+            y, weight = y.contiguous(memory_format=torch.channels_last), weight.contiguous(memory_format=torch.channels_last)
+        conv = functional.conv2d if self.axes == 2 else functional.conv3d
+        return _unfold(conv(y, weight, None, self.stride, self.padding, self.dilation, self.groups), x.shape[-1]).to(x.dtype)
+
+
+class ConvTranspose(_Kernel):
+    """Transposed convolution, for x of shape (batch, in_features, height, width, time); the weight is (in, out / groups, ...).
+
+    Arguments: see Conv.
+    """
+
+    def __init__(self, in_features: int, out_features: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+                 groups: int = 1, weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
+        self.sizes(kernel_size, stride, padding, dilation)
+        self.groups = grouped("synapse.ConvTranspose", in_features, out_features, groups)
+        super().__init__((in_features, out_features // groups, *self.kernel_size), weight_scale, weight_norm, pre_hook_fx)
+        self.in_channels, self.out_channels = in_features, out_features
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple((n - 1) * st - 2 * p + d * (k - 1) + 1
+                     for n, p, d, k, st in zip(size, self.padding, self.dilation, self.kernel_size, self.stride, strict=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.fits(x, self.in_channels)
+        y, weight = self.operands(x, self.effective_weight()[..., 0])
+        conv = functional.conv_transpose2d if self.axes == 2 else functional.conv_transpose3d
+        return _unfold(conv(_fold(y), weight, None, self.stride, self.padding, 0, self.groups, self.dilation), x.shape[-1]).to(x.dtype)
+
+
+class Pool(_Kernel):
+    """Sum pooling times a fixed weight, for x of shape (batch, features, height, width, time).
+
+    Args:
+        kernel_size: one int or (height, width).
+        stride: default kernel_size. padding, dilation: one int or (height, width).
+        weight_scale: the weight of each input. Default 1.
+    """
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, weight_scale: float = 1,
+                 weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
+        self.sizes(kernel_size, kernel_size if stride is None else stride, padding, dilation)
+        if weight_norm:
+            raise InputError(f"{self.label}: its weight is fixed; weight_norm does not apply")
+        super().__init__((1, 1, *self.kernel_size), 1, False, pre_hook_fx)
+        self.weight = nn.Parameter(torch.full_like(self.weight, float(weight_scale)), requires_grad=False)
+
+    def per_channel(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input and weights, one kernel a channel."""
+        self.fits(x, None)
+        y, weight = self.operands(x, self.effective_weight()[..., 0])
+        return _fold(y), weight.expand(x.shape[1], *weight.shape[1:])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, weight = self.per_channel(x)
+        conv = functional.conv2d if self.axes == 2 else functional.conv3d
+        return _unfold(conv(y, weight, None, self.stride, self.padding, self.dilation, x.shape[1]), x.shape[-1]).to(x.dtype)
+
+
+class Unpool(Pool):
+    """Every input spread over a kernel's window, times a fixed weight: the transpose of Pool, with its arguments."""
+
+    output_size = ConvTranspose.output_size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, weight = self.per_channel(x)
+        conv = functional.conv_transpose2d if self.axes == 2 else functional.conv_transpose3d
+        return _unfold(conv(y, weight, None, self.stride, self.padding, 0, x.shape[1], self.dilation), x.shape[-1]).to(x.dtype)
+
+
+def grouped(label: str, in_features: int, out_features: int, groups: int) -> int:
+    count(f"{label}: in_features", in_features)
+    count(f"{label}: out_features", out_features)
+    if count(f"{label}: groups", groups) and (in_features % groups or out_features % groups):
+        raise InputError(f"{label}: {groups} groups do not divide {in_features} and {out_features} features")
+    return groups

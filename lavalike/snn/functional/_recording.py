@@ -1,0 +1,83 @@
+"""What losses, accuracies and regularisers have in common: recordings ``[T, B, C]`` and labels ``[B]``.
+
+Shapes are checked, values are not looked at: a loss inside a model can be traced and compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from lavalike.errors import InputError
+
+Recording = torch.Tensor | Sequence[torch.Tensor]
+
+
+def recording(x: Recording, who: str, axes: str = "[T, B, C]") -> torch.Tensor:
+    """``x``, a list of steps stacked; in at least float32, so that counts above 256 are exact in bfloat16 too."""
+    if isinstance(x, list | tuple):
+        shapes = {tuple(step.shape) for step in x}
+        if len(shapes) != 1:
+            raise InputError(f"{who}: a list of steps of one shape is expected, got {len(x)} steps of shapes {sorted(shapes)}")
+        x = torch.stack(tuple(x))
+    least = axes.count(",") + 1
+    if x.dim() < least or (x.dim() > least and "..." not in axes) or 0 in x.shape:
+        raise InputError(f"{who}: recording of shape {tuple(x.shape)}; expected {axes}, time first, none of them 0")
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def labels(targets: torch.Tensor, x: torch.Tensor, who: str) -> torch.Tensor:
+    """``targets`` as int64 ``[B]``."""
+    if targets.shape != x.shape[1:2] or targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise InputError(f"{who}: targets of shape {tuple(targets.shape)}, {targets.dtype}, for a recording of shape {tuple(x.shape)}; "
+                         "expected integer labels [B] for [T, B, C]: time is the first axis, the batch the second")
+    return targets.long()
+
+
+def check_classes(population_code: bool, num_classes: int | bool, who: str) -> None:
+    if isinstance(num_classes, bool):
+        if population_code or num_classes:
+            raise InputError(f"{who}: population_code=True needs num_classes, the number of classes, got {num_classes}")
+    elif not isinstance(num_classes, int) or num_classes < 1:
+        raise InputError(f"{who}: num_classes is a whole number >= 1, got {num_classes!r}")
+
+
+def by_class(x: torch.Tensor, population_code: bool, num_classes: int | bool, who: str) -> torch.Tensor:
+    """``[..., C]``: with a population code, each class's neurons, which stand side by side, added up."""
+    outputs = x.shape[-1]
+    if not population_code:
+        if num_classes and num_classes != outputs:
+            raise InputError(f"{who}: {outputs} outputs for num_classes={num_classes}; population_code=True makes a class of several")
+        return x
+    if outputs % num_classes:
+        raise InputError(f"{who}: {outputs} outputs cannot be shared out evenly among num_classes={num_classes}")
+    return x.unflatten(-1, (int(num_classes), -1)).sum(-1)
+
+
+def class_weight(weight: torch.Tensor | None, classes: int, like: torch.Tensor, who: str) -> torch.Tensor | None:
+    if weight is None:
+        return None
+    if tuple(weight.shape) != (classes,):
+        raise InputError(f"{who}: weight of shape {tuple(weight.shape)}; expected one a class, ({classes},)")
+    return weight.to(like)
+
+
+def weighted(loss: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None, classes: int, who: str) -> torch.Tensor:
+    """``loss`` of the shape of ``targets``, or with classes ``[..., C]``, times the weights of the labelled classes."""
+    weight = class_weight(weight, classes, loss, who)
+    if weight is None:
+        return loss
+    mine = weight[targets]
+    return loss * (mine if loss.dim() == targets.dim() else mine[..., None])
+
+
+def check_reduction(reduction: str, who: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise InputError(f"{who}: reduction is 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def reduced(loss: torch.Tensor, reduction: str) -> torch.Tensor:
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()

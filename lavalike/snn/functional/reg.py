@@ -1,0 +1,84 @@
+"""Regularisers of a layer's spikes ``[T, B, ...]``, or a list of steps; add them to the loss, one for each layer.
+
+Each is ``Lambda`` times a penalty. A rate is a neuron's spikes a step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from lavalike.errors import InputError
+from lavalike.snn.functional import _recording
+from lavalike.snn.functional._recording import Recording
+
+
+def _check(who: str, Lambda: float, rate: float = 0.0) -> None:
+    if not 0 <= Lambda < math.inf:
+        raise InputError(f"{who}: Lambda is a finite number >= 0, got {Lambda}")
+    if not 0 <= rate <= 1:
+        raise InputError(f"{who}: rate is in 0..1 spikes a step, got {rate}")
+
+
+@dataclass(frozen=True)
+class l1_rate_sparsity:
+    """``Lambda`` times the number of spikes of all samples and neurons."""
+
+    Lambda: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check("l1_rate_sparsity", self.Lambda)
+
+    def __call__(self, spk_out: Recording) -> torch.Tensor:
+        return self.Lambda * _recording.recording(spk_out, "l1_rate_sparsity", "[T, B, ...]").sum()
+
+
+@dataclass(frozen=True)
+class l2_rate_sparsity:
+    """``Lambda`` times the sum over samples and neurons of the squared number of spikes."""
+
+    Lambda: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check("l2_rate_sparsity", self.Lambda)
+
+    def __call__(self, spk_out: Recording) -> torch.Tensor:
+        return self.Lambda * _recording.recording(spk_out, "l2_rate_sparsity", "[T, B, ...]").sum(0).square().sum()
+
+
+@dataclass(frozen=True)
+class upper_rate:
+    """``Lambda max(0, r - rate)**2`` with the layer's mean rate r, averaged over samples: a busy layer is quietened.
+
+    After Zenke and Vogels 2021.
+    """
+
+    rate: float
+    Lambda: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("upper_rate", self.Lambda, self.rate)
+
+    def __call__(self, spk_out: Recording) -> torch.Tensor:
+        x = _recording.recording(spk_out, "upper_rate", "[T, B, ...]")
+        return self.Lambda * torch.relu(x.mean([k for k in range(x.dim()) if k != 1]) - self.rate).square().mean()
+
+
+@dataclass(frozen=True)
+class lower_rate:
+    """``Lambda max(0, rate - r)**2`` with every neuron's rate r, averaged over samples and neurons: silent neurons wake up.
+
+    After Zenke and Vogels 2021.
+    """
+
+    rate: float
+    Lambda: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("lower_rate", self.Lambda, self.rate)
+
+    def __call__(self, spk_out: Recording) -> torch.Tensor:
+        x = _recording.recording(spk_out, "lower_rate", "[T, B, ...]")
+        return self.Lambda * torch.relu(self.rate - x.mean(0)).square().mean()

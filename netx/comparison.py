@@ -1,0 +1,212 @@
+"""A trained network and its file, on the same input, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lavalike.errors import InputError, OverflowError24
+from lavalike.model.config import RunConfig
+from lavalike.proc import RF, DelayLine
+from netx.hdf5 import Network
+from netx.layers import NetLayer
+
+if TYPE_CHECKING:
+    import torch
+
+    from lavalike.slayer.block.base import Block
+
+STATE_SCALE = 4096  # of an integer state against the trained network's
+SPIKE_RATE = 0.3  # of random input spikes
+
+
+@dataclass(frozen=True)
+class LayerAgreement:
+    """One layer: ``same`` of ``values`` agree. ``overflows``: states of the trained layer that left 24 bits."""
+
+    layer: int
+    label: str
+    lag: int
+    same: int
+    values: int
+    overflows: int
+
+    @property
+    def equal(self) -> bool:
+        return self.same == self.values
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first values that differ: the first layer that has any, its first step there, sample and neuron (N,) or
+    (C, H, W). ``step`` counts columns of the trained network's output."""
+
+    layer: int
+    label: str
+    step: int
+    sample: int
+    neuron: tuple[int, ...]
+    trained: float
+    loaded: float
+
+    def __str__(self) -> str:
+        place = f"layer {self.layer} ({self.label}), step {self.step}, sample {self.sample}, neuron {self.neuron}"
+        return f"first difference: {place}: trained {self.trained:g}, loaded {self.loaded:g}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found. ``error`` is the overflow that ended the loaded network's run, if one did; then no
+    layer was compared."""
+
+    equal: bool
+    first: Difference | None
+    layers: list[LayerAgreement]
+    error: str = ""
+
+    @property
+    def overflows(self) -> int:
+        return sum(x.overflows for x in self.layers)
+
+    def __bool__(self) -> bool:
+        return self.equal
+
+    def __str__(self) -> str:
+        from lavalike.text import table
+
+        rows = [[str(x.layer), x.label, str(x.lag), f"{x.same:,} of {x.values:,}", str(x.overflows)] for x in self.layers]
+        lines = [table(["layer", "block", "lag", "same", "overflows"], rows)]
+        if self.error:
+            lines.append(f"the loaded network stopped: {self.error}")
+        lines.append("equal" if self.equal else str(self.first) if self.first is not None else "not compared")
+        return "\n".join(lines)
+
+
+def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16, config: RunConfig | None = None) -> Comparison:
+    """Run a trained network and its file on the same input, and say where they first differ.
+
+    Args:
+        net: slayer blocks in a sequence, or a module that has them as ``blocks``. They are called one after the other, from
+            rest, in eval mode and without gradients; what they are and keep is as before afterwards.
+        file: of ``net``; or the Network loaded from it, whole.
+        x: (batch, *shape, time), as ``net`` takes it. Values of layer k are compared in the columns that leave the loaded
+            network within ``time``: the first ``time - lag``. Default: two random samples (seed 0) of ``steps`` columns
+            and the lag; spikes, values within -1..1 for an input layer, or their changes for a sigma-delta layer.
+        config: of the loaded network. Default fixed_pt on numba, in which it is equal; others come close.
+
+    Returns:
+        A :class:`Comparison`; true where all is equal, a table when printed. Blocks that return a voltage (Affine) are
+        compared with the states of their neurons.
+
+    Raises:
+        InputError: where the file has other layers than ``net``, or ``x`` is too short.
+    """
+    import torch
+
+    from lavalike.runtime.simulate import simulate
+    from lavalike.slayer.block.base import Block
+
+    found = getattr(net, "blocks", net)
+    if not isinstance(found, Iterable):
+        raise InputError(f"compare: {type(net).__name__} is no sequence of slayer blocks and has none as .blocks")
+    blocks = list(found)
+    for k, block in enumerate(blocks):
+        if not isinstance(block, Block):
+            raise InputError(f"compare: block {k} is a {type(block).__name__}, no slayer block")
+    loaded = file if isinstance(file, Network) else Network(file)
+    lag = max(layer.lag for layer in loaded.layers)
+    inputs = torch.as_tensor(_random(loaded, steps + lag) if x is None else np.asarray(x), dtype=torch.float32)
+    if inputs.shape[-1] <= lag:
+        raise InputError(f"compare: x has {inputs.shape[-1]} steps; the last layer lags {lag}, so at least {lag + 1} are needed")
+    where = next((p.device for block in blocks for p in block.parameters()), inputs.device)
+    trained = _trained(blocks, inputs.to(where))
+    if len(trained) != len(loaded):
+        raise InputError(f"compare: {loaded.path_of_file} has {len(loaded)} layers, the network {len(trained)} blocks that make one")
+    for k, (block, y, _) in enumerate(trained):
+        want, got = tuple(y.shape[2:-1]), loaded.layers[k].shape[::-1]
+        if int(np.prod(want)) != int(np.prod(got)):
+            raise InputError(f"compare: layer {k} ({block.label}) sends messages of shape {want}, in {loaded.path_of_file} of {got}")
+    targets = [_targets(layer) for layer in loaded.layers]
+    try:
+        rec = simulate(loaded, {"inp": loaded.encode(inputs.numpy())}, config=config or RunConfig(precision="fixed_pt"),
+                                record=list(dict.fromkeys(t for group in targets for t in group)))
+    except OverflowError24 as e:
+        return Comparison(False, None, [LayerAgreement(k, b.label, layer.lag, 0, 0, n)
+                                        for k, (layer, (b, _, n)) in enumerate(zip(loaded.layers, trained, strict=True))], str(e))
+    first, layers = None, []
+    for k, (layer, group, (block, want, overflows)) in enumerate(zip(loaded.layers, targets, trained, strict=True)):
+        got = np.stack([_decoded(loaded, layer, rec[t]) for t in group]).reshape(*want.shape[:-1], -1)[..., layer.lag:]
+        want = want[..., :got.shape[-1]]
+        same = got == want
+        layers.append(LayerAgreement(k, block.label, layer.lag, int(same.sum()), same.size, overflows))
+        if first is None and not same.all():
+            # by step first, then by sample and neuron
+            step, part, sample, *neuron = (int(i) for i in np.argwhere(~np.moveaxis(same, -1, 0))[0])
+            at = (part, sample, *neuron, step)
+            first = Difference(k, block.label, step, sample, tuple(neuron), float(want[at]), float(got[at]))
+    return Comparison(first is None, first, layers)
+
+
+def _random(loaded: Network, steps: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shape = (2, *loaded.inp.shape[::-1], steps)
+    if loaded.in_layer.kind == "input" or loaded.input_message_bits:
+        values = np.round(rng.uniform(-1, 1, shape) * 64) / 64
+        return values if loaded.in_layer.kind == "input" else np.diff(values, prepend=0)
+    return (rng.random(shape) < SPIKE_RATE) * 1.0
+
+
+def _trained(blocks: list[Block], x: torch.Tensor) -> list[tuple[Block, np.ndarray, int]]:
+    """(block, its output (parts, batch, *shape, time), states beyond 24 bits) of every block that makes a layer."""
+    import torch
+
+    modes = [(m, m.training) for block in blocks for m in block.modules()]
+    out = []
+    try:
+        with torch.no_grad():
+            for block in blocks:
+                block.eval()
+                neuron = block.unit
+                before = 0 if neuron is None else int(neuron.overflows)
+                if neuron is not None and neuron.persistent_state:
+                    y = block.stream(x)[0]  # from rest, and what the block keeps stays as it is
+                else:
+                    y = block(x)
+                    y = y[0] if block.count_log else y
+                if block.kind not in ("flatten", "input") or (block.kind == "input" and neuron is not None):
+                    overflows = 0 if neuron is None else int(neuron.overflows) - before
+                    out.append((block, np.stack([p.cpu().numpy() for p in (y if isinstance(y, tuple) else (y,))]), overflows))
+                if neuron is not None:
+                    neuron.overflows.fill_(before)
+                x = y
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return out
+
+
+def _targets(layer: NetLayer) -> list[Any]:
+    """What of the loaded layer stands for the block's output, one a part."""
+    if layer.reads == "messages":
+        return [layer.out]
+    return [layer.neuron.real, layer.neuron.imag] if isinstance(layer.neuron, RF) else [layer.neuron.v]  # type: ignore[union-attr]
+
+
+def _decoded(loaded: Network, layer: NetLayer, y: np.ndarray) -> np.ndarray:
+    y = loaded.decode(y, layer)
+    if layer.reads == "messages":
+        return y
+    y = y / np.float32(STATE_SCALE)
+    if layer.reads == "change":
+        y = np.diff(y, prepend=np.float32(0))
+    line = getattr(layer, "delay", None)
+    if isinstance(line, DelayLine):  # behind the neuron; the block delays its state as well
+        late = np.zeros_like(y)
+        for c, d in enumerate(np.broadcast_to(line.delays.get(), layer.shape)):
+            late[:, c, d:] = y[:, c, :y.shape[-1] - d]
+        return late
+    return y
