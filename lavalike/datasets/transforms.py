@@ -1,0 +1,135 @@
+"""Image transforms with torchvision's names, arguments and semantics, without torchvision and Pillow.
+
+Images are arrays ``(height, width)`` or ``(height, width, channels)``, uint8 or floating point; whatever numpy reads as
+such an array, a Pillow image for instance, is one too. ToTensor makes them tensors ``(channels, height, width)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from lavalike.errors import InputError
+
+Transform = Callable[[Any], Any]
+
+
+def image_array(image: Any, name: str) -> np.ndarray:
+    """``(height, width, channels)``, checked; ``name`` is who asks."""
+    if isinstance(image, torch.Tensor):
+        raise InputError(f"{name}: got a tensor of shape {tuple(image.shape)}; an image (height, width, channels) is expected, "
+                         "so it stands before ToTensor")
+    array = np.asarray(image)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.size == 0 or not (array.dtype == np.uint8 or array.dtype in (np.float32, np.float64)):
+        raise InputError(f"{name}: got {array.dtype} of shape {np.shape(image)}; expected a uint8, float32 or float64 image "
+                         "(height, width) or (height, width, channels), not empty")
+    return array
+
+
+class Compose:
+    """One transform after the other."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        wrong = next((t for t in transforms if not callable(t)), None)
+        if wrong is not None:
+            raise InputError(f"Compose: {wrong!r} is not callable")
+        self.transforms = list(transforms)
+
+    def __call__(self, image: Any) -> Any:
+        for transform in self.transforms:
+            image = transform(image)
+        return image
+
+
+class Resize:
+    """Bilinear interpolation to another size, of the image's dtype.
+
+    Args:
+        size: (height, width), or one int for the shorter edge, the other following in proportion.
+        antialias: low-pass filter where the image shrinks, as Pillow always does. Default True.
+    """
+
+    def __init__(self, size: int | Sequence[int], antialias: bool = True) -> None:
+        edges = [size] if isinstance(size, int) else list(size)
+        if len(edges) not in (1, 2) or any(not isinstance(v, int) or isinstance(v, bool) or v < 1 for v in edges):
+            raise InputError(f"Resize: size is (height, width) or one int, all >= 1; got {size!r}")
+        self.size, self.antialias = edges, bool(antialias)
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        if len(self.size) == 2:
+            return self.size[0], self.size[1]
+        edge = self.size[0]
+        return (edge, int(edge * width / height)) if height <= width else (int(edge * height / width), edge)
+
+    def __call__(self, image: Any) -> np.ndarray:
+        array = image_array(image, "Resize")
+        size = self._target(*array.shape[:2])
+        if size == array.shape[:2]:
+            return array
+        x = torch.tensor(array.transpose(2, 0, 1))[None]
+        real = x.float() if array.dtype == np.uint8 else x
+        y = functional.interpolate(real, size, mode="bilinear", align_corners=False, antialias=self.antialias)
+        if array.dtype == np.uint8:
+            y = y.round().clamp(0, 255).to(torch.uint8)
+        return y[0].permute(1, 2, 0).numpy()
+
+
+class Grayscale:
+    """Luminance ``0.299 R + 0.587 G + 0.114 B`` (ITU-R BT.601) of a colour image; a grey one stays.
+
+    Args:
+        num_output_channels: 1, or 3 for three equal channels. Default 1.
+    """
+
+    def __init__(self, num_output_channels: int = 1) -> None:
+        if num_output_channels not in (1, 3):
+            raise InputError(f"Grayscale: num_output_channels is 1 or 3, got {num_output_channels!r}")
+        self.num_output_channels = num_output_channels
+
+    def __call__(self, image: Any) -> np.ndarray:
+        array = image_array(image, "Grayscale")
+        if array.shape[2] == 3:
+            grey = array @ np.array([0.299, 0.587, 0.114])
+            array = (grey.round() if array.dtype == np.uint8 else grey).astype(array.dtype)[:, :, None]
+        elif array.shape[2] != 1:
+            raise InputError(f"Grayscale: the image has {array.shape[2]} channels; 1 or 3 are expected")
+        return np.repeat(array, self.num_output_channels, 2)
+
+
+class ToTensor:
+    """An image as a tensor ``(channels, height, width)``: uint8 becomes torch's default dtype in 0..1, floats stay as they are."""
+
+    def __call__(self, image: Any) -> torch.Tensor:
+        array = image_array(image, "ToTensor")
+        x = torch.tensor(array.transpose(2, 0, 1)).contiguous()
+        return x.to(torch.get_default_dtype()).div_(255) if x.dtype == torch.uint8 else x
+
+
+class Normalize:
+    """``(x - mean) / std`` for each channel of a tensor ``(..., channels, height, width)``.
+
+    Args:
+        mean, std: a number for each channel, std not 0.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        if len(mean) != len(std) or len(mean) == 0:
+            raise InputError(f"Normalize: mean has {len(mean)} values, std {len(std)}; one of each for every channel is expected")
+        if not np.isfinite([*mean, *std]).all() or 0 in std:
+            raise InputError(f"Normalize: mean {tuple(mean)} and std {tuple(std)} must be finite, std not 0")
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+            kind = str(tensor.dtype) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+            raise InputError(f"Normalize: got {kind}; a floating point tensor is expected, so ToTensor stands before it")
+        if tensor.dim() < 3 or (len(self.mean) != 1 and tensor.shape[-3] != len(self.mean)):
+            raise InputError(f"Normalize: tensor has shape {tuple(tensor.shape)}; expected (..., {len(self.mean)}, height, width)")
+        mean, std = (torch.tensor(v, dtype=tensor.dtype, device=tensor.device)[:, None, None] for v in (self.mean, self.std))
+        return (tensor - mean) / std
