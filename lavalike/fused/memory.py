@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 SMALL = 1 << 19  # bytes below which torch's own allocation is as good
+LINE = 64  # bytes of a cache line
 IDLE = 1 << 29  # bytes that may lie idle
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # the collector may free a buffer while this thread has it
 _idle: dict[int, list[np.ndarray]] = {}
 _order: deque[int] = deque()  # sizes of the idle buffers, the longest idle first
 _bytes = 0
@@ -26,8 +27,8 @@ class _Lease(np.ndarray):
     """A view of a buffer; the buffer goes back when the last tensor on it is gone."""
 
     def __del__(self) -> None:
-        if isinstance(self.base, np.ndarray) and type(self.base) is np.ndarray:
-            _give_back(self.base)
+        if type(self.base) is np.ndarray:  # a slice of the buffer, or the buffer itself
+            _give_back(self.base if self.base.base is None else self.base.base)
 
 
 def empty(shape: Any, dtype: torch.dtype) -> torch.Tensor:
@@ -35,8 +36,9 @@ def empty(shape: Any, dtype: torch.dtype) -> torch.Tensor:
     size = int(np.prod(shape)) * dtype.itemsize
     if size < SMALL:
         return torch.empty(shape, dtype=dtype)
-    buffer = _take(_rounded(size))
-    return torch.from_numpy(buffer[:size].view(_Lease)).view(dtype).view(shape)
+    buffer = _take(_rounded(size + LINE))
+    start = -buffer.ctypes.data % LINE  # a vector across two cache lines is two reads
+    return torch.from_numpy(buffer[start:start + size].view(_Lease)).view(dtype).view(shape)
 
 
 def empty_like(x: torch.Tensor) -> torch.Tensor:

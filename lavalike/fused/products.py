@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from lavalike.fused import memory, sparse
@@ -35,10 +36,11 @@ class _Product(torch.autograd.Function):
         ctx.entries = sparse.sparse(x, DENSITY) if weight.shape[0] >= NARROW else None
         ctx.save_for_backward(x, weight)
         if ctx.entries is not None:
-            return sparse.multiply(ctx.entries, weight.t().contiguous())
+            return sparse.multiply(ctx.entries, weight.t())
         return torch.mm(x, weight.t(), out=memory.empty((len(x), len(weight)), x.dtype))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         of_x = of_weight = None
@@ -46,7 +48,7 @@ class _Product(torch.autograd.Function):
             of_x = torch.mm(grad, weight, out=memory.empty_like(x))
         if ctx.needs_input_grad[1]:
             if ctx.entries is not None:
-                of_weight = sparse.multiply(sparse.transpose(ctx.entries), grad.contiguous()).t()
+                of_weight = sparse.multiply(sparse.transpose(ctx.entries), grad).t()
             else:
                 of_weight = torch.mm(grad.t(), x, out=memory.empty(weight.shape, x.dtype))
         return of_x, of_weight

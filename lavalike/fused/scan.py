@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
@@ -107,7 +108,10 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     if x.device.type != "cpu":  # the GPU's kernels read every step
         inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
     call = _Call(dynamics, training, tuple(record), shift, steps)
-    out = _Scan.apply(call, *(inputs[n].contiguous() for n in dynamics.inputs), *first, *values)
+    tensors = [*(inputs[n].contiguous() for n in dynamics.inputs), *first, *values]
+    if not torch.is_grad_enabled():  # which a Function is not told: it would keep what only backward needs
+        tensors = [None if x is None else x.detach() for x in tensors]
+    out = _Scan.apply(call, *tensors)
     n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
     outputs = dict(zip((*dynamics.outputs, *record), out[:n], strict=True))
     final = {name: y.reshape(shape) for name, y in zip(dynamics.states, out[n:n + k], strict=True)}
@@ -199,6 +203,7 @@ class _Scan(torch.autograd.Function):
         return (*(y[:call.steps] for y in ys), *rs, *state, count)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         call, variant, dtypes = ctx.setup
         made, d = call.made, call.dynamics

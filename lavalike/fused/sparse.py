@@ -150,7 +150,7 @@ def _multiply(storage: str) -> int:
 
     def build(k: Builder) -> None:
         b = k.b
-        first, last, width = (k.slot(I64) for _ in range(3))
+        first, last, width, stride = (k.slot(I64) for _ in range(4))
         begin, index, value, dense, out = (k.slot(POINTER) for _ in range(5))
 
         def chunk(at: Any, vectors: int, mask: Any) -> None:
@@ -170,7 +170,7 @@ def _multiply(storage: str) -> int:
                 b.position_at_end(body)
                 row = b.sext(b.load(b.gep(index, [e], source_etype=I32), typ=I32), I64)
                 weight = k.splat(b.load(b.gep(value, [e], source_etype=F32), typ=F32))
-                start = b.add(b.mul(row, width), at)
+                start = b.add(b.mul(row, stride), at)
                 for j, s in enumerate(sums):
                     x = k.load(dense, b.add(start, I64(j * WIDTH)), storage, mask)
                     s.add_incoming(k.intrinsic("fmuladd", k.vector, [weight, x, s]), b.block)
@@ -225,13 +225,26 @@ def transpose(s: Sparse) -> Sparse:
     return Sparse(s.columns, s.rows, begin, index, value)
 
 
+def _spaced(dense: torch.Tensor) -> torch.Tensor:
+    """``dense`` with rows that begin on cache lines, an odd number of lines apart: rows across lines are read twice, and rows
+    a power of two apart share few places in a cache."""
+    rows, width = dense.shape
+    line = 64 // dense.element_size()
+    stride = (-(-width // line) | 1) * line
+    if dense.stride() == (stride, 1) and dense.data_ptr() % 64 == 0:
+        return dense
+    spaced = memory.empty((rows, stride), dense.dtype)[:, :width]
+    return spaced.copy_(dense)
+
+
 def multiply(s: Sparse, dense: torch.Tensor) -> torch.Tensor:
-    """``s @ dense``, dense contiguous (s.columns, width), float32 or bfloat16."""
+    """``s @ dense``, dense (s.columns, width), float32 or bfloat16."""
     width = dense.shape[1]
+    dense = _spaced(dense)
     out = memory.empty((s.rows, width), dense.dtype)
     entries = len(s.index)
     parts = max(1, min(torch.get_num_threads(), entries * width // 400_000))
     # equal shares of the entries
     cuts = torch.searchsorted(s.begin, torch.arange(1, parts) * (entries / parts)).tolist()
-    _call(_multiply(_storage(dense)), [0, *cuts, s.rows], width, s.begin, s.index, s.value, dense, out)
+    _call(_multiply(_storage(dense)), [0, *cuts, s.rows], width, dense.stride(0), s.begin, s.index, s.value, dense, out)
     return out

@@ -448,6 +448,8 @@ class Accelerated:
             _try_bfloat16(next((p.device for p in net.parameters()), torch.device("cpu")))
         if optimizer is not None:
             _fuse(optimizer)
+        if optimizer is None or not optimizer.state:
+            _input_major(net)
 
     def plan(self, *inputs: Any) -> Plan:
         """How a call with inputs like these is run: recorded at the first one of their shapes, of ``net.train()`` or ``net.eval()``, and
@@ -517,8 +519,8 @@ def _try_bfloat16(device: torch.device) -> None:
     problem = _bfloat16_problem() if device.type == "cpu" else ""
     if problem:
         raise InputError("accelerate: precision 'bfloat16' cannot be had here: torch's bfloat16 product on the CPU fails "
-                         f"({problem}). Where AMX is not usable set the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before torch is imported; "
-                         "or take precision='float32'")
+                         f"({problem}). Where AMX is not usable set the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before "
+                         "torch is imported; or take precision='float32'")
 
 
 def _fuse(optimizer: torch.optim.Optimizer) -> None:
@@ -529,6 +531,13 @@ def _fuse(optimizer: torch.optim.Optimizer) -> None:
         fits = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in group["params"])
         if fits and group["fused"] is None and group["foreach"] is None and not group["differentiable"]:
             group["fused"] = True
+
+
+def _input_major(net: nn.Module) -> None:
+    """Lay the weights of Linear out as products with spikes read them, a row an input; values, shapes and parameters stay."""
+    for module in net.modules():
+        if type(module) is nn.Linear and module.out_features >= products.NARROW and module.weight.device.type == "cpu":
+            module.weight.data = module.weight.data.t().contiguous().t()
 
 
 def accelerate(net: nn.Module, loss: Callable[..., torch.Tensor] | None = None, optimizer: torch.optim.Optimizer | None = None,
@@ -546,7 +555,8 @@ def accelerate(net: nn.Module, loss: Callable[..., torch.Tensor] | None = None, 
             init_hidden keeps are forgotten.
         loss: ``loss(output, labels)``.
         optimizer: stepped in every call, if given. Adam, AdamW and SGD whose ``fused`` and ``foreach`` were left open are made
-            ``fused=True``: the same numbers in one pass through memory.
+            ``fused=True``: the same numbers in one pass through memory. Unless it has begun, weights of Linear are laid out
+            input-major in memory.
         precision: "float32", or "bfloat16" for matrix products, currents and spikes (states are float32 while time passes, and
             what the network returns is).
 

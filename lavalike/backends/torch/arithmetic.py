@@ -27,6 +27,9 @@ def table(surrogate: Surrogate | Derivative) -> dict[str, Callable[..., Any]]:
     def gate(d: torch.Tensor, m: torch.Tensor, th: Any) -> torch.Tensor:
         return d + (torch.where(m.abs() >= th, d, torch.zeros_like(d)) - d).detach()
 
+    def like(y: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(y, dtype=x.dtype, device=x.device)
+
     def same(x: Any) -> Any:
         return x
 
@@ -52,6 +55,6 @@ def table(surrogate: Surrogate | Derivative) -> dict[str, Callable[..., Any]]:
         "sqrt": torch.sqrt,
         "log": torch.log,
         "absolute": torch.abs,
-        "lesser": torch.minimum,
-        "greater": torch.maximum,
+        "lesser": lambda x, y: torch.minimum(x, like(y, x)),
+        "greater": lambda x, y: torch.maximum(x, like(y, x)),
     }

@@ -51,6 +51,7 @@ class Neuron(Sized):
     tau_factor: ClassVar[float] = 100.0
     scale_factor: ClassVar[float] = 0.1
     inputs: ClassVar[int] = 1
+    pair: ClassVar[str] = ""  # what two inputs are called
     surrogate_class: ClassVar[type[Surrogate]] = Slayer
 
     def __init__(self, threshold: float, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
@@ -257,7 +258,7 @@ class Neuron(Sized):
     def forward(self, *x: torch.Tensor) -> torch.Tensor:
         x = tuple(x[0]) if len(x) == 1 and isinstance(x[0], tuple | list) else x
         if len(x) != self.inputs:
-            raise InputError(f"{self.label}: takes {self.inputs} inputs{' (real, imag)' if self.inputs == 2 else ''}, got {len(x)}")
+            raise InputError(f"{self.label}: takes {self.inputs} inputs{self.pair}, got {len(x)}")
         return self.respond(*x)
 
     def reset_state(self) -> None:

@@ -41,6 +41,7 @@ class Resonator(Neuron):
     """
 
     inputs = 2
+    pair = " (real, imag)"
     kind: ClassVar[str]
     dynamics_: ClassVar[Dynamics]
 
@@ -97,7 +98,8 @@ class Resonator(Neuron):
         """sin and cos in use; an amplitude that would grow is brought back below 1."""
         with torch.no_grad():
             size = torch.sqrt(self.sin_decay**2 + self.cos_decay**2)
-            too_much = size > P_SCALE - 1
+            # what was brought back and rounded is left alone: it is at most sqrt(1/2) above
+            too_much = size > P_SCALE - 0.25
             if bool(too_much.any()):
                 factor = torch.where(too_much, (P_SCALE - 1) / size, 1.0)
                 self.sin_decay.mul_(factor)
