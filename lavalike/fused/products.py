@@ -49,6 +49,8 @@ class _Product(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             if ctx.entries is not None:
                 of_weight = sparse.multiply(sparse.transpose(ctx.entries), grad).t()
+            elif weight.stride(0) == 1:  # as the weight lies: the gradient is then kept as it is
+                of_weight = torch.mm(x.t(), grad, out=memory.empty((weight.shape[1], weight.shape[0]), x.dtype)).t()
             else:
                 of_weight = torch.mm(grad.t(), x, out=memory.empty(weight.shape, x.dtype))
         return of_x, of_weight
