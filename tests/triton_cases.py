@@ -109,7 +109,7 @@ def passes(case: Case, engine: str, device: str = "cpu") -> dict[str, torch.Tens
 
     def call(v: Variant, which: str, values: dict[str, Any]) -> None:
         if engine == "cpu":
-            cpu.call(cpu.kernel(made, v, which), values, rows, width, real)
+            cpu.launch(made, v, which, values, rows, width)
             return
         there = {k: x.to(device) if isinstance(x, torch.Tensor) else x for k, x in values.items()}
         triton.launch(made, v, which, there, rows, width)

@@ -559,7 +559,7 @@ def _number(value: float, real: torch.dtype, device: torch.device) -> torch.Tens
 
 
 def launch(traced: Traced, variant: Variant, which: str, values: Mapping[str, torch.Tensor | float], steps: int, width: int) -> None:
-    """Run a kernel on tensors of one device, by the names of :func:`lavalike.fused.cpu.call`, contiguous and of the variant's
+    """Run a kernel on tensors of one device, by the names of :func:`lavalike.fused.cpu.launch`, contiguous and of the variant's
     dtypes. ``c_*`` hold a row for each SEGMENT steps begun; ``gp_*`` of shared parameters and counts ``blocks_of(width)``
     float64. A shared parameter or a number is a float, or a tensor without dimensions, which stays on the device: no
     waiting. A float is copied there when it is first seen, so a CUDA graph is captured after a first call.
