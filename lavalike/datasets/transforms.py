@@ -74,7 +74,10 @@ class Resize:
             return array
         x = torch.tensor(array.transpose(2, 0, 1))[None]
         real = x.float() if array.dtype == np.uint8 else x
-        y = functional.interpolate(real, size, mode="bilinear", align_corners=False, antialias=self.antialias)
+        lying = size[1] == 1  # torch 2.13's antialias copies rows where the result is one column wide; one row it does right
+        y = functional.interpolate(real.mT if lying else real, size[::-1] if lying else size, mode="bilinear", align_corners=False,
+                                   antialias=self.antialias)
+        y = y.mT if lying else y
         if array.dtype == np.uint8:
             y = y.round().clamp(0, 255).to(torch.uint8)
         return y[0].permute(1, 2, 0).numpy()
