@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lavalike.datasets.yinyang import yin_yang_class as yin_yang_class
 from lavalike.errors import InputError
 
 
@@ -24,15 +25,6 @@ class Data:
     @property
     def classes(self) -> int:
         return int(self.y_train.max()) + 1
-
-
-def yin_yang_class(x: np.ndarray, y: np.ndarray, r_small: float = 0.1, r_big: float = 0.5) -> np.ndarray:
-    """0 yin, 1 yang, 2 dot for points in the unit square (Kriener, Goeltz, Petrovici 2021, arXiv:2102.08211)."""
-    d_right = np.hypot(x - 1.5 * r_big, y - r_big)
-    d_left = np.hypot(x - 0.5 * r_big, y - r_big)
-    dot = (d_right < r_small) | (d_left < r_small)
-    yin = (d_right <= r_small) | ((d_left > r_small) & (d_left <= 0.5 * r_big)) | ((y > r_big) & (d_right > 0.5 * r_big))
-    return np.where(dot, 2, np.where(yin, 1, 0))
 
 
 def yin_yang(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,254 @@
+"""A chip: which one, how faithfully, how noisy; and the one that is being used now."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lavalike.bss2 import facts
+from lavalike.bss2.errors import CalibrationError, NoChipError
+from lavalike.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from lavalike.bss2.calibration import Calibration
+
+LEVELS = ("ideal", "quantised", "emulated", "hardware")
+# spread after calibration over spread before it: calix's bounds; those of columns, rows and synapses are chosen
+RATIOS = facts.CALIBRATION_RATIO | {"column_gain": 0.35, "column_offset": 0.15, "row_gain": 0.5, "efficacy": 0.5}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a calibrated chip differs from its model: standard deviations, unless said otherwise.
+
+    The defaults are chosen between published bounds and measurements (calix's tests; hxtorch's examples show column gains
+    spread by 4.4 to 5.2 % and a temporal noise of 2 LSB); they are knobs, not claims about one chip.
+
+    Args:
+        column_gain, row_gain: perceptron mode, relative. Default 0.05 each.
+        column_offset: perceptron mode, output LSB. Default 2.
+        trial: perceptron mode, output LSB, from call to call. Default 2.
+        floor: perceptron mode, output LSB: where a column saturates below, uniform within (low, high). Default (-115, -90).
+        knee: perceptron mode, output LSB below which outputs bend towards the floor; None: they do not. Default -80.
+        pulse_offset: perceptron mode: added to every input above 0, as pulses begin late. Default 0.
+        leak, reset, threshold: spiking mode, CADC LSB, from neuron to neuron. Default 2, 2, 4.
+        threshold_trial: CADC LSB, from sample to sample of a batch. Default 1.
+        tau_mem, tau_syn: relative, from neuron to neuron. Default 0.05 each.
+        efficacy: relative, from synapse to synapse. Default 0.1.
+        cadc: CADC LSB, from conversion to conversion. Default 1.5.
+        jitter: of spike times, s. Default 1e-7.
+    """
+
+    column_gain: float = 0.05
+    column_offset: float = 2.0
+    row_gain: float = 0.05
+    trial: float = facts.DEFAULT_NOISE
+    floor: tuple[float, float] = (-115.0, -90.0)
+    knee: float | None = -80.0
+    pulse_offset: float = 0.0
+    leak: float = 2.0
+    reset: float = 2.0
+    threshold: float = 4.0
+    threshold_trial: float = 1.0
+    tau_mem: float = 0.05
+    tau_syn: float = 0.05
+    efficacy: float = 0.1
+    cadc: float = 1.5
+    jitter: float = 0.1e-6
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name not in ("floor", "knee") and not 0 <= value < math.inf:
+                raise InputError(f"Noise: {f.name} is a finite number >= 0, got {value!r}")
+        low, high = self.floor
+        if self.knee is not None and not facts.OUTPUT_MIN <= low <= high < self.knee <= 0:
+            raise InputError(f"Noise: {facts.OUTPUT_MIN} <= floor low <= high < knee <= 0 is needed, "
+                             f"got floor {self.floor}, knee {self.knee}")
+
+    @classmethod
+    def none(cls) -> Noise:
+        """A chip that computes its model: no spread, no bend."""
+        zero = {f.name: 0.0 for f in dataclasses.fields(cls) if f.name not in ("floor", "knee")}
+        return cls(**zero, knee=None)
+
+
+class Columns(NamedTuple):
+    """Of one hemisphere in perceptron mode, float32 (256,): relative gain, offset and lower end in output LSB."""
+
+    gain: np.ndarray
+    offset: np.ndarray
+    floor: np.ndarray
+
+
+class Circuits(NamedTuple):
+    """Of all neuron circuits, float32 (512,): leak, reset, threshold as offsets in CADC LSB, time constants as factors.
+
+    Circuit k lies in hemisphere k // 256, column k % 256.
+    """
+
+    leak: np.ndarray
+    reset: np.ndarray
+    threshold: np.ndarray
+    tau_mem: np.ndarray
+    tau_syn: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Chip:
+    """One chip. It holds no state: the same arguments are the same chip, in every process and run.
+
+    Args:
+        seed: which chip: its fixed pattern. What varies from trial to trial is drawn from torch's global generator.
+        level: ``"ideal"``: the model in floating point, without ranges; ``"quantised"``: 5-bit inputs, 6-bit weights, 8-bit outputs,
+            no noise; ``"emulated"``: in addition fixed pattern and trial-to-trial noise; ``"hardware"``: through hxtorch.
+            Default "emulated".
+        calibrated: False multiplies the spreads by what calibration gains (:data:`RATIOS`). Default True.
+        noise: default :class:`Noise`.
+        gain: perceptron mode, output LSB for input x weight = 1. Default 0.002.
+        calibration: of :func:`lavalike.bss2.calibrate`, or loaded: what it left of this chip's patterns takes the place of the drawn ones.
+    """
+
+    seed: int = 0
+    level: str = "emulated"
+    calibrated: bool = True
+    noise: Noise = field(default_factory=Noise)
+    gain: float = facts.DEFAULT_GAIN
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise InputError(f"Chip: level is one of {', '.join(LEVELS)}; got {self.level!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise InputError(f"Chip: seed is an integer >= 0, got {self.seed!r}")
+        if not 0 < self.gain <= 1:
+            raise InputError(f"Chip: gain is within 0..1 LSB, above 0; got {self.gain!r}")
+        if self.calibration is not None and self.calibration.seed != self.seed:
+            raise CalibrationError(f"Chip {self.seed}: the calibration is chip {self.calibration.seed}'s; calibrate this one")
+
+    def __repr__(self) -> str:
+        changed = [f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self)
+                   if f.name not in ("seed", "level", "noise", "calibration") and getattr(self, f.name) != f.default]
+        noise = ["noise=..."] if self.noise != Noise() else []
+        measured = ["calibration=..."] if self.calibration is not None else []
+        return f"Chip({', '.join([f'seed={self.seed}', f'level={self.level!r}', *changed, *noise, *measured])})"
+
+    @property
+    def identifier(self) -> str:
+        """Which chip this is, for reports and files."""
+        return f"{self.level} chip {self.seed}"
+
+    @property
+    def emulated(self) -> bool:
+        """Whether patterns and noise act."""
+        return self.level == "emulated"
+
+    def neighbour(self, k: int) -> Chip:
+        """The k-th chip of a setup of several; 0 is this one. Always the same ones."""
+        if k == 0:
+            return self
+        if self.calibration is not None:
+            raise CalibrationError(f"{self.identifier} was given one chip's calibration; chip {k} of the setup has none. "
+                                   "Leave calibration out for setups of several chips")
+        return dataclasses.replace(self, seed=int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0]))
+
+    # -- fixed pattern: neutral unless emulated ---------------------------------------------------------------
+
+    def _stream(self, pattern: str, hemisphere: int = 0) -> np.random.Generator:
+        # a stream for every pattern, so that drawing another one later changes none of these
+        return np.random.default_rng([self.seed, hemisphere, *pattern.encode()])
+
+    def _sigma(self, name: str) -> float:
+        return getattr(self.noise, name) / (1 if self.calibrated else RATIOS[name])
+
+    def _spread(self, name: str, shape: Any, around: float, hemisphere: int = 0) -> np.ndarray:
+        """Normal around ``around``; factors (around 1) stay above 0.05."""
+        if not self.emulated:
+            return np.full(shape, around, np.float32)
+        drawn = around + self._sigma(name) * self._stream(name, hemisphere).standard_normal(shape, np.float32)
+        return np.maximum(drawn, 0.05, dtype=np.float32) if around else drawn.astype(np.float32)
+
+    @cached_property
+    def _columns(self) -> tuple[Columns, Columns]:
+        if self.calibration is not None and self.emulated:
+            return self.calibration.columns
+        low, high = self.noise.floor
+        made = [Columns(self._spread("column_gain", facts.COLUMNS, 1.0, h), self._spread("column_offset", facts.COLUMNS, 0.0, h),
+                        self._stream("floor", h).uniform(low, high, facts.COLUMNS).astype(np.float32)) for h in range(facts.HEMISPHERES)]
+        return made[0], made[1]
+
+    def columns(self, hemisphere: int) -> Columns:
+        """Perceptron mode: gain, offset and lower end of the hemisphere's columns."""
+        return self._columns[hemisphere]
+
+    @cached_property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        made = [self._spread("row_gain", facts.SIGNED_ROWS, 1.0, h) for h in range(facts.HEMISPHERES)]
+        return made[0], made[1]
+
+    def rows(self, hemisphere: int) -> np.ndarray:
+        """Perceptron mode: relative gain of the hemisphere's signed rows, float32 (128,)."""
+        return self._rows[hemisphere]
+
+    @cached_property
+    def circuits(self) -> Circuits:
+        """Spiking mode: how each neuron circuit differs from what was asked of it."""
+        if self.calibration is not None and self.emulated:
+            return self.calibration.circuits
+        n = facts.CIRCUITS
+        return Circuits(*(self._spread(name, n, float(name.startswith("tau"))) for name in Circuits._fields))
+
+    @cached_property
+    def _efficacy(self) -> tuple[np.ndarray, np.ndarray]:
+        made = [self._spread("efficacy", (facts.ROWS, facts.COLUMNS), 1.0, h) for h in range(facts.HEMISPHERES)]
+        return made[0], made[1]
+
+    def efficacy(self, hemisphere: int) -> np.ndarray:
+        """Spiking mode: relative strength of the hemisphere's synapses, float32 (256 rows, 256 columns)."""
+        return self._efficacy[hemisphere]
+
+    # -- trial to trial -----------------------------------------------------------------------------------------
+
+    def trial(self, shape: Any) -> torch.Tensor:
+        """Noise of one read-out in perceptron mode, output LSB, from torch's global generator."""
+        import torch
+
+        return torch.randn(shape) * self.noise.trial if self.emulated and self.noise.trial else torch.zeros(shape)
+
+
+_current: ContextVar[Chip | None] = ContextVar("current_chip", default=None)
+
+
+def current_chip() -> Chip:
+    """The chip that :func:`use` or ``init_hardware`` took; NoChipError without one."""
+    chip = _current.get()
+    if chip is None:
+        raise NoChipError("no chip: init_hardware() takes one, `with lavalike.bss2.use(Chip(...)):` an emulated one; mock=True needs none")
+    return chip
+
+
+def set_current(chip: Chip | None) -> None:
+    """What ``init_hardware`` and ``release_hardware`` do; prefer :func:`use`."""
+    _current.set(chip)
+
+
+@contextmanager
+def use(chip: Chip) -> Iterator[Chip]:
+    """Within, operations that ask for the chip run on ``chip``."""
+    if not isinstance(chip, Chip):
+        raise InputError(f"use: a Chip is expected, got {chip!r}")
+    token = _current.set(chip)
+    try:
+        yield chip
+    finally:
+        _current.reset(token)

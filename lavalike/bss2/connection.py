@@ -1,0 +1,78 @@
+"""hxtorch's top-level names for the connection to a chip, over :func:`lavalike.bss2.current_chip`."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+from lavalike.bss2.chip import Chip, current_chip, set_current
+from lavalike.errors import InputError
+
+
+class EmulatedChipWarning(UserWarning):
+    """No chip is connected; an emulated one was taken."""
+
+
+@dataclass(frozen=True)
+class CalibrationPath:
+    """Path of a calibration file."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class HWDBPath:
+    """Path and version of the real setup's hardware database; hxtorch reads it, an emulated chip has none."""
+
+    path: str | None = None
+    version: str = "stable/latest"
+
+
+def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> None:
+    """Take a chip: the real one where hxtorch is connected to one, else an emulated one, with an EmulatedChipWarning.
+
+    Args:
+        hwdb_path: for the real chip; or a :class:`CalibrationPath`: of a file written by :class:`lavalike.bss2.Calibration` the
+            emulated chip it was measured on is taken.
+        ann: for the real chip: load its default calibration for perceptron mode.
+    """
+    from lavalike.bss2 import hardware
+    from lavalike.bss2.calibration import Calibration
+
+    if hwdb_path is not None and not isinstance(hwdb_path, HWDBPath | CalibrationPath):
+        raise InputError(f"init_hardware: a HWDBPath or a CalibrationPath is expected, got {hwdb_path!r}")
+    state = hardware.availability()
+    if state == "connected":
+        hardware.init(hwdb_path, ann)
+        set_current(Chip(level="hardware"))
+        return
+    chip = Chip() if not isinstance(hwdb_path, CalibrationPath) else Calibration.load(hwdb_path.value).chip()
+    set_current(chip)
+    warnings.warn(f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on",
+                  EmulatedChipWarning, stacklevel=2)
+
+
+def init_hardware_minimal() -> None:
+    """:func:`init_hardware` without a calibration."""
+    init_hardware()
+
+
+def release_hardware() -> None:
+    """Let go of the chip; without one nothing happens."""
+    from lavalike.bss2 import hardware
+
+    try:
+        chip = current_chip()
+    except RuntimeError:
+        return
+    if chip.level == "hardware":
+        hardware.release()
+    set_current(None)
+
+
+def get_unique_identifier() -> str:
+    """Which chip is used; NoChipError without one."""
+    from lavalike.bss2 import hardware
+
+    chip = current_chip()
+    return hardware.identifier() if chip.level == "hardware" else chip.identifier

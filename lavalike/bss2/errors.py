@@ -1,0 +1,37 @@
+"""Errors of :mod:`lavalike.bss2`: each is hxtorch's type where hxtorch raises one, and lavalike's.
+
+    RangeError        OverflowError   a number outside what the chip can hold
+    OperandError      RuntimeError    operands that an operation does not take
+    RoutingError      RuntimeError    a network that cannot be placed (hxtorch: UnsuccessfulRouting)
+    RecordingError    RuntimeError    a recording the chip cannot serve
+    CalibrationError  ValueError      a calibration that cannot be made, or a file that is damaged, foreign or another chip's
+    NoChipError       RuntimeError    no chip is there
+"""
+
+from __future__ import annotations
+
+from lavalike.errors import InputError, RunError
+
+
+class RangeError(InputError, OverflowError):
+    """A value outside the chip's range; nothing is clipped in silence."""
+
+
+class OperandError(InputError, RuntimeError):
+    """Operands of a shape or kind that the operation does not take."""
+
+
+class RoutingError(InputError, RuntimeError):
+    """A network that does not fit: layer, limit, what it has, what to do."""
+
+
+class RecordingError(InputError, RuntimeError):
+    """A recording request the chip cannot serve."""
+
+
+class CalibrationError(InputError):
+    """A calibration that cannot be made, or a file that is none of this chip's."""
+
+
+class NoChipError(RunError):
+    """An operation needs a chip, and none was taken."""

@@ -1,0 +1,264 @@
+"""Operations of perceptron mode, with hxtorch's names, arguments and defaults: tensors in, float32 tensors of integers out.
+
+``mock=True`` computes hxtorch's mock arithmetic; ``mock=False`` runs on the current chip at its level. Digital operations (add,
+argmax, relu, converting_relu) have one arithmetic; they go to hxtorch only where the current chip is at level "hardware".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from lavalike.bss2 import facts
+from lavalike.bss2.analog import convolution, mock_convolution, mock_product, product
+from lavalike.bss2.chip import Chip
+from lavalike.bss2.errors import OperandError, RecordingError
+from lavalike.bss2.perceptron import trace
+from lavalike.bss2.perceptron.mock import chip_for, get_mock_parameter, hardware_for, mocked
+
+Stride = int | Sequence[int]
+
+
+def matmul(input: torch.Tensor, other: torch.Tensor, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False,
+           madc_recording_neuron_id: int = 0, madc_recording_path: str = "", *, layer: str = "matmul") -> torch.Tensor:
+    """``input @ other`` in the synapse array.
+
+    Args:
+        input: 1-D, 2-D, or more, whose leading dimensions are a batch; rounds to 0..31.
+        other: weights, 1-D or 2-D, round to -63..63.
+        num_sends: how often the inputs are sent. Default 1.
+        wait_between_events: FPGA cycles of 8 ns between two events. It decides how long a run takes; only at level "hardware" does it
+            change what is read. Default 5.
+        mock: see the module. Default False.
+        madc_recording_neuron_id, madc_recording_path: record this neuron's membrane into a file: at level "hardware" only.
+        layer: (not hxtorch's) whose product it is, for messages and records.
+
+    OperandError (RuntimeError): shapes. RangeError (OverflowError): values. NoChipError: no chip and not mock.
+    """
+    if input.dim() == 0 or other.dim() == 0:
+        raise OperandError(f"{layer}: operands need at least one dimension, got {tuple(input.shape)} and {tuple(other.shape)}")
+    if other.dim() > 2:
+        raise OperandError(f"{layer}: weights with {other.dim()} dimensions are not implemented yet; 1-D or 2-D are expected, "
+                           f"got {tuple(other.shape)}")
+    if input.shape[-1] != other.shape[0]:
+        raise OperandError(f"{layer}: the last dimension of inputs and the first of weights differ, {tuple(input.shape)} and "
+                           f"{tuple(other.shape)}")
+    weights = other.unsqueeze(1) if other.dim() == 1 else other
+    out = mac(input if input.dim() <= 2 else input.reshape(-1, input.shape[-1]), weights, num_sends, wait_between_events, mock,
+              madc_recording_neuron_id, madc_recording_path, layer=layer)
+    out = out.reshape((*input.shape[:-1], *other.shape[1:]))
+    return out.contiguous()
+
+
+def mac(x: torch.Tensor, weights: torch.Tensor, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False,
+        madc_recording_neuron_id: int = 0, madc_recording_path: str = "", *, layer: str = "mac") -> torch.Tensor:
+    """:func:`matmul` for x 1-D or 2-D and weights 2-D."""
+    if weights.dim() != 2 or x.dim() not in (1, 2):
+        raise OperandError(f"{layer}: inputs with 1 or 2 and weights with 2 dimensions are expected, got {tuple(x.shape)} and "
+                           f"{tuple(weights.shape)}")
+    chip = chip_for(mock, f"{layer}()" if layer in ("mac", "matmul") else layer)
+    _check_wait(wait_between_events, layer)
+    if madc_recording_path and (chip is None or chip.level != "hardware"):
+        where = "as mock" if chip is None else f"on {chip.identifier}"
+        raise RecordingError(f"{layer}: membranes are recorded at level 'hardware' only, not {where}; leave madc_recording_path empty")
+    if chip is not None and chip.level == "hardware":
+        real, model = _real(), get_mock_parameter()
+        real.set_mock_parameter(real.MockParameter(noise_std=model.noise_std, gain=model.gain))  # its gradients read this
+        out = real.mac(x, weights, num_sends, wait_between_events, False, madc_recording_neuron_id, madc_recording_path)
+    else:
+        out = _multiply(x if x.dim() == 2 else x.unsqueeze(0), weights, num_sends, chip, layer)
+        out = out if x.dim() == 2 else out.squeeze(0)
+    trace.record_product(layer, x, weights, out, num_sends, wait_between_events)
+    trace.record("mac", x, out, {"weights": weights}, num_sends=num_sends, wait_between_events=wait_between_events, mock=chip is None)
+    return out
+
+
+def _check_wait(wait: int, layer: str) -> None:
+    if isinstance(wait, bool) or not isinstance(wait, int) or wait < 1:
+        raise OperandError(f"{layer}: wait_between_events is a number of FPGA cycles >= 1, got {wait!r}")
+
+
+def _multiply(x: torch.Tensor, weights: torch.Tensor, num_sends: int, chip: Chip | None, layer: str) -> torch.Tensor:
+    model = get_mock_parameter()
+    if chip is None:
+        return mock_product(x, weights, model.gain, model.noise_std, num_sends, layer)
+    return product(x, weights, chip, num_sends, layer, gradient_gain=model.gain)
+
+
+def _real() -> Any:
+    from lavalike.bss2 import hardware
+
+    return hardware.perceptron()
+
+
+# -- convolutions: unfolded to products ------------------------------------------------------------------------
+
+
+def conv1d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1, num_sends: int = 1,
+           wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, layer: str = "conv1d") -> torch.Tensor:
+    """Convolution of (B, C, L) with (O, C, K) as a product; ``bias`` (O,) is added in floating point, by torch. No padding."""
+    return _convolve(1, input, weight, bias, stride, num_sends, wait_between_events, mock, layer)
+
+
+def conv2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1, num_sends: int = 1,
+           wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, layer: str = "conv2d") -> torch.Tensor:
+    """Convolution of (B, C, H, W) with (O, C, KH, KW) as a product; ``bias`` (O,) is added in floating point, by torch. No padding."""
+    return _convolve(2, input, weight, bias, stride, num_sends, wait_between_events, mock, layer)
+
+
+def expanded_conv1d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1,
+                    num_expansions: int = 1, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *,
+                    layer: str = "expanded_conv1d") -> torch.Tensor:
+    """:func:`conv1d` with the kernel placed ``num_expansions`` times, diagonally: so many neighbouring outputs at once.
+
+    The last window is filled with zeros where the outputs do not divide.
+    """
+    if isinstance(num_expansions, bool) or not isinstance(num_expansions, int) or num_expansions < 1:
+        raise OperandError(f"{layer}: num_expansions is an integer >= 1, got {num_expansions!r}")
+    step, = _check_convolution(1, input, weight, stride, layer)
+    outputs, channels, kernel = weight.shape
+    wide = kernel + (num_expansions - 1) * step
+    count = (input.shape[-1] - kernel) // step + 1
+    windows = -(-count // num_expansions)
+    missing = (windows - 1) * num_expansions * step + wide - input.shape[-1]
+    x = functional.pad(input, (0, missing)) if missing > 0 else input
+    diagonal = torch.stack([functional.pad(weight, (i * step, wide - kernel - i * step)) for i in range(num_expansions)])
+    rows = _windows(x, (wide,), (num_expansions * step,), (windows,))
+    out = matmul(rows, diagonal.reshape(num_expansions * outputs, channels * wide).t(), num_sends, wait_between_events, mock, layer=layer)
+    out = out.reshape(len(input), windows * num_expansions, outputs)[:, :count].transpose(1, 2)
+    return (out if bias is None else out + bias.unsqueeze(-1)).contiguous()
+
+
+def _check_convolution(dims: int, input: torch.Tensor, weight: torch.Tensor, stride: Stride, layer: str) -> tuple[int, ...]:
+    """The stride for each dimension."""
+    if input.dim() != dims + 2 or weight.dim() != dims + 2:
+        raise OperandError(f"{layer}: inputs (batch, channels, {dims} more) and weights (outputs, channels, {dims} more) are expected, "
+                           f"got {tuple(input.shape)} and {tuple(weight.shape)}")
+    if input.shape[1] != weight.shape[1]:
+        raise OperandError(f"{layer}: inputs have {input.shape[1]} channels, weights {weight.shape[1]}; groups are not supported")
+    if any(k > n for k, n in zip(weight.shape[2:], input.shape[2:], strict=True)):
+        raise OperandError(f"{layer}: the kernel {tuple(weight.shape[2:])} is larger than the input {tuple(input.shape[2:])}; pad it first")
+    steps = (stride,) * dims if isinstance(stride, int) else tuple(stride)
+    steps = steps * dims if len(steps) == 1 else steps
+    if len(steps) != dims or any(s < 1 for s in steps):
+        raise OperandError(f"{layer}: stride is one number >= 1 or {dims}, got {stride!r}")
+    return steps
+
+
+def _convolve(dims: int, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Stride, num_sends: int, wait: int,
+              mock: bool, layer: str) -> torch.Tensor:
+    steps = _check_convolution(dims, input, weight, stride, layer)
+    places = tuple((n - k) // s + 1 for n, k, s in zip(input.shape[2:], weight.shape[2:], steps, strict=True))
+    kernel = tuple(weight.shape[2:])
+    chip = chip_for(mock, layer)
+    if input.device.type != "cpu" or trace.tracing() or (chip is not None and chip.level == "hardware"):
+        out = matmul(_windows(input, kernel, steps, places), weight.flatten(1).t(), num_sends, wait, mock, layer=layer)
+        out = out.reshape(len(input), math.prod(places), len(weight)).transpose(1, 2).reshape(len(input), len(weight), *places)
+    else:
+        _check_wait(wait, layer)
+        flat = dims == 1
+        x, w, step = (input.unsqueeze(2), weight.unsqueeze(2), (1, *steps)) if flat else (input, weight, steps)
+        model = get_mock_parameter()
+        if chip is None:
+            out = mock_convolution(x, w, step, model.gain, model.noise_std, num_sends, layer)
+        else:
+            out = convolution(x, w, step, chip, num_sends, layer, model.gain)
+        out = out.squeeze(2) if flat else out
+        if trace.observing():
+            trace.record_product(layer, _windows(input.detach(), kernel, steps, places), weight.flatten(1).t(), out, num_sends, wait)
+    return out if bias is None else out + bias.reshape(-1, *(1,) * dims)
+
+
+def _windows(x: torch.Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], places: tuple[int, ...]) -> torch.Tensor:
+    """(batch * places, channels * kernel): what each output sees."""
+    for d, (k, s) in enumerate(zip(kernel, stride, strict=True)):
+        x = x.unfold(2 + d, k, s)
+    dims = len(kernel)
+    order = (0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims))
+    return x.permute(order).reshape(len(x) * math.prod(places), -1)
+
+
+# -- digital operations ------------------------------------------------------------------------------------------
+
+
+def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool = False) -> torch.Tensor:
+    """Both rounded down and limited to -128..127, added, and limited again. Gradients go to both as they are.
+
+    OperandError (RuntimeError): alpha other than 1; not mock: ``other`` with more dimensions than ``input``; shapes that do not match.
+    """
+    if alpha != 1:
+        raise OperandError(f"add: only alpha=1 is supported, got {alpha!r}; multiply the operand before")
+    real = hardware_for(mock)
+    if not mocked(mock) and other.dim() > input.dim():
+        raise OperandError(f"add: other has more dimensions than input, {tuple(other.shape)} and {tuple(input.shape)}; swap them")
+    try:
+        torch.broadcast_shapes(input.shape, other.shape)
+    except RuntimeError as e:
+        raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} do not match") from e
+    out = _real().add(input, other, alpha) if real else _Add.apply(input.float(), other.float())
+    trace.record("add", input, out, {"other": other}, mock=not real)
+    return out
+
+
+def argmax(input: torch.Tensor, dim: int | None = None, keepdim: bool = False, mock: bool = False) -> torch.Tensor:
+    """Where ``input``, rounded down and limited to -128..127, is largest; int64, without a gradient. As torch.argmax."""
+    real = hardware_for(mock)
+    out = _real().argmax(input, dim, keepdim) if real else _integers(input.detach().float()).argmax(dim, keepdim)
+    trace.record("argmax", input, out, dim=dim, keepdim=keepdim, mock=not real)
+    return out
+
+
+def relu(input: torch.Tensor, mock: bool = False) -> torch.Tensor:
+    """Rounded down and limited to 0..127; gradient where input > 0."""
+    real = hardware_for(mock)
+    out = _real().relu(input) if real else _Rectify.apply(input.float(), 0, facts.OUTPUT_MAX)
+    trace.record("relu", input, out, mock=not real)
+    return out
+
+
+def converting_relu(input: torch.Tensor, shift: int = 2, mock: bool = False) -> torch.Tensor:
+    """:func:`relu`, divided by ``2**shift``, rounded down and limited to 31: an output made an input. Gradient / ``2**shift``."""
+    if isinstance(shift, bool) or not isinstance(shift, int) or shift < 0:
+        raise OperandError(f"converting_relu: shift is an integer >= 0, got {shift!r}")
+    real = hardware_for(mock)
+    limit = min(facts.INPUT_MAX, facts.OUTPUT_MAX >> shift)
+    out = _real().converting_relu(input, shift) if real else _Rectify.apply(input.float(), shift, limit)
+    trace.record("converting_relu", input, out, shift=shift, mock=not real)
+    return out
+
+
+def _integers(x: torch.Tensor) -> torch.Tensor:
+    return x.floor().clamp_(facts.OUTPUT_MIN, facts.OUTPUT_MAX)
+
+
+class _Add(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        ctx.shapes = a.shape, b.shape
+        return (_integers(a) + _integers(b)).clamp_(facts.OUTPUT_MIN, facts.OUTPUT_MAX)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(grad.sum_to_size(s) for s in ctx.shapes)
+
+
+class _Rectify(torch.autograd.Function):
+    """floor(x / 2**shift) in 0..limit: of integers and powers of two, so that one rounding is as good as two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, shift: int, limit: int) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        ctx.scale = 2.0**-shift
+        return (x * ctx.scale).floor_().clamp_(0, limit)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, = ctx.saved_tensors
+        return grad * (x > 0) * ctx.scale, None, None

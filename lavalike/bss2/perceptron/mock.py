@@ -1,0 +1,121 @@
+"""The linear model's two numbers, gain and noise, and where operations run: mock, or the current chip.
+
+hxtorch keeps its mock parameters in a global; here they are in a context variable, and a product keeps the gain it was computed
+with for its backward pass (hxtorch reads the global again at that time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+import torch
+
+from lavalike.bss2 import facts
+from lavalike.bss2.chip import Chip, current_chip
+from lavalike.bss2.errors import NoChipError, RangeError
+
+BATCH, STEPS, SHRINK = 50, 20, 0.85  # of a measurement
+
+
+@dataclass
+class MockParameter:
+    """The linear model of a chip.
+
+    Args:
+        noise_std: standard deviation of an output, LSB. Default 2.
+        gain: output LSB for input x weight = 1. Default 0.002.
+    """
+
+    noise_std: float = facts.DEFAULT_NOISE
+    gain: float = facts.DEFAULT_GAIN
+
+
+_parameter: ContextVar[MockParameter | None] = ContextVar("mock_parameter", default=None)
+_mode: ContextVar[bool | None] = ContextVar("mock_mode", default=None)
+
+
+def set_mock_parameter(parameter: MockParameter) -> None:
+    """The linear model used from here on: by mock operations, by gradients, and by layers when they are initialised.
+
+    RangeError (an OverflowError) for a gain outside 0..1 or a negative noise.
+    """
+    if not 0 < parameter.gain <= 1:
+        raise RangeError(f"set_mock_parameter: gain must be above 0 and at most 1 LSB, got {parameter.gain!r}; "
+                         "measure_mock_parameter() gives a chip's (about 0.002)")
+    if not parameter.noise_std >= 0:
+        raise RangeError(f"set_mock_parameter: noise_std must be at least 0 LSB, got {parameter.noise_std!r}")
+    _parameter.set(replace(parameter))
+
+
+def get_mock_parameter() -> MockParameter:
+    """A copy of the linear model in use."""
+    return replace(_parameter.get() or MockParameter())
+
+
+@contextmanager
+def mock_mode(mock: bool | None) -> Iterator[None]:
+    """Within, every operation runs as mock (True) or on the current chip (False), whatever its argument says; None: as it says."""
+    token = _mode.set(mock)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def chip_for(mock: bool, what: str) -> Chip | None:
+    """The chip an operation runs on, None for mock. NoChipError where there should be one and is none."""
+    if mocked(mock):
+        return None
+    try:
+        return current_chip()
+    except NoChipError as e:
+        raise NoChipError(f"{what} was asked for with mock=False, and there is no chip: init_hardware() takes one, "
+                          "`with lavalike.bss2.use(Chip(...)):` an emulated one; mock=True needs none") from e
+
+
+def mocked(mock: bool) -> bool:
+    """Whether an operation with this argument runs as mock."""
+    mode = _mode.get()
+    return bool(mock) if mode is None else mode
+
+
+def hardware_for(mock: bool) -> bool:
+    """Whether a digital operation goes to hardware; without a chip at level "hardware" it is computed here."""
+    if mocked(mock):
+        return False
+    try:
+        return current_chip().level == "hardware"
+    except NoChipError:
+        return False
+
+
+def measure_mock_parameter() -> MockParameter:
+    """Gain and noise of the current chip: medians over its columns.
+
+    Inputs of 15 times weights of 21, 50 times; of 20 numbers of rows, each 0.85 of the one before, the one whose outputs come
+    closest to half the range (63.5) is used. The converters round down, which lowers the gain by less than 1 %.
+    """
+    chip = chip_for(False, "measure_mock_parameter()")
+    if chip.level == "hardware":
+        from lavalike.bss2 import hardware
+
+        found = hardware.perceptron().measure_mock_parameter()
+        return MockParameter(float(found.noise_std), float(found.gain))
+    from lavalike.bss2.analog import product
+
+    weights = torch.full((facts.SIGNED_ROWS, facts.HEMISPHERES * facts.COLUMNS), float(facts.WEIGHT_MAX // 3))
+    best, target = None, facts.OUTPUT_MAX / 2
+    for rows in sorted({max(1, round(facts.SIGNED_ROWS * SHRINK**i)) for i in range(STEPS)}):
+        x = torch.zeros(BATCH, facts.SIGNED_ROWS)
+        x[:, :rows] = facts.INPUT_MAX // 2
+        with torch.no_grad():
+            read = product(x, weights, chip, layer="measure_mock_parameter")
+        far = abs(read.median().item() - target)
+        if best is None or far < best[0]:
+            best = far, rows, read
+    _, rows, read = best
+    expected = float(rows * (facts.INPUT_MAX // 2) * (facts.WEIGHT_MAX // 3))
+    return MockParameter(noise_std=read.std(0).median().item(), gain=(read / expected).median().item())

@@ -1,0 +1,250 @@
+"""Layers of perceptron mode, with hxtorch's names, arguments, defaults and initialisation.
+
+They are torch's own layers (a state_dict loads into either) whose product runs in the synapse array. ``mock`` is said per layer,
+or for a whole run by :func:`lavalike.bss2.perceptron.mock_mode`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as torch_functional
+
+from lavalike.bss2 import facts
+from lavalike.bss2.perceptron import functional, trace
+from lavalike.bss2.perceptron.mock import get_mock_parameter
+from lavalike.errors import InputError
+
+Transform = Callable[[torch.Tensor], torch.Tensor]
+
+
+def scale_input(x: torch.Tensor) -> torch.Tensor:
+    """``x`` scaled so that its largest magnitude is 31."""
+    return _scaled(x, facts.INPUT_MAX)
+
+
+def scale_weight(w: torch.Tensor) -> torch.Tensor:
+    """``w`` scaled so that its largest magnitude is 63."""
+    return _scaled(w, facts.WEIGHT_MAX)
+
+
+def _scaled(x: torch.Tensor, limit: int) -> torch.Tensor:
+    largest = x.detach().abs().max()
+    return x * (limit / largest) if largest > 0 else x
+
+
+def clamp_weight_(w: torch.Tensor) -> torch.Tensor:
+    """``w``, its data limited to -63..63 in place: what an optimiser pushed beyond comes back for good."""
+    w.data.clamp_(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
+    return w
+
+
+class Layer(torch.nn.Module):
+    """A layer of the chip.
+
+    Args:
+        mock: computed in mock arithmetic; else on the current chip. Default False.
+    """
+
+    def __init__(self, mock: bool = False) -> None:
+        super().__init__()
+        self.mock = mock
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)
+            value = True if isinstance(value, torch.Tensor) else value
+            if isinstance(value, tuple) and len(set(value)) == 1 and value[0] == parameter.default:
+                continue  # torch keeps stride=1 as (1,)
+            if value is not parameter.default:
+                shown.append(f"{name}={value.__name__ if inspect.isroutine(value) else value}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class MACLayer(Layer):
+    """A layer with a product: weights within -63..63, inputs sent several times.
+
+    Args:
+        num_sends: how often inputs are sent; None: chosen by :meth:`reset_parameters` so that weights use their range.
+        wait_between_events: FPGA cycles of 8 ns. Default 5.
+        mock: see :class:`Layer`.
+        input_transform, weight_transform: applied to input and weight before the product; None: nothing. Default: none, and
+            :func:`clamp_weight_`.
+    """
+
+    def __init__(self, num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *,
+                 input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
+        super().__init__(mock)
+        self._configure(num_sends, wait_between_events, mock, input_transform, weight_transform)
+
+    def _configure(self, num_sends: int | None, wait_between_events: int, mock: bool, input_transform: Transform | None,
+                   weight_transform: Transform | None) -> None:
+        self.num_sends, self.wait_between_events, self.mock = num_sends, wait_between_events, mock
+        self.input_transform, self.weight_transform = input_transform, weight_transform
+
+    def reset_parameters(self, weight_mean: float = 0.0, relu_shift: int = 1) -> None:
+        """Weights normal around ``weight_mean``, so wide that a ConvertingReLU(``relu_shift``) behind keeps the inputs' variance.
+
+        Uses the gain of the mock parameters in force now: set them before layers are made. Where ``num_sends`` is None it becomes
+        the number of sends for which three standard deviations fit into the weights' range.
+        """
+        fan_in = self.weight[0].numel()
+        std = 2**relu_shift * math.sqrt(2) / get_mock_parameter().gain / math.sqrt(fan_in)
+        bound = std / (facts.INPUT_MAX / math.sqrt(3))
+        if self.num_sends is None:
+            self.num_sends = math.ceil(std / (facts.WEIGHT_MAX / 3))
+        std /= self.num_sends
+        torch.nn.init.trunc_normal_(self.weight, weight_mean, std, -facts.WEIGHT_MAX, facts.WEIGHT_MAX)
+        if self.bias is not None:
+            torch.nn.init.uniform_(self.bias, -bound, bound)
+
+    @property
+    def label(self) -> str:
+        """What messages and records call this layer."""
+        outputs, inputs = self.weight.shape[0], self.weight[0].numel()
+        return trace.name_of(self, f"{type(self).__name__}({inputs}, {outputs})")
+
+    def _product(self, x: torch.Tensor, product: Callable[[torch.Tensor, torch.Tensor, dict[str, Any]], torch.Tensor]) -> torch.Tensor:
+        """The transforms, then ``product(x, weight, arguments)``."""
+        counted = trace.observing() and self.weight_transform is not None
+        clipped = int((self.weight.detach().abs() > facts.WEIGHT_MAX).sum()) if counted else 0
+        weight = self.weight if self.weight_transform is None else self.weight_transform(self.weight)
+        x = x if self.input_transform is None else self.input_transform(x)
+        out = product(x, weight, {"num_sends": self.num_sends, "wait_between_events": self.wait_between_events, "mock": self.mock,
+                                  "layer": self.label})
+        trace.record_clipped(clipped)
+        return out
+
+
+class Linear(MACLayer, torch.nn.Linear):
+    """``x @ weight.T + bias``; the bias is added digitally, rounded down to whole LSB.
+
+    Args:
+        in_features, out_features: sizes.
+        bias: default True.
+        num_sends, wait_between_events, mock, input_transform, weight_transform: see :class:`MACLayer`.
+        avg: columns that compute each output, whose mean it is. Default 1.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, num_sends: int | None = None,
+                 wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, avg: int = 1,
+                 input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
+        if isinstance(avg, bool) or not isinstance(avg, int) or avg < 1:
+            raise InputError(f"Linear({in_features}, {out_features}): avg is an integer >= 1, got {avg!r}")
+        self._configure(num_sends, wait_between_events, mock, input_transform, weight_transform)  # torch's constructor resets parameters
+        self.avg = avg
+        torch.nn.Linear.__init__(self, in_features, out_features, bias)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self._product(input, self._linear)
+
+    def _linear(self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+        w = weight.t()
+        out = functional.matmul(x, w if self.avg == 1 else w.repeat_interleave(self.avg, -1), **arguments)
+        if self.avg > 1:
+            out = out.unflatten(-1, (self.out_features, self.avg)).mean(-1)
+        return out if self.bias is None else functional.add(out, self.bias, mock=self.mock)
+
+
+class _Conv(MACLayer):
+    """What convolutions share. Padding is done here, before the input transform."""
+
+    stride: tuple[int, ...]
+
+    def _pad(self, x: torch.Tensor) -> torch.Tensor:
+        if any(d != 1 for d in self.dilation) or self.groups != 1:
+            raise InputError(f"{self.label}: dilation and groups must be 1, got dilation={self.dilation}, groups={self.groups}; "
+                             "fill the kernel with zeros, or make a layer for each group")
+        both = self._reversed_padding_repeated_twice
+        if not any(both):
+            return x
+        return torch_functional.pad(x, both, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self._product(self._pad(input), self._convolve)
+
+    def _convolve(self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+        convolve = functional.conv1d if weight.dim() == 3 else functional.conv2d
+        return convolve(x, weight, self.bias, self.stride, **arguments)
+
+
+class Conv1d(_Conv, torch.nn.Conv1d):
+    """Convolution of (B, C, L). Arguments as torch.nn.Conv1d and :class:`MACLayer`.
+
+    Dilation and groups other than 1: InputError (ValueError) at forward.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], stride: int | tuple[int] = 1,
+                 padding: str | int | tuple[int] = 0, dilation: int | tuple[int] = 1, groups: int = 1, bias: bool = True,
+                 padding_mode: str = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
+                 mock: bool = False, *, input_transform: Transform | None = None,
+                 weight_transform: Transform | None = clamp_weight_) -> None:
+        self._configure(num_sends, wait_between_events, mock, input_transform, weight_transform)
+        torch.nn.Conv1d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+
+
+class Conv2d(_Conv, torch.nn.Conv2d):
+    """Convolution of (B, C, H, W). Arguments as torch.nn.Conv2d and :class:`MACLayer`.
+
+    Dilation and groups other than 1: InputError (ValueError) at forward.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], stride: int | tuple[int, int] = 1,
+                 padding: str | int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, groups: int = 1, bias: bool = True,
+                 padding_mode: str = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
+                 mock: bool = False, *, input_transform: Transform | None = None,
+                 weight_transform: Transform | None = clamp_weight_) -> None:
+        self._configure(num_sends, wait_between_events, mock, input_transform, weight_transform)
+        torch.nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+
+
+class ExpandedConv1d(Conv1d):
+    """:class:`Conv1d` whose kernel is placed several times on the array, diagonally: so many outputs in one go.
+
+    Args:
+        num_expansions: how often; None: as often as the array has columns and rows for, ``min(256 // out_channels,
+            (128 - in_channels * kernel_size) // stride + 1)``, at least once.
+        others: as :class:`Conv1d`.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], stride: int | tuple[int] = 1,
+                 padding: str | int | tuple[int] = 0, dilation: int | tuple[int] = 1, groups: int = 1, bias: bool = True,
+                 padding_mode: str = "zeros", num_expansions: int | None = None, num_sends: int | None = None,
+                 wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, input_transform: Transform | None = None,
+                 weight_transform: Transform | None = clamp_weight_) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, num_sends,
+                         wait_between_events, mock, input_transform=input_transform, weight_transform=weight_transform)
+        if num_expansions is None:
+            room = (facts.SIGNED_ROWS - self.weight[0].numel()) // self.stride[0] + 1
+            num_expansions = max(1, min(facts.COLUMNS // out_channels, room))
+        self.num_expansions = num_expansions
+
+    def _convolve(self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+        return functional.expanded_conv1d(x, weight, self.bias, self.stride, self.num_expansions, **arguments)
+
+
+class ReLU(Layer):
+    """:func:`lavalike.bss2.perceptron.relu`."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return functional.relu(input, mock=self.mock)
+
+
+class ConvertingReLU(Layer):
+    """:func:`lavalike.bss2.perceptron.converting_relu`: outputs become inputs.
+
+    Args:
+        shift: outputs are divided by ``2**shift``. Default 2.
+    """
+
+    def __init__(self, shift: int = 2, mock: bool = False) -> None:
+        super().__init__(mock)
+        self.shift = shift
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return functional.converting_relu(input, self.shift, mock=self.mock)

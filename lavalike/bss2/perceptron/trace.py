@@ -1,0 +1,202 @@
+"""What passes through the operations: recorded to be run again (hxtorch's inference tracer), or counted for a report."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from lavalike.bss2 import facts
+from lavalike.bss2.errors import RecordingError
+from lavalike.errors import RunError
+
+FORMAT, VERSION = "lavalike inference trace", 1
+TRACED = ("mac", "add", "argmax", "relu", "converting_relu")
+
+# -- recorded, to be run again --------------------------------------------------------------------------------
+
+
+class InferenceTracer:
+    """Records the operations between :meth:`start` and :meth:`stop` into a file that :func:`inference_trace` runs.
+
+    They must be a chain: each one's input is the output of the one before (leading dimensions may be folded), else
+    RecordingError (RuntimeError). argmax is recorded in the form dim=1, keepdim=True of a matrix only.
+
+    Args:
+        filename: of the file that :meth:`stop` writes.
+    """
+
+    def __init__(self, filename: str) -> None:
+        self.filename = str(filename)
+        self._steps: list[dict[str, Any]] = []
+        self._arrays: dict[str, np.ndarray] = {}
+        self._last: torch.Tensor | None = None
+
+    def start(self) -> None:
+        """Record from here on. RunError while another tracer records."""
+        if _tracer.get() is not None:
+            raise RunError("InferenceTracer.start: a tracer is recording already; stop() it first")
+        self._steps, self._arrays, self._last = [], {}, None
+        _tracer.set(self)
+
+    def stop(self) -> list[str]:
+        """Write the file; the names of what was recorded. RunError if this tracer is not recording."""
+        if _tracer.get() is not self:
+            raise RunError("InferenceTracer.stop: this tracer is not recording; start() it first")
+        _tracer.set(None)
+        meta = json.dumps({"format": FORMAT, "version": VERSION, "operations": self._steps})
+        with open(self.filename, "wb") as file:
+            np.savez(file, meta=np.array(meta), **self._arrays)
+        return [s["operation"] for s in self._steps]
+
+    def add(self, operation: str, input: torch.Tensor, output: torch.Tensor, tensors: Mapping[str, torch.Tensor],
+            settings: dict[str, Any]) -> None:
+        """One more operation."""
+        if self._last is not None and not _same(self._last, input):
+            raise RecordingError(f"InferenceTracer: the input of {operation} (number {len(self._steps)}, {tuple(input.shape)}) is not the "
+                                 f"output of {self._steps[-1]['operation']} before it, {tuple(self._last.shape)}; only chains of "
+                                 "operations can be recorded")
+        if operation == "argmax" and (input.dim() != 2 or settings["dim"] != 1 or not settings["keepdim"]):
+            raise RecordingError("InferenceTracer: argmax is recorded for 2-D inputs with dim=1 and keepdim=True, "
+                                 f"got {input.dim()}-D, dim={settings['dim']}, keepdim={settings['keepdim']}")
+        for name, tensor in tensors.items():
+            self._arrays[f"{len(self._steps)}.{name}"] = tensor.detach().cpu().numpy().copy()
+        self._steps.append({"operation": operation, "tensors": list(tensors), "settings": settings})
+        self._last = output.detach().clone()
+
+
+_tracer: ContextVar[InferenceTracer | None] = ContextVar("inference_tracer", default=None)
+
+
+def tracing() -> bool:
+    return _tracer.get() is not None
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.numel() == b.numel() and a.shape[-1:] == b.shape[-1:] and torch.equal(a.reshape(-1), b.detach().reshape(-1))
+
+
+def record(operation: str, input: torch.Tensor, output: torch.Tensor, tensors: Mapping[str, torch.Tensor] | None = None,
+           **settings: Any) -> None:
+    """Tell the tracer, if one is recording."""
+    tracer = _tracer.get()
+    if tracer is not None:
+        tracer.add(operation, input, output, tensors or {}, settings)
+
+
+def inference_trace(input: torch.Tensor, filename: str) -> torch.Tensor:
+    """Run what an :class:`InferenceTracer` wrote, each operation as mock or on the chip as it was recorded.
+
+    RecordingError for a file that is none.
+    """
+    from lavalike.bss2.perceptron import functional
+
+    x = input
+    for operation, tensors, settings in _read(str(filename)):
+        x = getattr(functional, operation)(x, *tensors, **settings)
+    return x
+
+
+def _read(filename: str) -> list[tuple[str, list[torch.Tensor], dict[str, Any]]]:
+    try:
+        with np.load(filename, allow_pickle=False) as file:
+            arrays = {k: file[k] for k in file.files}
+        meta = json.loads(str(arrays["meta"]))
+        if (meta["format"], meta["version"]) != (FORMAT, VERSION):
+            raise RecordingError(f"{filename}: expected {FORMAT!r} version {VERSION}, found {meta['format']!r} version {meta['version']}")
+        steps = []
+        for k, step in enumerate(meta["operations"]):
+            if step["operation"] not in TRACED:
+                raise RecordingError(f"{filename}: operation {k} is {step['operation']!r}, expected one of {', '.join(TRACED)}")
+            steps.append((step["operation"], [torch.from_numpy(arrays[f"{k}.{t}"]) for t in step["tensors"]], dict(step["settings"])))
+    except FileNotFoundError as e:
+        raise RecordingError(f"{filename}: no such file; InferenceTracer(filename).stop() writes one") from e
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as e:
+        if isinstance(e, RecordingError):
+            raise
+        raise RecordingError(f"{filename}: no inference trace, or damaged ({e}); record it again with InferenceTracer") from e
+    return steps
+
+
+# -- counted, for a report ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One product of one layer.
+
+    Args:
+        layer: its name in the observed model, or its kind and sizes.
+        inputs, outputs: K and N of the product.
+        rows: how many vectors were multiplied.
+        num_sends, wait: as the operation was told.
+        clipped: weights beyond +-63 that the weight transform brought back.
+        saturated: share of outputs at -128 or 127.
+        nonzero: inputs above 0, of each part of 128 rows, mean of a vector: the events of one send.
+    """
+
+    layer: str
+    inputs: int
+    outputs: int
+    rows: int
+    num_sends: int
+    wait: int
+    clipped: int
+    saturated: float
+    nonzero: tuple[float, ...]
+
+
+@dataclass
+class _Observer:
+    names: dict[int, str]
+    seen: list[Observation] = field(default_factory=list)
+
+
+_observer: ContextVar[_Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observe(model: torch.nn.Module | None = None) -> Iterator[list[Observation]]:
+    """Within, every product appends an :class:`Observation`; layers are called as in ``model``. Costs some passes over the data."""
+    observer = _Observer({} if model is None else {id(m): name for name, m in model.named_modules()})
+    token = _observer.set(observer)
+    try:
+        yield observer.seen
+    finally:
+        _observer.reset(token)
+
+
+def name_of(module: torch.nn.Module, otherwise: str) -> str:
+    """The module's name in the observed model."""
+    observer = _observer.get()
+    return observer.names.get(id(module), otherwise) if observer is not None else otherwise
+
+
+def observing() -> bool:
+    return _observer.get() is not None
+
+
+def record_product(layer: str, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor, num_sends: int, wait: int) -> None:
+    """Count one product, if anyone observes."""
+    observer = _observer.get()
+    if observer is None:
+        return
+    on = (x.detach().reshape(-1, x.shape[-1]).round() > 0).float()
+    nonzero = tuple(part.sum(1).mean().item() if len(on) else 0.0 for part in on.split(facts.SIGNED_ROWS, 1))
+    y = out.detach()
+    saturated = ((y <= facts.OUTPUT_MIN) | (y >= facts.OUTPUT_MAX)).float().mean().item() if y.numel() else 0.0
+    observer.seen.append(Observation(layer, *w.shape, len(on), num_sends, wait, 0, saturated, nonzero))
+
+
+def record_clipped(clipped: int) -> None:
+    """The last product's weights had so many beyond their range."""
+    observer = _observer.get()
+    if observer is not None and observer.seen:
+        observer.seen[-1] = replace(observer.seen[-1], clipped=clipped)

@@ -1,0 +1,278 @@
+"""Spiking populations on chips: neurons of joined circuits, split over execution instances where one chip is too small.
+
+A neuron of c joined circuits takes 128 c signed inputs; a chip holds floor(512 / c) of them (bss2.md 5). Joined circuits are neighbours
+in a hemisphere; where both hemispheres end with too few for another neuron, one is made across them, in common columns. A population that
+needs several instances shares them with none; its spikes are recorded and replayed into the next. A recurrent one has to fit one chip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lavalike.bss2 import facts
+from lavalike.bss2.errors import RoutingError
+from lavalike.bss2.tiles import check_chips
+from lavalike.errors import InputError
+
+_BUS_SIGNED = facts.BUS_ROWS // 2
+_SOURCES = facts.SOURCE_LABELS * facts.SIGNED_ROWS  # a synapse driver (a signed row) tells 64 labels apart
+
+
+def circuits(fan_in: int) -> int:
+    """Joined circuits that a neuron of ``fan_in`` signed inputs needs."""
+    return max(1, math.ceil(fan_in / facts.SIGNED_ROWS))
+
+
+def neurons_per_chip(c: int) -> int:
+    """Neurons of ``c`` joined circuits on a chip."""
+    if not 1 <= c <= facts.CIRCUITS:
+        raise RoutingError(f"a neuron has 1 to {facts.CIRCUITS} circuits, got {c}; use fewer inputs a neuron")
+    return facts.CIRCUITS // c
+
+
+@dataclass(frozen=True)
+class Population:
+    """What is to be placed.
+
+    Args:
+        name, size: of the population.
+        fan_in: signed inputs of one neuron, recurrent ones among them (:func:`lavalike.bss2.placement.signed_inputs`).
+        recurrent: neurons hear each other. Default False.
+        circuits: joined for a neuron. Default: as many as its inputs, and the buses they arrive on, need.
+        instance: name of the execution instance it shall lie on, with others that name it. Default: the placement chooses.
+        sources: populations it hears from; None: the one before it in the list. () for inputs from outside only.
+        inputs: different sources, for the labels. Default fan_in.
+    """
+
+    name: str
+    size: int
+    fan_in: int
+    recurrent: bool = False
+    circuits: int | None = None
+    instance: str | None = None
+    sources: tuple[str, ...] | None = None
+    inputs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.fan_in < 0:
+            raise InputError(f"population {self.name!r}: size >= 1 and fan_in >= 0 are expected, got {self.size} and {self.fan_in}")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An execution instance: what is on one chip at a time."""
+
+    name: str
+    run: int
+    chip: int
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedPopulation:
+    """``instance``, ``run``, ``chip``: (size,) of each neuron; ``circuits``: (size, c), which of 0..511 it is made of.
+
+    Circuit k lies in hemisphere k // 256, column k % 256; the first one sends the neuron's spikes.
+    """
+
+    name: str
+    size: int
+    fan_in: int
+    instance: np.ndarray
+    run: np.ndarray
+    chip: np.ndarray
+    circuits: np.ndarray
+
+
+class _Free:
+    """Free columns of a chip: an interval in each hemisphere."""
+
+    def __init__(self, free: list[list[int]] | None = None) -> None:
+        self.free = free or [[0, facts.COLUMNS] for _ in range(facts.HEMISPHERES)]
+
+    @property
+    def used(self) -> int:
+        return facts.CIRCUITS - sum(b - a for a, b in self.free)
+
+    def take(self, size: int, c: int) -> np.ndarray | None:
+        """Circuits (size, c) of as many neurons, or None (and nothing taken) where they do not fit."""
+        free, out = [list(f) for f in self.free], []
+        for h, interval in enumerate(free):
+            while len(out) < size and interval[1] - interval[0] >= c:
+                out.append(range(h * facts.COLUMNS + interval[0], h * facts.COLUMNS + interval[0] + c))
+                interval[0] += c
+        left, right = (b - a for a, b in free)
+        # across the hemispheres: both intervals end at the last column unless such a neuron is there, so that they have columns in common
+        if len(out) < size and min(left, right) > 0 and left + right >= c and free[0][1] == free[1][1]:
+            upper = min(left, max(c - right, c // 2))
+            ends = [(h * facts.COLUMNS + b) for h, (_, b) in enumerate(free)]
+            out.append([*range(ends[0] - upper, ends[0]), *range(ends[1] - (c - upper), ends[1])])
+            free[0][1] -= upper
+            free[1][1] -= c - upper
+        if len(out) < size:
+            return None
+        self.free = free
+        return np.array([list(r) for r in out], np.int64).reshape(size, c)
+
+
+def lay_out(populations: Sequence[Population], chips: int = 1) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
+    """What :func:`lavalike.bss2.placement.place_populations` places."""
+    check_chips(chips)
+    names = [p.name for p in populations]
+    if len(set(names)) < len(names) or not names:
+        raise InputError(f"place_populations: populations with different names are expected, got {names}")
+    chain = [replace(p, sources=tuple(names[max(i - 1, 0):i]) if p.sources is None else p.sources) for i, p in enumerate(populations)]
+    chain = [replace(p, recurrent=p.recurrent or p.name in p.sources) for p in chain]
+    for p in chain:
+        unknown = sorted(set(p.sources) - set(names))
+        if unknown:
+            raise InputError(f"population {p.name!r}: sources {', '.join(unknown)} are not among {', '.join(names)}")
+    width = {p.name: _circuits(p) for p in chain}
+    while True:
+        lying = _allocate(chain, width)
+        short = {p.name: c for p in chain if (c := _bus_circuits(p, lying)) > width[p.name]}
+        if not short:
+            return _schedule(chain, lying, chips)
+        for p in chain:
+            if p.name in short and p.circuits is not None:
+                limit = _BUS_SIGNED * p.circuits
+                raise RoutingError(f"population {p.name!r}: neurons of {p.circuits} circuits take {limit} signed inputs from one PADI bus "
+                                   f"({facts.BUS_ROWS} rows a circuit), their sources on the chip need more; join {short[p.name]} circuits")
+        width |= short
+
+
+def _circuits(p: Population) -> int:
+    """Checked, as asked for or as needed."""
+    inputs = p.fan_in if p.inputs is None else p.inputs
+    if inputs > _SOURCES:
+        raise RoutingError(f"population {p.name!r}: at most {_SOURCES} sources ({facts.SOURCE_LABELS} labels on each of "
+                           f"{facts.SIGNED_ROWS} synapse drivers) can be told apart, got {inputs}; split it over several populations")
+    c = circuits(p.fan_in) if p.circuits is None else p.circuits
+    if not 1 <= c <= facts.CIRCUITS:
+        raise RoutingError(f"population {p.name!r}: a neuron has 1 to {facts.CIRCUITS} circuits ({facts.SIGNED_ROWS} signed inputs each), "
+                           f"got {c} for {p.fan_in} inputs; use fewer inputs a neuron")
+    if p.fan_in > facts.SIGNED_ROWS * c:
+        raise RoutingError(f"population {p.name!r}: neurons of {c} circuits take {facts.SIGNED_ROWS * c} signed inputs, got {p.fan_in}; "
+                           f"join {circuits(p.fan_in)} circuits, or use fewer inputs")
+    return c
+
+
+def _groups(chain: list[Population]) -> list[list[Population]]:
+    """Populations that hear each other, directly or not, together; in the given order."""
+    index = {p.name: i for i, p in enumerate(chain)}
+    hears = np.eye(len(chain), dtype=bool)
+    for p in chain:
+        hears[index[p.name], [index[s] for s in p.sources]] = True
+    for _ in range(max(1, len(chain).bit_length())):
+        hears = hears @ hears
+    mutual = hears & hears.T
+    return [[chain[j] for j in np.flatnonzero(row)] for i, row in enumerate(mutual) if np.flatnonzero(row)[0] == i]
+
+
+def _allocate(chain: list[Population], width: dict[str, int]) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """Of each population the parts: name of the instance, circuits (part of size, c)."""
+    chips: dict[str, _Free] = {}
+    lying: dict[str, list[tuple[str, np.ndarray]]] = {}
+    open_: str | None = None
+    for group in _groups(chain):
+        named = {p.instance for p in group}
+        together = len(group) > 1 or group[0].recurrent
+        if len(named) > 1:
+            raise RoutingError(f"populations {_names(group)} hear each other and have to lie on one chip, got instances "
+                               f"{', '.join(map(str, sorted(named, key=str)))}; give them one instance")
+        need = sum(p.size * width[p.name] for p in group)
+        name = group[0].instance
+        if name is None:
+            fits_alone = _Free()
+            alone = all(fits_alone.take(p.size, width[p.name]) is not None for p in group)
+            if not alone:
+                if together:
+                    raise RoutingError(f"populations {_names(group)}: a recurrent network has to fit one chip of {facts.CIRCUITS} "
+                                       f"circuits, got {_sizes(group, width)} = {need}; use fewer neurons or fewer inputs a neuron")
+                lying[group[0].name] = _split(group[0], width[group[0].name], chips)
+                open_ = None
+                continue
+            trial = _Free([list(f) for f in chips[open_].free]) if open_ is not None else None
+            if trial is None or any(trial.take(p.size, width[p.name]) is None for p in group):
+                open_ = _new(chips)
+            name = open_
+        for p in group:
+            on = chips.setdefault(name, _Free())
+            taken = on.take(p.size, width[p.name])
+            if taken is None:
+                raise RoutingError(f"population {p.name!r}: instance {name!r} has {facts.CIRCUITS} circuits, {on.used} of them taken, "
+                                   f"got {_sizes([p], width)} = {p.size * width[p.name]} more; leave instance out, then it is split")
+            lying[p.name] = [(name, taken)]
+    return lying
+
+
+def _split(p: Population, c: int, chips: dict[str, _Free]) -> list[tuple[str, np.ndarray]]:
+    """Over as few instances as the formula says, in parts of nearly the same size."""
+    parts = math.ceil(p.size / neurons_per_chip(c))
+    out = []
+    for i in range(parts):
+        name = _new(chips)
+        out.append((name, chips[name].take((p.size * (i + 1)) // parts - (p.size * i) // parts, c)))
+    return out
+
+
+def _new(chips: dict[str, _Free]) -> str:
+    """A fresh instance, named by number."""
+    number = len(chips)
+    while str(number) in chips:
+        number += 1
+    chips[str(number)] = _Free()
+    return str(number)
+
+
+def _bus_circuits(p: Population, lying: dict[str, list[tuple[str, np.ndarray]]]) -> int:
+    """Circuits ``p`` needs so that each PADI bus carries what arrives from the same chip; other sources choose their bus."""
+    most = 0
+    for name, _ in lying[p.name]:
+        sending = [part[:, 0] for s in {*p.sources, *([p.name] if p.recurrent else [])} for on, part in lying[s] if on == name]
+        if sending:
+            column = np.concatenate(sending) % facts.COLUMNS
+            most = max(most, int(np.bincount(column // facts.OUTPUT_COLUMNS % facts.PADI_BUSES).max()))
+    return math.ceil(min(most, p.fan_in) / _BUS_SIGNED)
+
+
+def _schedule(chain: list[Population], lying: dict[str, list[tuple[str, np.ndarray]]], chips: int,
+              ) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
+    """Instances in the order their spikes are needed; those that wait for none of each other are dealt to the chips."""
+    order = list(dict.fromkeys(name for p in chain for name, _ in lying[p.name]))
+    before: dict[str, set[str]] = {name: set() for name in order}
+    for p in chain:
+        for name, _ in lying[p.name]:
+            before[name] |= {on for s in p.sources for on, _ in lying[s]} - {name}
+    done: dict[str, Instance] = {}
+    run = 0
+    while len(done) < len(order):
+        ready = [n for n in order if n not in done and before[n] <= done.keys()]
+        if not ready:
+            stuck = ", ".join(n for n in order if n not in done)
+            raise RoutingError(f"instances {stuck} hear each other; a recurrent network has to lie on one chip: give it one instance")
+        done |= {n: Instance(n, run + i // chips, i % chips) for i, n in enumerate(ready)}
+        run += math.ceil(len(ready) / chips)
+    number = {n: i for i, n in enumerate(order)}
+
+    def placed(p: Population) -> PlacedPopulation:
+        parts = lying[p.name]
+
+        def each(value: dict[str, int]) -> np.ndarray:
+            return np.concatenate([np.full(len(part), value[name]) for name, part in parts])
+
+        return PlacedPopulation(p.name, p.size, p.fan_in, each(number), each({n: i.run for n, i in done.items()}),
+                                each({n: i.chip for n, i in done.items()}), np.concatenate([part for _, part in parts]))
+
+    return tuple(placed(p) for p in chain), tuple(done[n] for n in order)
+
+
+def _names(group: list[Population]) -> str:
+    return ", ".join(repr(p.name) for p in group)
+
+
+def _sizes(group: list[Population], width: dict[str, int]) -> str:
+    return " + ".join(f"{p.size} x {width[p.name]}" for p in group)

@@ -1,0 +1,13 @@
+from tests.hxtorch_standin.network import (
+    LI as LI,
+    LIF as LIF,
+    ExecutionInstance as ExecutionInstance,
+    Experiment as Experiment,
+    LIFObservables as LIFObservables,
+    LIObservables as LIObservables,
+    SparseSynapse as SparseSynapse,
+    Synapse as Synapse,
+    SynapseHandle as SynapseHandle,
+    TensorHandle as TensorHandle,
+    run as run,
+)

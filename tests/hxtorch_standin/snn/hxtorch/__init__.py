@@ -1,0 +1,1 @@
+from . import core as core, perceptron as perceptron

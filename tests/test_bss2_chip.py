@@ -1,0 +1,141 @@
+"""A chip is its seed: the same patterns everywhere, spread as the noise figures say, neutral below level "emulated"."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from lavalike import bss2
+from lavalike.bss2 import chip as chips, facts
+from lavalike.errors import InputError
+from tests.conftest import ROOT
+
+
+def patterns(chip):
+    return [*chip.columns(0), *chip.columns(1), chip.rows(0), chip.rows(1), *chip.circuits, chip.efficacy(0), chip.efficacy(1)]
+
+
+def test_facts_fit_together():
+    assert facts.SYNAPSES == 131_072
+    assert facts.CIRCUITS == 512
+    assert facts.SIGNED_ROWS * 2 == facts.ROWS
+    assert facts.COLUMNS == facts.OUTPUT_COLUMNS * 2 * facts.PADI_BUSES
+    for r in (*facts.RANGES.values(), *facts.HAGEN_RANGES.values()):
+        assert r.low <= r.default <= r.high
+
+
+def test_a_seed_is_the_same_chip_in_another_process():
+    code = ("from lavalike import bss2; c = bss2.Chip(seed=7); "
+            "print(float(c.columns(1).gain[5]), float(c.circuits.threshold[300]), float(c.efficacy(0)[200, 17]))")
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    c = bss2.Chip(seed=7)
+    assert [float(x) for x in said] == [float(c.columns(1).gain[5]), float(c.circuits.threshold[300]), float(c.efficacy(0)[200, 17])]
+
+
+def test_another_noise_figure_leaves_the_other_patterns_alone():
+    a, b = bss2.Chip(seed=1), bss2.Chip(seed=1, noise=bss2.Noise(column_gain=0.1))
+    np.testing.assert_allclose(b.columns(0).gain - 1, 2 * (a.columns(0).gain - 1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(a.columns(0).offset, b.columns(0).offset)
+    np.testing.assert_array_equal(a.circuits.leak, b.circuits.leak)
+
+
+@pytest.mark.parametrize("other", [bss2.Chip(seed=4), bss2.Chip(seed=3).neighbour(1)], ids=["seed", "neighbour"])
+def test_other_chips_differ(other):
+    for x, y in zip(patterns(bss2.Chip(seed=3)), patterns(other), strict=True):
+        assert abs(np.corrcoef(x.ravel(), y.ravel())[0, 1]) < 0.25
+
+
+def test_hemispheres_differ():
+    c = bss2.Chip()
+    assert abs(np.corrcoef(c.columns(0).gain, c.columns(1).gain)[0, 1]) < 0.2
+    assert abs(np.corrcoef(c.columns(0).gain, c.columns(0).offset)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize(("read", "name"), [
+    (lambda c: c.columns(0).gain - 1, "column_gain"), (lambda c: c.columns(0).offset, "column_offset"),
+    (lambda c: c.rows(1) - 1, "row_gain"), (lambda c: c.circuits.leak, "leak"), (lambda c: c.circuits.threshold, "threshold"),
+    (lambda c: c.circuits.tau_syn - 1, "tau_syn"), (lambda c: c.efficacy(0) - 1, "efficacy")])
+def test_spreads_are_the_noise_figures_and_more_without_calibration(read, name):
+    calibrated, raw = bss2.Chip(seed=11), bss2.Chip(seed=11, calibrated=False)
+    sigma = getattr(calibrated.noise, name)
+    assert read(calibrated).std() == pytest.approx(sigma, rel=0.2)
+    assert read(raw).std() == pytest.approx(sigma / chips.RATIOS[name], rel=0.2)
+
+
+def test_floors_lie_within_their_limits():
+    floor = bss2.Chip().columns(0).floor
+    assert -115 <= floor.min() < -113
+    assert -92 < floor.max() <= -90
+
+
+@pytest.mark.parametrize("chip", [bss2.Chip(level="ideal"), bss2.Chip(level="quantised"), bss2.Chip(noise=bss2.Noise.none())], ids=repr)
+def test_patterns_are_neutral_where_nothing_is_emulated(chip):
+    for h in (0, 1):
+        np.testing.assert_array_equal(chip.columns(h).gain, 1)
+        np.testing.assert_array_equal(chip.columns(h).offset, 0)
+        np.testing.assert_array_equal(chip.efficacy(h), 1)
+    assert not chip.trial((3, 4)).any()
+    assert not chip.circuits.threshold.any()
+
+
+def test_trial_noise_is_torchs_and_independent_of_the_chip():
+    import torch
+
+    torch.manual_seed(3)
+    a = bss2.Chip(seed=1).trial((2000,))
+    torch.manual_seed(3)
+    b = bss2.Chip(seed=2).trial((2000,))
+    assert torch.equal(a, b)
+    assert float(a.std()) == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda: bss2.Chip(level="real"), "level is one of ideal, quantised, emulated, hardware; got 'real'"),
+    (lambda: bss2.Chip(seed=-1), "seed is an integer >= 0, got -1"),
+    (lambda: bss2.Chip(gain=2000), "gain is within 0..1 LSB, above 0; got 2000"),
+    (lambda: bss2.Noise(trial=-1), "trial is a finite number >= 0, got -1"),
+    (lambda: bss2.Noise(jitter=float("nan")), "jitter is a finite number >= 0, got nan"),
+    (lambda: bss2.Noise(floor=(-70, -60)), "got floor (-70, -60), knee -80"),
+    (lambda: bss2.use(3).__enter__(), "use: a Chip is expected, got 3")])
+def test_bad_chips_say_what_was_expected(make, says):
+    with pytest.raises(InputError) as e:
+        make()
+    assert says in str(e.value)
+
+
+def test_the_current_chip_is_the_innermost_and_goes_with_its_block():
+    a, b = bss2.Chip(seed=1), bss2.Chip(seed=2)
+    with bss2.use(a):
+        with bss2.use(b):
+            assert bss2.current_chip() is b
+        assert bss2.current_chip() is a
+    with pytest.raises(bss2.NoChipError, match="init_hardware"):
+        bss2.current_chip()
+
+
+def test_init_hardware_without_a_chip_takes_the_emulated_one_and_says_so():
+    with pytest.warns(bss2.EmulatedChipWarning, match="no BrainScaleS-2 is connected"):
+        bss2.init_hardware()
+    try:
+        assert bss2.current_chip().level == "emulated"
+        assert bss2.get_unique_identifier() == "emulated chip 0"
+    finally:
+        bss2.release_hardware()
+    with pytest.raises(bss2.NoChipError):
+        bss2.current_chip()
+    bss2.release_hardware()  # without one nothing happens
+
+
+def test_the_import_is_light():
+    code = "import sys, lavalike.bss2; sys.exit(any(n in sys.modules for n in ('torch', 'numba', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_noise_figure_is_documented():
+    for f in fields(bss2.Noise):
+        assert f.name in bss2.Noise.__doc__
+    assert replace(bss2.Noise(), knee=None).knee is None
