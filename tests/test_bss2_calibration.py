@@ -40,7 +40,7 @@ def test_what_remains_is_below_calix_bounds(seed):
     assert np.median(c.circuits.tau_mem) == pytest.approx(1, abs=0.02)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.fixed_dictionaries({n: st.floats(facts.RANGES[n].low, facts.RANGES[n].high) for n in PARAMETERS}), st.integers(0, 99))
 def test_every_target_in_range_is_reached(values, seed):
     c = calibrate(bss2.Chip(seed), Target(**values), repetitions=4)

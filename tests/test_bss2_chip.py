@@ -78,24 +78,13 @@ def test_patterns_are_neutral_where_nothing_is_emulated(chip):
         np.testing.assert_array_equal(chip.columns(h).gain, 1)
         np.testing.assert_array_equal(chip.columns(h).offset, 0)
         np.testing.assert_array_equal(chip.efficacy(h), 1)
-    assert not chip.trial((3, 4)).any()
     assert not chip.circuits.threshold.any()
-
-
-def test_trial_noise_is_torchs_and_independent_of_the_chip():
-    import torch
-
-    torch.manual_seed(3)
-    a = bss2.Chip(seed=1).trial((2000,))
-    torch.manual_seed(3)
-    b = bss2.Chip(seed=2).trial((2000,))
-    assert torch.equal(a, b)
-    assert float(a.std()) == pytest.approx(2, rel=0.1)
 
 
 @pytest.mark.parametrize(("make", "says"), [
     (lambda: bss2.Chip(level="real"), "level is one of ideal, quantised, emulated, hardware; got 'real'"),
     (lambda: bss2.Chip(seed=-1), "seed is an integer >= 0, got -1"),
+    (lambda: bss2.Chip(chips=0), "chips is an integer >= 1, got 0"),
     (lambda: bss2.Chip(gain=2000), "gain is within 0..1 LSB, above 0; got 2000"),
     (lambda: bss2.Noise(trial=-1), "trial is a finite number >= 0, got -1"),
     (lambda: bss2.Noise(jitter=float("nan")), "jitter is a finite number >= 0, got nan"),
@@ -133,6 +122,18 @@ def test_init_hardware_without_a_chip_takes_the_emulated_one_and_says_so():
 def test_the_import_is_light():
     code = "import sys, lavalike.bss2; sys.exit(any(n in sys.modules for n in ('torch', 'numba', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_setup_of_chips_computes_a_layer_on_all_of_them():
+    import torch
+
+    from lavalike.bss2.analog import product
+    from lavalike.bss2.placement import tiles
+
+    x, w = torch.full((4, 300), 3.0), torch.full((300, 256), 2.0)
+    one, two = (bss2.Chip(seed=5, chips=n, noise=bss2.Noise(trial=0)) for n in (1, 2))
+    assert not torch.equal(product(x, w, one), product(x, w, two))
+    assert torch.equal(product(x, w, two), product(x, w, one, tiles=tiles(300, 256, chips=2)))
 
 
 def test_every_noise_figure_is_documented():

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from lavalike import bss2
+from lavalike import bss2, proc
 from lavalike.bss2 import facts, perceptron
 from lavalike.bss2.analog import product
 from lavalike.bss2.perceptron import nn as layers
@@ -101,6 +101,12 @@ def test_an_expanded_convolution_lies_on_the_diagonal():
     placed = place(layer, (1, 29)).layers[0]
     assert (placed.k, placed.n, placed.weights) == (5 + 3 * 2, 32, (5 * 8 * 4,))
     assert placed.vectors == 4  # 13 outputs, 4 at a time
+    wide = place(layers.ExpandedConv1d(3, 8, 5, stride=2, num_expansions=32), (3, 100)).layers[0]
+    held = np.zeros((3 * (5 + 31 * 2), 32 * 8), int)
+    for e in range(32):
+        for c in range(3):
+            held[c * 67 + 2 * e:c * 67 + 2 * e + 5, 8 * e:8 * e + 8] = 1
+    assert [int(held[t.rows.start:t.rows.stop].sum()) for t in wide.tiles] == list(wide.weights)
     with bss2.use(bss2.Chip()), perceptron.observe(layer) as records:
         layer(torch.ones(2, 1, 29))
     assert place(layer, (1, 29)).report(records).layers[0].vectors == 8
@@ -156,6 +162,15 @@ def test_rounding_is_what_six_bits_take():
     assert placed.rounding == pytest.approx(math.sqrt((0.25 + 0.0625) / 4))
 
 
+def test_a_process_graph_is_placed():
+    source, dense, lif = (proc.LIF(shape=(200,), du=0.2, dv=0.1), proc.Dense(weights=np.ones((30, 200))),
+                          proc.LIF(shape=(30,), du=0.2, dv=0.1))
+    source.s_out.connect(dense.s_in)
+    dense.a_out.connect(lif.a_in)
+    p = place(lif)
+    assert [(x.size, x.fan_in, x.circuits.shape[1]) for x in p.populations] == [(30, 200, 2)]
+
+
 @pytest.mark.parametrize(("model", "shape", "kind", "says"), [
     (nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), (4, 8, 8), bss2.RoutingError,
      "layer '0': a convolution on the chip has groups 1 and dilation 1, got groups 2"),
@@ -167,7 +182,7 @@ def test_rounding_is_what_six_bits_take():
     (nn.Sequential(nn.Linear(4, 2)), (5,), InputError, "layer '0': inputs have 4 features, got shape (1, 5); correct input_shape"),
     (nn.Sequential(nn.Conv2d(1, 2, 5)), (1, 4, 4), InputError, "layer '0': Conv2d does not take inputs of shape (1, 1, 4, 4)"),
     (nn.Linear(4, 2), None, InputError, "input_shape"),
-    (3, (4,), InputError, "a torch.nn.Module is expected, got int")])
+    (3, (4,), InputError, "a torch.nn.Module or a process is expected, got int")])
 def test_what_cannot_be_placed_is_refused_by_name(model, shape, kind, says):
     with pytest.raises(kind) as e:
         place(model, shape)
@@ -230,6 +245,13 @@ def test_no_circuit_is_used_twice_and_joined_ones_are_neighbours(sizes, chips):
     assert {i.chip for i in p.instances} <= set(range(chips))
     places = [(i.run, i.chip) for i in p.instances]
     assert len(set(places)) == len(places)
+
+
+def test_hemispheres_that_end_apart_are_not_joined():
+    """101 circuits across both leave 4 and 3 columns that end one apart; 3 and 2 more leave two single ones that are no neighbours."""
+    sizes = [(5, 101), (1, 3), (1, 2), (1, 2)]
+    p = place_populations([Population(f"p{i}", size, 1, circuits=c, sources=()) for i, (size, c) in enumerate(sizes)])
+    assert [set(x.instance.tolist()) for x in p.populations] == [{0}, {0}, {0}, {1}]
 
 
 def test_mnist_takes_five_instances_and_the_small_one_a_chip():

@@ -163,7 +163,7 @@ def _plain(k: int) -> Array:
 def _pattern(chip: Chip, k: int, n: int) -> Array:
     from lavalike.bss2.tiles import tiles
 
-    return _assemble(chip, (k, n), tiles(k, n)) if chip.emulated else _plain(k)
+    return _assemble(chip, (k, n), tiles(k, n, chips=chip.chips)) if chip.emulated else _plain(k)
 
 
 def _assemble(chip: Chip, shape: tuple[int, ...], tiles: Sequence[Tile]) -> Array:

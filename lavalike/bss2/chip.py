@@ -18,8 +18,6 @@ from lavalike.bss2.errors import CalibrationError, NoChipError
 from lavalike.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
     from lavalike.bss2.calibration import Calibration
 
 LEVELS = ("ideal", "quantised", "emulated", "hardware")
@@ -116,6 +114,7 @@ class Chip:
         calibrated: False multiplies the spreads by what calibration gains (:data:`RATIOS`). Default True.
         noise: default :class:`Noise`.
         gain: perceptron mode, output LSB for input x weight = 1. Default 0.002.
+        chips: how many of its kind share the tiles of a layer and the instances of a network: this one and its neighbours. Default 1.
         calibration: of :func:`lavalike.bss2.calibrate`, or loaded: what it left of this chip's patterns takes the place of the drawn ones.
     """
 
@@ -124,6 +123,7 @@ class Chip:
     calibrated: bool = True
     noise: Noise = field(default_factory=Noise)
     gain: float = facts.DEFAULT_GAIN
+    chips: int = 1
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
@@ -131,6 +131,8 @@ class Chip:
             raise InputError(f"Chip: level is one of {', '.join(LEVELS)}; got {self.level!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise InputError(f"Chip: seed is an integer >= 0, got {self.seed!r}")
+        if isinstance(self.chips, bool) or not isinstance(self.chips, int | np.integer) or self.chips < 1:
+            raise InputError(f"Chip: chips is an integer >= 1, got {self.chips!r}")
         if not 0 < self.gain <= 1:
             raise InputError(f"Chip: gain is within 0..1 LSB, above 0; got {self.gain!r}")
         if self.calibration is not None and self.calibration.seed != self.seed:
@@ -216,14 +218,6 @@ class Chip:
     def efficacy(self, hemisphere: int) -> np.ndarray:
         """Spiking mode: relative strength of the hemisphere's synapses, float32 (256 rows, 256 columns)."""
         return self._efficacy[hemisphere]
-
-    # -- trial to trial -----------------------------------------------------------------------------------------
-
-    def trial(self, shape: Any) -> torch.Tensor:
-        """Noise of one read-out in perceptron mode, output LSB, from torch's global generator."""
-        import torch
-
-        return torch.randn(shape) * self.noise.trial if self.emulated and self.noise.trial else torch.zeros(shape)
 
 
 _current: ContextVar[Chip | None] = ContextVar("current_chip", default=None)

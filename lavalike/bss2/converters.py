@@ -1,4 +1,4 @@
-"""Numbers on their way into the synapse array and out of it, one pass each: rounding with a range check, and what the converters read.
+"""Numbers on their way into the synapse array and out of it, one pass each: rounding with a range check, reading, rectifying.
 
 The compiled passes run on torch's threads; the same in plain torch serves other devices and is what the tests compare with.
 """
@@ -143,6 +143,19 @@ def _digitise_torch(charge: torch.Tensor, noise: torch.Tensor | None, read: Read
     return total.clamp_(facts.OUTPUT_MIN, facts.OUTPUT_MAX) if last else total
 
 
+def rectify(x: torch.Tensor, shift: int, limit: int, grad: torch.Tensor | None = None) -> torch.Tensor:
+    """floor(x / 2**shift) in 0..limit; with ``grad`` its gradient, ``grad / 2**shift`` where x > 0. NaN stays NaN."""
+    scale = 2.0**-shift
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return (x * scale).floor_().clamp_(0, limit) if grad is None else torch.where(x > 0, grad * scale, 0.0)
+    x = x.contiguous()
+    grad = None if grad is None else grad.contiguous()
+    out = empty(x.shape, x.device)
+    _run(_rectify(grad is not None), "qqqqqdd", x.numel(), x.numel(), x.data_ptr(), 0 if grad is None else grad.data_ptr(), out.data_ptr(),
+         scale, limit)
+    return out
+
+
 # -- compiled ----------------------------------------------------------------------------------------------
 
 
@@ -184,6 +197,28 @@ def _round(pulse: bool, gained: bool) -> int:
     _vectors(k, first, last, each)
     any_ = b.icmp_unsigned("!=", b.bitcast(b.trunc(b.load(wrong, typ=flags), k.bits), I16), I16(0))
     b.store(b.zext(any_, I64), place)
+    return compiled(k.finish())
+
+
+@functools.cache
+def _rectify(backward: bool) -> int:
+    k = Builder("rectify", F32, True)
+    b = k.b
+    first, last = k.slot(I64), k.slot(I64)
+    x, grad, out = (k.slot(POINTER) for _ in range(3))
+    scale, limit = k.splat(k.slot(F64)), k.splat(k.slot(F64))
+    zero = k.constant(0.0)
+
+    def each(at: Any, mask: Any) -> None:
+        v = k.load(x, at, "float32", mask)
+        if backward:
+            y = b.select(k._gt(v, zero), b.fmul(k.load(grad, at, "float32", mask), scale), zero)
+        else:
+            y = k._floor(b.fmul(v, scale))
+            y = b.select(k._lt(y, zero), zero, b.select(k._gt(y, limit), limit, y))
+        k.store(y, out, at, "float32", mask)
+
+    _vectors(k, first, last, each)
     return compiled(k.finish())
 
 

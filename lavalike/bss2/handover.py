@@ -78,7 +78,7 @@ class HandedOver:
         """See :func:`run_experiment`."""
         for node in nodes:
             if isinstance(node.module, HXModuleWrapper):
-                raise RoutingError(f"{node.module.name}: recurrent layers are not handed to hxtorch; write them with its own HXModuleWrapper")
+                raise RoutingError(f"{node.module.name}: recurrent layers are not handed to hxtorch; write them with its HXModuleWrapper")
         targets = _targets(nodes)
         known: dict[int, Any] = {}
         steps: list[int] = []
@@ -133,9 +133,9 @@ class HandedOver:
 
     def transform(self, p: Projection, target: Population) -> Any:
         """From our weights to the chip's; without a scale of its own such that the chip's membrane follows the model's."""
-        t = p.transform
+        t, voltage = p.transform, self.voltage(target, p)
         if t is linear_saturating:
-            return functools.partial(self.real.linear_saturating, scale=_mean(self.voltage(target, p).per_unit) / DRIVE)
+            return functools.partial(self.real.linear_saturating, scale=_mean(voltage.per_unit) / DRIVE)
         if isinstance(t, functools.partial) and t.func is linear_saturating:
             return functools.partial(self.real.linear_saturating, **t.keywords)
         return t
@@ -216,7 +216,9 @@ def _targets(nodes: list[Node]) -> dict[int, Population]:
 def _changed(p: Population) -> dict[str, Any]:
     """Settings that are not at their default, as an older hxtorch has fewer."""
     defaults = {n: a.default for kind in (Population, AELIF) for n, a in inspect.signature(kind).parameters.items()}
-    values = {n: getattr(p, n) for n in _SETTINGS} | ({n: getattr(p, n) for n in _TERMS} | {"fire": p.fires} if isinstance(p, AELIF) else {})
+    values = {n: getattr(p, n) for n in _SETTINGS}
+    if isinstance(p, AELIF):
+        values |= {n: getattr(p, n) for n in _TERMS} | {"fire": p.fires}
     return {n: v for n, v in values.items() if v != defaults[n]}
 
 

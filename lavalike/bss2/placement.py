@@ -101,30 +101,32 @@ class Placement:
 
 
 def place(model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, batch: int = 1) -> Placement:
-    """Place every dense and convolutional layer of a torch module; the others (activations, pooling, ...) are digital.
+    """Place every dense and convolutional layer of a torch module, or a process graph; other layers (pooling, ...) are digital.
 
     Each layer is a product of its own: it begins on chip 0, hemisphere 0, when the one before has been read out. A layer that is called
     several times is placed as often ("fc", "fc#2").
 
     Args:
-        model: with layers of :mod:`lavalike.bss2.perceptron.nn` or torch's Linear, Conv1d, Conv2d; or whatever has a method
-            ``bss2_placement(chips)`` that returns a Placement.
-        input_shape: of one sample, without the batch axis.
+        model: with layers of :mod:`lavalike.bss2.perceptron.nn` or torch's Linear, Conv1d, Conv2d; or a process, whose graph is placed.
+        input_shape: of one sample, without the batch axis; of torch modules.
         chips: how many share the work. Default 1.
         batch: samples, for the time on chip. Default 1.
 
     Raises:
-        RoutingError: a layer that has no such form, or none at all.
+        RoutingError: a layer that has no such form, or none at all; a population that does not fit.
         RangeError: weights that are not finite.
     """
     check_chips(chips)
-    own = getattr(model, "bss2_placement", None)
-    if own is not None:
-        return own(chips)
+    from lavalike.process import AbstractProcess
+
+    if isinstance(model, AbstractProcess):
+        from lavalike.backends.bss2 import place_process
+
+        return place_process(model, chips)
     import torch
 
     if not isinstance(model, torch.nn.Module):
-        raise InputError(f"place: a torch.nn.Module is expected, got {type(model).__name__}")
+        raise InputError(f"place: a torch.nn.Module or a process is expected, got {type(model).__name__}")
     if input_shape is None:
         raise InputError("place: input_shape, the shape of one sample without the batch axis, is needed for a torch module")
     if batch < 1:

@@ -112,8 +112,8 @@ class LI(HXModule):
     def __init__(self, size, experiment, leak=80, tau_syn=10e-6, tau_mem=10e-6, i_synin_gm=500, membrane_capacitance=63,
                  synapse_dac_bias=600, execution_instance=None, chip_coordinate=None, enable_cadc_recording=True,
                  enable_cadc_recording_placement_in_dram=False, cadc_readout_source=None, enable_madc_recording=False,
-                 record_neuron_id=None, madc_readout_source=None, placement_constraint=None, trace_offset=0.0, trace_scale=1.0, cadc_time_shift=0,
-                 shift_cadc_to_first=False, interpolation_mode="linear", neuron_structure=None):
+                 record_neuron_id=None, madc_readout_source=None, placement_constraint=None, trace_offset=0.0, trace_scale=1.0,
+                 cadc_time_shift=0, shift_cadc_to_first=False, interpolation_mode="linear", neuron_structure=None):
         super().__init__(experiment)
         self.configure(size, locals())
 
@@ -149,8 +149,18 @@ class LIF(LI):
                  membrane_capacitance=63, refractory_time=1e-6, synapse_dac_bias=600, holdoff_time=0, method="superspike", alpha=50.0,
                  execution_instance=None, chip_coordinate=None, enable_spike_recording=True, enable_cadc_recording=True,
                  enable_cadc_recording_placement_in_dram=False, cadc_readout_source=None, enable_madc_recording=False,
-                 record_neuron_id=None, madc_readout_source=None, placement_constraint=None, trace_offset=0.0, trace_scale=1.0, cadc_time_shift=0,
-                 shift_cadc_to_first=False, interpolation_mode="linear", neuron_structure=None):
+                 record_neuron_id=None, madc_readout_source=None, placement_constraint=None, trace_offset=0.0, trace_scale=1.0,
+                 cadc_time_shift=0, shift_cadc_to_first=False, interpolation_mode="linear", neuron_structure=None):
+        HXModule.__init__(self, experiment)
+        self.configure(size, locals())
+
+
+class AELIF(LIF):
+    def __init__(self, size, experiment, leak=80, reset=80, threshold=125, tau_syn=10e-6, tau_mem=10e-6, i_synin_gm=500,
+                 membrane_capacitance=63, refractory_time=1e-6, synapse_dac_bias=600, holdoff_time=0, exponential_slope=50e-3,
+                 exponential_threshold=110, subthreshold_adaptation_strength=1, spike_triggered_adaptation_increment=1,
+                 clock_scale_adaptation_pulse=(5, 5), tau_adap=100e-6, leak_adaptation=None, leaky=True, fire=True, exponential=True,
+                 subthreshold_adaptation=True, spike_triggered_adaptation=True, trace_offset=0.0, trace_scale=1.0):
         HXModule.__init__(self, experiment)
         self.configure(size, locals())
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 from lavalike.bss2 import facts
 from lavalike.bss2.analog import convolution, mock_convolution, mock_product, product
 from lavalike.bss2.chip import Chip
+from lavalike.bss2.converters import rectify
 from lavalike.bss2.errors import OperandError, RecordingError
 from lavalike.bss2.perceptron import trace
 from lavalike.bss2.perceptron.mock import chip_for, get_mock_parameter, hardware_for, mocked
@@ -171,7 +172,7 @@ def _convolve(dims: int, input: torch.Tensor, weight: torch.Tensor, bias: torch.
         out = out.squeeze(2) if flat else out
         if trace.observing():
             trace.record_product(layer, _windows(input.detach(), kernel, steps, places), weight.flatten(1).t(), out, num_sends, wait)
-    return out if bias is None else out + bias.reshape(-1, *(1,) * dims)
+    return out if bias is None else out.add_(bias.reshape(-1, *(1,) * dims))
 
 
 def _windows(x: torch.Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], places: tuple[int, ...]) -> torch.Tensor:
@@ -196,10 +197,8 @@ def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool =
     real = hardware_for(mock)
     if not mocked(mock) and other.dim() > input.dim():
         raise OperandError(f"add: other has more dimensions than input, {tuple(other.shape)} and {tuple(input.shape)}; swap them")
-    try:
-        torch.broadcast_shapes(input.shape, other.shape)
-    except RuntimeError as e:
-        raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} do not match") from e
+    if any(a != b and 1 not in (a, b) for a, b in zip(reversed(input.shape), reversed(other.shape), strict=False)):
+        raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} do not match")
     out = _real().add(input, other, alpha) if real else _Add.apply(input.float(), other.float())
     trace.record("add", input, out, {"other": other}, mock=not real)
     return out
@@ -245,7 +244,7 @@ class _Add(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(grad.sum_to_size(s) for s in ctx.shapes)
+        return tuple(grad if grad.shape == s else grad.sum_to_size(s) for s in ctx.shapes)
 
 
 class _Rectify(torch.autograd.Function):
@@ -254,11 +253,11 @@ class _Rectify(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, shift: int, limit: int) -> torch.Tensor:
         ctx.save_for_backward(x)
-        ctx.scale = 2.0**-shift
-        return (x * ctx.scale).floor_().clamp_(0, limit)
+        ctx.shift, ctx.limit = shift, limit
+        return rectify(x, shift, limit)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, = ctx.saved_tensors
-        return grad * (x > 0) * ctx.scale, None, None
+        return rectify(x, ctx.shift, ctx.limit, grad), None, None

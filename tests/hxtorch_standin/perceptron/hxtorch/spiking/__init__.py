@@ -1,4 +1,5 @@
 from tests.hxtorch_standin.network import (
+    AELIF as AELIF,
     LI as LI,
     LIF as LIF,
     ExecutionInstance as ExecutionInstance,
