@@ -49,10 +49,9 @@ def run_experiment(experiment: Experiment, nodes: list[Node], runtime: int | Non
         NoChipError: no hxtorch, or one without spiking mode.
         RoutingError: layers that cannot be handed over.
     """
-    handed = getattr(experiment, "handed_over", None)
-    if handed is None:
-        handed = experiment.handed_over = HandedOver(experiment.dt)
-    return handed.run(nodes, runtime)
+    if experiment.handed_over is None:
+        experiment.handed_over = HandedOver(experiment.dt)
+    return experiment.handed_over.run(nodes, runtime)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 ``leak(v, beta) + a_in`` becomes ``v[t] = beta v[t-1] + a_in[t]``; helpers of one line are put in place, what others compute
 gets lines of its own. ``(x > th)`` as a factor counts 1 or 0; the words that shape fixed point or gradients alone (wrap, clip,
-carried) are left out. Lines hold in their order: a state that is reset has two.
+carried, inject) are left out. Lines hold in their order: a state that is reset has two.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class _Reader:
         args = [self.term(a, env, scope) for a in node.args]
         word = BUILTINS.get(function) if not isinstance(function, types.FunctionType) else WORDS.get(function)
         if word is not None:
-            return args[0] if word in ("wrap", "clip", "carried") else Term(word, tuple(args))
+            return args[word == "inject"] if word in ("wrap", "clip", "carried", "inject") else Term(word, tuple(args))
         if not isinstance(function, types.FunctionType):
             raise self.refuse(node)
         return self.call(function, args)

@@ -21,6 +21,7 @@ at least one of them a value.
     reset(s, v, to)     to where s else v  gradient as the training asks: none of the reset, detached, full
     lower(s, v, by)     v - by where s     likewise
     carried(x)          x                  no gradient
+    inject(x, y)        y                  gradient to x: y was recorded elsewhere, x is its model
     positive(x)         max(x, 0)
     exp, tanh, sigmoid, sqrt, log, absolute(x), lesser(x, y), greater(x, y): floating point only
 """
@@ -86,6 +87,10 @@ def lower(s: Any, v: Any, by: Any) -> Any:
 
 def carried(x: Any) -> Any:
     return x
+
+
+def inject(x: Any, y: Any) -> Any:
+    return y
 
 
 def positive(x: Any) -> Any:

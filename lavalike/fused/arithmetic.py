@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -144,7 +145,7 @@ class Training:
         if self.arithmetic not in ("float", "grid", "messages"):
             raise InputError(f"arithmetic is 'float', 'grid' or 'messages', got {self.arithmetic!r}")
 
-    @property
+    @cached_property
     def key(self) -> Hashable:
         """What generated code depends on; numbers are run-time arguments."""
         fixed = tuple((f.name, getattr(self.surrogate, f.name)) for f in dataclasses.fields(self.surrogate)
@@ -211,7 +212,7 @@ def _words(surrogate: Any, reset_grad: str, arithmetic: str,
         "above": lambda x, th: spike(x, th, False), "reaches": lambda x, th: spike(x, th, True),
         "crosses": lambda re, im, before, th: _Cross.apply(re, im, before, tensor(th, re), scale if grid else None, surrogate),
         "gate": lambda d, m, th: _Gate.apply(d, m, th, numbers["gate_tau"], numbers["gate_height"]),
-        "both": lambda s, c: s * c, "carried": lambda x: x.detach(), "positive": torch.relu,
+        "both": lambda s, c: s * c, "carried": lambda x: x.detach(), "inject": straight, "positive": torch.relu,
         "exp": torch.exp, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "sqrt": torch.sqrt, "log": torch.log,
         "absolute": torch.abs, "lesser": lambda x, y: torch.minimum(*pair(x, y)),
         "greater": lambda x, y: torch.maximum(*pair(x, y)),

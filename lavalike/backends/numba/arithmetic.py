@@ -49,6 +49,9 @@ def _common(dtype: type) -> Table:
     def carried(x):
         return x
 
+    def inject(x, y):
+        return y
+
     def absolute(x):
         return abs(x)
 
@@ -59,7 +62,8 @@ def _common(dtype: type) -> Table:
         return max(x, y)
 
     return {"where": where, "above": above, "reaches": reaches, "crosses": crosses, "gate": gate, "both": both, "positive": positive,
-            "reset": reset, "lower": lower, "carried": carried, "absolute": absolute, "lesser": lesser, "greater": greater}
+            "reset": reset, "lower": lower, "carried": carried, "inject": inject, "absolute": absolute, "lesser": lesser,
+            "greater": greater}
 
 
 def _floating(dtype: type) -> Table:

@@ -48,6 +48,7 @@ def table(surrogate: Surrogate | Derivative) -> dict[str, Callable[..., Any]]:
         "reset": lambda s, v, to: where(s, to, v),
         "lower": lambda s, v, by: v - s.detach() * by,
         "carried": lambda x: x.detach(),
+        "inject": lambda x, y: y + (x - x.detach()),
         "positive": torch.relu,
         "exp": torch.exp,
         "tanh": torch.tanh,

@@ -1,0 +1,48 @@
+"""Spiking networks on BrainScaleS-2, with hxtorch.spiking's names.
+
+    experiment = Experiment(mock=True, dt=1e-6)
+    synapse, lif = Synapse(5, 120, experiment), LIF(120, experiment, leak=0., reset=0., threshold=1.)
+    out = lif(synapse(LIFObservables(spikes=x)))     # (time, batch, neuron)
+    run(experiment, len(x))
+    out.spikes
+
+Without ``mock`` the current chip is taken (:func:`lavalike.bss2.use`) at its level: what it records is injected into the model, whose
+gradient is then taken at the recorded spikes and membranes.
+"""
+
+from lavalike.bss2.spiking import modules as modules, parameter as parameter, transforms as transforms
+from lavalike.bss2.spiking.experiment import ExecutionInstance as ExecutionInstance, Experiment as Experiment, run as run
+from lavalike.bss2.spiking.handle import (
+    Handle as Handle,
+    LIFObservables as LIFObservables,
+    LIObservables as LIObservables,
+    NeuronHandle as NeuronHandle,
+    ReadoutNeuronHandle as ReadoutNeuronHandle,
+    SynapseHandle as SynapseHandle,
+    TensorHandle as TensorHandle,
+)
+from lavalike.bss2.spiking.mapper import MixinHXModelMapper as MixinHXModelMapper
+from lavalike.bss2.spiking.modules import (
+    AELIF as AELIF,
+    LI as LI,
+    LIF as LIF,
+    BatchDropout as BatchDropout,
+    HXModule as HXModule,
+    HXModuleWrapper as HXModuleWrapper,
+    InputNeuron as InputNeuron,
+    Neuron as Neuron,
+    NeuronExp as NeuronExp,
+    ReadoutNeuron as ReadoutNeuron,
+    ReadoutNeuronExp as ReadoutNeuronExp,
+    SparseSynapse as SparseSynapse,
+    SpikeSource as SpikeSource,
+    Synapse as Synapse,
+)
+from lavalike.bss2.spiking.parameter import (
+    HXParameter as HXParameter,
+    HXTransformedModelParameter as HXTransformedModelParameter,
+    MixedHXModelParameter as MixedHXModelParameter,
+    ModelParameter as ModelParameter,
+)
+
+Instance = Experiment  # hxtorch's earlier name

@@ -1,0 +1,76 @@
+"""EventProp: spikes forward, the adjoint equations backward (Wunderlich and Pehle 2021, as hxtorch discretises them, bss2.md 2.3).
+
+Forward the population of :func:`lavalike.bss2.spiking.neuron.integrate` without refractoriness, with membrane_capacitance = tau_mem.
+Backward, from the last step to the first, with i the current that the membrane of step t took:
+
+    lam_i[t-1] = lam_i[t] + dt / tau_syn (lam_v[t] - lam_i[t])
+    lam_v[t-1] = (1 - dt / tau_mem) lam_v[t],   where s[t]:  ((leak - reset + i) lam_v[t-1] + dL/ds[t]) / (leak - threshold + i)
+
+To the weights goes tau_syn lam_i, to the input spikes lam_v - lam_i; the loss is a function of the spikes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from lavalike.backends.torch.surrogate import FastSigmoid
+from lavalike.bss2.errors import OperandError
+from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
+from lavalike.dynamics.adex import ADJOINT
+from lavalike.fused import Training, scan
+
+
+class _EventProp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, params: Params, dt: float, hw: Recorded | None) -> Any:
+        out = integrate(x[0], params, dt, hw)
+        steps = len(out.membrane)
+        # counted as hxtorch does: an input acts on the current one step later
+        current = torch.cat([torch.zeros_like(out.current[:1]), out.current[:-1]])
+        ctx.setup = params, dt, x.shape
+        ctx.save_for_backward(out.spikes, current)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(out.membrane, current)
+        return out.spikes[:steps], out.membrane, current
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor | None, *_: Any) -> Any:
+        params, dt, shape = ctx.setup
+        spikes, current = ctx.saved_tensors
+        out = spikes.new_zeros(shape)
+        if grad is not None and len(spikes) > 1:
+            steps = len(spikes)
+            c = params.constants(dt)
+            backwards = {"s": spikes[1:].flip(0), "i": current[:-1].flip(0), "grad": grad[1:].flip(0)}
+            # "detach" and the surrogate differentiate nothing here
+            made = scan(ADJOINT, Training(FastSigmoid(), "detach"), backwards, {
+                "rate": dt / params.tau_mem, "rate_syn": dt / params.tau_syn, "e_leak": c["e_leak"], "vth": c["vth"],
+                "v_reset": c["v_reset"],
+            }, record=("lam_i",)).outputs
+            out[0, :steps - 1] = made["lam_i"].flip(0) * params.tau_syn
+            out[1, :steps - 1] = made["down"].flip(0)
+        return out, None, None, None
+
+
+def integrate_eventprop(x: torch.Tensor, params: Params, dt: float, hw: Recorded | None = None) -> Integrated:
+    """:func:`lavalike.bss2.spiking.neuron.integrate` with EventProp's gradient.
+
+    Args:
+        x: (2, time, batch, neuron), of an EventPropSynapse.
+        params: of neurons that fire; refractory_time and membrane_capacitance do not act.
+        dt: s.
+        hw: recorded spikes and membranes to inject.
+    """
+    if x.dim() != 4 or len(x) != 2:
+        raise OperandError(f"EventProp: input (2, time, batch, neuron) of an EventPropSynapse is expected, got {tuple(x.shape)}")
+    return Integrated(*_EventProp.apply(x, as_eventprop(params), dt, hw), {})
+
+
+def as_eventprop(params: Params) -> Params:
+    """``params`` as EventProp's equations take them."""
+    return dataclasses.replace(params, refractory_time=0.0, membrane_capacitance=params.tau_mem)

@@ -1,0 +1,29 @@
+"""All layers, as hxtorch.spiking.modules names them."""
+
+from __future__ import annotations
+
+from lavalike.bss2.spiking.module import (
+    BatchDropout as BatchDropout,
+    HXModule as HXModule,
+    InputNeuron as InputNeuron,
+    SpikeSource as SpikeSource,
+)
+from lavalike.bss2.spiking.population import (
+    AELIF as AELIF,
+    LI as LI,
+    LIF as LIF,
+    EventPropLIF as EventPropLIF,
+    NeuronExp as NeuronExp,
+    Population as Population,
+    ReadoutNeuronExp as ReadoutNeuronExp,
+)
+from lavalike.bss2.spiking.synapse import (
+    EventPropSynapse as EventPropSynapse,
+    Projection as Projection,
+    SparseSynapse as SparseSynapse,
+    Synapse as Synapse,
+)
+from lavalike.bss2.spiking.wrapper import HXModuleWrapper as HXModuleWrapper
+
+Neuron = LIF  # hxtorch's earlier names
+ReadoutNeuron = LI

@@ -1,0 +1,268 @@
+"""Populations: layers of neurons, LI, LIF and AELIF."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lavalike.bss2 import facts
+from lavalike.bss2.errors import OperandError, RecordingError
+from lavalike.bss2.spiking.eventprop import as_eventprop, integrate_eventprop
+from lavalike.bss2.spiking.handle import Handle, LIFObservables, LIObservables, SynapseHandle, tensor_of
+from lavalike.bss2.spiking.module import HXModule
+from lavalike.bss2.spiking.neuron import ALPHA, Integrated, Params, Recorded, integrate
+from lavalike.bss2.spiking.parameter import HXBaseParameter, HXTransformedModelParameter, as_parameter
+from lavalike.errors import InputError
+
+if TYPE_CHECKING:
+    from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment
+
+Value = float | torch.Tensor | HXBaseParameter
+INTERPOLATIONS = ("linear", "nearest")
+
+
+def _capacitance() -> HXBaseParameter:
+    return HXTransformedModelParameter(10e-6, lambda c: 63)
+
+
+class Population(HXModule):
+    """A population: what LI, LIF and AELIF share. Arguments are theirs; see :class:`LIF`."""
+
+    on_chip = True
+    fires = True
+    exact = False
+
+    def __init__(self, size: int, experiment: Experiment, parameters: Mapping[str, Value | None], method: str = "superspike",
+                 alpha: float = ALPHA,
+                 execution_instance: ExecutionInstance | None = None, chip_coordinate: int | None = None,
+                 enable_spike_recording: bool = True,
+                 enable_cadc_recording: bool = True, enable_cadc_recording_placement_in_dram: bool = False,
+                 enable_madc_recording: bool = False,
+                 record_neuron_id: int | None = None, trace_offset: float = 0.0, trace_scale: float = 1.0, cadc_time_shift: int = 0,
+                 shift_cadc_to_first: bool = False, interpolation_mode: str = "linear", neuron_structure: int | None = None) -> None:
+        super().__init__(experiment)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InputError(f"{self.name}: size is an integer >= 1, got {size!r}")
+        if method not in ("superspike", "eventprop"):
+            raise InputError(f"{self.name}: method is 'superspike' or 'eventprop', got {method!r}")
+        if interpolation_mode not in INTERPOLATIONS:
+            raise InputError(f"{self.name}: interpolation_mode is one of {', '.join(INTERPOLATIONS)}; got {interpolation_mode!r}")
+        if enable_madc_recording and not (isinstance(record_neuron_id, int) and 0 <= record_neuron_id < size):
+            raise RecordingError(f"{self.name}: the MADC records one neuron, record_neuron_id within 0..{size - 1}; got "
+                                 f"{record_neuron_id!r}")
+        if not alpha > 0:
+            raise InputError(f"{self.name}: alpha is above 0, got {alpha!r}")
+        self.size, self.method, self.alpha = size, method, float(alpha)
+        self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
+        self.enable_spike_recording, self.enable_cadc_recording = enable_spike_recording, enable_cadc_recording
+        self.enable_cadc_recording_placement_in_dram = enable_cadc_recording_placement_in_dram
+        self.enable_madc_recording, self.record_neuron_id = enable_madc_recording, record_neuron_id
+        self.trace_offset, self.trace_scale = trace_offset, trace_scale
+        self.cadc_time_shift, self.shift_cadc_to_first = cadc_time_shift, shift_cadc_to_first
+        self.interpolation_mode, self.neuron_structure = interpolation_mode, neuron_structure
+        self.mask: torch.Tensor | None = None
+        self._parameter_names = tuple(n for n, v in parameters.items() if v is not None)
+        for name in self._parameter_names:
+            setattr(self, name, as_parameter(parameters[name]))
+
+    @property
+    def chip_parameters(self) -> dict[str, HXBaseParameter]:
+        """By name: all that have a value for the model, the chip, or both."""
+        return {n: getattr(self, n) for n in self._parameter_names}
+
+    def params(self) -> Params:
+        """The model's values."""
+        known = Params.__dataclass_fields__
+        values = {n: _value(p.model_value) for n, p in self.chip_parameters.items() if n in known}
+        for name, v in values.items():
+            if isinstance(v, torch.Tensor) and v.numel() > 1 and v.shape[-1] != self.size:
+                raise OperandError(f"{self.name}: {name} has shape {tuple(v.shape)}; one value or one for each of the {self.size} neurons "
+                                   f"is expected")
+        return Params(**values, fire=self.fires, exact=self.exact, **self.terms())
+
+    def terms(self) -> dict[str, Any]:
+        """More fields of the parameters."""
+        return {}
+
+    def check_inputs(self, inputs: Any) -> None:
+        super().check_inputs(inputs)
+        for h in inputs:
+            if "graded_spikes" not in h.names and "tensor" not in h.names:
+                raise OperandError(f"{self.name}: a SynapseHandle is expected, got {type(h).__name__}; put a Synapse before it")
+
+    def graded(self, input: Any) -> torch.Tensor:
+        """The sum of all that arrives."""
+        handles = input if isinstance(input, tuple) else (input,)
+        xs = [tensor_of(h, ("graded_spikes", "tensor"), self.name) for h in handles]
+        for x in xs:
+            if x.shape[-1] != self.size:
+                raise OperandError(f"{self.name}: has {self.size} neurons, got graded spikes of shape {tuple(x.shape)} (time, batch, "
+                                   f"neuron)")
+        return xs[0] if len(xs) == 1 else torch.stack(xs).sum(0)
+
+    def integrated(self, x: torch.Tensor, params: Params, hw_data: Recorded | None = None) -> Integrated:
+        """The model of this layer over ``x``, differentiable."""
+        dt = self.experiment.dt
+        return integrate_eventprop(x, params, dt, hw_data) if self.method == "eventprop" else integrate(x, params, dt, hw_data, self.alpha)
+
+    def forward_func(self, input: SynapseHandle, hw_data: Recorded | None = None) -> Handle:
+        out = self.integrated(self.graded(input), self.params(), hw_data)
+        madc = None if hw_data is None else hw_data.madc
+        membrane = out.membrane if self.enable_cadc_recording else None
+        if not self.fires:
+            return LIObservables(membrane, out.current, madc)
+        spikes = out.spikes if self.mask is None else out.spikes * self.mask.to(out.spikes)
+        return LIFObservables(spikes, membrane, out.current, madc)
+
+    def physics(self) -> Params:
+        """The equations that the chip's circuits follow, with the model's values."""
+        p = self.params()
+        return as_eventprop(p) if self.method == "eventprop" else p
+
+    @property
+    def cadc_period(self) -> float:
+        """s between two samples."""
+        return CADC_DRAM_PERIOD if self.enable_cadc_recording_placement_in_dram else facts.CADC_PERIOD
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, {super().extra_repr()}"
+
+
+CADC_DRAM_PERIOD = 6e-6  # about, bss2.md 3
+
+
+class LIF(Population):
+    """Leaky integrate-and-fire neurons (equations: :mod:`lavalike.dynamics.adex`).
+
+    A parameter is a number, a tensor (size,), or one of :mod:`lavalike.bss2.spiking.parameter`'s. Voltages given as plain numbers are the
+    chip's LSB where leak, reset and threshold all lie in its ranges; else they are the model's, and leak and threshold are put at the
+    chip's 80 and 125 LSB.
+
+    Args:
+        size: neurons.
+        experiment: to register in.
+        leak, reset, threshold: defaults 80, 80, 125.
+        tau_syn, tau_mem: s, default 10e-6 each.
+        i_synin_gm, synapse_dac_bias: strength of the chip's synaptic input; checked against its range, handed on at level "hardware".
+            Defaults 500, 600.
+        membrane_capacitance: the model's is in s: an input of 1 raises the membrane by dt / membrane_capacitance. Default 10e-6, on the
+            chip 63.
+        refractory_time: s, default 1e-6; 0: none (on a chip, less than a step).
+        holdoff_time: s, of the chip; as i_synin_gm. Default 0.
+        method: "superspike" (surrogate gradient) or "eventprop" (takes an EventPropSynapse's output). Default "superspike".
+        alpha: of the surrogate 1 / (alpha |x| + 1)**2. Default 50.
+        execution_instance, chip_coordinate: where to place it; default: chosen by the placement.
+        enable_spike_recording, enable_cadc_recording: what the chip records and the model takes in. Defaults True.
+        enable_cadc_recording_placement_in_dram: for long runs; a sample every 6 us instead of 1.7. All populations of a run alike. Default
+            False.
+        enable_madc_recording, record_neuron_id: record one neuron's membrane at 29.4 MHz and 10 bits; one in an experiment.
+        trace_offset, trace_scale: membrane = (CADC - trace_offset) * trace_scale. Defaults 0, 1: fitted, so that it is the model's.
+        cadc_time_shift: steps by which membranes are moved to earlier times. Default 0.
+        shift_cadc_to_first: the first sample of each neuron is its trace_offset. Default False.
+        interpolation_mode: between CADC samples, "linear" or "nearest". Default "linear".
+        neuron_structure: circuits joined to one neuron. Default: as many as its inputs need.
+
+    ``mask``: a tensor (size,) of 0 and 1, set by the user: which neurons spike. None: all.
+    """
+
+    output_type = LIFObservables
+
+    def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, reset: Value = 80.0, threshold: Value = 125.0,
+                 tau_syn: Value = 10e-6,
+                 tau_mem: Value = 10e-6, i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, refractory_time: Value = 1e-6,
+                 synapse_dac_bias: Value = 600, holdoff_time: Value = 0.0, **settings: Any) -> None:
+        c = _capacitance() if membrane_capacitance is None else membrane_capacitance
+        super().__init__(size, experiment, {
+            "leak": leak, "reset": reset, "threshold": threshold, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
+            "membrane_capacitance": c, "refractory_time": refractory_time, "synapse_dac_bias": synapse_dac_bias,
+            "holdoff_time": holdoff_time,
+        }, **settings)
+
+
+class LI(Population):
+    """Leaky integrators, which do not fire. Arguments as :class:`LIF`'s."""
+
+    output_type = LIObservables
+    fires = False
+
+    def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, tau_syn: Value = 10e-6, tau_mem: Value = 10e-6,
+                 i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, synapse_dac_bias: Value = 600,
+                 **settings: Any) -> None:
+        if settings.get("method", "superspike") != "superspike" or "enable_spike_recording" in settings:
+            raise InputError("LI: it does not fire; method and enable_spike_recording belong to LIF")
+        c = _capacitance() if membrane_capacitance is None else membrane_capacitance
+        super().__init__(size, experiment, {"leak": leak, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
+                                            "membrane_capacitance": c, "synapse_dac_bias": synapse_dac_bias}, **settings)
+
+
+class AELIF(Population):
+    """Adaptive exponential leaky integrate-and-fire neurons, with terms that can be left out. Arguments beyond :class:`LIF`'s:
+
+    Args:
+        exponential_slope, exponential_threshold: of the exponential current, voltages. Defaults 50e-3, 110.
+        subthreshold_adaptation_strength, spike_triggered_adaptation_increment: a and b of the adaptation current. Default 1 each.
+        clock_scale_adaptation_pulse: of the chip's adaptation pulses; at level "hardware". Default (5, 5).
+        tau_adap: s, default 100e-6.
+        leak_adaptation: the voltage the subthreshold adaptation is counted from. Default: leak.
+        leaky, fire, exponential, subthreshold_adaptation, spike_triggered_adaptation: which terms there are. Default all.
+    """
+
+    output_type = LIFObservables
+
+    def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, reset: Value = 80.0, threshold: Value = 125.0,
+                 tau_syn: Value = 10e-6,
+                 tau_mem: Value = 10e-6, i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, refractory_time: Value = 1e-6,
+                 synapse_dac_bias: Value = 600, holdoff_time: Value = 0.0, exponential_slope: Value = 50e-3,
+                 exponential_threshold: Value = 110.0,
+                 subthreshold_adaptation_strength: Value = 1.0, spike_triggered_adaptation_increment: Value = 1.0,
+                 clock_scale_adaptation_pulse: tuple[int, int] = (5, 5), tau_adap: Value = 100e-6, leak_adaptation: Value | None = None,
+                 leaky: bool = True, fire: bool = True, exponential: bool = True, subthreshold_adaptation: bool = True,
+                 spike_triggered_adaptation: bool = True, **settings: Any) -> None:
+        c = _capacitance() if membrane_capacitance is None else membrane_capacitance
+        super().__init__(size, experiment, {
+            "leak": leak, "reset": reset, "threshold": threshold, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
+            "membrane_capacitance": c, "refractory_time": refractory_time, "synapse_dac_bias": synapse_dac_bias,
+            "holdoff_time": holdoff_time,
+            "exponential_slope": exponential_slope, "exponential_threshold": exponential_threshold,
+            "subthreshold_adaptation_strength": subthreshold_adaptation_strength,
+            "spike_triggered_adaptation_increment": spike_triggered_adaptation_increment, "tau_adap": tau_adap,
+            "leak_adaptation": leak_adaptation,
+        }, **settings)
+        self.clock_scale_adaptation_pulse = clock_scale_adaptation_pulse
+        self.leaky, self.fires, self.exponential = leaky, fire, exponential
+        self.subthreshold_adaptation, self.spike_triggered_adaptation = subthreshold_adaptation, spike_triggered_adaptation
+        if not fire:
+            self.output_type = LIObservables
+
+    def terms(self) -> dict[str, Any]:
+        a, b = self.subthreshold_adaptation_strength.model_value, self.spike_triggered_adaptation_increment.model_value
+        return {"leaky": self.leaky, "exponential": self.exponential, "adaptation_strength": a if self.subthreshold_adaptation else 0.0,
+                "adaptation_increment": b if self.spike_triggered_adaptation else 0.0}
+
+
+class EventPropLIF(LIF):
+    """:class:`LIF` with EventProp's gradient; takes an EventPropSynapse's output."""
+
+    def __init__(self, size: int, experiment: Experiment, *args: Any, **settings: Any) -> None:
+        super().__init__(size, experiment, *args, **{"method": "eventprop"} | settings)
+
+
+class NeuronExp(LIF):
+    """:class:`LIF` in hxtorch's older, exponential form; deprecated there."""
+
+    exact = True
+
+
+class ReadoutNeuronExp(LI):
+    """:class:`LI` in hxtorch's older, exponential form; deprecated there."""
+
+    exact = True
+
+
+def _value(value: Any) -> Any:
+    """A tensor of one number as the number, unless it is trained."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.requires_grad:
+        return float(value)
+    return value

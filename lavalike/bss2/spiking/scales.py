@@ -1,0 +1,179 @@
+"""What the model's numbers are on the chip: voltages in CADC LSB, weights in -63..63, and the chip's ranges.
+
+A firing population's leak and threshold, in the model and on the chip, fix its voltage scale. A readout's is fitted to the range its
+membranes take, or told by its trace_scale. Weights are scaled so that the largest of all that arrive at a population is 63, or as the
+synapse's transform says.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lavalike.bss2 import facts
+from lavalike.bss2.errors import RangeError
+from lavalike.bss2.spiking.parameter import HXBaseParameter, Plain
+from lavalike.bss2.spiking.population import Population
+from lavalike.bss2.spiking.synapse import Projection
+from lavalike.bss2.spiking.transforms.weight_transforms import linear_exponential_clamp, linear_saturating
+from lavalike.errors import InputError
+
+Value = float | torch.Tensor
+VOLTAGES = ("leak", "reset", "threshold")
+LEAK, THRESHOLD, READOUT_LEAK = 80.0, 125.0, 120.0  # LSB, where the user names none; a readout's in the middle of what the CADC reads well
+HEADROOM = 0.8  # of the CADC's reliable range that a fitted readout uses
+
+
+@dataclass(frozen=True)
+class Voltage:
+    """``lsb = zero_lsb + (v - zero) * per_unit``"""
+
+    zero: Value
+    zero_lsb: Value
+    per_unit: Value
+
+    def lsb(self, v: Any) -> Any:
+        return v * self.per_unit + (self.zero_lsb - self.zero * self.per_unit)
+
+    def model(self, lsb: Any) -> Any:
+        return lsb * (1 / self.per_unit) + (self.zero - self.zero_lsb / self.per_unit)
+
+
+def voltage_of(population: Population, fitted: float | None = None) -> Voltage:
+    """The voltage scale of ``population``; ``fitted``: LSB per unit of a readout's membrane. RangeError where the chip cannot hold it."""
+    p = population.chip_parameters
+    leak = p["leak"].model_value
+    leak = leak.detach() if isinstance(leak, torch.Tensor) else leak
+    if not population.fires:
+        told = _told(p["leak"], "leak", population.name)
+        zero = READOUT_LEAK if told is None else told
+        return Voltage(leak, zero, fitted if population.trace_scale == 1 and fitted is not None else 1 / population.trace_scale)
+    if all(isinstance(p[n], Plain) for n in VOLTAGES):
+        if all(_within(n, p[n].model_value) for n in VOLTAGES):
+            return Voltage(leak, leak, 1.0)
+        low, high = LEAK, THRESHOLD
+    else:
+        told = [_told(p[n], n, population.name) for n in ("leak", "threshold")]
+        low, high = (default if v is None else v for v, default in zip(told, (LEAK, THRESHOLD), strict=True))
+    check_range("leak", low, population.name)
+    check_range("threshold", high, population.name)
+    threshold = p["threshold"].model_value
+    rise = (threshold.detach() if isinstance(threshold, torch.Tensor) else threshold) - leak
+    per_unit = (high - low) / rise
+    if not _all(per_unit > 0) or not _all(rise != 0):
+        raise InputError(f"{population.name}: the threshold lies above leak, in the model and on the chip; got leak {leak}, threshold "
+                         f"{p['threshold'].model_value}, on the chip {low} and {high} LSB")
+    return Voltage(leak, low, per_unit)
+
+
+def reset_of(population: Population, voltage: Voltage) -> Value:
+    """Where the chip resets to, in the model's unit."""
+    p = population.chip_parameters["reset"]
+    lsb = None if isinstance(p, Plain) else p.on_chip(f"{population.name}: reset")
+    lsb = voltage.lsb(p.model_value.detach() if isinstance(p.model_value, torch.Tensor) else p.model_value) if lsb is None else lsb
+    check_range("reset", lsb, population.name)
+    return voltage.model(lsb)
+
+
+def chip_value(population: Population, name: str) -> Value:
+    """A parameter other than a voltage as the chip is set, within its range; the model's where it has none of its own."""
+    p = population.chip_parameters[name]
+    value = p.on_chip(f"{population.name}: {name}")
+    value = p.model_value if value is None else value
+    check_range(name, value, population.name)
+    return value
+
+
+def check_range(name: str, value: Value, who: str) -> None:
+    if name in facts.RANGES and not _within(name, value):
+        r = facts.RANGES[name]
+        bad = float(value[(value < r.low) | (value > r.high)].flatten()[0]) if isinstance(value, torch.Tensor) else value
+        raise RangeError(f"{who}: {name} on the chip is within {r.low:g}..{r.high:g} {r.unit}, got {bad:g}; change it, or give the chip "
+                         f"another value "
+                         "than the model: MixedHXModelParameter(model, chip)")
+
+
+def fit_readout(population: Population, membrane: torch.Tensor) -> float:
+    """LSB per unit so that ``membrane`` keeps to HEADROOM of what the CADC reads reliably."""
+    v = voltage_of(population)
+    low, high = facts.CADC_RELIABLE
+    up = _lowest(high - v.zero_lsb) / max(float((membrane - v.zero).max()), 1e-9)
+    down = _lowest(v.zero_lsb - low) / max(float((v.zero - membrane).max()), 1e-9)
+    return HEADROOM * min(up, down, 1e6)
+
+
+@dataclass(frozen=True)
+class ChipWeights:
+    """``values``: (out, in), whole numbers in -63..63; ``scale``: LSB per unit of the model's weights; ``clipped``: how many were
+    beyond."""
+
+    values: torch.Tensor
+    scale: float
+    clipped: int
+
+
+def chip_weights(projections: list[Projection]) -> list[ChipWeights]:
+    """Of all projections to a population."""
+    weights = [p.matrix().detach() for p in projections]
+    for p, w in zip(projections, weights, strict=True):
+        if not bool(w.isfinite().all()):
+            raise RangeError(f"{p.name}: weights are finite, some are nan or infinite; correct them")
+    largest = max((float(w.abs().max()) for p, w in zip(projections, weights, strict=True) if _scale(p) is None), default=0.0)
+    fitted = facts.WEIGHT_MAX / largest if largest > 0 else 1.0
+    out = []
+    for p, w in zip(projections, weights, strict=True):
+        told = _scale(p)
+        function = p.transform.func if isinstance(p.transform, functools.partial) else p.transform
+        if function is linear_saturating:
+            scale = fitted if told is None else told
+            wanted = w * scale if told is None else p.transform(w)
+            clipped = int(((w * scale).abs() > facts.WEIGHT_MAX + 0.5).sum())
+        elif function is linear_exponential_clamp:
+            scale = float(told)
+            wanted, clipped = p.transform(w) * scale, 0
+        else:
+            wanted = p.transform(w)
+            norm = float((w * w).sum())
+            scale = float((wanted * w).sum()) / norm if norm > 0 else 1.0
+            clipped = int((wanted.abs() > facts.WEIGHT_MAX + 0.5).sum())
+        if not scale > 0:
+            raise InputError(f"{p.name}: its transform turns weights around or to nothing (scale {scale:g}); they need one above 0")
+        half_away = torch.trunc(wanted + 0.5 * torch.sign(wanted))
+        out.append(ChipWeights(half_away.clamp(-facts.WEIGHT_MAX, facts.WEIGHT_MAX), scale, clipped))
+    return out
+
+
+def _scale(p: Projection) -> float | None:
+    """The scale that the projection's transform tells; None: to be fitted. 1 stands for functions whose scale is measured."""
+    t = p.transform
+    function, told = (t.func, t.keywords) if isinstance(t, functools.partial) else (t, {})
+    if function is linear_saturating:
+        return told.get("scale")
+    return facts.WEIGHT_MAX / told.get("cap", 1.5) if function is linear_exponential_clamp else 1.0
+
+
+def _told(p: HXBaseParameter, name: str, who: str) -> Value | None:
+    """The chip's value of a voltage; None: a plain number, the model's alone."""
+    value = p.on_chip(f"{who}: {name}")
+    if value is None or (isinstance(p, Plain) and not _within(name, value)):
+        return None
+    check_range(name, value, who)
+    return value
+
+
+def _within(name: str, value: Value) -> bool:
+    r = facts.RANGES[name]
+    slack = 1e-6 * r.high  # 2e-6 * 3 is not 6e-6
+    low, high = r.low - slack, r.high + slack
+    return _all((value >= low) & (value <= high)) if isinstance(value, torch.Tensor) else low <= value <= high
+
+
+def _all(value: Any) -> bool:
+    return bool(value.all()) if isinstance(value, torch.Tensor) else bool(value)
+
+
+def _lowest(value: Value) -> float:
+    return float(value.min()) if isinstance(value, torch.Tensor) else float(value)

@@ -1,0 +1,126 @@
+"""What of an experiment lies on the chip: its populations with the projections that reach them; and what cannot lie there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lavalike.bss2 import facts
+from lavalike.bss2.errors import RecordingError, RoutingError
+from lavalike.bss2.placement import Population as Placed
+from lavalike.bss2.spiking.handle import Handle
+from lavalike.bss2.spiking.module import BatchDropout
+from lavalike.bss2.spiking.population import Population
+from lavalike.bss2.spiking.synapse import Projection
+from lavalike.bss2.spiking.wrapper import HXModuleWrapper
+from lavalike.errors import InputError
+
+if TYPE_CHECKING:
+    from lavalike.bss2.spiking.experiment import Node
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A projection to a population: from a handle's spikes, or from the population itself (None)."""
+
+    projection: Projection
+    handle: Handle | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """A population on the chip: its node, what arrives, and whether it hears itself."""
+
+    node: Node
+    population: Population
+    arrivals: tuple[Arrival, ...]
+
+
+def sites_of(nodes: list[Node]) -> dict[int, Site]:
+    """Populations by the id of their node."""
+    made = {id(h): n for n in nodes for h in n.outputs}
+    out: dict[int, Site] = {}
+    for node in nodes:
+        m = node.module
+        if isinstance(m, Population):
+            out[id(node)] = Site(node, m, tuple(_arrival(h, made, m) for h in node.inputs))
+        elif isinstance(m, HXModuleWrapper):
+            fed, graded = m.arriving(node.inputs)
+            arrivals = (*(_arrival(h, made, m.population) for h in graded), *(Arrival(p, h) for p, h in fed),
+                        *(Arrival(p, None) for p in m.recurrent))
+            out[id(node)] = Site(node, m.population, arrivals)
+    if not out:
+        raise RoutingError("run: there is no population in the experiment; on a chip a synapse ends at neurons: add LIF or LI")
+    used = {id(a.projection) for s in out.values() for a in s.arrivals}
+    for node in nodes:
+        if isinstance(node.module, Projection) and id(node.module) not in used:
+            raise RoutingError(f"{node.module.name}: no population takes what it sends; on a chip a synapse ends at neurons")
+    return out
+
+
+def _arrival(handle: Handle, made: dict[int, Node], population: Population) -> Arrival:
+    node = made.get(id(handle))
+    if node is None or not isinstance(node.module, Projection):
+        raise RoutingError(f"{population.name}: what arrives comes from {'outside' if node is None else node.module.name}; on a chip only "
+                           "a Synapse reaches neurons: call it on the spikes in the same pass")
+    return Arrival(node.module, node.inputs[0])
+
+
+def _origin(handle: Handle, names: dict[int, str]) -> tuple[str, ...]:
+    """The population a handle's spikes come from, a dropout layer in between or not."""
+    if id(handle) in names:
+        return (names[id(handle)],)
+    source = handle.source
+    return (source.follows,) if isinstance(source, BatchDropout) and source.follows in names.values() else ()
+
+
+def _fan_in(site: Site) -> int:
+    degree = 0
+    for a in site.arrivals:
+        mask = getattr(a.projection, "mask", None)
+        degree += a.projection.in_features if mask is None else int(mask.sum(1).max())
+    return degree
+
+
+def to_place(sites: Sequence[Site]) -> tuple[Placed, ...]:
+    """The populations as the placement takes them."""
+    names = {id(h): s.population.name for s in sites for h in s.node.outputs}
+    out = []
+    for s in sites:
+        sources = dict.fromkeys(n for a in s.arrivals if a.handle is not None for n in _origin(a.handle, names))
+        instance = s.population.execution_instance
+        out.append(Placed(s.population.name, s.population.size, _fan_in(s), any(a.handle is None for a in s.arrivals),
+                          s.population.neuron_structure, None if instance is None else instance.name, tuple(sources),
+                          sum(a.projection.in_features for a in s.arrivals)))
+    return tuple(out)
+
+
+def check(sites: Sequence[Site]) -> None:
+    """Raise what the chip cannot record, or not run."""
+    _check_recordings([s.population for s in sites])
+    for s in sites:
+        _check_plasticity(s)
+
+
+def _check_recordings(populations: list[Population]) -> None:
+    fast = [p.name for p in populations if p.enable_madc_recording]
+    if len(fast) > facts.MADC_NEURONS:
+        raise RecordingError(f"the MADC records {facts.MADC_NEURONS} neuron of an experiment, got one of each of {', '.join(fast)}; "
+                             "set enable_madc_recording in one of them")
+    slow = {p.enable_cadc_recording_placement_in_dram for p in populations if p.enable_cadc_recording}
+    if len(slow) > 1:
+        raise RecordingError(f"CADC recordings of {', '.join(p.name for p in populations)} are placed in SRAM and in DRAM; all populations "
+                             f"of a run "
+                             "use one of them: set enable_cadc_recording_placement_in_dram alike")
+
+
+def _check_plasticity(site: Site) -> None:
+    ruled = [a.projection.name for a in site.arrivals if a.projection.plasticity_rule is not None]
+    if ruled and site.population.enable_cadc_recording:
+        raise InputError(f"{', '.join(ruled)}: a plasticity rule and the CADC recording of {site.population.name} both need the chip's "
+                         f"processors; "
+                         "set enable_cadc_recording=False, or leave plasticity_rule out")
+    if ruled:
+        raise RoutingError(f"{', '.join(ruled)}: plasticity rules run on a real chip's processors; this one is emulated. Leave "
+                           f"plasticity_rule out")

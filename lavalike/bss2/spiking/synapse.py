@@ -1,0 +1,141 @@
+"""Projections: spikes times weights, for all steps at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lavalike.bss2.errors import OperandError
+from lavalike.bss2.spiking.handle import Handle, SynapseHandle, spikes_of
+from lavalike.bss2.spiking.module import HXModule
+from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
+from lavalike.errors import InputError
+from lavalike.fused import products
+
+if TYPE_CHECKING:
+    from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment
+
+Transform = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Projection(HXModule):
+    """A layer whose weights are synapses. In simulation they are floats; what a chip makes of them:
+    :mod:`lavalike.bss2.spiking.emulate`."""
+
+    output_type = SynapseHandle
+    on_chip = True
+    weight: torch.nn.Parameter
+
+    def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None,
+                 chip_coordinate: int | None, transform: Transform, plasticity_rule: Any) -> None:
+        super().__init__(experiment)
+        for name, n in (("in_features", in_features), ("out_features", out_features)):
+            if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+                raise InputError(f"{self.name}: {name} is an integer >= 1, got {n!r}")
+        self.in_features, self.out_features = in_features, out_features
+        self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
+        self.transform, self.plasticity_rule = transform, plasticity_rule
+
+    def reset_parameters(self) -> None:
+        """Weights uniform within +-1 / sqrt(in_features), as torch's Linear."""
+        torch.nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def matrix(self) -> torch.Tensor:
+        """The weights, (out, in)."""
+        return self.weight
+
+    def spikes(self, input: Handle) -> torch.Tensor:
+        x = spikes_of(input, self.name)
+        if x.shape[2] != self.in_features:
+            raise OperandError(f"{self.name}: has {self.in_features} inputs, got spikes of shape {tuple(x.shape)} (time, batch, neuron)")
+        return x.to(self.matrix().dtype)
+
+    def forward_func(self, input: Handle) -> SynapseHandle:
+        return SynapseHandle(weigh(self.spikes(input), self.matrix()))
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, {super().extra_repr()}"
+
+
+class Synapse(Projection):
+    """All-to-all synapses: ``spikes @ weight.T``.
+
+    Args:
+        in_features, out_features: neurons before and after.
+        experiment: to register in.
+        execution_instance: to place on; default: chosen by the placement.
+        chip_coordinate: number of the chip, for experiments of several; default: chosen.
+        device, dtype: of the weight (out, in).
+        transform: from the model's weights to the chip's -63..63. Default :func:`linear_saturating`, without a scale: the scale is fitted.
+        plasticity_rule: runs on the chip's own processors, at level "hardware" only.
+    """
+
+    def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None = None,
+                 chip_coordinate: int | None = None, device: Any = None, dtype: torch.dtype | None = None,
+                 transform: Transform = linear_saturating, plasticity_rule: Any = None) -> None:
+        super().__init__(in_features, out_features, experiment, execution_instance, chip_coordinate, transform, plasticity_rule)
+        self.weight = torch.nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        self.reset_parameters()
+
+
+class SparseSynapse(Projection):
+    """Synapses where ``connections`` (in, out), dense or sparse, is not 0; weights elsewhere are 0 and get no gradient.
+
+    Args: as :class:`Synapse`.
+    """
+
+    def __init__(self, connections: torch.Tensor, experiment: Experiment, execution_instance: ExecutionInstance | None = None,
+                 chip_coordinate: int | None = None, device: Any = None, dtype: torch.dtype | None = None,
+                 transform: Transform = linear_saturating, plasticity_rule: Any = None) -> None:
+        if not isinstance(connections, torch.Tensor) or connections.dim() != 2:
+            raise OperandError("SparseSynapse: connections is a tensor (in, out), not 0 where a synapse is; "
+                               f"got {tuple(connections.shape) if isinstance(connections, torch.Tensor) else type(connections).__name__}")
+        super().__init__(*connections.shape, experiment, execution_instance, chip_coordinate, transform, plasticity_rule)
+        mask = (connections.to_dense() != 0).t().contiguous().to(device)
+        self.register_buffer("mask", mask, persistent=False)
+        self.weight = torch.nn.Parameter(torch.empty(mask.shape, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    mask: torch.Tensor
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        with torch.no_grad():
+            self.weight *= self.mask
+
+    def matrix(self) -> torch.Tensor:
+        return self.weight * self.mask
+
+
+class EventPropSynapse(Synapse):
+    """:class:`Synapse` whose output carries EventProp's two gradients: (2, time, batch, neuron), the second zero forward."""
+
+    def forward_func(self, input: Handle) -> SynapseHandle:
+        return SynapseHandle(_EventPropProduct.apply(self.spikes(input), self.weight))
+
+
+class _EventPropProduct(torch.autograd.Function):
+    """The weights' gradient comes by the first half of the output's, the input spikes' by the second."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        out = x.new_zeros(2, *x.shape[:2], len(weight))
+        out[0] = weigh(x, weight)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x = grad[1] @ weight if ctx.needs_input_grad[0] else None
+        of_weight = grad[0].flatten(0, 1).t() @ x.flatten(0, 1) if ctx.needs_input_grad[1] else None
+        return of_x, of_weight
+
+
+def weigh(spikes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """(time, batch, in) by (out, in) to (time, batch, out): one product for all steps."""
+    return products.linear(spikes.flatten(0, 1), weight).unflatten(0, spikes.shape[:2])

@@ -1,0 +1,86 @@
+"""Values to spikes. Spikes are (time, batch, neuron)."""
+
+from __future__ import annotations
+
+import torch
+
+from lavalike.errors import InputError
+
+
+class PixelsToSpikeTimes(torch.nn.Module):
+    """Brighter pixels spike earlier: ``tau log(x / (x - threshold))``, ``t_max`` for those that do not reach the threshold.
+
+    Args:
+        tau: default 20.
+        threshold: of the pixel values, default 0.2.
+        t_max: the latest time, default 1.0.
+        epsilon: added to the threshold of those just at it, default 1e-7.
+    """
+
+    def __init__(self, tau: float = 20, threshold: float = 0.2, t_max: float = 1.0, epsilon: float = 1e-7) -> None:
+        super().__init__()
+        self.tau, self.threshold, self.t_max, self.epsilon = tau, threshold, t_max, epsilon
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Of ``pixels`` (any shape) the times, flattened after the first dimension where there are more than two."""
+        x = pixels.clamp(min=self.threshold + self.epsilon)
+        times = self.tau * torch.log(x / (x - self.threshold))
+        times = torch.where(pixels < self.threshold, self.t_max, times).clamp(max=self.t_max)
+        return times.flatten(1) if times.dim() > 2 else times
+
+
+class SpikeTimesToDense(torch.nn.Module):
+    """Spike times (batch, neuron) to dense spikes (size, batch, neuron): a 1 in step ``int(t / bin_width)``; times beyond the last step are
+    lost.
+
+    Args:
+        bin_width: of a step, in the unit of the times.
+        size: steps. Default 100.
+    """
+
+    def __init__(self, bin_width: float, size: int = 100) -> None:
+        super().__init__()
+        if not bin_width > 0 or size < 1:
+            raise InputError(f"SpikeTimesToDense: bin_width > 0 and size >= 1 are needed, got {bin_width!r} and {size!r}")
+        self.bin_width, self.size = bin_width, size
+
+    def forward(self, times: torch.Tensor) -> torch.Tensor:
+        single = times.dim() == 1
+        t = (times.unsqueeze(0) if single else times) / self.bin_width
+        index = t.floor().clamp(0, self.size).long()  # one step more, for those that are lost
+        dense = torch.zeros((self.size + 1, *t.shape), dtype=times.dtype, device=times.device)
+        dense.scatter_(0, index.unsqueeze(0), (t >= 0).to(times.dtype).unsqueeze(0))
+        return dense[:-1, 0] if single else dense[:-1]
+
+
+class CoordinatesToSpikes(torch.nn.Module):
+    """Coordinates in 0..1, (batch, n), to one spike each at ``t_early + x (t_late - t_early)``, in a dense (seq_length, batch, n).
+
+    Args:
+        seq_length: steps.
+        t_early, t_late: s.
+        dt: of a step, s. Default 1e-6.
+        t_bias: s; adds a last channel that always spikes in step ``int(t_bias / dt)``. Default None.
+    """
+
+    def __init__(self, seq_length: int, t_early: float, t_late: float, dt: float = 1e-6, t_bias: float | None = None) -> None:
+        super().__init__()
+        inside = round(t_late / dt) < seq_length and (t_bias is None or 0 <= _bin(t_bias, dt) < seq_length)
+        if not (0 <= t_early <= t_late and inside):
+            raise InputError(f"CoordinatesToSpikes: 0 <= t_early <= t_late and all times within {seq_length} steps of {dt:g} s are needed, "
+                             f"got {t_early!r}, {t_late!r}, t_bias {t_bias!r}")
+        self.seq_length, self.t_early, self.t_late, self.dt, self.t_bias = seq_length, t_early, t_late, dt, t_bias
+
+    def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
+        if coordinates.dim() != 2 or bool((coordinates < 0).any() | (coordinates > 1).any()):
+            raise InputError(f"CoordinatesToSpikes: coordinates (batch, n) within 0..1 are expected, got {tuple(coordinates.shape)}, "
+                             f"{float(coordinates.min()):g} to {float(coordinates.max()):g}")
+        index = torch.round((self.t_early + coordinates * (self.t_late - self.t_early)) / self.dt).long()
+        if self.t_bias is not None:
+            index = torch.cat([index, index.new_full((len(index), 1), _bin(self.t_bias, self.dt))], 1)
+        dense = torch.zeros((self.seq_length, *index.shape), dtype=coordinates.dtype, device=coordinates.device)
+        return dense.scatter_(0, index.unsqueeze(0), 1.0)
+
+
+def _bin(t: float, dt: float) -> int:
+    return int(t / dt + 1e-9)  # 2e-6 / 1e-6 may fall short of 2 by a rounding
