@@ -21,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=int, help="train for so many instead of the default")
     demo.add_argument("--out", type=Path, default=Path(), help="folder for the files and the picture (default: here)")
     demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--bss2", action="store_true", help="also on an emulated BrainScaleS-2 chip, before and after training in the loop")
     run = commands.add_parser("run", help="run a .net file on an array of messages")
     run.add_argument("file", type=Path)
     run.add_argument("--input", type=Path, required=True, help="npy: messages (*shape, time) or (batch, *shape, time)")
@@ -60,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
 
         if args.epochs is not None and args.epochs < 1:
             raise InputError(f"--epochs is >= 1, got {args.epochs}")
-        demo(args.data, args.out, args.epochs, args.seed)
+        demo(args.data, args.out, args.epochs, args.seed, args.bss2)
     elif args.command == "run":
         _simulate(args)
     elif args.command == "info":

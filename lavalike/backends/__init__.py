@@ -11,7 +11,7 @@ from lavalike.errors import ModelSelectionError
 if TYPE_CHECKING:
     from lavalike.backends.base import Backend
 
-BUILT_IN = {"numba": "lavalike.backends.numba", "torch": "lavalike.backends.torch"}
+BUILT_IN = {"numba": "lavalike.backends.numba", "torch": "lavalike.backends.torch", "bss2": "lavalike.backends.bss2"}
 
 
 def get_backend(name: str) -> Backend:
@@ -22,7 +22,8 @@ def get_backend(name: str) -> Backend:
         except ModuleNotFoundError as e:
             if e.name is not None and e.name.split(".")[0] == "lavalike":
                 raise
-            raise ModelSelectionError(f"backend {name!r} needs {e.name}: pip install 'lavalike[{name}]'") from e
+            extra = "torch" if name == "bss2" else name
+            raise ModelSelectionError(f"backend {name!r} needs {e.name}: pip install 'lavalike[{extra}]'") from e
     found = {e.name: e for e in entry_points(group="lavalike.backends")}
     if name in found:
         return found[name].load()

@@ -15,7 +15,8 @@ from lavalike.process import AbstractProcess, Port, Var
 class Program(Protocol):
     """A compiled graph with its state.
 
-    ``step`` counts the steps done. Between runs ``read`` and ``write`` serve the Vars.
+    ``step`` counts the steps done. Between runs ``read`` and ``write`` serve the Vars. A program that has an attribute ``whole``,
+    True, is called once a run, for all of its steps.
     """
 
     step: int

@@ -45,6 +45,8 @@ class Trained:
     loaded: netx.hdf5.Network
     results: list[Result]
     operations: list[tuple[str, Operations]]
+    chip: Any = None  # with --bss2, the network as it was trained on the chip, and how it is run
+    on_chip: tuple[Result, Result] | None = None  # before and after that
 
 
 def bar(items: Iterable[int], label: str) -> Iterable[int]:
@@ -89,8 +91,8 @@ def operations(loaded: netx.hdf5.Network, x: np.ndarray) -> list[tuple[str, Oper
             for k, (layer, sender) in enumerate(zip(loaded.layers[1:], senders, strict=True), 1)]
 
 
-def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int) -> Trained:
-    """All of it for one kind of network."""
+def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int, bss2: bool = False) -> Trained:
+    """All of it for one kind of network; with ``bss2`` on an emulated chip too."""
     from lavalike import slayer
     from lavalike.demo import networks
 
@@ -104,11 +106,22 @@ def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int) -> 
     x = networks.inputs(data.name, plan, data.x_test)
     own = trained_scores(net, plan, x).argmax(1)
     results = [Result("slayer (trained)", float((own == data.y_test).mean()), 1.0, None, own)]
-    for name, config in BACKENDS.items():
-        got, seconds = loaded_scores(loaded, plan, x, config)
+
+    def result(name: str, network: netx.hdf5.Network, config: lv.RunConfig) -> Result:
+        got, seconds = loaded_scores(network, plan, x, config)
         predicted = got.argmax(1)
-        results.append(Result(name, float((predicted == data.y_test).mean()), float((predicted == own).mean()), seconds * 1e6, predicted))
-    return Trained(plan, net, path, loaded, results, operations(loaded, x[:200]))
+        return Result(name, float((predicted == data.y_test).mean()), float((predicted == own).mean()), seconds * 1e6, predicted)
+
+    results += [result(name, loaded, config) for name, config in BACKENDS.items()]
+    done = Trained(plan, net, path, loaded, results, operations(loaded, x[:200]))
+    if bss2:
+        from lavalike.demo import chip
+
+        done.chip = chip.on_chip(path, seed)
+        before = result(chip.ROW, done.chip.loaded, done.chip.config)
+        chip.train(done.chip, data, plan, bar, epochs, seed)
+        done.on_chip = before, result(chip.ROW, done.chip.loaded, done.chip.config)
+    return done
 
 
 def report(data: Data, done: list[Trained]) -> str:
@@ -119,6 +132,10 @@ def report(data: Data, done: list[Trained]) -> str:
             same = round(r.agreement * len(data.y_test))
             rows.append([t.plan.kind, r.backend, f"{100 * r.accuracy:.2f} %", f"{same:,} of {len(data.y_test):,}",
                          "-" if r.us_a_step is None else f"{r.us_a_step:.2f}"])
+        if t.on_chip is not None:
+            before, r = t.on_chip
+            rows.append([t.plan.kind, r.backend, f"{100 * before.accuracy:.2f} %, {100 * r.accuracy:.2f} % after training in the loop",
+                         f"{round(r.agreement * len(data.y_test)):,} of {len(data.y_test):,}", f"{r.us_a_step:.2f}"])
         ops += [[t.plan.kind, name, f"{o.events:.1f}", f"{o.synops:,.0f}", f"{o.macs:,}", f"{o.macs / max(o.synops, 1e-9):.1f}"]
                 for name, o in t.operations]
     first = table(["network", "runs on", "accuracy", "same as trained", "us a step and sample"], rows)
@@ -135,7 +152,7 @@ def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
 
     from lavalike.demo import networks
 
-    columns = ["slayer (trained)", *BACKENDS]
+    columns = [r.backend for r in done[0].results] + ([done[0].on_chip[1].backend] if done[0].on_chip is not None else [])
     figure, axes = plt.subplots(len(done), len(columns) + 1, figsize=(3 * (len(columns) + 1), 3.1 * len(done)), squeeze=False)
     grid = 70
     for row, t in zip(axes, done, strict=True):
@@ -146,9 +163,10 @@ def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
             inside = np.hypot(points[:, 0] - 0.5, points[:, 1] - 0.5) <= 0.5
             sample, label = yin_yang(150, seed)
         for k, (ax, name) in enumerate(zip(row, columns, strict=False)):
-            result = t.results[k]
+            result = t.results[k] if k < len(t.results) or t.on_chip is None else t.on_chip[1]
             if data.name == "yin-yang":
-                s = trained_scores(t.net, t.plan, x) if k == 0 else loaded_scores(t.loaded, t.plan, x, BACKENDS[name])[0]
+                run = (t.chip.loaded, t.plan, x, t.chip.config) if k == len(t.results) else (t.loaded, t.plan, x, BACKENDS.get(name))
+                s = trained_scores(t.net, t.plan, x) if k == 0 else loaded_scores(*run)[0]
                 regions = np.where(inside, s.argmax(1), np.nan).reshape(grid, grid)
                 ax.imshow(regions, origin="lower", extent=(0, 1, 0, 1), cmap="viridis", vmin=0, vmax=2, alpha=0.6)
                 ax.scatter(sample[:, 0], sample[:, 1], c=label, cmap="viridis", vmin=0, vmax=2, s=6, edgecolors="k", linewidths=0.3)
@@ -189,15 +207,16 @@ def _raster(ax: Any, data: Data, t: Trained) -> None:
     ax.tick_params(labelsize=7)
 
 
-def demo(data_path: Path | None = None, folder: Path = Path(), epochs: int | None = None, seed: int = 0) -> list[Trained]:
-    """Run the demo and print its report; files are written to ``folder``."""
+def demo(data_path: Path | None = None, folder: Path = Path(), epochs: int | None = None, seed: int = 0,
+         bss2: bool = False) -> list[Trained]:
+    """Run the demo and print its report; files are written to ``folder``. ``bss2``: on an emulated BrainScaleS-2 chip too."""
     import matplotlib  # noqa: F401  (missing extras are missed before anything is trained)
     import tqdm  # noqa: F401
 
     began = time.perf_counter()
     data = yin_yang_data() if data_path is None else mnist_data(data_path)
     folder.mkdir(parents=True, exist_ok=True)
-    done = [work(data, kind, folder, epochs, seed) for kind in ("LIF", "sigma-delta")]
+    done = [work(data, kind, folder, epochs, seed, bss2) for kind in ("LIF", "sigma-delta")]
     print(report(data, done))
     path = folder / f"lavalike_demo_{data.name}.png"
     picture(data, done, path)

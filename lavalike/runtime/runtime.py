@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import warnings
@@ -27,16 +28,19 @@ class RecompileWarning(UserWarning):
 
 
 class Stretches:
-    """Cuts a run into stretches of about STRETCH_SECONDS."""
+    """Cuts a run into stretches of about STRETCH_SECONDS; those of a ``whole`` program are as long as the run."""
 
-    def __init__(self) -> None:
-        self.size = 1
+    def __init__(self, program: Program) -> None:
+        self.whole = getattr(program, "whole", False)
+        self.size: int | float = math.inf if self.whole else 1
 
     def run(self, program: Program, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
         """One stretch of ``steps`` steps, from which the next size is learnt."""
         began = time.perf_counter()
         program.run(steps, stimuli, recordings)
         took = time.perf_counter() - began
+        if self.whole:
+            return
         if took < STRETCH_SECONDS / 2 and steps == self.size:
             self.size *= 4
         elif took > STRETCH_SECONDS:
@@ -92,6 +96,8 @@ class Runtime:
         self.idle("run")
         self._join()
         steps = condition.num_steps if isinstance(condition, RunSteps) else None
+        if steps is None and Stretches(self.program).whole:
+            raise RunError(f"backend {self.config.backend!r} runs for a number of steps that is known before; use RunSteps(n)")
         for probe in self.probes:
             if steps is not None and probe.recorded + steps > probe.num_steps:
                 raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "
@@ -118,7 +124,7 @@ class Runtime:
                 self._owner = 0
 
     def _loop(self, steps: int | None) -> None:
-        stretches, left = Stretches(), steps
+        stretches, left = Stretches(self.program), steps
         while (left is None or left > 0) and not self._pause.is_set():
             room = [p.num_steps - p.recorded for p in self.probes]
             if room and min(room) <= 0:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lavalike.backends import get_backend
+from lavalike.backends.base import Program
 from lavalike.compiler.graph import flatten
 from lavalike.errors import InputError
 from lavalike.model.config import RunConfig
@@ -21,10 +22,10 @@ Target = Port | Var
 
 class Recording(Mapping[Any, np.ndarray]):
     """What a run recorded: ``rec["out"]``, ``rec[port]``, ``rec[var]``, arrays ``(batch, *shape, time)``, without
-    the batch axis where the inputs had none."""
+    the batch axis where the inputs had none. ``program`` is what ran."""
 
-    def __init__(self, process: AbstractProcess, arrays: dict[Target, np.ndarray], batched: bool) -> None:
-        self._process, self._arrays, self._batched = process, arrays, batched
+    def __init__(self, process: AbstractProcess, arrays: dict[Target, np.ndarray], batched: bool, program: Program) -> None:
+        self._process, self._arrays, self._batched, self.program = process, arrays, batched, program
 
     def __getitem__(self, key: Target | str) -> np.ndarray:
         target = resolved(find(self._process, key, Port | Var) if isinstance(key, str) else key)
@@ -114,13 +115,13 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
             size = np.prod(shape) * dtype.itemsize / 2**30
             raise InputError(f"recording {target!r} needs {size:.1f} GiB; record less or run fewer steps") from None
     rows = {port: _rows(port, x, steps, batch, config) for port, x in fed.items()}
-    stretches, done = Stretches(), 0
+    stretches, done = Stretches(program), 0
     while done < steps:
         n = min(stretches.size, steps - done)
         part = slice(done, done + n)
         stretches.run(program, n, {p: r[part] for p, r in rows.items()}, {t: a[part] for t, a in arrays.items()})
         done += n
-    return Recording(process, arrays, batch is not None)
+    return Recording(process, arrays, batch is not None, program)
 
 
 def _extent(fed: Mapping[InPort, np.ndarray], steps: int | None) -> tuple[int, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lavalike.backends.torch import connections as _connections  # noqa: F401  (registers models)
 from lavalike.backends.torch.model import DynamicsModel, TorchModel as TorchModel
@@ -20,6 +21,9 @@ from lavalike.errors import InputError
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var
+
+if TYPE_CHECKING:
+    from lavalike.bss2.chip import Chip
 
 
 class TorchBackend:
@@ -39,7 +43,8 @@ class TorchBackend:
 BACKEND = TorchBackend()
 
 
-def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Surrogate | Derivative | None = None) -> ProcessModule:
+def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Surrogate | Derivative | None = None,
+             forward: str = "torch", chip: Chip | None = None, dt: float = 1e-6) -> ProcessModule:
     """``process`` (and all it is connected to) as an ``nn.Module``.
 
     Args:
@@ -47,13 +52,24 @@ def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Sur
         dtype: ``"float32"`` or ``"float64"``.
         surrogate: a Surrogate, or a function that gives the derivative of a spike, of ``(v - vth) / |vth|``; default
             ``exponential()``.
+        forward: ``"torch"``, or ``"bss2"``: forward runs on a chip, and what it recorded is put in the model's place, whose gradient is
+            taken: training in the loop. Default "torch".
+        chip, dt: of ``forward="bss2"``: as in :class:`lavalike.RunConfig`.
 
     Returns:
         A module whose parameters are the trainable Vars (weights, biases), whose forward takes and returns
         ``(batch, *shape, time)``, and whose ``write_back()`` sets the Vars to what was learnt.
     """
-    config = RunConfig(backend="torch", dtype=dtype)  # type: ignore[arg-type]
+    if forward not in ("torch", "bss2"):
+        raise InputError(f"to_torch({process.path}): forward is 'torch' or 'bss2', got {forward!r}")
+    if forward == "torch" and (chip is not None or dt != 1e-6):
+        raise InputError(f"to_torch({process.path}): chip and dt belong to forward='bss2'")
     stimuli = [p for p in process.in_ports if not p.sources]
     if not stimuli or not process.out_ports:
         raise InputError(f"to_torch({process.path}): a process with an unconnected InPort and an OutPort is needed")
-    return ProcessModule(process, flatten(process, config, BACKEND.general_model, stimuli), surrogate)
+    graph = flatten(process, RunConfig(backend="torch", dtype=dtype), BACKEND.general_model, stimuli)  # type: ignore[arg-type]
+    if forward == "torch":
+        return ProcessModule(process, graph, surrogate)
+    from lavalike.backends import bss2
+
+    return bss2.module(process, graph, chip, dt, surrogate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class ProcessModule(nn.Module):
                 else:
                     self.register_buffer(key, value, persistent=False)
                 self._keys[var] = key
-        self.feedback = _has_feedback(graph)
+        self.feedback = has_feedback(graph.nodes)
 
     # -- the graph on tensors ------------------------------------------------------------------------------
 
@@ -55,9 +55,10 @@ class ProcessModule(nn.Module):
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
         return torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
 
-    def constants(self) -> dict[Node, Mapping[str, object]]:
+    def constants(self, nodes: Sequence[Node] | None = None) -> dict[Node, Mapping[str, object]]:
+        """What the models' steps take besides inputs and states; VarError."""
         out = {}
-        for node in self.graph.nodes:
+        for node in self.graph.nodes if nodes is None else nodes:
             values = {v.name: self.tensor(v) for v in node.process.vars if v.role == "parameter"}
             try:
                 out[node] = _model(node).constants(values)
@@ -69,16 +70,18 @@ class ProcessModule(nn.Module):
         return {n: {v.name: self.tensor(v).to(self.dtype).expand(batch, *v.shape) for v in n.process.vars if v.role == "state"}
                 for n in self.graph.nodes}
 
-    def step(self, t: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]]) -> tuple[Values, States]:
-        """One step: what every OutPort sends, and the new states."""
+    def step(self, t: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]],
+             nodes: Sequence[Node] | None = None) -> tuple[Values, States]:
+        """One step: what every OutPort sends, and the new states. ``nodes``: some of the graph's, ``fed`` what they hear of others."""
         values = dict(fed)
         new: States = {}
+        nodes = self.graph.nodes if nodes is None else nodes
         batch = self._batch(fed, states)
-        delayed = [n for n in self.graph.nodes if n.model.delay]
+        delayed = [n for n in nodes if n.model.delay]
         for node in delayed:
             for name, x in _model(node).send(states[node], constants[node]).items():
                 values[_port(node, name)] = x
-        for node in self.graph.nodes:
+        for node in nodes:
             inputs = {name: self.total(terms, _port(node, name), values, batch) for name, terms in node.inputs.items()}
             if node.model.delay:
                 new[node] = _model(node).receive(t, inputs, states[node], constants[node])
@@ -89,12 +92,12 @@ class ProcessModule(nn.Module):
                 values[port] = x.expand(batch, *port.shape)
         return values, new
 
-    def sequence(self, first: int, steps: int, fed: Values, states: States,
-                 constants: Mapping[Node, Mapping[str, object]]) -> tuple[Values, States]:
-        """All steps, node after node; for graphs without feedback."""
+    def sequence(self, first: int, steps: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]],
+                 nodes: Sequence[Node] | None = None) -> tuple[Values, States]:
+        """All steps, node after node; for graphs without feedback. ``nodes`` as in :meth:`step`."""
         values, new = dict(fed), {}
         batch = self._batch(fed, states)
-        for node in _downstream(self.graph):
+        for node in _downstream(self.graph.nodes if nodes is None else nodes):
             inputs = {name: self.total(terms, _port(node, name), values, batch, steps) for name, terms in node.inputs.items()}
             outputs, new[node] = _model(node).sequence(inputs, states[node], constants[node], first, steps)
             for name, x in outputs.items():
@@ -146,20 +149,24 @@ class ProcessModule(nn.Module):
         if len(sizes) != 1:
             raise InputError(f"{self.process.path}: inputs differ in batch or time: {sorted(sizes)}")
         (batch, steps), = sizes
+        results = self.results(batch, steps, fed)
+        outs = self.process.out_ports
+        return results if len(outs) != 1 else results[outs[0].name]
+
+    def results(self, batch: int, steps: int, fed: Values) -> dict[str, torch.Tensor]:
+        """What every OutPort of the process sends, (batch, *shape, time) by name."""
         states, constants = self.initial(batch), self.constants()
         outs = self.process.out_ports
         if not self.feedback:
             values, _ = self.sequence(1, steps, fed, states, constants)
-            results = {p.name: self.total(self.graph.terms(p), p, values, batch, steps) for p in outs}
-        else:
-            columns = {p: v.unbind(-1) for p, v in fed.items()}
-            rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
-            for k in range(steps):
-                values, states = self.step(k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
-                for p in outs:
-                    rows[p.name].append(self.total(self.graph.terms(p), p, values, batch))
-            results = {name: torch.stack(r, -1) for name, r in rows.items()}
-        return results if len(outs) != 1 else results[outs[0].name]
+            return {p.name: self.total(self.graph.terms(p), p, values, batch, steps) for p in outs}
+        columns = {p: v.unbind(-1) for p, v in fed.items()}
+        rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
+        for k in range(steps):
+            values, states = self.step(k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
+            for p in outs:
+                rows[p.name].append(self.total(self.graph.terms(p), p, values, batch))
+        return {name: torch.stack(r, -1) for name, r in rows.items()}
 
     def write_back(self) -> None:
         """Set the trainable Vars to what was learnt."""
@@ -178,21 +185,22 @@ def _port(node: Node, name: str) -> Port:
     return getattr(node.process, name)
 
 
-def _edges(graph: Graph) -> dict[Node, set[Node]]:
-    by_process = {id(n.process): n for n in graph.nodes}
+def _edges(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
+    by_process = {id(n.process): n for n in nodes}
     return {n: {by_process[id(t.source.process)] for terms in n.inputs.values() for t in terms
-                if not isinstance(t.source, InPort)} for n in graph.nodes}
+                if not isinstance(t.source, InPort) and id(t.source.process) in by_process} for n in nodes}
 
 
-def _downstream(graph: Graph) -> list[Node]:
+def _downstream(nodes: Sequence[Node]) -> list[Node]:
     """All nodes, senders first; stops short where there is feedback."""
-    before, done = _edges(graph), []
-    waiting = list(graph.nodes)
+    before, done = _edges(nodes), []
+    waiting = list(nodes)
     while ready := [n for n in waiting if before[n] <= set(done)]:
         done += ready
         waiting = [n for n in waiting if n not in done]
     return done
 
 
-def _has_feedback(graph: Graph) -> bool:
-    return len(_downstream(graph)) < len(graph.nodes)
+def has_feedback(nodes: Sequence[Node]) -> bool:
+    """Whether any of ``nodes`` hears itself, through others or not."""
+    return len(_downstream(nodes)) < len(nodes)

@@ -1,0 +1,205 @@
+"""A spiking part on a chip: placed, its weights in 6 bits, its circuits as they came out of calibration, its spikes and membranes as
+they are read. What is emulated is what :mod:`lavalike.bss2.spiking.emulate` emulates.
+
+At "ideal" nothing of this acts, at "quantised" weights alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lavalike.backends.bss2.neurons import Membrane, Population, check_ranges
+from lavalike.backends.bss2.spiking import Injection, Network, Projection, Tensors, Trace
+from lavalike.bss2 import facts
+from lavalike.bss2.chip import Chip
+from lavalike.bss2.errors import NoChipError
+from lavalike.bss2.placement import Placement, Population as ToPlace, circuits, place_populations
+from lavalike.bss2.populations import PlacedPopulation
+from lavalike.bss2.report import SpikeRecord
+from lavalike.bss2.spiking.converter import cadc
+from lavalike.bss2.spiking.events import jittered, limited, peak_rate
+from lavalike.bss2.spiking.scales import Voltage
+from lavalike.process import Port
+
+Weights = Mapping[Projection, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Bias:
+    """A leak on the chip: what lies ``inside`` its range, and the ``weight`` of ``rows`` synapses a neuron, together, for the rest."""
+
+    inside: torch.Tensor
+    rows: int
+    weight: torch.Tensor
+
+
+class Placed:
+    """``net`` on ``chip``. Made anew when weights or parameters change: scales and placement follow from them.
+
+    Args:
+        weights, constants: the model's, without batch.
+        dt: s a step.
+    """
+
+    def __init__(self, net: Network, chip: Chip, dt: float, weights: Weights, constants: Mapping[Population, Tensors]) -> None:
+        if chip.level == "hardware":
+            raise NoChipError(f"{net.populations[0].name}: spiking graphs run on emulated chips; level 'hardware' is reached through "
+                              "lavalike.bss2.spiking. Use a Chip of level 'emulated'")
+        self.net, self.chip, self.dt, self.model, self.numbers = net, chip, dt, weights, constants
+        self.records: dict[Population, SpikeRecord] = {}
+        self.link: SpikeRecord | None = None
+        self.scales: dict[Population, Voltage] = {}
+        self.lsb: dict[Population, float] = {}
+        self.biases: dict[tuple[Population, str], Bias] = {}
+        if chip.level == "ideal":
+            return
+        plain = {p: {n: v.numpy() for n, v in c.items() if n != "bias_start"} for p, c in constants.items()}
+        check_ranges(list(plain.items()), dt)
+        for p in net.populations:
+            self.scales[p] = p.scale(plain[p])
+            largest = max(float(weights[x].abs().max()) for x in net.onto(p))
+            self.lsb[p] = largest / facts.WEIGHT_MAX if largest > 0 else 1.0
+            for m in p.membranes:
+                self.biases[p, m.leak] = self._bias(p, m)
+        self.placement = place(net, weights, self.rows)
+
+    def _bias(self, p: Population, m: Membrane) -> Bias:
+        voltage, c, r = self.scales[p], self.numbers[p], facts.RANGES["leak"]
+        inside = c[m.leak].clamp(voltage.model(r.low), voltage.model(r.high))
+        weight = (c[m.leak] - inside) * c[m.rate] * (1 - c[m.keep])  # that brings a current of (leak - inside) dv, sent in every step
+        rows = math.ceil(float(weight.abs().max()) / (facts.WEIGHT_MAX * self.lsb[p]) - 1e-6)
+        return Bias(inside, rows, _rounded(weight, rows * self.lsb[p]) if rows else torch.zeros_like(weight))
+
+    def rows(self, p: Population, m: Membrane) -> int:
+        """Synapse rows that a generator drives for the part of the leak beyond its range."""
+        return self.biases[p, m.leak].rows if self.biases else 0
+
+    # -- what the chip computes with -------------------------------------------------------------------------
+
+    def weights(self) -> dict[Projection, torch.Tensor]:
+        """Six bits and a sign for the largest weight onto a population, and at "emulated" each synapse's own efficacy."""
+        if self.chip.level == "ideal":
+            return dict(self.model)
+        out = {x: _rounded(w, self.lsb[x.target]) for x, w in self.model.items()}
+        if self.chip.emulated:
+            for p in self.net.populations:
+                self._efficacies(p, out)
+        return out
+
+    def _efficacies(self, p: Population, weights: dict[Projection, torch.Tensor]) -> None:
+        for m, own in zip(p.membranes, self._circuits(p), strict=True):
+            first = 0
+            for x in (x for x in self.net.onto(p) if x.port.name == m.port):
+                weights[x] = weights[x] * self._efficacy(own, range(first, first + x.size), weights[x] > 0)
+                first += x.size
+
+    def _efficacy(self, own: np.ndarray, lines: range, excitatory: torch.Tensor) -> torch.Tensor:
+        """(neurons, lines): inputs are dealt to a neuron's circuits, 128 each, excitatory weights to the odd rows (grenade, bss2.md 5)."""
+        chip = np.stack([self.chip.efficacy(h) for h in range(facts.HEMISPHERES)])
+        line = np.arange(lines.start, lines.stop)
+        circuit = own[:, line // facts.SIGNED_ROWS % own.shape[1]]
+        row = 2 * (line % facts.SIGNED_ROWS) + excitatory.numpy()
+        return torch.from_numpy(chip[circuit // facts.COLUMNS, row, circuit % facts.COLUMNS])
+
+    def _circuits(self, p: Population) -> list[np.ndarray]:
+        """Of each membrane, the circuits (neurons, joined) it is made of."""
+        placed = self.placement[p.name]
+        assert isinstance(placed, PlacedPopulation)
+        if len(p.membranes) == 1:
+            return [placed.circuits]
+        cuts = np.cumsum([circuits(n) for n in fan_in(self.net, p, self.model, self.rows)])[:-1]
+        return np.split(placed.circuits, cuts, axis=1)
+
+    def constants(self, batch: int) -> dict[Population, Tensors]:
+        """With leaks in their range; at "emulated" with what calibration left, thresholds with what varies from sample to sample."""
+        if self.chip.level == "ideal":
+            return dict(self.numbers)
+        return {p: self._own(p, batch) for p in self.net.populations}
+
+    def _own(self, p: Population, batch: int) -> Tensors:
+        c, unit, spread = dict(self.numbers[p]), self.scales[p].per_unit, self.chip.circuits
+        kind = next(iter(c.values())).dtype
+
+        def of(values: np.ndarray, own: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values[own]).to(kind)
+
+        for m, own in zip(p.membranes, self._circuits(p), strict=True):
+            bias = self.biases[p, m.leak]
+            c[m.leak], weight = bias.inside, bias.weight
+            if self.chip.emulated:
+                # joined circuits act together, the threshold is the first one's
+                c[m.rate] = (c[m.rate] / of(spread.tau_mem, own).mean(1)).clamp(max=1)
+                c[m.keep] = (1 - (1 - c[m.keep]) / of(spread.tau_syn, own).mean(1)).clamp(min=0)
+                c[m.leak] = c[m.leak] + of(spread.leak, own).mean(1) / unit
+                if bias.rows:
+                    first = sum(x.size for x in self.net.onto(p) if x.port.name == m.port)
+                    sign = (weight.expand(p.size) > 0)[:, None].expand(-1, bias.rows)
+                    weight = weight * self._efficacy(own, range(first, first + bias.rows), sign).mean(1)
+                if m.fires:
+                    trial = self.chip.noise.threshold_trial * torch.randn(batch, p.size, dtype=kind)
+                    c[m.threshold] = c[m.threshold] + (of(spread.threshold, own[:, 0]) + trial) / unit
+                    c[m.reset] = c[m.reset] + of(spread.reset, own).mean(1) / unit
+            if bias.rows:
+                c[m.leak] = c[m.leak] + weight / ((1 - c[m.keep]) * c[m.rate])
+        return c
+
+    # -- what goes in and comes out --------------------------------------------------------------------------
+
+    def received(self, outside: Mapping[Port, torch.Tensor]) -> dict[Port, torch.Tensor]:
+        """Spikes (time, batch, size) of other parts as they arrive over the link, which loses what is beyond its rate."""
+        if not self.chip.emulated or not outside:
+            return dict(outside)
+        sent = torch.cat([(x != 0).to(x.dtype) for x in outside.values()], -1)
+        arrived = limited(sent, self.dt)
+        number = int(sent.sum())
+        self.link = SpikeRecord("link", number, int(arrived.sum()), number - int(arrived.sum()), peak_rate(sent, self.dt))
+        return dict(zip(outside, arrived.split([x.shape[-1] for x in outside.values()], -1), strict=True))
+
+    def sent(self, p: Population, spikes: torch.Tensor) -> torch.Tensor:
+        """Spikes as those hear them that are not in a loop with the population, and as they are recorded."""
+        out = jittered(spikes, self.chip.noise.jitter, self.dt) if self.chip.emulated else spikes
+        number = int(spikes.sum())
+        self.records[p] = SpikeRecord(p.name, number, int(out.sum()), number - int(out.sum()), peak_rate(out, self.dt))
+        return out
+
+    def observed(self, p: Population, trace: Trace) -> Injection:
+        """What is recorded: spikes, and membranes, at "emulated" as the CADC reads them, in the graph's units."""
+        if not self.chip.emulated:
+            return Injection(trace.spikes, trace.membranes)
+        voltage, noise = self.scales[p], self.chip.noise.cadc
+        read = {name: cadc(v, voltage, self.dt, facts.CADC_PERIOD, noise, "linear", p.name)[0] for name, v in trace.membranes.items()}
+        return Injection(trace.spikes, {name: voltage.model(v) for name, v in read.items()})
+
+
+def _rounded(w: torch.Tensor, lsb: float) -> torch.Tensor:
+    """To multiples of ``lsb``, half away from zero as hxtorch."""
+    return torch.trunc(w / lsb + w.sign() / 2) * lsb
+
+
+Rows = Callable[[Population, Membrane], int]
+
+
+def fan_in(net: Network, p: Population, weights: Weights, rows: Rows) -> list[int]:
+    """Inputs of the neuron that has most, for each membrane, with those that a generator drives."""
+    out = []
+    for m in p.membranes:
+        counts = [(weights[x] != 0).sum(1) for x in net.onto(p) if x.port.name == m.port]
+        out.append((int(torch.stack(counts).sum(0).max()) if counts else 0) + rows(p, m))
+    return out
+
+
+def place(net: Network, weights: Weights, rows: Rows, chips: int = 1) -> Placement:
+    """The part's populations on circuits: as many as inputs need, one a compartment at least. RoutingError."""
+    wanted = []
+    for p in net.populations:
+        inputs = fan_in(net, p, weights, rows)
+        heard = {q.name for x in net.onto(p) for q in net.heard(x)}
+        lines = sum(int((weights[x] != 0).any(0).sum()) for x in net.onto(p)) + sum(rows(p, m) for m in p.membranes)
+        joined = sum(circuits(n) for n in inputs) if len(p.membranes) > 1 else None
+        wanted.append(ToPlace(p.name, p.size, sum(inputs), p.name in heard, joined, None, tuple(sorted(heard - {p.name})), lines))
+    return place_populations(wanted, chips)

@@ -1,0 +1,147 @@
+"""A process graph whose forward pass runs on a chip, as an nn.Module: training in the loop.
+
+The chip records spikes and membranes; the model runs the same stretch with those in the place of its own, and gradients are the model's at
+what was recorded. Products of perceptron mode have the linear model's gradient. The rest of the graph runs on the torch backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lavalike.backends.bss2.emulated import Placed
+from lavalike.backends.bss2.neurons import Population, tensors
+from lavalike.backends.bss2.partition import HOST, SPIKING, Part, names, parts, roles
+from lavalike.backends.bss2.parts import heard, start
+from lavalike.backends.bss2.product import Product
+from lavalike.backends.bss2.program import nothing_to_do
+from lavalike.backends.bss2.spiking import Network, gathered
+from lavalike.backends.torch.module import ProcessModule, Values, has_feedback
+from lavalike.backends.torch.surrogate import Derivative, Surrogate, as_surrogate, exponential
+from lavalike.bss2.chip import Chip
+from lavalike.compiler.graph import Graph, Node
+from lavalike.fused import Training
+from lavalike.process import AbstractProcess, OutPort, Port, Var
+
+
+@dataclass(frozen=True)
+class PerThreshold(Surrogate):
+    """``inner`` of ``x / unit``, over ``unit``: of the distance from threshold in thresholds."""
+
+    inner: Surrogate
+    unit: float
+
+    def __post_init__(self) -> None:
+        pass  # inner was checked when it was made
+
+    def derivative(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner.derivative(x * (1 / self.unit)) * (1 / self.unit)
+
+    def primitive(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner.primitive(x / self.unit)
+
+
+class ChipModule(ProcessModule):
+    """See :func:`lavalike.to_torch`. ``chip`` may be replaced by another one between calls.
+
+    Args:
+        process: of the graph.
+        graph: with the torch backend's models, for what stays on the host; its parameters are the module's.
+        chip_graph: the same with those of the bss2 backend.
+        chip: that runs forward.
+        dt: s a step.
+    """
+
+    def __init__(self, process: AbstractProcess, graph: Graph, chip_graph: Graph, chip: Chip, dt: float,
+                 surrogate: Surrogate | Derivative | None = None) -> None:
+        super().__init__(process, graph, surrogate)
+        self.chip, self.dt = chip, dt
+        self.surrogate = as_surrogate(exponential() if surrogate is None else surrogate)
+        role = roles(chip_graph)
+        nothing_to_do(chip_graph, role)
+        self.sections = parts(chip_graph, role)
+        self.names = names(chip_graph)
+        self.networks = {id(s): Network(s.groups, role, self.names) for s in self.sections if s.kind == SPIKING}
+        self.outputs = {p: chip_graph.terms(p) for p in process.out_ports}
+        needed = [t.source for terms in self.outputs.values() for t in terms] + [p for s in self.sections for p in heard(s.nodes)]
+        self.needed = list(dict.fromkeys(p for p in needed if isinstance(p, OutPort)))
+
+    def results(self, batch: int, steps: int, fed: Values) -> dict[str, torch.Tensor]:
+        sent: Values = {p: x.flatten(1, -2).movedim(-1, 0) for p, x in fed.items()}  # (time, batch, size)
+        for section in self.sections:
+            if section.kind == HOST:
+                self._host(section, (steps, batch), sent)
+            elif section.kind == SPIKING:
+                self._spiking(self.networks[id(section)], (steps, batch), sent)
+            else:
+                for node in section.nodes:
+                    self._product(node, (steps, batch), sent)
+        like = next(iter(fed.values()))
+        return {p.name: gathered(terms, p.size, sent, (steps, batch), like).movedim(0, -1).unflatten(1, p.shape)
+                for p, terms in self.outputs.items()}
+
+    def _host(self, section: Part, extent: tuple[int, int], sent: Values) -> None:
+        steps, batch = extent
+        own = {id(n.process) for n in section.nodes}
+        nodes = [n for n in self.graph.nodes if id(n.process) in own]
+        states = {n: s for n, s in self.initial(batch).items() if n in nodes}
+        constants = self.constants(nodes)
+        fed = {p: sent[p].movedim(0, -1).unflatten(1, p.shape) for p in heard(section.nodes)}
+        ports = [p for p in self.needed if id(p.process) in own]
+        if not has_feedback(nodes):
+            values, _ = self.sequence(1, steps, fed, states, constants, nodes)
+        else:
+            rows: dict[Port, list[torch.Tensor]] = {p: [] for p in ports}
+            for k in range(steps):
+                now, states = self.step(k + 1, {p: x[..., k] for p, x in fed.items()}, states, constants, nodes)
+                for p, r in rows.items():
+                    r.append(now[p])
+            values = {p: torch.stack(r, -1) for p, r in rows.items()}
+        for p in ports:
+            sent[p] = values[p].expand(batch, *p.shape, steps).flatten(1, -2).movedim(-1, 0)
+
+    def _spiking(self, net: Network, extent: tuple[int, int], sent: Values) -> None:
+        found = {p: p.derive({v.name: self.tensor(v) for v in p.process.vars if v.role == "parameter"}) for p in net.populations}
+        gains = {p: float(torch.as_tensor(gain).reshape(-1)[0]) for p, (_, gain) in found.items()}
+        constants = {p: tensors(c, self.dtype) for p, (c, _) in found.items()}
+        weights = {x: w * gains[x.target] for x, w in net.matrices(self.tensor, self.dtype).items()}
+
+        def held(var: Var) -> torch.Tensor:
+            return self.tensor(var).to(self.dtype).reshape(1, -1).repeat(extent[1], 1)
+
+        states, _ = start(net, constants, gains, held, 0)
+        outside, grad = {p: sent[p] for p in net.outside}, torch.is_grad_enabled()
+        with torch.no_grad():
+            placed = Placed(net, self.chip, self.dt, {x: w.detach() for x, w in weights.items()},
+                            {p: {n: v.detach() for n, v in c.items()} for p, c in constants.items()})
+            received = placed.received(outside)
+            on_chip = net.run(extent, received, placed.weights(), placed.constants(extent[1]), states, sending=placed.sent)
+            if not grad:  # what the chip sent is all that is asked for
+                sent.update({p.process.s_out: trace.spikes for p, trace in on_chip.items()})  # type: ignore[attr-defined]
+                return
+            recorded = {p: placed.observed(p, trace) for p, trace in on_chip.items()}
+        heard = {p: x + (received[p] - x).detach() for p, x in outside.items()}
+        traces = net.run(extent, heard, weights, constants, states, {p: self._training(p, constants[p]) for p in net.populations}, recorded)
+        for p, trace in traces.items():
+            sent[p.process.s_out] = trace.spikes  # type: ignore[attr-defined]
+
+    def _training(self, p: Population, c: Mapping[str, Any]) -> Training:
+        unit = float(c[p.membranes[0].threshold].detach().abs().mean()) or 1.0
+        return Training(PerThreshold(self.surrogate, unit), "detach")
+
+    def _product(self, node: Node, extent: tuple[int, int], sent: Values) -> None:
+        p = Product(node, self.names[node], self.chip, extent[1], self.dtype)
+        s_in, a_out = node.process.s_in, node.process.a_out  # type: ignore[attr-defined]
+        messages = gathered(node.inputs["s_in"], s_in.size, sent, extent, next(iter(sent.values())))
+        twin = next(n for n in self.graph.nodes if n.process is node.process)
+        initial = self.initial(extent[1])[twin]
+        model, _ = self.sequence(1, extent[0], {t.source: sent[t.source].movedim(0, -1).unflatten(1, t.source.shape)
+                                                for t in node.inputs["s_in"]}, {twin: initial}, self.constants([twin]), [twin])
+        of_model = model[a_out].flatten(1, -2).movedim(-1, 0)
+        with torch.no_grad():
+            p.rederive(self.tensor)
+            on_chip = p.run(messages)
+        sent[a_out] = of_model + (on_chip - of_model).detach()

@@ -1,0 +1,215 @@
+"""The parts of a program: each runs a whole stretch, from what others sent to what it sends, and keeps its states in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from lavalike.backends.base import Program
+from lavalike.backends.bss2.emulated import Placed
+from lavalike.backends.bss2.model import host_config
+from lavalike.backends.bss2.neurons import Population, tensors
+from lavalike.backends.bss2.partition import Part as Nodes, Roles, names
+from lavalike.backends.bss2.product import Product
+from lavalike.backends.bss2.spiking import Network, Tensors, events, gathered, matrix, selected
+from lavalike.backends.numba import BACKEND as NUMBA
+from lavalike.bss2.chip import Chip
+from lavalike.compiler.graph import Graph, Node
+from lavalike.process import OutPort, Port, Var
+
+Sent = dict[Port, np.ndarray]
+Recordings = Mapping[Port | Var, np.ndarray]
+
+
+class Part(Protocol):
+    """``run`` adds what it sends to ``sent``, (steps, batch, size) a port, and fills the recordings of its Vars; ``outside``: the ports
+    it hears of others."""
+
+    outside: list[Port]
+    vars: list[Var]
+
+    def run(self, steps: int, sent: Sent, recordings: Recordings) -> None: ...
+    def read(self, var: Var) -> np.ndarray: ...
+    def write(self, var: Var, value: np.ndarray) -> None: ...
+
+
+def heard(nodes: Sequence[Node]) -> list[Port]:
+    """What ``nodes`` hear that none of them sends."""
+    own = {id(n.process) for n in nodes}
+    return list(dict.fromkeys(t.source for n in nodes for terms in n.inputs.values() for t in terms
+                              if id(t.source.process) not in own or not isinstance(t.source, OutPort)))
+
+
+class HostPart:
+    """Nodes that the numba backend computes; what they hear from other parts are its stimuli."""
+
+    def __init__(self, part: Nodes, graph: Graph, batch: int, wanted: Sequence[Port | Var]) -> None:
+        own = {id(n.process) for n in part.nodes}
+        # in the order of a step
+        nodes = [Node(n.process, n.model.host, n.inputs) for n in graph.nodes if id(n.process) in own]  # type: ignore[attr-defined]
+        self.batch, self.outside = batch, heard(nodes)
+        self.vars = [v for n in nodes for v in n.process.vars]
+        self.ports = [p for p in wanted if isinstance(p, OutPort) and id(p.process) in own]
+        recordable = [*self.ports, *(v for v in wanted if isinstance(v, Var) and id(v.process) in own)]
+        inner = Graph([n.process for n in nodes], nodes, self.outside, host_config(graph.config), graph.step)  # type: ignore[arg-type]
+        self.program: Program = NUMBA.build(inner, batch, recordable)
+        self.read, self.write = self.program.read, self.program.write
+
+    def run(self, steps: int, sent: Sent, recordings: Recordings) -> None:
+        rows = {p: np.empty((steps, self.batch, p.size), self.program.dtype_of(p)) for p in self.ports}
+        wanted = {v: x for v, x in recordings.items() if v in self.vars}
+        self.program.run(steps, {p: np.ascontiguousarray(sent[p]) for p in self.outside}, {**rows, **wanted})
+        sent.update(rows)
+
+
+def start(net: Network, numbers: Mapping[Population, Tensors], gains: Mapping[Population, float], held: Callable[[Var], torch.Tensor],
+          step: int) -> tuple[dict[Population, Tensors], dict[Population, Tensors]]:
+    """The chip's states from the Vars' (``held``: (batch, size)) after ``step`` steps, and what of its currents has just arrived: they are
+    those that the graph has a step later."""
+    pending = {n: held(n.process.a_buff) for n in net.synapses}  # type: ignore[attr-defined]
+    states: dict[Population, Tensors] = {}
+    arrived: dict[Population, Tensors] = {}
+    for p in net.populations:
+        c, states[p], arrived[p] = numbers[p], {}, {}
+        for m in p.membranes:
+            current, voltage = (held(v) for v in p.state_vars(m))
+            arrived[p][m.source] = torch.zeros_like(current)
+            for x in (x for x in net.onto(p) if x.port.name == m.port):
+                arrived[p][m.source] = arrived[p][m.source] + gains[p] * selected(pending[x.synapse], x.term, p.size)
+            states[p] |= {m.current: current * c[m.keep] + arrived[p][m.source], m.voltage: voltage}
+        states[p] |= {f"hold_{m.name}": torch.zeros_like(states[p][m.voltage]) for m in p.membranes if m.fires}
+        states[p] |= {name: (held(var) - until * step).clamp(min=0) for name, var, until in p.holds}
+    return states, arrived
+
+
+class SpikingPart:
+    """Populations on the chip."""
+
+    def __init__(self, part: Nodes, role: Roles, chip: Chip, graph: Graph, batch: int) -> None:
+        self.net = Network(part.groups, role, names(graph))
+        self.chip, self.config, self.batch, self.step = chip, graph.config, batch, graph.step
+        self.dtype = getattr(torch, graph.config.dtype)
+        self.outside = self.net.outside
+        self.vars = [v for n in part.nodes for v in n.process.vars]
+        self.gains: dict[Population, float] = {}
+        self.placed = self.derived()
+        self.values = {v: np.broadcast_to(v.value, (batch, *v.shape)) for v in self.vars if v.role == "state"}
+        self._load()
+
+    def tensor(self, var: Var) -> torch.Tensor:
+        return torch.as_tensor(var.value, dtype=self.dtype if var.value.dtype.kind == "f" or var.trainable else torch.int64)
+
+    def derived(self) -> Placed:
+        """Model and placement from the parameters' present values; VarError, GraphError, RoutingError."""
+        found = {p: p.derive({v.name: v.value for v in p.process.vars}) for p in self.net.populations}
+        self.gains = {p: float(np.ravel(gain)[0]) for p, (_, gain) in found.items()}
+        weights = {x: w * self.gains[x.target] for x, w in self.net.matrices(self.tensor, self.dtype).items()}
+        return Placed(self.net, self.chip, self.config.dt, weights, {p: tensors(c, self.dtype) for p, (c, _) in found.items()})
+
+    # -- states ------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        self.states, self.arrived = start(self.net, self.placed.numbers, self.gains, self._held, self.step)
+
+    def _store(self) -> None:
+        """The Vars' values from the chip's states."""
+        for p, state in self.states.items():
+            for m in p.membranes:
+                current, voltage = p.state_vars(m)
+                keep = self.placed.numbers[p][m.keep]
+                before = (state[m.current] - self.arrived[p][m.source]) / torch.where(keep == 0, 1.0, keep)
+                self._hold(current, torch.where(keep == 0, 0.0, before))
+                self._hold(voltage, state[m.voltage])
+            for name, var, until in p.holds:
+                self._hold(var, state[name] + until * self.step)
+
+    def _held(self, var: Var) -> torch.Tensor:
+        return torch.as_tensor(np.array(self.values[var]), dtype=self.dtype).reshape(self.batch, -1)
+
+    def _hold(self, var: Var, value: torch.Tensor) -> None:
+        self.values[var] = value.numpy().reshape(self.batch, *var.shape).copy()
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def run(self, steps: int, sent: Sent, recordings: Recordings) -> None:
+        received = self.placed.received({p: torch.as_tensor(sent[p], dtype=self.dtype) for p in self.outside})
+        constants = self.placed.constants(self.batch)
+        for p, c in constants.items():
+            if "bias_start" in c:
+                constants[p] = c | {"bias_start": c["bias_start"] - self.step}
+        traces = self.net.run((steps, self.batch), received, self.placed.weights(), constants, self.states,
+                              sending=self.placed.sent)
+        self.states, self.arrived = ({p: t.states for p, t in traces.items()}, {p: t.arrived for p, t in traces.items()})
+        for p, trace in traces.items():
+            wanted = {getattr(p.process, var): state for var, state in p.voltages.items() if getattr(p.process, var) in recordings}
+            if wanted:
+                seen = self.placed.observed(p, trace)
+                for var, state in wanted.items():
+                    recordings[var][...] = seen.membranes[state].numpy()
+        spikes: dict[Port, torch.Tensor] = {p.process.s_out: t.spikes for p, t in traces.items()}  # type: ignore[attr-defined]
+        last = {port: x[-1] for port, x in {**received, **spikes}.items()}
+        for n in self.net.synapses:  # what the connection would send next
+            x = gathered(n.inputs["s_in"], n.process.s_in.size, last, (self.batch,), next(iter(last.values())))  # type: ignore[attr-defined]
+            self._hold(n.process.a_buff, events(x) @ matrix(n, self.tensor, self.dtype).T)  # type: ignore[attr-defined]
+        self.step += steps
+        self._store()
+        sent.update({port: x.numpy() for port, x in spikes.items()})
+
+    def read(self, var: Var) -> np.ndarray:
+        return self.values[var][0] if var in self.values else var.value
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        if var.role == "state":
+            self.values[var] = np.broadcast_to(value, (self.batch, *var.shape))
+            self._load()
+            return
+
+        def derive() -> None:
+            self.placed = self.derived()
+
+        changed(var, value, derive)
+
+
+class ProductPart:
+    """Connections in perceptron mode; each a product of its own."""
+
+    def __init__(self, part: Nodes, chip: Chip, graph: Graph, batch: int) -> None:
+        self.products = [Product(n, names(graph)[n], chip, batch, getattr(torch, graph.config.dtype)) for n in part.nodes]
+        self.batch, self.outside = batch, heard(part.nodes)
+        self.vars = [v for n in part.nodes for v in n.process.vars]
+
+    @torch.no_grad()
+    def run(self, steps: int, sent: Sent, recordings: Recordings) -> None:
+        for p in self.products:
+            s_in, a_out = p.process.s_in, p.process.a_out  # type: ignore[attr-defined]
+            terms = p.node.inputs["s_in"]
+            known = {t.source: torch.as_tensor(sent[t.source], dtype=p.dtype) for t in terms}
+            sent[a_out] = p.run(gathered(terms, s_in.size, known, (steps, self.batch), p.total)).numpy()
+
+    def _of(self, var: Var) -> Product:
+        return next(p for p in self.products if p.process is var.process)
+
+    def read(self, var: Var) -> np.ndarray:
+        return self._of(var).pending[0].numpy().reshape(var.shape) if var.role == "state" else var.value
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        p = self._of(var)
+        if var.role == "state":
+            p.pending = torch.as_tensor(value, dtype=p.dtype).reshape(1, -1).repeat(self.batch, 1)
+        else:
+            changed(var, value, p.rederive)
+
+
+def changed(var: Var, value: np.ndarray, derive: Callable[[], None]) -> None:
+    """Set a parameter and derive what follows from it; if that fails, nothing has changed."""
+    old, var.value = var.value, value
+    try:
+        derive()
+    except Exception:
+        var.value = old
+        derive()
+        raise

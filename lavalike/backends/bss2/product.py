@@ -1,0 +1,159 @@
+"""A connection of graded messages in perceptron mode.
+
+Sigma-delta messages are changes, the chip multiplies values: the messages are added up to activations, those are multiplied in the
+array, and what the product changed by is sent on, in the step after, as the connection does. Scales are fitted: activations to 5 bits by
+the largest of the first stretch, weights to 6 bits by the largest, ``num_sends`` (and where even one is too many the weights) so that the
+largest charge of a tile comes to nine tenths of the 8-bit output. Negative activations are sent in a second product. Outputs that leave
+columns free are computed up to eight times, side by side, and averaged, as hxtorch's ``avg`` does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch.nn import functional
+
+from lavalike.backends.bss2.spiking import matrix
+from lavalike.backends.torch.connections import ConvModel
+from lavalike.bss2 import facts
+from lavalike.bss2.chip import Chip, use
+from lavalike.bss2.perceptron import functional as array
+from lavalike.bss2.perceptron.trace import Observation, observe
+from lavalike.bss2.placement import PlacedLayer
+from lavalike.bss2.tiles import tiles
+from lavalike.compiler.graph import Node
+from lavalike.proc import Conv
+from lavalike.process import Var
+
+FILLED = 0.9 * facts.OUTPUT_MAX
+COPIES = 8
+SAMPLE = 4096  # vectors that scales are fitted on
+
+
+class Product:
+    """One connection on the chip.
+
+    ``total``: activations, ``last``: products of the last step, ``pending``: what is sent next, (batch, size) each.
+    """
+
+    def __init__(self, node: Node, name: str, chip: Chip, batch: int, dtype: torch.dtype) -> None:
+        self.node, self.process, self.name, self.chip, self.dtype = node, node.process, name, chip, dtype
+        a_out = node.process.a_out  # type: ignore[attr-defined]
+        self.total = torch.zeros(batch, node.process.s_in.size, dtype=dtype)  # type: ignore[attr-defined]
+        self.last = torch.zeros(batch, a_out.size, dtype=dtype)
+        self.pending = torch.as_tensor(node.process.a_buff.value, dtype=dtype).reshape(1, -1).repeat(batch, 1)  # type: ignore[attr-defined]
+        self.lsb: float | None = None  # an activation of 31 counts 31 of these
+        self.sends: list[tuple[float, int]] = []
+        self.clipped = 0
+        self.records: list[Observation] = []
+        self.rederive()
+
+    def rederive(self, tensor: Callable[[Var], torch.Tensor] | None = None) -> None:
+        """The weights of each group (K, N), from the Vars."""
+        p, tensor = self.process, tensor or self._tensor
+        if isinstance(p, Conv):
+            c = ConvModel(p, self.node.model.config).constants({v.name: tensor(v) for v in p.vars if v.role == "parameter"})
+            self.weights = [w.flatten(1).T.float() for w in c["weight"].chunk(p.groups)]
+        else:
+            self.weights = [matrix(self.node, tensor, self.dtype).T.float()]
+        self.sends = []
+
+    def _tensor(self, v: Var) -> torch.Tensor:
+        return torch.as_tensor(v.value, dtype=self.dtype if v.trainable or v.value.dtype.kind == "f" else torch.int64)
+
+    def run(self, messages: torch.Tensor) -> torch.Tensor:
+        """What is sent in every step, (time, batch, size), from the messages that arrive."""
+        values = self.total + messages.cumsum(0)
+        y = self._multiplied(values)
+        changes = torch.diff(torch.cat([self.last[None], y]), dim=0)
+        out = torch.cat([self.pending[None], changes[:-1]])
+        self.total, self.last, self.pending = values[-1], y[-1], changes[-1]
+        return out
+
+    def _multiplied(self, values: torch.Tensor) -> torch.Tensor:
+        steps, batch, _ = values.shape
+        if self.lsb is None:
+            self.lsb = float(values.abs().max()) / facts.INPUT_MAX or 1.0
+        x = (values / self.lsb).float().reshape(steps * batch, -1)
+        rounded = self.chip.level != "ideal"
+        if rounded:
+            self.clipped += int((x.abs() > facts.INPUT_MAX + 0.5).sum())
+            x = x.clamp(-facts.INPUT_MAX, facts.INPUT_MAX)
+        if not self.sends:
+            self.sends = [self._fitted(rows, w, rounded) for rows, w in zip(self._rows(x[:SAMPLE]), self.weights, strict=True)]
+        with use(self.chip), observe() as seen:
+            y = self._signed(x)
+        self.records = seen
+        return (y * self.lsb).to(self.dtype).reshape(steps, batch, -1)
+
+    def _signed(self, x: torch.Tensor) -> torch.Tensor:
+        """Products of values of both signs, in activation LSB times weight."""
+        y = self._products(x.clamp(min=0))
+        return y - self._products((-x).clamp(min=0)) if bool((x < 0).any()) else y
+
+    def _products(self, x: torch.Tensor) -> torch.Tensor:
+        out = []
+        for k, rows in enumerate(self._rows(x)):
+            w, (scale, sends) = self.weights[k], self.sends[k]
+            copies = self._copies(w)
+            y = array.matmul(rows, (w / scale).repeat_interleave(copies, 1), sends, layer=self._label(k))
+            y = y.unflatten(1, (-1, copies)).mean(2) if copies > 1 else y
+            if self.chip.level != "ideal":  # each tile was rounded down
+                y = y + 0.5 * math.ceil(len(w) / facts.SIGNED_ROWS)
+            out.append(y * (scale / (self.chip.gain * sends)))
+        return self._joined(out, len(x))
+
+    def _copies(self, w: torch.Tensor) -> int:
+        """How often each output is computed."""
+        return 1 if self.chip.level == "ideal" else max(1, min(COPIES, facts.COLUMNS // w.shape[1]))
+
+    def _rows(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The vectors that are multiplied, one tensor a group: x itself, or the patches of a convolution."""
+        p = self.process
+        if not isinstance(p, Conv):
+            yield x
+            return
+        spatial = x.reshape(len(x), *p.s_in.shape).permute(0, 3, 1, 2)
+        kernel = p.weight.shape[1:3]
+        for part in spatial.chunk(p.groups, 1):
+            patches = functional.unfold(part, kernel, p.dilation, p.padding, p.stride)  # (batch, K, places)
+            yield patches.transpose(1, 2).flatten(0, 1)
+
+    def _joined(self, groups: list[torch.Tensor], batch: int) -> torch.Tensor:
+        if not isinstance(self.process, Conv):
+            return groups[0]
+        return torch.cat([y.reshape(batch, -1, y.shape[1]) for y in groups], 2).flatten(1)  # (places in x, y order, channels)
+
+    def _fitted(self, rows: torch.Tensor, w: torch.Tensor, rounded: bool) -> tuple[float, int]:
+        """(weight of 1 LSB, num_sends)"""
+        scale = float(w.abs().max()) / facts.WEIGHT_MAX or 1.0
+        if not rounded:
+            return scale, 1
+        sample = rows[:SAMPLE].round()
+        parts = [(sample[:, k:k + facts.SIGNED_ROWS].clamp(min=0), sample[:, k:k + facts.SIGNED_ROWS].clamp(max=0),
+                  w[k:k + facts.SIGNED_ROWS]) for k in range(0, len(w), facts.SIGNED_ROWS)]
+        peak = max(float((x @ v).abs().max()) for above, below, v in parts for x in (above, below)) / scale * self.chip.gain
+        if peak > FILLED:
+            return scale * peak / FILLED, 1
+        return scale, max(1, int(FILLED / peak)) if peak > 0 else 1
+
+    def _label(self, group: int) -> str:
+        return self.name if len(self.weights) == 1 else f"{self.name}[{group}]"
+
+    def placed(self, run: int, chips: int = 1) -> list[PlacedLayer]:
+        """Its tiles, from round ``run`` on; a layer for each group."""
+        out: list[PlacedLayer] = []
+        places = self.last.shape[1] // sum(w.shape[1] for w in self.weights)
+        for group, w in enumerate(self.weights):
+            scale, sends = self.sends[group] if self.sends else (float(w.abs().max()) / facts.WEIGHT_MAX or 1.0, 1)
+            name, held = self._label(group), (w / scale).repeat_interleave(self._copies(w), 1)
+            lying = tuple(replace(t, run=run + t.run) for t in tiles(*held.shape, name, chips))
+            cells = tuple(len(t.rows) * len(t.columns) for t in lying)
+            rounding = float((held.round() - held).square().mean().sqrt())
+            kind, wait = type(self.process).__name__, facts.DEFAULT_WAIT
+            out.append(PlacedLayer(name, kind, *held.shape, lying, places, sends, wait, cells, 0, rounding))
+            run = lying[-1].run + 1
+        return out

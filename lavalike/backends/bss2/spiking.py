@@ -1,0 +1,272 @@
+"""A spiking part of a graph over a whole stretch: synapses as matrices, populations by the chip's equations.
+
+The same code is the chip at every emulated level (other weights and constants) and the model that is trained (spikes and membranes
+recorded on the chip put in place of its own). Tensors are (time, batch, size).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from lavalike.backends.bss2.neurons import Population
+from lavalike.backends.bss2.partition import Roles
+from lavalike.backends.torch.connections import ConvModel, ConvTransposeModel, DenseModel, SparseModel, as_events
+from lavalike.backends.torch.surrogate import FastSigmoid
+from lavalike.compiler.graph import Node, Term
+from lavalike.errors import VarError
+from lavalike.fused import Training, scan
+from lavalike.fused.trace import steps as stepper
+from lavalike.proc import Conv, ConvTranspose, Dense, Sparse
+from lavalike.process import InPort, Port, Var
+
+Tensors = dict[str, torch.Tensor]
+PLAIN = Training(FastSigmoid(), "detach")  # of runs that nobody differentiates
+MODELS = {Dense: DenseModel, Sparse: SparseModel, Conv: ConvModel, ConvTranspose: ConvTransposeModel}
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """One synapse node onto one input of a population, ``term`` of that input; ``recurrent``: within a loop."""
+
+    synapse: Node
+    target: Population
+    port: InPort
+    term: Term
+    recurrent: bool
+
+    @property
+    def name(self) -> str:
+        return self.synapse.process.path
+
+    @property
+    def size(self) -> int:
+        return self.synapse.process.s_in.size  # type: ignore[attr-defined]
+
+    def terms(self, known: Mapping[Port, torch.Tensor]) -> list[Term]:
+        """Those of its inputs that come from ``known``."""
+        return [t for t in self.synapse.inputs["s_in"] if t.source in known]
+
+
+@dataclass
+class Injection:
+    """What a chip recorded of a population: spikes, and membranes by state."""
+
+    spikes: torch.Tensor
+    membranes: Tensors
+
+
+@dataclass
+class Trace:
+    """Of one population and stretch: spikes, membranes by state, the states at the end, and what arrived in the last step by input."""
+
+    spikes: torch.Tensor
+    membranes: Tensors
+    states: Tensors
+    arrived: Tensors = field(default_factory=dict)
+
+
+class Network:
+    """The populations of one spiking part, in an order of evaluation, and what connects them."""
+
+    def __init__(self, groups: list[list[Node]], role: Roles, names: Mapping[Node, str]) -> None:
+        nodes = [n for g in groups for n in g]
+        by_process = {id(n.process): n for n in nodes}
+        self.populations = [Population(n, names[n]) for n in nodes if role[n] != "synapse"]
+        self.synapses = [n for n in nodes if role[n] == "synapse"]
+        at = {p.node: p for p in self.populations}
+        group_of = {n: k for k, g in enumerate(groups) for n in g}
+        self.projections: list[Projection] = []
+        for p in self.populations:
+            for m in p.membranes:
+                for term in p.node.inputs[m.port]:
+                    synapse = by_process[id(term.source.process)]
+                    inside = group_of[synapse] == group_of[p.node] and len(groups[group_of[synapse]]) > 1
+                    self.projections.append(Projection(synapse, p, getattr(p.process, m.port), term, inside))
+        # a loop is stepped as a whole; all else runs population by population
+        self.groups = [[at[n] for n in g if n in at] for g in groups]
+        self.groups = [g for g in self.groups if g]
+        self.output = {p.process.s_out: p for p in self.populations}  # type: ignore[attr-defined]
+        self.outside = list(dict.fromkeys(t.source for n in self.synapses for t in n.inputs["s_in"] if t.source not in self.output))
+
+    def onto(self, population: Population) -> list[Projection]:
+        return [x for x in self.projections if x.target is population]
+
+    def heard(self, projection: Projection) -> list[Population]:
+        """The populations of this part that a projection hears."""
+        return [self.output[t.source] for t in projection.synapse.inputs["s_in"] if t.source in self.output]
+
+    # -- matrices ---------------------------------------------------------------------------------------------
+
+    def matrices(self, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> dict[Projection, torch.Tensor]:
+        """(size of the target's input, size of the synapse's input) of every projection, in floating point; VarError."""
+        of_synapse = {n: matrix(n, tensor, dtype) for n in self.synapses}
+        return {x: selected(of_synapse[x.synapse].T, x.term, x.port.size).T for x in self.projections}
+
+    # -- over time --------------------------------------------------------------------------------------------
+
+    def run(self, extent: tuple[int, int], outside: Mapping[Port, torch.Tensor], weights: Mapping[Projection, torch.Tensor],
+            constants: Mapping[Population, Tensors], states: Mapping[Population, Tensors],
+            training: Mapping[Population, Training] | None = None,
+            injected: Mapping[Population, Injection] | None = None,
+            sending: Callable[[Population, torch.Tensor], torch.Tensor] | None = None) -> dict[Population, Trace]:
+        """The whole stretch.
+
+        Args:
+            extent: (steps, batch).
+            outside: events of every port in ``self.outside``, (steps, batch, size), non-zero counts 1.
+            weights: of :meth:`matrices`, the gain of the population's inputs in them.
+            constants: of every population's equation; ``bias_start`` in steps from the beginning of this stretch.
+            states: before the first step, (batch, size).
+            training: how each population is differentiated. Default: not at all.
+            injected: what a chip recorded, in the place of spikes and membranes.
+            sending: what becomes of a population's spikes on their way to others.
+        """
+        sent: dict[Port, torch.Tensor] = dict(outside)
+        traces: dict[Population, Trace] = {}
+        for group in self.groups:
+            loop = any(x.recurrent for p in group for x in self.onto(p))
+            members = [_Member(self, p, extent, sent, weights, constants[p], states[p], PLAIN if training is None else training[p],
+                               None if injected is None else injected[p]) for p in group]
+            if loop:
+                _step_together(members, extent[0])
+            for m in members:
+                traces[m.p] = m.trace() if loop else m.scanned()
+                if sending is not None:
+                    traces[m.p].spikes = sending(m.p, traces[m.p].spikes)
+                sent[m.p.process.s_out] = traces[m.p].spikes  # type: ignore[attr-defined]
+        return traces
+
+
+class _Member:
+    """A population in one run: what it hears from those that ran before, its state, and its equation."""
+
+    def __init__(self, net: Network, p: Population, extent: tuple[int, int], sent: Mapping[Port, torch.Tensor],
+                 weights: Mapping[Projection, torch.Tensor], constants: Tensors, state: Tensors, training: Training,
+                 hw: Injection | None) -> None:
+        self.p, self.state, self.training, self.weights = p, dict(state), training, weights
+        self.like = next(iter(state.values()))
+        self.hw = {} if hw is None else recorded(p, hw)
+        self.dynamics = p.dynamics(hw is not None)
+        self.spans = _stretches(constants, extent[0])
+        self.rows: dict[str, list[torch.Tensor]] = {n: [] for n in ("s_out", *p.voltages.values())}
+        self.source = {m.port: m for m in p.membranes}
+        self.loops = [x for x in net.onto(p) if x.recurrent]
+        # of a synapse within a loop, what comes from outside the loop
+        self.beside = {x: gathered(x.terms(sent), x.size, sent, (*extent,), self.like) for x in self.loops}
+        self.drive: Tensors = {}
+        for x in net.onto(p):
+            if not x.recurrent:
+                self._add(self.drive, x, events(gathered(x.terms(sent), x.size, sent, (*extent,), self.like)) @ weights[x].T)
+        zeros = self.like.new_zeros(*extent, p.size)
+        self.inputs = {m.source: self.drive.get(m.source, zeros) for m in p.membranes}
+        self.arrived = {n: y[-1] for n, y in self.inputs.items()}
+
+    def _add(self, to: Tensors, x: Projection, y: torch.Tensor) -> None:
+        name = self.source[x.port.name].source
+        to[name] = to[name] + y if name in to else y
+
+    def scanned(self) -> Trace:
+        """All steps in fused loops."""
+        inputs = {**{n: y.contiguous() for n, y in self.inputs.items()}, **self.hw}
+        voltages = list(self.p.voltages.values())
+        for first, last, c in self.spans:
+            got = scan(self.dynamics, self.training, {n: v[first:last] for n, v in inputs.items()}, c, self.state, voltages)
+            self.state = got.states
+            for n, rows in self.rows.items():
+                rows.append(got.outputs[n])
+        return self._trace({n: v[0] if len(v) == 1 else torch.cat(v) for n, v in self.rows.items()})
+
+    def begin(self) -> None:
+        self.step = stepper(self.dynamics, self.training)
+        self.numbers = {n: torch.tensor(v, dtype=self.like.dtype) for n, v in self.training.numbers.items()}
+
+    def advance(self, t: int) -> torch.Tensor:
+        """The membranes of step ``t``; what it sends."""
+        c = next(c for first, last, c in self.spans if first <= t < last)
+        now = {n: y[t] for n, y in (*self.inputs.items(), *self.hw.items())}
+        outputs, self.state = self.step(now, self.state, c, self.numbers)
+        self.rows["s_out"].append(outputs["s_out"])
+        for v in self.p.voltages.values():
+            self.rows[v].append(self.state[v])
+        return outputs["s_out"]
+
+    def hear(self, t: int, now: Mapping[Port, torch.Tensor]) -> None:
+        """Spikes of step ``t`` within the loop reach the currents of step ``t``: membranes took those of the step before."""
+        arrived: Tensors = {}
+        for x in self.loops:
+            heard = self.beside[x][t] + gathered(x.terms(now), x.size, now, (len(self.like),), self.like)
+            self._add(arrived, x, events(heard) @ self.weights[x].T)
+        for m in self.p.membranes:
+            if m.source in arrived:
+                self.state[m.current] = self.state[m.current] + arrived[m.source]
+            self.arrived[m.source] = self.inputs[m.source][t] + arrived.get(m.source, 0.0)
+
+    def trace(self) -> Trace:
+        return self._trace({n: torch.stack(v) for n, v in self.rows.items()})
+
+    def _trace(self, joined: Tensors) -> Trace:
+        return Trace(joined["s_out"], {v: joined[v] for v in self.p.voltages.values()}, self.state, self.arrived)
+
+
+def _step_together(members: list[_Member], steps: int) -> None:
+    """Populations that hear each other."""
+    for m in members:
+        m.begin()
+    for t in range(steps):
+        now = {m.p.process.s_out: m.advance(t) for m in members}  # type: ignore[attr-defined]
+        for m in members:
+            m.hear(t, now)
+
+
+def recorded(p: Population, hw: Injection) -> Tensors:
+    """A recording as the injecting equation's inputs."""
+    return {"s_rec": hw.spikes, **{f"v_rec_{m.name}": hw.membranes[m.voltage] for m in p.membranes}}
+
+
+def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    """(outputs, inputs) of a synapse; differentiable where its weights are."""
+    cls = next(model for kind, model in MODELS.items() if isinstance(node.process, kind))
+    model = cls(node.process, node.model.config)
+    try:
+        c = model.constants({v.name: tensor(v) for v in node.process.vars if v.role == "parameter"})
+    except ValueError as e:
+        raise VarError(f"{node.process.path}.{e}") from None
+    if "weights" in c:
+        return c["weights"].to(dtype)
+    size, shape = node.process.s_in.size, node.process.s_in.shape  # type: ignore[attr-defined]
+    one_each = torch.eye(size, dtype=dtype).reshape(size, *shape, 1)
+    return model.product(one_each, {k: v.to(dtype) if isinstance(v, torch.Tensor) else v for k, v in c.items()}).reshape(size, -1).T
+
+
+def selected(x: torch.Tensor, term: Term, size: int) -> torch.Tensor:
+    """The elements of the last axis that a term takes, where it puts them among ``size``."""
+    x = x if term.src is None else x[..., torch.as_tensor(term.src)]
+    return x if term.dst is None else x.new_zeros(*x.shape[:-1], size).index_add(-1, torch.as_tensor(term.dst), x)
+
+
+def gathered(terms: list[Term], size: int, sent: Mapping[Port, torch.Tensor], extent: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """The sum of ``terms``, (*extent, size)."""
+    out: torch.Tensor | None = None
+    for term in terms:
+        x = selected(sent[term.source], term, size)
+        out = x if out is None else out + x
+    return like.new_zeros(*extent, size) if out is None else out
+
+
+def events(x: torch.Tensor) -> torch.Tensor:
+    """1 for what is not zero; gradients pass."""
+    return as_events(x, False)
+
+
+def _stretches(c: Tensors, steps: int) -> list[tuple[int, int, Tensors]]:
+    """(first, last, constants): a late bias makes the leak 0 until its step."""
+    if "bias_start" not in c:
+        return [(0, steps, c)]
+    start = c["bias_start"]
+    plain = {n: v for n, v in c.items() if n != "bias_start"}
+    cuts = [0, *(int(s) for s in start.unique() if 0 < s < steps), steps]
+    return [(a, b, plain | {"leak_soma": torch.where(start <= a, c["leak_soma"], 0.0)}) for a, b in itertools.pairwise(cuts)]
