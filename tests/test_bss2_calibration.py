@@ -121,7 +121,7 @@ def test_only_emulated_chips_are_calibrated(chip, says):
 
 
 def test_a_measurement_is_repeated():
-    with pytest.raises(InputError, match="repetitions is at least 2, got 1"):
+    with pytest.raises(InputError, match="repetitions is an integer >= 2, got 1"):
         calibrate(bss2.Chip(), repetitions=1)
 
 
@@ -171,8 +171,48 @@ def test_another_chips_file_is_refused(tmp_path):
         assert says in str(e.value)
         assert "c.npz: expected the calibration of Chip(" in str(e.value)
         assert "calibrate(chip) makes its own" in str(e.value)
-    with pytest.raises(bss2.CalibrationError, match="chip 3's"):
-        bss2.Chip(4, calibration=calibrated())
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+    ({"seed": 4}, "found chip 3's: seed is 3, not 4; calibrate(chip) makes its own"),
+    ({"seed": 3, "gain": 0.01}, "gain is 0.002, not 0.01"),
+    ({"seed": 3, "noise": bss2.Noise.none()}, "noise is Noise("),
+    ({"seed": 3, "calibrated": False}, "a calibration was given, and calibrated=False; leave one of them out")])
+def test_another_chips_calibration_is_refused(settings, says):
+    with pytest.raises(bss2.CalibrationError) as e:
+        bss2.Chip(**settings, calibration=calibrated())
+    assert str(e.value).startswith("Chip")
+    assert says in str(e.value)
+
+
+def test_numpys_numbers_are_saved(tmp_path):
+    chip = bss2.Chip(np.int64(3), gain=np.float32(0.002), noise=bss2.Noise(trial=np.float32(1.5), column_gain=np.float64(0.1)))
+    c = calibrate(chip, Target(leak=np.float32(90)), repetitions=2)
+    c = replace(c, gain=np.float32(c.gain), measured_gain=np.float32(c.measured_gain))
+    c.save(tmp_path / "c")
+    found = Calibration.load(tmp_path / "c", chip)
+    assert (found.gain, found.noise.trial, found.target.leak) == (float(np.float32(0.002)), 1.5, 90.0)
+
+
+def test_a_calibrated_chip_cannot_be_changed():
+    chip = calibrated().chip()
+    for array in (*chip.columns(0), *chip.circuits):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_calibrating_reseeds_no_other_device(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    torch.manual_seed(0)
+    calibrate(bss2.Chip(2), repetitions=2)
+    assert seeded == [0]
+
+
+def test_a_chip_is_calibrated_within_mock_mode():
+    with bss2.perceptron.mock_mode(True):
+        c = calibrate(bss2.Chip(3), repetitions=4)
+    assert c.measured_gain == calibrate(bss2.Chip(3), repetitions=4).measured_gain
 
 
 def changed(path, **new):

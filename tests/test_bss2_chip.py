@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
+import importlib
 import subprocess
 import sys
+import threading
 from dataclasses import fields, replace
 
 import numpy as np
@@ -49,6 +52,11 @@ def test_other_chips_differ(other):
         assert abs(np.corrcoef(x.ravel(), y.ravel())[0, 1]) < 0.25
 
 
+def test_a_chip_is_a_value():
+    assert bss2.Chip(seed=2) == bss2.Chip(seed=2) != bss2.Chip(seed=3)
+    assert len({bss2.Chip(seed=2), bss2.Chip(seed=2), bss2.Chip(seed=2, noise=bss2.Noise(jitter=0))}) == 2
+
+
 def test_hemispheres_differ():
     c = bss2.Chip()
     assert abs(np.corrcoef(c.columns(0).gain, c.columns(1).gain)[0, 1]) < 0.2
@@ -89,6 +97,13 @@ def test_patterns_are_neutral_where_nothing_is_emulated(chip):
     (lambda: bss2.Noise(trial=-1), "trial is a finite number >= 0, got -1"),
     (lambda: bss2.Noise(jitter=float("nan")), "jitter is a finite number >= 0, got nan"),
     (lambda: bss2.Noise(floor=(-70, -60)), "got floor (-70, -60), knee -80"),
+    (lambda: bss2.Noise(floor=-100), "floor is two numbers, low and high, got -100"),
+    (lambda: bss2.Noise(trial="a"), "Noise: trial is a finite number >= 0, got 'a'"),
+    (lambda: bss2.Noise(knee=True), "Noise: knee is a finite number, got True"),
+    (lambda: bss2.Chip(noise=None), "Chip: noise is a Noise, got None"),
+    (lambda: bss2.Chip(gain="a"), "Chip: gain is a finite number, got 'a'"),
+    (lambda: bss2.Chip(calibration=3), "Chip: calibration is a Calibration (Calibration.load reads one), got 3"),
+    (lambda: bss2.CalibrationPath(None), "CalibrationPath: a path is expected, got None"),
     (lambda: bss2.use(3).__enter__(), "use: a Chip is expected, got 3")])
 def test_bad_chips_say_what_was_expected(make, says):
     with pytest.raises(InputError) as e:
@@ -134,6 +149,62 @@ def test_a_setup_of_chips_computes_a_layer_on_all_of_them():
     one, two = (bss2.Chip(seed=5, chips=n, noise=bss2.Noise(trial=0)) for n in (1, 2))
     assert not torch.equal(product(x, w, one), product(x, w, two))
     assert torch.equal(product(x, w, two), product(x, w, one, tiles=tiles(300, 256, chips=2)))
+
+
+@pytest.mark.parametrize("level", ["emulated", "ideal"])
+def test_a_chips_patterns_cannot_be_changed(level):
+    chip = bss2.Chip(5, level=level)
+    for array in patterns(chip):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 1
+
+
+def test_numpys_numbers_make_the_same_chip():
+    noise = bss2.Noise(trial=np.float32(1.5), floor=[-100, np.int64(-90)])
+    one = bss2.Chip(np.int64(3), gain=np.float32(0.5), noise=noise, chips=np.int8(2))
+    two = bss2.Chip(3, gain=0.5, noise=bss2.Noise(trial=1.5, floor=(-100.0, -90.0)), chips=2)
+    assert repr(one) == repr(two)
+    assert one.noise == two.noise
+    assert {type(v) for v in (one.gain, one.noise.trial, *one.noise.floor)} == {float}
+
+
+def test_a_thread_has_no_chip_unless_the_context_is_handed_over():
+    said = []
+
+    def look():
+        try:
+            said.append(bss2.current_chip().seed)
+        except bss2.NoChipError as e:
+            said.append("no chip" in str(e))
+
+    with bss2.use(bss2.Chip(seed=7)):
+        context = contextvars.copy_context()
+        for target in (look, lambda: context.run(look)):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+    assert said == [True, 7]
+
+
+@pytest.mark.parametrize(("names", "module"), [
+    (("init_hardware", "release_hardware", "CalibrationPath", "HWDBPath", "get_unique_identifier"), "core"),
+    (("matmul", "nn", "MockParameter"), "ann"), (("Linear", "ConvertingReLU", "clamp_weight_"), "nn")])
+def test_older_spellings_are_modules(names, module):
+    found = importlib.import_module(f"lavalike.bss2.{module}")
+    home = {"core": bss2, "ann": bss2.perceptron, "nn": bss2.perceptron.nn}[module]
+    assert getattr(bss2, module) is found
+    for name in names:
+        assert getattr(found, name) is getattr(home, name)
+        assert name in dir(found)
+    with pytest.raises(AttributeError):
+        found.nothing  # noqa: B018
+
+
+def test_the_oldest_spelling_has_operations_at_the_top():
+    for name in ("mac", "matmul", "conv1d", "conv2d", "expanded_conv1d", "add", "argmax", "relu", "converting_relu", "MockParameter",
+                 "set_mock_parameter", "get_mock_parameter", "measure_mock_parameter", "InferenceTracer", "inference_trace"):
+        assert getattr(bss2, name) is getattr(bss2.perceptron, name)
+        assert name in dir(bss2)
 
 
 def test_every_noise_figure_is_documented():

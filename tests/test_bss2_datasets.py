@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,15 @@ from lavalike.bss2 import perceptron
 from lavalike.datasets import har, imdd
 from lavalike.datasets.yinyang import YinYangDataset, yin_yang, yin_yang_class
 from lavalike.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # too little work to share
+    yield
+    torch.set_num_threads(threads)
+
 
 # -- Yin-Yang --------------------------------------------------------------------------------------------------
 
@@ -83,10 +94,42 @@ def test_yin_yang_classes_are_equally_frequent():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [({"r_small": 0.25}, r"r_small 0\.25, r_big 0\.5"),
-                                                    ({"size": 0}, "size is >= 1, got 0")])
+                                                    ({"r_big": math.nan}, "r_big is a finite number, got nan"),
+                                                    ({"size": 0}, "size is an integer >= 1, got 0"),
+                                                    ({"seed": -1}, r"seed is an integer in 0\.\.4294967295, got -1"),
+                                                    ({"seed": 2**32}, "got 4294967296"), ({"seed": None}, "got None")])
 def test_yin_yang_refuses_what_has_no_samples(arguments, message):
     with pytest.raises(InputError, match=message):
         YinYangDataset(**arguments)
+
+
+def test_yin_yang_ends_where_it_says():
+    """An epoch by iteration has ``size`` samples, and an index beyond them is an error."""
+    data = YinYangDataset(size=3)
+    assert len(list(islice(data, 9))) == 3
+    for index in (3, -4):
+        with pytest.raises(IndexError, match=f"index {index} is beyond the 3 samples"):
+            data[index]
+    with pytest.raises(InputError, match="samples of a batch is an integer >= 0, got -1"):
+        data.batch(-1)
+    assert [v.shape[0] for v in data.batch(0)] == [0, 0]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # Python 3.12 says it of every forked worker
+def test_yin_yang_workers_and_epochs_draw_their_own():
+    """Two workers over two epochs repeat nothing, torch's seed makes them the same again, and the process's own stream stays."""
+    def epochs() -> torch.Tensor:
+        torch.manual_seed(3)
+        loader = DataLoader(data, batch_size=25, num_workers=2)
+        return torch.cat([samples for _ in range(2) for samples, _ in loader])
+
+    data = YinYangDataset(size=100)
+    one, two = epochs(), epochs()
+    assert one.unique(dim=0).shape == (200, 4)
+    assert torch.equal(one, two)
+    assert torch.equal(data.batch(5)[0], YinYangDataset().batch(5)[0])
+    data = YinYangDataset(size=100, seed=43)
+    assert not torch.isin(epochs(), one).any()
 
 
 # -- the IM/DD link ----------------------------------------------------------------------------------------------
@@ -105,6 +148,51 @@ def test_lmmse_has_the_known_bit_error_rates(link, decision, rates):
         test = link.sample(symbols, noise, 2)
         found = imdd.bit_error_rate(equaliser(test.features), test.symbols)
         assert abs(found - expected) < 4 * math.sqrt(expected / (2 * symbols)) + 0.03 * expected
+
+
+def by_the_recipe(link: imdd.Link, noise_db: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """One block of bss2.md 4.1 in double precision: symbols, and what is received of each."""
+    rng, up, n = np.random.default_rng(seed), link.oversampling, link.oversampling * link.block
+    sent = rng.integers(0, 4, link.block)
+    f = np.abs(np.fft.fftfreq(n, 1 / up))  # of the symbol rate
+    low, high = (1 - link.roll_off) / 2, (1 + link.roll_off) / 2
+    raised = np.where(f < low, 1, np.where(f > high, 0, 0.5 * (1 + np.cos(np.pi * (f - low) / link.roll_off))))
+    x = np.zeros(n)
+    x[::up] = np.array(link.alphabet)[sent]
+    x = np.fft.ifft(np.fft.fft(x) * np.sqrt(raised)).real + link.bias
+    x /= np.sqrt((x**2).mean())
+    phase = np.pi * link.wavelength**2 / 3e8 * link.dispersion * link.length * (f * link.baud) ** 2
+    light = np.abs(np.fft.ifft(np.fft.fft(x) * np.exp(1j * phase))) ** 2
+    light += 10 ** (noise_db / 20) * rng.standard_normal(n, np.float32)
+    return sent, up * np.fft.ifft(np.fft.fft(light) * np.sqrt(raised)).real[::up]
+
+
+@pytest.mark.parametrize("link", [imdd.LCD, imdd.ECOC, imdd.SSMF], ids=["LCD", "ECOC", "SSMF"])
+def test_link_is_the_published_recipe(link):
+    sample = link.sample(link.block, -20, 3)
+    sent, received = by_the_recipe(link, -20, 3)
+    np.testing.assert_array_equal(sample.symbols, sent)
+    half = link.taps // 2
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(received, half, mode="wrap"), link.taps)
+    np.testing.assert_allclose(sample.features, windows, atol=2e-4)
+
+
+def test_links_are_the_published_ones():
+    """bss2.md 4.1. The sign of the dispersion cannot be measured behind a photodiode, so it is looked up here."""
+    assert (imdd.LCD.baud, imdd.LCD.wavelength, imdd.LCD.dispersion, imdd.LCD.length, imdd.LCD.taps) == (112e9, 1270e-9, -5e-6, 4e3, 7)
+    assert (imdd.LCD.bias, imdd.LCD.roll_off, imdd.LCD.oversampling, imdd.LCD.block) == (2.25, 0.2, 3, 10_000)
+    assert replace(imdd.LCD, baud=100e9, length=5e3, taps=17) == imdd.ECOC
+    assert (imdd.SSMF.baud, imdd.SSMF.wavelength, imdd.SSMF.dispersion) == (50e9, 1550e-9, -17e-6)
+    assert (imdd.SSMF.length, imdd.SSMF.taps) == (5e3, 21)
+    assert imdd.SSMF.alphabet == pytest.approx((0, 1, math.sqrt(2), math.sqrt(3)))
+    assert imdd.SSMF.bias == 0.25
+
+
+def test_the_sign_of_dispersion_is_not_seen():
+    one, other = (replace(imdd.SSMF, dispersion=d, block=1000).sample(1000, -25, 2) for d in (-17e-6, 17e-6))
+    torch.testing.assert_close(one.features, other.features)
+    none = replace(imdd.SSMF, dispersion=0.0, block=1000).sample(1000, -25, 2)
+    assert (one.features - none.features).abs().max() > 0.1
 
 
 def test_link_windows_are_centred_and_reproducible():
@@ -150,10 +238,39 @@ def test_receptive_fields_spike_the_sooner_the_nearer():
     assert {n - 10: s for n, s in zip(neuron, step, strict=True) if n >= 10} == {3: 19, 4: 6, 5: 6, 6: 19}
 
 
+def test_receptive_fields_take_integers_as_numbers():
+    encode = imdd.ReceptiveFields()
+    y = torch.tensor([[0, 3, 7]])
+    assert torch.equal(encode(y), encode(y.float()))
+
+
+def test_imdd_is_float32_whatever_the_default():
+    want = imdd.LCD.sample(100, -20, 1).features
+    try:
+        torch.set_default_dtype(torch.float64)
+        sample = imdd.LCD.sample(100, -20, 1)
+        spikes = imdd.ReceptiveFields()(sample.features)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(sample.features, want)
+    assert torch.equal(spikes, imdd.ReceptiveFields()(want))
+
+
 @pytest.mark.parametrize(("make", "message"), [
+    (lambda: imdd.Link(baud=math.nan), "Link: baud is a finite number, got nan"),
+    (lambda: imdd.Link(alphabet=(0, 1, 2, math.inf)), "an amplitude of alphabet is a finite number, got inf"),
+    (lambda: imdd.Link(oversampling=2.5), "oversampling is an integer >= 1, got 2.5"),
+    (lambda: imdd.LCD.sample(5, seed=-1), "Link.sample: seed is an integer >= 0, got -1"),
+    (lambda: imdd.LCD.sample(5, math.inf), "noise_db is a finite number, got inf"),
+    (lambda: imdd.bit_error_rate(torch.tensor([-1]), torch.tensor([3])), r"symbols are integers in 0..3, got torch.int64 \[-1\]"),
+    (lambda: imdd.bit_error_rate(torch.tensor([1]), torch.tensor([4])), r"got torch.int64 \[4\]"),
+    (lambda: imdd.bit_error_rate(torch.tensor([1.0]), torch.tensor([1])), r"got torch.float32 \[1.0\]"),
+    (lambda: imdd.ReceptiveFields(scale=math.nan), "scale is a finite number, got nan"),
+    (lambda: imdd.ReceptiveFields(neurons=2.5), "neurons is an integer >= 1, got 2.5"),
+    (lambda: imdd.ReceptiveFields()(torch.tensor([[1.0, math.nan]])), "features are numbers, got NaN in 1 of 2"),
     (lambda: imdd.Link(taps=6), "taps is odd and within 1..block = 10000, got 6"),
     (lambda: imdd.Link(alphabet=(3, 1, -1, -3)), "4 ascending amplitudes"),
-    (lambda: imdd.LCD.sample(0), "symbols is >= 1"),
+    (lambda: imdd.LCD.sample(0), "symbols is an integer >= 1"),
     (lambda: imdd.LMMSE.fit(imdd.LCD.sample(5)), "more than 7 symbols"),
     (lambda: imdd.LMMSE.fit(imdd.LCD.sample(50), decision="best"), "'midpoints' or 'nearest', got 'best'"),
     (lambda: imdd.bit_error_rate(torch.zeros(3), torch.zeros(4)), r"got \(3,\) and \(4,\)"),
@@ -234,8 +351,10 @@ def test_har_model_has_the_data_sets_shapes_and_disjoint_subjects():
     assert torch.bincount(train.targets).tolist() == [42] * 6
     assert torch.equal(train.data, har.HAR(windows=2).data)
     assert not torch.equal(train.data, har.HAR(windows=2, seed=1).data)
-    with pytest.raises(InputError, match="windows of a subject and activity is >= 1, got 0"):
+    with pytest.raises(InputError, match="windows of a subject and activity is an integer >= 1, got 0"):
         har.HAR(windows=0)
+    with pytest.raises(InputError, match="HAR: seed is an integer >= 0, got -1"):
+        har.HAR(windows=2, seed=-1)
 
 
 def test_har_model_moves_as_bodies_do():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -135,6 +138,8 @@ def test_add_and_argmax():
     assert p.add(a, b).tolist() == [[-123.0, 2.0, 127.0], [5.0, 0.0, 127.0]]
     assert p.argmax(torch.tensor([[1.2, 1.9, 300.0, 127.0]]), dim=1, keepdim=True).tolist() == [[2]]
     assert p.argmax(torch.tensor([1, 3, 2])).dtype == torch.int64
+    for ties in ([127.0, 300.0], [300.0, 127.0], [-128.0, -129.0], [-300.0, -128.0], [5.1, 5.9]):  # limited and rounded down, they are
+        assert p.argmax(torch.tensor(ties)).item() == 0
 
 
 # -- gradients ---------------------------------------------------------------------------------------------------
@@ -171,6 +176,17 @@ def test_gradients_of_digital_operations():
     assert gb.tolist() == [4.0] * 3
 
 
+@pytest.mark.parametrize("level", ["mock", "quantised", "emulated"])
+def test_convolution_gradients_follow_the_mock_parameters_gain(level):
+    """On a chip of another gain as well: what it was told, as products do."""
+    p.set_mock_parameter(p.MockParameter(0.0, 0.003))
+    x, w = torch.rand(2, 3, 6, 5).requires_grad_(), torch.rand(4, 3, 2, 2).requires_grad_()
+    with bss2.use(Chip(level="emulated" if level == "mock" else level, gain=0.004)):
+        out = p.conv2d(x, w, num_sends=2, mock=level == "mock")
+    for ours, want in zip(torch.autograd.grad(out.sum(), (x, w)), torch.autograd.grad(functional.conv2d(x, w).sum(), (x, w)), strict=True):
+        torch.testing.assert_close(ours, want * 0.003 * 2)
+
+
 # -- the emulated chip ----------------------------------------------------------------------------------------------
 
 
@@ -202,7 +218,7 @@ def test_negative_side_bends_to_the_columns_floor():
     assert (out[0] == -31).all()
     assert (out[1] < -80).all()
     assert (out[1] > -128).all()
-    assert torch.equal(out[2], torch.from_numpy(chip.columns(0).floor).floor())
+    assert torch.equal(out[2], torch.tensor(chip.columns(0).floor).floor())
     below = product(torch.tensor([[8.0]]), w, chip, 10)
     assert (below == -80).all()
 
@@ -319,6 +335,12 @@ def test_measured_parameters(gain):
     assert found.noise_std == pytest.approx(1.5, rel=0.1)
 
 
+def test_the_chip_is_measured_whatever_the_mode():
+    for mode in (True, False, None):
+        with bss2.use(Chip(6, noise=Noise(trial=0.0))), p.mock_mode(mode):
+            assert p.measure_mock_parameter().noise_std == 0
+
+
 def test_several_chips_have_patterns_of_their_own():
     """Tiles on another chip meet that chip's columns; the result is that chip's."""
     chip = Chip(1, noise=Noise(trial=0.0))
@@ -330,6 +352,87 @@ def test_several_chips_have_patterns_of_their_own():
 def test_ideal_is_floating_point():
     x, w = torch.randn(4, 300) * 99, torch.randn(300, 5) * 99
     torch.testing.assert_close(product(x, w, Chip(level="ideal")), x @ w * 0.002)
+
+
+def test_digital_operations_are_floating_point_at_ideal():
+    """And only there: mock_mode and the other levels round and limit."""
+    x, y = torch.tensor([[-300.5, 0.25, 4.75, 300.5]], requires_grad=True), torch.tensor([0.25, 0.5, -100.0, 300.0])
+    operations = ((lambda: p.add(x, y), x + y), (lambda: p.relu(x), x.relu()), (lambda: p.converting_relu(x, 3), x.relu() / 8))
+    for op, want in operations:
+        with bss2.use(Chip(level="ideal")):
+            got = op()
+            with p.mock_mode(True):
+                mock = op()
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(torch.autograd.grad(got.sum(), x), torch.autograd.grad(want.sum(), x))
+        for other in (Chip(level="quantised"), Chip()):
+            with bss2.use(other):
+                assert torch.equal(op(), mock)
+        assert torch.equal(mock, mock.floor())
+        assert not torch.equal(mock, got)
+    with bss2.use(Chip(level="ideal")):
+        assert p.argmax(torch.tensor([127.0, 300.0])).item() == 1
+
+
+def test_layers_at_ideal_are_torchs():
+    layer, x = nn.Linear(140, 6, num_sends=20, avg=2), torch.randn(5, 140) * 99
+    with bss2.use(Chip(level="ideal")):
+        torch.testing.assert_close(layer(x), functional.linear(x, layer.weight) * 0.002 * 20 + layer.bias, rtol=1e-4, atol=0.02)
+
+
+# -- whatever torch is set to -------------------------------------------------------------------------------------
+
+
+def everything(level, x, w, image, kernel):
+    """Results and gradients of the operations."""
+    torch.manual_seed(1)
+    mock, out = level == "mock", []
+    with bss2.use(Chip(2, level="emulated" if mock else level)):
+        for f, given in ((p.matmul, (x, w)), (p.conv2d, (image, kernel))):
+            given = [v.clone().requires_grad_() for v in given]
+            y = f(*given, num_sends=2, mock=mock)
+            out += [y, *torch.autograd.grad(y.sum(), given), p.relu(y, mock), p.converting_relu(y, 1, mock), p.add(y, y, mock=mock)]
+    return out
+
+
+@pytest.mark.parametrize("level", ["mock", "ideal", "quantised", "emulated"])
+def test_autocast_and_the_default_dtype_change_nothing(level):
+    given = *operands(60, 140, 50), torch.rand(2, 3, 40, 40) * 31, (torch.rand(4, 3, 3, 3) - 0.5) * 126
+    want = everything(level, *given)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = everything(level, *given)
+    try:
+        torch.set_default_dtype(torch.float64)
+        double = everything(level, *given)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b, c in zip(want, cast, double, strict=True):
+        assert a.dtype == b.dtype == c.dtype == torch.float32
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+
+
+def test_measuring_and_biases_are_float32_whatever_the_default():
+    with bss2.use(Chip(6)):
+        torch.manual_seed(1)
+        want = p.measure_mock_parameter()
+        try:
+            torch.set_default_dtype(torch.float64)
+            torch.manual_seed(1)
+            assert p.measure_mock_parameter() == want
+            assert normal.draw(5, 1).dtype == torch.float32
+            layers = [nn.Linear(4, 3), nn.Conv1d(1, 3, 2), nn.ExpandedConv1d(1, 3, 2), nn.Conv2d(1, 3, 2)]
+            assert {layer.weight.dtype for layer in layers} == {torch.float64}
+            out = [layer(torch.ones(1, 1, *(4,) * max(1, layer.weight.dim() - 2))) for layer in layers]
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert {y.dtype for y in out} == {torch.float32}
+
+
+def test_reading_takes_float32_only():
+    for charge in (torch.zeros(2, 3, dtype=torch.bfloat16), torch.zeros(3, 2).t()):
+        with pytest.raises(OperandError, match="contiguous float32 tensors are expected"):
+            converters.digitise(charge, converters.Readout(1.0))
 
 
 # -- shapes -------------------------------------------------------------------------------------------------------
@@ -417,8 +520,15 @@ def test_initial_weights():
     assert layer.weight.std().item() == pytest.approx(std, rel=0.02)
     bound = std * layer.num_sends / (31 / math.sqrt(3))
     assert 0.95 * bound < layer.bias.abs().max().item() <= bound
-    layer.reset_parameters(weight_mean=20.0, relu_shift=2)
+    layer.reset_parameters(weight_mean=20.0)
     assert layer.weight.mean().item() > 10
+    for shift in (0, 1, 2, 3):
+        layer.num_sends = None
+        layer.reset_parameters(relu_shift=shift)
+        wanted = 2**shift * math.sqrt(2) / 0.002 / math.sqrt(128)
+        assert layer.num_sends == math.ceil(wanted / 21)
+        assert layer.weight.std().item() == pytest.approx(wanted / layer.num_sends, rel=0.02)
+        assert layer.bias.abs().max().item() == pytest.approx(wanted / (31 / math.sqrt(3)), rel=0.05)
 
 
 def test_reprs():
@@ -431,6 +541,33 @@ def test_reprs():
     assert repr(nn.Conv1d(1, 4, 3, 2, num_sends=2, input_transform=nn.scale_input)) == (
         "Conv1d(in_channels=1, out_channels=4, kernel_size=(3,), stride=(2,), num_sends=2, input_transform=scale_input)")
     assert "num_expansions=42" in repr(nn.ExpandedConv1d(1, 6, 3, 3))
+    for layer in (nn.Conv2d(1, 4, 3, padding=1), nn.Conv1d(2, 3, 2, 2, padding_mode="circular"), nn.Linear(4, 2, bias=False, avg=3)):
+        assert repr(pickle.loads(pickle.dumps(layer))) == repr(layer)
+
+
+@pytest.mark.parametrize(("channels", "outputs", "kernel", "stride"), [
+    (1, 2, 8, 1), (1, 6, 3, 3), (3, 4, 5, 2), (4, 2, 40, 1), (128, 2, 1, 1), (1, 300, 3, 1)])
+def test_expansions_fill_one_tile_and_no_more(channels, outputs, kernel, stride):
+    times = nn.ExpandedConv1d(channels, outputs, kernel, stride).num_expansions
+    rows, columns = channels * (kernel + (times - 1) * stride), times * outputs
+    assert times == 1 or (rows <= 128 and columns <= 256)
+    assert rows + channels * stride > 128 or columns + outputs > 256
+    p.set_mock_parameter(MODEL)
+    layers = [kind(channels, outputs, kernel, stride, num_sends=3, mock=True) for kind in (nn.ExpandedConv1d, nn.Conv1d)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    x = torch.randint(0, 32, (2, channels, 150)).float()
+    if rows <= 128:
+        assert torch.equal(layers[0](x), layers[1](x))
+
+
+def test_expanded_kernels_lie_in_hxtorchs_columns():
+    """Copy i of kernel o in column o * num_expansions + i."""
+    chip = Chip(noise=Noise(trial=0.0, row_gain=0.0, knee=None), gain=1.0)
+    with bss2.use(chip):
+        out = p.expanded_conv1d(torch.full((1, 1, 6), 10.0), torch.full((2, 1, 1), 6.0), num_expansions=3)
+    columns = chip.columns(0)
+    values = np.floor(60 * columns.gain[:6] + columns.offset[:6]).reshape(2, 3)
+    assert out[0].tolist() == np.tile(values, 2).tolist()
 
 
 def test_linear_is_its_recipe():
@@ -467,6 +604,24 @@ def test_transforms():
     layer.weight.data = torch.tensor([[64.0, 0.0]])
     with pytest.raises(RangeError, match=r"Linear\(2, 1\): weights must round to -63..63 .* got 64 in one of 1 of 2 outside; clip"):
         layer(torch.rand(3, 2))
+
+
+def test_transforms_may_be_modules():
+    """They move with the layer, and their parameters learn."""
+    class Scale(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.by = torch.nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, x):
+            return x * self.by
+
+    for kind, sizes, x in ((nn.Linear, (4, 2), torch.ones(1, 4)), (nn.Conv1d, (1, 2, 2), torch.ones(1, 1, 4)),
+                           (nn.Conv2d, (1, 2, 2), torch.ones(1, 1, 4, 4)), (nn.ExpandedConv1d, (1, 2, 2), torch.ones(1, 1, 4))):
+        layer = kind(*sizes, mock=True, input_transform=Scale(), weight_transform=torch.nn.Hardtanh(-63, 63))
+        assert "input_transform.by" in layer.state_dict()
+        layer(x).sum().backward()
+        assert layer.input_transform.by.grad is not None
 
 
 def test_state_moves_between_mock_chip_and_torch():
@@ -518,8 +673,21 @@ def test_mock_parameter():
     for wrong in (2000, 0, -1.0, float("nan")):
         with pytest.raises(OverflowError, match=r"gain must be above 0 and at most 1 LSB, got .*; measure_mock_parameter"):
             p.set_mock_parameter(p.MockParameter(gain=wrong))
-    with pytest.raises(RangeError, match="noise_std must be at least 0"):
-        p.set_mock_parameter(p.MockParameter(noise_std=-1))
+    for wrong in (-1, float("nan"), float("inf")):
+        with pytest.raises(RangeError, match="noise_std must be at least 0"):
+            p.set_mock_parameter(p.MockParameter(noise_std=wrong))
+    for wrong in (None, 0.002, p.MockParameter(gain="a"), p.MockParameter(noise_std=None)):
+        with pytest.raises(InputError, match=r"a MockParameter\(noise_std, gain\) of two numbers is expected, got"):
+            p.set_mock_parameter(wrong)
+
+
+def test_another_thread_has_the_defaults():
+    p.set_mock_parameter(p.MockParameter(gain=0.5))
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(p.get_mock_parameter()))
+    thread.start()
+    thread.join()
+    assert seen == [p.MockParameter()]
 
 
 def test_observe():
@@ -537,6 +705,23 @@ def test_observe():
     assert seen[2].saturated == 0
 
 
+def test_observe_counts_convolutions():
+    """Rows are the places the kernel is put at, events what it sees there."""
+    p.set_mock_parameter(MODEL)
+    model = torch.nn.Sequential(nn.Conv2d(2, 3, (2, 3), 2, num_sends=2, mock=True), nn.ConvertingReLU(), torch.nn.Flatten(2),
+                                nn.Conv1d(3, 4, 5, num_sends=1, mock=True))
+    model[0].weight.data.fill_(70.0)
+    x = torch.zeros(5, 2, 6, 7)
+    x[:, 0] = 31
+    with p.observe(model) as seen:
+        model(x)
+    found = [(o.layer, o.inputs, o.outputs, o.rows, o.num_sends, o.wait) for o in seen]
+    assert found == [("0", 12, 3, 5 * 9, 2, 5), ("3", 15, 4, 5 * 5, 1, 5)]
+    assert (seen[0].clipped, seen[0].nonzero, seen[0].saturated) == (36, (6.0,), 0.0)
+    assert seen[1].nonzero == (15.0,)
+    assert torch.equal(model[:1](x), torch.full((5, 3, 3, 3), math.floor(6 * 31 * 63 * 0.004)) + model[0].bias.reshape(-1, 1, 1))
+
+
 def test_inference_trace(tmp_path):
     p.set_mock_parameter(MODEL)
     x = torch.randint(0, 32, (4, 12)).float()
@@ -545,10 +730,39 @@ def test_inference_trace(tmp_path):
     tracer.start()
     with pytest.raises(RunError, match="stop"):
         p.InferenceTracer("other").start()
-    want = p.argmax(model(x), dim=1, keepdim=True, mock=True)
+    want = p.argmax(model(x), dim=np.int64(1), keepdim=True, mock=True)
     assert tracer.stop() == ["mac", "add", "converting_relu", "mac", "add", "argmax"]
     assert torch.equal(p.inference_trace(x, str(tmp_path / "trace")), want)
     with pytest.raises(RunError, match="start"):
+        tracer.stop()
+
+
+@pytest.mark.parametrize("where", ["mock", "ideal", "emulated"])
+def test_traces_run_again_where_they_were_recorded(where, tmp_path):
+    """Batches of more dimensions, 1-D weights and numpy's numbers too."""
+    p.set_mock_parameter(p.MockParameter(0.0, 0.03))
+    x, w, v = torch.randint(0, 32, (2, 5, 8)).float(), torch.randint(-9, 64, (8, 6)).float(), torch.randint(-9, 64, (6,)).float()
+    tracer, mock = p.InferenceTracer(str(tmp_path / "trace")), where == "mock"
+    with bss2.use(Chip(level="emulated" if mock else where, gain=0.03, noise=Noise(trial=0.0))):
+        tracer.start()
+        y = p.converting_relu(p.matmul(x, w, num_sends=np.int64(2), wait_between_events=np.int32(4), mock=mock), np.int64(1), mock=mock)
+        y = p.add(p.relu(p.matmul(y, v, mock=mock), mock=mock), torch.tensor(1.5), mock=mock)
+        assert tracer.stop() == ["mac", "converting_relu", "mac", "relu", "add"]
+        assert torch.equal(p.inference_trace(x, str(tmp_path / "trace")), y)
+    assert y.shape == (2, 5)
+
+
+def test_a_trace_that_cannot_be_written_is_kept(tmp_path):
+    tracer = p.InferenceTracer(str(tmp_path / "nowhere" / "trace"))
+    tracer.start()
+    p.relu(torch.ones(3))
+    with pytest.raises(RecordingError, match=r"cannot be written .*the recording is kept: set \.filename"):
+        tracer.stop()
+    p.relu(torch.ones(2))  # not recorded any more
+    tracer.filename = str(tmp_path / "trace")
+    assert tracer.stop() == ["relu"]
+    assert p.inference_trace(torch.ones(3) * 7.5, tracer.filename).tolist() == [7, 7, 7]
+    with pytest.raises(RunError, match="not recording"):
         tracer.stop()
 
 
@@ -608,7 +822,7 @@ def test_limits_are_those_of_rounding():
     (lambda: p.mac(torch.ones(4), torch.ones(4), mock=True), "1 or 2"),
     (lambda: p.mac(torch.ones(4), torch.ones(4, 1), mock=True, madc_recording_path="x"), "level 'hardware' only, not as mock"),
     (lambda: p.mac(torch.ones(4), torch.ones(4, 1), num_sends=0, mock=True), "num_sends is an integer >= 1"),
-    (lambda: p.mac(torch.ones(4), torch.ones(4, 1), wait_between_events=0, mock=True), "FPGA cycles >= 1"),
+    (lambda: p.mac(torch.ones(4), torch.ones(4, 1), wait_between_events=0, mock=True), r"wait_between_events \(FPGA cycles\) is"),
     (lambda: p.matmul(torch.ones(4), torch.ones(4, 0), mock=True), "N >= 1"),
     (lambda: p.conv1d(torch.ones(1, 1, 3), torch.ones(1, 1, 4), mock=True), "larger than the input"),
     (lambda: p.conv2d(torch.ones(1, 2, 3, 3), torch.ones(1, 1, 2, 2), mock=True), "groups"),
@@ -619,6 +833,14 @@ def test_limits_are_those_of_rounding():
     (lambda: p.add(torch.ones(2), torch.ones(3, 2)), "more dimensions"),
     (lambda: p.add(torch.ones(2), torch.ones(3), mock=True), "do not match"),
     (lambda: p.converting_relu(torch.ones(2), shift=-1), "shift"),
+    (lambda: p.matmul(torch.zeros(2, 3, 0), torch.ones(0, 3), mock=True), "matmul: weights .K, N. need K, N >= 1"),
+    (lambda: p.mac(torch.ones(4), torch.ones(4, 1), num_sends=2.5, mock=True), "num_sends is an integer >= 1, got 2.5"),
+    (lambda: p.conv2d(torch.ones(1, 1, 3, 3), torch.ones(0, 1, 2, 2), mock=True), "at least one output, channel and row"),
+    (lambda: p.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 0, 2), mock=True), "at least one output, channel and row"),
+    (lambda: p.conv1d(torch.ones(1, 1, 5), torch.ones(3, 1, 2), torch.ones(1), mock=True), r"a bias of shape \(3,\) is expected"),
+    (lambda: p.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 2), stride="a", mock=True), "conv1d: stride is an integer >= 1, got 'a'"),
+    (lambda: p.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 2), stride=(1, 2), mock=True), "stride is one number or 1"),
+    (lambda: p.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 2), wait_between_events=0, mock=True), "FPGA cycles"),
 ])
 def test_operands(call, match):
     with pytest.raises(RuntimeError, match=match) as e:
@@ -629,10 +851,54 @@ def test_operands(call, match):
 def test_layers_that_cannot_be():
     x = torch.ones(1, 2, 9)
     for layer in (nn.Conv1d(2, 2, 2, dilation=2, mock=True), nn.Conv1d(2, 2, 2, groups=2, mock=True)):
-        with pytest.raises(ValueError, match="dilation and groups must be 1"):
+        with pytest.raises(ValueError, match=r"^Conv1d\(\d, 2\): dilation and groups must be 1, got dilation=\(\d,\), groups=\d; fill"):
             layer(x)
-    with pytest.raises(InputError, match="avg"):
-        nn.Linear(2, 3, avg=0)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: nn.Linear(2, 3, avg=0), "Linear: avg is an integer >= 1, got 0"),
+    (lambda: nn.Linear(0, 3), "Linear: in_features is an integer >= 1, got 0"),
+    (lambda: nn.Linear(3, 0), "Linear: out_features is an integer >= 1, got 0"),
+    (lambda: nn.Linear(3, 2.5), "Linear: out_features is an integer >= 1, got 2.5"),
+    (lambda: nn.Linear(3, 2, num_sends=0), "Linear: num_sends is an integer >= 1, got 0"),
+    (lambda: nn.Linear(3, 2, num_sends=2.5), "Linear: num_sends is an integer >= 1, got 2.5"),
+    (lambda: nn.Linear(3, 2, wait_between_events=-1), "Linear: wait_between_events (FPGA cycles) is an integer >= 1, got -1"),
+    (lambda: nn.Conv1d(1, 0, 3), "Conv1d: out_channels is an integer >= 1, got 0"),
+    (lambda: nn.Conv2d(1, 2, (3, 0)), "Conv2d: kernel_size is an integer >= 1, got 0"),
+    (lambda: nn.Conv2d(1, 2, 3, 0), "Conv2d: stride is an integer >= 1, got 0"),
+    (lambda: nn.ExpandedConv1d(1, 2, 3, num_expansions=0), "ExpandedConv1d: num_expansions is an integer >= 1, got 0"),
+])
+def test_sizes_of_layers(make, message):
+    with pytest.raises(InputError) as e:
+        make()
+    assert str(e.value) == message
+
+
+def test_numpys_integers_are_integers():
+    n, x, w = np.int64(2), torch.randint(0, 32, (1, 1, 9, 9)).float(), torch.randint(-63, 64, (3, 1, 2, 2)).float()
+    p.set_mock_parameter(MODEL)
+    assert torch.equal(p.conv2d(x, w, None, n, n, n, True), p.conv2d(x, w, None, 2, 2, 2, True))
+    assert torch.equal(p.converting_relu(x, n), p.converting_relu(x, 2))
+    line, kernel = x[0, :, :1], w[:, :, 0]
+    assert torch.equal(p.expanded_conv1d(line, kernel, None, n, n, mock=True), p.conv1d(line, kernel, None, 2, mock=True))
+    assert "num_sends=2," in repr(nn.Linear(4, n, num_sends=n, wait_between_events=n, mock=True, avg=n))
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_empty_batches(observed):
+    """Of every layer, with gradients of zero, also where windows are unfolded."""
+    layers = [nn.Linear(200, 4, mock=True, avg=2, input_transform=nn.scale_input), nn.Conv1d(1, 2, 3, mock=True),
+              nn.ExpandedConv1d(1, 2, 3, mock=True), nn.Conv2d(3, 2, 3, mock=True)]
+    shapes = [(200,), (1, 9), (1, 9), (3, 9, 9)]
+    for layer, shape in zip(layers, shapes, strict=True):
+        x = torch.zeros(0, *shape, requires_grad=True)
+        with p.observe() if observed else contextlib.nullcontext([]) as seen:
+            out = p.converting_relu(layer(x), mock=True)
+        assert out.shape == (0, *layer(torch.zeros(1, *shape)).shape[1:])
+        out.sum().backward()
+        assert x.grad.shape == x.shape
+        assert not layer.weight.grad.any()
+        assert all(o.rows == 0 and o.saturated == 0 for o in seen)
 
 
 def test_no_chip():

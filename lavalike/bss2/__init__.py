@@ -34,19 +34,22 @@ from lavalike.bss2.errors import (
 )
 
 if TYPE_CHECKING:
-    from lavalike.bss2 import perceptron as perceptron, snn as snn, spiking as spiking
+    from lavalike.bss2 import ann as ann, core as core, nn as nn, perceptron as perceptron, snn as snn, spiking as spiking
     from lavalike.bss2.calibration import Calibration as Calibration, calibrate as calibrate
     from lavalike.bss2.placement import Placement as Placement, place as place
 
 # loaded on first use: they need torch
-_MODULES = {"perceptron": "perceptron", "ann": "perceptron", "nn": "perceptron.nn",
-            "spiking": "spiking", "snn": "snn", "hardware": "hardware"}
+_MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn", "hardware")
 _NAMES = {"Calibration": "calibration", "calibrate": "calibration", "Placement": "placement", "place": "placement"}
+# hxtorch's oldest spelling has them at the top
+_NAMES |= dict.fromkeys(("add", "argmax", "conv1d", "conv2d", "converting_relu", "expanded_conv1d", "mac", "matmul", "relu",
+                         "MockParameter", "get_mock_parameter", "measure_mock_parameter", "set_mock_parameter",
+                         "InferenceTracer", "inference_trace"), "perceptron")
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"lavalike.bss2.{_MODULES[name]}")
+        return importlib.import_module(f"lavalike.bss2.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"lavalike.bss2.{_NAMES[name]}"), name)
     raise AttributeError(f"module 'lavalike.bss2' has no attribute {name!r}")

@@ -17,7 +17,7 @@ left: the mock.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from torch.nn import functional
 from lavalike.bss2 import facts, normal
 from lavalike.bss2.converters import Readout, digitise, empty, encode, hold, turned
 from lavalike.bss2.errors import OperandError, RangeError
+from lavalike.checks import whole
 
 if TYPE_CHECKING:
     from lavalike.bss2.chip import Chip
@@ -146,8 +147,7 @@ def _check(x: torch.Tensor, w: torch.Tensor, num_sends: int, layer: str) -> None
 
 
 def _check_sends(num_sends: int, layer: str) -> None:
-    if isinstance(num_sends, bool) or not isinstance(num_sends, int | np.integer) or num_sends < 1:
-        raise OperandError(f"{_where(layer)}: num_sends is an integer >= 1, got {num_sends!r}")
+    whole(num_sends, 1, f"{_where(layer)}: num_sends", OperandError)
 
 
 # -- the array -------------------------------------------------------------------------------------------------
@@ -170,24 +170,26 @@ def _assemble(chip: Chip, shape: tuple[int, ...], tiles: Sequence[Tile]) -> Arra
     """The chip's patterns where the tiles lie, joined along the columns of the layer."""
     k, n = shape
     parts = sorted({(t.rows.start, t.rows.stop) for t in tiles})
-    rows = torch.ones(k, n)
-    factor, offset, span = (torch.empty(len(parts), n) for _ in range(3))
+    rows = np.ones((k, n), np.float32)
+    factor, offset, span = (np.empty((len(parts), n), np.float32) for _ in range(3))
     covered = 0
     for t in tiles:
         part, there = parts.index((t.rows.start, t.rows.stop)), chip.neighbour(t.chip)
         columns, at = there.columns(t.hemisphere), slice(t.columns.start, t.columns.stop)
         count = len(t.columns)
-        rows[t.rows.start:t.rows.stop, at] = torch.from_numpy(there.rows(t.hemisphere))[: len(t.rows), None]
-        factor[part, at], offset[part, at] = (torch.from_numpy(v[:count]) for v in (columns.gain, columns.offset))
-        span[part, at] = (chip.noise.knee or 0.0) - torch.from_numpy(columns.floor[:count])
+        rows[t.rows.start:t.rows.stop, at] = there.rows(t.hemisphere)[: len(t.rows), None]
+        factor[part, at], offset[part, at] = columns.gain[:count], columns.offset[:count]
+        span[part, at] = (chip.noise.knee or 0.0) - columns.floor[:count]
         covered += len(t.rows) * count
     if covered != k * n:
         raise OperandError(f"the tiles hold {covered} weights, the layer has {k} x {n} = {k * n}; "
                            f"cut it anew with tiles.tiles({k}, {n})")
     bent = chip.emulated and chip.noise.knee is not None
-    bends = [(chip.noise.knee, span[p], -1 / span[p]) if bent else (None, None, None) for p in range(len(parts))]
-    reads = [Readout(factor[p], offset[p], 0.0, *bends[p]) for p in range(len(parts))]
-    return Array(tuple((range(*p), r) for p, r in zip(parts, reads, strict=True)), rows, chip.noise.pulse_offset if chip.emulated else 0.0)
+    factors, offsets, spans = map(torch.from_numpy, (factor, offset, span))
+    bends = [(chip.noise.knee, v, -1 / v) if bent else (None, None, None) for v in spans]
+    reads = [Readout(f, o, 0.0, *bend) for f, o, bend in zip(factors, offsets, bends, strict=True)]
+    return Array(tuple((range(*p), r) for p, r in zip(parts, reads, strict=True)), torch.from_numpy(rows),
+                 chip.noise.pulse_offset if chip.emulated else 0.0)
 
 
 # -- forward and backward ------------------------------------------------------------------------------------
@@ -222,10 +224,20 @@ def _scaled(read: Readout, run: Run, device: torch.device) -> Readout:
     return Readout(read.factor.to(device) * run.factor, offset, run.sigma, read.knee, span, rate)
 
 
+def _full(f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f(ctx, x, ...)`` without autocast: the passes are float32."""
+    @functools.wraps(f)
+    def full(ctx: Any, x: torch.Tensor, *others: Any) -> Any:
+        with torch.autocast(x.device.type, enabled=False):
+            return f(ctx, x, *others)
+    return full
+
+
 class _Product(torch.autograd.Function):
     """Forward: the array's; backward: the linear model's, straight through rounding and saturation."""
 
     @staticmethod
+    @_full
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, run: Run) -> torch.Tensor:
         ctx.save_for_backward(x, w)
         ctx.scale = run.scale
@@ -241,6 +253,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @_full
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, w = ctx.saved_tensors
         zero = grad.new_zeros(())
@@ -253,6 +266,7 @@ class _Convolution(torch.autograd.Function):
     """The same for a convolution: a part of rows is one with the rest of the kernel zero."""
 
     @staticmethod
+    @_full
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], run: Run) -> torch.Tensor:
         ctx.save_for_backward(x, w)
         ctx.scale, ctx.stride = run.scale, stride
@@ -274,6 +288,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @_full
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, w = ctx.saved_tensors
         of_x = of_w = None

@@ -13,14 +13,15 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
 from lavalike.bss2 import facts
-from lavalike.bss2.chip import Chip, Circuits, Columns, Noise, use
+from lavalike.bss2.chip import Chip, Circuits, Columns, Noise, fixed, use
 from lavalike.bss2.errors import CalibrationError
-from lavalike.errors import InputError
+from lavalike.checks import whole
 from lavalike.text import table
 
 FORMAT, VERSION = "lavalike.bss2 calibration", 1
@@ -53,9 +54,10 @@ class Target:
     def __post_init__(self) -> None:
         for name in PARAMETERS:
             limit, value = facts.RANGES[name], getattr(self, name)
-            if not limit.low <= value <= limit.high:
+            if not isinstance(value, Real) or not limit.low <= value <= limit.high:
                 raise CalibrationError(f"Target: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
                                        "choose another, or scale the model's units")
+            object.__setattr__(self, name, float(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,17 @@ class Calibration:
     circuits: Circuits
     success: np.ndarray
     before: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(Columns(*map(fixed, c)) for c in self.columns))
+        object.__setattr__(self, "circuits", Circuits(*map(fixed, self.circuits)))
+
+    def check(self, chip: Chip, what: str) -> None:
+        """CalibrationError, said of ``what``, unless it was measured on ``chip``."""
+        for name in ("seed", "gain", "noise"):
+            if getattr(chip, name) != getattr(self, name):
+                raise CalibrationError(f"{what}: expected the calibration of {chip!r}, found chip {self.seed}'s: {name} is "
+                                       f"{getattr(self, name)!r}, not {getattr(chip, name)!r}; calibrate(chip) makes its own")
 
     def chip(self) -> Chip:
         """The emulated chip it was measured on, calibrated so."""
@@ -114,7 +127,7 @@ class Calibration:
                 "before": self.before}
         arrays = {f"column_{n}": np.stack([getattr(c, n) for c in self.columns]) for n in Columns._fields}
         with open(path, "wb") as file:
-            np.savez(file, meta=np.array(json.dumps(meta)), success=self.success, **arrays, **self.circuits._asdict())
+            np.savez(file, meta=np.array(json.dumps(meta, default=float)), success=self.success, **arrays, **self.circuits._asdict())
 
     @classmethod
     def load(cls, path: str | Path, chip: Chip | None = None) -> Calibration:
@@ -135,10 +148,8 @@ class Calibration:
                         {str(n): float(v) for n, v in meta["before"].items()})
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise CalibrationError(f"{path}: damaged: {e}; write it again with Calibration.save") from e
-        if chip is not None and (chip.seed, chip.gain, chip.noise) != (found.seed, found.gain, found.noise):
-            differ = next(n for n in ("seed", "gain", "noise") if getattr(chip, n) != getattr(found, n))
-            raise CalibrationError(f"{path}: expected the calibration of {chip!r}, found chip {found.seed}'s: {differ} is "
-                                   f"{getattr(found, differ)!r}, not {getattr(chip, differ)!r}; calibrate(chip) makes its own")
+        if chip is not None:
+            found.check(chip, str(path))
         return found
 
 
@@ -190,8 +201,7 @@ def calibrate(chip: Chip, target: Target | None = None, repetitions: int = 100, 
         raise CalibrationError(f"calibrate: a chip of level 'emulated' is expected, got {chip.identifier}: "
                                + ("calix calibrates it, init_hardware(CalibrationPath(...)) loads that" if chip.level == "hardware"
                                   else "it has nothing to calibrate"))
-    if repetitions < 2:
-        raise InputError(f"calibrate: repetitions is at least 2, got {repetitions}")
+    repetitions, seed = whole(repetitions, 2, "calibrate: repetitions"), whole(seed, 0, "calibrate: seed")
     target = target or Target()
     raw = dataclasses.replace(chip, calibrated=False, calibration=None)
     rng = np.random.default_rng([chip.seed, seed])
@@ -206,7 +216,7 @@ def calibrate(chip: Chip, target: Target | None = None, repetitions: int = 100, 
     from lavalike.bss2.perceptron.mock import measure_mock_parameter
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**62)))
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))  # torch.manual_seed would reseed other devices as well
         made = dataclasses.replace(made, columns=_columns(made, repetitions, rng))
         with use(made.chip()):
             found = measure_mock_parameter()

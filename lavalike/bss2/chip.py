@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import CalibrationError, NoChipError
+from lavalike.checks import finite, whole
 from lavalike.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,19 +66,30 @@ class Noise:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if f.name not in ("floor", "knee") and not 0 <= value < math.inf:
-                raise InputError(f"Noise: {f.name} is a finite number >= 0, got {value!r}")
-        low, high = self.floor
+            if f.name not in ("floor", "knee"):
+                object.__setattr__(self, f.name, finite(getattr(self, f.name), f"Noise: {f.name}", 0))
+        if self.knee is not None:
+            object.__setattr__(self, "knee", finite(self.knee, "Noise: knee"))
+        if not isinstance(self.floor, Iterable) or len(ends := tuple(self.floor)) != 2:
+            raise InputError(f"Noise: floor is two numbers, low and high, got {self.floor!r}")
+        low, high = (finite(v, "Noise: an end of floor") for v in ends)
         if self.knee is not None and not facts.OUTPUT_MIN <= low <= high < self.knee <= 0:
             raise InputError(f"Noise: {facts.OUTPUT_MIN} <= floor low <= high < knee <= 0 is needed, "
                              f"got floor {self.floor}, knee {self.knee}")
+        object.__setattr__(self, "floor", (low, high))
 
     @classmethod
     def none(cls) -> Noise:
         """A chip that computes its model: no spread, no bend."""
         zero = {f.name: 0.0 for f in dataclasses.fields(cls) if f.name not in ("floor", "knee")}
         return cls(**zero, knee=None)
+
+
+def fixed(array: np.ndarray) -> np.ndarray:
+    """The array, read-only: a chip cannot be changed."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 class Columns(NamedTuple):
@@ -102,7 +113,7 @@ class Circuits(NamedTuple):
     tau_syn: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Chip:
     """One chip. It holds no state: the same arguments are the same chip, in every process and run.
 
@@ -116,6 +127,9 @@ class Chip:
         gain: perceptron mode, output LSB for input x weight = 1. Default 0.002.
         chips: how many of its kind share the tiles of a layer and the instances of a network: this one and its neighbours. Default 1.
         calibration: of :func:`lavalike.bss2.calibrate`, or loaded: what it left of this chip's patterns takes the place of the drawn ones.
+            CalibrationError unless it was measured on a chip of this seed, gain and noise, or with ``calibrated=False``.
+
+    All arrays it gives are read-only.
     """
 
     seed: int = 0
@@ -129,14 +143,25 @@ class Chip:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise InputError(f"Chip: level is one of {', '.join(LEVELS)}; got {self.level!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
-            raise InputError(f"Chip: seed is an integer >= 0, got {self.seed!r}")
-        if isinstance(self.chips, bool) or not isinstance(self.chips, int | np.integer) or self.chips < 1:
-            raise InputError(f"Chip: chips is an integer >= 1, got {self.chips!r}")
-        if not 0 < self.gain <= 1:
+        object.__setattr__(self, "seed", whole(self.seed, 0, "Chip: seed"))
+        object.__setattr__(self, "chips", whole(self.chips, 1, "Chip: chips"))
+        if not isinstance(self.noise, Noise):
+            raise InputError(f"Chip: noise is a Noise, got {self.noise!r}")
+        gain = finite(self.gain, "Chip: gain")
+        if not 0 < gain <= 1:
             raise InputError(f"Chip: gain is within 0..1 LSB, above 0; got {self.gain!r}")
-        if self.calibration is not None and self.calibration.seed != self.seed:
-            raise CalibrationError(f"Chip {self.seed}: the calibration is chip {self.calibration.seed}'s; calibrate this one")
+        object.__setattr__(self, "gain", gain)
+        if self.calibration is not None:
+            self._check_calibration()
+
+    def _check_calibration(self) -> None:
+        from lavalike.bss2.calibration import Calibration
+
+        if not isinstance(self.calibration, Calibration):
+            raise InputError(f"Chip: calibration is a Calibration (Calibration.load reads one), got {self.calibration!r}")
+        self.calibration.check(self, "Chip")
+        if not self.calibrated:
+            raise CalibrationError(f"{self!r}: a calibration was given, and calibrated=False; leave one of them out")
 
     def __repr__(self) -> str:
         changed = [f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self)
@@ -176,9 +201,9 @@ class Chip:
     def _spread(self, name: str, shape: Any, around: float, hemisphere: int = 0) -> np.ndarray:
         """Normal around ``around``; factors (around 1) stay above 0.05."""
         if not self.emulated:
-            return np.full(shape, around, np.float32)
+            return fixed(np.full(shape, around, np.float32))
         drawn = around + self._sigma(name) * self._stream(name, hemisphere).standard_normal(shape, np.float32)
-        return np.maximum(drawn, 0.05, dtype=np.float32) if around else drawn.astype(np.float32)
+        return fixed(np.maximum(drawn, 0.05, dtype=np.float32) if around else drawn.astype(np.float32))
 
     @cached_property
     def _columns(self) -> tuple[Columns, Columns]:
@@ -186,7 +211,8 @@ class Chip:
             return self.calibration.columns
         low, high = self.noise.floor
         made = [Columns(self._spread("column_gain", facts.COLUMNS, 1.0, h), self._spread("column_offset", facts.COLUMNS, 0.0, h),
-                        self._stream("floor", h).uniform(low, high, facts.COLUMNS).astype(np.float32)) for h in range(facts.HEMISPHERES)]
+                        fixed(self._stream("floor", h).uniform(low, high, facts.COLUMNS).astype(np.float32)))
+                for h in range(facts.HEMISPHERES)]
         return made[0], made[1]
 
     def columns(self, hemisphere: int) -> Columns:
@@ -232,13 +258,17 @@ def current_chip() -> Chip:
 
 
 def set_current(chip: Chip | None) -> None:
-    """What ``init_hardware`` and ``release_hardware`` do; prefer :func:`use`."""
+    """What ``init_hardware`` and ``release_hardware`` do, in this context (thread, task); prefer :func:`use`."""
     _current.set(chip)
 
 
 @contextmanager
 def use(chip: Chip) -> Iterator[Chip]:
-    """Within, operations that ask for the chip run on ``chip``."""
+    """Within, operations that ask for the chip run on ``chip``.
+
+    The chip belongs to the context (thread, asyncio task) it was taken in: a new thread has none, and enters ``use`` itself, or runs
+    within ``contextvars.copy_context()``.
+    """
     if not isinstance(chip, Chip):
         raise InputError(f"use: a Chip is expected, got {chip!r}")
     token = _current.set(chip)

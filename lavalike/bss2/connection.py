@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ class CalibrationPath:
 
     value: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, str | os.PathLike):
+            raise InputError(f"CalibrationPath: a path is expected, got {self.value!r}")
+        object.__setattr__(self, "value", os.fspath(self.value))
+
 
 @dataclass(frozen=True)
 class HWDBPath:
@@ -30,6 +36,9 @@ class HWDBPath:
 
 def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> None:
     """Take a chip: the real one where hxtorch is connected to one, else an emulated one, with an EmulatedChipWarning.
+
+    It is taken for this context (thread, asyncio task). In another thread take it there as well, or run within
+    ``contextvars.copy_context()``.
 
     Args:
         hwdb_path: for the real chip; or a :class:`CalibrationPath`: of a file written by :class:`lavalike.bss2.Calibration` the

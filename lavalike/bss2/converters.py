@@ -17,6 +17,7 @@ import torch
 from llvmlite import ir
 
 from lavalike.bss2 import facts, normal
+from lavalike.bss2.errors import OperandError
 from lavalike.fused import memory, threads
 from lavalike.fused.llvm import F32, F64, I16, I32, I64, WIDTH, Builder, compiled
 
@@ -50,7 +51,7 @@ def empty(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """A float32 tensor whose memory is used again where it is large."""
     if device.type == "cpu" and math.prod(shape) * 4 >= memory.SMALL:
         return memory.empty(shape, torch.float32)
-    return torch.empty(shape, device=device)
+    return torch.empty(shape, dtype=torch.float32, device=device)
 
 
 def encode(x: torch.Tensor, pulse_offset: float = 0.0) -> torch.Tensor | None:
@@ -104,7 +105,12 @@ def digitise(charge: torch.Tensor, read: Readout, key: int = 0, total: torch.Ten
         key: of the noise, :func:`lavalike.bss2.normal.keys`; other devices draw theirs from torch.
         total: integers of the same shape, to which it is added in place.
         last: limit that sum to -128..127.
+
+    OperandError: not float32, or not contiguous.
     """
+    for x in (charge, total):
+        if x is not None and (x.dtype != torch.float32 or not x.is_contiguous()):
+            raise OperandError(f"digitise: contiguous float32 tensors are expected, got {x.dtype} {tuple(x.shape)}")
     if charge.device.type != "cpu":
         return _digitise_torch(charge, torch.randn_like(charge) if read.sigma else None, read, total, last)
     out = charge if total is None else total

@@ -112,7 +112,7 @@ def _fill() -> int:
 def draw(count: int, key: int) -> torch.Tensor:
     """The first ``count`` normal numbers of ``key``, float32."""
     vectors = -(-count // WIDTH)
-    out = torch.empty(vectors * WIDTH)
+    out = torch.empty(vectors * WIDTH, dtype=torch.float32)
     parts = threads.cuts(vectors, count // GRAIN)
     threads.run(_fill(), np.array([[a * WIDTH, b * WIDTH, out.data_ptr(), key] for a, b in pairwise(parts)], np.int64))
     return out[:count]

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lavalike.checks import whole
 from lavalike.errors import InputError
 
 ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "laying")
@@ -115,8 +116,7 @@ def _numbers(path: Path, columns: int, rows: int | None = None) -> np.ndarray:
 
 def simulate(train: bool = True, windows: int = 50, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Windows (n, 9, 128), activities 0..5 and subjects of the model; subjects 1..21 to train on, 22..30 to test."""
-    if windows < 1:
-        raise InputError(f"HAR: windows of a subject and activity is >= 1, got {windows}")
+    windows, seed = whole(windows, 1, "HAR: windows of a subject and activity"), whole(seed, 0, "HAR: seed")
     who = range(1, TRAIN_SUBJECTS + 1) if train else range(TRAIN_SUBJECTS + 1, SUBJECTS + 1)
     activity = np.repeat(np.arange(len(ACTIVITIES)), windows)
     data = [_subject(np.random.default_rng([seed, subject]), activity) for subject in who]

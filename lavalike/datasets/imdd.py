@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import fft
 
+from lavalike.checks import finite, whole
 from lavalike.errors import InputError
 
 GRAY = ((0, 0), (0, 1), (1, 1), (1, 0))  # bits of symbols 0..3: neighbours differ in one
@@ -61,9 +62,14 @@ class Link:
     block: int = 10_000
 
     def __post_init__(self) -> None:
+        for name in ("taps", "oversampling", "block"):
+            object.__setattr__(self, name, whole(getattr(self, name), 1, f"Link: {name}"))
+        for name in ("baud", "wavelength", "dispersion", "length", "bias", "roll_off"):
+            object.__setattr__(self, name, finite(getattr(self, name), f"Link: {name}"))
+        object.__setattr__(self, "alphabet", tuple(finite(a, "Link: an amplitude of alphabet") for a in self.alphabet))
         if len(self.alphabet) != len(GRAY) or list(self.alphabet) != sorted(set(self.alphabet)):
             raise InputError(f"Link: alphabet is {len(GRAY)} ascending amplitudes, got {self.alphabet}")
-        if self.taps < 1 or self.taps % 2 == 0 or self.taps > self.block:
+        if self.taps % 2 == 0 or self.taps > self.block:
             raise InputError(f"Link: taps is odd and within 1..block = {self.block}, got {self.taps}")
         if not 0 < self.roll_off <= 1 or self.oversampling < 2 or self.baud <= 0 or self.length < 0 or self.wavelength <= 0:
             raise InputError(f"Link: 0 < roll_off <= 1, oversampling >= 2, baud > 0, wavelength > 0 and length >= 0 are needed, got {self}")
@@ -76,9 +82,8 @@ class Link:
             noise_db: power of the photodiode's white noise against the mean intensity, 1: sigma = 10 ** (noise_db / 20). Default -20.
             seed: of symbols and noise.
         """
-        if symbols < 1 or not math.isfinite(noise_db):
-            raise InputError(f"Link.sample: symbols is >= 1 and noise_db is finite, got {symbols} and {noise_db}")
-        rng = np.random.default_rng(seed)
+        symbols, noise_db = whole(symbols, 1, "Link.sample: symbols"), finite(noise_db, "Link.sample: noise_db")
+        rng = np.random.default_rng(whole(seed, 0, "Link.sample: seed"))
         parts = [self._send(rng, 10 ** (noise_db / 20)) for _ in range(-(-symbols // self.block))]
         sent = torch.cat([s for s, _ in parts])[:symbols]
         return Sample(torch.cat([w for _, w in parts])[:symbols], sent, torch.tensor(GRAY, dtype=torch.uint8)[sent])
@@ -87,7 +92,7 @@ class Link:
         """One block: symbols (block,), windows (block, taps)."""
         up, n = self.oversampling, self.oversampling * self.block
         sent = torch.from_numpy(rng.integers(0, len(GRAY), self.block))
-        pulses = torch.zeros(n)
+        pulses = torch.zeros(n, dtype=torch.float32)
         pulses[::up] = torch.tensor(self.alphabet, dtype=torch.float32)[sent]
         shaped = self._filtered(pulses) + self.bias
         shaped /= shaped.square().mean().sqrt()
@@ -103,13 +108,14 @@ class Link:
 
     def _filtered(self, x: torch.Tensor) -> torch.Tensor:
         """Root-raised cosine, applied in the frequency domain, 1 at frequency 0."""
-        f = fft.rfftfreq(len(x), 1 / self.oversampling)  # in units of baud
+        f = fft.rfftfreq(len(x), 1 / self.oversampling, dtype=x.dtype)  # in units of baud
         edge = ((f - (1 - self.roll_off) / 2) / self.roll_off).clamp(0, 1)
         return fft.irfft(fft.rfft(x) * torch.cos(math.pi / 2 * edge), len(x))
 
 
 LCD = Link()
 ECOC = Link(baud=100e9, length=5e3, taps=17)  # Arnold et al., ECOC 2022
+# a photodiode does not see the sign of a real field's dispersion
 SSMF = Link(baud=50e9, wavelength=1550e-9, dispersion=-17e-6, length=5e3, taps=21, alphabet=(0.0, 1.0, 2**0.5, 3**0.5), bias=0.25)
 
 
@@ -133,18 +139,19 @@ class LMMSE:
         """
         if decision not in ("midpoints", "nearest"):
             raise InputError(f"LMMSE.fit: decision is 'midpoints' or 'nearest', got {decision!r}")
+        _check_symbols(sample.symbols, "LMMSE.fit")
         x, counts = sample.features.double(), torch.bincount(sample.symbols, minlength=len(GRAY))
         if len(x) <= x.shape[1] or (counts == 0).any():
             raise InputError(f"LMMSE.fit: more than {x.shape[1]} symbols with each of {len(GRAY)} among them are needed, "
                              f"got {len(x)}: {counts.tolist()}")
-        alphabet = torch.tensor(link.alphabet, dtype=torch.float64)
-        y = alphabet[sample.symbols]
+        alphabet, sent = torch.tensor(link.alphabet, dtype=torch.float64), sample.symbols.long()
+        y = alphabet[sent]
         around = x - x.mean(0)
         weight = torch.linalg.lstsq(around.T @ around, (around.T @ (y - y.mean()))[:, None]).solution[:, 0]
         offset = y.mean() - x.mean(0) @ weight
         levels = alphabet
         if decision == "midpoints":
-            levels = torch.zeros(len(GRAY), dtype=torch.float64).index_add(0, sample.symbols, x @ weight + offset) / counts
+            levels = torch.zeros(len(GRAY), dtype=torch.float64).index_add(0, sent, x @ weight + offset) / counts
         return cls(weight, offset, (levels[1:] + levels[:-1]) / 2)
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
@@ -157,8 +164,16 @@ def bit_error_rate(decided: torch.Tensor, sent: torch.Tensor) -> float:
     if decided.shape != sent.shape or not len(sent):
         raise InputError(f"bit_error_rate: as many decided symbols as sent ones are needed, got {tuple(decided.shape)} "
                          f"and {tuple(sent.shape)}")
+    _check_symbols(decided, "bit_error_rate")
+    _check_symbols(sent, "bit_error_rate")
     bits = torch.tensor(GRAY, dtype=torch.int8)
-    return float((bits[decided] != bits[sent]).double().mean())
+    return float((bits[decided.long()] != bits[sent.long()]).double().mean())
+
+
+def _check_symbols(symbols: torch.Tensor, what: str) -> None:
+    """Integers 0..3, as they are indices."""
+    if symbols.is_floating_point() or symbols.dtype == torch.bool or ((symbols < 0) | (symbols >= len(GRAY))).any():
+        raise InputError(f"{what}: symbols are integers in 0..{len(GRAY) - 1}, got {symbols.dtype} {symbols.unique()[:8].tolist()}")
 
 
 @dataclass(frozen=True)
@@ -185,8 +200,11 @@ class ReceptiveFields:
     dt: float = 0.5e-6
 
     def __post_init__(self) -> None:
-        if self.neurons < 1 or self.scale <= 0 or self.dt <= 0 or not self.dt <= self.cutoff < self.window - self.dt / 2:
-            raise InputError(f"ReceptiveFields: neurons >= 1, scale > 0 and 0 < dt <= cutoff < window - dt / 2 are needed, got {self}")
+        object.__setattr__(self, "neurons", whole(self.neurons, 1, "ReceptiveFields: neurons"))
+        for name in ("low", "high", "scale", "cutoff", "window", "dt"):
+            finite(getattr(self, name), f"ReceptiveFields: {name}")
+        if self.scale <= 0 or self.dt <= 0 or not self.dt <= self.cutoff < self.window - self.dt / 2:
+            raise InputError(f"ReceptiveFields: scale > 0 and 0 < dt <= cutoff < window - dt / 2 are needed, got {self}")
 
     @property
     def steps(self) -> int:
@@ -194,13 +212,16 @@ class ReceptiveFields:
         return round(self.window / self.dt)
 
     def times(self, features: torch.Tensor) -> torch.Tensor:
-        """When the neurons spike, s, (n, taps * neurons); infinite where one does not."""
+        """When the neurons spike, s, (n, taps * neurons); infinite where one does not. InputError for features that are NaN."""
+        features = features if features.is_floating_point() else features.float()
+        if features.isnan().any():
+            raise InputError(f"ReceptiveFields: features are numbers, got NaN in {int(features.isnan().sum())} of {features.numel()}")
         references = torch.linspace(self.low, self.high, self.neurons, dtype=features.dtype)
         t = self.scale * (features[..., None] - references).abs()
         return t.masked_fill_(t > self.cutoff, math.inf).flatten(-2)
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         t = self.times(features) / self.dt
-        spikes = torch.zeros(self.steps + 1, *t.shape)
+        spikes = torch.zeros(self.steps + 1, *t.shape, dtype=torch.float32)
         # the last row takes the spikes left out
         return spikes.scatter_(0, t.round_().clamp_(max=self.steps).long()[None], 1.0)[:-1]

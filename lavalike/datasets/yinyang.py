@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
+from lavalike.checks import finite, whole
 from lavalike.errors import InputError
 
 CLASSES = 3
@@ -30,6 +30,9 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
     The draws are the tutorials', bit for bit: of ``numpy.random.RandomState(seed)`` first the wanted class ``randint(3)``, then points
     ``rand(2) * 2 r_big`` until one lies in the disc and in that class. Which index is asked for plays no part.
 
+    That holds in the process that made it. Each worker process of a DataLoader starts a stream of its own, from ``seed`` and the seed torch
+    gives that worker (``torch.manual_seed`` or the loader's generator rules it), so that neither workers nor epochs repeat one another.
+
     Args:
         r_small: radius of the dots. Default 0.1.
         r_big: radius of the disc, which touches the axes. Default 0.5.
@@ -37,16 +40,18 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         seed: of the generator, 0..2**32 - 1. Default 42.
 
     Raises:
-        InputError: ``size`` below 1, or not ``0 < r_small < r_big / 2``, where every class has points to find.
+        InputError: ``size`` below 1, a seed outside its range, or not ``0 < r_small < r_big / 2``, where every class has points to find.
+        IndexError: an index beyond ``size``.
     """
 
     def __init__(self, r_small: float = 0.1, r_big: float = 0.5, size: int = 1000, seed: int = 42) -> None:
-        if not 0 < r_small < r_big / 2 < math.inf:
+        if not 0 < finite(r_small, "YinYangDataset: r_small") < finite(r_big, "YinYangDataset: r_big") / 2:
             raise InputError(f"YinYangDataset: 0 < r_small < r_big / 2 is needed, got r_small {r_small}, r_big {r_big}")
-        if size < 1:
-            raise InputError(f"YinYangDataset: size is >= 1, got {size}")
-        self.rng = np.random.RandomState(seed)
-        self.r_small, self.r_big, self.size = r_small, r_big, size
+        self.size = whole(size, 1, "YinYangDataset: size")
+        self.seed = whole(seed, 0, "YinYangDataset: seed", most=2**32 - 1)
+        self.rng = np.random.RandomState(self.seed)
+        self.r_small, self.r_big = r_small, r_big
+        self._worker: int | None = None  # seed of the worker process whose stream this is
 
     def __len__(self) -> int:
         return self.size
@@ -55,11 +60,18 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[torch.Tensor, int]]:
+        for index in indices:
+            if not -self.size <= index < self.size:
+                raise IndexError(f"YinYangDataset: index {index} is beyond the {self.size} samples of an epoch")
         samples, labels = self.batch(len(indices))
         return list(zip(samples, labels.tolist(), strict=True))
 
     def batch(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The next ``n`` samples, float32 (n, 4), and their labels, int64 (n,): what ``n`` accesses give, in a tenth of the time."""
+        n, worker = whole(n, 0, "YinYangDataset: samples of a batch"), get_worker_info()
+        if worker is not None and worker.seed != self._worker:
+            self._worker = worker.seed
+            self.rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self.seed, worker.seed])))
         samples, labels = self._draw(n)
         return torch.from_numpy(samples), torch.from_numpy(labels)
 

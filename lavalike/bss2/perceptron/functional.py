@@ -1,7 +1,8 @@
 """Operations of perceptron mode, with hxtorch's names, arguments and defaults: tensors in, float32 tensors of integers out.
 
 ``mock=True`` computes hxtorch's mock arithmetic; ``mock=False`` runs on the current chip at its level. Digital operations (add,
-argmax, relu, converting_relu) have one arithmetic; they go to hxtorch only where the current chip is at level "hardware".
+argmax, relu, converting_relu) round and limit alike as mock, without a chip and on one, but at level "ideal" they are floating point,
+without rounding and limits, as the products are; they go to hxtorch only where the current chip is at level "hardware".
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from lavalike.bss2.chip import Chip
 from lavalike.bss2.converters import rectify
 from lavalike.bss2.errors import OperandError, RecordingError
 from lavalike.bss2.perceptron import trace
-from lavalike.bss2.perceptron.mock import chip_for, get_mock_parameter, hardware_for, mocked
+from lavalike.bss2.perceptron.mock import chip_for, get_mock_parameter, level_for, mocked
+from lavalike.checks import whole
 
 Stride = int | Sequence[int]
 
@@ -49,11 +51,7 @@ def matmul(input: torch.Tensor, other: torch.Tensor, num_sends: int = 1, wait_be
     if input.shape[-1] != other.shape[0]:
         raise OperandError(f"{layer}: the last dimension of inputs and the first of weights differ, {tuple(input.shape)} and "
                            f"{tuple(other.shape)}")
-    weights = other.unsqueeze(1) if other.dim() == 1 else other
-    out = mac(input if input.dim() <= 2 else input.reshape(-1, input.shape[-1]), weights, num_sends, wait_between_events, mock,
-              madc_recording_neuron_id, madc_recording_path, layer=layer)
-    out = out.reshape((*input.shape[:-1], *other.shape[1:]))
-    return out.contiguous()
+    return _mac(input, other, num_sends, wait_between_events, mock, madc_recording_neuron_id, madc_recording_path, layer)
 
 
 def mac(x: torch.Tensor, weights: torch.Tensor, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False,
@@ -62,26 +60,34 @@ def mac(x: torch.Tensor, weights: torch.Tensor, num_sends: int = 1, wait_between
     if weights.dim() != 2 or x.dim() not in (1, 2):
         raise OperandError(f"{layer}: inputs with 1 or 2 and weights with 2 dimensions are expected, got {tuple(x.shape)} and "
                            f"{tuple(weights.shape)}")
+    return _mac(x, weights, num_sends, wait_between_events, mock, madc_recording_neuron_id, madc_recording_path, layer)
+
+
+def _mac(input: torch.Tensor, other: torch.Tensor, num_sends: int, wait: int, mock: bool, neuron: int, path: str,
+         layer: str) -> torch.Tensor:
+    if 0 in other.shape:
+        raise OperandError(f"{layer}: weights (K, N) need K, N >= 1, got inputs {tuple(input.shape)} and weights {tuple(other.shape)}")
     chip = chip_for(mock, f"{layer}()" if layer in ("mac", "matmul") else layer)
-    _check_wait(wait_between_events, layer)
-    if madc_recording_path and (chip is None or chip.level != "hardware"):
+    num_sends, wait = _repeats(num_sends, wait, layer)
+    if path and (chip is None or chip.level != "hardware"):
         where = "as mock" if chip is None else f"on {chip.identifier}"
         raise RecordingError(f"{layer}: membranes are recorded at level 'hardware' only, not {where}; leave madc_recording_path empty")
+    x, weights = input if input.dim() <= 2 else input.flatten(0, -2), other.unsqueeze(1) if other.dim() == 1 else other
     if chip is not None and chip.level == "hardware":
         real, model = _real(), get_mock_parameter()
         real.set_mock_parameter(real.MockParameter(noise_std=model.noise_std, gain=model.gain))  # its gradients read this
-        out = real.mac(x, weights, num_sends, wait_between_events, False, madc_recording_neuron_id, madc_recording_path)
+        out = real.mac(x, weights, num_sends, wait, False, neuron, path)
     else:
         out = _multiply(x if x.dim() == 2 else x.unsqueeze(0), weights, num_sends, chip, layer)
-        out = out if x.dim() == 2 else out.squeeze(0)
-    trace.record_product(layer, x, weights, out, num_sends, wait_between_events)
-    trace.record("mac", x, out, {"weights": weights}, num_sends=num_sends, wait_between_events=wait_between_events, mock=chip is None)
+    out = out.reshape((*input.shape[:-1], *other.shape[1:])).contiguous()
+    trace.record_product(layer, x, weights, out, num_sends, wait)
+    trace.record("mac", input, out, {"weights": other}, num_sends=num_sends, wait_between_events=wait, mock=chip is None)
     return out
 
 
-def _check_wait(wait: int, layer: str) -> None:
-    if isinstance(wait, bool) or not isinstance(wait, int) or wait < 1:
-        raise OperandError(f"{layer}: wait_between_events is a number of FPGA cycles >= 1, got {wait!r}")
+def _repeats(num_sends: int, wait: int, layer: str) -> tuple[int, int]:
+    return (whole(num_sends, 1, f"{layer}: num_sends", OperandError),
+            whole(wait, 1, f"{layer}: wait_between_events (FPGA cycles)", OperandError))
 
 
 def _multiply(x: torch.Tensor, weights: torch.Tensor, num_sends: int, chip: Chip | None, layer: str) -> torch.Tensor:
@@ -117,43 +123,48 @@ def expanded_conv1d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tenso
                     layer: str = "expanded_conv1d") -> torch.Tensor:
     """:func:`conv1d` with the kernel placed ``num_expansions`` times, diagonally: so many neighbouring outputs at once.
 
-    The last window is filled with zeros where the outputs do not divide.
+    Copy i of kernel o lies in column ``o * num_expansions + i``. The last window is filled with zeros where the outputs do not divide.
     """
-    if isinstance(num_expansions, bool) or not isinstance(num_expansions, int) or num_expansions < 1:
-        raise OperandError(f"{layer}: num_expansions is an integer >= 1, got {num_expansions!r}")
-    step, = _check_convolution(1, input, weight, stride, layer)
+    num_expansions = whole(num_expansions, 1, f"{layer}: num_expansions", OperandError)
+    step, = _check_convolution(1, input, weight, bias, stride, layer)
     outputs, channels, kernel = weight.shape
     wide = kernel + (num_expansions - 1) * step
     count = (input.shape[-1] - kernel) // step + 1
     windows = -(-count // num_expansions)
     missing = (windows - 1) * num_expansions * step + wide - input.shape[-1]
     x = functional.pad(input, (0, missing)) if missing > 0 else input
-    diagonal = torch.stack([functional.pad(weight, (i * step, wide - kernel - i * step)) for i in range(num_expansions)])
+    diagonal = torch.stack([functional.pad(weight, (i * step, wide - kernel - i * step)) for i in range(num_expansions)], 1)
     rows = _windows(x, (wide,), (num_expansions * step,), (windows,))
-    out = matmul(rows, diagonal.reshape(num_expansions * outputs, channels * wide).t(), num_sends, wait_between_events, mock, layer=layer)
-    out = out.reshape(len(input), windows * num_expansions, outputs)[:, :count].transpose(1, 2)
-    return (out if bias is None else out + bias.unsqueeze(-1)).contiguous()
+    out = matmul(rows, diagonal.reshape(outputs * num_expansions, channels * wide).t(), num_sends, wait_between_events, mock, layer=layer)
+    out = out.reshape(len(input), windows, outputs, num_expansions).transpose(1, 2)
+    out = out.reshape(len(input), outputs, windows * num_expansions)[..., :count]
+    return (out if bias is None else out + bias.float().unsqueeze(-1)).contiguous()
 
 
-def _check_convolution(dims: int, input: torch.Tensor, weight: torch.Tensor, stride: Stride, layer: str) -> tuple[int, ...]:
+def _check_convolution(dims: int, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Stride,
+                       layer: str) -> tuple[int, ...]:
     """The stride for each dimension."""
     if input.dim() != dims + 2 or weight.dim() != dims + 2:
         raise OperandError(f"{layer}: inputs (batch, channels, {dims} more) and weights (outputs, channels, {dims} more) are expected, "
                            f"got {tuple(input.shape)} and {tuple(weight.shape)}")
+    if 0 in weight.shape:
+        raise OperandError(f"{layer}: weights need at least one output, channel and row of the kernel, got {tuple(weight.shape)}")
+    if bias is not None and tuple(bias.shape) != (len(weight),):
+        raise OperandError(f"{layer}: a bias of shape ({len(weight)},) is expected, one for each output, got {tuple(bias.shape)}")
     if input.shape[1] != weight.shape[1]:
         raise OperandError(f"{layer}: inputs have {input.shape[1]} channels, weights {weight.shape[1]}; groups are not supported")
     if any(k > n for k, n in zip(weight.shape[2:], input.shape[2:], strict=True)):
         raise OperandError(f"{layer}: the kernel {tuple(weight.shape[2:])} is larger than the input {tuple(input.shape[2:])}; pad it first")
-    steps = (stride,) * dims if isinstance(stride, int) else tuple(stride)
+    steps = tuple(stride) if isinstance(stride, Sequence) else (stride,)
     steps = steps * dims if len(steps) == 1 else steps
-    if len(steps) != dims or any(s < 1 for s in steps):
-        raise OperandError(f"{layer}: stride is one number >= 1 or {dims}, got {stride!r}")
-    return steps
+    if len(steps) != dims:
+        raise OperandError(f"{layer}: stride is one number or {dims}, got {stride!r}")
+    return tuple(whole(s, 1, f"{layer}: stride", OperandError) for s in steps)
 
 
 def _convolve(dims: int, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Stride, num_sends: int, wait: int,
               mock: bool, layer: str) -> torch.Tensor:
-    steps = _check_convolution(dims, input, weight, stride, layer)
+    steps = _check_convolution(dims, input, weight, bias, stride, layer)
     places = tuple((n - k) // s + 1 for n, k, s in zip(input.shape[2:], weight.shape[2:], steps, strict=True))
     kernel = tuple(weight.shape[2:])
     chip = chip_for(mock, layer)
@@ -161,7 +172,7 @@ def _convolve(dims: int, input: torch.Tensor, weight: torch.Tensor, bias: torch.
         out = matmul(_windows(input, kernel, steps, places), weight.flatten(1).t(), num_sends, wait, mock, layer=layer)
         out = out.reshape(len(input), math.prod(places), len(weight)).transpose(1, 2).reshape(len(input), len(weight), *places)
     else:
-        _check_wait(wait, layer)
+        num_sends, wait = _repeats(num_sends, wait, layer)
         flat = dims == 1
         x, w, step = (input.unsqueeze(2), weight.unsqueeze(2), (1, *steps)) if flat else (input, weight, steps)
         model = get_mock_parameter()
@@ -181,7 +192,7 @@ def _windows(x: torch.Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], 
         x = x.unfold(2 + d, k, s)
     dims = len(kernel)
     order = (0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims))
-    return x.permute(order).reshape(len(x) * math.prod(places), -1)
+    return x.permute(order).reshape(len(x) * math.prod(places), x.shape[1] * math.prod(kernel))
 
 
 # -- digital operations ------------------------------------------------------------------------------------------
@@ -194,40 +205,50 @@ def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool =
     """
     if alpha != 1:
         raise OperandError(f"add: only alpha=1 is supported, got {alpha!r}; multiply the operand before")
-    real = hardware_for(mock)
+    level = level_for(mock)
     if not mocked(mock) and other.dim() > input.dim():
         raise OperandError(f"add: other has more dimensions than input, {tuple(other.shape)} and {tuple(input.shape)}; swap them")
     if any(a != b and 1 not in (a, b) for a, b in zip(reversed(input.shape), reversed(other.shape), strict=False)):
         raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} do not match")
-    out = _real().add(input, other, alpha) if real else _Add.apply(input.float(), other.float())
-    trace.record("add", input, out, {"other": other}, mock=not real)
+    if level == "hardware":
+        out = _real().add(input, other, alpha)
+    else:
+        out = input.float() + other.float() if level == "ideal" else _Add.apply(input.float(), other.float())
+    trace.record("add", input, out, {"other": other}, mock=level is None)
     return out
 
 
 def argmax(input: torch.Tensor, dim: int | None = None, keepdim: bool = False, mock: bool = False) -> torch.Tensor:
     """Where ``input``, rounded down and limited to -128..127, is largest; int64, without a gradient. As torch.argmax."""
-    real = hardware_for(mock)
-    out = _real().argmax(input, dim, keepdim) if real else _integers(input.detach().float()).argmax(dim, keepdim)
-    trace.record("argmax", input, out, dim=dim, keepdim=keepdim, mock=not real)
+    level, x = level_for(mock), input.detach().float()
+    if level == "hardware":
+        out = _real().argmax(input, dim, keepdim)
+    else:
+        out = (x if level == "ideal" else _integers(x)).argmax(dim, keepdim)
+    trace.record("argmax", input, out, dim=dim, keepdim=keepdim, mock=level is None)
     return out
 
 
 def relu(input: torch.Tensor, mock: bool = False) -> torch.Tensor:
     """Rounded down and limited to 0..127; gradient where input > 0."""
-    real = hardware_for(mock)
-    out = _real().relu(input) if real else _Rectify.apply(input.float(), 0, facts.OUTPUT_MAX)
-    trace.record("relu", input, out, mock=not real)
+    level = level_for(mock)
+    if level == "hardware":
+        out = _real().relu(input)
+    else:
+        out = input.float().relu() if level == "ideal" else _Rectify.apply(input.float(), 0, facts.OUTPUT_MAX)
+    trace.record("relu", input, out, mock=level is None)
     return out
 
 
 def converting_relu(input: torch.Tensor, shift: int = 2, mock: bool = False) -> torch.Tensor:
     """:func:`relu`, divided by ``2**shift``, rounded down and limited to 31: an output made an input. Gradient / ``2**shift``."""
-    if isinstance(shift, bool) or not isinstance(shift, int) or shift < 0:
-        raise OperandError(f"converting_relu: shift is an integer >= 0, got {shift!r}")
-    real = hardware_for(mock)
-    limit = min(facts.INPUT_MAX, facts.OUTPUT_MAX >> shift)
-    out = _real().converting_relu(input, shift) if real else _Rectify.apply(input.float(), shift, limit)
-    trace.record("converting_relu", input, out, shift=shift, mock=not real)
+    shift, level = whole(shift, 0, "converting_relu: shift", OperandError), level_for(mock)
+    if level == "hardware":
+        out = _real().converting_relu(input, shift)
+    else:
+        x, limit = input.float(), min(facts.INPUT_MAX, facts.OUTPUT_MAX >> shift)
+        out = x.relu() * 2.0**-shift if level == "ideal" else _Rectify.apply(x, shift, limit)
+    trace.record("converting_relu", input, out, shift=shift, mock=level is None)
     return out
 
 

@@ -6,16 +6,19 @@ with for its backward pass (hxtorch reads the global again at that time).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.bss2.errors import NoChipError, RangeError
+from lavalike.errors import InputError
 
 BATCH, STEPS, SHRINK = 50, 20, 0.85  # of a measurement
 
@@ -40,14 +43,19 @@ _mode: ContextVar[bool | None] = ContextVar("mock_mode", default=None)
 def set_mock_parameter(parameter: MockParameter) -> None:
     """The linear model used from here on: by mock operations, by gradients, and by layers when they are initialised.
 
-    RangeError (an OverflowError) for a gain outside 0..1 or a negative noise.
+    It belongs to the context (thread, asyncio task): a new thread starts with the defaults, and sets them itself, or runs within
+    ``contextvars.copy_context()``.
+
+    RangeError (an OverflowError) for a gain outside 0..1 or a negative noise; InputError for what is no MockParameter of numbers.
     """
+    if not isinstance(parameter, MockParameter) or not all(isinstance(v, Real) for v in (parameter.gain, parameter.noise_std)):
+        raise InputError(f"set_mock_parameter: a MockParameter(noise_std, gain) of two numbers is expected, got {parameter!r}")
     if not 0 < parameter.gain <= 1:
         raise RangeError(f"set_mock_parameter: gain must be above 0 and at most 1 LSB, got {parameter.gain!r}; "
                          "measure_mock_parameter() gives a chip's (about 0.002)")
-    if not parameter.noise_std >= 0:
-        raise RangeError(f"set_mock_parameter: noise_std must be at least 0 LSB, got {parameter.noise_std!r}")
-    _parameter.set(replace(parameter))
+    if not 0 <= parameter.noise_std < math.inf:
+        raise RangeError(f"set_mock_parameter: noise_std must be at least 0 LSB and finite, got {parameter.noise_std!r}")
+    _parameter.set(MockParameter(float(parameter.noise_std), float(parameter.gain)))
 
 
 def get_mock_parameter() -> MockParameter:
@@ -72,7 +80,7 @@ def chip_for(mock: bool, what: str) -> Chip | None:
     try:
         return current_chip()
     except NoChipError as e:
-        raise NoChipError(f"{what} was asked for with mock=False, and there is no chip: init_hardware() takes one, "
+        raise NoChipError(f"{what} was asked for with mock=False, and there is no chip in this thread: init_hardware() takes one, "
                           "`with lavalike.bss2.use(Chip(...)):` an emulated one; mock=True needs none") from e
 
 
@@ -82,23 +90,24 @@ def mocked(mock: bool) -> bool:
     return bool(mock) if mode is None else mode
 
 
-def hardware_for(mock: bool) -> bool:
-    """Whether a digital operation goes to hardware; without a chip at level "hardware" it is computed here."""
+def level_for(mock: bool) -> str | None:
+    """Of the chip that a digital operation runs on; None for mock, and without a chip, which it does not need."""
     if mocked(mock):
-        return False
+        return None
     try:
-        return current_chip().level == "hardware"
+        return current_chip().level
     except NoChipError:
-        return False
+        return None
 
 
 def measure_mock_parameter() -> MockParameter:
-    """Gain and noise of the current chip: medians over its columns.
+    """Gain and noise of the current chip, within :func:`mock_mode` as well: medians over its columns. NoChipError without one.
 
     Inputs of 15 times weights of 21, 50 times; of 20 numbers of rows, each 0.85 of the one before, the one whose outputs come
     closest to half the range (63.5) is used. The converters round down, which lowers the gain by less than 1 %.
     """
-    chip = chip_for(False, "measure_mock_parameter()")
+    with mock_mode(False):
+        chip = chip_for(False, "measure_mock_parameter()")
     if chip.level == "hardware":
         from lavalike.bss2 import hardware
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn import functional as torch_functional
 from lavalike.bss2 import facts
 from lavalike.bss2.perceptron import functional, trace
 from lavalike.bss2.perceptron.mock import get_mock_parameter
+from lavalike.checks import whole
 from lavalike.errors import InputError
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
@@ -33,7 +35,7 @@ def scale_weight(w: torch.Tensor) -> torch.Tensor:
 
 
 def _scaled(x: torch.Tensor, limit: int) -> torch.Tensor:
-    largest = x.detach().abs().max()
+    largest = x.detach().abs().max() if x.numel() else 0
     return x * (limit / largest) if largest > 0 else x
 
 
@@ -61,7 +63,7 @@ class Layer(torch.nn.Module):
             value = True if isinstance(value, torch.Tensor) else value
             if isinstance(value, tuple) and len(set(value)) == 1 and value[0] == parameter.default:
                 continue  # torch keeps stride=1 as (1,)
-            if value is not parameter.default:
+            if value is not parameter.default and not (isinstance(value, str) and value == parameter.default):
                 shown.append(f"{name}={value.__name__ if inspect.isroutine(value) else value}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -73,19 +75,30 @@ class MACLayer(Layer):
         num_sends: how often inputs are sent; None: chosen by :meth:`reset_parameters` so that weights use their range.
         wait_between_events: FPGA cycles of 8 ns. Default 5.
         mock: see :class:`Layer`.
-        input_transform, weight_transform: applied to input and weight before the product; None: nothing. Default: none, and
-            :func:`clamp_weight_`.
+        input_transform, weight_transform: functions or modules, applied to input and weight before the product; None: nothing. Default:
+            none, and :func:`clamp_weight_`.
+
+    InputError for numbers that are not integers >= 1, sizes of layers among them.
     """
 
     def __init__(self, num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *,
                  input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
         super().__init__(mock)
-        self._configure(num_sends, wait_between_events, mock, input_transform, weight_transform)
+        self._configure(num_sends, wait_between_events, mock)
+        self._transform(input_transform, weight_transform)
 
-    def _configure(self, num_sends: int | None, wait_between_events: int, mock: bool, input_transform: Transform | None,
-                   weight_transform: Transform | None) -> None:
-        self.num_sends, self.wait_between_events, self.mock = num_sends, wait_between_events, mock
-        self.input_transform, self.weight_transform = input_transform, weight_transform
+    def _configure(self, num_sends: int | None, wait_between_events: int, mock: bool, **sizes: int | tuple[int, ...]) -> None:
+        """Before torch's constructor, which resets the parameters."""
+        kind = type(self).__name__
+        for name, value in sizes.items():
+            for v in value if isinstance(value, tuple | list) else (value,):
+                whole(v, 1, f"{kind}: {name}")
+        self.num_sends = None if num_sends is None else whole(num_sends, 1, f"{kind}: num_sends")
+        self.wait_between_events, self.mock = whole(wait_between_events, 1, f"{kind}: wait_between_events (FPGA cycles)"), mock
+
+    def _transform(self, of_input: Transform | None, of_weight: Transform | None) -> None:
+        """After torch's constructor, as they may be modules."""
+        self.input_transform, self.weight_transform = of_input, of_weight
 
     def reset_parameters(self, weight_mean: float = 0.0, relu_shift: int = 1) -> None:
         """Weights normal around ``weight_mean``, so wide that a ConvertingReLU(``relu_shift``) behind keeps the inputs' variance.
@@ -122,7 +135,7 @@ class MACLayer(Layer):
 
 
 class Linear(MACLayer, torch.nn.Linear):
-    """``x @ weight.T + bias``; the bias is added digitally, rounded down to whole LSB.
+    """``x @ weight.T + bias``; the bias is added digitally, rounded down to whole LSB (at level "ideal": as it is).
 
     Args:
         in_features, out_features: sizes.
@@ -134,11 +147,10 @@ class Linear(MACLayer, torch.nn.Linear):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, num_sends: int | None = None,
                  wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, avg: int = 1,
                  input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
-        if isinstance(avg, bool) or not isinstance(avg, int) or avg < 1:
-            raise InputError(f"Linear({in_features}, {out_features}): avg is an integer >= 1, got {avg!r}")
-        self._configure(num_sends, wait_between_events, mock, input_transform, weight_transform)  # torch's constructor resets parameters
-        self.avg = avg
+        self._configure(num_sends, wait_between_events, mock, in_features=in_features, out_features=out_features, avg=avg)
         torch.nn.Linear.__init__(self, in_features, out_features, bias)
+        self.avg = operator.index(avg)
+        self._transform(input_transform, weight_transform)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return self._product(input, self._linear)
@@ -184,8 +196,10 @@ class Conv1d(_Conv, torch.nn.Conv1d):
                  padding_mode: str = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
                  mock: bool = False, *, input_transform: Transform | None = None,
                  weight_transform: Transform | None = clamp_weight_) -> None:
-        self._configure(num_sends, wait_between_events, mock, input_transform, weight_transform)
+        self._configure(num_sends, wait_between_events, mock, in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size,
+                        stride=stride)
         torch.nn.Conv1d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        self._transform(input_transform, weight_transform)
 
 
 class Conv2d(_Conv, torch.nn.Conv2d):
@@ -199,16 +213,19 @@ class Conv2d(_Conv, torch.nn.Conv2d):
                  padding_mode: str = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
                  mock: bool = False, *, input_transform: Transform | None = None,
                  weight_transform: Transform | None = clamp_weight_) -> None:
-        self._configure(num_sends, wait_between_events, mock, input_transform, weight_transform)
+        self._configure(num_sends, wait_between_events, mock, in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size,
+                        stride=stride)
         torch.nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        self._transform(input_transform, weight_transform)
 
 
 class ExpandedConv1d(Conv1d):
     """:class:`Conv1d` whose kernel is placed several times on the array, diagonally: so many outputs in one go.
 
     Args:
-        num_expansions: how often; None: as often as the array has columns and rows for, ``min(256 // out_channels,
-            (128 - in_channels * kernel_size) // stride + 1)``, at least once.
+        num_expansions: how often; None: as often as one tile has columns and rows for, ``min(256 // out_channels,
+            (128 // in_channels - kernel_size) // stride + 1)``, at least once. For several channels hxtorch takes ``(128 - in_channels *
+            kernel_size) // stride + 1`` instead, whose rows do not fit into one tile.
         others: as :class:`Conv1d`.
     """
 
@@ -220,9 +237,9 @@ class ExpandedConv1d(Conv1d):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, num_sends,
                          wait_between_events, mock, input_transform=input_transform, weight_transform=weight_transform)
         if num_expansions is None:
-            room = (facts.SIGNED_ROWS - self.weight[0].numel()) // self.stride[0] + 1
+            room = (facts.SIGNED_ROWS // in_channels - self.kernel_size[0]) // self.stride[0] + 1
             num_expansions = max(1, min(facts.COLUMNS // out_channels, room))
-        self.num_expansions = num_expansions
+        self.num_expansions = whole(num_expansions, 1, f"{type(self).__name__}: num_expansions")
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
         return functional.expanded_conv1d(x, weight, self.bias, self.stride, self.num_expansions, **arguments)

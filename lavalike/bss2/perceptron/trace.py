@@ -38,22 +38,33 @@ class InferenceTracer:
         self._steps: list[dict[str, Any]] = []
         self._arrays: dict[str, np.ndarray] = {}
         self._last: torch.Tensor | None = None
+        self._written = True
 
     def start(self) -> None:
         """Record from here on. RunError while another tracer records."""
         if _tracer.get() is not None:
             raise RunError("InferenceTracer.start: a tracer is recording already; stop() it first")
-        self._steps, self._arrays, self._last = [], {}, None
+        self._steps, self._arrays, self._last, self._written = [], {}, None, True
         _tracer.set(self)
 
     def stop(self) -> list[str]:
-        """Write the file; the names of what was recorded. RunError if this tracer is not recording."""
-        if _tracer.get() is not self:
+        """End the recording and write the file; the names of what was recorded. RunError if this tracer is not recording.
+
+        RecordingError where the file cannot be written; the recording is kept, and stop() writes it to another ``filename``.
+        """
+        if _tracer.get() is self:
+            _tracer.set(None)
+            self._written = False
+        elif self._written:
             raise RunError("InferenceTracer.stop: this tracer is not recording; start() it first")
-        _tracer.set(None)
-        meta = json.dumps({"format": FORMAT, "version": VERSION, "operations": self._steps})
-        with open(self.filename, "wb") as file:
-            np.savez(file, meta=np.array(meta), **self._arrays)
+        meta = json.dumps({"format": FORMAT, "version": VERSION, "operations": self._steps}, default=lambda v: v.item())  # numpy's numbers
+        try:
+            with open(self.filename, "wb") as file:
+                np.savez(file, meta=np.array(meta), **self._arrays)
+        except OSError as e:
+            raise RecordingError(f"InferenceTracer.stop: {self.filename} cannot be written ({e}); the recording is kept: set .filename to "
+                                 "another path and stop() again") from e
+        self._written = True
         return [s["operation"] for s in self._steps]
 
     def add(self, operation: str, input: torch.Tensor, output: torch.Tensor, tensors: Mapping[str, torch.Tensor],
@@ -100,7 +111,8 @@ def inference_trace(input: torch.Tensor, filename: str) -> torch.Tensor:
 
     x = input
     for operation, tensors, settings in _read(str(filename)):
-        x = getattr(functional, operation)(x, *tensors, **settings)
+        # matmul takes what mac does, and 1-D weights and batches of more dimensions
+        x = getattr(functional, operation if operation != "mac" else "matmul")(x, *tensors, **settings)
     return x
 
 
@@ -188,7 +200,7 @@ def record_product(layer: str, x: torch.Tensor, w: torch.Tensor, out: torch.Tens
     observer = _observer.get()
     if observer is None:
         return
-    on = (x.detach().reshape(-1, x.shape[-1]).round() > 0).float()
+    on = (x.detach().reshape(-1, w.shape[0]).round() > 0).float()
     nonzero = tuple(part.sum(1).mean().item() if len(on) else 0.0 for part in on.split(facts.SIGNED_ROWS, 1))
     y = out.detach()
     saturated = ((y <= facts.OUTPUT_MIN) | (y >= facts.OUTPUT_MAX)).float().mean().item() if y.numel() else 0.0

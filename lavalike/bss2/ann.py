@@ -1,0 +1,15 @@
+"""hxtorch.ann: an older name of :mod:`lavalike.bss2.perceptron`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lavalike.bss2 import perceptron
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(perceptron, name)
+
+
+def __dir__() -> list[str]:
+    return dir(perceptron)
