@@ -300,6 +300,103 @@ def test_adaptive_neurons_and_readouts_with_a_told_scale(installed):
     assert readout.given["trace_scale"] == pytest.approx(1 / (0.9 * 20))
 
 
+def handed(kind):
+    return [m for m in network_module.made if type(m).__name__ == kind]
+
+
+def test_what_changes_between_runs_is_handed_on(installed):
+    installed("perceptron", chip=True)
+    network_module.made.clear()
+    x = inputs()
+    with hardware.connection():
+        e = spiking.Experiment(chip=bss2.Chip(level="hardware"))
+        threshold = MixedHXModelParameter(1.0, 125).make_trainable(lambda v: 80 + 45 * v)
+        instance = spiking.ExecutionInstance("a.pbin", "cache", input_loopback=True)
+        synapse = spiking.Synapse(5, 4, e)
+        lif = spiking.LIF(4, e, leak=MixedHXModelParameter(0.0, 80), reset=MixedHXModelParameter(0.0, 80), threshold=threshold,
+                          tau_mem=MixedHXModelParameter(1e-5, 1e-5).make_trainable(lambda v: v), execution_instance=instance)
+        with torch.no_grad():
+            synapse.weight.fill_(1.0)
+
+        def go():
+            h = lif(synapse(spiking.LIFObservables(spikes=x)))
+            spiking.run(e, 40)
+            return handed("LIF")[-1], h.spikes.sum().item()
+
+        first, before = go()
+        assert (first.given["threshold"].hardware_value, first.given["tau_mem"].hardware_value) == (125, pytest.approx(1e-5))
+        again, _ = go()
+        assert again is first  # nothing is set up anew that stays
+        with torch.no_grad():
+            threshold.model_value.fill_(1.6)
+            lif.tau_mem.model_value.fill_(2e-5)
+        second, after = go()
+        assert second.given["threshold"].hardware_value == 152
+        assert second.given["tau_mem"].hardware_value == pytest.approx(2e-5)
+        assert (second.given["execution_instance"].calib_cache_dir, second.given["execution_instance"].input_loopback) == ("cache", True)
+        assert after < before
+        lif.mask = torch.zeros(4)
+        assert go()[1] == 0
+        lif.mask = None
+        assert go() == (second, after)
+        instance.load_calib("b.pbin")
+        assert go()[0].given["execution_instance"].calib_path == "b.pbin"
+        assert e.handed_over.experiment.inter_batch_entry_wait is None
+        e.inter_batch_entry_wait = 125
+        go()
+        assert e.handed_over.experiment.inter_batch_entry_wait == 125
+
+
+def test_structures_and_what_only_a_chip_has_are_handed_on(installed):
+    installed("perceptron", chip=True)
+    network_module.made.clear()
+    with hardware.connection():
+        e = spiking.Experiment(hw_routing_func=len, chip=bss2.Chip(level="hardware"))
+        e.default_execution_instance.load_calib("d.pbin")
+        wide, lif = spiking.Synapse(300, 4, e), spiking.LIF(4, e, leak=0.0, reset=0.0, threshold=1.0, placement_constraint=[7])
+        out, li = spiking.Synapse(4, 2, e), spiking.LI(2, e, leak=0.0, neuron_structure=spiking.morphology.SingleCompartmentNeuron(2),
+                                                      cadc_readout_source="excitatory", shift_cadc_to_first=True)
+        h = li(out(lif(wide(spiking.LIFObservables(spikes=torch.zeros(40, 1, 300))))))
+        spiking.run(e, 30)
+    neuron, readout = handed("LIF")[0], handed("LI")[0]
+    assert (neuron.given["neuron_structure"].size, readout.given["neuron_structure"].size) == (3, 2)
+    assert (neuron.given["placement_constraint"], readout.given["cadc_readout_source"]) == ([7], "excitatory")
+    assert neuron.given["execution_instance"].calib_path == "d.pbin"
+    assert handed("Experiment")[0].hw_routing_func is len
+    assert h.membrane_cadc.shape == (30, 1, 2)
+
+
+def test_what_is_counted_from_the_first_sample_comes_back_in_the_models_unit(installed):
+    installed("perceptron", chip=True)
+    x = inputs()
+    with hardware.connection():
+        e = spiking.Experiment(chip=bss2.Chip(level="hardware"))
+        synapse, lif = spiking.Synapse(5, 4, e), spiking.LIF(4, e, leak=0.25, reset=0.0, threshold=1.0, shift_cadc_to_first=True)
+        skip, out, li = spiking.Synapse(5, 2, e), spiking.Synapse(4, 2, e), spiking.LI(2, e, leak=0.0)
+        given = spiking.LIFObservables(spikes=x)
+        h = lif(synapse(given))
+        y = li(out(h), skip(given))
+        spiking.run(e, 30)
+    assert h.membrane_cadc[0].detach().tolist() == [[0.25] * 4] * 4
+    assert y.membrane_cadc.shape == (30, 4, 2)  # the input goes on, the run does not
+
+
+@pytest.mark.parametrize(("spikes", "weight", "error", "message"), [
+    (3.0, 1.0, bss2.OperandError, "Synapse 1: spikes to a chip are events, 0 or 1; got values from 3 to 3"),
+    (float("nan"), 1.0, bss2.OperandError, "Synapse 1: spikes to a chip are events"),
+    (1.0, float("nan"), bss2.RangeError, "Synapse 1: weights are finite")])
+def test_what_is_no_event_or_weight_does_not_reach_hxtorch(installed, spikes, weight, error, message):
+    installed("perceptron", chip=True)
+    with hardware.connection():
+        e = spiking.Experiment(chip=bss2.Chip(level="hardware"))
+        synapse, li = spiking.Synapse(5, 4, e), spiking.LIF(4, e, leak=0.0, reset=0.0, threshold=1.0)
+        with torch.no_grad():
+            synapse.weight.fill_(weight)
+        li(synapse(spiking.LIFObservables(spikes=torch.full((40, 1, 5), spikes))))
+        with pytest.raises(error, match=message):
+            spiking.run(e, 40)
+
+
 def test_what_is_not_handed_over_is_refused_by_name(installed):
     installed("snn", chip=True)
     x = spiking.LIFObservables(spikes=inputs())

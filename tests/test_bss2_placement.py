@@ -22,7 +22,6 @@ from lavalike.bss2.placement import (
     neurons_per_chip,
     place,
     place_populations,
-    signed_inputs,
     tiles,
 )
 from lavalike.bss2.report import SHOWN, SpikeRecord
@@ -322,9 +321,10 @@ def test_populations_that_do_not_fit_are_refused(populations, says):
     lambda: place_populations([]),
     lambda: place_populations([Population("a", 1, 1), Population("a", 1, 1)]),
     lambda: place_populations([Population("a", 1, 1, sources=("z",))]), lambda: Population("a", 0, 1),
-    lambda: place_populations([Population("a", 1, 1)], 0)])
+    lambda: Population("a", 1, 2.5), lambda: Population("a", True, 1), lambda: Population("a", 3, 3, circuits=1.5),
+    lambda: Population("a", 3, 3, chip=-1), lambda: place_populations([Population("a", 1, 1)], 0)])
 def test_populations_that_make_no_sense(call):
-    with pytest.raises(InputError, match=r"expected, got|are not among"):
+    with pytest.raises(InputError, match=r"expected, got|are not among|is an integer >= [01], got"):
         call()
 
 
@@ -333,12 +333,18 @@ def test_neurons_have_1_to_512_circuits():
         neurons_per_chip(0)
 
 
-def test_large_weights_take_several_rows():
-    assert signed_inputs([[63, -63, 0], [64, 0, 0]]) == 2
-    assert signed_inputs([[64, -127, 1]]) == 2 + 3 + 1
-    assert signed_inputs([[0.4, 0.6]]) == 1
-    with pytest.raises(bss2.RangeError, match="finite \\(out, in\\) matrix"):
-        signed_inputs([[math.inf]])
+def test_populations_lie_on_the_chips_they_name():
+    def lay(*chips):
+        return place_populations([Population(f"p{i}", 100, 1, chip=c, sources=()) for i, c in enumerate(chips)], 3)
+
+    assert [set(x.chip.tolist()) for x in lay(2, 2, None, 0).populations] == [{2}, {2}, {0}, {0}]
+    p = lay(2, 1, 2, None)
+    places = [(i.run, i.chip) for i in p.instances]
+    assert len(set(places)) == len(places)
+    split = place_populations([Population("a", 1200, 1, chip=1, sources=())], 3)
+    assert [(i.run, i.chip) for i in split.instances] == [(0, 1), (1, 1), (2, 1)]
+    with pytest.raises(bss2.RoutingError, match="population 'b': what lies in one instance lies on one chip, got chip 1 and 0"):
+        place_populations([Population("a", 1, 1, instance="i", chip=0), Population("b", 1, 1, instance="i", chip=1)], 2)
 
 
 # -- report ------------------------------------------------------------------------------------------------------
@@ -381,6 +387,9 @@ def test_a_spiking_report_takes_what_was_counted():
     r = p.report([SpikeRecord("h", 100, 90, 10, 2e6)], bss2.Chip(seed=5), duration=1e-4)
     assert (r.populations[0].dropped, r.populations[1].dropped) == (10, None)
     assert r.time == pytest.approx(1e-4)
+    many = p.report(duration=1e-4, samples=20)
+    assert many.time == pytest.approx(2e-3)
+    assert "time on chip 2.00 ms for 20 samples" in str(many)
     assert p.report().time is None
     assert sum(t.synapses for t in r.tiles) == r.instances[0].synapses == 2 * (246 * 256 + 10 * 246)
     said = str(r)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from functools import partial
 
 import numpy as np
@@ -111,10 +112,12 @@ class _SuperSpike(torch.autograd.Function):
 def plainly(x, p, spikes=None, membrane=None, alpha=50.0):
     """bss2.md 2.3, line by line, written apart from what it tests."""
     c, g = p.membrane_capacitance, p.membrane_capacitance / p.tau_mem
-    v, i, w, ref = (torch.full_like(x[0], b) for b in (p.leak, 0, 0, 0))
+    v, i, w, ref = (torch.full_like(x[0], b) for b in (p.leak if p.leaky else 0, 0, 0, 0))
     zs, vs = [], []
     for t in range(len(x)):
-        drive = i + g * (p.leak - v) - w
+        drive = i - w
+        if p.leaky:
+            drive = drive + g * (p.leak - v)
         if p.exponential:
             drive = drive + g * p.exponential_slope * torch.exp((v - p.exponential_threshold) / p.exponential_slope)
         dv = DT / c * drive
@@ -142,10 +145,11 @@ def plainly(x, p, spikes=None, membrane=None, alpha=50.0):
 def test_spikes_membranes_and_gradients_are_those_of_the_plain_equations(data):
     draw = data.draw
     g = torch.Generator().manual_seed(draw(st.integers(0, 999)))
+    leaky, exponential = draw(st.sampled_from([(False, True), (True, True), (True, False)]))
     p = Params(leak=draw(st.sampled_from([0.0, 0.25])), reset=draw(st.sampled_from([0.0, -0.5])), threshold=0.9,
                tau_mem=draw(st.sampled_from([4e-6, 1e-5])), tau_syn=6e-6, refractory_time=draw(st.sampled_from([0.0, 1e-6, 2.5e-6])),
                adaptation_strength=0.3, adaptation_increment=draw(st.sampled_from([0.0, 0.5])), tau_adap=2e-5,
-               exponential=draw(st.booleans()), exponential_slope=0.3, exponential_threshold=0.8)
+               leaky=leaky, exponential=exponential, exponential_slope=0.3, exponential_threshold=0.8)
     x = (torch.randn(19, 2, 3, generator=g, dtype=torch.float64) * 0.8).requires_grad_()
     z = (torch.rand(19, 2, 3, generator=g) < 0.2).double() if draw(st.booleans()) else None
     v = torch.randn(19, 2, 3, generator=g, dtype=torch.float64) * 0.5 + 0.4 if draw(st.booleans()) and z is not None else None
@@ -186,6 +190,23 @@ def test_the_equation_reads_as_printed():
         "v[t] = v_reset where s_out[t]",
     ]
     assert "s_out[t] = s_rec[t]" in neuron(spikes=True).equation
+    assert neuron(exponential=True, leaky=False).equation.startswith(
+        "dv[t] = gain (i[t-1] + g slope exp(min((v[t-1] - knee) / slope, 60.0)))\n")
+
+
+@pytest.mark.parametrize("dt", [1e-6, 5e-7, 1e-7])
+@pytest.mark.parametrize("kind", ["number", "float32", "float64"])
+def test_refractoriness_is_as_many_steps_as_asked(dt, kind):
+    """3e-6 / 1e-6 is a little more than 3."""
+    dtype = torch.float32 if kind == "float32" else torch.float64
+    steps = torch.arange(1, 33, dtype=torch.float64)
+    x = torch.ones(120, 1, 32, dtype=dtype)
+    if kind == "number":
+        z = torch.cat([integrate(x[..., :1], Params(refractory_time=float(n) * dt, threshold=0.05), dt).spikes for n in steps], 2)
+    else:
+        z = integrate(x, Params(refractory_time=(steps * dt).to(dtype), threshold=0.05), dt).spikes
+    for n in range(32):
+        assert z[:, 0, n].nonzero().flatten().diff()[-1] == n + 2, n
 
 
 # -- EventProp --------------------------------------------------------------------------------------------------
@@ -388,6 +409,31 @@ def test_masked_neurons_are_silent():
     assert not h.spikes[..., ::2].any()
 
 
+def test_masked_neurons_are_silent_in_a_loop():
+    """Neuron 0 hears neuron 1 alone, which is masked."""
+    e = spiking.Experiment(mock=True)
+    syn, lif, rec = spiking.Synapse(1, 2, e), spiking.LIF(2, e, leak=0.0, reset=0.0, threshold=0.1), spiking.Synapse(2, 2, e)
+    syn.weight.data, rec.weight.data = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    for mask, expected in ((None, [True, True]), (torch.tensor([1.0, 0.0]), [False, False])):
+        lif.mask = mask
+        h = spiking.HXModuleWrapper(e, lif=lif, rec=rec)(syn(spiking.LIFObservables(spikes=torch.ones(30, 1, 1))))
+        spiking.run(e)
+        assert h.spikes.bool().any(0).any(0).tolist() == expected
+
+
+def test_layers_are_pickled_and_tensors_move_with_them():
+    e = spiking.Experiment(mock=True)
+    layers = torch.nn.ModuleList([spiking.LIF(3, e, threshold=torch.ones(3)), spiking.LI(3, e, leak=0.0), spiking.AELIF(3, e),
+                                  spiking.LIF(3, e, reset=spiking.MixedHXModelParameter(torch.zeros(3), torch.full((3,), 80.0)))])
+    copy = pickle.loads(pickle.dumps(layers))
+    assert copy[0].params().tau_mem == layers[0].params().tau_mem
+    assert copy[0].chip_parameters["membrane_capacitance"].hardware_value == 63
+    moved = layers.to("meta")
+    assert moved[0].threshold.model_value.is_meta
+    assert moved[3].reset.hardware_value.is_meta
+    assert not layers.state_dict()  # what is set and not trained is not saved
+
+
 def test_parameters():
     mixed = spiking.MixedHXModelParameter(1.0, 150)
     assert (mixed.model_value, mixed.hardware_value) == (1.0, 150)
@@ -409,6 +455,30 @@ def test_parameters():
     wide(syn(spiking.LIFObservables(spikes=torch.ones(30, 1, 2))))
     with pytest.raises(OperandError, match=r"threshold has shape \(2,\); one value or one for each of the 3 neurons"):
         spiking.run(e)
+
+
+def test_what_is_trained_acts_whatever_its_value_is():
+    e = spiking.Experiment(mock=True)
+    lif = spiking.AELIF(2, e, leak=0.0, reset=0.0, threshold=1.0, exponential=False, spike_triggered_adaptation_increment=0.0,
+                        subthreshold_adaptation_strength=spiking.ModelParameter(0.0).make_trainable())
+    h = lif(spiking.SynapseHandle(torch.rand(20, 1, 2)))
+    spiking.run(e)
+    h.membrane_cadc.sum().backward()
+    assert lif.subthreshold_adaptation_strength.model_value.grad.abs() > 0
+
+
+def test_eventprop_trains_weights_alone():
+    e = spiking.Experiment(mock=True)
+    synapse, lif = EventPropSynapse(2, 3, e), EventPropLIF(3, e, leak=0.0, reset=0.0, threshold=0.5)
+    lif.tau_mem.make_trainable()
+    lif(synapse(spiking.Handle(torch.ones(9, 1, 2))))
+    with pytest.raises(InputError, match="EventPropLIF 1: EventProp trains weights alone, tau_mem would get no"):
+        spiking.run(e)
+    lif(synapse(spiking.Handle(torch.ones(9, 1, 2))))
+    with torch.no_grad():
+        spiking.run(e)
+    with pytest.raises(InputError, match="method is 'superspike', got 'eventprop'"):
+        spiking.AELIF(3, e, method="eventprop")
 
 
 def test_aelif_leaves_terms_out():
@@ -471,6 +541,68 @@ def test_the_posters_program():
     assert syn1.weight.grad is not None
     with pytest.raises(InputError, match="LIF: size is expected after the Instance"):
         snn.LIF(ins)
+
+
+@pytest.mark.parametrize("make", [
+    lambda i: snn.LIF(i, size=4), lambda i: snn.LIF(4, instance=i), lambda i: snn.Neuron(i, 4), lambda i: snn.AELIF(i, 4),
+    lambda i: snn.LIF(i, 4, 80.0, 80.0, threshold=125.0), lambda i: snn.LIF(experiment=i, size=4)])
+def test_populations_in_the_earlier_spellings(make):
+    ins = snn.Instance(mock=True)
+    made = make(ins)
+    assert (made.size, made.experiment, made.params().threshold) == (4, ins, 125.0)
+
+
+@pytest.mark.parametrize("make", [
+    lambda i: snn.Synapse(i, in_features=4, out_features=3), lambda i: snn.Synapse(4, 3, instance=i), lambda i: snn.Synapse(4, 3, i),
+    lambda i: snn.SparseSynapse(i, torch.ones(4, 3)), lambda i: snn.Synapse(experiment=i, in_features=4, out_features=3)])
+def test_synapses_in_the_earlier_spellings(make):
+    ins = snn.Instance(mock=True)
+    made = make(ins)
+    assert (made.in_features, made.out_features, made.experiment) == (4, 3, ins)
+    assert snn.BatchDropout(ins, 4, 0.5).dropout == 0.5
+    assert snn.InputNeuron(ins, 4).size == 4
+
+
+def test_all_documented_arguments_have_their_place():
+    e = spiking.Experiment(True, 1e-6, None)
+    lif = spiking.LIF(4, e, 80, 80, 125, 1e-5, 1e-5, 500, 63, 1e-6, 600, 0.0, "superspike", 30.0, None, None, True, True, False, None,
+                      True, 3, None, None, 1.0, 2.0, 3, True, "nearest", spiking.morphology.SingleCompartmentNeuron(2))
+    assert (lif.alpha, lif.record_neuron_id, lif.trace_offset, lif.trace_scale, lif.cadc_time_shift) == (30.0, 3, 1.0, 2.0, 3)
+    assert (lif.shift_cadc_to_first, lif.interpolation_mode, lif.neuron_structure) == (True, "nearest", 2)
+    li = spiking.LI(4, e, 80, 1e-5, 1e-5, 500, 63, 600, None, None, True, False, None, True, 3, None, None, 1.0, 2.0)
+    assert (li.record_neuron_id, li.trace_scale) == (3, 2.0)
+    with pytest.raises(TypeError, match="multiple values for argument"):
+        spiking.LI(4, e, 80, 1e-5, 1e-5, 500, 63, 600, None, execution_instance=None)
+    i = spiking.ExecutionInstance("c", "cache", True)
+    assert (i.calib_path, i.calib_cache_dir, i.input_loopback) == ("c", "cache", True)
+    e.default_execution_instance.load_calib("d")
+    assert e.default_execution_instance.calib_path == "d"
+
+
+def test_the_earlier_functional_interface():
+    functional = snn.functional
+    x = inputs()
+    ins, e = snn.Instance(mock=True), spiking.Experiment(mock=True)
+    torch.manual_seed(0)
+    old = (snn.Synapse(5, 30, ins),
+           snn.Neuron(30, experiment=ins, func=functional.cuba_lif_integration, params=functional.CUBALIFParams(1 / 6e-6, 1 / 6e-6)),
+           snn.Synapse(30, 3, ins),
+           snn.ReadoutNeuron(3, ins, func=functional.cuba_li_integration, params=functional.CUBALIParams(1 / 6e-6, 1 / 6e-6)))
+    new = model(e, refractory_time=0.0)
+    new[3].membrane_capacitance = spiking.ModelParameter(6e-6)
+    with torch.no_grad():
+        for a, b in zip(old[::2], new[::2], strict=True):
+            a.weight.copy_(b.weight)
+    for a, b in zip(old[1::2], new[1::2], strict=True):
+        assert a.params() == b.params()  # what a chip is set up with
+    y, z = (layers[3](layers[2](layers[1](layers[0](snn.NeuronHandle(x))))) for layers in (old, new))
+    snn.run(ins, 38)
+    spiking.run(e, 38)
+    assert z.membrane_cadc.abs().max() > 0
+    torch.testing.assert_close(y.v_cadc, z.v_cadc)
+    assert z.v_madc is None
+    with pytest.raises(InputError, match=r"params are of the functions of snn\.functional"):
+        snn.LIF(ins, 4, params=3)
 
 
 def test_func_is_what_a_layer_computes():
@@ -598,6 +730,18 @@ def test_handles_that_nobody_fills():
     (lambda e: spiking.LIFObservables(spikes=[1]), InputError, "LIFObservables: spikes is a tensor .* got list"),
     (lambda e: spiking.LIFObservables(rate=torch.ones(1)), InputError, "LIFObservables: observables are spikes"),
     (lambda e: spiking.BatchDropout(3, 1.0, e), InputError, "dropout is within 0..1, below 1; got 1.0"),
+    (lambda e: spiking.LIF(2, e, tau_mem=-1e-6), InputError, "LIF 1: tau_mem is a finite number above 0, or a tensor"),
+    (lambda e: spiking.LIF(2, e, tau_mem=0.0), InputError, "tau_mem is a finite number above 0"),
+    (lambda e: spiking.LIF(2, e, tau_syn=float("nan")), InputError, "tau_syn is a finite number above 0.* got nan"),
+    (lambda e: spiking.LIF(2, e, refractory_time=-1.0), InputError, "refractory_time is a finite number >= 0.* got -1.0"),
+    (lambda e: spiking.LIF(2, e, membrane_capacitance=torch.tensor([1.0, 0.0])), InputError, "membrane_capacitance is a finite number ab"),
+    (lambda e: spiking.LIF(2, e, leak="a"), InputError, "LIF 1: leak is a finite number, or a tensor of one for each neuron, got 'a'"),
+    (lambda e: spiking.LIF(2, e, threshold=None), InputError, "threshold is a finite number, .* got None"),
+    (lambda e: spiking.LIF(2, e, neuron_structure=2.0), InputError, r"neuron_structure, a SingleCompartmentNeuron\(n\) or its n, is"),
+    (lambda e: spiking.LI(2, e, neuron_structure=True), InputError, "is an integer >= 1, got True"),
+    (lambda e: spiking.LI(2, e, cadc_time_shift=1.5), InputError, "LI 1: cadc_time_shift is a number of steps, got 1.5"),
+    (lambda e: spiking.LI(2, e, trace_scale=0.0), InputError, "LI 1: trace_scale is a finite number above 0, got 0.0"),
+    (lambda e: spiking.morphology.SingleCompartmentNeuron(513), InputError, r"SingleCompartmentNeuron: size is an integer in 1..512"),
 ])
 def test_errors_name_layer_argument_and_remedy(call, error, message):
     with pytest.raises(error, match=message):
@@ -614,6 +758,7 @@ def test_steps_of_another_length():
 
 def test_wrong_shapes_are_told_in_run():
     for x, message in ((torch.ones(4, 1, 3), r"Synapse 1: has 5 inputs, got spikes of shape \(4, 1, 3\)"),
+                       (torch.full((4, 1, 5), float("nan")), "Synapse 1: spikes are finite numbers, some are nan"),
                        (torch.ones(4, 5), r"Synapse 1: spikes \(time, batch, neuron\) are expected, got shape \(4, 5\)"),
                        (torch.ones(0, 1, 5), "a run of no length")):
         e = spiking.Experiment(mock=True)
@@ -621,6 +766,26 @@ def test_wrong_shapes_are_told_in_run():
         lif(syn(spiking.LIFObservables(spikes=x)))
         with pytest.raises((OperandError, InputError), match=message):
             spiking.run(e)
+
+
+def test_what_arrives_together_has_one_length():
+    e = spiking.Experiment(mock=True)
+    a, b, lif = spiking.Synapse(2, 3, e), spiking.Synapse(2, 3, e), spiking.LIF(3, e)
+    for other in (torch.ones(5, 1, 2), torch.ones(9, 2, 2)):
+        lif(a(spiking.Handle(torch.ones(9, 1, 2))), b(spiking.Handle(other)))
+        with pytest.raises(OperandError, match="LIF 1: what arrives together has as many steps and samples, got shapes"):
+            spiking.run(e)
+
+
+def test_trained_parameters_are_checked_in_every_run():
+    e = spiking.Experiment(mock=True)
+    lif = spiking.LIF(3, e)
+    lif.tau_mem.make_trainable()
+    with torch.no_grad():
+        lif.tau_mem.model_value.fill_(-1e-6)
+    lif(spiking.SynapseHandle(torch.rand(9, 1, 3)))
+    with pytest.raises(InputError, match="LIF 1: tau_mem is a finite number above 0"):
+        spiking.run(e)
 
 
 def test_plain_loops_give_the_same():

@@ -120,8 +120,8 @@ class Chip:
     Args:
         seed: which chip: its fixed pattern. What varies from trial to trial is drawn from torch's global generator.
         level: ``"ideal"``: the model in floating point, without ranges; ``"quantised"``: 5-bit inputs, 6-bit weights, 8-bit outputs,
-            no noise; ``"emulated"``: in addition fixed pattern and trial-to-trial noise; ``"hardware"``: through hxtorch.
-            Default "emulated".
+            no noise (spiking mode: 6-bit weights and the chip's parameter ranges, membranes are not converted); ``"emulated"``: in
+            addition fixed pattern and trial-to-trial noise; ``"hardware"``: through hxtorch. Default "emulated".
         calibrated: False multiplies the spreads by what calibration gains (:data:`RATIOS`). Default True.
         noise: default :class:`Noise`.
         gain: perceptron mode, output LSB for input x weight = 1. Default 0.002.

@@ -10,16 +10,18 @@ from __future__ import annotations
 import functools
 import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from lavalike.bss2 import facts, hardware
 from lavalike.bss2.errors import NoChipError, OperandError, RoutingError
-from lavalike.bss2.spiking.handle import Handle, spikes_of
+from lavalike.bss2.populations import circuits
+from lavalike.bss2.spiking.events import check_spikes
+from lavalike.bss2.spiking.handle import spikes_of
 from lavalike.bss2.spiking.neuron import Recorded
-from lavalike.bss2.spiking.population import AELIF, Population
-from lavalike.bss2.spiking.scales import VOLTAGES, Voltage, chip_value, reset_of, voltage_of
+from lavalike.bss2.spiking.population import AELIF, CHIP_ONLY, Population
+from lavalike.bss2.spiking.scales import VOLTAGES, Voltage, chip_value, finite_weights, reset_of, voltage_of
 from lavalike.bss2.spiking.synapse import Projection, SparseSynapse
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 # 125, leak 80) for a weight scale of 50 +- 20 %
 DRIVE = 0.9
 _SETTINGS = ("alpha", "enable_spike_recording", "enable_cadc_recording", "enable_cadc_recording_placement_in_dram", "enable_madc_recording",
-             "record_neuron_id", "cadc_time_shift", "shift_cadc_to_first", "interpolation_mode", "chip_coordinate")
+             "record_neuron_id", "cadc_time_shift", "shift_cadc_to_first", "interpolation_mode", "chip_coordinate", *CHIP_ONLY)
 _TERMS = ("leaky", "exponential", "subthreshold_adaptation", "spike_triggered_adaptation", "clock_scale_adaptation_pulse")
 
 
@@ -49,14 +51,15 @@ def run_experiment(experiment: Experiment, nodes: list[Node], runtime: int | Non
         NoChipError: no hxtorch, or one without spiking mode.
         RoutingError: layers that cannot be handed over.
     """
-    if experiment.handed_over is None:
+    if experiment.handed_over is None or experiment.handed_over.dt != experiment.dt:
         experiment.handed_over = HandedOver(experiment.dt)
-    return experiment.handed_over.run(nodes, runtime)
+    return experiment.handed_over.run(experiment, nodes, runtime)
 
 
 @dataclass
 class HandedOver:
-    """An experiment of hxtorch's, its layers by ours.
+    """An experiment of hxtorch's, its layers by ours. It is made anew when a population is no longer set up as it was: a chip is
+    calibrated again then, unless an execution instance has a calibration.
 
     Args:
         dt: s.
@@ -65,20 +68,23 @@ class HandedOver:
 
     dt: float
     mock: bool = False
-    made: dict[int, Any] = field(default_factory=dict)
-    instances: dict[int, Any] = field(default_factory=dict)
-    voltages: dict[int, Voltage] = field(default_factory=dict)
+    made: dict[HXModule, Any] = field(default_factory=dict)
+    given: dict[HXModule, dict[str, Any]] = field(default_factory=dict)
+    instances: dict[ExecutionInstance, tuple[Any, str | None]] = field(default_factory=dict)
+    fitted: dict[Population, float] = field(default_factory=dict)
+    arriving: dict[Population, list[Projection]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.real = hardware.spiking()
-        self.experiment = self.real.Experiment(mock=self.mock, dt=self.dt)
 
-    def run(self, nodes: list[Node], runtime: int | None) -> dict[HXModule, Recorded]:
+    def run(self, ours: Experiment, nodes: list[Node], runtime: int | None) -> dict[HXModule, Recorded]:
         """See :func:`run_experiment`."""
         for node in nodes:
             if isinstance(node.module, HXModuleWrapper):
                 raise RoutingError(f"{node.module.name}: recurrent layers are not handed to hxtorch; write them with its HXModuleWrapper")
-        targets = _targets(nodes)
+        self.arriving = _arriving(nodes)
+        self.set_up(ours, [n.module for n in nodes if isinstance(n.module, Population)])
+        targets = {p: target for target, group in self.arriving.items() for p in group}
         known: dict[int, Any] = {}
         steps: list[int] = []
         for node in nodes:
@@ -91,8 +97,21 @@ class HandedOver:
                 m.execute(node.inputs, node.outputs)
         if not known:
             raise RoutingError("run: there is no synapse and no population in the experiment; on a chip there is nothing to run")
-        self.real.run(self.experiment, min(steps) if runtime is None else runtime)
-        return {n.module: _recorded(n.module, known[id(n.outputs[0])]) for n in nodes if isinstance(n.module, Population)}
+        self.real.run(self.experiment, min(steps) if runtime is None else int(runtime))
+        return {n.module: _recorded(n.module, known[id(n.outputs[0])], self.voltage(n.module))
+                for n in nodes if isinstance(n.module, Population)}
+
+    def set_up(self, ours: Experiment, populations: list[Population]) -> None:
+        """hxtorch's experiment and instances, and what its populations are to be given."""
+        wanted = {p: self.settings(p) for p in populations}
+        if not self.given or any(p in self.given and not _same(self.given[p], s) for p, s in wanted.items()):
+            told = {} if ours.hw_routing_func is None else {"hw_routing_func": ours.hw_routing_func}
+            self.experiment = self.real.Experiment(mock=self.mock, dt=self.dt, **_known(self.real.Experiment, told, "Experiment"))
+            for kept in (self.made, self.given, self.instances):
+                kept.clear()
+        self.given |= wanted
+        if ours.inter_batch_entry_wait or getattr(self.experiment, "inter_batch_entry_wait", None):
+            self.experiment.inter_batch_entry_wait = ours.inter_batch_entry_wait
 
     def source(self, node: Node, known: dict[int, Any], steps: list[int]) -> Any:
         """The real handle of what a synapse hears."""
@@ -103,70 +122,80 @@ class HandedOver:
             raise RoutingError(f"{node.module.name}: what it hears passes through a layer computed in software, after the chip has run; on "
                                "a chip only populations and inputs reach synapses. For dropout set the population's mask")
         spikes = spikes_of(given, node.module.name)
+        check_spikes(spikes, node.module.name)
         steps.append(len(spikes))
         return self.real.input(spikes)
 
     # -- layers -----------------------------------------------------------------------------------------------
 
-    def synapse(self, p: Projection, targets: dict[int, Population]) -> Any:
+    def synapse(self, p: Projection, targets: dict[Projection, Population]) -> Any:
         """hxtorch's synapse, with our weights as they are now."""
-        if id(p) not in targets:
+        if p not in targets:
             raise RoutingError(f"{p.name}: no population takes what it sends; on a chip a synapse ends at neurons")
-        target = targets[id(p)]
-        transform = self.transform(p, target)
-        if id(p) not in self.made:
-            common = {"execution_instance": self.instance(p.execution_instance), "chip_coordinate": p.chip_coordinate,
-                      "plasticity_rule": p.plasticity_rule}
+        transform, w = self.transform(p, targets[p]), finite_weights(p)
+        instance = self.instance(p)
+        if p not in self.made:
+            common = {"execution_instance": instance, "chip_coordinate": p.chip_coordinate, "plasticity_rule": p.plasticity_rule}
             common = {n: v for n, v in common.items() if v is not None} | {"transform": transform}
             if isinstance(p, SparseSynapse):
                 kind, first = self.real.SparseSynapse, (p.mask.t().to_sparse().float(), self.experiment)
             else:
                 kind, first = self.real.Synapse, (p.in_features, p.out_features, self.experiment)
-            self.made[id(p)] = kind(*first, **_known(kind, common, p.name))
-        layer = self.made[id(p)]
+            self.made[p] = kind(*first, **_known(kind, common, p.name))
+        layer = self.made[p]
         layer.transform = transform
         with torch.no_grad():
-            w = p.matrix().detach()
             layer.weight.data = w.t().sparse_mask(layer.weight.coalesce()) if layer.weight.is_sparse else w.clone()
         return layer
 
     def transform(self, p: Projection, target: Population) -> Any:
         """From our weights to the chip's; without a scale of its own such that the chip's membrane follows the model's."""
-        t, voltage = p.transform, self.voltage(target, p)
+        t, voltage = p.transform, self.voltage(target)
         if t is linear_saturating:
             return functools.partial(self.real.linear_saturating, scale=_mean(voltage.per_unit) / DRIVE)
         if isinstance(t, functools.partial) and t.func is linear_saturating:
             return functools.partial(self.real.linear_saturating, **t.keywords)
         return t
 
-    def voltage(self, target: Population, p: Projection | None = None) -> Voltage:
-        """The voltage scale of a population; a readout's is free: its largest weight is made 63 then, and it stays so."""
-        if id(target) not in self.voltages:
-            fitted = None
-            if not target.fires and target.trace_scale == 1 and p is not None:
-                told = p.transform.keywords.get("scale") if isinstance(p.transform, functools.partial) else None
-                largest = float(p.matrix().detach().abs().max())
-                fitted = DRIVE * (told if told is not None else facts.WEIGHT_MAX / largest if largest > 0 else 1.0)
-            self.voltages[id(target)] = voltage_of(target, fitted)
-        return self.voltages[id(target)]
+    def voltage(self, p: Population) -> Voltage:
+        """The voltage scale of a population; a readout's is free: its largest weight is made 63 at first, and it stays so."""
+        if p not in self.fitted and not p.fires and p.trace_scale == 1 and p in self.arriving:
+            first = self.arriving[p][0]
+            told = first.transform.keywords.get("scale") if isinstance(first.transform, functools.partial) else None
+            largest = float(finite_weights(first).abs().max())
+            self.fitted[p] = DRIVE * (told if told is not None else facts.WEIGHT_MAX / largest if largest > 0 else 1.0)
+        return voltage_of(p, self.fitted.get(p))
+
+    def settings(self, p: Population) -> dict[str, Any]:
+        """What hxtorch's layer is given: numbers, and pairs of the model's value and the chip's."""
+        v = self.voltage(p)
+        values = {n: self.parameter(p, n, v) for n in p.chip_parameters} | _changed(p)
+        joined = p.neuron_structure or circuits(sum(_fan_in(a) for a in self.arriving.get(p, ())))
+        if joined > 1:
+            values["neuron_structure"] = joined
+        if _fitted(p):
+            return values | {"trace_scale": 1 / _mean(v.per_unit), "trace_offset": _mean(v.zero_lsb - v.zero * v.per_unit)}
+        return values | {"trace_scale": p.trace_scale, "trace_offset": p.trace_offset}
 
     def neurons(self, p: Population) -> Any:
         """hxtorch's LIF, LI or AELIF."""
-        if id(p) not in self.made:
+        instance = self.instance(p)
+        if p not in self.made:
             kind = getattr(self.real, "AELIF" if isinstance(p, AELIF) else "LIF" if p.fires else "LI")
             if kind is None:
                 raise OperandError(f"{p.name}: this hxtorch has no {type(p).__name__}; use LIF")
-            v = self.voltage(p)
-            values = {n: self.parameter(p, n, v) for n in p.chip_parameters} | _changed(p)
-            if p.execution_instance is not None:
-                values["execution_instance"] = self.instance(p.execution_instance)
-            if p.trace_scale == 1 and p.trace_offset == 0:
-                values |= {"trace_scale": 1 / _mean(v.per_unit), "trace_offset": _mean(v.zero_lsb - v.zero * v.per_unit)}
-            else:
-                values |= {"trace_scale": p.trace_scale, "trace_offset": p.trace_offset}
-            self.made[id(p)] = kind(p.size, self.experiment, **_known(kind, values, p.name))
-        layer = self.made[id(p)]
-        if p.mask is not None:
+            values = {n: self.real.MixedHXModelParameter(*v) if isinstance(v, _Pair) else v for n, v in self.given[p].items()}
+            if instance is not None:
+                values["execution_instance"] = instance
+            _known(kind, values, p.name)
+            if "neuron_structure" in values:
+                if self.real.SingleCompartmentNeuron is None:
+                    raise OperandError(f"{p.name}: this hxtorch has no SingleCompartmentNeuron, for {values['neuron_structure']} circuits "
+                                       "a neuron; use fewer inputs, or a newer one")
+                values["neuron_structure"] = self.real.SingleCompartmentNeuron(values["neuron_structure"])
+            self.made[p] = kind(p.size, self.experiment, **values)
+        layer = self.made[p]
+        if p.mask is not None or getattr(layer, "mask", None) is not None:
             layer.mask = p.mask
         return layer
 
@@ -183,33 +212,71 @@ class HandedOver:
         else:
             chip = chip_value(p, name)
         if isinstance(model, torch.Tensor) or isinstance(chip, torch.Tensor) or model != chip:
-            return self.real.MixedHXModelParameter(model, chip)
+            return _Pair(*(x.clone() if isinstance(x, torch.Tensor) else x for x in (model, chip)))  # training changes it in place
         return model
 
-    def instance(self, ours: ExecutionInstance | None) -> Any:
-        """hxtorch's execution instance for ours, with its calibration file."""
+    def instance(self, layer: Projection | Population) -> Any:
+        """hxtorch's execution instance for a layer's, with its calibration file; None where nothing is said of it."""
+        ours = layer.execution_instance
         if ours is None:
-            return None
-        if self.real.ExecutionInstance is None:
-            raise OperandError(f"{ours.name}: this hxtorch has no ExecutionInstance; leave it out")
-        if id(ours) not in self.instances:
-            told = {} if ours.calib_path is None else {"calib_path": ours.calib_path}
-            self.instances[id(ours)] = self.real.ExecutionInstance(**told)
-        return self.instances[id(ours)]
+            ours = layer.experiment.default_execution_instance
+            if ours.calib_path is None and ours.calib_cache_dir is None and not ours.input_loopback:
+                return None
+        kind = self.real.ExecutionInstance
+        if kind is None:
+            raise OperandError(f"{layer.name}: this hxtorch has no ExecutionInstance; leave it out")
+        if ours not in self.instances:
+            told = {n: v for n, v in vars(ours).items() if n != "name" and v not in (None, False)}
+            self.instances[ours] = kind(**_known(kind, told, f"{layer.name}: ExecutionInstance")), ours.calib_path
+        made, path = self.instances[ours]
+        if path != ours.calib_path:
+            made.load_calib(ours.calib_path)
+            self.instances[ours] = made, ours.calib_path
+        return made
 
 
-def _recorded(p: Population, handle: Any) -> Recorded:
+class _Pair(NamedTuple):
+    """A parameter's value in the model and on the chip."""
+
+    model: Any
+    chip: Any
+
+
+def _fitted(p: Population) -> bool:
+    """Whether membranes come back in the model's unit, and not as the user scales them."""
+    return p.trace_scale == 1 and (p.trace_offset == 0 or p.shift_cadc_to_first)
+
+
+def _recorded(p: Population, handle: Any, voltage: Voltage) -> Recorded:
     """What the chip recorded of a population, in our units."""
-    return Recorded(*(getattr(handle, n, None) if wanted else None for n, wanted in (
+    spikes, membrane, madc = (getattr(handle, n, None) if wanted else None for n, wanted in (
         ("spikes", p.fires and p.enable_spike_recording), ("membrane_cadc", p.enable_cadc_recording),
-        ("membrane_madc", p.enable_madc_recording))))
+        ("membrane_madc", p.enable_madc_recording)))
+    if membrane is not None and p.shift_cadc_to_first and _fitted(p):
+        membrane = membrane + voltage.zero  # counted from the first sample, which is at leak
+    return Recorded(spikes, membrane, madc)
 
 
-def _targets(nodes: list[Node]) -> dict[int, Population]:
-    """The population that each projection ends at."""
-    ends: dict[int, Population] = {id(h): n.module for n in nodes if isinstance(n.module, Population) for h in n.inputs}
-    made: dict[int, Handle] = {id(n.module): n.outputs[0] for n in nodes if isinstance(n.module, Projection)}
-    return {m: ends[id(h)] for m, h in made.items() if id(h) in ends}
+def _arriving(nodes: list[Node]) -> dict[Population, list[Projection]]:
+    """The projections that end at each population."""
+    made = {id(n.outputs[0]): n.module for n in nodes if isinstance(n.module, Projection)}
+    return {n.module: [made[id(h)] for h in n.inputs if id(h) in made] for n in nodes if isinstance(n.module, Population)}
+
+
+def _fan_in(p: Projection) -> int:
+    return int(p.mask.sum(1).max()) if isinstance(p, SparseSynapse) else p.in_features
+
+
+def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(_equal(a[n], b[n]) for n in a)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, _Pair) and isinstance(b, _Pair):
+        return _equal(a.model, b.model) and _equal(a.chip, b.chip)
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and torch.equal(a, b)
+    return type(a) is type(b) and bool(a == b)
 
 
 def _changed(p: Population) -> dict[str, Any]:
@@ -254,6 +321,7 @@ class Names:
     MixedHXModelParameter: Any
     linear_saturating: Any
     handle: Any
+    SingleCompartmentNeuron: Any
 
     def input(self, spikes: torch.Tensor) -> Any:
         """A handle that holds input spikes."""
@@ -277,4 +345,5 @@ def names(module: Any, found: Any) -> Names:
                  first("LIF", "Neuron"), first("LI", "ReadoutNeuron"), first("AELIF", needed=False),
                  first("ExecutionInstance", needed=False), first("MixedHXModelParameter", within="parameter"),
                  first("linear_saturating", within="transforms.weight_transforms"),
-                 first("LIFObservables", "NeuronHandle", "Handle"))
+                 first("LIFObservables", "NeuronHandle", "Handle"),
+                 first("SingleCompartmentNeuron", within="morphology", needed=False))

@@ -84,17 +84,19 @@ class Placement:
                 return x
         raise InputError(f"nothing named {name!r} was placed; there are {', '.join(x.name for x in (*self.layers, *self.populations))}")
 
-    def report(self, records: Iterable[Observation | SpikeRecord] = (), chip: Chip | None = None, duration: float | None = None) -> Report:
+    def report(self, records: Iterable[Observation | SpikeRecord] = (), chip: Chip | None = None, duration: float | None = None,
+               samples: int = 1) -> Report:
         """What it takes, and what was measured in a run.
 
         Args:
             records: of ``perceptron.observe(model)`` or of a spiking run. What nobody measured is shown as "-".
             chip: names it and its noise. Default: the current one, if there is one.
             duration: of a spiking sample on the chip, s; with it the time on chip is known.
+            samples: of spiking populations, one after another. Default 1.
         """
         from lavalike.bss2.report import report
 
-        return report(self, list(records), chip, duration)
+        return report(self, list(records), chip, duration, samples)
 
     def __str__(self) -> str:
         return str(self.report())
@@ -254,14 +256,3 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for m, was in training.items():
             m.training = was
-
-
-def signed_inputs(weight: np.ndarray) -> int:
-    """In-degree, in signed rows, of the neuron that has most: a weight (out, in) beyond +-63 takes several synapses.
-
-    Zero weights take none (``build_connection_weight_split``, bss2.md 3.2).
-    """
-    w = np.abs(np.asarray(weight, float))
-    if w.ndim != 2 or not np.isfinite(w).all():
-        raise RangeError(f"weight: a finite (out, in) matrix is expected, got {w.shape}{' with nan or infinity' if w.ndim == 2 else ''}")
-    return int(np.ceil(np.round(w) / facts.WEIGHT_MAX).sum(1).max(initial=0))

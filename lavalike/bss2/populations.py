@@ -8,7 +8,7 @@ needs several instances shares them with none; its spikes are recorded and repla
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RoutingError
 from lavalike.bss2.tiles import check_chips
+from lavalike.checks import whole
 from lavalike.errors import InputError
 
 _BUS_SIGNED = facts.BUS_ROWS // 2
@@ -40,12 +41,13 @@ class Population:
 
     Args:
         name, size: of the population.
-        fan_in: signed inputs of one neuron, recurrent ones among them (:func:`lavalike.bss2.placement.signed_inputs`).
+        fan_in: signed inputs of one neuron, recurrent ones among them.
         recurrent: neurons hear each other. Default False.
         circuits: joined for a neuron. Default: as many as its inputs, and the buses they arrive on, need.
         instance: name of the execution instance it shall lie on, with others that name it. Default: the placement chooses.
         sources: populations it hears from; None: the one before it in the list. () for inputs from outside only.
         inputs: different sources, for the labels. Default fan_in.
+        chip: number of the chip it shall lie on. Default: the placement chooses.
     """
 
     name: str
@@ -56,10 +58,15 @@ class Population:
     instance: str | None = None
     sources: tuple[str, ...] | None = None
     inputs: int | None = None
+    chip: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.fan_in < 0:
-            raise InputError(f"population {self.name!r}: size >= 1 and fan_in >= 0 are expected, got {self.size} and {self.fan_in}")
+        whole(self.size, 1, f"population {self.name!r}: size")
+        whole(self.fan_in, 0, f"population {self.name!r}: fan_in")
+        for name in ("circuits", "inputs", "chip"):
+            value = getattr(self, name)
+            if value is not None:
+                whole(value, 0, f"population {self.name!r}: {name}")
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,10 @@ def lay_out(populations: Sequence[Population], chips: int = 1) -> tuple[tuple[Pl
         unknown = sorted(set(p.sources) - set(names))
         if unknown:
             raise InputError(f"population {p.name!r}: sources {', '.join(unknown)} are not among {', '.join(names)}")
+    for p in chain:
+        if p.chip is not None and p.chip >= chips:
+            raise RoutingError(f"population {p.name!r}: it shall lie on chip {p.chip}, the setup has {chips} (0..{chips - 1}); choose one "
+                               "of them, or Chip(chips=...) for a larger setup")
     width = {p.name: _circuits(p) for p in chain}
     while True:
         lying = _allocate(chain, width)
@@ -176,6 +187,8 @@ def _allocate(chain: list[Population], width: dict[str, int]) -> dict[str, list[
     """Of each population the parts: name of the instance, circuits (part of size, c)."""
     chips: dict[str, _Free] = {}
     lying: dict[str, list[tuple[str, np.ndarray]]] = {}
+    told = {p.instance for p in chain if p.instance is not None}  # names that are taken
+    on_chip: dict[str, int | None] = {}
     open_: str | None = None
     for group in _groups(chain):
         named = {p.instance for p in group}
@@ -192,14 +205,18 @@ def _allocate(chain: list[Population], width: dict[str, int]) -> dict[str, list[
                 if together:
                     raise RoutingError(f"populations {_names(group)}: a recurrent network has to fit one chip of {facts.CIRCUITS} "
                                        f"circuits, got {_sizes(group, width)} = {need}; use fewer neurons or fewer inputs a neuron")
-                lying[group[0].name] = _split(group[0], width[group[0].name], chips)
+                lying[group[0].name] = _split(group[0], width[group[0].name], chips, told)
                 open_ = None
                 continue
-            trial = _Free([list(f) for f in chips[open_].free]) if open_ is not None else None
+            fits = open_ is not None and on_chip[open_] == group[0].chip
+            trial = _Free([list(f) for f in chips[open_].free]) if fits else None
             if trial is None or any(trial.take(p.size, width[p.name]) is None for p in group):
-                open_ = _new(chips)
+                open_ = _new(chips, told)
             name = open_
         for p in group:
+            if on_chip.setdefault(name, p.chip) != p.chip:
+                raise RoutingError(f"population {p.name!r}: what lies in one instance lies on one chip, got chip {p.chip} and "
+                                   f"{on_chip[name]} for instance {name!r}; give them one chip, or other instances")
             on = chips.setdefault(name, _Free())
             taken = on.take(p.size, width[p.name])
             if taken is None:
@@ -209,20 +226,20 @@ def _allocate(chain: list[Population], width: dict[str, int]) -> dict[str, list[
     return lying
 
 
-def _split(p: Population, c: int, chips: dict[str, _Free]) -> list[tuple[str, np.ndarray]]:
+def _split(p: Population, c: int, chips: dict[str, _Free], told: Set[str | None]) -> list[tuple[str, np.ndarray]]:
     """Over as few instances as the formula says, in parts of nearly the same size."""
     parts = math.ceil(p.size / neurons_per_chip(c))
     out = []
     for i in range(parts):
-        name = _new(chips)
+        name = _new(chips, told)
         out.append((name, chips[name].take((p.size * (i + 1)) // parts - (p.size * i) // parts, c)))
     return out
 
 
-def _new(chips: dict[str, _Free]) -> str:
+def _new(chips: dict[str, _Free], told: Set[str | None]) -> str:
     """A fresh instance, named by number."""
     number = len(chips)
-    while str(number) in chips:
+    while str(number) in chips or str(number) in told:
         number += 1
     chips[str(number)] = _Free()
     return str(number)
@@ -243,6 +260,7 @@ def _schedule(chain: list[Population], lying: dict[str, list[tuple[str, np.ndarr
               ) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
     """Instances in the order their spikes are needed; those that wait for none of each other are dealt to the chips."""
     order = list(dict.fromkeys(name for p in chain for name, _ in lying[p.name]))
+    on_chip = {name: p.chip for p in chain for name, _ in lying[p.name]}
     before: dict[str, set[str]] = {name: set() for name in order}
     for p in chain:
         for name, _ in lying[p.name]:
@@ -254,8 +272,16 @@ def _schedule(chain: list[Population], lying: dict[str, list[tuple[str, np.ndarr
         if not ready:
             stuck = ", ".join(n for n in order if n not in done)
             raise RoutingError(f"instances {stuck} hear each other; a recurrent network has to lie on one chip: give it one instance")
-        done |= {n: Instance(n, run + i // chips, i % chips) for i, n in enumerate(ready)}
-        run += math.ceil(len(ready) / chips)
+        rounds: list[set[int]] = []  # free chips
+        for n in ready:
+            wanted = set(range(chips)) if on_chip[n] is None else {on_chip[n]}
+            i = next((i for i, free in enumerate(rounds) if free & wanted), len(rounds))
+            if i == len(rounds):
+                rounds.append(set(range(chips)))
+            chip = min(rounds[i] & wanted)
+            rounds[i].remove(chip)
+            done[n] = Instance(n, run + i, chip)
+        run += len(rounds)
     number = {n: i for i, n in enumerate(order)}
 
     def placed(p: Population) -> PlacedPopulation:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.bss2.errors import NoChipError
+from lavalike.checks import whole
 from lavalike.errors import InputError
 from lavalike.text import table
 
@@ -112,7 +113,8 @@ class PopulationUse:
 class Report:
     """``runs``: rounds one after another; ``reconfigurations``: execution instances, each of which is written to a chip once a batch.
 
-    ``time``: on chip, s, without loading weights and without the host; of populations None unless the duration was given.
+    ``time``: on chip, s, without loading weights and without the host, of populations for ``samples``; None for them unless the duration
+    was given.
     """
 
     tiles: tuple[TileUse, ...]
@@ -124,6 +126,7 @@ class Report:
     time: float | None
     chip: str | None
     noise: str | None
+    samples: int = 1
 
     @property
     def reconfigurations(self) -> int:
@@ -135,9 +138,15 @@ class Report:
 
         return draw(self, path)
 
+    @property
+    def _samples(self) -> str:
+        return f" for {_count(self.samples, 'sample')}" if self.populations and self.time is not None else ""
+
     def __str__(self) -> str:
-        parts = [f"{_count(self.chips, 'chip')}, {_count(self.runs, 'run')}, {_count(self.reconfigurations, 'reconfiguration')}, "
-                 f"time on chip {_time(self.time)}; {self.chip or 'no chip named'}" + (f"\n{self.noise}" if self.noise else "")]
+        counts = ", ".join((_count(self.chips, "chip"), _count(self.runs, "run"), _count(self.reconfigurations, "reconfiguration")))
+        parts = [f"{counts}, time on chip {_time(self.time)}{self._samples}; {self.chip or 'no chip named'}"]
+        if self.noise:
+            parts[0] += f"\n{self.noise}"
         if self.layers:
             parts.append(table(
                 ("layer", "kind", "inputs", "outputs", "tiles", "runs", "vectors", "sends", "clipped", "rounding", "saturated", "events",
@@ -165,10 +174,12 @@ class Report:
         return "\n\n".join(parts)
 
 
-def report(placement: Placement, records: list[Observation | SpikeRecord], chip: Chip | None, duration: float | None) -> Report:
+def report(placement: Placement, records: list[Observation | SpikeRecord], chip: Chip | None, duration: float | None,
+           samples: int = 1) -> Report:
     """See :meth:`lavalike.bss2.placement.Placement.report`."""
     if duration is not None and not 0 < duration < float("inf"):
         raise InputError(f"report: duration is a time > 0 s, got {duration!r}")
+    samples = whole(samples, 1, "report: samples")
     if chip is None:
         try:
             chip = current_chip()
@@ -182,12 +193,12 @@ def report(placement: Placement, records: list[Observation | SpikeRecord], chip:
                          f"there are {', '.join(p.name for p in placement.populations) or 'none'}")
     layers = [_layer_use(x, seen.get(x.name, [])) for x in placement.layers]
     tiles = [t for x in placement.layers for t in _layer_tiles(x)] + [t for p in placement.populations for t in _population_tiles(p)]
-    spiking = (1 + max((i.run for i in placement.instances), default=-1)) * duration if duration is not None else None
+    spiking = (1 + max((i.run for i in placement.instances), default=-1)) * samples * duration if duration is not None else None
     time = sum(u.time for u in layers) + (spiking or 0.0) if spiking is not None or not placement.populations else None
     emulated = chip is not None and chip.emulated
     populations = tuple(_population_use(p, spikes.get(p.name)) for p in placement.populations)
     return Report(tuple(tiles), tuple(_instances(tiles)), tuple(layers), populations, placement.chips,
-                  placement.runs, time, None if chip is None else chip.identifier, repr(chip.noise) if emulated else None)
+                  placement.runs, time, None if chip is None else chip.identifier, repr(chip.noise) if emulated else None, samples)
 
 
 def _by_layer(placement: Placement, records: list[Observation]) -> dict[str, list[Observation]]:

@@ -19,43 +19,67 @@ import torch
 
 from lavalike.bss2 import spiking
 from lavalike.bss2.spiking import Experiment, Handle as Handle, run as run
+from lavalike.bss2.spiking.functional import CUBALIFParams, CUBALIParams
+from lavalike.bss2.spiking.synapse import Projection
 from lavalike.errors import InputError
 
 Instance = Experiment
 
 
 class _Layer:
-    """A layer of :mod:`lavalike.bss2.spiking` whose experiment comes first (or where it stands there).
+    """A layer of :mod:`lavalike.bss2.spiking` whose experiment comes first, where it stands there, or as ``experiment`` or ``instance``."""
+
+    name: str
+
+    def __init__(self, *args: Any, instance: Experiment | None = None, **settings: Any) -> None:
+        if instance is not None:
+            settings["experiment"] = instance
+        elif args and isinstance(args[0], Experiment):
+            settings["experiment"], args = args[0], args[1:]
+        experiment = settings.get("experiment")
+        names = list(inspect.signature(super().__init__).parameters)
+        before = names[:names.index("experiment")]
+        if len(args) > len(before) and experiment is not None:  # at its place among the others
+            args = (*args[:len(before)], settings.pop("experiment"), *args[len(before):])
+        missing = [n for n in before[len(args):] if n not in settings]
+        if missing and experiment is not None:
+            raise InputError(f"{type(self).__name__}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} expected after the "
+                             f"Instance")
+        super().__init__(*args, **settings)
+
+
+class _Computed(_Layer):
+    """A layer that may be told what it computes.
 
     Args:
         func: what it computes instead of ``forward_func``: a function of the input tensor, or a torch.autograd.Function. Of its other
             arguments those named weight, params, dt, hw_data are filled in, as far as the layer has them. It returns a tensor, or a tuple
             of tensors in the order of the output handle's observables.
+        params: of a population, what ``func`` gets under this name; those of :mod:`lavalike.bss2.spiking.functional` set the layer up as
+            well. Default: the layer's own.
     """
 
-    name: str
-
-    def __init__(self, *args: Any, func: Callable[..., Any] | type[torch.autograd.Function] | None = None, **settings: Any) -> None:
-        if args and isinstance(args[0], Experiment):
-            place = 2 if isinstance(self, spiking.Synapse) else 1
-            args = (*args[1:place + 1], args[0], *args[place + 1:]) if len(args) > place else args[1:]
-            if not any(isinstance(a, Experiment) for a in args):
-                wanted = "in_features and out_features are" if place == 2 else "size is"
-                raise InputError(f"{type(self).__name__}: {wanted} expected after the Instance")
+    def __init__(self, *args: Any, func: Callable[..., Any] | type[torch.autograd.Function] | None = None, params: Any = None,
+                 **settings: Any) -> None:
+        if isinstance(params, CUBALIFParams | CUBALIParams):
+            settings = params.settings() | settings
+        elif params is not None and func is None:
+            raise InputError(f"{type(self).__name__}: params are of the functions of snn.functional, or of a func of your own; got "
+                             f"{type(params).__name__} and no func")
         super().__init__(*args, **settings)
-        self.func = func
+        self.func, self.func_params = func, params
 
     def known(self) -> dict[str, Any]:
         """What a func may ask for."""
-        if isinstance(self, spiking.Synapse):
+        if isinstance(self, Projection):
             return {"weight": self.matrix()}
-        return {"params": self.params(), "dt": self.experiment.dt}  # type: ignore[attr-defined]
+        return {"params": self.params() if self.func_params is None else self.func_params, "dt": self.experiment.dt}  # type: ignore[attr-defined]
 
     def forward_func(self, input: Any, hw_data: Any = None) -> Any:
         if self.func is None:
-            more = () if isinstance(self, spiking.Synapse) else (hw_data,)
+            more = () if isinstance(self, Projection) else (hw_data,)
             return super().forward_func(input, *more)  # type: ignore[misc]
-        x = self.spikes(input) if isinstance(self, spiking.Synapse) else self.graded(input)  # type: ignore[attr-defined]
+        x = self.spikes(input) if isinstance(self, Projection) else self.graded(input, hw_data is not None)  # type: ignore[attr-defined]
         known = self.known() | {"hw_data": hw_data}
         if isinstance(self.func, type):  # an autograd.Function takes them in order
             names = list(inspect.signature(self.func.forward).parameters)[2:]
@@ -64,16 +88,32 @@ class _Layer:
         return self.func(x, **{n: v for n, v in known.items() if n in taken})
 
 
-class Synapse(_Layer, spiking.Synapse):
+class Synapse(_Computed, spiking.Synapse):
     """``Synapse(instance, in_features, out_features, func=None, ...)``; the others as :class:`lavalike.bss2.spiking.Synapse`."""
 
 
-class LIF(_Layer, spiking.LIF):
-    """``LIF(instance, size, func=None, ...)``; the others as :class:`lavalike.bss2.spiking.LIF`."""
+class SparseSynapse(_Computed, spiking.SparseSynapse):
+    """``SparseSynapse(instance, connections, func=None, ...)``; the others as :class:`lavalike.bss2.spiking.SparseSynapse`."""
 
 
-class LI(_Layer, spiking.LI):
-    """``LI(instance, size, func=None, ...)``; the others as :class:`lavalike.bss2.spiking.LI`."""
+class LIF(_Computed, spiking.LIF):
+    """``LIF(instance, size, func=None, params=None, ...)``; the others as :class:`lavalike.bss2.spiking.LIF`."""
+
+
+class LI(_Computed, spiking.LI):
+    """``LI(instance, size, func=None, params=None, ...)``; the others as :class:`lavalike.bss2.spiking.LI`."""
+
+
+class AELIF(_Computed, spiking.AELIF):
+    """``AELIF(instance, size, func=None, params=None, ...)``; the others as :class:`lavalike.bss2.spiking.AELIF`."""
+
+
+class BatchDropout(_Layer, spiking.BatchDropout):
+    """``BatchDropout(instance, size, dropout)``."""
+
+
+class InputNeuron(_Layer, spiking.InputNeuron):
+    """``InputNeuron(instance, size)``."""
 
 
 Neuron = LIF

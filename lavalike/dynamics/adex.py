@@ -8,9 +8,9 @@
     v[t] = v_reset where s[t], and while refractory
     hold[t] = period where s[t], else one less
 
-gain = dt / c, g = c / tau_mem, keep = 1 - dt / tau, pull = a dt / tau_w. With gain = 1 - exp(-dt / tau_mem), g = 1 and
-keep_syn = exp(-dt / tau_syn) it is hxtorch's older exponential form. Membranes begin at e_leak. The exponent ends at 60, where float32
-would overflow and the neuron has long fired.
+gain = dt / c, g = c / tau_mem, keep = 1 - dt / tau, pull = a dt / tau_w; a neuron that does not leak is without g (e_leak - v). With
+gain = 1 - exp(-dt / tau_mem), g = 1 and keep_syn = exp(-dt / tau_syn) it is hxtorch's older exponential form. Membranes begin at e_leak.
+The exponent ends at 60, where float32 would overflow and the neuron has long fired.
 
 What a chip recorded takes the place of spikes or membranes: their value is the recorded one, their gradient the model's. Where
 membranes are recorded the reset is in the recording.
@@ -33,7 +33,7 @@ WORDS = {f.__name__: f for f in (above, both, exp, inject, leak, lesser, positiv
 
 @functools.cache
 def neuron(fire: bool = True, refractory: bool = False, exponential: bool = False, adapting: bool = False, spikes: bool = False,
-           membrane: bool = False) -> Dynamics:
+           membrane: bool = False, leaky: bool = True) -> Dynamics:
     """The neuron with the chosen terms; the same object for the same choice.
 
     Input ``x``, with ``spikes`` also ``s_rec``, with ``membrane`` ``v_rec``: the recorded ones. Output ``s_out``; without ``fire``
@@ -41,11 +41,12 @@ def neuron(fire: bool = True, refractory: bool = False, exponential: bool = Fals
     """
     states = ["i", "v", *["w"] * adapting, *["hold"] * (fire and refractory)]
     inputs = ["x", *["s_rec"] * (fire and spikes), *["v_rec"] * membrane]
-    constants = ["gain", "g", "e_leak", "keep_syn", *["slope", "knee"] * exponential,
+    constants = ["gain", *["g"] * (leaky or exponential), *["e_leak"] * leaky, "keep_syn", *["slope", "knee"] * exponential,
                  *["keep_w", "pull", "e_adapt", *["jump"] * fire] * adapting,
                  *["vth", "v_reset"] * fire, *["period"] * (fire and refractory)]
     rise = " + g * slope * exp(lesser((v - knee) / slope, 60.0))" * exponential
-    lines = [f"dv = gain * (i + g * (e_leak - v){rise}{' - w' * adapting})", "i = leak(i, keep_syn) + x", "v = v + dv"]
+    fall = " + g * (e_leak - v)" * leaky
+    lines = [f"dv = gain * (i{fall}{rise}{' - w' * adapting})", "i = leak(i, keep_syn) + x", "v = v + dv"]
     if membrane:
         lines.append("v = inject(v, v_rec)")
     if fire:
@@ -61,7 +62,7 @@ def neuron(fire: bool = True, refractory: bool = False, exponential: bool = Fals
                   "s_out = both(s_out, free)", *["s_out = inject(s_out, s_rec)"] * spikes,
                   "hold = where(s_out, period, positive(hold - 1))"]
     flags = "".join(n for n, on in (("_refractory", fire and refractory), ("_exponential", exponential), ("_adapting", adapting),
-                                    ("_spikes", fire and spikes), ("_membrane", membrane)) if on)
+                                    ("_spikes", fire and spikes), ("_membrane", membrane), ("_leakless", not leaky)) if on)
     name = f"bss2_{'lif' if fire else 'li'}{flags}"
     return _written(name, lines, inputs, "s_out" if fire else "v", states, constants, "s_out" if fire else "v_out")
 

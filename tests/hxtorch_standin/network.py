@@ -45,12 +45,21 @@ class LIObservables:
 
 class ExecutionInstance:
     def __init__(self, calib_path=None, calib_cache_dir=None, input_loopback=False):
-        self.calib_path = calib_path
+        self.calib_path, self.calib_cache_dir, self.input_loopback = calib_path, calib_cache_dir, input_loopback
+
+    def load_calib(self, path):
+        self.calib_path = path
+
+
+class SingleCompartmentNeuron:
+    def __init__(self, size, expand_horizontally=False):
+        self.size = size
 
 
 class Experiment:
     def __init__(self, mock=False, dt=1e-6, hw_routing_func=None):
-        self.mock, self.dt, self.nodes = mock, dt, []
+        self.mock, self.dt, self.hw_routing_func, self.nodes = mock, dt, hw_routing_func, []
+        self.inter_batch_entry_wait = None
         made.append(self)
 
 
@@ -135,7 +144,7 @@ class LI(HXModule):
                 v = torch.where((z > 0) | held, torch.full_like(v, g["reset"]), v)
                 ref = (1 - z) * (ref - held.float()).clamp(min=0) + z * g["refractory_time"] / dt
                 spikes.append(z if self.mask is None else z * self.mask)
-            membranes.append((v - g["trace_offset"]) * g["trace_scale"])
+            membranes.append((v - (g["leak"] if g.get("shift_cadc_to_first") else g["trace_offset"])) * g["trace_scale"])
         output.membrane_cadc = torch.stack(membranes)
         if self.fires:
             output.spikes = torch.stack(spikes)

@@ -10,7 +10,13 @@ Without ``mock`` the current chip is taken (:func:`lavalike.bss2.use`) at its le
 gradient is then taken at the recorded spikes and membranes.
 """
 
-from lavalike.bss2.spiking import modules as modules, parameter as parameter, transforms as transforms
+from lavalike.bss2.spiking import (
+    functional as functional,
+    modules as modules,
+    morphology as morphology,
+    parameter as parameter,
+    transforms as transforms,
+)
 from lavalike.bss2.spiking.experiment import ExecutionInstance as ExecutionInstance, Experiment as Experiment, run as run
 from lavalike.bss2.spiking.handle import (
     Handle as Handle,

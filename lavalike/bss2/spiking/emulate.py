@@ -10,6 +10,8 @@ their leaks, resets and time constants are averaged, the first one's threshold c
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,10 +25,11 @@ from lavalike.bss2.placement import Placement, Population as Placed, place_popul
 from lavalike.bss2.report import Report, SpikeRecord
 from lavalike.bss2.spiking.converter import cadc, madc
 from lavalike.bss2.spiking.events import check_spikes, jittered, limited, peak_rate
+from lavalike.bss2.spiking.handle import alike
 from lavalike.bss2.spiking.module import BatchDropout
-from lavalike.bss2.spiking.neuron import Params, Recorded, integrate
+from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
 from lavalike.bss2.spiking.population import Population
-from lavalike.bss2.spiking.scales import ChipWeights, Voltage, chip_value, chip_weights, fit_readout, reset_of, voltage_of
+from lavalike.bss2.spiking.scales import ChipWeights, Voltage, chip_value, chip_weights, fit_readout, reset_of, unfitted, voltage_of
 from lavalike.bss2.spiking.sites import Arrival, Site, check, sites_of, to_place
 from lavalike.bss2.spiking.synapse import weigh
 from lavalike.text import table
@@ -53,8 +56,8 @@ class Scale:
 class Outcome:
     """What a run on a chip was: where it lay, with which scales, and what was counted.
 
-    ``duration``: of one sample on the chip, s. ``records``: spikes of populations, lost where jitter made two meet; ``inputs``: spikes
-    that came over a link, lost above its event rate.
+    ``duration``: of one sample on the chip and the wait after it, s; ``samples`` follow one another. ``records``: spikes of populations,
+    lost where jitter made two meet; ``inputs``: spikes that came over a link, lost above its event rate.
     """
 
     chip: Chip
@@ -68,7 +71,7 @@ class Outcome:
     @property
     def report(self) -> Report:
         """Placement, events and time on chip."""
-        return self.placement.report(self.records, self.chip, self.duration)
+        return self.placement.report(self.records, self.chip, self.duration, self.samples)
 
     def __str__(self) -> str:
         rows = [(name, "/".join(f"{w:.4g}" for w in s.weight.values()), f"{s.trace:.4g}", str(s.clipped), f"{100 * s.saturated:.2f} %")
@@ -87,7 +90,7 @@ class Emulation:
         self.chip, self.dt = chip, dt
         self._placements: dict[tuple[Placed, ...], Placement] = {}
         self._efficacies: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
-        self._mismatches: dict[str, dict[str, torch.Tensor]] = {}
+        self._mismatches: dict[tuple[object, ...], dict[str, torch.Tensor]] = {}
         self._chips: dict[tuple[int, object], Chip] = {}
         self.fitted: dict[str, float] = {}
 
@@ -116,9 +119,7 @@ class Emulation:
 
     def chip_of(self, number: int, site: Site) -> Chip:
         """The chip a part of a population lies on."""
-        chosen, instance = site.population.chip_coordinate, site.population.execution_instance
-        number = number if chosen is None else chosen
-        path = None if instance is None else instance.calib_path
+        path = calib_path(site.population)
         if (number, path) not in self._chips:
             chip = self.chip.neighbour(number)
             if path is not None and chip.emulated:
@@ -131,7 +132,8 @@ class Emulation:
     def mismatch(self, site: Site, placement: Placement) -> dict[str, torch.Tensor]:
         """By parameter, of each neuron: offsets in LSB, and factors of the time constants."""
         name = site.population.name
-        if name not in self._mismatches:
+        key = name, calib_path(site.population)
+        if key not in self._mismatches:
             placed = placement[name]
             own = {n: np.empty(placed.size, np.float32) for n in Circuits._fields}
             for number in np.unique(placed.chip):
@@ -139,13 +141,13 @@ class Emulation:
                 for n in own:
                     joined = getattr(circuits, n)[placed.circuits[here]]
                     own[n][here] = joined[:, 0] if n == "threshold" else joined.mean(1)
-            self._mismatches[name] = {n: torch.from_numpy(v) for n, v in own.items()}
-        return self._mismatches[name]
+            self._mismatches[key] = {n: torch.from_numpy(v) for n, v in own.items()}
+        return self._mismatches[key]
 
     def efficacy(self, site: Site, placement: Placement) -> tuple[torch.Tensor, torch.Tensor]:
         """Relative strength of the inhibitory and the excitatory synapses, (neuron, input) over all that arrives."""
         masks = [getattr(a.projection, "mask", None) for a in site.arrivals]
-        key = (site.population.name, *(id(a.projection) for a in site.arrivals))
+        key = (site.population.name, calib_path(site.population), *(id(a.projection) for a in site.arrivals))
         if key not in self._efficacies:
             used = [np.ones((a.projection.out_features, a.projection.in_features), bool) if m is None else m.cpu().numpy()
                     for a, m in zip(site.arrivals, masks, strict=True)]
@@ -164,16 +166,24 @@ class Emulation:
         return self._efficacies[key]
 
 
+def calib_path(population: Population) -> str | None:
+    """Of the instance it lies on, or of the experiment's default one."""
+    instance = population.execution_instance
+    return (population.experiment.default_execution_instance if instance is None else instance).calib_path
+
+
 class _Pass:
-    """One run. ``sent``: spikes that a handle stands for on the chip."""
+    """One run. ``sent``: spikes that a handle stands for on the chip; ``arrived``: those of a handle that came over the link to a group of
+    instances; ``taken``: how many did, (time, batch)."""
 
     def __init__(self, emulation: Emulation, sites: dict[int, Site], placement: Placement, runtime: int | None) -> None:
-        self.emulation, self.placement, self.runtime = emulation, placement, runtime
+        self.emulation, self.sites, self.placement, self.runtime = emulation, sites, placement, runtime
         self.chip, self.dt = emulation.chip, emulation.dt
         self.noisy = self.chip.emulated
         self.sent: dict[int, torch.Tensor] = {}
         self.owner = {id(h): s.population.name for s in sites.values() for h in s.node.outputs}
-        self.arrived: dict[int, torch.Tensor] = {}
+        self.arrived: dict[tuple[int, frozenset[int]], torch.Tensor] = {}
+        self.taken: dict[frozenset[int], torch.Tensor] = {}
         self.outcome = Outcome(self.chip, placement, 0.0, 0)
 
     @torch.no_grad()
@@ -182,26 +192,20 @@ class _Pass:
         p = site.population
         weights = chip_weights([a.projection for a in site.arrivals])
         strengths = self._strengths(site, weights)
-        x, recurrent = None, None
-        for a, w in zip(site.arrivals, strengths, strict=True):
-            if a.handle is None:
-                recurrent = w if recurrent is None else recurrent + w
-            else:
-                part = weigh(self._arriving(a, site).to(w.dtype), w)
-                x = part if x is None else x + part
-        if x is None:
+        given = list(zip(site.arrivals, strengths, strict=True))
+        parts = [weigh(self._arriving(a, site).to(w.dtype), w) for a, w in given if a.handle is not None]
+        if not parts:
             raise RoutingError(f"{p.name}: nothing arrives from outside; put a Synapse between its input and it")
-        x = x[:self.runtime]
+        x = functools.reduce(operator.add, alike(parts, p.name, cut=True))
+        back = [w for a, w in given if a.handle is None]
+        recurrent = functools.reduce(operator.add, back) if back else None
         self.outcome.duration, self.outcome.samples = len(x) * self.dt, x.shape[1]
-        fitted = self.emulation.fitted
-        if not p.fires and p.trace_scale == 1 and p.name not in fitted:
-            fitted[p.name] = fit_readout(p, integrate(x, self._set(p, voltage_of(p)), self.dt).membrane)
-        voltage = voltage_of(p, fitted.get(p.name))
-        made = integrate(x, self._own(site, self._set(p, voltage), voltage, x), self.dt, alpha=p.alpha, recurrent=recurrent)
+        free = not p.fires and p.trace_scale == 1
+        voltage, made, membrane, saturated = self._read(site, x, recurrent, self._fit(p, x) if free else None)
+        if free and saturated > OUTGROWN:  # weights or inputs have outgrown the scale
+            larger = self.emulation.fitted[p.name] = fit_readout(p, made.membrane)
+            voltage, made, membrane, saturated = self._read(site, x, recurrent, larger)
         spikes = self._spikes(site, made.spikes) if p.fires else None
-        membrane, saturated = self._membrane(p, voltage, made.membrane)
-        if saturated > OUTGROWN and p.training:
-            fitted.pop(p.name, None)  # trained weights have outgrown it: fitted anew in the next run
         self.outcome.scales[p.name] = Scale({a.projection.name: w.scale for a, w in zip(site.arrivals, weights, strict=True)},
                                             float(torch.as_tensor(1 / voltage.per_unit, dtype=torch.float64).mean()),
                                             sum(w.clipped for w in weights), saturated)
@@ -211,6 +215,23 @@ class _Pass:
             fast = madc(lsb, self.dt)
             fast[..., 1] = Voltage(_one(voltage.zero, p), _one(voltage.zero_lsb, p), _one(voltage.per_unit, p)).model(fast[..., 1])
         return Recorded(spikes if p.enable_spike_recording else None, membrane if p.enable_cadc_recording else None, fast)
+
+    def _fit(self, p: Population, x: torch.Tensor) -> float:
+        """LSB per unit of a readout: fitted to the first input that moves it, and kept."""
+        fitted = self.emulation.fitted
+        found = fitted.get(p.name) or fit_readout(p, integrate(x, self._set(p, voltage_of(p)), self.dt).membrane)
+        if found is None:
+            return unfitted(p)
+        fitted[p.name] = found
+        return found
+
+    def _read(self, site: Site, x: torch.Tensor, recurrent: torch.Tensor | None, per_unit: float | None,
+              ) -> tuple[Voltage, Integrated, torch.Tensor, float]:
+        """What the population does at this scale, and its membranes as they are read; the share of samples at the converter's ends."""
+        p = site.population
+        voltage = voltage_of(p, per_unit)
+        made = integrate(x, self._own(site, self._set(p, voltage), voltage, x), self.dt, alpha=p.alpha, recurrent=recurrent, mask=p.mask)
+        return voltage, made, *self._membrane(p, voltage, made.membrane)
 
     def _strengths(self, site: Site, weights: list[ChipWeights]) -> list[torch.Tensor]:
         """What the weights are worth in the model's unit."""
@@ -227,20 +248,51 @@ class _Pass:
 
     def _arriving(self, a: Arrival, site: Site) -> torch.Tensor:
         """A projection's input spikes as they reach the array."""
-        spikes = self.sent.get(id(a.handle))
-        spikes = a.projection.spikes(a.handle).detach() if spikes is None else spikes
+        if not self.noisy or not self._linked(a, site):
+            return self._given(a)
+        group = self._instances(site.population.name)
+        if (id(a.handle), group) not in self.arrived:
+            self._transmit(group)
+        return self.arrived[id(a.handle), group]
+
+    def _transmit(self, group: frozenset[int]) -> None:
+        """Send over the link, together, all that is there for these instances and was not sent yet."""
+        there: dict[int, Arrival] = {}
+        for s in self.sites.values():
+            if self._instances(s.population.name) == group:
+                there |= {id(a.handle): a for a in s.arrivals if a.handle is not None and self._linked(a, s) and self._there(a)
+                          and (id(a.handle), group) not in self.arrived}
+        spikes = alike([self._given(a).to(torch.get_default_dtype()) for a in there.values()], "the link", cut=True)
+        taken = self.taken.get(group)
+        if taken is not None:
+            *spikes, taken = alike([*spikes, taken.unsqueeze(2)], "the link", cut=True)
+            taken = taken.squeeze(2)
+        arrived = limited(torch.cat(spikes, 2), self.dt, taken)
+        self.taken[group] = arrived.sum(2) if taken is None else taken + arrived.sum(2)
+        for (handle, a), x, y in zip(there.items(), spikes, arrived.split([x.shape[2] for x in spikes], 2), strict=True):
+            self.arrived[handle, group] = y
+            sent, got = int(x.sum()), int(y.sum())
+            self.outcome.inputs.append(SpikeRecord(a.projection.name, sent, got, sent - got, peak_rate(x, self.dt)))
+
+    def _linked(self, a: Arrival, site: Site) -> bool:
+        """Whether they come over the link, from the host or from another instance."""
         owner = self.owner.get(id(a.handle))
-        if owner is None:
-            check_spikes(spikes, a.projection.name)
-        mine = self.placement[site.population.name].instance
-        linked = owner is None or not np.isin(mine, self.placement[owner].instance).all()
-        if not linked or not self.noisy:
-            return spikes
-        if id(a.handle) not in self.arrived:
-            arrived = self.arrived[id(a.handle)] = limited(spikes, self.dt)
-            sent, got = int(spikes.sum()), int(arrived.sum())
-            self.outcome.inputs.append(SpikeRecord(a.projection.name, sent, got, sent - got, peak_rate(spikes, self.dt)))
-        return self.arrived[id(a.handle)]
+        return owner is None or self._instances(owner) != self._instances(site.population.name)
+
+    def _instances(self, name: str) -> frozenset[int]:
+        return frozenset(self.placement[name].instance.tolist())
+
+    def _there(self, a: Arrival) -> bool:
+        return id(a.handle) in self.sent or (id(a.handle) not in self.owner and not a.handle.empty)
+
+    def _given(self, a: Arrival) -> torch.Tensor:
+        """What is sent, as long as the run."""
+        spikes = self.sent.get(id(a.handle))
+        if spikes is None:
+            spikes = a.projection.spikes(a.handle).detach()
+            if id(a.handle) not in self.owner:
+                check_spikes(spikes, a.projection.name)
+        return spikes[:self.runtime]
 
     def _set(self, p: Population, voltage: Voltage) -> Params:
         """The population's parameters as the chip is set to them, in the model's unit."""
@@ -270,7 +322,6 @@ class _Pass:
 
     def _spikes(self, site: Site, spikes: torch.Tensor) -> torch.Tensor:
         p = site.population
-        spikes = spikes if p.mask is None else spikes * p.mask.to(spikes)
         out = jittered(spikes, self.chip.noise.jitter, self.dt) if self.noisy else spikes
         sent, got = int(spikes.sum()), int(out.sum())
         self.outcome.records.append(SpikeRecord(p.name, sent, got, sent - got, peak_rate(out, self.dt)))
@@ -287,7 +338,8 @@ class _Pass:
         if p.cadc_time_shift:
             lsb = lsb[(torch.arange(len(lsb), device=lsb.device) + p.cadc_time_shift).clamp(0, len(lsb) - 1)]
         if p.shift_cadc_to_first:
-            return (lsb - lsb[:1]) * p.trace_scale, ends
+            rise = lsb - lsb[:1]
+            return (rise / voltage.per_unit + voltage.zero if p.trace_scale == 1 else rise * p.trace_scale), ends
         if p.trace_scale != 1 or p.trace_offset != 0:
             return (lsb - p.trace_offset) * p.trace_scale, ends
         return voltage.model(lsb), ends

@@ -15,16 +15,20 @@ def budget(dt: float) -> int:
     return max(1, int(facts.EVENT_RATE * dt + 1e-6))
 
 
-def limited(spikes: torch.Tensor, dt: float) -> torch.Tensor:
-    """What arrives of ``spikes`` over a link of 125 million events a second: of a step with more, a random choice; the rest is lost."""
-    most = budget(dt)
-    over = spikes.sum(2) > most
-    if spikes.shape[2] <= most or not bool(over.any()):
+def limited(spikes: torch.Tensor, dt: float, taken: torch.Tensor | None = None) -> torch.Tensor:
+    """What arrives of ``spikes`` over a link of 125 million events a second: of a step with more, a random choice; the rest is lost.
+
+    ``taken``: (time, batch), events of other senders that the link carries already.
+    """
+    room = spikes.new_full(spikes.shape[:2], budget(dt)) if taken is None else (budget(dt) - taken).clamp(min=0)
+    over = spikes.sum(2) > room
+    if not bool(over.any()):
         return spikes
     rows = spikes[over]
-    kept = (torch.rand_like(rows) * rows).topk(most, 1).indices
+    # events first, in random order
+    rank = (torch.rand_like(rows) * rows).argsort(1, descending=True).argsort(1)
     arrived = spikes.clone()
-    arrived[over] = torch.zeros_like(rows).scatter_(1, kept, 1.0)
+    arrived[over] = rows * (rank < room[over].unsqueeze(1))
     return arrived
 
 

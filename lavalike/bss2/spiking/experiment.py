@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, current_chip
+from lavalike.checks import finite
 from lavalike.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -21,11 +24,14 @@ class ExecutionInstance:
 
     Args:
         calib_path: of a calibration file (:class:`lavalike.bss2.Calibration`): what it left of the chip's patterns holds in this instance.
-        name: for messages and reports.
+        calib_cache_dir, input_loopback: of a real chip, handed to hxtorch; an emulated one refuses them, simulation has no use for them.
+            Defaults None, False.
+        name: for messages and reports; one of its own. Default: a number.
     """
 
-    def __init__(self, calib_path: str | None = None, *, name: str | None = None) -> None:
-        self.calib_path = calib_path
+    def __init__(self, calib_path: str | None = None, calib_cache_dir: str | None = None, input_loopback: bool = False, *,
+                 name: str | None = None) -> None:
+        self.calib_path, self.calib_cache_dir, self.input_loopback = calib_path, calib_cache_dir, input_loopback
         self.name = f"instance {id(self):x}" if name is None else name
 
     def load_calib(self, path: str) -> None:
@@ -48,20 +54,24 @@ class Experiment:
         mock: simulate the model in floating point. Without it the current chip is taken (:func:`lavalike.bss2.use`, ``init_hardware``) at
             its level; at "ideal" that is the same. Default False.
         dt: of the simulation and of the grid that spikes and membranes of a chip are brought to, s. Default 1e-6.
+        hw_routing_func: of a real chip, handed to hxtorch; an emulated one refuses it, simulation has no use for it. Default None.
         chip: the chip to take instead of the current one.
 
     Attributes:
-        inter_batch_entry_wait: s between two samples on the chip, for the time on chip. Default 0.
+        inter_batch_entry_wait: between two samples on the chip, FPGA cycles of 8 ns, as in hxtorch; for the time on chip. Default 0.
+        default_execution_instance: its calibration holds for layers that name no instance; where those lie the placement chooses.
         outcome: of the last run on a chip: scales, placement, events, saturation (:class:`lavalike.bss2.spiking.emulate.Outcome`).
     """
 
-    def __init__(self, mock: bool = False, dt: float = 1e-6, *, chip: Chip | None = None) -> None:
-        if not 0 < dt < 1:
+    def __init__(self, mock: bool = False, dt: float = 1e-6, hw_routing_func: Any = None, *, chip: Chip | None = None) -> None:
+        if isinstance(dt, bool) or not isinstance(dt, Real) or not 0 < dt < 1:
             raise InputError(f"Experiment: dt is the length of a step in s, got {dt!r}")
         if chip is not None and not isinstance(chip, Chip):
             raise InputError(f"Experiment: chip is a Chip, got {chip!r}")
         self.mock, self.dt = mock, dt
-        self.inter_batch_entry_wait = 0.0
+        self.hw_routing_func = hw_routing_func
+        self.inter_batch_entry_wait = 0
+        self.default_execution_instance = ExecutionInstance(name="default")
         self.outcome: Outcome | None = None
         self._chip = chip
         self._nodes: list[Node] = []
@@ -100,7 +110,7 @@ class Experiment:
         """What stays from run to run on ``chip``: placement and fitted scales."""
         from lavalike.bss2.spiking.emulate import Emulation
 
-        if self._emulation is None or self._emulation.chip is not chip:
+        if self._emulation is None or self._emulation.chip != chip or self._emulation.dt != self.dt:
             self._emulation = Emulation(chip, self.dt)
         return self._emulation
 
@@ -126,12 +136,13 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
     nodes = _ordered(called)
     chip = experiment.chip
     if chip is not None and (runtime is not None or chip.level != "ideal"):
-        if isinstance(runtime, bool) or not isinstance(runtime, int | None):
+        if isinstance(runtime, bool) or not isinstance(runtime, Integral | None):
             raise InputError(f"run: runtime is a number of steps of dt ({experiment.dt:g} s), got {runtime!r}; round it to an int")
         if runtime is not None and runtime <= 0:
             raise InputError(f"run: runtime is at least 1 step of dt ({experiment.dt:g} s), got {runtime}")
     if chip is not None and chip.level in ("quantised", "emulated"):
-        experiment.outcome = experiment.emulation(chip).run(nodes, runtime, experiment.inter_batch_entry_wait)
+        wait = finite(experiment.inter_batch_entry_wait, "Experiment: inter_batch_entry_wait (FPGA cycles)", 0)
+        experiment.outcome = experiment.emulation(chip).run(nodes, runtime, wait * facts.FPGA_CYCLE)
         return
     recorded: dict[HXModule, Any] = {}
     if chip is not None and chip.level == "hardware":

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lavalike.bss2.spiking.module import HXModule
 
 
+EARLIER = {"v_cadc": "membrane_cadc", "v_madc": "membrane_madc"}  # what hxtorch called them
+
+
 class Handle:
     """Named observables. ``Handle(tensor)`` holds one tensor; ``Handle("spikes", "rate")`` makes a class of handles with these names.
 
@@ -69,6 +72,7 @@ class Handle:
         self._waits_for = None
 
     def __getattr__(self, name: str) -> Any:
+        name = EARLIER.get(name, name)
         if name.startswith("_") or name not in self.names:
             raise AttributeError(f"{type(self).__name__} has no {name!r}; its observables are {', '.join(self.names)}")
         if self._waits_for is not None:
@@ -122,6 +126,15 @@ def tensor_of(handle: Handle, names: tuple[str, ...], who: str) -> torch.Tensor:
         if value is not None:
             return value
     raise OperandError(f"{who}: a handle with {' or '.join(names)} is expected, got {handle!r}")
+
+
+def alike(xs: list[torch.Tensor], who: str, cut: bool = False) -> list[torch.Tensor]:
+    """Tensors (..., time, batch, neuron) of what arrives together; with ``cut`` those that are longer end with the shortest."""
+    if len({(x.dim(), x.shape[-2]) for x in xs}) > 1 or (not cut and len({x.shape[-3] for x in xs}) > 1):
+        raise OperandError(f"{who}: what arrives together has as many steps and samples, got shapes "
+                           f"{', '.join(str(tuple(x.shape)) for x in xs)} (time, batch, neuron)")
+    steps = min(x.shape[-3] for x in xs)
+    return [x[..., :steps, :, :] for x in xs]
 
 
 def spikes_of(handle: Handle, who: str) -> torch.Tensor:

@@ -73,8 +73,8 @@ class Params:
             gain, g, keep = 1 - _decay(dt, self.tau_mem), 1.0, _decay(dt, self.tau_syn)
         else:
             gain, g, keep = dt / self.membrane_capacitance, self.membrane_capacitance / self.tau_mem, 1 - dt / self.tau_syn
-        return {"gain": gain, "g": g if self.leaky else 0.0, "e_leak": self.leak, "keep_syn": keep, "vth": self.threshold,
-                "v_reset": self.reset, "period": self.refractory_time / dt, "slope": self.exponential_slope,
+        return {"gain": gain, "g": g, "e_leak": self.leak, "keep_syn": keep, "vth": self.threshold,
+                "v_reset": self.reset, "period": _steps(self.refractory_time / dt), "slope": self.exponential_slope,
                 "knee": self.exponential_threshold, "keep_w": 1 - dt / self.tau_adap, "pull": dt / self.tau_adap * self.adaptation_strength,
                 "jump": self.adaptation_increment, "e_adapt": self.leak if self.leak_adaptation is None else self.leak_adaptation}
 
@@ -102,7 +102,8 @@ class Integrated(NamedTuple):
 
 
 def integrate(x: torch.Tensor, params: Params, dt: float, hw: Recorded | None = None, alpha: float = ALPHA,
-              states: dict[str, torch.Tensor] | None = None, recurrent: torch.Tensor | None = None) -> Integrated:
+              states: dict[str, torch.Tensor] | None = None, recurrent: torch.Tensor | None = None,
+              mask: torch.Tensor | None = None) -> Integrated:
     """Run a population over weighted input spikes.
 
     Args:
@@ -113,6 +114,7 @@ def integrate(x: torch.Tensor, params: Params, dt: float, hw: Recorded | None = 
         alpha: of the surrogate gradient 1 / (alpha |v - threshold| + 1)**2 (SuperSpike). Default 50.
         states: to begin with, as :class:`Integrated` returns them. Default: membranes at leak, the rest 0.
         recurrent: weights (neuron, neuron), (out, in), by which spikes come back as input in the step after. Goes step by step.
+        mask: (neuron,) of 0 and 1: whose spikes are seen, outside and by ``recurrent``. Default: all.
     """
     check_input(x)
     hw = Recorded() if hw is None else hw
@@ -122,18 +124,21 @@ def integrate(x: torch.Tensor, params: Params, dt: float, hw: Recorded | None = 
             raise OperandError(f"integrate: recorded {'spikes' if name == 's_rec' else 'membranes'} have shape {tuple(r.shape)}; "
                                f"expected {('time', *x.shape[1:])}")
     steps = min(len(v) for v in (x, *given.values()))
-    d = neuron(params.fire, params.refractory, params.exponential, params.adapting, "s_rec" in given, "v_rec" in given)
+    d = neuron(params.fire, params.refractory, params.exponential, params.adapting, "s_rec" in given, "v_rec" in given,
+               params.leaky)
     inputs = {"x": x[:steps]} | {n: r[:steps].to(x.dtype) for n, r in given.items()}
     start = {"v": torch.as_tensor(params.start(), dtype=x.dtype, device=x.device)} if states is None else states
-    go = functools.partial(_pass, d, Training(FastSigmoid(alpha), "detach"), params.constants(dt))
+    seen = mask.to(x) if mask is not None and params.fire else None
+    go = functools.partial(_pass, d, Training(FastSigmoid(alpha), "detach"), params.constants(dt), seen)
     return go(inputs, start) if recurrent is None else _recurring(go, inputs, start, recurrent)
 
 
-def _pass(d: Dynamics, training: Training, constants: dict[str, Value], inputs: dict[str, torch.Tensor],
+def _pass(d: Dynamics, training: Training, constants: dict[str, Value], mask: torch.Tensor | None, inputs: dict[str, torch.Tensor],
           states: dict[str, torch.Tensor]) -> Integrated:
     fires = "s_out" in d.outputs
     out = scan(d, training, inputs, constants, states, ("i", "v") if fires else ("i",))
-    return Integrated(out.outputs.get("s_out"), out.outputs["v" if fires else "v_out"], out.outputs["i"], out.states)
+    spikes = out.outputs.get("s_out")
+    return Integrated(spikes if mask is None else spikes * mask, out.outputs["v" if fires else "v_out"], out.outputs["i"], out.states)
 
 
 def _recurring(go: Callable[..., Integrated], inputs: dict[str, torch.Tensor], states: dict[str, torch.Tensor],
@@ -159,5 +164,14 @@ def _decay(dt: float, tau: Value) -> Value:
     return torch.exp(-dt / tau) if isinstance(tau, torch.Tensor) else math.exp(-dt / tau)
 
 
+def _steps(period: Value) -> Value:
+    """Whole where only rounding keeps it from that: 3e-6 / 1e-6 is not 3, and the rest would hold the membrane for a step more."""
+    if not isinstance(period, torch.Tensor):
+        return round(period) if abs(period - round(period)) <= 1e-9 * max(1.0, period) else period
+    whole = torch.round(period)
+    return torch.where((period - whole).abs() <= 16 * torch.finfo(period.dtype).eps * whole, whole, period)
+
+
 def _any(value: Value) -> bool:
-    return bool((value != 0).any()) if isinstance(value, torch.Tensor) else value != 0
+    """Whether it acts; what is trained does, whatever its value is now."""
+    return value.requires_grad or bool((value != 0).any()) if isinstance(value, torch.Tensor) else value != 0

@@ -13,7 +13,7 @@ Value = float | torch.Tensor
 
 
 class HXBaseParameter(torch.nn.Module):
-    """A parameter of a population, one value or one a neuron.
+    """A parameter of a population, one value or one a neuron. Tensors move with the layer; those that are not trained are not saved.
 
     Attributes:
         model_value: what the model is computed with; after :meth:`make_trainable` a torch.nn.Parameter.
@@ -22,8 +22,14 @@ class HXBaseParameter(torch.nn.Module):
 
     def __init__(self, model_value: Value) -> None:
         super().__init__()
-        self.model_value = model_value
+        self._keep("model_value", model_value)
         self.set_on_chip_func: Callable[[torch.Tensor], Any] | None = None
+
+    def _keep(self, name: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
+            self.register_buffer(name, value, persistent=False)
+        else:
+            setattr(self, name, value)
 
     @property
     def hardware_value(self) -> Value | None:
@@ -35,7 +41,9 @@ class HXBaseParameter(torch.nn.Module):
 
     def make_trainable(self, set_on_chip_func: Callable[[torch.Tensor], Any] | None = None) -> HXBaseParameter:
         """Let the optimiser change the model's value; ``set_on_chip_func`` turns it into the chip's, without it a chip cannot follow."""
-        self.model_value = torch.nn.Parameter(torch.as_tensor(self.model_value, dtype=torch.get_default_dtype()).detach().clone())
+        now = torch.as_tensor(self.model_value)
+        kind = now.dtype if isinstance(self.model_value, torch.Tensor) and now.is_floating_point() else torch.get_default_dtype()
+        self.model_value = torch.nn.Parameter(now.detach().to(kind, copy=True))
         self.set_on_chip_func = set_on_chip_func
         return self
 
@@ -72,7 +80,7 @@ class MixedHXModelParameter(HXBaseParameter):
 
     def __init__(self, model_value: Value, hardware_value: Value) -> None:
         super().__init__(model_value)
-        self._hardware_value = hardware_value
+        self._keep("_hardware_value", hardware_value)
 
     @property
     def hardware_value(self) -> Value | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,10 +13,12 @@ import torch
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import OperandError, RecordingError
 from lavalike.bss2.spiking.eventprop import as_eventprop, integrate_eventprop
-from lavalike.bss2.spiking.handle import Handle, LIFObservables, LIObservables, SynapseHandle, tensor_of
+from lavalike.bss2.spiking.handle import Handle, LIFObservables, LIObservables, SynapseHandle, alike, tensor_of
 from lavalike.bss2.spiking.module import HXModule
+from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
 from lavalike.bss2.spiking.neuron import ALPHA, Integrated, Params, Recorded, integrate
 from lavalike.bss2.spiking.parameter import HXBaseParameter, HXTransformedModelParameter, as_parameter
+from lavalike.checks import whole
 from lavalike.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,10 +26,18 @@ if TYPE_CHECKING:
 
 Value = float | torch.Tensor | HXBaseParameter
 INTERPOLATIONS = ("linear", "nearest")
+CHIP_ONLY = ("cadc_readout_source", "madc_readout_source", "placement_constraint")  # a real chip's; None: hxtorch's own choice
+ABOVE_ZERO = ("tau_mem", "tau_syn", "tau_adap", "membrane_capacitance", "exponential_slope")
+NOT_BELOW_ZERO = ("refractory_time", "holdoff_time")
 
 
-def _capacitance() -> HXBaseParameter:
-    return HXTransformedModelParameter(10e-6, lambda c: 63)
+def capacitance(value: float | torch.Tensor = 10e-6) -> HXBaseParameter:
+    """``value`` in the model, all the chip has on the chip."""
+    return HXTransformedModelParameter(value, _full_capacitance)
+
+
+def _full_capacitance(value: Any) -> float:
+    return facts.RANGES["membrane_capacitance"].high
 
 
 class Population(HXModule):
@@ -33,26 +46,35 @@ class Population(HXModule):
     on_chip = True
     fires = True
     exact = False
+    methods: tuple[str, ...] = ("superspike", "eventprop")
 
     def __init__(self, size: int, experiment: Experiment, parameters: Mapping[str, Value | None], method: str = "superspike",
-                 alpha: float = ALPHA,
-                 execution_instance: ExecutionInstance | None = None, chip_coordinate: int | None = None,
-                 enable_spike_recording: bool = True,
-                 enable_cadc_recording: bool = True, enable_cadc_recording_placement_in_dram: bool = False,
-                 enable_madc_recording: bool = False,
-                 record_neuron_id: int | None = None, trace_offset: float = 0.0, trace_scale: float = 1.0, cadc_time_shift: int = 0,
-                 shift_cadc_to_first: bool = False, interpolation_mode: str = "linear", neuron_structure: int | None = None) -> None:
+                 alpha: float = ALPHA, execution_instance: ExecutionInstance | None = None, chip_coordinate: int | None = None,
+                 enable_spike_recording: bool = True, enable_cadc_recording: bool = True,
+                 enable_cadc_recording_placement_in_dram: bool = False, cadc_readout_source: Any = None,
+                 enable_madc_recording: bool = False, record_neuron_id: int | None = None, madc_readout_source: Any = None,
+                 placement_constraint: Any = None, trace_offset: float = 0.0, trace_scale: float = 1.0, cadc_time_shift: int = 0,
+                 shift_cadc_to_first: bool = False, interpolation_mode: str = "linear",
+                 neuron_structure: int | SingleCompartmentNeuron | None = None) -> None:
         super().__init__(experiment)
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InputError(f"{self.name}: size is an integer >= 1, got {size!r}")
-        if method not in ("superspike", "eventprop"):
-            raise InputError(f"{self.name}: method is 'superspike' or 'eventprop', got {method!r}")
+        size = whole(size, 1, f"{self.name}: size")
+        if method not in self.methods:
+            raise InputError(f"{self.name}: method is {' or '.join(map(repr, self.methods))}, got {method!r}")
+        if isinstance(cadc_time_shift, bool) or not isinstance(cadc_time_shift, Integral):
+            raise InputError(f"{self.name}: cadc_time_shift is a number of steps, got {cadc_time_shift!r}; round it to an int")
+        if isinstance(neuron_structure, SingleCompartmentNeuron):
+            neuron_structure = neuron_structure.size
+        elif neuron_structure is not None:
+            neuron_structure = whole(neuron_structure, 1, f"{self.name}: neuron_structure, a SingleCompartmentNeuron(n) or its n,")
+        for name, value in (("trace_offset", trace_offset), ("trace_scale", trace_scale)):
+            if not _numbers(value, 0.0 if name == "trace_scale" else -math.inf, name == "trace_scale"):
+                raise InputError(f"{self.name}: {name} is a finite number{' above 0' * (name == 'trace_scale')}, got {value!r}")
         if interpolation_mode not in INTERPOLATIONS:
             raise InputError(f"{self.name}: interpolation_mode is one of {', '.join(INTERPOLATIONS)}; got {interpolation_mode!r}")
         if enable_madc_recording and not (isinstance(record_neuron_id, int) and 0 <= record_neuron_id < size):
             raise RecordingError(f"{self.name}: the MADC records one neuron, record_neuron_id within 0..{size - 1}; got "
                                  f"{record_neuron_id!r}")
-        if not alpha > 0:
+        if not _numbers(alpha, 0.0, True):
             raise InputError(f"{self.name}: alpha is above 0, got {alpha!r}")
         self.size, self.method, self.alpha = size, method, float(alpha)
         self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
@@ -61,11 +83,23 @@ class Population(HXModule):
         self.enable_madc_recording, self.record_neuron_id = enable_madc_recording, record_neuron_id
         self.trace_offset, self.trace_scale = trace_offset, trace_scale
         self.cadc_time_shift, self.shift_cadc_to_first = cadc_time_shift, shift_cadc_to_first
+        self.cadc_readout_source, self.madc_readout_source = cadc_readout_source, madc_readout_source
+        self.placement_constraint = placement_constraint
         self.interpolation_mode, self.neuron_structure = interpolation_mode, neuron_structure
-        self.mask: torch.Tensor | None = None
-        self._parameter_names = tuple(n for n, v in parameters.items() if v is not None)
+        self.register_buffer("mask", None, persistent=False)
+        self._parameter_names = tuple(n for n, v in parameters.items() if v is not None or n != "leak_adaptation")
         for name in self._parameter_names:
-            setattr(self, name, as_parameter(parameters[name]))
+            parameter = as_parameter(parameters[name])  # type: ignore[arg-type]
+            self._check(name, parameter.model_value)
+            setattr(self, name, parameter)
+
+    mask: torch.Tensor | None
+
+    def _check(self, name: str, value: Any) -> None:
+        above = name in ABOVE_ZERO
+        if not _numbers(value, 0.0 if above or name in NOT_BELOW_ZERO else -math.inf, above):
+            limit = " above 0" if above else " >= 0" if name in NOT_BELOW_ZERO else ""
+            raise InputError(f"{self.name}: {name} is a finite number{limit}, or a tensor of one for each neuron, got {value!r}")
 
     @property
     def chip_parameters(self) -> dict[str, HXBaseParameter]:
@@ -75,6 +109,8 @@ class Population(HXModule):
     def params(self) -> Params:
         """The model's values."""
         known = Params.__dataclass_fields__
+        for name, p in self.chip_parameters.items():
+            self._check(name, p.model_value)  # training may have moved it
         values = {n: _value(p.model_value) for n, p in self.chip_parameters.items() if n in known}
         for name, v in values.items():
             if isinstance(v, torch.Tensor) and v.numel() > 1 and v.shape[-1] != self.size:
@@ -92,23 +128,28 @@ class Population(HXModule):
             if "graded_spikes" not in h.names and "tensor" not in h.names:
                 raise OperandError(f"{self.name}: a SynapseHandle is expected, got {type(h).__name__}; put a Synapse before it")
 
-    def graded(self, input: Any) -> torch.Tensor:
-        """The sum of all that arrives."""
+    def graded(self, input: Any, cut: bool = False) -> torch.Tensor:
+        """The sum of all that arrives; ``cut``: what a chip recorded may end before its input does."""
         handles = input if isinstance(input, tuple) else (input,)
         xs = [tensor_of(h, ("graded_spikes", "tensor"), self.name) for h in handles]
         for x in xs:
             if x.shape[-1] != self.size:
                 raise OperandError(f"{self.name}: has {self.size} neurons, got graded spikes of shape {tuple(x.shape)} (time, batch, "
                                    f"neuron)")
-        return xs[0] if len(xs) == 1 else torch.stack(xs).sum(0)
+        return xs[0] if len(xs) == 1 else torch.stack(alike(xs, self.name, cut)).sum(0)
 
     def integrated(self, x: torch.Tensor, params: Params, hw_data: Recorded | None = None) -> Integrated:
         """The model of this layer over ``x``, differentiable."""
         dt = self.experiment.dt
+        if self.method == "eventprop" and torch.is_grad_enabled():
+            trained = [n for n, v in vars(params).items() if isinstance(v, torch.Tensor) and v.requires_grad]
+            if trained:
+                raise InputError(f"{self.name}: EventProp trains weights alone, {', '.join(trained)} would get no gradient; use method "
+                                 "'superspike' or a fixed value")
         return integrate_eventprop(x, params, dt, hw_data) if self.method == "eventprop" else integrate(x, params, dt, hw_data, self.alpha)
 
     def forward_func(self, input: SynapseHandle, hw_data: Recorded | None = None) -> Handle:
-        out = self.integrated(self.graded(input), self.params(), hw_data)
+        out = self.integrated(self.graded(input, hw_data is not None), self.params(), hw_data)
         madc = None if hw_data is None else hw_data.madc
         membrane = out.membrane if self.enable_cadc_recording else None
         if not self.fires:
@@ -153,16 +194,19 @@ class LIF(Population):
         holdoff_time: s, of the chip; as i_synin_gm. Default 0.
         method: "superspike" (surrogate gradient) or "eventprop" (takes an EventPropSynapse's output). Default "superspike".
         alpha: of the surrogate 1 / (alpha |x| + 1)**2. Default 50.
-        execution_instance, chip_coordinate: where to place it; default: chosen by the placement.
+        execution_instance, chip_coordinate: where to place it, the chip by its number in the setup; default: chosen by the placement.
         enable_spike_recording, enable_cadc_recording: what the chip records and the model takes in. Defaults True.
         enable_cadc_recording_placement_in_dram: for long runs; a sample every 6 us instead of 1.7. All populations of a run alike. Default
             False.
         enable_madc_recording, record_neuron_id: record one neuron's membrane at 29.4 MHz and 10 bits; one in an experiment.
         trace_offset, trace_scale: membrane = (CADC - trace_offset) * trace_scale. Defaults 0, 1: fitted, so that it is the model's.
         cadc_time_shift: steps by which membranes are moved to earlier times. Default 0.
-        shift_cadc_to_first: the first sample of each neuron is its trace_offset. Default False.
+        shift_cadc_to_first: the first sample of each neuron is its trace_offset, or its leak where trace_scale is fitted. Default False.
         interpolation_mode: between CADC samples, "linear" or "nearest". Default "linear".
-        neuron_structure: circuits joined to one neuron. Default: as many as its inputs need.
+        neuron_structure: circuits joined to one neuron: a number, or a :class:`SingleCompartmentNeuron`. Default: as many as its inputs
+            need.
+        cadc_readout_source, madc_readout_source, placement_constraint: of a real chip, handed to hxtorch; an emulated one refuses them,
+            simulation has no use for them. Default None.
 
     ``mask``: a tensor (size,) of 0 and 1, set by the user: which neurons spike. None: all.
     """
@@ -172,13 +216,13 @@ class LIF(Population):
     def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, reset: Value = 80.0, threshold: Value = 125.0,
                  tau_syn: Value = 10e-6,
                  tau_mem: Value = 10e-6, i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, refractory_time: Value = 1e-6,
-                 synapse_dac_bias: Value = 600, holdoff_time: Value = 0.0, **settings: Any) -> None:
-        c = _capacitance() if membrane_capacitance is None else membrane_capacitance
+                 synapse_dac_bias: Value = 600, holdoff_time: Value = 0.0, *settings: Any, **named: Any) -> None:
+        c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(size, experiment, {
             "leak": leak, "reset": reset, "threshold": threshold, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
             "membrane_capacitance": c, "refractory_time": refractory_time, "synapse_dac_bias": synapse_dac_bias,
             "holdoff_time": holdoff_time,
-        }, **settings)
+        }, *settings, **named)
 
 
 class LI(Population):
@@ -189,12 +233,18 @@ class LI(Population):
 
     def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, tau_syn: Value = 10e-6, tau_mem: Value = 10e-6,
                  i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, synapse_dac_bias: Value = 600,
-                 **settings: Any) -> None:
-        if settings.get("method", "superspike") != "superspike" or "enable_spike_recording" in settings:
-            raise InputError("LI: it does not fire; method and enable_spike_recording belong to LIF")
-        c = _capacitance() if membrane_capacitance is None else membrane_capacitance
+                 *settings: Any, **named: Any) -> None:
+        if named.keys() & {"method", "alpha", "enable_spike_recording"}:
+            raise InputError("LI: it does not fire; method, alpha and enable_spike_recording belong to LIF")
+        c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(size, experiment, {"leak": leak, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
-                                            "membrane_capacitance": c, "synapse_dac_bias": synapse_dac_bias}, **settings)
+                                            "membrane_capacitance": c, "synapse_dac_bias": synapse_dac_bias},
+                         **_READOUT.bind(*settings, **named).arguments)
+
+
+# LI's settings in order: those of a population that does not fire
+_READOUT = inspect.Signature([p for n, p in inspect.signature(Population).parameters.items() if n not in (
+    "size", "experiment", "parameters", "method", "alpha", "enable_spike_recording")])
 
 
 class AELIF(Population):
@@ -210,6 +260,7 @@ class AELIF(Population):
     """
 
     output_type = LIFObservables
+    methods = ("superspike",)
 
     def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, reset: Value = 80.0, threshold: Value = 125.0,
                  tau_syn: Value = 10e-6,
@@ -219,8 +270,8 @@ class AELIF(Population):
                  subthreshold_adaptation_strength: Value = 1.0, spike_triggered_adaptation_increment: Value = 1.0,
                  clock_scale_adaptation_pulse: tuple[int, int] = (5, 5), tau_adap: Value = 100e-6, leak_adaptation: Value | None = None,
                  leaky: bool = True, fire: bool = True, exponential: bool = True, subthreshold_adaptation: bool = True,
-                 spike_triggered_adaptation: bool = True, **settings: Any) -> None:
-        c = _capacitance() if membrane_capacitance is None else membrane_capacitance
+                 spike_triggered_adaptation: bool = True, *settings: Any, **named: Any) -> None:
+        c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(size, experiment, {
             "leak": leak, "reset": reset, "threshold": threshold, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
             "membrane_capacitance": c, "refractory_time": refractory_time, "synapse_dac_bias": synapse_dac_bias,
@@ -229,7 +280,7 @@ class AELIF(Population):
             "subthreshold_adaptation_strength": subthreshold_adaptation_strength,
             "spike_triggered_adaptation_increment": spike_triggered_adaptation_increment, "tau_adap": tau_adap,
             "leak_adaptation": leak_adaptation,
-        }, **settings)
+        }, *settings, **named)
         self.clock_scale_adaptation_pulse = clock_scale_adaptation_pulse
         self.leaky, self.fires, self.exponential = leaky, fire, exponential
         self.subthreshold_adaptation, self.spike_triggered_adaptation = subthreshold_adaptation, spike_triggered_adaptation
@@ -253,6 +304,7 @@ class NeuronExp(LIF):
     """:class:`LIF` in hxtorch's older, exponential form; deprecated there."""
 
     exact = True
+    methods = ("superspike",)
 
 
 class ReadoutNeuronExp(LI):
@@ -266,3 +318,12 @@ def _value(value: Any) -> Any:
     if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.requires_grad:
         return float(value)
     return value
+
+
+def _numbers(value: Any, least: float, above: bool) -> bool:
+    """Whether ``value`` is a finite number, or a tensor of such, at least ``least``, or ``above`` it."""
+    if isinstance(value, torch.Tensor):
+        v = value.detach()
+        return not v.is_complex() and v.dtype != torch.bool and bool((v.isfinite() & (v > least if above else v >= least)).all())
+    fine = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return fine and (value > least if above else value >= least)

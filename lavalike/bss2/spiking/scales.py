@@ -2,7 +2,7 @@
 
 A firing population's leak and threshold, in the model and on the chip, fix its voltage scale. A readout's is fitted to the range its
 membranes take, or told by its trace_scale. Weights are scaled so that the largest of all that arrive at a population is 63, or as the
-synapse's transform says.
+transform of one of its synapses says: a population has one synaptic gain, so that all have the same scale.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lavalike.errors import InputError
 Value = float | torch.Tensor
 VOLTAGES = ("leak", "reset", "threshold")
 LEAK, THRESHOLD, READOUT_LEAK = 80.0, 125.0, 120.0  # LSB, where the user names none; a readout's in the middle of what the CADC reads well
+SILENT = 1e-9
 HEADROOM = 0.8  # of the CADC's reliable range that a fitted readout uses
 
 
@@ -96,13 +97,21 @@ def check_range(name: str, value: Value, who: str) -> None:
                          "than the model: MixedHXModelParameter(model, chip)")
 
 
-def fit_readout(population: Population, membrane: torch.Tensor) -> float:
-    """LSB per unit so that ``membrane`` keeps to HEADROOM of what the CADC reads reliably."""
+def fit_readout(population: Population, membrane: torch.Tensor) -> float | None:
+    """LSB per unit so that ``membrane`` keeps to HEADROOM of what the CADC reads reliably; None where it never leaves leak."""
     v = voltage_of(population)
     low, high = facts.CADC_RELIABLE
-    up = _lowest(high - v.zero_lsb) / max(float((membrane - v.zero).max()), 1e-9)
-    down = _lowest(v.zero_lsb - low) / max(float((v.zero - membrane).max()), 1e-9)
-    return HEADROOM * min(up, down, 1e6)
+    up, down = float((membrane - v.zero).max()), float((v.zero - membrane).max())
+    if max(up, down) <= SILENT:
+        return None
+    return HEADROOM * min(_lowest(high - v.zero_lsb) / max(up, SILENT), _lowest(v.zero_lsb - low) / max(down, SILENT))
+
+
+def unfitted(population: Population) -> float:
+    """LSB per unit of a readout that nothing has moved yet: as if its membrane went to 1 and to -1."""
+    v = voltage_of(population)
+    low, high = facts.CADC_RELIABLE
+    return HEADROOM * min(_lowest(high - v.zero_lsb), _lowest(v.zero_lsb - low))
 
 
 @dataclass(frozen=True)
@@ -115,44 +124,52 @@ class ChipWeights:
     clipped: int
 
 
+def finite_weights(projection: Projection) -> torch.Tensor:
+    """The model's weights, (out, in)."""
+    w = projection.matrix().detach()
+    if not bool(w.isfinite().all()):
+        raise RangeError(f"{projection.name}: weights are finite, some are nan or infinite; correct them")
+    return w
+
+
 def chip_weights(projections: list[Projection]) -> list[ChipWeights]:
     """Of all projections to a population."""
-    weights = [p.matrix().detach() for p in projections]
-    for p, w in zip(projections, weights, strict=True):
-        if not bool(w.isfinite().all()):
-            raise RangeError(f"{p.name}: weights are finite, some are nan or infinite; correct them")
-    largest = max((float(w.abs().max()) for p, w in zip(projections, weights, strict=True) if _scale(p) is None), default=0.0)
-    fitted = facts.WEIGHT_MAX / largest if largest > 0 else 1.0
+    weights = [finite_weights(p) for p in projections]
+    told = {p.name: _scale(p, w) for p, w in zip(projections, weights, strict=True)}
+    known = {n: t for n, t in told.items() if t is not None}
+    for name, scale in known.items():
+        if not scale > 0:
+            raise InputError(f"{name}: its transform turns weights around or to nothing (scale {scale:g}); they need one above 0")
+    if known and max(known.values()) > (1 + 1e-6) * min(known.values()):
+        raise RangeError(f"{', '.join(f'{n} of scale {t:g}' for n, t in known.items())}: projections to one population have the same LSB "
+                         "per unit of weight, as it has one synaptic gain; give their transforms one scale")
+    largest = max((float(w.abs().max()) for w in weights), default=0.0)
+    scale = next(iter(known.values()), facts.WEIGHT_MAX / largest if largest > 0 else 1.0)
     out = []
     for p, w in zip(projections, weights, strict=True):
-        told = _scale(p)
-        function = p.transform.func if isinstance(p.transform, functools.partial) else p.transform
-        if function is linear_saturating:
-            scale = fitted if told is None else told
-            wanted = w * scale if told is None else p.transform(w)
-            clipped = int(((w * scale).abs() > facts.WEIGHT_MAX + 0.5).sum())
-        elif function is linear_exponential_clamp:
-            scale = float(told)
-            wanted, clipped = p.transform(w) * scale, 0
+        if _function(p) is linear_saturating:
+            asked, wanted = w * scale, p.transform(w, scale=scale)
         else:
-            wanted = p.transform(w)
-            norm = float((w * w).sum())
-            scale = float((wanted * w).sum()) / norm if norm > 0 else 1.0
-            clipped = int((wanted.abs() > facts.WEIGHT_MAX + 0.5).sum())
-        if not scale > 0:
-            raise InputError(f"{p.name}: its transform turns weights around or to nothing (scale {scale:g}); they need one above 0")
-        half_away = torch.trunc(wanted + 0.5 * torch.sign(wanted))
-        out.append(ChipWeights(half_away.clamp(-facts.WEIGHT_MAX, facts.WEIGHT_MAX), scale, clipped))
+            asked = wanted = p.transform(w) * (scale if _function(p) is linear_exponential_clamp else 1.0)
+        held = wanted.clamp(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
+        half_away = torch.trunc(held + 0.5 * torch.sign(held))
+        out.append(ChipWeights(half_away, scale, int(((asked - held).abs() > 0.5).sum())))
     return out
 
 
-def _scale(p: Projection) -> float | None:
-    """The scale that the projection's transform tells; None: to be fitted. 1 stands for functions whose scale is measured."""
-    t = p.transform
-    function, told = (t.func, t.keywords) if isinstance(t, functools.partial) else (t, {})
+def _function(p: Projection) -> Any:
+    return p.transform.func if isinstance(p.transform, functools.partial) else p.transform
+
+
+def _scale(p: Projection, weights: torch.Tensor) -> float | None:
+    """The scale that the projection's transform tells, of other functions that of most weights; None: to be fitted."""
+    function, told = _function(p), p.transform.keywords if isinstance(p.transform, functools.partial) else {}
     if function is linear_saturating:
         return told.get("scale")
-    return facts.WEIGHT_MAX / told.get("cap", 1.5) if function is linear_exponential_clamp else 1.0
+    if function is linear_exponential_clamp:
+        return facts.WEIGHT_MAX / told.get("cap", 1.5)
+    there = weights != 0
+    return float((p.transform(weights)[there] / weights[there]).median()) if bool(there.any()) else None
 
 
 def _told(p: HXBaseParameter, name: str, who: str) -> Value | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RecordingError, RoutingError
 from lavalike.bss2.placement import Population as Placed
 from lavalike.bss2.spiking.handle import Handle
 from lavalike.bss2.spiking.module import BatchDropout
-from lavalike.bss2.spiking.population import Population
+from lavalike.bss2.spiking.population import CHIP_ONLY, Population
 from lavalike.bss2.spiking.synapse import Projection
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper
+from lavalike.checks import whole
 from lavalike.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,10 +91,11 @@ def to_place(sites: Sequence[Site]) -> tuple[Placed, ...]:
     out = []
     for s in sites:
         sources = dict.fromkeys(n for a in s.arrivals if a.handle is not None for n in _origin(a.handle, names))
-        instance = s.population.execution_instance
+        instance, chip = s.population.execution_instance, s.population.chip_coordinate
         out.append(Placed(s.population.name, s.population.size, _fan_in(s), any(a.handle is None for a in s.arrivals),
                           s.population.neuron_structure, None if instance is None else instance.name, tuple(sources),
-                          sum(a.projection.in_features for a in s.arrivals)))
+                          sum(a.projection.in_features for a in s.arrivals),
+                          None if chip is None else whole(chip, 0, f"{s.population.name}: chip_coordinate, the number of a chip,")))
     return tuple(out)
 
 
@@ -101,6 +104,33 @@ def check(sites: Sequence[Site]) -> None:
     _check_recordings([s.population for s in sites])
     for s in sites:
         _check_plasticity(s)
+        _check_placed_with(s)
+        _check_chip_only(s.population, dict.fromkeys(CHIP_ONLY))
+    experiment = sites[0].population.experiment
+    _check_chip_only(experiment, {"hw_routing_func": None})
+    instances = {id(i): i for s in sites if (i := s.population.execution_instance) is not None}
+    for i in (*instances.values(), experiment.default_execution_instance):
+        _check_chip_only(i, {"calib_cache_dir": None, "input_loopback": False})
+    shared = [n for n, count in Counter(i.name for i in instances.values()).items() if count > 1]
+    if shared:
+        raise InputError(f"ExecutionInstance {', '.join(shared)}: several have this name; give each its own, or layers the same one")
+
+
+def _check_chip_only(owner: Any, defaults: dict[str, Any]) -> None:
+    for name, default in defaults.items():
+        if getattr(owner, name) != default:
+            raise RoutingError(f"{getattr(owner, 'name', type(owner).__name__)}: {name} is a real chip's; an emulated one has nothing that "
+                               f"follows it, got {getattr(owner, name)!r}. Leave it out")
+
+
+def _check_placed_with(site: Site) -> None:
+    """Synapses lie with the circuits they reach."""
+    for a in site.arrivals:
+        for name in ("execution_instance", "chip_coordinate"):
+            asked, given = getattr(a.projection, name), getattr(site.population, name)
+            if asked is not None and asked != given:
+                raise RoutingError(f"{a.projection.name}: synapses lie where {site.population.name} lies, at which they end; {name} is "
+                                   f"{asked!r} here and {given!r} there. Give the population the same, or leave it out here")
 
 
 def _check_recordings(populations: list[Population]) -> None:

@@ -12,7 +12,7 @@ from lavalike.bss2.errors import OperandError
 from lavalike.bss2.spiking.handle import Handle, SynapseHandle, spikes_of
 from lavalike.bss2.spiking.module import HXModule
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
-from lavalike.errors import InputError
+from lavalike.checks import whole
 from lavalike.fused import products
 
 if TYPE_CHECKING:
@@ -32,10 +32,8 @@ class Projection(HXModule):
     def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None,
                  chip_coordinate: int | None, transform: Transform, plasticity_rule: Any) -> None:
         super().__init__(experiment)
-        for name, n in (("in_features", in_features), ("out_features", out_features)):
-            if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-                raise InputError(f"{self.name}: {name} is an integer >= 1, got {n!r}")
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = whole(in_features, 1, f"{self.name}: in_features")
+        self.out_features = whole(out_features, 1, f"{self.name}: out_features")
         self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
         self.transform, self.plasticity_rule = transform, plasticity_rule
 
@@ -51,7 +49,10 @@ class Projection(HXModule):
         x = spikes_of(input, self.name)
         if x.shape[2] != self.in_features:
             raise OperandError(f"{self.name}: has {self.in_features} inputs, got spikes of shape {tuple(x.shape)} (time, batch, neuron)")
-        return x.to(self.matrix().dtype)
+        x = x.to(self.matrix().dtype)
+        if not math.isfinite(x.detach().sum()):
+            raise OperandError(f"{self.name}: spikes are finite numbers, some are nan or infinite; correct the input")
+        return x
 
     def forward_func(self, input: Handle) -> SynapseHandle:
         return SynapseHandle(weigh(self.spikes(input), self.matrix()))
@@ -66,8 +67,8 @@ class Synapse(Projection):
     Args:
         in_features, out_features: neurons before and after.
         experiment: to register in.
-        execution_instance: to place on; default: chosen by the placement.
-        chip_coordinate: number of the chip, for experiments of several; default: chosen.
+        execution_instance, chip_coordinate: those of the population it ends at, whose circuits its synapses are; an emulated chip refuses
+            others. Default: the population's.
         device, dtype: of the weight (out, in).
         transform: from the model's weights to the chip's -63..63. Default :func:`linear_saturating`, without a scale: the scale is fitted.
         plasticity_rule: runs on the chip's own processors, at level "hardware" only.

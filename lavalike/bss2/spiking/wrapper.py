@@ -109,8 +109,9 @@ class HXModuleWrapper(HXModule):
     def forward_func(self, input: Any, hw_data: Recorded | None = None) -> Any:
         population = self.population
         fed, graded = self.arriving(input if isinstance(input, tuple) else (input,))
-        x = population.graded((*graded, *(SynapseHandle(weigh(p.spikes(h), p.matrix())) for p, h in fed)))
-        out = integrate(x, population.params(), self.experiment.dt, hw_data, population.alpha, recurrent=self.weights())
+        x = population.graded((*graded, *(SynapseHandle(weigh(p.spikes(h), p.matrix())) for p, h in fed)), hw_data is not None)
+        out = integrate(x, population.params(), self.experiment.dt, hw_data, population.alpha, recurrent=self.weights(),
+                        mask=population.mask)
         own = LIFObservables(out.spikes, out.membrane if population.enable_cadc_recording else None, out.current,
                              None if hw_data is None else hw_data.madc)
         arriving = {id(p): h for p, h in fed}
