@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -16,11 +18,13 @@ from hypothesis import given, settings, strategies as st  # noqa: E402
 import lavalike as lv  # noqa: E402
 from lavalike import bss2, fused, slayer  # noqa: E402
 from lavalike.backends.bss2 import place_process  # noqa: E402
+from lavalike.backends.bss2.parts import SpikingPart  # noqa: E402
 from lavalike.bss2 import Chip, Noise, RecordingError, RoutingError  # noqa: E402
 from lavalike.demo import chip as demo_chip, networks  # noqa: E402
 from lavalike.demo.data import Data, yin_yang  # noqa: E402
 from lavalike.errors import GraphError, InputError, ModelSelectionError, RunError, VarError  # noqa: E402
 from lavalike.proc import (  # noqa: E402
+    ALIF,
     LIF,
     ActivationMode,
     Compartment,
@@ -183,10 +187,145 @@ def test_a_bound_parameter_is_set_and_a_bad_one_leaves_everything():
     net.run(lv.RunSteps(5), on())
     with pytest.raises(VarError, match=r"du: 2.0 is outside 0..1"):
         net.parts[1].du.set(2.0)
-    net.parts[0].weights.set(np.zeros((9, 5)))
-    net.run(lv.RunSteps(5))
     assert net.parts[1].du.get() == 0.3
     net.stop()
+
+
+def fed(net: Net, x: np.ndarray) -> Net:
+    """``net`` with its input from ``x``."""
+    first = net.parts[0].in_ports[0]
+    first.sources.clear()
+    net.inp.targets.clear()
+    io.source.RingBuffer(data=x).s_out.connect(first)
+    return net
+
+
+def in_stretches(net: Net, x: np.ndarray, config: lv.RunConfig, cuts: tuple[int, ...], between=lambda net: None) -> tuple[np.ndarray, dict]:
+    """Output of runs one after another, and the states at the end."""
+    fed(net, x)
+    sink = io.sink.RingBuffer(shape=net.out.shape, buffer=sum(cuts))
+    net.parts[-1].out_ports[0].connect(sink.a_in)
+    for k, steps in enumerate(cuts):
+        if k:
+            between(net)
+        net.run(lv.RunSteps(steps), config)
+    states = {f"{k}.{v.name}": v.get() for k, p in enumerate(net.parts) for v in p.vars if v.role == "state"}
+    out = sink.data.get()
+    net.stop()
+    return out, states
+
+
+@pytest.mark.parametrize("what", ["parts[1].du", "parts[1].dv", "parts[1].vth", "parts[1].u", "parts[0].a_buff", "parts[0].weights"])
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_what_is_set_between_runs_acts_as_on_numba(what, recurrent):
+    x = spikes((5, 40), 0.4)
+    rising = np.linspace(0, 0.3, 9)
+    values = {"du": 0.9, "dv": 0.4, "vth": 0.5, "u": rising, "a_buff": rising, "weights": np.full((9, 5), 0.1)}
+
+    def between(net: Net) -> None:
+        getattr(net.parts[int(what[6])], what[9:]).set(values[what[9:]])
+
+    want, states = in_stretches(two_layers(recurrent), x, EXACT, (13, 17), between)
+    got, mine = in_stretches(two_layers(recurrent), x, on(), (13, 17), between)
+    np.testing.assert_array_equal(got, want)
+    for name, value in states.items():
+        np.testing.assert_allclose(mine[name], value, rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("level", ["quantised", "emulated"])
+def test_setting_a_state_leaves_the_others_as_they_are(level):
+    config = on(level, seed=2, noise=Noise(trial=0, threshold_trial=0, cadc=0, jitter=0))
+    x = spikes((5, 60), 0.4)
+    whole, states = in_stretches(two_layers(True), x, config, (10,) * 6)
+    poked, mine = in_stretches(two_layers(True), x, config, (10,) * 6, lambda net: net.parts[3].v.set(net.parts[3].v.get()))
+    np.testing.assert_array_equal(poked, whole)
+    assert all(np.array_equal(mine[n], v) for n, v in states.items())
+
+
+@pytest.mark.parametrize("cuts", [(20,), (19, 1)])
+def test_states_that_the_chip_has_not_are_read_all_the_same(cuts):
+    """A current of du = 1, and when the last refractory period ended."""
+    def make() -> Net:
+        g = np.random.default_rng(0)
+        return Net(Dense(weights=g.normal(0.3, 0.3, (3, 3))), LIFRefractory(shape=(3,), du=1, dv=0.2, vth=0.6, refractory_period=3))
+
+    x = spikes((3, 60), 0.5)
+    (_, want), (_, got) = (in_stretches(make(), x, c, cuts) for c in (EXACT, on()))
+    assert set(want["1.refractory_period_end"]) == {18, 19, 23}
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_an_interrupted_run_does_not_go_on(monkeypatch):
+    """Ctrl-C between parts: the host's are ahead of the chip's."""
+    net = fed(two_layers(), spikes((5, 30), 0.4))
+    config = on()
+    net.run(lv.RunSteps(5), config)
+    with monkeypatch.context() as m:
+        m.setattr(SpikingPart, "run", lambda *args: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            net.run(lv.RunSteps(10))
+    with pytest.raises(RunError, match="the last run was interrupted between parts of chip and host"):
+        net.run(lv.RunSteps(10))
+    net.stop()
+
+
+def test_a_late_bias_leaves_the_circuits_own_leak():
+    quiet = Noise(trial=0, threshold_trial=0, cadc=0, jitter=0)
+    late = Net(Dense(weights=np.full((3, 2), 0.2)), LIFLateBias(shape=(3,), du=0.5, dv=0.1, vth=1.0, bias_mant=0.01, bias_start=30))
+    plain = Net(Dense(weights=np.full((3, 2), 0.2)), LIF(shape=(3,), du=0.5, dv=0.1, vth=1.0))
+    config = on("emulated", seed=1, noise=quiet, dt=2e-6)
+    early, before = (lv.simulate(n, steps=60, config=config, record=["parts[1].v"])["parts[1].v"] for n in (late, plain))
+    assert np.abs(before[:, 29]).max() > 0.005
+    np.testing.assert_array_equal(early[:, :30], before[:, :30])
+    assert (early[:, 59] > before[:, 59] + 0.05).all()
+
+
+class Skip(AbstractProcess):
+    """A second layer behind a delay line on the host, which hears the input as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        g = np.random.default_rng(0)
+        self.inp, self.out = InPort((4,)), OutPort((3,))
+        self.d0, self.a = Dense(weights=g.normal(0.3, 0.3, (5, 4))), LIF(shape=(5,), du=0.5, dv=0.2, vth=1.0)
+        self.line, self.d1 = DelayLine(shape=(5,), delays=2), Dense(weights=g.normal(0.3, 0.3, (3, 5)))
+        self.skip, self.b = Dense(weights=g.normal(0.2, 0.3, (3, 4))), LIF(shape=(3,), du=0.5, dv=0.2, vth=1.0)
+        for a, b in ((self.inp, self.d0.s_in), (self.inp, self.skip.s_in), (self.d0.a_out, self.a.a_in), (self.a.s_out, self.line.s_in),
+                     (self.line.s_out, self.d1.s_in), (self.d1.a_out, self.b.a_in), (self.skip.a_out, self.b.a_in),
+                     (self.b.s_out, self.out)):
+            a.connect(b)
+
+
+class Shared(AbstractProcess):
+    """One connection onto two layers, the second behind the host as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out = InPort((2,)), OutPort((2,))
+        self.s, self.a, self.b = Dense(weights=np.eye(2)), lif(), lif()
+        self.line, self.t = Delay(shape=(2,)), Dense(weights=np.eye(2))
+        for a, b in ((self.inp, self.s.s_in), (self.s.a_out, self.a.a_in), (self.s.a_out, self.b.a_in),
+                     (self.a.s_out, self.line.in_ports[0]), (self.line.out_ports[0], self.t.s_in), (self.t.a_out, self.b.a_in),
+                     (self.b.s_out, self.out)):
+            a.connect(b)
+
+
+def test_a_connection_runs_with_the_neurons_it_feeds():
+    x = spikes((4, 40), 0.4)
+    want = lv.simulate(Skip(), {"inp": x}, config=EXACT)["out"]
+    assert want.sum() > 5
+    np.testing.assert_array_equal(lv.simulate(Skip(), {"inp": x}, config=on())["out"], want)
+
+
+def test_neurons_that_the_chip_has_not_stay_on_the_host():
+    g = np.random.default_rng(0)
+    net = Net(Dense(weights=g.normal(0.5, 0.3, (6, 4))), LIF(shape=(6,), du=0.5, dv=0.2, vth=1.0),
+              Dense(weights=g.normal(0.5, 0.3, (3, 6))), ALIF(shape=(3,)))
+    x = spikes((4, 50), 0.4)
+    want, got = (lv.simulate(net, {"inp": x}, config=c, record=["parts[3].v"]) for c in (EXACT, on()))
+    np.testing.assert_allclose(got["parts[3].v"], want["parts[3].v"], rtol=1e-9, atol=1e-12)
+    assert [type(p).__name__ for p in got.program.parts] == ["SpikingPart", "HostPart"]
 
 
 def test_parts_of_the_host_lie_before_between_and_behind():
@@ -380,6 +519,45 @@ def test_rounding_down_in_every_tile_is_made_up_for():
     assert abs((got["parts[2].sigma"] - want["parts[2].sigma"])[..., -1].mean()) < 0.3 * product.lsb * weight_lsb / (0.002 * sends)
 
 
+def activations(batch: int) -> np.ndarray:
+    return np.tile(np.random.default_rng(1).random((30, 6, 12)).cumsum(-1) / 6, (batch // 30, 1, 1))
+
+
+def test_a_product_of_nothing_is_nothing():
+    """No scale is fitted on zeros, and a sample of zeros beside others stays 0."""
+    g = np.random.default_rng(0)
+    net = Net(Delta(shape=(6,), vth=0.0), Dense(weights=g.normal(0, 0.4, (5, 6)), num_message_bits=16), Sigma(shape=(5,)))
+    x = np.zeros((2, 6, 4))
+    for level in ("ideal", "quantised", "emulated"):
+        assert not lv.simulate(net, {"inp": x}, config=on(level), record=["parts[2].sigma"])["parts[2].sigma"].any()
+    x[1] = g.random((6, 1))
+    want, got = (lv.simulate(net, {"inp": x}, config=c, record=["parts[2].sigma"])["parts[2].sigma"] for c in (EXACT, on("quantised")))
+    assert not got[0].any()
+    np.testing.assert_allclose(got[1], want[1], atol=0.05)
+
+
+def test_scales_are_those_of_the_whole_stretch():
+    """More vectors than are looked at, which grow with time: as exact as a few, and none saturated."""
+    errors = []
+    for batch in (30, 900):
+        x = activations(batch)
+        want = lv.simulate(sigma_delta(), {"inp": x[:30]}, config=EXACT)["out"].cumsum(-1)
+        rec = lv.simulate(sigma_delta(), {"inp": x}, config=on("quantised"))
+        errors.append((rec["out"][:30].cumsum(-1) - want).std())
+        assert max(u.saturated for u in rec.program.report().layers) < 0.01
+    assert errors[1] < 1.5 * errors[0] < 0.5
+
+
+@pytest.mark.parametrize("cuts", [(1, 11), (2, 10), (6, 6)])
+def test_scales_follow_activations_that_leave_the_range(cuts):
+    """A first stretch of nothing or of little decides nothing about the next."""
+    x = np.full((6, 12), 0.1)
+    x[:, 0], x[:, 6:] = 0, 3.0
+    want, _ = in_stretches(sigma_delta(), x, EXACT, cuts)
+    got, _ = in_stretches(sigma_delta(), x, on("quantised"), cuts)
+    np.testing.assert_allclose(got[:, -1], want[:, -1], atol=0.08 * np.abs(want[:, -1]).max())
+
+
 def test_a_product_goes_on_where_it_was():
     net = sigma_delta()
     x = np.random.default_rng(1).random((6, 12))
@@ -408,9 +586,9 @@ FOREIGN = {
     "a membrane that never leaks": (lambda: Net(Dense(weights=ONE), lif(dv=0)), RoutingError,
                                     "Net.parts[1]: tau_mem = dt / dv = 1e-06 s / 0 = inf s is outside the chip's 5e-07..6e-05 s; a dv"),
     "slow": (lambda: Net(Dense(weights=ONE), lif(dv=0.01)), RoutingError,
-             "RunConfig(dt=...) between 1.5e-07 and 6e-07 s brings all of the graph into range"),
+             "RunConfig(dt=...) between 1.5e-07 and 6e-07 s brings Net.parts[1] into range"),
     "slow and fast": (lambda: Net(Dense(weights=ONE), lif(dv=0.001, du=1)), RoutingError,
-                      "no dt brings all of the graph into range; change dv"),
+                      "no dt brings Net.parts[1] into range; change dv"),
     "long refractory": (lambda: Net(Dense(weights=ONE), LIFRefractory(shape=(2,), du=0.5, dv=0.1, refractory_period=50)), RoutingError,
                         "refractory_period of 50 steps is a refractory_time of 5e-05 s, the chip's ends at 3.2e-05 s"),
     "reset": (lambda: Net(Dense(weights=ONE), LIFReset(shape=(2,), du=0.5, dv=0.1, reset_interval=5)), GraphError,
@@ -425,6 +603,14 @@ FOREIGN = {
                                 "in a loop with Net.parts[1] on the host"),
     "current": (lambda: Net(Dense(weights=ONE), lif(), back=((0, Delay(shape=(2,)), 1),)), GraphError,
                 "hears spikes through synapses (connections with num_message_bits=0); it also hears Net.loops[0]"),
+    "no threshold": (lambda: Net(Dense(weights=ONE), lif(vth=0)), RoutingError,
+                     "Net.parts[1]: the soma's threshold less its reset is 0 in one of the neurons"),
+    "one threshold of few LSB": (lambda: Net(Dense(weights=np.ones((3, 2))), lif(shape=(3,), vth=np.array([0.05, 1, 1]))),
+                                RoutingError, "leave 3.5 LSB from the soma's reset to its threshold"),
+    "a connection onto two parts": (lambda: Shared(), GraphError, "Shared.s: it feeds Shared.a and Shared.b, which run on the chip"),
+    "a huge convolution": (lambda: Net(Conv(weight=np.ones((24, 5, 5, 3)), input_shape=(66, 200, 3), stride=2),
+                                       lif(shape=(31, 98, 24))), RoutingError, "its synapses are a matrix of 72912 x 39600"),
+    "debug without a host": (lambda: two_layers(), InputError, "debug and threads belong to the numba backend"),
     "bias without leak": (lambda: Net(Dense(weights=ONE), lif(dv=0, bias_mant=0.1)), GraphError,
                           "Net.parts[1]: a bias is the chip's leak potential times dv"),
 }
@@ -434,7 +620,7 @@ FOREIGN = {
 def test_what_a_chip_cannot_run_is_refused_by_name(case):
     make, error, message = FOREIGN[case]
     with pytest.raises(error, match=re.escape(message)):
-        lv.simulate(make(), steps=3, config=on("quantised"))
+        lv.simulate(make(), steps=3, config=on("quantised", debug="debug" in case))
 
 
 def test_a_loop_too_large_for_a_chip_is_refused():
@@ -493,6 +679,10 @@ def test_which_chip_and_how():
         lv.RunConfig(chip=Chip())
     with pytest.raises(InputError, match="dt is a time > 0 s"):
         lv.RunConfig(backend="bss2", dt=0)
+    with pytest.raises(InputError, match="dt is a time > 0 s, got '1us'"):
+        lv.RunConfig(backend="bss2", dt="1us")
+    with pytest.raises(InputError, match=r"chip is a lavalike\.bss2\.Chip, got 'emulated'"):
+        lv.RunConfig(backend="bss2", chip="emulated")
 
 
 # -- training in the loop ------------------------------------------------------------------------------------------------------------
@@ -566,6 +756,57 @@ def test_training_in_the_loop_and_running_what_was_learnt(make):
     assert not np.array_equal(net.parts[1 - spiking].weights.get(), before)
     run = torch.from_numpy(lv.simulate(net, {"inp": x.numpy()}, config=lv.RunConfig(backend="bss2", chip=chip, dtype="float64"))["out"])
     assert float(loss_of(run)) == pytest.approx(np.mean(losses[-3:]), rel=0.35)
+
+
+@pytest.mark.parametrize("make", ["thresholds", "resets", "plateaus", "trained"])
+def test_at_ideal_gradients_are_torchs_for_every_neuron(make):
+    """Thresholds of their own, dendrites that reset below their threshold, and plateaus."""
+    if make == "thresholds":
+        g = np.random.default_rng(0)
+        net = Net(Dense(weights=g.normal(0.2, 0.2, (4, 5))), LIF(shape=(4,), du=0.5, dv=0.1, vth=np.array([0.2, 0.8, 2.0, 0.5])))
+    elif make == "trained":
+        net, _ = dendrites(weights=0.2)
+    else:
+        dendrite = {"resets": {"threshold": 0.5}, "plateaus": {"threshold": 0.5, "reset": 2.0, "period": 5}}[make]
+        tree = {"soma": Compartment(threshold=0.1), "den": Compartment("soma", dv=0.1, g=0.2, **dendrite)}
+        net = Net(Dense(weights=np.diag([0.2, 0.5])), MultiCompartment(shape=(2,), tree={"den": tree["den"], "soma": tree["soma"]}))
+        net.parts[1].soma_in.sources.clear()
+        net.parts[0].a_out.targets.clear()
+        net.parts[0].a_out.connect(net.parts[1].den_in)
+    g = torch.Generator().manual_seed(0)
+    x = {p.name: (torch.rand(3, *p.shape, 40, generator=g) < 0.3).double() for p in net.in_ports}
+    results = []
+    for module in (lv.to_torch(net, dtype="float64"), lv.to_torch(net, dtype="float64", forward="bss2", chip=Chip(level="ideal"))):
+        y = module(x)
+        weight = torch.sin(torch.arange(y.numel()).double()).reshape(y.shape)
+        results.append((y, torch.autograd.grad((y * weight).sum(), list(module.parameters()))))
+    (y, want), (out, got) = results
+    assert y.sum() > 5
+    assert torch.equal(out, y)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_module_is_refused_and_copied_as_a_whole():
+    net = two_layers()
+    module = lv.to_torch(net, forward="bss2", chip=Chip(level="ideal"))
+    x = torch.from_numpy(spikes((2, 5, 30), 0.3)).float()
+    assert torch.equal(copy.deepcopy(module)(x), module(x))
+    for make, chip, error, message in (
+            (lambda: Net(Dense(weights=ONE), lif(dv=0.001)), Chip(), RoutingError, "tau_mem = dt / dv"),
+            (two_layers, Chip(level="hardware"), bss2.NoChipError, "spiking graphs run on emulated chips"),
+            (WithCurrent, Chip(), RecordingError, "WithCurrent.cur: what arrives at a neuron of BrainScaleS-2 is not recorded")):
+        with pytest.raises(error, match=message):
+            lv.to_torch(make(), forward="bss2", chip=chip)
+
+
+class WithCurrent(AbstractProcess):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out, self.cur = InPort((2,)), OutPort((2,)), OutPort((2,))
+        self.d, self.l = Dense(weights=ONE), lif()
+        for a, b in ((self.inp, self.d.s_in), (self.d.a_out, self.l.a_in), (self.l.s_out, self.out), (self.d.a_out, self.cur)):
+            a.connect(b)
 
 
 def test_compartments_train_too():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import netx
-from lavalike import slayer
+from lavalike import fused, slayer
 from lavalike.cli import main
-from lavalike.demo.data import mnist_data, yin_yang, yin_yang_class
-from lavalike.demo.run import demo
+from lavalike.demo.data import Data, mnist_data, yin_yang, yin_yang_class
+from lavalike.demo.run import demo, report, work
 
 
 @pytest.fixture
@@ -75,6 +75,18 @@ def test_the_demo_runs_and_the_file_predicts_what_was_trained(tmp_path, capsys):
         assert all(0 < o.synops < o.macs for _, o in trained.operations)
     assert (tmp_path / "lavalike_demo_yin-yang.png").stat().st_size > 10_000
     assert "synaptic ops a step" in capsys.readouterr().out
+
+
+def test_the_demo_on_a_chip(tmp_path):
+    """A small one: trained, on the chip, trained there for an epoch; its row, and its decision regions."""
+    data = Data("yin-yang", *yin_yang(100, 0), *yin_yang(100, 1))
+    with fused.plain_loops():
+        done = work(data, "LIF", tmp_path, 1, 0, bss2=True)
+    before, after = done.on_chip
+    assert before.backend == after.backend == "BrainScaleS-2 (emulated)"
+    assert not np.array_equal(before.predictions, after.predictions)
+    row, = (line for line in report(data, [done]).splitlines() if "BrainScaleS-2" in line)
+    assert f"{100 * before.accuracy:.2f} %, {100 * after.accuracy:.2f} % after training in the loop" in row
 
 
 def test_the_mnist_reader(tmp_path):

@@ -189,6 +189,7 @@ BAD = {
     "deaf": ({"a": Compartment()}, "'a' needs a threshold"),
     "unknown": ({"a": Compartment(threshold=1), "b": Compartment("c")}, "parent 'c'; there are"),
     "island": ({"a": Compartment(threshold=1), "b": Compartment("c"), "c": Compartment("b")}, r"\['b', 'c'\] are joined to each other"),
+    "two of a name": ({"v": Compartment(threshold=1), "in": Compartment("v")}, "'v' and 'in': the port v_in has the name of a Var"),
     "name": ({"a b": Compartment(threshold=1)}, "identifier"),
 }
 
@@ -208,6 +209,14 @@ def test_what_is_no_tree_is_told(case):
 def test_values_out_of_range_are_told_when_it_is_compiled(tree, message):
     with pytest.raises(VarError, match=message):
         lv.simulate(MultiCompartment(shape=(2,), tree=tree), steps=1)
+
+
+def test_names_may_look_like_the_equations():
+    branches = MultiCompartment(shape=(1,), tree={"soma": Compartment(threshold=1), "rec_soma": Compartment("soma", threshold=1),
+                                                  "out": Compartment("soma", threshold=1)}).branches
+    dynamics = tree_dynamics(branches, True, True)
+    assert dynamics.outputs == ("s_out", "spike_rec_soma", "spike_out")
+    assert len(set(dynamics.inputs + dynamics.states)) == 6 + 3 + 9
 
 
 def test_it_has_no_fixed_point_form():

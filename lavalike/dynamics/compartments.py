@@ -40,15 +40,20 @@ def tree_dynamics(tree: tuple[Branch, ...], chip: bool = False, recorded: bool =
     Inputs ``{name}_in``; output ``s_out``, the root's spikes; states ``i_{name}``, ``v_{name}``, where it fires ``hold_{name}``;
     constants ``keep_``, ``dv_``, ``leak_``, of all but the root ``g_`` (to the parent), where it fires ``vth_``, ``reset_``, ``period_``.
 
-    ``chip``: its order of updates. ``recorded``: inputs ``s_rec``, the root's spikes, and ``v_rec_{name}``, membranes at the end of the
-    step, take the place of the equation's, while gradients are the equation's: a spike's at the membrane that made it, which the
-    equation gives as the recording has it only after the reset, and none through a reset or a membrane that is held.
+    ``chip``: its order of updates; outputs ``spike_{name}`` too, of others that fire. ``recorded``: inputs ``fired_{name}``, spikes, and
+    ``seen_{name}``, membranes at the end of the step, take the place of the equation's, while gradients are the equation's: a spike's at
+    the membrane that made it, which the equation gives as the recording has it only after the reset, and none through a reset or a
+    membrane that is held. Distances from threshold are multiplied by constants ``per_{name}`` there.
     """
     root = tree[0].name
     states = [f"{s}_{b.name}" for b in tree for s in (("i", "v", "hold") if b.fires else ("i", "v"))]
-    inputs = [*(f"{b.name}_in" for b in tree), *(["s_rec", *(f"v_rec_{b.name}" for b in tree)] if recorded else [])]
+    inputs = [f"{b.name}_in" for b in tree]
+    if recorded:
+        inputs += [f"fired_{b.name}" for b in tree if b.fires] + [f"seen_{b.name}" for b in tree]
+    of_firing = ("vth", "reset", "period", *(("per",) if recorded else ()))
     constants = [f"{c}_{b.name}" for b in tree for c in
-                 (*(("g",) if b.parent else ()), "keep", "dv", "leak", *(("vth", "reset", "period") if b.fires else ()))]
+                 (*(("g",) if b.parent else ()), "keep", "dv", "leak", *(of_firing if b.fires else ()))]
+    others = [b.name for b in tree[1:] if b.fires] if chip else []
     place = {b.name: str(k) for k, b in enumerate(tree)}
     # the name tells trees apart that have the same arguments: kernels are cached by it
     name = "_".join(["compartments", *(place.get(b.parent or "", "r") + "f" * b.fires for b in tree)])
@@ -64,26 +69,27 @@ def tree_dynamics(tree: tuple[Branch, ...], chip: bool = False, recorded: bool =
     for b in tree:
         n = b.name
         if not b.fires:
-            lines.append(f"    v_{n} = " + (f"inject(n_{n}, v_rec_{n})" if recorded else f"n_{n}"))
+            lines.append(f"    v_{n} = " + (f"inject(n_{n}, seen_{n})" if recorded else f"n_{n}"))
             continue
         # a plateau that ends above the threshold is no new one
         below = f"v_{n} <= vth_{n}" if b.parent else ""
         lines.append(f"    free_{n} = hold_{n} <= 0")
         if recorded:
-            sent = "s_rec" if b is tree[0] else f"both(both(above(v_rec_{n}, vth_{n}), free_{n}), {below})"
-            lines += [f"    r_{n} = {sent}", f"    n_{n} = where(r_{n}, n_{n}, inject(n_{n}, v_rec_{n}))"]
-        spike = f"both(above(n_{n}, vth_{n}), free_{n})"
+            lines.append(f"    n_{n} = where(fired_{n}, n_{n}, inject(n_{n}, seen_{n}))")
+        passed = f"above(n_{n} * per_{n}, vth_{n} * per_{n})" if recorded else f"above(n_{n}, vth_{n})"
+        spike = f"both({passed}, free_{n})"
         spike = f"both({spike}, {below})" if below else spike
-        lines.append(f"    s_{n} = " + (f"inject({spike}, r_{n})" if recorded else spike))
-        held = f"where(s_{n}, v_rec_{n}, n_{n}), v_rec_{n}" if recorded else f"reset(s_{n}, n_{n}, reset_{n}), reset_{n}"
+        lines.append(f"    s_{n} = " + (f"inject({spike}, fired_{n})" if recorded else spike))
+        held = f"where(s_{n}, seen_{n}, n_{n}), seen_{n}" if recorded else f"reset(s_{n}, n_{n}, reset_{n}), reset_{n}"
         lines += [f"    v_{n} = where(free_{n}, {held})", f"    hold_{n} = where(s_{n}, period_{n}, positive(hold_{n} - 1))"]
-    lines.append(f"    return s_{root}, {', '.join(states)}")
+    lines.append(f"    return {', '.join([f's_{n}' for n in (root, *others)] + states)}")
     source = "\n".join(lines) + "\n"
     file = f"<{name} of {', '.join(place)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for equation and tracebacks
     scope: dict[str, Any] = {**WORDS, "__name__": __name__}
     exec(compile(source, file, "exec"), scope)
-    return Dynamics(scope[name], tuple(inputs), ("s_out",), tuple(states), functools.partial(_constants, tree), fixed=False)
+    outputs = ("s_out", *(f"spike_{n}" for n in others))
+    return Dynamics(scope[name], tuple(inputs), outputs, tuple(states), functools.partial(_constants, tree), fixed=False)
 
 
 def _constants(tree: tuple[Branch, ...], values: Mapping[str, np.ndarray], params: Mapping[str, Any], fixed: bool) -> Constants:

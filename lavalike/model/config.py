@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from lavalike.errors import InputError
@@ -26,7 +27,8 @@ class RunConfig:
         threads: of the numba backend; a batch is shared out over them. Default: one a core. No result depends on it.
         chip: of the bss2 backend, a :class:`lavalike.bss2.Chip`. Default: the one in use (:func:`lavalike.bss2.use`).
         dt: of the bss2 backend: seconds a step lasts on the chip. Default 1e-6.
-        debug: run the numba backend's kernels as plain Python, with bounds checks and full tracebacks.
+        debug: run the numba backend's kernels as plain Python, with bounds checks and full tracebacks; ``threads`` and ``debug`` are of the
+            bss2 backend too where parts of a graph stay on the host.
     """
 
     backend: str = "numba"
@@ -48,8 +50,13 @@ class RunConfig:
                 raise InputError(f"RunConfig: select maps to model classes, got {model!r} for {key!r}; one graph runs on one backend")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"RunConfig: threads is >= 1, got {self.threads}")
-        if not 0 < self.dt < float("inf"):
+        if isinstance(self.dt, bool) or not isinstance(self.dt, Real) or not 0 < self.dt < float("inf"):
             raise InputError(f"RunConfig: dt is a time > 0 s, got {self.dt!r}")
+        if self.chip is not None:
+            from lavalike.bss2.chip import Chip
+
+            if not isinstance(self.chip, Chip):
+                raise InputError(f"RunConfig: chip is a lavalike.bss2.Chip, got {self.chip!r}; Chip(level=...) makes one")
         if self.backend != "bss2" and (self.chip is not None or self.dt != 1e-6):
             raise InputError(f"RunConfig: chip and dt belong to backend='bss2', this is {self.backend!r}")
 

@@ -11,6 +11,8 @@ from lavalike.errors import VarError
 from lavalike.proc.parameters import parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
+WORDS = ("i", "v", "hold", "g", "du", "dv", "leak", "vth", "reset", "period", "keep", "per", "seen", "fired", "n", "free", "s")
+
 
 @dataclass(frozen=True)
 class Compartment:
@@ -83,6 +85,9 @@ def _ordered(tree: Mapping[str, Compartment]) -> tuple[Branch, ...]:
     for n, c in tree.items():
         if not isinstance(n, str) or not n.isidentifier():
             raise VarError(f"MultiCompartment: compartment {n!r}: a name is an identifier, as it becomes part of the ports' names")
+        other = next((m for m in tree for word in WORDS if f"{n}_in" == f"{word}_{m}"), None)
+        if other is not None:
+            raise VarError(f"MultiCompartment: compartments {n!r} and {other!r}: the port {n}_in has the name of a Var; choose another")
         if c.parent is not None and c.parent not in tree:
             raise VarError(f"MultiCompartment: compartment {n!r} has parent {c.parent!r}; there are {list(tree)}")
     done = roots

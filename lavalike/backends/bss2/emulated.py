@@ -135,7 +135,10 @@ class Placed:
                 # joined circuits act together, the threshold is the first one's
                 c[m.rate] = (c[m.rate] / of(spread.tau_mem, own).mean(1)).clamp(max=1)
                 c[m.keep] = (1 - (1 - c[m.keep]) / of(spread.tau_syn, own).mean(1)).clamp(min=0)
-                c[m.leak] = c[m.leak] + of(spread.leak, own).mean(1) / unit
+                offset = of(spread.leak, own).mean(1) / unit
+                c[m.leak] = c[m.leak] + offset
+                if p.late:
+                    c["leak_before"] = offset
                 if bias.rows:
                     first = sum(x.size for x in self.net.onto(p) if x.port.name == m.port)
                     sign = (weight.expand(p.size) > 0)[:, None].expand(-1, bias.rows)
@@ -170,10 +173,10 @@ class Placed:
     def observed(self, p: Population, trace: Trace) -> Injection:
         """What is recorded: spikes, and membranes, at "emulated" as the CADC reads them, in the graph's units."""
         if not self.chip.emulated:
-            return Injection(trace.spikes, trace.membranes)
+            return Injection(trace.spikes, trace.membranes, trace.fired)
         voltage, noise = self.scales[p], self.chip.noise.cadc
         read = {name: cadc(v, voltage, self.dt, facts.CADC_PERIOD, noise, "linear", p.name)[0] for name, v in trace.membranes.items()}
-        return Injection(trace.spikes, {name: voltage.model(v) for name, v in read.items()})
+        return Injection(trace.spikes, {name: voltage.model(v) for name, v in read.items()}, trace.fired)
 
 
 def _rounded(w: torch.Tensor, lsb: float) -> torch.Tensor:

@@ -7,8 +7,6 @@ what was recorded. Products of perceptron mode have the linear model's gradient.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -17,8 +15,8 @@ from lavalike.backends.bss2.neurons import Population, tensors
 from lavalike.backends.bss2.partition import HOST, SPIKING, Part, names, parts, roles
 from lavalike.backends.bss2.parts import heard, start
 from lavalike.backends.bss2.product import Product
-from lavalike.backends.bss2.program import nothing_to_do
-from lavalike.backends.bss2.spiking import Network, gathered
+from lavalike.backends.bss2.program import check_recordable, nothing_to_do
+from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
 from lavalike.backends.torch.module import ProcessModule, Values, has_feedback
 from lavalike.backends.torch.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.bss2.chip import Chip
@@ -27,25 +25,9 @@ from lavalike.fused import Training
 from lavalike.process import AbstractProcess, OutPort, Port, Var
 
 
-@dataclass(frozen=True)
-class PerThreshold(Surrogate):
-    """``inner`` of ``x / unit``, over ``unit``: of the distance from threshold in thresholds."""
-
-    inner: Surrogate
-    unit: float
-
-    def __post_init__(self) -> None:
-        pass  # inner was checked when it was made
-
-    def derivative(self, x: torch.Tensor) -> torch.Tensor:
-        return self.inner.derivative(x * (1 / self.unit)) * (1 / self.unit)
-
-    def primitive(self, x: torch.Tensor) -> torch.Tensor:
-        return self.inner.primitive(x / self.unit)
-
-
 class ChipModule(ProcessModule):
-    """See :func:`lavalike.to_torch`. ``chip`` may be replaced by another one between calls.
+    """See :func:`lavalike.to_torch`. ``chip`` may be replaced by another one between calls. What the chip cannot run is refused when it
+    is made.
 
     Args:
         process: of the graph.
@@ -59,23 +41,29 @@ class ChipModule(ProcessModule):
                  surrogate: Surrogate | Derivative | None = None) -> None:
         super().__init__(process, graph, surrogate)
         self.chip, self.dt = chip, dt
-        self.surrogate = as_surrogate(exponential() if surrogate is None else surrogate)
+        self.training = Training(as_surrogate(exponential() if surrogate is None else surrogate), "detach")
         role = roles(chip_graph)
         nothing_to_do(chip_graph, role)
         self.sections = parts(chip_graph, role)
         self.names = names(chip_graph)
-        self.networks = {id(s): Network(s.groups, role, self.names) for s in self.sections if s.kind == SPIKING}
+        self.networks = [Network(s.groups, role, self.names) if s.kind == SPIKING else None for s in self.sections]
         self.outputs = {p: chip_graph.terms(p) for p in process.out_ports}
+        for port, terms in self.outputs.items():
+            check_recordable(port, terms, role)
         needed = [t.source for terms in self.outputs.values() for t in terms] + [p for s in self.sections for p in heard(s.nodes)]
         self.needed = list(dict.fromkeys(p for p in needed if isinstance(p, OutPort)))
+        with torch.no_grad():
+            for net in self.networks:
+                if net is not None:
+                    self._placed(net, *self._model(net)[:2])
 
     def results(self, batch: int, steps: int, fed: Values) -> dict[str, torch.Tensor]:
         sent: Values = {p: x.flatten(1, -2).movedim(-1, 0) for p, x in fed.items()}  # (time, batch, size)
-        for section in self.sections:
+        for section, net in zip(self.sections, self.networks, strict=True):
             if section.kind == HOST:
                 self._host(section, (steps, batch), sent)
-            elif section.kind == SPIKING:
-                self._spiking(self.networks[id(section)], (steps, batch), sent)
+            elif net is not None:
+                self._spiking(net, (steps, batch), sent)
             else:
                 for node in section.nodes:
                     self._product(node, (steps, batch), sent)
@@ -103,11 +91,20 @@ class ChipModule(ProcessModule):
         for p in ports:
             sent[p] = values[p].expand(batch, *p.shape, steps).flatten(1, -2).movedim(-1, 0)
 
-    def _spiking(self, net: Network, extent: tuple[int, int], sent: Values) -> None:
+    def _model(self, net: Network) -> tuple[dict[Projection, torch.Tensor], dict[Population, Tensors], dict[Population, float]]:
+        """Weights, constants and gains, from the parameters' present values."""
         found = {p: p.derive({v.name: self.tensor(v) for v in p.process.vars if v.role == "parameter"}) for p in net.populations}
         gains = {p: float(torch.as_tensor(gain).reshape(-1)[0]) for p, (_, gain) in found.items()}
         constants = {p: tensors(c, self.dtype) for p, (c, _) in found.items()}
-        weights = {x: w * gains[x.target] for x, w in net.matrices(self.tensor, self.dtype).items()}
+        weights = {x: w * gains[x.target] for x, w in net.matrices(net.connections(self.tensor, self.dtype)).items()}
+        return weights, constants, gains
+
+    def _placed(self, net: Network, weights: Mapping[Projection, torch.Tensor], constants: Mapping[Population, Tensors]) -> Placed:
+        return Placed(net, self.chip, self.dt, {x: w.detach() for x, w in weights.items()},
+                      {p: {n: v.detach() for n, v in c.items()} for p, c in constants.items()})
+
+    def _spiking(self, net: Network, extent: tuple[int, int], sent: Values) -> None:
+        weights, constants, gains = self._model(net)
 
         def held(var: Var) -> torch.Tensor:
             return self.tensor(var).to(self.dtype).reshape(1, -1).repeat(extent[1], 1)
@@ -115,8 +112,7 @@ class ChipModule(ProcessModule):
         states, _ = start(net, constants, gains, held, 0)
         outside, grad = {p: sent[p] for p in net.outside}, torch.is_grad_enabled()
         with torch.no_grad():
-            placed = Placed(net, self.chip, self.dt, {x: w.detach() for x, w in weights.items()},
-                            {p: {n: v.detach() for n, v in c.items()} for p, c in constants.items()})
+            placed = self._placed(net, weights, constants)
             received = placed.received(outside)
             on_chip = net.run(extent, received, placed.weights(), placed.constants(extent[1]), states, sending=placed.sent)
             if not grad:  # what the chip sent is all that is asked for
@@ -124,13 +120,10 @@ class ChipModule(ProcessModule):
                 return
             recorded = {p: placed.observed(p, trace) for p, trace in on_chip.items()}
         heard = {p: x + (received[p] - x).detach() for p, x in outside.items()}
-        traces = net.run(extent, heard, weights, constants, states, {p: self._training(p, constants[p]) for p in net.populations}, recorded)
+        counted = {p: c | p.units(c) for p, c in constants.items()}
+        traces = net.run(extent, heard, weights, counted, states, dict.fromkeys(net.populations, self.training), recorded)
         for p, trace in traces.items():
             sent[p.process.s_out] = trace.spikes  # type: ignore[attr-defined]
-
-    def _training(self, p: Population, c: Mapping[str, Any]) -> Training:
-        unit = float(c[p.membranes[0].threshold].detach().abs().mean()) or 1.0
-        return Training(PerThreshold(self.surrogate, unit), "detach")
 
     def _product(self, node: Node, extent: tuple[int, int], sent: Values) -> None:
         p = Product(node, self.names[node], self.chip, extent[1], self.dtype)

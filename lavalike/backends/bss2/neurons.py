@@ -44,6 +44,14 @@ class Membrane:
     fires: bool
 
     @property
+    def seen(self) -> str:
+        return f"seen_{self.name}"
+
+    @property
+    def fired(self) -> str:
+        return f"fired_{self.name}"
+
+    @property
     def source(self) -> str:
         return f"{self.name}_in"
 
@@ -100,6 +108,16 @@ class Population:
     def voltages(self) -> dict[str, str]:
         """Vars that record a membrane, and the state each is."""
         return {m.voltage if self.compartments else "v": m.voltage for m in self.membranes}
+
+    @property
+    def fired(self) -> dict[str, str]:
+        """Inputs of the recorded equation that tell when other compartments than the soma fired, and the output each is."""
+        return {m.fired: f"spike_{m.name}" for m in self.membranes[1:] if m.fires}
+
+    def units(self, c: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the recorded equation counts thresholds in: their own size, 1 where they are 0, as the torch backend does."""
+        sizes = {m.name: c[m.threshold].detach().abs() for m in self.membranes if m.fires}
+        return {f"per_{n}": 1 / torch.where(v == 0, 1.0, v) for n, v in sizes.items()}
 
     def state_vars(self, m: Membrane) -> tuple[Var, Var]:
         """The Vars of a membrane's current and voltage."""
@@ -162,11 +180,16 @@ class Population:
         low = min(resets.min(), thresholds.min())
         options = [(SWING, swing), (held.high - held.low, resets.max() - low), (fires.high - fires.low, thresholds.max() - low)]
         unit = min((lsb / v for lsb, v in options if v > 0), default=1.0)
-        if swing > 0 and unit * swing < LEAST_SWING:
+        soma = self.membranes[0]
+        least = float(np.min(np.asarray(c[soma.threshold]) - np.asarray(c[soma.reset])))
+        if least <= 0:
+            raise RoutingError(f"{self.name}: the soma's threshold less its reset is {least:.4g} in one of the neurons; on the chip it has "
+                               "to be above 0. Raise the threshold")
+        if unit * least < LEAST_SWING:
             raise RoutingError(
                 f"{self.name}: within the chip's {held.low:g}..{held.high:g} and {fires.low:g}..{fires.high:g} LSB, resets "
                 f"{resets.min():.4g}..{resets.max():.4g} and thresholds {thresholds.min():.4g}..{thresholds.max():.4g} leave "
-                f"{unit * swing:.2g} LSB from the soma's reset to its threshold; at least {LEAST_SWING:g} are needed")
+                f"{unit * least:.2g} LSB from the soma's reset to its threshold; at least {LEAST_SWING:g} are needed")
         base = min(max(BASE - unit * reset, held.low - unit * low), held.high - unit * resets.max(), fires.high - unit * thresholds.max())
         return Voltage(0.0, float(base), float(unit))
 
@@ -178,9 +201,11 @@ def tensors(c: Mapping[str, Any], dtype: torch.dtype) -> dict[str, torch.Tensor]
 
 
 def check_ranges(populations: list[tuple[Population, Numbers]], dt: float) -> None:
-    """RoutingError for time constants outside what the chip can be calibrated to, with the dt that would serve."""
+    """RoutingError for time constants outside what the chip can be calibrated to, with the dt that would serve these populations, which
+    run together; others of the graph may need another."""
     spans = [(facts.RANGES[kind].low * d.min(), facts.RANGES[kind].high * d.max())
              for p, c in populations for kind, _, d in p.times(c) if d.min() > 0]
+    which = ", ".join(p.name for p, _ in populations)
     low, high = max((s[0] for s in spans), default=0.0), min((s[1] for s in spans), default=0.0)
     for p, c in populations:
         for kind, name, decay in p.times(c):
@@ -191,9 +216,9 @@ def check_ranges(populations: list[tuple[Population, Numbers]], dt: float) -> No
                     if d <= 0:
                         remedy = f"a {name} of 0 has no time constant; choose one above 0"
                     elif low <= high:
-                        remedy = f"RunConfig(dt=...) between {low:.2g} and {high:.2g} s brings all of the graph into range"
+                        remedy = f"RunConfig(dt=...) between {low:.2g} and {high:.2g} s brings {which} into range"
                     else:
-                        remedy = f"no dt brings all of the graph into range; change {name}"
+                        remedy = f"no dt brings {which} into range; change {name}"
                     raise RoutingError(f"{p.name}: {kind} = dt / {name} = {dt:.3g} s / {d:.4g} = {tau:.3g} s is outside the chip's "
                                        f"{r.low:.2g}..{r.high:.2g} s; {remedy}")
         r = facts.RANGES["refractory_time"]

@@ -4,7 +4,7 @@
 - A synapse: Dense, Sparse, Conv or ConvTranspose that takes spikes and feeds such neurons only.
 - A product, of perceptron mode: Dense, Sparse or Conv of graded messages that feeds Sigma or SigmaDelta neurons only.
 
-All else stays on the host, in the numba backend.
+All else stays on the host, in the numba backend, other neurons among it, with the synapses that feed them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from dataclasses import dataclass
 
 from lavalike.backends.numba import DynamicsModel
 from lavalike.compiler.graph import Graph, Node
-from lavalike.dynamics import Dynamics, adaptive, lif
+from lavalike.dynamics import Dynamics, lif
 from lavalike.errors import GraphError
 from lavalike.proc import Conv, ConvTranspose, DelayDense, Dense, MultiCompartment, Sigma, SigmaDelta, Sparse
 from lavalike.process import OutPort
 
 LIFS = (lif.LIF, lif.LIF_LATE_BIAS, lif.LIF_REFRACTORY)
-UNKNOWN_LIFS = (lif.LIF_RESET, lif.TERNARY_LIF, adaptive.ALIF, adaptive.ALIF_LATE_BIAS)
 HOST, SPIKING, PRODUCT = "host", "spiking", "product"
 
 
@@ -81,13 +80,10 @@ def roles(graph: Graph) -> Roles:
             heard[s].append(node)
     out = dict.fromkeys(graph.nodes, "host")
     for node in graph.nodes:
-        neuron = _kind_of_neuron(node)
+        neuron = isinstance(node.process, MultiCompartment) or any(dynamics_of(node) is d for d in LIFS)
         synapses = [s for s in hears[node] if is_connection(s) and not graded(s)]
-        if neuron is None or not synapses:
+        if not neuron or not synapses:
             continue
-        if neuron == "unknown":
-            raise GraphError(f"{node.process.path}: {type(node.process).__name__} is no neuron BrainScaleS-2 is configured for here; LIF, "
-                             "LIFLateBias, LIFRefractory and MultiCompartment are. Use one of them, or backend='numba'")
         _only_synapses(node, synapses, hears[node])
         out[node] = "neuron"
         for s in synapses:
@@ -104,13 +100,6 @@ def roles(graph: Graph) -> Roles:
         if isinstance(node.process, Dense | Sparse | Conv) and graded(node) and after and all(_sums(n) for n in after):
             out[node] = "product"
     return out
-
-
-def _kind_of_neuron(node: Node) -> str | None:
-    found = dynamics_of(node)
-    if isinstance(node.process, MultiCompartment) or any(found is d for d in LIFS):
-        return "known"
-    return "unknown" if any(found is d for d in UNKNOWN_LIFS) else None
 
 
 def _sums(node: Node) -> bool:
@@ -148,9 +137,31 @@ def parts(graph: Graph, role: Roles) -> list[Part]:
                     groups.remove(g)
                     taken.append(g)
                     done.update(g)
+            if kind == SPIKING:
+                early = _without_neurons(taken, role, hears)
+                taken = [g for g in taken if g not in early]
+                groups += early
+                done.difference_update(n for g in early for n in g)
             if taken:
                 out.append(Part(kind, taken))
     return out
+
+
+def _without_neurons(taken: list[list[Node]], role: Roles, hears: dict[Node, list[Node]]) -> list[list[Node]]:
+    """Of ``taken``, synapses whose neurons run in a later part, with these; GraphError where some run now and some later."""
+    now = {n for g in taken for n in g}
+    early = []
+    for group in taken:
+        for synapse in (n for n in group if role[n] == "synapse"):
+            after = [n for n, before in hears.items() if synapse in before]
+            later = [n.process.path for n in after if n not in now]
+            if later and len(later) < len(after):
+                together = ", ".join(n.process.path for n in after if n in now)
+                raise GraphError(f"{synapse.process.path}: it feeds {together} and {', '.join(later)}, which run on the chip one after the "
+                                 "other, as what is between runs on the host; give each a connection of its own")
+            if later:
+                early.append(group)
+    return early
 
 
 def _components(nodes: list[Node], hears: dict[Node, list[Node]]) -> list[list[Node]]:

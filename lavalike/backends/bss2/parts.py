@@ -14,7 +14,7 @@ from lavalike.backends.bss2.model import host_config
 from lavalike.backends.bss2.neurons import Population, tensors
 from lavalike.backends.bss2.partition import Part as Nodes, Roles, names
 from lavalike.backends.bss2.product import Product
-from lavalike.backends.bss2.spiking import Network, Tensors, events, gathered, matrix, selected
+from lavalike.backends.bss2.spiking import Network, Tensors, Trace, events, gathered, selected
 from lavalike.backends.numba import BACKEND as NUMBA
 from lavalike.bss2.chip import Chip
 from lavalike.compiler.graph import Graph, Node
@@ -69,20 +69,27 @@ def start(net: Network, numbers: Mapping[Population, Tensors], gains: Mapping[Po
           step: int) -> tuple[dict[Population, Tensors], dict[Population, Tensors]]:
     """The chip's states from the Vars' (``held``: (batch, size)) after ``step`` steps, and what of its currents has just arrived: they are
     those that the graph has a step later."""
-    pending = {n: held(n.process.a_buff) for n in net.synapses}  # type: ignore[attr-defined]
     states: dict[Population, Tensors] = {}
     arrived: dict[Population, Tensors] = {}
     for p in net.populations:
-        c, states[p], arrived[p] = numbers[p], {}, {}
+        c, states[p], arrived[p] = numbers[p], {}, pending(net, p, gains[p], held)
         for m in p.membranes:
             current, voltage = (held(v) for v in p.state_vars(m))
-            arrived[p][m.source] = torch.zeros_like(current)
-            for x in (x for x in net.onto(p) if x.port.name == m.port):
-                arrived[p][m.source] = arrived[p][m.source] + gains[p] * selected(pending[x.synapse], x.term, p.size)
             states[p] |= {m.current: current * c[m.keep] + arrived[p][m.source], m.voltage: voltage}
         states[p] |= {f"hold_{m.name}": torch.zeros_like(states[p][m.voltage]) for m in p.membranes if m.fires}
         states[p] |= {name: (held(var) - until * step).clamp(min=0) for name, var, until in p.holds}
     return states, arrived
+
+
+def pending(net: Network, p: Population, gain: float, held: Callable[[Var], torch.Tensor]) -> Tensors:
+    """What the connections onto ``p`` send next (``a_buff``), by input."""
+    out: Tensors = {}
+    for m in p.membranes:
+        out[m.source] = torch.zeros_like(held(p.state_vars(m)[0]))
+        for x in (x for x in net.onto(p) if x.port.name == m.port):
+            sent = held(x.synapse.process.a_buff)  # type: ignore[attr-defined]
+            out[m.source] = out[m.source] + gain * selected(sent, x.term, p.size)
+    return out
 
 
 class SpikingPart:
@@ -97,7 +104,7 @@ class SpikingPart:
         self.gains: dict[Population, float] = {}
         self.placed = self.derived()
         self.values = {v: np.broadcast_to(v.value, (batch, *v.shape)) for v in self.vars if v.role == "state"}
-        self._load()
+        self.states, self.arrived = start(self.net, self.placed.numbers, self.gains, self._held, self.step)
 
     def tensor(self, var: Var) -> torch.Tensor:
         return torch.as_tensor(var.value, dtype=self.dtype if var.value.dtype.kind == "f" or var.trainable else torch.int64)
@@ -106,25 +113,52 @@ class SpikingPart:
         """Model and placement from the parameters' present values; VarError, GraphError, RoutingError."""
         found = {p: p.derive({v.name: v.value for v in p.process.vars}) for p in self.net.populations}
         self.gains = {p: float(np.ravel(gain)[0]) for p, (_, gain) in found.items()}
-        weights = {x: w * self.gains[x.target] for x, w in self.net.matrices(self.tensor, self.dtype).items()}
+        self.connections = self.net.connections(self.tensor, self.dtype)
+        weights = {x: w * self.gains[x.target] for x, w in self.net.matrices(self.connections).items()}
         return Placed(self.net, self.chip, self.config.dt, weights, {p: tensors(c, self.dtype) for p, (c, _) in found.items()})
 
     # -- states ------------------------------------------------------------------------------------------------
 
-    def _load(self) -> None:
-        self.states, self.arrived = start(self.net, self.placed.numbers, self.gains, self._held, self.step)
+    def _load(self, changed: Var) -> None:
+        """The chip's states from the Var that was set, all others as they are."""
+        for p, state in self.states.items():
+            if any(x.synapse.process is changed.process for x in self.net.onto(p)):
+                self.arrived[p] = pending(self.net, p, self.gains[p], self._held)
+                self._currents(p)
+            for m in p.membranes:
+                current, voltage = p.state_vars(m)
+                if changed is current:
+                    self._currents(p)
+                elif changed is voltage:
+                    state[m.voltage] = self._held(voltage)
+            for name, var, until in p.holds:
+                if changed is var:
+                    state[name] = (self._held(var) - until * self.step).clamp(min=0)
 
-    def _store(self) -> None:
+    def _currents(self, p: Population) -> None:
+        for m in p.membranes:
+            u = self._held(p.state_vars(m)[0])
+            self.states[p][m.current] = u * self.placed.numbers[p][m.keep] + self.arrived[p][m.source]
+
+    def _store(self, traces: Mapping[Population, Trace]) -> None:
         """The Vars' values from the chip's states."""
         for p, state in self.states.items():
             for m in p.membranes:
                 current, voltage = p.state_vars(m)
-                keep = self.placed.numbers[p][m.keep]
-                before = (state[m.current] - self.arrived[p][m.source]) / torch.where(keep == 0, 1.0, keep)
-                self._hold(current, torch.where(keep == 0, 0.0, before))
+                keep, before = self.placed.numbers[p][m.keep], traces[p].before.get(m.source, self.arrived[p][m.source])
+                u = (state[m.current] - traces[p].arrived[m.source]) / torch.where(keep == 0, 1.0, keep)
+                self._hold(current, torch.where(keep == 0, before, u))
                 self._hold(voltage, state[m.voltage])
             for name, var, until in p.holds:
-                self._hold(var, state[name] + until * self.step)
+                self._hold(var, self._ends(var, state[name], traces[p].spikes, p) if until else state[name])
+        self.arrived = {p: t.arrived for p, t in traces.items()}
+
+    def _ends(self, var: Var, hold: torch.Tensor, spikes: torch.Tensor, p: Population) -> torch.Tensor:
+        """The step in which the last refractory period ends or ended."""
+        steps = len(spikes)
+        last = self.step - steps + 1 + (torch.arange(steps)[:, None, None] * (spikes != 0)).amax(0)
+        ended = torch.minimum(last + self.placed.numbers[p]["period_soma"], torch.tensor(self.step, dtype=self.dtype))
+        return torch.where(hold > 0, self.step + hold, torch.where((spikes != 0).any(0), ended, self._held(var)))
 
     def _held(self, var: Var) -> torch.Tensor:
         return torch.as_tensor(np.array(self.values[var]), dtype=self.dtype).reshape(self.batch, -1)
@@ -143,7 +177,7 @@ class SpikingPart:
                 constants[p] = c | {"bias_start": c["bias_start"] - self.step}
         traces = self.net.run((steps, self.batch), received, self.placed.weights(), constants, self.states,
                               sending=self.placed.sent)
-        self.states, self.arrived = ({p: t.states for p, t in traces.items()}, {p: t.arrived for p, t in traces.items()})
+        self.states = {p: t.states for p, t in traces.items()}
         for p, trace in traces.items():
             wanted = {getattr(p.process, var): state for var, state in p.voltages.items() if getattr(p.process, var) in recordings}
             if wanted:
@@ -154,9 +188,9 @@ class SpikingPart:
         last = {port: x[-1] for port, x in {**received, **spikes}.items()}
         for n in self.net.synapses:  # what the connection would send next
             x = gathered(n.inputs["s_in"], n.process.s_in.size, last, (self.batch,), next(iter(last.values())))  # type: ignore[attr-defined]
-            self._hold(n.process.a_buff, events(x) @ matrix(n, self.tensor, self.dtype).T)  # type: ignore[attr-defined]
+            self._hold(n.process.a_buff, events(x) @ self.connections[n].T)  # type: ignore[attr-defined]
         self.step += steps
-        self._store()
+        self._store(traces)
         sent.update({port: x.numpy() for port, x in spikes.items()})
 
     def read(self, var: Var) -> np.ndarray:
@@ -165,13 +199,17 @@ class SpikingPart:
     def write(self, var: Var, value: np.ndarray) -> None:
         if var.role == "state":
             self.values[var] = np.broadcast_to(value, (self.batch, *var.shape))
-            self._load()
+            self._load(var)
             return
+        before = self.placed
 
         def derive() -> None:
             self.placed = self.derived()
 
         changed(var, value, derive)
+        for p in self.net.populations:
+            if any(not torch.equal(before.numbers[p][m.keep], self.placed.numbers[p][m.keep]) for m in p.membranes):
+                self._currents(p)  # what is left of the current in the next step
 
 
 class ProductPart:

@@ -2,14 +2,15 @@
 
 Sigma-delta messages are changes, the chip multiplies values: the messages are added up to activations, those are multiplied in the
 array, and what the product changed by is sent on, in the step after, as the connection does. Scales are fitted: activations to 5 bits by
-the largest of the first stretch, weights to 6 bits by the largest, ``num_sends`` (and where even one is too many the weights) so that the
-largest charge of a tile comes to nine tenths of the 8-bit output. Negative activations are sent in a second product. Outputs that leave
-columns free are computed up to eight times, side by side, and averaged, as hxtorch's ``avg`` does.
+the largest of the stretch, in any sample and step, weights to 6 bits by the largest, ``num_sends`` (and where even one is too many the
+weights) so that the largest charge of a tile comes to nine tenths of the 8-bit output. They stay until activations or charges leave their
+range, and are fitted anew then; a sample much larger than the others makes the steps of all coarse. Negative activations
+are sent in a second product. A vector without events is not sent, its product is 0. Outputs that leave columns free are computed up to
+eight times, side by side, and averaged, as hxtorch's ``avg`` does.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -30,7 +31,8 @@ from lavalike.process import Var
 
 FILLED = 0.9 * facts.OUTPUT_MAX
 COPIES = 8
-SAMPLE = 4096  # vectors that scales are fitted on
+SAMPLE = 4096  # vectors that charges are fitted on, those of largest norm
+IMAGES = 16  # of a convolution at least
 
 
 class Product:
@@ -47,7 +49,6 @@ class Product:
         self.pending = torch.as_tensor(node.process.a_buff.value, dtype=dtype).reshape(1, -1).repeat(batch, 1)  # type: ignore[attr-defined]
         self.lsb: float | None = None  # an activation of 31 counts 31 of these
         self.sends: list[tuple[float, int]] = []
-        self.clipped = 0
         self.records: list[Observation] = []
         self.rederive()
 
@@ -75,15 +76,17 @@ class Product:
 
     def _multiplied(self, values: torch.Tensor) -> torch.Tensor:
         steps, batch, _ = values.shape
-        if self.lsb is None:
-            self.lsb = float(values.abs().max()) / facts.INPUT_MAX or 1.0
-        x = (values / self.lsb).float().reshape(steps * batch, -1)
+        peak = float(values.abs().max())
+        if peak == 0:  # there is nothing to send, and nothing to fit on
+            self.records = []
+            return values.new_zeros(steps, batch, self.last.shape[1])
         rounded = self.chip.level != "ideal"
+        if self.lsb is None or peak > (facts.INPUT_MAX + 0.5) * self.lsb:
+            self.lsb, self.sends = peak / facts.INPUT_MAX, []
+        x = (values / self.lsb).float().reshape(steps * batch, -1)
         if rounded:
-            self.clipped += int((x.abs() > facts.INPUT_MAX + 0.5).sum())
-            x = x.clamp(-facts.INPUT_MAX, facts.INPUT_MAX)
-        if not self.sends:
-            self.sends = [self._fitted(rows, w, rounded) for rows, w in zip(self._rows(x[:SAMPLE]), self.weights, strict=True)]
+            x = x.clamp(-facts.INPUT_MAX, facts.INPUT_MAX)  # what lies half an LSB beyond
+        self._fit(x, rounded)
         with use(self.chip), observe() as seen:
             y = self._signed(x)
         self.records = seen
@@ -101,8 +104,10 @@ class Product:
             copies = self._copies(w)
             y = array.matmul(rows, (w / scale).repeat_interleave(copies, 1), sends, layer=self._label(k))
             y = y.unflatten(1, (-1, copies)).mean(2) if copies > 1 else y
-            if self.chip.level != "ideal":  # each tile was rounded down
-                y = y + 0.5 * math.ceil(len(w) / facts.SIGNED_ROWS)
+            if self.chip.level != "ideal":
+                # each tile with events was rounded down; without any there was nothing to read
+                active = torch.stack([(part.round() != 0).any(1) for part in rows.split(facts.SIGNED_ROWS, 1)]).sum(0)[:, None]
+                y = (y + 0.5 * active) * (active > 0)
             out.append(y * (scale / (self.chip.gain * sends)))
         return self._joined(out, len(x))
 
@@ -127,15 +132,28 @@ class Product:
             return groups[0]
         return torch.cat([y.reshape(batch, -1, y.shape[1]) for y in groups], 2).flatten(1)  # (places in x, y order, channels)
 
-    def _fitted(self, rows: torch.Tensor, w: torch.Tensor, rounded: bool) -> tuple[float, int]:
-        """(weight of 1 LSB, num_sends)"""
-        scale = float(w.abs().max()) / facts.WEIGHT_MAX or 1.0
+    def _fit(self, x: torch.Tensor, rounded: bool) -> None:
+        """Weight of 1 LSB and ``num_sends`` of each group; as they were where charges stay within the output."""
+        scales = [float(w.abs().max()) / facts.WEIGHT_MAX or 1.0 for w in self.weights]
         if not rounded:
-            return scale, 1
-        sample = rows[:SAMPLE].round()
-        parts = [(sample[:, k:k + facts.SIGNED_ROWS].clamp(min=0), sample[:, k:k + facts.SIGNED_ROWS].clamp(max=0),
-                  w[k:k + facts.SIGNED_ROWS]) for k in range(0, len(w), facts.SIGNED_ROWS)]
-        peak = max(float((x @ v).abs().max()) for above, below, v in parts for x in (above, below)) / scale * self.chip.gain
+            self.sends = [(scale, 1) for scale in scales]
+            return
+        count = SAMPLE
+        if isinstance(self.process, Conv):
+            count = max(IMAGES, SAMPLE * len(self.weights) * self.weights[0].shape[1] // self.last.shape[1])
+        sample = x[x.square().sum(1).topk(count).indices] if count < len(x) else x
+        peaks = [self._peak(rows.round(), w) for rows, w in zip(self._rows(sample), self.weights, strict=True)]
+        if self.sends and all(p * self.chip.gain * n / s <= facts.OUTPUT_MAX for p, (s, n) in zip(peaks, self.sends, strict=True)):
+            return
+        self.sends = [self._fitted(p * self.chip.gain / scale, scale) for p, scale in zip(peaks, scales, strict=True)]
+
+    def _peak(self, rows: torch.Tensor, w: torch.Tensor) -> float:
+        """The largest sum of one sign's rows in a tile."""
+        parts = zip(rows.split(facts.SIGNED_ROWS, 1), w.split(facts.SIGNED_ROWS), strict=True)
+        return max(float((x @ v).abs().max()) for part, v in parts for x in (part.clamp(min=0), part.clamp(max=0)))
+
+    def _fitted(self, peak: float, scale: float) -> tuple[float, int]:
+        """(weight of 1 LSB, num_sends)"""
         if peak > FILLED:
             return scale * peak / FILLED, 1
         return scale, max(1, int(FILLED / peak)) if peak > 0 else 1

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from lavalike.backends.bss2.emulated import place
-from lavalike.backends.bss2.partition import HOST, SPIKING, Roles, parts, roles
+from lavalike.backends.bss2.partition import HOST, SPIKING, Roles, graded, is_connection, parts, roles, senders
 from lavalike.backends.bss2.parts import HostPart, Part, ProductPart, Sent, SpikingPart
 from lavalike.bss2.chip import current_chip
 from lavalike.bss2.errors import RecordingError
 from lavalike.bss2.placement import Placement
 from lavalike.bss2.report import Report, SpikeRecord
 from lavalike.compiler.graph import Graph, Term
-from lavalike.errors import GraphError
-from lavalike.process import AbstractProcess, OutPort, Port, Var
+from lavalike.errors import GraphError, InputError, RunError
+from lavalike.process import OutPort, Port, Var
 
 
 class ChipProgram:
@@ -32,8 +32,10 @@ class ChipProgram:
         self.terms = {t: graph.terms(t) for t in recordable if isinstance(t, Port)}
         sections = parts(graph, role)
         for target in recordable:
-            self._recordable(target, {id(n.process) for s in sections if s.kind != HOST for n in s.nodes},
-                             [n.process for n, r in role.items() if r == "synapse"])
+            check_recordable(target, self.terms.get(target, []), role)
+        if (graph.config.debug or graph.config.threads is not None) and all(s.kind != HOST for s in sections):
+            raise InputError("RunConfig: debug and threads belong to the numba backend, which computes nothing of this graph; leave them "
+                             "out")
         wanted = [*(t.source for terms in self.terms.values() for t in terms), *(t for t in recordable if isinstance(t, Var)),
                   *(t.source for n in graph.nodes for terms in n.inputs.values() for t in terms if isinstance(t.source, OutPort))]
         wanted = list(dict.fromkeys(wanted))
@@ -42,28 +44,21 @@ class ChipProgram:
                                   ProductPart(s, self.chip, graph, batch) for s in sections]
         self.owner = {v: p for p in self.parts for v in p.vars}
         self.duration: float | None = None  # of the last run, s
-
-    def _recordable(self, target: Port | Var, chip: set[int], silent: list[AbstractProcess]) -> None:
-        """RecordingError for what the chip does not show; ``silent``: its synapses."""
-        if isinstance(target, Var):
-            if id(target.process) not in chip or target.role == "parameter":
-                return
-            shown = [n for n in vars(target.process) if n == "v" or n.startswith("v_")] if hasattr(target.process, "s_out") else []
-            if target.name not in shown:
-                raise RecordingError(f"{target.path}: on BrainScaleS-2 spikes (s_out) and membranes ({', '.join(shown) or 'of neurons'}) "
-                                     "are recorded, nothing else; record those, or run with backend='numba'")
-            return
-        for term in self.terms[target]:
-            if term.source.process in silent:
-                raise RecordingError(f"{target.path}: what arrives at a neuron of BrainScaleS-2 is not recorded; its spikes (s_out) and "
-                                     "its membrane (v) are")
+        self.interrupted = False
 
     # -- running ----------------------------------------------------------------------------------------------
 
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
+        if self.interrupted:
+            raise RunError("the last run was interrupted between parts of chip and host, which are at different steps now; stop(), set the "
+                           "states, then run again")
         sent: Sent = dict(stimuli)
-        for part in self.parts:
-            part.run(steps, sent, recordings)
+        try:
+            for part in self.parts:
+                part.run(steps, sent, recordings)
+        except BaseException:  # Ctrl-C among them
+            self.interrupted = True
+            raise
         for target, rows in recordings.items():
             if isinstance(target, Port):
                 rows[...] = 0
@@ -114,9 +109,29 @@ class ChipProgram:
         return [part.placed.link for part in self.parts if isinstance(part, SpikingPart) and part.placed.link is not None]
 
 
+def check_recordable(target: Port | Var, terms: list[Term], role: Roles) -> None:
+    """RecordingError for what the chip does not show; ``terms``: of a port."""
+    if isinstance(target, Var):
+        if target.role == "parameter" or all(n.process is not target.process or r == "host" for n, r in role.items()):
+            return
+        shown = [n for n in vars(target.process) if n == "v" or n.startswith("v_")] if hasattr(target.process, "s_out") else []
+        if target.name not in shown:
+            raise RecordingError(f"{target.path}: on BrainScaleS-2 spikes (s_out) and membranes ({', '.join(shown) or 'of neurons'}) "
+                                 "are recorded, nothing else; record those, or run with backend='numba'")
+    silent = [n.process for n, r in role.items() if r == "synapse"]
+    if any(term.source.process in silent for term in terms):
+        raise RecordingError(f"{target.path}: what arrives at a neuron of BrainScaleS-2 is not recorded; its spikes (s_out) and "
+                             "its membrane (v) are")
+
+
 def nothing_to_do(graph: Graph, role: Roles) -> None:
     """GraphError for a graph that has nothing for the chip."""
     if all(r == "host" for r in role.values()):
+        hears = senders(graph)
+        other = next((n for n in graph.nodes if not is_connection(n) and any(is_connection(s) and not graded(s) for s in hears[n])), None)
+        if other is not None:
+            raise GraphError(f"{other.process.path}: {type(other.process).__name__} is no neuron BrainScaleS-2 is configured for here; "
+                             "LIF, LIFLateBias, LIFRefractory and MultiCompartment are. Use one of them, or backend='numba'")
         raise GraphError(f"{graph.processes[0].path}: nothing in this graph runs on BrainScaleS-2, which computes LIF and MultiCompartment "
                          "neurons behind synapses that take spikes, and connections of graded messages before Sigma or SigmaDelta "
                          "neurons; run it with backend='numba'")

@@ -16,6 +16,7 @@ from lavalike.backends.bss2.neurons import Population
 from lavalike.backends.bss2.partition import Roles
 from lavalike.backends.torch.connections import ConvModel, ConvTransposeModel, DenseModel, SparseModel, as_events
 from lavalike.backends.torch.surrogate import FastSigmoid
+from lavalike.bss2.errors import RoutingError
 from lavalike.compiler.graph import Node, Term
 from lavalike.errors import VarError
 from lavalike.fused import Training, scan
@@ -25,6 +26,8 @@ from lavalike.process import InPort, Port, Var
 
 Tensors = dict[str, torch.Tensor]
 PLAIN = Training(FastSigmoid(), "detach")  # of runs that nobody differentiates
+LARGEST = 2**28  # weights of an unrolled convolution: 8192 sources of 32768 neurons, 1 GB in float32 [chosen]
+BLOCK = 256  # inputs that are unrolled at a time
 MODELS = {Dense: DenseModel, Sparse: SparseModel, Conv: ConvModel, ConvTranspose: ConvTransposeModel}
 
 
@@ -53,20 +56,24 @@ class Projection:
 
 @dataclass
 class Injection:
-    """What a chip recorded of a population: spikes, and membranes by state."""
+    """What a chip recorded of a population: spikes, membranes by state, and when which other compartment fired."""
 
     spikes: torch.Tensor
     membranes: Tensors
+    fired: Tensors
 
 
 @dataclass
 class Trace:
-    """Of one population and stretch: spikes, membranes by state, the states at the end, and what arrived in the last step by input."""
+    """Of one population and stretch: spikes, membranes by state, other compartments' spikes by input of the recorded equation, the states
+    at the end, and what arrived by input: in the last step, and in the one before, where the stretch has one."""
 
     spikes: torch.Tensor
     membranes: Tensors
+    fired: Tensors
     states: Tensors
     arrived: Tensors = field(default_factory=dict)
+    before: Tensors = field(default_factory=dict)
 
 
 class Network:
@@ -101,9 +108,12 @@ class Network:
 
     # -- matrices ---------------------------------------------------------------------------------------------
 
-    def matrices(self, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> dict[Projection, torch.Tensor]:
-        """(size of the target's input, size of the synapse's input) of every projection, in floating point; VarError."""
-        of_synapse = {n: matrix(n, tensor, dtype) for n in self.synapses}
+    def connections(self, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> dict[Node, torch.Tensor]:
+        """(outputs, inputs) of every synapse, in floating point; VarError."""
+        return {n: matrix(n, tensor, dtype) for n in self.synapses}
+
+    def matrices(self, of_synapse: Mapping[Node, torch.Tensor]) -> dict[Projection, torch.Tensor]:
+        """(size of the target's input, size of the synapse's input) of every projection."""
         return {x: selected(of_synapse[x.synapse].T, x.term, x.port.size).T for x in self.projections}
 
     # -- over time --------------------------------------------------------------------------------------------
@@ -152,7 +162,7 @@ class _Member:
         self.hw = {} if hw is None else recorded(p, hw)
         self.dynamics = p.dynamics(hw is not None)
         self.spans = _stretches(constants, extent[0])
-        self.rows: dict[str, list[torch.Tensor]] = {n: [] for n in ("s_out", *p.voltages.values())}
+        self.rows: dict[str, list[torch.Tensor]] = {n: [] for n in (*self.dynamics.outputs, *p.voltages.values())}
         self.source = {m.port: m for m in p.membranes}
         self.loops = [x for x in net.onto(p) if x.recurrent]
         # of a synapse within a loop, what comes from outside the loop
@@ -164,6 +174,7 @@ class _Member:
         zeros = self.like.new_zeros(*extent, p.size)
         self.inputs = {m.source: self.drive.get(m.source, zeros) for m in p.membranes}
         self.arrived = {n: y[-1] for n, y in self.inputs.items()}
+        self.before = {n: y[-2] for n, y in self.inputs.items()} if extent[0] > 1 else {}
 
     def _add(self, to: Tensors, x: Projection, y: torch.Tensor) -> None:
         name = self.source[x.port.name].source
@@ -189,7 +200,8 @@ class _Member:
         c = next(c for first, last, c in self.spans if first <= t < last)
         now = {n: y[t] for n, y in (*self.inputs.items(), *self.hw.items())}
         outputs, self.state = self.step(now, self.state, c, self.numbers)
-        self.rows["s_out"].append(outputs["s_out"])
+        for n in self.dynamics.outputs:
+            self.rows[n].append(outputs[n])
         for v in self.p.voltages.values():
             self.rows[v].append(self.state[v])
         return outputs["s_out"]
@@ -201,6 +213,8 @@ class _Member:
             heard = self.beside[x][t] + gathered(x.terms(now), x.size, now, (len(self.like),), self.like)
             self._add(arrived, x, events(heard) @ self.weights[x].T)
         for m in self.p.membranes:
+            if t > 0:
+                self.before[m.source] = self.arrived[m.source]
             if m.source in arrived:
                 self.state[m.current] = self.state[m.current] + arrived[m.source]
             self.arrived[m.source] = self.inputs[m.source][t] + arrived.get(m.source, 0.0)
@@ -209,7 +223,8 @@ class _Member:
         return self._trace({n: torch.stack(v) for n, v in self.rows.items()})
 
     def _trace(self, joined: Tensors) -> Trace:
-        return Trace(joined["s_out"], {v: joined[v] for v in self.p.voltages.values()}, self.state, self.arrived)
+        fired = {own: joined[sent] for own, sent in self.p.fired.items()}
+        return Trace(joined["s_out"], {v: joined[v] for v in self.p.voltages.values()}, fired, self.state, self.arrived, self.before)
 
 
 def _step_together(members: list[_Member], steps: int) -> None:
@@ -224,7 +239,7 @@ def _step_together(members: list[_Member], steps: int) -> None:
 
 def recorded(p: Population, hw: Injection) -> Tensors:
     """A recording as the injecting equation's inputs."""
-    return {"s_rec": hw.spikes, **{f"v_rec_{m.name}": hw.membranes[m.voltage] for m in p.membranes}}
+    return {p.membranes[0].fired: hw.spikes, **hw.fired, **{m.seen: hw.membranes[m.voltage] for m in p.membranes}}
 
 
 def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
@@ -237,9 +252,18 @@ def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
         raise VarError(f"{node.process.path}.{e}") from None
     if "weights" in c:
         return c["weights"].to(dtype)
-    size, shape = node.process.s_in.size, node.process.s_in.shape  # type: ignore[attr-defined]
-    one_each = torch.eye(size, dtype=dtype).reshape(size, *shape, 1)
-    return model.product(one_each, {k: v.to(dtype) if isinstance(v, torch.Tensor) else v for k, v in c.items()}).reshape(size, -1).T
+    c = {k: v.to(dtype) if isinstance(v, torch.Tensor) else v for k, v in c.items()}
+    s_in, outputs = node.process.s_in, node.process.a_out.size  # type: ignore[attr-defined]
+    if s_in.size * outputs > LARGEST:
+        raise RoutingError(f"{node.process.path}: its synapses are a matrix of {outputs} x {s_in.size}, {outputs * s_in.size:,} weights; "
+                           f"at most {LARGEST:,} are laid out for a chip. Make its input smaller, or run with backend='numba'")
+    columns = []
+    for first in range(0, s_in.size, BLOCK):
+        count = min(BLOCK, s_in.size - first)
+        one_each = torch.zeros(count, s_in.size, dtype=dtype)
+        one_each[:, first:first + count].fill_diagonal_(1)
+        columns.append(model.product(one_each.reshape(count, *s_in.shape, 1), c).reshape(count, -1))
+    return torch.cat(columns).T
 
 
 def selected(x: torch.Tensor, term: Term, size: int) -> torch.Tensor:
@@ -263,10 +287,11 @@ def events(x: torch.Tensor) -> torch.Tensor:
 
 
 def _stretches(c: Tensors, steps: int) -> list[tuple[int, int, Tensors]]:
-    """(first, last, constants): a late bias makes the leak 0 until its step."""
+    """(first, last, constants): until the step of a late bias the leak is ``leak_before``, 0 where there is none."""
     if "bias_start" not in c:
         return [(0, steps, c)]
     start = c["bias_start"]
-    plain = {n: v for n, v in c.items() if n != "bias_start"}
+    before = c.get("leak_before", torch.zeros_like(c["leak_soma"]))
+    plain = {n: v for n, v in c.items() if n not in ("bias_start", "leak_before")}
     cuts = [0, *(int(s) for s in start.unique() if 0 < s < steps), steps]
-    return [(a, b, plain | {"leak_soma": torch.where(start <= a, c["leak_soma"], 0.0)}) for a, b in itertools.pairwise(cuts)]
+    return [(a, b, plain | {"leak_soma": torch.where(start <= a, c["leak_soma"], before)}) for a, b in itertools.pairwise(cuts)]
