@@ -101,7 +101,7 @@ class ChipProgram:
         """The placement, and what the last run counted."""
         records = [r for part in self.parts if isinstance(part, SpikingPart) for r in part.placed.records.values()]
         seen = [r for part in self.parts if isinstance(part, ProductPart) for p in part.products for r in p.records]
-        return self.placement().report([*records, *seen], self.chip, self.duration)
+        return self.placement().report([*records, *seen], self.chip, self.duration, self.batch)
 
     @property
     def links(self) -> list[SpikeRecord]:
