@@ -40,6 +40,7 @@ def test_info_and_doctor_print_tables(net_file, capsys):
     text = capsys.readouterr().out
     assert "numba" in text
     assert "ready" in text
+    assert "emulated chips; hxtorch: " in text
 
 
 def test_errors_are_one_line_and_status_2(net_file, tmp_path, capsys):
