@@ -3,7 +3,7 @@
     python -m benchmarks.bss2_spiking [--epochs 25] [--seeds 1] [--threads 1] [--quick] [--chip]
 
 The example (bss2.md 7): 4 coordinates and a bias, 120 LIF, 3 LI, dt 1 us, 38 steps, 5000 samples an epoch in batches of 50, Adam 2e-3
-with StepLR(10, 0.9), maximum over time. hxtorch needs 704 s for 25 epochs in its mock mode on two cores (recorded with bss2.md, not run
+with StepLR(10, 0.9), maximum over time. hxtorch needs 704 s for 25 epochs in its mock mode on two cores (recorded elsewhere, not run
 here).
 """
 

@@ -67,7 +67,7 @@ def on_chip(model: torch.nn.Sequential, chip: bss2.Chip, seed: int, test: tuple[
 
 
 def noise(gain: float, offset: float) -> bss2.Noise:
-    """Column gains and offsets, trial noise and the bent negative side; rows alike, as where the reference was computed (bss2.md 7)."""
+    """Column gains and offsets, trial noise and the bent negative side; rows alike, as where the reference was computed."""
     return bss2.Noise(column_gain=gain, column_offset=offset, row_gain=0.0)
 
 

@@ -291,7 +291,7 @@ def test_cadc_noise():
 
 def test_madc_records_one_neuron_finely():
     samples = madc(torch.arange(111.0).unsqueeze(1), 1e-6)
-    assert samples.shape == (3235, 1, 2)  # as many as bss2.md 3 counts in 110 us
+    assert samples.shape == (3235, 1, 2)  # as many as hxtorch counts in 110 us
     np.testing.assert_allclose(samples[:, 0, 1], np.floor(samples[:, 0, 0].double().numpy() * 4e6 + 1e-3) / 4, atol=0.26)
     net = Net(chip=Chip(noise=QUIET), neuron={"enable_madc_recording": True, "record_neuron_id": 4})
     h, _ = net(inputs())
@@ -471,7 +471,7 @@ def test_large_networks_are_cut_into_instances():
     assert x.sum(2).max() <= budget(DT)  # nothing is lost
     h, _ = net(x)
     assert h.spikes.sum() > 100
-    assert len(net.e.outcome.placement.instances) == 5  # bss2.md 5
+    assert len(net.e.outcome.placement.instances) == 5  # as in its tutorial
     assert torch.equal(h.spikes, integrate(x @ rounded(net.syn.weight.detach()).t(), net.lif.params(), DT).spikes)
     # hidden spikes are recorded and replayed
     assert [(r.population, r.dropped) for r in net.e.outcome.inputs] == [("Synapse 1", 0), ("Synapse 2", 0)]

@@ -1,4 +1,4 @@
-"""Perceptron mode: hxtorch's mock arithmetic, the emulated array, layers, errors (bss2.md 1, 5, 6)."""
+"""Perceptron mode: hxtorch's mock arithmetic, the emulated array, layers, errors."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def test_refractoriness_is_as_many_steps_as_asked(dt, kind):
 
 
 def eventprop_plainly(x, grad, p):
-    """Forward and adjoint steps of bss2.md 2.3 for x (T, B, N)."""
+    """Forward and adjoint steps of EventProp for x (T, B, N)."""
     T = len(x)
     i, v, z = (torch.zeros_like(x) for _ in range(3))
     v[0] = p.leak

@@ -1,6 +1,6 @@
 """Spiking populations on chips: neurons of joined circuits, split over execution instances where one chip is too small.
 
-A neuron of c joined circuits takes 128 c signed inputs; a chip holds floor(512 / c) of them (bss2.md 5). Joined circuits are neighbours
+A neuron of c joined circuits takes 128 c signed inputs; a chip holds floor(512 / c) of them. Joined circuits are neighbours
 in a hemisphere; where both hemispheres end with too few for another neuron, one is made across them, in common columns. A population that
 needs several instances shares them with none; its spikes are recorded and replayed into the next. A recurrent one has to fit one chip.
 """

@@ -232,7 +232,7 @@ def _layer_use(x: PlacedLayer, seen: list[Observation]) -> LayerUse:
               float(min(facts.SIGNED_ROWS, x.k - a)) for a in parts}
     runs = {t.run: 0.0 for t in x.tiles}
     for t in x.tiles:
-        # hemispheres and chips of one run work side by side: the one with most events decides (grenade, bss2.md 1.5)
+        # hemispheres and chips of one run work side by side: the one with most events decides (grenade)
         runs[t.run] = max(runs[t.run], events[t.rows.start])
     time = vectors * sum(e * wait * sends * facts.FPGA_CYCLE + facts.CADC_PERIOD for e in runs.values())
     return LayerUse(x.name, x.kind, x.k, x.n, len(x.tiles), len(runs), vectors, sends, clipped, x.rounding, saturated,

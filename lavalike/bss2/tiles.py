@@ -1,4 +1,4 @@
-"""A matrix cut into tiles of the array (grenade's ranges, bss2.md 5)."""
+"""A matrix cut into tiles of the array (grenade's ranges)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BrainScaleS-2's neuron: adaptive exponential integrate-and-fire in the order of updates that hxtorch simulates it (bss2.md 2.3).
+"""BrainScaleS-2's neuron: adaptive exponential integrate-and-fire in the order of updates that hxtorch simulates it.
 
     dv   = gain (i + g (e_leak - v) + g slope exp((v - knee) / slope) - w)      with the old i, v, w
     i[t] = i[t-1] keep_syn + x[t]

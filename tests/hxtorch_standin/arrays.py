@@ -1,4 +1,4 @@
-"""Operations and layers of perceptron mode: bss2.md 1.2 to 1.4, without noise. Without mock they need a chip."""
+"""Operations and layers of perceptron mode: as documented, without noise. Without mock they need a chip."""
 
 from __future__ import annotations
 

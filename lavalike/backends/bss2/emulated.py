@@ -99,7 +99,7 @@ class Placed:
                 first += x.size
 
     def _efficacy(self, own: np.ndarray, lines: range, excitatory: torch.Tensor) -> torch.Tensor:
-        """(neurons, lines): inputs are dealt to a neuron's circuits, 128 each, excitatory weights to the odd rows (grenade, bss2.md 5)."""
+        """(neurons, lines): inputs are dealt to a neuron's circuits, 128 each, excitatory weights to the odd rows (grenade)."""
         chip = np.stack([self.chip.efficacy(h) for h in range(facts.HEMISPHERES)])
         line = np.arange(lines.start, lines.stop)
         circuit = own[:, line // facts.SIGNED_ROWS % own.shape[1]]

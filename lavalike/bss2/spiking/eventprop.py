@@ -1,4 +1,4 @@
-"""EventProp: spikes forward, the adjoint equations backward (Wunderlich and Pehle 2021, as hxtorch discretises them, bss2.md 2.3).
+"""EventProp: spikes forward, the adjoint equations backward (Wunderlich and Pehle 2021, as hxtorch discretises them).
 
 Forward the population of :func:`lavalike.bss2.spiking.neuron.integrate` without refractoriness, with membrane_capacitance = tau_mem.
 Backward, from the last step to the first, with i the current that the membrane of step t took:

@@ -171,7 +171,7 @@ class Population(HXModule):
         return f"{self.size}, {super().extra_repr()}"
 
 
-CADC_DRAM_PERIOD = 6e-6  # about, bss2.md 3
+CADC_DRAM_PERIOD = 6e-6  # about, hxtorch
 
 
 class LIF(Population):
