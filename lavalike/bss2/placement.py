@@ -1,8 +1,8 @@
 """Which part of a network lies where: matrices cut into tiles, populations into neurons of joined circuits.
 
-Perceptron mode follows grenade, which partitions for hxtorch: K inputs are cut by 128 signed rows, N outputs by 256 columns; two tiles, one a hemisphere,
-make an execution instance; instances follow one another on one chip or are dealt to several. The weights of a tile stay for the whole
-batch, each tile is read out and saturates on its own, and the rest is added digitally.
+Perceptron mode follows grenade, which partitions for hxtorch: K inputs are cut by 128 signed rows, N outputs by 256 columns; two tiles,
+one a hemisphere, make an execution instance; instances follow one another on one chip or are dealt to several. The weights of a tile stay
+for the whole batch, each tile is read out and saturates on its own, and the rest is added digitally.
 Spiking mode joins as many neighbouring circuits as a neuron's inputs need; see :mod:`lavalike.bss2.populations`.
 """
 
