@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import lavalike as lv
-from lavalike.dynamics.compartments import tree_dynamics
+from lavalike.backends.torch import exponential
+from lavalike.dynamics.adex import neuron
+from lavalike.dynamics.compartments import Branch, tree_dynamics
 from lavalike.errors import ModelSelectionError, VarError
+from lavalike.fused import Training, reference
 from lavalike.proc import Compartment, Dense, MultiCompartment
 from lavalike.process import AbstractProcess, InPort, OutPort
 
@@ -222,3 +226,18 @@ def test_names_may_look_like_the_equations():
 def test_it_has_no_fixed_point_form():
     with pytest.raises(ModelSelectionError, match="precision 'floating_pt', asked for 'fixed_pt'"):
         lv.simulate(active(), steps=1, config=lv.RunConfig(precision="fixed_pt"))
+
+
+@pytest.mark.parametrize("period", [0.0, 3.0])
+def test_one_compartment_in_the_chips_order_is_the_chips_neuron(period):
+    x = torch.rand(60, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.2
+    training = Training(exponential())
+    chip = reference(neuron(refractory=True), training, {"x": x},
+                     {"gain": 1.0, "g": 0.15, "e_leak": 0.1, "keep_syn": 0.8, "vth": 0.9, "v_reset": -0.2, "period": period},
+                     {"v": torch.full((4, 5), 0.1, dtype=torch.float64)})
+    tree = reference(tree_dynamics((Branch("soma", None, True),), chip=True), training, {"soma_in": x},
+                     {"keep_soma": 0.8, "dv_soma": 0.15, "leak_soma": 0.1, "vth_soma": 0.9, "reset_soma": -0.2, "period_soma": period},
+                     {"v_soma": torch.full((4, 5), 0.1, dtype=torch.float64)})
+    assert chip.outputs["s_out"].sum() > 50
+    torch.testing.assert_close(tree.outputs["s_out"], chip.outputs["s_out"], rtol=0, atol=0)
+    torch.testing.assert_close(tree.states["v_soma"], chip.states["v"])
