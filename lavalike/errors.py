@@ -11,7 +11,9 @@
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
 
-Each is also the built-in error named in parentheses, so generic handlers keep working.
+Each is also the built-in error named in parentheses, so generic handlers keep working. Where a value is of the wrong kind
+altogether (a text for a number, an unknown keyword), what is raised is a TypeError besides: InputTypeError, VarTypeError and so on, see
+:func:`kind_error`.
 """
 
 from __future__ import annotations
@@ -63,3 +65,36 @@ class NetFileError(LavalikeError, ValueError):
 
 class ExportError(LavalikeError, ValueError):
     """A layer cannot be exported so that the file computes what was trained."""
+
+
+class InputTypeError(InputError, TypeError):
+    """An argument of the wrong kind: a text for a number, an unknown keyword."""
+
+
+class VarTypeError(VarError, TypeError):
+    """A value of the wrong kind for a Var."""
+
+
+class ConnectTypeError(ConnectError, TypeError):
+    """Something that is no port, or no shape, where one is needed."""
+
+
+class GraphTypeError(GraphError, TypeError):
+    """A model or process of the wrong kind."""
+
+
+class ExportTypeError(ExportError, TypeError):
+    """What was to be exported is of the wrong kind."""
+
+
+_KINDS: dict[type[LavalikeError], type[LavalikeError]] = {
+    InputError: InputTypeError, VarError: VarTypeError, ConnectError: ConnectTypeError, GraphError: GraphTypeError,
+    ExportError: ExportTypeError,
+}
+
+
+def kind_error(error: type[LavalikeError]) -> type[LavalikeError]:
+    """The error for a value of the wrong kind where ``error`` is the one for a wrong value: it is ``error`` and a TypeError."""
+    if issubclass(error, TypeError):
+        return error
+    return next((_KINDS[base] for base in error.__mro__ if base in _KINDS), InputTypeError)
