@@ -1,0 +1,1 @@
+"""Rows of the doors' test, a file a room; see :mod:`tests.doors.table`."""

@@ -1,0 +1,45 @@
+"""netx: files as processes."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import netx
+from lavalike import slayer
+from tests.doors.table import COUNT, FLAG, INDEX, NAN, OBJECT, PATH, TEXT, bad, optional, row
+
+
+@functools.cache
+def trained():
+    """A network, and its file."""
+    torch.manual_seed(0)
+    params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+    net = torch.nn.Sequential(slayer.block.cuba.Dense(params, 4, 3, delay_shift=False), slayer.block.cuba.Dense(params, 3, 2))
+    path = Path(tempfile.mkdtemp()) / "net.net"
+    slayer.export_hdf5(net, path)
+    return net, path
+
+
+def file():
+    return {"net_config": trained()[1]}
+
+
+def network():
+    return netx.Network(trained()[1])
+
+
+ROWS = [
+    row("netx.Network", file, net_config=PATH, num_layers=optional(COUNT), skip_layers=INDEX, input_message_bits=bad("8", 1.5, None, values=(-1, 33)),
+        input_shape=bad("3", 2.5, values=((0,), (-1, 2, 2))), reset_interval=optional(COUNT), reset_offset=bad("3", 1.5, None),
+        spike_exp=bad("6", 1.5, None, values=(-1, 99)), sparse_fc_layer=FLAG, exact=FLAG, name=TEXT),
+    row("netx.Network.encode", {"x": np.ones((1, 4, 5))}, network, x=bad("x", None, values=(np.ones((2, 2)), np.full((1, 4, 5), NAN)))),
+    row("netx.Network.decode", {"y": np.ones((1, 2, 5))}, network, y=bad("x", None, values=(np.ones(2),)), layer=bad(3, "x")),
+    row("netx.compare", lambda: {"net": trained()[0], "file": trained()[1]}, net=bad(3, None), file=bad(3, None), x=bad("x", values=(np.ones(3),)),
+        steps=COUNT, config=OBJECT),
+]
+EXEMPT = {
+    "netx.Comparison": "what compare returns",
+}

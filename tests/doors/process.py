@@ -1,0 +1,76 @@
+"""Processes, ports, Vars, models and runs."""
+
+import numpy as np
+
+import lavalike as lv
+from lavalike.dynamics.ops import above
+from lavalike.proc import LIF, Dense, Monitor
+from tests.doors.table import CHOICE, COUNT, FLAG, INF, NAN, NUMBERS, OBJECT, SHAPE, TEXT, bad, optional, row
+
+NAME = TEXT
+
+def layer():
+    """A Dense that feeds a LIF."""
+    dense, lif = Dense(weights=np.ones((2, 3))), LIF(shape=(2,))
+    dense.a_out.connect(lif.a_in)
+    return dense
+
+
+def leaky(a_in, v, beta):
+    v = beta * v + a_in
+    return above(v, 1), v
+
+
+PORTS = bad(3, "x", None)
+NAMES = bad(3, "a_in", None, (3,), values=(("not a name",),))
+LEAKY = {"step": leaky, "inputs": ("a_in",), "outputs": ("s_out",), "states": ("v",)}
+ROWS = [
+    row("lavalike.AbstractProcess", {}, name=NAME),
+    row("lavalike.InPort", {"shape": (2,)}, shape=SHAPE),
+    row("lavalike.OutPort", {"shape": (2,)}, shape=SHAPE),
+    row("lavalike.process.Port.connect", lambda: {"ports": LIF(shape=(2,)).a_in}, lambda: LIF(shape=(2,)).s_out, ports=PORTS),
+    row("lavalike.process.Port.connect_from", lambda: {"ports": LIF(shape=(2,)).s_out}, lambda: LIF(shape=(2,)).a_in, ports=PORTS),
+    row("lavalike.process.Port.reshape", {"new_shape": (2, 1)}, lambda: LIF(shape=(2,)).s_out, new_shape=bad("3", 2.5, None, values=((3, 3),))),
+    row("lavalike.process.Port.transpose", {"axes": (1, 0)}, lambda: LIF(shape=(2, 3)).s_out, axes=bad("x", 1.5, values=((0, 0), (0, 1, 2)))),
+    row("lavalike.process.Port.concat_with", lambda: {"ports": LIF(shape=(2,)).s_out}, lambda: LIF(shape=(2,)).s_out,
+        ports=PORTS, axis=bad("x", 1.5, None, values=(7,))),
+    row("lavalike.Var", {"shape": (2,)}, shape=SHAPE, init=NUMBERS, shareable=FLAG, name=NAME, role=CHOICE, trainable=FLAG, time_last=FLAG),
+    row("lavalike.process.Var.set", {"value": 1}, lambda: LIF(shape=(2,)).v, value=bad("a", None, values=(NAN, [1, 2, 3])), idx=bad("x", 1.5, values=(7,))),
+    row("lavalike.process.Var.get", {}, lambda: LIF(shape=(2,)).v, idx=bad("x", 1.5, values=(7,))),
+    row("lavalike.RunSteps", {"num_steps": 3}, num_steps=COUNT, blocking=FLAG),
+    row("lavalike.RunContinuous", {}),
+    row("lavalike.RunConfig", {}, backend=CHOICE, precision=bad(3, values=("floating", "fixed")), select=bad(3, "x", [LIF], values=({LIF: 3},)),
+        dtype=bad(3, values=("float16", "flaot32")), threads=optional(COUNT), debug=FLAG, check=bad(3, values=("finit",)), chip=OBJECT,
+        dt=bad("1", None, True, values=(0.0, NAN, INF))),
+    row("lavalike.AbstractProcess.run", {"condition": lv.RunSteps(1)}, lambda: LIF(shape=(2,)), condition=bad(3, "x", None), run_cfg=OBJECT),
+    row("lavalike.simulate", lambda: {"process": layer(), "inputs": {"s_in": np.ones((3, 4))}}, process=bad(3, "x", None),
+        inputs=bad(3, "x", values=({"s_in": np.full((3, 4), NAN)},)), steps=optional(COUNT), config=OBJECT, record=bad(3, values=(["nothing"],))),
+    row("lavalike.implements", {"process": LIF, "backend": "numba"}, process=bad(3, "x", None), backend=bad(3), precision=bad(3, values=("fixed",)),
+        delay=bad("x", 1.5, None, values=(2, -1)), bounds=FLAG),
+    row("lavalike.Parameter", {"name": "beta", "default": 0.5}, name=bad(3, None, values=("not a name",)), default=bad("x", None, values=(NAN,)),
+        low=bad("x", None, values=(NAN, 1)), high=bad("x", None, values=(NAN, 0)), trained=FLAG, unit=TEXT, counts=CHOICE),
+    row("lavalike.Dynamics", LEAKY, step=bad(3, None, print), inputs=NAMES, outputs=NAMES, states=NAMES, constants=bad(3), per_neuron=NAMES,
+        accumulators=bad(3, (3,)), rests=FLAG, fixed=FLAG, graded=NAMES, parameters=bad(3, (3,))),
+    row("lavalike.proc.neuron_process", {"dynamics": lv.Dynamics(**LEAKY)}, dynamics=bad(3, None, leaky), name=bad(3, values=("not a name",))),
+    row("lavalike.proc.Monitor.probe", lambda: {"target": LIF(shape=(2,)).v, "num_steps": 3}, Monitor, target=bad(3, "v", None), num_steps=COUNT),
+    row("lavalike.operations.count", lambda: {"connection": Dense(weights=np.ones((2, 3))), "messages": np.ones((5, 3))},
+        connection=bad(3, None), messages=bad("x", None, values=(np.ones(4), np.full((5, 3), NAN)))),
+    row("lavalike.operations.fan_out", lambda: {"connection": Dense(weights=np.ones((2, 3)))}, connection=bad(3, None)),
+]
+EXEMPT = {
+    "lavalike.process.Port": "base of InPort and OutPort, which have rows",
+    "lavalike.process.View": "made by ports' reshape, flatten, transpose and concat_with, which have rows",
+    "lavalike.ProcessModel": "subclassed, and made by the compiler only",
+    "lavalike.SubProcessModel": "subclassed, and made by the compiler only",
+    "lavalike.NumbaModel": "subclassed, and made by the compiler only",
+    "lavalike.TorchModel": "subclassed, and made by the compiler only",
+    "lavalike.Recording": "what simulate returns",
+    "lavalike.backends.numba.DynamicsModel": "made by the compiler only",
+    "lavalike.backends.numba.FloatingDynamicsModel": "made by the compiler only",
+    "lavalike.backends.numba.NumbaBackend": "found by its name, takes nothing",
+    "lavalike.backends.numba.NumbaProgram": "made by the compiler only",
+    "lavalike.backends.numba.ThreadedProgram": "made by the compiler only",
+    "lavalike.dynamics.integral": "of the compiler; its words stand in a Dynamics' constants",
+    "lavalike.dynamics.within": "of the compiler; its words stand in a Dynamics' constants",
+    "lavalike.operations.Operations": "what count returns",
+}

@@ -1,0 +1,82 @@
+"""Every public name: what it is given wrongly is an error that says which argument of what is wrong (see :mod:`tests.doors.table`)."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import warnings
+
+import pytest
+
+import lavalike
+from tests import doors
+from tests.doors.table import find
+
+# modules whose names people use; a module that begins with an underscore, or has no row here, is nobody's door
+NAMESPACES = [
+    "lavalike", "lavalike.process", "lavalike.model", "lavalike.dynamics", "lavalike.proc", "lavalike.proc.io.sink", "lavalike.proc.io.source",
+    "lavalike.backends.numba", "lavalike.backends.torch", "lavalike.fused", "lavalike.operations",
+    "lavalike.snn", "lavalike.snn.functional", "lavalike.snn.spikegen", "lavalike.snn.surrogate",
+    "lavalike.slayer", "lavalike.slayer.axon", "lavalike.slayer.synapse", "lavalike.slayer.synapse.complex", "lavalike.slayer.loss",
+    "lavalike.slayer.classifier", "lavalike.slayer.spike", "lavalike.slayer.dendrite", "lavalike.slayer.io", "lavalike.slayer.utils",
+    "lavalike.slayer.neuron.norm", *(f"lavalike.slayer.{kind}.{family}" for kind in ("block", "neuron")
+                                     for family in ("cuba", "lif", "alif", "rf", "rf_iz", "adrf", "adrf_iz", "sigma_delta")),
+    "lavalike.bss2", "lavalike.bss2.snn", "lavalike.bss2.ann", "lavalike.bss2.nn", "lavalike.bss2.spiking", "lavalike.bss2.perceptron",
+    "lavalike.bss2.perceptron.nn", "lavalike.datasets", "lavalike.datasets.transforms", "netx", "netx.hdf5",
+]
+ROOMS = [importlib.import_module(f"tests.doors.{m.name}") for m in pkgutil.iter_modules(doors.__path__) if m.name != "table"]
+ROWS = [row for room in ROOMS for row in room.ROWS]
+EXEMPT = {path: why for room in ROOMS for path, why in room.EXEMPT.items()}  # public names without a row, and why
+
+
+def public() -> dict[int, str]:
+    """Every class and function of ours in the namespaces, by identity."""
+    names: dict[int, str] = {}
+    for namespace in NAMESPACES:
+        module = importlib.import_module(namespace)
+        for name in sorted({*dir(module), *getattr(module, "_LAZY", ()), *getattr(module, "_NAMES", ())}):
+            if name.startswith("_"):
+                continue
+            value = getattr(module, name)
+            home = getattr(value, "__module__", None) or ""
+            # what a module re-exports under hxtorch's names is its own; what it merely imports is not
+            ours = home.split(".")[0] in ("lavalike", "netx") and (home.startswith(namespace) or namespace.startswith("lavalike.bss2"))
+            if ours and (inspect.isclass(value) or inspect.isfunction(value)):
+                names.setdefault(id(value), f"{namespace}.{name}")
+    return names
+
+
+def test_every_public_name_has_a_row():
+    known = {id(find(path)) for path in [*(row.path for row in ROWS), *EXEMPT]}
+    missing = [path for key, path in public().items() if key not in known and not _is_error(find(path))]
+    assert not missing, f"{len(missing)} public names without a row in tests/doors, nor a reason in EXEMPT: {missing}"
+
+
+def test_every_exemption_is_needed_and_says_why():
+    rows = {id(find(row.path)) for row in ROWS}
+    assert [path for path, why in EXEMPT.items() if id(find(path)) in rows or len(why) < 10] == []
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, lavalike.LavalikeError | Warning)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.path)
+def test_a_row_has_every_argument(row):
+    parameters = inspect.signature(find(row.path)).parameters.values()
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
+    if isinstance(find(row.path), type):
+        from lavalike.arguments import keywords
+
+        names |= keywords(find(row.path)) or set()
+    assert names - row.bad.keys() == set(), f"{row.path}: arguments without samples"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.path)
+def test_wrong_arguments_are_named(row):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        row.call()
+        wrong = list(row.wrong())
+    assert not wrong, f"{row.path}:\n" + "\n".join(wrong)
