@@ -15,15 +15,48 @@ from tests.doors.table import find
 
 # modules whose names people use; a module that begins with an underscore, or has no row here, is nobody's door
 NAMESPACES = [
-    "lavalike", "lavalike.process", "lavalike.model", "lavalike.dynamics", "lavalike.proc", "lavalike.proc.io.sink", "lavalike.proc.io.source",
-    "lavalike.backends.numba", "lavalike.backends.torch", "lavalike.fused", "lavalike.operations",
-    "lavalike.snn", "lavalike.snn.functional", "lavalike.snn.spikegen", "lavalike.snn.surrogate",
-    "lavalike.slayer", "lavalike.slayer.axon", "lavalike.slayer.synapse", "lavalike.slayer.synapse.complex", "lavalike.slayer.loss",
-    "lavalike.slayer.classifier", "lavalike.slayer.spike", "lavalike.slayer.dendrite", "lavalike.slayer.io", "lavalike.slayer.utils",
-    "lavalike.slayer.neuron.norm", *(f"lavalike.slayer.{kind}.{family}" for kind in ("block", "neuron")
-                                     for family in ("cuba", "lif", "alif", "rf", "rf_iz", "adrf", "adrf_iz", "sigma_delta")),
-    "lavalike.bss2", "lavalike.bss2.snn", "lavalike.bss2.ann", "lavalike.bss2.nn", "lavalike.bss2.spiking", "lavalike.bss2.perceptron",
-    "lavalike.bss2.perceptron.nn", "lavalike.datasets", "lavalike.datasets.transforms", "netx", "netx.hdf5",
+    "lavalike",
+    "lavalike.process",
+    "lavalike.model",
+    "lavalike.dynamics",
+    "lavalike.proc",
+    "lavalike.proc.io.sink",
+    "lavalike.proc.io.source",
+    "lavalike.backends.numba",
+    "lavalike.backends.torch",
+    "lavalike.fused",
+    "lavalike.operations",
+    "lavalike.snn",
+    "lavalike.snn.functional",
+    "lavalike.snn.spikegen",
+    "lavalike.snn.surrogate",
+    "lavalike.slayer",
+    "lavalike.slayer.axon",
+    "lavalike.slayer.synapse",
+    "lavalike.slayer.synapse.complex",
+    "lavalike.slayer.loss",
+    "lavalike.slayer.classifier",
+    "lavalike.slayer.spike",
+    "lavalike.slayer.dendrite",
+    "lavalike.slayer.io",
+    "lavalike.slayer.utils",
+    "lavalike.slayer.neuron.norm",
+    *(
+        f"lavalike.slayer.{kind}.{family}"
+        for kind in ("block", "neuron")
+        for family in ("cuba", "lif", "alif", "rf", "rf_iz", "adrf", "adrf_iz", "sigma_delta")
+    ),
+    "lavalike.bss2",
+    "lavalike.bss2.snn",
+    "lavalike.bss2.ann",
+    "lavalike.bss2.nn",
+    "lavalike.bss2.spiking",
+    "lavalike.bss2.perceptron",
+    "lavalike.bss2.perceptron.nn",
+    "lavalike.datasets",
+    "lavalike.datasets.transforms",
+    "netx",
+    "netx.hdf5",
 ]
 ROOMS = [importlib.import_module(f"tests.doors.{m.name}") for m in pkgutil.iter_modules(doors.__path__) if m.name != "table"]
 ROWS = [row for room in ROOMS for row in room.ROWS]

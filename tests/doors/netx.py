@@ -32,13 +32,32 @@ def network():
 
 
 ROWS = [
-    row("netx.Network", file, net_config=PATH, num_layers=optional(COUNT), skip_layers=INDEX, input_message_bits=bad("8", 1.5, None, values=(-1, 33)),
-        input_shape=bad("3", 2.5, values=((0,), (-1, 2, 2))), reset_interval=optional(COUNT), reset_offset=bad("3", 1.5, None),
-        spike_exp=bad("6", 1.5, None, values=(-1, 99)), sparse_fc_layer=FLAG, exact=FLAG, name=TEXT),
+    row(
+        "netx.Network",
+        file,
+        net_config=PATH,
+        num_layers=optional(COUNT),
+        skip_layers=INDEX,
+        input_message_bits=bad("8", 1.5, None, values=(-1, 33)),
+        input_shape=bad("3", 2.5, values=((0,), (-1, 2, 2))),
+        reset_interval=optional(COUNT),
+        reset_offset=bad("3", 1.5, None),
+        spike_exp=bad("6", 1.5, None, values=(-1, 99)),
+        sparse_fc_layer=FLAG,
+        exact=FLAG,
+        name=TEXT,
+    ),
     row("netx.Network.encode", {"x": np.ones((1, 4, 5))}, network, x=bad("x", None, values=(np.ones((2, 2)), np.full((1, 4, 5), NAN)))),
     row("netx.Network.decode", {"y": np.ones((1, 2, 5))}, network, y=bad("x", None, values=(np.ones(2),)), layer=bad(3, "x")),
-    row("netx.compare", lambda: {"net": trained()[0], "file": trained()[1]}, net=bad(3, None), file=bad(3, None), x=bad("x", values=(np.ones(3),)),
-        steps=COUNT, config=OBJECT),
+    row(
+        "netx.compare",
+        lambda: {"net": trained()[0], "file": trained()[1]},
+        net=bad(3, None),
+        file=bad(3, None),
+        x=bad("x", values=(np.ones(3),)),
+        steps=COUNT,
+        config=OBJECT,
+    ),
 ]
 EXEMPT = {
     "netx.Comparison": "what compare returns",

@@ -10,16 +10,41 @@ UNITS = {"loihi_units": FLAG, "checked": FLAG}
 PER_NEURON = bad("a", None, [[1], [1, 2]], values=(NAN, [1, 2, 3, 4, 5]))  # numbers that do not fit three neurons are wrong as well
 LIF = {"shape": SHAPE, **dict.fromkeys(("u", "v", "du", "dv", "bias_mant", "bias_exp"), PER_NEURON), **UNITS, **NAME}
 ADAPTING = dict.fromkeys(("threshold_step", "threshold_decay", "refractory_decay", "offset", "r"), PER_NEURON)
-RF = {"shape": SHAPE, **dict.fromkeys(("period", "alpha", "vth", "cos_decay", "sin_decay", "real", "imag"), PER_NEURON),
-      "state_exp": INDEX, "decay_bits": INDEX, **UNITS, **NAME}
-DELTA = {"shape": SHAPE, "vth": PER_NEURON, "cum_error": FLAG, "spike_exp": INDEX, "state_exp": INDEX, "act": PER_NEURON, "residue": PER_NEURON,
-         **UNITS, **NAME}
-CONNECTION = {"weight_exp": INTEGER, "num_weight_bits": bad("8", 1.5, None, values=(0, 10)), "num_message_bits": bad("8", 1.5, None, values=(-1, 33)),
-              **NAME}
+RF = {
+    "shape": SHAPE,
+    **dict.fromkeys(("period", "alpha", "vth", "cos_decay", "sin_decay", "real", "imag"), PER_NEURON),
+    "state_exp": INDEX,
+    "decay_bits": INDEX,
+    **UNITS,
+    **NAME,
+}
+DELTA = {
+    "shape": SHAPE,
+    "vth": PER_NEURON,
+    "cum_error": FLAG,
+    "spike_exp": INDEX,
+    "state_exp": INDEX,
+    "act": PER_NEURON,
+    "residue": PER_NEURON,
+    **UNITS,
+    **NAME,
+}
+CONNECTION = {
+    "weight_exp": INTEGER,
+    "num_weight_bits": bad("8", 1.5, None, values=(0, 10)),
+    "num_message_bits": bad("8", 1.5, None, values=(-1, 33)),
+    **NAME,
+}
 DENSE = CONNECTION | {"weights": bad("a", None, [[1], [1, 2]], values=([1, 2], [[NAN]])), "sign_mode": bad(1.5, "x", None, values=(9,))}
-CONV = CONNECTION | {"weight": bad("a", None, values=([1, 2], np.full((1, 3, 3, 1), NAN))), "input_shape": bad("3", None, values=((5,), (0, 5, 1))),
-                     "padding": bad("1", 1.5, None, values=(-1, (1, 2, 3))), "stride": bad("1", 1.5, None, values=(0,)),
-                     "dilation": bad("1", 1.5, None, values=(0,)), "groups": COUNT, "checked": FLAG}
+CONV = CONNECTION | {
+    "weight": bad("a", None, values=([1, 2], np.full((1, 3, 3, 1), NAN))),
+    "input_shape": bad("3", None, values=((5,), (0, 5, 1))),
+    "padding": bad("1", 1.5, None, values=(-1, (1, 2, 3))),
+    "stride": bad("1", 1.5, None, values=(0,)),
+    "dilation": bad("1", 1.5, None, values=(0,)),
+    "groups": COUNT,
+    "checked": FLAG,
+}
 SMALL = {"shape": (3,)}
 W = {"weights": np.ones((2, 3))}
 KERNEL = {"weight": np.ones((1, 3, 3, 1)), "input_shape": (5, 5, 1)}
@@ -37,21 +62,50 @@ ROWS = [
     row("lavalike.proc.ADRF", SMALL, **RF, **ADAPTING),
     row("lavalike.proc.ADRF_IZ", SMALL, **RF, **ADAPTING),
     row("lavalike.proc.Delta", SMALL | {"vth": 1}, **DELTA),
-    row("lavalike.proc.SigmaDelta", SMALL | {"vth": 1}, **DELTA, bias=PER_NEURON, act_mode=bad(1.5, "x", None, values=(9,)), sigma=PER_NEURON,
-        bias_start=PER_NEURON),
+    row(
+        "lavalike.proc.SigmaDelta",
+        SMALL | {"vth": 1},
+        **DELTA,
+        bias=PER_NEURON,
+        act_mode=bad(1.5, "x", None, values=(9,)),
+        sigma=PER_NEURON,
+        bias_start=PER_NEURON,
+    ),
     row("lavalike.proc.Sigma", SMALL, shape=SHAPE, sigma=PER_NEURON, checked=FLAG, **NAME),
     row("lavalike.proc.Dense", W, **DENSE),
     row("lavalike.proc.Sparse", W, **DENSE),
     row("lavalike.proc.DelayDense", W | {"delays": 1}, **DENSE, delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])), max_delay=INDEX),
     row("lavalike.proc.Delay", SMALL, shape=SHAPE, **NAME),
-    row("lavalike.proc.DelayLine", SMALL | {"delays": 1}, shape=SHAPE, delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])), max_delay=INDEX, **NAME),
+    row(
+        "lavalike.proc.DelayLine",
+        SMALL | {"delays": 1},
+        shape=SHAPE,
+        delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])),
+        max_delay=INDEX,
+        **NAME,
+    ),
     row("lavalike.proc.Conv", KERNEL, **CONV),
     row("lavalike.proc.ConvTranspose", KERNEL, **CONV, output_padding=bad("1", 1.5, None, values=(-1,))),
     row("lavalike.proc.Monitor", {}, **NAME),
-    row("lavalike.proc.Compartment", {}, parent=bad(3), g=NUMBERS, du=NUMBERS, dv=NUMBERS, leak=NUMBERS, threshold=optional(NUMBERS), reset=NUMBERS,
-        period=NUMBERS),
-    row("lavalike.proc.MultiCompartment", SMALL | {"tree": {"soma": Compartment(threshold=1.0)}}, shape=SHAPE,
-        tree=bad(3, "x", None, {"soma": 3}, values=({},)), **NAME),
+    row(
+        "lavalike.proc.Compartment",
+        {},
+        parent=bad(3),
+        g=NUMBERS,
+        du=NUMBERS,
+        dv=NUMBERS,
+        leak=NUMBERS,
+        threshold=optional(NUMBERS),
+        reset=NUMBERS,
+        period=NUMBERS,
+    ),
+    row(
+        "lavalike.proc.MultiCompartment",
+        SMALL | {"tree": {"soma": Compartment(threshold=1.0)}},
+        shape=SHAPE,
+        tree=bad(3, "x", None, {"soma": 3}, values=({},)),
+        **NAME,
+    ),
     row("lavalike.proc.io.source.RingBuffer", {"data": np.ones((2, 5))}, data=bad("a", None, values=(3, [[NAN]])), **NAME),
     row("lavalike.proc.io.source.Constant", SMALL | {"value": 1}, shape=SHAPE, value=PER_NEURON, start=INTEGER, **NAME),
     row("lavalike.proc.io.sink.RingBuffer", SMALL | {"buffer": 5}, shape=SHAPE, buffer=COUNT, **NAME),

@@ -115,8 +115,13 @@ class Row:
             yield f"{what}: no error"
 
 
-def row(path: str, good: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = {}, make: Callable[[], Any] | None = None, /,  # noqa: B006
-        **bad: Bad) -> Row:
+def row(
+    path: str,
+    good: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = {},
+    make: Callable[[], Any] | None = None,
+    /,  # noqa: B006
+    **bad: Bad,
+) -> Row:
     """A :class:`Row`."""
     return Row(path, good, bad, make)
 
