@@ -119,7 +119,7 @@ def row(
     path: str,
     good: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = {},
     make: Callable[[], Any] | None = None,
-    /,  # noqa: B006
+    /,
     **bad: Bad,
 ) -> Row:
     """A :class:`Row`."""
