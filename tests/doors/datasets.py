@@ -25,11 +25,16 @@ from tests.doors.table import (
 FOLDER = Path(tempfile.mkdtemp())
 
 
-def net():
-    torch.manual_seed(0)
-    return torch.nn.Sequential(
-        slayer.block.sigma_delta.Dense({"threshold": 0.1}, 4, 3), slayer.block.sigma_delta.Dense({"threshold": 0.1}, 3, 2)
-    )
+class Net(torch.nn.Module):
+    """A network that has been called, as compare_ops wants it."""
+
+    def __init__(self):
+        super().__init__()
+        params = {"threshold": 0.1}
+        self.blocks = torch.nn.ModuleList([slayer.block.sigma_delta.Dense(params, 4, 3), slayer.block.sigma_delta.Dense(params, 3, 2)])
+        x = torch.ones(1, 4, 3)
+        for block in self.blocks:
+            x = block(x)
 
 
 TRANSFORM = bad(3, "x")
@@ -88,7 +93,7 @@ ROWS = [
     ),
     row(
         "lavalike.datasets.compare_ops",
-        lambda: {"net": net(), "counts": [1.0, 1.0]},
+        lambda: {"net": Net(), "counts": [1.0, 1.0]},
         net=bad(3, None),
         counts=bad(3, "x", None, values=([NAN, 1],)),
         mse=bad("1", values=(NAN,)),

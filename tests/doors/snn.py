@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from lavalike import fused, snn
-from lavalike.backends.torch import Exponential
 from lavalike.dynamics import Dynamics, Parameter
 from lavalike.dynamics.ops import above
 from lavalike.proc import LIF
+from lavalike.snn.surrogate import slayer_exponential as Exponential
 from tests.doors.table import (
     CHOICE,
     COUNT,

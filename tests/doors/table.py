@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from lavalike.errors import LavalikeError
@@ -117,7 +118,7 @@ class Row:
 
 def row(
     path: str,
-    good: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = {},
+    good: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = MappingProxyType({}),
     make: Callable[[], Any] | None = None,
     /,
     **bad: Bad,
@@ -127,14 +128,10 @@ def row(
 
 
 def find(path: str) -> Any:
-    """The object a dotted path names."""
-    parts = path.split(".")
-    for k in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:k]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[k:]:
-            found = getattr(found, part)
-        return found
-    raise LookupError(path)
+    """The object a dotted path names; a function hides the module it has its name from."""
+    first, *parts = path.split(".")
+    found, name = importlib.import_module(first), first
+    for part in parts:
+        name = f"{name}.{part}"
+        found = getattr(found, part) if hasattr(found, part) else importlib.import_module(name)
+    return found
