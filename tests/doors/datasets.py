@@ -31,7 +31,7 @@ class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
         params = {"threshold": 0.1}
-        self.blocks = torch.nn.ModuleList([slayer.block.sigma_delta.Dense(params, 4, 3), slayer.block.sigma_delta.Dense(params, 3, 2)])
+        self.blocks = torch.nn.ModuleList([slayer.block.sigma_delta.Input(params), slayer.block.sigma_delta.Dense(params, 4, 3)])
         x = torch.ones(1, 4, 3)
         for block in self.blocks:
             x = block(x)

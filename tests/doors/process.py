@@ -133,9 +133,9 @@ ROWS = [
     ),
     row(
         "lavalike.operations.count",
-        lambda: {"connection": Dense(weights=np.ones((2, 3))), "messages": np.ones((5, 1, 3))},
+        lambda: {"connection": Dense(weights=np.ones((2, 3))), "messages": np.ones((1, 3, 5))},
         connection=bad(3, None),
-        messages=bad("x", None, values=(np.ones(4), np.full((5, 1, 3), NAN))),
+        messages=bad("x", None, values=(np.ones(4), np.full((1, 3, 5), NAN))),
     ),
     row("lavalike.operations.fan_out", lambda: {"connection": Dense(weights=np.ones((2, 3)))}, connection=bad(3, None)),
 ]
