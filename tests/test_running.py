@@ -263,3 +263,31 @@ except KeyboardInterrupt:
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert out.strip() == "interrupted (1000,)"
+
+
+class Whole(lv.AbstractProcess):
+    """A LIF inside of a process that has a model of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.lif, self.count = LIF(shape=(2,), bias_mant=1), lv.Var((1,), 0)
+
+
+@lv.implements(Whole, backend="numba")
+class WholeModel(lv.NumbaModel):
+    def step(count):
+        count[0] += 1
+
+
+def test_a_graph_is_the_same_from_every_end_and_around_what_a_model_hides():
+    """No RecompileWarning (an error here) where nothing changed."""
+    whole = Whole()
+    whole.run(lv.RunSteps(2), lv.RunConfig(select={Whole: WholeModel}))
+    program = whole.runtime.program
+    whole.run(lv.RunSteps(3))
+    assert whole.runtime.program is program
+    assert whole.count.get() == 5
+    lif, dense = loop()
+    lif.run(lv.RunSteps(2))
+    dense.run(lv.RunSteps(3))
+    assert lif.runtime.program.step == 5

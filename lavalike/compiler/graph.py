@@ -11,6 +11,7 @@ from lavalike.errors import GraphError, ModelSelectionError
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel, SubProcessModel, candidates, exception, select
 from lavalike.proc.monitor import Monitor
+from lavalike.process import claims
 from lavalike.process.ports import InPort, OutPort, Port, View
 from lavalike.process.process import AbstractProcess, component, walk
 
@@ -61,6 +62,12 @@ def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abst
 
     Raises ModelSelectionError, VarError, and GraphError for a cycle without delay.
     """
+    with claims.looking:  # another thread may look at the same processes
+        return _flatten(process, config, general, stimuli, step)
+
+
+def _flatten(process: AbstractProcess, config: RunConfig, general: Callable[[AbstractProcess], type[ProcessModel] | None],
+             stimuli: Iterable[InPort], step: int) -> Graph:
     tops = component(process)
     everything: list[AbstractProcess] = []
     models: dict[AbstractProcess, type[ProcessModel]] = {}
