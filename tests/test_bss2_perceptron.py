@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import math
 import pickle
@@ -20,7 +21,7 @@ from lavalike import bss2
 from lavalike.bss2 import Chip, Noise, analog, converters, facts, normal, perceptron as p
 from lavalike.bss2.analog import mock_product, product
 from lavalike.bss2.errors import NoChipError, OperandError, RangeError, RecordingError
-from lavalike.bss2.perceptron import nn
+from lavalike.bss2.perceptron import nn, trace
 from lavalike.bss2.tiles import Tile, tiles
 from lavalike.errors import InputError, RunError
 from tests.conftest import ROOT
@@ -728,8 +729,8 @@ def test_inference_trace(tmp_path):
     model = torch.nn.Sequential(nn.Linear(12, 8, mock=True), nn.ConvertingReLU(mock=True), nn.Linear(8, 3, mock=True))
     tracer = p.InferenceTracer(str(tmp_path / "trace"))
     tracer.start()
-    with pytest.raises(RunError, match="stop"):
-        p.InferenceTracer("other").start()
+    with pytest.raises(RunError, match="this tracer is recording already"):
+        tracer.start()
     want = p.argmax(model(x), dim=np.int64(1), keepdim=True, mock=True)
     assert tracer.stop() == ["mac", "add", "converting_relu", "mac", "add", "argmax"]
     assert torch.equal(p.inference_trace(x, str(tmp_path / "trace")), want)
@@ -775,6 +776,95 @@ def test_traces_are_chains(tmp_path):
                 use(torch.randn(4, 5))
         finally:
             tracer.stop()
+
+
+def test_tracers_nest(tmp_path):
+    """Each records what passes while it is open; the inner one may break the outer one's chain, which is told by that one's stop()."""
+    outer, inner, broken = (p.InferenceTracer(str(tmp_path / n)) for n in ("outer", "inner", "broken"))
+    x = torch.randn(4, 5) * 50
+    outer.start()
+    y = p.relu(x)
+    with inner:
+        z = p.converting_relu(y)
+    assert outer.stop() == ["relu", "converting_relu"]
+    assert torch.equal(p.inference_trace(x, outer.filename), z)
+    assert torch.equal(p.inference_trace(y, inner.filename), z)
+    broken.start()
+    p.relu(x)
+    inner.start()
+    p.relu(x + 1)
+    assert inner.stop() == ["relu"]
+    with pytest.raises(RecordingError, match="only chains"):
+        broken.stop()
+    with pytest.raises(RunError, match="not recording"):
+        broken.stop()
+
+
+def fails_in_an_operation(tracer, x):
+    tracer.start()
+    p.relu(x)
+    p.matmul(x, torch.ones(3, 3), mock=True)
+
+
+def fails_in_the_first_operation(tracer, x):
+    tracer.start()
+    p.matmul(x, torch.ones(3, 3), mock=True)
+
+
+def breaks_the_chain(tracer, x):
+    tracer.start()
+    p.relu(x)
+    p.relu(x + 1)
+
+
+def fails_elsewhere(tracer, x):
+    with tracer:
+        p.relu(x)
+        raise RuntimeError("elsewhere")
+
+
+@pytest.mark.parametrize("fails", [fails_in_an_operation, fails_in_the_first_operation, breaks_the_chain, fails_elsewhere])
+def test_a_tracer_left_open_by_an_error_disturbs_no_later_call(tmp_path, fails):
+    tracer, x = p.InferenceTracer(str(tmp_path / "left")), torch.randn(4, 5) * 50
+    with pytest.raises(RuntimeError):
+        fails(tracer, x)
+    for _ in range(3):
+        p.relu(x)
+        p.relu(x + 1)
+    with p.InferenceTracer(str(tmp_path / "next")) as following:
+        want = p.relu(x)
+        p.relu(want)
+    assert torch.equal(p.inference_trace(x, following.filename), want)
+    if fails in (fails_in_an_operation, fails_in_the_first_operation):
+        with pytest.raises(RecordingError, match="only chains"):
+            tracer.stop()
+    assert trace._recording() == []
+
+
+def test_a_forgotten_tracer_records_no_more(tmp_path):
+    x = torch.randn(4, 5)
+
+    def forgets():
+        tracer = p.InferenceTracer(str(tmp_path / "t"))
+        tracer.start()
+        p.relu(x)
+        raise ValueError
+
+    with contextlib.suppress(ValueError):
+        forgets()
+    gc.collect()
+    assert not trace.tracing()
+    p.relu(x + 1)
+
+
+def test_a_handled_error_leaves_the_recording_whole(tmp_path):
+    x, tracer = torch.randn(4, 5) * 50, p.InferenceTracer(str(tmp_path / "t"))
+    tracer.start()
+    y = p.relu(x)
+    with pytest.raises(RuntimeError):
+        p.matmul(y, torch.ones(3, 3), mock=True)
+    p.relu(y)
+    assert tracer.stop() == ["relu", "relu"]
 
 
 @pytest.mark.parametrize(("content", "match"), [

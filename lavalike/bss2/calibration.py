@@ -35,6 +35,7 @@ _NOMINAL = 500  # code of a column's synaptic input before calibration
 _AMPLITUDE = 60.0  # output LSB that columns are compared at
 _DECAY = 50.0  # CADC LSB over which a time constant is fitted
 _TOLERANCE = {"leak": 8.0, "reset": 8.0, "threshold": 8.0, "tau_mem": 0.25, "tau_syn": 0.25}  # LSB, relative: off by more is a failure
+_CALIX = (".pbin", ".pkl", ".pickle", ".json", ".bin", ".json.gz", ".pbin.gz")
 _LARGEST = 1 << 20  # bytes of a calibration file, unpacked
 
 
@@ -151,6 +152,19 @@ class Calibration:
         if chip is not None:
             found.check(chip, str(path))
         return found
+
+
+def of_a_real_chip(path: str | Path) -> bool:
+    """Whether the file at ``path`` is one that calix writes for a real chip, by its name or its first byte: cereal's portable binary,
+    JSON, a pickle, packed or not. It is not read further."""
+    try:
+        with open(path, "rb") as file:
+            first = file.read(2)
+    except OSError:
+        return False
+    if len(first) < 2 or first == b"PK":
+        return False
+    return Path(path).name.endswith(_CALIX) or first.startswith((b"\0", b"\1", b"\x80", b"{", b"\x1f\x8b"))
 
 
 def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:

@@ -42,11 +42,12 @@ def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool
 
     Args:
         hwdb_path: for the real chip; or a :class:`CalibrationPath`: of a file written by :class:`lavalike.bss2.Calibration` the
-            emulated chip it was measured on is taken.
+            emulated chip it was measured on is taken; a real chip's file says nothing of an emulated one, which keeps its nominal
+            calibration, and the warning says so.
         ann: for the real chip: load its default calibration for perceptron mode.
     """
     from lavalike.bss2 import hardware
-    from lavalike.bss2.calibration import Calibration
+    from lavalike.bss2.calibration import Calibration, of_a_real_chip
 
     if hwdb_path is not None and not isinstance(hwdb_path, HWDBPath | CalibrationPath):
         raise InputError(f"init_hardware: a HWDBPath or a CalibrationPath is expected, got {hwdb_path!r}")
@@ -55,9 +56,11 @@ def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool
         hardware.init(hwdb_path, ann)
         set_current(Chip(level="hardware"))
         return
-    chip = Chip() if not isinstance(hwdb_path, CalibrationPath) else Calibration.load(hwdb_path.value).chip()
+    foreign = isinstance(hwdb_path, CalibrationPath) and of_a_real_chip(hwdb_path.value)
+    chip = Calibration.load(hwdb_path.value).chip() if isinstance(hwdb_path, CalibrationPath) and not foreign else Chip()
     set_current(chip)
-    warnings.warn(f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on",
+    why = f", with its nominal calibration: {hwdb_path.value} is a real chip's" if foreign else ""  # type: ignore[union-attr]
+    warnings.warn(f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on{why}",
                   EmulatedChipWarning, stacklevel=2)
 
 

@@ -34,8 +34,11 @@ STATES = ("not importable", "mock only", "connected")
 
 
 def _import(name: str = "hxtorch") -> Any:
-    """The module, or None where there is none. What else goes wrong while importing it is the installation's and is told."""
+    """The module, or None where there is none: what goes by the name may be lavalike. What else goes wrong while importing it is the
+    installation's and is told."""
     try:
+        if _is_ours(importlib.import_module(name.partition(".")[0])):
+            return None
         return importlib.import_module(name)
     except ModuleNotFoundError as e:
         # hxtorch itself is there when something it needs is not
@@ -44,6 +47,12 @@ def _import(name: str = "hxtorch") -> Any:
         raise NoChipError(f"hxtorch is installed, but {e.name!r}, which it needs, is not; repair its installation") from e
     except ImportError as e:
         raise NoChipError(f"hxtorch is installed, but does not import ({e}); repair its installation") from e
+
+
+def _is_ours(module: Any) -> bool:
+    from lavalike.bss2 import connection
+
+    return getattr(module, "init_hardware", None) is connection.init_hardware
 
 
 def _hxtorch() -> Any:

@@ -24,6 +24,7 @@ from lavalike.bss2.spiking.synapse import Projection
 from lavalike.errors import InputError
 
 Instance = Experiment
+__path__: list[str] = []  # its submodules are spiking's, see lavalike.bss2.aliases
 
 
 class _Layer:

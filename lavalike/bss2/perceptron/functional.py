@@ -27,6 +27,7 @@ from lavalike.checks import whole
 Stride = int | Sequence[int]
 
 
+@trace.traced
 def matmul(input: torch.Tensor, other: torch.Tensor, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False,
            madc_recording_neuron_id: int = 0, madc_recording_path: str = "", *, layer: str = "matmul") -> torch.Tensor:
     """``input @ other`` in the synapse array.
@@ -54,6 +55,7 @@ def matmul(input: torch.Tensor, other: torch.Tensor, num_sends: int = 1, wait_be
     return _mac(input, other, num_sends, wait_between_events, mock, madc_recording_neuron_id, madc_recording_path, layer)
 
 
+@trace.traced
 def mac(x: torch.Tensor, weights: torch.Tensor, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False,
         madc_recording_neuron_id: int = 0, madc_recording_path: str = "", *, layer: str = "mac") -> torch.Tensor:
     """:func:`matmul` for x 1-D or 2-D and weights 2-D."""
@@ -106,18 +108,21 @@ def _real() -> Any:
 # -- convolutions: unfolded to products ------------------------------------------------------------------------
 
 
+@trace.traced
 def conv1d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1, num_sends: int = 1,
            wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, layer: str = "conv1d") -> torch.Tensor:
     """Convolution of (B, C, L) with (O, C, K) as a product; ``bias`` (O,) is added in floating point, by torch. No padding."""
     return _convolve(1, input, weight, bias, stride, num_sends, wait_between_events, mock, layer)
 
 
+@trace.traced
 def conv2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1, num_sends: int = 1,
            wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, layer: str = "conv2d") -> torch.Tensor:
     """Convolution of (B, C, H, W) with (O, C, KH, KW) as a product; ``bias`` (O,) is added in floating point, by torch. No padding."""
     return _convolve(2, input, weight, bias, stride, num_sends, wait_between_events, mock, layer)
 
 
+@trace.traced
 def expanded_conv1d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1,
                     num_expansions: int = 1, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *,
                     layer: str = "expanded_conv1d") -> torch.Tensor:
@@ -198,6 +203,7 @@ def _windows(x: torch.Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], 
 # -- digital operations ------------------------------------------------------------------------------------------
 
 
+@trace.traced
 def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool = False) -> torch.Tensor:
     """Both rounded down and limited to -128..127, added, and limited again. Gradients go to both as they are.
 
@@ -218,6 +224,7 @@ def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool =
     return out
 
 
+@trace.traced
 def argmax(input: torch.Tensor, dim: int | None = None, keepdim: bool = False, mock: bool = False) -> torch.Tensor:
     """Where ``input``, rounded down and limited to -128..127, is largest; int64, without a gradient. As torch.argmax."""
     level, x = level_for(mock), input.detach().float()
@@ -229,6 +236,7 @@ def argmax(input: torch.Tensor, dim: int | None = None, keepdim: bool = False, m
     return out
 
 
+@trace.traced
 def relu(input: torch.Tensor, mock: bool = False) -> torch.Tensor:
     """Rounded down and limited to 0..127; gradient where input > 0."""
     level = level_for(mock)
@@ -240,6 +248,7 @@ def relu(input: torch.Tensor, mock: bool = False) -> torch.Tensor:
     return out
 
 
+@trace.traced
 def converting_relu(input: torch.Tensor, shift: int = 2, mock: bool = False) -> torch.Tensor:
     """:func:`relu`, divided by ``2**shift``, rounded down and limited to 31: an output made an input. Gradient / ``2**shift``."""
     shift, level = whole(shift, 0, "converting_relu: shift", OperandError), level_for(mock)

@@ -24,6 +24,7 @@ class ExecutionInstance:
 
     Args:
         calib_path: of a calibration file (:class:`lavalike.bss2.Calibration`): what it left of the chip's patterns holds in this instance.
+            A real chip's file (calix) on an emulated one: an EmulatedChipWarning, and the nominal calibration.
         calib_cache_dir, input_loopback: of a real chip, handed to hxtorch; an emulated one refuses them, simulation has no use for them.
             Defaults None, False.
         name: for messages and reports; one of its own. Default: a number.
