@@ -6,6 +6,7 @@
      +- ModelSelectionError (LookupError) no process model fits, with the candidates and why
      +- VarError (ValueError)            a Var's value, shape or range
      +- InputError (ValueError)          data handed to a run, a network or a layer
+     |   +- NotRecordedError (KeyError)  what a Recording does not hold
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
@@ -65,6 +66,13 @@ class NetFileError(LavalikeError, ValueError):
 
 class ExportError(LavalikeError, ValueError):
     """A layer cannot be exported so that the file computes what was trained."""
+
+
+class NotRecordedError(InputError, KeyError):
+    """A :class:`lavalike.Recording` was asked for something it does not hold."""
+
+    def __str__(self) -> str:  # KeyError quotes
+        return str(self.args[0]) if self.args else ""
 
 
 class InputTypeError(InputError, TypeError):

@@ -39,7 +39,7 @@ class Graph:
     """What a backend compiles.
 
     ``nodes`` are in the order of a step: those without delay sorted so that senders come first, then the
-    delayed ones. ``stimuli`` are the unconnected InPorts that a run feeds.
+    delayed ones. ``stimuli`` are the InPorts that a run feeds; nothing else sends to them.
     """
 
     processes: list[AbstractProcess]
@@ -114,8 +114,8 @@ def _computes(process: AbstractProcess) -> bool:
 def _resolve(port: Port, leaves: set[int], stimuli: set[int]) -> list[Term]:
     if isinstance(port, OutPort) and id(port.process) in leaves:
         return [Term(port)]
-    if isinstance(port, InPort) and not port.sources:
-        return [Term(port)] if id(port) in stimuli else []
+    if id(port) in stimuli:  # it has no sources, or none that sends
+        return [Term(port)]
     return [t for view in port.sources for t in _through(view, leaves, stimuli)]
 
 
