@@ -34,6 +34,8 @@ def report() -> str:
             backends.append([name, "ready", _devices(name)])
         except LavalikeError as e:
             backends.append([name, "not usable", str(e)])
+        except Exception as e:  # what an installation, or another package's backend, fails with
+            backends.append([name, "broken", f"{type(e).__name__}: {e}".splitlines()[0]])
     return "\n\n".join([table(["package", "version"], rows), table(["backend", "state", "devices"], backends), _kernel_cache()])
 
 
