@@ -101,7 +101,7 @@ def test_mock_training_then_the_loop():
     chips = [bss2.Chip(seed=s, gain=0.0034, noise=program.noise(0.1, 3.0)) for s in range(3)]
     found = torch.tensor([program.on_chip(model, c, c.seed, test) for c in chips])
     before_, control, looped = found.mean(0).tolist()
-    assert mock > 75  # 86 to 88 over seeds
+    assert mock > 70  # 82 to 88 over seeds
     assert before_ < mock - 2
-    assert looped > control + 1.5  # 6 to 9
-    assert looped > mock - 8  # 1.6 to 1.8 below
+    assert looped > control + 1.5  # 6 to 10
+    assert looped > mock - 8  # at most 2 below

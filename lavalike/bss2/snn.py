@@ -69,7 +69,7 @@ class _Computed(_Layer):
             settings = params.settings() | settings
         elif params is not None and func is None:
             raise InputTypeError(f"{type(self).__name__}: params are of the functions of snn.functional, or of a func of your own; got "
-                             f"{type(params).__name__} and no func")
+                                 f"{type(params).__name__} and no func")
         super().__init__(*args, **settings)
         self.func, self.func_params = func, params
 
