@@ -208,7 +208,8 @@ ROWS: dict[Any, Row] = {
     place_process: Row({"process": None}, {"process": [3, "a"]}),
 }
 NO_ROW = {  # what takes nothing of a user's that could be wrong
-    "facts", "LEVELS", "current_chip", "HXBaseParameter", "as_parameter", "EmulatedChipWarning", "get_unique_identifier", "init_hardware_minimal",
+    "facts", "LEVELS", "current_chip", "HXBaseParameter", "as_parameter", "EmulatedChipWarning", "get_unique_identifier",
+    "init_hardware_minimal",
     "release_hardware",
     "CalibrationError", "NoChipError", "OperandError", "RangeError", "RecordingError", "RoutingError", "Placement", "Calibration",
     "get_mock_parameter", "measure_mock_parameter", "Observation", "Handle", "MixinHXModelMapper", "snn", "perceptron", "spiking", "ann",
