@@ -95,7 +95,7 @@ class ExportTypeError(ExportError, TypeError):
     """What was to be exported is of the wrong kind."""
 
 
-_KINDS: dict[type[LavalikeError], type[LavalikeError]] = {
+KINDS: dict[type[LavalikeError], type[LavalikeError]] = {
     InputError: InputTypeError, VarError: VarTypeError, ConnectError: ConnectTypeError, GraphError: GraphTypeError,
     ExportError: ExportTypeError,
 }
@@ -105,4 +105,4 @@ def kind_error(error: type[LavalikeError]) -> type[LavalikeError]:
     """The error for a value of the wrong kind where ``error`` is the one for a wrong value: it is ``error`` and a TypeError."""
     if issubclass(error, TypeError):
         return error
-    return next((_KINDS[base] for base in error.__mro__ if base in _KINDS), InputTypeError)
+    return next((KINDS[base] for base in error.__mro__ if base in KINDS), InputTypeError)

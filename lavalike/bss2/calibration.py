@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lavalike.arguments import PATH, arguments, instance, integer, optional, real
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, Circuits, Columns, Noise, fixed, use
-from lavalike.bss2.errors import CalibrationError
+from lavalike.bss2.errors import CalibrationError, CalibrationTypeError
 from lavalike.checks import whole
 from lavalike.text import table
 
@@ -39,6 +40,7 @@ _CALIX = (".pbin", ".pkl", ".pickle", ".json", ".bin", ".json.gz", ".pbin.gz")
 _LARGEST = 1 << 20  # bytes of a calibration file, unpacked
 
 
+@arguments(error=CalibrationError)
 @dataclass(frozen=True)
 class Target:
     """What every neuron circuit shall be: leak, reset, threshold in CADC LSB, time constants in s. Defaults and ranges: calix's.
@@ -55,12 +57,16 @@ class Target:
     def __post_init__(self) -> None:
         for name in PARAMETERS:
             limit, value = facts.RANGES[name], getattr(self, name)
-            if not isinstance(value, Real) or not limit.low <= value <= limit.high:
-                raise CalibrationError(f"Target: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
-                                       "choose another, or scale the model's units")
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not limit.low <= value <= limit.high:
+                error = CalibrationError if number else CalibrationTypeError
+                raise error(f"Target: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
+                            "choose another, or scale the model's units")
             object.__setattr__(self, name, float(value))
 
 
+@arguments(error=CalibrationError, seed=integer(0), noise=instance(Noise), gain=real(above=0), target=instance(Target),
+           measured_gain=real(), measured_noise=real(0))
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """A measured calibration of one chip.
@@ -121,6 +127,7 @@ class Calibration:
 
     # -- file -------------------------------------------------------------------------------------------------
 
+    @arguments(path=PATH)
     def save(self, path: str | Path) -> None:
         """Write a file (numpy's npz under any name, no pickle)."""
         meta = {"format": FORMAT, "version": VERSION, "seed": int(self.seed), "gain": self.gain, "noise": dataclasses.asdict(self.noise),
@@ -131,6 +138,7 @@ class Calibration:
             np.savez(file, meta=np.array(json.dumps(meta, default=float)), success=self.success, **arrays, **self.circuits._asdict())
 
     @classmethod
+    @arguments(path=PATH, chip=optional(instance(Chip)))
     def load(cls, path: str | Path, chip: Chip | None = None) -> Calibration:
         """Read a file.
 
@@ -200,6 +208,7 @@ def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
 # -- measuring ---------------------------------------------------------------------------------------------------
 
 
+@arguments(chip=instance(Chip), target=optional(instance(Target)))
 def calibrate(chip: Chip, target: Target | None = None, repetitions: int = 100, seed: int = 0) -> Calibration:
     """Bring a chip's circuits to ``target`` and its columns to one gain, starting from the chip without calibration.
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lavalike.arguments import FLAG, arguments, instance, optional
 from lavalike.bss2.errors import NoChipError, OperandError
 from lavalike.errors import InputError
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from lavalike.bss2.spiking.module import HXModule
     from lavalike.bss2.spiking.neuron import Recorded
 
+_PATH = optional(instance("lavalike.bss2.connection.HWDBPath", "lavalike.bss2.connection.CalibrationPath",
+                          words="a HWDBPath or a CalibrationPath"))
 STATES = ("not importable", "mock only", "connected")
 
 
@@ -138,6 +141,7 @@ def identifier() -> str:
         raise NoChipError(f"hxtorch is not connected to a chip: {e}; lavalike.bss2.init_hardware() connects it") from e
 
 
+@arguments(path=_PATH, ann=FLAG)
 @contextmanager
 def connection(path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> Iterator[str]:
     """Take the chip once, let it go at the end; its identifier. RunError's sibling NoChipError without one."""
@@ -164,6 +168,7 @@ def _layers() -> Any:
 # -- perceptron mode -------------------------------------------------------------------------------------------
 
 
+@arguments(model=instance("torch.nn.modules.module.Module", words="a torch.nn.Module"), mock=optional(FLAG))
 def convert(model: torch.nn.Module, mock: bool | None = None) -> torch.nn.Module:
     """A copy of ``model`` whose layers of :mod:`lavalike.bss2.perceptron.nn` are hxtorch's, with the same weights and settings.
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from lavalike.arguments import PATH, TENSOR, arguments, instance, optional
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RecordingError
 from lavalike.errors import RunError
@@ -40,6 +41,7 @@ class InferenceTracer:
         filename: of the file that :meth:`stop` writes.
     """
 
+    @arguments(filename=PATH)
     def __init__(self, filename: str) -> None:
         self.filename = str(filename)
         self._steps: list[dict[str, Any]] = []
@@ -153,6 +155,7 @@ def record(operation: str, input: torch.Tensor, output: torch.Tensor, tensors: M
             tracer._problem = e
 
 
+@arguments(input=TENSOR, filename=PATH)
 def inference_trace(input: torch.Tensor, filename: str) -> torch.Tensor:
     """Run what an :class:`InferenceTracer` wrote, each operation as mock or on the chip as it was recorded.
 
@@ -225,6 +228,7 @@ class _Observer:
 _observer: ContextVar[_Observer | None] = ContextVar("observer", default=None)
 
 
+@arguments(model=optional(instance(torch.nn.Module)))
 @contextmanager
 def observe(model: torch.nn.Module | None = None) -> Iterator[list[Observation]]:
     """Within, every product appends an :class:`Observation`; layers are called as in ``model``. Costs some passes over the data."""
