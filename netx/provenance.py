@@ -70,6 +70,11 @@ def _text(node: h5py.Group, name: str, fail: Fail, version: int = FORMAT_VERSION
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+def version(file: h5py.File) -> int:
+    """The format's version of a file that was examined and has one."""
+    return int(file.attrs["format_version"])
+
+
 def _version(node: h5py.Group, key: str, fail: Fail) -> int:
     value = np.asarray(attribute(node, "format_version", fail))
     if value.shape != () or value.dtype.kind not in "iu":
