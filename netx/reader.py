@@ -115,8 +115,8 @@ class Reader:
         self.nodes = self.bytes = 0
         self._inspect(file, "", 0)
         found = provenance.examine(file, self.fail)
-        if found.warning:
-            self.drop("layer", found.warning)
+        if found.warning and self.exact:
+            raise self.fail("layer", f"{found.warning} (refused by exact=True)")
         self.ours = found.ours
         self.exact |= found.ours
         group = file.get("layer")
@@ -125,7 +125,10 @@ class Reader:
         names = sorted(group, key=lambda n: int(n) if n.isdecimal() else -1)
         if names != [str(k) for k in range(len(names))]:
             raise self.fail("layer", f"groups 0..{len(names) - 1} are expected, found {sorted(group)[:8]}")
-        return NetFile(self.path, [self._layer(group[n], f"layer/{n}") for n in names], found.ours, found.signed)
+        layers = [self._layer(group[n], f"layer/{n}") for n in names]
+        if found.warning:
+            warnings.warn(f"{self.path}: layer: {found.warning}", NetFileWarning, stacklevel=4)
+        return NetFile(self.path, layers, found.ours, found.signed)
 
     # -- safety ---------------------------------------------------------------------------------------------
 
