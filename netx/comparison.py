@@ -169,6 +169,8 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
     whole, problem = None, ""
     if module is not None:
         label, want = f"{type(module).__name__}.forward", trained[-1][1]
+        if isinstance(returned, dict):
+            returned = next((v for v in returned.values() if getattr(v, "shape", ()) == want.shape[1:]), returned)
         parts = returned if isinstance(returned, tuple | list) and len(want) > 1 else [probe.result(returned)]
         if all(isinstance(p, torch.Tensor) and p.numel() == want[0].size and p.shape[-1] == want.shape[-1] for p in parts) \
                 and len(parts) == len(want):
@@ -195,7 +197,8 @@ def _trained(blocks: list[Block], x: torch.Tensor) -> list[tuple[Block, np.ndarr
         block.reset_state()
         neuron = block.unit
         before = 0 if neuron is None else int(neuron.overflows)
-        y = block(x)
+        # flattened in front of a dense layer, as a file does by itself
+        y = block(x.flatten(1, -2) if block.kind.startswith("dense") and getattr(x, "ndim", 0) == 5 else x)
         y = y[0] if block.count_log else y
         if block.kind not in ("flatten", "input") or (block.kind == "input" and neuron is not None):
             overflows = 0 if neuron is None else int(neuron.overflows) - before
