@@ -31,8 +31,12 @@ class Network(AbstractProcess):
         exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning. Files of lavalike are
             always exact. Their layers' delays act behind the neurons (``layers[i].delay``), as slayer's do.
 
-    Files without lavalike's producer attribute load as Lava loaded them, each key dropped and value clipped with a
-    NetFileWarning: adaptive resonators (ADRF) run as RF, delays act in plain dense layers only.
+    Files without a mark of lavalike's (see :mod:`netx.provenance`) load as Lava loaded them, each key dropped and value clipped with a
+    NetFileWarning: adaptive resonators (ADRF) run as RF, delays act in plain dense layers only. A file whose blocks were exported
+    one by one is lavalike's, with a NetFileWarning that nothing vouches for the number of its layers. ``ours`` and ``signed`` say
+    which kind it is, and whether a digest vouches for the whole.
+
+    A flatten layer at the end makes ``out`` flat, in torch's order; ``out_layer`` is the layer before.
 
     Parts: ``inp``, ``out``, ``layers[i].inp/.synapse/.neuron/.out``, ``in_layer``, ``out_layer``, ``len()``,
     ``output_message_bits``. Messages are integers as in lava-dl, spatial ones (x, y, channel); an input layer's a_in

@@ -13,7 +13,8 @@ the root's attributes, and none of single layers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,18 +52,34 @@ class Provenance:
 
 def names(node: h5py.Group | h5py.Dataset) -> list[str]:
     """Names of a node's attributes, in order."""
-    return sorted(h5py.h5a.open(node.id, index=k).name.decode() for k in range(h5py.h5a.get_num_attrs(node.id)))
+    return sorted(a.name.decode() for a in _attributes(node.id))
 
 
 def attribute(node: h5py.Group | h5py.Dataset, name: str, fail: Fail) -> Any:
     """A number, an array of numbers or a fixed-length string; its type and size are looked at before its value."""
-    found = h5py.h5a.open(node.id, name.encode())
-    key = f"{node.name.strip('/')}@{name}"
-    if found.get_space().get_simple_extent_type() == h5py.h5s.NULL or found.dtype.kind not in "biufS":
-        raise fail(key, "a number or a string of fixed length is expected")
-    if found.dtype.itemsize * int(np.prod(found.shape, dtype=object)) > MAX_ATTRIBUTE:
-        raise fail(key, f"is larger than {MAX_ATTRIBUTE} bytes")
-    return node.attrs[name]
+    return _value(node.id, h5py.h5a.open(node.id, name.encode()), fail)[()]
+
+
+def _attributes(node: h5py.h5g.GroupID | h5py.h5d.DatasetID) -> list[h5py.h5a.AttrID]:
+    return [h5py.h5a.open(node, index=k) for k in range(h5py.h5a.get_num_attrs(node))]
+
+
+def _value(node: h5py.h5g.GroupID | h5py.h5d.DatasetID, found: h5py.h5a.AttrID, fail: Fail) -> np.ndarray:
+    dtype, shape = found.dtype, found.shape
+    problem = ""
+    if dtype.kind not in "biufS" or found.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+        problem = "a number or a string of fixed length is expected"
+    elif dtype.itemsize * math.prod(shape) > MAX_ATTRIBUTE:
+        problem = f"is larger than {MAX_ATTRIBUTE} bytes"
+    if problem:
+        raise fail(f"{_key(node)}@{found.name.decode()}", problem)
+    value = np.empty(shape, dtype)
+    found.read(value)
+    return value
+
+
+def _key(node: h5py.h5g.GroupID | h5py.h5d.DatasetID) -> str:
+    return h5py.h5i.get_name(node).decode().strip("/")
 
 
 def _text(node: h5py.Group, name: str, fail: Fail, version: int = FORMAT_VERSION) -> str:
@@ -91,51 +108,58 @@ class _Hash:
     def head(self, *what: object) -> None:
         self.sha.update(repr(what).encode() + b"\n")
 
-    def attributes(self, node: h5py.Group | h5py.Dataset, path: str, without: str = "") -> None:
-        for name in names(node):
+    def attributes(self, node: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str, without: str = "") -> None:
+        for name, found in sorted((a.name.decode(), a) for a in _attributes(node)):
             if name != without:
-                value = np.asarray(attribute(node, name, self.fail))
+                value = _value(node, found, self.fail)
                 self.head("attribute", path, name, value.dtype.str, value.shape)
                 self.sha.update(value.tobytes())
 
-    def item(self, node: h5py.Group | h5py.Dataset, path: str) -> None:
+    def items(self, group: h5py.h5g.GroupID, path: str, without: Iterable[str] = ()) -> None:
+        """All in a group, and below."""
+        for name in sorted({n.decode() for n in group} - set(without)):
+            self.item(h5py.h5o.open(group, name.encode()), f"{path}/{name}")
+
+    def item(self, node: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str) -> None:
         """A dataset, or a group and all below."""
-        if isinstance(node, h5py.Group):
+        if isinstance(node, h5py.h5g.GroupID):
             self.head("group", path, len(node))
             self.attributes(node, path)
-            for name in sorted(node):
-                self.item(node[name], f"{path}/{name}")
+            self.items(node, path)
             return
-        if node.dtype.kind not in "biufS":
-            raise self.fail(node.name.strip("/"), "numbers or a string of fixed length are expected in a file with a digest")
-        self.head("data", path, node.dtype.str, node.shape)
+        dtype, shape = node.dtype, node.shape
+        if dtype.kind not in "biufS":
+            raise self.fail(_key(node), "numbers or a string of fixed length are expected in a file with a digest")
+        self.head("data", path, dtype.str, shape)
         self.attributes(node, path)
-        rows = max(1, PART // max(1, int(np.prod(node.shape[1:]))))
-        for start in range(0, node.shape[0] if node.shape else 1, rows):
-            self.sha.update(np.ascontiguousarray(node[start:start + rows] if node.shape else node[()]))
+        if math.prod(shape) <= PART:
+            value = np.empty(shape, dtype)
+            node.read(h5py.h5s.ALL, h5py.h5s.ALL, value)
+            self.sha.update(value)
+            return
+        rows, data = max(1, PART // math.prod(shape[1:])), h5py.Dataset(node)
+        for start in range(0, shape[0], rows):
+            self.sha.update(np.ascontiguousarray(data[start:start + rows]))
 
 
 def layer_digest(group: h5py.Group, number: str, fail: Fail) -> str:
     """Of all that layer ``number`` holds, but for the digest itself."""
     h = _Hash(fail)
     h.head("layer", number, len(group))
-    h.attributes(group, "", "sha256")
-    for name in sorted(group):
-        h.item(group[name], name)
+    h.attributes(group.id, "", "sha256")
+    h.items(group.id, "")
     return h.sha.hexdigest()
 
 
 def _root_digest(file: h5py.File, layers: dict[str, str], fail: Fail) -> str:
     h = _Hash(fail)
     h.head("file", sorted(layers.items()))
-    h.attributes(file, "", "sha256")
-    for name in sorted(file):
-        if name != "layer" or not isinstance(file[name], h5py.Group):
-            h.item(file[name], name)
-            continue
-        h.attributes(file[name], name)
-        for other in sorted(set(file[name]) - set(layers)):
-            h.item(file[name][other], f"{name}/{other}")
+    root = file["/"].id
+    h.attributes(root, "", "sha256")
+    h.items(root, "", ["layer"] if layers else [])
+    if layers:
+        h.attributes(file["layer"].id, "layer")
+        h.items(file["layer"].id, "layer", layers)
     return h.sha.hexdigest()
 
 

@@ -62,7 +62,7 @@ def test_contents_are_on_the_disk_before_their_name_is(write, tmp_path, monkeypa
     monkeypatch.setattr(os, "replace", named)
     write(tmp_path / "n")
     size = (tmp_path / "n").stat().st_size
-    assert events == [("file", size), ("name", size), "folder"] or os.name != "posix" and events == [("file", size), ("name", size)]
+    assert events == [("file", size), ("name", size), "folder"] or (os.name != "posix" and events == [("file", size), ("name", size)])
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)

@@ -243,7 +243,9 @@ def _instead(got: Any, want: Any, known: list[tuple[str, Any]]) -> str:
     got, want = result(got), result(want)
     if not isinstance(got, torch.Tensor):
         return f"it is a {type(got).__name__}"
-    if not isinstance(want, torch.Tensor) or got.shape != want.shape:
-        return f"it is a tensor of shape {tuple(got.shape)}, not {tuple(want.shape) if isinstance(want, torch.Tensor) else type(want).__name__}"
+    if not isinstance(want, torch.Tensor):
+        return f"it is a tensor of shape {tuple(got.shape)}, not a {type(want).__name__}"
+    if got.shape != want.shape:
+        return f"it is a tensor of shape {tuple(got.shape)}, not {tuple(want.shape)}"
     wrong = int((got.to(want.device) != want).sum())
     return f"{wrong} of {want.numel()} values were changed in between"
