@@ -33,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="what a .net file holds")
     info.add_argument("file", type=Path)
     info.add_argument("--exact", action="store_true", help="refuse what Lava's loader dropped or clipped")
+    sign = commands.add_parser("sign", help="copy a .net file with a digest of all it holds, so that later damage is told")
+    sign.add_argument("file", type=Path)
+    sign.add_argument("target", type=Path)
     for sub in (run, info):
         sub.add_argument("--input-shape", type=int, nargs=3, metavar=("X", "Y", "C"), help="where the file has no input layer")
     commands.add_parser("doctor", help="versions, backends, devices")
@@ -76,6 +79,11 @@ def _run(args: argparse.Namespace) -> int:
         import netx
 
         print(netx.hdf5.Network(args.file, input_shape=args.input_shape, exact=args.exact))
+    elif args.command == "sign":
+        import netx
+
+        signed = netx.sign(args.file, args.target)
+        print(f"{args.target}: {len(signed.layers)} layers, signed; they mean what {'slayer trained' if signed.ours else 'lava-dl read'}")
     elif args.command == "doctor":
         from lavalike.doctor import report
 
@@ -92,6 +100,7 @@ def _simulate(args: argparse.Namespace) -> None:
 
     import lavalike as lv
     import netx
+    from lavalike.atomic import write_atomically
 
     _check_output(args.output, args.file, args.input)
     try:
@@ -105,8 +114,7 @@ def _simulate(args: argparse.Namespace) -> None:
     rec = lv.simulate(net, {"inp": net.encode(x) if args.values else x}, args.steps, config)
     y = net.decode(rec["out"]) if args.values else rec["out"]
     try:
-        with open(args.output, "wb") as file:
-            np.save(file, y)
+        write_atomically(args.output, lambda file: np.save(file, y))
     except OSError as e:
         raise InputError(f"{args.output}: cannot be written: {e}") from e
     print(f"{args.output}: {y.shape} {y.dtype}" + (f", column t is the trained network's t - {net.lag}" if net.ours and net.lag else ""))
