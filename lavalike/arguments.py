@@ -223,11 +223,13 @@ TENSOR = instance("torch.Tensor", words="a torch tensor")
 # -- the door --------------------------------------------------------------------------------------------------
 
 
-def arguments(*, error: type[LavalikeError] = InputError, **rules: Rule) -> Callable[[F], F]:
+def arguments(*, error: type[LavalikeError] = InputError, late: bool = False, **rules: Rule) -> Callable[[F], F]:
     """Decorator of a function, of an ``__init__``, or of a class (its ``__init__`` then): check what it is called with.
 
     Args:
         error: what a wrong value raises; a wrong kind raises its kin that is a TypeError.
+        late: look only where the function itself fails (no LavalikeError of its own): for what is called in every step, and checks its
+            values itself. Default False.
         rules: argument to :class:`Rule`. A subclass's ``__init__`` that hands on ``**kwargs`` needs rules for its own only.
 
     A default is not checked. Arguments without a rule are not looked at, but unknown, missing and doubled ones are told.
@@ -241,18 +243,18 @@ def arguments(*, error: type[LavalikeError] = InputError, **rules: Rule) -> Call
         strange = set(rules) - {p.name for p in parameters}
         if strange:
             raise TypeError(f"arguments: {target.__qualname__} has no {sorted(strange)}")
-        method = target.__name__ == "__init__"
+        method = target.__name__ in ("__init__", "__new__")  # __new__: of a NamedTuple
         places = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
         named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         needed = tuple(p.name for p in parameters if p.default is p.empty and p.name in named and p.name != "self")
         more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
 
-        @functools.wraps(target)
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            door = type(args[0]).__name__ if method and args else target.__qualname__
+        def look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            cls = (args[0] if isinstance(args[0], type) else type(args[0])) if method and args else None
+            door = target.__qualname__ if cls is None else cls.__name__
             if kwargs:
-                whole = keywords(type(args[0])) if method and args else None  # a subclass's too: it may have handed on a misspelt one
+                whole = keywords(cls) if cls is not None else None  # a subclass's too: it may have handed on a misspelt one
                 known = whole if open_ended else named
                 if known is not None and not kwargs.keys() <= known:
                     _unknown(door, next(k for k in kwargs if k not in known), whole or known, error)
@@ -269,7 +271,19 @@ def arguments(*, error: type[LavalikeError] = InputError, **rules: Rule) -> Call
             for name, rule in rules.items():
                 if name in given:
                     rule.check(door, name, given[name], error)
-            return target(*args, **kwargs)
+
+        @functools.wraps(target)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            if not late:
+                look(args, kwargs)
+                return target(*args, **kwargs)
+            try:
+                return target(*args, **kwargs)
+            except LavalikeError:
+                raise
+            except (TypeError, AttributeError, ValueError, LookupError, RuntimeError):
+                look(args, kwargs)  # says what is wrong where an argument is at fault
+                raise
 
         return checked  # type: ignore[return-value]
 

@@ -33,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="what a .net file holds")
     info.add_argument("file", type=Path)
     info.add_argument("--exact", action="store_true", help="refuse what Lava's loader dropped or clipped")
+    sign = commands.add_parser("sign", help="copy a .net file with a digest of all it holds, so that later damage is told")
+    sign.add_argument("file", type=Path)
+    sign.add_argument("target", type=Path)
     for sub in (run, info):
         sub.add_argument("--input-shape", type=int, nargs=3, metavar=("X", "Y", "C"), help="where the file has no input layer")
     commands.add_parser("doctor", help="versions, backends, devices")
@@ -41,13 +44,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status. Errors of the user's making are one line on stderr."""
+    """Entry point; returns the exit status. Errors of the user's making are one line on stderr and status 2, Ctrl-C is 130."""
     args = _parser().parse_args(argv)
     try:
         return _run(args)
     except LavalikeError as e:
         print(f"lavalike: {e}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     except ModuleNotFoundError as e:
         if e.name not in EXTRAS:
             raise
@@ -61,6 +66,12 @@ def _run(args: argparse.Namespace) -> int:
 
         if args.epochs is not None and args.epochs < 1:
             raise InputError(f"--epochs is >= 1, got {args.epochs}")
+        if not 0 <= args.seed < 2**32:
+            raise InputError(f"--seed is in 0..{2**32 - 1}, got {args.seed}")
+        try:
+            args.out.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise InputError(f"--out {args.out}: no folder, and cannot be made one: {e}") from e
         demo(args.data, args.out, args.epochs, args.seed, args.bss2)
     elif args.command == "run":
         _simulate(args)
@@ -68,6 +79,11 @@ def _run(args: argparse.Namespace) -> int:
         import netx
 
         print(netx.hdf5.Network(args.file, input_shape=args.input_shape, exact=args.exact))
+    elif args.command == "sign":
+        import netx
+
+        signed = netx.sign(args.file, args.target)
+        print(f"{args.target}: {len(signed.layers)} layers, signed; they mean what {'slayer trained' if signed.ours else 'lava-dl read'}")
     elif args.command == "doctor":
         from lavalike.doctor import report
 
@@ -84,10 +100,12 @@ def _simulate(args: argparse.Namespace) -> None:
 
     import lavalike as lv
     import netx
+    from lavalike.atomic import write_atomically
 
+    _check_output(args.output, args.file, args.input)
     try:
         x = np.load(args.input, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
         raise InputError(f"{args.input}: not an npy file: {e}") from e
     if not isinstance(x, np.ndarray):
         raise InputError(f"{args.input}: one array in an npy file is expected, not an npz")
@@ -96,8 +114,17 @@ def _simulate(args: argparse.Namespace) -> None:
     rec = lv.simulate(net, {"inp": net.encode(x) if args.values else x}, args.steps, config)
     y = net.decode(rec["out"]) if args.values else rec["out"]
     try:
-        with open(args.output, "wb") as file:
-            np.save(file, y)
+        write_atomically(args.output, lambda file: np.save(file, y))
     except OSError as e:
         raise InputError(f"{args.output}: cannot be written: {e}") from e
     print(f"{args.output}: {y.shape} {y.dtype}" + (f", column t is the trained network's t - {net.lag}" if net.ours and net.lag else ""))
+
+
+def _check_output(output: Path, *inputs: Path) -> None:
+    """InputError, before anything is computed, for a place that cannot be written, or that holds what is read."""
+    if not output.parent.is_dir() or output.is_dir():
+        raise InputError(f"--output {output}: cannot be written: {output.parent if not output.is_dir() else output} is "
+                         f"{'a' if output.is_dir() else 'no'} folder")
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise InputError(f"--output {output} is what is read, {path}; name another file")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import TYPE_CHECKING
 
 import lavalike
 from lavalike.backends import BUILT_IN, get_backend
-from lavalike.errors import LavalikeError
+from lavalike.errors import LavalikeError, RunError
 from lavalike.model import RunConfig
 from lavalike.process import AbstractProcess, View
 from lavalike.text import table
+
+if TYPE_CHECKING:
+    from lavalike.backends.numba.cache import State
 
 PACKAGES = ("numpy", "numba", "h5py", "torch", "matplotlib", "tqdm")
 
@@ -30,12 +34,24 @@ def report() -> str:
             backends.append([name, "ready", _devices(name)])
         except LavalikeError as e:
             backends.append([name, "not usable", str(e)])
-    from lavalike.backends.numba.kernels import cache_root, fingerprint
+        except Exception as e:  # what an installation, or another package's backend, fails with
+            backends.append([name, "broken", f"{type(e).__name__}: {e}".splitlines()[0]])
+    return "\n\n".join([table(["package", "version"], rows), table(["backend", "state", "devices"], backends), _kernel_cache()])
 
-    folder = cache_root() / fingerprint()
-    kernels = len(list(folder.glob("k_*.py"))) if folder.is_dir() else 0
-    return "\n\n".join([table(["package", "version"], rows), table(["backend", "state", "devices"], backends),
-                        f"kernel cache: {kernels} kernels in {cache_root()}"])
+
+def _kernel_cache() -> str:
+    from lavalike.backends.numba import cache
+    from lavalike.backends.numba.kernels import fingerprint
+
+    found = cache.state(fingerprint())
+    said = [f"kernel cache: {found.kernels} kernels in {found.folder}"]
+    if found.damaged:
+        said.append(f"{found.damaged} files are damaged, open to others or foreign: compiled anew when they are needed")
+    if found.others:
+        said.append(f"{found.others} kernels of other versions, which may be deleted")
+    if found.problem:
+        said.append(f"kernels are compiled in memory, for one process: {found.problem}")
+    return "; ".join(said)
 
 
 def _devices(name: str) -> str:
@@ -52,14 +68,24 @@ def _devices(name: str) -> str:
 
 
 def warm() -> int:
-    """Compile every kernel of the library's processes, in every arithmetic, into the cache; how many there are."""
-    from lavalike.backends.numba import kernels
+    """Compile every kernel of the library's processes, in every arithmetic, into the cache; how many there are.
 
+    Raises RunError where the cache keeps nothing.
+    """
+    from lavalike.backends.numba import cache, kernels
+
+    _kept(cache.state(kernels.fingerprint()))
     for config in (RunConfig(threads=1), RunConfig(dtype="float64", threads=1), RunConfig(precision="fixed_pt", threads=1)):
         for process in _one_of_each(config.fixed):
             _run_between_source_and_sink(process, config)
         _run_joined_ports(config)
+    _kept(cache.state(kernels.fingerprint()))
     return kernels.loaded()
+
+
+def _kept(found: State) -> None:
+    if found.problem:
+        raise RunError(f"warm: kernels are not kept in {found.folder}: {found.problem}")
 
 
 def _one_of_each(fixed: bool) -> list[AbstractProcess]:

@@ -6,6 +6,7 @@
      +- ModelSelectionError (LookupError) no process model fits, with the candidates and why
      +- VarError (ValueError)            a Var's value, shape or range
      +- InputError (ValueError)          data handed to a run, a network or a layer
+     |   +- NotRecordedError (KeyError)  what a Recording does not hold
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
@@ -67,6 +68,13 @@ class ExportError(LavalikeError, ValueError):
     """A layer cannot be exported so that the file computes what was trained."""
 
 
+class NotRecordedError(InputError, KeyError):
+    """A :class:`lavalike.Recording` was asked for something it does not hold."""
+
+    def __str__(self) -> str:  # KeyError quotes
+        return str(self.args[0]) if self.args else ""
+
+
 class InputTypeError(InputError, TypeError):
     """An argument of the wrong kind: a text for a number, an unknown keyword."""
 
@@ -87,7 +95,7 @@ class ExportTypeError(ExportError, TypeError):
     """What was to be exported is of the wrong kind."""
 
 
-_KINDS: dict[type[LavalikeError], type[LavalikeError]] = {
+KINDS: dict[type[LavalikeError], type[LavalikeError]] = {
     InputError: InputTypeError, VarError: VarTypeError, ConnectError: ConnectTypeError, GraphError: GraphTypeError,
     ExportError: ExportTypeError,
 }
@@ -97,4 +105,4 @@ def kind_error(error: type[LavalikeError]) -> type[LavalikeError]:
     """The error for a value of the wrong kind where ``error`` is the one for a wrong value: it is ``error`` and a TypeError."""
     if issubclass(error, TypeError):
         return error
-    return next((_KINDS[base] for base in error.__mro__ if base in _KINDS), InputTypeError)
+    return next((KINDS[base] for base in error.__mro__ if base in KINDS), InputTypeError)

@@ -5,3 +5,4 @@ from netx import hdf5 as hdf5
 from netx.comparison import Comparison as Comparison, compare as compare
 from netx.hdf5 import Network as Network
 from netx.reader import NetFileWarning as NetFileWarning
+from netx.signing import sign as sign

@@ -61,12 +61,15 @@ class Difference:
 @dataclass(frozen=True)
 class Comparison:
     """What :func:`compare` found. ``error`` is the overflow that ended the loaded network's run, if one did; then no
-    layer was compared."""
+    layer was compared. ``whole`` compares what ``net(x)`` returned with the loaded network's output, None where the network has no
+    forward of its own; ``problem`` says so where it returned something else altogether."""
 
     equal: bool
     first: Difference | None
     layers: list[LayerAgreement]
     error: str = ""
+    whole: LayerAgreement | None = None
+    problem: str = ""
 
     @property
     def overflows(self) -> int:
@@ -78,10 +81,13 @@ class Comparison:
     def __str__(self) -> str:
         from lavalike.text import table
 
-        rows = [[str(x.layer), x.label, str(x.lag), f"{x.same:,} of {x.values:,}", str(x.overflows)] for x in self.layers]
+        rows = [[str(x.layer) if x is not self.whole else "", x.label, str(x.lag), f"{x.same:,} of {x.values:,}", str(x.overflows)]
+                for x in (*self.layers, *([self.whole] if self.whole is not None else []))]
         lines = [table(["layer", "block", "lag", "same", "overflows"], rows)]
         if self.error:
             lines.append(f"the loaded network stopped: {self.error}")
+        if self.problem:
+            lines.append(self.problem)
         lines.append("equal" if self.equal else str(self.first) if self.first is not None else "not compared")
         return "\n".join(lines)
 
@@ -91,7 +97,8 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
 
     Args:
         net: slayer blocks in a sequence, or a module that has them as ``blocks``. They are called one after the other, from
-            rest, in eval mode and without gradients; what they are and keep is as before afterwards.
+            rest, in eval mode and without gradients, and then ``net(x)`` itself where it has a forward; what they are and keep is as
+            before afterwards.
         file: of ``net``; or the Network loaded from it, whole.
         x: (batch, *shape, time), as ``net`` takes it. Values of layer k are compared in the columns that leave the loaded
             network within ``time``: the first ``time - lag``. Default: two random samples (seed 0) of ``steps`` columns
@@ -103,11 +110,12 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
         compared with the states of their neurons.
 
     Raises:
-        InputError: where the file has other layers than ``net``, or ``x`` is too short.
+        InputError: where the file has other layers than ``net``, ``x`` is too short, or ``net(x)`` raises.
     """
     import torch
 
     from lavalike.runtime.simulate import simulate
+    from lavalike.slayer import probe
     from lavalike.slayer.block.base import Block
 
     found = getattr(net, "blocks", net)
@@ -123,7 +131,11 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
     if inputs.shape[-1] <= lag:
         raise InputError(f"compare: x has {inputs.shape[-1]} steps; the last layer lags {lag}, so at least {lag + 1} are needed")
     where = next((p.device for block in blocks for p in block.parameters()), inputs.device)
-    trained = _trained(blocks, inputs.to(where))
+    module = probe.own_forward(net)
+    with probe.untouched(module, blocks):
+        trained = _trained(blocks, inputs.to(where))
+        probe.from_rest(blocks)
+        returned = None if module is None else _returned(module, inputs.to(where))
     if len(trained) != len(loaded):
         raise InputError(f"compare: {loaded.path_of_file} has {len(loaded)} layers, the network {len(trained)} blocks that make one")
     for k, (block, y, _) in enumerate(trained):
@@ -138,17 +150,35 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
         return Comparison(False, None, [LayerAgreement(k, b.label, layer.lag, 0, 0, n)
                                         for k, (layer, (b, _, n)) in enumerate(zip(loaded.layers, trained, strict=True))], str(e))
     first, layers = None, []
-    for k, (layer, group, (block, want, overflows)) in enumerate(zip(loaded.layers, targets, trained, strict=True)):
-        got = np.stack([_decoded(loaded, layer, rec[t]) for t in group]).reshape(*want.shape[:-1], -1)[..., layer.lag:]
+
+    def agreement(k: int, layer: NetLayer, label: str, want: np.ndarray, overflows: int) -> LayerAgreement:
+        """Of (parts, batch, *shape, time) with what stands for it in the loaded network."""
+        nonlocal first
+        got = np.stack([_decoded(loaded, layer, rec[t]) for t in _targets(layer)]).reshape(*want.shape[:-1], -1)[..., layer.lag:]
         want = want[..., :got.shape[-1]]
         same = got == want
-        layers.append(LayerAgreement(k, block.label, layer.lag, int(same.sum()), same.size, overflows))
         if first is None and not same.all():
             # by step first, then by sample and neuron
             step, part, sample, *neuron = (int(i) for i in np.argwhere(~np.moveaxis(same, -1, 0))[0])
             at = (part, sample, *neuron, step)
-            first = Difference(k, block.label, step, sample, tuple(neuron), float(want[at]), float(got[at]))
-    return Comparison(first is None, first, layers)
+            first = Difference(k, label, step, sample, tuple(neuron), float(want[at]), float(got[at]))
+        return LayerAgreement(k, label, layer.lag, int(same.sum()), same.size, overflows)
+
+    for k, (layer, (block, want, overflows)) in enumerate(zip(loaded.layers, trained, strict=True)):
+        layers.append(agreement(k, layer, block.label, want, overflows))
+    whole, problem = None, ""
+    if module is not None:
+        label, want = f"{type(module).__name__}.forward", trained[-1][1]
+        if isinstance(returned, dict):
+            returned = next((v for v in returned.values() if getattr(v, "shape", ()) == want.shape[1:]), returned)
+        parts = returned if isinstance(returned, tuple | list) and len(want) > 1 else [probe.result(returned)]
+        if all(isinstance(p, torch.Tensor) and p.numel() == want[0].size and p.shape[-1] == want.shape[-1] for p in parts) \
+                and len(parts) == len(want):
+            whole = agreement(len(layers), loaded.out_layer, label, np.stack([p.cpu().numpy() for p in parts]), 0)
+        else:
+            shapes = [tuple(p.shape) if isinstance(p, torch.Tensor) else type(p).__name__ for p in parts]
+            problem = f"{label} returns {', '.join(map(str, shapes))}, not the last block's output of {want.shape[1:]}"
+    return Comparison(first is None and not problem, first, layers, whole=whole, problem=problem)
 
 
 def _random(loaded: Network, steps: int) -> np.ndarray:
@@ -161,32 +191,27 @@ def _random(loaded: Network, steps: int) -> np.ndarray:
 
 
 def _trained(blocks: list[Block], x: torch.Tensor) -> list[tuple[Block, np.ndarray, int]]:
-    """(block, its output (parts, batch, *shape, time), states beyond 24 bits) of every block that makes a layer."""
-    import torch
-
-    modes = [(m, m.training) for block in blocks for m in block.modules()]
+    """(block, its output (parts, batch, *shape, time), states beyond 24 bits) of every block that makes a layer, from rest."""
     out = []
-    try:
-        with torch.no_grad():
-            for block in blocks:
-                block.eval()
-                neuron = block.unit
-                before = 0 if neuron is None else int(neuron.overflows)
-                if neuron is not None and neuron.persistent_state:
-                    y = block.stream(x)[0]  # from rest, and what the block keeps stays as it is
-                else:
-                    y = block(x)
-                    y = y[0] if block.count_log else y
-                if block.kind not in ("flatten", "input") or (block.kind == "input" and neuron is not None):
-                    overflows = 0 if neuron is None else int(neuron.overflows) - before
-                    out.append((block, np.stack([p.cpu().numpy() for p in (y if isinstance(y, tuple) else (y,))]), overflows))
-                if neuron is not None:
-                    neuron.overflows.fill_(before)
-                x = y
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    for block in blocks:
+        block.reset_state()
+        neuron = block.unit
+        before = 0 if neuron is None else int(neuron.overflows)
+        # flattened in front of a dense layer, as a file does by itself
+        y = block(x.flatten(1, -2) if block.kind.startswith("dense") and getattr(x, "ndim", 0) == 5 else x)
+        y = y[0] if block.count_log else y
+        if block.kind not in ("flatten", "input") or (block.kind == "input" and neuron is not None):
+            overflows = 0 if neuron is None else int(neuron.overflows) - before
+            out.append((block, np.stack([p.cpu().numpy() for p in (y if isinstance(y, tuple) else (y,))]), overflows))
+        x = y
     return out
+
+
+def _returned(module: Any, x: torch.Tensor) -> Any:
+    try:
+        return module(x)
+    except Exception as e:  # forward is the user's own
+        raise InputError(f"compare: {type(module).__name__}.forward raised {type(e).__name__} for x of {tuple(x.shape)}: {e}") from e
 
 
 def _targets(layer: NetLayer) -> list[Any]:

@@ -31,8 +31,12 @@ class Network(AbstractProcess):
         exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning. Files of lavalike are
             always exact. Their layers' delays act behind the neurons (``layers[i].delay``), as slayer's do.
 
-    Files without lavalike's producer attribute load as Lava loaded them, each key dropped and value clipped with a
-    NetFileWarning: adaptive resonators (ADRF) run as RF, delays act in plain dense layers only.
+    Files without a mark of lavalike's (see :mod:`netx.provenance`) load as Lava loaded them, each key dropped and value clipped with a
+    NetFileWarning: adaptive resonators (ADRF) run as RF, delays act in plain dense layers only. A file whose blocks were exported
+    one by one is lavalike's, with a NetFileWarning that nothing vouches for the number of its layers. ``ours`` and ``signed`` say
+    which kind it is, and whether a digest vouches for the whole.
+
+    A flatten layer at the end makes ``out`` flat, in torch's order; ``out_layer`` is the layer before.
 
     Parts: ``inp``, ``out``, ``layers[i].inp/.synapse/.neuron/.out``, ``in_layer``, ``out_layer``, ``len()``,
     ``output_message_bits``. Messages are integers as in lava-dl, spatial ones (x, y, channel); an input layer's a_in
@@ -54,7 +58,7 @@ class Network(AbstractProcess):
             raise InputError(f"Network: skip_layers={skip_layers} leaves none of {len(descriptions)} layers")
         if reset_interval is not None and reset_interval < 1:
             raise InputError(f"Network: reset_interval is >= 1, got {reset_interval}")
-        self.path_of_file, self.ours, self.spike_exp = Path(net_config), file.ours, spike_exp
+        self.path_of_file, self.ours, self.signed, self.spike_exp = Path(net_config), file.ours, file.signed, spike_exp
         builder = Builder(reader, file.ours, spike_exp, sparse_fc_layer, reset_interval, reset_offset)
         first = next((d for d in descriptions[skip_layers:] if d.type not in ("input", "flatten")), None)
         # a file of ours says what its first layer takes: sigma-delta layers take values
@@ -98,14 +102,15 @@ class Network(AbstractProcess):
             (source.transpose((2, 1, 0)).flatten() if flat else source).connect(layer.inp)
             layers.append(layer)
             shape, bits, flatten = layer.out.shape, message_bits(description), False
-        if not layers or flatten:
-            problem = "a flatten layer at the end has nothing to feed" if layers else "no layer is left to run"
-            raise InputError(f"{net_config}: {problem}")
+        if not layers:
+            raise InputError(f"{net_config}: no layer is left to run")
         self.layers: list[NetLayer] = layers
         self.in_layer, self.out_layer = layers[0], layers[-1]
         self.output_message_bits = bits
-        self.out = OutPort(self.out_layer.out.shape)
-        self.out_layer.out.connect(self.out)
+        last = self.out_layer.out
+        source = last.transpose((2, 1, 0)).flatten() if flatten and len(last.shape) == 3 else last
+        self.out = OutPort(source.shape)
+        source.connect(self.out)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -152,9 +157,9 @@ class Network(AbstractProcess):
 
     def decode(self, y: Any, layer: NetLayer | None = None) -> np.ndarray:
         """Messages of ``out`` (or of a layer) as values of the trained network, (..., C, H, W, time) float32."""
-        layer = layer or self.out_layer
+        axes = len(self.out.shape if layer is None else layer.shape)
         y = np.asarray(y)
-        return _reversed(y, len(layer.shape)).astype(np.float32) / np.float32(layer.scale)
+        return _reversed(y, axes).astype(np.float32) / np.float32((layer or self.out_layer).scale)
 
     # -- what it is -----------------------------------------------------------------------------------------
 
@@ -172,7 +177,8 @@ class Network(AbstractProcess):
                 detail += f" delays to {line.max_delay}"  # type: ignore[union-attr]
             rows.append([layer.kind, "x".join(map(str, layer.inp.shape)), "x".join(map(str, layer.shape)),
                          type(neuron).__name__ if neuron is not None else "-", f"{weights:,}", str(layer.lag), detail.strip()])
-        head = f"{self.path_of_file.name}: {len(self)} layers, {'lavalike' if self.ours else 'lava-dl'} file"
+        origin = f"{'lavalike' if self.ours else 'lava-dl'} file{'' if self.signed else ' without a digest'}"
+        head = f"{self.path_of_file.name}: {len(self)} layers, {origin}"
         return head + "\n" + table(["layer", "in", "out", "neuron", "weights", "lag", ""], rows)
 
 

@@ -17,8 +17,7 @@ import h5py
 import numpy as np
 
 from lavalike.errors import NetFileError
-from netx.digest import digest
-from netx.writer import FORMAT_VERSION, PRODUCER
+from netx import provenance
 
 MAX_BYTES = 4 << 30
 MAX_NODES = 100_000
@@ -54,11 +53,12 @@ class Layer:
 
 @dataclass
 class NetFile:
-    """All of a file. ``ours`` tells a file written by lavalike, which promises to be exact."""
+    """All of a file. ``ours`` tells a file written by lavalike, which promises to be exact; ``signed`` one whose digest fits."""
 
     path: Path
     layers: list[Layer]
     ours: bool
+    signed: bool = False
 
 
 # keys lava-dl writes that change nothing when the network runs
@@ -114,23 +114,21 @@ class Reader:
         self.seen: set[int] = set()
         self.nodes = self.bytes = 0
         self._inspect(file, "", 0)
-        producer = file.attrs.get("producer")
-        ours = isinstance(producer, str) and producer.startswith(PRODUCER)
-        if ours:
-            version = file.attrs.get("format_version", 0)
-            if version != FORMAT_VERSION:
-                raise self.fail("@format_version", f"is {version}; this release reads {FORMAT_VERSION}")
-            if file.attrs.get("sha256") != digest(file):
-                raise self.fail("@sha256", "does not fit the contents: the file was damaged or changed after its export")
-            self.exact = True
-        self.ours = ours
+        found = provenance.examine(file, self.fail)
+        if found.warning and self.exact:
+            raise self.fail("layer", f"{found.warning} (refused by exact=True)")
+        self.ours = found.ours
+        self.exact |= found.ours
         group = file.get("layer")
         if not isinstance(group, h5py.Group) or len(group) == 0:
             raise self.fail("layer", "a group with one group a layer is expected")
         names = sorted(group, key=lambda n: int(n) if n.isdecimal() else -1)
         if names != [str(k) for k in range(len(names))]:
             raise self.fail("layer", f"groups 0..{len(names) - 1} are expected, found {sorted(group)[:8]}")
-        return NetFile(self.path, [self._layer(group[n], f"layer/{n}") for n in names], ours)
+        layers = [self._layer(group[n], f"layer/{n}") for n in names]
+        if found.warning:
+            warnings.warn(f"{self.path}: layer: {found.warning}", NetFileWarning, stacklevel=4)
+        return NetFile(self.path, layers, found.ours, found.signed)
 
     # -- safety ---------------------------------------------------------------------------------------------
 

@@ -1,15 +1,12 @@
 """Writing .net files: the pieces lava-dl's format is made of, and files that are whole or not there.
 
-On top of lava-dl's keys a file of lavalike carries root attributes ``producer``, ``format_version`` and ``sha256``
-(of the contents), and on every layer group ``delay_shift``. A bias acts from the step in which a layer's first input
-can reach it: ``bias_start = "first input"``.
+On top of lava-dl's keys a file of lavalike carries marks, see :mod:`netx.provenance`, among them ``delay_shift`` on every layer's group. A
+bias acts from the step in which a layer's first input can reach it: ``bias_start = "first input"``. Strings are of fixed length.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,35 +14,25 @@ from typing import Any
 import h5py
 import numpy as np
 
+from lavalike import atomic
 from lavalike.errors import ExportError
-from netx.digest import digest
-
-FORMAT_VERSION = 1
-PRODUCER = "lavalike"
+from netx import provenance
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path, check: Callable[[Path], None]) -> Iterator[h5py.File]:
-    """An open file that takes the name ``path`` when the block, and ``check`` of the closed file, end without an error."""
+    """An open file, in memory, that is on the disk under the name ``path`` when the block, and ``check`` of what was written, end
+    without an error."""
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        with atomic.draft(path) as draft:
+            draft.write_bytes(image)
+            check(draft)
     except OSError as e:
-        raise ExportError(f"{path}: cannot be written: {e.strerror}") from e
-    os.close(handle)
-    try:
-        with h5py.File(name, "w") as file:
-            yield file
-        check(Path(name))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # as any new file, not as a temporary one
-        try:
-            os.replace(name, path)
-        except OSError as e:
-            raise ExportError(f"{path}: cannot be written: {e.strerror}") from e
-    except BaseException:
-        os.unlink(name)
-        raise
+        raise ExportError(f"{path}: cannot be written: {e.strerror or e}") from e
 
 
 def write_type(group: h5py.Group, kind: str) -> None:
@@ -56,17 +43,14 @@ def write_type(group: h5py.Group, kind: str) -> None:
 def write_neuron(group: h5py.Group, params: Mapping[str, Any]) -> None:
     """A neuron's device parameters."""
     for key, value in params.items():
-        if isinstance(value, str):
-            group.create_dataset(key, data=value, dtype=h5py.string_dtype())
-        else:
-            group.create_dataset(key, data=value)
+        group.create_dataset(key, data=np.bytes_(value.encode()) if isinstance(value, str) else value)
+
+
+def sign_layer(group: h5py.Group) -> None:
+    """Mark a layer's group, now whole, as ours."""
+    provenance.sign_layer(group)
 
 
 def sign(file: h5py.File) -> None:
-    """Add what tells a file of ours."""
-    import lavalike
-
-    file.attrs["producer"] = f"{PRODUCER} {lavalike.__version__}"
-    file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["bias_start"] = "first input"
-    file.attrs["sha256"] = digest(file)
+    """Mark a whole file as ours."""
+    provenance.sign_root(file, ours=True)

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+# the same examples on every machine; --hypothesis-profile=default looks for new ones
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 SHARED = Path(os.environ.get("LAVALIKE_SHARED", ROOT.parent / "shared"))
 
 

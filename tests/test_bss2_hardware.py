@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,58 @@ def test_a_broken_installation_is_told(installed, tmp_path, monkeypatch):
     assert hardware.availability() == "not importable"
     with pytest.raises(bss2.NoChipError, match="'grenade_that_is_not_there', which it needs, is not; repair its installation"):
         hardware.perceptron()
+
+
+@pytest.fixture
+def named_hxtorch(monkeypatch):
+    """lavalike.bss2 goes by hxtorch's name, as programs written for hxtorch are run."""
+    monkeypatch.setitem(sys.modules, "hxtorch", bss2)
+    yield
+    for name in [n for n in sys.modules if n.startswith("hxtorch.")]:
+        del sys.modules[name]
+
+
+def test_lavalike_under_hxtorchs_name_is_no_hxtorch(named_hxtorch):
+    """Looking for the real one in itself, it called itself for minutes."""
+    import hxtorch
+
+    assert hardware.availability() == "not importable"
+    with pytest.warns(bss2.EmulatedChipWarning, match="emulated chip 0 is used"):
+        hxtorch.init_hardware()
+    assert hxtorch.get_unique_identifier() == "emulated chip 0"
+    hxtorch.release_hardware()
+    with pytest.warns(bss2.EmulatedChipWarning, match="emulated chip 0 is used"):
+        hxtorch.init_hardware_minimal()
+    hxtorch.release_hardware()
+    for asked in (hardware.perceptron, hardware.spiking, hardware.identifier, hardware.init):
+        with pytest.raises(bss2.NoChipError, match="hxtorch is not installed"):
+            asked()
+
+
+def test_a_package_hxtorch_that_hands_on_lavalike_is_no_hxtorch(installed, tmp_path, monkeypatch):
+    (tmp_path / "hxtorch").mkdir()
+    (tmp_path / "hxtorch" / "__init__.py").write_text("from lavalike.bss2 import *\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert hardware.availability() == "not importable"
+
+
+def test_modules_are_the_same_under_every_name(named_hxtorch):
+    """None is loaded twice: a layer of hxtorch.perceptron.nn is one of lavalike's."""
+    for name, same in (("hxtorch.perceptron.nn", layers), ("lavalike.bss2.ann.nn", layers), ("hxtorch.spiking", spiking),
+                       ("lavalike.bss2.snn.parameter", spiking.parameter), ("hxtorch.snn.parameter", spiking.parameter),
+                       ("hxtorch.spiking.parameter", spiking.parameter), ("lavalike.bss2.snn.functional", spiking.functional),
+                       ("hxtorch.snn.transforms.decode", spiking.transforms.decode)):
+        module = importlib.import_module(name)
+        assert module is same is sys.modules[name]
+        assert module.__spec__.name == module.__name__
+    import hxtorch.spiking.transforms.weight_transforms as transforms
+    from hxtorch.spiking.parameter import MixedHXModelParameter as Parameter
+
+    assert bss2.snn.parameter is spiking.parameter
+    assert Parameter is MixedHXModelParameter
+    assert transforms.linear_saturating is linear_saturating
+    with pytest.raises(ModuleNotFoundError, match="nothing"):
+        importlib.import_module("hxtorch.snn.nothing")
 
 
 # -- connection --------------------------------------------------------------------------------------------------

@@ -78,8 +78,8 @@ def test_notebook(helpers, tmp_path, monkeypatch, capsys):
         "    (1): ConvertingReLU(shift=1)",
         f"    (2): Linear(in_features=128, out_features=3, num_sends={sends[1]}, mock=True, avg=5)"]
     assert "mock" not in shown["hardware model"]
-    assert before > 0.6  # so few epochs are no more than a sign of life
-    assert _accuracy(names, "model_hw") > 0.6
+    assert before > 0.5  # so few epochs are no more than a sign of life: 0.7 to 0.83 over seeds; guessing is 0.33
+    assert _accuracy(names, "model_hw") > 0.5
 
 
 def _accuracy(names: dict, model: str) -> float:
@@ -101,7 +101,7 @@ def test_mock_training_then_the_loop():
     chips = [bss2.Chip(seed=s, gain=0.0034, noise=program.noise(0.1, 3.0)) for s in range(3)]
     found = torch.tensor([program.on_chip(model, c, c.seed, test) for c in chips])
     before_, control, looped = found.mean(0).tolist()
-    assert mock > 80
+    assert mock > 70  # 82 to 88 over seeds
     assert before_ < mock - 2
-    assert looped > control + 3
-    assert looped > mock - 6
+    assert looped > control + 1.5  # 6 to 10
+    assert looped > mock - 8  # at most 2 below

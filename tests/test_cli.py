@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import netx
-from lavalike import fused, slayer
+from lavalike import doctor, fused, slayer
+from lavalike.backends import get_backend
 from lavalike.cli import main
 from lavalike.demo.data import Data, mnist_data, yin_yang, yin_yang_class
 from lavalike.demo.run import demo, report, work
@@ -50,8 +53,84 @@ def test_errors_are_one_line_and_status_2(net_file, tmp_path, capsys):
     assert main(["run", str(net_file), "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]) == 2
     assert "expected (6, 'time')" in capsys.readouterr().err
     assert main(["demo", "--epochs", "0"]) == 2
+    capsys.readouterr()
     assert main(["demo", "--data", str(net_file)]) == 2
     assert "not an npz file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"--output": "nowhere/y.npy"}, "y.npy: cannot be written: nowhere is no folder"),
+    ({"--output": "."}, "--output .: cannot be written: . is a folder"),
+    ({"--output": "a.net"}, "--output a.net is what is read, a.net; name another file"),
+    ({"--output": "x.npy"}, "--output x.npy is what is read, x.npy; name another file"),
+    ({"--input": "none.npy"}, "none.npy: not an npy file"), ({"--input": "."}, ".: not an npy file"),
+    ({"--input": "objects.npy"}, "objects.npy: not an npy file: Object arrays"), ({"--input": "two.npz"}, "not an npz"),
+    ({"--input": "complex.npy"}, "complex128; expected real numbers"), ({"--input": "promises.npy"}, "promises.npy: not an npy file"),
+    ({"--input": "a.net"}, "a.net: not an npy file"), ({"--backend": "numa"}, "no backend called 'numa'; did you mean 'numba'"),
+    ({"--steps": "0"}, "steps is an integer >= 1, got 0"), ({"--steps": "5"}, "input has 4 steps, the run 5"),
+    ({"file": "x.npy"}, "x.npy: not a readable HDF5 file"), ({"file": "."}, ".: "),
+    ({"file": "none.net"}, "none.net: there is no such file"),
+])
+def test_run_says_in_one_line_what_it_cannot_use(net_file, tmp_path, monkeypatch, capsys, changes, says):
+    """Status 2, and no file is touched."""
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((6, 4)))
+    np.save("objects.npy", np.array([None, 1], object))
+    np.save("complex.npy", np.zeros((6, 4), complex))
+    np.savez("two.npz", a=1, b=2)
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(117) + b"\n"
+    (tmp_path / "promises.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    options = {"file": "a.net", "--input": "x.npy", "--output": "y.npy"} | changes
+    assert main(["run", options.pop("file"), *(word for pair in options.items() for word in pair)]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.err.startswith("lavalike: ")
+    assert said.err.count("\n") == 1
+    assert before == {p: p.read_bytes() for p in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--out", "file"], "--out file: no folder"), (["--out", "file/under"], "under: no folder"),
+    (["--seed", "-1"], "--seed is in 0..4294967295, got -1"), (["--seed", str(2**32)], "--seed is in"),
+    (["--data", "none.npz"], "none.npz: not an npz file"), (["--data", "."], ".: not an npz file"),
+    (["--epochs", "-1"], "--epochs is >= 1"),
+])
+def test_the_demo_refuses_before_it_trains(tmp_path, monkeypatch, capsys, words, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert main(["demo", *words]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["inf"], [], ["run"], ["info"], ["doctor", "more"], ["run", "a.net", "--inptu", "x"], ["warm", "--now"],
+                                   ["run", "a.net", "--input", "x", "--output", "y", "--precision", "fixed"],
+                                   ["run", "a.net", "--input", "x", "--output", "y", "--steps", "many"]])
+def test_unknown_commands_and_options_are_status_2(words, capsys):
+    with pytest.raises(SystemExit) as e:
+        main(words)
+    assert e.value.code == 2
+    assert "error" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_status_130(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "report", interrupted)
+    assert main(["doctor"]) == 130
+
+
+def test_doctor_tells_of_a_broken_backend(monkeypatch):
+    def broken(name):
+        if name == "torch":
+            raise OSError("libtorch.so: cannot open shared object file")
+        return get_backend(name)
+
+    monkeypatch.setattr(doctor, "get_backend", broken)
+    assert re.search(r"torch +broken +OSError: libtorch.so", doctor.report())
 
 
 def test_yin_yang_is_the_published_figure():

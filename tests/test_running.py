@@ -12,6 +12,7 @@ import pytest
 
 import lavalike as lv
 from lavalike.proc import LIF, DelayDense, Dense, Monitor, Sigma, Sparse, io
+from lavalike.process import View
 from tests.conftest import ROOT
 
 EXACT = lv.RunConfig(precision="fixed_pt")
@@ -263,3 +264,151 @@ except KeyboardInterrupt:
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert out.strip() == "interrupted (1000,)"
+
+
+class Whole(lv.AbstractProcess):
+    """A LIF inside of a process that has a model of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.lif, self.count = LIF(shape=(2,), bias_mant=1), lv.Var((1,), 0)
+
+
+@lv.implements(Whole, backend="numba")
+class WholeModel(lv.NumbaModel):
+    def step(count):
+        count[0] += 1
+
+
+def test_a_graph_is_the_same_from_every_end_and_around_what_a_model_hides():
+    """No RecompileWarning (an error here) where nothing changed."""
+    whole = Whole()
+    whole.run(lv.RunSteps(2), lv.RunConfig(select={Whole: WholeModel}))
+    program = whole.runtime.program
+    whole.run(lv.RunSteps(3))
+    assert whole.runtime.program is program
+    assert whole.count.get() == 5
+    lif, dense = loop()
+    lif.run(lv.RunSteps(2))
+    dense.run(lv.RunSteps(3))
+    assert lif.runtime.program.step == 5
+
+
+# -- what simulate takes, and how it refuses the rest ---------------------------------------------------------------
+
+
+class Inner(lv.AbstractProcess):
+    """net.inp -> part.inp -> dense, and net.inp -> other: nothing else sends to any of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.inp, self.out = lv.InPort((3,)), lv.OutPort((2,))
+        self.part = Part()
+        self.other = Sigma(shape=(3,))
+        self.inp.connect(self.part.inp)
+        self.inp.connect(self.other.a_in)
+        self.part.out.connect(self.out)
+
+    @property
+    def in_part(self):
+        return self.part
+
+
+class Part(lv.AbstractProcess):
+    def __init__(self):
+        super().__init__()
+        self.inp, self.out = lv.InPort((3,)), lv.OutPort((2,))
+        self.dense = Dense(weights=[[2, 4, 6], [8, 10, 12]], num_message_bits=8)
+        View((self.inp,), np.array([2, 1, 0])).connect(self.dense.s_in)  # turned round on its way
+        self.dense.a_out.connect(self.out)
+
+
+@pytest.mark.parametrize("config", [EXACT, lv.RunConfig(), lv.RunConfig(backend="torch")], ids=["fixed", "float", "torch"])
+def test_a_port_behind_unfed_ones_is_fed(config):
+    """By object, path and attributes. It gets what it is given, nothing else does; one further up the chain hands on."""
+    net, x = Inner(), np.arange(12).reshape(3, 4)
+    weights = np.array([[2, 4, 6], [8, 10, 12]])
+    later = np.pad(x, ((0, 0), (1, 0)))[:, :4]
+    for key in (net.part.dense.s_in, "part.dense.s_in", "in_part.dense.s_in", "Inner.part.dense.s_in"):
+        rec = lv.simulate(net, {key: x}, config=config, record=[net.part.inp, net.part.dense.s_in, net.other.s_out])
+        np.testing.assert_array_equal(rec["out"], weights @ later)
+        np.testing.assert_array_equal(rec[net.part.dense.s_in], x)
+        assert not rec[net.part.inp].any()
+        assert not rec[net.other.s_out].any()
+    for key in (net.part.inp, net.inp):
+        rec = lv.simulate(net, {key: np.stack([x, x])}, config=config, record=[net.other.s_out])
+        np.testing.assert_array_equal(rec["out"], np.stack([weights[:, ::-1] @ later] * 2))
+        assert rec[net.other.s_out].any() == (key is net.inp)
+    two = lv.simulate(net, {net.part.dense.s_in: x, net.other.a_in: x}, config=config, record=[net.other.s_out])
+    np.testing.assert_array_equal(two["out"], weights @ later)
+    np.testing.assert_array_equal(two[net.other.s_out], x.cumsum(1))
+
+
+def test_a_port_that_something_sends_to_is_not_fed():
+    net, lif = Inner(), LIF(shape=(3,))
+    x = np.zeros((3, 4))
+    with pytest.raises(lv.InputError, match=r"Inner\.part\.dense\.s_in \(3,\) gets what Inner\.inp \(3,\) gets, and both are fed"):
+        lv.simulate(net, {net.inp: x, net.part.dense.s_in: x})
+    lif.s_out.connect(net.inp)
+    with pytest.raises(lv.InputError, match=r"Inner\.part\.dense\.s_in \(3,\) is connected already, to LIF\.s_out \(3,\)"):
+        lv.simulate(net, {net.part.dense.s_in: x})
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), [
+    (lambda d: lv.simulate(Dense), TypeError, "simulate: process is a process, got <class"),
+    (lambda d: lv.simulate(d, [1]), TypeError, "simulate: inputs is a dict of InPorts, or their names, to arrays or None, got"),
+    (lambda d: lv.simulate(d, {"s_inn": np.zeros((3, 2))}), ValueError, "no InPort called 's_inn'; did you mean 's_in'"),
+    (lambda d: lv.simulate(d, {3: np.zeros((3, 2))}), TypeError, "an InPort, or the name of one, expected, got 3"),
+    (lambda d: lv.simulate(d, {d.a_out: np.zeros((3, 2))}), TypeError, "an InPort expected, got OutPort Dense.a_out"),
+    (lambda d: lv.simulate(d, {lv.InPort((3,)): np.zeros((3, 2))}), ValueError, "belongs to none"),
+    (lambda d: lv.simulate(d, {LIF(shape=(3,)).a_in: np.zeros((3, 2))}), ValueError, "is not connected to Dense"),
+    (lambda d: lv.simulate(d, {"s_in": None}), TypeError, "input of s_in is None"),
+    (lambda d: lv.simulate(d, {"s_in": [[1, 2], [3], [4, 5]]}), TypeError, "input of s_in is .*without gaps"),
+    (lambda d: lv.simulate(d, {"s_in": np.zeros((3, 2), complex)}), TypeError, "input of s_in has dtype complex128; expected real numbers"),
+    (lambda d: lv.simulate(d, {"s_in": "abc"}), TypeError, "input of s_in is 'abc'"),
+    (lambda d: lv.simulate(d, {"s_in": np.full((3, 2), np.inf)}), ValueError, "6 NaN or infinite"),
+    (lambda d: lv.simulate(d, {"s_in": np.zeros((4, 2))}), ValueError, "expected .*'time'"),
+    (lambda d: lv.simulate(d, {"s_in": np.zeros((0, 3, 2))}), ValueError, "batch of 0"),
+    (lambda d: lv.simulate(d, {"s_in": np.zeros((3, 2)), d.s_in: np.zeros((3, 2))}), ValueError, "two inputs for one port"),
+    (lambda d: lv.simulate(d, steps="3"), TypeError, "simulate: steps is an integer >= 1, got '3'"),
+    (lambda d: lv.simulate(d, steps=2.5), TypeError, "simulate: steps is an integer >= 1, got 2.5"),
+    (lambda d: lv.simulate(d, steps=True), TypeError, "simulate: steps is an integer >= 1, got True"),
+    (lambda d: lv.simulate(d, steps=-1), ValueError, "simulate: steps is an integer >= 1, got -1"),
+    (lambda d: lv.simulate(d, steps=10**18), ValueError, "recording .* needs .* GiB; record less or run fewer steps"),
+    (lambda d: lv.simulate(d, steps=10**30), ValueError, "recording .* needs .* GiB; record less or run fewer steps"),
+    (lambda d: lv.simulate(d, steps=2, config="numba"), TypeError, "simulate: config is a RunConfig or None, got 'numba'"),
+    (lambda d: lv.simulate(d, steps=2, confg=None), TypeError, "simulate: no argument 'confg'; did you mean 'config'"),
+    (lambda d: lv.simulate(d, steps=2, record="weights"), TypeError, "simulate: record is a list of ports, Vars or names, got 'weights'"),
+    (lambda d: lv.simulate(d, steps=2, record=d.weights), TypeError, "simulate: record is a list of ports, Vars or names, got Dense.wei"),
+    (lambda d: lv.simulate(d, steps=2, record=["wieghts"]), ValueError, "no port or Var called 'wieghts'; did you mean 'weights'"),
+    (lambda d: lv.simulate(d, steps=2, record=[None]), TypeError, "a port or Var, or the name of one, expected, got None"),
+    (lambda d: lv.simulate(d, steps=2, record=[LIF(shape=(3,)).v]), ValueError, "is not connected to Dense"),
+    (lambda d: lv.simulate(), TypeError, "simulate: process is missing; it is a process"),
+])
+def test_what_simulate_does_not_take_is_named(call, kind, message):
+    with pytest.raises(lv.InputError, match=message) as e:
+        call(Dense(weights=np.eye(3), name="Dense"))
+    assert isinstance(e.value, kind)
+    assert isinstance(e.value, TypeError) == (kind is TypeError)
+
+
+def test_a_recording_acts_as_a_dict():
+    dense = Dense(weights=np.eye(3))
+    rec = lv.simulate(dense, steps=2)
+    assert list(rec) == [dense.a_out]
+    assert [k in rec for k in ("a_out", dense.a_out, "Dense.a_out", "s_in", "aout", dense.weights, 3, None)] == [True] * 3 + [False] * 5
+    assert rec.get("nothing") is None
+    for key, match in (("a_ot", "no port or Var called 'a_ot'; did you mean 'a_out'.*recorded are Dense.a_out"),
+                       ("weights", r"Dense\.weights \(3, 3\) was not recorded; recorded are Dense\.a_out; simulate\(record=")):
+        with pytest.raises(KeyError, match=match) as e:
+            rec[key]
+        assert isinstance(e.value, lv.InputError)
+    with pytest.raises(TypeError, match="Recording: a port, a Var or a name is expected, got 3") as e:
+        rec[3]
+    assert isinstance(e.value, lv.InputError)
+
+
+def test_a_tensor_that_needs_a_gradient_is_an_input():
+    torch = pytest.importorskip("torch")
+    x = torch.ones(3, 2, requires_grad=True)
+    np.testing.assert_array_equal(lv.simulate(Dense(weights=np.eye(3)), {"s_in": x})["a_out"], [[0, 1]] * 3)

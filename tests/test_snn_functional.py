@@ -347,4 +347,4 @@ def test_a_step_style_loop_learns():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert SF.accuracy_rate(out, labels) > 0.85
+    assert SF.accuracy_rate(out, labels) > 0.75  # 0.87 to 1 over seeds and instruction sets; guessing is 0.5

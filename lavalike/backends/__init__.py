@@ -6,6 +6,7 @@ import importlib
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from lavalike.arguments import did_you_mean
 from lavalike.errors import ModelSelectionError
 
 if TYPE_CHECKING:
@@ -27,4 +28,5 @@ def get_backend(name: str) -> Backend:
     found = {e.name: e for e in entry_points(group="lavalike.backends")}
     if name in found:
         return found[name].load()
-    raise ModelSelectionError(f"no backend called {name!r}; there are {sorted({*BUILT_IN, *found})}")
+    names = sorted({*BUILT_IN, *found})
+    raise ModelSelectionError(f"no backend called {name!r}{did_you_mean(name, names)}; there are {names}")

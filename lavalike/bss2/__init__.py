@@ -4,7 +4,8 @@
     with bss2.use(bss2.Chip(seed=3)):
         y = model(x)                       # a model of bss2.perceptron.nn layers
 
-``import lavalike.bss2 as hxtorch`` runs programs written for hxtorch. No chip has run this code: what is said of levels other than
+``import lavalike.bss2 as hxtorch`` runs programs written for hxtorch, ``sys.modules["hxtorch"] = lavalike.bss2`` those that also
+import its submodules. No chip has run this code: what is said of levels other than
 "hardware" is emulated.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lavalike.bss2 import facts as facts
+from lavalike.bss2 import aliases, facts as facts
 from lavalike.bss2.chip import LEVELS as LEVELS, Chip as Chip, Noise as Noise, current_chip as current_chip, use as use
 from lavalike.bss2.connection import (
     CalibrationPath as CalibrationPath,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from lavalike.bss2 import ann as ann, core as core, nn as nn, perceptron as perceptron, snn as snn, spiking as spiking
     from lavalike.bss2.calibration import Calibration as Calibration, calibrate as calibrate
     from lavalike.bss2.placement import Placement as Placement, place as place
+
+aliases.install()
 
 # loaded on first use: they need torch
 _MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn", "hardware")

@@ -6,6 +6,8 @@ from typing import Any
 
 from lavalike.bss2 import perceptron
 
+__path__: list[str] = []  # its submodules are perceptron's, see lavalike.bss2.aliases
+
 
 def __getattr__(name: str) -> Any:
     return getattr(perceptron, name)

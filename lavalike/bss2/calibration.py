@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lavalike.arguments import PATH, arguments, instance, integer, optional, real
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, Circuits, Columns, Noise, fixed, use
-from lavalike.bss2.errors import CalibrationError
+from lavalike.bss2.errors import CalibrationError, CalibrationTypeError
 from lavalike.checks import whole
 from lavalike.text import table
 
@@ -35,9 +36,11 @@ _NOMINAL = 500  # code of a column's synaptic input before calibration
 _AMPLITUDE = 60.0  # output LSB that columns are compared at
 _DECAY = 50.0  # CADC LSB over which a time constant is fitted
 _TOLERANCE = {"leak": 8.0, "reset": 8.0, "threshold": 8.0, "tau_mem": 0.25, "tau_syn": 0.25}  # LSB, relative: off by more is a failure
+_CALIX = (".pbin", ".pkl", ".pickle", ".json", ".bin", ".json.gz", ".pbin.gz")
 _LARGEST = 1 << 20  # bytes of a calibration file, unpacked
 
 
+@arguments(error=CalibrationError)
 @dataclass(frozen=True)
 class Target:
     """What every neuron circuit shall be: leak, reset, threshold in CADC LSB, time constants in s. Defaults and ranges: calix's.
@@ -54,12 +57,16 @@ class Target:
     def __post_init__(self) -> None:
         for name in PARAMETERS:
             limit, value = facts.RANGES[name], getattr(self, name)
-            if not isinstance(value, Real) or not limit.low <= value <= limit.high:
-                raise CalibrationError(f"Target: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
-                                       "choose another, or scale the model's units")
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not limit.low <= value <= limit.high:
+                error = CalibrationError if number else CalibrationTypeError
+                raise error(f"Target: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
+                            "choose another, or scale the model's units")
             object.__setattr__(self, name, float(value))
 
 
+@arguments(error=CalibrationError, seed=integer(0), noise=instance(Noise), gain=real(above=0), target=instance(Target),
+           measured_gain=real(), measured_noise=real(0))
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """A measured calibration of one chip.
@@ -120,6 +127,7 @@ class Calibration:
 
     # -- file -------------------------------------------------------------------------------------------------
 
+    @arguments(path=PATH)
     def save(self, path: str | Path) -> None:
         """Write a file (numpy's npz under any name, no pickle)."""
         meta = {"format": FORMAT, "version": VERSION, "seed": int(self.seed), "gain": self.gain, "noise": dataclasses.asdict(self.noise),
@@ -130,6 +138,7 @@ class Calibration:
             np.savez(file, meta=np.array(json.dumps(meta, default=float)), success=self.success, **arrays, **self.circuits._asdict())
 
     @classmethod
+    @arguments(path=PATH, chip=optional(instance(Chip)))
     def load(cls, path: str | Path, chip: Chip | None = None) -> Calibration:
         """Read a file.
 
@@ -151,6 +160,19 @@ class Calibration:
         if chip is not None:
             found.check(chip, str(path))
         return found
+
+
+def of_a_real_chip(path: str | Path) -> bool:
+    """Whether the file at ``path`` is one that calix writes for a real chip, by its name or its first byte: cereal's portable binary,
+    JSON, a pickle, packed or not. It is not read further."""
+    try:
+        with open(path, "rb") as file:
+            first = file.read(2)
+    except OSError:
+        return False
+    if len(first) < 2 or first == b"PK":
+        return False
+    return Path(path).name.endswith(_CALIX) or first.startswith((b"\0", b"\1", b"\x80", b"{", b"\x1f\x8b"))
 
 
 def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
@@ -186,6 +208,7 @@ def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
 # -- measuring ---------------------------------------------------------------------------------------------------
 
 
+@arguments(chip=instance(Chip), target=optional(instance(Target)))
 def calibrate(chip: Chip, target: Target | None = None, repetitions: int = 100, seed: int = 0) -> Calibration:
     """Bring a chip's circuits to ``target`` and its columns to one gain, starting from the chip without calibration.
 

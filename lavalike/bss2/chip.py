@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lavalike.arguments import FLAG, arguments, did_you_mean, integer
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import CalibrationError, NoChipError
 from lavalike.checks import finite, whole
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from lavalike.bss2.calibration import Calibration
 
+HEMISPHERE = integer(0, facts.HEMISPHERES - 1)
 LEVELS = ("ideal", "quantised", "emulated", "hardware")
 # spread after calibration over spread before it: calix's bounds; those of columns, rows and synapses are chosen
 RATIOS = facts.CALIBRATION_RATIO | {"column_gain": 0.35, "column_offset": 0.15, "row_gain": 0.5, "efficacy": 0.5}
 
 
+@arguments()
 @dataclass(frozen=True)
 class Noise:
     """How a calibrated chip differs from its model: standard deviations, unless said otherwise.
@@ -71,7 +74,8 @@ class Noise:
         if self.knee is not None:
             object.__setattr__(self, "knee", finite(self.knee, "Noise: knee"))
         if not isinstance(self.floor, Iterable) or len(ends := tuple(self.floor)) != 2:
-            raise InputError(f"Noise: floor is two numbers, low and high, got {self.floor!r}")
+            error = InputError if isinstance(self.floor, Iterable) and not isinstance(self.floor, str) else InputTypeError
+            raise error(f"Noise: floor is two numbers, low and high, got {self.floor!r}")
         low, high = (finite(v, "Noise: an end of floor") for v in ends)
         if self.knee is not None and not facts.OUTPUT_MIN <= low <= high < self.knee <= 0:
             raise InputError(f"Noise: {facts.OUTPUT_MIN} <= floor low <= high < knee <= 0 is needed, "
@@ -113,6 +117,7 @@ class Circuits(NamedTuple):
     tau_syn: np.ndarray
 
 
+@arguments(calibrated=FLAG)
 @dataclass(frozen=True)
 class Chip:
     """One chip. It holds no state: the same arguments are the same chip, in every process and run.
@@ -142,11 +147,12 @@ class Chip:
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
-            raise InputError(f"Chip: level is one of {', '.join(LEVELS)}; got {self.level!r}")
+            error = InputError if isinstance(self.level, str) else InputTypeError
+            raise error(f"Chip: level is one of {', '.join(LEVELS)}; got {self.level!r}{did_you_mean(self.level, LEVELS)}")
         object.__setattr__(self, "seed", whole(self.seed, 0, "Chip: seed"))
         object.__setattr__(self, "chips", whole(self.chips, 1, "Chip: chips"))
         if not isinstance(self.noise, Noise):
-            raise InputError(f"Chip: noise is a Noise, got {self.noise!r}")
+            raise InputTypeError(f"Chip: noise is a Noise, got {self.noise!r}")
         gain = finite(self.gain, "Chip: gain")
         if not 0 < gain <= 1:
             raise InputError(f"Chip: gain is within 0..1 LSB, above 0; got {self.gain!r}")
@@ -158,7 +164,7 @@ class Chip:
         from lavalike.bss2.calibration import Calibration
 
         if not isinstance(self.calibration, Calibration):
-            raise InputError(f"Chip: calibration is a Calibration (Calibration.load reads one), got {self.calibration!r}")
+            raise InputTypeError(f"Chip: calibration is a Calibration (Calibration.load reads one), got {self.calibration!r}")
         self.calibration.check(self, "Chip")
         if not self.calibrated:
             raise CalibrationError(f"{self!r}: a calibration was given, and calibrated=False; leave one of them out")
@@ -180,6 +186,7 @@ class Chip:
         """Whether patterns and noise act."""
         return self.level == "emulated"
 
+    @arguments(k=integer(0))
     def neighbour(self, k: int) -> Chip:
         """The k-th chip of a setup of several; 0 is this one. Always the same ones."""
         if k == 0:
@@ -215,6 +222,7 @@ class Chip:
                 for h in range(facts.HEMISPHERES)]
         return made[0], made[1]
 
+    @arguments(hemisphere=HEMISPHERE)
     def columns(self, hemisphere: int) -> Columns:
         """Perceptron mode: gain, offset and lower end of the hemisphere's columns."""
         return self._columns[hemisphere]
@@ -224,6 +232,7 @@ class Chip:
         made = [self._spread("row_gain", facts.SIGNED_ROWS, 1.0, h) for h in range(facts.HEMISPHERES)]
         return made[0], made[1]
 
+    @arguments(hemisphere=HEMISPHERE)
     def rows(self, hemisphere: int) -> np.ndarray:
         """Perceptron mode: relative gain of the hemisphere's signed rows, float32 (128,)."""
         return self._rows[hemisphere]
@@ -241,6 +250,7 @@ class Chip:
         made = [self._spread("efficacy", (facts.ROWS, facts.COLUMNS), 1.0, h) for h in range(facts.HEMISPHERES)]
         return made[0], made[1]
 
+    @arguments(hemisphere=HEMISPHERE)
     def efficacy(self, hemisphere: int) -> np.ndarray:
         """Spiking mode: relative strength of the hemisphere's synapses, float32 (256 rows, 256 columns)."""
         return self._efficacy[hemisphere]
@@ -262,6 +272,7 @@ def set_current(chip: Chip | None) -> None:
     _current.set(chip)
 
 
+@arguments()
 @contextmanager
 def use(chip: Chip) -> Iterator[Chip]:
     """Within, operations that ask for the chip run on ``chip``.
@@ -270,7 +281,7 @@ def use(chip: Chip) -> Iterator[Chip]:
     within ``contextvars.copy_context()``.
     """
     if not isinstance(chip, Chip):
-        raise InputError(f"use: a Chip is expected, got {chip!r}")
+        raise InputTypeError(f"use: a Chip is expected, got {chip!r}")
     token = _current.set(chip)
     try:
         yield chip

@@ -6,14 +6,16 @@ import os
 import warnings
 from dataclasses import dataclass
 
+from lavalike.arguments import FLAG, PATH, TEXT, arguments, optional
 from lavalike.bss2.chip import Chip, current_chip, set_current
-from lavalike.errors import InputError
+from lavalike.errors import InputTypeError
 
 
 class EmulatedChipWarning(UserWarning):
     """No chip is connected; an emulated one was taken."""
 
 
+@arguments(value=PATH)
 @dataclass(frozen=True)
 class CalibrationPath:
     """Path of a calibration file."""
@@ -21,11 +23,10 @@ class CalibrationPath:
     value: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.value, str | os.PathLike):
-            raise InputError(f"CalibrationPath: a path is expected, got {self.value!r}")
         object.__setattr__(self, "value", os.fspath(self.value))
 
 
+@arguments(path=optional(PATH), version=TEXT)
 @dataclass(frozen=True)
 class HWDBPath:
     """Path and version of the real setup's hardware database; hxtorch reads it, an emulated chip has none."""
@@ -34,6 +35,7 @@ class HWDBPath:
     version: str = "stable/latest"
 
 
+@arguments(ann=FLAG)
 def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> None:
     """Take a chip: the real one where hxtorch is connected to one, else an emulated one, with an EmulatedChipWarning.
 
@@ -42,22 +44,25 @@ def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool
 
     Args:
         hwdb_path: for the real chip; or a :class:`CalibrationPath`: of a file written by :class:`lavalike.bss2.Calibration` the
-            emulated chip it was measured on is taken.
+            emulated chip it was measured on is taken; a real chip's file says nothing of an emulated one, which keeps its nominal
+            calibration, and the warning says so.
         ann: for the real chip: load its default calibration for perceptron mode.
     """
     from lavalike.bss2 import hardware
-    from lavalike.bss2.calibration import Calibration
+    from lavalike.bss2.calibration import Calibration, of_a_real_chip
 
     if hwdb_path is not None and not isinstance(hwdb_path, HWDBPath | CalibrationPath):
-        raise InputError(f"init_hardware: a HWDBPath or a CalibrationPath is expected, got {hwdb_path!r}")
+        raise InputTypeError(f"init_hardware: hwdb_path is a HWDBPath or a CalibrationPath, got {hwdb_path!r}")
     state = hardware.availability()
     if state == "connected":
         hardware.init(hwdb_path, ann)
         set_current(Chip(level="hardware"))
         return
-    chip = Chip() if not isinstance(hwdb_path, CalibrationPath) else Calibration.load(hwdb_path.value).chip()
+    foreign = isinstance(hwdb_path, CalibrationPath) and of_a_real_chip(hwdb_path.value)
+    chip = Calibration.load(hwdb_path.value).chip() if isinstance(hwdb_path, CalibrationPath) and not foreign else Chip()
     set_current(chip)
-    warnings.warn(f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on",
+    why = f", with its nominal calibration: {hwdb_path.value} is a real chip's" if foreign else ""  # type: ignore[union-attr]
+    warnings.warn(f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on{why}",
                   EmulatedChipWarning, stacklevel=2)
 
 

@@ -6,11 +6,14 @@
     RecordingError    RuntimeError    a recording the chip cannot serve
     CalibrationError  ValueError      a calibration that cannot be made, or a file that is damaged, foreign or another chip's
     NoChipError       RuntimeError    no chip is there
+
+Of the first, second, fourth and fifth there is a kin for values of the wrong kind that is a TypeError besides
+(:func:`lavalike.errors.kind_error`).
 """
 
 from __future__ import annotations
 
-from lavalike.errors import InputError, RunError
+from lavalike.errors import KINDS, InputError, RunError
 
 
 class RangeError(InputError, OverflowError):
@@ -35,3 +38,23 @@ class CalibrationError(InputError):
 
 class NoChipError(RunError):
     """An operation needs a chip, and none was taken."""
+
+
+class RangeTypeError(RangeError, TypeError):
+    """What is no number where one within the chip's range is needed."""
+
+
+class OperandTypeError(OperandError, TypeError):
+    """An operand or setting of an operation that is of the wrong kind."""
+
+
+class RecordingTypeError(RecordingError, TypeError):
+    """A setting of a recording that is of the wrong kind."""
+
+
+class CalibrationTypeError(CalibrationError, TypeError):
+    """A setting of a calibration that is of the wrong kind."""
+
+
+KINDS.update({RangeError: RangeTypeError, OperandError: OperandTypeError, RecordingError: RecordingTypeError,
+              CalibrationError: CalibrationTypeError})

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lavalike.arguments import FLAG, arguments, instance, optional
 from lavalike.bss2.errors import NoChipError, OperandError
 from lavalike.errors import InputError
 
@@ -30,12 +31,17 @@ if TYPE_CHECKING:
     from lavalike.bss2.spiking.module import HXModule
     from lavalike.bss2.spiking.neuron import Recorded
 
+_PATH = optional(instance("lavalike.bss2.connection.HWDBPath", "lavalike.bss2.connection.CalibrationPath",
+                          words="a HWDBPath or a CalibrationPath"))
 STATES = ("not importable", "mock only", "connected")
 
 
 def _import(name: str = "hxtorch") -> Any:
-    """The module, or None where there is none. What else goes wrong while importing it is the installation's and is told."""
+    """The module, or None where there is none: what goes by the name may be lavalike. What else goes wrong while importing it is the
+    installation's and is told."""
     try:
+        if _is_ours(importlib.import_module(name.partition(".")[0])):
+            return None
         return importlib.import_module(name)
     except ModuleNotFoundError as e:
         # hxtorch itself is there when something it needs is not
@@ -44,6 +50,12 @@ def _import(name: str = "hxtorch") -> Any:
         raise NoChipError(f"hxtorch is installed, but {e.name!r}, which it needs, is not; repair its installation") from e
     except ImportError as e:
         raise NoChipError(f"hxtorch is installed, but does not import ({e}); repair its installation") from e
+
+
+def _is_ours(module: Any) -> bool:
+    from lavalike.bss2 import connection
+
+    return getattr(module, "init_hardware", None) is connection.init_hardware
 
 
 def _hxtorch() -> Any:
@@ -129,6 +141,7 @@ def identifier() -> str:
         raise NoChipError(f"hxtorch is not connected to a chip: {e}; lavalike.bss2.init_hardware() connects it") from e
 
 
+@arguments(path=_PATH, ann=FLAG)
 @contextmanager
 def connection(path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> Iterator[str]:
     """Take the chip once, let it go at the end; its identifier. RunError's sibling NoChipError without one."""
@@ -155,6 +168,7 @@ def _layers() -> Any:
 # -- perceptron mode -------------------------------------------------------------------------------------------
 
 
+@arguments(model=instance("torch.nn.modules.module.Module", words="a torch.nn.Module"), mock=optional(FLAG))
 def convert(model: torch.nn.Module, mock: bool | None = None) -> torch.nn.Module:
     """A copy of ``model`` whose layers of :mod:`lavalike.bss2.perceptron.nn` are hxtorch's, with the same weights and settings.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lavalike.arguments import SHAPE, arguments, instance, integer, is_integer, optional, real, sequence
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RangeError, RoutingError
 from lavalike.bss2.populations import (
@@ -26,8 +27,8 @@ from lavalike.bss2.populations import (
     lay_out,
     neurons_per_chip as neurons_per_chip,
 )
-from lavalike.bss2.tiles import Tile as Tile, check_chips, tiles as tiles
-from lavalike.errors import InputError
+from lavalike.bss2.tiles import CHIPS, Tile as Tile, tiles as tiles
+from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +85,7 @@ class Placement:
                 return x
         raise InputError(f"nothing named {name!r} was placed; there are {', '.join(x.name for x in (*self.layers, *self.populations))}")
 
+    @arguments(chip=optional(instance("lavalike.bss2.chip.Chip")), duration=optional(real(above=0)), samples=integer(1))
     def report(self, records: Iterable[Observation | SpikeRecord] = (), chip: Chip | None = None, duration: float | None = None,
                samples: int = 1) -> Report:
         """What it takes, and what was measured in a run.
@@ -102,6 +104,7 @@ class Placement:
         return str(self.report())
 
 
+@arguments(input_shape=optional(SHAPE), chips=CHIPS, batch=integer(1))
 def place(model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, batch: int = 1) -> Placement:
     """Place every dense and convolutional layer of a torch module, or a process graph; other layers (pooling, ...) are digital.
 
@@ -118,7 +121,6 @@ def place(model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, 
         RoutingError: a layer that has no such form, or none at all; a population that does not fit.
         RangeError: weights that are not finite.
     """
-    check_chips(chips)
     from lavalike.process import AbstractProcess
 
     if isinstance(model, AbstractProcess):
@@ -128,14 +130,12 @@ def place(model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, 
     import torch
 
     if not isinstance(model, torch.nn.Module):
-        raise InputError(f"place: a torch.nn.Module or a process is expected, got {type(model).__name__}")
+        raise InputTypeError(f"place: model is a torch.nn.Module or a process, got {type(model).__name__}")
     if input_shape is None:
-        raise InputError("place: input_shape, the shape of one sample without the batch axis, is needed for a torch module")
-    if batch < 1:
-        raise InputError(f"place: batch is at least 1, got {batch}")
+        raise InputTypeError("place: input_shape, the shape of one sample without the batch axis, is needed for a torch module")
     placed: list[PlacedLayer] = []
     run = 0
-    for name, layer, shape, out in _dry_pass(model, tuple(input_shape)):
+    for name, layer, shape, out in _dry_pass(model, (input_shape,) if is_integer(input_shape) else tuple(input_shape)):
         times = 1 + sum(p.name.split("#")[0] == name for p in placed)
         entry = _place_layer(name if times == 1 else f"{name}#{times}", layer, shape, out, chips, batch, run)
         placed.append(entry)
@@ -145,6 +145,7 @@ def place(model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, 
     return Placement(chips, tuple(placed))
 
 
+@arguments(populations=sequence(instance(Population)), chips=CHIPS)
 def place_populations(populations: Sequence[Population], chips: int = 1) -> Placement:
     """Give every neuron its chip and circuits.
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lavalike.arguments import FLAG, TEXT, arguments, integer, optional, sequence
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RoutingError
-from lavalike.bss2.tiles import check_chips
 from lavalike.checks import whole
 from lavalike.errors import InputError
 
@@ -23,11 +23,13 @@ _BUS_SIGNED = facts.BUS_ROWS // 2
 _SOURCES = facts.SOURCE_LABELS * facts.SIGNED_ROWS  # a synapse driver (a signed row) tells 64 labels apart
 
 
+@arguments(fan_in=integer(0))
 def circuits(fan_in: int) -> int:
     """Joined circuits that a neuron of ``fan_in`` signed inputs needs."""
     return max(1, math.ceil(fan_in / facts.SIGNED_ROWS))
 
 
+@arguments(c=integer())
 def neurons_per_chip(c: int) -> int:
     """Neurons of ``c`` joined circuits on a chip."""
     if not 1 <= c <= facts.CIRCUITS:
@@ -35,6 +37,7 @@ def neurons_per_chip(c: int) -> int:
     return facts.CIRCUITS // c
 
 
+@arguments(name=TEXT, recurrent=FLAG, instance=optional(TEXT), sources=optional(sequence(TEXT)))
 @dataclass(frozen=True)
 class Population:
     """What is to be placed.
@@ -127,7 +130,6 @@ class _Free:
 
 def lay_out(populations: Sequence[Population], chips: int = 1) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
     """What :func:`lavalike.bss2.placement.place_populations` places."""
-    check_chips(chips)
     names = [p.name for p in populations]
     if len(set(names)) < len(names) or not names:
         raise InputError(f"place_populations: populations with different names are expected, got {names}")

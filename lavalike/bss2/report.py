@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.bss2.errors import NoChipError
-from lavalike.checks import whole
 from lavalike.errors import InputError
 from lavalike.text import table
 
@@ -177,9 +176,6 @@ class Report:
 def report(placement: Placement, records: list[Observation | SpikeRecord], chip: Chip | None, duration: float | None,
            samples: int = 1) -> Report:
     """See :meth:`lavalike.bss2.placement.Placement.report`."""
-    if duration is not None and not 0 < duration < float("inf"):
-        raise InputError(f"report: duration is a time > 0 s, got {duration!r}")
-    samples = whole(samples, 1, "report: samples")
     if chip is None:
         try:
             chip = current_chip()

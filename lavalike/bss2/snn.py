@@ -17,13 +17,16 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import FUNCTION, arguments, instance, optional
 from lavalike.bss2 import spiking
 from lavalike.bss2.spiking import Experiment, Handle as Handle, run as run
 from lavalike.bss2.spiking.functional import CUBALIFParams, CUBALIParams
 from lavalike.bss2.spiking.synapse import Projection
-from lavalike.errors import InputError
+from lavalike.errors import InputTypeError
 
 Instance = Experiment
+__path__: list[str] = []  # its submodules are spiking's, see lavalike.bss2.aliases
+_EXPERIMENT = instance(Experiment)
 
 
 class _Layer:
@@ -31,6 +34,7 @@ class _Layer:
 
     name: str
 
+    @arguments(instance=optional(_EXPERIMENT))
     def __init__(self, *args: Any, instance: Experiment | None = None, **settings: Any) -> None:
         if instance is not None:
             settings["experiment"] = instance
@@ -43,8 +47,8 @@ class _Layer:
             args = (*args[:len(before)], settings.pop("experiment"), *args[len(before):])
         missing = [n for n in before[len(args):] if n not in settings]
         if missing and experiment is not None:
-            raise InputError(f"{type(self).__name__}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} expected after the "
-                             f"Instance")
+            raise InputTypeError(f"{type(self).__name__}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} expected after "
+                                 "the Instance")
         super().__init__(*args, **settings)
 
 
@@ -59,13 +63,14 @@ class _Computed(_Layer):
             well. Default: the layer's own.
     """
 
+    @arguments(func=optional(FUNCTION))
     def __init__(self, *args: Any, func: Callable[..., Any] | type[torch.autograd.Function] | None = None, params: Any = None,
                  **settings: Any) -> None:
         if isinstance(params, CUBALIFParams | CUBALIParams):
             settings = params.settings() | settings
         elif params is not None and func is None:
-            raise InputError(f"{type(self).__name__}: params are of the functions of snn.functional, or of a func of your own; got "
-                             f"{type(params).__name__} and no func")
+            raise InputTypeError(f"{type(self).__name__}: params are of the functions of snn.functional, or of a func of your own; got "
+                                 f"{type(params).__name__} and no func")
         super().__init__(*args, **settings)
         self.func, self.func_params = func, params
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lavalike.arguments import TEXT, arguments, integer
 from lavalike.bss2 import facts
-from lavalike.errors import InputError
+
+CHIPS = integer(1)
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,12 @@ class Tile:
     columns: range
 
 
+@arguments(k=integer(1), n=integer(1), layer=TEXT, chips=CHIPS)
 def tiles(k: int, n: int, layer: str = "", chips: int = 1) -> list[Tile]:
     """A signed (K, N) matrix as tiles of at most 128 rows and 256 columns: for each column part, each row part.
 
     Tile t lies in hemisphere t % 2 of instance t // 2; instances are dealt to the chips in turn, those of one round are one run.
     """
-    if k < 1 or n < 1:
-        raise InputError(f"layer {layer!r}: a matrix of at least one input and one output is expected, got {k} x {n}")
-    check_chips(chips)
     rows = [range(i, min(i + facts.SIGNED_ROWS, k)) for i in range(0, k, facts.SIGNED_ROWS)]
     columns = [range(j, min(j + facts.COLUMNS, n)) for j in range(0, n, facts.COLUMNS)]
     out = []
@@ -35,9 +35,3 @@ def tiles(k: int, n: int, layer: str = "", chips: int = 1) -> list[Tile]:
         instance = t // facts.HEMISPHERES
         out.append(Tile(layer, instance // chips, instance % chips, t % facts.HEMISPHERES, r, c))
     return out
-
-
-def check_chips(chips: int) -> None:
-    """At least one."""
-    if chips < 1:
-        raise InputError(f"chips: at least 1 is expected, got {chips}")

@@ -11,6 +11,7 @@ from lavalike.errors import GraphError, ModelSelectionError
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel, SubProcessModel, candidates, exception, select
 from lavalike.proc.monitor import Monitor
+from lavalike.process import claims
 from lavalike.process.ports import InPort, OutPort, Port, View
 from lavalike.process.process import AbstractProcess, component, walk
 
@@ -38,7 +39,7 @@ class Graph:
     """What a backend compiles.
 
     ``nodes`` are in the order of a step: those without delay sorted so that senders come first, then the
-    delayed ones. ``stimuli`` are the unconnected InPorts that a run feeds.
+    delayed ones. ``stimuli`` are the InPorts that a run feeds; nothing else sends to them.
     """
 
     processes: list[AbstractProcess]
@@ -61,6 +62,12 @@ def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abst
 
     Raises ModelSelectionError, VarError, and GraphError for a cycle without delay.
     """
+    with claims.looking:  # another thread may look at the same processes
+        return _flatten(process, config, general, stimuli, step)
+
+
+def _flatten(process: AbstractProcess, config: RunConfig, general: Callable[[AbstractProcess], type[ProcessModel] | None],
+             stimuli: Iterable[InPort], step: int) -> Graph:
     tops = component(process)
     everything: list[AbstractProcess] = []
     models: dict[AbstractProcess, type[ProcessModel]] = {}
@@ -107,8 +114,8 @@ def _computes(process: AbstractProcess) -> bool:
 def _resolve(port: Port, leaves: set[int], stimuli: set[int]) -> list[Term]:
     if isinstance(port, OutPort) and id(port.process) in leaves:
         return [Term(port)]
-    if isinstance(port, InPort) and not port.sources:
-        return [Term(port)] if id(port) in stimuli else []
+    if id(port) in stimuli:  # it has no sources, or none that sends
+        return [Term(port)]
     return [t for view in port.sources for t in _through(view, leaves, stimuli)]
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lavalike.arguments import FLAG, PATH, Rule, arguments, integer, is_integer, optional
 from lavalike.checks import whole
 from lavalike.errors import InputError
 
@@ -58,6 +59,7 @@ class HAR(Dataset[tuple[torch.Tensor, int]]):
         InputError: a file is missing or damaged; the message says which, what was expected and what is there.
     """
 
+    @arguments(path=optional(PATH), train=FLAG, windows=Rule("an integer >= 1", is_integer), seed=integer(0))
     def __init__(self, path: str | os.PathLike[str] | None = None, train: bool = True, windows: int = 50, seed: int = 0) -> None:
         made = simulate(train, windows, seed) if path is None else load(Path(path), train)
         self.data, self.targets, self.subjects = map(torch.from_numpy, made)

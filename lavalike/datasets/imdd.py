@@ -8,6 +8,7 @@ detected by a photodiode, which squares, and filtered. What to learn is the midd
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import fft
 
+from lavalike.arguments import TENSOR, Rule, arguments, choice, instance, integer, is_real, real
 from lavalike.checks import finite, whole
 from lavalike.errors import InputError
 
@@ -30,6 +32,12 @@ class Sample(NamedTuple):
     bits: torch.Tensor
 
 
+_REAL, _COUNT, _SEED = real(), integer(1), integer(0)
+_ALPHABET = Rule(f"{len(GRAY)} ascending amplitudes", lambda v: isinstance(v, Sequence | np.ndarray) and all(map(is_real, v)))
+
+
+@arguments(baud=_REAL, wavelength=_REAL, dispersion=_REAL, length=_REAL, taps=_COUNT, alphabet=_ALPHABET, bias=_REAL, roll_off=_REAL,
+           oversampling=_COUNT, block=_COUNT)
 @dataclass(frozen=True)
 class Link:
     """An IM/DD link with four-level pulse amplitude modulation; ``LCD``, ``ECOC`` and ``SSMF`` are the published ones.
@@ -66,7 +74,7 @@ class Link:
             object.__setattr__(self, name, whole(getattr(self, name), 1, f"Link: {name}"))
         for name in ("baud", "wavelength", "dispersion", "length", "bias", "roll_off"):
             object.__setattr__(self, name, finite(getattr(self, name), f"Link: {name}"))
-        object.__setattr__(self, "alphabet", tuple(finite(a, "Link: an amplitude of alphabet") for a in self.alphabet))
+        object.__setattr__(self, "alphabet", tuple(finite(float(a), "Link: an amplitude of alphabet") for a in self.alphabet))
         if len(self.alphabet) != len(GRAY) or list(self.alphabet) != sorted(set(self.alphabet)):
             raise InputError(f"Link: alphabet is {len(GRAY)} ascending amplitudes, got {self.alphabet}")
         if self.taps % 2 == 0 or self.taps > self.block:
@@ -74,6 +82,7 @@ class Link:
         if not 0 < self.roll_off <= 1 or self.oversampling < 2 or self.baud <= 0 or self.length < 0 or self.wavelength <= 0:
             raise InputError(f"Link: 0 < roll_off <= 1, oversampling >= 2, baud > 0, wavelength > 0 and length >= 0 are needed, got {self}")
 
+    @arguments(symbols=_COUNT, noise_db=_REAL, seed=_SEED)
     def sample(self, symbols: int, noise_db: float = -20.0, seed: int = 0) -> Sample:
         """Send so many random symbols.
 
@@ -82,8 +91,7 @@ class Link:
             noise_db: power of the photodiode's white noise against the mean intensity, 1: sigma = 10 ** (noise_db / 20). Default -20.
             seed: of symbols and noise.
         """
-        symbols, noise_db = whole(symbols, 1, "Link.sample: symbols"), finite(noise_db, "Link.sample: noise_db")
-        rng = np.random.default_rng(whole(seed, 0, "Link.sample: seed"))
+        rng = np.random.default_rng(int(seed))
         parts = [self._send(rng, 10 ** (noise_db / 20)) for _ in range(-(-symbols // self.block))]
         sent = torch.cat([s for s, _ in parts])[:symbols]
         return Sample(torch.cat([w for _, w in parts])[:symbols], sent, torch.tensor(GRAY, dtype=torch.uint8)[sent])
@@ -128,6 +136,7 @@ class LMMSE:
     thresholds: torch.Tensor
 
     @classmethod
+    @arguments(sample=instance(Sample), link=instance(Link), decision=choice("midpoints", "nearest"))
     def fit(cls, sample: Sample, link: Link = LCD, decision: str = "midpoints") -> LMMSE:
         """An affine least-squares fit of the sent amplitudes.
 
@@ -137,8 +146,6 @@ class LMMSE:
             decision: thresholds at the ``"midpoints"`` of the mean outputs of neighbouring symbols, or the ``"nearest"`` amplitude of
                 the alphabet, which is worse, as the fit shrinks. Default "midpoints".
         """
-        if decision not in ("midpoints", "nearest"):
-            raise InputError(f"LMMSE.fit: decision is 'midpoints' or 'nearest', got {decision!r}")
         _check_symbols(sample.symbols, "LMMSE.fit")
         x, counts = sample.features.double(), torch.bincount(sample.symbols, minlength=len(GRAY))
         if len(x) <= x.shape[1] or (counts == 0).any():
@@ -154,11 +161,13 @@ class LMMSE:
             levels = torch.zeros(len(GRAY), dtype=torch.float64).index_add(0, sent, x @ weight + offset) / counts
         return cls(weight, offset, (levels[1:] + levels[:-1]) / 2)
 
+    @arguments(features=TENSOR)
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Decided symbols, int64 (n,)."""
         return torch.bucketize(features.double() @ self.weight + self.offset, self.thresholds)
 
 
+@arguments(decided=TENSOR, sent=TENSOR)
 def bit_error_rate(decided: torch.Tensor, sent: torch.Tensor) -> float:
     """Wrong bits over all bits of symbols 0..3, Gray coded."""
     if decided.shape != sent.shape or not len(sent):
@@ -176,6 +185,7 @@ def _check_symbols(symbols: torch.Tensor, what: str) -> None:
         raise InputError(f"{what}: symbols are integers in 0..{len(GRAY) - 1}, got {symbols.dtype} {symbols.unique()[:8].tolist()}")
 
 
+@arguments(neurons=_COUNT, low=_REAL, high=_REAL, scale=_REAL, cutoff=_REAL, window=_REAL, dt=_REAL)
 @dataclass(frozen=True)
 class ReceptiveFields:
     """Real numbers as spikes: each is seen by so many neurons with a reference value each, and the nearer, the sooner one spikes.
@@ -211,6 +221,7 @@ class ReceptiveFields:
         """Of the window, on the grid of ``dt``."""
         return round(self.window / self.dt)
 
+    @arguments(features=TENSOR)
     def times(self, features: torch.Tensor) -> torch.Tensor:
         """When the neurons spike, s, (n, taps * neurons); infinite where one does not. InputError for features that are NaN."""
         features = features if features.is_floating_point() else features.float()
@@ -220,6 +231,7 @@ class ReceptiveFields:
         t = self.scale * (features[..., None] - references).abs()
         return t.masked_fill_(t > self.cutoff, math.inf).flatten(-2)
 
+    @arguments(features=TENSOR)
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         t = self.times(features) / self.dt
         spikes = torch.zeros(self.steps + 1, *t.shape, dtype=torch.float32)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lavalike.arguments import FLAG, FUNCTION, PATH, arguments, optional
 from lavalike.datasets.transforms import ToTensor
 from lavalike.errors import InputError
 
@@ -40,6 +41,7 @@ class MNIST(Dataset[tuple[Any, int]]):
         InputError: a file is missing or damaged; the message says which, what was expected and what is there.
     """
 
+    @arguments(root=PATH, train=FLAG, transform=optional(FUNCTION))
     def __init__(self, root: str | os.PathLike[str], train: bool = True, transform: Callable[[np.ndarray], Any] | None = None) -> None:
         self.path, images, labels = _find(Path(root), train)
         if images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8 or labels.shape != (len(images),) or len(images) == 0:
@@ -58,6 +60,7 @@ class MNIST(Dataset[tuple[Any, int]]):
         return self.transform(self._images[index][:, :, None].copy()), int(self.targets[index])
 
 
+@arguments(train=FLAG, transform=optional(FUNCTION))
 def mnist_sample(train: bool = True, transform: Callable[[np.ndarray], Any] | None = None) -> MNIST:
     """The images that ship with the package: 800 to train on, 200 to test, each digit equally often; see data/README.md."""
     return MNIST(Path(__file__).parent / "data" / "mnist_sample.npz", train, transform)

@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import Rule, arguments, as_numbers, is_real, optional
 from lavalike.errors import InputError
+
+_RULES = {
+    "net": Rule("a network with blocks", lambda v: hasattr(v, "blocks") and not isinstance(v, type)),
+    "counts": Rule("numbers, one for each block that has a neuron", lambda v: as_numbers(v) is not None),
+    "mse": optional(Rule("a number", is_real)),
+}
 
 
 @dataclass(frozen=True)
@@ -58,11 +65,12 @@ def fan_out(synapse: Any) -> float:
     return taps * (synapse.out_channels / synapse.groups if hasattr(synapse, "out_channels") else 1)
 
 
+@arguments(**_RULES)
 def count_operations(net: Any, counts: Sequence[float], mse: float | None = None) -> Operations:
     """What ``compare_ops`` prints, without printing; the same arguments and errors."""
     blocks = list(net.blocks)
     spiking = [b for b in blocks if getattr(b, "neuron", None) is not None]
-    numbers = np.asarray(counts, float)
+    numbers = np.asarray(as_numbers(counts), float)
     if numbers.shape != (len(spiking),):
         raise InputError(f"compare_ops: counts has shape {numbers.shape}; expected one number for each of the {len(spiking)} blocks "
                          "that have a neuron, in their order (the mean over batches of what the network returned)")
@@ -99,6 +107,7 @@ def count_operations(net: Any, counts: Sequence[float], mse: float | None = None
                       macs / synops if synops else math.inf)
 
 
+@arguments(**_RULES)
 def compare_ops(net: Any, counts: Sequence[float], mse: float | None = None) -> Operations:
     """Print messages and synaptic operations of ``net`` beside activations and multiply-accumulates of the ANN of its shape.
 

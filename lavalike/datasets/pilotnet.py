@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lavalike.arguments import FLAG, FUNCTION, PATH, Rule, arguments, integer, is_integer, optional, real
 from lavalike.datasets.transforms import ToTensor
 from lavalike.errors import InputError
 
 TRAIN_SHARE, TEST_SHARE = 0.8, 0.2
 
 
-def _positive(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} is an integer >= 1, got {value!r}")
-    return value
+_COUNT = integer(1)
+_TRANSFORM = optional(FUNCTION)
+_SIZE = Rule("(height, width), both >= 8", lambda v: isinstance(v, Sequence) and all(map(is_integer, v)),
+             lambda v: len(v) == 2 and min(v) >= 8)
 
 
 class _Drive(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -39,7 +40,7 @@ class _Drive(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     starts: np.ndarray
 
     def __init__(self, sequence: int, transform: Callable[[Any], torch.Tensor] | None) -> None:
-        self.sequence = _positive("sequence", sequence)
+        self.sequence = int(sequence)
         self.transform = ToTensor() if transform is None else transform
 
     def _read(self, start: int) -> tuple[Sequence[Any], np.ndarray]:
@@ -78,6 +79,7 @@ class PilotNetDataset(_Drive):
         InputError: there is no data set, or it is damaged; the message names file and line.
     """
 
+    @arguments(path=PATH, sequence=_COUNT, train=FLAG, visualize=FLAG, transform=_TRANSFORM, extract=FLAG)
     def __init__(self, path: str | os.PathLike[str] = "data", sequence: int = 16, train: bool = True, visualize: bool = False,
                  transform: Callable[[Any], torch.Tensor] | None = None, extract: bool = True) -> None:
         super().__init__(sequence, transform)
@@ -180,20 +182,16 @@ class SyntheticDrive(_Drive):
         cache: keep rendered sequences, 9.9 kB a frame of the default size; a DataLoader's workers keep their own. Default True.
     """
 
+    @arguments(sequence=_COUNT, train=FLAG, visualize=FLAG, transform=_TRANSFORM, sequences=_COUNT, size=_SIZE, seed=integer(0),
+               speed=real(0), cache=FLAG)
     def __init__(self, sequence: int = 16, train: bool = True, visualize: bool = False,
                  transform: Callable[[Any], torch.Tensor] | None = None, sequences: int = 500, size: tuple[int, int] = (33, 100),
                  seed: int = 0, speed: float = 0.5, cache: bool = True) -> None:
         super().__init__(sequence, transform)
-        if len(size) != 2 or min(_positive("size", v) for v in size) < 8:
-            raise InputError(f"SyntheticDrive: size is (height, width), both >= 8, got {size!r}")
-        self.size = (size[0], size[1])
-        if not (math.isfinite(speed) and speed >= 0):
-            raise InputError(f"SyntheticDrive: speed is a number >= 0, got {speed!r}")
-        if not isinstance(seed, int) or seed < 0:
-            raise InputError(f"SyntheticDrive: seed is an integer >= 0, got {seed!r}")
-        self.seed, self.speed = seed, float(speed)
+        self.size = (int(size[0]), int(size[1]))
+        self.seed, self.speed = int(seed), float(speed)
         self.road = Road(seed)
-        kept = int(_positive("sequences", sequences) * TRAIN_SHARE)
+        kept = int(sequences * TRAIN_SHARE)
         order = np.arange(kept) if train else np.arange(kept, sequences)
         if not len(order):
             raise InputError(f"SyntheticDrive: {sequences} sequences leave none for training; at least 2 are needed")

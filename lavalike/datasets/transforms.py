@@ -13,32 +13,43 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lavalike.errors import InputError
+from lavalike.arguments import FLAG, Rule, arguments, is_integer, numbers
+from lavalike.errors import InputError, InputTypeError
 
 Transform = Callable[[Any], Any]
+_SIZE = Rule("(height, width) or one int, all >= 1", lambda v: is_integer(v) or (isinstance(v, Sequence) and all(map(is_integer, v))),
+             lambda v: v >= 1 if is_integer(v) else len(v) in (1, 2) and min(v) >= 1)
+_SEQUENCE = Rule("a sequence of transforms", lambda v: isinstance(v, Sequence) and not isinstance(v, str | bytes))
+_EACH = numbers(ndim=1, kinds="iuf")
 
 
 def image_array(image: Any, name: str) -> np.ndarray:
     """``(height, width, channels)``, checked; ``name`` is who asks."""
     if isinstance(image, torch.Tensor):
-        raise InputError(f"{name}: got a tensor of shape {tuple(image.shape)}; an image (height, width, channels) is expected, "
+        raise InputTypeError(f"{name}: got a tensor of shape {tuple(image.shape)}; an image (height, width, channels) is expected, "
                          "so it stands before ToTensor")
-    array = np.asarray(image)
+    try:
+        array = np.asarray(image)
+    except ValueError as e:
+        raise InputTypeError(f"{name}: no image (height, width) or (height, width, channels): {e}") from None
+    known = array.dtype == np.uint8 or array.dtype in (np.float32, np.float64)
     if array.ndim == 2:
         array = array[:, :, None]
-    if array.ndim != 3 or array.size == 0 or not (array.dtype == np.uint8 or array.dtype in (np.float32, np.float64)):
-        raise InputError(f"{name}: got {array.dtype} of shape {np.shape(image)}; expected a uint8, float32 or float64 image "
-                         "(height, width) or (height, width, channels), not empty")
+    if array.ndim != 3 or array.size == 0 or not known:
+        raise (InputError if known else InputTypeError)(
+            f"{name}: got {array.dtype} of shape {np.shape(image)}; expected a uint8, float32 or float64 image "
+            "(height, width) or (height, width, channels), not empty")
     return array
 
 
 class Compose:
     """One transform after the other."""
 
+    @arguments(transforms=_SEQUENCE)
     def __init__(self, transforms: Sequence[Transform]) -> None:
         wrong = next((t for t in transforms if not callable(t)), None)
         if wrong is not None:
-            raise InputError(f"Compose: {wrong!r} is not callable")
+            raise InputTypeError(f"Compose: transforms are functions, and {wrong!r} is not callable")
         self.transforms = list(transforms)
 
     def __call__(self, image: Any) -> Any:
@@ -55,11 +66,9 @@ class Resize:
         antialias: low-pass filter where the image shrinks, as Pillow always does. Default True.
     """
 
+    @arguments(size=_SIZE, antialias=FLAG)
     def __init__(self, size: int | Sequence[int], antialias: bool = True) -> None:
-        edges = [size] if isinstance(size, int) else list(size)
-        if len(edges) not in (1, 2) or any(not isinstance(v, int) or isinstance(v, bool) or v < 1 for v in edges):
-            raise InputError(f"Resize: size is (height, width) or one int, all >= 1; got {size!r}")
-        self.size, self.antialias = edges, bool(antialias)
+        self.size, self.antialias = [int(v) for v in ((size,) if is_integer(size) else size)], bool(antialias)  # type: ignore[union-attr]
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
         if len(self.size) == 2:
@@ -90,9 +99,8 @@ class Grayscale:
         num_output_channels: 1, or 3 for three equal channels. Default 1.
     """
 
+    @arguments(num_output_channels=Rule("1 or 3", is_integer, lambda v: v in (1, 3)))
     def __init__(self, num_output_channels: int = 1) -> None:
-        if num_output_channels not in (1, 3):
-            raise InputError(f"Grayscale: num_output_channels is 1 or 3, got {num_output_channels!r}")
         self.num_output_channels = num_output_channels
 
     def __call__(self, image: Any) -> np.ndarray:
@@ -121,17 +129,18 @@ class Normalize:
         mean, std: a number for each channel, std not 0.
     """
 
+    @arguments(mean=_EACH, std=_EACH)
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         if len(mean) != len(std) or len(mean) == 0:
             raise InputError(f"Normalize: mean has {len(mean)} values, std {len(std)}; one of each for every channel is expected")
-        if not np.isfinite([*mean, *std]).all() or 0 in std:
-            raise InputError(f"Normalize: mean {tuple(mean)} and std {tuple(std)} must be finite, std not 0")
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        if 0 in self.std:
+            raise InputError(f"Normalize: std {self.std} must be finite, std not 0")
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
             kind = str(tensor.dtype) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
-            raise InputError(f"Normalize: got {kind}; a floating point tensor is expected, so ToTensor stands before it")
+            raise InputTypeError(f"Normalize: got {kind}; a floating point tensor is expected, so ToTensor stands before it")
         if tensor.dim() < 3 or (len(self.mean) != 1 and tensor.shape[-3] != len(self.mean)):
             raise InputError(f"Normalize: tensor has shape {tuple(tensor.shape)}; expected (..., {len(self.mean)}, height, width)")
         mean, std = (torch.tensor(v, dtype=tensor.dtype, device=tensor.device)[:, None, None] for v in (self.mean, self.std))

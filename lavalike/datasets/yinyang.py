@@ -8,15 +8,24 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from lavalike.checks import finite, whole
+from lavalike.arguments import arguments, integer, numbers, real
+from lavalike.checks import whole
 from lavalike.errors import InputError
 
 CLASSES = 3
 WORDS = 4  # 32-bit words of the generator in one drawn point
 
 
+_SIZE, _SEED = integer(1), integer(0, 2**32 - 1)
+
+
+@arguments(x=numbers(), y=numbers(), r_small=real(above=0), r_big=real(above=0))
 def yin_yang_class(x: np.ndarray, y: np.ndarray, r_small: float = 0.1, r_big: float = 0.5) -> np.ndarray:
     """0 yin, 1 yang, 2 dot for points in the square of side ``2 r_big``; the names are the published drawing's."""
+    return _class(np.asarray(x), np.asarray(y), r_small, r_big)
+
+
+def _class(x: np.ndarray, y: np.ndarray, r_small: float, r_big: float) -> np.ndarray:
     d_right = np.sqrt((x - 1.5 * r_big) ** 2 + (y - r_big) ** 2)
     d_left = np.sqrt((x - 0.5 * r_big) ** 2 + (y - r_big) ** 2)
     dot = (d_right < r_small) | (d_left < r_small)
@@ -44,11 +53,11 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         IndexError: an index beyond ``size``.
     """
 
+    @arguments(r_small=real(), r_big=real(), size=_SIZE, seed=_SEED)
     def __init__(self, r_small: float = 0.1, r_big: float = 0.5, size: int = 1000, seed: int = 42) -> None:
-        if not 0 < finite(r_small, "YinYangDataset: r_small") < finite(r_big, "YinYangDataset: r_big") / 2:
+        if not 0 < r_small < r_big / 2:
             raise InputError(f"YinYangDataset: 0 < r_small < r_big / 2 is needed, got r_small {r_small}, r_big {r_big}")
-        self.size = whole(size, 1, "YinYangDataset: size")
-        self.seed = whole(seed, 0, "YinYangDataset: seed", most=2**32 - 1)
+        self.size, self.seed = int(size), int(seed)
         self.rng = np.random.RandomState(self.seed)
         self.r_small, self.r_big = r_small, r_big
         self._worker: int | None = None  # seed of the worker process whose stream this is
@@ -86,7 +95,7 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         x, y, used = taken
         self.rng.set_state(state)
         self.rng.randint(0, 2**32, used, np.uint32)
-        return np.stack([x, y, 1 - x, 1 - y], 1).astype(np.float32), yin_yang_class(x, y, self.r_small, self.r_big)
+        return np.stack([x, y, 1 - x, 1 - y], 1).astype(np.float32), _class(x, y, self.r_small, self.r_big)
 
     def _parse(self, words: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, int] | None:
         """Points ``x``, ``y`` (float64) that the generator's words stand for and how many words they are; None: too few words.
@@ -98,7 +107,7 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         uniform += words[1:] >> 6
         uniform *= 2 * self.r_big / 9007199254740992.0
         x, y = uniform[:count], uniform[2 : 2 + count]
-        label = yin_yang_class(x, y, self.r_small, self.r_big)
+        label = _class(x, y, self.r_small, self.r_big)
         label[np.sqrt((x - self.r_big) ** 2 + (y - self.r_big) ** 2) > self.r_big] = CLASSES
         wanted = words & 3
         ask = _next(wanted < CLASSES, 1)
@@ -123,6 +132,7 @@ def _next(good: np.ndarray, step: int) -> np.ndarray:
     return np.minimum.accumulate(table.reshape(rows, step)[::-1])[::-1].ravel()[:n]
 
 
+@arguments(size=_SIZE, seed=_SEED)
 def yin_yang(size: int, seed: int = 42) -> tuple[torch.Tensor, torch.Tensor]:
     """The first ``size`` samples (float32 (size, 4)) and labels (int64) of ``YinYangDataset(seed=seed)``."""
     return YinYangDataset(size=size, seed=seed).batch(size)

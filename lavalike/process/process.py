@@ -12,6 +12,7 @@ from lavalike.process.var import Var
 if TYPE_CHECKING:
     from lavalike.dynamics.dynamics import Dynamics
     from lavalike.model.config import RunConfig
+    from lavalike.process.claims import Claim
     from lavalike.process.monitor import Probe
     from lavalike.runtime.conditions import RunCondition
     from lavalike.runtime.runtime import Runtime
@@ -58,7 +59,7 @@ class AbstractProcess:
     def __new__(cls, *args: Any, **kwargs: Any) -> AbstractProcess:
         self = super().__new__(cls)
         # attributes may be assigned before a subclass calls super().__init__()
-        for key, value in (("name", ""), ("parent", None), ("runtime", None), ("probes", []), ("expansion", None),
+        for key, value in (("name", ""), ("parent", None), ("runtime", None), ("probes", []), ("expansion", None), ("starting", None),
                            ("_expansions", {}), ("proc_params", {})):
             object.__setattr__(self, key, value)
         return self
@@ -67,6 +68,7 @@ class AbstractProcess:
         self.name = name or self.name
         self.proc_params = proc_params
         self.runtime: Runtime | None
+        self.starting: Claim | None
         self.probes: list[Probe]
         self.expansion: Expansion | None
 
@@ -172,6 +174,8 @@ class AbstractProcess:
 
         State is kept between runs and steps go on counting; ``run`` after ``stop`` begins from the Vars as
         they are. Another ``run_cfg`` than the last compiles anew, with the state carried over, and warns.
+        One run at a time: while another thread runs or starts what is connected, and from within a step, it is a RunError,
+        before the first step.
 
         Args:
             condition: ``RunSteps(num_steps)`` or ``RunContinuous()``.
@@ -195,7 +199,7 @@ class AbstractProcess:
         self._runtime("pause").pause()
 
     def stop(self) -> None:
-        """Pause, keep the state in the Vars and release the compiled program. Never needed, always legal."""
+        """Pause, keep the state in the Vars and release the compiled program. Never needed, always legal but from within a step."""
         if self.runtime is not None:
             self.runtime.stop()
 

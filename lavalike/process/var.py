@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from lavalike.errors import RunError, VarError
+from lavalike.process import claims
 from lavalike.process.ports import as_shape
 
 if TYPE_CHECKING:
@@ -127,9 +128,13 @@ class Var:
             new = self._checked(new, old.dtype)
         if self.binding is not None:
             self.binding.write(self, new)
-        elif self.process is not None and self.process.running:
-            raise RunError(f"{self.path}: the process is running; pause() first")
-        self.value = new
+            self.value = new
+            return
+        with claims.lock:
+            starts = self.process.starting if self.process is not None else None
+            if self.process is not None and (self.process.running or (starts is not None and not starts.here)):
+                raise RunError(f"cannot set {self.path} while the process is running; pause() first")
+            self.value = new
 
 
 def resolved(target: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from lavalike.backends.base import Program
 from lavalike.compiler.graph import flatten
 from lavalike.errors import InputError, RunError
 from lavalike.model.config import RunConfig
+from lavalike.process.claims import Claim, starting
 from lavalike.process.ports import Port
 from lavalike.process.process import AbstractProcess, component, walk
 from lavalike.process.var import Var, resolved
@@ -48,7 +51,10 @@ class Stretches:
 
 
 class Runtime:
-    """A compiled program bound to the processes it runs."""
+    """A compiled program bound to the processes it runs.
+
+    One call of ``run`` holds it at a time, by a :class:`Claim`; Vars are read and written while none does.
+    """
 
     def __init__(self, process: AbstractProcess, config: RunConfig, step: int = 0) -> None:
         self.config = config
@@ -56,14 +62,21 @@ class Runtime:
         graph = flatten(process, config, backend.general_model, step=step)
         self.processes = graph.processes
         self.probes = [probe for p in self.processes for probe in p.probes]
-        self.signature = graph_signature(self.processes)
+        self.signature = graph_signature(p for top in component(process) for p in walk(top))
         self.program = backend.build(graph, 1, [resolved(probe.target) for probe in self.probes])
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
         self.failed: str | None = None
-        self._busy = threading.Lock()  # held while steps are done, in whatever thread
-        self._owner = 0
+        self.released = False
+        self._claim: Claim | None = None
+        self._freed = threading.Condition()  # its lock is held for moments; told when a claim ends
+        self._torn = False  # in a forked child: a thread of the parent was amid its steps
         self._pause = threading.Event()
+        _runtimes.add(self)
+
+    def bind(self, claim: Claim) -> None:
+        """Become the program of the processes, held by ``claim``."""
+        self._claim = claim
         for p in self.processes:
             p.runtime = self
             for var in p.vars:
@@ -72,56 +85,92 @@ class Runtime:
     # -- Vars (see lavalike.process.var.Binding) ---------------------------------------------------------
 
     def read(self, var: Var) -> np.ndarray:
-        self.idle(f"read {var.path}")
-        return self.program.read(var)
+        with self._freed:
+            self._idle(f"read {var.path}")
+            return self.program.read(var)
 
     def write(self, var: Var, value: np.ndarray) -> None:
-        self.idle(f"set {var.path}")
-        self.program.write(var, value)
+        with self._freed:
+            self._idle(f"set {var.path}")
+            if self.released:
+                raise RunError(f"cannot set {var.path}: another thread stopped the process or compiled it anew meanwhile; set it again")
+            self.program.write(var, value)
 
-    # -- life cycle ----------------------------------------------------------------------------------------
+    # -- one run at a time -------------------------------------------------------------------------------
 
     @property
     def running(self) -> bool:
-        return self._busy.locked() or (self.thread is not None and self.thread.is_alive())
+        return self._claim is not None and not self._torn
 
-    def idle(self, verb: str) -> None:
+    def _idle(self, verb: str) -> None:
         """RunError if another thread is running the program."""
-        if self.running and threading.get_ident() != self._owner:
+        self._check_fork(verb)
+        if self._claim is not None and not self._claim.here:
             raise RunError(f"cannot {verb} while the process is running; pause() first")
 
-    def start(self, condition: RunCondition) -> None:
-        if self.failed is not None:
-            raise RunError(f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again")
-        self.idle("run")
-        self._join()
-        steps = condition.num_steps if isinstance(condition, RunSteps) else None
-        if steps is None and Stretches(self.program).whole:
-            raise RunError(f"backend {self.config.backend!r} runs for a number of steps that is known before; use RunSteps(n)")
-        for probe in self.probes:
-            if steps is not None and probe.recorded + steps > probe.num_steps:
-                raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "
-                                 f"recorded and {steps} more were asked for; probe it again with a larger num_steps")
-        self._pause.clear()
-        if isinstance(condition, RunSteps) and condition.blocking:
-            self._run(steps)
-        else:
-            self.thread = threading.Thread(target=self._guarded, args=(steps,), daemon=True, name="lavalike-run")
-            self.thread.start()
+    def _check_fork(self, verb: str) -> None:
+        if self._torn:
+            raise RunError(f"cannot {verb}: a run was under way when this process was forked, and its steps are not done here; "
+                           "fork before the run or after it")
 
-    def _guarded(self, steps: int | None) -> None:
+    def take(self, claim: Claim) -> bool:
+        """Hold the program; RunError where another run does, False where it was released."""
+        with self._freed:
+            self._idle("run")
+            if self._claim is not None:
+                raise RunError("cannot run from within a step of the same run")
+            if not self.released:
+                self._pause.clear()
+                self._claim = claim
+            return not self.released
+
+    def free(self, claim: Claim) -> None:
+        """End ``claim``, if it holds the program."""
+        with self._freed:
+            if self._claim is claim:
+                self._claim = None
+                self._freed.notify_all()
+
+    # -- life cycle ----------------------------------------------------------------------------------------
+
+    def run(self, condition: RunCondition, claim: Claim) -> None:
+        """Do the steps; ``claim`` holds the program, and ends with them."""
         try:
-            self._run(steps)
+            if self.failed is not None:
+                raise RunError(f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again")
+            self._raise()
+            steps = condition.num_steps if isinstance(condition, RunSteps) else None
+            if steps is None and Stretches(self.program).whole:
+                raise RunError(f"backend {self.config.backend!r} runs for a number of steps that is known before; use RunSteps(n)")
+            for probe in self.probes:
+                if steps is not None and probe.recorded + steps > probe.num_steps:
+                    raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "
+                                     f"recorded and {steps} more were asked for; probe it again with a larger num_steps")
+            if isinstance(condition, RunSteps) and condition.blocking:
+                self._loop(steps)
+            else:
+                self._start_aside(steps, claim)
+        finally:
+            if claim.here:
+                self.free(claim)
+
+    def _start_aside(self, steps: int | None, claim: Claim) -> None:
+        self.thread = threading.Thread(target=self._aside, args=(steps, claim), daemon=True, name="lavalike-run")
+        here, claim.thread = claim.thread, None
+        try:
+            self.thread.start()
+        except RuntimeError:  # no more threads; Ctrl-C instead comes when it has started
+            claim.thread, self.thread = here, None
+            raise
+
+    def _aside(self, steps: int | None, claim: Claim) -> None:
+        claim.thread = threading.get_ident()
+        try:
+            self._loop(steps)
         except BaseException as e:  # handed to wait() or pause(), whichever comes first
             self.error = e
-
-    def _run(self, steps: int | None) -> None:
-        with self._busy:
-            self._owner = threading.get_ident()
-            try:
-                self._loop(steps)
-            finally:
-                self._owner = 0
+        finally:
+            self.free(claim)
 
     def _loop(self, steps: int | None) -> None:
         stretches, left = Stretches(self.program), steps
@@ -144,66 +193,118 @@ class Runtime:
                     probe.chunks.append(chunks[resolved(probe.target)][:done, 0].reshape(-1, *probe.target.shape))
             left = None if left is None else left - n
 
-    def _join(self) -> None:
-        if self.thread is not None and self.thread is not threading.current_thread():
-            self.thread.join()
-            self.thread = None
-        if self.error is not None:
+    def _raise(self) -> None:
+        with self._freed:
             error, self.error = self.error, None
+        if error is not None:
             raise error
 
     def wait(self) -> None:
         """Until no thread is running the program; raises what a non-blocking run raised."""
-        if threading.get_ident() != self._owner:
-            self._join()
-            with self._busy:
-                pass
+        with self._freed:
+            self._check_fork("wait for it")
+            if self._claim is not None and self._claim.here:
+                return
+            self._freed.wait_for(lambda: self._claim is None)
+            thread, self.thread = self.thread, None
+        if thread is not None:
+            thread.join()  # it has only to end
+        self._raise()
 
     def pause(self) -> None:
         self._pause.set()
         self.wait()
 
     def stop(self) -> None:
+        with self._freed:
+            self._check_fork("stop")
+            if self._claim is not None and self._claim.here:
+                raise RunError("cannot stop from within a step of the run; pause() ends it after this step")
         try:
             self.pause()
         finally:
-            self.release()
+            with self._freed:
+                while self._claim is not None:  # another thread was quicker to run again
+                    self._pause.set()
+                    self._freed.wait()
+                self.release()
 
     def release(self) -> None:
         """Give the states back to the Vars and let go of the program."""
-        for p in self.processes:
-            for var in p.vars:
-                if var.binding is self:
-                    var.value = np.array(self.program.read(var))
-                    var.binding = None
-            if p.runtime is self:
-                p.runtime = None
+        with self._freed:
+            if self.released:
+                return
+            for p in self.processes:
+                for var in p.vars:
+                    if var.binding is self:
+                        var.value = np.array(self.program.read(var))
+                        var.binding = None
+                if p.runtime is self:
+                    p.runtime = None
+            self.released = True
+
+    def forked(self) -> None:
+        """In a child process: locks are new, and what another thread was running is torn."""
+        self._freed, self._pause = threading.Condition(), threading.Event()
+        self._torn = self._torn or (self._claim is not None and not self._claim.here)
 
 
-def graph_signature(processes: Sequence[AbstractProcess]) -> tuple[object, ...]:
-    """Changes when processes, connections or probes were added."""
-    return tuple((id(p), *(len(port.sources) for port in (*p.in_ports, *p.out_ports)), *(id(x) for x in p.probes)) for p in processes)
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for runtime in _runtimes:
+        runtime.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def graph_signature(processes: Iterable[AbstractProcess]) -> frozenset[object]:
+    """Changes when processes, connections or probes were added; the same from whichever process the graph is seen."""
+    return frozenset((id(p), *(len(port.sources) for port in (*p.in_ports, *p.out_ports)), *(id(x) for x in p.probes)) for p in processes)
 
 
 def start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> None:
     """What ``process.run`` does."""
     if not isinstance(condition, RunSteps | RunContinuous):
         raise InputError(f"run: expected RunSteps or RunContinuous, got {condition!r}")
+    while not _start(process, condition, config):  # again where another thread let go of the program that was there
+        pass
+
+
+def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> bool:
+    claim = Claim.mine()
     everything = [p for top in component(process) for p in walk(top)]
     bound = list(dict.fromkeys(p.runtime for p in everything if p.runtime is not None))
-    for old in bound:
-        old.idle("run")
     if len(bound) == 1 and config in (None, bound[0].config) and bound[0].signature == graph_signature(everything):
-        bound[0].start(condition)
-        return
-    step = 0
-    if bound:
-        latest = bound[-1]
-        config, step = config or latest.config, latest.program.step
-        why = f"for {config}" if config != latest.config else "the graph changed"
-        warnings.warn(f"{process.path}: compiled anew, {why}; states are carried over", RecompileWarning, stacklevel=3)
-    # the new program takes the states from the old ones' Vars; if it cannot be made, the old ones stay
-    new = Runtime(process, config or RunConfig(), step)
-    for old in bound:
-        old.stop()
-    new.start(condition)
+        if not bound[0].take(claim):
+            return False
+        bound[0].run(condition, claim)
+        return True
+    new = None
+    try:
+        with starting(everything, claim):
+            if any(p.runtime is not None and p.runtime not in bound for p in everything) or not all(old.take(claim) for old in bound):
+                return False
+            step = 0
+            if bound:
+                latest = bound[-1]
+                config, step = config or latest.config, latest.program.step
+                why = f"for {config}" if config != latest.config else "the graph changed"
+                warnings.warn(f"{process.path}: compiled anew, {why}; states are carried over", RecompileWarning, stacklevel=4)
+            # the new program takes the states from the old ones' Vars; if it cannot be made, the old ones stay
+            new = Runtime(process, config or RunConfig(), step)
+            for old in bound:
+                old.release()
+            new.bind(claim)
+    except BaseException:
+        if new is not None:
+            new.free(claim)
+        raise
+    finally:
+        for old in bound:
+            old.free(claim)
+    new.run(condition, claim)
+    return True

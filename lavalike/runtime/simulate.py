@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import Rule, arguments, as_numbers, did_you_mean, instance, integer, optional, shown
 from lavalike.backends import get_backend
 from lavalike.backends.base import Program
 from lavalike.compiler.graph import flatten
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError, NotRecordedError
 from lavalike.model.config import RunConfig
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.process import AbstractProcess, component, walk
@@ -18,22 +20,55 @@ from lavalike.process.var import Var, resolved
 from lavalike.runtime.runtime import Stretches
 
 Target = Port | Var
+MOST_NAMES = 40  # in a message
+
+_STEPS = integer(1)
+_RECORD = Rule("a list of ports, Vars or names",
+               lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Port | Var | Mapping))
+
+
+class AmbiguousError(InputError):
+    """Several parts go by the name."""
 
 
 class Recording(Mapping[Any, np.ndarray]):
     """What a run recorded: ``rec["out"]``, ``rec[port]``, ``rec[var]``, arrays ``(batch, *shape, time)``, without
-    the batch axis where the inputs had none. ``program`` is what ran."""
+    the batch axis where the inputs had none. ``program`` is what ran.
+
+    What was not recorded is a NotRecordedError (InputError and KeyError), so that ``in`` and ``get`` act as those of a dict."""
 
     def __init__(self, process: AbstractProcess, arrays: dict[Target, np.ndarray], batched: bool, program: Program) -> None:
         self._process, self._arrays, self._batched, self.program = process, arrays, batched, program
 
     def __getitem__(self, key: Target | str) -> np.ndarray:
-        target = resolved(find(self._process, key, Port | Var) if isinstance(key, str) else key)
+        target = self._target(key)
         if target not in self._arrays:
-            raise KeyError(f"{target!r} was not recorded; recorded are {[t.path for t in self._arrays]}")
+            raise NotRecordedError(f"{target!r} was not recorded; recorded are {self._paths()}; simulate(record=[...]) asks for more")
         rows = self._arrays[target]
         full = np.moveaxis(rows.reshape(*rows.shape[:2], *target.shape), 0, -1)
         return full if self._batched else full[0]
+
+    def _target(self, key: Target | str) -> Target:
+        if not isinstance(key, Port | Var | str):
+            raise InputTypeError(f"Recording: a port, a Var or a name is expected, got {shown(key)} ({type(key).__name__}); "
+                                 f"recorded are {self._paths()}")
+        if not isinstance(key, str):
+            return resolved(key)
+        try:
+            return resolved(find(self._process, key, Port | Var))
+        except AmbiguousError:
+            raise
+        except InputError as e:
+            raise NotRecordedError(f"{e}; recorded are {self._paths()}") from None
+
+    def _paths(self) -> str:
+        return ", ".join(t.path for t in self._arrays) or "none"
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            return self._target(key) in self._arrays  # type: ignore[arg-type]
+        except (NotRecordedError, InputTypeError):
+            return False
 
     def __iter__(self) -> Iterator[Target]:
         return iter(self._arrays)
@@ -49,12 +84,16 @@ def find(process: AbstractProcess, key: Any, kind: Any) -> Any:
     """The port or Var meant by ``key``: itself, a name on ``process``, a dotted path from it, or a name that is
     unique among everything connected to it."""
     if isinstance(key, Port | Var):
-        if key.process is None or not isinstance(key, kind):
-            raise InputError(f"{key!r} is not a {_kind_name(kind)} of a process here")
+        if not isinstance(key, kind):
+            raise InputTypeError(f"{process.path}: {_kind_name(kind)} expected, got {type(key).__name__} {key!r}")
+        if key.process is None:
+            raise InputError(f"{process.path}: {_kind_name(kind)} of a process expected, got {key!r}, which belongs to none")
         return key
     if not isinstance(key, str):
-        raise InputError(f"expected a port, a Var or a name, got {key!r}")
-    own = getattr(process, key, None) if key.isidentifier() else None
+        raise InputTypeError(f"{process.path}: {_kind_name(kind)}, or the name of one, expected, got {shown(key)} ({type(key).__name__})")
+    own: Any = process
+    for name in key.split("."):  # through attributes, as in net.in_layer.neuron.a_in
+        own = getattr(own, name, None) if name.isidentifier() and isinstance(own, AbstractProcess) else None
     if isinstance(own, kind):
         return own
     everything = [p for top in component(process) for p in walk(top)]
@@ -64,22 +103,29 @@ def find(process: AbstractProcess, key: Any, kind: Any) -> Any:
     if len(hits) == 1:
         return hits[0]
     if hits:
-        raise InputError(f"{process.path}: {key!r} is ambiguous: {', '.join(x.path for x in hits)}; give the path or the object")
-    raise InputError(f"{process.path}: no {_kind_name(kind)} called {key!r}; there are {', '.join(sorted(x.path for x in parts))}")
+        raise AmbiguousError(f"{process.path}: {key!r} is ambiguous: {', '.join(x.path for x in hits)}; give the path or the object")
+    near = did_you_mean(key, dict.fromkeys([*(x.name for x in parts), *(x.path.removeprefix(prefix) for x in parts)]))
+    paths = sorted(x.path for x in parts)
+    some = ", ".join(paths[:MOST_NAMES]) + (f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else "")
+    raise InputError(f"{process.path}: no {_kind_name(kind).split(' ', 1)[1]} called {shown(key)}{near}; there are {some or 'none'}")
 
 
 def _kind_name(kind: Any) -> str:
-    return {InPort: "InPort", OutPort: "OutPort", Port: "port", Var: "Var"}.get(kind, "port or Var")
+    return {InPort: "an InPort", OutPort: "an OutPort", Port: "a port", Var: "a Var"}.get(kind, "a port or Var")
 
 
+@arguments(process=instance(AbstractProcess, words="a process"),
+           inputs=optional(Rule("a dict of InPorts, or their names, to arrays", lambda v: isinstance(v, Mapping))),
+           config=optional(instance(RunConfig)), record=_RECORD)
 def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None = None, steps: int | None = None,
-             config: RunConfig | None = None, record: Sequence[Target | str] = ()) -> Recording:
+             config: RunConfig | None = None, record: Iterable[Target | str] = ()) -> Recording:
     """Run everything connected to ``process`` from its Vars' present values, and leave the processes as they were.
 
     Args:
         process: usually the network.
         inputs: InPorts (or names) to arrays ``(*port.shape, time)``, or ``(batch, *port.shape, time)`` for a whole
-            batch at once. Only unconnected InPorts can be fed; other unconnected ones read zeros.
+            batch at once. InPorts that nothing sends to can be fed, unconnected or behind unconnected ones (``net.in_layer.neuron.a_in``
+            behind ``net.inp``: nothing but that port gets it then); others read zeros.
         steps: how many; default the inputs' length. Longer inputs are cut, shorter ones are an error.
         config: default ``RunConfig()``.
         record: ports and Vars to record besides the OutPorts of ``process``, which always are. A Var is recorded
@@ -87,15 +133,16 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
 
     Returns:
         A :class:`Recording`.
+
+    Raises InputError (InputTypeError for a wrong kind) for inputs, steps and records that do not fit, RunError while another thread runs
+    the process, and what compiling and running raise.
     """
     config = config or RunConfig()
-    fed = {find(process, key, InPort): np.asarray(value) for key, value in (inputs or {}).items()}
+    fed = {find(process, key, InPort): _numbers(key, value) for key, value in (inputs or {}).items()}
     if len(fed) < len(inputs or {}):
         raise InputError(f"{process.path}: two inputs for one port: {[str(k) for k in inputs or {}]}")
     for port in fed:
-        if port.sources:
-            senders = ", ".join(map(repr, port.sources))
-            raise InputError(f"{port!r} is connected already, to {senders}; only an unconnected InPort can be fed")
+        _check_free(port, fed)
     steps, batch = _extent(fed, steps)
     backend = get_backend(config.backend)
     graph = flatten(process, config, backend.general_model, fed)
@@ -111,8 +158,8 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
         shape = (steps, batch or 1, target.size)
         try:
             arrays[target] = np.empty(shape, dtype)
-        except MemoryError:
-            size = np.prod(shape) * dtype.itemsize / 2**30
+        except (MemoryError, ValueError, OverflowError):  # beyond what there is, or can be
+            size = math.prod(shape) * dtype.itemsize / 2**30
             raise InputError(f"recording {target!r} needs {size:.1f} GiB; record less or run fewer steps") from None
     rows = {port: _rows(port, x, steps, batch, config) for port, x in fed.items()}
     stretches, done = Stretches(program), 0
@@ -124,6 +171,30 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
     return Recording(process, arrays, batch is not None, program)
 
 
+def _numbers(key: Port | str, value: Any) -> np.ndarray:
+    array = as_numbers(value)
+    if array is None or array.dtype.kind == "c":
+        kind = f"has dtype {array.dtype}" if array is not None else f"is {shown(value)} ({type(value).__name__})"
+        raise InputTypeError(f"simulate: the input of {key} {kind}; expected real numbers, an array without gaps")
+    return array
+
+
+def _check_free(port: InPort, fed: Mapping[InPort, Any]) -> None:
+    """InputError where something else sends to ``port``."""
+    todo, senders = [source for view in port.sources for source in view.ports], []
+    while todo:
+        source = todo.pop()
+        if source in fed:
+            raise InputError(f"{port!r} gets what {source!r} gets, and both are fed; feed one of them")
+        inner = [s for view in source.sources for s in view.ports]
+        todo += inner
+        if not inner and isinstance(source, OutPort):
+            senders.append(repr(source))
+    if senders:
+        raise InputError(f"{port!r} is connected already, to {', '.join(dict.fromkeys(senders))}; only an InPort that nothing sends to "
+                         "can be fed")
+
+
 def _extent(fed: Mapping[InPort, np.ndarray], steps: int | None) -> tuple[int, int | None]:
     """Steps and batch size (None: no batch axis) on which all inputs agree."""
     batches: dict[InPort, int | None] = {}
@@ -131,8 +202,6 @@ def _extent(fed: Mapping[InPort, np.ndarray], steps: int | None) -> tuple[int, i
         n = len(port.shape)
         if x.ndim not in (n + 1, n + 2) or x.shape[x.ndim - n - 1:-1] != port.shape:
             raise InputError(f"{port!r}: input has shape {x.shape}; expected {(*port.shape, 'time')} or {('batch', *port.shape, 'time')}")
-        if x.dtype.kind not in "biuf":
-            raise InputError(f"{port!r}: input has dtype {x.dtype}; expected real numbers")
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise InputError(f"{port!r}: input has {int((~np.isfinite(x)).sum())} NaN or infinite values")
         batches[port] = x.shape[0] if x.ndim == n + 2 else None
@@ -148,8 +217,7 @@ def _extent(fed: Mapping[InPort, np.ndarray], steps: int | None) -> tuple[int, i
         lengths = {p.path: x.shape[-1] for p, x in fed.items()}
         if len(set(lengths.values())) > 1:
             raise InputError(f"inputs differ in length: {lengths}; make them equal or give steps")
-    if isinstance(steps, bool) or steps != int(steps) or steps < 1:
-        raise InputError(f"simulate: steps is an integer >= 1, got {steps!r}")
+    _STEPS.check("simulate", "steps", steps)
     for port, x in fed.items():
         if x.shape[-1] < steps:
             raise InputError(f"{port!r}: input has {x.shape[-1]} steps, the run {steps}")

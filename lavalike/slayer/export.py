@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from lavalike.errors import ExportError, LavalikeError
+from lavalike.slayer import probe
 from lavalike.slayer.block.base import Block
 from lavalike.slayer.neuron import sigma_delta
 from netx import writer
 
 
-def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, input_shape: tuple[int, ...] | None = None) -> Path:
+def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, input_shape: tuple[int, ...] | None = None,
+                example: Any = None) -> Path:
     """Write ``network`` as a .net file that netx loads and that computes, in fixed_pt, the same bits.
+
+    A network with a ``forward`` is called once, in eval mode, and left as it was: what block k gets must be what block k-1 sent, and the
+    result the last one's output, by itself or as the first of a tuple. A Sequential of blocks is that; so is a flattening between a map
+    and a Dense block. A list of blocks, or a module without a forward, is taken as the chain it is.
 
     Args:
         network: a sequence of blocks, or a module that has one as ``blocks``.
-        path: written beside itself first and renamed, so that a file is complete or not there.
-        input_shape: of one message; needed only where a block was never called.
+        path: written beside itself first, brought to the disk and renamed, so that a file is complete or not there.
+        input_shape: of one message; needed only where a block was never called and no ``example`` tells it.
+        example: what forward takes, where that is not one tensor (batch, *input_shape, time): a tensor, or a tuple of its arguments.
 
     Raises:
-        ExportError: naming the layer that cannot be exported faithfully; nothing is written then.
+        ExportError: naming the layer that cannot be exported faithfully, or that forward does not use as the file would; nothing is
+            written then.
     """
     found = [network] if isinstance(network, Block) else getattr(network, "blocks", network)
     if not isinstance(found, Iterable):
@@ -38,10 +47,16 @@ def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, inpu
         if family not in (None, graded):
             raise ExportError(f"layer {k}: {block.label} after blocks of another family: spikes and sigma-delta messages differ in scale")
         family = graded
+    shape = tuple(input_shape) if input_shape is not None else None
+    module = probe.own_forward(network)
+    if module is None and example is not None:
+        raise ExportError(f"example is what forward takes; {type(network).__name__} has none: give input_shape")
+    if module is not None and blocks:
+        of_example = probe.check_chain(module, blocks, shape, example)
+        shape = of_example if shape is None and example is not None else shape
     path = Path(path)
     with writer.atomic_file(path, _loads) as file:
         layers = file.create_group("layer")
-        shape = tuple(input_shape) if input_shape is not None else None
         for k, block in enumerate(blocks):
             block.export_hdf5(layers.create_group(str(k)), shape)
             shape = block.shape

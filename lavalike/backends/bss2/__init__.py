@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lavalike.arguments import arguments, instance, optional
 from lavalike.backends.bss2.model import stand_in
 from lavalike.backends.bss2.module import ChipModule as ChipModule
 from lavalike.backends.bss2.program import ChipProgram as ChipProgram
 from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.bss2.chip import Chip, current_chip
-from lavalike.bss2.placement import Placement
+from lavalike.bss2.placement import CHIPS, Placement
 from lavalike.compiler.graph import Graph, flatten
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
@@ -41,6 +42,7 @@ def module(process: AbstractProcess, graph: Graph, chip: Chip | None, dt: float,
     return ChipModule(process, graph, on_chip, current_chip() if chip is None else chip, dt, surrogate)
 
 
+@arguments(process=instance(AbstractProcess), chips=CHIPS, config=optional(instance(RunConfig)))
 def place_process(process: AbstractProcess, chips: int = 1, config: RunConfig | None = None) -> Placement:
     """Where the graph of ``process`` lies on the chip.
 

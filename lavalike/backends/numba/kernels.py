@@ -2,8 +2,8 @@
 
 A kernel is described by a :class:`Spec`. Its argument block is a run of int64 slots: an array takes its
 address and its axes' lengths, a number takes one slot holding its bits. Specs, not networks, are what is
-compiled: once per model, arithmetic and kind of argument. Each becomes a small module in the cache folder,
-which Numba's own file cache then serves; the folder is named by a hash of all kernel sources, so nothing
+compiled: once per model, arithmetic and kind of argument. Each becomes a small module whose compiled function is kept in the cache
+folder (:mod:`lavalike.backends.numba.cache`); the folder is named by a hash of all kernel sources, so nothing
 stale is ever loaded. Models that live in no importable file (a notebook, a prompt) compile in memory.
 """
 
@@ -16,7 +16,7 @@ import inspect
 import os
 import platform
 import sys
-import tempfile
+import threading
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +28,10 @@ import llvmlite.binding
 import numba
 import numpy as np
 
+from lavalike.backends.numba import cache
 from lavalike.backends.numba.arithmetic import TABLES
 from lavalike.dynamics.dynamics import Dynamics, bind
+from lavalike.errors import RunError
 
 # a neuron with parameters of its own has more arrays than LLVM checks for overlap by default (8 pairs),
 # and would not be vectorised
@@ -135,10 +137,11 @@ def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
     return _parts(dynamics, arithmetic, jit)
 
 
-def kernel_source(spec: Spec, cache: bool) -> str:
-    """The generated module: defines ``kernel``."""
-    lines = ["from numba import carray, cfunc, types",
+def kernel_source(spec: Spec) -> str:
+    """The generated module: from ``FUNCTION`` and its ``PLACE`` in the cache it defines ``kernel``."""
+    lines = ["from numba import carray, types",
              "from numpy import uint64",
+             "from lavalike.backends.numba.cache import compiled",
              "from lavalike.backends.numba.kernels import compiled_parts, jit"]
     lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in DTYPES]
     if isinstance(spec.function, Dynamics):
@@ -159,7 +162,7 @@ def kernel_source(spec: Spec, cache: bool) -> str:
             body.append(f"    a_{name} = carray(pointer_{dtype}(slots[{slot}]), ({shape},))")
             slot += 1 + axes
     call = f"function({', '.join(f'a_{name}' for name, _ in spec.arguments)})"
-    lines += [f"@cfunc(types.int64(types.int64, types.int64), cache={cache}, nopython=True, error_model='numpy')",
+    lines += ["@compiled(PLACE, types.int64(types.int64, types.int64), nopython=True, error_model='numpy')",
               "def kernel(block, t):",
               f"    slots = carray(pointer_int64(block), ({max(slot, 1)},))",
               *body]
@@ -173,19 +176,6 @@ def kernel_source(spec: Spec, cache: bool) -> str:
 
 
 # -- the cache on disk --------------------------------------------------------------------------------------
-
-
-def cache_root() -> Path:
-    """Where compiled kernels are kept: ``LAVALIKE_CACHE``, or the platform's cache folder of the user."""
-    if own := os.environ.get("LAVALIKE_CACHE"):
-        return Path(own)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "lavalike"
 
 
 @functools.cache
@@ -214,12 +204,12 @@ def _origin(function: Callable[..., Any]) -> tuple[str, str, str] | None:
     used: set[str] | None = set() if function.__module__.startswith("lavalike.") else _used(function, set())
     if used is None:
         return None
-    text = Path(file).read_text(encoding="utf-8") + repr(sorted(used))
-    return function.__module__, function.__qualname__, hashlib.sha256(text.encode()).hexdigest()[:16]
+    content = Path(file).read_bytes() + repr(sorted(used)).encode()
+    return function.__module__, function.__qualname__, hashlib.sha256(content).hexdigest()[:16]
 
 
 def _used(function: Any, seen: set[Any]) -> set[str] | None:
-    """Everything from outside that is frozen into the compiled ``function``: constants by value, functions by their
+    """Everything that is frozen into the compiled ``function``: its code, constants by value, functions by their code and their
     file's contents; None where something is neither."""
     function = getattr(function, "py_func", function)
     if function in seen:
@@ -227,7 +217,7 @@ def _used(function: Any, seen: set[Any]) -> set[str] | None:
     seen.add(function)
     if function.__code__.co_freevars:
         return None
-    out: set[str] = set()
+    out = {_code(function.__code__)}  # the file may have been edited since it was imported
     for name in function.__code__.co_names:
         value = function.__globals__.get(name)
         value = getattr(value, "py_func", value)
@@ -248,41 +238,51 @@ def _used(function: Any, seen: set[Any]) -> set[str] | None:
     return out
 
 
+def _code(code: types.CodeType) -> str:
+    """What the compiled function follows from in its own code, the same in every interpreter."""
+    consts = [_code(c) if isinstance(c, types.CodeType) else sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c)
+              for c in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, consts))
+
+
 @functools.cache
 def _load(spec: Spec) -> Any:
     """The compiled cfunc object of ``spec``."""
-    origin = _origin(spec.function)
-    if origin is not None:
-        try:
-            return _from_disk(spec, origin)
-        except OSError:  # no writable cache folder: compile in memory, which is slower and nothing else
-            pass
-    return _module("lavalike_kernel", kernel_source(spec, cache=False), None, spec).kernel
+    if _torn:
+        raise RunError("this process was forked while another thread compiled, whose locks nobody opens here any more; "
+                       "fork before the first run or after it, or start processes with 'spawn'")
+    text, origin = kernel_source(spec), _origin(spec.function)
+    _compiling.append(threading.get_ident())
+    try:
+        if origin is None:
+            return _module("lavalike_kernel", text, None, spec).kernel
+        text = f"# {origin}\n{text}"
+        short = f"k_{origin[1].replace('.', '_')}"
+        # a name of its own, by which Numba looks up the module of what it has kept
+        name = f"{short}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return _module(name, text, cache.Kernel(fingerprint(), short, text), spec).kernel
+    finally:
+        _compiling.remove(threading.get_ident())
 
 
-def _from_disk(spec: Spec, origin: tuple[str, str, str]) -> Any:
-    folder = cache_root() / fingerprint()
-    folder.mkdir(parents=True, exist_ok=True)
-    text = f"# {origin}\n" + kernel_source(spec, cache=True)
-    name = f"k_{origin[1].replace('.', '_')}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    path = folder / f"{name}.py"
-    if not path.exists():  # written once: Numba's index is bound to the file's time
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as tmp:
-            tmp.write(text)
-        if path.exists():
-            os.unlink(tmp.name)
-        else:
-            os.replace(tmp.name, path)
-    return _module(name, text, path, spec).kernel
+_compiling: list[int] = []  # threads that compile just now
+_torn: list[int] = []  # in a forked child: those of its parent that did
 
 
-def _module(name: str, text: str, path: Path | None, spec: Spec) -> ModuleType:
+def _forked() -> None:
+    _torn.extend(thread for thread in _compiling if thread != threading.get_ident())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def _module(name: str, text: str, place: cache.Kernel | None, spec: Spec) -> ModuleType:
     module = ModuleType(name)
-    module.__dict__["FUNCTION"] = spec.function
-    if path is not None:
-        module.__file__ = str(path)
-        sys.modules[name] = module  # Numba's cache looks its modules up by name
-    exec(compile(text, str(path) if path is not None else f"<{name}>", "exec"), module.__dict__)
+    module.__dict__.update(FUNCTION=spec.function, PLACE=place)
+    if place is not None:
+        sys.modules[name] = module
+    exec(compile(text, f"<{name}>", "exec"), module.__dict__)
     return module
 
 

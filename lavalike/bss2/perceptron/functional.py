@@ -15,18 +15,32 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from lavalike.arguments import FLAG, TENSOR, TEXT, Rule, arguments, either, integer, is_real, optional, real, sequence
 from lavalike.bss2 import facts
 from lavalike.bss2.analog import convolution, mock_convolution, mock_product, product
 from lavalike.bss2.chip import Chip
 from lavalike.bss2.converters import rectify
-from lavalike.bss2.errors import OperandError, RecordingError
+from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError
 from lavalike.bss2.perceptron import trace
 from lavalike.bss2.perceptron.mock import chip_for, get_mock_parameter, level_for, mocked
 from lavalike.checks import whole
 
 Stride = int | Sequence[int]
+_STRIDE = either(integer(1), sequence(integer(1)))
 
 
+def _door(**rules: Rule) -> Any:
+    """Operations are called in every step: they check their values, and only where they fail it is looked what they were called with."""
+    return arguments(error=OperandError, late=True, mock=FLAG, **rules)
+
+
+_SENT = {"num_sends": integer(1), "wait_between_events": integer(1), "layer": TEXT}
+_RECORDED = {"madc_recording_neuron_id": integer(0), "madc_recording_path": TEXT}
+_CONVOLVED = {"input": TENSOR, "weight": TENSOR, "bias": optional(TENSOR), "stride": _STRIDE, **_SENT}
+
+
+@trace.traced
+@_door(input=TENSOR, other=TENSOR, **_SENT, **_RECORDED)
 def matmul(input: torch.Tensor, other: torch.Tensor, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False,
            madc_recording_neuron_id: int = 0, madc_recording_path: str = "", *, layer: str = "matmul") -> torch.Tensor:
     """``input @ other`` in the synapse array.
@@ -54,6 +68,8 @@ def matmul(input: torch.Tensor, other: torch.Tensor, num_sends: int = 1, wait_be
     return _mac(input, other, num_sends, wait_between_events, mock, madc_recording_neuron_id, madc_recording_path, layer)
 
 
+@trace.traced
+@_door(x=TENSOR, weights=TENSOR, **_SENT, **_RECORDED)
 def mac(x: torch.Tensor, weights: torch.Tensor, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False,
         madc_recording_neuron_id: int = 0, madc_recording_path: str = "", *, layer: str = "mac") -> torch.Tensor:
     """:func:`matmul` for x 1-D or 2-D and weights 2-D."""
@@ -106,18 +122,24 @@ def _real() -> Any:
 # -- convolutions: unfolded to products ------------------------------------------------------------------------
 
 
+@trace.traced
+@_door(**_CONVOLVED)
 def conv1d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1, num_sends: int = 1,
            wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, layer: str = "conv1d") -> torch.Tensor:
     """Convolution of (B, C, L) with (O, C, K) as a product; ``bias`` (O,) is added in floating point, by torch. No padding."""
     return _convolve(1, input, weight, bias, stride, num_sends, wait_between_events, mock, layer)
 
 
+@trace.traced
+@_door(**_CONVOLVED)
 def conv2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1, num_sends: int = 1,
            wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, layer: str = "conv2d") -> torch.Tensor:
     """Convolution of (B, C, H, W) with (O, C, KH, KW) as a product; ``bias`` (O,) is added in floating point, by torch. No padding."""
     return _convolve(2, input, weight, bias, stride, num_sends, wait_between_events, mock, layer)
 
 
+@trace.traced
+@_door(num_expansions=integer(1), **_CONVOLVED)
 def expanded_conv1d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Stride = 1,
                     num_expansions: int = 1, num_sends: int = 1, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *,
                     layer: str = "expanded_conv1d") -> torch.Tensor:
@@ -198,15 +220,18 @@ def _windows(x: torch.Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], 
 # -- digital operations ------------------------------------------------------------------------------------------
 
 
+@trace.traced
+@_door(input=TENSOR, other=TENSOR, alpha=real())
 def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool = False) -> torch.Tensor:
     """Both rounded down and limited to -128..127, added, and limited again. Gradients go to both as they are.
 
     OperandError (RuntimeError): alpha other than 1; not mock: ``other`` with more dimensions than ``input``; shapes that do not match.
     """
-    if alpha != 1:
-        raise OperandError(f"add: only alpha=1 is supported, got {alpha!r}; multiply the operand before")
-    level = level_for(mock)
-    if not mocked(mock) and other.dim() > input.dim():
+    if alpha != 1 or not is_real(alpha):
+        error = OperandError if is_real(alpha) else OperandTypeError
+        raise error(f"add: only alpha=1 is supported, got {alpha!r}; multiply the operand before")
+    level = level_for(mock, "add")
+    if not mocked(mock, "add") and other.dim() > input.dim():
         raise OperandError(f"add: other has more dimensions than input, {tuple(other.shape)} and {tuple(input.shape)}; swap them")
     if any(a != b and 1 not in (a, b) for a, b in zip(reversed(input.shape), reversed(other.shape), strict=False)):
         raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} do not match")
@@ -218,9 +243,15 @@ def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool =
     return out
 
 
+@trace.traced
+@_door(input=TENSOR, dim=optional(integer()), keepdim=FLAG)
 def argmax(input: torch.Tensor, dim: int | None = None, keepdim: bool = False, mock: bool = False) -> torch.Tensor:
     """Where ``input``, rounded down and limited to -128..127, is largest; int64, without a gradient. As torch.argmax."""
-    level, x = level_for(mock), input.detach().float()
+    level, x = level_for(mock, "argmax"), input.detach().float()
+    if dim is not None and not -max(x.dim(), 1) <= (dim := whole(dim, -max(x.dim(), 1), "argmax: dim", OperandError)) < max(x.dim(), 1):
+        raise OperandError(f"argmax: dim is one of the input's {x.dim()} dimensions, got {dim}")
+    if not x.numel():
+        raise OperandError(f"argmax: of no values, {tuple(x.shape)}, none is the largest")
     if level == "hardware":
         out = _real().argmax(input, dim, keepdim)
     else:
@@ -229,9 +260,11 @@ def argmax(input: torch.Tensor, dim: int | None = None, keepdim: bool = False, m
     return out
 
 
+@trace.traced
+@_door(input=TENSOR)
 def relu(input: torch.Tensor, mock: bool = False) -> torch.Tensor:
     """Rounded down and limited to 0..127; gradient where input > 0."""
-    level = level_for(mock)
+    level = level_for(mock, "relu")
     if level == "hardware":
         out = _real().relu(input)
     else:
@@ -240,9 +273,11 @@ def relu(input: torch.Tensor, mock: bool = False) -> torch.Tensor:
     return out
 
 
+@trace.traced
+@_door(input=TENSOR, shift=integer(0))
 def converting_relu(input: torch.Tensor, shift: int = 2, mock: bool = False) -> torch.Tensor:
     """:func:`relu`, divided by ``2**shift``, rounded down and limited to 31: an output made an input. Gradient / ``2**shift``."""
-    shift, level = whole(shift, 0, "converting_relu: shift", OperandError), level_for(mock)
+    shift, level = whole(shift, 0, "converting_relu: shift", OperandError), level_for(mock, "converting_relu")
     if level == "hardware":
         out = _real().converting_relu(input, shift)
     else:

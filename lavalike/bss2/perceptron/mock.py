@@ -15,14 +15,16 @@ from numbers import Real
 
 import torch
 
+from lavalike.arguments import FLAG, arguments, optional
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.bss2.errors import NoChipError, RangeError
-from lavalike.errors import InputError
+from lavalike.errors import InputTypeError
 
 BATCH, STEPS, SHRINK = 50, 20, 0.85  # of a measurement
 
 
+@arguments()
 @dataclass
 class MockParameter:
     """The linear model of a chip.
@@ -30,31 +32,43 @@ class MockParameter:
     Args:
         noise_std: standard deviation of an output, LSB. Default 2.
         gain: output LSB for input x weight = 1. Default 0.002.
+
+    RangeError (an OverflowError) for a gain outside 0..1 or a negative noise; InputTypeError (a TypeError) for what is no number.
     """
 
     noise_std: float = facts.DEFAULT_NOISE
     gain: float = facts.DEFAULT_GAIN
+
+    def __post_init__(self) -> None:
+        self.check("MockParameter")
+
+    def check(self, what: str) -> None:
+        """The errors above, said of ``what``."""
+        if not all(isinstance(v, Real) and not isinstance(v, bool) for v in (self.gain, self.noise_std)):
+            raise InputTypeError(f"{what}: a MockParameter(noise_std, gain) of two numbers is expected, got {vars(self)}")
+        if not 0 < self.gain <= 1:
+            raise RangeError(f"{what}: gain must be above 0 and at most 1 LSB, got {self.gain!r}; "
+                             "measure_mock_parameter() gives a chip's (about 0.002)")
+        if not 0 <= self.noise_std < math.inf:
+            raise RangeError(f"{what}: noise_std must be at least 0 LSB and finite, got {self.noise_std!r}")
 
 
 _parameter: ContextVar[MockParameter | None] = ContextVar("mock_parameter", default=None)
 _mode: ContextVar[bool | None] = ContextVar("mock_mode", default=None)
 
 
+@arguments()
 def set_mock_parameter(parameter: MockParameter) -> None:
     """The linear model used from here on: by mock operations, by gradients, and by layers when they are initialised.
 
     It belongs to the context (thread, asyncio task): a new thread starts with the defaults, and sets them itself, or runs within
     ``contextvars.copy_context()``.
 
-    RangeError (an OverflowError) for a gain outside 0..1 or a negative noise; InputError for what is no MockParameter of numbers.
+    Errors as :class:`MockParameter`'s, whose values may have been set since; InputTypeError for what is none.
     """
-    if not isinstance(parameter, MockParameter) or not all(isinstance(v, Real) for v in (parameter.gain, parameter.noise_std)):
-        raise InputError(f"set_mock_parameter: a MockParameter(noise_std, gain) of two numbers is expected, got {parameter!r}")
-    if not 0 < parameter.gain <= 1:
-        raise RangeError(f"set_mock_parameter: gain must be above 0 and at most 1 LSB, got {parameter.gain!r}; "
-                         "measure_mock_parameter() gives a chip's (about 0.002)")
-    if not 0 <= parameter.noise_std < math.inf:
-        raise RangeError(f"set_mock_parameter: noise_std must be at least 0 LSB and finite, got {parameter.noise_std!r}")
+    if not isinstance(parameter, MockParameter):
+        raise InputTypeError(f"set_mock_parameter: a MockParameter(noise_std, gain) of two numbers is expected, got {parameter!r}")
+    parameter.check("set_mock_parameter")
     _parameter.set(MockParameter(float(parameter.noise_std), float(parameter.gain)))
 
 
@@ -63,6 +77,7 @@ def get_mock_parameter() -> MockParameter:
     return replace(_parameter.get() or MockParameter())
 
 
+@arguments(mock=optional(FLAG))
 @contextmanager
 def mock_mode(mock: bool | None) -> Iterator[None]:
     """Within, every operation runs as mock (True) or on the current chip (False), whatever its argument says; None: as it says."""
@@ -75,7 +90,7 @@ def mock_mode(mock: bool | None) -> Iterator[None]:
 
 def chip_for(mock: bool, what: str) -> Chip | None:
     """The chip an operation runs on, None for mock. NoChipError where there should be one and is none."""
-    if mocked(mock):
+    if mocked(mock, what):
         return None
     try:
         return current_chip()
@@ -84,15 +99,17 @@ def chip_for(mock: bool, what: str) -> Chip | None:
                           "`with lavalike.bss2.use(Chip(...)):` an emulated one; mock=True needs none") from e
 
 
-def mocked(mock: bool) -> bool:
+def mocked(mock: bool, what: str) -> bool:
     """Whether an operation with this argument runs as mock."""
+    if mock is not False and mock is not True:
+        FLAG.check(what, "mock", mock)
     mode = _mode.get()
     return bool(mock) if mode is None else mode
 
 
-def level_for(mock: bool) -> str | None:
+def level_for(mock: bool, what: str) -> str | None:
     """Of the chip that a digital operation runs on; None for mock, and without a chip, which it does not need."""
-    if mocked(mock):
+    if mocked(mock, what):
         return None
     try:
         return current_chip().level

@@ -15,20 +15,46 @@ from typing import Any
 import torch
 from torch.nn import functional as torch_functional
 
+from lavalike.arguments import (
+    FLAG,
+    FUNCTION,
+    TENSOR,
+    Rule,
+    arguments,
+    choice,
+    either,
+    integer,
+    optional,
+    real,
+    sequence,
+)
 from lavalike.bss2 import facts
 from lavalike.bss2.perceptron import functional, trace
 from lavalike.bss2.perceptron.mock import get_mock_parameter
-from lavalike.checks import whole
 from lavalike.errors import InputError
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
+_SENT = {"num_sends": optional(integer(1)), "wait_between_events": integer(1), "mock": FLAG}
+_TRANSFORMS = {"input_transform": optional(FUNCTION), "weight_transform": optional(FUNCTION)}
 
 
+def _convolution(dims: int) -> dict[str, Rule]:
+    """Rules of a layer's arguments; sizes are one number, or one for each of so many dimensions."""
+    def sizes(least: int) -> Rule:
+        return either(integer(least), sequence(integer(least), dims))
+
+    return {"in_channels": integer(1), "out_channels": integer(1), "kernel_size": sizes(1), "stride": sizes(1),
+            "padding": either(choice("valid", "same"), sizes(0)), "dilation": sizes(1), "groups": integer(1), "bias": FLAG,
+            "padding_mode": choice("zeros", "reflect", "replicate", "circular"), **_SENT, **_TRANSFORMS}
+
+
+@arguments(x=TENSOR, late=True)
 def scale_input(x: torch.Tensor) -> torch.Tensor:
     """``x`` scaled so that its largest magnitude is 31."""
     return _scaled(x, facts.INPUT_MAX)
 
 
+@arguments(w=TENSOR, late=True)
 def scale_weight(w: torch.Tensor) -> torch.Tensor:
     """``w`` scaled so that its largest magnitude is 63."""
     return _scaled(w, facts.WEIGHT_MAX)
@@ -39,6 +65,7 @@ def _scaled(x: torch.Tensor, limit: int) -> torch.Tensor:
     return x * (limit / largest) if largest > 0 else x
 
 
+@arguments(w=TENSOR, late=True)
 def clamp_weight_(w: torch.Tensor) -> torch.Tensor:
     """``w``, its data limited to -63..63 in place: what an optimiser pushed beyond comes back for good."""
     w.data.clamp_(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
@@ -52,6 +79,7 @@ class Layer(torch.nn.Module):
         mock: computed in mock arithmetic; else on the current chip. Default False.
     """
 
+    @arguments(mock=FLAG)
     def __init__(self, mock: bool = False) -> None:
         super().__init__()
         self.mock = mock
@@ -81,25 +109,23 @@ class MACLayer(Layer):
     InputError for numbers that are not integers >= 1, sizes of layers among them.
     """
 
+    @arguments(**_SENT, **_TRANSFORMS)
     def __init__(self, num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *,
                  input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
         super().__init__(mock)
         self._configure(num_sends, wait_between_events, mock)
         self._transform(input_transform, weight_transform)
 
-    def _configure(self, num_sends: int | None, wait_between_events: int, mock: bool, **sizes: int | tuple[int, ...]) -> None:
+    def _configure(self, num_sends: int | None, wait_between_events: int, mock: bool) -> None:
         """Before torch's constructor, which resets the parameters."""
-        kind = type(self).__name__
-        for name, value in sizes.items():
-            for v in value if isinstance(value, tuple | list) else (value,):
-                whole(v, 1, f"{kind}: {name}")
-        self.num_sends = None if num_sends is None else whole(num_sends, 1, f"{kind}: num_sends")
-        self.wait_between_events, self.mock = whole(wait_between_events, 1, f"{kind}: wait_between_events (FPGA cycles)"), mock
+        self.num_sends = None if num_sends is None else operator.index(num_sends)
+        self.wait_between_events, self.mock = operator.index(wait_between_events), bool(mock)
 
     def _transform(self, of_input: Transform | None, of_weight: Transform | None) -> None:
         """After torch's constructor, as they may be modules."""
         self.input_transform, self.weight_transform = of_input, of_weight
 
+    @arguments(weight_mean=real(), relu_shift=integer(0))
     def reset_parameters(self, weight_mean: float = 0.0, relu_shift: int = 1) -> None:
         """Weights normal around ``weight_mean``, so wide that a ConvertingReLU(``relu_shift``) behind keeps the inputs' variance.
 
@@ -144,10 +170,11 @@ class Linear(MACLayer, torch.nn.Linear):
         avg: columns that compute each output, whose mean it is. Default 1.
     """
 
+    @arguments(in_features=integer(1), out_features=integer(1), bias=FLAG, avg=integer(1), **_SENT, **_TRANSFORMS)
     def __init__(self, in_features: int, out_features: int, bias: bool = True, num_sends: int | None = None,
                  wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, avg: int = 1,
                  input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
-        self._configure(num_sends, wait_between_events, mock, in_features=in_features, out_features=out_features, avg=avg)
+        self._configure(num_sends, wait_between_events, mock)
         torch.nn.Linear.__init__(self, in_features, out_features, bias)
         self.avg = operator.index(avg)
         self._transform(input_transform, weight_transform)
@@ -191,13 +218,13 @@ class Conv1d(_Conv, torch.nn.Conv1d):
     Dilation and groups other than 1: InputError (ValueError) at forward.
     """
 
+    @arguments(**_convolution(1))
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], stride: int | tuple[int] = 1,
                  padding: str | int | tuple[int] = 0, dilation: int | tuple[int] = 1, groups: int = 1, bias: bool = True,
                  padding_mode: str = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
                  mock: bool = False, *, input_transform: Transform | None = None,
                  weight_transform: Transform | None = clamp_weight_) -> None:
-        self._configure(num_sends, wait_between_events, mock, in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size,
-                        stride=stride)
+        self._configure(num_sends, wait_between_events, mock)
         torch.nn.Conv1d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         self._transform(input_transform, weight_transform)
 
@@ -208,13 +235,13 @@ class Conv2d(_Conv, torch.nn.Conv2d):
     Dilation and groups other than 1: InputError (ValueError) at forward.
     """
 
+    @arguments(**_convolution(2))
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], stride: int | tuple[int, int] = 1,
                  padding: str | int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, groups: int = 1, bias: bool = True,
                  padding_mode: str = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
                  mock: bool = False, *, input_transform: Transform | None = None,
                  weight_transform: Transform | None = clamp_weight_) -> None:
-        self._configure(num_sends, wait_between_events, mock, in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size,
-                        stride=stride)
+        self._configure(num_sends, wait_between_events, mock)
         torch.nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         self._transform(input_transform, weight_transform)
 
@@ -229,6 +256,7 @@ class ExpandedConv1d(Conv1d):
         others: as :class:`Conv1d`.
     """
 
+    @arguments(num_expansions=optional(integer(1)), **_convolution(1))
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], stride: int | tuple[int] = 1,
                  padding: str | int | tuple[int] = 0, dilation: int | tuple[int] = 1, groups: int = 1, bias: bool = True,
                  padding_mode: str = "zeros", num_expansions: int | None = None, num_sends: int | None = None,
@@ -239,7 +267,7 @@ class ExpandedConv1d(Conv1d):
         if num_expansions is None:
             room = (facts.SIGNED_ROWS // in_channels - self.kernel_size[0]) // self.stride[0] + 1
             num_expansions = max(1, min(facts.COLUMNS // out_channels, room))
-        self.num_expansions = whole(num_expansions, 1, f"{type(self).__name__}: num_expansions")
+        self.num_expansions = operator.index(num_expansions)
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
         return functional.expanded_conv1d(x, weight, self.bias, self.stride, self.num_expansions, **arguments)
@@ -259,9 +287,10 @@ class ConvertingReLU(Layer):
         shift: outputs are divided by ``2**shift``. Default 2.
     """
 
+    @arguments(shift=integer(0), mock=FLAG)
     def __init__(self, shift: int = 2, mock: bool = False) -> None:
         super().__init__(mock)
-        self.shift = shift
+        self.shift = operator.index(shift)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return functional.converting_relu(input, self.shift, mock=self.mock)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import weakref
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from lavalike.arguments import PATH, TENSOR, arguments, instance, optional
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RecordingError
 from lavalike.errors import RunError
 
 FORMAT, VERSION = "lavalike inference trace", 1
+F = TypeVar("F", bound=Callable[..., Any])
 TRACED = ("mac", "add", "argmax", "relu", "converting_relu")
 
 # -- recorded, to be run again --------------------------------------------------------------------------------
@@ -29,34 +33,47 @@ class InferenceTracer:
     They must be a chain: each one's input is the output of the one before (leading dimensions may be folded), else
     RecordingError (RuntimeError). argmax is recorded in the form dim=1, keepdim=True of a matrix only.
 
+    Tracers nest: each records what passes while it is open. One that an error left open disturbs no later call: after a failed operation
+    a break of the chain ends the recording and is told by :meth:`stop`; a tracer that nobody holds any more records no more; as a
+    context manager, which writes the file at its end, it records no more after any error.
+
     Args:
         filename: of the file that :meth:`stop` writes.
     """
 
+    @arguments(filename=PATH)
     def __init__(self, filename: str) -> None:
         self.filename = str(filename)
         self._steps: list[dict[str, Any]] = []
         self._arrays: dict[str, np.ndarray] = {}
         self._last: torch.Tensor | None = None
         self._written = True
+        self._problem: RecordingError | None = None
+        self._failed = False  # an operation has failed since start()
 
     def start(self) -> None:
-        """Record from here on. RunError while another tracer records."""
-        if _tracer.get() is not None:
-            raise RunError("InferenceTracer.start: a tracer is recording already; stop() it first")
-        self._steps, self._arrays, self._last, self._written = [], {}, None, True
-        _tracer.set(self)
+        """Record from here on. RunError while this tracer records."""
+        if any(t is self for t in _recording()):
+            raise RunError("InferenceTracer.start: this tracer is recording already; stop() it first")
+        self._steps, self._arrays, self._last, self._written, self._problem, self._failed = [], {}, None, False, None, False
+        _open.set((*_open.get(), weakref.ref(self)))
+
+    def end(self) -> None:
+        """Record no more; what was recorded is kept for :meth:`stop`."""
+        _open.set(tuple(ref for ref in _open.get() if ref() not in (None, self)))
 
     def stop(self) -> list[str]:
         """End the recording and write the file; the names of what was recorded. RunError if this tracer is not recording.
 
-        RecordingError where the file cannot be written; the recording is kept, and stop() writes it to another ``filename``.
+        RecordingError where the file cannot be written; the recording is kept, and stop() writes it to another ``filename``. Also where
+        the chain broke in a call that was not to be disturbed: after a failed operation, or within a tracer opened later.
         """
-        if _tracer.get() is self:
-            _tracer.set(None)
-            self._written = False
-        elif self._written:
+        self.end()
+        if self._written:
             raise RunError("InferenceTracer.stop: this tracer is not recording; start() it first")
+        if self._problem is not None:
+            self._written = True
+            raise self._problem
         meta = json.dumps({"format": FORMAT, "version": VERSION, "operations": self._steps}, default=lambda v: v.item())  # numpy's numbers
         try:
             with open(self.filename, "wb") as file:
@@ -66,6 +83,16 @@ class InferenceTracer:
                                  "another path and stop() again") from e
         self._written = True
         return [s["operation"] for s in self._steps]
+
+    def __enter__(self) -> InferenceTracer:
+        self.start()
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
+        if error is None:
+            self.stop()
+        else:
+            self.end()
 
     def add(self, operation: str, input: torch.Tensor, output: torch.Tensor, tensors: Mapping[str, torch.Tensor],
             settings: dict[str, Any]) -> None:
@@ -83,11 +110,31 @@ class InferenceTracer:
         self._last = output.detach().clone()
 
 
-_tracer: ContextVar[InferenceTracer | None] = ContextVar("inference_tracer", default=None)
+# innermost last; a tracer that nobody holds any more is open no more
+_open: ContextVar[tuple[weakref.ref[InferenceTracer], ...]] = ContextVar("inference_tracers", default=())
+
+
+def _recording() -> list[InferenceTracer]:
+    return [tracer for ref in _open.get() if (tracer := ref()) is not None]
 
 
 def tracing() -> bool:
-    return _tracer.get() is not None
+    return bool(_recording())
+
+
+def traced(operation: F) -> F:
+    """Decorator of an operation: tracers are told where it fails."""
+
+    @functools.wraps(operation)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return operation(*args, **kwargs)
+        except BaseException:
+            for tracer in _recording():
+                tracer._failed = True
+            raise
+
+    return called  # type: ignore[return-value]
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -96,12 +143,19 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def record(operation: str, input: torch.Tensor, output: torch.Tensor, tensors: Mapping[str, torch.Tensor] | None = None,
            **settings: Any) -> None:
-    """Tell the tracer, if one is recording."""
-    tracer = _tracer.get()
-    if tracer is not None:
-        tracer.add(operation, input, output, tensors or {}, settings)
+    """Tell the tracers that record."""
+    tracers = _recording()
+    for tracer in tracers:
+        try:
+            tracer.add(operation, input, output, tensors or {}, settings)
+        except RecordingError as e:
+            tracer.end()
+            if tracer is tracers[-1] and not tracer._failed:
+                raise
+            tracer._problem = e
 
 
+@arguments(input=TENSOR, filename=PATH)
 def inference_trace(input: torch.Tensor, filename: str) -> torch.Tensor:
     """Run what an :class:`InferenceTracer` wrote, each operation as mock or on the chip as it was recorded.
 
@@ -174,6 +228,7 @@ class _Observer:
 _observer: ContextVar[_Observer | None] = ContextVar("observer", default=None)
 
 
+@arguments(model=optional(instance(torch.nn.Module)))
 @contextmanager
 def observe(model: torch.nn.Module | None = None) -> Iterator[list[Observation]]:
     """Within, every product appends an :class:`Observation`; layers are called as in ``model``. Costs some passes over the data."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ import torch
 
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, Circuits
+from lavalike.bss2.connection import EmulatedChipWarning
 from lavalike.bss2.errors import RoutingError
 from lavalike.bss2.placement import Placement, Population as Placed, place_populations
 from lavalike.bss2.report import Report, SpikeRecord
@@ -92,6 +94,7 @@ class Emulation:
         self._efficacies: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
         self._mismatches: dict[tuple[object, ...], dict[str, torch.Tensor]] = {}
         self._chips: dict[tuple[int, object], Chip] = {}
+        self._foreign: set[str] = set()  # calibration files of real chips that were told of
         self.fitted: dict[str, float] = {}
 
     def run(self, nodes: list[Node], runtime: int | None, wait: float = 0.0) -> Outcome:
@@ -123,11 +126,21 @@ class Emulation:
         if (number, path) not in self._chips:
             chip = self.chip.neighbour(number)
             if path is not None and chip.emulated:
-                from lavalike.bss2.calibration import Calibration
-
-                chip = dataclasses.replace(chip, calibration=Calibration.load(path, chip))
+                chip = self._calibrated(chip, path)
             self._chips[number, path] = chip
         return self._chips[number, path]
+
+    def _calibrated(self, chip: Chip, path: str) -> Chip:
+        """With what the file left of the chip's patterns; a real chip's file says nothing of them."""
+        from lavalike.bss2.calibration import Calibration, of_a_real_chip
+
+        if not of_a_real_chip(path):
+            return dataclasses.replace(chip, calibration=Calibration.load(path, chip))
+        if path not in self._foreign:
+            self._foreign.add(path)
+            warnings.warn(f"{path} is a real chip's calibration, which says nothing of {self.chip.identifier}; that has its nominal one",
+                          EmulatedChipWarning, stacklevel=2)
+        return chip if chip.calibrated else dataclasses.replace(chip, calibrated=True)
 
     def mismatch(self, site: Site, placement: Placement) -> dict[str, torch.Tensor]:
         """By parameter, of each neuron: offsets in LSB, and factors of the time constants."""

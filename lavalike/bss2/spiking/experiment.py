@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lavalike.arguments import FLAG, PATH, TEXT, arguments, instance, is_real, optional
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.checks import finite
-from lavalike.errors import InputError, RunError
+from lavalike.errors import InputError, InputTypeError, RunError
 
 if TYPE_CHECKING:
     from lavalike.bss2.handover import HandedOver
@@ -24,16 +25,19 @@ class ExecutionInstance:
 
     Args:
         calib_path: of a calibration file (:class:`lavalike.bss2.Calibration`): what it left of the chip's patterns holds in this instance.
+            A real chip's file (calix) on an emulated one: an EmulatedChipWarning, and the nominal calibration.
         calib_cache_dir, input_loopback: of a real chip, handed to hxtorch; an emulated one refuses them, simulation has no use for them.
             Defaults None, False.
         name: for messages and reports; one of its own. Default: a number.
     """
 
+    @arguments(calib_path=optional(PATH), calib_cache_dir=optional(PATH), input_loopback=FLAG, name=optional(TEXT))
     def __init__(self, calib_path: str | None = None, calib_cache_dir: str | None = None, input_loopback: bool = False, *,
                  name: str | None = None) -> None:
         self.calib_path, self.calib_cache_dir, self.input_loopback = calib_path, calib_cache_dir, input_loopback
         self.name = f"instance {id(self):x}" if name is None else name
 
+    @arguments(path=PATH)
     def load_calib(self, path: str) -> None:
         """Take the calibration in the file ``path`` from the next run on; a wrong file is told there."""
         self.calib_path = path
@@ -63,11 +67,10 @@ class Experiment:
         outcome: of the last run on a chip: scales, placement, events, saturation (:class:`lavalike.bss2.spiking.emulate.Outcome`).
     """
 
+    @arguments(mock=FLAG, chip=optional(instance(Chip)))
     def __init__(self, mock: bool = False, dt: float = 1e-6, hw_routing_func: Any = None, *, chip: Chip | None = None) -> None:
-        if isinstance(dt, bool) or not isinstance(dt, Real) or not 0 < dt < 1:
-            raise InputError(f"Experiment: dt is the length of a step in s, got {dt!r}")
-        if chip is not None and not isinstance(chip, Chip):
-            raise InputError(f"Experiment: chip is a Chip, got {chip!r}")
+        if not is_real(dt) or not 0 < dt < 1:
+            raise (InputError if is_real(dt) else InputTypeError)(f"Experiment: dt is the length of a step in s, got {dt!r}")
         self.mock, self.dt = mock, dt
         self.hw_routing_func = hw_routing_func
         self.inter_batch_entry_wait = 0
@@ -119,6 +122,7 @@ class Experiment:
         self._emulation = None
 
 
+@arguments(experiment=instance(Experiment))
 def run(experiment: Experiment, runtime: int | None = None) -> None:
     """Compute all layers called since the last run and fill their handles.
 
@@ -137,7 +141,7 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
     chip = experiment.chip
     if chip is not None and (runtime is not None or chip.level != "ideal"):
         if isinstance(runtime, bool) or not isinstance(runtime, Integral | None):
-            raise InputError(f"run: runtime is a number of steps of dt ({experiment.dt:g} s), got {runtime!r}; round it to an int")
+            raise InputTypeError(f"run: runtime is a number of steps of dt ({experiment.dt:g} s), got {runtime!r}; round it to an int")
         if runtime is not None and runtime <= 0:
             raise InputError(f"run: runtime is at least 1 step of dt ({experiment.dt:g} s), got {runtime}")
     if chip is not None and chip.level in ("quantised", "emulated"):

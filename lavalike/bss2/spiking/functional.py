@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from lavalike.arguments import TENSOR, Rule, arguments, choice, instance, numbers, optional, real
 from lavalike.bss2.spiking.neuron import ALPHA, Params, Recorded, Value, integrate
 from lavalike.bss2.spiking.population import capacitance
 from lavalike.errors import InputError
@@ -45,6 +46,21 @@ class CUBALIParams(NamedTuple):
         return {"leak": self.v_leak, **_times(self.tau_mem_inv, self.tau_syn_inv)}
 
 
+def _checked(cls: Any) -> None:
+    """What a NamedTuple is made with is looked at: its class statement takes no __new__ of its own."""
+    rules = {"tau_mem_inv": numbers(above=0), "tau_syn_inv": numbers(above=0), "v_leak": numbers()}
+    if "v_th" in cls._fields:
+        rules |= {"tau_ref": numbers(0), "v_th": numbers(), "v_reset": numbers(), "alpha": real(above=0),
+                  "method": choice("superspike", "eventprop")}
+    cls.__new__ = arguments(**rules)(cls.__new__)
+
+
+_checked(CUBALIFParams)
+_checked(CUBALIParams)
+_INTEGRATED: dict[str, Rule] = {"input": TENSOR, "hw_data": optional(instance(Recorded)), "dt": real(above=0, below=1)}
+
+
+@arguments(params=instance(CUBALIFParams), **_INTEGRATED)
 def cuba_lif_integration(input: torch.Tensor, params: CUBALIFParams, hw_data: Recorded | None = None, dt: float = 1e-6,
                          ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Spikes, membrane and current, (time, batch, neuron) each, of the weighted spikes ``input``; ``hw_data``: recorded ones to inject."""
@@ -56,6 +72,7 @@ def cuba_lif_integration(input: torch.Tensor, params: CUBALIFParams, hw_data: Re
     return out.spikes, out.membrane, out.current  # type: ignore[return-value]
 
 
+@arguments(params=instance(CUBALIParams), **_INTEGRATED)
 def cuba_li_integration(input: torch.Tensor, params: CUBALIParams, hw_data: Recorded | None = None, dt: float = 1e-6) -> torch.Tensor:
     """The membrane, (time, batch, neuron), of the weighted spikes ``input``."""
     tau = 1 / params.tau_mem_inv

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lavalike.arguments import did_you_mean
 from lavalike.bss2.errors import OperandError
-from lavalike.errors import InputError, RunError
+from lavalike.errors import InputError, InputTypeError, RunError
 
 if TYPE_CHECKING:
     from lavalike.bss2.spiking.module import HXModule
@@ -35,12 +36,13 @@ class Handle:
 
     def __init__(self, *values: Any, **named: Any) -> None:
         given = dict(zip(self.names, values, strict=False)) | named
-        if len(values) > len(self.names) or not given.keys() <= set(self.names):
-            raise InputError(f"{type(self).__name__}: observables are {', '.join(self.names)}; got {len(values)} values "
-                             f"and {', '.join(named) or 'no names'}")
+        if len(values) > len(self.names) or not given.keys() <= set(self.names) or len(given) < len(values) + len(named):
+            near = "".join(did_you_mean(n, self.names) for n in named if n not in self.names)
+            raise InputTypeError(f"{type(self).__name__}: observables are {', '.join(self.names)}; got {len(values)} values "
+                                 f"and {', '.join(named) or 'no names'}{near}")
         for name, value in given.items():
             if value is not None and not isinstance(value, torch.Tensor):
-                raise InputError(f"{type(self).__name__}: {name} is a tensor (time, batch, neuron) or None, got {type(value).__name__}")
+                raise InputTypeError(f"{type(self).__name__}: {name} is a tensor (time, batch, neuron) or None, got {type(value).__name__}")
         self._values: dict[str, torch.Tensor | None] = dict.fromkeys(self.names) | given
         self._waits_for: str | None = None
         self._source: HXModule | None = None

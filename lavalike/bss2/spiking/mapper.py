@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 import torch
 
+from lavalike.arguments import FLAG, MAPPING, arguments
 from lavalike.errors import InputError
 
 
 class MixinHXModelMapper:
     """For models (torch.nn.Module) that take over the state of another one, a simulated or an older one."""
 
+    @arguments(state_dict=MAPPING, mapping=MAPPING, map_all=FLAG)
     def map_from(self, state_dict: Mapping[str, torch.Tensor], mapping: Mapping[str, str], map_all: bool = True) -> None:
         """Load ``state_dict`` under this model's names.
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lavalike.bss2.errors import OperandError
+from lavalike.arguments import arguments, integer, real
+from lavalike.bss2.errors import OperandError, OperandTypeError
 from lavalike.bss2.spiking.handle import Handle, LIFObservables, TensorHandle, spikes_of
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from lavalike.bss2.spiking.experiment import Experiment
@@ -38,12 +39,13 @@ class HXModule(torch.nn.Module):
     output_type: type[Handle] = TensorHandle
     on_chip = False  # whether a chip takes part in it
 
+    @arguments()
     def __init__(self, experiment: Experiment) -> None:
         from lavalike.bss2.spiking.experiment import Experiment
 
         super().__init__()
         if not isinstance(experiment, Experiment):
-            raise InputError(f"{type(self).__name__}: experiment is an Experiment, got {type(experiment).__name__}")
+            raise InputTypeError(f"{type(self).__name__}: experiment is an Experiment, got {type(experiment).__name__}")
         self.experiment = experiment
         self.name = experiment.name_of(self)
 
@@ -55,13 +57,13 @@ class HXModule(torch.nn.Module):
 
     def check_inputs(self, inputs: Sequence[Any]) -> None:
         if not inputs:
-            raise InputError(f"{self.name}: called on no handle; give it its input's")
+            raise InputTypeError(f"{self.name}: called on no handle; give it its input's")
         for h in inputs:
             if isinstance(h, torch.Tensor):
-                raise OperandError(f"{self.name}: a handle is expected, got a tensor {tuple(h.shape)}; wrap it: "
+                raise OperandTypeError(f"{self.name}: a handle is expected, got a tensor {tuple(h.shape)}; wrap it: "
                                    "LIFObservables(spikes=...) or TensorHandle(...)")
             if not isinstance(h, Handle):
-                raise OperandError(f"{self.name}: a handle is expected, got {type(h).__name__}")
+                raise OperandTypeError(f"{self.name}: a handle is expected, got {type(h).__name__}")
             if h.source is not None and h.source.experiment.dt != self.experiment.dt:
                 raise InputError(f"{self.name}: a step is {self.experiment.dt:g} s here and {h.source.experiment.dt:g} s in the experiment "
                                  f"of "
@@ -98,6 +100,7 @@ class SpikeSource(HXModule):
 
     output_type = LIFObservables
 
+    @arguments(size=integer(1))
     def __init__(self, size: int, experiment: Experiment) -> None:
         super().__init__(experiment)
         self.size = size
@@ -125,6 +128,7 @@ class BatchDropout(HXModule):
 
     output_type = LIFObservables
 
+    @arguments(size=integer(1), dropout=real())
     def __init__(self, size: int, dropout: float, experiment: Experiment) -> None:
         super().__init__(experiment)
         if not 0 <= dropout < 1:
@@ -136,7 +140,7 @@ class BatchDropout(HXModule):
     def forward(self, *inputs: Handle) -> Handle:
         for h in inputs:
             if not getattr(getattr(h, "source", None), "fires", False):
-                raise TypeError(f"{self.name}: BatchDropout silences neurons, so it follows a population that fires; got "
+                raise InputTypeError(f"{self.name}: BatchDropout silences neurons, so it follows a population that fires; got "
                                 f"{'an input' if getattr(h, 'source', None) is None else h.source.name}")
             self.follows = h.source.name
         return super().forward(*inputs)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lavalike.arguments import FLAG, arguments, integer
 from lavalike.bss2 import facts
-from lavalike.checks import whole
 
 
 class SingleCompartmentNeuron:
@@ -15,8 +15,9 @@ class SingleCompartmentNeuron:
             to hxtorch. Default False.
     """
 
+    @arguments(size=integer(1, facts.CIRCUITS), expand_horizontally=FLAG)
     def __init__(self, size: int, expand_horizontally: bool = False) -> None:
-        self.size = whole(size, 1, "SingleCompartmentNeuron: size", most=facts.CIRCUITS)
+        self.size = int(size)
         self.expand_horizontally = expand_horizontally
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import FUNCTION, arguments, numbers, optional
 from lavalike.errors import InputError
 
 Value = float | torch.Tensor
@@ -20,6 +21,7 @@ class HXBaseParameter(torch.nn.Module):
         hardware_value: what the chip is set to; None where it follows from the fitted scales.
     """
 
+    @arguments(model_value=numbers())
     def __init__(self, model_value: Value) -> None:
         super().__init__()
         self._keep("model_value", model_value)
@@ -39,6 +41,7 @@ class HXBaseParameter(torch.nn.Module):
     def trainable(self) -> bool:
         return isinstance(self.model_value, torch.nn.Parameter)
 
+    @arguments(set_on_chip_func=optional(FUNCTION))
     def make_trainable(self, set_on_chip_func: Callable[[torch.Tensor], Any] | None = None) -> HXBaseParameter:
         """Let the optimiser change the model's value; ``set_on_chip_func`` turns it into the chip's, without it a chip cannot follow."""
         now = torch.as_tensor(self.model_value)
@@ -78,6 +81,7 @@ class ModelParameter(HXBaseParameter):
 class MixedHXModelParameter(HXBaseParameter):
     """A value for the model and another for the chip."""
 
+    @arguments(hardware_value=numbers())
     def __init__(self, model_value: Value, hardware_value: Value) -> None:
         super().__init__(model_value)
         self._keep("_hardware_value", hardware_value)
@@ -93,6 +97,7 @@ class MixedHXModelParameter(HXBaseParameter):
 class HXTransformedModelParameter(HXBaseParameter):
     """The chip's value is ``func`` of the model's."""
 
+    @arguments(func=FUNCTION)
     def __init__(self, model_value: Value, func: Callable[[Value], Value]) -> None:
         super().__init__(model_value)
         self.func = func

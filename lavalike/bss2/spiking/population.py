@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lavalike.arguments import FLAG, arguments, did_you_mean, instance, integer, is_integer, optional, sequence
 from lavalike.bss2 import facts
-from lavalike.bss2.errors import OperandError, RecordingError
+from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError, RecordingTypeError
 from lavalike.bss2.spiking.eventprop import as_eventprop, integrate_eventprop
 from lavalike.bss2.spiking.handle import Handle, LIFObservables, LIObservables, SynapseHandle, alike, tensor_of
 from lavalike.bss2.spiking.module import HXModule
@@ -19,7 +20,7 @@ from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
 from lavalike.bss2.spiking.neuron import ALPHA, Integrated, Params, Recorded, integrate
 from lavalike.bss2.spiking.parameter import HXBaseParameter, HXTransformedModelParameter, as_parameter
 from lavalike.checks import whole
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment
@@ -48,7 +49,10 @@ class Population(HXModule):
     exact = False
     methods: tuple[str, ...] = ("superspike", "eventprop")
 
-    def __init__(self, size: int, experiment: Experiment, parameters: Mapping[str, Value | None], method: str = "superspike",
+    @arguments(execution_instance=optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance")), shift_cadc_to_first=FLAG,
+               **dict.fromkeys(("enable_spike_recording", "enable_cadc_recording", "enable_cadc_recording_placement_in_dram",
+                                "enable_madc_recording"), FLAG))
+    def __init__(self, size: int, experiment: Experiment, parameters: Mapping[str, Value | None], /, method: str = "superspike",
                  alpha: float = ALPHA, execution_instance: ExecutionInstance | None = None, chip_coordinate: int | None = None,
                  enable_spike_recording: bool = True, enable_cadc_recording: bool = True,
                  enable_cadc_recording_placement_in_dram: bool = False, cadc_readout_source: Any = None,
@@ -59,23 +63,28 @@ class Population(HXModule):
         super().__init__(experiment)
         size = whole(size, 1, f"{self.name}: size")
         if method not in self.methods:
-            raise InputError(f"{self.name}: method is {' or '.join(map(repr, self.methods))}, got {method!r}")
+            raise _error(isinstance(method, str))(f"{self.name}: method is {' or '.join(map(repr, self.methods))}, got {method!r}"
+                                                  f"{did_you_mean(method, self.methods)}")
         if isinstance(cadc_time_shift, bool) or not isinstance(cadc_time_shift, Integral):
-            raise InputError(f"{self.name}: cadc_time_shift is a number of steps, got {cadc_time_shift!r}; round it to an int")
+            raise InputTypeError(f"{self.name}: cadc_time_shift is a number of steps, got {cadc_time_shift!r}; round it to an int")
         if isinstance(neuron_structure, SingleCompartmentNeuron):
             neuron_structure = neuron_structure.size
         elif neuron_structure is not None:
             neuron_structure = whole(neuron_structure, 1, f"{self.name}: neuron_structure, a SingleCompartmentNeuron(n) or its n,")
         for name, value in (("trace_offset", trace_offset), ("trace_scale", trace_scale)):
             if not _numbers(value, 0.0 if name == "trace_scale" else -math.inf, name == "trace_scale"):
-                raise InputError(f"{self.name}: {name} is a finite number{' above 0' * (name == 'trace_scale')}, got {value!r}")
+                raise _error(_is_number(value))(f"{self.name}: {name} is a finite number{' above 0' * (name == 'trace_scale')}, "
+                                                f"got {value!r}")
         if interpolation_mode not in INTERPOLATIONS:
-            raise InputError(f"{self.name}: interpolation_mode is one of {', '.join(INTERPOLATIONS)}; got {interpolation_mode!r}")
-        if enable_madc_recording and not (isinstance(record_neuron_id, int) and 0 <= record_neuron_id < size):
-            raise RecordingError(f"{self.name}: the MADC records one neuron, record_neuron_id within 0..{size - 1}; got "
+            raise _error(isinstance(interpolation_mode, str))(
+                f"{self.name}: interpolation_mode is one of {', '.join(INTERPOLATIONS)}; got {interpolation_mode!r}"
+                f"{did_you_mean(interpolation_mode, INTERPOLATIONS)}")
+        if enable_madc_recording and not (is_integer(record_neuron_id) and 0 <= record_neuron_id < size):
+            error = RecordingError if record_neuron_id is None or is_integer(record_neuron_id) else RecordingTypeError
+            raise error(f"{self.name}: the MADC records one neuron, record_neuron_id within 0..{size - 1}; got "
                                  f"{record_neuron_id!r}")
         if not _numbers(alpha, 0.0, True):
-            raise InputError(f"{self.name}: alpha is above 0, got {alpha!r}")
+            raise _error(_is_number(alpha))(f"{self.name}: alpha is above 0, got {alpha!r}")
         self.size, self.method, self.alpha = size, method, float(alpha)
         self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
         self.enable_spike_recording, self.enable_cadc_recording = enable_spike_recording, enable_cadc_recording
@@ -89,8 +98,9 @@ class Population(HXModule):
         self.register_buffer("mask", None, persistent=False)
         self._parameter_names = tuple(n for n, v in parameters.items() if v is not None or n != "leak_adaptation")
         for name in self._parameter_names:
-            parameter = as_parameter(parameters[name])  # type: ignore[arg-type]
-            self._check(name, parameter.model_value)
+            given = parameters[name]
+            self._check(name, given.model_value if isinstance(given, HXBaseParameter) else given)
+            parameter = as_parameter(given)  # type: ignore[arg-type]
             setattr(self, name, parameter)
 
     mask: torch.Tensor | None
@@ -99,7 +109,8 @@ class Population(HXModule):
         above = name in ABOVE_ZERO
         if not _numbers(value, 0.0 if above or name in NOT_BELOW_ZERO else -math.inf, above):
             limit = " above 0" if above else " >= 0" if name in NOT_BELOW_ZERO else ""
-            raise InputError(f"{self.name}: {name} is a finite number{limit}, or a tensor of one for each neuron, got {value!r}")
+            raise _error(_is_number(value))(f"{self.name}: {name} is a finite number{limit}, or a tensor of one for each neuron, "
+                                            f"got {value!r}")
 
     @property
     def chip_parameters(self) -> dict[str, HXBaseParameter]:
@@ -126,7 +137,7 @@ class Population(HXModule):
         super().check_inputs(inputs)
         for h in inputs:
             if "graded_spikes" not in h.names and "tensor" not in h.names:
-                raise OperandError(f"{self.name}: a SynapseHandle is expected, got {type(h).__name__}; put a Synapse before it")
+                raise OperandTypeError(f"{self.name}: a SynapseHandle is expected, got {type(h).__name__}; put a Synapse before it")
 
     def graded(self, input: Any, cut: bool = False) -> torch.Tensor:
         """The sum of all that arrives; ``cut``: what a chip recorded may end before its input does."""
@@ -213,6 +224,7 @@ class LIF(Population):
 
     output_type = LIFObservables
 
+    @arguments()
     def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, reset: Value = 80.0, threshold: Value = 125.0,
                  tau_syn: Value = 10e-6,
                  tau_mem: Value = 10e-6, i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, refractory_time: Value = 1e-6,
@@ -231,15 +243,22 @@ class LI(Population):
     output_type = LIObservables
     fires = False
 
+    @arguments()
     def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, tau_syn: Value = 10e-6, tau_mem: Value = 10e-6,
                  i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, synapse_dac_bias: Value = 600,
                  *settings: Any, **named: Any) -> None:
         if named.keys() & {"method", "alpha", "enable_spike_recording"}:
-            raise InputError("LI: it does not fire; method, alpha and enable_spike_recording belong to LIF")
+            raise InputTypeError("LI: it does not fire; method, alpha and enable_spike_recording belong to LIF")
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(size, experiment, {"leak": leak, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
                                             "membrane_capacitance": c, "synapse_dac_bias": synapse_dac_bias},
-                         **_READOUT.bind(*settings, **named).arguments)
+                         **self._settings(settings, named))
+
+    def _settings(self, settings: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return _READOUT.bind(*settings, **named).arguments
+        except TypeError as e:
+            raise InputTypeError(f"{type(self).__name__}: {e}") from e
 
 
 # LI's settings in order: those of a population that does not fire
@@ -262,6 +281,8 @@ class AELIF(Population):
     output_type = LIFObservables
     methods = ("superspike",)
 
+    @arguments(clock_scale_adaptation_pulse=sequence(integer(0), 2), **dict.fromkeys(
+        ("leaky", "fire", "exponential", "subthreshold_adaptation", "spike_triggered_adaptation"), FLAG))
     def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, reset: Value = 80.0, threshold: Value = 125.0,
                  tau_syn: Value = 10e-6,
                  tau_mem: Value = 10e-6, i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, refractory_time: Value = 1e-6,
@@ -320,10 +341,23 @@ def _value(value: Any) -> Any:
     return value
 
 
+def _is_number(value: Any) -> bool:
+    """Whether ``value`` is of the right kind: a number or a tensor of such."""
+    if isinstance(value, torch.Tensor):
+        return not value.is_complex() and value.dtype != torch.bool
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _error(kind: bool) -> type[InputError]:
+    """What a wrong value raises whose ``kind`` is right or wrong."""
+    return InputError if kind else InputTypeError
+
+
 def _numbers(value: Any, least: float, above: bool) -> bool:
     """Whether ``value`` is a finite number, or a tensor of such, at least ``least``, or ``above`` it."""
+    if not _is_number(value):
+        return False
     if isinstance(value, torch.Tensor):
         v = value.detach()
-        return not v.is_complex() and v.dtype != torch.bool and bool((v.isfinite() & (v > least if above else v >= least)).all())
-    fine = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    return fine and (value > least if above else value >= least)
+        return bool((v.isfinite() & (v > least if above else v >= least)).all())
+    return math.isfinite(value) and (value > least if above else value >= least)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lavalike.bss2.errors import OperandError
+from lavalike.arguments import FUNCTION, arguments, instance, integer, optional
+from lavalike.bss2.errors import OperandError, OperandTypeError
 from lavalike.bss2.spiking.handle import Handle, SynapseHandle, spikes_of
 from lavalike.bss2.spiking.module import HXModule
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
-from lavalike.checks import whole
 from lavalike.fused import products
 
 if TYPE_CHECKING:
     from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
+_INSTANCE = optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance"))
+_DTYPE = optional(instance(torch.dtype))
 
 
 class Projection(HXModule):
@@ -32,8 +35,7 @@ class Projection(HXModule):
     def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None,
                  chip_coordinate: int | None, transform: Transform, plasticity_rule: Any) -> None:
         super().__init__(experiment)
-        self.in_features = whole(in_features, 1, f"{self.name}: in_features")
-        self.out_features = whole(out_features, 1, f"{self.name}: out_features")
+        self.in_features, self.out_features = operator.index(in_features), operator.index(out_features)
         self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
         self.transform, self.plasticity_rule = transform, plasticity_rule
 
@@ -74,6 +76,7 @@ class Synapse(Projection):
         plasticity_rule: runs on the chip's own processors, at level "hardware" only.
     """
 
+    @arguments(in_features=integer(1), out_features=integer(1), execution_instance=_INSTANCE, transform=FUNCTION, dtype=_DTYPE)
     def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None = None,
                  chip_coordinate: int | None = None, device: Any = None, dtype: torch.dtype | None = None,
                  transform: Transform = linear_saturating, plasticity_rule: Any = None) -> None:
@@ -88,11 +91,13 @@ class SparseSynapse(Projection):
     Args: as :class:`Synapse`.
     """
 
+    @arguments(execution_instance=_INSTANCE, transform=FUNCTION, dtype=_DTYPE)
     def __init__(self, connections: torch.Tensor, experiment: Experiment, execution_instance: ExecutionInstance | None = None,
                  chip_coordinate: int | None = None, device: Any = None, dtype: torch.dtype | None = None,
                  transform: Transform = linear_saturating, plasticity_rule: Any = None) -> None:
         if not isinstance(connections, torch.Tensor) or connections.dim() != 2:
-            raise OperandError("SparseSynapse: connections is a tensor (in, out), not 0 where a synapse is; "
+            error = OperandError if isinstance(connections, torch.Tensor) else OperandTypeError
+            raise error("SparseSynapse: connections is a tensor (in, out), not 0 where a synapse is; "
                                f"got {tuple(connections.shape) if isinstance(connections, torch.Tensor) else type(connections).__name__}")
         super().__init__(*connections.shape, experiment, execution_instance, chip_coordinate, transform, plasticity_rule)
         mask = (connections.to_dense() != 0).t().contiguous().to(device)

@@ -12,7 +12,7 @@ from lavalike.bss2.spiking.module import HXModule
 from lavalike.bss2.spiking.neuron import Recorded, integrate
 from lavalike.bss2.spiking.population import Population
 from lavalike.bss2.spiking.synapse import Projection, weigh
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from lavalike.bss2.spiking.experiment import Experiment
@@ -40,7 +40,8 @@ class HXModuleWrapper(HXModule):
         super().__init__(experiment)
         for name, m in modules.items():
             if not isinstance(m, HXModule) or hasattr(self, name):
-                raise InputError(f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}")
+                error = InputError if isinstance(m, HXModule) else InputTypeError
+                raise error(f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}")
             setattr(self, name, m)
         self._members = tuple(modules.values())
         self._feeding: tuple[Projection, ...] = ()  # from outside, in the order of the inputs that are spikes

@@ -19,6 +19,7 @@ from lavalike.slayer import axon, synapse
 from lavalike.slayer.block import export
 from lavalike.slayer.neuron.base import Neuron
 from lavalike.slayer.utils.quantize import quantize
+from netx import writer
 
 MAX_DELAY = 62
 
@@ -168,12 +169,24 @@ class Block(nn.Module):
         return None if self.unit is None else self.neuron.device_params
 
     def export_hdf5(self, handle: h5py.Group, input_shape: tuple[int, ...] | None = None) -> None:
-        """Write this layer into the group ``handle``.
+        """Write this layer into the group ``handle``, and sign it.
+
+            with h5py.File("net.net", "w") as file:
+                for k, block in enumerate(blocks):
+                    block.export_hdf5(file.create_group(f"layer/{k}"))
+
+        A file written like this loads as what was trained, with a warning that nothing vouches for the number of its layers.
+        slayer.export_hdf5 vouches for it, and for the order in which ``forward`` calls the blocks.
 
         Args:
+            handle: the group ``layer/<k>`` of layer k, empty. Not to be changed afterwards.
             input_shape: shape of an input message, needed where the block was never called and it matters.
+
+        Raises:
+            ExportError: what cannot be exported faithfully, by name.
         """
         export.block(self, handle, input_shape)
+        writer.sign_layer(handle)
 
     def write(self, handle: h5py.Group) -> None:
         """The layer's own keys."""

@@ -6,40 +6,17 @@ import hashlib
 import os
 import pickle
 import struct
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
+from lavalike.atomic import write_atomically
 from lavalike.errors import InputError
 
 FORMAT, VERSION = "lavalike.checkpoint", 1
 DIGEST = 64  # bytes of a hexadecimal SHA-256
-
-
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
-    """Have ``write`` fill a file beside ``path``, bring it to the disk, then put it in the place of ``path`` in one step.
-
-    Where anything fails, what was at ``path`` stays as it was, and the error is raised.
-    """
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w+b") as f:
-            write(f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name, too, is to survive a power cut
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _digest(f: BinaryIO, size: int) -> bytes:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
+from lavalike.atomic import write_atomically
 from lavalike.errors import InputError
-from lavalike.slayer.utils.checkpoint import write_atomically
 
 GAP = math.nan  # the epochs in which a phase had no samples
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from lavalike.arguments import arguments, integer, optional, real
 from lavalike.errors import InputError
 
 
@@ -17,6 +18,7 @@ class PixelsToSpikeTimes(torch.nn.Module):
         epsilon: added to the threshold of those just at it, default 1e-7.
     """
 
+    @arguments(tau=real(above=0), threshold=real(), t_max=real(), epsilon=real(0))
     def __init__(self, tau: float = 20, threshold: float = 0.2, t_max: float = 1.0, epsilon: float = 1e-7) -> None:
         super().__init__()
         self.tau, self.threshold, self.t_max, self.epsilon = tau, threshold, t_max, epsilon
@@ -38,10 +40,9 @@ class SpikeTimesToDense(torch.nn.Module):
         size: steps. Default 100.
     """
 
+    @arguments(bin_width=real(above=0), size=integer(1))
     def __init__(self, bin_width: float, size: int = 100) -> None:
         super().__init__()
-        if not bin_width > 0 or size < 1:
-            raise InputError(f"SpikeTimesToDense: bin_width > 0 and size >= 1 are needed, got {bin_width!r} and {size!r}")
         self.bin_width, self.size = bin_width, size
 
     def forward(self, times: torch.Tensor) -> torch.Tensor:
@@ -63,6 +64,7 @@ class CoordinatesToSpikes(torch.nn.Module):
         t_bias: s; adds a last channel that always spikes in step ``int(t_bias / dt)``. Default None.
     """
 
+    @arguments(seq_length=integer(1), t_early=real(), t_late=real(), dt=real(above=0), t_bias=optional(real()))
     def __init__(self, seq_length: int, t_early: float, t_late: float, dt: float = 1e-6, t_bias: float | None = None) -> None:
         super().__init__()
         inside = round(t_late / dt) < seq_length and (t_bias is None or 0 <= _bin(t_bias, dt) < seq_length)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from lavalike.arguments import FLAG, TENSOR, arguments, numbers, real
 from lavalike.bss2 import facts
 from lavalike.errors import InputError
 
 
+@arguments(weight=TENSOR, scale=numbers(), min_weight=numbers(), max_weight=numbers())
 def linear_saturating(weight: torch.Tensor, scale: float = 1.0, min_weight: float = -facts.WEIGHT_MAX,
                       max_weight: float = facts.WEIGHT_MAX) -> torch.Tensor:
     """``clamp(scale * weight, min_weight, max_weight)``.
@@ -33,6 +35,7 @@ class _SoftClamp(torch.autograd.Function):
         return grad, None, None, None
 
 
+@arguments(weight=TENSOR, cap=real(), start_weight=real(), quantize=FLAG)
 def linear_exponential_clamp(weight: torch.Tensor, cap: float = 1.5, start_weight: float = 61, quantize: bool = False) -> torch.Tensor:
     """Linear up to ``start_weight`` / 63 of ``cap``, then exponentially towards ``cap``, in the model's unit; gradient as if nothing bent.
 

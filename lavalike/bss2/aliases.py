@@ -1,0 +1,55 @@
+"""One module under several names: none is loaded twice, so that a class is the same wherever a program imports it from.
+
+    sys.modules["hxtorch"] = lavalike.bss2
+    import hxtorch.perceptron.nn            # is lavalike.bss2.perceptron.nn
+    import lavalike.bss2.snn.parameter      # is lavalike.bss2.spiking.parameter
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+PACKAGE = "lavalike.bss2"
+OLDER = {f"{PACKAGE}.snn.": f"{PACKAGE}.spiking.", f"{PACKAGE}.ann.": f"{PACKAGE}.perceptron."}
+
+
+def _named(name: str) -> str | None:
+    """What the module called ``name`` is called here, or None where it has no other name."""
+    first, _, rest = name.partition(".")
+    if rest and first != "lavalike" and sys.modules.get(first) is sys.modules[PACKAGE]:
+        return f"{PACKAGE}.{rest}"
+    return next((here + name.removeprefix(older) for older, here in OLDER.items() if name.startswith(older)), None)
+
+
+class _Alias:
+    """Finder and loader of such names."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name  # of the module here
+        self.spec: ModuleSpec | None = None
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        here = _named(name)
+        spec = find_spec(here) if here is not None else None
+        return None if spec is None else ModuleSpec(name, _Alias(spec.name), is_package=spec.submodule_search_locations is not None)
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        module = importlib.import_module(self.name)
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # the import system wrote the other name there
+
+
+def install() -> None:
+    """From here on; before the finder of files, which would load them once more."""
+    if not any(isinstance(finder, _Alias) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Alias())
