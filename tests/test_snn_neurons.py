@@ -227,7 +227,7 @@ def test_reset_grad_says_what_a_reset_is_differentiated_to():
         mem.backward()
         grads[kind] = x.grad.flatten().tolist()
     assert grads == {"detach": [0, 1], "slayer": [0.5, 1], "full": [-0.75, 1]}
-    with pytest.raises(InputError, match="reset_grad is 'slayer', 'detach' or 'full', got 'none'"):
+    with pytest.raises(InputError, match="reset_grad is 'slayer' or 'detach' or 'full', got 'none'"):
         snn.Leaky(0.5, reset_grad="none")
 
 

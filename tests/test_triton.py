@@ -40,7 +40,8 @@ NEURONS = {"leaky": (LEAKY, DETACHED, {}), "cuba": (LIF, DETACHED, {}), "resonat
 
 def lines_of(mode: str, cache: Path, **environment: str) -> dict[str, dict]:
     """What ``python -m tests.triton_cases mode`` tells of each case."""
-    env = {**os.environ, "TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT), **environment}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "TRITON_CACHE_DIR": str(cache), "PYTHONPATH": path, **environment}
     command = [PYTHON, "-m", "tests.triton_cases", mode]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -44,6 +45,20 @@ class ProcessModule(nn.Module):
                     self.register_buffer(key, value, persistent=False)
                 self._keys[var] = key
         self.feedback = has_feedback(graph.nodes)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ProcessModule:
+        """What .double(), .to(...) and the like do: models compute in the dtype asked for, float32 or float64."""
+        dtype = fn(torch.empty(0, dtype=self.dtype, device=self._device())).dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"to_torch({self.process.path}): a graph is computed in float32 or float64, not in {dtype}; leave it and convert "
+                             "inputs and outputs")
+        super()._apply(fn, recurse)
+        if dtype != self.dtype:
+            self.dtype = dtype
+            self.graph.config = dataclasses.replace(self.graph.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
+            for node in self.graph.nodes:
+                node.model.config = self.graph.config
+        return self
 
     # -- the graph on tensors ------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from lavalike.errors import InputError
+from lavalike.arguments import Rule, shown
+from lavalike.errors import InputError, InputTypeError
 
 Derivative = Callable[[torch.Tensor], torch.Tensor]
 
@@ -33,13 +34,19 @@ class Spike(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
         x, unit, _, ctx.surrogate = inputs
-        ctx.save_for_backward(*([x] if unit is None else [x, unit]))
+        saved = [x] if unit is None else [x, unit]
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return Spike.jvp(ctx, grad), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, grad: torch.Tensor, *others: Any) -> torch.Tensor:
         x, *unit = ctx.saved_tensors
         g = grad * ctx.surrogate.derivative(x / unit[0] if unit else x)
-        return (g / unit[0] if unit else g), None, None, None
+        return g / unit[0] if unit else g
 
 
 @dataclass(frozen=True)
@@ -252,6 +259,13 @@ def straight_through() -> StraightThrough:
     return StraightThrough()
 
 
+SURROGATE = Rule("a Surrogate (surrogate.atan() and the like) or a function that gives the derivative",
+                 lambda v: callable(v) and not isinstance(v, type))
+
+
 def as_surrogate(surrogate: Surrogate | Derivative) -> Surrogate:
     """``surrogate``; a plain function is taken to give the derivative."""
+    if not SURROGATE.kind(surrogate):
+        call = f"; did you mean {surrogate.__name__}()?" if isinstance(surrogate, type) else ""
+        raise InputTypeError(f"as_surrogate: surrogate is {SURROGATE.words}, got {shown(surrogate)}{call}")
     return surrogate if isinstance(surrogate, Surrogate) else Custom(surrogate)
