@@ -51,8 +51,11 @@ def empty_like(x: torch.Tensor) -> torch.Tensor:
 
 def address(x: torch.Tensor, what: str) -> int:
     """Where a kernel on the CPU finds ``x``; InputError, which calls it ``what``, where it has no memory there."""
-    if x.device.type == "cpu" and stored(x) and not torch._C._functorch.is_functorch_wrapped_tensor(x):
-        at = x.data_ptr()
+    if x.device.type == "cpu" and stored(x):
+        try:
+            at = x.data_ptr()
+        except RuntimeError:  # a tensor of a transform
+            at = 0
         if at or not x.numel():
             return at
     raise InputError(f"{what}: a {type(x).__name__} on {x.device} of shape {tuple(x.shape)} has no memory that a compiled loop can read; "
