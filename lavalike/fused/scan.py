@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
 from lavalike.fused import cpu, memory
-from lavalike.fused.ambient import alone, stored, transformed
+from lavalike.fused.ambient import alone, stored, transformed, unreadable
 from lavalike.fused.arithmetic import Training
 from lavalike.fused.trace import Traced, accumulated, steps as stepper, traced
 
@@ -223,6 +223,9 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         call, variant, dtypes = ctx.setup
         made, d = call.made, call.dynamics
+        if unreadable():
+            raise InputError(f"{d.name}: backward of a compiled loop reads memory, which fake and traced tensors have not; compute forward "
+                             "in the same mode, or within lavalike.fused.plain_loops()")
         xs, kept, params = call.split(ctx.saved_tensors)
         x = xs[0]
         engine, width = _engine(x.device), math.prod(x.shape[1:])
