@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import TEXT, Rule, arguments, real
 from lavalike.errors import InputError
 
 Words = dict[str, Callable[..., Any]]
@@ -152,6 +153,9 @@ def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return _Straight.apply(source, value.detach())
 
 
+@arguments(surrogate=Rule("a frozen dataclass with derivative(x)", lambda v: dataclasses.is_dataclass(v) and not isinstance(v, type)
+                          and callable(getattr(v, "derivative", None))),
+           reset_grad=TEXT, arithmetic=TEXT, scale=real(above=0), gate_tau=real(above=0), gate_height=real(0))
 @dataclass(frozen=True)
 class Training:
     """How a step is differentiated.
