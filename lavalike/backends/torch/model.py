@@ -73,6 +73,9 @@ class DynamicsModel(TorchModel):
             self._bound = (self.surrogate, bind(self.dynamics.step, arithmetic.table(self.surrogate)))
         return self._bound[1]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_bound": None}  # made of the step when it is called
+
     def constants(self, values: Tensors) -> dict[str, Any]:
         derived = self.dynamics.derive(values, self.process.proc_params, False)
         like = next(iter(values.values()), torch.zeros(0, dtype=getattr(torch, self.config.dtype)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
+from lavalike.arguments import shown
 from lavalike.backends.torch.model import Tensors, TorchModel
 from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.compiler.graph import Graph, Node, Term
-from lavalike.errors import InputError, VarError
+from lavalike.errors import InputError, InputTypeError, VarError
+from lavalike.fused.ambient import stored, unreadable
 from lavalike.process import AbstractProcess, InPort, Port, Var
 
 States = dict[Node, Tensors]
@@ -44,6 +47,20 @@ class ProcessModule(nn.Module):
                     self.register_buffer(key, value, persistent=False)
                 self._keys[var] = key
         self.feedback = has_feedback(graph.nodes)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ProcessModule:
+        """What .double(), .to(...) and the like do: models compute in the dtype asked for, float32 or float64."""
+        dtype = fn(torch.empty(0, dtype=self.dtype, device=self._device())).dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"to_torch({self.process.path}): a graph is computed in float32 or float64, not in {dtype}; leave it in "
+                             "one of them and convert inputs and outputs")
+        super()._apply(fn, recurse)
+        if dtype != self.dtype:
+            self.dtype = dtype
+            self.graph.config = dataclasses.replace(self.graph.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
+            for node in self.graph.nodes:
+                node.model.config = self.graph.config
+        return self
 
     # -- the graph on tensors ------------------------------------------------------------------------------
 
@@ -136,14 +153,22 @@ class ProcessModule(nn.Module):
         """
         fed_ports = self.graph.stimuli
         given = {fed_ports[0].name: x} if isinstance(x, torch.Tensor) and len(fed_ports) == 1 else x
-        if isinstance(given, torch.Tensor) or {p.name for p in fed_ports} != set(given):
+        if not isinstance(given, Mapping) or not all(isinstance(v, torch.Tensor) for v in given.values()):
+            raise InputTypeError(f"{self.process.path}: x is a tensor or, by name, tensors for {[p.name for p in fed_ports]}, got "
+                                 f"{shown(x)} ({type(x).__name__})")
+        if {p.name for p in fed_ports} != set(given):
             raise InputError(f"{self.process.path}: inputs by name expected for {[p.name for p in fed_ports]}")
+        if unreadable() or not all(stored(t) for t in (*given.values(), *self.parameters(), *self.buffers())):
+            raise InputError(f"to_torch({self.process.path}): the values of a graph are looked at in every call, and fake, meta and "
+                             "traced tensors have none; call it on tensors with data")
         fed: Values = {}
         for port in fed_ports:
             value = given[port.name]
             if value.dim() != len(port.shape) + 2 or tuple(value.shape[1:-1]) != port.shape or 0 in value.shape:
                 expected = ("batch", *port.shape, "time")
                 raise InputError(f"{port!r}: input has shape {tuple(value.shape)}; expected {expected}, none of them 0")
+            if value.is_complex():
+                raise InputError(f"{port!r}: input has dtype {value.dtype}; expected real numbers")
             fed[port] = value.to(self.dtype)
         sizes = {(v.shape[0], v.shape[-1]) for v in fed.values()}
         if len(sizes) != 1:
