@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lavalike.arguments import did_you_mean
 from lavalike.errors import GraphError, ModelSelectionError
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel, SubProcessModel, candidates, exception, select
@@ -84,7 +85,8 @@ def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abst
             models[part] = model
     unused = [key for k, key in enumerate(config.select) if k not in used]
     if unused:
-        raise ModelSelectionError(f"RunConfig.select: {unused[0]!r} is no process, class or name in the graph of {process.path}; "
+        raise ModelSelectionError(f"RunConfig.select: {unused[0]!r} is no process, class or name in the graph of {process.path}"
+                                  f"{did_you_mean(unused[0], [x for p in everything for x in (p.name, p.path)])}; "
                                   f"there are {', '.join(p.path for p in everything)}")
     for port in (x for p in everything for x in (*p.in_ports, *p.out_ports)):
         for view in port.sources:
@@ -96,7 +98,24 @@ def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abst
     fed_ids = {id(p) for p in fed}
     for node in nodes:
         node.inputs = {p.name: _resolve(p, ids, fed_ids) for p in node.process.in_ports}
+        _check_ports(node)
     return Graph(everything, _ordered(nodes), fed, config, step)
+
+
+def _check_ports(node: Node) -> None:
+    """GraphError where the model does not know a port that something is sent to, or an OutPort."""
+    known, process = node.model.port_names(), node.process
+    if known is None:
+        return
+    who = f"which {type(node.model).__name__}, the model of {type(process).__name__}, does not"
+    for port in process.in_ports:
+        if port.name not in known and node.inputs[port.name]:
+            senders = ", ".join(dict.fromkeys(t.source.path for t in node.inputs[port.name]))
+            raise GraphError(f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
+                             "unconnected, or write a model that reads it (lavalike.implements)")
+    for port in process.out_ports:
+        if port.name not in known:
+            raise GraphError(f"{port.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
 
 
 def _computes(process: AbstractProcess) -> bool:

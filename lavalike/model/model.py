@@ -18,13 +18,14 @@ class ProcessModel:
     """Base of all models. One instance stands in for one process in one compiled program.
 
     Class attributes set by :func:`implements`: ``process_class``, ``backend``, ``precision`` (None: both),
-    ``delay`` (1: delivers in step t what it computed in step t-1).
+    ``delay`` (1: delivers in step t what it computed in step t-1), ``bounds`` (whether indices are checked).
     """
 
     process_class: ClassVar[type[AbstractProcess]]
     backend: ClassVar[str]
     precision: ClassVar[Precision | None] = None
     delay: ClassVar[int] = 0
+    bounds: ClassVar[bool] = True
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         self.process = process
@@ -37,6 +38,10 @@ class ProcessModel:
         Raise ValueError for a value out of range.
         """
         return {}
+
+    def port_names(self) -> frozenset[str] | None:
+        """Names of the ports that it reads or writes, others may be among them; None where only a run can tell."""
+        return None
 
     def derived(self) -> dict[str, Any]:
         """``derive`` of the process's present values; a ValueError becomes a VarError with the path."""
@@ -76,7 +81,7 @@ class SubProcessModel(ProcessModel):
 
 
 def implements(process: type[AbstractProcess], *, backend: str | None = None, precision: Precision | None = None,
-               delay: int = 0) -> Callable[[M], M]:
+               delay: int = 0, bounds: bool = True) -> Callable[[M], M]:
     """Class decorator: this model computes ``process`` and its subclasses.
 
     Args:
@@ -84,12 +89,15 @@ def implements(process: type[AbstractProcess], *, backend: str | None = None, pr
         backend: name of the backend that runs it; None for a SubProcessModel, which any backend can.
         precision: the arithmetic it computes in; None for any.
         delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal.
+        bounds: of a NumbaModel: whether every index of its step is checked, in the compiled helpers that it names too. Without, an
+            index out of bounds reads and writes foreign memory. ``python -m benchmarks bounds`` prints what the checks cost.
     """
 
     def register(model: M) -> M:
         if backend is None and not issubclass(model, SubProcessModel):
             raise ModelSelectionError(f"implements({process.__name__}): {model.__name__} is no SubProcessModel, so it names its backend")
         model.process_class, model.backend, model.precision, model.delay = process, backend or "", precision, delay
+        model.bounds = bounds
         process.models.append(model)
         return model
 

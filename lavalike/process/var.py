@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from lavalike.errors import RunError, VarError
+from lavalike.arguments import FLAG, TEXT, arguments, as_numbers, choice, optional, shown
+from lavalike.errors import RunError, VarError, VarTypeError
 from lavalike.process.ports import as_shape
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Var:
         time_last: the last axis is time; models see it first, so that a step is contiguous.
     """
 
+    @arguments(error=VarError, shareable=FLAG, name=optional(TEXT), role=choice("state", "parameter"), trainable=FLAG, time_last=FLAG)
     def __init__(self, shape: int | Sequence[int], init: Any = 0, shareable: bool = True, name: str | None = None, *,
                  role: Role = "state", trainable: bool = False, time_last: bool = False) -> None:
         self.shape = as_shape(shape, "Var")
@@ -64,18 +66,15 @@ class Var:
 
     def alias(self, other: Var) -> None:
         """Let ``other``, a Var of an inner process with the same shape, hold this Var's value."""
+        if not isinstance(other, Var):
+            raise VarTypeError(f"{self!r}: alias takes a Var, got {shown(other)}")
         if other.shape != self.shape:
             raise VarError(f"{self!r} cannot be an alias of {other!r}: shapes differ")
         other.value = self.value
         self.aliased = other
 
     def _checked(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
-        try:
-            arr = np.asarray(value)
-        except ValueError as e:
-            raise VarError(f"{self.path}: not an array: {e}") from None
-        if arr.dtype.kind not in "biuf":
-            raise VarError(f"{self.path}: real numbers expected, got dtype {arr.dtype} ({value!r:.60})")
+        arr = self._array(value)
         if arr.dtype.kind == "f" and not np.isfinite(arr).all():
             raise VarError(f"{self.path}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
         try:
@@ -85,12 +84,27 @@ class Var:
         if dtype is None or arr.dtype == dtype:
             return arr.copy()
         if dtype.kind == "f":
-            return arr.astype(dtype)
+            with np.errstate(over="ignore"):  # told below
+                cast = arr.astype(dtype)
+            if arr.dtype.itemsize > dtype.itemsize and not np.isfinite(cast).all():
+                raise VarError(f"{self.path}: {arr[~np.isfinite(cast)].flat[0]} is beyond {dtype}, in which it runs; "
+                               "RunConfig(dtype='float64') holds it")
+            return cast
         with np.errstate(invalid="ignore"):  # too large for an integer: told below
             cast = arr.astype(dtype)
         if not np.array_equal(cast, arr):
             raise VarError(f"{self.path}: dtype is {dtype}; {arr[cast != arr].flat[0]} cannot be held in it without loss")
         return cast
+
+    def _array(self, value: Any) -> np.ndarray:
+        """``value`` as an array of real numbers; VarError, which is a TypeError too, where it is none."""
+        who = self.path if self.name else "Var: init"
+        if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+            raise VarError(f"{who}: {int(np.ma.getmaskarray(value).sum())} values are behind a mask; fill them: value.filled(0)")
+        arr = value if type(value) is np.ndarray else as_numbers(value)
+        if arr is None or arr.dtype.kind not in "biuf":
+            raise VarTypeError(f"{who}: real numbers expected, got {shown(value, 60)} ({type(value).__name__})")
+        return arr
 
     def get(self, idx: Any = None) -> np.ndarray:
         """A copy of the value, ``value[idx]`` if ``idx`` is given (any NumPy index).
@@ -116,9 +130,7 @@ class Var:
             new = self._checked(value, old.dtype if settled else _wider(old.dtype, value))
         else:
             new = old.copy()
-            part = np.asarray(value)
-            if part.dtype.kind not in "biuf":
-                raise VarError(f"{self.path}: numbers expected, got dtype {part.dtype}")
+            part = self._array(value)
             new = old.astype(np.result_type(old, part))
             try:
                 new[idx] = part
@@ -141,5 +153,6 @@ def resolved(target: Any) -> Any:
 
 def _wider(dtype: np.dtype, value: Any) -> np.dtype:
     """A default parameter (an integer 0, say) may become a float; nothing else changes dtype."""
-    new = np.asarray(value).dtype
+    new = as_numbers(value)
+    new = dtype if new is None else new.dtype
     return new if dtype.kind in "iub" and new.kind == "f" else dtype

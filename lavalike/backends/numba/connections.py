@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lavalike.backends.numba.events import list_events
-from lavalike.backends.numba.model import NumbaModel
+from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import RunConfig
@@ -16,11 +16,11 @@ from lavalike.model.model import implements
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse
 
 
-def narrowed(weights: np.ndarray, config: RunConfig) -> tuple[np.ndarray, int]:
+def narrowed(weights: np.ndarray, config: RunConfig, name: str = "weights") -> tuple[np.ndarray, int]:
     """Weights in the smallest dtype that holds them, common factors of two taken out as a left shift of the sums:
     what an event moves through memory is its weights."""
     if not config.fixed:
-        return np.ascontiguousarray(weights, config.dtype), 0
+        return held(name, weights, config.dtype), 0
     low = int(np.bitwise_or.reduce(weights, axis=None)) if weights.size else 0
     shift = (low & -low).bit_length() - 1 if low else 0
     weights = weights >> shift
@@ -32,7 +32,6 @@ def narrowed(weights: np.ndarray, config: RunConfig) -> tuple[np.ndarray, int]:
 
 
 class _Connection(NumbaModel):
-    trusted = True
     batched = True
     aliases: ClassVar = {"a_buff": "a_out"}
 
@@ -206,7 +205,6 @@ class DelayDenseModel(_Connection):
 class DelayModel(NumbaModel):
     """a_out[t+1] = s_in[t]"""
 
-    trusted = True
     batched = True
     aliases: ClassVar = {"a_buff": "a_out"}
 
@@ -218,8 +216,6 @@ class DelayModel(NumbaModel):
 @implements(DelayLine, backend="numba")
 class DelayLineModel(NumbaModel):
     """s_out[t] = s_in[t - delays], from a ring with a row for each of the last steps."""
-
-    trusted = True
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """Row k of the ring belongs to the steps t with t % rows == k."""

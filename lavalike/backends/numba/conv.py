@@ -23,7 +23,6 @@ class _ScatterModel(NumbaModel):
     and stored once for four events.
     """
 
-    trusted = True
     aliases: ClassVar = {"a_buff": "a_out"}
 
     def by_input(self, weight: np.ndarray) -> np.ndarray:
@@ -41,7 +40,7 @@ class _ScatterModel(NumbaModel):
         if self.config.fixed:
             # as in Lava the sum wraps into 24 bits, and weight_exp and num_weight_bits play no part
             weight = integral("weight", weight, -(2**15), 2**15 - 1)
-        weight, left = narrowed(self.by_input(weight), self.config)
+        weight, left = narrowed(self.by_input(weight), self.config, "weight")
         cin, kx, ky, out = weight.shape
         my = p.a_out.shape[1]
         along = p.groups == 1 and p.dilation[1] == 1
