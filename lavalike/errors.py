@@ -97,6 +97,10 @@ class ExportError(LavalikeError, ValueError):
     """A layer cannot be exported so that the file computes what was trained."""
 
 
+class GradedMessageWarning(UserWarning):
+    """Messages that are neither 0 nor 1 reach a connection that takes each as a spike."""
+
+
 class InputTypeError(InputError, TypeError):
     """An argument of the wrong kind: a text for a number, an unknown keyword."""
 

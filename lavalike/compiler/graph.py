@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from lavalike.arguments import did_you_mean
-from lavalike.errors import GraphError, ModelSelectionError
+from lavalike.errors import GradedMessageWarning, GraphError, ModelSelectionError
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel, SubProcessModel, candidates, exception, select
 from lavalike.proc.monitor import Monitor
@@ -47,6 +48,7 @@ class Graph:
     stimuli: list[InPort]
     config: RunConfig
     step: int = 0  # steps done before: where a run goes on counting
+    told: set[Node] = field(default_factory=set)  # those that a warning was given of
 
     def terms(self, port: Port) -> list[Term]:
         """The terms of any port, resolved through hierarchy down to leaves and stimuli."""
@@ -100,6 +102,12 @@ def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abst
         node.inputs = {p.name: _resolve(p, ids, fed_ids) for p in node.process.in_ports}
         _check_ports(node)
     return Graph(everything, _ordered(nodes), fed, config, step)
+
+
+def warn_graded(process: AbstractProcess) -> None:
+    """Tell that graded messages count as spikes at ``process``."""
+    warnings.warn(f"{process.path}: messages arrive that are neither 0 nor 1, and num_message_bits=0 counts each of them as a "
+                  "spike, 1; num_message_bits=24 takes their values", GradedMessageWarning, stacklevel=5)
 
 
 def _check_ports(node: Node) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lavalike.backends.numba.events import list_events
+from lavalike.backends.numba.kernels import WRAPPED, jit
 from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
@@ -31,8 +32,36 @@ def narrowed(weights: np.ndarray, config: RunConfig, name: str = "weights") -> t
     raise ValueError("weights: beyond 32 bits after weight_exp")
 
 
+@jit
+def settled(sums, left, right, out):
+    """``out = (sums << left) >> right``; WRAPPED where that leaves 32 bits."""
+    bad = 0
+    for i in range(out.size):
+        if left >= right:
+            total = sums[i] << (left - right)
+            bad |= total >> (left - right) != sums[i]
+        else:
+            total = sums[i] >> (right - left)
+        bad |= total != np.int64(np.int32(total))
+        out[i] = total
+    return WRAPPED if bad else 0
+
+
+@jit
+def exact(inputs, events, count, rows, left, right, graded, sums, out):
+    """A sample's product in 64 bits, where 32 might not hold it."""
+    sums[:] = 0
+    for e in range(count):
+        j = events[e]
+        s = np.int64(inputs[j]) if graded else np.int64(1)
+        for i in range(out.size):
+            sums[i] += s * np.int64(rows[j, i])
+    return settled(sums, left, right, out)
+
+
 class _Connection(NumbaModel):
     batched = True
+    returns = True
     aliases: ClassVar = {"a_buff": "a_out"}
 
     def weights_and_shift(self, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
@@ -42,6 +71,14 @@ class _Connection(NumbaModel):
             return values["weights"] * 2.0**exp, 0
         whole = fixed_weights(values["weights"], self.process.num_weight_bits, self.process.sign_mode)
         return (whole << exp, 0) if exp > 0 else (whole, -exp)
+
+    def total(self, sums: np.ndarray, graded: int) -> np.float64:
+        """What a message is multiplied with at most, where products might leave the 32 bits of fixed_pt; 0: they cannot."""
+        most = float(sums.max()) if self.config.fixed else 0.0
+        return np.float64(most if graded or most >= 2**31 else 0)
+
+    def more_scratch(self, batch: int) -> dict[str, np.ndarray]:
+        return {"odd": np.zeros((batch, 1), np.int64), "sums": np.zeros((batch, self.process.a_out.size if self.config.fixed else 1), np.int64)}
 
     def graded(self, values: Mapping[str, np.ndarray]) -> int:
         return int(values["num_message_bits"][0] > 0)
@@ -59,17 +96,21 @@ class DenseModel(_Connection):
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
         rows, left = narrowed(weights.T, self.config)
-        return {"rows": rows, "left": left, "right": right, "graded": self.graded(values)}
+        graded = self.graded(values)
+        return {"rows": rows, "left": left, "right": right, "graded": graded, "total": self.total(np.abs(weights).sum(1), graded)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         n_in = self.process.s_in.size
-        return {"events": np.zeros((batch, n_in), np.int32), "count": np.zeros(batch, np.int64), "done": np.zeros(batch, np.int64)}
+        return {"events": np.zeros((batch, n_in), np.int32), "count": np.zeros(batch, np.int64), "done": np.zeros(batch, np.int64),
+                **self.more_scratch(batch)}
 
-    def step(s_in, a_out, rows, left, right, graded, events, count, done):
+    def step(s_in, a_out, rows, left, right, graded, total, events, count, done, odd, sums):
         batch, n_in = s_in.shape
         n_out = rows.shape[1]
         for k in range(batch):
-            count[k] = list_events(s_in[k], events[k])
+            count[k] = list_events(s_in[k], events[k], odd[k])
+            if graded:
+                odd[k, 0] = 0
         a_out[:] = 0
         done[:] = 0
         tile = n_in if batch == 1 else 512
@@ -117,6 +158,16 @@ class DenseModel(_Connection):
                 out = a_out[k]
                 for i in range(n_out):
                     out[i] = (np.int64(out[i]) << left) >> right
+        status = 0
+        if total > 0:
+            for k in range(batch):
+                peak = 1.0
+                if graded:
+                    for e in range(count[k]):
+                        peak = max(peak, abs(np.float64(s_in[k, events[k, e]])))
+                if peak * total >= 2147483648.0:
+                    status |= exact(s_in[k], events[k], count[k], rows, left, right, graded, sums[k], a_out[k])
+        return status
 
 
 @implements(Sparse, backend="numba", delay=1)
@@ -130,23 +181,43 @@ class SparseModel(_Connection):
         order = np.lexsort((process.rows, process.cols))
         counts = np.bincount(process.cols, minlength=process.s_in.size)
         start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return {"entries": entries[order], "target": process.rows[order].astype(np.int32), "start": start,
-                "left": left, "right": right, "graded": self.graded(values)}
+        graded = self.graded(values)
+        return {"entries": entries[order], "target": process.rows[order].astype(np.int32), "start": start, "left": left, "right": right,
+                "graded": graded, "total": self.total(np.bincount(process.rows, np.abs(weights)), graded)}
 
-    def step(s_in, a_out, entries, target, start, left, right, graded):
+    def scratch(self, batch: int) -> dict[str, np.ndarray]:
+        return self.more_scratch(batch)
+
+    def step(s_in, a_out, entries, target, start, left, right, graded, total, odd, sums):
         a_out[:] = 0
+        status = 0
         for k in range(s_in.shape[0]):
             out = a_out[k]
+            peak = 1.0
             for j in range(s_in.shape[1]):
                 s = s_in[k, j]
                 if s != 0:
                     if not graded:
+                        if s != 1:
+                            odd[k, 0] = 1
                         s = s // s
+                    elif total > 0:
+                        peak = max(peak, abs(np.float64(s)))
                     for e in range(start[j], start[j + 1]):
                         out[target[e]] += s * entries[e]
-            if left != right:
+            if peak * total >= 2147483648.0:
+                sums[k, :] = 0
+                for j in range(s_in.shape[1]):
+                    s = s_in[k, j]
+                    if s != 0:
+                        times = np.int64(s) if graded else np.int64(1)
+                        for e in range(start[j], start[j + 1]):
+                            sums[k, target[e]] += times * np.int64(entries[e])
+                status |= settled(sums[k], left, right, out)
+            elif left != right:
                 for i in range(out.size):
                     out[i] = (np.int64(out[i]) << left) >> right
+        return status
 
 
 @implements(DelayDense, backend="numba", delay=1)
@@ -172,33 +243,47 @@ class DelayDenseModel(_Connection):
         rows, left = narrowed(weights.T, self.config)
         limit = self.process.max_delay
         delays = within("delays", integral("delays", values["delays"]), 0, min(limit, 63) if self.config.fixed else limit)
-        return {"rows": rows, "lag": np.ascontiguousarray(delays.T, np.int32), "left": left, "right": right,
-                "graded": self.graded(values)}
+        graded = self.graded(values)
+        return {"rows": rows, "lag": np.ascontiguousarray(delays.T, np.int32), "left": left, "right": right, "graded": graded,
+                "total": self.total(np.abs(weights).sum(1), graded)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
-        return {"fresh": np.zeros((batch, self.process.max_delay + 1, self.process.a_out.size), self.message_dtype)}
+        return {"fresh": np.zeros((batch, self.process.max_delay + 1, self.process.a_out.size), self.message_dtype),
+                "odd": np.zeros((batch, 1), np.int64)}
 
-    def step(t, s_in, a_out, ring, rows, lag, left, right, graded, fresh):
+    def step(t, s_in, a_out, ring, rows, lag, left, right, graded, total, fresh, odd):
         # what stands in the ring for this step was handed out already, through a_out
         slots = ring.shape[0]
         n_in, n_out = rows.shape
         ring[t % slots, :] = 0
         into = fresh if left != right else ring
+        bad = 0
         for j in range(n_in):
             s = s_in[j]
             if s != 0:
                 if not graded:
+                    if s != 1:
+                        odd[0] = 1
                     s = s // s
                 for i in range(n_out):
                     d = lag[j, i]
-                    into[d if left != right else (t + 1 + d) % slots, i] += s * rows[j, i]
+                    at = d if left != right else (t + 1 + d) % slots
+                    if total > 0:  # 32 bits might not hold it; nor may what is left shifted
+                        sum64 = np.int64(into[at, i]) + np.int64(s) * np.int64(rows[j, i])
+                        bad |= sum64 != np.int64(np.int32(sum64))
+                    into[at, i] += s * rows[j, i]
         if left != right:
             for d in range(slots):
                 for i in range(n_out):
-                    ring[(t + 1 + d) % slots, i] += (np.int64(fresh[d, i]) << left) >> right
+                    ready = (np.int64(fresh[d, i]) << left) >> right
+                    if total > 0:
+                        sum64 = np.int64(ring[(t + 1 + d) % slots, i]) + ready
+                        bad |= sum64 != np.int64(np.int32(sum64))
+                    ring[(t + 1 + d) % slots, i] += ready
                     fresh[d, i] = 0
         for i in range(n_out):
             a_out[i] = ring[(t + 1) % slots, i]
+        return WRAPPED if bad else 0
 
 
 @implements(Delay, backend="numba", delay=1)

@@ -72,16 +72,20 @@ class _ScatterModel(NumbaModel):
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         size = self.process.s_in.size
-        return {"events": np.zeros((batch, size), np.int64), "values": np.zeros((batch, size), self.message_dtype)}
+        return {"events": np.zeros((batch, size), np.int64), "values": np.zeros((batch, size), self.message_dtype),
+                "odd": np.zeros((batch, 1), np.int64)}
 
-    def step(s_in, a_out, rows, pitch, start, columns, lines, line_start, settings, along, one, total, graded, wraps, events, values):
+    def step(s_in, a_out, rows, pitch, start, columns, lines, line_start, settings, along, one, total, graded, wraps, events, values,
+             odd):
         _, ny, nc = s_in.shape
         mc = a_out.shape[2]
         groups, kx = settings
         flat = a_out.reshape(-1)
         flat[:] = 0
         inputs = s_in.reshape(-1)
-        count = list_events(inputs, events)
+        count = list_events(inputs, events, odd)
+        if graded:
+            odd[0] = 0
         peak = one
         for p in range(count):
             values[p] = inputs[events[p]] * one if graded else one

@@ -14,7 +14,7 @@ from numba.core.errors import NumbaError
 from lavalike.backends.numba import kernels, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
-from lavalike.compiler.graph import Graph, Node, Term
+from lavalike.compiler.graph import Graph, Node, Term, warn_graded
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError, OverflowError24, RunError, VarError, step_error
 from lavalike.process import Port, Var
@@ -88,6 +88,7 @@ class NumbaProgram:
         self.scratch: dict[Node, dict[str, np.ndarray]] = {}
         self.node_ops: dict[Node, Op] = {}
         self.where = np.zeros(4, np.int64)
+        self.odd = np.zeros((len(graph.nodes), batch, 1), np.int64)  # where graded messages arrived that count as spikes
         self.first_sample = 0  # of a batch that several programs share
         self.finite = self.config.check == "finite" or (self.config.debug and not self.config.fixed)
         self.own: dict[Node, dict[str, np.ndarray]] = {}  # copies of what derive returned, for steps that write it
@@ -155,6 +156,8 @@ class NumbaProgram:
         self._fill_aliases(node, values)
         self.inputs[node] = inputs
         self.scratch[node] = model.scratch(self.batch)
+        if model.trusted and "odd" in self.scratch[node]:
+            self.scratch[node]["odd"] = self.odd[self.graph.nodes.index(node)]
         self.node_ops[node] = self._bind(node, self.constants[node])
         return self.node_ops[node]
 
@@ -296,6 +299,13 @@ class NumbaProgram:
             self._run_python(ops, first, steps)
         else:
             self._run_compiled(ops, first, steps)
+        if self.odd.any():
+            nodes = [self.graph.nodes[k] for k in np.flatnonzero(self.odd.any((1, 2)))]
+            self.odd[...] = 0
+            for node in nodes:
+                if node not in self.graph.told:
+                    self.graph.told.add(node)
+                    warn_graded(node.process)
         for target in indirect:
             recordings[target][...] = self.values(target).reshape(self.batch, -1)
 

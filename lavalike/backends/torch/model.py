@@ -62,6 +62,7 @@ class TorchModel(ProcessModel):
 
     backend = "torch"
     surrogate: Surrogate | Derivative = exponential()
+    looked = told = False  # at messages that count as spikes
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of range."""
