@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from lavalike.arguments import FLAG, TEXT, Rule, arguments, choice, integer, optional
 from lavalike.errors import ModelSelectionError, VarError
 from lavalike.model.config import Precision, RunConfig
 from lavalike.process import AbstractProcess
@@ -80,6 +81,8 @@ class SubProcessModel(ProcessModel):
         return [p for p in vars(self).values() if isinstance(p, AbstractProcess)]
 
 
+@arguments(process=Rule("a process class", lambda v: isinstance(v, type) and issubclass(v, AbstractProcess)), backend=optional(TEXT),
+           precision=optional(choice("floating_pt", "fixed_pt")), delay=integer(0, 1), bounds=FLAG)
 def implements(process: type[AbstractProcess], *, backend: str | None = None, precision: Precision | None = None,
                delay: int = 0, bounds: bool = True) -> Callable[[M], M]:
     """Class decorator: this model computes ``process`` and its subclasses.

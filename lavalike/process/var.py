@@ -38,10 +38,12 @@ class Var:
         time_last: the last axis is time; models see it first, so that a step is contiguous.
     """
 
-    @arguments(error=VarError, shareable=FLAG, name=optional(TEXT), role=choice("state", "parameter"), trainable=FLAG, time_last=FLAG)
     def __init__(self, shape: int | Sequence[int], init: Any = 0, shareable: bool = True, name: str | None = None, *,
-                 role: Role = "state", trainable: bool = False, time_last: bool = False) -> None:
-        self.shape = as_shape(shape, "Var")
+                 role: Role = "state", trainable: bool = False, time_last: bool = False, **unknown: Any) -> None:
+        if unknown or not (role in ("state", "parameter") and type(shareable) is type(trainable) is type(time_last) is bool
+                           and (name is None or type(name) is str)):  # a Var is made often: its rules are looked at where one is broken
+            _check_init(shareable=shareable, name=name, role=role, trainable=trainable, time_last=time_last, **unknown)
+        self.shape = as_shape(shape, name or "Var")
         self.shareable = shareable
         self.name = name or ""
         self.role: Role = role
@@ -76,13 +78,17 @@ class Var:
     def _checked(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
         arr = self._array(value)
         if arr.dtype.kind == "f" and not np.isfinite(arr).all():
-            raise VarError(f"{self.path}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
+            who = "Var: init" if not self.name else self.path if self.process is None else f"{self.path}: value"
+            raise VarError(f"{who}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
         try:
             arr = np.broadcast_to(arr, self.shape)
         except ValueError:
             raise VarError(f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}") from None
         if dtype is None or arr.dtype == dtype:
-            return arr.copy()
+            try:
+                return arr.copy()
+            except (MemoryError, ValueError):
+                raise VarError(f"{self.path}: shape {self.shape} needs {arr.size * arr.itemsize / 2**30:.0f} GiB") from None
         if dtype.kind == "f":
             with np.errstate(over="ignore"):  # told below
                 cast = arr.astype(dtype)
@@ -98,7 +104,7 @@ class Var:
 
     def _array(self, value: Any) -> np.ndarray:
         """``value`` as an array of real numbers; VarError, which is a TypeError too, where it is none."""
-        who = self.path if self.name else "Var: init"
+        who = f"{self.path}: value" if self.process is not None else self.path if self.name else "Var: init"
         if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
             raise VarError(f"{who}: {int(np.ma.getmaskarray(value).sum())} values are behind a mask; fill them: value.filled(0)")
         arr = value if type(value) is np.ndarray else as_numbers(value)
@@ -106,6 +112,7 @@ class Var:
             raise VarTypeError(f"{who}: real numbers expected, got {shown(value, 60)} ({type(value).__name__})")
         return arr
 
+    @arguments(error=VarError)
     def get(self, idx: Any = None) -> np.ndarray:
         """A copy of the value, ``value[idx]`` if ``idx`` is given (any NumPy index).
 
@@ -114,8 +121,18 @@ class Var:
         if self.aliased is not None:
             return self.aliased.get(idx)
         value = self.value if self.binding is None else self.binding.read(self)
-        return value.copy() if idx is None else np.array(value[idx])
+        if idx is None:
+            return value.copy()
+        try:
+            return np.array(value[idx])
+        except (IndexError, TypeError, ValueError) as e:
+            raise self._index_error(idx)(f"{self.path}: idx {shown(idx)}: {e}") from None
 
+    @staticmethod
+    def _index_error(idx: Any) -> type[VarError]:
+        return VarTypeError if isinstance(idx, str | float | complex) else VarError
+
+    @arguments(error=VarError)
     def set(self, value: Any, idx: Any = None) -> None:
         """Replace the value (or ``value[idx]``), keeping the dtype; derived constants follow.
 
@@ -135,13 +152,21 @@ class Var:
             try:
                 new[idx] = part
             except (ValueError, IndexError, TypeError) as e:
-                raise VarError(f"{self.path}: cannot set index {idx!r}: {e}") from None
+                raise self._index_error(idx)(f"{self.path}: cannot set index {idx!r} (idx): {e}") from None
             new = self._checked(new, old.dtype)
         if self.binding is not None:
             self.binding.write(self, new)
         elif self.process is not None and self.process.running:
             raise RunError(f"{self.path}: the process is running; pause() first")
         self.value = new
+
+
+@arguments(error=VarError, shareable=FLAG, name=optional(TEXT), role=choice("state", "parameter"), trainable=FLAG, time_last=FLAG)
+def _check_init(*, shareable: Any, name: Any, role: Any, trainable: Any, time_last: Any, init: Any = 0, shape: Any = 1) -> None:
+    """What the rules of ``Var`` say."""
+
+
+_check_init.__wrapped__.__qualname__ = "Var"
 
 
 def resolved(target: Any) -> Any:

@@ -78,7 +78,8 @@ class _Connection(NumbaModel):
         return np.float64(most if graded or most >= 2**31 else 0)
 
     def more_scratch(self, batch: int) -> dict[str, np.ndarray]:
-        return {"odd": np.zeros((batch, 1), np.int64), "sums": np.zeros((batch, self.process.a_out.size if self.config.fixed else 1), np.int64)}
+        n_out = self.process.a_out.size if self.config.fixed else 1
+        return {"odd": np.zeros((batch, 1), np.int64), "sums": np.zeros((batch, n_out), np.int64)}
 
     def graded(self, values: Mapping[str, np.ndarray]) -> int:
         return int(values["num_message_bits"][0] > 0)

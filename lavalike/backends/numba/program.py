@@ -47,8 +47,8 @@ class Op:
             address = kernels.address(self.spec)
         except NumbaError as e:
             if kernels.RETURNS in str(e):
-                raise GraphError(f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; write "
-                                 "into the port: s_out[:] = ...") from None
+                raise GraphError(f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
+                                 "write into the port: s_out[:] = ...") from None
             raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
         return [address, self.packed.ctypes.data, self.packed.strides[0], len(self.packed)]
 
@@ -226,8 +226,8 @@ class NumbaProgram:
         shared = {v.name: v.value.ndim for v in node.process.vars if v.role == "parameter"}
         shared |= {k: v.ndim for k, v in constants.items() if isinstance(v, np.ndarray)}
         written = user_steps.check(model, shared | {k: v.ndim - (not model.batched) for k, v in samples.items()}, set(shared))
-        self.own[node] = {k: np.array(constants[k]) if model.batched else np.array(np.broadcast_to(constants[k], (self.batch, *constants[k].shape)))
-                          for k in written}
+        batch = () if model.batched else (self.batch,)
+        self.own[node] = {k: np.array(np.broadcast_to(constants[k], (*batch, *constants[k].shape))) for k in written}
 
     def _gathered(self, terms: list[Term], node: Node, name: str, ops: list[Op], copy: bool = False) -> np.ndarray:
         return self._gather(terms, _port(node.process, name), f"{node.process.path}.{name}", ops, copy)
@@ -393,8 +393,8 @@ class NumbaProgram:
         where = f" ({frames[-1].f_code.co_filename}:{lines[-1]})" if frames else ""
         shapes = ""
         if isinstance(cause, IndexError):
-            shapes = "; " + ", ".join(f"{name} has shape {v.shape}" for (name, _), v in zip(op.spec.arguments, op.sample(sample), strict=True)
-                                      if isinstance(v, np.ndarray))
+            named = zip(op.spec.arguments, op.sample(sample), strict=True)
+            shapes = "; " + ", ".join(f"{name} has shape {v.shape}" for (name, _), v in named if isinstance(v, np.ndarray))
         error = step_error(f"{self._place(op, t, sample)}: {cause}{shapes}{where}", cause)
         error.__cause__ = cause
         error.add_note(f"in {op.owner}, step {t}, sample {sample + self.first_sample}")
@@ -440,8 +440,8 @@ class NumbaProgram:
                     error = self._told(e, op, t, k)
                     raise error from e
                 if status is not None and not op.spec.trusted:
-                    raise GraphError(f"{op.owner}: the model's step ({_line(op.spec.function)}) returns a value, and nothing takes it; write "
-                                     "into the port: s_out[:] = ...")
+                    raise GraphError(f"{op.owner}: the model's step ({_line(op.spec.function)}) returns a value, and nothing takes it; "
+                                     "write into the port: s_out[:] = ...")
                 if status and (op.spec.returns or isinstance(op.spec.function, Dynamics)):
                     raise self._error(status, op, t, k)
 
