@@ -15,7 +15,8 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class _Connection(AbstractProcess):
-    @arguments(error=VarError, weight_exp=integer(), num_weight_bits=integer(1, 9), num_message_bits=integer(0, 32), sign_mode=integer(0, 3))
+    @arguments(error=VarError, weight_exp=integer(), num_weight_bits=integer(1, 9), num_message_bits=integer(0, 32),
+               sign_mode=integer(0, 3))
     def __init__(self, *, weight_exp: int = 0, num_weight_bits: int = 8, sign_mode: SignMode = SignMode.NULL,
                  num_message_bits: int = 0, name: str | None = None) -> None:
         super().__init__(name=name)

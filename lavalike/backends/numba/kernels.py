@@ -9,6 +9,7 @@ stale is ever loaded. Models that live in no importable file (a notebook, a prom
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -188,10 +189,8 @@ def _remade(function: Any, make: Callable[[types.FunctionType, dict[str, Any]], 
 
     names.update({n: own(names[n]) for n in _all_names(old.__code__) if n in names})
     for cell, there in zip(cells, old.__closure__ or (), strict=True):
-        try:
+        with contextlib.suppress(ValueError):  # not assigned yet
             cell.cell_contents = own(there.cell_contents)
-        except ValueError:  # not assigned yet
-            pass
     return made[old]
 
 
