@@ -93,7 +93,7 @@ def implements(process: type[AbstractProcess], *, backend: str | None = None, pr
         precision: the arithmetic it computes in; None for any.
         delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal.
         bounds: of a NumbaModel: whether every index of its step is checked, in the compiled helpers that it names too. Without, an
-            index out of bounds reads and writes foreign memory. ``python -m benchmarks bounds`` prints what the checks cost.
+            index out of bounds reads and writes foreign memory.
     """
 
     def register(model: M) -> M:
