@@ -134,7 +134,8 @@ def test_an_exception_in_a_step_reaches_the_caller():
     for debug in (False, True):
         with pytest.raises(lv.RunError, match=r"P, step 3: no more \(.*test_models.py:\d+\)") as info:
             lv.simulate(process, steps=5, config=lv.RunConfig(debug=debug))
-        assert isinstance(info.value, ValueError) and repr(info.value.__cause__) == "ValueError('no more')"
+        assert isinstance(info.value, ValueError)
+        assert repr(info.value.__cause__) == "ValueError('no more')"
         assert info.value.__notes__ == ["in P, step 3, sample 0"]
 
 
