@@ -28,7 +28,7 @@ from lavalike.errors import InputError, kind_error
 from lavalike.fused import products
 from lavalike.snn import outside
 from lavalike.snn.neuron import Neuron, reset
-from lavalike.snn.record import RUNNING, Node, Record, Symbol, Value, filled, leaves
+from lavalike.snn.record import RUNNING, Node, Record, Symbol, Value, argument, filled, leaves
 
 SPATIAL = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3,
            torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3,
@@ -268,7 +268,7 @@ class Plan:
         last: dict[int, Node] = {}
         before = {}
         for node in self.nodes:
-            if node.name in RUNNING:
+            if node.name in RUNNING and argument(node.function, node.args, node.kwargs, "training", True) is not False:
                 for v in leaves((node.args, node.kwargs)):
                     if id(v) in self.live and not v.requires_grad and v.dim():
                         if id(v) in last:
@@ -564,6 +564,7 @@ class Accelerated:
         self.root = outside.root(net)
         self.narrow = torch.bfloat16 if precision == "bfloat16" else None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._forward: Callable[..., Any] | None = None  # the root's own while it has the folded one
         if self.narrow is not None:
             _try_bfloat16(next((p.device for p in net.parameters()), torch.device("cpu")))
         if optimizer is not None:
@@ -593,7 +594,7 @@ class Accelerated:
         plan = self._plans.pop(key, None)
         if plan is None:
             outside.root(self.net)
-            plan = _record(self.root, inputs, live)
+            plan = _record(self.root, self._forward or self.root.forward, inputs, live)
             self._plans = OrderedDict((k, p) for k, p in [*self._plans.items()][1 - PLANS:] if p.live.keys() == plan.live.keys())
         self._plans[key] = plan  # the last used is the last
         return plan
@@ -604,10 +605,11 @@ class Accelerated:
             return self._fold(*inputs)
         # DistributedDataParallel and the network's own hooks do their part around the folded forward
         own = self.root.__dict__.get("forward")
-        self.root.forward = self._fold  # type: ignore[method-assign]
+        self._forward, self.root.forward = self.root.forward, self._fold  # type: ignore[method-assign]
         try:
             return self.net(*inputs)
         finally:
+            self._forward = None
             if own is None:
                 del self.root.forward
             else:
@@ -635,20 +637,20 @@ class Accelerated:
         return filled(output, lambda v: v.detach() if isinstance(v, torch.Tensor) else v), loss.detach()
 
 
-def _record(net: nn.Module, inputs: Sequence[Any], live: list[torch.Tensor]) -> Plan:
-    """What ``net`` does with inputs like these. Its attributes stay what they were, whether it can be folded or not."""
+def _record(net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], live: list[torch.Tensor]) -> Plan:
+    """What ``forward`` of ``net`` does with inputs like these. Its attributes stay what they were, whether it can be folded or not."""
     device = next((x.device for x in inputs if isinstance(x, torch.Tensor)), torch.device("cpu"))
-    attributes, generators = outside.Attributes(net), outside.Generators(net, device)
+    attributes, generators = outside.Attributes(net), outside.Generators(net, forward, device)
     try:
-        record, values, output = _once(net, inputs, Record(device, live))
+        record, values, output = _once(net, forward, inputs, Record(device, live))
         if generators.drew():
             generators.restore()
             attributes.restore()
-            record, values, output = _once(net, inputs, Record(device, live, generators.drew))  # which line it was
+            record, values, output = _once(net, forward, inputs, Record(device, live, generators.drew))  # which line it was
         records, kept = [record], []
         left = attributes.left()
         if left:  # does a second call leave the same?
-            record, values, output = _once(net, inputs, Record(device, live))
+            record, values, output = _once(net, forward, inputs, Record(device, live))
             records.append(record)
             again = attributes.left()
             for at in dict.fromkeys((*left, *again)):
@@ -672,12 +674,12 @@ def _record(net: nn.Module, inputs: Sequence[Any], live: list[torch.Tensor]) -> 
     return Plan(record.nodes, values, output, kept, live)
 
 
-def _once(net: nn.Module, inputs: Sequence[Any], record: Record) -> tuple[Record, list[Any], Any]:
+def _once(net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], record: Record) -> tuple[Record, list[Any], Any]:
     symbols = [record.symbol(x, None, k) if isinstance(x, torch.Tensor) else x for k, x in enumerate(inputs)]
     values = [s.value if isinstance(s, Symbol) else s for s in symbols]
     reset(net)
     try:
-        return record, values, record.run(net.forward, *symbols)
+        return record, values, record.run(forward, *symbols)
     finally:
         reset(net)
 

@@ -88,14 +88,14 @@ class Generators:
     """Generators of random numbers that a recording does not see: the states of those of NumPy, ``random`` and torch, global ones
     and those within reach of the network, compared before and after."""
 
-    def __init__(self, net: nn.Module, device: torch.device) -> None:
+    def __init__(self, net: nn.Module, forward: Callable[..., Any], device: torch.device) -> None:
         self._all: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
             ("random", random.getstate, random.setstate),
             ("numpy.random", functools.partial(np.random.get_state, legacy=False), np.random.set_state),
             ("torch's generator", torch.get_rng_state, torch.set_rng_state)]
         if device.type == "cuda":
             self._all.append(("torch's generator", lambda: torch.cuda.get_rng_state(device), lambda s: torch.cuda.set_rng_state(s, device)))
-        for g in _within_reach(net):
+        for g in _within_reach([*net.modules(), forward]):
             name = f"a {type(g).__module__.split('.')[0]}.{type(g).__name__}"
             if isinstance(g, random.Random):
                 self._all.append((name, g.getstate, g.setstate))
@@ -122,9 +122,9 @@ def _bytes(state: Any) -> bytes:
     return state.numpy().tobytes() if isinstance(state, torch.Tensor) else pickle.dumps(state)
 
 
-def _within_reach(net: nn.Module) -> list[Any]:
+def _within_reach(things: Iterable[Any]) -> list[Any]:
     """Generators that modules, their methods, and what these name or hold, have."""
-    found, seen, queue = [], set(), deque[Any](net.modules())
+    found, seen, queue = [], set(), deque(things)
     while queue and len(seen) < SEEN:
         value = queue.popleft()
         if id(value) in seen or isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)):

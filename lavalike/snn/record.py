@@ -31,6 +31,7 @@ RANDOM = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "ra
           "gumbel_softmax", "fractional_max_pool2d", "fractional_max_pool3d", "binomial", "_standard_gamma", "_sample_dirichlet"}
 RANDOM_IN_PLACE = {"normal_", "uniform_", "bernoulli_", "random_", "exponential_", "geometric_", "cauchy_", "log_normal_"}
 RUNNING = {"batch_norm", "instance_norm"}  # they keep running means: every call counts
+AS_FIRST = {"binomial", "_sample_dirichlet", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"}
 HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
 
 
@@ -274,6 +275,8 @@ class Record(TorchFunctionMode):
         more = {k: torch.device("meta") if k == "device" else v for k, v in kwargs.items() if k != "generator"}
         if not tensors:
             more["device"] = torch.device("meta")
+        if name in AS_FIRST and tensors:  # torch has no meta kernel of these
+            return torch.empty_like(tensors[0], device="meta")
         try:
             with torch.no_grad():
                 return function(*tree_map(empty, args), **tree_map(empty, more))
@@ -297,7 +300,7 @@ class Record(TorchFunctionMode):
 
     def _node(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Node:
         name = getattr(function, "__name__", str(function))
-        if name == "add_" or (name in RANDOM | RUNNING and _argument(function, args, kwargs, "training", True) is not False):
+        if name == "add_" or (name in RANDOM | RUNNING and argument(function, args, kwargs, "training", True) is not False):
             return self._add(function, args, kwargs, False)
         key = self.where()[0], function, _key(args), _key(kwargs), torch.is_grad_enabled()
         node = self._same.get(key)
@@ -371,7 +374,7 @@ class _Attribute:
         return getattr(x, self.name)
 
 
-def _argument(function: Any, args: Any, kwargs: dict[str, Any], name: str, default: Any) -> Any:
+def argument(function: Any, args: Any, kwargs: dict[str, Any], name: str, default: Any) -> Any:
     """An argument of a function of torch.nn.functional, however it was given."""
     if not isinstance(function, FunctionType):
         return kwargs.get(name, default)
@@ -382,7 +385,7 @@ def _argument(function: Any, args: Any, kwargs: dict[str, Any], name: str, defau
 
 
 def _in_place(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    return _argument(function, args, kwargs, "inplace", False) is True or kwargs.get("out") is not None
+    return argument(function, args, kwargs, "inplace", False) is True or kwargs.get("out") is not None
 
 
 def _key(value: Any) -> Any:
