@@ -37,6 +37,7 @@ SPATIAL = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3,
            functional.adaptive_avg_pool1d: 1, functional.adaptive_avg_pool2d: 2, functional.adaptive_max_pool2d: 2}
 MULTIPLY = {"linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm", "einsum",
             "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+UNBATCHED = {"binomial", "_standard_gamma", "_sample_dirichlet"}  # vmap resizes their outputs, and says so
 PLANS = 16  # that are kept, those used last
 
 
@@ -456,7 +457,8 @@ class _Run:
                 out = call([x.flatten(0, 1), *values[1:]]).unflatten(0, x.shape[:2])
             else:  # without a batch: the steps are it
                 out = call(values)
-        elif node.name in RUNNING or not any(moving):  # running means, random numbers: one step after the other
+        elif node.name in RUNNING | UNBATCHED or not any(moving):
+            # running means, random numbers, what vmap does wrong: one step after the other
             out = self._one_by_one(node, call, values, moving)
         else:
             out = self._mapped(group, call, values, [k for k, m in enumerate(moving) if m])

@@ -32,6 +32,7 @@ RANDOM = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "ra
 RANDOM_IN_PLACE = {"normal_", "uniform_", "bernoulli_", "random_", "exponential_", "geometric_", "cauchy_", "log_normal_"}
 RUNNING = {"batch_norm", "instance_norm"}  # they keep running means: every call counts
 AS_FIRST = {"binomial", "_sample_dirichlet", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"}
+UNSEEN = "a tensor comes from an operation that cannot be recorded (TorchScript, torch.compile, an extension of C++)"
 HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
 
 
@@ -180,7 +181,7 @@ class Record(TorchFunctionMode):
                 raise self.fail("a value of the call before is used in this one (an attribute, a list or the like that keeps it), which "
                                 "cannot be folded; hand it to forward as an input and return the new one")
         elif isinstance(value, torch.Tensor) and value.is_meta and self.device.type != "meta":
-            raise self.fail("a tensor comes from an operation that cannot be recorded (TorchScript, torch.compile, an extension of C++)")
+            raise self.fail(UNSEEN)
 
     def _drawn(self) -> None:
         drew = self.watch() if self.watch is not None else ""
@@ -204,6 +205,8 @@ class Record(TorchFunctionMode):
             return function(*args, **kwargs)
         for v in tensors:
             self._seen(v)
+        if getattr(function, "namespace", "") == "prims":  # what torch's meta kernels are made of, not what a user calls
+            raise self.fail(UNSEEN)
         if name == "__iter__":
             return iter(self.__torch_function__(torch.Tensor.unbind, (), args))
         if name == "__get__":
