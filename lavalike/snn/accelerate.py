@@ -745,7 +745,8 @@ def accelerate(net: nn.Module, loss: Callable[..., torch.Tensor] | None = None, 
             steps whatever the values: layers from step to step feed forward, and only a neuron's own states go from
             one step to the next. Steps may be counted (``for step in range(T)``), or cut from the data (``for x in data``,
             ``data[t]``, ``data[:, t]``). Every call begins with the states that forward begins with; states that
-            init_hidden keeps are forgotten.
+            init_hidden keeps are forgotten. ``self.name = ...`` in forward holds, after every call, that call's tensors. May be
+            wrapped in DistributedDataParallel, whose averages, hooks and no_sync() act; hooks on ``net`` itself act too.
         loss: ``loss(output, labels)``.
         optimizer: stepped in every call, if given. Adam, AdamW and SGD whose ``fused`` and ``foreach`` were left open are made
             ``fused=True``: the same numbers in one pass through memory. Unless it has begun, weights of Linear are laid out
@@ -759,6 +760,8 @@ def accelerate(net: nn.Module, loss: Callable[..., torch.Tensor] | None = None, 
 
     Raises:
         InputError: naming the line, for what cannot be folded: in-place changes, questions about values (``if mem > 1``), other
-            feedback between steps, steps that differ; for bfloat16 where torch cannot multiply it.
+            feedback between steps, states changed between steps (``detach`` may be), random numbers of NumPy, ``random`` or in place (torch's
+            functions draw anew in every step and call), values kept from call to call; naming the module, for hooks inside, FSDP,
+            compiled modules; for bfloat16 where torch cannot multiply it.
     """
     return Accelerated(net, loss, optimizer, precision)

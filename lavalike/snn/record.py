@@ -136,6 +136,7 @@ class Record(TorchFunctionMode):
         self._root: FrameType | None = None
         self._same: dict[Any, Node] = {}
         self._token = object()
+        self._failure: InputError | None = None
         self._symbols: dict[Node, list[Symbol]] = {}
         self._made: list[weakref.ref[Symbol]] = []
 
@@ -151,6 +152,10 @@ class Record(TorchFunctionMode):
             for v in leaves(output):
                 self._seen(v)
             return filled(output, self.value)
+        except RuntimeError as e:
+            if self._failure is not None:  # TorchScript makes its own of every error
+                raise self._failure from e
+            raise
         finally:
             _current.reset(token)
             self._root = None
@@ -350,7 +355,8 @@ class Record(TorchFunctionMode):
         return tuple(site), line
 
     def fail(self, message: str) -> InputError:
-        return InputError(f"accelerate: {message}\n  {self.where()[1]}")
+        self._failure = InputError(f"accelerate: {message}\n  {self.where()[1]}")
+        return self._failure
 
 
 class _Drawing(TorchDispatchMode):
