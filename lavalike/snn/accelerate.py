@@ -760,8 +760,8 @@ def accelerate(net: nn.Module, loss: Callable[..., torch.Tensor] | None = None, 
 
     Raises:
         InputError: naming the line, for what cannot be folded: in-place changes, questions about values (``if mem > 1``), other
-            feedback between steps, states changed between steps (``detach`` may be), random numbers of NumPy, ``random`` or in place (torch's
-            functions draw anew in every step and call), values kept from call to call; naming the module, for hooks inside, FSDP,
+            feedback between steps, states changed between steps (``detach`` may be), random numbers of NumPy, ``random`` or in place
+            (torch's functions draw anew in every step and call), values kept from call to call; naming the module, for hooks inside, FSDP,
             compiled modules; for bfloat16 where torch cannot multiply it.
     """
     return Accelerated(net, loss, optimizer, precision)
