@@ -134,7 +134,7 @@ def need(layer: Layer, before: Layer | None) -> int:
         total += neurons * math.prod(inputs) * WEIGHT
     if layer.spatial and inputs is not None:
         padding = np.broadcast_to(layer.arrays["padding"].reshape(-1), (2,)) if layer.arrays["padding"].size < 3 else (0, 0)
-        total += inputs[0] * math.prod(n + 2 * int(p) for n, p in zip(inputs[1:], padding, strict=True)) * NUMBER
+        total += inputs[0] * math.prod(n + 2 * max(int(p), 0) for n, p in zip(inputs[1:], padding, strict=True)) * NUMBER
     if "delay" in layer.shapes:
         total += (weights if layer.type == "dense" else 0) * NUMBER + neurons * (MAX_DELAY + 1) * NUMBER
     return total
