@@ -386,7 +386,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:
-        return work()
+        work()
+        return
     bad = 0
     for title, counts in campaigns(args.count, args.foreign, args.edits, args.seed):
         report(title, counts)

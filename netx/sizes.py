@@ -43,7 +43,7 @@ def check(layer: Layer, stated: dict[str, np.ndarray], before: Layer | None, our
         expected = want[name]
         got = value.reshape(-1).tolist()
         if isinstance(expected, list):
-            fits = got[:2] == expected and got[2:] in ([], [1]) or (len(got) == 1 and expected == got * 2)
+            fits = (got[:2] == expected and got[2:] in ([], [1])) or (len(got) == 1 and expected == got * 2)
         else:
             fits = got == [expected]
         if not fits:
@@ -107,7 +107,8 @@ def _kernel(layer: Layer, before: Layer | None, fail: Fail) -> dict[str, int | l
             continue
         kernel = shape[:4]
         if len(kernel) != 4 or shape[4:] not in ((), (1,)):
-            raise fail(key, f"shape {shape}; {'(1, 1, H, W)' if pooling else '(in, out, H, W)' if transposed else '(out, in, H, W)'} is expected")
+            axes = "(1, 1, H, W)" if pooling else "(in, out, H, W)" if transposed else "(out, in, H, W)"
+            raise fail(key, f"shape {shape}; {axes} is expected")
         if pooling:
             if kernel[:2] != (1, 1):
                 raise fail(key, f"shape {shape}; (1, 1, H, W) is expected")
