@@ -121,9 +121,10 @@ class Network(AbstractProcess):
         self.layers: list[NetLayer] = layers
         self.in_layer, self.out_layer = layers[0], layers[-1]
         self.output_message_bits = bits
-        last: Any = self.out_layer.out.transpose((2, 1, 0)).flatten() if flatten else self.out_layer.out
-        self.out = OutPort(last.shape)
-        last.connect(self.out)
+        last = self.out_layer.out
+        source = last.transpose((2, 1, 0)).flatten() if flatten and len(last.shape) == 3 else last
+        self.out = OutPort(source.shape)
+        source.connect(self.out)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -171,9 +172,8 @@ class Network(AbstractProcess):
     def decode(self, y: Any, layer: NetLayer | None = None) -> np.ndarray:
         """Messages of ``out`` (or of a layer) as values of the trained network, (..., C, H, W, time) float32."""
         axes = len(self.out.shape if layer is None else layer.shape)
-        layer = layer or self.out_layer
         y = np.asarray(y)
-        return _reversed(y, axes).astype(np.float32) / np.float32(layer.scale)
+        return _reversed(y, axes).astype(np.float32) / np.float32((layer or self.out_layer).scale)
 
     # -- what it is -----------------------------------------------------------------------------------------
 

@@ -453,9 +453,9 @@ def test_a_network_that_ends_in_flatten(tmp_path):
 
 def test_a_sample_of_damaged_files():
     """`python -m benchmarks.fuzz_files` tries thousands: none hangs, dies, loads as something else or ends in an untyped error."""
-    for title, counts in fuzz_files.campaigns(100, 40, 60, 1):
+    for title, counts in fuzz_files.campaigns(60, 30, 40, 1):
         assert not counts.bad, f"{title}: {counts.bad}"
-        assert counts.total("NetFileError") > 20
-        assert sum(counts.ends.values()) in (100, 40, 60)
+        assert counts.total("NetFileError") > 10
+        assert sum(counts.ends.values()) in (60, 30, 40)
         if "wrong contents" in title:
             assert counts.keys == counts.total("NetFileError")
