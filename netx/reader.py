@@ -132,10 +132,11 @@ class Reader:
         self.seen: set[int] = set()
         self.nodes = self.bytes = 0
         self._inspect(file, "", 0)
+        if self.plain is not None and self.plain.attributes:  # a digest, if it has one, looks at all values
+            self.inflate()
         producer = file.attrs.get("producer")
         ours = isinstance(producer, str) and producer.startswith(PRODUCER)
         if ours:
-            self.inflate()
             version = file.attrs.get("format_version", 0)
             if np.ndim(version) or version != FORMAT_VERSION:
                 raise self.fail("@format_version", f"is {shown(version)}; this release reads {FORMAT_VERSION}")

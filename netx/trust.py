@@ -65,7 +65,7 @@ class Plain:
         self.file, self.size, self.make, self.key = file, size, fail, ""
         self.met: set[int] = set()
         self.heaps: dict[int, dict[int, int]] = {}
-        self.nodes = 0
+        self.nodes = self.attributes = 0
         self.chunks: dict[str, list[tuple[int, int, int, bool]]] = {}  # address, bytes, bytes that it inflates to
         try:
             self._superblock()
@@ -427,6 +427,7 @@ class Plain:
             raise _Damage("an attribute is damaged")
         names.add(name)
         self.key = f"{key}@{name.decode(errors='replace')}"
+        self.attributes += 1
         if parts[1][0] & 15 in (2, 4, 5, 6, 7, 10, 11) or parts[1][:2] in (b"\x19\x00", b"\x29\x00", b"\x39\x00"):
             raise Other("an attribute that is neither number nor text")
         item, text, length = self._type(parts[1])
