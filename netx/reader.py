@@ -131,9 +131,13 @@ class Reader:
     def _file(self, file: h5py.File) -> NetFile:
         self.seen: set[int] = set()
         self.nodes = self.bytes = 0
-        self._inspect(file, "", 0)
-        if self.plain is not None and self.plain.attributes:  # a digest, if it has one, looks at all values
-            self.inflate()
+        if self.plain is None:
+            self._inspect(file, "", 0)
+        else:
+            for key, declared in self.plain.data.items():
+                self._declared(key, *declared)
+            if self.plain.attributes:  # a digest, if it has one, looks at all values
+                self.inflate()
         producer = file.attrs.get("producer")
         ours = isinstance(producer, str) and producer.startswith(PRODUCER)
         if ours:
@@ -200,19 +204,23 @@ class Reader:
         text = h5py.check_string_dtype(data.dtype)
         if text is None and data.dtype.kind not in "biuf":
             raise self.fail(key, f"dtype {data.dtype} is not allowed; numbers and strings are")
-        if text is not None and data.size != 1:
-            raise self.fail(key, f"one string is expected, found {data.size}")
         if data.shape is None:
             raise self.fail(key, "is empty")
         size = data.size * data.dtype.itemsize
-        stored = data.id.get_storage_size()
         chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
         if chunk > max(BOMB_BYTES, 2 * size):
             raise self.fail(key, f"a chunk of {chunk} bytes holds {size}")
-        self.bytes += data.size * max(data.dtype.itemsize, 8)  # numbers are checked as eight bytes each
+        self._declared(key, data.size, data.dtype.itemsize, text is not None, data.id.get_storage_size())
+
+    def _declared(self, key: str, count: int, item: int, text: bool, stored: int) -> None:
+        """What a dataset declares, against what it stores and what a file may hold."""
+        if text and count != 1:
+            raise self.fail(key, f"one string is expected, found {count}")
+        size = count * item
+        self.bytes += count * max(item, 8)
         if size > BOMB_BYTES and size > BOMB_RATIO * stored:
             raise self.fail(key, f"declares {size} bytes and stores {stored}")
-        if self.bytes > self.max_bytes or data.size > sizes.INT32:
+        if self.bytes > self.max_bytes or count > sizes.INT32:
             raise self.fail(key, f"the file declares more than {min(self.max_bytes, 8 * sizes.INT32)} bytes")
 
     # -- contents -------------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ class Plain:
         self.met: set[int] = set()
         self.heaps: dict[int, dict[int, int]] = {}
         self.nodes = self.attributes = 0
+        self.data: dict[str, tuple[int, int, bool, int]] = {}  # elements, bytes of one, whether it is a text, bytes stored
         self.chunks: dict[str, list[tuple[int, int, int, bool]]] = {}  # address, bytes, bytes that it inflates to
         try:
             self._superblock()
@@ -270,34 +271,36 @@ class Plain:
         item, text, _ = self._type(found[DATATYPE])
         if shape is None:
             self.fail("is empty")
-        size = math.prod(shape) * item
+        count, string = math.prod(shape), found[DATATYPE][0] & 15 in (3, 9)
+        size = count * item
         self._fill(found, item, text)
         layout = found[LAYOUT]
+        self.data[self.key] = count, item, string, size
         if layout[0] != 3:
             raise Other(f"a layout of version {layout[0]}")
         if FILTERS in found and layout[1] != 2:
             raise _Damage("filters without chunks")
         if layout[1] == 0:
-            count = struct.unpack_from("<H", layout, 2)[0]
-            data = layout[4:4 + count]
-            if count != size or len(data) != size:
+            data = layout[4:4 + struct.unpack_from("<H", layout, 2)[0]]
+            if len(data) != size:
                 self.fail(f"declares {size} bytes and stores {len(data)}")
             if text:
                 self._texts(data)
         elif layout[1] == 1:
-            address, count = struct.unpack_from("<QQ", layout, 2)
+            address, stored = struct.unpack_from("<QQ", layout, 2)
             if address == NOWHERE:
+                self.data[self.key] = count, item, string, 0
                 return
-            if count != size or address + size > self.size:
-                self.fail(f"declares {size} bytes and stores {min(count, max(self.size - address, 0))}")
+            if stored != size or address + size > self.size:
+                self.fail(f"declares {size} bytes and stores {min(stored, max(self.size - address, 0))}")
             if text:
                 if size > MAX_HEAP:
-                    self.fail(f"one string is expected, found {math.prod(shape)}")
+                    self.fail(f"one string is expected, found {count}")
                 self._texts(self.at(address, size))
         elif layout[1] == 2:
             if text:
                 raise Other("chunks of texts")
-            self._chunked(layout, found.get(FILTERS), shape, item)
+            self.data[self.key] = count, item, string, self._chunked(layout, found.get(FILTERS), shape, item)
         else:
             raise _Damage(f"a layout of class {layout[1]}")
 
@@ -442,7 +445,8 @@ class Plain:
 
     # -- chunks ---------------------------------------------------------------------------------------------
 
-    def _chunked(self, layout: bytes, pipeline: bytes | None, shape: tuple[int, ...], item: int) -> None:
+    def _chunked(self, layout: bytes, pipeline: bytes | None, shape: tuple[int, ...], item: int) -> int:
+        """Bytes that are stored."""
         rank, address = struct.unpack_from("<BQ", layout, 2)
         if rank != len(shape) + 1 or not shape:
             raise _Damage("its chunks have another number of axes")
@@ -454,13 +458,14 @@ class Plain:
             self.fail(f"a chunk of {whole} bytes holds {declared}")
         filters = self._filters(pipeline, item) if pipeline is not None else []
         if address == NOWHERE:
-            return
+            return 0
         found = self.chunks[self.key] = []
+        total = 0
         last: tuple[int, ...] = ()
         for stored, mask, offset, start in self._leaves(address, -1, rank):
             if offset <= last or offset[-1] or any(o % c or o >= n for o, c, n in zip(offset, chunk, shape, strict=False)):
                 raise _Damage("its chunks are not in order")
-            last = offset
+            last, total = offset, total + stored
             if start + stored > self.size:
                 raise _Damage("a chunk lies outside the file")
             used = [f for k, f in enumerate(filters) if not mask >> k & 1]
@@ -471,6 +476,7 @@ class Plain:
             if DEFLATE not in used and stored != whole + before + after:
                 raise _Damage("a chunk has another size than it declares")
             found.append((start, stored - after, whole + before, DEFLATE in used))
+        return total
 
     def _leaves(self, address: int, level: int, rank: int) -> Iterator[tuple[int, int, tuple[int, ...], int]]:
         """(bytes, filters left out, offset, address) of chunks; HDF5 gives such trees 64 children a node."""
