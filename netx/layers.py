@@ -124,7 +124,7 @@ class Builder:
 
     def _one(self, layer: Layer, name: str, value: np.ndarray) -> int:
         if value.size != 1:
-            raise self.reader.fail(f"{layer.key}: {name}", f"one number is expected, found {value.size}")
+            raise self.reader.fail(f"{layer.key}/{name}", f"one number is expected, found {value.size}")
         return int(value.reshape(-1)[0])
 
     def _per_channel(self, layer: Layer, name: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
@@ -149,7 +149,7 @@ class Builder:
         """Dense weights (out, in), brought into range as Lava did, and refused where Lava computed garbage."""
         key = f"{layer.key}/{name}"
         weight = layer.arrays[name]
-        if weight.size != rows * columns:
+        if weight.shape != (rows, columns) and not (rows == 1 and weight.shape == (columns,)):
             raise self.reader.fail(key, f"shape {weight.shape} does not fit {rows} neurons with {columns} inputs")
         weight = weight.reshape(rows, columns)
         low, high = int(weight.min()), int(weight.max())
@@ -369,7 +369,9 @@ class Builder:
             raise self.reader.fail(f"{layer.key}/shape", f"{columns} inputs do not make {rows} equal groups")
         out.group = columns // rows
         out.scale = scale * out.group
-        out.synapse = Dense(weights=np.kron(np.eye(rows, dtype=int), np.ones((1, out.group), int)), num_weight_bits=9, num_message_bits=24)
+        weights = np.zeros((rows, columns), np.int32)
+        weights[np.arange(columns) // out.group, np.arange(columns)] = 1
+        out.synapse = Dense(weights=weights, num_weight_bits=9, num_message_bits=24)
         out.inp.connect(out.synapse.s_in)
         out.send(out.synapse.a_out)
         return out
