@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lavalike.arguments import FLAG, FUNCTION, arguments, instance, optional, real
 from lavalike.errors import InputError
 from lavalike.slayer.utils.stats import LearningStat, LearningStats
 
@@ -26,12 +27,15 @@ class Assistant:
         lam: weight of the network's own loss, which is trained on but not counted in the statistics.
     """
 
+    @arguments(net=instance(nn.Module), error=FUNCTION, optimizer=instance(torch.optim.Optimizer), stats=optional(instance(LearningStats)),
+               classifier=optional(FUNCTION), count_log=FLAG, lam=optional(real()))
     def __init__(self, net: nn.Module, error: Callable[..., torch.Tensor], optimizer: torch.optim.Optimizer,
                  stats: LearningStats | None = None, classifier: Callable[..., torch.Tensor] | None = None, count_log: bool = False,
                  lam: float | None = None) -> None:
         self.net, self.error, self.optimizer, self.stats = net, error, optimizer, stats
         self.classifier, self.count_log, self.lam = classifier, count_log, lam
 
+    @arguments(factor=real(above=0))
     def reduce_lr(self, factor: float = 10 / 3) -> None:
         """Divide the learning rates by ``factor``."""
         for group in self.optimizer.param_groups:
