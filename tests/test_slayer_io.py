@@ -134,9 +134,31 @@ def test_channels_keep_their_numbers_and_arrays_stay_the_callers():
     assert event.c.tolist() == [9, 7]
 
 
-def test_events_outside_the_tensor_are_left_out():
+def test_events_outside_the_tensor_are_left_out_and_counted():
     event = io.Event([0, 5, 0], [0, 0, 0], [0, 0, 0], [-1, 0, 99])
-    assert event.fill_tensor(torch.zeros(1, 1, 2, 3)).sum() == 0  # a negative time is no step from the end
+    with pytest.warns(UserWarning, match=r"3 of 3 events are outside .*: x 0\.\.5 of 2, t -1\.\.99 of 3"):
+        assert event.fill_tensor(torch.zeros(1, 1, 2, 3)).sum() == 0  # a negative time is no step from the end
+    with pytest.warns(UserWarning, match=r"1 of 3 events are outside .*: x 0\.\.5 of 2 \("):  # times are what random_shift moves
+        event.fill_tensor(torch.zeros(1, 1, 2, 3), random_shift=True)
+
+
+@pytest.mark.parametrize("t", [[1.6e12, 1.6e12 + 5], [0, 4e9]])
+def test_times_of_another_unit_or_epoch_are_told_before_memory_is_asked_for(t):
+    with pytest.raises(InputError, match="GiB. Times are in ms from the recording's begin: subtract the first .* sampling_time, or dim"):
+        io.Event([1, 2], [1, 2], [0, 1], t).to_tensor()
+    with pytest.raises(InputError, match="no memory for an array of shape"):
+        io.Event([1, 2], [1, 2], [0, 1], t).to_tensor(dim=(2, 3, 3, 1 << 60))
+
+
+def test_files_of_another_format_are_told(tmp_path):
+    event = io.Event(np.arange(40), np.arange(40), np.arange(40) % 2, np.arange(40))
+    np.save(tmp_path / "e.npy", np.zeros((5, 4)))
+    with pytest.raises(InputError, match="no file of 2-D events, but a NumPy file: read_np_spikes"):
+        io.read_2d_spikes(tmp_path / "e.npy")
+    io.encode_3d_spikes(tmp_path / "3", event)  # 280 bytes: a whole number of 5-byte events too
+    with pytest.warns(UserWarning, match="events are earlier than the one before: is this a file of 1-D events"):
+        io.read_1d_spikes(tmp_path / "3")
+    assert io.read_3d_spikes(tmp_path / "3").t.tolist() == event.t.tolist()
 
 
 @pytest.mark.parametrize(("length", "spread"), [(50, 0), (50, 30), (10, 30)])
