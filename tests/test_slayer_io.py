@@ -144,7 +144,7 @@ def test_events_outside_the_tensor_are_left_out_and_counted():
 
 @pytest.mark.parametrize("t", [[1.6e12, 1.6e12 + 5], [0, 4e9]])
 def test_times_of_another_unit_or_epoch_are_told_before_memory_is_asked_for(t):
-    with pytest.raises(InputError, match="GiB. Times are in ms from the recording's begin: subtract the first .* sampling_time, or dim"):
+    with pytest.raises(InputError, match=r"GiB\. Times are in ms from the recording's begin: subtract the first .* sampling_time, or dim"):
         io.Event([1, 2], [1, 2], [0, 1], t).to_tensor()
     with pytest.raises(InputError, match="no memory for an array of shape"):
         io.Event([1, 2], [1, 2], [0, 1], t).to_tensor(dim=(2, 3, 3, 1 << 60))

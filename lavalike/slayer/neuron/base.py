@@ -199,6 +199,10 @@ class Neuron(Sized):
                 norm.fit(channels)
         for name in list(self.unsized()):
             self.size(name, channels, generator)
+        for name in self.decays:
+            count = getattr(self, name).numel()
+            if count not in (1, channels):
+                raise InputError(f"{self.label}: {name} has {count} values, one a channel; there are {channels} channels")
 
     def limits(self, name: str) -> tuple[float, float]:
         """What training keeps a parameter within, times 4096."""

@@ -27,11 +27,12 @@ class Assistant:
         lam: weight of the network's own loss, which is trained on but not counted in the statistics.
     """
 
-    @arguments(net=instance(nn.Module), error=FUNCTION, optimizer=optional(instance(torch.optim.Optimizer)),
+    @arguments(net=instance(nn.Module), optimizer=optional(instance(torch.optim.Optimizer)),
                stats=optional(instance(LearningStats)), classifier=optional(FUNCTION), count_log=FLAG, lam=optional(real()))
     def __init__(self, net: nn.Module, error: Callable[..., torch.Tensor], optimizer: torch.optim.Optimizer | None,
                  stats: LearningStats | None = None, classifier: Callable[..., torch.Tensor] | None = None, count_log: bool = False,
                  lam: float | None = None) -> None:
+        FUNCTION.check("Assistant", "error", error)  # a rule of that name would be the decorator's own argument
         self.net, self.error, self.optimizer, self.stats = net, error, optimizer, stats
         self.classifier, self.count_log, self.lam = classifier, count_log, lam
 
