@@ -35,6 +35,7 @@ def sort(e: io.Event) -> io.Event:
     return io.Event(e.x[order], None if e.y is None else e.y[order], e.c[order], e.t[order], None if e.p is None else e.p[order])
 
 
+@pytest.mark.filterwarnings("ignore:.*earlier than the one before")  # random times
 @pytest.mark.parametrize(("kind", "encode", "read"), [
     (1, io.encode_1d_spikes, io.read_1d_spikes),
     (2, io.encode_2d_spikes, io.read_2d_spikes),
@@ -129,7 +130,7 @@ def test_channels_keep_their_numbers_and_arrays_stay_the_callers():
     assert event.c.tolist() == [5, 7]
     event.x[0], event.c[0], event.t[0], event.p[0] = 9, 9, 9, 9
     assert (x[0], c[0], t[0], p[0]) == (1, 5, 0, 2)
-    tensor = np.zeros((8, 5, 10, 3))
+    tensor = np.zeros((10, 5, 10, 10))
     event.fill_tensor(tensor)
     assert event.c.tolist() == [9, 7]
 
@@ -201,7 +202,7 @@ E1, E2 = io.Event([1], None, [0], [1]), io.Event([1], [300], [0], [1])
     (lambda p: io.Event([0], [0.5], [0], [0]), "y_event are whole"),
     (lambda p: io.Event([0], None, [0], [np.nan]), "times are finite"),
     (lambda p: io.Event(["a"], None, [0], [0]), "x_event is a list of numbers"),
-    (lambda p: E1.to_tensor(0), "sampling_time is > 0 ms, got 0"),
+    (lambda p: E1.to_tensor(0), "sampling_time is a number > 0, got 0"),
     (lambda p: E1.fill_tensor(torch.zeros(1, 1, 2, 2), binning_mode="AND"), "'OR' or 'SUM', got 'AND'"),
     (lambda p: E2.fill_tensor(torch.zeros(1, 2, 2)), r"\(channel, height, width, time\) is expected, got \(1, 2, 2\)"),
     (lambda p: io.tensor_to_event(np.zeros((2, 2))), r"got \(2, 2\)"),
@@ -215,7 +216,7 @@ E1, E2 = io.Event([1], None, [0], [1]), io.Event([1], [300], [0], [1])
     (lambda p: io.encode_1d_spikes(p, io.Event([1], None, [1], [1], [3])), "no payloads"),
     (lambda p: io.encode_np_spikes(p, io.Event([1], None, [1], [1], [3])), "no payloads"),
     (lambda p: io.encode_np_spikes(p, E1, "txyp"), "fmt is 'xypt', got 'txyp'"),
-    (lambda p: io.read_np_spikes(p, time_unit=0), "time_unit is > 0"),
+    (lambda p: io.read_np_spikes(p, time_unit=0), "time_unit is a number > 0"),
 ])
 def test_bad_input_is_told(tmp_path, call, message):
     with pytest.raises(InputError, match=message):
