@@ -120,6 +120,8 @@ def as_numbers(value: Any) -> np.ndarray | None:
             value = value.float()
     if isinstance(value, str | bytes) or value is None or callable(value):
         return None
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():  # what is behind the mask is not meant
+        return None
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):  # ragged, or an object that is no array

@@ -44,8 +44,38 @@ class InputError(LavalikeError, ValueError):
     """Data handed to a run, a network or a layer does not fit it."""
 
 
+class BackendError(ModelSelectionError, InputError):
+    """No backend of that name."""
+
+
 class RunError(LavalikeError, RuntimeError):
     """The call is not possible in the present state of the run; the message says what to do first."""
+
+
+def step_error(text: str, cause: BaseException) -> RunError:
+    """A RunError with ``text`` that is of ``cause``'s class too: what a model's step raised, with process and step."""
+    kind = _step_errors.get(type(cause))
+    if kind is None:
+        names = {"__module__": type(cause).__module__, "__init__": _plain_init, "__str__": lambda e: e.args[0],
+                 "__reduce__": lambda e: (_step_error_again, (type(cause), e.args[0]))}
+        try:
+            kind = type(type(cause).__name__, (RunError,) if isinstance(cause, RunError) else (RunError, type(cause)), names)
+            kind(text)
+        except TypeError:  # a class that cannot have a second base, or is not made of a text
+            kind = RunError
+        _step_errors[type(cause)] = kind
+    return kind(text)
+
+
+_step_errors: dict[type, type[RunError]] = {}
+
+
+def _plain_init(error: Exception, text: str) -> None:
+    Exception.__init__(error, text)
+
+
+def _step_error_again(kind: type[BaseException], text: str) -> RunError:
+    return step_error(text, kind.__new__(kind))
 
 
 class OverflowError24(LavalikeError, ArithmeticError):
@@ -73,6 +103,10 @@ class NotRecordedError(InputError, KeyError):
 
     def __str__(self) -> str:  # KeyError quotes
         return str(self.args[0]) if self.args else ""
+
+
+class GradedMessageWarning(UserWarning):
+    """Messages that are neither 0 nor 1 reach a connection that takes each as a spike."""
 
 
 class InputTypeError(InputError, TypeError):

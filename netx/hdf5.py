@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lavalike.errors import InputError
+from lavalike.arguments import FLAG, PATH, SHAPE, TEXT, arguments, integer, optional
+from lavalike.errors import InputError, LavalikeError, NetFileError
 from lavalike.process import AbstractProcess, InPort, OutPort
 from netx.layers import Builder, NetLayer, message_bits
-from netx.reader import SPATIAL, Reader
+from netx.reader import Reader
 
 WEIGHT_SCALE = 64
+INT32 = 2**31 - 1
 
 
 class Network(AbstractProcess):
@@ -23,10 +26,10 @@ class Network(AbstractProcess):
         num_layers: read only the first of the file's layers (flatten counts). Default all.
         skip_layers: leave out so many from the start.
         input_message_bits: bits of the messages the first layer takes, unless the file has an input layer: 0 for spikes.
-        input_shape: (x, y, channels) of the input, where no input layer gives it.
+        input_shape: (x, y, channels) of the input, where no input layer gives it; one that contradicts the file is an InputError.
         reset_interval, reset_offset: set u = v = 0 every so many steps, in each layer as it begins: one step later a layer,
-            in files of lavalike as its first input arrives. Messages on their way are not cleared.
-        spike_exp: fractional bits of sigma-delta messages beyond 6. Default 6.
+            in files of lavalike as its first input arrives. Messages on their way are not cleared. An offset needs an interval.
+        spike_exp: fractional bits of sigma-delta messages beyond 6, 0..16. Default 6.
         sparse_fc_layer: store only non-zero weights of dense layers (those with delays on their synapses excepted).
         exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning. Files of lavalike are
             always exact. Their layers' delays act behind the neurons (``layers[i].delay``), as slayer's do.
@@ -43,33 +46,43 @@ class Network(AbstractProcess):
     takes 64 times the quantised input. floating_pt and torch compute in the same units without rounding.
 
     ``lag``: column t of ``out`` is column ``t - lag`` of the trained network's output.
+
+    Raises:
+        NetFileError: the file is damaged, contradicts itself, or asks for more than it may (1 GiB and 16 times its own size); it names
+            the key. A load takes less than 64 MiB and three times what the layers need.
+        InputError: an argument that is wrong or does not fit the file.
     """
 
+    @arguments(net_config=PATH, num_layers=optional(integer(1)), skip_layers=integer(0), input_message_bits=integer(0, 32),
+               input_shape=optional(SHAPE), reset_interval=optional(integer(1, INT32)), reset_offset=integer(-INT32, INT32),
+               spike_exp=integer(0, 16), sparse_fc_layer=FLAG, exact=FLAG, name=optional(TEXT))
     def __init__(self, net_config: str | Path, num_layers: int | None = None, skip_layers: int = 0, input_message_bits: int = 0,
                  input_shape: tuple[int, ...] | list[int] | None = None, reset_interval: int | None = None, reset_offset: int = 0,
                  spike_exp: int = 6, sparse_fc_layer: bool = False, exact: bool = False, *, name: str | None = None) -> None:
         super().__init__(name=name)
+        if reset_offset and reset_interval is None:
+            raise InputError(f"Network: reset_offset={reset_offset} has no effect without reset_interval")
         reader = Reader(net_config, exact)
         file = reader.read()
-        if num_layers is not None and num_layers < 1:
-            raise InputError(f"Network: num_layers is >= 1, got {num_layers}")
         descriptions = file.layers if num_layers is None else file.layers[:num_layers]
-        if not 0 <= skip_layers < len(descriptions):
+        if skip_layers >= len(descriptions):
             raise InputError(f"Network: skip_layers={skip_layers} leaves none of {len(descriptions)} layers")
-        if reset_interval is not None and reset_interval < 1:
-            raise InputError(f"Network: reset_interval is >= 1, got {reset_interval}")
         self.path_of_file, self.ours, self.signed, self.spike_exp = Path(net_config), file.ours, file.signed, spike_exp
         builder = Builder(reader, file.ours, spike_exp, sparse_fc_layer, reset_interval, reset_offset)
         first = next((d for d in descriptions[skip_layers:] if d.type not in ("input", "flatten")), None)
         # a file of ours says what its first layer takes: sigma-delta layers take values
         bits = input_message_bits or (message_bits(first) if file.ours and first is not None else 0)
-        shape = None if input_shape is None else tuple(int(n) for n in input_shape)
+        shape = None if input_shape is None else tuple(int(n) for n in np.reshape(input_shape, -1))
         flatten, layers = False, []
         for k, description in enumerate(descriptions):
             kept = k >= skip_layers
             if description.type == "flatten":
                 flatten = True
                 continue
+            if input_shape is not None and not layers:
+                own = description.shape if description.type == "input" else description.input_shape
+                if own is not None and k <= skip_layers and own[::-1] != shape:
+                    raise InputError(f"Network: input_shape={shape}, but {description.key} of {net_config} takes {own[::-1]}")
             if description.type == "input" and (description.neuron is None or not kept):
                 shape, bits = description.shape[::-1], message_bits(description) if description.neuron is not None else bits
                 continue
@@ -81,29 +94,34 @@ class Network(AbstractProcess):
             elif shape is None and description.input_shape is not None:
                 shape = description.input_shape[::-1]
             elif description.type.startswith("dense") and shape is None:
-                size = next(a.size for n, a in description.arrays.items() if n in ("weight", "weight/real"))
-                rows = int(np.prod(description.shape))
-                if size % rows:
-                    raise reader.fail(f"{description.key}/weight", f"{size} weights for {rows} neurons")
-                shape = (size // rows,)
+                weight = next(s for n, s in description.shapes.items() if n in ("weight", "weight/real"))
+                shape = (weight[-1],)
             elif shape is None:
                 raise InputError(f"{net_config}: {description.key}: give input_shape=(x, y, channels); the file has no input layer")
-            flat = description.type != "input" and description.type not in SPATIAL and len(shape) == 3
+            flat = description.type != "input" and not description.spatial and len(shape) == 3
             before = layers[-1] if layers else None
             if before is None:
                 self.input_message_bits = bits
-            layer = builder.build(description, before, (int(np.prod(shape)),) if flat else shape, bits, len(layers))
-            if before is None:
-                self.inp = InPort(shape)
-                source: Any = self.inp
-            else:
-                source = before.out
-            # torch's order of flattening is channel, height, width
-            (source.transpose((2, 1, 0)).flatten() if flat else source).connect(layer.inp)
+            try:
+                layer = builder.build(description, before, (math.prod(shape),) if flat else shape, bits, len(layers))
+                if before is None:
+                    self.inp = InPort(shape)
+                    source: Any = self.inp
+                else:
+                    source = before.out
+                # torch's order of flattening is channel, height, width
+                (source.transpose((2, 1, 0)).flatten() if flat else source).connect(layer.inp)
+            except NetFileError:
+                raise
+            except (LavalikeError, ValueError, OverflowError, MemoryError) as e:
+                raise reader.fail(description.key, " ".join(str(e).split()) or f"does not fit into memory ({type(e).__name__})") from e
+            description.arrays.clear()  # its processes have their own
             layers.append(layer)
             shape, bits, flatten = layer.out.shape, message_bits(description), False
         if not layers:
-            raise InputError(f"{net_config}: no layer is left to run")
+            raise reader.fail("layer", "no layer is left to run")
+        if flatten and not (file.ours and len(shape) == 3):
+            raise reader.fail(descriptions[-1].key, "a flatten layer at the end has nothing to feed")
         self.layers: list[NetLayer] = layers
         self.in_layer, self.out_layer = layers[0], layers[-1]
         self.output_message_bits = bits

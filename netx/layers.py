@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class Builder:
 
     def _one(self, layer: Layer, name: str, value: np.ndarray) -> int:
         if value.size != 1:
-            raise self.reader.fail(f"{layer.key}: {name}", f"one number is expected, found {value.size}")
+            raise self.reader.fail(f"{layer.key}/{name}", f"one number is expected, found {value.size}")
         return int(value.reshape(-1)[0])
 
     def _per_channel(self, layer: Layer, name: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
@@ -149,7 +150,7 @@ class Builder:
         """Dense weights (out, in), brought into range as Lava did, and refused where Lava computed garbage."""
         key = f"{layer.key}/{name}"
         weight = layer.arrays[name]
-        if weight.size != rows * columns:
+        if weight.shape != (rows, columns) and not (rows == 1 and weight.shape == (columns,)):
             raise self.reader.fail(key, f"shape {weight.shape} does not fit {rows} neurons with {columns} inputs")
         weight = weight.reshape(rows, columns)
         low, high = int(weight.min()), int(weight.max())
@@ -222,6 +223,8 @@ class Builder:
         if transposed:
             computed = transposed_size
             sizes["output_padding"] = self._sizes(layer, "outputPadding", 0) if "outputPadding" in layer.arrays else (0, 0)
+        if layer.type == "pool":
+            weight, sizes["padding"] = self._completed(layer, weight, shape_in, sizes)
         # told before anything of the computed size is allocated
         size = [computed(shape_in[k], weight.shape[3 - k], *(v[k] for v in sizes.values())) for k in range(2)]
         shape = (weight.shape[1] * groups if transposed else weight.shape[0], size[1], size[0])
@@ -234,6 +237,18 @@ class Builder:
             return Conv(weight=weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1), **kwargs)  # Lava's Conv flips its kernel
         except ValueError as e:
             raise self.reader.fail(key, str(e)) from e
+
+    def _completed(self, layer: Layer, weight: np.ndarray, shape_in: tuple[int, ...],
+                   sizes: Mapping[str, tuple[int, ...]]) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Weight and padding of a pool whose windows lie side by side, where zeros complete the last one and the file's shape counts it
+        (files of lavalike 0.3.0 leave it out): as many zeros before the kernel as are padded before the input, the rest is behind it."""
+        kernel = weight.shape[:1:-1]
+        tiles = sizes["stride"] == kernel and not any(sizes["padding"]) and {*sizes["dilation"]} == {1}
+        missing = tuple(-n % k for n, k in zip(shape_in, kernel, strict=False))
+        if not tiles or not any(missing) or layer.shape != tuple(-(-n // k) for n, k in zip((shape_in[2], *shape_in[1::-1]),
+                                                                                          (1, *kernel[::-1]), strict=True)):
+            return weight, sizes["padding"]
+        return np.pad(weight, ((0, 0), (0, 0), (missing[1], 0), (missing[0], 0))), missing
 
     def _sizes(self, layer: Layer, name: str, low: int) -> tuple[int, ...]:
         """A pair in the file's order (H, W), as (x, y)."""
@@ -369,7 +384,9 @@ class Builder:
             raise self.reader.fail(f"{layer.key}/shape", f"{columns} inputs do not make {rows} equal groups")
         out.group = columns // rows
         out.scale = scale * out.group
-        out.synapse = Dense(weights=np.kron(np.eye(rows, dtype=int), np.ones((1, out.group), int)), num_weight_bits=9, num_message_bits=24)
+        weights = np.zeros((rows, columns), np.int32)
+        weights[np.arange(columns) // out.group, np.arange(columns)] = 1
+        out.synapse = Dense(weights=weights, num_weight_bits=9, num_message_bits=24)
         out.inp.connect(out.synapse.s_in)
         out.send(out.synapse.a_out)
         return out

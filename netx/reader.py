@@ -2,7 +2,8 @@
 
 A file is HDF5 with one group per layer under ``/layer/<i>``. It may hold only groups and plain datasets reached by
 hard links: no external or soft links, no external or virtual storage, no object types, and no dataset that declares
-far more than it stores. Whatever is wrong is a NetFileError that names file and key.
+far more than it stores. Its bytes are looked through before HDF5 is (:mod:`netx.trust`); types and sizes of all layers are compared
+with each other (:mod:`netx.sizes`) before a weight is read. Whatever is wrong is a NetFileError that names file and key.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from typing import Any
 import h5py
 import numpy as np
 
+from lavalike.arguments import shown
 from lavalike.errors import NetFileError
-from netx import provenance
+from netx import provenance, sizes, trust
 
 MAX_BYTES = 4 << 30
 MAX_NODES = 100_000
 MAX_DEPTH = 8
 MAX_ELEMENTS = 1 << 27  # neurons of a layer
+MAX_TEXT = 1024  # bytes
+BLOCK = 1 << 18  # numbers that are converted at once
 BOMB_BYTES, BOMB_RATIO = 1 << 20, 1000
 
 
@@ -45,10 +49,19 @@ class Layer:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     delay_shift: bool | None = None
     input_shape: tuple[int, ...] | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of what is read once all sizes are known to fit
 
     @property
     def complex(self) -> bool:
-        return "weight/real" in self.arrays
+        return "weight/real" in self.shapes
+
+    @property
+    def spatial(self) -> bool:
+        return self.type in SPATIAL
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0] if self.spatial or self.type == "input" else math.prod(self.shape)
 
 
 @dataclass
@@ -62,8 +75,9 @@ class NetFile:
 
 
 # keys lava-dl writes that change nothing when the network runs
-TRAINING_ONLY = {"theta", "scaleRho", "tauRho", "wgtExp", "refDelay", "gradedSpike", "activation", "weight_exp", "inFeatures",
-                 "outFeatures", "inChannels", "outChannels", "kernelSize"}
+TRAINING_ONLY = {"theta", "scaleRho", "tauRho", "wgtExp", "refDelay", "gradedSpike", "activation", "weight_exp"}
+STATED = {"inFeatures", "outFeatures", "inChannels", "outChannels", "kernelSize"}  # once more what the weights' shape says
+SMALL = {"stride", "padding", "dilation", "outputPadding", "groups"}
 _KERNEL = {"weight", "stride", "padding", "dilation"}
 LAYER_KEYS = {"input": {"weight", "bias"}, "flatten": set(), "average": set(), "dense": {"weight", "bias", "delay"},
               "dense_rec": {"weight", "weight_rec", "bias", "delay"},
@@ -90,30 +104,39 @@ class Reader:
         self.path, self.exact, self.max_bytes = Path(path), exact, max_bytes
 
     def fail(self, key: str, problem: str) -> NetFileError:
-        return NetFileError(self.path, key, problem)
+        return NetFileError(self.path, _short(key), problem)
 
     def drop(self, key: str, problem: str) -> None:
         """Something of a foreign file is not used as it stands."""
         if self.exact:
             raise self.fail(key, f"{problem} (refused by exact=True)")
-        warnings.warn(f"{self.path}: {key}: {problem}", NetFileWarning, stacklevel=6)
+        warnings.warn(f"{self.path}: {_short(key)}: {problem}", NetFileWarning, stacklevel=6)
 
     def read(self) -> NetFile:
         if not self.path.is_file():
             raise self.fail("", "there is no such file")
+        self.here = ""  # what is looked at, for what h5py says of damage
         try:
+            self.plain = trust.check(self.path, self.fail)
             with h5py.File(self.path, "r") as file:
                 return self._file(file)
         except NetFileError:
             raise
         except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError, MemoryError) as e:
             # h5py reports damage as any of these, depending on where it lies
-            raise self.fail("", f"not a readable HDF5 file: {e}") from e
+            problem = " ".join(str(e).split())[:80] or type(e).__name__
+            raise self.fail(self.here, f"cannot be read: {problem}" if self.here else f"not a readable HDF5 file: {problem}") from e
 
     def _file(self, file: h5py.File) -> NetFile:
         self.seen: set[int] = set()
         self.nodes = self.bytes = 0
-        self._inspect(file, "", 0)
+        if self.plain is None:
+            self._inspect(file, "", 0)
+        else:
+            for key, declared in self.plain.data.items():
+                self._declared(key, *declared)
+            if self.plain.attributes:  # a digest, if it has one, looks at all values
+                self.inflate()
         found = provenance.examine(file, self.fail)
         if found.warning and self.exact:
             raise self.fail("layer", f"{found.warning} (refused by exact=True)")
@@ -122,13 +145,28 @@ class Reader:
         group = file.get("layer")
         if not isinstance(group, h5py.Group) or len(group) == 0:
             raise self.fail("layer", "a group with one group a layer is expected")
-        names = sorted(group, key=lambda n: int(n) if n.isdecimal() else -1)
+        names = sorted(group, key=lambda n: (len(n), n))
         if names != [str(k) for k in range(len(names))]:
-            raise self.fail("layer", f"groups 0..{len(names) - 1} are expected, found {sorted(group)[:8]}")
-        layers = [self._layer(group[n], f"layer/{n}") for n in names]
+            raise self.fail("layer", f"groups 0..{len(names) - 1} are expected, found {shown(sorted(group)[:8])}")
+        for name in file:
+            if name not in ("layer", "simulation"):
+                self.drop(name, "unknown key, not used")
+        layers: list[Layer] = []
+        for name in names:
+            layers.append(self._outline(group[name], f"layer/{name}", layers[-1] if layers else None))
+        sizes.budget(layers, self.path.stat().st_size, self.fail)
+        self.inflate()
+        for layer in layers:
+            self._contents(group[layer.key.removeprefix("layer/")], layer)
         if found.warning:
             warnings.warn(f"{self.path}: layer: {found.warning}", NetFileWarning, stacklevel=4)
         return NetFile(self.path, layers, found.ours, found.signed)
+
+    def inflate(self) -> None:
+        """Before the values of any dataset are read: what is compressed becomes what it declares."""
+        if self.plain is not None:
+            for key in list(self.plain.chunks):
+                self.plain.inflate(self.path, key)
 
     # -- safety ---------------------------------------------------------------------------------------------
 
@@ -137,7 +175,7 @@ class Reader:
         if depth > MAX_DEPTH:
             raise self.fail(path, f"groups are nested deeper than {MAX_DEPTH}")
         for name in group:
-            key = f"{path}/{name}".lstrip("/")
+            key = self.here = f"{path}/{name}".lstrip("/")
             self.nodes += 1
             if self.nodes > MAX_NODES:
                 raise self.fail(key, f"more than {MAX_NODES} objects")
@@ -162,48 +200,87 @@ class Reader:
         text = h5py.check_string_dtype(data.dtype)
         if text is None and data.dtype.kind not in "biuf":
             raise self.fail(key, f"dtype {data.dtype} is not allowed; numbers and strings are")
-        if text is not None and data.size != 1:
-            raise self.fail(key, f"one string is expected, found {data.size}")
         if data.shape is None:
             raise self.fail(key, "is empty")
         size = data.size * data.dtype.itemsize
-        stored = data.id.get_storage_size()
         chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
         if chunk > max(BOMB_BYTES, 2 * size):
             raise self.fail(key, f"a chunk of {chunk} bytes holds {size}")
-        self.bytes += data.size * max(data.dtype.itemsize, 8)  # numbers are checked as eight bytes each
+        self._declared(key, data.size, data.dtype.itemsize, text is not None, data.id.get_storage_size())
+
+    def _declared(self, key: str, count: int, item: int, text: bool, stored: int) -> None:
+        """What a dataset declares, against what it stores and what a file may hold."""
+        if text and count != 1:
+            raise self.fail(key, f"one string is expected, found {count}")
+        size = count * item
+        self.bytes += count * max(item, 8)
         if size > BOMB_BYTES and size > BOMB_RATIO * stored:
             raise self.fail(key, f"declares {size} bytes and stores {stored}")
-        if self.bytes > self.max_bytes:
-            raise self.fail(key, f"the file declares more than {self.max_bytes} bytes")
+        if self.bytes > self.max_bytes or count > sizes.INT32:
+            raise self.fail(key, f"the file declares more than {min(self.max_bytes, 8 * sizes.INT32)} bytes")
 
     # -- contents -------------------------------------------------------------------------------------------
 
     def _text(self, group: h5py.Group, name: str, path: str) -> str:
+        key = self.here = f"{path}/{name}"
         item = group.get(name)
         if not isinstance(item, h5py.Dataset) or h5py.check_string_dtype(item.dtype) is None:
-            raise self.fail(f"{path}/{name}", "a string is expected" if item is not None else "is missing")
+            raise self.fail(key, "a string is expected" if item is not None else "is missing")
+        if item.dtype.itemsize > MAX_TEXT:
+            raise self.fail(key, f"is a string of {item.dtype.itemsize} bytes")
         value = np.asarray(item[()]).reshape(-1)[0]
-        return value.decode() if isinstance(value, bytes) else str(value)
+        try:
+            return value.decode() if isinstance(value, bytes) else str(value)
+        except UnicodeDecodeError:
+            raise self.fail(key, f"is no text in UTF-8: {shown(value)}") from None
 
-    def _whole(self, item: Any, path: str, low: int = -(2**31), high: int = 2**31 - 1) -> np.ndarray:
-        """A dataset of whole numbers as int32; a foreign file's fractions are cut off, as Lava did."""
-        if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biuf":
+    def _numbers(self, item: Any, path: str) -> h5py.Dataset:
+        self.here = path
+        if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iuf":
             raise self.fail(path, "numbers are expected" if item is not None else "is missing")
-        value = np.asarray(item[()])
-        if value.size == 0:
+        if item.size == 0:
             raise self.fail(path, "holds no number")
-        if not np.isfinite(value).all():
-            raise self.fail(path, "holds NaN or infinite values")
-        whole = np.trunc(value.astype(np.float64))
-        if not np.array_equal(whole, value):
-            self.drop(path, f"fractions are cut off ({value[whole != value].flat[0]})")
-        if whole.min() < low or whole.max() > high:
-            bad = whole.min() if whole.min() < low else whole.max()
-            raise self.fail(path, f"{bad:g} is outside {low}..{high}")
-        return whole.astype(np.int32)
+        return item
 
-    def _layer(self, group: Any, path: str) -> Layer:
+    def _whole(self, item: Any, path: str, low: int = -(2**31), high: int = 2**31 - 1, most: int | None = None) -> np.ndarray:
+        """A dataset of whole numbers as int32, of at most ``most``; a foreign file's fractions are cut off, as Lava did. Besides the
+        result it takes a slab of the file."""
+        data = self._numbers(item, path)
+        if most is not None and data.size > most:
+            raise self.fail(path, f"at most {most} numbers are expected, found shape {data.shape}")
+        out = np.empty(data.shape, np.int32)
+        rows = len(out) if data.ndim else 1
+        slab = rows if data.chunks or data.size <= BLOCK else max(1, BLOCK // (data.size // rows))
+        first = None
+        for at in range(0, rows, slab):
+            raw = np.asarray(data[at:at + slab] if slab < rows else data[()]).reshape(-1)
+            put = out[at:at + slab].reshape(-1) if data.ndim else out.reshape(-1)
+            for k in range(0, raw.size, BLOCK):
+                value = raw[k:k + BLOCK]
+                whole = np.trunc(value.astype(np.float64))
+                least, largest = whole.min(), whole.max()  # NaN is both, wherever it stands
+                if not np.isfinite(least) or not np.isfinite(largest):
+                    raise self.fail(path, "holds NaN or infinite values")
+                if first is None and not np.array_equal(whole, value):
+                    first = value[whole != value].flat[0]
+                if least < low or largest > high:
+                    raise self.fail(path, f"{least if least < low else largest:g} is outside {low}..{high}")
+                put[k:k + BLOCK] = whole
+        if first is not None:
+            self.drop(path, f"fractions are cut off ({first})")
+        return out
+
+    def _flag(self, item: Any, path: str) -> bool:
+        """A dataset of one truth value."""
+        self.here = path
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf" and item.size == 1:
+            value = np.asarray(item[()]).reshape(-1)[0]
+            if value in (0, 1):
+                return bool(value)
+        raise self.fail(path, "one truth value is expected")
+
+    def _outline(self, group: Any, path: str, before: Layer | None) -> Layer:
+        """Type, shape and sizes of a layer, which fit each other and those of the layer before; nothing large is read."""
         if not isinstance(group, h5py.Group):
             raise self.fail(path, "a group is expected")
         kind = self._text(group, "type", path)
@@ -211,65 +288,108 @@ class Reader:
         if kind in UNSUPPORTED:
             raise self.fail(f"{path}/type", f"{kind!r} is known to lava-dl, but no process here computes it")
         if kind not in LAYER_KEYS:
-            raise self.fail(f"{path}/type", f"unknown layer type {kind!r}; known are {sorted(LAYER_KEYS)}")
-        shape = tuple(int(n) for n in self._whole(group.get("shape"), f"{path}/shape", 1).reshape(-1))
-        if len(shape) not in (1, 3):
-            raise self.fail(f"{path}/shape", f"(N,) or (C, H, W) is expected, found {shape}")
+            raise self.fail(f"{path}/type", f"unknown layer type {shown(kind)}; known are {sorted(LAYER_KEYS)}")
+        if kind == "input" and before is not None:
+            raise self.fail(f"{path}/type", "an input layer is the first one")
+        given = self._whole(group.get("shape"), f"{path}/shape", 1, most=3)
+        shape = tuple(int(n) for n in given.reshape(-1))
+        if len(shape) not in (1, 3) or given.ndim > 1:
+            raise self.fail(f"{path}/shape", f"(N,) or (C, H, W) is expected, found {given.tolist()}")
         if math.prod(shape) > MAX_ELEMENTS:
             raise self.fail(f"{path}/shape", f"{shape} are more than {MAX_ELEMENTS} neurons")
         layer = Layer(path, kind, shape)
-        known = LAYER_KEYS[kind]
+        self._attributes(group, layer)
+        shapes: dict[str, tuple[int, ...]] = {}
+        stated: dict[str, np.ndarray] = {}
         for name in group:
             key, item = f"{path}/{name}", group[name]
-            if name in ("type", "shape"):
+            if name in ("type", "shape", "neuron"):
                 continue
-            if name == "neuron":
-                layer.neuron = self._neuron(item, key)
-            elif name in known and name in COMPLEX and isinstance(item, h5py.Group) and kind != "input":
+            if name in LAYER_KEYS[kind] and name in COMPLEX and isinstance(item, h5py.Group) and kind != "input":
                 for part in PARTS:
-                    layer.arrays[f"{name}/{part}"] = self._whole(item.get(part), f"{key}/{part}")
-            elif name in known:
-                layer.arrays[name] = self._whole(item, key, *RANGES.get(name, ()))
+                    shapes[f"{name}/{part}"] = self._numbers(item.get(part), f"{key}/{part}").shape
+                for other in sorted(set(item) - set(PARTS)):
+                    self.drop(f"{key}/{other}", "unknown key, not used")
+            elif name in LAYER_KEYS[kind] and (name in SMALL or kind == "input"):
+                layer.arrays[name] = self._whole(item, key, *RANGES.get(name, ()), most=3)
+            elif name in LAYER_KEYS[kind]:
+                shapes[name] = self._numbers(item, key).shape
+            elif name in STATED:
+                stated[name] = self._whole(item, key, most=3)
             elif name not in TRAINING_ONLY:
                 self.drop(key, "unknown key, not used")
         for name in sorted(NEEDED.get(kind, set())):
-            if name not in layer.arrays and f"{name}/real" not in layer.arrays:
+            if name not in layer.arrays and name not in shapes and f"{name}/real" not in shapes:
                 raise self.fail(f"{path}/{name}", f"is missing in a {kind} layer")
-        shift = group.attrs.get("delay_shift")
-        layer.delay_shift = None if shift is None else bool(shift)
-        given = group.attrs.get("input_shape")
-        layer.input_shape = None if given is None else tuple(int(n) for n in np.atleast_1d(given))
-        if layer.input_shape is not None and (len(layer.input_shape) not in (1, 3) or min(layer.input_shape) < 1
-                                              or math.prod(layer.input_shape) > MAX_ELEMENTS):
-            raise self.fail(f"{path}@input_shape", f"(N,) or (C, H, W) is expected, found {layer.input_shape}")
+        if "neuron" in group:
+            neuron = group["neuron"]
+            if not isinstance(neuron, h5py.Group):
+                raise self.fail(f"{path}/neuron", "a group is expected")
+            layer.neuron = {"type": self._text(neuron, "type", f"{path}/neuron")}
+        layer.shapes = shapes
+        sizes.check(layer, stated, before, self.ours, self.fail)
         return layer
 
-    def _neuron(self, group: Any, path: str) -> dict[str, Any]:
-        if not isinstance(group, h5py.Group):
-            raise self.fail(path, "a group is expected")
+    def _attributes(self, group: h5py.Group, layer: Layer) -> None:
+        key = self.here = f"{layer.key}@delay_shift"
+        shift = group.attrs.get("delay_shift")
+        if shift is not None:
+            if np.ndim(shift) or np.asarray(shift).dtype.kind not in "biu" or shift not in (0, 1):
+                raise self.fail(key, f"is 0 or 1, found {shown(shift)}")
+            layer.delay_shift = bool(shift)
+        key = self.here = f"{layer.key}@input_shape"
+        given = group.attrs.get("input_shape")
+        if given is not None:
+            value = np.asarray(given)
+            if value.dtype.kind not in "iu" or value.ndim > 1 or value.size not in (1, 3) or value.min() < 1:
+                raise self.fail(key, f"(N,) or (C, H, W) is expected, found {shown(given)}")
+            layer.input_shape = tuple(int(n) for n in value.reshape(-1))
+            if math.prod(layer.input_shape) > MAX_ELEMENTS:
+                raise self.fail(key, f"{layer.input_shape} are more than {MAX_ELEMENTS} inputs")
+
+    def _contents(self, group: h5py.Group, layer: Layer) -> None:
+        """The numbers of a layer whose sizes are known to fit."""
+        for name in layer.shapes:
+            layer.arrays[name] = self._whole(group[name], f"{layer.key}/{name}", *RANGES.get(name, ()))
+        if layer.neuron is not None:
+            layer.neuron = self._neuron(group["neuron"], f"{layer.key}/neuron", layer.channels)
+        if layer.neuron is not None and layer.neuron.get("sigma_output"):
+            for name in ("bias", "bias/real", "bias/imag"):
+                if layer.type != "input" and np.any(layer.arrays.get(name, 0)):
+                    self.drop(f"{layer.key}/{name}", "neurons with sigma_output take no bias")
+
+    def _neuron(self, group: h5py.Group, path: str, channels: int) -> dict[str, Any]:
         kind = self._text(group, "type", path)
         if kind not in NEURON_KEYS:
-            raise self.fail(f"{path}/type", f"no process computes neuron type {kind!r}; known are {sorted(NEURON_KEYS)}")
+            raise self.fail(f"{path}/type", f"no process computes neuron type {shown(kind)}; known are {sorted(NEURON_KEYS)}")
         # Lava ran adaptive resonators of its files without their adaptation
         plain = kind.startswith("ADRF") and not self.ours
         known = _RF if plain else NEURON_KEYS[kind]
         out: dict[str, Any] = {"type": kind.removeprefix("AD") if plain else kind}
         for name in group:
-            key = f"{path}/{name}"
+            key, item = f"{path}/{name}", group[name]
             if name in known:
-                out[name] = self._whole(group[name], key, *RANGES[name])
+                sizes.per_channel(key, self._numbers(item, key).shape, channels, self.fail)
+                out[name] = self._whole(item, key, *RANGES[name])
             elif name == "sigma_output":
+                if not self._flag(item, key):
+                    self.drop(key, "is False; Lava's loader takes any sigma_output as True, and so it runs")
                 out[name] = True
             elif name == "activation":
                 activation = self._text(group, name, path)
                 if activation.lower() != "relu":
-                    self.drop(key, f"activation {activation!r} runs as relu")
-            elif name == "gradedSpike" and bool(np.any(group[name][()])):
-                self.drop(key, "graded spikes run as binary spikes")
-            elif name == "refDelay" and kind in ("CUBA", "LOIHI", "ALIF") and np.any(self._whole(group[name], key) > 1):
-                self.drop(key, "refractory delays above 1 are not computed")
-            elif name in ("weight_exp", "wgtExp") and np.any(self._whole(group[name], key)):
-                self.drop(key, "the weight exponent is not applied")
+                    self.drop(key, f"activation {shown(activation)} runs as relu")
+            elif name == "gradedSpike":
+                if self._flag(item, key):
+                    self.drop(key, "graded spikes run as binary spikes")
+            elif name == "refDelay" and kind in ("CUBA", "LOIHI", "ALIF"):
+                sizes.per_channel(key, self._numbers(item, key).shape, channels, self.fail)
+                if np.any(self._whole(item, key, 0) > 1):
+                    self.drop(key, "refractory delays above 1 are not computed")
+            elif name in ("weight_exp", "wgtExp"):
+                sizes.per_channel(key, self._numbers(item, key).shape, channels, self.fail)
+                if np.any(self._whole(item, key)):
+                    self.drop(key, "the weight exponent is not applied")
             elif name not in TRAINING_ONLY and name not in NEURON_KEYS[kind] | {"type"}:
                 self.drop(key, "unknown key, not used")
         missing = sorted(known - set(out))
@@ -278,6 +398,12 @@ class Reader:
         if plain:
             self.drop(f"{path}/type", f"{kind} runs as plain RF, without adaptation")
         return out
+
+
+def _short(key: str) -> str:
+    """A key as a message says it: a file may hold names of any length."""
+    key = "".join(c if c.isprintable() else "?" for c in key)
+    return "/".join(part if len(part) <= 80 else part[:77] + "..." for part in key.split("/"))
 
 
 def read(path: str | Path, exact: bool = False) -> NetFile:

@@ -206,7 +206,7 @@ def test_export_refuses_what_it_cannot_say(tmp_path):
 def test_options_are_checked(ours):
     with pytest.raises(lv.InputError, match="skip_layers=2 leaves none of 2 layers"):
         netx.Network(ours, skip_layers=2)
-    with pytest.raises(lv.InputError, match="reset_interval is >= 1"):
+    with pytest.raises(lv.InputError, match="reset_interval is an integer in 1"):
         netx.Network(ours, reset_interval=0)
     net = netx.Network(ours)
     with pytest.raises(lv.InputError, match=r"encode: input has shape \(2, 5, 9\); expected \(\.\.\., 6, time\)"):

@@ -429,11 +429,11 @@ def test_winners_take_all():
     (lambda: cu.TimeDecimation(4).stream(torch.zeros(1, 2, 6)), "whole bins of 4 steps, got 6"),
     (lambda: cu.Average(3)(torch.zeros(1, 4, 5)), r"expected \(batch, a multiple of 3, time\)"),
     (lambda: cu.KWTA(C, 4, 3, 4), r"num_winners is in 1\.\.3"),
-    (lambda: cu.KWTA(C, 4, 3, 1, 1.5), r"self_excitation is in 0\.\.1"),
+    (lambda: cu.KWTA(C, 4, 3, 1, 1.5), r"self_excitation is a number in 0\.\.1"),
     (lambda: cu.Dense(C, 3, 2, mask=torch.ones(3, 2)), r"mask has shape \(3, 2\); expected \(2, 3\)"),
     (lambda: cu.Pool(C, 2, weight_norm=True), "its weight is fixed"),
     (lambda: cu.Conv(C, 3, 2, 3, groups=2), "2 groups do not divide 3 and 2"),
-    (lambda: cu.Dense(C, 0, 2), "in_neurons is an integer > 0"),
+    (lambda: cu.Dense(C, 0, 2), "in_neurons is an integer >= 1"),
     (lambda: rf.Affine(R, 3, 2, delay=True), r"delay is not available for \(real, imag\)"),
 ])
 def test_wrong_inputs_are_told(call, message):

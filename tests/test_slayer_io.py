@@ -35,6 +35,7 @@ def sort(e: io.Event) -> io.Event:
     return io.Event(e.x[order], None if e.y is None else e.y[order], e.c[order], e.t[order], None if e.p is None else e.p[order])
 
 
+@pytest.mark.filterwarnings("ignore:.*earlier than the one before")  # random times
 @pytest.mark.parametrize(("kind", "encode", "read"), [
     (1, io.encode_1d_spikes, io.read_1d_spikes),
     (2, io.encode_2d_spikes, io.read_2d_spikes),
@@ -129,14 +130,36 @@ def test_channels_keep_their_numbers_and_arrays_stay_the_callers():
     assert event.c.tolist() == [5, 7]
     event.x[0], event.c[0], event.t[0], event.p[0] = 9, 9, 9, 9
     assert (x[0], c[0], t[0], p[0]) == (1, 5, 0, 2)
-    tensor = np.zeros((8, 5, 10, 3))
+    tensor = np.zeros((10, 5, 10, 10))
     event.fill_tensor(tensor)
     assert event.c.tolist() == [9, 7]
 
 
-def test_events_outside_the_tensor_are_left_out():
+def test_events_outside_the_tensor_are_left_out_and_counted():
     event = io.Event([0, 5, 0], [0, 0, 0], [0, 0, 0], [-1, 0, 99])
-    assert event.fill_tensor(torch.zeros(1, 1, 2, 3)).sum() == 0  # a negative time is no step from the end
+    with pytest.warns(UserWarning, match=r"3 of 3 events are outside .*: x 0\.\.5 of 2, t -1\.\.99 of 3"):
+        assert event.fill_tensor(torch.zeros(1, 1, 2, 3)).sum() == 0  # a negative time is no step from the end
+    with pytest.warns(UserWarning, match=r"1 of 3 events are outside .*: x 0\.\.5 of 2 \("):  # times are what random_shift moves
+        event.fill_tensor(torch.zeros(1, 1, 2, 3), random_shift=True)
+
+
+@pytest.mark.parametrize("t", [[1.6e12, 1.6e12 + 5], [0, 4e9]])
+def test_times_of_another_unit_or_epoch_are_told_before_memory_is_asked_for(t):
+    with pytest.raises(InputError, match=r"GiB\. Times are in ms from the recording's begin: subtract the first .* sampling_time, or dim"):
+        io.Event([1, 2], [1, 2], [0, 1], t).to_tensor()
+    with pytest.raises(InputError, match="no memory for an array of shape"):
+        io.Event([1, 2], [1, 2], [0, 1], t).to_tensor(dim=(2, 3, 3, 1 << 60))
+
+
+def test_files_of_another_format_are_told(tmp_path):
+    event = io.Event(np.arange(40), np.arange(40), np.arange(40) % 2, np.arange(40))
+    np.save(tmp_path / "e.npy", np.zeros((5, 4)))
+    with pytest.raises(InputError, match="no file of 2-D events, but a NumPy file: read_np_spikes"):
+        io.read_2d_spikes(tmp_path / "e.npy")
+    io.encode_3d_spikes(tmp_path / "3", event)  # 280 bytes: a whole number of 5-byte events too
+    with pytest.warns(UserWarning, match="events are earlier than the one before: is this a file of 1-D events"):
+        io.read_1d_spikes(tmp_path / "3")
+    assert io.read_3d_spikes(tmp_path / "3").t.tolist() == event.t.tolist()
 
 
 @pytest.mark.parametrize(("length", "spread"), [(50, 0), (50, 30), (10, 30)])
@@ -179,7 +202,7 @@ E1, E2 = io.Event([1], None, [0], [1]), io.Event([1], [300], [0], [1])
     (lambda p: io.Event([0], [0.5], [0], [0]), "y_event are whole"),
     (lambda p: io.Event([0], None, [0], [np.nan]), "times are finite"),
     (lambda p: io.Event(["a"], None, [0], [0]), "x_event is a list of numbers"),
-    (lambda p: E1.to_tensor(0), "sampling_time is > 0 ms, got 0"),
+    (lambda p: E1.to_tensor(0), "sampling_time is a number > 0, got 0"),
     (lambda p: E1.fill_tensor(torch.zeros(1, 1, 2, 2), binning_mode="AND"), "'OR' or 'SUM', got 'AND'"),
     (lambda p: E2.fill_tensor(torch.zeros(1, 2, 2)), r"\(channel, height, width, time\) is expected, got \(1, 2, 2\)"),
     (lambda p: io.tensor_to_event(np.zeros((2, 2))), r"got \(2, 2\)"),
@@ -193,7 +216,7 @@ E1, E2 = io.Event([1], None, [0], [1]), io.Event([1], [300], [0], [1])
     (lambda p: io.encode_1d_spikes(p, io.Event([1], None, [1], [1], [3])), "no payloads"),
     (lambda p: io.encode_np_spikes(p, io.Event([1], None, [1], [1], [3])), "no payloads"),
     (lambda p: io.encode_np_spikes(p, E1, "txyp"), "fmt is 'xypt', got 'txyp'"),
-    (lambda p: io.read_np_spikes(p, time_unit=0), "time_unit is > 0"),
+    (lambda p: io.read_np_spikes(p, time_unit=0), "time_unit is a number > 0"),
 ])
 def test_bad_input_is_told(tmp_path, call, message):
     with pytest.raises(InputError, match=message):

@@ -16,7 +16,7 @@ from torch import nn
 from lavalike import fused, snn
 from lavalike.dynamics import Dynamics, membrane
 from lavalike.dynamics.dynamics import Parameter
-from lavalike.dynamics.ops import above, leak
+from lavalike.dynamics.ops import above, leak, reset
 from lavalike.errors import InputError
 from lavalike.snn import surrogate as sg
 
@@ -227,7 +227,7 @@ def test_reset_grad_says_what_a_reset_is_differentiated_to():
         mem.backward()
         grads[kind] = x.grad.flatten().tolist()
     assert grads == {"detach": [0, 1], "slayer": [0.5, 1], "full": [-0.75, 1]}
-    with pytest.raises(InputError, match="reset_grad is 'slayer', 'detach' or 'full', got 'none'"):
+    with pytest.raises(InputError, match="reset_grad is 'slayer' or 'detach' or 'full', got 'none'"):
         snn.Leaky(0.5, reset_grad="none")
 
 
@@ -461,3 +461,188 @@ def test_bfloat16_inputs_give_bfloat16_spikes_and_float32_states():
     spk, mem = snn.Leaky(0.9)(x)
     assert (spk.dtype, mem.dtype) == (torch.bfloat16, torch.float32)
     assert torch.equal(mem, x.float())
+
+
+MADE = {
+    "Leaky": lambda beta=0.7, **k: snn.Leaky(beta, **k),
+    "Synaptic": lambda beta=0.7, **k: snn.Synaptic(0.6, beta, **k),
+    "Alpha": lambda beta=0.5, **k: snn.Alpha(0.8, beta, **k),
+    "Lapicque": lambda beta=0.7, **k: snn.Lapicque(beta, **k),
+    "RLeaky": lambda beta=0.7, **k: snn.RLeaky(beta, all_to_all=False, V=0.5, **k),
+    "RSynaptic": lambda beta=0.7, **k: snn.RSynaptic(0.6, beta, all_to_all=False, V=0.5, **k),
+    "SLSTM": lambda **k: snn.SLSTM(4, 4, **k),
+}
+
+
+def trained(neuron):
+    """Spikes, last states and the gradient to the input of eight steps."""
+    x = (2 * torch.rand(8, 3, 4, generator=torch.Generator().manual_seed(2)) - 0.2).requires_grad_()
+    states, total = (), 0
+    for now in x:
+        spk, *states = out = neuron(now, *states)
+        total = total + spk.sum() + sum(s.sum() for s in states) / 4
+        states = out if neuron.output_is_state else states
+    total.backward()
+    return torch.stack(out).detach(), x.grad
+
+
+def alike(a, b):
+    return all(torch.equal(x, y) for x, y in zip(trained(a), trained(b), strict=True))
+
+
+def made(name, **kwargs):
+    torch.manual_seed(0)  # of SLSTM's weights
+    return MADE[name](**{"threshold": 0.3, **kwargs})
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize(("attribute", "old", "new"), [
+    ("reset_mechanism", "subtract", "zero"), ("reset_mechanism", "zero", "none"), ("reset_mechanism", "none", "subtract"),
+    ("spike_grad", sg.atan(), sg.fast_sigmoid(3.0)), ("reset_grad", "detach", "full"), ("threshold", 0.3, 0.5),
+    ("beta", 0.55, 0.7), ("R", 2.0, 3.0)])
+def test_what_is_set_later_acts(name, attribute, old, new):
+    """As a neuron that was made with it, before and after a first call; and what was there before it acted otherwise."""
+    neuron = made(name)
+    if not hasattr(neuron, attribute):
+        return
+    neuron = made(name, **{attribute: old})
+    before, after = made(name, **{attribute: old}), made(name, **{attribute: new})
+    if attribute == "R":
+        before, after = (snn.Lapicque(R=r, C=-1 / (r * math.log(0.7)), threshold=0.3) for r in (old, new))
+        neuron = snn.Lapicque(R=old, C=-1 / (old * math.log(0.7)), threshold=0.3)
+    elif name == "Lapicque" and attribute == "beta":  # the resistance stays
+        after = snn.Lapicque(new, R=before.R.item(), threshold=0.3)
+    assert alike(neuron, before)
+    setattr(neuron, attribute, new)
+    assert torch.equal(torch.as_tensor(getattr(neuron, attribute)), torch.as_tensor(new)) if attribute in ("threshold", "beta", "R") else (
+        getattr(neuron, attribute) == new)
+    assert alike(neuron, after)
+    assert alike(copy.deepcopy(neuron), after)
+    assert not alike(before, after)
+
+
+def test_a_learnt_parameter_that_is_set_stays_the_optimisers():
+    neuron = snn.Leaky(0.5, learn_beta=True)
+    beta = neuron.beta
+    neuron.beta = 0.75
+    assert neuron.beta is beta
+    assert beta.item() == 0.75
+    with pytest.raises(InputError, match=r"snn.Leaky: beta is learnt and has shape \(\), got \(3,\); assign an nn.Parameter"):
+        neuron.beta = torch.full((3,), 0.5)
+    neuron.beta = torch.nn.Parameter(torch.full((3,), 0.5))
+    assert [p.shape for p in neuron.parameters()] == [(3,)]
+    assert neuron(torch.ones(2, 3))[1].shape == (2, 3)
+
+
+def test_a_tensor_that_is_assigned_keeps_its_gradient():
+    neuron, made_of = snn.Leaky(0.5), torch.tensor(0.2, requires_grad=True)
+    neuron.beta = torch.sigmoid(made_of)
+    neuron(torch.ones(2, 3), torch.ones(2, 3))[1].sum().backward()
+    assert made_of.grad > 0
+    with pytest.raises(InputError, match=r"snn.Leaky: beta requires a gradient, but a neuron keeps a copy; learn_"):
+        snn.Leaky(torch.sigmoid(made_of))
+
+
+def test_a_factor_of_spikes_that_comes_later_acts():
+    x = torch.full((2, 3), 2.0)
+    for change in (lambda n: setattr(n, "graded_spikes_factor", 3.0), lambda n: n.graded_spikes_factor.fill_(3.0),
+                   lambda n: n.load_state_dict(snn.Leaky(0.5, graded_spikes_factor=3.0).state_dict())):
+        neuron = snn.Leaky(0.5)
+        assert torch.equal(neuron(x)[0], torch.ones(2, 3))
+        change(neuron)
+        assert torch.equal(neuron(x)[0], torch.full((2, 3), 3.0))
+
+
+@pytest.mark.parametrize(("name", "attribute", "value", "message"), [
+    ("Leaky", "reset_mechanism", "substract", r"snn.Leaky: reset_mechanism is one of .*, got 'substract'; did you mean 'subt"),
+    ("SLSTM", "reset_mechanism", 1, r"snn.SLSTM: reset_mechanism is one of none, subtract, zero, got 1 \(int\)"),
+    ("Leaky", "spike_grad", sg.atan, r"snn.Leaky: spike_grad is a Surrogate .* got <class"),
+    ("SLSTM", "spike_grad", "atan", r"snn.SLSTM: spike_grad is a Surrogate .* got 'atan'"),
+    ("Leaky", "reset_grad", "ful", r"snn.Leaky: reset_grad is .* got 'ful'; did you mean 'full'\?"),
+    ("Leaky", "beta", 1.5, r"snn.Leaky: beta is in 0..1, got 1.5"),
+    ("Leaky", "beta", "0.5", r"snn.Leaky: beta is finite numbers, got '0.5' \(str\)"),
+    ("Leaky", "threshold", torch.tensor([1.0, math.nan]), r"snn.Leaky: threshold is in 1e-06..inf, got nan"),
+    ("SLSTM", "threshold", -1, r"snn.SLSTM: threshold is in 1e-06..inf, got -1"),
+    ("Alpha", "beta", 0.9, r"snn.Alpha: 0 < beta < alpha < 1 is needed"),
+    ("Lapicque", "R", -1, r"snn.Lapicque: R is in .*, got -1"),
+    ("Lapicque", "C", 2, r"snn.Lapicque: C is chosen when it is made"),
+    ("Lapicque", "time_step", 2, r"snn.Lapicque: time_step is chosen when it is made"),
+    ("RLeaky", "all_to_all", True, r"snn.RLeaky: all_to_all is chosen when it is made"),
+    ("RLeaky", "linear_features", 3, r"snn.RLeaky: linear_features is chosen when it is made"),
+    ("Leaky", "learn_beta", True, r"snn.Leaky: learn_beta is chosen when it is made, and setting it would do nothing; beta.requires_grad_"),
+    ("Leaky", "reset_delay", False, r"snn.Leaky: reset_delay is chosen when it is made"),
+    ("Leaky", "inhibition", True, r"snn.Leaky: inhibition is chosen when it is made"),
+    ("Leaky", "surrogate_disable", True, r"snn.Leaky: surrogate_disable is chosen when it is made"),
+    ("Leaky", "mem", torch.zeros(2, 3), r"snn.Leaky: mem is a state, which is passed to a call"),
+    ("Leaky", "dynamics", None, r"snn.Leaky: dynamics is chosen when it is made"),
+    ("Leaky", "state_names", (), r"snn.Leaky: state_names is chosen when it is made"),
+])
+def test_what_cannot_be_set_is_refused(name, attribute, value, message):
+    neuron = made(name)
+    with pytest.raises(InputError, match=message):
+        setattr(neuron, attribute, value)
+    assert alike(neuron, made(name))
+
+
+def test_a_users_own_attributes_are_his():
+    class Own(snn.Leaky):
+        def __init__(self, beta, time_step):
+            super().__init__(beta)
+            self.time_step, self.bias, self.layer = time_step, 2, torch.nn.Linear(1, 1)
+
+    assert (Own(0.5, 3).time_step, Own(0.5, 3).bias) == (3, 2)
+
+
+def balance(exc, inh, v, w, beta):
+    v = leak(v, beta) + exc - inh
+    w = leak(w, beta) + inh
+    s = above(v, 1)
+    return s, w, reset(s, v, 0), w
+
+
+BALANCE = Dynamics(balance, ("exc", "inh"), ("s", "rate"), ("v", "w"), fixed=False,
+                   parameters=(Parameter("beta", 0.9, 0, 1, trained=True),))
+
+
+def test_several_inputs_and_outputs():
+    """Against the equations by hand; steps, a sequence and init_hidden; gradients to both inputs."""
+    g = torch.Generator().manual_seed(4)
+    exc, inh = (torch.rand(7, 3, 2, generator=g, requires_grad=True) for _ in range(2))
+    layer, kept = snn.Neuron(BALANCE), snn.Neuron(BALANCE, init_hidden=True)
+    v = w = torch.zeros(3, 2)
+    states, spikes = (), 0
+    for a, b in zip(exc, inh, strict=True):
+        v, w = 0.9 * v + a - b, 0.9 * w + b
+        s = (v > 1).float()
+        spikes += s.sum()
+        v = v * (1 - s)
+        got, rate, *states = layer(a, b, *states)
+        torch.testing.assert_close((got, rate, *states), (s, w, v, w))
+        assert all(torch.equal(x, y) for x, y in zip(kept(a, b), (got, rate), strict=True))
+    assert 2 < spikes < 42
+    out, after = layer.sequence(exc, inh, record=["v"])
+    assert {*out} == {"s", "rate", "v"}
+    torch.testing.assert_close(after, tuple(states))
+    torch.testing.assert_close(out["v"][-1], v)
+    out["rate"].sum().backward()
+    torch.testing.assert_close(inh.grad[:, 0, 0], torch.tensor([sum(0.9**k for k in range(7 - t)) for t in range(7)]))
+    assert not exc.grad.any()
+    named = layer(exc[0], inh[0], w=torch.ones(3, 2))
+    torch.testing.assert_close(named[3], 0.9 + inh[0])
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda n, x: n(x), r"snn.Neuron: a call takes the inputs exc, inh, by position; got 1"),
+    (lambda n, x: n(x, None), r"snn.Neuron: the input of a step is a floating-point tensor \(batch, ...\), got NoneType"),
+    (lambda n, x: n(x, x[:1]), r"balance: input inh has shape \(1, 1, 2\), torch.float32; expected \(1, 3, 2\)"),
+    (lambda n, x: n(x, x.double()), r"balance: input inh has shape \(1, 3, 2\), torch.float64; expected \(1, 3, 2\), torch.float32"),
+    (lambda n, x: n(x, x, x, x, x), r"snn.Neuron: a call takes the inputs and the states v, w; got 3 states"),
+    (lambda n, x: n(x, x, vv=x), r"the states v, w; got 0 states and vv; did you mean 'v'"),
+    (lambda n, x: n(x, x, 0.5), r"snn.Neuron: state v is a torch tensor or None, got 0.5 \(float\)"),
+    (lambda n, x: n.sequence(x[None]), r"snn.Neuron: a sequence takes the inputs exc, inh and the states v, w; got 1 tensors"),
+    (lambda n, x: n.sequence(x[None], x[None], record=["u"]), r"snn.Neuron: record names states, \('v', 'w'\), got 'u'"),
+    (lambda n, x: n.sequence(x[None], x[None], x[0]), r"snn.Neuron: state v has shape \(2,\); expected \(3, 2\)"),
+])
+def test_calls_with_the_wrong_inputs_are_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call(snn.Neuron(BALANCE), torch.rand(3, 2))

@@ -61,7 +61,7 @@ def test_rate_refuses_what_it_cannot_encode():
             spikegen.rate(x, **kwargs)
     with pytest.raises(InputError, match="1 values of data are NaN or infinite"):
         spikegen.rate(T([0.5, float("nan")]), 3)
-    with pytest.raises(InputError, match=r"data is a torch\.Tensor, got list"):
+    with pytest.raises(InputError, match=r"rate: data is a torch tensor, got \[0.5\] \(list\)"):
         spikegen.rate([0.5], 3)
 
 

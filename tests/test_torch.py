@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import lavalike as lv
+import lavalike.backends.torch
 from lavalike.proc import LIF, RF, RF_IZ, Conv, Delay, DelayDense, Delta, Dense, LIFRefractory, LIFReset, Sigma, SigmaDelta, TernaryLIF
 
 F64 = lv.RunConfig(dtype="float64")
@@ -129,3 +135,67 @@ def test_only_var_and_states_of_a_call_are_independent():
     x = torch.rand(2, 6, 12)
     with torch.no_grad():
         assert torch.equal(module(x), module(x))
+
+
+def excited(recurrent=True):
+    """A module that spikes, an input for it, and what it answers."""
+    net = Net(recurrent)
+    net.last.bias_mant.set([2.4, 3.2])
+    module = lv.to_torch(net)
+    x = (torch.rand(3, 6, 25, generator=torch.Generator().manual_seed(1)) < 0.4).float()
+    y = module(x)
+    assert 20 < y.sum() < y.numel()
+    return module, x, y
+
+
+def saved(module):
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy, saved], ids=["pickle", "deepcopy", "save"])
+def test_a_copy_made_after_a_call_answers_and_learns_alike(copied, recurrent):
+    module, x, y = excited(recurrent)
+    other = copied(module)
+    assert torch.equal(other(x), y)
+    for m in (module, other):
+        m(x).sum().backward()
+    for (name, p), q in zip(module.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad), name
+    with torch.no_grad():
+        other.get_parameter("Net/first/weights").mul_(2)
+    other.write_back()  # to the copy's own process
+    np.testing.assert_allclose(other.process.first.weights.get(), 2 * module.process.first.weights.get(), rtol=1e-6)  # through float32
+
+
+def test_double_computes_in_float64():
+    module, x, y = excited()
+    wide = copy.deepcopy(module).double()
+    z = wide(x)
+    assert {t.dtype for states in wide.initial(1).values() for t in states.values()} == {z.dtype} == {torch.float64}
+    constants = [c for node in wide.constants().values() for c in node.values() if isinstance(c, torch.Tensor)]
+    assert {c.dtype for c in constants if c.is_floating_point()} == {torch.float64}
+    exact = lv.simulate(wide.process, {"inp": x.double().numpy()}, config=F64)  # its weights were never float32: spikes may move
+    assert (z.detach().numpy() != exact["out"]).mean() < 0.02
+    assert module(x).dtype == wide.float()(x).dtype == torch.float32
+    assert torch.equal(wide(x), y)
+
+
+@pytest.mark.parametrize("convert", [lambda m: m.bfloat16(), lambda m: m.half(), lambda m: m.to(torch.bfloat16),
+                                     lambda m: torch.nn.Sequential(m).half()])
+def test_half_precision_is_refused_and_changes_nothing(convert):
+    module, x, y = excited()
+    with pytest.raises(lv.InputError, match=r"to_torch\(Net\): a graph is computed in float32 or float64, not in torch\.b?float16"):
+        convert(module)
+    assert torch.equal(module(x), y)
+
+
+def test_tensors_without_data_are_refused():
+    module, x, _ = excited()
+    with pytest.raises(lv.InputError, match=r"to_torch\(Net\): .* fake, meta and traced tensors have none"):
+        copy.deepcopy(module).to("meta")(x.to("meta"))
+    with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(lv.InputError, match="fake, meta and traced tensors have none"):
+        module(x)

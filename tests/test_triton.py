@@ -1,6 +1,7 @@
 """The CUDA kernels without a GPU: their text here, what they compute in Triton's interpreter, and Triton's compiler.
 
-The last two run in a process of an environment with torch and triton: this one, or LAVALIKE_TRITON_PYTHON's.
+The last two run in a process of an environment with torch and triton: this one (the extra ``test`` brings triton on Linux), or
+LAVALIKE_TRITON_PYTHON's.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from lavalike.backends.torch.surrogate import Atan, Exponential  # noqa: E402
 from lavalike.dynamics.lif import LIF  # noqa: E402
 from lavalike.dynamics.resonator import RF  # noqa: E402
 from lavalike.errors import InputError  # noqa: E402
-from lavalike.fused import Training, triton  # noqa: E402
+from lavalike.fused import Training, cpu, triton  # noqa: E402
 from lavalike.fused.cpu import Variant  # noqa: E402
-from lavalike.fused.scan import code  # noqa: E402
+from lavalike.fused.scan import _engine, code  # noqa: E402
 from lavalike.fused.trace import COMPARISONS, REAL, Op  # noqa: E402
 from tests.triton_cases import CASES, DETACHED, LEAKY  # noqa: E402
 
@@ -40,7 +41,8 @@ NEURONS = {"leaky": (LEAKY, DETACHED, {}), "cuba": (LIF, DETACHED, {}), "resonat
 
 def lines_of(mode: str, cache: Path, **environment: str) -> dict[str, dict]:
     """What ``python -m tests.triton_cases mode`` tells of each case."""
-    env = {**os.environ, "TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT), **environment}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "TRITON_CACHE_DIR": str(cache), "PYTHONPATH": path, **environment}
     command = [PYTHON, "-m", "tests.triton_cases", mode]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -167,8 +169,8 @@ def test_every_word_of_the_tracer_is_printed(real):
         writer.word(Op("w", "erfinv", ("a",), True), ["a"])
 
 
-@pytest.mark.skipif(triton.supported(), reason="Triton is installed")
-def test_without_triton_the_error_says_what_to_do():
+def test_without_triton_the_error_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(triton, "supported", lambda: False)
     made = code(LEAKY, DETACHED)
     x = torch.zeros(2, 3)
     with pytest.raises(InputError, match=r"leaky: tensors on a GPU need Triton.*pip install triton, or move the tensors to the CPU"):
@@ -177,3 +179,11 @@ def test_without_triton_the_error_says_what_to_do():
 
 def test_blocks():
     assert [triton.blocks_of(n) for n in (1, triton.BLOCK, triton.BLOCK + 1)] == [1, 1, 2]
+
+
+def test_only_tensors_on_cuda_go_to_triton():
+    """Triton beside torch changes nothing on the CPU, and other devices are refused by name."""
+    assert _engine(torch.device("cpu")) is cpu
+    assert _engine(torch.device("cuda")) is triton
+    with pytest.raises(InputError, match=r"tensors on mps: compiled loops run on the CPU and on CUDA; .* lavalike.fused.plain_loops\(\)"):
+        _engine(torch.device("mps"))

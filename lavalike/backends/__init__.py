@@ -7,12 +7,20 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from lavalike.arguments import did_you_mean
-from lavalike.errors import ModelSelectionError
+from lavalike.errors import BackendError, ModelSelectionError
 
 if TYPE_CHECKING:
     from lavalike.backends.base import Backend
 
 BUILT_IN = {"numba": "lavalike.backends.numba", "torch": "lavalike.backends.torch", "bss2": "lavalike.backends.bss2"}
+
+
+def known(name: str) -> None:
+    """BackendError unless there is a backend called ``name``; loads nothing."""
+    if name not in BUILT_IN:
+        names = sorted({*BUILT_IN, *(e.name for e in entry_points(group="lavalike.backends"))})
+        if name not in names:
+            raise BackendError(f"no backend called {name!r}; there are {names}{did_you_mean(name, names)}")
 
 
 def get_backend(name: str) -> Backend:
@@ -25,8 +33,5 @@ def get_backend(name: str) -> Backend:
                 raise
             extra = "torch" if name == "bss2" else name
             raise ModelSelectionError(f"backend {name!r} needs {e.name}: pip install 'lavalike[{extra}]'") from e
-    found = {e.name: e for e in entry_points(group="lavalike.backends")}
-    if name in found:
-        return found[name].load()
-    names = sorted({*BUILT_IN, *found})
-    raise ModelSelectionError(f"no backend called {name!r}{did_you_mean(name, names)}; there are {names}")
+    known(name)
+    return next(e for e in entry_points(group="lavalike.backends") if e.name == name).load()

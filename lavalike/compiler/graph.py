@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from lavalike.errors import GraphError, ModelSelectionError
+from lavalike.arguments import did_you_mean
+from lavalike.errors import GradedMessageWarning, GraphError, ModelSelectionError
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel, SubProcessModel, candidates, exception, select
 from lavalike.proc.monitor import Monitor
@@ -47,6 +49,7 @@ class Graph:
     stimuli: list[InPort]
     config: RunConfig
     step: int = 0  # steps done before: where a run goes on counting
+    told: set[Node] = field(default_factory=set)  # those that a warning was given of
 
     def terms(self, port: Port) -> list[Term]:
         """The terms of any port, resolved through hierarchy down to leaves and stimuli."""
@@ -91,7 +94,8 @@ def _flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abs
             models[part] = model
     unused = [key for k, key in enumerate(config.select) if k not in used]
     if unused:
-        raise ModelSelectionError(f"RunConfig.select: {unused[0]!r} is no process, class or name in the graph of {process.path}; "
+        raise ModelSelectionError(f"RunConfig.select: {unused[0]!r} is no process, class or name in the graph of {process.path}"
+                                  f"{did_you_mean(unused[0], [x for p in everything for x in (p.name, p.path)])}; "
                                   f"there are {', '.join(p.path for p in everything)}")
     for port in (x for p in everything for x in (*p.in_ports, *p.out_ports)):
         for view in port.sources:
@@ -103,7 +107,30 @@ def _flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abs
     fed_ids = {id(p) for p in fed}
     for node in nodes:
         node.inputs = {p.name: _resolve(p, ids, fed_ids) for p in node.process.in_ports}
+        _check_ports(node)
     return Graph(everything, _ordered(nodes), fed, config, step)
+
+
+def warn_graded(process: AbstractProcess) -> None:
+    """Tell that graded messages count as spikes at ``process``."""
+    warnings.warn(f"{process.path}: messages arrive that are neither 0 nor 1, and num_message_bits=0 counts each of them as a "
+                  "spike, 1; num_message_bits=24 takes their values", GradedMessageWarning, stacklevel=5)
+
+
+def _check_ports(node: Node) -> None:
+    """GraphError where the model does not know a port that something is sent to, or an OutPort."""
+    known, process = node.model.port_names(), node.process
+    if known is None:
+        return
+    who = f"which {type(node.model).__name__}, the model of {type(process).__name__}, does not"
+    for port in process.in_ports:
+        if port.name not in known and node.inputs[port.name]:
+            senders = ", ".join(dict.fromkeys(t.source.path for t in node.inputs[port.name]))
+            raise GraphError(f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
+                             "unconnected, or write a model that reads it (lavalike.implements)")
+    for port in process.out_ports:
+        if port.name not in known:
+            raise GraphError(f"{port.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
 
 
 def _computes(process: AbstractProcess) -> bool:

@@ -67,6 +67,23 @@ def adrf_iz(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_th
     return s_out, real, imag, offset, r
 
 
+def alif_graded(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step):
+    s_out, u, v, new_offset, new_r = alif(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step)
+    return s_out, v, relax(offset, r, keep_theta, keep_r, vth)[2], u, v, new_offset, new_r
+
+
+def adrf_graded(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step):
+    theta = relax(offset, r, keep_theta, keep_r, vth)[2]
+    s_out, real, imag, offset, r = adrf(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step)
+    return s_out, real, imag, theta, real, imag, offset, r
+
+
+def adrf_iz_graded(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step):
+    theta = relax(offset, r, keep_theta, keep_r, vth)[2]
+    s_out, real, imag, offset, r = adrf_iz(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step)
+    return s_out, imag, theta, real, imag, offset, r
+
+
 def adaptation(values, params, fixed, gain):
     """keep_theta, keep_r and step: what all adaptive neurons share. ``gain`` is that of the inputs."""
     keep = {"keep_theta": "threshold_decay", "keep_r": "refractory_decay"}
@@ -97,17 +114,21 @@ def adrf_constants(values, params, fixed):
     return constants | adaptation(values, params, fixed, constants["gain"])
 
 
-def _alif(step, constants) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), ("u", "v", "offset", "r"), constants, per_neuron=("bias",),
-                    accumulators=(biased_current, raw_voltage))
+def _alif(step, constants, graded=()) -> Dynamics:
+    return Dynamics(step, ("a_in",), ("s_out", *graded), ("u", "v", "offset", "r"), constants, per_neuron=("bias",),
+                    accumulators=(biased_current, raw_voltage), graded=graded)
 
 
-def _adrf(step) -> Dynamics:
-    return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out",), ("real", "imag", "offset", "r"), adrf_constants,
-                    accumulators=(real_sum, imag_sum))
+def _adrf(step, graded=()) -> Dynamics:
+    return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out", *graded), ("real", "imag", "offset", "r"), adrf_constants,
+                    accumulators=(real_sum, imag_sum), graded=graded)
 
 
 ALIF = _alif(alif, alif_constants)
 ALIF_LATE_BIAS = _alif(alif_late_bias, alif_late_bias_constants)
 ADRF = _adrf(adrf)
 ADRF_IZ = _adrf(adrf_iz)
+# for graded spikes: the state that is sent and the threshold that it met
+ALIF_GRADED = _alif(alif_graded, alif_constants, ("v_out", "theta_out"))
+ADRF_GRADED = _adrf(adrf_graded, ("real_out", "imag_out", "theta_out"))
+ADRF_IZ_GRADED = _adrf(adrf_iz_graded, ("imag_out", "theta_out"))

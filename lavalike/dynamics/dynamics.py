@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import FLAG, FUNCTION, TEXT, arguments, instance, optional, real, sequence
 from lavalike.dynamics import ops
 from lavalike.errors import InputError
 
@@ -25,6 +26,7 @@ FOREIGN = {"numpy", "torch", "numba", *sys.stdlib_module_names}  # packages whos
 DECAY = 4096  # what a decay of 1 is in fixed point
 
 
+@arguments(name=TEXT, default=real(), low=real(infinite=True), high=real(infinite=True), trained=FLAG, unit=TEXT, counts=TEXT)
 @dataclass(frozen=True)
 class Parameter:
     """A parameter of a neuron, for training and for the process made of it.
@@ -58,6 +60,8 @@ class Parameter:
         return {"": 1.0, "decay": float(DECAY), "state": float(scale)}[self.counts]
 
 
+@arguments(**dict.fromkeys(("inputs", "outputs", "states", "per_neuron", "graded"), sequence(TEXT)), constants=optional(FUNCTION),
+           accumulators=sequence(FUNCTION), rests=FLAG, fixed=FLAG, parameters=sequence(instance(Parameter)))
 @dataclass(frozen=True)
 class Dynamics:
     """A neuron.

@@ -41,6 +41,17 @@ def rf_iz(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, after):
     return s_out, reset(s_out, real, 0), reset(s_out, imag, after)
 
 
+def rf_graded(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth):
+    s_out, real, imag = rf(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth)
+    return s_out, real, imag, real, imag
+
+
+def rf_iz_graded(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, after):
+    real, imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
+    s_out = reaches(imag, vth)
+    return s_out, imag, reset(s_out, real, 0), reset(s_out, imag, after)
+
+
 def real_sum(a_real_in, real, imag, cos, sin, bits, gain):
     return scaled(real, cos, bits) - scaled(imag, sin, bits) + a_real_in * gain
 
@@ -78,11 +89,15 @@ def rf_iz_constants(values, params, fixed):
     return constants | {"after": constants["vth"] - (1 if fixed else 1e-5 * constants["gain"])}
 
 
-def _rf(step, constants) -> Dynamics:
-    return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out",), ("real", "imag"), constants, accumulators=(real_sum, imag_sum))
+def _rf(step, constants, graded=()) -> Dynamics:
+    return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out", *graded), ("real", "imag"), constants, accumulators=(real_sum, imag_sum),
+                    graded=graded)
 
 
 RF = _rf(rf, rf_constants)
 RF_IZ = _rf(rf_iz, rf_iz_constants)
+# for graded spikes: the state that is sent as well
+RF_GRADED = _rf(rf_graded, rf_constants, ("real_out", "imag_out"))
+RF_IZ_GRADED = _rf(rf_iz_graded, rf_iz_constants, ("imag_out",))
 ROTATE = Dynamics(rotate_out, ("a_real_in", "a_imag_in"), ("real_out", "imag_out"), ("real", "imag"),
                   graded=("real_out", "imag_out"), accumulators=(real_sum, imag_sum))

@@ -1,4 +1,5 @@
 """Neurons over time, compiled: from one step, traced and differentiated by torch, printed as loops."""
 
+from lavalike.fused import ambient as ambient
 from lavalike.fused.arithmetic import Training as Training
 from lavalike.fused.scan import Result as Result, plain_loops as plain_loops, reference as reference, scan as scan

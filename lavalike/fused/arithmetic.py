@@ -13,10 +13,17 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import TEXT, Rule, arguments, real
 from lavalike.errors import InputError
 
 Words = dict[str, Callable[..., Any]]
 ONE = 4096  # decays count in 1/4096
+
+
+def _save(ctx: Any, *tensors: torch.Tensor) -> None:
+    """For backward and for forward-mode differentiation."""
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
 
 
 class _Straight(torch.autograd.Function):
@@ -36,6 +43,10 @@ class _Straight(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         return grad, None
 
+    @staticmethod
+    def jvp(ctx: Any, source: torch.Tensor, value: Any) -> torch.Tensor:
+        return source.clone()
+
 
 class _Spike(torch.autograd.Function):
     """Heaviside forward, ``derivative((x - th) / scale) / scale`` backward."""
@@ -51,17 +62,24 @@ class _Spike(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         x, th, scale, ctx.derivative, _ = inputs
         ctx.scaled = isinstance(scale, torch.Tensor)
-        ctx.save_for_backward(x, th, *([scale] if ctx.scaled else []))
+        _save(ctx, x, th, *([scale] if ctx.scaled else []))
+
+    @staticmethod
+    def _times(ctx: Any, g: torch.Tensor) -> torch.Tensor:
+        x, th, *scale = ctx.saved_tensors
+        if not scale:
+            return g * ctx.derivative(x - th)
+        unit = 1 / scale[0]
+        return g * ctx.derivative((x - th) * unit) * unit
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, th, *scale = ctx.saved_tensors
-        if not scale:
-            g = grad * ctx.derivative(x - th)
-        else:
-            unit = 1 / scale[0]
-            g = grad * ctx.derivative((x - th) * unit) * unit
+        g = _Spike._times(ctx, grad)
         return g, -g, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, x: torch.Tensor, th: torch.Tensor, *others: Any) -> torch.Tensor:
+        return _Spike._times(ctx, x - th)
 
 
 class _Cross(torch.autograd.Function):
@@ -77,18 +95,28 @@ class _Cross(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         re, im, before, th, scale, ctx.surrogate = inputs
-        ctx.save_for_backward(re, im, before, th, scale if scale is not None else torch.ones_like(re))
+        _save(ctx, re, im, before, th, scale if scale is not None else torch.ones_like(re))
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def _times(ctx: Any, g: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """g by the derivative to re, h by that to im, where there is one."""
         re, im, before, th, scale = ctx.saved_tensors
         unit = 1 / scale
         x = (re - th) * unit
         if hasattr(ctx.surrogate, "phase"):
-            g_re, g_im = (grad * g * unit for g in ctx.surrogate.phase(x, im * unit))
-            return g_re, g_im, None, -g_re, None, None
-        g_re = torch.where((im >= 0) & (before < 0), grad * ctx.surrogate.derivative(x) * unit, 0.0)
-        return g_re, None, None, -g_re, None, None
+            of_re, of_im = ctx.surrogate.phase(x, im * unit)
+            return g * of_re * unit, h * of_im * unit
+        return torch.where((im >= 0) & (before < 0), g * ctx.surrogate.derivative(x) * unit, 0.0), None
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        g_re, g_im = _Cross._times(ctx, grad, grad)
+        return g_re, g_im, None, -g_re, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, re: torch.Tensor, im: torch.Tensor, before: Any, th: torch.Tensor, *others: Any) -> torch.Tensor:
+        of_re, of_im = _Cross._times(ctx, re - th, im)
+        return of_re if of_im is None else of_re + of_im
 
 
 class _Gate(torch.autograd.Function):
@@ -103,21 +131,31 @@ class _Gate(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs)
+        _save(ctx, *inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def _slope(ctx: Any) -> torch.Tensor:
         d, m, th, tau, height = ctx.saved_tensors
         size = m.abs()
         # a reciprocal of what all neurons share is taken once, a division in every step
-        slope = torch.where(size > th, -d * torch.exp((th - size) * (1 / tau)) * (height * (1 / th)), -torch.sign(d))
-        return grad, None, grad * slope, None, None
+        return torch.where(size > th, -d * torch.exp((th - size) * (1 / tau)) * (height * (1 / th)), -torch.sign(d))
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return grad, None, grad * _Gate._slope(ctx), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, d: torch.Tensor, m: Any, th: torch.Tensor, *others: Any) -> torch.Tensor:
+        return d + th * _Gate._slope(ctx)
 
 
 def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return _Straight.apply(source, value.detach())
 
 
+@arguments(surrogate=Rule("a frozen dataclass with derivative(x)", lambda v: dataclasses.is_dataclass(v) and not isinstance(v, type)
+                          and callable(getattr(v, "derivative", None))),
+           reset_grad=TEXT, arithmetic=TEXT, scale=real(above=0), gate_tau=real(above=0), gate_height=real(0))
 @dataclass(frozen=True)
 class Training:
     """How a step is differentiated.

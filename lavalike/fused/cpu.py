@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavalike.fused import threads
+from lavalike.fused import memory, threads
 from lavalike.fused.llvm import F32, F64, I64, WIDTH, Builder, compiled
 from lavalike.fused.trace import Code, Traced, used
 
@@ -325,7 +325,7 @@ def launch(traced: Traced, variant: Variant, which: str, values: Mapping[str, to
     for j, name in enumerate(compiled_kernel.names[5:], 5):
         value = values[name]
         if isinstance(value, torch.Tensor):
-            slots[j] = value.data_ptr()
+            slots[j] = memory.address(value, f"{traced.dynamics.name}: {name}")
         else:
             numbers[j] = value
     parts = threads.cuts(blocks, steps * width // 30_000)

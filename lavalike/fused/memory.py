@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from lavalike.errors import InputError
+from lavalike.fused.ambient import stored
+
 SMALL = 1 << 19  # bytes below which torch's own allocation is as good
 LINE = 64  # bytes of a cache line
 IDLE = 1 << 29  # bytes that may lie idle
@@ -44,6 +47,19 @@ def empty(shape: Any, dtype: torch.dtype) -> torch.Tensor:
 def empty_like(x: torch.Tensor) -> torch.Tensor:
     """A contiguous tensor of x's shape, dtype and device."""
     return empty(x.shape, x.dtype) if x.device.type == "cpu" else torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def address(x: torch.Tensor, what: str) -> int:
+    """Where a kernel on the CPU finds ``x``; InputError, which calls it ``what``, where it has no memory there."""
+    if x.device.type == "cpu" and stored(x):
+        try:
+            at = x.data_ptr()
+        except RuntimeError:  # a tensor of a transform
+            at = 0
+        if at or not x.numel():
+            return at
+    raise InputError(f"{what}: a {type(x).__name__} on {x.device} of shape {tuple(x.shape)} has no memory that a compiled loop can read; "
+                     "call and differentiate within lavalike.fused.plain_loops()")
 
 
 def release() -> None:

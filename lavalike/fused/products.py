@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from lavalike.fused import memory, sparse
+from lavalike.fused.ambient import stored, transformed
 
 DENSITY = 0.25  # up to here the sparse product is the faster one
 NARROW = 64  # outputs below which a row of weights is too short to gain by it
@@ -17,7 +18,8 @@ WORTH = 2_000_000  # multiplications of a dense product below which torch is as 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """``x @ weight.T + bias`` for x (rows, in), weight (out, in)."""
-    if x.device.type != "cpu" or x.dtype != weight.dtype or x.dim() != 2 or x.numel() * weight.shape[0] < WORTH or not _multiplies(x.dtype):
+    if (x.device.type != "cpu" or x.dtype != weight.dtype or x.dim() != 2 or x.numel() * weight.shape[0] < WORTH
+            or not _multiplies(x.dtype) or transformed() or not (stored(x) and stored(weight))):
         return functional.linear(x, weight, bias)
     y = _Product.apply(x, weight)
     return y if bias is None else y + bias

@@ -20,8 +20,9 @@ from torch.autograd.function import once_differentiable
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
 from lavalike.fused import cpu, memory
+from lavalike.fused.ambient import alone, stored, transformed, unreadable
 from lavalike.fused.arithmetic import Training
-from lavalike.fused.trace import Traced, steps as stepper, traced
+from lavalike.fused.trace import Traced, accumulated, steps as stepper, traced
 
 Tensors = dict[str, torch.Tensor]
 STORAGE = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
@@ -32,7 +33,8 @@ _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 @contextmanager
 def plain_loops() -> Iterator[None]:
-    """Within, :func:`scan` is :func:`reference`, the plain torch loop: to step through, and to compare with."""
+    """Within, :func:`scan` is :func:`reference`, the plain torch loop: to step through, to compare with, and for devices without
+    compiled loops (these there are for the CPU and CUDA)."""
     token = _plain.set(True)
     try:
         yield
@@ -52,7 +54,7 @@ class Result:
 
 @functools.cache
 def _traced(dynamics: Dynamics, key: Any, training: _ByKey) -> Traced:
-    return traced(dynamics, training.training)
+    return alone(traced, dynamics, training.training)
 
 
 class _ByKey:
@@ -78,6 +80,9 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
          steps: int | None = None) -> Result:
     """Run ``dynamics`` over all steps in fused loops. Pure: nothing is kept between calls.
 
+    Where no kernel can run (in a transform of torch.func, forward-mode differentiation, a trace, on fake or meta tensors) it is
+    :func:`reference`, which these see through.
+
     Args:
         inputs: by name, ``(time, *shape)``, all alike; float32, float64 or bfloat16 on the CPU.
         parameters: the step's constants by name.
@@ -97,14 +102,22 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     if x.dtype not in STORAGE:
         raise InputError(f"{dynamics.name}: input has dtype {x.dtype}; expected float32, float64 or bfloat16")
     given = {s: torch.as_tensor(v) for s, v in (states or {}).items()}
-    names = code(dynamics, training).parameters
+    plain = _plain.get() or transformed() or not all(stored(v) for v in (*inputs.values(), *given.values(), *parameters.values())
+                                                     if isinstance(v, torch.Tensor))
+    names = dynamics.constant_names if plain else code(dynamics, training).parameters
     missing = [p for p in names if p not in parameters]
     if missing:
         raise InputError(f"{dynamics.name}: no value for {missing}")
+    for kind, tensors in (("input", inputs), ("state", given), ("parameter", parameters)):
+        for name, v in tensors.items():
+            # one number may stay on the CPU
+            if isinstance(v, torch.Tensor) and v.device != x.device and (v.dim() or not stored(v)):
+                raise InputError(f"{dynamics.name}: {kind} {name} is on {v.device}, the input on {x.device}; they must be on one device")
     values = [_flat(_tensor(parameters[p]), shape) for p in names]
-    first = [given[s].expand(shape).reshape(-1) if s in given else None for s in dynamics.states]
-    if _plain.get():
+    if plain:
         return reference(dynamics, training, inputs, parameters, states, record, shift, steps)
+    first = [given[s].expand(shape).reshape(-1) if s in given else None for s in dynamics.states]
+    _engine(x.device)
     if x.device.type != "cpu":  # the GPU's kernels read every step
         inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
     call = _Call(dynamics, training, tuple(record), shift, steps)
@@ -136,6 +149,9 @@ def _engine(device: torch.device) -> Any:
     """What runs kernels on ``device``: ``launch``, ``SEGMENT``, ``blocks_of``."""
     if device.type == "cpu":
         return cpu
+    if device.type != "cuda":
+        raise InputError(f"tensors on {device}: compiled loops run on the CPU and on CUDA; move the tensors there, or call within "
+                         "lavalike.fused.plain_loops(), which runs on every device")
     from lavalike.fused import triton
 
     return triton
@@ -207,6 +223,9 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         call, variant, dtypes = ctx.setup
         made, d = call.made, call.dynamics
+        if unreadable():
+            raise InputError(f"{d.name}: backward of a compiled loop reads memory, which fake and traced tensors have not; compute forward "
+                             "in the same mode, or within lavalike.fused.plain_loops()")
         xs, kept, params = call.split(ctx.saved_tensors)
         x = xs[0]
         engine, width = _engine(x.device), math.prod(x.shape[1:])
@@ -255,14 +274,25 @@ def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch
     x = next(iter(inputs.values()))
     unit = training.scale if training.arithmetic == "grid" else 1.0
     work = torch.float64 if training.arithmetic != "float" else x.dtype
-    numbers = {n: torch.tensor(v, dtype=work) for n, v in training.numbers.items()}
-    step = stepper(dynamics, training)
+    shape = x.shape[1:]
+    numbers = {n: x.new_full((), v, dtype=work) for n, v in training.numbers.items()}
+    step, counts = stepper(dynamics, training), accumulated(dynamics, training)
     count = max(len(v) for v in inputs.values()) if steps is None else steps
-    state = {s: (states or {}).get(s, torch.zeros(x.shape[1:])).to(work).expand(x.shape[1:]) * unit for s in dynamics.states}
-    params = {p: _tensor(parameters[p]).to(work).expand(x.shape[1:]) for p in dynamics.constant_names}
+
+    def whole(value: Any) -> torch.Tensor:
+        """One a neuron, on x's device."""
+        tensor = value.to(x.device, work) if isinstance(value, torch.Tensor) else x.new_full((), float(value), dtype=work)
+        return tensor.reshape(()).expand(shape) if tensor.numel() == 1 else tensor.expand(shape)
+
+    state = {s: whole((states or {}).get(s, 0.0)) * unit for s in dynamics.states}
+    params = {p: whole(parameters[p]) for p in dynamics.constant_names}
     rows: dict[str, list[torch.Tensor]] = {n: [] for n in (*dynamics.outputs, *record)}
-    for now in zip(*(inputs[n].to(work).expand(count, *x.shape[1:]).unbind(0) for n in dynamics.inputs), strict=True):
-        out, state = step(dict(zip(dynamics.inputs, now, strict=True)), state, params, numbers)
+    over = x.new_zeros((), dtype=torch.int64)
+    for now in zip(*(inputs[n].to(work).expand(count, *shape).unbind(0) for n in dynamics.inputs), strict=True):
+        named = dict(zip(dynamics.inputs, now, strict=True))
+        for value in counts(named, state, params, numbers):
+            over = over + (value.detach() >= cpu.LIMIT).sum()
+        out, state = step(named, state, params, numbers)
         for n in dynamics.outputs:
             rows[n].append(out[n])
         for s in record:
@@ -270,4 +300,4 @@ def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch
     outputs = {n: torch.stack(r).to(x.dtype) if r else torch.empty_like(x) for n, r in rows.items()}
     if shift:
         outputs |= {n: torch.cat([torch.zeros_like(y[:1]), y[:-1]]) for n, y in outputs.items() if n in dynamics.outputs}
-    return Result(outputs, {s: (v / unit).to(x.dtype) for s, v in state.items()}, torch.zeros((), dtype=torch.int64))
+    return Result(outputs, {s: (v / unit).to(x.dtype) for s, v in state.items()}, over)

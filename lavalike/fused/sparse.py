@@ -197,7 +197,7 @@ def _multiply(storage: str) -> int:
 
 def _call(function: int, cuts: list[int], *arguments: torch.Tensor | int) -> None:
     """The function on every range between ``cuts``, each in a thread of its own."""
-    rest = [a if isinstance(a, int) else a.data_ptr() for a in arguments]
+    rest = [a if isinstance(a, int) else memory.address(a, "a product of spikes") for a in arguments]
     threads.run(function, np.array([[a, b, *rest] for a, b in itertools.pairwise(cuts)], np.int64))
 
 

@@ -184,6 +184,8 @@ def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
     On the grid, inputs are brought to integers over ``scale`` and outputs back; states stay integers.
     """
     grid = training.arithmetic == "grid"
+    if "t" in dynamics.arguments:
+        raise InputError(f"{dynamics.name}: a step that depends on the time step t cannot be trained")
 
     def step(inputs: dict[str, Any], states: dict[str, Any], parameters: dict[str, Any], numbers: dict[str, Any]) -> Any:
         from lavalike.fused.arithmetic import straight
@@ -207,6 +209,26 @@ def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
     return step
 
 
+def accumulated(dynamics: Dynamics, training: Training) -> Callable[..., list[Any]]:
+    """``counts(inputs, states, parameters, numbers)``: sizes of what must stay within 24 bits, in the unit of the deployed integers."""
+    # a sum of messages counts in 1/scale of a weight, which counts in 1/64 of the scale
+    grid = training.arithmetic == "grid"
+
+    def counts(inputs: dict[str, Any], states: dict[str, Any], parameters: dict[str, Any], numbers: dict[str, Any]) -> list[Any]:
+        if training.arithmetic == "float":
+            return []
+        words = training.words(numbers)
+        unit = 1.0 if grid else numbers["scale"] * numbers["scale"] / 64
+        known = {**{k: torch.trunc(x * numbers["scale"]) if grid else x for k, x in inputs.items()}, **states, **parameters}
+        out = []
+        for function in dynamics.accumulators:
+            names = function.__code__.co_varnames[:function.__code__.co_argcount]
+            out.append(torch.abs(bind(function, words)(*(known[n] for n in names))) * unit)
+        return out
+
+    return counts
+
+
 def traced(dynamics: Dynamics, training: Training) -> Traced:
     """Trace forward and backward of ``dynamics`` once."""
     who = dynamics.name
@@ -214,8 +236,7 @@ def traced(dynamics: Dynamics, training: Training) -> Traced:
     parameters, numbers = dynamics.constant_names, tuple(training.numbers)
     groups = (dynamics.inputs, dynamics.states, parameters, numbers)
     given = tuple(n for g in groups for n in g)
-    if "t" in dynamics.arguments:
-        raise InputError(f"{who}: a step that depends on the time step t cannot be trained")
+    counts = accumulated(dynamics, training)
 
     def split(values: tuple[Any, ...]) -> list[dict[str, Any]]:
         known = dict(zip(given, values, strict=False))
@@ -224,17 +245,7 @@ def traced(dynamics: Dynamics, training: Training) -> Traced:
     def forward(*values: Any) -> Any:
         inputs, states, params, numbs = split(values)
         outputs, new = step(inputs, states, params, numbs)
-        counted = []
-        if training.arithmetic != "float":
-            words = training.words(numbs)
-            # in the unit of the deployed integers: a sum of messages counts in 1/scale of a weight, which counts in 1/64 of the scale
-            grid = training.arithmetic == "grid"
-            unit = 1.0 if grid else numbs["scale"] * numbs["scale"] / 64
-            known = {**{k: torch.trunc(x * numbs["scale"]) if grid else x for k, x in inputs.items()}, **states, **params}
-            for function in dynamics.accumulators:
-                names = function.__code__.co_varnames[:function.__code__.co_argcount]
-                counted.append(torch.abs(bind(function, words)(*(known[n] for n in names))) * unit)
-        return (*outputs.values(), *new.values(), *counted)
+        return (*outputs.values(), *new.values(), *counts(inputs, states, params, numbs))
 
     differentiable = len(dynamics.inputs) + len(dynamics.states) + len(parameters)
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from lavalike.arguments import FLAG, TEXT, Rule, arguments, choice, integer, optional
 from lavalike.errors import ModelSelectionError, VarError
 from lavalike.model.config import Precision, RunConfig
 from lavalike.process import AbstractProcess
@@ -18,13 +19,14 @@ class ProcessModel:
     """Base of all models. One instance stands in for one process in one compiled program.
 
     Class attributes set by :func:`implements`: ``process_class``, ``backend``, ``precision`` (None: both),
-    ``delay`` (1: delivers in step t what it computed in step t-1).
+    ``delay`` (1: delivers in step t what it computed in step t-1), ``bounds`` (whether indices are checked).
     """
 
     process_class: ClassVar[type[AbstractProcess]]
     backend: ClassVar[str]
     precision: ClassVar[Precision | None] = None
     delay: ClassVar[int] = 0
+    bounds: ClassVar[bool] = True
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         self.process = process
@@ -37,6 +39,10 @@ class ProcessModel:
         Raise ValueError for a value out of range.
         """
         return {}
+
+    def port_names(self) -> frozenset[str] | None:
+        """Names of the ports that it reads or writes, others may be among them; None where only a run can tell."""
+        return None
 
     def derived(self) -> dict[str, Any]:
         """``derive`` of the process's present values; a ValueError becomes a VarError with the path."""
@@ -75,8 +81,10 @@ class SubProcessModel(ProcessModel):
         return [p for p in vars(self).values() if isinstance(p, AbstractProcess)]
 
 
+@arguments(process=Rule("a process class", lambda v: isinstance(v, type) and issubclass(v, AbstractProcess)), backend=optional(TEXT),
+           precision=optional(choice("floating_pt", "fixed_pt")), delay=integer(0, 1), bounds=FLAG)
 def implements(process: type[AbstractProcess], *, backend: str | None = None, precision: Precision | None = None,
-               delay: int = 0) -> Callable[[M], M]:
+               delay: int = 0, bounds: bool = True) -> Callable[[M], M]:
     """Class decorator: this model computes ``process`` and its subclasses.
 
     Args:
@@ -84,12 +92,15 @@ def implements(process: type[AbstractProcess], *, backend: str | None = None, pr
         backend: name of the backend that runs it; None for a SubProcessModel, which any backend can.
         precision: the arithmetic it computes in; None for any.
         delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal.
+        bounds: of a NumbaModel: whether every index of its step is checked, in the compiled helpers that it names too. Without, an
+            index out of bounds reads and writes foreign memory.
     """
 
     def register(model: M) -> M:
         if backend is None and not issubclass(model, SubProcessModel):
             raise ModelSelectionError(f"implements({process.__name__}): {model.__name__} is no SubProcessModel, so it names its backend")
         model.process_class, model.backend, model.precision, model.delay = process, backend or "", precision, delay
+        model.bounds = bounds
         process.models.append(model)
         return model
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lavalike.arguments import arguments
 from lavalike.dynamics import adaptive
+from lavalike.errors import VarError
 from lavalike.proc.lif import LIF
 from lavalike.proc.parameters import parameter
 from lavalike.process import AbstractProcess, Var
@@ -14,11 +16,11 @@ from lavalike.process import AbstractProcess, Var
 def adapting(process: AbstractProcess, shape: tuple[int, ...], threshold_step: Any, threshold_decay: Any, refractory_decay: Any,
              offset: Any, r: Any) -> None:
     """Give ``process`` the Vars of a rising threshold."""
-    process.threshold_step = parameter(shape, threshold_step)
-    process.threshold_decay = parameter(shape, threshold_decay)
-    process.refractory_decay = parameter(shape, refractory_decay)
-    process.offset = Var(shape, offset)
-    process.r = Var(shape, r)
+    process.threshold_step = parameter(shape, threshold_step, name="threshold_step")
+    process.threshold_decay = parameter(shape, threshold_decay, name="threshold_decay")
+    process.refractory_decay = parameter(shape, refractory_decay, name="refractory_decay")
+    process.offset = Var(shape, offset, name="offset")
+    process.r = Var(shape, r, name="r")
 
 
 class ALIF(LIF):
@@ -36,6 +38,7 @@ class ALIF(LIF):
 
     dynamics = adaptive.ALIF
 
+    @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], threshold_step: Any = 0, threshold_decay: Any = 0, refractory_decay: Any = 0,
                  offset: Any = 0, r: Any = 0, **kwargs: Any) -> None:
         super().__init__(shape=shape, **kwargs)
@@ -47,6 +50,7 @@ class ALIFLateBias(ALIF):
 
     dynamics = adaptive.ALIF_LATE_BIAS
 
+    @arguments(error=VarError)
     def __init__(self, *, bias_start: Any = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bias_start = parameter(self.shape, bias_start)
+        self.bias_start = parameter(self.shape, bias_start, name="bias_start")

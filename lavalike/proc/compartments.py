@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lavalike.arguments import TEXT, Rule, arguments, numbers, optional
 from lavalike.dynamics.compartments import Branch, tree_dynamics
 from lavalike.errors import VarError
 from lavalike.proc.parameters import parameter
@@ -14,6 +15,11 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 WORDS = ("i", "v", "hold", "g", "du", "dv", "leak", "vth", "reset", "period", "keep", "per", "seen", "fired", "n", "free", "s")
 
 
+_NUMBERS = numbers()
+
+
+@arguments(error=VarError, parent=optional(TEXT), g=_NUMBERS, du=_NUMBERS, dv=_NUMBERS, leak=_NUMBERS, threshold=optional(_NUMBERS),
+           reset=_NUMBERS, period=_NUMBERS)
 @dataclass(frozen=True)
 class Compartment:
     """One membrane of a neuron. Numbers are one for the population or one a neuron; conductances and decays count per step.
@@ -55,6 +61,8 @@ class MultiCompartment(AbstractProcess):
                                             "apical": Compartment("soma", g=0.05, threshold=1.0, reset=2.0, period=20)})
     """
 
+    @arguments(error=VarError, tree=Rule("a dict of Compartments", lambda v: isinstance(v, Mapping) and all(
+        isinstance(c, Compartment) for c in v.values()), lambda v: len(v) > 0))
     def __init__(self, *, shape: Sequence[int], tree: Mapping[str, Compartment], name: str | None = None) -> None:
         super().__init__(name=name)
         self.tree = dict(tree)

@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import SHAPE, Rule, arguments, either, integer, is_integer, sequence
 from lavalike.errors import VarError
+from lavalike.proc.parameters import array
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 def pair(name: str, value: Any, low: int, owner: str = "Conv") -> tuple[int, int]:
     """``value`` as two ints >= low, a single one standing for both."""
-    got = np.broadcast_to(np.asarray(value), (2,)) if np.size(value) in (1, 2) else None
-    if got is None or not np.array_equal(got, got.astype(int)) or got.min() < low:
-        raise VarError(f"{owner}: {name} is one or two integers >= {low}, got {value!r}")
-    return int(got[0]), int(got[1])
+    rule = either(integer(low), sequence(integer(low), 2))
+    if type(value) is not int or value < low:
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        Rule(f"one or two integers >= {low}", rule.kind, rule.value).check(owner, name, value, VarError)
+    return (int(value), int(value)) if is_integer(value) else (int(value[0]), int(value[1]))
 
 
 def conv_size(n: int, k: int, stride: int, padding: int, dilation: int) -> int:
@@ -32,11 +35,14 @@ def transposed_size(n: int, k: int, stride: int, padding: int, dilation: int, ou
 class _Convolution(AbstractProcess):
     """What both directions share; ``size`` says how large the output is."""
 
+    @arguments(error=VarError, groups=integer(1), weight_exp=integer(), num_weight_bits=integer(1, 9), num_message_bits=integer(0, 32))
     def __init__(self, *, weight: Any, input_shape: Sequence[int], padding: Any = 0, stride: Any = 1, dilation: Any = 1,
                  groups: int = 1, weight_exp: int = 0, num_weight_bits: int = 8, num_message_bits: int = 0,
                  checked: bool = False, name: str | None = None) -> None:
         super().__init__(name=name, checked=checked)
-        owner, weight = type(self).__name__, np.asarray(weight)
+        owner = type(self).__name__
+        weight = array(f"{owner}: weight", weight)
+        SHAPE.check(owner, "input_shape", input_shape, VarError)
         self.s_in = InPort(input_shape)
         if weight.ndim != 4 or len(self.s_in.shape) != 3:
             ends = "out, kx, ky, in" if isinstance(self, Conv) else "in, kx, ky, out"
@@ -47,15 +53,15 @@ class _Convolution(AbstractProcess):
         fits = self.groups >= 1 and self.fits(weight.shape, self.s_in.shape[2])
         if not fits:
             raise VarError(f"{owner}: weight {weight.shape} in {groups} groups does not fit input {self.s_in.shape}")
-        self.weight_exp = Var((1,), weight_exp, role="parameter")
+        self.weight_exp = Var((1,), weight_exp, role="parameter", name="weight_exp")
         self.num_weight_bits = num_weight_bits
-        self.num_message_bits = Var((1,), num_message_bits, role="parameter")
+        self.num_message_bits = Var((1,), num_message_bits, role="parameter", name="num_message_bits")
         size = [self.size(axis, n, k) for axis, (n, k) in enumerate(zip(self.s_in.shape, weight.shape[1:3], strict=False))]
         if min(size) < 1:
             raise VarError(f"{owner}: kernel {weight.shape[1:3]} with padding {self.padding} leaves nothing of input {self.s_in.shape}")
         self.a_out = OutPort((*size, self.channels(weight.shape)))
-        self.weight = Var(weight.shape, weight, role="parameter", trainable=True)
-        self.a_buff = Var(self.a_out.shape, 0)
+        self.weight = Var(weight.shape, weight, role="parameter", trainable=True, name="weight")
+        self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
 
     def fits(self, weight: tuple[int, ...], channels: int) -> bool:
         raise NotImplementedError
@@ -114,6 +120,7 @@ class ConvTranspose(_Convolution):
         groups, num_message_bits, checked: see :class:`Conv`.
     """
 
+    @arguments(error=VarError)
     def __init__(self, *, output_padding: Any = 0, **kwargs: Any) -> None:
         self.output_padding = pair("output_padding", output_padding, 0, "ConvTranspose")
         super().__init__(**kwargs)

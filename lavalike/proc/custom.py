@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lavalike.arguments import arguments
 from lavalike.dynamics.dynamics import Dynamics, within
 from lavalike.errors import InputError, VarError
 from lavalike.proc.parameters import parameter
@@ -29,6 +30,7 @@ class CustomNeuron(AbstractProcess):
 
     dynamics: ClassVar[Dynamics]
 
+    @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], scale: float = SCALE, checked: bool = False, name: str | None = None,
                  **values: Any) -> None:
         d, label = type(self).dynamics, type(self).__name__

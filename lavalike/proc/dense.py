@@ -7,34 +7,35 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import arguments, integer
 from lavalike.dynamics.weights import SignMode
 from lavalike.errors import VarError
-from lavalike.proc.parameters import parameter
+from lavalike.proc.parameters import array, parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class _Connection(AbstractProcess):
+    @arguments(error=VarError, weight_exp=integer(), num_weight_bits=integer(1, 9), num_message_bits=integer(0, 32),
+               sign_mode=integer(0, 3))
     def __init__(self, *, weight_exp: int = 0, num_weight_bits: int = 8, sign_mode: SignMode = SignMode.NULL,
                  num_message_bits: int = 0, name: str | None = None) -> None:
         super().__init__(name=name)
-        if num_weight_bits not in range(1, 10):
-            raise VarError(f"{type(self).__name__}: num_weight_bits is 1..8 (9 keeps every bit), got {num_weight_bits!r}")
-        if num_message_bits not in range(33):
-            raise VarError(f"{type(self).__name__}: num_message_bits is 0..32, got {num_message_bits!r}")
         self.num_weight_bits = int(num_weight_bits)
-        try:
-            self.sign_mode = SignMode(sign_mode)
-        except ValueError:
-            raise VarError(f"{type(self).__name__}: sign_mode is a SignMode, got {sign_mode!r}") from None
-        self.weight_exp = Var((1,), weight_exp, role="parameter")
-        self.num_message_bits = Var((1,), num_message_bits, role="parameter")
+        self.sign_mode = SignMode(sign_mode)
+        self.weight_exp = Var((1,), weight_exp, role="parameter", name="weight_exp")
+        self.num_message_bits = Var((1,), num_message_bits, role="parameter", name="num_message_bits")
 
 
 def _matrix(owner: str, weights: Any) -> np.ndarray:
-    arr = np.asarray(weights)
+    arr = array(f"{owner}: weights", weights)
     if arr.ndim != 2 or 0 in arr.shape:
         raise VarError(f"{owner}: weights have shape (out, in), got {arr.shape}")
     return arr
+
+
+def _whole(numbers: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore"):  # NaN and infinity are not
+        return bool(np.array_equal(numbers, numbers.astype(np.int64)))
 
 
 class Dense(_Connection):
@@ -46,13 +47,14 @@ class Dense(_Connection):
         weight_exp, num_weight_bits, sign_mode: see :mod:`lavalike.dynamics.weights`. Defaults 0, 8, found out.
     """
 
+    @arguments(error=VarError)
     def __init__(self, *, weights: Any, **kwargs: Any) -> None:
         weights = _matrix(type(self).__name__, weights)
         super().__init__(**kwargs)
         self.s_in = InPort((weights.shape[1],))
         self.a_out = OutPort((weights.shape[0],))
-        self.weights = Var(weights.shape, weights, role="parameter", trainable=True)
-        self.a_buff = Var((weights.shape[0],), 0)
+        self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
+        self.a_buff = Var((weights.shape[0],), 0, name="a_buff")
 
 
 class DelayDense(_Connection):
@@ -63,20 +65,19 @@ class DelayDense(_Connection):
         max_delay: at least the largest delay; default that.
     """
 
+    @arguments(error=VarError, max_delay=integer(0))
     def __init__(self, *, weights: Any, delays: Any, max_delay: int = 0, **kwargs: Any) -> None:
         weights = _matrix(type(self).__name__, weights)
         super().__init__(**kwargs)
         self.s_in = InPort((weights.shape[1],))
         self.a_out = OutPort((weights.shape[0],))
-        self.weights = Var(weights.shape, weights, role="parameter", trainable=True)
-        d = np.asarray(delays)
-        if d.shape not in ((), weights.shape) or not np.array_equal(d, d.astype(np.int64)) or d.min() < 0:
+        self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
+        d = array("DelayDense: delays", delays)
+        if d.shape not in ((), weights.shape) or not _whole(d) or d.min() < 0:
             raise VarError(f"DelayDense: delays is an int >= 0 or {weights.shape} of them, got {delays!r:.60}")
-        if max_delay < 0:
-            raise VarError(f"DelayDense: max_delay is >= 0, got {max_delay}")
         self.max_delay = max(int(max_delay), int(d.max()))
-        self.delays = Var(weights.shape, d.astype(np.int64), role="parameter")
-        self.a_buff = Var((weights.shape[0], self.max_delay + 1), 0)
+        self.delays = Var(weights.shape, d.astype(np.int64), role="parameter", name="delays")
+        self.a_buff = Var((weights.shape[0], self.max_delay + 1), 0, name="a_buff")
 
 
 class Sparse(_Connection):
@@ -86,6 +87,7 @@ class Sparse(_Connection):
     row by row, ``rows`` and ``cols`` say where they stand.
     """
 
+    @arguments(error=VarError)
     def __init__(self, *, weights: Any, **kwargs: Any) -> None:
         if hasattr(weights, "tocsr"):
             coo = weights.tocsr().tocoo()
@@ -100,8 +102,8 @@ class Sparse(_Connection):
         self.s_in = InPort((shape[1],))
         self.a_out = OutPort((shape[0],))
         self.rows, self.cols = rows.astype(np.int64), cols.astype(np.int64)
-        self.weights = Var((len(data),), data, role="parameter", trainable=True)
-        self.a_buff = Var((shape[0],), 0)
+        self.weights = Var((len(data),), data, role="parameter", trainable=True, name="weights")
+        self.a_buff = Var((shape[0],), 0, name="a_buff")
 
     def to_dense(self) -> np.ndarray:
         """The weights as an array (out, in)."""
@@ -113,11 +115,12 @@ class Sparse(_Connection):
 class Delay(AbstractProcess):
     """Hands its input on one step later, unchanged."""
 
+    @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], name: str | None = None) -> None:
         super().__init__(name=name)
         self.s_in = InPort(shape)
         self.a_out = OutPort(shape)
-        self.a_buff = Var(self.s_in.shape, 0)
+        self.a_buff = Var(self.s_in.shape, 0, name="a_buff")
 
 
 class DelayLine(AbstractProcess):
@@ -131,15 +134,14 @@ class DelayLine(AbstractProcess):
     The Var ``a_buff`` (*shape, max_delay) holds the inputs of the last steps, the last one first.
     """
 
+    @arguments(error=VarError, max_delay=integer(0))
     def __init__(self, *, shape: Sequence[int], delays: Any, max_delay: int = 0, name: str | None = None) -> None:
         super().__init__(name=name)
         self.s_in = InPort(shape)
         self.s_out = OutPort(shape)
-        d = np.asarray(delays)
-        if d.dtype.kind not in "iuf" or not np.array_equal(d, d.astype(np.int64)) or d.size == 0 or d.min() < 0:
+        d = array("DelayLine: delays", delays)
+        if d.dtype.kind not in "iuf" or not _whole(d) or d.size == 0 or d.min() < 0:
             raise VarError(f"DelayLine: delays are integers >= 0, got {delays!r:.60}")
-        if max_delay < 0:
-            raise VarError(f"DelayLine: max_delay is >= 0, got {max_delay}")
         self.max_delay = max(int(max_delay), int(d.max()), 1)
-        self.delays = parameter(self.s_in.shape, d.astype(np.int64))
-        self.a_buff = Var((*self.s_in.shape, self.max_delay), 0, time_last=True)
+        self.delays = parameter(self.s_in.shape, d.astype(np.int64), name="delays")
+        self.a_buff = Var((*self.s_in.shape, self.max_delay), 0, time_last=True, name="a_buff")

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lavalike.arguments import arguments, integer
 from lavalike.dynamics import lif
+from lavalike.errors import VarError
 from lavalike.proc.parameters import parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class _LIF(AbstractProcess):
+    @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
                  bias_exp: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
         super().__init__(name=name, loihi_units=loihi_units, checked=checked)
         self.a_in = InPort(shape)
         self.s_out = OutPort(shape)
         self.shape = self.a_in.shape
-        self.u = Var(self.shape, u)
-        self.v = Var(self.shape, v)
-        self.du = parameter(self.shape, du)
-        self.dv = parameter(self.shape, dv)
-        self.bias_mant = Var(self.shape, bias_mant, role="parameter", trainable=True)
-        self.bias_exp = Var(self.shape, bias_exp, role="parameter")
+        self.u = Var(self.shape, u, name="u")
+        self.v = Var(self.shape, v, name="v")
+        self.du = parameter(self.shape, du, name="du")
+        self.dv = parameter(self.shape, dv, name="dv")
+        self.bias_mant = Var(self.shape, bias_mant, role="parameter", trainable=True, name="bias_mant")
+        self.bias_exp = Var(self.shape, bias_exp, role="parameter", name="bias_exp")
 
 
 class LIF(_LIF):
@@ -41,9 +44,10 @@ class LIF(_LIF):
 
     dynamics = lif.LIF
 
+    @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], vth: Any = 10, **kwargs: Any) -> None:
         super().__init__(shape=shape, **kwargs)
-        self.vth = parameter(self.shape, vth)
+        self.vth = parameter(self.shape, vth, name="vth")
 
 
 class LIFLateBias(LIF):
@@ -54,9 +58,10 @@ class LIFLateBias(LIF):
 
     dynamics = lif.LIF_LATE_BIAS
 
+    @arguments(error=VarError)
     def __init__(self, *, bias_start: Any = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bias_start = parameter(self.shape, bias_start)
+        self.bias_start = parameter(self.shape, bias_start, name="bias_start")
 
 
 class LIFReset(LIFLateBias):
@@ -67,10 +72,11 @@ class LIFReset(LIFLateBias):
 
     dynamics = lif.LIF_RESET
 
+    @arguments(error=VarError, reset_interval=integer(1), reset_offset=integer())
     def __init__(self, *, reset_interval: int = 1, reset_offset: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.reset_interval = Var((1,), reset_interval, role="parameter")
-        self.reset_offset = Var((1,), reset_offset, role="parameter")
+        self.reset_interval = Var((1,), reset_interval, role="parameter", name="reset_interval")
+        self.reset_offset = Var((1,), reset_offset, role="parameter", name="reset_offset")
 
 
 class LIFRefractory(LIF):
@@ -78,10 +84,11 @@ class LIFRefractory(LIF):
 
     dynamics = lif.LIF_REFRACTORY
 
+    @arguments(error=VarError, refractory_period=integer(1))
     def __init__(self, *, refractory_period: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.refractory_period = Var((1,), refractory_period, role="parameter")
-        self.refractory_period_end = Var(self.shape, 0)
+        self.refractory_period = Var((1,), refractory_period, role="parameter", name="refractory_period")
+        self.refractory_period_end = Var(self.shape, 0, name="refractory_period_end")
 
 
 class TernaryLIF(_LIF):
@@ -89,7 +96,8 @@ class TernaryLIF(_LIF):
 
     dynamics = lif.TERNARY_LIF
 
+    @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], vth_hi: Any = 10, vth_lo: Any = -10, **kwargs: Any) -> None:
         super().__init__(shape=shape, **kwargs)
-        self.vth_hi = parameter(self.shape, vth_hi)
-        self.vth_lo = parameter(self.shape, vth_lo)
+        self.vth_hi = parameter(self.shape, vth_hi, name="vth_hi")
+        self.vth_lo = parameter(self.shape, vth_lo, name="vth_lo")

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.errors import InputError
+from lavalike.arguments import arguments, instance, integer
+from lavalike.errors import InputError, VarError
 from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.monitor import Probe
 
@@ -22,19 +23,19 @@ class Monitor(AbstractProcess):
         v = monitor.get_data()["lif"]["v"]      # (100, *shape)
     """
 
+    @arguments(error=VarError)
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
         self._targets: list[Probe] = []
 
+    @arguments(target=instance(Var, Port, words="a Var or port of a process"), num_steps=integer(1))
     def probe(self, target: Var | Port, num_steps: int) -> None:
         """Record ``target`` for at most ``num_steps`` steps over all runs; once more with another limit changes that.
 
         Memory: num_steps x size x itemsize bytes.
         """
-        if not isinstance(target, Var | Port) or target.process is None:
+        if target.process is None:
             raise InputError(f"Monitor.probe: expected a Var or port of a process, got {target!r}")
-        if num_steps < 1:
-            raise InputError(f"Monitor.probe({target!r}): num_steps is >= 1, got {num_steps}")
         for known in self._targets:
             if known.target is target:
                 known.num_steps = int(num_steps)

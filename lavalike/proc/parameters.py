@@ -6,10 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import as_numbers, shown
+from lavalike.errors import VarTypeError
 from lavalike.process import Var
 
 
-def parameter(shape: tuple[int, ...], value: Any, trainable: bool = False) -> Var:
+def parameter(shape: tuple[int, ...], value: Any, trainable: bool = False, name: str = "") -> Var:
     """A parameter Var of shape ``(1,)`` for a single number, else of ``shape``."""
-    single = np.size(value) == 1
-    return Var((1,) if single else shape, np.reshape(value, ()) if single else value, role="parameter", trainable=trainable)
+    if type(value) not in (int, float):
+        value = array(name, value)
+        if value.size == 1:
+            value, shape = value.reshape(()), (1,)
+    else:
+        shape = (1,)
+    return Var(shape, value, role="parameter", trainable=trainable, name=name)
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """``value`` as an array of real numbers; a VarError that names it otherwise, a TypeError too where it is none."""
+    if type(value) is np.ndarray and value.dtype.kind in "biuf":
+        return value
+    numbers = as_numbers(value)
+    if numbers is None or numbers.dtype.kind not in "biuf":
+        raise VarTypeError(f"{name}: an array of real numbers without gaps is needed, got {shown(value)} ({type(value).__name__})")
+    return numbers

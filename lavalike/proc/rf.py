@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lavalike.arguments import arguments, integer
 from lavalike.dynamics import adaptive, resonator
+from lavalike.errors import VarError
 from lavalike.proc.alif import adapting
 from lavalike.proc.parameters import parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
@@ -26,6 +28,7 @@ class RF(AbstractProcess):
 
     dynamics = resonator.RF
 
+    @arguments(error=VarError, state_exp=integer(0), decay_bits=integer(0))
     def __init__(self, *, shape: Sequence[int], period: Any = 10, alpha: Any = 0.07, vth: Any = 1, state_exp: int = 0,
                  decay_bits: int = 0, cos_decay: Any = 0, sin_decay: Any = 0, real: Any = 0, imag: Any = 0,
                  loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
@@ -34,15 +37,15 @@ class RF(AbstractProcess):
         self.a_imag_in = InPort(shape)
         self.s_out = OutPort(shape)
         self.shape = self.s_out.shape
-        self.real = Var(self.shape, real)
-        self.imag = Var(self.shape, imag)
-        self.period = parameter(self.shape, period)
-        self.alpha = parameter(self.shape, alpha)
-        self.vth = parameter(self.shape, vth)
-        self.cos_decay = parameter(self.shape, cos_decay)
-        self.sin_decay = parameter(self.shape, sin_decay)
-        self.state_exp = Var((1,), state_exp, role="parameter")
-        self.decay_bits = Var((1,), decay_bits, role="parameter")
+        self.real = Var(self.shape, real, name="real")
+        self.imag = Var(self.shape, imag, name="imag")
+        self.period = parameter(self.shape, period, name="period")
+        self.alpha = parameter(self.shape, alpha, name="alpha")
+        self.vth = parameter(self.shape, vth, name="vth")
+        self.cos_decay = parameter(self.shape, cos_decay, name="cos_decay")
+        self.sin_decay = parameter(self.shape, sin_decay, name="sin_decay")
+        self.state_exp = Var((1,), state_exp, role="parameter", name="state_exp")
+        self.decay_bits = Var((1,), decay_bits, role="parameter", name="decay_bits")
 
 
 class RF_IZ(RF):
@@ -63,6 +66,7 @@ class ADRF(RF):
 
     dynamics = adaptive.ADRF
 
+    @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], threshold_step: Any = 0, threshold_decay: Any = 0, refractory_decay: Any = 0,
                  offset: Any = 0, r: Any = 0, **kwargs: Any) -> None:
         super().__init__(shape=shape, **kwargs)

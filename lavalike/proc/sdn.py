@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import FLAG, arguments, integer, shown
 from lavalike.dynamics import delta
 from lavalike.errors import VarError
-from lavalike.proc.parameters import parameter
+from lavalike.proc.parameters import array, parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
@@ -26,12 +27,13 @@ class Sigma(AbstractProcess):
 
     dynamics = delta.SIGMA
 
+    @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], sigma: Any = 0, checked: bool = False, name: str | None = None) -> None:
         super().__init__(name=name, checked=checked)
         self.a_in = InPort(shape)
         self.s_out = OutPort(shape)
         self.shape = self.a_in.shape
-        self.sigma = Var(self.shape, sigma)
+        self.sigma = Var(self.shape, sigma, name="sigma")
 
 
 class Delta(AbstractProcess):
@@ -45,6 +47,7 @@ class Delta(AbstractProcess):
         loihi_units, checked: see :class:`lavalike.proc.LIF`.
     """
 
+    @arguments(error=VarError, cum_error=FLAG, spike_exp=integer(0), state_exp=integer(0))
     def __init__(self, *, shape: Sequence[int], vth: Any, cum_error: bool = False, spike_exp: int = 0, state_exp: int = 0,
                  act: Any = 0, residue: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
         super().__init__(name=name, loihi_units=loihi_units, checked=checked)
@@ -52,12 +55,12 @@ class Delta(AbstractProcess):
         self.s_out = OutPort(shape)
         self.shape = self.a_in.shape
         self.dynamics = self._dynamics(bool(cum_error))
-        self.vth = parameter(self.shape, vth)
-        self.act = Var(self.shape, act)
-        self.residue = Var(self.shape, residue)
-        self.error = Var(self.shape, 0)
-        self.spike_exp = Var((1,), spike_exp, role="parameter")
-        self.state_exp = Var((1,), state_exp, role="parameter")
+        self.vth = parameter(self.shape, vth, name="vth")
+        self.act = Var(self.shape, act, name="act")
+        self.residue = Var(self.shape, residue, name="residue")
+        self.error = Var(self.shape, 0, name="error")
+        self.spike_exp = Var((1,), spike_exp, role="parameter", name="spike_exp")
+        self.state_exp = Var((1,), state_exp, role="parameter", name="state_exp")
 
     def _dynamics(self, cum_error: bool) -> delta.Dynamics:
         return delta.DELTA_CUMULATIVE if cum_error else delta.DELTA
@@ -73,18 +76,19 @@ class SigmaDelta(Delta):
             Default 0.
     """
 
+    @arguments(error=VarError, act_mode=integer(0, 1))
     def __init__(self, *, shape: Sequence[int], vth: Any, bias: Any = 0, act_mode: ActivationMode | int = ActivationMode.RELU,
                  sigma: Any = 0, bias_start: Any = 0, **kwargs: Any) -> None:
-        try:
-            self.act_mode = ActivationMode(act_mode)
-        except ValueError:
-            raise VarError(f"SigmaDelta: act_mode is an ActivationMode, got {act_mode!r}") from None
-        self._late = bool(np.any(np.asarray(bias_start) > 0))
+        self.act_mode = ActivationMode(act_mode)
+        bias_start = array("SigmaDelta: bias_start", bias_start)
+        if not np.isfinite(bias_start).all():
+            raise VarError(f"SigmaDelta: bias_start is finite, got {shown(bias_start)}")
+        self._late = bool(np.any(bias_start > 0))
         super().__init__(shape=shape, vth=vth, **kwargs)
-        self.sigma = Var(self.shape, sigma)
-        self.bias = Var(self.shape, bias, role="parameter", trainable=True)
+        self.sigma = Var(self.shape, sigma, name="sigma")
+        self.bias = Var(self.shape, bias, role="parameter", trainable=True, name="bias")
         if self._late:
-            self.bias_start = parameter(self.shape, bias_start)
+            self.bias_start = parameter(self.shape, bias_start, name="bias_start")
 
     def _dynamics(self, cum_error: bool) -> delta.Dynamics:
         relu = self.act_mode is ActivationMode.RELU

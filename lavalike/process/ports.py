@@ -7,12 +7,14 @@ OutPort within a hierarchy, and any OutPort to the InPort of an inner process.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
-from lavalike.errors import ConnectError
+from lavalike.arguments import SHAPE, arguments, integer, is_integer, shown
+from lavalike.errors import ConnectError, ConnectTypeError
 
 if TYPE_CHECKING:
     from lavalike.process.process import AbstractProcess
@@ -22,15 +24,10 @@ Connectable = Union["Port", "View"]
 
 def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
     """``shape`` as a tuple of positive ints, or a ConnectError naming ``what``."""
-    try:
-        out = tuple(int(s) for s in shape) if np.iterable(shape) else (int(shape),)
-        exact = out == tuple(shape) if np.iterable(shape) else out == (shape,)
-    except (TypeError, ValueError):
-        exact = False
-        out = ()
-    if not exact or any(s < 1 for s in out):
-        raise ConnectError(f"{what}: a shape is a tuple of positive integers, got {shape!r}")
-    return out
+    if type(shape) is tuple and shape and all(type(s) is int and s > 0 for s in shape):
+        return shape
+    SHAPE.check(what, "shape", shape, ConnectError)
+    return (operator.index(shape),) if is_integer(shape) else tuple(operator.index(s) for s in shape)  # type: ignore[union-attr, arg-type]
 
 
 class View:
@@ -57,24 +54,33 @@ class View:
         flat = self.index.reshape(-1)
         return len(self.ports) == 1 and flat.size == self.ports[0].size and bool((flat == np.arange(flat.size)).all())
 
+    @arguments(error=ConnectError)
     def reshape(self, new_shape: Sequence[int]) -> View:
         """The same elements, C order, in ``new_shape`` (one -1 allowed)."""
+        if new_shape is None:  # which NumPy takes for the shape it has
+            raise ConnectTypeError(f"{self!r}: new_shape is a tuple of integers, got None")
         try:
             return View(self.ports, self.index.reshape(new_shape))
         except ValueError:
-            raise ConnectError(f"{self!r}: {self.index.size} elements do not reshape to {new_shape}") from None
+            raise ConnectError(f"{self!r}: {self.index.size} elements do not reshape to new_shape {shown(new_shape)}") from None
+        except TypeError:
+            raise ConnectTypeError(f"{self!r}: new_shape is a tuple of integers, got {shown(new_shape)}") from None
 
     def flatten(self) -> View:
         """One axis, C order."""
         return View(self.ports, self.index.reshape(-1))
 
+    @arguments(error=ConnectError)
     def transpose(self, axes: Sequence[int] | None = None) -> View:
         """Axes permuted as in ``numpy.transpose`` (reversed by default)."""
         try:
             return View(self.ports, self.index.transpose(axes))
         except ValueError:
             raise ConnectError(f"{self!r}: axes {axes} are no permutation of {len(self.shape)} axes") from None
+        except TypeError:
+            raise ConnectTypeError(f"{self!r}: axes is a tuple of integers, got {shown(axes)}") from None
 
+    @arguments(error=ConnectError, axis=integer())
     def concat_with(self, ports: Connectable | Sequence[Connectable], axis: int = 0) -> View:
         """This, followed by ``ports``, joined along ``axis``."""
         views = [self, *(as_view(p) for p in _as_list(ports))]
@@ -87,11 +93,12 @@ class View:
             offset += sum(p.size for p in v.ports)
         try:
             index = np.concatenate(parts, axis=axis)
-        except ValueError:
+        except ValueError:  # numpy's AxisError too
             shapes = ", ".join(f"{v!r}" for v in views)
             raise ConnectError(f"concat along axis {axis}: shapes do not fit: {shapes}") from None
         return View(tuple(p for v in views for p in v.ports), index)
 
+    @arguments(error=ConnectError)
     def connect(self, ports: Connectable | Sequence[Connectable]) -> None:
         """Send this to ``ports`` (a port or a list of ports)."""
         for target in _as_list(ports):
@@ -103,6 +110,7 @@ class View:
 class Port:
     """Base of InPort and OutPort. ``shape`` is the shape of one message (one step)."""
 
+    @arguments(error=ConnectError)
     def __init__(self, shape: int | Sequence[int]) -> None:
         self.shape = as_shape(shape, type(self).__name__)
         self.size = int(np.prod(self.shape))
@@ -123,6 +131,7 @@ class Port:
     def _view(self) -> View:
         return View((self,), np.arange(self.size).reshape(self.shape))
 
+    @arguments(error=ConnectError)
     def reshape(self, new_shape: Sequence[int]) -> View:
         """See :meth:`View.reshape`."""
         return self._view().reshape(new_shape)
@@ -131,18 +140,22 @@ class Port:
         """See :meth:`View.flatten`."""
         return self._view().flatten()
 
+    @arguments(error=ConnectError)
     def transpose(self, axes: Sequence[int] | None = None) -> View:
         """See :meth:`View.transpose`."""
         return self._view().transpose(axes)
 
+    @arguments(error=ConnectError, axis=integer())
     def concat_with(self, ports: Connectable | Sequence[Connectable], axis: int = 0) -> View:
         """See :meth:`View.concat_with`."""
         return self._view().concat_with(ports, axis)
 
+    @arguments(error=ConnectError)
     def connect(self, ports: Connectable | Sequence[Connectable]) -> None:
         """Send what this port carries to ``ports`` (a port or a list of ports)."""
         self._view().connect(ports)
 
+    @arguments(error=ConnectError)
     def connect_from(self, ports: Connectable | Sequence[Connectable]) -> None:
         """Receive from ``ports``; several are added up, as messages of one step."""
         views = [as_view(p) for p in _as_list(ports)]
@@ -205,7 +218,7 @@ def as_view(port: Connectable) -> View:
         return port
     if isinstance(port, Port):
         return port._view()
-    raise ConnectError(f"expected a port, got {port!r}")
+    raise ConnectTypeError(f"ports: expected a port, got {shown(port)}")
 
 
 def _as_list(ports: Connectable | Iterable[Connectable]) -> list[Connectable]:
@@ -213,4 +226,4 @@ def _as_list(ports: Connectable | Iterable[Connectable]) -> list[Connectable]:
         return [ports]
     if isinstance(ports, list | tuple):
         return list(ports)
-    raise ConnectError(f"expected a port or a list of ports, got {ports!r}; name the port of a process")
+    raise ConnectTypeError(f"ports: expected a port or a list of ports, got {shown(ports)}; name the port of a process")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from lavalike.errors import RunError, VarError
+from lavalike.arguments import FLAG, arguments, instance, optional, shown
+from lavalike.errors import RunError, VarError, VarTypeError
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.var import Var
 
@@ -65,6 +66,11 @@ class AbstractProcess:
         return self
 
     def __init__(self, *, name: str | None = None, **proc_params: Any) -> None:
+        if name is not None and not isinstance(name, str):
+            raise VarTypeError(f"{type(self).__name__}: name is a text or None, got {shown(name)} ({type(name).__name__})")
+        for key in ("loihi_units", "checked"):
+            if key in proc_params and type(proc_params[key]) is not bool:
+                FLAG.check(type(self).__name__, key, proc_params[key], VarError)
         self.name = name or self.name
         self.proc_params = proc_params
         self.runtime: Runtime | None
@@ -169,6 +175,9 @@ class AbstractProcess:
         """True while a non-blocking run is under way."""
         return self.runtime is not None and self.runtime.running
 
+    @arguments(condition=instance("lavalike.runtime.conditions.RunSteps", "lavalike.runtime.conditions.RunContinuous",
+                                  words="RunSteps(n) or RunContinuous()"),
+               run_cfg=optional(instance("lavalike.model.config.RunConfig", words="a RunConfig")))
     def run(self, condition: RunCondition, run_cfg: RunConfig | None = None) -> None:
         """Run everything this process is connected to.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from lavalike.errors import RunError, VarError
+from lavalike.arguments import FLAG, TEXT, arguments, as_numbers, choice, optional, shown
+from lavalike.errors import RunError, VarError, VarTypeError
 from lavalike.process import claims
 from lavalike.process.ports import as_shape
 
@@ -38,9 +39,15 @@ class Var:
         time_last: the last axis is time; models see it first, so that a step is contiguous.
     """
 
+    @arguments(error=VarError, late=True, shareable=FLAG, name=optional(TEXT), role=choice("state", "parameter"), trainable=FLAG,
+               time_last=FLAG)
     def __init__(self, shape: int | Sequence[int], init: Any = 0, shareable: bool = True, name: str | None = None, *,
                  role: Role = "state", trainable: bool = False, time_last: bool = False) -> None:
-        self.shape = as_shape(shape, "Var")
+        flags = (True, False)
+        if not (role in ("state", "parameter") and shareable in flags and trainable in flags and time_last in flags
+                and (name is None or isinstance(name, str))):
+            raise TypeError("Var")  # a Var is made often: its rules are looked at only now
+        self.shape = as_shape(shape, name or "Var")
         self.shareable = shareable
         self.name = name or ""
         self.role: Role = role
@@ -65,34 +72,51 @@ class Var:
 
     def alias(self, other: Var) -> None:
         """Let ``other``, a Var of an inner process with the same shape, hold this Var's value."""
+        if not isinstance(other, Var):
+            raise VarTypeError(f"{self!r}: alias takes a Var, got {shown(other)}")
         if other.shape != self.shape:
             raise VarError(f"{self!r} cannot be an alias of {other!r}: shapes differ")
         other.value = self.value
         self.aliased = other
 
     def _checked(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
-        try:
-            arr = np.asarray(value)
-        except ValueError as e:
-            raise VarError(f"{self.path}: not an array: {e}") from None
-        if arr.dtype.kind not in "biuf":
-            raise VarError(f"{self.path}: real numbers expected, got dtype {arr.dtype} ({value!r:.60})")
+        arr = self._array(value)
         if arr.dtype.kind == "f" and not np.isfinite(arr).all():
-            raise VarError(f"{self.path}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
+            who = "Var: init" if not self.name else self.path if self.process is None else f"{self.path}: value"
+            raise VarError(f"{who}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
         try:
             arr = np.broadcast_to(arr, self.shape)
         except ValueError:
             raise VarError(f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}") from None
         if dtype is None or arr.dtype == dtype:
-            return arr.copy()
+            try:
+                return arr.copy()
+            except (MemoryError, ValueError):
+                raise VarError(f"{self.path}: shape {self.shape} needs {arr.size * arr.itemsize / 2**30:.0f} GiB") from None
         if dtype.kind == "f":
-            return arr.astype(dtype)
+            with np.errstate(over="ignore"):  # told below
+                cast = arr.astype(dtype)
+            if arr.dtype.itemsize > dtype.itemsize and not np.isfinite(cast).all():
+                raise VarError(f"{self.path}: {arr[~np.isfinite(cast)].flat[0]} is beyond {dtype}, in which it runs; "
+                               "RunConfig(dtype='float64') holds it")
+            return cast
         with np.errstate(invalid="ignore"):  # too large for an integer: told below
             cast = arr.astype(dtype)
         if not np.array_equal(cast, arr):
             raise VarError(f"{self.path}: dtype is {dtype}; {arr[cast != arr].flat[0]} cannot be held in it without loss")
         return cast
 
+    def _array(self, value: Any) -> np.ndarray:
+        """``value`` as an array of real numbers; VarError, which is a TypeError too, where it is none."""
+        who = f"{self.path}: value" if self.process is not None else self.path if self.name else "Var: init"
+        if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+            raise VarError(f"{who}: {int(np.ma.getmaskarray(value).sum())} values are behind a mask; fill them: value.filled(0)")
+        arr = value if type(value) is np.ndarray else as_numbers(value)
+        if arr is None or arr.dtype.kind not in "biuf":
+            raise VarTypeError(f"{who}: real numbers expected, got {shown(value, 60)} ({type(value).__name__})")
+        return arr
+
+    @arguments(error=VarError)
     def get(self, idx: Any = None) -> np.ndarray:
         """A copy of the value, ``value[idx]`` if ``idx`` is given (any NumPy index).
 
@@ -101,8 +125,18 @@ class Var:
         if self.aliased is not None:
             return self.aliased.get(idx)
         value = self.value if self.binding is None else self.binding.read(self)
-        return value.copy() if idx is None else np.array(value[idx])
+        if idx is None:
+            return value.copy()
+        try:
+            return np.array(value[idx])
+        except (IndexError, TypeError, ValueError) as e:
+            raise self._index_error(idx)(f"{self.path}: idx {shown(idx)}: {e}") from None
 
+    @staticmethod
+    def _index_error(idx: Any) -> type[VarError]:
+        return VarTypeError if isinstance(idx, str | float | complex) else VarError
+
+    @arguments(error=VarError)
     def set(self, value: Any, idx: Any = None) -> None:
         """Replace the value (or ``value[idx]``), keeping the dtype; derived constants follow.
 
@@ -117,14 +151,12 @@ class Var:
             new = self._checked(value, old.dtype if settled else _wider(old.dtype, value))
         else:
             new = old.copy()
-            part = np.asarray(value)
-            if part.dtype.kind not in "biuf":
-                raise VarError(f"{self.path}: numbers expected, got dtype {part.dtype}")
+            part = self._array(value)
             new = old.astype(np.result_type(old, part))
             try:
                 new[idx] = part
             except (ValueError, IndexError, TypeError) as e:
-                raise VarError(f"{self.path}: cannot set index {idx!r}: {e}") from None
+                raise self._index_error(idx)(f"{self.path}: cannot set index {idx!r} (idx): {e}") from None
             new = self._checked(new, old.dtype)
         if self.binding is not None:
             self.binding.write(self, new)
@@ -146,5 +178,6 @@ def resolved(target: Any) -> Any:
 
 def _wider(dtype: np.dtype, value: Any) -> np.dtype:
     """A default parameter (an integer 0, say) may become a float; nothing else changes dtype."""
-    new = np.asarray(value).dtype
+    new = as_numbers(value)
+    new = dtype if new is None else new.dtype
     return new if dtype.kind in "iub" and new.kind == "f" else dtype

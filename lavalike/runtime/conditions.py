@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
-from lavalike.errors import InputError
+from lavalike.arguments import FLAG, Rule, arguments, is_integer
 
 
+@arguments(num_steps=Rule("an integer >= 1", is_integer, lambda n: 1 <= n <= 2**62), blocking=FLAG)
 @dataclass(frozen=True)
 class RunSteps:
-    """Run ``num_steps`` steps (>= 1); with ``blocking=False`` return at once, ``wait()`` joins."""
+    """Run ``num_steps`` steps (1..2**62); with ``blocking=False`` return at once, ``wait()`` joins."""
 
     num_steps: int
     blocking: bool = True
-
-    def __post_init__(self) -> None:
-        try:
-            steps = operator.index(self.num_steps)
-        except TypeError:
-            steps = 0
-        if isinstance(self.num_steps, bool) or steps < 1:
-            raise InputError(f"RunSteps: num_steps is an integer >= 1, got {self.num_steps!r}")
 
 
 @dataclass(frozen=True)

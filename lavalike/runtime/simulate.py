@@ -228,8 +228,12 @@ def _rows(port: InPort, x: np.ndarray, steps: int, batch: int | None, config: Ru
     """Time-major rows (steps, batch, size) in the dtype of messages."""
     x = x[..., :steps]
     dtype = np.dtype(np.int32 if config.fixed else config.dtype)
-    with np.errstate(invalid="ignore"):  # too large for an integer: told below
+    with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         rows = np.ascontiguousarray(np.moveaxis(x, -1, 0), dtype).reshape(steps, batch or 1, port.size)
     if config.fixed and x.dtype.kind in "iuf" and not np.array_equal(rows.reshape(-1), np.moveaxis(x, -1, 0).reshape(-1)):
         raise InputError(f"{port!r}: fixed_pt needs whole numbers within 32 bits")
+    if not config.fixed and x.dtype.kind == "f" and x.dtype.itemsize > dtype.itemsize and not np.isfinite(rows).all():
+        worst = x.reshape(-1)[np.argmax(np.abs(x))]
+        raise InputError(f"{port!r}: {worst:g} is beyond {dtype}" + ("; RunConfig(dtype='float64') holds it" if config.dtype == "float32"
+                                                                       else ""))
     return rows

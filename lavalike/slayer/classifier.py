@@ -12,9 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lavalike.arguments import TENSOR, arguments, choice, instance, integer, optional, real
 from lavalike.errors import InputError
 
-MODES = ("probability", "softmax")
+MODES = ("probability", "softmax", "logsoftmax")
+MODE = choice(*MODES)
+LOSS_MODE = choice(*MODES[:2])  # of a log confidence, where "softmax" is its logarithm
 
 
 def collapse(spike: torch.Tensor, label: str) -> torch.Tensor:
@@ -52,37 +55,28 @@ def log_confidence(rate: torch.Tensor, mode: str, window: int, eps: float) -> to
 
 
 def _confidence(rate: torch.Tensor, mode: str, eps: float) -> torch.Tensor:
+    if mode == "logsoftmax":
+        return functional.log_softmax(rate, 1)
     return functional.softmax(rate, 1) if mode == "softmax" else rate / (rate.sum(1, keepdim=True) + eps)
-
-
-def check_mode(mode: str, label: str) -> str:
-    """The confidence mode, if it is one."""
-    if mode not in MODES:
-        raise InputError(f"{label}: mode is 'probability' or 'softmax', got {mode!r}")
-    return mode
-
-
-def check_window(window: int, label: str, name: str) -> int:
-    """The number of steps of a moving window, if it is one."""
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-        raise InputError(f"{label}: {name} is a whole number of steps >= 1, got {window!r}")
-    return window
 
 
 class Rate:
     """The class of the neuron that fired most. ``Rate()(spike)`` is ``Rate.predict(spike)``."""
 
     @staticmethod
+    @arguments(spike=TENSOR)
     def rate(spike: torch.Tensor) -> torch.Tensor:
         """Firing rates over all time, (batch, neuron)."""
         return collapse(spike, "classifier.Rate").mean(-1)
 
     @staticmethod
+    @arguments(spike=TENSOR, mode=MODE, eps=real(0))
     def confidence(spike: torch.Tensor, mode: str = "probability", eps: float = 1e-6) -> torch.Tensor:
-        """Confidences, (batch, neuron): rates as shares of their sum (eps is added to it), or their softmax."""
-        return _confidence(Rate.rate(spike), check_mode(mode, "classifier.Rate"), eps)
+        """Confidences, (batch, neuron): rates as shares of their sum (eps is added to it), their "softmax", or "logsoftmax"."""
+        return _confidence(Rate.rate(spike), mode, eps)
 
     @staticmethod
+    @arguments(spike=TENSOR)
     def predict(spike: torch.Tensor) -> torch.Tensor:
         """Labels, (batch,); the lowest of equal rates."""
         return Rate.rate(spike).argmax(1)
@@ -96,24 +90,24 @@ class MovingWindow(nn.Module):
 
     Args:
         time_window: length of the window in steps.
-        mode: what a call returns: None: labels, (batch, time); "probability" or "softmax": confidences,
+        mode: what a call returns: None: labels, (batch, time); "probability", "softmax" or "logsoftmax": confidences,
             (batch, neuron, time).
         eps: added to the sum of rates in mode "probability".
     """
 
+    @arguments(time_window=integer(1), mode=optional(MODE), eps=real(0))
     def __init__(self, time_window: int, mode: str | None = None, eps: float = 1e-6) -> None:
         super().__init__()
-        self.time_window = check_window(time_window, "classifier.MovingWindow", "time_window")
-        self.mode = None if mode is None else check_mode(mode, "classifier.MovingWindow")
-        self.eps = eps
+        self.time_window, self.mode, self.eps = int(time_window), mode, eps
 
     def rate(self, spike: torch.Tensor) -> torch.Tensor:
         """Firing rates in the window ending at each step, (batch, neuron, time)."""
         return moving_rate(collapse(spike, "classifier.MovingWindow"), self.time_window)
 
+    @arguments(spike=TENSOR, mode=optional(MODE))
     def confidence(self, spike: torch.Tensor, mode: str | None = None) -> torch.Tensor:
         """Confidences, (batch, neuron, time), in ``mode``, or the classifier's, or "probability"."""
-        return _confidence(self.rate(spike), check_mode(mode or self.mode or "probability", "classifier.MovingWindow"), self.eps)
+        return _confidence(self.rate(spike), mode or self.mode or "probability", self.eps)
 
     def predict(self, spike: torch.Tensor) -> torch.Tensor:
         """Labels, (batch, time); the lowest of equal rates."""
@@ -137,11 +131,11 @@ class NLL:
     A silent neuron has a finite log confidence, see ``log_confidence``.
     """
 
+    @arguments(classifier=optional(instance(Rate, MovingWindow)), mode=optional(LOSS_MODE), eps=optional(real(0)))
     def __init__(self, classifier: Rate | MovingWindow | None = None, mode: str | None = None, eps: float | None = None) -> None:
         self.classifier = Rate() if classifier is None else classifier
-        if not isinstance(self.classifier, Rate | MovingWindow):
-            raise InputError(f"classifier.NLL: a Rate or a MovingWindow is expected, got {type(classifier).__name__}")
-        self.mode = check_mode(mode or getattr(self.classifier, "mode", None) or "probability", "classifier.NLL")
+        # the logarithm of either softmax mode is the same
+        self.mode = (mode or getattr(self.classifier, "mode", None) or "probability").removeprefix("log")
         self.eps = getattr(self.classifier, "eps", 1e-6) if eps is None else eps
 
     def predict(self, spike: torch.Tensor) -> torch.Tensor:

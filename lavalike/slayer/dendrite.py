@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from lavalike.arguments import FLAG, arguments
+
 
 class Sigma(nn.Module):
     """Adds up its input over time.
@@ -13,6 +15,7 @@ class Sigma(nn.Module):
     the batch is another (a plain attribute, never in the state dict).
     """
 
+    @arguments(persistent_state=FLAG)
     def __init__(self, persistent_state: bool = False) -> None:
         super().__init__()
         self.persistent_state = persistent_state

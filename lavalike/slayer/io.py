@@ -12,7 +12,9 @@ unpickled.
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +22,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from lavalike.arguments import FLAG, PATH, Rule, arguments, choice, instance, integer, optional, real, sequence
 from lavalike.errors import InputError
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 MODES = ("OR", "SUM")
+MAX_BYTES = 1 << 33  # of a tensor whose size the events tell
+# how files of other kinds begin
+FOREIGN = {b"\x93NUMPY": "a NumPy file: read_np_spikes", b"PK\x03\x04": "a zip or .npz file: read_np_spikes", b"\x89HDF": "an HDF5 file",
+           b"#!AER-DAT": "an AEDAT file"}
+_TENSOR = Rule("an array or a torch tensor", lambda v: isinstance(v, np.ndarray | torch.Tensor))
 
 
 def _axis(values: Any, name: str) -> np.ndarray:
@@ -86,24 +94,36 @@ class Event:
         return len(self.x)
 
     def _bins(self, sampling_time: float) -> np.ndarray:
-        if not (np.isfinite(sampling_time) and sampling_time > 0):
-            raise InputError(f"io.Event: sampling_time is > 0 ms, got {sampling_time}")
         return _whole(self.t / sampling_time)
 
+    @arguments(sampling_time=real(above=0), dim=optional(sequence(integer(0), 4)))
     def to_tensor(self, sampling_time: float = 1, dim: tuple[int, int, int, int] | None = None) -> np.ndarray:
         """Events as a float64 array (channel, height, width, time), 1 where there are any, summed payloads of graded ones.
 
         Args:
             sampling_time: ms of a step; events go to the nearest.
             dim: shape of the array; None: the smallest that holds all events from time 0 on.
+
+        Raises:
+            InputError: the array would take more than 8 GiB (times in another unit, or counted from an epoch), or there is no memory.
         """
         if dim is None:
             used = (self.c, np.zeros_like(self.x) if self.y is None else self.y, self.x, self._bins(sampling_time))
             dim = tuple(int(a.max(initial=-1)) + 1 for a in used)  # type: ignore[assignment]
-        return self.fill_tensor(np.zeros(dim), sampling_time)
+            if 8 * math.prod(dim) > MAX_BYTES:
+                raise InputError(f"io.Event.to_tensor: events up to t = {self.t.max():.10g} ms make an array {dim} of "
+                                 f"{8 * math.prod(dim) / 2**30:.3g} GiB. Times are in ms from the recording's begin: subtract the first "
+                                 f"({self.t.min():.10g}), or divide microseconds by 1000; else a longer sampling_time, or dim")
+        try:
+            empty = np.zeros(dim)
+        except (MemoryError, ValueError) as e:
+            raise InputError(f"io.Event.to_tensor: no memory for an array of shape {tuple(dim)}") from e
+        return self.fill_tensor(empty, sampling_time)
 
+    @arguments(empty_tensor=_TENSOR, sampling_time=real(above=0), random_shift=FLAG, binning_mode=choice(*MODES))
     def fill_tensor(self, empty_tensor: Array, sampling_time: float = 1, random_shift: bool = False, binning_mode: str = "OR") -> Array:
-        """Put the events into ``empty_tensor``, which is changed and returned. Events outside of it are left out.
+        """Put the events into ``empty_tensor``, which is changed and returned. Events outside of it are left out, with one warning
+        that counts them; with ``random_shift`` those outside in time are what was asked for.
 
         Args:
             empty_tensor: (channel, height, width, time), for events in one dimension also (channel, width, time).
@@ -112,8 +132,6 @@ class Event:
                 tensor, of a longer one any part that fills the tensor.
             binning_mode: "OR": 1 where there are events; "SUM": their number. Payloads of graded events are always summed.
         """
-        if binning_mode not in MODES:
-            raise InputError(f"io.Event: binning_mode is 'OR' or 'SUM', got {binning_mode!r}")
         shape = tuple(empty_tensor.shape)
         if len(shape) != 4 and not (len(shape) == 3 and self.dim == 1):
             wanted = "(channel, height, width, time)" + (" or (channel, width, time)" if self.dim == 1 else "")
@@ -123,7 +141,15 @@ class Event:
             ends = sorted((-int(t.min()), shape[-1] - 1 - int(t.max())))
             t = t + int(torch.randint(ends[0], ends[1] + 1, ()))
         place = (self.c, self.x, t) if len(shape) == 3 else (self.c, np.zeros_like(self.x) if self.y is None else self.y, self.x, t)
-        inside = np.logical_and.reduce([(a >= 0) & (a < n) for a, n in zip(place, shape, strict=True)])
+        fits = [(a >= 0) & (a < n) for a, n in zip(place, shape, strict=True)]
+        inside = np.logical_and.reduce(fits)
+        lost = int(np.count_nonzero(~np.logical_and.reduce(fits[:-1] if random_shift else fits)))
+        if lost:
+            axes = ("c", "x", "t") if len(shape) == 3 else ("c", "y", "x", "t")
+            spans = ", ".join(f"{n} {a.min()}..{a.max()} of {size}" for n, a, size, ok in zip(axes, place, shape, fits, strict=True)
+                              if not ok.all() and not (random_shift and n == "t"))
+            warnings.warn(f"io.Event.fill_tensor: {lost} of {len(self)} events are outside the tensor and left out: {spans} (t in steps of "
+                          f"{sampling_time:g} ms). Is the tensor too small, or another unit of time meant?", UserWarning, stacklevel=3)
         index = tuple(a[inside] for a in place)
         values = np.ones(len(index[0])) if self.p is None else self.p[inside]
         add = binning_mode == "SUM" or self.graded
@@ -137,6 +163,7 @@ class Event:
 
     # -- views -------------------------------------------------------------------------------------------
 
+    @arguments(fig=optional(integer(0)), frame_rate=real(above=0))
     def show(self, fig: int | None = None, frame_rate: float = 24) -> None:
         """Show the events: in one dimension x over time, in two as they appear. Needs matplotlib.
 
@@ -154,6 +181,7 @@ class Event:
             plt.gcf().canvas.draw()
             plt.show()
 
+    @arguments(fig=optional(integer(0)), frame_rate=real(above=0), pre_compute_frames=FLAG, repeat=FLAG)
     def anim(self, fig: int | None = None, frame_rate: float = 24, pre_compute_frames: bool = True, repeat: bool = True) -> Any:
         """A ``matplotlib.animation.FuncAnimation``: keep a reference to it; it can be saved, or shown by plt.show(). Needs matplotlib.
 
@@ -165,8 +193,6 @@ class Event:
         """
         from matplotlib import animation, pyplot as plt
 
-        if not frame_rate > 0:
-            raise InputError(f"io.Event.anim: frame_rate is > 0, got {frame_rate}")
         figure = plt.figure(fig, clear=True)
         axes = figure.add_subplot()
         step = 1000 / frame_rate
@@ -207,6 +233,7 @@ class Event:
         return picture
 
 
+@arguments(spike_tensor=_TENSOR, sampling_time=real(above=0))
 def tensor_to_event(spike_tensor: np.ndarray | torch.Tensor, sampling_time: float = 1) -> Event:
     """The events of a tensor (channel, height, width, time), or (channel, width, time) for events in one dimension.
 
@@ -218,8 +245,6 @@ def tensor_to_event(spike_tensor: np.ndarray | torch.Tensor, sampling_time: floa
     a = spike_tensor.detach().cpu().numpy() if isinstance(spike_tensor, torch.Tensor) else np.asarray(spike_tensor)
     if a.ndim not in (3, 4):
         raise InputError(f"io.tensor_to_event: (channel, height, width, time) or (channel, width, time) is expected, got {a.shape}")
-    if not (np.isfinite(sampling_time) and sampling_time > 0):
-        raise InputError(f"io.tensor_to_event: sampling_time is > 0 ms, got {sampling_time}")
     if not np.isfinite(a).all():
         raise InputError("io.tensor_to_event: the tensor has NaN or infinite elements")
     index = a.nonzero()
@@ -240,7 +265,11 @@ _LAYOUTS = {
 def _read(filename: str | os.PathLike[str], kind: int) -> Event:
     layout = _LAYOUTS[kind]
     size = sum(bits for _, bits in layout) // 8
-    raw = np.frombuffer(Path(filename).read_bytes(), np.uint8)
+    content = Path(filename).read_bytes()
+    for begin, what in FOREIGN.items():
+        if content.startswith(begin):
+            raise InputError(f"{filename}: no file of {kind}-D events, but {what}")
+    raw = np.frombuffer(content, np.uint8)
     if raw.size % size:
         raise InputError(f"{filename}: {raw.size} bytes are no whole number of {kind}-D events of {size} bytes; the file is damaged, "
                          "or of another kind")
@@ -250,7 +279,13 @@ def _read(filename: str | os.PathLike[str], kind: int) -> Event:
     fields = {}
     for name, bits in reversed(layout):
         fields[name], word = word & ((1 << bits) - 1), word >> bits
-    return Event(fields["x"], fields.get("y"), fields["c"], fields["t"] / 1000)
+    t = fields["t"]
+    # recordings go forward; the times of another format's bytes are a coin's
+    back = int(np.count_nonzero(t[1:] < t[:-1]))
+    if len(t) > 16 and 4 * back > len(t):
+        warnings.warn(f"{filename}: {back} of {len(t)} events are earlier than the one before: is this a file of {kind}-D events?",
+                      UserWarning, stacklevel=3)
+    return Event(fields["x"], fields.get("y"), fields["c"], t / 1000)
 
 
 def _encode(filename: str | os.PathLike[str], event: Event, kind: int) -> None:
@@ -272,43 +307,43 @@ def _encode(filename: str | os.PathLike[str], event: Event, kind: int) -> None:
     Path(filename).write_bytes(word.astype(">i8").view(np.uint8).reshape(-1, 8)[:, 8 - size:].tobytes())
 
 
+@arguments(filename=PATH)
 def read_1d_spikes(filename: str | os.PathLike[str]) -> Event:
     """Events in one dimension: 16 bits x, 1 bit c, 23 bits t in microseconds. InputError for a length that is no multiple of 5 bytes."""
     return _read(filename, 1)
 
 
+@arguments(filename=PATH, td_event=instance(Event))
 def encode_1d_spikes(filename: str | os.PathLike[str], td_event: Event) -> None:
     """Write events in one dimension; times are rounded to microseconds. InputError for what the bits cannot hold."""
     _encode(filename, td_event, 1)
 
 
+@arguments(filename=PATH)
 def read_2d_spikes(filename: str | os.PathLike[str]) -> Event:
     """Events in two dimensions: 8 bits x, 8 bits y, 1 bit c, 23 bits t in microseconds. InputError as read_1d_spikes."""
     return _read(filename, 2)
 
 
+@arguments(filename=PATH, td_event=instance(Event))
 def encode_2d_spikes(filename: str | os.PathLike[str], td_event: Event) -> None:
     """Write events in two dimensions; times are rounded to microseconds. InputError for what the bits cannot hold."""
     _encode(filename, td_event, 2)
 
 
+@arguments(filename=PATH)
 def read_3d_spikes(filename: str | os.PathLike[str]) -> Event:
     """Events in two dimensions with up to 256 channels: 12 bits x, 12 bits y, 8 bits c, 24 bits t in microseconds."""
     return _read(filename, 3)
 
 
+@arguments(filename=PATH, td_event=instance(Event))
 def encode_3d_spikes(filename: str | os.PathLike[str], td_event: Event) -> None:
     """Write events in two dimensions with up to 256 channels; times are rounded to microseconds."""
     _encode(filename, td_event, 3)
 
 
-def _check_format(fmt: str, time_unit: float) -> None:
-    if fmt != "xypt":
-        raise InputError(f"io: fmt is 'xypt', got {fmt!r}")
-    if not (np.isfinite(time_unit) and time_unit > 0):
-        raise InputError(f"io: time_unit is > 0 seconds, got {time_unit}")
-
-
+@arguments(filename=PATH, fmt=choice("xypt"), time_unit=real(above=0))
 def read_np_spikes(filename: str | os.PathLike[str], fmt: str = "xypt", time_unit: float = 1e-3) -> Event:
     """Events of a .npy file, or a .npz file with a single array: rows ``x, y, c, t``, or ``x, c, t`` without y.
 
@@ -319,7 +354,6 @@ def read_np_spikes(filename: str | os.PathLike[str], fmt: str = "xypt", time_uni
     Raises:
         InputError: the file is damaged, pickled, or holds something else.
     """
-    _check_format(fmt, time_unit)
     raw = BytesIO(Path(filename).read_bytes())
     try:
         content = np.load(raw, allow_pickle=False)
@@ -342,6 +376,7 @@ def read_np_spikes(filename: str | os.PathLike[str], fmt: str = "xypt", time_uni
         raise InputError(f"{filename}: {e}") from e
 
 
+@arguments(filename=PATH, td_event=instance(Event), fmt=choice("xypt"), time_unit=real(above=0))
 def encode_np_spikes(filename: str | os.PathLike[str], td_event: Event, fmt: str = "xypt", time_unit: float = 1e-3) -> None:
     """Write events as rows ``x, y, c, t``, or ``x, c, t`` without y; compressed where the name ends in .npz.
 
@@ -349,7 +384,6 @@ def encode_np_spikes(filename: str | os.PathLike[str], td_event: Event, fmt: str
         fmt: "xypt".
         time_unit: seconds of 1 in the column t.
     """
-    _check_format(fmt, time_unit)
     if td_event.graded:
         raise InputError(f"{filename}: 'xypt' files hold no payloads; encode Event(x, y, c, t) without them")
     place = (td_event.x,) if td_event.y is None else (td_event.x, td_event.y)

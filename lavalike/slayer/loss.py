@@ -6,23 +6,19 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from lavalike.arguments import TENSOR, arguments, choice, integer, optional, real
 from lavalike.errors import InputError
-from lavalike.slayer.classifier import check_mode, check_window, collapse, log_confidence, moving_rate
+from lavalike.slayer.classifier import LOSS_MODE, collapse, log_confidence, moving_rate
 from lavalike.slayer.utils.filter import FIR
 from lavalike.slayer.utils.time import replicate
 
-
-def _check_reduction(reduction: str, name: str) -> str:
-    if reduction not in ("sum", "mean"):
-        raise InputError(f"{name}: reduction is 'sum' or 'mean', got {reduction!r}")
-    return reduction
+REDUCTION = choice("sum", "mean")
+WINDOWED = {"moving_window": optional(integer(1)), "reduction": REDUCTION}
 
 
 def _check_labels(label: torch.Tensor, classes: int, name: str) -> torch.Tensor:
@@ -37,8 +33,8 @@ class _RateLoss(nn.Module):
 
     def __init__(self, moving_window: int | None, reduction: str) -> None:
         super().__init__()
-        self.moving_window = None if moving_window is None else check_window(moving_window, self.name, "moving_window")
-        self.reduction = _check_reduction(reduction, self.name)
+        self.moving_window = None if moving_window is None else int(moving_window)
+        self.reduction = reduction
 
     @property
     def name(self) -> str:
@@ -72,19 +68,17 @@ class SpikeTime(nn.Module):
         reduction: "sum" or "mean".
     """
 
+    @arguments(time_constant=real(above=0), length=integer(1), filter_order=integer(1), reduction=REDUCTION)
     def __init__(self, time_constant: float = 5, length: int = 100, filter_order: int = 1, reduction: str = "sum") -> None:
         super().__init__()
-        if not (math.isfinite(time_constant) and time_constant > 0):
-            raise InputError(f"loss.SpikeTime: time_constant is > 0 steps, got {time_constant}")
-        check_window(length, "loss.SpikeTime", "length")
-        check_window(filter_order, "loss.SpikeTime", "filter_order")
-        self.reduction = _check_reduction(reduction, "loss.SpikeTime")
+        self.reduction = reduction
         once = np.exp(-np.arange(length) / time_constant)
         response = once
         for _ in range(filter_order - 1):
             response = np.convolve(response, once)[:length]
         self.filter = FIR(torch.from_numpy(response))
 
+    @arguments(input=TENSOR, desired=TENSOR)
     def forward(self, input: torch.Tensor, desired: torch.Tensor) -> torch.Tensor:
         """The loss of spikes ``input`` for spikes ``desired``, of the same shape."""
         if input.shape != desired.shape:
@@ -102,12 +96,12 @@ class SpikeRate(_RateLoss):
         reduction: "sum" or "mean".
     """
 
+    @arguments(true_rate=real(0, 1), false_rate=real(0, 1), **WINDOWED)
     def __init__(self, true_rate: float, false_rate: float, moving_window: int | None = None, reduction: str = "sum") -> None:
         super().__init__(moving_window, reduction)
-        if not (0 <= true_rate <= 1 and 0 <= false_rate <= 1):
-            raise InputError(f"{self.name}: rates are in 0..1, got {true_rate}, {false_rate}")
         self.true_rate, self.false_rate = true_rate, false_rate
 
+    @arguments(spike=TENSOR, label=TENSOR)
     def forward(self, spike: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         rate = self._rate(spike)
         hot = functional.one_hot(self._label(label, rate), rate.shape[1]).to(rate.dtype).movedim(-1, 1)
@@ -125,10 +119,12 @@ class SpikeMax(_RateLoss):
     Where the labelled neuron is silent the loss and its gradient stay finite, see ``classifier.log_confidence``.
     """
 
+    @arguments(mode=LOSS_MODE, **WINDOWED)
     def __init__(self, moving_window: int | None = None, mode: str = "probability", reduction: str = "sum") -> None:
         super().__init__(moving_window, reduction)
-        self.mode = check_mode(mode, self.name)
+        self.mode = mode
 
+    @arguments(spike=TENSOR, label=TENSOR)
     def forward(self, spike: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         rate = self._rate(spike)
         confidence = log_confidence(rate, self.mode, self.moving_window or spike.shape[-1], 1e-6)
@@ -147,12 +143,12 @@ class SpikeMoid(_RateLoss):
     Targets are in 0..1, ``(batch, neuron)``, or with a window also ``(batch, neuron, time)``.
     """
 
+    @arguments(alpha=real(above=0), theta=real(), **WINDOWED)
     def __init__(self, moving_window: int | None = None, reduction: str = "sum", alpha: float = 1, theta: float = 0) -> None:
         super().__init__(moving_window, reduction)
-        if not (math.isfinite(alpha) and alpha > 0):
-            raise InputError(f"{self.name}: alpha is > 0, got {alpha}")
         self.alpha, self.theta = alpha, theta
 
+    @arguments(spike=TENSOR, label=TENSOR)
     def forward(self, spike: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         rate = self._rate(spike)
         if label.shape not in (rate.shape[:2], rate.shape):
@@ -175,10 +171,12 @@ class SparsityEnforcer:
         lam: factor of the loss.
     """
 
+    @arguments(max_rate=real(0), lam=real())
     def __init__(self, max_rate: float = 0.01, lam: float = 1.0) -> None:
         self.max_rate, self.lam = max_rate, lam
         self.loss_list: list[torch.Tensor] = []
 
+    @arguments(x=TENSOR)
     def append(self, x: torch.Tensor) -> None:
         """Charge ``x``, of any shape."""
         if x.numel() == 0:

@@ -7,11 +7,14 @@ a constant input is read once. The numbers are those of the loop up to the order
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import numbers
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -20,10 +23,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
-from lavalike.errors import InputError
+from lavalike.arguments import FUNCTION, arguments, choice, instance, optional, shown
+from lavalike.errors import InputError, kind_error
 from lavalike.fused import products
+from lavalike.snn import outside
 from lavalike.snn.neuron import Neuron, reset
-from lavalike.snn.record import RUNNING, Node, Record, Symbol, leaves
+from lavalike.snn.record import RUNNING, Node, Record, Symbol, Value, argument, filled, leaves
 
 SPATIAL = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3,
            torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3,
@@ -32,18 +37,24 @@ SPATIAL = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3,
            functional.adaptive_avg_pool1d: 1, functional.adaptive_avg_pool2d: 2, functional.adaptive_max_pool2d: 2}
 MULTIPLY = {"linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm", "einsum",
             "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+UNBATCHED = {"binomial", "_standard_gamma", "_sample_dirichlet"}  # vmap resizes their outputs, and says so
+PLANS = 16  # that are kept, those used last
 
 
 class Group:
     """The same operation, or the same neuron, in every step, one node each.
 
-    ``serial``: its steps are done one after the other, because they need one another or differ in an argument.
+    ``serial``: its steps are done one after the other, because they need one another or differ in an argument. ``pieces`` of a neuron's
+    steps, (begin, end, states that are cut off the graph before, with gradient), are sequences of their own.
     """
 
-    def __init__(self, nodes: list[Node]) -> None:
+    def __init__(self, nodes: list[Node], cuts: Sequence[tuple[str, ...]] = ()) -> None:
         self.nodes = nodes
         self.first = nodes[0]
         self.serial = False
+        self.grad = any(n.grad for n in nodes)
+        begins = [t for t in range(len(nodes)) if t == 0 or (cuts and cuts[t]) or nodes[t].grad != nodes[t - 1].grad]
+        self.pieces = [(a, b, cuts[a] if cuts else (), nodes[a].grad) for a, b in zip(begins, [*begins[1:], len(nodes)], strict=True)]
 
 
 class Plan:
@@ -52,16 +63,26 @@ class Plan:
     Attributes: ``steps``, how many; ``serial``, the lines that are done step by step all the same.
     """
 
-    def __init__(self, nodes: list[Node], inputs: list[Any], output: Any) -> None:
-        self.inputs, self.output = inputs, output
-        self.nodes = _needed(nodes, output)
+    def __init__(self, nodes: list[Node], inputs: list[Any], output: Any, left: Sequence[tuple[nn.Module, str, Any]] = (),
+                 live: Sequence[torch.Tensor] = ()) -> None:
+        """``left``: attributes that the forward sets; ``live``: parameters and buffers, kept so that ids stay theirs."""
+        self.inputs, self.output, self.left, self.live = inputs, output, left, {id(t): t for t in live}
+        self.results = [output, *(value for _, _, value in left)]
+        self.nodes = _needed(nodes, self.results)
+        self.cuts: dict[Node, tuple[str, ...]] = {}
         self.chains = self._chains()
         self.steps = len(self.chains[0])
         self.groups: dict[Node, Group] = {}
         self._find_groups()
+        self.before = self._counted_before()
+        self.serial: tuple[str, ...] = ()
+        self.unmapped: set[Group] = set()  # operations that torch has no batched form of
         self.order = self._order()
-        self.serial = tuple(dict.fromkeys(g.first.line for g in self.groups.values() if g.serial))
+        self.list_serial(g.first.line for g in self.groups.values() if g.serial)
         self.recorded = {chain[0]: self._read(chain) for chain in self.chains}
+
+    def list_serial(self, lines: Iterable[str]) -> None:
+        self.serial = tuple(dict.fromkeys((*self.serial, *lines)))
 
     # -- neurons -----------------------------------------------------------------------------------------------------
 
@@ -87,9 +108,11 @@ class Plan:
         begun: dict[Any, Node] = {}
         for chain in chains:
             first = chain[0]
-            if begun.setdefault((first.function, first.site), first) is not first:
+            other = begun.get((first.function, first.site))
+            if other is not None and len(chain) == 1 and other not in self._made_of(first):  # else layers that share the module
                 raise InputError(f"accelerate: {first.name} begins anew in every step; give it the states that it returned in the step "
                                  f"before, as they are\n  {first.line}")
+            begun[first.function, first.site] = first
         if len({len(c) for c in chains}) != 1:
             each = "".join(f"\n  {c[0].name} {len(c)} times: {c[0].line}" for c in chains)
             raise InputError(f"accelerate: all neurons take the same number of steps; here{each}")
@@ -98,9 +121,17 @@ class Plan:
     def _before(self, node: Node) -> Node | None:
         """The step whose states this one is given."""
         names = node.function.state_names
-        owners = [s.node if isinstance(s, Symbol) and s.node is not None and s.node.neuron else None for s in node.args[1:]]
-        for name, s, owner in zip(names, node.args[1:], owners, strict=True):
+        owners: list[Node | None] = []
+        cut = []
+        for name, state in zip(names, node.args[1:], strict=True):
+            s = state
+            while isinstance(s, Value) and s.node is not None and s.node.name == "detach":
+                s = s.node.args[0]
+            owner = s.node if isinstance(s, Value) and s.node is not None and s.node.neuron else None
+            owners.append(owner)
             if owner is None:
+                if isinstance(s, Value) and s.node is not None:
+                    self._check_begin(node, name, s.node)
                 continue
             if owner.function is not node.function:
                 raise InputError(f"accelerate: {node.name}: for its state {name} it is given what another neuron ({owner.line}) returned"
@@ -108,22 +139,43 @@ class Plan:
             if s is not owner.outputs[1 + names.index(name)]:
                 got = (f"its {names[s.index - 1]}" if s.index else "its output")
                 raise InputError(f"accelerate: {node.name}: for its state {name} it is given {got}\n  {node.line}")
+            if s is not state:
+                cut.append(name)
         if any(o is not owners[0] for o in owners):
             raise InputError(f"accelerate: {node.name}: its states are of different steps, or some begin anew\n  {node.line}")
+        self.cuts[node] = tuple(cut)
         return owners[0]
+
+    def _check_begin(self, node: Node, name: str, maker: Node) -> None:
+        """A state that an operation made may be the first one, but not of the neuron's own of the step before."""
+        if any(n.function is node.function for n in self._made_of(maker)):
+            raise InputError(f"accelerate: {node.name}: its state {name} is changed between the steps by {maker.name}, which cannot "
+                             "be folded (only detach can): a neuron is given the states that it returned in the step before, as they are. "
+                             "A custom step is lavalike.snn.Neuron with a Dynamics; or train with the plain loop\n  "
+                             f"{maker.line}\n  {node.line}")
+
+    def _made_of(self, node: Node) -> set[Node]:
+        """The neurons' steps that went into a node."""
+        seen, queue = {node}, [node]
+        while queue:
+            for v in leaves((queue[-1].args, queue.pop().kwargs)):
+                if isinstance(v, Value) and v.node is not None and v.node not in seen:
+                    seen.add(v.node)
+                    queue.append(v.node)
+        return {n for n in seen if n.neuron} - ({node} if node.neuron else set())
 
     def _read(self, chain: list[Node]) -> tuple[str, ...]:
         """States that something else than the neuron itself reads."""
         own = set(chain)
-        read = [s for n in self.nodes if n not in own for s in leaves((n.args, n.kwargs))] + leaves(self.output)
-        used = {s.index for s in read if isinstance(s, Symbol) and s.node in own}
+        read = [s for n in self.nodes if n not in own for s in leaves((n.args, n.kwargs))] + leaves(self.results)
+        used = {s.index for s in read if isinstance(s, Value) and s.node in own}
         return tuple(n for k, n in enumerate(chain[0].function.state_names, 1) if k in used)
 
     # -- which nodes are one operation over time -----------------------------------------------------------------
 
     def _find_groups(self) -> None:
         for chain in self.chains:
-            self._add(chain)
+            self._add(chain, [self.cuts[n] for n in chain])
         if self.steps == 1:
             return
         # Guesses of what belongs together: what a group's nodes are given decides afterwards how it is run.
@@ -136,7 +188,7 @@ class Plan:
                 for t, node in enumerate(nodes):
                     node.step = t
         for node in self.nodes:
-            steps = [self._step_of(s) for s in leaves((node.args, node.kwargs)) if isinstance(s, Symbol)]
+            steps = [self._step_of(s) for s in leaves((node.args, node.kwargs)) if isinstance(s, Value)]
             if node.step is None:
                 node.step = max((t for t in steps if t is not None), default=None)
         for nodes in sites.values():
@@ -151,13 +203,13 @@ class Plan:
             for column in zip(*rows, strict=True):
                 self._add(list(column))
 
-    def _add(self, nodes: list[Node]) -> None:
+    def _add(self, nodes: list[Node], cuts: Sequence[tuple[str, ...]] = ()) -> None:
         for t, node in enumerate(nodes):
             node.step = t
-        group = Group(nodes)
+        group = Group(nodes, cuts)
         self.groups.update(dict.fromkeys(nodes, group))
 
-    def _step_of(self, symbol: Symbol) -> int | None:
+    def _step_of(self, symbol: Value) -> int | None:
         """The step a value belongs to, if any; of a value cut from a tensor, which part it is."""
         node = symbol.node
         if node is None:
@@ -170,7 +222,7 @@ class Plan:
         first = values[0]
         if all(v is first for v in values):
             return "same", first
-        if all(isinstance(v, Symbol) and v.node is not None for v in values):
+        if all(isinstance(v, Value) and v.node is not None for v in values):
             group = self.groups.get(first.node)
             if group is not None and all(v.node is n and v.index == first.index for v, n in zip(values, group.nodes, strict=True)):
                 return "sequence", (group, first.index)
@@ -180,8 +232,7 @@ class Plan:
                 return "gathered", list(values)
             return "different", None
         if any(isinstance(v, torch.Tensor) for v in values):
-            alike = (all(isinstance(v, torch.Tensor) and not isinstance(v, Symbol) for v in values)
-                     and len({(v.shape, v.dtype) for v in values}) == 1)
+            alike = all(isinstance(v, torch.Tensor) for v in values) and len({(v.shape, v.dtype) for v in values}) == 1
             return ("constants", list(values)) if alike else ("different", None)
         return ("same", first) if all(type(v) is type(first) and v == first for v in values) else ("different", None)
 
@@ -209,7 +260,22 @@ class Plan:
         """What must have run before."""
         nodes = item.nodes if isinstance(item, Group) else [item]
         values = [v for n in nodes for v in leaves((n.args[:1] if n.neuron and n.step else n.args, n.kwargs))]
-        return list(dict.fromkeys(self._item(v.node) for v in values if isinstance(v, Symbol) and v.node is not None))
+        needs = [self._item(v.node) for v in values if isinstance(v, Value) and v.node is not None]
+        needs += [b for n in nodes if n in self.before and (b := self._item(self.before[n])) is not item]
+        return list(dict.fromkeys(needs))
+
+    def _counted_before(self) -> dict[Node, Node]:
+        """For each call that updates running means, the one before it that updates the same: their order counts."""
+        last: dict[int, Node] = {}
+        before = {}
+        for node in self.nodes:
+            if node.name in RUNNING and argument(node.function, node.args, node.kwargs, "training", True) is not False:
+                for v in leaves((node.args, node.kwargs)):
+                    if id(v) in self.live and not v.requires_grad and v.dim():
+                        if id(v) in last:
+                            before[node] = last[id(v)]
+                        last[id(v)] = node
+        return before
 
     def _item(self, node: Node) -> Group | Node:
         group = self.groups.get(node)
@@ -227,8 +293,16 @@ class Plan:
             try:
                 return list(TopologicalSorter({i: self._needs(i) for i in items}).static_order())
             except CycleError as e:
-                cycle = [i for i in e.args[1] if isinstance(i, Group)]
-            if any(g.first.neuron for g in cycle):
+                around = e.args[1]
+            cycle = [i for i in around if isinstance(i, Group)]
+            if not cycle or any(g.first.neuron for g in cycle):
+                counted = [n for i in around for n in (i.nodes if isinstance(i, Group) else [i]) if n in self.before]
+                if counted:
+                    self.before = {}
+                    self._order()  # an error of its own where it is not their order
+                    lines = "\n  ".join(dict.fromkeys(n.line for n in counted))
+                    raise InputError(f"accelerate: {counted[0].name}: several places in a step update the same running means, whose order "
+                                     f"cannot be kept; give each place a module of its own, or call eval() on it\n  {lines}")
                 lines = "\n  ".join(dict.fromkeys(g.first.line for g in cycle))
                 raise InputError("accelerate: this goes back into the next step; only a neuron's own states may (RLeaky and RSynaptic have "
                                  f"recurrence of their own)\n  {lines}")
@@ -236,21 +310,24 @@ class Plan:
                 group.serial = True
 
     def _check_input(self, group: Group) -> None:
+        """Inputs that each step makes in its own way (a stimulus, then silence) are made one by one."""
         values = [n.args[0] for n in group.nodes]
         if self.aligned(values)[0] == "different":
-            lines = dict.fromkeys(v.node.line for v in values if isinstance(v, Symbol) and v.node is not None)
-            raise InputError(f"accelerate: {group.first.name}: its input is not made by the same operation in every step\n"
-                             f"  {group.first.line}\nmade by\n  " + "\n  ".join(list(lines)[:4]))
+            lines = dict.fromkeys(v.node.line for v in values if isinstance(v, Value) and v.node is not None)
+            if len({(v.shape, v.dtype) for v in values}) != 1:
+                raise InputError(f"accelerate: {group.first.name}: its input is not of one shape and dtype in every step\n"
+                                 f"  {group.first.line}\nmade by\n  " + "\n  ".join(list(lines)[:4]))
+            self.list_serial(lines)
 
 
 def _needed(nodes: list[Node], output: Any) -> list[Node]:
     """The nodes that the output needs, neurons, and those that count their calls."""
     needed: set[Node] = set()
-    roots = {s.node for s in leaves(output) if isinstance(s, Symbol)}
+    roots = {s.node for s in leaves(output) if isinstance(s, Value)}
     for node in reversed(nodes):
         if node in needed or node in roots or node.neuron or node.name in RUNNING or node.name == "add_":
             needed.add(node)
-            needed |= {s.node for s in leaves((node.args, node.kwargs)) if isinstance(s, Symbol) and s.node is not None}
+            needed |= {s.node for s in leaves((node.args, node.kwargs)) if isinstance(s, Value) and s.node is not None}
     return [n for n in nodes if n in needed]
 
 
@@ -272,7 +349,7 @@ class _Run:
 
     def __init__(self, plan: Plan, inputs: Sequence[Any], narrow: torch.dtype | None) -> None:
         self.plan, self.narrow = plan, narrow
-        self.given = {id(s): v for s, v in zip(plan.inputs, inputs, strict=True) if isinstance(s, Symbol)}
+        self.given = {id(s): v for s, v in zip(plan.inputs, inputs, strict=True) if isinstance(s, Value)}
         self.sequences: dict[tuple[Group, int], torch.Tensor] = {}
         self.single: dict[tuple[Node, int], torch.Tensor] = {}
         self._steps: dict[tuple[Group, int], tuple[torch.Tensor, ...]] = {}
@@ -280,18 +357,20 @@ class _Run:
 
     def result(self) -> Any:
         for item in self.plan.order:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and (item.first if isinstance(item, Group) else item).grad):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and item.grad):
                 if isinstance(item, Node):
                     self._node(item)
                 elif item.first.neuron:
                     self._neuron(item)
                 else:
                     self._group(item)
-        return self._filled(self.plan.output)
+        for module, name, value in self.plan.left:
+            setattr(module, name, self._returned(value))
+        return self._returned(self.plan.output)
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def _value(self, symbol: Symbol) -> torch.Tensor:
+    def _value(self, symbol: Value) -> torch.Tensor:
         """What a symbol stands for."""
         node = symbol.node
         if node is None:
@@ -304,18 +383,19 @@ class _Run:
         return self._steps[key][node.step]  # type: ignore[index]
 
     def _filled(self, value: Any) -> Any:
-        """``value`` with its symbols replaced."""
-        if isinstance(value, list | tuple):
-            items = [self._filled(v) for v in value]
-            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-        if isinstance(value, dict):
-            return {k: self._filled(v) for k, v in value.items()}
-        return self._value(value) if isinstance(value, Symbol) else value
+        """``value`` with what a run computes in its places."""
+        return filled(value, lambda v: self._value(v) if isinstance(v, Value) else v)
+
+    def _returned(self, value: Any) -> Any:
+        """The same of what leaves the network: constants of the recording are copied, so that the caller's are his own."""
+        live = self.plan.live
+        return filled(value, lambda v: self._value(v) if isinstance(v, Value) else
+                      v.clone() if isinstance(v, torch.Tensor) and id(v) not in live else v)
 
     def _over_time(self, kind: str, what: Any) -> Any:
         """A value of all steps, time first; one that is the same in all of them as it is."""
         if kind == "same":
-            return self._value(what) if isinstance(what, Symbol) else what
+            return self._value(what) if isinstance(what, Value) else what
         if kind == "constants":
             return torch.stack(what)
         if kind == "gathered":
@@ -348,7 +428,7 @@ class _Run:
         if node.name in MULTIPLY:
             args, kwargs = tree_map(self._narrow, args), tree_map(self._narrow, kwargs)
         out = _linear(*args, **kwargs) if node.function is functional.linear else node.function(*args, **kwargs)
-        for k, v in enumerate([out] if node.single else out):
+        for k, v in enumerate(_tensors(node, out)):
             self.single[node, k] = v
 
     def _group(self, group: Group) -> None:
@@ -377,41 +457,84 @@ class _Run:
                 out = call([x.flatten(0, 1), *values[1:]]).unflatten(0, x.shape[:2])
             else:  # without a batch: the steps are it
                 out = call(values)
-        elif node.name in RUNNING or not any(moving):  # running means, random numbers: one step after the other
-            columns = [v.unbind(0) if m else [v] * steps for v, m in zip(values, moving, strict=True)]
-            rows = [call(row) for row in zip(*columns, strict=True)] if columns else [call([]) for _ in range(steps)]
-            out = torch.stack(rows) if node.single else [torch.stack(column) for column in zip(*rows, strict=True)]
+        elif node.name in RUNNING | UNBATCHED or not any(moving):
+            # running means, random numbers, what vmap does wrong: one step after the other
+            out = self._one_by_one(node, call, values, moving)
         else:
-            out = self._mapped(node, call, values, [k for k, m in enumerate(moving) if m])
-        for k, v in enumerate([out] if node.single else out):
+            out = self._mapped(group, call, values, [k for k, m in enumerate(moving) if m])
+        for k, v in enumerate([out] if isinstance(out, torch.Tensor) else out):
             self.sequences[group, k] = v
 
-    def _mapped(self, node: Node, call: Callable[[Sequence[Any]], Any], values: list[Any], places: list[int]) -> Any:
-        def one(*parts: torch.Tensor) -> Any:
+    def _one_by_one(self, node: Node, call: Callable[[Sequence[Any]], Any], values: list[Any], moving: list[bool]) -> list[torch.Tensor]:
+        columns = [v.unbind(0) if m else [v] * self.plan.steps for v, m in zip(values, moving, strict=True)]
+        rows = [_tensors(node, call(row)) for row in (zip(*columns, strict=True) if columns else [()] * self.plan.steps)]
+        return [torch.stack(column) for column in zip(*rows, strict=True)]
+
+    def _mapped(self, group: Group, call: Callable[[Sequence[Any]], Any], values: list[Any], places: list[int]) -> Any:
+        node = group.first
+
+        def one(*parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
             row = list(values)
             for k, p in zip(places, parts, strict=True):
                 row[k] = p
-            return call(row)
+            return tuple(_tensors(node, call(row)))
 
+        if group not in self.plan.unmapped:
+            try:
+                with _rules_only():
+                    return torch.vmap(one, randomness="different")(*(values[k] for k in places))
+            except (RuntimeError, ValueError):  # there is no rule for this operation, or the error of the loop, which comes again
+                pass
         try:
-            return torch.vmap(one, randomness="different")(*(values[k] for k in places))
+            out = self._one_by_one(node, call, values, [k in places for k in range(len(values))])
         except (RuntimeError, ValueError) as e:
-            raise InputError(f"accelerate: {node.name} cannot be folded over time: {e}\n  {node.line}") from e
+            raise InputError(f"accelerate: {node.name}: {e}\n  {node.line}") from e
+        if group not in self.plan.unmapped:
+            self.plan.unmapped.add(group)
+            self.plan.list_serial([node.line])
+        return out
 
     def _neuron(self, group: Group) -> None:
         plan, node = self.plan, group.first
         kind, what = plan.aligned([n.args[0] for n in group.nodes])
-        x = self._over_time(kind, what)
+        if kind == "different":
+            x = torch.stack([self._value(v) if isinstance(v, Value) else v for v in (n.args[0] for n in group.nodes)])
+        else:
+            x = self._over_time(kind, what)
         if self.narrow is not None and x.dtype == torch.float32:
             x = x.to(self.narrow)
-        states = [self._value(s) if isinstance(s, Symbol) else s for s in node.args[1:]]
+        states = tuple(self._value(s) if isinstance(s, Value) else s for s in node.args[1:])
         module: Neuron = node.function
-        held = {"steps": plan.steps} if kind == "same" else {}
-        outputs, _ = module.sequence(x.unsqueeze(0) if held else x, *states, record=plan.recorded[node], **held)
+        parts = []
+        for begin, end, cut, grad in group.pieces:
+            if cut:
+                states = tuple(s.detach() if n in cut else s for n, s in zip(module.state_names, states, strict=True))
+            held = {"steps": end - begin} if kind == "same" else {}
+            part = x.unsqueeze(0) if held else x if len(group.pieces) == 1 else x[begin:end]
+            with torch.set_grad_enabled(torch.is_grad_enabled() and grad):
+                outputs, states = module.sequence(part, *states, record=plan.recorded[node], **held)
+            parts.append(outputs)
+        outputs = parts[0] if len(parts) == 1 else {n: torch.cat([p[n] for p in parts]) for n in parts[0]}
         self.sequences[group, 0] = outputs[module.dynamics.outputs[0]]
         for k, name in enumerate(module.state_names, 1):
             if name in outputs:
                 self.sequences[group, k] = outputs[name]
+
+
+@contextlib.contextmanager
+def _rules_only() -> Iterator[None]:
+    """vmap raises where it has no rule for an operation; it would warn and go step by step inside."""
+    before = torch._C._functorch._is_vmap_fallback_enabled()
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._functorch._set_vmap_fallback_enabled(before)
+
+
+def _tensors(node: Node, out: Any) -> list[torch.Tensor]:
+    """Those among what an operation returned, in order."""
+    return [out] if node.single else [v for v in leaves(out) if isinstance(v, torch.Tensor)]
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -439,41 +562,62 @@ class Accelerated:
 
     def __init__(self, net: nn.Module, loss: Callable[..., torch.Tensor] | None, optimizer: torch.optim.Optimizer | None,
                  precision: str) -> None:
-        if precision not in ("float32", "bfloat16"):
-            raise InputError(f"accelerate: precision is 'float32' or 'bfloat16', got {precision!r}")
         self.net, self.loss, self.optimizer = net, loss, optimizer
+        self.root = outside.root(net)
         self.narrow = torch.bfloat16 if precision == "bfloat16" else None
-        self._plans: dict[Any, tuple[Plan, list[torch.Tensor]]] = {}
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._forward: Callable[..., Any] | None = None  # the root's own while it has the folded one
         if self.narrow is not None:
             _try_bfloat16(next((p.device for p in net.parameters()), torch.device("cpu")))
         if optimizer is not None:
             _fuse(optimizer)
-        if optimizer is None or not optimizer.state:
+        if (optimizer is None or not optimizer.state) and self.root is net:  # DistributedDataParallel has seen how the weights lie
             _input_major(net)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": OrderedDict()}  # a copy records its own network
 
     def plan(self, *inputs: Any) -> Plan:
         """How a call with inputs like these is run: recorded at the first one of their shapes, of ``net.train()`` or ``net.eval()``, and
-        of the network's parameters and buffers."""
-        strange = [type(x).__name__ for x in inputs if not isinstance(x, torch.Tensor | int | float | str | None)]
+        of the network's parameters and buffers. The last 16 are kept."""
+        strange = [x for x in inputs if not isinstance(x, torch.Tensor | int | float | str | None)]
         if strange:
-            raise InputError(f"accelerate: the network's inputs are tensors, numbers, strings or None; got {', '.join(strange)}")
-        live = [*self.net.parameters(), *self.net.buffers()]
-        key = (*(m.training for m in self.net.modules()), *map(id, live),
-               *((x.shape, x.dtype, x.device) if isinstance(x, torch.Tensor) else x for x in inputs))
-        if key not in self._plans:
-            device = next((x.device for x in inputs if isinstance(x, torch.Tensor)), torch.device("cpu"))
-            record = Record(device, live)
-            symbols = [Symbol.make(x, None, 0) if isinstance(x, torch.Tensor) else x for x in inputs]
-            reset(self.net)
-            try:
-                output = record.run(self.net, *symbols)
-            finally:
-                reset(self.net)
-            self._plans[key] = Plan(record.nodes, symbols, output), live  # kept, so that ids stay theirs
-        return self._plans[key][0]
+            raise kind_error(InputError)("accelerate: the network's inputs are tensors, numbers, strings or None; got "
+                                         f"{type(strange[0]).__name__} {shown(strange[0])}")
+        training, hooked = [], []
+        for module in self.root.modules():
+            training.append(module.training)
+            if outside.hooked(module):
+                hooked.append(module)
+        if hooked or outside.hooked_everywhere():
+            outside.refuse_hooks(hooked, self.root)
+        live = [*self.root.parameters(), *self.root.buffers()]
+        key = (*training, *map(id, live), *((x.shape, x.dtype, x.device) if isinstance(x, torch.Tensor) else (type(x), x) for x in inputs))
+        plan = self._plans.pop(key, None)
+        if plan is None:
+            outside.root(self.net)
+            plan = _record(self.root, self._forward or self.root.forward, inputs, live)
+            self._plans = OrderedDict((k, p) for k, p in [*self._plans.items()][1 - PLANS:] if p.live.keys() == plan.live.keys())
+        self._plans[key] = plan  # the last used is the last
+        return plan
 
     def forward(self, *inputs: Any) -> Any:
         """What the network returns for these inputs, differentiable."""
+        if self.root is self.net and not outside.hooked(self.net):
+            return self._fold(*inputs)
+        # DistributedDataParallel and the network's own hooks do their part around the folded forward
+        own = self.root.__dict__.get("forward")
+        self._forward, self.root.forward = self.root.forward, self._fold  # type: ignore[method-assign]
+        try:
+            return self.net(*inputs)
+        finally:
+            self._forward = None
+            if own is None:
+                del self.root.forward
+            else:
+                self.root.forward = own
+
+    def _fold(self, *inputs: Any) -> Any:
         return _Run(self.plan(*inputs), inputs, self.narrow).result()
 
     def __call__(self, data: torch.Tensor, labels: torch.Tensor) -> tuple[Any, torch.Tensor]:
@@ -492,7 +636,54 @@ class Accelerated:
         loss.backward()
         if self.optimizer is not None:
             self.optimizer.step()
-        return tree_map(lambda v: v.detach() if isinstance(v, torch.Tensor) else v, output), loss.detach()
+        return filled(output, lambda v: v.detach() if isinstance(v, torch.Tensor) else v), loss.detach()
+
+
+def _record(net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], live: list[torch.Tensor]) -> Plan:
+    """What ``forward`` of ``net`` does with inputs like these. Its attributes stay what they were, whether it can be folded or not."""
+    device = next((x.device for x in inputs if isinstance(x, torch.Tensor)), torch.device("cpu"))
+    attributes, generators = outside.Attributes(net), outside.Generators(net, forward, device)
+    try:
+        record, values, output = _once(net, forward, inputs, Record(device, live))
+        if generators.drew():
+            generators.restore()
+            attributes.restore()
+            record, values, output = _once(net, forward, inputs, Record(device, live, generators.drew))  # which line it was
+        records, kept = [record], []
+        left = attributes.left()
+        if left:  # does a second call leave the same?
+            record, values, output = _once(net, forward, inputs, Record(device, live))
+            records.append(record)
+            again = attributes.left()
+            for at in dict.fromkeys((*left, *again)):
+                if at[1] in at[0]._buffers or at not in left or at not in again or not outside.repeats(left[at], again[at], record.mine):
+                    raise InputError(f"accelerate: {attributes.named(*at)} is set by forward to something else in every call; a recording "
+                                     "does so once. Hand it to forward as an input and return the new one")
+            kept = [(*at, filled(again[at], record.value)) for at in again]
+            left.clear()
+            again.clear()
+        attributes.restore()
+    except BaseException:
+        attributes.restore()
+        raise
+    if any(r.alive() for r in records):
+        gc.collect()
+    for symbol in (s for r in records for s in r.alive()):
+        node = symbol.value.node
+        raise InputError("accelerate: a value of forward is kept where a later call cannot put its own (a list or object outside the "
+                         "network's attributes, or an output that is no tensor, list, tuple, dict or dataclass); return it, or set it as "
+                         f"self.name = ...\n  {'an input' if node is None else node.line}")
+    return Plan(record.nodes, values, output, kept, live)
+
+
+def _once(net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], record: Record) -> tuple[Record, list[Any], Any]:
+    symbols = [record.symbol(x, None, k) if isinstance(x, torch.Tensor) else x for k, x in enumerate(inputs)]
+    values = [s.value if isinstance(s, Symbol) else s for s in symbols]
+    reset(net)
+    try:
+        return record, values, record.run(forward, *symbols)
+    finally:
+        reset(net)
 
 
 TRIAL = """
@@ -540,6 +731,8 @@ def _input_major(net: nn.Module) -> None:
             module.weight.data = module.weight.data.t().contiguous().t()
 
 
+@arguments(net=instance(nn.Module, words="a torch module"), loss=optional(FUNCTION),
+           optimizer=optional(instance(torch.optim.Optimizer, words="a torch optimizer")), precision=choice("float32", "bfloat16"))
 def accelerate(net: nn.Module, loss: Callable[..., torch.Tensor] | None = None, optimizer: torch.optim.Optimizer | None = None,
                precision: str = "float32") -> Accelerated:
     """Fold the time of a network that loops over steps with neurons of :mod:`lavalike.snn`.
@@ -552,7 +745,8 @@ def accelerate(net: nn.Module, loss: Callable[..., torch.Tensor] | None = None, 
             steps whatever the values: layers from step to step feed forward, and only a neuron's own states go from
             one step to the next. Steps may be counted (``for step in range(T)``), or cut from the data (``for x in data``,
             ``data[t]``, ``data[:, t]``). Every call begins with the states that forward begins with; states that
-            init_hidden keeps are forgotten.
+            init_hidden keeps are forgotten. ``self.name = ...`` in forward holds, after every call, that call's tensors. May be
+            wrapped in DistributedDataParallel, whose averages, hooks and no_sync() act; hooks on ``net`` itself act too.
         loss: ``loss(output, labels)``.
         optimizer: stepped in every call, if given. Adam, AdamW and SGD whose ``fused`` and ``foreach`` were left open are made
             ``fused=True``: the same numbers in one pass through memory. Unless it has begun, weights of Linear are laid out
@@ -566,6 +760,8 @@ def accelerate(net: nn.Module, loss: Callable[..., torch.Tensor] | None = None, 
 
     Raises:
         InputError: naming the line, for what cannot be folded: in-place changes, questions about values (``if mem > 1``), other
-            feedback between steps, steps that differ; for bfloat16 where torch cannot multiply it.
+            feedback between steps, states changed between steps (``detach`` may be), random numbers of NumPy, ``random`` or in place
+            (torch's functions draw anew in every step and call), values kept from call to call; naming the module, for hooks inside, FSDP,
+            compiled modules; for bfloat16 where torch cannot multiply it.
     """
     return Accelerated(net, loss, optimizer, precision)

@@ -4,18 +4,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from lavalike import fused
-from lavalike.backends.torch.surrogate import Atan, Surrogate
+from lavalike.arguments import (
+    FLAG,
+    MAPPING,
+    TEXT,
+    arguments,
+    as_numbers,
+    choice,
+    did_you_mean,
+    instance,
+    keywords,
+    numbers,
+    optional,
+    sequence,
+    shown,
+)
+from lavalike.backends.torch.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.dynamics import Dynamics
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
+from lavalike.fused.ambient import transformed
 from lavalike.snn import record as recording
 
 State = torch.Tensor | None
+NUMBERS = numbers()
+RESET_GRAD = choice("slayer", "detach", "full")
+
+
+def within(value: torch.Tensor, *limits: tuple[Any, Any]) -> torch.Tensor:
+    """A learnt ``value`` brought back into ``limits`` (low, high; numbers or tensors; None is none), one pair after the other."""
+    if isinstance(value, nn.Parameter) and not transformed():
+        # not in the graph, where a parameter outside would never get a gradient again; and .data, because the steps
+        # before have it saved for their gradients (after the first of them this changes nothing)
+        for low, high in limits:
+            value.data.clamp_(low, high)
+        return value
+    kept = value.detach()
+    for low, high in limits:
+        kept = kept.clamp(low, high)
+    return value + (kept - value).detach()
 
 
 class Stateful(nn.Module):
@@ -28,12 +62,80 @@ class Stateful(nn.Module):
     """
 
     output_is_state = False  # the first state is the output itself, which a call then returns once
+    input_names: tuple[str, ...] = ("x",)
+    output_count = 1
+    _once = frozenset({"state_names", "dynamics"})  # set when made, and then no more
+    _aliases: Mapping[str, str] = {}  # parameters that have another name among the arguments
 
     def __init__(self, names: Sequence[str], init_hidden: bool, output: bool) -> None:
         super().__init__()
+        self._limits: dict[str, tuple[float, float]] = {}
         self.state_names = tuple(names)
-        self.init_hidden, self.output = init_hidden, output
+        self.init_hidden, self.output = bool(init_hidden), bool(output)
         self._hidden: tuple[torch.Tensor, ...] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Parameters take numbers, within their limits; what cannot be changed any more, or would do nothing, is refused."""
+        key = self._aliases.get(name, name)
+        if key in self.__dict__.get("_limits", ()) and (key in self._buffers or key in self._parameters):
+            self._put(key, value)
+        elif name in self._once and name in self.__dict__:
+            raise InputError(f"{self.label}: {name} is chosen when it is made; make a new one")
+        elif name not in self.__dict__ and name in _chosen(type(self)) | {*self.__dict__.get("state_names", ())}:
+            what = "a state, which is passed to a call" if name in self.__dict__.get("state_names", ()) else "chosen when it is made"
+            remedy = f"{name[6:]}.requires_grad_(), or " if name.startswith("learn_") else ""
+            raise InputError(f"{self.label}: {name} is {what}, and setting it would do nothing; {remedy}make a new one")
+        else:
+            super().__setattr__(name, value)
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """The least and the greatest value of a parameter."""
+        return -math.inf, math.inf
+
+    def called(self, name: str) -> str:
+        """A parameter's name among the arguments."""
+        return name
+
+    def _checked(self, name: str, value: Any) -> None:
+        """InputError unless ``value`` is finite numbers within the parameter's limits; one on meta, or of a trace, is taken as it is."""
+        if isinstance(value, torch.Tensor) and (transformed() or not fused.ambient.stored(value)):
+            return
+        array = as_numbers(value)
+        if array is None or array.dtype.kind not in "iuf":
+            raise InputTypeError(f"{self.label}: {self.called(name)} is {NUMBERS.words}, got {shown(value)} ({type(value).__name__})")
+        low, high = self._limits[name]
+        wrong = array[~(np.isfinite(array) & (array >= low) & (array <= high))]
+        if wrong.size:
+            raise InputError(f"{self.label}: {self.called(name)} is in {low:g}..{high:g}, got {wrong.flat[0]:g}")
+
+    def _keep(self, name: str, value: Any, learn: bool) -> None:
+        """As nn.Parameter where it is learnt, as a buffer otherwise."""
+        self._limits[name] = self.limits(name)
+        self._checked(name, value)
+        if isinstance(value, torch.Tensor) and value.requires_grad:
+            raise InputError(f"{self.label}: {self.called(name)} requires a gradient, but a neuron keeps a copy; learn_... trains that, "
+                             f"and a tensor that is assigned (neuron.{self.called(name)} = tensor) is taken as it is")
+        value = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
+        if learn:
+            self.register_parameter(name, nn.Parameter(value))
+        else:
+            self.register_buffer(name, value)
+
+    def _put(self, name: str, value: Any) -> None:
+        """A new value: into the parameter where it is learnt, which an optimiser may know; else in the buffer's place."""
+        self._checked(name, value)
+        old = getattr(self, name)
+        if isinstance(value, nn.Parameter):
+            super().__setattr__(name, value)
+        elif name in self._parameters:
+            new = torch.as_tensor(value, dtype=old.dtype, device=old.device).detach()
+            if new.dim() and new.shape != old.shape:
+                raise InputError(f"{self.label}: {self.called(name)} is learnt and has shape {tuple(old.shape)}, got {tuple(new.shape)}; "
+                                 "assign an nn.Parameter, and give it to the optimiser")
+            with torch.no_grad():
+                old.copy_(new)
+        else:
+            self._buffers[name] = value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=old.dtype, device=old.device)
 
     @property
     def label(self) -> str:
@@ -68,7 +170,16 @@ class Stateful(nn.Module):
         return {**self.__dict__, "_hidden": None}  # a copy begins anew
 
     def forward(self, x: torch.Tensor, *states: State, **named: State) -> Any:
-        """A step; states by position or by name. Returns ``(output, *states)``, with init_hidden the output alone."""
+        """A step; states by position or by name. Returns ``(output, *states)``, with init_hidden the output alone.
+
+        A neuron of several inputs takes these first, by position: ``neuron(a, b, *states)``; one of several outputs returns all.
+        """
+        more = len(self.input_names) - 1
+        if more:
+            if len(states) < more:
+                raise InputTypeError(f"{self.label}: a call takes the inputs {', '.join(self.input_names)}, by position; "
+                                     f"got {1 + len(states)}")
+            x, states = (x, *states[:more]), states[more:]  # type: ignore[assignment]
         if self.init_hidden:
             if states or named:
                 raise InputError(f"{self.label}: with init_hidden=True a call takes the input alone")
@@ -76,15 +187,18 @@ class Stateful(nn.Module):
         given = dict(zip(self.state_names, states, strict=False))
         if len(states) > len(self.state_names) or named.keys() & given.keys() or named.keys() - set(self.state_names):
             got = f"{len(states)} states" + (f" and {', '.join(named)}" if named else "")
-            raise InputError(f"{self.label}: a call takes the input and the states {', '.join(self.state_names)}; got {got}")
+            near = "".join(did_you_mean(n, self.state_names) for n in named if n not in self.state_names)
+            raise InputTypeError(f"{self.label}: a call takes the input{'s' if more else ''} and the states {', '.join(self.state_names)}; "
+                                 f"got {got}{near}")
         given |= named
         out = self.step(x, [given.get(n) for n in self.state_names])
         if self.output_is_state:
             out = (out[0], *out[2:])
         if not self.init_hidden:
             return out
-        self._hidden = out if self.output_is_state else out[1:]
-        return out if self.output else out[0]
+        n = self.output_count
+        self._hidden = out if self.output_is_state else out[n:]
+        return out if self.output else out[0] if n == 1 else out[:n]
 
     def step(self, x: torch.Tensor, states: Sequence[State]) -> tuple[torch.Tensor, ...]:
         """One step: (output, *states); a state that is None or has no elements is 0."""
@@ -92,7 +206,11 @@ class Stateful(nn.Module):
 
     def check_states(self, shape: Sequence[int], states: Sequence[State]) -> None:
         for name, s in zip(self.state_names, states, strict=True):
-            if s is not None and s.numel() and s.shape != shape:
+            if s is None:
+                continue
+            if not isinstance(s, torch.Tensor):
+                raise InputTypeError(f"{self.label}: state {name} is a torch tensor or None, got {shown(s)} ({type(s).__name__})")
+            if s.numel() and s.shape != shape:
                 remedy = "call lavalike.snn.reset(net)" if self.init_hidden else "take the states of reset_mem()"
                 raise InputError(f"{self.label}: state {name} has shape {tuple(s.shape)}; expected {tuple(shape)}; {remedy} "
                                  "before a new sequence or another batch")
@@ -102,7 +220,10 @@ class Neuron(Stateful):
     """A layer of neurons, called step by step or on a whole sequence.
 
     ``out, *states = neuron(x, *states)`` is one step for x of shape (batch, ...); a state left out, None or of length 0 is zero.
-    ``neuron.sequence(x)`` takes (time, batch, ...) and is one fused loop. Both are the same equations.
+    ``neuron.sequence(x)`` takes (time, batch, ...) and is one fused loop. Both are the same equations. Dynamics of several inputs take
+    all of them, of one shape, in order: ``neuron(a, b, *states)``; those of several outputs return all before the states.
+
+    Parameters (``neuron.beta = 0.9``), ``spike_grad`` and ``reset_grad`` may be set later; what is chosen once is refused.
 
     Args:
         dynamics: the step and its parameters.
@@ -119,52 +240,57 @@ class Neuron(Stateful):
         InputError: parameters that are missing, unknown or out of range; in a call, shapes and dtypes (float32, float64, bfloat16).
     """
 
+    @arguments(dynamics=instance(Dynamics, words="a lavalike.Dynamics"), values=optional(MAPPING), learn=optional(sequence(TEXT)),
+               spike_grad=optional(SURROGATE), reset_grad=RESET_GRAD, init_hidden=FLAG, output=FLAG)
     def __init__(self, dynamics: Dynamics, values: Mapping[str, Any] | None = None, learn: Sequence[str] | None = None,
                  spike_grad: Surrogate | None = None, reset_grad: str = "detach", init_hidden: bool = False, output: bool = False) -> None:
         super().__init__(dynamics.states, init_hidden, output)
+        if not dynamics.inputs or not dynamics.outputs:
+            raise InputError(f"{self.label}: dynamics {dynamics.name} has inputs {dynamics.inputs} and outputs {dynamics.outputs}; "
+                             "at least one of each is needed")
+        self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
         known = {p.name: p for p in dynamics.parameters}
         given = {name: p.default for name, p in known.items()} | dict(values or {})
         learn = [n for n, p in known.items() if p.trained] if learn is None else list(learn)
         names = dynamics.constant_names
         missing, unknown = [n for n in names if n not in given], [n for n in (*given, *learn) if n not in names]
         if missing or unknown:
-            raise InputError(f"{self.label}: parameters {names} are needed; missing {missing}, unknown {unknown}")
-        self.dynamics = dynamics
-        self.fused_training = fused.Training(Atan() if spike_grad is None else spike_grad, reset_grad)
-        self._limits = {n: self.limits(n) for n in names}
+            hint = "".join(did_you_mean(n, names) for n in unknown[:1])
+            raise InputError(f"{self.label}: parameters {names} are needed; missing {missing}, unknown {unknown}{hint}")
+        self.__dict__["dynamics"], self._names = dynamics, names
+        self.fused_training = fused.Training(Atan() if spike_grad is None else as_surrogate(spike_grad), reset_grad)
         for name in names:
             self._keep(name, given[name], name in learn)
 
+    @property
+    def spike_grad(self) -> Surrogate:
+        """The surrogate gradient; may be set."""
+        return self.fused_training.surrogate
+
+    @spike_grad.setter
+    def spike_grad(self, value: Surrogate) -> None:
+        SURROGATE.check(self.label, "spike_grad", value)
+        self.fused_training = fused.Training(as_surrogate(value), self.reset_grad)
+
+    @property
+    def reset_grad(self) -> str:
+        """What resets are differentiated to; may be set."""
+        return self.fused_training.reset_grad
+
+    @reset_grad.setter
+    def reset_grad(self, value: str) -> None:
+        RESET_GRAD.check(self.label, "reset_grad", value)
+        self.fused_training = fused.Training(self.spike_grad, value)
+
     def limits(self, name: str) -> tuple[float, float]:
-        """The least and the greatest value of a parameter."""
         return next(((p.low, p.high) for p in self.dynamics.parameters if p.name == name), (-math.inf, math.inf))
-
-    def _keep(self, name: str, value: Any, learn: bool) -> None:
-        """As nn.Parameter where it is learnt, as a buffer otherwise."""
-        value = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
-        low, high = self._limits[name]
-        wrong = value[~(torch.isfinite(value) & (value >= low) & (value <= high))]
-        if wrong.numel():
-            raise InputError(f"{self.label}: {self.called(name)} is in {low:g}..{high:g}, got {wrong[0].item():g}")
-        if learn:
-            setattr(self, name, nn.Parameter(value))
-        else:
-            self.register_buffer(name, value)
-
-    def called(self, name: str) -> str:
-        """A parameter's name among the arguments."""
-        return name
 
     def values(self) -> dict[str, torch.Tensor]:
         """The step's parameters, brought back into their limits where training left them."""
         out = {}
-        for name in self.dynamics.constant_names:
-            value = getattr(self, name)
-            if isinstance(value, nn.Parameter) and self._limits[name] != (-math.inf, math.inf):
-                # not in the graph, where a parameter outside would never get a gradient again; and .data, because the steps
-                # before have it saved for their gradients (after the first of them this changes nothing)
-                value.data.clamp_(*self._limits[name])
-            out[name] = value
+        for name in self._names:
+            value, limits = getattr(self, name), self._limits[name]
+            out[name] = within(value, limits) if name in self._parameters and limits != (-math.inf, math.inf) else value
         return out
 
     def sequence(self, x: torch.Tensor, *states: State, record: Sequence[str] = (),
@@ -172,28 +298,71 @@ class Neuron(Stateful):
         """All steps of x, (time, batch, ...), in one fused loop; with ``steps`` x may be (1, batch, ...), the same in all of them.
 
         Returns outputs by name, (time, batch, ...), and the states that ``record`` names likewise; and the states after the last step.
+        Of several inputs all are given first, as in a call.
         """
-        if not isinstance(x, torch.Tensor) or x.dim() < 2 or not x.is_floating_point():
-            got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
-            raise InputError(f"{self.label}: a sequence is a floating-point tensor (time, batch, ...), got {got}")
+        return self._sequence((x, *states), record, steps)
+
+    def _sequence(self, given: Sequence[Any], record: Sequence[str], steps: int | None) -> Any:
+        k = len(self.input_names)
+        inputs, states = given[:k], given[k:]
+        if len(inputs) < k or len(states) > len(self.state_names):
+            raise InputTypeError(f"{self.label}: a sequence takes the inputs {', '.join(self.input_names)} and the states "
+                                 f"{', '.join(self.state_names)}; got {len(given)} tensors")
+        for x in inputs:
+            if not isinstance(x, torch.Tensor) or x.dim() < 2 or not x.is_floating_point():
+                raise _wrong(x, f"{self.label}: a sequence is a floating-point tensor (time, batch, ...)")
         if recording.current() is not None:
             raise InputError(f"{self.label}: sequence(...) is folded already; accelerate folds networks that call neurons step by step")
+        record = (record,) if isinstance(record, str) else tuple(record)
+        for name in record:
+            if name not in self.dynamics.states:
+                raise InputError(f"{self.label}: record names states, {self.dynamics.states}, got {shown(name)}"
+                                 f"{did_you_mean(name, self.dynamics.states)}")
+        self.check_states(inputs[0].shape[1:], [*states, *[None] * (len(self.state_names) - len(states))])
+        return self._scan(inputs, states, record, steps)
+
+    def _scan(self, inputs: Sequence[torch.Tensor], states: Sequence[State], record: Sequence[str] = (), steps: int | None = None) -> Any:
+        """What sequence returns, of inputs and states that are looked at."""
         given = {n: s for n, s in zip(self.state_names, states, strict=False) if s is not None and s.numel()}
-        result = fused.scan(self.dynamics, self.fused_training, {self.dynamics.inputs[0]: x}, self.values(), given, record, steps=steps)
+        result = fused.scan(self.dynamics, self.fused_training, dict(zip(self.input_names, inputs, strict=True)), self.values(), given,
+                            record, steps=steps)
         return result.outputs, tuple(result.states[n] for n in self.state_names)
 
-    def step(self, x: torch.Tensor, states: Sequence[State]) -> tuple[torch.Tensor, ...]:
-        if not isinstance(x, torch.Tensor) or not x.dim() or not x.is_floating_point():
-            got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
-            raise InputError(f"{self.label}: the input of a step is a floating-point tensor (batch, ...), got {got}")
-        self.check_states(x.shape, states)
+    def step(self, x: Any, states: Sequence[State]) -> tuple[torch.Tensor, ...]:
+        inputs = x if isinstance(x, tuple) else (x,)
+        for now in inputs:
+            if not isinstance(now, torch.Tensor) or not now.dim() or not now.is_floating_point():
+                raise _wrong(now, f"{self.label}: the input of a step is a floating-point tensor (batch, ...)")
+        self.check_states(inputs[0].shape, states)
         record = recording.current()
         if record is not None:
+            if len(inputs) > 1 or self.output_count > 1:
+                raise InputError(f"accelerate: {self.label} of several inputs or outputs cannot be folded; train such a network with the "
+                                 "plain loop, or with sequence(...)")
             return record.neuron(self, x, states)
-        outputs, after = self.sequence(x.unsqueeze(0), *states)
-        return (outputs[self.dynamics.outputs[0]].squeeze(0), *after)
+        outputs, after = self._scan([now.unsqueeze(0) for now in inputs], states)
+        return (*(outputs[o].squeeze(0) for o in self.dynamics.outputs), *after)
 
 
+def _wrong(x: Any, expected: str) -> InputError:
+    if isinstance(x, torch.Tensor):
+        return InputError(f"{expected}, got {tuple(x.shape)}, {x.dtype}")
+    return InputTypeError(f"{expected}, got {type(x).__name__}")
+
+
+@cache
+def _chosen(cls: type) -> frozenset[str]:
+    """Arguments of the library's neuron that ``cls`` is or extends."""
+    ours = next(c for c in cls.__mro__ if c.__module__.startswith("lavalike.snn."))
+    if ours is Stateful:
+        return frozenset()
+    return (keywords(ours) or frozenset()) - {"init_hidden", "output", "spike_grad", "reset_grad", "reset_mechanism"}
+
+
+NET = instance("torch.nn.modules.module.Module", words="a torch module")
+
+
+@arguments(net=NET)
 def reset(net: nn.Module) -> None:
     """Forget the states that neurons of ``net`` with init_hidden keep, however deeply nested."""
     for module in net.modules():
@@ -201,6 +370,7 @@ def reset(net: nn.Module) -> None:
             module.reset()
 
 
+@arguments(net=NET)
 def detach(net: nn.Module) -> None:
     """Cut the states that neurons of ``net`` with init_hidden keep off the graph."""
     for module in net.modules():

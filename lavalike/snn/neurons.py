@@ -15,6 +15,9 @@ Common arguments:
     reset_grad: what resets are differentiated to: "detach" (default, as in snnTorch), "full" or "slayer".
     inhibition, state_quant: not available; True raises.
 
+Parameters (beta, threshold, ...), reset_mechanism, spike_grad, reset_grad, init_hidden and output may be set later; the others are chosen
+once, and setting them is an error.
+
 States are named as in snnTorch, and may be given by name. ``init_leaky()`` and the like are ``reset_mem()``.
 """
 
@@ -25,16 +28,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from lavalike.backends.torch.surrogate import Atan, Surrogate, as_surrogate
+from lavalike.arguments import ANY, FLAG, TEXT, Rule, arguments, as_numbers, did_you_mean, either, integer, optional, real, sequence, shown
+from lavalike.backends.torch.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.dynamics import Dynamics, membrane
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
+from lavalike.fused.ambient import transformed
 from lavalike.snn import record as recording
-from lavalike.snn.neuron import Neuron, State, Stateful
+from lavalike.snn.neuron import RESET_GRAD, Neuron, State, Stateful, within
 
 LEAST = 1e-6  # of a threshold
+MECHANISMS = ("none", "subtract", "zero")  # of SLSTM
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,30 @@ class _NoGradient(Surrogate):
 
     def primitive(self, x: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)
+
+
+# beta, alpha, threshold, V and graded_spikes_factor are looked at where they are kept
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("surrogate_disable", "init_hidden", "inhibition", "learn_beta", "learn_alpha", "learn_threshold", "learn_recurrent",
+                     "learn_graded_spikes_factor", "output", "reset_delay", "all_to_all", "bias"), FLAG),
+    "spike_grad": optional(SURROGATE), "reset_mechanism": TEXT, "state_quant": ANY, "reset_grad": RESET_GRAD,
+    **dict.fromkeys(("linear_features", "conv2d_channels"), optional(integer(1))),
+    **dict.fromkeys(("input_size", "hidden_size"), integer(1)),
+    "kernel_size": optional(either(integer(1), sequence(integer(1), 2))),
+    "R": optional(real()), "C": optional(real()), "time_step": real(),
+}
+
+
+def _takes(*names: str) -> Any:
+    common = ("spike_grad", "surrogate_disable", "init_hidden", "inhibition", "learn_threshold", "reset_mechanism", "state_quant", "output")
+    return arguments(**{n: RULES[n] for n in (*common, *names)})
+
+
+def _mechanism(label: str, value: Any, known: Sequence[str]) -> None:
+    if not isinstance(value, str):
+        raise InputTypeError(f"{label}: reset_mechanism is one of {', '.join(known)}, got {shown(value)} ({type(value).__name__})")
+    if value not in known:
+        raise InputError(f"{label}: reset_mechanism is one of {', '.join(known)}, got {value!r}{did_you_mean(value, known)}")
 
 
 def _surrogate(label: str, spike_grad: Surrogate | None, surrogate_disable: bool) -> Surrogate:
@@ -64,15 +95,27 @@ def _refuse(label: str, inhibition: bool, state_quant: Any) -> None:
 class _Spiking(Neuron):
     """What the neurons of this file share. ``values`` and ``learn`` have the step's own names, in which the threshold is vth."""
 
+    _aliases: Mapping[str, str] = {"threshold": "vth"}
+    _once = Neuron._once | {"all_to_all", "time_step"}
+
     def __init__(self, kinds: Mapping[str, Dynamics], reset_mechanism: str, values: Mapping[str, Any], learn: Mapping[str, bool],
                  spike_grad: Surrogate | None, surrogate_disable: bool, init_hidden: bool, inhibition: bool, state_quant: Any,
                  output: bool, reset_grad: str) -> None:
-        if reset_mechanism not in kinds:
-            raise InputError(f"{self.label}: reset_mechanism is one of {', '.join(kinds)}, got {reset_mechanism!r}")
+        _mechanism(self.label, reset_mechanism, tuple(kinds))
         _refuse(self.label, inhibition, state_quant)
         super().__init__(kinds[reset_mechanism], values, [n for n, yes in learn.items() if yes],
                          _surrogate(self.label, spike_grad, surrogate_disable), reset_grad, init_hidden, output)
-        self.reset_mechanism = reset_mechanism
+        self._kinds, self._reset_mechanism = dict(kinds), reset_mechanism
+
+    @property
+    def reset_mechanism(self) -> str:
+        """How a spike resets; may be set."""
+        return self._reset_mechanism
+
+    @reset_mechanism.setter
+    def reset_mechanism(self, value: str) -> None:
+        _mechanism(self.label, value, tuple(self._kinds))
+        self._reset_mechanism, self.__dict__["dynamics"] = value, self._kinds[value]
 
     def limits(self, name: str) -> tuple[float, float]:
         return {"alpha": (0.0, 1.0), "beta": (0.0, 1.0), "vth": (LEAST, math.inf)}.get(name, (-math.inf, math.inf))
@@ -94,6 +137,7 @@ class Leaky(_Spiking):
         The others: see the module.
     """
 
+    @_takes("learn_beta", "learn_graded_spikes_factor", "reset_delay", "reset_grad")
     def __init__(self, beta: Any, threshold: Any = 1.0, spike_grad: Surrogate | None = None, surrogate_disable: bool = False,
                  init_hidden: bool = False, inhibition: bool = False, learn_beta: bool = False, learn_threshold: bool = False,
                  reset_mechanism: str = "subtract", state_quant: Any = False, output: bool = False, graded_spikes_factor: Any = 1.0,
@@ -101,18 +145,23 @@ class Leaky(_Spiking):
         super().__init__(membrane.LEAKY if reset_delay else membrane.LEAKY_NOW, reset_mechanism, {"beta": beta, "vth": threshold},
                          {"beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden, inhibition, state_quant,
                          output, reset_grad)
-        factor = torch.as_tensor(graded_spikes_factor, dtype=torch.get_default_dtype()).detach().clone()
-        self._graded = learn_graded_spikes_factor or bool((factor != 1).any())
-        self.graded_spikes_factor: torch.Tensor
-        if learn_graded_spikes_factor:
-            self.graded_spikes_factor = nn.Parameter(factor)
-        else:
-            self.register_buffer("graded_spikes_factor", factor)
+        self._keep("graded_spikes_factor", graded_spikes_factor, learn_graded_spikes_factor)
+        self._grade: tuple[Any, int, bool] | None = None
 
-    def sequence(self, x: torch.Tensor, *states: State, record: Sequence[str] = (), steps: int | None = None) -> Any:
-        outputs, after = super().sequence(x, *states, record=record, steps=steps)
+    @property
+    def _graded(self) -> bool:
+        """Whether spikes count anything but 1, asked once for every value that the factor gets."""
+        factor = self.graded_spikes_factor
+        if isinstance(factor, nn.Parameter) or transformed() or factor.is_meta or factor.is_inference():
+            return True
+        if self._grade is None or self._grade[0] is not factor or self._grade[1] != factor._version:
+            self._grade = factor, factor._version, bool((factor != 1).any())
+        return self._grade[2]
+
+    def _scan(self, inputs: Sequence[torch.Tensor], states: Sequence[State], record: Sequence[str] = (), steps: int | None = None) -> Any:
+        outputs, after = super()._scan(inputs, states, record, steps)
         if self._graded:
-            outputs["s_out"] = outputs["s_out"] * self.graded_spikes_factor.to(x.dtype)
+            outputs["s_out"] = outputs["s_out"] * self.graded_spikes_factor.to(outputs["s_out"].dtype)
         return outputs, after
 
     init_leaky = Neuron.reset_mem
@@ -126,6 +175,7 @@ class Synaptic(_Spiking):
         The others: see the module.
     """
 
+    @_takes("learn_alpha", "learn_beta", "reset_delay", "reset_grad")
     def __init__(self, alpha: Any, beta: Any, threshold: Any = 1.0, spike_grad: Surrogate | None = None, surrogate_disable: bool = False,
                  init_hidden: bool = False, inhibition: bool = False, learn_alpha: bool = False, learn_beta: bool = False,
                  learn_threshold: bool = False, reset_mechanism: str = "subtract", state_quant: Any = False, output: bool = False,
@@ -150,30 +200,41 @@ class Alpha(_Spiking):
         The others: see the module.
     """
 
+    @_takes("learn_alpha", "learn_beta", "reset_grad")
     def __init__(self, alpha: Any, beta: Any, threshold: Any = 1.0, spike_grad: Surrogate | None = None, surrogate_disable: bool = False,
                  init_hidden: bool = False, inhibition: bool = False, learn_alpha: bool = False, learn_beta: bool = False,
                  learn_threshold: bool = False, reset_mechanism: str = "zero", state_quant: Any = False, output: bool = False,
                  reset_grad: str = "detach") -> None:
-        a, b = torch.as_tensor(alpha), torch.as_tensor(beta)
-        if not bool(((a > b) & (b > 0) & (a < 1)).all()):
-            raise InputError(f"{self.label}: 0 < beta < alpha < 1 is needed, got alpha {alpha!r}, beta {beta!r}")
+        self._ordered(alpha, beta)
         super().__init__(membrane.ALPHA, reset_mechanism, {"alpha": alpha, "beta": beta, "tau": 1.0, "vth": threshold},
                          {"alpha": learn_alpha, "beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden,
                          inhibition, state_quant, output, reset_grad)
-        del self.tau  # follows from alpha and beta
+        del self.tau, self._limits["tau"]  # follows from alpha and beta
+
+    def _ordered(self, alpha: Any, beta: Any) -> None:
+        a, b = as_numbers(alpha), as_numbers(beta)
+        if a is None or b is None:
+            raise InputTypeError(f"{type(self).__name__}: alpha and beta are numbers, got {shown(alpha)}, {shown(beta)}")
+        meta = any(isinstance(v, torch.Tensor) and v.is_meta for v in (alpha, beta))
+        if not meta and not bool(((a > b) & (b > 0) & (a < 1)).all()):
+            raise InputError(f"snn.{type(self).__name__}: 0 < beta < alpha < 1 is needed, got alpha {alpha!r}, beta {beta!r}")
+
+    def _put(self, name: str, value: Any) -> None:
+        if name in ("alpha", "beta"):
+            self._checked(name, value)
+            self._ordered(*(value if n == name else getattr(self, n) for n in ("alpha", "beta")))
+        super()._put(name, value)
 
     def values(self) -> dict[str, torch.Tensor]:
-        alpha, beta = self.alpha.data, self.beta.data  # see Neuron.values
-        if isinstance(self.alpha, nn.Parameter):
-            alpha.clamp_(2e-4, 1 - 1e-4)
-            if not isinstance(self.beta, nn.Parameter):
-                alpha.clamp_(min=beta + 1e-4)
-        if isinstance(self.beta, nn.Parameter):
-            beta.clamp_(torch.tensor(1e-4, device=beta.device), alpha - 1e-4)
-        if isinstance(self.vth, nn.Parameter):
-            self.vth.data.clamp_(*self._limits["vth"])
-        a, b = torch.log(self.alpha), torch.log(self.beta)
-        return {"alpha": self.alpha, "beta": self.beta, "tau": a / (b - a) + 1, "vth": self.vth}
+        alpha, beta, vth = self.alpha, self.beta, self.vth
+        if "alpha" in self._parameters:
+            alpha = within(alpha, (2e-4, 1 - 1e-4), *([] if "beta" in self._parameters else [(beta.detach() + 1e-4, None)]))
+        if "beta" in self._parameters:
+            beta = within(beta, (1e-4, None), (None, alpha.detach() - 1e-4))
+        if "vth" in self._parameters:
+            vth = within(vth, self._limits["vth"])
+        a, b = torch.log(alpha), torch.log(beta)
+        return {"alpha": alpha, "beta": beta, "tau": a / (b - a) + 1, "vth": vth}
 
     init_alpha = Neuron.reset_mem
 
@@ -190,6 +251,7 @@ class Lapicque(_Spiking):
         The others: see the module.
     """
 
+    @_takes("R", "C", "time_step", "learn_beta", "reset_grad")
     def __init__(self, beta: Any = None, R: float | None = None, C: float | None = None, time_step: float = 1, threshold: Any = 1.0,
                  spike_grad: Surrogate | None = None, surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False,
                  learn_beta: bool = False, learn_threshold: bool = False, reset_mechanism: str = "subtract", state_quant: Any = False,
@@ -201,16 +263,30 @@ class Lapicque(_Spiking):
             beta = from_rc
         if beta is None:
             raise InputError(f"{self.label}: give beta, or R and C")
-        decay = torch.as_tensor(beta, dtype=torch.float64).detach()
-        if not bool(((decay > 0) & (decay < 1)).all()):
+        numbers = as_numbers(beta)
+        if numbers is None or numbers.dtype.kind not in "iuf":
+            raise InputTypeError(f"snn.{type(self).__name__}: beta is finite numbers, got {shown(beta)} ({type(beta).__name__})")
+        meta = isinstance(beta, torch.Tensor) and beta.is_meta
+        if not meta and not bool(((numbers > 0) & (numbers < 1)).all()):
             raise InputError(f"{self.label}: beta is in 0..1, both excluded, got {beta!r}")
-        if from_rc is not None and not bool(torch.isclose(decay, torch.tensor(from_rc, dtype=torch.float64)).all()):
+        if from_rc is not None and not meta and not np.isclose(numbers, from_rc, rtol=1e-5, atol=1e-8).all():
             raise InputError(f"{self.label}: beta {beta!r} is not exp(-time_step / (R C)) = {from_rc:g}; give two of the three")
-        resistance = R if R is not None else -time_step / ((1.0 if C is None else C) * torch.log(decay))
+        resistance: Any = R
+        if R is None:
+            decay = torch.as_tensor(beta, dtype=torch.float64).detach()
+            resistance = -time_step / ((1.0 if C is None else C) * torch.log(decay))
         super().__init__(membrane.LAPICQUE, reset_mechanism, {"beta": beta, "resistance": resistance, "vth": threshold},
                          {"beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden, inhibition, state_quant,
                          output, reset_grad)
-        self.time_step = time_step
+        self.__dict__["time_step"] = time_step
+
+    _aliases: Mapping[str, str] = {"threshold": "vth", "R": "resistance"}
+
+    def limits(self, name: str) -> tuple[float, float]:
+        return (np.finfo(np.float32).tiny, math.inf) if name == "resistance" else super().limits(name)
+
+    def called(self, name: str) -> str:
+        return "R" if name == "resistance" else super().called(name)
 
     @property
     def R(self) -> torch.Tensor:
@@ -237,19 +313,22 @@ class _Recurrent(_Spiking):
             raise InputError(f"{self.label}: with all_to_all give linear_features, or conv2d_channels and kernel_size")
         if not all_to_all and (linear_features is not None or conv2d_channels is not None or kernel_size is not None):
             raise InputError(f"{self.label}: linear_features, conv2d_channels and kernel_size belong to all_to_all=True")
+        if all_to_all and (isinstance(V, torch.Tensor) or V != 1.0):
+            raise InputError(f"{self.label}: V is the factor of a neuron's own spike and belongs to all_to_all=False, got {shown(V)}")
         if (conv2d_channels is None) != (kernel_size is None):
             raise InputError(f"{self.label}: conv2d_channels and kernel_size belong together")
         super().__init__(kinds, reset_mechanism, values | {"V": 0.0 if all_to_all else V},
                          learn | {"V": learn_recurrent and not all_to_all}, *more)
-        self.all_to_all = all_to_all
+        self.__dict__["all_to_all"] = bool(all_to_all)
         if all_to_all:
             self.recurrent: nn.Module = (nn.Linear(linear_features, linear_features) if linear_features is not None
                                          else nn.Conv2d(conv2d_channels, conv2d_channels, kernel_size, padding="same"))  # type: ignore[arg-type]
             self.recurrent.requires_grad_(learn_recurrent)
 
-    def sequence(self, x: torch.Tensor, *states: State, record: Sequence[str] = (), steps: int | None = None) -> Any:
+    def _scan(self, inputs: Sequence[torch.Tensor], states: Sequence[State], record: Sequence[str] = (), steps: int | None = None) -> Any:
         if not self.all_to_all:
-            return super().sequence(x, *states, record=record, steps=steps)
+            return super()._scan(inputs, states, record, steps)
+        x, = inputs
         if steps is not None:
             x = x.expand(steps, *x.shape[1:])
         given = (*states, *[None] * (len(self.state_names) - len(states)))
@@ -257,7 +336,7 @@ class _Recurrent(_Spiking):
         rows: list[dict[str, torch.Tensor]] = []
         for now in x.unbind(0):
             joined = now + self.recurrent(after[0].to(self.recurrent.weight.dtype)).to(now.dtype)
-            out, after = super().sequence(joined.unsqueeze(0), *after, record=record)
+            out, after = super()._scan([joined.unsqueeze(0)], after, record)
             rows.append(out)
         if not rows:
             raise InputError(f"{self.label}: input has shape {tuple(x.shape)}: no steps")
@@ -275,6 +354,7 @@ class RLeaky(_Recurrent):
         The others: see the module.
     """
 
+    @_takes("all_to_all", "linear_features", "conv2d_channels", "kernel_size", "learn_beta", "learn_recurrent", "reset_delay", "reset_grad")
     def __init__(self, beta: Any, V: Any = 1.0, all_to_all: bool = True, linear_features: int | None = None,
                  conv2d_channels: int | None = None, kernel_size: Any = None, threshold: Any = 1.0, spike_grad: Surrogate | None = None,
                  surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False, learn_beta: bool = False,
@@ -291,6 +371,8 @@ class RLeaky(_Recurrent):
 class RSynaptic(_Recurrent):
     """Synaptic with recurrence: ``spk, syn, mem = rsynaptic(x, spk, syn, mem)``. Arguments: see RLeaky and Synaptic."""
 
+    @_takes("all_to_all", "linear_features", "conv2d_channels", "kernel_size", "learn_alpha", "learn_beta", "learn_recurrent",
+            "reset_delay", "reset_grad")
     def __init__(self, alpha: Any, beta: Any, V: Any = 1.0, all_to_all: bool = True, linear_features: int | None = None,
                  conv2d_channels: int | None = None, kernel_size: Any = None, threshold: Any = 1.0, spike_grad: Surrogate | None = None,
                  surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False, learn_alpha: bool = False,
@@ -317,24 +399,40 @@ class SLSTM(Stateful):
         The others: see the module.
     """
 
+    @_takes("input_size", "hidden_size", "bias")
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, threshold: Any = 1.0, spike_grad: Surrogate | None = None,
                  surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False, learn_threshold: bool = False,
                  reset_mechanism: str = "none", state_quant: Any = False, output: bool = False) -> None:
         super().__init__(("syn", "mem"), init_hidden, output)
-        if reset_mechanism not in ("none", "subtract", "zero"):
-            raise InputError(f"{self.label}: reset_mechanism is one of none, subtract, zero, got {reset_mechanism!r}")
+        _mechanism(self.label, reset_mechanism, MECHANISMS)
         _refuse(self.label, inhibition, state_quant)
-        value = torch.as_tensor(threshold, dtype=torch.get_default_dtype()).detach().clone()
-        if not bool((value >= LEAST).all()):
-            raise InputError(f"{self.label}: threshold is in {LEAST:g}..inf, got {threshold!r}")
-        self.threshold: torch.Tensor
-        if learn_threshold:
-            self.threshold = nn.Parameter(value)
-        else:
-            self.register_buffer("threshold", value)
+        self._keep("threshold", threshold, learn_threshold)
         self.lstm_cell = nn.LSTMCell(input_size, hidden_size, bias)
-        self.reset_mechanism = reset_mechanism
-        self.spike_grad = _surrogate(self.label, spike_grad, surrogate_disable)
+        self._reset_mechanism = reset_mechanism
+        self._spike_grad = _surrogate(self.label, spike_grad, surrogate_disable)
+
+    def limits(self, name: str) -> tuple[float, float]:
+        return LEAST, math.inf
+
+    @property
+    def reset_mechanism(self) -> str:
+        """How a spike resets; may be set."""
+        return self._reset_mechanism
+
+    @reset_mechanism.setter
+    def reset_mechanism(self, value: str) -> None:
+        _mechanism(self.label, value, MECHANISMS)
+        self._reset_mechanism = value
+
+    @property
+    def spike_grad(self) -> Surrogate:
+        """The surrogate gradient; may be set."""
+        return self._spike_grad
+
+    @spike_grad.setter
+    def spike_grad(self, value: Surrogate) -> None:
+        SURROGATE.check(self.label, "spike_grad", value)
+        self._spike_grad = as_surrogate(value)
 
     def step(self, x: torch.Tensor, states: Sequence[State]) -> tuple[torch.Tensor, ...]:
         if recording.current() is not None:
@@ -347,14 +445,13 @@ class SLSTM(Stateful):
         shape = (len(x), cell.hidden_size)
         self.check_states(shape, states)
         syn, mem = (x.new_zeros(shape) if s is None or not s.numel() else s for s in states)
-        if isinstance(self.threshold, nn.Parameter):
-            self.threshold.data.clamp_(min=LEAST)  # see Neuron.values
-        fired = (mem > self.threshold).to(mem.dtype).detach()
+        threshold = within(self.threshold, self._limits["threshold"]) if "threshold" in self._parameters else self.threshold
+        fired = (mem > threshold).to(mem.dtype).detach()
         mem, syn = cell(x, (mem, syn))
         if self.reset_mechanism == "subtract":
-            mem = mem - fired * self.threshold
+            mem = mem - fired * threshold
         elif self.reset_mechanism == "zero":
             mem = mem * (1 - fired)
-        return self.spike_grad(mem - self.threshold), syn, mem
+        return self._spike_grad(mem - threshold), syn, mem
 
     init_slstm = Stateful.reset_mem

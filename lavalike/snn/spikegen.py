@@ -6,14 +6,35 @@ those of labels and of integer data float32. Data are finite; InputError otherwi
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import torch
 
-from lavalike.errors import InputError
+from lavalike.arguments import FLAG, TENSOR, TEXT, Rule, arguments, instance, integer, is_integer, optional, real
+from lavalike.errors import InputError, InputTypeError
+
+_NUMBER = real()
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("data", "targets", "spike_time", "one_hot_targets", "one_hot_label"), TENSOR),
+    "num_steps": Rule("a whole number >= 1 (or False, where it may be left out)", lambda v: isinstance(v, bool) or is_integer(v)),
+    **dict.fromkeys(("gain", "offset", "threshold", "tau", "on_target", "off_target", "epsilon", "correct_rate", "incorrect_rate"),
+                    _NUMBER),
+    **dict.fromkeys(("time_var_input", "clip", "normalize", "linear", "interpolate", "bypass", "padding", "off_spike"), FLAG),
+    "first_spike_time": integer(), "num_classes": integer(1), "code": TEXT, "firing_pattern": TEXT,
+    "generator": optional(instance("torch._C.Generator", words="a torch.Generator")),
+}
+
+
+def _door(function: Any) -> Any:
+    """Kinds of arguments; their values are looked at where they are used. ``rate`` is a number."""
+    names = inspect.signature(function).parameters
+    return arguments(**{n: _NUMBER if n == "rate" else _RULES[n] for n in names})(function)
 
 
 def _floating(data: torch.Tensor, who: str) -> torch.Tensor:
     if not isinstance(data, torch.Tensor):
-        raise InputError(f"spikegen.{who}: data is a torch.Tensor, got {type(data).__name__}")
+        raise InputTypeError(f"spikegen.{who}: data is a torch.Tensor, got {type(data).__name__}")
     x = data if data.is_floating_point() else data.to(torch.float32)
     if not torch.isfinite(x).all():
         raise InputError(f"spikegen.{who}: {int((~torch.isfinite(x)).sum())} values of data are NaN or infinite")
@@ -28,6 +49,7 @@ def _steps(num_steps: int | bool, first_spike_time: int, who: str) -> int:
     return num_steps
 
 
+@_door
 def rate(data: torch.Tensor, num_steps: int | bool = False, gain: float = 1, offset: float = 0, first_spike_time: int = 0,
          time_var_input: bool = False, *, generator: torch.Generator | None = None) -> torch.Tensor:
     """Spikes with probability ``gain data + offset`` (below 0 never, above 1 always).
@@ -50,6 +72,7 @@ def rate(data: torch.Tensor, num_steps: int | bool = False, gain: float = 1, off
     return torch.cat([p.new_zeros(first_spike_time, *p.shape[1:]), rate_conv(p, generator=generator)])
 
 
+@_door
 def rate_conv(data: torch.Tensor, *, generator: torch.Generator | None = None) -> torch.Tensor:
     """Spikes with probability ``data`` (below 0 never, above 1 always); of the same shape."""
     p = _floating(data, "rate_conv")
@@ -57,6 +80,7 @@ def rate_conv(data: torch.Tensor, *, generator: torch.Generator | None = None) -
     return (drawn < p).to(p.dtype)
 
 
+@_door
 def latency(data: torch.Tensor, num_steps: int | bool = False, threshold: float = 0.01, tau: float = 1, first_spike_time: int = 0,
             on_target: float = 1, off_target: float = 0, clip: bool = False, normalize: bool = False, linear: bool = False,
             interpolate: bool = False, bypass: bool = False, epsilon: float = 1e-7) -> torch.Tensor:
@@ -95,6 +119,7 @@ def latency(data: torch.Tensor, num_steps: int | bool = False, threshold: float 
     return _either(t == times, on_target, off_target, x.dtype)
 
 
+@_door
 def latency_code(data: torch.Tensor, num_steps: int | bool = False, threshold: float = 0.01, tau: float = 1, first_spike_time: int = 0,
                  normalize: bool = False, linear: bool = False, epsilon: float = 1e-7) -> tuple[torch.Tensor, torch.Tensor]:
     """Times of spikes, in steps and not rounded, and where ``data < threshold``; both of data's shape.
@@ -113,6 +138,7 @@ def latency_code(data: torch.Tensor, num_steps: int | bool = False, threshold: f
     return code, data < threshold
 
 
+@_door
 def latency_code_linear(data: torch.Tensor, num_steps: int | bool = False, threshold: float = 0.01, tau: float = 1,
                         first_spike_time: int = 0, normalize: bool = False) -> torch.Tensor:
     """The ``linear`` times of :func:`latency_code`; data is at most 1."""
@@ -122,6 +148,7 @@ def latency_code_linear(data: torch.Tensor, num_steps: int | bool = False, thres
     return (num_steps - 1 - first_spike_time if normalize else tau) * (1 - x.clamp(min=threshold)) + first_spike_time
 
 
+@_door
 def latency_code_log(data: torch.Tensor, num_steps: int | bool = False, threshold: float = 0.01, tau: float = 1,
                      first_spike_time: int = 0, normalize: bool = False, epsilon: float = 1e-7) -> torch.Tensor:
     """The logarithmic times of :func:`latency_code`."""
@@ -152,6 +179,7 @@ def _latency_data(data: torch.Tensor, num_steps: int | bool, threshold: float, t
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+@_door
 def latency_interpolate(spike_time: torch.Tensor, num_steps: int, on_target: float = 1, off_target: float = 0) -> torch.Tensor:
     """Linearly from ``off_target`` at step 0 to ``on_target`` at each value's spike, ``off_target`` after it.
 
@@ -169,6 +197,7 @@ def latency_interpolate(spike_time: torch.Tensor, num_steps: int, on_target: flo
     return torch.where(rising, off_target + (on_target - off_target) * share, float(off_target)).to(x.dtype)
 
 
+@_door
 def delta(data: torch.Tensor, threshold: float = 0.1, padding: bool = False, off_spike: bool = False) -> torch.Tensor:
     """1 where data rose by at least ``threshold`` since the step before; with ``off_spike``, -1 where it fell by as much.
 
@@ -184,6 +213,7 @@ def delta(data: torch.Tensor, threshold: float = 0.1, padding: bool = False, off
     return spikes - (change <= -threshold).to(x.dtype) if off_spike else spikes
 
 
+@_door
 def targets_convert(targets: torch.Tensor, num_classes: int, code: str = "rate", num_steps: int | bool = False, first_spike_time: int = 0,
                     correct_rate: float = 1, incorrect_rate: float = 0, on_target: float = 1, off_target: float = 0,
                     firing_pattern: str = "regular", interpolate: bool = False, epsilon: float = 1e-7, threshold: float = 0.01,
@@ -207,6 +237,7 @@ def targets_convert(targets: torch.Tensor, num_classes: int, code: str = "rate",
     raise InputError(f"spikegen.targets_convert: code is 'rate' or 'latency', got {code!r}")
 
 
+@_door
 def targets_rate(targets: torch.Tensor, num_classes: int, num_steps: int | bool = False, first_spike_time: int = 0, correct_rate: float = 1,
                  incorrect_rate: float = 0, on_target: float = 1, off_target: float = 0, firing_pattern: str = "regular",
                  interpolate: bool = False, *, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -236,6 +267,7 @@ def targets_rate(targets: torch.Tensor, num_classes: int, num_steps: int | bool 
     return torch.where(hot, *rows)
 
 
+@_door
 def target_rate_code(num_steps: int, first_spike_time: int = 0, rate: float = 1, firing_pattern: str = "regular",
                      *, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """A neuron's spikes ``[num_steps]`` and their steps, from ``first_spike_time`` on.
@@ -263,6 +295,7 @@ def target_rate_code(num_steps: int, first_spike_time: int = 0, rate: float = 1,
     return spikes, spikes.nonzero()[:, 0]
 
 
+@_door
 def rate_interpolate(spike_time: torch.Tensor, num_steps: int, on_target: float = 1, off_target: float = 0) -> torch.Tensor:
     """Linearly from ``off_target``, the step after a spike or at step 0, to ``on_target`` at the next spike; after the last ``off_target``.
 
@@ -285,6 +318,7 @@ def rate_interpolate(spike_time: torch.Tensor, num_steps: int, on_target: float 
     return torch.where(following < len(times), off_target + (on_target - off_target) * share, float(off_target))
 
 
+@_door
 def targets_latency(targets: torch.Tensor, num_classes: int, num_steps: int | bool = False, first_spike_time: int = 0,
                     on_target: float = 1, off_target: float = 0, interpolate: bool = False, threshold: float = 0.01, tau: float = 1,
                     clip: bool = False, normalize: bool = False, linear: bool = False, epsilon: float = 1e-7,
@@ -294,6 +328,7 @@ def targets_latency(targets: torch.Tensor, num_classes: int, num_steps: int | bo
                    linear, interpolate, bypass, epsilon)
 
 
+@_door
 def to_one_hot(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Labels ``[B]`` in 0..num_classes - 1, of any number type, as ``[B, num_classes]`` of 0 and 1 in float32."""
     if targets.dim() != 1 or (targets.is_floating_point() and not torch.equal(targets, targets.trunc())):
@@ -310,11 +345,13 @@ def one_hot(labels: torch.Tensor, num_classes: int, who: str) -> torch.Tensor:
         raise InputError(f"{who}: labels are integers in 0..{num_classes - 1}: {e}") from e
 
 
+@_door
 def to_one_hot_inverse(one_hot_targets: torch.Tensor) -> torch.Tensor:
     """1 where ``one_hot_targets`` is 0, else 0; of its shape and dtype."""
     return (one_hot_targets == 0).to(one_hot_targets.dtype)
 
 
+@_door
 def from_one_hot(one_hot_label: torch.Tensor) -> torch.Tensor:
     """Labels ``[...]`` from ``[..., C]`` with a single 1 in each row and 0 elsewhere."""
     ones = one_hot_label == 1

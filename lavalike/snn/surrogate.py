@@ -8,6 +8,7 @@ keep the dtype, and are equal and hashable by value. Defaults are snnTorch's: ``
 
 from __future__ import annotations
 
+from lavalike.arguments import arguments, real
 from lavalike.backends.torch.surrogate import (
     Atan as atan,
     Boxcar as boxcar,
@@ -22,7 +23,6 @@ from lavalike.backends.torch.surrogate import (
     Triangular as triangular,
     as_surrogate as as_surrogate,
 )
-from lavalike.errors import InputError
 
 __all__ = [
     "Surrogate", "as_surrogate",
@@ -36,8 +36,7 @@ def heaviside() -> LSO:
     return LSO(0.0)
 
 
+@arguments(beta=real(above=0), slope=real(above=0))
 def spike_rate_escape(beta: float = 1.0, slope: float = 25.0) -> slayer_exponential:
     """``slope exp(-beta |x|)`` (the escape rate of Gerstner and Kistler 2002); snnTorch centres it one unit above the threshold."""
-    if not beta > 0:
-        raise InputError(f"surrogate spike_rate_escape: beta is a finite number > 0, got {beta!r}")
     return slayer_exponential(tau=1 / beta, scale=2 * slope / beta)

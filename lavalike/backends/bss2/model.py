@@ -27,6 +27,9 @@ class StandIn(ProcessModel):
         super().__init__(process, config)
         self.host = self.kind(process, host_config(config))
 
+    def port_names(self) -> frozenset[str] | None:
+        return self.host.port_names()
+
 
 def stand_in(process: AbstractProcess) -> type[StandIn] | None:
     """For a process that the numba backend has a model of; None where a graph of other processes stands in."""

@@ -26,6 +26,9 @@ class ChipProgram:
 
     def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> None:
         self.graph, self.batch, self.step = graph, batch, graph.step
+        if graph.config.check is not None:
+            raise InputError("RunConfig: check belongs to the numba and torch backends; a chip's membranes and messages are numbers of its "
+                             "converters, always finite. Leave it out, or run with backend='numba'")
         self.chip = current_chip() if graph.config.chip is None else graph.config.chip
         role = roles(graph)
         nothing_to_do(graph, role)

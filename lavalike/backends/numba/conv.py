@@ -23,7 +23,6 @@ class _ScatterModel(NumbaModel):
     and stored once for four events.
     """
 
-    trusted = True
     aliases: ClassVar = {"a_buff": "a_out"}
 
     def by_input(self, weight: np.ndarray) -> np.ndarray:
@@ -41,7 +40,7 @@ class _ScatterModel(NumbaModel):
         if self.config.fixed:
             # as in Lava the sum wraps into 24 bits, and weight_exp and num_weight_bits play no part
             weight = integral("weight", weight, -(2**15), 2**15 - 1)
-        weight, left = narrowed(self.by_input(weight), self.config)
+        weight, left = narrowed(self.by_input(weight), self.config, "weight")
         cin, kx, ky, out = weight.shape
         my = p.a_out.shape[1]
         along = p.groups == 1 and p.dilation[1] == 1
@@ -73,16 +72,20 @@ class _ScatterModel(NumbaModel):
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         size = self.process.s_in.size
-        return {"events": np.zeros((batch, size), np.int64), "values": np.zeros((batch, size), self.message_dtype)}
+        return {"events": np.zeros((batch, size), np.int64), "values": np.zeros((batch, size), self.message_dtype),
+                "odd": np.zeros((batch, 1), np.int64)}
 
-    def step(s_in, a_out, rows, pitch, start, columns, lines, line_start, settings, along, one, total, graded, wraps, events, values):
+    def step(s_in, a_out, rows, pitch, start, columns, lines, line_start, settings, along, one, total, graded, wraps, events, values,
+             odd):
         _, ny, nc = s_in.shape
         mc = a_out.shape[2]
         groups, kx = settings
         flat = a_out.reshape(-1)
         flat[:] = 0
         inputs = s_in.reshape(-1)
-        count = list_events(inputs, events)
+        count = list_events(inputs, events, odd)
+        if graded:
+            odd[0] = 0
         peak = one
         for p in range(count):
             values[p] = inputs[events[p]] * one if graded else one

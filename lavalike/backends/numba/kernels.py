@@ -9,6 +9,7 @@ stale is ever loaded. Models that live in no importable file (a notebook, a prom
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -27,6 +28,9 @@ from typing import Any
 import llvmlite.binding
 import numba
 import numpy as np
+from numba.core.dispatcher import Dispatcher
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload_attribute
 
 from lavalike.backends.numba import cache
 from lavalike.backends.numba.arithmetic import TABLES
@@ -38,9 +42,11 @@ from lavalike.errors import RunError
 llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
-OVERFLOW, RAISED = 1, 2
+OVERFLOW, RAISED, NOT_FINITE, WRAPPED = 1, 2, 3, 4  # a kernel's status; 0: done
 ACCUMULATOR_LIMIT = 1 << 23
 REST_BLOCK = 256
+RETURNS = "the step returns a value"
+STILL = "is"  # an argument of a Dynamics' loop; a keyword, so that no name of a user's is the same
 
 Kind = tuple[str, int]  # dtype and number of axes; 0 axes: a number by value. ("t", 0): the step
 
@@ -51,7 +57,7 @@ class Spec:
 
     ``function`` is a step over arrays, or the Dynamics whose loop is generated in ``arithmetic``.
     ``arguments`` are its names and kinds, in order. ``checked``: stop where an accumulator leaves 24 bits.
-    ``trusted``: it raises nothing. ``returns``: its result is the kernel's status.
+    ``trusted``: it raises nothing. ``returns``: its result is the kernel's status. ``bounds``: every index is checked.
     """
 
     function: Callable[..., Any] | Dynamics
@@ -60,23 +66,27 @@ class Spec:
     checked: bool = False
     trusted: bool = True
     returns: bool = False
+    bounds: bool = False
 
 
-def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], checked: bool) -> str:
-    """``def loop(...)``: the dynamics' scalar step over every neuron."""
+def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], checked: bool, fixed: bool) -> str:
+    """``def loop(...)``: the dynamics' scalar step over every neuron. What is the user's is called ``x_name`` in it."""
     kinds = dict(arguments)
 
+    def local(name: str) -> str:
+        return "still" if name == STILL else f"x_{name}"
+
     def item(name: str) -> str:
-        return f"{name}[i]" if kinds[name][1] else name
+        return f"{local(name)}[i]" if kinds[name][1] else local(name)
 
     call = ", ".join(item(a) for a in dynamics.arguments)
     results = [*dynamics.outputs, *dynamics.states]
-    lines = [f"def loop({', '.join(kinds)}):", "    bad = 0"]
-    rests = "still" in kinds
+    lines = [f"def loop({', '.join(map(local, kinds))}):", "    bad = 0", *["    wide = uint64(0)"] * fixed]
+    rests = STILL in kinds
     if rests:
         # a block whose inputs are zero, and that sent nothing when they last were, would compute what stands there
-        silent = " | ".join(f"({name}[i] != 0)" for name in dynamics.inputs)
-        lines += [f"    n = {dynamics.outputs[0]}.size",
+        silent = " | ".join(f"({item(name)} != 0)" for name in dynamics.inputs)
+        lines += [f"    n = {local(dynamics.outputs[0])}.size",
                   "    for block in range(still.size):",
                   # unsigned: a signed index that might be negative keeps a loop from being vectorised
                   f"        first = uint64(block * {REST_BLOCK})",
@@ -88,32 +98,45 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
                   "            continue",
                   "        for i in range(first, last):"]
     else:
-        lines.append(f"    for i in range({dynamics.outputs[0]}.size):")
+        lines.append(f"    for i in range({local(dynamics.outputs[0])}.size):")
     loop_start = len(lines)
     for k, function in enumerate(dynamics.accumulators if checked else ()):
         names = inspect.signature(function).parameters
         lines.append(f"        bad |= abs(_accumulator_{k}({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}")
     lines.append(f"        result = _step({call})")
-    if len(results) == 1:
-        lines.append(f"        {results[0]}[i] = result")
-    else:
-        lines += [f"        {name}[i] = result[{k}]" for k, name in enumerate(results)]
+    values = ["result"] if len(results) == 1 else [f"result[{k}]" for k in range(len(results))]
+    for name, value in zip(results, values, strict=True):
+        lines.append(f"        {item(name)} = {value}")
+        if fixed:  # bits above the 32nd: int32 does not hold it
+            lines.append(f"        wide |= uint64(int64({value}) + 2147483648)")
     if rests:
         lines[loop_start:] = ["    " + line for line in lines[loop_start:]]
-        sent = " | ".join(f"({name}[i] != 0)" for name in dynamics.outputs)
+        sent = " | ".join(f"({item(name)} != 0)" for name in dynamics.outputs)
         lines += ["        if busy == 0:", "            for i in range(first, last):", f"                busy += {sent}",
                   "        still[block] = busy == 0"]
-    lines.append(f"    return {OVERFLOW} if bad else 0")
+    lines.append(f"    return {OVERFLOW} if bad else {f'{WRAPPED} if wide >> uint64(32) else 0' if fixed else 0}")
     return "\n".join(lines) + "\n"
+
+
+def spec_loop(spec: Spec) -> str:
+    """The loop of a Dynamics' ``spec``."""
+    assert isinstance(spec.function, Dynamics)
+    return loop_source(spec.function, spec.arguments, spec.checked, spec.arithmetic == "int32")
 
 
 def python_kernel(spec: Spec) -> Callable[..., Any]:
     """The kernel as plain Python over NumPy arrays, for ``RunConfig(debug=True)``."""
     if not isinstance(spec.function, Dynamics):
-        return spec.function
+        from lavalike.backends.numba import transfer
+
+        return _not_finite if spec.function is transfer.finite else spec.function if spec.trusted else plain(spec.function)
     namespace = _parts(spec.function, spec.arithmetic, lambda f: f)
-    exec("from numpy import uint64\n" + loop_source(spec.function, spec.arguments, spec.checked), namespace)
+    exec("from numpy import int64, uint64\n" + spec_loop(spec), namespace)
     return namespace["loop"]
+
+
+def _not_finite(source: np.ndarray) -> int:
+    return 0 if np.isfinite(source).all() else NOT_FINITE
 
 
 def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -> dict[str, Any]:
@@ -132,6 +155,60 @@ def jit(function: Callable[..., Any]) -> Any:
     return function if hasattr(function, "py_func") else numba.njit(**JIT)(function)
 
 
+def bounded(function: Callable[..., Any]) -> Any:
+    """A user's function compiled with every index checked, in the compiled helpers that it names too."""
+    def compile(copy: types.FunctionType, options: dict[str, Any]) -> Any:
+        # an index into .flat is not checked, one into an array is
+        copy.__code__ = copy.__code__.replace(co_names=tuple("_lavalike_flat" if n == "flat" else n for n in copy.__code__.co_names))
+        return numba.jit(**{**options, "boundscheck": True})(copy)
+
+    return _remade(function, compile, {})
+
+
+@overload_attribute(numba.types.Array, "_lavalike_flat")
+def _flat(array):
+    return (lambda array: array.reshape(-1)) if array.layout == "C" else (lambda array: array.flat)
+
+
+def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's function without compiled parts."""
+    return _remade(function, lambda copy, options: copy, {})
+
+
+def _remade(function: Any, make: Callable[[types.FunctionType, dict[str, Any]], Any], made: dict[Any, Any]) -> Any:
+    """A copy of ``function`` as ``make`` makes it of a copy and Numba's options; likewise the compiled functions that it names."""
+    old = getattr(function, "py_func", function)
+    if old in made:
+        return made[old]
+    names = dict(old.__globals__)
+    cells = tuple(types.CellType() for _ in old.__closure__ or ())
+    copy = types.FunctionType(old.__code__, names, old.__name__, old.__defaults__, cells)
+    copy.__kwdefaults__, copy.__module__, copy.__qualname__ = old.__kwdefaults__, old.__module__, old.__qualname__
+    made[old] = make(copy, getattr(function, "targetoptions", JIT | {"nopython": True}))
+
+    def own(value: Any) -> Any:
+        return _remade(value, make, made) if isinstance(value, Dispatcher) else value
+
+    names.update({n: own(names[n]) for n in _all_names(old.__code__) if n in names})
+    for cell, there in zip(cells, old.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not assigned yet
+            cell.cell_contents = own(there.cell_contents)
+    return made[old]
+
+
+def _all_names(code: types.CodeType) -> set[str]:
+    """Names that ``code`` and the functions inside it read from outside."""
+    return {*code.co_names}.union(*(_all_names(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+@intrinsic
+def nothing(typingctx, result):
+    """Compiles for what returns nothing alone."""
+    if not isinstance(result, numba.types.NoneType):
+        raise TypingError(RETURNS)
+    return numba.types.void(result), lambda context, builder, signature, args: context.get_dummy_value()
+
+
 def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
     """The step and the accumulators of the dynamics, compiled (called by generated modules)."""
     return _parts(dynamics, arithmetic, jit)
@@ -140,16 +217,16 @@ def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
 def kernel_source(spec: Spec) -> str:
     """The generated module: from ``FUNCTION`` and its ``PLACE`` in the cache it defines ``kernel``."""
     lines = ["from numba import carray, types",
-             "from numpy import uint64",
+             "from numpy import int64, uint64",
              "from lavalike.backends.numba.cache import compiled",
-             "from lavalike.backends.numba.kernels import compiled_parts, jit"]
+             "from lavalike.backends.numba.kernels import bounded, compiled_parts, jit, nothing"]
     lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in DTYPES]
     if isinstance(spec.function, Dynamics):
         lines.append(f"globals().update(compiled_parts(FUNCTION, {spec.arithmetic!r}))")
-        lines.append(loop_source(spec.function, spec.arguments, spec.checked))
+        lines.append(spec_loop(spec))
         lines.append("function = jit(loop)")
     else:
-        lines.append("function = jit(FUNCTION)")
+        lines.append(f"function = {'bounded' if spec.bounds else 'jit'}(FUNCTION)")
     body, slot = [], 0
     for name, (dtype, axes) in spec.arguments:
         if dtype == "t":
@@ -171,7 +248,7 @@ def kernel_source(spec: Spec) -> str:
     elif spec.trusted:
         lines += [f"    {call}", "    return 0"]
     else:
-        lines += ["    try:", f"        {call}", "    except Exception:", f"        return {RAISED}", "    return 0"]
+        lines += ["    try:", f"        nothing({call})", "    except Exception:", f"        return {RAISED}", "    return 0"]
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lavalike.backends.numba import kernels
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError
 from lavalike.model.config import RunConfig
@@ -20,8 +21,13 @@ class NumbaModel(ProcessModel):
 
     Write ``step`` as a plain function (no self) whose arguments are names: of ports (message arrays), of
     Vars (state arrays, changed in place), of what ``derive`` returns (arrays, or numbers by value), and
-    ``t``, the step, from 1. It assigns to its OutPorts every element in every step. Messages and states are
-    int32 in fixed_pt and the RunConfig's dtype in floating_pt.
+    ``t``, the step, from 1. It assigns to its OutPorts every element in every step, and returns nothing. Messages and
+    states are int32 in fixed_pt and the RunConfig's dtype in floating_pt.
+
+    When a graph is compiled, GraphError tells with its line a step that returns a value, gives the name of a port or state
+    something new (``v = ...``; ``v[:] = ...`` and ``v += ...`` write), never writes an OutPort, or writes an InPort or a Var
+    declared a parameter. An index out of bounds is an IndexError; what a step raises reaches the caller with its type and text,
+    process and step, and leaves the states of the last whole step.
 
     Example::
 
@@ -38,7 +44,7 @@ class NumbaModel(ProcessModel):
 
     backend = "numba"
     batched: ClassVar[bool] = False
-    trusted: ClassVar[bool] = False  # raises nothing; the library's models
+    returns: ClassVar[bool] = False  # the step's result is a kernel's status; the library's models
     aliases: ClassVar[Mapping[str, str]] = {}  # state Vars whose value at the end of a step is a port's buffer
     sends: ClassVar[Mapping[str, str]] = {}  # state Vars whose column 0 is what a port sends next
 
@@ -55,11 +61,20 @@ class NumbaModel(ProcessModel):
             raise GraphError(f"{type(self).__name__}: a NumbaModel defines step(...)")
         return step
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the step is the library's own: it raises nothing, and no index of it leaves an array."""
+        step = self.function()
+        return isinstance(step, Dynamics) or (step.__module__ or "").split(".")[0] == "lavalike"
+
+    def port_names(self) -> frozenset[str]:
+        return frozenset(self.argument_names())
+
     def argument_names(self) -> tuple[str, ...]:
         step = self.function()
         if isinstance(step, Dynamics):
             known = (*step.inputs, *step.outputs, *step.states)
-            return (*known, *(a for a in step.arguments if a not in known), *(("still",) if step.rests else ()))
+            return (*known, *(a for a in step.arguments if a not in known), *((kernels.STILL,) if step.rests else ()))
         return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
@@ -79,8 +94,6 @@ class NumbaModel(ProcessModel):
 class DynamicsModel(NumbaModel):
     """The model of every process with ``dynamics``: its scalar step in a generated loop over neurons."""
 
-    trusted = True
-
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         super().__init__(process, config)
         assert process.dynamics is not None
@@ -92,9 +105,7 @@ class DynamicsModel(NumbaModel):
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         if not self.dynamics.rests:
             return {}
-        from lavalike.backends.numba.kernels import REST_BLOCK
-
-        return {"still": np.zeros((batch, -(-self.process.out_ports[0].size // REST_BLOCK)), np.int8)}
+        return {kernels.STILL: np.zeros((batch, -(-self.process.out_ports[0].size // kernels.REST_BLOCK)), np.int8)}
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Constants in three levels, so that few kernels serve all networks: all numbers, per-neuron ones
@@ -106,9 +117,20 @@ class DynamicsModel(NumbaModel):
             level = self.dynamics.per_neuron if arrays <= {*self.dynamics.per_neuron} else out
             shape = self.process.out_ports[0].shape
             out = {k: np.broadcast_to(v, shape) if k in level else v for k, v in out.items()}
-        floating = np.int64 if self.config.fixed else np.dtype(self.config.dtype)
-        return {k: np.ascontiguousarray(v, floating if v.dtype.kind == "f" else np.int64).reshape(-1) if v.ndim else v[()]
-                for k, v in out.items()}
+        made = {k: held(k, v, np.int64 if self.config.fixed or v.dtype.kind != "f" else self.config.dtype) for k, v in out.items()}
+        return {k: v.reshape(-1) if v.ndim else v[()] for k, v in made.items()}
+
+
+def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
+    """``value`` in ``dtype``, C-contiguous; ValueError where a finite number becomes infinite in it."""
+    value = np.asarray(value)
+    with np.errstate(over="ignore"):  # told below
+        out = np.asarray(value, dtype, order="C")
+    if value.dtype.kind == "f" and value.dtype.itemsize > out.dtype.itemsize and out.dtype.kind == "f" and not np.isfinite(out).all():
+        lost = np.isfinite(value) & ~np.isfinite(out)
+        if lost.any():
+            raise ValueError(f"{name}: {value[lost].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it")
+    return out
 
 
 def _collapsed(value: np.ndarray) -> np.ndarray:

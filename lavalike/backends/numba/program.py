@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,11 +11,12 @@ from typing import Any
 import numpy as np
 from numba.core.errors import NumbaError
 
-from lavalike.backends.numba import kernels, transfer
+from lavalike.backends.numba import kernels, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
-from lavalike.compiler.graph import Graph, Node, Term
-from lavalike.errors import GraphError, OverflowError24, RunError, VarError
+from lavalike.compiler.graph import Graph, Node, Term, warn_graded
+from lavalike.dynamics import Dynamics
+from lavalike.errors import GraphError, OverflowError24, RunError, VarError, step_error
 from lavalike.process import Port, Var
 
 
@@ -43,6 +46,9 @@ class Op:
         try:
             address = kernels.address(self.spec)
         except NumbaError as e:
+            if kernels.RETURNS in str(e):
+                raise GraphError(f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
+                                 "write into the port: s_out[:] = ...") from None
             raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
         return [address, self.packed.ctypes.data, self.packed.strides[0], len(self.packed)]
 
@@ -82,6 +88,11 @@ class NumbaProgram:
         self.scratch: dict[Node, dict[str, np.ndarray]] = {}
         self.node_ops: dict[Node, Op] = {}
         self.where = np.zeros(4, np.int64)
+        self.odd = np.zeros((len(graph.nodes), batch, 1), np.int64)  # where graded messages arrived that count as spikes
+        self.first_sample = 0  # of a batch that several programs share
+        self.finite = self.config.check == "finite" or (self.config.debug and not self.config.fixed)
+        self.own: dict[Node, dict[str, np.ndarray]] = {}  # copies of what derive returned, for steps that write it
+        self.kept: list[np.ndarray] | None = None
         for node in graph.nodes:
             for port in node.process.out_ports:
                 self.buffers[port] = np.zeros((batch, *port.shape), self.dtype)
@@ -92,6 +103,8 @@ class NumbaProgram:
         self.table = np.zeros(0, np.int64)
         self.feeds = {p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in graph.stimuli}
         self._build_steps(list(dict.fromkeys(recordable)))
+        # what a step may stop in the middle of is kept as it was before
+        self.stops = self.finite or any(not op.spec.trusted for op in self.ops)
 
     # -- building ------------------------------------------------------------------------------------
 
@@ -103,11 +116,13 @@ class NumbaProgram:
         late: list[Op] = []
         for node in direct:
             self.ops.append(self._node(node, {k: self._gathered(t, node, k, self.ops) for k, t in node.inputs.items()}))
+            self.ops += self._finite(node)
         for node in delayed:
             # a delayed sender overwrites its port in this phase: who reads it takes a copy first
             arrays = {k: self._gathered(t, node, k, self.ops, copy=any(x.source in sending for x in t))
                       for k, t in node.inputs.items()}
             late.append(self._node(node, arrays))
+            late += self._finite(node)
         self.records: dict[Port | Var, Op] = {}
         ports = [t for t in recordable if isinstance(t, Port)]
         for port in ports:
@@ -123,6 +138,14 @@ class NumbaProgram:
                 self.records[var] = self._transfer(transfer.record, var.path, array, row=True)
                 self.ops.append(self.records[var])
 
+    def _finite(self, node: Node) -> list[Op]:
+        """Checks of what ``node`` has sent and become, where they are asked for."""
+        if not self.finite:
+            return []
+        ports = {p.name: self.buffers[p] for p in node.process.out_ports}
+        arrays = {name: self.inputs[node][name] for name, terms in node.inputs.items() if len(terms) > 1} | ports | self.states[node]
+        return [self._transfer(transfer.finite, f"{node.process.path}.{name}", array) for name, array in arrays.items()]
+
     def _node(self, node: Node, inputs: dict[str, np.ndarray]) -> Op:
         """Allocate the node's states, derive its constants and bind its step."""
         model = _model(node)
@@ -133,15 +156,19 @@ class NumbaProgram:
         self._fill_aliases(node, values)
         self.inputs[node] = inputs
         self.scratch[node] = model.scratch(self.batch)
+        if model.trusted and "odd" in self.scratch[node]:
+            self.scratch[node]["odd"] = self.odd[self.graph.nodes.index(node)]
         self.node_ops[node] = self._bind(node, self.constants[node])
         return self.node_ops[node]
 
     def _cast(self, value: np.ndarray, path: str) -> np.ndarray:
         """A Var's value in the dtype of messages and states; VarError where fixed_pt cannot hold it."""
-        with np.errstate(invalid="ignore"):  # too large for an integer: told below
+        with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
             out = value.astype(self.dtype)
         if self.config.fixed and not np.array_equal(out, value):
             raise VarError(f"{path}: fixed_pt holds whole numbers of 32 bits, not {value[out != value].flat[0]}")
+        if not self.config.fixed and value.dtype.itemsize > self.dtype.itemsize and not np.isfinite(out).all():
+            raise VarError(f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {self.dtype}; RunConfig(dtype='float64') holds it")
         return out
 
     def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
@@ -162,8 +189,15 @@ class NumbaProgram:
             array[...] = 0
         samples = {p.name: self.buffers[p] for p in process.out_ports} | self.inputs[node] | self.states[node] | self.scratch[node]
         values = {v.name: v for v in process.vars}
+        unknown = [n for n in names if n not in samples and n not in constants and n not in values and n != "t"]
+        if unknown:
+            raise GraphError(f"{process.path}: {type(model).__name__}.step asks for {unknown[0]!r}; there are ports and states "
+                             f"{sorted(samples)}, Vars {sorted(values)}, derived {sorted(constants)} and 't'")
+        if not model.trusted:
+            self._own(node, samples, constants)
+            samples |= self.own[node]
         op = Op(Spec(model.function(), (), str(self.dtype) if general else "", bool(process.proc_params.get("checked")),
-                     model.trusted), [], [], process.path, looped)
+                     model.trusted, model.trusted and model.returns, not model.trusted and model.bounds), [], [], process.path, looped)
         arguments = []
         for name in names:
             if name in samples:
@@ -172,22 +206,28 @@ class NumbaProgram:
                     value = value.reshape(self.batch, -1) if looped else value.reshape(-1)
                 dtype, axes = kind_of(value)
                 kind = (dtype, axes - looped)
-            elif name == "t":
-                value, kind = None, ("t", 0)
-            elif name in constants or name in values:
+            elif (name in constants or name in values) and not (general and name == "t"):  # a Dynamics' t is the step
                 value = constants[name] if name in constants else self._cast(
                     np.array(_time_first(values[name], values[name].value), order="C"), values[name].path)
                 if isinstance(value, float | np.floating) and not self.config.fixed:
                     value = self.dtype.type(value)
                 kind = kind_of(value)
             else:
-                raise GraphError(f"{process.path}: {type(model).__name__}.step asks for {name!r}; there are ports and states "
-                                 f"{sorted(samples)}, Vars {sorted(values)}, derived {sorted(constants)} and 't'")
+                value, kind = None, ("t", 0)
             op.values.append(value)
-            op.per_sample.append(name in samples)
+            op.per_sample.append(name in samples and (name not in self.own.get(node, ()) or not model.batched))
             arguments.append((name, kind))
         op.spec = replace(op.spec, arguments=tuple(arguments))
         return op
+
+    def _own(self, node: Node, samples: Mapping[str, np.ndarray], constants: Mapping[str, Any]) -> None:
+        """Look at a user's step; what it writes of ``constants`` becomes each sample's own."""
+        model = _model(node)
+        shared = {v.name: v.value.ndim for v in node.process.vars if v.role == "parameter"}
+        shared |= {k: v.ndim for k, v in constants.items() if isinstance(v, np.ndarray)}
+        written = user_steps.check(model, shared | {k: v.ndim - (not model.batched) for k, v in samples.items()}, set(shared))
+        batch = () if model.batched else (self.batch,)
+        self.own[node] = {k: np.array(np.broadcast_to(constants[k], (*batch, *constants[k].shape))) for k in written}
 
     def _gathered(self, terms: list[Term], node: Node, name: str, ops: list[Op], copy: bool = False) -> np.ndarray:
         return self._gather(terms, _port(node.process, name), f"{node.process.path}.{name}", ops, copy)
@@ -234,7 +274,9 @@ class NumbaProgram:
         if row:
             values = [values[0], np.zeros((1, values[0].size), values[0].dtype), None, 0]
         kinds = [("t", 0) if v is None else kind_of(v) for v in values]
-        return Op(Spec(function, tuple(zip(names, kinds, strict=True))), values, [False] * len(values), path)
+        function = transfer.WHOLE.get(function, function) if self.config.fixed else function
+        spec = Spec(function, tuple(zip(names, kinds, strict=True)), returns=function in (transfer.finite, *transfer.WHOLE.values()))
+        return Op(spec, values, [False] * len(values), path)
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -257,6 +299,13 @@ class NumbaProgram:
             self._run_python(ops, first, steps)
         else:
             self._run_compiled(ops, first, steps)
+        if self.odd.any():
+            nodes = [self.graph.nodes[k] for k in np.flatnonzero(self.odd.any((1, 2)))]
+            self.odd[...] = 0
+            for node in nodes:
+                if node not in self.graph.told:
+                    self.graph.told.add(node)
+                    warn_graded(node.process)
         for target in indirect:
             recordings[target][...] = self.values(target).reshape(self.batch, -1)
 
@@ -266,39 +315,135 @@ class NumbaProgram:
         if ops != self.table_ops or any(op.packed is None for op in ops):
             self.table = np.array([op.row(self.batch) for op in ops], np.int64).reshape(-1)
             self.table_ops = ops
-        block = kernels.pack([self.table, len(ops), first, steps, self.where],
-                             [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)])
-        self.where[3] = self.step
+        if self.stops:
+            self._keep()
         try:
-            status = kernels.engine()(block.ctypes.data, 0)
+            status = self._walk(self.table, first, steps)
         finally:  # Ctrl-C is delivered as the call returns, with its steps done
             self.step = int(self.where[3])
         if status:
+            self._stop(status, ops, first)
+
+    def _walk(self, table: np.ndarray, first: int, steps: int) -> int:
+        """So many steps of ``table``; a status, and where it stopped in ``where``."""
+        block = kernels.pack([table, len(table) // 4, first, steps, self.where],
+                             [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)])
+        self.where[3] = first - 1
+        return kernels.engine()(block.ctypes.data, 0)
+
+    def _mutable(self) -> list[np.ndarray]:
+        parts = [self.buffers, *self.states.values(), *self.scratch.values(), *self.own.values()]
+        return [array for part in parts for array in part.values()]
+
+    def _keep(self) -> None:
+        """Keep everything that steps change as it is now."""
+        if self.kept is None:
+            self.kept = [a.copy() for a in self._mutable()]
+        for old, array in zip(self.kept, self._mutable(), strict=True):
+            np.copyto(old, array)
+
+    def _restore(self) -> None:
+        assert self.kept is not None
+        for old, array in zip(self.kept, self._mutable(), strict=True):
+            np.copyto(array, old)
+
+    def _stop(self, status: int, ops: list[Op], first: int) -> None:
+        """Raise what ``status`` means; a step of a user's, or a check, leaves the states of the last whole step."""
+        if not self.stops:
             self._raise(status, ops)
+        error = None
+        while status:
+            row, t, sample, _ = (int(x) for x in self.where)
+            if status == kernels.RAISED:
+                # once more up to where it stopped, and that one call by itself: what it raised is Python's then
+                self._restore()
+                self._walk(self.table, first, t - first)
+                table = self.table.copy().reshape(-1, 4)[:row + 1]
+                table[row, 3] = sample
+                self._walk(table.reshape(-1), t, 1)
+                error = self._raised(ops[row], t, sample)
+            else:
+                error = self._error(status, ops[row], t, sample)
+            self._restore()
+            status = self._walk(self.table, first, t - first)  # not 0 where it draws random numbers
+            self.step = int(self.where[3])
+        assert error is not None
+        raise error
+
+    def _raised(self, op: Op, t: int, sample: int) -> Exception:
+        """What the call of ``op`` for one sample raises, as the caller sees it."""
+        values = [t if kind[0] == "t" else v for v, kind in zip(op.sample(sample), op.kinds, strict=True)]
+        before = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
+        function = kernels.bounded(op.spec.function) if op.spec.bounds else kernels.jit(op.spec.function)
+        try:
+            function(*values)
+        except IndexError as e:  # Numba says neither which index nor where; Python does
+            return self._told(_in_python(kernels.plain(op.spec.function), before) or e, op, t, sample)
+        except Exception as e:
+            return self._told(e, op, t, sample)
+        return RunError(f"{self._place(op, t, sample)}: the model's step raised an exception; RunConfig(debug=True) shows it")
+
+    def _place(self, op: Op, t: int, sample: int) -> str:
+        return f"{op.owner}, step {t}" + (f", sample {sample + self.first_sample}" if self.batch > 1 or self.first_sample else "")
+
+    def _told(self, cause: Exception, op: Op, t: int, sample: int) -> Exception:
+        """``cause`` with process, step and line, of its own class."""
+        frames = [f for f, _ in traceback.walk_tb(cause.__traceback__) if f.f_code.co_filename != __file__]
+        lines = [n for f, n in traceback.walk_tb(cause.__traceback__) if f in frames]
+        where = f" ({frames[-1].f_code.co_filename}:{lines[-1]})" if frames else ""
+        shapes = ""
+        if isinstance(cause, IndexError):
+            named = zip(op.spec.arguments, op.sample(sample), strict=True)
+            shapes = "; " + ", ".join(f"{name} has shape {v.shape}" for (name, _), v in named if isinstance(v, np.ndarray))
+        error = step_error(f"{self._place(op, t, sample)}: {cause}{shapes}{where}", cause)
+        error.__cause__ = cause
+        error.add_note(f"in {op.owner}, step {t}, sample {sample + self.first_sample}")
+        return error
 
     def _raise(self, status: int, ops: list[Op]) -> None:
         row, t, sample, _ = (int(x) for x in self.where)
-        place = f"{ops[row].owner}, step {t}" + (f", sample {sample}" if self.batch > 1 else "")
+        raise self._error(status, ops[row], t, sample)
+
+    def _error(self, status: int, op: Op, t: int, sample: int) -> Exception:
+        place = self._place(op, t, sample)
         if status == kernels.OVERFLOW:
-            raise OverflowError24(f"{place}: an accumulator left 24 bits; the file promises that none does. "
-                                  "Scale its weights or inputs down.")
-        raise RunError(f"{place}: the model's step raised an exception; RunConfig(debug=True) shows it")
+            return OverflowError24(f"{place}: an accumulator left 24 bits; the file promises that none does. "
+                                   "Scale its weights or inputs down.")
+        if status == kernels.WRAPPED:
+            return RunError(f"{place}: a sum left the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down")
+        values = op.values[0]
+        if status == kernels.NOT_FINITE:
+            flat = int(np.flatnonzero(~np.isfinite(values))[0])
+            sample, index = divmod(flat, values.size // self.batch)
+            return RunError(f"{self._place(op, t, sample)}: {values[flat]} at flat index {index}, the first NaN or infinity of this run")
+        return RunError(f"{place}: the model's step raised an exception; RunConfig(debug=True) shows it")
 
     def _run_python(self, ops: list[Op], first: int, steps: int) -> None:
         functions = [kernels.python_kernel(op.spec) for op in ops]
         for t in range(first, first + steps):
-            for op, function in zip(ops, functions, strict=True):
-                for k in range(self.batch if op.looped else 1):
-                    values = [t if kind[0] == "t" else v for v, kind in zip(op.sample(k), op.kinds, strict=True)]
-                    try:
-                        status = function(*values)
-                    except Exception as e:
-                        e.add_note(f"in {op.owner}, step {t}, sample {k}")
-                        raise
-                    if status == kernels.OVERFLOW:
-                        self.where[:3] = ops.index(op), t, k
-                        self._raise(status, ops)
+            self._keep()
+            try:
+                with np.errstate(all="ignore"):  # as compiled
+                    self._step_python(ops, functions, t)
+            except Exception:
+                self._restore()
+                raise
             self.step = t
+
+    def _step_python(self, ops: list[Op], functions: list[Any], t: int) -> None:
+        for op, function in zip(ops, functions, strict=True):
+            for k in range(self.batch if op.looped else 1):
+                values = [t if kind[0] == "t" else v for v, kind in zip(op.sample(k), op.kinds, strict=True)]
+                try:
+                    status = function(*values)
+                except Exception as e:
+                    error = self._told(e, op, t, k)
+                    raise error from e
+                if status is not None and not op.spec.trusted:
+                    raise GraphError(f"{op.owner}: the model's step ({_line(op.spec.function)}) returns a value, and nothing takes it; "
+                                     "write into the port: s_out[:] = ...")
+                if status and (op.spec.returns or isinstance(op.spec.function, Dynamics)):
+                    raise self._error(status, op, t, k)
 
     # -- Vars ----------------------------------------------------------------------------------------
 
@@ -353,11 +498,11 @@ class NumbaProgram:
             scratch[...] = 0
         array = self._state_array(var)
         if array is not None:
-            array[...] = value
+            array[...] = self._cast(value, var.path)
         else:
             values = {v.name: _time_first(v, value if v is var else self.read(v)) for v in node.process.vars}
             for name, new in model.load(values, self.step).items():
-                self.states[node][name][...] = new
+                self.states[node][name][...] = self._cast(new, f"{node.process.path}.{name}")
             self._fill_aliases(node, values)
 
     def _rederive(self, node: Node, var: Var, value: np.ndarray) -> None:
@@ -379,6 +524,35 @@ def _model(node: Node) -> NumbaModel:
     if not isinstance(node.model, NumbaModel):
         raise GraphError(f"{node.process.path}: {type(node.model).__name__} is no NumbaModel")
     return node.model
+
+
+def _in_python(function: Any, values: list[Any], lines: int = 200_000) -> IndexError | None:
+    """The IndexError that ``function`` raises as plain Python within so many lines, or None."""
+    left, tracer = lines, sys.gettrace()
+
+    def count(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise TimeoutError
+        return count
+
+    sys.settrace(count)
+    try:
+        with np.errstate(all="ignore"):
+            function(*values)
+    except IndexError as e:
+        return e
+    except Exception:  # too long, or Python computes something else: Numba's own is told
+        return None
+    finally:
+        sys.settrace(tracer)
+    return None
+
+
+def _line(function: Any) -> str:
+    code = getattr(function, "py_func", function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _whole_rows(array: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.backends.numba.model import NumbaModel
+from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.dynamics import integral, within
 from lavalike.model.model import implements
 from lavalike.proc.io import sink, source
@@ -17,12 +17,10 @@ from lavalike.proc.io import sink, source
 class SourceModel(NumbaModel):
     """s_out = data[(t - 1) % T]"""
 
-    trusted = True
-
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         data = integral("data", values["data"]) if self.config.fixed else values["data"]
         rows = np.moveaxis(data, -1, 0).reshape(data.shape[-1], -1)
-        return {"rows": np.ascontiguousarray(rows, self.message_dtype)}
+        return {"rows": held("data", rows, self.message_dtype)}
 
     def step(t, s_out, rows):
         row = rows[(t - 1) % rows.shape[0]]
@@ -35,12 +33,10 @@ class SourceModel(NumbaModel):
 class ConstantModel(NumbaModel):
     """s_out = value in steps t > start"""
 
-    trusted = True
-
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         value = within("value", integral("value", values["value"]), -(2**23), 2**23) if self.config.fixed else values["value"]
         start = np.broadcast_to(integral("start", values["start"], 0), value.shape)
-        return {"level": np.ascontiguousarray(value, self.message_dtype).reshape(-1),
+        return {"level": held("value", value, self.message_dtype).reshape(-1),
                 "after": np.ascontiguousarray(start, np.int64).reshape(-1)}
 
     def step(t, s_out, level, after):
@@ -52,8 +48,6 @@ class ConstantModel(NumbaModel):
 @implements(sink.RingBuffer, backend="numba")
 class SinkModel(NumbaModel):
     """data[(t - 1) % buffer] = a_in"""
-
-    trusted = True
 
     def step(t, a_in, data):
         row = data[(t - 1) % data.shape[0]].reshape(-1)

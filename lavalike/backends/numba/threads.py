@@ -35,6 +35,8 @@ class ThreadedProgram:
         for op in first.ops:
             op.row(first.batch)  # compiles, once, what the cache does not hold yet
         self.parts = [first, *(NumbaProgram(graph, s.stop - s.start, recordable, first.constants) for s in self.samples[1:])]
+        for program, samples in zip(self.parts, self.samples, strict=True):
+            program.first_sample = samples.start
 
     @property
     def step(self) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from lavalike.backends.numba.kernels import NOT_FINITE, WRAPPED
+
 
 def feed(target, rows, t, first):
     row = rows[t - first]
@@ -35,6 +39,27 @@ def add_two(a, b, target):
         target[i] = a[i] + b[i]
 
 
+def add_whole(source, target):
+    """``add`` of int32: WRAPPED where a sum leaves 32 bits."""
+    bad = np.int32(0)
+    for i in range(target.size):
+        a = target[i]
+        total = np.int32(a + source[i])
+        target[i] = total
+        bad |= (a ^ total) & (source[i] ^ total)  # a sum of another sign than both
+    return WRAPPED if bad < 0 else 0
+
+
+def add_two_whole(a, b, target):
+    """``add_two`` of int32: WRAPPED where a sum leaves 32 bits."""
+    bad = np.int32(0)
+    for i in range(target.size):
+        total = np.int32(a[i] + b[i])
+        bad |= (a[i] ^ total) & (b[i] ^ total)
+        target[i] = total
+    return WRAPPED if bad < 0 else 0
+
+
 def gather(source, target, src):
     for k in range(source.shape[0]):
         for i in range(src.size):
@@ -45,3 +70,27 @@ def gather_add(source, target, src, dst):
     for k in range(source.shape[0]):
         for i in range(src.size):
             target[k, dst[i]] += source[k, src[i]]
+
+
+def gather_add_whole(source, target, src, dst):
+    """``gather_add`` of int32: WRAPPED where a sum leaves 32 bits."""
+    bad = np.int32(0)
+    for k in range(source.shape[0]):
+        for i in range(src.size):
+            a = target[k, dst[i]]
+            b = source[k, src[i]]
+            total = np.int32(a + b)
+            target[k, dst[i]] = total
+            bad |= (a ^ total) & (b ^ total)
+    return WRAPPED if bad < 0 else 0
+
+
+def finite(source):
+    """NOT_FINITE where a value is NaN or infinite."""
+    bad = 0
+    for i in range(source.size):
+        bad |= source[i] - source[i] != 0
+    return NOT_FINITE if bad else 0
+
+
+WHOLE = {add: add_whole, add_two: add_two_whole, gather_add: gather_add_whole}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lavalike.arguments import arguments, choice, instance, optional, real
 from lavalike.backends.torch import connections as _connections  # noqa: F401  (registers models)
 from lavalike.backends.torch.model import DynamicsModel, TorchModel as TorchModel
 from lavalike.backends.torch.module import ProcessModule as ProcessModule
 from lavalike.backends.torch.program import TorchProgram
 from lavalike.backends.torch.surrogate import (
+    SURROGATE,
     Derivative as Derivative,
     Surrogate as Surrogate,
     exponential as exponential,
@@ -43,6 +45,8 @@ class TorchBackend:
 BACKEND = TorchBackend()
 
 
+@arguments(process=instance(AbstractProcess, words="a process"), dtype=choice("float32", "float64"), surrogate=optional(SURROGATE),
+           forward=choice("torch", "bss2"), chip=optional(instance("lavalike.bss2.chip.Chip")), dt=real(above=0))
 def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Surrogate | Derivative | None = None,
              forward: str = "torch", chip: Chip | None = None, dt: float = 1e-6) -> ProcessModule:
     """``process`` (and all it is connected to) as an ``nn.Module``.
@@ -60,8 +64,6 @@ def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Sur
         A module whose parameters are the trainable Vars (weights, biases), whose forward takes and returns
         ``(batch, *shape, time)``, and whose ``write_back()`` sets the Vars to what was learnt.
     """
-    if forward not in ("torch", "bss2"):
-        raise InputError(f"to_torch({process.path}): forward is 'torch' or 'bss2', got {forward!r}")
     if forward == "torch" and (chip is not None or dt != 1e-6):
         raise InputError(f"to_torch({process.path}): chip and dt belong to forward='bss2'")
     stimuli = [p for p in process.in_ports if not p.sources]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lavalike.backends.torch.surrogate import Derivative, Spike, Surrogate, as_surrogate
+from lavalike.backends.torch.surrogate import Derivative, Surrogate, as_surrogate, spike as fire
 
 
 def table(surrogate: Surrogate | Derivative) -> dict[str, Callable[..., Any]]:
@@ -17,7 +17,7 @@ def table(surrogate: Surrogate | Derivative) -> dict[str, Callable[..., Any]]:
     def spike(x: torch.Tensor, th: Any, inclusive: bool) -> torch.Tensor:
         th = torch.as_tensor(th, dtype=x.dtype, device=x.device)
         unit = torch.where(th == 0, torch.ones_like(th), th.abs())
-        return Spike.apply(x - th, unit, inclusive, surrogate)
+        return fire(x - th, unit, inclusive, surrogate)
 
     def where(s: Any, a: Any, b: Any) -> Any:
         if isinstance(s, bool):

@@ -9,15 +9,24 @@ import torch
 from torch.nn import functional
 
 from lavalike.backends.torch.model import Tensors, TorchModel
+from lavalike.compiler.graph import warn_graded
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse
 from lavalike.proc.io import sink, source
 
 
-def as_events(s: torch.Tensor, graded: bool) -> torch.Tensor:
-    """Messages, or 1 for each that is not zero (the gradient passes)."""
-    return s if graded else s + ((s != 0).to(s.dtype) - s).detach()
+def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) -> torch.Tensor:
+    """Messages, or 1 for each that is not zero (the gradient passes); of ``model`` one warning where that changes one."""
+    if graded:
+        return s
+    more = ((s != 0).to(s.dtype) - s).detach()
+    if model is not None and not model.told and (s.device.type == "cpu" or not model.looked) and not torch.compiler.is_compiling():
+        model.looked = True  # on an accelerator once: looking waits for it
+        if more.any():
+            model.told = True
+            warn_graded(model.process)
+    return s + more
 
 
 class _Connection(TorchModel):
@@ -48,7 +57,7 @@ class DenseModel(_Connection):
 
     def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
         # one product for all samples and steps
-        return (as_events(s, c["graded"]).movedim(-1, 1) @ c["weights"].T).movedim(1, -1)
+        return (as_events(s, c["graded"], self).movedim(-1, 1) @ c["weights"].T).movedim(1, -1)
 
 
 @implements(Sparse, backend="torch", precision="floating_pt", delay=1)
@@ -74,7 +83,7 @@ class DelayDenseModel(TorchModel):
         return {"a_out": state["a_buff"][..., 0]}
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
-        s = as_events(inputs["s_in"], c["graded"])
+        s = as_events(inputs["s_in"], c["graded"], self)
         old = state["a_buff"]
         columns = [*old[..., 1:].unbind(-1), torch.zeros_like(old[..., 0])]
         for d, w in c["by_delay"].items():
@@ -90,7 +99,7 @@ class _ConvolutionModel(_Connection):
 
     def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
         batch, steps = s.shape[0], s.shape[-1]
-        y = self.convolve(as_events(s, c["graded"]).permute(0, 4, 3, 1, 2).flatten(0, 1), c["weight"])
+        y = self.convolve(as_events(s, c["graded"], self).permute(0, 4, 3, 1, 2).flatten(0, 1), c["weight"])
         return y.unflatten(0, (batch, steps)).permute(0, 3, 4, 2, 1)
 
 

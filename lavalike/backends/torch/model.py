@@ -17,6 +17,37 @@ from lavalike.process import AbstractProcess
 Tensors = dict[str, torch.Tensor]
 
 
+class Heard(Tensors):
+    """Inputs that note in ``names`` which of them were read."""
+
+    names: set[str]
+
+    @classmethod
+    def of(cls, values: Tensors, names: set[str]) -> Heard:
+        self = cls(values)
+        self.names = names
+        return self
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        self.names.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.names.add(key)
+        return super().get(key, default)
+
+    def _all(name: str) -> Any:
+        def method(self: Heard, *args: Any) -> Any:
+            self.names.update(dict.keys(self))
+            return getattr(dict, name)(self, *args)
+
+        return method
+
+    keys, values, items, __iter__, pop, copy, __or__, __ror__ = map(
+        _all, ("keys", "values", "items", "__iter__", "pop", "copy", "__or__", "__ror__"))
+    del _all
+
+
 class TorchModel(ProcessModel):
     """A differentiable model; floating_pt.
 
@@ -31,6 +62,7 @@ class TorchModel(ProcessModel):
 
     backend = "torch"
     surrogate: Surrogate | Derivative = exponential()
+    looked = told = False  # at messages that count as spikes
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of range."""
@@ -47,10 +79,11 @@ class TorchModel(ProcessModel):
         raise NotImplementedError(f"{type(self).__name__}: a TorchModel with delay defines send and receive")
 
     def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
-        columns = {name: x.unbind(-1) for name, x in inputs.items()}
+        columns = {name: x.unbind(-1) for name, x in dict.items(inputs)}
         rows: dict[str, list[torch.Tensor]] = {}
         for k in range(steps):
-            out, state = self.step(first + k, {name: x[k] for name, x in columns.items()}, state, c)
+            now = {name: x[k] for name, x in columns.items()}
+            out, state = self.step(first + k, Heard.of(now, inputs.names) if isinstance(inputs, Heard) else now, state, c)
             for name, x in out.items():
                 rows.setdefault(name, []).append(x)
         return {name: torch.stack(x, -1) for name, x in rows.items()}, state
@@ -67,11 +100,17 @@ class DynamicsModel(TorchModel):
         self.dynamics = process.dynamics
         self._bound: tuple[Surrogate | Derivative, Any] | None = None
 
+    def port_names(self) -> frozenset[str]:
+        return frozenset((*self.dynamics.inputs, *self.dynamics.outputs))
+
     @property
     def function(self) -> Any:
         if self._bound is None or self._bound[0] is not self.surrogate:
             self._bound = (self.surrogate, bind(self.dynamics.step, arithmetic.table(self.surrogate)))
         return self._bound[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_bound": None}  # made of the step when it is called
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         derived = self.dynamics.derive(values, self.process.proc_params, False)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from lavalike.backends.torch.model import Tensors, TorchModel
+from lavalike.arguments import did_you_mean, shown
+from lavalike.backends.torch.model import Heard, Tensors, TorchModel
 from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.compiler.graph import Graph, Node, Term
-from lavalike.errors import InputError, VarError
+from lavalike.errors import GraphError, InputError, InputTypeError, VarError
+from lavalike.fused.ambient import stored, unreadable
 from lavalike.process import AbstractProcess, InPort, Port, Var
 
 States = dict[Node, Tensors]
@@ -44,6 +48,21 @@ class ProcessModule(nn.Module):
                     self.register_buffer(key, value, persistent=False)
                 self._keys[var] = key
         self.feedback = has_feedback(graph.nodes)
+        self._seen: set[Node] = set()  # nodes whose models were seen to read and write all that they should
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ProcessModule:
+        """What .double(), .to(...) and the like do: models compute in the dtype asked for, float32 or float64."""
+        dtype = fn(torch.empty(0, dtype=self.dtype, device=self._device())).dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"to_torch({self.process.path}): a graph is computed in float32 or float64, not in {dtype}; leave it in "
+                             "one of them and convert inputs and outputs")
+        super()._apply(fn, recurse)
+        if dtype != self.dtype:
+            self.dtype = dtype
+            self.graph.config = dataclasses.replace(self.graph.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
+            for node in self.graph.nodes:
+                node.model.config = self.graph.config
+        return self
 
     # -- the graph on tensors ------------------------------------------------------------------------------
 
@@ -53,7 +72,10 @@ class ProcessModule(nn.Module):
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
-        return torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
+        out = torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
+        if value.dtype.kind == "f" and not out.isfinite().all():
+            raise VarError(f"{var.path}: {value[~out.isfinite().numpy()].flat[0]} is beyond {self.dtype}; dtype='float64' holds it")
+        return out
 
     def constants(self, nodes: Sequence[Node] | None = None) -> dict[Node, Mapping[str, object]]:
         """What the models' steps take besides inputs and states; VarError."""
@@ -79,14 +101,20 @@ class ProcessModule(nn.Module):
         batch = self._batch(fed, states)
         delayed = [n for n in nodes if n.model.delay]
         for node in delayed:
-            for name, x in _model(node).send(states[node], constants[node]).items():
+            sent = _model(node).send(states[node], constants[node])
+            self._sent(node, "send", sent)
+            for name, x in sent.items():
                 values[_port(node, name)] = x
         for node in nodes:
             inputs = {name: self.total(terms, _port(node, name), values, batch) for name, terms in node.inputs.items()}
+            inputs = self._listening(node, inputs)
             if node.model.delay:
                 new[node] = _model(node).receive(t, inputs, states[node], constants[node])
+                self._done(node, "receive", inputs, new[node])
                 continue
-            outputs, new[node] = _model(node).step(t, inputs, states[node], constants[node])
+            outputs, new[node] = self._pair(node, "step", _model(node).step(t, inputs, states[node], constants[node]))
+            self._sent(node, "step", outputs)
+            self._done(node, "step", inputs, new[node])
             for name, x in outputs.items():
                 port = _port(node, name)
                 values[port] = x.expand(batch, *port.shape)
@@ -99,11 +127,37 @@ class ProcessModule(nn.Module):
         batch = self._batch(fed, states)
         for node in _downstream(self.graph.nodes if nodes is None else nodes):
             inputs = {name: self.total(terms, _port(node, name), values, batch, steps) for name, terms in node.inputs.items()}
-            outputs, new[node] = _model(node).sequence(inputs, states[node], constants[node], first, steps)
+            inputs = self._listening(node, inputs)
+            outputs, new[node] = self._pair(node, "step", _model(node).sequence(inputs, states[node], constants[node], first, steps))
+            self._sent(node, "step", outputs)
+            self._done(node, "step", inputs, new[node])
             for name, x in outputs.items():
                 port = _port(node, name)
                 values[port] = x.expand(batch, *port.shape, steps)
         return values, new
+
+    # -- what a user's model forgets is told, once
+
+    def _listening(self, node: Node, inputs: Tensors) -> Tensors:
+        return inputs if node in self._seen or node.model.port_names() is not None else Heard.of(inputs, set())
+
+    def _pair(self, node: Node, method: str, result: Any) -> tuple[Tensors, Tensors]:
+        if node not in self._seen and not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(x, Mapping) for x in result)):
+            raise _forgets(node, method, f"returns {type(result).__name__}; it returns two dicts, of outputs and of states")
+        return result
+
+    def _sent(self, node: Node, method: str, outputs: Tensors) -> None:
+        if node not in self._seen:
+            _named(node, method, "OutPort", {p.name for p in node.process.out_ports}, outputs)
+
+    def _done(self, node: Node, method: str, inputs: Tensors, state: Tensors) -> None:
+        if node in self._seen:
+            return
+        _named(node, method, "state", {v.name for v in node.process.vars if v.role == "state"}, state)
+        for name, terms in node.inputs.items():
+            if isinstance(inputs, Heard) and terms and name not in inputs.names:
+                raise _forgets(node, method, f"does not read the InPort {name}, to which {terms[0].source.path} is sent")
+        self._seen.add(node)
 
     def total(self, terms: list[Term], port: Port, values: Values, batch: int, steps: int | None = None) -> torch.Tensor:
         """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps)."""
@@ -136,14 +190,22 @@ class ProcessModule(nn.Module):
         """
         fed_ports = self.graph.stimuli
         given = {fed_ports[0].name: x} if isinstance(x, torch.Tensor) and len(fed_ports) == 1 else x
-        if isinstance(given, torch.Tensor) or {p.name for p in fed_ports} != set(given):
+        if not isinstance(given, Mapping) or not all(isinstance(v, torch.Tensor) for v in given.values()):
+            raise InputTypeError(f"{self.process.path}: x is a tensor or, by name, tensors for {[p.name for p in fed_ports]}, got "
+                                 f"{shown(x)} ({type(x).__name__})")
+        if {p.name for p in fed_ports} != set(given):
             raise InputError(f"{self.process.path}: inputs by name expected for {[p.name for p in fed_ports]}")
+        if unreadable() or not all(stored(t) for t in (*given.values(), *self.parameters(), *self.buffers())):
+            raise InputError(f"to_torch({self.process.path}): the values of a graph are looked at in every call, and fake, meta and "
+                             "traced tensors have none; call it on tensors with data")
         fed: Values = {}
         for port in fed_ports:
             value = given[port.name]
             if value.dim() != len(port.shape) + 2 or tuple(value.shape[1:-1]) != port.shape or 0 in value.shape:
                 expected = ("batch", *port.shape, "time")
                 raise InputError(f"{port!r}: input has shape {tuple(value.shape)}; expected {expected}, none of them 0")
+            if value.is_complex():
+                raise InputError(f"{port!r}: input has dtype {value.dtype}; expected real numbers")
             fed[port] = value.to(self.dtype)
         sizes = {(v.shape[0], v.shape[-1]) for v in fed.values()}
         if len(sizes) != 1:
@@ -179,6 +241,21 @@ def _model(node: Node) -> TorchModel:
     if not isinstance(node.model, TorchModel):
         raise InputError(f"{node.process.path}: {type(node.model).__name__} is no TorchModel")
     return node.model
+
+
+def _named(node: Node, method: str, kind: str, wanted: set[str], got: Mapping[str, Any]) -> None:
+    if not isinstance(got, Mapping):
+        raise _forgets(node, method, f"returns {type(got).__name__} where a dict of {kind}s is needed")
+    for name in sorted(wanted ^ {*got}):
+        raise _forgets(node, method, f"returns no {kind} {name}" if name in wanted else
+                       f"returns {name!r}, which is no {kind}{did_you_mean(name, wanted)}; there are {sorted(wanted)}")
+
+
+def _forgets(node: Node, method: str, why: str) -> GraphError:
+    function = getattr(type(node.model), method)
+    code = getattr(function, "__code__", None)
+    where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
+    return GraphError(f"{node.process.path}: {type(node.model).__name__}.{method}{where} {why}")
 
 
 def _port(node: Node, name: str) -> Port:

@@ -9,6 +9,7 @@ import torch
 
 from lavalike.backends.torch.module import ProcessModule, States
 from lavalike.compiler.graph import Graph
+from lavalike.errors import RunError
 from lavalike.process import Port, Var
 
 
@@ -27,9 +28,12 @@ class TorchProgram:
         fed = {p: torch.from_numpy(np.ascontiguousarray(stimuli[p])).unflatten(-1, p.shape) for p in self.graph.stimuli}
         ports = {t: self.graph.terms(t) for t in recordings if isinstance(t, Port)}
         varied = [t for t in recordings if isinstance(t, Var)]
-        if m.feedback or varied:
+        if m.feedback or varied or self.graph.config.check:
             for k in range(steps):
-                values, self.states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
+                values, states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
+                if self.graph.config.check:
+                    self._finite(values, states)
+                self.states = states
                 self.step += 1
                 for port, terms in ports.items():
                     recordings[port][k] = m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
@@ -42,6 +46,17 @@ class TorchProgram:
         for port, terms in ports.items():
             total = m.total(terms, port, values, self.batch, steps).reshape(self.batch, -1, steps)
             recordings[port][...] = total.permute(2, 0, 1).numpy()
+
+    def _finite(self, values: Mapping[Port, torch.Tensor], states: States) -> None:
+        """RunError where a port or a state of this step is NaN or infinite."""
+        for node in self.graph.nodes:
+            held = {p.path: values[p] for p in node.process.out_ports} | {f"{node.process.path}.{n}": x for n, x in states[node].items()}
+            for path, x in held.items():
+                if not x.isfinite().all():
+                    sample, index = divmod(int((~x.isfinite()).reshape(-1).nonzero()[0]), x[0].numel())
+                    where = f", sample {sample}" if self.batch > 1 else ""
+                    raise RunError(f"{path}, step {self.step + 1}{where}: {x[sample].reshape(-1)[index]} at flat index {index}, the first "
+                                   "NaN or infinity of this run")
 
     def _value(self, var: Var) -> np.ndarray:
         """The Var over the batch."""

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
-from lavalike.errors import InputError
+from lavalike.arguments import Rule, shown
+from lavalike.errors import InputError, InputTypeError
+from lavalike.fused.ambient import transformed
 
 Derivative = Callable[[torch.Tensor], torch.Tensor]
 
@@ -33,13 +35,33 @@ class Spike(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
         x, unit, _, ctx.surrogate = inputs
-        ctx.save_for_backward(*([x] if unit is None else [x, unit]))
+        saved = [x] if unit is None else [x, unit]
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
+
+    @staticmethod
+    def times(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        x, *unit = ctx.saved_tensors
+        g = grad * ctx.surrogate.derivative(x / unit[0] if unit else x)
+        return g / unit[0] if unit else g
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, *unit = ctx.saved_tensors
-        g = grad * ctx.surrogate.derivative(x / unit[0] if unit else x)
-        return (g / unit[0] if unit else g), None, None, None
+        return Spike.times(ctx, grad), None, None, None
+
+
+class _ForwardSpike(Spike):
+    """With forward-mode differentiation, which torch.compile does not take."""
+
+    @staticmethod
+    def jvp(ctx: Any, x: torch.Tensor, *others: Any) -> torch.Tensor:
+        return Spike.times(ctx, x)
+
+
+def spike(x: torch.Tensor, unit: torch.Tensor | None, inclusive: bool, surrogate: Surrogate) -> torch.Tensor:
+    """:class:`Spike`, differentiable in every mode."""
+    kind = Spike if torch.compiler.is_compiling() or not transformed() else _ForwardSpike
+    return kind.apply(x, unit, inclusive, surrogate)
 
 
 @dataclass(frozen=True)
@@ -55,7 +77,10 @@ class Surrogate:
         for f in fields(self):
             value = getattr(self, f.name)
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not number or not (0 < value < math.inf or (value == 0 and self._zero)):
+            if not number:
+                raise InputTypeError(f"surrogate {type(self).__name__}: {f.name} is a finite number {'>= 0' if self._zero else '> 0'}, got "
+                                     f"{shown(value)} ({type(value).__name__})")
+            if not (0 < value < math.inf or (value == 0 and self._zero)):
                 least = ">= 0" if self._zero else "> 0"
                 raise InputError(f"surrogate {type(self).__name__}: {f.name} is a finite number {least}, got {value!r}")
             object.__setattr__(self, f.name, float(value))
@@ -69,9 +94,11 @@ class Surrogate:
         raise NotImplementedError(f"{type(self).__name__}: a Surrogate defines primitive(x)")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if not isinstance(x, torch.Tensor):
+            raise InputTypeError(f"surrogate {type(self).__name__}: x is a torch tensor, got {shown(x)} ({type(x).__name__})")
         if not x.is_floating_point():
             raise InputError(f"surrogate {type(self).__name__}: input has dtype {x.dtype}; expected a floating-point type")
-        return Spike.apply(x, None, False, self)
+        return spike(x, None, False, self)
 
 
 @dataclass(frozen=True)
@@ -219,7 +246,7 @@ class Custom(Surrogate):
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise InputError(f"surrogate Custom: function is a callable f(x) that gives the derivative, got {self.function!r}")
+            raise InputTypeError(f"surrogate Custom: function is a callable f(x) that gives the derivative, got {self.function!r}")
         try:
             signature = inspect.signature(self.function)
         except ValueError:  # a builtin without one
@@ -252,6 +279,13 @@ def straight_through() -> StraightThrough:
     return StraightThrough()
 
 
+SURROGATE = Rule("a Surrogate (surrogate.atan() and the like) or a function that gives the derivative",
+                 lambda v: callable(v) and not isinstance(v, type))
+
+
 def as_surrogate(surrogate: Surrogate | Derivative) -> Surrogate:
     """``surrogate``; a plain function is taken to give the derivative."""
+    if not SURROGATE.kind(surrogate):
+        call = f"; did you mean {surrogate.__name__}()?" if isinstance(surrogate, type) else ""
+        raise InputTypeError(f"as_surrogate: surrogate is {SURROGATE.words}, got {shown(surrogate)}{call}")
     return surrogate if isinstance(surrogate, Surrogate) else Custom(surrogate)

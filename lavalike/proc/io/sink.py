@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lavalike.arguments import arguments, integer
 from lavalike.errors import VarError
 from lavalike.process import AbstractProcess, InPort, Var
 
@@ -16,9 +17,8 @@ class RingBuffer(AbstractProcess):
         buffer: how many steps are kept, >= 1.
     """
 
+    @arguments(error=VarError, buffer=integer(1))
     def __init__(self, *, shape: Sequence[int], buffer: int, name: str | None = None) -> None:
         super().__init__(name=name)
-        if buffer < 1:
-            raise VarError(f"sink.RingBuffer: buffer is >= 1, got {buffer}")
         self.a_in = InPort(shape)
         self.data = Var((*self.a_in.shape, int(buffer)), 0, time_last=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from lavalike.arguments import arguments, numbers
 from lavalike.errors import VarError
-from lavalike.proc.parameters import parameter
+from lavalike.proc.parameters import array, parameter
 from lavalike.process import AbstractProcess, OutPort, Var
 
 
@@ -19,13 +18,14 @@ class RingBuffer(AbstractProcess):
         data: (*shape, T); the last axis is time, and repeats.
     """
 
+    @arguments(error=VarError)
     def __init__(self, *, data: Any, name: str | None = None) -> None:
         super().__init__(name=name)
-        data = np.asarray(data)
+        data = array("source.RingBuffer: data", data)
         if data.ndim < 2 or 0 in data.shape:
             raise VarError(f"source.RingBuffer: data has shape (*shape, time), got {data.shape}")
         self.s_out = OutPort(data.shape[:-1])
-        self.data = Var(data.shape, data, role="parameter", time_last=True)
+        self.data = Var(data.shape, data, role="parameter", time_last=True, name="data")
 
 
 class Constant(AbstractProcess):
@@ -37,8 +37,9 @@ class Constant(AbstractProcess):
         start: one number for all elements or one each, >= 0. Default 0.
     """
 
+    @arguments(error=VarError, start=numbers(kinds="iu"))
     def __init__(self, *, shape: Sequence[int], value: Any, start: Any = 0, name: str | None = None) -> None:
         super().__init__(name=name)
         self.s_out = OutPort(shape)
-        self.value = Var(self.s_out.shape, value, role="parameter", trainable=True)
-        self.start = parameter(self.s_out.shape, start)
+        self.value = Var(self.s_out.shape, value, role="parameter", trainable=True, name="value")
+        self.start = parameter(self.s_out.shape, start, name="start")

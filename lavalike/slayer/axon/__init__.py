@@ -10,19 +10,19 @@ import torch
 from torch import nn
 
 from lavalike import fused
+from lavalike.arguments import FLAG, TENSOR, arguments, choice, integer, numbers, optional, real
 from lavalike.backends.torch.surrogate import Exponential
 from lavalike.dynamics import delta as equations
 from lavalike.errors import InputError
-from lavalike.slayer.axon.sized import Sized as Sized
+from lavalike.slayer.axon.sized import Sized as Sized, draw
 from lavalike.slayer.layout import over_time
 
 State = dict[str, torch.Tensor]
 
 
+@arguments(x=TENSOR, shift=integer(0))
 def delay(x: torch.Tensor, shift: int = 1) -> torch.Tensor:
     """``x`` delayed by ``shift`` >= 0 steps; what leaves the end is lost, zeros enter."""
-    if shift < 0:
-        raise InputError(f"axon.delay: shift is >= 0, got {shift}")
     return after(x, x.new_zeros(*x.shape[:-1], shift))[0]
 
 
@@ -34,28 +34,35 @@ def after(x: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 class _Shift(torch.autograd.Function):
-    """Channel-wise delay by whole steps; d y[t] / d delay = y[t-1] - y[t]."""
+    """Channel-wise delay by whole steps; d y[t] / d delay = y[t-1] - y[t], or with ``central`` (y[t-1] - y[t+1]) / 2."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, delays: torch.Tensor) -> torch.Tensor:
-        y = torch.zeros_like(x)
+    def forward(ctx: Any, x: torch.Tensor, delays: torch.Tensor, central: bool) -> torch.Tensor:
+        time = x.shape[-1]
+        y = x.new_zeros(*x.shape[:-1], time + 1)  # and the step after the last, which is known where there is a delay
         steps = delays.detach().floor().long().tolist()
         for c, d in enumerate(steps):
-            if d < x.shape[-1]:
-                y[:, c, ..., d:] = x[:, c, ..., :x.shape[-1] - d]
-        ctx.steps = steps
+            if d == 0:
+                y[:, c, ..., :-1], y[:, c, ..., -1] = x[:, c], x[:, c, ..., -1]
+            elif d <= time:
+                y[:, c, ..., d:] = x[:, c, ..., :time + 1 - d]
+        ctx.steps, ctx.central = steps, central
         ctx.save_for_backward(y)
-        return y
+        return y[..., :-1]
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        (y,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (whole,) = ctx.saved_tensors
+        y = whole[..., :-1]
         gx = torch.zeros_like(grad)
         for c, d in enumerate(ctx.steps):
             if d < grad.shape[-1]:
                 gx[:, c, ..., :grad.shape[-1] - d] = grad[:, c, ..., d:]
-        change = delay(y, 1) - y
-        return gx, (grad * change).sum([0, *range(2, grad.dim())])
+        change = (delay(y, 1) - whole[..., 1:]) / 2 if ctx.central else delay(y, 1) - y
+        return gx, (grad * change).sum([0, *range(2, grad.dim())]), None
+
+
+DELAY_GRADIENT = choice("forward", "central")
 
 
 class Delay(Sized):
@@ -66,31 +73,36 @@ class Delay(Sized):
         max_delay: delays are kept in 0..max_delay (None: no upper limit).
         grad_scale: factor on the delays' gradient.
         channels: if given, delays are drawn from U(0, 1) now, else when the channels are known, at the latest at the first call.
+        delay_gradient: what the output is taken to change by where a delay grows. "forward" (default, as in lava-dl): by what one step
+            more of delay does. Between two steps that is right on one side only: trained, a delay comes from below, runs past
+            its optimum and on. "central": by half of what one step more does less what one step less does; it finds its optimum from
+            both sides. (``tests/test_slayer_learning.py`` shifts by 9 from 0.5, 4 and 14.)
+
+    Delays begin below 1, which rounded down is no delay: an optimizer moves them at a rate of their own, see
+    :func:`lavalike.slayer.utils.parameter_groups`.
     """
 
+    @arguments(sampling_time=real(above=0), max_delay=optional(real(0)), grad_scale=real(), channels=optional(integer(1)),
+               delay_gradient=DELAY_GRADIENT)
     def __init__(self, sampling_time: float = 1, max_delay: float | None = None, grad_scale: float = 1,
-                 channels: int | None = None) -> None:
+                 channels: int | None = None, delay_gradient: str = "forward") -> None:
         super().__init__()
-        if not sampling_time > 0:
-            raise InputError(f"axon.Delay: sampling_time is > 0, got {sampling_time!r}")
-        if max_delay is not None and not max_delay >= 0:
-            raise InputError(f"axon.Delay: max_delay is >= 0, got {max_delay!r}")
-        self.sampling_time, self.max_delay, self.grad_scale = sampling_time, max_delay, grad_scale
-        self.delay = nn.Parameter(torch.rand(channels or 1))
+        self.sampling_time, self.max_delay, self.grad_scale, self.delay_gradient = sampling_time, max_delay, grad_scale, delay_gradient
+        self.delay = nn.Parameter(torch.zeros(1) if channels is None else torch.rand(channels))
         self._sized = channels is not None
 
     def unsized(self) -> Iterable[str]:
         return () if self._sized else ("delay",)
 
-    def size(self, name: str, channels: int) -> None:
+    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
         # the same parameter object: an optimizer may have it already
-        self.delay.data = torch.rand(channels).to(self.delay)
+        self.delay.data = draw(channels, generator).to(self.delay)
         self._sized = True
 
-    def fit(self, channels: int) -> None:
-        """Give every channel its delay."""
+    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
+        """Give every channel its delay, drawn from ``generator`` (None: torch's own)."""
         if not self._sized:
-            self.size("delay", channels)
+            self.size("delay", channels, generator)
 
     def clamp(self) -> None:
         with torch.no_grad():
@@ -115,7 +127,7 @@ class Delay(Sized):
         if past is None:
             past = x.new_zeros(*x.shape[:-1], int(self.steps().max()))
         whole = torch.cat([past, x], -1)
-        return _Shift.apply(whole, scaled)[..., past.shape[-1]:], {"past": whole[..., x.shape[-1]:]}
+        return _Shift.apply(whole, scaled, self.delay_gradient == "central")[..., past.shape[-1]:], {"past": whole[..., x.shape[-1]:]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.stream(x)[0]
@@ -135,16 +147,16 @@ class Delta(Sized):
         requires_grad: train the threshold.
     """
 
+    @arguments(threshold=numbers(above=0, kinds="iuf"), scale=integer(1), tau_grad=real(above=0), scale_grad=real(above=0), cum_error=FLAG,
+               shared_param=FLAG, persistent_state=FLAG, requires_grad=FLAG, w_scale=optional(integer(1)))
     def __init__(self, threshold: float | np.ndarray | torch.Tensor, scale: int = 64, tau_grad: float = 1, scale_grad: float = 1,
                  cum_error: bool = False, shared_param: bool = True, persistent_state: bool = False, requires_grad: bool = False,
                  w_scale: int | None = None) -> None:
         super().__init__()
         self.label = "axon.Delta"
         start = torch.as_tensor(threshold, dtype=torch.float32).detach().reshape(-1).clone()
-        if not bool((start > 0).all()) or not bool(torch.isfinite(start).all()):
-            raise InputError(f"{self.label}: threshold is > 0, got {threshold!r}")
-        if not scale >= 1:
-            raise InputError(f"{self.label}: scale is >= 1, got {scale!r}")
+        if not start.numel() or not bool(torch.isfinite(start).all()):
+            raise InputError(f"{self.label}: threshold is one number, or one a channel, finite in float32, got {threshold!r}")
         if start.numel() > 1 and shared_param:
             raise InputError(f"{self.label}: threshold is one number where it is shared, got {start.numel()}; "
                              "shared_param=False takes one a channel")
@@ -159,10 +171,10 @@ class Delta(Sized):
     def unsized(self) -> Iterable[str]:
         return () if self.shared_param or self.threshold.numel() > 1 else ("threshold",)
 
-    def size(self, name: str, channels: int) -> None:
+    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
         self.threshold.data = self.threshold.data.expand(channels).clone()
 
-    def fit(self, channels: int) -> None:
+    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
         """Give every channel its threshold, where they do not share one."""
         if not self.shared_param and self.threshold.numel() == 1:
             self.size("threshold", channels)

@@ -14,14 +14,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from lavalike.errors import ExportError, InputError
+from lavalike.arguments import FLAG, MAPPING, arguments, integer, numbers, optional, real
+from lavalike.errors import ExportError, InputError, InputTypeError, LavalikeError
 from lavalike.slayer import axon, synapse
+from lavalike.slayer.axon.sized import aside
 from lavalike.slayer.block import export
 from lavalike.slayer.neuron.base import Neuron
+from lavalike.slayer.synapse.layer import COUNT, EXTENT, KERNEL, POOL, WEIGHTS
 from lavalike.slayer.utils.quantize import quantize
 from netx import writer
 
 MAX_DELAY = 62
+
+# what arguments of blocks may be
+SHIFT, LOG = {"delay_shift": optional(FLAG)}, {"count_log": FLAG}
+DELAY = {"delay": FLAG, "delay_gradient": axon.DELAY_GRADIENT} | SHIFT | LOG
+SIZES = {"neuron_params": MAPPING, "in_neurons": EXTENT, "out_neurons": COUNT} | WEIGHTS
 
 State = dict[str, torch.Tensor]
 Signal = torch.Tensor | tuple[torch.Tensor, ...]
@@ -33,6 +41,8 @@ class Block(nn.Module):
     Args:
         neuron_params: keyword arguments of the family's Neuron. Never changed here.
         delay: a learnable delay of 0..62 steps per output channel. Default False.
+        delay_gradient: "forward" (default), lava-dl's one-sided difference, which runs past the best delay, or "central", which finds it
+            from both sides; see axon.Delay. Only with ``delay``.
         delay_shift: shift the output by one step, as messages on the chip take one. Default: the family's.
         count_log: return ``(output, event rate)``.
 
@@ -52,14 +62,17 @@ class Block(nn.Module):
         if cls.__doc__ is None:  # a family's block is documented as the block is
             cls.__doc__ = next((base.__doc__ for base in cls.__mro__[1:] if base.__doc__ and base not in (Block, nn.Module, object)), None)
 
+    @arguments(neuron_params=optional(MAPPING), channels=optional(integer(1)), **DELAY)
     def __init__(self, neuron_params: Mapping[str, Any] | None, delay: bool = False, delay_shift: bool | None = None,
-                 count_log: bool = False, channels: int | None = None) -> None:
+                 count_log: bool = False, channels: int | None = None, delay_gradient: str = "forward") -> None:
         super().__init__()
         if neuron_params is not None:  # a block without one has no such attribute: programs ask hasattr(block, "neuron")
-            self.neuron = type(self).neuron_class(**neuron_params)
-        self.delay = axon.Delay(max_delay=MAX_DELAY) if delay else None
+            self.neuron = self._make_neuron(neuron_params)
+        if delay_gradient != "forward" and not delay:
+            raise InputError(f"{self.label}: delay_gradient={delay_gradient!r} needs delay=True")
+        self.delay = axon.Delay(max_delay=MAX_DELAY, delay_gradient=delay_gradient) if delay else None
         if channels is not None:
-            self.fit(channels)
+            self.fit(channels, aside())
         self.delay_shift = self.shift_default if delay_shift is None else bool(delay_shift)
         self.count_log = count_log
         self.shape: tuple[int, ...] | None = None
@@ -80,11 +93,20 @@ class Block(nn.Module):
         """Whether the neuron takes (real, imag)."""
         return self.unit is not None and self.neuron.inputs == 2
 
-    def fit(self, channels: int) -> None:
+    def _make_neuron(self, params: Mapping[str, Any]) -> Neuron:
+        strange = [k for k in params if not isinstance(k, str)]
+        if strange:
+            raise InputTypeError(f"{self.label}: keys of neuron_params are names of the neuron's arguments, got {strange[0]!r}")
+        try:
+            return type(self).neuron_class(**params)
+        except LavalikeError as e:
+            raise type(e)(f"{self.label}: neuron_params: {e}") from e
+
+    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
         """Give what has one value a channel its size; done at construction where the channels are known then."""
         for part in (self.unit, self.delay):
             if part is not None:
-                part.fit(channels)
+                part.fit(channels, generator)
 
     # -- time ------------------------------------------------------------------------------------------------
 
@@ -218,6 +240,7 @@ class Input(Block):
     kind = "input"
     pairs = True
 
+    @arguments(neuron_params=optional(MAPPING), weight=optional(real()), bias=optional(real()), **SHIFT, **LOG)
     def __init__(self, neuron_params: Mapping[str, Any] | None = None, weight: float | None = None, bias: float | None = None,
                  delay_shift: bool | None = None, count_log: bool = False) -> None:
         super().__init__(neuron_params, False, False if neuron_params is None and delay_shift is None else delay_shift, count_log)
@@ -260,6 +283,7 @@ class Flatten(Block):
 
     kind = "flatten"
 
+    @arguments(**LOG)
     def __init__(self, count_log: bool = False) -> None:
         super().__init__(None, False, False, count_log)
 
@@ -278,9 +302,10 @@ class Average(Block):
 
     kind = "average"
 
+    @arguments(num_outputs=COUNT, **LOG)
     def __init__(self, num_outputs: int, count_log: bool = False) -> None:
         super().__init__(None, False, False, count_log)
-        self.num_outputs = synapse.layer.count(f"{self.label}: num_outputs", num_outputs)
+        self.num_outputs = int(num_outputs)
 
     def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if x.dim() != 3 or x.shape[1] % self.num_outputs:
@@ -299,11 +324,12 @@ class TimeDecimation(Block):
 
     kind = "time_decimation"
 
+    @arguments(factor=COUNT, **LOG)
     def __init__(self, factor: int, count_log: bool = False) -> None:
         super().__init__(None, False, False, count_log)
-        if not isinstance(factor, int) or factor < 1 or factor & (factor - 1):
+        if factor & (factor - 1):
             raise InputError(f"{self.label}: factor is a power of two, got {factor!r}")
-        self.factor = factor
+        self.factor = int(factor)
 
     def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         missing = -x.shape[-1] % self.factor
@@ -332,15 +358,23 @@ class Dense(Block):
 
     kind = "dense"
 
+    @arguments(mask=optional(numbers()), **SIZES, **DELAY)
     def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
                  weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, delay: bool = False,
-                 delay_shift: bool | None = None, mask: torch.Tensor | None = None, count_log: bool = False) -> None:
-        super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons)
+                 delay_shift: bool | None = None, mask: torch.Tensor | None = None, count_log: bool = False,
+                 delay_gradient: str = "forward") -> None:
+        super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons, delay_gradient)
         self.synapse = self.exact(self.synapses.Dense(in_neurons, out_neurons, weight_scale, weight_norm, self.hook(pre_hook_fx)))
         mask = None if mask is None else torch.as_tensor(mask)
         if mask is not None and tuple(mask.shape) != (out_neurons, self.synapse.in_neurons):
             raise InputError(f"{self.label}: mask has shape {tuple(mask.shape)}; expected {(out_neurons, self.synapse.in_neurons)}")
         self.register_buffer("mask", mask)
+
+    def _load_from_state_dict(self, state_dict: State, prefix: str, *rest: Any) -> None:
+        mask = state_dict.get(f"{prefix}mask")
+        if mask is not None and mask.dim() == 5:  # lava-dl's
+            state_dict[f"{prefix}mask"] = mask[:, :, 0, 0, 0]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         z = self.synapse(x, self.mask)
@@ -369,12 +403,14 @@ class Affine(Dense):
     No dropout acts on it. Exported, it is a layer whose neurons cannot spike: read their states (or, without dynamics, the change of v).
     """
 
+    @arguments(mask=optional(numbers()), dynamics=FLAG, **SIZES, **DELAY)
     def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
                  weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, dynamics: bool = True,
-                 mask: torch.Tensor | None = None, count_log: bool = False, delay: bool = False, delay_shift: bool = False) -> None:
+                 mask: torch.Tensor | None = None, count_log: bool = False, delay: bool = False, delay_shift: bool = False,
+                 delay_gradient: str = "forward") -> None:
         super().__init__({**neuron_params, "dropout": None}, in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx, delay,
-                         delay_shift, mask, count_log)
-        self.dynamics = dynamics
+                         bool(delay_shift), mask, count_log, delay_gradient)
+        self.dynamics = bool(dynamics)
         if delay and self.complex:
             raise InputError(f"{self.label}: delay is not available for (real, imag)")
 
@@ -421,11 +457,12 @@ class Conv(_Spatial):
     kind = "conv"
     synapse_name: ClassVar[str] = "Conv"
 
+    @arguments(neuron_params=MAPPING, in_features=COUNT, out_features=COUNT, groups=COUNT, **KERNEL, **WEIGHTS, **DELAY)
     def __init__(self, neuron_params: Mapping[str, Any], in_features: int, out_features: int, kernel_size: Any, stride: Any = 1,
                  padding: Any = 0, dilation: Any = 1, groups: int = 1, weight_scale: float = 1, weight_norm: bool = False,
                  pre_hook_fx: synapse.Hook | None = None, delay: bool = False, delay_shift: bool | None = None,
-                 count_log: bool = False) -> None:
-        super().__init__(neuron_params, delay, delay_shift, count_log, out_features)
+                 count_log: bool = False, delay_gradient: str = "forward") -> None:
+        super().__init__(neuron_params, delay, delay_shift, count_log, out_features, delay_gradient)
         make = getattr(self.synapses, self.synapse_name)
         self.synapse = self.exact(make(in_features, out_features, kernel_size, stride, padding, dilation, groups, weight_scale, weight_norm,
                                        self.hook(pre_hook_fx)))
@@ -448,15 +485,16 @@ class ConvT(Conv):
 
 
 class Pool(_Spatial):
-    """Sum pooling and neuron, without the norm; arguments of synapse.Pool after neuron_params."""
+    """Sum pooling and neuron, without the norm; arguments of synapse.Pool after neuron_params, which see for odd sizes."""
 
     kind = "pool"
     synapse_name: ClassVar[str] = "Pool"
 
+    @arguments(neuron_params=MAPPING, **POOL, **WEIGHTS, **DELAY)
     def __init__(self, neuron_params: Mapping[str, Any], kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
                  weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, delay: bool = False,
-                 delay_shift: bool | None = None, count_log: bool = False) -> None:
-        super().__init__({**neuron_params, "norm": None}, delay, delay_shift, count_log)
+                 delay_shift: bool | None = None, count_log: bool = False, delay_gradient: str = "forward") -> None:
+        super().__init__({**neuron_params, "norm": None}, delay, delay_shift, count_log, delay_gradient=delay_gradient)
         make = getattr(self.synapses, self.synapse_name)
         self.synapse = self.exact(make(kernel_size, stride, padding, dilation, weight_scale, weight_norm, self.hook(pre_hook_fx)))
 
@@ -471,6 +509,49 @@ class Unpool(Pool):
     synapse_name = "Unpool"
 
 
+class _Limit:
+    """Of the gradient that comes back through a feedback, see :class:`Recurrent`. Hooks on one call's tensors, run from the last step to
+    the first, the output's before all of them."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.later: torch.Tensor | None = None  # (batch, time): norms of the loss's own gradient at this step and those after it
+        self.ends: torch.Tensor | None = None  # (batch,): of the last state
+
+    @staticmethod
+    def _hooked(x: torch.Tensor, hook: Callable[[torch.Tensor], torch.Tensor | None]) -> torch.Tensor:
+        if x.requires_grad:
+            x = x.view_as(x)
+            x.register_hook(hook)
+        return x
+
+    def own(self, y: torch.Tensor) -> torch.Tensor:
+        def seen(grad: torch.Tensor) -> None:
+            norms = torch.linalg.vector_norm(grad.detach().double().flatten(1, -2), dim=1)
+            self.later = norms.flip(-1).cumsum(-1).flip(-1)
+
+        return self._hooked(y, seen)
+
+    def end(self, state: torch.Tensor) -> torch.Tensor:
+        def seen(grad: torch.Tensor) -> None:
+            norm = torch.linalg.vector_norm(grad.detach().double().flatten(1), dim=1)
+            self.ends = norm if self.ends is None else self.ends + norm
+
+        return self._hooked(state, seen)
+
+    def back(self, s: torch.Tensor, t: int) -> torch.Tensor:
+        """Spikes that are fed back into step ``t``."""
+        def scaled(grad: torch.Tensor) -> torch.Tensor:
+            most = grad.new_zeros(len(grad), dtype=torch.float64)
+            for part in (None if self.later is None else self.later[:, t], self.ends):
+                most = most if part is None else most + part
+            norm = torch.linalg.vector_norm(grad.detach().double().flatten(1), dim=1)
+            factor = torch.where(norm > most, most / norm, 1.0)
+            return grad * factor.to(grad.dtype).reshape(-1, *[1] * (grad.dim() - 1))
+
+        return self._hooked(s, scaled)
+
+
 class Recurrent(Block):
     """A dense layer whose spikes come back one step later through a dense synapse: ``z[t] = W x[t] + R s[t-1]``.
 
@@ -478,20 +559,36 @@ class Recurrent(Block):
         in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: of both synapses; see synapse.Dense.
         requires_grad: train the recurrent synapse. Default True.
         bptt: differentiate through the neurons' states as well; False: through the feedback alone, as lava-dl did. Default True.
+        bounded: bound the gradient of the feedback. Default True. A surrogate gradient above 1 makes a loop of spikes an
+            amplifier that the spikes are not: with rf's, of height threshold and weights, a gradient grows a hundredfold a step, in lava-dl
+            too. Bounded, what comes back to a step's spikes through the feedback is scaled down, sample by sample, to at most what the loss
+            itself sends to all later steps: a loop that does not amplify returns no more. Below that nothing is touched.
 
     Steps follow one another here: this is the one block that no loop is fused for.
     """
 
     kind = "dense_rec"
 
+    @arguments(requires_grad=FLAG, bptt=FLAG, bounded=FLAG, **SIZES, **DELAY)
     def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
                  weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, requires_grad: bool = True, delay: bool = False,
-                 delay_shift: bool | None = None, count_log: bool = False, bptt: bool = True) -> None:
-        super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons)
-        self.requires_grad, self.bptt = requires_grad, bptt
+                 delay_shift: bool | None = None, count_log: bool = False, bptt: bool = True, bounded: bool = True,
+                 delay_gradient: str = "forward") -> None:
+        super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons, delay_gradient)
+        self.requires_grad, self.bptt, self.bounded = bool(requires_grad), bool(bptt), bool(bounded)
         hook = self.hook(pre_hook_fx)
         self.input_synapse = self.synapses.Dense(in_neurons, out_neurons, weight_scale, weight_norm, hook)
         self._make_feedback(out_neurons, weight_scale, weight_norm, hook)
+
+    def _load_from_state_dict(self, state_dict: State, prefix: str, *rest: Any) -> None:
+        # lava-dl's buffer of spikes, all 0 there; KWTA's one synapse has another name there, its number one axis
+        state_dict.pop(f"{prefix}spike_state", None)
+        for key in [k for k in state_dict if k.startswith(f"{prefix}synapse.")]:
+            state_dict[f"{prefix}input_{key.removeprefix(prefix)}"] = state_dict.pop(key)
+        number = state_dict.get(f"{prefix}self_excitation")
+        if number is not None:
+            state_dict[f"{prefix}self_excitation"] = number.reshape(())
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _make_feedback(self, neurons: int, weight_scale: float, weight_norm: bool, hook: synapse.Hook) -> None:
         self.recurrent_synapse = self.synapses.Dense(neurons, neurons, weight_scale, weight_norm, hook).requires_grad_(self.requires_grad)
@@ -509,14 +606,18 @@ class Recurrent(Block):
         s = state.get("spikes", torch.zeros_like(z[0][..., :1]))
         state = {k: v for k, v in state.items() if k != "spikes"}
         rows = []
-        for now in zip(*(part.split(1, -1) for part in z), strict=True):
-            drive = tuple(a + b for a, b in zip(now, self.feedback(s), strict=True))
+        limit = _Limit(z[0].shape[-1]) if self.bounded and torch.is_grad_enabled() else None
+        for t, now in enumerate(zip(*(part.split(1, -1) for part in z), strict=True)):
+            drive = tuple(a + b for a, b in zip(now, self.feedback(s if limit is None else limit.back(s, t)), strict=True))
             s, state = self.neuron.stream(*drive, state=state)  # type: ignore[union-attr]
             if not self.bptt:
                 state = {k: v.detach() for k, v in state.items()}
             rows.append(s)
         y = torch.cat(rows, -1)
-        return (axon.delay(y) if shift else y), {**state, "spikes": s}
+        after = {**state, "spikes": s}
+        if limit is not None:
+            y, after = limit.own(y), {k: limit.end(v) for k, v in after.items()}
+        return (axon.delay(y) if shift else y), after
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.input_synapse.out_neurons,)
@@ -538,19 +639,20 @@ class KWTA(Recurrent):
         num_winners: K, 1..out_neurons.
         self_excitation: in 0..1. Default 0.5.
         requires_grad: train self_excitation. Default True.
+        bptt, bounded: see Recurrent.
     """
 
     kind = "kwta"
 
+    @arguments(num_winners=COUNT, self_excitation=real(0, 1), requires_grad=FLAG, bptt=FLAG, bounded=FLAG, **SIZES, **SHIFT, **LOG)
     def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, num_winners: int, self_excitation: float = 0.5,
                  weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None,
-                 delay_shift: bool | None = None, requires_grad: bool = True, count_log: bool = False, bptt: bool = True) -> None:
+                 delay_shift: bool | None = None, requires_grad: bool = True, count_log: bool = False, bptt: bool = True,
+                 bounded: bool = True) -> None:
         super().__init__(neuron_params, in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx, requires_grad, False,
-                         delay_shift, count_log, bptt)
-        if not isinstance(num_winners, int) or not 1 <= num_winners <= out_neurons:
+                         delay_shift, count_log, bptt, bounded)
+        if num_winners > out_neurons:
             raise InputError(f"{self.label}: num_winners is in 1..{out_neurons}, got {num_winners!r}")
-        if not 0 <= self_excitation <= 1:
-            raise InputError(f"{self.label}: self_excitation is in 0..1, got {self_excitation!r}")
         self.num_winners = num_winners
         self.self_excitation = nn.Parameter(torch.tensor(float(self_excitation)), requires_grad=requires_grad)
         self.bias = self.neuron.threshold * (out_neurons - 2 * num_winners) / out_neurons / self.neuron.w_scale  # type: ignore[union-attr]

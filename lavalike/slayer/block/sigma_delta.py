@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import arguments
 from lavalike.slayer.block import base
 from lavalike.slayer.neuron import sigma_delta
 
@@ -37,10 +38,18 @@ class Unpool(_Family, base.Unpool): ...
 class Output(_Family, base.Dense):
     """Dense whose output is the sum of all it received: sigma decoding, no norm, dropout, activation or delta."""
 
+    @arguments(**base.SIZES, **base.LOG)
     def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
                  weight_norm: bool = False, count_log: bool = False, pre_hook_fx: Any = None) -> None:
         super().__init__({**neuron_params, "norm": None, "dropout": None}, in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx,
                          count_log=count_log)
+        self._normed = neuron_params.get("norm") is not None
+
+    def _load_from_state_dict(self, state_dict: base.State, prefix: str, *rest: Any) -> None:
+        if self._normed:  # lava-dl keeps the numbers of a norm that never acts
+            for key in [k for k in state_dict if k.startswith(f"{prefix}neuron.norm.")]:
+                del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def respond(self, z: tuple[torch.Tensor, ...], state: base.State, shift: bool) -> tuple[base.Signal, base.State]:
         return self.neuron.decode(z[0], state)

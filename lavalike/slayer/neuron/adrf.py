@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from lavalike.arguments import FLAG, arguments, real
 from lavalike.dynamics import adaptive
 from lavalike.slayer.neuron.alif import adaptation, step_of
-from lavalike.slayer.neuron.base import W_SCALE, Number, deployed
-from lavalike.slayer.neuron.resonator import Resonator, neuron_params as neuron_params
+from lavalike.slayer.neuron.base import DECAY, SPIKING, W_SCALE, Number, deployed
+from lavalike.slayer.neuron.resonator import PERIOD, Resonator, neuron_params as neuron_params
 from lavalike.slayer.spike import Phase
 
 
@@ -24,8 +25,9 @@ class Neuron(Resonator):
 
     surrogate_class = Phase
     kind = "ADRF_PHASE"
-    dynamics_ = adaptive.ADRF
+    dynamics_, graded_ = adaptive.ADRF, adaptive.ADRF_GRADED
 
+    @arguments(threshold_step=real(0), period=PERIOD, decay=DECAY, threshold_decay=DECAY, refractory_decay=DECAY, log_init=FLAG, **SPIKING)
     def __init__(self, threshold: float, threshold_step: float, period: Number, decay: Number, threshold_decay: Number,
                  refractory_decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE, norm: Any = None,
                  dropout: nn.Module | None = None,

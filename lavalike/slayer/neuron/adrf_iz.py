@@ -13,4 +13,4 @@ class Neuron(adrf.Neuron):
 
     surrogate_class = Exponential
     kind = "ADRF_IZHIKEVICH"
-    dynamics_ = adaptive.ADRF_IZ
+    dynamics_, graded_ = adaptive.ADRF_IZ, adaptive.ADRF_IZ_GRADED

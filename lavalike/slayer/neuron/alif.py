@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import arguments, real
 from lavalike.dynamics import adaptive
 from lavalike.errors import InputError
-from lavalike.slayer.neuron.base import P_SCALE, W_SCALE, Neuron as _Neuron, Number, State, deployed, from_device
+from lavalike.slayer.neuron.base import DECAY, LIMIT, P_SCALE, SPIKING, W_SCALE, Neuron as _Neuron, Number, State, deployed, from_device
 
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
@@ -26,16 +27,16 @@ class Neuron(_Neuron):
         threshold_step: what a spike adds to the threshold; >= 0, rounded down to 1/scale.
         current_decay, voltage_decay, threshold_decay, refractory_decay: 0..1, trained if requires_grad (lava-dl never
             trained the last two: they had no gradient).
-        threshold and the rest: see the base class; graded_spike is not available.
+        threshold and the rest: see the base class.
     """
 
+    @arguments(threshold_step=real(0), current_decay=DECAY, voltage_decay=DECAY, threshold_decay=DECAY, refractory_decay=DECAY, **SPIKING)
     def __init__(self, threshold: float, threshold_step: float, current_decay: Number, voltage_decay: Number, threshold_decay: Number,
                  refractory_decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE, norm: Any = None,
                  dropout: torch.nn.Module | None = None, shared_param: bool = True, persistent_state: bool = False,
                  requires_grad: bool = False, graded_spike: bool = False, reset_grad: str = "slayer") -> None:
         super().__init__(threshold, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad, graded_spike,
                          reset_grad)
-        ungraded(self)
         self.threshold_step = step_of(self, threshold_step)
         for name, value in (("current_decay", current_decay), ("voltage_decay", voltage_decay), ("threshold_decay", threshold_decay),
                             ("refractory_decay", refractory_decay)):
@@ -48,14 +49,15 @@ class Neuron(_Neuron):
     def device_params(self) -> dict[str, Any]:
         return {"type": "ALIF", "iDecay": self.integer("current_decay"), "vDecay": self.integer("voltage_decay"),
                 "thDecay": self.integer("threshold_decay"), "refDecay": self.integer("refractory_decay"), "vThMant": self.v_th_mant,
-                "vThStep": round(self.threshold_step * self.w_scale), "refDelay": 1, "gradedSpike": False}
+                "vThStep": round(self.threshold_step * self.w_scale), "refDelay": 1, "gradedSpike": self.graded_spike}
 
     def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
         (z,) = x
-        (s,), after = self.scan(adaptive.ALIF, [z if self.norm is None else self.norm(z)], lambda: {
+        dynamics = adaptive.ALIF_GRADED if self.graded_spike else adaptive.ALIF
+        (s, *sent), after = self.scan(dynamics, [z if self.norm is None else self.norm(z)], lambda: {
             "keep_u": P_SCALE - self.used("current_decay"), "keep_v": P_SCALE - self.used("voltage_decay"), "gain": 1.0, "bias": 0.0,
             **adaptation(self)}, state, shift=shift)
-        return s, after
+        return (self.grade(s, sent[0], threshold=sent[1]) if sent else s), after
 
 
 def adaptation(neuron: Any) -> dict[str, Any]:
@@ -66,11 +68,6 @@ def adaptation(neuron: Any) -> dict[str, Any]:
 
 def step_of(neuron: _Neuron, step: float) -> float:
     """The threshold's step as it is used."""
-    if not 0 <= step < float("inf"):
-        raise InputError(f"{neuron.label}: threshold_step is >= 0, got {step!r}")
+    if not step * neuron.w_scale <= LIMIT:
+        raise InputError(f"{neuron.label}: threshold_step is at most {LIMIT / neuron.w_scale:.10g}, got {step!r}")
     return int(step * neuron.w_scale) / neuron.w_scale
-
-
-def ungraded(neuron: _Neuron) -> None:
-    if neuron.graded_spike:
-        raise InputError(f"{neuron.label}: graded_spike is available for cuba and lif only")

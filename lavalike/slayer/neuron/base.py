@@ -10,16 +10,27 @@ import torch
 from torch import nn
 
 from lavalike import fused
+from lavalike.arguments import FLAG, Rule, arguments, choice, integer, numbers, real
 from lavalike.backends.torch.surrogate import Surrogate
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
-from lavalike.slayer.axon.sized import Sized
+from lavalike.slayer.axon.sized import Sized, draw
 from lavalike.slayer.layout import over_time
-from lavalike.slayer.spike import Slayer
+from lavalike.slayer.spike import Graded, GradedPhase, Slayer
 from lavalike.slayer.utils.quantize import quantize
 
 W_SCALE = 64
 P_SCALE = 4096
+
+# what arguments of neurons may be; a threshold of 2**18 - 1 stands for none in files
+LIMIT = (1 << 18) - 1
+DECAY = Rule("a number in 0..1, a pair (low, high), or one a channel", numbers(0, 1, kinds="iuf").kind, numbers(0, 1, kinds="iuf").value)
+NORM = Rule("a class from slayer.neuron.norm (or a function with its arguments) or None",
+            lambda v: v is None or (callable(v) and not isinstance(v, nn.Module)))
+DROPOUT = Rule("a module (slayer.neuron.Dropout(p)) or None", lambda v: v is None or (callable(v) and not isinstance(v, type)))
+COMMON = {"tau_grad": real(above=0), "scale_grad": real(above=0), "scale": integer(1, 1 << 12), "norm": NORM, "dropout": DROPOUT,
+          "shared_param": FLAG, "persistent_state": FLAG, "requires_grad": FLAG}
+SPIKING = COMMON | {"threshold": real(above=0), "graded_spike": FLAG, "reset_grad": choice("slayer", "detach", "full")}
 
 State = dict[str, torch.Tensor]
 Number = float | Sequence[float] | np.ndarray | torch.Tensor
@@ -29,14 +40,14 @@ class Neuron(Sized):
     """Base of the neurons.
 
     Args:
-        threshold: > 0, rounded down to a multiple of 1/scale.
+        threshold: > 0, one number, rounded down to a multiple of 1/scale; at most (2^18 - 2)/scale, what a file can hold.
         tau_grad, scale_grad: width (in thresholds) and height of the surrogate gradient.
         scale: of weights; states count in 1 / (64 scale).
         norm: a class from :mod:`lavalike.slayer.neuron.norm`, or None.
         dropout: an nn.Module, or None.
         shared_param: decays of one value for all channels; else one a channel, drawn when the channels are known, at the
-            latest at the first call: within 1 % of the value given, or within a pair (low, high); an array or tensor is
-            taken as it is, one value a channel. Default True.
+            latest at the first call: within 1 % of the value given, or within a pair (low, high); an array or tensor, or a list of
+            three or more, is taken as it is, one value a channel. Default True.
         persistent_state: a call goes on where the last one ended (until ``reset_state`` or another batch size); the
             state is no part of the state dict, and no gradient passes from call to call. Default False.
         requires_grad: whether the decays are trained. Default False.
@@ -53,26 +64,27 @@ class Neuron(Sized):
     inputs: ClassVar[int] = 1
     pair: ClassVar[str] = ""  # what two inputs are called
     surrogate_class: ClassVar[type[Surrogate]] = Slayer
+    unjittered: ClassVar[tuple[str, ...]] = ("threshold_decay", "refractory_decay")  # of a channel the number given, as in lava-dl
 
+    @arguments(**SPIKING)
     def __init__(self, threshold: float, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
                  norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None, shared_param: bool = True,
                  persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
                  reset_grad: str = "slayer") -> None:
         super().__init__()
-        if not 0 < threshold < float("inf"):
-            raise InputError(f"{self.label}: threshold is > 0, got {threshold!r}")
-        if not scale >= 1:
-            raise InputError(f"{self.label}: scale is >= 1, got {scale!r}")
-        if not (tau_grad > 0 and scale_grad > 0):
-            raise InputError(f"{self.label}: tau_grad and scale_grad are > 0, got {tau_grad!r}, {scale_grad!r}")
         self.w_scale, self.s_scale, self.p_scale = int(scale), int(scale) * W_SCALE, P_SCALE
         self._threshold = int(threshold * self.w_scale) / self.w_scale
         if self._threshold == 0:
             raise InputError(f"{self.label}: threshold {threshold} is below the resolution of 1/{self.w_scale}")
+        if not self._threshold * self.w_scale < LIMIT:
+            raise InputError(f"{self.label}: threshold is at most {(LIMIT - 1) / self.w_scale:.10g}, which no state of 24 bits reaches, "
+                             f"got {threshold!r}")
+        tau_grad, scale_grad = float(tau_grad), float(scale_grad)
         self.tau_rho = tau_grad * self._threshold
         self.scale_rho = scale_grad
-        self.shared_param, self.persistent_state = shared_param, persistent_state
-        self.requires_grad, self.graded_spike = requires_grad, graded_spike
+        self.shared_param, self.persistent_state = bool(shared_param), bool(persistent_state)
+        self.requires_grad, self.graded_spike = bool(requires_grad), bool(graded_spike)
+        self.decays: list[str] = []  # parameters stored times 4096
         self.training_ = fused.Training(self.surrogate_class(self.tau_rho * self.tau_factor, scale_grad * self.scale_factor),
                                         reset_grad, "grid", float(self.s_scale))
         self._make_norms(norm)
@@ -121,6 +133,12 @@ class Neuron(Sized):
         """What goes into the HDF5 file."""
         raise NotImplementedError(f"{self.label}: a Neuron defines device_params")
 
+    def grade(self, s: torch.Tensor, *state: torch.Tensor, threshold: torch.Tensor | None = None) -> torch.Tensor:
+        """Graded spikes of spikes, the state that they send (of a phase also imag) and the threshold it met."""
+        met = self._threshold if threshold is None else threshold.detach()
+        surrogate: Any = self.training_.surrogate
+        return (Graded if len(state) == 1 else GradedPhase).apply(s, *state, met, surrogate.tau, surrogate.scale)
+
     def reset_overflows(self) -> None:
         self.overflows.zero_()
 
@@ -133,23 +151,24 @@ class Neuron(Sized):
 
     def add_parameter(self, name: str, value: Number) -> None:
         """A decay in 0..1, kept as slayer keeps it, times 4096; one value, or one a channel once ``fit`` knows how many."""
-        if isinstance(value, np.ndarray | torch.Tensor):
-            start = torch.as_tensor(value, dtype=torch.float32).detach().reshape(-1)
-            if start.numel() == 0 or not bool(((start >= 0) & (start <= 1)).all()):
-                raise InputError(f"{self.label}: {name} is in 0..1, got {value!r}")
+        self.decays.append(name)
+        if one_a_channel(value):
+            start = torch.as_tensor(value, dtype=torch.float32).detach()
+            if start.dim() > 1 or not start.numel():
+                raise InputError(f"{self.label}: {name} is one value, or one a channel, got shape {tuple(start.shape)}")
             if start.numel() > 1:
                 self.separate(name, start.numel())
                 setattr(self, name, nn.Parameter(start * P_SCALE, requires_grad=self.requires_grad))
                 return
             value = float(start)
         low, high = (float(v) for v in value) if isinstance(value, Sequence) else (value, value)
-        if not 0 <= low <= high <= 1:
-            raise InputError(f"{self.label}: {name} is in 0..1, got {value!r}")
+        if low > high:
+            raise InputError(f"{self.label}: {name} is a pair (low, high), got {value!r}")
         if self.shared_param and low != high:
             raise InputError(f"{self.label}: {name} is one number where parameters are shared, got {value!r}; "
                              "shared_param=False draws from a range")
         if not self.shared_param:
-            self._ranges[name] = (0.99 * low, min(1.01 * low, 1.0)) if low == high else (low, high)
+            self._ranges[name] = (0.99 * low, min(1.01 * low, 1.0)) if low == high and name not in self.unjittered else (low, high)
         setattr(self, name, nn.Parameter(torch.tensor([(low + high) / 2 * P_SCALE], dtype=torch.float32), requires_grad=self.requires_grad))
 
     def separate(self, name: str, channels: int) -> None:
@@ -161,10 +180,10 @@ class Neuron(Sized):
     def unsized(self) -> Iterable[str]:
         return self._ranges
 
-    def size(self, name: str, channels: int) -> None:
+    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
         """Draw a parameter for every channel."""
         low, high = self._ranges[name]
-        self._set(name, (low + (high - low) * torch.rand(channels)) * P_SCALE)
+        self._set(name, (low + (high - low) * draw(channels, generator)) * P_SCALE)
 
     def _set(self, name: str, value: torch.Tensor) -> None:
         old = getattr(self, name)
@@ -172,13 +191,18 @@ class Neuron(Sized):
         old.data = value.to(old)
         self._ranges.pop(name, None)
 
-    def fit(self, channels: int) -> None:
-        """Give what is channel-wise its size, so that a state dict loads before the first call."""
+    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
+        """Give what is channel-wise its size, so that a state dict loads before the first call. ``generator``: what is drawn is drawn
+        from it; None: from torch's own."""
         for norm in self.norms:
             if isinstance(norm, Sized):
                 norm.fit(channels)
         for name in list(self.unsized()):
-            self.size(name, channels)
+            self.size(name, channels, generator)
+        for name in self.decays:
+            count = getattr(self, name).numel()
+            if count not in (1, channels):
+                raise InputError(f"{self.label}: {name} has {count} values, one a channel; there are {channels} channels")
 
     def limits(self, name: str) -> tuple[float, float]:
         """What training keeps a parameter within, times 4096."""
@@ -266,6 +290,11 @@ class Neuron(Sized):
         self._state = None
 
 
+def one_a_channel(value: Number) -> bool:
+    """Whether ``value`` is an array, or a list that is no pair: taken as it is."""
+    return isinstance(value, np.ndarray | torch.Tensor) or (isinstance(value, Sequence) and len(value) != 2)
+
+
 def deployed(name: str) -> property:
     """``cx_<name>``: a parameter as it is deployed, an int in 1/4096, or an array of one a channel."""
     return property(lambda self: self.integer(name), doc=deployed.__doc__)
@@ -284,19 +313,3 @@ def from_device(device_params: Mapping[str, Any], keys: Mapping[str, tuple[str, 
     one = {n for n, v in found.items() if v.size == 1 and (channels == 1 or n in ("threshold", "threshold_step"))}
     params: dict[str, Any] = {n: float(v[0]) if n in one else np.broadcast_to(v, channels).copy() for n, v in found.items()}
     return params if channels == 1 else params | {"shared_param": False}
-
-
-class Graded(torch.autograd.Function):
-    """``v`` where v > threshold, else 0; backward ``scale exp(min(v - threshold, 0) / tau)`` (slayer's graded spike)."""
-
-    @staticmethod
-    def forward(ctx: Any, v: torch.Tensor, threshold: float, tau: float, scale: float) -> torch.Tensor:
-        ctx.save_for_backward(v)
-        ctx.numbers = threshold, tau, scale
-        return v * (v > threshold)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (v,) = ctx.saved_tensors
-        threshold, tau, scale = ctx.numbers
-        return grad * scale * torch.exp((v - threshold).clamp(max=0) / tau), None, None, None

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import arguments
 from lavalike.dynamics import lif
-from lavalike.slayer.neuron.base import P_SCALE, W_SCALE, Graded, Neuron as _Neuron, Number, State, deployed, from_device
+from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron as _Neuron, Number, State, deployed, from_device
 
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
@@ -25,6 +26,7 @@ class Neuron(_Neuron):
         threshold and the rest: see the base class.
     """
 
+    @arguments(current_decay=DECAY, voltage_decay=DECAY, **SPIKING)
     def __init__(self, threshold: float, current_decay: Number, voltage_decay: Number, tau_grad: float = 1, scale_grad: float = 1,
                  scale: int = W_SCALE, norm: Any = None, dropout: torch.nn.Module | None = None, shared_param: bool = True,
                  persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
@@ -51,7 +53,7 @@ class Neuron(_Neuron):
         (s, v), after = self.scan(lif.FIRE, [u], lambda: {
             "keep_v": P_SCALE - self.used("voltage_decay"), "vth": self._threshold * self.s_scale}, state, shift=shift)
         if self.graded_spike:
-            s = Graded.apply(v, self._threshold, self.training_.surrogate.tau, self.training_.surrogate.scale)
+            s = self.grade(s, v)
         return s, v, after
 
     def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

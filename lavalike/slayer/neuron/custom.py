@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from lavalike import fused
+from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, choice, instance, optional, sequence
 from lavalike.backends.torch.surrogate import Surrogate
 from lavalike.dynamics import Dynamics
 from lavalike.errors import ExportError, InputError
 from lavalike.process import AbstractProcess
-from lavalike.slayer.neuron.base import W_SCALE, Neuron, State
+from lavalike.slayer.neuron.base import COMMON, DROPOUT, NORM, SPIKING, W_SCALE, Neuron, State
 from lavalike.slayer.spike import Slayer
 
 
@@ -39,6 +40,9 @@ class Custom(Neuron):
     has no place for neurons of one's own.
     """
 
+    @arguments(dynamics=instance(Dynamics), values=optional(MAPPING), learn=optional(sequence(TEXT)),
+               surrogate=optional(instance(Surrogate)), reset_grad=SPIKING["reset_grad"], norm=NORM, dropout=DROPOUT, persistent_state=FLAG,
+               arithmetic=choice("float", "grid"), scale=COMMON["scale"])
     def __init__(self, dynamics: Dynamics, values: Mapping[str, Any] | None = None, learn: Sequence[str] | None = None,
                  surrogate: Surrogate | None = None, reset_grad: str = "slayer", norm: Callable[..., Any] | None = None,
                  dropout: nn.Module | None = None, persistent_state: bool = False, arithmetic: str = "float", scale: int = W_SCALE) -> None:
@@ -48,8 +52,6 @@ class Custom(Neuron):
             raise InputError(f"{self.label}: a neuron of slayer has one output, got {dynamics.outputs}")
         if "t" in dynamics.arguments:
             raise InputError(f"{self.label}: a step that depends on the time step t cannot be trained")
-        if arithmetic not in ("float", "grid"):
-            raise InputError(f"{self.label}: arithmetic is 'float' or 'grid', got {arithmetic!r}")
         if arithmetic == "grid" and (not dynamics.fixed or dynamics.floating):
             why = ", ".join(dynamics.floating) or "fixed=False"
             raise InputError(f"{self.label}: arithmetic='grid' needs a fixed-point form, which the step does not have: {why}")

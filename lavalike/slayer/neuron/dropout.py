@@ -6,16 +6,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lavalike.errors import InputError
+from lavalike.arguments import FLAG, arguments, real
 
 
 class Dropout(nn.Module):
     """Silences each neuron with probability ``p`` for all of its time, and scales the others by 1/(1-p)."""
 
+    @arguments(p=real(0, 1), inplace=FLAG)
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise InputError(f"neuron.Dropout: p is in 0..1, got {p!r}")
         self.p, self.inplace = p, inplace
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

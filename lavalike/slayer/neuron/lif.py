@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lavalike.arguments import arguments
 from lavalike.errors import InputError
 from lavalike.slayer.neuron import cuba
-from lavalike.slayer.neuron.base import P_SCALE, W_SCALE, Neuron as _Neuron, Number, State, from_device
+from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron as _Neuron, Number, State, from_device
 
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
@@ -28,6 +29,7 @@ class Neuron(cuba.Neuron):
         threshold and the rest: see the base class.
     """
 
+    @arguments(voltage_decay=DECAY, **SPIKING)
     def __init__(self, threshold: float, voltage_decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
                  norm: Any = None, dropout: torch.nn.Module | None = None, shared_param: bool = True, persistent_state: bool = False,
                  requires_grad: bool = False, graded_spike: bool = False, reset_grad: str = "slayer") -> None:

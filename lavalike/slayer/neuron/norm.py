@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import FUNCTION, arguments, integer, optional, real
 from lavalike.errors import InputError
 from lavalike.slayer.axon.sized import Sized
 
@@ -23,10 +24,9 @@ class MeanOnlyBatchNorm(Sized):
         pre_hook_fx: the quantisation; takes ``descale`` too. A neuron gives its own.
     """
 
+    @arguments(num_features=optional(integer(1)), momentum=real(0, 1), pre_hook_fx=FUNCTION)
     def __init__(self, num_features: int | None = None, momentum: float = 0.1, pre_hook_fx: Callable[..., Any] = lambda x: x) -> None:
         super().__init__()
-        if not 0 <= momentum <= 1:
-            raise InputError(f"{self.label}: momentum is in 0..1, got {momentum!r}")
         self.momentum, self.pre_hook_fx = momentum, pre_hook_fx
         self.register_buffer("running_mean", torch.zeros(1 if num_features is None else num_features))
         self._sized = num_features is not None
@@ -38,7 +38,7 @@ class MeanOnlyBatchNorm(Sized):
     def unsized(self) -> Iterable[str]:
         return () if self._sized else ("running_mean",)
 
-    def size(self, name: str, channels: int) -> None:
+    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
         self.running_mean = self.running_mean.new_zeros(channels)
         self._sized = True
 
@@ -86,11 +86,10 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
     The running variance begins at 0.5, whose exponent is 0 (lava-dl's began at 0: untrained, it multiplied by 8).
     """
 
+    @arguments(weight_exp_bits=integer(0, 30), eps=real(above=0))
     def __init__(self, num_features: int | None = None, momentum: float = 0.1, weight_exp_bits: int = 3, eps: float = 1e-5,
                  pre_hook_fx: Callable[..., Any] = lambda x: x) -> None:
         super().__init__(num_features, momentum, pre_hook_fx)
-        if not weight_exp_bits >= 0 or not eps > 0:
-            raise InputError(f"{self.label}: weight_exp_bits is >= 0 and eps > 0, got {weight_exp_bits!r}, {eps!r}")
         self.weight_exp_bits, self.eps = weight_exp_bits, eps
         self.register_buffer("running_var", torch.full((1,), 0.5))
 

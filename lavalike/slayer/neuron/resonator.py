@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from lavalike.arguments import FLAG, Rule, arguments, numbers
 from lavalike.dynamics import Dynamics, resonator
 from lavalike.errors import InputError
-from lavalike.slayer.neuron.alif import ungraded
-from lavalike.slayer.neuron.base import P_SCALE, W_SCALE, Neuron, Number, State, deployed, from_device
+from lavalike.slayer.axon.sized import draw
+from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron, Number, State, deployed, from_device, one_a_channel
 
 ROTATION = ("sin_decay", "cos_decay")
+PERIOD = Rule("a number >= 4, a pair (low, high), or one a channel", numbers(4, kinds="iuf").kind, numbers(4, kinds="iuf").value)
 
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
@@ -36,28 +38,32 @@ class Resonator(Neuron):
         period: of the oscillation in steps, >= 4. With shared_param=False a pair (low, high) draws one a channel; an array or
             tensor is taken as it is.
         decay: of the amplitude a step, 0..1; likewise.
-        log_init: draw frequencies evenly on a logarithmic scale, in order, instead of periods evenly. Default True.
-        threshold and the rest: see the base class; graded_spike is not available.
+        log_init: frequencies evenly spaced on a logarithmic scale, in order; False: drawn evenly. Default True.
+        threshold and the rest: see the base class; a graded spike sends real (of the Izhikevich kinds imag) as it was before a reset.
     """
 
     inputs = 2
     pair = " (real, imag)"
     kind: ClassVar[str]
     dynamics_: ClassVar[Dynamics]
+    graded_: ClassVar[Dynamics]  # the same, with the state that spikes send, and the threshold where it varies
 
+    @arguments(period=PERIOD, decay=DECAY, log_init=FLAG, **SPIKING)
     def __init__(self, threshold: float, period: Number, decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
                  norm: Any = None, dropout: nn.Module | None = None, shared_param: bool = True, persistent_state: bool = False,
                  requires_grad: bool = False, graded_spike: bool = False, log_init: bool = True, reset_grad: str = "slayer") -> None:
         super().__init__(threshold, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad, graded_spike,
                          reset_grad)
-        ungraded(self)
         self.log_init = log_init
-        given = _values(self, "period", period, 4, math.inf), _values(self, "decay", decay, 0, 1)
+        self.decays += ROTATION
+        given = _values(self, "period", period), _values(self, "decay", decay)
         self._spans = tuple((float(v.min()), float(v.max())) for v in given)
-        exact = any(v.numel() > 1 and not isinstance(g, Sequence) for v, g in zip(given, (period, decay), strict=True))
+        exact = any(v.numel() > 1 and one_a_channel(g) for v, g in zip(given, (period, decay), strict=True))
         if shared_param and any(v.numel() > 1 and float(v.min()) != float(v.max()) for v in given):
             raise InputError(f"{self.label}: period and decay are one number each where parameters are shared; "
                              "shared_param=False takes more")
+        if exact and min(v.numel() for v in given) not in (1, max(v.numel() for v in given)):
+            raise InputError(f"{self.label}: period and decay are one a channel, got {given[0].numel()} and {given[1].numel()}")
         sin, cos = _rotation(*(torch.broadcast_tensors(*given) if exact else (v.mean(0, keepdim=True) for v in given)))
         self.sin_decay, self.cos_decay = nn.Parameter(sin, requires_grad), nn.Parameter(cos, requires_grad)
         self._drawn = shared_param or exact
@@ -77,9 +83,9 @@ class Resonator(Neuron):
     def unsized(self) -> Iterable[str]:
         return (*super().unsized(), *(() if self._drawn else ROTATION[:1]))
 
-    def size(self, name: str, channels: int) -> None:
+    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
         if name not in ROTATION:
-            super().size(name, channels)
+            super().size(name, channels, generator)
             return  # sin and cos are drawn together
         (p0, p1), (d0, d1) = self._spans
         if p0 == p1:
@@ -87,10 +93,10 @@ class Resonator(Neuron):
         if self.log_init:
             period = 1 / torch.logspace(math.log10(1 / p1), math.log10(1 / p0), channels)
         else:
-            period = p0 + (p1 - p0) * torch.rand(channels)
+            period = 1 / (1 / p1 + (1 / p0 - 1 / p1) * draw(channels, generator))
         if d0 == d1:
             d0, d1 = 0.99 * d0, min(1.01 * d0, 1.0)
-        for n, value in zip(ROTATION, _rotation(period, d0 + (d1 - d0) * torch.rand(channels)), strict=True):
+        for n, value in zip(ROTATION, _rotation(period, d0 + (d1 - d0) * draw(channels, generator)), strict=True):
             self._set(n, value)
         self._drawn = True
 
@@ -113,8 +119,8 @@ class Resonator(Neuron):
 
     @property
     def lam(self) -> np.ndarray:
-        """Log of the amplitude's factor a step, (1,) or (channels,); so are the following."""
-        return np.log(np.hypot(*self.rotation))
+        """Rate of the amplitude's decay, ``-log(1 - decay)`` a step, (1,) or (channels,); so are the following."""
+        return -np.log(np.hypot(*self.rotation))
 
     @property
     def decay(self) -> np.ndarray:
@@ -140,7 +146,7 @@ class Resonator(Neuron):
     @property
     def device_params(self) -> dict[str, Any]:
         return {"type": self.kind, "sinDecay": self.integer("sin_decay"), "cosDecay": self.integer("cos_decay"), "vThMant": self.v_th_mant,
-                "gradedSpike": False}
+                "gradedSpike": self.graded_spike}
 
     def turning(self) -> dict[str, Any]:
         """Parameters of the rotation."""
@@ -160,17 +166,22 @@ class Resonator(Neuron):
         return x if self.real_norm is None else (self.real_norm(x[0]), self.imag_norm(x[1]))
 
     def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
-        (s,), after = self.scan(self.dynamics_, self.normed(x), self.constants, state, shift=shift)
-        return s, after
+        if not self.graded_spike:
+            (s,), after = self.scan(self.dynamics_, self.normed(x), self.constants, state, shift=shift)
+            return s, after
+        (s, *sent), after = self.scan(self.graded_, self.normed(x), self.constants, state, shift=shift)
+        threshold = sent.pop() if "theta_out" in self.graded_.outputs else None
+        return self.grade(s, *sent, threshold=threshold), after
 
 
-def _values(neuron: Neuron, name: str, value: Number, low: float, high: float) -> torch.Tensor:
+def _values(neuron: Neuron, name: str, value: Number) -> torch.Tensor:
     """What is given: one number, a pair (low, high), or one a channel."""
-    values = torch.as_tensor(value, dtype=torch.float64).detach().reshape(-1)
-    pair = isinstance(value, Sequence) and (len(value) != 2 or value[0] > value[1])
-    if pair or values.numel() == 0 or not bool(((values >= low) & (values <= high) & values.isfinite()).all()):
-        raise InputError(f"{neuron.label}: {name} is in {low}..{high}, one number, (low, high) or an array, got {value!r}")
-    return values
+    values = torch.as_tensor(value, dtype=torch.float64).detach()
+    if values.dim() > 1 or not values.numel():
+        raise InputError(f"{neuron.label}: {name} is one value, or one a channel, got shape {tuple(values.shape)}")
+    if not one_a_channel(value) and values.numel() == 2 and values[0] > values[1]:
+        raise InputError(f"{neuron.label}: {name} is a pair (low, high), got {value!r}")
+    return values.reshape(-1)
 
 
 def _rotation(period: torch.Tensor, decay: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ class Neuron(Resonator):
     __doc__ = Resonator.__doc__
 
     kind = "RF_IZHIKEVICH"
-    dynamics_ = resonator.RF_IZ
+    dynamics_, graded_ = resonator.RF_IZ, resonator.RF_IZ_GRADED
 
     def constants(self) -> dict[str, Any]:
         constants = super().constants()

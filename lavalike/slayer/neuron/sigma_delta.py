@@ -10,14 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lavalike.arguments import FLAG, Rule, arguments, numbers
 from lavalike.dynamics import delta
 from lavalike.errors import InputError
 from lavalike.slayer.axon import Delta
 from lavalike.slayer.dendrite import Sigma
-from lavalike.slayer.neuron.base import W_SCALE, Neuron as _Neuron, State, from_device
+from lavalike.slayer.neuron.base import COMMON, W_SCALE, Neuron as _Neuron, State, from_device
 from lavalike.slayer.neuron.norm import MeanOnlyBatchNorm as MeanOnlyBatchNorm
 
 LIMIT_BITS = 23
+ACTIVATION = Rule("a function or a module", lambda v: callable(v) and not isinstance(v, type))
 
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE) -> dict[str, Any]:
@@ -40,14 +42,16 @@ class Neuron(_Neuron):
     Messages are multiples of 1 / (64 scale).
     """
 
+    @arguments(threshold=numbers(above=0, kinds="iuf"), activation=ACTIVATION, cum_error=FLAG, **COMMON)
     def __init__(self, threshold: float | np.ndarray | torch.Tensor,
                  activation: Callable[[torch.Tensor], torch.Tensor] = functional.relu, tau_grad: float = 1, scale_grad: float = 1,
                  scale: int = W_SCALE, cum_error: bool = False, norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None,
                  shared_param: bool = True, persistent_state: bool = False, requires_grad: bool = False) -> None:
-        least = min(torch.as_tensor(threshold).reshape(-1).tolist(), default=0)
-        super().__init__(least, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad)
-        if not callable(activation):
-            raise InputError(f"{self.label}: activation is a function or a module, got {activation!r}")
+        given = torch.as_tensor(threshold).reshape(-1).tolist()
+        if not given:
+            raise InputError(f"{self.label}: threshold is one number, or one a channel, got {threshold!r}")
+        super().__init__(max(given), tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad)
+        self.tau_rho = float(tau_grad) * int(min(given) * self.w_scale) / self.w_scale
         self.activation = activation
         self.sigma = Sigma()
         self.delta = Delta(threshold, self.s_scale, tau_grad, scale_grad, cum_error, shared_param, False, requires_grad, self.w_scale)
@@ -58,8 +62,8 @@ class Neuron(_Neuron):
         """A bias before the activation, one number or one a channel; quantised as it is used."""
         self.bias = nn.Parameter(torch.as_tensor(bias, dtype=torch.float32).reshape(-1), requires_grad=False)
 
-    def fit(self, channels: int) -> None:
-        super().fit(channels)
+    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
+        super().fit(channels, generator)
         self.delta.fit(channels)
 
     @property

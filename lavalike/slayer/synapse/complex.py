@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -44,7 +45,8 @@ class _Complex(nn.Module):
 
     @property
     def grad_norm(self) -> float:
-        return self.real.grad_norm + self.imag.grad_norm
+        """Root of the sum of both parts' squares, see :class:`lavalike.slayer.synapse.Synapse`."""
+        return math.hypot(self.real.grad_norm, self.imag.grad_norm)
 
     def forward(self, x: torch.Tensor, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return self.real(x, *args), self.imag(x, *args)

@@ -14,24 +14,26 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lavalike.arguments import FLAG, FUNCTION, arguments, either, integer, is_integer, optional, real, sequence
 from lavalike.errors import InputError
 from lavalike.fused import products
 
 Hook = Callable[[torch.Tensor], torch.Tensor]
 
 
+# what arguments of synapses and blocks may be
+COUNT, EXTENT, GAP = integer(1), either(integer(1), sequence(integer(1), least=1)), either(integer(0), sequence(integer(0), least=1))
+KERNEL = {"kernel_size": EXTENT, "stride": EXTENT, "padding": GAP, "dilation": EXTENT}
+POOL = KERNEL | {"stride": optional(EXTENT)}
+WEIGHTS = {"weight_scale": real(), "weight_norm": FLAG, "pre_hook_fx": optional(FUNCTION)}
+
+
 def extents(name: str, value: Any, low: int, axes: int) -> tuple[int, ...]:
     """One int, or one an axis, each >= low."""
     all_ = tuple(value) if isinstance(value, list | tuple) else (value,) * axes
-    if len(all_) != axes or any(not isinstance(v, int) or v < low for v in all_):
+    if len(all_) != axes or any(not is_integer(v) or v < low for v in all_):
         raise InputError(f"{name} is one integer >= {low} or {axes} of them, got {value!r}")
-    return all_
-
-
-def count(name: str, value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} is an integer > 0, got {value!r}")
-    return value
+    return tuple(map(int, all_))
 
 
 def _fold(x: torch.Tensor) -> torch.Tensor:
@@ -70,6 +72,14 @@ class Synapse(nn.Module):
     @property
     def weight_norm(self) -> bool:
         return "weight_v" in self._parameters
+
+    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
+        # torch has two spellings of weight_norm: of a hook, and of a parametrization
+        for own, other in (("weight_g", "original0"), ("weight_v", "original1")):
+            value = state_dict.pop(f"{prefix}parametrizations.weight.{other}", None)
+            if value is not None:
+                state_dict[prefix + own] = value
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def raw_weight(self) -> torch.Tensor:
         """The weight before quantisation."""
@@ -118,14 +128,20 @@ class Dense(Synapse):
         pre_hook_fx: applied to the weight in every call, a quantisation for instance.
     """
 
+    @arguments(in_neurons=EXTENT, out_neurons=COUNT, **WEIGHTS)
     def __init__(self, in_neurons: Any, out_neurons: int, weight_scale: float = 1, weight_norm: bool = False,
                  pre_hook_fx: Hook | None = None) -> None:
-        self.spatial = isinstance(in_neurons, list | tuple)
-        if self.spatial:
-            in_neurons = math.prod(count("synapse.Dense: in_neurons", n) for n in in_neurons)
-        self.in_neurons = count("synapse.Dense: in_neurons", in_neurons)
-        self.out_neurons = count("synapse.Dense: out_neurons", out_neurons)
-        super().__init__((out_neurons, in_neurons, 1, 1), weight_scale, weight_norm, pre_hook_fx)
+        self.spatial = not is_integer(in_neurons)
+        self.in_neurons, self.out_neurons = math.prod(map(int, in_neurons)) if self.spatial else int(in_neurons), int(out_neurons)
+        super().__init__((self.out_neurons, self.in_neurons, 1, 1), weight_scale, weight_norm, pre_hook_fx)
+
+    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
+        for name in ("weight", "weight_v", "parametrizations.weight.original1") if self.spatial else ():
+            value = state_dict.get(prefix + name)
+            if value is not None and value.dim() == 5 and value.shape[1:].numel() == self.in_neurons:
+                # of a shape, lava-dl kept (out, C, H, W, 1): the same order
+                state_dict[prefix + name] = value.reshape(len(value), self.in_neurons, 1, 1, 1)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         if self.spatial and x.dim() > 3:
@@ -167,6 +183,7 @@ class Conv(_Kernel):
         groups, weight_scale, weight_norm, pre_hook_fx: see Dense.
     """
 
+    @arguments(in_features=COUNT, out_features=COUNT, groups=COUNT, **KERNEL, **WEIGHTS)
     def __init__(self, in_features: int, out_features: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
                  groups: int = 1, weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
         self.sizes(kernel_size, stride, padding, dilation)
@@ -190,6 +207,7 @@ class ConvTranspose(_Kernel):
     Arguments: see Conv.
     """
 
+    @arguments(in_features=COUNT, out_features=COUNT, groups=COUNT, **KERNEL, **WEIGHTS)
     def __init__(self, in_features: int, out_features: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
                  groups: int = 1, weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
         self.sizes(kernel_size, stride, padding, dilation)
@@ -211,12 +229,16 @@ class ConvTranspose(_Kernel):
 class Pool(_Kernel):
     """Sum pooling times a fixed weight, for x of shape (batch, features, height, width, time).
 
+    Where windows lie side by side (stride = kernel_size, no padding, no dilation) zeros complete the last one: 9 x 7 pooled by 2 is
+    5 x 4. Every other form has torch's sizes: what does not fill a window is left out.
+
     Args:
         kernel_size: one int or (height, width).
         stride: default kernel_size. padding, dilation: one int or (height, width).
         weight_scale: the weight of each input. Default 1.
     """
 
+    @arguments(**POOL, **WEIGHTS)
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, weight_scale: float = 1,
                  weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
         self.sizes(kernel_size, kernel_size if stride is None else stride, padding, dilation)
@@ -224,6 +246,14 @@ class Pool(_Kernel):
             raise InputError(f"{self.label}: its weight is fixed; weight_norm does not apply")
         super().__init__((1, 1, *self.kernel_size), 1, False, pre_hook_fx)
         self.weight = nn.Parameter(torch.full_like(self.weight, float(weight_scale)), requires_grad=False)
+
+    @property
+    def tiles(self) -> bool:
+        """Whether windows lie side by side."""
+        return self.stride == self.kernel_size and not any(self.padding) and {*self.dilation} == {1}
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(-(-n // k) for n, k in zip(size, self.kernel_size, strict=True)) if self.tiles else super().output_size(size)
 
     def per_channel(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Input and weights, one kernel a channel."""
@@ -233,6 +263,9 @@ class Pool(_Kernel):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y, weight = self.per_channel(x)
+        if self.tiles:
+            missing = [-n % k for n, k in zip(x.shape[2:-1], self.kernel_size, strict=True)]
+            y = functional.pad(y, [m for n in reversed(missing) for m in (0, n)]) if any(missing) else y
         conv = functional.conv2d if self.axes == 2 else functional.conv3d
         return _unfold(conv(y, weight, None, self.stride, self.padding, self.dilation, x.shape[1]), x.shape[-1]).to(x.dtype)
 
@@ -249,8 +282,6 @@ class Unpool(Pool):
 
 
 def grouped(label: str, in_features: int, out_features: int, groups: int) -> int:
-    count(f"{label}: in_features", in_features)
-    count(f"{label}: out_features", out_features)
-    if count(f"{label}: groups", groups) and (in_features % groups or out_features % groups):
+    if in_features % groups or out_features % groups:
         raise InputError(f"{label}: {groups} groups do not divide {in_features} and {out_features} features")
     return groups

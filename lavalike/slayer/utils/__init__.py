@@ -9,6 +9,7 @@ from lavalike.slayer.utils import (
 )
 from lavalike.slayer.utils.assistant import Assistant as Assistant
 from lavalike.slayer.utils.checkpoint import load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
+from lavalike.slayer.utils.groups import parameter_groups as parameter_groups
 from lavalike.slayer.utils.misc import (
     diagonal_mask as diagonal_mask,
     dotdict as dotdict,
@@ -19,3 +20,4 @@ from lavalike.slayer.utils.quantize import MODE as MODE, quantize_hook_fx as qua
 from lavalike.slayer.utils.stats import LearningStat as LearningStat, LearningStats as LearningStats
 
 quantize = _quantize.quantize
+QUANTIZE_MODE = MODE  # its name in lava-dl

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lavalike.arguments import FLAG, FUNCTION, arguments, instance, optional, real
 from lavalike.errors import InputError
 from lavalike.slayer.utils.stats import LearningStat, LearningStats
 
@@ -19,26 +20,34 @@ class Assistant:
         net: returns ``output``, ``(output, count)`` with count_log, ``(output, net_loss)`` with lam, or
             ``(output, net_loss, count)`` with both.
         error: ``error(output, target) -> loss``, a mean over the batch for the statistics to be means too.
-        optimizer: a torch optimizer.
+        optimizer: a torch optimizer; None where only test and valid are called.
         stats: a LearningStats, or None.
         classifier: ``classifier(output) -> labels`` of the targets' shape, for accuracies.
         count_log: the network returns event counts.
         lam: weight of the network's own loss, which is trained on but not counted in the statistics.
     """
 
-    def __init__(self, net: nn.Module, error: Callable[..., torch.Tensor], optimizer: torch.optim.Optimizer,
+    @arguments(net=instance(nn.Module), optimizer=optional(instance(torch.optim.Optimizer)),
+               stats=optional(instance(LearningStats)), classifier=optional(FUNCTION), count_log=FLAG, lam=optional(real()))
+    def __init__(self, net: nn.Module, error: Callable[..., torch.Tensor], optimizer: torch.optim.Optimizer | None,
                  stats: LearningStats | None = None, classifier: Callable[..., torch.Tensor] | None = None, count_log: bool = False,
                  lam: float | None = None) -> None:
+        FUNCTION.check("Assistant", "error", error)  # a rule of that name would be the decorator's own argument
         self.net, self.error, self.optimizer, self.stats = net, error, optimizer, stats
         self.classifier, self.count_log, self.lam = classifier, count_log, lam
 
+    @arguments(factor=real(above=0))
     def reduce_lr(self, factor: float = 10 / 3) -> None:
         """Divide the learning rates by ``factor``."""
+        if self.optimizer is None:
+            raise InputError("Assistant.reduce_lr: needs an optimizer, which was None")
         for group in self.optimizer.param_groups:
             group["lr"] /= factor
 
     def train(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """One optimisation step; returns the output, with the count if count_log."""
+        if self.optimizer is None:
+            raise InputError("Assistant.train: needs an optimizer, which was None")
         self.net.train()
         output, loss, net_loss, count = self._evaluate(input, target, self.stats.training if self.stats else None)
         total = loss if net_loss is None else loss + self.lam * net_loss

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
+from lavalike.arguments import TENSOR, arguments, integer
 from lavalike.errors import InputError
 
 
+@arguments(x=TENSOR)
 def event_rate(x: torch.Tensor) -> torch.Tensor:
     """Share of non-zero messages in ``x`` (..., time), a 0-d float32.
 
@@ -20,14 +22,13 @@ def event_rate(x: torch.Tensor) -> torch.Tensor:
     return torch.count_nonzero(x.detach()) / x.numel()
 
 
+@arguments(dim=integer(1), num_diagonals=integer(1))
 def diagonal_mask(dim: int, num_diagonals: int) -> torch.Tensor:
     """(dim, dim), ones on the main diagonal and those beside it, else zeros.
 
     Args:
         num_diagonals: how many diagonals, >= 1; an even number is rounded up to the next odd one.
     """
-    if dim < 1 or num_diagonals < 1:
-        raise InputError(f"utils.diagonal_mask: dim and num_diagonals are >= 1, got {dim}, {num_diagonals}")
     index = torch.arange(dim)
     return ((index[:, None] - index).abs() <= num_diagonals // 2).float()
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import torch
 
+from lavalike.arguments import FUNCTION, TENSOR, arguments, optional
 from lavalike.errors import InputError
 
 
+@arguments(z=TENSOR, neuron=FUNCTION, recurrent_synapse=FUNCTION, last=optional(TENSOR))
 def custom_recurrent(z: torch.Tensor, neuron: Callable[[torch.Tensor], torch.Tensor],
                      recurrent_synapse: Callable[[torch.Tensor], torch.Tensor], last: torch.Tensor | None = None) -> torch.Tensor:
     """``s[t] = neuron(z[t] + recurrent_synapse(s[t - 1]))``, (batch, neuron, time) to the same.

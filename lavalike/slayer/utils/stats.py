@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
+from lavalike.arguments import TEXT, arguments
 from lavalike.atomic import write_atomically
 from lavalike.errors import InputError
 
@@ -28,6 +29,7 @@ class LearningStat:
         min_loss, max_accuracy: the best of them, None before the first.
     """
 
+    @arguments(loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT)
     def __init__(self, loss_str: str = "loss", loss_unit: str = "", accuracy_str: str = "accuracy", accuracy_unit: str = "") -> None:
         self.loss_str, self.loss_unit, self.accuracy_str, self.accuracy_unit = loss_str, loss_unit, accuracy_str, accuracy_unit
         self.loss_log: list[float] = []
@@ -145,6 +147,7 @@ class LearningStats:
         loss_str, loss_unit, accuracy_str, accuracy_unit: how the two are called when printed.
     """
 
+    @arguments(loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT)
     def __init__(self, loss_str: str = "loss", loss_unit: str = "", accuracy_str: str = "accuracy", accuracy_unit: str = "") -> None:
         names = (loss_str, loss_unit, accuracy_str, accuracy_unit)
         self.training, self.testing, self.validation = LearningStat(*names), LearningStat(*names), LearningStat(*names)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
+from lavalike.arguments import TENSOR, arguments, integer, numbers, real
 from lavalike.errors import InputError
 
 
+@arguments(input=TENSOR, shift_val=numbers(kinds="iuf"), sampling_time=real(above=0))
 def shift(input: torch.Tensor, shift_val: float | torch.Tensor | Sequence[float], sampling_time: float = 1) -> torch.Tensor:
     """``input`` later by ``shift_val``, earlier where it is negative; zeros come in, the length stays.
 
@@ -18,8 +20,6 @@ def shift(input: torch.Tensor, shift_val: float | torch.Tensor | Sequence[float]
         shift_val: in the unit of sampling_time, whole steps (a fraction of a step is cut off): one, or one a channel.
         sampling_time: duration of a step.
     """
-    if sampling_time <= 0:
-        raise InputError(f"utils.time.shift: sampling_time is > 0, got {sampling_time}")
     steps = (torch.as_tensor(shift_val).detach().to(input.device) / sampling_time).trunc().long()
     if steps.numel() == 1:
         n = max(-input.shape[-1], min(int(steps), input.shape[-1]))
@@ -32,8 +32,7 @@ def shift(input: torch.Tensor, shift_val: float | torch.Tensor | Sequence[float]
     return torch.where(there, moved, 0)
 
 
+@arguments(input=TENSOR, n_sample=integer(1))
 def replicate(input: torch.Tensor, n_sample: int) -> torch.Tensor:
     """(...) -> (..., n_sample): the same at every step, without a copy (clone it before writing into it)."""
-    if n_sample < 1:
-        raise InputError(f"utils.time.replicate: n_sample is >= 1, got {n_sample}")
     return input.unsqueeze(-1).expand(*input.shape, n_sample)

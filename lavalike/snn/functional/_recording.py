@@ -9,13 +9,20 @@ from collections.abc import Sequence
 
 import torch
 
-from lavalike.errors import InputError
+from lavalike.arguments import FLAG, TENSOR, TEXT, Rule, is_integer, optional, shown
+from lavalike.errors import InputError, InputTypeError
 
 Recording = torch.Tensor | Sequence[torch.Tensor]
+
+# of losses and accuracies; what they may be together is looked at by check_classes and check_reduction
+CLASSES = {"population_code": FLAG, "num_classes": Rule("a whole number >= 1, or False", lambda v: isinstance(v, bool) or is_integer(v))}
+LOSS = {"reduction": TEXT, "weight": optional(TENSOR)}
 
 
 def recording(x: Recording, who: str, axes: str = "[T, B, C]") -> torch.Tensor:
     """``x``, a list of steps stacked; in at least float32, so that counts above 256 are exact in bfloat16 too."""
+    if not isinstance(x, torch.Tensor) and not (isinstance(x, list | tuple) and all(isinstance(step, torch.Tensor) for step in x)):
+        raise InputTypeError(f"{who}: a recording {axes} is a tensor or a list of steps, got {shown(x)} ({type(x).__name__})")
     if isinstance(x, list | tuple):
         shapes = {tuple(step.shape) for step in x}
         if len(shapes) != 1:
@@ -29,6 +36,8 @@ def recording(x: Recording, who: str, axes: str = "[T, B, C]") -> torch.Tensor:
 
 def labels(targets: torch.Tensor, x: torch.Tensor, who: str) -> torch.Tensor:
     """``targets`` as int64 ``[B]``."""
+    if not isinstance(targets, torch.Tensor):
+        raise InputTypeError(f"{who}: targets are a torch tensor of integer labels [B], got {shown(targets)} ({type(targets).__name__})")
     if targets.shape != x.shape[1:2] or targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         raise InputError(f"{who}: targets of shape {tuple(targets.shape)}, {targets.dtype}, for a recording of shape {tuple(x.shape)}; "
                          "expected integer labels [B] for [T, B, C]: time is the first axis, the batch the second")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from lavalike.errors import InputError
+from lavalike.arguments import FLAG, arguments, real, shown
+from lavalike.errors import InputError, InputTypeError
 from lavalike.snn import spikegen
 from lavalike.snn.functional import _recording
 from lavalike.snn.functional._recording import Recording
@@ -36,6 +37,7 @@ def on_off(targets: torch.Tensor, classes: int, on: float, off: float, like: tor
     return (off + hot * (on - off)).unflatten(0, targets.shape)
 
 
+@arguments(**_recording.CLASSES, **_recording.LOSS)
 @dataclass(eq=False)
 class ce_rate_loss:
     """Cross entropy of the outputs at every step, averaged over time: the labelled class is to fire all the time."""
@@ -57,6 +59,7 @@ class ce_rate_loss:
         return _recording.reduced(_recording.weighted(loss, targets, self.weight, x.shape[-1], "ce_rate_loss"), self.reduction)
 
 
+@arguments(**_recording.CLASSES, **_recording.LOSS)
 @dataclass(eq=False)
 class ce_count_loss:
     """Cross entropy of the numbers of spikes; of membranes, if these are given, their sums over time."""
@@ -78,6 +81,7 @@ class ce_count_loss:
         return _recording.reduced(_recording.weighted(loss, targets, self.weight, count.shape[-1], "ce_count_loss"), self.reduction)
 
 
+@arguments(**_recording.LOSS)
 @dataclass(eq=False)
 class ce_max_membrane_loss:
     """Cross entropy of the membranes' greatest values over time (Zenke's SpyTorch)."""
@@ -95,6 +99,7 @@ class ce_max_membrane_loss:
         return _recording.reduced(_recording.weighted(loss, targets, self.weight, x.shape[-1], "ce_max_membrane_loss"), self.reduction)
 
 
+@arguments(correct_rate=real(), incorrect_rate=real(), **_recording.CLASSES, **_recording.LOSS)
 @dataclass(eq=False)
 class mse_count_loss:
     """Squared distance of the numbers of spikes from ``T correct_rate`` for the labelled class and
@@ -128,6 +133,7 @@ class mse_count_loss:
         return _recording.reduced(_recording.weighted(loss, targets, self.weight, classes, "mse_count_loss"), self.reduction) / steps
 
 
+@arguments(time_var_targets=FLAG, on_target=real(), off_target=real(), **_recording.LOSS)
 @dataclass(eq=False)
 class mse_membrane_loss:
     """Squared distance of membranes from their targets, averaged over time.
@@ -149,6 +155,8 @@ class mse_membrane_loss:
     def __call__(self, mem_out: Recording, targets: torch.Tensor) -> torch.Tensor:
         x = _recording.recording(mem_out, "mse_membrane_loss")
         shape = x.shape if self.time_var_targets else x.shape[1:]
+        if not isinstance(targets, torch.Tensor):
+            raise InputTypeError(f"mse_membrane_loss: targets are a torch tensor, got {shown(targets)} ({type(targets).__name__})")
         given = targets.is_floating_point()
         if targets.shape != (shape if given else shape[:-1]) or (given and self.weight is not None):
             axes = "[T, B], or membranes [T, B, C]" if self.time_var_targets else "[B], or membranes [B, C]"

@@ -6,16 +6,21 @@ Each is ``Lambda`` times a penalty. A rate is a neuron's spikes a step.
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 
 import torch
 
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 from lavalike.snn.functional import _recording
 from lavalike.snn.functional._recording import Recording
 
 
 def _check(who: str, Lambda: float, rate: float = 0.0) -> None:
+    # not through lavalike.arguments: a regulariser may be made inside what torch.compile reads
+    for name, value in (("Lambda", Lambda), ("rate", rate)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise InputTypeError(f"{who}: {name} is a finite number >= 0, got {value!r} ({type(value).__name__})")
     if not 0 <= Lambda < math.inf:
         raise InputError(f"{who}: Lambda is a finite number >= 0, got {Lambda}")
     if not 0 <= rate <= 1:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lavalike.errors import InputError
+from lavalike.arguments import FLAG, TEXT, arguments, numbers, real, shown
+from lavalike.errors import InputError, InputTypeError
 from lavalike.snn.functional import _recording
 from lavalike.snn.functional._recording import Recording
 from lavalike.snn.functional.loss import cross_entropy, on_off
@@ -28,6 +29,7 @@ def spike_times(spk_out: torch.Tensor, count: int = 1) -> torch.Tensor:
     return first.to(spk_out.dtype) - (spike - spike.detach())
 
 
+@arguments(target_is_time=FLAG, on_target=numbers(), off_target=numbers(), tolerance=real(), multi_spike=FLAG, **_recording.LOSS)
 @dataclass(eq=False)
 class mse_temporal_loss:
     """Squared distance of the times of first spikes from their targets, both divided by T.
@@ -79,6 +81,8 @@ class mse_temporal_loss:
 
     def _times(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """``[F, B, C]`` in x's dtype."""
+        if not isinstance(targets, torch.Tensor):
+            raise InputTypeError(f"mse_temporal_loss: targets are a torch tensor, got {shown(targets)} ({type(targets).__name__})")
         if self.target_is_time:
             shapes = [(len(targets), *x.shape[1:])] if self.multi_spike and targets.dim() else [x.shape[1:], x.shape[2:]]
             if tuple(targets.shape) not in map(tuple, shapes) or 0 in targets.shape:
@@ -95,6 +99,7 @@ class mse_temporal_loss:
         return torch.stack([on_off(targets, x.shape[-1], on, off, x, "mse_temporal_loss") for on, off in pairs])
 
 
+@arguments(inverse=TEXT, **_recording.LOSS)
 @dataclass(eq=False)
 class ce_temporal_loss:
     """Cross entropy of the times of first spikes, turned so that the earliest is the greatest: ``-time``
