@@ -7,6 +7,7 @@ OutPort within a hierarchy, and any OutPort to the InPort of an inner process.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Union
@@ -110,10 +111,10 @@ class View:
 class Port:
     """Base of InPort and OutPort. ``shape`` is the shape of one message (one step)."""
 
-    @arguments(error=ConnectError)
+    @arguments(error=ConnectError, late=True)
     def __init__(self, shape: int | Sequence[int]) -> None:
         self.shape = as_shape(shape, type(self).__name__)
-        self.size = int(np.prod(self.shape))
+        self.size = math.prod(self.shape)
         self.name = ""
         self.process: AbstractProcess | None = None
         self.sources: list[View] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -65,7 +66,7 @@ class Var:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def __repr__(self) -> str:
         return f"{self.path} {self.shape}"
@@ -84,15 +85,9 @@ class Var:
         if arr.dtype.kind == "f" and not np.isfinite(arr).all():
             who = "Var: init" if not self.name else self.path if self.process is None else f"{self.path}: value"
             raise VarError(f"{who}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
-        try:
-            arr = np.broadcast_to(arr, self.shape)
-        except ValueError:
-            raise VarError(f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}") from None
         if dtype is None or arr.dtype == dtype:
-            try:
-                return arr.copy()
-            except (MemoryError, ValueError):
-                raise VarError(f"{self.path}: shape {self.shape} needs {arr.size * arr.itemsize / 2**30:.0f} GiB") from None
+            return self._spread(arr)
+        arr = self._spread(arr)
         if dtype.kind == "f":
             with np.errstate(over="ignore"):  # told below
                 cast = arr.astype(dtype)
@@ -105,6 +100,20 @@ class Var:
         if not np.array_equal(cast, arr):
             raise VarError(f"{self.path}: dtype is {dtype}; {arr[cast != arr].flat[0]} cannot be held in it without loss")
         return cast
+
+    def _spread(self, arr: np.ndarray) -> np.ndarray:
+        """A new array of the Var's shape that holds ``arr``."""
+        try:
+            out = np.empty(self.shape, arr.dtype)
+        except (MemoryError, ValueError):
+            raise VarError(f"{self.path}: shape {self.shape} needs {self.size * arr.itemsize / 2**30:.0f} GiB") from None
+        try:
+            if arr.ndim > out.ndim:
+                raise ValueError
+            out[...] = arr
+        except ValueError:
+            raise VarError(f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}") from None
+        return out
 
     def _array(self, value: Any) -> np.ndarray:
         """``value`` as an array of real numbers; VarError, which is a TypeError too, where it is none."""
