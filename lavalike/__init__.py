@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
     from lavalike.snn import accelerate as accelerate
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 # loaded on first use, so that `import lavalike` needs neither numba nor torch
 _LAZY = {
