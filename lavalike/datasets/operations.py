@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import Rule, arguments, as_numbers, is_real, optional
+from lavalike.arguments import Rule, arguments, as_numbers, optional, real
 from lavalike.errors import InputError
+
+
+def _is_list(value: Any) -> bool:
+    array = as_numbers(value)
+    return array is not None and array.ndim > 0 and array.dtype.kind in "iuf"
+
 
 _RULES = {
     "net": Rule("a network with blocks", lambda v: hasattr(v, "blocks") and not isinstance(v, type)),
-    "counts": Rule("numbers, one for each block that has a neuron", lambda v: as_numbers(v) is not None),
-    "mse": optional(Rule("a number", is_real)),
+    "counts": Rule("numbers, one for each block that has a neuron", _is_list),
+    "mse": optional(real(0)),
 }
 
 

@@ -183,7 +183,7 @@ class SyntheticDrive(_Drive):
     """
 
     @arguments(sequence=_COUNT, train=FLAG, visualize=FLAG, transform=_TRANSFORM, sequences=_COUNT, size=_SIZE, seed=integer(0),
-               speed=real(0), cache=FLAG)
+               speed=real(above=0), cache=FLAG)
     def __init__(self, sequence: int = 16, train: bool = True, visualize: bool = False,
                  transform: Callable[[Any], torch.Tensor] | None = None, sequences: int = 500, size: tuple[int, int] = (33, 100),
                  seed: int = 0, speed: float = 0.5, cache: bool = True) -> None:
