@@ -79,14 +79,14 @@ def product(x: torch.Tensor, w: torch.Tensor, chip: Chip, num_sends: int = 1, la
             ``dw = x.T @ g * gain * num_sends``. Default: the chip's. Kept with the forward pass (hxtorch reads a global at backward).
         names: what the caller calls x and w, for messages.
     """
-    _check(x, w, num_sends, layer)
+    _check(x, w, num_sends, layer, names)
     return _Product.apply(x.float(), w.float(), _run_on(chip, w.shape, num_sends, layer, names, tiles, gradient_gain))
 
 
 def mock_product(x: torch.Tensor, w: torch.Tensor, gain: float, noise_std: float, num_sends: int = 1, layer: str = "",
                  names: tuple[str, str] = NAMES) -> torch.Tensor:
     """``x @ w`` in hxtorch's mock arithmetic: gain and noise, no fixed pattern. Shapes, ranges and gradients as :func:`product`."""
-    _check(x, w, num_sends, layer)
+    _check(x, w, num_sends, layer, names)
     return _Product.apply(x.float(), w.float(), _run_mock(w.shape[0], gain, noise_std, num_sends, layer, names))
 
 
@@ -144,9 +144,10 @@ def _where(layer: str) -> str:
     return layer or "product"
 
 
-def _check(x: torch.Tensor, w: torch.Tensor, num_sends: int, layer: str) -> None:
+def _check(x: torch.Tensor, w: torch.Tensor, num_sends: int, layer: str, names: tuple[str, str]) -> None:
     if x.dim() != 2 or w.dim() != 2 or x.shape[1] != w.shape[0]:
-        raise OperandError(f"{_where(layer)}: inputs (batch, K) and weights (K, N) are expected, got {tuple(x.shape)} and {tuple(w.shape)}")
+        raise OperandError(f"{_where(layer)}: inputs (batch, K) and weights (K, N) are expected, got {tuple(x.shape)} and {tuple(w.shape)} "
+                           f"for {names[0]} and {names[1]}")
     if 0 in w.shape:
         raise OperandError(f"{_where(layer)}: weights (K, N) need K, N >= 1, got {tuple(w.shape)}")
     _check_sends(num_sends, layer)

@@ -249,7 +249,7 @@ def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool =
     if not mocked(mock, "add") and other.dim() > input.dim():
         raise OperandError(f"add: other has more dimensions than input, {tuple(other.shape)} and {tuple(input.shape)}; swap them")
     if any(a != b and 1 not in (a, b) for a, b in zip(reversed(input.shape), reversed(other.shape), strict=False)):
-        raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} do not match")
+        raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} of input and other do not match")
     if level == "hardware":
         out = _real().add(input, other, alpha)
     else:
@@ -266,7 +266,7 @@ def argmax(input: torch.Tensor, dim: int | None = None, keepdim: bool = False, m
     if dim is not None and not -max(x.dim(), 1) <= (dim := whole(dim, -max(x.dim(), 1), "argmax: dim", OperandError)) < max(x.dim(), 1):
         raise OperandError(f"argmax: dim is one of the input's {x.dim()} dimensions, got {dim}")
     if not x.numel():
-        raise OperandError(f"argmax: of no values, {tuple(x.shape)}, none is the largest")
+        raise OperandError(f"argmax: of no values, input {tuple(x.shape)}, none is the largest")
     if level == "hardware":
         out = _real().argmax(input, dim, keepdim)
     else:
