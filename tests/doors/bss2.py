@@ -348,6 +348,7 @@ ROWS = [
     row("lavalike.bss2.spiking.LIObservables", {}, **dict.fromkeys(("membrane_cadc", "current", "membrane_madc"), OBSERVABLE)),
     row("lavalike.bss2.spiking.SynapseHandle", {}, graded_spikes=OBSERVABLE),
     row("lavalike.bss2.spiking.TensorHandle", {}, tensor=OBSERVABLE),
+    row("lavalike.bss2.spiking.parameter.HXBaseParameter", {"model_value": 1.0}, model_value=VOLTAGE),
     row("lavalike.bss2.spiking.ModelParameter", {"model_value": 1.0}, model_value=VOLTAGE),
     row("lavalike.bss2.spiking.HXParameter", {"model_value": 1.0}, model_value=VOLTAGE),
     row(
@@ -442,6 +443,7 @@ ROWS = [
     row("lavalike.bss2.snn.BatchDropout", experiment(size=3, dropout=0.5), size=COUNT, dropout=FRACTION, **EXPERIMENT, **OLDER),
     row("lavalike.bss2.snn.InputNeuron", experiment(size=3), size=COUNT, **EXPERIMENT, **OLDER),
 ]
+INSIDE = "part of a population or a function of snn.functional, which have rows"
 EXEMPT = {
     "lavalike.bss2.Calibration": "what calibrate returns",
     "lavalike.bss2.Placement": "what place returns",
@@ -455,5 +457,10 @@ EXEMPT = {
     "lavalike.bss2.ann.Observation": "what observe gives",
     "lavalike.bss2.spiking.MixinHXModelMapper": "a mixin of torch modules, takes nothing",
     "lavalike.bss2.snn.Handle": "a handle of any observables; those with names of their own have rows",
+    "lavalike.bss2.spiking.modules.Population": "base of the populations, which have rows",
+    "lavalike.bss2.spiking.parameter.Plain": "what a population makes of a number it was given, which it checks",
+    "lavalike.bss2.spiking.parameter.as_parameter": "makes Plain of what a population was given and checks",
+    **dict.fromkeys((f"lavalike.bss2.spiking.functional.{name}" for name in ("Params", "Recorded", "capacitance", "integrate")), INSIDE),
+    **{f"lavalike.bss2.spiking.transforms.decode.{name}OverTime": "takes no argument" for name in ("Max", "Mean", "Sum")},
     "lavalike.bss2.snn.Projection": "base of the synapses, which have rows",
 }
