@@ -112,7 +112,7 @@ def _folder(path: Path, extract: bool) -> Path:
         _unpack(archive)
         return _folder(path, False)
     hint = f"driving_dataset.zip is there, and is unpacked with extract=True: {archive}" if archive.is_file() else (
-        "Put the data set there (driving_dataset.zip, linked from github.com/SullyChen/driving-datasets)")
+        "Put the data set there (driving_dataset.zip, linked from github.com/SullyChen/driving-datasets), or correct path")
     raise InputError(f"{path / 'driving_dataset' / 'data.txt'}: no such file. {hint}; or train on a rendered drive, "
                      "which needs no files: lavalike.datasets.SyntheticDrive")
 
