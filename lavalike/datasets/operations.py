@@ -120,7 +120,7 @@ def compare_ops(net: Any, counts: Sequence[float], mse: float | None = None) -> 
     Args:
         net: has ``blocks``, called once so that their shapes are known.
         counts: messages a sample and time step, of each block that has a neuron.
-        mse: printed below if given, in square radians.
+        mse: printed below if given, in square radians, finite and >= 0.
 
     A convolution's synaptic operations are ``messages * out channels * kernel size / stride`` of the layer before, padding
     not considered (lava-dl's convention).

@@ -178,7 +178,7 @@ class SyntheticDrive(_Drive):
         sequences: length of the whole drive. Default 500: 400 to train on and 100 to test.
         size: (height, width) of the images. Default (33, 100).
         seed: another road for another number.
-        speed: metres a frame. Default 0.5.
+        speed: metres a frame, above 0. Default 0.5.
         cache: keep rendered sequences, 9.9 kB a frame of the default size; a DataLoader's workers keep their own. Default True.
     """
 

@@ -128,7 +128,8 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
 
     Args:
         experiment: of the layers.
-        runtime: steps of dt; steps of the input beyond it are left out. In simulation the input's length counts. Default: the input's.
+        runtime: steps of dt, 1 or more; steps of the input beyond it are left out. In simulation the input's length counts. Default: the
+            input's.
 
     Raises:
         InputError: (ValueError) runtime is no integer above 0, or layers call each other in a circle.
