@@ -104,7 +104,7 @@ def test_patterns_are_neutral_where_nothing_is_emulated(chip):
     (lambda: bss2.Chip(gain="a"), "Chip: gain is a finite number, got 'a'"),
     (lambda: bss2.Chip(calibration=3), "Chip: calibration is a Calibration (Calibration.load reads one), got 3"),
     (lambda: bss2.CalibrationPath(None), "CalibrationPath: value is a path, got None"),
-    (lambda: bss2.use(3).__enter__(), "use: a Chip is expected, got 3")])
+    (lambda: bss2.use(3).__enter__(), "use: chip is a Chip, got 3")])
 def test_bad_chips_say_what_was_expected(make, says):
     with pytest.raises(InputError) as e:
         make()

@@ -20,7 +20,7 @@ from lavalike.bss2.spiking.modules import EventPropLIF, EventPropSynapse  # noqa
 from lavalike.bss2.spiking.neuron import Params, Recorded, integrate  # noqa: E402
 from lavalike.bss2.spiking.scales import Voltage, chip_weights, voltage_of  # noqa: E402
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_exponential_clamp, linear_saturating  # noqa: E402
-from lavalike.errors import InputError  # noqa: E402
+from lavalike.errors import InputError, InputTypeError  # noqa: E402
 
 DT = 1e-6
 TAU = 6e-6
@@ -613,13 +613,22 @@ def test_model_and_chip_parameters():
     ({"synapse": partial(spiking.Synapse, chip_coordinate=2)}, RoutingError,
      "Synapse 1: synapses lie where LIF 1 lies, at which they end; chip_coordinate is 2 here and None there"),
     ({"synapse": partial(spiking.Synapse, execution_instance=spiking.ExecutionInstance())}, RoutingError, "execution_instance is .* here"),
-    ({"neuron": {"chip_coordinate": 1.0}}, InputError, "LIF 1: chip_coordinate, the number of a chip, is an integer >= 0, got 1.0"),
 ])
 @pytest.mark.parametrize("level", ["quantised", "emulated"])
 def test_what_the_chip_cannot_hold_is_refused(settings, error, message, level):
     net = Net(chip=Chip(level=level), **settings)
     with pytest.raises(error, match=message):
         net(inputs(settings.get("n_in", 5)))
+
+
+def test_a_chip_is_a_number_when_the_layer_is_made_and_later():
+    message = "LIF 1: chip_coordinate, the number of a chip, is an integer >= 0, got 1.0"
+    with pytest.raises(InputTypeError, match=message):
+        Net(chip=Chip(), neuron={"chip_coordinate": 1.0})
+    net = Net(chip=Chip())
+    net.lif.chip_coordinate = 1.0
+    with pytest.raises(InputTypeError, match=message):
+        net(inputs())
 
 
 def test_a_trained_parameter_needs_its_way_to_the_chip():

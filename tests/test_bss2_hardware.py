@@ -17,7 +17,7 @@ from lavalike.bss2.perceptron import nn as layers
 from lavalike.bss2.spiking import MixedHXModelParameter
 from lavalike.bss2.spiking.neuron import Recorded, integrate
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 from tests.hxtorch_standin import arrays, connection, network as network_module
 
 SPELLINGS = ("perceptron", "snn", "nn")
@@ -79,6 +79,20 @@ def test_a_broken_installation_is_told(installed, tmp_path, monkeypatch):
     assert hardware.availability() == "not importable"
     with pytest.raises(bss2.NoChipError, match="'grenade_that_is_not_there', which it needs, is not; repair its installation"):
         hardware.perceptron()
+
+
+@pytest.mark.parametrize(("door", "name", "kinds"), [
+    (bss2.init_hardware, "hwdb_path", ("file", 3)), (bss2.init_hardware, "ann", ("yes", None, 2.0)),
+    (hardware.connection, "path", ("file", 3)), (hardware.connection, "ann", ("yes", None, 2.0)),
+    (hardware.convert, "model", (3, None)), (partial(hardware.convert, torch.nn.Linear(2, 3)), "mock", ("yes", 2.0)),
+])
+def test_wrong_arguments_are_told_before_a_chip_is_looked_for(door, name, kinds):
+    """The doors without a row in tests/doors: they need hxtorch."""
+    for kind in kinds:
+        with pytest.raises(InputTypeError, match=rf"\b{name} is "):
+            door(**{name: kind})
+    with pytest.raises(InputTypeError, match=f"did you mean '{name}'"):
+        door(**{name + "_": None})
 
 
 @pytest.fixture

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import inspect
-import math
 import struct
 import subprocess
 import sys
 import zipfile
-from functools import partial
 
 import numpy as np
 import pytest
@@ -282,75 +279,6 @@ def test_wrong_use_of_a_transform_is_said(act, text):
 
 
 # -- what is no argument ----------------------------------------------------------------------------------------------
-
-
-class Net:
-    blocks = ()
-
-
-LINK = datasets.Link(block=100)
-SAMPLE = LINK.sample(100)
-SPIKES = datasets.ReceptiveFields()
-DOORS = [  # a call, its argument, a wrong kind, a wrong value (... where every value of the kind is right)
-    (datasets.MNIST, "root", 3, ""), (partial(datasets.MNIST, "nowhere"), "train", "yes", ...),
-    (partial(datasets.MNIST, "nowhere"), "transform", 3, ...),
-    (datasets.mnist_sample, "train", 2.0, ...), (datasets.mnist_sample, "transform", "x", ...),
-    (datasets.HAR, "path", 3, ""), (datasets.HAR, "train", "yes", ...), (datasets.HAR, "windows", 2.5, 0), (datasets.HAR, "seed", None, -1),
-    (datasets.PilotNetDataset, "path", 3, ""), (datasets.PilotNetDataset, "sequence", "16", 0),
-    (datasets.PilotNetDataset, "train", "yes", ...), (datasets.PilotNetDataset, "visualize", "no", ...),
-    (datasets.PilotNetDataset, "transform", 3, ...), (datasets.PilotNetDataset, "extract", "no", ...),
-    (datasets.SyntheticDrive, "sequence", 2.5, 0), (datasets.SyntheticDrive, "train", None, ...),
-    (datasets.SyntheticDrive, "visualize", "no", ...), (datasets.SyntheticDrive, "transform", [], ...),
-    (datasets.SyntheticDrive, "sequences", "5", 0), (datasets.SyntheticDrive, "size", 33, (33, 4)),
-    (datasets.SyntheticDrive, "seed", 1.5, -1), (datasets.SyntheticDrive, "speed", "fast", math.nan),
-    (datasets.SyntheticDrive, "cache", "no", ...),
-    (datasets.YinYangDataset, "r_small", "x", math.nan), (datasets.YinYangDataset, "r_big", None, math.inf),
-    (datasets.YinYangDataset, "size", 2.5, 0), (datasets.YinYangDataset, "seed", "0", 2**32),
-    (datasets.yin_yang, "size", "5", 0), (partial(datasets.yin_yang, 5), "seed", 0.5, -1),
-    (partial(datasets.yin_yang_class, y=0.5), "x", "x", math.nan), (partial(datasets.yin_yang_class, 0.5), "y", "y", [math.inf]),
-    (partial(datasets.yin_yang_class, 0.5, 0.5), "r_small", "x", 0), (partial(datasets.yin_yang_class, 0.5, 0.5), "r_big", "x", -1),
-    *((datasets.Link, name, "x", math.nan) for name in ("baud", "wavelength", "dispersion", "length", "bias", "roll_off")),
-    *((datasets.Link, name, 2.5, 0) for name in ("taps", "oversampling", "block")), (datasets.Link, "alphabet", 4, (1, 2, 3)),
-    (LINK.sample, "symbols", "5", 0), (partial(LINK.sample, 5), "noise_db", "x", math.nan), (partial(LINK.sample, 5), "seed", None, -1),
-    (datasets.LMMSE.fit, "sample", (1, 2, 3), ...), (partial(datasets.LMMSE.fit, SAMPLE), "link", "LCD", ...),
-    (partial(datasets.LMMSE.fit, SAMPLE), "decision", 3, "nearst"), (datasets.LMMSE.fit(SAMPLE), "features", [1.0], ...),
-    (partial(datasets.bit_error_rate, sent=SAMPLE.symbols), "decided", [1], SAMPLE.symbols[:3]),
-    (partial(datasets.bit_error_rate, SAMPLE.symbols), "sent", [1], SAMPLE.symbols + 9),
-    (datasets.ReceptiveFields, "neurons", 2.5, 0),
-    *((datasets.ReceptiveFields, name, "x", math.nan) for name in ("low", "high", "scale", "cutoff", "window", "dt")),
-    (SPIKES, "features", [1.0], torch.tensor([[math.nan]])), (SPIKES.times, "features", 3, torch.tensor([[math.nan]])),
-    (partial(datasets.compare_ops, counts=[]), "net", 3, ...), (partial(datasets.compare_ops, Net()), "counts", "x", [1.0]),
-    (partial(datasets.compare_ops, Net(), []), "mse", "x", ...),
-    (transforms.Compose, "transforms", 3, ...), (transforms.Compose, "transforms", [3], ...),
-    (transforms.Resize, "size", 2.5, 0), (partial(transforms.Resize, 2), "antialias", "no", ...),
-    (transforms.Grayscale, "num_output_channels", "1", 2),
-    (partial(transforms.Normalize, std=[1.0]), "mean", "x", [math.nan]), (partial(transforms.Normalize, [1.0]), "std", None, [0.0]),
-]
-
-
-@pytest.mark.parametrize(("door", "name", "kind", "value"), DOORS)
-def test_what_is_no_argument_is_named(door, name, kind, value):
-    """A wrong kind is a TypeError, a wrong value a ValueError, an unknown keyword names the nearest; each names the argument."""
-    for bad, builtin in ((kind, TypeError), (value, ValueError)):
-        if bad is ...:
-            continue
-        with pytest.raises(InputError) as e:
-            door(**{name: bad})
-        assert isinstance(e.value, TypeError) == (builtin is TypeError), e.value
-        assert name in str(e.value) or (name in ("sent", "decided") and "symbols" in str(e.value)), e.value
-    with pytest.raises(InputError, match=f"did you mean '{name}'") as e:
-        door(**{name + "_": kind})
-    assert isinstance(e.value, TypeError)
-
-
-def test_every_public_name_has_a_door_here():
-    named = {getattr(d, "func", d) for d, *_ in DOORS}
-    named = {getattr(d, "__self__", d) if inspect.ismethod(d) else d for d in named}
-    named |= {type(d) for d in named}
-    public = {n: v for n, v in vars(datasets).items() if not n.startswith("_") and not inspect.ismodule(v)}
-    public |= {n: v for n, v in vars(transforms).items() if inspect.isclass(v) and v.__module__ == transforms.__name__}
-    without = [n for n, v in public.items() if v not in named and not isinstance(v, datasets.Link)]
-    assert without == ["ToTensor"]  # which takes nothing
 
 
 @pytest.mark.parametrize("image", ["x", torch.zeros(2, 2), np.zeros((2, 2), np.int64), [[1], [1, 2]]])

@@ -51,6 +51,8 @@ NAMESPACES = [
     "lavalike.bss2.ann",
     "lavalike.bss2.nn",
     "lavalike.bss2.spiking",
+    *(f"lavalike.bss2.spiking.{name}" for name in ("modules", "functional", "parameter", "morphology")),
+    *(f"lavalike.bss2.spiking.transforms.{name}" for name in ("encode", "decode", "weight_transforms")),
     "lavalike.bss2.perceptron",
     "lavalike.bss2.perceptron.nn",
     "lavalike.datasets",
@@ -74,7 +76,8 @@ def public() -> dict[int, str]:
             value = getattr(module, name)
             home = getattr(value, "__module__", None) or ""
             # what a module re-exports under hxtorch's names is its own; what it merely imports is not
-            ours = home.split(".")[0] in ("lavalike", "netx") and (home.startswith(namespace) or namespace.startswith("lavalike.bss2"))
+            ours = home.split(".")[0] in ("lavalike", "netx") and home != "lavalike.arguments"  # the rules
+            ours = ours and (home.startswith(namespace) or namespace.startswith("lavalike.bss2"))
             if ours and (inspect.isclass(value) or inspect.isfunction(value)):
                 names.setdefault(id(value), f"{namespace}.{name}")
     return names

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from lavalike.bss2.chip import Chip
     from lavalike.bss2.tiles import Tile
 
+NAMES, CONVOLVED = ("x", "w"), ("input", "weight")  # what messages call inputs and weights
+
 
 @dataclass(frozen=True)
 class Array:
@@ -63,7 +65,7 @@ class Array:
 
 
 def product(x: torch.Tensor, w: torch.Tensor, chip: Chip, num_sends: int = 1, layer: str = "", tiles: Sequence[Tile] | None = None,
-            gradient_gain: float | None = None) -> torch.Tensor:
+            gradient_gain: float | None = None, names: tuple[str, str] = NAMES) -> torch.Tensor:
     """``x @ w`` on ``chip``: float32 integers in -128..127 (level "ideal": any number), (B, N).
 
     Args:
@@ -75,15 +77,17 @@ def product(x: torch.Tensor, w: torch.Tensor, chip: Chip, num_sends: int = 1, la
         tiles: where the weights lie; default: :func:`lavalike.bss2.tiles.tiles`.
         gradient_gain: gain of the linear model that gradients follow: ``dx = g @ w.T * gain * num_sends``,
             ``dw = x.T @ g * gain * num_sends``. Default: the chip's. Kept with the forward pass (hxtorch reads a global at backward).
+        names: what the caller calls x and w, for messages.
     """
-    _check(x, w, num_sends, layer)
-    return _Product.apply(x.float(), w.float(), _run_on(chip, w.shape, num_sends, layer, tiles, gradient_gain))
+    _check(x, w, num_sends, layer, names)
+    return _Product.apply(x.float(), w.float(), _run_on(chip, w.shape, num_sends, layer, names, tiles, gradient_gain))
 
 
-def mock_product(x: torch.Tensor, w: torch.Tensor, gain: float, noise_std: float, num_sends: int = 1, layer: str = "") -> torch.Tensor:
+def mock_product(x: torch.Tensor, w: torch.Tensor, gain: float, noise_std: float, num_sends: int = 1, layer: str = "",
+                 names: tuple[str, str] = NAMES) -> torch.Tensor:
     """``x @ w`` in hxtorch's mock arithmetic: gain and noise, no fixed pattern. Shapes, ranges and gradients as :func:`product`."""
-    _check(x, w, num_sends, layer)
-    return _Product.apply(x.float(), w.float(), _run_mock(w.shape[0], gain, noise_std, num_sends, layer))
+    _check(x, w, num_sends, layer, names)
+    return _Product.apply(x.float(), w.float(), _run_mock(w.shape[0], gain, noise_std, num_sends, layer, names))
 
 
 def convolution(x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], chip: Chip, num_sends: int = 1, layer: str = "",
@@ -91,25 +95,27 @@ def convolution(x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], chip:
     """The :func:`product` of what each output sees, (B, C, H, W), with the kernels (O, C, KH, KW), without making copies of it."""
     _check_sends(num_sends, layer)
     shape = w[0].numel(), len(w)
-    return _Convolution.apply(x.float(), w.float(), stride, _run_on(chip, shape, num_sends, layer, None, gradient_gain))
+    return _Convolution.apply(x.float(), w.float(), stride, _run_on(chip, shape, num_sends, layer, CONVOLVED, None, gradient_gain))
 
 
 def mock_convolution(x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], gain: float, noise_std: float, num_sends: int = 1,
                      layer: str = "") -> torch.Tensor:
     """:func:`convolution` in mock arithmetic."""
     _check_sends(num_sends, layer)
-    return _Convolution.apply(x.float(), w.float(), stride, _run_mock(w[0].numel(), gain, noise_std, num_sends, layer))
+    return _Convolution.apply(x.float(), w.float(), stride, _run_mock(w[0].numel(), gain, noise_std, num_sends, layer, CONVOLVED))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One use of the array (None: the ideal). ``factor``: output LSB for a product of 1; ``sigma``: noise, LSB; ``scale``: of gradients."""
+    """One use of the array (None: the ideal). ``factor``: output LSB for a product of 1; ``sigma``: noise, LSB; ``scale``: of gradients;
+    ``names``: of inputs and weights."""
 
     array: Array | None
     factor: float
     sigma: float
     scale: float
     layer: str
+    names: tuple[str, str]
 
     def keys(self) -> list[int]:
         """Of the noise, one for each part of rows."""
@@ -117,30 +123,31 @@ class Run:
         return normal.keys(count) if self.sigma else [0] * count
 
 
-def _run_on(chip: Chip, shape: tuple[int, ...], num_sends: int, layer: str, tiles: Sequence[Tile] | None,
+def _run_on(chip: Chip, shape: tuple[int, ...], num_sends: int, layer: str, names: tuple[str, str], tiles: Sequence[Tile] | None,
             gradient_gain: float | None) -> Run:
     if chip.level == "hardware":
         raise OperandError(f"{_where(layer)}: products at level 'hardware' are hxtorch's; call lavalike.bss2.perceptron.matmul")
     factor = float(num_sends) * chip.gain
     scale = factor if gradient_gain is None else float(num_sends) * gradient_gain
     if chip.level == "ideal":
-        return Run(None, factor, 0.0, scale, layer)
+        return Run(None, factor, 0.0, scale, layer, names)
     array = _pattern(chip, *shape) if tiles is None else _assemble(chip, shape, tiles)
-    return Run(array, factor, chip.noise.trial if chip.emulated else 0.0, scale, layer)
+    return Run(array, factor, chip.noise.trial if chip.emulated else 0.0, scale, layer, names)
 
 
-def _run_mock(k: int, gain: float, noise_std: float, num_sends: int, layer: str) -> Run:
+def _run_mock(k: int, gain: float, noise_std: float, num_sends: int, layer: str, names: tuple[str, str]) -> Run:
     factor = float(num_sends) * gain
-    return Run(_plain(k), factor, noise_std, factor, layer)
+    return Run(_plain(k), factor, noise_std, factor, layer, names)
 
 
 def _where(layer: str) -> str:
     return layer or "product"
 
 
-def _check(x: torch.Tensor, w: torch.Tensor, num_sends: int, layer: str) -> None:
+def _check(x: torch.Tensor, w: torch.Tensor, num_sends: int, layer: str, names: tuple[str, str]) -> None:
     if x.dim() != 2 or w.dim() != 2 or x.shape[1] != w.shape[0]:
-        raise OperandError(f"{_where(layer)}: inputs (batch, K) and weights (K, N) are expected, got {tuple(x.shape)} and {tuple(w.shape)}")
+        raise OperandError(f"{_where(layer)}: inputs (batch, K) and weights (K, N) are expected, got {tuple(x.shape)} and {tuple(w.shape)} "
+                           f"for {names[0]} and {names[1]}")
     if 0 in w.shape:
         raise OperandError(f"{_where(layer)}: weights (K, N) need K, N >= 1, got {tuple(w.shape)}")
     _check_sends(num_sends, layer)
@@ -195,25 +202,25 @@ def _assemble(chip: Chip, shape: tuple[int, ...], tiles: Sequence[Tile]) -> Arra
 # -- forward and backward ------------------------------------------------------------------------------------
 
 
-def _weights(w: torch.Tensor, array: Array, layer: str) -> torch.Tensor:
-    held = hold(w, array.gains(w))
+def _weights(w: torch.Tensor, run: Run) -> torch.Tensor:
+    held = hold(w, run.array.gains(w))
     if held is None:
         rounded = w.round()
         bad = rounded[~(rounded.abs() <= facts.WEIGHT_MAX)]
-        raise RangeError(f"{_where(layer)}: weights must round to -{facts.WEIGHT_MAX}..{facts.WEIGHT_MAX} (6 bits and the row's sign), "
-                         f"got {bad[0].item():g} in one of {len(bad)} of {w.numel()} outside; clip them (perceptron.nn.clamp_weight_) "
-                         "or scale them (scale_weight)")
+        raise RangeError(f"{_where(run.layer)}: weights must round to -{facts.WEIGHT_MAX}..{facts.WEIGHT_MAX} (6 bits and the row's sign) "
+                         f"in {run.names[1]!r}, got {bad[0].item():g} in one of {len(bad)} of {w.numel()} outside; clip them "
+                         "(perceptron.nn.clamp_weight_) or scale them (scale_weight)")
     return held
 
 
-def _inputs(x: torch.Tensor, pulse_offset: float, layer: str) -> torch.Tensor:
-    encoded = encode(x, pulse_offset)
+def _inputs(x: torch.Tensor, run: Run) -> torch.Tensor:
+    encoded = encode(x, run.array.pulse_offset)
     if encoded is None:
         rounded = x.round()
         bad = ~((rounded >= 0) & (rounded <= facts.INPUT_MAX))
-        raise RangeError(f"{_where(layer)}: inputs must round to 0..{facts.INPUT_MAX} (5 bits), got {x[bad][0].item():g} "
-                         f"in one of {int(bad.sum())} of {x.numel()} values outside; scale them (perceptron.nn.scale_input), clamp them, "
-                         "or put a ConvertingReLU before this layer")
+        raise RangeError(f"{_where(run.layer)}: inputs must round to 0..{facts.INPUT_MAX} (5 bits), got {x[bad][0].item():g} "
+                         f"in one of {int(bad.sum())} of {x.numel()} values of {run.names[0]!r} outside; scale them "
+                         "(perceptron.nn.scale_input), clamp them, or put a ConvertingReLU before this layer")
     return encoded
 
 
@@ -243,7 +250,7 @@ class _Product(torch.autograd.Function):
         ctx.scale = run.scale
         if run.array is None:
             return torch.addmm(x.new_zeros(()), x, w, beta=0, alpha=run.factor)
-        weights, inputs = _weights(w, run.array, run.layer), _inputs(x, run.array.pulse_offset, run.layer)
+        weights, inputs = _weights(w, run), _inputs(x, run)
         total: torch.Tensor | None = None
         for (rows, readout), key in zip(run.array.parts, run.keys(), strict=True):
             part = inputs if len(run.array.parts) == 1 else inputs[:, rows.start:rows.stop]
@@ -273,8 +280,8 @@ class _Convolution(torch.autograd.Function):
         if run.array is None:
             return functional.conv2d(x, w, stride=stride).mul_(run.factor)
         taps = w[0, 0].numel()
-        inputs = _inputs(x, run.array.pulse_offset, run.layer)
-        weights = _weights(w.flatten(1).t(), run.array, run.layer).t()
+        inputs = _inputs(x, run)
+        weights = _weights(w.flatten(1).t(), run).t()
         total: torch.Tensor | None = None
         for (rows, readout), key in zip(run.array.parts, run.keys(), strict=True):
             channels = slice(rows.start // taps, -(-rows.stop // taps))

@@ -177,7 +177,7 @@ def of_a_real_chip(path: str | Path) -> bool:
 
 def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Description and arrays, checked for kind, version, shapes and numbers."""
-    remedy = "Calibration.save writes such a file, calibrate(chip) makes what is in it"
+    remedy = "Calibration.save(path) writes such a file, calibrate(chip) makes what is in it"
     try:
         with zipfile.ZipFile(path) as packed:
             size = sum(i.file_size for i in packed.infolist())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lavalike.arguments import FLAG, arguments, did_you_mean, integer
+from lavalike.arguments import FLAG, arguments, did_you_mean, instance, integer
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import CalibrationError, NoChipError
 from lavalike.checks import finite, whole
@@ -272,7 +272,7 @@ def set_current(chip: Chip | None) -> None:
     _current.set(chip)
 
 
-@arguments()
+@arguments(chip=instance(Chip))
 @contextmanager
 def use(chip: Chip) -> Iterator[Chip]:
     """Within, operations that ask for the chip run on ``chip``.
@@ -280,8 +280,6 @@ def use(chip: Chip) -> Iterator[Chip]:
     The chip belongs to the context (thread, asyncio task) it was taken in: a new thread has none, and enters ``use`` itself, or runs
     within ``contextvars.copy_context()``.
     """
-    if not isinstance(chip, Chip):
-        raise InputTypeError(f"use: a Chip is expected, got {chip!r}")
     token = _current.set(chip)
     try:
         yield chip

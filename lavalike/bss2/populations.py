@@ -33,7 +33,7 @@ def circuits(fan_in: int) -> int:
 def neurons_per_chip(c: int) -> int:
     """Neurons of ``c`` joined circuits on a chip."""
     if not 1 <= c <= facts.CIRCUITS:
-        raise RoutingError(f"a neuron has 1 to {facts.CIRCUITS} circuits, got {c}; use fewer inputs a neuron")
+        raise RoutingError(f"neurons_per_chip: c: a neuron has 1 to {facts.CIRCUITS} circuits, got {c}; use fewer inputs a neuron")
     return facts.CIRCUITS // c
 
 

@@ -146,10 +146,10 @@ class LMMSE:
             decision: thresholds at the ``"midpoints"`` of the mean outputs of neighbouring symbols, or the ``"nearest"`` amplitude of
                 the alphabet, which is worse, as the fit shrinks. Default "midpoints".
         """
-        _check_symbols(sample.symbols, "LMMSE.fit")
+        _check_symbols(sample.symbols, "LMMSE.fit: sample")
         x, counts = sample.features.double(), torch.bincount(sample.symbols, minlength=len(GRAY))
         if len(x) <= x.shape[1] or (counts == 0).any():
-            raise InputError(f"LMMSE.fit: more than {x.shape[1]} symbols with each of {len(GRAY)} among them are needed, "
+            raise InputError(f"LMMSE.fit: more than {x.shape[1]} symbols with each of {len(GRAY)} among them are needed in sample, "
                              f"got {len(x)}: {counts.tolist()}")
         alphabet, sent = torch.tensor(link.alphabet, dtype=torch.float64), sample.symbols.long()
         y = alphabet[sent]
@@ -173,8 +173,8 @@ def bit_error_rate(decided: torch.Tensor, sent: torch.Tensor) -> float:
     if decided.shape != sent.shape or not len(sent):
         raise InputError(f"bit_error_rate: as many decided symbols as sent ones are needed, got {tuple(decided.shape)} "
                          f"and {tuple(sent.shape)}")
-    _check_symbols(decided, "bit_error_rate")
-    _check_symbols(sent, "bit_error_rate")
+    _check_symbols(decided, "bit_error_rate: decided")
+    _check_symbols(sent, "bit_error_rate: sent")
     bits = torch.tensor(GRAY, dtype=torch.int8)
     return float((bits[decided.long()] != bits[sent.long()]).double().mean())
 

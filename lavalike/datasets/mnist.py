@@ -83,7 +83,7 @@ def _find(root: Path, train: bool) -> tuple[Path, np.ndarray, np.ndarray]:
         return root / "mnist.npz", *_npz(root / "mnist.npz", train)
     raise InputError(f"{root}: expected a folder with {part}-images-idx3-ubyte and {part}-labels-idx1-ubyte (plain or .gz) or mnist.npz, "
                      f"or an npz file; found {'none of them' if root.is_dir() else 'no such file or folder'}. "
-                     "lavalike.datasets.mnist_sample() needs no files")
+                     "Correct root; lavalike.datasets.mnist_sample() needs no files")
 
 
 def _idx(path: Path, axes: int) -> np.ndarray:

@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import Rule, arguments, as_numbers, is_real, optional
+from lavalike.arguments import Rule, arguments, as_numbers, optional, real
 from lavalike.errors import InputError
+
+
+def _is_list(value: Any) -> bool:
+    array = as_numbers(value)
+    return array is not None and array.ndim > 0 and array.dtype.kind in "iuf"
+
 
 _RULES = {
     "net": Rule("a network with blocks", lambda v: hasattr(v, "blocks") and not isinstance(v, type)),
-    "counts": Rule("numbers, one for each block that has a neuron", lambda v: as_numbers(v) is not None),
-    "mse": optional(Rule("a number", is_real)),
+    "counts": Rule("numbers, one for each block that has a neuron", _is_list),
+    "mse": optional(real(0)),
 }
 
 
@@ -114,7 +120,7 @@ def compare_ops(net: Any, counts: Sequence[float], mse: float | None = None) -> 
     Args:
         net: has ``blocks``, called once so that their shapes are known.
         counts: messages a sample and time step, of each block that has a neuron.
-        mse: printed below if given, in square radians.
+        mse: printed below if given, in square radians, finite and >= 0.
 
     A convolution's synaptic operations are ``messages * out channels * kernel size / stride`` of the layer before, padding
     not considered (lava-dl's convention).

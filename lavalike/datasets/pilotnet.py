@@ -112,7 +112,7 @@ def _folder(path: Path, extract: bool) -> Path:
         _unpack(archive)
         return _folder(path, False)
     hint = f"driving_dataset.zip is there, and is unpacked with extract=True: {archive}" if archive.is_file() else (
-        "Put the data set there (driving_dataset.zip, linked from github.com/SullyChen/driving-datasets)")
+        "Put the data set there (driving_dataset.zip, linked from github.com/SullyChen/driving-datasets), or correct path")
     raise InputError(f"{path / 'driving_dataset' / 'data.txt'}: no such file. {hint}; or train on a rendered drive, "
                      "which needs no files: lavalike.datasets.SyntheticDrive")
 
@@ -178,12 +178,12 @@ class SyntheticDrive(_Drive):
         sequences: length of the whole drive. Default 500: 400 to train on and 100 to test.
         size: (height, width) of the images. Default (33, 100).
         seed: another road for another number.
-        speed: metres a frame. Default 0.5.
+        speed: metres a frame, above 0. Default 0.5.
         cache: keep rendered sequences, 9.9 kB a frame of the default size; a DataLoader's workers keep their own. Default True.
     """
 
     @arguments(sequence=_COUNT, train=FLAG, visualize=FLAG, transform=_TRANSFORM, sequences=_COUNT, size=_SIZE, seed=integer(0),
-               speed=real(0), cache=FLAG)
+               speed=real(above=0), cache=FLAG)
     def __init__(self, sequence: int = 16, train: bool = True, visualize: bool = False,
                  transform: Callable[[Any], torch.Tensor] | None = None, sequences: int = 500, size: tuple[int, int] = (33, 100),
                  seed: int = 0, speed: float = 0.5, cache: bool = True) -> None:

@@ -6,22 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lavalike import slayer
-from tests.doors.table import (
-    COUNT,
-    FLAG,
-    INTEGER,
-    NAN,
-    NOT_NEGATIVE,
-    NUMBERS,
-    PATH,
-    POSITIVE,
-    REAL,
-    TENSOR,
-    bad,
-    row,
-)
+from lavalike import datasets, slayer
+from tests.doors import table
+from tests.doors.table import NAN, NUMBERS, PATH, TENSOR, also, bad, optional, row
 
+# a bool is no number here, and 2.0 no flag
+COUNT, INTEGER = also(table.COUNT, True), also(table.INTEGER, True)
+REAL, POSITIVE, NOT_NEGATIVE = (also(b, True, 1j) for b in (table.REAL, table.POSITIVE, table.NOT_NEGATIVE))
+FLAG, CHOICE = also(table.FLAG, 2.0), also(table.CHOICE, None)
 FOLDER = Path(tempfile.mkdtemp())
 
 
@@ -37,12 +29,33 @@ class Net(torch.nn.Module):
             x = block(x)
 
 
-TRANSFORM = bad(3, "x")
+def drive():
+    """A folder with a recorded drive, as far as it is read before an item is asked for."""
+    folder = FOLDER / "driving_dataset"
+    folder.mkdir(exist_ok=True)
+    (folder / "data.txt").write_text("".join(f"{n}.jpg {n}.5\n" for n in range(20)))
+    return {"path": FOLDER, "sequence": 2}
+
+
+TRANSFORM = bad(3, "x", [])
+SEED = also(INTEGER, values=(-1,))
+LINK = datasets.Link(block=100)
+SAMPLE = LINK.sample(100)
+DRIVE = {"sequence": COUNT, "train": FLAG, "visualize": FLAG, "transform": TRANSFORM}
+FEATURES = also(TENSOR, 3, [1.0])
+NOT_NAN = also(FEATURES, values=(torch.tensor([[NAN]]),))
 ROWS = [
-    row("lavalike.datasets.MNIST", lambda: {"root": mnist()}, root=PATH, train=FLAG, transform=TRANSFORM),
+    row("lavalike.datasets.MNIST", lambda: {"root": mnist()}, root=also(PATH, values=("nowhere",)), train=FLAG, transform=TRANSFORM),
     row("lavalike.datasets.mnist_sample", {}, train=FLAG, transform=TRANSFORM),
-    row("lavalike.datasets.YinYangDataset", {"size": 10}, r_small=POSITIVE, r_big=POSITIVE, size=COUNT, seed=INTEGER),
-    row("lavalike.datasets.yin_yang", {"size": 10}, size=COUNT, seed=INTEGER),
+    row(
+        "lavalike.datasets.YinYangDataset",
+        {"size": 10},
+        r_small=POSITIVE,
+        r_big=POSITIVE,
+        size=COUNT,
+        seed=also(SEED, values=(2**32,)),
+    ),
+    row("lavalike.datasets.yin_yang", {"size": 10}, size=COUNT, seed=SEED),
     row(
         "lavalike.datasets.yin_yang_class",
         {"x": np.array([0.5]), "y": np.array([0.5])},
@@ -51,7 +64,7 @@ ROWS = [
         r_small=POSITIVE,
         r_big=POSITIVE,
     ),
-    row("lavalike.datasets.HAR", {"windows": 2}, path=bad(3), train=FLAG, windows=COUNT, seed=INTEGER),
+    row("lavalike.datasets.HAR", {"windows": 2}, path=optional(PATH), train=FLAG, windows=COUNT, seed=SEED),
     row(
         "lavalike.datasets.Link",
         {},
@@ -59,13 +72,22 @@ ROWS = [
         wavelength=POSITIVE,
         dispersion=REAL,
         length=NOT_NEGATIVE,
-        taps=COUNT,
-        alphabet=bad(3, "x", values=((1.0,), (1.0, NAN))),
+        taps=also(COUNT, values=(2,)),
+        alphabet=bad(3, "x", None, values=((1.0,), (1.0, NAN), (1, 2, 3), (1, 2, 4, 3))),
         bias=REAL,
-        roll_off=bad("1", None, values=(-0.1, 1.5, NAN)),
-        oversampling=COUNT,
+        roll_off=bad("1", None, values=(-0.1, 0.0, 1.5, NAN)),
+        oversampling=also(COUNT, values=(1,)),
         block=COUNT,
     ),
+    row("lavalike.datasets.Link.sample", {"symbols": 5}, lambda: LINK, symbols=COUNT, noise_db=REAL, seed=SEED),
+    row(
+        "lavalike.datasets.LMMSE.fit",
+        {"sample": SAMPLE},
+        sample=bad((1, 2, 3), None, values=(LINK.sample(5),)),
+        link=bad("LCD", None),
+        decision=also(CHOICE, values=("nearst",)),
+    ),
+    row("lavalike.datasets.LMMSE.__call__", {"features": SAMPLE.features}, lambda: datasets.LMMSE.fit(SAMPLE), features=FEATURES),
     row(
         "lavalike.datasets.ReceptiveFields",
         {},
@@ -73,21 +95,28 @@ ROWS = [
         low=REAL,
         high=REAL,
         scale=POSITIVE,
-        cutoff=POSITIVE,
+        cutoff=also(POSITIVE, values=(1e-4,)),
         window=POSITIVE,
         dt=POSITIVE,
     ),
-    row("lavalike.datasets.bit_error_rate", {"decided": torch.tensor([0, 1]), "sent": torch.tensor([0, 1])}, decided=TENSOR, sent=TENSOR),
+    *(
+        row(f"lavalike.datasets.ReceptiveFields.{name}", {"features": SAMPLE.features}, datasets.ReceptiveFields, features=NOT_NAN)
+        for name in ("times", "__call__")
+    ),
+    row(
+        "lavalike.datasets.bit_error_rate",
+        {"decided": SAMPLE.symbols, "sent": SAMPLE.symbols},
+        decided=also(FEATURES, values=(SAMPLE.symbols[:3], SAMPLE.symbols + 9, SAMPLE.symbols / 2)),
+        sent=also(FEATURES, values=(SAMPLE.symbols[:3], SAMPLE.symbols + 9)),
+    ),
+    row("lavalike.datasets.PilotNetDataset", drive, path=also(PATH, values=("nowhere",)), **DRIVE, extract=FLAG),
     row(
         "lavalike.datasets.SyntheticDrive",
         {"sequences": 2, "cache": False},
-        sequence=COUNT,
-        train=FLAG,
-        visualize=FLAG,
-        transform=TRANSFORM,
-        sequences=COUNT,
-        size=bad(3, "x", values=((0, 3),)),
-        seed=INTEGER,
+        **DRIVE,
+        sequences=also(COUNT, values=(1,)),
+        size=bad(3, "x", None, values=((0, 3), (33, 4))),
+        seed=SEED,
         speed=POSITIVE,
         cache=FLAG,
     ),
@@ -95,22 +124,21 @@ ROWS = [
         "lavalike.datasets.compare_ops",
         lambda: {"net": Net(), "counts": [1.0, 1.0]},
         net=bad(3, None),
-        counts=bad(3, "x", None, values=([NAN, 1],)),
-        mse=bad("1", values=(NAN,)),
+        counts=bad(3, "x", None, values=([NAN, 1], [-1, 1], [1.0])),
+        mse=bad("1", values=(NAN, -1.0)),
     ),
     row("lavalike.datasets.transforms.Compose", {"transforms": [abs]}, transforms=bad(3, [3], None)),
     row("lavalike.datasets.transforms.Grayscale", {}, num_output_channels=bad("1", 1.5, None, values=(2,))),
     row(
         "lavalike.datasets.transforms.Normalize",
         {"mean": [0.5], "std": [0.5]},
-        mean=bad("a", None, values=([NAN],)),
-        std=bad("a", None, values=([0.0], [NAN])),
+        mean=bad("a", None, values=([NAN], [0.5, 0.5], [])),
+        std=bad("a", None, values=([0.0], [NAN], [0.5, 0.5])),
     ),
-    row("lavalike.datasets.transforms.Resize", {"size": 3}, size=bad("3", 1.5, None, values=(0, (1, 2, 3))), antialias=FLAG),
+    row("lavalike.datasets.transforms.Resize", {"size": 3}, size=bad("3", 1.5, None, values=(0, (0, 3), (1, 2, 3))), antialias=FLAG),
 ]
 EXEMPT = {
     "lavalike.datasets.LMMSE": "made by its fit, from data",
-    "lavalike.datasets.PilotNetDataset": "needs the recorded drive; its arguments are SyntheticDrive's and a path",
     "lavalike.datasets.transforms.ToTensor": "takes no argument",
     "lavalike.datasets.transforms.image_array": "part of the transforms, which have rows",
 }

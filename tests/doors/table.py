@@ -52,6 +52,11 @@ def optional(bad: Bad) -> Bad:
     return Bad(tuple(k for k in bad.kinds if k is not None), bad.values, bad.name)
 
 
+def also(bad: Bad, *kinds: Any, values: tuple[Any, ...] = ()) -> Bad:
+    """The same with more samples."""
+    return Bad(bad.kinds + kinds, bad.values + values, bad.name)
+
+
 def bad(*kinds: Any, values: tuple[Any, ...] = (), name: str = "") -> Bad:
     """Samples of one's own."""
     return Bad(kinds, values, name)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from lavalike.arguments import FLAG, TENSOR, TEXT, Rule, arguments, either, integer, is_real, optional, real, sequence
 from lavalike.bss2 import facts
-from lavalike.bss2.analog import convolution, mock_convolution, mock_product, product
+from lavalike.bss2.analog import CONVOLVED, convolution, mock_convolution, mock_product, product
 from lavalike.bss2.chip import Chip
 from lavalike.bss2.converters import rectify
 from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError
@@ -58,14 +58,16 @@ def matmul(input: torch.Tensor, other: torch.Tensor, num_sends: int = 1, wait_be
     OperandError (RuntimeError): shapes. RangeError (OverflowError): values. NoChipError: no chip and not mock.
     """
     if input.dim() == 0 or other.dim() == 0:
-        raise OperandError(f"{layer}: operands need at least one dimension, got {tuple(input.shape)} and {tuple(other.shape)}")
+        raise OperandError(f"{layer}: operands need at least one dimension, got {tuple(input.shape)} and {tuple(other.shape)} "
+                           "for input and other")
     if other.dim() > 2:
         raise OperandError(f"{layer}: weights with {other.dim()} dimensions are not implemented yet; 1-D or 2-D are expected, "
-                           f"got {tuple(other.shape)}")
+                           f"got {tuple(other.shape)} for other")
     if input.shape[-1] != other.shape[0]:
         raise OperandError(f"{layer}: the last dimension of inputs and the first of weights differ, {tuple(input.shape)} and "
-                           f"{tuple(other.shape)}")
-    return _mac(input, other, num_sends, wait_between_events, mock, madc_recording_neuron_id, madc_recording_path, layer)
+                           f"{tuple(other.shape)} for input and other")
+    return _mac(input, other, num_sends, wait_between_events, mock, madc_recording_neuron_id, madc_recording_path, layer,
+                ("input", "other") if layer == "matmul" else CONVOLVED)
 
 
 @trace.traced
@@ -75,12 +77,13 @@ def mac(x: torch.Tensor, weights: torch.Tensor, num_sends: int = 1, wait_between
     """:func:`matmul` for x 1-D or 2-D and weights 2-D."""
     if weights.dim() != 2 or x.dim() not in (1, 2):
         raise OperandError(f"{layer}: inputs with 1 or 2 and weights with 2 dimensions are expected, got {tuple(x.shape)} and "
-                           f"{tuple(weights.shape)}")
-    return _mac(x, weights, num_sends, wait_between_events, mock, madc_recording_neuron_id, madc_recording_path, layer)
+                           f"{tuple(weights.shape)} for x and weights")
+    return _mac(x, weights, num_sends, wait_between_events, mock, madc_recording_neuron_id, madc_recording_path, layer, ("x", "weights"))
 
 
 def _mac(input: torch.Tensor, other: torch.Tensor, num_sends: int, wait: int, mock: bool, neuron: int, path: str,
-         layer: str) -> torch.Tensor:
+         layer: str, names: tuple[str, str]) -> torch.Tensor:
+    _check_settings(layer, neuron, path)
     if 0 in other.shape:
         raise OperandError(f"{layer}: weights (K, N) need K, N >= 1, got inputs {tuple(input.shape)} and weights {tuple(other.shape)}")
     chip = chip_for(mock, f"{layer}()" if layer in ("mac", "matmul") else layer)
@@ -94,7 +97,7 @@ def _mac(input: torch.Tensor, other: torch.Tensor, num_sends: int, wait: int, mo
         real.set_mock_parameter(real.MockParameter(noise_std=model.noise_std, gain=model.gain))  # its gradients read this
         out = real.mac(x, weights, num_sends, wait, False, neuron, path)
     else:
-        out = _multiply(x if x.dim() == 2 else x.unsqueeze(0), weights, num_sends, chip, layer)
+        out = _multiply(x if x.dim() == 2 else x.unsqueeze(0), weights, num_sends, chip, layer, names)
     out = out.reshape((*input.shape[:-1], *other.shape[1:])).contiguous()
     trace.record_product(layer, x, weights, out, num_sends, wait)
     trace.record("mac", input, out, {"weights": other}, num_sends=num_sends, wait_between_events=wait, mock=chip is None)
@@ -106,11 +109,22 @@ def _repeats(num_sends: int, wait: int, layer: str) -> tuple[int, int]:
             whole(wait, 1, f"{layer}: wait_between_events (FPGA cycles)", OperandError))
 
 
-def _multiply(x: torch.Tensor, weights: torch.Tensor, num_sends: int, chip: Chip | None, layer: str) -> torch.Tensor:
+def _check_settings(layer: str, neuron: int = 0, path: str = "") -> None:
+    """What is only looked at where something else fails."""
+    if type(layer) is not str:
+        TEXT.check("perceptron", "layer", layer, OperandError)
+    if type(neuron) is not int or neuron < 0:
+        _RECORDED["madc_recording_neuron_id"].check(layer, "madc_recording_neuron_id", neuron, RecordingError)
+    if type(path) is not str:
+        TEXT.check(layer, "madc_recording_path", path, RecordingError)
+
+
+def _multiply(x: torch.Tensor, weights: torch.Tensor, num_sends: int, chip: Chip | None, layer: str,
+              names: tuple[str, str]) -> torch.Tensor:
     model = get_mock_parameter()
     if chip is None:
-        return mock_product(x, weights, model.gain, model.noise_std, num_sends, layer)
-    return product(x, weights, chip, num_sends, layer, gradient_gain=model.gain)
+        return mock_product(x, weights, model.gain, model.noise_std, num_sends, layer, names)
+    return product(x, weights, chip, num_sends, layer, gradient_gain=model.gain, names=names)
 
 
 def _real() -> Any:
@@ -168,9 +182,9 @@ def _check_convolution(dims: int, input: torch.Tensor, weight: torch.Tensor, bia
     """The stride for each dimension."""
     if input.dim() != dims + 2 or weight.dim() != dims + 2:
         raise OperandError(f"{layer}: inputs (batch, channels, {dims} more) and weights (outputs, channels, {dims} more) are expected, "
-                           f"got {tuple(input.shape)} and {tuple(weight.shape)}")
+                           f"got {tuple(input.shape)} and {tuple(weight.shape)} for input and weight")
     if 0 in weight.shape:
-        raise OperandError(f"{layer}: weights need at least one output, channel and row of the kernel, got {tuple(weight.shape)}")
+        raise OperandError(f"{layer}: weights need at least one output, channel and row of the kernel, got weight {tuple(weight.shape)}")
     if bias is not None and tuple(bias.shape) != (len(weight),):
         raise OperandError(f"{layer}: a bias of shape ({len(weight)},) is expected, one for each output, got {tuple(bias.shape)}")
     if input.shape[1] != weight.shape[1]:
@@ -186,6 +200,7 @@ def _check_convolution(dims: int, input: torch.Tensor, weight: torch.Tensor, bia
 
 def _convolve(dims: int, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Stride, num_sends: int, wait: int,
               mock: bool, layer: str) -> torch.Tensor:
+    _check_settings(layer)
     steps = _check_convolution(dims, input, weight, bias, stride, layer)
     places = tuple((n - k) // s + 1 for n, k, s in zip(input.shape[2:], weight.shape[2:], steps, strict=True))
     kernel = tuple(weight.shape[2:])
@@ -234,7 +249,7 @@ def add(input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool =
     if not mocked(mock, "add") and other.dim() > input.dim():
         raise OperandError(f"add: other has more dimensions than input, {tuple(other.shape)} and {tuple(input.shape)}; swap them")
     if any(a != b and 1 not in (a, b) for a, b in zip(reversed(input.shape), reversed(other.shape), strict=False)):
-        raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} do not match")
+        raise OperandError(f"add: shapes {tuple(input.shape)} and {tuple(other.shape)} of input and other do not match")
     if level == "hardware":
         out = _real().add(input, other, alpha)
     else:
@@ -251,7 +266,7 @@ def argmax(input: torch.Tensor, dim: int | None = None, keepdim: bool = False, m
     if dim is not None and not -max(x.dim(), 1) <= (dim := whole(dim, -max(x.dim(), 1), "argmax: dim", OperandError)) < max(x.dim(), 1):
         raise OperandError(f"argmax: dim is one of the input's {x.dim()} dimensions, got {dim}")
     if not x.numel():
-        raise OperandError(f"argmax: of no values, {tuple(x.shape)}, none is the largest")
+        raise OperandError(f"argmax: of no values, input {tuple(x.shape)}, none is the largest")
     if level == "hardware":
         out = _real().argmax(input, dim, keepdim)
     else:

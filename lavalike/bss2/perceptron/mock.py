@@ -67,7 +67,8 @@ def set_mock_parameter(parameter: MockParameter) -> None:
     Errors as :class:`MockParameter`'s, whose values may have been set since; InputTypeError for what is none.
     """
     if not isinstance(parameter, MockParameter):
-        raise InputTypeError(f"set_mock_parameter: a MockParameter(noise_std, gain) of two numbers is expected, got {parameter!r}")
+        raise InputTypeError(f"set_mock_parameter: a MockParameter(noise_std, gain) of two numbers is expected, got {parameter!r} "
+                             "as parameter")
     parameter.check("set_mock_parameter")
     _parameter.set(MockParameter(float(parameter.noise_std), float(parameter.gain)))
 

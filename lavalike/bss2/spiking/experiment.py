@@ -6,7 +6,7 @@ from collections import Counter
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lavalike.arguments import FLAG, PATH, TEXT, arguments, instance, is_real, optional
+from lavalike.arguments import FLAG, FUNCTION, PATH, TEXT, arguments, instance, is_real, optional
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.checks import finite
@@ -67,7 +67,7 @@ class Experiment:
         outcome: of the last run on a chip: scales, placement, events, saturation (:class:`lavalike.bss2.spiking.emulate.Outcome`).
     """
 
-    @arguments(mock=FLAG, chip=optional(instance(Chip)))
+    @arguments(mock=FLAG, hw_routing_func=optional(FUNCTION), chip=optional(instance(Chip)))
     def __init__(self, mock: bool = False, dt: float = 1e-6, hw_routing_func: Any = None, *, chip: Chip | None = None) -> None:
         if not is_real(dt) or not 0 < dt < 1:
             raise (InputError if is_real(dt) else InputTypeError)(f"Experiment: dt is the length of a step in s, got {dt!r}")
@@ -128,7 +128,8 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
 
     Args:
         experiment: of the layers.
-        runtime: steps of dt; steps of the input beyond it are left out. In simulation the input's length counts. Default: the input's.
+        runtime: steps of dt, 1 or more; steps of the input beyond it are left out. In simulation the input's length counts. Default: the
+            input's.
 
     Raises:
         InputError: (ValueError) runtime is no integer above 0, or layers call each other in a circle.
@@ -138,12 +139,11 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
     called = experiment._nodes
     experiment.clear()
     nodes = _ordered(called)
+    if isinstance(runtime, bool) or not isinstance(runtime, Integral | None):
+        raise InputTypeError(f"run: runtime is a number of steps of dt ({experiment.dt:g} s), got {runtime!r}; round it to an int")
+    if runtime is not None and runtime <= 0:
+        raise InputError(f"run: runtime is at least 1 step of dt ({experiment.dt:g} s), got {runtime}")
     chip = experiment.chip
-    if chip is not None and (runtime is not None or chip.level != "ideal"):
-        if isinstance(runtime, bool) or not isinstance(runtime, Integral | None):
-            raise InputTypeError(f"run: runtime is a number of steps of dt ({experiment.dt:g} s), got {runtime!r}; round it to an int")
-        if runtime is not None and runtime <= 0:
-            raise InputError(f"run: runtime is at least 1 step of dt ({experiment.dt:g} s), got {runtime}")
     if chip is not None and chip.level in ("quantised", "emulated"):
         wait = finite(experiment.inter_batch_entry_wait, "Experiment: inter_batch_entry_wait (FPGA cycles)", 0)
         experiment.outcome = experiment.emulation(chip).run(nodes, runtime, wait * facts.FPGA_CYCLE)

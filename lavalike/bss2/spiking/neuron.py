@@ -155,7 +155,7 @@ def _recurring(go: Callable[..., Integrated], inputs: dict[str, torch.Tensor], s
 
 def check_input(x: torch.Tensor) -> None:
     if x.dim() != 3 or x.dtype not in (torch.float32, torch.float64):
-        raise OperandError(f"a float32 or float64 tensor (time, batch, neuron) is expected, got {x.dtype} {tuple(x.shape)}")
+        raise OperandError(f"a float32 or float64 tensor (time, batch, neuron) is expected as input, got {x.dtype} {tuple(x.shape)}")
     if 0 in x.shape:
         raise InputError(f"a run of no length: input has shape {tuple(x.shape)} (time, batch, neuron), none may be 0")
 

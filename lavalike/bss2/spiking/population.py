@@ -79,7 +79,9 @@ class Population(HXModule):
             raise _error(isinstance(interpolation_mode, str))(
                 f"{self.name}: interpolation_mode is one of {', '.join(INTERPOLATIONS)}; got {interpolation_mode!r}"
                 f"{did_you_mean(interpolation_mode, INTERPOLATIONS)}")
-        if enable_madc_recording and not (is_integer(record_neuron_id) and 0 <= record_neuron_id < size):
+        if chip_coordinate is not None:
+            chip_coordinate = whole(chip_coordinate, 0, f"{self.name}: chip_coordinate, the number of a chip,")
+        if (enable_madc_recording or record_neuron_id is not None) and not (is_integer(record_neuron_id) and 0 <= record_neuron_id < size):
             error = RecordingError if record_neuron_id is None or is_integer(record_neuron_id) else RecordingTypeError
             raise error(f"{self.name}: the MADC records one neuron, record_neuron_id within 0..{size - 1}; got "
                                  f"{record_neuron_id!r}")
@@ -248,7 +250,7 @@ class LI(Population):
                  i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, synapse_dac_bias: Value = 600,
                  *settings: Any, **named: Any) -> None:
         if named.keys() & {"method", "alpha", "enable_spike_recording"}:
-            raise InputTypeError("LI: it does not fire; method, alpha and enable_spike_recording belong to LIF")
+            raise InputTypeError(f"{type(self).__name__}: it does not fire; method, alpha and enable_spike_recording belong to LIF")
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(size, experiment, {"leak": leak, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
                                             "membrane_capacitance": c, "synapse_dac_bias": synapse_dac_bias},

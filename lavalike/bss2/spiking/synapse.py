@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lavalike.arguments import FUNCTION, arguments, instance, integer, optional
+from lavalike.arguments import FUNCTION, Rule, arguments, instance, integer, is_integer, optional
 from lavalike.bss2.errors import OperandError, OperandTypeError
 from lavalike.bss2.spiking.handle import Handle, SynapseHandle, spikes_of
 from lavalike.bss2.spiking.module import HXModule
@@ -20,8 +21,26 @@ if TYPE_CHECKING:
     from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
-_INSTANCE = optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance"))
-_DTYPE = optional(instance(torch.dtype))
+
+
+def _names_a_device(value: Any) -> bool:
+    try:
+        torch.device(value)
+    except RuntimeError:
+        return False
+    return True
+
+
+# of what Synapse and SparseSynapse share
+_SHARED = {
+    "execution_instance": optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance")),
+    "chip_coordinate": optional(integer(0)),
+    "device": optional(Rule("a torch device", lambda v: isinstance(v, str | torch.device) or is_integer(v), _names_a_device)),
+    "dtype": optional(instance(torch.dtype)),
+    "transform": FUNCTION,
+    # of hxtorch's, which need not be there: any object that is no plain value
+    "plasticity_rule": Rule("a PlasticityRule or None", lambda v: not isinstance(v, Number | str | bytes | Sequence | Mapping)),
+}
 
 
 class Projection(HXModule):
@@ -76,7 +95,7 @@ class Synapse(Projection):
         plasticity_rule: runs on the chip's own processors, at level "hardware" only.
     """
 
-    @arguments(in_features=integer(1), out_features=integer(1), execution_instance=_INSTANCE, transform=FUNCTION, dtype=_DTYPE)
+    @arguments(in_features=integer(1), out_features=integer(1), **_SHARED)
     def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None = None,
                  chip_coordinate: int | None = None, device: Any = None, dtype: torch.dtype | None = None,
                  transform: Transform = linear_saturating, plasticity_rule: Any = None) -> None:
@@ -91,7 +110,7 @@ class SparseSynapse(Projection):
     Args: as :class:`Synapse`.
     """
 
-    @arguments(execution_instance=_INSTANCE, transform=FUNCTION, dtype=_DTYPE)
+    @arguments(**_SHARED)
     def __init__(self, connections: torch.Tensor, experiment: Experiment, execution_instance: ExecutionInstance | None = None,
                  chip_coordinate: int | None = None, device: Any = None, dtype: torch.dtype | None = None,
                  transform: Transform = linear_saturating, plasticity_rule: Any = None) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lavalike.arguments import did_you_mean
 from lavalike.bss2.errors import OperandError, RoutingError
 from lavalike.bss2.spiking.handle import Handle, LIFObservables, SynapseHandle
 from lavalike.bss2.spiking.module import HXModule
@@ -41,7 +42,8 @@ class HXModuleWrapper(HXModule):
         for name, m in modules.items():
             if not isinstance(m, HXModule) or hasattr(self, name):
                 error = InputError if isinstance(m, HXModule) else InputTypeError
-                raise error(f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}")
+                raise error(f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}"
+                            f"{did_you_mean(name, ['experiment'])}")
             setattr(self, name, m)
         self._members = tuple(modules.values())
         self._feeding: tuple[Projection, ...] = ()  # from outside, in the order of the inputs that are spikes
