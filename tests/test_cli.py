@@ -66,7 +66,7 @@ def test_errors_are_one_line_and_status_2(net_file, tmp_path, capsys):
     ({"--input": "none.npy"}, "none.npy: not an npy file"), ({"--input": "."}, ".: not an npy file"),
     ({"--input": "objects.npy"}, "objects.npy: not an npy file: Object arrays"), ({"--input": "two.npz"}, "not an npz"),
     ({"--input": "complex.npy"}, "complex128; expected real numbers"), ({"--input": "promises.npy"}, "promises.npy: not an npy file"),
-    ({"--input": "a.net"}, "a.net: not an npy file"), ({"--backend": "numa"}, "no backend called 'numa'; did you mean 'numba'"),
+    ({"--input": "a.net"}, "a.net: not an npy file"), ({"--backend": "numa"}, "did you mean 'numba'?"),
     ({"--steps": "0"}, "steps is an integer >= 1, got 0"), ({"--steps": "5"}, "input has 4 steps, the run 5"),
     ({"file": "x.npy"}, "x.npy: not a readable HDF5 file"), ({"file": "."}, ".: "),
     ({"file": "none.net"}, "none.net: there is no such file"),
