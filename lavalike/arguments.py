@@ -238,7 +238,7 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[Lavalike
 
     A default is not checked. Arguments without a rule are not looked at, but unknown, missing and doubled ones are told.
     """
-    rules = {**(more or {}), **rules}
+    rules = {**rules, **(more or {})}
 
     def decorate(target: F) -> F:
         if isinstance(target, type):

@@ -16,7 +16,6 @@ from lavalike.slayer.block.base import Block
 from lavalike.slayer.neuron import sigma_delta
 from netx import writer
 
-
 NETWORK = Rule("a sequence of slayer blocks, or a module that has one as .blocks",
                lambda v: isinstance(v, nn.Module | Iterable) or hasattr(v, "blocks"))
 

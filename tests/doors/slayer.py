@@ -321,7 +321,13 @@ ROWS = [
         for name in ("train", "test", "valid")
     ),
     row("lavalike.slayer.utils.Assistant.reduce_lr", {}, assistant, factor=POSITIVE),
-    row("lavalike.slayer.utils.parameter_groups", lambda: {"net": net(), "lr": 0.01}, net=bad(3, "x", None), lr=NOT_NEGATIVE, delay_lr=NOT_NEGATIVE),  # 0 as in torch
+    row(
+        "lavalike.slayer.utils.parameter_groups",
+        lambda: {"net": net(), "lr": 0.01},
+        net=bad(3, "x", None),
+        lr=NOT_NEGATIVE,  # 0 as in torch's optimizers
+        delay_lr=NOT_NEGATIVE,
+    ),
     row("lavalike.slayer.utils.LearningStat", {}, loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT),
     row("lavalike.slayer.utils.LearningStats", {}, loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT),
     row("lavalike.slayer.utils.diagonal_mask", {"dim": 4, "num_diagonals": 1}, dim=COUNT, num_diagonals=INDEX),

@@ -30,7 +30,8 @@ MAX_DELAY = 62
 SHIFT, LOG = {"delay_shift": optional(FLAG)}, {"count_log": FLAG}
 DELAY = {"delay": FLAG, "delay_gradient": axon.DELAY_GRADIENT} | SHIFT | LOG
 SIZES = {"neuron_params": MAPPING, "in_neurons": EXTENT, "out_neurons": COUNT} | WEIGHTS
-MASK = Rule("an array or a tensor (out_neurons, in_neurons) of finite numbers", lambda v: not is_real(v) and numbers().kind(v), numbers().value)
+MASK = Rule("an array or a tensor (out_neurons, in_neurons) of finite numbers",
+            lambda v: not is_real(v) and numbers().kind(v), numbers().value)
 
 State = dict[str, torch.Tensor]
 Signal = torch.Tensor | tuple[torch.Tensor, ...]
