@@ -225,10 +225,12 @@ TENSOR = instance("torch.Tensor", words="a torch tensor")
 # -- the door --------------------------------------------------------------------------------------------------
 
 
-def arguments(*, error: type[LavalikeError] = InputError, late: bool = False, **rules: Rule) -> Callable[[F], F]:
+def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[LavalikeError] = InputError, late: bool = False,
+              **rules: Rule) -> Callable[[F], F]:
     """Decorator of a function, of an ``__init__``, or of a class (its ``__init__`` then): check what it is called with.
 
     Args:
+        more: rules of arguments that have a name of this function's own, ``{"error": FUNCTION}``.
         error: what a wrong value raises; a wrong kind raises its kin that is a TypeError.
         late: look only where the function itself fails (no LavalikeError of its own): for what is called in every step, and checks its
             values itself. Default False.
@@ -236,6 +238,7 @@ def arguments(*, error: type[LavalikeError] = InputError, late: bool = False, **
 
     A default is not checked. Arguments without a rule are not looked at, but unknown, missing and doubled ones are told.
     """
+    rules = {**rules, **(more or {})}
 
     def decorate(target: F) -> F:
         if isinstance(target, type):
@@ -249,7 +252,7 @@ def arguments(*, error: type[LavalikeError] = InputError, late: bool = False, **
         places = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
         named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         needed = tuple(p.name for p in parameters if p.default is p.empty and p.name in named and p.name != "self")
-        more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
 
         def look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -260,7 +263,7 @@ def arguments(*, error: type[LavalikeError] = InputError, late: bool = False, **
                 known = whole if open_ended else named
                 if known is not None and not kwargs.keys() <= known:
                     _unknown(door, next(k for k in kwargs if k not in known), whole or known, error)
-            if len(args) > len(places) and not more:
+            if len(args) > len(places) and not any_number:
                 raise kind_error(error)(f"{door}: {len(args) - method} arguments by position, it takes {len(places) - method}: "
                                         f"{', '.join(places[method:])}")
             given = {**dict(zip(places, args, strict=False)), **kwargs}

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lavalike.arguments import PATH, Rule, arguments, as_numbers, either, instance, integer, optional
 from lavalike.errors import InputError, OverflowError24
 from lavalike.model.config import RunConfig
 from lavalike.proc import RF, DelayLine
-from netx.hdf5 import Network
+from netx.hdf5 import REALS, Network
 from netx.layers import NetLayer
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ class Comparison:
         return "\n".join(lines)
 
 
+NET = Rule("a sequence of slayer blocks, or a module that has one as .blocks",
+           lambda v: isinstance(v, Iterable) or hasattr(v, "blocks") or hasattr(v, "forward"))
+
+
+@arguments(net=NET, file=either(PATH, instance(Network)), x=optional(REALS), steps=integer(1), config=optional(instance(RunConfig)))
 def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16, config: RunConfig | None = None) -> Comparison:
     """Run a trained network and its file on the same input, and say where they first differ.
 
@@ -127,7 +133,9 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
             raise InputError(f"compare: block {k} is a {type(block).__name__}, no slayer block")
     loaded = file if isinstance(file, Network) else Network(file)
     lag = max(layer.lag for layer in loaded.layers)
-    inputs = torch.as_tensor(_random(loaded, steps + lag) if x is None else np.asarray(x), dtype=torch.float32)
+    inputs = torch.as_tensor(_random(loaded, steps + lag) if x is None else as_numbers(x), dtype=torch.float32)
+    if inputs.dim() < 3:
+        raise InputError(f"compare: x has shape {tuple(inputs.shape)}; expected (batch, *shape, time)")
     if inputs.shape[-1] <= lag:
         raise InputError(f"compare: x has {inputs.shape[-1]} steps; the last layer lags {lag}, so at least {lag + 1} are needed")
     where = next((p.device for block in blocks for p in block.parameters()), inputs.device)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import FLAG, PATH, SHAPE, TEXT, arguments, integer, optional
+from lavalike.arguments import FLAG, PATH, SHAPE, TEXT, Rule, arguments, as_numbers, instance, integer, optional
 from lavalike.errors import InputError, LavalikeError, NetFileError
 from lavalike.process import AbstractProcess, InPort, OutPort
 from netx.layers import Builder, NetLayer, message_bits
@@ -16,6 +16,7 @@ from netx.reader import Reader
 
 WEIGHT_SCALE = 64
 INT32 = 2**31 - 1
+REALS = Rule("an array or a tensor of real numbers", lambda v: (a := as_numbers(v)) is not None and a.dtype.kind in "biuf")
 
 
 class Network(AbstractProcess):
@@ -139,6 +140,7 @@ class Network(AbstractProcess):
 
     # -- values ---------------------------------------------------------------------------------------------
 
+    @arguments(x=REALS)
     def encode(self, x: Any) -> np.ndarray:
         """Values of the trained network's input as integer messages for ``inp``.
 
@@ -149,15 +151,12 @@ class Network(AbstractProcess):
             int32 (..., *inp.shape, time): 64 times the quantised input for an input layer, values scaled as
             sigma-delta messages for a layer that takes 16 bits, else spikes as they are.
         """
-        x = np.asarray(x)
-        if x.dtype.kind not in "biuf":
-            raise InputError(f"{self.path}.encode: input has dtype {x.dtype}; expected real numbers")
-        x = x.astype(np.float64)
+        x = as_numbers(x).astype(np.float64)  # type: ignore[union-attr]
         shape = self.inp.shape[::-1]
         if x.ndim <= len(shape) or x.shape[-1 - len(shape):-1] != shape:
-            raise InputError(f"{self.path}.encode: input has shape {x.shape}; expected (..., {', '.join(map(str, shape))}, time)")
+            raise InputError(f"{self.path}.encode: x, the input, has shape {x.shape}; expected (..., {', '.join(map(str, shape))}, time)")
         if not np.isfinite(x).all():
-            raise InputError(f"{self.path}.encode: input has NaN or infinite values")
+            raise InputError(f"{self.path}.encode: x, the input, has NaN or infinite values")
         if self.in_layer.kind == "input":
             t = self.in_layer.transform
             grid = np.clip(np.round(x * 32) * 2, -256, 254)  # 64 q(x), as slayer's Input quantises
@@ -173,11 +172,20 @@ class Network(AbstractProcess):
                 raise InputError(f"{self.path}.encode: the first layer takes spikes, 0 or 1; values need input_message_bits")
         return _reversed(out, len(shape)).astype(np.int32)
 
+    @arguments(y=REALS, layer=optional(instance(NetLayer)))
     def decode(self, y: Any, layer: NetLayer | None = None) -> np.ndarray:
-        """Messages of ``out`` (or of a layer) as values of the trained network, (..., C, H, W, time) float32."""
-        axes = len(self.out.shape if layer is None else layer.shape)
-        y = np.asarray(y)
-        return _reversed(y, axes).astype(np.float32) / np.float32((layer or self.out_layer).scale)
+        """Messages of ``out`` (or of a layer) as values of the trained network, (..., C, H, W, time) float32.
+
+        Args:
+            y: (..., *shape, time), as they are recorded.
+            layer: one of ``layers``; None: ``out``.
+        """
+        shape = self.out.shape if layer is None else layer.shape
+        y = as_numbers(y)
+        if y.ndim <= len(shape) or y.shape[-1 - len(shape):-1] != shape:  # type: ignore[union-attr]
+            raise InputError(f"{self.path}.decode: y, the messages, have shape {y.shape}; "  # type: ignore[union-attr]
+                             f"expected (..., {', '.join(map(str, shape))}, time)")
+        return _reversed(y, len(shape)).astype(np.float32) / np.float32((layer or self.out_layer).scale)
 
     # -- what it is -----------------------------------------------------------------------------------------
 

@@ -209,7 +209,7 @@ def test_options_are_checked(ours):
     with pytest.raises(lv.InputError, match="reset_interval is an integer in 1"):
         netx.Network(ours, reset_interval=0)
     net = netx.Network(ours)
-    with pytest.raises(lv.InputError, match=r"encode: input has shape \(2, 5, 9\); expected \(\.\.\., 6, time\)"):
+    with pytest.raises(lv.InputError, match=r"encode: x, the input, has shape \(2, 5, 9\); expected \(\.\.\., 6, time\)"):
         net.encode(np.zeros((2, 5, 9)))
     with pytest.raises(lv.InputError, match="no multiples"):
         net.encode(np.full((6, 9), 0.5))

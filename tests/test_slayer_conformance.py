@@ -56,6 +56,18 @@ def test_cuba_neuron(conformance, name):
     assert neuron.device_params == meta["device_params"]
 
 
+@pytest.mark.parametrize("name", ["neuron_cuba_basic", "neuron_cuba_conv_shape"])
+def test_lava_dls_gradient_of_a_current_decay_is_minus_4096_times_ours(conformance, name):
+    """The number of docs/from_lava.md; that ours is right: test_decay_gradients_match_finite_differences. (Of the voltage decay lava-dl
+    differs by the resets besides.)"""
+    data = load(conformance, name)
+    neuron = slayer.neuron.cuba.Neuron(0.5, 0.3, 0.1, requires_grad=True)
+    neuron(data["x"]).backward(data["g"])
+    ratios = [float(data[f"gp_{k}"]) / float(getattr(neuron, k).grad) for k in ("current_decay", "voltage_decay")]
+    assert abs(ratios[0] + 4096) < 1
+    assert -4096 < ratios[1] < -3700
+
+
 def test_sigma_delta_neuron(conformance):
     data = load(conformance, "neuron_sigma_delta_basic")
     neuron = slayer.neuron.sigma_delta.Neuron(**SDNN)

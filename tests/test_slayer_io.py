@@ -197,7 +197,7 @@ E1, E2 = io.Event([1], None, [0], [1]), io.Event([1], [300], [0], [1])
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda p: io.Event([1, 2], None, [0], [0, 1]), r"got shapes \{'x': \(2,\), 'c': \(1,\), 't': \(2,\)\}"),
+    (lambda p: io.Event([1, 2], None, [0], [0, 1]), r"got shapes \{'x_event': \(2,\), 'c_event': \(1,\), 't_event': \(2,\)\}"),
     (lambda p: io.Event([-1], None, [0], [0]), r"x_event are whole numbers in 0\.\.2\^31 - 1, got -1\.\.-1"),
     (lambda p: io.Event([0], [0.5], [0], [0]), "y_event are whole"),
     (lambda p: io.Event([0], None, [0], [np.nan]), "times are finite"),

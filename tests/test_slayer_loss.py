@@ -126,6 +126,31 @@ def test_moid_agrees_with_binary_cross_entropy():
     assert bool(loss.SpikeMoid(alpha=1e-6)(spike, target).isfinite())  # log(0) otherwise
 
 
+@pytest.mark.parametrize(("alpha", "value"), [(0.06, 1 / 0.06), (0.05, 20.0), (0.01, 100.0)])
+def test_moid_stays_exact_where_float32_rounds_the_probability_to_one(alpha, value):
+    """lava-dl takes the cross-entropy of the rounded probability: 100 whatever the rate, without a gradient (docs/from_lava.md)."""
+    spike, target = torch.ones(1, 1, 20, requires_grad=True), torch.zeros(1, 1)
+    got = loss.SpikeMoid(alpha=alpha)(spike, target)
+    assert got.item() == pytest.approx(value, rel=1e-6)
+    got.backward()
+    assert spike.grad.sum().item() == pytest.approx(1 / alpha, rel=1e-5)
+    other = spike.detach().clone().requires_grad_()
+    rounded = functional.binary_cross_entropy(torch.sigmoid((other / alpha).mean(-1)), target, reduction="sum")
+    rounded.backward()
+    assert (rounded.item(), other.grad.abs().max().item()) == (100, 0)
+
+
+def test_a_silent_labelled_neuron_in_a_window_is_no_infinity(data):
+    """The numbers of docs/from_lava.md."""
+    assert math.isinf(data["SpikeMax_win"])
+    assert (int(data["SpikeMax_win_grad"].isnan().sum()), data["SpikeMax_win_grad"].numel()) == (936, 1200)
+    spike = data["spike"].clone().requires_grad_()
+    value = loss.SpikeMax(10)(spike, data["SpikeMax_win_t"])
+    value.backward()
+    assert value.item() == pytest.approx(432.8, abs=0.05)
+    assert bool(spike.grad.isfinite().all())
+
+
 def test_half_precision_counts_in_float32():
     spike = torch.ones(1, 2, 3000, dtype=torch.bfloat16)
     spike[0, 1, 0] = 0

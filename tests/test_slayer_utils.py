@@ -394,14 +394,37 @@ def test_recurrent_gradient_flows_through_the_membrane():
     np.testing.assert_array_equal(torch.cat((first, second), -1).detach(), y.detach())
 
 
+def test_a_weighed_loss_leaves_the_errors_own_as_it_is():
+    class Net(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x), self.weight.square().sum()
+
+    torch.manual_seed(0)
+    net, seen, stats = Net(3, 2), [], utils.LearningStats()
+    penalty = float(net.weight.detach().square().sum())
+
+    def error(y, target):
+        seen.append(((y - target) ** 2).mean())
+        return seen[-1]
+
+    before = net.weight.detach().clone()
+    assistant = utils.Assistant(net, error, torch.optim.SGD(net.parameters(), 0.1), stats, lam=10.0)
+    assistant.train(torch.zeros(4, 3), torch.ones(4, 2))  # of a zero input the error has no gradient to the weight
+    assert stats.training.loss == pytest.approx(seen[0].item())
+    assert seen[0].item() < 10 * penalty  # or the above would not tell
+    np.testing.assert_allclose(net.weight.detach(), before * (1 - 0.1 * 2 * 10.0), rtol=1e-5)
+    with pytest.raises(InputError, match="train: input is a torch tensor, got"):
+        assistant.train([1.0], torch.ones(4, 2))
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: filter.conv(torch.zeros(2, 3), torch.zeros(2, 2)), r"a filter has one axis.*got \(2, 2\)"),
     (lambda: filter.conv(torch.zeros(2, 0), torch.zeros(2)), r"got \(2, 0\)"),
-    (lambda: filter.FIR(time_constant=0), "time_constant, length and sampling_time are > 0"),
-    (lambda: filter.FIRBank(2, 0.5), "filter_length >= sampling_time"),
-    (lambda: filter.FIRBank(2, 3)(torch.zeros(2, 3, 4)), r"expected \(batch, 1, ..., time\)"),
+    (lambda: filter.FIR(time_constant=0), "time_constant is a number > 0, got 0"),
+    (lambda: filter.FIRBank(2, 0.5), "filter_length is >= sampling_time, got 0.5, 1"),
+    (lambda: filter.FIRBank(2, 3)(torch.zeros(3, 4)), r"expected \(batch, channels, ..., time\)"),
     (lambda: time.shift(torch.zeros(2, 3, 4), [1, 2]), r"\(2,\) shifts for input \(2, 3, 4\)"),
-    (lambda: time.shift(torch.zeros(2, 3, 4), 1, 0), "sampling_time is > 0"),
+    (lambda: time.shift(torch.zeros(2, 3, 4), 1, 0), "sampling_time is a number > 0"),
     (lambda: time.replicate(torch.zeros(2), 0), "n_sample is an integer >= 1, got 0"),
     (lambda: utils.event_rate(torch.zeros(2, 3, 0)), r"got \(2, 3, 0\)"),
     (lambda: utils.diagonal_mask(3, 0), "num_diagonals is an integer >= 1, got 0"),

@@ -70,7 +70,7 @@ class Rate:
         return collapse(spike, "classifier.Rate").mean(-1)
 
     @staticmethod
-    @arguments(spike=TENSOR, mode=MODE, eps=real(0))
+    @arguments(spike=TENSOR, mode=MODE, eps=real(above=0))
     def confidence(spike: torch.Tensor, mode: str = "probability", eps: float = 1e-6) -> torch.Tensor:
         """Confidences, (batch, neuron): rates as shares of their sum (eps is added to it), their "softmax", or "logsoftmax"."""
         return _confidence(Rate.rate(spike), mode, eps)
@@ -95,7 +95,7 @@ class MovingWindow(nn.Module):
         eps: added to the sum of rates in mode "probability".
     """
 
-    @arguments(time_window=integer(1), mode=optional(MODE), eps=real(0))
+    @arguments(time_window=integer(1), mode=optional(MODE), eps=real(above=0))
     def __init__(self, time_window: int, mode: str | None = None, eps: float = 1e-6) -> None:
         super().__init__()
         self.time_window, self.mode, self.eps = int(time_window), mode, eps
@@ -131,7 +131,7 @@ class NLL:
     A silent neuron has a finite log confidence, see ``log_confidence``.
     """
 
-    @arguments(classifier=optional(instance(Rate, MovingWindow)), mode=optional(LOSS_MODE), eps=optional(real(0)))
+    @arguments(classifier=optional(instance(Rate, MovingWindow)), mode=optional(LOSS_MODE), eps=optional(real(above=0)))
     def __init__(self, classifier: Rate | MovingWindow | None = None, mode: str | None = None, eps: float | None = None) -> None:
         self.classifier = Rate() if classifier is None else classifier
         # the logarithm of either softmax mode is the same

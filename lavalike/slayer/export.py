@@ -6,16 +6,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from lavalike.arguments import ANY, PATH, SHAPE, Rule, arguments, optional
 from lavalike.errors import ExportError, LavalikeError
 from lavalike.slayer import probe
 from lavalike.slayer.block.base import Block
 from lavalike.slayer.neuron import sigma_delta
 from netx import writer
 
+NETWORK = Rule("a sequence of slayer blocks, or a module that has one as .blocks",
+               lambda v: isinstance(v, nn.Module | Iterable) or hasattr(v, "blocks"))
 
-def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, input_shape: tuple[int, ...] | None = None,
+
+@arguments(network=NETWORK, path=PATH, input_shape=optional(SHAPE), example=ANY, error=ExportError)
+def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, input_shape: tuple[int, ...] | int | None = None,
                 example: Any = None) -> Path:
     """Write ``network`` as a .net file that netx loads and that computes, in fixed_pt, the same bits.
 
@@ -47,7 +53,7 @@ def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, inpu
         if family not in (None, graded):
             raise ExportError(f"layer {k}: {block.label} after blocks of another family: spikes and sigma-delta messages differ in scale")
         family = graded
-    shape = tuple(input_shape) if input_shape is not None else None
+    shape = None if input_shape is None else tuple(int(n) for n in np.reshape(input_shape, -1))
     module = probe.own_forward(network)
     if module is None and example is not None:
         raise ExportError(f"example is what forward takes; {type(network).__name__} has none: give input_shape")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from lavalike.arguments import FLAG, PATH, Rule, arguments, choice, instance, integer, optional, real, sequence
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 MODES = ("OR", "SUM")
@@ -34,11 +34,15 @@ FOREIGN = {b"\x93NUMPY": "a NumPy file: read_np_spikes", b"PK\x03\x04": "a zip o
 _TENSOR = Rule("an array or a torch tensor", lambda v: isinstance(v, np.ndarray | torch.Tensor))
 
 
+def _listed(a: np.ndarray, name: str) -> None:
+    if a.ndim == 0 or (a.size and a.dtype.kind not in "iufb"):
+        raise InputTypeError(f"io.Event: {name} is a list of numbers, got {a.dtype} of shape {a.shape}")
+
+
 def _axis(values: Any, name: str) -> np.ndarray:
     """A copy of indices as int64."""
     a = np.asarray(values)
-    if a.ndim != 1 or (a.size and a.dtype.kind not in "iufb"):
-        raise InputError(f"io.Event: {name} is a list of numbers, got {a.dtype} of shape {a.shape}")
+    _listed(a, name)
     if a.size and not (np.isfinite(a).all() and (a == np.floor(a)).all() and a.min() >= 0 and a.max() < 2**31):
         raise InputError(f"io.Event: {name} are whole numbers in 0..2^31 - 1, got {a.min()}..{a.max()}")
     return a.astype(np.int64)
@@ -68,19 +72,22 @@ class Event:
         InputError: lists of different length, an index that is negative or no whole number, a time that is not finite.
     """
 
+    @arguments()
     def __init__(self, x_event: Any, y_event: Any, c_event: Any, t_event: Any, payload: Any = None) -> None:
         self.x, self.c = _axis(x_event, "x_event"), _axis(c_event, "c_event")
         self.y = None if y_event is None else _axis(y_event, "y_event")
-        self.t = np.array(t_event, np.float64)
+        times = np.asarray(t_event)
+        _listed(times, "t_event")
+        self.t = np.array(times, np.float64)
         self.p = None if payload is None else np.array(payload)
-        fields = {"x": self.x, "y": self.y, "c": self.c, "t": self.t, "p": self.p}
+        if self.p is not None:
+            _listed(self.p, "payload")
+        fields = {"x_event": self.x, "y_event": self.y, "c_event": self.c, "t_event": self.t, "payload": self.p}
         lengths = {name: a.shape for name, a in fields.items() if a is not None}
-        if len(set(lengths.values())) != 1:
-            raise InputError(f"io.Event: x, y, c, t and p have a value an event each, got shapes {lengths}")
+        if len(set(lengths.values())) != 1 or self.x.ndim != 1:
+            raise InputError(f"io.Event: {', '.join(lengths)} have one value an event each, got shapes {lengths}")
         if not np.isfinite(self.t).all():
-            raise InputError("io.Event: times are finite, got NaN or infinity")
-        if self.p is not None and self.p.size and self.p.dtype.kind not in "iufb":
-            raise InputError(f"io.Event: payloads are numbers, got {self.p.dtype}")
+            raise InputError("io.Event: t_event: times are finite, got NaN or infinity")
 
     @property
     def dim(self) -> int:
@@ -244,9 +251,9 @@ def tensor_to_event(spike_tensor: np.ndarray | torch.Tensor, sampling_time: floa
     """
     a = spike_tensor.detach().cpu().numpy() if isinstance(spike_tensor, torch.Tensor) else np.asarray(spike_tensor)
     if a.ndim not in (3, 4):
-        raise InputError(f"io.tensor_to_event: (channel, height, width, time) or (channel, width, time) is expected, got {a.shape}")
+        raise InputError(f"io.tensor_to_event: spike_tensor is (channel, height, width, time) or (channel, width, time), got {a.shape}")
     if not np.isfinite(a).all():
-        raise InputError("io.tensor_to_event: the tensor has NaN or infinite elements")
+        raise InputError("io.tensor_to_event: spike_tensor has NaN or infinite elements")
     index = a.nonzero()
     values = a[index]
     y = index[1] if a.ndim == 4 else None

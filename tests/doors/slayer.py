@@ -51,7 +51,7 @@ FAMILIES = {
 # -- blocks ----------------------------------------------------------------------------------------------------
 
 SIZES = {
-    "kernel_size": bad("3", 1.5, None, values=(0, (1, 2, 3))),
+    "kernel_size": bad("3", 1.5, None, values=(0, (1, 2, 3, 4), (3,))),  # of three numbers: three-dimensional
     "stride": bad("3", 1.5, values=(0,)),
     "padding": bad("3", 1.5, values=(-1,)),
     "dilation": bad("3", 1.5, values=(0,)),
@@ -62,7 +62,7 @@ FEATURES = {"in_features": COUNT, "out_features": COUNT, "groups": COUNT}
 COMMON = {"count_log": FLAG, "delay_shift": bad("yes", 2)}
 DELAY = {"delay": FLAG, "delay_gradient": bad(3, values=("centre",))}
 MASK = {"mask": bad("x", 3, values=(torch.ones(2, 2),))}
-FX = {"bptt": FLAG, "requires_grad": FLAG}
+FX = {"bptt": FLAG, "requires_grad": FLAG, "bounded": FLAG}
 
 
 def blocks(family):
@@ -181,10 +181,16 @@ def np_file():
 
 @functools.cache
 def checkpoint():
-    slayer.utils.save_checkpoint(FOLDER / "state.pt", net=net())
+    slayer.utils.save_checkpoint(FOLDER / "state.pt", net=net().state_dict())
     return FOLDER / "state.pt"
 
 
+def assistant():
+    n = net()
+    return slayer.utils.Assistant(n, slayer.loss.SpikeRate(0.5, 0.1), torch.optim.Adam(n.parameters()))
+
+
+BATCH = {"input": spikes(2, 4, 6), "target": torch.tensor([0, 2])}
 EVENTS = bad(3, "x", None, values=(np.array([0, -1]), np.array([0, 2**33])))
 SYNAPSE = WEIGHTS
 WINDOW = bad("3", 1.5, values=(0, -1))
@@ -226,7 +232,7 @@ ROWS = [
         max_delay=bad("1", values=(-1.0, NAN)),
         grad_scale=REAL,
         channels=optional(COUNT),
-        gradient=bad(3, values=("centre",)),
+        delay_gradient=bad(3, values=("centre",)),
     ),
     row(
         "lavalike.slayer.axon.Delta",
@@ -304,13 +310,24 @@ ROWS = [
         lambda: {"net": (n := net()), "error": slayer.loss.SpikeRate(0.5, 0.1), "optimizer": torch.optim.Adam(n.parameters())},
         net=bad(3, "x", None),
         error=FUNCTION,
-        optimizer=bad(3, "x", None),
+        optimizer=bad(3, "x"),  # None where nothing is trained
         stats=OBJECT,
         classifier=bad(3, "x"),
         count_log=FLAG,
         lam=bad("1", values=(NAN,)),
     ),
-    row("lavalike.slayer.utils.parameter_groups", lambda: {"net": net(), "lr": 0.01}, net=bad(3, "x", None), lr=POSITIVE),
+    *(
+        row(f"lavalike.slayer.utils.Assistant.{name}", BATCH, assistant, input=bad(3, "x", None), target=bad(3, "x", None))
+        for name in ("train", "test", "valid")
+    ),
+    row("lavalike.slayer.utils.Assistant.reduce_lr", {}, assistant, factor=POSITIVE),
+    row(
+        "lavalike.slayer.utils.parameter_groups",
+        lambda: {"net": net(), "lr": 0.01},
+        net=bad(3, "x", None),
+        lr=NOT_NEGATIVE,  # 0 as in torch's optimizers
+        delay_lr=NOT_NEGATIVE,
+    ),
     row("lavalike.slayer.utils.LearningStat", {}, loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT),
     row("lavalike.slayer.utils.LearningStats", {}, loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT),
     row("lavalike.slayer.utils.diagonal_mask", {"dim": 4, "num_diagonals": 1}, dim=COUNT, num_diagonals=INDEX),
@@ -325,6 +342,7 @@ ROWS = [
         network=bad(3, None),
         path=PATH,
         input_shape=bad("3", 2.5, values=((0,),)),
+        example=ANY,  # what the network's own forward takes
     ),
 ]
 MADE = "part of the blocks, which have rows"

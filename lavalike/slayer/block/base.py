@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lavalike.arguments import FLAG, MAPPING, arguments, integer, numbers, optional, real
+from lavalike.arguments import FLAG, MAPPING, Rule, arguments, integer, is_real, numbers, optional, real
 from lavalike.errors import ExportError, InputError, InputTypeError, LavalikeError
 from lavalike.slayer import axon, synapse
 from lavalike.slayer.axon.sized import aside
@@ -30,6 +30,8 @@ MAX_DELAY = 62
 SHIFT, LOG = {"delay_shift": optional(FLAG)}, {"count_log": FLAG}
 DELAY = {"delay": FLAG, "delay_gradient": axon.DELAY_GRADIENT} | SHIFT | LOG
 SIZES = {"neuron_params": MAPPING, "in_neurons": EXTENT, "out_neurons": COUNT} | WEIGHTS
+MASK = Rule("an array or a tensor (out_neurons, in_neurons) of finite numbers",
+            lambda v: not is_real(v) and numbers().kind(v), numbers().value)
 
 State = dict[str, torch.Tensor]
 Signal = torch.Tensor | tuple[torch.Tensor, ...]
@@ -358,7 +360,7 @@ class Dense(Block):
 
     kind = "dense"
 
-    @arguments(mask=optional(numbers()), **SIZES, **DELAY)
+    @arguments(mask=optional(MASK), **SIZES, **DELAY)
     def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
                  weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, delay: bool = False,
                  delay_shift: bool | None = None, mask: torch.Tensor | None = None, count_log: bool = False,
@@ -403,7 +405,7 @@ class Affine(Dense):
     No dropout acts on it. Exported, it is a layer whose neurons cannot spike: read their states (or, without dynamics, the change of v).
     """
 
-    @arguments(mask=optional(numbers()), dynamics=FLAG, **SIZES, **DELAY)
+    @arguments(mask=optional(MASK), dynamics=FLAG, **SIZES, **DELAY)
     def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
                  weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, dynamics: bool = True,
                  mask: torch.Tensor | None = None, count_log: bool = False, delay: bool = False, delay_shift: bool = False,

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from lavalike import fused
-from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, choice, instance, optional, sequence
+from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, choice, did_you_mean, instance, optional, sequence
 from lavalike.backends.torch.surrogate import Surrogate
 from lavalike.dynamics import Dynamics
-from lavalike.errors import ExportError, InputError
+from lavalike.errors import ExportError, InputError, InputTypeError
 from lavalike.process import AbstractProcess
 from lavalike.slayer.neuron.base import COMMON, DROPOUT, NORM, SPIKING, W_SCALE, Neuron, State
 from lavalike.slayer.spike import Slayer
@@ -60,10 +60,14 @@ class Custom(Neuron):
         self._known = {p.name: p for p in dynamics.parameters if p.name in dynamics.constant_names}
         given = {n: p.default for n, p in self._known.items()} | dict(values or {})
         learn = [n for n, p in self._known.items() if p.trained] if learn is None else list(learn)
+        for argument, names, error in (("values", given, InputTypeError), ("learn", learn, InputError)):
+            strange = [n for n in names if n not in dynamics.constant_names]
+            if strange:
+                raise error(f"{self.label}: {argument}: no parameter {strange[0]!r}{did_you_mean(strange[0], dynamics.constant_names)}; "
+                            f"the dynamics has {dynamics.constant_names}")
         missing = [n for n in dynamics.constant_names if n not in given]
-        unknown = [n for n in (*given, *learn) if n not in dynamics.constant_names]
-        if missing or unknown:
-            raise InputError(f"{self.label}: parameters {dynamics.constant_names} are needed; missing {missing}, unknown {unknown}")
+        if missing:
+            raise InputError(f"{self.label}: values: {dynamics.constant_names} are needed, {missing} missing")
         self.values = nn.ParameterDict()
         for name in dynamics.constant_names:
             self.values[name] = nn.Parameter(self._checked(name, given[name]), requires_grad=name in learn)
@@ -75,9 +79,9 @@ class Custom(Neuron):
         out = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
         low, high = self.limits(name)
         if out.dim() > 1 or not out.numel():
-            raise InputError(f"{self.label}: {name} is one number or one a channel, got shape {tuple(out.shape)}")
+            raise InputError(f"{self.label}: values: {name} is one number or one a channel, got shape {tuple(out.shape)}")
         if not bool(((out >= low) & (out <= high) & torch.isfinite(out)).all()):
-            raise InputError(f"{self.label}: {name} is in {low}..{high}, got {value!r}")
+            raise InputError(f"{self.label}: values: {name} is in {low}..{high}, got {value!r}")
         return out
 
     @property

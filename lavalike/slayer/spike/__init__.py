@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from lavalike.backends.torch.surrogate import Exponential
 Slayer = Exponential
 
 
-@dataclass(frozen=True)
 class Phase(Exponential):
     """Slayer's gradient of a resonator's spike, of the distance ``x`` of real from its threshold and of imag ``y``.
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lavalike.arguments import FLAG, FUNCTION, arguments, instance, optional, real
+from lavalike.arguments import FLAG, FUNCTION, TENSOR, arguments, instance, optional, real
 from lavalike.errors import InputError
 from lavalike.slayer.utils.stats import LearningStat, LearningStats
 
@@ -27,12 +27,11 @@ class Assistant:
         lam: weight of the network's own loss, which is trained on but not counted in the statistics.
     """
 
-    @arguments(net=instance(nn.Module), optimizer=optional(instance(torch.optim.Optimizer)),
+    @arguments({"error": FUNCTION}, net=instance(nn.Module), optimizer=optional(instance(torch.optim.Optimizer)),
                stats=optional(instance(LearningStats)), classifier=optional(FUNCTION), count_log=FLAG, lam=optional(real()))
     def __init__(self, net: nn.Module, error: Callable[..., torch.Tensor], optimizer: torch.optim.Optimizer | None,
                  stats: LearningStats | None = None, classifier: Callable[..., torch.Tensor] | None = None, count_log: bool = False,
                  lam: float | None = None) -> None:
-        FUNCTION.check("Assistant", "error", error)  # a rule of that name would be the decorator's own argument
         self.net, self.error, self.optimizer, self.stats = net, error, optimizer, stats
         self.classifier, self.count_log, self.lam = classifier, count_log, lam
 
@@ -44,6 +43,7 @@ class Assistant:
         for group in self.optimizer.param_groups:
             group["lr"] /= factor
 
+    @arguments(input=TENSOR, target=TENSOR, late=True)
     def train(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """One optimisation step; returns the output, with the count if count_log."""
         if self.optimizer is None:
@@ -56,6 +56,7 @@ class Assistant:
         self.optimizer.step()
         return (output, count) if self.count_log else output
 
+    @arguments(input=TENSOR, target=TENSOR, late=True)
     @torch.no_grad()
     def test(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """Output of the network in eval mode, counted as testing."""
@@ -63,6 +64,7 @@ class Assistant:
         output, _, _, count = self._evaluate(input, target, self.stats.testing if self.stats else None)
         return (output, count) if self.count_log else output
 
+    @arguments(input=TENSOR, target=TENSOR, late=True)
     @torch.no_grad()
     def valid(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """Output of the network in eval mode, counted as validation."""

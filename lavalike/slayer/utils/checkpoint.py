@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 
 import torch
 
+from lavalike.arguments import PATH, arguments, did_you_mean
 from lavalike.atomic import write_atomically
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 
 FORMAT, VERSION = "lavalike.checkpoint", 1
 DIGEST = 64  # bytes of a hexadecimal SHA-256
@@ -40,6 +41,7 @@ def _loadable(value: Any) -> bool:
     return True
 
 
+@arguments(path=PATH)
 def save_checkpoint(path: str | os.PathLike[str], **state: Any) -> None:
     """Write ``state`` to ``path``, whole or not at all, with a digest that tells later damage.
 
@@ -51,7 +53,7 @@ def save_checkpoint(path: str | os.PathLike[str], **state: Any) -> None:
         state: tensors, numbers, strings, None, and lists, tuples and dicts of them, as ``state_dict()`` returns.
 
     Raises:
-        InputError: an item could not be loaded again without running code; the file that was there is untouched.
+        InputTypeError: an item could not be loaded again without running code; the file that was there is untouched.
     """
     def write(f: BinaryIO) -> None:
         torch.save({"format": FORMAT, "version": VERSION, "state": state}, f)
@@ -66,11 +68,12 @@ def save_checkpoint(path: str | os.PathLike[str], **state: Any) -> None:
     try:
         write_atomically(path, write)
     except (pickle.PicklingError, pickle.UnpicklingError, AttributeError, TypeError) as e:
-        bad = [f"{k} ({type(v).__name__})" for k, v in state.items() if not _loadable(v)]
-        raise InputError(f"save_checkpoint: {', '.join(bad) or 'an item'} is not made of tensors, numbers, strings, lists and dicts; "
+        bad = [f"{k} ({type(v).__name__}{did_you_mean(k, ['path'])})" for k, v in state.items() if not _loadable(v)]
+        raise InputTypeError(f"save_checkpoint: {', '.join(bad) or 'an item'} is not made of tensors, numbers, strings, lists and dicts; "
                          "pass its state_dict()") from e
 
 
+@arguments(path=PATH)
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
     """What ``save_checkpoint`` wrote to ``path``.
 
