@@ -189,7 +189,7 @@ def test_one_hot_and_back():
 
 @pytest.mark.parametrize("labels", [T([0, 3]), T([-1])])
 def test_labels_out_of_range_are_refused(labels):
-    with pytest.raises(InputError, match=r"to_one_hot: labels are integers in 0\.\.2: "):
+    with pytest.raises(InputError, match=r"to_one_hot: targets are labels, integers in 0\.\.2: "):
         spikegen.to_one_hot(labels, 3)
 
 

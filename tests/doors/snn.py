@@ -209,7 +209,13 @@ ROWS = [
     row("lavalike.snn.spikegen.latency_code_linear", DATA | {"num_steps": 3}, **ENCODER, **LATENCY),
     row("lavalike.snn.spikegen.latency_code_log", DATA | {"num_steps": 3}, **ENCODER, **LATENCY, epsilon=POSITIVE),
     row("lavalike.snn.spikegen.latency_interpolate", TIME | {"num_steps": 3}, spike_time=TENSOR, num_steps=COUNT, **TARGET),
-    row("lavalike.snn.spikegen.rate_interpolate", TIME | {"num_steps": 3}, spike_time=TENSOR, num_steps=COUNT, **TARGET),
+    row(
+        "lavalike.snn.spikegen.rate_interpolate",
+        {"spike_time": torch.tensor([0, 2]), "num_steps": 3},
+        spike_time=TENSOR,
+        num_steps=COUNT,
+        **TARGET,
+    ),
     row("lavalike.snn.spikegen.delta", {"data": torch.rand(4, 2)}, data=ENCODER["data"], threshold=REAL, padding=FLAG, off_spike=FLAG),
     row(
         "lavalike.snn.spikegen.target_rate_code",
@@ -222,7 +228,7 @@ ROWS = [
     ),
     row("lavalike.snn.spikegen.targets_convert", LABELS | {"num_steps": 5}, **TARGETS, **RATE, **LATE, code=CHOICE),
     row("lavalike.snn.spikegen.targets_rate", LABELS | {"num_steps": 5}, **TARGETS, **RATE),
-    row("lavalike.snn.spikegen.targets_latency", LABELS | {"num_steps": 5}, **TARGETS, **LATE),
+    row("lavalike.snn.spikegen.targets_latency", LABELS | {"num_steps": 20}, **TARGETS, **LATE),
     row("lavalike.snn.spikegen.to_one_hot", LABELS, targets=TARGETS["targets"], num_classes=COUNT),
     row("lavalike.snn.spikegen.to_one_hot_inverse", {"one_hot_targets": torch.eye(3)}, one_hot_targets=TENSOR),
     row("lavalike.snn.spikegen.from_one_hot", {"one_hot_label": torch.eye(3)}, one_hot_label=TENSOR),
