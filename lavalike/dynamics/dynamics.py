@@ -55,7 +55,7 @@ class Parameter:
         if self.counts not in ("", "decay", "state"):
             raise InputError(f"parameter {self.name}: counts is '', 'decay' or 'state', got {self.counts!r}")
         if not self.low <= self.default <= self.high:
-            raise InputError(f"parameter {self.name}: its default {self.default} is outside low..high, {self.low}..{self.high}")
+            raise InputError(f"parameter {self.name}: its default {self.default} is outside {self.low}..{self.high} (low..high)")
 
     def unit_of(self, scale: float) -> float:
         """What 1 is in fixed point where a state of 1 is ``scale``."""

@@ -53,7 +53,7 @@ COMMON = {
 GRAD = {"reset_grad": CHOICE}
 ALPHA, BETA = {"alpha": VALUE, "learn_alpha": FLAG}, {"beta": VALUE, "learn_beta": FLAG}
 RECURRENT = {
-    "V": VALUE,
+    "V": bad("a", None, values=(NAN, torch.ones(3), torch.ones(3).numpy())),
     "all_to_all": FLAG,
     "linear_features": optional(COUNT),
     "conv2d_channels": optional(COUNT),
@@ -108,10 +108,10 @@ SCAN = {"dynamics": LEAKY, "training": fused.Training(Exponential()), "inputs": 
 SCANNED = {
     "dynamics": bad(3, None),
     "training": bad(3, None),
-    "inputs": bad(3, None, {"b_in": torch.ones(1, 2, 4)}),
+    "inputs": bad(3, None, {}, {"b_in": torch.ones(1, 2, 4)}, {"a_in": torch.ones(1, 2, 4), "b_in": torch.ones(1, 2, 4)}),
     "parameters": bad(3, None, {"betta": 0.5}),
     "states": bad(3, {"w": torch.ones(1, 2)}),
-    "record": bad(3, values=(["nothing"],)),
+    "record": bad(3, "v", values=(["nothing"],)),
     "shift": FLAG,
     "steps": optional(COUNT),
 }
