@@ -166,7 +166,7 @@ def test_blocks_take_it():
     ({"values": {"vth": np.ones((2, 2))}}, r"one number or one a channel, got shape \(2, 2\)"),
     ({"arithmetic": "int8"}, "arithmetic is 'float' or 'grid', got 'int8'"),
     ({"reset_grad": "none"}, "reset_grad is"),
-    ({"scale": 0}, "scale is >= 1"),
+    ({"scale": 0}, "scale is an integer in 1..4096"),
     ({"dynamics": lif.FIRE}, r"one output, got \('s_out', 'v_out'\)"),
     ({"dynamics": lif.LIF_LATE_BIAS}, "depends on the time step t"),
     ({"dynamics": TWO, "arithmetic": "grid"}, "fixed-point form, which the step does not have: /"),

@@ -234,7 +234,7 @@ def test_wrong_layouts_are_refused_by_name(who, x, labels, match):
 @pytest.mark.parametrize("loss", [*CE, *MSE], ids=lambda f: f.__name__)
 def test_labels_out_of_range_are_refused(loss, label):
     """-100 too, which torch's cross entropy would ignore."""
-    with pytest.raises(InputError, match=rf"^{loss.__name__}: labels are integers in 0\.\.2: "):
+    with pytest.raises(InputError, match=rf"^{loss.__name__}: targets are labels, integers in 0\.\.2: "):
         loss()(recording(), T([0, 1, label, 2]))
 
 

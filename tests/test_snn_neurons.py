@@ -273,7 +273,7 @@ def test_own_dynamics():
     assert {n: p.item() for n, p in neuron.named_parameters()} == {"rate": 0.5}
     spk, v = neuron(torch.tensor([[1.0]]), torch.tensor([[1.0]]))
     assert (spk.item(), v.item()) == (1, 1.5)
-    with pytest.raises(InputError, match=r"snn.Neuron: rate is in 0..1, got 2"):
+    with pytest.raises(InputError, match=r"snn.Neuron: values\['rate'\] is in 0..1, got 2"):
         snn.Neuron(HALF, {"rate": 2.0})
     with pytest.raises(InputError, match=r"parameters \('rate', 'vth'\) are needed; missing \['vth'\], unknown \['tau'\]"):
         snn.Neuron(Dynamics(half, ("a_in",), ("s_out",), ("v",), parameters=(Parameter("rate", 0.5),)), {"tau": 1.0})

@@ -126,7 +126,7 @@ def test_latency_interpolates():
 
 @pytest.mark.parametrize(("kwargs", "match"), [
     ({}, "num_steps is needed; with bypass=True"), ({"num_steps": 5, "threshold": 0}, "threshold is in 0..1, both excluded, got 0"),
-    ({"num_steps": 5, "tau": 0}, "tau is > 0"), ({"num_steps": 5, "epsilon": 0}, "epsilon is > 0"),
+    ({"num_steps": 5, "tau": 0}, "tau is > 0"), ({"num_steps": 5, "epsilon": 0}, "epsilon is a number > 0"),
     ({"num_steps": 5, "first_spike_time": 5}, r"first_spike_time is in 0\.\."),
     ({"bypass": True, "first_spike_time": -1}, "first_spike_time is >= 0"),
     ({"bypass": True, "normalize": True}, "normalize=True needs num_steps"),
@@ -189,7 +189,7 @@ def test_one_hot_and_back():
 
 @pytest.mark.parametrize("labels", [T([0, 3]), T([-1])])
 def test_labels_out_of_range_are_refused(labels):
-    with pytest.raises(InputError, match=r"to_one_hot: labels are integers in 0\.\.2: "):
+    with pytest.raises(InputError, match=r"to_one_hot: targets are labels, integers in 0\.\.2: "):
         spikegen.to_one_hot(labels, 3)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import keyword
 import math
 import sys
 import types
@@ -14,19 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import FLAG, FUNCTION, TEXT, arguments, instance, optional, real, sequence
+from lavalike.arguments import FLAG, FUNCTION, TEXT, Rule, arguments, did_you_mean, instance, optional, real, sequence
 from lavalike.dynamics import ops
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 
 Constants = dict[str, np.ndarray]
 Step = Callable[..., Any]
 WORDS: dict[Any, str] = {f: name for name, f in vars(ops).items() if isinstance(f, types.FunctionType)}
 FLOATING = {"exp", "tanh", "sigmoid", "sqrt", "log"}  # words without a fixed-point form
 FOREIGN = {"numpy", "torch", "numba", *sys.stdlib_module_names}  # packages whose functions use no words
+NAME = Rule("a name of Python's", TEXT.kind, lambda v: v.isidentifier() and not keyword.iskeyword(v))
 DECAY = 4096  # what a decay of 1 is in fixed point
 
 
-@arguments(name=TEXT, default=real(), low=real(infinite=True), high=real(infinite=True), trained=FLAG, unit=TEXT, counts=TEXT)
+@arguments(name=NAME, default=real(), low=real(infinite=True), high=real(infinite=True), trained=FLAG, unit=TEXT, counts=TEXT)
 @dataclass(frozen=True)
 class Parameter:
     """A parameter of a neuron, for training and for the process made of it.
@@ -53,14 +55,14 @@ class Parameter:
         if self.counts not in ("", "decay", "state"):
             raise InputError(f"parameter {self.name}: counts is '', 'decay' or 'state', got {self.counts!r}")
         if not self.low <= self.default <= self.high:
-            raise InputError(f"parameter {self.name}: its default {self.default} is outside {self.low}..{self.high}")
+            raise InputError(f"parameter {self.name}: its default {self.default} is outside {self.low}..{self.high} (low..high)")
 
     def unit_of(self, scale: float) -> float:
         """What 1 is in fixed point where a state of 1 is ``scale``."""
         return {"": 1.0, "decay": float(DECAY), "state": float(scale)}[self.counts]
 
 
-@arguments(**dict.fromkeys(("inputs", "outputs", "states", "per_neuron", "graded"), sequence(TEXT)), constants=optional(FUNCTION),
+@arguments(**dict.fromkeys(("inputs", "outputs", "states", "per_neuron", "graded"), sequence(NAME)), constants=optional(FUNCTION),
            accumulators=sequence(FUNCTION), rests=FLAG, fixed=FLAG, parameters=sequence(instance(Parameter)))
 @dataclass(frozen=True)
 class Dynamics:
@@ -101,7 +103,7 @@ class Dynamics:
 
     def __post_init__(self) -> None:
         if not isinstance(self.step, types.FunctionType):
-            raise InputError(f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module")
+            raise InputTypeError(f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module")
         for p in inspect.signature(self.step).parameters.values():
             if p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty:
                 raise InputError(f"{self.name}: argument {str(p)!r} of the step; its arguments are plain names, a default value is "
@@ -112,6 +114,11 @@ class Dynamics:
         names = (*self.inputs, *self.outputs, *self.states)
         if len({*names}) < len(names):
             raise InputError(f"{self.name}: inputs {self.inputs}, outputs {self.outputs} and states {self.states} share a name")
+        for field, some, known, what in (("graded", self.graded, self.outputs, "outputs"),
+                                         ("per_neuron", self.per_neuron, self.constant_names, "constants")):
+            for name in some:
+                if name not in known:
+                    raise InputError(f"{self.name}: {field} names {what}, {known}, got {name!r}{did_you_mean(name, known)}")
         unknown = [p.name for p in self.parameters if p.name not in self.constant_names]
         if unknown and self.constants is None:
             raise InputError(f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}")

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, did_you_mean, instance, integer, optional, sequence
 from lavalike.dynamics import Dynamics
-from lavalike.errors import InputError
+from lavalike.errors import InputError, InputTypeError
 from lavalike.fused import cpu, memory
 from lavalike.fused.ambient import alone, stored, transformed, unreadable
 from lavalike.fused.arithmetic import Training
@@ -75,6 +76,41 @@ def code(dynamics: Dynamics, training: Training) -> Traced:
     return _traced(dynamics, training.key, _ByKey(training))
 
 
+_RULES = {"dynamics": instance(Dynamics, words="a lavalike.Dynamics"), "training": instance(Training), "inputs": MAPPING,
+          "parameters": MAPPING, "states": optional(MAPPING), "record": sequence(TEXT), "shift": FLAG, "steps": optional(integer(1))}
+
+
+def _look(door: str, dynamics: Dynamics, inputs: Mapping[str, Any], states: Mapping[str, Any] | None, record: Sequence[str], shift: bool,
+          steps: int | None) -> None:
+    """InputError for names that ``dynamics`` has not, and for what would otherwise run and do nothing."""
+    for argument, some, known, all_of in (("inputs", inputs, dynamics.inputs, True), ("states", states or (), dynamics.states, False)):
+        for name in some:
+            if name not in known:
+                raise InputTypeError(f"{door}: {argument} of {dynamics.name} are {known}, got {name!r}{did_you_mean(name, known)}")
+        if all_of and len(some) < len(known):
+            raise InputTypeError(f"{door}: {argument} of {dynamics.name} are {known}, got {tuple(some)}")
+    if record:
+        _RULES["record"].check(door, "record", record)
+        for name in record:
+            if name not in dynamics.states:
+                raise InputError(f"{door}: record names states of {dynamics.name}, {dynamics.states}, got {name!r}"
+                                 f"{did_you_mean(name, dynamics.states)}")
+    if shift is not True and shift is not False:
+        FLAG.check(door, "shift", shift)
+    if steps is not None:
+        _RULES["steps"].check(door, "steps", steps)
+
+
+def _needed(door: str, dynamics: Dynamics, names: Sequence[str], parameters: Mapping[str, Any]) -> None:
+    """InputError for missing parameters; InputTypeError where another is there that nothing takes."""
+    missing = [p for p in names if p not in parameters]
+    if missing:
+        unknown = [p for p in parameters if p not in dynamics.constant_names]
+        got = f", got {unknown[0]!r}{did_you_mean(unknown[0], names)}" if unknown else ""
+        raise (InputTypeError if unknown else InputError)(f"{door}: parameters of {dynamics.name}: no value for {missing}{got}")
+
+
+@arguments(late=True, **_RULES)
 def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor | float],
          states: Mapping[str, torch.Tensor] | None = None, record: Sequence[str] = (), shift: bool = False,
          steps: int | None = None) -> Result:
@@ -90,7 +126,10 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
         record: states to return for every step as well.
         shift: outputs one step late, after a step of zeros; the last one is lost.
         steps: how many. Default: as many as the inputs have; an input of one step is the same in all of them.
+
+    Raises InputError (InputTypeError for a wrong kind, an unknown input, state or parameter).
     """
+    _look("scan", dynamics, inputs, states, record, shift, steps)
     x = next(iter(inputs.values()))
     shape = x.shape[1:]
     steps = max(len(v) for v in inputs.values()) if steps is None else steps
@@ -105,9 +144,7 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     plain = _plain.get() or transformed() or not all(stored(v) for v in (*inputs.values(), *given.values(), *parameters.values())
                                                      if isinstance(v, torch.Tensor))
     names = dynamics.constant_names if plain else code(dynamics, training).parameters
-    missing = [p for p in names if p not in parameters]
-    if missing:
-        raise InputError(f"{dynamics.name}: no value for {missing}")
+    _needed("scan", dynamics, names, parameters)
     for kind, tensors in (("input", inputs), ("state", given), ("parameter", parameters)):
         for name, v in tensors.items():
             # one number may stay on the CPU
@@ -267,10 +304,13 @@ def _named(prefix: str, names: Sequence[str], values: Sequence[Any]) -> dict[str
     return {prefix + n: v for n, v in zip(names, values, strict=False)}
 
 
+@arguments(late=True, **_RULES)
 def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor | float],
               states: Mapping[str, torch.Tensor] | None = None, record: Sequence[str] = (), shift: bool = False,
               steps: int | None = None) -> Result:
     """What :func:`scan` computes, as a plain torch loop with autograd: linear in time, for tests and for people to read."""
+    _look("reference", dynamics, inputs, states, record, shift, steps)
+    _needed("reference", dynamics, dynamics.constant_names, parameters)
     x = next(iter(inputs.values()))
     unit = training.scale if training.arithmetic == "grid" else 1.0
     work = torch.float64 if training.arithmetic != "float" else x.dtype

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lavalike.arguments import arguments
+from lavalike.arguments import TEXT, arguments, instance, optional
 from lavalike.dynamics.dynamics import Dynamics, within
 from lavalike.errors import InputError, VarError
 from lavalike.proc.parameters import parameter
@@ -60,6 +60,7 @@ class CustomNeuron(AbstractProcess):
             setattr(self, n, var)
 
 
+@arguments(dynamics=instance(Dynamics, words="a lavalike.Dynamics"), name=optional(TEXT))
 @functools.cache
 def neuron_process(dynamics: Dynamics, name: str | None = None) -> type[CustomNeuron]:
     """The process class of ``dynamics``: its ports, a Var for every state and parameter, models from every backend.

@@ -20,6 +20,7 @@ from lavalike.process.var import Var, resolved
 from lavalike.runtime.runtime import Stretches
 
 Target = Port | Var
+INPUTS, RECORD = "simulate: inputs: ", "simulate: record: "  # how errors about them begin
 MOST_NAMES = 40  # in a message
 
 _STEPS = integer(1)
@@ -80,17 +81,18 @@ class Recording(Mapping[Any, np.ndarray]):
         return "Recording(" + ", ".join(f"{t.path}: {self[t].shape} {self[t].dtype}" for t in self) + ")"
 
 
-def find(process: AbstractProcess, key: Any, kind: Any) -> Any:
+def find(process: AbstractProcess, key: Any, kind: Any, argument: str = "") -> Any:
     """The port or Var meant by ``key``: itself, a name on ``process``, a dotted path from it, or a name that is
-    unique among everything connected to it."""
+    unique among everything connected to it. Errors begin with ``argument``."""
+    where = f"{argument}{process.path}"
     if isinstance(key, Port | Var):
         if not isinstance(key, kind):
-            raise InputTypeError(f"{process.path}: {_kind_name(kind)} expected, got {type(key).__name__} {key!r}")
+            raise InputTypeError(f"{where}: {_kind_name(kind)} expected, got {type(key).__name__} {key!r}")
         if key.process is None:
-            raise InputError(f"{process.path}: {_kind_name(kind)} of a process expected, got {key!r}, which belongs to none")
+            raise InputError(f"{where}: {_kind_name(kind)} of a process expected, got {key!r}, which belongs to none")
         return key
     if not isinstance(key, str):
-        raise InputTypeError(f"{process.path}: {_kind_name(kind)}, or the name of one, expected, got {shown(key)} ({type(key).__name__})")
+        raise InputTypeError(f"{where}: {_kind_name(kind)}, or the name of one, expected, got {shown(key)} ({type(key).__name__})")
     own: Any = process
     for name in key.split("."):  # through attributes, as in net.in_layer.neuron.a_in
         own = getattr(own, name, None) if name.isidentifier() and isinstance(own, AbstractProcess) else None
@@ -103,11 +105,11 @@ def find(process: AbstractProcess, key: Any, kind: Any) -> Any:
     if len(hits) == 1:
         return hits[0]
     if hits:
-        raise AmbiguousError(f"{process.path}: {key!r} is ambiguous: {', '.join(x.path for x in hits)}; give the path or the object")
+        raise AmbiguousError(f"{where}: {key!r} is ambiguous: {', '.join(x.path for x in hits)}; give the path or the object")
     near = did_you_mean(key, dict.fromkeys([*(x.name for x in parts), *(x.path.removeprefix(prefix) for x in parts)]))
     paths = sorted(x.path for x in parts)
     some = ", ".join(paths[:MOST_NAMES]) + (f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else "")
-    raise InputError(f"{process.path}: no {_kind_name(kind).split(' ', 1)[1]} called {shown(key)}{near}; there are {some or 'none'}")
+    raise InputError(f"{where}: no {_kind_name(kind).split(' ', 1)[1]} called {shown(key)}{near}; there are {some or 'none'}")
 
 
 def _kind_name(kind: Any) -> str:
@@ -138,19 +140,19 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
     the process, and what compiling and running raise.
     """
     config = config or RunConfig()
-    fed = {find(process, key, InPort): _numbers(key, value) for key, value in (inputs or {}).items()}
+    fed = {find(process, key, InPort, INPUTS): _numbers(key, value) for key, value in (inputs or {}).items()}
     if len(fed) < len(inputs or {}):
-        raise InputError(f"{process.path}: two inputs for one port: {[str(k) for k in inputs or {}]}")
+        raise InputError(f"{INPUTS}{process.path}: two inputs for one port: {[str(k) for k in inputs or {}]}")
     for port in fed:
         _check_free(port, fed)
     steps, batch = _extent(fed, steps)
     backend = get_backend(config.backend)
     graph = flatten(process, config, backend.general_model, fed)
-    targets = list(dict.fromkeys([*process.out_ports, *(resolved(find(process, r, Port | Var)) for r in record)]))
+    targets = list(dict.fromkeys([*process.out_ports, *(resolved(find(process, r, Port | Var, RECORD)) for r in record)]))
     known = {id(p) for p in graph.processes}
-    for part in (*fed, *targets):
+    for argument, part in (*((INPUTS, p) for p in fed), *((RECORD, t) for t in targets)):
         if id(part.process) not in known:
-            raise InputError(f"{part!r} is not connected to {process.path}")
+            raise InputError(f"{argument}{part!r} is not connected to {process.path}")
     program = backend.build(graph, batch or 1, targets)
     arrays: dict[Target, np.ndarray] = {}
     for target in targets:
@@ -160,7 +162,7 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
             arrays[target] = np.empty(shape, dtype)
         except (MemoryError, ValueError, OverflowError):  # beyond what there is, or can be
             size = math.prod(shape) * dtype.itemsize / 2**30
-            raise InputError(f"recording {target!r} needs {size:.1f} GiB; record less or run fewer steps") from None
+            raise InputError(f"{RECORD}{target!r} needs {size:.1f} GiB; record less or run fewer steps") from None
     rows = {port: _rows(port, x, steps, batch, config) for port, x in fed.items()}
     stretches, done = Stretches(program), 0
     while done < steps:
@@ -175,7 +177,7 @@ def _numbers(key: Port | str, value: Any) -> np.ndarray:
     array = as_numbers(value)
     if array is None or array.dtype.kind == "c":
         kind = f"has dtype {array.dtype}" if array is not None else f"is {shown(value)} ({type(value).__name__})"
-        raise InputTypeError(f"simulate: the input of {key} {kind}; expected real numbers, an array without gaps")
+        raise InputTypeError(f"{INPUTS}the input of {key} {kind}; expected real numbers, an array without gaps")
     return array
 
 
@@ -185,14 +187,14 @@ def _check_free(port: InPort, fed: Mapping[InPort, Any]) -> None:
     while todo:
         source = todo.pop()
         if source in fed:
-            raise InputError(f"{port!r} gets what {source!r} gets, and both are fed; feed one of them")
+            raise InputError(f"{INPUTS}{port!r} gets what {source!r} gets, and both are fed; feed one of them")
         inner = [s for view in source.sources for s in view.ports]
         todo += inner
         if not inner and isinstance(source, OutPort):
             senders.append(repr(source))
     if senders:
-        raise InputError(f"{port!r} is connected already, to {', '.join(dict.fromkeys(senders))}; only an InPort that nothing sends to "
-                         "can be fed")
+        raise InputError(f"{INPUTS}{port!r} is connected already, to {', '.join(dict.fromkeys(senders))}; only an InPort that nothing "
+                         "sends to can be fed")
 
 
 def _extent(fed: Mapping[InPort, np.ndarray], steps: int | None) -> tuple[int, int | None]:
@@ -201,26 +203,27 @@ def _extent(fed: Mapping[InPort, np.ndarray], steps: int | None) -> tuple[int, i
     for port, x in fed.items():
         n = len(port.shape)
         if x.ndim not in (n + 1, n + 2) or x.shape[x.ndim - n - 1:-1] != port.shape:
-            raise InputError(f"{port!r}: input has shape {x.shape}; expected {(*port.shape, 'time')} or {('batch', *port.shape, 'time')}")
+            raise InputError(f"{INPUTS}{port!r}: input has shape {x.shape}; expected {(*port.shape, 'time')} or "
+                             f"{('batch', *port.shape, 'time')}")
         if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise InputError(f"{port!r}: input has {int((~np.isfinite(x)).sum())} NaN or infinite values")
+            raise InputError(f"{INPUTS}{port!r}: input has {int((~np.isfinite(x)).sum())} NaN or infinite values")
         batches[port] = x.shape[0] if x.ndim == n + 2 else None
     sizes = set(batches.values())
     if len(sizes) > 1:
-        raise InputError(f"inputs differ in batch size: {({p.path: b for p, b in batches.items()})}")
+        raise InputError(f"{INPUTS}these differ in batch size: {({p.path: b for p, b in batches.items()})}")
     if 0 in sizes:
-        raise InputError("inputs have a batch of 0")
+        raise InputError(f"{INPUTS}these have a batch of 0")
     if steps is None:
         if not fed:
             raise InputError("simulate: steps is needed where no input gives the length")
         steps = min(x.shape[-1] for x in fed.values())
         lengths = {p.path: x.shape[-1] for p, x in fed.items()}
         if len(set(lengths.values())) > 1:
-            raise InputError(f"inputs differ in length: {lengths}; make them equal or give steps")
+            raise InputError(f"{INPUTS}these differ in length: {lengths}; make them equal or give steps")
     _STEPS.check("simulate", "steps", steps)
     for port, x in fed.items():
         if x.shape[-1] < steps:
-            raise InputError(f"{port!r}: input has {x.shape[-1]} steps, the run {steps}")
+            raise InputError(f"{INPUTS}{port!r}: input has {x.shape[-1]} steps, the run {steps}")
     return int(steps), next(iter(sizes), None)
 
 
@@ -231,9 +234,9 @@ def _rows(port: InPort, x: np.ndarray, steps: int, batch: int | None, config: Ru
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         rows = np.ascontiguousarray(np.moveaxis(x, -1, 0), dtype).reshape(steps, batch or 1, port.size)
     if config.fixed and x.dtype.kind in "iuf" and not np.array_equal(rows.reshape(-1), np.moveaxis(x, -1, 0).reshape(-1)):
-        raise InputError(f"{port!r}: fixed_pt needs whole numbers within 32 bits")
+        raise InputError(f"{INPUTS}{port!r}: fixed_pt needs whole numbers within 32 bits")
     if not config.fixed and x.dtype.kind == "f" and x.dtype.itemsize > dtype.itemsize and not np.isfinite(rows).all():
         worst = x.reshape(-1)[np.argmax(np.abs(x))]
-        raise InputError(f"{port!r}: {worst:g} is beyond {dtype}" + ("; RunConfig(dtype='float64') holds it" if config.dtype == "float32"
-                                                                       else ""))
+        remedy = "; RunConfig(dtype='float64') holds it" if config.dtype == "float32" else ""
+        raise InputError(f"{INPUTS}{port!r}: {worst:g} is beyond {dtype}{remedy}")
     return rows

@@ -113,8 +113,9 @@ class Stateful(nn.Module):
         self._limits[name] = self.limits(name)
         self._checked(name, value)
         if isinstance(value, torch.Tensor) and value.requires_grad:
-            raise InputError(f"{self.label}: {self.called(name)} requires a gradient, but a neuron keeps a copy; learn_... trains that, "
-                             f"and a tensor that is assigned (neuron.{self.called(name)} = tensor) is taken as it is")
+            called = self.called(name)
+            raise InputError(f"{self.label}: {called} requires a gradient, but a neuron keeps a copy; learn_... trains that, and a tensor "
+                             f"that is assigned (neuron.{called if hasattr(type(self), called) else name} = tensor) is taken as it is")
         value = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
         if learn:
             self.register_parameter(name, nn.Parameter(value))
@@ -253,10 +254,14 @@ class Neuron(Stateful):
         given = {name: p.default for name, p in known.items()} | dict(values or {})
         learn = [n for n, p in known.items() if p.trained] if learn is None else list(learn)
         names = dynamics.constant_names
-        missing, unknown = [n for n in names if n not in given], [n for n in (*given, *learn) if n not in names]
+        missing, unknown = [n for n in names if n not in given], [n for n in given if n not in names]
         if missing or unknown:
             hint = "".join(did_you_mean(n, names) for n in unknown[:1])
-            raise InputError(f"{self.label}: parameters {names} are needed; missing {missing}, unknown {unknown}{hint}")
+            raise (InputTypeError if unknown else InputError)(
+                f"{self.label}: values: parameters {names} are needed; missing {missing}, unknown {unknown}{hint}")
+        for name in learn:
+            if name not in names:
+                raise InputError(f"{self.label}: learn names parameters, {names}, got {name!r}{did_you_mean(name, names)}")
         self.__dict__["dynamics"], self._names = dynamics, names
         self.fused_training = fused.Training(Atan() if spike_grad is None else as_surrogate(spike_grad), reset_grad)
         for name in names:
@@ -284,6 +289,9 @@ class Neuron(Stateful):
 
     def limits(self, name: str) -> tuple[float, float]:
         return next(((p.low, p.high) for p in self.dynamics.parameters if p.name == name), (-math.inf, math.inf))
+
+    def called(self, name: str) -> str:
+        return name if hasattr(self, name) else f"values[{name!r}]"  # which it came from when it was made
 
     def values(self) -> dict[str, torch.Tensor]:
         """The step's parameters, brought back into their limits where training left them."""

@@ -32,13 +32,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from lavalike.arguments import ANY, FLAG, TEXT, Rule, arguments, as_numbers, did_you_mean, either, integer, optional, real, sequence, shown
+from lavalike.arguments import (
+    FLAG,
+    TEXT,
+    Rule,
+    arguments,
+    as_numbers,
+    did_you_mean,
+    either,
+    integer,
+    is_real,
+    optional,
+    real,
+    sequence,
+    shown,
+)
 from lavalike.backends.torch.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.dynamics import Dynamics, membrane
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
 from lavalike.snn import record as recording
-from lavalike.snn.neuron import RESET_GRAD, Neuron, State, Stateful, within
+from lavalike.snn.neuron import NUMBERS, RESET_GRAD, Neuron, State, Stateful, within
 
 LEAST = 1e-6  # of a threshold
 MECHANISMS = ("none", "subtract", "zero")  # of SLSTM
@@ -59,7 +73,8 @@ class _NoGradient(Surrogate):
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("surrogate_disable", "init_hidden", "inhibition", "learn_beta", "learn_alpha", "learn_threshold", "learn_recurrent",
                      "learn_graded_spikes_factor", "output", "reset_delay", "all_to_all", "bias"), FLAG),
-    "spike_grad": optional(SURROGATE), "reset_mechanism": TEXT, "state_quant": ANY, "reset_grad": RESET_GRAD,
+    "spike_grad": optional(SURROGATE), "reset_mechanism": TEXT, "reset_grad": RESET_GRAD,
+    "state_quant": Rule("False (a function that quantises is not available)", lambda v: v is None or isinstance(v, bool) or callable(v)),
     **dict.fromkeys(("linear_features", "conv2d_channels"), optional(integer(1))),
     **dict.fromkeys(("input_size", "hidden_size"), integer(1)),
     "kernel_size": optional(either(integer(1), sequence(integer(1), 2))),
@@ -313,7 +328,9 @@ class _Recurrent(_Spiking):
             raise InputError(f"{self.label}: with all_to_all give linear_features, or conv2d_channels and kernel_size")
         if not all_to_all and (linear_features is not None or conv2d_channels is not None or kernel_size is not None):
             raise InputError(f"{self.label}: linear_features, conv2d_channels and kernel_size belong to all_to_all=True")
-        if all_to_all and (isinstance(V, torch.Tensor) or V != 1.0):
+        if all_to_all and (not is_real(V) or isinstance(V, torch.Tensor) or V != 1.0):
+            if not isinstance(V, torch.Tensor):
+                NUMBERS.check(self.label, "V", V)
             raise InputError(f"{self.label}: V is the factor of a neuron's own spike and belongs to all_to_all=False, got {shown(V)}")
         if (conv2d_channels is None) != (kernel_size is None):
             raise InputError(f"{self.label}: conv2d_channels and kernel_size belong together")

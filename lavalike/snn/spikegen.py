@@ -15,13 +15,15 @@ from lavalike.arguments import FLAG, TENSOR, TEXT, Rule, arguments, instance, in
 from lavalike.errors import InputError, InputTypeError
 
 _NUMBER = real()
+_PATTERNS = ("regular", "uniform", "poisson")
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("data", "targets", "spike_time", "one_hot_targets", "one_hot_label"), TENSOR),
     "num_steps": Rule("a whole number >= 1 (or False, where it may be left out)", lambda v: isinstance(v, bool) or is_integer(v)),
-    **dict.fromkeys(("gain", "offset", "threshold", "tau", "on_target", "off_target", "epsilon", "correct_rate", "incorrect_rate"),
+    **dict.fromkeys(("gain", "offset", "threshold", "tau", "on_target", "off_target", "correct_rate", "incorrect_rate"),
                     _NUMBER),
     **dict.fromkeys(("time_var_input", "clip", "normalize", "linear", "interpolate", "bypass", "padding", "off_spike"), FLAG),
-    "first_spike_time": integer(), "num_classes": integer(1), "code": TEXT, "firing_pattern": TEXT,
+    "first_spike_time": integer(), "num_classes": integer(1), "epsilon": real(above=0), "code": TEXT,
+    "firing_pattern": Rule("'regular', 'uniform' or 'poisson'", lambda v: isinstance(v, str), lambda v: v.lower() in _PATTERNS, _PATTERNS),
     "generator": optional(instance("torch._C.Generator", words="a torch.Generator")),
 }
 
@@ -152,8 +154,6 @@ def latency_code_linear(data: torch.Tensor, num_steps: int | bool = False, thres
 def latency_code_log(data: torch.Tensor, num_steps: int | bool = False, threshold: float = 0.01, tau: float = 1,
                      first_spike_time: int = 0, normalize: bool = False, epsilon: float = 1e-7) -> torch.Tensor:
     """The logarithmic times of :func:`latency_code`."""
-    if not epsilon > 0:
-        raise InputError(f"spikegen.latency_code_log: epsilon is > 0, got {epsilon}")
     x = _latency_data(data, num_steps, threshold, tau, first_spike_time, normalize)
     # the difference itself is kept above 0: threshold + epsilon may round to threshold
     over = (x - threshold).clamp(min=epsilon)
@@ -257,6 +257,8 @@ def targets_rate(targets: torch.Tensor, num_classes: int, num_steps: int | bool 
     if not 0 <= incorrect_rate <= correct_rate <= 1:
         raise InputError(f"spikegen.targets_rate: 0 <= incorrect_rate <= correct_rate <= 1 expected, got {incorrect_rate}, {correct_rate}")
     if correct_rate == 1 and incorrect_rate == 0 and first_spike_time == 0:
+        if num_steps is not False:
+            _steps(num_steps, first_spike_time, "targets_rate")
         return _either(hot, on_target, off_target, torch.float32)
     rows = []
     for one in (correct_rate, incorrect_rate):
@@ -281,8 +283,6 @@ def target_rate_code(num_steps: int, first_spike_time: int = 0, rate: float = 1,
     if not 0 <= rate <= 1:
         raise InputError(f"spikegen.target_rate_code: rate is in 0..1, got {rate}")
     pattern, span = firing_pattern.lower(), num_steps - first_spike_time
-    if pattern not in ("regular", "uniform", "poisson"):
-        raise InputError(f"spikegen.target_rate_code: firing_pattern is 'regular', 'uniform' or 'poisson', got {firing_pattern!r}")
     spikes = torch.zeros(num_steps)
     device = None if generator is None else generator.device
     if pattern == "poisson":
@@ -342,7 +342,7 @@ def one_hot(labels: torch.Tensor, num_classes: int, who: str) -> torch.Tensor:
     try:
         return zeros.scatter(1, labels[:, None], 1.0)
     except RuntimeError as e:
-        raise InputError(f"{who}: labels are integers in 0..{num_classes - 1}: {e}") from e
+        raise InputError(f"{who}: targets are labels, integers in 0..{num_classes - 1}: {e}") from e
 
 
 @_door

@@ -53,7 +53,7 @@ COMMON = {
 GRAD = {"reset_grad": CHOICE}
 ALPHA, BETA = {"alpha": VALUE, "learn_alpha": FLAG}, {"beta": VALUE, "learn_beta": FLAG}
 RECURRENT = {
-    "V": VALUE,
+    "V": bad("a", None, values=(NAN, torch.ones(3), torch.ones(3).numpy())),
     "all_to_all": FLAG,
     "linear_features": optional(COUNT),
     "conv2d_channels": optional(COUNT),
@@ -108,10 +108,10 @@ SCAN = {"dynamics": LEAKY, "training": fused.Training(Exponential()), "inputs": 
 SCANNED = {
     "dynamics": bad(3, None),
     "training": bad(3, None),
-    "inputs": bad(3, None, {"b_in": torch.ones(1, 2, 4)}),
+    "inputs": bad(3, None, {}, {"b_in": torch.ones(1, 2, 4)}, {"a_in": torch.ones(1, 2, 4), "b_in": torch.ones(1, 2, 4)}),
     "parameters": bad(3, None, {"betta": 0.5}),
     "states": bad(3, {"w": torch.ones(1, 2)}),
-    "record": bad(3, values=(["nothing"],)),
+    "record": bad(3, "v", values=(["nothing"],)),
     "shift": FLAG,
     "steps": optional(COUNT),
 }
@@ -209,7 +209,13 @@ ROWS = [
     row("lavalike.snn.spikegen.latency_code_linear", DATA | {"num_steps": 3}, **ENCODER, **LATENCY),
     row("lavalike.snn.spikegen.latency_code_log", DATA | {"num_steps": 3}, **ENCODER, **LATENCY, epsilon=POSITIVE),
     row("lavalike.snn.spikegen.latency_interpolate", TIME | {"num_steps": 3}, spike_time=TENSOR, num_steps=COUNT, **TARGET),
-    row("lavalike.snn.spikegen.rate_interpolate", TIME | {"num_steps": 3}, spike_time=TENSOR, num_steps=COUNT, **TARGET),
+    row(
+        "lavalike.snn.spikegen.rate_interpolate",
+        {"spike_time": torch.tensor([0, 2]), "num_steps": 3},
+        spike_time=TENSOR,
+        num_steps=COUNT,
+        **TARGET,
+    ),
     row("lavalike.snn.spikegen.delta", {"data": torch.rand(4, 2)}, data=ENCODER["data"], threshold=REAL, padding=FLAG, off_spike=FLAG),
     row(
         "lavalike.snn.spikegen.target_rate_code",
@@ -222,7 +228,7 @@ ROWS = [
     ),
     row("lavalike.snn.spikegen.targets_convert", LABELS | {"num_steps": 5}, **TARGETS, **RATE, **LATE, code=CHOICE),
     row("lavalike.snn.spikegen.targets_rate", LABELS | {"num_steps": 5}, **TARGETS, **RATE),
-    row("lavalike.snn.spikegen.targets_latency", LABELS | {"num_steps": 5}, **TARGETS, **LATE),
+    row("lavalike.snn.spikegen.targets_latency", LABELS | {"num_steps": 20}, **TARGETS, **LATE),
     row("lavalike.snn.spikegen.to_one_hot", LABELS, targets=TARGETS["targets"], num_classes=COUNT),
     row("lavalike.snn.spikegen.to_one_hot_inverse", {"one_hot_targets": torch.eye(3)}, one_hot_targets=TENSOR),
     row("lavalike.snn.spikegen.from_one_hot", {"one_hot_label": torch.eye(3)}, one_hot_label=TENSOR),

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from lavalike.arguments import Rule, shown
+from lavalike.arguments import Rule, arguments, real, shown
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
 
@@ -112,6 +112,7 @@ class StraightThrough(Surrogate):
         return x
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
     """``1 / (1 + slope |x|)**2``, SuperSpike (Zenke and Ganguli 2018); of ``x / (1 + slope |x|)``."""
@@ -126,6 +127,7 @@ class FastSigmoid(Surrogate):
         return x / (1 + self.slope * x.abs())
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
     """``slope e / (1 + e)**2`` with ``e = exp(-slope |x|)``; of ``1 / (1 + exp(-slope x))``."""
@@ -141,6 +143,7 @@ class Sigmoid(Surrogate):
         return torch.sigmoid(self.slope * x)
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class Atan(Surrogate):
     """``(alpha / 2) / (1 + (pi / 2 alpha x)**2)`` (Fang et al. 2021); of ``atan(pi / 2 alpha x) / pi + 1/2``."""
@@ -155,6 +158,7 @@ class Atan(Surrogate):
         return torch.atan(math.pi / 2 * self.alpha * x) / math.pi + 0.5
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class Triangular(Surrogate):
     """``max(0, 1 - |x| / threshold) / threshold`` (Bellec et al. 2018), of area 1; of ``1/2 + u - u |u| / 2`` with
@@ -173,6 +177,7 @@ class Triangular(Surrogate):
         return 0.5 + u - u * u.abs() / 2
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class Boxcar(Surrogate):
     """``1 / width`` where ``|x| < width / 2``, else 0, of area 1; of ``x / width + 1/2`` within 0..1."""
@@ -186,6 +191,7 @@ class Boxcar(Surrogate):
         return (x / self.width + 0.5).clamp(0, 1)
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class Exponential(Surrogate):
     """``scale / (2 tau) exp(-|x| / tau)``, slayer's (Shrestha and Orchard 2018), of area ``scale``; of
@@ -201,6 +207,7 @@ class Exponential(Surrogate):
         return self.scale / 2 * (1 - torch.sign(x) * torch.expm1(-x.abs() / self.tau))
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class SparseFastSigmoid(Surrogate):
     """:class:`FastSigmoid` where ``|x| < B``, else 0 (Perez-Nieves and Goodman 2021); of its primitive at x within -B..B.
@@ -220,6 +227,7 @@ class SparseFastSigmoid(Surrogate):
         return u / (1 + self.slope * u.abs())
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class LeakyStep(Surrogate):
     """1 where x > 0, ``slope`` (0 or more) elsewhere; of ``max(x, 0) + slope min(x, 0)``."""
@@ -234,6 +242,7 @@ class LeakyStep(Surrogate):
         return torch.relu(x) - self.slope * torch.relu(-x)
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class Custom(Surrogate):
     """``function(x)``, element-wise, is the derivative.
@@ -264,11 +273,13 @@ class Custom(Surrogate):
         raise InputError("surrogate Custom: only its derivative is known")
 
 
+@arguments(width=real(above=0), scale=real(above=0))
 def exponential(width: float = 1.0, scale: float = 1.0) -> Exponential:
     """:class:`Exponential` with ``tau = width``."""
     return Exponential(width, scale)
 
 
+@arguments(slope=real(above=0))
 def fast_sigmoid(slope: float = 25.0) -> FastSigmoid:
     """:class:`FastSigmoid`."""
     return FastSigmoid(slope)

@@ -19,10 +19,10 @@ CLASSES = {"population_code": FLAG, "num_classes": Rule("a whole number >= 1, or
 LOSS = {"reduction": TEXT, "weight": optional(TENSOR)}
 
 
-def recording(x: Recording, who: str, axes: str = "[T, B, C]") -> torch.Tensor:
+def recording(x: Recording, who: str, axes: str = "[T, B, C]", name: str = "spk_out") -> torch.Tensor:
     """``x``, a list of steps stacked; in at least float32, so that counts above 256 are exact in bfloat16 too."""
     if not isinstance(x, torch.Tensor) and not (isinstance(x, list | tuple) and all(isinstance(step, torch.Tensor) for step in x)):
-        raise InputTypeError(f"{who}: a recording {axes} is a tensor or a list of steps, got {shown(x)} ({type(x).__name__})")
+        raise InputTypeError(f"{who}: {name}, a recording {axes}, is a tensor or a list of steps, got {shown(x)} ({type(x).__name__})")
     if isinstance(x, list | tuple):
         shapes = {tuple(step.shape) for step in x}
         if len(shapes) != 1:
@@ -45,10 +45,14 @@ def labels(targets: torch.Tensor, x: torch.Tensor, who: str) -> torch.Tensor:
 
 
 def check_classes(population_code: bool, num_classes: int | bool, who: str) -> None:
+    if population_code not in (False, True):
+        raise InputTypeError(f"{who}: population_code is {FLAG.words}, got {population_code!r}")
     if isinstance(num_classes, bool):
         if population_code or num_classes:
             raise InputError(f"{who}: population_code=True needs num_classes, the number of classes, got {num_classes}")
-    elif not isinstance(num_classes, int) or num_classes < 1:
+    elif not is_integer(num_classes):
+        raise InputTypeError(f"{who}: num_classes is a whole number >= 1, got {num_classes!r} ({type(num_classes).__name__})")
+    elif num_classes < 1:
         raise InputError(f"{who}: num_classes is a whole number >= 1, got {num_classes!r}")
 
 

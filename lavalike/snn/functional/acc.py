@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from lavalike.arguments import arguments
 from lavalike.snn.functional import _recording
 from lavalike.snn.functional._recording import Recording
 from lavalike.snn.functional.temporal import spike_times
 
 
+@arguments(late=True)
 def accuracy_rate(spk_out: Recording, targets: torch.Tensor, population_code: bool = False,
                   num_classes: int | bool = False) -> torch.Tensor:
     """The share of samples whose labelled class fired most; of equals the lowest counts.
@@ -25,6 +27,7 @@ def accuracy_rate(spk_out: Recording, targets: torch.Tensor, population_code: bo
     return (count.argmax(-1) == targets).to(x.dtype).mean()
 
 
+@arguments(late=True)
 def accuracy_temporal(spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:
     """The share of samples whose labelled class fired first; of equals the lowest counts, and who is silent fires last."""
     x = _recording.recording(spk_out, "accuracy_temporal")

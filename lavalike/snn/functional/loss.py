@@ -28,7 +28,7 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, who: str, weight:
     try:
         return functional.cross_entropy(logits, targets, weight, ignore_index=-(2**63), reduction=reduction)
     except IndexError as e:
-        raise InputError(f"{who}: labels are integers in 0..{logits.shape[-1] - 1}: {e}") from e
+        raise InputError(f"{who}: targets are labels, integers in 0..{logits.shape[-1] - 1}: {e}") from e
 
 
 def on_off(targets: torch.Tensor, classes: int, on: float, off: float, like: torch.Tensor, who: str) -> torch.Tensor:
@@ -93,7 +93,7 @@ class ce_max_membrane_loss:
         _recording.check_reduction(self.reduction, "ce_max_membrane_loss")
 
     def __call__(self, mem_out: Recording, targets: torch.Tensor) -> torch.Tensor:
-        x = _recording.recording(mem_out, "ce_max_membrane_loss")
+        x = _recording.recording(mem_out, "ce_max_membrane_loss", name="mem_out")
         targets = _recording.labels(targets, x, "ce_max_membrane_loss")
         loss = cross_entropy(x.max(0).values, targets, "ce_max_membrane_loss")
         return _recording.reduced(_recording.weighted(loss, targets, self.weight, x.shape[-1], "ce_max_membrane_loss"), self.reduction)
@@ -153,7 +153,7 @@ class mse_membrane_loss:
         _recording.check_reduction(self.reduction, "mse_membrane_loss")
 
     def __call__(self, mem_out: Recording, targets: torch.Tensor) -> torch.Tensor:
-        x = _recording.recording(mem_out, "mse_membrane_loss")
+        x = _recording.recording(mem_out, "mse_membrane_loss", name="mem_out")
         shape = x.shape if self.time_var_targets else x.shape[1:]
         if not isinstance(targets, torch.Tensor):
             raise InputTypeError(f"mse_membrane_loss: targets are a torch tensor, got {shown(targets)} ({type(targets).__name__})")

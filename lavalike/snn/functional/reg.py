@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import torch
 
+from lavalike.arguments import arguments
 from lavalike.errors import InputError, InputTypeError
 from lavalike.snn.functional import _recording
 from lavalike.snn.functional._recording import Recording
 
 
 def _check(who: str, Lambda: float, rate: float = 0.0) -> None:
-    # not through lavalike.arguments: a regulariser may be made inside what torch.compile reads
+    # no rules: a regulariser may be made inside what torch.compile reads
     for name, value in (("Lambda", Lambda), ("rate", rate)):
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise InputTypeError(f"{who}: {name} is a finite number >= 0, got {value!r} ({type(value).__name__})")
@@ -27,6 +28,7 @@ def _check(who: str, Lambda: float, rate: float = 0.0) -> None:
         raise InputError(f"{who}: rate is in 0..1 spikes a step, got {rate}")
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class l1_rate_sparsity:
     """``Lambda`` times the number of spikes of all samples and neurons."""
@@ -40,6 +42,7 @@ class l1_rate_sparsity:
         return self.Lambda * _recording.recording(spk_out, "l1_rate_sparsity", "[T, B, ...]").sum()
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class l2_rate_sparsity:
     """``Lambda`` times the sum over samples and neurons of the squared number of spikes."""
@@ -53,6 +56,7 @@ class l2_rate_sparsity:
         return self.Lambda * _recording.recording(spk_out, "l2_rate_sparsity", "[T, B, ...]").sum(0).square().sum()
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class upper_rate:
     """``Lambda max(0, r - rate)**2`` with the layer's mean rate r, averaged over samples: a busy layer is quietened.
@@ -71,6 +75,7 @@ class upper_rate:
         return self.Lambda * torch.relu(x.mean([k for k in range(x.dim()) if k != 1]) - self.rate).square().mean()
 
 
+@arguments(late=True)
 @dataclass(frozen=True)
 class lower_rate:
     """``Lambda max(0, rate - r)**2`` with every neuron's rate r, averaged over samples and neurons: silent neurons wake up.
