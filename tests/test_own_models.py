@@ -9,7 +9,7 @@ import pytest
 import lavalike as lv
 from lavalike.dynamics import Dynamics, Parameter
 from lavalike.errors import GradedMessageWarning
-from lavalike.proc import LIF, Conv, DelayDense, Dense, Sigma, SigmaDelta, Sparse, io, neuron_process
+from lavalike.proc import LIF, Conv, ConvTranspose, DelayDense, Dense, Sigma, SigmaDelta, Sparse, io, neuron_process
 
 X = np.arange(12.0).reshape(3, 4) + 1
 FIXED = lv.RunConfig(precision="fixed_pt")
@@ -490,6 +490,34 @@ def test_fixed_sums_beyond_32_bits_are_errors(connection):
     assert lv.simulate(shifted, {"s_in": np.full((1, 2), big)}, config=FIXED)["a_out"].tolist() == [[0, 254 * big >> 8]]
     with pytest.raises(lv.RunError, match=r"a sum left the 32 bits"):
         lv.simulate(connection(weights=[[254]], weight_exp=24), {"s_in": np.ones((1, 2), int)}, config=FIXED)
+
+
+@pytest.mark.parametrize("make", [
+    lambda w, **k: Conv(weight=w, input_shape=(1, 1, w.shape[3]), **k),
+    lambda w, **k: Conv(weight=np.concatenate([w, w]), input_shape=(1, 1, 2 * w.shape[3]), groups=2, **k),
+    lambda w, **k: ConvTranspose(weight=w.transpose(3, 1, 2, 0), input_shape=(1, 1, w.shape[3]), **k)],
+    ids=["conv", "groups", "transposed"])
+def test_fixed_sums_of_convolutions_beyond_32_bits(make):
+    """Whose neuron looks for 24 bits: an error or the sum itself; else the sum's low 24 bits, as in Lava."""
+    big = 2**24 - 1
+
+    def sums(weights, checked, value=big):
+        process = make(np.reshape(weights, (1, 1, 1, -1)), checked=checked, num_message_bits=24)
+        got = lv.simulate(process, {"s_in": np.full((*process.s_in.shape, 2), value)}, config=FIXED)["a_out"]
+        assert (got[0, 0, :, 0] == 0).all()
+        return {*got[0, 0, :, 1].tolist()}
+
+    with pytest.raises(lv.RunError, match=r"step 1: a sum left the 32 bits"):
+        sums([127, 127], True)
+    assert sums([127, 127, -127], True) == {127 * big}
+    assert sums([127, 127], False) == {-254}  # of 254 * 2**24 - 254
+    assert sums([127, 127, -127], False) == {-127}
+    # the factor of two that weights have in common: message times factor leaves 32 bits, and as an int32 is 0
+    with pytest.raises(lv.RunError, match=r"step 1: a sum left the 32 bits"):
+        sums([256, 512], True, 2**24)
+    assert sums([256, -256, 3], True, 2**24) == {3 * 2**24}
+    assert sums([256, 512], False, 2**24) == {0}
+    assert sums([256, 512], False, 2**23 + 2**14) == {3 * 2**22 - 2**24}
 
 
 def test_fixed_sums_of_ports_and_states_beyond_32_bits_are_errors():
