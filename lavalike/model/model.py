@@ -93,7 +93,8 @@ def implements(process: type[AbstractProcess], *, backend: str | None = None, pr
         precision: the arithmetic it computes in; None for any.
         delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal.
         bounds: of a NumbaModel: whether every index of its step is checked, in the compiled helpers that it names too. Without, an
-            index out of bounds reads and writes foreign memory.
+            index out of bounds reads and writes foreign memory. Loops that count their index up cost the same either way; one
+            that takes its indices from an array took 2 times as long checked (``python -m benchmarks.bounds``).
     """
 
     def register(model: M) -> M:

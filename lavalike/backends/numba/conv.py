@@ -7,12 +7,39 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lavalike.backends.numba.connections import narrowed
+from lavalike.backends.numba.connections import narrowed, settled
 from lavalike.backends.numba.events import list_events
+from lavalike.backends.numba.kernels import jit
 from lavalike.backends.numba.model import NumbaModel
 from lavalike.dynamics import integral
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
+
+
+@jit
+def scatter(inputs, events, count, rows, pitch, start, columns, lines, line_start, settings, along, one, graded, ny, nc, mc, sums):
+    """A sample's sums in 64 bits, where 32 might not hold them."""
+    groups, kx = settings
+    per_in = nc // groups
+    per_out = mc // groups
+    sums[:] = 0
+    for r in range(count):
+        pixel = events[r] // nc
+        x = pixel // ny
+        y = pixel - x * ny
+        c = events[r] - pixel * nc
+        s = np.int64(inputs[events[r]]) * np.int64(one) if graded else np.int64(one)
+        group = c // per_in
+        for k in range(start[x], start[x + 1]):
+            near = (c - group * per_in) * kx + columns[k, 0]
+            if along:
+                row, above, skip, length = lines[y]
+                for i in range(length):
+                    sums[columns[k, 1] + above + i] += s * np.int64(rows[(near + row) * pitch + skip + i])
+            else:
+                for h in range(line_start[y], line_start[y + 1]):
+                    for i in range(group * per_out, (group + 1) * per_out):
+                        sums[columns[k, 1] + lines[h, 1] + i] += s * np.int64(rows[near * pitch + lines[h, 0] * mc + i])
 
 
 class _ScatterModel(NumbaModel):
@@ -23,6 +50,7 @@ class _ScatterModel(NumbaModel):
     and stored once for four events.
     """
 
+    returns = True
     aliases: ClassVar = {"a_buff": "a_out"}
 
     def by_input(self, weight: np.ndarray) -> np.ndarray:
@@ -67,16 +95,22 @@ class _ScatterModel(NumbaModel):
                 "settings": np.array([p.groups, kx], np.int64), "along": int(along),
                 # one: what the weights were divided by. total: the largest sum of an output's weights; below 24 bits
                 # nothing can wrap. Where the neuron behind checks for 24 bits, wrapping would hide what it looks for
-                "one": self.message_dtype.type(1 << left), "total": int(np.abs(weight.astype(np.float64)).sum((0, 1, 2)).max()),
-                "graded": int(values["num_message_bits"][0] > 0), "wraps": int(self.config.fixed and not p.proc_params.get("checked"))}
+                "one": self.message_dtype.type(1 << left), "total": np.float64(np.abs(weight.astype(np.float64)).sum((0, 1, 2)).max()),
+                "graded": int(values["num_message_bits"][0] > 0), "wraps": int(self.config.fixed and not self.exact),
+                "exactly": int(self.exact)}
+
+    @property
+    def exact(self) -> bool:
+        """Whether a sum beyond 24 bits stays as it is."""
+        return self.config.fixed and bool(self.process.proc_params.get("checked"))
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         size = self.process.s_in.size
         return {"events": np.zeros((batch, size), np.int64), "values": np.zeros((batch, size), self.message_dtype),
-                "odd": np.zeros((batch, 1), np.int64)}
+                "odd": np.zeros((batch, 1), np.int64), "sums": np.zeros((batch, self.process.a_out.size if self.exact else 1), np.int64)}
 
-    def step(s_in, a_out, rows, pitch, start, columns, lines, line_start, settings, along, one, total, graded, wraps, events, values,
-             odd):
+    def step(s_in, a_out, rows, pitch, start, columns, lines, line_start, settings, along, one, total, graded, wraps, exactly, events,
+             values, odd, sums):
         _, ny, nc = s_in.shape
         mc = a_out.shape[2]
         groups, kx = settings
@@ -86,10 +120,11 @@ class _ScatterModel(NumbaModel):
         count = list_events(inputs, events, odd)
         if graded:
             odd[0] = 0
-        peak = one
+        peak = 1.0
         for p in range(count):
             values[p] = inputs[events[p]] * one if graded else one
-            peak = max(peak, abs(values[p]))
+            if graded:
+                peak = max(peak, abs(np.float64(inputs[events[p]])))
         p = 0
         while p < count:
             pixel = events[p] // nc
@@ -137,10 +172,15 @@ class _ScatterModel(NumbaModel):
                             for i in range(group * per_out, (group + 1) * per_out):
                                 flat[o + i] += values[r] * rows[b + i]
             p = q
-        if wraps and peak * total >= 8388608:
+        most = peak * one * total
+        if wraps and most >= 8388608.0:
             for i in range(flat.size):
                 # the low 24 bits, signed
                 flat[i] = np.int32(((np.int64(flat[i]) + 8388608) & 16777215) - 8388608)
+        if exactly and most >= 2147483648.0:
+            scatter(inputs, events, count, rows, pitch, start, columns, lines, line_start, settings, along, one, graded, ny, nc, mc, sums)
+            return settled(sums, 0, 0, flat)
+        return 0
 
 
 @implements(Conv, backend="numba", delay=1)
