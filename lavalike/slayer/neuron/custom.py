@@ -63,8 +63,8 @@ class Custom(Neuron):
         for argument, names, error in (("values", given, InputTypeError), ("learn", learn, InputError)):
             strange = [n for n in names if n not in dynamics.constant_names]
             if strange:
-                raise error(f"{self.label}: {argument}: no parameter {strange[0]!r}{did_you_mean(strange[0], dynamics.constant_names)}; "
-                            f"the dynamics has {dynamics.constant_names}")
+                raise error(f"{self.label}: {argument}: no parameter {strange[0]!r} among {dynamics.constant_names}"
+                            f"{did_you_mean(strange[0], dynamics.constant_names)}")
         missing = [n for n in dynamics.constant_names if n not in given]
         if missing:
             raise InputError(f"{self.label}: values: {dynamics.constant_names} are needed, {missing} missing")
