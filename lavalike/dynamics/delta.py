@@ -95,7 +95,7 @@ def delta_constants(values, params, fixed):
 def sigma_delta_constants(values, params, fixed):
     constants = delta_constants(values, params, fixed)
     bias = values["bias"] * constants.pop("gain")
-    return constants | {"bias": integral("bias", bias) if fixed else bias}
+    return constants | {"bias": integral("bias", bias, -(2**30), 2**30) if fixed else bias}
 
 
 def sigma_delta_late_constants(values, params, fixed):

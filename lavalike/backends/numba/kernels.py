@@ -69,8 +69,9 @@ class Spec:
     bounds: bool = False
 
 
-def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], checked: bool, fixed: bool) -> str:
-    """``def loop(...)``: the dynamics' scalar step over every neuron. What is the user's is called ``x_name`` in it."""
+def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], checked: bool, wide: bool) -> str:
+    """``def loop(...)``: the dynamics' scalar step over every neuron; ``wide``: it stops where int32 does not hold a result. What is the
+    user's is called ``x_name`` in it."""
     kinds = dict(arguments)
 
     def local(name: str) -> str:
@@ -81,7 +82,7 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
 
     call = ", ".join(item(a) for a in dynamics.arguments)
     results = [*dynamics.outputs, *dynamics.states]
-    lines = [f"def loop({', '.join(map(local, kinds))}):", "    bad = 0", *["    wide = uint64(0)"] * fixed]
+    lines = [f"def loop({', '.join(map(local, kinds))}):", "    bad = 0", *["    wide = uint64(0)"] * wide]
     rests = STILL in kinds
     if rests:
         # a block whose inputs are zero, and that sent nothing when they last were, would compute what stands there
@@ -107,21 +108,22 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
     values = ["result"] if len(results) == 1 else [f"result[{k}]" for k in range(len(results))]
     for name, value in zip(results, values, strict=True):
         lines.append(f"        {item(name)} = {value}")
-        if fixed:  # bits above the 32nd: int32 does not hold it
+        if wide:  # bits above the 32nd: int32 does not hold it
             lines.append(f"        wide |= uint64(int64({value}) + 2147483648)")
     if rests:
         lines[loop_start:] = ["    " + line for line in lines[loop_start:]]
         sent = " | ".join(f"({item(name)} != 0)" for name in dynamics.outputs)
         lines += ["        if busy == 0:", "            for i in range(first, last):", f"                busy += {sent}",
                   "        still[block] = busy == 0"]
-    lines.append(f"    return {OVERFLOW} if bad else {f'{WRAPPED} if wide >> uint64(32) else 0' if fixed else 0}")
+    lines.append(f"    return {OVERFLOW} if bad else {f'{WRAPPED} if wide >> uint64(32) else 0' if wide else 0}")
     return "\n".join(lines) + "\n"
 
 
 def spec_loop(spec: Spec) -> str:
     """The loop of a Dynamics' ``spec``."""
     assert isinstance(spec.function, Dynamics)
-    return loop_source(spec.function, spec.arguments, spec.checked, spec.arithmetic == "int32")
+    summed = spec.checked and spec.function.accumulators  # what stays within 24 bits there, int32 holds
+    return loop_source(spec.function, spec.arguments, spec.checked, spec.arithmetic == "int32" and not summed)
 
 
 def python_kernel(spec: Spec) -> Callable[..., Any]:
