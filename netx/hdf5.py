@@ -120,7 +120,7 @@ class Network(AbstractProcess):
             shape, bits, flatten = layer.out.shape, message_bits(description), False
         if not layers:
             raise reader.fail("layer", "no layer is left to run")
-        if flatten and not (file.ours and len(shape) == 3):
+        if flatten and not file.ours:
             raise reader.fail(descriptions[-1].key, "a flatten layer at the end has nothing to feed")
         self.layers: list[NetLayer] = layers
         self.in_layer, self.out_layer = layers[0], layers[-1]

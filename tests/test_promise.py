@@ -1,4 +1,8 @@
-"""What slayer trained, the exported file computes bit for bit in fixed_pt: random networks of all families and blocks, layer by layer."""
+"""What slayer trained, the exported file computes bit for bit in fixed_pt: random networks of all families and blocks, layer by layer.
+
+They are moved by steps of an optimizer that leave the weights' and decays' ranges, and weights are then scaled until every layer sends
+something where that helps: a silent network proves little. How many live is counted.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from lavalike import slayer
 from lavalike.slayer.neuron.norm import MeanOnlyBatchNorm
 
 EXACT = lv.RunConfig(precision="fixed_pt")
-TIME = 14
+TIME = 16
 LEAKY, RESONATORS = ["cuba", "lif", "alif"], ["rf", "rf_iz", "adrf", "adrf_iz"]
 
 
@@ -24,7 +28,7 @@ def neurons(draw, family, norm=True):
     """Arguments of a neuron of ``family``."""
     unit = st.floats(0, 1)
     if family == "sigma_delta":
-        params = {"threshold": draw(st.floats(0.02, 0.5)), "requires_grad": draw(st.booleans())}
+        params = {"threshold": draw(st.floats(0.02, 0.5))}
     else:
         params = {"threshold": draw(st.floats(0.05, 1.5))}
         if family in RESONATORS:
@@ -33,22 +37,37 @@ def neurons(draw, family, norm=True):
             params |= {"voltage_decay": draw(unit)} | ({} if family == "lif" else {"current_decay": draw(unit)})
         if family in ("alif", "adrf", "adrf_iz"):
             params |= {"threshold_step": draw(unit), "threshold_decay": draw(unit), "refractory_decay": draw(unit)}
+    params["requires_grad"] = draw(st.booleans())
     if norm and draw(st.booleans()):
         params["norm"] = MeanOnlyBatchNorm
     if draw(st.booleans()):
         params["shared_param"] = False
+    if draw(st.integers(0, 3)) == 3:
+        params["dropout"] = slayer.neuron.Dropout(draw(st.sampled_from([0.2, 0.7])), draw(st.booleans()))
     return params
 
 
-def extents(name, shape, kernel, stride, padding):
+def coarse(w):
+    """A user's own quantisation: steps of 8/64, within what the file holds."""
+    return slayer.utils.quantize(w, 8 / 64).clamp(-2, 2)
+
+
+def ternary(w):
+    return w.sign() * (w.abs() > 0.02) * 48 / 64
+
+
+HOOKS = [None, None, None, coarse, ternary]
+
+
+def extents(name, shape, kernel, stride, padding, dilation):
     """(height, width) of a convolution's output."""
-    sizes = zip(shape[1:], kernel, stride, padding, strict=True)
-    return [(n - 1) * s - 2 * p + k if name == "ConvT" else (n + 2 * p - k) // s + 1 for n, k, s, p in sizes]
+    sizes = zip(shape[1:], ((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)), stride, padding, strict=True)
+    return [(n - 1) * s - 2 * p + k if name in ("ConvT", "Unpool") else (n + 2 * p - k) // s + 1 for n, k, s, p in sizes]
 
 
 @st.composite
 def networks(draw):
-    """(blocks, input shape): random layers, norms, strides, delays, shifts, decays and thresholds."""
+    """(blocks, input shape, rate of the optimizer's steps): random layers, norms, masks, strides, delays, shifts, decays, thresholds."""
     graded = draw(st.booleans())
     torch.manual_seed(draw(st.integers(0, 2**31)))
     blocks = []
@@ -59,6 +78,10 @@ def networks(draw):
             options |= {"delay": draw(st.booleans()), "delay_shift": draw(st.sampled_from([None, True, False]))}
             options["weight_scale"] = draw(st.sampled_from([1, 3] if "ool" not in name else [1, 0.5]))
             options |= {} if "ool" in name else {"weight_norm": draw(st.booleans())}
+            options["pre_hook_fx"] = draw(st.sampled_from(HOOKS if "ool" not in name else [None, coarse]))
+            if name in ("Dense", "Affine") and draw(st.booleans()):
+                mask = torch.rand(args[1], args[0]) < 0.7
+                options["mask"] = mask if draw(st.booleans()) else mask.float()
         params = () if name == "Average" else (neurons(draw, family, norm),)
         blocks.append(getattr(getattr(slayer.block, family), name)(*params, *args, **options))
         return blocks[-1]
@@ -75,12 +98,18 @@ def networks(draw):
             stride = draw(st.sampled_from([(1, 1), (2, 2), (2, 1)]))
             if "onv" in name:
                 kernel = draw(st.integers(1, 2)), 3
-                fits = [p for p in ((0, 0), (1, 1), (1, 0), (0, 1)) if min(extents(name, shape, kernel, stride, p)) > 0]
-                padding = draw(st.sampled_from(fits))
+                forms = [{"padding": p, "dilation": d} for p in ((0, 0), (1, 1), (1, 0), (0, 1)) for d in ((1, 1), (2, 1), (1, 2))]
+                fits = [f for f in forms if min(extents(name, shape, kernel, stride, **f)) > 0]
+                form = draw(st.sampled_from(fits))
                 groups = draw(st.sampled_from([1, shape[0]]))
-                block = add(name, shape[0], shape[0] * draw(st.integers(1, 2)), kernel, stride=stride, padding=padding, groups=groups)
+                block = add(name, shape[0], shape[0] * draw(st.integers(1, 2)), kernel, stride=stride, groups=groups, **form)
+            elif draw(st.booleans()):  # windows side by side: zeros complete the last one
+                block = add(name, draw(st.sampled_from([2, 3, (2, 3)])))
             else:
-                block = add(name, draw(st.integers(1, min(2, *shape[1:]))), stride=draw(st.sampled_from([None, stride])))
+                kernel = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+                forms = [{"padding": (p, 0), "dilation": d} for p in (0, kernel[0] // 2) for d in ((1, 1), (1, 2))]
+                fits = [f for f in forms if min(extents(name, shape, kernel, stride, **f)) > 0]
+                block = add(name, kernel, stride=stride, **draw(st.sampled_from(fits)))
             shape = block.output_shape(shape)
         if draw(st.booleans()):
             blocks.append(slayer.block.cuba.Flatten())
@@ -96,15 +125,47 @@ def networks(draw):
         add("Output" if graded else "Affine", shape[0], 3, weight_scale=2, families=["cuba", "lif", "rf", "rf_iz"])
     elif last == "average":
         add("Average", draw(st.sampled_from([n for n in range(1, shape[0] + 1) if shape[0] % n == 0])), families=["cuba"])
-    return blocks, first
+    return blocks, first, draw(st.sampled_from([0, 0.02, 0.3, 8]))
 
 
-@given(networks())
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_the_exported_file_computes_what_was_trained(case):
-    blocks, shape = case
-    net = torch.nn.Sequential(*blocks)
-    x = torch.rand(2, *shape, TIME, generator=torch.Generator().manual_seed(1)) * 4 - 2
+def step(net, rate, g):
+    """Two steps of an optimizer, along gradients of any kind: at 8 they leave the 8 bits of weights and the range of decays."""
+    if not rate or not any(p.requires_grad for p in net.parameters()):
+        return
+    optimizer = torch.optim.Adam(slayer.utils.parameter_groups(net, rate, delay_lr=1.0))
+    for _ in range(2):
+        for p in net.parameters():
+            p.grad = torch.randn(p.shape, generator=g) if p.requires_grad else None
+        optimizer.step()
+
+
+def weights(block):
+    """The parameters that scale what reaches the neuron."""
+    names = ("weight_g", "weight_v") if any(n.endswith("weight_g") for n, _ in block.named_parameters()) else ("weight",)
+    return [p for n, p in block.named_parameters() if n.rpartition(".")[2] in names[:1]]
+
+
+def sends(y):
+    return any(bool(part.any()) for part in (y if isinstance(y, tuple) else (y,)))
+
+
+def liven(block, x):
+    """The block's output, its weights scaled until it sends something, if they do."""
+    y = block(x)
+    for factor in (3, -1, 3, 5, -1):
+        if sends(y) or not weights(block):
+            break
+        for p in weights(block):
+            p.mul_(factor)
+        y = block(x)
+    return y
+
+
+def compared(case):
+    """Whether every layer of this network sent something; None where it left 24 bits. Its file computes the same, or says that."""
+    blocks, shape, rate = case
+    net, g = torch.nn.Sequential(*blocks), torch.Generator().manual_seed(1)
+    x = torch.rand(2, *shape, TIME, generator=g) * 4 - 2
     if blocks[0].kind != "input":
         x = (x * 64).round() / 64 if isinstance(blocks[0].neuron, slayer.neuron.sigma_delta.Neuron) else (x > 0.8).float()
     with torch.no_grad():
@@ -113,12 +174,18 @@ def test_the_exported_file_computes_what_was_trained(case):
         for block in blocks:
             if block.delay is not None:
                 block.delay.delay.mul_(4)
+        step(net, rate, g)
+        net.eval()
+        y, live = x, True
+        for block in blocks:
+            y = liven(block, y)
+            live &= sends(y)
             if hasattr(block, "neuron"):
                 block.neuron.reset_overflows()
-        want = net.eval()(x)
+        want = net(x)
     overflown = sum(int(b.neuron.overflows) for b in blocks if hasattr(b, "neuron"))
     with tempfile.TemporaryDirectory() as folder:
-        path = slayer.export_hdf5(blocks, Path(folder) / "net.net")
+        path = slayer.export_hdf5(net, Path(folder) / "net.net")
         loaded = netx.Network(path)
     if overflown:
         # more than 24 bits were needed, which slayer counted: the promise does not hold, and the run says so
@@ -126,9 +193,24 @@ def test_the_exported_file_computes_what_was_trained(case):
         late = torch.cat([x, torch.zeros(*x.shape[:-1], lag)], -1)  # the last column needs time to arrive
         with pytest.raises(lv.OverflowError24, match="left 24 bits"):
             lv.simulate(loaded, {"inp": loaded.encode(late)}, config=EXACT)
-        return
+        return None
     report = netx.compare(net, loaded, x)
     assert report, str(report)
     if loaded.out_layer.reads == "messages":  # once more, by hand
         got = loaded.decode(lv.simulate(loaded, {"inp": loaded.encode(x)}, config=EXACT)["out"])[..., loaded.lag:]
         np.testing.assert_array_equal(got, want[..., :got.shape[-1]])
+    return live
+
+
+def test_the_exported_file_computes_what_was_trained():
+    ends = []
+
+    @given(networks())
+    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def each(case):
+        ends.append(compared(case))
+
+    each()
+    print({end: ends.count(end) for end in (True, False, None)})
+    assert ends.count(True) >= 0.8 * len(ends)
+    assert ends.count(None) <= 0.1 * len(ends)
