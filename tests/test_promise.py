@@ -7,6 +7,7 @@ something where that helps: a silent network proves little. How many live is cou
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -125,14 +126,18 @@ def networks(draw):
         add("Output" if graded else "Affine", shape[0], 3, weight_scale=2, families=["cuba", "lif", "rf", "rf_iz"])
     elif last == "average":
         add("Average", draw(st.sampled_from([n for n in range(1, shape[0] + 1) if shape[0] % n == 0])), families=["cuba"])
-    return blocks, first, draw(st.sampled_from([0, 0.02, 0.3, 8]))
+    return blocks, first, draw(st.sampled_from([0, 0.02, 0.3] if graded else [0, 0.02, 0.3, 8]))
 
 
 def step(net, rate, g):
-    """Two steps of an optimizer, along gradients of any kind: at 8 they leave the 8 bits of weights and the range of decays."""
+    """Two steps of an optimizer, along gradients of any kind: at 8 weights leave their 8 bits, at 0.3 decays their range."""
     if not rate or not any(p.requires_grad for p in net.parameters()):
         return
-    optimizer = torch.optim.Adam(slayer.utils.parameter_groups(net, rate, delay_lr=1.0))
+    groups = slayer.utils.parameter_groups(net, rate, delay_lr=0.5)
+    for group in groups:
+        if group["name"] == "decays":
+            group["lr"] = min(group["lr"], 0.3 * 4096)  # more, and half of them are 0: sums that grow for ever
+    optimizer = torch.optim.Adam(groups)
     for _ in range(2):
         for p in net.parameters():
             p.grad = torch.randn(p.shape, generator=g) if p.requires_grad else None
@@ -162,7 +167,8 @@ def liven(block, x):
 
 
 def compared(case):
-    """Whether every layer of this network sent something; None where it left 24 bits. Its file computes the same, or says that."""
+    """The first block of a network that sent nothing, or "live"; "overflown" where it left 24 bits. Its file computes the same, or says
+    that."""
     blocks, shape, rate = case
     net, g = torch.nn.Sequential(*blocks), torch.Generator().manual_seed(1)
     x = torch.rand(2, *shape, TIME, generator=g) * 4 - 2
@@ -173,13 +179,13 @@ def compared(case):
             net.train()(x)  # moves the norms' running means
         for block in blocks:
             if block.delay is not None:
-                block.delay.delay.mul_(4)
+                block.delay.delay.mul_(3)
         step(net, rate, g)
         net.eval()
-        y, live = x, True
+        y, end = x, "live"
         for block in blocks:
             y = liven(block, y)
-            live &= sends(y)
+            end = block.label if end == "live" and not sends(y) else end
             if hasattr(block, "neuron"):
                 block.neuron.reset_overflows()
         want = net(x)
@@ -193,13 +199,13 @@ def compared(case):
         late = torch.cat([x, torch.zeros(*x.shape[:-1], lag)], -1)  # the last column needs time to arrive
         with pytest.raises(lv.OverflowError24, match="left 24 bits"):
             lv.simulate(loaded, {"inp": loaded.encode(late)}, config=EXACT)
-        return None
+        return "overflown"
     report = netx.compare(net, loaded, x)
     assert report, str(report)
     if loaded.out_layer.reads == "messages":  # once more, by hand
         got = loaded.decode(lv.simulate(loaded, {"inp": loaded.encode(x)}, config=EXACT)["out"])[..., loaded.lag:]
         np.testing.assert_array_equal(got, want[..., :got.shape[-1]])
-    return live
+    return end
 
 
 def test_the_exported_file_computes_what_was_trained():
@@ -211,6 +217,134 @@ def test_the_exported_file_computes_what_was_trained():
         ends.append(compared(case))
 
     each()
-    print({end: ends.count(end) for end in (True, False, None)})
-    assert ends.count(True) >= 0.8 * len(ends)
-    assert ends.count(None) <= 0.1 * len(ends)
+    counts = Counter(ends)
+    print(counts)
+    assert counts["live"] >= 0.8 * len(ends), counts
+    assert counts["overflown"] <= 0.15 * len(ends), counts
+
+
+# -- what random networks come across seldom -------------------------------------------------------------------
+
+
+CUBA = {"threshold": 0.5, "current_decay": 0.4, "voltage_decay": 0.2, "requires_grad": True}
+FAMILIES = {"cuba": CUBA, "lif": {"threshold": 0.5, "voltage_decay": 0.2}, "sigma_delta": {"threshold": 0.1, "requires_grad": True},
+            "alif": CUBA | {"threshold_step": 0.1, "threshold_decay": 0.3, "refractory_decay": 0.2},
+            "rf": {"threshold": 0.5, "period": 7, "decay": 0.1, "requires_grad": True}}
+FAMILIES |= {"rf_iz": FAMILIES["rf"]} | dict.fromkeys(("adrf", "adrf_iz"), FAMILIES["rf"] | {
+    "threshold_step": 0.1, "threshold_decay": 0.3, "refractory_decay": 0.2})
+
+
+def families(names=tuple(FAMILIES)):
+    return pytest.mark.parametrize("family", names)
+
+
+def layer(name, family, *args, **options):
+    torch.manual_seed(0)
+    return getattr(getattr(slayer.block, family), name)(FAMILIES[family], *args, **options)
+
+
+def inputs(family, *shape, time=20):
+    """Events; for sigma-delta changes of values below 1."""
+    x = (torch.rand(2, *shape, time, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    return x if family != "sigma_delta" else (x - x.flip(-1)) / 16
+
+
+def equal(net, x, tmp_path):
+    """The file of ``net``, which sends something and computes the same."""
+    net.eval()
+    with torch.no_grad():
+        assert sends(net(x))
+    file = netx.Network(slayer.export_hdf5(net, tmp_path / "net.net", tuple(x.shape[1:-1])))
+    report = netx.compare(net, file, x)
+    assert report, str(report)
+    return file
+
+
+@families()
+def test_weights_trained_beyond_8_bits_are_used_and_written_at_their_end(family, tmp_path):
+    block = layer("Dense", family, 4, 3)
+    with torch.no_grad():
+        for k, p in enumerate(p for n, p in block.named_parameters() if n.endswith("weight")):
+            p.copy_(torch.tensor([-90.0, 100.0, 100.0] * 4).roll(k).reshape(p.shape))
+    file = equal(torch.nn.Sequential(block), inputs(family, 4), tmp_path)
+    for synapse in [file.layers[0].synapse, *([file.layers[0].imag_synapse] if family in RESONATORS else [])]:
+        assert sorted(set(np.ravel(synapse.weights.get()))) == [-256, 254]
+
+
+def beyond(w):
+    return slayer.utils.quantize(w * 100, 1 / 64)
+
+
+@pytest.mark.parametrize(("hook", "message"), [(lambda w: w, "weights are not integers of 1/64 in -256..255; use the neuron's quantize"),
+                                               (beyond, "weights are not integers of 1/64 in -256..255")])
+@families(["cuba", "rf", "sigma_delta"])
+def test_a_hook_whose_weights_no_file_holds_is_refused(family, hook, message, tmp_path):
+    for block, shape in ((layer("Dense", family, 4, 3, pre_hook_fx=hook), (4,)),
+                         (layer("Conv", family, 2, 3, 2, pre_hook_fx=hook), (2, 4, 4))):
+        with pytest.raises(lv.ExportError, match=rf"/layer/0: {family}\.\w+: {message}"):
+            slayer.export_hdf5([block], tmp_path / "net.net", shape)
+
+
+@families(["cuba", "alif", "rf", "adrf_iz"])
+def test_decays_and_delays_trained_out_of_range_are_brought_back(family, tmp_path):
+    """As forward does; also where it was never called since."""
+    for sign in (1, -1):
+        block = layer("Dense", family, 4, 3, weight_scale=2, delay=True)
+        with torch.no_grad():
+            for name in block.neuron.decays:
+                getattr(block.neuron, name).add_(sign * 9000)
+            block.delay.delay.copy_(torch.tensor([-5.0, 3.7, 100.0]))
+        slayer.export_hdf5([block], tmp_path / "before.net", (4,))
+        net = torch.nn.Sequential(block).eval()
+        x = inputs(family, 4, time=70)
+        x[..., 9:] = 0  # a decay of 0 forgets nothing
+        file = equal(net, x, tmp_path)
+        assert file.layers[0].delay.delays.get().tolist() == [0, 3, 62]
+        assert (tmp_path / "before.net").read_bytes() == (tmp_path / "net.net").read_bytes()
+
+
+def test_thresholds_trained_below_0_are_the_smallest(tmp_path):
+    block = layer("Dense", "sigma_delta", 4, 3)
+    with torch.no_grad():
+        block.neuron.delta.threshold.fill_(-2.0)
+    file = equal(torch.nn.Sequential(block), inputs("sigma_delta", 4), tmp_path)
+    assert file.layers[0].neuron.vth.get() == 1
+
+
+@families(["cuba", "rf", "sigma_delta"])
+@pytest.mark.parametrize("mask", [torch.tensor([[1, 0], [0, 1], [1, 1]], dtype=torch.bool), torch.tensor([[1.0, 0], [0, 1], [-1, 0]])])
+def test_masked_weights_are_written_as_they_act(family, mask, tmp_path):
+    block = layer("Dense", family, 2, 3, weight_scale=4, mask=mask)
+    file = equal(torch.nn.Sequential(block), inputs(family, 2), tmp_path)
+    written = file.layers[0].synapse.weights.get()
+    raw = block.synapse.real if family == "rf" else block.synapse
+    np.testing.assert_array_equal(written, 64 * (raw.effective_weight()[:, :, 0, 0, 0] * mask).detach())
+    assert not written[0, 1]
+    assert written[0, 0]
+
+
+@families()
+@pytest.mark.parametrize("drop", [slayer.neuron.Dropout(0.9), torch.nn.Dropout(0.9)])
+def test_dropout_is_no_part_of_the_file(family, drop, tmp_path):
+    torch.manual_seed(0)
+    block = getattr(slayer.block, family).Dense(FAMILIES[family] | {"dropout": drop}, 4, 8, weight_scale=6)
+    assert not torch.equal(block.train()(inputs(family, 4)), block.eval()(inputs(family, 4)))
+    equal(torch.nn.Sequential(block), inputs(family, 4), tmp_path)
+
+
+@families(["cuba", "lif", "alif", "rf", "rf_iz", "adrf", "adrf_iz"])
+@pytest.mark.parametrize(("name", "args", "shape"), [("Dense", (4, 3), (4,)), ("Recurrent", (4, 3), (4,)), ("Conv", (1, 2, 2), (1, 3, 3)),
+                                                     ("Pool", (2,), (1, 3, 3))])
+def test_graded_spikes_have_no_process(family, name, args, shape, tmp_path):
+    block = getattr(getattr(slayer.block, family), name)(FAMILIES[family] | {"graded_spike": True}, *args)
+    with pytest.raises(lv.ExportError, match=rf"/layer/0: {family}\.{name}: graded spikes have no process; train with graded_spike=False"):
+        slayer.export_hdf5([block], tmp_path / "net.net", shape)
+
+
+@families()
+@pytest.mark.parametrize(("size", "kernel"), [((9, 7), 2), ((5, 8), (3, 2)), ((7, 7), (1, 3)), ((2, 3), 5)])
+def test_pools_of_odd_sizes(family, size, kernel, tmp_path):
+    block = layer("Pool", family, kernel, weight_scale=1.5)
+    file = equal(torch.nn.Sequential(block), inputs(family, 2, *size), tmp_path)
+    k = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    assert file.out.shape == (-(-size[1] // k[1]), -(-size[0] // k[0]), 2)
