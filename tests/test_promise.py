@@ -33,7 +33,7 @@ def neurons(draw, family, norm=True):
     else:
         params = {"threshold": draw(st.floats(0.05, 1.5))}
         if family in RESONATORS:
-            params |= {"period": draw(st.floats(4, 40)), "decay": draw(unit)}
+            params |= {"period": draw(st.floats(4, 40)), "decay": draw(st.floats(0, 0.9))}
         else:
             params |= {"voltage_decay": draw(unit)} | ({} if family == "lif" else {"current_decay": draw(unit)})
         if family in ("alif", "adrf", "adrf_iz"):
@@ -218,8 +218,7 @@ def test_the_exported_file_computes_what_was_trained():
 
     each()
     counts = Counter(ends)
-    print(counts)
-    assert counts["live"] >= 0.8 * len(ends), counts
+    assert counts["live"] >= 0.75 * len(ends), counts
     assert counts["overflown"] <= 0.15 * len(ends), counts
 
 
