@@ -6,7 +6,12 @@ Files of lavalike with damaged bytes, the same without lavalike's attributes (as
 with wrong contents in sound HDF5. A worker process loads them one by one; it is killed where a load takes longer than the deadline.
 Counted are loads that give the same network, another one, a NetFileError (and how many name a key), another exception, that end the
 process or do not end, and that take more memory than 64 MiB and three times what the undamaged network's arrays take (Linux only).
-Exit status 1 where a file of lavalike loads as another network, or any load ends otherwise than by a network or a LavalikeError.
+
+A file of lava-dl has no digest. Another network may come with a NetFileWarning that names what was not used as it stands ("told"). Where
+a number became another that a layer may have, nothing can tell ("other numbers": keys, kinds, sizes and texts are the original's).
+"different" is neither: a fault, as every other network is from a file of lavalike.
+
+Exit status 1 where there is a fault, or any load ends otherwise than by a network or a LavalikeError.
 """
 
 from __future__ import annotations
@@ -221,6 +226,20 @@ def fingerprint(net: Any) -> str:
     return h.hexdigest()
 
 
+def outline(path: str) -> str:
+    """A hash of all keys of a file that loads, with kind and size (axes of one left out), and of its texts."""
+    found: list[tuple[Any, ...]] = []
+
+    def visit(key: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            number = item.dtype.kind in "iuf"
+            found.append((key, "number", [n for n in item.shape if n != 1]) if number else (key, str(np.asarray(item[()]).tolist())))
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
+
+
 def held(net: Any) -> int:
     """Bytes of the arrays of a network."""
     return sum(var.value.nbytes for layer in net.layers for process in layer.procs for var in process.vars)
@@ -255,10 +274,11 @@ def load(path: str) -> dict[str, Any]:
     peak, began = Peak(), time.perf_counter()
     out: dict[str, Any] = {"key": "", "text": "", "held": 0}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", netx.NetFileWarning)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", netx.NetFileWarning)
             net = netx.Network(path)
-        out |= {"end": "loads", "text": fingerprint(net), "held": held(net), "ours": net.ours}
+        out |= {"end": "loads", "text": fingerprint(net), "held": held(net), "ours": net.ours, "outline": outline(path),
+                "told": [str(w.message) for w in said if issubclass(w.category, netx.NetFileWarning)]}
     except lv.NetFileError as e:
         out |= {"end": "NetFileError", "key": e.key, "text": str(e)}
     except lv.LavalikeError as e:
@@ -334,8 +354,8 @@ class Counts:
 
 
 def fuzz(make: Callable[[list[Path], Path, np.random.Generator], tuple[str, Path]], paths: list[Path], count: int, seed: int,
-         folder: Path, worker: Worker, strict: bool) -> Counts:
-    """Load ``count`` files that ``make`` damages. ``strict``: another network than the original's is bad."""
+         folder: Path, worker: Worker) -> Counts:
+    """Load ``count`` files that ``make`` damages."""
     out = Counts()
     whole = {p: worker.load(p) for p in paths}
     for p, first in whole.items():
@@ -348,21 +368,25 @@ def fuzz(make: Callable[[list[Path], Path, np.random.Generator], tuple[str, Path
         end = got["end"]
         if end == "loads":
             end = "same" if got["text"] == whole[origin]["text"] else "different"
-            if end == "different" and whole[origin]["ours"] and not got["ours"]:
-                end = "no longer ours"
+            if end == "different" and whole[origin]["ours"]:
+                end = end if got["ours"] else "no longer ours"
+            elif end == "different":
+                told = set(got["told"]) - {text.replace(str(origin), str(target)) for text in whole[origin]["told"]}
+                end = "told" if told else "other numbers" if got["outline"] == whole[origin]["outline"] else end
         out.ends[kind, end] += 1
         out.keys += end == "NetFileError" and bool(got["key"])
         out.peak, out.slowest = max(out.peak, got.get("peak", 0)), max(out.slowest, got.get("seconds", 0.0))
         above = got.get("peak", 0) > SPARE + 3 * max(got.get("held", 0), whole[origin]["held"])
         if above:
             out.ends[kind, "above memory"] += 1
-        if above or end in ("untyped", "hangs", "dies") or (strict and end in ("different", "no longer ours")):
+        if above or end in ("different", "no longer ours", "untyped", "hangs", "dies"):
             out.bad.append(f"seed {seed}, file {k} ({kind} of {origin.name}): {end}{', above memory' if above else ''}: "
                            f"{got.get('text', '')[:160]}")
     return out
 
 
-ENDS = ("same", "different", "no longer ours", "NetFileError", "LavalikeError", "untyped", "hangs", "dies", "above memory")
+ENDS = ("same", "other numbers", "told", "different", "no longer ours", "NetFileError", "LavalikeError", "untyped", "hangs", "dies",
+        "above memory")
 
 
 def report(title: str, counts: Counts) -> None:
@@ -405,9 +429,9 @@ def campaigns(count: int, others: int, edits: int, seed: int) -> Iterator[tuple[
             ours = originals(folder)
             theirs = [foreign(p, folder) for p in ours]
             plain = [p for p in theirs if p.name != "foreign_alif.net"]
-            yield f"{count} damaged files of lavalike", fuzz(damaged, ours, count, seed, folder, worker, True)
-            yield f"{others} damaged files of lava-dl's form", fuzz(damaged, plain, others, seed, folder, worker, False)
-            yield f"{edits} files of lava-dl's form with wrong contents", fuzz(edited, plain, edits, seed, folder, worker, False)
+            yield f"{count} damaged files of lavalike", fuzz(damaged, ours, count, seed, folder, worker)
+            yield f"{others} damaged files of lava-dl's form", fuzz(damaged, plain, others, seed, folder, worker)
+            yield f"{edits} files of lava-dl's form with wrong contents", fuzz(edited, plain, edits, seed, folder, worker)
     finally:
         worker.close()
 

@@ -12,7 +12,7 @@ from lavalike.arguments import FLAG, PATH, SHAPE, TEXT, Rule, arguments, as_numb
 from lavalike.errors import InputError, LavalikeError, NetFileError
 from lavalike.process import AbstractProcess, InPort, OutPort
 from netx.layers import Builder, NetLayer, message_bits
-from netx.reader import Reader
+from netx.reader import Layer, Reader
 
 WEIGHT_SCALE = 64
 INT32 = 2**31 - 1
@@ -26,7 +26,8 @@ class Network(AbstractProcess):
         net_config: path of the file.
         num_layers: read only the first of the file's layers (flatten counts). Default all.
         skip_layers: leave out so many from the start.
-        input_message_bits: bits of the messages the first layer takes, unless the file has an input layer: 0 for spikes.
+        input_message_bits: bits of the messages the first layer takes: 0 for spikes. Default: what the file says, 0 where it does not.
+            Other bits than the file's input layer sends, and graded messages where the last of ``skip_layers`` spikes, are an InputError.
         input_shape: (x, y, channels) of the input, where no input layer gives it; one that contradicts the file is an InputError.
         reset_interval, reset_offset: set u = v = 0 every so many steps, in each layer as it begins: one step later a layer,
             in files of lavalike as its first input arrives. Messages on their way are not cleared. An offset needs an interval.
@@ -73,6 +74,8 @@ class Network(AbstractProcess):
         first = next((d for d in descriptions[skip_layers:] if d.type not in ("input", "flatten")), None)
         # a file of ours says what its first layer takes: sigma-delta layers take values
         bits = input_message_bits or (message_bits(first) if file.ours and first is not None else 0)
+        if input_message_bits:
+            self._agree(descriptions, skip_layers, input_message_bits)
         shape = None if input_shape is None else tuple(int(n) for n in np.reshape(input_shape, -1))
         flatten, layers = False, []
         for k, description in enumerate(descriptions):
@@ -84,11 +87,11 @@ class Network(AbstractProcess):
                 own = description.shape if description.type == "input" else description.input_shape
                 if own is not None and k <= skip_layers and own[::-1] != shape:
                     raise InputError(f"Network: input_shape={shape}, but {description.key} of {net_config} takes {own[::-1]}")
-            if description.type == "input" and (description.neuron is None or not kept):
-                shape, bits = description.shape[::-1], message_bits(description) if description.neuron is not None else bits
+            if description.type == "input" and description.neuron is None:
+                shape = description.shape[::-1]
                 continue
             if not kept:
-                shape, bits = description.shape[::-1], message_bits(description)
+                shape, bits = description.shape[::-1], input_message_bits or message_bits(description)
                 continue
             if description.type == "input":
                 shape = description.shape[::-1]
@@ -121,7 +124,7 @@ class Network(AbstractProcess):
             shape, bits, flatten = layer.out.shape, message_bits(description), False
         if not layers:
             raise reader.fail("layer", "no layer is left to run")
-        if flatten and not (file.ours and len(shape) == 3):
+        if flatten and not file.ours:
             raise reader.fail(descriptions[-1].key, "a flatten layer at the end has nothing to feed")
         self.layers: list[NetLayer] = layers
         self.in_layer, self.out_layer = layers[0], layers[-1]
@@ -130,6 +133,15 @@ class Network(AbstractProcess):
         source = last.transpose((2, 1, 0)).flatten() if flatten and len(last.shape) == 3 else last
         self.out = OutPort(source.shape)
         source.connect(self.out)
+
+    def _agree(self, descriptions: list[Layer], skipped: int, bits: int) -> None:
+        """Refuse ``bits`` of input messages that contradict the layer which sends them, in the network or before it."""
+        senders = [d for k, d in enumerate(descriptions) if (k < skipped or d.type == "input") and d.neuron is not None]
+        for sender in senders[-1:]:
+            own = message_bits(sender)
+            if own != bits and (own == 0 or skipped == 0):
+                raise InputError(f"Network: input_message_bits={bits}, but {sender.key} of {self.path_of_file} sends "
+                                 f"{f'messages of {own} bits' if own else 'spikes (0 bits)'}: leave it out")
 
     def __len__(self) -> int:
         return len(self.layers)

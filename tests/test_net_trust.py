@@ -430,6 +430,23 @@ def test_options_that_make_no_sense(tmp_path, name, kind, value):
         assert not isinstance(info.value, TypeError)
 
 
+def test_bits_that_contradict_the_file_s_input_layer(tmp_path):
+    delta, spiking = slayer.block.sigma_delta, slayer.block.cuba
+    sd = slayer.export_hdf5([delta.Input({"threshold": 0.1}), delta.Dense({"threshold": 0.1}, 6, 5)], tmp_path / "sd.net", (6,))
+    spikes = slayer.export_hdf5([spiking.Input(LIF), spiking.Dense(LIF, 6, 5)], tmp_path / "cuba.net", (6,))
+    plain = slayer.export_hdf5([spiking.Input(), spiking.Dense(LIF, 6, 5)], tmp_path / "plain.net", (6,))
+    for path, bits, skip, match in [(sd, 8, 0, "messages of 16 bits"), (spikes, 16, 0, "spikes"), (spikes, 1, 1, "spikes")]:
+        with pytest.raises(lv.InputError, match=f"input_message_bits={bits}, but layer/0 of .*{path.name} sends {match}.*leave it out"):
+            netx.Network(path, input_message_bits=bits, skip_layers=skip)
+    assert [netx.Network(sd, input_message_bits=b).input_message_bits for b in (0, 16)] == [16, 16]
+    # what feeds a network whose input layer is left out is the caller's; a bare input layer sends nothing of its own
+    assert [netx.Network(sd, input_message_bits=b, skip_layers=1).input_message_bits for b in (0, 8, 24)] == [16, 8, 24]
+    assert [netx.Network(plain, input_message_bits=b).input_message_bits for b in (0, 8)] == [0, 8]
+    with pytest.raises(lv.InputError, match=r"layer/1 of .* sends spikes"):
+        netx.Network(slayer.export_hdf5([spiking.Dense(LIF, 6, 5) if k == 0 else spiking.Dense(LIF, 5, 5) for k in range(3)],
+                                        tmp_path / "deep.net", (6,)), input_message_bits=8, skip_layers=2)
+
+
 def test_a_path_and_keywords(tmp_path):
     for value in (None, 3, b"x"):
         with pytest.raises(lv.InputError, match="Network: net_config is a path"):

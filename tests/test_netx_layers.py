@@ -550,3 +550,41 @@ def test_networks_that_are_not_the_files_are_told(call, message, tmp_path):
     path = slayer.export_hdf5(net, tmp_path / "n.net", input_shape=(6,))
     with pytest.raises(lv.InputError, match=message):
         call(net, path)
+
+
+# -- pools of odd sizes ----------------------------------------------------------------------------------------
+
+
+def pool(shape, kernel=(2, 2), stride=None, ours=False, **more):
+    """A pool of (2, 7, 9) whose voltage is 64 times its drive."""
+    weight = np.arange(1, 1 + kernel[0] * kernel[1]).reshape(1, 1, *kernel)
+    layer = {"type": "pool", "shape": np.array(shape), "weight": weight, "stride": np.array(stride or kernel), "padding": np.array([0, 0]),
+             "dilation": np.array([1, 1]), "neuron": {"type": "CUBA", "iDecay": 4096, "vDecay": 4096, "vThMant": 1 << 17}, **more}
+    return layer | ({"delay_shift": 0, "input_shape": np.array([2, 7, 9])} if ours else {})
+
+
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize(("shape", "kernel"), [((2, 3, 4), (2, 2)), ((2, 4, 5), (2, 2)), ((2, 2, 4), (3, 2)), ((2, 3, 5), (3, 2))])
+def test_a_pool_completes_its_last_window_where_the_file_s_shape_counts_it(tmp_path, shape, kernel, ours):
+    """lava-dl fills up with zeros; lavalike 0.3, and torch, leave out what fills no window."""
+    layer = pool(shape, kernel, ours=ours)
+    net = netx.Network(write(tmp_path / "p.net", [layer], ours), input_shape=(9, 7, 2))
+    assert (net.ours, net.out.shape) == (ours, shape[::-1])
+    x = np.random.default_rng(0).random((2, 7, 9)) < 0.5
+    sizes = [n * k for n, k in zip(shape[1:], kernel, strict=True)]
+    whole = np.zeros((2, *sizes), np.int64)
+    rows, columns = (min(a, b) for a, b in zip(sizes, x.shape[1:], strict=True))
+    whole[:, :rows, :columns] = x[:, :rows, :columns]
+    want = np.einsum("cakbl,kl->cab", whole.reshape(2, shape[1], kernel[0], shape[2], kernel[1]), layer["weight"][0, 0])
+    rec = lv.simulate(net, {"inp": net.encode(np.stack([x, 0 * x, 0 * x], -1))}, config=EXACT, record=[net.layers[0].neuron.v])
+    v = rec[net.layers[0].neuron.v]
+    assert want[:, -1].any()
+    assert want[..., -1].any()
+    assert (v.reshape(v.shape[-4:])[..., 1].transpose(2, 1, 0) == 64 * want).all()
+
+
+@pytest.mark.parametrize("layer", [pool((2, 4, 4)), pool((2, 3, 5)), pool((2, 5, 5)), pool((2, 4, 5), (3, 3), (2, 2)),
+                                   pool((2, 4, 5), padding=np.array([1, 0])), pool((2, 4, 5), dilation=np.array([1, 2]))])
+def test_other_pools_have_one_size(tmp_path, layer):
+    with pytest.raises(lv.NetFileError, match=r"layer/0/shape: is .*, the layer computes"):
+        netx.Network(write(tmp_path / "p.net", [layer], False), input_shape=(9, 7, 2))

@@ -263,6 +263,17 @@ def test_files_of_0_3_load_as_they_were_trained(old, name, by_hand):
     np.testing.assert_array_equal(got, want[..., :got.shape[-1]])
 
 
+def test_a_pool_of_0_3_leaves_out_what_fills_no_window(conformance):
+    """7 x 9 pooled by 2 was 3 x 4; now it is 4 x 5, and the file's shape says which."""
+    file, arrays = netx.Network(conformance("lavalike-0.3/odd_pool.net")), np.load(conformance("lavalike-0.3/odd_pool.npz"))
+    assert (file.ours, file.signed) == (True, True)
+    assert [layer.shape[::-1] for layer in file.layers] == [(2, 3, 4), (3, 2, 3), (3, 1, 1), (4,)]
+    got = file.decode(lv.simulate(file, {"inp": file.encode(arrays["x"])}, config=EXACT)["out"])[..., file.lag:]
+    want = arrays["y"][..., :got.shape[-1]]
+    assert want.any()
+    np.testing.assert_array_equal(got, want)
+
+
 def test_a_damaged_file_of_0_3_is_refused(old):
     for place, key in attributes(old("sdnn", "sdnn")[0]):
         path = old("sdnn", "sdnn")[0]
