@@ -353,8 +353,6 @@ EXEMPT = {
     "lavalike.slayer.axon.after": MADE,
     "lavalike.slayer.axon.over_time": MADE,
     "lavalike.slayer.classifier.Rate": "takes no argument",
-    "lavalike.slayer.classifier.check_mode": "a check itself",
-    "lavalike.slayer.classifier.check_window": "a check itself",
     "lavalike.slayer.classifier.collapse": "part of the classifiers, which have rows",
     "lavalike.slayer.classifier.log_confidence": "part of the classifiers, which have rows",
     "lavalike.slayer.classifier.moving_rate": "part of the classifiers, which have rows",
@@ -366,7 +364,7 @@ EXEMPT = {
         for f, names in {
             "cuba": ("neuron_params",),
             "lif": ("neuron_params",),
-            "alif": ("neuron_params", "adaptation", "step_of", "ungraded"),
+            "alif": ("neuron_params", "adaptation", "step_of"),
             "sigma_delta": ("neuron_params",),
         }.items()
         for n in names
