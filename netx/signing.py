@@ -9,10 +9,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from lavalike.arguments import PATH, arguments
 from lavalike.errors import InputError, NetFileError
 from netx import provenance, reader, writer
 
 
+@arguments(source=PATH, target=PATH)
 def sign(source: str | Path, target: str | Path) -> reader.NetFile:
     """Copy a .net file with a digest of the whole.
 

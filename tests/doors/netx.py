@@ -4,6 +4,7 @@ import functools
 import tempfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import torch
 
@@ -29,6 +30,16 @@ def file():
 
 def network():
     return netx.Network(trained()[1])
+
+
+def unsigned():
+    """A file whose blocks were exported one by one."""
+    net, path = trained()
+    path = path.with_name("unsigned.net")
+    with h5py.File(path, "w") as file:
+        for k, block in enumerate(net):
+            block.export_hdf5(file.create_group(f"layer/{k}"))
+    return path
 
 
 ROWS = [
@@ -58,6 +69,7 @@ ROWS = [
         steps=COUNT,
         config=OBJECT,
     ),
+    row("netx.sign", lambda: {"source": unsigned(), "target": trained()[1].with_name("signed.net")}, source=PATH, target=PATH),
 ]
 EXEMPT = {
     "netx.Comparison": "what compare returns",

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lavalike.arguments import FLAG, TENSOR, arguments, real
+from lavalike.arguments import FLAG, TENSOR, arguments, numbers, real
 from lavalike.backends.torch.surrogate import Exponential
 
 Slayer = Exponential
@@ -90,7 +90,8 @@ class Spike:
     """
 
     @staticmethod
-    @arguments(voltage=TENSOR, tau_rho=real(above=0), scale_rho=real(above=0), graded_spike=FLAG, scale=real(above=0))
+    @arguments(voltage=TENSOR, threshold=numbers(), tau_rho=real(above=0), scale_rho=real(above=0), graded_spike=FLAG,
+               voltage_last=numbers(), scale=real(above=0))
     def apply(voltage: torch.Tensor, threshold: float | torch.Tensor, tau_rho: float, scale_rho: float, graded_spike: bool = False,
               voltage_last: float | torch.Tensor = 0, scale: float = 1) -> torch.Tensor:
         if not graded_spike:
