@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-# the same examples on every machine; --hypothesis-profile=default looks for new ones
+# no seed of the day: the same examples wherever the same modules are loaded; --hypothesis-profile=default looks for new ones
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 SHARED = Path(os.environ.get("LAVALIKE_SHARED", ROOT.parent / "shared"))

@@ -192,6 +192,6 @@ def test_one_step_and_another_batch_size_are_fine():
 def test_encode_refuses_what_no_message_holds(tmp_path):
     net = netx.Network(slayer.export_hdf5(cu.Dense(CUBA, 3, 2), tmp_path / "n.net"))
     for x, message in ((np.full((3, 2), 3.0), "takes spikes, 0 or 1"), (np.full((3, 2), 2.0**40), "beyond 32-bit"),
-                       (np.full((3, 2), 1j), "expected real numbers")):
+                       (np.full((3, 2), 1j), "an array or a tensor of real numbers")):
         with pytest.raises(lv.InputError, match=message):
             net.encode(x)

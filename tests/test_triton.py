@@ -55,35 +55,29 @@ def interpreted(tmp_path_factory):
 
 
 @needs_triton
-@pytest.mark.parametrize("name", CASES)
-def test_kernels_compute_what_the_cpu_does(interpreted, name):
-    told = interpreted[name]
-    for tensor, difference in told["cpu"].items():
-        # bit for bit; sums over neurons are taken in another order, in float64
-        shared = tensor.startswith("gp_") and tensor[3:] not in CASES[name].per
-        assert difference <= (1e-13 if shared else 0.0), f"{tensor} differs from the CPU's by {difference}"
-
-
-@needs_triton
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.dtype != torch.bfloat16])
-def test_kernels_compute_what_autograd_does(interpreted, name):
-    case, told = CASES[name], interpreted[name]
-    wanted = {*(f"y_{o}" for o in case.dynamics.outputs), *(f"r_{s}" for s in case.record), *(f"s_{s}" for s in case.dynamics.states),
-              *(f"gx_{x}" for x in case.dynamics.inputs)} if case.steps else set()
-    assert wanted <= told["torch"].keys()
-    for tensor, difference in told["torch"].items():
-        assert difference <= (1e-12 if case.dtype == torch.float64 else 2e-6), f"{tensor} differs from autograd's by {difference}"
-
-
-@needs_triton
-def test_cases_spike_and_overflow(interpreted):
+def test_kernels_compute_what_the_cpu_and_autograd_do(interpreted):
+    # one test, so that one worker alone waits for the interpreter
+    assert interpreted.keys() >= CASES.keys()
+    wrong = []
+    for name, case in CASES.items():
+        told = interpreted[name]
+        for tensor, difference in told["cpu"].items():
+            # bit for bit; sums over neurons are taken in another order, in float64
+            shared = tensor.startswith("gp_") and tensor[3:] not in case.per
+            if not difference <= (1e-13 if shared else 0.0):
+                wrong.append(f"{name}: {tensor} differs from the CPU's by {difference}")
+        if case.dtype == torch.bfloat16:  # autograd keeps its states in bfloat16, and a spike more or less is a whole one
+            continue
+        wanted = {*(f"y_{o}" for o in case.dynamics.outputs), *(f"r_{s}" for s in case.record), *(f"s_{s}" for s in case.dynamics.states),
+                  *(f"gx_{x}" for x in case.dynamics.inputs)} if case.steps else set()
+        assert wanted <= told["torch"].keys(), name
+        for tensor, difference in told["torch"].items():
+            if not difference <= (1e-12 if case.dtype == torch.float64 else 2e-6):
+                wrong.append(f"{name}: {tensor} differs from autograd's by {difference}")
+    assert not wrong, "\n".join(wrong)
     assert interpreted["cuba on the grid"]["spikes"] > 100
     assert interpreted["resonator"]["spikes"] > 100
     assert interpreted["cuba on the grid, overflows"]["overflows"] > 100
-
-
-@needs_triton
-def test_benchmark_checks_itself(interpreted):
     assert interpreted["benchmark"]["error"] < 1e-6
 
 
