@@ -46,7 +46,8 @@ class Rule:
     def check(self, door: str, name: str, value: Any, error: type[LavalikeError] = InputError) -> None:
         """Raise ``error`` (its TypeError kin where the kind is wrong) unless ``value`` may be argument ``name`` of ``door``."""
         if not self.kind(value):
-            raise kind_error(error)(f"{door}: {name} is {self.words}, got {shown(value)} ({type(value).__name__})")
+            grad = "; no gradient passes here: detach() it" if getattr(value, "requires_grad", False) is True else ""
+            raise kind_error(error)(f"{door}: {name} is {self.words}, got {shown(value)} ({type(value).__name__}){grad}")
         if not self.value(value):
             hint = did_you_mean(value, self.near) if isinstance(value, str) else ""
             raise error(f"{door}: {name} is {self.words}, got {shown(value)}{hint}")
@@ -110,9 +111,11 @@ def _is_bool(value: Any) -> bool:
 
 
 def as_numbers(value: Any) -> np.ndarray | None:
-    """``value`` (numbers, nested lists, arrays, tensors) as an array of bools, integers, floats or complex numbers, or None."""
+    """``value`` (numbers, nested lists, arrays, tensors) as an array of bools, integers, floats or complex numbers, or None; also for a
+    tensor that requires a gradient."""
     if hasattr(value, "detach"):
-        value = value.detach()
+        if value.requires_grad:  # it would be dropped
+            return None
         if value.device.type == "meta":
             return np.broadcast_to(np.zeros((), np.float32), tuple(value.shape))
         value = value.cpu()

@@ -408,7 +408,12 @@ def test_a_recording_acts_as_a_dict():
     assert isinstance(e.value, lv.InputError)
 
 
-def test_a_tensor_that_needs_a_gradient_is_an_input():
+def test_a_gradient_that_would_be_dropped_is_told():
     torch = pytest.importorskip("torch")
     x = torch.ones(3, 2, requires_grad=True)
-    np.testing.assert_array_equal(lv.simulate(Dense(weights=np.eye(3)), {"s_in": x})["a_out"], [[0, 1]] * 3)
+    with pytest.raises(lv.InputError, match=r"inputs: .*no gradient passes here: detach\(\) it") as caught:
+        lv.simulate(Dense(weights=np.eye(3)), {"s_in": x})
+    assert isinstance(caught.value, TypeError)
+    with pytest.raises(lv.VarError, match=r"weights: .*requires_grad=True"):
+        Dense(weights=x)
+    lv.simulate(Dense(weights=np.eye(3)), {"s_in": x.detach()})

@@ -177,7 +177,9 @@ def _numbers(key: Port | str, value: Any) -> np.ndarray:
     array = as_numbers(value)
     if array is None or array.dtype.kind == "c":
         kind = f"has dtype {array.dtype}" if array is not None else f"is {shown(value)} ({type(value).__name__})"
-        raise InputTypeError(f"{INPUTS}the input of {key} {kind}; expected real numbers, an array without gaps")
+        needs_grad = getattr(value, "requires_grad", False) is True
+        remedy = "no gradient passes here: detach() it" if needs_grad else "an array without gaps"
+        raise InputTypeError(f"{INPUTS}the input of {key} {kind}; expected real numbers, {remedy}")
     return array
 
 

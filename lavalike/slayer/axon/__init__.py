@@ -94,15 +94,15 @@ class Delay(Sized):
     def unsized(self) -> Iterable[str]:
         return () if self._sized else ("delay",)
 
-    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
+    def size(self, name: str, channels: int) -> None:
         # the same parameter object: an optimizer may have it already
-        self.delay.data = draw(channels, generator).to(self.delay)
+        self.delay.data = draw(channels).to(self.delay)
         self._sized = True
 
-    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
-        """Give every channel its delay, drawn from ``generator`` (None: torch's own)."""
+    def fit(self, channels: int) -> None:
+        """Give every channel its delay, drawn from torch's generator."""
         if not self._sized:
-            self.size("delay", channels, generator)
+            self.size("delay", channels)
 
     def clamp(self) -> None:
         with torch.no_grad():
@@ -171,10 +171,10 @@ class Delta(Sized):
     def unsized(self) -> Iterable[str]:
         return () if self.shared_param or self.threshold.numel() > 1 else ("threshold",)
 
-    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
+    def size(self, name: str, channels: int) -> None:
         self.threshold.data = self.threshold.data.expand(channels).clone()
 
-    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
+    def fit(self, channels: int) -> None:
         """Give every channel its threshold, where they do not share one."""
         if not self.shared_param and self.threshold.numel() == 1:
             self.size("threshold", channels)

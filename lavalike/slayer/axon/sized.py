@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,16 +9,9 @@ import torch
 from torch import nn
 
 
-def draw(channels: int, generator: torch.Generator | None = None) -> torch.Tensor:
+def draw(channels: int) -> torch.Tensor:
     """U(0, 1) for every channel, on the CPU."""
-    return torch.rand(channels, generator=generator, device="cpu")
-
-
-def aside() -> torch.Generator:
-    """A generator that torch's own seeds and that draws nothing from it: lava-dl draws what is channel-wise at the first call, so that
-    the same seed gives the same weights only where nothing is drawn before them."""
-    seed = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).digest()[:8]
-    return torch.Generator("cpu").manual_seed(int.from_bytes(seed, "little") >> 1)
+    return torch.rand(channels, device="cpu")
 
 
 class Sized(nn.Module):
@@ -29,8 +21,8 @@ class Sized(nn.Module):
         """Names of the tensors that wait for their number of channels."""
         raise NotImplementedError(f"{type(self).__name__}: a Sized module defines unsized")
 
-    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
-        """Give one of them its size; what is drawn is drawn from ``generator`` (None: torch's own)."""
+    def size(self, name: str, channels: int) -> None:
+        """Give one of them its size; what is drawn is drawn from torch's generator."""
         raise NotImplementedError(f"{type(self).__name__}: a Sized module defines size")
 
     def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:

@@ -6,6 +6,7 @@ the default of ``delay_shift``. How a block is written to a file: :mod:`lavalike
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -17,7 +18,6 @@ from torch import nn
 from lavalike.arguments import FLAG, MAPPING, Rule, arguments, integer, is_real, numbers, optional, real
 from lavalike.errors import ExportError, InputError, InputTypeError, LavalikeError
 from lavalike.slayer import axon, synapse
-from lavalike.slayer.axon.sized import aside
 from lavalike.slayer.block import export
 from lavalike.slayer.neuron.base import Neuron
 from lavalike.slayer.synapse.layer import COUNT, EXTENT, KERNEL, POOL, WEIGHTS
@@ -35,6 +35,22 @@ MASK = Rule("an array or a tensor (out_neurons, in_neurons) of finite numbers",
 
 State = dict[str, torch.Tensor]
 Signal = torch.Tensor | tuple[torch.Tensor, ...]
+
+
+def _fitted(init: Callable[..., None]) -> Callable[..., None]:
+    """``init`` of a block; as the outermost ends, what is one a channel is drawn: after the weights, so that those of a seed are
+    lava-dl's."""
+
+    @functools.wraps(init)
+    def built(self: Block, *args: Any, **kwargs: Any) -> None:
+        outermost = vars(self).setdefault("_built_by", built) is built
+        init(self, *args, **kwargs)
+        if outermost:
+            object.__delattr__(self, "_built_by")
+            if self._channels is not None:
+                self.fit(self._channels)
+
+    return built
 
 
 class Block(nn.Module):
@@ -61,6 +77,8 @@ class Block(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _fitted(cls.__init__)
         if cls.__doc__ is None:  # a family's block is documented as the block is
             cls.__doc__ = next((base.__doc__ for base in cls.__mro__[1:] if base.__doc__ and base not in (Block, nn.Module, object)), None)
 
@@ -73,8 +91,7 @@ class Block(nn.Module):
         if delay_gradient != "forward" and not delay:
             raise InputError(f"{self.label}: delay_gradient={delay_gradient!r} needs delay=True")
         self.delay = axon.Delay(max_delay=MAX_DELAY, delay_gradient=delay_gradient) if delay else None
-        if channels is not None:
-            self.fit(channels, aside())
+        self._channels = channels
         self.delay_shift = self.shift_default if delay_shift is None else bool(delay_shift)
         self.count_log = count_log
         self.shape: tuple[int, ...] | None = None
@@ -104,11 +121,11 @@ class Block(nn.Module):
         except LavalikeError as e:
             raise type(e)(f"{self.label}: neuron_params: {e}") from e
 
-    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
+    def fit(self, channels: int) -> None:
         """Give what has one value a channel its size; done at construction where the channels are known then."""
         for part in (self.unit, self.delay):
             if part is not None:
-                part.fit(channels, generator)
+                part.fit(channels)
 
     # -- time ------------------------------------------------------------------------------------------------
 

@@ -180,10 +180,10 @@ class Neuron(Sized):
     def unsized(self) -> Iterable[str]:
         return self._ranges
 
-    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
+    def size(self, name: str, channels: int) -> None:
         """Draw a parameter for every channel."""
         low, high = self._ranges[name]
-        self._set(name, (low + (high - low) * draw(channels, generator)) * P_SCALE)
+        self._set(name, (low + (high - low) * draw(channels)) * P_SCALE)
 
     def _set(self, name: str, value: torch.Tensor) -> None:
         old = getattr(self, name)
@@ -191,14 +191,13 @@ class Neuron(Sized):
         old.data = value.to(old)
         self._ranges.pop(name, None)
 
-    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
-        """Give what is channel-wise its size, so that a state dict loads before the first call. ``generator``: what is drawn is drawn
-        from it; None: from torch's own."""
+    def fit(self, channels: int) -> None:
+        """Give what is channel-wise its size, so that a state dict loads before the first call."""
         for norm in self.norms:
             if isinstance(norm, Sized):
                 norm.fit(channels)
         for name in list(self.unsized()):
-            self.size(name, channels, generator)
+            self.size(name, channels)
         for name in self.decays:
             count = getattr(self, name).numel()
             if count not in (1, channels):

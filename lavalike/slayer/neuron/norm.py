@@ -38,7 +38,7 @@ class MeanOnlyBatchNorm(Sized):
     def unsized(self) -> Iterable[str]:
         return () if self._sized else ("running_mean",)
 
-    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
+    def size(self, name: str, channels: int) -> None:
         self.running_mean = self.running_mean.new_zeros(channels)
         self._sized = True
 

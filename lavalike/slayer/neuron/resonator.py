@@ -83,9 +83,9 @@ class Resonator(Neuron):
     def unsized(self) -> Iterable[str]:
         return (*super().unsized(), *(() if self._drawn else ROTATION[:1]))
 
-    def size(self, name: str, channels: int, generator: torch.Generator | None = None) -> None:
+    def size(self, name: str, channels: int) -> None:
         if name not in ROTATION:
-            super().size(name, channels, generator)
+            super().size(name, channels)
             return  # sin and cos are drawn together
         (p0, p1), (d0, d1) = self._spans
         if p0 == p1:
@@ -93,10 +93,10 @@ class Resonator(Neuron):
         if self.log_init:
             period = 1 / torch.logspace(math.log10(1 / p1), math.log10(1 / p0), channels)
         else:
-            period = 1 / (1 / p1 + (1 / p0 - 1 / p1) * draw(channels, generator))
+            period = 1 / (1 / p1 + (1 / p0 - 1 / p1) * draw(channels))
         if d0 == d1:
             d0, d1 = 0.99 * d0, min(1.01 * d0, 1.0)
-        for n, value in zip(ROTATION, _rotation(period, d0 + (d1 - d0) * draw(channels, generator)), strict=True):
+        for n, value in zip(ROTATION, _rotation(period, d0 + (d1 - d0) * draw(channels)), strict=True):
             self._set(n, value)
         self._drawn = True
 

@@ -62,8 +62,8 @@ class Neuron(_Neuron):
         """A bias before the activation, one number or one a channel; quantised as it is used."""
         self.bias = nn.Parameter(torch.as_tensor(bias, dtype=torch.float32).reshape(-1), requires_grad=False)
 
-    def fit(self, channels: int, generator: torch.Generator | None = None) -> None:
-        super().fit(channels, generator)
+    def fit(self, channels: int) -> None:
+        super().fit(channels)
         self.delta.fit(channels)
 
     @property
