@@ -100,7 +100,7 @@ class Stateful(nn.Module):
         """InputError unless ``value`` is finite numbers within the parameter's limits; one on meta, or of a trace, is taken as it is."""
         if isinstance(value, torch.Tensor) and (transformed() or not fused.ambient.stored(value)):
             return
-        array = as_numbers(value)
+        array = as_numbers(value.detach() if isinstance(value, torch.Tensor) else value)
         if array is None or array.dtype.kind not in "iuf":
             raise InputTypeError(f"{self.label}: {self.called(name)} is {NUMBERS.words}, got {shown(value)} ({type(value).__name__})")
         low, high = self._limits[name]
