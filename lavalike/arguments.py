@@ -255,6 +255,7 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[Lavalike
         places = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
         named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         needed = tuple(p.name for p in parameters if p.default is p.empty and p.name in named and p.name != "self")
+        defaults = {p.name: p.default for p in parameters}  # right where they are handed on, too
         any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
 
@@ -277,7 +278,7 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[Lavalike
                 if name not in given:
                     raise kind_error(error)(f"{door}: {name} is missing{f'; it is {rules[name].words}' if name in rules else ''}")
             for name, rule in rules.items():
-                if name in given:
+                if name in given and given[name] is not defaults[name]:
                     rule.check(door, name, given[name], error)
 
         @functools.wraps(target)
