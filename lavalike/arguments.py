@@ -134,7 +134,8 @@ def as_numbers(value: Any) -> np.ndarray | None:
 
 def integer(low: int | None = None, high: int | None = None) -> Rule:
     """One whole number in ``low..high``; no bool, no float."""
-    return Rule(f"an integer{_limits(low, high)}", is_integer, lambda v: _inside(operator.index(v), low, high))
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+    return Rule(f"an integer{_limits(low, high)}", is_integer, lambda v: least <= operator.index(v) <= most)
 
 
 def real(low: float | None = None, high: float | None = None, *, above: float | None = None, below: float | None = None,
@@ -188,10 +189,12 @@ def instance(*classes: type | str, words: str = "") -> Rule:
     types = tuple(c for c in classes if isinstance(c, type))
     paths = {c for c in classes if isinstance(c, str)}
 
-    def kind(value: Any) -> bool:
-        return isinstance(value, types) or any(f"{b.__module__}.{b.__qualname__}" in paths for b in type(value).__mro__)
+    @functools.cache
+    def named(cls: type) -> bool:
+        return any(f"{b.__module__}.{b.__qualname__}" in paths for b in cls.__mro__)
 
-    return Rule(words or "a " + " or ".join(n.rsplit(".", 1)[-1] for n in names), kind)
+    return Rule(words or "a " + " or ".join(n.rsplit(".", 1)[-1] for n in names),
+                (lambda v: isinstance(v, types) or named(type(v))) if paths else lambda v: isinstance(v, types))
 
 
 def optional(rule: Rule) -> Rule:
@@ -259,6 +262,20 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[Lavalike
         any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
 
+        table = {name: (rule.kind, rule.value, defaults[name]) for name, rule in rules.items()}
+        ruled = tuple(table.get(name) for name in places)
+
+        def right(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+            """Whether no value is wrong and no name handed on is strange, in few operations; ``look`` says what else may be."""
+            for value, rule in zip(args, ruled, strict=False):
+                if rule is not None and value is not rule[2] and not (rule[0](value) and rule[1](value)):
+                    return False
+            for name, value in kwargs.items():
+                rule = table.get(name)
+                if rule is not None and value is not rule[2] and not (rule[0](value) and rule[1](value)):
+                    return False
+            return not open_ended or kwargs.keys() <= named
+
         def look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             cls = (args[0] if isinstance(args[0], type) else type(args[0])) if method and args else None
             door = target.__qualname__ if cls is None else cls.__name__
@@ -284,8 +301,16 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[Lavalike
         @functools.wraps(target)
         def checked(*args: Any, **kwargs: Any) -> Any:
             if not late:
+                if not right(args, kwargs):
+                    look(args, kwargs)
+                try:
+                    return target(*args, **kwargs)
+                except LavalikeError:
+                    raise
+                except TypeError as e:  # a name missing, strange or doubled?
+                    failed = e
                 look(args, kwargs)
-                return target(*args, **kwargs)
+                raise failed
             try:
                 return target(*args, **kwargs)
             except LavalikeError:

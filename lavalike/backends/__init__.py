@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from lavalike.arguments import did_you_mean
 from lavalike.errors import BackendError, ModelSelectionError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from lavalike.backends.base import Backend
 
 BUILT_IN = {"numba": "lavalike.backends.numba", "torch": "lavalike.backends.torch", "bss2": "lavalike.backends.bss2"}
 
 
+def _installed() -> list[EntryPoint]:
+    from importlib.metadata import entry_points  # 20 ms, and few ask
+
+    return list(entry_points(group="lavalike.backends"))
+
+
 def known(name: str) -> None:
     """BackendError unless there is a backend called ``name``; loads nothing."""
     if name not in BUILT_IN:
-        names = sorted({*BUILT_IN, *(e.name for e in entry_points(group="lavalike.backends"))})
+        names = sorted({*BUILT_IN, *(e.name for e in _installed())})
         if name not in names:
             raise BackendError(f"no backend called {name!r}; there are {names}{did_you_mean(name, names)}")
 
@@ -34,4 +41,4 @@ def get_backend(name: str) -> Backend:
             extra = "torch" if name == "bss2" else name
             raise ModelSelectionError(f"backend {name!r} needs {e.name}: pip install 'lavalike[{extra}]'") from e
     known(name)
-    return next(e for e in entry_points(group="lavalike.backends") if e.name == name).load()
+    return next(e for e in _installed() if e.name == name).load()

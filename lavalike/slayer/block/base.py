@@ -74,6 +74,11 @@ class Block(nn.Module):
     shift_default: ClassVar[bool] = True
     exact_eval: ClassVar[bool] = False  # of the synapse
     kind: ClassVar[str]
+    # until the first call; of the class, as each assignment to a Module takes 4 us
+    shape: tuple[int, ...] | None = None
+    input_shape: tuple[int, ...] | None = None
+    _state: State | None = None
+    _channels: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -91,12 +96,10 @@ class Block(nn.Module):
         if delay_gradient != "forward" and not delay:
             raise InputError(f"{self.label}: delay_gradient={delay_gradient!r} needs delay=True")
         self.delay = axon.Delay(max_delay=MAX_DELAY, delay_gradient=delay_gradient) if delay else None
-        self._channels = channels
+        if channels is not None:
+            self._channels = channels
         self.delay_shift = self.shift_default if delay_shift is None else bool(delay_shift)
         self.count_log = count_log
-        self.shape: tuple[int, ...] | None = None
-        self.input_shape: tuple[int, ...] | None = None
-        self._state: State | None = None
 
     @property
     def label(self) -> str:

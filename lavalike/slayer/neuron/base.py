@@ -64,6 +64,8 @@ class Neuron(Sized):
     inputs: ClassVar[int] = 1
     pair: ClassVar[str] = ""  # what two inputs are called
     surrogate_class: ClassVar[type[Surrogate]] = Slayer
+    p_scale: ClassVar[int] = P_SCALE
+    _state: State | None = None
     unjittered: ClassVar[tuple[str, ...]] = ("threshold_decay", "refractory_decay")  # of a channel the number given, as in lava-dl
 
     @arguments(**SPIKING)
@@ -72,7 +74,7 @@ class Neuron(Sized):
                  persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
                  reset_grad: str = "slayer") -> None:
         super().__init__()
-        self.w_scale, self.s_scale, self.p_scale = int(scale), int(scale) * W_SCALE, P_SCALE
+        self.w_scale, self.s_scale = int(scale), int(scale) * W_SCALE
         self._threshold = int(threshold * self.w_scale) / self.w_scale
         if self._threshold == 0:
             raise InputError(f"{self.label}: threshold {threshold} is below the resolution of 1/{self.w_scale}")
@@ -90,7 +92,6 @@ class Neuron(Sized):
         self._make_norms(norm)
         self.drop = dropout
         self._ranges: dict[str, tuple[float, float]] = {}
-        self._state: State | None = None
         self.register_buffer("overflows", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def _make_norms(self, norm: Callable[..., Any] | None) -> None:
