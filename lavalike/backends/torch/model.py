@@ -62,6 +62,7 @@ class TorchModel(ProcessModel):
 
     backend = "torch"
     surrogate: Surrogate | Derivative = exponential()
+    ends: Mapping[str, str] = {}  # Vars that hold a step, and the states that count down to it
     looked = told = False  # at messages that count as spikes
 
     def constants(self, values: Tensors) -> dict[str, Any]:
@@ -98,6 +99,7 @@ class DynamicsModel(TorchModel):
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
+        self.ends = {var: state for state, var in process.dynamics.ends}
         self._bound: tuple[Surrogate | Derivative, Any] | None = None
 
     def port_names(self) -> frozenset[str]:
