@@ -26,16 +26,18 @@ class Probe:
     recorded: int = 0
     rows: np.ndarray | None = None  # (steps, 1, size), of which ``recorded`` less those in ``full`` are filled
     full: list[np.ndarray] = field(default_factory=list)  # arrays of other dtypes, recorded before
+    earlier: int = 0  # steps in those
 
     def room(self, steps: int, dtype: np.dtype) -> np.ndarray:
         """The rows (steps, 1, size) that come next, to be filled."""
-        rows, done = self.rows, self.recorded - sum(map(len, self.full))
+        rows, done = self.rows, self.recorded - self.earlier
         if rows is None or rows.dtype != dtype:
             if done:
                 self.full.append(rows[:done])  # type: ignore[index]
+                self.earlier += done
             rows, done = None, 0
         if rows is None or len(rows) < done + steps:
-            size = max(done + steps, min(2 * done, self.num_steps - self.recorded + done), LEAST // (self.target.size * dtype.itemsize))
+            size = max(done + steps, min(2 * done, self.num_steps - self.earlier), LEAST // (self.target.size * dtype.itemsize))
             new = np.empty((size, 1, self.target.size), dtype)
             if rows is not None:
                 new[:done] = rows[:done]
@@ -46,7 +48,7 @@ class Probe:
         """All steps recorded so far, ``(steps, *shape)``."""
         if self.rows is None:
             return np.empty((0, *self.target.shape))
-        return np.concatenate([*self.full, self.rows[:self.recorded - sum(map(len, self.full))]]).reshape(-1, *self.target.shape)
+        return np.concatenate([*self.full, self.rows[:self.recorded - self.earlier]]).reshape(-1, *self.target.shape)
 
 
 LEAST = 4096  # bytes of a Probe's first array

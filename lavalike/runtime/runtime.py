@@ -204,11 +204,11 @@ class Runtime:
             n = stretches.size if left is None or left > stretches.size else left
             rows = NOTHING
             if self.probes:
-                full = min(self.probes, key=lambda p: p.num_steps - p.recorded)
-                n = min(n, full.num_steps - full.recorded)
-                if n <= 0:
-                    raise RunError(f"{full.owner.path}: the {full.num_steps} steps probed of {full.target!r} are recorded; "
-                                   "the run is paused")
+                for probe in self.probes:
+                    n = min(n, probe.num_steps - probe.recorded)
+                    if n <= 0:
+                        raise RunError(f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
+                                       "the run is paused")
                 rows = {target: probes[0].room(n, dtype) for target, dtype, probes in self.targets}  # type: ignore[arg-type]
             before = program.step
             try:
@@ -217,9 +217,9 @@ class Runtime:
                 self.failed = str(e).splitlines()[0] if str(e) else type(e).__name__
                 raise
             finally:  # what was done before an error or Ctrl-C is kept
-                self.structure.root().step = program.step
+                self.structure.root().step = after = program.step
+                done = after - before
                 for target, dtype, probes in self.targets:
-                    done = program.step - before
                     for probe in probes[1:]:  # of another monitor
                         probe.room(done, dtype)[...] = rows[target][:done]
                     for probe in probes:
