@@ -306,7 +306,7 @@ def _strangers(parent: AbstractProcess, values: Mapping[str, Any],
         if child.parent is not None or id(child) in seen:
             continue
         seen.add(id(child))
-        top = top or outermost(parent)
+        top = outermost(parent) if top is None else top  # a process may have a length
         if child is top:  # a reference upwards, not an inner process
             continue
         name, count = child.name or key, 1
