@@ -346,7 +346,7 @@ class Record(TorchFunctionMode):
                 custom = frame.f_locals["cls"].__name__
             elif module.startswith("torch.nn.modules") and code.co_name == "forward":
                 site.append(id(frame.f_locals["self"]))
-            elif not module.startswith(("torch.", "lavalike.snn", "lavalike.arguments", "lavalike.backends.torch.surrogate")):
+            elif not module.startswith(("torch.", "lavalike.snn", "lavalike.arguments", "lavalike.fused.surrogate")):
                 site.append((code, frame.f_lasti))
                 line = line or f"{code.co_filename}:{frame.f_lineno}: {linecache.getline(code.co_filename, frame.f_lineno).strip()}"
             frame = frame.f_back
