@@ -146,10 +146,11 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     names = dynamics.constant_names if plain else code(dynamics, training).parameters
     _needed("scan", dynamics, names, parameters)
     for kind, tensors in (("input", inputs), ("state", given), ("parameter", parameters)):
-        for name, v in tensors.items():
+        for name, value in tensors.items():
             # one number may stay on the CPU
-            if isinstance(v, torch.Tensor) and v.device != x.device and (v.dim() or not stored(v)):
-                raise InputError(f"{dynamics.name}: {kind} {name} is on {v.device}, the input on {x.device}; they must be on one device")
+            if isinstance(value, torch.Tensor) and value.device != x.device and (value.dim() or not stored(value)):
+                raise InputError(f"{dynamics.name}: {kind} {name} is on {value.device}, the input on {x.device}; they must be "
+                                 "on one device")
     values = [_flat(_tensor(parameters[p]), shape) for p in names]
     if plain:
         return reference(dynamics, training, inputs, parameters, states, record, shift, steps)
@@ -158,10 +159,10 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     if x.device.type != "cpu":  # the GPU's kernels read every step
         inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
     call = _Call(dynamics, training, tuple(record), shift, steps)
-    tensors = [*(inputs[n].contiguous() for n in dynamics.inputs), *first, *values]
+    flat: list[torch.Tensor | None] = [*(inputs[n].contiguous() for n in dynamics.inputs), *first, *values]
     if not torch.is_grad_enabled():  # which a Function is not told: it would keep what only backward needs
-        tensors = [None if x is None else x.detach() for x in tensors]
-    out = _Scan.apply(call, *tensors)
+        flat = [None if x is None else x.detach() for x in flat]
+    out = _Scan.apply(call, *flat)
     n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
     outputs = dict(zip((*dynamics.outputs, *record), out[:n], strict=True))
     final = {name: y.reshape(shape) for name, y in zip(dynamics.states, out[n:n + k], strict=True)}
