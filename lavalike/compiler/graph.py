@@ -129,32 +129,42 @@ def _check_ports(node: Node) -> None:
             raise GraphError(f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
                              "unconnected, or write a model that reads it (lavalike.implements)")
     for port in process.out_ports:
+        handed = [src.path for view in port.sources for src in view.ports if isinstance(src, InPort)]
+        if handed and not process.own_procs:
+            raise GraphError(f"{port.path}: {handed[0]} is handed straight on to it, and {type(node.model).__name__}, the model of "
+                             f"{type(process).__name__}, writes it; leave out one of them")
         if port.name not in known:
             raise GraphError(f"{port.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
 
 
 def _computes(process: AbstractProcess) -> bool:
-    """False for an empty container."""
+    """False for an empty container, and for one that only hands on."""
+    if process.out_ports and all(p.sources for p in process.out_ports) and not candidates(process) and process.dynamics is None:
+        return False
     return bool(process.in_ports or process.out_ports or process.vars or candidates(process))
 
 
-def _resolve(port: Port, leaves: set[int], stimuli: set[int]) -> list[Term]:
+def _resolve(port: Port, leaves: set[int], stimuli: set[int], above: tuple[Port, ...] = ()) -> list[Term]:
+    """``above``: the ports that this one is asked for, nearest last."""
     if isinstance(port, OutPort) and id(port.process) in leaves:
         return [Term(port)]
     if id(port) in stimuli:  # it has no sources, or none that sends
         return [Term(port)]
-    return [t for view in port.sources for t in _through(view, leaves, stimuli)]
+    if port in above:
+        hops = " -> ".join(p.path for p in reversed((*above[above.index(port):], port)))
+        raise GraphError(f"a cycle without delay: {hops}, where nothing but ports hands on; put a connection with delay=1 into it")
+    return [t for view in port.sources for t in _through(view, leaves, stimuli, (*above, port))]
 
 
-def _through(view: View, leaves: set[int], stimuli: set[int]) -> list[Term]:
+def _through(view: View, leaves: set[int], stimuli: set[int], above: tuple[Port, ...]) -> list[Term]:
     if view.is_identity:
-        return _resolve(view.ports[0], leaves, stimuli)
+        return _resolve(view.ports[0], leaves, stimuli, above)
     flat, offset, out = view.index.reshape(-1), 0, []
     for port in view.ports:
         here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
         local = flat[here] - offset
         offset += port.size
-        for term in _resolve(port, leaves, stimuli):
+        for term in _resolve(port, leaves, stimuli, above) if len(here) else ():
             if term.dst is None:
                 dst, src = here, local if term.src is None else term.src[local]
             else:
@@ -164,7 +174,8 @@ def _through(view: View, leaves: set[int], stimuli: set[int]) -> list[Term]:
                 dst, k = here[hit], position[local[hit]]
                 src = k if term.src is None else term.src[k]
             whole = len(dst) == flat.size and np.array_equal(dst, np.arange(flat.size))
-            out.append(Term(term.source, src, None if whole else dst))
+            if len(dst):
+                out.append(Term(term.source, src, None if whole else dst))
     return out
 
 
@@ -200,4 +211,4 @@ def _cycle(waiting: dict[int, Node], before: dict[int, list[tuple[AbstractProces
         key = id(sender)
     hops = hops[seen.index(key):]
     return ("a cycle without delay: " + ", ".join(reversed(hops))
-            + "; put a connection with delay (Dense, Sparse, Conv, Delay) into it")
+            + "; put a connection with delay=1 (Dense, Sparse, Conv, Delay) into it")

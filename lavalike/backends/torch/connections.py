@@ -12,7 +12,7 @@ from lavalike.backends.torch.model import Tensors, TorchModel
 from lavalike.compiler.graph import warn_graded
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
-from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse
+from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 from lavalike.proc.io import sink, source
 
 
@@ -29,11 +29,29 @@ def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) ->
     return s + more
 
 
-class _Connection(TorchModel):
-    """Sends what it accumulated; subclasses say what a message is worth in ``product``, time as a last axis."""
+class ConnectionModel(TorchModel):
+    """The torch model of a :class:`lavalike.proc.Connection`: sends what it accumulated in the step before, with ``delay=0`` in the same.
+
+    A subclass says what messages are worth in ``product``, and in ``matrix`` what they are multiplied with where that is one matrix; the
+    state ``a_buff`` is what is sent next.
+    """
+
+    precision = "floating_pt"
 
     def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
-        raise NotImplementedError
+        """What messages (batch, *s_in.shape, time) cause, (batch, *a_out.shape, time): linear, each step for itself. ``as_events`` makes
+        spikes of messages where the connection is not graded."""
+        raise NotImplementedError(f"{type(self).__name__}: a ConnectionModel defines product(s, c)")
+
+    def matrix(self, c: Mapping[str, Any]) -> torch.Tensor | None:
+        """The weights (out, in) from the constants, differentiable; None where they do not lie like that."""
+        return None
+
+    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        if self.delay:
+            return super().step(t, inputs, state, c)
+        state = self.receive(t, inputs, state, c)
+        return self.send(state, c), state
 
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_out": state["a_buff"]}
@@ -42,7 +60,10 @@ class _Connection(TorchModel):
         return {"a_buff": self.product(inputs["s_in"][..., None], c)[..., 0]}
 
     def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
-        a = torch.cat([state["a_buff"][..., None], self.product(inputs["s_in"], c)], -1)
+        a = self.product(inputs["s_in"], c)
+        if not self.delay:
+            return {"a_out": a}, {"a_buff": a[..., -1]}
+        a = torch.cat([state["a_buff"][..., None], a], -1)
         return {"a_out": a[..., :-1]}, {"a_buff": a[..., -1]}
 
 
@@ -51,13 +72,16 @@ def _graded(values: Tensors) -> bool:
 
 
 @implements(Dense, backend="torch", precision="floating_pt", delay=1)
-class DenseModel(_Connection):
+class DenseModel(ConnectionModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         return {"weights": values["weights"] * 2.0 ** values["weight_exp"], "graded": _graded(values)}
 
     def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
         # one product for all samples and steps
         return (as_events(s, c["graded"], self).movedim(-1, 1) @ c["weights"].T).movedim(1, -1)
+
+    def matrix(self, c: Mapping[str, Any]) -> torch.Tensor | None:
+        return c["weights"]
 
 
 @implements(Sparse, backend="torch", precision="floating_pt", delay=1)
@@ -91,7 +115,28 @@ class DelayDenseModel(TorchModel):
         return {"a_buff": torch.stack(columns, -1)}
 
 
-class _ConvolutionModel(_Connection):
+@implements(DelaySparse, backend="torch", precision="floating_pt", delay=1)
+class DelaySparseModel(TorchModel):
+    """An entry a synapse, each added to where in ``a_buff`` it arrives."""
+
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        weights, delays, p = values["weights"] * 2.0 ** values["weight_exp"], values["delays"], self.process
+        if delays.min() < 0 or delays.max() > p.max_delay:
+            raise ValueError(f"delays: outside 0..{p.max_delay}")
+        rows, cols = (torch.as_tensor(x, device=weights.device) for x in (p.rows, p.cols))
+        return {"weights": weights, "cols": cols, "place": rows * (p.max_delay + 1) + delays, "graded": _graded(values)}
+
+    def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        return {"a_out": state["a_buff"][..., 0]}
+
+    def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        s = as_events(inputs["s_in"], c["graded"], self)
+        old = state["a_buff"]
+        later = torch.cat([old[..., 1:], torch.zeros_like(old[..., :1])], -1)
+        return {"a_buff": later.flatten(1).index_add(1, c["place"], s[:, c["cols"]] * c["weights"]).unflatten(1, old.shape[1:])}
+
+
+class _ConvolutionModel(ConnectionModel):
     """Convolves messages (batch, x, y, channel, time) as torch wants them: (batch and time, channel, x, y)."""
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -124,7 +169,7 @@ class ConvTransposeModel(_ConvolutionModel):
 
 
 @implements(Delay, backend="torch", precision="floating_pt", delay=1)
-class DelayModel(_Connection):
+class DelayModel(ConnectionModel):
     def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
         return s
 
