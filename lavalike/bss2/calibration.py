@@ -43,7 +43,7 @@ _LARGEST = 1 << 20  # bytes of a calibration file, unpacked
 
 @arguments(error=CalibrationError)
 @dataclass(frozen=True)
-class Target:
+class OperatingPoint:
     """What every neuron circuit shall be: leak, reset, threshold in CADC LSB, time constants in s. Defaults and ranges: calix's.
 
     CalibrationError for a value outside what can be calibrated.
@@ -61,12 +61,12 @@ class Target:
             number = isinstance(value, Real) and not isinstance(value, bool)
             if not number or not limit.low <= value <= limit.high:
                 error = CalibrationError if number else CalibrationTypeError
-                raise error(f"Target: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
+                raise error(f"OperatingPoint: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
                             "choose another, or scale the model's units")
             object.__setattr__(self, name, float(value))
 
 
-@arguments(error=CalibrationError, seed=integer(0), noise=instance(Noise), gain=real(above=0), target=instance(Target),
+@arguments(error=CalibrationError, seed=integer(0), noise=instance(Noise), gain=real(above=0), target=instance(OperatingPoint),
            measured_gain=real(), measured_noise=real(0))
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -85,7 +85,7 @@ class Calibration:
     seed: int
     noise: Noise
     gain: float
-    target: Target
+    target: OperatingPoint
     measured_gain: float
     measured_noise: float
     columns: tuple[Columns, Columns]
@@ -154,7 +154,7 @@ class Calibration:
         try:
             noise = Noise(**meta["noise"] | {"floor": tuple(meta["noise"]["floor"])})
             left, right = (Columns(*(arrays[f"column_{n}"][h] for n in Columns._fields)) for h in range(facts.HEMISPHERES))
-            found = cls(int(meta["seed"]), noise, float(meta["gain"]), Target(**meta["target"]), float(meta["measured_gain"]),
+            found = cls(int(meta["seed"]), noise, float(meta["gain"]), OperatingPoint(**meta["target"]), float(meta["measured_gain"]),
                         float(meta["measured_noise"]), (left, right), Circuits(*(arrays[n] for n in Circuits._fields)), arrays["success"],
                         {str(n): float(v) for n, v in meta["before"].items()})
         except (KeyError, TypeError, ValueError, AttributeError) as e:
@@ -210,13 +210,13 @@ def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
 # -- measuring ---------------------------------------------------------------------------------------------------
 
 
-@arguments(chip=instance(Chip), target=optional(instance(Target)))
-def calibrate(chip: Chip, target: Target | None = None, repetitions: int = 100, seed: int = 0) -> Calibration:
+@arguments(chip=instance(Chip), target=optional(instance(OperatingPoint)))
+def calibrate(chip: Chip, target: OperatingPoint | None = None, repetitions: int = 100, seed: int = 0) -> Calibration:
     """Bring a chip's circuits to ``target`` and its columns to one gain, starting from the chip without calibration.
 
     Args:
         chip: emulated; a real one is calibrated by calix, and hxtorch loads what that wrote.
-        target: default :class:`Target`.
+        target: default :class:`OperatingPoint`.
         repetitions: of each measurement, averaged. Default 100.
         seed: of the noise of measuring; the same gives the same calibration. Default 0.
 
@@ -227,7 +227,7 @@ def calibrate(chip: Chip, target: Target | None = None, repetitions: int = 100, 
                                + ("calix calibrates it, init_hardware(CalibrationPath(...)) loads that" if chip.level == "hardware"
                                   else "it has nothing to calibrate"))
     repetitions, seed = whole(repetitions, 2, "calibrate: repetitions"), whole(seed, 0, "calibrate: seed")
-    target = target or Target()
+    target = target or OperatingPoint()
     raw = dataclasses.replace(chip, calibrated=False, calibration=None)
     rng = np.random.default_rng([chip.seed, seed])
     circuits, success = _circuits(raw, target, repetitions, rng)
@@ -257,7 +257,7 @@ def _bisect(read: Callable[[np.ndarray], np.ndarray], wanted: float, size: int) 
     return code
 
 
-def _circuits(raw: Chip, target: Target, repetitions: int, rng: np.random.Generator) -> tuple[Circuits, np.ndarray]:
+def _circuits(raw: Chip, target: OperatingPoint, repetitions: int, rng: np.random.Generator) -> tuple[Circuits, np.ndarray]:
     """Each parameter of all circuits bisected; what remains, and whether it is little enough."""
     left = {n: _remaining(n, raw, getattr(target, n), repetitions, rng) for n in PARAMETERS}
     success = np.all([np.abs(off) <= _TOLERANCE[n] for n, off in left.items()], 0)

@@ -90,6 +90,8 @@ WORDS: dict[str, Callable[..., str]] = {
     "maximum": lambda x, y: f"tl.where({x} >= {y}, {x}, {y})",
     "minimum": lambda x, y: f"tl.where({x} <= {y}, {x}, {y})",
     "trunc": lambda x: f"tl.where({x} < 0.0, tl.ceil({x}), tl.floor({x}))",
+    "remainder": lambda x, y: (f"tl.where((({x} % {y}) != 0.0) & ((({x} % {y}) < 0.0) != ({y} < 0.0)), "
+                               f"({x} % {y}) + {y}, {x} % {y})"),
     "relu": lambda x: f"tl.where({x} > 0.0, {x}, 0.0)",
     "threshold_backward": lambda g, x, threshold: f"tl.where({x} > {threshold}, {g}, 0.0)",
     "clamp": lambda x, low, high: f"tl.where(tl.where({x} >= {low}, {x}, {low}) <= {high}, tl.where({x} >= {low}, {x}, {low}), {high})",

@@ -27,10 +27,10 @@ from lavalike.arguments import (
     sequence,
     shown,
 )
-from lavalike.backends.torch.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
+from lavalike.fused.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.snn import record as recording
 
 State = torch.Tensor | None

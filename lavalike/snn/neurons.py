@@ -47,10 +47,10 @@ from lavalike.arguments import (
     sequence,
     shown,
 )
-from lavalike.backends.torch.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.dynamics import Dynamics, membrane
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
+from lavalike.fused.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.snn import record as recording
 from lavalike.snn.neuron import NUMBERS, RESET_GRAD, Neuron, State, Stateful, within
 

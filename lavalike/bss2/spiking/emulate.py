@@ -37,7 +37,7 @@ from lavalike.bss2.spiking.synapse import weigh
 from lavalike.text import table
 
 if TYPE_CHECKING:
-    from lavalike.bss2.spiking.experiment import Node
+    from lavalike.bss2.spiking.experiment import LayerCall
 
 
 OUTGROWN = 1e-3  # share of CADC samples at the ends of the range
@@ -97,7 +97,7 @@ class Emulation:
         self._foreign: set[str] = set()  # calibration files of real chips that were told of
         self.fitted: dict[str, float] = {}
 
-    def run(self, nodes: list[Node], runtime: int | None, wait: float = 0.0) -> Outcome:
+    def run(self, nodes: list[LayerCall], runtime: int | None, wait: float = 0.0) -> Outcome:
         """Execute ``nodes``, producers before consumers, with what the chip records of each population."""
         sites = sites_of(nodes)
         check(list(sites.values()))

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from lavalike.backends.torch.surrogate import FastSigmoid
 from lavalike.bss2.errors import OperandError
 from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
 from lavalike.dynamics.adex import ADJOINT
 from lavalike.fused import Training, scan
+from lavalike.fused.surrogate import FastSigmoid
 
 
 class _EventProp(torch.autograd.Function):

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import torch
 
-from lavalike.backends.torch.surrogate import FastSigmoid
 from lavalike.bss2.errors import OperandError
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.adex import neuron
 from lavalike.errors import InputError
 from lavalike.fused import Training, scan
+from lavalike.fused.surrogate import FastSigmoid
 
 Value = float | torch.Tensor
 ALPHA = 50.0
