@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lavalike.arguments import FLAG, arguments, instance, optional, shown
 from lavalike.errors import GraphError, RunError, VarError, VarTypeError
@@ -79,7 +79,7 @@ class AbstractProcess(Shared):
         super().__init_subclass__(**kwargs)
         cls.models = []
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> AbstractProcess:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         structure = Structure()
         structure.members.append(self)
@@ -282,7 +282,7 @@ class AbstractProcess(Shared):
         """
         _runtimes().reset(self)
 
-    def __enter__(self) -> AbstractProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -18,10 +18,10 @@ from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import check_recordable, nothing_to_do
 from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
 from lavalike.backends.torch.module import ProcessModule, Values, has_feedback
-from lavalike.backends.torch.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.bss2.chip import Chip
 from lavalike.compiler.graph import Graph, Node
 from lavalike.fused import Training
+from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.process import AbstractProcess, OutPort, Port, Var
 
 

@@ -252,6 +252,10 @@ class NumbaProgram:
         whole = [t for t in terms if t.src is None and t.dst is None]
         if len(terms) == 1 and whole and not copy:
             return self.buffers[terms[0].source].reshape(shape)
+        if len(terms) == 1 and terms[0].dst is None and not copy and self.batch == 1:
+            first, last = terms[0].src[0], terms[0].src[-1]
+            if last - first + 1 == len(terms[0].src) and (np.diff(terms[0].src) == 1).all():  # a run of elements: where it stands
+                return self.buffers[terms[0].source].reshape(1, -1)[:, first:last + 1].reshape(shape)
         target = np.zeros(shape, self.dtype)
         if len(whole) == len(terms) == 2:
             a, b = (self.buffers[t.source] for t in terms)

@@ -12,10 +12,10 @@ from torch import nn
 
 from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
-from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.compiler.graph import Graph, Node, Term
 from lavalike.errors import GraphError, InputError, InputTypeError, VarError
 from lavalike.fused.ambient import stored, unreadable
+from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.process import AbstractProcess, InPort, Port, Var
 
 States = dict[Node, Tensors]
@@ -32,7 +32,7 @@ class ProcessModule(nn.Module):
     def __init__(self, process: AbstractProcess, graph: Graph, surrogate: Surrogate | Derivative | None = None) -> None:
         super().__init__()
         self.process, self.graph = process, graph
-        self.dtype = getattr(torch, graph.config.dtype)
+        self.dtype = torch.float64 if graph.config.fixed else getattr(torch, graph.config.dtype)  # which holds fixed_pt's integers
         self._keys: dict[Var, str] = {}
         for node in graph.nodes:
             if surrogate is not None:
@@ -41,6 +41,8 @@ class ProcessModule(nn.Module):
                 key = var.path.replace(".", "/")
                 if key in self._keys.values():  # another process of the same name
                     key += f"#{sum(k.split('#')[0] == key for k in self._keys.values()) + 1}"
+                if var.role == "state":
+                    self.whole(var, var.value)
                 # a step that something ends in is kept as how far it lies ahead
                 ends = var.name in _model(node).ends
                 value = self.as_tensor(var, var.value.astype(np.float64) - graph.step if ends else var.value)
@@ -71,6 +73,14 @@ class ProcessModule(nn.Module):
     def tensor(self, var: Var) -> torch.Tensor:
         """The parameter or buffer that holds ``var``."""
         return getattr(self, self._keys[var])
+
+    def whole(self, var: Var, value: np.ndarray) -> None:
+        """VarError where fixed_pt cannot hold a state's ``value``."""
+        if self.graph.config.fixed:
+            with np.errstate(invalid="ignore"):  # too large for an integer: told here
+                bad = value != value.astype(np.int32)
+            if bad.any():
+                raise VarError(f"{var.path}: fixed_pt holds whole numbers of 32 bits, not {value[bad].flat[0]}")
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
