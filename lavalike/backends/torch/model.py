@@ -66,6 +66,7 @@ class TorchModel(ProcessModel):
 
     backend = "torch"
     surrogate: Surrogate | Derivative = exponential()
+    ends: Mapping[str, str] = {}  # Vars that hold a step, and the states that count down to it
     looked = told = False  # at messages that count as spikes
 
     def constants(self, values: Tensors) -> dict[str, Any]:
@@ -120,6 +121,7 @@ class DynamicsModel(TorchModel):
         assert process.dynamics is not None
         self.dynamics = process.dynamics
         self.traceable = bool(self.dynamics.inputs) and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
+        self.ends = {var: state for state, var in process.dynamics.ends}
         self._bound: tuple[Any, ...] = ()
 
     def port_names(self) -> frozenset[str]:
