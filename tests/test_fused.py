@@ -243,10 +243,9 @@ def test_inputs_whose_time_lies_innermost_have_the_same_bits(steps, shape, dtype
         columns = {n: noise(*shape, steps, seed=j, dtype=dtype).movedim(-1, 0) for j, n in enumerate(RF_IZ.inputs)}
         inputs = {n: (x.contiguous() if major else x).requires_grad_() for n, x in columns.items()}
         own = noise(shape[-1], seed=5, dtype=torch.float64).requires_grad_()
-        c = Setting(inputs, GRID[RF_IZ] | {"cos": 0.8, "sin": 0.5, "vth": own, "after": 0.4}, {s: noise(*shape, seed=6) for s in RF_IZ.states},
-                    (), False, steps, {"s_out": noise(steps, *shape, seed=7, dtype=dtype)})
-        r = scan(RF_IZ, Training(Exponential()), c.inputs, c.parameters, c.states)
-        (r.outputs["s_out"] * c.weights["s_out"]).sum().backward()
+        parameters = {"cos": 0.8, "sin": 0.5, "bits": 0.0, "gain": 1.0, "vth": own, "after": 0.4}
+        r = scan(RF_IZ, Training(Exponential()), inputs, parameters, {s: noise(*shape, seed=6) for s in RF_IZ.states})
+        (r.outputs["s_out"] * noise(steps, *shape, seed=7, dtype=dtype)).sum().backward()
         results.append([r.outputs["s_out"], *r.states.values(), *(x.grad for x in inputs.values()), own.grad])
         assert r.outputs["s_out"].is_contiguous() == major
     assert 0 < results[0][0].mean() < 1
