@@ -13,8 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from lavalike.backends import get_backend
-from lavalike.backends.base import Program
-from lavalike.compiler.graph import flatten
+from lavalike.compiler.flat import flatten
 from lavalike.errors import InputError, RunError
 from lavalike.model.config import RunConfig
 from lavalike.process.claims import Claim, starting
@@ -22,6 +21,7 @@ from lavalike.process.ports import Port
 from lavalike.process.process import AbstractProcess, component, walk
 from lavalike.process.var import Var, resolved
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
+from lavalike.runtime.engine import Engine, compiled
 
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
 
@@ -33,11 +33,11 @@ class RecompileWarning(UserWarning):
 class Stretches:
     """Cuts a run into stretches of about STRETCH_SECONDS; those of a ``whole`` program are as long as the run."""
 
-    def __init__(self, program: Program) -> None:
-        self.whole = getattr(program, "whole", False)
+    def __init__(self, program: Engine) -> None:
+        self.whole = program.whole
         self.size: int | float = math.inf if self.whole else 1
 
-    def run(self, program: Program, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
+    def run(self, program: Engine, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
         """One stretch of ``steps`` steps, from which the next size is learnt."""
         began = time.perf_counter()
         program.run(steps, stimuli, recordings)
@@ -58,12 +58,11 @@ class Runtime:
 
     def __init__(self, process: AbstractProcess, config: RunConfig, step: int = 0) -> None:
         self.config = config
-        backend = get_backend(config.backend)
-        graph = flatten(process, config, backend.general_model, step=step)
-        self.processes = graph.processes
+        flat = flatten(process, config, get_backend, step=step)
+        self.processes = flat.processes
         self.probes = [probe for p in self.processes for probe in p.probes]
         self.signature = graph_signature(p for top in component(process) for p in walk(top))
-        self.program = backend.build(graph, 1, [resolved(probe.target) for probe in self.probes])
+        self.program = compiled(flat, 1, [resolved(probe.target) for probe in self.probes], get_backend)
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
         self.failed: str | None = None
@@ -141,7 +140,8 @@ class Runtime:
             self._raise()
             steps = condition.num_steps if isinstance(condition, RunSteps) else None
             if steps is None and Stretches(self.program).whole:
-                raise RunError(f"backend {self.config.backend!r} runs for a number of steps that is known before; use RunSteps(n)")
+                name = next(p.target.backend for p in self.program.plan.parts if p.target.whole)
+                raise RunError(f"backend {name!r} runs for a number of steps that is known before; use RunSteps(n)")
             for probe in self.probes:
                 if steps is not None and probe.recorded + steps > probe.num_steps:
                     raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from lavalike.backends.torch.model import Tensors, TorchModel
-from lavalike.compiler.graph import warn_graded
+from lavalike.compiler.flat import warn_graded
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse

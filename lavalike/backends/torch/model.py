@@ -10,7 +10,7 @@ import torch
 from lavalike.backends.torch import arithmetic
 from lavalike.backends.torch.surrogate import Derivative, Surrogate, exponential
 from lavalike.dynamics.dynamics import bind
-from lavalike.model.config import RunConfig
+from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
 
@@ -94,7 +94,7 @@ class DynamicsModel(TorchModel):
 
     precision = "floating_pt"
 
-    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+    def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics

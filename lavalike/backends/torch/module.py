@@ -13,10 +13,12 @@ from torch import nn
 from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
 from lavalike.backends.torch.surrogate import Derivative, Surrogate
-from lavalike.compiler.graph import Graph, Node, Term
+from lavalike.compiler import order
+from lavalike.compiler.flat import Node, Term
+from lavalike.compiler.parts import Part
 from lavalike.errors import GraphError, InputError, InputTypeError, VarError
 from lavalike.fused.ambient import stored, unreadable
-from lavalike.process import AbstractProcess, InPort, Port, Var
+from lavalike.process import AbstractProcess, Port, Var
 
 States = dict[Node, Tensors]
 Values = dict[Port, torch.Tensor]
@@ -29,12 +31,12 @@ class ProcessModule(nn.Module):
     the Vars and changes nothing. ``write_back`` gives what was learnt to the Vars.
     """
 
-    def __init__(self, process: AbstractProcess, graph: Graph, surrogate: Surrogate | Derivative | None = None) -> None:
+    def __init__(self, process: AbstractProcess, part: Part, surrogate: Surrogate | Derivative | None = None) -> None:
         super().__init__()
-        self.process, self.graph = process, graph
-        self.dtype = getattr(torch, graph.config.dtype)
+        self.process, self.part = process, part
+        self.dtype = getattr(torch, part.flat.config.dtype)
         self._keys: dict[Var, str] = {}
-        for node in graph.nodes:
+        for node in part.nodes:
             if surrogate is not None:
                 node.model.surrogate = surrogate  # type: ignore[attr-defined]
             for var in node.process.vars:
@@ -47,7 +49,7 @@ class ProcessModule(nn.Module):
                 else:
                     self.register_buffer(key, value, persistent=False)
                 self._keys[var] = key
-        self.feedback = has_feedback(graph.nodes)
+        self.feedback = order.has_feedback(part.nodes)
         self._seen: set[Node] = set()  # nodes whose models were seen to read and write all that they should
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ProcessModule:
@@ -59,9 +61,8 @@ class ProcessModule(nn.Module):
         super()._apply(fn, recurse)
         if dtype != self.dtype:
             self.dtype = dtype
-            self.graph.config = dataclasses.replace(self.graph.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
-            for node in self.graph.nodes:
-                node.model.config = self.graph.config
+            for node in self.part.nodes:
+                node.model.config = dataclasses.replace(node.model.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
         return self
 
     # -- the graph on tensors ------------------------------------------------------------------------------
@@ -80,7 +81,7 @@ class ProcessModule(nn.Module):
     def constants(self, nodes: Sequence[Node] | None = None) -> dict[Node, Mapping[str, object]]:
         """What the models' steps take besides inputs and states; VarError."""
         out = {}
-        for node in self.graph.nodes if nodes is None else nodes:
+        for node in self.part.nodes if nodes is None else nodes:
             values = {v.name: self.tensor(v) for v in node.process.vars if v.role == "parameter"}
             try:
                 out[node] = _model(node).constants(values)
@@ -90,14 +91,14 @@ class ProcessModule(nn.Module):
 
     def initial(self, batch: int) -> States:
         return {n: {v.name: self.tensor(v).to(self.dtype).expand(batch, *v.shape) for v in n.process.vars if v.role == "state"}
-                for n in self.graph.nodes}
+                for n in self.part.nodes}
 
     def step(self, t: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]],
              nodes: Sequence[Node] | None = None) -> tuple[Values, States]:
         """One step: what every OutPort sends, and the new states. ``nodes``: some of the graph's, ``fed`` what they hear of others."""
         values = dict(fed)
         new: States = {}
-        nodes = self.graph.nodes if nodes is None else nodes
+        nodes = self.part.nodes if nodes is None else nodes
         batch = self._batch(fed, states)
         delayed = [n for n in nodes if n.model.delay]
         for node in delayed:
@@ -125,7 +126,8 @@ class ProcessModule(nn.Module):
         """All steps, node after node; for graphs without feedback. ``nodes`` as in :meth:`step`."""
         values, new = dict(fed), {}
         batch = self._batch(fed, states)
-        for node in _downstream(self.graph.nodes if nodes is None else nodes):
+        nodes = self.part.nodes if nodes is None else nodes
+        for node in order.upstream_first(nodes, order.senders(nodes)):
             inputs = {name: self.total(terms, _port(node, name), values, batch, steps) for name, terms in node.inputs.items()}
             inputs = self._listening(node, inputs)
             outputs, new[node] = self._pair(node, "step", _model(node).sequence(inputs, states[node], constants[node], first, steps))
@@ -188,7 +190,7 @@ class ProcessModule(nn.Module):
 
         One InPort: a tensor, else a dict by name; likewise the OutPorts.
         """
-        fed_ports = self.graph.stimuli
+        fed_ports = self.part.hears
         given = {fed_ports[0].name: x} if isinstance(x, torch.Tensor) and len(fed_ports) == 1 else x
         if not isinstance(given, Mapping) or not all(isinstance(v, torch.Tensor) for v in given.values()):
             raise InputTypeError(f"{self.process.path}: x is a tensor or, by name, tensors for {[p.name for p in fed_ports]}, got "
@@ -221,13 +223,13 @@ class ProcessModule(nn.Module):
         outs = self.process.out_ports
         if not self.feedback:
             values, _ = self.sequence(1, steps, fed, states, constants)
-            return {p.name: self.total(self.graph.terms(p), p, values, batch, steps) for p in outs}
+            return {p.name: self.total(self.part.terms(p), p, values, batch, steps) for p in outs}
         columns = {p: v.unbind(-1) for p, v in fed.items()}
         rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
         for k in range(steps):
             values, states = self.step(k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
             for p in outs:
-                rows[p.name].append(self.total(self.graph.terms(p), p, values, batch))
+                rows[p.name].append(self.total(self.part.terms(p), p, values, batch))
         return {name: torch.stack(r, -1) for name, r in rows.items()}
 
     def write_back(self) -> None:
@@ -260,24 +262,3 @@ def _forgets(node: Node, method: str, why: str) -> GraphError:
 
 def _port(node: Node, name: str) -> Port:
     return getattr(node.process, name)
-
-
-def _edges(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
-    by_process = {id(n.process): n for n in nodes}
-    return {n: {by_process[id(t.source.process)] for terms in n.inputs.values() for t in terms
-                if not isinstance(t.source, InPort) and id(t.source.process) in by_process} for n in nodes}
-
-
-def _downstream(nodes: Sequence[Node]) -> list[Node]:
-    """All nodes, senders first; stops short where there is feedback."""
-    before, done = _edges(nodes), []
-    waiting = list(nodes)
-    while ready := [n for n in waiting if before[n] <= set(done)]:
-        done += ready
-        waiting = [n for n in waiting if n not in done]
-    return done
-
-
-def has_feedback(nodes: Sequence[Node]) -> bool:
-    """Whether any of ``nodes`` hears itself, through others or not."""
-    return len(_downstream(nodes)) < len(nodes)
