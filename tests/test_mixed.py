@@ -77,6 +77,7 @@ class Precisions(lv.AbstractProcess):
         self.down.a_out.connect(self.out)
 
 
+TORCH_FIXED = lv.Choice(backend="torch", precision="fixed_pt")
 MIXED = lv.RunConfig(select={"up": "fixed_pt", "b": lv.Choice(precision="fixed_pt")})
 
 
@@ -95,6 +96,19 @@ def test_parts_of_two_precisions_compute_what_each_computes_alone():
     np.testing.assert_array_equal(rec["b.v"], middle[b.v])
     assert middle[b.s_out].sum() > 10
     np.testing.assert_array_equal(rec["out"], lv.simulate(down, {"s_in": middle[b.s_out]})["a_out"])
+
+
+@pytest.mark.parametrize("torch_too", [{}, {"up": TORCH_FIXED}, {"b": TORCH_FIXED, "down": "torch"}, {"a": "torch", "up": TORCH_FIXED}],
+                         ids=["numba", "up", "b down", "a up"])
+def test_precisions_on_two_backends(torch_too):
+    """In one part of torch as well."""
+    net, x = Precisions(), inputs(2, n=6)
+    want = lv.simulate(net, {"inp": x}, config=lv.RunConfig(**{**F64, "select": MIXED.select}), record=["b.v", "a.v", "up.a_out"])
+    config = lv.RunConfig(**{**F64, "select": {**MIXED.select, **torch_too}})
+    got = lv.simulate(net, {"inp": x}, config=config, record=["b.v", "a.v", "up.a_out"])
+    for target in want:
+        assert got[target].dtype == want[target].dtype
+        np.testing.assert_allclose(got[target], want[target], rtol=1e-9, atol=1e-12, err_msg=target.path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -121,12 +135,13 @@ def test_a_loop_through_two_precisions_depends_on_nothing_else(dtype):
     assert net.b.v.get().dtype == np.int32
 
 
-def test_a_message_that_fixed_pt_does_not_take_is_told_and_the_last_whole_step_stays():
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_a_message_that_fixed_pt_does_not_take_is_told_and_the_last_whole_step_stays(backend):
     dense, sigma = Dense(weights=[[1.0], [0.25]], num_message_bits=8), Sigma(shape=(2,))
     dense.a_out.connect(sigma.a_in)
     source = io.source.RingBuffer(data=[[4, 8, 1, 4]])
     source.s_out.connect(dense.s_in)
-    config = lv.RunConfig(select={Sigma: "fixed_pt"})
+    config = lv.RunConfig(backend=backend, select={Sigma: "fixed_pt"})
     match = r"Dense\.a_out, step 4: 0\.25 at flat index 1 arrives at Sigma\.a_in, which is of fixed_pt.*whole numbers.*floating_pt"
     with pytest.raises(lv.RunError, match=match):
         sigma.run(lv.RunSteps(9), config)
@@ -394,8 +409,8 @@ REFUSED = {
                                            "LayerModel: it does not implement LIF"),
     "a model of another backend": (lambda: Own(shape=(1,)), {"select": {Own: Silent}}, lv.ModelSelectionError,
                                    r"Silent: backend 'torch', asked for 'numba'\n(.*\n)*.*Choice\(model=Silent, backend='torch'"),
-    "a precision that a backend has not": (lambda: Chain(), {"select": {LIF: {"backend": "torch", "precision": "fixed_pt"}}},
-                                           lv.ModelSelectionError, "precision 'floating_pt', asked for 'fixed_pt'"),
+    "a precision that a backend has not": (lambda: spiking(), {"select": {LIF: {"backend": "bss2", "precision": "fixed_pt"}}},
+                                           lv.ModelSelectionError, "precision 'floating_pt', asked for 'fixed_pt' of backend 'bss2'"),
     "a loop without delay across parts": (loop_without_delay, {"select": {"a": "torch"}}, lv.GraphError,
                                           r"cycle without delay: .*a\.s_out -> b\.a_in"),
     "a chip in a loop with the host": (lambda: spiking(Delay(shape=(2,), name="line")), {"backend": "bss2", "chip": Chip(level="ideal")},

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,9 +134,10 @@ class Calibration:
         meta = {"format": FORMAT, "version": VERSION, "seed": int(self.seed), "gain": self.gain, "noise": dataclasses.asdict(self.noise),
                 "target": dataclasses.asdict(self.target), "measured_gain": self.measured_gain, "measured_noise": self.measured_noise,
                 "before": self.before}
-        arrays = {f"column_{n}": np.stack([getattr(c, n) for c in self.columns]) for n in Columns._fields}
+        arrays: dict[str, Any] = {f"column_{n}": np.stack([getattr(c, n) for c in self.columns]) for n in Columns._fields}
+        arrays |= {"meta": np.array(json.dumps(meta, default=float)), "success": self.success, **self.circuits._asdict()}
         with open(path, "wb") as file:
-            np.savez(file, meta=np.array(json.dumps(meta, default=float)), success=self.success, **arrays, **self.circuits._asdict())
+            np.savez(file, **arrays)
 
     @classmethod
     @arguments(path=PATH, chip=optional(instance(Chip)))
@@ -151,9 +153,9 @@ class Calibration:
         meta, arrays = _read(Path(path))
         try:
             noise = Noise(**meta["noise"] | {"floor": tuple(meta["noise"]["floor"])})
-            columns = tuple(Columns(*(arrays[f"column_{n}"][h] for n in Columns._fields)) for h in range(facts.HEMISPHERES))
+            left, right = (Columns(*(arrays[f"column_{n}"][h] for n in Columns._fields)) for h in range(facts.HEMISPHERES))
             found = cls(int(meta["seed"]), noise, float(meta["gain"]), OperatingPoint(**meta["target"]), float(meta["measured_gain"]),
-                        float(meta["measured_noise"]), columns, Circuits(*(arrays[n] for n in Circuits._fields)), arrays["success"],
+                        float(meta["measured_noise"]), (left, right), Circuits(*(arrays[n] for n in Circuits._fields)), arrays["success"],
                         {str(n): float(v) for n, v in meta["before"].items()})
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise CalibrationError(f"{path}: damaged: {e}; write it again with Calibration.save") from e
@@ -195,13 +197,13 @@ def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     kind = (meta.get("format"), meta.get("version")) if isinstance(meta, dict) else None
     if kind != (FORMAT, VERSION):
         raise CalibrationError(f"{path}: expected {FORMAT!r} version {VERSION}, found {kind}; {remedy}")
-    shapes = {f"column_{n}": (facts.HEMISPHERES, facts.COLUMNS) for n in Columns._fields}
+    shapes: dict[str, tuple[int, ...]] = {f"column_{n}": (facts.HEMISPHERES, facts.COLUMNS) for n in Columns._fields}
     shapes |= dict.fromkeys((*Circuits._fields, "success"), (facts.CIRCUITS,))
     for name, shape in shapes.items():
-        kind, array = "?" if name == "success" else "f", arrays.get(name)
-        if array is None or array.shape != shape or array.dtype != np.dtype(kind) or not np.isfinite(array).all():
+        dtype, array = np.dtype("?" if name == "success" else "f"), arrays.get(name)
+        if array is None or array.shape != shape or array.dtype != dtype or not np.isfinite(array).all():
             found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise CalibrationError(f"{path}: {name}: expected finite {np.dtype(kind)} {shape}, found {found}; {remedy}")
+            raise CalibrationError(f"{path}: {name}: expected finite {dtype} {shape}, found {found}; {remedy}")
     return meta, arrays
 
 

@@ -103,7 +103,7 @@ class HandedOver:
 
     def set_up(self, ours: Experiment, populations: list[Population]) -> None:
         """hxtorch's experiment and instances, and what its populations are to be given."""
-        wanted = {p: self.settings(p) for p in populations}
+        wanted: dict[HXModule, dict[str, Any]] = {p: self.settings(p) for p in populations}
         if not self.given or any(p in self.given and not _same(self.given[p], s) for p, s in wanted.items()):
             told = {} if ours.hw_routing_func is None else {"hw_routing_func": ours.hw_routing_func}
             self.experiment = self.real.Experiment(mock=self.mock, dt=self.dt, **_known(self.real.Experiment, told, "Experiment"))
@@ -137,6 +137,7 @@ class HandedOver:
         if p not in self.made:
             common = {"execution_instance": instance, "chip_coordinate": p.chip_coordinate, "plasticity_rule": p.plasticity_rule}
             common = {n: v for n, v in common.items() if v is not None} | {"transform": transform}
+            first: tuple[Any, ...]
             if isinstance(p, SparseSynapse):
                 kind, first = self.real.SparseSynapse, (p.mask.t().to_sparse().float(), self.experiment)
             else:

@@ -72,6 +72,7 @@ class Flat:
     def __post_init__(self) -> None:
         self._nodes = {n.process: n for n in self.nodes}
         self._fed: set[Port] = {*self.stimuli}
+        self._dtypes: dict[Port, np.dtype] = {}
 
     def terms(self, port: Port) -> list[Term]:
         """The terms of any port, resolved through hierarchy down to leaves and stimuli."""
@@ -83,6 +84,11 @@ class Flat:
     def dtype_of(self, port: Port) -> np.dtype:
         """The dtype of what ``port`` carries: that of its node; of a stimulus int32 where any that hears it is of fixed_pt, since that
         takes whole numbers only; of any other port int32 where all its terms are."""
+        if port not in self._dtypes:
+            self._dtypes[port] = self._dtype_of(port)
+        return self._dtypes[port]
+
+    def _dtype_of(self, port: Port) -> np.dtype:
         node = self.node_of(port.process)
         if node is not None and port not in self._fed:
             return node.model.config.message_dtype
@@ -97,17 +103,17 @@ class Flat:
         return np.dtype(np.int32 if fixed else self.config.dtype)
 
 
-def flatten(process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort] = (), step: int = 0) -> Flat:
-    """The flat graph of everything connected to ``process``.
+def flatten(process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort] = ()) -> Flat:
+    """The flat graph of everything connected to ``process``, after the steps that it has done.
 
     Raises ModelSelectionError, VarError, InputError for an option that no backend of this graph has, and GraphError for a cycle
     without delay and for what a backend does not compute.
     """
     with claims.looking:  # another thread may look at the same processes
-        return _flatten(process, config, backends, stimuli, step)
+        return _flatten(process, config, backends, stimuli)
 
 
-def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort], step: int) -> Flat:
+def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort]) -> Flat:
     tops = component(process)
     everything: list[AbstractProcess] = []
     models: dict[AbstractProcess, tuple[type[ProcessModel], NodeConfig, bool]] = {}
@@ -121,6 +127,7 @@ def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, st
         for var in part.vars:  # a bound Var's present value is with its program
             if var.binding is not None and var.role == "state":
                 var.value = np.array(var.binding.read(var))
+        _check_hierarchy(part)
         choice = chosen(part, choices, used)
         if (part.own_procs and choice.model is None) or isinstance(part, Monitor) or not _computes(part):
             continue
@@ -137,17 +144,16 @@ def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, st
             f"{did_you_mean(unused[0], [x for p in everything for x in (p.name, p.path)])}; "
             f"there are {', '.join(p.path for p in everything)}"
         )
-    for port in (x for p in everything for x in (*p.in_ports, *p.out_ports)):
-        for view in port.sources:
-            for src in view.ports:
-                port.check_direction(src, f"{view!r} -> {port!r}", settled=True)
+    for part in everything:
+        if part.expansion is not None:  # what its model connected
+            _check_hierarchy(part)
     nodes = [Node(leaf, model(leaf, node)) for leaf, (model, node, _) in models.items()]
     leaves, fed = {n.process: n for n in nodes}, list(stimuli)
     given: set[Port] = {*fed}
     for n in nodes:
         n.inputs = {p.name: _resolve(p, leaves, given) for p in n.process.in_ports}
         _check_ports(n)
-    flat = Flat(everything, step_order(nodes), fed, config, step)
+    flat = Flat(everything, step_order(nodes), fed, config, process._structure.root().step)
     _aim(flat, backends, {n for n in nodes if models[n.process][2]})
     return flat
 
@@ -201,6 +207,14 @@ def _key(key: Any) -> str:
     return f"{key!r} is no process, class or name"
 
 
+def _check_hierarchy(process: AbstractProcess) -> None:
+    """ConnectError where what feeds a port of ``process`` may not."""
+    for port in (*process.in_ports, *process.out_ports):
+        for view in port.sources:
+            for src in view.ports:
+                port.check_direction(src, view, settled=True)
+
+
 def warn_graded(process: AbstractProcess) -> None:
     """Tell that graded messages count as spikes at ``process``."""
     warnings.warn(f"{process.path}: messages arrive that are neither 0 nor 1, and num_message_bits=0 counts each of them as a "
@@ -237,31 +251,31 @@ def _computes(process: AbstractProcess) -> bool:
     return bool(process.in_ports or process.out_ports or process.vars or candidates(process))
 
 
-def _resolve(port: Port, leaves: dict[AbstractProcess, Node], stimuli: set[Port]) -> list[Term]:
-    if isinstance(port, OutPort) and port.process in leaves:
-        return [Term(port)]
-    if port in stimuli:  # it has no sources, or none that sends
-        return [Term(port)]
-    return [t for view in port.sources for t in _through(view, leaves, stimuli)]
+def _resolve(target: Port, leaves: dict[AbstractProcess, Node], stimuli: set[Port]) -> list[Term]:
+    out: list[Term] = []
+    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None]] = [(target, None, None)]  # as a Term: port, src, dst
+    while todo:
+        port, src, dst = todo.pop()
+        # a stimulus has no sources, or none that sends
+        if port in stimuli or (isinstance(port, OutPort) and port.process in leaves):
+            out.append(Term(port, src, dst))
+            continue
+        todo += [x for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
+    return out
 
 
-def _through(view: View, leaves: dict[AbstractProcess, Node], stimuli: set[Port]) -> list[Term]:
+def _through(view: View, src: np.ndarray | None, dst: np.ndarray | None,
+             size: int) -> list[tuple[Port, np.ndarray | None, np.ndarray | None]]:
+    """What elements ``src`` of ``view``, which go to ``dst`` of ``size``, are of the view's ports."""
     if view.is_identity:
-        return _resolve(view.ports[0], leaves, stimuli)
+        return [(view.ports[0], src, dst)]
     flat, offset, out = view.index.reshape(-1), 0, []
+    if src is not None:
+        flat = flat[src]
     for port in view.ports:
         here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
-        local = flat[here] - offset
+        to = here if dst is None else dst[here]
+        whole = len(to) == size and np.array_equal(to, np.arange(size))
+        out.append((port, flat[here] - offset, None if whole else to))
         offset += port.size
-        for term in _resolve(port, leaves, stimuli):
-            if term.dst is None:
-                dst, src = here, local if term.src is None else term.src[local]
-            else:
-                position = np.full(port.size, -1)
-                position[term.dst] = np.arange(len(term.dst))
-                hit = position[local] >= 0
-                dst, k = here[hit], position[local[hit]]
-                src = k if term.src is None else term.src[k]
-            whole = len(dst) == flat.size and np.array_equal(dst, np.arange(flat.size))
-            out.append(Term(term.source, src, None if whole else dst))
     return out

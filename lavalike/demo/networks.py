@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -53,6 +54,9 @@ def inputs(data: str, course: Course, x: np.ndarray, steps: int | None = None) -
     return np.repeat(f[..., None], course.steps if steps is None else steps, -1).astype(np.float32)
 
 
+Outputs = TypeVar("Outputs", np.ndarray, torch.Tensor)
+
+
 class Network(nn.Module):
     """Blocks in a row."""
 
@@ -74,8 +78,8 @@ def build(course: Course, sizes: list[int]) -> Network:
         encoder = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.0}
         neuron = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1, "tau_grad": 0.01, "scale_grad": 10,
                   "requires_grad": False, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}
-        block = slayer.block.cuba
-        return Network([block.Input(encoder), *(block.Dense(neuron, a, b, weight_scale=2, weight_norm=True) for a, b in pairs)])
+        cuba = slayer.block.cuba
+        return Network([cuba.Input(encoder), *(cuba.Dense(neuron, a, b, weight_scale=2, weight_norm=True) for a, b in pairs)])
     neuron = {"threshold": 1 / 32, "activation": functional.relu, "tau_grad": 0.1, "requires_grad": False}
     block = slayer.block.sigma_delta
     hidden = [block.Dense({**neuron, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}, a, b, weight_scale=2, weight_norm=True)
@@ -83,7 +87,7 @@ def build(course: Course, sizes: list[int]) -> Network:
     return Network([block.Input({**neuron, "threshold": 1 / 64}), *hidden, block.Output(neuron, *pairs[-1], weight_scale=2)])
 
 
-def scores(course: Course, y: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+def scores(course: Course, y: Outputs) -> Outputs:
     """Class scores (samples, classes) of outputs (samples, classes, steps): spike counts, or the last value."""
     return y.sum(-1) if course.kind == "LIF" else y[..., -1]
 

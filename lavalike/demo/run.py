@@ -87,8 +87,9 @@ def operations(loaded: netx.hdf5.Network, x: np.ndarray) -> list[tuple[str, Oper
     held = np.concatenate([x, np.repeat(x[..., -1:], loaded.lag, -1)], -1) if loaded.lag else x
     senders = [layer.out for layer in loaded.layers[:-1]]
     rec = lv.simulate(loaded, {"inp": loaded.encode(held)}, config=BACKENDS["numba fixed_pt"], record=senders)
-    return [(f"{k}: {layer.kind} {layer.synapse.s_in.size}-{layer.synapse.a_out.size}", count(layer.synapse, rec[sender]))
-            for k, (layer, sender) in enumerate(zip(loaded.layers[1:], senders, strict=True), 1)]
+    synapses: list[Any] = [layer.synapse for layer in loaded.layers[1:]]  # dense all, as this network is
+    return [(f"{k}: {layer.kind} {synapse.s_in.size}-{synapse.a_out.size}", count(synapse, rec[sender]))
+            for k, (layer, synapse, sender) in enumerate(zip(loaded.layers[1:], synapses, senders, strict=True), 1)]
 
 
 def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int, bss2: bool = False) -> Trained:

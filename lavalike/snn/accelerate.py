@@ -420,7 +420,7 @@ class _Run:
         if node.function is torch.stack and len(node.args) + len(node.kwargs) <= 2 and isinstance(node.args[0], list | tuple):
             items = node.args[0]
             kind, what = self.folded.aligned(items) if len(items) == self.folded.steps else ("different", None)
-            if kind == "sequence" and not what[0].serial:
+            if kind == "sequence" and what is not None and not what[0].serial:
                 dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
                 self.single[node, 0] = _wide(self.sequences[what]).movedim(0, dim)
                 return
@@ -524,12 +524,13 @@ class _Run:
 @contextlib.contextmanager
 def _rules_only() -> Iterator[None]:
     """vmap raises where it has no rule for an operation; it would warn and go step by step inside."""
-    before = torch._C._functorch._is_vmap_fallback_enabled()
-    torch._C._functorch._set_vmap_fallback_enabled(False)
+    functorch: Any = torch._C._functorch  # without stubs
+    before = functorch._is_vmap_fallback_enabled()
+    functorch._set_vmap_fallback_enabled(False)
     try:
         yield
     finally:
-        torch._C._functorch._set_vmap_fallback_enabled(before)
+        functorch._set_vmap_fallback_enabled(before)
 
 
 def _tensors(node: Op, out: Any) -> list[torch.Tensor]:

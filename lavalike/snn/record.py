@@ -80,7 +80,7 @@ class Symbol(torch.Tensor):
     value: Value
     record: object
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # the mode below sees what is done with it
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment] # a C function; the mode below sees what is done with it
 
 
 _current: ContextVar[Record | None] = ContextVar("record", default=None)
@@ -114,10 +114,10 @@ def filled(value: Any, function: Callable[[Any], Any]) -> Any:
         new.update({k: filled(v, function) for k, v in value.items()})
         return new
     if is_dataclass(value) and not isinstance(value, type):
-        new = copy.copy(value)
+        made: Any = copy.copy(value)
         for f in fields(value):
-            object.__setattr__(new, f.name, filled(getattr(value, f.name, None), function))
-        return new
+            object.__setattr__(made, f.name, filled(getattr(value, f.name, None), function))
+        return made
     return function(value)
 
 
@@ -346,7 +346,7 @@ class Record(TorchFunctionMode):
                 custom = frame.f_locals["cls"].__name__
             elif module.startswith("torch.nn.modules") and code.co_name == "forward":
                 site.append(id(frame.f_locals["self"]))
-            elif not module.startswith(("torch.", "lavalike.snn", "lavalike.arguments", "lavalike.backends.torch.surrogate")):
+            elif not module.startswith(("torch.", "lavalike.snn", "lavalike.arguments", "lavalike.fused.surrogate")):
                 site.append((code, frame.f_lasti))
                 line = line or f"{code.co_filename}:{frame.f_lineno}: {linecache.getline(code.co_filename, frame.f_lineno).strip()}"
             frame = frame.f_back

@@ -14,12 +14,12 @@ from lavalike.backends.bss2.module import ChipModule as ChipModule
 from lavalike.backends.bss2.partition import HOST, MODES, PRODUCT, nothing_to_do, roles, why_not
 from lavalike.backends.bss2.program import ProductProgram, SpikingProgram
 from lavalike.backends.bss2.reporting import placement
-from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.bss2.placement import CHIPS, Placement
 from lavalike.compiler.flat import Flat, Node, Target, flatten
 from lavalike.compiler.parts import Part
 from lavalike.errors import InputError
+from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var

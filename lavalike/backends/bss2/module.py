@@ -17,12 +17,12 @@ from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import start
 from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
 from lavalike.backends.torch.module import ProcessModule, Values
-from lavalike.backends.torch.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.bss2.chip import Chip
 from lavalike.compiler import order
 from lavalike.compiler.flat import Flat, Node
 from lavalike.compiler.parts import Part, cut
 from lavalike.fused import Training
+from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.process import AbstractProcess, OutPort, Port, Var
 
 
@@ -78,17 +78,17 @@ class ChipModule(ProcessModule):
     def _host(self, section: Part, extent: tuple[int, int], sent: Values) -> None:
         steps, batch = extent
         own = {id(n.process) for n in section.nodes}
-        nodes = [n for n in self.part.nodes if id(n.process) in own]
+        nodes = [n for n in self.graph.nodes if id(n.process) in own]
         states = {n: s for n, s in self.initial(batch).items() if n in nodes}
         constants = self.constants(nodes)
         fed = {p: sent[p].movedim(0, -1).unflatten(1, p.shape) for p in section.hears}
         ports = [p for p in self.needed if id(p.process) in own]
         if not order.has_feedback(nodes):
-            values, _ = self.sequence(1, steps, fed, states, constants, nodes)
+            values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants, nodes)
         else:
             rows: dict[Port, list[torch.Tensor]] = {p: [] for p in ports}
             for k in range(steps):
-                now, states = self.step(k + 1, {p: x[..., k] for p, x in fed.items()}, states, constants, nodes)
+                now, states = self.step(self.graph.step + k + 1, {p: x[..., k] for p, x in fed.items()}, states, constants, nodes)
                 for p, r in rows.items():
                     r.append(now[p])
             values = {p: torch.stack(r, -1) for p, r in rows.items()}
@@ -110,7 +110,7 @@ class ChipModule(ProcessModule):
     def _spiking(self, net: Network, extent: tuple[int, int], sent: Values) -> None:
         weights, constants, gains = self._model(net)
 
-        def held(var: Var) -> torch.Tensor:
+        def held(var: Var, less: int = 0) -> torch.Tensor:  # a step is kept as how far it lies ahead
             return self.tensor(var).to(self.dtype).reshape(1, -1).repeat(extent[1], 1)
 
         states, _ = start(net, constants, gains, held, 0)
@@ -133,7 +133,7 @@ class ChipModule(ProcessModule):
         p = Product(node, self.names[node], self.chip, extent[1], self.dtype)
         s_in, a_out = node.process.s_in, node.process.a_out  # type: ignore[attr-defined]
         messages = gathered(node.inputs["s_in"], s_in.size, sent, extent, next(iter(sent.values())))
-        twin = next(n for n in self.part.nodes if n.process is node.process)
+        twin = next(n for n in self.graph.nodes if n.process is node.process)
         initial = self.initial(extent[1])[twin]
         model, _ = self.sequence(1, extent[0], {t.source: sent[t.source].movedim(0, -1).unflatten(1, t.source.shape)
                                                 for t in node.inputs["s_in"]}, {twin: initial}, self.constants([twin]), [twin])

@@ -12,12 +12,12 @@ from torch import nn
 
 from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
-from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.compiler import order
-from lavalike.compiler.flat import Node, Term
+from lavalike.compiler.flat import Node, Term, not_held
 from lavalike.compiler.parts import Part
 from lavalike.errors import GraphError, InputError, InputTypeError, VarError
 from lavalike.fused.ambient import stored, unreadable
+from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.process import AbstractProcess, Port, Var
 
 States = dict[Node, Tensors]
@@ -33,8 +33,9 @@ class ProcessModule(nn.Module):
 
     def __init__(self, process: AbstractProcess, part: Part, surrogate: Surrogate | Derivative | None = None) -> None:
         super().__init__()
-        self.process, self.part = process, part
-        self.dtype = getattr(torch, part.flat.config.dtype)
+        self.process, self.graph = process, part
+        # of floating_pt; fixed_pt's integers are held in float64
+        self.dtype = torch.float64 if all(n.model.config.fixed for n in part.nodes) else getattr(torch, part.flat.config.dtype)
         self._keys: dict[Var, str] = {}
         for node in part.nodes:
             if surrogate is not None:
@@ -43,7 +44,11 @@ class ProcessModule(nn.Module):
                 key = var.path.replace(".", "/")
                 if key in self._keys.values():  # another process of the same name
                     key += f"#{sum(k.split('#')[0] == key for k in self._keys.values()) + 1}"
-                value = self.as_tensor(var, var.value)
+                if var.role == "state":
+                    whole(node, var, var.value)
+                # a step that something ends in is kept as how far it lies ahead
+                ends = var.name in _model(node).ends
+                value = self.as_tensor(var, var.value.astype(np.float64) - part.step if ends else var.value)
                 if var.trainable:
                     self.register_parameter(key, nn.Parameter(value))
                 else:
@@ -61,7 +66,7 @@ class ProcessModule(nn.Module):
         super()._apply(fn, recurse)
         if dtype != self.dtype:
             self.dtype = dtype
-            for node in self.part.nodes:
+            for node in self.graph.nodes:
                 node.model.config = dataclasses.replace(node.model.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
         return self
 
@@ -71,17 +76,23 @@ class ProcessModule(nn.Module):
         """The parameter or buffer that holds ``var``."""
         return getattr(self, self._keys[var])
 
+    def dtype_for(self, node: Node) -> torch.dtype:
+        """What ``node`` is computed in."""
+        return torch.float64 if node.model.config.fixed else self.dtype
+
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
-        out = torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
+        node = self.graph.node_of(var.process)
+        dtype = self.dtype if node is None else self.dtype_for(node)
+        out = torch.tensor(value, dtype=dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
         if value.dtype.kind == "f" and not out.isfinite().all():
-            raise VarError(f"{var.path}: {value[~out.isfinite().numpy()].flat[0]} is beyond {self.dtype}; dtype='float64' holds it")
+            raise VarError(f"{var.path}: {value[~out.isfinite().numpy()].flat[0]} is beyond {dtype}; dtype='float64' holds it")
         return out
 
     def constants(self, nodes: Sequence[Node] | None = None) -> dict[Node, Mapping[str, object]]:
         """What the models' steps take besides inputs and states; VarError."""
         out = {}
-        for node in self.part.nodes if nodes is None else nodes:
+        for node in self.graph.nodes if nodes is None else nodes:
             values = {v.name: self.tensor(v) for v in node.process.vars if v.role == "parameter"}
             try:
                 out[node] = _model(node).constants(values)
@@ -90,15 +101,15 @@ class ProcessModule(nn.Module):
         return out
 
     def initial(self, batch: int) -> States:
-        return {n: {v.name: self.tensor(v).to(self.dtype).expand(batch, *v.shape) for v in n.process.vars if v.role == "state"}
-                for n in self.part.nodes}
+        return {n: {_model(n).ends.get(v.name, v.name): self.tensor(v).to(self.dtype_for(n)).expand(batch, *v.shape)
+                    for v in n.process.vars if v.role == "state"} for n in self.graph.nodes}
 
     def step(self, t: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]],
              nodes: Sequence[Node] | None = None) -> tuple[Values, States]:
         """One step: what every OutPort sends, and the new states. ``nodes``: some of the graph's, ``fed`` what they hear of others."""
         values = dict(fed)
         new: States = {}
-        nodes = self.part.nodes if nodes is None else nodes
+        nodes = self.graph.nodes if nodes is None else nodes
         batch = self._batch(fed, states)
         delayed = [n for n in nodes if n.model.delay]
         for node in delayed:
@@ -107,7 +118,7 @@ class ProcessModule(nn.Module):
             for name, x in sent.items():
                 values[_port(node, name)] = x
         for node in nodes:
-            inputs = {name: self.total(terms, _port(node, name), values, batch) for name, terms in node.inputs.items()}
+            inputs = {name: self.total(terms, _port(node, name), values, batch, None, t, node) for name, terms in node.inputs.items()}
             inputs = self._listening(node, inputs)
             if node.model.delay:
                 new[node] = _model(node).receive(t, inputs, states[node], constants[node])
@@ -126,9 +137,9 @@ class ProcessModule(nn.Module):
         """All steps, node after node; for graphs without feedback. ``nodes`` as in :meth:`step`."""
         values, new = dict(fed), {}
         batch = self._batch(fed, states)
-        nodes = self.part.nodes if nodes is None else nodes
+        nodes = self.graph.nodes if nodes is None else nodes
         for node in order.upstream_first(nodes, order.senders(nodes)):
-            inputs = {name: self.total(terms, _port(node, name), values, batch, steps) for name, terms in node.inputs.items()}
+            inputs = {name: self.total(terms, _port(node, name), values, batch, steps, first, node) for name, terms in node.inputs.items()}
             inputs = self._listening(node, inputs)
             outputs, new[node] = self._pair(node, "step", _model(node).sequence(inputs, states[node], constants[node], first, steps))
             self._sent(node, "step", outputs)
@@ -155,18 +166,22 @@ class ProcessModule(nn.Module):
     def _done(self, node: Node, method: str, inputs: Tensors, state: Tensors) -> None:
         if node in self._seen:
             return
-        _named(node, method, "state", {v.name for v in node.process.vars if v.role == "state"}, state)
+        _named(node, method, "state", {_model(node).ends.get(v.name, v.name) for v in node.process.vars if v.role == "state"}, state)
         for name, terms in node.inputs.items():
             if isinstance(inputs, Heard) and terms and name not in inputs.names:
                 raise _forgets(node, method, f"does not read the InPort {name}, to which {terms[0].source.path} is sent")
         self._seen.add(node)
 
-    def total(self, terms: list[Term], port: Port, values: Values, batch: int, steps: int | None = None) -> torch.Tensor:
-        """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps)."""
+    def total(self, terms: list[Term], port: Port, values: Values, batch: int, steps: int | None = None, first: int = 1,
+              node: Node | None = None) -> torch.Tensor:
+        """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps); as ``node`` takes it, from step ``first``
+        on."""
         time = () if steps is None else (steps,)
         out: torch.Tensor | None = None
         for term in terms:
             x = values[term.source].reshape(batch, term.source.size, *time)
+            if node is not None:
+                x = self._taken(x, term.source, port, node, first)
             if term.src is not None:
                 x = x[:, torch.as_tensor(term.src, device=x.device)]
             if term.dst is not None:
@@ -174,8 +189,26 @@ class ProcessModule(nn.Module):
                 x = zeros.index_add(1, torch.as_tensor(term.dst, device=x.device), x)
             out = x if out is None else out + x
         if out is None:
-            out = torch.zeros(batch, port.size, *time, dtype=self.dtype, device=self._device())
+            dtype = self.dtype if node is None else self.dtype_for(node)
+            out = torch.zeros(batch, port.size, *time, dtype=dtype, device=self._device())
         return out.reshape(batch, *port.shape, *time)
+
+    def _taken(self, x: torch.Tensor, source: Port, port: Port, node: Node, first: int) -> torch.Tensor:
+        """Messages (batch, size), or with a last axis of steps, in what ``node`` computes in; RunError where that does not hold one."""
+        fixed, whole = node.model.config.fixed, self.graph.dtype_of(source).kind == "i"
+        if fixed == whole:
+            return x.to(self.dtype_for(node))
+        if fixed:
+            bad = (x != x.trunc()) | ~(x.abs() < 2.0**31)
+        else:
+            bad = x.abs() >= 2**24 if self.dtype == torch.float32 else torch.zeros((), dtype=torch.bool)
+        if bad.any():
+            rows = bad[..., None] if bad.dim() == 2 else bad
+            k, sample, index = (int(i) for i in rows.permute(2, 0, 1).nonzero()[0])
+            place = f"step {first + k}" + (f", sample {sample}" if len(rows) > 1 else "")
+            value = (x[..., None] if x.dim() == 2 else x)[sample, index, k].item()
+            raise not_held(source.path, port.path, np.dtype(np.int32 if fixed else np.float32), place, value, index)
+        return x.to(self.dtype_for(node))
 
     def _batch(self, fed: Values, states: States) -> int:
         return next((x.shape[0] for x in (*fed.values(), *(x for s in states.values() for x in s.values()))), 1)
@@ -190,7 +223,7 @@ class ProcessModule(nn.Module):
 
         One InPort: a tensor, else a dict by name; likewise the OutPorts.
         """
-        fed_ports = self.part.hears
+        fed_ports = self.graph.hears
         given = {fed_ports[0].name: x} if isinstance(x, torch.Tensor) and len(fed_ports) == 1 else x
         if not isinstance(given, Mapping) or not all(isinstance(v, torch.Tensor) for v in given.values()):
             raise InputTypeError(f"{self.process.path}: x is a tensor or, by name, tensors for {[p.name for p in fed_ports]}, got "
@@ -222,14 +255,14 @@ class ProcessModule(nn.Module):
         states, constants = self.initial(batch), self.constants()
         outs = self.process.out_ports
         if not self.feedback:
-            values, _ = self.sequence(1, steps, fed, states, constants)
-            return {p.name: self.total(self.part.terms(p), p, values, batch, steps) for p in outs}
+            values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants)
+            return {p.name: self.total(self.graph.terms(p), p, values, batch, steps) for p in outs}
         columns = {p: v.unbind(-1) for p, v in fed.items()}
         rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
         for k in range(steps):
-            values, states = self.step(k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
+            values, states = self.step(self.graph.step + k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
             for p in outs:
-                rows[p.name].append(self.total(self.part.terms(p), p, values, batch))
+                rows[p.name].append(self.total(self.graph.terms(p), p, values, batch))
         return {name: torch.stack(r, -1) for name, r in rows.items()}
 
     def write_back(self) -> None:
@@ -237,6 +270,15 @@ class ProcessModule(nn.Module):
         for var, key in self._keys.items():
             if var.trainable:
                 var.set(getattr(self, key).detach().cpu().numpy())
+
+
+def whole(node: Node, var: Var, value: np.ndarray) -> None:
+    """VarError where ``node`` is of fixed_pt, which cannot hold ``value`` of a state."""
+    if node.model.config.fixed:
+        with np.errstate(invalid="ignore"):  # too large for an integer: told here
+            bad = value != value.astype(np.int32)
+        if bad.any():
+            raise VarError(f"{var.path}: fixed_pt holds whole numbers of 32 bits, not {value[bad].flat[0]}")
 
 
 def _model(node: Node) -> TorchModel:

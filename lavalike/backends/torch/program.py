@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lavalike.backends.torch.module import ProcessModule, States
-from lavalike.compiler.flat import not_held
+from lavalike.backends.torch.module import ProcessModule, States, Values, whole
+from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
 from lavalike.errors import RunError
 from lavalike.process import OutPort, Port, Var
@@ -25,37 +25,38 @@ class TorchProgram:
     @torch.no_grad()
     def run(self, steps: int, heard: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
         m, constants = self.module, self.module.constants()
-        fed = {p: self._taken(p, heard[p]).unflatten(-1, p.shape) for p in self.part.hears}
-        ports = {t: self.part.terms(t) for t in recordings if isinstance(t, Port)}
-        varied = [t for t in recordings if isinstance(t, Var)]
-        if m.feedback or varied or self.check:
-            for k in range(steps):
-                values, states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
-                if self.check:
-                    self._finite(values, states)
-                self.states = states
-                self.step += 1
-                for port, terms in ports.items():
-                    recordings[port][k] = m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
-                for var in varied:
-                    recordings[var][k] = self._value(var).reshape(self.batch, -1)
+        fed = {p: torch.from_numpy(np.ascontiguousarray(heard[p])).unflatten(-1, p.shape) for p in self.part.hears}
+        if m.feedback or any(isinstance(t, Var) for t in recordings) or self.check:
+            self._steps(steps, fed, constants, recordings)
             return
         last = {p: x.movedim(0, -1) for p, x in fed.items()}
-        values, self.states = m.sequence(self.step + 1, steps, last, self.states, constants)
+        try:
+            values, states = m.sequence(self.step + 1, steps, last, self.states, constants)
+        except RunError:  # states are those of the step before
+            self._steps(steps, fed, constants, recordings)
+            raise
+        self.states = states
         self.step += steps
-        for port, terms in ports.items():
-            total = m.total(terms, port, values, self.batch, steps).reshape(self.batch, -1, steps)
+        for port in (t for t in recordings if isinstance(t, Port)):
+            total = m.total(self.part.terms(port), port, values, self.batch, steps).reshape(self.batch, -1, steps)
             recordings[port][...] = total.permute(2, 0, 1).numpy()
 
-    def _taken(self, port: Port, rows: np.ndarray) -> torch.Tensor:
-        """What is heard, in this module's dtype; RunError where that does not hold a whole number."""
-        if rows.dtype.kind == "i" and self.module.dtype == torch.float32 and (lost := np.abs(rows) >= 2**24).any():
-            k, sample, index = np.argwhere(lost)[0]
-            where = f"step {self.step + 1 + k}" + (f", sample {sample}" if self.batch > 1 else "")
-            target = next(f"{n.process.path}.{name}" for n in self.part.nodes for name, terms in n.inputs.items()
-                          if any(t.source is port for t in terms))
-            raise not_held(port.path, target, np.dtype(np.float32), where, rows[k, sample, index], int(index))
-        return torch.from_numpy(np.ascontiguousarray(rows)).to(self.module.dtype)
+    def _steps(self, steps: int, fed: Values, constants: Mapping[Node, Mapping[str, object]],
+               recordings: Mapping[Port | Var, np.ndarray]) -> None:
+        """One after the other."""
+        m = self.module
+        ports = {t: self.part.terms(t) for t in recordings if isinstance(t, Port)}
+        varied = [t for t in recordings if isinstance(t, Var)]
+        for k in range(steps):
+            values, states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
+            if self.check:
+                self._finite(values, states)
+            self.states = states
+            self.step += 1
+            for port, terms in ports.items():
+                recordings[port][k] = m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
+            for var in varied:
+                recordings[var][k] = self._value(var).reshape(self.batch, -1)
 
     def _finite(self, values: Mapping[Port, torch.Tensor], states: States) -> None:
         """RunError where a port or a state of this step is NaN or infinite."""
@@ -71,15 +72,20 @@ class TorchProgram:
     def _value(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
         node = self.part.node_of(var.process)
+        if node is not None and var.name in node.model.ends:  # type: ignore[attr-defined]
+            return self.states[node][node.model.ends[var.name]].double().numpy() + self.step  # type: ignore[attr-defined]
         state = self.states[node].get(var.name) if node is not None else None
         if state is not None:
-            return state.numpy()
+            return state.numpy().astype(node.model.config.message_dtype, copy=False)  # type: ignore[union-attr]
         return np.broadcast_to(var.value, (self.batch, *var.shape))
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         if isinstance(target, Port):
             return self.part.dtype_of(target)
-        return target.value.dtype if target.role == "parameter" else np.dtype(str(self.module.dtype).removeprefix("torch."))
+        node = self.part.node_of(target.process)
+        if node is None or target.role == "parameter":
+            return target.value.dtype
+        return np.dtype(np.float64) if target.name in node.model.ends else node.model.config.message_dtype  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
@@ -104,7 +110,10 @@ class TorchProgram:
         if node is None:
             return
         if var.role == "state":
-            self.states[node][var.name] = torch.tensor(value, dtype=self.module.dtype).expand(self.batch, *var.shape)
+            whole(node, var, value)
+            name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
+            held = torch.tensor(value if name is None else value.astype(np.float64) - self.step, dtype=self.module.dtype_for(node))
+            self.states[node][name or var.name] = held.expand(self.batch, *var.shape)
             return
         held = self.module.tensor(var)
         old, held.data = held.data, self.module.as_tensor(var, value)

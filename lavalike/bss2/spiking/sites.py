@@ -73,8 +73,8 @@ def _origin(handle: Handle, names: dict[int, str]) -> tuple[str, ...]:
     """The population a handle's spikes come from, a dropout layer in between or not."""
     if id(handle) in names:
         return (names[id(handle)],)
-    source = handle.source
-    return (source.follows,) if isinstance(source, BatchDropout) and source.follows in names.values() else ()
+    follows = handle.source.follows if isinstance(handle.source, BatchDropout) else None
+    return (follows,) if follows is not None and follows in names.values() else ()
 
 
 def _fan_in(site: Site) -> int:

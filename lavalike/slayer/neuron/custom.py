@@ -12,9 +12,9 @@ from torch import nn
 
 from lavalike import fused
 from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, choice, did_you_mean, instance, optional, sequence
-from lavalike.backends.torch.surrogate import Surrogate
 from lavalike.dynamics import Dynamics
 from lavalike.errors import ExportError, InputError, InputTypeError
+from lavalike.fused.surrogate import Surrogate
 from lavalike.process import AbstractProcess
 from lavalike.slayer.neuron.base import COMMON, DROPOUT, NORM, SPIKING, W_SCALE, Neuron, State
 from lavalike.slayer.spike import Slayer
