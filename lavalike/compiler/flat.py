@@ -242,25 +242,35 @@ def _check_ports(node: Node) -> None:
             raise GraphError(f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
                              "unconnected, or write a model that reads it (lavalike.implements)")
     for port in process.out_ports:
+        handed = [src.path for view in port.sources for src in view.ports if isinstance(src, InPort)]
+        if handed and not process.own_procs:
+            raise GraphError(f"{port.path}: {handed[0]} is handed straight on to it, and {type(node.model).__name__}, the model of "
+                             f"{type(process).__name__}, writes it; leave out one of them")
         if port.name not in known:
             raise GraphError(f"{port.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
 
 
 def _computes(process: AbstractProcess) -> bool:
-    """False for an empty container."""
+    """False for an empty container, and for one that only hands on."""
+    if process.out_ports and all(p.sources for p in process.out_ports) and not candidates(process) and process.dynamics is None:
+        return False
     return bool(process.in_ports or process.out_ports or process.vars or candidates(process))
 
 
 def _resolve(target: Port, leaves: dict[AbstractProcess, Node], stimuli: set[Port]) -> list[Term]:
     out: list[Term] = []
-    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None]] = [(target, None, None)]  # as a Term: port, src, dst
+    # as a Term: port, src, dst; and the ports that it is asked for, nearest last
+    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None, tuple[Port, ...]]] = [(target, None, None, ())]
     while todo:
-        port, src, dst = todo.pop()
+        port, src, dst, above = todo.pop()
         # a stimulus has no sources, or none that sends
         if port in stimuli or (isinstance(port, OutPort) and port.process in leaves):
             out.append(Term(port, src, dst))
             continue
-        todo += [x for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
+        if port in above:
+            hops = " -> ".join(p.path for p in reversed((*above[above.index(port):], port)))
+            raise GraphError(f"a cycle without delay: {hops}, where nothing but ports hands on; put a connection with delay=1 into it")
+        todo += [(*x, (*above, port)) for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
     return out
 
 
@@ -276,6 +286,7 @@ def _through(view: View, src: np.ndarray | None, dst: np.ndarray | None,
         here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
         to = here if dst is None else dst[here]
         whole = len(to) == size and np.array_equal(to, np.arange(size))
-        out.append((port, flat[here] - offset, None if whole else to))
+        if len(to):
+            out.append((port, flat[here] - offset, None if whole else to))
         offset += port.size
     return out

@@ -103,7 +103,7 @@ def step_order(nodes: Sequence[Node]) -> list[Node]:
     done = upstream_first(direct, hears)
     if len(done) < len(direct):
         raise GraphError(
-            f"a cycle without delay: {cycle(direct, hears)}; put a connection with delay (Dense, Sparse, Conv, Delay) into it"
+            f"a cycle without delay: {cycle(direct, hears)}; put a connection with delay=1 (Dense, Sparse, Conv, Delay) into it"
         )
     return [*done, *(n for n in nodes if n.model.delay)]
 

@@ -102,10 +102,12 @@ def _look(door: str, dynamics: Dynamics, inputs: Mapping[str, Any], states: Mapp
         _RULES["steps"].check(door, "steps", steps)
 
 
-def _timed(dynamics: Dynamics, first: int | None) -> None:
+def _timed(door: str, dynamics: Dynamics, first: int | None) -> None:
     """InputError where ``dynamics`` asks for t and nobody tells it."""
+    if first is not None:
+        _RULES["first"].check(door, "first", first)
     if first is None and "t" in dynamics.arguments:
-        raise InputError(f"{dynamics.name}: a step that depends on the time step t cannot be trained without knowing it: give first")
+        raise InputError(f"{dynamics.name}: a step that depends on the time step t cannot be trained unless first tells it")
 
 
 def _needed(door: str, dynamics: Dynamics, names: Sequence[str], parameters: Mapping[str, Any]) -> None:
@@ -138,7 +140,7 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     Raises InputError (InputTypeError for a wrong kind, an unknown input, state or parameter).
     """
     _look("scan", dynamics, inputs, states, record, shift, steps)
-    _timed(dynamics, first)
+    _timed("scan", dynamics, first)
     x = next(iter(inputs.values()))
     shape = x.shape[1:]
     steps = max(len(v) for v in inputs.values()) if steps is None else steps
@@ -326,7 +328,7 @@ def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch
               steps: int | None = None, first: int | None = None) -> Result:
     """What :func:`scan` computes, as a plain torch loop with autograd: linear in time, for tests and for people to read."""
     _look("reference", dynamics, inputs, states, record, shift, steps)
-    _timed(dynamics, first)
+    _timed("reference", dynamics, first)
     _needed("reference", dynamics, dynamics.constant_names, parameters)
     x = next(iter(inputs.values()))
     unit = training.scale if training.arithmetic == "grid" else 1.0

@@ -159,6 +159,11 @@ def jit(function: Callable[..., Any]) -> Any:
     return function if hasattr(function, "py_func") else numba.njit(**JIT)(function)
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """``jit`` of what becomes part of its caller: arrays are handed on in seven words or more each, which costs what fifty neurons do."""
+    return numba.njit(forceinline=True, **JIT)(function)
+
+
 def bounded(function: Callable[..., Any]) -> Any:
     """A user's function compiled with every index checked, in the compiled helpers that it names too."""
     def compile(copy: types.FunctionType, options: dict[str, Any]) -> Any:
@@ -223,14 +228,14 @@ def kernel_source(spec: Spec) -> str:
     lines = ["from numba import carray, types",
              "from numpy import int64, uint64",
              "from lavalike.backends.numba.cache import compiled",
-             "from lavalike.backends.numba.kernels import bounded, compiled_parts, jit, nothing"]
+             "from lavalike.backends.numba.kernels import bounded, compiled_parts, inlined, jit, nothing"]
     lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in DTYPES]
     if isinstance(spec.function, Dynamics):
         lines.append(f"globals().update(compiled_parts(FUNCTION, {spec.arithmetic!r}))")
         lines.append(spec_loop(spec))
-        lines.append("function = jit(loop)")
+        lines.append("function = inlined(loop)")
     else:
-        lines.append(f"function = {'bounded' if spec.bounds else 'jit'}(FUNCTION)")
+        lines.append(f"function = {'bounded' if spec.bounds else 'inlined' if spec.trusted else 'jit'}(FUNCTION)")
     body, slot = [], 0
     for name, (dtype, axes) in spec.arguments:
         if dtype == "t":

@@ -250,6 +250,10 @@ class NumbaProgram:
         whole = [t for t in terms if t.src is None and t.dst is None]
         if len(terms) == 1 and whole and not (copy and self.buffers[terms[0].source].dtype == dtype):
             return self._sent(terms[0].source, dtype, ops, path).reshape(shape)
+        if len(terms) == 1 and terms[0].dst is None and terms[0].src is not None and not copy and self.batch == 1:
+            first, last = terms[0].src[0], terms[0].src[-1]
+            if last - first + 1 == len(terms[0].src) and (np.diff(terms[0].src) == 1).all():  # a run of elements: where it stands
+                return self._sent(terms[0].source, dtype, ops, path).reshape(1, -1)[:, first:last + 1].reshape(shape)
         target = np.zeros(shape, dtype)
         if len(whole) == len(terms) == 2:
             a, b = (self._sent(t.source, dtype, ops, path) for t in terms)
