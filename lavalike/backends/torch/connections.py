@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from lavalike.backends.torch.model import Tensors, TorchModel, place, within
-from lavalike.compiler.graph import warn_graded
+from lavalike.compiler.flat import warn_graded
 from lavalike.dynamics import integral, within as within_range
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.errors import RunError

@@ -13,7 +13,7 @@ from lavalike.fused.cpu import LIMIT
 from lavalike.fused.scan import code, scan
 from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.fused.trace import accumulated, steps as stepper
-from lavalike.model.config import RunConfig
+from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
 
@@ -116,7 +116,7 @@ class DynamicsModel(TorchModel):
     ``checked``) where something leaves 32 bits (24).
     """
 
-    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+    def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
