@@ -199,7 +199,8 @@ class Runtime:
             self.free(claim)
 
     def _loop(self, steps: int | None) -> None:
-        program, stretches, left = self.program, self.stretches, steps
+        program, stretches = self.program, self.stretches
+        left: float | None = steps
         while (left is None or left > 0) and not self._pause.is_set():
             n = stretches.size if left is None or left > stretches.size else left
             rows = NOTHING
