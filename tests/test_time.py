@@ -224,6 +224,26 @@ def holding(a_in, left):
     return above(left, 0), left
 
 
+def test_a_process_may_have_attributes_called_step_mark_and_reset():
+    """A Var, a state or a parameter of that name goes before ours; the count is kept all the same."""
+    neuron = neuron_process(Dynamics(stepping, ("a_in",), ("s_out",), ("step",)))(shape=(1,), reset=2)
+    other = Sigma(shape=(1,))
+    neuron.s_out.connect(other.a_in)
+    for _ in range(2):
+        neuron.run(lv.RunSteps(3))
+        other.stop()
+    assert neuron.step.get().tolist() == [12]
+    assert neuron.reset.get().tolist() == [2]
+    assert other.step == 6
+    other.reset()
+    assert (other.step, neuron.step.get().tolist()) == (0, [0])
+
+
+def stepping(a_in, step, reset):
+    step = step + reset + a_in
+    return step, step
+
+
 # -- reset ---------------------------------------------------------------------------------------------------------
 
 
