@@ -207,7 +207,7 @@ class Runtime:
             if self.targets:
                 for _, dtype, probes in self.targets:
                     for probe in probes:
-                        n = min(n, probe.most(dtype))
+                        n = min(n, probe.left if stretches.whole else probe.most(dtype))
                         if n <= 0:
                             raise RunError(f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
                                            "the run is paused")
