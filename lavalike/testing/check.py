@@ -200,17 +200,25 @@ class _Check:
 
     def recordable(self, config: Setup) -> set[str]:
         """Paths of the states that can be recorded; the others are refused by name."""
+        paths = {v.path for v in _states(self.make())}
+        if self._refused(config, paths) is None:
+            return paths
         taken: set[str] = set()
-        for path in [v.path for v in _states(self.make())]:
-            process = self.make()
-            try:
-                simulate(process, steps=1, config=config(process), record=[v for v in _states(process) if v.path == path])
-            except InputError as e:
-                if path not in str(e):
-                    raise ConformanceError(f"{self.label}: {path} cannot be recorded, and the error does not name it: {e}") from e
-                continue
-            taken.add(path)
+        for path in paths:
+            error = self._refused(config, {path})
+            if error is None:
+                taken.add(path)
+            elif path not in str(error):
+                raise ConformanceError(f"{self.label}: {path} cannot be recorded, and the error does not name it: {error}") from error
         return taken
+
+    def _refused(self, config: Setup, paths: set[str]) -> InputError | None:
+        process = self.make()
+        try:
+            simulate(process, steps=1, config=config(process), record=[v for v in _states(process) if v.path in paths])
+        except InputError as e:
+            return e
+        return None
 
     def simulated(self, config: Setup, inputs: Arrays, of: set[str]) -> Arrays:
         """What the OutPorts and the states ``of`` a name do, the run of all of them at once."""
