@@ -516,8 +516,11 @@ def test_replaced_vars_and_ports_are_no_longer_a_processs():
     p.v, p.a = lv.Var((3,)), lv.InPort((4,))
     assert [v.shape for v in p.vars] == [(3,), (2,)]
     assert [x.shape for x in p.in_ports] == [(4,)]
+    version = p._structure.version
     p.again = p.v
+    p.v = p.v
     assert [v.name for v in p.vars] == ["v", "w"]
+    assert p._structure.version == version
 
 
 class Wrap(lv.AbstractProcess):

@@ -139,7 +139,9 @@ class AbstractProcess(Shared):
         elif part.process is not self:
             return
         known = self._known(part)
-        gone = isinstance(old, PARTS) and old is not part and not any(x is old for x in self.__dict__.values())
+        if old is part or (part in known and not isinstance(old, PARTS)):
+            return  # under another name
+        gone = isinstance(old, PARTS) and not any(x is old for x in self.__dict__.values())
         if gone and old in self._known(old):
             before = self._known(old)
             place = before.index(old)
