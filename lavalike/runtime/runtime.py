@@ -199,14 +199,15 @@ class Runtime:
             self.free(claim)
 
     def _loop(self, steps: int | None) -> None:
-        program, stretches, left = self.program, self.stretches, steps
+        program, stretches = self.program, self.stretches
+        left: float | None = steps
         while (left is None or left > 0) and not self._pause.is_set():
             n = stretches.size if left is None or left > stretches.size else left
             rows = NOTHING
             if self.targets:
                 for _, dtype, probes in self.targets:
                     for probe in probes:
-                        n = min(n, probe.most(dtype))
+                        n = min(n, probe.left if stretches.whole else probe.most(dtype))
                         if n <= 0:
                             raise RunError(f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
                                            "the run is paused")

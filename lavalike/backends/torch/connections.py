@@ -278,7 +278,7 @@ class ConstantModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         if self.config.fixed:
             values = values | {"value": integral("value", values["value"], -(2**23), 2**23).to(torch.float64)}
-        return values | {"start": integral("start", values["start"], 0)}
+        return values | {"start": integral("start", values["start"], 0, 2**62)}
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         return {"s_out": (c["value"] * (t > c["start"]))[None]}, state
