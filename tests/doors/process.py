@@ -141,7 +141,9 @@ ROWS = [
 EXEMPT = {
     "lavalike.AbstractProcess": "takes every keyword: a process's own parameters; the rows of its subclasses look at name",
     "lavalike.process.Port": "base of InPort and OutPort, which have rows",
-    "lavalike.process.View": "made by ports' reshape, flatten, transpose and concat_with, which have rows",
+    "lavalike.process.View": "made by ports' indices and by their reshape, flatten, transpose and concat_with, which have rows",
+    "lavalike.backends.torch.ConnectionModel": "subclassed, and made by the compiler only",
+    "lavalike.backends.torch.FloatingDynamicsModel": "made by the compiler only",
     "lavalike.ProcessModel": "subclassed, and made by the compiler only",
     "lavalike.SubProcessModel": "subclassed, and made by the compiler only",
     "lavalike.NumbaModel": "subclassed, and made by the compiler only",
