@@ -84,6 +84,10 @@ class ProcessModule(nn.Module):
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
+        if value.dtype.kind in "cU":
+            kind = "texts" if value.dtype.kind == "U" else "complex numbers"
+            raise VarError(f"{var.path}: holds {kind}, and models of the torch backend take real numbers; keep it in an attribute of the "
+                           "process, or real and imaginary parts in Vars of their own")
         out = torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
         if value.dtype.kind == "f" and not out.isfinite().all():
             raise VarError(f"{var.path}: {value[~out.isfinite().numpy()].flat[0]} is beyond {self.dtype}; dtype='float64' holds it")
