@@ -56,7 +56,7 @@ class ConnectionModel(TorchModel):
     state ``a_buff`` is what is sent next. Sums of fixed_pt are whole numbers in float64.
     """
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         """What messages (batch, *s_in.shape, time) of steps from ``first`` on cause, (batch, *a_out.shape, time): each step for itself.
         ``as_events`` makes spikes of messages where the connection is not graded."""
         raise NotImplementedError(f"{type(self).__name__}: a ConnectionModel defines product(s, c, first)")
@@ -104,7 +104,7 @@ class DenseModel(ConnectionModel):
         weights, right = self.weights(values)
         return {"weights": weights, "right": right, "graded": _graded(values)}
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         s = as_events(s, c["graded"], self)
         if self.config.fixed:
             _exact(self, s, c["weights"], first)
@@ -203,7 +203,7 @@ class _ConvolutionModel(ConnectionModel):
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         steps, batch = s.shape[-1], s.shape[0]
         s = as_events(s, c["graded"], self)
         if self.config.fixed:
@@ -239,7 +239,7 @@ class ConvTransposeModel(_ConvolutionModel):
 
 @implements(Delay, backend="torch", delay=1)
 class DelayModel(ConnectionModel):
-    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         return s
 
 
