@@ -101,6 +101,7 @@ ROWS = [
     row("lavalike.proc.Conv", KERNEL, **CONV),
     row("lavalike.proc.ConvTranspose", KERNEL, **CONV, output_padding=bad("1", 1.5, None, values=(-1,))),
     row("lavalike.proc.Monitor", {}, **NAME),
+    row("lavalike.proc.Recorder", {}, ring=optional(COUNT), to=bad(3, values=("", "/no/where/x.h5")), **NAME),
     row(
         "lavalike.proc.Compartment",
         {},

@@ -116,6 +116,7 @@ ROWS = [
         fixed=FLAG,
         graded=Bad(NAMES.kinds, (*NAMES.values, ("v",))),
         parameters=bad(3, (3,)),
+        ends=bad(3, (3,)),
     ),
     row(
         "lavalike.proc.neuron_process",

@@ -188,14 +188,24 @@ class SparseModel(_Connection):
                 "right": right, "graded": graded, "total": self.total(np.bincount(process.rows, np.abs(weights)), graded)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
-        return {"events": np.zeros((batch, self.process.s_in.size), np.int32), **self.more_scratch(batch)}
+        events = np.zeros((batch, self.process.s_in.size), np.int32)
+        return {"events": events, "last": np.zeros(batch, np.int64), **self.more_scratch(batch)}
 
-    def step(s_in, a_out, entries, target, start, same, left, right, graded, total, events, odd, sums):
-        a_out[:] = 0
+    def step(s_in, a_out, entries, target, start, same, left, right, graded, total, events, last, odd, sums):
+        n_in, n_out = s_in.shape[1], a_out.shape[1]
         status = 0
         for k in range(s_in.shape[0]):
             out = a_out[k]
+            count = last[k] - 1  # events of the last step, which stand there yet
+            if count >= 0 and 8 * count * target.size < n_in * n_out:  # few outputs are not zero
+                for r in range(count):
+                    j = events[k, r]
+                    for e in range(np.uint64(start[j]), np.uint64(start[j + 1])):
+                        out[np.uint32(target[e])] = 0
+            else:
+                out[:] = 0
             count = list_events(s_in[k], events[k], odd[k])
+            last[k] = count + 1
             peak = 1.0
             if graded:
                 odd[k, 0] = 0

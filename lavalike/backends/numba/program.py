@@ -51,7 +51,7 @@ class Op:
                 raise GraphError(f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
                                  "write into the port: s_out[:] = ...") from None
             raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
-        return [address, self.packed.__array_interface__["data"][0], self.packed.strides[0], len(self.packed)]
+        return [address, kernels.address_of(self.packed), self.packed.strides[0], len(self.packed)]
 
     def _pack(self, samples: int) -> np.ndarray:
         """One argument block a sample: the first one's, its per-sample addresses moved on by a sample."""
@@ -341,8 +341,8 @@ class NumbaProgram:
         batch, as rows with the larger batch's pitch: kernels know no strides, and touch only as much of a row as they have samples."""
         pitch = rows.strides[0] // rows.itemsize
         if op.packed is not None:
-            block = op.packed[0]  # see transfer.feed: after the buffer's address and size
-            block[2], block[3], block[4], block[5] = rows.__array_interface__["data"][0], len(rows), pitch, first
+            block = memoryview(op.packed[0])  # see transfer.feed: after the buffer's address and size
+            block[2], block[3], block[4], block[5] = kernels.address_of(rows), len(rows), pitch, first
         else:
             op.values[1] = np.lib.stride_tricks.as_strided(rows, (len(rows), pitch), (rows.strides[0], rows.itemsize))
             op.values[3] = first
