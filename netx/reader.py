@@ -93,6 +93,7 @@ UNSUPPORTED = {"concat"}
 _CUBA, _RF, _ADAPTIVE = {"iDecay", "vDecay", "vThMant"}, {"sinDecay", "cosDecay", "vThMant"}, {"thDecay", "refDecay", "vThStep"}
 NEURON_KEYS = {"CUBA": _CUBA, "LOIHI": _CUBA, "ALIF": _CUBA | _ADAPTIVE, "SDNN": {"vThMant"}, "RF_PHASE": _RF, "RF_IZHIKEVICH": _RF,
                "ADRF_PHASE": _RF | _ADAPTIVE, "ADRF_IZHIKEVICH": _RF | _ADAPTIVE}
+INT32 = (-(2**31), 2**31 - 1)
 RANGES = {"iDecay": (0, 4096), "vDecay": (0, 4096), "vThMant": (0, (1 << 18) - 1), "sinDecay": (-4096, 4096), "cosDecay": (-4096, 4096),
           "thDecay": (0, 4096), "refDecay": (0, 4096), "vThStep": (0, (1 << 18) - 1), "groups": (1, 1 << 20)}
 
@@ -242,7 +243,7 @@ class Reader:
             raise self.fail(path, "holds no number")
         return item
 
-    def _whole(self, item: Any, path: str, low: int = -(2**31), high: int = 2**31 - 1, most: int | None = None) -> np.ndarray:
+    def _whole(self, item: Any, path: str, low: int = INT32[0], high: int = INT32[1], most: int | None = None) -> np.ndarray:
         """A dataset of whole numbers as int32, of at most ``most``; a foreign file's fractions are cut off, as Lava did. Besides the
         result it takes a slab of the file."""
         data = self._numbers(item, path)
@@ -311,7 +312,7 @@ class Reader:
                 for other in sorted(set(item) - set(PARTS)):
                     self.drop(f"{key}/{other}", "unknown key, not used")
             elif name in LAYER_KEYS[kind] and (name in SMALL or kind == "input"):
-                layer.arrays[name] = self._whole(item, key, *RANGES.get(name, ()), most=3)
+                layer.arrays[name] = self._whole(item, key, *RANGES.get(name, INT32), most=3)
             elif name in LAYER_KEYS[kind]:
                 shapes[name] = self._numbers(item, key).shape
             elif name in STATED:
@@ -350,7 +351,7 @@ class Reader:
     def _contents(self, group: h5py.Group, layer: Layer) -> None:
         """The numbers of a layer whose sizes are known to fit."""
         for name in layer.shapes:
-            layer.arrays[name] = self._whole(group[name], f"{layer.key}/{name}", *RANGES.get(name, ()))
+            layer.arrays[name] = self._whole(group[name], f"{layer.key}/{name}", *RANGES.get(name, INT32))
         if layer.neuron is not None:
             layer.neuron = self._neuron(group["neuron"], f"{layer.key}/neuron", layer.channels)
         if layer.neuron is not None and layer.neuron.get("sigma_output"):

@@ -105,7 +105,7 @@ def alif_constants(values, params, fixed):
 
 
 def alif_late_bias_constants(values, params, fixed):
-    return alif_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0)}
+    return alif_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0, 2**62)}
 
 
 def adrf_constants(values, params, fixed):

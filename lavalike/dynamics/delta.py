@@ -99,7 +99,7 @@ def sigma_delta_constants(values, params, fixed):
 
 
 def sigma_delta_late_constants(values, params, fixed):
-    return sigma_delta_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0)}
+    return sigma_delta_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0, 2**62)}
 
 
 def _delta(step, *more: str) -> Dynamics:

@@ -63,7 +63,8 @@ class Parameter:
 
 
 @arguments(**dict.fromkeys(("inputs", "outputs", "states", "per_neuron", "graded"), sequence(NAME)), constants=optional(FUNCTION),
-           accumulators=sequence(FUNCTION), rests=FLAG, fixed=FLAG, parameters=sequence(instance(Parameter)))
+           accumulators=sequence(FUNCTION), rests=FLAG, fixed=FLAG, parameters=sequence(instance(Parameter)),
+           ends=sequence(sequence(NAME, 2)))
 @dataclass(frozen=True)
 class Dynamics:
     """A neuron.
@@ -84,6 +85,8 @@ class Dynamics:
         rests: after a step with zero input that sent nothing, another such step changes nothing; a backend may skip it.
         fixed: whether the equation has a fixed-point form.
         graded: outputs in the unit of the states, where others are spikes.
+        ends: states that count steps down, none of them a Var, each with the Var that holds the step in which it ends: ``Var - step``, so
+            that no state holds an absolute step; of a Dynamics with fixed=False. Default none.
         parameters: of the constants a user sets himself, where there is no ``constants``: defaults, ranges, training.
 
     Raises InputError where step and declaration do not fit together.
@@ -100,6 +103,7 @@ class Dynamics:
     fixed: bool = True
     graded: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    ends: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.step, types.FunctionType):
@@ -115,10 +119,14 @@ class Dynamics:
         if len({*names}) < len(names):
             raise InputError(f"{self.name}: inputs {self.inputs}, outputs {self.outputs} and states {self.states} share a name")
         for field, some, known, what in (("graded", self.graded, self.outputs, "outputs"),
+                                         ("ends", tuple(state for state, _ in self.ends), self.states, "states"),
                                          ("per_neuron", self.per_neuron, self.constant_names, "constants")):
             for name in some:
                 if name not in known:
                     raise InputError(f"{self.name}: {field} names {what}, {known}, got {name!r}{did_you_mean(name, known)}")
+        if self.ends and self.fixed:
+            raise InputError(f"{self.name}: ends {self.ends} count on below 0, which integers of 32 bits hold for 2**31 steps; declare it "
+                             "with fixed=False")
         unknown = [p.name for p in self.parameters if p.name not in self.constant_names]
         if unknown and self.constants is None:
             raise InputError(f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}")
@@ -127,12 +135,12 @@ class Dynamics:
     def name(self) -> str:
         return self.step.__name__
 
-    @property
+    @functools.cached_property
     def arguments(self) -> tuple[str, ...]:
         """The step's argument names, in order."""
         return tuple(inspect.signature(self.step).parameters)
 
-    @property
+    @functools.cached_property
     def constant_names(self) -> tuple[str, ...]:
         known = {*self.inputs, *self.states, "t"}
         return tuple(a for a in self.arguments if a not in known)

@@ -70,13 +70,15 @@ def lif_late_bias(t, a_in, u, v, keep_u, keep_v, gain, bias, vth, bias_start):
     return lif(a_in, u, v, keep_u, keep_v, gain, where(t > bias_start, bias, 0), vth)
 
 
-def lif_refractory(t, a_in, u, v, refractory_period_end, keep_u, keep_v, gain, bias, vth, period):
-    # v is frozen, not discharged, while the refractory period lasts (Lava 0.11, LIFRefractory)
+def lif_refractory(a_in, u, v, hold, keep_u, keep_v, gain, bias, vth, period):
+    # v is frozen, not discharged, while the refractory period lasts (Lava 0.11, LIFRefractory); hold counts its steps down, and on below
+    # 0, from which the Var tells in which step it ended
     u = wrap(current(a_in, u, keep_u, gain))
-    free = refractory_period_end < t
+    left = hold - 1
+    free = left < 0
     v = where(free, membrane(u, v, keep_v, bias), v)
     s_out = both(above(v, vth), free)
-    return s_out, u, where(s_out, 0, v), where(s_out, t + period, refractory_period_end)
+    return s_out, u, where(s_out, 0, v), where(s_out, period, left)
 
 
 def ternary_lif(a_in, u, v, keep_u, keep_v, gain, bias, vth_hi, vth_lo):
@@ -124,7 +126,7 @@ def lif_reset_constants(values, params, fixed):
 
 
 def lif_late_bias_constants(values, params, fixed):
-    return lif_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0)}
+    return lif_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0, 2**62)}
 
 
 def lif_refractory_constants(values, params, fixed):
@@ -148,5 +150,6 @@ INTEGRATE = Dynamics(integrate, ("a_in",), ("u_out",), ("u",), graded=("u_out",)
 FIRE = Dynamics(fire, ("a_in",), ("s_out", "v_out"), ("v",), graded=("v_out",), accumulators=(fire_sum,))
 LIF_RESET = _lif(lif_reset, lif_reset_constants)
 LIF_LATE_BIAS = _lif(lif_late_bias, lif_late_bias_constants)
-LIF_REFRACTORY = _lif(lif_refractory, lif_refractory_constants, states=("u", "v", "refractory_period_end"), fixed=False)
+LIF_REFRACTORY = _lif(lif_refractory, lif_refractory_constants, states=("u", "v", "hold"), fixed=False,
+                      ends=(("hold", "refractory_period_end"),))
 TERNARY_LIF = _lif(ternary_lif, ternary_constants)

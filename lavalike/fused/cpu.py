@@ -199,7 +199,12 @@ def _forward(k: _Kernel, checkpoints: bool) -> None:
     def block(number: Any, start: Any, n: Any) -> None:
         k.move(n, [(f"s_{s}", start, f"h_{s}", I64(0)) for s in states] + [(f"p_{p}", start, f"l_{p}", I64(0)) for p in per])
         if counts:
-            k.neurons(n, lambda i, m: [k.put(zero, f"a_{c}", i, m) for c in counts] and None)
+            def none_yet(i: Any, m: Any) -> None:
+                for c in counts:
+                    k.put(zero, f"a_{c}", i, m)
+
+            k.neurons(n, none_yet)
+
         def checkpoint(now: Any) -> None:
             to = k.b.add(k.b.mul(k.b.sdiv(now, I64(SEGMENT)), k.columns), start)
             k.move(n, [(f"h_{s}", I64(0), f"c_{s}", to) for s in states])
@@ -281,7 +286,11 @@ def _backward(k: _Kernel) -> None:
         k.move(n, [(f"gs_{s}", start, f"d_{s}", I64(0)) for s in states] + [(f"p_{p}", start, f"l_{p}", I64(0)) for p in per])
         sums = [f"a_{p}" for p in trained] + [f"e_{x}" for x in held]
         if sums:
-            k.neurons(n, lambda i, m: [k.put(k.constant(0.0), name, i, m) for name in sums] and None)
+            def nothing_yet(i: Any, m: Any) -> None:
+                for name in sums:
+                    k.put(k.constant(0.0), name, i, m)
+
+            k.neurons(n, nothing_yet)
         with k.loop(k.b.sdiv(k.b.sub(k.steps, I64(1)), I64(SEGMENT)), I64(-1), -1) as segment:
             begin = k.b.mul(segment, I64(SEGMENT))
             count = k.smaller(I64(SEGMENT), k.b.sub(k.steps, begin))

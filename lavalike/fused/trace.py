@@ -270,7 +270,7 @@ def traced(dynamics: Dynamics, training: Training) -> Traced:
             outputs, new = step(*split((*free, *numbs)))
             return (*outputs.values(), *new.values())
 
-        _, vjp = torch.func.vjp(plain, *values[:differentiable])
+        vjp = torch.func.vjp(plain, *values[:differentiable])[1]
         return vjp(tuple(values[len(given):]))
 
     cotangents = tuple(f"g_{o}" for o in (*dynamics.outputs, *(f"next_{s}" for s in dynamics.states)))

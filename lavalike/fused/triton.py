@@ -193,7 +193,7 @@ class _Writer:
                 return f"libdevice.pow({args[0]}, {args[1]})"
         raise InputError(f"{self.d.name}: {op.op} has no CUDA form; write the step without it")
 
-    def hoist(self, code: Code, tag: str) -> Callable[[Mapping[str, str]], list[str]]:
+    def hoist(self, code: Code, tag: str) -> Callable[[Mapping[str, str], str], list[str]]:
         """Print ``code`` as a function ``tag``, what does not change between steps in the kernel's head; the result
         prints its call on the variables given and returns those of its results."""
         names: dict[str, str] = dict(self.uniform)

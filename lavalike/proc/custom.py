@@ -45,10 +45,11 @@ class CustomNeuron(AbstractProcess):
         known = {p.name: p for p in d.parameters}
         given = {n: p.default for n, p in known.items()} | values
         missing = [n for n in d.constant_names if n not in given]
-        unknown = [n for n in values if n not in (*d.states, *d.constant_names)]
+        states = [dict(d.ends).get(state, state) for state in d.states]
+        unknown = [n for n in values if n not in (*states, *d.constant_names)]
         if missing or unknown:
-            raise VarError(f"{label}: states {d.states} and parameters {d.constant_names}; missing {missing}, unknown {unknown}")
-        for state in d.states:
+            raise VarError(f"{label}: states {tuple(states)} and parameters {d.constant_names}; missing {missing}, unknown {unknown}")
+        for state in states:
             setattr(self, state, Var(self.shape, values.get(state, 0)))
         for n in d.constant_names:
             var = parameter(self.shape, np.asarray(given[n], np.float64), trainable=n in known and known[n].trained)
@@ -82,7 +83,7 @@ def neuron_process(dynamics: Dynamics, name: str | None = None) -> type[CustomNe
         raise InputError(f"{who}: a process needs an input and an output, got {dynamics.inputs} and {dynamics.outputs}")
     own = {"shape", "scale", "checked", "name"}
     taken = [n for n in (*dynamics.inputs, *dynamics.outputs, *dynamics.states, *dynamics.constant_names)
-             if n in own or hasattr(CustomNeuron, n) or n == "proc_params"]
+             if n in own or (hasattr(CustomNeuron, n) and n not in ("step", "mark", "reset")) or n == "proc_params"]
     if taken:
         raise InputError(f"{who}: {taken} are names that every process has already; rename them in the step")
     if dynamics.fixed and dynamics.floating:

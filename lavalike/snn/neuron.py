@@ -81,7 +81,7 @@ class Stateful(nn.Module):
             self._put(key, value)
         elif name in self._once and name in self.__dict__:
             raise InputError(f"{self.label}: {name} is chosen when it is made; make a new one")
-        elif name not in self.__dict__ and name in _chosen(type(self)) | {*self.__dict__.get("state_names", ())}:
+        elif name not in self.__dict__ and name in _chosen(type(self)) | {*self.__dict__.get("state_names", ())}:  # type: ignore[arg-type] # a class is hashable
             what = "a state, which is passed to a call" if name in self.__dict__.get("state_names", ()) else "chosen when it is made"
             remedy = f"{name[6:]}.requires_grad_(), or " if name.startswith("learn_") else ""
             raise InputError(f"{self.label}: {name} is {what}, and setting it would do nothing; {remedy}make a new one")
@@ -240,6 +240,8 @@ class Neuron(Stateful):
     Raises:
         InputError: parameters that are missing, unknown or out of range; in a call, shapes and dtypes (float32, float64, bfloat16).
     """
+
+    dynamics: Dynamics
 
     @arguments(dynamics=instance(Dynamics, words="a lavalike.Dynamics"), values=optional(MAPPING), learn=optional(sequence(TEXT)),
                spike_grad=optional(SURROGATE), reset_grad=RESET_GRAD, init_hidden=FLAG, output=FLAG)

@@ -66,6 +66,7 @@ class TorchModel(ProcessModel):
 
     backend = "torch"
     surrogate: Surrogate | Derivative = exponential()
+    ends: Mapping[str, str] = {}  # Vars that hold a step, and the states that count down to it
     looked = told = False  # at messages that count as spikes
 
     def constants(self, values: Tensors) -> dict[str, Any]:
@@ -73,6 +74,8 @@ class TorchModel(ProcessModel):
         return dict(values)
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        if not self.delay:
+            raise NotImplementedError(f"{type(self).__name__}: a TorchModel without delay defines step(t, inputs, state, c)")
         outputs = self.send(state, c)
         return outputs, self.receive(t, inputs, state, c)
 
@@ -118,6 +121,7 @@ class DynamicsModel(TorchModel):
         assert process.dynamics is not None
         self.dynamics = process.dynamics
         self.traceable = bool(self.dynamics.inputs) and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
+        self.ends = {var: state for state, var in process.dynamics.ends}
         self._bound: tuple[Any, ...] = ()
 
     def port_names(self) -> frozenset[str]:

@@ -72,13 +72,19 @@ class TorchProgram:
     def _value(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
         node = self.graph.node_of(var.process)
+        if node is not None and var.name in node.model.ends:  # type: ignore[attr-defined]
+            return self.states[node][node.model.ends[var.name]].double().numpy() + self.step  # type: ignore[attr-defined]
         state = self.states[node].get(var.name) if node is not None else None
         if state is not None:
             return state.numpy().astype(self.dtype, copy=False)
         return np.broadcast_to(var.value, (self.batch, *var.shape))
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
-        return target.value.dtype if isinstance(target, Var) and target.role == "parameter" else self.dtype
+        if isinstance(target, Var) and target.role == "parameter":
+            return target.value.dtype
+        node = self.graph.node_of(target.process)
+        ends = isinstance(target, Var) and node is not None and target.name in node.model.ends  # type: ignore[attr-defined]
+        return np.dtype(np.float64) if ends else self.dtype
 
     def read(self, var: Var) -> np.ndarray:
         return self._value(var)[0] if var.role == "state" else var.value
@@ -89,7 +95,9 @@ class TorchProgram:
             return
         if var.role == "state":
             self.module.whole(var, value)
-            self.states[node][var.name] = torch.tensor(value, dtype=self.module.dtype).expand(self.batch, *var.shape)
+            name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
+            held = torch.tensor(value if name is None else value.astype(np.float64) - self.step, dtype=self.module.dtype)
+            self.states[node][name or var.name] = held.expand(self.batch, *var.shape)
             return
         held = self.module.tensor(var)
         old, held.data = held.data, self.module.as_tensor(var, value)

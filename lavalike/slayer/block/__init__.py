@@ -1,13 +1,12 @@
 """Blocks: one layer each. Families: cuba, lif, alif, rf, rf_iz, adrf, adrf_iz, sigma_delta."""
 
-from lavalike.slayer.block import (
-    adrf as adrf,
-    adrf_iz as adrf_iz,
-    alif as alif,
-    cuba as cuba,
-    lif as lif,
-    rf as rf,
-    rf_iz as rf_iz,
-    sigma_delta as sigma_delta,
-)
+from typing import TYPE_CHECKING
+
+from lavalike.slayer.block import base as base, coding as coding, families as families
 from lavalike.slayer.block.base import Block as Block
+
+if TYPE_CHECKING:  # what the families' blocks are to an editor
+    cuba = lif = alif = rf = rf_iz = adrf = adrf_iz = base
+    sigma_delta = coding
+else:
+    globals().update(families.MODULES)

@@ -1,41 +1,35 @@
-"""Blocks of sigma-delta neurons."""
+"""Blocks that sigma-delta neurons have in place of the common ones; :mod:`lavalike.slayer.block.families` makes the family of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lavalike.arguments import arguments
 from lavalike.slayer.block import base
-from lavalike.slayer.neuron import sigma_delta
+
+if TYPE_CHECKING:  # the others, as an editor sees the family
+    from lavalike.slayer.block.base import (
+        Average as Average,
+        Conv as Conv,
+        ConvT as ConvT,
+        Dense as Dense,
+        Flatten as Flatten,
+        Pool as Pool,
+        Unpool as Unpool,
+    )
 
 
-class _Family(base.Block):
-    neuron_class = sigma_delta.Neuron
-    shift_default = False
-    # 64 x 4096 steps to 1: sums of many values would lose their last bits in float32
-    exact_eval = True
-
-
-class Input(_Family, base.Input):
+class Input(base.Input):
     """Brings data in: ``q(x) q(weight) + q(bias)``, delta coded."""
 
     def respond(self, z: tuple[torch.Tensor, ...], state: base.State, shift: bool) -> tuple[base.Signal, base.State]:
         return self.neuron.delta.stream(z[0], state, shift) if self.unit is not None else super().respond(z, state, shift)
 
 
-class Flatten(_Family, base.Flatten): ...
-class Average(_Family, base.Average): ...
-class Dense(_Family, base.Dense): ...
-class Conv(_Family, base.Conv): ...
-class ConvT(_Family, base.ConvT): ...
-class Pool(_Family, base.Pool): ...
-class Unpool(_Family, base.Unpool): ...
-
-
-class Output(_Family, base.Dense):
+class Output(base.Dense):
     """Dense whose output is the sum of all it received: sigma decoding, no norm, dropout, activation or delta."""
 
     @arguments(**base.SIZES, **base.LOG)

@@ -1,0 +1,70 @@
+"""The families of blocks, ``slayer.block.cuba`` and so on: for every neuron the same blocks, made in one loop.
+
+A family is a module of its own, ``from lavalike.slayer.block.cuba import Dense`` and pickles find it; it has no file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from lavalike.slayer.block import base, coding
+from lavalike.slayer.neuron import adrf, adrf_iz, alif, cuba, lif, rf, rf_iz, sigma_delta
+from lavalike.slayer.synapse import complex as complex_synapse
+
+BLOCKS = (base.Input, base.Flatten, base.Average, base.TimeDecimation, base.Dense, base.Affine, base.Conv, base.ConvT, base.Pool,
+          base.Unpool, base.Recurrent, base.KWTA)
+NO_AFFINE = tuple(b for b in BLOCKS if b is not base.Affine)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Blocks of one neuron.
+
+    Args:
+        doc: of the module.
+        neuron: its class.
+        blocks: the blocks there are. Default: all.
+        attributes: of all its blocks, in place of :class:`base.Block`'s. Default: none.
+    """
+
+    doc: str
+    neuron: type[base.Neuron]
+    blocks: tuple[type[base.Block], ...] = BLOCKS
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+COMPLEX = {"synapses": complex_synapse}
+FAMILIES = {
+    "cuba": Family("Blocks of CUBA neurons.", cuba.Neuron),
+    "lif": Family("Blocks of LIF neurons without a current.", lif.Neuron),
+    "alif": Family("Blocks of adaptive LIF neurons.", alif.Neuron, NO_AFFINE),
+    "rf": Family("Blocks of resonate-and-fire neurons.", rf.Neuron, attributes=COMPLEX),
+    "rf_iz": Family("Blocks of Izhikevich's resonate-and-fire neurons.", rf_iz.Neuron, attributes=COMPLEX),
+    "adrf": Family("Blocks of adaptive resonate-and-fire neurons.", adrf.Neuron, NO_AFFINE, COMPLEX),
+    "adrf_iz": Family("Blocks of Izhikevich's adaptive resonate-and-fire neurons.", adrf_iz.Neuron, NO_AFFINE, COMPLEX),
+    # 64 x 4096 steps to 1: sums of many values would lose their last bits in float32
+    "sigma_delta": Family("Blocks of sigma-delta neurons.", sigma_delta.Neuron,
+                          (coding.Input, base.Flatten, base.Average, base.Dense, base.Conv, base.ConvT, base.Pool, base.Unpool,
+                           coding.Output), {"shift_default": False, "exact_eval": True}),
+}
+
+
+def made(name: str, family: Family) -> ModuleType:
+    """The module of ``family``, called ``name`` in this package."""
+    module = ModuleType(f"{__package__}.{name}", family.doc)
+    module.__spec__ = ModuleSpec(module.__name__, None, origin=__file__)
+    module.__package__ = __package__
+    # below every block's own class, so that what a block says itself comes after what the family says
+    common = type("_Family", (base.Block,), {"__module__": module.__name__, "neuron_class": family.neuron, **family.attributes})
+    for block in family.blocks:
+        setattr(module, block.__name__, type(block.__name__, (common, block), {"__module__": module.__name__}))
+    sys.modules[module.__name__] = module
+    return module
+
+
+MODULES = {name: made(name, family) for name, family in FAMILIES.items()}
