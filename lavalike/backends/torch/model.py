@@ -123,6 +123,7 @@ class DynamicsModel(TorchModel):
         self.traceable = bool(self.dynamics.inputs) and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
         self.ends = {var: state for state, var in process.dynamics.ends}
         self._bound: tuple[Any, ...] = ()
+        self._made: tuple[Any, ...] = ()
 
     def port_names(self) -> frozenset[str]:
         return frozenset((*self.dynamics.inputs, *self.dynamics.outputs))
@@ -130,12 +131,14 @@ class DynamicsModel(TorchModel):
     @property
     def training(self) -> Training:
         """Gradients of graphs: the surrogate in units of the threshold, none through a reset."""
-        checked = self.process.proc_params.get("checked") and self.dynamics.accumulators
-        arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
-        return Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
+        if self._made[:1] != (self.surrogate,):
+            checked = self.process.proc_params.get("checked") and self.dynamics.accumulators
+            arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
+            self._made = self.surrogate, Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
+        return self._made[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bound": ()}  # made when it is called
+        return {**self.__dict__, "_bound": (), "_made": ()}  # made when it is called
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         dtype = getattr(torch, self.config.dtype)
