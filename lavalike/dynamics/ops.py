@@ -20,6 +20,8 @@ at least one of them a value.
     where(s, a, b)      a where s else b   no gradient through s
     reset(s, v, to)     to where s else v  gradient as the training asks: none of the reset, detached, full
     lower(s, v, by)     v - by where s     likewise
+    discharge(s, v, by) v after spike s    as the Dynamics' ``reset`` says: lower(s, v, by), reset(s, v, 0) or v
+    clear(s, x)         x after spike s    reset(s, x, 0) where ``reset`` is "zero", else x
     carried(x)          x                  no gradient
     inject(x, y)        y                  gradient to x: y was recorded elsewhere, x is its model
     positive(x)         max(x, 0)
@@ -83,6 +85,14 @@ def reset(s: Any, v: Any, to: Any) -> Any:
 
 def lower(s: Any, v: Any, by: Any) -> Any:
     return v - s * by
+
+
+def discharge(s: Any, v: Any, by: Any) -> Any:
+    return v - s * by
+
+
+def clear(s: Any, x: Any) -> Any:
+    return x
 
 
 def carried(x: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lavalike.arguments import FLAG, arguments, instance, optional, shown
 from lavalike.errors import RunError, VarError, VarTypeError
@@ -57,7 +57,7 @@ class AbstractProcess:
         super().__init_subclass__(**kwargs)
         cls.models = []
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> AbstractProcess:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         # attributes may be assigned before a subclass calls super().__init__()
         for key, value in (("name", ""), ("parent", None), ("runtime", None), ("probes", []), ("expansion", None), ("starting", None),
@@ -212,7 +212,7 @@ class AbstractProcess:
         if self.runtime is not None:
             self.runtime.stop()
 
-    def __enter__(self) -> AbstractProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

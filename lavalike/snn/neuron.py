@@ -250,8 +250,8 @@ class Neuron(Stateful):
             raise InputError(f"{self.label}: dynamics {dynamics.name} has inputs {dynamics.inputs} and outputs {dynamics.outputs}; "
                              "at least one of each is needed")
         self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
-        known = {p.name: p for p in dynamics.parameters}
-        given = {name: p.default for name, p in known.items()} | dict(values or {})
+        known = {p.name: p for p in dynamics.parameters if p.name in dynamics.constant_names}
+        given = {name: p.default for name, p in known.items() if p.default is not None} | dict(values or {})
         learn = [n for n, p in known.items() if p.trained] if learn is None else list(learn)
         names = dynamics.constant_names
         missing, unknown = [n for n in names if n not in given], [n for n in given if n not in names]

@@ -18,6 +18,7 @@ from lavalike.compiler.graph import Graph, Node, Term, warn_graded
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError, OverflowError24, RunError, VarError, step_error
 from lavalike.process import Port, Var
+from lavalike.process.units import Units
 
 
 @dataclass(eq=False)
@@ -196,7 +197,7 @@ class NumbaProgram:
         if not model.trusted:
             self._own(node, samples, constants)
             samples |= self.own[node]
-        op = Op(Spec(model.function(), (), str(self.dtype) if general else "", bool(process.proc_params.get("checked")),
+        op = Op(Spec(model.function(), (), str(self.dtype) if general else "", Units.of(process.proc_params).checked,
                      model.trusted, model.trusted and model.returns, not model.trusted and model.bounds), [], [], process.path, looped)
         arguments = []
         for name in names:

@@ -13,6 +13,7 @@ from lavalike.dynamics.dynamics import bind
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
+from lavalike.process.units import Units
 
 Tensors = dict[str, torch.Tensor]
 
@@ -113,7 +114,7 @@ class DynamicsModel(TorchModel):
         return {**self.__dict__, "_bound": None}  # made of the step when it is called
 
     def constants(self, values: Tensors) -> dict[str, Any]:
-        derived = self.dynamics.derive(values, self.process.proc_params, False)
+        derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False)
         like = next(iter(values.values()), torch.zeros(0, dtype=getattr(torch, self.config.dtype)))
         out = {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
         dtype = getattr(torch, self.config.dtype)

@@ -15,6 +15,7 @@ from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, choice, did_you_m
 from lavalike.backends.torch.surrogate import Surrogate
 from lavalike.dynamics import Dynamics
 from lavalike.errors import ExportError, InputError, InputTypeError
+from lavalike.proc.custom import neuron_process
 from lavalike.process import AbstractProcess
 from lavalike.slayer.neuron.base import COMMON, DROPOUT, NORM, SPIKING, W_SCALE, Neuron, State
 from lavalike.slayer.spike import Slayer
@@ -37,7 +38,7 @@ class Custom(Neuron):
         scale: of weights, which are rounded to 2/scale by ``quantize_8bit``; states count in 1 / (64 scale) on the grid. Default 64.
 
     A block takes it where ``neuron_params`` are its arguments. ``process(shape)`` is the process that computes the same; a .net file
-    has no place for neurons of one's own.
+    holds it where its Dynamics has a ``kind``, all its parameters have keys, and it is trained on the grid, without a norm.
     """
 
     @arguments(dynamics=instance(Dynamics), values=optional(MAPPING), learn=optional(sequence(TEXT)),
@@ -58,7 +59,7 @@ class Custom(Neuron):
         self.training_ = fused.Training(Slayer(1.0, 1.0) if surrogate is None else surrogate, reset_grad, arithmetic, float(self.s_scale))
         self._make_norms(norm)
         self._known = {p.name: p for p in dynamics.parameters if p.name in dynamics.constant_names}
-        given = {n: p.default for n, p in self._known.items()} | dict(values or {})
+        given = {n: p.default for n, p in self._known.items() if p.default is not None} | dict(values or {})
         learn = [n for n, p in self._known.items() if p.trained] if learn is None else list(learn)
         for argument, names, error in (("values", given, InputTypeError), ("learn", learn, InputError)):
             strange = [n for n in names if n not in dynamics.constant_names]
@@ -98,7 +99,15 @@ class Custom(Neuron):
 
     @property
     def device_params(self) -> dict[str, Any]:
-        raise ExportError(f"{self.label}: a .net file has no neurons of one's own; process(shape) runs it without a file")
+        keys = {p.key: p.name for p in self.dynamics.parameters if p.key}
+        without = [n for n in self.dynamics.constant_names if n not in keys.values()]
+        for wrong, why in ((not self.dynamics.kind or without, f"the Dynamics has no kind, or {without} no key"),
+                           (self.training_.arithmetic != "grid", "arithmetic is 'float'; what a file computes is trained with 'grid'"),
+                           (self.dynamics.graded, "its messages are graded"), (self.norms, "it has a norm")):
+            if wrong:
+                raise ExportError(f"{self.label}: a .net file has no place for it: {why}; process(shape) runs it without a file")
+        neuron_process(self.dynamics)  # what loads it
+        return {"type": self.dynamics.kind, **{key: self.integer(n) for key, n in keys.items()}}
 
     def limits(self, name: str) -> tuple[float, float]:
         """What a parameter is kept within, in its own unit."""
@@ -134,8 +143,6 @@ class Custom(Neuron):
         Args:
             kwargs: of the process: states to begin with, ``name``, ``checked``.
         """
-        from lavalike.proc.custom import neuron_process
-
         values = {n: p.detach().cpu().numpy() for n, p in self.values.items()}
         per_channel = (-1, *[1] * (len(shape) - 1))
         values = {n: np.broadcast_to(v.reshape(per_channel), shape) if v.size > 1 else v for n, v in values.items()}
