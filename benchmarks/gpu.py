@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from lavalike.backends.torch.surrogate import Atan
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.ops import above, reset
 from lavalike.fused import Training, reference, triton
 from lavalike.fused.cpu import Variant
 from lavalike.fused.scan import STORAGE, code
+from lavalike.fused.surrogate import Atan
 from lavalike.text import table
 
 DECAY, THRESHOLD = 0.5, 1.0

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
     from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
-    from lavalike.snn import accelerate as accelerate
+    from lavalike.snn.accelerate import accelerate as accelerate
 
 __version__ = "0.4.0"
 

@@ -18,7 +18,7 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def is_integer(value: Any) -> bool:
     """Whether ``value`` is one whole number: an int, of NumPy or a tensor too, but no bool."""
     if type(value) is int:
         return True
-    if isinstance(value, bool | np.bool_ | str | list | tuple) or getattr(value, "ndim", 0) or _is_bool(value):
+    if isinstance(value, bool | np.bool_ | str | list | tuple) or getattr(value, "ndim", False) or _is_bool(value):
         return False
     try:
         operator.index(value)
@@ -194,7 +194,8 @@ def instance(*classes: type | str, words: str = "") -> Rule:
         return any(f"{b.__module__}.{b.__qualname__}" in paths for b in cls.__mro__)
 
     return Rule(words or "a " + " or ".join(n.rsplit(".", 1)[-1] for n in names),
-                (lambda v: isinstance(v, types) or named(type(v))) if paths else lambda v: isinstance(v, types))
+                (lambda v: isinstance(v, types) or named(type(v))) if paths  # type: ignore[arg-type] # a class is hashable
+                else lambda v: isinstance(v, types))
 
 
 def optional(rule: Rule) -> Rule:
@@ -231,7 +232,17 @@ TENSOR = instance("torch.Tensor", words="a torch tensor")
 # -- the door --------------------------------------------------------------------------------------------------
 
 
-def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[LavalikeError] = InputError, late: bool = False,
+# **TABLE holds rules only, never error or late; a type checker knows from the overload that names which of the two are given
+@overload
+def arguments(more: Mapping[str, Rule] | None = None, /, **rules: Rule) -> Callable[[F], F]: ...
+@overload
+def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[LavalikeError], **rules: Rule) -> Callable[[F], F]: ...
+@overload
+def arguments(more: Mapping[str, Rule] | None = None, /, *, late: bool, **rules: Rule) -> Callable[[F], F]: ...
+@overload
+def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[LavalikeError], late: bool,
+              **rules: Rule) -> Callable[[F], F]: ...
+def arguments(more: Mapping[str, Rule] | None = None, /, *, error: Any = InputError, late: Any = False,
               **rules: Rule) -> Callable[[F], F]:
     """Decorator of a function, of an ``__init__``, or of a class (its ``__init__`` then): check what it is called with.
 
@@ -248,7 +259,8 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[Lavalike
 
     def decorate(target: F) -> F:
         if isinstance(target, type):
-            target.__init__ = decorate(target.__init__)
+            cls: Any = target
+            cls.__init__ = decorate(cls.__init__)
             return target
         parameters = list(inspect.signature(target).parameters.values())
         strange = set(rules) - {p.name for p in parameters}

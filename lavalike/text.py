@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns padded to their widest entry; those that look like numbers are aligned right."""
     lines = [list(head), *[list(map(str, r)) for r in rows]]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]

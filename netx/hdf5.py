@@ -77,7 +77,8 @@ class Network(AbstractProcess):
         if input_message_bits:
             self._agree(descriptions, skip_layers, input_message_bits)
         shape = None if input_shape is None else tuple(int(n) for n in np.reshape(input_shape, -1))
-        flatten, layers = False, []
+        flatten = False
+        layers: list[NetLayer] = []
         for k, description in enumerate(descriptions):
             kept = k >= skip_layers
             if description.type == "flatten":

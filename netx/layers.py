@@ -47,6 +47,11 @@ class NetLayer(AbstractProcess):
     is a block that hands on what no message carries (Affine), the neuron's "state" in 1/4096, or the "change" of that state.
     """
 
+    out: OutPort
+    transform: dict[str, np.ndarray]  # weight and bias, of an input layer
+    delay: DelayLine | Delay  # of a layer that sends late
+    group: int  # inputs of a neuron, of an average layer
+
     def __init__(self, kind: str, shape_in: tuple[int, ...]) -> None:
         super().__init__()
         self.kind = kind

@@ -135,11 +135,11 @@ class _Hash:
         if math.prod(shape) <= PART:
             value = np.empty(shape, dtype)
             node.read(h5py.h5s.ALL, h5py.h5s.ALL, value)
-            self.sha.update(value)
+            self.sha.update(value.data)
             return
         rows, data = max(1, PART // math.prod(shape[1:])), h5py.Dataset(node)
         for start in range(0, shape[0], rows):
-            self.sha.update(np.ascontiguousarray(data[start:start + rows]))
+            self.sha.update(np.ascontiguousarray(data[start:start + rows]).data)
 
 
 def layer_digest(group: h5py.Group, number: str, fail: Fail) -> str:

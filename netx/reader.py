@@ -91,6 +91,7 @@ SPATIAL = ("conv", "convT", "pool", "unpool")
 COMPLEX = ("weight", "weight_rec", "bias")
 PARTS = ("real", "imag")
 UNSUPPORTED = {"concat"}
+INT32 = (-(2**31), 2**31 - 1)
 GROUPS = (1, 1 << 20)
 ALIKE = {"LOIHI": "CUBA"}  # types that mean the same
 
@@ -249,7 +250,7 @@ class Reader:
             raise self.fail(path, "holds no number")
         return item
 
-    def _whole(self, item: Any, path: str, low: int = -(2**31), high: int = 2**31 - 1, most: int | None = None) -> np.ndarray:
+    def _whole(self, item: Any, path: str, low: int = INT32[0], high: int = INT32[1], most: int | None = None) -> np.ndarray:
         """A dataset of whole numbers as int32, of at most ``most``; a foreign file's fractions are cut off, as Lava did. Besides the
         result it takes a slab of the file."""
         data = self._numbers(item, path)
@@ -318,7 +319,7 @@ class Reader:
                 for other in sorted(set(item) - set(PARTS)):
                     self.drop(f"{key}/{other}", "unknown key, not used")
             elif name in LAYER_KEYS[kind] and (name in SMALL or kind == "input"):
-                layer.arrays[name] = self._whole(item, key, *(GROUPS if name == "groups" else ()), most=3)
+                layer.arrays[name] = self._whole(item, key, *(GROUPS if name == "groups" else INT32), most=3)
             elif name in LAYER_KEYS[kind]:
                 shapes[name] = self._numbers(item, key).shape
             elif name in STATED:
@@ -357,7 +358,7 @@ class Reader:
     def _contents(self, group: h5py.Group, layer: Layer) -> None:
         """The numbers of a layer whose sizes are known to fit."""
         for name in layer.shapes:
-            layer.arrays[name] = self._whole(group[name], f"{layer.key}/{name}")
+            layer.arrays[name] = self._whole(group[name], f"{layer.key}/{name}", *INT32)
         if layer.neuron is not None:
             layer.neuron = self._neuron(group["neuron"], f"{layer.key}/neuron", layer.channels)
         if layer.neuron is not None and layer.neuron.get("sigma_output"):

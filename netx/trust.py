@@ -602,6 +602,7 @@ class _Limit:
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self.before: tuple[int, int] | None = None
 
     def __enter__(self) -> None:
         try:
@@ -609,10 +610,11 @@ class _Limit:
 
             with open("/proc/self/statm") as file:
                 used = int(file.read().split()[0]) * resource.getpagesize()
-            self.before = resource.getrlimit(resource.RLIMIT_AS)
-            resource.setrlimit(resource.RLIMIT_AS, (used + self.count, self.before[1]))
+            before = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (used + self.count, before[1]))
+            self.before = before
         except (ImportError, OSError, ValueError):
-            self.before = None
+            pass
 
     def __exit__(self, *_: object) -> None:
         if self.before is not None:

@@ -17,13 +17,13 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lavalike import fused, slayer, snn
-from lavalike.backends.torch.surrogate import Atan, FastSigmoid
 from lavalike.dynamics import Dynamics, Parameter
 from lavalike.dynamics.lif import LIF
 from lavalike.dynamics.ops import above, gate, reset
 from lavalike.errors import InputError
 from lavalike.fused import Training, cpu, products, reference, scan
 from lavalike.fused.scan import code
+from lavalike.fused.surrogate import Atan, FastSigmoid
 
 TORCHS_OWN = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # jvp of torch uses it as well
 GENERATOR = torch.Generator().manual_seed(3)

@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 from lavalike import bss2
 from lavalike.bss2 import facts
 from lavalike.bss2.analog import product
-from lavalike.bss2.calibration import PARAMETERS, Calibration, Target, _bisect, calibrate
+from lavalike.bss2.calibration import PARAMETERS, Calibration, OperatingPoint, _bisect, calibrate
 from lavalike.bss2.chip import RATIOS
 from lavalike.errors import InputError
 
@@ -43,9 +43,9 @@ def test_what_remains_is_below_calix_bounds(seed):
 @settings(max_examples=3, deadline=None)
 @given(st.fixed_dictionaries({n: st.floats(facts.RANGES[n].low, facts.RANGES[n].high) for n in PARAMETERS}), st.integers(0, 99))
 def test_every_target_in_range_is_reached(values, seed):
-    c = calibrate(bss2.Chip(seed), Target(**values), repetitions=4)
+    c = calibrate(bss2.Chip(seed), OperatingPoint(**values), repetitions=4)
     assert c.success.mean() >= 0.9
-    assert c.target == Target(**values)
+    assert c.target == OperatingPoint(**values)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -53,12 +53,12 @@ def test_targets_out_of_range_are_refused_with_the_range(name):
     limit = facts.RANGES[name]
     for value in (limit.low * 0.9, limit.high * 1.1, float("nan")):
         with pytest.raises(bss2.CalibrationError) as e:
-            Target(**{name: value})
+            OperatingPoint(**{name: value})
         assert f"{name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}" in str(e.value)
 
 
 def test_perfect_chips_calibrate_perfectly():
-    c = calibrate(bss2.Chip(noise=bss2.Noise.none()), Target(leak=93.3))
+    c = calibrate(bss2.Chip(noise=bss2.Noise.none()), OperatingPoint(leak=93.3))
     assert c.measured_gain == pytest.approx(facts.DEFAULT_GAIN, rel=0.02)  # converters round down: half an LSB of 60
     assert c.measured_noise == 0
     np.testing.assert_allclose(c.circuits.leak, c.circuits.leak[0])
@@ -233,7 +233,7 @@ def test_another_chips_calibration_is_refused(settings, says):
 
 def test_numpys_numbers_are_saved(tmp_path):
     chip = bss2.Chip(np.int64(3), gain=np.float32(0.002), noise=bss2.Noise(trial=np.float32(1.5), column_gain=np.float64(0.1)))
-    c = calibrate(chip, Target(leak=np.float32(90)), repetitions=2)
+    c = calibrate(chip, OperatingPoint(leak=np.float32(90)), repetitions=2)
     c = replace(c, gain=np.float32(c.gain), measured_gain=np.float32(c.measured_gain))
     c.save(tmp_path / "c")
     found = Calibration.load(tmp_path / "c", chip)

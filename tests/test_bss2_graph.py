@@ -838,15 +838,15 @@ def test_to_torch_tells_what_forward_may_be():
 @pytest.mark.parametrize("kind", ["LIF", "sigma-delta"])
 def test_a_network_of_a_file_runs_and_trains_on_the_chip(kind, tmp_path):
     torch.manual_seed(1)
-    plan = networks.PLANS["yin-yang", kind]
+    course = networks.COURSES["yin-yang", kind]
     data = Data("yin-yang", *yin_yang(200, 0), *yin_yang(100, 1))
-    x = networks.inputs("yin-yang", plan, data.x_test)
-    net = networks.build(plan, [x.shape[1], 12, 3])
+    x = networks.inputs("yin-yang", course, data.x_test)
+    net = networks.build(course, [x.shape[1], 12, 3])
     with fused.plain_loops():
         net(torch.from_numpy(x[:50]))  # batch statistics
     path = slayer.export_hdf5(net.eval(), tmp_path / "net.net")
     what = demo_chip.on_chip(path, seed=0)
-    messages = what.loaded.encode(networks.inputs("yin-yang", plan, data.x_test, plan.steps + what.loaded.lag))
+    messages = what.loaded.encode(networks.inputs("yin-yang", course, data.x_test, course.steps + what.loaded.lag))
     want = lv.simulate(what.loaded, {"inp": messages}, config=EXACT)["out"].sum(-1)
     levels = ("ideal", "quantised", "emulated")
     got = {level: lv.simulate(what.loaded, {"inp": messages}, config=on(level))["out"].sum(-1) for level in levels}
@@ -857,7 +857,7 @@ def test_a_network_of_a_file_runs_and_trains_on_the_chip(kind, tmp_path):
     assert np.abs(got["quantised"] - want).mean() < 0.2 * scale
     assert np.abs(got["emulated"] - want).mean() < 0.5 * scale
     before = [v.get() for layer in what.loaded.layers for p in layer.procs for v in p.vars if v.trainable]
-    demo_chip.train(what, data, plan, lambda items, label: items, 1, seed=0)
+    demo_chip.train(what, data, course, lambda items, label: items, 1, seed=0)
     after = [v.get() for layer in what.loaded.layers for p in layer.procs for v in p.vars if v.trainable]
     assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(np.isfinite(v).all() for v in after)

@@ -15,7 +15,6 @@ torch = pytest.importorskip("torch")
 from hypothesis import HealthCheck, Phase, assume, given, settings, strategies as st  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from lavalike.backends.torch.surrogate import Atan, Boxcar, Exponential, FastSigmoid, Sigmoid  # noqa: E402
 from lavalike.dynamics import Dynamics, ops  # noqa: E402
 from lavalike.dynamics.lif import FIRE, LIF  # noqa: E402
 from lavalike.dynamics.ops import above, absolute, clip, exp, leak, lesser, log, reset, sigmoid, sqrt, tanh, wrap  # noqa: E402
@@ -23,6 +22,7 @@ from lavalike.dynamics.resonator import RF_IZ  # noqa: E402
 from lavalike.errors import InputError  # noqa: E402
 from lavalike.fused import Training, cpu, memory, products, reference, scan, sparse  # noqa: E402
 from lavalike.fused.scan import _traced, code  # noqa: E402
+from lavalike.fused.surrogate import Atan, Boxcar, Exponential, FastSigmoid, Sigmoid  # noqa: E402
 
 EXAMPLES = int(os.environ.get("LAVALIKE_EXAMPLES", "4"))
 QUIET = settings(max_examples=EXAMPLES, deadline=None, phases=(Phase.explicit, Phase.generate),  # shrinking takes minutes

@@ -352,8 +352,7 @@ def test_what_a_step_raises_reaches_the_caller(kind, args):
     source.s_out.connect(before.a_in)
     before.s_out.connect(process.a_in)
     for debug in (False, True) if kind in (ValueError, Custom) else (True,):  # a kernel knows no kinds
-        before.sigma.set(0)
-        process.v.set(0)
+        process.reset()
         with pytest.raises(lv.RunError, match=r"P, step 4: .*rate too high") as caught:
             process.run(lv.RunSteps(9), lv.RunConfig(debug=debug))
         assert "rate too high" in str(caught.value.__cause__)

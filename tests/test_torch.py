@@ -1,4 +1,4 @@
-"""The torch backend: same numbers, gradients, and what is learnt goes back into the Vars."""
+"""The torch backend: same numbers in both precisions, gradients, and what is learnt goes back into the Vars."""
 
 from __future__ import annotations
 
@@ -10,10 +10,32 @@ import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lavalike as lv
 import lavalike.backends.torch
-from lavalike.proc import LIF, RF, RF_IZ, Conv, Delay, DelayDense, Delta, Dense, LIFRefractory, LIFReset, Sigma, SigmaDelta, TernaryLIF
+from lavalike.dynamics.ops import above, reset
+from lavalike.proc import (
+    ALIF,
+    LIF,
+    RF,
+    RF_IZ,
+    Conv,
+    ConvTranspose,
+    Delay,
+    DelayDense,
+    DelayLine,
+    Delta,
+    Dense,
+    LIFRefractory,
+    LIFReset,
+    Sigma,
+    SigmaDelta,
+    Sparse,
+    TernaryLIF,
+    neuron_process,
+)
+from lavalike.proc.io import source
 
 F64 = lv.RunConfig(dtype="float64")
 TORCH = lv.RunConfig(backend="torch", dtype="float64")
@@ -124,9 +146,194 @@ def test_inputs_are_checked():
         lv.to_torch(lv.proc.io.source.RingBuffer(data=np.zeros((1, 1))))
 
 
-def test_fixed_point_is_refused_with_candidates():
-    with pytest.raises(lv.ModelSelectionError, match="DynamicsModel: precision 'floating_pt', asked for 'fixed_pt'"):
-        lv.simulate(LIF(shape=(1,)), steps=1, config=lv.RunConfig(backend="torch", precision="fixed_pt"))
+FIXED = {
+    "LIF": lambda: LIF(shape=(4,), du=300, dv=[100, 20, 3, 0], vth=70, bias_mant=[0, 100, -200, 3], bias_exp=3),
+    "LIFReset": lambda: LIFReset(shape=(4,), du=30, dv=10, vth=200, reset_interval=5, reset_offset=2, bias_mant=1000),
+    "TernaryLIF": lambda: TernaryLIF(shape=(4,), du=300, dv=100, vth_hi=50, vth_lo=-50),
+    "ALIF": lambda: ALIF(shape=(4,), du=300, dv=100, vth=70, threshold_step=5, threshold_decay=100, refractory_decay=200, bias_mant=30),
+    "RF": lambda: RF(shape=(4,), period=6, alpha=0.05, vth=40, state_exp=3, decay_bits=12),
+    "RF_IZ": lambda: RF_IZ(shape=(4,), period=6, alpha=0.05, vth=40, state_exp=3, decay_bits=12),
+    "Sigma": lambda: Sigma(shape=(4,)),
+    "Delta": lambda: Delta(shape=(4,), vth=3, spike_exp=2, state_exp=3),
+    "SigmaDelta": lambda: SigmaDelta(shape=(4,), vth=6, bias=[0, 1, 2, 3], spike_exp=2, state_exp=1),
+    "SigmaDelta late": lambda: SigmaDelta(shape=(4,), vth=6, bias=5, bias_start=3, spike_exp=2, state_exp=1, cum_error=False),
+    "Dense": lambda: Dense(weights=rng().integers(-100, 100, (3, 4)), num_message_bits=8, weight_exp=-3),
+    "Dense of spikes": lambda: Dense(weights=rng().integers(-100, 100, (3, 4)), weight_exp=2),
+    "Sparse": lambda: Sparse(weights=rng().integers(-9, 9, (3, 4)), num_message_bits=8, weight_exp=-2),
+    "DelayDense": lambda: DelayDense(weights=rng().integers(-100, 100, (3, 4)), delays=rng().integers(0, 4, (3, 4)), num_message_bits=8,
+                                     weight_exp=-1),
+    "Conv": lambda: Conv(weight=rng().integers(-100, 100, (4, 3, 2, 1)), input_shape=(5, 6, 2), stride=(2, 1), padding=(1, 0),
+                         dilation=(1, 2), groups=2, num_message_bits=24),
+    "ConvTranspose": lambda: ConvTranspose(weight=rng().integers(-100, 100, (2, 3, 2, 4)), input_shape=(5, 6, 2), num_message_bits=24),
+    "Delay": lambda: Delay(shape=(4,)),
+    "DelayLine": lambda: DelayLine(shape=(4,), delays=[0, 1, 2, 3]),
+}
+NUMBA_FIXED = lv.RunConfig(precision="fixed_pt", threads=1)
+TORCH_FIXED = lv.RunConfig(backend="torch", precision="fixed_pt")
+
+
+@pytest.mark.filterwarnings("ignore::lavalike.errors.GradedMessageWarning")
+@pytest.mark.parametrize("size", [100, 3_000_000])  # the latter wraps and saturates at 24 bits
+@pytest.mark.parametrize("name", FIXED)
+def test_fixed_point_has_numbas_bits(name, size):
+    process = FIXED[name]()
+    inputs = {p.name: rng(k + 1).integers(-size, size, (2, *p.shape, 40)) for k, p in enumerate(process.in_ports)}
+    record = [v for v in process.vars if v.role == "state"]
+    exact = lv.simulate(process, inputs, config=NUMBA_FIXED, record=record)
+    assert all(exact[p].any() for p in process.out_ports)
+    for more in ((), record):  # all steps at once, and one by one
+        got = lv.simulate(process, inputs, config=TORCH_FIXED, record=more)
+        for target in (*process.out_ports, *more):
+            np.testing.assert_array_equal(got[target], exact[target], err_msg=target.name)
+    assert {got[p].dtype for p in process.out_ports} == {np.dtype(np.int32)}
+
+
+def whole_net():
+    """A recurrent network in Loihi's integers."""
+    net = Net(True)
+    for dense, w in ((net.first, 40), (net.second, 60), (net.back, 20)):
+        dense.weights.set(rng(w).integers(-w, 2 * w, dense.weights.shape))
+    for layer in (net.hidden, net.last):
+        layer.du.set(400)
+        layer.dv.set(200)
+        layer.vth.set(50)
+        layer.bias_mant.set(300)
+    return net
+
+
+def test_a_recurrent_graph_in_fixed_point_runs_and_goes_on():
+    """Feedback is stepped; run, pause and run go on where they were, Vars hold whole numbers."""
+    a, b = whole_net(), whole_net()
+    x = rng(1).integers(0, 2, (6, 30))
+    exact, got = (lv.simulate(net, {"inp": x}, config=c) for net, c in ((a, NUMBA_FIXED), (b, TORCH_FIXED)))
+    np.testing.assert_array_equal(got["out"], exact["out"])
+    assert 5 < exact["out"].sum() < exact["out"].size
+    for net, config in ((a, NUMBA_FIXED), (b, TORCH_FIXED)):
+        net.run(lv.RunSteps(7), config)
+        net.hidden.v.set(np.arange(12) * 100)
+        net.run(lv.RunSteps(9), config)
+    np.testing.assert_array_equal(b.hidden.v.get(), a.hidden.v.get())
+    assert a.hidden.v.get().any()
+    with pytest.raises(lv.VarError, match=r"LIF\.v: fixed_pt holds whole numbers of 32 bits, not 0\.5"):
+        lv.simulate(LIF(shape=(1,), v=0.5), steps=1, config=TORCH_FIXED)
+
+
+@pytest.mark.parametrize("record", [(), ("u",)])
+def test_what_leaves_32_bits_is_told_where(record):
+    x = np.zeros((3, 1, 9), np.int64)
+    x[1, 0, 5] = 2**30
+    with pytest.raises(lv.RunError, match="LIF, step 6, sample 1: a sum left the 32 bits"):
+        lv.simulate(LIF(shape=(1,)), {"a_in": x}, config=TORCH_FIXED, record=record)
+    with pytest.raises(lv.RunError, match="Dense, step 6, sample 1: a sum left the 32 bits"):
+        lv.simulate(Dense(weights=[[100]], num_message_bits=32), {"s_in": x}, config=TORCH_FIXED, record=["a_buff"] if record else ())
+
+
+def test_a_checked_process_tells_what_leaves_24_bits():
+    x = np.zeros((1, 9))
+    x[0, 2] = 2**18
+    for config in (NUMBA_FIXED, TORCH_FIXED):
+        with pytest.raises(lv.OverflowError24, match="LIF, step 3: an accumulator left 24 bits"):
+            lv.simulate(LIF(shape=(1,), checked=True), {"a_in": x}, config=config)
+        assert not lv.simulate(LIF(shape=(1,), vth=2**17), {"a_in": x}, config=config)["s_out"].all()
+
+
+def test_the_states_after_an_error_are_those_of_the_step_before():
+    class Fed(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.source = source.RingBuffer(data=[[1, 2, 3, 2**30, 5]])
+            self.lif = LIF(shape=(1,))
+            self.source.s_out.connect(self.lif.a_in)
+
+    good, net = Fed(), Fed()
+    good.run(lv.RunSteps(3), NUMBA_FIXED)
+    with pytest.raises(lv.RunError, match=r"Fed\.lif, step 4: a sum left the 32 bits"):
+        net.run(lv.RunSteps(5), TORCH_FIXED)
+    assert (net.lif.u.get(), net.lif.v.get()) == (good.lif.u.get(), good.lif.v.get()) != (0, 0)
+
+
+def test_fixed_point_without_a_form_is_refused_with_candidates():
+    with pytest.raises(lv.ModelSelectionError, match="FloatingDynamicsModel: precision 'floating_pt', asked for 'fixed_pt'"):
+        lv.simulate(LIFRefractory(shape=(1,)), steps=1, config=TORCH_FIXED)
+
+
+# -- all steps in one loop ------------------------------------------------------------------------------------------
+
+
+def stepped(module):
+    """``module`` with its neurons called step by step."""
+    for node in module.graph.nodes:
+        node.model.traceable = False
+    return module
+
+
+@pytest.mark.parametrize("name", [n for n in PROCESSES if n not in ("Dense", "DelayDense", "Conv", "Delay")])
+def test_the_fused_loop_has_the_values_and_gradients_of_steps(name):
+    """Of inputs and of what is trained, in float64, to 1e-12."""
+    results = []
+    for change in (lambda m: m, stepped):
+        module = change(lv.to_torch(PROCESSES[name](), dtype="float64"))
+        x = {p.name: torch.from_numpy(rng(k + 1).normal(size=(2, *p.shape, 40))).requires_grad_() for k, p in
+             enumerate(module.process.in_ports)}
+        y = module(x if len(x) > 1 else next(iter(x.values())))
+        (y * torch.from_numpy(rng(9).normal(size=y.shape))).sum().backward()
+        results.append([y.detach(), *(v.grad for v in x.values()), *(p.grad for p in module.parameters())])
+    assert results[0][0].any()
+    assert results[0][1].any()
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+class Counted(TorchDispatchMode):
+    """Counts torch's operations."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_operations_do_not_grow_with_time():
+    """Two layers and the neuron's own loop: the same calls for 16 steps and for 128."""
+    module = lv.to_torch(Net(False))
+    counts = []
+    for steps in (4, 16, 128):
+        with Counted() as counted:
+            module(torch.rand(3, 6, steps)).sum().backward()
+        counts.append(counted.count)
+    assert counts[1] == counts[2] < 300
+
+
+def by_kind(a_in, v, decay, kind):
+    v = v * decay + a_in if kind > 0 else v + a_in
+    s_out = above(v, 1.0)
+    return s_out, reset(s_out, v, 0)
+
+
+def test_a_step_that_cannot_be_traced_runs_step_by_step():
+    Kind = neuron_process(lv.Dynamics(by_kind, ("a_in",), ("s_out",), ("v",), fixed=False), "Kind")
+    x = rng().normal(size=(2, 3, 20))
+    for kind in (0, 1):
+        neuron = Kind(shape=(3,), decay=0.5, kind=kind)
+        a, b = (lv.simulate(neuron, {"a_in": x}, config=c)["s_out"] for c in (F64, TORCH))
+        np.testing.assert_array_equal(a, b)
+        assert b.any()
+
+
+def test_the_step_count_goes_on_beyond_what_float32_holds():
+    """LIFReset clears in steps that are 2 modulo 5, also in float32 behind 2**24."""
+    neuron = LIFReset(shape=(1,), vth=1e9, reset_interval=5, reset_offset=2)
+    first = 2**24 + 6
+    node, = lv.to_torch(neuron).graph.nodes
+    values = {v.name: torch.from_numpy(np.array(v.value)).float() for v in neuron.vars}
+    constants = node.model.constants({v.name: values[v.name] for v in neuron.vars if v.role == "parameter"})
+    state = {n: torch.ones(1, 1) for n in ("u", "v")}
+    a = {"a_in": torch.ones(1, 1, 11)}
+    _, fused_states = node.model.sequence(a, state, constants, first, 11)
+    node.model.traceable = False
+    _, exact = node.model.sequence(a, state, constants, first, 11)
+    assert fused_states["v"] == exact["v"] > 0
 
 
 def test_only_var_and_states_of_a_call_are_independent():

@@ -19,13 +19,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from benchmarks import gpu  # noqa: E402
-from lavalike.backends.torch.surrogate import Atan, Exponential  # noqa: E402
 from lavalike.dynamics.lif import LIF  # noqa: E402
 from lavalike.dynamics.resonator import RF  # noqa: E402
 from lavalike.errors import InputError  # noqa: E402
 from lavalike.fused import Training, cpu, triton  # noqa: E402
 from lavalike.fused.cpu import Variant  # noqa: E402
 from lavalike.fused.scan import _engine, code  # noqa: E402
+from lavalike.fused.surrogate import Atan, Exponential  # noqa: E402
 from lavalike.fused.trace import COMPARISONS, REAL, Op  # noqa: E402
 from tests.triton_cases import CASES, DETACHED, LEAKY  # noqa: E402
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from lavalike.backends.torch.surrogate import Atan, Boxcar, Exponential, FastSigmoid, Sigmoid
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.delta import SIGMA_DELTA_RELU
 from lavalike.dynamics.lif import LIF
@@ -26,6 +25,7 @@ from lavalike.dynamics.resonator import RF
 from lavalike.fused import Training, cpu, reference, triton
 from lavalike.fused.cpu import Variant
 from lavalike.fused.scan import STORAGE, code
+from lavalike.fused.surrogate import Atan, Boxcar, Exponential, FastSigmoid, Sigmoid
 
 
 def leaky(a_in, v, keep, vth):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
@@ -27,7 +28,7 @@ def _named(name: str) -> str | None:
     return next((here + name.removeprefix(older) for older, here in OLDER.items() if name.startswith(older)), None)
 
 
-class _Alias:
+class _Alias(Loader):
     """Finder and loader of such names."""
 
     def __init__(self, name: str = "") -> None:

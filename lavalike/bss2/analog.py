@@ -20,17 +20,19 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
+from torch.nn import functional, grad as gradients
 
 from lavalike.bss2 import facts, normal
 from lavalike.bss2.converters import Readout, digitise, empty, encode, hold, turned
 from lavalike.bss2.errors import OperandError, RangeError
 from lavalike.checks import whole
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     from lavalike.bss2.chip import Chip
@@ -61,6 +63,7 @@ class Array:
 
     @cached_property
     def _turned(self) -> torch.Tensor:
+        assert self.rows is not None  # gains() asks for it then
         return self.rows.t().contiguous().t()
 
 
@@ -117,9 +120,8 @@ class Run:
     layer: str
     names: tuple[str, str]
 
-    def keys(self) -> list[int]:
-        """Of the noise, one for each part of rows."""
-        count = len(self.array.parts)
+    def keys(self, count: int) -> list[int]:
+        """Of the noise, one for each of ``count`` parts of rows."""
         return normal.keys(count) if self.sigma else [0] * count
 
 
@@ -202,8 +204,8 @@ def _assemble(chip: Chip, shape: tuple[int, ...], tiles: Sequence[Tile]) -> Arra
 # -- forward and backward ------------------------------------------------------------------------------------
 
 
-def _weights(w: torch.Tensor, run: Run) -> torch.Tensor:
-    held = hold(w, run.array.gains(w))
+def _weights(w: torch.Tensor, run: Run, array: Array) -> torch.Tensor:
+    held = hold(w, array.gains(w))
     if held is None:
         rounded = w.round()
         bad = rounded[~(rounded.abs() <= facts.WEIGHT_MAX)]
@@ -213,8 +215,8 @@ def _weights(w: torch.Tensor, run: Run) -> torch.Tensor:
     return held
 
 
-def _inputs(x: torch.Tensor, run: Run) -> torch.Tensor:
-    encoded = encode(x, run.array.pulse_offset)
+def _inputs(x: torch.Tensor, run: Run, array: Array) -> torch.Tensor:
+    encoded = encode(x, array.pulse_offset)
     if encoded is None:
         rounded = x.round()
         bad = ~((rounded >= 0) & (rounded <= facts.INPUT_MAX))
@@ -231,13 +233,13 @@ def _scaled(read: Readout, run: Run, device: torch.device) -> Readout:
     return Readout(read.factor.to(device) * run.factor, offset, run.sigma, read.knee, span, rate)
 
 
-def _full(f: Callable[..., Any]) -> Callable[..., Any]:
+def _full(f: F) -> F:
     """``f(ctx, x, ...)`` without autocast: the passes are float32."""
     @functools.wraps(f)
     def full(ctx: Any, x: torch.Tensor, *others: Any) -> Any:
         with torch.autocast(x.device.type, enabled=False):
             return f(ctx, x, *others)
-    return full
+    return cast("F", full)
 
 
 class _Product(torch.autograd.Function):
@@ -248,14 +250,16 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, run: Run) -> torch.Tensor:
         ctx.save_for_backward(x, w)
         ctx.scale = run.scale
-        if run.array is None:
+        array = run.array
+        if array is None:
             return torch.addmm(x.new_zeros(()), x, w, beta=0, alpha=run.factor)
-        weights, inputs = _weights(w, run), _inputs(x, run)
+        weights, inputs = _weights(w, run, array), _inputs(x, run, array)
         total: torch.Tensor | None = None
-        for (rows, readout), key in zip(run.array.parts, run.keys(), strict=True):
-            part = inputs if len(run.array.parts) == 1 else inputs[:, rows.start:rows.stop]
+        for (rows, readout), key in zip(array.parts, run.keys(len(array.parts)), strict=True):
+            part = inputs if len(array.parts) == 1 else inputs[:, rows.start:rows.stop]
             charge = torch.mm(part, weights[rows.start:rows.stop], out=empty((x.shape[0], w.shape[1]), x.device))
             total = digitise(charge, _scaled(readout, run, x.device), key, total, rows.stop == w.shape[0])
+        assert total is not None  # there are rows
         return total
 
     @staticmethod
@@ -277,20 +281,22 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], run: Run) -> torch.Tensor:
         ctx.save_for_backward(x, w)
         ctx.scale, ctx.stride = run.scale, stride
-        if run.array is None:
+        array = run.array
+        if array is None:
             return functional.conv2d(x, w, stride=stride).mul_(run.factor)
         taps = w[0, 0].numel()
-        inputs = _inputs(x, run)
-        weights = _weights(w.flatten(1).t(), run).t()
+        inputs = _inputs(x, run, array)
+        weights = _weights(w.flatten(1).t(), run, array).t()
         total: torch.Tensor | None = None
-        for (rows, readout), key in zip(run.array.parts, run.keys(), strict=True):
+        for (rows, readout), key in zip(array.parts, run.keys(len(array.parts)), strict=True):
             channels = slice(rows.start // taps, -(-rows.stop // taps))
             kernel = weights
-            if len(run.array.parts) > 1:
+            if len(array.parts) > 1:
                 kernel = torch.zeros_like(weights)
                 kernel[:, rows.start:rows.stop] = weights[:, rows.start:rows.stop]
             charge = functional.conv2d(inputs[:, channels], kernel.reshape(w.shape)[:, channels], stride=stride).contiguous()
             total = digitise(charge, _scaled(readout, run, x.device), key, total, rows.stop == taps * w.shape[1])
+        assert total is not None  # there are rows
         return total
 
     @staticmethod
@@ -300,7 +306,7 @@ class _Convolution(torch.autograd.Function):
         x, w = ctx.saved_tensors
         of_x = of_w = None
         if ctx.needs_input_grad[0]:
-            of_x = torch.nn.grad.conv2d_input(x.shape, w * ctx.scale, grad, stride=ctx.stride)
+            of_x = gradients.conv2d_input(x.shape, w * ctx.scale, grad, stride=ctx.stride)
         if ctx.needs_input_grad[1]:
-            of_w = torch.nn.grad.conv2d_weight(x, w.shape, grad, stride=ctx.stride) * ctx.scale
+            of_w = gradients.conv2d_weight(x, w.shape, grad, stride=ctx.stride) * ctx.scale
         return of_x, of_w, None, None

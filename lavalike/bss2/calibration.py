@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ _LARGEST = 1 << 20  # bytes of a calibration file, unpacked
 
 @arguments(error=CalibrationError)
 @dataclass(frozen=True)
-class Target:
+class OperatingPoint:
     """What every neuron circuit shall be: leak, reset, threshold in CADC LSB, time constants in s. Defaults and ranges: calix's.
 
     CalibrationError for a value outside what can be calibrated.
@@ -60,12 +61,12 @@ class Target:
             number = isinstance(value, Real) and not isinstance(value, bool)
             if not number or not limit.low <= value <= limit.high:
                 error = CalibrationError if number else CalibrationTypeError
-                raise error(f"Target: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
+                raise error(f"OperatingPoint: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
                             "choose another, or scale the model's units")
             object.__setattr__(self, name, float(value))
 
 
-@arguments(error=CalibrationError, seed=integer(0), noise=instance(Noise), gain=real(above=0), target=instance(Target),
+@arguments(error=CalibrationError, seed=integer(0), noise=instance(Noise), gain=real(above=0), target=instance(OperatingPoint),
            measured_gain=real(), measured_noise=real(0))
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -84,7 +85,7 @@ class Calibration:
     seed: int
     noise: Noise
     gain: float
-    target: Target
+    target: OperatingPoint
     measured_gain: float
     measured_noise: float
     columns: tuple[Columns, Columns]
@@ -133,9 +134,10 @@ class Calibration:
         meta = {"format": FORMAT, "version": VERSION, "seed": int(self.seed), "gain": self.gain, "noise": dataclasses.asdict(self.noise),
                 "target": dataclasses.asdict(self.target), "measured_gain": self.measured_gain, "measured_noise": self.measured_noise,
                 "before": self.before}
-        arrays = {f"column_{n}": np.stack([getattr(c, n) for c in self.columns]) for n in Columns._fields}
+        arrays: dict[str, Any] = {f"column_{n}": np.stack([getattr(c, n) for c in self.columns]) for n in Columns._fields}
+        arrays |= {"meta": np.array(json.dumps(meta, default=float)), "success": self.success, **self.circuits._asdict()}
         with open(path, "wb") as file:
-            np.savez(file, meta=np.array(json.dumps(meta, default=float)), success=self.success, **arrays, **self.circuits._asdict())
+            np.savez(file, **arrays)
 
     @classmethod
     @arguments(path=PATH, chip=optional(instance(Chip)))
@@ -151,9 +153,9 @@ class Calibration:
         meta, arrays = _read(Path(path))
         try:
             noise = Noise(**meta["noise"] | {"floor": tuple(meta["noise"]["floor"])})
-            columns = tuple(Columns(*(arrays[f"column_{n}"][h] for n in Columns._fields)) for h in range(facts.HEMISPHERES))
-            found = cls(int(meta["seed"]), noise, float(meta["gain"]), Target(**meta["target"]), float(meta["measured_gain"]),
-                        float(meta["measured_noise"]), columns, Circuits(*(arrays[n] for n in Circuits._fields)), arrays["success"],
+            left, right = (Columns(*(arrays[f"column_{n}"][h] for n in Columns._fields)) for h in range(facts.HEMISPHERES))
+            found = cls(int(meta["seed"]), noise, float(meta["gain"]), OperatingPoint(**meta["target"]), float(meta["measured_gain"]),
+                        float(meta["measured_noise"]), (left, right), Circuits(*(arrays[n] for n in Circuits._fields)), arrays["success"],
                         {str(n): float(v) for n, v in meta["before"].items()})
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise CalibrationError(f"{path}: damaged: {e}; write it again with Calibration.save") from e
@@ -195,26 +197,26 @@ def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     kind = (meta.get("format"), meta.get("version")) if isinstance(meta, dict) else None
     if kind != (FORMAT, VERSION):
         raise CalibrationError(f"{path}: expected {FORMAT!r} version {VERSION}, found {kind}; {remedy}")
-    shapes = {f"column_{n}": (facts.HEMISPHERES, facts.COLUMNS) for n in Columns._fields}
+    shapes: dict[str, tuple[int, ...]] = {f"column_{n}": (facts.HEMISPHERES, facts.COLUMNS) for n in Columns._fields}
     shapes |= dict.fromkeys((*Circuits._fields, "success"), (facts.CIRCUITS,))
     for name, shape in shapes.items():
-        kind, array = "?" if name == "success" else "f", arrays.get(name)
-        if array is None or array.shape != shape or array.dtype != np.dtype(kind) or not np.isfinite(array).all():
+        dtype, array = np.dtype("?" if name == "success" else "f"), arrays.get(name)
+        if array is None or array.shape != shape or array.dtype != dtype or not np.isfinite(array).all():
             found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise CalibrationError(f"{path}: {name}: expected finite {np.dtype(kind)} {shape}, found {found}; {remedy}")
+            raise CalibrationError(f"{path}: {name}: expected finite {dtype} {shape}, found {found}; {remedy}")
     return meta, arrays
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------
 
 
-@arguments(chip=instance(Chip), target=optional(instance(Target)))
-def calibrate(chip: Chip, target: Target | None = None, repetitions: int = 100, seed: int = 0) -> Calibration:
+@arguments(chip=instance(Chip), target=optional(instance(OperatingPoint)))
+def calibrate(chip: Chip, target: OperatingPoint | None = None, repetitions: int = 100, seed: int = 0) -> Calibration:
     """Bring a chip's circuits to ``target`` and its columns to one gain, starting from the chip without calibration.
 
     Args:
         chip: emulated; a real one is calibrated by calix, and hxtorch loads what that wrote.
-        target: default :class:`Target`.
+        target: default :class:`OperatingPoint`.
         repetitions: of each measurement, averaged. Default 100.
         seed: of the noise of measuring; the same gives the same calibration. Default 0.
 
@@ -225,7 +227,7 @@ def calibrate(chip: Chip, target: Target | None = None, repetitions: int = 100, 
                                + ("calix calibrates it, init_hardware(CalibrationPath(...)) loads that" if chip.level == "hardware"
                                   else "it has nothing to calibrate"))
     repetitions, seed = whole(repetitions, 2, "calibrate: repetitions"), whole(seed, 0, "calibrate: seed")
-    target = target or Target()
+    target = target or OperatingPoint()
     raw = dataclasses.replace(chip, calibrated=False, calibration=None)
     rng = np.random.default_rng([chip.seed, seed])
     circuits, success = _circuits(raw, target, repetitions, rng)
@@ -255,7 +257,7 @@ def _bisect(read: Callable[[np.ndarray], np.ndarray], wanted: float, size: int) 
     return code
 
 
-def _circuits(raw: Chip, target: Target, repetitions: int, rng: np.random.Generator) -> tuple[Circuits, np.ndarray]:
+def _circuits(raw: Chip, target: OperatingPoint, repetitions: int, rng: np.random.Generator) -> tuple[Circuits, np.ndarray]:
     """Each parameter of all circuits bisected; what remains, and whether it is little enough."""
     left = {n: _remaining(n, raw, getattr(target, n), repetitions, rng) for n in PARAMETERS}
     success = np.all([np.abs(off) <= _TOLERANCE[n] for n, off in left.items()], 0)

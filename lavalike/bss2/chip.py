@@ -85,7 +85,7 @@ class Noise:
     @classmethod
     def none(cls) -> Noise:
         """A chip that computes its model: no spread, no bend."""
-        zero = {f.name: 0.0 for f in dataclasses.fields(cls) if f.name not in ("floor", "knee")}
+        zero: dict[str, Any] = {f.name: 0.0 for f in dataclasses.fields(cls) if f.name not in ("floor", "knee")}
         return cls(**zero, knee=None)
 
 

@@ -77,8 +77,8 @@ def _rounded(x: torch.Tensor, low: int, high: int, offset: float, gains: torch.T
         out = out + offset * (out > 0) if offset else out
         return out if gains is None else out * gains
     if turned(x):
-        out = _rounded(x.t(), low, high, offset, None if gains is None else gains.t())
-        return None if out is None else out.t()
+        across = _rounded(x.t(), low, high, offset, None if gains is None else gains.t())
+        return None if across is None else across.t()
     x = x.contiguous()
     out = empty(x.shape, x.device)
     gains = None if gains is None else gains.contiguous()
@@ -123,7 +123,7 @@ def digitise(charge: torch.Tensor, read: Readout, key: int = 0, total: torch.Ten
     def at(x: torch.Tensor | None) -> int:
         return 0 if x is None else x.data_ptr()
 
-    factor = (at(read.factor), 0.0) if patterned else (0, read.factor)
+    factor = (at(read.factor), 0.0) if isinstance(read.factor, torch.Tensor) else (0, read.factor)
     _run(kernel, "qqqqqqqdqqdqqd", charge.numel() // max(width, 1), charge.numel(), width, columns, at(charge), at(out), *factor,
          at(read.offset), key, read.sigma, at(read.span), at(read.rate), read.knee or 0.0)
     return out
@@ -139,7 +139,7 @@ def _digitise_torch(charge: torch.Tensor, noise: torch.Tensor | None, read: Read
         v += each(read.offset)
     if noise is not None:
         v += noise * read.sigma
-    if read.knee is not None:
+    if read.knee is not None and read.span is not None and read.rate is not None:  # given together
         below = (read.knee - v).clamp_(min=0)
         v = torch.where(below > 0, read.knee - each(read.span) * (1 - torch.exp(below * each(read.rate))), v)
     v = v.floor_().clamp_(facts.OUTPUT_MIN, facts.OUTPUT_MAX)

@@ -28,7 +28,7 @@ from lavalike.bss2.spiking.wrapper import HXModuleWrapper
 from lavalike.errors import InputError
 
 if TYPE_CHECKING:
-    from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment, Node
+    from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment, LayerCall
     from lavalike.bss2.spiking.module import HXModule
 
 # Membrane LSB that a synapse of weight 1 on the chip is worth where the model has a weight of 1: hxtorch's own tests find 45 LSB (threshold
@@ -39,7 +39,7 @@ _SETTINGS = ("alpha", "enable_spike_recording", "enable_cadc_recording", "enable
 _TERMS = ("leaky", "exponential", "subthreshold_adaptation", "spike_triggered_adaptation", "clock_scale_adaptation_pulse")
 
 
-def run_experiment(experiment: Experiment, nodes: list[Node], runtime: int | None) -> dict[HXModule, Recorded]:
+def run_experiment(experiment: Experiment, nodes: list[LayerCall], runtime: int | None) -> dict[HXModule, Recorded]:
     """Run what was called on the connected chip: of each population what was recorded, for its model to take in.
 
     Args:
@@ -77,7 +77,7 @@ class HandedOver:
     def __post_init__(self) -> None:
         self.real = hardware.spiking()
 
-    def run(self, ours: Experiment, nodes: list[Node], runtime: int | None) -> dict[HXModule, Recorded]:
+    def run(self, ours: Experiment, nodes: list[LayerCall], runtime: int | None) -> dict[HXModule, Recorded]:
         """See :func:`run_experiment`."""
         for node in nodes:
             if isinstance(node.module, HXModuleWrapper):
@@ -103,7 +103,7 @@ class HandedOver:
 
     def set_up(self, ours: Experiment, populations: list[Population]) -> None:
         """hxtorch's experiment and instances, and what its populations are to be given."""
-        wanted = {p: self.settings(p) for p in populations}
+        wanted: dict[HXModule, dict[str, Any]] = {p: self.settings(p) for p in populations}
         if not self.given or any(p in self.given and not _same(self.given[p], s) for p, s in wanted.items()):
             told = {} if ours.hw_routing_func is None else {"hw_routing_func": ours.hw_routing_func}
             self.experiment = self.real.Experiment(mock=self.mock, dt=self.dt, **_known(self.real.Experiment, told, "Experiment"))
@@ -113,7 +113,7 @@ class HandedOver:
         if ours.inter_batch_entry_wait or getattr(self.experiment, "inter_batch_entry_wait", None):
             self.experiment.inter_batch_entry_wait = ours.inter_batch_entry_wait
 
-    def source(self, node: Node, known: dict[int, Any], steps: list[int]) -> Any:
+    def source(self, node: LayerCall, known: dict[int, Any], steps: list[int]) -> Any:
         """The real handle of what a synapse hears."""
         given = node.inputs[0]
         if id(given) in known:
@@ -137,6 +137,7 @@ class HandedOver:
         if p not in self.made:
             common = {"execution_instance": instance, "chip_coordinate": p.chip_coordinate, "plasticity_rule": p.plasticity_rule}
             common = {n: v for n, v in common.items() if v is not None} | {"transform": transform}
+            first: tuple[Any, ...]
             if isinstance(p, SparseSynapse):
                 kind, first = self.real.SparseSynapse, (p.mask.t().to_sparse().float(), self.experiment)
             else:
@@ -257,7 +258,7 @@ def _recorded(p: Population, handle: Any, voltage: Voltage) -> Recorded:
     return Recorded(spikes, membrane, madc)
 
 
-def _arriving(nodes: list[Node]) -> dict[Population, list[Projection]]:
+def _arriving(nodes: list[LayerCall]) -> dict[Population, list[Projection]]:
     """The projections that end at each population."""
     made = {id(n.outputs[0]): n.module for n in nodes if isinstance(n.module, Projection)}
     return {n.module: [made[id(h)] for h in n.inputs if id(h) in made] for n in nodes if isinstance(n.module, Population)}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lavalike.bss2.connection import CalibrationPath, HWDBPath
     from lavalike.bss2.handover import Names
-    from lavalike.bss2.spiking.experiment import Experiment, Node
+    from lavalike.bss2.spiking.experiment import Experiment, LayerCall
     from lavalike.bss2.spiking.module import HXModule
     from lavalike.bss2.spiking.neuron import Recorded
 
@@ -237,7 +237,7 @@ def spiking() -> Names:
     raise NoChipError("this hxtorch has no spiking mode (hxtorch.spiking or hxtorch.snn); a version from 2022 or later is needed")
 
 
-def run_experiment(experiment: Experiment, nodes: list[Node], runtime: int | None) -> dict[HXModule, Recorded]:
+def run_experiment(experiment: Experiment, nodes: list[LayerCall], runtime: int | None) -> dict[HXModule, Recorded]:
     """See :func:`lavalike.bss2.handover.run_experiment`."""
     from lavalike.bss2.handover import run_experiment
 

@@ -9,14 +9,14 @@ Spiking mode joins as many neighbouring circuits as a neuron's inputs need; see 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from lavalike.arguments import SHAPE, arguments, instance, integer, is_integer, optional, real, sequence
+from lavalike.arguments import SHAPE, arguments, instance, integer, optional, real, sequence
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RangeError, RoutingError
 from lavalike.bss2.populations import (
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from lavalike.bss2.chip import Chip
     from lavalike.bss2.perceptron.trace import Observation
     from lavalike.bss2.report import Report, SpikeRecord
+
+    Placeable = torch.nn.Linear | torch.nn.Conv1d | torch.nn.Conv2d
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,15 @@ class Placement:
     @property
     def runs(self) -> int:
         """Rounds that follow one another."""
-        return 1 + max((x.run for x in (*self.tiles, *self.instances)), default=-1)
+        return 1 + max((*(t.run for t in self.tiles), *(i.run for i in self.instances)), default=-1)
 
     def __getitem__(self, name: str) -> PlacedLayer | PlacedPopulation:
         """The layer or population of that name."""
-        for x in (*self.layers, *self.populations):
+        there: list[PlacedLayer | PlacedPopulation] = [*self.layers, *self.populations]
+        for x in there:
             if x.name == name:
                 return x
-        raise InputError(f"nothing named {name!r} was placed; there are {', '.join(x.name for x in (*self.layers, *self.populations))}")
+        raise InputError(f"nothing named {name!r} was placed; there are {', '.join(x.name for x in there)}")
 
     @arguments(chip=optional(instance("lavalike.bss2.chip.Chip")), duration=optional(real(above=0)), samples=integer(1))
     def report(self, records: Iterable[Observation | SpikeRecord] = (), chip: Chip | None = None, duration: float | None = None,
@@ -135,7 +138,7 @@ def place(model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, 
         raise InputTypeError("place: input_shape, the shape of one sample without the batch axis, is needed for a torch module")
     placed: list[PlacedLayer] = []
     run = 0
-    for name, layer, shape, out in _dry_pass(model, (input_shape,) if is_integer(input_shape) else tuple(input_shape)):
+    for name, layer, shape, out in _dry_pass(model, tuple(int(n) for n in np.reshape(input_shape, -1))):
         times = 1 + sum(p.name.split("#")[0] == name for p in placed)
         entry = _place_layer(name if times == 1 else f"{name}#{times}", layer, shape, out, chips, batch, run)
         placed.append(entry)
@@ -160,7 +163,7 @@ def place_populations(populations: Sequence[Population], chips: int = 1) -> Plac
     return Placement(chips, populations=placed, instances=instances)
 
 
-def _place_layer(name: str, layer: torch.nn.Module, shape: torch.Size, out: torch.Size, chips: int, batch: int, run: int) -> PlacedLayer:
+def _place_layer(name: str, layer: Placeable, shape: torch.Size, out: torch.Size, chips: int, batch: int, run: int) -> PlacedLayer:
     w = layer.weight.detach().double()
     if not bool(w.isfinite().all()):
         raise RangeError(f"layer {name!r}: weights are finite and within +-{facts.WEIGHT_MAX}, some are nan or infinite; correct them")
@@ -169,7 +172,8 @@ def _place_layer(name: str, layer: torch.nn.Module, shape: torch.Size, out: torc
     expansions = getattr(layer, "num_expansions", 1)
     used = np.ones((k, n), bool)
     if expansions > 1:
-        used = _diagonal(*w.shape, layer.stride[0], expansions)
+        expanded: Any = layer  # an ExpandedConv1d
+        used = _diagonal(w.shape[0], w.shape[1], w.shape[2], expanded.stride[0], expansions)
         (k, n), vectors = used.shape, math.ceil(vectors / expansions)
     lying = tuple(replace(t, run=run + t.run) for t in tiles(k, n, name, chips))
     held = w.clamp(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
@@ -187,18 +191,18 @@ def _diagonal(outs: int, channels: int, kernel: int, stride: int, expansions: in
     return used.reshape(used.shape[0] * used.shape[1], -1)
 
 
-def _dry_pass(model: torch.nn.Module, input_shape: tuple[int, ...]) -> Iterator[tuple[str, torch.nn.Module, torch.Size, torch.Size]]:
+def _dry_pass(model: torch.nn.Module, input_shape: tuple[int, ...]) -> Iterator[tuple[str, Placeable, torch.Size, torch.Size]]:
     """Name, layer, input and output shape of each placeable call, in order; those layers compute nothing, the others run on zeros."""
     import torch
 
-    layers = {name or type(m).__name__: m for name, m in model.named_modules() if _kind(name or type(m).__name__, m)}
-    calls: list[tuple[str, torch.nn.Module, torch.Size, torch.Size]] = []
+    layers = {name or type(m).__name__: m for name, m in model.named_modules() if _placeable(m, name or type(m).__name__)}
+    calls: list[tuple[str, Placeable, torch.Size, torch.Size]] = []
     with _standing_in(layers, calls), _evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         model(torch.zeros(1, *input_shape))
     yield from calls
 
 
-def _kind(name: str, m: torch.nn.Module) -> bool:
+def _placeable(m: torch.nn.Module, name: str) -> TypeGuard[Placeable]:
     """Whether ``m`` is a matrix product the array takes; RoutingError for those it does not."""
     import torch
 
@@ -206,7 +210,7 @@ def _kind(name: str, m: torch.nn.Module) -> bool:
     convolution = isinstance(m, nn.modules.conv._ConvNd)
     if convolution and not isinstance(m, nn.Conv1d | nn.Conv2d):
         raise RoutingError(f"layer {name!r}: {type(m).__name__} cannot be placed; Linear, Conv1d and Conv2d can. Write it as one of them")
-    if convolution and (m.groups != 1 or any(d != 1 for d in m.dilation)):
+    if isinstance(m, nn.modules.conv._ConvNd) and (m.groups != 1 or any(d != 1 for d in m.dilation)):
         raise RoutingError(f"layer {name!r}: a convolution on the chip has groups 1 and dilation 1, got groups {m.groups}, "
                            f"dilation {m.dilation}; use a convolution for each group, or a kernel filled with zeros")
     if isinstance(m, nn.RNNBase | nn.Bilinear | nn.MultiheadAttention):
@@ -215,11 +219,11 @@ def _kind(name: str, m: torch.nn.Module) -> bool:
 
 
 @contextmanager
-def _standing_in(layers: dict[str, torch.nn.Module], calls: list) -> Iterator[None]:
+def _standing_in(layers: Mapping[str, Placeable], calls: list) -> Iterator[None]:
     """Within, the layers only tell their shapes: no weight is transformed and no noise drawn by looking at a network."""
     import torch
 
-    def stand_in(name: str, m: torch.nn.Module) -> Any:
+    def stand_in(name: str, m: Placeable) -> Any:
         def forward(x: torch.Tensor) -> torch.Tensor:
             if isinstance(m, torch.nn.Linear):
                 if x.shape[-1] != m.in_features:
@@ -227,7 +231,7 @@ def _standing_in(layers: dict[str, torch.nn.Module], calls: list) -> Iterator[No
                                      "correct input_shape")
                 out = x.new_zeros((*x.shape[:-1], m.out_features))
             else:
-                conv = torch.nn.functional.conv1d if isinstance(m, torch.nn.Conv1d) else torch.nn.functional.conv2d
+                conv: Any = torch.nn.functional.conv1d if isinstance(m, torch.nn.Conv1d) else torch.nn.functional.conv2d
                 try:
                     shape = conv(x.to("meta"), m.weight.to("meta"), None, m.stride, m.padding).shape
                 except RuntimeError as e:

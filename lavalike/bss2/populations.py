@@ -109,7 +109,8 @@ class _Free:
 
     def take(self, size: int, c: int) -> np.ndarray | None:
         """Circuits (size, c) of as many neurons, or None (and nothing taken) where they do not fit."""
-        free, out = [list(f) for f in self.free], []
+        free = [list(f) for f in self.free]
+        out: list[Sequence[int]] = []
         for h, interval in enumerate(free):
             while len(out) < size and interval[1] - interval[0] >= c:
                 out.append(range(h * facts.COLUMNS + interval[0], h * facts.COLUMNS + interval[0] + c))
@@ -134,9 +135,9 @@ def lay_out(populations: Sequence[Population], chips: int = 1) -> tuple[tuple[Pl
     if len(set(names)) < len(names) or not names:
         raise InputError(f"place_populations: populations with different names are expected, got {names}")
     chain = [replace(p, sources=tuple(names[max(i - 1, 0):i]) if p.sources is None else p.sources) for i, p in enumerate(populations)]
-    chain = [replace(p, recurrent=p.recurrent or p.name in p.sources) for p in chain]
+    chain = [replace(p, recurrent=p.recurrent or p.name in _heard(p)) for p in chain]
     for p in chain:
-        unknown = sorted(set(p.sources) - set(names))
+        unknown = sorted(set(_heard(p)) - set(names))
         if unknown:
             raise InputError(f"population {p.name!r}: sources {', '.join(unknown)} are not among {', '.join(names)}")
     for p in chain:
@@ -155,6 +156,11 @@ def lay_out(populations: Sequence[Population], chips: int = 1) -> tuple[tuple[Pl
                 raise RoutingError(f"population {p.name!r}: neurons of {p.circuits} circuits take {limit} signed inputs from one PADI bus "
                                    f"({facts.BUS_ROWS} rows a circuit), their sources on the chip need more; join {short[p.name]} circuits")
         width |= short
+
+
+def _heard(p: Population) -> tuple[str, ...]:
+    """Whom it hears from: lay_out has put in the one before where nothing was said."""
+    return p.sources or ()
 
 
 def _circuits(p: Population) -> int:
@@ -178,7 +184,7 @@ def _groups(chain: list[Population]) -> list[list[Population]]:
     index = {p.name: i for i, p in enumerate(chain)}
     hears = np.eye(len(chain), dtype=bool)
     for p in chain:
-        hears[index[p.name], [index[s] for s in p.sources]] = True
+        hears[index[p.name], [index[s] for s in _heard(p)]] = True
     for _ in range(max(1, len(chain).bit_length())):
         hears = hears @ hears
     mutual = hears & hears.T
@@ -211,8 +217,8 @@ def _allocate(chain: list[Population], width: dict[str, int]) -> dict[str, list[
                 open_ = None
                 continue
             fits = open_ is not None and on_chip[open_] == group[0].chip
-            trial = _Free([list(f) for f in chips[open_].free]) if fits else None
-            if trial is None or any(trial.take(p.size, width[p.name]) is None for p in group):
+            trial = _Free([list(f) for f in chips[open_].free]) if open_ is not None and fits else None
+            if open_ is None or trial is None or any(trial.take(p.size, width[p.name]) is None for p in group):
                 open_ = _new(chips, told)
             name = open_
         for p in group:
@@ -234,7 +240,9 @@ def _split(p: Population, c: int, chips: dict[str, _Free], told: Set[str | None]
     out = []
     for i in range(parts):
         name = _new(chips, told)
-        out.append((name, chips[name].take((p.size * (i + 1)) // parts - (p.size * i) // parts, c)))
+        taken = chips[name].take((p.size * (i + 1)) // parts - (p.size * i) // parts, c)
+        assert taken is not None  # a whole chip is free
+        out.append((name, taken))
     return out
 
 
@@ -251,7 +259,7 @@ def _bus_circuits(p: Population, lying: dict[str, list[tuple[str, np.ndarray]]])
     """Circuits ``p`` needs so that each PADI bus carries what arrives from the same chip; other sources choose their bus."""
     most = 0
     for name, _ in lying[p.name]:
-        sending = [part[:, 0] for s in {*p.sources, *([p.name] if p.recurrent else [])} for on, part in lying[s] if on == name]
+        sending = [part[:, 0] for s in {*_heard(p), *([p.name] if p.recurrent else [])} for on, part in lying[s] if on == name]
         if sending:
             column = np.concatenate(sending) % facts.COLUMNS
             most = max(most, int(np.bincount(column // facts.OUTPUT_COLUMNS % facts.PADI_BUSES).max()))
@@ -266,7 +274,7 @@ def _schedule(chain: list[Population], lying: dict[str, list[tuple[str, np.ndarr
     before: dict[str, set[str]] = {name: set() for name in order}
     for p in chain:
         for name, _ in lying[p.name]:
-            before[name] |= {on for s in p.sources for on, _ in lying[s]} - {name}
+            before[name] |= {on for s in _heard(p) for on, _ in lying[s]} - {name}
     done: dict[str, Instance] = {}
     run = 0
     while len(done) < len(order):

@@ -191,14 +191,15 @@ def report(placement: Placement, records: list[Observation | SpikeRecord], chip:
     tiles = [t for x in placement.layers for t in _layer_tiles(x)] + [t for p in placement.populations for t in _population_tiles(p)]
     spiking = (1 + max((i.run for i in placement.instances), default=-1)) * samples * duration if duration is not None else None
     time = sum(u.time for u in layers) + (spiking or 0.0) if spiking is not None or not placement.populations else None
-    emulated = chip is not None and chip.emulated
+    noise = repr(chip.noise) if chip is not None and chip.emulated else None
     populations = tuple(_population_use(p, spikes.get(p.name)) for p in placement.populations)
     return Report(tuple(tiles), tuple(_instances(tiles)), tuple(layers), populations, placement.chips,
-                  placement.runs, time, None if chip is None else chip.identifier, repr(chip.noise) if emulated else None, samples)
+                  placement.runs, time, None if chip is None else chip.identifier, noise, samples)
 
 
 def _by_layer(placement: Placement, records: list[Observation]) -> dict[str, list[Observation]]:
     """Records of each placed call: those of a layer that is called several times belong to its calls in turn."""
+    layers = {x.name: x for x in placement.layers}
     calls: dict[str, list[str]] = {}
     for x in placement.layers:
         calls.setdefault(x.name.split("#")[0], []).append(x.name)
@@ -209,7 +210,7 @@ def _by_layer(placement: Placement, records: list[Observation]) -> dict[str, lis
         if name not in calls:
             raise InputError(f"report: a record of layer {r.layer!r}, and no such layer was placed; there are "
                              f"{', '.join(calls) or 'none'}. perceptron.observe(model) records layers under their names")
-        placed = placement[calls[name][count.get(name, 0) % len(calls[name])]]
+        placed = layers[calls[name][count.get(name, 0) % len(calls[name])]]
         if (r.inputs, r.outputs) != (placed.k, placed.n):
             raise InputError(f"report: layer {placed.name!r} was placed with {placed.k} x {placed.n} weights, the record has "
                              f"{r.inputs} x {r.outputs}; place the model that was run")

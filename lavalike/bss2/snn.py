@@ -87,8 +87,9 @@ class _Computed(_Layer):
         x = self.spikes(input) if isinstance(self, Projection) else self.graded(input, hw_data is not None)  # type: ignore[attr-defined]
         known = self.known() | {"hw_data": hw_data}
         if isinstance(self.func, type):  # an autograd.Function takes them in order
-            names = list(inspect.signature(self.func.forward).parameters)[2:]
-            return self.func.apply(x, *(known[n] for n in names))
+            function: Any = self.func
+            names = list(inspect.signature(function.forward).parameters)[2:]
+            return function.apply(x, *(known[n] for n in names))
         taken = inspect.signature(self.func).parameters
         return self.func(x, **{n: v for n, v in known.items() if n in taken})
 

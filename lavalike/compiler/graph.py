@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -55,22 +56,26 @@ class Graph:
         """The terms of any port, resolved through hierarchy down to leaves and stimuli."""
         return _resolve(port, {id(n.process) for n in self.nodes}, {id(p) for p in self.stimuli})
 
+    @cached_property
+    def _by_process(self) -> dict[AbstractProcess, Node]:
+        return {n.process: n for n in self.nodes}
+
     def node_of(self, process: AbstractProcess | None) -> Node | None:
-        return next((n for n in self.nodes if n.process is process), None)
+        return None if process is None else self._by_process.get(process)
 
 
 def flatten(process: AbstractProcess, config: RunConfig, general: Callable[[AbstractProcess], type[ProcessModel] | None],
-            stimuli: Iterable[InPort] = (), step: int = 0) -> Graph:
-    """The flat graph of everything connected to ``process``.
+            stimuli: Iterable[InPort] = ()) -> Graph:
+    """The flat graph of everything connected to ``process``, after the steps that it has done.
 
     Raises ModelSelectionError, VarError, and GraphError for a cycle without delay.
     """
     with claims.looking:  # another thread may look at the same processes
-        return _flatten(process, config, general, stimuli, step)
+        return _flatten(process, config, general, stimuli)
 
 
 def _flatten(process: AbstractProcess, config: RunConfig, general: Callable[[AbstractProcess], type[ProcessModel] | None],
-             stimuli: Iterable[InPort], step: int) -> Graph:
+             stimuli: Iterable[InPort]) -> Graph:
     tops = component(process)
     everything: list[AbstractProcess] = []
     models: dict[AbstractProcess, type[ProcessModel]] = {}
@@ -84,6 +89,7 @@ def _flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abs
         for var in part.vars:  # a bound Var's present value is with its program
             if var.binding is not None and var.role == "state":
                 var.value = np.array(var.binding.read(var))
+        _check_hierarchy(part)
         chosen = exception(part, config, used)
         if (part.own_procs and chosen is None) or isinstance(part, Monitor) or not _computes(part):
             continue
@@ -97,10 +103,9 @@ def _flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abs
         raise ModelSelectionError(f"RunConfig.select: {unused[0]!r} is no process, class or name in the graph of {process.path}"
                                   f"{did_you_mean(unused[0], [x for p in everything for x in (p.name, p.path)])}; "
                                   f"there are {', '.join(p.path for p in everything)}")
-    for port in (x for p in everything for x in (*p.in_ports, *p.out_ports)):
-        for view in port.sources:
-            for src in view.ports:
-                port.check_direction(src, f"{view!r} -> {port!r}", settled=True)
+    for part in everything:
+        if part.expansion is not None:  # what its model connected
+            _check_hierarchy(part)
     nodes = [Node(leaf, model(leaf, config)) for leaf, model in models.items()]
     ids = {id(n.process) for n in nodes}
     fed = list(stimuli)
@@ -108,7 +113,15 @@ def _flatten(process: AbstractProcess, config: RunConfig, general: Callable[[Abs
     for node in nodes:
         node.inputs = {p.name: _resolve(p, ids, fed_ids) for p in node.process.in_ports}
         _check_ports(node)
-    return Graph(everything, _ordered(nodes), fed, config, step)
+    return Graph(everything, _ordered(nodes), fed, config, process._structure.root().step)
+
+
+def _check_hierarchy(process: AbstractProcess) -> None:
+    """ConnectError where what feeds a port of ``process`` may not."""
+    for port in (*process.in_ports, *process.out_ports):
+        for view in port.sources:
+            for src in view.ports:
+                port.check_direction(src, view, settled=True)
 
 
 def warn_graded(process: AbstractProcess) -> None:
@@ -138,33 +151,33 @@ def _computes(process: AbstractProcess) -> bool:
     return bool(process.in_ports or process.out_ports or process.vars or candidates(process))
 
 
-def _resolve(port: Port, leaves: set[int], stimuli: set[int]) -> list[Term]:
-    if isinstance(port, OutPort) and id(port.process) in leaves:
-        return [Term(port)]
-    if id(port) in stimuli:  # it has no sources, or none that sends
-        return [Term(port)]
-    return [t for view in port.sources for t in _through(view, leaves, stimuli)]
+def _resolve(target: Port, leaves: set[int], stimuli: set[int]) -> list[Term]:
+    out: list[Term] = []
+    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None]] = [(target, None, None)]  # as a Term: port, src, dst
+    while todo:
+        port, src, dst = todo.pop()
+        # a stimulus has no sources, or none that sends
+        if id(port) in stimuli or (isinstance(port, OutPort) and id(port.process) in leaves):
+            out.append(Term(port, src, dst))
+            continue
+        todo += [x for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
+    return out
 
 
-def _through(view: View, leaves: set[int], stimuli: set[int]) -> list[Term]:
+def _through(view: View, src: np.ndarray | None, dst: np.ndarray | None,
+             size: int) -> list[tuple[Port, np.ndarray | None, np.ndarray | None]]:
+    """What elements ``src`` of ``view``, which go to ``dst`` of ``size``, are of the view's ports."""
     if view.is_identity:
-        return _resolve(view.ports[0], leaves, stimuli)
+        return [(view.ports[0], src, dst)]
     flat, offset, out = view.index.reshape(-1), 0, []
+    if src is not None:
+        flat = flat[src]
     for port in view.ports:
         here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
-        local = flat[here] - offset
+        to = here if dst is None else dst[here]
+        whole = len(to) == size and np.array_equal(to, np.arange(size))
+        out.append((port, flat[here] - offset, None if whole else to))
         offset += port.size
-        for term in _resolve(port, leaves, stimuli):
-            if term.dst is None:
-                dst, src = here, local if term.src is None else term.src[local]
-            else:
-                position = np.full(port.size, -1)
-                position[term.dst] = np.arange(len(term.dst))
-                hit = position[local] >= 0
-                dst, k = here[hit], position[local[hit]]
-                src = k if term.src is None else term.src[k]
-            whole = len(dst) == flat.size and np.array_equal(dst, np.arange(flat.size))
-            out.append(Term(term.source, src, None if whole else dst))
     return out
 
 
@@ -172,14 +185,24 @@ def _ordered(nodes: list[Node]) -> list[Node]:
     """Zero-delay nodes in topological order, then the delayed ones."""
     direct = {id(n.process): n for n in nodes if n.model.delay == 0}
     before = {key: _senders(n, direct) for key, n in direct.items()}
+    place = {key: k for k, key in enumerate(direct)}
+    after: dict[int, set[int]] = {key: set() for key in direct}
+    for key, senders in before.items():
+        for p, _, _ in senders:
+            after[id(p)].add(key)
+    missing = {key: len({id(p) for p, _, _ in senders}) for key, senders in before.items()}
     done: dict[int, Node] = {}
-    waiting = dict(direct)
-    while waiting:
-        ready = [key for key in waiting if all(id(p) in done for p, _, _ in before[key])]
-        if not ready:
-            raise GraphError(_cycle(waiting, before))
+    ready = [key for key in direct if not missing[key]]
+    while ready:  # all whose senders are done, in the order of ``nodes``; then those that waited for them
+        freed: list[int] = []
         for key in ready:
-            done[key] = waiting.pop(key)
+            done[key] = direct[key]
+            for heard in after[key]:
+                missing[heard] -= 1
+                freed += [heard] * (not missing[heard])
+        ready = sorted(freed, key=place.__getitem__)
+    if len(done) < len(direct):
+        raise GraphError(_cycle({key: n for key, n in direct.items() if key not in done}, before))
     return [*done.values(), *(n for n in nodes if n.model.delay)]
 
 

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class _Drive(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.sequence = int(sequence)
         self.transform = ToTensor() if transform is None else transform
 
-    def _read(self, start: int) -> tuple[Sequence[Any], np.ndarray]:
+    def _read(self, start: int) -> tuple[Iterable[Any], np.ndarray]:
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -249,7 +249,7 @@ class Road:
         self.hills = _Waves(g, 10, 0.15, 1.5, 1.0)  # over the azimuth in rad
         self.grain = [_Waves(g, 5, 2.5, 9, 1.0) for _ in range(2)]
 
-    def lane(self, s: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+    def lane(self, s: np.ndarray, ahead: np.ndarray | np.float64) -> np.ndarray:
         """Where the middle of the lane is ``ahead`` metres before the car, in metres to the right; s broadcasts with ahead."""
         heading = self.curvature(s, 1) + self.yaw(s)
         return self.curvature(s + ahead, 2) - self.curvature(s, 2) - heading * ahead - self.offset(s)

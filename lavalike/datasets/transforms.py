@@ -68,7 +68,7 @@ class Resize:
 
     @arguments(size=_SIZE, antialias=FLAG)
     def __init__(self, size: int | Sequence[int], antialias: bool = True) -> None:
-        self.size, self.antialias = [int(v) for v in ((size,) if is_integer(size) else size)], bool(antialias)  # type: ignore[union-attr]
+        self.size, self.antialias = [int(v) for v in np.reshape(size, -1)], bool(antialias)
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
         if len(self.size) == 2:

@@ -39,7 +39,7 @@ class Result:
 class Trained:
     """One kind of network: trained, exported, loaded, run everywhere."""
 
-    plan: Any
+    course: Any
     net: Any
     path: Path
     loaded: netx.hdf5.Network
@@ -55,17 +55,17 @@ def bar(items: Iterable[int], label: str) -> Iterable[int]:
     return tqdm(items, desc=f"training {label}", unit="epoch", dynamic_ncols=True)
 
 
-def trained_scores(net: Any, plan: Any, x: np.ndarray) -> np.ndarray:
+def trained_scores(net: Any, course: Any, x: np.ndarray) -> np.ndarray:
     """Scores of the trained network itself: slayer's quantised forward in eval mode."""
     import torch
 
     from lavalike.demo.networks import scores
 
     with torch.no_grad():
-        return np.concatenate([scores(plan, net(torch.from_numpy(x[k:k + CHUNK]))).numpy() for k in range(0, len(x), CHUNK)])
+        return np.concatenate([scores(course, net(torch.from_numpy(x[k:k + CHUNK]))).numpy() for k in range(0, len(x), CHUNK)])
 
 
-def loaded_scores(loaded: netx.hdf5.Network, plan: Any, x: np.ndarray, config: lv.RunConfig) -> tuple[np.ndarray, float]:
+def loaded_scores(loaded: netx.hdf5.Network, course: Any, x: np.ndarray, config: lv.RunConfig) -> tuple[np.ndarray, float]:
     """Scores of the loaded graph over the same window, shifted by its lag, and seconds a step and sample."""
     from lavalike.demo.networks import scores
 
@@ -78,7 +78,7 @@ def loaded_scores(loaded: netx.hdf5.Network, plan: Any, x: np.ndarray, config: l
         rec = lv.simulate(loaded, {"inp": messages}, config=config)
         seconds += time.perf_counter() - began
         steps += messages.shape[0] * messages.shape[-1]
-        out.append(scores(plan, loaded.decode(rec["out"])[..., loaded.lag:]))
+        out.append(scores(course, loaded.decode(rec["out"])[..., loaded.lag:]))
     return np.concatenate(out), seconds / steps
 
 
@@ -87,8 +87,9 @@ def operations(loaded: netx.hdf5.Network, x: np.ndarray) -> list[tuple[str, Oper
     held = np.concatenate([x, np.repeat(x[..., -1:], loaded.lag, -1)], -1) if loaded.lag else x
     senders = [layer.out for layer in loaded.layers[:-1]]
     rec = lv.simulate(loaded, {"inp": loaded.encode(held)}, config=BACKENDS["numba fixed_pt"], record=senders)
-    return [(f"{k}: {layer.kind} {layer.synapse.s_in.size}-{layer.synapse.a_out.size}", count(layer.synapse, rec[sender]))
-            for k, (layer, sender) in enumerate(zip(loaded.layers[1:], senders, strict=True), 1)]
+    synapses: list[Any] = [layer.synapse for layer in loaded.layers[1:]]  # dense all, as this network is
+    return [(f"{k}: {layer.kind} {synapse.s_in.size}-{synapse.a_out.size}", count(synapse, rec[sender]))
+            for k, (layer, synapse, sender) in enumerate(zip(loaded.layers[1:], synapses, senders, strict=True), 1)]
 
 
 def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int, bss2: bool = False) -> Trained:
@@ -96,30 +97,30 @@ def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int, bss
     from lavalike import slayer
     from lavalike.demo import networks
 
-    plan = networks.PLANS[data.name, kind]
+    course = networks.COURSES[data.name, kind]
     if epochs is not None:
-        plan = replace(plan, epochs=epochs)
-    net, _ = networks.train(data, plan, bar, seed)
+        course = replace(course, epochs=epochs)
+    net, _ = networks.train(data, course, bar, seed)
     path = slayer.export_hdf5(net, folder / f"lavalike_demo_{data.name}_{kind}.net")
     loaded = netx.hdf5.Network(path)
     print(loaded, end="\n\n")
-    x = networks.inputs(data.name, plan, data.x_test)
-    own = trained_scores(net, plan, x).argmax(1)
+    x = networks.inputs(data.name, course, data.x_test)
+    own = trained_scores(net, course, x).argmax(1)
     results = [Result("slayer (trained)", float((own == data.y_test).mean()), 1.0, None, own)]
 
     def result(name: str, network: netx.hdf5.Network, config: lv.RunConfig) -> Result:
-        got, seconds = loaded_scores(network, plan, x, config)
+        got, seconds = loaded_scores(network, course, x, config)
         predicted = got.argmax(1)
         return Result(name, float((predicted == data.y_test).mean()), float((predicted == own).mean()), seconds * 1e6, predicted)
 
     results += [result(name, loaded, config) for name, config in BACKENDS.items()]
-    done = Trained(plan, net, path, loaded, results, operations(loaded, x[:200]))
+    done = Trained(course, net, path, loaded, results, operations(loaded, x[:200]))
     if bss2:
         from lavalike.demo import chip
 
         done.chip = chip.on_chip(path, seed)
         before = result(chip.ROW, done.chip.loaded, done.chip.config)
-        chip.train(done.chip, data, plan, bar, epochs, seed)
+        chip.train(done.chip, data, course, bar, epochs, seed)
         done.on_chip = before, result(chip.ROW, done.chip.loaded, done.chip.config)
     return done
 
@@ -130,13 +131,13 @@ def report(data: Data, done: list[Trained]) -> str:
     for t in done:
         for r in t.results:
             same = round(r.agreement * len(data.y_test))
-            rows.append([t.plan.kind, r.backend, f"{100 * r.accuracy:.2f} %", f"{same:,} of {len(data.y_test):,}",
+            rows.append([t.course.kind, r.backend, f"{100 * r.accuracy:.2f} %", f"{same:,} of {len(data.y_test):,}",
                          "-" if r.us_a_step is None else f"{r.us_a_step:.2f}"])
         if t.on_chip is not None:
             before, r = t.on_chip
-            rows.append([t.plan.kind, r.backend, f"{100 * before.accuracy:.2f} %, {100 * r.accuracy:.2f} % after training in the loop",
+            rows.append([t.course.kind, r.backend, f"{100 * before.accuracy:.2f} %, {100 * r.accuracy:.2f} % after training in the loop",
                          f"{round(r.agreement * len(data.y_test)):,} of {len(data.y_test):,}", f"{r.us_a_step:.2f}"])
-        ops += [[t.plan.kind, name, f"{o.events:.1f}", f"{o.synops:,.0f}", f"{o.macs:,}", f"{o.macs / max(o.synops, 1e-9):.1f}"]
+        ops += [[t.course.kind, name, f"{o.events:.1f}", f"{o.synops:,.0f}", f"{o.macs:,}", f"{o.macs / max(o.synops, 1e-9):.1f}"]
                 for name, o in t.operations]
     first = table(["network", "runs on", "accuracy", "same as trained", "us a step and sample"], rows)
     second = table(["network", "layer", "events a step", "synaptic ops a step", "dense MACs", "MACs an op"], ops)
@@ -159,14 +160,14 @@ def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
         if data.name == "yin-yang":
             u, v = np.meshgrid(np.linspace(0, 1, grid), np.linspace(0, 1, grid))
             points = np.stack([u.ravel(), v.ravel(), 1 - u.ravel(), 1 - v.ravel()], 1)
-            x = networks.inputs(data.name, t.plan, points)
+            x = networks.inputs(data.name, t.course, points)
             inside = np.hypot(points[:, 0] - 0.5, points[:, 1] - 0.5) <= 0.5
             sample, label = yin_yang(150, seed)
         for k, (ax, name) in enumerate(zip(row, columns, strict=False)):
             result = t.results[k] if k < len(t.results) or t.on_chip is None else t.on_chip[1]
             if data.name == "yin-yang":
-                run = (t.chip.loaded, t.plan, x, t.chip.config) if k == len(t.results) else (t.loaded, t.plan, x, BACKENDS.get(name))
-                s = trained_scores(t.net, t.plan, x) if k == 0 else loaded_scores(*run)[0]
+                run = (t.chip.loaded, t.course, x, t.chip.config) if k == len(t.results) else (t.loaded, t.course, x, BACKENDS.get(name))
+                s = trained_scores(t.net, t.course, x) if k == 0 else loaded_scores(*run)[0]
                 regions = np.where(inside, s.argmax(1), np.nan).reshape(grid, grid)
                 ax.imshow(regions, origin="lower", extent=(0, 1, 0, 1), cmap="viridis", vmin=0, vmax=2, alpha=0.6)
                 ax.scatter(sample[:, 0], sample[:, 1], c=label, cmap="viridis", vmin=0, vmax=2, s=6, edgecolors="k", linewidths=0.3)
@@ -179,7 +180,7 @@ def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
                     ax.text(30 * c + 1, 30 * r + 6, str(result.predictions[index]), color="tab:red", fontsize=8)
                 ax.imshow(tile, cmap="gray")
             note = " (some it gets wrong)" if data.name == "mnist" else ""
-            ax.set_title(f"{t.plan.kind}, {name}\n{100 * result.accuracy:.1f} %{note}", fontsize=8)
+            ax.set_title(f"{t.course.kind}, {name}\n{100 * result.accuracy:.1f} %{note}", fontsize=8)
             ax.set_xticks([])
             ax.set_yticks([])
         _raster(row[-1], data, t)
@@ -192,16 +193,16 @@ def _raster(ax: Any, data: Data, t: Trained) -> None:
     """Messages of one sample, layer over layer."""
     from lavalike.demo import networks
 
-    x = networks.inputs(data.name, t.plan, data.x_test[:1], t.plan.steps + t.loaded.lag)
+    x = networks.inputs(data.name, t.course, data.x_test[:1], t.course.steps + t.loaded.lag)
     config, outs = BACKENDS["numba fixed_pt"], [layer.out for layer in t.loaded.layers]
     rec = lv.simulate(t.loaded, {"inp": t.loaded.encode(x)}, config=config, record=outs)
     base = 0
     for k, layer in enumerate(t.loaded.layers):
         messages = rec[layer.out][0].reshape(layer.out.size, -1)
         neuron, step = np.nonzero(messages)
-        ax.plot(step, neuron + base, "|" if t.plan.kind == "LIF" else ".", ms=3, color=f"C{k}")
+        ax.plot(step, neuron + base, "|" if t.course.kind == "LIF" else ".", ms=3, color=f"C{k}")
         base += layer.out.size
-    ax.set_title(f"{t.plan.kind}: messages of one sample", fontsize=8)
+    ax.set_title(f"{t.course.kind}: messages of one sample", fontsize=8)
     ax.set_xlabel("step", fontsize=8)
     ax.set_ylabel("neuron, layer by layer", fontsize=8)
     ax.tick_params(labelsize=7)

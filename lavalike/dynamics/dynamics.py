@@ -23,14 +23,13 @@ from lavalike.process.units import Units
 
 Constants = dict[str, np.ndarray]
 Step = Callable[..., Any]
-WORDS: dict[Any, str] = {f: name for name, f in vars(ops).items() if isinstance(f, types.FunctionType)}
-FLOATING = {"exp", "tanh", "sigmoid", "sqrt", "log"}  # words without a fixed-point form
+WORDS: dict[Any, str] = {f: name for name, f in vars(ops).items() if isinstance(f, types.FunctionType) and not name.startswith("_")}
 FOREIGN = {"numpy", "torch", "numba", *sys.stdlib_module_names}  # packages whose functions use no words
 
 
 @arguments(**dict.fromkeys(("inputs", "outputs", "states", "per_neuron", "graded"), sequence(NAME)), constants=optional(FUNCTION),
            accumulators=sequence(FUNCTION), rests=FLAG, fixed=FLAG, parameters=sequence(instance(Parameter)), loihi=FLAG, kind=TEXT,
-           reset=choice("subtract", "zero", "none"))
+           reset=choice("subtract", "zero", "none"), ends=sequence(sequence(NAME, 2)))
 @dataclass(frozen=True)
 class Dynamics:
     """A neuron.
@@ -51,6 +50,8 @@ class Dynamics:
         rests: after a step with zero input that sent nothing, another such step changes nothing; a backend may skip it.
         fixed: whether the equation has a fixed-point form.
         graded: outputs in the unit of the states, where others are spikes.
+        ends: states that count steps down, none of them a Var, each with the Var that holds the step in which it ends: ``Var - step``, so
+            that no state holds an absolute step; of a Dynamics with fixed=False. Default none.
         parameters: what a user sets: defaults, ranges, training, names in files, documentation.
         loihi: in fixed_pt the parameters are Loihi's whole numbers, as in Lava; else the user's, which are rounded to them.
             Default False.
@@ -74,6 +75,7 @@ class Dynamics:
     loihi: bool = False
     kind: str = ""
     reset: str = "subtract"
+    ends: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.step, types.FunctionType):
@@ -84,10 +86,11 @@ class Dynamics:
                                  f"declared: parameters=(Parameter({p.name!r}, ...),)")
         if any(v in (ops.discharge, ops.clear) for f in _reached(self.step) for v in _functions(f)):
             object.__setattr__(self, "step", _resetting(self.step, self.reset))
-        late = {p.argument: p.onset for p in self.parameters if p.onset and p.onset not in self.arguments}
+        names = tuple(inspect.signature(self.step).parameters)  # not kept: the step may become another
+        late = {p.argument: p.onset for p in self.parameters if p.onset and p.onset not in names}
         if late:
-            object.__setattr__(self, "step", _late(self.step, self.arguments, late))
-            object.__setattr__(self, "parameters", (*self.parameters, *(Parameter(n, 0, 0, counts="step", doc=ONSET.format(
+            object.__setattr__(self, "step", _late(self.step, names, late))
+            object.__setattr__(self, "parameters", (*self.parameters, *(Parameter(n, 0, 0, 2**62, counts="step", doc=ONSET.format(
                 ", ".join(p.name for p in self.parameters if p.onset == n))) for n in dict.fromkeys(late.values()))))
         missing = [n for n in (*self.inputs, *self.states) if n not in self.arguments]
         if missing:
@@ -96,10 +99,14 @@ class Dynamics:
         if len({*names}) < len(names):
             raise InputError(f"{self.name}: inputs {self.inputs}, outputs {self.outputs} and states {self.states} share a name")
         for field, some, known, what in (("graded", self.graded, self.outputs, "outputs"),
+                                         ("ends", tuple(state for state, _ in self.ends), self.states, "states"),
                                          ("per_neuron", self.per_neuron, self.constant_names, "constants")):
             for name in some:
                 if name not in known:
                     raise InputError(f"{self.name}: {field} names {what}, {known}, got {name!r}{did_you_mean(name, known)}")
+        if self.ends and self.fixed:
+            raise InputError(f"{self.name}: ends {self.ends} count on below 0, which integers of 32 bits hold for 2**31 steps; declare it "
+                             "with fixed=False")
         unknown = [p.name for p in self.parameters if p.argument not in self.constant_names]
         if unknown and self.constants is None:
             raise InputError(f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}")
@@ -108,15 +115,21 @@ class Dynamics:
     def name(self) -> str:
         return self.step.__name__
 
-    @property
+    @functools.cached_property
     def arguments(self) -> tuple[str, ...]:
         """The step's argument names, in order."""
         return tuple(inspect.signature(self.step).parameters)
 
-    @property
+    @functools.cached_property
     def constant_names(self) -> tuple[str, ...]:
         known = {*self.inputs, *self.states, "t"}
         return tuple(a for a in self.arguments if a not in known)
+
+    @property
+    def state_vars(self) -> tuple[str, ...]:
+        """The names of the Vars that hold the states."""
+        ends = dict(self.ends)
+        return tuple(ends.get(s, s) for s in self.states)
 
     @property
     def settings(self) -> tuple[Parameter, ...]:
@@ -124,6 +137,14 @@ class Dynamics:
         made = {p.argument for p in self.parameters}
         bare = () if self.constants is not None else tuple(Parameter(n, None) for n in self.constant_names if n not in made)
         return (*self.parameters, *bare)
+
+    @property
+    def knobs(self) -> tuple[Parameter, ...]:
+        """What training sets: :attr:`settings` where each of the step's constants follows from one, else those constants themselves."""
+        if self.constants is None:
+            return self.settings
+        known = {p.name: p for p in self.parameters if p.argument == p.name}
+        return tuple(known.get(n) or Parameter(n, None) for n in self.constant_names)
 
     @property
     def equation(self) -> str:
@@ -137,7 +158,7 @@ class Dynamics:
         """What in the step has no fixed-point form: words, true division and powers, numbers that are not whole."""
         found: dict[str, None] = {}
         for f in _reached(self.step):
-            found |= dict.fromkeys(WORDS[v] for v in _functions(f) if WORDS.get(v) in FLOATING)
+            found |= dict.fromkeys(WORDS[v] for v in _functions(f) if WORDS.get(v) in ops.FLOATING)
             found |= dict.fromkeys(_fractions(f.__code__))
         return tuple(found)
 

@@ -66,13 +66,15 @@ def lif_reset(t, a_in, u, v, keep_u, keep_v, gain, bias, vth, interval, offset):
     return lif(a_in, where(clear, 0, u), where(clear, 0, v), keep_u, keep_v, gain, bias, vth)
 
 
-def lif_refractory(t, a_in, u, v, refractory_period_end, keep_u, keep_v, gain, bias, vth, period):
-    # v is frozen, not discharged, while the refractory period lasts (Lava 0.11, LIFRefractory)
+def lif_refractory(a_in, u, v, hold, keep_u, keep_v, gain, bias, vth, period):
+    # v is frozen, not discharged, while the refractory period lasts (Lava 0.11, LIFRefractory); hold counts its steps down, and on below
+    # 0, from which the Var tells in which step it ended
     u = wrap(current(a_in, u, keep_u, gain))
-    free = refractory_period_end < t
+    left = hold - 1
+    free = left < 0
     v = where(free, membrane(u, v, keep_v, bias), v)
     s_out = both(above(v, vth), free)
-    return s_out, u, where(s_out, 0, v), where(s_out, t + period, refractory_period_end)
+    return s_out, u, where(s_out, 0, v), where(s_out, period, left)
 
 
 def ternary_lif(a_in, u, v, keep_u, keep_v, gain, bias, vth_hi, vth_lo):
@@ -141,5 +143,6 @@ INTEGRATE = Dynamics(integrate, ("a_in",), ("u_out",), ("u",), graded=("u_out",)
 FIRE = Dynamics(fire, ("a_in",), ("s_out", "v_out"), ("v",), graded=("v_out",), accumulators=(fire_sum,), parameters=(DV, VTH), loihi=True)
 LIF_RESET = _lif(lif_reset, (*LATE, VTH, INTERVAL, OFFSET), reset_constants)
 LIF_LATE_BIAS = _lif(lif, (*LATE, VTH))
-LIF_REFRACTORY = _lif(lif_refractory, (*LEAKS, VTH, PERIOD), states=("u", "v", "refractory_period_end"), fixed=False)
+LIF_REFRACTORY = _lif(lif_refractory, (*LEAKS, VTH, PERIOD), states=("u", "v", "hold"), fixed=False,
+                       ends=(("hold", "refractory_period_end"),))
 TERNARY_LIF = _lif(ternary_lif, (*LEAKS, HI, LO), ternary_constants)

@@ -30,9 +30,17 @@ at least one of them a value.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+FLOATING: set[str] = set()  # words without a fixed-point form
+
+
+def _floating(word: Callable[..., Any]) -> Callable[..., Any]:
+    FLOATING.add(word.__name__)
+    return word
 
 
 def leak(x: Any, k: Any) -> Any:
@@ -107,22 +115,27 @@ def positive(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
+@_floating
 def exp(x: Any) -> Any:
     return np.exp(x)
 
 
+@_floating
 def tanh(x: Any) -> Any:
     return np.tanh(x)
 
 
+@_floating
 def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
+@_floating
 def sqrt(x: Any) -> Any:
     return np.sqrt(x)
 
 
+@_floating
 def log(x: Any) -> Any:
     return np.log(x)
 

@@ -93,6 +93,8 @@ class Parameter:
         if self.counts == "loss":
             return -self.offset, DECAY - self.offset
         least, most = (-HELD, HELD) if self.counts == "state" else (-(2**31), 2**31 - 1)
+        if self.counts == "step" and math.isfinite(self.high):
+            most = int(self.high)  # steps are counted in 64 bits
         unit = self.unit_of(1)
         return (least if self.low * unit < least else math.ceil(self.low * unit),
                 most if self.high * unit > most else math.floor(self.high * unit))

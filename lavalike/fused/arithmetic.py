@@ -13,11 +13,17 @@ from typing import Any
 
 import torch
 
-from lavalike.arguments import TEXT, Rule, arguments, real
+from lavalike.arguments import FLAG, TEXT, Rule, arguments, real
 from lavalike.errors import InputError
+from lavalike.fused.surrogate import spike
 
 Words = dict[str, Callable[..., Any]]
+# words that are a function of torch's, whatever the training
+FUNCTIONS: Words = {"positive": torch.relu, "exp": torch.exp, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "sqrt": torch.sqrt,
+                    "log": torch.log, "absolute": torch.abs}
 ONE = 4096  # decays count in 1/4096
+HALF, FULL = 1 << 23, 1 << 24  # of what wraps into 24 bits
+ARITHMETICS = ("float", "grid", "messages", "fixed", "checked")
 
 
 def _save(ctx: Any, *tensors: torch.Tensor) -> None:
@@ -46,40 +52,6 @@ class _Straight(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, source: torch.Tensor, value: Any) -> torch.Tensor:
         return source.clone()
-
-
-class _Spike(torch.autograd.Function):
-    """Heaviside forward, ``derivative((x - th) / scale) / scale`` backward."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: torch.Tensor, th: torch.Tensor, scale: Any, derivative: Callable[[torch.Tensor], torch.Tensor],
-                inclusive: bool) -> torch.Tensor:
-        return ((x >= th) if inclusive else (x > th)).to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        x, th, scale, ctx.derivative, _ = inputs
-        ctx.scaled = isinstance(scale, torch.Tensor)
-        _save(ctx, x, th, *([scale] if ctx.scaled else []))
-
-    @staticmethod
-    def _times(ctx: Any, g: torch.Tensor) -> torch.Tensor:
-        x, th, *scale = ctx.saved_tensors
-        if not scale:
-            return g * ctx.derivative(x - th)
-        unit = 1 / scale[0]
-        return g * ctx.derivative((x - th) * unit) * unit
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        g = _Spike._times(ctx, grad)
-        return g, -g, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, x: torch.Tensor, th: torch.Tensor, *others: Any) -> torch.Tensor:
-        return _Spike._times(ctx, x - th)
 
 
 class _Cross(torch.autograd.Function):
@@ -155,7 +127,7 @@ def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 @arguments(surrogate=Rule("a frozen dataclass with derivative(x)", lambda v: dataclasses.is_dataclass(v) and not isinstance(v, type)
                           and callable(getattr(v, "derivative", None))),
-           reset_grad=TEXT, arithmetic=TEXT, scale=real(above=0), gate_tau=real(above=0), gate_height=real(0))
+           reset_grad=TEXT, arithmetic=TEXT, scale=real(above=0), gate_tau=real(above=0), gate_height=real(0), relative=FLAG)
 @dataclass(frozen=True)
 class Training:
     """How a step is differentiated.
@@ -165,8 +137,12 @@ class Training:
         reset_grad: "slayer" (resets are not differentiated: the gradient passes through them), "detach" (a reset
             ends it; the spike that caused it has none) or "full" (that of the equation, the spike included).
         arithmetic: "float"; "grid": inputs and states are integers over ``scale``, rounded as in fixed_pt, straight
-            through; "messages": float, with graded messages rounded down to multiples of 1/scale, straight through.
+            through; "messages": float, with graded messages rounded down to multiples of 1/scale, straight through;
+            "fixed": inputs, states and constants are the integers of fixed_pt, computed bit for bit (in float64), and what leaves 32
+            bits is counted; "checked": the same, and what leaves 24 bits is.
         scale: see arithmetic.
+        relative: the surrogate is of ``(v - vth) / |vth|`` (of ``v`` where vth is 0), and its derivative by v that over ``|vth|``; not on
+            the grid, where it is of ``(v - vth) / scale``. Default False.
         gate_tau, gate_height: of the gradient that a delta threshold gets.
     """
 
@@ -176,19 +152,25 @@ class Training:
     scale: float = 4096.0
     gate_tau: float = 1.0
     gate_height: float = 1.0
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if self.reset_grad not in ("slayer", "detach", "full"):
             raise InputError(f"reset_grad is 'slayer', 'detach' or 'full', got {self.reset_grad!r}")
-        if self.arithmetic not in ("float", "grid", "messages"):
-            raise InputError(f"arithmetic is 'float', 'grid' or 'messages', got {self.arithmetic!r}")
+        if self.arithmetic not in ARITHMETICS:
+            raise InputError(f"arithmetic is one of {ARITHMETICS}, got {self.arithmetic!r}")
 
     @cached_property
     def key(self) -> Hashable:
         """What generated code depends on; numbers are run-time arguments."""
         fixed = tuple((f.name, getattr(self.surrogate, f.name)) for f in dataclasses.fields(self.surrogate)
                       if not _is_number(getattr(self.surrogate, f.name)))
-        return type(self.surrogate), fixed, self.reset_grad, self.arithmetic
+        return type(self.surrogate), fixed, self.reset_grad, self.arithmetic, self.relative
+
+    @property
+    def whole(self) -> bool:
+        """Whether inputs, states and constants are the integers of fixed_pt."""
+        return self.arithmetic in ("fixed", "checked")
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -202,17 +184,16 @@ class Training:
         surrogate = object.__new__(type(self.surrogate))
         for f in dataclasses.fields(self.surrogate):
             object.__setattr__(surrogate, f.name, numbers.get(f"surrogate_{f.name}", getattr(self.surrogate, f.name)))
-        return _words(surrogate, self.reset_grad, self.arithmetic, numbers)
+        return _words(surrogate, self, numbers)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _words(surrogate: Any, reset_grad: str, arithmetic: str,
-           numbers: Mapping[str, torch.Tensor]) -> Words:
-    scale = numbers["scale"]
-    grid = arithmetic == "grid"
+def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tensor]) -> Words:
+    scale, reset_grad, arithmetic = numbers["scale"], training.reset_grad, training.arithmetic
+    grid, relative = arithmetic == "grid", training.relative
 
     def tensor(value: Any, like: torch.Tensor) -> torch.Tensor:
         return value if isinstance(value, torch.Tensor) else torch.full_like(like, value)
@@ -220,8 +201,19 @@ def _words(surrogate: Any, reset_grad: str, arithmetic: str,
     def pair(x: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return tensor(x, y), tensor(y, x)
 
-    def spike(x: Any, th: Any, inclusive: bool) -> torch.Tensor:
-        return _Spike.apply(*pair(x, th), scale if grid else None, surrogate.derivative, inclusive)
+    def unit(th: torch.Tensor) -> torch.Tensor | None:
+        """What distances from ``th`` are counted in."""
+        if grid or not relative:
+            return scale if grid else None
+        return torch.where(th.detach() == 0, 1.0, th.detach().abs())
+
+    def fire(x: Any, th: Any, inclusive: bool) -> torch.Tensor:
+        x, th = pair(x, th)
+        return spike(x - th, unit(th.to(x.dtype)), inclusive, surrogate)
+
+    def crosses(re: torch.Tensor, im: torch.Tensor, before: torch.Tensor, th: Any) -> torch.Tensor:
+        th = tensor(th, re)
+        return _Cross.apply(re, im, before, th, unit(th), surrogate)
 
     def where(s: Any, a: Any, b: Any) -> torch.Tensor:
         return torch.where(s.detach() != 0, a, b)
@@ -234,28 +226,36 @@ def _words(surrogate: Any, reset_grad: str, arithmetic: str,
     def lower(s: torch.Tensor, v: torch.Tensor, by: Any) -> torch.Tensor:
         return v - s * by if reset_grad == "full" else v - s.detach() * by
 
-    def product(x: torch.Tensor, k: Any) -> torch.Tensor:
-        if not grid:
+    def product(x: torch.Tensor, k: Any, one: Any = ONE) -> torch.Tensor:
+        if not grid and not training.whole:
             return x * k
-        exact = x * k / ONE
+        exact = x * k / one
         return straight(exact, torch.trunc(exact))
 
+    def scaled(x: torch.Tensor, k: Any, bits: Any) -> torch.Tensor:
+        return product(x, k, torch.pow(2.0, bits)) if training.whole else product(x, k)
+
     def unscale(x: torch.Tensor, e: Any) -> torch.Tensor:
+        if training.whole:
+            y = x / torch.pow(2.0, e)
+            return straight(y, torch.floor(y))
         y = x * e
         return y if arithmetic == "float" else straight(y, torch.floor(y * scale) / scale)
 
+    def wrap(x: torch.Tensor) -> torch.Tensor:
+        if not training.whole:
+            return x
+        down = torch.where(x > HALF, x - FULL, x)
+        return torch.where(down <= -HALF, down + FULL, down)
+
+    def clip(x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(1 - HALF, HALF - 1) if training.whole else x
+
     return {
-        "wrap": _same, "clip": _same, "where": where, "reset": reset, "lower": lower, "unscale": unscale,
-        "leak": product, "scaled": lambda x, k, bits: product(x, k),
-        "above": lambda x, th: spike(x, th, False), "reaches": lambda x, th: spike(x, th, True),
-        "crosses": lambda re, im, before, th: _Cross.apply(re, im, before, tensor(th, re), scale if grid else None, surrogate),
+        "wrap": wrap, "clip": clip, "where": where, "reset": reset, "lower": lower, "unscale": unscale, "leak": product, "scaled": scaled,
+        "above": lambda x, th: fire(x, th, False), "reaches": lambda x, th: fire(x, th, True), "crosses": crosses,
         "gate": lambda d, m, th: _Gate.apply(d, m, th, numbers["gate_tau"], numbers["gate_height"]),
-        "both": lambda s, c: s * c, "carried": lambda x: x.detach(), "inject": straight, "positive": torch.relu,
-        "exp": torch.exp, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "sqrt": torch.sqrt, "log": torch.log,
-        "absolute": torch.abs, "lesser": lambda x, y: torch.minimum(*pair(x, y)),
+        "both": lambda s, c: s * c, "carried": lambda x: x.detach(), "inject": straight, **FUNCTIONS,
+        "lesser": lambda x, y: torch.minimum(*pair(x, y)),
         "greater": lambda x, y: torch.maximum(*pair(x, y)),
     }
-
-
-def _same(x: Any) -> Any:
-    return x

@@ -78,6 +78,7 @@ class _Kernel(Builder):
                 self.uniform[p] = self.splat(self.argument(f"p_{p}", F64))
         for n in traced.numbers:
             self.uniform[n] = self.splat(self.argument(n, F64))
+        self.first_step = self.argument("t", F64) if "t" in self.d.arguments else None
 
     def argument(self, name: str, kind: Any) -> Any:
         self.names.append(name)
@@ -132,6 +133,13 @@ class _Kernel(Builder):
         """The inputs of a step: found at ``here``, or where they stand for all steps."""
         return {x: self.get(f"x_{x}", self.b.add(start, i) if x in self.v.held else here, mask) for x in self.d.inputs}
 
+    def known(self, code: Code, uniform: dict[str, Any], now: Any) -> dict[str, Any]:
+        """What all neurons share in step ``now``, counted from 0: ``uniform``, and what depends on it and on t."""
+        if self.first_step is None:
+            return uniform
+        t = self.b.fadd(self.first_step, self.b.sitofp(now, F64))
+        return self.hoist(code, {**uniform, "t": self.splat(t)})
+
     def parameters(self, i: Any, mask: Any) -> dict[str, Any]:
         return {p: self.get(f"l_{p}", i, mask) for p in self.traced.parameters if p in self.v.per_neuron}
 
@@ -155,9 +163,14 @@ def _forward(k: _Kernel, checkpoints: bool) -> None:
     def block(number: Any, start: Any, n: Any) -> None:
         k.move(n, [(f"s_{s}", start, f"h_{s}", I64(0)) for s in states] + [(f"p_{p}", start, f"l_{p}", I64(0)) for p in per])
         if counts:
-            k.neurons(n, lambda i, m: [k.put(zero, f"a_{c}", i, m) for c in counts] and None)
+            def none_yet(i: Any, m: Any) -> None:
+                for c in counts:
+                    k.put(zero, f"a_{c}", i, m)
+
+            k.neurons(n, none_yet)
         with k.loop(I64(0), k.steps) as now:
             at = k.b.add(k.b.mul(now, k.columns), start)
+            shared = k.known(t.forward, uniform, now)
             if checkpoints and states:
                 with k.when(k.b.icmp_signed("==", k.b.srem(now, I64(SEGMENT)), I64(0))):
                     to = k.b.add(k.b.mul(k.b.sdiv(now, I64(SEGMENT)), k.columns), start)
@@ -166,7 +179,7 @@ def _forward(k: _Kernel, checkpoints: bool) -> None:
             def step(i: Any, m: Any) -> None:
                 here = k.b.add(at, i)
                 values = {**{s: k.get(f"h_{s}", i, m) for s in states}, **k.inputs(i, here, m, start), **k.parameters(i, m)}
-                results = k.emit(t.forward, values, uniform)
+                results = k.emit(t.forward, values, shared)
                 for o, y in zip(d.outputs, results, strict=False):
                     k.put(y, f"y_{o}", here, m)
                 for s, y in zip(states, results[len(d.outputs):], strict=False):
@@ -212,7 +225,11 @@ def _backward(k: _Kernel) -> None:
         k.move(n, [(f"gs_{s}", start, f"d_{s}", I64(0)) for s in states] + [(f"p_{p}", start, f"l_{p}", I64(0)) for p in per])
         sums = [f"a_{p}" for p in trained] + [f"e_{x}" for x in held]
         if sums:
-            k.neurons(n, lambda i, m: [k.put(k.constant(0.0), name, i, m) for name in sums] and None)
+            def nothing_yet(i: Any, m: Any) -> None:
+                for name in sums:
+                    k.put(k.constant(0.0), name, i, m)
+
+            k.neurons(n, nothing_yet)
         with k.loop(k.b.sdiv(k.b.sub(k.steps, I64(1)), I64(SEGMENT)), I64(-1), -1) as segment:
             begin = k.b.mul(segment, I64(SEGMENT))
             count = k.smaller(I64(SEGMENT), k.b.sub(k.steps, begin))
@@ -221,18 +238,20 @@ def _backward(k: _Kernel) -> None:
                 with k.loop(I64(1), count) as j:
                     before = k.b.sub(j, I64(1))
                     at = k.b.add(k.b.mul(k.b.add(begin, before), k.columns), start)
+                    same = k.known(again, again_uniform, k.b.add(begin, before))
 
                     def restep(i: Any, m: Any) -> None:
                         row = k.b.add(k.b.mul(before, I64(BLOCK)), i)
                         values = {**{s: k.get(f"h_{s}", row, m) for s in states}, **k.inputs(i, k.b.add(at, i), m, start),
                                   **k.parameters(i, m)}
-                        for s, y in zip(states, k.emit(again, values, again_uniform), strict=True):
+                        for s, y in zip(states, k.emit(again, values, same), strict=True):
                             k.put(y, f"h_{s}", k.b.add(row, I64(BLOCK)), m)
 
                     k.neurons(n, restep)
             with k.loop(k.b.sub(count, I64(1)), I64(-1), -1) as j:
                 now = k.b.add(begin, j)
                 at = k.b.add(k.b.mul(now, k.columns), start)
+                shared = k.known(code, uniform, now)
                 told, present = at, None
                 if v.shift:
                     later = k.b.icmp_signed("<", k.b.add(now, I64(1)), k.steps)
@@ -253,7 +272,7 @@ def _backward(k: _Kernel) -> None:
                             more = k.get(f"gr_{s}", here, m)
                             g = k.b.fadd(g, k.b.fdiv(more, uniform["scale"]) if v.scaled else more)
                         values[f"g_next_{s}"] = g
-                    results = k.emit(code, values, uniform)
+                    results = k.emit(code, values, shared)
                     for x, g in zip(d.inputs, results, strict=False):
                         if x in v.held:
                             k.put(k.b.fadd(k.get(f"e_{x}", i, m), g), f"e_{x}", i, m)

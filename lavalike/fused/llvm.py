@@ -160,7 +160,7 @@ class Builder:
         """``uniform`` with every operation that depends on it alone, computed here."""
         known = dict(uniform)
         for op in code.ops:
-            if all(not isinstance(a, str) or a in known for a in op.args):
+            if op.name not in known and all(not isinstance(a, str) or a in known for a in op.args):
                 known[op.name] = self.word(op, [known[a] if isinstance(a, str) else self.constant(a) for a in op.args])
         return known
 
@@ -256,6 +256,12 @@ class Builder:
 
     def _pow(self, x: Any, y: Any) -> Any:
         return self.intrinsic("pow", x.type, [x, y])
+
+    def _remainder(self, x: Any, y: Any) -> Any:
+        """x modulo y, of y's sign; exact."""
+        r, zero = self.b.frem(x, y), self.constant(0.0)
+        other = self.b.and_(self._ne(r, zero), self.b.xor(self._lt(r, zero), self._lt(y, zero)))
+        return self.b.select(other, self.b.fadd(r, y), r)
 
     def _rsqrt(self, x: Any) -> Any:
         return self.b.fdiv(self.constant(1.0), self._sqrt(x))

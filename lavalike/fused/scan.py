@@ -77,7 +77,8 @@ def code(dynamics: Dynamics, training: Training) -> Traced:
 
 
 _RULES = {"dynamics": instance(Dynamics, words="a lavalike.Dynamics"), "training": instance(Training), "inputs": MAPPING,
-          "parameters": MAPPING, "states": optional(MAPPING), "record": sequence(TEXT), "shift": FLAG, "steps": optional(integer(1))}
+          "parameters": MAPPING, "states": optional(MAPPING), "record": sequence(TEXT), "shift": FLAG, "steps": optional(integer(1)),
+          "first": optional(integer(1))}
 
 
 def _look(door: str, dynamics: Dynamics, inputs: Mapping[str, Any], states: Mapping[str, Any] | None, record: Sequence[str], shift: bool,
@@ -101,6 +102,12 @@ def _look(door: str, dynamics: Dynamics, inputs: Mapping[str, Any], states: Mapp
         _RULES["steps"].check(door, "steps", steps)
 
 
+def _timed(dynamics: Dynamics, first: int | None) -> None:
+    """InputError where ``dynamics`` asks for t and nobody tells it."""
+    if first is None and "t" in dynamics.arguments:
+        raise InputError(f"{dynamics.name}: a step that depends on the time step t cannot be trained without knowing it: give first")
+
+
 def _needed(door: str, dynamics: Dynamics, names: Sequence[str], parameters: Mapping[str, Any]) -> None:
     """InputError for missing parameters; InputTypeError where another is there that nothing takes."""
     missing = [p for p in names if p not in parameters]
@@ -113,7 +120,7 @@ def _needed(door: str, dynamics: Dynamics, names: Sequence[str], parameters: Map
 @arguments(late=True, **_RULES)
 def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor | float],
          states: Mapping[str, torch.Tensor] | None = None, record: Sequence[str] = (), shift: bool = False,
-         steps: int | None = None) -> Result:
+         steps: int | None = None, first: int | None = None) -> Result:
     """Run ``dynamics`` over all steps in fused loops. Pure: nothing is kept between calls.
 
     Where no kernel can run (in a transform of torch.func, forward-mode differentiation, a trace, on fake or meta tensors) it is
@@ -126,10 +133,12 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
         record: states to return for every step as well.
         shift: outputs one step late, after a step of zeros; the last one is lost.
         steps: how many. Default: as many as the inputs have; an input of one step is the same in all of them.
+        first: ``t`` in the first step, of a neuron that asks for it, which on a GPU is the plain loop. Default: nobody asks.
 
     Raises InputError (InputTypeError for a wrong kind, an unknown input, state or parameter).
     """
     _look("scan", dynamics, inputs, states, record, shift, steps)
+    _timed(dynamics, first)
     x = next(iter(inputs.values()))
     shape = x.shape[1:]
     steps = max(len(v) for v in inputs.values()) if steps is None else steps
@@ -141,27 +150,28 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     if x.dtype not in STORAGE:
         raise InputError(f"{dynamics.name}: input has dtype {x.dtype}; expected float32, float64 or bfloat16")
     given = {s: torch.as_tensor(v) for s, v in (states or {}).items()}
-    plain = _plain.get() or transformed() or not all(stored(v) for v in (*inputs.values(), *given.values(), *parameters.values())
-                                                     if isinstance(v, torch.Tensor))
+    tensors = (v for v in (*inputs.values(), *given.values(), *parameters.values()) if isinstance(v, torch.Tensor))
+    plain = _plain.get() or transformed() or (first is not None and x.device.type != "cpu") or not all(map(stored, tensors))
     names = dynamics.constant_names if plain else code(dynamics, training).parameters
     _needed("scan", dynamics, names, parameters)
     for kind, tensors in (("input", inputs), ("state", given), ("parameter", parameters)):
-        for name, v in tensors.items():
+        for name, value in tensors.items():
             # one number may stay on the CPU
-            if isinstance(v, torch.Tensor) and v.device != x.device and (v.dim() or not stored(v)):
-                raise InputError(f"{dynamics.name}: {kind} {name} is on {v.device}, the input on {x.device}; they must be on one device")
+            if isinstance(value, torch.Tensor) and value.device != x.device and (value.dim() or not stored(value)):
+                raise InputError(f"{dynamics.name}: {kind} {name} is on {value.device}, the input on {x.device}; they must be "
+                                 "on one device")
     values = [_flat(_tensor(parameters[p]), shape) for p in names]
     if plain:
-        return reference(dynamics, training, inputs, parameters, states, record, shift, steps)
-    first = [given[s].expand(shape).reshape(-1) if s in given else None for s in dynamics.states]
+        return reference(dynamics, training, inputs, parameters, states, record, shift, steps, first)
+    before = [given[s].expand(shape).reshape(-1) if s in given else None for s in dynamics.states]
     _engine(x.device)
     if x.device.type != "cpu":  # the GPU's kernels read every step
         inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
-    call = _Call(dynamics, training, tuple(record), shift, steps)
-    tensors = [*(inputs[n].contiguous() for n in dynamics.inputs), *first, *values]
+    call = _Call(dynamics, training, tuple(record), shift, steps, first)
+    taken: list[torch.Tensor | None] = [*(memory.rows(inputs[n]) for n in dynamics.inputs), *before, *values]
     if not torch.is_grad_enabled():  # which a Function is not told: it would keep what only backward needs
-        tensors = [None if x is None else x.detach() for x in tensors]
-    out = _Scan.apply(call, *tensors)
+        taken = [None if x is None else x.detach() for x in taken]
+    out = _Scan.apply(call, *taken)
     n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
     outputs = dict(zip((*dynamics.outputs, *record), out[:n], strict=True))
     final = {name: y.reshape(shape) for name, y in zip(dynamics.states, out[n:n + k], strict=True)}
@@ -203,6 +213,12 @@ class _Call:
     record: tuple[str, ...]
     shift: bool
     steps: int
+    first: int | None
+
+    @property
+    def wide(self) -> bool:
+        """Whether it is computed in float64 whatever the inputs are: their arithmetic has it, or float32 does not hold t."""
+        return self.training.arithmetic != "float" or (self.first is not None and self.first + self.steps > 1 << 23)
 
     @property
     def made(self) -> Traced:
@@ -220,7 +236,7 @@ class _Call:
 
     def numbers(self, params: Sequence[torch.Tensor], real: torch.dtype) -> dict[str, Any]:
         """Parameters and numbers as kernels take them; one value on the CPU is a number, on a GPU it stays where it is."""
-        out: dict[str, Any] = dict(self.training.numbers)
+        out: dict[str, Any] = self.training.numbers | {"t": float(self.first or 0)}
         for name, value in zip(self.made.parameters, params, strict=True):
             out[f"p_{name}"] = value.to(real).contiguous() if value.dim() or value.device.type != "cpu" else float(value)
         return out
@@ -234,7 +250,7 @@ class _Scan(torch.autograd.Function):
         x = xs[0]
         engine, width = _engine(x.device), math.prod(x.shape[1:])
         keeps = any(ctx.needs_input_grad)
-        variant = cpu.Variant(STORAGE[x.dtype], call.training.arithmetic != "float", call.training.arithmetic == "grid", call.record,
+        variant = cpu.Variant(STORAGE[x.dtype], call.wide, call.training.arithmetic == "grid", call.record,
                               frozenset(p for p, v in zip(made.parameters, params, strict=True) if v.dim()), shift=call.shift,
                               held=frozenset(n for n, v in zip(d.inputs, xs, strict=True) if len(v) != call.steps))
         real = _real(variant)
@@ -269,7 +285,7 @@ class _Scan(torch.autograd.Function):
         wanted = call.split(ctx.needs_input_grad[1:])[2]
         trained = tuple(p for p, w in zip(made.parameters, wanted, strict=True) if w)
         names = (*d.outputs, *call.record)
-        gys = {n: g.to(x.dtype).contiguous() for n, g in zip(names, grads[:len(names)], strict=True) if g is not None}
+        gys = {n: memory.rows(g.to(x.dtype)) for n, g in zip(names, grads[:len(names)], strict=True) if g is not None}
         variant = dataclasses.replace(variant, trained=frozenset(trained), given=frozenset(gys))
         real = _real(variant)
         # a state is unit times its value: its gradient the value's over unit
@@ -307,9 +323,10 @@ def _named(prefix: str, names: Sequence[str], values: Sequence[Any]) -> dict[str
 @arguments(late=True, **_RULES)
 def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor | float],
               states: Mapping[str, torch.Tensor] | None = None, record: Sequence[str] = (), shift: bool = False,
-              steps: int | None = None) -> Result:
+              steps: int | None = None, first: int | None = None) -> Result:
     """What :func:`scan` computes, as a plain torch loop with autograd: linear in time, for tests and for people to read."""
     _look("reference", dynamics, inputs, states, record, shift, steps)
+    _timed(dynamics, first)
     _needed("reference", dynamics, dynamics.constant_names, parameters)
     x = next(iter(inputs.values()))
     unit = training.scale if training.arithmetic == "grid" else 1.0
@@ -328,11 +345,13 @@ def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch
     params = {p: whole(parameters[p]) for p in dynamics.constant_names}
     rows: dict[str, list[torch.Tensor]] = {n: [] for n in (*dynamics.outputs, *record)}
     over = x.new_zeros((), dtype=torch.int64)
-    for now in zip(*(inputs[n].to(work).expand(count, *shape).unbind(0) for n in dynamics.inputs), strict=True):
+    rows_of = zip(*(inputs[n].to(work).expand(count, *shape).unbind(0) for n in dynamics.inputs), strict=True)
+    for t, now in enumerate(rows_of, first or 0):
+        time = x.new_full((), t, dtype=torch.float64)
         named = dict(zip(dynamics.inputs, now, strict=True))
-        for value in counts(named, state, params, numbers):
+        for value in counts(named, state, params, numbers, time):
             over = over + (value.detach() >= cpu.LIMIT).sum()
-        out, state = step(named, state, params, numbers)
+        out, state = step(named, state, params, numbers, time)
         for n in dynamics.outputs:
             rows[n].append(out[n])
         for s in record:

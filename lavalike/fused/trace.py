@@ -5,7 +5,8 @@ The result is printed as loops: :mod:`lavalike.fused.cpu` for Numba, :mod:`laval
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.dynamics import bind
 from lavalike.errors import InputError
-from lavalike.fused.arithmetic import Training
+from lavalike.fused.arithmetic import Training, straight
 
 Operand = str | float | bool
 
@@ -25,7 +26,7 @@ COMPARISONS = {*ORDERS, "logical_and", "logical_or", "logical_not", "bitwise_and
 LOGICAL = {"logical_and", "logical_or", "logical_not", "real"}  # of truth values
 REAL = {"add", "sub", "rsub", "mul", "div", "neg", "abs", "sign", "sgn", "exp", "log", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid",
         "relu", "trunc", "floor", "ceil", "round", "maximum", "minimum", "clamp_min", "clamp_max", "clamp", "where", "real", "pow",
-        "threshold_backward", "sigmoid_backward", "tanh_backward", "sin", "cos", "square"}
+        "threshold_backward", "sigmoid_backward", "tanh_backward", "sin", "cos", "square", "remainder"}
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def used(code: Code, results: tuple[Operand, ...] | None = None) -> Code:
 class Traced:
     """A neuron ready for printing.
 
-    ``forward``: (inputs, states, parameters, numbers) -> (outputs, states, counted).
+    ``forward``: (inputs, states, parameters, numbers, t if asked for) -> (outputs, states, counted).
     ``backward``: the same and the cotangents of outputs and states -> (gradients of inputs, states, parameters).
     """
 
@@ -179,22 +180,26 @@ class Traced:
 
 
 def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
-    """``step(inputs, states, parameters, numbers) -> (outputs, states)`` on tensors, all dicts by name; differentiable.
+    """``step(inputs, states, parameters, numbers, t) -> (outputs, states)`` on tensors, all dicts by name but t, which is for neurons that
+    ask for it; differentiable.
 
     On the grid, inputs are brought to integers over ``scale`` and outputs back; states stay integers.
     """
     grid = training.arithmetic == "grid"
-    if "t" in dynamics.arguments:
-        raise InputError(f"{dynamics.name}: a step that depends on the time step t cannot be trained")
+    names = dynamics.arguments
+    bound: tuple[Any, Any] = (None, None)
 
-    def step(inputs: dict[str, Any], states: dict[str, Any], parameters: dict[str, Any], numbers: dict[str, Any]) -> Any:
-        from lavalike.fused.arithmetic import straight
-
-        function = bind(dynamics.step, training.words(numbers))
+    def step(inputs: Mapping[str, Any], states: Mapping[str, Any], parameters: Mapping[str, Any], numbers: Mapping[str, Any],
+             t: Any = None) -> Any:
+        nonlocal bound
+        held, function = bound
+        if held is not numbers:  # once for all steps of a loop
+            function = bind(dynamics.step, training.words(numbers))
+            bound = numbers, function
         if grid:
             inputs = {k: straight(x * numbers["scale"], torch.trunc(x * numbers["scale"])) for k, x in inputs.items()}
-        known = {**inputs, **states, **parameters}
-        results = function(*(known[a] for a in dynamics.arguments))
+        known = {"t": t, **inputs, **states, **parameters}
+        results = function(*(known[a] for a in names))
         results = results if isinstance(results, tuple) else (results,)
         like = next(iter(inputs.values()))
         results = tuple(r.to(like.dtype) if isinstance(r, torch.Tensor) else torch.full_like(like, r) for r in results)
@@ -210,16 +215,24 @@ def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
 
 
 def accumulated(dynamics: Dynamics, training: Training) -> Callable[..., list[Any]]:
-    """``counts(inputs, states, parameters, numbers)``: sizes of what must stay within 24 bits, in the unit of the deployed integers."""
+    """``counts(inputs, states, parameters, numbers, t)``: sizes of what must stay within 24 bits, in the unit of the deployed integers; in
+    the arithmetic "fixed" the largest of the results in 1/256, as they must stay within 32."""
     # a sum of messages counts in 1/scale of a weight, which counts in 1/64 of the scale
     grid = training.arithmetic == "grid"
+    step = steps(dynamics, training)
 
-    def counts(inputs: dict[str, Any], states: dict[str, Any], parameters: dict[str, Any], numbers: dict[str, Any]) -> list[Any]:
+    def counts(inputs: Mapping[str, Any], states: Mapping[str, Any], parameters: Mapping[str, Any], numbers: Mapping[str, Any],
+               t: Any = None) -> list[Any]:
         if training.arithmetic == "float":
             return []
+        if training.arithmetic == "fixed":
+            outputs, new = step(inputs, states, parameters, numbers, t)
+            # -2**31 is within, 2**31 is not
+            sizes = [torch.abs(x + 0.5) - 0.5 for x in (*inputs.values(), *outputs.values(), *new.values())]
+            return [functools.reduce(torch.maximum, sizes) / 256]
         words = training.words(numbers)
-        unit = 1.0 if grid else numbers["scale"] * numbers["scale"] / 64
-        known = {**{k: torch.trunc(x * numbers["scale"]) if grid else x for k, x in inputs.items()}, **states, **parameters}
+        unit = 1.0 if grid or training.whole else numbers["scale"] * numbers["scale"] / 64
+        known = {"t": t, **{k: torch.trunc(x * numbers["scale"]) if grid else x for k, x in inputs.items()}, **states, **parameters}
         out = []
         for function in dynamics.accumulators:
             names = function.__code__.co_varnames[:function.__code__.co_argcount]
@@ -235,17 +248,18 @@ def traced(dynamics: Dynamics, training: Training) -> Traced:
     step = steps(dynamics, training)
     parameters, numbers = dynamics.constant_names, tuple(training.numbers)
     groups = (dynamics.inputs, dynamics.states, parameters, numbers)
-    given = tuple(n for g in groups for n in g)
+    timed = ("t",) if "t" in dynamics.arguments else ()
+    given = (*(n for g in groups for n in g), *timed)
     counts = accumulated(dynamics, training)
 
-    def split(values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    def split(values: tuple[Any, ...]) -> list[Any]:
         known = dict(zip(given, values, strict=False))
-        return [{n: known[n] for n in g} for g in groups]
+        return [*({n: known[n] for n in g} for g in groups), known.get("t")]
 
     def forward(*values: Any) -> Any:
-        inputs, states, params, numbs = split(values)
-        outputs, new = step(inputs, states, params, numbs)
-        return (*outputs.values(), *new.values(), *counts(inputs, states, params, numbs))
+        known = split(values)
+        outputs, new = step(*known)
+        return (*outputs.values(), *new.values(), *counts(*known))
 
     differentiable = len(dynamics.inputs) + len(dynamics.states) + len(parameters)
 
@@ -256,7 +270,7 @@ def traced(dynamics: Dynamics, training: Training) -> Traced:
             outputs, new = step(*split((*free, *numbs)))
             return (*outputs.values(), *new.values())
 
-        _, vjp = torch.func.vjp(plain, *values[:differentiable])
+        vjp = torch.func.vjp(plain, *values[:differentiable])[1]
         return vjp(tuple(values[len(given):]))
 
     cotangents = tuple(f"g_{o}" for o in (*dynamics.outputs, *(f"next_{s}" for s in dynamics.states)))

@@ -90,6 +90,8 @@ WORDS: dict[str, Callable[..., str]] = {
     "maximum": lambda x, y: f"tl.where({x} >= {y}, {x}, {y})",
     "minimum": lambda x, y: f"tl.where({x} <= {y}, {x}, {y})",
     "trunc": lambda x: f"tl.where({x} < 0.0, tl.ceil({x}), tl.floor({x}))",
+    "remainder": lambda x, y: (f"tl.where((({x} % {y}) != 0.0) & ((({x} % {y}) < 0.0) != ({y} < 0.0)), "
+                               f"({x} % {y}) + {y}, {x} % {y})"),
     "relu": lambda x: f"tl.where({x} > 0.0, {x}, 0.0)",
     "threshold_backward": lambda g, x, threshold: f"tl.where({x} > {threshold}, {g}, 0.0)",
     "clamp": lambda x, low, high: f"tl.where(tl.where({x} >= {low}, {x}, {low}) <= {high}, tl.where({x} >= {low}, {x}, {low}), {high})",
@@ -191,7 +193,7 @@ class _Writer:
                 return f"libdevice.pow({args[0]}, {args[1]})"
         raise InputError(f"{self.d.name}: {op.op} has no CUDA form; write the step without it")
 
-    def hoist(self, code: Code, tag: str) -> Callable[[Mapping[str, str]], list[str]]:
+    def hoist(self, code: Code, tag: str) -> Callable[[Mapping[str, str], str], list[str]]:
         """Print ``code`` as a function ``tag``, what does not change between steps in the kernel's head; the result
         prints its call on the variables given and returns those of its results."""
         names: dict[str, str] = dict(self.uniform)

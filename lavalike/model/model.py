@@ -71,14 +71,25 @@ class SubProcessModel(ProcessModel):
     """
 
     backend = ""
+    assigned: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> SubProcessModel:
+        self = super().__new__(cls)
+        object.__setattr__(self, "assigned", {})  # under the attribute's name; what was replaced, made in a loop say, goes on counting
+        return self
 
     def __init__(self, process: AbstractProcess) -> None:
         """Build the inner graph."""
         raise NotImplementedError(f"{type(self).__name__}: a SubProcessModel builds its graph in __init__(self, process)")
 
-    @property
-    def procs(self) -> list[AbstractProcess]:
-        return [p for p in vars(self).values() if isinstance(p, AbstractProcess)]
+    def __setattr__(self, key: str, value: Any) -> None:
+        object.__setattr__(self, key, value)
+        if isinstance(value, AbstractProcess | list | tuple | dict):
+            name, count = key, 1
+            while name in self.assigned and self.assigned[name] is not value:
+                count += 1
+                name = f"{key}#{count}"
+            self.assigned[name] = value
 
 
 @arguments(process=Rule("a process class", lambda v: isinstance(v, type) and issubclass(v, AbstractProcess)), backend=optional(TEXT),

@@ -41,11 +41,11 @@ class CustomNeuron(Neuron):
         given = {p.name: p.default for p in d.settings if p.default is not None} | values
         names = tuple(p.name for p in d.settings)
         missing = [n for n in names if n not in given]
-        unknown = [n for n in values if n not in (*d.states, *names)]
+        unknown = [n for n in values if n not in (*d.state_vars, *names)]
         if missing or unknown:
-            raise VarError(f"{label}: states {d.states} and parameters {names}; missing {missing}, unknown {unknown}")
+            raise VarError(f"{label}: states {d.state_vars} and parameters {names}; missing {missing}, unknown {unknown}")
         # in floating point whatever the user's type: a parameter may be set to a fraction later
-        build(self, d, {"shape": shape, **{n: v if n in d.states else np.asarray(v, np.float64) for n, v in given.items()}})
+        build(self, d, {"shape": shape, **{n: v if n in d.state_vars else np.asarray(v, np.float64) for n, v in given.items()}})
         for p in () if loihi_units else d.parameters:
             try:
                 within(p.name, getattr(self, p.name).value, p.low, p.high)
@@ -76,8 +76,8 @@ def neuron_process(dynamics: Dynamics, name: str | None = None) -> type[CustomNe
     if ours(dynamics.kind):
         raise InputError(f"{who}: kind {dynamics.kind!r} is the type of {KINDS[dynamics.kind].__name__} in .net files; choose another")
     own = {"shape", "scale", "loihi_units", "checked", "name"}
-    taken = [n for n in (*dynamics.inputs, *dynamics.outputs, *dynamics.states, *(p.name for p in dynamics.settings))
-             if n in own or hasattr(CustomNeuron, n) or n == "proc_params"]
+    taken = [n for n in (*dynamics.inputs, *dynamics.outputs, *dynamics.state_vars, *(p.name for p in dynamics.settings))
+             if n in own or (hasattr(CustomNeuron, n) and n not in ("step", "mark", "reset")) or n == "proc_params"]
     if taken:
         raise InputError(f"{who}: {taken} are names that every process has already; rename them in the step")
     if dynamics.fixed and dynamics.floating:
@@ -98,7 +98,7 @@ def _signature(dynamics: Dynamics) -> inspect.Signature:
 
     none = inspect.Parameter.empty
     return inspect.Signature([
-        argument("shape", none, Sequence[int]), *(argument(s, 0) for s in dynamics.states),
+        argument("shape", none, Sequence[int]), *(argument(s, 0) for s in dynamics.state_vars),
         *(argument(p.name, none if p.default is None else p.default) for p in dynamics.settings),
         argument("scale", SCALE, float), argument("loihi_units", False, bool), argument("checked", False, bool),
         argument("name", None, str | None)])

@@ -58,7 +58,10 @@ class LIFReset(LIFLateBias):
 
 
 class LIFRefractory(LIF):
-    """LIF whose v is frozen for ``refractory_period`` steps after a spike. floating_pt only, as in Lava."""
+    """LIF whose v is frozen for ``refractory_period`` steps after a spike. floating_pt only, as in Lava.
+
+    The Var ``refractory_period_end`` is the step in which the last period ends or ended.
+    """
 
     dynamics = lif.LIF_REFRACTORY
     refractory_period: Var

@@ -10,6 +10,7 @@ from lavalike.arguments import arguments, instance, integer
 from lavalike.errors import InputError, VarError
 from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.monitor import Probe
+from lavalike.process.structure import join
 
 
 class Monitor(AbstractProcess):
@@ -43,6 +44,7 @@ class Monitor(AbstractProcess):
         probe = Probe(self, target, int(num_steps))
         self._targets.append(probe)
         target.process.probes.append(probe)
+        join(self._structure, target.process._structure)
 
     def get_data(self) -> dict[str, dict[str, np.ndarray]]:
         """``{process path: {target name: (steps, *shape)}}`` of what was recorded so far; a second process of the

@@ -74,7 +74,7 @@ def declared(dynamics: Dynamics, hidden: Collection[str] = (), extras: Mapping[s
 
     def decorate(init: F) -> F:
         defaults = {n: p.default for n, p in inspect.signature(init).parameters.items() if n != "self"}
-        states = [s for s in dynamics.states if s not in hidden]
+        states = [s for s in dynamics.state_vars if s not in hidden]
         expected = {**dict.fromkeys(states, 0), **{p.name: p.default for p in dynamics.parameters}}
         for n, value in expected.items():
             if n not in defaults or (value is not None and defaults[n] != value):
@@ -107,7 +107,7 @@ def build(process: AbstractProcess, dynamics: Dynamics, given: Mapping[str, Any]
     for name in dynamics.outputs:
         setattr(process, name, OutPort(given["shape"]))
     shape = process.shape = getattr(process, dynamics.outputs[0]).shape  # type: ignore[attr-defined]
-    for name in dynamics.states:
+    for name in dynamics.state_vars:
         setattr(process, name, Var(shape, given.get(name, 0), name=name))
     for p in dynamics.settings:
         setattr(process, p.name, variable(p, shape, given[p.name]))
@@ -127,8 +127,8 @@ def one(p: Parameter) -> Rule:
 
 def explained(dynamics: Dynamics, signature: inspect.Signature, extras: Mapping[str, str]) -> str:
     """The lines of a process's documentation on its arguments."""
-    texts = {**COMMON, **dict.fromkeys(dynamics.states, "initial state. Default 0."), **{p.name: described(p) for p in dynamics.parameters},
-             **extras}
+    texts = {**COMMON, **dict.fromkeys(dynamics.state_vars, "initial state. Default 0."),
+             **{p.name: described(p) for p in dynamics.parameters}, **extras}
     lines: list[tuple[list[str], str]] = []
     for name in signature.parameters:
         if name == "self" or name not in texts:

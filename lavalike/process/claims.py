@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,21 +46,20 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def starting(processes: Sequence[AbstractProcess], claim: Claim) -> Iterator[None]:
-    """Within, no other run of any of ``processes`` starts, nor is a Var of theirs set. RunError where one does already."""
+def starting(process: AbstractProcess, claim: Claim) -> Iterator[None]:
+    """Within, no other run of what ``process`` is connected to starts, nor is a Var of it set. RunError where one does already."""
     with lock:
-        for p in processes:
-            if p.starting is not None:
-                raise RunError(f"cannot run {p.path}: {_why(p.starting)}")
-        for p in processes:
-            object.__setattr__(p, "starting", claim)
+        root = process._structure.root()
+        if root.starting is not None:
+            raise RunError(f"cannot run {process.path}: {_why(root.starting)}")
+        root.starting = claim
     try:
         yield
     finally:
         with lock:
-            for p in processes:
-                if p.starting is claim:
-                    object.__setattr__(p, "starting", None)
+            root = root.root()
+            if root.starting is claim:
+                root.starting = None
 
 
 def _why(claim: Claim) -> str:

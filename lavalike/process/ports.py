@@ -7,6 +7,7 @@ OutPort within a hierarchy, and any OutPort to the InPort of an inner process.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 
 from lavalike.arguments import SHAPE, arguments, integer, is_integer, shown
 from lavalike.errors import ConnectError, ConnectTypeError
+from lavalike.process.structure import Shared, Structure, join
 
 if TYPE_CHECKING:
     from lavalike.process.process import AbstractProcess
@@ -49,7 +51,7 @@ class View:
         names = " + ".join(p.path for p in self.ports)
         return f"{names} {self.shape}" if self.is_identity else f"{names} as {self.shape}"
 
-    @property
+    @functools.cached_property
     def is_identity(self) -> bool:
         """True when the view hands on one port's elements in their own order."""
         flat = self.index.reshape(-1)
@@ -108,7 +110,7 @@ class View:
             target.connect_from(self)
 
 
-class Port:
+class Port(Shared):
     """Base of InPort and OutPort. ``shape`` is the shape of one message (one step)."""
 
     @arguments(error=ConnectError, late=True)
@@ -120,6 +122,9 @@ class Port:
         self.sources: list[View] = []
         self.targets: list[Port] = []
 
+    def _shared(self) -> Structure | None:
+        return None if self.process is None else self.process._structure
+
     @property
     def path(self) -> str:
         """Dotted name within the outermost process, for messages."""
@@ -130,7 +135,9 @@ class Port:
         return f"{self.path} {self.shape}"
 
     def _view(self) -> View:
-        return View((self,), np.arange(self.size).reshape(self.shape))
+        view = View((self,), np.arange(self.size).reshape(self.shape))
+        view.__dict__["is_identity"] = True
+        return view
 
     @arguments(error=ConnectError)
     def reshape(self, new_shape: Sequence[int]) -> View:
@@ -166,21 +173,22 @@ class Port:
             self.sources.append(view)
             for port in view.ports:
                 port.targets.append(self)
+                join(self._shared(), port._shared())
 
     def _check(self, view: View) -> None:
-        ends = f"{view!r} -> {self!r}"
         for src in view.ports:
             if src is self:
-                raise ConnectError(f"{ends}: a port cannot feed itself")
-            self.check_direction(src, ends)
+                raise ConnectError(f"{view!r} -> {self!r}: a port cannot feed itself")
+            self.check_direction(src, view)
         if view.shape != self.shape:
-            raise ConnectError(f"{ends}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose the source")
+            raise ConnectError(f"{view!r} -> {self!r}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose the "
+                               "source")
         for old in self.sources:
             if old.ports == view.ports and np.array_equal(old.index, view.index):
-                raise ConnectError(f"{ends}: connected already")
+                raise ConnectError(f"{view!r} -> {self!r}: connected already")
 
-    def check_direction(self, src: Port, ends: str, settled: bool = False) -> None:
-        """ConnectError unless ``src`` may feed this port. A process that has no parent yet may still get one,
+    def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
+        """ConnectError unless ``src``, of ``view``, may feed this port. A process that has no parent yet may still get one,
         so hierarchy is judged when it has, or at compile time (``settled``)."""
         raise NotImplementedError
 
@@ -193,24 +201,37 @@ def _is_inside(child: AbstractProcess | None, parent: AbstractProcess | None) ->
     return False
 
 
+def _assign(inner: AbstractProcess | None, outer: AbstractProcess | None) -> str:
+    """The remedy where ``inner`` is meant to lie inside of ``outer``."""
+    if inner is None or outer is None or inner.parent is not None:
+        return ""
+    name = type(inner).__name__
+    return (f". If {name} is a part of {outer.path}, assign it to an attribute there (self.{name.lower()} = ..., or in a list, tuple or "
+            "dict)")
+
+
 class InPort(Port):
     """Receives one message of ``shape`` a step: the sum of all sources, zeros when there are none."""
 
-    def check_direction(self, src: Port, ends: str, settled: bool = False) -> None:
+    def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
+        if not isinstance(src, InPort):
+            return
         open_end = self.process is None or (self.process.parent is None and not settled)
-        if isinstance(src, InPort) and not open_end and not _is_inside(self.process, src.process):
-            raise ConnectError(f"{ends}: an InPort hands on only to processes inside its own; connect an OutPort")
+        if not open_end and not _is_inside(self.process, src.process):
+            raise ConnectError(f"{view!r} -> {self!r}: an InPort hands on only to processes inside its own; connect an OutPort"
+                               f"{_assign(self.process, src.process)}")
 
 
 class OutPort(Port):
     """Sends one message of ``shape`` a step to every port connected to it."""
 
-    def check_direction(self, src: Port, ends: str, settled: bool = False) -> None:
+    def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, OutPort):
-            raise ConnectError(f"{ends}: an OutPort is fed by OutPorts of inner processes only")
+            raise ConnectError(f"{view!r} -> {self!r}: an OutPort is fed by OutPorts of inner processes only")
         open_end = src.process is None or self.process is None or (src.process.parent is None and not settled)
         if not open_end and not _is_inside(src.process, self.process):
-            raise ConnectError(f"{ends}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead")
+            raise ConnectError(f"{view!r} -> {self!r}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead"
+                               f"{_assign(src.process, self.process)}")
 
 
 def as_view(port: Connectable) -> View:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lavalike.arguments import FLAG, arguments, instance, optional, shown
-from lavalike.errors import RunError, VarError, VarTypeError
+from lavalike.errors import GraphError, RunError, VarError, VarTypeError
 from lavalike.process.ports import InPort, OutPort, Port
+from lavalike.process.structure import Shared, Structure, join
 from lavalike.process.var import Var
 
 if TYPE_CHECKING:
     from lavalike.dynamics.dynamics import Dynamics
     from lavalike.model.config import RunConfig
-    from lavalike.process.claims import Claim
     from lavalike.process.monitor import Probe
     from lavalike.runtime.conditions import RunCondition
     from lavalike.runtime.runtime import Runtime
@@ -22,11 +24,25 @@ if TYPE_CHECKING:
 class Expansion(Protocol):
     """What a SubProcessModel is to a process."""
 
-    @property
-    def procs(self) -> list[AbstractProcess]: ...
+    assigned: dict[str, Any]
 
 
-class AbstractProcess:
+@functools.cache
+def _runtimes() -> ModuleType:
+    """What runs processes; it is loaded when something runs."""
+    from lavalike.runtime import runtime
+
+    return runtime
+
+
+class _Step:
+    """Steps done by all that a process is connected to; an attribute of that name of a subclass's own goes before it."""
+
+    def __get__(self, process: AbstractProcess | None, owner: type) -> Any:
+        return self if process is None else process._structure.root().step
+
+
+class AbstractProcess(Shared):
     """Base of all processes. Assign Vars, ports and inner processes as attributes in ``__init__``.
 
     A process says what there is, never how it is computed: that is a ProcessModel's part, chosen by the
@@ -52,6 +68,7 @@ class AbstractProcess:
 
     name: str
     parent: AbstractProcess | None
+    step = _Step()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -59,10 +76,11 @@ class AbstractProcess:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
+        structure = Structure()
+        structure.members.append(self)
         # attributes may be assigned before a subclass calls super().__init__()
-        for key, value in (("name", ""), ("parent", None), ("runtime", None), ("probes", []), ("expansion", None), ("starting", None),
-                           ("_expansions", {}), ("proc_params", {})):
-            object.__setattr__(self, key, value)
+        self.__dict__.update(name="", parent=None, runtime=None, probes=[], expansion=None, proc_params={}, _structure=structure,
+                             _expansions={}, _vars=[], _in_ports=[], _out_ports=[], _procs={}, _holders={}, _scope={})
         return self
 
     def __init__(self, *, name: str | None = None, **proc_params: Any) -> None:
@@ -71,102 +89,126 @@ class AbstractProcess:
         for key in ("loihi_units", "checked"):
             if key in proc_params and type(proc_params[key]) is not bool:
                 FLAG.check(type(self).__name__, key, proc_params[key], VarError)
-        self.name = name or self.name
-        self.proc_params = proc_params
+        if name:
+            self.name = name
+        self.__dict__["proc_params"] = proc_params
         self.runtime: Runtime | None
-        self.starting: Claim | None
         self.probes: list[Probe]
         self.expansion: Expansion | None
 
     def __setattr__(self, key: str, value: Any) -> None:
         old = self.__dict__.get(key)
-        if isinstance(old, Var | Port) and not isinstance(value, Var | Port):
+        part = isinstance(value, PARTS)
+        if not part and isinstance(old, PARTS):
             how = f"; {old.path}.set(value) changes its value" if isinstance(old, Var) else ""
             raise VarError(f"{old.path}: a {type(old).__name__} is not replaced by {value!r:.60}{how}")
+        inside = not part and isinstance(value, NESTED) and (type(value) is not tuple or any(isinstance(x, NESTED) for x in value))
+        strangers = _strangers(self, {key: value}, self._procs) if inside else ()
+        if key == "name" and self.parent is not None:
+            _rename(self, value)
         object.__setattr__(self, key, value)
-        if isinstance(value, Var | Port) and value.process is None:
-            value.process = self
-            value.name = value.name or key
-        elif isinstance(value, AbstractProcess):
-            self._adopt(key, value)
-        elif isinstance(value, list | tuple):
-            for k, item in enumerate(value):
-                if isinstance(item, AbstractProcess):
-                    self._adopt(f"{key}[{k}]", item)
-        elif isinstance(value, dict):
-            for k, item in value.items():
-                if isinstance(item, AbstractProcess):
-                    self._adopt(f"{key}[{k!r}]", item)
+        if part:
+            self._register(key, value, old)
+        elif inside:
+            for name, child in strangers:
+                _adopt(self, name, child, self._procs)
+            if not isinstance(value, AbstractProcess):
+                self._holders[key] = value
+        elif key in self._holders:
+            del self._holders[key]
 
-    def _adopt(self, key: str, child: AbstractProcess) -> None:
-        above: AbstractProcess | None = self
-        while above is not None:
-            if above is child:  # a reference upwards, not an inner process
-                return
-            above = above.parent
-        if child.parent is None:
-            object.__setattr__(child, "parent", self)
-            object.__setattr__(child, "name", child.name or key)
+    def _register(self, key: str, part: Var | Port, old: Any) -> None:
+        """``part`` is this process's from now on, in place of ``old``; another's stays the other's."""
+        if part.process is None:
+            part.process = self
+            part.name = part.name or key
+        elif part.process is not self:
+            return
+        known = self._known(part)
+        gone = isinstance(old, PARTS) and old is not part and not any(x is old for x in self.__dict__.values())
+        if gone and old in self._known(old):
+            before = self._known(old)
+            place = before.index(old)
+            del before[place]
+            if before is known and part not in known:
+                known.insert(place, part)
+        if part not in known:
+            known.append(part)
+        join(self._structure, None)
+        if isinstance(part, Port):  # it may have been connected before it was anyone's
+            for port in (*(p for view in part.sources for p in view.ports), *part.targets):
+                if port.process is not None:
+                    join(self._structure, port.process._structure)
+
+    def _known(self, part: Var | Port) -> list[Any]:
+        return self._vars if isinstance(part, Var) else self._in_ports if isinstance(part, InPort) else self._out_ports
+
+    def _shared(self) -> Structure:
+        return self._structure
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"runtime": None}  # a copy compiles its own
 
     @property
     def path(self) -> str:
         """Dotted name from the outermost process down; the outermost one goes by its own or its class name."""
-        own = self.name or type(self).__name__
-        return own if self.parent is None else f"{self.parent.path}.{own}"
+        names, at = [self.name or type(self).__name__], self.parent
+        while at is not None:
+            names.append(at.name or type(at).__name__)
+            at = at.parent
+        return ".".join(reversed(names))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
 
     # -- parts ---------------------------------------------------------------------------------------
 
-    def _parts(self, kind: type) -> Iterator[Any]:
-        for value in list(vars(self).values()):
-            items = value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else (value,)
-            yield from (v for v in items if isinstance(v, kind))
-
     @property
     def procs(self) -> list[AbstractProcess]:
         """The inner processes, in the order they were assigned; of a SubProcessModel where one stands in."""
-        return self.own_procs if self.expansion is None else self.expansion.procs
+        if self.expansion is None:
+            return self.own_procs
+        made, scope, _ = self._expansions[type(self.expansion)]
+        return _gathered(self, made.assigned, scope)
 
     @property
     def own_procs(self) -> list[AbstractProcess]:
         """The inner processes assigned to this process itself."""
-        found = {id(p): p for p in self._parts(AbstractProcess) if p.parent is self}
-        return list(found.values())
+        return _gathered(self, self._holders, self._procs)
 
     def expand(self, model: type[Any] | None) -> None:
         """Let a SubProcessModel's graph stand in (None: none); the graph is built once and keeps its state."""
+        if model is None and self.expansion is None:
+            return
         if model is not None and self.expansion is self._expansions.get(model, (None,))[0] is not None:
             return
-        for var in self.vars:  # what an inner Var held is the process's own again
+        for var in self._vars:  # what an inner Var held is the process's own again
             if var.aliased is not None:
                 var.value, var.aliased = var.aliased.get(), None
         self.expansion = None
+        join(self._structure, None)
         if model is None:
             return
         if model not in self._expansions:
-            made = model(self)
-            for name, part in vars(made).items():
-                if isinstance(part, AbstractProcess):
-                    self._adopt(name, part)
-            self._expansions[model] = (made, [(v, v.aliased) for v in self.vars if v.aliased is not None])
-        self.expansion, aliases = self._expansions[model]
-        for var, inner in aliases:
-            inner.set(var.value)
-            var.aliased = inner
+            made: Expansion = model(self)
+            self._expansions[model] = (made, {}, [(v, v.aliased) for v in self._vars if v.aliased is not None])
+        self.expansion, scope, aliases = self._expansions[model]
+        _gathered(self, self.expansion.assigned, scope)
+        for var, inside in aliases:
+            inside.set(var.value)
+            var.aliased = inside
 
     @property
     def vars(self) -> list[Var]:
-        return [v for v in self._parts(Var) if v.process is self]
+        return [*self._vars]
 
     @property
     def in_ports(self) -> list[InPort]:
-        return [p for p in self._parts(InPort) if p.process is self]
+        return [*self._in_ports]
 
     @property
     def out_ports(self) -> list[OutPort]:
-        return [p for p in self._parts(OutPort) if p.process is self]
+        return [*self._out_ports]
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -175,14 +217,15 @@ class AbstractProcess:
         """True while a non-blocking run is under way."""
         return self.runtime is not None and self.runtime.running
 
-    @arguments(condition=instance("lavalike.runtime.conditions.RunSteps", "lavalike.runtime.conditions.RunContinuous",
+    @arguments(late=True, condition=instance("lavalike.runtime.conditions.RunSteps", "lavalike.runtime.conditions.RunContinuous",
                                   words="RunSteps(n) or RunContinuous()"),
                run_cfg=optional(instance("lavalike.model.config.RunConfig", words="a RunConfig")))
     def run(self, condition: RunCondition, run_cfg: RunConfig | None = None) -> None:
         """Run everything this process is connected to.
 
-        State is kept between runs and steps go on counting; ``run`` after ``stop`` begins from the Vars as
-        they are. Another ``run_cfg`` than the last compiles anew, with the state carried over, and warns.
+        States are kept between runs, and steps go on counting (``step``), also after ``stop``, ``with``, ``simulate`` and in copies;
+        ``run`` after ``stop`` begins from the Vars as they are. Another ``run_cfg`` than the last compiles anew, with the states
+        carried over, and warns; so does a process, connection or probe that was added.
         One run at a time: while another thread runs or starts what is connected, and from within a step, it is a RunError,
         before the first step.
 
@@ -190,9 +233,7 @@ class AbstractProcess:
             condition: ``RunSteps(num_steps)`` or ``RunContinuous()``.
             run_cfg: defaults to the last one used, or ``RunConfig()``.
         """
-        from lavalike.runtime.runtime import start
-
-        start(self, condition, run_cfg)
+        _runtimes().start(self, condition, run_cfg)
 
     def _runtime(self, verb: str) -> Runtime:
         if self.runtime is None:
@@ -208,9 +249,33 @@ class AbstractProcess:
         self._runtime("pause").pause()
 
     def stop(self) -> None:
-        """Pause, keep the state in the Vars and release the compiled program. Never needed, always legal but from within a step."""
+        """Pause, keep the states in the Vars and release the compiled program. Never needed, always legal but from within a step."""
         if self.runtime is not None:
             self.runtime.stop()
+
+    def mark(self) -> None:
+        """Note states and count of steps of everything this process is connected to, for :meth:`reset`.
+
+        Raises RunError while it is running.
+        """
+        _runtimes().mark(self)
+
+    def reset(self) -> None:
+        """Put everything this process is connected to back to where it was last marked, or to where its first run began.
+
+        The Vars that are states get the values they had then, ``step`` the count; so sources, resets and delays repeat from there.
+        Parameters (weights, thresholds) stay as they are, and so does what monitors recorded. The next ``run`` goes on with the last
+        RunConfig. Raises RunError while it is running.
+
+        Example::
+
+            for sample in samples:
+                source.data.set(sample)
+                net.run(RunSteps(100))
+                ...
+                net.reset()
+        """
+        _runtimes().reset(self)
 
     def __enter__(self) -> Self:
         return self
@@ -220,6 +285,73 @@ class AbstractProcess:
 
 
 AbstractProcess.models = []
+PARTS = (Var, Port)
+NESTED = (AbstractProcess, list, tuple, dict)
+
+
+def _strangers(parent: AbstractProcess, values: Mapping[str, Any],
+               scope: Mapping[str, AbstractProcess]) -> list[tuple[str, AbstractProcess]]:
+    """Processes in ``values``, themselves or in lists, tuples and dicts, that belong to none yet, with their names in ``scope``;
+    GraphError where one's own name is another's there."""
+    out: list[tuple[str, AbstractProcess]] = []
+    names: dict[str, AbstractProcess] = {}
+    seen: set[int] = set()
+    top = None
+    for key, child in _inside(values):
+        if child.parent is not None or id(child) in seen:
+            continue
+        seen.add(id(child))
+        top = outermost(parent) if top is None else top  # one with a len() may be false
+        if child is top:  # a reference upwards, not an inner process
+            continue
+        name, count = child.name or key, 1
+        while (other := scope.get(name, names.get(name))) is not None:
+            if child.name:
+                raise GraphError(f"{parent.path}: two inner processes are called {name!r}, {type(other).__name__} and "
+                                 f"{type(child).__name__}; give one another name=, or none: it goes by its attribute then")
+            count += 1  # made in a loop under one attribute, say
+            name = f"{key}#{count}"
+        names[name] = child
+        out.append((name, child))
+    return out
+
+
+def _inside(values: Mapping[str, Any]) -> Iterator[tuple[str, AbstractProcess]]:
+    """Processes in ``values`` and in what is nested in them, with the expression that leads to each."""
+    seen: set[int] = set()
+    todo: list[tuple[str, Any]] = [*reversed(values.items())]
+    while todo:
+        key, value = todo.pop()
+        if isinstance(value, AbstractProcess):
+            yield key, value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            todo += [(f"{key}[{k!r}]", x) for k, x in items if isinstance(x, NESTED)][::-1]
+
+
+def _adopt(parent: AbstractProcess, name: str, child: AbstractProcess, scope: dict[str, AbstractProcess]) -> None:
+    child.__dict__.update(parent=parent, name=name, _scope=scope)
+    scope[name] = child
+    join(parent._structure, child._structure)
+
+
+def _gathered(parent: AbstractProcess, holders: Mapping[str, Any], scope: dict[str, AbstractProcess]) -> list[AbstractProcess]:
+    """The processes in ``scope``, with those that were put into a list or dict of ``holders`` since it was assigned."""
+    if holders:
+        for name, child in _strangers(parent, holders, scope):
+            _adopt(parent, name, child, scope)
+    return [*scope.values()]
+
+
+def _rename(child: AbstractProcess, name: Any) -> None:
+    scope = child._scope
+    if scope.get(name, child) is not child:
+        assert child.parent is not None
+        raise GraphError(f"{child.parent.path}: an inner process is called {name!r} already, {type(scope[name]).__name__}")
+    items = [(name if p is child else key, p) for key, p in scope.items()]
+    scope.clear()
+    scope.update(items)
 
 
 def outermost(process: AbstractProcess) -> AbstractProcess:
@@ -231,25 +363,32 @@ def outermost(process: AbstractProcess) -> AbstractProcess:
 
 def walk(process: AbstractProcess) -> Iterator[AbstractProcess]:
     """``process`` and everything inside it, outside first."""
-    yield process
-    for child in process.procs:
-        yield from walk(child)
+    todo = [process]
+    while todo:
+        at = todo.pop()
+        yield at
+        todo += reversed(at.procs)
 
 
 def component(process: AbstractProcess) -> list[AbstractProcess]:
     """The outermost processes of everything connected with ``process``, itself first."""
     found: dict[int, AbstractProcess] = {}
+    walked: set[int] = set()
     todo = [outermost(process)]
     while todo:
         top = todo.pop()
         if id(top) in found:
             continue
         found[id(top)] = top
-        near: list[AbstractProcess] = []
+        near: dict[int, AbstractProcess] = {}
         for proc in walk(top):
-            for port in (*proc.in_ports, *proc.out_ports):
-                others = [p for view in port.sources for p in view.ports] + port.targets
-                near += [p.process for p in others if p.process is not None]
-            near += [probe.owner for probe in proc.probes]
-        todo.extend(reversed([outermost(p) for p in near]))
+            walked.add(id(proc))
+            for port in (*proc._in_ports, *proc._out_ports):
+                for other in (*(p for view in port.sources for p in view.ports), *port.targets):
+                    if other.process is not None:
+                        near[id(other.process)] = other.process
+            near |= {id(probe.owner): probe.owner for probe in proc.probes}
+        todo += reversed([outermost(p) for key, p in near.items() if key not in walked])
+    if any(top.parent is not None for top in found.values()):  # found in a list on the way
+        return component(process)
     return list(found.values())

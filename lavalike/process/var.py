@@ -12,6 +12,7 @@ from lavalike.arguments import FLAG, TEXT, arguments, as_numbers, choice, option
 from lavalike.errors import RunError, VarError, VarTypeError
 from lavalike.process import claims
 from lavalike.process.ports import as_shape
+from lavalike.process.structure import Shared, Structure
 
 if TYPE_CHECKING:
     from lavalike.process.process import AbstractProcess
@@ -26,7 +27,7 @@ class Binding(Protocol):
     def write(self, var: Var, value: np.ndarray) -> None: ...
 
 
-class Var:
+class Var(Shared):
     """A named array of a process.
 
     Args:
@@ -58,6 +59,14 @@ class Var:
         self.binding: Binding | None = None
         self.aliased: Var | None = None
         self.value = self._checked(init, None)
+        self.marked: np.ndarray | None = None  # the value that reset() gives a state
+
+    def _shared(self) -> Structure | None:
+        return None if self.process is None else self.process._structure
+
+    def __getstate__(self) -> dict[str, Any]:
+        value = self.value if self.binding is None else np.array(self.binding.read(self))
+        return self.__dict__ | {"binding": None, "value": value}
 
     @property
     def path(self) -> str:
@@ -172,7 +181,7 @@ class Var:
             self.value = new
             return
         with claims.lock:
-            starts = self.process.starting if self.process is not None else None
+            starts = self.process._structure.root().starting if self.process is not None else None
             if self.process is not None and (self.process.running or (starts is not None and not starts.here)):
                 raise RunError(f"cannot set {self.path} while the process is running; pause() first")
             self.value = new

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 
 from lavalike.arguments import FLAG, Rule, arguments, is_integer
 
+STEPS = Rule("an integer >= 1", is_integer, lambda n: 1 <= n <= 2**62)
 
-@arguments(num_steps=Rule("an integer >= 1", is_integer, lambda n: 1 <= n <= 2**62), blocking=FLAG)
+
+@arguments(late=True, num_steps=STEPS, blocking=FLAG)
 @dataclass(frozen=True)
 class RunSteps:
     """Run ``num_steps`` steps (1..2**62); with ``blocking=False`` return at once, ``wait()`` joins."""
 
     num_steps: int
     blocking: bool = True
+
+    def __post_init__(self) -> None:
+        n, flag = self.num_steps, self.blocking
+        if not (STEPS.kind(n) and 1 <= n <= 2**62 and (flag is True or flag is False or (FLAG.kind(flag) and FLAG.value(flag)))):
+            raise TypeError("RunSteps")  # made for every run: its rules are looked at only now
 
 
 @dataclass(frozen=True)

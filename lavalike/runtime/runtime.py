@@ -8,7 +8,8 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -19,10 +20,12 @@ from lavalike.errors import InputError, RunError
 from lavalike.model.config import RunConfig
 from lavalike.process.claims import Claim, starting
 from lavalike.process.ports import Port
-from lavalike.process.process import AbstractProcess, component, walk
+from lavalike.process.process import AbstractProcess
+from lavalike.process.structure import Structure
 from lavalike.process.var import Var, resolved
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
 
+NOTHING: dict = {}
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
 
 
@@ -56,20 +59,28 @@ class Runtime:
     One call of ``run`` holds it at a time, by a :class:`Claim`; Vars are read and written while none does.
     """
 
-    def __init__(self, process: AbstractProcess, config: RunConfig, step: int = 0) -> None:
+    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         self.config = config
         backend = get_backend(config.backend)
-        graph = flatten(process, config, backend.general_model, step=step)
+        graph = flatten(process, config, backend.general_model)
+        self.structure = process._structure.root()
+        self.version = self.structure.version  # what SubProcessModels made is in it
         self.processes = graph.processes
+        for var in _states(self.processes):
+            if var.marked is None:
+                var.marked = var.value
         self.probes = [probe for p in self.processes for probe in p.probes]
-        self.signature = graph_signature(p for top in component(process) for p in walk(top))
-        self.program = backend.build(graph, 1, [resolved(probe.target) for probe in self.probes])
+        targets = list(dict.fromkeys(resolved(probe.target) for probe in self.probes))
+        self.program = backend.build(graph, 1, targets)
+        self.targets = [(t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t]) for t in targets]
+        self.stretches = Stretches(self.program)
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
         self.failed: str | None = None
         self.released = False
         self._claim: Claim | None = None
         self._freed = threading.Condition()  # its lock is held for moments; told when a claim ends
+        self._waiting = 0  # threads that wait for that
         self._torn = False  # in a forked child: a thread of the parent was amid its steps
         self._pause = threading.Event()
         _runtimes.add(self)
@@ -77,6 +88,9 @@ class Runtime:
     def bind(self, claim: Claim) -> None:
         """Become the program of the processes, held by ``claim``."""
         self._claim = claim
+        root = self.structure.root()
+        root.runtimes.append(self)
+        root.config, root.counts = self.config, ()
         for p in self.processes:
             p.runtime = self
             for var in p.vars:
@@ -113,23 +127,34 @@ class Runtime:
             raise RunError(f"cannot {verb}: a run was under way when this process was forked, and its steps are not done here; "
                            "fork before the run or after it")
 
-    def take(self, claim: Claim) -> bool:
+    def take(self, claim: Claim, verb: str = "run") -> bool:
         """Hold the program; RunError where another run does, False where it was released."""
         with self._freed:
-            self._idle("run")
-            if self._claim is not None:
-                raise RunError("cannot run from within a step of the same run")
-            if not self.released:
+            if self._claim is not None or self._torn:
+                self._idle(verb)
+                raise RunError(f"cannot {verb} from within a step of the same run")
+            if self.released:
+                return False
+            if self._pause.is_set():
                 self._pause.clear()
-                self._claim = claim
-            return not self.released
+            self._claim = claim
+            return True
 
     def free(self, claim: Claim) -> None:
         """End ``claim``, if it holds the program."""
         with self._freed:
             if self._claim is claim:
                 self._claim = None
-                self._freed.notify_all()
+                if self._waiting:
+                    self._freed.notify_all()
+
+    def _await(self) -> None:
+        """Until nobody holds the program; its lock is held by the caller."""
+        self._waiting += 1
+        try:
+            self._freed.wait_for(lambda: self._claim is None)
+        finally:
+            self._waiting -= 1
 
     # -- life cycle ----------------------------------------------------------------------------------------
 
@@ -138,15 +163,16 @@ class Runtime:
         try:
             if self.failed is not None:
                 raise RunError(f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again")
-            self._raise()
+            if self.error is not None:
+                self._raise()
             steps = condition.num_steps if isinstance(condition, RunSteps) else None
-            if steps is None and Stretches(self.program).whole:
+            if steps is None and self.stretches.whole:
                 raise RunError(f"backend {self.config.backend!r} runs for a number of steps that is known before; use RunSteps(n)")
             for probe in self.probes:
                 if steps is not None and probe.recorded + steps > probe.num_steps:
                     raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "
                                      f"recorded and {steps} more were asked for; probe it again with a larger num_steps")
-            if isinstance(condition, RunSteps) and condition.blocking:
+            if steps is not None and condition.blocking:  # type: ignore[union-attr]
                 self._loop(steps)
             else:
                 self._start_aside(steps, claim)
@@ -173,24 +199,31 @@ class Runtime:
             self.free(claim)
 
     def _loop(self, steps: int | None) -> None:
-        stretches, left = Stretches(self.program), steps
+        program, stretches, left = self.program, self.stretches, steps
         while (left is None or left > 0) and not self._pause.is_set():
-            room = [p.num_steps - p.recorded for p in self.probes]
-            if room and min(room) <= 0:
-                full = self.probes[room.index(min(room))]
-                raise RunError(f"{full.owner.path}: the {full.num_steps} steps probed of {full.target!r} are recorded; the run is paused")
-            n = min([stretches.size, *room, *([left] if left is not None else [])])
-            chunks = {resolved(p.target): np.empty((n, 1, p.target.size), self.program.dtype_of(resolved(p.target))) for p in self.probes}
-            before = self.program.step
+            n = stretches.size if left is None or left > stretches.size else left
+            rows = NOTHING
+            if self.probes:
+                full = min(self.probes, key=lambda p: p.num_steps - p.recorded)
+                n = min(n, full.num_steps - full.recorded)
+                if n <= 0:
+                    raise RunError(f"{full.owner.path}: the {full.num_steps} steps probed of {full.target!r} are recorded; "
+                                   "the run is paused")
+                rows = {target: probes[0].room(n, dtype) for target, dtype, probes in self.targets}  # type: ignore[arg-type]
+            before = program.step
             try:
-                stretches.run(self.program, n, {}, chunks)
+                stretches.run(program, n, NOTHING, rows)  # type: ignore[arg-type]
             except Exception as e:
                 self.failed = str(e).splitlines()[0] if str(e) else type(e).__name__
                 raise
             finally:  # what was done before an error or Ctrl-C is kept
-                done = self.program.step - before
-                for probe in self.probes:
-                    probe.chunks.append(chunks[resolved(probe.target)][:done, 0].reshape(-1, *probe.target.shape))
+                self.structure.root().step = program.step
+                for target, dtype, probes in self.targets:
+                    done = program.step - before
+                    for probe in probes[1:]:  # of another monitor
+                        probe.room(done, dtype)[...] = rows[target][:done]
+                    for probe in probes:
+                        probe.recorded += done
             left = None if left is None else left - n
 
     def _raise(self) -> None:
@@ -205,7 +238,7 @@ class Runtime:
             self._check_fork("wait for it")
             if self._claim is not None and self._claim.here:
                 return
-            self._freed.wait_for(lambda: self._claim is None)
+            self._await()
             thread, self.thread = self.thread, None
         if thread is not None:
             thread.join()  # it has only to end
@@ -226,7 +259,7 @@ class Runtime:
             with self._freed:
                 while self._claim is not None:  # another thread was quicker to run again
                     self._pause.set()
-                    self._freed.wait()
+                    self._await()
                 self.release()
 
     def release(self) -> None:
@@ -241,11 +274,14 @@ class Runtime:
                         var.binding = None
                 if p.runtime is self:
                     p.runtime = None
+            root = self.structure.root()
+            if self in root.runtimes:
+                root.runtimes.remove(self)
             self.released = True
 
     def forked(self) -> None:
         """In a child process: locks are new, and what another thread was running is torn."""
-        self._freed, self._pause = threading.Condition(), threading.Event()
+        self._freed, self._pause, self._waiting = threading.Condition(), threading.Event(), 0
         self._torn = self._torn or (self._claim is not None and not self._claim.here)
 
 
@@ -261,41 +297,36 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def graph_signature(processes: Iterable[AbstractProcess]) -> frozenset[object]:
-    """Changes when processes, connections or probes were added; the same from whichever process the graph is seen."""
-    return frozenset((id(p), *(len(port.sources) for port in (*p.in_ports, *p.out_ports)), *(id(x) for x in p.probes)) for p in processes)
-
-
 def start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> None:
     """What ``process.run`` does."""
-    if not isinstance(condition, RunSteps | RunContinuous):
-        raise InputError(f"run: expected RunSteps or RunContinuous, got {condition!r}")
+    if not isinstance(condition, RunSteps | RunContinuous) or not (config is None or isinstance(config, RunConfig)):
+        raise TypeError("run")  # its rules are looked at only now
     while not _start(process, condition, config):  # again where another thread let go of the program that was there
         pass
 
 
 def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> bool:
     claim = Claim.mine()
-    everything = [p for top in component(process) for p in walk(top)]
-    bound = list(dict.fromkeys(p.runtime for p in everything if p.runtime is not None))
-    if len(bound) == 1 and config in (None, bound[0].config) and bound[0].signature == graph_signature(everything):
+    root = process._structure.root()
+    bound = [*root.runtimes]
+    if len(bound) == 1 and bound[0].version == root.version and (config is None or config is bound[0].config or config == bound[0].config):
         if not bound[0].take(claim):
             return False
         bound[0].run(condition, claim)
         return True
     new = None
     try:
-        with starting(everything, claim):
-            if any(p.runtime is not None and p.runtime not in bound for p in everything) or not all(old.take(claim) for old in bound):
+        with starting(process, claim):
+            root = process._structure.root()
+            if root.runtimes != bound or not all(old.take(claim) for old in bound):
                 return False
-            step = 0
-            if bound:
-                latest = bound[-1]
-                config, step = config or latest.config, latest.program.step
-                why = f"for {config}" if config != latest.config else "the graph changed"
-                warnings.warn(f"{process.path}: compiled anew, {why}; states are carried over", RecompileWarning, stacklevel=4)
+            before = bound[-1].config if bound else root.config
+            if config is None:
+                config = before or RunConfig()
+            if bound or root.counts:
+                _warn(process, config != before and f"for {config}")
             # the new program takes the states from the old ones' Vars; if it cannot be made, the old ones stay
-            new = Runtime(process, config or RunConfig(), step)
+            new = Runtime(process, config)
             for old in bound:
                 old.release()
             new.bind(claim)
@@ -308,3 +339,52 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
             old.free(claim)
     new.run(condition, claim)
     return True
+
+
+def _warn(process: AbstractProcess, why: str | bool) -> None:
+    root = process._structure.root()
+    text = f"{process.path}: compiled anew, {why or 'the graph changed'}; states are carried over"
+    if root.counts:
+        counts = " and ".join(map(str, sorted(root.counts)))
+        text += (f", but what was connected had done {counts} steps: all go on from step {root.step}, the most, and what depends on the "
+                 "step (sources, resets) with them")
+    warnings.warn(text, RecompileWarning, stacklevel=6)
+
+
+def _states(processes: Iterable[AbstractProcess]) -> list[Var]:
+    return [v for p in processes for v in p.vars if v.role == "state" and v.aliased is None]
+
+
+@contextmanager
+def _held(process: AbstractProcess, verb: str) -> Iterator[Structure]:
+    """The structure of ``process``, whose programs nobody else runs meanwhile; RunError where somebody does."""
+    claim = Claim.mine()
+    with starting(process, claim):
+        root = process._structure.root()
+        bound = [*root.runtimes]
+        try:
+            for runtime in bound:
+                runtime.take(claim, verb)
+            yield root
+        finally:
+            for runtime in bound:
+                runtime.free(claim)
+
+
+def mark(process: AbstractProcess) -> None:
+    """What ``process.mark`` does."""
+    with _held(process, f"mark {process.path}") as root:
+        for var in _states(root.members):
+            var.marked = var.get()
+        root.marked = root.step
+
+
+def reset(process: AbstractProcess) -> None:
+    """What ``process.reset`` does."""
+    with _held(process, f"reset {process.path}") as root:
+        for runtime in [*root.runtimes]:
+            runtime.release()
+        for var in _states(root.members):
+            if var.marked is not None:
+                var.value = var.marked
+        root.step = root.marked

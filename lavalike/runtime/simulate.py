@@ -95,7 +95,11 @@ def find(process: AbstractProcess, key: Any, kind: Any, argument: str = "") -> A
         raise InputTypeError(f"{where}: {_kind_name(kind)}, or the name of one, expected, got {shown(key)} ({type(key).__name__})")
     own: Any = process
     for name in key.split("."):  # through attributes, as in net.in_layer.neuron.a_in
-        own = getattr(own, name, None) if name.isidentifier() and isinstance(own, AbstractProcess) else None
+        at, own = own, getattr(own, name, None) if name.isidentifier() and isinstance(own, AbstractProcess) else None
+        if isinstance(own, AbstractProcess) and own.name.startswith(f"{name}#"):
+            alike = [p.path for p in at.procs if p.name == name or p.name.startswith(f"{name}#")]
+            raise AmbiguousError(f"{where}: {key!r} is ambiguous: several processes were assigned to {at.path}.{name}, {', '.join(alike)}; "
+                                 "give the path or the object")
     if isinstance(own, kind):
         return own
     everything = [p for top in component(process) for p in walk(top)]
@@ -121,7 +125,7 @@ def _kind_name(kind: Any) -> str:
            config=optional(instance(RunConfig)), record=_RECORD)
 def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None = None, steps: int | None = None,
              config: RunConfig | None = None, record: Iterable[Target | str] = ()) -> Recording:
-    """Run everything connected to ``process`` from its Vars' present values, and leave the processes as they were.
+    """Run everything connected to ``process`` from its Vars' present values and count of steps, and leave the processes as they were.
 
     Args:
         process: usually the network.

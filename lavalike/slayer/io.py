@@ -114,17 +114,19 @@ class Event:
         Raises:
             InputError: the array would take more than 8 GiB (times in another unit, or counted from an epoch), or there is no memory.
         """
-        if dim is None:
+        shape = dim
+        if shape is None:
             used = (self.c, np.zeros_like(self.x) if self.y is None else self.y, self.x, self._bins(sampling_time))
-            dim = tuple(int(a.max(initial=-1)) + 1 for a in used)  # type: ignore[assignment]
-            if 8 * math.prod(dim) > MAX_BYTES:
-                raise InputError(f"io.Event.to_tensor: events up to t = {self.t.max():.10g} ms make an array {dim} of "
-                                 f"{8 * math.prod(dim) / 2**30:.3g} GiB. Times are in ms from the recording's begin: subtract the first "
+            c, h, w, t = (int(a.max(initial=-1)) + 1 for a in used)
+            shape = c, h, w, t
+            if 8 * math.prod(shape) > MAX_BYTES:
+                raise InputError(f"io.Event.to_tensor: events up to t = {self.t.max():.10g} ms make an array {shape} of "
+                                 f"{8 * math.prod(shape) / 2**30:.3g} GiB. Times are in ms from the recording's begin: subtract the first "
                                  f"({self.t.min():.10g}), or divide microseconds by 1000; else a longer sampling_time, or dim")
         try:
-            empty = np.zeros(dim)
+            empty = np.zeros(shape)
         except (MemoryError, ValueError) as e:
-            raise InputError(f"io.Event.to_tensor: no memory for an array of shape {tuple(dim)}") from e
+            raise InputError(f"io.Event.to_tensor: no memory for an array of shape {tuple(shape)}") from e
         return self.fill_tensor(empty, sampling_time)
 
     @arguments(empty_tensor=_TENSOR, sampling_time=real(above=0), random_shift=FLAG, binning_mode=choice(*MODES))
@@ -301,14 +303,14 @@ def _encode(filename: str | os.PathLike[str], event: Event, kind: int) -> None:
         raise InputError(f"{filename}: {kind}-D files hold events of {min(kind, 2)} dimensions, got {event.dim}")
     if event.graded:
         raise InputError(f"{filename}: {kind}-D files hold no payloads; encode Event(x, y, c, t) without them")
-    fields = {"x": event.x, "y": event.y, "c": event.c, "t": _whole(event.t * 1000)}
+    fields = {"x": event.x, "c": event.c, "t": _whole(event.t * 1000)} | ({} if event.y is None else {"y": event.y})
     word = np.zeros(len(event), np.int64)
     for name, bits in layout:
         value = fields[name]
-        if value.size and not (value.min() >= 0 and value.max() < 1 << bits):  # type: ignore[union-attr]
+        if value.size and not (value.min() >= 0 and value.max() < 1 << bits):
             unit = " microseconds" if name == "t" else ""
             raise InputError(f"{filename}: in {kind}-D files {name} has {bits} bits, 0..{(1 << bits) - 1}{unit}; "
-                             f"got {value.min()}..{value.max()}")  # type: ignore[union-attr]
+                             f"got {value.min()}..{value.max()}")
         word = word << bits | value
     size = sum(bits for _, bits in layout) // 8
     Path(filename).write_bytes(word.astype(">i8").view(np.uint8).reshape(-1, 8)[:, 8 - size:].tobytes())

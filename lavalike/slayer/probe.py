@@ -98,8 +98,9 @@ def from_rest(blocks: Iterable[Block]) -> None:
     """Forget kept states; within ``untouched`` for the time being."""
     for block in blocks:
         for m in block.modules():
-            if hasattr(m, "reset_state"):
-                m.reset_state()
+            reset: Any = getattr(m, "reset_state", None)
+            if reset is not None:
+                reset()
 
 
 # -- the probe ---------------------------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def _arguments(blocks: Sequence[Block], input_shape: tuple[int, ...] | None, exa
     if example is not None:
         return tuple(example) if isinstance(example, tuple | list) else (example,)
     first = blocks[0]
-    synapse = getattr(first, "synapse", getattr(first, "input_synapse", None))
+    synapse: Any = getattr(first, "synapse", getattr(first, "input_synapse", None))
     shape = input_shape or first.input_shape or ((synapse.in_neurons,) if hasattr(synapse, "in_neurons") else None)
     if shape is None:
         raise ExportError(f"block 0 ({first.label}) does not know its shape: call the network once, or give input_shape")

@@ -28,7 +28,7 @@ from lavalike.errors import InputError, kind_error
 from lavalike.fused import products
 from lavalike.snn import outside
 from lavalike.snn.neuron import Neuron, reset
-from lavalike.snn.record import RUNNING, Node, Record, Symbol, Value, argument, filled, leaves
+from lavalike.snn.record import RUNNING, Op, Record, Symbol, Value, argument, filled, leaves
 
 SPATIAL = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3,
            torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3,
@@ -38,7 +38,7 @@ SPATIAL = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3,
 MULTIPLY = {"linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm", "einsum",
             "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 UNBATCHED = {"binomial", "_standard_gamma", "_sample_dirichlet"}  # vmap resizes their outputs, and says so
-PLANS = 16  # that are kept, those used last
+KEPT = 16  # that are kept, those used last
 
 
 class Group:
@@ -48,7 +48,7 @@ class Group:
     steps, (begin, end, states that are cut off the graph before, with gradient), are sequences of their own.
     """
 
-    def __init__(self, nodes: list[Node], cuts: Sequence[tuple[str, ...]] = ()) -> None:
+    def __init__(self, nodes: list[Op], cuts: Sequence[tuple[str, ...]] = ()) -> None:
         self.nodes = nodes
         self.first = nodes[0]
         self.serial = False
@@ -57,22 +57,22 @@ class Group:
         self.pieces = [(a, b, cuts[a] if cuts else (), nodes[a].grad) for a, b in zip(begins, [*begins[1:], len(nodes)], strict=True)]
 
 
-class Plan:
+class FoldedRun:
     """A recorded network, in an order in which it can be run over all steps at once.
 
     Attributes: ``steps``, how many; ``serial``, the lines that are done step by step all the same.
     """
 
-    def __init__(self, nodes: list[Node], inputs: list[Any], output: Any, left: Sequence[tuple[nn.Module, str, Any]] = (),
+    def __init__(self, nodes: list[Op], inputs: list[Any], output: Any, left: Sequence[tuple[nn.Module, str, Any]] = (),
                  live: Sequence[torch.Tensor] = ()) -> None:
         """``left``: attributes that the forward sets; ``live``: parameters and buffers, kept so that ids stay theirs."""
         self.inputs, self.output, self.left, self.live = inputs, output, left, {id(t): t for t in live}
         self.results = [output, *(value for _, _, value in left)]
         self.nodes = _needed(nodes, self.results)
-        self.cuts: dict[Node, tuple[str, ...]] = {}
+        self.cuts: dict[Op, tuple[str, ...]] = {}
         self.chains = self._chains()
         self.steps = len(self.chains[0])
-        self.groups: dict[Node, Group] = {}
+        self.groups: dict[Op, Group] = {}
         self._find_groups()
         self.before = self._counted_before()
         self.serial: tuple[str, ...] = ()
@@ -86,16 +86,16 @@ class Plan:
 
     # -- neurons -----------------------------------------------------------------------------------------------------
 
-    def _chains(self) -> list[list[Node]]:
+    def _chains(self) -> list[list[Op]]:
         """The steps of each neuron, found by the states it passes on."""
-        chain_of: dict[Node, list[Node]] = {}
-        chains: list[list[Node]] = []
+        chain_of: dict[Op, list[Op]] = {}
+        chains: list[list[Op]] = []
         for node in self.nodes:
             if not node.neuron:
                 continue
             before = self._before(node)
             if before is None:
-                chain: list[Node] = []
+                chain: list[Op] = []
                 chains.append(chain)
             else:
                 chain = chain_of[before]
@@ -105,7 +105,7 @@ class Plan:
             chain_of[node] = chain
         if not chains:
             raise InputError("accelerate: the network calls no neuron of lavalike.snn")
-        begun: dict[Any, Node] = {}
+        begun: dict[Any, Op] = {}
         for chain in chains:
             first = chain[0]
             other = begun.get((first.function, first.site))
@@ -118,10 +118,10 @@ class Plan:
             raise InputError(f"accelerate: all neurons take the same number of steps; here{each}")
         return chains
 
-    def _before(self, node: Node) -> Node | None:
+    def _before(self, node: Op) -> Op | None:
         """The step whose states this one is given."""
         names = node.function.state_names
-        owners: list[Node | None] = []
+        owners: list[Op | None] = []
         cut = []
         for name, state in zip(names, node.args[1:], strict=True):
             s = state
@@ -146,7 +146,7 @@ class Plan:
         self.cuts[node] = tuple(cut)
         return owners[0]
 
-    def _check_begin(self, node: Node, name: str, maker: Node) -> None:
+    def _check_begin(self, node: Op, name: str, maker: Op) -> None:
         """A state that an operation made may be the first one, but not of the neuron's own of the step before."""
         if any(n.function is node.function for n in self._made_of(maker)):
             raise InputError(f"accelerate: {node.name}: its state {name} is changed between the steps by {maker.name}, which cannot "
@@ -154,7 +154,7 @@ class Plan:
                              "A custom step is lavalike.snn.Neuron with a Dynamics; or train with the plain loop\n  "
                              f"{maker.line}\n  {node.line}")
 
-    def _made_of(self, node: Node) -> set[Node]:
+    def _made_of(self, node: Op) -> set[Op]:
         """The neurons' steps that went into a node."""
         seen, queue = {node}, [node]
         while queue:
@@ -164,7 +164,7 @@ class Plan:
                     queue.append(v.node)
         return {n for n in seen if n.neuron} - ({node} if node.neuron else set())
 
-    def _read(self, chain: list[Node]) -> tuple[str, ...]:
+    def _read(self, chain: list[Op]) -> tuple[str, ...]:
         """States that something else than the neuron itself reads."""
         own = set(chain)
         read = [s for n in self.nodes if n not in own for s in leaves((n.args, n.kwargs))] + leaves(self.results)
@@ -179,7 +179,7 @@ class Plan:
         if self.steps == 1:
             return
         # Guesses of what belongs together: what a group's nodes are given decides afterwards how it is run.
-        sites: dict[Any, list[Node]] = {}
+        sites: dict[Any, list[Op]] = {}
         for node in self.nodes:
             if not node.neuron:
                 sites.setdefault((node.site, node.function), []).append(node)
@@ -195,7 +195,7 @@ class Plan:
             each = len(nodes) // self.steps
             if each * self.steps != len(nodes):
                 continue
-            rows: list[list[Node]] = [[] for _ in range(self.steps)]
+            rows: list[list[Op]] = [[] for _ in range(self.steps)]
             for node in nodes:
                 rows[node.step or 0].append(node)
             if any(len(r) != each for r in rows):  # in the order of time
@@ -203,7 +203,7 @@ class Plan:
             for column in zip(*rows, strict=True):
                 self._add(list(column))
 
-    def _add(self, nodes: list[Node], cuts: Sequence[tuple[str, ...]] = ()) -> None:
+    def _add(self, nodes: list[Op], cuts: Sequence[tuple[str, ...]] = ()) -> None:
         for t, node in enumerate(nodes):
             node.step = t
         group = Group(nodes, cuts)
@@ -256,7 +256,7 @@ class Plan:
 
     # -- an order ----------------------------------------------------------------------------------------------------
 
-    def _needs(self, item: Group | Node) -> list[Group | Node]:
+    def _needs(self, item: Group | Op) -> list[Group | Op]:
         """What must have run before."""
         nodes = item.nodes if isinstance(item, Group) else [item]
         values = [v for n in nodes for v in leaves((n.args[:1] if n.neuron and n.step else n.args, n.kwargs))]
@@ -264,9 +264,9 @@ class Plan:
         needs += [b for n in nodes if n in self.before and (b := self._item(self.before[n])) is not item]
         return list(dict.fromkeys(needs))
 
-    def _counted_before(self) -> dict[Node, Node]:
+    def _counted_before(self) -> dict[Op, Op]:
         """For each call that updates running means, the one before it that updates the same: their order counts."""
-        last: dict[int, Node] = {}
+        last: dict[int, Op] = {}
         before = {}
         for node in self.nodes:
             if node.name in RUNNING and argument(node.function, node.args, node.kwargs, "training", True) is not False:
@@ -277,11 +277,11 @@ class Plan:
                         last[id(v)] = node
         return before
 
-    def _item(self, node: Node) -> Group | Node:
+    def _item(self, node: Op) -> Group | Op:
         group = self.groups.get(node)
         return node if group is None or group.serial else group
 
-    def _order(self) -> list[Group | Node]:
+    def _order(self) -> list[Group | Op]:
         for group in dict.fromkeys(self.groups.values()):
             if group.first.neuron:
                 self._check_input(group)
@@ -320,9 +320,9 @@ class Plan:
             self.list_serial(lines)
 
 
-def _needed(nodes: list[Node], output: Any) -> list[Node]:
+def _needed(nodes: list[Op], output: Any) -> list[Op]:
     """The nodes that the output needs, neurons, and those that count their calls."""
-    needed: set[Node] = set()
+    needed: set[Op] = set()
     roots = {s.node for s in leaves(output) if isinstance(s, Value)}
     for node in reversed(nodes):
         if node in needed or node in roots or node.neuron or node.name in RUNNING or node.name == "add_":
@@ -331,7 +331,7 @@ def _needed(nodes: list[Node], output: Any) -> list[Node]:
     return [n for n in nodes if n in needed]
 
 
-def _place(node: Node) -> tuple[int, int] | None:
+def _place(node: Op) -> tuple[int, int] | None:
     """(axis, index) of ``x[..., index, ...]`` or ``x.select(axis, index)``."""
     if node.name == "select":
         axis, index = (*node.args[1:], *node.kwargs.values()) if len(node.args) + len(node.kwargs) == 3 else (None, None)
@@ -345,28 +345,28 @@ def _place(node: Node) -> tuple[int, int] | None:
 
 
 class _Run:
-    """One pass through a plan. Products and neurons are in ``narrow`` (bfloat16), if given."""
+    """One pass through a folded run. Products and neurons are in ``narrow`` (bfloat16), if given."""
 
-    def __init__(self, plan: Plan, inputs: Sequence[Any], narrow: torch.dtype | None) -> None:
-        self.plan, self.narrow = plan, narrow
-        self.given = {id(s): v for s, v in zip(plan.inputs, inputs, strict=True) if isinstance(s, Value)}
+    def __init__(self, folded: FoldedRun, inputs: Sequence[Any], narrow: torch.dtype | None) -> None:
+        self.folded, self.narrow = folded, narrow
+        self.given = {id(s): v for s, v in zip(folded.inputs, inputs, strict=True) if isinstance(s, Value)}
         self.sequences: dict[tuple[Group, int], torch.Tensor] = {}
-        self.single: dict[tuple[Node, int], torch.Tensor] = {}
+        self.single: dict[tuple[Op, int], torch.Tensor] = {}
         self._steps: dict[tuple[Group, int], tuple[torch.Tensor, ...]] = {}
         self._narrowed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def result(self) -> Any:
-        for item in self.plan.order:
+        for item in self.folded.order:
             with torch.set_grad_enabled(torch.is_grad_enabled() and item.grad):
-                if isinstance(item, Node):
+                if isinstance(item, Op):
                     self._node(item)
                 elif item.first.neuron:
                     self._neuron(item)
                 else:
                     self._group(item)
-        for module, name, value in self.plan.left:
+        for module, name, value in self.folded.left:
             setattr(module, name, self._returned(value))
-        return self._returned(self.plan.output)
+        return self._returned(self.folded.output)
 
     # -- values ------------------------------------------------------------------------------------------------------
 
@@ -377,7 +377,7 @@ class _Run:
             return self.given[id(symbol)]
         if (node, symbol.index) in self.single:
             return self.single[node, symbol.index]
-        key = self.plan.groups[node], symbol.index
+        key = self.folded.groups[node], symbol.index
         if key not in self._steps:  # cut once: a cut for each step would cost the square of their number backward
             self._steps[key] = _wide(self.sequences[key]).unbind(0)
         return self._steps[key][node.step]  # type: ignore[index]
@@ -388,7 +388,7 @@ class _Run:
 
     def _returned(self, value: Any) -> Any:
         """The same of what leaves the network: constants of the recording are copied, so that the caller's are his own."""
-        live = self.plan.live
+        live = self.folded.live
         return filled(value, lambda v: self._value(v) if isinstance(v, Value) else
                       v.clone() if isinstance(v, torch.Tensor) and id(v) not in live else v)
 
@@ -401,7 +401,7 @@ class _Run:
         if kind == "gathered":
             return torch.stack([self._value(s) for s in what])
         if kind == "parts":
-            return torch.stack([self.single[what, k] for k in range(self.plan.steps)])
+            return torch.stack([self.single[what, k] for k in range(self.folded.steps)])
         group, index = what
         if what not in self.sequences:
             self.sequences[what] = torch.stack([self.single[n, index] for n in group.nodes])
@@ -416,11 +416,11 @@ class _Run:
 
     # -- operations ----------------------------------------------------------------------------------------------------
 
-    def _node(self, node: Node) -> None:
+    def _node(self, node: Op) -> None:
         if node.function is torch.stack and len(node.args) + len(node.kwargs) <= 2 and isinstance(node.args[0], list | tuple):
             items = node.args[0]
-            kind, what = self.plan.aligned(items) if len(items) == self.plan.steps else ("different", None)
-            if kind == "sequence" and not what[0].serial:
+            kind, what = self.folded.aligned(items) if len(items) == self.folded.steps else ("different", None)
+            if kind == "sequence" and what is not None and not what[0].serial:
                 dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
                 self.single[node, 0] = _wide(self.sequences[what]).movedim(0, dim)
                 return
@@ -432,13 +432,13 @@ class _Run:
             self.single[node, k] = v
 
     def _group(self, group: Group) -> None:
-        node, steps = group.first, self.plan.steps
-        cut = self.plan.cut_of(group)
+        node, steps = group.first, self.folded.steps
+        cut = self.folded.cut_of(group)
         if cut is not None:
             x, axis, begin = cut
             self.sequences[group, 0] = self._over_time("same", x).narrow(axis, begin, steps).movedim(axis, 0)
             return
-        inputs = self.plan.inputs_of(group) or []
+        inputs = self.folded.inputs_of(group) or []
         values = [self._over_time(kind, what) for kind, what in inputs]
         moving = [kind != "same" for kind, _ in inputs]
         if node.name in MULTIPLY:
@@ -465,9 +465,9 @@ class _Run:
         for k, v in enumerate([out] if isinstance(out, torch.Tensor) else out):
             self.sequences[group, k] = v
 
-    def _one_by_one(self, node: Node, call: Callable[[Sequence[Any]], Any], values: list[Any], moving: list[bool]) -> list[torch.Tensor]:
-        columns = [v.unbind(0) if m else [v] * self.plan.steps for v, m in zip(values, moving, strict=True)]
-        rows = [_tensors(node, call(row)) for row in (zip(*columns, strict=True) if columns else [()] * self.plan.steps)]
+    def _one_by_one(self, node: Op, call: Callable[[Sequence[Any]], Any], values: list[Any], moving: list[bool]) -> list[torch.Tensor]:
+        columns = [v.unbind(0) if m else [v] * self.folded.steps for v, m in zip(values, moving, strict=True)]
+        rows = [_tensors(node, call(row)) for row in (zip(*columns, strict=True) if columns else [()] * self.folded.steps)]
         return [torch.stack(column) for column in zip(*rows, strict=True)]
 
     def _mapped(self, group: Group, call: Callable[[Sequence[Any]], Any], values: list[Any], places: list[int]) -> Any:
@@ -479,7 +479,7 @@ class _Run:
                 row[k] = p
             return tuple(_tensors(node, call(row)))
 
-        if group not in self.plan.unmapped:
+        if group not in self.folded.unmapped:
             try:
                 with _rules_only():
                     return torch.vmap(one, randomness="different")(*(values[k] for k in places))
@@ -489,13 +489,13 @@ class _Run:
             out = self._one_by_one(node, call, values, [k in places for k in range(len(values))])
         except (RuntimeError, ValueError) as e:
             raise InputError(f"accelerate: {node.name}: {e}\n  {node.line}") from e
-        if group not in self.plan.unmapped:
-            self.plan.unmapped.add(group)
-            self.plan.list_serial([node.line])
+        if group not in self.folded.unmapped:
+            self.folded.unmapped.add(group)
+            self.folded.list_serial([node.line])
         return out
 
     def _neuron(self, group: Group) -> None:
-        plan, node = self.plan, group.first
+        plan, node = self.folded, group.first
         kind, what = plan.aligned([n.args[0] for n in group.nodes])
         if kind == "different":
             x = torch.stack([self._value(v) if isinstance(v, Value) else v for v in (n.args[0] for n in group.nodes)])
@@ -524,15 +524,16 @@ class _Run:
 @contextlib.contextmanager
 def _rules_only() -> Iterator[None]:
     """vmap raises where it has no rule for an operation; it would warn and go step by step inside."""
-    before = torch._C._functorch._is_vmap_fallback_enabled()
-    torch._C._functorch._set_vmap_fallback_enabled(False)
+    functorch: Any = torch._C._functorch  # without stubs
+    before = functorch._is_vmap_fallback_enabled()
+    functorch._set_vmap_fallback_enabled(False)
     try:
         yield
     finally:
-        torch._C._functorch._set_vmap_fallback_enabled(before)
+        functorch._set_vmap_fallback_enabled(before)
 
 
-def _tensors(node: Node, out: Any) -> list[torch.Tensor]:
+def _tensors(node: Op, out: Any) -> list[torch.Tensor]:
     """Those among what an operation returned, in order."""
     return [out] if node.single else [v for v in leaves(out) if isinstance(v, torch.Tensor)]
 
@@ -565,7 +566,7 @@ class Accelerated:
         self.net, self.loss, self.optimizer = net, loss, optimizer
         self.root = outside.root(net)
         self.narrow = torch.bfloat16 if precision == "bfloat16" else None
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._plans: OrderedDict[Any, FoldedRun] = OrderedDict()
         self._forward: Callable[..., Any] | None = None  # the root's own while it has the folded one
         if self.narrow is not None:
             _try_bfloat16(next((p.device for p in net.parameters()), torch.device("cpu")))
@@ -577,7 +578,7 @@ class Accelerated:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": OrderedDict()}  # a copy records its own network
 
-    def plan(self, *inputs: Any) -> Plan:
+    def plan(self, *inputs: Any) -> FoldedRun:
         """How a call with inputs like these is run: recorded at the first one of their shapes, of ``net.train()`` or ``net.eval()``, and
         of the network's parameters and buffers. The last 16 are kept."""
         strange = [x for x in inputs if not isinstance(x, torch.Tensor | int | float | str | None)]
@@ -597,7 +598,7 @@ class Accelerated:
         if plan is None:
             outside.root(self.net)
             plan = _record(self.root, self._forward or self.root.forward, inputs, live)
-            self._plans = OrderedDict((k, p) for k, p in [*self._plans.items()][1 - PLANS:] if p.live.keys() == plan.live.keys())
+            self._plans = OrderedDict((k, p) for k, p in [*self._plans.items()][1 - KEPT:] if p.live.keys() == plan.live.keys())
         self._plans[key] = plan  # the last used is the last
         return plan
 
@@ -639,7 +640,7 @@ class Accelerated:
         return filled(output, lambda v: v.detach() if isinstance(v, torch.Tensor) else v), loss.detach()
 
 
-def _record(net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], live: list[torch.Tensor]) -> Plan:
+def _record(net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], live: list[torch.Tensor]) -> FoldedRun:
     """What ``forward`` of ``net`` does with inputs like these. Its attributes stay what they were, whether it can be folded or not."""
     device = next((x.device for x in inputs if isinstance(x, torch.Tensor)), torch.device("cpu"))
     attributes, generators = outside.Attributes(net), outside.Generators(net, forward, device)
@@ -673,7 +674,7 @@ def _record(net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], 
         raise InputError("accelerate: a value of forward is kept where a later call cannot put its own (a list or object outside the "
                          "network's attributes, or an output that is no tensor, list, tuple, dict or dataclass); return it, or set it as "
                          f"self.name = ...\n  {'an input' if node is None else node.line}")
-    return Plan(record.nodes, values, output, kept, live)
+    return FoldedRun(record.nodes, values, output, kept, live)
 
 
 def _once(net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], record: Record) -> tuple[Record, list[Any], Any]:

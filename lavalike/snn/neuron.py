@@ -27,10 +27,10 @@ from lavalike.arguments import (
     sequence,
     shown,
 )
-from lavalike.backends.torch.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
+from lavalike.fused.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.snn import record as recording
 
 State = torch.Tensor | None
@@ -81,7 +81,7 @@ class Stateful(nn.Module):
             self._put(key, value)
         elif name in self._once and name in self.__dict__:
             raise InputError(f"{self.label}: {name} is chosen when it is made; make a new one")
-        elif name not in self.__dict__ and name in _chosen(type(self)) | {*self.__dict__.get("state_names", ())}:
+        elif name not in self.__dict__ and name in _chosen(type(self)) | {*self.__dict__.get("state_names", ())}:  # type: ignore[arg-type] # a class is hashable
             what = "a state, which is passed to a call" if name in self.__dict__.get("state_names", ()) else "chosen when it is made"
             remedy = f"{name[6:]}.requires_grad_(), or " if name.startswith("learn_") else ""
             raise InputError(f"{self.label}: {name} is {what}, and setting it would do nothing; {remedy}make a new one")
@@ -241,6 +241,8 @@ class Neuron(Stateful):
         InputError: parameters that are missing, unknown or out of range; in a call, shapes and dtypes (float32, float64, bfloat16).
     """
 
+    dynamics: Dynamics
+
     @arguments(dynamics=instance(Dynamics, words="a lavalike.Dynamics"), values=optional(MAPPING), learn=optional(sequence(TEXT)),
                spike_grad=optional(SURROGATE), reset_grad=RESET_GRAD, init_hidden=FLAG, output=FLAG)
     def __init__(self, dynamics: Dynamics, values: Mapping[str, Any] | None = None, learn: Sequence[str] | None = None,
@@ -250,10 +252,10 @@ class Neuron(Stateful):
             raise InputError(f"{self.label}: dynamics {dynamics.name} has inputs {dynamics.inputs} and outputs {dynamics.outputs}; "
                              "at least one of each is needed")
         self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
-        known = {p.name: p for p in dynamics.parameters if p.name in dynamics.constant_names}
+        known = {p.name: p for p in dynamics.knobs}
         given = {name: p.default for name, p in known.items() if p.default is not None} | dict(values or {})
         learn = [n for n, p in known.items() if p.trained] if learn is None else list(learn)
-        names = dynamics.constant_names
+        names = tuple(known)
         missing, unknown = [n for n in names if n not in given], [n for n in given if n not in names]
         if missing or unknown:
             hint = "".join(did_you_mean(n, names) for n in unknown[:1])
@@ -263,6 +265,7 @@ class Neuron(Stateful):
             if name not in names:
                 raise InputError(f"{self.label}: learn names parameters, {names}, got {name!r}{did_you_mean(name, names)}")
         self.__dict__["dynamics"], self._names = dynamics, names
+        self._arguments = {n: (p.argument, p.counts == "loss") for n, p in known.items()}  # of the step
         self.fused_training = fused.Training(Atan() if spike_grad is None else as_surrogate(spike_grad), reset_grad)
         for name in names:
             self._keep(name, given[name], name in learn)
@@ -288,7 +291,7 @@ class Neuron(Stateful):
         self.fused_training = fused.Training(self.spike_grad, value)
 
     def limits(self, name: str) -> tuple[float, float]:
-        return next(((p.low, p.high) for p in self.dynamics.parameters if p.name == name), (-math.inf, math.inf))
+        return next(((p.low, p.high) for p in self.dynamics.knobs if p.name == name), (-math.inf, math.inf))
 
     def called(self, name: str) -> str:
         return name if hasattr(self, name) else f"values[{name!r}]"  # which it came from when it was made
@@ -299,7 +302,7 @@ class Neuron(Stateful):
         for name in self._names:
             value, limits = getattr(self, name), self._limits[name]
             out[name] = within(value, limits) if name in self._parameters and limits != (-math.inf, math.inf) else value
-        return out
+        return {a: 1 - out[n] if lost else out[n] for n, (a, lost) in self._arguments.items()}
 
     def sequence(self, x: torch.Tensor, *states: State, record: Sequence[str] = (),
                  steps: int | None = None) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:

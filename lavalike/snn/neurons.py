@@ -47,10 +47,10 @@ from lavalike.arguments import (
     sequence,
     shown,
 )
-from lavalike.backends.torch.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.dynamics import Dynamics, membrane
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
+from lavalike.fused.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.snn import record as recording
 from lavalike.snn.neuron import NUMBERS, RESET_GRAD, Neuron, State, Stateful, within
 
@@ -110,6 +110,8 @@ def _refuse(label: str, inhibition: bool, state_quant: Any) -> None:
 class _Spiking(Neuron):
     """What the neurons of this file share. ``values`` and ``learn`` have the step's own names, in which the threshold is vth."""
 
+    vth: torch.Tensor
+
     _aliases: Mapping[str, str] = {"threshold": "vth"}
     _once = Neuron._once | {"all_to_all", "time_step"}
 
@@ -151,6 +153,9 @@ class Leaky(_Spiking):
         graded_spikes_factor: what a spike counts, a number or a tensor of one a neuron; learnable. Default 1.
         The others: see the module.
     """
+
+    beta: torch.Tensor
+    graded_spikes_factor: torch.Tensor
 
     @_takes("learn_beta", "learn_graded_spikes_factor", "reset_delay", "reset_grad")
     def __init__(self, beta: Any, threshold: Any = 1.0, spike_grad: Surrogate | None = None, surrogate_disable: bool = False,
@@ -215,6 +220,10 @@ class Alpha(_Spiking):
         The others: see the module.
     """
 
+    alpha: torch.Tensor
+    beta: torch.Tensor
+    tau: torch.Tensor
+
     @_takes("learn_alpha", "learn_beta", "reset_grad")
     def __init__(self, alpha: Any, beta: Any, threshold: Any = 1.0, spike_grad: Surrogate | None = None, surrogate_disable: bool = False,
                  init_hidden: bool = False, inhibition: bool = False, learn_alpha: bool = False, learn_beta: bool = False,
@@ -266,6 +275,10 @@ class Lapicque(_Spiking):
         The others: see the module.
     """
 
+    beta: torch.Tensor
+    resistance: torch.Tensor
+    time_step: float
+
     @_takes("R", "C", "time_step", "learn_beta", "reset_grad")
     def __init__(self, beta: Any = None, R: float | None = None, C: float | None = None, time_step: float = 1, threshold: Any = 1.0,
                  spike_grad: Surrogate | None = None, surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False,
@@ -298,7 +311,7 @@ class Lapicque(_Spiking):
     _aliases: Mapping[str, str] = {"threshold": "vth", "R": "resistance"}
 
     def limits(self, name: str) -> tuple[float, float]:
-        return (np.finfo(np.float32).tiny, math.inf) if name == "resistance" else super().limits(name)
+        return (float(np.finfo(np.float32).tiny), math.inf) if name == "resistance" else super().limits(name)
 
     def called(self, name: str) -> str:
         return "R" if name == "resistance" else super().called(name)
@@ -320,6 +333,8 @@ class _Recurrent(_Spiking):
     """Spikes that come back one step later: through a dense or convolutional layer (all_to_all), or each to its own neuron, times V."""
 
     output_is_state = True
+    all_to_all: bool
+    recurrent: nn.Linear | nn.Conv2d
 
     def __init__(self, kinds: Mapping[str, Dynamics], V: Any, all_to_all: bool, linear_features: int | None, conv2d_channels: int | None,
                  kernel_size: Any, learn_recurrent: bool, reset_mechanism: str, values: dict[str, Any], learn: dict[str, bool],
@@ -338,7 +353,7 @@ class _Recurrent(_Spiking):
                          learn | {"V": learn_recurrent and not all_to_all}, *more)
         self.__dict__["all_to_all"] = bool(all_to_all)
         if all_to_all:
-            self.recurrent: nn.Module = (nn.Linear(linear_features, linear_features) if linear_features is not None
+            self.recurrent = (nn.Linear(linear_features, linear_features) if linear_features is not None
                                          else nn.Conv2d(conv2d_channels, conv2d_channels, kernel_size, padding="same"))  # type: ignore[arg-type]
             self.recurrent.requires_grad_(learn_recurrent)
 
@@ -415,6 +430,8 @@ class SLSTM(Stateful):
         reset_mechanism: of mem: "none" (default), "subtract" or "zero", in the step after the spike.
         The others: see the module.
     """
+
+    threshold: torch.Tensor
 
     @_takes("input_size", "hidden_size", "bias")
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, threshold: Any = 1.0, spike_grad: Surrogate | None = None,

@@ -124,7 +124,9 @@ def _bytes(state: Any) -> bytes:
 
 def _within_reach(things: Iterable[Any]) -> list[Any]:
     """Generators that modules, their methods, and what these name or hold, have."""
-    found, seen, queue = [], set(), deque(things)
+    found: list[Any] = []
+    seen: set[int] = set()
+    queue = deque(things)
     while queue and len(seen) < SEEN:
         value = queue.popleft()
         if id(value) in seen or isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)):

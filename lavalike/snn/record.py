@@ -41,12 +41,12 @@ class Value:
 
     __slots__ = ("dtype", "index", "node", "shape")
 
-    def __init__(self, node: Node | None, index: int, shape: torch.Size, dtype: torch.dtype) -> None:
+    def __init__(self, node: Op | None, index: int, shape: torch.Size, dtype: torch.dtype) -> None:
         self.node, self.index, self.shape, self.dtype = node, index, shape, dtype
 
 
 @dataclass(eq=False)
-class Node:
+class Op:
     """One operation or one neuron's step. ``outputs`` come of it; ``template`` is what it returns, with any one thing in each one's place.
 
     Tensors among the arguments are those of the network; what was computed before is a :class:`Value`.
@@ -80,7 +80,7 @@ class Symbol(torch.Tensor):
     value: Value
     record: object
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # the mode below sees what is done with it
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment] # a C function; the mode below sees what is done with it
 
 
 _current: ContextVar[Record | None] = ContextVar("record", default=None)
@@ -114,10 +114,10 @@ def filled(value: Any, function: Callable[[Any], Any]) -> Any:
         new.update({k: filled(v, function) for k, v in value.items()})
         return new
     if is_dataclass(value) and not isinstance(value, type):
-        new = copy.copy(value)
+        made: Any = copy.copy(value)
         for f in fields(value):
-            object.__setattr__(new, f.name, filled(getattr(value, f.name, None), function))
-        return new
+            object.__setattr__(made, f.name, filled(getattr(value, f.name, None), function))
+        return made
     return function(value)
 
 
@@ -131,13 +131,13 @@ class Record(TorchFunctionMode):
         """``live`` are the network's parameters and buffers; ``watch`` names what has drawn random numbers elsewhere."""
         super().__init__()
         self.device, self.watch = device, watch
-        self.nodes: list[Node] = []
+        self.nodes: list[Op] = []
         self._live = {id(t) for t in live}
         self._root: FrameType | None = None
-        self._same: dict[Any, Node] = {}
+        self._same: dict[Any, Op] = {}
         self._token = object()
         self._failure: InputError | None = None
-        self._symbols: dict[Node, list[Symbol]] = {}
+        self._symbols: dict[Op, list[Symbol]] = {}
         self._made: list[weakref.ref[Symbol]] = []
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -161,7 +161,7 @@ class Record(TorchFunctionMode):
             self._root = None
             self._symbols.clear()  # what is alive from now on is kept elsewhere
 
-    def symbol(self, like: torch.Tensor, node: Node | None, index: int) -> Symbol:
+    def symbol(self, like: torch.Tensor, node: Op | None, index: int) -> Symbol:
         """A new one, of the shape and dtype of ``like``."""
         out = torch.Tensor._make_subclass(Symbol, torch.empty_like(like, device="meta"))
         out.value, out.record = Value(node, index, out.shape, out.dtype), self._token
@@ -306,7 +306,7 @@ class Record(TorchFunctionMode):
             symbols[1], node.outputs[1] = symbols[0], node.outputs[0]
         return tuple(symbols)
 
-    def _node(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Node:
+    def _node(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Op:
         name = getattr(function, "__name__", str(function))
         if name == "add_" or (name in RANDOM | RUNNING and argument(function, args, kwargs, "training", True) is not False):
             return self._add(function, args, kwargs, False)
@@ -326,9 +326,9 @@ class Record(TorchFunctionMode):
             self._shape(name, function, args, kwargs, [v for v in leaves((args, kwargs)) if isinstance(v, torch.Tensor)])
         return seen.drew
 
-    def _add(self, function: Any, args: Any, kwargs: dict[str, Any], neuron: bool) -> Node:
+    def _add(self, function: Any, args: Any, kwargs: dict[str, Any], neuron: bool) -> Op:
         site, line = self.where()
-        node = Node(function, tuple(filled(v, self.value) for v in args), {k: filled(v, self.value) for k, v in kwargs.items()},
+        node = Op(function, tuple(filled(v, self.value) for v in args), {k: filled(v, self.value) for k, v in kwargs.items()},
                     site, line, neuron, torch.is_grad_enabled())
         self.nodes.append(node)
         return node
@@ -346,7 +346,7 @@ class Record(TorchFunctionMode):
                 custom = frame.f_locals["cls"].__name__
             elif module.startswith("torch.nn.modules") and code.co_name == "forward":
                 site.append(id(frame.f_locals["self"]))
-            elif not module.startswith(("torch.", "lavalike.snn", "lavalike.arguments", "lavalike.backends.torch.surrogate")):
+            elif not module.startswith(("torch.", "lavalike.snn", "lavalike.arguments", "lavalike.fused.surrogate")):
                 site.append((code, frame.f_lasti))
                 line = line or f"{code.co_filename}:{frame.f_lineno}: {linecache.getline(code.co_filename, frame.f_lineno).strip()}"
             frame = frame.f_back

@@ -266,7 +266,7 @@ def targets_rate(targets: torch.Tensor, num_classes: int, num_steps: int | bool 
         row = rate_interpolate(times, num_steps, on_target, off_target) if interpolate else \
             _either(spikes != 0, on_target, off_target, torch.float32)
         rows.append(row.to(hot.device)[:, None, None])
-    return torch.where(hot, *rows)
+    return torch.where(hot, rows[0], rows[1])
 
 
 @_door
@@ -361,4 +361,5 @@ def from_one_hot(one_hot_label: torch.Tensor) -> torch.Tensor:
 
 
 def _either(here: torch.Tensor, on: float, off: float, dtype: torch.dtype) -> torch.Tensor:
-    return torch.where(here, *(torch.tensor(value, dtype=dtype, device=here.device) for value in (on, off)))
+    yes, no = (torch.tensor(value, dtype=dtype, device=here.device) for value in (on, off))
+    return torch.where(here, yes, no)

@@ -1,6 +1,6 @@
 """Surrogate gradients by snnTorch's names.
 
-Each call gives a :class:`~lavalike.backends.torch.surrogate.Surrogate` for ``spike_grad=``: called with
+Each call gives a :class:`~lavalike.fused.surrogate.Surrogate` for ``spike_grad=``: called with
 ``x = U - threshold`` it spikes (1 where x > 0) and has ``derivative(x)`` backward. They are finite for every finite x,
 keep the dtype, and are equal and hashable by value. Defaults are snnTorch's: ``atan(alpha=2.0)``,
 ``fast_sigmoid(slope=25)``, ``sigmoid(slope=25)``, ``triangular(threshold=1)``, ``SFS(slope=25, B=1)``, ``LSO(slope=0.1)``.
@@ -9,7 +9,7 @@ keep the dtype, and are equal and hashable by value. Defaults are snnTorch's: ``
 from __future__ import annotations
 
 from lavalike.arguments import arguments, real
-from lavalike.backends.torch.surrogate import (
+from lavalike.fused.surrogate import (
     Atan as atan,
     Boxcar as boxcar,
     Custom as custom_surrogate,

@@ -11,10 +11,10 @@ from lavalike.arguments import arguments, instance, optional
 from lavalike.backends.bss2.model import stand_in
 from lavalike.backends.bss2.module import ChipModule as ChipModule
 from lavalike.backends.bss2.program import ChipProgram as ChipProgram
-from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.bss2.placement import CHIPS, Placement
 from lavalike.compiler.graph import Graph, flatten
+from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var

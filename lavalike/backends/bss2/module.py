@@ -18,10 +18,10 @@ from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import check_recordable, nothing_to_do
 from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
 from lavalike.backends.torch.module import ProcessModule, Values, has_feedback
-from lavalike.backends.torch.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.bss2.chip import Chip
 from lavalike.compiler.graph import Graph, Node
 from lavalike.fused import Training
+from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.process import AbstractProcess, OutPort, Port, Var
 
 
@@ -80,11 +80,11 @@ class ChipModule(ProcessModule):
         fed = {p: sent[p].movedim(0, -1).unflatten(1, p.shape) for p in heard(section.nodes)}
         ports = [p for p in self.needed if id(p.process) in own]
         if not has_feedback(nodes):
-            values, _ = self.sequence(1, steps, fed, states, constants, nodes)
+            values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants, nodes)
         else:
             rows: dict[Port, list[torch.Tensor]] = {p: [] for p in ports}
             for k in range(steps):
-                now, states = self.step(k + 1, {p: x[..., k] for p, x in fed.items()}, states, constants, nodes)
+                now, states = self.step(self.graph.step + k + 1, {p: x[..., k] for p, x in fed.items()}, states, constants, nodes)
                 for p, r in rows.items():
                     r.append(now[p])
             values = {p: torch.stack(r, -1) for p, r in rows.items()}
@@ -106,7 +106,7 @@ class ChipModule(ProcessModule):
     def _spiking(self, net: Network, extent: tuple[int, int], sent: Values) -> None:
         weights, constants, gains = self._model(net)
 
-        def held(var: Var) -> torch.Tensor:
+        def held(var: Var, less: int = 0) -> torch.Tensor:  # a step is kept as how far it lies ahead
             return self.tensor(var).to(self.dtype).reshape(1, -1).repeat(extent[1], 1)
 
         states, _ = start(net, constants, gains, held, 0)

@@ -65,10 +65,10 @@ class HostPart:
         sent.update(rows)
 
 
-def start(net: Network, numbers: Mapping[Population, Tensors], gains: Mapping[Population, float], held: Callable[[Var], torch.Tensor],
+def start(net: Network, numbers: Mapping[Population, Tensors], gains: Mapping[Population, float], held: Callable[..., torch.Tensor],
           step: int) -> tuple[dict[Population, Tensors], dict[Population, Tensors]]:
-    """The chip's states from the Vars' (``held``: (batch, size)) after ``step`` steps, and what of its currents has just arrived: they are
-    those that the graph has a step later."""
+    """The chip's states from the Vars' (``held(var, less=0)``: (batch, size)) after ``step`` steps, and what of its currents has just
+    arrived: they are those that the graph has a step later."""
     states: dict[Population, Tensors] = {}
     arrived: dict[Population, Tensors] = {}
     for p in net.populations:
@@ -77,7 +77,7 @@ def start(net: Network, numbers: Mapping[Population, Tensors], gains: Mapping[Po
             current, voltage = (held(v) for v in p.state_vars(m))
             states[p] |= {m.current: current * c[m.keep] + arrived[p][m.source], m.voltage: voltage}
         states[p] |= {f"hold_{m.name}": torch.zeros_like(states[p][m.voltage]) for m in p.membranes if m.fires}
-        states[p] |= {name: (held(var) - until * step).clamp(min=0) for name, var, until in p.holds}
+        states[p] |= {name: held(var, until * step).clamp(min=0) for name, var, until in p.holds}
     return states, arrived
 
 
@@ -133,7 +133,7 @@ class SpikingPart:
                     state[m.voltage] = self._held(voltage)
             for name, var, until in p.holds:
                 if changed is var:
-                    state[name] = (self._held(var) - until * self.step).clamp(min=0)
+                    state[name] = self._held(var, until * self.step).clamp(min=0)
 
     def _currents(self, p: Population) -> None:
         for m in p.membranes:
@@ -157,11 +157,13 @@ class SpikingPart:
         """The step in which the last refractory period ends or ended."""
         steps = len(spikes)
         last = self.step - steps + 1 + (torch.arange(steps)[:, None, None] * (spikes != 0)).amax(0)
-        ended = torch.minimum(last + self.placed.numbers[p]["period_soma"], torch.tensor(self.step, dtype=self.dtype))
-        return torch.where(hold > 0, self.step + hold, torch.where((spikes != 0).any(0), ended, self._held(var)))
+        ended = (last + self.placed.numbers[p]["period_soma"].double()).clamp(max=self.step)
+        before = torch.as_tensor(np.array(self.values[var]), dtype=torch.float64).reshape(self.batch, -1)
+        return torch.where(hold > 0, self.step + hold.double(), torch.where((spikes != 0).any(0), ended, before))
 
-    def _held(self, var: Var) -> torch.Tensor:
-        return torch.as_tensor(np.array(self.values[var]), dtype=self.dtype).reshape(self.batch, -1)
+    def _held(self, var: Var, less: int = 0) -> torch.Tensor:
+        value = self.values[var].astype(np.float64) - less if less else np.array(self.values[var])
+        return torch.as_tensor(value, dtype=self.dtype).reshape(self.batch, -1)
 
     def _hold(self, var: Var, value: torch.Tensor) -> None:
         self.values[var] = value.numpy().reshape(self.batch, *var.shape).copy()

@@ -15,11 +15,11 @@ import torch
 from lavalike.backends.bss2.neurons import Population
 from lavalike.backends.bss2.partition import Roles
 from lavalike.backends.torch.connections import ConvModel, ConvTransposeModel, DenseModel, SparseModel, as_events
-from lavalike.backends.torch.surrogate import FastSigmoid
 from lavalike.bss2.errors import RoutingError
 from lavalike.compiler.graph import Node, Term
 from lavalike.errors import VarError
 from lavalike.fused import Training, scan
+from lavalike.fused.surrogate import FastSigmoid
 from lavalike.fused.trace import steps as stepper
 from lavalike.proc import Conv, ConvTranspose, Dense, Sparse
 from lavalike.process import InPort, Port, Var

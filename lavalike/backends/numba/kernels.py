@@ -16,6 +16,7 @@ import hashlib
 import inspect
 import os
 import platform
+import struct
 import sys
 import threading
 import types
@@ -42,6 +43,7 @@ from lavalike.errors import RunError
 llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
+BITS = dict(zip(DTYPES, "fdqihb", strict=True))  # as struct names them
 OVERFLOW, RAISED, NOT_FINITE, WRAPPED = 1, 2, 3, 4  # a kernel's status; 0: done
 ACCUMULATOR_LIMIT = 1 << 23
 REST_BLOCK = 256
@@ -385,16 +387,19 @@ def engine() -> Callable[..., int]:
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(address(spec))
 
 
+def engine_block(table: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The engine's argument block for ``table``; slots 3 and 4 are the first step and how many."""
+    return pack([table, len(table) // 4, 0, 0, where], [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)])
+
+
 def pack(values: list[Any], kinds: list[Kind]) -> np.ndarray:
     """An argument block: int64 slots for ``values`` of ``kinds`` (arrays must be C-contiguous and stay alive)."""
-    slots: list[np.ndarray] = []
+    slots: list[int] = []
     for value, (dtype, axes) in zip(values, kinds, strict=True):
         if dtype == "t":
             continue
-        if axes == 0:
-            slot = np.zeros(1, np.int64)
-            slot.view(dtype)[0] = value
+        if axes:
+            slots += (value.__array_interface__["data"][0], *value.shape)
         else:
-            slot = np.array([value.ctypes.data, *value.shape], np.int64)
-        slots.append(slot)
-    return np.concatenate(slots) if slots else np.zeros(1, np.int64)
+            slots += struct.unpack("q", struct.pack(BITS[dtype], value).ljust(8, b"\0"))
+    return np.array(slots or [0], np.int64)

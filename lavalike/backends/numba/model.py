@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -50,11 +51,20 @@ class NumbaModel(ProcessModel):
     sends: ClassVar[Mapping[str, str]] = {}  # state Vars whose column 0 is what a port sends next
 
     @property
+    def ends(self) -> Mapping[str, str]:
+        """Vars that hold a step, and the states that count down to it."""
+        return {}
+
+    @property
     def message_dtype(self) -> np.dtype:
         return np.dtype(np.int32 if self.config.fixed else self.config.dtype)
 
     def function(self) -> Callable[..., Any] | Dynamics:
         """What is compiled: the class's step, or a Dynamics."""
+        return self._step
+
+    @functools.cached_property
+    def _step(self) -> Callable[..., Any]:
         step = inspect.getattr_static(type(self), "step", None)
         if isinstance(step, staticmethod):
             step = step.__func__
@@ -62,7 +72,7 @@ class NumbaModel(ProcessModel):
             raise GraphError(f"{type(self).__name__}: a NumbaModel defines step(...)")
         return step
 
-    @property
+    @functools.cached_property
     def trusted(self) -> bool:
         """Whether the step is the library's own: it raises nothing, and no index of it leaves an array."""
         step = self.function()
@@ -72,11 +82,7 @@ class NumbaModel(ProcessModel):
         return frozenset(self.argument_names())
 
     def argument_names(self) -> tuple[str, ...]:
-        step = self.function()
-        if isinstance(step, Dynamics):
-            known = (*step.inputs, *step.outputs, *step.states)
-            return (*known, *(a for a in step.arguments if a not in known), *((kernels.STILL,) if step.rests else ()))
-        return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
+        return _names(self.function())
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """States as the step wants them, from the Vars' values (time_last Vars come time first) after ``step`` steps."""
@@ -92,6 +98,14 @@ class NumbaModel(ProcessModel):
         return dict(states)
 
 
+@functools.lru_cache(4096)
+def _names(step: Callable[..., Any] | Dynamics) -> tuple[str, ...]:
+    if isinstance(step, Dynamics):
+        known = (*step.inputs, *step.outputs, *step.states)
+        return (*known, *(a for a in step.arguments if a not in known), *((kernels.STILL,) if step.rests else ()))
+    return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
+
+
 class DynamicsModel(NumbaModel):
     """The model of every process with ``dynamics``: its scalar step in a generated loop over neurons."""
 
@@ -102,6 +116,16 @@ class DynamicsModel(NumbaModel):
 
     def function(self) -> Dynamics:
         return self.dynamics
+
+    @property
+    def ends(self) -> Mapping[str, str]:
+        return {var: state for state, var in self.dynamics.ends}
+
+    def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        return super().load(values, step) | {state: values[var].astype(np.float64) - step for state, var in self.dynamics.ends}
+
+    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        return {**states, **{var: states[state].astype(np.float64) + step for state, var in self.dynamics.ends}}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         if not self.dynamics.rests:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -51,11 +52,13 @@ class Op:
                 raise GraphError(f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
                                  "write into the port: s_out[:] = ...") from None
             raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
-        return [address, self.packed.ctypes.data, self.packed.strides[0], len(self.packed)]
+        return [address, self.packed.__array_interface__["data"][0], self.packed.strides[0], len(self.packed)]
 
     def _pack(self, samples: int) -> np.ndarray:
         """One argument block a sample: the first one's, its per-sample addresses moved on by a sample."""
         first = kernels.pack(self.sample(0), self.kinds)
+        if not self.looped:
+            return first.reshape(1, -1)
         blocks = np.tile(first, (samples, 1))
         slot = 0
         for value, per, (dtype, axes) in zip(self.values, self.per_sample, self.kinds, strict=True):
@@ -67,10 +70,13 @@ class Op:
         return blocks
 
 
+_name = functools.cache(str)  # of a dtype
+
+
 def kind_of(value: Any) -> Kind:
     """The kind under which a bound value is handed to a kernel."""
     if isinstance(value, np.ndarray):
-        return (str(value.dtype), value.ndim)
+        return (_name(value.dtype), value.ndim)
     return ("float32" if isinstance(value, np.float32) else "int64" if isinstance(value, int | np.integer) else "float64", 0)
 
 
@@ -89,6 +95,7 @@ class NumbaProgram:
         self.scratch: dict[Node, dict[str, np.ndarray]] = {}
         self.node_ops: dict[Node, Op] = {}
         self.where = np.zeros(4, np.int64)
+        self.places = {node: k for k, node in enumerate(graph.nodes)}
         self.odd = np.zeros((len(graph.nodes), batch, 1), np.int64)  # where graded messages arrived that count as spikes
         self.first_sample = 0  # of a batch that several programs share
         self.finite = self.config.check == "finite" or (self.config.debug and not self.config.fixed)
@@ -101,11 +108,12 @@ class NumbaProgram:
             self.buffers[port] = np.zeros((batch, *port.shape), self.dtype)
         self.ops: list[Op] = []
         self.table_ops: list[Op] = []
-        self.table = np.zeros(0, np.int64)
+        self.laid: set[Port | Var] | None = None  # what the table records; None: it is to be laid anew
         self.feeds = {p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in graph.stimuli}
         self._build_steps(list(dict.fromkeys(recordable)))
         # what a step may stop in the middle of is kept as it was before
         self.stops = self.finite or any(not op.spec.trusted for op in self.ops)
+        self.watched = any("odd" in scratch for scratch in self.scratch.values())
 
     # -- building ------------------------------------------------------------------------------------
 
@@ -137,7 +145,11 @@ class NumbaProgram:
             array = self._state_array(var)
             if array is not None:
                 self.records[var] = self._transfer(transfer.record, var.path, array, row=True)
-                self.ops.append(self.records[var])
+            elif (state := self._counts_down(var)) is not None:
+                self.records[var] = self._transfer(transfer.record_end, var.path, state, row=True, dtype=np.dtype(np.float64))
+            else:
+                continue
+            self.ops.append(self.records[var])
 
     def _finite(self, node: Node) -> list[Op]:
         """Checks of what ``node`` has sent and become, where they are asked for."""
@@ -158,7 +170,7 @@ class NumbaProgram:
         self.inputs[node] = inputs
         self.scratch[node] = model.scratch(self.batch)
         if model.trusted and "odd" in self.scratch[node]:
-            self.scratch[node]["odd"] = self.odd[self.graph.nodes.index(node)]
+            self.scratch[node]["odd"] = self.odd[self.places[node]]
         self.node_ops[node] = self._bind(node, self.constants[node])
         return self.node_ops[node]
 
@@ -267,13 +279,13 @@ class NumbaProgram:
             fresh = False
         return target
 
-    def _transfer(self, function: Any, path: str, *arrays: np.ndarray, row: bool = False) -> Op:
+    def _transfer(self, function: Any, path: str, *arrays: np.ndarray, row: bool = False, dtype: np.dtype | None = None) -> Op:
         """An op of :mod:`transfer`. Arrays of messages are flat over the batch but for gathers; a feed or a
-        record (``row``) has its rows (set by each run), the step and the first step after them."""
+        record (``row``) has its rows (set by each run; of ``dtype``), the step and the first step after them."""
         values: list[Any] = list(arrays) if function in (transfer.gather, transfer.gather_add) else [a.reshape(-1) for a in arrays]
         names = list(function.__code__.co_varnames[:function.__code__.co_argcount])
         if row:
-            values = [values[0], np.zeros((1, values[0].size), values[0].dtype), None, 0]
+            values = [values[0], np.zeros((1, values[0].size), dtype or values[0].dtype), None, 0]
         kinds = [("t", 0) if v is None else kind_of(v) for v in values]
         function = transfer.WHOLE.get(function, function) if self.config.fixed else function
         spec = Spec(function, tuple(zip(names, kinds, strict=True)), returns=function in (transfer.finite, *transfer.WHOLE.values()))
@@ -282,25 +294,25 @@ class NumbaProgram:
     # -- running -------------------------------------------------------------------------------------
 
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
-        first = self.step + 1
-        for port, op in self.feeds.items():
-            op.values[1], op.values[3] = _whole_rows(stimuli[port]), first
-        for target, op in self.records.items():
-            if target in recordings:
-                op.values[1], op.values[3] = _whole_rows(recordings[target]), first
-        indirect = [t for t in recordings.keys() - self.records.keys() if isinstance(t, Var)]
-        if steps > 1 and any(self._is_state(t) for t in indirect):
+        indirect = [t for t in recordings if t not in self.records and isinstance(t, Var)] if recordings else ()
+        if steps > 1 and indirect and any(self._is_state(t) for t in indirect):
             # held in another form than the Var's: read after every step
             for k in range(steps):
                 self.run(1, {p: x[k:k + 1] for p, x in stimuli.items()}, {t: x[k:k + 1] for t, x in recordings.items()})
             return
-        skipped = [op for target, op in self.records.items() if target not in recordings]
-        ops = [op for op in self.ops if op not in skipped]
+        if recordings.keys() != self.laid:
+            self._lay(recordings)
+        first = self.step + 1
+        for port, op in self.feeds.items():
+            self._rows(op, stimuli[port], first)
+        for target, rows in recordings.items():
+            if target in self.records:
+                self._rows(self.records[target], rows, first)
         if self.config.debug:
-            self._run_python(ops, first, steps)
+            self._run_python(self.table_ops, first, steps)
         else:
-            self._run_compiled(ops, first, steps)
-        if self.odd.any():
+            self._run_compiled(first, steps)
+        if self.watched and np.count_nonzero(self.odd):
             nodes = [self.graph.nodes[k] for k in np.flatnonzero(self.odd.any((1, 2)))]
             self.odd[...] = 0
             for node in nodes:
@@ -310,27 +322,45 @@ class NumbaProgram:
         for target in indirect:
             recordings[target][...] = self.values(target).reshape(self.batch, -1)
 
-    def _run_compiled(self, ops: list[Op], first: int, steps: int) -> None:
-        for op in (*self.feeds.values(), *self.records.values()):
-            op.packed = None
-        if ops != self.table_ops or any(op.packed is None for op in ops):
-            self.table = np.array([op.row(self.batch) for op in ops], np.int64).reshape(-1)
-            self.table_ops = ops
+    def _lay(self, recordings: Mapping[Port | Var, np.ndarray]) -> None:
+        """The table for runs that record ``recordings``: laid when those or an op changed, not in every run."""
+        skipped = {id(op) for target, op in self.records.items() if target not in recordings}
+        self.table_ops = [op for op in self.ops if id(op) not in skipped]
+        if not self.config.debug:
+            self.table = np.array([op.row(self.batch) for op in self.table_ops], np.int64).reshape(-1)
+            self.engine = kernels.engine()
+            self.block = kernels.engine_block(self.table, self.where)
+            self.block_address = self.block.ctypes.data
+        self.laid = {*recordings}
+
+    def _rows(self, op: Op, rows: np.ndarray, first: int) -> None:
+        """Let a feed or a record work on ``rows`` from step ``first`` on: (steps, batch, size), possibly some samples of a larger
+        batch, as rows with the larger batch's pitch: kernels know no strides, and touch only as much of a row as they have samples."""
+        pitch = rows.strides[0] // rows.itemsize
+        if op.packed is not None:
+            block = op.packed[0]  # see transfer.feed: after the buffer's address and size
+            block[2], block[3], block[4], block[5] = rows.__array_interface__["data"][0], len(rows), pitch, first
+        else:
+            op.values[1] = np.lib.stride_tricks.as_strided(rows, (len(rows), pitch), (rows.strides[0], rows.itemsize))
+            op.values[3] = first
+
+    def _run_compiled(self, first: int, steps: int) -> None:
         if self.stops:
             self._keep()
+        block, where = self.block, self.where
+        block[3], block[4], where[3] = first, steps, first - 1
         try:
-            status = self._walk(self.table, first, steps)
+            status = self.engine(self.block_address, 0)
         finally:  # Ctrl-C is delivered as the call returns, with its steps done
-            self.step = int(self.where[3])
+            self.step = int(where[3])
         if status:
-            self._stop(status, ops, first)
+            self._stop(status, self.table_ops, first)
 
     def _walk(self, table: np.ndarray, first: int, steps: int) -> int:
         """So many steps of ``table``; a status, and where it stopped in ``where``."""
-        block = kernels.pack([table, len(table) // 4, first, steps, self.where],
-                             [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)])
-        self.where[3] = first - 1
-        return kernels.engine()(block.ctypes.data, 0)
+        block = kernels.engine_block(table, self.where)
+        block[3], block[4], self.where[3] = first, steps, first - 1
+        return self.engine(block.ctypes.data, 0)
 
     def _mutable(self) -> list[np.ndarray]:
         parts = [self.buffers, *self.states.values(), *self.scratch.values(), *self.own.values()]
@@ -434,7 +464,7 @@ class NumbaProgram:
     def _step_python(self, ops: list[Op], functions: list[Any], t: int) -> None:
         for op, function in zip(ops, functions, strict=True):
             for k in range(self.batch if op.looped else 1):
-                values = [t if kind[0] == "t" else v for v, kind in zip(op.sample(k), op.kinds, strict=True)]
+                values = [np.int64(t) if kind[0] == "t" else v for v, kind in zip(op.sample(k), op.kinds, strict=True)]
                 try:
                     status = function(*values)
                 except Exception as e:
@@ -449,7 +479,9 @@ class NumbaProgram:
     # -- Vars ----------------------------------------------------------------------------------------
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
-        return target.value.dtype if isinstance(target, Var) and not self._is_state(target) else self.dtype
+        if isinstance(target, Var) and not self._is_state(target):
+            return target.value.dtype
+        return np.dtype(np.float64) if isinstance(target, Var) and self._counts_down(target) is not None else self.dtype
 
     def _is_state(self, var: Var) -> bool:
         """Whether steps may change the Var: a state its model uses."""
@@ -471,6 +503,11 @@ class NumbaProgram:
             return self.buffers[_port(node.process, model.aliases[var.name])]
         array = self.states[node].get(var.name)
         return array if array is not None and array.shape[1:] == var.shape else None
+
+    def _counts_down(self, var: Var) -> np.ndarray | None:
+        """The state that counts down to the step that ``var`` holds."""
+        node = self.graph.node_of(var.process)
+        return self.states[node][_model(node).ends[var.name]] if node is not None and var.name in _model(node).ends else None
 
     def values(self, var: Var) -> np.ndarray:
         """The Var over the batch, (batch, *shape)."""
@@ -519,6 +556,7 @@ class NumbaProgram:
         op = self._bind(node, constants)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
+        self.laid = None
 
 
 def _model(node: Node) -> NumbaModel:
@@ -556,15 +594,8 @@ def _line(function: Any) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
-def _whole_rows(array: np.ndarray) -> np.ndarray:
-    """(steps, batch, size), possibly some samples of a larger batch, as rows with the larger batch's pitch: kernels
-    know no strides, and touch only as much of a row as they have samples."""
-    pitch = array.strides[0] // array.itemsize
-    return np.lib.stride_tricks.as_strided(array, (len(array), pitch), (array.strides[0], array.itemsize))
-
-
 def _port(process: Any, name: str) -> Port:
-    return next(p for p in (*process.in_ports, *process.out_ports) if p.name == name)
+    return next(p for p in (*process._in_ports, *process._out_ports) if p.name == name)
 
 
 def _time_first(var: Var, value: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ class ConstantModel(NumbaModel):
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         value = within("value", integral("value", values["value"]), -(2**23), 2**23) if self.config.fixed else values["value"]
-        start = np.broadcast_to(integral("start", values["start"], 0), value.shape)
+        start = np.broadcast_to(integral("start", values["start"], 0, 2**62), value.shape)
         return {"level": held("value", value, self.message_dtype).reshape(-1),
                 "after": np.ascontiguousarray(start, np.int64).reshape(-1)}
 

@@ -19,6 +19,13 @@ def record(source, rows, t, first):
         row[i] = source[i]
 
 
+def record_end(source, rows, t, first):
+    """Of a state that counts steps down: the step in which it ends."""
+    row = rows[t - first]
+    for i in range(source.size):
+        row[i] = source[i] + np.float64(t)
+
+
 def clear(target):
     for i in range(target.size):
         target[i] = 0

@@ -1,4 +1,4 @@
-"""The torch backend: the same processes, differentiable, with a batch axis. floating_pt only."""
+"""The torch backend: the same processes, differentiable, with a batch axis; fixed_pt too, without gradients."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from lavalike.arguments import arguments, choice, instance, optional, real
 from lavalike.backends.torch import connections as _connections  # noqa: F401  (registers models)
-from lavalike.backends.torch.model import DynamicsModel, TorchModel as TorchModel
+from lavalike.backends.torch.model import DynamicsModel, FloatingDynamicsModel, TorchModel as TorchModel
 from lavalike.backends.torch.module import ProcessModule as ProcessModule
 from lavalike.backends.torch.program import TorchProgram
-from lavalike.backends.torch.surrogate import (
+from lavalike.compiler.graph import Graph, flatten
+from lavalike.errors import InputError
+from lavalike.fused.surrogate import (
     SURROGATE,
     Derivative as Derivative,
     Surrogate as Surrogate,
@@ -18,8 +20,6 @@ from lavalike.backends.torch.surrogate import (
     fast_sigmoid as fast_sigmoid,
     straight_through as straight_through,
 )
-from lavalike.compiler.graph import Graph, flatten
-from lavalike.errors import InputError
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var
@@ -34,7 +34,9 @@ class TorchBackend:
     name = "torch"
 
     def general_model(self, process: AbstractProcess) -> type[ProcessModel] | None:
-        return DynamicsModel if process.dynamics is not None else None
+        if process.dynamics is None:
+            return None
+        return DynamicsModel if process.dynamics.fixed else FloatingDynamicsModel
 
     def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> TorchProgram:
         if graph.config.debug or graph.config.threads is not None:

@@ -8,12 +8,16 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from lavalike.backends.torch.model import Tensors, TorchModel
+from lavalike.backends.torch.model import Tensors, TorchModel, place, within
 from lavalike.compiler.graph import warn_graded
+from lavalike.dynamics import integral, within as within_range
+from lavalike.dynamics.weights import fixed_weights
+from lavalike.errors import RunError
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse
 from lavalike.proc.io import sink, source
+from lavalike.process.units import Units
 
 
 def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) -> torch.Tensor:
@@ -29,114 +33,172 @@ def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) ->
     return s + more
 
 
-class _Connection(TorchModel):
-    """Sends what it accumulated; subclasses say what a message is worth in ``product``, time as a last axis."""
+def _exact(model: TorchModel, s: torch.Tensor, weights: torch.Tensor, first: int) -> None:
+    """RunError where float64 might not hold the sums of ``weights`` (out, ...) times messages ``s`` (batch, ..., time)."""
+    per_step = s.abs().flatten(1, -2).amax(1)
+    bad = per_step * weights.abs().flatten(1).sum(1).max() >= 2.0**53
+    if bad.any():
+        column = int(bad.any(0).nonzero()[0])
+        raise RunError(f"{place(model, first + column, bad[:, column])}: products of weights and messages leave 53 bits; scale weights or "
+                       "inputs down")
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+
+def _settled(model: TorchModel, a: torch.Tensor, right: int, first: int) -> torch.Tensor:
+    """Sums (batch, ..., time) of fixed_pt shifted right; RunError where one leaves 32 bits."""
+    a = torch.floor(a / 2.0**right) if right else a
+    within(model, a, first)
+    return a
+
+
+class _Connection(TorchModel):
+    """Sends what it accumulated; subclasses say what a message is worth in ``product``, time as a last axis. Sums of fixed_pt are whole
+    numbers in float64."""
+
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+        """What messages (batch, ..., time) of steps from ``first`` on are worth."""
         raise NotImplementedError
 
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_out": state["a_buff"]}
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
-        return {"a_buff": self.product(inputs["s_in"][..., None], c)[..., 0]}
+        return {"a_buff": self.product(inputs["s_in"][..., None], c, t)[..., 0]}
 
     def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
-        a = torch.cat([state["a_buff"][..., None], self.product(inputs["s_in"], c)], -1)
-        return {"a_out": a[..., :-1]}, {"a_buff": a[..., -1]}
+        a = self.product(inputs["s_in"], c, first).movedim(-1, 0)
+        rows = torch.cat([state["a_buff"][None], a])  # time outermost, as loops want it
+        return {"a_out": rows[:-1].movedim(0, -1)}, {"a_buff": rows[-1]}
+
+    def weights(self, values: Tensors) -> tuple[torch.Tensor, int]:
+        """The weights in the arithmetic of the run, and by how many bits a step's sum is shifted right."""
+        exp = values["weight_exp"]
+        if not self.config.fixed:
+            return values["weights"] * 2.0**exp, 0
+        left = int(integral("weight_exp", exp, -24, 24)[0])
+        whole = fixed_weights(values["weights"].numpy(), self.process.num_weight_bits, self.process.sign_mode)
+        return torch.from_numpy(whole << max(left, 0)).to(torch.float64), max(-left, 0)
 
 
 def _graded(values: Tensors) -> bool:
     return bool(values["num_message_bits"][0] > 0)
 
 
-@implements(Dense, backend="torch", precision="floating_pt", delay=1)
+@implements(Dense, backend="torch", delay=1)
 class DenseModel(_Connection):
     def constants(self, values: Tensors) -> dict[str, Any]:
-        return {"weights": values["weights"] * 2.0 ** values["weight_exp"], "graded": _graded(values)}
+        weights, right = self.weights(values)
+        return {"weights": weights, "right": right, "graded": _graded(values)}
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+        s = as_events(s, c["graded"], self)
+        if self.config.fixed:
+            _exact(self, s, c["weights"], first)
         # one product for all samples and steps
-        return (as_events(s, c["graded"], self).movedim(-1, 1) @ c["weights"].T).movedim(1, -1)
+        a = (s.movedim(-1, 0) @ c["weights"].T).movedim(0, -1)
+        return _settled(self, a, c["right"], first) if self.config.fixed else a
 
 
-@implements(Sparse, backend="torch", precision="floating_pt", delay=1)
+@implements(Sparse, backend="torch", delay=1)
 class SparseModel(DenseModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         p = self.process
-        where = tuple(torch.as_tensor(x, device=values["weights"].device) for x in (p.rows, p.cols))
-        zeros = values["weights"].new_zeros(p.a_out.size, p.s_in.size)
-        return {"weights": zeros.index_put(where, values["weights"], accumulate=True) * 2.0 ** values["weight_exp"],
-                "graded": _graded(values)}
+        weights, right = self.weights(values)
+        where = tuple(torch.as_tensor(x, device=weights.device) for x in (p.rows, p.cols))
+        zeros = weights.new_zeros(p.a_out.size, p.s_in.size)
+        return {"weights": zeros.index_put(where, weights, accumulate=True), "right": right, "graded": _graded(values)}
 
 
-@implements(DelayDense, backend="torch", precision="floating_pt", delay=1)
-class DelayDenseModel(TorchModel):
+@implements(DelayDense, backend="torch", delay=1)
+class DelayDenseModel(_Connection):
     def constants(self, values: Tensors) -> dict[str, Any]:
-        weights, delays = values["weights"] * 2.0 ** values["weight_exp"], values["delays"]
-        if delays.min() < 0 or delays.max() > self.process.max_delay:
-            raise ValueError(f"delays: outside 0..{self.process.max_delay}")
+        (weights, right), delays = self.weights(values), values["delays"]
+        limit = min(self.process.max_delay, 63) if self.config.fixed else self.process.max_delay
+        within_range("delays", delays, 0, limit)
         by_delay = {int(d): weights * (delays == d) for d in delays.unique()}
-        return {"by_delay": by_delay, "graded": _graded(values)}
+        return {"by_delay": by_delay, "weights": weights, "right": right, "graded": _graded(values)}
 
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_out": state["a_buff"][..., 0]}
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         s = as_events(inputs["s_in"], c["graded"], self)
-        old = state["a_buff"]
+        fixed, old = self.config.fixed, state["a_buff"]
+        if fixed:
+            _exact(self, s[..., None], c["weights"], t)
         columns = [*old[..., 1:].unbind(-1), torch.zeros_like(old[..., 0])]
         for d, w in c["by_delay"].items():
-            columns[d] = columns[d] + s @ w.T
+            a = s @ w.T
+            columns[d] = columns[d] + (torch.floor(a / 2.0**c["right"]) if fixed else a)
+        if fixed:
+            within(self, torch.stack(columns, -1).flatten(1)[..., None], t)
         return {"a_buff": torch.stack(columns, -1)}
+
+    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+        return TorchModel.sequence(self, inputs, state, c, first, steps)
 
 
 class _ConvolutionModel(_Connection):
     """Convolves messages (batch, x, y, channel, time) as torch wants them: (batch and time, channel, x, y)."""
 
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        weight = values["weight"]
+        if self.config.fixed:
+            weight = integral("weight", weight, -(2**15), 2**15 - 1).to(torch.float64)
+        return {"weight": self.turned(weight), "graded": _graded(values)}
+
+    def turned(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weights as torch takes them."""
+        raise NotImplementedError
+
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
-        batch, steps = s.shape[0], s.shape[-1]
-        y = self.convolve(as_events(s, c["graded"], self).permute(0, 4, 3, 1, 2).flatten(0, 1), c["weight"])
-        return y.unflatten(0, (batch, steps)).permute(0, 3, 4, 2, 1)
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+        steps, batch = s.shape[-1], s.shape[0]
+        s = as_events(s, c["graded"], self)
+        if self.config.fixed:
+            _exact(self, s, c["weight"], first)
+        y = self.convolve(s.permute(4, 0, 3, 1, 2).flatten(0, 1), c["weight"])
+        a = y.unflatten(0, (steps, batch)).permute(1, 3, 4, 2, 0)
+        if not self.config.fixed:
+            return a
+        if Units.of(self.process.proc_params).checked:  # wrapping would hide what the neuron behind looks for
+            return _settled(self, a, 0, first)
+        return (a + 2.0**23) % 2.0**24 - 2.0**23  # as in Lava, the low 24 bits
 
 
-@implements(Conv, backend="torch", precision="floating_pt", delay=1)
+@implements(Conv, backend="torch", delay=1)
 class ConvModel(_ConvolutionModel):
-    def constants(self, values: Tensors) -> dict[str, Any]:
-        return {"weight": values["weight"].flip(1, 2).permute(0, 3, 1, 2), "graded": _graded(values)}
+    def turned(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.flip(1, 2).permute(0, 3, 1, 2)
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         p = self.process
         return functional.conv2d(x, weight, None, p.stride, p.padding, p.dilation, p.groups)
 
 
-@implements(ConvTranspose, backend="torch", precision="floating_pt", delay=1)
+@implements(ConvTranspose, backend="torch", delay=1)
 class ConvTransposeModel(_ConvolutionModel):
-    def constants(self, values: Tensors) -> dict[str, Any]:
-        return {"weight": values["weight"].permute(0, 3, 1, 2), "graded": _graded(values)}
+    def turned(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.permute(0, 3, 1, 2)
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         p = self.process
         return functional.conv_transpose2d(x, weight, None, p.stride, p.padding, p.output_padding, p.groups, p.dilation)
 
 
-@implements(Delay, backend="torch", precision="floating_pt", delay=1)
+@implements(Delay, backend="torch", delay=1)
 class DelayModel(_Connection):
-    def product(self, s: torch.Tensor, c: Mapping[str, Any]) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
         return s
 
 
-@implements(DelayLine, backend="torch", precision="floating_pt")
+@implements(DelayLine, backend="torch")
 class DelayLineModel(TorchModel):
     """a_buff (batch, *shape, max_delay) has the last input first."""
 
     def constants(self, values: Tensors) -> dict[str, Any]:
-        delays = values["delays"]
-        if delays.min() < 0 or delays.max() > self.process.max_delay:
-            raise ValueError(f"delays: outside 0..{self.process.max_delay}")
+        delays = within_range("delays", values["delays"], 0, self.process.max_delay)
         return {"delays": delays.expand(self.process.s_in.shape)}
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
@@ -150,20 +212,28 @@ class DelayLineModel(TorchModel):
         return {"s_out": past.gather(-1, at.expand(past.shape[0], *at.shape))}, {"a_buff": past[..., -longest:].flip(-1)}
 
 
-@implements(source.RingBuffer, backend="torch", precision="floating_pt")
+@implements(source.RingBuffer, backend="torch")
 class SourceModel(TorchModel):
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        return {"data": integral("data", values["data"]).to(torch.float64) if self.config.fixed else values["data"]}
+
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         data = c["data"]
         return {"s_out": data[..., (t - 1) % data.shape[-1]][None]}, state
 
 
-@implements(source.Constant, backend="torch", precision="floating_pt")
+@implements(source.Constant, backend="torch")
 class ConstantModel(TorchModel):
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        if self.config.fixed:
+            values = values | {"value": integral("value", values["value"], -(2**23), 2**23).to(torch.float64)}
+        return values | {"start": integral("start", values["start"], 0)}
+
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         return {"s_out": (c["value"] * (t > c["start"]))[None]}, state
 
 
-@implements(sink.RingBuffer, backend="torch", precision="floating_pt")
+@implements(sink.RingBuffer, backend="torch")
 class SinkModel(TorchModel):
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         data = state["data"]

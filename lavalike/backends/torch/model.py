@@ -7,15 +7,19 @@ from typing import Any
 
 import torch
 
-from lavalike.backends.torch import arithmetic
-from lavalike.backends.torch.surrogate import Derivative, Surrogate, exponential
-from lavalike.dynamics.dynamics import bind
+from lavalike.errors import InputError, OverflowError24, RunError
+from lavalike.fused.arithmetic import Training
+from lavalike.fused.cpu import LIMIT
+from lavalike.fused.scan import code, scan
+from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
+from lavalike.fused.trace import accumulated, steps as stepper
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
 from lavalike.process.units import Units
 
 Tensors = dict[str, torch.Tensor]
+WIDE = "the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
 
 
 class Heard(Tensors):
@@ -50,7 +54,7 @@ class Heard(Tensors):
 
 
 class TorchModel(ProcessModel):
-    """A differentiable model; floating_pt.
+    """A differentiable model. In fixed_pt tensors are float64 that hold whole numbers; there are no gradients.
 
     Without delay, define ``step(t, inputs, state, c) -> (outputs, state)``; with ``delay=1`` define
     ``send(state, c) -> outputs`` and ``receive(t, inputs, state, c) -> state``. Inputs, outputs and state are
@@ -63,6 +67,7 @@ class TorchModel(ProcessModel):
 
     backend = "torch"
     surrogate: Surrogate | Derivative = exponential()
+    ends: Mapping[str, str] = {}  # Vars that hold a step, and the states that count down to it
     looked = told = False  # at messages that count as spikes
 
     def constants(self, values: Tensors) -> dict[str, Any]:
@@ -90,41 +95,107 @@ class TorchModel(ProcessModel):
         return {name: torch.stack(x, -1) for name, x in rows.items()}, state
 
 
-class DynamicsModel(TorchModel):
-    """The model of every process with ``dynamics``."""
+def place(model: TorchModel, t: int, samples: torch.Tensor) -> str:
+    """Process, step and, of several, the first of ``samples`` (batch) that is true."""
+    return f"{model.process.path}, step {t}" + (f", sample {int(samples.nonzero()[0])}" if len(samples) > 1 else "")
 
-    precision = "floating_pt"
+
+def within(model: TorchModel, x: torch.Tensor, first: int) -> None:
+    """RunError where one of the whole numbers ``x`` (batch, ..., time), of steps from ``first`` on, leaves 32 bits."""
+    bad = ((x >= 2.0**31) | (x < -(2.0**31))).flatten(1, -2).any(1)
+    if bad.any():
+        column = int(bad.any(0).nonzero()[0])
+        raise RunError(f"{place(model, first + column, bad[:, column])}: a sum left {WIDE}")
+
+
+class DynamicsModel(TorchModel):
+    """The model of every process with ``dynamics``: all steps in one fused loop, or step by step where there is feedback.
+
+    fixed_pt is computed in float64, which holds its integers: the numba backend's bits. RunError (OverflowError24 of a process that is
+    ``checked``) where something leaves 32 bits (24).
+    """
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
-        self._bound: tuple[Surrogate | Derivative, Any] | None = None
+        self.traceable = bool(self.dynamics.inputs) and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
+        self.ends = {var: state for state, var in process.dynamics.ends}
+        self._bound: tuple[Any, ...] = ()
 
     def port_names(self) -> frozenset[str]:
         return frozenset((*self.dynamics.inputs, *self.dynamics.outputs))
 
     @property
-    def function(self) -> Any:
-        if self._bound is None or self._bound[0] is not self.surrogate:
-            self._bound = (self.surrogate, bind(self.dynamics.step, arithmetic.table(self.surrogate)))
-        return self._bound[1]
+    def training(self) -> Training:
+        """Gradients of graphs: the surrogate in units of the threshold, none through a reset."""
+        checked = Units.of(self.process.proc_params).checked and self.dynamics.accumulators
+        arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
+        return Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bound": None}  # made of the step when it is called
+        return {**self.__dict__, "_bound": ()}  # made when it is called
 
     def constants(self, values: Tensors) -> dict[str, Any]:
-        derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False)
-        like = next(iter(values.values()), torch.zeros(0, dtype=getattr(torch, self.config.dtype)))
-        out = {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
         dtype = getattr(torch, self.config.dtype)
+        if self.config.fixed:
+            derived = self.dynamics.derive({n: v.numpy() for n, v in values.items()}, Units.of(self.process.proc_params), True)
+            return {k: torch.as_tensor(v).to(torch.float64) for k, v in derived.items()}
+        derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False)
+        like = next(iter(values.values()), torch.zeros(0, dtype=dtype))
+        out = {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
         return {k: v.to(dtype) if v.dtype.is_floating_point else v for k, v in out.items()}
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
-        d = self.dynamics
-        known = {"t": t, **c, **inputs, **state}
-        results = self.function(*(known[a] for a in d.arguments))
-        results = results if isinstance(results, tuple) else (results,)
-        dtype = next(iter(inputs.values())).dtype if inputs else next(iter(state.values())).dtype
-        cast = [x.to(dtype) if x.dtype == torch.bool else x for x in results]
-        return dict(zip(d.outputs, cast, strict=False)), state | dict(zip(d.states, cast[len(d.outputs):], strict=True))
+        like = next(iter((*inputs.values(), *state.values())))
+        step, counts, numbers = self._bind(like)
+        known = inputs, {n: state[n] for n in self.dynamics.states}, c, numbers, torch.tensor(t, device=like.device)
+        if self.config.fixed:
+            for sizes in counts(*known):
+                self._within(sizes, t)
+        outputs, new = step(*known)
+        return outputs, state | new
+
+    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+        d, training = self.dynamics, self.training
+        if not self._traced(training):
+            return super().sequence(inputs, state, c, first, steps)
+        rows = {n: x.movedim(-1, 0) for n, x in inputs.items()}  # time outermost, as loops want it
+        result = scan(d, training, rows, c, {n: state[n] for n in d.states}, steps=steps, first=first if "t" in d.arguments else None)
+        if self.config.fixed and result.overflows:
+            return super().sequence(inputs, state, c, first, steps)  # which finds the step
+        return {n: y.movedim(0, -1) for n, y in result.outputs.items()}, state | result.states
+
+    def _traced(self, training: Training) -> bool:
+        """Whether the step can be fused: torch sees through it, and all of its ports have the neurons' shape."""
+        if self.traceable:
+            try:
+                code(self.dynamics, training)
+            except InputError:  # Python's own control flow, say: it runs step by step
+                self.traceable = False
+        return self.traceable
+
+    def _bind(self, like: torch.Tensor) -> tuple[Any, Any, Tensors]:
+        """The step, what it counts, and the training's numbers; made anew for another surrogate, dtype or device."""
+        key = self.surrogate, like.dtype, like.device
+        if self._bound[:1] != (key,):
+            training = self.training
+            numbers = {n: torch.tensor(v, dtype=like.dtype, device=like.device) for n, v in training.numbers.items()}
+            self._bound = key, stepper(self.dynamics, training), accumulated(self.dynamics, training), numbers
+        return self._bound[1:]
+
+    def _within(self, sizes: torch.Tensor, t: int) -> None:
+        """RunError or OverflowError24 where one of ``sizes`` (batch, ...) reached the limit."""
+        bad = (sizes >= LIMIT).flatten(1).any(1)
+        if bad.any():
+            where = place(self, t, bad)
+            if self.training.arithmetic == "fixed":
+                raise RunError(f"{where}: a sum left {WIDE}")
+            raise OverflowError24(f"{where}: an accumulator left 24 bits; the file promises that none does. Scale its weights or inputs "
+                                  "down.")
+
+
+class FloatingDynamicsModel(DynamicsModel):
+    """A DynamicsModel whose equation has no fixed-point form."""
+
+    precision = "floating_pt"

@@ -12,10 +12,10 @@ from torch import nn
 
 from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
-from lavalike.backends.torch.surrogate import Derivative, Surrogate
 from lavalike.compiler.graph import Graph, Node, Term
 from lavalike.errors import GraphError, InputError, InputTypeError, VarError
 from lavalike.fused.ambient import stored, unreadable
+from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.process import AbstractProcess, InPort, Port, Var
 
 States = dict[Node, Tensors]
@@ -32,7 +32,7 @@ class ProcessModule(nn.Module):
     def __init__(self, process: AbstractProcess, graph: Graph, surrogate: Surrogate | Derivative | None = None) -> None:
         super().__init__()
         self.process, self.graph = process, graph
-        self.dtype = getattr(torch, graph.config.dtype)
+        self.dtype = torch.float64 if graph.config.fixed else getattr(torch, graph.config.dtype)  # which holds fixed_pt's integers
         self._keys: dict[Var, str] = {}
         for node in graph.nodes:
             if surrogate is not None:
@@ -41,7 +41,11 @@ class ProcessModule(nn.Module):
                 key = var.path.replace(".", "/")
                 if key in self._keys.values():  # another process of the same name
                     key += f"#{sum(k.split('#')[0] == key for k in self._keys.values()) + 1}"
-                value = self.as_tensor(var, var.value)
+                if var.role == "state":
+                    self.whole(var, var.value)
+                # a step that something ends in is kept as how far it lies ahead
+                ends = var.name in _model(node).ends
+                value = self.as_tensor(var, var.value.astype(np.float64) - graph.step if ends else var.value)
                 if var.trainable:
                     self.register_parameter(key, nn.Parameter(value))
                 else:
@@ -70,6 +74,14 @@ class ProcessModule(nn.Module):
         """The parameter or buffer that holds ``var``."""
         return getattr(self, self._keys[var])
 
+    def whole(self, var: Var, value: np.ndarray) -> None:
+        """VarError where fixed_pt cannot hold a state's ``value``."""
+        if self.graph.config.fixed:
+            with np.errstate(invalid="ignore"):  # too large for an integer: told here
+                bad = value != value.astype(np.int32)
+            if bad.any():
+                raise VarError(f"{var.path}: fixed_pt holds whole numbers of 32 bits, not {value[bad].flat[0]}")
+
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
         out = torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
@@ -89,8 +101,8 @@ class ProcessModule(nn.Module):
         return out
 
     def initial(self, batch: int) -> States:
-        return {n: {v.name: self.tensor(v).to(self.dtype).expand(batch, *v.shape) for v in n.process.vars if v.role == "state"}
-                for n in self.graph.nodes}
+        return {n: {_model(n).ends.get(v.name, v.name): self.tensor(v).to(self.dtype).expand(batch, *v.shape)
+                    for v in n.process.vars if v.role == "state"} for n in self.graph.nodes}
 
     def step(self, t: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]],
              nodes: Sequence[Node] | None = None) -> tuple[Values, States]:
@@ -153,7 +165,7 @@ class ProcessModule(nn.Module):
     def _done(self, node: Node, method: str, inputs: Tensors, state: Tensors) -> None:
         if node in self._seen:
             return
-        _named(node, method, "state", {v.name for v in node.process.vars if v.role == "state"}, state)
+        _named(node, method, "state", {_model(node).ends.get(v.name, v.name) for v in node.process.vars if v.role == "state"}, state)
         for name, terms in node.inputs.items():
             if isinstance(inputs, Heard) and terms and name not in inputs.names:
                 raise _forgets(node, method, f"does not read the InPort {name}, to which {terms[0].source.path} is sent")
@@ -220,12 +232,12 @@ class ProcessModule(nn.Module):
         states, constants = self.initial(batch), self.constants()
         outs = self.process.out_ports
         if not self.feedback:
-            values, _ = self.sequence(1, steps, fed, states, constants)
+            values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants)
             return {p.name: self.total(self.graph.terms(p), p, values, batch, steps) for p in outs}
         columns = {p: v.unbind(-1) for p, v in fed.items()}
         rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
         for k in range(steps):
-            values, states = self.step(k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
+            values, states = self.step(self.graph.step + k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
             for p in outs:
                 rows[p.name].append(self.total(self.graph.terms(p), p, values, batch))
         return {name: torch.stack(r, -1) for name, r in rows.items()}

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lavalike.backends.torch.module import ProcessModule, States
-from lavalike.compiler.graph import Graph
+from lavalike.backends.torch.module import ProcessModule, States, Values
+from lavalike.compiler.graph import Graph, Node
 from lavalike.errors import RunError
 from lavalike.process import Port, Var
 
@@ -19,33 +19,44 @@ class TorchProgram:
     def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> None:
         self.graph, self.batch, self.step = graph, batch, graph.step
         self.module = ProcessModule(graph.processes[0], graph)
-        self.dtype = np.dtype(graph.config.dtype)
+        self.dtype = np.dtype(np.int32 if graph.config.fixed else graph.config.dtype)
         self.states: States = self.module.initial(batch)
 
     @torch.no_grad()
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
         m, constants = self.module, self.module.constants()
-        fed = {p: torch.from_numpy(np.ascontiguousarray(stimuli[p])).unflatten(-1, p.shape) for p in self.graph.stimuli}
-        ports = {t: self.graph.terms(t) for t in recordings if isinstance(t, Port)}
-        varied = [t for t in recordings if isinstance(t, Var)]
-        if m.feedback or varied or self.graph.config.check:
-            for k in range(steps):
-                values, states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
-                if self.graph.config.check:
-                    self._finite(values, states)
-                self.states = states
-                self.step += 1
-                for port, terms in ports.items():
-                    recordings[port][k] = m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
-                for var in varied:
-                    recordings[var][k] = self._value(var).reshape(self.batch, -1)
+        fed = {p: torch.from_numpy(np.ascontiguousarray(stimuli[p])).to(m.dtype).unflatten(-1, p.shape) for p in self.graph.stimuli}
+        if m.feedback or any(isinstance(t, Var) for t in recordings) or self.graph.config.check:
+            self._steps(steps, fed, constants, recordings)
             return
         last = {p: x.movedim(0, -1) for p, x in fed.items()}
-        values, self.states = m.sequence(self.step + 1, steps, last, self.states, constants)
+        try:
+            values, states = m.sequence(self.step + 1, steps, last, self.states, constants)
+        except RunError:  # states are those of the step before
+            self._steps(steps, fed, constants, recordings)
+            raise
+        self.states = states
         self.step += steps
-        for port, terms in ports.items():
-            total = m.total(terms, port, values, self.batch, steps).reshape(self.batch, -1, steps)
+        for port in (t for t in recordings if isinstance(t, Port)):
+            total = m.total(self.graph.terms(port), port, values, self.batch, steps).reshape(self.batch, -1, steps)
             recordings[port][...] = total.permute(2, 0, 1).numpy()
+
+    def _steps(self, steps: int, fed: Values, constants: Mapping[Node, Mapping[str, object]],
+               recordings: Mapping[Port | Var, np.ndarray]) -> None:
+        """One after the other."""
+        m = self.module
+        ports = {t: self.graph.terms(t) for t in recordings if isinstance(t, Port)}
+        varied = [t for t in recordings if isinstance(t, Var)]
+        for k in range(steps):
+            values, states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
+            if self.graph.config.check:
+                self._finite(values, states)
+            self.states = states
+            self.step += 1
+            for port, terms in ports.items():
+                recordings[port][k] = m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
+            for var in varied:
+                recordings[var][k] = self._value(var).reshape(self.batch, -1)
 
     def _finite(self, values: Mapping[Port, torch.Tensor], states: States) -> None:
         """RunError where a port or a state of this step is NaN or infinite."""
@@ -61,13 +72,19 @@ class TorchProgram:
     def _value(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
         node = self.graph.node_of(var.process)
+        if node is not None and var.name in node.model.ends:  # type: ignore[attr-defined]
+            return self.states[node][node.model.ends[var.name]].double().numpy() + self.step  # type: ignore[attr-defined]
         state = self.states[node].get(var.name) if node is not None else None
         if state is not None:
-            return state.numpy()
+            return state.numpy().astype(self.dtype, copy=False)
         return np.broadcast_to(var.value, (self.batch, *var.shape))
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
-        return target.value.dtype if isinstance(target, Var) and target.role == "parameter" else self.dtype
+        if isinstance(target, Var) and target.role == "parameter":
+            return target.value.dtype
+        node = self.graph.node_of(target.process)
+        ends = isinstance(target, Var) and node is not None and target.name in node.model.ends  # type: ignore[attr-defined]
+        return np.dtype(np.float64) if ends else self.dtype
 
     def read(self, var: Var) -> np.ndarray:
         return self._value(var)[0] if var.role == "state" else var.value
@@ -77,7 +94,10 @@ class TorchProgram:
         if node is None:
             return
         if var.role == "state":
-            self.states[node][var.name] = torch.tensor(value, dtype=self.module.dtype).expand(self.batch, *var.shape)
+            self.module.whole(var, value)
+            name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
+            held = torch.tensor(value if name is None else value.astype(np.float64) - self.step, dtype=self.module.dtype)
+            self.states[node][name or var.name] = held.expand(self.batch, *var.shape)
             return
         held = self.module.tensor(var)
         old, held.data = held.data, self.module.as_tensor(var, value)

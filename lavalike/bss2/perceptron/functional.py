@@ -211,7 +211,8 @@ def _convolve(dims: int, input: torch.Tensor, weight: torch.Tensor, bias: torch.
     else:
         num_sends, wait = _repeats(num_sends, wait, layer)
         flat = dims == 1
-        x, w, step = (input.unsqueeze(2), weight.unsqueeze(2), (1, *steps)) if flat else (input, weight, steps)
+        x, w = (input.unsqueeze(2), weight.unsqueeze(2)) if flat else (input, weight)
+        step = (1, steps[0]) if flat else (steps[0], steps[1])
         model = get_mock_parameter()
         if chip is None:
             out = mock_convolution(x, w, step, model.gain, model.noise_std, num_sends, layer)

@@ -126,6 +126,7 @@ def measure_mock_parameter() -> MockParameter:
     """
     with mock_mode(False):
         chip = chip_for(False, "measure_mock_parameter()")
+    assert chip is not None  # no mock mode here
     if chip.level == "hardware":
         from lavalike.bss2 import hardware
 
@@ -134,7 +135,8 @@ def measure_mock_parameter() -> MockParameter:
     from lavalike.bss2.analog import product
 
     weights = torch.full((facts.SIGNED_ROWS, facts.HEMISPHERES * facts.COLUMNS), float(facts.WEIGHT_MAX // 3))
-    best, target = None, facts.OUTPUT_MAX / 2
+    best: tuple[float, int, torch.Tensor] | None = None
+    target = facts.OUTPUT_MAX / 2
     for rows in sorted({max(1, round(facts.SIGNED_ROWS * SHRINK**i)) for i in range(STEPS)}):
         x = torch.zeros(BATCH, facts.SIGNED_ROWS)
         x[:, :rows] = facts.INPUT_MAX // 2
@@ -143,6 +145,7 @@ def measure_mock_parameter() -> MockParameter:
         far = abs(read.median().item() - target)
         if best is None or far < best[0]:
             best = far, rows, read
+    assert best is not None  # STEPS are more than none
     _, rows, read = best
     expected = float(rows * (facts.INPUT_MAX // 2) * (facts.WEIGHT_MAX // 3))
     return MockParameter(noise_std=read.std(0).median().item(), gain=(read / expected).median().item())

@@ -10,7 +10,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch.nn import functional as torch_functional
@@ -34,6 +34,7 @@ from lavalike.bss2.perceptron.mock import get_mock_parameter
 from lavalike.errors import InputError
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 _SENT = {"num_sends": optional(integer(1)), "wait_between_events": integer(1), "mock": FLAG}
 _TRANSFORMS = {"input_transform": optional(FUNCTION), "weight_transform": optional(FUNCTION)}
 
@@ -109,6 +110,8 @@ class MACLayer(Layer):
     InputError for numbers that are not integers >= 1, sizes of layers among them.
     """
 
+    weight: torch.Tensor
+
     @arguments(**_SENT, **_TRANSFORMS)
     def __init__(self, num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *,
                  input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
@@ -139,8 +142,9 @@ class MACLayer(Layer):
             self.num_sends = math.ceil(std / (facts.WEIGHT_MAX / 3))
         std /= self.num_sends
         torch.nn.init.trunc_normal_(self.weight, weight_mean, std, -facts.WEIGHT_MAX, facts.WEIGHT_MAX)
-        if self.bias is not None:
-            torch.nn.init.uniform_(self.bias, -bound, bound)
+        bias = cast("torch.Tensor | None", self.bias)
+        if bias is not None:
+            torch.nn.init.uniform_(bias, -bound, bound)
 
     @property
     def label(self) -> str:
@@ -194,6 +198,10 @@ class _Conv(MACLayer):
     """What convolutions share. Padding is done here, before the input transform."""
 
     stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    padding_mode: PaddingMode
+    _reversed_padding_repeated_twice: list[int]
 
     def _pad(self, x: torch.Tensor) -> torch.Tensor:
         if any(d != 1 for d in self.dilation) or self.groups != 1:
@@ -221,7 +229,7 @@ class Conv1d(_Conv, torch.nn.Conv1d):
     @arguments(**_convolution(1))
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], stride: int | tuple[int] = 1,
                  padding: str | int | tuple[int] = 0, dilation: int | tuple[int] = 1, groups: int = 1, bias: bool = True,
-                 padding_mode: str = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
+                 padding_mode: PaddingMode = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
                  mock: bool = False, *, input_transform: Transform | None = None,
                  weight_transform: Transform | None = clamp_weight_) -> None:
         self._configure(num_sends, wait_between_events, mock)
@@ -238,7 +246,7 @@ class Conv2d(_Conv, torch.nn.Conv2d):
     @arguments(**_convolution(2))
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], stride: int | tuple[int, int] = 1,
                  padding: str | int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, groups: int = 1, bias: bool = True,
-                 padding_mode: str = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
+                 padding_mode: PaddingMode = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
                  mock: bool = False, *, input_transform: Transform | None = None,
                  weight_transform: Transform | None = clamp_weight_) -> None:
         self._configure(num_sends, wait_between_events, mock)
@@ -259,7 +267,7 @@ class ExpandedConv1d(Conv1d):
     @arguments(num_expansions=optional(integer(1)), **_convolution(1))
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], stride: int | tuple[int] = 1,
                  padding: str | int | tuple[int] = 0, dilation: int | tuple[int] = 1, groups: int = 1, bias: bool = True,
-                 padding_mode: str = "zeros", num_expansions: int | None = None, num_sends: int | None = None,
+                 padding_mode: PaddingMode = "zeros", num_expansions: int | None = None, num_sends: int | None = None,
                  wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, input_transform: Transform | None = None,
                  weight_transform: Transform | None = clamp_weight_) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, num_sends,

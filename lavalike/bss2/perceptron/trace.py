@@ -77,7 +77,8 @@ class InferenceTracer:
         meta = json.dumps({"format": FORMAT, "version": VERSION, "operations": self._steps}, default=lambda v: v.item())  # numpy's numbers
         try:
             with open(self.filename, "wb") as file:
-                np.savez(file, meta=np.array(meta), **self._arrays)
+                arrays: dict[str, Any] = {"meta": np.array(meta), **self._arrays}
+                np.savez(file, **arrays)
         except OSError as e:
             raise RecordingError(f"InferenceTracer.stop: {self.filename} cannot be written ({e}); the recording is kept: set .filename to "
                                  "another path and stop() again") from e
@@ -259,7 +260,7 @@ def record_product(layer: str, x: torch.Tensor, w: torch.Tensor, out: torch.Tens
     nonzero = tuple(part.sum(1).mean().item() if len(on) else 0.0 for part in on.split(facts.SIGNED_ROWS, 1))
     y = out.detach()
     saturated = ((y <= facts.OUTPUT_MIN) | (y >= facts.OUTPUT_MAX)).float().mean().item() if y.numel() else 0.0
-    observer.seen.append(Observation(layer, *w.shape, len(on), num_sends, wait, 0, saturated, nonzero))
+    observer.seen.append(Observation(layer, w.shape[0], w.shape[1], len(on), num_sends, wait, 0, saturated, nonzero))
 
 
 def record_clipped(clipped: int) -> None:

@@ -14,7 +14,7 @@ import functools
 import operator
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, Circuits
 from lavalike.bss2.connection import EmulatedChipWarning
 from lavalike.bss2.errors import RoutingError
-from lavalike.bss2.placement import Placement, Population as Placed, place_populations
+from lavalike.bss2.placement import PlacedPopulation, Placement, Population as Placed, place_populations
 from lavalike.bss2.report import Report, SpikeRecord
 from lavalike.bss2.spiking.converter import cadc, madc
 from lavalike.bss2.spiking.events import check_spikes, jittered, limited, peak_rate
@@ -37,7 +37,7 @@ from lavalike.bss2.spiking.synapse import weigh
 from lavalike.text import table
 
 if TYPE_CHECKING:
-    from lavalike.bss2.spiking.experiment import Node
+    from lavalike.bss2.spiking.experiment import LayerCall
 
 
 OUTGROWN = 1e-3  # share of CADC samples at the ends of the range
@@ -97,7 +97,7 @@ class Emulation:
         self._foreign: set[str] = set()  # calibration files of real chips that were told of
         self.fitted: dict[str, float] = {}
 
-    def run(self, nodes: list[Node], runtime: int | None, wait: float = 0.0) -> Outcome:
+    def run(self, nodes: list[LayerCall], runtime: int | None, wait: float = 0.0) -> Outcome:
         """Execute ``nodes``, producers before consumers, with what the chip records of each population."""
         sites = sites_of(nodes)
         check(list(sites.values()))
@@ -107,8 +107,9 @@ class Emulation:
             site = sites.get(id(node))
             hw = pass_.emulate(site) if site is not None else None
             node.module.execute(node.inputs, node.outputs, hw)
-            if isinstance(node.module, BatchDropout) and id(node.inputs[0]) in pass_.sent:
-                pass_.sent[id(node.outputs[0])] = pass_.sent[id(node.inputs[0])] * node.module.mask
+            mask = node.module.mask if isinstance(node.module, BatchDropout) else None
+            if mask is not None and id(node.inputs[0]) in pass_.sent:
+                pass_.sent[id(node.outputs[0])] = pass_.sent[id(node.inputs[0])] * mask
                 pass_.owner[id(node.outputs[0])] = pass_.owner[id(node.inputs[0])]
         pass_.outcome.duration += wait
         return pass_.outcome
@@ -147,7 +148,7 @@ class Emulation:
         name = site.population.name
         key = name, calib_path(site.population)
         if key not in self._mismatches:
-            placed = placement[name]
+            placed = _population(placement, name)
             own = {n: np.empty(placed.size, np.float32) for n in Circuits._fields}
             for number in np.unique(placed.chip):
                 circuits, here = self.chip_of(int(number), site).circuits, placed.chip == number
@@ -165,7 +166,7 @@ class Emulation:
             used = [np.ones((a.projection.out_features, a.projection.in_features), bool) if m is None else m.cpu().numpy()
                     for a, m in zip(site.arrivals, masks, strict=True)]
             row = np.maximum(np.cumsum(np.concatenate(used, 1), 1) - 1, 0)
-            placed = placement[site.population.name]
+            placed = _population(placement, site.population.name)
             circuit = np.take_along_axis(placed.circuits, row // facts.SIGNED_ROWS, 1)
             out = np.ones((2, *row.shape), np.float32)
             for number in np.unique(placed.chip):
@@ -215,10 +216,11 @@ class _Pass:
         self.outcome.duration, self.outcome.samples = len(x) * self.dt, x.shape[1]
         free = not p.fires and p.trace_scale == 1
         voltage, made, membrane, saturated = self._read(site, x, recurrent, self._fit(p, x) if free else None)
-        if free and saturated > OUTGROWN:  # weights or inputs have outgrown the scale
-            larger = self.emulation.fitted[p.name] = fit_readout(p, made.membrane)
+        larger = fit_readout(p, made.membrane) if free and saturated > OUTGROWN else None
+        if larger is not None:  # weights or inputs have outgrown the scale
+            self.emulation.fitted[p.name] = larger
             voltage, made, membrane, saturated = self._read(site, x, recurrent, larger)
-        spikes = self._spikes(site, made.spikes) if p.fires else None
+        spikes = None if made.spikes is None else self._spikes(site, made.spikes)
         self.outcome.scales[p.name] = Scale({a.projection.name: w.scale for a, w in zip(site.arrivals, weights, strict=True)},
                                             float(torch.as_tensor(1 / voltage.per_unit, dtype=torch.float64).mean()),
                                             sum(w.clipped for w in weights), saturated)
@@ -293,15 +295,16 @@ class _Pass:
         return owner is None or self._instances(owner) != self._instances(site.population.name)
 
     def _instances(self, name: str) -> frozenset[int]:
-        return frozenset(self.placement[name].instance.tolist())
+        return frozenset(_population(self.placement, name).instance.tolist())
 
     def _there(self, a: Arrival) -> bool:
-        return id(a.handle) in self.sent or (id(a.handle) not in self.owner and not a.handle.empty)
+        return id(a.handle) in self.sent or (id(a.handle) not in self.owner and a.handle is not None and not a.handle.empty)
 
     def _given(self, a: Arrival) -> torch.Tensor:
         """What is sent, as long as the run."""
         spikes = self.sent.get(id(a.handle))
         if spikes is None:
+            assert a.handle is not None  # what comes from the population itself is no input
             spikes = a.projection.spikes(a.handle).detach()
             if id(a.handle) not in self.owner:
                 check_spikes(spikes, a.projection.name)
@@ -310,7 +313,7 @@ class _Pass:
     def _set(self, p: Population, voltage: Voltage) -> Params:
         """The population's parameters as the chip is set to them, in the model's unit."""
         params = p.physics()
-        changed = {n: chip_value(p, n) for n in ("tau_mem", "tau_syn")}
+        changed: dict[str, Any] = {n: chip_value(p, n) for n in ("tau_mem", "tau_syn")}
         for n in ("i_synin_gm", "synapse_dac_bias", "holdoff_time"):
             if n in p.chip_parameters:
                 chip_value(p, n)  # in range
@@ -320,7 +323,8 @@ class _Pass:
             held = chip_value(p, "refractory_time") / self.dt
             changed["refractory_time"] = (torch.round(held) if isinstance(held, torch.Tensor) else round(held)) * self.dt
         params = dataclasses.replace(params, **changed)
-        return dataclasses.replace(params, **{n: v.detach() for n, v in vars(params).items() if isinstance(v, torch.Tensor)})
+        cut: dict[str, Any] = {n: v.detach() for n, v in vars(params).items() if isinstance(v, torch.Tensor)}
+        return dataclasses.replace(params, **cut)
 
     def _own(self, site: Site, params: Params, voltage: Voltage, x: torch.Tensor) -> Params:
         """``params`` as the population's circuits have them."""
@@ -356,6 +360,12 @@ class _Pass:
         if p.trace_scale != 1 or p.trace_offset != 0:
             return (lsb - p.trace_offset) * p.trace_scale, ends
         return voltage.model(lsb), ends
+
+
+def _population(placement: Placement, name: str) -> PlacedPopulation:
+    placed = placement[name]
+    assert isinstance(placed, PlacedPopulation)  # an experiment places populations only
+    return placed
 
 
 def _one(value: float | torch.Tensor, p: Population) -> float:

@@ -17,17 +17,18 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from lavalike.backends.torch.surrogate import FastSigmoid
 from lavalike.bss2.errors import OperandError
 from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
 from lavalike.dynamics.adex import ADJOINT
 from lavalike.fused import Training, scan
+from lavalike.fused.surrogate import FastSigmoid
 
 
 class _EventProp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, params: Params, dt: float, hw: Recorded | None) -> Any:
         out = integrate(x[0], params, dt, hw)
+        assert out.spikes is not None  # params of neurons that fire
         steps = len(out.membrane)
         # counted as hxtorch does: an input acts on the current one step later
         current = torch.cat([torch.zeros_like(out.current[:1]), out.current[:-1]])
@@ -68,7 +69,8 @@ def integrate_eventprop(x: torch.Tensor, params: Params, dt: float, hw: Recorded
     """
     if x.dim() != 4 or len(x) != 2:
         raise OperandError(f"EventProp: input (2, time, batch, neuron) of an EventPropSynapse is expected, got {tuple(x.shape)}")
-    return Integrated(*_EventProp.apply(x, as_eventprop(params), dt, hw), {})
+    spikes, membrane, current = _EventProp.apply(x, as_eventprop(params), dt, hw)
+    return Integrated(spikes, membrane, current, {})
 
 
 def as_eventprop(params: Params) -> Params:

@@ -43,7 +43,7 @@ class ExecutionInstance:
         self.calib_path = path
 
 
-class Node(NamedTuple):
+class LayerCall(NamedTuple):
     """One call of a layer."""
 
     module: HXModule
@@ -77,7 +77,7 @@ class Experiment:
         self.default_execution_instance = ExecutionInstance(name="default")
         self.outcome: Outcome | None = None
         self._chip = chip
-        self._nodes: list[Node] = []
+        self._nodes: list[LayerCall] = []
         self._names: Counter[str] = Counter()
         self._emulation: Emulation | None = None
         self.handed_over: HandedOver | None = None  # what hxtorch was given, at level "hardware"
@@ -97,9 +97,9 @@ class Experiment:
 
     def connect(self, module: HXModule, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...]) -> None:
         """Register a call; what a layer does when it is called."""
-        self._nodes.append(Node(module, inputs, outputs))
+        self._nodes.append(LayerCall(module, inputs, outputs))
 
-    def disconnect(self, modules: list[HXModule]) -> list[Node]:
+    def disconnect(self, modules: list[HXModule]) -> list[LayerCall]:
         """Take the calls of ``modules`` out again and return them, in the order of ``modules``."""
         taken = [n for m in modules for n in self._nodes if n.module is m]
         self._nodes = [n for n in self._nodes if n.module not in modules]
@@ -158,7 +158,7 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
             node.module.execute(node.inputs, node.outputs, recorded.get(node.module))
 
 
-def _ordered(nodes: list[Node]) -> list[Node]:
+def _ordered(nodes: list[LayerCall]) -> list[LayerCall]:
     """Producers before consumers."""
     if not nodes:
         raise RunError("run: no layer of the experiment was called since the last run; call the model on handles first")
@@ -170,7 +170,7 @@ def _ordered(nodes: list[Node]) -> list[Node]:
                                f"it "
                                "belongs to another experiment, or to an earlier pass that was not run")
     before: dict[int, set[int]] = {id(node): {id(made[id(h)]) for h in node.inputs if id(h) in made} for node in nodes}
-    order: list[Node] = []
+    order: list[LayerCall] = []
     done: set[int] = set()
     while len(order) < len(nodes):
         ready = [n for n in nodes if id(n) not in done and before[id(n)] <= done]
@@ -183,9 +183,9 @@ def _ordered(nodes: list[Node]) -> list[Node]:
     return order
 
 
-def _check_loops(order: list[Node], made: dict[int, Any]) -> None:
+def _check_loops(order: list[LayerCall], made: dict[int, Any]) -> None:
     """A population or projection called twice is a loop, or two of what the chip has one of."""
-    calls: dict[int, Node] = {}
+    calls: dict[int, LayerCall] = {}
     for node in order:
         first = calls.setdefault(id(node.module), node)
         if first is not node and node.module.on_chip:
@@ -194,7 +194,7 @@ def _check_loops(order: list[Node], made: dict[int, Any]) -> None:
             raise InputError(f"{node.module.name} {kind}")
 
 
-def _reaches(node: Node, first: Node, made: dict[int, Node]) -> bool:
+def _reaches(node: LayerCall, first: LayerCall, made: dict[int, LayerCall]) -> bool:
     todo = [node]
     while todo:
         n = todo.pop()

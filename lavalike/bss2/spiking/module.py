@@ -69,7 +69,7 @@ class HXModule(torch.nn.Module):
                                  f"of "
                                  f"{h.source.name}; give both the same dt")
 
-    def forward_func(self, input: Any, hw_data: Any = None) -> Any:
+    def forward_func(self, input: Any, *args: Any, **kwargs: Any) -> Any:  # (self, input, hw_data=None), or without hw_data
         raise NotImplementedError(f"{type(self).__name__}: a layer defines forward_func(self, input, hw_data=None)")
 
     def execute(self, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...], hw_data: Any = None) -> None:
@@ -139,10 +139,11 @@ class BatchDropout(HXModule):
 
     def forward(self, *inputs: Handle) -> Handle:
         for h in inputs:
-            if not getattr(getattr(h, "source", None), "fires", False):
+            source: Any = getattr(h, "source", None)
+            if not getattr(source, "fires", False):
                 raise InputTypeError(f"{self.name}: BatchDropout silences neurons, so it follows a population that fires; got "
-                                f"{'an input' if getattr(h, 'source', None) is None else h.source.name}")
-            self.follows = h.source.name
+                                f"{'an input' if source is None else source.name}")
+            self.follows = source.name
         return super().forward(*inputs)
 
     def forward_func(self, input: Handle) -> Handle:

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import torch
 
-from lavalike.backends.torch.surrogate import FastSigmoid
 from lavalike.bss2.errors import OperandError
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.adex import neuron
 from lavalike.errors import InputError
 from lavalike.fused import Training, scan
+from lavalike.fused.surrogate import FastSigmoid
 
 Value = float | torch.Tensor
 ALPHA = 50.0
@@ -69,6 +69,9 @@ class Params:
 
     def constants(self, dt: float) -> dict[str, Value]:
         """What the equations take, for steps of ``dt``."""
+        gain: Value
+        g: Value
+        keep: Value
         if self.exact:
             gain, g, keep = 1 - _decay(dt, self.tau_mem), 1.0, _decay(dt, self.tau_syn)
         else:
@@ -138,7 +141,8 @@ def _pass(d: Dynamics, training: Training, constants: dict[str, Value], mask: to
     fires = "s_out" in d.outputs
     out = scan(d, training, inputs, constants, states, ("i", "v") if fires else ("i",))
     spikes = out.outputs.get("s_out")
-    return Integrated(spikes if mask is None else spikes * mask, out.outputs["v" if fires else "v_out"], out.outputs["i"], out.states)
+    spikes = spikes if spikes is None or mask is None else spikes * mask
+    return Integrated(spikes, out.outputs["v" if fires else "v_out"], out.outputs["i"], out.states)
 
 
 def _recurring(go: Callable[..., Integrated], inputs: dict[str, torch.Tensor], states: dict[str, torch.Tensor],
@@ -146,11 +150,13 @@ def _recurring(go: Callable[..., Integrated], inputs: dict[str, torch.Tensor], s
     rows: list[Integrated] = []
     for t in range(len(inputs["x"])):
         now = {n: x[t:t + 1] for n, x in inputs.items()}
-        if rows:
-            now["x"] = now["x"] + rows[-1].spikes @ recurrent.t()
+        sent = rows[-1].spikes if rows else None
+        if sent is not None:
+            now["x"] = now["x"] + sent @ recurrent.t()
         rows.append(go(now, states))
         states = rows[-1].states
-    return Integrated(*(torch.cat(parts) for parts in list(zip(*rows, strict=True))[:3]), states)
+    spikes, membrane, current = (torch.cat(parts) for parts in list(zip(*rows, strict=True))[:3])
+    return Integrated(spikes, membrane, current, states)
 
 
 def check_input(x: torch.Tensor) -> None:

@@ -21,6 +21,8 @@ class HXBaseParameter(torch.nn.Module):
         hardware_value: what the chip is set to; None where it follows from the fitted scales.
     """
 
+    model_value: Value
+
     @arguments(model_value=numbers())
     def __init__(self, model_value: Value) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class HXBaseParameter(torch.nn.Module):
 
     def on_chip(self, name: str) -> Value | None:
         """The chip's value; ValueError where a trained one was given no way there."""
-        if not self.trainable:
+        if not isinstance(self.model_value, torch.nn.Parameter):
             return self.hardware_value
         if self.set_on_chip_func is None:
             raise InputError(f"{name}: it is trained, but make_trainable was given no set_on_chip_func that turns it into the chip's value")
@@ -80,6 +82,8 @@ class ModelParameter(HXBaseParameter):
 
 class MixedHXModelParameter(HXBaseParameter):
     """A value for the model and another for the chip."""
+
+    _hardware_value: Value
 
     @arguments(hardware_value=numbers())
     def __init__(self, model_value: Value, hardware_value: Value) -> None:

@@ -49,6 +49,25 @@ class Population(HXModule):
     exact = False
     methods: tuple[str, ...] = ("superspike", "eventprop")
 
+    size: int
+    method: str
+    alpha: float
+    execution_instance: ExecutionInstance | None
+    chip_coordinate: int | None
+    enable_spike_recording: bool
+    enable_cadc_recording: bool
+    enable_cadc_recording_placement_in_dram: bool
+    enable_madc_recording: bool
+    record_neuron_id: int | None
+    trace_offset: float
+    trace_scale: float
+    cadc_time_shift: int
+    shift_cadc_to_first: bool
+    interpolation_mode: str
+    neuron_structure: int | None
+    mask: torch.Tensor | None
+    _parameter_names: tuple[str, ...]
+
     @arguments(execution_instance=optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance")), shift_cadc_to_first=FLAG,
                **dict.fromkeys(("enable_spike_recording", "enable_cadc_recording", "enable_cadc_recording_placement_in_dram",
                                 "enable_madc_recording"), FLAG))
@@ -104,8 +123,6 @@ class Population(HXModule):
             self._check(name, given.model_value if isinstance(given, HXBaseParameter) else given)
             parameter = as_parameter(given)  # type: ignore[arg-type]
             setattr(self, name, parameter)
-
-    mask: torch.Tensor | None
 
     def _check(self, name: str, value: Any) -> None:
         above = name in ABOVE_ZERO
@@ -165,7 +182,7 @@ class Population(HXModule):
         out = self.integrated(self.graded(input, hw_data is not None), self.params(), hw_data)
         madc = None if hw_data is None else hw_data.madc
         membrane = out.membrane if self.enable_cadc_recording else None
-        if not self.fires:
+        if out.spikes is None:  # they do not fire
             return LIObservables(membrane, out.current, madc)
         spikes = out.spikes if self.mask is None else out.spikes * self.mask.to(out.spikes)
         return LIFObservables(spikes, membrane, out.current, madc)
@@ -280,8 +297,11 @@ class AELIF(Population):
         leaky, fire, exponential, subthreshold_adaptation, spike_triggered_adaptation: which terms there are. Default all.
     """
 
-    output_type = LIFObservables
+    output_type: type[Handle] = LIFObservables
     methods = ("superspike",)
+
+    subthreshold_adaptation_strength: HXBaseParameter
+    spike_triggered_adaptation_increment: HXBaseParameter
 
     @arguments(clock_scale_adaptation_pulse=sequence(integer(0), 2), **dict.fromkeys(
         ("leaky", "fire", "exponential", "subthreshold_adaptation", "spike_triggered_adaptation"), FLAG))

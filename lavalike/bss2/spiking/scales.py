@@ -52,13 +52,15 @@ def voltage_of(population: Population, fitted: float | None = None) -> Voltage:
         told = _told(p["leak"], "leak", population.name)
         zero = READOUT_LEAK if told is None else told
         return Voltage(leak, zero, fitted if population.trace_scale == 1 and fitted is not None else 1 / population.trace_scale)
+    low: Value
+    high: Value
     if all(isinstance(p[n], Plain) for n in VOLTAGES):
         if all(_within(n, p[n].model_value) for n in VOLTAGES):
             return Voltage(leak, leak, 1.0)
         low, high = LEAK, THRESHOLD
     else:
-        told = [_told(p[n], n, population.name) for n in ("leak", "threshold")]
-        low, high = (default if v is None else v for v, default in zip(told, (LEAK, THRESHOLD), strict=True))
+        both = [_told(p[n], n, population.name) for n in ("leak", "threshold")]
+        low, high = (default if v is None else v for v, default in zip(both, (LEAK, THRESHOLD), strict=True))
     check_range("leak", low, population.name)
     check_range("threshold", high, population.name)
     threshold = p["threshold"].model_value

@@ -19,7 +19,7 @@ from lavalike.checks import whole
 from lavalike.errors import InputError
 
 if TYPE_CHECKING:
-    from lavalike.bss2.spiking.experiment import Node
+    from lavalike.bss2.spiking.experiment import LayerCall
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Arrival:
 class Site:
     """A population on the chip: its node, what arrives, and whether it hears itself."""
 
-    node: Node
+    node: LayerCall
     population: Population
     arrivals: tuple[Arrival, ...]
 
 
-def sites_of(nodes: list[Node]) -> dict[int, Site]:
+def sites_of(nodes: list[LayerCall]) -> dict[int, Site]:
     """Populations by the id of their node."""
     made = {id(h): n for n in nodes for h in n.outputs}
     out: dict[int, Site] = {}
@@ -61,7 +61,7 @@ def sites_of(nodes: list[Node]) -> dict[int, Site]:
     return out
 
 
-def _arrival(handle: Handle, made: dict[int, Node], population: Population) -> Arrival:
+def _arrival(handle: Handle, made: dict[int, LayerCall], population: Population) -> Arrival:
     node = made.get(id(handle))
     if node is None or not isinstance(node.module, Projection):
         raise RoutingError(f"{population.name}: what arrives comes from {'outside' if node is None else node.module.name}; on a chip only "
@@ -73,8 +73,8 @@ def _origin(handle: Handle, names: dict[int, str]) -> tuple[str, ...]:
     """The population a handle's spikes come from, a dropout layer in between or not."""
     if id(handle) in names:
         return (names[id(handle)],)
-    source = handle.source
-    return (source.follows,) if isinstance(source, BatchDropout) and source.follows in names.values() else ()
+    follows = handle.source.follows if isinstance(handle.source, BatchDropout) else None
+    return (follows,) if follows is not None and follows in names.values() else ()
 
 
 def _fan_in(site: Site) -> int:

@@ -50,6 +50,7 @@ class Projection(HXModule):
     output_type = SynapseHandle
     on_chip = True
     weight: torch.nn.Parameter
+    transform: Callable[..., torch.Tensor]  # some take a scale as well
 
     def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None,
                  chip_coordinate: int | None, transform: Transform, plasticity_rule: Any) -> None:
@@ -118,7 +119,8 @@ class SparseSynapse(Projection):
             error = OperandError if isinstance(connections, torch.Tensor) else OperandTypeError
             raise error("SparseSynapse: connections is a tensor (in, out), not 0 where a synapse is; "
                                f"got {tuple(connections.shape) if isinstance(connections, torch.Tensor) else type(connections).__name__}")
-        super().__init__(*connections.shape, experiment, execution_instance, chip_coordinate, transform, plasticity_rule)
+        inputs, outputs = connections.shape
+        super().__init__(inputs, outputs, experiment, execution_instance, chip_coordinate, transform, plasticity_rule)
         mask = (connections.to_dense() != 0).t().contiguous().to(device)
         self.register_buffer("mask", mask, persistent=False)
         self.weight = torch.nn.Parameter(torch.empty(mask.shape, device=device, dtype=dtype))
@@ -129,7 +131,7 @@ class SparseSynapse(Projection):
     def reset_parameters(self) -> None:
         super().reset_parameters()
         with torch.no_grad():
-            self.weight *= self.mask
+            self.weight.mul_(self.mask)
 
     def matrix(self) -> torch.Tensor:
         return self.weight * self.mask

@@ -11,9 +11,9 @@ from torch import nn
 
 from lavalike import fused
 from lavalike.arguments import FLAG, TENSOR, arguments, choice, integer, numbers, optional, real
-from lavalike.backends.torch.surrogate import Exponential
 from lavalike.dynamics import delta as equations
 from lavalike.errors import InputError
+from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.axon.sized import Sized as Sized, draw
 from lavalike.slayer.layout import over_time
 

@@ -56,7 +56,7 @@ def bias(self: Block, handle: h5py.Group) -> None:
     neuron = self.unit
     if neuron is None:
         return
-    own = getattr(neuron, "bias", None)
+    own: Any = getattr(neuron, "bias", None)
     set_bias = own is not None and bool((own != 0).any())
     channels = self.shape[0]  # type: ignore[index]
     for norm in neuron.norms:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lavalike.backends.torch.surrogate import Exponential
 from lavalike.dynamics import adaptive
+from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.neuron import adrf
 from lavalike.slayer.neuron.resonator import neuron_params as neuron_params
 

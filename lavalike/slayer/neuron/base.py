@@ -11,9 +11,9 @@ from torch import nn
 
 from lavalike import fused
 from lavalike.arguments import FLAG, Rule, arguments, choice, integer, numbers, real
-from lavalike.backends.torch.surrogate import Surrogate
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
+from lavalike.fused.surrogate import Surrogate
 from lavalike.slayer.axon.sized import Sized, draw
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.spike import Graded, GradedPhase, Slayer

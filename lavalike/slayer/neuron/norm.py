@@ -24,6 +24,8 @@ class MeanOnlyBatchNorm(Sized):
         pre_hook_fx: the quantisation; takes ``descale`` too. A neuron gives its own.
     """
 
+    running_mean: torch.Tensor
+
     @arguments(num_features=optional(integer(1)), momentum=real(0, 1), pre_hook_fx=FUNCTION)
     def __init__(self, num_features: int | None = None, momentum: float = 0.1, pre_hook_fx: Callable[..., Any] = lambda x: x) -> None:
         super().__init__()
@@ -85,6 +87,8 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
 
     The running variance begins at 0.5, whose exponent is 0 (lava-dl's began at 0: untrained, it multiplied by 8).
     """
+
+    running_var: torch.Tensor
 
     @arguments(weight_exp_bits=integer(0, 30), eps=real(above=0))
     def __init__(self, num_features: int | None = None, momentum: float = 0.1, weight_exp_bits: int = 3, eps: float = 1e-5,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lavalike.arguments import FLAG, TENSOR, arguments, numbers, real
-from lavalike.backends.torch.surrogate import Exponential
+from lavalike.fused.surrogate import Exponential, spike
 
 Slayer = Exponential
 
@@ -63,21 +63,6 @@ class GradedPhase(torch.autograd.Function):
         return None, grad * scale * dr * di, -grad * scale / tau * torch.sign(imag) * di * step, None, None, None
 
 
-class _Plain(torch.autograd.Function):
-    """1 where voltage >= threshold."""
-
-    @staticmethod
-    def forward(ctx: Any, voltage: torch.Tensor, threshold: float | torch.Tensor, tau_rho: float, scale_rho: float) -> torch.Tensor:
-        ctx.save_for_backward(voltage, torch.as_tensor(threshold, dtype=voltage.dtype))
-        ctx.surrogate = Exponential(tau_rho, scale_rho)
-        return (voltage >= threshold).to(voltage.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        voltage, threshold = ctx.saved_tensors
-        return grad * ctx.surrogate.derivative(voltage - threshold), None, None, None
-
-
 class Spike:
     """``Spike.apply(voltage, threshold, tau_rho, scale_rho, graded_spike=False, voltage_last=0, scale=1)``: 1 where voltage >= threshold.
 
@@ -95,7 +80,8 @@ class Spike:
     def apply(voltage: torch.Tensor, threshold: float | torch.Tensor, tau_rho: float, scale_rho: float, graded_spike: bool = False,
               voltage_last: float | torch.Tensor = 0, scale: float = 1) -> torch.Tensor:
         if not graded_spike:
-            return _Plain.apply(voltage, threshold, float(tau_rho), float(scale_rho))
+            distance = voltage - torch.as_tensor(threshold, dtype=voltage.dtype, device=voltage.device).detach()
+            return spike(distance, None, True, Exponential(tau_rho, scale_rho))
         s = (voltage >= threshold).to(voltage.dtype) / scale
         return Graded.apply(s, voltage, threshold, float(tau_rho), float(scale_rho))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -60,6 +61,8 @@ class mse_temporal_loss:
             if self.weight is not None:
                 raise InputError("mse_temporal_loss: weight is by class and needs labels; with target_is_time=True leave it out")
             return
+        self._on: Any  # times, or a list of them with multi_spike
+        self._off: Any
         self._on, self._off = (torch.as_tensor(x).tolist() for x in (self.on_target, self.off_target))
         lists = [isinstance(x, list) for x in (self._on, self._off)]
         if lists != [self.multi_spike] * 2 or (self.multi_spike and not len(self._on) == len(self._off) > 0):

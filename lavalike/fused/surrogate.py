@@ -24,7 +24,10 @@ Derivative = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Spike(torch.autograd.Function):
-    """``Spike.apply(x, unit, inclusive, surrogate)``: 1 where x > 0 (>= 0), ``derivative(x / unit) / unit`` backward; unit None is 1."""
+    """``Spike.apply(x, unit, inclusive, surrogate)``: 1 where x > 0 (>= 0), ``derivative(x / unit) / unit`` backward; unit None is 1.
+
+    The one Heaviside: of neurons in graphs, in slayer and in the step style.
+    """
 
     generate_vmap_rule = True
 
@@ -42,8 +45,10 @@ class Spike(torch.autograd.Function):
     @staticmethod
     def times(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         x, *unit = ctx.saved_tensors
-        g = grad * ctx.surrogate.derivative(x / unit[0] if unit else x)
-        return g / unit[0] if unit else g
+        if not unit:
+            return grad * ctx.surrogate.derivative(x)
+        per = 1 / unit[0]  # of what all neurons share a reciprocal is taken once, a division in every step
+        return grad * ctx.surrogate.derivative(x * per) * per
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
