@@ -32,7 +32,7 @@ class CustomNeuron(Neuron):
     dynamics: ClassVar[Dynamics]
 
     @arguments(error=VarError)
-    def __init__(self, *, shape: Sequence[int], scale: float = SCALE, loihi_units: bool = False, checked: bool = False,
+    def __init__(self, *, shape: int | Sequence[int], scale: float = SCALE, loihi_units: bool = False, checked: bool = False,
                  name: str | None = None, **values: Any) -> None:
         d, label = type(self).dynamics, type(self).__name__
         if not 0 < scale < float("inf"):

@@ -28,7 +28,7 @@ class LIF(_LIF):
     vth: Var
 
     @declared(lif.LIF)
-    def __init__(self, *, shape: Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
+    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
                  bias_exp: Any = 0, vth: Any = 10, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None: ...
 
 
@@ -39,7 +39,7 @@ class LIFLateBias(LIF):
     bias_start: Var
 
     @declared(lif.LIF_LATE_BIAS)
-    def __init__(self, *, shape: Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
+    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
                  bias_exp: Any = 0, vth: Any = 10, bias_start: Any = 0, loihi_units: bool = False, checked: bool = False,
                  name: str | None = None) -> None: ...
 
@@ -52,7 +52,7 @@ class LIFReset(LIFLateBias):
     reset_offset: Var
 
     @declared(lif.LIF_RESET)
-    def __init__(self, *, shape: Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
+    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
                  bias_exp: Any = 0, vth: Any = 10, bias_start: Any = 0, reset_interval: int = 1, reset_offset: int = 0,
                  loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None: ...
 
@@ -68,7 +68,7 @@ class LIFRefractory(LIF):
     refractory_period_end: Var
 
     @declared(lif.LIF_REFRACTORY, hidden=("refractory_period_end",))
-    def __init__(self, *, shape: Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
+    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
                  bias_exp: Any = 0, vth: Any = 10, refractory_period: int = 1, loihi_units: bool = False, checked: bool = False,
                  name: str | None = None) -> None: ...
 
@@ -81,6 +81,6 @@ class TernaryLIF(_LIF):
     vth_lo: Var
 
     @declared(lif.TERNARY_LIF)
-    def __init__(self, *, shape: Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
+    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
                  bias_exp: Any = 0, vth_hi: Any = 10, vth_lo: Any = -10, loihi_units: bool = False, checked: bool = False,
                  name: str | None = None) -> None: ...

@@ -48,7 +48,8 @@ class Neuron(AbstractProcess):
             dynamics = declaration(cls)
             if dynamics.kind and not ours(dynamics.kind):
                 KINDS[dynamics.kind] = cls
-        if of is not None and "Args:\n" not in (cls.__doc__ or ""):
+        of = of or ("dynamics" in cls.__dict__ and getattr(cls.__init__, "declares", None))
+        if of and "Args:\n" not in (cls.__doc__ or ""):
             dynamics, extras = of
             cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n\nArgs:\n{explained(dynamics, inspect.signature(cls.__init__), extras)}"
 

@@ -129,6 +129,8 @@ ROWS = [
         parameters=bad(3, (3,)),
         loihi=FLAG,
         kind=TEXT,
+        reset=CHOICE,
+        ends=bad(3, (3,), (("v",),), values=((("v", "end"),),)),  # goes with fixed=False
     ),
     row(
         "lavalike.proc.neuron_process",
