@@ -11,6 +11,7 @@
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
+     +- ConformanceError (AssertionError) a model or backend that does not compute what all do (lavalike.testing)
 
 Each is also the built-in error named in parentheses, so generic handlers keep working. Where a value is of the wrong kind
 altogether (a text for a number, an unknown keyword), what is raised is a TypeError besides: InputTypeError, VarTypeError and so on, see
@@ -96,6 +97,10 @@ class NetFileError(LavalikeError, ValueError):
 
 class ExportError(LavalikeError, ValueError):
     """A layer cannot be exported so that the file computes what was trained."""
+
+
+class ConformanceError(LavalikeError, AssertionError):
+    """A model or a backend does not compute what every one does; see :mod:`lavalike.testing`."""
 
 
 class NotRecordedError(InputError, KeyError):

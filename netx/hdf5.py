@@ -10,6 +10,7 @@ import numpy as np
 
 from lavalike.arguments import FLAG, PATH, SHAPE, TEXT, Rule, arguments, as_numbers, instance, integer, optional
 from lavalike.errors import InputError, LavalikeError, NetFileError
+from lavalike.proc.connection import Connection
 from lavalike.process import AbstractProcess, InPort, OutPort
 from netx.layers import Builder, NetLayer, message_bits
 from netx.reader import Layer, Reader
@@ -32,7 +33,7 @@ class Network(AbstractProcess):
         reset_interval, reset_offset: set u = v = 0 every so many steps, in each layer as it begins: one step later a layer,
             in files of lavalike as its first input arrives. Messages on their way are not cleared. An offset needs an interval.
         spike_exp: fractional bits of sigma-delta messages beyond 6, 0..16. Default 6.
-        sparse_fc_layer: store only non-zero weights of dense layers (those with delays on their synapses excepted).
+        sparse_fc_layer: store only non-zero weights of dense layers.
         exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning. Files of lavalike are
             always exact. Their layers' delays act behind the neurons (``layers[i].delay``), as slayer's do.
 
@@ -208,7 +209,7 @@ class Network(AbstractProcess):
         rows = []
         for layer in self.layers:
             synapse, neuron = layer.synapse, layer.neuron
-            weights = sum(v.size for p in layer.procs for v in p.vars if v.name in ("weights", "weight"))
+            weights = sum(v.size for p in layer.procs if isinstance(p, Connection) for v in p.vars if v.trainable)
             detail = ""
             if hasattr(synapse, "stride"):
                 detail = f"{synapse.weight.shape[1:3]} stride {synapse.stride} padding {synapse.padding}"  # type: ignore[union-attr]

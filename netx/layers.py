@@ -12,11 +12,13 @@ from lavalike.dynamics.dynamics import scaled_inputs
 from lavalike.proc import (
     RF,
     ALIFLateBias,
+    Connection,
     Conv,
     ConvTranspose,
     Delay,
     DelayDense,
     DelayLine,
+    DelaySparse,
     Delta,
     Dense,
     LIFLateBias,
@@ -56,7 +58,7 @@ class NetLayer(AbstractProcess):
         super().__init__()
         self.kind = kind
         self.inp = InPort(shape_in)
-        self.synapse: AbstractProcess | None = None
+        self.synapse: Connection | None = None
         self.neuron: AbstractProcess | None = None
         self.lag = 0
         self.scale = 1.0
@@ -181,13 +183,13 @@ class Builder:
             return clipped
         return weight
 
-    def dense(self, layer: Layer, name: str, rows: int, columns: int, bits: int) -> Dense | Sparse | DelayDense:
+    def dense(self, layer: Layer, name: str, rows: int, columns: int, bits: int) -> Connection:
         weights = self.matrix(layer, name, rows, columns)
         kwargs: dict[str, Any] = {"weights": weights, "num_weight_bits": 9, "num_message_bits": bits, "sign_mode": self.sign_mode}
         if not self.ours and layer.type == "dense" and not layer.complex and "delay" in layer.arrays:
             delays = self.synaptic_delays(layer, rows, columns)
             if delays.any():
-                return DelayDense(**kwargs, delays=delays)
+                return DelaySparse(**kwargs, delays=delays) if self.sparse and weights.any() else DelayDense(**kwargs, delays=delays)
         return Sparse(**kwargs) if self.sparse and weights.any() else Dense(**kwargs)
 
     def delay(self, layer: Layer) -> np.ndarray:
@@ -347,7 +349,7 @@ class Builder:
         """What the layer sends: its neurons' messages, delayed by channel where slayer's axons are."""
         port = out.neuron.s_out  # type: ignore[union-attr]
         key = f"{layer.key}/delay"
-        if "delay" not in layer.arrays or isinstance(out.synapse, DelayDense) or not layer.arrays["delay"].any():
+        if "delay" not in layer.arrays or out.synapse.max_delay or not layer.arrays["delay"].any():
             out.send(port)
             return
         if not self.ours:  # Lava's loader knew delays in plain dense layers only

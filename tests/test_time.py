@@ -586,6 +586,23 @@ def test_ports_connected_before_they_are_a_processs():
     assert a.step == 2
 
 
+def test_one_monitor_at_two_networks():
+    """They stay two, each with its own steps."""
+    a, b, monitor = LIF(shape=(1,), bias_mant=0.1, name="a"), LIF(shape=(1,), bias_mant=0.5, name="b"), Monitor()
+    for p in (a, b):
+        monitor.probe(p.v, 10)
+    a.run(lv.RunSteps(2))
+    b.run(lv.RunSteps(3))
+    a.run(lv.RunSteps(1))
+    assert (a.step, b.step) == (3, 3)
+    data = monitor.get_data()
+    np.testing.assert_allclose(data["a"]["v"][:, 0], [0.1, 0.2, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(data["b"]["v"][:, 0], [0.5, 1.0, 1.5], rtol=1e-6)
+    twin = copy.deepcopy(a)
+    twin.run(lv.RunSteps(2))
+    assert (twin.step, a.step, len(monitor.get_data()["a"]["v"])) == (5, 3, 3)
+
+
 def test_a_probes_array_grows():
     """Many short runs are one array; those with another dtype are kept beside."""
     lif, one, two = LIF(shape=(3,), bias_mant=[1, 2, 3], vth=1e6), Monitor(), Monitor()

@@ -142,25 +142,37 @@ def _check_ports(node: Node) -> None:
             raise GraphError(f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
                              "unconnected, or write a model that reads it (lavalike.implements)")
     for port in process.out_ports:
+        handed = [src.path for view in port.sources for src in view.ports if isinstance(src, InPort)]
+        if handed and not process.own_procs:
+            raise GraphError(f"{port.path}: {handed[0]} is handed straight on to it, and {type(node.model).__name__}, the model of "
+                             f"{type(process).__name__}, writes it; leave out one of them")
         if port.name not in known:
             raise GraphError(f"{port.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
 
 
 def _computes(process: AbstractProcess) -> bool:
-    """False for an empty container."""
+    """False for an empty container, and for one that only hands on."""
+    if process.out_ports and all(p.sources for p in process.out_ports) and not candidates(process) and process.dynamics is None:
+        return False
     return bool(process.in_ports or process.out_ports or process.vars or candidates(process))
 
 
 def _resolve(target: Port, leaves: set[int], stimuli: set[int]) -> list[Term]:
     out: list[Term] = []
-    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None]] = [(target, None, None)]  # as a Term: port, src, dst
+    # as a Term: port, src, dst; and the OutPorts on the way that hand an InPort of their own process on
+    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None, tuple[Port, ...]]] = [(target, None, None, ())]
     while todo:
-        port, src, dst = todo.pop()
+        port, src, dst, handed = todo.pop()
         # a stimulus has no sources, or none that sends
         if id(port) in stimuli or (isinstance(port, OutPort) and id(port.process) in leaves):
             out.append(Term(port, src, dst))
             continue
-        todo += [x for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
+        if isinstance(port, OutPort) and any(isinstance(p, InPort) for view in port.sources for p in view.ports):
+            if port in handed:
+                hops = " -> ".join(p.path for p in reversed((*handed[handed.index(port):], port)))
+                raise GraphError(f"a cycle without delay: {hops}, ports that hand on what arrives; put a connection with delay=1 into it")
+            handed = (*handed, port)
+        todo += [(*x, handed) for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
     return out
 
 
@@ -176,7 +188,8 @@ def _through(view: View, src: np.ndarray | None, dst: np.ndarray | None,
         here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
         to = here if dst is None else dst[here]
         whole = len(to) == size and np.array_equal(to, np.arange(size))
-        out.append((port, flat[here] - offset, None if whole else to))
+        if len(here):
+            out.append((port, flat[here] - offset, None if whole else to))
         offset += port.size
     return out
 
@@ -223,4 +236,4 @@ def _cycle(waiting: dict[int, Node], before: dict[int, list[tuple[AbstractProces
         key = id(sender)
     hops = hops[seen.index(key):]
     return ("a cycle without delay: " + ", ".join(reversed(hops))
-            + "; put a connection with delay (Dense, Sparse, Conv, Delay) into it")
+            + "; put a connection with delay=1 (Dense, Sparse, Conv, Delay) into it")

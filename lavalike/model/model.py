@@ -10,6 +10,7 @@ import numpy as np
 from lavalike.arguments import FLAG, TEXT, Rule, arguments, choice, integer, optional
 from lavalike.errors import ModelSelectionError, VarError
 from lavalike.model.config import Precision, RunConfig
+from lavalike.proc.connection import Connection
 from lavalike.process import AbstractProcess
 
 M = TypeVar("M", bound="type[ProcessModel]")
@@ -25,12 +26,14 @@ class ProcessModel:
     process_class: ClassVar[type[AbstractProcess]]
     backend: ClassVar[str]
     precision: ClassVar[Precision | None] = None
-    delay: ClassVar[int] = 0
+    delay: int = 0
     bounds: ClassVar[bool] = True
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         self.process = process
         self.config = config
+        if isinstance(process, Connection):  # which says itself when it delivers
+            self.delay = process.delay
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Constants for the step from the Vars' values; run at compile and after a ``set``, never in a step.
@@ -102,7 +105,8 @@ def implements(process: type[AbstractProcess], *, backend: str | None = None, pr
         process: the process class.
         backend: name of the backend that runs it; None for a SubProcessModel, which any backend can.
         precision: the arithmetic it computes in; None for any.
-        delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal.
+        delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal. A
+            :class:`lavalike.proc.Connection` has a ``delay`` of its own, which counts.
         bounds: of a NumbaModel: whether every index of its step is checked, in the compiled helpers that it names too. Without, an
             index out of bounds reads and writes foreign memory. Loops that count their index up cost the same either way; one
             that takes its indices from an array took 2 times as long checked (``python -m benchmarks.bounds``).

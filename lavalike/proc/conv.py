@@ -9,8 +9,9 @@ import numpy as np
 
 from lavalike.arguments import SHAPE, Rule, arguments, either, integer, is_integer, sequence
 from lavalike.errors import VarError
+from lavalike.proc.connection import Connection
 from lavalike.proc.parameters import array
-from lavalike.process import AbstractProcess, InPort, OutPort, Var
+from lavalike.process import InPort, OutPort, Var
 
 
 def pair(name: str, value: Any, low: int, owner: str = "Conv") -> tuple[int, int]:
@@ -32,14 +33,14 @@ def transposed_size(n: int, k: int, stride: int, padding: int, dilation: int, ou
     return (n - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1
 
 
-class _Convolution(AbstractProcess):
+class _Convolution(Connection):
     """What both directions share; ``size`` says how large the output is."""
 
-    @arguments(error=VarError, groups=integer(1), weight_exp=integer(), num_weight_bits=integer(1, 9), num_message_bits=integer(0, 32))
+    @arguments(error=VarError, groups=integer(1), weight_exp=integer(), num_weight_bits=integer(1, 9))
     def __init__(self, *, weight: Any, input_shape: Sequence[int], padding: Any = 0, stride: Any = 1, dilation: Any = 1,
-                 groups: int = 1, weight_exp: int = 0, num_weight_bits: int = 8, num_message_bits: int = 0,
+                 groups: int = 1, weight_exp: int = 0, num_weight_bits: int = 8, num_message_bits: int = 0, delay: int = 1,
                  checked: bool = False, name: str | None = None) -> None:
-        super().__init__(name=name, checked=checked)
+        super().__init__(num_message_bits=num_message_bits, delay=delay, name=name, checked=checked)
         owner = type(self).__name__
         weight = array(f"{owner}: weight", weight)
         SHAPE.check(owner, "input_shape", input_shape, VarError)
@@ -55,13 +56,17 @@ class _Convolution(AbstractProcess):
             raise VarError(f"{owner}: weight {weight.shape} in {groups} groups does not fit input {self.s_in.shape}")
         self.weight_exp = Var((1,), weight_exp, role="parameter", name="weight_exp")
         self.num_weight_bits = num_weight_bits
-        self.num_message_bits = Var((1,), num_message_bits, role="parameter", name="num_message_bits")
         size = [self.size(axis, n, k) for axis, (n, k) in enumerate(zip(self.s_in.shape, weight.shape[1:3], strict=False))]
         if min(size) < 1:
             raise VarError(f"{owner}: kernel {weight.shape[1:3]} with padding {self.padding} leaves nothing of input {self.s_in.shape}")
         self.a_out = OutPort((*size, self.channels(weight.shape)))
         self.weight = Var(weight.shape, weight, role="parameter", trainable=True, name="weight")
         self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
+
+    def fan_out(self) -> np.ndarray:
+        along = [np.array([len(self.taps(axis, x)) for x in range(self.s_in.shape[axis])]) for axis in range(2)]
+        plane = np.multiply.outer(*along) * (self.a_out.shape[2] // self.groups)
+        return np.broadcast_to(plane[..., None], self.s_in.shape)
 
     def fits(self, weight: tuple[int, ...], channels: int) -> bool:
         raise NotImplementedError
@@ -87,9 +92,11 @@ class Conv(_Convolution):
             ``x' = floor((x + 2 padding - dilation (kx - 1) - 1) / stride + 1)``.
         padding, stride, dilation: one int or (x, y). Defaults 0, 1, 1.
         groups: default 1.
-        num_message_bits: as in Dense.
+        num_message_bits, delay: see :class:`Connection`. Defaults 0 and 1.
         checked: the neuron behind looks for sums beyond 24 bits; do not wrap them. Default False.
     """
+
+    kind = "convolution"
 
     def fits(self, weight: tuple[int, ...], channels: int) -> bool:
         return weight[0] % self.groups == 0 and channels == weight[3] * self.groups
@@ -117,8 +124,10 @@ class ConvTranspose(_Convolution):
             ``x' = (x - 1) stride - 2 padding + dilation (kx - 1) + output_padding + 1``.
         padding, stride, dilation: one int or (x, y). Defaults 0, 1, 1.
         output_padding: further rows at the end, fewer than stride or dilation. Default 0.
-        groups, num_message_bits, checked: see :class:`Conv`.
+        groups, num_message_bits, delay, checked: see :class:`Conv`.
     """
+
+    kind = "transposed convolution"
 
     @arguments(error=VarError)
     def __init__(self, *, output_padding: Any = 0, **kwargs: Any) -> None:

@@ -1,29 +1,31 @@
-"""Connections. Each delivers in step t what it accumulated in step t-1, so a cycle through one is legal."""
+"""Connections by weights. Each delivers in step t what it accumulated in step t-1, so a cycle through one is legal; with ``delay=0``
+in the same step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import arguments, integer
+from lavalike.arguments import SHAPE, arguments, integer, is_integer, shown
 from lavalike.dynamics.weights import SignMode
-from lavalike.errors import VarError
+from lavalike.errors import VarError, VarTypeError
+from lavalike.proc.connection import Connection
 from lavalike.proc.parameters import array, parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
-class _Connection(AbstractProcess):
-    @arguments(error=VarError, weight_exp=integer(), num_weight_bits=integer(1, 9), num_message_bits=integer(0, 32),
-               sign_mode=integer(0, 3))
-    def __init__(self, *, weight_exp: int = 0, num_weight_bits: int = 8, sign_mode: SignMode = SignMode.NULL,
-                 num_message_bits: int = 0, name: str | None = None) -> None:
-        super().__init__(name=name)
+class _Weighted(Connection):
+    """A connection with weights of so many bits."""
+
+    @arguments(error=VarError, weight_exp=integer(), num_weight_bits=integer(1, 9), sign_mode=integer(0, 3))
+    def __init__(self, *, weight_exp: int = 0, num_weight_bits: int = 8, sign_mode: SignMode = SignMode.NULL, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.num_weight_bits = int(num_weight_bits)
         self.sign_mode = SignMode(sign_mode)
         self.weight_exp = Var((1,), weight_exp, role="parameter", name="weight_exp")
-        self.num_message_bits = Var((1,), num_message_bits, role="parameter", name="num_message_bits")
 
 
 def _matrix(owner: str, weights: Any) -> np.ndarray:
@@ -38,36 +40,41 @@ def _whole(numbers: np.ndarray) -> bool:
         return bool(np.array_equal(numbers, numbers.astype(np.int64)))
 
 
-class Dense(_Connection):
+class Dense(_Weighted):
     """All-to-all: ``a_out[t+1] = weights @ s_in[t]``.
 
     Args:
         weights: (out, in). fixed_pt: integers, -256..255 mixed, 0..255 or -255..0.
-        num_message_bits: 0 takes messages as spikes (any non-zero counts 1), more takes their values.
+        num_message_bits, delay: see :class:`Connection`. Defaults 0 and 1; with ``delay=0`` ``a_out[t] = weights @ s_in[t]``.
         weight_exp, num_weight_bits, sign_mode: see :mod:`lavalike.dynamics.weights`. Defaults 0, 8, found out.
     """
 
     @arguments(error=VarError)
     def __init__(self, *, weights: Any, **kwargs: Any) -> None:
         weights = _matrix(type(self).__name__, weights)
-        super().__init__(**kwargs)
-        self.s_in = InPort((weights.shape[1],))
-        self.a_out = OutPort((weights.shape[0],))
+        super().__init__(shape_in=weights.shape[1:], shape_out=weights.shape[:1], **kwargs)
         self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
-        self.a_buff = Var((weights.shape[0],), 0, name="a_buff")
+
+    def fan_out(self) -> np.ndarray:
+        return np.full(self.s_in.shape, self.a_out.size)
 
 
-class DelayDense(_Connection):
-    """Dense with a delay for every synapse: a message of step t arrives in step ``t + 1 + delay``.
+class DelayDense(_Weighted):
+    """Dense with a delay for every synapse: a message of step t arrives in step ``t + 1 + delays``.
 
     Args:
         delays: one int or (out, in) ints, >= 0 (<= 63 in fixed_pt).
         max_delay: at least the largest delay; default that.
+
+    All else as in :class:`Dense`, but ``delay`` is 1.
     """
+
+    kind = "delays"
 
     @arguments(error=VarError, max_delay=integer(0))
     def __init__(self, *, weights: Any, delays: Any, max_delay: int = 0, **kwargs: Any) -> None:
         weights = _matrix(type(self).__name__, weights)
+        _arrives_later(self, kwargs)
         super().__init__(**kwargs)
         self.s_in = InPort((weights.shape[1],))
         self.a_out = OutPort((weights.shape[0],))
@@ -79,37 +86,144 @@ class DelayDense(_Connection):
         self.delays = Var(weights.shape, d.astype(np.int64), role="parameter", name="delays")
         self.a_buff = Var((weights.shape[0], self.max_delay + 1), 0, name="a_buff")
 
+    def fan_out(self) -> np.ndarray:
+        return np.full(self.s_in.shape, self.a_out.size)
 
-class Sparse(_Connection):
-    """Dense that stores only the non-zero weights.
 
-    ``weights`` is a SciPy sparse matrix or an array (out, in); the Var of that name holds the stored entries
-    row by row, ``rows`` and ``cols`` say where they stand.
-    """
+def _arrives_later(process: Connection, kwargs: dict[str, Any]) -> None:
+    """VarError for ``delay=0``, which synapses with delays of their own do not have."""
+    if kwargs.pop("delay", 1) != 1:
+        who = type(process).__name__
+        raise VarError(f"{who}: delay is 1, what delays count from; for the same step there are Dense and Sparse with delay=0")
 
-    @arguments(error=VarError)
-    def __init__(self, *, weights: Any, **kwargs: Any) -> None:
+
+@dataclass(frozen=True)
+class _Entries:
+    """The synapses that are stored, row by row where they come from a matrix."""
+
+    shape: tuple[int, int]
+    rows: np.ndarray
+    cols: np.ndarray
+    data: np.ndarray
+
+    @classmethod
+    def of(cls, owner: str, weights: Any, rows: Any, cols: Any, data: Any, shape: Any) -> _Entries:
+        given = {"rows": rows, "cols": cols, "data": data, "shape": shape}
+        missing = [k for k, v in given.items() if v is None]
+        if (weights is None) == bool(missing) or (weights is not None and len(missing) < 4):
+            raise VarTypeError(f"{owner}: give weights, a matrix (out, in), or rows, cols, data and shape"
+                               + (f"; missing: {', '.join(missing)}" if weights is None and len(missing) < 4 else
+                                  "; both are given" if weights is not None else ""))
+        if weights is None:
+            return cls._listed(owner, rows, cols, data, shape)
         if hasattr(weights, "tocsr"):
             coo = weights.tocsr().tocoo()
-            shape, rows, cols, data = coo.shape, coo.row, coo.col, coo.data
-        else:
-            dense = _matrix(type(self).__name__, weights)
-            shape, (rows, cols) = dense.shape, np.nonzero(dense)
-            data = dense[rows, cols]
-        super().__init__(**kwargs)
-        if len(data) == 0:
-            raise VarError("Sparse: no weight is non-zero; leave the connection out")
-        self.s_in = InPort((shape[1],))
-        self.a_out = OutPort((shape[0],))
-        self.rows, self.cols = rows.astype(np.int64), cols.astype(np.int64)
-        self.weights = Var((len(data),), data, role="parameter", trainable=True, name="weights")
-        self.a_buff = Var((shape[0],), 0, name="a_buff")
+            _matrix(owner, np.broadcast_to(np.float64(0), coo.shape))
+            return cls(coo.shape, coo.row.astype(np.int64), coo.col.astype(np.int64), coo.data)
+        dense = _matrix(owner, weights)
+        at = np.nonzero(dense)
+        return cls(dense.shape, *at, dense[at])
+
+    @classmethod
+    def _listed(cls, owner: str, rows: Any, cols: Any, data: Any, shape: Any) -> _Entries:
+        SHAPE.check(owner, "shape", shape, VarError)
+        if is_integer(shape) or len(shape) != 2:
+            raise VarError(f"{owner}: shape is (out, in), got {shown(shape)}")
+        places = []
+        for name, value, size in (("rows", rows, int(shape[0])), ("cols", cols, int(shape[1]))):
+            index = array(f"{owner}: {name}", value)
+            if index.ndim != 1 or not _whole(index) or (index.size and (index.min() < 0 or index.max() >= size)):
+                raise VarError(f"{owner}: {name} are integers in one row, 0..{size - 1} for shape {tuple(shape)}, got {shown(value)}")
+            places.append(index.astype(np.int64))
+        values = array(f"{owner}: data", data)
+        if len(places[0]) != len(places[1]) or values.shape not in ((), places[0].shape):
+            raise VarError(f"{owner}: rows and cols are of one length, data is one number or as many; got {len(places[0])}, "
+                           f"{len(places[1])} and data of shape {values.shape}")
+        return cls((int(shape[0]), int(shape[1])), *places, np.broadcast_to(values, places[0].shape))
+
+
+class _Stored(_Weighted):
+    """What connections with stored entries have in common."""
+
+    def _keep(self, entries: _Entries) -> None:
+        if not len(entries.data):
+            raise VarError(f"{type(self).__name__}: no weight is non-zero; leave the connection out")
+        self.s_in = InPort((entries.shape[1],))
+        self.a_out = OutPort((entries.shape[0],))
+        self.rows, self.cols = entries.rows, entries.cols
+        self.weights = Var((len(entries.data),), entries.data, role="parameter", trainable=True, name="weights")
+
+    def fan_out(self) -> np.ndarray:
+        return np.bincount(self.cols, minlength=self.s_in.size)
 
     def to_dense(self) -> np.ndarray:
         """The weights as an array (out, in)."""
         out = np.zeros((self.a_out.size, self.s_in.size), self.weights.get().dtype)
         np.add.at(out, (self.rows, self.cols), self.weights.get())
         return out
+
+
+class Sparse(_Stored):
+    """Dense that stores only the non-zero weights.
+
+    Args:
+        weights: an array (out, in) or a SciPy sparse matrix. Or, without it:
+        rows, cols: outputs and inputs of the synapses, integers. Two synapses between the same two add up.
+        data: their weights, or one for all.
+        shape: (out, in).
+
+    The Var ``weights`` holds the stored entries, row by row where they come from a matrix and in their own order else; ``rows`` and
+    ``cols`` say where they stand. All else as in :class:`Dense`.
+
+    Example::
+
+        Sparse(rows=[0, 2], cols=[1, 1], data=0.5, shape=(3, 2))
+    """
+
+    @arguments(error=VarError)
+    def __init__(self, *, weights: Any = None, rows: Any = None, cols: Any = None, data: Any = None, shape: Any = None,
+                 **kwargs: Any) -> None:
+        entries = _Entries.of(type(self).__name__, weights, rows, cols, data, shape)
+        super().__init__(**kwargs)
+        self._keep(entries)
+        self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
+
+
+class DelaySparse(_Stored):
+    """DelayDense that stores only the non-zero weights, and a delay for each: memory grows with the synapses.
+
+    Args:
+        weights, or rows, cols, data and shape: see :class:`Sparse`.
+        delays: one int for all, (out, in) ints as an array or a SciPy sparse matrix, or one for each of ``rows``; >= 0 (<= 63 in fixed_pt).
+        max_delay: at least the largest delay; default that.
+
+    The Var ``delays`` holds the stored entries' delays in the order of ``weights``; ``a_buff`` (out, max_delay + 1) what arrives in the
+    next steps. All else as in :class:`DelayDense`, whose outputs are the same bits in numba.
+    """
+
+    kind = "delays"
+
+    @arguments(error=VarError, max_delay=integer(0))
+    def __init__(self, *, delays: Any, weights: Any = None, rows: Any = None, cols: Any = None, data: Any = None, shape: Any = None,
+                 max_delay: int = 0, **kwargs: Any) -> None:
+        entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape)
+        _arrives_later(self, kwargs)
+        super().__init__(**kwargs)
+        self._keep(entries)
+        if hasattr(delays, "tocsr"):
+            if delays.shape != entries.shape:
+                raise VarError(f"DelaySparse: delays of shape {delays.shape} do not fit weights {entries.shape}")
+            d = np.asarray(delays.tocsr()[entries.rows, entries.cols]).reshape(-1)
+        else:
+            d = array("DelaySparse: delays", delays)
+            if d.shape == entries.shape and weights is not None:
+                d = d[entries.rows, entries.cols]
+        if d.shape not in ((), entries.data.shape) or not _whole(d) or d.min() < 0:
+            each = f"{entries.shape}" if weights is not None else f"{len(entries.data)}"
+            raise VarError(f"DelaySparse: delays is an int >= 0 or {each} of them, got {delays!r:.60}")
+        self.max_delay = max(int(max_delay), int(d.max()))
+        self.delays = Var(entries.data.shape, d.astype(np.int64), role="parameter", name="delays")
+        self.a_buff = Var((self.a_out.size, self.max_delay + 1), 0, name="a_buff")
 
 
 class Delay(AbstractProcess):

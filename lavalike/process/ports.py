@@ -1,8 +1,9 @@
-"""Ports, and views on them that reorder what they carry.
+"""Ports, and views on them that reorder what they carry or take a part of it.
 
-A connection is stored once, at its destination, as a :class:`View` of its source. Four directions are
+A connection is stored once, at its destination, as a :class:`View` of its source. Five directions are
 legal: OutPort -> InPort between processes, parent InPort -> child InPort and child OutPort -> parent
-OutPort within a hierarchy, and any OutPort to the InPort of an inner process.
+OutPort within a hierarchy, any OutPort to the InPort of an inner process, and a process's own InPort -> OutPort, which hands
+on what arrives in the same step.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import functools
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -34,10 +35,18 @@ def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
 
 
 class View:
-    """What one or more ports carry, reordered: element k is ``concat(ports)[index[k]]``.
+    """What one or more ports carry, reordered: element k is ``concat(ports)[index[k]]``, and nothing where the index is -1.
 
-    Made by ``reshape``, ``flatten``, ``transpose`` and ``concat_with`` of a port; connects like a port.
+    Made by an index (``port[:2]``) and by ``reshape``, ``flatten``, ``transpose`` and ``concat_with`` of a port; connects like a port. As a
+    destination it stands for those elements, and what arrives elsewhere is as it was.
+
+    Example::
+
+        population.s_out[:800].connect(excitatory.s_in)
+        background.s_out.connect(population.a_in[800:])
     """
+
+    __iter__ = None  # an index does not make it a sequence
 
     def __init__(self, ports: tuple[Port, ...], index: np.ndarray) -> None:
         self.ports = ports
@@ -56,6 +65,21 @@ class View:
         """True when the view hands on one port's elements in their own order."""
         flat = self.index.reshape(-1)
         return len(self.ports) == 1 and flat.size == self.ports[0].size and bool((flat == np.arange(flat.size)).all())
+
+    def __getitem__(self, idx: Any) -> View:
+        """The elements that a NumPy index takes, by its rules but for two: at least one axis is left, and a slice ends within its axis.
+        ConnectError otherwise."""
+        _within(self, idx)
+        try:
+            index = self.index[idx]
+        except (IndexError, ValueError) as e:
+            kind = ConnectTypeError if "valid indices" in str(e) else ConnectError
+            raise kind(f"{self!r}[{shown(idx)}]: {e}") from None
+        if not isinstance(index, np.ndarray) or index.ndim == 0:
+            raise ConnectError(f"{self!r}[{shown(idx)}]: one element without an axis; a slice keeps it, port[k:k + 1]")
+        if index.size == 0:
+            raise ConnectError(f"{self!r}[{shown(idx)}]: no element is left")
+        return View(self.ports, index)
 
     @arguments(error=ConnectError)
     def reshape(self, new_shape: Sequence[int]) -> View:
@@ -103,11 +127,59 @@ class View:
 
     @arguments(error=ConnectError)
     def connect(self, ports: Connectable | Sequence[Connectable]) -> None:
-        """Send this to ``ports`` (a port or a list of ports)."""
+        """Send this to ``ports`` (a port, a view of some, or a list of them)."""
         for target in _as_list(ports):
-            if not isinstance(target, Port):
-                raise ConnectError(f"{self!r} -> {target!r}: the destination must be a port; reorder the source instead")
+            if not isinstance(target, Port | View):
+                raise ConnectError(f"{self!r} -> {target!r}: the destination is a port or a view of one")
             target.connect_from(self)
+
+    @arguments(error=ConnectError)
+    def connect_from(self, ports: Connectable | Sequence[Connectable]) -> None:
+        """Receive from ``ports`` at these elements; several are added up, as messages of one step."""
+        made: list[tuple[Port, View]] = []
+        for view in (as_view(p) for p in _as_list(ports)):
+            if view.shape != self.shape:
+                raise ConnectError(f"{view!r} -> {self!r}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose one")
+            for port, here, local in self._elements():
+                if len(np.unique(local)) < len(local):
+                    raise ConnectError(f"{view!r} -> {self!r}: an element of {port.path} receives twice; name each once")
+                index = np.full(port.size, -1)
+                index[local] = view.index.reshape(-1)[here]
+                made.append((port, View(view.ports, index.reshape(port.shape))))
+        for port, view in made:
+            port._check(view)
+        for port, view in made:
+            port.connect_from(view)
+
+    def _elements(self) -> list[tuple[Port, np.ndarray, np.ndarray]]:
+        """Each port that is in it, where in this view its elements are, and which of the port's they are."""
+        flat, offset = self.index.reshape(-1), 0
+        found: dict[int, tuple[Port, np.ndarray, np.ndarray]] = {}
+        for port in self.ports:
+            here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
+            if len(here):
+                _, *old = found.get(id(port), (port, here[:0], here[:0]))
+                found[id(port)] = (port, np.concatenate([old[0], here]), np.concatenate([old[1], flat[here] - offset]))
+            offset += port.size
+        return list(found.values())
+
+
+def _within(view: View, idx: Any) -> None:
+    """ConnectError for a slice that ends outside of its axis, which NumPy would cut short."""
+    parts = idx if isinstance(idx, tuple) else (idx,)
+    if not all(p is None or p is Ellipsis or isinstance(p, slice) or is_integer(p) for p in parts):
+        return
+    given = sum(p is not None and p is not Ellipsis for p in parts)
+    axis = 0
+    for p in parts:
+        if p is Ellipsis:
+            axis += len(view.shape) - given
+        elif p is not None:
+            size = view.shape[axis] if axis < len(view.shape) else 0
+            for end in (p.start, p.stop) if isinstance(p, slice) else ():
+                if end is not None and is_integer(end) and not -size <= end <= size:
+                    raise ConnectError(f"{view!r}[{shown(idx)}]: {end} is beyond axis {axis}, which has {size} elements")
+            axis += 1
 
 
 class Port(Shared):
@@ -139,6 +211,12 @@ class Port(Shared):
         view.__dict__["is_identity"] = True
         return view
 
+    __iter__ = None
+
+    def __getitem__(self, idx: Any) -> View:
+        """See :meth:`View.__getitem__`."""
+        return self._view()[idx]
+
     @arguments(error=ConnectError)
     def reshape(self, new_shape: Sequence[int]) -> View:
         """See :meth:`View.reshape`."""
@@ -160,7 +238,7 @@ class Port(Shared):
 
     @arguments(error=ConnectError)
     def connect(self, ports: Connectable | Sequence[Connectable]) -> None:
-        """Send what this port carries to ``ports`` (a port or a list of ports)."""
+        """Send what this port carries to ``ports`` (a port, a view of some, or a list of them)."""
         self._view().connect(ports)
 
     @arguments(error=ConnectError)
@@ -227,7 +305,10 @@ class OutPort(Port):
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, OutPort):
-            raise ConnectError(f"{view!r} -> {self!r}: an OutPort is fed by OutPorts of inner processes only")
+            if src.process is not self.process and (settled or None not in (src.process, self.process)):
+                raise ConnectError(f"{view!r} -> {self!r}: an OutPort is fed by OutPorts of inner processes and by InPorts of its own "
+                                   "process only")
+            return
         open_end = src.process is None or self.process is None or (src.process.parent is None and not settled)
         if not open_end and not _is_inside(src.process, self.process):
             raise ConnectError(f"{view!r} -> {self!r}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead"

@@ -49,6 +49,11 @@ class AbstractProcess(Shared):
     RunConfig. A process made of inner processes needs no model; a process with ``dynamics`` gets one from
     every backend. Models belong to a class and all its subclasses.
 
+    Inner processes are found in attributes, also in lists, tuples and dicts there, nested too, and go by the attribute (``lif``,
+    ``layers[0]``) unless they have a ``name``; several assigned to one attribute in a loop are all kept (``lif``, ``lif#2``). One that is
+    appended to such a list later, or put into such a dict, is found when it is connected; one with no connection at all when the graph is
+    compiled next. Two inner processes with the same ``name`` are a GraphError.
+
     Example::
 
         class Net(AbstractProcess):
@@ -301,7 +306,7 @@ def _strangers(parent: AbstractProcess, values: Mapping[str, Any],
         if child.parent is not None or id(child) in seen:
             continue
         seen.add(id(child))
-        top = outermost(parent) if top is None else top  # one with a len() may be false
+        top = outermost(parent) if top is None else top  # a process may have a length
         if child is top:  # a reference upwards, not an inner process
             continue
         name, count = child.name or key, 1

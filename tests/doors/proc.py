@@ -33,9 +33,18 @@ CONNECTION = {
     "weight_exp": INTEGER,
     "num_weight_bits": bad("8", 1.5, None, values=(0, 10)),
     "num_message_bits": bad("8", 1.5, None, values=(-1, 33)),
+    "delay": bad("1", 1.5, None, values=(-1, 2)),
     **NAME,
 }
 DENSE = CONNECTION | {"weights": bad("a", None, [[1], [1, 2]], values=([1, 2], [[NAN]])), "sign_mode": bad(1.5, "x", None, values=(9,))}
+DELAYED = DENSE | {"delay": bad("1", 1.5, None, values=(-1, 0, 2))}
+LISTED = {"rows": [0, 1], "cols": [1, 2], "data": 1.0, "shape": (2, 3)}
+LISTED_BAD = {
+    "rows": bad("a", None, values=([0, 2], [0.5, 1], [-1, 0], [0])),
+    "cols": bad("a", None, values=([0, 3], [NAN, 1], [[0, 1]])),
+    "data": bad("a", None, values=([1, 2, 3], [1, NAN])),
+    "shape": bad("a", None, values=((2,), (0, 3), 3)),
+}
 CONV = CONNECTION | {
     "weight": bad("a", None, values=([1, 2], np.full((1, 3, 3, 1), NAN))),
     "input_shape": bad("3", None, values=((5,), (0, 5, 1))),
@@ -74,7 +83,12 @@ ROWS = [
     row("lavalike.proc.Sigma", SMALL, shape=SHAPE, sigma=PER_NEURON, checked=FLAG, **NAME),
     row("lavalike.proc.Dense", W, **DENSE),
     row("lavalike.proc.Sparse", W, **DENSE),
-    row("lavalike.proc.DelayDense", W | {"delays": 1}, **DENSE, delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])), max_delay=INDEX),
+    row("lavalike.proc.Sparse", LISTED, **LISTED_BAD),
+    row("lavalike.proc.DelayDense", W | {"delays": 1}, **DELAYED, delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])), max_delay=INDEX),
+    row("lavalike.proc.DelaySparse", W | {"delays": 1}, **DELAYED, delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])), max_delay=INDEX),
+    row("lavalike.proc.DelaySparse", LISTED | {"delays": 1}, **LISTED_BAD),
+    row("lavalike.proc.Connection", {}, **{k: CONNECTION[k] for k in ("num_message_bits", "delay", "name")}, shape_in=optional(SHAPE),
+        shape_out=optional(SHAPE)),
     row("lavalike.proc.Delay", SMALL, shape=SHAPE, **NAME),
     row(
         "lavalike.proc.DelayLine",
@@ -87,6 +101,7 @@ ROWS = [
     row("lavalike.proc.Conv", KERNEL, **CONV),
     row("lavalike.proc.ConvTranspose", KERNEL, **CONV, output_padding=bad("1", 1.5, None, values=(-1,))),
     row("lavalike.proc.Monitor", {}, **NAME),
+    row("lavalike.proc.Recorder", {}, ring=optional(COUNT), to=bad(3, values=("", "/no/where/x.h5")), **NAME),
     row(
         "lavalike.proc.Compartment",
         {},

@@ -114,6 +114,7 @@ SCANNED = {
     "record": bad(3, "v", values=(["nothing"],)),
     "shift": FLAG,
     "steps": optional(COUNT),
+    "first": optional(COUNT),
 }
 SPK = {"spk_out": torch.ones(4, 2, 3), "targets": torch.tensor([0, 2])}
 
@@ -246,6 +247,7 @@ ROWS = [
         scale=POSITIVE,
         gate_tau=POSITIVE,
         gate_height=REAL,
+        relative=bad(3, "x", None),
     ),
     row("lavalike.backends.torch.exponential", {}, width=POSITIVE, scale=REAL),
     row("lavalike.backends.torch.fast_sigmoid", {}, slope=REAL),
@@ -281,6 +283,7 @@ EXEMPT = {
     "lavalike.snn.spikegen.one_hot": "part of to_one_hot, which has a row",
     "lavalike.fused.Result": "what scan returns",
     "lavalike.backends.torch.DynamicsModel": "made by the compiler only",
+    "lavalike.backends.torch.FloatingDynamicsModel": "made by the compiler only",
     "lavalike.backends.torch.ProcessModule": "what to_torch returns",
     "lavalike.backends.torch.Surrogate": "base of the surrogates, which have rows",
     "lavalike.backends.torch.TorchBackend": "found by its name, takes nothing",

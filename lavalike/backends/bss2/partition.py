@@ -1,8 +1,8 @@
 """Which nodes of a graph the chip computes, and in which order parts of chip and host run, each for the whole stretch.
 
 - A neuron: a LIF, LIF with a late bias or a refractory period, or a multi-compartment neuron, whose inputs are synapses.
-- A synapse: Dense, Sparse, Conv or ConvTranspose that takes spikes and feeds such neurons only.
-- A product, of perceptron mode: Dense, Sparse or Conv of graded messages that feeds Sigma or SigmaDelta neurons only.
+- A synapse: a Connection without delays of its own that takes spikes and feeds such neurons only.
+- A product, of perceptron mode: a Connection by a matrix or a convolution, of graded messages, that feeds Sigma or SigmaDelta neurons only.
 
 All else stays on the host, in the numba backend, other neurons among it, with the synapses that feed them.
 """
@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lavalike.backends.numba import DynamicsModel
+from lavalike.backends.torch.connections import ConnectionModel
 from lavalike.compiler.graph import Graph, Node
 from lavalike.dynamics import Dynamics, lif
 from lavalike.errors import GraphError
-from lavalike.proc import Conv, ConvTranspose, DelayDense, Dense, MultiCompartment, Sigma, SigmaDelta, Sparse
+from lavalike.model.model import candidates
+from lavalike.proc import MultiCompartment, Sigma, SigmaDelta
+from lavalike.proc.connection import Connection
 from lavalike.process import OutPort
 
 LIFS = (lif.LIF, lif.LIF_LATE_BIAS, lif.LIF_REFRACTORY)
@@ -63,12 +66,19 @@ def dynamics_of(node: Node) -> Dynamics | None:
 
 
 def is_connection(node: Node) -> bool:
-    return isinstance(node.process, Dense | Sparse | Conv | ConvTranspose | DelayDense)
+    return isinstance(node.process, Connection)
+
+
+def model_of(node: Node) -> ConnectionModel | None:
+    """The torch model of a connection, which knows its weights; None where it has none that is a ConnectionModel."""
+    known = (m for m in candidates(node.process) if m.backend == "torch")
+    found = next((m for m in known if issubclass(m, ConnectionModel)), None) if isinstance(node.process, Connection) else None
+    return None if found is None else found(node.process, node.model.config)
 
 
 def graded(node: Node) -> bool:
     """Whether a connection takes messages for their values."""
-    return int(node.process.num_message_bits.value[0]) > 0  # type: ignore[attr-defined]
+    return isinstance(node.process, Connection) and node.process.graded
 
 
 def roles(graph: Graph) -> Roles:
@@ -87,9 +97,7 @@ def roles(graph: Graph) -> Roles:
         _only_synapses(node, synapses, hears[node])
         out[node] = "neuron"
         for s in synapses:
-            if isinstance(s.process, DelayDense):
-                raise GraphError(f"{s.process.path}: synapses of BrainScaleS-2 have no delays of their own, max_delay is "
-                                 f"{s.process.max_delay}; put a DelayLine before a Dense")
+            _placeable(s)
             out[s] = "synapse"
     for node in graph.nodes:
         after = heard[node]
@@ -97,9 +105,29 @@ def roles(graph: Graph) -> Roles:
             other = next(n for n in after if out[n] != "neuron")
             raise GraphError(f"{node.process.path}: its synapses are on the chip, yet {other.process.path} hears their currents, which "
                              "nothing on the chip records; connect it through a connection of its own")
-        if isinstance(node.process, Dense | Sparse | Conv) and graded(node) and after and all(_sums(n) for n in after):
+        if graded(node) and _multiplies(node) and after and all(_sums(n) for n in after):
             out[node] = "product"
     return out
+
+
+def _placeable(synapse: Node) -> None:
+    """GraphError for a connection whose synapses a chip does not have."""
+    process = synapse.process
+    assert isinstance(process, Connection)
+    if process.kind == "delays":
+        raise GraphError(f"{process.path}: synapses of BrainScaleS-2 have no delays of their own, max_delay is {process.max_delay}; put a "
+                         "DelayLine before a Dense")
+    if not process.delay:
+        raise GraphError(f"{process.path}: delay=0, but a spike of a chip's step reaches membranes in the next; make it with delay=1")
+    if model_of(synapse) is None:
+        raise GraphError(f"{process.path}: {type(process).__name__} has no torch model that says its weights; write a ConnectionModel "
+                         "(lavalike.backends.torch) with product or matrix, or run with backend='numba'")
+
+
+def _multiplies(node: Node) -> bool:
+    """Whether the products of a connection can be the array's, which are sent on in the step after."""
+    process, model = node.process, model_of(node)
+    return isinstance(process, Connection) and process.kind in ("matrix", "convolution") and process.delay == 1 and model is not None
 
 
 def _sums(node: Node) -> bool:

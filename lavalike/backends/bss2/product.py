@@ -17,8 +17,8 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
-from lavalike.backends.bss2.spiking import matrix
-from lavalike.backends.torch.connections import ConvModel
+from lavalike.backends.bss2.partition import model_of
+from lavalike.backends.bss2.spiking import constants, matrix
 from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, use
 from lavalike.bss2.perceptron import functional as array
@@ -26,7 +26,7 @@ from lavalike.bss2.perceptron.trace import Observation, observe
 from lavalike.bss2.placement import PlacedLayer
 from lavalike.bss2.tiles import tiles
 from lavalike.compiler.graph import Node
-from lavalike.proc import Conv
+from lavalike.proc.connection import Connection
 from lavalike.process import Var
 
 FILLED = 0.9 * facts.OUTPUT_MAX
@@ -42,9 +42,10 @@ class Product:
     """
 
     def __init__(self, node: Node, name: str, chip: Chip, batch: int, dtype: torch.dtype) -> None:
+        assert isinstance(node.process, Connection)
         self.node, self.process, self.name, self.chip, self.dtype = node, node.process, name, chip, dtype
-        a_out = node.process.a_out  # type: ignore[attr-defined]
-        self.total = torch.zeros(batch, node.process.s_in.size, dtype=dtype)  # type: ignore[attr-defined]
+        a_out = node.process.a_out
+        self.total = torch.zeros(batch, node.process.s_in.size, dtype=dtype)
         self.last = torch.zeros(batch, a_out.size, dtype=dtype)
         self.pending = torch.as_tensor(node.process.a_buff.value, dtype=dtype).reshape(1, -1).repeat(batch, 1)  # type: ignore[attr-defined]
         self.lsb: float | None = None  # an activation of 31 counts 31 of these
@@ -55,8 +56,10 @@ class Product:
     def rederive(self, tensor: Callable[[Var], torch.Tensor] | None = None) -> None:
         """The weights of each group (K, N), from the Vars."""
         p, tensor = self.process, tensor or self._tensor
-        if isinstance(p, Conv):
-            c = ConvModel(p, self.node.model.config).constants({v.name: tensor(v) for v in p.vars if v.role == "parameter"})
+        if p.kind == "convolution":
+            model = model_of(self.node)
+            assert model is not None
+            c = constants(model, tensor)
             self.weights = [w.flatten(1).T.float() for w in c["weight"].chunk(p.groups)]
         else:
             self.weights = [matrix(self.node, tensor, self.dtype).T.float()]
@@ -118,7 +121,7 @@ class Product:
     def _rows(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         """The vectors that are multiplied, one tensor a group: x itself, or the patches of a convolution."""
         p = self.process
-        if not isinstance(p, Conv):
+        if p.kind != "convolution":
             yield x
             return
         spatial = x.reshape(len(x), *p.s_in.shape).permute(0, 3, 1, 2)
@@ -128,7 +131,7 @@ class Product:
             yield patches.transpose(1, 2).flatten(0, 1)
 
     def _joined(self, groups: list[torch.Tensor], batch: int) -> torch.Tensor:
-        if not isinstance(self.process, Conv):
+        if self.process.kind != "convolution":
             return groups[0]
         return torch.cat([y.reshape(batch, -1, y.shape[1]) for y in groups], 2).flatten(1)  # (places in x, y order, channels)
 
@@ -139,7 +142,7 @@ class Product:
             self.sends = [(scale, 1) for scale in scales]
             return
         count = SAMPLE
-        if isinstance(self.process, Conv):
+        if self.process.kind == "convolution":
             count = max(IMAGES, SAMPLE * len(self.weights) * self.weights[0].shape[1] // self.last.shape[1])
         sample = x[x.square().sum(1).topk(count).indices] if count < len(x) else x
         peaks = [self._peak(rows.round(), w) for rows, w in zip(self._rows(sample), self.weights, strict=True)]

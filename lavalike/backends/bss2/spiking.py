@@ -9,26 +9,25 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from lavalike.backends.bss2.neurons import Population
-from lavalike.backends.bss2.partition import Roles
-from lavalike.backends.torch.connections import ConvModel, ConvTransposeModel, DenseModel, SparseModel, as_events
+from lavalike.backends.bss2.partition import Roles, model_of
+from lavalike.backends.torch.connections import ConnectionModel, as_events
 from lavalike.bss2.errors import RoutingError
 from lavalike.compiler.graph import Node, Term
 from lavalike.errors import VarError
 from lavalike.fused import Training, scan
 from lavalike.fused.surrogate import FastSigmoid
 from lavalike.fused.trace import steps as stepper
-from lavalike.proc import Conv, ConvTranspose, Dense, Sparse
 from lavalike.process import InPort, Port, Var
 
 Tensors = dict[str, torch.Tensor]
 PLAIN = Training(FastSigmoid(), "detach")  # of runs that nobody differentiates
 LARGEST = 2**28  # weights of an unrolled convolution: 8192 sources of 32768 neurons, 1 GB in float32 [chosen]
 BLOCK = 256  # inputs that are unrolled at a time
-MODELS = {Dense: DenseModel, Sparse: SparseModel, Conv: ConvModel, ConvTranspose: ConvTransposeModel}
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,16 +241,22 @@ def recorded(p: Population, hw: Injection) -> Tensors:
     return {p.membranes[0].fired: hw.spikes, **hw.fired, **{m.seen: hw.membranes[m.voltage] for m in p.membranes}}
 
 
+def constants(model: ConnectionModel, tensor: Callable[[Var], torch.Tensor]) -> dict[str, Any]:
+    """From the Vars; VarError."""
+    try:
+        return model.constants({v.name: tensor(v) for v in model.process.vars if v.role == "parameter"})
+    except ValueError as e:
+        raise VarError(f"{model.process.path}.{e}") from None
+
+
 def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """(outputs, inputs) of a synapse; differentiable where its weights are."""
-    cls = next(model for kind, model in MODELS.items() if isinstance(node.process, kind))
-    model = cls(node.process, node.model.config)
-    try:
-        c = model.constants({v.name: tensor(v) for v in node.process.vars if v.role == "parameter"})
-    except ValueError as e:
-        raise VarError(f"{node.process.path}.{e}") from None
-    if "weights" in c:
-        return c["weights"].to(dtype)
+    model = model_of(node)
+    assert model is not None, node.process.path
+    c = constants(model, tensor)
+    whole = model.matrix(c)
+    if whole is not None:
+        return whole.to(dtype)
     c = {k: v.to(dtype) if isinstance(v, torch.Tensor) else v for k, v in c.items()}
     s_in, outputs = node.process.s_in, node.process.a_out.size  # type: ignore[attr-defined]
     if s_in.size * outputs > LARGEST:

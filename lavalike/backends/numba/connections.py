@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lavalike.backends.numba.events import list_events
-from lavalike.backends.numba.kernels import WRAPPED, jit
+from lavalike.backends.numba.kernels import WRAPPED, inlined, jit
 from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import RunConfig
 from lavalike.model.model import implements
-from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse
+from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 
 
 def narrowed(weights: np.ndarray, config: RunConfig, name: str = "weights") -> tuple[np.ndarray, int]:
@@ -24,12 +24,18 @@ def narrowed(weights: np.ndarray, config: RunConfig, name: str = "weights") -> t
         return held(name, weights, config.dtype), 0
     low = int(np.bitwise_or.reduce(weights, axis=None)) if weights.size else 0
     shift = (low & -low).bit_length() - 1 if low else 0
-    weights = weights >> shift
+    return _smallest(weights >> shift), shift
+
+
+def _smallest(weights: np.ndarray) -> np.ndarray:
     for dtype in (np.int8, np.int16, np.int32):
         info = np.iinfo(dtype)
         if not weights.size or (weights.min() >= info.min and weights.max() <= info.max):
-            return np.ascontiguousarray(weights, dtype), shift
+            return np.ascontiguousarray(weights, dtype)
     raise ValueError("weights: beyond 32 bits after weight_exp")
+
+
+TILE = 512  # rows of weights that stay in a cache while the samples of a batch go through them
 
 
 @jit
@@ -57,6 +63,31 @@ def exact(inputs, events, count, rows, left, right, graded, sums, out):
         for i in range(out.size):
             sums[i] += s * np.int64(rows[j, i])
     return settled(sums, left, right, out)
+
+
+@inlined
+def add_rows(out, rows, inputs, events, p, q, graded):
+    """Add the rows of events ``p`` to ``q``, times their inputs where graded, four of them a pass over ``out``; the last row of all is
+    zeros and fills up the last pass. Each element adds them in their order."""
+    none = rows.shape[0] - 1
+    while p < q:
+        a = events[p]
+        b = events[p + 1] if p + 1 < q else none
+        c = events[p + 2] if p + 2 < q else none
+        d = events[p + 3] if p + 3 < q else none
+        ra, rb, rc, rd = rows[a], rows[b], rows[c], rows[d]
+        if graded:
+            zero = inputs.dtype.type(0)
+            sa = inputs[a]
+            sb = inputs[b] if b < none else zero
+            sc = inputs[c] if c < none else zero
+            sd = inputs[d] if d < none else zero
+            for i in range(out.size):
+                out[i] = out[i] + sa * ra[i] + sb * rb[i] + sc * rc[i] + sd * rd[i]
+        else:
+            for i in range(out.size):
+                out[i] = out[i] + ra[i] + rb[i] + rc[i] + rd[i]
+        p += 4
 
 
 class _Connection(NumbaModel):
@@ -96,7 +127,7 @@ class DenseModel(_Connection):
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
-        rows, left = narrowed(weights.T, self.config)
+        rows, left = narrowed(np.vstack([weights.T, np.zeros(weights.shape[:1], weights.dtype)]), self.config)
         graded = self.graded(values)
         return {"rows": rows, "left": left, "right": right, "graded": graded, "total": self.total(np.abs(weights).sum(1), graded)}
 
@@ -113,47 +144,18 @@ class DenseModel(_Connection):
             if graded:
                 odd[k, 0] = 0
         a_out[:] = 0
-        done[:] = 0
-        tile = n_in if batch == 1 else 512
-        for j0 in range(0, n_in, tile):
-            for k in range(batch):
-                p = done[k]
-                q = p
-                while q < count[k] and events[k, q] < j0 + tile:
-                    q += 1
-                done[k] = q
-                out = a_out[k]
-                while p + 4 <= q:
-                    a = events[k, p]
-                    b = events[k, p + 1]
-                    d = events[k, p + 2]
-                    e = events[k, p + 3]
-                    ra = rows[a]
-                    rb = rows[b]
-                    rd = rows[d]
-                    re = rows[e]
-                    if graded:
-                        sa = s_in[k, a]
-                        sb = s_in[k, b]
-                        sd = s_in[k, d]
-                        se = s_in[k, e]
-                        for i in range(n_out):
-                            out[i] = out[i] + sa * ra[i] + sb * rb[i] + sd * rd[i] + se * re[i]
-                    else:
-                        for i in range(n_out):
-                            out[i] = out[i] + ra[i] + rb[i] + rd[i] + re[i]
-                    p += 4
-                while p < q:
-                    a = events[k, p]
-                    ra = rows[a]
-                    if graded:
-                        sa = s_in[k, a]
-                        for i in range(n_out):
-                            out[i] += sa * ra[i]
-                    else:
-                        for i in range(n_out):
-                            out[i] += ra[i]
-                    p += 1
+        if batch == 1:
+            add_rows(a_out[0], rows, s_in[0], events[0], 0, count[0], graded)
+        else:
+            done[:] = 0
+            for end in range(TILE, n_in + TILE, TILE):
+                for k in range(batch):
+                    p = done[k]
+                    q = p
+                    while q < count[k] and events[k, q] < end:
+                        q += 1
+                    done[k] = q
+                    add_rows(a_out[k], rows, s_in[k], events[k], p, q, graded)
         if left != right:
             for k in range(batch):
                 out = a_out[k]
@@ -173,47 +175,64 @@ class DenseModel(_Connection):
 
 @implements(Sparse, backend="numba", delay=1)
 class SparseModel(_Connection):
-    """a_out = weights @ s_in over stored entries, sorted by input."""
+    """a_out = weights @ s_in over stored entries, sorted by input. Entries that are all the same number stay one."""
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
         entries, left = narrowed(weights, self.config)
         process = self.process
-        order = np.lexsort((process.rows, process.cols))
-        counts = np.bincount(process.cols, minlength=process.s_in.size)
-        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        order, start = by_input(process.cols, process.s_in.size, process.rows)
         graded = self.graded(values)
-        return {"entries": entries[order], "target": process.rows[order].astype(np.int32), "start": start, "left": left, "right": right,
-                "graded": graded, "total": self.total(np.bincount(process.rows, np.abs(weights)), graded)}
+        same = int((entries == entries[0]).all() and not graded)
+        return {"entries": entries[order], "target": process.rows[order].astype(np.int32), "start": start, "same": same, "left": left,
+                "right": right, "graded": graded, "total": self.total(np.bincount(process.rows, np.abs(weights)), graded)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
-        return self.more_scratch(batch)
+        events = np.zeros((batch, self.process.s_in.size), np.int32)
+        return {"events": events, "last": np.zeros(batch, np.int64), **self.more_scratch(batch)}
 
-    def step(s_in, a_out, entries, target, start, left, right, graded, total, odd, sums):
-        a_out[:] = 0
+    def step(s_in, a_out, entries, target, start, same, left, right, graded, total, events, last, odd, sums):
+        n_in, n_out = s_in.shape[1], a_out.shape[1]
         status = 0
         for k in range(s_in.shape[0]):
             out = a_out[k]
+            count = last[k] - 1  # events of the last step, which stand there yet
+            if count >= 0 and 8 * count * target.size < n_in * n_out:  # few outputs are not zero
+                for r in range(count):
+                    j = events[k, r]
+                    for e in range(np.uint64(start[j]), np.uint64(start[j + 1])):
+                        out[np.uint32(target[e])] = 0
+            else:
+                out[:] = 0
+            count = list_events(s_in[k], events[k], odd[k])
+            last[k] = count + 1
             peak = 1.0
-            for j in range(s_in.shape[1]):
-                s = s_in[k, j]
-                if s != 0:
-                    if not graded:
-                        if s != 1:
-                            odd[k, 0] = 1
-                        s = s // s
-                    elif total > 0:
-                        peak = max(peak, abs(np.float64(s)))
-                    for e in range(start[j], start[j + 1]):
-                        out[target[e]] += s * entries[e]
+            if graded:
+                odd[k, 0] = 0
+                for r in range(count):
+                    j = events[k, r]
+                    s = s_in[k, j]
+                    peak = max(peak, abs(np.float64(s)))
+                    for e in range(np.uint64(start[j]), np.uint64(start[j + 1])):
+                        out[np.uint32(target[e])] += s * entries[e]
+            elif same:
+                one = entries[0]
+                for r in range(count):
+                    j = events[k, r]
+                    for e in range(np.uint64(start[j]), np.uint64(start[j + 1])):
+                        out[np.uint32(target[e])] += one
+            else:
+                for r in range(count):
+                    j = events[k, r]
+                    for e in range(np.uint64(start[j]), np.uint64(start[j + 1])):
+                        out[np.uint32(target[e])] += entries[e]
             if peak * total >= 2147483648.0:
                 sums[k, :] = 0
-                for j in range(s_in.shape[1]):
-                    s = s_in[k, j]
-                    if s != 0:
-                        times = np.int64(s) if graded else np.int64(1)
-                        for e in range(start[j], start[j + 1]):
-                            sums[k, target[e]] += times * np.int64(entries[e])
+                for r in range(count):
+                    j = events[k, r]
+                    times = np.int64(s_in[k, j]) if graded else np.int64(1)
+                    for e in range(start[j], start[j + 1]):
+                        sums[k, target[e]] += times * np.int64(entries[e])
                 status |= settled(sums[k], left, right, out)
             elif left != right:
                 for i in range(out.size):
@@ -221,11 +240,17 @@ class SparseModel(_Connection):
         return status
 
 
-@implements(DelayDense, backend="numba", delay=1)
-class DelayDenseModel(_Connection):
-    """Dense with delays: a ring of slots, one a future step. a_out is the slot of the next step.
+def by_input(cols: np.ndarray, inputs: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order of entries by input and then output, and where each input's begin in it."""
+    start = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=inputs))]).astype(np.int64)
+    return np.lexsort((rows, cols)), start
 
-    The Var a_buff (out, max_delay + 1) has the next step's values in column 0, as in Lava.
+
+class _DelayModel(_Connection):
+    """Synapses with delays: a ring of slots, one a future step. a_out is the slot of the next step.
+
+    The Var a_buff (out, max_delay + 1) has the next step's values in column 0, as in Lava. Entries lie input-major; ``place`` is where in
+    the ring one adds, from the slot of the next step on.
     """
 
     batched = False
@@ -239,41 +264,49 @@ class DelayDenseModel(_Connection):
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         return {"a_buff": np.roll(states["ring"], -(step + 1), axis=0).T}
 
+    def entries(self, weights: np.ndarray, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Weights, delays and outputs of the entries by input, and where each input's begin."""
+        raise NotImplementedError
+
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
-        rows, left = narrowed(weights.T, self.config)
-        limit = self.process.max_delay
+        limit, n_out = self.process.max_delay, self.process.a_out.size
         delays = within("delays", integral("delays", values["delays"]), 0, min(limit, 63) if self.config.fixed else limit)
+        weights, lag, target, start = self.entries(weights, delays)
+        entries, left = narrowed(weights, self.config)
+        if left >= right:  # no bit is lost: the sums need no shift of their own
+            entries, left, right = _smallest(entries.astype(np.int64) << (left - right)) if left > right else entries, 0, 0
         graded = self.graded(values)
-        return {"rows": rows, "lag": np.ascontiguousarray(delays.T, np.int32), "left": left, "right": right, "graded": graded,
-                "total": self.total(np.abs(weights).sum(1), graded)}
+        total = self.total(np.bincount(target, np.abs(weights)), graded)
+        place = lag.astype(np.int64) * n_out + target
+        return {"entries": entries, "place": place.astype(np.int32) if (limit + 1) * n_out < 2**31 else place, "start": start,
+                "left": left, "right": right, "graded": graded, "total": total}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         return {"fresh": np.zeros((batch, self.process.max_delay + 1, self.process.a_out.size), self.message_dtype),
-                "odd": np.zeros((batch, 1), np.int64)}
+                "events": np.zeros((batch, self.process.s_in.size), np.int32), "odd": np.zeros((batch, 1), np.int64)}
 
-    def step(t, s_in, a_out, ring, rows, lag, left, right, graded, total, fresh, odd):
+    def step(t, s_in, a_out, ring, entries, place, start, left, right, graded, total, fresh, events, odd):
         # what stands in the ring for this step was handed out already, through a_out
-        slots = ring.shape[0]
-        n_in, n_out = rows.shape
+        slots, n_out = ring.shape
         ring[t % slots, :] = 0
-        into = fresh if left != right else ring
+        into = fresh.reshape(-1) if left != right else ring.reshape(-1)
+        first = 0 if left != right else (t + 1) % slots * n_out
+        count = list_events(s_in, events, odd)
+        if graded:
+            odd[0] = 0
         bad = 0
-        for j in range(n_in):
-            s = s_in[j]
-            if s != 0:
-                if not graded:
-                    if s != 1:
-                        odd[0] = 1
-                    s = s // s
-                for i in range(n_out):
-                    d = lag[j, i]
-                    at = d if left != right else (t + 1 + d) % slots
-                    if total > 0:  # 32 bits might not hold it; nor may what is left shifted
-                        sum64 = np.int64(into[at, i]) + np.int64(s) * np.int64(rows[j, i])
-                        bad |= sum64 != np.int64(np.int32(sum64))
-                    into[at, i] += s * rows[j, i]
-        if left != right:
+        for r in range(count):
+            j = events[r]
+            s = s_in[j] if graded else s_in.dtype.type(1)
+            for e in range(np.uint64(start[j]), np.uint64(start[j + 1])):
+                at = first + place[e]
+                at -= into.size if at >= into.size else 0
+                if total > 0:  # 32 bits might not hold it; nor may what is left shifted
+                    sum64 = np.int64(into[at]) + np.int64(s) * np.int64(entries[e])
+                    bad |= sum64 != np.int64(np.int32(sum64))
+                into[at] += s * entries[e]
+        if left != right and count:
             for d in range(slots):
                 for i in range(n_out):
                     ready = (np.int64(fresh[d, i]) << left) >> right
@@ -285,6 +318,25 @@ class DelayDenseModel(_Connection):
         for i in range(n_out):
             a_out[i] = ring[(t + 1) % slots, i]
         return WRAPPED if bad else 0
+
+
+@implements(DelayDense, backend="numba", delay=1)
+class DelayDenseModel(_DelayModel):
+    """Every synapse of the matrix."""
+
+    def entries(self, weights: np.ndarray, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        n_out, n_in = weights.shape
+        return weights.T.reshape(-1), delays.T.reshape(-1), np.tile(np.arange(n_out), n_in), np.arange(n_in + 1) * n_out
+
+
+@implements(DelaySparse, backend="numba", delay=1)
+class DelaySparseModel(_DelayModel):
+    """The synapses that are stored: memory grows with them, and with max_delay + 1 values an output."""
+
+    def entries(self, weights: np.ndarray, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        process = self.process
+        order, start = by_input(process.cols, process.s_in.size, process.rows)
+        return weights[order], delays[order], process.rows[order], start
 
 
 @implements(Delay, backend="numba", delay=1)

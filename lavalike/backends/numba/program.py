@@ -52,7 +52,7 @@ class Op:
                 raise GraphError(f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
                                  "write into the port: s_out[:] = ...") from None
             raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
-        return [address, self.packed.__array_interface__["data"][0], self.packed.strides[0], len(self.packed)]
+        return [address, kernels.address_of(self.packed), self.packed.strides[0], len(self.packed)]
 
     def _pack(self, samples: int) -> np.ndarray:
         """One argument block a sample: the first one's, its per-sample addresses moved on by a sample."""
@@ -253,6 +253,10 @@ class NumbaProgram:
         whole = [t for t in terms if t.src is None and t.dst is None]
         if len(terms) == 1 and whole and not copy:
             return self.buffers[terms[0].source].reshape(shape)
+        if len(terms) == 1 and terms[0].dst is None and not copy and self.batch == 1:
+            first, last = terms[0].src[0], terms[0].src[-1]
+            if last - first + 1 == len(terms[0].src) and (np.diff(terms[0].src) == 1).all():  # a run of elements: where it stands
+                return self.buffers[terms[0].source].reshape(1, -1)[:, first:last + 1].reshape(shape)
         target = np.zeros(shape, self.dtype)
         if len(whole) == len(terms) == 2:
             a, b = (self.buffers[t.source] for t in terms)
@@ -338,8 +342,8 @@ class NumbaProgram:
         batch, as rows with the larger batch's pitch: kernels know no strides, and touch only as much of a row as they have samples."""
         pitch = rows.strides[0] // rows.itemsize
         if op.packed is not None:
-            block = op.packed[0]  # see transfer.feed: after the buffer's address and size
-            block[2], block[3], block[4], block[5] = rows.__array_interface__["data"][0], len(rows), pitch, first
+            block = memoryview(op.packed[0])  # see transfer.feed: after the buffer's address and size
+            block[2], block[3], block[4], block[5] = kernels.address_of(rows), len(rows), pitch, first
         else:
             op.values[1] = np.lib.stride_tricks.as_strided(rows, (len(rows), pitch), (rows.strides[0], rows.itemsize))
             op.values[3] = first

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lavalike.arguments import arguments, choice, instance, optional, real
-from lavalike.backends.torch import connections as _connections  # noqa: F401  (registers models)
+from lavalike.backends.torch.connections import ConnectionModel as ConnectionModel
 from lavalike.backends.torch.model import DynamicsModel, FloatingDynamicsModel, TorchModel as TorchModel
 from lavalike.backends.torch.module import ProcessModule as ProcessModule
 from lavalike.backends.torch.program import TorchProgram

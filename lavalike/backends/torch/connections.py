@@ -15,7 +15,7 @@ from lavalike.dynamics.weights import fixed_weights
 from lavalike.errors import RunError
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
-from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense, Sparse
+from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 from lavalike.proc.io import sink, source
 from lavalike.process.units import Units
 
@@ -50,13 +50,27 @@ def _settled(model: TorchModel, a: torch.Tensor, right: int, first: int) -> torc
     return a
 
 
-class _Connection(TorchModel):
-    """Sends what it accumulated; subclasses say what a message is worth in ``product``, time as a last axis. Sums of fixed_pt are whole
-    numbers in float64."""
+class ConnectionModel(TorchModel):
+    """The torch model of a :class:`lavalike.proc.Connection`: sends what it accumulated in the step before, with ``delay=0`` in the same.
+
+    A subclass says what messages are worth in ``product``, and in ``matrix`` what they are multiplied with where that is one matrix; the
+    state ``a_buff`` is what is sent next. Sums of fixed_pt are whole numbers in float64.
+    """
 
     def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
-        """What messages (batch, ..., time) of steps from ``first`` on are worth."""
-        raise NotImplementedError
+        """What messages (batch, *s_in.shape, time) of steps from ``first`` on cause, (batch, *a_out.shape, time): each step for itself.
+        ``as_events`` makes spikes of messages where the connection is not graded."""
+        raise NotImplementedError(f"{type(self).__name__}: a ConnectionModel defines product(s, c, first)")
+
+    def matrix(self, c: Mapping[str, Any]) -> torch.Tensor | None:
+        """The weights (out, in) from the constants, differentiable; None where they do not lie like that."""
+        return None
+
+    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        if self.delay:
+            return super().step(t, inputs, state, c)
+        state = self.receive(t, inputs, state, c)
+        return self.send(state, c), state
 
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_out": state["a_buff"]}
@@ -66,6 +80,8 @@ class _Connection(TorchModel):
 
     def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
         a = self.product(inputs["s_in"], c, first).movedim(-1, 0)
+        if not self.delay:
+            return {"a_out": a.movedim(0, -1)}, {"a_buff": a[-1]}
         rows = torch.cat([state["a_buff"][None], a])  # time outermost, as loops want it
         return {"a_out": rows[:-1].movedim(0, -1)}, {"a_buff": rows[-1]}
 
@@ -84,7 +100,7 @@ def _graded(values: Tensors) -> bool:
 
 
 @implements(Dense, backend="torch", delay=1)
-class DenseModel(_Connection):
+class DenseModel(ConnectionModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         weights, right = self.weights(values)
         return {"weights": weights, "right": right, "graded": _graded(values)}
@@ -96,6 +112,9 @@ class DenseModel(_Connection):
         # one product for all samples and steps
         a = (s.movedim(-1, 0) @ c["weights"].T).movedim(0, -1)
         return _settled(self, a, c["right"], first) if self.config.fixed else a
+
+    def matrix(self, c: Mapping[str, Any]) -> torch.Tensor | None:
+        return c["weights"]
 
 
 @implements(Sparse, backend="torch", delay=1)
@@ -109,7 +128,7 @@ class SparseModel(DenseModel):
 
 
 @implements(DelayDense, backend="torch", delay=1)
-class DelayDenseModel(_Connection):
+class DelayDenseModel(ConnectionModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         (weights, right), delays = self.weights(values), values["delays"]
         limit = min(self.process.max_delay, 63) if self.config.fixed else self.process.max_delay
@@ -137,7 +156,39 @@ class DelayDenseModel(_Connection):
         return TorchModel.sequence(self, inputs, state, c, first, steps)
 
 
-class _ConvolutionModel(_Connection):
+@implements(DelaySparse, backend="torch", delay=1)
+class DelaySparseModel(ConnectionModel):
+    """An entry a synapse, each added to where in ``a_buff`` it arrives."""
+
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        (weights, right), delays, p = self.weights(values), values["delays"], self.process
+        if delays.min() < 0 or delays.max() > p.max_delay:
+            raise ValueError(f"delays: outside 0..{p.max_delay}")
+        rows, cols = (torch.as_tensor(x, device=weights.device) for x in (p.rows, p.cols))
+        total = weights.detach().new_zeros(p.a_out.size).index_add(0, rows, weights.detach().abs())[:, None]
+        return {"weights": weights, "right": right, "cols": cols, "place": rows * (p.max_delay + 1) + delays, "total": total,
+                "graded": _graded(values)}
+
+    def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        return {"a_out": state["a_buff"][..., 0]}
+
+    def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
+        s = as_events(inputs["s_in"], c["graded"], self)
+        fixed, old = self.config.fixed, state["a_buff"]
+        if fixed:
+            _exact(self, s[..., None], c["total"], t)
+        later = torch.cat([old[..., 1:], torch.zeros_like(old[..., :1])], -1).flatten(1)
+        a = torch.zeros_like(later).index_add(1, c["place"], s[:, c["cols"]] * c["weights"])
+        later = later + (torch.floor(a / 2.0**c["right"]) if fixed else a)
+        if fixed:
+            within(self, later[..., None], t)
+        return {"a_buff": later.unflatten(1, old.shape[1:])}
+
+    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+        return TorchModel.sequence(self, inputs, state, c, first, steps)
+
+
+class _ConvolutionModel(ConnectionModel):
     """Convolves messages (batch, x, y, channel, time) as torch wants them: (batch and time, channel, x, y)."""
 
     def constants(self, values: Tensors) -> dict[str, Any]:
@@ -188,7 +239,7 @@ class ConvTransposeModel(_ConvolutionModel):
 
 
 @implements(Delay, backend="torch", delay=1)
-class DelayModel(_Connection):
+class DelayModel(ConnectionModel):
     def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
         return s
 
@@ -215,7 +266,8 @@ class DelayLineModel(TorchModel):
 @implements(source.RingBuffer, backend="torch")
 class SourceModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
-        return {"data": integral("data", values["data"]).to(torch.float64) if self.config.fixed else values["data"]}
+        data = values["data"]
+        return {"data": integral("data", data).to(torch.float64) if self.config.fixed else data.to(getattr(torch, self.config.dtype))}
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         data = c["data"]

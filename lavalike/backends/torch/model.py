@@ -75,6 +75,8 @@ class TorchModel(ProcessModel):
         return dict(values)
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+        if not self.delay:
+            raise NotImplementedError(f"{type(self).__name__}: a TorchModel without delay defines step(t, inputs, state, c)")
         outputs = self.send(state, c)
         return outputs, self.receive(t, inputs, state, c)
 
