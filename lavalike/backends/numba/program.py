@@ -20,6 +20,7 @@ from lavalike.compiler.parts import Part
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError, OverflowError24, RunError, VarError, step_error
 from lavalike.process import OutPort, Port, Var
+from lavalike.process.units import Units
 
 
 @dataclass(eq=False)
@@ -195,7 +196,7 @@ class NumbaProgram:
         if not model.trusted:
             self._own(node, samples, constants)
             samples |= self.own[node]
-        op = Op(Spec(model.function(), (), str(messages) if general else "", bool(process.proc_params.get("checked")),
+        op = Op(Spec(model.function(), (), str(messages) if general else "", Units.of(process.proc_params).checked,
                      model.trusted, model.trusted and model.returns, not model.trusted and model.bounds), [], [], process.path, looped)
         arguments = []
         for name in names:

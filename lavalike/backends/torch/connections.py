@@ -17,6 +17,7 @@ from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 from lavalike.proc.io import sink, source
+from lavalike.process.units import Units
 
 
 def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) -> torch.Tensor:
@@ -212,7 +213,7 @@ class _ConvolutionModel(ConnectionModel):
         a = y.unflatten(0, (steps, batch)).permute(1, 3, 4, 2, 0)
         if not self.config.fixed:
             return a
-        if self.process.proc_params.get("checked"):  # wrapping would hide what the neuron behind looks for
+        if Units.of(self.process.proc_params).checked:  # wrapping would hide what the neuron behind looks for
             return _settled(self, a, 0, first)
         return (a + 2.0**23) % 2.0**24 - 2.0**23  # as in Lava, the low 24 bits
 

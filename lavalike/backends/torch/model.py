@@ -16,6 +16,7 @@ from lavalike.fused.trace import accumulated, steps as stepper
 from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
+from lavalike.process.units import Units
 
 Tensors = dict[str, torch.Tensor]
 WIDE = "the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
@@ -132,7 +133,7 @@ class DynamicsModel(TorchModel):
     def training(self) -> Training:
         """Gradients of graphs: the surrogate in units of the threshold, none through a reset."""
         if self._made[:1] != (self.surrogate,):
-            checked = self.process.proc_params.get("checked") and self.dynamics.accumulators
+            checked = Units.of(self.process.proc_params).checked and self.dynamics.accumulators
             arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
             self._made = self.surrogate, Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
         return self._made[1]
@@ -143,9 +144,9 @@ class DynamicsModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         dtype = getattr(torch, self.config.dtype)
         if self.config.fixed:
-            derived = self.dynamics.derive({n: v.numpy() for n, v in values.items()}, self.process.proc_params, True)
+            derived = self.dynamics.derive({n: v.numpy() for n, v in values.items()}, Units.of(self.process.proc_params), True)
             return {k: torch.as_tensor(v).to(torch.float64) for k, v in derived.items()}
-        derived = self.dynamics.derive(values, self.process.proc_params, False)
+        derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False)
         like = next(iter(values.values()), torch.zeros(0, dtype=dtype))
         out = {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
         return {k: v.to(dtype) if v.dtype.is_floating_point else v for k, v in out.items()}
