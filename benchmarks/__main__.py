@@ -1,8 +1,8 @@
 """``python -m benchmarks``: all of them, one after the other."""
 
-from benchmarks import coldstart, pilotnet, recurrent
+from benchmarks import coldstart, pilotnet, recurrent, running
 
-for module in (recurrent, pilotnet, coldstart):
+for module in (recurrent, running, pilotnet, coldstart):
     print(f"== {module.__name__}: {module.__doc__.splitlines()[0]}\n", flush=True)
     try:
         module.main([])

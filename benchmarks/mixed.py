@@ -110,9 +110,10 @@ def main() -> None:
     print("a numba and a torch part joined by a Dense, us a step")
     for n, steps in ((100, 10), (100, 100), (1000, 100)):
         both, numba, torch = boundary(n, steps, repeats)
-        print(f"  {n:>5} neurons, stretches of {steps:>3}: {both:8.2f} together, {numba:8.2f} + {torch:8.2f} alone: {both / (numba + torch):.2f}")
+        ratio = both / (numba + torch)
+        print(f"  {n:>5} neurons, stretches of {steps:>3}: {both:8.2f} together, {numba:8.2f} + {torch:8.2f} alone: {ratio:.2f}")
     whole, program = one_step(repeats)
-    print(f"one step of one part: {whole:.2f} us through the engine, {program:.2f} us its program alone: {whole - program:.2f} us more")
+    print(f"one step of one part: {whole:.2f} us through the engine, {program:.2f} us its program alone: {whole - program:.2f} more")
 
 
 if __name__ == "__main__":

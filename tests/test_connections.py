@@ -148,7 +148,7 @@ def test_delay_0_on_a_loop_names_the_loop(kind):
 def test_delay_is_said_once():
     with pytest.raises(AttributeError, match="delay"):
         made("dense", 1).delay = 0
-    with pytest.raises(lv.VarError, match=r"DelaySparse: delay is 1.*Dense and Sparse with delay=0"):
+    with pytest.raises(lv.VarError, match=r"DelaySparse: delay is 1.*Dense and Sparse"):
         DelaySparse(weights=np.eye(2), delays=1, delay=0)
 
 
@@ -198,6 +198,25 @@ def test_entries_that_are_none_are_told(kwargs, error, match):
     with pytest.raises(lv.VarError, match=match) as told:
         Sparse(**kwargs)
     assert isinstance(told.value, error)
+
+
+@EACH
+def test_what_is_set_between_runs_is_not_left_over(config):
+    """Outputs that the last step wrote are cleared one by one; what stands there otherwise is cleared too."""
+    x = np.zeros((60, 9))
+    x[[3, 40, 3, 59, 7], [0, 1, 3, 4, 7]] = 1
+    w = np.diag(np.arange(60)) * 2 + np.eye(60, k=3, dtype=int) * 4
+    sent = []
+    for kind in (Sparse, Dense):
+        source, connection, sigma = io.source.RingBuffer(data=x), kind(weights=w), Sigma(shape=(60,))
+        source.s_out.connect(connection.s_in)
+        connection.a_out.connect(sigma.a_in)
+        for steps in (2, 1, 4, 2):
+            sigma.run(lv.RunSteps(steps), config)
+            connection.a_buff.set(np.arange(60))
+        sent.append(sigma.sigma.get())
+    assert (sent[0] == sent[1]).all()
+    assert sent[0].any()
 
 
 @EACH

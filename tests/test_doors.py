@@ -26,6 +26,7 @@ NAMESPACES = [
     "lavalike.backends.torch",
     "lavalike.fused",
     "lavalike.operations",
+    "lavalike.testing",
     "lavalike.snn",
     "lavalike.snn.functional",
     "lavalike.snn.spikegen",

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings, strategies a
 from torch.nn import functional  # noqa: E402
 
 from lavalike.dynamics import Dynamics, ops  # noqa: E402
-from lavalike.dynamics.lif import FIRE, LIF  # noqa: E402
+from lavalike.dynamics.lif import FIRE, LIF, LIF_RESET  # noqa: E402
 from lavalike.dynamics.ops import above, absolute, clip, exp, leak, lesser, log, reset, sigmoid, sqrt, tanh, wrap  # noqa: E402
 from lavalike.dynamics.resonator import RF_IZ  # noqa: E402
 from lavalike.errors import InputError  # noqa: E402
@@ -232,6 +232,45 @@ def test_the_grid_is_its_plain_loop(d, reset_grad, steps, width, shift, dtype):
         assert torch.equal(got[name], value), name
     for g, w in zip(grads, want_grads, strict=True):
         assert difference(g, w) < (1e-10 if dtype == torch.float64 else 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("steps", "shape"), [(2, (2, 3)), (16, (1, 16)), (17, (5, 7)), (40, (129,)), (33, (3, 200))])
+def test_inputs_whose_time_lies_innermost_have_the_same_bits(steps, shape, dtype):
+    """Tiles of 16 steps and neurons, whole ones and parts: outputs, states and all gradients; outputs lie as the inputs do."""
+    results = []
+    for major in (True, False):
+        columns = {n: noise(*shape, steps, seed=j, dtype=dtype).movedim(-1, 0) for j, n in enumerate(RF_IZ.inputs)}
+        inputs = {n: (x.contiguous() if major else x).requires_grad_() for n, x in columns.items()}
+        own = noise(shape[-1], seed=5, dtype=torch.float64).requires_grad_()
+        parameters = {"cos": 0.8, "sin": 0.5, "bits": 0.0, "gain": 1.0, "vth": own, "after": 0.4}
+        r = scan(RF_IZ, Training(Exponential()), inputs, parameters, {s: noise(*shape, seed=6) for s in RF_IZ.states})
+        (r.outputs["s_out"] * noise(steps, *shape, seed=7, dtype=dtype)).sum().backward()
+        results.append([r.outputs["s_out"], *r.states.values(), *(x.grad for x in inputs.values()), own.grad])
+        assert r.outputs["s_out"].is_contiguous() == major
+    assert 0 < results[0][0].mean() < 1
+    for k, (a, b) in enumerate(zip(*results, strict=True)):
+        # a sum over the neurons' samples is taken in other blocks
+        assert torch.equal(a, b) if k < 5 else torch.allclose(a, b, rtol=1e-12), k
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_neuron_may_ask_for_the_step(dtype):
+    """Values and gradients are the plain loop's, in the first steps and beyond 2**24, where float32 counts no longer."""
+    parameters = {"keep_u": 0.7, "keep_v": 0.9, "gain": 1.0, "bias": 0.3, "vth": 2.0, "bias_start": 4.0, "interval": 5.0, "offset": 2.0}
+    for first in (1, 2**24 + 6):
+        results = []
+        for engine, kind in ((scan, dtype), (reference, torch.float64)):
+            x = noise(40, 19, dtype=dtype).to(kind).requires_grad_()
+            r = engine(LIF_RESET, Training(Exponential(), "detach"), {"a_in": x}, parameters, first=first)
+            r.outputs["s_out"].sum().backward()
+            results.append((r.outputs["s_out"].double(), x.grad.double()))
+        assert torch.equal(results[0][0], results[1][0])
+        assert difference(results[0][1], results[1][1]) < 1e-5
+    with pytest.raises(InputError, match="depends on the time step t"):
+        scan(LIF_RESET, Training(Exponential()), {"a_in": x}, parameters)
+    with pytest.raises(InputError, match="first is t in the first step, and leaky does not ask for t"):
+        scan(LEAKY, Training(Exponential()), {"a_in": x}, LEAK, first=1)
 
 
 def test_overflows_are_counted():

@@ -102,7 +102,7 @@ def passes(case: Case, engine: str, device: str = "cpu") -> dict[str, torch.Tens
     back = Variant(variant.storage, variant.wide, scaled, case.record, variant.per_neuron, frozenset(case.trained),
                    frozenset((*d.outputs, *case.record)), case.shift)
     real = torch.float64 if variant.real == "float64" else torch.float32
-    segment, blocks = (m := cpu if engine == "cpu" else triton).SEGMENT, m.blocks_of(width)
+    segment, blocks = (m := cpu if engine == "cpu" else triton).SEGMENT, m.blocks_of(width, variant)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)

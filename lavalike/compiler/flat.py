@@ -259,18 +259,20 @@ def _computes(process: AbstractProcess) -> bool:
 
 def _resolve(target: Port, leaves: dict[AbstractProcess, Node], stimuli: set[Port]) -> list[Term]:
     out: list[Term] = []
-    # as a Term: port, src, dst; and the ports that it is asked for, nearest last
+    # as a Term: port, src, dst; and the OutPorts on the way that hand an InPort of their own process on
     todo: list[tuple[Port, np.ndarray | None, np.ndarray | None, tuple[Port, ...]]] = [(target, None, None, ())]
     while todo:
-        port, src, dst, above = todo.pop()
+        port, src, dst, handed = todo.pop()
         # a stimulus has no sources, or none that sends
         if port in stimuli or (isinstance(port, OutPort) and port.process in leaves):
             out.append(Term(port, src, dst))
             continue
-        if port in above:
-            hops = " -> ".join(p.path for p in reversed((*above[above.index(port):], port)))
-            raise GraphError(f"a cycle without delay: {hops}, where nothing but ports hands on; put a connection with delay=1 into it")
-        todo += [(*x, (*above, port)) for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
+        if isinstance(port, OutPort) and any(isinstance(p, InPort) for view in port.sources for p in view.ports):
+            if port in handed:
+                hops = " -> ".join(p.path for p in reversed((*handed[handed.index(port):], port)))
+                raise GraphError(f"a cycle without delay: {hops}, ports that hand on what arrives; put a connection with delay=1 into it")
+            handed = (*handed, port)
+        todo += [(*x, handed) for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
     return out
 
 

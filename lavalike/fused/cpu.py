@@ -22,7 +22,7 @@ from lavalike.fused import memory, threads
 from lavalike.fused.llvm import F32, F64, I64, WIDTH, Builder, compiled
 from lavalike.fused.trace import Code, Traced, used
 
-BLOCK = 512
+BLOCK, NARROW = 512, 128  # neurons of a block; where time lies last, whose tiles want room in the first-level cache too
 SEGMENT = 16
 LIMIT = float(1 << 23)
 POINTER = None
@@ -42,6 +42,7 @@ class Variant:
         given: outputs (and recorded states) that have gradients.
         held: inputs that are the same in every step, given once.
         shift: outputs leave one step late (the gradient of step t is then found at t + 1, and the last step has none).
+        last: inputs and outputs lie (neurons, time) in memory; not with ``shift`` or ``record``.
     """
 
     storage: str
@@ -53,6 +54,7 @@ class Variant:
     given: frozenset[str] = frozenset()
     shift: bool = False
     held: frozenset[str] = frozenset()
+    last: bool = False
 
     @property
     def real(self) -> str:
@@ -65,6 +67,8 @@ class _Kernel(Builder):
     def __init__(self, traced: Traced, variant: Variant, which: str) -> None:
         super().__init__(f"{traced.dynamics.name}_{which}", F64 if variant.real == "float64" else F32, variant.storage != "float64")
         self.traced, self.d, self.v = traced, traced.dynamics, variant
+        self.backwards = which == "backward"
+        self.block = block_of(variant)
         self.names: list[str] = []
         self.at: dict[str, Any] = {}
         self.uniform: dict[str, Any] = {}
@@ -93,7 +97,7 @@ class _Kernel(Builder):
         """Buffers of ``rows`` blocks in the scratch memory."""
         for n in names:
             self.at[prefix + n] = self.b.gep(self.scratch, [I64(self.used_scratch)], source_etype=self.real)
-            self.used_scratch += rows * BLOCK
+            self.used_scratch += rows * self.block
 
     def get(self, name: str, at: Any, mask: Any = None) -> Any:
         return self.load(self.at[name], at, self._storage(name), mask)
@@ -108,8 +112,8 @@ class _Kernel(Builder):
     def blocks(self, body: Callable[[Any, Any, Any], None]) -> None:
         """``body(block, start, n)`` for every block: its number, its first neuron, how many it has."""
         with self.loop(self.first, self.last) as block:
-            start = self.b.mul(block, I64(BLOCK))
-            body(block, start, self.smaller(I64(BLOCK), self.b.sub(self.columns, start)))
+            start = self.b.mul(block, I64(self.block))
+            body(block, start, self.smaller(I64(self.block), self.b.sub(self.columns, start)))
 
     def neurons(self, n: Any, body: Callable[[Any, Any], None]) -> None:
         """``body(i, mask)`` for every vector of neurons of a block; the last one masked where it is not full."""
@@ -129,9 +133,39 @@ class _Kernel(Builder):
         if pairs:
             self.neurons(n, each)
 
-    def inputs(self, i: Any, here: Any, mask: Any, start: Any) -> dict[str, Any]:
-        """The inputs of a step: found at ``here``, or where they stand for all steps."""
-        return {x: self.get(f"x_{x}", self.b.add(start, i) if x in self.v.held else here, mask) for x in self.d.inputs}
+    def inputs(self, i: Any, here: Any, row: Any, mask: Any, start: Any) -> dict[str, Any]:
+        """The inputs of a step: found at ``here``, in ``row`` of the segment's tile, or where they stand for all steps."""
+        return {x: self.get(f"x_{x}", self.b.add(start, i), mask) if x in self.v.held else
+                self.get(f"t_{x}", row, mask) if self.v.last else self.get(f"x_{x}", here, mask) for x in self.d.inputs}
+
+    def tiles(self, names: list[str], start: Any, n: Any, begin: Any, count: Any, out: bool = False) -> None:
+        """A block's steps from ``begin`` on between memory, (neurons, time), and a tile ``t_``, (steps of a segment, neurons): a cache line
+        a neuron and segment, turned in registers."""
+        with self.loop(I64(0), n if names else I64(0), WIDTH) as i:
+            there = self.smaller(I64(WIDTH), self.b.sub(n, i))
+            whole = self.b.icmp_signed("==", self.b.add(there, count), I64(WIDTH + SEGMENT))
+            for full in (True, False):
+                with self.when(whole if full else self.b.not_(whole)):
+                    for name in names:
+                        self._tile(name, self.b.add(start, i), i, begin, None if full else (there, count), out)
+
+    def _tile(self, name: str, neuron: Any, i: Any, begin: Any, part: Any, out: bool) -> None:
+        """WIDTH neurons from ``neuron`` on; of ``part``, (neurons, steps), only."""
+        b, storage = self.b, self._storage(name)
+        tile = "t_" + name.removeprefix("x_")
+        places = [b.add(b.mul(b.add(neuron, I64(r)), self.steps), begin) for r in range(WIDTH)]
+        inside = [None if part is None else self.mask(b.select(b.icmp_signed("<", I64(r), part[0]), part[1], I64(0))) for r in range(WIDTH)]
+        steps = [b.add(I64(j * self.block), i) for j in range(SEGMENT)]
+        for at in places:  # the lines of the next segment: no stride that the processor would foresee, backwards least of all
+            self.prefetch(self.at[name], b.add(at, I64(-SEGMENT if self.backwards else SEGMENT)), storage)
+        if out:
+            rows = self.transposed([self.get(tile, at) for at in steps])
+            for row, at, mask in zip(rows, places, inside, strict=True):
+                self.store(row, self.at[name], at, storage, mask)
+            return
+        rows = self.transposed([self.load(self.at[name], at, storage, mask) for at, mask in zip(places, inside, strict=True)])
+        for row, at in zip(rows, steps, strict=True):
+            self.put(row, tile, at)
 
     def known(self, code: Code, uniform: dict[str, Any], now: Any) -> dict[str, Any]:
         """What all neurons share in step ``now``, counted from 0: ``uniform``, and what depends on it and on t."""
@@ -157,6 +191,8 @@ def _forward(k: _Kernel, checkpoints: bool) -> None:
     k.local("h_", states)
     k.local("l_", per)
     k.local("a_", counts)
+    if v.last:
+        k.local("t_", (*(x for x in d.inputs if x not in v.held), *(f"y_{o}" for o in d.outputs)), SEGMENT)
     uniform = k.hoist(t.forward, k.uniform)
     one, zero = k.constant(1.0), k.constant(0.0)
 
@@ -168,20 +204,25 @@ def _forward(k: _Kernel, checkpoints: bool) -> None:
                     k.put(zero, f"a_{c}", i, m)
 
             k.neurons(n, none_yet)
-        with k.loop(I64(0), k.steps) as now:
+
+        def checkpoint(now: Any) -> None:
+            to = k.b.add(k.b.mul(k.b.sdiv(now, I64(SEGMENT)), k.columns), start)
+            k.move(n, [(f"h_{s}", I64(0), f"c_{s}", to) for s in states])
+
+        def moment(now: Any, j: Any) -> None:
+            """Step ``now``, the segment's ``j``-th."""
             at = k.b.add(k.b.mul(now, k.columns), start)
             shared = k.known(t.forward, uniform, now)
-            if checkpoints and states:
-                with k.when(k.b.icmp_signed("==", k.b.srem(now, I64(SEGMENT)), I64(0))):
-                    to = k.b.add(k.b.mul(k.b.sdiv(now, I64(SEGMENT)), k.columns), start)
-                    k.move(n, [(f"h_{s}", I64(0), f"c_{s}", to) for s in states])
 
             def step(i: Any, m: Any) -> None:
-                here = k.b.add(at, i)
-                values = {**{s: k.get(f"h_{s}", i, m) for s in states}, **k.inputs(i, here, m, start), **k.parameters(i, m)}
+                here, row = k.b.add(at, i), k.b.add(k.b.mul(j, I64(k.block)), i)
+                values = {**{s: k.get(f"h_{s}", i, m) for s in states}, **k.inputs(i, here, row, m, start), **k.parameters(i, m)}
                 results = k.emit(t.forward, values, shared)
                 for o, y in zip(d.outputs, results, strict=False):
-                    k.put(y, f"y_{o}", here, m)
+                    if v.last:
+                        k.put(y, f"t_y_{o}", row, m)
+                    else:
+                        k.put(y, f"y_{o}", here, m)
                 for s, y in zip(states, results[len(d.outputs):], strict=False):
                     k.put(y, f"h_{s}", i, m)
                     if s in v.record:
@@ -191,6 +232,23 @@ def _forward(k: _Kernel, checkpoints: bool) -> None:
                     k.put(k.b.fadd(k.get(f"a_{c}", i, m), over), f"a_{c}", i, m)
 
             k.neurons(n, step)
+
+        if v.last:
+            with k.loop(I64(0), k.b.sdiv(k.b.add(k.steps, I64(SEGMENT - 1)), I64(SEGMENT))) as segment:
+                begin = k.b.mul(segment, I64(SEGMENT))
+                count = k.smaller(I64(SEGMENT), k.b.sub(k.steps, begin))
+                if checkpoints and states:
+                    checkpoint(begin)
+                k.tiles([f"x_{x}" for x in d.inputs if x not in v.held], start, n, begin, count)
+                with k.loop(I64(0), count) as j:
+                    moment(k.b.add(begin, j), j)
+                k.tiles([f"y_{o}" for o in d.outputs], start, n, begin, count, out=True)
+        else:
+            with k.loop(I64(0), k.steps) as now:
+                if checkpoints and states:
+                    with k.when(k.b.icmp_signed("==", k.b.srem(now, I64(SEGMENT)), I64(0))):
+                        checkpoint(now)
+                moment(now, I64(0))
         k.move(n, [(f"h_{s}", I64(0), f"s_{s}", start) for s in states])
         for c in counts:
             _sum(k, f"a_{c}", f"gp_{c}", n, number)
@@ -217,6 +275,9 @@ def _backward(k: _Kernel) -> None:
     k.local("a_", trained)
     held = [x for x in d.inputs if x in v.held]
     k.local("e_", held)
+    moving = [x for x in d.inputs if x not in v.held]
+    if v.last:
+        k.local("t_", (*moving, *(f"gx_{x}" for x in moving), *(f"gy_{o}" for o in given)), SEGMENT)
     again = _only(t.forward, slice(len(d.outputs), len(d.outputs) + len(states)))
     code = t.gradients(frozenset((*given, *(f"next_{s}" for s in states))), v.trained)
     uniform, again_uniform = k.hoist(code, k.uniform), k.hoist(again, k.uniform)
@@ -234,6 +295,8 @@ def _backward(k: _Kernel) -> None:
             begin = k.b.mul(segment, I64(SEGMENT))
             count = k.smaller(I64(SEGMENT), k.b.sub(k.steps, begin))
             k.move(n, [(f"c_{s}", k.b.add(k.b.mul(segment, k.columns), start), f"h_{s}", I64(0)) for s in states])
+            if v.last:
+                k.tiles([*(f"x_{x}" for x in moving), *(f"gy_{o}" for o in given)], start, n, begin, count)
             if states:  # the states of the segment's steps, computed again
                 with k.loop(I64(1), count) as j:
                     before = k.b.sub(j, I64(1))
@@ -241,11 +304,11 @@ def _backward(k: _Kernel) -> None:
                     same = k.known(again, again_uniform, k.b.add(begin, before))
 
                     def restep(i: Any, m: Any) -> None:
-                        row = k.b.add(k.b.mul(before, I64(BLOCK)), i)
-                        values = {**{s: k.get(f"h_{s}", row, m) for s in states}, **k.inputs(i, k.b.add(at, i), m, start),
+                        row = k.b.add(k.b.mul(before, I64(k.block)), i)
+                        values = {**{s: k.get(f"h_{s}", row, m) for s in states}, **k.inputs(i, k.b.add(at, i), row, m, start),
                                   **k.parameters(i, m)}
                         for s, y in zip(states, k.emit(again, values, same), strict=True):
-                            k.put(y, f"h_{s}", k.b.add(row, I64(BLOCK)), m)
+                            k.put(y, f"h_{s}", k.b.add(row, I64(k.block)), m)
 
                     k.neurons(n, restep)
             with k.loop(k.b.sub(count, I64(1)), I64(-1), -1) as j:
@@ -259,12 +322,14 @@ def _backward(k: _Kernel) -> None:
                     present = k.splat(k.b.select(later, k.real(1.0), k.real(0.0)))
 
                 def gradient(o: str, i: Any, m: Any) -> Any:
+                    if v.last:
+                        return k.get(f"t_gy_{o}", k.b.add(k.b.mul(j, I64(k.block)), i), m)
                     g = k.get(f"gy_{o}", k.b.add(told, i), m)
                     return g if present is None else k.b.fmul(g, present)
 
                 def step(i: Any, m: Any) -> None:
-                    here, row = k.b.add(at, i), k.b.add(k.b.mul(j, I64(BLOCK)), i)
-                    values = {**{s: k.get(f"h_{s}", row, m) for s in states}, **k.inputs(i, here, m, start),
+                    here, row = k.b.add(at, i), k.b.add(k.b.mul(j, I64(k.block)), i)
+                    values = {**{s: k.get(f"h_{s}", row, m) for s in states}, **k.inputs(i, here, row, m, start),
                               **k.parameters(i, m), **{f"g_{o}": gradient(o, i, m) for o in given}}
                     for s in states:
                         g = k.get(f"d_{s}", i, m)
@@ -277,13 +342,15 @@ def _backward(k: _Kernel) -> None:
                         if x in v.held:
                             k.put(k.b.fadd(k.get(f"e_{x}", i, m), g), f"e_{x}", i, m)
                         else:
-                            k.put(g, f"gx_{x}", here, m)
+                            k.put(g, f"t_gx_{x}" if v.last else f"gx_{x}", row if v.last else here, m)
                     for s, g in zip(states, results[len(d.inputs):], strict=False):
                         k.put(g, f"d_{s}", i, m)
                     for p, g in zip(trained, results[len(d.inputs) + len(states):], strict=True):
                         k.put(k.b.fadd(k.get(f"a_{p}", i, m), g), f"a_{p}", i, m)
 
                 k.neurons(n, step)
+            if v.last:
+                k.tiles([f"gx_{x}" for x in moving], start, n, begin, count, out=True)
         k.move(n, [(f"d_{s}", I64(0), f"gs_{s}", start) for s in states] + [(f"e_{x}", I64(0), f"gx_{x}", start) for x in held]
                + [(f"a_{p}", I64(0), f"gp_{p}", start) for p in trained if p in v.per_neuron])
         for p in trained:
@@ -329,15 +396,19 @@ def kernel(traced: Traced, variant: Variant, which: str) -> Compiled:
 # -- calling -------------------------------------------------------------------------------------------------
 
 
-def blocks_of(width: int) -> int:
-    return -(-width // BLOCK)
+def block_of(variant: Variant) -> int:
+    return NARROW if variant.last else BLOCK
+
+
+def blocks_of(width: int, variant: Variant) -> int:
+    return -(-width // block_of(variant))
 
 
 def launch(traced: Traced, variant: Variant, which: str, values: Mapping[str, torch.Tensor | float], steps: int, width: int) -> None:
     """Run a kernel on the tensors and numbers that its arguments name, over all blocks of neurons, shared out over torch's
     threads. Tensors are contiguous; ``steps`` and ``width`` are > 0."""
     compiled_kernel = kernel(traced, variant, which)
-    blocks = blocks_of(width)
+    blocks = blocks_of(width, variant)
     slots = np.zeros(len(compiled_kernel.names), np.int64)
     numbers = slots.view(np.float64)
     slots[2:4] = steps, width

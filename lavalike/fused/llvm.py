@@ -18,6 +18,10 @@ from llvmlite import ir
 from lavalike.fused.trace import Code, Op
 
 WIDTH = 16
+# of two vectors of 8 lanes: neighbours, pairs and quads of both side by side
+SINGLES = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+PAIRS = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+QUADS = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
 LOG2_REST = -2.121944400546905827679e-4  # log 2 - 0.693359375; the difference of two float64 has too few digits
 
 I64, I32, I16, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.IntType(1)
@@ -140,6 +144,24 @@ class Builder:
         one = self.b.insert_element(ir.Constant(self.lanes.type, ir.Undefined), count, I32(0))
         all_ = self.b.shuffle_vector(one, ir.Constant(self.lanes.type, ir.Undefined), ir.Constant(ir.VectorType(I32, WIDTH), [0] * WIDTH))
         return self.b.icmp_signed("<", self.lanes, all_)
+
+    def prefetch(self, pointer: Any, at: Any, storage: str) -> None:
+        """Ask for the cache line of element ``at``, which need not exist."""
+        place = self.b.gep(pointer, [at], source_etype=STORED[storage])
+        self.intrinsic("prefetch", ir.VoidType(), [place, I32(0), I32(3), I32(1)], "p0")
+
+    def transposed(self, rows: list[Any]) -> list[Any]:
+        """WIDTH vectors as the rows of a square, turned over its diagonal, in quarters of 8 by 8: shuffles within 128 bits, then halves."""
+        def shuffle(x: Any, y: Any, lanes: list[int]) -> Any:
+            return self.b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+
+        def turned(r: list[Any]) -> list[Any]:
+            singles = [shuffle(r[k], r[k + 1], lanes) for k in range(0, 8, 2) for lanes in SINGLES]
+            pairs = [shuffle(singles[k], singles[k + 2], lanes) for k in (0, 1, 4, 5) for lanes in PAIRS]
+            return [shuffle(pairs[k], pairs[k + 4], lanes) for lanes in QUADS for k in range(4)]
+
+        parts = [[turned([shuffle(x, x, list(range(first, first + 8))) for x in rows[top:top + 8]]) for top in (0, 8)] for first in (0, 8)]
+        return [shuffle(left, right, list(range(WIDTH))) for quarters in parts for left, right in zip(*quarters, strict=True)]
 
     def intrinsic(self, name: str, result: ir.Type, args: list[Any], suffix: str = "") -> Any:
         full = f"llvm.{name}.{suffix or _suffix(args[0].type)}"

@@ -49,11 +49,13 @@ def empty_like(x: torch.Tensor) -> torch.Tensor:
     return empty(x.shape, x.dtype) if x.device.type == "cpu" else torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def rows(x: torch.Tensor) -> torch.Tensor:
-    """``x`` (time, ...) contiguous; of one whose time lies innermost as a transpose of two axes, which torch does in blocks, several times
-    as fast."""
-    if not x.is_contiguous() and x.dim() > 2 and (last := x.movedim(0, -1)).is_contiguous():
-        return last.flatten(0, -2).t().contiguous().view(x.shape)
+def laid(x: torch.Tensor, last: bool) -> torch.Tensor:
+    """``x`` (time, ...), or ``last`` (..., time), contiguous. Where time lies at the other end in memory it is a transpose of two axes,
+    which torch does in blocks, several times as fast."""
+    if not x.is_contiguous() and x.dim() > 2:
+        other = x.movedim(-1, 0) if last else x.movedim(0, -1)
+        if other.is_contiguous():
+            return (other.flatten(1) if last else other.flatten(0, -2)).t().contiguous().view(x.shape)
     return x.contiguous()
 
 

@@ -106,6 +106,8 @@ def _timed(door: str, dynamics: Dynamics, first: int | None) -> None:
     """InputError where ``dynamics`` asks for t and nobody tells it."""
     if first is not None:
         _RULES["first"].check(door, "first", first)
+    if first is not None and "t" not in dynamics.arguments:
+        raise InputError(f"{door}: first is t in the first step, and {dynamics.name} does not ask for t; leave it out")
     if first is None and "t" in dynamics.arguments:
         raise InputError(f"{dynamics.name}: a step that depends on the time step t cannot be trained unless first tells it")
 
@@ -169,15 +171,23 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     _engine(x.device)
     if x.device.type != "cpu":  # the GPU's kernels read every step
         inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
-    call = _Call(dynamics, training, tuple(record), shift, steps, first)
-    taken: list[torch.Tensor | None] = [*(memory.rows(inputs[n]) for n in dynamics.inputs), *before, *values]
+    # tensors whose time lies innermost are read as they are
+    last = x.device.type == "cpu" and not shift and not record and all(_innermost(v) for v in inputs.values() if len(v) > 1)
+    call = _Call(dynamics, training, tuple(record), shift, steps, first, last)
+    taken: list[torch.Tensor | None] = [memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs]
+    taken += [*before, *values]
     if not torch.is_grad_enabled():  # which a Function is not told: it would keep what only backward needs
         taken = [None if x is None else x.detach() for x in taken]
     out = _Scan.apply(call, *taken)
     n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
-    outputs = dict(zip((*dynamics.outputs, *record), out[:n], strict=True))
+    outputs = dict(zip((*dynamics.outputs, *record), (y.movedim(-1, 0) for y in out[:n]) if last else out[:n], strict=True))
     final = {name: y.reshape(shape) for name, y in zip(dynamics.states, out[n:n + k], strict=True)}
     return Result(outputs, final, out[-1])
+
+
+def _innermost(x: torch.Tensor) -> bool:
+    """Whether time, x's first axis, lies innermost in memory."""
+    return not x.is_contiguous() and x.movedim(0, -1).is_contiguous()
 
 
 def _tensor(value: Any) -> torch.Tensor:
@@ -216,6 +226,11 @@ class _Call:
     shift: bool
     steps: int
     first: int | None
+    last: bool  # time is the tensors' last axis
+
+    def width(self, x: torch.Tensor) -> int:
+        """How many neurons an input has."""
+        return math.prod(x.shape[:-1] if self.last else x.shape[1:])
 
     @property
     def wide(self) -> bool:
@@ -250,17 +265,18 @@ class _Scan(torch.autograd.Function):
         made, d = call.made, call.dynamics
         xs, firsts, params = call.split(values)
         x = xs[0]
-        engine, width = _engine(x.device), math.prod(x.shape[1:])
+        engine, width = _engine(x.device), call.width(x)
         keeps = any(ctx.needs_input_grad)
         variant = cpu.Variant(STORAGE[x.dtype], call.wide, call.training.arithmetic == "grid", call.record,
                               frozenset(p for p, v in zip(made.parameters, params, strict=True) if v.dim()), shift=call.shift,
-                              held=frozenset(n for n, v in zip(d.inputs, xs, strict=True) if len(v) != call.steps))
+                              held=frozenset(n for n, v in zip(d.inputs, xs, strict=True)
+                                             if v.shape[-1 if call.last else 0] != call.steps), last=call.last)
         real = _real(variant)
-        ys = [_room(x, call.steps, call.shift) for _ in d.outputs]
+        ys = [memory.empty((*x.shape[:-1], call.steps), x.dtype) if call.last else _room(x, call.steps, call.shift) for _ in d.outputs]
         rs = [_room(x, call.steps, False) for _ in call.record]
         state = [x.new_zeros(width, dtype=real) if s is None else (s.to(real) * call.unit).clone() for s in firsts]
         kept = [x.new_empty(-(-call.steps // engine.SEGMENT) * width, dtype=real) for _ in state] if keeps else []
-        over = x.new_zeros(made.counted, engine.blocks_of(width), dtype=torch.float64)
+        over = x.new_zeros(made.counted, engine.blocks_of(width, variant), dtype=torch.float64)
         given = {**_named("x_", d.inputs, xs), **_named("y_", d.outputs, [y[1:] for y in ys] if call.shift else ys),
                  **_named("r_", call.record, rs), **_named("s_", d.states, state), **_named("c_", d.states, kept),
                  **call.numbers(params, real), **{f"gp_n{j}": row for j, row in enumerate(over)}}
@@ -271,7 +287,7 @@ class _Scan(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         count = over.sum().long()
         ctx.mark_non_differentiable(count)
-        return (*(y[:call.steps] for y in ys), *rs, *state, count)
+        return (*(ys if call.last else (y[:call.steps] for y in ys)), *rs, *state, count)
 
     @staticmethod
     @once_differentiable
@@ -283,18 +299,18 @@ class _Scan(torch.autograd.Function):
                              "in the same mode, or within lavalike.fused.plain_loops()")
         xs, kept, params = call.split(ctx.saved_tensors)
         x = xs[0]
-        engine, width = _engine(x.device), math.prod(x.shape[1:])
+        engine, width = _engine(x.device), call.width(x)
         wanted = call.split(ctx.needs_input_grad[1:])[2]
         trained = tuple(p for p, w in zip(made.parameters, wanted, strict=True) if w)
         names = (*d.outputs, *call.record)
-        gys = {n: memory.rows(g.to(x.dtype)) for n, g in zip(names, grads[:len(names)], strict=True) if g is not None}
+        gys = {n: memory.laid(g.to(x.dtype), call.last) for n, g in zip(names, grads[:len(names)], strict=True) if g is not None}
         variant = dataclasses.replace(variant, trained=frozenset(trained), given=frozenset(gys))
         real = _real(variant)
         # a state is unit times its value: its gradient the value's over unit
         gs = [x.new_zeros(width, dtype=real) if g is None else (g.reshape(-1).to(real) / call.unit).clone()
               for g in grads[len(names):len(names) + len(d.states)]]
         gxs = [memory.empty_like(v) for v in xs]
-        gps = {p: x.new_zeros(width if p in variant.per_neuron else engine.blocks_of(width), dtype=torch.float64) for p in trained}
+        gps = {p: x.new_zeros(width if p in variant.per_neuron else engine.blocks_of(width, variant), dtype=torch.float64) for p in trained}
         given = {**_named("x_", d.inputs, xs), **_named("gx_", d.inputs, gxs), **_named("gs_", d.states, gs),
                  **_named("c_", d.states, kept), **{("gy_" if n in d.outputs else "gr_") + n: g for n, g in gys.items()},
                  **{f"gp_{p}": g for p, g in gps.items()}, **call.numbers(params, real)}

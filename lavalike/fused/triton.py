@@ -551,7 +551,8 @@ def function(made: Source, name: str) -> Any:
     return module.kernel
 
 
-def blocks_of(width: int) -> int:
+def blocks_of(width: int, variant: Variant) -> int:
+    """Programs for ``width`` neurons, whatever the variant."""
     return -(-width // BLOCK)
 
 
@@ -580,4 +581,4 @@ def launch(traced: Traced, variant: Variant, which: str, values: Mapping[str, to
             value = value.to(device, real)
         tensors.append(value)
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
-        made.function[(blocks_of(width),)](steps, width, *tensors, BLOCK=BLOCK, **OPTIONS)
+        made.function[(blocks_of(width, variant),)](steps, width, *tensors, BLOCK=BLOCK, **OPTIONS)

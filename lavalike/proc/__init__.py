@@ -23,5 +23,6 @@ from lavalike.proc.lif import (
     TernaryLIF as TernaryLIF,
 )
 from lavalike.proc.monitor import Monitor as Monitor
+from lavalike.proc.recorder import Recorder as Recorder
 from lavalike.proc.rf import ADRF as ADRF, ADRF_IZ as ADRF_IZ, RF as RF, RF_IZ as RF_IZ
 from lavalike.proc.sdn import ActivationMode as ActivationMode, Delta as Delta, Sigma as Sigma, SigmaDelta as SigmaDelta

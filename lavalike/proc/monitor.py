@@ -44,7 +44,7 @@ class Monitor(AbstractProcess):
         probe = Probe(self, target, int(num_steps))
         self._targets.append(probe)
         target.process.probes.append(probe)
-        join(self._structure, target.process._structure)
+        join(target.process._structure, None)  # not with the monitor: it may look at networks that have nothing to do with each other
 
     def get_data(self) -> dict[str, dict[str, np.ndarray]]:
         """``{process path: {target name: (steps, *shape)}}`` of what was recorded so far; a second process of the

@@ -49,6 +49,11 @@ class AbstractProcess(Shared):
     RunConfig. A process made of inner processes needs no model; a process with ``dynamics`` gets one from
     every backend. Models belong to a class and all its subclasses.
 
+    Inner processes are found in attributes, also in lists, tuples and dicts there, nested too, and go by the attribute (``lif``,
+    ``layers[0]``) unless they have a ``name``; several assigned to one attribute in a loop are all kept (``lif``, ``lif#2``). One that is
+    appended to such a list later, or put into such a dict, is found when it is connected; one with no connection at all when the graph is
+    compiled next. Two inner processes with the same ``name`` are a GraphError.
+
     Example::
 
         class Net(AbstractProcess):
@@ -68,7 +73,16 @@ class AbstractProcess(Shared):
 
     name: str
     parent: AbstractProcess | None
+    proc_params: dict[str, Any]
     step = _Step()
+    _structure: Structure
+    _vars: list[Var]
+    _in_ports: list[InPort]
+    _out_ports: list[OutPort]
+    _procs: dict[str, AbstractProcess]  # by name
+    _holders: dict[str, Any]  # attributes that are lists and dicts: more may be put into them
+    _scope: dict[str, AbstractProcess]  # the _procs among which this is
+    _expansions: dict[type, tuple[Expansion, dict[str, AbstractProcess], list[tuple[Var, Var]]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -125,7 +139,9 @@ class AbstractProcess(Shared):
         elif part.process is not self:
             return
         known = self._known(part)
-        gone = isinstance(old, PARTS) and old is not part and not any(x is old for x in self.__dict__.values())
+        if old is part or (part in known and not isinstance(old, PARTS)):
+            return  # under another name
+        gone = isinstance(old, PARTS) and not any(x is old for x in self.__dict__.values())
         if gone and old in self._known(old):
             before = self._known(old)
             place = before.index(old)
@@ -301,7 +317,7 @@ def _strangers(parent: AbstractProcess, values: Mapping[str, Any],
         if child.parent is not None or id(child) in seen:
             continue
         seen.add(id(child))
-        top = top or outermost(parent)
+        top = outermost(parent) if top is None else top  # a process may have a length
         if child is top:  # a reference upwards, not an inner process
             continue
         name, count = child.name or key, 1
@@ -319,7 +335,7 @@ def _strangers(parent: AbstractProcess, values: Mapping[str, Any],
 def _inside(values: Mapping[str, Any]) -> Iterator[tuple[str, AbstractProcess]]:
     """Processes in ``values`` and in what is nested in them, with the expression that leads to each."""
     seen: set[int] = set()
-    todo: list[tuple[str, Any]] = [*reversed(values.items())]
+    todo: list[tuple[str, Any]] = [*values.items()][::-1]
     while todo:
         key, value = todo.pop()
         if isinstance(value, AbstractProcess):

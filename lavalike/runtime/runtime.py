@@ -8,13 +8,13 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 
 from lavalike.backends import get_backend
-from lavalike.compiler.flat import flatten
+from lavalike.compiler.flat import Flat, flatten
 from lavalike.errors import InputError, RunError
 from lavalike.model.config import RunConfig
 from lavalike.process.claims import Claim, starting
@@ -69,6 +69,7 @@ class Runtime:
             if var.marked is None:
                 var.marked = var.value
         self.probes = [probe for p in self.processes for probe in p.probes]
+        _all_run(self.structure.members, flat)
         targets = list(dict.fromkeys(resolved(probe.target) for probe in self.probes))
         self.program = compiled(flat, 1, targets, get_backend)
         self.targets = [(t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t]) for t in targets]
@@ -168,10 +169,9 @@ class Runtime:
             if steps is None and self.stretches.whole:
                 name = next(p.target.backend for p in self.program.plan.parts if p.target.whole)
                 raise RunError(f"backend {name!r} runs for a number of steps that is known before; use RunSteps(n)")
-            for probe in self.probes:
-                if steps is not None and probe.recorded + steps > probe.num_steps:
-                    raise InputError(f"{probe.owner.path}: {probe.target!r} is probed for {probe.num_steps} steps, {probe.recorded} are "
-                                     f"recorded and {steps} more were asked for; probe it again with a larger num_steps")
+            for _, dtype, probes in self.targets:
+                for probe in probes:
+                    probe.begin(steps, self.program.step, dtype)
             if steps is not None and condition.blocking:  # type: ignore[union-attr]
                 self._loop(steps)
             else:
@@ -199,16 +199,18 @@ class Runtime:
             self.free(claim)
 
     def _loop(self, steps: int | None) -> None:
-        program, stretches, left = self.program, self.stretches, steps
+        program, stretches = self.program, self.stretches
+        left: float | None = steps
         while (left is None or left > 0) and not self._pause.is_set():
             n = stretches.size if left is None or left > stretches.size else left
             rows = NOTHING
-            if self.probes:
-                full = min(self.probes, key=lambda p: p.num_steps - p.recorded)
-                n = min(n, full.num_steps - full.recorded)
-                if n <= 0:
-                    raise RunError(f"{full.owner.path}: the {full.num_steps} steps probed of {full.target!r} are recorded; "
-                                   "the run is paused")
+            if self.targets:
+                for _, dtype, probes in self.targets:
+                    for probe in probes:
+                        n = min(n, probe.left if stretches.whole else probe.most(dtype))
+                        if n <= 0:
+                            raise RunError(f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
+                                           "the run is paused")
                 rows = {target: probes[0].room(n, dtype) for target, dtype, probes in self.targets}  # type: ignore[arg-type]
             before = program.step
             try:
@@ -217,14 +219,24 @@ class Runtime:
                 self.failed = str(e).splitlines()[0] if str(e) else type(e).__name__
                 raise
             finally:  # what was done before an error or Ctrl-C is kept
-                self.structure.root().step = program.step
-                for target, dtype, probes in self.targets:
-                    done = program.step - before
-                    for probe in probes[1:]:  # of another monitor
-                        probe.room(done, dtype)[...] = rows[target][:done]
-                    for probe in probes:
-                        probe.recorded += done
+                self.structure.root().step = after = program.step
+                if self.targets:
+                    self._commit(rows, after - before, before)
             left = None if left is None else left - n
+
+    def _commit(self, rows: Mapping[Port | Var, np.ndarray], steps: int, before: int) -> None:
+        """Give ``steps`` of ``rows`` to the probes; what one raises is raised when all have theirs."""
+        failed: Exception | None = None
+        for target, dtype, probes in self.targets:
+            for probe in probes:
+                try:
+                    if probe is not probes[0]:  # of another monitor
+                        probe.room(len(rows[target]), dtype)[...] = rows[target]
+                    probe.commit(steps, before)
+                except Exception as e:
+                    failed = failed or e
+        if failed is not None:
+            raise failed
 
     def _raise(self) -> None:
         with self._freed:
@@ -353,6 +365,19 @@ def _warn(process: AbstractProcess, why: str | bool) -> None:
 
 def _states(processes: Iterable[AbstractProcess]) -> list[Var]:
     return [v for p in processes for v in p.vars if v.role == "state" and v.aliased is None]
+
+
+def _all_run(members: Iterable[AbstractProcess], flat: Flat) -> None:
+    """InputError where something recorded is of a process that is not in the graph."""
+    there = {*flat.processes}
+    for p in members:
+        if p.probes and p not in there:
+            target, above = p.probes[0].target, p.parent
+            while above is not None and above not in there:
+                above = above.parent
+            node = flat.node_of(above)
+            why = "" if node is None else f": {type(node.model).__name__} computes {node.process.path} as a whole"
+            raise InputError(f"{p.probes[0].owner.path}: {target!r} is not in what runs{why}; record what is, or select another model")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from lavalike.runtime.engine import Engine, compiled
 from lavalike.runtime.runtime import Stretches
 
 Target = Port | Var
+Inputs = Mapping[str, Any] | Mapping[InPort, Any] | Mapping[Port | str, Any]  # a Mapping's key is invariant
 INPUTS, RECORD = "simulate: inputs: ", "simulate: record: "  # how errors about them begin
 MOST_NAMES = 40  # in a message
 
@@ -123,7 +124,7 @@ def _kind_name(kind: Any) -> str:
 @arguments(process=instance(AbstractProcess, words="a process"),
            inputs=optional(Rule("a dict of InPorts, or their names, to arrays", lambda v: isinstance(v, Mapping))),
            config=optional(instance(RunConfig)), record=_RECORD)
-def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None = None, steps: int | None = None,
+def simulate(process: AbstractProcess, inputs: Inputs | None = None, steps: int | None = None,
              config: RunConfig | None = None, record: Iterable[Target | str] = ()) -> Recording:
     """Run everything connected to ``process`` from its Vars' present values and count of steps, and leave the processes as they were.
 

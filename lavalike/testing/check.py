@@ -14,7 +14,7 @@ from lavalike.arguments import MAPPING, TEXT, Rule, arguments, choice, did_you_m
 from lavalike.errors import ConformanceError, GraphError, InputError, ModelSelectionError, VarError
 from lavalike.model import ProcessModel, RunConfig
 from lavalike.model.config import Precision
-from lavalike.process import AbstractProcess, Var
+from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.process import walk
 from lavalike.runtime.conditions import RunSteps
 from lavalike.runtime.simulate import simulate
@@ -200,24 +200,33 @@ class _Check:
 
     def recordable(self, config: Setup) -> set[str]:
         """Paths of the states that can be recorded; the others are refused by name."""
+        paths = {v.path for v in _states(self.make())}
+        if self._refused(config, paths) is None:
+            return paths
         taken: set[str] = set()
-        for path in [v.path for v in _states(self.make())]:
-            process = self.make()
-            try:
-                simulate(process, steps=1, config=config(process), record=[v for v in _states(process) if v.path == path])
-            except InputError as e:
-                if path not in str(e):
-                    raise ConformanceError(f"{self.label}: {path} cannot be recorded, and the error does not name it: {e}") from e
-                continue
-            taken.add(path)
+        for path in paths:
+            error = self._refused(config, {path})
+            if error is None:
+                taken.add(path)
+            elif path not in str(error):
+                raise ConformanceError(f"{self.label}: {path} cannot be recorded, and the error does not name it: {error}") from error
         return taken
+
+    def _refused(self, config: Setup, paths: set[str]) -> InputError | None:
+        process = self.make()
+        try:
+            simulate(process, steps=1, config=config(process), record=[v for v in _states(process) if v.path in paths])
+        except InputError as e:
+            return e
+        return None
 
     def simulated(self, config: Setup, inputs: Arrays, of: set[str]) -> Arrays:
         """What the OutPorts and the states ``of`` a name do, the run of all of them at once."""
         process = self.make()
         states = [v for v in _states(process) if v.path in of]
         rec = simulate(process, inputs or None, None if inputs else self.steps, config(process), record=states)
-        return {part.path: rec[part] for part in (*process.out_ports, *states)}
+        parts: list[Port | Var] = [*process.out_ports, *states]
+        return {part.path: rec[part] for part in parts}
 
     def ran(self, config: Setup, pieces: tuple[int, ...]) -> Arrays:
         """States after runs of so many steps, from random ones; nothing is fed."""

@@ -28,6 +28,7 @@ from lavalike.dynamics.compartments import Branch, tree_dynamics
 from lavalike.errors import GraphError, VarError
 from lavalike.proc import MultiCompartment
 from lavalike.process import Var
+from lavalike.process.units import Units
 
 Numbers = dict[str, np.ndarray]
 SWING = 70.0  # LSB from reset to threshold: what hxtorch's Yin-Yang example takes
@@ -134,7 +135,7 @@ class Population:
     def derive(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         """The equation's constants from the process's parameters (arrays or tensors), and the gain of its inputs; VarError."""
         try:
-            c = self.process.dynamics.derive(values, self.process.proc_params, False)  # type: ignore[union-attr]
+            c = self.process.dynamics.derive(values, Units.of(self.process.proc_params), False)  # type: ignore[union-attr]
         except ValueError as e:
             raise VarError(f"{self.name}.{e}") from None
         if self.compartments:

@@ -269,7 +269,7 @@ def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
         count = min(BLOCK, s_in.size - first)
         one_each = torch.zeros(count, s_in.size, dtype=dtype)
         one_each[:, first:first + count].fill_diagonal_(1)
-        columns.append(model.product(one_each.reshape(count, *s_in.shape, 1), c).reshape(count, -1))
+        columns.append(model.product(one_each.reshape(count, *s_in.shape, 1), c, 1).reshape(count, -1))
     return torch.cat(columns).T
 
 

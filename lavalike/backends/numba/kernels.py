@@ -392,6 +392,14 @@ def engine() -> Callable[..., int]:
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(address(spec))
 
 
+def address_of(array: np.ndarray) -> int:
+    """Where ``array`` begins."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a third of the other's time
+    except (TypeError, ValueError, BufferError):  # read-only, or not in one piece
+        return array.__array_interface__["data"][0]
+
+
 def engine_block(table: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The engine's argument block for ``table``; slots 3 and 4 are the first step and how many."""
     return pack([table, len(table) // 4, 0, 0, where], [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)])
@@ -404,7 +412,7 @@ def pack(values: list[Any], kinds: list[Kind]) -> np.ndarray:
         if dtype == "t":
             continue
         if axes:
-            slots += (value.__array_interface__["data"][0], *value.shape)
+            slots += (address_of(value), *value.shape)
         else:
             slots += struct.unpack("q", struct.pack(BITS[dtype], value).ljust(8, b"\0"))
     return np.array(slots or [0], np.int64)

@@ -15,6 +15,7 @@ from lavalike.errors import GraphError
 from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
+from lavalike.process.units import Units
 
 
 class NumbaModel(ProcessModel):
@@ -134,7 +135,7 @@ class DynamicsModel(NumbaModel):
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Constants in three levels, so that few kernels serve all networks: all numbers, per-neuron ones
         arrays, all arrays."""
-        constants = self.dynamics.derive(values, self.process.proc_params, self.config.fixed)
+        constants = self.dynamics.derive(values, Units.of(self.process.proc_params), self.config.fixed)
         out = {k: _collapsed(np.asarray(v)) for k, v in constants.items()}
         arrays = {k for k, v in out.items() if v.ndim}
         if arrays:

@@ -20,6 +20,7 @@ from lavalike.compiler.parts import Part
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError, OverflowError24, RunError, VarError, step_error
 from lavalike.process import OutPort, Port, Var
+from lavalike.process.units import Units
 
 
 @dataclass(eq=False)
@@ -52,7 +53,7 @@ class Op:
                 raise GraphError(f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
                                  "write into the port: s_out[:] = ...") from None
             raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
-        return [address, self.packed.__array_interface__["data"][0], self.packed.strides[0], len(self.packed)]
+        return [address, kernels.address_of(self.packed), self.packed.strides[0], len(self.packed)]
 
     def _pack(self, samples: int) -> np.ndarray:
         """One argument block a sample: the first one's, its per-sample addresses moved on by a sample."""
@@ -195,7 +196,7 @@ class NumbaProgram:
         if not model.trusted:
             self._own(node, samples, constants)
             samples |= self.own[node]
-        op = Op(Spec(model.function(), (), str(messages) if general else "", bool(process.proc_params.get("checked")),
+        op = Op(Spec(model.function(), (), str(messages) if general else "", Units.of(process.proc_params).checked,
                      model.trusted, model.trusted and model.returns, not model.trusted and model.bounds), [], [], process.path, looped)
         arguments = []
         for name in names:
@@ -339,8 +340,8 @@ class NumbaProgram:
         batch, as rows with the larger batch's pitch: kernels know no strides, and touch only as much of a row as they have samples."""
         pitch = rows.strides[0] // rows.itemsize
         if op.packed is not None:
-            block = op.packed[0]  # see transfer.feed: after the buffer's address and size
-            block[2], block[3], block[4], block[5] = rows.__array_interface__["data"][0], len(rows), pitch, first
+            block = memoryview(op.packed[0])  # see transfer.feed: after the buffer's address and size
+            block[2], block[3], block[4], block[5] = kernels.address_of(rows), len(rows), pitch, first
         else:
             op.values[1] = np.lib.stride_tricks.as_strided(rows, (len(rows), pitch), (rows.strides[0], rows.itemsize))
             op.values[3] = first
@@ -582,6 +583,10 @@ class NumbaProgram:
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     """A Var's value in the dtype of its node's messages and states; VarError where that cannot hold it."""
+    if value.dtype.kind in "cU":
+        kind = "texts" if value.dtype.kind == "U" else "complex numbers"
+        raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make arrays of them in derive, or keep "
+                       "real and imaginary parts in Vars of their own")
     config = node.model.config
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         out = value.astype(config.message_dtype)

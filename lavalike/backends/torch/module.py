@@ -82,6 +82,10 @@ class ProcessModule(nn.Module):
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
+        if value.dtype.kind in "cU":
+            kind = "texts" if value.dtype.kind == "U" else "complex numbers"
+            raise VarError(f"{var.path}: holds {kind}, and models of the torch backend take real numbers; keep it in an attribute of the "
+                           "process, or real and imaginary parts in Vars of their own")
         node = self.graph.node_of(var.process)
         dtype = self.dtype if node is None else self.dtype_for(node)
         out = torch.tensor(value, dtype=dtype if value.dtype.kind == "f" or var.trainable else torch.int64)

@@ -105,6 +105,7 @@ class TorchProgram:
     def read(self, var: Var) -> np.ndarray:
         return self._value(var)[0] if var.role == "state" else var.value
 
+    @torch.no_grad()
     def write(self, var: Var, value: np.ndarray) -> None:
         node = self.part.node_of(var.process)
         if node is None:

@@ -1,0 +1,234 @@
+"""Where recorded rows go: into an array that grows, into a ring, into an HDF5 file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from lavalike.errors import InputError, RunError
+
+LEAST = 4096  # bytes of a Memory's first array
+SLACK = 1 << 16  # bytes for what HDF5 writes beside rows
+CHUNK = 1 << 18  # bytes that a File gathers before it writes them
+
+
+class Sink(Protocol):
+    """``count`` rows were taken since the last ``clear``, of which those from ``first`` on are still there."""
+
+    count: int
+
+    @property
+    def first(self) -> int: ...
+
+    def append(self, rows: np.ndarray) -> None:
+        """Take ``rows`` (n, *shape)."""
+
+    def read(self, first: int) -> np.ndarray:
+        """A copy of the rows from number ``first`` on."""
+
+    def clear(self) -> None:
+        """Forget all rows; a File keeps those on disk and begins a new dataset."""
+
+
+class Memory:
+    """An array that grows as it fills, so that a row costs the same however many calls bring them."""
+
+    first = 0
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.rows: np.ndarray | None = None  # of which ``count - earlier`` are filled
+        self.full: list[np.ndarray] = []  # of other dtypes, before
+        self.earlier = 0  # rows in those
+
+    def room(self, n: int, shape: tuple[int, ...], dtype: np.dtype, most: float = np.inf) -> np.ndarray:
+        """The ``n`` rows that come next, to be filled; all in all there will be at most ``most``. :meth:`filled` counts them."""
+        rows, done = self.rows, self.count - self.earlier
+        if rows is None or rows.dtype != dtype or rows.shape[1:] != shape:
+            if done:
+                self.full.append(rows[:done])  # type: ignore[index]
+                self.earlier += done
+            rows, done = None, 0
+        if rows is None or len(rows) < done + n:
+            least = LEAST // (int(np.prod(shape)) * dtype.itemsize)
+            new = np.empty((max(done + n, int(min(2 * done, most - self.earlier)), least), *shape), dtype)
+            if rows is not None:
+                new[:done] = rows[:done]
+            self.rows = rows = new
+        return rows[done:done + n]
+
+    def filled(self, n: int) -> None:
+        self.count += n
+
+    def append(self, rows: np.ndarray) -> None:
+        self.room(len(rows), rows.shape[1:], rows.dtype)[...] = rows
+        self.count += len(rows)
+
+    def read(self, first: int) -> np.ndarray:
+        count, rows, earlier = self.count, self.rows, self.earlier  # a run may go on meanwhile: what it fills lies behind
+        if rows is None:
+            return np.empty((0,))
+        parts = [*self.full, rows[:count - earlier]]
+        return np.concatenate(parts)[first:] if earlier else rows[first:count].copy()
+
+    def clear(self) -> None:
+        self.count, self.earlier = 0, 0  # the array is filled anew: fresh memory costs more than what is written into it
+        self.full.clear()
+
+
+class Ring:
+    """The last ``size`` rows."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.count = size, 0
+        self.rows: np.ndarray | None = None
+
+    @property
+    def first(self) -> int:
+        return max(0, self.count - self.size)
+
+    def append(self, rows: np.ndarray) -> None:
+        if self.rows is None or self.rows.dtype != rows.dtype:
+            new = np.empty((self.size, *rows.shape[1:]), rows.dtype)
+            if self.rows is not None:
+                new[...] = self.rows
+            self.rows = new
+        at = self.count + len(rows) - min(len(rows), self.size)
+        self.rows[np.arange(at, self.count + len(rows)) % self.size] = rows[-self.size:]
+        self.count += len(rows)
+
+    def read(self, first: int) -> np.ndarray:
+        if self.rows is None:
+            return np.empty((0,))
+        return self.rows[np.arange(max(first, self.first), self.count) % self.size]
+
+    def clear(self) -> None:
+        self.count = 0
+
+
+class Store:
+    """An HDF5 file that several :class:`File` write to. What was written can be read at any moment, also by another program and after the
+    disk was full: its structure is on disk before its rows (HDF5's single writer, multiple readers)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.failed: str | None = None
+        try:
+            import h5py
+
+            self.file: Any = h5py.File(path, "x", libver="latest")
+        except FileExistsError:
+            raise InputError(f"Recorder: to={str(path)!r} exists; give another name, or remove it") from None
+        except OSError as e:
+            raise InputError(f"Recorder: to={str(path)!r} cannot be made: {e}") from None
+
+    def create(self, name: str, shape: tuple[int, ...], dtype: np.dtype, notes: dict[str, Any]) -> Any:
+        if self.file.swmr_mode:
+            raise RunError(f"Recorder: {name} comes after {self.path} was begun; add all targets before the first run, keep dtypes, and do "
+                           "not clear a file")
+        itemsize = int(np.prod(shape)) * dtype.itemsize
+        chunk = (max(1, CHUNK // itemsize), *shape)
+        dataset = self.file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk)
+        dataset.attrs.update(notes)
+        return dataset
+
+    def begin(self) -> None:
+        if not self.file.swmr_mode:
+            self.file.flush()
+            self.file.swmr_mode = True
+
+    def reserve(self, size: int) -> None:
+        """OSError unless the file can grow by ``size`` bytes: HDF5 itself cannot go on, nor close, after a write that failed."""
+        number = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            end = os.fstat(number).st_size
+            try:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(number, end, size + SLACK)
+                else:
+                    os.lseek(number, end, os.SEEK_SET)
+                    zeros = bytes(size + SLACK)
+                    while zeros:
+                        zeros = zeros[os.write(number, zeros):]
+            except OSError:
+                os.ftruncate(number, end)
+                raise
+        finally:
+            os.close(number)
+
+    def __getstate__(self) -> Any:
+        if self.file:
+            raise RunError(f"cannot copy what records to {self.path}; close() the Recorder first")
+        return self.__dict__ | {"file": None}
+
+    def close(self) -> None:
+        if self.file:
+            file, self.file = self.file, None
+            try:
+                file.close()
+            except (OSError, RuntimeError) as e:
+                if self.failed is None:
+                    raise RunError(f"Recorder: {self.path}: {e}") from None
+
+
+class File:
+    """A dataset of a :class:`Store`, (rows, *shape). Rows are gathered to chunks before they are written."""
+
+    first = 0
+
+    def __init__(self, store: Store, name: str, notes: dict[str, Any]) -> None:
+        self.store, self.name, self.notes = store, name, notes
+        self.count, self.written = 0, 0
+        self.dataset: Any = None
+        self.dtype: np.dtype | None = None
+        self.pending = Memory()
+
+    def open(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Make the dataset for rows of ``shape``."""
+        if self.dataset is None or self.dtype != dtype:
+            self.dataset, self.dtype = self.store.create(self.name, shape, dtype, self.notes), dtype
+
+    def append(self, rows: np.ndarray) -> None:
+        if not self.store.file:
+            raise RunError(f"Recorder: {self.store.path} is closed" + (f": {self.store.failed}" if self.store.failed else ""))
+        self.pending.append(rows)
+        self.count += len(rows)
+        if self.pending.count >= self.dataset.chunks[0]:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        if not self.pending.count or not self.store.file:
+            return
+        rows = self.pending.read(0)
+        try:
+            self.store.begin()
+            self.store.reserve(rows.nbytes + self.dataset.chunks[0] * rows[:1].nbytes)  # a chunk is written whole
+            self.dataset.resize(self.written + len(rows), 0)
+            self.dataset[self.written:] = rows
+            self.dataset.flush()
+        except (OSError, RuntimeError) as e:  # as h5py raises either
+            self.store.failed = str(e)
+            self.store.close()
+            raise RunError(f"Recorder: {self.store.path}: {e}; {self.written} rows of {self.name} were written and can be read") from None
+        self.written += len(rows)
+        self.pending.clear()
+
+    def read(self, first: int) -> np.ndarray:
+        pending = self.pending.read(0)
+        if self.dataset is None:
+            return np.empty((0,))
+        if self.store.file:
+            rows = self.dataset[first:self.written]
+        else:
+            import h5py
+
+            with h5py.File(self.store.path, "r", swmr=True) as file:
+                rows = file[self.name][first:self.written]
+        return np.concatenate([rows, pending[max(0, first - self.written):]]) if len(pending) else rows
+
+    def clear(self) -> None:
+        raise RunError(f"Recorder: what is in {self.store.path} stays there; clear() is for memory and rings")
