@@ -177,8 +177,8 @@ class NumbaProgram:
         """A Var's value in the dtype of messages and states; VarError where fixed_pt cannot hold it."""
         if value.dtype.kind in "cU":
             kind = "texts" if value.dtype.kind == "U" else "complex numbers"
-            raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make arrays of them in derive, or keep "
-                           "real and imaginary parts in Vars of their own")
+            raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make such of them in derive, or "
+                           "keep real and imaginary parts in Vars of their own")
         with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
             out = value.astype(self.dtype)
         if self.config.fixed and not np.array_equal(out, value):
