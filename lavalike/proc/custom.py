@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class CustomNeuron(AbstractProcess):
             and 0.
     """
 
-    dynamics: ClassVar[Dynamics]
+    dynamics: Dynamics
 
     @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], scale: float = SCALE, checked: bool = False, name: str | None = None,

@@ -69,10 +69,18 @@ class AbstractProcess(Shared):
     """
 
     models: ClassVar[list[type]]
-    dynamics: ClassVar[Dynamics | None] = None
+    dynamics: Dynamics | None = None
 
     name: str
     parent: AbstractProcess | None
+    _structure: Structure
+    _vars: list[Var]
+    _in_ports: list[InPort]
+    _out_ports: list[OutPort]
+    _procs: dict[str, AbstractProcess]  # by the expression that leads to it
+    _holders: dict[str, Any]  # attributes that hold processes in lists and dicts
+    _scope: dict[str, AbstractProcess]  # the names it shares with its siblings
+    _expansions: dict[type, tuple[Any, ...]]
     step = _Step()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

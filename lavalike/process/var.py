@@ -196,6 +196,6 @@ def resolved(target: Any) -> Any:
 
 def _wider(dtype: np.dtype, value: Any) -> np.dtype:
     """A default parameter (an integer 0, say) may become a float; nothing else changes dtype."""
-    new = as_numbers(value)
-    new = dtype if new is None else new.dtype
+    array = as_numbers(value)
+    new = dtype if array is None else array.dtype
     return new if dtype.kind in "iub" and new.kind == "f" else dtype
