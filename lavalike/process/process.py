@@ -69,7 +69,7 @@ class AbstractProcess(Shared):
     """
 
     models: ClassVar[list[type]]
-    dynamics: ClassVar[Dynamics | None] = None
+    dynamics: Dynamics | None = None
 
     name: str
     parent: AbstractProcess | None
