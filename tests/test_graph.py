@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import lavalike as lv
-from lavalike.proc import LIF, Delay, Dense, Sigma, io
+from lavalike.proc import LIF, Delay, Dense, LIFRefractory, Sigma, io
 
 EXACT = lv.RunConfig(precision="fixed_pt")
 
@@ -134,8 +134,8 @@ def test_failed_choice_lists_candidates():
 
     with pytest.raises(lv.ModelSelectionError, match="none is registered"):
         lv.simulate(Odd(), steps=1)
-    with pytest.raises(lv.ModelSelectionError, match=r"DenseModel: precision 'floating_pt', asked for 'fixed_pt'"):
-        lv.simulate(Dense(weights=[[1]]), steps=1, config=lv.RunConfig(backend="torch", precision="fixed_pt"))
+    with pytest.raises(lv.ModelSelectionError, match=r"FloatingDynamicsModel: precision 'floating_pt', asked for 'fixed_pt'"):
+        lv.simulate(LIFRefractory(shape=(1,)), steps=1, config=EXACT)
     with pytest.raises(lv.ModelSelectionError, match="no backend called 'abacus'; there are"):
         lv.simulate(Dense(weights=[[1]]), steps=1, config=lv.RunConfig(backend="abacus"))
 

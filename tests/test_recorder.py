@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike.proc import LIF, Dense, Monitor, Recorder, Sigma
+from lavalike.bss2 import Chip
+from lavalike.proc import LIF, Dense, Monitor, Recorder, Sigma, io
+from lavalike.process import monitor as probes
+from lavalike.runtime import runtime
 from tests.conftest import ROOT
 
 EXACT = lv.RunConfig(precision="fixed_pt")
@@ -121,6 +124,22 @@ def test_every_backend_and_monitors_beside(config):
     np.testing.assert_array_equal(other[lif.v], want[:, 1])
     assert not other[lif.s_out].any()
     assert rec[lif.v].dtype == (np.int32 if config.fixed else np.float32)
+
+
+def test_a_chips_run_is_one_stretch(monkeypatch):
+    """However little is staged."""
+    monkeypatch.setattr(probes, "STAGED", 1)
+    sizes, run = [], runtime.Stretches.run
+    monkeypatch.setattr(runtime.Stretches, "run", lambda self, program, n, *rows: (sizes.append(n), run(self, program, n, *rows)))
+    source, dense, lif = io.source.RingBuffer(data=[[1, 0, 0], [0, 1, 1]]), Dense(weights=[[0.6, 0.5]]), LIF(shape=(1,), dv=0.1, vth=1.0)
+    source.s_out.connect(dense.s_in)
+    dense.a_out.connect(lif.a_in)
+    rec, monitor = Recorder(), Monitor()
+    rec.add(lif.s_out, every=2)
+    monitor.probe(lif.s_out, 12)
+    lif.run(lv.RunSteps(12), lv.RunConfig(backend="bss2", chip=Chip(level="ideal")))
+    assert sizes == [12]
+    np.testing.assert_array_equal(rec[lif.s_out], monitor.get_data()["LIF"]["s_out"][1::2])
 
 
 def test_a_stream_beside_the_run():

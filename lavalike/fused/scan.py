@@ -174,8 +174,8 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     # tensors whose time lies innermost are read as they are
     last = x.device.type == "cpu" and not shift and not record and all(_innermost(v) for v in inputs.values() if len(v) > 1)
     call = _Call(dynamics, training, tuple(record), shift, steps, first, last)
-    taken: list[torch.Tensor | None] = [*(memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs),
-                                        *before, *values]
+    taken: list[torch.Tensor | None] = [memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs]
+    taken += [*before, *values]
     if not torch.is_grad_enabled():  # which a Function is not told: it would keep what only backward needs
         taken = [None if x is None else x.detach() for x in taken]
     out = _Scan.apply(call, *taken)

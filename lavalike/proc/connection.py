@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -47,8 +47,8 @@ class Connection(AbstractProcess):
 
     @arguments(error=VarError, shape_in=optional(SHAPE), shape_out=optional(SHAPE), num_message_bits=integer(0, 32), delay=integer(0, 1))
     def __init__(self, *, shape_in: int | Sequence[int] | None = None, shape_out: int | Sequence[int] | None = None,
-                 num_message_bits: int = 0, delay: int = 1, name: str | None = None, **proc_params: Any) -> None:
-        super().__init__(name=name, **proc_params)
+                 num_message_bits: int = 0, delay: int = 1, name: str | None = None) -> None:
+        super().__init__(name=name)
         self._delay = int(delay)
         self.num_message_bits = Var((1,), num_message_bits, role="parameter", name="num_message_bits")
         if shape_in is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import SHAPE, Rule, arguments, either, integer, is_integer, sequence
+from lavalike.arguments import FLAG, SHAPE, Rule, arguments, either, integer, is_integer, sequence
 from lavalike.errors import VarError
 from lavalike.proc.connection import Connection
 from lavalike.proc.parameters import array
@@ -36,11 +36,12 @@ def transposed_size(n: int, k: int, stride: int, padding: int, dilation: int, ou
 class _Convolution(Connection):
     """What both directions share; ``size`` says how large the output is."""
 
-    @arguments(error=VarError, groups=integer(1), weight_exp=integer(), num_weight_bits=integer(1, 9))
+    @arguments(error=VarError, groups=integer(1), weight_exp=integer(), num_weight_bits=integer(1, 9), checked=FLAG)
     def __init__(self, *, weight: Any, input_shape: Sequence[int], padding: Any = 0, stride: Any = 1, dilation: Any = 1,
                  groups: int = 1, weight_exp: int = 0, num_weight_bits: int = 8, num_message_bits: int = 0, delay: int = 1,
                  checked: bool = False, name: str | None = None) -> None:
-        super().__init__(num_message_bits=num_message_bits, delay=delay, name=name, checked=checked)
+        super().__init__(num_message_bits=num_message_bits, delay=delay, name=name)
+        self.proc_params = {"checked": checked}
         owner = type(self).__name__
         weight = array(f"{owner}: weight", weight)
         SHAPE.check(owner, "input_shape", input_shape, VarError)

@@ -21,8 +21,9 @@ class _Weighted(Connection):
     """A connection with weights of so many bits."""
 
     @arguments(error=VarError, weight_exp=integer(), num_weight_bits=integer(1, 9), sign_mode=integer(0, 3))
-    def __init__(self, *, weight_exp: int = 0, num_weight_bits: int = 8, sign_mode: SignMode = SignMode.NULL, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, weight_exp: int = 0, num_weight_bits: int = 8, sign_mode: SignMode = SignMode.NULL,
+                 num_message_bits: int = 0, delay: int = 1, name: str | None = None) -> None:
+        super().__init__(num_message_bits=num_message_bits, delay=delay, name=name)
         self.num_weight_bits = int(num_weight_bits)
         self.sign_mode = SignMode(sign_mode)
         self.weight_exp = Var((1,), weight_exp, role="parameter", name="weight_exp")
@@ -52,8 +53,11 @@ class Dense(_Weighted):
     @arguments(error=VarError)
     def __init__(self, *, weights: Any, **kwargs: Any) -> None:
         weights = _matrix(type(self).__name__, weights)
-        super().__init__(shape_in=weights.shape[1:], shape_out=weights.shape[:1], **kwargs)
+        super().__init__(**kwargs)
+        self.s_in = InPort((weights.shape[1],))
+        self.a_out = OutPort((weights.shape[0],))
         self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
+        self.a_buff = Var((weights.shape[0],), 0, name="a_buff")
 
     def fan_out(self) -> np.ndarray:
         return np.full(self.s_in.shape, self.a_out.size)
@@ -74,8 +78,8 @@ class DelayDense(_Weighted):
     @arguments(error=VarError, max_delay=integer(0))
     def __init__(self, *, weights: Any, delays: Any, max_delay: int = 0, **kwargs: Any) -> None:
         weights = _matrix(type(self).__name__, weights)
-        _arrives_later(self, kwargs)
         super().__init__(**kwargs)
+        _arrives_later(self)
         self.s_in = InPort((weights.shape[1],))
         self.a_out = OutPort((weights.shape[0],))
         self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
@@ -90,11 +94,10 @@ class DelayDense(_Weighted):
         return np.full(self.s_in.shape, self.a_out.size)
 
 
-def _arrives_later(process: Connection, kwargs: dict[str, Any]) -> None:
+def _arrives_later(process: Connection) -> None:
     """VarError for ``delay=0``, which synapses with delays of their own do not have."""
-    if kwargs.pop("delay", 1) != 1:
-        who = type(process).__name__
-        raise VarError(f"{who}: delay is 1, what delays count from; for the same step there are Dense and Sparse with delay=0")
+    if not process.delay:
+        raise VarError(f"{type(process).__name__}: delay is 1, what delays count from, not 0; for the same step there are Dense and Sparse")
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ class _Entries:
         if len(places[0]) != len(places[1]) or values.shape not in ((), places[0].shape):
             raise VarError(f"{owner}: rows and cols are of one length, data is one number or as many; got {len(places[0])}, "
                            f"{len(places[1])} and data of shape {values.shape}")
+        if not np.isfinite(values).all():
+            raise VarError(f"{owner}: data is finite, got {shown(data)}")
         return cls((int(shape[0]), int(shape[1])), *places, np.broadcast_to(values, places[0].shape))
 
 
@@ -207,8 +212,8 @@ class DelaySparse(_Stored):
     def __init__(self, *, delays: Any, weights: Any = None, rows: Any = None, cols: Any = None, data: Any = None, shape: Any = None,
                  max_delay: int = 0, **kwargs: Any) -> None:
         entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape)
-        _arrives_later(self, kwargs)
         super().__init__(**kwargs)
+        _arrives_later(self)
         self._keep(entries)
         if hasattr(delays, "tocsr"):
             if delays.shape != entries.shape:

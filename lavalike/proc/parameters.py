@@ -12,14 +12,17 @@ from lavalike.process import Var
 
 
 def parameter(shape: tuple[int, ...], value: Any, trainable: bool = False, name: str = "") -> Var:
-    """A parameter Var of shape ``(1,)`` for a single number, else of ``shape``."""
+    """A parameter Var of shape ``(1,)`` for a single number, which may become ``shape`` later, else of ``shape``."""
+    each = shape
     if type(value) not in (int, float):
         value = array(name, value)
         if value.size == 1:
             value, shape = value.reshape(()), (1,)
     else:
         shape = (1,)
-    return Var(shape, value, role="parameter", trainable=trainable, name=name)
+    var = Var(shape, value, role="parameter", trainable=trainable, name=name)
+    var.each = each
+    return var
 
 
 def array(name: str, value: Any) -> np.ndarray:

@@ -82,8 +82,10 @@ class Recorder(AbstractProcess):
             if not part.size:
                 raise InputError(f"{who}: index {shown(index)} takes nothing of shape {target.shape}")
             flat, shape = part.reshape(-1), part.shape
-        sink: Sink = Memory() if self.ring is None else Ring(self.ring)
-        if self.store is not None:
+        sink: Sink = Memory()
+        if self.ring is not None:
+            sink = Ring(self.ring)
+        elif self.store is not None:
             notes = {"target": target.path, "every": int(every), "shape": shape, "packed": bool(packed)}
             path = target.path.replace(".", "/")
             same = sum(p.target.path == target.path for p in self.tracks)
@@ -151,7 +153,7 @@ class Recorder(AbstractProcess):
                 self._told.wait(lambda: probe.sink.count > seen or not process.running)  # noqa: B023
 
     def clear(self) -> None:
-        """Forget the rows; recording goes on. RunError for a file, which keeps what is in it."""
+        """Forget the rows; recording goes on, into the memory that they had. RunError for a file, which keeps what is in it."""
         for probe in self.tracks:
             probe.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -32,8 +33,8 @@ class Var(Shared):
 
     Args:
         shape: shape of the value. ``(1,)`` stands for one value shared by all neurons.
-        init: scalar, list or array, broadcast to ``shape``; its dtype is the Var's until a run gives a
-            state the dtype of its model. Default 0.
+        init: scalar, list or array of booleans, integers, floats, complex numbers or texts, broadcast to ``shape``; its dtype is the
+            Var's until a run gives a state the dtype of its model. Default 0.
         shareable: kept for Lava programs; RefPorts refuse a Var that is not shareable.
         name: taken from the attribute it is assigned to unless given.
         role: ``"state"`` changes from step to step, ``"parameter"`` only when it is set or trained.
@@ -58,6 +59,7 @@ class Var(Shared):
         self.process: AbstractProcess | None = None
         self.binding: Binding | None = None
         self.aliased: Var | None = None
+        self.each: tuple[int, ...] | None = None  # of one number for all: the shape it has once it is one a neuron
         self.value = self._checked(init, None)
         self.marked: np.ndarray | None = None  # the value that reset() gives a state
 
@@ -90,30 +92,30 @@ class Var(Shared):
         self.aliased = other
 
     def _checked(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
-        arr = self._array(value)
-        if arr.dtype.kind == "f" and not np.isfinite(arr).all():
+        """A new array of the Var's shape and ``dtype`` (None: the value's own) that holds ``value``; VarError."""
+        arr = self._array(value, dtype)
+        if arr.dtype.kind in "fc" and not np.isfinite(arr).all():
             who = "Var: init" if not self.name else self.path if self.process is None else f"{self.path}: value"
             raise VarError(f"{who}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
         if dtype is None or arr.dtype == dtype:
-            return self._spread(arr)
-        arr = self._spread(arr)
-        if dtype.kind == "f":
-            with np.errstate(over="ignore"):  # told below
-                cast = arr.astype(dtype)
+            return self._spread(arr, arr.dtype)
+        if dtype.kind == "U":
+            return self._spread(arr, np.promote_types(dtype, arr.dtype))
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for the dtype: told below
+            cast = self._spread(arr, dtype)
+        if dtype.kind in "fc":
             if arr.dtype.itemsize > dtype.itemsize and not np.isfinite(cast).all():
-                raise VarError(f"{self.path}: {arr[~np.isfinite(cast)].flat[0]} is beyond {dtype}, in which it runs; "
+                raise VarError(f"{self.path}: {arr[~np.isfinite(arr.astype(dtype))].flat[0]} is beyond {dtype}, in which it runs; "
                                "RunConfig(dtype='float64') holds it")
-            return cast
-        with np.errstate(invalid="ignore"):  # too large for an integer: told below
-            cast = arr.astype(dtype)
-        if not np.array_equal(cast, arr):
-            raise VarError(f"{self.path}: dtype is {dtype}; {arr[cast != arr].flat[0]} cannot be held in it without loss")
+        elif not (np.broadcast_to(arr, self.shape) == cast).all():
+            lost = np.broadcast_to(arr, self.shape)
+            raise VarError(f"{self.path}: dtype is {dtype}; {lost[cast != lost].flat[0]} cannot be held in it without loss")
         return cast
 
-    def _spread(self, arr: np.ndarray) -> np.ndarray:
-        """A new array of the Var's shape that holds ``arr``."""
+    def _spread(self, arr: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """A new array of the Var's shape and ``dtype`` that holds ``arr``."""
         try:
-            out = np.empty(self.shape, arr.dtype)
+            out = np.empty(self.shape, dtype)
         except (MemoryError, ValueError):
             raise VarError(f"{self.path}: shape {self.shape} needs {self.size * arr.itemsize / 2**30:.0f} GiB") from None
         try:
@@ -124,14 +126,18 @@ class Var(Shared):
             raise VarError(f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}") from None
         return out
 
-    def _array(self, value: Any) -> np.ndarray:
-        """``value`` as an array of real numbers; VarError, which is a TypeError too, where it is none."""
+    def _array(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
+        """``value`` as an array of what a Var of ``dtype`` holds; VarError, which is a TypeError too, where it is none."""
         who = f"{self.path}: value" if self.process is not None else self.path if self.name else "Var: init"
         if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
             raise VarError(f"{who}: {int(np.ma.getmaskarray(value).sum())} values are behind a mask; fill them: value.filled(0)")
         arr = value if type(value) is np.ndarray else as_numbers(value)
-        if arr is None or arr.dtype.kind not in "biuf":
-            raise VarTypeError(f"{who}: real numbers expected, got {shown(value, 60)} ({type(value).__name__})")
+        if arr is None and isinstance(value, str | list | tuple):
+            arr = _texts(value)
+        kinds = "biufcU" if dtype is None else "U" if dtype.kind == "U" else "biufc" if dtype.kind == "c" else "biuf"
+        if arr is None or arr.dtype.kind not in kinds:
+            what = {"U": "texts", "biufc": "numbers", "biuf": "real numbers"}.get(kinds, "real numbers")
+            raise VarTypeError(f"{who}: {what} expected, got {shown(value, 60)} ({type(value).__name__})")
         return arr
 
     @arguments(error=VarError)
@@ -156,26 +162,57 @@ class Var(Shared):
 
     @arguments(error=VarError)
     def set(self, value: Any, idx: Any = None) -> None:
-        """Replace the value (or ``value[idx]``), keeping the dtype; derived constants follow.
+        """Replace the value (or ``value[idx]``), keeping the dtype (integers become floats where some are given); derived constants follow.
 
+        A parameter that is one number for all neurons becomes one a neuron where it is given as many, or an index beyond the first.
         Raises VarError when the value does not fit, and leaves everything as it was.
         """
         if self.aliased is not None:
             self.aliased.set(value, idx)
+            self.shape = self.aliased.shape
             return
-        old = self.get()
-        if idx is None:
-            settled = self.role == "state" and self.binding is not None
-            new = self._checked(value, old.dtype if settled else _wider(old.dtype, value))
-        else:
-            new = old.copy()
-            part = self._array(value)
-            new = old.astype(np.result_type(old, part))
+        old = self.value if self.binding is None else self.binding.read(self)
+        settled = self.role == "state" and self.binding is not None
+        before = self.shape
+        try:
+            if idx is None:
+                self._grow(value)
+                new = self._checked(value, old.dtype if settled else _wider(old.dtype, value))
+            else:
+                part = self._array(value, old.dtype)
+                new = self._part(old, part, idx)
+                new = self._checked(new, old.dtype if settled else _wider(old.dtype, part))
+            self._write(new)
+        except BaseException:
+            self.shape = before
+            raise
+
+    def _grow(self, value: Any) -> None:
+        """One number for all takes one a neuron."""
+        if self.each is not None and self.shape == (1,) and np.shape(value) not in ((), (1,)):
+            with contextlib.suppress(ValueError):
+                if np.broadcast_shapes(np.shape(value), self.each) == self.each:
+                    self.shape = self.each
+
+    def _part(self, old: np.ndarray, part: np.ndarray, idx: Any) -> np.ndarray:
+        """``old`` with ``part`` at ``idx``, in a dtype that holds both."""
+        dtype = np.result_type(old, part)
+        try:
             try:
-                new[idx] = part
-            except (ValueError, IndexError, TypeError) as e:
-                raise self._index_error(idx)(f"{self.path}: cannot set index {idx!r} (idx): {e}") from None
-            new = self._checked(new, old.dtype)
+                old[idx]
+            except IndexError:
+                if self.each is None or self.shape != (1,):
+                    raise
+                old = np.broadcast_to(old, self.each)
+                old[idx]
+                self.shape = self.each
+            new = old.astype(dtype)
+            new[idx] = part
+        except (ValueError, IndexError, TypeError) as e:
+            raise self._index_error(idx)(f"{self.path}: cannot set index {idx!r} (idx): {e}") from None
+        return new
+
+    def _write(self, new: np.ndarray) -> None:
         if self.binding is not None:
             self.binding.write(self, new)
             self.value = new
@@ -194,8 +231,16 @@ def resolved(target: Any) -> Any:
     return target
 
 
+def _texts(value: Any) -> np.ndarray | None:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        return None
+    return array if array.dtype.kind == "U" else None
+
+
 def _wider(dtype: np.dtype, value: Any) -> np.dtype:
     """A default parameter (an integer 0, say) may become a float; nothing else changes dtype."""
-    new = as_numbers(value)
-    new = dtype if new is None else new.dtype
-    return new if dtype.kind in "iub" and new.kind == "f" else dtype
+    numbers = as_numbers(value)
+    new = dtype if numbers is None else numbers.dtype
+    return new if dtype.kind in "iu" and new.kind == "f" else dtype

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from lavalike.backends import get_backend
-from lavalike.backends.base import Program
-from lavalike.compiler.graph import Graph, flatten
+from lavalike.compiler.flat import Flat, flatten
 from lavalike.errors import InputError, RunError
 from lavalike.model.config import RunConfig
 from lavalike.process.claims import Claim, starting
@@ -24,6 +23,7 @@ from lavalike.process.process import AbstractProcess
 from lavalike.process.structure import Structure
 from lavalike.process.var import Var, resolved
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
+from lavalike.runtime.engine import Engine, compiled
 
 NOTHING: dict = {}
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
@@ -36,11 +36,11 @@ class RecompileWarning(UserWarning):
 class Stretches:
     """Cuts a run into stretches of about STRETCH_SECONDS; those of a ``whole`` program are as long as the run."""
 
-    def __init__(self, program: Program) -> None:
-        self.whole = getattr(program, "whole", False)
+    def __init__(self, program: Engine) -> None:
+        self.whole = program.whole
         self.size: int | float = math.inf if self.whole else 1
 
-    def run(self, program: Program, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
+    def run(self, program: Engine, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
         """One stretch of ``steps`` steps, from which the next size is learnt."""
         began = time.perf_counter()
         program.run(steps, stimuli, recordings)
@@ -61,18 +61,17 @@ class Runtime:
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         self.config = config
-        backend = get_backend(config.backend)
-        graph = flatten(process, config, backend.general_model)
+        flat = flatten(process, config, get_backend)
         self.structure = process._structure.root()
         self.version = self.structure.version  # what SubProcessModels made is in it
-        self.processes = graph.processes
+        self.processes = flat.processes
         for var in _states(self.processes):
             if var.marked is None:
                 var.marked = var.value
         self.probes = [probe for p in self.processes for probe in p.probes]
-        _all_run(self.structure.members, graph)
+        _all_run(self.structure.members, flat)
         targets = list(dict.fromkeys(resolved(probe.target) for probe in self.probes))
-        self.program = backend.build(graph, 1, targets)
+        self.program = compiled(flat, 1, targets, get_backend)
         self.targets = [(t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t]) for t in targets]
         self.stretches = Stretches(self.program)
         self.thread: threading.Thread | None = None
@@ -168,7 +167,8 @@ class Runtime:
                 self._raise()
             steps = condition.num_steps if isinstance(condition, RunSteps) else None
             if steps is None and self.stretches.whole:
-                raise RunError(f"backend {self.config.backend!r} runs for a number of steps that is known before; use RunSteps(n)")
+                name = next(p.target.backend for p in self.program.plan.parts if p.target.whole)
+                raise RunError(f"backend {name!r} runs for a number of steps that is known before; use RunSteps(n)")
             for _, dtype, probes in self.targets:
                 for probe in probes:
                     probe.begin(steps, self.program.step, dtype)
@@ -199,14 +199,15 @@ class Runtime:
             self.free(claim)
 
     def _loop(self, steps: int | None) -> None:
-        program, stretches, left = self.program, self.stretches, steps
+        program, stretches = self.program, self.stretches
+        left: float | None = steps
         while (left is None or left > 0) and not self._pause.is_set():
             n = stretches.size if left is None or left > stretches.size else left
             rows = NOTHING
             if self.targets:
                 for _, dtype, probes in self.targets:
                     for probe in probes:
-                        n = min(n, probe.most(dtype))
+                        n = min(n, probe.left if stretches.whole else probe.most(dtype))
                         if n <= 0:
                             raise RunError(f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
                                            "the run is paused")
@@ -366,15 +367,15 @@ def _states(processes: Iterable[AbstractProcess]) -> list[Var]:
     return [v for p in processes for v in p.vars if v.role == "state" and v.aliased is None]
 
 
-def _all_run(members: Iterable[AbstractProcess], graph: Graph) -> None:
+def _all_run(members: Iterable[AbstractProcess], flat: Flat) -> None:
     """InputError where something recorded is of a process that is not in the graph."""
-    there = {*graph.processes}
+    there = {*flat.processes}
     for p in members:
         if p.probes and p not in there:
             target, above = p.probes[0].target, p.parent
             while above is not None and above not in there:
                 above = above.parent
-            node = graph.node_of(above)
+            node = flat.node_of(above)
             why = "" if node is None else f": {type(node.model).__name__} computes {node.process.path} as a whole"
             raise InputError(f"{p.probes[0].owner.path}: {target!r} is not in what runs{why}; record what is, or select another model")
 

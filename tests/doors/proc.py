@@ -40,6 +40,7 @@ DENSE = CONNECTION | {"weights": bad("a", None, [[1], [1, 2]], values=([1, 2], [
 DELAYED = DENSE | {"delay": bad("1", 1.5, None, values=(-1, 0, 2))}
 LISTED = {"rows": [0, 1], "cols": [1, 2], "data": 1.0, "shape": (2, 3)}
 LISTED_BAD = {
+    "weights": bad("a", [[1], [1, 2]], np.ones((2, 3))),  # beside rows, cols, data and shape any is wrong
     "rows": bad("a", None, values=([0, 2], [0.5, 1], [-1, 0], [0])),
     "cols": bad("a", None, values=([0, 3], [NAN, 1], [[0, 1]])),
     "data": bad("a", None, values=([1, 2, 3], [1, NAN])),
@@ -82,13 +83,22 @@ ROWS = [
     ),
     row("lavalike.proc.Sigma", SMALL, shape=SHAPE, sigma=PER_NEURON, checked=FLAG, **NAME),
     row("lavalike.proc.Dense", W, **DENSE),
-    row("lavalike.proc.Sparse", W, **DENSE),
-    row("lavalike.proc.Sparse", LISTED, **LISTED_BAD),
+    row("lavalike.proc.Sparse", LISTED, **DENSE | LISTED_BAD),
     row("lavalike.proc.DelayDense", W | {"delays": 1}, **DELAYED, delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])), max_delay=INDEX),
-    row("lavalike.proc.DelaySparse", W | {"delays": 1}, **DELAYED, delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])), max_delay=INDEX),
-    row("lavalike.proc.DelaySparse", LISTED | {"delays": 1}, **LISTED_BAD),
-    row("lavalike.proc.Connection", {}, **{k: CONNECTION[k] for k in ("num_message_bits", "delay", "name")}, shape_in=optional(SHAPE),
-        shape_out=optional(SHAPE)),
+    row(
+        "lavalike.proc.DelaySparse",
+        LISTED | {"delays": 1},
+        **DELAYED | LISTED_BAD,
+        delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2, 3])),
+        max_delay=INDEX,
+    ),
+    row(
+        "lavalike.proc.Connection",
+        {},
+        **{k: CONNECTION[k] for k in ("num_message_bits", "delay", "name")},
+        shape_in=optional(SHAPE),
+        shape_out=optional(SHAPE),
+    ),
     row("lavalike.proc.Delay", SMALL, shape=SHAPE, **NAME),
     row(
         "lavalike.proc.DelayLine",

@@ -70,6 +70,14 @@ ROWS = [
         check=bad(3, values=("finit",)),
         chip=OBJECT,
         dt=bad("1", None, True, values=(0.0, NAN, INF)),
+        options=bad(3, "x", [1], values=({"thread": 1}, {"threads": 0})),
+    ),
+    row(
+        "lavalike.Choice",
+        {},
+        backend=bad(3, values=("nubma",)),
+        precision=bad(3, values=("fixed",)),
+        model=bad(3, "x", values=(int, LIF)),
     ),
     row(
         "lavalike.AbstractProcess.run", {"condition": lv.RunSteps(1)}, lambda: LIF(shape=(2,)), condition=bad(3, "x", None), run_cfg=OBJECT
@@ -154,9 +162,14 @@ ROWS = [
     row("lavalike.operations.fan_out", lambda: {"connection": Dense(weights=np.ones((2, 3)))}, connection=bad(3, None)),
 ]
 EXEMPT = {
+    "lavalike.model.NodeConfig": "made from a RunConfig and a Choice, whose rows have its arguments",
+    "lavalike.backends.numba.NumbaOptions": "made from a RunConfig, whose row has its arguments",
+    "lavalike.backends.torch.TorchOptions": "made from a RunConfig, whose row has its arguments",
     "lavalike.AbstractProcess": "takes every keyword: a process's own parameters; the rows of its subclasses look at name",
     "lavalike.process.Port": "base of InPort and OutPort, which have rows",
-    "lavalike.process.View": "made by ports' reshape, flatten, transpose and concat_with, which have rows",
+    "lavalike.process.View": "made by ports' indices and by their reshape, flatten, transpose and concat_with, which have rows",
+    "lavalike.backends.torch.ConnectionModel": "subclassed, and made by the compiler only",
+    "lavalike.backends.torch.FloatingDynamicsModel": "made by the compiler only",
     "lavalike.ProcessModel": "subclassed, and made by the compiler only",
     "lavalike.SubProcessModel": "subclassed, and made by the compiler only",
     "lavalike.NumbaModel": "subclassed, and made by the compiler only",

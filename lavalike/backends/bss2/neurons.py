@@ -22,7 +22,7 @@ import torch
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RoutingError
 from lavalike.bss2.spiking.scales import Voltage
-from lavalike.compiler.graph import Node
+from lavalike.compiler.flat import Node
 from lavalike.dynamics import Dynamics, lif
 from lavalike.dynamics.compartments import Branch, tree_dynamics
 from lavalike.errors import GraphError, VarError

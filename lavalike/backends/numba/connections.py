@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,12 +13,12 @@ from lavalike.backends.numba.kernels import WRAPPED, inlined, jit
 from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
-from lavalike.model.config import RunConfig
+from lavalike.model.config import NodeConfig
 from lavalike.model.model import implements
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 
 
-def narrowed(weights: np.ndarray, config: RunConfig, name: str = "weights") -> tuple[np.ndarray, int]:
+def narrowed(weights: np.ndarray, config: NodeConfig, name: str = "weights") -> tuple[np.ndarray, int]:
     """Weights in the smallest dtype that holds them, common factors of two taken out as a left shift of the sums:
     what an event moves through memory is its weights."""
     if not config.fixed:
@@ -99,13 +100,14 @@ class _Connection(NumbaModel):
         """The weights in the arithmetic of the run, and by how many bits a step's sum is shifted right."""
         exp = int(integral("weight_exp", values["weight_exp"], -24, 24)[0])
         if not self.config.fixed:
-            return values["weights"] * 2.0**exp, 0
+            return values["weights"] * 2.0**exp if exp else values["weights"], 0
         whole = fixed_weights(values["weights"], self.process.num_weight_bits, self.process.sign_mode)
         return (whole << exp, 0) if exp > 0 else (whole, -exp)
 
-    def total(self, sums: np.ndarray, graded: int) -> np.float64:
-        """What a message is multiplied with at most, where products might leave the 32 bits of fixed_pt; 0: they cannot."""
-        most = float(sums.max()) if self.config.fixed else 0.0
+    def total(self, sums: Callable[[], np.ndarray], graded: int) -> np.float64:
+        """What a message is multiplied with at most (the largest of ``sums`` over an output's synapses), where products might leave the 32
+        bits of fixed_pt; 0: they cannot."""
+        most = float(sums().max()) if self.config.fixed else 0.0
         return np.float64(most if graded or most >= 2**31 else 0)
 
     def more_scratch(self, batch: int) -> dict[str, np.ndarray]:
@@ -127,9 +129,12 @@ class DenseModel(_Connection):
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
-        rows, left = narrowed(np.vstack([weights.T, np.zeros(weights.shape[:1], weights.dtype)]), self.config)
+        narrow, left = narrowed(weights, self.config)
+        rows = np.zeros((weights.shape[1] + 1, weights.shape[0]), narrow.dtype)  # the last one fills up a pass
+        for k in range(0, len(narrow), 64):  # a cache's worth of columns at a time
+            rows[:-1, k:k + 64] = narrow[k:k + 64].T
         graded = self.graded(values)
-        return {"rows": rows, "left": left, "right": right, "graded": graded, "total": self.total(np.abs(weights).sum(1), graded)}
+        return {"rows": rows, "left": left, "right": right, "graded": graded, "total": self.total(lambda: np.abs(weights).sum(1), graded)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         n_in = self.process.s_in.size
@@ -177,15 +182,19 @@ class DenseModel(_Connection):
 class SparseModel(_Connection):
     """a_out = weights @ s_in over stored entries, sorted by input. Entries that are all the same number stay one."""
 
+    @functools.cached_property
+    def order(self) -> tuple[np.ndarray, np.ndarray]:
+        return by_input(self.process)
+
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
         entries, left = narrowed(weights, self.config)
         process = self.process
-        order, start = by_input(process.cols, process.s_in.size, process.rows)
+        order, start = self.order
         graded = self.graded(values)
         same = int((entries == entries[0]).all() and not graded)
         return {"entries": entries[order], "target": process.rows[order].astype(np.int32), "start": start, "same": same, "left": left,
-                "right": right, "graded": graded, "total": self.total(np.bincount(process.rows, np.abs(weights)), graded)}
+                "right": right, "graded": graded, "total": self.total(lambda: np.bincount(process.rows, np.abs(weights)), graded)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         events = np.zeros((batch, self.process.s_in.size), np.int32)
@@ -240,10 +249,10 @@ class SparseModel(_Connection):
         return status
 
 
-def by_input(cols: np.ndarray, inputs: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The order of entries by input and then output, and where each input's begin in it."""
-    start = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=inputs))]).astype(np.int64)
-    return np.lexsort((rows, cols)), start
+def by_input(process: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The order of stored entries by input and then output, and where each input's begin in it."""
+    start = np.concatenate([[0], np.cumsum(np.bincount(process.cols, minlength=process.s_in.size))]).astype(np.int64)
+    return np.lexsort((process.rows, process.cols)), start
 
 
 class _DelayModel(_Connection):
@@ -277,7 +286,7 @@ class _DelayModel(_Connection):
         if left >= right:  # no bit is lost: the sums need no shift of their own
             entries, left, right = _smallest(entries.astype(np.int64) << (left - right)) if left > right else entries, 0, 0
         graded = self.graded(values)
-        total = self.total(np.bincount(target, np.abs(weights)), graded)
+        total = self.total(lambda: np.bincount(target, np.abs(weights)), graded)
         place = lag.astype(np.int64) * n_out + target
         return {"entries": entries, "place": place.astype(np.int32) if (limit + 1) * n_out < 2**31 else place, "start": start,
                 "left": left, "right": right, "graded": graded, "total": total}
@@ -333,9 +342,13 @@ class DelayDenseModel(_DelayModel):
 class DelaySparseModel(_DelayModel):
     """The synapses that are stored: memory grows with them, and with max_delay + 1 values an output."""
 
+    @functools.cached_property
+    def order(self) -> tuple[np.ndarray, np.ndarray]:
+        return by_input(self.process)
+
     def entries(self, weights: np.ndarray, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         process = self.process
-        order, start = by_input(process.cols, process.s_in.size, process.rows)
+        order, start = self.order
         return weights[order], delays[order], process.rows[order], start
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from lavalike.backends.torch.model import Tensors, TorchModel, place, within
-from lavalike.compiler.graph import warn_graded
+from lavalike.compiler.flat import warn_graded
 from lavalike.dynamics import integral, within as within_range
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.errors import RunError
@@ -57,7 +57,7 @@ class ConnectionModel(TorchModel):
     state ``a_buff`` is what is sent next. Sums of fixed_pt are whole numbers in float64.
     """
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         """What messages (batch, *s_in.shape, time) of steps from ``first`` on cause, (batch, *a_out.shape, time): each step for itself.
         ``as_events`` makes spikes of messages where the connection is not graded."""
         raise NotImplementedError(f"{type(self).__name__}: a ConnectionModel defines product(s, c, first)")
@@ -105,7 +105,7 @@ class DenseModel(ConnectionModel):
         weights, right = self.weights(values)
         return {"weights": weights, "right": right, "graded": _graded(values)}
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         s = as_events(s, c["graded"], self)
         if self.config.fixed:
             _exact(self, s, c["weights"], first)
@@ -204,7 +204,7 @@ class _ConvolutionModel(ConnectionModel):
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
-    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         steps, batch = s.shape[-1], s.shape[0]
         s = as_events(s, c["graded"], self)
         if self.config.fixed:
@@ -240,7 +240,7 @@ class ConvTransposeModel(_ConvolutionModel):
 
 @implements(Delay, backend="torch", delay=1)
 class DelayModel(ConnectionModel):
-    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int = 1) -> torch.Tensor:
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         return s
 
 
@@ -279,7 +279,7 @@ class ConstantModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         if self.config.fixed:
             values = values | {"value": integral("value", values["value"], -(2**23), 2**23).to(torch.float64)}
-        return values | {"start": integral("start", values["start"], 0)}
+        return values | {"start": integral("start", values["start"], 0, 2**62)}
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         return {"s_out": (c["value"] * (t > c["start"]))[None]}, state

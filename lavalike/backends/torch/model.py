@@ -13,7 +13,7 @@ from lavalike.fused.cpu import LIMIT
 from lavalike.fused.scan import code, scan
 from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.fused.trace import accumulated, steps as stepper
-from lavalike.model.config import RunConfig
+from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
 from lavalike.process.units import Units
@@ -117,13 +117,14 @@ class DynamicsModel(TorchModel):
     ``checked``) where something leaves 32 bits (24).
     """
 
-    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+    def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
         self.traceable = bool(self.dynamics.inputs) and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
         self.ends = {var: state for state, var in process.dynamics.ends}
         self._bound: tuple[Any, ...] = ()
+        self._made: tuple[Any, ...] = ()
 
     def port_names(self) -> frozenset[str]:
         return frozenset((*self.dynamics.inputs, *self.dynamics.outputs))
@@ -131,12 +132,14 @@ class DynamicsModel(TorchModel):
     @property
     def training(self) -> Training:
         """Gradients of graphs: the surrogate in units of the threshold, none through a reset."""
-        checked = Units.of(self.process.proc_params).checked and self.dynamics.accumulators
-        arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
-        return Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
+        if self._made[:1] != (self.surrogate,):
+            checked = Units.of(self.process.proc_params).checked and self.dynamics.accumulators
+            arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
+            self._made = self.surrogate, Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
+        return self._made[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bound": ()}  # made when it is called
+        return {**self.__dict__, "_bound": (), "_made": ()}  # made when it is called
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         dtype = getattr(torch, self.config.dtype)
