@@ -158,8 +158,9 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     plain = _plain.get() or transformed() or (first is not None and x.device.type != "cpu") or not all(map(stored, tensors))
     names = dynamics.constant_names if plain else code(dynamics, training).parameters
     _needed("scan", dynamics, names, parameters)
-    for kind, tensors in (("input", inputs), ("state", given), ("parameter", parameters)):
-        for name, value in tensors.items():
+    kinds: dict[str, Mapping[str, Any]] = {"input": inputs, "state": given, "parameter": parameters}
+    for kind, named in kinds.items():
+        for name, value in named.items():
             # one number may stay on the CPU
             if isinstance(value, torch.Tensor) and value.device != x.device and (value.dim() or not stored(value)):
                 raise InputError(f"{dynamics.name}: {kind} {name} is on {value.device}, the input on {x.device}; they must be "

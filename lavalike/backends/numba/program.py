@@ -130,14 +130,21 @@ class NumbaProgram:
             late.append(self._node(node, arrays))
             late += self._finite(node)
         self.records: dict[Port | Var, Op] = {}
-        ports = [t for t in recordable if isinstance(t, Port)]
-        for port in ports:
+        self.late = len(self.ops)
+        self.ops += late
+        self.record(recordable)
+
+    def record(self, recordable: Sequence[Port | Var]) -> None:
+        """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end of a step."""
+        ports: list[Op] = []
+        for port in (t for t in recordable if isinstance(t, Port)):
             array = self.buffers.get(port)
             if array is None:
-                array = self._gather(self.part.terms(port), port, port.path, self.ops, self.part.dtype_of(port))
+                array = self._gather(self.part.terms(port), port, port.path, ports, self.part.dtype_of(port))
             self.records[port] = self._transfer(transfer.record, port.path, array, row=True)
-            self.ops.append(self.records[port])
-        self.ops += late
+            ports.append(self.records[port])
+        self.ops[self.late:self.late] = ports
+        self.late += len(ports)
         for var in (t for t in recordable if isinstance(t, Var)):
             array = self._state_array(var)
             if array is not None:
@@ -585,8 +592,8 @@ def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     """A Var's value in the dtype of its node's messages and states; VarError where that cannot hold it."""
     if value.dtype.kind in "cU":
         kind = "texts" if value.dtype.kind == "U" else "complex numbers"
-        raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make arrays of them in derive, or keep "
-                       "real and imaginary parts in Vars of their own")
+        raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make such of them in derive, or "
+                       "keep real and imaginary parts in Vars of their own")
     config = node.model.config
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         out = value.astype(config.message_dtype)
