@@ -46,7 +46,7 @@ ROWS = [
         ports=PORTS,
         axis=bad("x", 1.5, None, values=(7,)),
     ),
-    row("lavalike.Var", {"shape": (2,)}, shape=SHAPE, init=NUMBERS, shareable=FLAG, name=NAME, role=CHOICE, trainable=FLAG, time_last=FLAG),
+    row("lavalike.Var", {"shape": (2,)}, shape=SHAPE, init=bad(*NUMBERS.kinds[1:], values=NUMBERS.values), shareable=FLAG, name=NAME, role=CHOICE, trainable=FLAG, time_last=FLAG),
     row(
         "lavalike.process.Var.set",
         {"value": 1},
