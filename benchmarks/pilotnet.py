@@ -20,8 +20,9 @@ import numpy as np
 import lavalike as lv
 import netx
 from lavalike.backends import get_backend
-from lavalike.compiler.graph import flatten
+from lavalike.compiler.flat import flatten
 from lavalike.operations import count
+from lavalike.runtime.engine import compiled
 from lavalike.text import table
 
 DEFAULT = Path(__file__).resolve().parent.parent.parent / "shared/conformance/lava-dl/nets/pilotnet_sdnn.net"
@@ -105,12 +106,11 @@ def main(argv: list[str] | None = None) -> None:
         ops = synops(net, net.encode(picture(speed, args.frames)))
         low, high = (speed, high) if ops < 600_000 else (low, speed)
     rows = []
-    backend = get_backend("numba")
     for s in (0.0, speed / 2, speed, 2 * speed, 4 * speed):
         frames = picture(s, args.frames)
         x = net.encode(frames)
         ops = synops(net, x)
-        program = backend.build(flatten(net, lv.RunConfig(precision="fixed_pt"), backend.general_model, [net.inp]), 1, [net.out])
+        program = compiled(flatten(net, lv.RunConfig(precision="fixed_pt"), get_backend, [net.inp]), 1, [net.out], get_backend)
         feed = np.ascontiguousarray(np.moveaxis(x, -1, 0)).reshape(args.frames, 1, -1)
         out = np.empty((args.frames, 1, net.out.size), np.int32)
         program.run(20, {net.inp: feed[:20]}, {net.out: out[:20]})

@@ -19,8 +19,9 @@ import numpy as np
 
 import lavalike as lv
 from lavalike.backends import get_backend
-from lavalike.compiler.graph import flatten
+from lavalike.compiler.flat import flatten
 from lavalike.proc import LIF, Dense
+from lavalike.runtime.engine import compiled
 from lavalike.text import table
 
 
@@ -89,20 +90,20 @@ def network(n: int, fixed: bool, seed: int = 0) -> tuple[LIF, Dense]:
 
 
 def program(lif: LIF, config: lv.RunConfig, batch: int = 1):
-    backend = get_backend("numba")
-    return backend.build(flatten(lif, config, backend.general_model), batch, [])
+    return compiled(flatten(lif, config, get_backend), batch, [], get_backend)
 
 
-def stepper(compiled):
+def stepper(made):
     """A function that runs steps of a compiled program."""
-    return lambda steps: compiled.run(steps, {}, {})
+    return lambda steps: made.run(steps, {}, {})
 
 
 def scatter(batched, lif: LIF) -> None:
     """Samples of a batch begin with other voltages, or all would spike alike and share every row."""
     g = np.random.default_rng(1)
-    for part in getattr(batched, "parts", [batched]):
-        v = part.states[part.graph.node_of(lif)]["v"]
+    program, = batched.programs
+    for share in getattr(program, "parts", [program]):
+        v = share.states[share.part.node_of(lif)]["v"]
         v[...] = g.uniform(0, float(lif.vth.get()[0]) * (64 if v.dtype == np.int32 else 1), v.shape)
 
 

@@ -1,11 +1,13 @@
-"""What a run of one step costs beside the step itself, and what 1,000 processes cost to build, compile and start.
+"""What a run of one step costs beside the step itself, what recording costs, and what 1,000 processes cost to build and start.
 
     python -m benchmarks.running [--seconds 1]
 
 Chains of LIF and Dense of 10 neurons, of 1, 101 and 1,001 processes, stepped by ``run(RunSteps(1))`` and by
 one run of many steps, in turn; with and without a Monitor on one of the voltages. The fastest stretch of each
 counts: other work on the machine only adds time. Building is of 1,001 processes with their 1,000 connections;
-compile and start is their first ``run(RunSteps(1))`` with all kernels in the cache.
+compile and start is their first ``run(RunSteps(1))`` with all kernels in the cache. Recording is of the voltage of
+N neurons in every step by a Recorder whose array exists (it was filled and cleared before), as what a step costs
+more than without, beside NumPy's copy of as many rows into an array that exists.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import lavalike as lv
-from lavalike.proc import LIF, Dense, Monitor
+from lavalike.proc import LIF, Dense, Monitor, Recorder
 from lavalike.text import table
 
 SIZES = (1, 101, 1001)
@@ -68,6 +70,27 @@ def building(repeats: int = 7) -> tuple[float, float]:
     return built, started
 
 
+def recording(size: int, seconds: float) -> tuple[float, float]:
+    """Seconds that a recorded step costs more, and those of a copy."""
+    steps = max(64, min(20_000, 2**24 // (4 * size)))
+    recorded, plain = (LIF(shape=(size,), du=0.1, dv=0.1, vth=10.0, bias_mant=0.1) for _ in range(2))
+    recorder = Recorder()
+    recorder.add(recorded.v)
+    row, rows = np.zeros(size, np.float32), np.empty((steps, size), np.float32)
+    best = dict.fromkeys(("recorded", "plain", "copied"), np.inf)
+    for lif in (recorded, plain, recorded, plain):  # kernels are loaded, and the size of a stretch is learnt
+        lif.run(lv.RunSteps(steps))
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        recorder.clear()
+        for name, call in (("recorded", lambda: recorded.run(lv.RunSteps(steps))), ("plain", lambda: plain.run(lv.RunSteps(steps))),
+                           ("copied", lambda: np.copyto(rows, row))):
+            began = time.perf_counter()
+            call()
+            best[name] = min(best[name], (time.perf_counter() - began) / steps)
+    return best["recorded"] - best["plain"], best["copied"]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each row. Default 1")
@@ -79,6 +102,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             row = (processes, "yes" if monitored else "", f"{one:.2f}", f"{many:.2f}", f"{one - many:.2f}")
             rows.append(row)
     print(table(("processes", "monitor", "run(1) us", "a step us", "more us"), rows))
+    rows = []
+    for size in (10, 100, 1000, 2000, 10_000, 100_000):
+        more, copied = (x * 1e9 for x in recording(size, seconds))
+        rows.append((f"{size}", f"{4 * size}", f"{more:.0f}", f"{copied:.0f}", f"{more / copied:.2f}"))
+    print("\n" + table(("neurons", "bytes a step", "recording ns", "copy ns", "ratio"), rows))
     built, started = building()
     print(f"\n1,001 processes: built in {built:.3f} s, compiled and started in {started:.3f} s, together {built + started:.3f} s")
 

@@ -17,6 +17,7 @@ from lavalike.errors import (
     VarError as VarError,
 )
 from lavalike.model import (
+    Choice as Choice,
     ProcessModel as ProcessModel,
     RunConfig as RunConfig,
     SubProcessModel as SubProcessModel,

@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.dynamics import Dynamics
+from lavalike.dynamics.dynamics import scaled_inputs
 from lavalike.proc import (
-    ADRF,
-    ADRF_IZ,
-    ALIF,
-    LIF,
     RF,
-    RF_IZ,
     ALIFLateBias,
     Connection,
     Conv,
@@ -31,16 +28,19 @@ from lavalike.proc import (
     SignMode,
     Sparse,
     io,
+    neuron_process,
 )
 from lavalike.proc.conv import conv_size, transposed_size
+from lavalike.proc.neuron import KINDS, Neuron, declaration
 from lavalike.process import AbstractProcess, InPort, OutPort
-from netx.reader import MAX_ELEMENTS, PARTS, SPATIAL, Layer, Reader
+from netx.reader import ALIKE, MAX_ELEMENTS, PARTS, SPATIAL, Layer, Reader
 
 MAX_DELAY = 62
 MAX_EXTENT = 4096  # of stride, padding and dilation
 STATE_EXP = 6
 NEVER = 1 << 17  # a threshold no 24-bit voltage exceeds
 UNREACHABLE = (1 << 18) - 1  # the one slayer writes
+LATE = {"CUBA": LIFLateBias, "ALIF": ALIFLateBias}  # neurons whose bias begins late
 
 
 class NetLayer(AbstractProcess):
@@ -88,47 +88,55 @@ class Builder:
     def neuron(self, layer: Layer, shape: tuple[int, ...], position: int, begin: int) -> AbstractProcess:
         """The neuron process. In files of ours the layer's first step is ``begin + 1``, and its bias acts from then on;
         others begin one step later each, with their bias at once."""
-        p = layer.neuron
+        kind = "CUBA" if layer.neuron is None else ALIKE.get(layer.neuron["type"], layer.neuron["type"])
+        # no neuron group: the current adds up for ever, v follows it, nothing spikes (lava-dl 0.6)
+        stored = {"iDecay": np.array(0), "vDecay": np.array(4096), "vThMant": np.array(NEVER)} if layer.neuron is None else layer.neuron
+        cls = KINDS[kind]
+        values = self._parameters(layer, declaration(cls), stored, shape)
         bias = self._spread(layer, "bias", shape)
-        common = {"shape": shape, "loihi_units": True, "checked": self.ours}
+        common = {"shape": shape, "loihi_units": True, "checked": self.ours, **values}
         late = {"bias_start": begin} if self.ours and np.any(bias) and begin else {}
-        if p is None or p["type"] in ("CUBA", "LOIHI", "ALIF"):
-            # no neuron group: the current adds up for ever, v follows it, nothing spikes (lava-dl 0.6)
-            values = {"iDecay": np.array(0), "vDecay": np.array(4096), "vThMant": np.array(NEVER)} if p is None else p
-            i_decay, v_decay, vth = (self._per_channel(layer, k, values[k], shape) for k in ("iDecay", "vDecay", "vThMant"))
-            kwargs = common | late | {"du": i_decay - 1, "dv": v_decay, "vth": vth, "bias_mant": bias, "bias_exp": 6}
-            if p is not None and p["type"] == "ALIF":
-                self._no_reset(layer)
-                return (ALIFLateBias if late else ALIF)(**kwargs, **self._adaptation(layer, shape))
-            if self.reset_interval is not None:
+        if kind != "CUBA":
+            self._no_reset(layer)
+        if kind in ("CUBA", "ALIF"):
+            biased = common | late | {"bias_mant": bias, "bias_exp": 6}
+            if kind == "CUBA" and self.reset_interval is not None:
                 offset = self.reset_offset + 1 + (begin if self.ours else position)
-                return LIFReset(**kwargs, reset_interval=self.reset_interval, reset_offset=offset)
-            return (LIFLateBias if late else LIF)(**kwargs)
-        self._no_reset(layer)
-        vth = self._per_channel(layer, "vThMant", p["vThMant"], shape)
-        if p["type"] == "SDNN":
-            if p.get("sigma_output"):
+                return LIFReset(**biased, reset_interval=self.reset_interval, reset_offset=offset)
+            return (LATE[kind] if late else cls)(**biased)
+        if kind == "SDNN":
+            if stored.get("sigma_output"):
                 return Sigma(shape=shape, checked=self.ours)
-            kwargs = common | {"vth": vth, "spike_exp": self.spike_exp, "state_exp": STATE_EXP}
-            if layer.type == "input":
-                return Delta(**kwargs)
-            return SigmaDelta(**kwargs, **late, bias=bias)
+            coded = common | {"spike_exp": self.spike_exp, "state_exp": STATE_EXP}
+            return Delta(**coded) if layer.type == "input" else SigmaDelta(**coded, **late, bias=bias)
+        if issubclass(cls, RF):
+            if np.any(bias):
+                self.reader.drop(f"{layer.key}/bias", "RF neurons take no bias that is not complex")
+            return cls(**common, state_exp=STATE_EXP, decay_bits=12)
+        return self._own(layer, cls, common, bias)
+
+    def _own(self, layer: Layer, cls: type[Neuron], common: Mapping[str, Any], bias: Any) -> AbstractProcess:
+        """A neuron of the user's own: its states count in 1 / 4096, what reaches it in 1 / 64."""
+        dynamics = declaration(cls)
+        if len(dynamics.inputs) != 1 or len(dynamics.outputs) != 1 or dynamics.graded:
+            raise self.reader.fail(f"{layer.key}/neuron/type", f"a {cls.__name__} has inputs {dynamics.inputs} and outputs "
+                                   f"{dynamics.outputs}; a layer takes one of each, which sends spikes")
         if np.any(bias):
-            self.reader.drop(f"{layer.key}/bias", "RF neurons take no bias that is not complex")
-        cos, sin = (self._per_channel(layer, k, p[k], shape) for k in ("cosDecay", "sinDecay"))
-        kwargs = common | {"vth": vth, "state_exp": STATE_EXP, "decay_bits": 12, "cos_decay": cos, "sin_decay": sin}
-        phase = "PHASE" in p["type"]
-        if p["type"].startswith("ADRF"):
-            return (ADRF if phase else ADRF_IZ)(**kwargs, **self._adaptation(layer, shape))
-        return (RF if phase else RF_IZ)(**kwargs)
+            raise self.reader.fail(f"{layer.key}/bias", f"a {cls.__name__} takes no bias")
+        return neuron_process(scaled_inputs(dynamics, 64), f"{cls.__name__}")(scale=4096, **common)
+
+    def _parameters(self, layer: Layer, dynamics: Dynamics, stored: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+        """The arguments of a process from a file's keys, as its parameters declare them."""
+        out = {}
+        for p in dynamics.parameters:
+            if p.key in stored:
+                value = self._per_channel(layer, p.key, stored[p.key], shape)
+                out[p.name] = value - p.offset if p.offset else value
+        return out
 
     def _no_reset(self, layer: Layer) -> None:
         if self.reset_interval is not None:
             self.reader.drop(f"{layer.key}/neuron", f"reset_interval has no effect on {layer.neuron['type']} neurons")  # type: ignore[index]
-
-    def _adaptation(self, layer: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
-        keys = {"threshold_step": "vThStep", "threshold_decay": "thDecay", "refractory_decay": "refDecay"}
-        return {name: self._per_channel(layer, k, layer.neuron[k], shape) for name, k in keys.items()}  # type: ignore[index]
 
     def _one(self, layer: Layer, name: str, value: np.ndarray) -> int:
         if value.size != 1:
@@ -285,7 +293,7 @@ class Builder:
             return self._average(layer, out, rows, columns, scale)
         if layer.neuron is None:
             out.reads = "change"
-        elif np.all(layer.neuron["vThMant"] == UNREACHABLE):
+        elif np.all(layer.neuron.get("vThMant", 0) == UNREACHABLE):
             out.reads = "state"
         self._parts_fit(layer)
         names = [f"weight/{part}" for part in PARTS] if layer.complex else ["weight"]

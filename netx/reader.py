@@ -19,6 +19,7 @@ import numpy as np
 
 from lavalike.arguments import shown
 from lavalike.errors import NetFileError
+from lavalike.proc.neuron import KINDS, declaration
 from netx import provenance, sizes, trust
 
 MAX_BYTES = 4 << 30
@@ -90,12 +91,18 @@ SPATIAL = ("conv", "convT", "pool", "unpool")
 COMPLEX = ("weight", "weight_rec", "bias")
 PARTS = ("real", "imag")
 UNSUPPORTED = {"concat"}
-_CUBA, _RF, _ADAPTIVE = {"iDecay", "vDecay", "vThMant"}, {"sinDecay", "cosDecay", "vThMant"}, {"thDecay", "refDecay", "vThStep"}
-NEURON_KEYS = {"CUBA": _CUBA, "LOIHI": _CUBA, "ALIF": _CUBA | _ADAPTIVE, "SDNN": {"vThMant"}, "RF_PHASE": _RF, "RF_IZHIKEVICH": _RF,
-               "ADRF_PHASE": _RF | _ADAPTIVE, "ADRF_IZHIKEVICH": _RF | _ADAPTIVE}
 INT32 = (-(2**31), 2**31 - 1)
-RANGES = {"iDecay": (0, 4096), "vDecay": (0, 4096), "vThMant": (0, (1 << 18) - 1), "sinDecay": (-4096, 4096), "cosDecay": (-4096, 4096),
-          "thDecay": (0, 4096), "refDecay": (0, 4096), "vThStep": (0, (1 << 18) - 1), "groups": (1, 1 << 20)}
+GROUPS = (1, 1 << 20)
+ALIKE = {"LOIHI": "CUBA"}  # types that mean the same
+
+
+def neuron_keys(kind: str) -> dict[str, tuple[int, int]] | None:
+    """The keys of a neuron type and the whole numbers each may hold, as the neuron declares them; None where no process has it."""
+    cls = KINDS.get(ALIKE.get(kind, kind))
+    if cls is None:
+        return None
+    dynamics = declaration(cls)
+    return {p.key: p.stored(dynamics.loihi) for p in dynamics.parameters if p.key}
 
 
 class Reader:
@@ -312,7 +319,7 @@ class Reader:
                 for other in sorted(set(item) - set(PARTS)):
                     self.drop(f"{key}/{other}", "unknown key, not used")
             elif name in LAYER_KEYS[kind] and (name in SMALL or kind == "input"):
-                layer.arrays[name] = self._whole(item, key, *RANGES.get(name, INT32), most=3)
+                layer.arrays[name] = self._whole(item, key, *(GROUPS if name == "groups" else INT32), most=3)
             elif name in LAYER_KEYS[kind]:
                 shapes[name] = self._numbers(item, key).shape
             elif name in STATED:
@@ -351,7 +358,7 @@ class Reader:
     def _contents(self, group: h5py.Group, layer: Layer) -> None:
         """The numbers of a layer whose sizes are known to fit."""
         for name in layer.shapes:
-            layer.arrays[name] = self._whole(group[name], f"{layer.key}/{name}", *RANGES.get(name, INT32))
+            layer.arrays[name] = self._whole(group[name], f"{layer.key}/{name}", *INT32)
         if layer.neuron is not None:
             layer.neuron = self._neuron(group["neuron"], f"{layer.key}/neuron", layer.channels)
         if layer.neuron is not None and layer.neuron.get("sigma_output"):
@@ -361,17 +368,18 @@ class Reader:
 
     def _neuron(self, group: h5py.Group, path: str, channels: int) -> dict[str, Any]:
         kind = self._text(group, "type", path)
-        if kind not in NEURON_KEYS:
-            raise self.fail(f"{path}/type", f"no process computes neuron type {shown(kind)}; known are {sorted(NEURON_KEYS)}")
+        whole = neuron_keys(kind)
+        if whole is None:
+            raise self.fail(f"{path}/type", f"no process computes neuron type {shown(kind)}; known are {sorted([*KINDS, *ALIKE])}")
         # Lava ran adaptive resonators of its files without their adaptation
         plain = kind.startswith("ADRF") and not self.ours
-        known = _RF if plain else NEURON_KEYS[kind]
         out: dict[str, Any] = {"type": kind.removeprefix("AD") if plain else kind}
+        known = neuron_keys(out["type"]) or {}
         for name in group:
             key, item = f"{path}/{name}", group[name]
             if name in known:
                 sizes.per_channel(key, self._numbers(item, key).shape, channels, self.fail)
-                out[name] = self._whole(item, key, *RANGES[name])
+                out[name] = self._whole(item, key, *known[name])
             elif name == "sigma_output":
                 if not self._flag(item, key):
                     self.drop(key, "is False; Lava's loader takes any sigma_output as True, and so it runs")
@@ -391,9 +399,9 @@ class Reader:
                 sizes.per_channel(key, self._numbers(item, key).shape, channels, self.fail)
                 if np.any(self._whole(item, key)):
                     self.drop(key, "the weight exponent is not applied")
-            elif name not in TRAINING_ONLY and name not in NEURON_KEYS[kind] | {"type"}:
+            elif name not in TRAINING_ONLY and name not in whole and name != "type":
                 self.drop(key, "unknown key, not used")
-        missing = sorted(known - set(out))
+        missing = sorted(set(known) - set(out))
         if missing:
             raise self.fail(f"{path}/{missing[0]}", f"is missing in a neuron of type {kind}")
         if plain:

@@ -1,4 +1,4 @@
-"""An example of a backend of one's own: every neuron of the library and Dense, one NumPy call a step. docs/extending.md follows it."""
+"""An example of a backend of one's own: neurons and Dense, one NumPy call a step. docs/extending.md follows it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class DenseModel(Model):
 
     def step(self, t, heard, state, c):
         x = heard["s_in"] if c["graded"] else heard["s_in"] != 0
-        return {"a_out": state["a_buff"]}, {"a_buff": x @ c["weights"].T}
+        a = x @ c["weights"].T
+        return {"a_out": state["a_buff"] if self.delay else a}, {"a_buff": a}
 
 
 class Program:
@@ -104,7 +105,8 @@ class Backend:
     name = "example"
 
     def general_model(self, process):
-        return None if process.dynamics is None else NeuronModel
+        known = process.dynamics is not None and not process.dynamics.ends  # those that count steps down are refused
+        return NeuronModel if known else None
 
     def build(self, graph, batch, recordable):
         return Program(graph, batch)

@@ -142,7 +142,7 @@ def test_floating_point_computes_the_integers_units(kind, params, ports):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"vth": -1}, "vth: -64 is outside 0"),
+    ({"vth": -1}, "vth: -1 is outside 0"),
     ({"threshold_step": -1}, "threshold_step: -1 is outside 0"),
     ({"threshold_decay": 5000}, r"threshold_decay: 5000 is outside 0\.\.4096"),
     ({"refractory_decay": -2}, "refractory_decay: -2 is outside"),

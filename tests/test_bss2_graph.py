@@ -17,7 +17,7 @@ from hypothesis import given, settings, strategies as st  # noqa: E402
 import lavalike as lv  # noqa: E402
 from lavalike import bss2, fused, slayer  # noqa: E402
 from lavalike.backends.bss2 import place_process  # noqa: E402
-from lavalike.backends.bss2.parts import SpikingPart  # noqa: E402
+from lavalike.backends.bss2.program import SpikingProgram  # noqa: E402
 from lavalike.bss2 import Chip, Noise, RecordingError, RoutingError  # noqa: E402
 from lavalike.demo import chip as demo_chip, networks  # noqa: E402
 from lavalike.demo.data import Data, yin_yang  # noqa: E402
@@ -255,22 +255,29 @@ def test_states_that_the_chip_has_not_are_read_all_the_same(cuts):
         np.testing.assert_allclose(got[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-def interrupted(*args):
-    """As Ctrl-C; a signal itself is ignored where the suite runs in the background."""
-    raise KeyboardInterrupt
-
-
-def test_an_interrupted_run_does_not_go_on(monkeypatch):
-    """Ctrl-C between parts: the host's are ahead of the chip's."""
-    net = fed(two_layers(), spikes((5, 30), 0.4))
-    config = on()
+def test_an_interrupted_run_leaves_all_parts_where_they_were(monkeypatch):
+    """Between parts of chip and host, the host's are ahead of the chip's: they are put back."""
+    x, config = spikes((5, 30), 0.4), on()
+    want, states = in_stretches(two_layers(), x, config, (5, 10))
+    net = fed(two_layers(), x)
+    sink = io.sink.RingBuffer(shape=net.out.shape, buffer=15)
+    net.parts[-1].out_ports[0].connect(sink.a_in)
     net.run(lv.RunSteps(5), config)
+
+    def interrupted(*args):
+        """As Ctrl-C; a signal itself is ignored where the suite runs in the background."""
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as m:
-        m.setattr(SpikingPart, "run", interrupted)
+        m.setattr(SpikingProgram, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             net.run(lv.RunSteps(10))
-    with pytest.raises(RunError, match="the last run was interrupted between parts of chip and host"):
-        net.run(lv.RunSteps(10))
+    net.run(lv.RunSteps(10))
+    np.testing.assert_array_equal(sink.data.get(), want)
+    for k, p in enumerate(net.parts):
+        for v in p.vars:
+            if v.role == "state":
+                np.testing.assert_array_equal(v.get(), states[f"{k}.{v.name}"])
     net.stop()
 
 
@@ -329,7 +336,7 @@ def test_neurons_that_the_chip_has_not_stay_on_the_host():
     x = spikes((4, 50), 0.4)
     want, got = (lv.simulate(net, {"inp": x}, config=c, record=["parts[3].v"]) for c in (EXACT, on()))
     np.testing.assert_allclose(got["parts[3].v"], want["parts[3].v"], rtol=1e-9, atol=1e-12)
-    assert [type(p).__name__ for p in got.program.parts] == ["SpikingPart", "HostPart"]
+    assert [p.target.backend for p in got.program.plan.parts] == ["bss2", "numba"]
 
 
 def test_parts_of_the_host_lie_before_between_and_behind():
@@ -344,7 +351,7 @@ def test_parts_of_the_host_lie_before_between_and_behind():
     got = lv.simulate(net, {"inp": x}, config=on(), record=[encoder.v, encoder.s_out, first.s_out, line.s_out])
     for target in got:
         np.testing.assert_allclose(got[target], want[target], rtol=1e-12)
-    assert [type(p).__name__ for p in got.program.parts] == ["HostPart", "SpikingPart", "HostPart", "SpikingPart"]
+    assert [p.target.backend for p in got.program.plan.parts] == ["numba", "bss2", "numba", "bss2"]
 
 
 # -- the levels --------------------------------------------------------------------------------------------------------------------
@@ -517,7 +524,7 @@ def test_rounding_down_in_every_tile_is_made_up_for():
     net = Net(Delta(shape=(300,), vth=0.0), Dense(weights=g.normal(0, 0.1, (200, 300)), num_message_bits=16), Sigma(shape=(200,)))
     x = g.random((20, 300, 2))
     want, got = (lv.simulate(net, {"inp": x}, config=c, record=["parts[2].sigma"]) for c in (EXACT, on("quantised")))
-    product, = got.program.parts[1].products
+    product, = got.program.programs[1].products
     (weight_lsb, sends), = product.sends
     assert len(product.placed(0)[0].tiles) == 3
     assert abs((got["parts[2].sigma"] - want["parts[2].sigma"])[..., -1].mean()) < 0.3 * product.lsb * weight_lsb / (0.002 * sends)

@@ -170,7 +170,7 @@ def test_blocks_take_it():
     ({"dynamics": lif.FIRE}, r"one output, got \('s_out', 'v_out'\)"),
     ({"dynamics": lif.LIF_LATE_BIAS}, "depends on the time step t"),
     ({"dynamics": TWO, "arithmetic": "grid"}, "fixed-point form, which the step does not have: /"),
-    ({"dynamics": membrane.LEAKY["none"], "values": {"beta": 0.5}}, r"values: .* are needed, \['vth'\] missing"),
+    ({"dynamics": membrane.LEAKY["none"], "values": {"vth": 0.5}}, r"values: .* are needed, \['beta'\] missing"),
 ])
 def test_what_a_layer_refuses(kwargs, told):
     with pytest.raises(InputError, match=told):

@@ -336,7 +336,7 @@ def test_other_models_come_close(neuron, tmp_path):
     rng = np.random.default_rng(1)
     p = {"type": neuron, "vThMant": 30, "thDecay": 800, "refDecay": 1500, "vThStep": 20, "iDecay": 1000, "vDecay": 500, "sinDecay": 2000,
          "cosDecay": 3000}
-    p = {k: v for k, v in p.items() if k == "type" or k in netx.reader.NEURON_KEYS[neuron]}
+    p = {k: v for k, v in p.items() if k == "type" or k in netx.reader.neuron_keys(neuron)}
     layers = [common | {"type": kind, "shape": shape, "input_shape": np.array(before), "neuron": p}
               | {f"weight{part}": rng.integers(-40, 90, (2, 2, 2, 3)) for part in parts}
               | {f"bias{part}": np.array([5.0, -3.0]) for part in parts}

@@ -575,7 +575,7 @@ def test_options_of_a_run_are_looked_at(options, kind, text):
 
 def test_a_misspelt_choice_of_model_is_named():
     with pytest.raises(lv.ModelSelectionError, match=r"'LIV' is no process.*did you mean 'LIF'"):
-        LIF(shape=(2,)).run(lv.RunSteps(1), lv.RunConfig(select={"LIV": type}))
+        LIF(shape=(2,)).run(lv.RunSteps(1), lv.RunConfig(select={"LIV": "torch"}))
 
 
 DOORS = {

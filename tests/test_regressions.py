@@ -221,7 +221,8 @@ def test_a_port_may_arrive_twice_in_two_orders():
     (lambda: lv.RunSteps(1.5), lv.InputError, "integer >= 1"),
     (lambda: Dense(weights=[[1 + 2j]]), lv.VarError, "weights: an array of real numbers"),
     (lambda: Dense(weights=[[1]], sign_mode=7), lv.VarError, r"sign_mode is an integer in 0\.\.3, got 7"),
-    (lambda: lv.RunConfig(select={LIF: "numba"}), lv.InputError, "select maps to model classes"),
+    (lambda: lv.RunConfig(select={LIF: 3}), lv.InputError, "LIF: select maps to model classes, backends, precisions or Choices, got 3"),
+    (lambda: lv.RunConfig(select={LIF: "nubma"}), lv.InputError, "'nubma' is no precision and no backend.*did you mean 'numba'"),
     (lambda: lv.simulate(Twice(), steps=1, config=lv.RunConfig(select={"lfi": LayerModel})), lv.ModelSelectionError, "'lfi' is no process"),
     (lambda: lv.simulate(LIF(shape=(1,)), steps=1, config=lv.RunConfig(backend="torch", threads=2)), lv.InputError, "the numba backend"),
 ])

@@ -6,6 +6,9 @@ import copy
 import dataclasses
 import math
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +16,13 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 import lavalike as lv
+import lavalike.backends.torch
 from lavalike.errors import InputError
 from lavalike.fused.trace import trace
 from lavalike.proc import LIF
 from lavalike.snn import surrogate as sg
 
+ROOT = Path(__file__).resolve().parent.parent
 ALL = [
     sg.straight_through_estimator(), sg.fast_sigmoid(), sg.fast_sigmoid(slope=3), sg.sigmoid(), sg.sigmoid(0.7), sg.atan(), sg.atan(0.3),
     sg.triangular(), sg.triangular(0.4), sg.boxcar(), sg.boxcar(2.5), sg.slayer_exponential(), sg.slayer_exponential(0.3, 2.0),
@@ -166,3 +171,15 @@ def test_to_torch_takes_a_surrogate_or_the_function_of_its_derivative(make):
         gradients.append(x.grad)
     assert torch.equal(gradients[0], gradients[1])
     assert not torch.equal(gradients[0], gradients[2])
+
+
+def test_training_loads_no_backend():
+    loaded = "any(n.startswith('lavalike.backends.') or n == 'numba' for n in sys.modules)"
+    code = f"import sys, lavalike.snn, lavalike.slayer; sys.exit({loaded})"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_surrogates_of_graphs_are_those_of_training():
+    """One class, wherever it is imported from."""
+    assert lv.backends.torch.exponential(0.5) == sg.slayer_exponential(0.5)
+    assert isinstance(sg.atan(), lv.backends.torch.Surrogate)

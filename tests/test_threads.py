@@ -119,6 +119,7 @@ class Held:
     """A backend that waits while it builds, until it is let go; or raises."""
 
     def __init__(self, real, error=None):
+        self.options = real.options
         self.real, self.error, self.began, self.go = real, error, threading.Event(), threading.Event()
 
     def general_model(self, process):

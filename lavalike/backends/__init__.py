@@ -22,12 +22,17 @@ def _installed() -> list[EntryPoint]:
     return list(entry_points(group="lavalike.backends"))
 
 
+def names() -> list[str]:
+    """The names of all backends; loads none."""
+    return sorted({*BUILT_IN, *(e.name for e in _installed())})
+
+
 def known(name: str) -> None:
     """BackendError unless there is a backend called ``name``; loads nothing."""
     if name not in BUILT_IN:
-        names = sorted({*BUILT_IN, *(e.name for e in _installed())})
-        if name not in names:
-            raise BackendError(f"no backend called {name!r}; there are {names}{did_you_mean(name, names)}")
+        there = names()
+        if name not in there:
+            raise BackendError(f"no backend called {name!r}; there are {there}{did_you_mean(name, there)}")
 
 
 def get_backend(name: str) -> Backend:

@@ -1,33 +1,42 @@
-"""The contract between the runtime and a backend."""
+"""The contract between a backend, the compiler and the engine.
+
+A backend computes parts of a graph and nothing else: the compiler chooses models, cuts the graph and orders it, the engine owns time,
+hands messages from part to part, records, and reads and writes Vars.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from lavalike.compiler.graph import Graph
+from lavalike.compiler.parts import Part
 from lavalike.model.model import ProcessModel
-from lavalike.process import AbstractProcess, Port, Var
+from lavalike.process import AbstractProcess, OutPort, Port, Var
+
+Rows = Mapping[Port, np.ndarray]  # (steps, batch, size) each
 
 
 class Program(Protocol):
-    """A compiled graph with its state.
+    """A part, compiled, with its states.
 
-    ``step`` counts the steps done. Between runs ``read`` and ``write`` serve the Vars. A program that has an attribute ``whole``,
-    True, is called once a run, for all of its steps.
+    ``step`` counts the steps done. Between runs ``read`` and ``write`` serve the Vars of its nodes.
     """
 
     step: int
 
-    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
+    def run(self, steps: int, heard: Rows, recordings: Mapping[Port | Var, np.ndarray]) -> None:
         """Do ``steps`` steps.
 
         Args:
-            stimuli: for each of the graph's stimuli an array (steps, batch, size) of ``message_dtype``.
-            recordings: arrays (steps, batch, size) to fill; dtype as ``dtype_of`` says.
+            heard: for each port that the part hears an array (steps, batch, size), of the dtype that ``part.dtype_of(port)`` says.
+            recordings: arrays (steps, batch, size) to fill, of OutPorts that other parts hear and of what is recorded; dtype as
+                ``dtype_of`` says.
         """
+
+    def ahead(self, port: OutPort, steps: int) -> np.ndarray:
+        """What ``port`` will send in the next ``steps`` steps, at most the lag of its model: (steps, batch, size)."""
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         """The dtype in which ``target`` is recorded."""
@@ -38,14 +47,26 @@ class Program(Protocol):
     def write(self, var: Var, value: np.ndarray) -> None:
         """Set a state, or derive a model's constants anew; VarError leaves everything as it was."""
 
+    def snapshot(self) -> Any:
+        """All that steps change, as it is now; a value that later steps leave alone."""
+
+    def restore(self, snapshot: Any) -> None:
+        """Be as when ``snapshot`` was taken, of this program or of one of an equal part."""
+
 
 class Backend(Protocol):
-    """Compiles flat graphs into programs."""
+    """Builds programs for parts.
+
+    Besides what is below a backend may have: ``options``, a dataclass of those it takes (:class:`lavalike.RunConfig`'s keywords and
+    ``options``; a part has it as ``target.options``); ``precisions`` that it computes in, default all that its models say; ``whole``,
+    True where a program runs all steps at once, as a chip does; ``host``, the backend of nodes that it leaves out; and
+    ``accepts(flat, nodes, target)``, the Target of each of ``nodes`` that it takes, or a text that says why it does not.
+    """
 
     name: str
 
     def general_model(self, process: AbstractProcess) -> type[ProcessModel] | None:
         """The model this backend derives from ``process.dynamics``, if any."""
 
-    def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> Program:
-        """A program for ``graph`` whose state is the processes' present values, ``batch`` times."""
+    def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> Program:
+        """A program for ``part`` whose states are the processes' present values, ``batch`` times."""

@@ -14,12 +14,15 @@ negative, so offset and r stay below the step and twice the state that spiked.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from lavalike.dynamics.dynamics import Dynamics, integral, within
-from lavalike.dynamics.lif import DECAY_ONE, current, leaks, membrane, raw_voltage, threshold
+from lavalike.dynamics.dynamics import Dynamics, within
+from lavalike.dynamics.lif import LATE, LEAKS, VTH, biased, current, membrane, raw_voltage
 from lavalike.dynamics.ops import crosses, leak, reaches, where, wrap
-from lavalike.dynamics.resonator import imag_sum, real_sum, rf_constants, rotate
+from lavalike.dynamics.parameter import Parameter
+from lavalike.dynamics.resonator import RESONATOR, imag_sum, real_sum, rf_constants, rotate
 
 
 def relax(offset, r, keep_theta, keep_r, vth):
@@ -45,10 +48,6 @@ def alif(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, 
     s_out = reaches(v, theta)
     offset, r = adapt(s_out, offset, r, vth, step)
     return s_out, u, v, offset, r
-
-
-def alif_late_bias(t, a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step, bias_start):
-    return alif(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, where(t > bias_start, bias, 0), vth, step)
 
 
 def adrf(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step):
@@ -84,51 +83,41 @@ def adrf_iz_graded(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, 
     return s_out, imag, theta, real, imag, offset, r
 
 
-def adaptation(values, params, fixed, gain):
-    """keep_theta, keep_r and step: what all adaptive neurons share. ``gain`` is that of the inputs."""
-    keep = {"keep_theta": "threshold_decay", "keep_r": "refractory_decay"}
-    if fixed or params.get("loihi_units"):
-        constants = {k: DECAY_ONE - integral(n, values[n], 0, DECAY_ONE) for k, n in keep.items()}
-        if not fixed:
-            constants = {k: x / DECAY_ONE for k, x in constants.items()}
-    else:
-        constants = {k: 1 - within(n, values[n], 0, 1) for k, n in keep.items()}
-    step = values["threshold_step"]
-    step = integral("threshold_step", step, 0, 2**18) if fixed else within("threshold_step", step, 0, np.inf)
-    return constants | {"step": step * gain}
+def adrf_constants(values, units, fixed):
+    within("vth", values["vth"], 0, np.inf)
+    return rf_constants(values, units, fixed)
 
 
-def alif_constants(values, params, fixed):
-    constants = leaks(values, params, fixed)
-    vth = within("vth", threshold("vth", values, params, fixed), 0, np.inf)
-    return constants | adaptation(values, params, fixed, constants["gain"]) | {"vth": vth}
+REST = "the threshold at rest, >= 0; shifted left by {} in fixed_pt"
+ADAPTATION = (
+    Parameter("threshold_step", 0, 0, counts="state", argument="step", key="vThStep", training="threshold_step",
+              doc="what a spike adds to the threshold, >= 0, in the unit of vth"),
+    Parameter("threshold_decay", 0, 0, 1, counts="loss", argument="keep_theta", key="thDecay", training="threshold_decay",
+              doc="decay of offset; floating_pt in 0..1, fixed_pt integers in 0..4096 (1/4096)"),
+    Parameter("refractory_decay", 0, 0, 1, counts="loss", argument="keep_r", key="refDecay", training="refractory_decay",
+              doc="decay of r; likewise"),
+)
+ADAPTING = (*LEAKS, replace(VTH, low=0, doc=REST.format(6)), *ADAPTATION)
+LATE_ADAPTING = (*LATE, *ADAPTING[len(LEAKS):])
+TURNING = (*(replace(p, low=0, doc=REST.format("state_exp")) if p.name == "vth" else p for p in RESONATOR),
+           replace(ADAPTATION[0], shift="state_exp"), *ADAPTATION[1:])
 
 
-def alif_late_bias_constants(values, params, fixed):
-    return alif_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0, 2**62)}
+def _alif(step, parameters=ADAPTING, graded=(), kind="") -> Dynamics:
+    return Dynamics(step, ("a_in",), ("s_out", *graded), ("u", "v", "offset", "r"), biased, per_neuron=("bias",),
+                    accumulators=(biased_current, raw_voltage), graded=graded, parameters=parameters, loihi=True, kind=kind)
 
 
-def adrf_constants(values, params, fixed):
-    constants = rf_constants(values, params, fixed)
-    within("vth", constants["vth"], 0, np.inf)
-    return constants | adaptation(values, params, fixed, constants["gain"])
-
-
-def _alif(step, constants, graded=()) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out", *graded), ("u", "v", "offset", "r"), constants, per_neuron=("bias",),
-                    accumulators=(biased_current, raw_voltage), graded=graded)
-
-
-def _adrf(step, graded=()) -> Dynamics:
+def _adrf(step, graded=(), kind="") -> Dynamics:
     return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out", *graded), ("real", "imag", "offset", "r"), adrf_constants,
-                    accumulators=(real_sum, imag_sum), graded=graded)
+                    accumulators=(real_sum, imag_sum), graded=graded, parameters=TURNING, loihi=True, kind=kind)
 
 
-ALIF = _alif(alif, alif_constants)
-ALIF_LATE_BIAS = _alif(alif_late_bias, alif_late_bias_constants)
-ADRF = _adrf(adrf)
-ADRF_IZ = _adrf(adrf_iz)
+ALIF = _alif(alif, kind="ALIF")
+ALIF_LATE_BIAS = _alif(alif, LATE_ADAPTING)
+ADRF = _adrf(adrf, kind="ADRF_PHASE")
+ADRF_IZ = _adrf(adrf_iz, kind="ADRF_IZHIKEVICH")
 # for graded spikes: the state that is sent and the threshold that it met
-ALIF_GRADED = _alif(alif_graded, alif_constants, ("v_out", "theta_out"))
+ALIF_GRADED = _alif(alif_graded, graded=("v_out", "theta_out"))
 ADRF_GRADED = _adrf(adrf_graded, ("real_out", "imag_out", "theta_out"))
 ADRF_IZ_GRADED = _adrf(adrf_iz_graded, ("imag_out", "theta_out"))

@@ -20,6 +20,7 @@ import numpy as np
 
 from lavalike.dynamics.dynamics import Constants, Dynamics, within
 from lavalike.dynamics.ops import above, both, inject, leak, positive, reset, where
+from lavalike.process.units import Units
 
 
 class Branch(NamedTuple):
@@ -92,7 +93,7 @@ def tree_dynamics(tree: tuple[Branch, ...], chip: bool = False, recorded: bool =
     return Dynamics(scope[name], tuple(inputs), outputs, tuple(states), functools.partial(_constants, tree), fixed=False)
 
 
-def _constants(tree: tuple[Branch, ...], values: Mapping[str, np.ndarray], params: Mapping[str, Any], fixed: bool) -> Constants:
+def _constants(tree: tuple[Branch, ...], values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
     out: Constants = {}
     for b in tree:
         n = b.name

@@ -12,10 +12,13 @@ vth and bias are shifted; the message is shifted right by state_exp (floor), the
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lavalike.dynamics.dynamics import Dynamics, integral, within
 from lavalike.dynamics.ops import carried, gate, positive, unscale, where
+from lavalike.dynamics.parameter import Parameter
 
 
 def sigma(a_in, sigma):
@@ -56,10 +59,6 @@ def sigma_delta_relu(a_in, sigma, act, residue, vth, bias, out_scale):
     return s_out, sigma, act, residue
 
 
-def sigma_delta_late_relu(t, a_in, sigma, act, residue, vth, bias, out_scale, bias_start):
-    return sigma_delta_relu(a_in, sigma, act, residue, vth, where(t > bias_start, bias, 0), out_scale)
-
-
 def sigma_delta_cumulative(a_in, sigma, act, residue, error, vth, bias, out_scale):
     sigma = sigma + a_in
     s_out, act, residue, error = encode_cumulative(sigma + bias, act, residue, error, vth, out_scale)
@@ -80,8 +79,8 @@ def _exponents(values) -> tuple[np.ndarray, np.ndarray]:
     return (integral("spike_exp", values["spike_exp"], 0, 16), integral("state_exp", values["state_exp"], 0, 16))
 
 
-def delta_constants(values, params, fixed):
-    if not fixed and not params.get("loihi_units"):
+def delta_constants(values, units, fixed):
+    if not fixed and not units.loihi:
         # the exponents place the binary point of the fixed-point form; floating point has no use for them
         return {"vth": within("vth", values["vth"], 0, np.inf), "gain": np.float64(1), "out_scale": np.float64(1)}
     spike_exp, state_exp = _exponents(values)
@@ -92,31 +91,36 @@ def delta_constants(values, params, fixed):
     return {"vth": vth, "gain": gain * 1.0, "out_scale": 2.0**-state_exp}
 
 
-def sigma_delta_constants(values, params, fixed):
-    constants = delta_constants(values, params, fixed)
+def sigma_delta_constants(values, units, fixed):
+    constants = delta_constants(values, units, fixed)
     bias = values["bias"] * constants.pop("gain")
     return constants | {"bias": integral("bias", bias, -(2**30), 2**30) if fixed else bias}
 
 
-def sigma_delta_late_constants(values, params, fixed):
-    return sigma_delta_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0, 2**62)}
+CODING = (
+    Parameter("vth", None, 0, counts="state", key="vThMant", training="threshold", doc="threshold, >= 0, compared with >="),
+    Parameter("spike_exp", 0, 0, argument="gain", per="one",
+              doc="fixed_pt: fractional bits of messages, 0..16; floating_pt has no use for them"),
+    Parameter("state_exp", 0, 0, argument="out_scale", per="one", doc="fixed_pt: further ones of the state, 0..16; likewise"),
+)
+BIAS = Parameter("bias", 0, trained=True, counts="state", per="neuron", training="bias", doc="shifted by spike_exp + state_exp in fixed_pt")
 
 
 def _delta(step, *more: str) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), ("act", "residue", *more), delta_constants)
+    return Dynamics(step, ("a_in",), ("s_out",), ("act", "residue", *more), delta_constants, parameters=CODING, loihi=True, kind="SDNN")
 
 
-def _sigma_delta(step, *more: str, constants=sigma_delta_constants, rests: bool = False) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), ("sigma", "act", "residue", *more), constants,
-                    per_neuron=("bias",), accumulators=(sigma_sum,), rests=rests)
+def _sigma_delta(step, *more: str, bias: Parameter = BIAS, rests: bool = False) -> Dynamics:
+    return Dynamics(step, ("a_in",), ("s_out",), ("sigma", "act", "residue", *more), sigma_delta_constants, per_neuron=("bias",),
+                    accumulators=(sigma_sum,), rests=rests, parameters=(*CODING, bias), loihi=True, kind="SDNN")
 
 
-SIGMA = Dynamics(sigma, ("a_in",), ("s_out",), ("sigma",), lambda values, params, fixed: {}, accumulators=(sigma_sum,))
+SIGMA = Dynamics(sigma, ("a_in",), ("s_out",), ("sigma",), accumulators=(sigma_sum,), loihi=True)
 DELTA = _delta(delta)
 DELTA_CUMULATIVE = _delta(delta_cumulative, "error")
 # a sum that did not change is compared with what was sent of it: nothing new; an accumulated error grows, though
 SIGMA_DELTA = _sigma_delta(sigma_delta, rests=True)
 SIGMA_DELTA_RELU = _sigma_delta(sigma_delta_relu, rests=True)
-SIGMA_DELTA_LATE_RELU = _sigma_delta(sigma_delta_late_relu, constants=sigma_delta_late_constants)
+SIGMA_DELTA_LATE_RELU = _sigma_delta(sigma_delta_relu, bias=replace(BIAS, onset="bias_start"))
 SIGMA_DELTA_CUMULATIVE = _sigma_delta(sigma_delta_cumulative, "error")
 SIGMA_DELTA_RELU_CUMULATIVE = _sigma_delta(sigma_delta_relu_cumulative, "error")

@@ -5,66 +5,31 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
-import keyword
-import math
+import linecache
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import FLAG, FUNCTION, TEXT, Rule, arguments, did_you_mean, instance, optional, real, sequence
+from lavalike.arguments import FLAG, FUNCTION, TEXT, arguments, choice, did_you_mean, instance, optional, sequence
 from lavalike.dynamics import ops
+from lavalike.dynamics.ops import lower, reset as to_value, wrap
+from lavalike.dynamics.parameter import NAME, Parameter as Parameter, integral as integral, within as within
 from lavalike.errors import InputError, InputTypeError
+from lavalike.process.units import Units
 
 Constants = dict[str, np.ndarray]
 Step = Callable[..., Any]
-WORDS: dict[Any, str] = {f: name for name, f in vars(ops).items() if isinstance(f, types.FunctionType)}
-FLOATING = {"exp", "tanh", "sigmoid", "sqrt", "log"}  # words without a fixed-point form
+WORDS: dict[Any, str] = {f: name for name, f in vars(ops).items() if isinstance(f, types.FunctionType) and not name.startswith("_")}
 FOREIGN = {"numpy", "torch", "numba", *sys.stdlib_module_names}  # packages whose functions use no words
-NAME = Rule("a name of Python's", TEXT.kind, lambda v: v.isidentifier() and not keyword.iskeyword(v))
-DECAY = 4096  # what a decay of 1 is in fixed point
-
-
-@arguments(name=NAME, default=real(), low=real(infinite=True), high=real(infinite=True), trained=FLAG, unit=TEXT, counts=TEXT)
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a neuron, for training and for the process made of it.
-
-    Args:
-        name: of the step's argument.
-        default: its value unless told otherwise.
-        low, high: training keeps it within; a value given outside is an error. Default: no limits.
-        trained: whether it is trained unless told otherwise.
-        unit: for people. Default "".
-        counts: what fixed point counts it in: "decay" in 1/4096 (the factor of ``leak``), "state" in the unit of the
-            states, whose 1 is the process's or the training's ``scale``; both rounded. Default "": a whole number as it is.
-    """
-
-    name: str
-    default: float
-    low: float = -math.inf
-    high: float = math.inf
-    trained: bool = False
-    unit: str = ""
-    counts: str = ""
-
-    def __post_init__(self) -> None:
-        if self.counts not in ("", "decay", "state"):
-            raise InputError(f"parameter {self.name}: counts is '', 'decay' or 'state', got {self.counts!r}")
-        if not self.low <= self.default <= self.high:
-            raise InputError(f"parameter {self.name}: its default {self.default} is outside {self.low}..{self.high} (low..high)")
-
-    def unit_of(self, scale: float) -> float:
-        """What 1 is in fixed point where a state of 1 is ``scale``."""
-        return {"": 1.0, "decay": float(DECAY), "state": float(scale)}[self.counts]
 
 
 @arguments(**dict.fromkeys(("inputs", "outputs", "states", "per_neuron", "graded"), sequence(NAME)), constants=optional(FUNCTION),
-           accumulators=sequence(FUNCTION), rests=FLAG, fixed=FLAG, parameters=sequence(instance(Parameter)),
-           ends=sequence(sequence(NAME, 2)))
+           accumulators=sequence(FUNCTION), rests=FLAG, fixed=FLAG, parameters=sequence(instance(Parameter)), loihi=FLAG, kind=TEXT,
+           reset=choice("subtract", "zero", "none"), ends=sequence(sequence(NAME, 2)))
 @dataclass(frozen=True)
 class Dynamics:
     """A neuron.
@@ -75,10 +40,10 @@ class Dynamics:
             from 1) if it wants it; it returns the outputs, then the new states, in the order declared here.
         inputs, outputs: names of InPorts and OutPorts.
         states: names of Vars that a step changes.
-        constants: ``(values, params, fixed) -> {name: array}``: the step's constants from the Vars'
-            values in the user's units; raises ValueError on a value out of range. ``fixed`` tells the
-            arithmetic; without it values may be torch tensors, so use operators. By default the parameter
-            Vars as they are.
+        constants: ``(values, units, fixed) -> {name: array}``: the step's constants that follow from several parameters or from
+            none, from the Vars' values in ``units`` (:class:`lavalike.dynamics.Units`); raises ValueError on a value out of
+            range. ``fixed`` tells the arithmetic; without it values may be torch tensors, so use operators. What it does not
+            return follows from one parameter as that declares. Default: all do.
         per_neuron: constants that commonly differ from neuron to neuron (a backend may specialise).
         accumulators: functions of the step's arguments, each a value that must stay within 24 bits; for
             the overflow check of networks that promise it.
@@ -87,7 +52,11 @@ class Dynamics:
         graded: outputs in the unit of the states, where others are spikes.
         ends: states that count steps down, none of them a Var, each with the Var that holds the step in which it ends: ``Var - step``, so
             that no state holds an absolute step; of a Dynamics with fixed=False. Default none.
-        parameters: of the constants a user sets himself, where there is no ``constants``: defaults, ranges, training.
+        parameters: what a user sets: defaults, ranges, training, names in files, documentation.
+        loihi: in fixed_pt the parameters are Loihi's whole numbers, as in Lava; else the user's, which are rounded to them.
+            Default False.
+        reset: what the words ``discharge`` and ``clear`` mean: "subtract" (the default), "zero" or "none".
+        kind: the neuron's type in a .net file. Default "": files have no place for it.
 
     Raises InputError where step and declaration do not fit together.
     """
@@ -96,13 +65,16 @@ class Dynamics:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     states: tuple[str, ...]
-    constants: Callable[[Mapping[str, np.ndarray], Mapping[str, Any], bool], Constants] | None = None
+    constants: Callable[[Mapping[str, np.ndarray], Units, bool], Constants] | None = None
     per_neuron: tuple[str, ...] = ()
     accumulators: tuple[Step, ...] = ()
     rests: bool = False
     fixed: bool = True
     graded: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    loihi: bool = False
+    kind: str = ""
+    reset: str = "subtract"
     ends: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -112,6 +84,14 @@ class Dynamics:
             if p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty:
                 raise InputError(f"{self.name}: argument {str(p)!r} of the step; its arguments are plain names, a default value is "
                                  f"declared: parameters=(Parameter({p.name!r}, ...),)")
+        if any(v in (ops.discharge, ops.clear) for f in _reached(self.step) for v in _functions(f)):
+            object.__setattr__(self, "step", _resetting(self.step, self.reset))
+        names = tuple(inspect.signature(self.step).parameters)  # not kept: the step may become another
+        late = {p.argument: p.onset for p in self.parameters if p.onset and p.onset not in names}
+        if late:
+            object.__setattr__(self, "step", _late(self.step, names, late))
+            object.__setattr__(self, "parameters", (*self.parameters, *(Parameter(n, 0, 0, 2**62, counts="step", doc=ONSET.format(
+                ", ".join(p.name for p in self.parameters if p.onset == n))) for n in dict.fromkeys(late.values()))))
         missing = [n for n in (*self.inputs, *self.states) if n not in self.arguments]
         if missing:
             raise InputError(f"{self.name}: {missing} are inputs or states, but not among the step's arguments {self.arguments}")
@@ -127,7 +107,7 @@ class Dynamics:
         if self.ends and self.fixed:
             raise InputError(f"{self.name}: ends {self.ends} count on below 0, which integers of 32 bits hold for 2**31 steps; declare it "
                              "with fixed=False")
-        unknown = [p.name for p in self.parameters if p.name not in self.constant_names]
+        unknown = [p.name for p in self.parameters if p.argument not in self.constant_names]
         if unknown and self.constants is None:
             raise InputError(f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}")
 
@@ -146,6 +126,27 @@ class Dynamics:
         return tuple(a for a in self.arguments if a not in known)
 
     @property
+    def state_vars(self) -> tuple[str, ...]:
+        """The names of the Vars that hold the states."""
+        ends = dict(self.ends)
+        return tuple(ends.get(s, s) for s in self.states)
+
+    @property
+    def settings(self) -> tuple[Parameter, ...]:
+        """What a user sets: the parameters, and for each of the step's constants that follows from none, one without limits."""
+        made = {p.argument for p in self.parameters}
+        bare = () if self.constants is not None else tuple(Parameter(n, None) for n in self.constant_names if n not in made)
+        return (*self.parameters, *bare)
+
+    @property
+    def knobs(self) -> tuple[Parameter, ...]:
+        """What training sets: :attr:`settings` where each of the step's constants follows from one, else those constants themselves."""
+        if self.constants is None:
+            return self.settings
+        known = {p.name: p for p in self.parameters if p.argument == p.name}
+        return tuple(known.get(n) or Parameter(n, None) for n in self.constant_names)
+
+    @property
     def equation(self) -> str:
         """The step as equations, one a line (see :mod:`lavalike.dynamics.equation`)."""
         from lavalike.dynamics.equation import equation
@@ -157,23 +158,81 @@ class Dynamics:
         """What in the step has no fixed-point form: words, true division and powers, numbers that are not whole."""
         found: dict[str, None] = {}
         for f in _reached(self.step):
-            found |= dict.fromkeys(WORDS[v] for v in _functions(f) if WORDS.get(v) in FLOATING)
+            found |= dict.fromkeys(WORDS[v] for v in _functions(f) if WORDS.get(v) in ops.FLOATING)
             found |= dict.fromkeys(_fractions(f.__code__))
         return tuple(found)
 
-    def derive(self, values: Mapping[str, np.ndarray], params: Mapping[str, Any], fixed: bool) -> Constants:
+    def derive(self, values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
         """The constants of the step from the Vars' values."""
-        if self.constants is not None:
-            return self.constants(values, params, fixed)
-        known = {p.name: p for p in self.parameters}
-        out = {}
+        out = {} if self.constants is None else self.constants(values, units, fixed)
+        known = {p.argument: p for p in self.parameters}
         for n in self.constant_names:
-            value = within(n, values[n], known[n].low, known[n].high) if n in known else values[n]
-            if fixed:
-                counts = n in known and known[n].counts != ""
-                value = integral(n, np.round(value * known[n].unit_of(params.get("scale", 1))) if counts else value)
-            out[n] = value
+            if n in out:
+                continue
+            if n in known:
+                out[n] = known[n].constant(values, units, fixed, self.loihi)
+            elif self.constants is None:
+                out[n] = integral(n, values[n]) if fixed else values[n]
         return out
+
+
+def _zero(s, v, by):
+    return to_value(s, v, 0)
+
+
+def _cleared(s, x):
+    return to_value(s, x, 0)
+
+
+def _kept(s, v, by):
+    return wrap(v)  # a helper is written in words
+
+
+def _left(s, x):
+    return wrap(x)
+
+
+RESETS: dict[str, dict[str, Step]] = {"subtract": {"discharge": lower, "clear": _left}, "zero": {"discharge": _zero, "clear": _cleared},
+                                      "none": {"discharge": _kept, "clear": _left}}
+
+
+def _resetting(step: Step, kind: str) -> Step:
+    """``step`` with the words of a reset as those that ``kind`` makes of them."""
+    out = bind(step, {**{name: word for word, name in WORDS.items()}, **RESETS[kind]})
+    out.__module__, out.__doc__ = step.__module__, step.__doc__
+    out.__name__ = out.__qualname__ = step.__name__ if kind == "subtract" else _named(step.__name__, kind)
+    return out
+
+
+def _named(name: str, kind: str) -> str:
+    return f"{name.removesuffix('_now')}_{kind}{'_now' if name.endswith('_now') else ''}"
+
+
+ONSET = "{} acts in steps t > this"
+
+
+def _late(step: Step, names: tuple[str, ...], late: Mapping[str, str]) -> Step:
+    """``step`` whose constants ``late`` are 0 until the step that each of them names is over."""
+    head = [n for n in ("t",) if n not in names]
+    return _called(step, f"{step.__name__}_late", (*head, *names, *dict.fromkeys(late.values())),
+                   [f"where(t > {late[n]}, {n}, 0)" if n in late else n for n in names])
+
+
+def _called(step: Step, name: str, names: tuple[str, ...], given: list[str]) -> Step:
+    """A function ``name`` of ``names`` that calls ``step`` with what is ``given``, in the words' language."""
+    source = f"def {name}({', '.join(names)}):\n    return {step.__name__}({', '.join(given)})\n"
+    file = f"<{name}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for equation and tracebacks
+    scope: dict[str, Any] = {"where": ops.where, step.__name__: step, "__name__": step.__module__}
+    exec(compile(source, file, "exec"), scope)
+    return scope[name]  # type: ignore[no-any-return]
+
+
+@functools.cache
+def scaled_inputs(dynamics: Dynamics, factor: int) -> Dynamics:
+    """``dynamics`` whose inputs count in 1/factor of its states' unit; the same object for the same arguments."""
+    given = [f"{n} * {factor}" if n in dynamics.inputs else n for n in dynamics.arguments]
+    return replace(dynamics, step=_called(dynamics.step, f"{dynamics.step.__name__}_inputs_{factor}", dynamics.arguments, given), kind="")
 
 
 # -- binding ---------------------------------------------------------------------------------------------------
@@ -291,21 +350,3 @@ def _fractions(code: types.CodeType) -> list[str]:
     powers = {"/", "/=", "**", "**="}
     out = [i.argrepr for i in dis.get_instructions(code) if i.opname == "BINARY_OP" and i.argrepr in powers]
     return out + [repr(c) for c in code.co_consts if isinstance(c, float) and not c.is_integer()]
-
-
-def integral(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -> Any:
-    """``value`` (array or tensor) as int64, or ValueError when it is not whole or leaves ``low..high``."""
-    with np.errstate(invalid="ignore"):  # too large for an integer: told below
-        out = value.astype(np.int64) if isinstance(value, np.ndarray | np.generic) else value.round().long()
-    if not bool((out == value).all()):
-        bad = value[out != value].flatten()[0]
-        raise ValueError(f"{name}: whole numbers are needed, got {bad}")
-    return within(name, out, low, high)
-
-
-def within(name: str, value: Any, low: float, high: float) -> Any:
-    """``value`` (array or tensor), or ValueError when an entry lies outside ``low..high``."""
-    if value.min() < low or value.max() > high:
-        bad = value.min() if value.min() < low else value.max()
-        raise ValueError(f"{name}: {bad} is outside {low}..{high}")
-    return value

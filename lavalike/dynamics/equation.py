@@ -174,7 +174,7 @@ def _body(who: str, function: Callable[..., Any]) -> list[ast.stmt]:
     except SyntaxError:
         tree = ast.Module([], [])  # a lambda amid an expression
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == function.__name__:
+        if isinstance(node, ast.FunctionDef) and node.name == function.__code__.co_name:
             return node.body
     raise InputError(f"{who}: the equation of {function.__name__} cannot be read from its source; write it as a def")
 

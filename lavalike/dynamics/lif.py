@@ -11,16 +11,16 @@ u wrapped and v saturated at 24 bits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from lavalike.dynamics.dynamics import Constants, Dynamics, integral, within
 from lavalike.dynamics.ops import above, both, clip, leak, reset, where, wrap
+from lavalike.dynamics.parameter import SCALE, Parameter
+from lavalike.process.units import Units
 
 STATE_BITS = 23
-SCALE = 64  # of inputs and thresholds against states
-DECAY_ONE = 4096
 
 
 def current(a_in, u, keep_u, gain):
@@ -61,13 +61,9 @@ def raw_voltage(a_in, u, v, keep_u, keep_v, gain, bias):
     return leak(v, keep_v) + current(a_in, u, keep_u, gain) + bias
 
 
-def lif_reset(t, a_in, u, v, keep_u, keep_v, gain, bias, vth, bias_start, interval, offset):
+def lif_reset(t, a_in, u, v, keep_u, keep_v, gain, bias, vth, interval, offset):
     clear = t % interval == offset
-    return lif_late_bias(t, a_in, where(clear, 0, u), where(clear, 0, v), keep_u, keep_v, gain, bias, vth, bias_start)
-
-
-def lif_late_bias(t, a_in, u, v, keep_u, keep_v, gain, bias, vth, bias_start):
-    return lif(a_in, u, v, keep_u, keep_v, gain, where(t > bias_start, bias, 0), vth)
+    return lif(a_in, where(clear, 0, u), where(clear, 0, v), keep_u, keep_v, gain, bias, vth)
 
 
 def lif_refractory(a_in, u, v, hold, keep_u, keep_v, gain, bias, vth, period):
@@ -89,67 +85,64 @@ def ternary_lif(a_in, u, v, keep_u, keep_v, gain, bias, vth_hi, vth_lo):
     return up * 1 - down * 1, u, where(up, 0, where(down, 0, v))
 
 
-def leaks(values: Mapping[str, np.ndarray], params: Mapping[str, Any], fixed: bool) -> Constants:
-    """keep_u, keep_v, gain and bias: what all LIFs share."""
-    du, dv, mant = values["du"], values["dv"], values["bias_mant"]
-    if not fixed and not params.get("loihi_units"):
-        within("du", du, 0, 1)
-        within("dv", dv, 0, 1)
-        return {"keep_u": 1 - du, "keep_v": 1 - dv, "gain": np.float64(1), "bias": mant}
+def biased(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
+    """gain and bias, what all LIFs share: ``bias_mant * 2**bias_exp`` in Loihi's units, ``bias_mant`` in the user's."""
+    mant = values["bias_mant"]
+    if not fixed and not units.loihi:
+        return {"gain": np.float64(1), "bias": mant}
     exp = integral("bias_exp", values["bias_exp"], -31, 23)
-    # du = -1 cancels Loihi's offset of 1: a file's iDecay = 0 is no leak at all
-    keep_u = DECAY_ONE - 1 - integral("du", du, -1, DECAY_ONE - 1)
-    keep_v = DECAY_ONE - integral("dv", dv, 0, DECAY_ONE)
     if fixed:
         mant = integral("bias_mant", mant)
         bias = np.where(exp >= 0, mant << np.maximum(exp, 0), mant >> np.maximum(-exp, 0))
         within("bias_mant << bias_exp", bias, 1 - 2**STATE_BITS, 2**STATE_BITS - 1)
-        return {"keep_u": keep_u, "keep_v": keep_v, "gain": np.int64(SCALE), "bias": bias}
-    return {"keep_u": keep_u / DECAY_ONE, "keep_v": keep_v / DECAY_ONE, "gain": np.float64(SCALE), "bias": mant * 2.0**exp}
+        return {"gain": np.int64(SCALE), "bias": bias}
+    return {"gain": np.float64(SCALE), "bias": mant * 2.0**exp}
 
 
-def threshold(name: str, values: Mapping[str, np.ndarray], params: Mapping[str, Any], fixed: bool) -> np.ndarray:
-    """A threshold in the unit of the states."""
-    if fixed:
-        return integral(name, values[name], -(2**18), 2**18) * SCALE
-    return values[name] * SCALE if params.get("loihi_units") else values[name]
-
-
-def lif_constants(values, params, fixed):
-    return leaks(values, params, fixed) | {"vth": threshold("vth", values, params, fixed)}
-
-
-def lif_reset_constants(values, params, fixed):
+def reset_constants(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
     interval = integral("reset_interval", values["reset_interval"], 1)
     offset = integral("reset_offset", values["reset_offset"], 0)
-    return lif_late_bias_constants(values, params, fixed) | {"interval": interval, "offset": offset % interval}
+    return biased(values, units, fixed) | {"interval": interval, "offset": offset % interval}
 
 
-def lif_late_bias_constants(values, params, fixed):
-    return lif_constants(values, params, fixed) | {"bias_start": integral("bias_start", values["bias_start"], 0, 2**62)}
-
-
-def lif_refractory_constants(values, params, fixed):
-    return lif_constants(values, params, fixed) | {"period": integral("refractory_period", values["refractory_period"], 1)}
-
-
-def ternary_constants(values, params, fixed):
-    hi, lo = (threshold(n, values, params, fixed) for n in ("vth_hi", "vth_lo"))
+def ternary_constants(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
+    hi, lo = values["vth_hi"], values["vth_lo"]
     if (lo > hi).any():
         raise ValueError(f"vth_lo: {lo.max()} exceeds vth_hi {hi.min()}")
-    return leaks(values, params, fixed) | {"vth_hi": hi, "vth_lo": lo}
+    return biased(values, units, fixed)
 
 
-def _lif(step, constants, states=("u", "v"), **kwargs) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), states, constants, per_neuron=("bias",), accumulators=(current, raw_voltage), **kwargs)
+# du counts from 1 in fixed_pt: -1 cancels that, a file's iDecay = 0 is no leak at all
+DU = Parameter("du", 0, 0, 1, counts="loss", argument="keep_u", offset=1, key="iDecay", training="current_decay", tau="tau_syn",
+               doc="decay of the current; floating_pt in 0..1, fixed_pt integers in 0..4095 (1/4096, and 1 more)")
+DV = Parameter("dv", 0, 0, 1, counts="loss", argument="keep_v", key="vDecay", training="voltage_decay", tau="tau_mem",
+               doc="decay of the voltage; floating_pt in 0..1, fixed_pt integers in 0..4096 (1/4096)")
+BIAS = Parameter("bias_mant", 0, trained=True, argument="bias", per="neuron",
+                 doc="bias, ``bias_mant * 2**bias_exp`` in fixed_pt, ``bias_mant`` in floating_pt")
+BIAS_EXP = Parameter("bias_exp", 0, per="neuron", doc="of the bias in fixed_pt, -31..23")
+VTH = Parameter("vth", 10, counts="state", key="vThMant", training="threshold", doc="threshold, strict; shifted left by 6 in fixed_pt")
+LEAKS = (DU, DV, BIAS, BIAS_EXP)
+LATE = (DU, DV, replace(BIAS, onset="bias_start"), BIAS_EXP)
+INTERVAL = Parameter("reset_interval", 1, 1, counts="step", argument="interval", per="one", doc="steps from reset to reset")
+OFFSET = Parameter("reset_offset", 0, counts="step", argument="offset", per="one", doc="the first of these steps, modulo reset_interval")
+PERIOD = Parameter("refractory_period", 1, 1, counts="step", argument="period", per="one", tau="refractory_time",
+                   doc="steps after a spike in which v is frozen")
+HI = Parameter("vth_hi", 10, counts="state", doc="above it 1 is sent; shifted left by 6 in fixed_pt")
+LO = Parameter("vth_lo", -10, counts="state", doc="below it -1 is sent; shifted left by 6 in fixed_pt")
 
 
-LIF = _lif(lif, lif_constants)
+def _lif(step, parameters, constants=biased, states=("u", "v"), **kwargs) -> Dynamics:
+    return Dynamics(step, ("a_in",), ("s_out",), states, constants, per_neuron=("bias",), accumulators=(current, raw_voltage),
+                    parameters=parameters, loihi=True, **kwargs)
+
+
+LIF = _lif(lif, (*LEAKS, VTH), kind="CUBA")
 # the two halves of a LIF, where something stands between them
-INTEGRATE = Dynamics(integrate, ("a_in",), ("u_out",), ("u",), graded=("u_out",), accumulators=(integrate_sum,))
-FIRE = Dynamics(fire, ("a_in",), ("s_out", "v_out"), ("v",), graded=("v_out",), accumulators=(fire_sum,))
-LIF_RESET = _lif(lif_reset, lif_reset_constants)
-LIF_LATE_BIAS = _lif(lif_late_bias, lif_late_bias_constants)
-LIF_REFRACTORY = _lif(lif_refractory, lif_refractory_constants, states=("u", "v", "hold"), fixed=False,
-                      ends=(("hold", "refractory_period_end"),))
-TERNARY_LIF = _lif(ternary_lif, ternary_constants)
+INTEGRATE = Dynamics(integrate, ("a_in",), ("u_out",), ("u",), graded=("u_out",), accumulators=(integrate_sum,), parameters=(DU,),
+                     loihi=True)
+FIRE = Dynamics(fire, ("a_in",), ("s_out", "v_out"), ("v",), graded=("v_out",), accumulators=(fire_sum,), parameters=(DV, VTH), loihi=True)
+LIF_RESET = _lif(lif_reset, (*LATE, VTH, INTERVAL, OFFSET), reset_constants)
+LIF_LATE_BIAS = _lif(lif, (*LATE, VTH))
+LIF_REFRACTORY = _lif(lif_refractory, (*LEAKS, VTH, PERIOD), states=("u", "v", "hold"), fixed=False,
+                       ends=(("hold", "refractory_period_end"),))
+TERNARY_LIF = _lif(ternary_lif, (*LEAKS, HI, LO), ternary_constants)

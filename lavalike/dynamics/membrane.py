@@ -15,52 +15,31 @@ Elementwise recurrence adds ``V spk`` of the last step to x.
 
 from __future__ import annotations
 
-from lavalike.dynamics.dynamics import Dynamics
-from lavalike.dynamics.ops import above, leak, lower, reset
+from lavalike.dynamics.dynamics import RESETS, Dynamics
+from lavalike.dynamics.ops import above, clear, discharge, leak, reset
+from lavalike.dynamics.parameter import Parameter
 
 
 def leaky(a_in, mem, beta, vth):
-    mem = lower(above(mem, vth), leak(mem, beta) + a_in, vth)
+    mem = discharge(above(mem, vth), leak(mem, beta) + a_in, vth)
     return above(mem, vth), mem
 
 
 def leaky_zero(a_in, mem, beta, vth):
+    # the one whose input comes after its reset to zero
     mem = reset(above(mem, vth), leak(mem, beta), 0) + a_in
-    return above(mem, vth), mem
-
-
-def leaky_none(a_in, mem, beta, vth):
-    mem = leak(mem, beta) + a_in
     return above(mem, vth), mem
 
 
 def leaky_now(a_in, mem, beta, vth):
     mem = leak(mem, beta) + a_in
     spk = above(mem, vth)
-    return spk, lower(spk, mem, vth)
-
-
-def leaky_zero_now(a_in, mem, beta, vth):
-    mem = leak(mem, beta) + a_in
-    spk = above(mem, vth)
-    return spk, reset(spk, mem, 0)
+    return spk, discharge(spk, mem, vth)
 
 
 def synaptic(a_in, syn, mem, alpha, beta, vth):
     syn = leak(syn, alpha) + a_in
-    mem = lower(above(mem, vth), leak(mem, beta) + syn, vth)
-    return above(mem, vth), syn, mem
-
-
-def synaptic_zero(a_in, syn, mem, alpha, beta, vth):
-    syn = leak(syn, alpha) + a_in
-    mem = reset(above(mem, vth), leak(mem, beta) + syn, 0)
-    return above(mem, vth), syn, mem
-
-
-def synaptic_none(a_in, syn, mem, alpha, beta, vth):
-    syn = leak(syn, alpha) + a_in
-    mem = leak(mem, beta) + syn
+    mem = discharge(above(mem, vth), leak(mem, beta) + syn, vth)
     return above(mem, vth), syn, mem
 
 
@@ -68,68 +47,24 @@ def synaptic_now(a_in, syn, mem, alpha, beta, vth):
     syn = leak(syn, alpha) + a_in
     mem = leak(mem, beta) + syn
     spk = above(mem, vth)
-    return spk, syn, lower(spk, mem, vth)
-
-
-def synaptic_zero_now(a_in, syn, mem, alpha, beta, vth):
-    syn = leak(syn, alpha) + a_in
-    mem = leak(mem, beta) + syn
-    spk = above(mem, vth)
-    return spk, syn, reset(spk, mem, 0)
+    return spk, syn, discharge(spk, mem, vth)
 
 
 def alpha(a_in, syn_exc, syn_inh, mem, alpha, beta, tau, vth):
     r = above(mem, vth)
     syn_exc = leak(syn_exc, alpha) + a_in
     syn_inh = leak(syn_inh, beta) - a_in
-    mem = lower(r, tau * (syn_exc + syn_inh), vth)
-    return above(mem, vth), syn_exc, syn_inh, mem
-
-
-def alpha_zero(a_in, syn_exc, syn_inh, mem, alpha, beta, tau, vth):
-    r = above(mem, vth)
-    syn_exc = leak(syn_exc, alpha) + a_in
-    syn_inh = leak(syn_inh, beta) - a_in
-    mem = reset(r, tau * (syn_exc + syn_inh), 0)
-    return above(mem, vth), reset(r, syn_exc, 0), reset(r, syn_inh, 0), mem
-
-
-def alpha_none(a_in, syn_exc, syn_inh, mem, alpha, beta, tau, vth):
-    syn_exc = leak(syn_exc, alpha) + a_in
-    syn_inh = leak(syn_inh, beta) - a_in
-    mem = tau * (syn_exc + syn_inh)
-    return above(mem, vth), syn_exc, syn_inh, mem
+    mem = discharge(r, tau * (syn_exc + syn_inh), vth)
+    return above(mem, vth), clear(r, syn_exc), clear(r, syn_inh), mem
 
 
 def lapicque(a_in, mem, beta, resistance, vth):
-    mem = lower(above(mem, vth), leak(mem, beta) + (1 - beta) * resistance * a_in, vth)
-    return above(mem, vth), mem
-
-
-def lapicque_zero(a_in, mem, beta, resistance, vth):
-    mem = reset(above(mem, vth), leak(mem, beta) + (1 - beta) * resistance * a_in, 0)
-    return above(mem, vth), mem
-
-
-def lapicque_none(a_in, mem, beta, resistance, vth):
-    mem = leak(mem, beta) + (1 - beta) * resistance * a_in
+    mem = discharge(above(mem, vth), leak(mem, beta) + (1 - beta) * resistance * a_in, vth)
     return above(mem, vth), mem
 
 
 def rleaky(a_in, spk, mem, beta, V, vth):
-    mem = lower(above(mem, vth), leak(mem, beta) + (a_in + V * spk), vth)
-    spk = above(mem, vth)
-    return spk, spk, mem
-
-
-def rleaky_zero(a_in, spk, mem, beta, V, vth):
-    mem = reset(above(mem, vth), leak(mem, beta) + (a_in + V * spk), 0)
-    spk = above(mem, vth)
-    return spk, spk, mem
-
-
-def rleaky_none(a_in, spk, mem, beta, V, vth):
-    mem = leak(mem, beta) + (a_in + V * spk)
+    mem = discharge(above(mem, vth), leak(mem, beta) + (a_in + V * spk), vth)
     spk = above(mem, vth)
     return spk, spk, mem
 
@@ -137,32 +72,12 @@ def rleaky_none(a_in, spk, mem, beta, V, vth):
 def rleaky_now(a_in, spk, mem, beta, V, vth):
     mem = leak(mem, beta) + (a_in + V * spk)
     spk = above(mem, vth)
-    return spk, spk, lower(spk, mem, vth)
-
-
-def rleaky_zero_now(a_in, spk, mem, beta, V, vth):
-    mem = leak(mem, beta) + (a_in + V * spk)
-    spk = above(mem, vth)
-    return spk, spk, reset(spk, mem, 0)
+    return spk, spk, discharge(spk, mem, vth)
 
 
 def rsynaptic(a_in, spk, syn, mem, alpha, beta, V, vth):
     syn = leak(syn, alpha) + (a_in + V * spk)
-    mem = lower(above(mem, vth), leak(mem, beta) + syn, vth)
-    spk = above(mem, vth)
-    return spk, spk, syn, mem
-
-
-def rsynaptic_zero(a_in, spk, syn, mem, alpha, beta, V, vth):
-    syn = leak(syn, alpha) + (a_in + V * spk)
-    mem = reset(above(mem, vth), leak(mem, beta) + syn, 0)
-    spk = above(mem, vth)
-    return spk, spk, syn, mem
-
-
-def rsynaptic_none(a_in, spk, syn, mem, alpha, beta, V, vth):
-    syn = leak(syn, alpha) + (a_in + V * spk)
-    mem = leak(mem, beta) + syn
+    mem = discharge(above(mem, vth), leak(mem, beta) + syn, vth)
     spk = above(mem, vth)
     return spk, spk, syn, mem
 
@@ -171,31 +86,32 @@ def rsynaptic_now(a_in, spk, syn, mem, alpha, beta, V, vth):
     syn = leak(syn, alpha) + (a_in + V * spk)
     mem = leak(mem, beta) + syn
     spk = above(mem, vth)
-    return spk, spk, syn, lower(spk, mem, vth)
+    return spk, spk, syn, discharge(spk, mem, vth)
 
 
-def rsynaptic_zero_now(a_in, spk, syn, mem, alpha, beta, V, vth):
-    syn = leak(syn, alpha) + (a_in + V * spk)
-    mem = leak(mem, beta) + syn
-    spk = above(mem, vth)
-    return spk, spk, syn, reset(spk, mem, 0)
+BETA = Parameter("beta", None, 0, 1, counts="decay", doc="decay of mem: the factor of a step")
+ALPHA_ = Parameter("alpha", None, 0, 1, counts="decay", doc="decay of the synaptic current: the factor of a step")
+THRESHOLD = Parameter("vth", 1, counts="state", doc="threshold, strict")
+RECURRENT = Parameter("V", 1, doc="what a neuron's own spike adds to its input in the next step")
+RESISTANCE = Parameter("resistance", 1, doc="of the membrane")
+TAU = Parameter("tau", 1, doc="factor of mem, 1 where a spike's effect begins in its own step")
 
 
-def _neuron(step, *states: str) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), states, fixed=False)
+def _kinds(step, *states: str, parameters: tuple[Parameter, ...] = (BETA, THRESHOLD)) -> dict[str, Dynamics]:
+    """The neuron with each reset; ``leaky_zero`` and so on name their steps, here too, where pickles look for them."""
+    made = {kind: Dynamics(leaky_zero if step is leaky and kind == "zero" else step, ("a_in",), ("s_out",), states, fixed=False,
+                           parameters=parameters, reset=kind) for kind in RESETS}
+    globals().update({d.step.__name__: d.step for d in made.values()})
+    return made
 
 
-def _kinds(subtract, zero, none, *states: str) -> dict[str, Dynamics]:
-    return {"subtract": _neuron(subtract, *states), "zero": _neuron(zero, *states), "none": _neuron(none, *states)}
-
-
-LEAKY = _kinds(leaky, leaky_zero, leaky_none, "mem")
-LEAKY_NOW = _kinds(leaky_now, leaky_zero_now, leaky_none, "mem")
-SYNAPTIC = _kinds(synaptic, synaptic_zero, synaptic_none, "syn", "mem")
-SYNAPTIC_NOW = _kinds(synaptic_now, synaptic_zero_now, synaptic_none, "syn", "mem")
-ALPHA = _kinds(alpha, alpha_zero, alpha_none, "syn_exc", "syn_inh", "mem")
-LAPICQUE = _kinds(lapicque, lapicque_zero, lapicque_none, "mem")
-RLEAKY = _kinds(rleaky, rleaky_zero, rleaky_none, "spk", "mem")
-RLEAKY_NOW = _kinds(rleaky_now, rleaky_zero_now, rleaky_none, "spk", "mem")
-RSYNAPTIC = _kinds(rsynaptic, rsynaptic_zero, rsynaptic_none, "spk", "syn", "mem")
-RSYNAPTIC_NOW = _kinds(rsynaptic_now, rsynaptic_zero_now, rsynaptic_none, "spk", "syn", "mem")
+LEAKY = _kinds(leaky, "mem")
+LEAKY_NOW = _kinds(leaky_now, "mem")
+SYNAPTIC = _kinds(synaptic, "syn", "mem", parameters=(ALPHA_, BETA, THRESHOLD))
+SYNAPTIC_NOW = _kinds(synaptic_now, "syn", "mem", parameters=(ALPHA_, BETA, THRESHOLD))
+ALPHA = _kinds(alpha, "syn_exc", "syn_inh", "mem", parameters=(ALPHA_, BETA, TAU, THRESHOLD))
+LAPICQUE = _kinds(lapicque, "mem", parameters=(BETA, RESISTANCE, THRESHOLD))
+RLEAKY = _kinds(rleaky, "spk", "mem", parameters=(BETA, RECURRENT, THRESHOLD))
+RLEAKY_NOW = _kinds(rleaky_now, "spk", "mem", parameters=(BETA, RECURRENT, THRESHOLD))
+RSYNAPTIC = _kinds(rsynaptic, "spk", "syn", "mem", parameters=(ALPHA_, BETA, RECURRENT, THRESHOLD))
+RSYNAPTIC_NOW = _kinds(rsynaptic_now, "spk", "syn", "mem", parameters=(ALPHA_, BETA, RECURRENT, THRESHOLD))

@@ -20,6 +20,8 @@ at least one of them a value.
     where(s, a, b)      a where s else b   no gradient through s
     reset(s, v, to)     to where s else v  gradient as the training asks: none of the reset, detached, full
     lower(s, v, by)     v - by where s     likewise
+    discharge(s, v, by) v after spike s    as the Dynamics' ``reset`` says: lower(s, v, by), reset(s, v, 0) or v
+    clear(s, x)         x after spike s    reset(s, x, 0) where ``reset`` is "zero", else x
     carried(x)          x                  no gradient
     inject(x, y)        y                  gradient to x: y was recorded elsewhere, x is its model
     positive(x)         max(x, 0)
@@ -28,9 +30,17 @@ at least one of them a value.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+FLOATING: set[str] = set()  # words without a fixed-point form
+
+
+def _floating(word: Callable[..., Any]) -> Callable[..., Any]:
+    FLOATING.add(word.__name__)
+    return word
 
 
 def leak(x: Any, k: Any) -> Any:
@@ -85,6 +95,14 @@ def lower(s: Any, v: Any, by: Any) -> Any:
     return v - s * by
 
 
+def discharge(s: Any, v: Any, by: Any) -> Any:
+    return v - s * by
+
+
+def clear(s: Any, x: Any) -> Any:
+    return x
+
+
 def carried(x: Any) -> Any:
     return x
 
@@ -97,22 +115,27 @@ def positive(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
+@_floating
 def exp(x: Any) -> Any:
     return np.exp(x)
 
 
+@_floating
 def tanh(x: Any) -> Any:
     return np.tanh(x)
 
 
+@_floating
 def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
+@_floating
 def sqrt(x: Any) -> Any:
     return np.sqrt(x)
 
 
+@_floating
 def log(x: Any) -> Any:
     return np.log(x)
 

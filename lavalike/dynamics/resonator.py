@@ -16,6 +16,7 @@ import numpy as np
 
 from lavalike.dynamics.dynamics import Dynamics, integral, within
 from lavalike.dynamics.ops import clip, crosses, reaches, reset, scaled
+from lavalike.dynamics.parameter import Parameter
 
 
 def rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain):
@@ -60,11 +61,11 @@ def imag_sum(a_imag_in, real, imag, cos, sin, bits, gain):
     return scaled(real, sin, bits) + scaled(imag, cos, bits) + a_imag_in * gain
 
 
-def rf_constants(values, params, fixed):
+def rf_constants(values, units, fixed):
     bits = integral("decay_bits", values["decay_bits"], 0, 20)
     exp = integral("state_exp", values["state_exp"], 0, 16)
     vth = values["vth"]
-    if params.get("loihi_units"):
+    if units.loihi:
         one = 1 << int(bits.max())
         cos = integral("cos_decay", values["cos_decay"], -one, one)
         sin = integral("sin_decay", values["sin_decay"], -one, one)
@@ -79,23 +80,36 @@ def rf_constants(values, params, fixed):
             cos, sin = ((x * 2.0**bits).astype(np.int64) for x in (cos, sin))
     if fixed:
         return {"cos": cos, "sin": sin, "bits": bits, "gain": 2**exp, "vth": (vth * 2.0**exp).astype(np.int64)}
-    scale = 2.0**exp if params.get("loihi_units") else np.float64(1)
+    scale = 2.0**exp if units.loihi else np.float64(1)
     return {"cos": cos, "sin": sin, "bits": bits, "gain": scale, "vth": vth * scale}
 
 
-def rf_iz_constants(values, params, fixed):
-    constants = rf_constants(values, params, fixed)
+def rf_iz_constants(values, units, fixed):
+    constants = rf_constants(values, units, fixed)
     # just below the threshold: one unit of the integer state, 1e-5 in floating point (Lava 0.11)
     return constants | {"after": constants["vth"] - (1 if fixed else 1e-5 * constants["gain"])}
 
 
-def _rf(step, constants, graded=()) -> Dynamics:
+RESONATOR = (
+    Parameter("period", 10, np.nextafter(0, 1), unit="steps", doc="of the oscillation, > 0"),
+    Parameter("alpha", 0.07, 0, 1, doc="decay of the amplitude a step, 0..1"),
+    Parameter("vth", 1, counts="state", shift="state_exp", key="vThMant", training="threshold",
+              doc="threshold; shifted left by state_exp in fixed_pt"),
+    Parameter("cos_decay", 0, -1, 1, counts="decay", argument="cos", key="cosDecay", training="cos_decay",
+              doc="with ``loihi_units`` the decays as integers in 2**-decay_bits in place of period and alpha"),
+    Parameter("sin_decay", 0, -1, 1, counts="decay", argument="sin", key="sinDecay", training="sin_decay", doc="likewise"),
+    Parameter("state_exp", 0, 0, per="one", doc="fixed_pt: fractional bits of states, 0..16"),
+    Parameter("decay_bits", 0, 0, argument="bits", per="one", doc="fixed_pt: fractional bits of the decays, 0..20"),
+)
+
+
+def _rf(step, constants, graded=(), kind="") -> Dynamics:
     return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out", *graded), ("real", "imag"), constants, accumulators=(real_sum, imag_sum),
-                    graded=graded)
+                    graded=graded, parameters=RESONATOR, loihi=True, kind=kind)
 
 
-RF = _rf(rf, rf_constants)
-RF_IZ = _rf(rf_iz, rf_iz_constants)
+RF = _rf(rf, rf_constants, kind="RF_PHASE")
+RF_IZ = _rf(rf_iz, rf_iz_constants, kind="RF_IZHIKEVICH")
 # for graded spikes: the state that is sent as well
 RF_GRADED = _rf(rf_graded, rf_constants, ("real_out", "imag_out"))
 RF_IZ_GRADED = _rf(rf_iz_graded, rf_iz_constants, ("imag_out",))

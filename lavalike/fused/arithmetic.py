@@ -18,6 +18,9 @@ from lavalike.errors import InputError
 from lavalike.fused.surrogate import spike
 
 Words = dict[str, Callable[..., Any]]
+# words that are a function of torch's, whatever the training
+FUNCTIONS: Words = {"positive": torch.relu, "exp": torch.exp, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "sqrt": torch.sqrt,
+                    "log": torch.log, "absolute": torch.abs}
 ONE = 4096  # decays count in 1/4096
 HALF, FULL = 1 << 23, 1 << 24  # of what wraps into 24 bits
 ARITHMETICS = ("float", "grid", "messages", "fixed", "checked")
@@ -252,8 +255,7 @@ def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tenso
         "wrap": wrap, "clip": clip, "where": where, "reset": reset, "lower": lower, "unscale": unscale, "leak": product, "scaled": scaled,
         "above": lambda x, th: fire(x, th, False), "reaches": lambda x, th: fire(x, th, True), "crosses": crosses,
         "gate": lambda d, m, th: _Gate.apply(d, m, th, numbers["gate_tau"], numbers["gate_height"]),
-        "both": lambda s, c: s * c, "carried": lambda x: x.detach(), "inject": straight, "positive": torch.relu,
-        "exp": torch.exp, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "sqrt": torch.sqrt, "log": torch.log,
-        "absolute": torch.abs, "lesser": lambda x, y: torch.minimum(*pair(x, y)),
+        "both": lambda s, c: s * c, "carried": lambda x: x.detach(), "inject": straight, **FUNCTIONS,
+        "lesser": lambda x, y: torch.minimum(*pair(x, y)),
         "greater": lambda x, y: torch.maximum(*pair(x, y)),
     }

@@ -1,24 +1,89 @@
-"""RunConfig: which model stands in for which process."""
+"""RunConfig: which model stands in for which process, in which precision, on which backend."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, choice, instance, integer, optional, real
-from lavalike.backends import known
-from lavalike.errors import InputError
+import numpy as np
+
+from lavalike.arguments import FLAG, MAPPING, TEXT, Rule, arguments, choice, did_you_mean, instance, integer, optional, real, shown
+from lavalike.backends import BUILT_IN, known, names
+from lavalike.errors import InputError, InputTypeError, ModelSelectionError
 
 if TYPE_CHECKING:
     from lavalike.bss2.chip import Chip
 
 Precision = Literal["floating_pt", "fixed_pt"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+# keywords of RunConfig that are options of backends, with their defaults
+KEYWORDS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "threads": (None, ("numba",)),
+    "debug": (False, ("numba",)),
+    "check": (None, ("numba", "torch")),
+    "chip": (None, ("bss2",)),
+    "dt": (1e-6, ("bss2",)),
+}
 
 
-@arguments(backend=TEXT, precision=choice("floating_pt", "fixed_pt"), select=MAPPING, dtype=choice("float32", "float64"),
+@dataclass(frozen=True)
+class NodeConfig:
+    """How one process is computed; its model has it as ``self.config``. ``dtype`` is that of floating_pt."""
+
+    backend: str
+    precision: Precision
+    dtype: Literal["float32", "float64"]
+
+    @property
+    def fixed(self) -> bool:
+        return self.precision == "fixed_pt"
+
+    @property
+    def message_dtype(self) -> np.dtype:
+        """The dtype of messages and states: int32 in fixed_pt."""
+        return np.dtype(np.int32 if self.fixed else self.dtype)
+
+
+_MODEL = Rule("a model class", lambda v: isinstance(v, type))
+
+
+@arguments(backend=optional(TEXT), precision=optional(choice(*PRECISIONS)), model=optional(_MODEL))
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How some processes are computed, an exception in :class:`RunConfig`'s ``select``; what is None is as of the RunConfig.
+
+    Args:
+        backend: ``"numba"``, ``"torch"``, ``"bss2"`` or the name of an installed backend.
+        precision: ``"floating_pt"`` or ``"fixed_pt"``.
+        model: a class made with :func:`lavalike.implements`.
+
+    InputError for a wrong value, and for a model of another backend or precision than are given beside it.
+
+    Example::
+
+        RunConfig(select={"encoder": Choice(backend="torch"), LIF: Choice(precision="fixed_pt")})
+    """
+
+    backend: str | None = None
+    precision: Precision | None = None
+    model: type[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend is not None:
+            known(self.backend)
+        if self.model is None:
+            return
+        _check_model(self.model, "Choice: model")
+        for name, own in (("backend", self.model.backend), ("precision", self.model.precision)):
+            asked = getattr(self, name)
+            if own and asked is not None and asked != own:
+                raise InputError(f"Choice: {name}={asked!r}, and {self.model.__name__} is a model of {name} {own!r}; leave one of them out")
+
+
+@arguments(backend=TEXT, precision=choice(*PRECISIONS), select=MAPPING, dtype=choice("float32", "float64"),
            threads=optional(integer(1)), debug=FLAG, chip=optional(instance("lavalike.bss2.chip.Chip", words="a lavalike.bss2.Chip")),
-           dt=real(above=0), check=optional(choice("finite")))
+           dt=real(above=0), check=optional(choice("finite")), options=MAPPING)
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a graph is run.
@@ -26,7 +91,10 @@ class RunConfig:
     Args:
         backend: ``"numba"``, ``"torch"``, ``"bss2"`` or the name of an installed backend.
         precision: ``"floating_pt"``, or ``"fixed_pt"`` for Loihi's integers, bit for bit.
-        select: exceptions: a process, process class or name mapped to a model class.
+        select: exceptions: a process, its name or path, a function that is true of it, or a process class, mapped to a model class, the
+            name of a backend, a precision, or a :class:`Choice` of several. What comes first in this list counts, of classes the nearest;
+            backends and precisions hold for everything inside a process, where nothing nearer says otherwise. Messages pass between
+            precisions: whole numbers as they are, others into fixed_pt not at all (RunError).
         dtype: ``"float32"`` or ``"float64"``, of floating_pt.
         threads: of the numba backend; a batch is shared out over them. Default: one a core. No result depends on it.
         chip: of the bss2 backend, a :class:`lavalike.bss2.Chip`. Default: the one in use (:func:`lavalike.bss2.use`).
@@ -35,28 +103,111 @@ class RunConfig:
             ``check="finite"``; ``threads`` and ``debug`` are of the bss2 backend too where parts of a graph stay on the host.
         check: ``"finite"``: of the numba and torch backends: stop at the first NaN or infinity that a port or a state holds, with a
             RunError that names process, Var and step; the states are those of the step before. Costs a look at each of them a step.
+        options: of the backends of this run, by name; ``threads=2`` and ``options={"threads": 2}`` are the same.
 
     InputError for a wrong value, InputTypeError for one of the wrong kind or an unknown option.
     """
 
     backend: str = "numba"
     precision: Precision = "floating_pt"
-    select: Mapping[Any, type] = field(default_factory=dict)
+    select: Mapping[Any, Any] = field(default_factory=dict)
     dtype: Literal["float32", "float64"] = "float32"
     threads: int | None = None
     debug: bool = False
     chip: Chip | None = None
     dt: float = 1e-6
     check: Literal["finite"] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known(self.backend)
-        for key, model in self.select.items():
-            if not isinstance(model, type):
-                raise InputError(f"RunConfig: select maps to model classes, got {model!r} for {key!r}; one graph runs on one backend")
-        if self.backend != "bss2" and (self.chip is not None or self.dt != 1e-6):
+        backends = {self.backend, *(c.backend for c in map(self._choice, self.select, self.select.values()) if c.backend is not None)}
+        if "bss2" not in backends and (self.chip is not None or self.dt != 1e-6):
             raise InputError(f"RunConfig: chip and dt belong to backend='bss2', this is {self.backend!r}")
+        for name, value in self.options.items():
+            if name in KEYWORDS:
+                default, _ = KEYWORDS[name]
+                if getattr(self, name) not in (default, value):
+                    raise InputError(f"RunConfig: {name}={getattr(self, name)!r} and options={{{name!r}: {value!r}}}; give one of them")
+                _OPTIONS[name].check("RunConfig", f"options: {name}", value)
+            elif backends <= BUILT_IN.keys():  # others are asked when a graph is compiled
+                near = did_you_mean(name, KEYWORDS)
+                raise InputError(f"RunConfig: options: no option {shown(name)}{near}; there are {', '.join(KEYWORDS)}")
+
+    def _choice(self, key: Any, value: Any) -> Choice:
+        """What ``select`` says for ``key``; InputError."""
+        from lavalike.process.process import AbstractProcess
+
+        where = f"RunConfig: select: {_shown_key(key)}"
+        if isinstance(key, type):
+            if not issubclass(key, AbstractProcess):
+                raise InputTypeError(f"{where}: a process class is expected, got {key.__name__}")
+        elif not isinstance(key, str | AbstractProcess) and not callable(key):
+            raise InputTypeError(f"{where}: a process, a name, a process class or a function of one is expected ({type(key).__name__})")
+        if isinstance(value, Choice):
+            made = value
+        elif isinstance(value, str):
+            if value in PRECISIONS:
+                made = Choice(precision=value)  # type: ignore[arg-type]
+            elif value in names():
+                made = Choice(backend=value)
+            else:
+                there = [*PRECISIONS, *names()]
+                raise InputError(f"{where}: {value!r} is no precision and no backend; there are {there}{did_you_mean(value, there)}")
+        elif isinstance(value, type):
+            _check_model(value, where)
+            made = Choice(model=value)
+        else:
+            raise InputError(f"{where}: select maps to model classes, backends, precisions or Choices, got {value!r}")
+        if made.model is not None and isinstance(key, type):
+            of = made.model.process_class
+            if not issubclass(key, of) and not issubclass(of, key):
+                raise ModelSelectionError(f"{where}: {made.model.__name__}: it does not implement {key.__name__}, but {of.__name__}")
+        return made
+
+    def choices(self) -> list[tuple[Any, Choice]]:
+        """``select``, every value as a :class:`Choice`."""
+        return [(key, self._choice(key, value)) for key, value in self.select.items()]
+
+    def of(self, made: Choice) -> NodeConfig:
+        """What one process is computed in."""
+        return NodeConfig(made.backend or self.backend, made.precision or self.precision, self.dtype)
+
+    @property
+    def node(self) -> NodeConfig:
+        """What a process is computed in that ``select`` says nothing of."""
+        return self.of(Choice())
 
     @property
     def fixed(self) -> bool:
         return self.precision == "fixed_pt"
+
+    def given(self) -> dict[str, Any]:
+        """The options of backends that are not their defaults."""
+        own = {name: getattr(self, name) for name, (default, _) in KEYWORDS.items() if getattr(self, name) != default}
+        return {**own, **self.options}
+
+
+def belongs(option: str) -> str:
+    """Whose an option is, as a message says it."""
+    if option not in KEYWORDS:
+        return f"option {option!r} is of none of the backends"
+    of = KEYWORDS[option][1]
+    alike = [name for name, (_, others) in KEYWORDS.items() if others == of]
+    verb = "belong" if len(alike) > 1 else "belongs"
+    return f"{' and '.join(sorted(alike))} {verb} to the {' and '.join(of)} backend{'s' if len(of) > 1 else ''}"
+
+
+_OPTIONS = {"threads": optional(integer(1)), "debug": FLAG, "check": optional(choice("finite")), "dt": real(above=0),
+            "chip": optional(instance("lavalike.bss2.chip.Chip", words="a lavalike.bss2.Chip"))}
+
+
+def _check_model(model: type, where: str) -> None:
+    from lavalike.model.model import ProcessModel
+
+    if not issubclass(model, ProcessModel) or not hasattr(model, "process_class"):
+        raise InputError(f"{where}: {model.__name__} is no model class; a model is a ProcessModel made with lavalike.implements")
+
+
+def _shown_key(key: Any) -> str:
+    return key.__name__ if isinstance(key, type) else shown(key)

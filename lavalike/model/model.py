@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from lavalike.arguments import FLAG, TEXT, Rule, arguments, choice, integer, optional
 from lavalike.errors import ModelSelectionError, VarError
-from lavalike.model.config import Precision, RunConfig
+from lavalike.model.config import Choice, NodeConfig, Precision
 from lavalike.proc.connection import Connection
 from lavalike.process import AbstractProcess
+
+if TYPE_CHECKING:
+    from lavalike.backends.base import Backend
 
 M = TypeVar("M", bound="type[ProcessModel]")
 
@@ -29,7 +32,7 @@ class ProcessModel:
     delay: int = 0
     bounds: ClassVar[bool] = True
 
-    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+    def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         self.process = process
         self.config = config
         if isinstance(process, Connection):  # which says itself when it delivers
@@ -42,6 +45,11 @@ class ProcessModel:
         Raise ValueError for a value out of range.
         """
         return {}
+
+    @property
+    def lag(self) -> int:
+        """So many steps before it is sent, a message is settled by the states: what it hears meanwhile changes it no more."""
+        return self.delay
 
     def port_names(self) -> frozenset[str] | None:
         """Names of the ports that it reads or writes, others may be among them; None where only a run can tell."""
@@ -128,40 +136,67 @@ def candidates(process: AbstractProcess) -> list[type[ProcessModel]]:
     return [m for cls in type(process).__mro__ for m in cls.__dict__.get("models", ())]
 
 
-General = Callable[[AbstractProcess], "type[ProcessModel] | None"]
-
-
-def select(process: AbstractProcess, config: RunConfig, general: General, wanted: type[ProcessModel] | None) -> type[ProcessModel]:
-    """The model for ``process``; ``general`` offers the backend's model for processes with dynamics, ``wanted`` is the one
-    that RunConfig.select names."""
+def select(process: AbstractProcess, config: NodeConfig, backend: Backend, wanted: type[ProcessModel] | None) -> type[ProcessModel]:
+    """The model for ``process``: of ``backend``, of its host, or of any; the one that the backend derives from the equation of a process
+    with dynamics comes last. ``wanted`` is the one that RunConfig.select names."""
     found = candidates(process)
-    derived = general(process)
+    derived = backend.general_model(process)
     if derived is not None:
         found.append(derived)
     found.sort(key=lambda m: issubclass(m, SubProcessModel))
+    name, precisions = config.backend, getattr(backend, "precisions", None)
+    backends = {"", name, getattr(backend, "host", None)}
     reasons = []
     for model in found:
         if wanted is not None and model is not wanted:
             reasons.append((model, f"select asks for {wanted.__name__}"))
-        elif model.backend not in ("", config.backend):
-            reasons.append((model, f"backend {model.backend!r}, asked for {config.backend!r}"))
+        elif model.backend not in backends:
+            reasons.append((model, f"backend {model.backend!r}, asked for {name!r}"))
         elif model.precision not in (None, config.precision):
             reasons.append((model, f"precision {model.precision!r}, asked for {config.precision!r}"))
+        elif precisions is not None and config.precision not in precisions:
+            reasons.append((model, f"precision {', '.join(map(repr, precisions))}, asked for {config.precision!r} of backend {name!r}"))
         else:
             return model
     if wanted is not None and wanted not in found:
         reasons.append((wanted, f"it does not implement {type(process).__name__}"))
     lines = "".join(f"\n  {m.__name__}: {why}" for m, why in reasons) or "\n  none is registered; see lavalike.implements"
-    raise ModelSelectionError(f"{process.path}: no model of {type(process).__name__} fits. Candidates:{lines}")
+    remedy = ""
+    if wanted is not None and wanted in found:  # another backend or precision than the run's
+        given = {"backend": wanted.backend, "precision": wanted.precision}
+        text = ", ".join(f"{k}={v!r}" for k, v in given.items() if v)
+        remedy = f"\nRunConfig(select={{...: Choice(model={wanted.__name__}, {text})}}) asks for both"
+    raise ModelSelectionError(f"{process.path}: no model of {type(process).__name__} fits. Candidates:{lines}{remedy}")
 
 
-def exception(process: AbstractProcess, config: RunConfig, used: set[int]) -> type[ProcessModel] | None:
-    """The model RunConfig.select names for ``process``: by itself or its name, else by class; notes which entries were used."""
-    found: list[tuple[int, int, type[ProcessModel]]] = []
-    for k, (key, model) in enumerate(config.select.items()):
-        if key is process or key in (process.name, process.path):
-            found.append((-1, k, model))
-        elif isinstance(key, type) and isinstance(process, key):
-            found.append((type(process).__mro__.index(key), k, model))
-    used.update(k for _, k, _ in found)
-    return min(found)[2] if found else None
+def chosen(process: AbstractProcess, choices: list[tuple[Any, Choice]], used: set[int]) -> Choice:
+    """What RunConfig.select says of ``process``: of itself or its name, else by a function, else of the nearest class; else what it
+    says of the nearest process around it, which then names no model. Notes which entries were used."""
+    if not choices:
+        return _NOTHING
+    around: AbstractProcess | None = process
+    while around is not None:
+        found: list[tuple[int, int, Choice]] = []
+        for k, (key, made) in enumerate(choices):
+            rank = _rank(key, around)
+            if rank is not None and (around is process or made.model is None):
+                found.append((rank, k, made))
+        used.update(k for _, k, _ in found)
+        if found:
+            return min(found, key=lambda f: f[:2])[2]
+        around = around.parent
+    return _NOTHING
+
+
+_NOTHING = Choice()
+
+
+def _rank(key: Any, process: AbstractProcess) -> int | None:
+    """How near a key of select is to ``process``, the nearest 0; None where it is not meant."""
+    if isinstance(key, type):
+        return 2 + type(process).__mro__.index(key) if isinstance(process, key) else None
+    if key is process or (isinstance(key, str) and key in (process.name, process.path)):
+        return 0
+    if isinstance(key, str | AbstractProcess) or not key(process):
+        return None
+    return 1

@@ -16,7 +16,6 @@ from lavalike.errors import InputError, InputTypeError, NotRecordedError
 from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.monitor import Probe
 from lavalike.process.sinks import File, Memory, Ring, Sink, Store
-from lavalike.process.structure import join
 from lavalike.process.var import resolved
 
 WAIT = 0.05  # seconds after which a stream looks whether the run has ended
@@ -82,8 +81,10 @@ class Recorder(AbstractProcess):
             if not part.size:
                 raise InputError(f"{who}: index {shown(index)} takes nothing of shape {target.shape}")
             flat, shape = part.reshape(-1), part.shape
-        sink: Sink = Memory() if self.ring is None else Ring(self.ring)
-        if self.store is not None:
+        sink: Sink = Memory()
+        if self.ring is not None:
+            sink = Ring(self.ring)
+        elif self.store is not None:
             notes = {"target": target.path, "every": int(every), "shape": shape, "packed": bool(packed)}
             path = target.path.replace(".", "/")
             same = sum(p.target.path == target.path for p in self.tracks)
@@ -91,7 +92,7 @@ class Recorder(AbstractProcess):
         probe = Probe(self, target, None, sink, int(every), flat, shape, bool(packed), told=self._told)
         self.tracks.append(probe)
         target.process.probes.append(probe)
-        join(target.process._structure, None)
+        target.process._structure.root().probed += 1
 
     def nbytes(self, steps: int, config: Any = None) -> int:
         """Bytes that the next ``steps`` steps will add (a ring: that it will hold at most), run with ``config``; default the last one."""
@@ -151,7 +152,7 @@ class Recorder(AbstractProcess):
                 self._told.wait(lambda: probe.sink.count > seen or not process.running)  # noqa: B023
 
     def clear(self) -> None:
-        """Forget the rows; recording goes on. RunError for a file, which keeps what is in it."""
+        """Forget the rows; recording goes on, into the memory that they had. RunError for a file, which keeps what is in it."""
         for probe in self.tracks:
             probe.clear()
 
@@ -162,7 +163,7 @@ class Recorder(AbstractProcess):
             assert process is not None
             if probe in process.probes:
                 process.probes.remove(probe)
-                join(process._structure, None)
+                process._structure.root().probed += 1
         if self.store is not None:
             atexit.unregister(self.close)
             try:

@@ -1,4 +1,4 @@
-"""Sigma-delta processes. Equations: :mod:`lavalike.dynamics.delta`."""
+"""Sigma-delta processes. Equations and what their parameters mean: :mod:`lavalike.dynamics.delta`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import FLAG, arguments, integer, shown
-from lavalike.dynamics import delta
+from lavalike.arguments import FLAG, integer, shown
+from lavalike.dynamics import Dynamics, delta
 from lavalike.errors import VarError
-from lavalike.proc.parameters import array, parameter
-from lavalike.process import AbstractProcess, InPort, OutPort, Var
+from lavalike.proc.neuron import Neuron, declared
+from lavalike.proc.parameters import array
+from lavalike.process import InPort, OutPort, Var
 
 
 class ActivationMode(enum.IntEnum):
@@ -22,77 +23,62 @@ class ActivationMode(enum.IntEnum):
     RELU = 1
 
 
-class Sigma(AbstractProcess):
+class Sigma(Neuron):
     """Adds up its input: ``sigma += a_in; s_out = sigma``."""
 
     dynamics = delta.SIGMA
+    a_in: InPort
+    s_out: OutPort
+    sigma: Var
 
-    @arguments(error=VarError)
-    def __init__(self, *, shape: Sequence[int], sigma: Any = 0, checked: bool = False, name: str | None = None) -> None:
-        super().__init__(name=name, checked=checked)
-        self.a_in = InPort(shape)
-        self.s_out = OutPort(shape)
-        self.shape = self.a_in.shape
-        self.sigma = Var(self.shape, sigma, name="sigma")
+    @declared(delta.SIGMA)
+    def __init__(self, *, shape: int | Sequence[int], sigma: Any = 0, checked: bool = False, name: str | None = None) -> None: ...
 
 
-class Delta(AbstractProcess):
-    """Sends the change of its input where it reaches ``vth``, and keeps what it did not send.
+CUM_ERROR = {"cum_error": "compare the accumulated change instead of the last. Default False."}
 
-    Args:
-        vth: threshold, >= 0, compared with >=.
-        cum_error: compare the accumulated change instead of the last.
-        spike_exp, state_exp: fixed_pt: fractional bits of messages, and further ones of the state.
-            floating_pt has no use for them. Defaults 0.
-        loihi_units, checked: see :class:`lavalike.proc.LIF`.
-    """
 
-    @arguments(error=VarError, cum_error=FLAG, spike_exp=integer(0), state_exp=integer(0))
-    def __init__(self, *, shape: Sequence[int], vth: Any, cum_error: bool = False, spike_exp: int = 0, state_exp: int = 0,
+class Delta(Neuron):
+    """Sends the change of its input where it reaches ``vth``, and keeps what it did not send."""
+
+    a_in: InPort
+    s_out: OutPort
+    act: Var
+    residue: Var
+    error: Var
+    vth: Var
+    spike_exp: Var
+    state_exp: Var
+
+    @declared(delta.DELTA_CUMULATIVE, hidden=("error",), extras=CUM_ERROR, cum_error=FLAG)
+    def __init__(self, *, shape: int | Sequence[int], vth: Any, cum_error: bool = False, spike_exp: int = 0, state_exp: int = 0,
                  act: Any = 0, residue: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
-        super().__init__(name=name, loihi_units=loihi_units, checked=checked)
-        self.a_in = InPort(shape)
-        self.s_out = OutPort(shape)
-        self.shape = self.a_in.shape
-        self.dynamics = self._dynamics(bool(cum_error))
-        self.vth = parameter(self.shape, vth, name="vth")
-        self.act = Var(self.shape, act, name="act")
-        self.residue = Var(self.shape, residue, name="residue")
-        self.error = Var(self.shape, 0, name="error")
-        self.spike_exp = Var((1,), spike_exp, role="parameter", name="spike_exp")
-        self.state_exp = Var((1,), state_exp, role="parameter", name="state_exp")
-
-    def _dynamics(self, cum_error: bool) -> delta.Dynamics:
-        return delta.DELTA_CUMULATIVE if cum_error else delta.DELTA
+        self.dynamics = delta.DELTA_CUMULATIVE if cum_error else delta.DELTA
 
 
 class SigmaDelta(Delta):
-    """Sigma, bias, activation and Delta in one: ``sigma += a_in; x = f(sigma + bias)``, then Delta of x.
+    """Sigma, bias, activation and Delta in one: ``sigma += a_in; x = f(sigma + bias)``, then Delta of x."""
 
-    Args:
-        act_mode: ``ActivationMode.RELU`` (default) or ``UNIT``.
-        bias: shifted by spike_exp + state_exp in fixed_pt.
-        bias_start: the bias acts in steps ``t > bias_start`` (one number or one a neuron); RELU without cum_error only.
-            Default 0.
-    """
+    sigma: Var
+    bias: Var
+    bias_start: Var
+    act_mode: ActivationMode
 
-    @arguments(error=VarError, act_mode=integer(0, 1))
-    def __init__(self, *, shape: Sequence[int], vth: Any, bias: Any = 0, act_mode: ActivationMode | int = ActivationMode.RELU,
-                 sigma: Any = 0, bias_start: Any = 0, **kwargs: Any) -> None:
+    @declared(delta.SIGMA_DELTA_RELU_CUMULATIVE, hidden=("error",), act_mode=integer(0, 1), cum_error=FLAG, extras=CUM_ERROR | {
+        "act_mode": "``ActivationMode.RELU`` (default) or ``UNIT``.",
+        "bias_start": "the bias acts in steps ``t > bias_start`` (one number or one a neuron); RELU without cum_error only. Default 0."})
+    def __init__(self, *, shape: int | Sequence[int], vth: Any, bias: Any = 0, act_mode: ActivationMode | int = ActivationMode.RELU,
+                 sigma: Any = 0, bias_start: Any = 0, cum_error: bool = False, spike_exp: int = 0, state_exp: int = 0, act: Any = 0,
+                 residue: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
         self.act_mode = ActivationMode(act_mode)
         bias_start = array("SigmaDelta: bias_start", bias_start)
         if not np.isfinite(bias_start).all():
             raise VarError(f"SigmaDelta: bias_start is finite, got {shown(bias_start)}")
-        self._late = bool(np.any(bias_start > 0))
-        super().__init__(shape=shape, vth=vth, **kwargs)
-        self.sigma = Var(self.shape, sigma, name="sigma")
-        self.bias = Var(self.shape, bias, role="parameter", trainable=True, name="bias")
-        if self._late:
-            self.bias_start = parameter(self.shape, bias_start, name="bias_start")
+        self.dynamics = self._chosen(bool(cum_error), bool(np.any(bias_start > 0)))
 
-    def _dynamics(self, cum_error: bool) -> delta.Dynamics:
+    def _chosen(self, cum_error: bool, late: bool) -> Dynamics:
         relu = self.act_mode is ActivationMode.RELU
-        if self._late:
+        if late:
             if not relu or cum_error:
                 raise VarError("SigmaDelta: bias_start goes with ActivationMode.RELU and cum_error=False")
             return delta.SIGMA_DELTA_LATE_RELU

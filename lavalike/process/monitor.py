@@ -38,7 +38,7 @@ class Probe:
     sink: Sink = field(default_factory=Memory)
     every: int = 1
     index: np.ndarray | None = None
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int, ...] = None  # type: ignore[assignment]  # the target's
     packed: bool = False
     recorded: int = 0  # steps of runs
     spans: list[tuple[int, int]] = field(default_factory=list)  # (row, step of that row), where steps do not go on
@@ -48,7 +48,7 @@ class Probe:
 
     def __post_init__(self) -> None:
         if self.shape is None:
-            self.shape = self.target.shape
+            self.shape = self.target.shape  # type: ignore[unreachable]
         self.plain = self.every == 1 and self.index is None and not self.packed and isinstance(self.sink, Memory)
 
     @property

@@ -69,11 +69,20 @@ class AbstractProcess(Shared):
     """
 
     models: ClassVar[list[type]]
-    dynamics: ClassVar[Dynamics | None] = None
+    dynamics: Dynamics | None = None
 
     name: str
     parent: AbstractProcess | None
+    proc_params: dict[str, Any]
     step = _Step()
+    _structure: Structure
+    _vars: list[Var]
+    _in_ports: list[InPort]
+    _out_ports: list[OutPort]
+    _procs: dict[str, AbstractProcess]  # by name
+    _holders: dict[str, Any]  # attributes that are lists and dicts: more may be put into them
+    _scope: dict[str, AbstractProcess]  # the _procs among which this is
+    _expansions: dict[type, tuple[Expansion, dict[str, AbstractProcess], list[tuple[Var, Var]]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -133,7 +142,9 @@ class AbstractProcess(Shared):
         elif part.process is not self:
             return
         known = self._known(part)
-        gone = isinstance(old, PARTS) and old is not part and not any(x is old for x in self.__dict__.values())
+        if old is part or (part in known and not isinstance(old, PARTS)):
+            return  # under another name
+        gone = isinstance(old, PARTS) and not any(x is old for x in self.__dict__.values())
         if gone and old in self._known(old):
             before = self._known(old)
             place = before.index(old)
@@ -233,7 +244,7 @@ class AbstractProcess(Shared):
 
         States are kept between runs, and steps go on counting (``step``), also after ``stop``, ``with``, ``simulate`` and in copies;
         ``run`` after ``stop`` begins from the Vars as they are. Another ``run_cfg`` than the last compiles anew, with the states
-        carried over, and warns; so does a process, connection or probe that was added.
+        carried over, and warns; so does a process or connection that was added.
         One run at a time: while another thread runs or starts what is connected, and from within a step, it is a RunError,
         before the first step.
 
@@ -327,7 +338,7 @@ def _strangers(parent: AbstractProcess, values: Mapping[str, Any],
 def _inside(values: Mapping[str, Any]) -> Iterator[tuple[str, AbstractProcess]]:
     """Processes in ``values`` and in what is nested in them, with the expression that leads to each."""
     seen: set[int] = set()
-    todo: list[tuple[str, Any]] = [*reversed(values.items())]
+    todo: list[tuple[str, Any]] = [*values.items()][::-1]
     while todo:
         key, value = todo.pop()
         if isinstance(value, AbstractProcess):

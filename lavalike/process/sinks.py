@@ -19,7 +19,9 @@ class Sink(Protocol):
     """``count`` rows were taken since the last ``clear``, of which those from ``first`` on are still there."""
 
     count: int
-    first: int
+
+    @property
+    def first(self) -> int: ...
 
     def append(self, rows: np.ndarray) -> None:
         """Take ``rows`` (n, *shape)."""
@@ -34,8 +36,10 @@ class Sink(Protocol):
 class Memory:
     """An array that grows as it fills, so that a row costs the same however many calls bring them."""
 
+    first = 0
+
     def __init__(self) -> None:
-        self.count, self.first = 0, 0
+        self.count = 0
         self.rows: np.ndarray | None = None  # of which ``count - earlier`` are filled
         self.full: list[np.ndarray] = []  # of other dtypes, before
         self.earlier = 0  # rows in those
@@ -43,7 +47,7 @@ class Memory:
     def room(self, n: int, shape: tuple[int, ...], dtype: np.dtype, most: float = np.inf) -> np.ndarray:
         """The ``n`` rows that come next, to be filled; all in all there will be at most ``most``. :meth:`filled` counts them."""
         rows, done = self.rows, self.count - self.earlier
-        if rows is None or rows.dtype != dtype:
+        if rows is None or rows.dtype != dtype or rows.shape[1:] != shape:
             if done:
                 self.full.append(rows[:done])  # type: ignore[index]
                 self.earlier += done
@@ -71,7 +75,8 @@ class Memory:
         return np.concatenate(parts)[first:] if earlier else rows[first:count].copy()
 
     def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]
+        self.count, self.earlier = 0, 0  # the array is filled anew: fresh memory costs more than what is written into it
+        self.full.clear()
 
 
 class Ring:
@@ -172,9 +177,11 @@ class Store:
 class File:
     """A dataset of a :class:`Store`, (rows, *shape). Rows are gathered to chunks before they are written."""
 
+    first = 0
+
     def __init__(self, store: Store, name: str, notes: dict[str, Any]) -> None:
         self.store, self.name, self.notes = store, name, notes
-        self.count, self.first, self.written = 0, 0, 0
+        self.count, self.written = 0, 0
         self.dataset: Any = None
         self.dtype: np.dtype | None = None
         self.pending = Memory()

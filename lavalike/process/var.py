@@ -242,6 +242,6 @@ def _texts(value: Any) -> np.ndarray | None:
 
 def _wider(dtype: np.dtype, value: Any) -> np.dtype:
     """A default parameter (an integer 0, say) may become a float; nothing else changes dtype."""
-    new = as_numbers(value)
-    new = dtype if new is None else new.dtype
+    numbers = as_numbers(value)
+    new = dtype if numbers is None else numbers.dtype
     return new if dtype.kind in "iu" and new.kind == "f" else dtype

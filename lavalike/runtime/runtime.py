@@ -14,8 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from lavalike.backends import get_backend
-from lavalike.backends.base import Program
-from lavalike.compiler.graph import Graph, flatten
+from lavalike.compiler.flat import Flat, flatten
 from lavalike.errors import InputError, RunError
 from lavalike.model.config import RunConfig
 from lavalike.process.claims import Claim, starting
@@ -24,6 +23,7 @@ from lavalike.process.process import AbstractProcess
 from lavalike.process.structure import Structure
 from lavalike.process.var import Var, resolved
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
+from lavalike.runtime.engine import Engine, compiled
 
 NOTHING: dict = {}
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
@@ -36,11 +36,11 @@ class RecompileWarning(UserWarning):
 class Stretches:
     """Cuts a run into stretches of about STRETCH_SECONDS; those of a ``whole`` program are as long as the run."""
 
-    def __init__(self, program: Program) -> None:
-        self.whole = getattr(program, "whole", False)
+    def __init__(self, program: Engine) -> None:
+        self.whole = program.whole
         self.size: int | float = math.inf if self.whole else 1
 
-    def run(self, program: Program, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
+    def run(self, program: Engine, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
         """One stretch of ``steps`` steps, from which the next size is learnt."""
         began = time.perf_counter()
         program.run(steps, stimuli, recordings)
@@ -61,19 +61,17 @@ class Runtime:
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         self.config = config
-        backend = get_backend(config.backend)
-        graph = flatten(process, config, backend.general_model)
+        flat = flatten(process, config, get_backend)
         self.structure = process._structure.root()
         self.version = self.structure.version  # what SubProcessModels made is in it
-        self.processes = graph.processes
+        self.processes = flat.processes
         for var in _states(self.processes):
             if var.marked is None:
                 var.marked = var.value
-        self.probes = [probe for p in self.processes for probe in p.probes]
-        _all_run(self.structure.members, graph)
-        targets = list(dict.fromkeys(resolved(probe.target) for probe in self.probes))
-        self.program = backend.build(graph, 1, targets)
-        self.targets = [(t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t]) for t in targets]
+        self.flat = flat
+        self.program = compiled(flat, 1, self._probed(), get_backend)
+        self._record()
+        self._recordable: set[Port | Var] = {t for t, _, _ in self.targets}
         self.stretches = Stretches(self.program)
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
@@ -85,6 +83,36 @@ class Runtime:
         self._torn = False  # in a forked child: a thread of the parent was amid its steps
         self._pause = threading.Event()
         _runtimes.add(self)
+
+    def _probed(self) -> list[Port | Var]:
+        """What is recorded; InputError where some of it does not run."""
+        self.probed = self.structure.root().probed
+        _all_run(self.structure.root().members, self.flat)
+        self.probes = [probe for p in self.flat.processes for probe in p.probes]
+        return list(dict.fromkeys(resolved(probe.target) for probe in self.probes))
+
+    def _record(self) -> None:
+        self.targets = [(t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t])
+                        for t in dict.fromkeys(resolved(probe.target) for probe in self.probes)]
+
+    def reprobe(self) -> bool:
+        """Record what is probed by now; False where that takes another program."""
+        if self.probed == self.structure.root().probed:
+            return True
+        known, before = self._recordable, self.probed
+        try:
+            new = [t for t in self._probed() if t not in known]
+            if new and not self.program.record(new):
+                return False
+        except BaseException:
+            self.probed = before
+            raise
+        self._recordable |= {*new}
+        self._record()
+        for probe in self.probes:
+            probe.owner.runtime = self
+        self.processes = list(dict.fromkeys([*self.processes, *(probe.owner for probe in self.probes)]))
+        return True
 
     def bind(self, claim: Claim) -> None:
         """Become the program of the processes, held by ``claim``."""
@@ -168,7 +196,8 @@ class Runtime:
                 self._raise()
             steps = condition.num_steps if isinstance(condition, RunSteps) else None
             if steps is None and self.stretches.whole:
-                raise RunError(f"backend {self.config.backend!r} runs for a number of steps that is known before; use RunSteps(n)")
+                name = next(p.target.backend for p in self.program.plan.parts if p.target.whole)
+                raise RunError(f"backend {name!r} runs for a number of steps that is known before; use RunSteps(n)")
             for _, dtype, probes in self.targets:
                 for probe in probes:
                     probe.begin(steps, self.program.step, dtype)
@@ -199,14 +228,15 @@ class Runtime:
             self.free(claim)
 
     def _loop(self, steps: int | None) -> None:
-        program, stretches, left = self.program, self.stretches, steps
+        program, stretches = self.program, self.stretches
+        left: float | None = steps
         while (left is None or left > 0) and not self._pause.is_set():
             n = stretches.size if left is None or left > stretches.size else left
             rows = NOTHING
             if self.targets:
                 for _, dtype, probes in self.targets:
                     for probe in probes:
-                        n = min(n, probe.most(dtype))
+                        n = min(n, probe.left if stretches.whole else probe.most(dtype))
                         if n <= 0:
                             raise RunError(f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
                                            "the run is paused")
@@ -323,8 +353,15 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
     if len(bound) == 1 and bound[0].version == root.version and (config is None or config is bound[0].config or config == bound[0].config):
         if not bound[0].take(claim):
             return False
-        bound[0].run(condition, claim)
-        return True
+        try:
+            fits = bound[0].reprobe()
+        except BaseException:
+            bound[0].free(claim)
+            raise
+        if fits:
+            bound[0].run(condition, claim)
+            return True
+        bound[0].free(claim)
     new = None
     try:
         with starting(process, claim):
@@ -366,15 +403,15 @@ def _states(processes: Iterable[AbstractProcess]) -> list[Var]:
     return [v for p in processes for v in p.vars if v.role == "state" and v.aliased is None]
 
 
-def _all_run(members: Iterable[AbstractProcess], graph: Graph) -> None:
+def _all_run(members: Iterable[AbstractProcess], flat: Flat) -> None:
     """InputError where something recorded is of a process that is not in the graph."""
-    there = {*graph.processes}
+    there = {*flat.processes}
     for p in members:
         if p.probes and p not in there:
             target, above = p.probes[0].target, p.parent
             while above is not None and above not in there:
                 above = above.parent
-            node = graph.node_of(above)
+            node = flat.node_of(above)
             why = "" if node is None else f": {type(node.model).__name__} computes {node.process.path} as a whole"
             raise InputError(f"{p.probes[0].owner.path}: {target!r} is not in what runs{why}; record what is, or select another model")
 

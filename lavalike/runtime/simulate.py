@@ -10,16 +10,17 @@ import numpy as np
 
 from lavalike.arguments import Rule, arguments, as_numbers, did_you_mean, instance, integer, optional, shown
 from lavalike.backends import get_backend
-from lavalike.backends.base import Program
-from lavalike.compiler.graph import flatten
+from lavalike.compiler.flat import flatten
 from lavalike.errors import InputError, InputTypeError, NotRecordedError
 from lavalike.model.config import RunConfig
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.process import AbstractProcess, component, walk
 from lavalike.process.var import Var, resolved
+from lavalike.runtime.engine import Engine, compiled
 from lavalike.runtime.runtime import Stretches
 
 Target = Port | Var
+Inputs = Mapping[str, Any] | Mapping[InPort, Any] | Mapping[Port | str, Any]  # a Mapping's key is invariant
 INPUTS, RECORD = "simulate: inputs: ", "simulate: record: "  # how errors about them begin
 MOST_NAMES = 40  # in a message
 
@@ -38,7 +39,7 @@ class Recording(Mapping[Any, np.ndarray]):
 
     What was not recorded is a NotRecordedError (InputError and KeyError), so that ``in`` and ``get`` act as those of a dict."""
 
-    def __init__(self, process: AbstractProcess, arrays: dict[Target, np.ndarray], batched: bool, program: Program) -> None:
+    def __init__(self, process: AbstractProcess, arrays: dict[Target, np.ndarray], batched: bool, program: Engine) -> None:
         self._process, self._arrays, self._batched, self.program = process, arrays, batched, program
 
     def __getitem__(self, key: Target | str) -> np.ndarray:
@@ -123,7 +124,7 @@ def _kind_name(kind: Any) -> str:
 @arguments(process=instance(AbstractProcess, words="a process"),
            inputs=optional(Rule("a dict of InPorts, or their names, to arrays", lambda v: isinstance(v, Mapping))),
            config=optional(instance(RunConfig)), record=_RECORD)
-def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None = None, steps: int | None = None,
+def simulate(process: AbstractProcess, inputs: Inputs | None = None, steps: int | None = None,
              config: RunConfig | None = None, record: Iterable[Target | str] = ()) -> Recording:
     """Run everything connected to ``process`` from its Vars' present values and count of steps, and leave the processes as they were.
 
@@ -150,14 +151,13 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
     for port in fed:
         _check_free(port, fed)
     steps, batch = _extent(fed, steps)
-    backend = get_backend(config.backend)
-    graph = flatten(process, config, backend.general_model, fed)
+    flat = flatten(process, config, get_backend, fed)
     targets = list(dict.fromkeys([*process.out_ports, *(resolved(find(process, r, Port | Var, RECORD)) for r in record)]))
-    known = {id(p) for p in graph.processes}
+    known = {id(p) for p in flat.processes}
     for argument, part in (*((INPUTS, p) for p in fed), *((RECORD, t) for t in targets)):
         if id(part.process) not in known:
             raise InputError(f"{argument}{part!r} is not connected to {process.path}")
-    program = backend.build(graph, batch or 1, targets)
+    program = compiled(flat, batch or 1, targets, get_backend)
     arrays: dict[Target, np.ndarray] = {}
     for target in targets:
         dtype = program.dtype_of(target)
@@ -167,7 +167,7 @@ def simulate(process: AbstractProcess, inputs: Mapping[Port | str, Any] | None =
         except (MemoryError, ValueError, OverflowError):  # beyond what there is, or can be
             size = math.prod(shape) * dtype.itemsize / 2**30
             raise InputError(f"{RECORD}{target!r} needs {size:.1f} GiB; record less or run fewer steps") from None
-    rows = {port: _rows(port, x, steps, batch, config) for port, x in fed.items()}
+    rows = {port: _rows(port, x, steps, batch, flat.dtype_of(port)) for port, x in fed.items()}
     stretches, done = Stretches(program), 0
     while done < steps:
         n = min(stretches.size, steps - done)
@@ -233,16 +233,16 @@ def _extent(fed: Mapping[InPort, np.ndarray], steps: int | None) -> tuple[int, i
     return int(steps), next(iter(sizes), None)
 
 
-def _rows(port: InPort, x: np.ndarray, steps: int, batch: int | None, config: RunConfig) -> np.ndarray:
-    """Time-major rows (steps, batch, size) in the dtype of messages."""
+def _rows(port: InPort, x: np.ndarray, steps: int, batch: int | None, dtype: np.dtype) -> np.ndarray:
+    """Time-major rows (steps, batch, size) in ``dtype``, that of the messages of who hears them."""
     x = x[..., :steps]
-    dtype = np.dtype(np.int32 if config.fixed else config.dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         rows = np.ascontiguousarray(np.moveaxis(x, -1, 0), dtype).reshape(steps, batch or 1, port.size)
-    if config.fixed and x.dtype.kind in "iuf" and not np.array_equal(rows.reshape(-1), np.moveaxis(x, -1, 0).reshape(-1)):
+    fixed = dtype.kind == "i"
+    if fixed and x.dtype.kind in "iuf" and not np.array_equal(rows.reshape(-1), np.moveaxis(x, -1, 0).reshape(-1)):
         raise InputError(f"{INPUTS}{port!r}: fixed_pt needs whole numbers within 32 bits")
-    if not config.fixed and x.dtype.kind == "f" and x.dtype.itemsize > dtype.itemsize and not np.isfinite(rows).all():
+    if not fixed and x.dtype.kind == "f" and x.dtype.itemsize > dtype.itemsize and not np.isfinite(rows).all():
         worst = x.reshape(-1)[np.argmax(np.abs(x))]
-        remedy = "; RunConfig(dtype='float64') holds it" if config.dtype == "float32" else ""
+        remedy = "; RunConfig(dtype='float64') holds it" if dtype == np.float32 else ""
         raise InputError(f"{INPUTS}{port!r}: {worst:g} is beyond {dtype}{remedy}")
     return rows

@@ -252,10 +252,10 @@ class Neuron(Stateful):
             raise InputError(f"{self.label}: dynamics {dynamics.name} has inputs {dynamics.inputs} and outputs {dynamics.outputs}; "
                              "at least one of each is needed")
         self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
-        known = {p.name: p for p in dynamics.parameters}
-        given = {name: p.default for name, p in known.items()} | dict(values or {})
+        known = {p.name: p for p in dynamics.knobs}
+        given = {name: p.default for name, p in known.items() if p.default is not None} | dict(values or {})
         learn = [n for n, p in known.items() if p.trained] if learn is None else list(learn)
-        names = dynamics.constant_names
+        names = tuple(known)
         missing, unknown = [n for n in names if n not in given], [n for n in given if n not in names]
         if missing or unknown:
             hint = "".join(did_you_mean(n, names) for n in unknown[:1])
@@ -265,6 +265,7 @@ class Neuron(Stateful):
             if name not in names:
                 raise InputError(f"{self.label}: learn names parameters, {names}, got {name!r}{did_you_mean(name, names)}")
         self.__dict__["dynamics"], self._names = dynamics, names
+        self._arguments = {n: (p.argument, p.counts == "loss") for n, p in known.items()}  # of the step
         self.fused_training = fused.Training(Atan() if spike_grad is None else as_surrogate(spike_grad), reset_grad)
         for name in names:
             self._keep(name, given[name], name in learn)
@@ -290,7 +291,7 @@ class Neuron(Stateful):
         self.fused_training = fused.Training(self.spike_grad, value)
 
     def limits(self, name: str) -> tuple[float, float]:
-        return next(((p.low, p.high) for p in self.dynamics.parameters if p.name == name), (-math.inf, math.inf))
+        return next(((p.low, p.high) for p in self.dynamics.knobs if p.name == name), (-math.inf, math.inf))
 
     def called(self, name: str) -> str:
         return name if hasattr(self, name) else f"values[{name!r}]"  # which it came from when it was made
@@ -301,7 +302,7 @@ class Neuron(Stateful):
         for name in self._names:
             value, limits = getattr(self, name), self._limits[name]
             out[name] = within(value, limits) if name in self._parameters and limits != (-math.inf, math.inf) else value
-        return out
+        return {a: 1 - out[n] if lost else out[n] for n, (a, lost) in self._arguments.items()}
 
     def sequence(self, x: torch.Tensor, *states: State, record: Sequence[str] = (),
                  steps: int | None = None) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:

@@ -14,7 +14,7 @@ from lavalike.arguments import MAPPING, TEXT, Rule, arguments, choice, did_you_m
 from lavalike.errors import ConformanceError, GraphError, InputError, ModelSelectionError, VarError
 from lavalike.model import ProcessModel, RunConfig
 from lavalike.model.config import Precision
-from lavalike.process import AbstractProcess, Var
+from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.process import walk
 from lavalike.runtime.conditions import RunSteps
 from lavalike.runtime.simulate import simulate
@@ -225,7 +225,8 @@ class _Check:
         process = self.make()
         states = [v for v in _states(process) if v.path in of]
         rec = simulate(process, inputs or None, None if inputs else self.steps, config(process), record=states)
-        return {part.path: rec[part] for part in (*process.out_ports, *states)}
+        parts: list[Port | Var] = [*process.out_ports, *states]
+        return {part.path: rec[part] for part in parts}
 
     def ran(self, config: Setup, pieces: tuple[int, ...]) -> Arrays:
         """States after runs of so many steps, from random ones; nothing is fed."""

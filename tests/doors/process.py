@@ -5,7 +5,7 @@ import numpy as np
 import lavalike as lv
 from lavalike.dynamics.ops import above
 from lavalike.proc import LIF, Dense, Monitor
-from tests.doors.table import CHOICE, COUNT, FLAG, INF, NAN, NUMBERS, OBJECT, SHAPE, TEXT, Bad, bad, optional, row
+from tests.doors.table import CHOICE, COUNT, FLAG, INF, NAN, NUMBERS, OBJECT, POSITIVE, SHAPE, TEXT, Bad, bad, optional, row
 
 NAME = TEXT
 
@@ -23,6 +23,7 @@ def leaky(a_in, v, beta):
 
 
 PORTS = bad(3, "x", None)
+WORD = bad(3, None, values=("not a name",))
 NAMES = bad(3, "a_in", None, (3,), values=(("not a name",),))
 LEAKY = {"step": leaky, "inputs": ("a_in",), "outputs": ("s_out",), "states": ("v",)}
 ROWS = [
@@ -46,7 +47,17 @@ ROWS = [
         ports=PORTS,
         axis=bad("x", 1.5, None, values=(7,)),
     ),
-    row("lavalike.Var", {"shape": (2,)}, shape=SHAPE, init=bad(*NUMBERS.kinds[1:], values=NUMBERS.values), shareable=FLAG, name=NAME, role=CHOICE, trainable=FLAG, time_last=FLAG),
+    row(
+        "lavalike.Var",
+        {"shape": (2,)},
+        shape=SHAPE,
+        init=bad(*NUMBERS.kinds[1:], values=NUMBERS.values),  # a text is right
+        shareable=FLAG,
+        name=NAME,
+        role=CHOICE,
+        trainable=FLAG,
+        time_last=FLAG,
+    ),
     row(
         "lavalike.process.Var.set",
         {"value": 1},
@@ -69,6 +80,14 @@ ROWS = [
         check=bad(3, values=("finit",)),
         chip=OBJECT,
         dt=bad("1", None, True, values=(0.0, NAN, INF)),
+        options=bad(3, "x", [1], values=({"thread": 1}, {"threads": 0})),
+    ),
+    row(
+        "lavalike.Choice",
+        {},
+        backend=bad(3, values=("nubma",)),
+        precision=bad(3, values=("fixed",)),
+        model=bad(3, "x", values=(int, LIF)),
     ),
     row(
         "lavalike.AbstractProcess.run", {"condition": lv.RunSteps(1)}, lambda: LIF(shape=(2,)), condition=bad(3, "x", None), run_cfg=OBJECT
@@ -95,13 +114,23 @@ ROWS = [
         "lavalike.Parameter",
         {"name": "beta", "default": 0.5},
         name=bad(3, None, values=("not a name",)),
-        default=bad("x", None, values=(NAN,)),
+        default=bad("x", values=(NAN,)),
         low=bad("x", None, values=(NAN, 1)),
         high=bad("x", None, values=(NAN, 0)),
         trained=FLAG,
         unit=TEXT,
         counts=CHOICE,
+        argument=WORD,
+        offset=bad("3", 2.5, None, values=(1,)),  # of a "loss" alone
+        shift=WORD,
+        per=CHOICE,
+        onset=WORD,
+        key=TEXT,
+        training=WORD,
+        tau=TEXT,
+        doc=TEXT,
     ),
+    row("lavalike.dynamics.Units", {}, loihi=FLAG, checked=FLAG, scale=POSITIVE, own=bad(3, "x", None)),
     row(
         "lavalike.Dynamics",
         LEAKY,
@@ -116,7 +145,10 @@ ROWS = [
         fixed=FLAG,
         graded=Bad(NAMES.kinds, (*NAMES.values, ("v",))),
         parameters=bad(3, (3,)),
-        ends=bad(3, (3,)),
+        loihi=FLAG,
+        kind=TEXT,
+        reset=CHOICE,
+        ends=bad(3, (3,), (("v",),), values=((("v", "end"),),)),  # goes with fixed=False
     ),
     row(
         "lavalike.proc.neuron_process",
@@ -140,6 +172,9 @@ ROWS = [
     row("lavalike.operations.fan_out", lambda: {"connection": Dense(weights=np.ones((2, 3)))}, connection=bad(3, None)),
 ]
 EXEMPT = {
+    "lavalike.model.NodeConfig": "made from a RunConfig and a Choice, whose rows have its arguments",
+    "lavalike.backends.numba.NumbaOptions": "made from a RunConfig, whose row has its arguments",
+    "lavalike.backends.torch.TorchOptions": "made from a RunConfig, whose row has its arguments",
     "lavalike.AbstractProcess": "takes every keyword: a process's own parameters; the rows of its subclasses look at name",
     "lavalike.process.Port": "base of InPort and OutPort, which have rows",
     "lavalike.process.View": "made by ports' indices and by their reshape, flatten, transpose and concat_with, which have rows",

@@ -371,7 +371,7 @@ EXEMPT = {
         for f, names in {
             "cuba": ("neuron_params",),
             "lif": ("neuron_params",),
-            "alif": ("neuron_params", "adaptation", "step_of"),
+            "alif": ("neuron_params", "step_of"),
             "sigma_delta": ("neuron_params",),
         }.items()
         for n in names

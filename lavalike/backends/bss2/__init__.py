@@ -6,40 +6,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from lavalike.arguments import arguments, instance, optional
-from lavalike.backends.bss2.model import stand_in
+from lavalike.backends import get_backend
 from lavalike.backends.bss2.module import ChipModule as ChipModule
-from lavalike.backends.bss2.program import ChipProgram as ChipProgram
+from lavalike.backends.bss2.partition import HOST, MODES, PRODUCT, nothing_to_do, roles, why_not
+from lavalike.backends.bss2.program import ProductProgram, SpikingProgram
+from lavalike.backends.bss2.reporting import placement
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.bss2.placement import CHIPS, Placement
-from lavalike.compiler.graph import Graph, flatten
+from lavalike.compiler.flat import Flat, Node, Target, flatten
+from lavalike.compiler.parts import Part
+from lavalike.errors import InputError
 from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var
+from lavalike.runtime.engine import compiled
+
+
+@dataclass(frozen=True)
+class Bss2Options:
+    """See :class:`lavalike.RunConfig`. ``mode``: what a part does on the chip, "spiking" or "product"; the backend says it."""
+
+    chip: Chip | None = None
+    dt: float = 1e-6
+    mode: str = ""
 
 
 class Bss2Backend:
-    """See :class:`lavalike.backends.base.Backend`."""
+    """See :class:`lavalike.backends.base.Backend`. Nodes have the models of the host, which say what they are and whether they delay."""
 
     name = "bss2"
+    options = Bss2Options
+    precisions = ("floating_pt",)
+    whole = True
+    host = "numba"
 
     def general_model(self, process: AbstractProcess) -> type[ProcessModel] | None:
-        return stand_in(process)
+        return get_backend(self.host).general_model(process)
 
-    def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> ChipProgram:
-        return ChipProgram(graph, batch, recordable)
+    def accepts(self, flat: Flat, nodes: Sequence[Node], target: Target) -> dict[Node, Target | str]:
+        if flat.config.backend == self.name and flat.config.check is not None:
+            raise InputError("RunConfig: check belongs to the numba and torch backends; a chip's membranes and messages are numbers of its "
+                             "converters, always finite. Leave it out, or run with backend='numba'")
+        role = roles(flat, nodes)
+        if flat.config.backend == self.name:
+            nothing_to_do(flat, role)
+        if any(role[n] != HOST for n in nodes) and target.options.chip is None:
+            current_chip()  # RunError where there is none
+        return {n: why_not(n) if role[n] == HOST else replace(target, options=replace(target.options, mode=MODES[role[n]])) for n in nodes}
+
+    def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> SpikingProgram | ProductProgram:
+        kind = ProductProgram if part.target.options.mode == PRODUCT else SpikingProgram
+        return kind(part, batch, recordable)
 
 
 BACKEND = Bss2Backend()
 
 
-def module(process: AbstractProcess, graph: Graph, chip: Chip | None, dt: float, surrogate: Surrogate | Derivative | None) -> ChipModule:
-    """What ``to_torch(process, forward="bss2")`` makes; ``graph`` is the torch backend's."""
-    config = RunConfig(backend="bss2", dtype=graph.config.dtype, chip=chip, dt=dt)
-    on_chip = flatten(process, config, BACKEND.general_model, graph.stimuli)
-    return ChipModule(process, graph, on_chip, current_chip() if chip is None else chip, dt, surrogate)
+def module(process: AbstractProcess, part: Part, chip: Chip | None, dt: float, surrogate: Surrogate | Derivative | None) -> ChipModule:
+    """What ``to_torch(process, forward="bss2")`` makes; ``part`` is the whole graph on the torch backend."""
+    config = RunConfig(backend="bss2", dtype=part.flat.config.dtype, chip=chip, dt=dt)
+    on_chip = flatten(process, config, get_backend, part.flat.stimuli)
+    return ChipModule(process, part, on_chip, current_chip() if chip is None else chip, dt, surrogate)
 
 
 @arguments(process=instance(AbstractProcess), chips=CHIPS, config=optional(instance(RunConfig)))
@@ -51,5 +82,4 @@ def place_process(process: AbstractProcess, chips: int = 1, config: RunConfig | 
     """
     config = config or RunConfig(backend="bss2", chip=Chip(level="quantised"))
     stimuli = [p for p in process.in_ports if not p.sources]
-    graph = flatten(process, config, BACKEND.general_model, stimuli)
-    return ChipProgram(graph, 1, []).placement(chips)
+    return placement(compiled(flatten(process, config, get_backend, stimuli), 1, [], get_backend).programs, chips)

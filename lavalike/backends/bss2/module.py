@@ -12,14 +12,15 @@ import torch
 
 from lavalike.backends.bss2.emulated import Placed
 from lavalike.backends.bss2.neurons import Population, tensors
-from lavalike.backends.bss2.partition import HOST, SPIKING, Part, names, parts, roles
-from lavalike.backends.bss2.parts import heard, start
+from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_synapses
 from lavalike.backends.bss2.product import Product
-from lavalike.backends.bss2.program import check_recordable, nothing_to_do
+from lavalike.backends.bss2.program import start
 from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
-from lavalike.backends.torch.module import ProcessModule, Values, has_feedback
+from lavalike.backends.torch.module import ProcessModule, Values
 from lavalike.bss2.chip import Chip
-from lavalike.compiler.graph import Graph, Node
+from lavalike.compiler import order
+from lavalike.compiler.flat import Flat, Node
+from lavalike.compiler.parts import Part, cut
 from lavalike.fused import Training
 from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.process import AbstractProcess, OutPort, Port, Var
@@ -31,39 +32,42 @@ class ChipModule(ProcessModule):
 
     Args:
         process: of the graph.
-        graph: with the torch backend's models, for what stays on the host; its parameters are the module's.
-        chip_graph: the same with those of the bss2 backend.
+        part: the whole graph with the torch backend's models, for what stays on the host; its parameters are the module's.
+        on_chip: the same with those of the bss2 backend.
         chip: that runs forward.
         dt: s a step.
     """
 
-    def __init__(self, process: AbstractProcess, graph: Graph, chip_graph: Graph, chip: Chip, dt: float,
+    def __init__(self, process: AbstractProcess, part: Part, on_chip: Flat, chip: Chip, dt: float,
                  surrogate: Surrogate | Derivative | None = None) -> None:
-        super().__init__(process, graph, surrogate)
+        super().__init__(process, part, surrogate)
         self.chip, self.dt = chip, dt
         self.training = Training(as_surrogate(exponential() if surrogate is None else surrogate), "detach")
-        role = roles(chip_graph)
-        nothing_to_do(chip_graph, role)
-        self.sections = parts(chip_graph, role)
-        self.names = names(chip_graph)
-        self.networks = [Network(s.groups, role, self.names) if s.kind == SPIKING else None for s in self.sections]
-        self.outputs = {p: chip_graph.terms(p) for p in process.out_ports}
-        for port, terms in self.outputs.items():
-            check_recordable(port, terms, role)
-        needed = [t.source for terms in self.outputs.values() for t in terms] + [p for s in self.sections for p in heard(s.nodes)]
+        self.plan, self.names = cut(on_chip), order.names(on_chip.nodes)
+        self.networks: dict[Part, Network] = {}
+        for section in self.plan.parts:
+            if section.target.whole and section.target.options.mode == SPIKING:
+                check_synapses(section)
+                self.networks[section] = Network(section.nodes, self.names)
+        self.outputs = {p: on_chip.terms(p) for p in process.out_ports}
+        for section in self.plan.parts:
+            for port, terms in self.outputs.items():
+                for term in terms:
+                    if section.target.whole and section.node_of(term.source.process) is not None:
+                        check_recordable(section, port, term.source)
+        needed = [t.source for terms in self.outputs.values() for t in terms] + [p for s in self.plan.parts for p in s.hears]
         self.needed = list(dict.fromkeys(p for p in needed if isinstance(p, OutPort)))
         with torch.no_grad():
-            for net in self.networks:
-                if net is not None:
-                    self._placed(net, *self._model(net)[:2])
+            for net in self.networks.values():
+                self._placed(net, *self._model(net)[:2])
 
     def results(self, batch: int, steps: int, fed: Values) -> dict[str, torch.Tensor]:
         sent: Values = {p: x.flatten(1, -2).movedim(-1, 0) for p, x in fed.items()}  # (time, batch, size)
-        for section, net in zip(self.sections, self.networks, strict=True):
-            if section.kind == HOST:
+        for section in self.plan.parts:
+            if not section.target.whole:
                 self._host(section, (steps, batch), sent)
-            elif net is not None:
-                self._spiking(net, (steps, batch), sent)
+            elif section in self.networks:
+                self._spiking(self.networks[section], (steps, batch), sent)
             else:
                 for node in section.nodes:
                     self._product(node, (steps, batch), sent)
@@ -77,9 +81,9 @@ class ChipModule(ProcessModule):
         nodes = [n for n in self.graph.nodes if id(n.process) in own]
         states = {n: s for n, s in self.initial(batch).items() if n in nodes}
         constants = self.constants(nodes)
-        fed = {p: sent[p].movedim(0, -1).unflatten(1, p.shape) for p in heard(section.nodes)}
+        fed = {p: sent[p].movedim(0, -1).unflatten(1, p.shape) for p in section.hears}
         ports = [p for p in self.needed if id(p.process) in own]
-        if not has_feedback(nodes):
+        if not order.has_feedback(nodes):
             values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants, nodes)
         else:
             rows: dict[Port, list[torch.Tensor]] = {p: [] for p in ports}

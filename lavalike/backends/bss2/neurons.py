@@ -22,12 +22,13 @@ import torch
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import RoutingError
 from lavalike.bss2.spiking.scales import Voltage
-from lavalike.compiler.graph import Node
+from lavalike.compiler.flat import Node
 from lavalike.dynamics import Dynamics, lif
 from lavalike.dynamics.compartments import Branch, tree_dynamics
 from lavalike.errors import GraphError, VarError
 from lavalike.proc import MultiCompartment
 from lavalike.process import Var
+from lavalike.process.units import Units
 
 Numbers = dict[str, np.ndarray]
 SWING = 70.0  # LSB from reset to threshold: what hxtorch's Yin-Yang example takes
@@ -134,7 +135,7 @@ class Population:
     def derive(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         """The equation's constants from the process's parameters (arrays or tensors), and the gain of its inputs; VarError."""
         try:
-            c = self.process.dynamics.derive(values, self.process.proc_params, False)  # type: ignore[union-attr]
+            c = self.process.dynamics.derive(values, Units.of(self.process.proc_params), False)  # type: ignore[union-attr]
         except ValueError as e:
             raise VarError(f"{self.name}.{e}") from None
         if self.compartments:

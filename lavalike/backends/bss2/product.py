@@ -25,7 +25,7 @@ from lavalike.bss2.perceptron import functional as array
 from lavalike.bss2.perceptron.trace import Observation, observe
 from lavalike.bss2.placement import PlacedLayer
 from lavalike.bss2.tiles import tiles
-from lavalike.compiler.graph import Node
+from lavalike.compiler.flat import Node
 from lavalike.proc.connection import Connection
 from lavalike.process import Var
 

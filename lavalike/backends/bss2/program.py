@@ -1,148 +1,260 @@
-"""A graph on chip and host: each part runs the whole stretch, the parts one after another."""
+"""Programs of a chip's parts: each runs a whole stretch, from what others sent to what it sends, and keeps its states in between."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
-from lavalike.backends.bss2.emulated import place
-from lavalike.backends.bss2.partition import HOST, SPIKING, Roles, graded, is_connection, parts, roles, senders
-from lavalike.backends.bss2.parts import HostPart, Part, ProductPart, Sent, SpikingPart
+from lavalike.backends.bss2.emulated import Placed
+from lavalike.backends.bss2.neurons import Population, tensors
+from lavalike.backends.bss2.partition import check_recordable, check_synapses
+from lavalike.backends.bss2.product import Product
+from lavalike.backends.bss2.spiking import Network, Tensors, Trace, events, gathered, selected
 from lavalike.bss2.chip import current_chip
-from lavalike.bss2.errors import RecordingError
-from lavalike.bss2.placement import Placement
-from lavalike.bss2.report import Report, SpikeRecord
-from lavalike.compiler.graph import Graph, Term
-from lavalike.errors import GraphError, InputError, RunError
-from lavalike.process import OutPort, Port, Var
+from lavalike.compiler import order
+from lavalike.compiler.parts import Part
+from lavalike.process import Port, Var
+
+Rows = Mapping[Port, np.ndarray]
+Recordings = Mapping[Port | Var, np.ndarray]
 
 
-class ChipProgram:
-    """See :class:`lavalike.backends.base.Program`. ``whole``: a run is one stretch, as a chip cannot be stepped."""
+def start(net: Network, numbers: Mapping[Population, Tensors], gains: Mapping[Population, float], held: Callable[..., torch.Tensor],
+          step: int) -> tuple[dict[Population, Tensors], dict[Population, Tensors]]:
+    """The chip's states from the Vars' (``held(var, less=0)``: (batch, size)) after ``step`` steps, and what of its currents has just
+    arrived: they are those that the graph has a step later."""
+    states: dict[Population, Tensors] = {}
+    arrived: dict[Population, Tensors] = {}
+    for p in net.populations:
+        c, states[p], arrived[p] = numbers[p], {}, pending(net, p, gains[p], held)
+        for m in p.membranes:
+            current, voltage = (held(v) for v in p.state_vars(m))
+            states[p] |= {m.current: current * c[m.keep] + arrived[p][m.source], m.voltage: voltage}
+        states[p] |= {f"hold_{m.name}": torch.zeros_like(states[p][m.voltage]) for m in p.membranes if m.fires}
+        states[p] |= {name: held(var, until * step).clamp(min=0) for name, var, until in p.holds}
+    return states, arrived
 
-    whole = True
 
-    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> None:
-        self.graph, self.batch, self.step = graph, batch, graph.step
-        if graph.config.check is not None:
-            raise InputError("RunConfig: check belongs to the numba and torch backends; a chip's membranes and messages are numbers of its "
-                             "converters, always finite. Leave it out, or run with backend='numba'")
-        self.chip = current_chip() if graph.config.chip is None else graph.config.chip
-        role = roles(graph)
-        nothing_to_do(graph, role)
-        self.terms = {t: graph.terms(t) for t in recordable if isinstance(t, Port)}
-        sections = parts(graph, role)
+def pending(net: Network, p: Population, gain: float, held: Callable[[Var], torch.Tensor]) -> Tensors:
+    """What the connections onto ``p`` send next (``a_buff``), by input."""
+    out: Tensors = {}
+    for m in p.membranes:
+        out[m.source] = torch.zeros_like(held(p.state_vars(m)[0]))
+        for x in (x for x in net.onto(p) if x.port.name == m.port):
+            sent = held(x.synapse.process.a_buff)  # type: ignore[attr-defined]
+            out[m.source] = out[m.source] + gain * selected(sent, x.term, p.size)
+    return out
+
+
+class SpikingProgram:
+    """Populations on the chip. See :class:`lavalike.backends.base.Program`."""
+
+    def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> None:
+        check_synapses(part)
         for target in recordable:
-            check_recordable(target, self.terms.get(target, []), role)
-        if (graph.config.debug or graph.config.threads is not None) and all(s.kind != HOST for s in sections):
-            raise InputError("RunConfig: debug and threads belong to the numba backend, which computes nothing of this graph; leave them "
-                             "out")
-        wanted = [*(t.source for terms in self.terms.values() for t in terms), *(t for t in recordable if isinstance(t, Var)),
-                  *(t.source for n in graph.nodes for terms in n.inputs.values() for t in terms if isinstance(t.source, OutPort))]
-        wanted = list(dict.fromkeys(wanted))
-        self.parts: list[Part] = [HostPart(s, graph, batch, wanted) if s.kind == HOST else
-                                  SpikingPart(s, role, self.chip, graph, batch) if s.kind == SPIKING else
-                                  ProductPart(s, self.chip, graph, batch) for s in sections]
-        self.owner = {v: p for p in self.parts for v in p.vars}
-        self.duration: float | None = None  # of the last run, s
-        self.interrupted = False
+            check_recordable(part, target, target)
+        options = part.target.options
+        self.net = Network(part.nodes, order.names(part.flat.nodes))
+        self.chip, self.dt, self.batch, self.step = current_chip() if options.chip is None else options.chip, options.dt, batch, part.step
+        self.part, self.dtype = part, getattr(torch, part.flat.config.dtype)
+        self.vars = [v for n in part.nodes for v in n.process.vars]
+        self.gains: dict[Population, float] = {}
+        self.placed = self.derived()
+        self.values = {v: np.broadcast_to(v.value, (batch, *v.shape)) for v in self.vars if v.role == "state"}
+        self.states, self.arrived = start(self.net, self.placed.numbers, self.gains, self._held, self.step)
 
-    # -- running ----------------------------------------------------------------------------------------------
+    def tensor(self, var: Var) -> torch.Tensor:
+        return torch.as_tensor(var.value, dtype=self.dtype if var.value.dtype.kind == "f" or var.trainable else torch.int64)
 
-    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
-        if self.interrupted:
-            raise RunError("the last run was interrupted between parts of chip and host, which are at different steps now; stop(), set the "
-                           "states, then run again")
-        sent: Sent = dict(stimuli)
-        try:
-            for part in self.parts:
-                part.run(steps, sent, recordings)
-        except BaseException:  # Ctrl-C among them
-            self.interrupted = True
-            raise
+    def derived(self) -> Placed:
+        """Model and placement from the parameters' present values; VarError, GraphError, RoutingError."""
+        found = {p: p.derive({v.name: v.value for v in p.process.vars}) for p in self.net.populations}
+        self.gains = {p: float(np.ravel(gain)[0]) for p, (_, gain) in found.items()}
+        self.connections = self.net.connections(self.tensor, self.dtype)
+        weights = {x: w * self.gains[x.target] for x, w in self.net.matrices(self.connections).items()}
+        return Placed(self.net, self.chip, self.dt, weights, {p: tensors(c, self.dtype) for p, (c, _) in found.items()})
+
+    # -- states ------------------------------------------------------------------------------------------------
+
+    def _load(self, changed: Var) -> None:
+        """The chip's states from the Var that was set, all others as they are."""
+        for p, state in self.states.items():
+            if any(x.synapse.process is changed.process for x in self.net.onto(p)):
+                self.arrived[p] = pending(self.net, p, self.gains[p], self._held)
+                self._currents(p)
+            for m in p.membranes:
+                current, voltage = p.state_vars(m)
+                if changed is current:
+                    self._currents(p)
+                elif changed is voltage:
+                    state[m.voltage] = self._held(voltage)
+            for name, var, until in p.holds:
+                if changed is var:
+                    state[name] = self._held(var, until * self.step).clamp(min=0)
+
+    def _currents(self, p: Population) -> None:
+        for m in p.membranes:
+            u = self._held(p.state_vars(m)[0])
+            self.states[p][m.current] = u * self.placed.numbers[p][m.keep] + self.arrived[p][m.source]
+
+    def _store(self, traces: Mapping[Population, Trace]) -> None:
+        """The Vars' values from the chip's states."""
+        for p, state in self.states.items():
+            for m in p.membranes:
+                current, voltage = p.state_vars(m)
+                keep, before = self.placed.numbers[p][m.keep], traces[p].before.get(m.source, self.arrived[p][m.source])
+                u = (state[m.current] - traces[p].arrived[m.source]) / torch.where(keep == 0, 1.0, keep)
+                self._hold(current, torch.where(keep == 0, before, u))
+                self._hold(voltage, state[m.voltage])
+            for name, var, until in p.holds:
+                self._hold(var, self._ends(var, state[name], traces[p].spikes, p) if until else state[name])
+        self.arrived = {p: t.arrived for p, t in traces.items()}
+
+    def _ends(self, var: Var, hold: torch.Tensor, spikes: torch.Tensor, p: Population) -> torch.Tensor:
+        """The step in which the last refractory period ends or ended."""
+        steps = len(spikes)
+        last = self.step - steps + 1 + (torch.arange(steps)[:, None, None] * (spikes != 0)).amax(0)
+        ended = (last + self.placed.numbers[p]["period_soma"].double()).clamp(max=self.step)
+        before = torch.as_tensor(np.array(self.values[var]), dtype=torch.float64).reshape(self.batch, -1)
+        return torch.where(hold > 0, self.step + hold.double(), torch.where((spikes != 0).any(0), ended, before))
+
+    def _held(self, var: Var, less: int = 0) -> torch.Tensor:
+        value = self.values[var].astype(np.float64) - less if less else np.array(self.values[var])
+        return torch.as_tensor(value, dtype=self.dtype).reshape(self.batch, -1)
+
+    def _hold(self, var: Var, value: torch.Tensor) -> None:
+        self.values[var] = value.numpy().reshape(self.batch, *var.shape).copy()
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def run(self, steps: int, heard: Rows, recordings: Recordings) -> None:
+        received = self.placed.received({p: torch.as_tensor(heard[p], dtype=self.dtype) for p in self.net.outside})
+        constants = self.placed.constants(self.batch)
+        for p, c in constants.items():
+            if "bias_start" in c:
+                constants[p] = c | {"bias_start": c["bias_start"] - self.step}
+        traces = self.net.run((steps, self.batch), received, self.placed.weights(), constants, self.states,
+                              sending=self.placed.sent)
+        self.states = {p: t.states for p, t in traces.items()}
+        for p, trace in traces.items():
+            wanted = {getattr(p.process, var): state for var, state in p.voltages.items() if getattr(p.process, var) in recordings}
+            if wanted:
+                seen = self.placed.observed(p, trace)
+                for var, state in wanted.items():
+                    recordings[var][...] = seen.membranes[state].numpy()
+        spikes: dict[Port, torch.Tensor] = {p.process.s_out: t.spikes for p, t in traces.items()}  # type: ignore[attr-defined]
+        last = {port: x[-1] for port, x in {**received, **spikes}.items()}
+        for n in self.net.synapses:  # what the connection would send next
+            x = gathered(n.inputs["s_in"], n.process.s_in.size, last, (self.batch,), next(iter(last.values())))  # type: ignore[attr-defined]
+            self._hold(n.process.a_buff, events(x) @ self.connections[n].T)  # type: ignore[attr-defined]
+        self.step += steps
+        self._store(traces)
         for target, rows in recordings.items():
             if isinstance(target, Port):
-                rows[...] = 0
-                for term in self.terms[target]:
-                    _add(rows, term, sent[term.source])
-            elif target.role == "parameter" or target not in self.owner:
+                rows[...] = spikes[target].numpy()
+            elif target.role == "parameter":
                 rows[...] = target.value.reshape(-1)
-        self.step += steps
-        self.duration = steps * self.graph.config.dt
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
-        static = isinstance(target, Var) and (target.role == "parameter" or target not in self.owner)
-        return target.value.dtype if static else np.dtype(self.graph.config.dtype)  # type: ignore[union-attr]
+        return recorded_dtype(self.part, target)
 
     def read(self, var: Var) -> np.ndarray:
-        return self.owner[var].read(var) if var in self.owner else var.value
+        return self.values[var][0] if var in self.values else var.value
+
+    def snapshot(self) -> tuple[Any, ...]:
+        # arrays and tensors are replaced, never changed
+        return self.step, dict(self.values), [dict(s) for s in self.states.values()], [dict(a) for a in self.arrived.values()]
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        self.step, values, states, arrived = snapshot
+        self.values = dict(zip(self.values, values.values(), strict=True))
+        self.states = dict(zip(self.states, map(dict, states), strict=True))
+        self.arrived = dict(zip(self.arrived, map(dict, arrived), strict=True))
 
     def write(self, var: Var, value: np.ndarray) -> None:
-        if var in self.owner:
-            self.owner[var].write(var, value)
-
-    # -- what it takes of the chip ---------------------------------------------------------------------------
-
-    def placement(self, chips: int = 1) -> Placement:
-        """Where everything lies; spiking parts and products one after another. RoutingError."""
-        layers, populations, instances, run = [], [], [], 0
-        for part in self.parts:
-            if isinstance(part, SpikingPart):
-                found = place(part.net, part.placed.model, part.placed.rows, chips)
-                populations += [replace(p, instance=p.instance + len(instances), run=p.run + run) for p in found.populations]
-                instances += [replace(i, name=str(len(instances) + k), run=i.run + run) for k, i in enumerate(found.instances)]
-                run = 1 + max(i.run for i in instances)
-            elif isinstance(part, ProductPart):
-                for product in part.products:
-                    layers += product.placed(run, chips)
-                    run = layers[-1].tiles[-1].run + 1
-        return Placement(chips, tuple(layers), tuple(populations), tuple(instances))
-
-    def report(self) -> Report:
-        """The placement, and what the last run counted."""
-        records = [r for part in self.parts if isinstance(part, SpikingPart) for r in part.placed.records.values()]
-        seen = [r for part in self.parts if isinstance(part, ProductPart) for p in part.products for r in p.records]
-        return self.placement().report([*records, *seen], self.chip, self.duration, self.batch)
-
-    @property
-    def links(self) -> list[SpikeRecord]:
-        """Of each spiking part on an emulated chip, the events of the last run that came from outside, and those lost on the way."""
-        return [part.placed.link for part in self.parts if isinstance(part, SpikingPart) and part.placed.link is not None]
-
-
-def check_recordable(target: Port | Var, terms: list[Term], role: Roles) -> None:
-    """RecordingError for what the chip does not show; ``terms``: of a port."""
-    if isinstance(target, Var):
-        if target.role == "parameter" or all(n.process is not target.process or r == "host" for n, r in role.items()):
+        if var.role == "state":
+            self.values[var] = np.broadcast_to(value, (self.batch, *var.shape))
+            self._load(var)
             return
-        shown = [n for n in vars(target.process) if n == "v" or n.startswith("v_")] if hasattr(target.process, "s_out") else []
-        if target.name not in shown:
-            raise RecordingError(f"{target.path}: on BrainScaleS-2 spikes (s_out) and membranes ({', '.join(shown) or 'of neurons'}) "
-                                 "are recorded, nothing else; record those, or run with backend='numba'")
-    silent = [n.process for n, r in role.items() if r == "synapse"]
-    if any(term.source.process in silent for term in terms):
-        raise RecordingError(f"{target.path}: what arrives at a neuron of BrainScaleS-2 is not recorded; its spikes (s_out) and "
-                             "its membrane (v) are")
+        before = self.placed
+
+        def derive() -> None:
+            self.placed = self.derived()
+
+        changed(var, value, derive)
+        for p in self.net.populations:
+            if any(not torch.equal(before.numbers[p][m.keep], self.placed.numbers[p][m.keep]) for m in p.membranes):
+                self._currents(p)  # what is left of the current in the next step
 
 
-def nothing_to_do(graph: Graph, role: Roles) -> None:
-    """GraphError for a graph that has nothing for the chip."""
-    if all(r == "host" for r in role.values()):
-        hears = senders(graph)
-        other = next((n for n in graph.nodes if not is_connection(n) and any(is_connection(s) and not graded(s) for s in hears[n])), None)
-        if other is not None:
-            raise GraphError(f"{other.process.path}: {type(other.process).__name__} is no neuron BrainScaleS-2 is configured for here; "
-                             "LIF, LIFLateBias, LIFRefractory and MultiCompartment are. Use one of them, or backend='numba'")
-        raise GraphError(f"{graph.processes[0].path}: nothing in this graph runs on BrainScaleS-2, which computes LIF and MultiCompartment "
-                         "neurons behind synapses that take spikes, and connections of graded messages before Sigma or SigmaDelta "
-                         "neurons; run it with backend='numba'")
+class ProductProgram:
+    """Connections in perceptron mode, each a product of its own. See :class:`lavalike.backends.base.Program`."""
+
+    def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> None:
+        for target in recordable:
+            check_recordable(part, target, target)
+        names, options = order.names(part.flat.nodes), part.target.options
+        chip, dtype = current_chip() if options.chip is None else options.chip, getattr(torch, part.flat.config.dtype)
+        self.products = [Product(n, names[n], chip, batch, dtype) for n in part.nodes]
+        self.part, self.chip, self.dt, self.batch, self.step = part, chip, options.dt, batch, part.step
+        self.vars = [v for n in part.nodes for v in n.process.vars]
+
+    @torch.no_grad()
+    def run(self, steps: int, heard: Rows, recordings: Recordings) -> None:
+        for p in self.products:
+            s_in, a_out = p.process.s_in, p.process.a_out  # type: ignore[attr-defined]
+            terms = p.node.inputs["s_in"]
+            known = {t.source: torch.as_tensor(heard[t.source], dtype=p.dtype) for t in terms}
+            sent = p.run(gathered(terms, s_in.size, known, (steps, self.batch), p.total)).numpy()
+            if a_out in recordings:
+                recordings[a_out][...] = sent
+        for target, rows in recordings.items():
+            if isinstance(target, Var):
+                rows[...] = target.value.reshape(-1)
+        self.step += steps
+
+    def dtype_of(self, target: Port | Var) -> np.dtype:
+        return recorded_dtype(self.part, target)
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return self.step, [(p.total, p.last, p.pending, p.lsb, list(p.sends)) for p in self.products]
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        self.step, states = snapshot
+        for p, (total, last, pending, lsb, sends) in zip(self.products, states, strict=True):
+            p.total, p.last, p.pending, p.lsb, p.sends = total, last, pending, lsb, list(sends)
+
+    def _of(self, var: Var) -> Product:
+        return next(p for p in self.products if p.process is var.process)
+
+    def read(self, var: Var) -> np.ndarray:
+        return self._of(var).pending[0].numpy().reshape(var.shape) if var.role == "state" else var.value
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        p = self._of(var)
+        if var.role == "state":
+            p.pending = torch.as_tensor(value, dtype=p.dtype).reshape(1, -1).repeat(self.batch, 1)
+        else:
+            changed(var, value, p.rederive)
 
 
-def _add(rows: np.ndarray, term: Term, x: np.ndarray) -> None:
-    x = x if term.src is None else x[..., term.src]
-    if term.dst is None:
-        rows += x.astype(rows.dtype)
-    else:
-        np.add.at(rows, (..., term.dst), x)
+def changed(var: Var, value: np.ndarray, derive: Callable[[], None]) -> None:
+    """Set a parameter and derive what follows from it; if that fails, nothing has changed."""
+    old, var.value = var.value, value
+    try:
+        derive()
+    except Exception:
+        var.value = old
+        derive()
+        raise
+
+
+def recorded_dtype(part: Part, target: Port | Var) -> np.dtype:
+    """The dtype in which a port or Var of ``part`` is recorded."""
+    if isinstance(target, Var) and target.role == "parameter":
+        return target.value.dtype
+    return np.dtype(part.flat.config.dtype)

@@ -7,17 +7,18 @@ recorded on the chip put in place of its own). Tensors are (time, batch, size).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from lavalike.backends.bss2.neurons import Population
-from lavalike.backends.bss2.partition import Roles, model_of
+from lavalike.backends.bss2.partition import is_connection, model_of
 from lavalike.backends.torch.connections import ConnectionModel, as_events
 from lavalike.bss2.errors import RoutingError
-from lavalike.compiler.graph import Node, Term
+from lavalike.compiler import order
+from lavalike.compiler.flat import Node, Term
 from lavalike.errors import VarError
 from lavalike.fused import Training, scan
 from lavalike.fused.surrogate import FastSigmoid
@@ -78,11 +79,12 @@ class Trace:
 class Network:
     """The populations of one spiking part, in an order of evaluation, and what connects them."""
 
-    def __init__(self, groups: list[list[Node]], role: Roles, names: Mapping[Node, str]) -> None:
+    def __init__(self, nodes: Sequence[Node], names: Mapping[Node, str]) -> None:
+        groups = order.components(nodes, order.senders(nodes))
         nodes = [n for g in groups for n in g]
         by_process = {id(n.process): n for n in nodes}
-        self.populations = [Population(n, names[n]) for n in nodes if role[n] != "synapse"]
-        self.synapses = [n for n in nodes if role[n] == "synapse"]
+        self.populations = [Population(n, names[n]) for n in nodes if not is_connection(n)]
+        self.synapses = [n for n in nodes if is_connection(n)]
         at = {p.node: p for p in self.populations}
         group_of = {n: k for k, g in enumerate(groups) for n in g}
         self.projections: list[Projection] = []

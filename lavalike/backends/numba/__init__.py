@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lavalike.backends.base import Program
 from lavalike.backends.numba import connections as _connections, conv as _conv, sources as _sources  # noqa: F401  (they register models)
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel as NumbaModel
 from lavalike.backends.numba.program import NumbaProgram
 from lavalike.backends.numba.threads import ThreadedProgram
-from lavalike.compiler.graph import Graph
+from lavalike.compiler.parts import Part
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var
+
+
+@dataclass(frozen=True)
+class NumbaOptions:
+    """See :class:`lavalike.RunConfig`."""
+
+    threads: int | None = None
+    debug: bool = False
+    check: str | None = None
 
 
 class NumbaBackend:
     """See :class:`lavalike.backends.base.Backend`."""
 
     name = "numba"
+    options = NumbaOptions
 
     def general_model(self, process: AbstractProcess) -> type[ProcessModel] | None:
         if process.dynamics is None:
             return None
         return DynamicsModel if process.dynamics.fixed else FloatingDynamicsModel
 
-    def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> Program:
-        threads = min(graph.config.threads or os.cpu_count() or 1, batch)
-        if threads == 1 or graph.config.debug:
-            return NumbaProgram(graph, batch, recordable)
-        return ThreadedProgram(graph, batch, recordable, threads)
+    def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> Program:
+        options = part.target.options
+        threads = min(options.threads or os.cpu_count() or 1, batch)
+        if threads == 1 or options.debug:
+            return NumbaProgram(part, batch, recordable)
+        return ThreadedProgram(part, batch, recordable, threads)
 
 
 class FloatingDynamicsModel(DynamicsModel):

@@ -13,12 +13,12 @@ from lavalike.backends.numba.kernels import WRAPPED, inlined, jit
 from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
-from lavalike.model.config import RunConfig
+from lavalike.model.config import NodeConfig
 from lavalike.model.model import implements
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 
 
-def narrowed(weights: np.ndarray, config: RunConfig, name: str = "weights") -> tuple[np.ndarray, int]:
+def narrowed(weights: np.ndarray, config: NodeConfig, name: str = "weights") -> tuple[np.ndarray, int]:
     """Weights in the smallest dtype that holds them, common factors of two taken out as a left shift of the sums:
     what an event moves through memory is its weights."""
     if not config.fixed:

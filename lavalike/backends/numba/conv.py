@@ -14,6 +14,7 @@ from lavalike.backends.numba.model import NumbaModel
 from lavalike.dynamics import integral
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
+from lavalike.process.units import Units
 
 
 @jit
@@ -102,7 +103,7 @@ class _ScatterModel(NumbaModel):
     @property
     def exact(self) -> bool:
         """Whether a sum beyond 24 bits stays as it is."""
-        return self.config.fixed and bool(self.process.proc_params.get("checked"))
+        return self.config.fixed and Units.of(self.process.proc_params).checked
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         size = self.process.s_in.size

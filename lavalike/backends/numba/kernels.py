@@ -44,7 +44,7 @@ llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
 BITS = dict(zip(DTYPES, "fdqihb", strict=True))  # as struct names them
-OVERFLOW, RAISED, NOT_FINITE, WRAPPED = 1, 2, 3, 4  # a kernel's status; 0: done
+OVERFLOW, RAISED, NOT_FINITE, WRAPPED, NOT_HELD = 1, 2, 3, 4, 5  # a kernel's status; 0: done
 ACCUMULATOR_LIMIT = 1 << 23
 REST_BLOCK = 256
 RETURNS = "the step returns a value"

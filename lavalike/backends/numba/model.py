@@ -12,9 +12,10 @@ import numpy as np
 from lavalike.backends.numba import kernels
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError
-from lavalike.model.config import RunConfig
+from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
+from lavalike.process.units import Units
 
 
 class NumbaModel(ProcessModel):
@@ -23,7 +24,7 @@ class NumbaModel(ProcessModel):
     Write ``step`` as a plain function (no self) whose arguments are names: of ports (message arrays), of
     Vars (state arrays, changed in place), of what ``derive`` returns (arrays, or numbers by value), and
     ``t``, the step, from 1. It assigns to its OutPorts every element in every step, and returns nothing. Messages and
-    states are int32 in fixed_pt and the RunConfig's dtype in floating_pt.
+    states are int32 in fixed_pt and the RunConfig's dtype in floating_pt, as ``self.config`` has them for this process.
 
     When a graph is compiled, GraphError tells with its line a step that returns a value, gives the name of a port or state
     something new (``v = ...``; ``v[:] = ...`` and ``v += ...`` write), never writes an OutPort, or writes an InPort or a Var
@@ -56,7 +57,7 @@ class NumbaModel(ProcessModel):
 
     @property
     def message_dtype(self) -> np.dtype:
-        return np.dtype(np.int32 if self.config.fixed else self.config.dtype)
+        return self.config.message_dtype
 
     def function(self) -> Callable[..., Any] | Dynamics:
         """What is compiled: the class's step, or a Dynamics."""
@@ -108,7 +109,7 @@ def _names(step: Callable[..., Any] | Dynamics) -> tuple[str, ...]:
 class DynamicsModel(NumbaModel):
     """The model of every process with ``dynamics``: its scalar step in a generated loop over neurons."""
 
-    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+    def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
@@ -134,7 +135,7 @@ class DynamicsModel(NumbaModel):
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Constants in three levels, so that few kernels serve all networks: all numbers, per-neuron ones
         arrays, all arrays."""
-        constants = self.dynamics.derive(values, self.process.proc_params, self.config.fixed)
+        constants = self.dynamics.derive(values, Units.of(self.process.proc_params), self.config.fixed)
         out = {k: _collapsed(np.asarray(v)) for k, v in constants.items()}
         arrays = {k for k, v in out.items() if v.ndim}
         if arrays:

@@ -15,10 +15,12 @@ from numba.core.errors import NumbaError
 from lavalike.backends.numba import kernels, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
-from lavalike.compiler.graph import Graph, Node, Term, warn_graded
+from lavalike.compiler.flat import Node, Term, not_held, warn_graded
+from lavalike.compiler.parts import Part
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError, OverflowError24, RunError, VarError, step_error
-from lavalike.process import Port, Var
+from lavalike.process import OutPort, Port, Var
+from lavalike.process.units import Units
 
 
 @dataclass(eq=False)
@@ -82,44 +84,40 @@ def kind_of(value: Any) -> Kind:
 class NumbaProgram:
     """See :class:`lavalike.backends.base.Program`."""
 
-    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var], constants: Mapping[Node, Any] | None = None) -> None:
-        self.graph, self.batch = graph, batch
-        self.constants = {n: n.model.derived() for n in graph.nodes} if constants is None else constants
-        self.config = graph.config
-        self.dtype = np.dtype(np.int32 if self.config.fixed else self.config.dtype)
-        self.step = graph.step
+    def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var], constants: Mapping[Node, Any] | None = None) -> None:
+        self.part, self.batch, self.options = part, batch, part.target.options
+        self.constants = {n: n.model.derived() for n in part.nodes} if constants is None else constants
+        self.step = part.step
         self.buffers: dict[Port, np.ndarray] = {}
+        self.converted: dict[tuple[Port, np.dtype], np.ndarray] = {}  # what a port sends, in another dtype than its own
         self.states: dict[Node, dict[str, np.ndarray]] = {}
         self.inputs: dict[Node, dict[str, np.ndarray]] = {}
         self.scratch: dict[Node, dict[str, np.ndarray]] = {}
         self.node_ops: dict[Node, Op] = {}
         self.where = np.zeros(4, np.int64)
-        self.places = {node: k for k, node in enumerate(graph.nodes)}
-        self.odd = np.zeros((len(graph.nodes), batch, 1), np.int64)  # where graded messages arrived that count as spikes
+        self.places = {node: k for k, node in enumerate(part.nodes)}
+        self.odd = np.zeros((len(part.nodes), batch, 1), np.int64)  # where graded messages arrived that count as spikes
         self.first_sample = 0  # of a batch that several programs share
-        self.finite = self.config.check == "finite" or (self.config.debug and not self.config.fixed)
+        self.finite = self.options.check == "finite" or self.options.debug
         self.own: dict[Node, dict[str, np.ndarray]] = {}  # copies of what derive returned, for steps that write it
         self.kept: list[np.ndarray] | None = None
-        for node in graph.nodes:
-            for port in node.process.out_ports:
-                self.buffers[port] = np.zeros((batch, *port.shape), self.dtype)
-        for port in graph.stimuli:
-            self.buffers[port] = np.zeros((batch, *port.shape), self.dtype)
+        for port in (*(p for node in part.nodes for p in node.process.out_ports), *part.hears):
+            self.buffers[port] = np.zeros((batch, *port.shape), part.dtype_of(port))
         self.ops: list[Op] = []
         self.table_ops: list[Op] = []
         self.laid: set[Port | Var] | None = None  # what the table records; None: it is to be laid anew
-        self.feeds = {p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in graph.stimuli}
+        self.feeds = {p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in part.hears}
         self._build_steps(list(dict.fromkeys(recordable)))
         # what a step may stop in the middle of is kept as it was before
-        self.stops = self.finite or any(not op.spec.trusted for op in self.ops)
+        self.stops = self.finite or any(not op.spec.trusted or op.spec.function in transfer.CHECKED for op in self.ops)
         self.watched = any("odd" in scratch for scratch in self.scratch.values())
 
     # -- building ------------------------------------------------------------------------------------
 
     def _build_steps(self, recordable: Sequence[Port | Var]) -> None:
         self.ops += self.feeds.values()
-        direct = [n for n in self.graph.nodes if not n.model.delay]
-        delayed = [n for n in self.graph.nodes if n.model.delay]
+        direct = [n for n in self.part.nodes if not n.model.delay]
+        delayed = [n for n in self.part.nodes if n.model.delay]
         sending = {p for n in delayed for p in n.process.out_ports}
         late: list[Op] = []
         for node in direct:
@@ -132,14 +130,21 @@ class NumbaProgram:
             late.append(self._node(node, arrays))
             late += self._finite(node)
         self.records: dict[Port | Var, Op] = {}
-        ports = [t for t in recordable if isinstance(t, Port)]
-        for port in ports:
+        self.late = len(self.ops)
+        self.ops += late
+        self.record(recordable)
+
+    def record(self, recordable: Sequence[Port | Var]) -> None:
+        """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end of a step."""
+        ports: list[Op] = []
+        for port in (t for t in recordable if isinstance(t, Port)):
             array = self.buffers.get(port)
             if array is None:
-                array = self._gather(self.graph.terms(port), port, port.path, self.ops)
+                array = self._gather(self.part.terms(port), port, port.path, ports, self.part.dtype_of(port))
             self.records[port] = self._transfer(transfer.record, port.path, array, row=True)
-            self.ops.append(self.records[port])
-        self.ops += late
+            ports.append(self.records[port])
+        self.ops[self.late:self.late] = ports
+        self.late += len(ports)
         for var in (t for t in recordable if isinstance(t, Var)):
             array = self._state_array(var)
             if array is not None:
@@ -152,7 +157,7 @@ class NumbaProgram:
 
     def _finite(self, node: Node) -> list[Op]:
         """Checks of what ``node`` has sent and become, where they are asked for."""
-        if not self.finite:
+        if not self.finite or node.model.config.fixed:
             return []
         ports = {p.name: self.buffers[p] for p in node.process.out_ports}
         arrays = {name: self.inputs[node][name] for name, terms in node.inputs.items() if len(terms) > 1} | ports | self.states[node]
@@ -163,7 +168,7 @@ class NumbaProgram:
         model = _model(node)
         values = {v.name: _time_first(v, v.value) for v in node.process.vars}
         # always a copy: the user's arrays stay the user's, and threads have their own
-        loaded = {k: self._cast(v, f"{node.process.path}.{k}") for k, v in model.load(values, self.step).items()}
+        loaded = {k: _cast(v, f"{node.process.path}.{k}", node) for k, v in model.load(values, self.step).items()}
         self.states[node] = {k: np.array(np.broadcast_to(v, (self.batch, *v.shape)), order="C") for k, v in loaded.items()}
         self._fill_aliases(node, values)
         self.inputs[node] = inputs
@@ -173,30 +178,16 @@ class NumbaProgram:
         self.node_ops[node] = self._bind(node, self.constants[node])
         return self.node_ops[node]
 
-    def _cast(self, value: np.ndarray, path: str) -> np.ndarray:
-        """A Var's value in the dtype of messages and states; VarError where fixed_pt cannot hold it."""
-        if value.dtype.kind in "cU":
-            kind = "texts" if value.dtype.kind == "U" else "complex numbers"
-            raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make such of them in derive, or "
-                           "keep real and imaginary parts in Vars of their own")
-        with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
-            out = value.astype(self.dtype)
-        if self.config.fixed and not np.array_equal(out, value):
-            raise VarError(f"{path}: fixed_pt holds whole numbers of 32 bits, not {value[out != value].flat[0]}")
-        if not self.config.fixed and value.dtype.itemsize > self.dtype.itemsize and not np.isfinite(out).all():
-            raise VarError(f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {self.dtype}; RunConfig(dtype='float64') holds it")
-        return out
-
     def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
         model = _model(node)
         for name, port in model.aliases.items():
-            self.buffers[_port(node.process, port)][...] = self._cast(values[name], f"{node.process.path}.{name}")
+            self.buffers[_port(node.process, port)][...] = _cast(values[name], f"{node.process.path}.{name}", node)
         for name, port in model.sends.items():
-            self.buffers[_port(node.process, port)][...] = self._cast(values[name][..., 0], f"{node.process.path}.{name}")
+            self.buffers[_port(node.process, port)][...] = _cast(values[name][..., 0], f"{node.process.path}.{name}", node)
 
     def _bind(self, node: Node, constants: Mapping[str, Any]) -> Op:
         """The node's row: its step's arguments by name, and the kernel for their kinds."""
-        model, process = _model(node), node.process
+        model, process, messages = _model(node), node.process, node.model.config.message_dtype
         general = isinstance(model, DynamicsModel)
         names = model.argument_names()
         shared = not any(isinstance(constants.get(n), np.ndarray) for n in names)
@@ -212,7 +203,7 @@ class NumbaProgram:
         if not model.trusted:
             self._own(node, samples, constants)
             samples |= self.own[node]
-        op = Op(Spec(model.function(), (), str(self.dtype) if general else "", bool(process.proc_params.get("checked")),
+        op = Op(Spec(model.function(), (), str(messages) if general else "", Units.of(process.proc_params).checked,
                      model.trusted, model.trusted and model.returns, not model.trusted and model.bounds), [], [], process.path, looped)
         arguments = []
         for name in names:
@@ -223,10 +214,10 @@ class NumbaProgram:
                 dtype, axes = kind_of(value)
                 kind = (dtype, axes - looped)
             elif (name in constants or name in values) and not (general and name == "t"):  # a Dynamics' t is the step
-                value = constants[name] if name in constants else self._cast(
-                    np.array(_time_first(values[name], values[name].value), order="C"), values[name].path)
-                if isinstance(value, float | np.floating) and not self.config.fixed:
-                    value = self.dtype.type(value)
+                value = constants[name] if name in constants else _cast(
+                    np.array(_time_first(values[name], values[name].value), order="C"), values[name].path, node)
+                if isinstance(value, float | np.floating) and not node.model.config.fixed:
+                    value = messages.type(value)
                 kind = kind_of(value)
             else:
                 value, kind = None, ("t", 0)
@@ -246,33 +237,44 @@ class NumbaProgram:
         self.own[node] = {k: np.array(np.broadcast_to(constants[k], (*batch, *constants[k].shape))) for k in written}
 
     def _gathered(self, terms: list[Term], node: Node, name: str, ops: list[Op], copy: bool = False) -> np.ndarray:
-        return self._gather(terms, _port(node.process, name), f"{node.process.path}.{name}", ops, copy)
+        return self._gather(terms, _port(node.process, name), f"{node.process.path}.{name}", ops, node.model.config.message_dtype, copy)
 
-    def _gather(self, terms: list[Term], port: Port, path: str, ops: list[Op], copy: bool = False) -> np.ndarray:
+    def _sent(self, port: Port, dtype: np.dtype, ops: list[Op], path: str) -> np.ndarray:
+        """What ``port`` sends, in ``dtype``: its buffer, or a copy that one row converts for all who hear it in that dtype. ``path``:
+        who hears it first."""
+        buffer = self.buffers[port]
+        if buffer.dtype == dtype:
+            return buffer
+        if (port, dtype) not in self.converted:
+            copy = self.converted[port, dtype] = np.zeros(buffer.shape, dtype)
+            ops.append(self._transfer(transfer.conversion(buffer.dtype, dtype), f"{port.path} -> {path}", buffer, copy))
+        return self.converted[port, dtype]
+
+    def _gather(self, terms: list[Term], port: Port, path: str, ops: list[Op], dtype: np.dtype, copy: bool = False) -> np.ndarray:
         """The buffer that holds the sum of ``terms``, with the ops that fill it; a sender's own where it can be."""
         shape = (self.batch, *port.shape)
         if not terms:
-            return np.zeros(shape, self.dtype)
+            return np.zeros(shape, dtype)
         whole = [t for t in terms if t.src is None and t.dst is None]
-        if len(terms) == 1 and whole and not copy:
-            return self.buffers[terms[0].source].reshape(shape)
-        if len(terms) == 1 and terms[0].dst is None and not copy and self.batch == 1:
+        if len(terms) == 1 and whole and not (copy and self.buffers[terms[0].source].dtype == dtype):
+            return self._sent(terms[0].source, dtype, ops, path).reshape(shape)
+        if len(terms) == 1 and terms[0].dst is None and terms[0].src is not None and not copy and self.batch == 1:
             first, last = terms[0].src[0], terms[0].src[-1]
             if last - first + 1 == len(terms[0].src) and (np.diff(terms[0].src) == 1).all():  # a run of elements: where it stands
-                return self.buffers[terms[0].source].reshape(1, -1)[:, first:last + 1].reshape(shape)
-        target = np.zeros(shape, self.dtype)
+                return self._sent(terms[0].source, dtype, ops, path).reshape(1, -1)[:, first:last + 1].reshape(shape)
+        target = np.zeros(shape, dtype)
         if len(whole) == len(terms) == 2:
-            a, b = (self.buffers[t.source] for t in terms)
+            a, b = (self._sent(t.source, dtype, ops, path) for t in terms)
             ops.append(self._transfer(transfer.add_two, path, a, b, target))
             return target
         if len(terms) == 1 and terms[0].dst is None and terms[0].src is not None:
-            source = self.buffers[terms[0].source].reshape(self.batch, -1)
+            source = self._sent(terms[0].source, dtype, ops, path).reshape(self.batch, -1)
             index = np.ascontiguousarray(terms[0].src, np.int64)
             ops.append(self._transfer(transfer.gather, path, source, target.reshape(self.batch, -1), index))
             return target
         fresh = True
         for term in sorted(terms, key=lambda t: t not in whole):
-            source = self.buffers[term.source]
+            source = self._sent(term.source, dtype, ops, path)
             if term in whole:
                 ops.append(self._transfer(transfer.copy if fresh else transfer.add, path, source, target))
             else:
@@ -294,8 +296,8 @@ class NumbaProgram:
         if row:
             values = [values[0], np.zeros((1, values[0].size), dtype or values[0].dtype), None, 0]
         kinds = [("t", 0) if v is None else kind_of(v) for v in values]
-        function = transfer.WHOLE.get(function, function) if self.config.fixed else function
-        spec = Spec(function, tuple(zip(names, kinds, strict=True)), returns=function in (transfer.finite, *transfer.WHOLE.values()))
+        function = transfer.WHOLE.get(function, function) if arrays[-1].dtype == np.int32 else function
+        spec = Spec(function, tuple(zip(names, kinds, strict=True)), returns=function in transfer.RETURNS)
         return Op(spec, values, [False] * len(values), path)
 
     # -- running -------------------------------------------------------------------------------------
@@ -315,16 +317,16 @@ class NumbaProgram:
         for target, rows in recordings.items():
             if target in self.records:
                 self._rows(self.records[target], rows, first)
-        if self.config.debug:
+        if self.options.debug:
             self._run_python(self.table_ops, first, steps)
         else:
             self._run_compiled(first, steps)
         if self.watched and np.count_nonzero(self.odd):
-            nodes = [self.graph.nodes[k] for k in np.flatnonzero(self.odd.any((1, 2)))]
+            nodes = [self.part.nodes[k] for k in np.flatnonzero(self.odd.any((1, 2)))]
             self.odd[...] = 0
             for node in nodes:
-                if node not in self.graph.told:
-                    self.graph.told.add(node)
+                if node not in self.part.told:
+                    self.part.told.add(node)
                     warn_graded(node.process)
         for target in indirect:
             recordings[target][...] = self.values(target).reshape(self.batch, -1)
@@ -333,7 +335,7 @@ class NumbaProgram:
         """The table for runs that record ``recordings``: laid when those or an op changed, not in every run."""
         skipped = {id(op) for target, op in self.records.items() if target not in recordings}
         self.table_ops = [op for op in self.ops if id(op) not in skipped]
-        if not self.config.debug:
+        if not self.options.debug:
             self.table = np.array([op.row(self.batch) for op in self.table_ops], np.int64).reshape(-1)
             self.engine = kernels.engine()
             self.block = kernels.engine_block(self.table, self.where)
@@ -450,6 +452,12 @@ class NumbaProgram:
         if status == kernels.WRAPPED:
             return RunError(f"{place}: a sum left the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down")
         values = op.values[0]
+        if status == kernels.NOT_HELD:
+            lost = ~transfer.held(values, op.values[1].dtype)
+            sample, index = divmod(int(np.flatnonzero(lost)[0]), values.size // self.batch)
+            source, _, target = op.owner.partition(" -> ")
+            where = f"step {t}" + (f", sample {sample + self.first_sample}" if self.batch > 1 or self.first_sample else "")
+            return not_held(source, target, op.values[1].dtype, where, values[lost][0], index)
         if status == kernels.NOT_FINITE:
             flat = int(np.flatnonzero(~np.isfinite(values))[0])
             sample, index = divmod(flat, values.size // self.batch)
@@ -486,13 +494,16 @@ class NumbaProgram:
     # -- Vars ----------------------------------------------------------------------------------------
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
-        if isinstance(target, Var) and not self._is_state(target):
+        if isinstance(target, Port):
+            return self.part.dtype_of(target)
+        node = self.part.node_of(target.process)
+        if node is None or not self._is_state(target):
             return target.value.dtype
-        return np.dtype(np.float64) if isinstance(target, Var) and self._counts_down(target) is not None else self.dtype
+        return np.dtype(np.float64) if self._counts_down(target) is not None else node.model.config.message_dtype
 
     def _is_state(self, var: Var) -> bool:
         """Whether steps may change the Var: a state its model uses."""
-        node = self.graph.node_of(var.process)
+        node = self.part.node_of(var.process)
         return node is not None and var.role == "state" and (var.name in _model(node).aliases or var.name in self.states[node]
                                                               or var.name in self._stored(node))
 
@@ -502,7 +513,7 @@ class NumbaProgram:
 
     def _state_array(self, var: Var) -> np.ndarray | None:
         """The buffer that holds a state Var just as it is, or None."""
-        node = self.graph.node_of(var.process)
+        node = self.part.node_of(var.process)
         if node is None or var.time_last:
             return None
         model = _model(node)
@@ -513,7 +524,7 @@ class NumbaProgram:
 
     def _counts_down(self, var: Var) -> np.ndarray | None:
         """The state that counts down to the step that ``var`` holds."""
-        node = self.graph.node_of(var.process)
+        node = self.part.node_of(var.process)
         return self.states[node][_model(node).ends[var.name]] if node is not None and var.name in _model(node).ends else None
 
     def values(self, var: Var) -> np.ndarray:
@@ -523,7 +534,7 @@ class NumbaProgram:
             return array
         if not self._is_state(var):
             return np.broadcast_to(var.value, (self.batch, *var.shape))
-        node = self.graph.node_of(var.process)
+        node = self.part.node_of(var.process)
         assert node is not None
         stored = [_model(node).store({k: v[s] for k, v in self.states[node].items()}, self.step)[var.name] for s in range(self.batch)]
         return np.stack([np.moveaxis(x, 0, -1) if var.time_last else x for x in stored])
@@ -532,7 +543,7 @@ class NumbaProgram:
         return self.values(var)[0]
 
     def write(self, var: Var, value: np.ndarray) -> None:
-        node = self.graph.node_of(var.process)
+        node = self.part.node_of(var.process)
         if node is None:
             return
         model = _model(node)
@@ -543,12 +554,23 @@ class NumbaProgram:
             scratch[...] = 0
         array = self._state_array(var)
         if array is not None:
-            array[...] = self._cast(value, var.path)
+            array[...] = _cast(value, var.path, node)
         else:
             values = {v.name: _time_first(v, value if v is var else self.read(v)) for v in node.process.vars}
             for name, new in model.load(values, self.step).items():
-                self.states[node][name][...] = self._cast(new, f"{node.process.path}.{name}")
+                self.states[node][name][...] = _cast(new, f"{node.process.path}.{name}", node)
             self._fill_aliases(node, values)
+
+    def ahead(self, port: OutPort, steps: int) -> np.ndarray:
+        return self.buffers[port].reshape(1, self.batch, -1)
+
+    def snapshot(self) -> tuple[int, list[np.ndarray]]:
+        return self.step, [a.copy() for a in self._mutable()]
+
+    def restore(self, snapshot: tuple[int, list[np.ndarray]]) -> None:
+        self.step, arrays = snapshot
+        for old, array in zip(arrays, self._mutable(), strict=True):
+            np.copyto(array, old)
 
     def _rederive(self, node: Node, var: Var, value: np.ndarray) -> None:
         old, var.value = var.value, value
@@ -564,6 +586,22 @@ class NumbaProgram:
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
         self.laid = None
+
+
+def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
+    """A Var's value in the dtype of its node's messages and states; VarError where that cannot hold it."""
+    if value.dtype.kind in "cU":
+        kind = "texts" if value.dtype.kind == "U" else "complex numbers"
+        raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make such of them in derive, or "
+                       "keep real and imaginary parts in Vars of their own")
+    config = node.model.config
+    with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
+        out = value.astype(config.message_dtype)
+    if config.fixed and not np.array_equal(out, value):
+        raise VarError(f"{path}: fixed_pt holds whole numbers of 32 bits, not {value[out != value].flat[0]}")
+    if not config.fixed and value.dtype.itemsize > out.dtype.itemsize and not np.isfinite(out).all():
+        raise VarError(f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it")
+    return out
 
 
 def _model(node: Node) -> NumbaModel:

@@ -7,12 +7,13 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from lavalike.backends.numba.program import NumbaProgram
-from lavalike.compiler.graph import Graph
-from lavalike.process import Port, Var
+from lavalike.compiler.parts import Part
+from lavalike.process import OutPort, Port, Var
 
 
 @functools.cache
@@ -27,14 +28,14 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's t
 class ThreadedProgram:
     """See :class:`lavalike.backends.base.Program`. An error is the one of the first sample that has one."""
 
-    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var], threads: int) -> None:
+    def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var], threads: int) -> None:
         cuts = np.linspace(0, batch, threads + 1).astype(int)
         self.samples = [slice(a, b) for a, b in itertools.pairwise(cuts)]
-        self.graph, self.pool = graph, _pool(threads)
-        first = NumbaProgram(graph, int(cuts[1]), recordable)
+        self.pool = _pool(threads)
+        first = NumbaProgram(part, int(cuts[1]), recordable)
         for op in first.ops:
             op.row(first.batch)  # compiles, once, what the cache does not hold yet
-        self.parts = [first, *(NumbaProgram(graph, s.stop - s.start, recordable, first.constants) for s in self.samples[1:])]
+        self.parts = [first, *(NumbaProgram(part, s.stop - s.start, recordable, first.constants) for s in self.samples[1:])]
         for program, samples in zip(self.parts, self.samples, strict=True):
             program.first_sample = samples.start
 
@@ -43,12 +44,22 @@ class ThreadedProgram:
         return self.parts[0].step
 
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
-        def part(k: int) -> None:
+        def share(k: int) -> None:
             s = self.samples[k]
             self.parts[k].run(steps, {p: x[:, s] for p, x in stimuli.items()}, {t: x[:, s] for t, x in recordings.items()})
 
-        for done in [self.pool.submit(part, k) for k in range(len(self.parts))]:
+        for done in [self.pool.submit(share, k) for k in range(len(self.parts))]:
             done.result()
+
+    def ahead(self, port: OutPort, steps: int) -> np.ndarray:
+        return np.concatenate([p.ahead(port, steps) for p in self.parts], 1)
+
+    def snapshot(self) -> list[Any]:
+        return [p.snapshot() for p in self.parts]
+
+    def restore(self, snapshot: list[Any]) -> None:
+        for part, own in zip(self.parts, snapshot, strict=True):
+            part.restore(own)
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         return self.parts[0].dtype_of(target)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from lavalike.backends.numba.kernels import NOT_FINITE, WRAPPED
+from lavalike.backends.numba.kernels import NOT_FINITE, NOT_HELD, WRAPPED
 
 
 def feed(target, rows, t, first):
@@ -100,4 +103,48 @@ def finite(source):
     return NOT_FINITE if bad else 0
 
 
+def convert(source, target):
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+def whole(source, target):
+    """Floating point to int32; NOT_HELD where that is not the same number."""
+    bad = np.int32(0)
+    for i in range(target.size):
+        x = source[i]
+        inside = (x >= -2147483648.0) & (x < 2147483648.0)
+        n = np.int32(x if inside else 0.0)
+        target[i] = n
+        bad |= np.int32(n != x)
+    return NOT_HELD if bad else 0
+
+
+def single(source, target):
+    """int32 to float32; NOT_HELD where a number is beyond 24 bits."""
+    bad = np.int32(0)
+    for i in range(target.size):
+        x = source[i]
+        target[i] = x
+        bad |= x ^ (x >> np.int32(31))
+    return NOT_HELD if bad >> np.int32(24) else 0
+
+
+def conversion(source: np.dtype, target: np.dtype) -> Callable[..., Any]:
+    """The kernel that takes messages from one dtype to another; nothing gets lost in silence."""
+    if target.kind == "i":
+        return whole
+    return single if source.kind == "i" and target == np.float32 else convert
+
+
+def held(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Which of ``values`` :func:`conversion` to ``dtype`` lets pass."""
+    if values.dtype.kind == "i":
+        return (values ^ (values >> 31)) >> 24 == 0
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64) == values.astype(dtype).astype(np.float64)
+
+
+CHECKED = (whole, single)
 WHOLE = {add: add_whole, add_two: add_two_whole, gather_add: gather_add_whole}
+RETURNS = (finite, *CHECKED, *WHOLE.values())

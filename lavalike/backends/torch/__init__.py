@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lavalike.arguments import arguments, choice, instance, optional, real
+from lavalike.backends import get_backend
 from lavalike.backends.torch.connections import ConnectionModel as ConnectionModel
 from lavalike.backends.torch.model import DynamicsModel, FloatingDynamicsModel, TorchModel as TorchModel
 from lavalike.backends.torch.module import ProcessModule as ProcessModule
 from lavalike.backends.torch.program import TorchProgram
-from lavalike.compiler.graph import Graph, flatten
+from lavalike.compiler.flat import flatten
+from lavalike.compiler.parts import Part, cut
 from lavalike.errors import InputError
 from lavalike.fused.surrogate import (
     SURROGATE,
@@ -28,20 +31,26 @@ if TYPE_CHECKING:
     from lavalike.bss2.chip import Chip
 
 
+@dataclass(frozen=True)
+class TorchOptions:
+    """See :class:`lavalike.RunConfig`."""
+
+    check: str | None = None
+
+
 class TorchBackend:
     """See :class:`lavalike.backends.base.Backend`."""
 
     name = "torch"
+    options = TorchOptions
 
     def general_model(self, process: AbstractProcess) -> type[ProcessModel] | None:
         if process.dynamics is None:
             return None
         return DynamicsModel if process.dynamics.fixed else FloatingDynamicsModel
 
-    def build(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> TorchProgram:
-        if graph.config.debug or graph.config.threads is not None:
-            raise InputError("RunConfig: debug and threads belong to the numba backend; torch has torch.set_num_threads")
-        return TorchProgram(graph, batch, recordable)
+    def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> TorchProgram:
+        return TorchProgram(part, batch, recordable)
 
 
 BACKEND = TorchBackend()
@@ -71,9 +80,10 @@ def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Sur
     stimuli = [p for p in process.in_ports if not p.sources]
     if not stimuli or not process.out_ports:
         raise InputError(f"to_torch({process.path}): a process with an unconnected InPort and an OutPort is needed")
-    graph = flatten(process, RunConfig(backend="torch", dtype=dtype), BACKEND.general_model, stimuli)  # type: ignore[arg-type]
+    flat = flatten(process, RunConfig(backend="torch", dtype=dtype), get_backend, stimuli)  # type: ignore[arg-type]
+    (part,), = cut(flat).groups
     if forward == "torch":
-        return ProcessModule(process, graph, surrogate)
+        return ProcessModule(process, part, surrogate)
     from lavalike.backends import bss2
 
-    return bss2.module(process, graph, chip, dt, surrogate)
+    return bss2.module(process, part, chip, dt, surrogate)

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from lavalike.backends.torch.model import Tensors, TorchModel, place, within
-from lavalike.compiler.graph import warn_graded
+from lavalike.compiler.flat import warn_graded
 from lavalike.dynamics import integral, within as within_range
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.errors import RunError
@@ -17,6 +17,7 @@ from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 from lavalike.proc.io import sink, source
+from lavalike.process.units import Units
 
 
 def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) -> torch.Tensor:
@@ -212,7 +213,7 @@ class _ConvolutionModel(ConnectionModel):
         a = y.unflatten(0, (steps, batch)).permute(1, 3, 4, 2, 0)
         if not self.config.fixed:
             return a
-        if self.process.proc_params.get("checked"):  # wrapping would hide what the neuron behind looks for
+        if Units.of(self.process.proc_params).checked:  # wrapping would hide what the neuron behind looks for
             return _settled(self, a, 0, first)
         return (a + 2.0**23) % 2.0**24 - 2.0**23  # as in Lava, the low 24 bits
 
@@ -278,7 +279,7 @@ class ConstantModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         if self.config.fixed:
             values = values | {"value": integral("value", values["value"], -(2**23), 2**23).to(torch.float64)}
-        return values | {"start": integral("start", values["start"], 0)}
+        return values | {"start": integral("start", values["start"], 0, 2**62)}
 
     def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
         return {"s_out": (c["value"] * (t > c["start"]))[None]}, state

@@ -13,9 +13,10 @@ from lavalike.fused.cpu import LIMIT
 from lavalike.fused.scan import code, scan
 from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.fused.trace import accumulated, steps as stepper
-from lavalike.model.config import RunConfig
+from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
+from lavalike.process.units import Units
 
 Tensors = dict[str, torch.Tensor]
 WIDE = "the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
@@ -116,13 +117,14 @@ class DynamicsModel(TorchModel):
     ``checked``) where something leaves 32 bits (24).
     """
 
-    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+    def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
         self.traceable = bool(self.dynamics.inputs) and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
         self.ends = {var: state for state, var in process.dynamics.ends}
         self._bound: tuple[Any, ...] = ()
+        self._made: tuple[Any, ...] = ()
 
     def port_names(self) -> frozenset[str]:
         return frozenset((*self.dynamics.inputs, *self.dynamics.outputs))
@@ -130,19 +132,21 @@ class DynamicsModel(TorchModel):
     @property
     def training(self) -> Training:
         """Gradients of graphs: the surrogate in units of the threshold, none through a reset."""
-        checked = self.process.proc_params.get("checked") and self.dynamics.accumulators
-        arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
-        return Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
+        if self._made[:1] != (self.surrogate,):
+            checked = Units.of(self.process.proc_params).checked and self.dynamics.accumulators
+            arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
+            self._made = self.surrogate, Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
+        return self._made[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bound": ()}  # made when it is called
+        return {**self.__dict__, "_bound": (), "_made": ()}  # made when it is called
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         dtype = getattr(torch, self.config.dtype)
         if self.config.fixed:
-            derived = self.dynamics.derive({n: v.numpy() for n, v in values.items()}, self.process.proc_params, True)
+            derived = self.dynamics.derive({n: v.numpy() for n, v in values.items()}, Units.of(self.process.proc_params), True)
             return {k: torch.as_tensor(v).to(torch.float64) for k, v in derived.items()}
-        derived = self.dynamics.derive(values, self.process.proc_params, False)
+        derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False)
         like = next(iter(values.values()), torch.zeros(0, dtype=dtype))
         out = {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
         return {k: v.to(dtype) if v.dtype.is_floating_point else v for k, v in out.items()}

@@ -12,11 +12,13 @@ from torch import nn
 
 from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
-from lavalike.compiler.graph import Graph, Node, Term
+from lavalike.compiler import order
+from lavalike.compiler.flat import Node, Term, not_held
+from lavalike.compiler.parts import Part
 from lavalike.errors import GraphError, InputError, InputTypeError, VarError
 from lavalike.fused.ambient import stored, unreadable
 from lavalike.fused.surrogate import Derivative, Surrogate
-from lavalike.process import AbstractProcess, InPort, Port, Var
+from lavalike.process import AbstractProcess, Port, Var
 
 States = dict[Node, Tensors]
 Values = dict[Port, torch.Tensor]
@@ -29,12 +31,13 @@ class ProcessModule(nn.Module):
     the Vars and changes nothing. ``write_back`` gives what was learnt to the Vars.
     """
 
-    def __init__(self, process: AbstractProcess, graph: Graph, surrogate: Surrogate | Derivative | None = None) -> None:
+    def __init__(self, process: AbstractProcess, part: Part, surrogate: Surrogate | Derivative | None = None) -> None:
         super().__init__()
-        self.process, self.graph = process, graph
-        self.dtype = torch.float64 if graph.config.fixed else getattr(torch, graph.config.dtype)  # which holds fixed_pt's integers
+        self.process, self.graph = process, part
+        # of floating_pt; fixed_pt's integers are held in float64
+        self.dtype = torch.float64 if all(n.model.config.fixed for n in part.nodes) else getattr(torch, part.flat.config.dtype)
         self._keys: dict[Var, str] = {}
-        for node in graph.nodes:
+        for node in part.nodes:
             if surrogate is not None:
                 node.model.surrogate = surrogate  # type: ignore[attr-defined]
             for var in node.process.vars:
@@ -42,16 +45,16 @@ class ProcessModule(nn.Module):
                 if key in self._keys.values():  # another process of the same name
                     key += f"#{sum(k.split('#')[0] == key for k in self._keys.values()) + 1}"
                 if var.role == "state":
-                    self.whole(var, var.value)
+                    whole(node, var, var.value)
                 # a step that something ends in is kept as how far it lies ahead
                 ends = var.name in _model(node).ends
-                value = self.as_tensor(var, var.value.astype(np.float64) - graph.step if ends else var.value)
+                value = self.as_tensor(var, var.value.astype(np.float64) - part.step if ends else var.value)
                 if var.trainable:
                     self.register_parameter(key, nn.Parameter(value))
                 else:
                     self.register_buffer(key, value, persistent=False)
                 self._keys[var] = key
-        self.feedback = has_feedback(graph.nodes)
+        self.feedback = order.has_feedback(part.nodes)
         self._seen: set[Node] = set()  # nodes whose models were seen to read and write all that they should
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ProcessModule:
@@ -63,9 +66,8 @@ class ProcessModule(nn.Module):
         super()._apply(fn, recurse)
         if dtype != self.dtype:
             self.dtype = dtype
-            self.graph.config = dataclasses.replace(self.graph.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
             for node in self.graph.nodes:
-                node.model.config = self.graph.config
+                node.model.config = dataclasses.replace(node.model.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
         return self
 
     # -- the graph on tensors ------------------------------------------------------------------------------
@@ -74,13 +76,9 @@ class ProcessModule(nn.Module):
         """The parameter or buffer that holds ``var``."""
         return getattr(self, self._keys[var])
 
-    def whole(self, var: Var, value: np.ndarray) -> None:
-        """VarError where fixed_pt cannot hold a state's ``value``."""
-        if self.graph.config.fixed:
-            with np.errstate(invalid="ignore"):  # too large for an integer: told here
-                bad = value != value.astype(np.int32)
-            if bad.any():
-                raise VarError(f"{var.path}: fixed_pt holds whole numbers of 32 bits, not {value[bad].flat[0]}")
+    def dtype_for(self, node: Node) -> torch.dtype:
+        """What ``node`` is computed in."""
+        return torch.float64 if node.model.config.fixed else self.dtype
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
@@ -88,9 +86,11 @@ class ProcessModule(nn.Module):
             kind = "texts" if value.dtype.kind == "U" else "complex numbers"
             raise VarError(f"{var.path}: holds {kind}, and models of the torch backend take real numbers; keep it in an attribute of the "
                            "process, or real and imaginary parts in Vars of their own")
-        out = torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
+        node = self.graph.node_of(var.process)
+        dtype = self.dtype if node is None else self.dtype_for(node)
+        out = torch.tensor(value, dtype=dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
         if value.dtype.kind == "f" and not out.isfinite().all():
-            raise VarError(f"{var.path}: {value[~out.isfinite().numpy()].flat[0]} is beyond {self.dtype}; dtype='float64' holds it")
+            raise VarError(f"{var.path}: {value[~out.isfinite().numpy()].flat[0]} is beyond {dtype}; dtype='float64' holds it")
         return out
 
     def constants(self, nodes: Sequence[Node] | None = None) -> dict[Node, Mapping[str, object]]:
@@ -105,7 +105,7 @@ class ProcessModule(nn.Module):
         return out
 
     def initial(self, batch: int) -> States:
-        return {n: {_model(n).ends.get(v.name, v.name): self.tensor(v).to(self.dtype).expand(batch, *v.shape)
+        return {n: {_model(n).ends.get(v.name, v.name): self.tensor(v).to(self.dtype_for(n)).expand(batch, *v.shape)
                     for v in n.process.vars if v.role == "state"} for n in self.graph.nodes}
 
     def step(self, t: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]],
@@ -122,7 +122,7 @@ class ProcessModule(nn.Module):
             for name, x in sent.items():
                 values[_port(node, name)] = x
         for node in nodes:
-            inputs = {name: self.total(terms, _port(node, name), values, batch) for name, terms in node.inputs.items()}
+            inputs = {name: self.total(terms, _port(node, name), values, batch, None, t, node) for name, terms in node.inputs.items()}
             inputs = self._listening(node, inputs)
             if node.model.delay:
                 new[node] = _model(node).receive(t, inputs, states[node], constants[node])
@@ -141,8 +141,9 @@ class ProcessModule(nn.Module):
         """All steps, node after node; for graphs without feedback. ``nodes`` as in :meth:`step`."""
         values, new = dict(fed), {}
         batch = self._batch(fed, states)
-        for node in _downstream(self.graph.nodes if nodes is None else nodes):
-            inputs = {name: self.total(terms, _port(node, name), values, batch, steps) for name, terms in node.inputs.items()}
+        nodes = self.graph.nodes if nodes is None else nodes
+        for node in order.upstream_first(nodes, order.senders(nodes)):
+            inputs = {name: self.total(terms, _port(node, name), values, batch, steps, first, node) for name, terms in node.inputs.items()}
             inputs = self._listening(node, inputs)
             outputs, new[node] = self._pair(node, "step", _model(node).sequence(inputs, states[node], constants[node], first, steps))
             self._sent(node, "step", outputs)
@@ -175,12 +176,16 @@ class ProcessModule(nn.Module):
                 raise _forgets(node, method, f"does not read the InPort {name}, to which {terms[0].source.path} is sent")
         self._seen.add(node)
 
-    def total(self, terms: list[Term], port: Port, values: Values, batch: int, steps: int | None = None) -> torch.Tensor:
-        """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps)."""
+    def total(self, terms: list[Term], port: Port, values: Values, batch: int, steps: int | None = None, first: int = 1,
+              node: Node | None = None) -> torch.Tensor:
+        """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps); as ``node`` takes it, from step ``first``
+        on."""
         time = () if steps is None else (steps,)
         out: torch.Tensor | None = None
         for term in terms:
             x = values[term.source].reshape(batch, term.source.size, *time)
+            if node is not None:
+                x = self._taken(x, term.source, port, node, first)
             if term.src is not None:
                 x = x[:, torch.as_tensor(term.src, device=x.device)]
             if term.dst is not None:
@@ -188,8 +193,26 @@ class ProcessModule(nn.Module):
                 x = zeros.index_add(1, torch.as_tensor(term.dst, device=x.device), x)
             out = x if out is None else out + x
         if out is None:
-            out = torch.zeros(batch, port.size, *time, dtype=self.dtype, device=self._device())
+            dtype = self.dtype if node is None else self.dtype_for(node)
+            out = torch.zeros(batch, port.size, *time, dtype=dtype, device=self._device())
         return out.reshape(batch, *port.shape, *time)
+
+    def _taken(self, x: torch.Tensor, source: Port, port: Port, node: Node, first: int) -> torch.Tensor:
+        """Messages (batch, size), or with a last axis of steps, in what ``node`` computes in; RunError where that does not hold one."""
+        fixed, whole = node.model.config.fixed, self.graph.dtype_of(source).kind == "i"
+        if fixed == whole:
+            return x.to(self.dtype_for(node))
+        if fixed:
+            bad = (x != x.trunc()) | ~(x.abs() < 2.0**31)
+        else:
+            bad = x.abs() >= 2**24 if self.dtype == torch.float32 else torch.zeros((), dtype=torch.bool)
+        if bad.any():
+            rows = bad[..., None] if bad.dim() == 2 else bad
+            k, sample, index = (int(i) for i in rows.permute(2, 0, 1).nonzero()[0])
+            place = f"step {first + k}" + (f", sample {sample}" if len(rows) > 1 else "")
+            value = (x[..., None] if x.dim() == 2 else x)[sample, index, k].item()
+            raise not_held(source.path, port.path, np.dtype(np.int32 if fixed else np.float32), place, value, index)
+        return x.to(self.dtype_for(node))
 
     def _batch(self, fed: Values, states: States) -> int:
         return next((x.shape[0] for x in (*fed.values(), *(x for s in states.values() for x in s.values()))), 1)
@@ -204,7 +227,7 @@ class ProcessModule(nn.Module):
 
         One InPort: a tensor, else a dict by name; likewise the OutPorts.
         """
-        fed_ports = self.graph.stimuli
+        fed_ports = self.graph.hears
         given = {fed_ports[0].name: x} if isinstance(x, torch.Tensor) and len(fed_ports) == 1 else x
         if not isinstance(given, Mapping) or not all(isinstance(v, torch.Tensor) for v in given.values()):
             raise InputTypeError(f"{self.process.path}: x is a tensor or, by name, tensors for {[p.name for p in fed_ports]}, got "
@@ -253,6 +276,15 @@ class ProcessModule(nn.Module):
                 var.set(getattr(self, key).detach().cpu().numpy())
 
 
+def whole(node: Node, var: Var, value: np.ndarray) -> None:
+    """VarError where ``node`` is of fixed_pt, which cannot hold ``value`` of a state."""
+    if node.model.config.fixed:
+        with np.errstate(invalid="ignore"):  # too large for an integer: told here
+            bad = value != value.astype(np.int32)
+        if bad.any():
+            raise VarError(f"{var.path}: fixed_pt holds whole numbers of 32 bits, not {value[bad].flat[0]}")
+
+
 def _model(node: Node) -> TorchModel:
     if not isinstance(node.model, TorchModel):
         raise InputError(f"{node.process.path}: {type(node.model).__name__} is no TorchModel")
@@ -276,24 +308,3 @@ def _forgets(node: Node, method: str, why: str) -> GraphError:
 
 def _port(node: Node, name: str) -> Port:
     return getattr(node.process, name)
-
-
-def _edges(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
-    by_process = {id(n.process): n for n in nodes}
-    return {n: {by_process[id(t.source.process)] for terms in n.inputs.values() for t in terms
-                if not isinstance(t.source, InPort) and id(t.source.process) in by_process} for n in nodes}
-
-
-def _downstream(nodes: Sequence[Node]) -> list[Node]:
-    """All nodes, senders first; stops short where there is feedback."""
-    before, done = _edges(nodes), []
-    waiting = list(nodes)
-    while ready := [n for n in waiting if before[n] <= set(done)]:
-        done += ready
-        waiting = [n for n in waiting if n not in done]
-    return done
-
-
-def has_feedback(nodes: Sequence[Node]) -> bool:
-    """Whether any of ``nodes`` hears itself, through others or not."""
-    return len(_downstream(nodes)) < len(nodes)

@@ -7,26 +7,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lavalike.backends.torch.module import ProcessModule, States, Values
-from lavalike.compiler.graph import Graph, Node
+from lavalike.backends.torch.module import ProcessModule, States, Values, whole
+from lavalike.compiler.flat import Node
+from lavalike.compiler.parts import Part
 from lavalike.errors import RunError
-from lavalike.process import Port, Var
+from lavalike.process import OutPort, Port, Var
 
 
 class TorchProgram:
     """See :class:`lavalike.backends.base.Program`."""
 
-    def __init__(self, graph: Graph, batch: int, recordable: Sequence[Port | Var]) -> None:
-        self.graph, self.batch, self.step = graph, batch, graph.step
-        self.module = ProcessModule(graph.processes[0], graph)
-        self.dtype = np.dtype(np.int32 if graph.config.fixed else graph.config.dtype)
+    def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> None:
+        self.part, self.batch, self.step, self.check = part, batch, part.step, part.target.options.check
+        self.module = ProcessModule(part.processes[0], part)
         self.states: States = self.module.initial(batch)
 
     @torch.no_grad()
-    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
+    def run(self, steps: int, heard: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
         m, constants = self.module, self.module.constants()
-        fed = {p: torch.from_numpy(np.ascontiguousarray(stimuli[p])).to(m.dtype).unflatten(-1, p.shape) for p in self.graph.stimuli}
-        if m.feedback or any(isinstance(t, Var) for t in recordings) or self.graph.config.check:
+        fed = {p: torch.from_numpy(np.ascontiguousarray(heard[p])).unflatten(-1, p.shape) for p in self.part.hears}
+        if m.feedback or any(isinstance(t, Var) for t in recordings) or self.check:
             self._steps(steps, fed, constants, recordings)
             return
         last = {p: x.movedim(0, -1) for p, x in fed.items()}
@@ -38,18 +38,18 @@ class TorchProgram:
         self.states = states
         self.step += steps
         for port in (t for t in recordings if isinstance(t, Port)):
-            total = m.total(self.graph.terms(port), port, values, self.batch, steps).reshape(self.batch, -1, steps)
+            total = m.total(self.part.terms(port), port, values, self.batch, steps).reshape(self.batch, -1, steps)
             recordings[port][...] = total.permute(2, 0, 1).numpy()
 
     def _steps(self, steps: int, fed: Values, constants: Mapping[Node, Mapping[str, object]],
                recordings: Mapping[Port | Var, np.ndarray]) -> None:
         """One after the other."""
         m = self.module
-        ports = {t: self.graph.terms(t) for t in recordings if isinstance(t, Port)}
+        ports = {t: self.part.terms(t) for t in recordings if isinstance(t, Port)}
         varied = [t for t in recordings if isinstance(t, Var)]
         for k in range(steps):
             values, states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
-            if self.graph.config.check:
+            if self.check:
                 self._finite(values, states)
             self.states = states
             self.step += 1
@@ -58,9 +58,12 @@ class TorchProgram:
             for var in varied:
                 recordings[var][k] = self._value(var).reshape(self.batch, -1)
 
+    def record(self, recordable: Sequence[Port | Var]) -> None:
+        """Let runs record these too: nothing is prepared for it."""
+
     def _finite(self, values: Mapping[Port, torch.Tensor], states: States) -> None:
         """RunError where a port or a state of this step is NaN or infinite."""
-        for node in self.graph.nodes:
+        for node in self.part.nodes:
             held = {p.path: values[p] for p in node.process.out_ports} | {f"{node.process.path}.{n}": x for n, x in states[node].items()}
             for path, x in held.items():
                 if not x.isfinite().all():
@@ -71,33 +74,49 @@ class TorchProgram:
 
     def _value(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
-        node = self.graph.node_of(var.process)
+        node = self.part.node_of(var.process)
         if node is not None and var.name in node.model.ends:  # type: ignore[attr-defined]
             return self.states[node][node.model.ends[var.name]].double().numpy() + self.step  # type: ignore[attr-defined]
         state = self.states[node].get(var.name) if node is not None else None
         if state is not None:
-            return state.numpy().astype(self.dtype, copy=False)
+            return state.numpy().astype(node.model.config.message_dtype, copy=False)  # type: ignore[union-attr]
         return np.broadcast_to(var.value, (self.batch, *var.shape))
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
-        if isinstance(target, Var) and target.role == "parameter":
+        if isinstance(target, Port):
+            return self.part.dtype_of(target)
+        node = self.part.node_of(target.process)
+        if node is None or target.role == "parameter":
             return target.value.dtype
-        node = self.graph.node_of(target.process)
-        ends = isinstance(target, Var) and node is not None and target.name in node.model.ends  # type: ignore[attr-defined]
-        return np.dtype(np.float64) if ends else self.dtype
+        return np.dtype(np.float64) if target.name in node.model.ends else node.model.config.message_dtype  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def ahead(self, port: OutPort, steps: int) -> np.ndarray:
+        node = self.part.node_of(port.process)
+        assert node is not None
+        constants = self.module.constants([node])[node]
+        sent = node.model.send(self.states[node], constants)[port.name]  # type: ignore[attr-defined]
+        return sent.expand(self.batch, *port.shape).reshape(1, self.batch, -1).numpy()
+
+    def snapshot(self) -> tuple[int, States]:
+        return self.step, {n: dict(s) for n, s in self.states.items()}  # tensors are replaced, never changed
+
+    def restore(self, snapshot: tuple[int, States]) -> None:
+        self.step, states = snapshot
+        self.states = dict(zip(self.states, (dict(s) for s in states.values()), strict=True))
 
     def read(self, var: Var) -> np.ndarray:
         return self._value(var)[0] if var.role == "state" else var.value
 
     @torch.no_grad()
     def write(self, var: Var, value: np.ndarray) -> None:
-        node = self.graph.node_of(var.process)
+        node = self.part.node_of(var.process)
         if node is None:
             return
         if var.role == "state":
-            self.module.whole(var, value)
+            whole(node, var, value)
             name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
-            held = torch.tensor(value if name is None else value.astype(np.float64) - self.step, dtype=self.module.dtype)
+            held = torch.tensor(value if name is None else value.astype(np.float64) - self.step, dtype=self.module.dtype_for(node))
             self.states[node][name or var.name] = held.expand(self.batch, *var.shape)
             return
         held = self.module.tensor(var)

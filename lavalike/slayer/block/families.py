@@ -5,15 +5,18 @@ A family is a module of its own, ``from lavalike.slayer.block.cuba import Dense`
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from lavalike.arguments import arguments, instance
+from lavalike.dynamics import Dynamics
 from lavalike.slayer.block import base, coding
-from lavalike.slayer.neuron import adrf, adrf_iz, alif, cuba, lif, rf, rf_iz, sigma_delta
+from lavalike.slayer.neuron import Custom, adrf, adrf_iz, alif, cuba, lif, rf, rf_iz, sigma_delta
 from lavalike.slayer.synapse import complex as complex_synapse
 
 BLOCKS = (base.Input, base.Flatten, base.Average, base.TimeDecimation, base.Dense, base.Affine, base.Conv, base.ConvT, base.Pool,
@@ -27,13 +30,13 @@ class Family:
 
     Args:
         doc: of the module.
-        neuron: its class.
+        neuron: its class, or what makes one of its arguments.
         blocks: the blocks there are. Default: all.
         attributes: of all its blocks, in place of :class:`base.Block`'s. Default: none.
     """
 
     doc: str
-    neuron: type[base.Neuron]
+    neuron: Callable[..., base.Neuron]
     blocks: tuple[type[base.Block], ...] = BLOCKS
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,6 +57,20 @@ FAMILIES = {
 }
 
 
+@arguments(dynamics=instance(Dynamics, words="a lavalike.Dynamics"))
+@functools.cache
+def family(dynamics: Dynamics) -> ModuleType:
+    """Blocks of a neuron of one's own: ``family(dynamics).Dense(neuron_params, 10, 5)``.
+
+    ``neuron_params`` are the arguments of :class:`lavalike.slayer.neuron.Custom` after ``dynamics``. There are all blocks but Affine
+    and KWTA, which need a threshold or a current that all neurons have; a step with two inputs gets complex synapses.
+    The same module for the same ``dynamics``. A block is pickled where its module stands under the name that it has; state dicts always.
+    """
+    complex_ = COMPLEX if len(dynamics.inputs) == 2 else {}
+    return made(dynamics.name, Family(f"Blocks of {dynamics.name} neurons.", functools.partial(Custom, dynamics),
+                                      tuple(b for b in NO_AFFINE if b is not base.KWTA), complex_))
+
+
 def made(name: str, family: Family) -> ModuleType:
     """The module of ``family``, called ``name`` in this package."""
     module = ModuleType(f"{__package__}.{name}", family.doc)
@@ -63,8 +80,8 @@ def made(name: str, family: Family) -> ModuleType:
     common = type("_Family", (base.Block,), {"__module__": module.__name__, "neuron_class": family.neuron, **family.attributes})
     for block in family.blocks:
         setattr(module, block.__name__, type(block.__name__, (common, block), {"__module__": module.__name__}))
-    sys.modules[module.__name__] = module
     return module
 
 
-MODULES = {name: made(name, family) for name, family in FAMILIES.items()}
+MODULES = {name: made(name, f) for name, f in FAMILIES.items()}
+sys.modules.update({m.__name__: m for m in MODULES.values()})

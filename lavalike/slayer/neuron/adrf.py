@@ -8,7 +8,7 @@ from torch import nn
 
 from lavalike.arguments import FLAG, arguments, real
 from lavalike.dynamics import adaptive
-from lavalike.slayer.neuron.alif import adaptation, step_of
+from lavalike.slayer.neuron.alif import ADAPTATION, step_of
 from lavalike.slayer.neuron.base import DECAY, SPIKING, W_SCALE, Number, deployed
 from lavalike.slayer.neuron.resonator import PERIOD, Resonator, neuron_params as neuron_params
 from lavalike.slayer.spike import Phase
@@ -24,7 +24,7 @@ class Neuron(Resonator):
     """
 
     surrogate_class = Phase
-    kind = "ADRF_PHASE"
+    declaration = adaptive.ADRF
     dynamics_, graded_ = adaptive.ADRF, adaptive.ADRF_GRADED
 
     @arguments(threshold_step=real(0), period=PERIOD, decay=DECAY, threshold_decay=DECAY, refractory_decay=DECAY, log_init=FLAG, **SPIKING)
@@ -41,10 +41,5 @@ class Neuron(Resonator):
 
     cx_threshold_decay, cx_refractory_decay = deployed("threshold_decay"), deployed("refractory_decay")
 
-    @property
-    def device_params(self) -> dict[str, Any]:
-        return {**super().device_params, "thDecay": self.integer("threshold_decay"), "refDecay": self.integer("refractory_decay"),
-                "vThStep": round(self.threshold_step * self.w_scale)}
-
     def constants(self) -> dict[str, Any]:
-        return super().constants() | adaptation(self)
+        return super().constants() | self.counted(*ADAPTATION)

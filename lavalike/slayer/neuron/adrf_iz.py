@@ -12,5 +12,5 @@ class Neuron(adrf.Neuron):
     __doc__ = adrf.Neuron.__doc__
 
     surrogate_class = Exponential
-    kind = "ADRF_IZHIKEVICH"
+    declaration = adaptive.ADRF_IZ
     dynamics_, graded_ = adaptive.ADRF_IZ, adaptive.ADRF_IZ_GRADED

@@ -15,9 +15,7 @@ from lavalike.slayer.neuron.base import DECAY, LIMIT, P_SCALE, SPIKING, W_SCALE,
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
     """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group."""
-    return from_device(device_params, {
-        "threshold": ("vThMant", scale), "threshold_step": ("vThStep", scale), "current_decay": ("iDecay", p_scale),
-        "voltage_decay": ("vDecay", p_scale), "threshold_decay": ("thDecay", p_scale), "refractory_decay": ("refDecay", p_scale)})
+    return from_device(device_params, adaptive.ALIF, scale, p_scale)
 
 
 class Neuron(_Neuron):
@@ -29,6 +27,8 @@ class Neuron(_Neuron):
             trained the last two: they had no gradient).
         threshold and the rest: see the base class.
     """
+
+    declaration = adaptive.ALIF
 
     @arguments(threshold_step=real(0), current_decay=DECAY, voltage_decay=DECAY, threshold_decay=DECAY, refractory_decay=DECAY, **SPIKING)
     def __init__(self, threshold: float, threshold_step: float, current_decay: Number, voltage_decay: Number, threshold_decay: Number,
@@ -47,23 +47,18 @@ class Neuron(_Neuron):
 
     @property
     def device_params(self) -> dict[str, Any]:
-        return {"type": "ALIF", "iDecay": self.integer("current_decay"), "vDecay": self.integer("voltage_decay"),
-                "thDecay": self.integer("threshold_decay"), "refDecay": self.integer("refractory_decay"), "vThMant": self.v_th_mant,
-                "vThStep": round(self.threshold_step * self.w_scale), "refDelay": 1, "gradedSpike": self.graded_spike}
+        return {"type": adaptive.ALIF.kind, **self.stored(), "refDelay": 1, "gradedSpike": self.graded_spike}
 
     def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
         (z,) = x
         dynamics = adaptive.ALIF_GRADED if self.graded_spike else adaptive.ALIF
-        (s, *sent), after = self.scan(dynamics, [z if self.norm is None else self.norm(z)], lambda: {
-            "keep_u": P_SCALE - self.used("current_decay"), "keep_v": P_SCALE - self.used("voltage_decay"), "gain": 1.0, "bias": 0.0,
-            **adaptation(self)}, state, shift=shift)
+        (s, *sent), after = self.scan(dynamics, [z if self.norm is None else self.norm(z)], lambda: self.counted(
+            "current_decay", "voltage_decay", *ADAPTATION) | {"gain": 1.0, "bias": 0.0}, state, shift=shift)
         return (self.grade(s, sent[0], threshold=sent[1]) if sent else s), after
 
 
-def adaptation(neuron: Any) -> dict[str, Any]:
-    """The parameters of a rising threshold."""
-    return {"keep_theta": P_SCALE - neuron.used("threshold_decay"), "keep_r": P_SCALE - neuron.used("refractory_decay"),
-            "vth": neuron.threshold * neuron.s_scale, "step": neuron.threshold_step * neuron.s_scale}
+# what rises with every spike, and how it falls back
+ADAPTATION = ("threshold", "threshold_step", "threshold_decay", "refractory_decay")
 
 
 def step_of(neuron: _Neuron, step: float) -> float:

@@ -65,6 +65,7 @@ class Neuron(Sized):
     pair: ClassVar[str] = ""  # what two inputs are called
     surrogate_class: ClassVar[type[Surrogate]] = Slayer
     p_scale: ClassVar[int] = P_SCALE
+    declaration: ClassVar[Dynamics]  # says what its parameters are, and how a file and the step call them
     _state: State | None = None
     unjittered: ClassVar[tuple[str, ...]] = ("threshold_decay", "refractory_decay")  # of a channel the number given, as in lava-dl
 
@@ -221,6 +222,17 @@ class Neuron(Sized):
         values = getattr(self, name).detach().clamp(*self.limits(name)).round().long()
         return int(values) if values.numel() == 1 else values.cpu().numpy()
 
+    def stored(self) -> dict[str, Any]:
+        """The parameters as they are deployed, by their keys in a file."""
+        return {p.key: self.integer(p.training) if p.counts != "state" else self.v_th_mant if p.training == "threshold"
+                else round(getattr(self, p.training) * self.w_scale) for p in self.declaration.parameters if p.key and p.training}
+
+    def counted(self, *names: str) -> dict[str, Any]:
+        """The step's constants of the parameters ``names``, slayer's names, on the grid."""
+        known = {p.training: p for p in self.declaration.parameters if p.training}
+        return {known[n].argument: getattr(self, n) * self.s_scale if known[n].counts == "state"
+                else P_SCALE - self.used(n) if known[n].counts == "loss" else self.used(n) for n in names}
+
     # -- time --------------------------------------------------------------------------------------------------
 
     def check(self, inputs: Sequence[torch.Tensor]) -> None:
@@ -300,16 +312,18 @@ def deployed(name: str) -> property:
     return property(lambda self: self.integer(name), doc=deployed.__doc__)
 
 
-def from_device(device_params: Mapping[str, Any], keys: Mapping[str, tuple[str, float]]) -> dict[str, Any]:
-    """Arguments of a neuron: ``keys`` gives for each the key in ``device_params`` and what 1 is there.
+def from_device(device_params: Mapping[str, Any], declaration: Dynamics, scale: int, p_scale: int = P_SCALE) -> dict[str, Any]:
+    """Arguments of a neuron from its ``device_params``, whose keys ``declaration`` knows: states count in 1/scale, decays in 1/p_scale.
 
     Values of one a channel come as arrays, with ``shared_param=False``; a decay that is one number is then spread over them.
     """
-    missing = sorted(key for key, _ in keys.values() if key not in device_params)
+    known = [p for p in declaration.parameters if p.key and p.training]
+    missing = sorted(p.key for p in known if p.key not in device_params)
     if missing:
         raise InputError(f"neuron_params: device_params lack {', '.join(missing)}")
-    found = {n: np.asarray(device_params[key], np.float64).reshape(-1) / scale for n, (key, scale) in keys.items()}
+    found = {p: np.asarray(device_params[p.key], np.float64).reshape(-1) / (scale if p.counts == "state" else p_scale) for p in known}
     channels = max(v.size for v in found.values())
-    one = {n for n, v in found.items() if v.size == 1 and (channels == 1 or n in ("threshold", "threshold_step"))}
-    params: dict[str, Any] = {n: float(v[0]) if n in one else np.broadcast_to(v, channels).copy() for n, v in found.items()}
+    params: dict[str, Any] = {
+        p.training: float(v[0]) if v.size == 1 and (channels == 1 or p.counts == "state") else np.broadcast_to(v, channels).copy()
+        for p, v in found.items()}
     return params if channels == 1 else params | {"shared_param": False}

@@ -14,8 +14,7 @@ from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
     """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group."""
-    return from_device(device_params, {"threshold": ("vThMant", scale), "current_decay": ("iDecay", p_scale),
-                                       "voltage_decay": ("vDecay", p_scale)})
+    return from_device(device_params, lif.LIF, scale, p_scale)
 
 
 class Neuron(_Neuron):
@@ -25,6 +24,8 @@ class Neuron(_Neuron):
         current_decay, voltage_decay: 0..1, trained if requires_grad.
         threshold and the rest: see the base class.
     """
+
+    declaration = lif.LIF
 
     @arguments(current_decay=DECAY, voltage_decay=DECAY, **SPIKING)
     def __init__(self, threshold: float, current_decay: Number, voltage_decay: Number, tau_grad: float = 1, scale_grad: float = 1,
@@ -40,18 +41,16 @@ class Neuron(_Neuron):
 
     @property
     def device_params(self) -> dict[str, Any]:
-        return {"type": "CUBA", "iDecay": self.integer("current_decay"), "vDecay": self.integer("voltage_decay"),
-                "vThMant": self.v_th_mant, "refDelay": 1, "gradedSpike": self.graded_spike}
+        return {"type": lif.LIF.kind, **self.stored(), "refDelay": 1, "gradedSpike": self.graded_spike}
 
     def current(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """The current, normalised, and the state after it."""
-        (u,), after = self.scan(lif.INTEGRATE, [x], lambda: {"keep_u": P_SCALE - self.used("current_decay")}, state)
+        (u,), after = self.scan(lif.INTEGRATE, [x], lambda: self.counted("current_decay"), state)
         return u if self.norm is None else self.norm(u), after
 
     def fire(self, u: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, torch.Tensor, State]:
         """(spikes, voltage before its reset, state) of a current."""
-        (s, v), after = self.scan(lif.FIRE, [u], lambda: {
-            "keep_v": P_SCALE - self.used("voltage_decay"), "vth": self._threshold * self.s_scale}, state, shift=shift)
+        (s, v), after = self.scan(lif.FIRE, [u], lambda: self.counted("voltage_decay", "threshold"), state, shift=shift)
         if self.graded_spike:
             s = self.grade(s, v)
         return s, v, after
@@ -75,9 +74,8 @@ class Neuron(_Neuron):
 
     def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
         if self.norm is None and not self.graded_spike:
-            (s,), after = self.scan(lif.LIF, x, lambda: {
-                "keep_u": P_SCALE - self.used("current_decay"), "keep_v": P_SCALE - self.used("voltage_decay"), "gain": 1.0, "bias": 0.0,
-                "vth": self._threshold * self.s_scale}, state, shift=shift)
+            (s,), after = self.scan(lif.LIF, x, lambda: self.counted("current_decay", "voltage_decay", "threshold") | {
+                "gain": 1.0, "bias": 0.0}, state, shift=shift)
             return s, after
         u, before = self.current(*x, state=state)
         s, _, after = self.fire(u, state, shift)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +14,9 @@ from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, choice, did_you_m
 from lavalike.dynamics import Dynamics
 from lavalike.errors import ExportError, InputError, InputTypeError
 from lavalike.fused.surrogate import Surrogate
+from lavalike.proc.custom import neuron_process
 from lavalike.process import AbstractProcess
-from lavalike.slayer.neuron.base import COMMON, DROPOUT, NORM, SPIKING, W_SCALE, Neuron, State
+from lavalike.slayer.neuron.base import COMMON, DROPOUT, NORM, P_SCALE, SPIKING, W_SCALE, Neuron, State
 from lavalike.slayer.spike import Slayer
 
 
@@ -37,7 +37,7 @@ class Custom(Neuron):
         scale: of weights, which are rounded to 2/scale by ``quantize_8bit``; states count in 1 / (64 scale) on the grid. Default 64.
 
     A block takes it where ``neuron_params`` are its arguments. ``process(shape)`` is the process that computes the same; a .net file
-    has no place for neurons of one's own.
+    holds it where its Dynamics has a ``kind``, all its parameters have keys, and it is trained on the grid, without a norm.
     """
 
     @arguments(dynamics=instance(Dynamics), values=optional(MAPPING), learn=optional(sequence(TEXT)),
@@ -57,19 +57,20 @@ class Custom(Neuron):
             raise InputError(f"{self.label}: arithmetic='grid' needs a fixed-point form, which the step does not have: {why}")
         self.training_ = fused.Training(Slayer(1.0, 1.0) if surrogate is None else surrogate, reset_grad, arithmetic, float(self.s_scale))
         self._make_norms(norm)
-        self._known = {p.name: p for p in dynamics.parameters if p.name in dynamics.constant_names}
-        given = {n: p.default for n, p in self._known.items()} | dict(values or {})
+        self._known = {p.name: p for p in dynamics.knobs}
+        all_names = tuple(self._known)
+        given = {n: p.default for n, p in self._known.items() if p.default is not None} | dict(values or {})
         learn = [n for n, p in self._known.items() if p.trained] if learn is None else list(learn)
         for argument, names, error in (("values", given, InputTypeError), ("learn", learn, InputError)):
-            strange = [n for n in names if n not in dynamics.constant_names]
+            strange = [n for n in names if n not in all_names]
             if strange:
-                raise error(f"{self.label}: {argument}: no parameter {strange[0]!r} among {dynamics.constant_names}"
-                            f"{did_you_mean(strange[0], dynamics.constant_names)}")
-        missing = [n for n in dynamics.constant_names if n not in given]
+                raise error(f"{self.label}: {argument}: no parameter {strange[0]!r} among {all_names}"
+                            f"{did_you_mean(strange[0], all_names)}")
+        missing = [n for n in all_names if n not in given]
         if missing:
-            raise InputError(f"{self.label}: values: {dynamics.constant_names} are needed, {missing} missing")
+            raise InputError(f"{self.label}: values: {all_names} are needed, {missing} missing")
         self.values = nn.ParameterDict()
-        for name in dynamics.constant_names:
+        for name in all_names:
             self.values[name] = nn.Parameter(self._checked(name, given[name]), requires_grad=name in learn)
 
     def _make_norms(self, norm: Callable[..., Any] | None) -> None:
@@ -94,36 +95,44 @@ class Custom(Neuron):
 
     @property
     def threshold(self) -> float:
-        raise InputError(f"{self.label}: has no threshold known to all neurons; its parameters are {self.dynamics.constant_names}")
+        raise InputError(f"{self.label}: has no threshold known to all neurons; its parameters are {tuple(self._known)}")
 
     @property
     def device_params(self) -> dict[str, Any]:
-        raise ExportError(f"{self.label}: a .net file has no neurons of one's own; process(shape) runs it without a file")
+        keys = {p.key: p.name for p in self.dynamics.parameters if p.key}
+        without = [n for n in self._known if n not in keys.values()]
+        for wrong, why in ((not self.dynamics.kind or without, f"the Dynamics has no kind, or {without} no key"),
+                           (self.training_.arithmetic != "grid", "arithmetic is 'float'; what a file computes is trained with 'grid'"),
+                           (self.dynamics.graded, "its messages are graded"), (self.norms, "it has a norm")):
+            if wrong:
+                raise ExportError(f"{self.label}: a .net file has no place for it: {why}; process(shape) runs it without a file")
+        neuron_process(self.dynamics)  # what loads it
+        return {"type": self.dynamics.kind, **{key: self.integer(n) + self._known[n].offset for key, n in keys.items()}}
 
     def limits(self, name: str) -> tuple[float, float]:
         """What a parameter is kept within, in its own unit."""
-        p = self._known.get(name)
-        return (-math.inf, math.inf) if p is None else (p.low, p.high)
+        return self._known[name].low, self._known[name].high
 
     def used(self, name: str) -> torch.Tensor:
         """The parameter as the step gets it: within its limits; on the grid a whole number (gradient straight through)."""
         p = self.values[name]
         with torch.no_grad():  # in place, so that its gradient stays alive
             p.clamp_(*self.limits(name))
+        known = self._known[name]
         if self.training_.arithmetic == "float":
-            return p
-        counted = p.double() * (self._known[name].unit_of(self.s_scale) if name in self._known else 1.0)
-        return counted + (counted.round() - counted).detach()
+            return 1 - p if known.counts == "loss" else p
+        counted = p.double() * known.unit_of(self.s_scale)
+        whole = counted + (counted.round() - counted).detach()
+        return P_SCALE - known.offset - whole if known.counts == "loss" else whole
 
     def integer(self, name: str) -> Any:
         """The parameter as fixed_pt has it: an int, or an array of one a channel."""
-        unit = self._known[name].unit_of(self.s_scale) if name in self._known else 1.0
-        whole = (self.values[name].detach().double() * unit).round().long()
+        whole = (self.values[name].detach().double() * self._known[name].unit_of(self.s_scale)).round().long()
         return int(whole) if whole.numel() == 1 else whole.cpu().numpy()
 
     def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
         z = x if self.norm is None else [norm(v) for norm, v in zip(self.norm, x, strict=True)]
-        (y,), after = self.scan(self.dynamics, z, lambda: {n: self.used(n) for n in self.values}, state, shift=shift)
+        (y,), after = self.scan(self.dynamics, z, lambda: {self._known[n].argument: self.used(n) for n in self.values}, state, shift=shift)
         return y, after
 
     def process(self, shape: Sequence[int], **kwargs: Any) -> AbstractProcess:
@@ -134,8 +143,6 @@ class Custom(Neuron):
         Args:
             kwargs: of the process: states to begin with, ``name``, ``checked``.
         """
-        from lavalike.proc.custom import neuron_process
-
         values = {n: p.detach().cpu().numpy() for n, p in self.values.items()}
         per_channel = (-1, *[1] * (len(shape) - 1))
         values = {n: np.broadcast_to(v.reshape(per_channel), shape) if v.size > 1 else v for n, v in values.items()}

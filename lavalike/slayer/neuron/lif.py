@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lavalike.arguments import arguments
+from lavalike.dynamics import lif
 from lavalike.errors import InputError
 from lavalike.slayer.neuron import cuba
 from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron as _Neuron, Number, State, from_device
@@ -18,7 +19,7 @@ def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scal
     """Arguments of a Neuron that has these ``device_params``, whose iDecay is 4096: its current does not last."""
     if "iDecay" in device_params and (np.asarray(device_params["iDecay"]) != p_scale).any():
         raise InputError(f"neuron_params: iDecay is {device_params['iDecay']}, a lif neuron's {p_scale}; use cuba")
-    return from_device(device_params, {"threshold": ("vThMant", scale), "voltage_decay": ("vDecay", p_scale)})
+    return from_device(device_params, lif.FIRE, scale, p_scale)
 
 
 class Neuron(cuba.Neuron):
@@ -28,6 +29,8 @@ class Neuron(cuba.Neuron):
         voltage_decay: 0..1, trained if requires_grad.
         threshold and the rest: see the base class.
     """
+
+    declaration = lif.FIRE
 
     @arguments(voltage_decay=DECAY, **SPIKING)
     def __init__(self, threshold: float, voltage_decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
@@ -41,8 +44,7 @@ class Neuron(cuba.Neuron):
 
     @property
     def device_params(self) -> dict[str, Any]:
-        return {"type": "CUBA", "iDecay": P_SCALE, "vDecay": self.integer("voltage_decay"), "vThMant": self.v_th_mant, "refDelay": 1,
-                "gradedSpike": self.graded_spike}
+        return {"type": lif.LIF.kind, "iDecay": P_SCALE, **self.stored(), "refDelay": 1, "gradedSpike": self.graded_spike}
 
     def current(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         return x if self.norm is None else self.norm(x), {}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lavalike.arguments import FLAG, Rule, arguments, numbers
-from lavalike.dynamics import Dynamics, resonator
+from lavalike.dynamics import Dynamics, adaptive, resonator
 from lavalike.errors import InputError
 from lavalike.slayer.axon.sized import draw
 from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron, Number, State, deployed, from_device, one_a_channel
@@ -22,10 +22,7 @@ PERIOD = Rule("a number >= 4, a pair (low, high), or one a channel", numbers(4, 
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
     """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group."""
-    keys = {"threshold": ("vThMant", scale), "sin_decay": ("sinDecay", p_scale), "cos_decay": ("cosDecay", p_scale)}
-    if "vThStep" in device_params:
-        keys |= {"threshold_step": ("vThStep", scale), "threshold_decay": ("thDecay", p_scale), "refractory_decay": ("refDecay", p_scale)}
-    params = from_device(device_params, keys)
+    params = from_device(device_params, adaptive.ADRF if "vThStep" in device_params else resonator.RF, scale, p_scale)
     sin, cos = (params.pop(n) for n in ROTATION)
     # where nothing turns, a period so long that sin is 0 on the grid
     return params | {"period": 2 * math.pi / np.maximum(np.arctan2(sin, cos), 1e-6), "decay": 1 - np.hypot(sin, cos)}
@@ -44,7 +41,6 @@ class Resonator(Neuron):
 
     inputs = 2
     pair = " (real, imag)"
-    kind: ClassVar[str]
     dynamics_: ClassVar[Dynamics]
     graded_: ClassVar[Dynamics]  # the same, with the state that spikes send, and the threshold where it varies
 
@@ -145,8 +141,7 @@ class Resonator(Neuron):
 
     @property
     def device_params(self) -> dict[str, Any]:
-        return {"type": self.kind, "sinDecay": self.integer("sin_decay"), "cosDecay": self.integer("cos_decay"), "vThMant": self.v_th_mant,
-                "gradedSpike": self.graded_spike}
+        return {"type": self.declaration.kind, **self.stored(), "gradedSpike": self.graded_spike}
 
     def turning(self) -> dict[str, Any]:
         """Parameters of the rotation."""
@@ -155,7 +150,7 @@ class Resonator(Neuron):
 
     def constants(self) -> dict[str, Any]:
         """Parameters of the step."""
-        return self.turning() | {"vth": self._threshold * self.s_scale}
+        return self.turning() | self.counted("threshold")
 
     def affine(self, *inputs: torch.Tensor, state: State | None = None) -> tuple[tuple[torch.Tensor, ...], State]:
         """(real, imag) without threshold, and the state after it."""

@@ -12,5 +12,5 @@ class Neuron(Resonator):
 
     tau_factor, scale_factor = 0.5, 10.0
     surrogate_class = Phase
-    kind = "RF_PHASE"
+    declaration = resonator.RF
     dynamics_, graded_ = resonator.RF, resonator.RF_GRADED

@@ -11,7 +11,7 @@ from lavalike.slayer.neuron.resonator import Resonator, neuron_params as neuron_
 class Neuron(Resonator):
     __doc__ = Resonator.__doc__
 
-    kind = "RF_IZHIKEVICH"
+    declaration = resonator.RF_IZ
     dynamics_, graded_ = resonator.RF_IZ, resonator.RF_IZ_GRADED
 
     def constants(self) -> dict[str, Any]:

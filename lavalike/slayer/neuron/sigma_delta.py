@@ -24,7 +24,7 @@ ACTIVATION = Rule("a function or a module", lambda v: callable(v) and not isinst
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE) -> dict[str, Any]:
     """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group; its activation is relu."""
-    return from_device(device_params, {"threshold": ("vThMant", scale)})
+    return from_device(device_params, delta.SIGMA_DELTA_RELU, scale)
 
 
 class Neuron(_Neuron):
@@ -41,6 +41,8 @@ class Neuron(_Neuron):
 
     Messages are multiples of 1 / (64 scale).
     """
+
+    declaration = delta.SIGMA_DELTA_RELU
 
     @arguments(threshold=numbers(above=0, kinds="iuf"), activation=ACTIVATION, cum_error=FLAG, **COMMON)
     def __init__(self, threshold: float | np.ndarray | torch.Tensor,
@@ -82,8 +84,8 @@ class Neuron(_Neuron):
 
     @property
     def device_params(self) -> dict[str, Any]:
-        return {"type": "SDNN", "activation": getattr(self.activation, "__name__", type(self.activation).__name__).lower(),
-                "vThMant": self.v_th_mant}
+        return {"type": self.declaration.kind,
+                "activation": getattr(self.activation, "__name__", type(self.activation).__name__).lower(), **self.stored()}
 
     def count(self, state: torch.Tensor) -> None:
         """Count sums that leave the 24 bits of the deployed sigma."""

@@ -1,0 +1,294 @@
+"""Process graph -> flat graph: leaf processes with models, and for every InPort the terms of its sum."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lavalike.arguments import did_you_mean, shown
+from lavalike.compiler.order import step_order
+from lavalike.errors import GradedMessageWarning, GraphError, InputError, ModelSelectionError, RunError
+from lavalike.model.config import NodeConfig, RunConfig, belongs
+from lavalike.model.model import ProcessModel, SubProcessModel, candidates, chosen, select
+from lavalike.proc.monitor import Monitor
+from lavalike.process import claims
+from lavalike.process.ports import InPort, OutPort, Port, View
+from lavalike.process.process import AbstractProcess, component, walk
+
+if TYPE_CHECKING:
+    from lavalike.backends.base import Backend
+
+    Backends = Callable[[str], Backend]  # by name
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One summand of what a port carries: ``target.flat[dst] += source.flat[src]``; None means all, in order."""
+
+    source: Port
+    src: np.ndarray | None = None
+    dst: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What computes a node: a backend, with its options. ``whole``: it runs all steps at once, as a chip does."""
+
+    backend: str
+    options: Any = None
+    whole: bool = False
+
+
+@dataclass(eq=False)
+class Node:
+    """A leaf process, its model (with the precision and dtype of this node in ``model.config``), the terms of each of its InPorts
+    by name, and what computes it."""
+
+    process: AbstractProcess
+    model: ProcessModel
+    inputs: dict[str, list[Term]] = field(default_factory=dict)
+    target: Target = Target("")
+
+
+@dataclass(eq=False)
+class Flat:
+    """What the compiler cuts into parts.
+
+    ``nodes`` are in the order of a step: those without delay sorted so that senders come first, then the
+    delayed ones. ``stimuli`` are the InPorts that a run feeds; nothing else sends to them.
+    """
+
+    processes: list[AbstractProcess]
+    nodes: list[Node]
+    stimuli: list[InPort]
+    config: RunConfig
+    step: int = 0  # steps done before: where a run goes on counting
+    told: set[Node] = field(default_factory=set)  # those that a warning was given of
+
+    def __post_init__(self) -> None:
+        self._nodes = {n.process: n for n in self.nodes}
+        self._fed: set[Port] = {*self.stimuli}
+        self._dtypes: dict[Port, np.dtype] = {}
+
+    def terms(self, port: Port) -> list[Term]:
+        """The terms of any port, resolved through hierarchy down to leaves and stimuli."""
+        return _resolve(port, self._nodes, self._fed)
+
+    def node_of(self, process: AbstractProcess | None) -> Node | None:
+        return self._nodes.get(process) if process is not None else None
+
+    def dtype_of(self, port: Port) -> np.dtype:
+        """The dtype of what ``port`` carries: that of its node; of a stimulus int32 where any that hears it is of fixed_pt, since that
+        takes whole numbers only; of any other port int32 where all its terms are."""
+        if port not in self._dtypes:
+            self._dtypes[port] = self._dtype_of(port)
+        return self._dtypes[port]
+
+    def _dtype_of(self, port: Port) -> np.dtype:
+        node = self.node_of(port.process)
+        if node is not None and port not in self._fed:
+            return node.model.config.message_dtype
+        if port in self._fed:
+            found = [n.model.config for n in self.nodes for terms in n.inputs.values() if any(t.source is port for t in terms)]
+            fixed = any(c.fixed for c in found)
+        else:
+            kinds = [self.dtype_of(t.source).kind for t in self.terms(port)]
+            found, fixed = kinds, bool(kinds) and set(kinds) == {"i"}
+        if not found:
+            return self.config.node.message_dtype
+        return np.dtype(np.int32 if fixed else self.config.dtype)
+
+
+def flatten(process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort] = ()) -> Flat:
+    """The flat graph of everything connected to ``process``, after the steps that it has done.
+
+    Raises ModelSelectionError, VarError, InputError for an option that no backend of this graph has, and GraphError for a cycle
+    without delay and for what a backend does not compute.
+    """
+    with claims.looking:  # another thread may look at the same processes
+        return _flatten(process, config, backends, stimuli)
+
+
+def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort]) -> Flat:
+    tops = component(process)
+    everything: list[AbstractProcess] = []
+    models: dict[AbstractProcess, tuple[type[ProcessModel], NodeConfig, bool]] = {}
+    choices, used = config.choices(), set[int]()
+    hidden: set[AbstractProcess] = set()
+    for part in (p for top in tops for p in walk(top)):
+        if part.parent in hidden or part.parent in models:  # a model computes what is around it
+            hidden.add(part)
+            continue
+        everything.append(part)
+        for var in part.vars:  # a bound Var's present value is with its program
+            if var.binding is not None and var.role == "state":
+                var.value = np.array(var.binding.read(var))
+        _check_hierarchy(part)
+        choice = chosen(part, choices, used)
+        if (part.own_procs and choice.model is None) or isinstance(part, Monitor) or not _computes(part):
+            continue
+        node = config.of(choice)
+        model = select(part, node, backends(node.backend), choice.model)
+        expands = issubclass(model, SubProcessModel)
+        part.expand(model if expands else None)  # walk goes on into what it made
+        if not expands:
+            models[part] = model, node, choice.backend is not None
+    unused = [key for k, key in enumerate(config.select) if k not in used]
+    if unused:
+        raise ModelSelectionError(
+            f"RunConfig.select: {_key(unused[0])} in the graph of {process.path}"
+            f"{did_you_mean(unused[0], [x for p in everything for x in (p.name, p.path)])}; "
+            f"there are {', '.join(p.path for p in everything)}"
+        )
+    for part in everything:
+        if part.expansion is not None:  # what its model connected
+            _check_hierarchy(part)
+    nodes = [Node(leaf, model(leaf, node)) for leaf, (model, node, _) in models.items()]
+    leaves, fed = {n.process: n for n in nodes}, list(stimuli)
+    given: set[Port] = {*fed}
+    for n in nodes:
+        n.inputs = {p.name: _resolve(p, leaves, given) for p in n.process.in_ports}
+        _check_ports(n)
+    flat = Flat(everything, step_order(nodes), fed, config, process._structure.root().step)
+    _aim(flat, backends, {n for n in nodes if models[n.process][2]})
+    return flat
+
+
+def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
+    """Give every node its target; ``asked``: those whose backend ``select`` names. GraphError where such a one does not compute it."""
+    wanted = {n: n.model.config.backend for n in flat.nodes}
+    for name in dict.fromkeys(wanted.values()):
+        backend, own = backends(name), [n for n in flat.nodes if wanted[n] == name]
+        accepts = getattr(backend, "accepts", None)
+        target = Target(name, _options(backend, flat.config), getattr(backend, "whole", False))
+        answers = accepts(flat, own, target) if accepts is not None else dict.fromkeys(own, target)
+        for node in own:
+            answer = answers[node]
+            if isinstance(answer, Target):
+                node.target = answer
+                continue
+            host = getattr(backend, "host", None)
+            if host is None or node in asked:
+                raise GraphError(f"{node.process.path}: select asks for backend {name!r}, and {answer}")
+            node.target = Target(host, _options(backends(host), flat.config), getattr(backends(host), "whole", False))
+            node.model.config = replace(node.model.config, backend=host)
+    _check_options(flat, backends)
+
+
+def _options(backend: Backend, config: RunConfig) -> Any:
+    kind = getattr(backend, "options", None)
+    return None if kind is None else kind(**{name: value for name, value in config.given().items() if name in kind.__dataclass_fields__})
+
+
+def _check_options(flat: Flat, backends: Backends) -> None:
+    """InputError for an option that no backend of this graph has."""
+    given = flat.config.given()
+    if not given:
+        return
+    names = dict.fromkeys(n.target.backend for n in flat.nodes)
+    known = {name: [*getattr(getattr(backends(name), "options", None), "__dataclass_fields__", ())] for name in names}
+    for option, value in given.items():
+        if any(option in fields for fields in known.values()):
+            continue
+        there = [f for fields in known.values() for f in fields]
+        raise InputError(
+            f"RunConfig: {belongs(option)}, which computes nothing of this graph ({option}={shown(value)}); leave it out"
+            f"{did_you_mean(option, there)}; {', '.join(known)} takes {', '.join(there) or 'none'}"
+        )
+
+
+def _key(key: Any) -> str:
+    if callable(key) and not isinstance(key, type):
+        return f"{getattr(key, '__name__', shown(key))} is true of no process"
+    return f"{key!r} is no process, class or name"
+
+
+def _check_hierarchy(process: AbstractProcess) -> None:
+    """ConnectError where what feeds a port of ``process`` may not."""
+    for port in (*process.in_ports, *process.out_ports):
+        for view in port.sources:
+            for src in view.ports:
+                port.check_direction(src, view, settled=True)
+
+
+def warn_graded(process: AbstractProcess) -> None:
+    """Tell that graded messages count as spikes at ``process``."""
+    warnings.warn(f"{process.path}: messages arrive that are neither 0 nor 1, and num_message_bits=0 counts each of them as a "
+                  "spike, 1; num_message_bits=24 takes their values", GradedMessageWarning, stacklevel=5)
+
+
+def not_held(source: str, target: str, dtype: np.dtype, place: str, value: Any, index: int) -> RunError:
+    """The error for a message of ``source`` that ``target``, whose messages are of ``dtype``, does not take as it is."""
+    fixed = dtype.kind == "i"
+    takes = "fixed_pt, and takes whole numbers of 32 bits" if fixed else "float32, and holds whole numbers of 24 bits"
+    remedy = ("send whole numbers, or RunConfig(select=...) that process into floating_pt" if fixed else
+              "RunConfig(dtype='float64') holds it")
+    return RunError(f"{source}, {place}: {value} at flat index {index} arrives at {target}, which is of {takes}; {remedy}")
+
+
+def _check_ports(node: Node) -> None:
+    """GraphError where the model does not know a port that something is sent to, or an OutPort."""
+    known, process = node.model.port_names(), node.process
+    if known is None:
+        return
+    who = f"which {type(node.model).__name__}, the model of {type(process).__name__}, does not"
+    for port in process.in_ports:
+        if port.name not in known and node.inputs[port.name]:
+            senders = ", ".join(dict.fromkeys(t.source.path for t in node.inputs[port.name]))
+            raise GraphError(f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
+                             "unconnected, or write a model that reads it (lavalike.implements)")
+    for port in process.out_ports:
+        handed = [src.path for view in port.sources for src in view.ports if isinstance(src, InPort)]
+        if handed and not process.own_procs:
+            raise GraphError(f"{port.path}: {handed[0]} is handed straight on to it, and {type(node.model).__name__}, the model of "
+                             f"{type(process).__name__}, writes it; leave out one of them")
+        if port.name not in known:
+            raise GraphError(f"{port.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
+
+
+def _computes(process: AbstractProcess) -> bool:
+    """False for an empty container, and for one that only hands on."""
+    if process.out_ports and all(p.sources for p in process.out_ports) and not candidates(process) and process.dynamics is None:
+        return False
+    return bool(process.in_ports or process.out_ports or process.vars or candidates(process))
+
+
+def _resolve(target: Port, leaves: dict[AbstractProcess, Node], stimuli: set[Port]) -> list[Term]:
+    out: list[Term] = []
+    # as a Term: port, src, dst; and the OutPorts on the way that hand an InPort of their own process on
+    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None, tuple[Port, ...]]] = [(target, None, None, ())]
+    while todo:
+        port, src, dst, handed = todo.pop()
+        # a stimulus has no sources, or none that sends
+        if port in stimuli or (isinstance(port, OutPort) and port.process in leaves):
+            out.append(Term(port, src, dst))
+            continue
+        if isinstance(port, OutPort) and any(isinstance(p, InPort) for view in port.sources for p in view.ports):
+            if port in handed:
+                hops = " -> ".join(p.path for p in reversed((*handed[handed.index(port):], port)))
+                raise GraphError(f"a cycle without delay: {hops}, ports that hand on what arrives; put a connection with delay=1 into it")
+            handed = (*handed, port)
+        todo += [(*x, handed) for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
+    return out
+
+
+def _through(view: View, src: np.ndarray | None, dst: np.ndarray | None,
+             size: int) -> list[tuple[Port, np.ndarray | None, np.ndarray | None]]:
+    """What elements ``src`` of ``view``, which go to ``dst`` of ``size``, are of the view's ports."""
+    if view.is_identity:
+        return [(view.ports[0], src, dst)]
+    flat, offset, out = view.index.reshape(-1), 0, []
+    if src is not None:
+        flat = flat[src]
+    for port in view.ports:
+        here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
+        to = here if dst is None else dst[here]
+        whole = len(to) == size and np.array_equal(to, np.arange(size))
+        if len(to):
+            out.append((port, flat[here] - offset, None if whole else to))
+        offset += port.size
+    return out

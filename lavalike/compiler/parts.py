@@ -1,0 +1,205 @@
+"""Flat graph -> plan: parts that one backend computes each, and what passes between them.
+
+A graph is cut by backend and its options, never by precision or dtype: those belong to a node. Parts that hear only those before them
+run one after another, each for a whole stretch. Parts in a loop with each other are stepped together, in stretches of the shortest lag
+of what goes back; where that is one step, they take turns in every step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lavalike.compiler import order
+from lavalike.compiler.flat import Flat, Node, Target, Term
+from lavalike.errors import GraphError
+from lavalike.process.ports import InPort, OutPort, Port
+from lavalike.process.process import AbstractProcess
+
+
+@dataclass(eq=False)
+class Part:
+    """Nodes that one backend computes, in the order of a step: what it builds a Program for.
+
+    ``hears`` are the ports whose messages it is given, stimuli and OutPorts of other parts; ``sends`` its OutPorts that other parts hear.
+    """
+
+    flat: Flat
+    target: Target
+    nodes: list[Node]
+    hears: list[Port] = field(default_factory=list)
+    sends: list[OutPort] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._nodes = {n.process: n for n in self.nodes}
+
+    @property
+    def step(self) -> int:
+        return self.flat.step
+
+    @property
+    def told(self) -> set[Node]:
+        return self.flat.told
+
+    @property
+    def processes(self) -> list[AbstractProcess]:
+        return self.flat.processes
+
+    def node_of(self, process: AbstractProcess | None) -> Node | None:
+        return self._nodes.get(process) if process is not None else None
+
+    def terms(self, port: Port) -> list[Term]:
+        """See :meth:`lavalike.compiler.flat.Flat.terms`."""
+        return self.flat.terms(port)
+
+    def dtype_of(self, port: Port) -> np.dtype:
+        """See :meth:`lavalike.compiler.flat.Flat.dtype_of`."""
+        return self.flat.dtype_of(port)
+
+    def __repr__(self) -> str:
+        return f"<{self.target.backend}: {', '.join(n.process.path for n in self.nodes)}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """``port`` of part ``source`` is heard by part ``target``. ``lag``: so many steps before it is sent, a message is settled."""
+
+    source: Part
+    target: Part
+    port: OutPort
+    lag: int
+
+
+@dataclass(eq=False)
+class Plan:
+    """``groups`` of parts, each hearing itself and those before; the parts of one group are in a loop with each other."""
+
+    flat: Flat
+    groups: list[list[Part]]
+    edges: list[Edge]
+
+    @property
+    def parts(self) -> list[Part]:
+        return [p for group in self.groups for p in group]
+
+    def back(self, group: Sequence[Part]) -> list[Edge]:
+        """The edges of a loop that go against its order: what the first parts hear of those after."""
+        place = {p: k for k, p in enumerate(group)}
+        return [e for e in self.edges if e.source in place and e.target in place and place[e.source] >= place[e.target]]
+
+    def stretch(self, group: Sequence[Part]) -> float:
+        """The most steps that the parts of ``group`` may do one after another."""
+        return min((e.lag for e in self.back(group)), default=math.inf)
+
+
+def cut(flat: Flat) -> Plan:
+    """The fewest parts found. GraphError for a loop through a part that runs all steps at once."""
+    targets: list[Target] = []
+    for node in flat.nodes:
+        if node.target not in targets:
+            targets.append(node.target)
+    if len(targets) <= 1:
+        only = Part(flat, targets[0] if targets else Target(flat.config.backend), list(flat.nodes), list(flat.stimuli))
+        return Plan(flat, [[only]], [])
+    hears = order.senders(flat.nodes)
+    loops = order.components(flat.nodes, hears)
+    mixed = [g for g in loops if any(n.target != g[0].target for n in g)]
+    for group in mixed:
+        _check_stepped(group)
+    at = {n: k for k, g in enumerate(loops) for n in g}
+    between = {k: list(dict.fromkeys(at[s] for n in g for s in hears[n] if at[s] != k)) for k, g in enumerate(loops)}
+    kinds: dict[int, Target | None] = {k: None if g in mixed else g[0].target for k, g in enumerate(loops)}
+    place = {n: k for k, n in enumerate(flat.nodes)}
+    groups: list[list[Part]] = []
+    for kind, members in _runs(list(range(len(loops))), between, kinds, targets):
+        if kind is None:
+            groups += [_taking_turns(flat, sorted(loops[k], key=place.__getitem__), targets) for k in members]
+        else:
+            groups.append([Part(flat, kind, sorted((n for k in members for n in loops[k]), key=place.__getitem__))])
+    plan = Plan(flat, groups, [])
+    _connect(plan)
+    return plan
+
+
+def _runs(items: list[int], hears: dict[int, list[int]], kinds: dict[int, Target | None],
+          targets: list[Target]) -> list[tuple[Target | None, list[int]]]:
+    """``items`` in runs of one kind (None: by themselves), each hearing itself and runs before; the fewest found.
+
+    From the last one backwards: what only one part hears runs with that part, as a synapse with its neuron.
+    """
+    best: list[tuple[Target | None, list[int]]] = []
+    for turn in range(len(targets)):
+        found = _from_behind(items, hears, kinds, [*targets[turn:], *targets[:turn]])
+        if not best or len(found) < len(best):
+            best = found
+    return best
+
+
+def _from_behind(items: list[int], hears: dict[int, list[int]], kinds: dict[int, Target | None],
+                 turns: list[Target]) -> list[tuple[Target | None, list[int]]]:
+    heard = dict.fromkeys(items, 0)
+    for k in items:
+        for s in hears[k]:
+            heard[s] += 1
+    ready = [k for k in items if not heard[k]]
+    out: list[tuple[Target | None, list[int]]] = []
+
+    def take(kind: Target | None) -> list[int]:
+        taken: list[int] = []
+        while now := [k for k in ready if kinds[k] == kind]:
+            for k in now:
+                ready.remove(k)
+                taken.append(k)
+                for s in hears[k]:
+                    heard[s] -= 1
+                    if not heard[s]:
+                        ready.append(s)
+        return taken
+
+    while ready:
+        for kind in (*turns, None):
+            if taken := take(kind):
+                out.append((kind, taken))
+    return out[::-1]
+
+
+def _taking_turns(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[Part]:
+    """Parts of one loop, such that messages of the same step go from one to those after it."""
+    index = {n: k for k, n in enumerate(nodes)}
+    direct = {index[n]: [index[s] for s in before if not s.model.lag] for n, before in order.senders(nodes).items()}
+    runs = _runs(list(direct), direct, {k: n.target for n, k in index.items()}, targets)
+    return [Part(flat, kind, [nodes[k] for k in sorted(members)]) for kind, members in runs if kind is not None]
+
+
+def _check_stepped(group: list[Node]) -> None:
+    whole = [n for n in group if n.target.whole]
+    if not whole:
+        return
+    name, other = whole[0].target.backend, [n for n in group if n.target != whole[0].target]
+    raise GraphError(
+        f"{', '.join(n.process.path for n in group if n not in other)}: on {name}, in a loop with "
+        f"{', '.join(f'{n.process.path} on {n.target.backend}' for n in other)}; {name} runs all steps at once. Put all of the loop on it, "
+        "or nothing"
+    )
+
+
+def _connect(plan: Plan) -> None:
+    """Fill in what parts hear and send, and the edges between them."""
+    owner = {id(n.process): (p, n) for p in plan.parts for n in p.nodes}
+    for part in plan.parts:
+        sources = dict.fromkeys(t.source for n in part.nodes for terms in n.inputs.values() for t in terms)
+        for port in sources:
+            if isinstance(port, InPort):
+                part.hears.append(port)
+                continue
+            assert isinstance(port, OutPort)
+            source, node = owner[id(port.process)]
+            if source is part:
+                continue
+            part.hears.append(port)
+            plan.edges.append(Edge(source, part, port, node.model.lag))
+            if port not in source.sends:
+                source.sends.append(port)

@@ -1,0 +1,228 @@
+"""Engine: walks a plan. It owns time, hands messages from part to part, records, and reads and writes Vars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lavalike.compiler.flat import Flat, Node, Term
+from lavalike.compiler.parts import Edge, Part, Plan, cut
+from lavalike.errors import RunError
+from lavalike.process.ports import OutPort, Port
+from lavalike.process.var import Var
+from lavalike.runtime.channel import Channel, LocalChannel
+
+if TYPE_CHECKING:
+    from lavalike.backends.base import Backend, Program
+    from lavalike.bss2.placement import Placement
+    from lavalike.bss2.report import Report, SpikeRecord
+
+Recordings = Mapping[Port | Var, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All that steps change in a graph after ``step`` steps. ``nodes``: whose, by path, with shapes of their Vars."""
+
+    nodes: tuple[tuple[str, str], ...]
+    batch: int
+    step: int
+    parts: tuple[Any, ...]
+
+
+class Engine:
+    """A compiled graph.
+
+    Between runs ``read`` and ``write`` serve the Vars. ``step`` counts the steps done; after an error in one of several parts all of
+    them are where the last whole step left them.
+
+    Attributes: ``plan``, what is walked; ``programs``, one for each of its parts; ``whole``: a run is one stretch, as one of the parts
+    runs all steps at once.
+    """
+
+    def __init__(self, plan: Plan, programs: Sequence[Program], batch: int, recordable: Iterable[Port | Var] = (),
+                 channel: Channel | None = None) -> None:
+        self.plan, self.programs, self.batch = plan, list(programs), batch
+        self.flat = plan.flat
+        self.whole = any(p.target.whole for p in plan.parts)
+        self._of = dict(zip(plan.parts, self.programs, strict=True))
+        self._single = self.programs[0] if len(self.programs) == 1 and not self.whole else None
+        self._owner = {id(n.process): self._of[p] for p in plan.parts for n in p.nodes}
+        self._summed = {t: self.flat.terms(t) for t in recordable if isinstance(t, Port) and not self._leaf(t)}
+        made = [p for part in plan.parts for p in part.sends]
+        made += [t.source for terms in self._summed.values() for t in terms if isinstance(t.source, OutPort)]
+        self.channel: Channel = channel or LocalChannel({p: self.flat.dtype_of(p) for p in made}, batch)
+        self._passed = {part: [p for p in dict.fromkeys(made) if part.node_of(p.process) is not None] for part in plan.parts}
+        self._back: dict[Part, list[Edge]] = {p: [] for p in plan.parts}
+        for group in plan.groups:
+            for edge in plan.back(group):
+                self._back[edge.target].append(edge)
+        self._running = self.programs[0]
+        self._step = self.flat.step
+        self._last: int | None = None  # steps of the last run
+
+    def _leaf(self, port: Port) -> bool:
+        return isinstance(port, OutPort) and id(port.process) in self._owner
+
+    # -- running ---------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        return self._step if self._single is None else self._single.step
+
+    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
+        """Do ``steps`` steps.
+
+        Args:
+            stimuli: for each of the graph's stimuli an array (steps, batch, size), of the dtype that ``flat.dtype_of`` says.
+            recordings: arrays (steps, batch, size) to fill; dtype as ``dtype_of`` says.
+        """
+        if self._single is not None:
+            self._single.run(steps, stimuli, recordings)
+            return
+        before = self.snapshot()
+        try:
+            self._stretch(steps, stimuli, recordings)
+        except BaseException as e:  # Ctrl-C among them: some parts are ahead of others
+            done = self._running.step - before.step
+            self.restore(before)
+            if isinstance(e, Exception) and 0 < done < steps and not self.whole:
+                rows = {t: x[:done] for t, x in recordings.items()}
+                self._stretch(done, {p: x[:done] for p, x in stimuli.items()}, rows)
+            raise
+
+    def _stretch(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
+        given = {**stimuli, **{t: x for t, x in recordings.items() if isinstance(t, Port) and t not in self._summed}}
+        self.channel.begin(steps, given)
+        for group in self.plan.groups:
+            longest = self.plan.stretch(group)
+            first = 0
+            while first < steps:
+                last = steps if math.isinf(longest) else min(first + int(longest), steps)
+                for part in group:
+                    self._run_part(part, first, last, recordings)
+                first = last
+        for target, rows in recordings.items():
+            if target in self._summed:
+                rows[...] = 0
+                for term in self._summed[target]:
+                    _add(rows, term, self.channel.rows(term.source, 0, steps))
+            elif isinstance(target, Var) and id(target.process) not in self._owner:
+                rows[...] = target.value.reshape(-1)
+        self._step += steps
+        self._last = steps
+
+    def _run_part(self, part: Part, first: int, last: int, recordings: Recordings) -> None:
+        program, rows = self._of[part], self.channel.rows
+        self._running = program
+        for edge in self._back[part]:
+            rows(edge.port, first, last)[...] = self._of[edge.source].ahead(edge.port, last - first)
+        heard = {p: rows(p, first, last) for p in part.hears}
+        wanted: dict[Port | Var, np.ndarray] = {p: rows(p, first, last) for p in self._passed[part]}
+        for target, x in recordings.items():
+            if self._owner.get(id(target.process)) is program and target not in self._summed:
+                wanted[target] = x[first:last]
+        program.run(last - first, heard, wanted)
+
+    def record(self, targets: Sequence[Port | Var]) -> bool:
+        """Let runs record ``targets`` too; False where that takes another program."""
+        add = getattr(self._single, "record", None)
+        if add is not None:
+            add(targets)
+        return add is not None
+
+    # -- Vars and what is recorded ---------------------------------------------------------------------
+
+    def dtype_of(self, target: Port | Var) -> np.dtype:
+        """The dtype in which ``target`` is recorded."""
+        program = self._owner.get(id(target.process))
+        if self._single is not None:
+            return self._single.dtype_of(target)
+        if target in self._summed or program is None:
+            return self.flat.dtype_of(target) if isinstance(target, Port) else target.value.dtype
+        return program.dtype_of(target)
+
+    def read(self, var: Var) -> np.ndarray:
+        """The Var's value, without batch (the first sample's where there is one)."""
+        program = self._owner.get(id(var.process))
+        return var.value if program is None else program.read(var)
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        """Set a state, or derive a model's constants anew; VarError leaves everything as it was."""
+        program = self._owner.get(id(var.process))
+        if program is not None:
+            program.write(var, value)
+
+    # -- states as a whole -----------------------------------------------------------------------------
+
+    def _names(self) -> tuple[tuple[str, str], ...]:
+        return tuple((n.process.path, _describe(n)) for n in self.flat.nodes)
+
+    def snapshot(self) -> Snapshot:
+        """All that steps change, as it is now."""
+        return Snapshot(self._names(), self.batch, self.step, tuple(p.snapshot() for p in self.programs))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Be as when ``snapshot`` was taken, of this engine or of one of an equal graph; RunError for another graph's, by name."""
+        mine = self._names()
+        if snapshot.nodes != mine or snapshot.batch != self.batch:
+            other = next((f"{a[0]} ({a[1]}) there, {b[0]} ({b[1]}) here" for a, b in zip(snapshot.nodes, mine, strict=False) if a != b),
+                         f"{len(snapshot.nodes)} nodes in batches of {snapshot.batch} there, {len(mine)} in batches of {self.batch} here")
+            raise RunError(f"{self.flat.processes[0].path}: the snapshot is of another graph: {other}; take one of this graph")
+        for program, part in zip(self.programs, snapshot.parts, strict=True):
+            program.restore(part)
+        self._step = snapshot.step
+
+
+    # -- what a chip tells -----------------------------------------------------------------------------
+
+    def placement(self, chips: int = 1) -> Placement:
+        """Where the parts of the bss2 backend lie. RoutingError; RunError where there is none."""
+        from lavalike.backends.bss2 import reporting
+
+        return reporting.placement(self.programs, chips)
+
+    def report(self) -> Report:
+        """The placement, and what the last run counted on the chip. RunError where no part ran on one."""
+        from lavalike.backends.bss2 import reporting
+
+        return reporting.report(self.programs, self._last)
+
+    @property
+    def links(self) -> list[SpikeRecord]:
+        """Of each spiking part on an emulated chip, the events of the last run that came from outside, and those lost on the way."""
+        from lavalike.backends.bss2 import reporting
+
+        return reporting.links(self.programs)
+
+
+def compiled(flat: Flat, batch: int, recordable: Sequence[Port | Var], backends: Callable[[str], Backend]) -> Engine:
+    """An engine for ``flat``: cut into parts, a program built for each."""
+    plan = cut(flat)
+    recordable = list(dict.fromkeys(recordable))
+    if len(plan.parts) == 1 and not plan.parts[0].target.whole:
+        part = plan.parts[0]
+        return Engine(plan, [backends(part.target.backend).build(part, batch, recordable)], batch, recordable)
+    wanted = [*recordable, *(t.source for r in recordable if isinstance(r, Port) for t in flat.terms(r))]
+    programs = []
+    for part in plan.parts:
+        own = [t for t in (*part.sends, *wanted) if part.node_of(t.process) is not None and (isinstance(t, OutPort | Var))]
+        programs.append(backends(part.target.backend).build(part, batch, list(dict.fromkeys(own))))
+    return Engine(plan, programs, batch, recordable)
+
+
+def _describe(node: Node) -> str:
+    shapes = ", ".join(f"{v.name} {v.shape}" for v in node.process.vars if v.role == "state")
+    return f"{type(node.process).__name__} with {shapes or 'no states'} in {node.model.config.message_dtype} on {node.target.backend}"
+
+
+def _add(rows: np.ndarray, term: Term, x: np.ndarray) -> None:
+    x = x if term.src is None else x[..., term.src]
+    if term.dst is None:
+        rows += x.astype(rows.dtype)
+    else:
+        np.add.at(rows, (..., term.dst), x)

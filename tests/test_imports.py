@@ -1,0 +1,91 @@
+"""Imports point one way (docs/design.md): a room knows those below it. Those within functions count, those for type checkers do not."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+# from the ground up; rooms of one line do not know each other
+LEVELS = [
+    ("errors", "text", "atomic"),
+    ("arguments", "checks"),
+    ("process",),
+    ("dynamics",),
+    ("proc",),
+    ("fused",),
+    ("bss2",),
+    ("model",),
+    ("compiler",),
+    ("backends", "backends.base"),
+    ("backends.numba", "backends.torch"),
+    ("backends.bss2",),
+    ("runtime",),
+    ("record",),
+    ("operations", "snn", "slayer", "datasets", "testing"),
+    ("netx",),
+    ("demo", "doctor"),
+    ("cli",),
+]
+LEVEL = {room: k for k, rooms in enumerate(LEVELS) for room in rooms}
+TOP = {"", "__main__"}  # the packages' front doors, which name everything
+
+# imports upwards that are still there: (module, room above). Each that is mended leaves this list; none comes onto it.
+KNOWN = {
+    ("lavalike.process.process", "runtime"),  # run() starts a runtime
+    ("lavalike.model.config", "backends"),  # which backends there are
+    ("lavalike.bss2.placement", "backends.bss2"),  # place(process)
+    ("lavalike.backends.torch", "backends.bss2"),  # to_torch(forward="bss2")
+    ("lavalike.slayer.block.base", "netx"),  # blocks write their layers
+    ("lavalike.slayer.block.export", "netx"),
+    ("lavalike.slayer.export", "netx"),
+}
+
+
+def modules() -> dict[str, Path]:
+    """By dotted name."""
+    found = {}
+    for package in ("lavalike", "netx"):
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def room(module: str) -> str:
+    first, *rest = module.split(".")
+    if first == "netx":
+        return "netx"
+    return ".".join(rest[:2]) if rest[:1] == ["backends"] else "".join(rest[:1])
+
+
+def imported(node: ast.AST, known: dict[str, Path]) -> Iterator[str]:
+    """Modules of ours that ``node`` imports when it runs."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and child in node.body:
+            continue
+        if isinstance(child, ast.Import):
+            yield from (a.name for a in child.names if a.name in known)
+        elif isinstance(child, ast.ImportFrom):
+            assert not child.level, "imports are absolute"
+            names = (f"{child.module}.{a.name}" for a in child.names)
+            yield from (n if n in known else str(child.module) for n in names if n in known or child.module in known)
+        yield from imported(child, known)
+
+
+def upwards() -> set[tuple[str, str]]:
+    """(module, room above, or beside, that it imports)."""
+    known = modules()
+    strange = {room(m) for m in known} - LEVEL.keys() - TOP
+    assert not strange, f"rooms without a level: {strange}"
+    arrows = {(m, room(m), room(t)) for m, path in known.items() for t in imported(ast.parse(path.read_text()), known)}
+    between = {(m, here, there) for m, here, there in arrows if here != there and not {here, there} & TOP}
+    return {(m, there) for m, here, there in between if LEVEL[there] >= LEVEL[here]}
+
+
+def test_imports_point_one_way():
+    found = upwards()
+    assert not found - KNOWN, f"imports upwards: {sorted(found - KNOWN)}; the room below may offer a hook, or what both need moves down"
+    assert not KNOWN - found, f"mended, so take them off the list: {sorted(KNOWN - found)}"

@@ -1,0 +1,449 @@
+"""Graphs of several precisions and backends: equal to what one alone computes, cut into few parts, refused by name."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import lavalike as lv  # noqa: E402
+from lavalike.backends import get_backend  # noqa: E402
+from lavalike.bss2 import Chip  # noqa: E402
+from lavalike.compiler import order  # noqa: E402
+from lavalike.compiler.flat import flatten  # noqa: E402
+from lavalike.compiler.parts import cut  # noqa: E402
+from lavalike.proc import LIF, Delay, Dense, LIFRefractory, Monitor, Sigma, io  # noqa: E402
+from tests.test_models import LayerModel  # noqa: E402
+
+F64 = {"dtype": "float64"}
+
+
+class Chain(lv.AbstractProcess):
+    """LIF and Dense in turn, each under its name; ``back``: from the last LIF to the first."""
+
+    def __init__(self, sizes=(4, 5, 3), back=False, whole=False, seed=0):
+        super().__init__()
+        g = np.random.default_rng(seed)
+
+        def dense(n, m, scale):
+            return Dense(weights=g.integers(-2, 4, (n, m)) if whole else g.normal(0.1, scale, (n, m)))
+
+        self.inp, self.out = lv.InPort((sizes[0],)), lv.OutPort((sizes[-1],))
+        self.layers = [LIF(shape=(n,), du=0.6, dv=0.2, vth=1.0, bias_mant=g.uniform(0, 0.3, n)) for n in sizes]
+        self.joints = [dense(n, m, 0.5) for m, n in itertools.pairwise(sizes)]
+        self.inp.connect(self.layers[0].a_in)
+        for a, joint, b in zip(self.layers, self.joints, self.layers[1:], strict=False):
+            a.s_out.connect(joint.s_in)
+            joint.a_out.connect(b.a_in)
+        self.layers[-1].s_out.connect(self.out)
+        if back:
+            self.back = dense(sizes[0], sizes[-1], 0.3)
+            self.layers[-1].s_out.connect(self.back.s_in)
+            self.back.a_out.connect(self.layers[0].a_in)
+
+
+def inputs(batch=None, steps=30, n=4, seed=1):
+    shape = (n, steps) if batch is None else (batch, n, steps)
+    return (np.random.default_rng(seed).random(shape) < 0.4).astype(float)
+
+
+def plan_of(process, **kwargs):
+    return cut(flatten(process, lv.RunConfig(**kwargs), get_backend, [p for p in process.in_ports if not p.sources]))
+
+
+# -- precisions, in one table ----------------------------------------------------------------------------------------------------
+
+
+class Precisions(lv.AbstractProcess):
+    """A floating-point LIF, whole weights and a LIF of fixed_pt, and back through a floating-point Dense."""
+
+    def __init__(self, back=True):
+        super().__init__()
+        g = np.random.default_rng(3)
+        self.inp, self.out = lv.InPort((6,)), lv.OutPort((6,))
+        self.a = LIF(shape=(6,), du=0.3, dv=0.1, vth=1.0, bias_mant=g.uniform(0, 0.4, 6))
+        self.up = Dense(weights=g.integers(-60, 90, (7, 6)))
+        self.b = LIF(shape=(7,), du=1000, dv=200, vth=20)
+        self.down = Dense(weights=g.normal(0, 0.2, (6, 7)))
+        self.inp.connect(self.a.a_in)
+        self.a.s_out.connect(self.up.s_in)
+        self.up.a_out.connect(self.b.a_in)
+        self.b.s_out.connect(self.down.s_in)
+        if back:
+            self.down.a_out.connect(self.a.a_in)
+        self.down.a_out.connect(self.out)
+
+
+TORCH_FIXED = lv.Choice(backend="torch", precision="fixed_pt")
+MIXED = lv.RunConfig(select={"up": "fixed_pt", "b": lv.Choice(precision="fixed_pt")})
+
+
+def test_parts_of_two_precisions_compute_what_each_computes_alone():
+    """Bit for bit, in one program; what is recorded has its own dtype."""
+    net, x = Precisions(back=False), inputs(n=6)
+    rec = lv.simulate(net, {"inp": x}, config=MIXED, record=["a.s_out", "b.v", "b.s_out", "b.a_in", "a.v"])
+    assert len(rec.program.programs) == 1
+    assert [rec[k].dtype for k in ("a.v", "b.v", "b.a_in", "out")] == [np.float32, np.int32, np.int32, np.float32]
+    alone = Precisions(back=False)
+    a = LIF(shape=(6,), du=0.3, dv=0.1, vth=1.0, bias_mant=alone.a.bias_mant.get())
+    np.testing.assert_array_equal(rec["a.v"], lv.simulate(a, {"a_in": x}, record=["v"])["v"])
+    up, b, down = Dense(weights=alone.up.weights.get()), LIF(shape=(7,), du=1000, dv=200, vth=20), Dense(weights=alone.down.weights.get())
+    up.a_out.connect(b.a_in)
+    middle = lv.simulate(up, {"s_in": rec["a.s_out"]}, config=lv.RunConfig(precision="fixed_pt"), record=[b.v, b.s_out])
+    np.testing.assert_array_equal(rec["b.v"], middle[b.v])
+    assert middle[b.s_out].sum() > 10
+    np.testing.assert_array_equal(rec["out"], lv.simulate(down, {"s_in": middle[b.s_out]})["a_out"])
+
+
+@pytest.mark.parametrize("torch_too", [{}, {"up": TORCH_FIXED}, {"b": TORCH_FIXED, "down": "torch"}, {"a": "torch", "up": TORCH_FIXED}],
+                         ids=["numba", "up", "b down", "a up"])
+def test_precisions_on_two_backends(torch_too):
+    """In one part of torch as well."""
+    net, x = Precisions(), inputs(2, n=6)
+    want = lv.simulate(net, {"inp": x}, config=lv.RunConfig(**{**F64, "select": MIXED.select}), record=["b.v", "a.v", "up.a_out"])
+    config = lv.RunConfig(**{**F64, "select": {**MIXED.select, **torch_too}})
+    got = lv.simulate(net, {"inp": x}, config=config, record=["b.v", "a.v", "up.a_out"])
+    for target in want:
+        assert got[target].dtype == want[target].dtype
+        np.testing.assert_allclose(got[target], want[target], rtol=1e-9, atol=1e-12, err_msg=target.path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loop_through_two_precisions_depends_on_nothing_else(dtype):
+    """Batch, threads, debug and cuts change no bit."""
+    net, x = Precisions(), inputs(5, n=6)
+    select = MIXED.select
+
+    def run(x, **kwargs):
+        return lv.simulate(net, {"inp": x}, config=lv.RunConfig(select=select, dtype=dtype, **kwargs), record=["a.v", "b.v"])
+
+    want = run(x)
+    assert want["b.v"].any()
+    for k, other in enumerate([run(x, threads=2), run(x, debug=True)]):
+        for key in ("out", "a.v", "b.v"):
+            np.testing.assert_array_equal(other[key], want[key], err_msg=f"{k} {key}")
+    np.testing.assert_array_equal(run(x[2])["b.v"], want["b.v"][2])
+    source = io.source.RingBuffer(data=x[2])
+    source.s_out.connect(net.inp)
+    for n in (1, 12, 17):
+        net.run(lv.RunSteps(n), lv.RunConfig(select=select, dtype=dtype))
+        net.b.v.set(net.b.v.get())
+    np.testing.assert_array_equal(net.a.v.get(), want["a.v"][2, :, -1])
+    assert net.b.v.get().dtype == np.int32
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_a_message_that_fixed_pt_does_not_take_is_told_and_the_last_whole_step_stays(backend):
+    dense, sigma = Dense(weights=[[1.0], [0.25]], num_message_bits=8), Sigma(shape=(2,))
+    dense.a_out.connect(sigma.a_in)
+    source = io.source.RingBuffer(data=[[4, 8, 1, 4]])
+    source.s_out.connect(dense.s_in)
+    config = lv.RunConfig(backend=backend, select={Sigma: "fixed_pt"})
+    match = r"Dense\.a_out, step 4: 0\.25 at flat index 1 arrives at Sigma\.a_in, which is of fixed_pt.*whole numbers.*floating_pt"
+    with pytest.raises(lv.RunError, match=match):
+        sigma.run(lv.RunSteps(9), config)
+    sigma.stop()
+    np.testing.assert_array_equal(sigma.sigma.get(), [12, 3])
+    with pytest.raises(lv.RunError, match=r"step 3, sample 1: 10000000000\.0 at flat index 0 arrives"):
+        lv.simulate(Chainless(), {"s_in": np.array([[[1, 1, 1]], [[1, 1e10, 1]]])}, config=config)
+
+
+class Chainless(lv.AbstractProcess):
+    """A floating-point Dense into a Sigma of fixed_pt."""
+
+    def __init__(self):
+        super().__init__()
+        self.s_in, self.dense, self.sigma = lv.InPort((1,)), Dense(weights=[[1.0]], num_message_bits=8), Sigma(shape=(1,))
+        self.s_in.connect(self.dense.s_in)
+        self.dense.a_out.connect(self.sigma.a_in)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_whole_numbers_beyond_24_bits_do_not_lose_any_in_float32(backend):
+    delay, sigma = Delay(shape=(1,)), Sigma(shape=(1,))
+    delay.a_out.connect(sigma.a_in)
+    select = {Delay: lv.Choice(backend="numba", precision="fixed_pt")}
+    x = np.array([[2**24 - 1, 2**24 + 1, 0]])
+    with pytest.raises(lv.RunError, match=r"Delay\.a_out, step 3: 16777217 .*float32.*RunConfig\(dtype='float64'\)"):
+        lv.simulate(sigma, {delay.s_in: x}, config=lv.RunConfig(backend=backend, select=select))
+    out = lv.simulate(sigma, {delay.s_in: x}, config=lv.RunConfig(backend=backend, select=select, dtype="float64"))["s_out"]
+    np.testing.assert_array_equal(out, [[0, 2**24 - 1, 2**25]])
+
+
+def test_inputs_are_checked_by_who_receives_them():
+    half = np.full((1, 3), 0.5)
+    lv.simulate(Precisions(back=False), {"inp": np.full((6, 3), 0.5)}, config=MIXED)
+    lv.simulate(Chainless(), {"s_in": 2 * half}, config=lv.RunConfig(precision="fixed_pt", select={Dense: "floating_pt"}))
+    with pytest.raises(lv.InputError, match=r"Chainless\.s_in.*fixed_pt needs whole numbers"):
+        lv.simulate(Chainless(), {"s_in": half}, config=lv.RunConfig(select={Dense: "fixed_pt"}))
+
+
+# -- backends, in parts ----------------------------------------------------------------------------------------------------------
+
+BACKENDS = {
+    "a layer on torch": {"layers[1]": "torch"},
+    "torch around": {"layers[0]": "torch", "layers[2]": "torch"},
+    "connections on torch": {Dense: "torch"},
+    "neurons on torch": {LIF: "torch"},
+    "by a function": {lambda p: p.name.endswith("[1]"): "torch"},
+}
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("case", BACKENDS)
+def test_numba_and_torch_in_one_graph(case, back):
+    """Zero-delay and delayed boundaries, feed-forward and in loops, for a batch, by simulate and by runs: what numba alone computes."""
+    net, x = Chain(back=back), inputs(3)
+    record = ["layers[1].v", "layers[2].a_in", "layers[0].s_out", "joints[0].weights"]
+    want = lv.simulate(net, {"inp": x}, config=lv.RunConfig(**F64), record=record)
+    config = lv.RunConfig(select=BACKENDS[case], **F64)
+    got = lv.simulate(net, {"inp": x}, config=config, record=record)
+    assert len(got.program.programs) > 1
+    assert want["out"].sum() > 5
+    for target in want:
+        np.testing.assert_allclose(got[target], want[target], rtol=1e-9, atol=1e-12, err_msg=target.path)
+    source, monitor = io.source.RingBuffer(data=x[1]), Monitor()
+    source.s_out.connect(net.inp)
+    monitor.probe(net.layers[1].v, 30)
+    monitor.probe(net.layers[2].s_out, 30)
+    for n in (1, 12, 1, 16):
+        net.run(lv.RunSteps(n), config)
+        for var in (net.layers[1].v, net.layers[2].u, net.joints[0].a_buff, net.layers[0].dv):
+            var.set(var.get())
+    data = monitor.get_data()
+    np.testing.assert_allclose(data["Chain.layers[1]"]["v"].T, want["layers[1].v"][1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(data["Chain.layers[2]"]["s_out"].T, want["out"][1])
+    assert net.runtime.program.step == 30
+    net.stop()
+
+
+def test_numba_torch_and_a_chip_in_one_graph():
+    """A fixed_pt encoder, a layer on a chip, one on torch."""
+    net, x = Chain(sizes=(4, 5, 5, 3)), inputs(2, 40)
+    select = {"joints[0]": "bss2", "layers[1]": "bss2", "layers[2]": "torch"}
+    config = lv.RunConfig(select=select, chip=Chip(level="ideal"), **F64)
+    want = lv.simulate(net, {"inp": x}, config=lv.RunConfig(**F64), record=["layers[1].v", "layers[2].v"])
+    got = lv.simulate(net, {"inp": x}, config=config, record=["layers[1].v", "layers[2].v"])
+    assert [p.target.backend for p in got.program.plan.parts] == ["numba", "bss2", "numba", "torch", "numba"]
+    for target in want:
+        np.testing.assert_allclose(got[target], want[target], rtol=1e-9, atol=1e-9)
+    assert [p.size for p in got.program.placement().populations] == [5]
+
+
+def test_boundaries_sum_and_reorder_what_crosses_them():
+    """Several senders on several backends into one port, reordered; and a port of the outside that none of them is alone."""
+    class Fan(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.inp, self.out, self.both = lv.InPort((2, 3)), lv.OutPort((3, 2)), lv.OutPort((12,))
+            self.a, self.b, self.sum = Delay(shape=(2, 3)), Delay(shape=(3, 2)), Sigma(shape=(3, 2))
+            self.inp.connect(self.a.s_in)
+            self.inp.transpose().connect(self.b.s_in)
+            self.a.a_out.transpose().connect(self.sum.a_in)
+            self.b.a_out.connect(self.sum.a_in)
+            self.a.a_out.reshape((3, 2)).connect(self.sum.a_in)
+            self.sum.s_out.connect(self.out)
+            self.a.a_out.flatten().concat_with(self.b.a_out.flatten()).connect(self.both)
+
+    net, x = Fan(), np.random.default_rng(0).integers(-5, 9, (4, 2, 3, 7))
+    want = lv.simulate(net, {"inp": x}, record=["sum.a_in"])
+    for select in ({"a": "torch"}, {"sum": "torch"}, {"a": "fixed_pt", "sum": "torch"}, {"a": "torch", "sum": "fixed_pt"}):
+        got = lv.simulate(net, {"inp": x}, config=lv.RunConfig(select=select), record=["sum.a_in"])
+        for target in want:
+            np.testing.assert_array_equal(got[target], want[target], err_msg=f"{select} {target}")
+
+
+def test_what_is_inside_a_process_is_meant_with_it():
+    """Nearest first: itself, a function, a class, then what is around; a name means all that is inside."""
+    net = Chain()
+    outer = lv.AbstractProcess(name="outer")
+    outer.net = net
+    on = {n.process.name: (n.target.backend, n.model.config.precision) for n in plan_of(
+        outer, select={"net": "torch", Dense: "numba", "layers[0]": lv.Choice(backend="numba"), lambda p: "joints[1]" in p.name: "torch"},
+    ).flat.nodes}
+    assert on == {"layers[0]": ("numba", "floating_pt"), "layers[1]": ("torch", "floating_pt"), "layers[2]": ("torch", "floating_pt"),
+                  "joints[0]": ("numba", "floating_pt"), "joints[1]": ("torch", "floating_pt")}
+
+
+class Own(LIFRefractory):
+    """With a model of its own on torch."""
+
+
+@lv.implements(Own, backend="torch", precision="floating_pt")
+class Silent(lv.TorchModel):
+    def step(self, t, inputs, state, c):
+        return {"s_out": inputs["a_in"] * 0}, state
+
+
+def test_a_model_with_its_backend_may_be_chosen():
+    lif = Own(shape=(2,), du=1.0, vth=1, bias_mant=2)
+    assert lv.simulate(lif, steps=3)["s_out"].any()
+    rec = lv.simulate(lif, steps=3, config=lv.RunConfig(select={Own: lv.Choice(backend="torch", model=Silent)}))
+    assert not rec["s_out"].any()
+
+
+# -- the plan --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_of_one_backend_is_one_part_whatever_its_precisions():
+    plan = plan_of(Precisions(), select={"up": "fixed_pt"})
+    (part,), = plan.groups
+    assert part.nodes == plan.flat.nodes
+    assert part.hears == plan.flat.stimuli
+    assert plan.edges == []
+
+
+def test_loops_take_turns_and_all_else_runs_through():
+    net = Chain(back=True)
+    after = LIF(shape=(3,))
+    net.out.connect(after.a_in)
+    plan = plan_of(net, select={"layers[1]": "torch"})
+    assert [sorted(p.target.backend for p in group) for group in plan.groups] == [["numba", "torch"], ["numba"]]
+    assert [plan.stretch(group) for group in plan.groups] == [1, np.inf]
+    plan = plan_of(Chain(), select={"layers[1]": "torch"})
+    assert [p.target.backend for p in plan.parts] == ["numba", "torch", "numba"]
+    assert {e.lag for e in plan.edges} == {0, 1}
+
+
+def test_long_chains_and_loops_are_ordered_without_recursion():
+    n = 5000
+    hears = {k: [k - 1] for k in range(1, n)} | {0: []}
+    assert order.upstream_first(range(n)[::-1], hears) == list(range(n))
+    assert order.components(range(n), hears) == [[k] for k in range(n)]
+    ring = {k: [(k - 1) % n] for k in range(n)}
+    assert [sorted(c) for c in order.components(range(n), ring)] == [list(range(n))]
+    assert order.upstream_first(range(n), ring) == []
+
+
+# -- states as a whole -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("select", [{}, {LIF: "torch"}, {"up": "fixed_pt", "b": "fixed_pt"}], ids=["numba", "torch", "precisions"])
+def test_a_snapshot_is_gone_back_to(select):
+    net = Precisions() if "up" in select else Chain(back=True)
+    config, a = lv.RunConfig(select=select), net.a if "up" in select else net.layers[0]
+    net.run(lv.RunSteps(7), config)
+    engine = net.runtime.program
+    mark = engine.snapshot()
+    net.run(lv.RunSteps(9))
+    v = a.v.get()
+    engine.restore(mark)
+    assert engine.step == 7
+    net.run(lv.RunSteps(9))
+    np.testing.assert_array_equal(a.v.get(), v)
+    other = Chain(sizes=(4, 5, 4))
+    other.run(lv.RunSteps(1))
+    with pytest.raises(lv.RunError, match=r"Chain: the snapshot is of another graph: .* there, .* here"):
+        other.runtime.program.restore(mark)
+    np.testing.assert_array_equal(a.v.get(), v)
+
+
+class Fails(lv.AbstractProcess):
+    def __init__(self):
+        super().__init__()
+        self.a_in, self.s_out, self.n = lv.InPort((1,)), lv.OutPort((1,)), lv.Var((1,), 0)
+
+
+@lv.implements(Fails, backend="numba")
+class FailsModel(lv.NumbaModel):
+    def step(t, a_in, s_out, n):
+        n[0] += 1
+        s_out[0] = a_in[0]
+        if t == 40:
+            raise ValueError("forty")
+
+
+def test_an_error_in_one_part_leaves_all_parts_at_the_last_whole_step():
+    first, second, last = LIF(shape=(1,), du=1.0, bias_mant=0.25, vth=1e9), Fails(), Sigma(shape=(1,))
+    first.s_out.connect(second.a_in)
+    second.s_out.connect(last.a_in)
+    config = lv.RunConfig(select={LIF: "torch", Sigma: "torch"})
+    with pytest.raises(lv.RunError, match="Fails, step 40: forty"):
+        first.run(lv.RunSteps(100), config)
+    first.stop()
+    assert (first.v.get(), second.n.get()) == (39 * 0.25, 39)
+
+
+# -- refused, by name ------------------------------------------------------------------------------------------------------------
+
+
+def spiking(back=None):
+    """Dense and LIF on a chip; ``back``: a process from the LIF to the Dense."""
+    dense, lif = Dense(weights=np.full((2, 2), 0.5), name="dense"), LIF(shape=(2,), du=0.5, dv=0.2, vth=1.0, name="lif")
+    dense.a_out.connect(lif.a_in)
+    if back is not None:
+        lif.s_out.connect(back.in_ports[0])
+        back.out_ports[0].connect(dense.s_in)
+    return lif
+
+
+def loop_without_delay():
+    a, b = LIF(shape=(2,), name="a"), LIF(shape=(2,), name="b")
+    a.s_out.connect(b.a_in)
+    b.s_out.connect(a.a_in)
+    return a
+
+
+REFUSED = {
+    "a key that fits nothing": (lambda: Chain(), {"select": {"layer[1]": "torch"}}, lv.ModelSelectionError,
+                                r"RunConfig\.select: 'layer\[1\]' is no process.*did you mean 'layers\[1\]'"),
+    "a function that is true of nothing": (lambda: Chain(), {"select": {lambda p: False: "torch"}}, lv.ModelSelectionError,
+                                           "<lambda> is true of no process"),
+    "a class of no process": (lambda: Chain(), {"select": {int: "torch"}}, lv.InputError, "int: a process class is expected, got int"),
+    "a misspelt backend": (lambda: Chain(), {"select": {LIF: "touch"}}, lv.InputError, "'touch' is no precision and no backend.*'torch'"),
+    "a misspelt backend in a Choice": (lambda: Chain(), {"select": {LIF: {"backend": "touch"}}}, lv.InputError,
+                                       "no backend called 'touch'"),
+    "a misspelt precision": (lambda: Chain(), {"select": {LIF: "fixed"}}, lv.InputError,
+                             "'fixed' is no precision.*did you mean 'fixed_pt'"),
+    "a misspelt option": (lambda: Chain(), {"options": {"thread": 2}}, lv.InputError, "no option 'thread'; did you mean 'threads'"),
+    "a wrong option": (lambda: Chain(), {"options": {"threads": 0}}, lv.InputError, "options: threads is an integer >= 1 or None, got 0"),
+    "an option given twice": (lambda: Chain(), {"threads": 1, "options": {"threads": 2}}, lv.InputError, "give one of them"),
+    "an option of another backend": (lambda: Chain(), {"backend": "torch", "threads": 2}, lv.InputError,
+                                     "debug and threads belong to the numba backend, which computes nothing of this graph"),
+    "a model of another process": (lambda: Chain(), {"select": {LIF: LayerModel}}, lv.ModelSelectionError,
+                                   "LIF: LayerModel: it does not implement LIF, but Layer"),
+    "a model of another process by name": (lambda: Chain(), {"select": {"layers[1]": LayerModel}}, lv.ModelSelectionError,
+                                           "LayerModel: it does not implement LIF"),
+    "a model of another backend": (lambda: Own(shape=(1,)), {"select": {Own: Silent}}, lv.ModelSelectionError,
+                                   r"Silent: backend 'torch', asked for 'numba'\n(.*\n)*.*Choice\(model=Silent, backend='torch'"),
+    "a precision that a backend has not": (lambda: spiking(), {"select": {LIF: {"backend": "bss2", "precision": "fixed_pt"}}},
+                                           lv.ModelSelectionError, "precision 'floating_pt', asked for 'fixed_pt' of backend 'bss2'"),
+    "a loop without delay across parts": (loop_without_delay, {"select": {"a": "torch"}}, lv.GraphError,
+                                          r"cycle without delay: .*a\.s_out -> b\.a_in"),
+    "a chip in a loop with the host": (lambda: spiking(Delay(shape=(2,), name="line")), {"backend": "bss2", "chip": Chip(level="ideal")},
+                                       lv.GraphError, "lif, dense: on the chip, in a loop with line on the host; a chip cannot be stepped"),
+    "a chip in a loop with torch": (lambda: spiking(Delay(shape=(2,), name="line")),
+                                    {"select": {"dense": "bss2", "lif": "bss2", "line": "torch"}, "chip": Chip(level="ideal")},
+                                    lv.GraphError, "in a loop with line on the host; a chip cannot be stepped"),
+    "a neuron for a chip without its synapses": (lambda: spiking(), {"select": {"lif": "bss2"}, "chip": Chip(level="ideal")},
+                                                 lv.GraphError, "lif: select asks for backend 'bss2', and no synapse .* feeds this neuron"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_mixed_is_refused(case):
+    make, kwargs, error, message = REFUSED[case]
+    process = make()
+    v = [x.get() for x in process.vars]
+
+    def run():
+        select = {k: lv.Choice(**x) if isinstance(x, dict) else x for k, x in kwargs.get("select", {}).items()}
+        process.run(lv.RunSteps(2), lv.RunConfig(**{**kwargs, "select": select}))
+
+    with pytest.raises(error, match=message):
+        run()
+    for before, var in zip(v, process.vars, strict=True):
+        np.testing.assert_array_equal(var.get(), before)
+    assert process.runtime is None
+
+
+def test_a_choice_that_contradicts_itself_is_refused():
+    with pytest.raises(lv.InputError, match="Choice: backend='numba', and Silent is a model of backend 'torch'"):
+        lv.Choice(backend="numba", model=Silent)
+    with pytest.raises(lv.InputError, match="Choice: precision='fixed_pt', and Silent is a model of precision 'floating_pt'"):
+        lv.Choice(precision="fixed_pt", model=Silent)
+    with pytest.raises(lv.InputError, match="int is no model class"):
+        lv.Choice(model=int)
