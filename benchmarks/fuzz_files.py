@@ -8,7 +8,8 @@ Counted are loads that give the same network, another one, a NetFileError (and h
 process or do not end, and that take more memory than 64 MiB and three times what the undamaged network's arrays take (Linux only).
 
 A file of lava-dl has no digest. Another network may come with a NetFileWarning that names what was not used as it stands ("told"). Where
-a number became another that a layer may have, nothing can tell ("other numbers": keys, kinds, sizes and texts are the original's).
+a number became another that a layer may have, nothing can tell ("other numbers": keys, kinds, sizes and texts are the original's, but for
+what a layer may leave out or have one a channel).
 "different" is neither: a fault, as every other network is from a file of lavalike.
 
 Exit status 1 where there is a fault, or any load ends otherwise than by a network or a LavalikeError.
@@ -227,17 +228,27 @@ def fingerprint(net: Any) -> str:
 
 
 def outline(path: str) -> str:
-    """A hash of all keys of a file that loads, with kind and size (axes of one left out), and of its texts."""
+    """A hash of the keys of a file that loads, with kind and size (axes of one left out), and of its texts; as far as HDF5 can walk there.
+
+    Left out are the keys that a layer of lava-dl need not have (bias, delay), and the sizes of its neuron's, one number or one a channel.
+    """
     found: list[tuple[Any, ...]] = []
 
-    def visit(key: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset):
-            number = item.dtype.kind in "iuf"
-            found.append((key, "number", [n for n in item.shape if n != 1]) if number else (key, str(np.asarray(item[()]).tolist())))
+    def visit(group: h5py.Group) -> None:
+        try:
+            for name, item in group.items():
+                key = f"{group.name}/{name}"
+                if isinstance(item, h5py.Group):
+                    visit(item)
+                elif isinstance(item, h5py.Dataset) and name not in ("bias", "delay"):
+                    sizes = [n for n in item.shape or () if n != 1 and "/neuron/" not in key]
+                    found.append((key, "number", sizes) if item.dtype.kind in "iuf" else (key, str(np.asarray(item[()]).tolist())))
+        except (RuntimeError, OSError, KeyError):  # what a load need not read may be damaged
+            found.append((group.name, "damaged"))
 
     with h5py.File(path) as file:
-        file.visititems(visit)
-    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
+        visit(file)
+    return hashlib.sha256(repr(sorted(found, key=repr)).encode()).hexdigest()
 
 
 def held(net: Any) -> int:

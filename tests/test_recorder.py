@@ -173,6 +173,31 @@ def test_a_thousand_short_runs_fill_one_array():
     np.testing.assert_array_equal(rec[lif.v], wanted(np.arange(1, 1001)))
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_a_probe_that_comes_later_compiles_nothing(backend):
+    """Nor does one that goes: the program is the same. Ports are as sent, also those that sum."""
+    lif, dense, rec, monitor = LIF(shape=(2,), bias_mant=0.3, vth=1.0), Dense(weights=[[0.2, 0.1], [0.1, 0.2]]), Recorder(), Monitor()
+    lif.s_out.connect(dense.s_in)
+    dense.a_out.connect(lif.a_in)
+    want = lv.simulate(lif, steps=12, record=[lif.v, lif.s_out, dense.a_out, lif.a_in], config=lv.RunConfig(backend=backend))
+    lif.run(lv.RunSteps(2), lv.RunConfig(backend=backend))
+    program = lif.runtime.program
+    rec.add(lif.v)
+    rec.add(dense.a_out)
+    lif.run(lv.RunSteps(4))
+    monitor.probe(lif.s_out, 6)
+    rec.add(lif.a_in)
+    lif.run(lv.RunSteps(6))
+    np.testing.assert_array_equal(rec[lif.v], want[lif.v].T[2:])
+    np.testing.assert_array_equal(rec[dense.a_out], want[dense.a_out].T[2:])
+    np.testing.assert_array_equal(rec[lif.a_in], want[lif.a_in].T[6:])
+    np.testing.assert_array_equal(monitor.get_data()["LIF"]["s_out"], want[lif.s_out].T[6:])
+    rec.close()
+    with pytest.raises(lv.InputError, match="probed for 6 steps"):
+        lif.run(lv.RunSteps(1))
+    assert lif.runtime.program is program
+
+
 def test_a_closed_one_records_no_more_and_a_copy_its_own(tmp_path):
     lif, rec = counting(), Recorder()
     rec.add(lif.v)
@@ -182,8 +207,7 @@ def test_a_closed_one_records_no_more_and_a_copy_its_own(tmp_path):
     assert len(twin.probes[0].owner[twin.v]) == 5
     with rec:
         pass
-    with pytest.warns(lv.RecompileWarning):
-        lif.run(lv.RunSteps(2))
+    lif.run(lv.RunSteps(2))
     assert len(rec[lif.v]) == 3
     with Recorder(to=tmp_path / "a.h5") as to:
         to.add(twin.v)
@@ -201,8 +225,7 @@ def test_to_xarray():
     data = rec.to_xarray()
     assert data["lif.v"].sel(step=3).values.tolist() == [[3, 6, 9], [12, 15, 18]]
     rec.add(lif.u, every=2)
-    with pytest.warns(lv.RecompileWarning):
-        lif.run(lv.RunSteps(2))
+    lif.run(lv.RunSteps(2))
     assert rec.to_xarray()["lif.u"].dims[0] == "step of lif.u"
 
 

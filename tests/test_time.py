@@ -588,7 +588,6 @@ def test_a_run_looks_at_no_process(monkeypatch):
 @pytest.mark.parametrize("edit", [
     lambda a, b: b.s_out.connect(a.a_in),
     lambda a, b: setattr(a, "extra", Sigma(shape=(1,))),
-    lambda a, b: Monitor().probe(a.v, 10),
     lambda a, b: setattr(a, "more", lv.Var((1,))),
 ])
 def test_every_edit_compiles_anew(edit):

@@ -10,7 +10,6 @@ from lavalike.arguments import arguments, instance, integer
 from lavalike.errors import InputError, VarError
 from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.monitor import Probe
-from lavalike.process.structure import join
 
 
 class Monitor(AbstractProcess):
@@ -44,7 +43,8 @@ class Monitor(AbstractProcess):
         probe = Probe(self, target, int(num_steps))
         self._targets.append(probe)
         target.process.probes.append(probe)
-        join(target.process._structure, None)  # not with the monitor: it may look at networks that have nothing to do with each other
+        # not joined with the monitor: it may look at networks that have nothing to do with each other
+        target.process._structure.root().probed += 1
 
     def get_data(self) -> dict[str, dict[str, np.ndarray]]:
         """``{process path: {target name: (steps, *shape)}}`` of what was recorded so far; a second process of the

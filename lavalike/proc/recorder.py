@@ -16,7 +16,6 @@ from lavalike.errors import InputError, InputTypeError, NotRecordedError
 from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.monitor import Probe
 from lavalike.process.sinks import File, Memory, Ring, Sink, Store
-from lavalike.process.structure import join
 from lavalike.process.var import resolved
 
 WAIT = 0.05  # seconds after which a stream looks whether the run has ended
@@ -93,7 +92,7 @@ class Recorder(AbstractProcess):
         probe = Probe(self, target, None, sink, int(every), flat, shape, bool(packed), told=self._told)
         self.tracks.append(probe)
         target.process.probes.append(probe)
-        join(target.process._structure, None)
+        target.process._structure.root().probed += 1
 
     def nbytes(self, steps: int, config: Any = None) -> int:
         """Bytes that the next ``steps`` steps will add (a ring: that it will hold at most), run with ``config``; default the last one."""
@@ -164,7 +163,7 @@ class Recorder(AbstractProcess):
             assert process is not None
             if probe in process.probes:
                 process.probes.remove(probe)
-                join(process._structure, None)
+                process._structure.root().probed += 1
         if self.store is not None:
             atexit.unregister(self.close)
             try:

@@ -241,7 +241,7 @@ class AbstractProcess(Shared):
 
         States are kept between runs, and steps go on counting (``step``), also after ``stop``, ``with``, ``simulate`` and in copies;
         ``run`` after ``stop`` begins from the Vars as they are. Another ``run_cfg`` than the last compiles anew, with the states
-        carried over, and warns; so does a process, connection or probe that was added.
+        carried over, and warns; so does a process or connection that was added.
         One run at a time: while another thread runs or starts what is connected, and from within a step, it is a RunError,
         before the first step.
 

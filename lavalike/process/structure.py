@@ -23,17 +23,18 @@ class Structure:
     disconnected), and :meth:`root` is the one that counts.
 
     version: grows with every edit; of two joined it is larger than both were, so that no program takes what was joined for its own.
+    probed: grows with every probe that is put on a member or taken off.
     step, marked: steps done, and how many there were at the last mark.
     counts: the counts of steps that were unequal when components were joined.
     members: the processes. runtimes: the programs bound to some of them. config: the last run's.
     starting: the call of run that is just making a program.
     """
 
-    __slots__ = ("config", "counts", "into", "marked", "members", "places", "runtimes", "starting", "step", "version")
+    __slots__ = ("config", "counts", "into", "marked", "members", "places", "probed", "runtimes", "starting", "step", "version")
 
     def __init__(self) -> None:
         self.into: Structure | None = None
-        self.version, self.step, self.marked = 0, 0, 0
+        self.version, self.probed, self.step, self.marked = 0, 0, 0, 0
         self.counts: tuple[int, ...] = ()
         self.members: list[AbstractProcess] = []
         self.runtimes: list[Runtime] = []
@@ -135,6 +136,7 @@ def join(a: Structure | None, b: Structure | None) -> None:
         if len(x.members) < len(y.members):
             x, y = y, x
         x.version += y.version + 1
+        x.probed += y.probed + 1
         if x.step and y.step and x.step != y.step:
             x.counts = (*(x.counts or (x.step,)), *(y.counts or (y.step,)))
         else:

@@ -128,6 +128,13 @@ class Engine:
                 wanted[target] = x[first:last]
         program.run(last - first, heard, wanted)
 
+    def record(self, targets: Sequence[Port | Var]) -> bool:
+        """Let runs record ``targets`` too; False where that takes another program."""
+        add = getattr(self._single, "record", None)
+        if add is not None:
+            add(targets)
+        return add is not None
+
     # -- Vars and what is recorded ---------------------------------------------------------------------
 
     def dtype_of(self, target: Port | Var) -> np.dtype:

@@ -68,11 +68,10 @@ class Runtime:
         for var in _states(self.processes):
             if var.marked is None:
                 var.marked = var.value
-        self.probes = [probe for p in self.processes for probe in p.probes]
-        _all_run(self.structure.members, flat)
-        targets = list(dict.fromkeys(resolved(probe.target) for probe in self.probes))
-        self.program = compiled(flat, 1, targets, get_backend)
-        self.targets = [(t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t]) for t in targets]
+        self.flat = flat
+        self.program = compiled(flat, 1, self._probed(), get_backend)
+        self._record()
+        self._recordable: set[Port | Var] = {t for t, _, _ in self.targets}
         self.stretches = Stretches(self.program)
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
@@ -84,6 +83,36 @@ class Runtime:
         self._torn = False  # in a forked child: a thread of the parent was amid its steps
         self._pause = threading.Event()
         _runtimes.add(self)
+
+    def _probed(self) -> list[Port | Var]:
+        """What is recorded; InputError where some of it does not run."""
+        self.probed = self.structure.root().probed
+        _all_run(self.structure.root().members, self.flat)
+        self.probes = [probe for p in self.flat.processes for probe in p.probes]
+        return list(dict.fromkeys(resolved(probe.target) for probe in self.probes))
+
+    def _record(self) -> None:
+        self.targets = [(t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t])
+                        for t in dict.fromkeys(resolved(probe.target) for probe in self.probes)]
+
+    def reprobe(self) -> bool:
+        """Record what is probed by now; False where that takes another program."""
+        if self.probed == self.structure.root().probed:
+            return True
+        known, before = self._recordable, self.probed
+        try:
+            new = [t for t in self._probed() if t not in known]
+            if new and not self.program.record(new):
+                return False
+        except BaseException:
+            self.probed = before
+            raise
+        self._recordable |= {*new}
+        self._record()
+        for probe in self.probes:
+            probe.owner.runtime = self
+        self.processes = list(dict.fromkeys([*self.processes, *(probe.owner for probe in self.probes)]))
+        return True
 
     def bind(self, claim: Claim) -> None:
         """Become the program of the processes, held by ``claim``."""
@@ -324,8 +353,15 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
     if len(bound) == 1 and bound[0].version == root.version and (config is None or config is bound[0].config or config == bound[0].config):
         if not bound[0].take(claim):
             return False
-        bound[0].run(condition, claim)
-        return True
+        try:
+            fits = bound[0].reprobe()
+        except BaseException:
+            bound[0].free(claim)
+            raise
+        if fits:
+            bound[0].run(condition, claim)
+            return True
+        bound[0].free(claim)
     new = None
     try:
         with starting(process, claim):

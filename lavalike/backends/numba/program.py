@@ -130,14 +130,21 @@ class NumbaProgram:
             late.append(self._node(node, arrays))
             late += self._finite(node)
         self.records: dict[Port | Var, Op] = {}
-        ports = [t for t in recordable if isinstance(t, Port)]
-        for port in ports:
+        self.late = len(self.ops)
+        self.ops += late
+        self.record(recordable)
+
+    def record(self, recordable: Sequence[Port | Var]) -> None:
+        """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end of a step."""
+        ports: list[Op] = []
+        for port in (t for t in recordable if isinstance(t, Port)):
             array = self.buffers.get(port)
             if array is None:
-                array = self._gather(self.part.terms(port), port, port.path, self.ops, self.part.dtype_of(port))
+                array = self._gather(self.part.terms(port), port, port.path, ports, self.part.dtype_of(port))
             self.records[port] = self._transfer(transfer.record, port.path, array, row=True)
-            self.ops.append(self.records[port])
-        self.ops += late
+            ports.append(self.records[port])
+        self.ops[self.late:self.late] = ports
+        self.late += len(ports)
         for var in (t for t in recordable if isinstance(t, Var)):
             array = self._state_array(var)
             if array is not None:

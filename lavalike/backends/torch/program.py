@@ -58,6 +58,9 @@ class TorchProgram:
             for var in varied:
                 recordings[var][k] = self._value(var).reshape(self.batch, -1)
 
+    def record(self, recordable: Sequence[Port | Var]) -> None:
+        """Let runs record these too: nothing is prepared for it."""
+
     def _finite(self, values: Mapping[Port, torch.Tensor], states: States) -> None:
         """RunError where a port or a state of this step is NaN or infinite."""
         for node in self.part.nodes:
