@@ -44,7 +44,7 @@ def engine(process: lv.AbstractProcess, config: lv.RunConfig, stimuli: tuple[lv.
 def best(runs: Mapping[str, Run], steps: int, repeats: int) -> dict[str, float]:
     """Microseconds a step, of each the least."""
     least = dict.fromkeys(runs, np.inf)
-    for name, run in runs.items():
+    for run in runs.values():
         run(steps)
     for _ in range(repeats):
         for name, run in runs.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lavalike.compiler import order  # noqa: E402
 from lavalike.compiler.flat import flatten  # noqa: E402
 from lavalike.compiler.parts import cut  # noqa: E402
 from lavalike.proc import LIF, Delay, Dense, LIFRefractory, Monitor, Sigma, io  # noqa: E402
+from lavalike.runtime.engine import compiled  # noqa: E402
 from tests.test_models import LayerModel  # noqa: E402
 
 F64 = {"dtype": "float64"}
@@ -285,6 +287,26 @@ def test_a_model_with_its_backend_may_be_chosen():
     assert not rec["s_out"].any()
 
 
+def test_a_module_of_torch_and_a_chip():
+    """What select puts on a chip runs there, all else on torch, with torch's gradients at level "ideal"."""
+    net = Chain(sizes=(4, 5, 3))
+    x = torch.from_numpy(inputs(3))
+    plain = lv.to_torch(net, dtype="float64")
+    mixed = lv.to_torch(net, dtype="float64", select={"joints[0]": "bss2", "layers[1]": "bss2"}, chip=Chip(level="ideal"))
+    assert [p.target.backend for p in mixed.plan.parts] == ["torch", "bss2", "torch"]
+    y = plain(x)
+    assert y.sum() > 5
+    assert torch.equal(mixed(x), y)
+    weight = torch.sin(torch.arange(y.numel()).double()).reshape(y.shape)
+    want, got = (torch.autograd.grad((m(x) * weight).sum(), list(m.parameters())) for m in (plain, mixed))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    for select, message in (({LIF: "numba"}, "select asks for 'numba', which has no gradient"), ({LIF: "fixed_pt"}, "asks for 'fixed_pt'"),
+                            ({"lif": "torch"}, "'lif' is no process"), ({"layers[0]": "bss2"}, "feeds this neuron")):
+        with pytest.raises((lv.InputError, lv.ModelSelectionError, lv.GraphError), match=message):
+            lv.to_torch(net, select=select, chip=Chip(level="ideal") if "bss2" in select.values() else None)
+
+
 # -- the plan --------------------------------------------------------------------------------------------------------------------
 
 
@@ -294,6 +316,23 @@ def test_a_graph_of_one_backend_is_one_part_whatever_its_precisions():
     assert part.nodes == plan.flat.nodes
     assert part.hears == plan.flat.stimuli
     assert plan.edges == []
+
+
+def test_a_flat_graph_is_data():
+    """A copy through pickle computes the same, and is of nobody's process."""
+    net, x = Chain(back=True), np.ascontiguousarray(inputs().T[:, None], np.float32)
+    net.run(lv.RunSteps(3))
+    flat = flatten(net, lv.RunConfig(select={"layers[1]": "torch"}), get_backend, [net.inp])
+    rows = []
+    for one in (flat, pickle.loads(pickle.dumps(flat))):
+        port = one.nodes[0].process.out_ports[0]
+        engine, out = compiled(one, 1, [port], get_backend), np.zeros((30, 1, port.size), np.float32)
+        engine.run(30, {one.stimuli[0]: x}, {port: out})
+        rows.append(out)
+        assert engine.step == 33
+    assert rows[0].any()
+    np.testing.assert_array_equal(*rows)
+    assert net.step == 3
 
 
 def test_loops_take_turns_and_all_else_runs_through():

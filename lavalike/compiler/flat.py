@@ -94,13 +94,11 @@ class Flat:
         if node is not None and port not in self._fed:
             return node.model.config.message_dtype
         if port in self._fed:
-            found = [n.model.config for n in self.nodes for terms in n.inputs.values() if any(t.source is port for t in terms)]
-            fixed = any(c.fixed for c in found)
+            hearing = [n.model.config for n in self.nodes for terms in n.inputs.values() if any(t.source is port for t in terms)]
+            fixed = any(c.fixed for c in hearing) if hearing else self.config.fixed
         else:
-            kinds = [self.dtype_of(t.source).kind for t in self.terms(port)]
-            found, fixed = kinds, bool(kinds) and set(kinds) == {"i"}
-        if not found:
-            return self.config.node.message_dtype
+            kinds = {self.dtype_of(t.source).kind for t in self.terms(port)}
+            fixed = kinds == {"i"} if kinds else self.config.fixed
         return np.dtype(np.int32 if fixed else self.config.dtype)
 
 
@@ -244,13 +242,13 @@ def _check_ports(node: Node) -> None:
             senders = ", ".join(dict.fromkeys(t.source.path for t in node.inputs[port.name]))
             raise GraphError(f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
                              "unconnected, or write a model that reads it (lavalike.implements)")
-    for port in process.out_ports:
-        handed = [src.path for view in port.sources for src in view.ports if isinstance(src, InPort)]
+    for out in process.out_ports:
+        handed = [src.path for view in out.sources for src in view.ports if isinstance(src, InPort)]
         if handed and not process.own_procs:
-            raise GraphError(f"{port.path}: {handed[0]} is handed straight on to it, and {type(node.model).__name__}, the model of "
+            raise GraphError(f"{out.path}: {handed[0]} is handed straight on to it, and {type(node.model).__name__}, the model of "
                              f"{type(process).__name__}, writes it; leave out one of them")
-        if port.name not in known:
-            raise GraphError(f"{port.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
+        if out.name not in known:
+            raise GraphError(f"{out.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
 
 
 def _computes(process: AbstractProcess) -> bool:
@@ -284,7 +282,8 @@ def _through(view: View, src: np.ndarray | None, dst: np.ndarray | None,
     """What elements ``src`` of ``view``, which go to ``dst`` of ``size``, are of the view's ports."""
     if view.is_identity:
         return [(view.ports[0], src, dst)]
-    flat, offset, out = view.index.reshape(-1), 0, []
+    out: list[tuple[Port, np.ndarray | None, np.ndarray | None]] = []
+    flat, offset = view.index.reshape(-1), 0
     if src is not None:
         flat = flat[src]
     for port in view.ports:

@@ -173,7 +173,8 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     if x.device.type != "cpu":  # the GPU's kernels read every step
         inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
     # tensors whose time lies innermost are read as they are
-    last = x.device.type == "cpu" and not shift and not record and all(_innermost(v) for v in inputs.values() if len(v) > 1)
+    moving = [v for v in inputs.values() if len(v) > 1]
+    last = x.device.type == "cpu" and not shift and not record and bool(moving) and all(map(_innermost, moving))
     call = _Call(dynamics, training, tuple(record), shift, steps, first, last)
     taken: list[torch.Tensor | None] = [memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs]
     taken += [*before, *values]

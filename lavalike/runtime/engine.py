@@ -225,4 +225,4 @@ def _add(rows: np.ndarray, term: Term, x: np.ndarray) -> None:
     if term.dst is None:
         rows += x.astype(rows.dtype)
     else:
-        np.add.at(rows, (..., term.dst), x)
+        np.add.at(rows, (..., term.dst), x)  # type: ignore[arg-type]  # NumPy's stubs know no Ellipsis here

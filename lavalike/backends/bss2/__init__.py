@@ -66,11 +66,10 @@ class Bss2Backend:
 BACKEND = Bss2Backend()
 
 
-def module(process: AbstractProcess, part: Part, chip: Chip | None, dt: float, surrogate: Surrogate | Derivative | None) -> ChipModule:
-    """What ``to_torch(process, forward="bss2")`` makes; ``part`` is the whole graph on the torch backend."""
-    config = RunConfig(backend="bss2", dtype=part.flat.config.dtype, chip=chip, dt=dt)
+def module(process: AbstractProcess, part: Part, config: RunConfig, surrogate: Surrogate | Derivative | None) -> ChipModule:
+    """What ``to_torch`` makes where ``config`` has something run on a chip; ``part`` is the whole graph on the torch backend."""
     on_chip = flatten(process, config, get_backend, part.flat.stimuli)
-    return ChipModule(process, part, on_chip, current_chip() if chip is None else chip, dt, surrogate)
+    return ChipModule(process, part, on_chip, current_chip() if config.chip is None else config.chip, config.dt, surrogate)
 
 
 @arguments(process=instance(AbstractProcess), chips=CHIPS, config=optional(instance(RunConfig)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lavalike.backends.bss2.emulated import place
 from lavalike.backends.bss2.program import ProductProgram, SpikingProgram
-from lavalike.bss2.placement import Placement
+from lavalike.bss2.placement import Instance, PlacedLayer, PlacedPopulation, Placement
 from lavalike.bss2.report import Report, SpikeRecord
 from lavalike.errors import RunError
 
@@ -20,7 +20,7 @@ ChipProgram = SpikingProgram | ProductProgram
 
 def on_chip(programs: Sequence[Program]) -> list[ChipProgram]:
     """Those of ``programs`` that run on a chip; RunError where there is none."""
-    found = [p for p in programs if isinstance(p, SpikingProgram | ProductProgram)]
+    found: list[ChipProgram] = [p for p in programs if isinstance(p, SpikingProgram | ProductProgram)]
     if not found:
         raise RunError("no part of this graph ran on a chip; RunConfig(backend='bss2'), or select=, puts it there")
     return found
@@ -28,7 +28,10 @@ def on_chip(programs: Sequence[Program]) -> list[ChipProgram]:
 
 def placement(programs: Sequence[Program], chips: int = 1) -> Placement:
     """Where everything lies; spiking parts and products one after another. RoutingError."""
-    layers, populations, instances, run = [], [], [], 0
+    layers: list[PlacedLayer] = []
+    populations: list[PlacedPopulation] = []
+    instances: list[Instance] = []
+    run = 0
     for program in on_chip(programs):
         if isinstance(program, SpikingProgram):
             found = place(program.net, program.placed.model, program.placed.rows, chips)
