@@ -68,6 +68,7 @@ class Flat:
     config: RunConfig
     step: int = 0  # steps done before: where a run goes on counting
     told: set[Node] = field(default_factory=set)  # those that a warning was given of
+    target: Target = Target("")  # of what ``select`` says nothing of
 
     def __post_init__(self) -> None:
         self._nodes = {n.process: n for n in self.nodes}
@@ -158,6 +159,8 @@ def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, st
 
 def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
     """Give every node its target; ``asked``: those whose backend ``select`` names. GraphError where such a one does not compute it."""
+    default = flat.config.backend
+    flat.target = Target(default, _options(backends(default), flat.config), getattr(backends(default), "whole", False))
     wanted = {n: n.model.config.backend for n in flat.nodes}
     for name in dict.fromkeys(wanted.values()):
         backend, own = backends(name), [n for n in flat.nodes if wanted[n] == name]

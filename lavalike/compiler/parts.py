@@ -102,7 +102,7 @@ def cut(flat: Flat) -> Plan:
         if node.target not in targets:
             targets.append(node.target)
     if len(targets) <= 1:
-        only = Part(flat, targets[0] if targets else Target(flat.config.backend), list(flat.nodes), list(flat.stimuli))
+        only = Part(flat, targets[0] if targets else flat.target, list(flat.nodes), list(flat.stimuli))
         return Plan(flat, [[only]], [])
     hears = order.senders(flat.nodes)
     loops = order.components(flat.nodes, hears)
