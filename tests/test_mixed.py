@@ -183,6 +183,16 @@ def test_inputs_are_checked_by_who_receives_them():
         lv.simulate(Chainless(), {"s_in": half}, config=lv.RunConfig(select={Dense: "fixed_pt"}))
 
 
+@pytest.mark.parametrize("select", [{}, {"b": "floating_pt"}])
+def test_a_reordered_sum_beyond_32_bits_is_told(select):
+    a, b, sigma = Delay(shape=(2,), name="a"), Delay(shape=(2,), name="b"), Sigma(shape=(4,), name="sum")
+    a.a_out.concat_with(b.a_out).connect(sigma.a_in)
+    b.a_out.concat_with(a.a_out).connect(sigma.a_in)
+    x = {a.s_in: np.full((2, 3), 2**30), b.s_in: np.full((2, 3), 2**30)}
+    with pytest.raises(lv.RunError, match=r"sum\.a_in, step 2: a sum left the 32 bits"):
+        lv.simulate(sigma, x, config=lv.RunConfig(precision="fixed_pt", select=select))
+
+
 # -- backends, in parts ----------------------------------------------------------------------------------------------------------
 
 BACKENDS = {
