@@ -1,8 +1,8 @@
 """``python -m benchmarks``: all of them, one after the other."""
 
-from benchmarks import coldstart, pilotnet, recurrent, running
+from benchmarks import coldstart, cuba, pilotnet, recurrent, running, values
 
-for module in (recurrent, running, pilotnet, coldstart):
+for module in (recurrent, cuba, values, running, pilotnet, coldstart):
     print(f"== {module.__name__}: {module.__doc__.splitlines()[0]}\n", flush=True)
     try:
         module.main([])

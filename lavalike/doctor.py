@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lavalike
 from lavalike.backends import BUILT_IN, get_backend
@@ -97,7 +97,8 @@ def _one_of_each(fixed: bool) -> list[AbstractProcess]:
 
     two = np.array([0, 1])
     made: list[AbstractProcess] = []
-    for each in ({}, {"bias_mant": two}, {"bias_mant": two, "du": two, "dv": two}):
+    parameters: tuple[dict[str, Any], ...] = ({}, {"bias_mant": two}, {"bias_mant": two, "du": two, "dv": two})
+    for each in parameters:
         lifs = [proc.LIF, proc.LIFReset, proc.LIFLateBias, *([] if fixed else [proc.LIFRefractory])]
         made += [kind(shape=(2,), vth=1, **each) for kind in lifs]
         made += [proc.LIF(shape=(2,), vth=1, checked=True, **each), proc.LIFLateBias(shape=(2,), vth=1, checked=True, **each)]

@@ -6,6 +6,7 @@ import numpy as np
 
 from lavalike import ProcessModel, Var
 from lavalike.proc import Dense
+from lavalike.process.units import Units
 
 
 class Model(ProcessModel):
@@ -19,7 +20,7 @@ class NeuronModel(Model):
     """Of every process with ``dynamics``: its step as it is written, on arrays."""
 
     def derive(self, values):
-        return self.process.dynamics.derive(values, self.process.proc_params, False)
+        return self.process.dynamics.derive(values, Units.of(self.process.proc_params), False)
 
     def step(self, t, heard, state, c):
         d, known = self.process.dynamics, {**heard, **state, **c, "t": t}
@@ -44,27 +45,27 @@ class DenseModel(Model):
 class Program:
     """See :class:`lavalike.backends.base.Program`."""
 
-    def __init__(self, graph, batch):
-        self.graph, self.batch, self.step = graph, batch, graph.step
-        self.constants = {n: n.model.derived() for n in graph.nodes}
+    def __init__(self, part, batch):
+        self.part, self.batch, self.step = part, batch, part.step
+        self.constants = {n: n.model.derived() for n in part.nodes}
         self.states = {n: {v.name: np.stack([v.value.astype(float)] * batch) for v in n.process.vars if v.role == "state"}
-                       for n in graph.nodes}
+                       for n in part.nodes}
 
-    def run(self, steps, stimuli, recordings):
+    def run(self, steps, heard, recordings):
         for k in range(steps):
             self.step += 1
-            sent = {p: stimuli[p][k] for p in self.graph.stimuli}
-            late = [n for n in self.graph.nodes if n.model.delay]  # they send what they have, and hear at the end
+            sent = {p: heard[p][k] for p in self.part.hears}
+            late = [n for n in self.part.nodes if n.model.delay]  # they send what they have, and hear at the end
             sent |= {n.process.a_out: self.states[n]["a_buff"] for n in late}
-            for node in self.graph.nodes:  # in the order of a step
-                heard = {name: self.total(terms, getattr(node.process, name), sent) for name, terms in node.inputs.items()}
-                out, new = node.model.step(self.step, heard, self.states[node], self.constants[node])
+            for node in self.part.nodes:  # in the order of a step
+                inputs = {name: self.total(terms, getattr(node.process, name), sent) for name, terms in node.inputs.items()}
+                out, new = node.model.step(self.step, inputs, self.states[node], self.constants[node])
                 self.states[node] |= new
                 if node not in late:
                     sent |= {getattr(node.process, name): np.broadcast_to(x, (self.batch, *getattr(node.process, name).shape)).reshape(
                         self.batch, -1) for name, x in out.items()}
             for target, rows in recordings.items():
-                value = self.value(target) if isinstance(target, Var) else self.total(self.graph.terms(target), target, sent)
+                value = self.value(target) if isinstance(target, Var) else self.total(self.part.terms(target), target, sent)
                 rows[k] = value.reshape(self.batch, -1)
 
     def total(self, terms, port, sent):
@@ -77,17 +78,24 @@ class Program:
 
     def value(self, var):
         if var.role == "state":
-            return self.states[self.graph.node_of(var.process)][var.name]
+            return self.states[self.part.node_of(var.process)][var.name]
         return np.broadcast_to(var.value, (self.batch, *var.shape))
 
+    def ahead(self, port, steps):
+        """What a Dense will send in the next step is what it holds."""
+        node = self.part.node_of(port.process)
+        return self.states[node]["a_buff"].reshape(1, self.batch, -1)
+
     def dtype_of(self, target):
-        return target.value.dtype if isinstance(target, Var) and target.role == "parameter" else np.dtype(float)
+        if isinstance(target, Var):
+            return target.value.dtype if target.role == "parameter" else np.dtype(float)
+        return self.part.dtype_of(target)
 
     def read(self, var):
         return self.value(var)[0]
 
     def write(self, var, value):
-        node = self.graph.node_of(var.process)
+        node = self.part.node_of(var.process)
         if var.role == "state":
             self.states[node][var.name] = np.stack([value.astype(float)] * self.batch)
             return
@@ -99,6 +107,14 @@ class Program:
             raise
 
 
+    def snapshot(self):
+        return self.step, {n: dict(s) for n, s in self.states.items()}  # arrays are replaced, never changed
+
+    def restore(self, snapshot):
+        self.step, states = snapshot
+        self.states = dict(zip(self.states, (dict(s) for s in states.values()), strict=True))
+
+
 class Backend:
     """See :class:`lavalike.backends.base.Backend`."""
 
@@ -108,8 +124,8 @@ class Backend:
         known = process.dynamics is not None and not process.dynamics.ends  # those that count steps down are refused
         return NeuronModel if known else None
 
-    def build(self, graph, batch, recordable):
-        return Program(graph, batch)
+    def build(self, part, batch, recordable):
+        return Program(part, batch)
 
 
 BACKEND = Backend()

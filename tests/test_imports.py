@@ -38,6 +38,7 @@ KNOWN = {
     ("lavalike.model.config", "backends"),  # which backends there are
     ("lavalike.bss2.placement", "backends.bss2"),  # place(process)
     ("lavalike.backends.torch", "backends.bss2"),  # to_torch(forward="bss2")
+    ("lavalike.backends.bss2", "runtime"),  # place(process) compiles a plan
     ("lavalike.slayer.block.base", "netx"),  # blocks write their layers
     ("lavalike.slayer.block.export", "netx"),
     ("lavalike.slayer.export", "netx"),

@@ -22,8 +22,8 @@ LABELS = [f"{name}, {precision}" for name, sample in SAMPLES.items() for precisi
 
 
 def test_there_is_a_sample_of_every_process():
-    names = {n for n, v in vars(lv.proc).items() if isinstance(v, type) and issubclass(v, lv.AbstractProcess)} - {"Monitor", "Recorder", "Connection"}
-    assert names <= {name.split(",")[0] for name in SAMPLES}
+    names = {n for n, v in vars(lv.proc).items() if isinstance(v, type) and issubclass(v, lv.AbstractProcess)}
+    assert names - {"Monitor", "Recorder", "Connection"} <= {name.split(",")[0] for name in SAMPLES}
 
 
 def test_numba_computes_every_process():
@@ -68,14 +68,14 @@ def test_a_small_backend_passes(example):
 
 def forgets(self, var, value):
     """A state that is set is lost."""
-    node = self.graph.node_of(var.process)
+    node = self.part.node_of(var.process)
     if var.role != "state":
         self.constants[node] = node.model.derive({v.name: v.value for v in node.process.vars} | {var.name: value})
 
 
 def mixes(self, var):
     """What a state is, turned around over the batch."""
-    return self.states[self.graph.node_of(var.process)][var.name][::-1]
+    return self.states[self.part.node_of(var.process)][var.name][::-1]
 
 
 @pytest.mark.parametrize(("method", "function", "message"), [
@@ -104,7 +104,7 @@ def test_steps_that_begin_anew_in_every_run_are_told(example, monkeypatch):
 
 
 def test_a_refusal_without_a_name_and_a_backend_that_refuses_all_are_told(example, monkeypatch):
-    def refuse(graph, batch):
+    def refuse(part, batch):
         raise lv.GraphError("not here")
 
     monkeypatch.setattr(numpy_backend, "Program", refuse)

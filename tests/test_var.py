@@ -20,18 +20,18 @@ from lavalike.process import InPort, OutPort, Var
 @pytest.mark.parametrize("role", ["state", "parameter"])
 def test_a_var_keeps_its_kind(init, kind, new, role):
     """Given, set as a whole and by index, copied, and beside a model that does not use it while it runs."""
-    lif = LIF(shape=(3,), bias_mant=0.5)
-    lif.extra = var = Var((3,), init, role=role)
+    reader = Reader([1.0, 2.0])
+    reader.extra = var = Var((3,), init, role=role)
     assert var.get().dtype.kind == kind
     assert (var.get() == init).all()
-    lif.run(lv.RunSteps(2))
+    reader.run(lv.RunSteps(2))
     var.set(new)
     var.set(new[1], 0)
-    lif.run(lv.RunSteps(2))
-    for held in (var, copy.deepcopy(lif).extra):
+    reader.run(lv.RunSteps(2))
+    for held in (var, copy.deepcopy(reader).extra):
         assert held.get().dtype.kind == kind
         assert held.get().tolist() == [new[1], *new[1:]]
-    lif.stop()
+    reader.stop()
     assert var.get(1) == new[1]
 
 
@@ -142,6 +142,13 @@ class ReaderModel(NumbaModel):
 def test_a_step_that_reads_no_real_numbers_is_told(value, match):
     with pytest.raises(lv.VarError, match=rf"Reader\.x: {match}, and a step of the numba backend takes real numbers"):
         lv.simulate(Reader(value), steps=1)
+
+
+@pytest.mark.parametrize("value", ["a", 1j])
+def test_an_equation_takes_real_numbers(value):
+    with pytest.raises(lv.VarError, match=r"LIF\.u: real numbers expected in an equation") as told:
+        LIF(shape=(2,), u=value)
+    assert isinstance(told.value, TypeError)
 
 
 def test_weights_that_are_set_are_those_that_run():

@@ -125,20 +125,20 @@ class Dynamics:
         known = {*self.inputs, *self.states, "t"}
         return tuple(a for a in self.arguments if a not in known)
 
-    @property
+    @functools.cached_property
     def state_vars(self) -> tuple[str, ...]:
         """The names of the Vars that hold the states."""
         ends = dict(self.ends)
         return tuple(ends.get(s, s) for s in self.states)
 
-    @property
+    @functools.cached_property
     def settings(self) -> tuple[Parameter, ...]:
         """What a user sets: the parameters, and for each of the step's constants that follows from none, one without limits."""
         made = {p.argument for p in self.parameters}
         bare = () if self.constants is not None else tuple(Parameter(n, None) for n in self.constant_names if n not in made)
         return (*self.parameters, *bare)
 
-    @property
+    @functools.cached_property
     def knobs(self) -> tuple[Parameter, ...]:
         """What training sets: :attr:`settings` where each of the step's constants follows from one, else those constants themselves."""
         if self.constants is None:

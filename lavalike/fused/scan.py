@@ -158,8 +158,9 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     plain = _plain.get() or transformed() or (first is not None and x.device.type != "cpu") or not all(map(stored, tensors))
     names = dynamics.constant_names if plain else code(dynamics, training).parameters
     _needed("scan", dynamics, names, parameters)
-    for kind, tensors in (("input", inputs), ("state", given), ("parameter", parameters)):
-        for name, value in tensors.items():
+    kinds: dict[str, Mapping[str, Any]] = {"input": inputs, "state": given, "parameter": parameters}
+    for kind, named in kinds.items():
+        for name, value in named.items():
             # one number may stay on the CPU
             if isinstance(value, torch.Tensor) and value.device != x.device and (value.dim() or not stored(value)):
                 raise InputError(f"{dynamics.name}: {kind} {name} is on {value.device}, the input on {x.device}; they must be "
@@ -172,7 +173,8 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     if x.device.type != "cpu":  # the GPU's kernels read every step
         inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
     # tensors whose time lies innermost are read as they are
-    last = x.device.type == "cpu" and not shift and not record and all(_innermost(v) for v in inputs.values() if len(v) > 1)
+    moving = [v for v in inputs.values() if len(v) > 1]
+    last = x.device.type == "cpu" and not shift and not record and bool(moving) and all(map(_innermost, moving))
     call = _Call(dynamics, training, tuple(record), shift, steps, first, last)
     taken: list[torch.Tensor | None] = [memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs]
     taken += [*before, *values]

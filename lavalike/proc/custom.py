@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class CustomNeuron(Neuron):
             and 0.
     """
 
-    dynamics: ClassVar[Dynamics]
+    dynamics: Dynamics
 
     @arguments(error=VarError)
     def __init__(self, *, shape: int | Sequence[int], scale: float = SCALE, loihi_units: bool = False, checked: bool = False,

@@ -124,8 +124,8 @@ class _Entries:
             _matrix(owner, np.broadcast_to(np.float64(0), coo.shape))
             return cls(coo.shape, coo.row.astype(np.int64), coo.col.astype(np.int64), coo.data)
         dense = _matrix(owner, weights)
-        at = np.nonzero(dense)
-        return cls(dense.shape, *at, dense[at])
+        rows, cols = np.nonzero(dense)
+        return cls(dense.shape, rows, cols, dense[rows, cols])
 
     @classmethod
     def _listed(cls, owner: str, rows: Any, cols: Any, data: Any, shape: Any) -> _Entries:
@@ -144,7 +144,7 @@ class _Entries:
                            f"{len(places[1])} and data of shape {values.shape}")
         if not np.isfinite(values).all():
             raise VarError(f"{owner}: data is finite, got {shown(data)}")
-        return cls((int(shape[0]), int(shape[1])), *places, np.broadcast_to(values, places[0].shape))
+        return cls((int(shape[0]), int(shape[1])), places[0], places[1], np.broadcast_to(values, places[0].shape))
 
 
 class _Stored(_Weighted):

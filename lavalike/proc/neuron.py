@@ -104,10 +104,12 @@ def declared(dynamics: Dynamics, hidden: Collection[str] = (), extras: Mapping[s
 def build(process: AbstractProcess, dynamics: Dynamics, given: Mapping[str, Any]) -> None:
     """Give ``process`` the ports, states and parameters of ``dynamics``, with the values ``given``."""
     for name in dynamics.inputs:
-        setattr(process, name, InPort(given["shape"]))
+        port: InPort | OutPort = InPort(given["shape"])
+        setattr(process, name, port)
     for name in dynamics.outputs:
-        setattr(process, name, OutPort(given["shape"]))
-    shape = process.shape = getattr(process, dynamics.outputs[0]).shape  # type: ignore[attr-defined]
+        port = OutPort(given["shape"])
+        setattr(process, name, port)
+    shape = process.shape = port.shape  # type: ignore[attr-defined]
     for name in dynamics.state_vars:
         setattr(process, name, Var(shape, given.get(name, 0), name=name))
     for p in dynamics.settings:

@@ -69,7 +69,7 @@ class AbstractProcess(Shared):
     """
 
     models: ClassVar[list[type]]
-    dynamics: ClassVar[Dynamics | None] = None
+    dynamics: Dynamics | None = None
 
     name: str
     parent: AbstractProcess | None
@@ -134,6 +134,9 @@ class AbstractProcess(Shared):
     def _register(self, key: str, part: Var | Port, old: Any) -> None:
         """``part`` is this process's from now on, in place of ``old``; another's stays the other's."""
         if part.process is None:
+            if isinstance(part, Var) and self.dynamics is not None and part.value.dtype.kind in "cU":
+                raise VarTypeError(f"{type(self).__name__}.{part.name or key}: real numbers expected in an equation, got "
+                                   f"{shown(part.value.reshape(-1)[0].item())}")
             part.process = self
             part.name = part.name or key
         elif part.process is not self:

@@ -105,7 +105,8 @@ class Var(Shared):
             cast = self._spread(arr, dtype)
         if dtype.kind in "fc":
             if arr.dtype.itemsize > dtype.itemsize and not np.isfinite(cast).all():
-                raise VarError(f"{self.path}: {arr[~np.isfinite(arr.astype(dtype))].flat[0]} is beyond {dtype}, in which it runs; "
+                lost = np.broadcast_to(arr, self.shape)[~np.isfinite(cast)].flat[0]
+                raise VarError(f"{self.path}: {lost} is beyond {dtype}, in which it runs; "
                                "RunConfig(dtype='float64') holds it")
         elif not (np.broadcast_to(arr, self.shape) == cast).all():
             lost = np.broadcast_to(arr, self.shape)

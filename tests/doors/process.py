@@ -47,7 +47,17 @@ ROWS = [
         ports=PORTS,
         axis=bad("x", 1.5, None, values=(7,)),
     ),
-    row("lavalike.Var", {"shape": (2,)}, shape=SHAPE, init=NUMBERS, shareable=FLAG, name=NAME, role=CHOICE, trainable=FLAG, time_last=FLAG),
+    row(
+        "lavalike.Var",
+        {"shape": (2,)},
+        shape=SHAPE,
+        init=bad(*NUMBERS.kinds[1:], values=NUMBERS.values),  # a text is right
+        shareable=FLAG,
+        name=NAME,
+        role=CHOICE,
+        trainable=FLAG,
+        time_last=FLAG,
+    ),
     row(
         "lavalike.process.Var.set",
         {"value": 1},

@@ -129,10 +129,14 @@ class DenseModel(_Connection):
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
-        narrow, left = narrowed(weights, self.config)
-        rows = np.zeros((weights.shape[1] + 1, weights.shape[0]), narrow.dtype)  # the last one fills up a pass
-        for k in range(0, len(narrow), 64):  # a cache's worth of columns at a time
-            rows[:-1, k:k + 64] = narrow[k:k + 64].T
+        narrow, left = narrowed(weights, self.config) if self.config.fixed else (weights, 0)
+        dtype = narrow.dtype if self.config.fixed else np.dtype(self.config.dtype)
+        rows = np.zeros((weights.shape[1] + 1, weights.shape[0]), dtype)  # the last one fills up a pass
+        with np.errstate(over="ignore"):  # told below
+            for k in range(0, len(narrow), 64):  # a cache's worth of columns at a time
+                rows[:-1, k:k + 64] = narrow[k:k + 64].T
+        if narrow.dtype.itemsize > dtype.itemsize and not np.isfinite(rows).all():
+            held("weights", narrow, dtype)
         graded = self.graded(values)
         return {"rows": rows, "left": left, "right": right, "graded": graded, "total": self.total(lambda: np.abs(weights).sum(1), graded)}
 
@@ -183,17 +187,17 @@ class SparseModel(_Connection):
     """a_out = weights @ s_in over stored entries, sorted by input. Entries that are all the same number stay one."""
 
     @functools.cached_property
-    def order(self) -> tuple[np.ndarray, np.ndarray]:
+    def order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return by_input(self.process)
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
         entries, left = narrowed(weights, self.config)
         process = self.process
-        order, start = self.order
+        order, target, start = self.order
         graded = self.graded(values)
         same = int((entries == entries[0]).all() and not graded)
-        return {"entries": entries[order], "target": process.rows[order].astype(np.int32), "start": start, "same": same, "left": left,
+        return {"entries": entries[order], "target": target, "start": start, "same": same, "left": left,
                 "right": right, "graded": graded, "total": self.total(lambda: np.bincount(process.rows, np.abs(weights)), graded)}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
@@ -249,10 +253,11 @@ class SparseModel(_Connection):
         return status
 
 
-def by_input(process: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The order of stored entries by input and then output, and where each input's begin in it."""
+def by_input(process: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The order of stored entries by input and then output, their outputs in it, and where each input's begin."""
     start = np.concatenate([[0], np.cumsum(np.bincount(process.cols, minlength=process.s_in.size))]).astype(np.int64)
-    return np.lexsort((process.rows, process.cols)), start
+    order = np.lexsort((process.rows, process.cols))
+    return order, process.rows[order].astype(np.int32), start
 
 
 class _DelayModel(_Connection):
@@ -343,13 +348,12 @@ class DelaySparseModel(_DelayModel):
     """The synapses that are stored: memory grows with them, and with max_delay + 1 values an output."""
 
     @functools.cached_property
-    def order(self) -> tuple[np.ndarray, np.ndarray]:
+    def order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return by_input(self.process)
 
     def entries(self, weights: np.ndarray, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        process = self.process
-        order, start = self.order
-        return weights[order], delays[order], process.rows[order], start
+        order, target, start = self.order
+        return weights[order], delays[order], target, start
 
 
 @implements(Delay, backend="numba", delay=1)

@@ -592,8 +592,8 @@ def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     """A Var's value in the dtype of its node's messages and states; VarError where that cannot hold it."""
     if value.dtype.kind in "cU":
         kind = "texts" if value.dtype.kind == "U" else "complex numbers"
-        raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make arrays of them in derive, or keep "
-                       "real and imaginary parts in Vars of their own")
+        raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make such of them in derive, or "
+                       "keep real and imaginary parts in Vars of their own")
     config = node.model.config
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         out = value.astype(config.message_dtype)

@@ -41,5 +41,5 @@ class Constant(AbstractProcess):
     def __init__(self, *, shape: Sequence[int], value: Any, start: Any = 0, name: str | None = None) -> None:
         super().__init__(name=name)
         self.s_out = OutPort(shape)
-        self.value = Var(self.s_out.shape, value, role="parameter", trainable=True, name="value")
+        self.value = Var(self.s_out.shape, array("Constant: value", value), role="parameter", trainable=True, name="value")
         self.start = parameter(self.s_out.shape, start, name="start")
