@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pickle
 
@@ -183,6 +184,16 @@ def test_inputs_are_checked_by_who_receives_them():
         lv.simulate(Chainless(), {"s_in": half}, config=lv.RunConfig(select={Dense: "fixed_pt"}))
 
 
+@pytest.mark.parametrize("select", [{}, {"b": "floating_pt"}])
+def test_a_reordered_sum_beyond_32_bits_is_told(select):
+    a, b, sigma = Delay(shape=(2,), name="a"), Delay(shape=(2,), name="b"), Sigma(shape=(4,), name="sum")
+    a.a_out.concat_with(b.a_out).connect(sigma.a_in)
+    b.a_out.concat_with(a.a_out).connect(sigma.a_in)
+    x = {a.s_in: np.full((2, 3), 2**30), b.s_in: np.full((2, 3), 2**30)}
+    with pytest.raises(lv.RunError, match=r"sum\.a_in, step 2: a sum left the 32 bits"):
+        lv.simulate(sigma, x, config=lv.RunConfig(precision="fixed_pt", select=select))
+
+
 # -- backends, in parts ----------------------------------------------------------------------------------------------------------
 
 BACKENDS = {
@@ -305,6 +316,107 @@ def test_a_module_of_torch_and_a_chip():
                             ({"lif": "torch"}, "'lif' is no process"), ({"layers[0]": "bss2"}, "feeds this neuron")):
         with pytest.raises((lv.InputError, lv.ModelSelectionError, lv.GraphError), match=message):
             lv.to_torch(net, select=select, chip=Chip(level="ideal") if "bss2" in select.values() else None)
+
+
+# -- a backend of somebody else's -------------------------------------------------------------------------------------------------
+
+
+class Beads:
+    """A Program of NumPy: what a backend has to do itself."""
+
+    def __init__(self, part, batch, recordable):
+        self.part, self.batch, self.step, self.words = part, batch, part.step, part.target.options.words
+        first = {n: n.process.vars[0].value[None].astype(part.dtype_of(n.process.out_ports[0])) for n in part.nodes}
+        self.states = {n: np.repeat(x, batch, 0) for n, x in first.items()}
+
+    def total(self, port, terms, now):
+        out = np.zeros((self.batch, port.size), self.part.dtype_of(port))
+        for t in terms:
+            src, dst = (slice(None) if x is None else x for x in (t.src, t.dst))
+            np.add.at(out, (slice(None), dst), now[t.source][:, src])
+        return out
+
+    def run(self, steps, heard, recordings):
+        for k in range(steps):
+            now = {p: x[k] for p, x in heard.items()}
+            now |= {n.process.a_out: self.states[n].copy() for n in self.part.nodes if n.model.delay}
+            for n in self.part.nodes:  # in the order of a step
+                got = self.total(n.process.in_ports[0], n.inputs[n.process.in_ports[0].name], now)
+                self.states[n] = got if n.model.delay else self.states[n] + got
+                if not n.model.delay:
+                    now[n.process.s_out] = self.states[n].copy()
+            for target, rows in recordings.items():
+                rows[k] = now[target] if target in now else self.states[self.part.node_of(target.process)]
+            self.step += 1
+
+    def ahead(self, port, steps):
+        return self.states[self.part.node_of(port.process)][None].copy()
+
+    def dtype_of(self, target):
+        node = self.part.node_of(target.process)
+        return self.part.dtype_of(node.process.out_ports[0])
+
+    def read(self, var):
+        return self.states[self.part.node_of(var.process)][0].reshape(var.shape)
+
+    def write(self, var, value):
+        self.states[self.part.node_of(var.process)][...] = np.ravel(value)
+
+    def snapshot(self):
+        return self.step, [x.copy() for x in self.states.values()]
+
+    def restore(self, snapshot):
+        self.step, states = snapshot
+        self.states = dict(zip(self.states, (x.copy() for x in states), strict=True))
+
+
+class Abacus:
+    name = "abacus"
+
+    @dataclasses.dataclass(frozen=True)
+    class options:
+        words: str = ""
+
+    def general_model(self, process):
+        return None
+
+    def build(self, part, batch, recordable):
+        return Beads(part, batch, recordable)
+
+
+@pytest.fixture
+def abacus(monkeypatch):
+    class Entry:
+        name = "abacus"
+        load = staticmethod(Abacus)
+
+    kept = [(cls, list(cls.models)) for cls in (Delay, Sigma)]
+    monkeypatch.setattr(lv.backends, "_installed", lambda: [Entry])
+    for cls, delay in ((Delay, 1), (Sigma, 0)):
+        lv.implements(cls, backend="abacus", delay=delay)(type("Bead", (lv.ProcessModel,), {}))
+    yield
+    for cls, models in kept:
+        cls.models[:] = models
+
+
+@pytest.mark.parametrize("select", [{Delay: "abacus"}, {Sigma: "abacus"}, {"back": "abacus", "sum": lv.Choice(precision="fixed_pt")}])
+@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
+def test_a_backend_of_somebody_elses_is_mixed_in(abacus, select, precision):
+    """Feed-forward and in a loop, batched, with an option of its own."""
+    first, total, back = Delay(shape=(2,), name="first"), Sigma(shape=(2,), name="sum"), Delay(shape=(2,), name="back")
+    first.a_out.connect(total.a_in)
+    total.s_out.connect(back.s_in)
+    back.a_out.connect(total.a_in)
+    x = np.random.default_rng(0).integers(-3, 4, (3, 2, 9))
+    record = [total.s_out, total.a_in, back.a_buff, first.a_buff]
+    want = lv.simulate(total, {first.s_in: x}, config=lv.RunConfig(precision=precision), record=record)
+    config = lv.RunConfig(precision=precision, select=select, options={"words": "few"})
+    got = lv.simulate(total, {first.s_in: x}, config=config, record=record)
+    for target in record:
+        np.testing.assert_array_equal(got[target], want[target], err_msg=target.path)
+    assert any(p.words == "few" for p in got.program.programs if isinstance(p, Beads))
+    with pytest.raises(lv.InputError, match=r"option 'wrods' is of none of the backends.*did you mean 'words'"):
+        lv.simulate(total, steps=1, config=lv.RunConfig(precision=precision, select=select, options={"wrods": 1}))
 
 
 # -- the plan --------------------------------------------------------------------------------------------------------------------

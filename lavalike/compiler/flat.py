@@ -69,6 +69,7 @@ class Flat:
     step: int = 0  # steps done before: where a run goes on counting
     target: Target = Target("")  # of a graph without nodes
     told: set[Node] = field(default_factory=set)  # those that a warning was given of
+    target: Target = Target("")  # of what ``select`` says nothing of
 
     def __post_init__(self) -> None:
         self._nodes = {n.process: n for n in self.nodes}
@@ -159,6 +160,8 @@ def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, st
 
 def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
     """Give every node its target; ``asked``: those whose backend ``select`` names. GraphError where such a one does not compute it."""
+    default = flat.config.backend
+    flat.target = Target(default, _options(backends(default), flat.config), getattr(backends(default), "whole", False))
     wanted = {n: n.model.config.backend for n in flat.nodes}
     if not flat.nodes:  # ports that hand on, and nothing that computes
         flat.target = Target(flat.config.backend, _options(backends(flat.config.backend), flat.config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Engine:
         made += [t.source for terms in self._summed.values() for t in terms if isinstance(t.source, OutPort)]
         self.channel: Channel = channel or LocalChannel({p: self.flat.dtype_of(p) for p in made}, batch)
         self._passed = {part: [p for p in dict.fromkeys(made) if part.node_of(p.process) is not None] for part in plan.parts}
+        self._groups = [(group, plan.stretch(group)) for group in plan.groups]
         self._back: dict[Part, list[Edge]] = {p: [] for p in plan.parts}
         for group in plan.groups:
             for edge in plan.back(group):
@@ -98,8 +100,7 @@ class Engine:
     def _stretch(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         given = {**stimuli, **{t: x for t, x in recordings.items() if isinstance(t, Port) and t not in self._summed}}
         self.channel.begin(steps, given)
-        for group in self.plan.groups:
-            longest = self.plan.stretch(group)
+        for group, longest in self._groups:
             first = 0
             while first < steps:
                 last = steps if math.isinf(longest) else min(first + int(longest), steps)
@@ -159,16 +160,17 @@ class Engine:
 
     # -- states as a whole -----------------------------------------------------------------------------
 
+    @functools.cached_property
     def _names(self) -> tuple[tuple[str, str], ...]:
         return tuple((n.process.path, _describe(n)) for n in self.flat.nodes)
 
     def snapshot(self) -> Snapshot:
         """All that steps change, as it is now."""
-        return Snapshot(self._names(), self.batch, self.step, tuple(p.snapshot() for p in self.programs))
+        return Snapshot(self._names, self.batch, self.step, tuple(p.snapshot() for p in self.programs))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Be as when ``snapshot`` was taken, of this engine or of one of an equal graph; RunError for another graph's, by name."""
-        mine = self._names()
+        mine = self._names
         if snapshot.nodes != mine or snapshot.batch != self.batch:
             other = next((f"{a[0]} ({a[1]}) there, {b[0]} ({b[1]}) here" for a, b in zip(snapshot.nodes, mine, strict=False) if a != b),
                          f"{len(snapshot.nodes)} nodes in batches of {snapshot.batch} there, {len(mine)} in batches of {self.batch} here")

@@ -296,7 +296,7 @@ class NumbaProgram:
         if row:
             values = [values[0], np.zeros((1, values[0].size), dtype or values[0].dtype), None, 0]
         kinds = [("t", 0) if v is None else kind_of(v) for v in values]
-        function = transfer.WHOLE.get(function, function) if arrays[-1].dtype == np.int32 else function
+        function = transfer.WHOLE.get(function, function) if arrays[0].dtype == np.int32 else function
         spec = Spec(function, tuple(zip(names, kinds, strict=True)), returns=function in transfer.RETURNS)
         return Op(spec, values, [False] * len(values), path)
 
