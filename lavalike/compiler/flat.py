@@ -67,7 +67,6 @@ class Flat:
     stimuli: list[InPort]
     config: RunConfig
     step: int = 0  # steps done before: where a run goes on counting
-    target: Target = Target("")  # of a graph without nodes
     told: set[Node] = field(default_factory=set)  # those that a warning was given of
     target: Target = Target("")  # of what ``select`` says nothing of
 
@@ -160,15 +159,15 @@ def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, st
 
 def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
     """Give every node its target; ``asked``: those whose backend ``select`` names. GraphError where such a one does not compute it."""
-    default = flat.config.backend
-    flat.target = Target(default, _options(backends(default), flat.config), getattr(backends(default), "whole", False))
+    def target_of(name: str) -> Target:
+        return Target(name, _options(backends(name), flat.config), getattr(backends(name), "whole", False))
+
+    flat.target = target_of(flat.config.backend)
     wanted = {n: n.model.config.backend for n in flat.nodes}
-    if not flat.nodes:  # ports that hand on, and nothing that computes
-        flat.target = Target(flat.config.backend, _options(backends(flat.config.backend), flat.config))
     for name in dict.fromkeys(wanted.values()):
         backend, own = backends(name), [n for n in flat.nodes if wanted[n] == name]
         accepts = getattr(backend, "accepts", None)
-        target = Target(name, _options(backend, flat.config), getattr(backend, "whole", False))
+        target = target_of(name)
         answers = accepts(flat, own, target) if accepts is not None else dict.fromkeys(own, target)
         for node in own:
             answer = answers[node]
@@ -178,7 +177,7 @@ def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
             host = getattr(backend, "host", None)
             if host is None or node in asked:
                 raise GraphError(f"{node.process.path}: select asks for backend {name!r}, and {answer}")
-            node.target = Target(host, _options(backends(host), flat.config), getattr(backends(host), "whole", False))
+            node.target = target_of(host)
             node.model.config = replace(node.model.config, backend=host)
     _check_options(flat, backends)
 
