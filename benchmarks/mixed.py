@@ -1,6 +1,7 @@
 """What mixing costs: ``python -m benchmarks.mixed``. Ratios within one process, minima of many stretches taken in turns.
 
-1. Two precisions in one kernel table against one: a loop LIF -> Dense -> LIF -> Dense, half of it in fixed_pt.
+1. Two precisions in one kernel table against one, and against the mean of both: a loop LIF -> Dense -> LIF -> Dense, half of it in
+   fixed_pt.
 2. A boundary between numba and torch: a part of each, joined by delayed edges, against the two run alone over the same stretches.
 3. A run of one step: the engine on one part, against its program called directly.
 """
@@ -23,14 +24,19 @@ from lavalike.runtime.engine import Engine, compiled
 Run = Callable[[int], None]
 
 
-def loop(n: int, fixed: bool) -> list[lv.AbstractProcess]:
-    """LIF -> Dense -> LIF -> Dense -> back; ``fixed``: numbers of the second half for fixed_pt. A tenth spikes in a step."""
+def loop(n: int, fixed: tuple[bool, bool]) -> list[lv.AbstractProcess]:
+    """LIF -> Dense -> LIF -> Dense -> back; ``fixed``: whether down and a, up and b have numbers of fixed_pt. About a seventh spikes."""
     g = np.random.default_rng(0)
-    a = LIF(shape=(n,), du=0.5, dv=0.1, vth=1.0, bias_mant=g.uniform(0.1, 0.3, n), name="a")
-    up = Dense(weights=2 * g.integers(-20, 21, (n, n)) if fixed else g.normal(0, 0.02, (n, n)), name="up")
-    b = LIF(shape=(n,), du=2048, dv=400, vth=400, bias_mant=g.integers(3000, 9000, n), name="b") if fixed else \
-        LIF(shape=(n,), du=0.5, dv=0.1, vth=1.0, bias_mant=g.uniform(0.1, 0.3, n), name="b")
-    down = Dense(weights=g.normal(0, 0.02, (n, n)), name="down")
+
+    def neuron(name: str, whole: bool) -> LIF:
+        if whole:
+            return LIF(shape=(n,), du=2048, dv=410, vth=400, bias_mant=g.integers(2560, 7680, n), name=name)
+        return LIF(shape=(n,), du=0.5, dv=0.1, vth=1.0, bias_mant=g.uniform(0.1, 0.3, n), name=name)
+
+    def dense(name: str, whole: bool) -> Dense:
+        return Dense(weights=2 * g.integers(-20, 21, (n, n)) if whole else g.normal(0, 0.02, (n, n)), name=name)
+
+    a, up, b, down = neuron("a", fixed[0]), dense("up", fixed[1]), neuron("b", fixed[1]), dense("down", fixed[0])
     for source, target in ((a.s_out, up.s_in), (up.a_out, b.a_in), (b.s_out, down.s_in), (down.a_out, a.a_in)):
         source.connect(target)
     return [a, up, b, down]
@@ -54,12 +60,14 @@ def best(runs: Mapping[str, Run], steps: int, repeats: int) -> dict[str, float]:
     return least
 
 
-def precisions(n: int, repeats: int) -> tuple[float, float]:
+def precisions(n: int, repeats: int) -> tuple[float, float, float]:
     half = lv.RunConfig(select={"up": "fixed_pt", "b": "fixed_pt"})
-    mixed, plain = engine(loop(n, True)[0], half), engine(loop(n, False)[0], lv.RunConfig())
+    mixed, plain = engine(loop(n, (False, True))[0], half), engine(loop(n, (False, False))[0], lv.RunConfig())
+    fixed = engine(loop(n, (True, True))[0], lv.RunConfig(precision="fixed_pt"))
     assert len(mixed.programs) == 1
-    took = best({"mixed": lambda k: mixed.run(k, {}, {}), "plain": lambda k: plain.run(k, {}, {})}, max(20, 200_000 // n), repeats)
-    return took["mixed"], took["plain"]
+    took = best({"mixed": lambda k: mixed.run(k, {}, {}), "plain": lambda k: plain.run(k, {}, {}), "fixed": lambda k: fixed.run(k, {}, {})},
+                max(20, 200_000 // n), repeats)
+    return took["mixed"], took["plain"], took["fixed"]
 
 
 def boundary(n: int, steps: int, repeats: int) -> tuple[float, float, float]:
@@ -86,7 +94,7 @@ def boundary(n: int, steps: int, repeats: int) -> tuple[float, float, float]:
 
 
 def one_step(repeats: int) -> tuple[float, float]:
-    made = engine(loop(10, False)[0], lv.RunConfig())
+    made = engine(loop(10, (False, False))[0], lv.RunConfig())
     program, = made.programs
 
     def through(run: Callable[..., None]) -> Run:
@@ -105,8 +113,9 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     print("two precisions in one table, us a step")
     for n in (20, 100, 1000):
-        mixed, plain = precisions(n, repeats)
-        print(f"  {n:>5} neurons a LIF: {mixed:8.3f} mixed, {plain:8.3f} floating point: {mixed / plain:.2f}")
+        mixed, plain, fixed = precisions(n, repeats)
+        print(f"  {n:>5} neurons a LIF: {mixed:8.3f} mixed, {plain:8.3f} floating_pt, {fixed:8.3f} fixed_pt: "
+              f"{mixed / plain:.2f} of floating_pt, {2 * mixed / (plain + fixed):.2f} of the mean")
     print("a numba and a torch part joined by a Dense, us a step")
     for n, steps in ((100, 10), (100, 100), (1000, 100)):
         both, numba, torch = boundary(n, steps, repeats)

@@ -148,7 +148,7 @@ ROWS = [
         loihi=FLAG,
         kind=TEXT,
         reset=CHOICE,
-        ends=bad(3, (3,), (("v",),), values=((("v", "end"),),)),  # goes with fixed=False
+        ends=bad(3, (3,), values=((("v",),), (("v", "end"),))),  # goes with fixed=False
     ),
     row(
         "lavalike.proc.neuron_process",
