@@ -203,7 +203,9 @@ def test_far_out_sources_delays_and_resets_keep_their_phase(config):
     near, far = values(near), values(far)
     for path, value in near.items():
         if "start" not in path and "end" not in path:
-            np.testing.assert_array_equal(far[path], value, err_msg=path)
+            # torch counts in float64 beyond 2**23 steps: other roundings of some 20 sums
+            rounding = 20 * np.finfo(np.float32).eps if config.backend == "torch" else 0
+            np.testing.assert_allclose(far[path], value, rtol=rounding, err_msg=path)
     assert source.step == step + 20
 
 

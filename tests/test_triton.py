@@ -33,7 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable if triton.supported() else os.environ.get("LAVALIKE_TRITON_PYTHON", "")
 needs_triton = pytest.mark.skipif(not PYTHON, reason="Triton is not installed; LAVALIKE_TRITON_PYTHON may name a Python that has it")
 GIVEN = frozenset({"s_out"})
-TWO = {"add", "sub", "rsub", "mul", "div", "maximum", "minimum", "clamp_min", "clamp_max", "pow", "sigmoid_backward", "tanh_backward"}
+TWO = {"add", "sub", "rsub", "mul", "div", "maximum", "minimum", "clamp_min", "clamp_max", "pow", "remainder", "sigmoid_backward",
+       "tanh_backward"}
 GRID = Training(Exponential(), arithmetic="grid")
 NEURONS = {"leaky": (LEAKY, DETACHED, {}), "cuba": (LIF, DETACHED, {}), "resonator": (RF, DETACHED, {}),
            "cuba on the grid": (LIF, GRID, {"wide": True, "scaled": True})}
@@ -172,7 +173,7 @@ def test_without_triton_the_error_says_what_to_do(monkeypatch):
 
 
 def test_blocks():
-    assert [triton.blocks_of(n) for n in (1, triton.BLOCK, triton.BLOCK + 1)] == [1, 1, 2]
+    assert [triton.blocks_of(n, Variant("float32")) for n in (1, triton.BLOCK, triton.BLOCK + 1)] == [1, 1, 2]
 
 
 def test_only_tensors_on_cuda_go_to_triton():
