@@ -308,6 +308,15 @@ class TorchOneToOne(ConnectionModel):
         return s * c["weights"][:, None]
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("kind", [DelayDense, DelaySparse])
+def test_fixed_pt_has_delays_up_to_63(kind, backend):
+    process = kind(weights=[[1, 2]], delays=[[1, 64]])
+    lv.simulate(process, steps=1, config=lv.RunConfig(backend=backend))
+    with pytest.raises(lv.VarError, match=r"delays: 64 is outside 0\.\.63"):
+        lv.simulate(process, steps=1, config=lv.RunConfig(backend=backend, precision="fixed_pt"))
+
+
 def test_a_connection_of_another_package_is_counted_right():
     """16 for 4 while every process with s_in and a_out was taken for all-to-all."""
     four = OneToOne(weights=[1, 2, 3, 4])

@@ -127,17 +127,27 @@ class SparseModel(DenseModel):
         return {"weights": zeros.index_put(where, weights, accumulate=True), "right": right, "graded": _graded(values)}
 
 
-@implements(DelayDense, backend="torch", delay=1)
-class DelayDenseModel(ConnectionModel):
-    def constants(self, values: Tensors) -> dict[str, Any]:
-        (weights, right), delays = self.weights(values), values["delays"]
+class _DelayModel(ConnectionModel):
+    """Synapses with delays: column k of ``a_buff`` (out, max_delay + 1) is what is sent k steps later."""
+
+    def delays(self, values: Tensors) -> torch.Tensor:
+        """The delays; ValueError for one that there is no column for, or fixed_pt does not have."""
         limit = min(self.process.max_delay, 63) if self.config.fixed else self.process.max_delay
-        within_range("delays", delays, 0, limit)
-        by_delay = {int(d): weights * (delays == d) for d in delays.unique()}
-        return {"by_delay": by_delay, "weights": weights, "right": right, "graded": _graded(values)}
+        return within_range("delays", values["delays"], 0, limit)
 
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_out": state["a_buff"][..., 0]}
+
+    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+        return TorchModel.sequence(self, inputs, state, c, first, steps)
+
+
+@implements(DelayDense, backend="torch", delay=1)
+class DelayDenseModel(_DelayModel):
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        (weights, right), delays = self.weights(values), self.delays(values)
+        by_delay = {int(d): weights * (delays == d) for d in delays.unique()}
+        return {"by_delay": by_delay, "weights": weights, "right": right, "graded": _graded(values)}
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         s = as_events(inputs["s_in"], c["graded"], self)
@@ -152,25 +162,17 @@ class DelayDenseModel(ConnectionModel):
             within(self, torch.stack(columns, -1).flatten(1)[..., None], t)
         return {"a_buff": torch.stack(columns, -1)}
 
-    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
-        return TorchModel.sequence(self, inputs, state, c, first, steps)
-
 
 @implements(DelaySparse, backend="torch", delay=1)
-class DelaySparseModel(ConnectionModel):
+class DelaySparseModel(_DelayModel):
     """An entry a synapse, each added to where in ``a_buff`` it arrives."""
 
     def constants(self, values: Tensors) -> dict[str, Any]:
-        (weights, right), delays, p = self.weights(values), values["delays"], self.process
-        if delays.min() < 0 or delays.max() > p.max_delay:
-            raise ValueError(f"delays: outside 0..{p.max_delay}")
+        (weights, right), delays, p = self.weights(values), self.delays(values), self.process
         rows, cols = (torch.as_tensor(x, device=weights.device) for x in (p.rows, p.cols))
         total = weights.detach().new_zeros(p.a_out.size).index_add(0, rows, weights.detach().abs())[:, None]
         return {"weights": weights, "right": right, "cols": cols, "place": rows * (p.max_delay + 1) + delays, "total": total,
                 "graded": _graded(values)}
-
-    def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
-        return {"a_out": state["a_buff"][..., 0]}
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         s = as_events(inputs["s_in"], c["graded"], self)
@@ -183,9 +185,6 @@ class DelaySparseModel(ConnectionModel):
         if fixed:
             within(self, later[..., None], t)
         return {"a_buff": later.unflatten(1, old.shape[1:])}
-
-    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
-        return TorchModel.sequence(self, inputs, state, c, first, steps)
 
 
 class _ConvolutionModel(ConnectionModel):
