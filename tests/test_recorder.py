@@ -18,6 +18,7 @@ from lavalike.proc import LIF, Dense, Monitor, Recorder, Sigma, io
 from lavalike.process import monitor as probes
 from lavalike.runtime import runtime
 from tests.conftest import ROOT
+from tests.test_running import Whole, WholeModel
 
 EXACT = lv.RunConfig(precision="fixed_pt")
 
@@ -291,18 +292,6 @@ def test_a_target_that_a_model_hides_is_told():
         whole.run(lv.RunSteps(2), lv.RunConfig(select={Whole: WholeModel}))
     whole.run(lv.RunSteps(2))
     assert len(rec[whole.lif.v]) == 2
-
-
-class Whole(lv.AbstractProcess):
-    def __init__(self):
-        super().__init__()
-        self.lif, self.count = LIF(shape=(2,), bias_mant=1), lv.Var((1,), 0)
-
-
-@lv.implements(Whole, backend="numba")
-class WholeModel(lv.NumbaModel):
-    def step(count):
-        count[0] += 1
 
 
 FULL = """

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lavalike.compiler.parts import Part
+from lavalike.errors import VarError
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, OutPort, Port, Var
 
@@ -70,3 +71,19 @@ class Backend(Protocol):
 
     def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> Program:
         """A program for ``part`` whose states are the processes' present values, ``batch`` times."""
+
+
+def check_real(path: str, value: np.ndarray, takes: str, remedy: str) -> None:
+    """VarError where Var ``path`` holds texts or complex numbers: ``takes`` says who takes real numbers, ``remedy`` what to do."""
+    if value.dtype.kind in "cU":
+        kind = "texts" if value.dtype.kind == "U" else "complex numbers"
+        raise VarError(f"{path}: holds {kind}, and {takes} real numbers; {remedy}")
+
+
+def int32(path: str, value: np.ndarray) -> np.ndarray:
+    """The value of Var ``path`` as fixed_pt holds it; VarError where it cannot."""
+    with np.errstate(invalid="ignore", over="ignore"):  # too large for an integer: told here
+        out = value.astype(np.int32)
+    if not np.array_equal(out, value):
+        raise VarError(f"{path}: fixed_pt holds whole numbers of 32 bits, not {value[out != value].flat[0]}")
+    return out

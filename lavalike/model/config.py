@@ -26,6 +26,10 @@ KEYWORDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "dt": (1e-6, ("bss2",)),
 }
 
+# what each of them may be, as a keyword and in ``options``
+_OPTIONS = {"threads": optional(integer(1)), "debug": FLAG, "check": optional(choice("finite")), "dt": real(above=0),
+            "chip": optional(instance("lavalike.bss2.chip.Chip", words="a lavalike.bss2.Chip"))}
+
 
 @dataclass(frozen=True)
 class NodeConfig:
@@ -81,9 +85,7 @@ class Choice:
                 raise InputError(f"Choice: {name}={asked!r}, and {self.model.__name__} is a model of {name} {own!r}; leave one of them out")
 
 
-@arguments(backend=TEXT, precision=choice(*PRECISIONS), select=MAPPING, dtype=choice("float32", "float64"),
-           threads=optional(integer(1)), debug=FLAG, chip=optional(instance("lavalike.bss2.chip.Chip", words="a lavalike.bss2.Chip")),
-           dt=real(above=0), check=optional(choice("finite")), options=MAPPING)
+@arguments(backend=TEXT, precision=choice(*PRECISIONS), select=MAPPING, dtype=choice("float32", "float64"), options=MAPPING, **_OPTIONS)
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a graph is run.
@@ -121,7 +123,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         known(self.backend)
-        backends = {self.backend, *(c.backend for c in map(self._choice, self.select, self.select.values()) if c.backend is not None)}
+        backends = {self.backend, *(made.backend for _, made in self.choices() if made.backend is not None)}
         if "bss2" not in backends and (self.chip is not None or self.dt != 1e-6):
             raise InputError(f"RunConfig: chip and dt belong to backend='bss2', this is {self.backend!r}")
         for name, value in self.options.items():
@@ -149,7 +151,7 @@ class RunConfig:
         elif isinstance(value, str):
             if value in PRECISIONS:
                 made = Choice(precision=value)  # type: ignore[arg-type]
-            elif value in names():
+            elif value in BUILT_IN or value in names():  # which asks what is installed
                 made = Choice(backend=value)
             else:
                 there = [*PRECISIONS, *names()]
@@ -197,9 +199,6 @@ def belongs(option: str) -> str:
     verb = "belong" if len(alike) > 1 else "belongs"
     return f"{' and '.join(sorted(alike))} {verb} to the {' and '.join(of)} backend{'s' if len(of) > 1 else ''}"
 
-
-_OPTIONS = {"threads": optional(integer(1)), "debug": FLAG, "check": optional(choice("finite")), "dt": real(above=0),
-            "chip": optional(instance("lavalike.bss2.chip.Chip", words="a lavalike.bss2.Chip"))}
 
 
 def _check_model(model: type, where: str) -> None:

@@ -41,7 +41,19 @@ def _whole(numbers: np.ndarray) -> bool:
         return bool(np.array_equal(numbers, numbers.astype(np.int64)))
 
 
-class Dense(_Weighted):
+class _Matrix(_Weighted):
+    """What connections with a matrix of weights have in common."""
+
+    def _keep(self, weights: np.ndarray) -> None:
+        self.s_in = InPort((weights.shape[1],))
+        self.a_out = OutPort((weights.shape[0],))
+        self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
+
+    def fan_out(self) -> np.ndarray:
+        return np.full(self.s_in.shape, self.a_out.size)
+
+
+class Dense(_Matrix):
     """All-to-all: ``a_out[t+1] = weights @ s_in[t]``.
 
     Args:
@@ -54,16 +66,11 @@ class Dense(_Weighted):
     def __init__(self, *, weights: Any, **kwargs: Any) -> None:
         weights = _matrix(type(self).__name__, weights)
         super().__init__(**kwargs)
-        self.s_in = InPort((weights.shape[1],))
-        self.a_out = OutPort((weights.shape[0],))
-        self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
-        self.a_buff = Var((weights.shape[0],), 0, name="a_buff")
-
-    def fan_out(self) -> np.ndarray:
-        return np.full(self.s_in.shape, self.a_out.size)
+        self._keep(weights)
+        self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
 
 
-class DelayDense(_Weighted):
+class DelayDense(_Matrix):
     """Dense with a delay for every synapse: a message of step t arrives in step ``t + 1 + delays``.
 
     Args:
@@ -74,30 +81,32 @@ class DelayDense(_Weighted):
     """
 
     kind = "delays"
+    delays: Var
+    a_buff: Var
 
     @arguments(error=VarError, max_delay=integer(0))
     def __init__(self, *, weights: Any, delays: Any, max_delay: int = 0, **kwargs: Any) -> None:
         weights = _matrix(type(self).__name__, weights)
         super().__init__(**kwargs)
         _arrives_later(self)
-        self.s_in = InPort((weights.shape[1],))
-        self.a_out = OutPort((weights.shape[0],))
-        self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
-        d = array("DelayDense: delays", delays)
-        if d.shape not in ((), weights.shape) or not _whole(d) or d.min() < 0:
-            raise VarError(f"DelayDense: delays is an int >= 0 or {weights.shape} of them, got {delays!r:.60}")
-        self.max_delay = max(int(max_delay), int(d.max()))
-        self.delays = Var(weights.shape, d.astype(np.int64), role="parameter", name="delays")
-        self.a_buff = Var((weights.shape[0], self.max_delay + 1), 0, name="a_buff")
-
-    def fan_out(self) -> np.ndarray:
-        return np.full(self.s_in.shape, self.a_out.size)
+        self._keep(weights)
+        _delayed(self, "DelayDense", array("DelayDense: delays", delays), delays, f"{weights.shape}", max_delay)
 
 
 def _arrives_later(process: Connection) -> None:
     """VarError for ``delay=0``, which synapses with delays of their own do not have."""
     if not process.delay:
         raise VarError(f"{type(process).__name__}: delay is 1, what delays count from, not 0; for the same step there are Dense and Sparse")
+
+
+def _delayed(process: DelayDense | DelaySparse, owner: str, d: np.ndarray, given: Any, each: str, max_delay: int) -> None:
+    """Give ``process``, whose weights it has, the delays ``d`` and room for what is under way; VarError says what was ``given``, and that
+    ``each`` are expected."""
+    if d.shape not in ((), process.weights.shape) or not _whole(d) or d.min() < 0:
+        raise VarError(f"{owner}: delays is an int >= 0 or {each} of them, got {given!r:.60}")
+    process.max_delay = max(int(max_delay), int(d.max()))
+    process.delays = Var(process.weights.shape, d.astype(np.int64), role="parameter", name="delays")
+    process.a_buff = Var((process.a_out.size, process.max_delay + 1), 0, name="a_buff")
 
 
 @dataclass(frozen=True)
@@ -207,6 +216,8 @@ class DelaySparse(_Stored):
     """
 
     kind = "delays"
+    delays: Var
+    a_buff: Var
 
     @arguments(error=VarError, max_delay=integer(0))
     def __init__(self, *, delays: Any, weights: Any = None, rows: Any = None, cols: Any = None, data: Any = None, shape: Any = None,
@@ -223,12 +234,7 @@ class DelaySparse(_Stored):
             d = array("DelaySparse: delays", delays)
             if d.shape == entries.shape and weights is not None:
                 d = d[entries.rows, entries.cols]
-        if d.shape not in ((), entries.data.shape) or not _whole(d) or d.min() < 0:
-            each = f"{entries.shape}" if weights is not None else f"{len(entries.data)}"
-            raise VarError(f"DelaySparse: delays is an int >= 0 or {each} of them, got {delays!r:.60}")
-        self.max_delay = max(int(max_delay), int(d.max()))
-        self.delays = Var(entries.data.shape, d.astype(np.int64), role="parameter", name="delays")
-        self.a_buff = Var((self.a_out.size, self.max_delay + 1), 0, name="a_buff")
+        _delayed(self, "DelaySparse", d, delays, f"{entries.shape}" if weights is not None else f"{len(entries.data)}", max_delay)
 
 
 class Delay(AbstractProcess):

@@ -179,7 +179,6 @@ class Engine:
             program.restore(part)
         self._step = snapshot.step
 
-
     # -- what a chip tells -----------------------------------------------------------------------------
 
     def placement(self, chips: int = 1) -> Placement:

@@ -34,6 +34,11 @@ class Bss2Options:
     dt: float = 1e-6
     mode: str = ""
 
+    @property
+    def used(self) -> Chip:
+        """The chip, the one in use where none is given; RunError where there is none."""
+        return current_chip() if self.chip is None else self.chip
+
 
 class Bss2Backend:
     """See :class:`lavalike.backends.base.Backend`. Nodes have the models of the host, which say what they are and whether they delay."""
@@ -69,7 +74,7 @@ BACKEND = Bss2Backend()
 def module(process: AbstractProcess, part: Part, config: RunConfig, surrogate: Surrogate | Derivative | None) -> ChipModule:
     """What ``to_torch`` makes where ``config`` has something run on a chip; ``part`` is the whole graph on the torch backend."""
     on_chip = flatten(process, config, get_backend, part.flat.stimuli)
-    return ChipModule(process, part, on_chip, current_chip() if config.chip is None else config.chip, config.dt, surrogate)
+    return ChipModule(process, part, on_chip, Bss2Options(config.chip).used, config.dt, surrogate)
 
 
 @arguments(process=instance(AbstractProcess), chips=CHIPS, config=optional(instance(RunConfig)))

@@ -13,7 +13,6 @@ from lavalike.backends.bss2.neurons import Population, tensors
 from lavalike.backends.bss2.partition import check_recordable, check_synapses
 from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.spiking import Network, Tensors, Trace, events, gathered, selected
-from lavalike.bss2.chip import current_chip
 from lavalike.compiler import order
 from lavalike.compiler.parts import Part
 from lavalike.process import Port, Var
@@ -58,7 +57,7 @@ class SpikingProgram:
             check_recordable(part, target, target)
         options = part.target.options
         self.net = Network(part.nodes, order.names(part.flat.nodes))
-        self.chip, self.dt, self.batch, self.step = current_chip() if options.chip is None else options.chip, options.dt, batch, part.step
+        self.chip, self.dt, self.batch, self.step = options.used, options.dt, batch, part.step
         self.part, self.dtype = part, getattr(torch, part.flat.config.dtype)
         self.vars = [v for n in part.nodes for v in n.process.vars]
         self.gains: dict[Population, float] = {}
@@ -198,7 +197,7 @@ class ProductProgram:
         for target in recordable:
             check_recordable(part, target, target)
         names, options = order.names(part.flat.nodes), part.target.options
-        chip, dtype = current_chip() if options.chip is None else options.chip, getattr(torch, part.flat.config.dtype)
+        chip, dtype = options.used, getattr(torch, part.flat.config.dtype)
         self.products = [Product(n, names[n], chip, batch, dtype) for n in part.nodes]
         self.part, self.chip, self.dt, self.batch, self.step = part, chip, options.dt, batch, part.step
         self.vars = [v for n in part.nodes for v in n.process.vars]

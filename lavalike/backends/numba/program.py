@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba.core.errors import NumbaError
 
+from lavalike.backends.base import check_real, int32
 from lavalike.backends.numba import kernels, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
@@ -590,16 +591,14 @@ class NumbaProgram:
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     """A Var's value in the dtype of its node's messages and states; VarError where that cannot hold it."""
-    if value.dtype.kind in "cU":
-        kind = "texts" if value.dtype.kind == "U" else "complex numbers"
-        raise VarError(f"{path}: holds {kind}, and a step of the numba backend takes real numbers; make such of them in derive, or "
-                       "keep real and imaginary parts in Vars of their own")
+    check_real(path, value, "a step of the numba backend takes", "make such of them in derive, or keep real and imaginary parts in Vars "
+               "of their own")
     config = node.model.config
+    if config.fixed:
+        return int32(path, value)
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         out = value.astype(config.message_dtype)
-    if config.fixed and not np.array_equal(out, value):
-        raise VarError(f"{path}: fixed_pt holds whole numbers of 32 bits, not {value[out != value].flat[0]}")
-    if not config.fixed and value.dtype.itemsize > out.dtype.itemsize and not np.isfinite(out).all():
+    if value.dtype.itemsize > out.dtype.itemsize and not np.isfinite(out).all():
         raise VarError(f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it")
     return out
 

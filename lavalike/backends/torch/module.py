@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lavalike.arguments import did_you_mean, shown
+from lavalike.backends.base import check_real, int32
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
 from lavalike.compiler import order
 from lavalike.compiler.flat import Node, Term, not_held
@@ -82,10 +83,8 @@ class ProcessModule(nn.Module):
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
-        if value.dtype.kind in "cU":
-            kind = "texts" if value.dtype.kind == "U" else "complex numbers"
-            raise VarError(f"{var.path}: holds {kind}, and models of the torch backend take real numbers; keep it in an attribute of the "
-                           "process, or real and imaginary parts in Vars of their own")
+        check_real(var.path, value, "models of the torch backend take", "keep it in an attribute of the process, or real and imaginary "
+                   "parts in Vars of their own")
         node = self.graph.node_of(var.process)
         dtype = self.dtype if node is None else self.dtype_for(node)
         out = torch.tensor(value, dtype=dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
@@ -279,10 +278,7 @@ class ProcessModule(nn.Module):
 def whole(node: Node, var: Var, value: np.ndarray) -> None:
     """VarError where ``node`` is of fixed_pt, which cannot hold ``value`` of a state."""
     if node.model.config.fixed:
-        with np.errstate(invalid="ignore"):  # too large for an integer: told here
-            bad = value != value.astype(np.int32)
-        if bad.any():
-            raise VarError(f"{var.path}: fixed_pt holds whole numbers of 32 bits, not {value[bad].flat[0]}")
+        int32(var.path, value)
 
 
 def _model(node: Node) -> TorchModel:
