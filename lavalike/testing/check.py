@@ -92,8 +92,7 @@ def check_backend(name: str, *, only: Iterable[str] | None = None, options: Mapp
             try:
                 refusal = check.refusal(own)
                 if refusal is None:
-                    check.itself(own)
-                    check.equal(own, plain)
+                    check.equal(own, plain, check.itself(own))
             except Exception as e:
                 e.add_note(f"in check_backend({name!r}): {label}")
                 raise
@@ -142,9 +141,9 @@ def check_model(process: AbstractProcess, model: type[ProcessModel], *, referenc
 
     check = _Check(f"{type(process).__name__}, {model.__name__}", lambda: copy.deepcopy(process), chosen == "fixed_pt", tolerance, steps,
                    inputs)
-    check.itself(config)
+    found = check.itself(config)
     if reference is not None or check.refusal(plain) is None:
-        check.equal(config, plain)
+        check.equal(config, plain, found)
 
 
 @dataclass
@@ -171,22 +170,23 @@ class _Check:
             return text
         return None
 
-    def equal(self, config: Setup, reference: Setup) -> None:
-        """Outputs, states and what comes of writing Vars are the reference's."""
-        inputs, states = self.inputs(BATCH), self.recordable(config)
-        self.same("outputs and states of a batch", self.simulated(config, inputs, states), self.simulated(reference, inputs, states))
+    def equal(self, config: Setup, reference: Setup, batch: tuple[set[str], Arrays]) -> None:
+        """Outputs, states and what comes of writing Vars are the reference's; ``batch`` is what :meth:`itself` gave."""
+        states, whole = batch
+        self.same("outputs and states of a batch", whole, self.simulated(reference, self.inputs(BATCH), states))
         wanted, kept = self.written(reference, None)
         found, _ = self.written(config, kept)
         self.same("states after Vars were set", found, wanted)
 
-    def itself(self, config: Setup) -> None:
-        """A batch is its samples; a run in pieces is one run."""
+    def itself(self, config: Setup) -> tuple[set[str], Arrays]:
+        """A batch is its samples; a run in pieces is one run. The states that can be recorded, and what the batch did."""
         inputs, states = self.inputs(BATCH), self.recordable(config)
         whole = self.simulated(config, inputs, states)
         for k in range(BATCH if inputs else 0):
             alone = self.simulated(config, {n: x[k] for n, x in inputs.items()}, states)
             self.same(f"sample {k} of a batch and alone", {n: x[k] for n, x in whole.items()}, alone)
         self.same("a run in pieces and in one", self.ran(config, PIECES), self.ran(config, (sum(PIECES),)))
+        return states, whole
 
     def inputs(self, batch: int) -> Arrays:
         """By name, (batch, *shape, time)."""
