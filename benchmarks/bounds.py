@@ -54,9 +54,13 @@ def gather(a_in, s_out, index):
         s_out[i] = a_in[index[i]]
 
 
-STEPS: dict[str, Callable[..., None]] = {"leaky sum, element by element": leaky, "leaky sum, whole arrays": whole,
-                                         "LIF, element by element": lif, "matrix times vector": dense,
-                                         "gather by indices": gather}
+STEPS: dict[str, Callable[..., None]] = {
+    "leaky sum, element by element": leaky,
+    "leaky sum, whole arrays": whole,
+    "LIF, element by element": lif,
+    "matrix times vector": dense,
+    "gather by indices": gather,
+}
 WIDE = 10_000_000  # entries of a matrix that is worth measuring
 
 
@@ -101,7 +105,9 @@ def fastest(runs: list[Callable[[int], None]], seconds: float, stretches: int) -
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000])
     parser.add_argument("--seconds", type=float, default=0.002, help="a stretch")
     parser.add_argument("--stretches", type=int, default=200)
@@ -111,8 +117,12 @@ def main(argv: list[str] | None = None) -> None:
         for n in args.sizes:
             if step is dense and n * n > WIDE:
                 continue
-            checked, free = fastest([stepper(step, n, True), stepper(step, n, False)], args.seconds, args.stretches)
-            rows.append([name, str(n), f"{checked * 1e6:.2f}", f"{free * 1e6:.2f}", f"{checked / free:.2f}"])
+            checked, free = fastest(
+                [stepper(step, n, True), stepper(step, n, False)], args.seconds, args.stretches
+            )
+            rows.append(
+                [name, str(n), f"{checked * 1e6:.2f}", f"{free * 1e6:.2f}", f"{checked / free:.2f}"]
+            )
     print(table(["step", "neurons", "checked us", "unchecked us", "ratio"], rows))
 
 

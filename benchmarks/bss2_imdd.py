@@ -47,8 +47,15 @@ class Point(NamedTuple):
 
 def network(link: Link, chip: Chip | None = None) -> Network:
     # the more inputs, the weaker each, so that the first neurons spike once or twice
-    return Network((link.taps * ENCODER.neurons, HIDDEN, len(GRAY)), ENCODER.dt, TAU, chip, mean=0.7 / link.taps,
-                   spread=0.5 / link.taps**0.5, readout_spread=0.2)
+    return Network(
+        (link.taps * ENCODER.neurons, HIDDEN, len(GRAY)),
+        ENCODER.dt,
+        TAU,
+        chip,
+        mean=0.7 / link.taps,
+        spread=0.5 / link.taps**0.5,
+        readout_spread=0.2,
+    )
 
 
 def batches(link: Link, noise: float, steps: int, seed: int) -> Iterator[Batch]:
@@ -56,11 +63,15 @@ def batches(link: Link, noise: float, steps: int, seed: int) -> Iterator[Batch]:
     blocks = max(1, link.block // BATCH)
     for k in range(-(-steps // blocks)):
         sample = link.sample(link.block, -noise, 1000 * seed + k)
-        for features, symbols in zip(sample.features.split(BATCH), sample.symbols.split(BATCH), strict=True):
+        for features, symbols in zip(
+            sample.features.split(BATCH), sample.symbols.split(BATCH), strict=True
+        ):
             yield ENCODER(features), symbols
 
 
-def error_rates(link: Link, noise: float, deciders: Sequence[Decider], bits: int, errors: int) -> list[float]:
+def error_rates(
+    link: Link, noise: float, deciders: Sequence[Decider], bits: int, errors: int
+) -> list[float]:
     """Of each, on the same symbols; each until it has made so many errors."""
     gray = torch.tensor(GRAY, dtype=torch.int8)
     wrong, seen = [0] * len(deciders), [0] * len(deciders)
@@ -89,8 +100,16 @@ def sweep(title: str, link: Link, args: argparse.Namespace) -> Iterator[Point]:
         before, chip = network(link, Chip(args.chip)), network(link, Chip(args.chip))
         before.load_state_dict(net.state_dict())
         chip.load_state_dict(net.state_dict())
-        loop_seconds = train(chip, partial(batches, link, noise, args.steps[2], 2 * number + 2), args.steps[2], LOOP)
-        rates = error_rates(link, noise, [lmmse, decider(net), decider(before), decider(chip)], args.bits, args.errors)
+        loop_seconds = train(
+            chip, partial(batches, link, noise, args.steps[2], 2 * number + 2), args.steps[2], LOOP
+        )
+        rates = error_rates(
+            link,
+            noise,
+            [lmmse, decider(net), decider(before), decider(chip)],
+            args.bits,
+            args.errors,
+        )
         yield Point(title, noise, *rates, seconds, loop_seconds)
         if number == 0:
             print(f"\n{chip.experiment.outcome}\n")
@@ -104,12 +123,23 @@ def plot(points: Sequence[Point], path: Path) -> None:
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(p.link for p in points))
-    figure, axes = pyplot.subplots(1, len(names), figsize=(4.5 * len(names), 3.6), squeeze=False, sharey=True)
+    figure, axes = pyplot.subplots(
+        1, len(names), figsize=(4.5 * len(names), 3.6), squeeze=False, sharey=True
+    )
     for axis, name in zip(axes[0], names, strict=True):
         mine = sorted((p for p in points if p.link == name), key=lambda p: p.noise)
-        for field, label, style in (("lmmse", "LMMSE", "k--"), ("simulated", "SNN, simulated", "C0o-"),
-                                    ("after", "SNN, emulated chip, in the loop", "C1s-")):
-            axis.semilogy([p.noise for p in mine], [getattr(p, field) for p in mine], style, label=label, markersize=4)
+        for field, label, style in (
+            ("lmmse", "LMMSE", "k--"),
+            ("simulated", "SNN, simulated", "C0o-"),
+            ("after", "SNN, emulated chip, in the loop", "C1s-"),
+        ):
+            axis.semilogy(
+                [p.noise for p in mine],
+                [getattr(p, field) for p in mine],
+                style,
+                label=label,
+                markersize=4,
+            )
         axis.set(title=name, xlabel="signal over noise [dB]")
         axis.grid(True, which="both", alpha=0.3)
     axes[0][0].set_ylabel("bit error rate")
@@ -120,22 +150,45 @@ def plot(points: Sequence[Point], path: Path) -> None:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--links", nargs="+", choices=LINKS, default=["LCD", "ECOC"])
-    parser.add_argument("--noise", type=float, nargs="+", default=[20, 15, 16, 17, 18, 19, 21, 22, 23, 24], metavar="DB",
-                        help="levels, the first one trained at first")
-    parser.add_argument("--steps", type=int, nargs=3, default=(3000, 500, 500), metavar=("FIRST", "NEXT", "LOOP"),
-                        help=f"of {BATCH} symbols")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        nargs="+",
+        default=[20, 15, 16, 17, 18, 19, 21, 22, 23, 24],
+        metavar="DB",
+        help="levels, the first one trained at first",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs=3,
+        default=(3000, 500, 500),
+        metavar=("FIRST", "NEXT", "LOOP"),
+        help=f"of {BATCH} symbols",
+    )
     parser.add_argument("--bits", type=int, default=1_000_000)
     parser.add_argument("--errors", type=int, default=300)
     parser.add_argument("--chip", type=int, default=1, help="seed of the emulated chip")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--plot", type=Path, help="picture of the curves")
-    parser.add_argument("--quick", action="store_true", help="the first link and level only, less training, fewer bits")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the first link and level only, less training, fewer bits",
+    )
     args = parser.parse_args(argv)
     if args.quick:
-        args.links, args.noise, args.steps, args.bits = args.links[:1], args.noise[:1], (400, 0, 40), 80_000
+        args.links, args.noise, args.steps, args.bits = (
+            args.links[:1],
+            args.noise[:1],
+            (400, 0, 40),
+            80_000,
+        )
     return args
 
 
@@ -144,7 +197,16 @@ def main(argv: Sequence[str] | None = None) -> list[Point]:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     points: list[Point] = []
-    head = ["link", "dB", "LMMSE", "simulated", "chip, before", "chip, in the loop", "training [s]", "in the loop [s]"]
+    head = [
+        "link",
+        "dB",
+        "LMMSE",
+        "simulated",
+        "chip, before",
+        "chip, in the loop",
+        "training [s]",
+        "in the loop [s]",
+    ]
     began = time.perf_counter()
     for name in args.links:
         for point in sweep(name, LINKS[name], args):

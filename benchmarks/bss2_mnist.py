@@ -31,18 +31,32 @@ PLACES = ((28 - KERNEL) // STRIDE + 1) ** 2
 
 
 def float_network() -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(1, CHANNELS, KERNEL, STRIDE), nn.ReLU(), nn.Flatten(),
-                         nn.Linear(CHANNELS * PLACES, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 10))
+    return nn.Sequential(
+        nn.Conv2d(1, CHANNELS, KERNEL, STRIDE),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(CHANNELS * PLACES, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, 10),
+    )
 
 
 def chip_network() -> nn.Sequential:
     layers = perceptron.nn
-    return nn.Sequential(layers.Conv2d(1, CHANNELS, KERNEL, STRIDE), layers.ConvertingReLU(SHIFT), nn.Flatten(),
-                         layers.Linear(CHANNELS * PLACES, HIDDEN), layers.ConvertingReLU(SHIFT), layers.Linear(HIDDEN, 10, avg=10))
+    return nn.Sequential(
+        layers.Conv2d(1, CHANNELS, KERNEL, STRIDE),
+        layers.ConvertingReLU(SHIFT),
+        nn.Flatten(),
+        layers.Linear(CHANNELS * PLACES, HIDDEN),
+        layers.ConvertingReLU(SHIFT),
+        layers.Linear(HIDDEN, 10, avg=10),
+    )
 
 
 @torch.no_grad()
-def transfer(source: nn.Sequential, target: nn.Sequential, x: torch.Tensor, scale: float = facts.INPUT_MAX) -> None:
+def transfer(
+    source: nn.Sequential, target: nn.Sequential, x: torch.Tensor, scale: float = facts.INPUT_MAX
+) -> None:
     """Weights, biases and sends of ``target`` so that it computes what ``source`` does, scaled into the chip's ranges.
 
     ``x`` is what ``source`` expects, and ``scale`` times it what ``target`` does. Outputs of a layer before a ConvertingReLU fill its
@@ -58,8 +72,14 @@ def transfer(source: nn.Sequential, target: nn.Sequential, x: torch.Tensor, scal
         top = x.abs() if last else x
         out = full / top.flatten()[torch.randperm(top.numel())[:1_000_000]].quantile(0.999).item()
         factor = out / (perceptron.get_mock_parameter().gain * scale)
-        placed.num_sends = math.ceil(factor * layer.weight.abs().flatten()[:1_000_000].quantile(0.999).item() / facts.WEIGHT_MAX)
-        placed.weight.copy_(layer.weight * factor / placed.num_sends).clamp_(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
+        placed.num_sends = math.ceil(
+            factor
+            * layer.weight.abs().flatten()[:1_000_000].quantile(0.999).item()
+            / facts.WEIGHT_MAX
+        )
+        placed.weight.copy_(layer.weight * factor / placed.num_sends).clamp_(
+            -facts.WEIGHT_MAX, facts.WEIGHT_MAX
+        )
         placed.bias.copy_(layer.bias * out)
         scale = out / 2**shift
 
@@ -75,13 +95,24 @@ def augment(x: torch.Tensor) -> torch.Tensor:
     return functional.grid_sample(x, grid, align_corners=False)
 
 
-def train(net: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int, lr: float, scale: float = 1.0, temperature: float = 1.0,
-          batch: int = BATCH, change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
+def train(
+    net: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    epochs: int,
+    lr: float,
+    scale: float = 1.0,
+    temperature: float = 1.0,
+    batch: int = BATCH,
+    change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> None:
     """Adam, the learning rate rising to ``lr`` and falling to 0. ``net`` sees ``scale * change(x)``; logits are outputs / temperature."""
     if not epochs:
         return
     optimizer = torch.optim.Adam(net.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * -(-len(x) // batch), pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=epochs * -(-len(x) // batch), pct_start=0.1
+    )
     for _ in range(epochs):
         for k in torch.randperm(len(x)).split(batch):
             seen = x[k] if change is None else change(x[k])
@@ -95,7 +126,10 @@ def train(net: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int, lr: flo
 @torch.no_grad()
 def accuracy(net: nn.Sequential, x: torch.Tensor, y: torch.Tensor, scale: float = 1.0) -> float:
     """Per cent right."""
-    right = sum(int((net(scale * a).argmax(1) == b).sum()) for a, b in zip(x.split(1000), y.split(1000), strict=True))
+    right = sum(
+        int((net(scale * a).argmax(1) == b).sum())
+        for a, b in zip(x.split(1000), y.split(1000), strict=True)
+    )
     return 100 * right / len(x)
 
 
@@ -105,9 +139,17 @@ def images(path: Path, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist.npz")
-    parser.add_argument("--epochs", type=int, nargs=3, default=(4, 3, 3), metavar=("FLOAT", "MOCK", "LOOP"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist.npz",
+    )
+    parser.add_argument(
+        "--epochs", type=int, nargs=3, default=(4, 3, 3), metavar=("FLOAT", "MOCK", "LOOP")
+    )
     parser.add_argument("--chip", type=int, default=1, help="seed of the emulated chip")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -120,7 +162,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     def row(name: str, net: nn.Sequential, mock: bool | None = None) -> None:
         scale = 1.0 if mock is None else float(facts.INPUT_MAX)
         with bss2.use(chip), perceptron.mock_mode(mock):
-            rows.append([name, f"{accuracy(net, *test, scale):.2f}", f"{time.perf_counter() - began:.0f}"])
+            rows.append(
+                [name, f"{accuracy(net, *test, scale):.2f}", f"{time.perf_counter() - began:.0f}"]
+            )
         print("  ".join(rows[-1]), flush=True)
 
     source, net = float_network(), chip_network()
@@ -143,7 +187,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n" + table(["MNIST, 10,000 test images", "right [%]", "s"], rows))
     placed = bss2.place(net, x.shape[1:])
     sends = [m.num_sends for m in net if isinstance(m, perceptron.nn.MACLayer)]
-    print(f"\n{chip!r}; {len(placed.tiles)} tiles in {placed.runs} runs of one chip; inputs sent {sends} times")
+    print(
+        f"\n{chip!r}; {len(placed.tiles)} tiles in {placed.runs} runs of one chip; inputs sent {sends} times"
+    )
 
 
 if __name__ == "__main__":

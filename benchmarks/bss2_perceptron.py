@@ -56,7 +56,11 @@ def products(batch: int, k: int, n: int, rounds: int) -> list[list[str]]:
     x = (torch.rand(batch, k) * 31).requires_grad_()
     w = ((torch.rand(n, k) - 0.5) * 120).requires_grad_()
     grad = torch.randn(batch, n)
-    quantised, quiet, emulated = bss2.Chip(level="quantised"), bss2.Chip(noise=bss2.Noise(trial=0.0)), bss2.Chip()
+    quantised, quiet, emulated = (
+        bss2.Chip(level="quantised"),
+        bss2.Chip(noise=bss2.Noise(trial=0.0)),
+        bss2.Chip(),
+    )
     forward: list[Callable[[], torch.Tensor]] = [
         lambda: functional.linear(Rounded.apply(x, 0, 31), Rounded.apply(w, -63, 63)),
         lambda: product(x, w.t(), quantised),
@@ -79,7 +83,16 @@ def products(batch: int, k: int, n: int, rounds: int) -> list[list[str]]:
     rows = []
     for name, programs in (("forward", forward), ("+ backward", [both(p) for p in forward])):
         fake, *ours, drawing = medians([*programs, noise], rounds)
-        rows.append([batch, f"{k} x {n}", name, f"{fake:.2f}", *(f"{t / fake:.2f}" for t in ours), f"{drawing / fake:.2f}"])
+        rows.append(
+            [
+                batch,
+                f"{k} x {n}",
+                name,
+                f"{fake:.2f}",
+                *(f"{t / fake:.2f}" for t in ours),
+                f"{drawing / fake:.2f}",
+            ]
+        )
     return rows
 
 
@@ -92,8 +105,14 @@ def dense(*sizes: int) -> nn.Sequential:
 
 def mnist() -> nn.Sequential:
     """One convolution and two dense layers, placed on 1 + 4 + 1 tiles."""
-    return nn.Sequential(perceptron.nn.Conv2d(1, 16, 7, stride=3), perceptron.nn.ConvertingReLU(), nn.Flatten(),
-                         perceptron.nn.Linear(1024, 128), perceptron.nn.ConvertingReLU(), perceptron.nn.Linear(128, 10))
+    return nn.Sequential(
+        perceptron.nn.Conv2d(1, 16, 7, stride=3),
+        perceptron.nn.ConvertingReLU(),
+        nn.Flatten(),
+        perceptron.nn.Linear(1024, 128),
+        perceptron.nn.ConvertingReLU(),
+        perceptron.nn.Linear(128, 10),
+    )
 
 
 class Products(nn.Module):
@@ -106,7 +125,9 @@ class Products(nn.Module):
             if isinstance(m, nn.Linear):
                 self.layers.append(nn.Linear(m.in_features, m.out_features, bias=False))
             elif isinstance(m, nn.Conv2d):
-                self.layers.append(nn.Conv2d(m.in_channels, m.out_channels, m.kernel_size, m.stride, bias=False))
+                self.layers.append(
+                    nn.Conv2d(m.in_channels, m.out_channels, m.kernel_size, m.stride, bias=False)
+                )
             elif isinstance(m, nn.Flatten):
                 self.layers.append(m)
 
@@ -134,7 +155,15 @@ def training(name: str, model: nn.Sequential, shape: tuple[int, ...], rounds: in
         bare(x).sum().backward()
 
     emulated, mock, only = medians([lambda: step(False), lambda: step(True), alone], rounds)
-    return [name, shape[0], f"{emulated:.2f}", f"{mock:.2f}", f"{only:.2f}", f"{emulated / only:.2f}", f"{1 - only / emulated:.0%}"]
+    return [
+        name,
+        shape[0],
+        f"{emulated:.2f}",
+        f"{mock:.2f}",
+        f"{only:.2f}",
+        f"{emulated / only:.2f}",
+        f"{1 - only / emulated:.0%}",
+    ]
 
 
 def main() -> None:
@@ -145,16 +174,52 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     sizes = ((128, 128), (128, 256), (256, 512), (784, 256))
-    rows = [r for batch in (350, 10_000) for k, n in sizes for r in products(batch, k, n, args.rounds)]
-    print(f"Time over that of Linear with fake quantisation, {args.threads} thread(s); in the last column that of drawing as many numbers "
-          "with torch's normal_\n")
-    print(table(("batch", "K x N", "pass", "fake, ms", "quantised", "emulated, quiet", "emulated", "mock", "normal_"), rows))
+    rows = [
+        r for batch in (350, 10_000) for k, n in sizes for r in products(batch, k, n, args.rounds)
+    ]
+    print(
+        f"Time over that of Linear with fake quantisation, {args.threads} thread(s); in the last column that of drawing as many numbers "
+        "with torch's normal_\n"
+    )
+    print(
+        table(
+            (
+                "batch",
+                "K x N",
+                "pass",
+                "fake, ms",
+                "quantised",
+                "emulated, quiet",
+                "emulated",
+                "mock",
+                "normal_",
+            ),
+            rows,
+        )
+    )
     networks: list[tuple[str, nn.Sequential, tuple[int, ...]]] = [
-        ("4-128-10", dense(4, 128, 10), (350, 4)), ("784-512-10", dense(784, 512, 10), (350, 784)),
-        ("conv, 1024-128-10", mnist(), (100, 1, 28, 28)), ("conv, 1024-128-10", mnist(), (2000, 1, 28, 28))]
-    print("\nA training step (loss, gradients and Adam included) and its matrix products alone, ms\n")
-    print(table(("network", "batch", "emulated", "mock", "products", "emulated / products", "host's share"),
-                [training(*n, args.rounds) for n in networks]))
+        ("4-128-10", dense(4, 128, 10), (350, 4)),
+        ("784-512-10", dense(784, 512, 10), (350, 784)),
+        ("conv, 1024-128-10", mnist(), (100, 1, 28, 28)),
+        ("conv, 1024-128-10", mnist(), (2000, 1, 28, 28)),
+    ]
+    print(
+        "\nA training step (loss, gradients and Adam included) and its matrix products alone, ms\n"
+    )
+    print(
+        table(
+            (
+                "network",
+                "batch",
+                "emulated",
+                "mock",
+                "products",
+                "emulated / products",
+                "host's share",
+            ),
+            [training(*n, args.rounds) for n in networks],
+        )
+    )
 
 
 if __name__ == "__main__":

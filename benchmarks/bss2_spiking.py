@@ -34,13 +34,21 @@ class YinYang(torch.nn.Module):
         self.encode = CoordinatesToSpikes(STEPS, 2e-6, 26e-6, DT, t_bias=2e-6)
         e, common = self.experiment, {"leak": 0.0, "tau_mem": TAU, "tau_syn": TAU}
         self.synapse = spiking.Synapse(5, hidden, e)
-        self.hidden = spiking.LIF(hidden, e, reset=0.0, threshold=1.0, membrane_capacitance=TAU, **common)
-        self.output, self.readout, self.decode = spiking.Synapse(hidden, 3, e), spiking.LI(3, e, **common), MaxOverTime()
+        self.hidden = spiking.LIF(
+            hidden, e, reset=0.0, threshold=1.0, membrane_capacitance=TAU, **common
+        )
+        self.output, self.readout, self.decode = (
+            spiking.Synapse(hidden, 3, e),
+            spiking.LI(3, e, **common),
+            MaxOverTime(),
+        )
         torch.nn.init.normal_(self.synapse.weight, 0.8, 0.25)
         torch.nn.init.normal_(self.output.weight, 0.0, 0.1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.readout(self.output(self.hidden(self.synapse(spiking.LIFObservables(spikes=self.encode(x))))))
+        y = self.readout(
+            self.output(self.hidden(self.synapse(spiking.LIFObservables(spikes=self.encode(x)))))
+        )
         spiking.run(self.experiment, STEPS)
         return self.decode(y.membrane_cadc)
 
@@ -68,10 +76,15 @@ def accuracy(model: YinYang, samples: int = 1000) -> float:
     return float((model(x).argmax(1) == labels).float().mean())
 
 
-def seconds_a_run(steps: int, neurons: int, inputs: int = 100, batch: int = 20, repeats: int = 5) -> tuple[float, float]:
+def seconds_a_run(
+    steps: int, neurons: int, inputs: int = 100, batch: int = 20, repeats: int = 5
+) -> tuple[float, float]:
     """Forward and backward of one LIF layer; the best of a few: (with the layer's matrix products, without)."""
     e = spiking.Experiment(mock=True, dt=DT)
-    synapse, lif = spiking.Synapse(inputs, neurons, e), spiking.LIF(neurons, e, leak=0.0, reset=0.0, threshold=1.0)
+    synapse, lif = (
+        spiking.Synapse(inputs, neurons, e),
+        spiking.LIF(neurons, e, leak=0.0, reset=0.0, threshold=1.0),
+    )
     x = (torch.rand(steps, batch, inputs) < 0.05).float()
 
     def once() -> tuple[float, float]:
@@ -98,7 +111,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="1 epoch, short runs")
-    parser.add_argument("--chip", action="store_true", help="in the loop on an emulated chip, beside the simulation")
+    parser.add_argument(
+        "--chip", action="store_true", help="in the loop on an emulated chip, beside the simulation"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     epochs, samples = (1, 1000) if args.quick else (args.epochs, 5000)
@@ -111,17 +126,60 @@ def main() -> None:
             seconds, used = train(model, epochs, samples)
             same = HXTORCH * epochs * samples / (25 * 5000)
             compared = (f"{same:.0f}", f"{same / seconds:.0f}") if chip is None else ("-", "-")
-            rows.append(("simulation" if chip is None else chip.identifier, str(seed), f"{seconds:.1f}", f"{used:.1f}", *compared,
-                         f"{100 * accuracy(model):.1f}"))
+            rows.append(
+                (
+                    "simulation" if chip is None else chip.identifier,
+                    str(seed),
+                    f"{seconds:.1f}",
+                    f"{used:.1f}",
+                    *compared,
+                    f"{100 * accuracy(model):.1f}",
+                )
+            )
     print(f"Yin-Yang, {epochs} epochs of {samples} samples, {args.threads} threads")
-    print(table(("forward", "seed", "seconds", "of CPU", "hxtorch's mock (recorded)", "times faster", "test %"), rows))
-    lengths, widths = ((50, 100), (100, 200)) if args.quick else ((50, 100, 200, 400, 800), (128, 256, 512, 1024, 2048))
-    for name, cases in (("steps", [(t, t, 256) for t in lengths]), ("neurons", [(n, 100, n) for n in widths])):
+    print(
+        table(
+            (
+                "forward",
+                "seed",
+                "seconds",
+                "of CPU",
+                "hxtorch's mock (recorded)",
+                "times faster",
+                "test %",
+            ),
+            rows,
+        )
+    )
+    lengths, widths = (
+        ((50, 100), (100, 200))
+        if args.quick
+        else ((50, 100, 200, 400, 800), (128, 256, 512, 1024, 2048))
+    )
+    for name, cases in (
+        ("steps", [(t, t, 256) for t in lengths]),
+        ("neurons", [(n, 100, n) for n in widths]),
+    ):
         measured = [(k, *seconds_a_run(steps, neurons)) for k, steps, neurons in cases]
-        print(f"\none layer of 100 inputs, forward and backward, batch 20, over {name} "
-              f"({'256 neurons' if name == 'steps' else '100 steps'})")
-        print(table((name, "ms", "us each", "neurons alone, ms", "us each"),
-                    [(str(k), f"{1e3 * a:.2f}", f"{1e6 * a / k:.2f}", f"{1e3 * b:.2f}", f"{1e6 * b / k:.2f}") for k, a, b in measured]))
+        print(
+            f"\none layer of 100 inputs, forward and backward, batch 20, over {name} "
+            f"({'256 neurons' if name == 'steps' else '100 steps'})"
+        )
+        print(
+            table(
+                (name, "ms", "us each", "neurons alone, ms", "us each"),
+                [
+                    (
+                        str(k),
+                        f"{1e3 * a:.2f}",
+                        f"{1e6 * a / k:.2f}",
+                        f"{1e3 * b:.2f}",
+                        f"{1e6 * b / k:.2f}",
+                    )
+                    for k, a, b in measured
+                ],
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,13 @@ def network(chip: Chip | None = None) -> Network:
     return Network((5, 120, 3), DT, TAU, chip, mean=0.8, spread=0.25, readout_spread=0.1)
 
 
-def one(seed: int, epochs: tuple[int, int], size: int, tested: tuple[torch.Tensor, torch.Tensor], verbose: bool) -> Result:
+def one(
+    seed: int,
+    epochs: tuple[int, int],
+    size: int,
+    tested: tuple[torch.Tensor, torch.Tensor],
+    verbose: bool,
+) -> Result:
     torch.manual_seed(seed)
     x, y = yin_yang(size, 42 + seed)
 
@@ -75,25 +81,46 @@ def one(seed: int, epochs: tuple[int, int], size: int, tested: tuple[torch.Tenso
 
 
 def main(argv: Sequence[str] | None = None) -> list[Result]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(40, 15), metavar=("SIMULATED", "LOOP"))
+    parser.add_argument(
+        "--epochs", type=int, nargs=2, default=(40, 15), metavar=("SIMULATED", "LOOP")
+    )
     parser.add_argument("--size", type=int, default=5000, help="training samples")
     parser.add_argument("--tested", type=int, default=10_000, help="test samples")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="one seed, a quarter of the epochs, 2000 test samples")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, a quarter of the epochs, 2000 test samples"
+    )
     args = parser.parse_args(argv)
     if args.quick:
         args.seeds, args.epochs, args.tested = 1, (10, 4), 2000
     torch.set_num_threads(args.threads)
     tested = yin_yang(args.tested, 10**6)
-    results = [one(seed, tuple(args.epochs), args.size, tested, seed == 0) for seed in range(args.seeds)]
+    results = [
+        one(seed, tuple(args.epochs), args.size, tested, seed == 0) for seed in range(args.seeds)
+    ]
     rows = [[str(seed), *cells(r)] for seed, r in enumerate(results)]
     if len(results) > 1:
         columns = list(zip(*results, strict=True))
         rows.append(["mean", *cells([mean(c) for c in columns])])
         rows.append(["sd", *cells([stdev(c) for c in columns])])
-    print(table(["seed", "simulated [%]", "chip, before", "control", "in the loop", "training [s]", "in the loop [s]"], rows))
+    print(
+        table(
+            [
+                "seed",
+                "simulated [%]",
+                "chip, before",
+                "control",
+                "in the loop",
+                "training [s]",
+                "in the loop [s]",
+            ],
+            rows,
+        )
+    )
     return results
 
 

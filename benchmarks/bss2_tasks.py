@@ -36,8 +36,18 @@ class Network(nn.Module):
         alpha: of the surrogate gradient.
     """
 
-    def __init__(self, sizes: tuple[int, int, int], dt: float, tau: float, chip: Chip | None = None, mean: float = 0.0, spread: float = 0.1,
-                 readout_spread: float = 0.1, gain: float = 3.0, alpha: float = 50.0) -> None:
+    def __init__(
+        self,
+        sizes: tuple[int, int, int],
+        dt: float,
+        tau: float,
+        chip: Chip | None = None,
+        mean: float = 0.0,
+        spread: float = 0.1,
+        readout_spread: float = 0.1,
+        gain: float = 3.0,
+        alpha: float = 50.0,
+    ) -> None:
         super().__init__()
         inputs, hidden, classes = sizes
         self.experiment = spiking.Experiment(mock=chip is None, dt=dt, chip=chip)
@@ -45,10 +55,24 @@ class Network(nn.Module):
         taus = {"tau_mem": tau, "tau_syn": tau}
         capacitance = spiking.HXTransformedModelParameter(tau, lambda c: 63)
         self.hidden_synapse = spiking.Synapse(inputs, hidden, self.experiment)
-        self.hidden = spiking.LIF(hidden, self.experiment, leak=value(0.0, 80), reset=value(0.0, 80), threshold=value(1.0, 150), **taus,
-                                  membrane_capacitance=capacitance, alpha=alpha)
+        self.hidden = spiking.LIF(
+            hidden,
+            self.experiment,
+            leak=value(0.0, 80),
+            reset=value(0.0, 80),
+            threshold=value(1.0, 150),
+            **taus,
+            membrane_capacitance=capacitance,
+            alpha=alpha,
+        )
         self.readout_synapse = spiking.Synapse(hidden, classes, self.experiment)
-        self.readout = spiking.LI(classes, self.experiment, leak=spiking.ModelParameter(0.0), **taus, membrane_capacitance=capacitance)
+        self.readout = spiking.LI(
+            classes,
+            self.experiment,
+            leak=spiking.ModelParameter(0.0),
+            **taus,
+            membrane_capacitance=capacitance,
+        )
         self.decode = spiking.transforms.decode.MaxOverTime()
         self.gain = gain
         nn.init.normal_(self.hidden_synapse.weight, mean, spread)
@@ -75,7 +99,13 @@ def train(net: Network, epoch: Callable[[], Iterable[Batch]], steps: int, recipe
     optimizer = torch.optim.Adam(net.parameters(), recipe.rate)
     rise = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda k: (k + 1) / rise if k < rise else 0.5 + 0.5 * math.cos(math.pi * (k - rise) / max(1, steps - rise)))
+        optimizer,
+        lambda k: (
+            (k + 1) / rise
+            if k < rise
+            else 0.5 + 0.5 * math.cos(math.pi * (k - rise) / max(1, steps - rise))
+        ),
+    )
     began, done = time.perf_counter(), 0
     net.train()
     while done < steps:

@@ -26,10 +26,16 @@ BATCH = 350
 
 
 def network() -> torch.nn.Sequential:
-    return torch.nn.Sequential(perceptron.nn.Linear(4, 128), perceptron.nn.ConvertingReLU(shift=1), perceptron.nn.Linear(128, 3, avg=5))
+    return torch.nn.Sequential(
+        perceptron.nn.Linear(4, 128),
+        perceptron.nn.ConvertingReLU(shift=1),
+        perceptron.nn.Linear(128, 3, avg=5),
+    )
 
 
-def train(model: torch.nn.Module, data: YinYangDataset, lr: float, decay: float, epochs: int) -> None:
+def train(
+    model: torch.nn.Module, data: YinYangDataset, lr: float, decay: float, epochs: int
+) -> None:
     """As the notebook: one batch an epoch, one epoch more than said."""
     optimizer = torch.optim.Adam(model.parameters(), lr)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, decay)
@@ -55,7 +61,9 @@ def pretrained(seed: int) -> torch.nn.Sequential:
     return model
 
 
-def on_chip(model: torch.nn.Sequential, chip: bss2.Chip, seed: int, test: tuple[torch.Tensor, torch.Tensor]) -> tuple[float, float, float]:
+def on_chip(
+    model: torch.nn.Sequential, chip: bss2.Chip, seed: int, test: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[float, float, float]:
     """Accuracy on the chip before, after the control, after training in the loop."""
     control, looped = copy.deepcopy(model), copy.deepcopy(model)
     with bss2.use(chip):
@@ -89,16 +97,31 @@ def main() -> None:
         rows.append([gain, args.seeds, *_spread(found)])
     print(table(("mock, gain", "seeds", "mean", "sd", "least", "most"), rows))
     spreads = noise(args.gain_spread, args.offset_spread)
-    results = [on_chip(models[k % args.seeds], bss2.Chip(seed=k, gain=0.0034, noise=spreads), k, test) for k in range(args.chips)]
+    results = [
+        on_chip(models[k % args.seeds], bss2.Chip(seed=k, gain=0.0034, noise=spreads), k, test)
+        for k in range(args.chips)
+    ]
     stages = ("before", "15 epochs in mock (control)", "15 epochs in the loop")
-    print(f"\n{args.chips} emulated chips, gain 0.0034, column gains +-{args.gain_spread:.0%}, offsets +-{args.offset_spread:g} LSB\n")
-    print(table(("on the chip", "mean", "sd", "least", "most"), [[s, *_spread([r[k] for r in results])] for k, s in enumerate(stages)]))
-    print(f"\nin the loop over control: {statistics.mean(r[2] - r[1] for r in results):+.1f} points, better on "
-          f"{sum(r[2] > r[1] for r in results)} of {args.chips} chips; {time.perf_counter() - start:.0f} s")
+    print(
+        f"\n{args.chips} emulated chips, gain 0.0034, column gains +-{args.gain_spread:.0%}, offsets +-{args.offset_spread:g} LSB\n"
+    )
+    print(
+        table(
+            ("on the chip", "mean", "sd", "least", "most"),
+            [[s, *_spread([r[k] for r in results])] for k, s in enumerate(stages)],
+        )
+    )
+    print(
+        f"\nin the loop over control: {statistics.mean(r[2] - r[1] for r in results):+.1f} points, better on "
+        f"{sum(r[2] > r[1] for r in results)} of {args.chips} chips; {time.perf_counter() - start:.0f} s"
+    )
 
 
 def _spread(values: list[float]) -> list[str]:
-    return [f"{v:.1f}" for v in (statistics.mean(values), statistics.pstdev(values), min(values), max(values))]
+    return [
+        f"{v:.1f}"
+        for v in (statistics.mean(values), statistics.pstdev(values), min(values), max(values))
+    ]
 
 
 if __name__ == "__main__":

@@ -27,12 +27,18 @@ lif, dense = LIF(shape=(n,), du=.1, dv=.1, vth=1.0, bias_mant=.5), Dense(weights
 lif.s_out.connect(dense.s_in); dense.a_out.connect(lif.a_in)
 lif.run(lv.RunSteps(1))
 """
-PROGRAMS = {"python, nothing": "pass", "import numpy": "import numpy", "import lavalike": "import lavalike",
-            "first step, warm cache": NETWORK}
+PROGRAMS = {
+    "python, nothing": "pass",
+    "import numpy": "import numpy",
+    "import lavalike": "import lavalike",
+    "first step, warm cache": NETWORK,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as cache:
@@ -47,7 +53,12 @@ def main(argv: list[str] | None = None) -> None:
                 subprocess.run([sys.executable, "-c", program, str(10 + k)], env=env, check=True)
                 times[name].append(time.perf_counter() - began)
     rows = [[name, f"{np.median(t):.3f}"] for name, t in times.items()]
-    print(table(["process", "seconds"], [*rows, ["first step, empty cache (once a machine)", f"{cold:.3f}"]]))
+    print(
+        table(
+            ["process", "seconds"],
+            [*rows, ["first step, empty cache (once a machine)", f"{cold:.3f}"]],
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -25,10 +25,20 @@ from lavalike.proc import Sparse, neuron_process
 from lavalike.text import table
 
 N, EXCITATORY, P, DT = 4000, 3200, 0.02, 0.1  # ms
-TAU, TAU_E, TAU_I, REST, VTH, RESET, PERIOD = 20.0, 5.0, 10.0, -49.0, -50.0, -60.0, 50.0  # ms, mV; steps
+TAU, TAU_E, TAU_I, REST, VTH, RESET, PERIOD = (
+    20.0,
+    5.0,
+    10.0,
+    -49.0,
+    -50.0,
+    -60.0,
+    50.0,
+)  # ms, mV; steps
 W_E, W_I = 1.62, -9.0  # mV
 KEEP, KEEP_E, KEEP_I = (math.exp(-DT / tau) for tau in (TAU, TAU_E, TAU_I))
-OF_E, OF_I = (tau / (tau - TAU) * (math.exp(-DT / tau) - math.exp(-DT / TAU)) for tau in (TAU_E, TAU_I))
+OF_E, OF_I = (
+    tau / (tau - TAU) * (math.exp(-DT / tau) - math.exp(-DT / TAU)) for tau in (TAU_E, TAU_I)
+)
 
 
 def cuba(a_e, a_i, ge, gi, v, left):
@@ -36,26 +46,51 @@ def cuba(a_e, a_i, ge, gi, v, left):
     gi = gi + a_i
     v = where(reaches(0.0, left), REST + (v - REST) * KEEP + ge * OF_E + gi * OF_I, v)
     s_out = above(v, VTH)
-    return s_out, ge * KEEP_E, gi * KEEP_I, where(s_out, RESET, v), where(s_out, PERIOD - 1.0, left - 1.0)
+    return (
+        s_out,
+        ge * KEEP_E,
+        gi * KEEP_I,
+        where(s_out, RESET, v),
+        where(s_out, PERIOD - 1.0, left - 1.0),
+    )
 
 
-Cuba = neuron_process(lv.Dynamics(cuba, inputs=("a_e", "a_i"), outputs=("s_out",), states=("ge", "gi", "v", "left"), fixed=False))
+Cuba = neuron_process(
+    lv.Dynamics(
+        cuba,
+        inputs=("a_e", "a_i"),
+        outputs=("s_out",),
+        states=("ge", "gi", "v", "left"),
+        fixed=False,
+    )
+)
 
 
 def synapses(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where each neuron's synapses begin, their targets, and the voltages in the beginning."""
     g = np.random.default_rng(seed)
     hit = g.random((N, N)) < P
-    return np.concatenate([[0], hit.sum(1).cumsum()]), np.nonzero(hit)[1], RESET + g.random(N) * (VTH - RESET)
+    return (
+        np.concatenate([[0], hit.sum(1).cumsum()]),
+        np.nonzero(hit)[1],
+        RESET + g.random(N) * (VTH - RESET),
+    )
 
 
 def network(start: np.ndarray, target: np.ndarray, v: np.ndarray):
     """The population and its two connections, stored entry by entry."""
     cells = Cuba(shape=(N,), v=v)
-    for part, weight, port in ((slice(0, EXCITATORY), W_E, cells.a_e), (slice(EXCITATORY, N), W_I, cells.a_i)):
+    for part, weight, port in (
+        (slice(0, EXCITATORY), W_E, cells.a_e),
+        (slice(EXCITATORY, N), W_I, cells.a_i),
+    ):
         first, last = start[part.start], start[part.stop]
-        cols = np.repeat(np.arange(part.stop - part.start), np.diff(start[part.start:part.stop + 1]))
-        connection = Sparse(rows=target[first:last], cols=cols, data=weight, shape=(N, part.stop - part.start))
+        cols = np.repeat(
+            np.arange(part.stop - part.start), np.diff(start[part.start : part.stop + 1])
+        )
+        connection = Sparse(
+            rows=target[first:last], cols=cols, data=weight, shape=(N, part.stop - part.start)
+        )
         cells.s_out[part].connect(connection.s_in)
         connection.a_out.connect(port)
     return cells
@@ -101,12 +136,20 @@ def hand_written(start: np.ndarray, target: np.ndarray, v: np.ndarray):
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--steps", type=int, default=200, help="per measurement")
     args = parser.parse_args(argv)
     wires = synapses()
-    hand, ours = hand_written(*wires), {d: stepper(program(network(*wires), lv.RunConfig(dtype=d))) for d in ("float64", "float32")}
+    hand, ours = (
+        hand_written(*wires),
+        {
+            d: stepper(program(network(*wires), lv.RunConfig(dtype=d)))
+            for d in ("float64", "float32")
+        },
+    )
     runs = {"loop (float64)": hand, **{f"lavalike {d}": run for d, run in ours.items()}}
     for run in runs.values():
         run(4000)  # till it has settled
@@ -118,7 +161,10 @@ def main(argv: list[str] | None = None) -> None:
             run(args.steps)
             took[name].append((time.perf_counter() - began) / args.steps)
     best = {name: min(times) for name, times in took.items()}
-    rows = [[name, f"{best[name] * 1e6:.2f}", f"{best[name] / best['loop (float64)']:.2f}"] for name in runs]
+    rows = [
+        [name, f"{best[name] * 1e6:.2f}", f"{best[name] / best['loop (float64)']:.2f}"]
+        for name in runs
+    ]
     print(f"{spikes:.1f} spikes a step")
     print(table(["", "us a step", "ratio"], rows))
 

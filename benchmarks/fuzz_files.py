@@ -61,17 +61,32 @@ def originals(folder: Path) -> list[Path]:
     rf = {"threshold": 0.5, "period": 8, "decay": 0.1}
     block = slayer.block
     nets = {
-        "dense": [block.cuba.Dense({**lif, "norm": norm}, 6, 5, delay=True), block.cuba.Dense(lif, 5, 3)],
-        "conv": [block.cuba.Input({**lif}), block.cuba.Conv(lif, 2, 4, 3, padding=1), block.cuba.Pool(lif, 2), block.cuba.Flatten(),
-                 block.cuba.Dense(lif, 4 * 3 * 3, 3)],
+        "dense": [
+            block.cuba.Dense({**lif, "norm": norm}, 6, 5, delay=True),
+            block.cuba.Dense(lif, 5, 3),
+        ],
+        "conv": [
+            block.cuba.Input({**lif}),
+            block.cuba.Conv(lif, 2, 4, 3, padding=1),
+            block.cuba.Pool(lif, 2),
+            block.cuba.Flatten(),
+            block.cuba.Dense(lif, 4 * 3 * 3, 3),
+        ],
         "recurrent": [block.cuba.Dense(lif, 6, 5), block.cuba.Recurrent(lif, 5, 4)],
-        "delta": [block.sigma_delta.Input(delta), block.sigma_delta.Conv({**delta, "norm": norm}, 2, 3, 3),
-                  block.sigma_delta.Flatten(), block.sigma_delta.Output(delta, 3 * 4 * 4, 2)],
+        "delta": [
+            block.sigma_delta.Input(delta),
+            block.sigma_delta.Conv({**delta, "norm": norm}, 2, 3, 3),
+            block.sigma_delta.Flatten(),
+            block.sigma_delta.Output(delta, 3 * 4 * 4, 2),
+        ],
         "alif": [block.alif.Dense(alif, 6, 5), block.alif.Dense(alif, 5, 3)],
         "rf": [block.rf.Dense(rf, 6, 5), block.rf.Dense(rf, 5, 3)],
     }
     shapes = {"conv": (2, 6, 6), "delta": (2, 6, 6)}
-    return [slayer.export_hdf5(net, folder / f"{name}.net", shapes.get(name, (6,))) for name, net in nets.items()]
+    return [
+        slayer.export_hdf5(net, folder / f"{name}.net", shapes.get(name, (6,)))
+        for name, net in nets.items()
+    ]
 
 
 def foreign(path: Path, folder: Path) -> Path:
@@ -96,7 +111,9 @@ def _place(data: bytearray, g: np.random.Generator) -> int:
     if kind == 1:
         sign = SIGNS[g.integers(len(SIGNS))]
         found = [k for k in range(len(data)) if data.startswith(sign, k)]
-        return min(len(data) - 1, (found[g.integers(len(found))] if found else 0) + int(g.integers(128)))
+        return min(
+            len(data) - 1, (found[g.integers(len(found))] if found else 0) + int(g.integers(128))
+        )
     return int(g.choice(np.flatnonzero(np.frombuffer(bytes(data), np.uint8))))
 
 
@@ -113,11 +130,11 @@ def overwrite(data: bytearray, g: np.random.Generator) -> None:
 def run(data: bytearray, g: np.random.Generator) -> None:
     at, n = _place(data, g), int(2 ** g.integers(1, 9))
     value = (0, 255, int(g.integers(256)))[g.integers(3)]
-    data[at:at + n] = bytes([value]) * len(data[at:at + n])
+    data[at : at + n] = bytes([value]) * len(data[at : at + n])
 
 
 def cut(data: bytearray, g: np.random.Generator) -> None:
-    del data[int(g.integers(len(data))):]
+    del data[int(g.integers(len(data))) :]
 
 
 def shift(data: bytearray, g: np.random.Generator) -> None:
@@ -125,38 +142,50 @@ def shift(data: bytearray, g: np.random.Generator) -> None:
     if g.integers(2):
         data[at:at] = bytes(n)
     else:
-        del data[at:at + n]
+        del data[at : at + n]
 
 
 def copy(data: bytearray, g: np.random.Generator) -> None:
     source, target, n = _place(data, g), _place(data, g), int(2 ** g.integers(2, 10))
-    piece = data[source:source + n]
-    data[target:target + len(piece)] = piece[:len(data) - target]
+    piece = data[source : source + n]
+    data[target : target + len(piece)] = piece[: len(data) - target]
 
 
 def number(data: bytearray, g: np.random.Generator) -> None:
     """A number becomes another that is likely to hurt."""
     width = int(g.choice((1, 2, 4, 8)))
     at = _place(data, g) // width * width
-    old = int.from_bytes(data[at:at + width], "little")
-    new = (0, 1, old + 1, old - 1, old * 2, 2 ** (8 * width) - 1, 2 ** (8 * width - 1), int(g.integers(len(data))))[g.integers(8)]
-    data[at:at + width] = (new % 2 ** (8 * width)).to_bytes(width, "little")[:len(data[at:at + width])]
+    old = int.from_bytes(data[at : at + width], "little")
+    new = (
+        0,
+        1,
+        old + 1,
+        old - 1,
+        old * 2,
+        2 ** (8 * width) - 1,
+        2 ** (8 * width - 1),
+        int(g.integers(len(data))),
+    )[g.integers(8)]
+    data[at : at + width] = (new % 2 ** (8 * width)).to_bytes(width, "little")[
+        : len(data[at : at + width])
+    ]
 
 
 def address(data: bytearray, g: np.random.Generator) -> None:
     """An address becomes that of something else: structures that contain themselves."""
-    whole = np.frombuffer(bytes(data[:len(data) // 8 * 8]), "<u8")
+    whole = np.frombuffer(bytes(data[: len(data) // 8 * 8]), "<u8")
     at = np.flatnonzero((whole > 0) & (whole < len(data)) & (whole % 8 == 0))
-    signs = [k for k in range(0, len(data), 8) if data[k:k + 4] in SIGNS]
+    signs = [k for k in range(0, len(data), 8) if data[k : k + 4] in SIGNS]
     if not at.size:
         return
     here = int(g.choice(at)) * 8
     new = int(whole[g.choice(at)]) if not signs or g.integers(2) else int(g.choice(signs))
-    data[here:here + 8] = new.to_bytes(8, "little")
+    data[here : here + 8] = new.to_bytes(8, "little")
 
 
 DAMAGE: dict[str, Callable[[bytearray, np.random.Generator], None]] = {
-    f.__name__: f for f in (flip, overwrite, run, cut, shift, copy, number, address)}
+    f.__name__: f for f in (flip, overwrite, run, cut, shift, copy, number, address)
+}
 
 
 def damaged(paths: list[Path], target: Path, g: np.random.Generator) -> tuple[str, Path]:
@@ -172,25 +201,43 @@ def damaged(paths: list[Path], target: Path, g: np.random.Generator) -> tuple[st
 
 
 def _bomb(file: h5py.Group, key: str) -> None:
-    file.create_dataset(key, shape=(4096, 4096), dtype="f4", chunks=(512, 512), compression="gzip", fillvalue=0)
+    file.create_dataset(
+        key, shape=(4096, 4096), dtype="f4", chunks=(512, 512), compression="gzip", fillvalue=0
+    )
     file[key][:, :1] = 1
 
 
-def _edits(key: str, old: np.ndarray, g: np.random.Generator) -> dict[str, Callable[[h5py.Group], None]]:
+def _edits(
+    key: str, old: np.ndarray, g: np.random.Generator
+) -> dict[str, Callable[[h5py.Group], None]]:
     """Wrong contents in sound HDF5."""
+
     def put(value: Any, **kwargs: Any) -> Callable[[h5py.Group], None]:
         return lambda file: file.create_dataset(key, data=value, **kwargs) and None
 
     wide = np.resize(old, (*old.shape, 2)) if old.dtype.kind in "biuf" else old
     return {
-        "gone": lambda file: None, "text": put("x" * int(g.integers(200))), "bytes": put(np.array([b"\xff\xfe\x00abc"], "S6")),
-        "nan": put(np.full(old.shape, np.nan)), "infinite": put(np.full(old.shape, np.inf)), "huge": put(np.full(old.shape, 2.0**40)),
-        "negative": put(np.full(old.shape, -7)), "zero": put(np.zeros(old.shape)), "fraction": put(np.full(old.shape, 1.5)),
-        "axes": put(wide), "transposed": put(old.T), "empty": lambda file: file.create_dataset(key, data=h5py.Empty("f4")) and None,
-        "none": put(np.zeros((0,))), "complex": put(np.ones(old.shape, np.complex64)), "truth": put(np.ones(old.shape, bool)),
-        "unsigned": put(np.full(old.shape, 2**64 - 1, np.uint64)), "group": lambda file: file.create_group(key) and None,
-        "link": lambda file: file.__setitem__(key, h5py.SoftLink("/layer")), "bomb": lambda file: _bomb(file, key),
-        "size": put(np.full(old.shape or (1,), int(2 ** g.integers(1, 40)))), "half": put(old.reshape(-1)[:max(1, old.size // 2)]),
+        "gone": lambda file: None,
+        "text": put("x" * int(g.integers(200))),
+        "bytes": put(np.array([b"\xff\xfe\x00abc"], "S6")),
+        "nan": put(np.full(old.shape, np.nan)),
+        "infinite": put(np.full(old.shape, np.inf)),
+        "huge": put(np.full(old.shape, 2.0**40)),
+        "negative": put(np.full(old.shape, -7)),
+        "zero": put(np.zeros(old.shape)),
+        "fraction": put(np.full(old.shape, 1.5)),
+        "axes": put(wide),
+        "transposed": put(old.T),
+        "empty": lambda file: file.create_dataset(key, data=h5py.Empty("f4")) and None,
+        "none": put(np.zeros((0,))),
+        "complex": put(np.ones(old.shape, np.complex64)),
+        "truth": put(np.ones(old.shape, bool)),
+        "unsigned": put(np.full(old.shape, 2**64 - 1, np.uint64)),
+        "group": lambda file: file.create_group(key) and None,
+        "link": lambda file: file.__setitem__(key, h5py.SoftLink("/layer")),
+        "bomb": lambda file: _bomb(file, key),
+        "size": put(np.full(old.shape or (1,), int(2 ** g.integers(1, 40)))),
+        "half": put(old.reshape(-1)[: max(1, old.size // 2)]),
         "other": put(np.full(old.shape, int(g.integers(1, 9)))),
         "unwritten": lambda file: file.create_dataset(key, (1 << 14, 1 << 14), "f4") and None,
     }
@@ -202,7 +249,9 @@ def edited(paths: list[Path], target: Path, g: np.random.Generator) -> tuple[str
     target.write_bytes(origin.read_bytes())
     with h5py.File(target, "r+") as file:
         keys: list[str] = []
-        file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(
+            lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None
+        )
         key = keys[g.integers(len(keys))]
         edits = _edits(key, np.asarray(file[key][()]), g)
         name = list(edits)[g.integers(len(edits))]
@@ -216,14 +265,40 @@ def edited(paths: list[Path], target: Path, g: np.random.Generator) -> tuple[str
 
 def fingerprint(net: Any) -> str:
     """A hash of all that a loaded network computes with."""
-    h = hashlib.sha256(repr((net.ours, net.inp.shape, net.out.shape, net.input_message_bits, net.output_message_bits)).encode())
+    h = hashlib.sha256(
+        repr(
+            (
+                net.ours,
+                net.inp.shape,
+                net.out.shape,
+                net.input_message_bits,
+                net.output_message_bits,
+            )
+        ).encode()
+    )
     for layer in net.layers:
-        h.update(repr((layer.kind, layer.inp.shape, layer.shape, layer.lag, layer.scale, layer.reads)).encode())
+        h.update(
+            repr(
+                (layer.kind, layer.inp.shape, layer.shape, layer.lag, layer.scale, layer.reads)
+            ).encode()
+        )
         for process in layer.procs:
-            h.update(repr((type(process).__name__, getattr(process, "stride", 0), getattr(process, "padding", 0),
-                           getattr(process, "dilation", 0), getattr(process, "groups", 0))).encode())
+            h.update(
+                repr(
+                    (
+                        type(process).__name__,
+                        getattr(process, "stride", 0),
+                        getattr(process, "padding", 0),
+                        getattr(process, "dilation", 0),
+                        getattr(process, "groups", 0),
+                    )
+                ).encode()
+            )
             for var in process.vars:
-                h.update(repr((var.name, var.shape, str(var.value.dtype))).encode() + np.ascontiguousarray(var.value).tobytes())
+                h.update(
+                    repr((var.name, var.shape, str(var.value.dtype))).encode()
+                    + np.ascontiguousarray(var.value).tobytes()
+                )
     return h.hexdigest()
 
 
@@ -242,7 +317,11 @@ def outline(path: str) -> str:
                     visit(item)
                 elif isinstance(item, h5py.Dataset) and name not in ("bias", "delay"):
                     sizes = [n for n in item.shape or () if n != 1 and "/neuron/" not in key]
-                    found.append((key, "number", sizes) if item.dtype.kind in "iuf" else (key, str(np.asarray(item[()]).tolist())))
+                    found.append(
+                        (key, "number", sizes)
+                        if item.dtype.kind in "iuf"
+                        else (key, str(np.asarray(item[()]).tolist()))
+                    )
         except (RuntimeError, OSError, KeyError):  # what a load need not read may be damaged
             found.append((group.name, "damaged"))
 
@@ -253,7 +332,9 @@ def outline(path: str) -> str:
 
 def held(net: Any) -> int:
     """Bytes of the arrays of a network."""
-    return sum(var.value.nbytes for layer in net.layers for process in layer.procs for var in process.vars)
+    return sum(
+        var.value.nbytes for layer in net.layers for process in layer.procs for var in process.vars
+    )
 
 
 class Peak:
@@ -288,8 +369,14 @@ def load(path: str) -> dict[str, Any]:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", netx.NetFileWarning)
             net = netx.Network(path)
-        out |= {"end": "loads", "text": fingerprint(net), "held": held(net), "ours": net.ours, "outline": outline(path),
-                "told": [str(w.message) for w in said if issubclass(w.category, netx.NetFileWarning)]}
+        out |= {
+            "end": "loads",
+            "text": fingerprint(net),
+            "held": held(net),
+            "ours": net.ours,
+            "outline": outline(path),
+            "told": [str(w.message) for w in said if issubclass(w.category, netx.NetFileWarning)],
+        }
     except lv.NetFileError as e:
         out |= {"end": "NetFileError", "key": e.key, "text": str(e)}
     except lv.LavalikeError as e:
@@ -313,10 +400,18 @@ class Worker:
 
     def load(self, path: Path) -> dict[str, Any]:
         if self.process is None:
-            self.process = subprocess.Popen([sys.executable, "-m", "benchmarks.fuzz_files", "--worker"], cwd=ROOT, text=True,
-                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.fuzz_files", "--worker"],
+                cwd=ROOT,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
             self.answers: queue.Queue[str] = queue.Queue()
-            threading.Thread(target=self._listen, args=(self.process, self.answers), daemon=True).start()
+            threading.Thread(
+                target=self._listen, args=(self.process, self.answers), daemon=True
+            ).start()
         assert self.process.stdin is not None
         try:
             print(path, file=self.process.stdin, flush=True)
@@ -364,8 +459,14 @@ class Counts:
         return sum(n for (_, e), n in self.ends.items() if e == end)
 
 
-def fuzz(make: Callable[[list[Path], Path, np.random.Generator], tuple[str, Path]], paths: list[Path], count: int, seed: int,
-         folder: Path, worker: Worker) -> Counts:
+def fuzz(
+    make: Callable[[list[Path], Path, np.random.Generator], tuple[str, Path]],
+    paths: list[Path],
+    count: int,
+    seed: int,
+    folder: Path,
+    worker: Worker,
+) -> Counts:
     """Load ``count`` files that ``make`` damages."""
     out = Counts()
     whole = {p: worker.load(p) for p in paths}
@@ -382,22 +483,46 @@ def fuzz(make: Callable[[list[Path], Path, np.random.Generator], tuple[str, Path
             if end == "different" and whole[origin]["ours"]:
                 end = end if got["ours"] else "no longer ours"
             elif end == "different":
-                told = set(got["told"]) - {text.replace(str(origin), str(target)) for text in whole[origin]["told"]}
-                end = "told" if told else "other numbers" if got["outline"] == whole[origin]["outline"] else end
+                told = set(got["told"]) - {
+                    text.replace(str(origin), str(target)) for text in whole[origin]["told"]
+                }
+                end = (
+                    "told"
+                    if told
+                    else "other numbers"
+                    if got["outline"] == whole[origin]["outline"]
+                    else end
+                )
         out.ends[kind, end] += 1
         out.keys += end == "NetFileError" and bool(got["key"])
-        out.peak, out.slowest = max(out.peak, got.get("peak", 0)), max(out.slowest, got.get("seconds", 0.0))
+        out.peak, out.slowest = (
+            max(out.peak, got.get("peak", 0)),
+            max(out.slowest, got.get("seconds", 0.0)),
+        )
         above = got.get("peak", 0) > SPARE + 3 * max(got.get("held", 0), whole[origin]["held"])
         if above:
             out.ends[kind, "above memory"] += 1
         if above or end in ("different", "no longer ours", "untyped", "hangs", "dies"):
-            out.bad.append(f"seed {seed}, file {k} ({kind} of {origin.name}): {end}{', above memory' if above else ''}: "
-                           f"{got.get('text', '')[:160]}")
+            out.bad.append(
+                f"seed {seed}, file {k} ({kind} of {origin.name}): {end}{', above memory' if above else ''}: "
+                f"{got.get('text', '')[:160]}"
+            )
     return out
 
 
-ENDS = ("same", "other numbers", "told", "different", "no longer ours", "NetFileError", "LavalikeError", "untyped", "hangs", "dies",
-        "above memory")
+ENDS = (
+    "same",
+    "other numbers",
+    "told",
+    "different",
+    "no longer ours",
+    "NetFileError",
+    "LavalikeError",
+    "untyped",
+    "hangs",
+    "dies",
+    "above memory",
+)
 
 
 def report(title: str, counts: Counts) -> None:
@@ -406,17 +531,25 @@ def report(title: str, counts: Counts) -> None:
     rows.append(["all", *(str(counts.total(e)) for e in ENDS)])
     errors = counts.total("NetFileError")
     print(f"{title}\n{table(['damage', *ENDS], rows)}")
-    print(f"{counts.keys} of {errors} NetFileErrors name a key; most memory {counts.peak / 2**20:.1f} MiB, slowest {counts.slowest:.2f} s")
+    print(
+        f"{counts.keys} of {errors} NetFileErrors name a key; most memory {counts.peak / 2**20:.1f} MiB, slowest {counts.slowest:.2f} s"
+    )
     for line in counts.bad[:20]:
         print(line)
     print(flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=10_000, help="damaged files of lavalike")
-    parser.add_argument("--foreign", type=int, default=2_000, help="damaged files of lava-dl's form")
-    parser.add_argument("--edits", type=int, default=2_000, help="files of lava-dl's form with wrong contents")
+    parser.add_argument(
+        "--foreign", type=int, default=2_000, help="damaged files of lava-dl's form"
+    )
+    parser.add_argument(
+        "--edits", type=int, default=2_000, help="files of lava-dl's form with wrong contents"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -440,9 +573,18 @@ def campaigns(count: int, others: int, edits: int, seed: int) -> Iterator[tuple[
             ours = originals(folder)
             theirs = [foreign(p, folder) for p in ours]
             plain = [p for p in theirs if p.name != "foreign_alif.net"]
-            yield f"{count} damaged files of lavalike", fuzz(damaged, ours, count, seed, folder, worker)
-            yield f"{others} damaged files of lava-dl's form", fuzz(damaged, plain, others, seed, folder, worker)
-            yield f"{edits} files of lava-dl's form with wrong contents", fuzz(edited, plain, edits, seed, folder, worker)
+            yield (
+                f"{count} damaged files of lavalike",
+                fuzz(damaged, ours, count, seed, folder, worker),
+            )
+            yield (
+                f"{others} damaged files of lava-dl's form",
+                fuzz(damaged, plain, others, seed, folder, worker),
+            )
+            yield (
+                f"{edits} files of lava-dl's form with wrong contents",
+                fuzz(edited, plain, edits, seed, folder, worker),
+            )
     finally:
         worker.close()
 

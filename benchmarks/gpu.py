@@ -46,17 +46,32 @@ TRAINING = Training(Atan(), "detach")
 class Layer:
     """N leaky neurons for T steps with all their tensors: ``pass_()`` is one forward and one backward."""
 
-    def __init__(self, steps: int, width: int, dtype: torch.dtype, device: torch.device, scale: float = 0.8) -> None:
+    def __init__(
+        self, steps: int, width: int, dtype: torch.dtype, device: torch.device, scale: float = 0.8
+    ) -> None:
         self.steps, self.width, self.traced = steps, width, code(LEAKY, TRAINING)
         self.variant = Variant(STORAGE[dtype], given=frozenset({"s_out"}))
         generator = torch.Generator(device=device).manual_seed(0)
-        self.x, self.gy = (torch.empty(steps, width, dtype=dtype, device=device).normal_(generator=generator) for _ in range(2))
+        self.x, self.gy = (
+            torch.empty(steps, width, dtype=dtype, device=device).normal_(generator=generator)
+            for _ in range(2)
+        )
         self.x *= scale
         self.y, self.gx = torch.empty_like(self.x), torch.empty_like(self.x)
         self.state, self.gs = (torch.zeros(width, device=device) for _ in range(2))
         kept = torch.empty(-(-steps // triton.SEGMENT) * width, device=device)
-        self.values: dict[str, Any] = {"x_a_in": self.x, "y_s_out": self.y, "gy_s_out": self.gy, "gx_a_in": self.gx, "s_v": self.state,
-                                       "gs_v": self.gs, "c_v": kept, "p_keep": DECAY, "p_vth": THRESHOLD, **TRAINING.numbers}
+        self.values: dict[str, Any] = {
+            "x_a_in": self.x,
+            "y_s_out": self.y,
+            "gy_s_out": self.gy,
+            "gx_a_in": self.gx,
+            "s_v": self.state,
+            "gs_v": self.gs,
+            "c_v": kept,
+            "p_keep": DECAY,
+            "p_vth": THRESHOLD,
+            **TRAINING.numbers,
+        }
 
     @property
     def traffic(self) -> float:
@@ -82,8 +97,10 @@ def check(device: torch.device, steps: int = 100, width: int = 1000) -> float:
     same = (layer.y.cpu() == y.detach()).all(0)
     error = float((layer.gx.cpu() - x.grad)[:, same].abs().max() / x.grad.abs().max())
     if same.double().mean() < 0.99 or not error < 1e-5:
-        raise RuntimeError(f"kernels do not agree with the float64 oracle: {int((~same).sum())} of {width} neurons spike "
-                           f"otherwise, gradients are apart by {error:.1e}")
+        raise RuntimeError(
+            f"kernels do not agree with the float64 oracle: {int((~same).sum())} of {width} neurons spike "
+            f"otherwise, gradients are apart by {error:.1e}"
+        )
     return error
 
 
@@ -116,8 +133,15 @@ def spikingjelly(layer: Layer) -> Callable[[], Any] | None:
     os.environ.setdefault("SJ_LIF_CUDA_IMPLEMENTATION", "triton")  # read when it is imported
     from spikingjelly.activation_based import functional, neuron, surrogate
 
-    node = neuron.LIFNode(tau=1 / (1 - DECAY), decay_input=False, v_threshold=THRESHOLD, v_reset=0.0,
-                          surrogate_function=surrogate.ATan(), detach_reset=True, step_mode="m").to(layer.x.device)
+    node = neuron.LIFNode(
+        tau=1 / (1 - DECAY),
+        decay_input=False,
+        v_threshold=THRESHOLD,
+        v_reset=0.0,
+        surrogate_function=surrogate.ATan(),
+        detach_reset=True,
+        step_mode="m",
+    ).to(layer.x.device)
     x = layer.x.clone().requires_grad_()
 
     def run() -> None:
@@ -129,13 +153,17 @@ def spikingjelly(layer: Layer) -> Callable[[], Any] | None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=30, help="timed passes of each layer; default 30")
+    parser.add_argument(
+        "--repeat", type=int, default=30, help="timed passes of each layer; default 30"
+    )
     repeat = parser.parse_args(argv).repeat
     if not torch.cuda.is_available() or not triton.supported():
         print("no CUDA device, or no Triton: nothing is measured here")
         return
     device = torch.device("cuda")
-    print(f"{torch.cuda.get_device_name(device)}; gradients within {check(device):.0e} of the float64 oracle")
+    print(
+        f"{torch.cuda.get_device_name(device)}; gradients within {check(device):.0e} of the float64 oracle"
+    )
     copy = copy_bandwidth(device, repeat)
     print(f"copy: {copy / 1e9:.0f} GB/s, read and written\n")
     rows = []
@@ -146,11 +174,29 @@ def main(argv: list[str] | None = None) -> None:
             peer = spikingjelly(layer)
             other = milliseconds(peer, repeat) if peer else None
             moved = layer.traffic * steps * width / time * 1e3
-            rows.append((f"T {steps}, N {width}, {STORAGE[dtype]}", f"{float(layer.y.float().mean()):.0%}", f"{time:.3f}",
-                         f"{layer.traffic:.1f} of {LIMIT[dtype]}", f"{moved / 1e9:.0f}", f"{moved / copy:.0%}",
-                         f"{other:.3f}" if other else "not installed", f"{other / time:.2f}" if other else ""))
+            rows.append(
+                (
+                    f"T {steps}, N {width}, {STORAGE[dtype]}",
+                    f"{float(layer.y.float().mean()):.0%}",
+                    f"{time:.3f}",
+                    f"{layer.traffic:.1f} of {LIMIT[dtype]}",
+                    f"{moved / 1e9:.0f}",
+                    f"{moved / copy:.0%}",
+                    f"{other:.3f}" if other else "not installed",
+                    f"{other / time:.2f}" if other else "",
+                )
+            )
             del layer, peer
-    head = ("LIF forward + backward", "spikes", "ms", "bytes a neuron-step", "GB/s", "of copy", "SpikingJelly ms", "times ours")
+    head = (
+        "LIF forward + backward",
+        "spikes",
+        "ms",
+        "bytes a neuron-step",
+        "GB/s",
+        "of copy",
+        "SpikingJelly ms",
+        "times ours",
+    )
     print(table(head, rows))
 
 

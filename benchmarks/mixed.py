@@ -30,21 +30,43 @@ def loop(n: int, fixed: tuple[bool, bool]) -> list[lv.AbstractProcess]:
 
     def neuron(name: str, whole: bool) -> LIF:
         if whole:
-            return LIF(shape=(n,), du=2048, dv=410, vth=400, bias_mant=g.integers(2560, 7680, n), name=name)
+            return LIF(
+                shape=(n,), du=2048, dv=410, vth=400, bias_mant=g.integers(2560, 7680, n), name=name
+            )
         return LIF(shape=(n,), du=0.5, dv=0.1, vth=1.0, bias_mant=g.uniform(0.1, 0.3, n), name=name)
 
     def dense(name: str, whole: bool) -> Dense:
-        return Dense(weights=2 * g.integers(-20, 21, (n, n)) if whole else g.normal(0, 0.02, (n, n)), name=name)
+        return Dense(
+            weights=2 * g.integers(-20, 21, (n, n)) if whole else g.normal(0, 0.02, (n, n)),
+            name=name,
+        )
 
-    a, up, b, down = neuron("a", fixed[0]), dense("up", fixed[1]), neuron("b", fixed[1]), dense("down", fixed[0])
-    for source, target in ((a.s_out, up.s_in), (up.a_out, b.a_in), (b.s_out, down.s_in), (down.a_out, a.a_in)):
+    a, up, b, down = (
+        neuron("a", fixed[0]),
+        dense("up", fixed[1]),
+        neuron("b", fixed[1]),
+        dense("down", fixed[0]),
+    )
+    for source, target in (
+        (a.s_out, up.s_in),
+        (up.a_out, b.a_in),
+        (b.s_out, down.s_in),
+        (down.a_out, a.a_in),
+    ):
         source.connect(target)
     return [a, up, b, down]
 
 
-def engine(process: lv.AbstractProcess, config: lv.RunConfig, stimuli: tuple[lv.InPort, ...] = (), batch: int = 1,
-           record: tuple[Port, ...] = ()) -> Engine:
-    return compiled(flatten(process, config, get_backend, stimuli), batch, list(record), get_backend)
+def engine(
+    process: lv.AbstractProcess,
+    config: lv.RunConfig,
+    stimuli: tuple[lv.InPort, ...] = (),
+    batch: int = 1,
+    record: tuple[Port, ...] = (),
+) -> Engine:
+    return compiled(
+        flatten(process, config, get_backend, stimuli), batch, list(record), get_backend
+    )
 
 
 def best(runs: Mapping[str, Run], steps: int, repeats: int) -> dict[str, float]:
@@ -62,16 +84,27 @@ def best(runs: Mapping[str, Run], steps: int, repeats: int) -> dict[str, float]:
 
 def precisions(n: int, repeats: int) -> tuple[float, float, float]:
     half = lv.RunConfig(select={"up": "fixed_pt", "b": "fixed_pt"})
-    mixed, plain = engine(loop(n, (False, True))[0], half), engine(loop(n, (False, False))[0], lv.RunConfig())
+    mixed, plain = (
+        engine(loop(n, (False, True))[0], half),
+        engine(loop(n, (False, False))[0], lv.RunConfig()),
+    )
     fixed = engine(loop(n, (True, True))[0], lv.RunConfig(precision="fixed_pt"))
     assert len(mixed.programs) == 1
-    took = best({"mixed": lambda k: mixed.run(k, {}, {}), "plain": lambda k: plain.run(k, {}, {}), "fixed": lambda k: fixed.run(k, {}, {})},
-                max(20, 200_000 // n), repeats)
+    took = best(
+        {
+            "mixed": lambda k: mixed.run(k, {}, {}),
+            "plain": lambda k: plain.run(k, {}, {}),
+            "fixed": lambda k: fixed.run(k, {}, {}),
+        },
+        max(20, 200_000 // n),
+        repeats,
+    )
     return took["mixed"], took["plain"], took["fixed"]
 
 
 def boundary(n: int, steps: int, repeats: int) -> tuple[float, float, float]:
     """A numba half whose Dense feeds a torch half, in stretches of ``steps``; each half alone is fed by an array, and records."""
+
     def half(name: str) -> tuple[LIF, Dense]:
         g = np.random.default_rng(1)
         lif = LIF(shape=(n,), du=0.5, dv=0.1, vth=1.0, bias_mant=g.uniform(0.1, 0.3, n), name=name)
@@ -81,26 +114,36 @@ def boundary(n: int, steps: int, repeats: int) -> tuple[float, float, float]:
 
     (first, joint), (second, last) = half("first"), half("second")
     joint.a_out.connect(second.a_in)
-    both = engine(first, lv.RunConfig(select={"second": "torch", "second out": "torch"}), record=(last.a_out,))
+    both = engine(
+        first, lv.RunConfig(select={"second": "torch", "second out": "torch"}), record=(last.a_out,)
+    )
     alone, sends = half("alone")
     numba = engine(alone, lv.RunConfig(), record=(sends.a_out,))
     hears, end = half("hears")
     torch = engine(hears, lv.RunConfig(backend="torch"), (hears.a_in,), record=(end.a_out,))
     rows = np.zeros((steps, 1, n), np.float32)
     out = np.zeros((steps, 1, n), np.float32)
-    took = best({"both": lambda k: both.run(k, {}, {last.a_out: out}), "numba": lambda k: numba.run(k, {}, {sends.a_out: rows}),
-                 "torch": lambda k: torch.run(k, {hears.a_in: rows}, {end.a_out: out})}, steps, repeats)
+    took = best(
+        {
+            "both": lambda k: both.run(k, {}, {last.a_out: out}),
+            "numba": lambda k: numba.run(k, {}, {sends.a_out: rows}),
+            "torch": lambda k: torch.run(k, {hears.a_in: rows}, {end.a_out: out}),
+        },
+        steps,
+        repeats,
+    )
     return took["both"], took["numba"], took["torch"]
 
 
 def one_step(repeats: int) -> tuple[float, float]:
     made = engine(loop(10, (False, False))[0], lv.RunConfig())
-    program, = made.programs
+    (program,) = made.programs
 
     def through(run: Callable[..., None]) -> Run:
         def many(k: int) -> None:
             for _ in range(k):
                 run(1, {}, {})
+
         return many
 
     took = best({"engine": through(made.run), "program": through(program.run)}, 1000, repeats)
@@ -114,15 +157,21 @@ def main() -> None:
     print("two precisions in one table, us a step")
     for n in (20, 100, 1000):
         mixed, plain, fixed = precisions(n, repeats)
-        print(f"  {n:>5} neurons a LIF: {mixed:8.3f} mixed, {plain:8.3f} floating_pt, {fixed:8.3f} fixed_pt: "
-              f"{mixed / plain:.2f} of floating_pt, {2 * mixed / (plain + fixed):.2f} of the mean")
+        print(
+            f"  {n:>5} neurons a LIF: {mixed:8.3f} mixed, {plain:8.3f} floating_pt, {fixed:8.3f} fixed_pt: "
+            f"{mixed / plain:.2f} of floating_pt, {2 * mixed / (plain + fixed):.2f} of the mean"
+        )
     print("a numba and a torch part joined by a Dense, us a step")
     for n, steps in ((100, 10), (100, 100), (1000, 100)):
         both, numba, torch = boundary(n, steps, repeats)
         ratio = both / (numba + torch)
-        print(f"  {n:>5} neurons, stretches of {steps:>3}: {both:8.2f} together, {numba:8.2f} + {torch:8.2f} alone: {ratio:.2f}")
+        print(
+            f"  {n:>5} neurons, stretches of {steps:>3}: {both:8.2f} together, {numba:8.2f} + {torch:8.2f} alone: {ratio:.2f}"
+        )
     whole, program = one_step(repeats)
-    print(f"one step of one part: {whole:.2f} us through the engine, {program:.2f} us its program alone: {whole - program:.2f} more")
+    print(
+        f"one step of one part: {whole:.2f} us through the engine, {program:.2f} us its program alone: {whole - program:.2f} more"
+    )
 
 
 if __name__ == "__main__":

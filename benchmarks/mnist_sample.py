@@ -20,13 +20,17 @@ def select(source: Path) -> dict[str, np.ndarray]:
     for part, train, each in (("train", True, 80), ("test", False, 20)):
         data = MNIST(source, train)
         labels = data.targets.numpy()
-        kept = np.sort(np.concatenate([np.flatnonzero(labels == digit)[:each] for digit in range(10)]))
+        kept = np.sort(
+            np.concatenate([np.flatnonzero(labels == digit)[:each] for digit in range(10)])
+        )
         arrays |= {f"x_{part}": data.data.numpy()[kept], f"y_{part}": labels[kept].astype(np.uint8)}
     return arrays
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", type=Path, help="what lavalike.datasets.MNIST reads")
     parser.add_argument("target", type=Path)
     args = parser.parse_args(argv)

@@ -25,7 +25,10 @@ from lavalike.operations import count
 from lavalike.runtime.engine import compiled
 from lavalike.text import table
 
-DEFAULT = Path(__file__).resolve().parent.parent.parent / "shared/conformance/lava-dl/nets/pilotnet_sdnn.net"
+DEFAULT = (
+    Path(__file__).resolve().parent.parent.parent
+    / "shared/conformance/lava-dl/nets/pilotnet_sdnn.net"
+)
 
 
 def picture(speed: float, frames: int, seed: int = 0) -> np.ndarray:
@@ -42,7 +45,7 @@ def picture(speed: float, frames: int, seed: int = 0) -> np.ndarray:
     for t in range(frames):
         x = speed * t
         k, f = int(x), x - int(x)
-        out[..., t] = (1 - f) * scene[:, :, k:k + 100] + f * scene[:, :, k + 1:k + 101]
+        out[..., t] = (1 - f) * scene[:, :, k : k + 100] + f * scene[:, :, k + 1 : k + 101]
     return out
 
 
@@ -88,13 +91,19 @@ def synops(net, x: np.ndarray) -> float:
 def main(argv: list[str] | None = None) -> None:
     import torch
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", type=Path, default=DEFAULT, help="a PilotNet SDNN file; the one lava-dl published")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--net", type=Path, default=DEFAULT, help="a PilotNet SDNN file; the one lava-dl published"
+    )
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args(argv)
     if not args.net.exists():
-        raise SystemExit(f"{args.net.name} is not there; give --net (lava-dl's tests hold it as gts/pilotnet_sdnn/network.net)")
+        raise SystemExit(
+            f"{args.net.name} is not there; give --net (lava-dl's tests hold it as gts/pilotnet_sdnn/network.net)"
+        )
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", netx.NetFileWarning)
@@ -110,7 +119,12 @@ def main(argv: list[str] | None = None) -> None:
         frames = picture(s, args.frames)
         x = net.encode(frames)
         ops = synops(net, x)
-        program = compiled(flatten(net, lv.RunConfig(precision="fixed_pt"), get_backend, [net.inp]), 1, [net.out], get_backend)
+        program = compiled(
+            flatten(net, lv.RunConfig(precision="fixed_pt"), get_backend, [net.inp]),
+            1,
+            [net.out],
+            get_backend,
+        )
         feed = np.ascontiguousarray(np.moveaxis(x, -1, 0)).reshape(args.frames, 1, -1)
         out = np.empty((args.frames, 1, net.out.size), np.int32)
         program.run(20, {net.inp: feed[:20]}, {net.out: out[:20]})
@@ -130,7 +144,12 @@ def main(argv: list[str] | None = None) -> None:
         o, a = float(np.median(ours)), float(np.median(theirs))
         ratio = float(np.median(np.array(theirs) / np.array(ours)))
         rows.append([f"{s:.3f}", f"{ops:,.0f}", f"{o * 1e6:.0f}", f"{a * 1e6:.0f}", f"{ratio:.2f}"])
-    print(table(["pixels a frame", "synops a frame", "lavalike us", "dense ANN us", "times faster"], rows))
+    print(
+        table(
+            ["pixels a frame", "synops a frame", "lavalike us", "dense ANN us", "times faster"],
+            rows,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ from lavalike import slayer
 from lavalike.datasets import SyntheticDrive, compare_ops, transforms
 from lavalike.text import table
 
-CONVOLUTIONS = ((3, 24, (2, 2), (0, 0)), (24, 36, (2, 2), (0, 0)), (36, 64, (2, 1), (1, 0)), (64, 64, (1, 1), (0, 0)))
+CONVOLUTIONS = (
+    (3, 24, (2, 2), (0, 0)),
+    (24, 36, (2, 2), (0, 0)),
+    (36, 64, (2, 1), (1, 0)),
+    (64, 64, (1, 1), (0, 0)),
+)
 DENSE = ((64 * 40, 100), (100, 50), (50, 10))
 MILESTONES = (0.3, 0.6, 0.8)
 
@@ -33,18 +38,30 @@ def event_rate_loss(x: torch.Tensor, max_rate: float = 0.01) -> torch.Tensor:
 class SDNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        params = {"threshold": 0.1, "tau_grad": 0.5, "scale_grad": 1, "requires_grad": True, "shared_param": True,
-                  "activation": functional.relu}
+        params = {
+            "threshold": 0.1,
+            "tau_grad": 0.5,
+            "scale_grad": 1,
+            "requires_grad": True,
+            "shared_param": True,
+            "activation": functional.relu,
+        }
         cnn = {**params, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}
         dense = {**cnn, "dropout": slayer.neuron.Dropout(p=0.2)}
         block = slayer.block.sigma_delta
         weights = {"weight_scale": 2, "weight_norm": True}
-        self.blocks = nn.ModuleList([
-            block.Input(params),
-            *(block.Conv(cnn, i, o, 3, stride=s, padding=p, **weights) for i, o, s, p in CONVOLUTIONS),
-            block.Flatten(),
-            *(block.Dense(dense, i, o, **weights) for i, o in DENSE),
-            block.Output(dense, 10, 1, **weights)])
+        self.blocks = nn.ModuleList(
+            [
+                block.Input(params),
+                *(
+                    block.Conv(cnn, i, o, 3, stride=s, padding=p, **weights)
+                    for i, o, s, p in CONVOLUTIONS
+                ),
+                block.Flatten(),
+                *(block.Dense(dense, i, o, **weights) for i, o in DENSE),
+                block.Output(dense, 10, 1, **weights),
+            ]
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         cost, count = x.new_zeros(()), []
@@ -61,7 +78,9 @@ class ANN(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        convolutions = [m for i, o, s, p in CONVOLUTIONS for m in (nn.Conv2d(i, o, 3, s, p), nn.ReLU())]
+        convolutions = [
+            m for i, o, s, p in CONVOLUTIONS for m in (nn.Conv2d(i, o, 3, s, p), nn.ReLU())
+        ]
         dense = [m for i, o in DENSE for m in (nn.Linear(i, o), nn.ReLU(), nn.Dropout(0.2))]
         self.layers = nn.Sequential(*convolutions, nn.Flatten(), *dense, nn.Linear(10, 1))
         with torch.no_grad():
@@ -76,18 +95,37 @@ class ANN(nn.Module):
 
 def drive(train: bool, sequences: int) -> tuple[torch.Tensor, torch.Tensor]:
     """All of it in memory: rendering is not what is trained."""
-    data = SyntheticDrive(train=train, sequences=sequences, cache=False, transform=transforms.Compose(
-        [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]))
+    data = SyntheticDrive(
+        train=train,
+        sequences=sequences,
+        cache=False,
+        transform=transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]
+        ),
+    )
     images, angles = zip(*(data[k] for k in range(len(data))), strict=True)
     return torch.stack(images), torch.stack(angles)
 
 
-def train(net: nn.Module, training: tuple[torch.Tensor, ...], testing: tuple[torch.Tensor, ...], epochs: int, batch: int, lr: float,
-          lam: float) -> tuple[float, list[float]]:
+def train(
+    net: nn.Module,
+    training: tuple[torch.Tensor, ...],
+    testing: tuple[torch.Tensor, ...],
+    epochs: int,
+    batch: int,
+    lr: float,
+    lam: float,
+) -> tuple[float, list[float]]:
     """Best mean squared error of the test set, and the events a frame of each layer in that epoch."""
     optimizer = torch.optim.RAdam(net.parameters(), lr=lr, weight_decay=1e-5)
-    assistant = slayer.utils.Assistant(net, lambda output, target: functional.mse_loss(output.flatten(), target.flatten()), optimizer,
-                                       slayer.utils.LearningStats(), count_log=True, lam=lam)
+    assistant = slayer.utils.Assistant(
+        net,
+        lambda output, target: functional.mse_loss(output.flatten(), target.flatten()),
+        optimizer,
+        slayer.utils.LearningStats(),
+        count_log=True,
+        lam=lam,
+    )
     best, counts = float("inf"), []
     for epoch in range(epochs):
         began = time.perf_counter()
@@ -95,20 +133,32 @@ def train(net: nn.Module, training: tuple[torch.Tensor, ...], testing: tuple[tor
             assistant.reduce_lr()
         for index in torch.randperm(len(training[0])).split(batch):
             assistant.train(*(t[index] for t in training))
-        seen = [(len(index), assistant.test(*(t[index] for t in testing))[1].tolist())
-                for index in torch.arange(len(testing[0])).split(batch)]
+        seen = [
+            (len(index), assistant.test(*(t[index] for t in testing))[1].tolist())
+            for index in torch.arange(len(testing[0])).split(batch)
+        ]
         loss = assistant.stats.testing.loss
         if loss < best:
-            best, counts = loss, np.average([c for _, c in seen], axis=0, weights=[n for n, _ in seen]).tolist()
-        print(f"epoch {epoch + 1:3d} of {epochs}: {assistant.stats}, {time.perf_counter() - began:.1f} s", flush=True)
+            best, counts = (
+                loss,
+                np.average([c for _, c in seen], axis=0, weights=[n for n, _ in seen]).tolist(),
+            )
+        print(
+            f"epoch {epoch + 1:3d} of {epochs}: {assistant.stats}, {time.perf_counter() - began:.1f} s",
+            flush=True,
+        )
         assistant.stats.update()
     return best, counts
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--sequences", type=int, default=500, help="of 16 frames; 80 %% to train on")
+    parser.add_argument(
+        "--sequences", type=int, default=500, help="of 16 frames; 80 %% to train on"
+    )
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--lam", type=float, default=0.01, help="weight of the event rate loss")
@@ -120,17 +170,27 @@ def main(argv: list[str] | None = None) -> None:
     training, testing = drive(True, args.sequences), drive(False, args.sequences)
     variance = float(testing[1].var(correction=0))
     rows = []
-    for kind in (SDNN, ANN)[:1 + args.ann]:
+    for kind in (SDNN, ANN)[: 1 + args.ann]:
         torch.manual_seed(args.seed)
         began = time.perf_counter()
         net = kind()
         error, counts = train(net, training, testing, args.epochs, args.batch, args.lr, args.lam)
-        rows.append([kind.__name__, f"{error:.5f}", f"{variance:.5f}", f"{error / variance:.4f}", f"{time.perf_counter() - began:.0f}"])
+        rows.append(
+            [
+                kind.__name__,
+                f"{error:.5f}",
+                f"{variance:.5f}",
+                f"{error / variance:.4f}",
+                f"{time.perf_counter() - began:.0f}",
+            ]
+        )
         if kind is SDNN:
             result = compare_ops(net, counts, error)
             print()
     print(table(["network", "mse, rad^2", "label variance", "mse / variance", "seconds"], rows))
-    print(f"events 1 in {result.event_sparsity:.1f} activations, synaptic operations 1 in {result.synop_sparsity:.1f} multiply-accumulates")
+    print(
+        f"events 1 in {result.event_sparsity:.1f} activations, synaptic operations 1 in {result.synop_sparsity:.1f} multiply-accumulates"
+    )
 
 
 if __name__ == "__main__":

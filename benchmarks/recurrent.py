@@ -79,10 +79,19 @@ def network(n: int, fixed: bool, seed: int = 0) -> tuple[LIF, Dense]:
     period = g.uniform(15, 60, n)
     if fixed:
         weights = 2 * g.integers(-16, 17, (n, n))
-        lif = LIF(shape=(n,), du=2047, dv=64, vth=4000, bias_mant=(4000 * 64 / period + 4000).astype(int), bias_exp=0)
+        lif = LIF(
+            shape=(n,),
+            du=2047,
+            dv=64,
+            vth=4000,
+            bias_mant=(4000 * 64 / period + 4000).astype(int),
+            bias_exp=0,
+        )
     else:
         weights = (g.normal(size=(n, n)) * 0.02 / np.sqrt(n / 100)).astype(np.float32)
-        lif = LIF(shape=(n,), du=0.5, dv=0.015, vth=1.0, bias_mant=(1 / period + 0.015).astype(np.float32))
+        lif = LIF(
+            shape=(n,), du=0.5, dv=0.015, vth=1.0, bias_mant=(1 / period + 0.015).astype(np.float32)
+        )
     dense = Dense(weights=weights)
     lif.s_out.connect(dense.s_in)
     dense.a_out.connect(lif.a_in)
@@ -101,7 +110,7 @@ def stepper(made):
 def scatter(batched, lif: LIF) -> None:
     """Samples of a batch begin with other voltages, or all would spike alike and share every row."""
     g = np.random.default_rng(1)
-    program, = batched.programs
+    (program,) = batched.programs
     for share in getattr(program, "parts", [program]):
         v = share.states[share.part.node_of(lif)]["v"]
         v[...] = g.uniform(0, float(lif.vth.get()[0]) * (64 if v.dtype == np.int32 else 1), v.shape)
@@ -113,11 +122,23 @@ def hand_written(lif: LIF, dense: Dense, fixed: bool):
     w = dense.weights.get()
     if fixed:
         state = [np.zeros(n, np.int32) for _ in range(3)]
-        constants = (lif.bias_mant.get().astype(np.int32), np.ascontiguousarray(w.T // 2, np.int8), 4095 - 2047, 4096 - 64, 4000 * 64)
+        constants = (
+            lif.bias_mant.get().astype(np.int32),
+            np.ascontiguousarray(w.T // 2, np.int8),
+            4095 - 2047,
+            4096 - 64,
+            4000 * 64,
+        )
         return lambda steps: loop_int8(steps, *state, *constants)
     state = [np.zeros(n, np.float32) for _ in range(3)]
     one = np.float32(1)
-    constants = (lif.bias_mant.get(), np.ascontiguousarray(w.T), one - np.float32(0.5), one - np.float32(0.015), one)
+    constants = (
+        lif.bias_mant.get(),
+        np.ascontiguousarray(w.T),
+        one - np.float32(0.5),
+        one - np.float32(0.015),
+        one,
+    )
     return lambda steps: loop_float(steps, *state, *constants)
 
 
@@ -134,7 +155,9 @@ def measure(run, seconds: float) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=0.3, help="per measurement")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 4000])
@@ -151,15 +174,47 @@ def main(argv: list[str] | None = None) -> None:
             spikes = hand(1000) / 1000
             ours(1000)
             batched(200)
-            times = [(measure(hand, args.seconds), measure(ours, args.seconds), measure(batched, args.seconds) / 64)
-                     for _ in range(args.repeats)]
+            times = [
+                (
+                    measure(hand, args.seconds),
+                    measure(ours, args.seconds),
+                    measure(batched, args.seconds) / 64,
+                )
+                for _ in range(args.repeats)
+            ]
             h, o, b = (float(np.median(x)) for x in zip(*times, strict=True))
             ratio = float(np.median([x[1] / x[0] for x in times]))
             gain = float(np.median([x[1] / x[2] for x in times]))
             moved = ((1 if fixed else 4) + 8) * n * spikes
-            rows.append([config.precision, str(n), f"{100 * spikes / n:.1f} %", f"{h * 1e6:.2f}", f"{o * 1e6:.2f}", f"{ratio:.2f}",
-                         f"{b * 1e6:.2f}", f"{gain:.2f}", f"{moved / o / 1e9:.1f}"])
-    print(table(["precision", "neurons", "active", "hand us", "lavalike us", "ratio", "batch 64 us/sample", "gain", "GB/s"], rows))
+            rows.append(
+                [
+                    config.precision,
+                    str(n),
+                    f"{100 * spikes / n:.1f} %",
+                    f"{h * 1e6:.2f}",
+                    f"{o * 1e6:.2f}",
+                    f"{ratio:.2f}",
+                    f"{b * 1e6:.2f}",
+                    f"{gain:.2f}",
+                    f"{moved / o / 1e9:.1f}",
+                ]
+            )
+    print(
+        table(
+            [
+                "precision",
+                "neurons",
+                "active",
+                "hand us",
+                "lavalike us",
+                "ratio",
+                "batch 64 us/sample",
+                "gain",
+                "GB/s",
+            ],
+            rows,
+        )
+    )
 
 
 if __name__ == "__main__":

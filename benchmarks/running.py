@@ -73,18 +73,28 @@ def building(repeats: int = 7) -> tuple[float, float]:
 def recording(size: int, seconds: float) -> tuple[float, float]:
     """Seconds that a recorded step costs more, and those of a copy."""
     steps = max(64, min(20_000, 2**24 // (4 * size)))
-    recorded, plain = (LIF(shape=(size,), du=0.1, dv=0.1, vth=10.0, bias_mant=0.1) for _ in range(2))
+    recorded, plain = (
+        LIF(shape=(size,), du=0.1, dv=0.1, vth=10.0, bias_mant=0.1) for _ in range(2)
+    )
     recorder = Recorder()
     recorder.add(recorded.v)
     row, rows = np.zeros(size, np.float32), np.empty((steps, size), np.float32)
     best = dict.fromkeys(("recorded", "plain", "copied"), np.inf)
-    for lif in (recorded, plain, recorded, plain):  # kernels are loaded, and the size of a stretch is learnt
+    for lif in (
+        recorded,
+        plain,
+        recorded,
+        plain,
+    ):  # kernels are loaded, and the size of a stretch is learnt
         lif.run(lv.RunSteps(steps))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         recorder.clear()
-        for name, call in (("recorded", lambda: recorded.run(lv.RunSteps(steps))), ("plain", lambda: plain.run(lv.RunSteps(steps))),
-                           ("copied", lambda: np.copyto(rows, row))):
+        for name, call in (
+            ("recorded", lambda: recorded.run(lv.RunSteps(steps))),
+            ("plain", lambda: plain.run(lv.RunSteps(steps))),
+            ("copied", lambda: np.copyto(rows, row)),
+        ):
             began = time.perf_counter()
             call()
             best[name] = min(best[name], (time.perf_counter() - began) / steps)
@@ -92,23 +102,35 @@ def recording(size: int, seconds: float) -> tuple[float, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each row. Default 1")
     seconds = parser.parse_args(argv).seconds
     rows = []
     for processes in SIZES:
         for monitored in (False, True):
             one, many = (x * 1e6 for x in stepping(processes, monitored, seconds))
-            row = (processes, "yes" if monitored else "", f"{one:.2f}", f"{many:.2f}", f"{one - many:.2f}")
+            row = (
+                processes,
+                "yes" if monitored else "",
+                f"{one:.2f}",
+                f"{many:.2f}",
+                f"{one - many:.2f}",
+            )
             rows.append(row)
     print(table(("processes", "monitor", "run(1) us", "a step us", "more us"), rows))
     rows = []
     for size in (10, 100, 1000, 2000, 10_000, 100_000):
         more, copied = (x * 1e9 for x in recording(size, seconds))
-        rows.append((f"{size}", f"{4 * size}", f"{more:.0f}", f"{copied:.0f}", f"{more / copied:.2f}"))
+        rows.append(
+            (f"{size}", f"{4 * size}", f"{more:.0f}", f"{copied:.0f}", f"{more / copied:.2f}")
+        )
     print("\n" + table(("neurons", "bytes a step", "recording ns", "copy ns", "ratio"), rows))
     built, started = building()
-    print(f"\n1,001 processes: built in {built:.3f} s, compiled and started in {started:.3f} s, together {built + started:.3f} s")
+    print(
+        f"\n1,001 processes: built in {built:.3f} s, compiled and started in {started:.3f} s, together {built + started:.3f} s"
+    )
 
 
 if __name__ == "__main__":

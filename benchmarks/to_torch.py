@@ -43,7 +43,13 @@ def measured(batch: int, neurons: int, steps: int, rounds: int) -> list[float]:
     module = lv.to_torch(LIF(shape=(neurons,), du=0.3, dv=0.1, vth=1.0, bias_mant=0.05))
     training = fused.Training(exponential(), "detach", relative=True)
     bias = torch.tensor([0.05], requires_grad=True)
-    constants = {"keep_u": torch.tensor([0.7]), "keep_v": torch.tensor([0.9]), "gain": 1.0, "bias": bias, "vth": torch.tensor([1.0])}
+    constants = {
+        "keep_u": torch.tensor([0.7]),
+        "keep_v": torch.tensor([0.9]),
+        "gain": 1.0,
+        "bias": bias,
+        "vth": torch.tensor([1.0]),
+    }
 
     x = rows.clone().requires_grad_()
 
@@ -70,7 +76,9 @@ def main(argv: list[str] | None = None) -> None:
     lines = []
     for batch, neurons in ((1, 100), (32, 128), (32, 1024)):
         alone, given, major = measured(batch, neurons, 128, args.rounds)
-        lines.append((batch, neurons, f"{1e3 * alone:.3f}", f"{given / alone:.2f}", f"{major / alone:.2f}"))
+        lines.append(
+            (batch, neurons, f"{1e3 * alone:.3f}", f"{given / alone:.2f}", f"{major / alone:.2f}")
+        )
     print(table(("batch", "neurons", "scan ms", "as given", "time-major"), lines))
 
 

@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")  # sandboxes without AMX cannot run oneDNN's bf16 otherwise
+os.environ.setdefault(
+    "ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16"
+)  # sandboxes without AMX cannot run oneDNN's bf16 otherwise
 
 import itertools
 
@@ -36,7 +38,10 @@ BETA = 0.9
 
 def weights(scale: float) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return [torch.randn(b, a, generator=generator) * s / a**0.5 for a, b, s in zip(SIZES[:-1], SIZES[1:], (scale, 2.0), strict=True)]
+    return [
+        torch.randn(b, a, generator=generator) * s / a**0.5
+        for a, b, s in zip(SIZES[:-1], SIZES[1:], (scale, 2.0), strict=True)
+    ]
 
 
 def layers(scale: float) -> nn.ModuleList:
@@ -49,7 +54,9 @@ def layers(scale: float) -> nn.ModuleList:
 class Loop(nn.Module):
     """A loop over steps of ``cell(k, current, state) -> (spikes, state)``, as every tutorial has it."""
 
-    def __init__(self, cells: list[nn.Module], call: Callable[..., Any], scale: float, constant: bool) -> None:
+    def __init__(
+        self, cells: list[nn.Module], call: Callable[..., Any], scale: float, constant: bool
+    ) -> None:
         super().__init__()
         self.fc, self.cells = layers(scale), nn.ModuleList(cells)
         self.call, self.constant = call, constant
@@ -71,7 +78,10 @@ class Ours(nn.Module):
     def __init__(self, scale: float, constant: bool, surrogate: Any) -> None:
         super().__init__()
         self.fc = layers(scale)
-        self.lif1, self.lif2 = snn.Leaky(BETA, spike_grad=surrogate), snn.Leaky(BETA, spike_grad=surrogate)
+        self.lif1, self.lif2 = (
+            snn.Leaky(BETA, spike_grad=surrogate),
+            snn.Leaky(BETA, spike_grad=surrogate),
+        )
         self.constant = constant
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -95,7 +105,12 @@ class Folded(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for fc in self.fc:
             current = functional.linear(x.flatten(0, 1), fc.weight).unflatten(0, x.shape[:2])
-            x = fused.scan(membrane.LEAKY["subtract"], self.training_, {"a_in": current}, {"beta": BETA, "vth": 1.0}).outputs["s_out"]
+            x = fused.scan(
+                membrane.LEAKY["subtract"],
+                self.training_,
+                {"a_in": current},
+                {"beta": BETA, "vth": 1.0},
+            ).outputs["s_out"]
         return x
 
 
@@ -108,7 +123,9 @@ class Products(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shape = x.shape[:2]
-        return functional.linear(functional.linear(x.flatten(0, 1), self.fc[0].weight), self.fc[1].weight).unflatten(0, shape)
+        return functional.linear(
+            functional.linear(x.flatten(0, 1), self.fc[0].weight), self.fc[1].weight
+        ).unflatten(0, shape)
 
 
 class Blocks(nn.Module):
@@ -117,7 +134,12 @@ class Blocks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         p = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 1 - BETA}
-        self.blocks = nn.Sequential(*(slayer.block.cuba.Dense(p, a, b, weight_scale=2) for a, b in itertools.pairwise(SIZES)))
+        self.blocks = nn.Sequential(
+            *(
+                slayer.block.cuba.Dense(p, a, b, weight_scale=2)
+                for a, b in itertools.pairwise(SIZES)
+            )
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.blocks(x.movedim(0, -1)).movedim(-1, 0)
@@ -130,7 +152,9 @@ def peers(scale: float, constant: bool) -> dict[str, nn.Module]:
         import snntorch
 
         cells = [snntorch.Leaky(BETA) for _ in range(2)]
-        found["snnTorch"] = Loop(cells, lambda c, x, s: c(x, c.init_leaky() if s is None else s), scale, constant)
+        found["snnTorch"] = Loop(
+            cells, lambda c, x, s: c(x, c.init_leaky() if s is None else s), scale, constant
+        )
     except ModuleNotFoundError:
         pass
     try:
@@ -147,8 +171,18 @@ def peers(scale: float, constant: bool) -> dict[str, nn.Module]:
             def __init__(self) -> None:
                 super().__init__()
                 self.fc = layers(scale)
-                self.lif = nn.ModuleList([neuron.LIFNode(tau=10.0, decay_input=False, v_reset=None, detach_reset=True, step_mode="m")
-                                          for _ in range(2)])
+                self.lif = nn.ModuleList(
+                    [
+                        neuron.LIFNode(
+                            tau=10.0,
+                            decay_input=False,
+                            v_reset=None,
+                            detach_reset=True,
+                            step_mode="m",
+                        )
+                        for _ in range(2)
+                    ]
+                )
 
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 sj.reset_net(self)
@@ -168,7 +202,9 @@ def peers(scale: float, constant: bool) -> dict[str, nn.Module]:
             def __init__(self) -> None:
                 super().__init__()
                 self.fc = layers(scale)
-                self.lif = nn.ModuleList([sinabs.layers.LIF(tau_mem=10.0, norm_input=False) for _ in range(2)])
+                self.lif = nn.ModuleList(
+                    [sinabs.layers.LIF(tau_mem=10.0, norm_input=False) for _ in range(2)]
+                )
 
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 x = x.expand(STEPS, *x.shape) if constant else x
@@ -202,7 +238,9 @@ def trainer(net: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Callable[[
     return step
 
 
-def folded(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, precision: str) -> Callable[[], Any]:
+def folded(
+    net: nn.Module, x: torch.Tensor, labels: torch.Tensor, precision: str
+) -> Callable[[], Any]:
     model = snn.accelerate(net, loss, torch.optim.Adam(net.parameters(), 1e-4), precision)
     return lambda: model(x, labels)
 
@@ -221,7 +259,10 @@ def oracle(x: torch.Tensor, labels: torch.Tensor, scale: float, constant: bool) 
             z = atan(mem[k] - 1)
         out.append(z)
     loss(torch.stack(out), labels).backward()
-    return max(float((p.weight.grad - w.grad).norm() / w.grad.norm()) for p, w in zip(net.fc, fc, strict=True))  # type: ignore[union-attr]
+    return max(
+        float((p.weight.grad - w.grad).norm() / w.grad.norm())
+        for p, w in zip(net.fc, fc, strict=True)
+    )  # type: ignore[union-attr]
 
 
 def turns(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -238,7 +279,9 @@ def turns(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, floa
     return {name: sorted(t)[len(t) // 2] for name, t in times.items()}
 
 
-def compare(title: str, make: Callable[[], dict[str, Callable[[], Any]]], threads: list[int], rounds: int) -> None:
+def compare(
+    title: str, make: Callable[[], dict[str, Callable[[], Any]]], threads: list[int], rounds: int
+) -> None:
     """A table of milliseconds, and of ratios to the fastest eager peer."""
     programs = make()
     columns = []
@@ -278,15 +321,28 @@ def network(constant: bool, compiled: bool) -> dict[str, Callable[[], Any]]:
     nets = peers(scale, constant)
     programs = {name: trainer(net, x, labels) for name, net in nets.items()}
     with torch.no_grad():
-        rates = {name: float(net(x).mean()) for name, net in nets.items()} | {"lavalike": float(Ours(scale, constant, atan)(x).mean())}
+        rates = {name: float(net(x).mean()) for name, net in nets.items()} | {
+            "lavalike": float(Ours(scale, constant, atan)(x).mean())
+        }
         current = functional.linear(x[None] if constant else x, weights(scale)[0])
-        hidden = fused.scan(membrane.LEAKY["subtract"], fused.Training(atan, "detach"), {"a_in": current}, {"beta": BETA, "vth": 1.0},
-                            steps=STEPS)
-    print("output rates: " + ", ".join(f"{n} {r:.3f}" for n, r in rates.items()) + f"; hidden {float(hidden.outputs['s_out'].mean()):.3f}")
+        hidden = fused.scan(
+            membrane.LEAKY["subtract"],
+            fused.Training(atan, "detach"),
+            {"a_in": current},
+            {"beta": BETA, "vth": 1.0},
+            steps=STEPS,
+        )
+    print(
+        "output rates: "
+        + ", ".join(f"{n} {r:.3f}" for n, r in rates.items())
+        + f"; hidden {float(hidden.outputs['s_out'].mean()):.3f}"
+    )
     if compiled:
         for name in ("snnTorch", "SpikingJelly"):
             if name in nets:
-                programs[f"{name}, torch.compile"] = trainer(torch.compile(peers(scale, constant)[name]), x, labels)  # type: ignore[arg-type]
+                programs[f"{name}, torch.compile"] = trainer(
+                    torch.compile(peers(scale, constant)[name]), x, labels
+                )  # type: ignore[arg-type]
     if not constant:
         programs["products alone"] = trainer(Products(scale), x, labels)
         programs["dense products, fused LIF"] = trainer(Folded(scale, atan), x, labels)
@@ -299,7 +355,9 @@ def network(constant: bool, compiled: bool) -> dict[str, Callable[[], Any]]:
 def layer() -> dict[str, Callable[[], Any]]:
     """One LIF layer, 8192 neurons, 512 steps, forward and backward."""
     time_, width = 512, 8192
-    x = (torch.randn(time_, width, generator=torch.Generator().manual_seed(0)) * 0.3).requires_grad_()
+    x = (
+        torch.randn(time_, width, generator=torch.Generator().manual_seed(0)) * 0.3
+    ).requires_grad_()
     g = torch.ones(time_, width)
     training = fused.Training(snn.surrogate.atan(), "detach")
     programs: dict[str, Callable[[], Any]] = {}
@@ -338,13 +396,18 @@ def layer() -> dict[str, Callable[[], Any]]:
         from spikingjelly.activation_based import neuron
 
         def jelly(x: torch.Tensor) -> torch.Tensor:
-            return neuron.LIFNode(tau=10.0, decay_input=False, v_reset=None, detach_reset=True, step_mode="m")(x)
+            return neuron.LIFNode(
+                tau=10.0, decay_input=False, v_reset=None, detach_reset=True, step_mode="m"
+            )(x)
 
         add("SpikingJelly", jelly)
     except ModuleNotFoundError:
         pass
     dynamics, values = membrane.LEAKY["subtract"], {"beta": BETA, "vth": 1.0}
-    add("plain torch loop", lambda x: fused.reference(dynamics, training, {"a_in": x}, values).outputs["s_out"])
+    add(
+        "plain torch loop",
+        lambda x: fused.reference(dynamics, training, {"a_in": x}, values).outputs["s_out"],
+    )
     programs["hand-written compiled loop"] = hand_written(x.detach(), g)
     add("lavalike", lambda x: fused.scan(dynamics, training, {"a_in": x}, values).outputs["s_out"])
     return programs
@@ -363,7 +426,11 @@ def hand_written(x: torch.Tensor, g: torch.Tensor) -> Callable[[], Any]:
             for t in range(steps):
                 for i in range(low, high):
                     before = mem[t, i]
-                    now = np.float32(0.9) * before + x[t, i] - (np.float32(1) if before > np.float32(1) else np.float32(0))
+                    now = (
+                        np.float32(0.9) * before
+                        + x[t, i]
+                        - (np.float32(1) if before > np.float32(1) else np.float32(0))
+                    )
                     mem[t + 1, i] = now
                     s[t, i] = np.float32(1) if now > np.float32(1) else np.float32(0)
             for t in range(steps - 1, -1, -1):
@@ -384,15 +451,29 @@ def hand_written(x: torch.Tensor, g: torch.Tensor) -> Callable[[], Any]:
 
 def pilotnet() -> dict[str, Callable[[], Any]]:
     """The sigma-delta PilotNet of lava-dl's tutorial, batch 8, 16 steps, forward, backward and RAdam."""
-    p = {"threshold": 0.1, "tau_grad": 0.5, "scale_grad": 1, "requires_grad": True, "activation": functional.relu}
+    p = {
+        "threshold": 0.1,
+        "tau_grad": 0.5,
+        "scale_grad": 1,
+        "requires_grad": True,
+        "activation": functional.relu,
+    }
     conv = {**p, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}
     dense = {**conv, "dropout": slayer.neuron.Dropout(p=0.2)}
     block, k = slayer.block.sigma_delta, {"weight_scale": 2, "weight_norm": True}
     torch.manual_seed(0)
-    net = nn.Sequential(block.Input(p), block.Conv(conv, 3, 24, 3, stride=2, **k), block.Conv(conv, 24, 36, 3, stride=2, **k),
-                        block.Conv(conv, 36, 64, 3, padding=(1, 0), stride=(2, 1), **k), block.Conv(conv, 64, 64, 3, **k), block.Flatten(),
-                        block.Dense(dense, 2560, 100, **k), block.Dense(dense, 100, 50, **k), block.Dense(dense, 50, 10, **k),
-                        block.Output(dense, 10, 1, **k))
+    net = nn.Sequential(
+        block.Input(p),
+        block.Conv(conv, 3, 24, 3, stride=2, **k),
+        block.Conv(conv, 24, 36, 3, stride=2, **k),
+        block.Conv(conv, 36, 64, 3, padding=(1, 0), stride=(2, 1), **k),
+        block.Conv(conv, 64, 64, 3, **k),
+        block.Flatten(),
+        block.Dense(dense, 2560, 100, **k),
+        block.Dense(dense, 100, 50, **k),
+        block.Dense(dense, 50, 10, **k),
+        block.Output(dense, 10, 1, **k),
+    )
     x = torch.from_numpy(_drive()).float() / 127.5 - 1
     optimizer = torch.optim.RAdam(net.parameters(), 1e-5)
 
@@ -413,17 +494,29 @@ def _drive() -> Any:
     import numpy as np
 
     picture = np.random.default_rng(0).integers(0, 256, (8, 3, 33, 116)).astype(np.uint8)
-    return np.stack([picture[..., t:t + 100] for t in range(16)], -1)
+    return np.stack([picture[..., t : t + 100] for t in range(16)], -1)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--compile", action="store_true", help="peers' torch.compile'd forms as well")
+    parser.add_argument(
+        "--compile", action="store_true", help="peers' torch.compile'd forms as well"
+    )
     args = parser.parse_args(argv)
-    compare("784-1000-10, batch 64, T 25, 10 % spikes", lambda: network(False, args.compile), args.threads, args.rounds)
-    compare("the same, input constant in time", lambda: network(True, args.compile), args.threads, args.rounds)
+    compare(
+        "784-1000-10, batch 64, T 25, 10 % spikes",
+        lambda: network(False, args.compile),
+        args.threads,
+        args.rounds,
+    )
+    compare(
+        "the same, input constant in time",
+        lambda: network(True, args.compile),
+        args.threads,
+        args.rounds,
+    )
     compare("LIF layer, N 8192, T 512", layer, args.threads, max(3, args.rounds // 3))
     compare("PilotNet SDNN, batch 8, T 16", pilotnet, args.threads, max(3, args.rounds // 2))
 

@@ -27,9 +27,16 @@ def parameters() -> dict[str, tuple[lv.Var, np.ndarray]]:
     matrix, vector, places = g.normal(size=(N, N)), g.random(N * N), g.integers(0, N, (2, N * N))
     found: dict[str, tuple[lv.Var, np.ndarray]] = {}
     for runs in (False, True):
-        dense, sparse = Dense(weights=matrix), Sparse(rows=places[0], cols=places[1], data=vector, shape=(N, N))
+        dense, sparse = (
+            Dense(weights=matrix),
+            Sparse(rows=places[0], cols=places[1], data=vector, shape=(N, N)),
+        )
         lif = LIF(shape=(N * N,), bias_mant=vector)
-        for process, var, value in ((dense, dense.weights, matrix), (sparse, sparse.weights, vector), (lif, lif.bias_mant, vector)):
+        for process, var, value in (
+            (dense, dense.weights, matrix),
+            (sparse, sparse.weights, vector),
+            (lif, lif.bias_mant, vector),
+        ):
             if runs:
                 process.run(lv.RunSteps(1))
             found[f"{var.path}{', between runs' if runs else ''}"] = var, value
@@ -43,12 +50,17 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=30)
     args = parser.parse_args(argv)
     rows = []
     for name, (var, value) in parameters().items():
-        took = [(seconds(value.copy), seconds(lambda var=var, value=value: var.set(value))) for _ in range(args.repeats)]
+        took = [
+            (seconds(value.copy), seconds(lambda var=var, value=value: var.set(value)))
+            for _ in range(args.repeats)
+        ]
         copied, set_ = (min(x) for x in zip(*took, strict=True))
         rows.append([name, f"{copied * 1e3:.2f}", f"{set_ * 1e3:.2f}", f"{set_ / copied:.1f}"])
     print(table(["parameter", "copy ms", "set ms", "ratio"], rows))

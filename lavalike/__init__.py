@@ -23,7 +23,12 @@ from lavalike.model import (
     SubProcessModel as SubProcessModel,
     implements as implements,
 )
-from lavalike.process import AbstractProcess as AbstractProcess, InPort as InPort, OutPort as OutPort, Var as Var
+from lavalike.process import (
+    AbstractProcess as AbstractProcess,
+    InPort as InPort,
+    OutPort as OutPort,
+    Var as Var,
+)
 from lavalike.runtime.conditions import RunContinuous as RunContinuous, RunSteps as RunSteps
 
 if TYPE_CHECKING:

@@ -43,11 +43,19 @@ class Rule:
     value: Callable[[Any], bool] = lambda value: True
     near: tuple[str, ...] = ()
 
-    def check(self, door: str, name: str, value: Any, error: type[LavalikeError] = InputError) -> None:
+    def check(
+        self, door: str, name: str, value: Any, error: type[LavalikeError] = InputError
+    ) -> None:
         """Raise ``error`` (its TypeError kin where the kind is wrong) unless ``value`` may be argument ``name`` of ``door``."""
         if not self.kind(value):
-            grad = "; no gradient passes here: detach() it" if getattr(value, "requires_grad", False) is True else ""
-            raise kind_error(error)(f"{door}: {name} is {self.words}, got {shown(value)} ({type(value).__name__}){grad}")
+            grad = (
+                "; no gradient passes here: detach() it"
+                if getattr(value, "requires_grad", False) is True
+                else ""
+            )
+            raise kind_error(error)(
+                f"{door}: {name} is {self.words}, got {shown(value)} ({type(value).__name__}){grad}"
+            )
         if not self.value(value):
             hint = did_you_mean(value, self.near) if isinstance(value, str) else ""
             raise error(f"{door}: {name} is {self.words}, got {shown(value)}{hint}")
@@ -59,11 +67,11 @@ def shown(value: Any, width: int = 80) -> str:
         text = " ".join(repr(value).split())
     except Exception as e:  # a repr of the user's own
         text = f"<{type(value).__name__}, whose repr raises {type(e).__name__}>"
-    return text if len(text) <= width else text[:width - 3] + "..."
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:
-    """"; did you mean 'x'?" where one of ``names`` is near ``name``, else nothing."""
+    """ "; did you mean 'x'?" where one of ``names`` is near ``name``, else nothing."""
     near = difflib.get_close_matches(str(name), list(names), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -71,23 +79,43 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
 # -- rules -----------------------------------------------------------------------------------------------------
 
 
-def _limits(low: float | None, high: float | None, above: float | None = None, below: float | None = None) -> str:
+def _limits(
+    low: float | None, high: float | None, above: float | None = None, below: float | None = None
+) -> str:
     if low is not None and high is not None:
         return f" in {low}..{high}"
-    words = [f" {sign} {x}" for sign, x in ((">=", low), (">", above), ("<=", high), ("<", below)) if x is not None]
+    words = [
+        f" {sign} {x}"
+        for sign, x in ((">=", low), (">", above), ("<=", high), ("<", below))
+        if x is not None
+    ]
     return " and".join(words)
 
 
-def _inside(value: Any, low: float | None, high: float | None, above: float | None = None, below: float | None = None) -> bool:
-    return bool((low is None or value >= low) and (high is None or value <= high)
-                and (above is None or value > above) and (below is None or value < below))
+def _inside(
+    value: Any,
+    low: float | None,
+    high: float | None,
+    above: float | None = None,
+    below: float | None = None,
+) -> bool:
+    return bool(
+        (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )
 
 
 def is_integer(value: Any) -> bool:
     """Whether ``value`` is one whole number: an int, of NumPy or a tensor too, but no bool."""
     if type(value) is int:
         return True
-    if isinstance(value, bool | np.bool_ | str | list | tuple) or getattr(value, "ndim", False) or _is_bool(value):
+    if (
+        isinstance(value, bool | np.bool_ | str | list | tuple)
+        or getattr(value, "ndim", False)
+        or _is_bool(value)
+    ):
         return False
     try:
         operator.index(value)
@@ -123,7 +151,9 @@ def as_numbers(value: Any) -> np.ndarray | None:
             value = value.float()
     if isinstance(value, str | bytes) or value is None or callable(value):
         return None
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():  # what is behind the mask is not meant
+    if (
+        isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any()
+    ):  # what is behind the mask is not meant
         return None
     try:
         array = np.asarray(value)
@@ -135,23 +165,43 @@ def as_numbers(value: Any) -> np.ndarray | None:
 def integer(low: int | None = None, high: int | None = None) -> Rule:
     """One whole number in ``low..high``; no bool, no float."""
     least, most = -math.inf if low is None else low, math.inf if high is None else high
-    return Rule(f"an integer{_limits(low, high)}", is_integer, lambda v: least <= operator.index(v) <= most)
+    return Rule(
+        f"an integer{_limits(low, high)}", is_integer, lambda v: least <= operator.index(v) <= most
+    )
 
 
-def real(low: float | None = None, high: float | None = None, *, above: float | None = None, below: float | None = None,
-         infinite: bool = False) -> Rule:
+def real(
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    infinite: bool = False,
+) -> Rule:
     """One real number within closed (``low``, ``high``) or open limits (``above``, ``below``); NaN never, infinity if said so."""
+
     def fits(value: Any) -> bool:
         value = float(value)
-        return value == value and (infinite or abs(value) != float("inf")) and _inside(value, low, high, above, below)
+        return (
+            value == value
+            and (infinite or abs(value) != float("inf"))
+            and _inside(value, low, high, above, below)
+        )
 
     limits = _limits(low, high, above, below)
     return Rule(f"a number{limits}" if limits or infinite else "a finite number", is_real, fits)
 
 
-def numbers(low: float | None = None, high: float | None = None, *, above: float | None = None, ndim: int | None = None,
-            kinds: str = "biuf") -> Rule:
+def numbers(
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: float | None = None,
+    ndim: int | None = None,
+    kinds: str = "biuf",
+) -> Rule:
     """A number, or an array, list or tensor of numbers (``kinds`` of dtypes), finite, each in ``low..high``, of ``ndim`` axes."""
+
     def kind(value: Any) -> bool:
         if type(value) in (int, float):
             return type(value) is int or "f" in kinds
@@ -170,7 +220,11 @@ def numbers(low: float | None = None, high: float | None = None, *, above: float
         if array.dtype.kind == "c":
             return bool(np.isfinite(array).all())
         least, most = array.min(), array.max()  # NaN is both, wherever it stands
-        return bool(np.isfinite(least) and np.isfinite(most)) and _inside(least, low, None, above) and _inside(most, None, high)
+        return (
+            bool(np.isfinite(least) and np.isfinite(most))
+            and _inside(least, low, None, above)
+            and _inside(most, None, high)
+        )
 
     what = "whole numbers" if set(kinds) <= set("biu") else "finite numbers"
     axes = "" if ndim is None else f" over {ndim} axes"
@@ -179,7 +233,9 @@ def numbers(low: float | None = None, high: float | None = None, *, above: float
 
 def choice(*values: str) -> Rule:
     """One of ``values``."""
-    return Rule(" or ".join(map(repr, values)), lambda v: isinstance(v, str), lambda v: v in values, values)
+    return Rule(
+        " or ".join(map(repr, values)), lambda v: isinstance(v, str), lambda v: v in values, values
+    )
 
 
 def instance(*classes: type | str, words: str = "") -> Rule:
@@ -193,39 +249,71 @@ def instance(*classes: type | str, words: str = "") -> Rule:
     def named(cls: type) -> bool:
         return any(f"{b.__module__}.{b.__qualname__}" in paths for b in cls.__mro__)
 
-    return Rule(words or "a " + " or ".join(n.rsplit(".", 1)[-1] for n in names),
-                (lambda v: isinstance(v, types) or named(type(v))) if paths  # type: ignore[arg-type] # a class is hashable
-                else lambda v: isinstance(v, types))
+    return Rule(
+        words or "a " + " or ".join(n.rsplit(".", 1)[-1] for n in names),
+        (lambda v: isinstance(v, types) or named(type(v)))
+        if paths  # type: ignore[arg-type] # a class is hashable
+        else lambda v: isinstance(v, types),
+    )
 
 
 def optional(rule: Rule) -> Rule:
     """None, or what ``rule`` takes."""
-    return Rule(f"{rule.words} or None", lambda v: v is None or rule.kind(v), lambda v: v is None or rule.value(v), rule.near)
+    return Rule(
+        f"{rule.words} or None",
+        lambda v: v is None or rule.kind(v),
+        lambda v: v is None or rule.value(v),
+        rule.near,
+    )
 
 
 def either(*rules: Rule) -> Rule:
     """What one of ``rules`` takes."""
-    return Rule(" or ".join(r.words for r in rules), lambda v: any(r.kind(v) for r in rules),
-                lambda v: any(r.kind(v) and r.value(v) for r in rules), tuple(n for r in rules for n in r.near))
+    return Rule(
+        " or ".join(r.words for r in rules),
+        lambda v: any(r.kind(v) for r in rules),
+        lambda v: any(r.kind(v) and r.value(v) for r in rules),
+        tuple(n for r in rules for n in r.near),
+    )
 
 
 def sequence(rule: Rule, length: int | None = None, least: int = 0) -> Rule:
     """A list or tuple of ``length`` (at least ``least``) of what ``rule`` takes."""
     count = f"{length} of: " if length is not None else f"at least {least} of: " if least else ""
-    return Rule(f"a sequence of {count}{rule.words}",
-                lambda v: isinstance(v, Sequence | np.ndarray) and not isinstance(v, str | bytes) and all(rule.kind(x) for x in v),
-                lambda v: (length is None or len(v) == length) and len(v) >= least and all(rule.value(x) for x in v))
+    return Rule(
+        f"a sequence of {count}{rule.words}",
+        lambda v: (
+            isinstance(v, Sequence | np.ndarray)
+            and not isinstance(v, str | bytes)
+            and all(rule.kind(x) for x in v)
+        ),
+        lambda v: (
+            (length is None or len(v) == length)
+            and len(v) >= least
+            and all(rule.value(x) for x in v)
+        ),
+    )
 
 
 ANY = Rule("anything", lambda v: True)
-FLAG = Rule("True or False", lambda v: isinstance(v, bool | np.bool_) or (is_integer(v) and v in (0, 1)))
+FLAG = Rule(
+    "True or False", lambda v: isinstance(v, bool | np.bool_) or (is_integer(v) and v in (0, 1))
+)
 TEXT = Rule("a text", lambda v: isinstance(v, str))
 FUNCTION = Rule("a function", callable)
 MAPPING = Rule("a dict", lambda v: isinstance(v, Mapping))
-PATH = Rule("a path", lambda v: isinstance(v, str | os.PathLike), lambda v: str(v) != "" and "\0" not in str(v))
-SHAPE = Rule("a shape (a positive integer or a tuple of them)",
-             lambda v: is_integer(v) or (isinstance(v, list | tuple | np.ndarray) and all(map(is_integer, v))),
-             lambda v: v > 0 if is_integer(v) else len(v) > 0 and all(x > 0 for x in v))
+PATH = Rule(
+    "a path",
+    lambda v: isinstance(v, str | os.PathLike),
+    lambda v: str(v) != "" and "\0" not in str(v),
+)
+SHAPE = Rule(
+    "a shape (a positive integer or a tuple of them)",
+    lambda v: (
+        is_integer(v) or (isinstance(v, list | tuple | np.ndarray) and all(map(is_integer, v)))
+    ),
+    lambda v: v > 0 if is_integer(v) else len(v) > 0 and all(x > 0 for x in v),
+)
 TENSOR = instance("torch.Tensor", words="a torch tensor")
 
 
@@ -236,14 +324,30 @@ TENSOR = instance("torch.Tensor", words="a torch tensor")
 @overload
 def arguments(more: Mapping[str, Rule] | None = None, /, **rules: Rule) -> Callable[[F], F]: ...
 @overload
-def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[LavalikeError], **rules: Rule) -> Callable[[F], F]: ...
+def arguments(
+    more: Mapping[str, Rule] | None = None, /, *, error: type[LavalikeError], **rules: Rule
+) -> Callable[[F], F]: ...
 @overload
-def arguments(more: Mapping[str, Rule] | None = None, /, *, late: bool, **rules: Rule) -> Callable[[F], F]: ...
+def arguments(
+    more: Mapping[str, Rule] | None = None, /, *, late: bool, **rules: Rule
+) -> Callable[[F], F]: ...
 @overload
-def arguments(more: Mapping[str, Rule] | None = None, /, *, error: type[LavalikeError], late: bool,
-              **rules: Rule) -> Callable[[F], F]: ...
-def arguments(more: Mapping[str, Rule] | None = None, /, *, error: Any = InputError, late: Any = False,
-              **rules: Rule) -> Callable[[F], F]:
+def arguments(
+    more: Mapping[str, Rule] | None = None,
+    /,
+    *,
+    error: type[LavalikeError],
+    late: bool,
+    **rules: Rule,
+) -> Callable[[F], F]: ...
+def arguments(
+    more: Mapping[str, Rule] | None = None,
+    /,
+    *,
+    error: Any = InputError,
+    late: Any = False,
+    **rules: Rule,
+) -> Callable[[F], F]:
     """Decorator of a function, of an ``__init__``, or of a class (its ``__init__`` then): check what it is called with.
 
     Args:
@@ -267,9 +371,15 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: Any = InputEr
         if strange:
             raise TypeError(f"arguments: {target.__qualname__} has no {sorted(strange)}")
         method = target.__name__ in ("__init__", "__new__")  # __new__: of a NamedTuple
-        places = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+        places = tuple(
+            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        )
         named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        needed = tuple(p.name for p in parameters if p.default is p.empty and p.name in named and p.name != "self")
+        needed = tuple(
+            p.name
+            for p in parameters
+            if p.default is p.empty and p.name in named and p.name != "self"
+        )
         defaults = {p.name: p.default for p in parameters}  # right where they are handed on, too
         any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -280,32 +390,50 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: Any = InputEr
         def right(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
             """Whether no value is wrong and no name handed on is strange, in few operations; ``look`` says what else may be."""
             for value, rule in zip(args, ruled, strict=False):
-                if rule is not None and value is not rule[2] and not (rule[0](value) and rule[1](value)):
+                if (
+                    rule is not None
+                    and value is not rule[2]
+                    and not (rule[0](value) and rule[1](value))
+                ):
                     return False
             for name, value in kwargs.items():
                 rule = table.get(name)
-                if rule is not None and value is not rule[2] and not (rule[0](value) and rule[1](value)):
+                if (
+                    rule is not None
+                    and value is not rule[2]
+                    and not (rule[0](value) and rule[1](value))
+                ):
                     return False
             return not open_ended or kwargs.keys() <= named
 
         def look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            cls = (args[0] if isinstance(args[0], type) else type(args[0])) if method and args else None
+            cls = (
+                (args[0] if isinstance(args[0], type) else type(args[0]))
+                if method and args
+                else None
+            )
             door = target.__qualname__ if cls is None else cls.__name__
             if kwargs:
-                whole = keywords(cls) if cls is not None else None  # a subclass's too: it may have handed on a misspelt one
+                whole = (
+                    keywords(cls) if cls is not None else None
+                )  # a subclass's too: it may have handed on a misspelt one
                 known = whole if open_ended else named
                 if known is not None and not kwargs.keys() <= known:
                     _unknown(door, next(k for k in kwargs if k not in known), whole or known, error)
             if len(args) > len(places) and not any_number:
-                raise kind_error(error)(f"{door}: {len(args) - method} arguments by position, it takes {len(places) - method}: "
-                                        f"{', '.join(places[method:])}")
+                raise kind_error(error)(
+                    f"{door}: {len(args) - method} arguments by position, it takes {len(places) - method}: "
+                    f"{', '.join(places[method:])}"
+                )
             given = {**dict(zip(places, args, strict=False)), **kwargs}
             if len(given) < min(len(args), len(places)) + len(kwargs):
-                twice = next(n for n in places[:len(args)] if n in kwargs)
+                twice = next(n for n in places[: len(args)] if n in kwargs)
                 raise kind_error(error)(f"{door}: {twice} is given twice, by position and by name")
             for name in needed:
                 if name not in given:
-                    raise kind_error(error)(f"{door}: {name} is missing{f'; it is {rules[name].words}' if name in rules else ''}")
+                    raise kind_error(error)(
+                        f"{door}: {name} is missing{f'; it is {rules[name].words}' if name in rules else ''}"
+                    )
             for name, rule in rules.items():
                 if name in given and given[name] is not defaults[name]:
                     rule.check(door, name, given[name], error)
@@ -338,7 +466,9 @@ def arguments(more: Mapping[str, Rule] | None = None, /, *, error: Any = InputEr
 
 def _unknown(door: str, name: str, known: Iterable[str], error: type[LavalikeError]) -> None:
     names = sorted({*known} - {"self"})
-    raise kind_error(error)(f"{door}: no argument {name!r}{did_you_mean(name, names) or f'; it takes {names}'}")
+    raise kind_error(error)(
+        f"{door}: no argument {name!r}{did_you_mean(name, names) or f'; it takes {names}'}"
+    )
 
 
 @functools.cache

@@ -45,7 +45,9 @@ def draft(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.close(lock)
         name.unlink(missing_ok=True)
     if os.name == "posix":
-        with contextlib.suppress(OSError):  # the new name, too, is to survive a power cut, where the file system can promise it
+        with contextlib.suppress(
+            OSError
+        ):  # the new name, too, is to survive a power cut, where the file system can promise it
             _sync(path.parent, os.O_RDONLY)
 
 
@@ -63,7 +65,9 @@ def _create(path: Path) -> tuple[Path, int]:
     while True:
         name = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}{DRAFT}")
         try:
-            handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
+            handle = os.open(
+                name, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666
+            )
         except FileExistsError:
             continue
         # shared, so that the draft can be read through HDF5, which locks as well; another's clean-up may have come between

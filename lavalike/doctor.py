@@ -21,7 +21,10 @@ PACKAGES = ("numpy", "numba", "h5py", "torch", "matplotlib", "tqdm")
 
 def report() -> str:
     """Versions, backends and devices as tables."""
-    rows = [["lavalike", lavalike.__version__], ["python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"]]
+    rows = [
+        ["lavalike", lavalike.__version__],
+        ["python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"],
+    ]
     for name in PACKAGES:
         try:
             rows.append([name, version(name)])
@@ -36,7 +39,13 @@ def report() -> str:
             backends.append([name, "not usable", str(e)])
         except Exception as e:  # what an installation, or another package's backend, fails with
             backends.append([name, "broken", f"{type(e).__name__}: {e}".splitlines()[0]])
-    return "\n\n".join([table(["package", "version"], rows), table(["backend", "state", "devices"], backends), _kernel_cache()])
+    return "\n\n".join(
+        [
+            table(["package", "version"], rows),
+            table(["backend", "state", "devices"], backends),
+            _kernel_cache(),
+        ]
+    )
 
 
 def _kernel_cache() -> str:
@@ -46,7 +55,9 @@ def _kernel_cache() -> str:
     found = cache.state(fingerprint())
     said = [f"kernel cache: {found.kernels} kernels in {found.folder}"]
     if found.damaged:
-        said.append(f"{found.damaged} files are damaged, open to others or foreign: compiled anew when they are needed")
+        said.append(
+            f"{found.damaged} files are damaged, open to others or foreign: compiled anew when they are needed"
+        )
     if found.others:
         said.append(f"{found.others} kernels of other versions, which may be deleted")
     if found.problem:
@@ -75,7 +86,11 @@ def warm() -> int:
     from lavalike.backends.numba import cache, kernels
 
     _kept(cache.state(kernels.fingerprint()))
-    for config in (RunConfig(threads=1), RunConfig(dtype="float64", threads=1), RunConfig(precision="fixed_pt", threads=1)):
+    for config in (
+        RunConfig(threads=1),
+        RunConfig(dtype="float64", threads=1),
+        RunConfig(precision="fixed_pt", threads=1),
+    ):
         for process in _one_of_each(config.fixed):
             _run_between_source_and_sink(process, config)
         _run_joined_ports(config)
@@ -97,27 +112,52 @@ def _one_of_each(fixed: bool) -> list[AbstractProcess]:
 
     two = np.array([0, 1])
     made: list[AbstractProcess] = []
-    parameters: tuple[dict[str, Any], ...] = ({}, {"bias_mant": two}, {"bias_mant": two, "du": two, "dv": two})
+    parameters: tuple[dict[str, Any], ...] = (
+        {},
+        {"bias_mant": two},
+        {"bias_mant": two, "du": two, "dv": two},
+    )
     for each in parameters:
         lifs = [proc.LIF, proc.LIFReset, proc.LIFLateBias, *([] if fixed else [proc.LIFRefractory])]
         made += [kind(shape=(2,), vth=1, **each) for kind in lifs]
-        made += [proc.LIF(shape=(2,), vth=1, checked=True, **each), proc.LIFLateBias(shape=(2,), vth=1, checked=True, **each)]
-        made += [kind(shape=(2,), vth=1, checked=checked, **each) for kind in (proc.ALIF, proc.ALIFLateBias) for checked in (False, True)]
+        made += [
+            proc.LIF(shape=(2,), vth=1, checked=True, **each),
+            proc.LIFLateBias(shape=(2,), vth=1, checked=True, **each),
+        ]
+        made += [
+            kind(shape=(2,), vth=1, checked=checked, **each)
+            for kind in (proc.ALIF, proc.ALIFLateBias)
+            for checked in (False, True)
+        ]
         made.append(proc.TernaryLIF(shape=(2,), vth_hi=1, vth_lo=-1, **each))
     made += [proc.Sigma(shape=(2,)), proc.Sigma(shape=(2,), checked=True)]
     for vth in (1, 1 + two):
-        made += [kind(shape=(2,), vth=vth, checked=checked) for kind in (proc.RF, proc.RF_IZ, proc.ADRF, proc.ADRF_IZ)
-                 for checked in (False, True)]
+        made += [
+            kind(shape=(2,), vth=vth, checked=checked)
+            for kind in (proc.RF, proc.RF_IZ, proc.ADRF, proc.ADRF_IZ)
+            for checked in (False, True)
+        ]
         made += [proc.Delta(shape=(2,), vth=vth, cum_error=cum) for cum in (False, True)]
         for bias in (0, two):
-            made += [proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, act_mode=mode, cum_error=cum)
-                     for mode in proc.ActivationMode for cum in (False, True)]
-            made += [proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, checked=True),
-                     proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, bias_start=1, checked=True)]
+            made += [
+                proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, act_mode=mode, cum_error=cum)
+                for mode in proc.ActivationMode
+                for cum in (False, True)
+            ]
+            made += [
+                proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, checked=True),
+                proc.SigmaDelta(shape=(2,), vth=vth, bias=bias, bias_start=1, checked=True),
+            ]
     for weights in (np.array([[1, 100], [-3, 5]]), np.array([[1, 200], [-3, 5]])):
-        made += [proc.Dense(weights=weights, num_weight_bits=9), proc.Sparse(weights=weights, num_weight_bits=9),
-                 proc.DelayDense(weights=weights, delays=[[0, 1], [0, 2]], num_weight_bits=9),
-                 *(kind(weight=weights.reshape(1, 2, 2, 1), input_shape=(3, 3, 1)) for kind in (proc.Conv, proc.ConvTranspose))]
+        made += [
+            proc.Dense(weights=weights, num_weight_bits=9),
+            proc.Sparse(weights=weights, num_weight_bits=9),
+            proc.DelayDense(weights=weights, delays=[[0, 1], [0, 2]], num_weight_bits=9),
+            *(
+                kind(weight=weights.reshape(1, 2, 2, 1), input_shape=(3, 3, 1))
+                for kind in (proc.Conv, proc.ConvTranspose)
+            ),
+        ]
     return [*made, proc.Delay(shape=(2,)), proc.DelayLine(shape=(2,), delays=[0, 1])]
 
 
@@ -147,6 +187,9 @@ def _run_joined_ports(config: RunConfig) -> None:
     View((a.a_out,), np.array([1, 0])).connect(turned.a_in)
     simulate(a, {p.s_in: np.ones((2, 1)) for p in (a, b, c)}, config=config)
     for start in (0, np.array([0, 1])):
-        constant, delay = proc.io.source.Constant(shape=(2,), value=1, start=start), proc.Delay(shape=(2,))
+        constant, delay = (
+            proc.io.source.Constant(shape=(2,), value=1, start=start),
+            proc.Delay(shape=(2,)),
+        )
         constant.s_out.connect(delay.s_in)
         simulate(delay, steps=1, config=config)

@@ -57,10 +57,18 @@ def step_error(text: str, cause: BaseException) -> RunError:
     """A RunError with ``text`` that is of ``cause``'s class too: what a model's step raised, with process and step."""
     kind = _step_errors.get(type(cause))
     if kind is None:
-        names = {"__module__": type(cause).__module__, "__init__": _plain_init, "__str__": lambda e: e.args[0],
-                 "__reduce__": lambda e: (_step_error_again, (type(cause), e.args[0]))}
+        names = {
+            "__module__": type(cause).__module__,
+            "__init__": _plain_init,
+            "__str__": lambda e: e.args[0],
+            "__reduce__": lambda e: (_step_error_again, (type(cause), e.args[0])),
+        }
         try:
-            kind = type(type(cause).__name__, (RunError,) if isinstance(cause, RunError) else (RunError, type(cause)), names)
+            kind = type(
+                type(cause).__name__,
+                (RunError,) if isinstance(cause, RunError) else (RunError, type(cause)),
+                names,
+            )
             kind(text)
         except TypeError:  # a class that cannot have a second base, or is not made of a text
             kind = RunError
@@ -135,7 +143,10 @@ class ExportTypeError(ExportError, TypeError):
 
 
 KINDS: dict[type[LavalikeError], type[LavalikeError]] = {
-    InputError: InputTypeError, VarError: VarTypeError, ConnectError: ConnectTypeError, GraphError: GraphTypeError,
+    InputError: InputTypeError,
+    VarError: VarTypeError,
+    ConnectError: ConnectTypeError,
+    GraphError: GraphTypeError,
     ExportError: ExportTypeError,
 }
 

@@ -28,7 +28,9 @@ def fan_out(connection: Connection) -> np.ndarray:
     """How many synapses a message on each input of ``connection`` goes through, of the shape of its s_in."""
     fan = np.asarray(connection.fan_out())
     if fan.shape != connection.s_in.shape:
-        raise InputError(f"{connection.path}: fan_out() gives shape {fan.shape}; expected that of s_in, {connection.s_in.shape}")
+        raise InputError(
+            f"{connection.path}: fan_out() gives shape {fan.shape}; expected that of s_in, {connection.s_in.shape}"
+        )
     return fan
 
 
@@ -37,8 +39,10 @@ def count(connection: Connection, messages: np.ndarray) -> Operations:
     """Operations of ``connection`` for the messages ``(..., *s_in.shape, time)`` it received; InputError for another shape."""
     shape = connection.s_in.shape
     array = np.asarray(messages)
-    if array.ndim <= len(shape) or array.shape[-1 - len(shape):-1] != shape or not array.size:
-        raise InputError(f"count: messages have shape {array.shape}; expected (..., {', '.join(map(str, shape))}, time), none of them 0")
+    if array.ndim <= len(shape) or array.shape[-1 - len(shape) : -1] != shape or not array.size:
+        raise InputError(
+            f"count: messages have shape {array.shape}; expected (..., {', '.join(map(str, shape))}, time), none of them 0"
+        )
     active = (array != 0).reshape(-1, *shape, array.shape[-1])
     per_input = active.mean((0, -1))
     fan = fan_out(connection)

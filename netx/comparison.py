@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lavalike.arguments import PATH, Rule, arguments, as_numbers, either, instance, integer, optional
+from lavalike.arguments import (
+    PATH,
+    Rule,
+    arguments,
+    as_numbers,
+    either,
+    instance,
+    integer,
+    optional,
+)
 from lavalike.errors import InputError, OverflowError24
 from lavalike.model.config import RunConfig
 from lavalike.proc import RF, DelayLine
@@ -82,23 +91,47 @@ class Comparison:
     def __str__(self) -> str:
         from lavalike.text import table
 
-        rows = [[str(x.layer) if x is not self.whole else "", x.label, str(x.lag), f"{x.same:,} of {x.values:,}", str(x.overflows)]
-                for x in (*self.layers, *([self.whole] if self.whole is not None else []))]
+        rows = [
+            [
+                str(x.layer) if x is not self.whole else "",
+                x.label,
+                str(x.lag),
+                f"{x.same:,} of {x.values:,}",
+                str(x.overflows),
+            ]
+            for x in (*self.layers, *([self.whole] if self.whole is not None else []))
+        ]
         lines = [table(["layer", "block", "lag", "same", "overflows"], rows)]
         if self.error:
             lines.append(f"the loaded network stopped: {self.error}")
         if self.problem:
             lines.append(self.problem)
-        lines.append("equal" if self.equal else str(self.first) if self.first is not None else "not compared")
+        lines.append(
+            "equal" if self.equal else str(self.first) if self.first is not None else "not compared"
+        )
         return "\n".join(lines)
 
 
-NET = Rule("a sequence of slayer blocks, or a module that has one as .blocks",
-           lambda v: isinstance(v, Iterable) or hasattr(v, "blocks") or hasattr(v, "forward"))
+NET = Rule(
+    "a sequence of slayer blocks, or a module that has one as .blocks",
+    lambda v: isinstance(v, Iterable) or hasattr(v, "blocks") or hasattr(v, "forward"),
+)
 
 
-@arguments(net=NET, file=either(PATH, instance(Network)), x=optional(REALS), steps=integer(1), config=optional(instance(RunConfig)))
-def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16, config: RunConfig | None = None) -> Comparison:
+@arguments(
+    net=NET,
+    file=either(PATH, instance(Network)),
+    x=optional(REALS),
+    steps=integer(1),
+    config=optional(instance(RunConfig)),
+)
+def compare(
+    net: Any,
+    file: str | Path | Network,
+    x: Any = None,
+    steps: int = 16,
+    config: RunConfig | None = None,
+) -> Comparison:
     """Run a trained network and its file on the same input, and say where they first differ.
 
     Args:
@@ -126,18 +159,26 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
 
     found = getattr(net, "blocks", net)
     if not isinstance(found, Iterable):
-        raise InputError(f"compare: {type(net).__name__} is no sequence of slayer blocks and has none as .blocks")
+        raise InputError(
+            f"compare: {type(net).__name__} is no sequence of slayer blocks and has none as .blocks"
+        )
     blocks = list(found)
     for k, block in enumerate(blocks):
         if not isinstance(block, Block):
             raise InputError(f"compare: block {k} is a {type(block).__name__}, no slayer block")
     loaded = file if isinstance(file, Network) else Network(file)
     lag = max(layer.lag for layer in loaded.layers)
-    inputs = torch.as_tensor(_random(loaded, steps + lag) if x is None else as_numbers(x), dtype=torch.float32)
+    inputs = torch.as_tensor(
+        _random(loaded, steps + lag) if x is None else as_numbers(x), dtype=torch.float32
+    )
     if inputs.dim() < 3:
-        raise InputError(f"compare: x has shape {tuple(inputs.shape)}; expected (batch, *shape, time)")
+        raise InputError(
+            f"compare: x has shape {tuple(inputs.shape)}; expected (batch, *shape, time)"
+        )
     if inputs.shape[-1] <= lag:
-        raise InputError(f"compare: x has {inputs.shape[-1]} steps; the last layer lags {lag}, so at least {lag + 1} are needed")
+        raise InputError(
+            f"compare: x has {inputs.shape[-1]} steps; the last layer lags {lag}, so at least {lag + 1} are needed"
+        )
     where = next((p.device for block in blocks for p in block.parameters()), inputs.device)
     module = probe.own_forward(net)
     with probe.untouched(module, blocks):
@@ -145,31 +186,54 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
         probe.from_rest(blocks)
         returned = None if module is None else _returned(module, inputs.to(where))
     if len(trained) != len(loaded):
-        raise InputError(f"compare: {loaded.path_of_file} has {len(loaded)} layers, the network {len(trained)} blocks that make one")
+        raise InputError(
+            f"compare: {loaded.path_of_file} has {len(loaded)} layers, the network {len(trained)} blocks that make one"
+        )
     for k, (block, y, _) in enumerate(trained):
         want, got = tuple(y.shape[2:-1]), loaded.layers[k].shape[::-1]
         if int(np.prod(want)) != int(np.prod(got)):
-            raise InputError(f"compare: layer {k} ({block.label}) sends messages of shape {want}, in {loaded.path_of_file} of {got}")
+            raise InputError(
+                f"compare: layer {k} ({block.label}) sends messages of shape {want}, in {loaded.path_of_file} of {got}"
+            )
     targets = [_targets(layer) for layer in loaded.layers]
     try:
-        rec = simulate(loaded, {"inp": loaded.encode(inputs.numpy())}, config=config or RunConfig(precision="fixed_pt"),
-                                record=list(dict.fromkeys(t for group in targets for t in group)))
+        rec = simulate(
+            loaded,
+            {"inp": loaded.encode(inputs.numpy())},
+            config=config or RunConfig(precision="fixed_pt"),
+            record=list(dict.fromkeys(t for group in targets for t in group)),
+        )
     except OverflowError24 as e:
-        return Comparison(False, None, [LayerAgreement(k, b.label, layer.lag, 0, 0, n)
-                                        for k, (layer, (b, _, n)) in enumerate(zip(loaded.layers, trained, strict=True))], str(e))
+        return Comparison(
+            False,
+            None,
+            [
+                LayerAgreement(k, b.label, layer.lag, 0, 0, n)
+                for k, (layer, (b, _, n)) in enumerate(zip(loaded.layers, trained, strict=True))
+            ],
+            str(e),
+        )
     first, layers = None, []
 
-    def agreement(k: int, layer: NetLayer, label: str, want: np.ndarray, overflows: int) -> LayerAgreement:
+    def agreement(
+        k: int, layer: NetLayer, label: str, want: np.ndarray, overflows: int
+    ) -> LayerAgreement:
         """Of (parts, batch, *shape, time) with what stands for it in the loaded network."""
         nonlocal first
-        got = np.stack([_decoded(loaded, layer, rec[t]) for t in _targets(layer)]).reshape(*want.shape[:-1], -1)[..., layer.lag:]
-        want = want[..., :got.shape[-1]]
+        got = np.stack([_decoded(loaded, layer, rec[t]) for t in _targets(layer)]).reshape(
+            *want.shape[:-1], -1
+        )[..., layer.lag :]
+        want = want[..., : got.shape[-1]]
         same = got == want
         if first is None and not same.all():
             # by step first, then by sample and neuron
-            step, part, sample, *neuron = (int(i) for i in np.argwhere(~np.moveaxis(same, -1, 0))[0])
+            step, part, sample, *neuron = (
+                int(i) for i in np.argwhere(~np.moveaxis(same, -1, 0))[0]
+            )
             at = (part, sample, *neuron, step)
-            first = Difference(k, label, step, sample, tuple(neuron), float(want[at]), float(got[at]))
+            first = Difference(
+                k, label, step, sample, tuple(neuron), float(want[at]), float(got[at])
+            )
         return LayerAgreement(k, label, layer.lag, int(same.sum()), same.size, overflows)
 
     for k, (layer, (block, want, overflows)) in enumerate(zip(loaded.layers, trained, strict=True)):
@@ -178,13 +242,28 @@ def compare(net: Any, file: str | Path | Network, x: Any = None, steps: int = 16
     if module is not None:
         label, want = f"{type(module).__name__}.forward", trained[-1][1]
         if isinstance(returned, dict):
-            returned = next((v for v in returned.values() if getattr(v, "shape", ()) == want.shape[1:]), returned)
-        parts = returned if isinstance(returned, tuple | list) and len(want) > 1 else [probe.result(returned)]
-        if all(isinstance(p, torch.Tensor) and p.numel() == want[0].size and p.shape[-1] == want.shape[-1] for p in parts) \
-                and len(parts) == len(want):
-            whole = agreement(len(layers), loaded.out_layer, label, np.stack([p.cpu().numpy() for p in parts]), 0)
+            returned = next(
+                (v for v in returned.values() if getattr(v, "shape", ()) == want.shape[1:]),
+                returned,
+            )
+        parts = (
+            returned
+            if isinstance(returned, tuple | list) and len(want) > 1
+            else [probe.result(returned)]
+        )
+        if all(
+            isinstance(p, torch.Tensor)
+            and p.numel() == want[0].size
+            and p.shape[-1] == want.shape[-1]
+            for p in parts
+        ) and len(parts) == len(want):
+            whole = agreement(
+                len(layers), loaded.out_layer, label, np.stack([p.cpu().numpy() for p in parts]), 0
+            )
         else:
-            shapes = [tuple(p.shape) if isinstance(p, torch.Tensor) else type(p).__name__ for p in parts]
+            shapes = [
+                tuple(p.shape) if isinstance(p, torch.Tensor) else type(p).__name__ for p in parts
+            ]
             problem = f"{label} returns {', '.join(map(str, shapes))}, not the last block's output of {want.shape[1:]}"
     return Comparison(first is None and not problem, first, layers, whole=whole, problem=problem)
 
@@ -206,11 +285,19 @@ def _trained(blocks: list[Block], x: torch.Tensor) -> list[tuple[Block, np.ndarr
         neuron = block.unit
         before = 0 if neuron is None else int(neuron.overflows)
         # flattened in front of a dense layer, as a file does by itself
-        y = block(x.flatten(1, -2) if block.kind.startswith("dense") and getattr(x, "ndim", 0) == 5 else x)
+        y = block(
+            x.flatten(1, -2) if block.kind.startswith("dense") and getattr(x, "ndim", 0) == 5 else x
+        )
         y = y[0] if block.count_log else y
         if block.kind not in ("flatten", "input") or (block.kind == "input" and neuron is not None):
             overflows = 0 if neuron is None else int(neuron.overflows) - before
-            out.append((block, np.stack([p.cpu().numpy() for p in (y if isinstance(y, tuple) else (y,))]), overflows))
+            out.append(
+                (
+                    block,
+                    np.stack([p.cpu().numpy() for p in (y if isinstance(y, tuple) else (y,))]),
+                    overflows,
+                )
+            )
         x = y
     return out
 
@@ -219,14 +306,18 @@ def _returned(module: Any, x: torch.Tensor) -> Any:
     try:
         return module(x)
     except Exception as e:  # forward is the user's own
-        raise InputError(f"compare: {type(module).__name__}.forward raised {type(e).__name__} for x of {tuple(x.shape)}: {e}") from e
+        raise InputError(
+            f"compare: {type(module).__name__}.forward raised {type(e).__name__} for x of {tuple(x.shape)}: {e}"
+        ) from e
 
 
 def _targets(layer: NetLayer) -> list[Any]:
     """What of the loaded layer stands for the block's output, one a part."""
     if layer.reads == "messages":
         return [layer.out]
-    return [layer.neuron.real, layer.neuron.imag] if isinstance(layer.neuron, RF) else [layer.neuron.v]  # type: ignore[union-attr]
+    return (
+        [layer.neuron.real, layer.neuron.imag] if isinstance(layer.neuron, RF) else [layer.neuron.v]
+    )  # type: ignore[union-attr]
 
 
 def _decoded(loaded: Network, layer: NetLayer, y: np.ndarray) -> np.ndarray:
@@ -240,6 +331,6 @@ def _decoded(loaded: Network, layer: NetLayer, y: np.ndarray) -> np.ndarray:
     if isinstance(line, DelayLine):  # behind the neuron; the block delays its state as well
         late = np.zeros_like(y)
         for c, d in enumerate(np.broadcast_to(line.delays.get(), layer.shape)):
-            late[:, c, d:] = y[:, c, :y.shape[-1] - d]
+            late[:, c, d:] = y[:, c, : y.shape[-1] - d]
         return late
     return y

@@ -22,11 +22,17 @@ def digest(group: h5py.Group) -> str:
                 h.update(f"{path}/{key}/\n".encode())
                 visit(item, f"{path}/{key}")
             else:
-                value = item.asstr()[()] if h5py.check_string_dtype(item.dtype) and item.shape == () else np.asarray(item[()])
+                value = (
+                    item.asstr()[()]
+                    if h5py.check_string_dtype(item.dtype) and item.shape == ()
+                    else np.asarray(item[()])
+                )
                 if isinstance(value, str):
                     h.update(f"{path}/{key}={value}\n".encode())
                 else:
-                    h.update(f"{path}/{key} {value.dtype.str} {value.shape}\n".encode() + value.tobytes())
+                    h.update(
+                        f"{path}/{key} {value.dtype.str} {value.shape}\n".encode() + value.tobytes()
+                    )
 
     visit(group, "")
     return h.hexdigest()

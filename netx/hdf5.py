@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import FLAG, PATH, SHAPE, TEXT, Rule, arguments, as_numbers, instance, integer, optional
+from lavalike.arguments import (
+    FLAG,
+    PATH,
+    SHAPE,
+    TEXT,
+    Rule,
+    arguments,
+    as_numbers,
+    instance,
+    integer,
+    optional,
+)
 from lavalike.errors import InputError, LavalikeError, NetFileError
 from lavalike.proc.connection import Connection
 from lavalike.process import AbstractProcess, InPort, OutPort
@@ -17,7 +28,10 @@ from netx.reader import Layer, Reader
 
 WEIGHT_SCALE = 64
 INT32 = 2**31 - 1
-REALS = Rule("an array or a tensor of real numbers", lambda v: (a := as_numbers(v)) is not None and a.dtype.kind in "biuf")
+REALS = Rule(
+    "an array or a tensor of real numbers",
+    lambda v: (a := as_numbers(v)) is not None and a.dtype.kind in "biuf",
+)
 
 
 class Network(AbstractProcess):
@@ -56,23 +70,58 @@ class Network(AbstractProcess):
         InputError: an argument that is wrong or does not fit the file.
     """
 
-    @arguments(net_config=PATH, num_layers=optional(integer(1)), skip_layers=integer(0), input_message_bits=integer(0, 32),
-               input_shape=optional(SHAPE), reset_interval=optional(integer(1, INT32)), reset_offset=integer(-INT32, INT32),
-               spike_exp=integer(0, 16), sparse_fc_layer=FLAG, exact=FLAG, name=optional(TEXT))
-    def __init__(self, net_config: str | Path, num_layers: int | None = None, skip_layers: int = 0, input_message_bits: int = 0,
-                 input_shape: tuple[int, ...] | list[int] | None = None, reset_interval: int | None = None, reset_offset: int = 0,
-                 spike_exp: int = 6, sparse_fc_layer: bool = False, exact: bool = False, *, name: str | None = None) -> None:
+    @arguments(
+        net_config=PATH,
+        num_layers=optional(integer(1)),
+        skip_layers=integer(0),
+        input_message_bits=integer(0, 32),
+        input_shape=optional(SHAPE),
+        reset_interval=optional(integer(1, INT32)),
+        reset_offset=integer(-INT32, INT32),
+        spike_exp=integer(0, 16),
+        sparse_fc_layer=FLAG,
+        exact=FLAG,
+        name=optional(TEXT),
+    )
+    def __init__(
+        self,
+        net_config: str | Path,
+        num_layers: int | None = None,
+        skip_layers: int = 0,
+        input_message_bits: int = 0,
+        input_shape: tuple[int, ...] | list[int] | None = None,
+        reset_interval: int | None = None,
+        reset_offset: int = 0,
+        spike_exp: int = 6,
+        sparse_fc_layer: bool = False,
+        exact: bool = False,
+        *,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name)
         if reset_offset and reset_interval is None:
-            raise InputError(f"Network: reset_offset={reset_offset} has no effect without reset_interval")
+            raise InputError(
+                f"Network: reset_offset={reset_offset} has no effect without reset_interval"
+            )
         reader = Reader(net_config, exact)
         file = reader.read()
         descriptions = file.layers if num_layers is None else file.layers[:num_layers]
         if skip_layers >= len(descriptions):
-            raise InputError(f"Network: skip_layers={skip_layers} leaves none of {len(descriptions)} layers")
-        self.path_of_file, self.ours, self.signed, self.spike_exp = Path(net_config), file.ours, file.signed, spike_exp
-        builder = Builder(reader, file.ours, spike_exp, sparse_fc_layer, reset_interval, reset_offset)
-        first = next((d for d in descriptions[skip_layers:] if d.type not in ("input", "flatten")), None)
+            raise InputError(
+                f"Network: skip_layers={skip_layers} leaves none of {len(descriptions)} layers"
+            )
+        self.path_of_file, self.ours, self.signed, self.spike_exp = (
+            Path(net_config),
+            file.ours,
+            file.signed,
+            spike_exp,
+        )
+        builder = Builder(
+            reader, file.ours, spike_exp, sparse_fc_layer, reset_interval, reset_offset
+        )
+        first = next(
+            (d for d in descriptions[skip_layers:] if d.type not in ("input", "flatten")), None
+        )
         # a file of ours says what its first layer takes: sigma-delta layers take values
         bits = input_message_bits or (message_bits(first) if file.ours and first is not None else 0)
         if input_message_bits:
@@ -88,28 +137,39 @@ class Network(AbstractProcess):
             if input_shape is not None and not layers:
                 own = description.shape if description.type == "input" else description.input_shape
                 if own is not None and k <= skip_layers and own[::-1] != shape:
-                    raise InputError(f"Network: input_shape={shape}, but {description.key} of {net_config} takes {own[::-1]}")
+                    raise InputError(
+                        f"Network: input_shape={shape}, but {description.key} of {net_config} takes {own[::-1]}"
+                    )
             if description.type == "input" and description.neuron is None:
                 shape = description.shape[::-1]
                 continue
             if not kept:
-                shape, bits = description.shape[::-1], input_message_bits or message_bits(description)
+                shape, bits = (
+                    description.shape[::-1],
+                    input_message_bits or message_bits(description),
+                )
                 continue
             if description.type == "input":
                 shape = description.shape[::-1]
             elif shape is None and description.input_shape is not None:
                 shape = description.input_shape[::-1]
             elif description.type.startswith("dense") and shape is None:
-                weight = next(s for n, s in description.shapes.items() if n in ("weight", "weight/real"))
+                weight = next(
+                    s for n, s in description.shapes.items() if n in ("weight", "weight/real")
+                )
                 shape = (weight[-1],)
             elif shape is None:
-                raise InputError(f"{net_config}: {description.key}: give input_shape=(x, y, channels); the file has no input layer")
+                raise InputError(
+                    f"{net_config}: {description.key}: give input_shape=(x, y, channels); the file has no input layer"
+                )
             flat = description.type != "input" and not description.spatial and len(shape) == 3
             before = layers[-1] if layers else None
             if before is None:
                 self.input_message_bits = bits
             try:
-                layer = builder.build(description, before, (math.prod(shape),) if flat else shape, bits, len(layers))
+                layer = builder.build(
+                    description, before, (math.prod(shape),) if flat else shape, bits, len(layers)
+                )
                 if before is None:
                     self.inp = InPort(shape)
                     source: Any = self.inp
@@ -120,14 +180,19 @@ class Network(AbstractProcess):
             except NetFileError:
                 raise
             except (LavalikeError, ValueError, OverflowError, MemoryError) as e:
-                raise reader.fail(description.key, " ".join(str(e).split()) or f"does not fit into memory ({type(e).__name__})") from e
+                raise reader.fail(
+                    description.key,
+                    " ".join(str(e).split()) or f"does not fit into memory ({type(e).__name__})",
+                ) from e
             description.arrays.clear()  # its processes have their own
             layers.append(layer)
             shape, bits, flatten = layer.out.shape, message_bits(description), False
         if not layers:
             raise reader.fail("layer", "no layer is left to run")
         if flatten and not file.ours:
-            raise reader.fail(descriptions[-1].key, "a flatten layer at the end has nothing to feed")
+            raise reader.fail(
+                descriptions[-1].key, "a flatten layer at the end has nothing to feed"
+            )
         self.layers: list[NetLayer] = layers
         self.in_layer, self.out_layer = layers[0], layers[-1]
         self.output_message_bits = bits
@@ -138,12 +203,18 @@ class Network(AbstractProcess):
 
     def _agree(self, descriptions: list[Layer], skipped: int, bits: int) -> None:
         """Refuse ``bits`` of input messages that contradict the layer which sends them, in the network or before it."""
-        senders = [d for k, d in enumerate(descriptions) if (k < skipped or d.type == "input") and d.neuron is not None]
+        senders = [
+            d
+            for k, d in enumerate(descriptions)
+            if (k < skipped or d.type == "input") and d.neuron is not None
+        ]
         for sender in senders[-1:]:
             own = message_bits(sender)
             if own != bits and (own == 0 or skipped == 0):
-                raise InputError(f"Network: input_message_bits={bits}, but {sender.key} of {self.path_of_file} sends "
-                                 f"{f'messages of {own} bits' if own else 'spikes (0 bits)'}: leave it out")
+                raise InputError(
+                    f"Network: input_message_bits={bits}, but {sender.key} of {self.path_of_file} sends "
+                    f"{f'messages of {own} bits' if own else 'spikes (0 bits)'}: leave it out"
+                )
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -167,8 +238,10 @@ class Network(AbstractProcess):
         """
         x = as_numbers(x).astype(np.float64)  # type: ignore[union-attr]
         shape = self.inp.shape[::-1]
-        if x.ndim <= len(shape) or x.shape[-1 - len(shape):-1] != shape:
-            raise InputError(f"{self.path}.encode: x, the input, has shape {x.shape}; expected (..., {', '.join(map(str, shape))}, time)")
+        if x.ndim <= len(shape) or x.shape[-1 - len(shape) : -1] != shape:
+            raise InputError(
+                f"{self.path}.encode: x, the input, has shape {x.shape}; expected (..., {', '.join(map(str, shape))}, time)"
+            )
         if not np.isfinite(x).all():
             raise InputError(f"{self.path}.encode: x, the input, has NaN or infinite values")
         if self.in_layer.kind == "input":
@@ -179,11 +252,17 @@ class Network(AbstractProcess):
             graded = self.input_message_bits > 0
             out = x * (1 << (6 + self.spike_exp)) if graded else x
             if not np.array_equal(out, np.round(out)):
-                raise InputError(f"{self.path}.encode: values are no multiples of 1/{1 << (6 + self.spike_exp) if graded else 1}")
+                raise InputError(
+                    f"{self.path}.encode: values are no multiples of 1/{1 << (6 + self.spike_exp) if graded else 1}"
+                )
             if np.abs(out).max(initial=0) > 2**31 - 1:
-                raise InputError(f"{self.path}.encode: values reach {np.abs(x).max()}, beyond 32-bit messages")
+                raise InputError(
+                    f"{self.path}.encode: values reach {np.abs(x).max()}, beyond 32-bit messages"
+                )
             if not graded and not np.isin(out, (0, 1)).all():
-                raise InputError(f"{self.path}.encode: the first layer takes spikes, 0 or 1; values need input_message_bits")
+                raise InputError(
+                    f"{self.path}.encode: the first layer takes spikes, 0 or 1; values need input_message_bits"
+                )
         return _reversed(out, len(shape)).astype(np.int32)
 
     @arguments(y=REALS, layer=optional(instance(NetLayer)))
@@ -196,10 +275,14 @@ class Network(AbstractProcess):
         """
         shape = self.out.shape if layer is None else layer.shape
         y = as_numbers(y)
-        if y.ndim <= len(shape) or y.shape[-1 - len(shape):-1] != shape:  # type: ignore[union-attr]
-            raise InputError(f"{self.path}.decode: y, the messages, have shape {y.shape}; "  # type: ignore[union-attr]
-                             f"expected (..., {', '.join(map(str, shape))}, time)")
-        return _reversed(y, len(shape)).astype(np.float32) / np.float32((layer or self.out_layer).scale)
+        if y.ndim <= len(shape) or y.shape[-1 - len(shape) : -1] != shape:  # type: ignore[union-attr]
+            raise InputError(
+                f"{self.path}.decode: y, the messages, have shape {y.shape}; "  # type: ignore[union-attr]
+                f"expected (..., {', '.join(map(str, shape))}, time)"
+            )
+        return _reversed(y, len(shape)).astype(np.float32) / np.float32(
+            (layer or self.out_layer).scale
+        )
 
     # -- what it is -----------------------------------------------------------------------------------------
 
@@ -209,14 +292,33 @@ class Network(AbstractProcess):
         rows = []
         for layer in self.layers:
             synapse, neuron = layer.synapse, layer.neuron
-            weights = sum(v.size for p in layer.procs if isinstance(p, Connection) for v in p.vars if v.trainable)
+            weights = sum(
+                v.size
+                for p in layer.procs
+                if isinstance(p, Connection)
+                for v in p.vars
+                if v.trainable
+            )
             detail = ""
             if hasattr(synapse, "stride"):
-                detail = f"{synapse.weight.shape[1:3]} stride {synapse.stride} padding {synapse.padding}"  # type: ignore[union-attr]
-            for line in (p for p in (synapse, getattr(layer, "delay", None)) if hasattr(p, "max_delay")):
+                detail = (
+                    f"{synapse.weight.shape[1:3]} stride {synapse.stride} padding {synapse.padding}"  # type: ignore[union-attr]
+                )
+            for line in (
+                p for p in (synapse, getattr(layer, "delay", None)) if hasattr(p, "max_delay")
+            ):
                 detail += f" delays to {line.max_delay}"  # type: ignore[union-attr]
-            rows.append([layer.kind, "x".join(map(str, layer.inp.shape)), "x".join(map(str, layer.shape)),
-                         type(neuron).__name__ if neuron is not None else "-", f"{weights:,}", str(layer.lag), detail.strip()])
+            rows.append(
+                [
+                    layer.kind,
+                    "x".join(map(str, layer.inp.shape)),
+                    "x".join(map(str, layer.shape)),
+                    type(neuron).__name__ if neuron is not None else "-",
+                    f"{weights:,}",
+                    str(layer.lag),
+                    detail.strip(),
+                ]
+            )
         origin = f"{'lavalike' if self.ours else 'lava-dl'} file{'' if self.signed else ' without a digest'}"
         head = f"{self.path_of_file.name}: {len(self)} layers, {origin}"
         return head + "\n" + table(["layer", "in", "out", "neuron", "weights", "lag", ""], rows)

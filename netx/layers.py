@@ -77,7 +77,15 @@ class NetLayer(AbstractProcess):
 class Builder:
     """Turns descriptions of layers into processes, with the options of one network."""
 
-    def __init__(self, reader: Reader, ours: bool, spike_exp: int, sparse: bool, reset_interval: int | None, reset_offset: int) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        ours: bool,
+        spike_exp: int,
+        sparse: bool,
+        reset_interval: int | None,
+        reset_offset: int,
+    ) -> None:
         self.reader, self.ours, self.spike_exp, self.sparse = reader, ours, spike_exp, sparse
         self.reset_interval, self.reset_offset = reset_interval, reset_offset
         # a foreign all-negative matrix is clipped as Lava did; ours hold -256 whatever the signs
@@ -85,12 +93,22 @@ class Builder:
 
     # -- neurons --------------------------------------------------------------------------------------------
 
-    def neuron(self, layer: Layer, shape: tuple[int, ...], position: int, begin: int) -> AbstractProcess:
+    def neuron(
+        self, layer: Layer, shape: tuple[int, ...], position: int, begin: int
+    ) -> AbstractProcess:
         """The neuron process. In files of ours the layer's first step is ``begin + 1``, and its bias acts from then on;
         others begin one step later each, with their bias at once."""
-        kind = "CUBA" if layer.neuron is None else ALIKE.get(layer.neuron["type"], layer.neuron["type"])
+        kind = (
+            "CUBA"
+            if layer.neuron is None
+            else ALIKE.get(layer.neuron["type"], layer.neuron["type"])
+        )
         # no neuron group: the current adds up for ever, v follows it, nothing spikes (lava-dl 0.6)
-        stored = {"iDecay": np.array(0), "vDecay": np.array(4096), "vThMant": np.array(NEVER)} if layer.neuron is None else layer.neuron
+        stored = (
+            {"iDecay": np.array(0), "vDecay": np.array(4096), "vThMant": np.array(NEVER)}
+            if layer.neuron is None
+            else layer.neuron
+        )
         cls = KINDS[kind]
         values = self._parameters(layer, declaration(cls), stored, shape)
         bias = self._spread(layer, "bias", shape)
@@ -108,24 +126,33 @@ class Builder:
             if stored.get("sigma_output"):
                 return Sigma(shape=shape, checked=self.ours)
             coded = common | {"spike_exp": self.spike_exp, "state_exp": STATE_EXP}
-            return Delta(**coded) if layer.type == "input" else SigmaDelta(**coded, **late, bias=bias)
+            return (
+                Delta(**coded) if layer.type == "input" else SigmaDelta(**coded, **late, bias=bias)
+            )
         if issubclass(cls, RF):
             if np.any(bias):
                 self.reader.drop(f"{layer.key}/bias", "RF neurons take no bias that is not complex")
             return cls(**common, state_exp=STATE_EXP, decay_bits=12)
         return self._own(layer, cls, common, bias)
 
-    def _own(self, layer: Layer, cls: type[Neuron], common: Mapping[str, Any], bias: Any) -> AbstractProcess:
+    def _own(
+        self, layer: Layer, cls: type[Neuron], common: Mapping[str, Any], bias: Any
+    ) -> AbstractProcess:
         """A neuron of the user's own: its states count in 1 / 4096, what reaches it in 1 / 64."""
         dynamics = declaration(cls)
         if len(dynamics.inputs) != 1 or len(dynamics.outputs) != 1 or dynamics.graded:
-            raise self.reader.fail(f"{layer.key}/neuron/type", f"a {cls.__name__} has inputs {dynamics.inputs} and outputs "
-                                   f"{dynamics.outputs}; a layer takes one of each, which sends spikes")
+            raise self.reader.fail(
+                f"{layer.key}/neuron/type",
+                f"a {cls.__name__} has inputs {dynamics.inputs} and outputs "
+                f"{dynamics.outputs}; a layer takes one of each, which sends spikes",
+            )
         if np.any(bias):
             raise self.reader.fail(f"{layer.key}/bias", f"a {cls.__name__} takes no bias")
         return neuron_process(scaled_inputs(dynamics, 64), f"{cls.__name__}")(scale=4096, **common)
 
-    def _parameters(self, layer: Layer, dynamics: Dynamics, stored: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    def _parameters(
+        self, layer: Layer, dynamics: Dynamics, stored: Mapping[str, Any], shape: tuple[int, ...]
+    ) -> dict[str, Any]:
         """The arguments of a process from a file's keys, as its parameters declare them."""
         out = {}
         for p in dynamics.parameters:
@@ -136,19 +163,28 @@ class Builder:
 
     def _no_reset(self, layer: Layer) -> None:
         if self.reset_interval is not None:
-            self.reader.drop(f"{layer.key}/neuron", f"reset_interval has no effect on {layer.neuron['type']} neurons")  # type: ignore[index]
+            self.reader.drop(
+                f"{layer.key}/neuron",
+                f"reset_interval has no effect on {layer.neuron['type']} neurons",
+            )  # type: ignore[index]
 
     def _one(self, layer: Layer, name: str, value: np.ndarray) -> int:
         if value.size != 1:
-            raise self.reader.fail(f"{layer.key}/{name}", f"one number is expected, found {value.size}")
+            raise self.reader.fail(
+                f"{layer.key}/{name}", f"one number is expected, found {value.size}"
+            )
         return int(value.reshape(-1)[0])
 
-    def _per_channel(self, layer: Layer, name: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    def _per_channel(
+        self, layer: Layer, name: str, value: np.ndarray, shape: tuple[int, ...]
+    ) -> Any:
         """One number, or one a channel; channels are the last axis here."""
         if value.size == 1:
             return int(value.reshape(-1)[0])
         if value.size != shape[-1]:
-            raise self.reader.fail(f"{layer.key}/neuron/{name}", f"{value.size} values for {shape[-1]} channels")
+            raise self.reader.fail(
+                f"{layer.key}/neuron/{name}", f"{value.size} values for {shape[-1]} channels"
+            )
         return np.broadcast_to(value.reshape(-1), shape)
 
     def _spread(self, layer: Layer, name: str, shape: tuple[int, ...]) -> Any:
@@ -156,7 +192,9 @@ class Builder:
         if value is None or layer.type == "input":
             return 0
         if value.size not in (1, shape[-1]):
-            raise self.reader.fail(f"{layer.key}/{name}", f"{value.size} values for {shape[-1]} channels")
+            raise self.reader.fail(
+                f"{layer.key}/{name}", f"{value.size} values for {shape[-1]} channels"
+            )
         return np.broadcast_to(value.reshape(-1), shape)
 
     # -- synapses -------------------------------------------------------------------------------------------
@@ -166,7 +204,9 @@ class Builder:
         key = f"{layer.key}/{name}"
         weight = layer.arrays[name]
         if weight.shape != (rows, columns) and not (rows == 1 and weight.shape == (columns,)):
-            raise self.reader.fail(key, f"shape {weight.shape} does not fit {rows} neurons with {columns} inputs")
+            raise self.reader.fail(
+                key, f"shape {weight.shape} does not fit {rows} neurons with {columns} inputs"
+            )
         weight = weight.reshape(rows, columns)
         low, high = int(weight.min()), int(weight.max())
         if self.ours:
@@ -178,18 +218,34 @@ class Builder:
         limits = (-255, 0) if high <= 0 else (0, 255) if low >= 0 else (-256, 254)
         clipped = weight.clip(*limits)
         # with an odd weight the matrix needs a ninth bit, and then 255 is held as well
-        if not np.array_equal(clipped, weight) and not (limits == (-256, 254) and high == 255 and low >= -256):
+        if not np.array_equal(clipped, weight) and not (
+            limits == (-256, 254) and high == 255 and low >= -256
+        ):
             self.reader.drop(key, f"weights {low}..{high} are clipped to {limits[0]}..{limits[1]}")
             return clipped
         return weight
 
     def dense(self, layer: Layer, name: str, rows: int, columns: int, bits: int) -> Connection:
         weights = self.matrix(layer, name, rows, columns)
-        kwargs: dict[str, Any] = {"weights": weights, "num_weight_bits": 9, "num_message_bits": bits, "sign_mode": self.sign_mode}
-        if not self.ours and layer.type == "dense" and not layer.complex and "delay" in layer.arrays:
+        kwargs: dict[str, Any] = {
+            "weights": weights,
+            "num_weight_bits": 9,
+            "num_message_bits": bits,
+            "sign_mode": self.sign_mode,
+        }
+        if (
+            not self.ours
+            and layer.type == "dense"
+            and not layer.complex
+            and "delay" in layer.arrays
+        ):
             delays = self.synaptic_delays(layer, rows, columns)
             if delays.any():
-                return DelaySparse(**kwargs, delays=delays) if self.sparse and weights.any() else DelayDense(**kwargs, delays=delays)
+                return (
+                    DelaySparse(**kwargs, delays=delays)
+                    if self.sparse and weights.any()
+                    else DelayDense(**kwargs, delays=delays)
+                )
         return Sparse(**kwargs) if self.sparse and weights.any() else Dense(**kwargs)
 
     def delay(self, layer: Layer) -> np.ndarray:
@@ -213,16 +269,24 @@ class Builder:
             return np.broadcast_to(delay[None], (rows, columns)).copy()
         if delay.shape == (rows, columns):
             return delay
-        raise self.reader.fail(f"{layer.key}/delay", f"shape {delay.shape} fits neither {rows} neurons nor {columns} inputs")
+        raise self.reader.fail(
+            f"{layer.key}/delay",
+            f"shape {delay.shape} fits neither {rows} neurons nor {columns} inputs",
+        )
 
-    def convolution(self, layer: Layer, name: str, shape_in: tuple[int, ...], bits: int) -> Conv | ConvTranspose:
+    def convolution(
+        self, layer: Layer, name: str, shape_in: tuple[int, ...], bits: int
+    ) -> Conv | ConvTranspose:
         """Files hold correlation kernels (out, in, H, W), transposed ones (in, out, H, W); messages are (x, y, channel)."""
         key, weight = f"{layer.key}/{name}", layer.arrays[name]
         transposed, pooling = layer.type in ("convT", "unpool"), layer.type in ("pool", "unpool")
         if weight.ndim == 5 and weight.shape[4] == 1:
             weight = weight[..., 0]
         if weight.ndim != 4 or len(shape_in) != 3:
-            raise self.reader.fail(key, f"shape {weight.shape}, inputs {shape_in}; (out, in, H, W) and (x, y, channels) are expected")
+            raise self.reader.fail(
+                key,
+                f"shape {weight.shape}, inputs {shape_in}; (out, in, H, W) and (x, y, channels) are expected",
+            )
         channels = shape_in[2]
         groups = channels if pooling else int(layer.arrays["groups"].reshape(-1)[0])
         if pooling:
@@ -232,36 +296,73 @@ class Builder:
         if np.abs(weight).max() >= 1 << 15:
             raise self.reader.fail(key, f"weights reach {np.abs(weight).max()}")
         if channels != (weight.shape[0] if transposed else weight.shape[1] * groups):
-            raise self.reader.fail(key, f"shape {weight.shape} in {groups} groups does not fit {channels} channels")
-        sizes = {n: self._sizes(layer, n, low) for n, low in (("stride", 1), ("padding", 0), ("dilation", 1))}
+            raise self.reader.fail(
+                key, f"shape {weight.shape} in {groups} groups does not fit {channels} channels"
+            )
+        sizes = {
+            n: self._sizes(layer, n, low)
+            for n, low in (("stride", 1), ("padding", 0), ("dilation", 1))
+        }
         computed = conv_size
         if transposed:
             computed = transposed_size
-            sizes["output_padding"] = self._sizes(layer, "outputPadding", 0) if "outputPadding" in layer.arrays else (0, 0)
+            sizes["output_padding"] = (
+                self._sizes(layer, "outputPadding", 0)
+                if "outputPadding" in layer.arrays
+                else (0, 0)
+            )
         if layer.type == "pool":
             weight, sizes["padding"] = self._completed(layer, weight, shape_in, sizes)
         # told before anything of the computed size is allocated
-        size = [computed(shape_in[k], weight.shape[3 - k], *(v[k] for v in sizes.values())) for k in range(2)]
+        size = [
+            computed(shape_in[k], weight.shape[3 - k], *(v[k] for v in sizes.values()))
+            for k in range(2)
+        ]
         shape = (weight.shape[1] * groups if transposed else weight.shape[0], size[1], size[0])
         if shape != layer.shape:
-            raise self.reader.fail(f"{layer.key}/shape", f"is {layer.shape}, the layer computes {shape} from {shape_in[::-1]}")
-        kwargs = {"input_shape": shape_in, "groups": groups, "num_message_bits": bits, "checked": self.ours, **sizes}
+            raise self.reader.fail(
+                f"{layer.key}/shape",
+                f"is {layer.shape}, the layer computes {shape} from {shape_in[::-1]}",
+            )
+        kwargs = {
+            "input_shape": shape_in,
+            "groups": groups,
+            "num_message_bits": bits,
+            "checked": self.ours,
+            **sizes,
+        }
         try:
             if transposed:
                 return ConvTranspose(weight=weight.transpose(0, 3, 2, 1), **kwargs)
-            return Conv(weight=weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1), **kwargs)  # Lava's Conv flips its kernel
+            return Conv(
+                weight=weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1), **kwargs
+            )  # Lava's Conv flips its kernel
         except ValueError as e:
             raise self.reader.fail(key, str(e)) from e
 
-    def _completed(self, layer: Layer, weight: np.ndarray, shape_in: tuple[int, ...],
-                   sizes: Mapping[str, tuple[int, ...]]) -> tuple[np.ndarray, tuple[int, ...]]:
+    def _completed(
+        self,
+        layer: Layer,
+        weight: np.ndarray,
+        shape_in: tuple[int, ...],
+        sizes: Mapping[str, tuple[int, ...]],
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
         """Weight and padding of a pool whose windows lie side by side, where zeros complete the last one and the file's shape counts it
         (files of lavalike 0.3.0 leave it out): as many zeros before the kernel as are padded before the input, the rest is behind it."""
         kernel = weight.shape[:1:-1]
-        tiles = sizes["stride"] == kernel and not any(sizes["padding"]) and {*sizes["dilation"]} == {1}
+        tiles = (
+            sizes["stride"] == kernel and not any(sizes["padding"]) and {*sizes["dilation"]} == {1}
+        )
         missing = tuple(-n % k for n, k in zip(shape_in, kernel, strict=False))
-        if not tiles or not any(missing) or layer.shape != tuple(-(-n // k) for n, k in zip((shape_in[2], *shape_in[1::-1]),
-                                                                                          (1, *kernel[::-1]), strict=True)):
+        if (
+            not tiles
+            or not any(missing)
+            or layer.shape
+            != tuple(
+                -(-n // k)
+                for n, k in zip((shape_in[2], *shape_in[1::-1]), (1, *kernel[::-1]), strict=True)
+            )
+        ):
             return weight, sizes["padding"]
         return np.pad(weight, ((0, 0), (0, 0), (missing[1], 0), (missing[0], 0))), missing
 
@@ -269,21 +370,34 @@ class Builder:
         """A pair in the file's order (H, W), as (x, y)."""
         value = layer.arrays[name].reshape(-1)
         if value.size not in (1, 2) or value.min() < low:
-            raise self.reader.fail(f"{layer.key}/{name}", f"one or two integers >= {low} are expected, found {value.tolist()}")
+            raise self.reader.fail(
+                f"{layer.key}/{name}",
+                f"one or two integers >= {low} are expected, found {value.tolist()}",
+            )
         if value.max() > MAX_EXTENT:
             raise self.reader.fail(f"{layer.key}/{name}", f"{value.max()} is above {MAX_EXTENT}")
         return tuple(int(v) for v in np.broadcast_to(value, (2,))[::-1])
 
     # -- layers ---------------------------------------------------------------------------------------------
 
-    def build(self, layer: Layer, before: NetLayer | None, shape_in: tuple[int, ...], bits: int, position: int) -> NetLayer:
+    def build(
+        self,
+        layer: Layer,
+        before: NetLayer | None,
+        shape_in: tuple[int, ...],
+        bits: int,
+        position: int,
+    ) -> NetLayer:
         """The process of ``layer``, fed with messages of ``shape_in`` and ``bits``."""
         lag = before.lag if before is not None else 0
         shift = self.ours and bool(layer.delay_shift)
         if layer.type == "input":
             return self._input(layer, position, shift)
         if before is not None and before.kind == "average":
-            raise self.reader.fail(f"{layer.key}/type", f"{layer.type} after an average, whose fractions no message carries")
+            raise self.reader.fail(
+                f"{layer.key}/type",
+                f"{layer.type} after an average, whose fractions no message carries",
+            )
         out = NetLayer(layer.type, shape_in)
         out.lag = lag + 1 - shift
         out.scale = self.scale(layer)
@@ -298,13 +412,23 @@ class Builder:
         self._parts_fit(layer)
         names = [f"weight/{part}" for part in PARTS] if layer.complex else ["weight"]
         spatial = layer.type in SPATIAL
-        synapses = [self.convolution(layer, n, shape_in, bits) if spatial else self.dense(layer, n, rows, columns, bits) for n in names]
-        out.neuron = neuron = self.neuron(layer, synapses[0].a_out.shape, position, lag + 1)  # inputs reach it one step late
+        synapses = [
+            self.convolution(layer, n, shape_in, bits)
+            if spatial
+            else self.dense(layer, n, rows, columns, bits)
+            for n in names
+        ]
+        out.neuron = neuron = self.neuron(
+            layer, synapses[0].a_out.shape, position, lag + 1
+        )  # inputs reach it one step late
         ports = [neuron.a_real_in, neuron.a_imag_in] if isinstance(neuron, RF) else [neuron.a_in]
         if layer.complex and len(ports) == 1:
             raise self.reader.fail(f"{layer.key}/neuron", "complex weights need an RF neuron")
         if not layer.complex and len(ports) == 2:
-            raise self.reader.fail(f"{layer.key}/weight", "RF neurons need complex weights (weight/real and weight/imag)")
+            raise self.reader.fail(
+                f"{layer.key}/weight",
+                "RF neurons need complex weights (weight/real and weight/imag)",
+            )
         out.synapse = synapses[0]
         if layer.complex:
             out.imag_synapse = synapses[1]
@@ -323,7 +447,9 @@ class Builder:
         for name in wrong:
             if name in layer.arrays:
                 own, other = ("real", "complex") if layer.complex else ("complex", "real")
-                raise self.reader.fail(f"{layer.key}/{name}", f"is {own}, the layer's weight {other}")
+                raise self.reader.fail(
+                    f"{layer.key}/{name}", f"is {own}, the layer's weight {other}"
+                )
 
     def _complex_bias(self, layer: Layer, out: NetLayer, begin: int) -> None:
         """A resonator's bias is a source beside its synapses."""
@@ -331,16 +457,24 @@ class Builder:
         for part, port in zip(PARTS, (neuron.a_real_in, neuron.a_imag_in), strict=True):  # type: ignore[union-attr]
             bias = self._spread(layer, f"bias/{part}", port.shape)
             if np.any(bias):
-                constant = io.source.Constant(shape=port.shape, value=bias, start=begin if self.ours else 0)
+                constant = io.source.Constant(
+                    shape=port.shape, value=bias, start=begin if self.ours else 0
+                )
                 setattr(out, f"{part}_bias", constant)
                 constant.s_out.connect(port)
 
     def _recur(self, layer: Layer, out: NetLayer, ports: list[InPort], rows: int) -> None:
         """What the neurons sent, before any delay of the layer's output, comes back one step later."""
         names = [f"weight_rec/{part}" for part in PARTS] if layer.complex else ["weight_rec"]
-        for attribute, name, port in zip(("rec_synapse", "rec_imag_synapse"), names, ports, strict=False):
-            synapse = Dense(weights=self.matrix(layer, name, rows, rows), num_weight_bits=9, num_message_bits=message_bits(layer),
-                            sign_mode=self.sign_mode)
+        for attribute, name, port in zip(
+            ("rec_synapse", "rec_imag_synapse"), names, ports, strict=False
+        ):
+            synapse = Dense(
+                weights=self.matrix(layer, name, rows, rows),
+                num_weight_bits=9,
+                num_message_bits=message_bits(layer),
+                sign_mode=self.sign_mode,
+            )
             setattr(out, attribute, synapse)
             out.neuron.s_out.connect(synapse.s_in)  # type: ignore[union-attr]
             synapse.a_out.connect(port)
@@ -355,15 +489,24 @@ class Builder:
         if not self.ours:  # Lava's loader knew delays in plain dense layers only
             if layer.type == "dense_rec":
                 raise self.reader.fail(key, "recurrent layers with delays are not supported")
-            self.reader.drop(key, "convolutions have no delays" if layer.type in SPATIAL else "complex layers have no delays")
+            self.reader.drop(
+                key,
+                "convolutions have no delays"
+                if layer.type in SPATIAL
+                else "complex layers have no delays",
+            )
             out.send(port)
             return
         delay = self.delay(layer)
         if delay.size not in (1, port.shape[-1]):
             raise self.reader.fail(key, f"{delay.size} values for {port.shape[-1]} channels")
         if port.size * int(delay.max()) > MAX_ELEMENTS:
-            raise self.reader.fail(key, f"{delay.max()} steps of {port.size} messages are more than {MAX_ELEMENTS}")
-        out.delay = DelayLine(shape=port.shape, delays=np.broadcast_to(delay.reshape(-1), port.shape))
+            raise self.reader.fail(
+                key, f"{delay.max()} steps of {port.size} messages are more than {MAX_ELEMENTS}"
+            )
+        out.delay = DelayLine(
+            shape=port.shape, delays=np.broadcast_to(delay.reshape(-1), port.shape)
+        )
         port.connect(out.delay.s_in)
         out.send(out.delay.s_out)
 
@@ -376,7 +519,10 @@ class Builder:
     def _input(self, layer: Layer, position: int, shift: bool) -> NetLayer:
         shape = layer.shape[::-1]
         out = NetLayer("input", shape)
-        out.transform = {k: self._one(layer, k, layer.arrays.get(k, np.array(d))) for k, d in (("weight", 64), ("bias", 0))}
+        out.transform = {
+            k: self._one(layer, k, layer.arrays.get(k, np.array(d)))
+            for k, d in (("weight", 64), ("bias", 0))
+        }
         out.scale = self.scale(layer)
         out.neuron = self.neuron(layer, shape, position, 0)
         if isinstance(out.neuron, RF):
@@ -391,12 +537,19 @@ class Builder:
             out.send(out.neuron.s_out)
         return out
 
-    def _average(self, layer: Layer, out: NetLayer, rows: int, columns: int, scale: float) -> NetLayer:
+    def _average(
+        self, layer: Layer, out: NetLayer, rows: int, columns: int, scale: float
+    ) -> NetLayer:
         """Sums of groups; ``scale`` says that they are the groups' averages."""
         if rows * columns > MAX_ELEMENTS:
-            raise self.reader.fail(f"{layer.key}/shape", f"{columns} inputs of {rows} averages are more than {MAX_ELEMENTS} weights")
+            raise self.reader.fail(
+                f"{layer.key}/shape",
+                f"{columns} inputs of {rows} averages are more than {MAX_ELEMENTS} weights",
+            )
         if columns % rows:
-            raise self.reader.fail(f"{layer.key}/shape", f"{columns} inputs do not make {rows} equal groups")
+            raise self.reader.fail(
+                f"{layer.key}/shape", f"{columns} inputs do not make {rows} equal groups"
+            )
         out.group = columns // rows
         out.scale = scale * out.group
         weights = np.zeros((rows, columns), np.int32)

@@ -64,7 +64,9 @@ def _attributes(node: h5py.h5g.GroupID | h5py.h5d.DatasetID) -> list[h5py.h5a.At
     return [h5py.h5a.open(node, index=k) for k in range(h5py.h5a.get_num_attrs(node))]
 
 
-def _value(node: h5py.h5g.GroupID | h5py.h5d.DatasetID, found: h5py.h5a.AttrID, fail: Fail) -> np.ndarray:
+def _value(
+    node: h5py.h5g.GroupID | h5py.h5d.DatasetID, found: h5py.h5a.AttrID, fail: Fail
+) -> np.ndarray:
     dtype, shape = found.dtype, found.shape
     problem = ""
     if dtype.kind not in "biufS" or found.get_space().get_simple_extent_type() == h5py.h5s.NULL:
@@ -108,7 +110,9 @@ class _Hash:
     def head(self, *what: object) -> None:
         self.sha.update(repr(what).encode() + b"\n")
 
-    def attributes(self, node: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str, without: str = "") -> None:
+    def attributes(
+        self, node: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str, without: str = ""
+    ) -> None:
         for name, found in sorted((a.name.decode(), a) for a in _attributes(node)):
             if name != without:
                 value = _value(node, found, self.fail)
@@ -129,7 +133,10 @@ class _Hash:
             return
         dtype, shape = node.dtype, node.shape
         if dtype.kind not in "biufS":
-            raise self.fail(_key(node), "numbers or a string of fixed length are expected in a file with a digest")
+            raise self.fail(
+                _key(node),
+                "numbers or a string of fixed length are expected in a file with a digest",
+            )
         self.head("data", path, dtype.str, shape)
         self.attributes(node, path)
         if math.prod(shape) <= PART:
@@ -139,7 +146,7 @@ class _Hash:
             return
         rows, data = max(1, PART // math.prod(shape[1:])), h5py.Dataset(node)
         for start in range(0, shape[0], rows):
-            self.sha.update(np.ascontiguousarray(data[start:start + rows]).data)
+            self.sha.update(np.ascontiguousarray(data[start : start + rows]).data)
 
 
 def layer_digest(group: h5py.Group, number: str, fail: Fail) -> str:
@@ -165,7 +172,11 @@ def _root_digest(file: h5py.File, layers: dict[str, str], fail: Fail) -> str:
 
 def _layers(file: h5py.File) -> dict[str, h5py.Group]:
     found = file.get("layer")
-    return {n: found[n] for n in found if isinstance(found[n], h5py.Group)} if isinstance(found, h5py.Group) else {}
+    return (
+        {n: found[n] for n in found if isinstance(found[n], h5py.Group)}
+        if isinstance(found, h5py.Group)
+        else {}
+    )
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
@@ -196,7 +207,10 @@ def sign_root(file: h5py.File, ours: bool) -> None:
         file.attrs["producer"], file.attrs["bias_start"] = program, np.bytes_(BIAS_START)
     else:
         file.attrs["signed_by"] = program
-    digests = {n: sign_layer(g) if ours else layer_digest(g, n, _unexpected) for n, g in _layers(file).items()}
+    digests = {
+        n: sign_layer(g) if ours else layer_digest(g, n, _unexpected)
+        for n, g in _layers(file).items()
+    }
     file.attrs["sha256"] = np.bytes_(_root_digest(file, digests, _unexpected))
 
 
@@ -213,20 +227,29 @@ def examine(file: h5py.File, fail: Fail) -> Provenance:
     if root <= COMMON_NAMES and not any(marks.values()) and not _names_us(file, fail):
         return Provenance(False, False)
     if "format_version" not in root:
-        raise fail("@format_version", f"is missing beside {', '.join(sorted(root))}: the file was damaged or changed after its export")
+        raise fail(
+            "@format_version",
+            f"is missing beside {', '.join(sorted(root))}: the file was damaged or changed after its export",
+        )
     version = _version(file, "", fail)
     if version not in (1, FORMAT_VERSION):
         raise fail("@format_version", f"is {version}; this release reads 1 and {FORMAT_VERSION}")
     whole = ROOT_SIGNED if version == FORMAT_VERSION and "signed_by" in root else ROOT_OURS
     if root != whole:
         name = min(root ^ whole)
-        raise fail(f"@{name}", f"{'is missing' if name in whole else 'is unexpected'} beside {', '.join(sorted(root - {name}))}: "
-                               "the file was damaged or changed after its export")
+        raise fail(
+            f"@{name}",
+            f"{'is missing' if name in whole else 'is unexpected'} beside {', '.join(sorted(root - {name}))}: "
+            "the file was damaged or changed after its export",
+        )
     if version == 1:
         _verify_1(file, fail)
         return Provenance(True, True)
     ours = whole == ROOT_OURS
-    digests = {n: _verified(g, n, marks[n], fail) if ours else layer_digest(g, n, fail) for n, g in layers.items()}
+    digests = {
+        n: _verified(g, n, marks[n], fail) if ours else layer_digest(g, n, fail)
+        for n, g in layers.items()
+    }
     if _text(file, "sha256", fail) != _root_digest(file, digests, fail):
         raise fail("@sha256", CHANGED)
     if not ours and any(marks.values()):
@@ -245,10 +268,15 @@ def _verify_1(file: h5py.File, fail: Fail) -> None:
     for group in _layers(file).values():
         for name in names(group):
             attribute(group, name, fail)  # of a plain type
-    for name, right in (("producer", _text(file, "producer", fail, 1).startswith(f"{PRODUCER} ")),
-                        ("bias_start", _text(file, "bias_start", fail, 1) == BIAS_START)):
+    for name, right in (
+        ("producer", _text(file, "producer", fail, 1).startswith(f"{PRODUCER} ")),
+        ("bias_start", _text(file, "bias_start", fail, 1) == BIAS_START),
+    ):
         if not right:
-            raise fail(f"@{name}", "is not what lavalike writes: the file was damaged or changed after its export")
+            raise fail(
+                f"@{name}",
+                "is not what lavalike writes: the file was damaged or changed after its export",
+            )
     if _text(file, "sha256", fail, 1) != digest_of_version_1(file):
         raise fail("@sha256", CHANGED)
 
@@ -258,27 +286,46 @@ def _verified(group: h5py.Group, number: str, marks: frozenset[str], fail: Fail)
     key = f"layer/{number}"
     for name in ("format_version", "sha256"):
         if name not in marks:
-            raise fail(f"{key}@{name}", "is missing: the layer was damaged, changed or added after its export")
+            raise fail(
+                f"{key}@{name}",
+                "is missing: the layer was damaged, changed or added after its export",
+            )
     version = _version(group, key, fail)
     if version != FORMAT_VERSION:
         raise fail(f"{key}@format_version", f"is {version} in a file of version {FORMAT_VERSION}")
     computed = layer_digest(group, number, fail)
     if _text(group, "sha256", fail) != computed:
-        raise fail(f"{key}@sha256", "does not fit the contents: the layer was damaged, changed or moved after its export")
+        raise fail(
+            f"{key}@sha256",
+            "does not fit the contents: the layer was damaged, changed or moved after its export",
+        )
     return computed
 
 
-def _by_layers(layers: dict[str, h5py.Group], marks: dict[str, frozenset[str]], fail: Fail) -> Provenance:
+def _by_layers(
+    layers: dict[str, h5py.Group], marks: dict[str, frozenset[str]], fail: Fail
+) -> Provenance:
     """A file written by hand, a block's export_hdf5 for every layer: nothing stands at its root."""
     if any(m - LAYER_PLAIN for m in marks.values()):
         for number, group in layers.items():
             _verified(group, number, marks[number], fail)
-        return Provenance(True, False, "its layers are signed one by one: nothing vouches for their number "
-                                       "(slayer.export_hdf5 or `lavalike sign` do)")
+        return Provenance(
+            True,
+            False,
+            "its layers are signed one by one: nothing vouches for their number "
+            "(slayer.export_hdf5 or `lavalike sign` do)",
+        )
     for number, found in marks.items():
         if found != LAYER_PLAIN:
-            raise fail(f"layer/{number}@{min(LAYER_PLAIN - found)}", "is missing: another layer has it, which lavalike wrote")
+            raise fail(
+                f"layer/{number}@{min(LAYER_PLAIN - found)}",
+                "is missing: another layer has it, which lavalike wrote",
+            )
         for name in LAYER_PLAIN:
             attribute(layers[number], name, fail)
-    return Provenance(True, False, "written layer by layer by lavalike 0.3: it has no digest that vouches for its contents "
-                                   "(slayer.export_hdf5 or `lavalike sign` give one)")
+    return Provenance(
+        True,
+        False,
+        "written layer by layer by lavalike 0.3: it has no digest that vouches for its contents "
+        "(slayer.export_hdf5 or `lavalike sign` give one)",
+    )

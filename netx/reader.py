@@ -50,7 +50,9 @@ class Layer:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     delay_shift: bool | None = None
     input_shape: tuple[int, ...] | None = None
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of what is read once all sizes are known to fit
+    shapes: dict[str, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # of what is read once all sizes are known to fit
 
     @property
     def complex(self) -> bool:
@@ -76,16 +78,44 @@ class NetFile:
 
 
 # keys lava-dl writes that change nothing when the network runs
-TRAINING_ONLY = {"theta", "scaleRho", "tauRho", "wgtExp", "refDelay", "gradedSpike", "activation", "weight_exp"}
-STATED = {"inFeatures", "outFeatures", "inChannels", "outChannels", "kernelSize"}  # once more what the weights' shape says
+TRAINING_ONLY = {
+    "theta",
+    "scaleRho",
+    "tauRho",
+    "wgtExp",
+    "refDelay",
+    "gradedSpike",
+    "activation",
+    "weight_exp",
+}
+STATED = {
+    "inFeatures",
+    "outFeatures",
+    "inChannels",
+    "outChannels",
+    "kernelSize",
+}  # once more what the weights' shape says
 SMALL = {"stride", "padding", "dilation", "outputPadding", "groups"}
 _KERNEL = {"weight", "stride", "padding", "dilation"}
-LAYER_KEYS = {"input": {"weight", "bias"}, "flatten": set(), "average": set(), "dense": {"weight", "bias", "delay"},
-              "dense_rec": {"weight", "weight_rec", "bias", "delay"},
-              "conv": _KERNEL | {"bias", "delay", "groups"}, "convT": _KERNEL | {"bias", "delay", "groups", "outputPadding"},
-              "pool": _KERNEL | {"bias", "delay"}, "unpool": _KERNEL | {"bias", "delay", "outputPadding"}}
-NEEDED = {"dense": {"weight"}, "dense_rec": {"weight", "weight_rec"}, "conv": _KERNEL | {"groups"}, "convT": _KERNEL | {"groups"},
-          "pool": _KERNEL, "unpool": _KERNEL}
+LAYER_KEYS = {
+    "input": {"weight", "bias"},
+    "flatten": set(),
+    "average": set(),
+    "dense": {"weight", "bias", "delay"},
+    "dense_rec": {"weight", "weight_rec", "bias", "delay"},
+    "conv": _KERNEL | {"bias", "delay", "groups"},
+    "convT": _KERNEL | {"bias", "delay", "groups", "outputPadding"},
+    "pool": _KERNEL | {"bias", "delay"},
+    "unpool": _KERNEL | {"bias", "delay", "outputPadding"},
+}
+NEEDED = {
+    "dense": {"weight"},
+    "dense_rec": {"weight", "weight_rec"},
+    "conv": _KERNEL | {"groups"},
+    "convT": _KERNEL | {"groups"},
+    "pool": _KERNEL,
+    "unpool": _KERNEL,
+}
 SPATIAL = ("conv", "convT", "pool", "unpool")
 # of a layer of resonators each of these may be a group with one dataset for the real and one for the imaginary part
 COMPLEX = ("weight", "weight_rec", "bias")
@@ -130,10 +160,24 @@ class Reader:
                 return self._file(file)
         except NetFileError:
             raise
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError, MemoryError) as e:
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            ValueError,
+            TypeError,
+            OverflowError,
+            UnicodeError,
+            MemoryError,
+        ) as e:
             # h5py reports damage as any of these, depending on where it lies
             problem = " ".join(str(e).split())[:80] or type(e).__name__
-            raise self.fail(self.here, f"cannot be read: {problem}" if self.here else f"not a readable HDF5 file: {problem}") from e
+            raise self.fail(
+                self.here,
+                f"cannot be read: {problem}"
+                if self.here
+                else f"not a readable HDF5 file: {problem}",
+            ) from e
 
     def _file(self, file: h5py.File) -> NetFile:
         self.seen: set[int] = set()
@@ -155,13 +199,18 @@ class Reader:
             raise self.fail("layer", "a group with one group a layer is expected")
         names = sorted(group, key=lambda n: (len(n), n))
         if names != [str(k) for k in range(len(names))]:
-            raise self.fail("layer", f"groups 0..{len(names) - 1} are expected, found {shown(sorted(group)[:8])}")
+            raise self.fail(
+                "layer",
+                f"groups 0..{len(names) - 1} are expected, found {shown(sorted(group)[:8])}",
+            )
         for name in file:
             if name not in ("layer", "simulation"):
                 self.drop(name, "unknown key, not used")
         layers: list[Layer] = []
         for name in names:
-            layers.append(self._outline(group[name], f"layer/{name}", layers[-1] if layers else None))
+            layers.append(
+                self._outline(group[name], f"layer/{name}", layers[-1] if layers else None)
+            )
         sizes.budget(layers, self.path.stat().st_size, self.fail)
         self.inflate()
         for layer in layers:
@@ -200,7 +249,9 @@ class Reader:
             elif isinstance(item, h5py.Dataset):
                 self._inspect_data(item, key)
             else:
-                raise self.fail(key, f"is a {type(item).__name__}; groups and datasets are expected")
+                raise self.fail(
+                    key, f"is a {type(item).__name__}; groups and datasets are expected"
+                )
 
     def _inspect_data(self, data: h5py.Dataset, key: str) -> None:
         if data.is_virtual or data.external:
@@ -214,7 +265,9 @@ class Reader:
         chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
         if chunk > max(BOMB_BYTES, 2 * size):
             raise self.fail(key, f"a chunk of {chunk} bytes holds {size}")
-        self._declared(key, data.size, data.dtype.itemsize, text is not None, data.id.get_storage_size())
+        self._declared(
+            key, data.size, data.dtype.itemsize, text is not None, data.id.get_storage_size()
+        )
 
     def _declared(self, key: str, count: int, item: int, text: bool, stored: int) -> None:
         """What a dataset declares, against what it stores and what a file may hold."""
@@ -225,7 +278,9 @@ class Reader:
         if size > BOMB_BYTES and size > BOMB_RATIO * stored:
             raise self.fail(key, f"declares {size} bytes and stores {stored}")
         if self.bytes > self.max_bytes or count > sizes.INT32:
-            raise self.fail(key, f"the file declares more than {min(self.max_bytes, 8 * sizes.INT32)} bytes")
+            raise self.fail(
+                key, f"the file declares more than {min(self.max_bytes, 8 * sizes.INT32)} bytes"
+            )
 
     # -- contents -------------------------------------------------------------------------------------------
 
@@ -250,7 +305,14 @@ class Reader:
             raise self.fail(path, "holds no number")
         return item
 
-    def _whole(self, item: Any, path: str, low: int = INT32[0], high: int = INT32[1], most: int | None = None) -> np.ndarray:
+    def _whole(
+        self,
+        item: Any,
+        path: str,
+        low: int = INT32[0],
+        high: int = INT32[1],
+        most: int | None = None,
+    ) -> np.ndarray:
         """A dataset of whole numbers as int32, of at most ``most``; a foreign file's fractions are cut off, as Lava did. Besides the
         result it takes a slab of the file."""
         data = self._numbers(item, path)
@@ -261,10 +323,10 @@ class Reader:
         slab = rows if data.chunks or data.size <= BLOCK else max(1, BLOCK // (data.size // rows))
         first = None
         for at in range(0, rows, slab):
-            raw = np.asarray(data[at:at + slab] if slab < rows else data[()]).reshape(-1)
-            put = out[at:at + slab].reshape(-1) if data.ndim else out.reshape(-1)
+            raw = np.asarray(data[at : at + slab] if slab < rows else data[()]).reshape(-1)
+            put = out[at : at + slab].reshape(-1) if data.ndim else out.reshape(-1)
             for k in range(0, raw.size, BLOCK):
-                value = raw[k:k + BLOCK]
+                value = raw[k : k + BLOCK]
                 whole = np.trunc(value.astype(np.float64))
                 least, largest = whole.min(), whole.max()  # NaN is both, wherever it stands
                 if not np.isfinite(least) or not np.isfinite(largest):
@@ -272,8 +334,10 @@ class Reader:
                 if first is None and not np.array_equal(whole, value):
                     first = value[whole != value].flat[0]
                 if least < low or largest > high:
-                    raise self.fail(path, f"{least if least < low else largest:g} is outside {low}..{high}")
-                put[k:k + BLOCK] = whole
+                    raise self.fail(
+                        path, f"{least if least < low else largest:g} is outside {low}..{high}"
+                    )
+                put[k : k + BLOCK] = whole
         if first is not None:
             self.drop(path, f"fractions are cut off ({first})")
         return out
@@ -294,15 +358,21 @@ class Reader:
         kind = self._text(group, "type", path)
         kind = "dense" if kind == "dense_comp" else kind
         if kind in UNSUPPORTED:
-            raise self.fail(f"{path}/type", f"{kind!r} is known to lava-dl, but no process here computes it")
+            raise self.fail(
+                f"{path}/type", f"{kind!r} is known to lava-dl, but no process here computes it"
+            )
         if kind not in LAYER_KEYS:
-            raise self.fail(f"{path}/type", f"unknown layer type {shown(kind)}; known are {sorted(LAYER_KEYS)}")
+            raise self.fail(
+                f"{path}/type", f"unknown layer type {shown(kind)}; known are {sorted(LAYER_KEYS)}"
+            )
         if kind == "input" and before is not None:
             raise self.fail(f"{path}/type", "an input layer is the first one")
         given = self._whole(group.get("shape"), f"{path}/shape", 1, most=3)
         shape = tuple(int(n) for n in given.reshape(-1))
         if len(shape) not in (1, 3) or given.ndim > 1:
-            raise self.fail(f"{path}/shape", f"(N,) or (C, H, W) is expected, found {given.tolist()}")
+            raise self.fail(
+                f"{path}/shape", f"(N,) or (C, H, W) is expected, found {given.tolist()}"
+            )
         if math.prod(shape) > MAX_ELEMENTS:
             raise self.fail(f"{path}/shape", f"{shape} are more than {MAX_ELEMENTS} neurons")
         layer = Layer(path, kind, shape)
@@ -313,13 +383,20 @@ class Reader:
             key, item = f"{path}/{name}", group[name]
             if name in ("type", "shape", "neuron"):
                 continue
-            if name in LAYER_KEYS[kind] and name in COMPLEX and isinstance(item, h5py.Group) and kind != "input":
+            if (
+                name in LAYER_KEYS[kind]
+                and name in COMPLEX
+                and isinstance(item, h5py.Group)
+                and kind != "input"
+            ):
                 for part in PARTS:
                     shapes[f"{name}/{part}"] = self._numbers(item.get(part), f"{key}/{part}").shape
                 for other in sorted(set(item) - set(PARTS)):
                     self.drop(f"{key}/{other}", "unknown key, not used")
             elif name in LAYER_KEYS[kind] and (name in SMALL or kind == "input"):
-                layer.arrays[name] = self._whole(item, key, *(GROUPS if name == "groups" else INT32), most=3)
+                layer.arrays[name] = self._whole(
+                    item, key, *(GROUPS if name == "groups" else INT32), most=3
+                )
             elif name in LAYER_KEYS[kind]:
                 shapes[name] = self._numbers(item, key).shape
             elif name in STATED:
@@ -349,7 +426,12 @@ class Reader:
         given = group.attrs.get("input_shape")
         if given is not None:
             value = np.asarray(given)
-            if value.dtype.kind not in "iu" or value.ndim > 1 or value.size not in (1, 3) or value.min() < 1:
+            if (
+                value.dtype.kind not in "iu"
+                or value.ndim > 1
+                or value.size not in (1, 3)
+                or value.min() < 1
+            ):
                 raise self.fail(key, f"(N,) or (C, H, W) is expected, found {shown(given)}")
             layer.input_shape = tuple(int(n) for n in value.reshape(-1))
             if math.prod(layer.input_shape) > MAX_ELEMENTS:
@@ -370,7 +452,10 @@ class Reader:
         kind = self._text(group, "type", path)
         whole = neuron_keys(kind)
         if whole is None:
-            raise self.fail(f"{path}/type", f"no process computes neuron type {shown(kind)}; known are {sorted([*KINDS, *ALIKE])}")
+            raise self.fail(
+                f"{path}/type",
+                f"no process computes neuron type {shown(kind)}; known are {sorted([*KINDS, *ALIKE])}",
+            )
         # Lava ran adaptive resonators of its files without their adaptation
         plain = kind.startswith("ADRF") and not self.ours
         out: dict[str, Any] = {"type": kind.removeprefix("AD") if plain else kind}
@@ -382,7 +467,10 @@ class Reader:
                 out[name] = self._whole(item, key, *known[name])
             elif name == "sigma_output":
                 if not self._flag(item, key):
-                    self.drop(key, "is False; Lava's loader takes any sigma_output as True, and so it runs")
+                    self.drop(
+                        key,
+                        "is False; Lava's loader takes any sigma_output as True, and so it runs",
+                    )
                 out[name] = True
             elif name == "activation":
                 activation = self._text(group, name, path)

@@ -58,7 +58,9 @@ def _copy(old: h5py.Group, new: h5py.Group, fail: provenance.Fail) -> None:
             continue
         value: Any = item[()]
         if item.dtype.kind == "O":
-            value = np.array([v if isinstance(v, bytes) else str(v).encode() for v in np.ravel(value)], "S").reshape(item.shape)
+            value = np.array(
+                [v if isinstance(v, bytes) else str(v).encode() for v in np.ravel(value)], "S"
+            ).reshape(item.shape)
         data = new.create_dataset(name, data=value)
         for key in provenance.names(item):
             data.attrs[key] = provenance.attribute(item, key, fail)
@@ -66,7 +68,24 @@ def _copy(old: h5py.Group, new: h5py.Group, fail: provenance.Fail) -> None:
 
 def _equal(before: reader.NetFile, after: reader.NetFile, source: str | Path) -> None:
     for a, b in zip(before.layers, after.layers, strict=True):
-        same = (a.type, a.shape, a.delay_shift, a.input_shape, a.arrays.keys(), (a.neuron or {}).keys()) == \
-            (b.type, b.shape, b.delay_shift, b.input_shape, b.arrays.keys(), (b.neuron or {}).keys())
-        if not same or not all(np.array_equal(x[k], y[k]) for x, y in ((a.arrays, b.arrays), (a.neuron or {}, b.neuron or {})) for k in x):
+        same = (
+            a.type,
+            a.shape,
+            a.delay_shift,
+            a.input_shape,
+            a.arrays.keys(),
+            (a.neuron or {}).keys(),
+        ) == (
+            b.type,
+            b.shape,
+            b.delay_shift,
+            b.input_shape,
+            b.arrays.keys(),
+            (b.neuron or {}).keys(),
+        )
+        if not same or not all(
+            np.array_equal(x[k], y[k])
+            for x, y in ((a.arrays, b.arrays), (a.neuron or {}, b.neuron or {}))
+            for k in x
+        ):
             raise NetFileError(source, a.key, "changed while it was copied")

@@ -31,12 +31,27 @@ NOWHERE = 0xFFFF_FFFF_FFFF_FFFF
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 Fail = Callable[[str, str], Exception]
 
-DATASPACE, DATATYPE, OLD_FILL, FILL, EXTERNAL, LAYOUT, FILTERS, ATTRIBUTE, CONTINUATION, TABLE = 1, 3, 4, 5, 7, 8, 11, 12, 16, 17
+DATASPACE, DATATYPE, OLD_FILL, FILL, EXTERNAL, LAYOUT, FILTERS, ATTRIBUTE, CONTINUATION, TABLE = (
+    1,
+    3,
+    4,
+    5,
+    7,
+    8,
+    11,
+    12,
+    16,
+    17,
+)
 ONCE = {DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS, TABLE}
 HARMLESS = {0, 13, 14, 18, 22}  # nothing, comment, times, count of references
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
 # properties of IEEE's floats: bit offset, precision, exponent's place and size, mantissa's place and size, bias; and the sign's place
-FLOATS = {2: (0, 16, 10, 5, 0, 10, 15, 15), 4: (0, 32, 23, 8, 0, 23, 127, 31), 8: (0, 64, 52, 11, 0, 52, 1023, 63)}
+FLOATS = {
+    2: (0, 16, 10, 5, 0, 10, 15, 15),
+    4: (0, 32, 23, 8, 0, 23, 127, 31),
+    8: (0, 64, 52, 11, 0, 52, 1023, 63),
+}
 
 
 class Other(Exception):
@@ -66,8 +81,12 @@ class Plain:
         self.met: set[int] = set()
         self.heaps: dict[int, dict[int, int]] = {}
         self.nodes = self.attributes = 0
-        self.data: dict[str, tuple[int, int, bool, int]] = {}  # elements, bytes of one, whether it is a text, bytes stored
-        self.chunks: dict[str, list[tuple[int, int, int, bool]]] = {}  # address, bytes, bytes that it inflates to
+        self.data: dict[
+            str, tuple[int, int, bool, int]
+        ] = {}  # elements, bytes of one, whether it is a text, bytes stored
+        self.chunks: dict[
+            str, list[tuple[int, int, int, bool]]
+        ] = {}  # address, bytes, bytes that it inflates to
         try:
             self._superblock()
         except _Damage as e:
@@ -97,7 +116,10 @@ class Plain:
     def _superblock(self) -> None:
         head = self.at(0, min(96, self.size))
         if not head.startswith(SIGNATURE):
-            if any(self.size >= n + 8 and self.at(n, 8) == SIGNATURE for n in (512 << k for k in range(20))):
+            if any(
+                self.size >= n + 8 and self.at(n, 8) == SIGNATURE
+                for n in (512 << k for k in range(20))
+            ):
                 raise Other("a block of the user's before the superblock")
             raise _Damage("it does not begin with HDF5's signature")
         if len(head) < 96:
@@ -142,7 +164,7 @@ class Plain:
                     raise _Damage("a message reaches beyond its object header")
                 if flags & 2:
                     raise Other("a shared message")
-                body, at = data[at + 8:at + 8 + length], at + 8 + length
+                body, at = data[at + 8 : at + 8 + length], at + 8 + length
                 if kind == CONTINUATION:
                     blocks.append(struct.unpack_from("<QQ", body))
                 out.append((kind, body))
@@ -239,14 +261,24 @@ class Plain:
                 raise _Damage("its heap of names is damaged")
         return names
 
-    def _tree(self, address: int, kind: int, level: int, most: int, key_size: int) -> tuple[int, bytes]:
+    def _tree(
+        self, address: int, kind: int, level: int, most: int, key_size: int
+    ) -> tuple[int, bytes]:
         """(level, keys and children in turn) of a node."""
         head = self.at(address, 24)
         own, count = head[5], struct.unpack_from("<H", head, 6)[0]
-        if head[:4] != b"TREE" or head[4] != kind or own > 16 or level not in (-1, own) or count > most:
+        if (
+            head[:4] != b"TREE"
+            or head[4] != kind
+            or own > 16
+            or level not in (-1, own)
+            or count > most
+        ):
             raise _Damage("a node of its tree is damaged")
         self.once(address, "a node of its tree")
-        return own, self.at(address + 24, most * 8 + (most + 1) * key_size)[:count * (8 + key_size)]
+        return own, self.at(address + 24, most * 8 + (most + 1) * key_size)[
+            : count * (8 + key_size)
+        ]
 
     def _entries(self, address: int, level: int) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
         """(name, object, kind of link, its table) of a group."""
@@ -281,7 +313,7 @@ class Plain:
         if FILTERS in found and layout[1] != 2:
             raise _Damage("filters without chunks")
         if layout[1] == 0:
-            data = layout[4:4 + struct.unpack_from("<H", layout, 2)[0]]
+            data = layout[4 : 4 + struct.unpack_from("<H", layout, 2)[0]]
             if len(data) != size:
                 self.fail(f"declares {size} bytes and stores {len(data)}")
             if text:
@@ -292,7 +324,9 @@ class Plain:
                 self.data[self.key] = count, item, string, 0
                 return
             if stored != size or address + size > self.size:
-                self.fail(f"declares {size} bytes and stores {min(stored, max(self.size - address, 0))}")
+                self.fail(
+                    f"declares {size} bytes and stores {min(stored, max(self.size - address, 0))}"
+                )
             if text:
                 if size > MAX_HEAP:
                     self.fail(f"one string is expected, found {count}")
@@ -300,7 +334,12 @@ class Plain:
         elif layout[1] == 2:
             if text:
                 raise Other("chunks of texts")
-            self.data[self.key] = count, item, string, self._chunked(layout, found.get(FILTERS), shape, item)
+            self.data[self.key] = (
+                count,
+                item,
+                string,
+                self._chunked(layout, found.get(FILTERS), shape, item),
+            )
         else:
             raise _Damage(f"a layout of class {layout[1]}")
 
@@ -325,7 +364,12 @@ class Plain:
         if version not in (1, 2, 3):
             raise Other(f"a datatype of version {version}")
         if kind == 0:
-            if size not in (1, 2, 4, 8) or bits[0] & ~9 or bits[1:] != b"\0\0" or struct.unpack_from("<HH", body, 8) != (0, 8 * size):
+            if (
+                size not in (1, 2, 4, 8)
+                or bits[0] & ~9
+                or bits[1:] != b"\0\0"
+                or struct.unpack_from("<HH", body, 8) != (0, 8 * size)
+            ):
                 raise _Damage("its whole numbers are of an unknown form")
             return size, False, 12
         if kind == 1:
@@ -334,7 +378,12 @@ class Plain:
                 raise _Damage("its floating-point numbers are not IEEE's")
             return size, False, 20
         if kind == 3:
-            if not 1 <= size <= MAX_HEAP or bits[0] & 15 > 2 or bits[0] >> 4 > 1 or bits[1:] != b"\0\0":
+            if (
+                not 1 <= size <= MAX_HEAP
+                or bits[0] & 15 > 2
+                or bits[0] >> 4 > 1
+                or bits[1:] != b"\0\0"
+            ):
                 raise _Damage("its text is of an unknown form")
             return size, False, 8
         if kind == 8:
@@ -344,7 +393,16 @@ class Plain:
             if size != 16 or base != 1 or text or bits[0] >> 4 > 2 or bits[1] > 1 or bits[2]:
                 raise _Damage("its text is of an unknown form")
             return size, True, 8 + length
-        names = {2: "time", 4: "bit field", 5: "opaque", 6: "compound", 7: "reference", 9: "sequences", 10: "array", 11: "complex"}
+        names = {
+            2: "time",
+            4: "bit field",
+            5: "opaque",
+            6: "compound",
+            7: "reference",
+            9: "sequences",
+            10: "array",
+            11: "complex",
+        }
         name = names.get(kind, f"of class {kind}")
         if kind == 6 and b"r\0" in body and b"i\0" in body:
             name = f"complex{8 * size}"
@@ -423,7 +481,7 @@ class Plain:
         for size in sizes:
             if at + size > len(body):
                 raise _Damage("an attribute is damaged")
-            parts.append(body[at:at + size])
+            parts.append(body[at : at + size])
             at += (size + 7) // 8 * 8 if version == 1 else size
         name = parts[0].split(b"\0")[0]
         if not name or name in names:
@@ -431,13 +489,17 @@ class Plain:
         names.add(name)
         self.key = f"{key}@{name.decode(errors='replace')}"
         self.attributes += 1
-        if parts[1][0] & 15 in (2, 4, 5, 6, 7, 10, 11) or parts[1][:2] in (b"\x19\x00", b"\x29\x00", b"\x39\x00"):
+        if parts[1][0] & 15 in (2, 4, 5, 6, 7, 10, 11) or parts[1][:2] in (
+            b"\x19\x00",
+            b"\x29\x00",
+            b"\x39\x00",
+        ):
             raise Other("an attribute that is neither number nor text")
         item, text, length = self._type(parts[1])
         shape, end = self._space(parts[2])
         if length > sizes[1] or end > sizes[2]:
             raise _Damage("is damaged")
-        data = body[at:at + math.prod(shape) * item] if shape is not None else b""
+        data = body[at : at + math.prod(shape) * item] if shape is not None else b""
         if shape is not None and len(data) != math.prod(shape) * item:
             raise _Damage("has less than it declares")
         if text:
@@ -445,7 +507,9 @@ class Plain:
 
     # -- chunks ---------------------------------------------------------------------------------------------
 
-    def _chunked(self, layout: bytes, pipeline: bytes | None, shape: tuple[int, ...], item: int) -> int:
+    def _chunked(
+        self, layout: bytes, pipeline: bytes | None, shape: tuple[int, ...], item: int
+    ) -> int:
         """Bytes that are stored."""
         rank, address = struct.unpack_from("<BQ", layout, 2)
         if rank != len(shape) + 1 or not shape:
@@ -463,7 +527,11 @@ class Plain:
         total = 0
         last: tuple[int, ...] = ()
         for stored, mask, offset, start in self._leaves(address, -1, rank):
-            if offset <= last or offset[-1] or any(o % c or o >= n for o, c, n in zip(offset, chunk, shape, strict=False)):
+            if (
+                offset <= last
+                or offset[-1]
+                or any(o % c or o >= n for o, c, n in zip(offset, chunk, shape, strict=False))
+            ):
                 raise _Damage("its chunks are not in order")
             last, total = offset, total + stored
             if start + stored > self.size:
@@ -478,7 +546,9 @@ class Plain:
             found.append((start, stored - after, whole + before, DEFLATE in used))
         return total
 
-    def _leaves(self, address: int, level: int, rank: int) -> Iterator[tuple[int, int, tuple[int, ...], int]]:
+    def _leaves(
+        self, address: int, level: int, rank: int
+    ) -> Iterator[tuple[int, int, tuple[int, ...], int]]:
         """(bytes, filters left out, offset, address) of chunks; HDF5 gives such trees 64 children a node."""
         form = struct.Struct(f"<II{rank}QQ")
         own, body = self._tree(address, 1, level, 64, form.size - 8)
@@ -505,7 +575,11 @@ class Plain:
                 at += 6
             values = struct.unpack_from(f"<{numbers}I", body, at)
             at += 4 * (numbers + (numbers % 2 if version == 1 else 0))
-            good = {DEFLATE: numbers == 1 and values[0] <= 9, SHUFFLE: values == (item,), FLETCHER: numbers == 0}[kind]
+            good = {
+                DEFLATE: numbers == 1 and values[0] <= 9,
+                SHUFFLE: values == (item,),
+                FLETCHER: numbers == 0,
+            }[kind]
             if not good:
                 raise _Damage("its filters are damaged")
             out.append(kind)
@@ -527,7 +601,10 @@ class Plain:
             except zlib.error as e:
                 raise self.make(key, f"a chunk is damaged ({e})") from None
             if count != whole or not unpack.eof:
-                raise self.make(key, f"a chunk of {whole} bytes inflates to {'more' if count > whole else count}")
+                raise self.make(
+                    key,
+                    f"a chunk of {whole} bytes inflates to {'more' if count > whole else count}",
+                )
 
 
 # -- another form ----------------------------------------------------------------------------------------------
@@ -539,15 +616,26 @@ def _in_a_child(path: Path, fail: Fail, why: str) -> None:
         raise fail("", f"not a plain HDF5 file ({why}), and there is no interpreter to try it in")
     limit = SECONDS + path.stat().st_size / RATE
     try:
-        done = subprocess.run([sys.executable, "-I", __file__, str(path.resolve())], capture_output=True, stdin=subprocess.DEVNULL,
-                              timeout=limit, check=False)
+        done = subprocess.run(
+            [sys.executable, "-I", __file__, str(path.resolve())],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=limit,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
-        raise fail("", f"not a plain HDF5 file ({why}), and HDF5 does not end reading it within {limit:.0f} s") from None
+        raise fail(
+            "",
+            f"not a plain HDF5 file ({why}), and HDF5 does not end reading it within {limit:.0f} s",
+        ) from None
     key, _, problem = done.stdout.decode(errors="replace").partition("\t")
     if done.returncode == 1 and problem:
         raise fail(key, problem)
     if done.returncode:
-        raise fail(key, f"not a plain HDF5 file ({why}), and HDF5 dies reading it (exit status {done.returncode})")
+        raise fail(
+            key,
+            f"not a plain HDF5 file ({why}), and HDF5 dies reading it (exit status {done.returncode})",
+        )
 
 
 def _try(path: str) -> int:
@@ -564,7 +652,14 @@ def _try(path: str) -> int:
         for name in item.attrs:
             say(f"{key}@{name}")
             item.attrs.get_id(name)
-            if name in ("producer", "format_version", "sha256", "bias_start", "delay_shift", "input_shape"):
+            if name in (
+                "producer",
+                "format_version",
+                "sha256",
+                "bias_start",
+                "delay_shift",
+                "input_shape",
+            ):
                 item.attrs[name]
 
     def visit(group: h5py.Group, path: str, depth: int) -> None:
@@ -574,7 +669,11 @@ def _try(path: str) -> int:
             say(f"{path}/{name}".lstrip("/"))
             key = here
             nodes += 1
-            if depth > MAX_DEPTH or nodes > MAX_NODES or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            if (
+                depth > MAX_DEPTH
+                or nodes > MAX_NODES
+                or not isinstance(group.get(name, getlink=True), h5py.HardLink)
+            ):
                 return  # refused by the reader
             item = group[name]
             if isinstance(item, h5py.Group):
@@ -583,7 +682,10 @@ def _try(path: str) -> int:
                 if not (item.is_virtual or item.external) and item.shape is not None:
                     item.id.get_storage_size()
                     declared = item.size * item.dtype.itemsize
-                    if declared <= max(1 << 20, 1000 * os.stat(item.file.filename).st_size) and item.dtype.kind in "biufSO":
+                    if (
+                        declared <= max(1 << 20, 1000 * os.stat(item.file.filename).st_size)
+                        and item.dtype.kind in "biufSO"
+                    ):
                         with _Limit(SPARE + 3 * declared):
                             item[()]
                 attributes(item, key)

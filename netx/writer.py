@@ -43,7 +43,9 @@ def write_type(group: h5py.Group, kind: str) -> None:
 def write_neuron(group: h5py.Group, params: Mapping[str, Any]) -> None:
     """A neuron's device parameters."""
     for key, value in params.items():
-        group.create_dataset(key, data=np.bytes_(value.encode()) if isinstance(value, str) else value)
+        group.create_dataset(
+            key, data=np.bytes_(value.encode()) if isinstance(value, str) else value
+        )
 
 
 def sign_layer(group: h5py.Group) -> None:

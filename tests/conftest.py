@@ -43,5 +43,11 @@ def load_meta(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: at the end one of several workers would run them alone."""
-    long = ("test_tutorials.py", "test_triton.py", "test_cli.py", "test_testing.py", "test_extending_connection.py")
+    long = (
+        "test_tutorials.py",
+        "test_triton.py",
+        "test_cli.py",
+        "test_testing.py",
+        "test_extending_connection.py",
+    )
     items.sort(key=lambda item: item.path.name not in long)

@@ -25,7 +25,9 @@ class NeuronModel(Model):
     def step(self, t, heard, state, c):
         d, known = self.process.dynamics, {**heard, **state, **c, "t": t}
         out = d.step(*(known[a] for a in d.arguments))
-        found = dict(zip((*d.outputs, *d.states), out if isinstance(out, tuple) else (out,), strict=True))
+        found = dict(
+            zip((*d.outputs, *d.states), out if isinstance(out, tuple) else (out,), strict=True)
+        )
         return {o: found[o] for o in d.outputs}, {s: found[s] for s in d.states}
 
 
@@ -34,7 +36,10 @@ class DenseModel(Model):
 
     def derive(self, values):
         exponent = 2.0 ** float(values["weight_exp"][0])
-        return {"weights": values["weights"] * exponent, "graded": values["num_message_bits"][0] > 0}
+        return {
+            "weights": values["weights"] * exponent,
+            "graded": values["num_message_bits"][0] > 0,
+        }
 
     def step(self, t, heard, state, c):
         x = heard["s_in"] if c["graded"] else heard["s_in"] != 0
@@ -48,24 +53,45 @@ class Program:
     def __init__(self, part, batch):
         self.part, self.batch, self.step = part, batch, part.step
         self.constants = {n: n.model.derived() for n in part.nodes}
-        self.states = {n: {v.name: np.stack([v.value.astype(float)] * batch) for v in n.process.vars if v.role == "state"}
-                       for n in part.nodes}
+        self.states = {
+            n: {
+                v.name: np.stack([v.value.astype(float)] * batch)
+                for v in n.process.vars
+                if v.role == "state"
+            }
+            for n in part.nodes
+        }
 
     def run(self, steps, heard, recordings):
         for k in range(steps):
             self.step += 1
             sent = {p: heard[p][k] for p in self.part.hears}
-            late = [n for n in self.part.nodes if n.model.delay]  # they send what they have, and hear at the end
+            late = [
+                n for n in self.part.nodes if n.model.delay
+            ]  # they send what they have, and hear at the end
             sent |= {n.process.a_out: self.states[n]["a_buff"] for n in late}
             for node in self.part.nodes:  # in the order of a step
-                inputs = {name: self.total(terms, getattr(node.process, name), sent) for name, terms in node.inputs.items()}
-                out, new = node.model.step(self.step, inputs, self.states[node], self.constants[node])
+                inputs = {
+                    name: self.total(terms, getattr(node.process, name), sent)
+                    for name, terms in node.inputs.items()
+                }
+                out, new = node.model.step(
+                    self.step, inputs, self.states[node], self.constants[node]
+                )
                 self.states[node] |= new
                 if node not in late:
-                    sent |= {getattr(node.process, name): np.broadcast_to(x, (self.batch, *getattr(node.process, name).shape)).reshape(
-                        self.batch, -1) for name, x in out.items()}
+                    sent |= {
+                        getattr(node.process, name): np.broadcast_to(
+                            x, (self.batch, *getattr(node.process, name).shape)
+                        ).reshape(self.batch, -1)
+                        for name, x in out.items()
+                    }
             for target, rows in recordings.items():
-                value = self.value(target) if isinstance(target, Var) else self.total(self.part.terms(target), target, sent)
+                value = (
+                    self.value(target)
+                    if isinstance(target, Var)
+                    else self.total(self.part.terms(target), target, sent)
+                )
                 rows[k] = value.reshape(self.batch, -1)
 
     def total(self, terms, port, sent):
@@ -73,7 +99,9 @@ class Program:
         out = np.zeros((self.batch, port.size))
         for term in terms:
             source = sent[term.source]
-            out[:, slice(None) if term.dst is None else term.dst] += source if term.src is None else source[:, term.src]
+            out[:, slice(None) if term.dst is None else term.dst] += (
+                source if term.src is None else source[:, term.src]
+            )
         return out.reshape(self.batch, *port.shape)
 
     def value(self, var):
@@ -106,9 +134,10 @@ class Program:
             var.value = old
             raise
 
-
     def snapshot(self):
-        return self.step, {n: dict(s) for n, s in self.states.items()}  # arrays are replaced, never changed
+        return self.step, {
+            n: dict(s) for n, s in self.states.items()
+        }  # arrays are replaced, never changed
 
     def restore(self, snapshot):
         self.step, states = snapshot
@@ -121,7 +150,9 @@ class Backend:
     name = "example"
 
     def general_model(self, process):
-        known = process.dynamics is not None and not process.dynamics.ends  # those that count steps down are refused
+        known = (
+            process.dynamics is not None and not process.dynamics.ends
+        )  # those that count steps down are refused
         return NeuronModel if known else None
 
     def build(self, part, batch, recordable):

@@ -24,7 +24,19 @@ import lavalike as lv
 from lavalike import snn
 from lavalike.errors import InputError, InputTypeError
 from tests.conftest import ROOT
-from tests.test_accelerate import BATCH, CLASSES, HIDDEN, SIZE, STEPS, Net, compare, constant, error, labels, moving
+from tests.test_accelerate import (
+    BATCH,
+    CLASSES,
+    HIDDEN,
+    SIZE,
+    STEPS,
+    Net,
+    compare,
+    constant,
+    error,
+    labels,
+    moving,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -145,8 +157,15 @@ work(int(sys.argv[1]), dist.FileStore(sys.argv[2], 2))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a FileStore of two processes")
 def test_two_ranks_train_on_the_mean_of_their_gradients(tmp_path):
-    ranks = [subprocess.Popen([sys.executable, "-c", RANKS, str(r), str(tmp_path / "store")], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-             for r in range(2)]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANKS, str(r), str(tmp_path / "store")],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(2)
+    ]
     try:
         for process in ranks:
             _, text = process.communicate(timeout=120)
@@ -159,14 +178,20 @@ def test_two_ranks_train_on_the_mean_of_their_gradients(tmp_path):
 def test_other_wrappers_are_refused_by_name(alone):
     inner = Net(simple)
     inner.fc1 = nn.parallel.DistributedDataParallel(inner.fc1)
-    with pytest.raises(InputError, match=r"fc1 \(DistributedDataParallel\) is inside the network; wrap the whole network"):
+    with pytest.raises(
+        InputError,
+        match=r"fc1 \(DistributedDataParallel\) is inside the network; wrap the whole network",
+    ):
         snn.accelerate(inner, error)
 
     class FullyShardedDataParallel(nn.Module):
         """As torch's, whose import and sharding want more than a test has."""
 
     net = Net(simple, shard=FullyShardedDataParallel())
-    with pytest.raises(InputError, match=r"shard \(FullyShardedDataParallel\) is sharded by FSDP.*use DistributedDataParallel"):
+    with pytest.raises(
+        InputError,
+        match=r"shard \(FullyShardedDataParallel\) is sharded by FSDP.*use DistributedDataParallel",
+    ):
         snn.accelerate(net, error)
     net = Net(simple)
     model = snn.accelerate(net, error)
@@ -200,7 +225,10 @@ class Noise:
 
 
 OTHERS = {
-    "numpy": (lambda net: torch.from_numpy(np.random.rand(BATCH, SIZE).astype("f")), "numpy.random drew"),  # noqa: NPY002
+    "numpy": (
+        lambda net: torch.from_numpy(np.random.rand(BATCH, SIZE).astype("f")),  # noqa: NPY002
+        "numpy.random drew",
+    ),
     "random": (lambda net: random.random(), "random drew"),
     "normal of random": (lambda net: random.gauss(0, 1), "random drew"),
     "numpy's generator": (lambda net: net.rng.normal(), "a numpy.Generator drew"),
@@ -208,9 +236,18 @@ OTHERS = {
     "an object's generator": (lambda net: net.noise_source(), "a numpy.RandomState drew"),
     "a global of random": (lambda net: PYTHON.random(), "a random.Random drew"),
     "in place": (lambda net: torch.empty(SIZE).uniform_(), "uniform_"),
-    "gamma": (lambda net: torch.distributions.Gamma(torch.ones(SIZE), 1.0).sample(), "clamp_: torch.distributions.gamma draws"),
-    "exponential": (lambda net: torch.distributions.Exponential(torch.ones(SIZE)).sample(), "exponential_"),
-    "dirichlet": (lambda net: torch.distributions.Dirichlet(torch.ones(SIZE)).sample(), "_Dirichlet"),
+    "gamma": (
+        lambda net: torch.distributions.Gamma(torch.ones(SIZE), 1.0).sample(),
+        "clamp_: torch.distributions.gamma draws",
+    ),
+    "exponential": (
+        lambda net: torch.distributions.Exponential(torch.ones(SIZE)).sample(),
+        "exponential_",
+    ),
+    "dirichlet": (
+        lambda net: torch.distributions.Dirichlet(torch.ones(SIZE)).sample(),
+        "_Dirichlet",
+    ),
 }
 
 
@@ -231,11 +268,17 @@ def test_random_numbers_that_would_be_frozen_are_refused(noise, words):
 
 
 KNOWN = {
-    "binomial": lambda: torch.binomial(torch.full((BATCH, SIZE), 20.0), torch.full((BATCH, SIZE), 0.25)),
+    "binomial": lambda: torch.binomial(
+        torch.full((BATCH, SIZE), 20.0), torch.full((BATCH, SIZE), 0.25)
+    ),
     "normal": lambda: torch.distributions.Normal(5.0, 2.0).sample((BATCH, SIZE)),
-    "bernoulli": lambda: torch.distributions.Bernoulli(torch.full((BATCH, SIZE), 0.25)).sample() * 20,
+    "bernoulli": lambda: (
+        torch.distributions.Bernoulli(torch.full((BATCH, SIZE), 0.25)).sample() * 20
+    ),
     "poisson": lambda: torch.distributions.Poisson(torch.full((BATCH, SIZE), 5.0)).sample(),
-    "binomial's": lambda: torch.distributions.Binomial(20, torch.full((BATCH, SIZE), 0.25)).sample(),
+    "binomial's": lambda: torch.distributions.Binomial(
+        20, torch.full((BATCH, SIZE), 0.25)
+    ).sample(),
     "uniform": lambda: torch.distributions.Uniform(0.0, 10.0).sample((BATCH, SIZE)),
     "a generator of torch": lambda: torch.rand(BATCH, SIZE, generator=GENERATOR) * 10,
 }
@@ -255,7 +298,9 @@ def test_what_torch_draws_is_new_in_every_step_and_call(draw):
     model = snn.accelerate(Net(forward), error)
     rows = torch.cat([model.forward(constant())[0] for _ in range(3)])
     assert len({tuple(r.flatten().tolist()) for r in rows}) == 3 * STEPS
-    assert rows.mean().item() == pytest.approx(5, abs=1)  # 864 numbers, deviation at most 8.7, so .3 of their mean
+    assert rows.mean().item() == pytest.approx(
+        5, abs=1
+    )  # 864 numbers, deviation at most 8.7, so .3 of their mean
 
 
 # -- hooks -------------------------------------------------------------------------------------------------------------------
@@ -270,7 +315,9 @@ HOOKED = {
     "forward hook": lambda m: m.register_forward_hook(lambda module, args, out: LOG.append(out)),
     "forward pre-hook": lambda m: m.register_forward_pre_hook(lambda module, args: None),
     "backward hook, scaled": lambda m: m.register_full_backward_hook(scaled),
-    "full backward pre-hook": lambda m: m.register_full_backward_pre_hook(lambda module, grad: None),
+    "full backward pre-hook": lambda m: m.register_full_backward_pre_hook(
+        lambda module, grad: None
+    ),
 }
 
 
@@ -281,7 +328,10 @@ def test_hooks_inside_are_refused_by_name(words, register, place):
     model = snn.accelerate(net, error)
     model(moving(), labels())
     handle = register(getattr(net, place))
-    with pytest.raises(InputError, match=rf"accelerate: {place} \({type(getattr(net, place)).__name__}\) has a {words}"):
+    with pytest.raises(
+        InputError,
+        match=rf"accelerate: {place} \({type(getattr(net, place)).__name__}\) has a {words}",
+    ):
         model(moving(), labels())
     handle.remove()
     model(moving(), labels())
@@ -302,7 +352,9 @@ def test_hooks_of_the_whole_network_and_of_parameters_act():
         torch.manual_seed(0)
         net = Net(simple)
         net.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
-        net.register_forward_hook(lambda module, args, out: outputs.append(out.detach().clone()) or out * 3)
+        net.register_forward_hook(
+            lambda module, args, out: outputs.append(out.detach().clone()) or out * 3
+        )
         net.register_full_backward_hook(lambda module, into, of: grads.append(of[0].clone()))
         net.fc1.weight.register_hook(lambda g: g * 0.25)
         net.fc1.bias.register_post_accumulate_grad_hook(lambda p: grads.append(p.grad.clone()))
@@ -313,10 +365,22 @@ def test_hooks_of_the_whole_network_and_of_parameters_act():
         else:
             model(x, labels())
             assert "forward" not in vars(net)
-        results.append([x.grad, *(p.grad for p in net.lif1.parameters()), net.fc1.weight.grad, net.fc1.bias.grad])
+        results.append(
+            [
+                x.grad,
+                *(p.grad for p in net.lif1.parameters()),
+                net.fc1.weight.grad,
+                net.fc1.bias.grad,
+            ]
+        )
     assert len(outputs) == 2
     assert len(grads) == 4
-    for a, b in [(outputs[0], outputs[1]), (grads[0], grads[2]), (grads[1], grads[3]), *zip(*results, strict=True)]:
+    for a, b in [
+        (outputs[0], outputs[1]),
+        (grads[0], grads[2]),
+        (grads[1], grads[3]),
+        *zip(*results, strict=True),
+    ]:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -328,18 +392,30 @@ def test_hooks_of_tensors_inside_are_refused():
             spk.register_hook(lambda g: g * 2)
         return spk
 
-    refused(Net(forward), "register_hook: hooks and gradients of single tensors", "spk.register_hook(lambda g: g * 2)")
+    refused(
+        Net(forward),
+        "register_hook: hooks and gradients of single tensors",
+        "spk.register_hook(lambda g: g * 2)",
+    )
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda m: parametrizations.weight_norm(m), lambda m: prune.random_unstructured(m, "weight", 0.5),
-    pytest.param(weight_norm, marks=pytest.mark.filterwarnings("ignore:.*weight_norm")),
-], ids=["parametrization", "prune", "weight_norm"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda m: parametrizations.weight_norm(m),
+        lambda m: prune.random_unstructured(m, "weight", 0.5),
+        pytest.param(weight_norm, marks=pytest.mark.filterwarnings("ignore:.*weight_norm")),
+    ],
+    ids=["parametrization", "prune", "weight_norm"],
+)
 def test_utilities_of_torch_are_recorded(wrap):
     net = Net(simple, fc1=wrap(nn.Linear(SIZE, HIDDEN)))
     plain = Net(simple, fc1=wrap(nn.Linear(SIZE, HIDDEN)))
     plain.load_state_dict(net.state_dict())
-    losses = [trained(n, moving(), labels(), lambda net: error, True, folded) for n, folded in ((plain, False), (net, True))]
+    losses = [
+        trained(n, moving(), labels(), lambda net: error, True, folded)
+        for n, folded in ((plain, False), (net, True))
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-4)
     torch.testing.assert_close(net.fc1.weight, plain.fc1.weight, rtol=1e-4, atol=1e-5)
 
@@ -360,11 +436,19 @@ def leaving(net, x):
 
 def test_values_left_on_modules_are_those_of_the_call():
     def loss(net):
-        return lambda o, y: error(o, y) + 0.1 * net.spikes.mean() + net.last["mem"].pow(2).mean() + net.lif1.recorded[2].sum() / 9
+        return lambda o, y: (
+            error(o, y)
+            + 0.1 * net.spikes.mean()
+            + net.last["mem"].pow(2).mean()
+            + net.lif1.recorded[2].sum() / 9
+        )
 
     plain, net = Net(leaving), Net(leaving)
     net.load_state_dict(plain.state_dict())
-    losses = [trained(n, moving(), labels(), loss, True, folded) for n, folded in ((plain, False), (net, True))]
+    losses = [
+        trained(n, moving(), labels(), loss, True, folded)
+        for n, folded in ((plain, False), (net, True))
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-4)
     for a, b in zip(plain.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
@@ -439,17 +523,21 @@ def logging(net, x):
     return out
 
 
-@pytest.mark.parametrize(("forward", "words"), [
-    (counting, "calls (Net) is set by forward to something else in every call"),
-    (carrying, "a value of the call before is used in this one"),
-    (growing, "log (Net) is set by forward to something else in every call"),
-    (writing, "trace (Net) is set by forward to something else in every call"),
-    (caching, "a value of the call before is used in this one"),
-    (annealing, "scale (Net) is set by forward to something else in every call"),
-    (annealing_in_place, "scale (Net) is changed in place in forward"),
-    (tracing, "a value of the call before is used in this one"),
-    (logging, "a value of forward is kept where a later call cannot put its own"),
-], ids=lambda v: getattr(v, "__name__", ""))
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        (counting, "calls (Net) is set by forward to something else in every call"),
+        (carrying, "a value of the call before is used in this one"),
+        (growing, "log (Net) is set by forward to something else in every call"),
+        (writing, "trace (Net) is set by forward to something else in every call"),
+        (caching, "a value of the call before is used in this one"),
+        (annealing, "scale (Net) is set by forward to something else in every call"),
+        (annealing_in_place, "scale (Net) is changed in place in forward"),
+        (tracing, "a value of the call before is used in this one"),
+        (logging, "a value of forward is kept where a later call cannot put its own"),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
 def test_what_a_forward_carries_into_the_next_call_is_refused(forward, words):
     net = Net(forward)
     net.log, net.cached, net.scale = [], None, torch.ones(1)
@@ -513,7 +601,13 @@ def test_dataclasses_and_other_containers_are_returned():
     loss(want, None).backward()
     got, value = snn.accelerate(net, loss)(moving(), labels())
     assert value.item() == pytest.approx(loss(want, None).item(), rel=1e-4, abs=1e-4)
-    assert [type(v) for v in (got, got[0], *got[0], got[1])] == [tuple, Pair, Result, Frozen, collections.OrderedDict]
+    assert [type(v) for v in (got, got[0], *got[0], got[1])] == [
+        tuple,
+        Pair,
+        Result,
+        Frozen,
+        collections.OrderedDict,
+    ]
     assert got[0].first.steps == STEPS
     assert not got[0].first.spikes.requires_grad
     torch.testing.assert_close(got[0].first.spikes, want[0].first.spikes.detach())
@@ -539,6 +633,7 @@ def test_an_output_that_cannot_be_filled_is_refused():
 
 def test_a_later_call_leaves_what_an_earlier_one_returned():
     """Also what is large enough to lie in memory that is used again, constants, and views as NumPy arrays."""
+
     def forward(net, x):
         mem, out, table = None, [], torch.arange(4.0)
         for now in x:
@@ -551,7 +646,9 @@ def test_a_later_call_leaves_what_an_earlier_one_returned():
     model = snn.accelerate(net, error)
     kept, wanted = [], []
     for seed in range(4):
-        output, _ = model(torch.rand(STEPS, 64, SIZE, generator=torch.Generator().manual_seed(seed)), labels())
+        output, _ = model(
+            torch.rand(STEPS, 64, SIZE, generator=torch.Generator().manual_seed(seed)), labels()
+        )
         kept.append((output[0].numpy(), *output[1], output[2], output[3]))
         wanted.append([np.asarray(v).copy() for v in kept[-1]])
         del output
@@ -644,9 +741,12 @@ def test_dropout_inside_layers_draws_a_mask_a_step(layer, trains):
             out.append(now)
         return torch.stack(out)
 
-    net = Net(forward, attention=nn.MultiheadAttention(SIZE, 2, dropout=0.5, batch_first=True),
-              encoder=nn.TransformerEncoderLayer(SIZE, 2, 16, 0.5, batch_first=True),
-              lstm=nn.LSTM(SIZE, SIZE, 2, dropout=0.5, batch_first=True))
+    net = Net(
+        forward,
+        attention=nn.MultiheadAttention(SIZE, 2, dropout=0.5, batch_first=True),
+        encoder=nn.TransformerEncoderLayer(SIZE, 2, 16, 0.5, batch_first=True),
+        lstm=nn.LSTM(SIZE, SIZE, 2, dropout=0.5, batch_first=True),
+    )
     model = snn.accelerate(net, error)
     x = torch.rand(BATCH, 5, SIZE)
     rows = torch.cat([model.forward(x), model.forward(x)]).detach()
@@ -672,7 +772,9 @@ def test_an_operation_that_cannot_be_batched_runs_step_by_step_and_is_listed():
     model = snn.accelerate(net, error)
     for _ in range(2):
         model(moving(), labels())
-        assert ["net.lstm(now.unsqueeze(1))" in line for line in model.plan(moving()).serial] == [True]
+        assert ["net.lstm(now.unsqueeze(1))" in line for line in model.plan(moving()).serial] == [
+            True
+        ]
 
 
 def silence(net, x):
@@ -704,15 +806,24 @@ def each_its_layer(net, x):
 
 
 @pytest.mark.parametrize("x", [moving(), constant()], ids=["moving", "constant"])
-@pytest.mark.parametrize(("forward", "line"), [(silence, "if t < 3 else"), (differing, "if t < 2 else"), (each_its_layer, "net.norms[t](")])
+@pytest.mark.parametrize(
+    ("forward", "line"),
+    [(silence, "if t < 3 else"), (differing, "if t < 2 else"), (each_its_layer, "net.norms[t](")],
+)
 def test_steps_that_differ_are_made_one_by_one(forward, line, x):
-    net = Net(forward, other=nn.Linear(SIZE, HIDDEN), linears=nn.ModuleList(nn.Linear(SIZE, HIDDEN) for _ in range(STEPS)),
-              norms=nn.ModuleList(nn.BatchNorm1d(HIDDEN) for _ in range(STEPS)))
+    net = Net(
+        forward,
+        other=nn.Linear(SIZE, HIDDEN),
+        linears=nn.ModuleList(nn.Linear(SIZE, HIDDEN) for _ in range(STEPS)),
+        norms=nn.ModuleList(nn.BatchNorm1d(HIDDEN) for _ in range(STEPS)),
+    )
     compare(net, x, tolerance=1e-4)
     assert any(line in text for text in snn.accelerate(net, error).plan(x).serial)
 
 
-@pytest.mark.parametrize("x", [moving(), constant(), moving()[:1]], ids=["moving", "constant", "one step"])
+@pytest.mark.parametrize(
+    "x", [moving(), constant(), moving()[:1]], ids=["moving", "constant", "one step"]
+)
 def test_one_neuron_in_several_layers_of_an_inner_loop(x):
     def forward(net, x):
         states, out = [(None, None)] * 3, []
@@ -723,8 +834,14 @@ def test_one_neuron_in_several_layers_of_an_inner_loop(x):
             out.append(h + states[2][1] + states[0][0].mean())
         return torch.stack(out)
 
-    compare(Net(forward, lif=snn.Synaptic(0.5, 0.8, threshold=0.3, learn_beta=True),
-                layers=nn.ModuleList(nn.Linear(SIZE, SIZE) for _ in range(3))), x)
+    compare(
+        Net(
+            forward,
+            lif=snn.Synaptic(0.5, 0.8, threshold=0.3, learn_beta=True),
+            layers=nn.ModuleList(nn.Linear(SIZE, SIZE) for _ in range(3)),
+        ),
+        x,
+    )
 
 
 def every_step(t):
@@ -749,8 +866,11 @@ def test_states_detached_between_steps_cut_the_gradient(when, x):
             out.append(spk2 + mem2)
         return torch.stack(out)
 
-    net = Net(forward, syn=snn.Synaptic(0.5, 0.8, threshold=0.3, learn_beta=True),
-              rec=snn.RLeaky(0.8, linear_features=CLASSES, threshold=0.3))
+    net = Net(
+        forward,
+        syn=snn.Synaptic(0.5, 0.8, threshold=0.3, learn_beta=True),
+        rec=snn.RLeaky(0.8, linear_features=CLASSES, threshold=0.3),
+    )
     plain = compare(net, x, tolerance=1e-4)
     whole = copy.deepcopy(net)
     whole.loop = lambda net, x: forward(net, x)
@@ -808,7 +928,11 @@ def test_a_batch_norm_in_two_places_keeps_the_order_of_its_means():
         return mem2
 
     net = Net(through, bn=nn.BatchNorm1d(HIDDEN), again=nn.Linear(HIDDEN, HIDDEN))
-    refused(net, "batch_norm: several places in a step update the same running means", "net.bn(net.again(spk))")
+    refused(
+        net,
+        "batch_norm: several places in a step update the same running means",
+        "net.bn(net.again(spk))",
+    )
     net.eval()
     compare(net, moving())
 
@@ -817,10 +941,16 @@ def test_operations_without_a_meta_kernel_are_named_with_their_line():
     def forward(net, x):
         mem = None
         for now in x:
-            _, mem = net.lif1(net.fc1(now) + torch.bincount((now[0] * 10).long(), minlength=HIDDEN)[:HIDDEN], mem)
+            _, mem = net.lif1(
+                net.fc1(now) + torch.bincount((now[0] * 10).long(), minlength=HIDDEN)[:HIDDEN], mem
+            )
         return mem
 
-    message = refused(Net(forward), "bincount: torch cannot tell its shape without data (it has no meta kernel)", "torch.bincount((now[0]")
+    message = refused(
+        Net(forward),
+        "bincount: torch cannot tell its shape without data (it has no meta kernel)",
+        "torch.bincount((now[0]",
+    )
     assert len(message) < 500
 
 
@@ -829,7 +959,9 @@ def test_fake_quantization_of_weights_and_activations(x):
     def forward(net, x):
         mem, out = None, []
         for t in range(STEPS):
-            weight = torch.fake_quantize_per_channel_affine(net.fc1.weight, net.scale, net.zero, 0, -8, 7)
+            weight = torch.fake_quantize_per_channel_affine(
+                net.fc1.weight, net.scale, net.zero, 0, -8, 7
+            )
             now = torch.fake_quantize_per_tensor_affine(x[t] if x.dim() == 3 else x, 0.1, 0, 0, 15)
             _, mem = net.lif1(F.linear(now, weight), mem)
             out.append(mem)
@@ -854,7 +986,11 @@ def test_what_cannot_be_seen_is_refused():
             _, mem = net.lif1(function(net.fc1(now)), mem)
         return mem
 
-    refused(Net(scripted), "a tensor comes from an operation that cannot be recorded (TorchScript", "function(net.fc1(now))")
+    refused(
+        Net(scripted),
+        "a tensor comes from an operation that cannot be recorded (TorchScript",
+        "function(net.fc1(now))",
+    )
 
     def forward(net, x):
         mem = None
@@ -864,7 +1000,11 @@ def test_what_cannot_be_seen_is_refused():
             _, mem = net.lif1(now, mem)
         return mem
 
-    refused(Net(forward), "a tensor comes from an operation that cannot be recorded (TorchScript", "net.lif1(now, mem)")
+    refused(
+        Net(forward),
+        "a tensor comes from an operation that cannot be recorded (TorchScript",
+        "net.lif1(now, mem)",
+    )
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
@@ -874,14 +1014,29 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
 # -- arguments -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("given", "kind", "words"), [
-    ({"net": 3}, InputTypeError, "accelerate: net is a torch module, got 3 (int)"),
-    ({"loss": 1.0}, InputTypeError, "accelerate: loss is a function or None, got 1.0 (float)"),
-    ({"optimizer": "adam"}, InputTypeError, "accelerate: optimizer is a torch optimizer or None, got 'adam' (str)"),
-    ({"precision": 16}, InputTypeError, "accelerate: precision is 'float32' or 'bfloat16', got 16 (int)"),
-    ({"precision": "bfloat"}, InputError, "did you mean 'bfloat16'?"),
-    ({"optimiser": None}, InputTypeError, "accelerate: no argument 'optimiser'; did you mean 'optimizer'?"),
-])
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        ({"net": 3}, InputTypeError, "accelerate: net is a torch module, got 3 (int)"),
+        ({"loss": 1.0}, InputTypeError, "accelerate: loss is a function or None, got 1.0 (float)"),
+        (
+            {"optimizer": "adam"},
+            InputTypeError,
+            "accelerate: optimizer is a torch optimizer or None, got 'adam' (str)",
+        ),
+        (
+            {"precision": 16},
+            InputTypeError,
+            "accelerate: precision is 'float32' or 'bfloat16', got 16 (int)",
+        ),
+        ({"precision": "bfloat"}, InputError, "did you mean 'bfloat16'?"),
+        (
+            {"optimiser": None},
+            InputTypeError,
+            "accelerate: no argument 'optimiser'; did you mean 'optimizer'?",
+        ),
+    ],
+)
 def test_arguments(given, kind, words):
     with pytest.raises(kind) as e:
         lv.accelerate(**{"net": Net(simple), **given})
@@ -890,5 +1045,7 @@ def test_arguments(given, kind, words):
 
 
 def test_inputs_of_a_wrong_kind():
-    with pytest.raises(InputTypeError, match="the network's inputs are tensors, numbers, strings or None; got dict"):
+    with pytest.raises(
+        InputTypeError, match="the network's inputs are tensors, numbers, strings or None; got dict"
+    ):
         snn.accelerate(Net(simple)).forward({"x": 1})

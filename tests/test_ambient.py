@@ -25,7 +25,9 @@ from lavalike.fused import Training, cpu, products, reference, scan
 from lavalike.fused.scan import code
 from lavalike.fused.surrogate import Atan, FastSigmoid
 
-TORCHS_OWN = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # jvp of torch uses it as well
+TORCHS_OWN = pytest.mark.filterwarnings(
+    "ignore:`torch.jit:DeprecationWarning"
+)  # jvp of torch uses it as well
 GENERATOR = torch.Generator().manual_seed(3)
 X = torch.rand(5, 4, generator=GENERATOR)
 XS = torch.rand(6, 5, 4, generator=GENERATOR)
@@ -40,7 +42,14 @@ def leaky(x, v, beta):
 def fresh(reset_grad="detach"):
     """A neuron that has never been traced."""
     step = types.FunctionType(leaky.__code__, leaky.__globals__, "leaky")
-    dynamics = Dynamics(step, ("x",), ("s",), ("v",), fixed=False, parameters=(Parameter("beta", 0.9, 0, 1, trained=True),))
+    dynamics = Dynamics(
+        step,
+        ("x",),
+        ("s",),
+        ("v",),
+        fixed=False,
+        parameters=(Parameter("beta", 0.9, 0, 1, trained=True),),
+    )
     return snn.Neuron(dynamics, spike_grad=FastSigmoid(4.0), reset_grad=reset_grad)
 
 
@@ -61,7 +70,9 @@ EXPECTED = answers(fresh())
 
 def agree(got, wanted=EXPECTED):
     for a, b in zip(got, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)  # sums of 6 steps of numbers near 1, those over 20 neurons in float64
+        torch.testing.assert_close(
+            a, b, rtol=1e-5, atol=1e-6
+        )  # sums of 6 steps of numbers near 1, those over 20 neurons in float64
 
 
 def weighted(neuron, x):
@@ -81,16 +92,25 @@ def test_anomaly_detection_for_the_first_step():
             agree(answers(fresh()))
             assert torch.is_anomaly_enabled()
             assert torch.is_anomaly_check_nan_enabled()
-            dense = slayer.block.cuba.Dense({"threshold": 0.5, "current_decay": 0.3, "voltage_decay": 0.2}, 4, 3)
+            dense = slayer.block.cuba.Dense(
+                {"threshold": 0.5, "current_decay": 0.3, "voltage_decay": 0.2}, 4, 3
+            )
             dense(torch.rand(2, 4, 9)).sum().backward()
             assert bool(torch.isfinite(dense.synapse.weight.grad).all())
     assert not torch.is_anomaly_enabled()
 
 
-@pytest.mark.parametrize("state", [
-    lambda: torch.autocast("cpu", dtype=torch.bfloat16), torch.enable_grad, torch.random.fork_rng,
-    lambda: torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t), lambda: torch.device("cpu"),
-    lambda: torch.autograd.graph.save_on_cpu()])
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        torch.enable_grad,
+        torch.random.fork_rng,
+        lambda: torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t),
+        lambda: torch.device("cpu"),
+        lambda: torch.autograd.graph.save_on_cpu(),
+    ],
+)
 def test_other_states_for_the_first_step(state):
     with state():
         agree(answers(fresh()))
@@ -106,8 +126,13 @@ def test_without_gradients_first_and_with_them_after(state):
     agree(answers(neuron))
 
 
-@pytest.mark.parametrize(("set_", "value", "old"), [(torch.set_default_dtype, torch.float64, torch.float32),
-                                                    (torch.use_deterministic_algorithms, True, False)])
+@pytest.mark.parametrize(
+    ("set_", "value", "old"),
+    [
+        (torch.set_default_dtype, torch.float64, torch.float32),
+        (torch.use_deterministic_algorithms, True, False),
+    ],
+)
 def test_defaults_that_are_set_for_the_first_step(set_, value, old):
     neuron = fresh()
     set_(value)
@@ -122,7 +147,9 @@ def test_func_grad_is_backward(reset_grad):
     wanted = answers(fresh(reset_grad))
     agree([torch.func.grad(lambda x: weighted(fresh(reset_grad), x))(XS)], [wanted[2]])
     neuron = fresh(reset_grad)
-    of_beta = torch.func.grad(lambda p: torch.func.functional_call(_Weighted(neuron), {"neuron.beta": p}, (XS,)))(neuron.beta.detach())
+    of_beta = torch.func.grad(
+        lambda p: torch.func.functional_call(_Weighted(neuron), {"neuron.beta": p}, (XS,))
+    )(neuron.beta.detach())
     agree([of_beta], [wanted[3]])
 
 
@@ -137,7 +164,9 @@ class _Weighted(nn.Module):
 
 def test_vmap_is_a_batch():
     neuron = fresh()
-    got = torch.func.vmap(lambda x: neuron(x)[1], in_dims=1)(XS)  # over the batch; a step on (6, 4) each
+    got = torch.func.vmap(lambda x: neuron(x)[1], in_dims=1)(
+        XS
+    )  # over the batch; a step on (6, 4) each
     torch.testing.assert_close(got, torch.stack([fresh()(XS[:, k])[1] for k in range(5)]))
 
 
@@ -171,17 +200,39 @@ def delta(x, before, th):
     return gate(d, d, th), x
 
 
-@pytest.mark.parametrize("dynamics", [fresh().dynamics, Dynamics(delta, ("x",), ("s",), ("before",)), LIF], ids=["leaky", "delta", "LIF"])
+@pytest.mark.parametrize(
+    "dynamics",
+    [fresh().dynamics, Dynamics(delta, ("x",), ("s",), ("before",)), LIF],
+    ids=["leaky", "delta", "LIF"],
+)
 @pytest.mark.parametrize("arithmetic", ["float", "grid"])
 @TORCHS_OWN
 def test_forward_mode_is_the_transpose_of_backward(dynamics, arithmetic):
     """<J t, g> = <t, J^T g>, J t from jvp and from dual numbers, J^T g from the compiled loops."""
     training = Training(FastSigmoid(4.0), "full", arithmetic, 64.0)
-    known = {"beta": 0.9, "th": 0.2, "keep_u": 0.6, "keep_v": 0.8, "gain": 1.0, "bias": 0.0, "vth": 0.5}
-    unit = {"keep_u": 4096.0, "keep_v": 4096.0, "vth": 64.0, "th": 64.0} if arithmetic == "grid" else {}
-    parameters = {p: torch.tensor(known[p] * unit.get(p, 1.0), dtype=torch.float64) for p in dynamics.constant_names}
-    x, t = XS.double(), torch.rand(XS.shape, generator=torch.Generator().manual_seed(5)).double() - 0.5
-    name, = dynamics.outputs
+    known = {
+        "beta": 0.9,
+        "th": 0.2,
+        "keep_u": 0.6,
+        "keep_v": 0.8,
+        "gain": 1.0,
+        "bias": 0.0,
+        "vth": 0.5,
+    }
+    unit = (
+        {"keep_u": 4096.0, "keep_v": 4096.0, "vth": 64.0, "th": 64.0}
+        if arithmetic == "grid"
+        else {}
+    )
+    parameters = {
+        p: torch.tensor(known[p] * unit.get(p, 1.0), dtype=torch.float64)
+        for p in dynamics.constant_names
+    }
+    x, t = (
+        XS.double(),
+        torch.rand(XS.shape, generator=torch.Generator().manual_seed(5)).double() - 0.5,
+    )
+    (name,) = dynamics.outputs
 
     def run(x):
         return scan(dynamics, training, {dynamics.inputs[0]: x}, parameters).outputs[name]
@@ -201,7 +252,9 @@ def test_forward_mode_is_the_transpose_of_backward(dynamics, arithmetic):
 
 
 @TORCHS_OWN
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # the length is fixed, as of every traced loop
+@pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning"
+)  # the length is fixed, as of every traced loop
 def test_jit_trace_follows_the_inputs():
     class Net(nn.Module):
         def __init__(self):
@@ -225,11 +278,13 @@ def test_make_fx_follows_the_inputs():
     assert not torch.equal(graph(2 * XS), graph(XS))
 
 
-@pytest.mark.parametrize("make", [fresh, lambda: snn.Leaky(0.9, threshold=0.6, spike_grad=FastSigmoid(4.0))])
+@pytest.mark.parametrize(
+    "make", [fresh, lambda: snn.Leaky(0.9, threshold=0.6, spike_grad=FastSigmoid(4.0))]
+)
 def test_many_threads_make_the_first_call(make):
     """Each traces dynamics of its own, and all of them the same."""
     shared, got, failed = fresh(), [], []
-    wanted, = snn.Leaky(0.9, threshold=0.6).sequence(XS)[0].values()
+    (wanted,) = snn.Leaky(0.9, threshold=0.6).sequence(XS)[0].values()
     start = threading.Barrier(8)
 
     def work():
@@ -237,7 +292,7 @@ def test_many_threads_make_the_first_call(make):
             start.wait()
             for neuron in (make(), shared):
                 out, _ = neuron.sequence(XS)
-                spikes, = out.values()
+                (spikes,) = out.values()
                 got.append(spikes.detach())
                 if spikes.requires_grad:
                     spikes.sum().backward()
@@ -277,7 +332,11 @@ def test_fake_tensors_give_shapes_and_leave_nothing_behind(real):
     with fake():
         out, (v,) = neuron.sequence(x if real else torch.rand(6, 5, 4))
         assert (out["s"].shape, v.shape) == ((6, 5, 4), (5, 4))
-        assert snn.Leaky(0.8, learn_beta=True).sequence(torch.rand(7, 3, 4))[0]["s_out"].shape == (7, 3, 4)
+        assert snn.Leaky(0.8, learn_beta=True).sequence(torch.rand(7, 3, 4))[0]["s_out"].shape == (
+            7,
+            3,
+            4,
+        )
         assert products.linear(torch.rand(400, 100), torch.rand(200, 100)).shape == (400, 200)
     agree(answers(neuron))
 
@@ -285,7 +344,9 @@ def test_fake_tensors_give_shapes_and_leave_nothing_behind(real):
 def test_a_fake_input_after_its_mode_has_ended():
     mode = FakeTensorMode()
     x = mode.from_tensor(XS)
-    with pytest.raises(Exception, match=r"fake|Fake"):  # torch's own: the neuron's parameters are real
+    with pytest.raises(
+        Exception, match=r"fake|Fake"
+    ):  # torch's own: the neuron's parameters are real
         fresh().sequence(x)
 
 
@@ -302,8 +363,14 @@ def test_meta_tensors_give_shapes_and_gradients_of_that_shape():
 
 def test_neurons_are_made_on_meta_and_filled_later():
     with torch.device("meta"):
-        nets = [snn.Leaky(0.8, learn_beta=True), snn.Alpha(0.9, 0.8), snn.Lapicque(0.8), snn.RLeaky(0.8, linear_features=4),
-                snn.SLSTM(4, 4), snn.Leaky(torch.rand(4))]
+        nets = [
+            snn.Leaky(0.8, learn_beta=True),
+            snn.Alpha(0.9, 0.8),
+            snn.Lapicque(0.8),
+            snn.RLeaky(0.8, linear_features=4),
+            snn.SLSTM(4, 4),
+            snn.Leaky(torch.rand(4)),
+        ]
         assert all(net(torch.rand(2, 4))[0].shape == (2, 4) for net in nets)
     net = nets[0].to_empty(device="cpu")
     net.load_state_dict(snn.Leaky(0.7, learn_beta=True).state_dict())
@@ -311,25 +378,37 @@ def test_neurons_are_made_on_meta_and_filled_later():
     torch.testing.assert_close(net(X, X)[1], 0.7 * X + X)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own, of making the loss fake
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute:UserWarning"
+)  # torch's own, of making the loss fake
 def test_backward_under_a_mode_without_memory_is_an_error():
     x = XS.clone().requires_grad_()
     out, _ = fresh().sequence(x)
     loss = out["s"].sum()
-    with fake(), pytest.raises(InputError, match=r"leaky: backward of a compiled loop reads memory"):
+    with (
+        fake(),
+        pytest.raises(InputError, match=r"leaky: backward of a compiled loop reads memory"),
+    ):
         loss.backward()
 
 
 def test_gradients_in_a_batch_of_their_own():
     """torch.autograd.grad(is_grads_batched=True), as jacobian(vectorize=True): the plain loop does it, the compiled one says so."""
+
     def spikes(x):
         return fresh().sequence(x)[1][0].sum(0)
 
     with fused.plain_loops():
         wanted = torch.autograd.functional.jacobian(spikes, XS)
-        torch.testing.assert_close(torch.autograd.functional.jacobian(spikes, XS, vectorize=True), wanted)
-    torch.testing.assert_close(torch.autograd.functional.jacobian(spikes, XS), wanted, rtol=1e-5, atol=1e-6)
-    with pytest.raises(InputError, match=r"leaky: gs_v: .* has no memory .* within lavalike.fused.plain_loops"):
+        torch.testing.assert_close(
+            torch.autograd.functional.jacobian(spikes, XS, vectorize=True), wanted
+        )
+    torch.testing.assert_close(
+        torch.autograd.functional.jacobian(spikes, XS), wanted, rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(
+        InputError, match=r"leaky: gs_v: .* has no memory .* within lavalike.fused.plain_loops"
+    ):
         torch.autograd.functional.jacobian(spikes, XS, vectorize=True)
 
 
@@ -348,18 +427,41 @@ def test_tensors_on_another_device_are_named(what):
 
 def test_every_launch_looks_at_its_memory():
     made = code(LIF, Training(Atan()))
-    with pytest.raises(InputError, match=r"lif: p_keep_u: a Tensor on meta of shape \(2, 3\) has no memory"):
-        cpu.launch(made, cpu.Variant("float32"), "forward", dict.fromkeys(cpu.kernel(made, cpu.Variant("float32"), "forward").names,
-                                                                         torch.zeros(2, 3, device="meta")), 2, 3)
+    with pytest.raises(
+        InputError, match=r"lif: p_keep_u: a Tensor on meta of shape \(2, 3\) has no memory"
+    ):
+        cpu.launch(
+            made,
+            cpu.Variant("float32"),
+            "forward",
+            dict.fromkeys(
+                cpu.kernel(made, cpu.Variant("float32"), "forward").names,
+                torch.zeros(2, 3, device="meta"),
+            ),
+            2,
+            3,
+        )
 
 
 def test_the_plain_loop_runs_on_every_device():
     """Meta stands for the others: nothing of it may be made on the CPU."""
     for arithmetic in ("float", "grid", "messages"):
         training = Training(Atan(), arithmetic=arithmetic)
-        parameters = {"keep_u": torch.rand(4, device="meta"), "keep_v": 0.9, "gain": torch.tensor(1.0), "bias": 0.0, "vth": 1.0}
+        parameters = {
+            "keep_u": torch.rand(4, device="meta"),
+            "keep_v": 0.9,
+            "gain": torch.tensor(1.0),
+            "bias": 0.0,
+            "vth": 1.0,
+        }
         with fused.plain_loops():
-            result = scan(LIF, training, {"a_in": torch.rand(6, 5, 4, device="meta")}, parameters, {"u": torch.rand(5, 4, device="meta")})
+            result = scan(
+                LIF,
+                training,
+                {"a_in": torch.rand(6, 5, 4, device="meta")},
+                parameters,
+                {"u": torch.rand(5, 4, device="meta")},
+            )
         tensors = (*result.outputs.values(), *result.states.values(), result.overflows)
         assert {t.device.type for t in tensors} == {"meta"}
 

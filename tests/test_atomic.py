@@ -14,9 +14,13 @@ from lavalike import atomic, slayer
 from lavalike.slayer.utils import load_checkpoint, save_checkpoint
 
 P = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
-WRITERS = {"export": lambda path: slayer.export_hdf5(slayer.block.cuba.Dense(P, 3, 2), path),
-           "checkpoint": lambda path: save_checkpoint(path, a=torch.arange(3))}
-posix = pytest.mark.skipif(os.name != "posix", reason="where files are not locked, only closed ones are removed")
+WRITERS = {
+    "export": lambda path: slayer.export_hdf5(slayer.block.cuba.Dense(P, 3, 2), path),
+    "checkpoint": lambda path: save_checkpoint(path, a=torch.arange(3)),
+}
+posix = pytest.mark.skipif(
+    os.name != "posix", reason="where files are not locked, only closed ones are removed"
+)
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
@@ -52,7 +56,11 @@ def test_contents_are_on_the_disk_before_their_name_is(write, tmp_path, monkeypa
 
     def synced(handle):
         sync(handle)
-        events.append("folder" if os.fstat(handle).st_ino == tmp_path.stat().st_ino else ("file", os.fstat(handle).st_size))
+        events.append(
+            "folder"
+            if os.fstat(handle).st_ino == tmp_path.stat().st_ino
+            else ("file", os.fstat(handle).st_size)
+        )
 
     def named(source, target):
         events.append(("name", os.path.getsize(source)))
@@ -62,7 +70,9 @@ def test_contents_are_on_the_disk_before_their_name_is(write, tmp_path, monkeypa
     monkeypatch.setattr(os, "replace", named)
     write(tmp_path / "n")
     size = (tmp_path / "n").stat().st_size
-    assert events == [("file", size), ("name", size), "folder"] or (os.name != "posix" and events == [("file", size), ("name", size)])
+    assert events == [("file", size), ("name", size), "folder"] or (
+        os.name != "posix" and events == [("file", size), ("name", size)]
+    )
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)

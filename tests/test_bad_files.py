@@ -19,8 +19,15 @@ from netx.reader import read
 def ours(tmp_path):
     """A file of lavalike."""
     family = slayer.block.cuba
-    params = {"threshold": 0.5, "current_decay": 0.3, "voltage_decay": 0.1, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}
-    return slayer.export_hdf5([family.Dense(params, 6, 5), family.Dense(params, 5, 3)], tmp_path / "ours.net")
+    params = {
+        "threshold": 0.5,
+        "current_decay": 0.3,
+        "voltage_decay": 0.1,
+        "norm": slayer.neuron.norm.MeanOnlyBatchNorm,
+    }
+    return slayer.export_hdf5(
+        [family.Dense(params, 6, 5), family.Dense(params, 5, 3)], tmp_path / "ours.net"
+    )
 
 
 @pytest.fixture
@@ -67,31 +74,58 @@ def test_not_hdf5(tmp_path):
 
 def test_truncated(ours):
     data = ours.read_bytes()
-    ours.write_bytes(data[:len(data) // 2])
+    ours.write_bytes(data[: len(data) // 2])
     with pytest.raises(lv.NetFileError):
         netx.Network(ours)
 
 
-@pytest.mark.parametrize(("key", "value", "message"), [
-    ("layer/0/weight", None, r"layer/0/weight: is missing in a dense layer"),
-    ("layer/1/shape", None, r"layer/1/shape: is missing"),
-    ("layer/0/type", None, r"layer/0/type: is missing"),
-    ("layer/0/type", np.array([b"foo"], "S10"), r"layer/0/type: unknown layer type 'foo'; known are"),
-    ("layer/0/type", np.array([b"concat"], "S10"), r"'concat' is known to lava-dl, but no process here computes it"),
-    ("layer/0/neuron/type", "HH", r"layer/0/neuron/type: no process computes neuron type 'HH'"),
-    ("layer/0/neuron/type", "ALIF", r"layer/0/neuron/refDecay: is missing in a neuron of type ALIF"),
-    ("layer/0/neuron/iDecay", 5000, r"layer/0/neuron/iDecay: 5000 is outside 0\.\.4096"),
-    ("layer/0/neuron/vThMant", None, r"layer/0/neuron/vThMant: is missing in a neuron of type CUBA"),
-    ("layer/1/weight", np.zeros((3, 4), np.float32), r"layer/1/weight: shape \(3, 4\) does not fit 3 neurons with 5 inputs"),
-    ("layer/1/weight", np.full((3, 5), np.nan, np.float32), r"layer/1/weight: holds NaN"),
-    ("layer/1/weight", np.array(["a"], "S3"), r"layer/1/weight: numbers are expected"),
-    ("layer/1/bias", np.zeros(2, np.float32), r"layer/1/bias: 2 values for 3 channels"),
-    ("layer/1/delay", np.array([-1, 0, 0], np.float32), r"layer/1/delay: -1 is negative"),
-    ("layer/1/weight", np.full((3, 5), 300, np.float32), r"layer/1/weight: weights reach 300"),
-    ("layer/1/weight", np.zeros((3, 5), np.complex64), r"layer/1/weight: dtype complex64 is not allowed"),
-    ("layer", None, r"layer: a group with one group a layer is expected"),
-    ("layer/7", None, r"layer/7"),
-])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("layer/0/weight", None, r"layer/0/weight: is missing in a dense layer"),
+        ("layer/1/shape", None, r"layer/1/shape: is missing"),
+        ("layer/0/type", None, r"layer/0/type: is missing"),
+        (
+            "layer/0/type",
+            np.array([b"foo"], "S10"),
+            r"layer/0/type: unknown layer type 'foo'; known are",
+        ),
+        (
+            "layer/0/type",
+            np.array([b"concat"], "S10"),
+            r"'concat' is known to lava-dl, but no process here computes it",
+        ),
+        ("layer/0/neuron/type", "HH", r"layer/0/neuron/type: no process computes neuron type 'HH'"),
+        (
+            "layer/0/neuron/type",
+            "ALIF",
+            r"layer/0/neuron/refDecay: is missing in a neuron of type ALIF",
+        ),
+        ("layer/0/neuron/iDecay", 5000, r"layer/0/neuron/iDecay: 5000 is outside 0\.\.4096"),
+        (
+            "layer/0/neuron/vThMant",
+            None,
+            r"layer/0/neuron/vThMant: is missing in a neuron of type CUBA",
+        ),
+        (
+            "layer/1/weight",
+            np.zeros((3, 4), np.float32),
+            r"layer/1/weight: shape \(3, 4\) does not fit 3 neurons with 5 inputs",
+        ),
+        ("layer/1/weight", np.full((3, 5), np.nan, np.float32), r"layer/1/weight: holds NaN"),
+        ("layer/1/weight", np.array(["a"], "S3"), r"layer/1/weight: numbers are expected"),
+        ("layer/1/bias", np.zeros(2, np.float32), r"layer/1/bias: 2 values for 3 channels"),
+        ("layer/1/delay", np.array([-1, 0, 0], np.float32), r"layer/1/delay: -1 is negative"),
+        ("layer/1/weight", np.full((3, 5), 300, np.float32), r"layer/1/weight: weights reach 300"),
+        (
+            "layer/1/weight",
+            np.zeros((3, 5), np.complex64),
+            r"layer/1/weight: dtype complex64 is not allowed",
+        ),
+        ("layer", None, r"layer: a group with one group a layer is expected"),
+        ("layer/7", None, r"layer/7"),
+    ],
+)
 def test_wrong_contents_are_named(foreign, key, value, message):
     if key == "layer/7":
         with h5py.File(foreign, "r+") as f:
@@ -119,12 +153,27 @@ def test_links_and_foreign_storage_are_refused(foreign, tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as f:
         f["w"] = np.zeros((3, 5))
     for make, message in [
-        (lambda f: f.__setitem__("layer/1/weight", h5py.ExternalLink(str(tmp_path / "other.h5"), "w")), "is a ExternalLink"),
-        (lambda f: f.__setitem__("layer/1/weight", h5py.SoftLink("/layer/0/weight")), "is a SoftLink"),
+        (
+            lambda f: f.__setitem__(
+                "layer/1/weight", h5py.ExternalLink(str(tmp_path / "other.h5"), "w")
+            ),
+            "is a ExternalLink",
+        ),
+        (
+            lambda f: f.__setitem__("layer/1/weight", h5py.SoftLink("/layer/0/weight")),
+            "is a SoftLink",
+        ),
         (lambda f: f.__setitem__("layer/1/weight", f["layer/0/weight"]), "is linked twice"),
-        (lambda f: f.create_dataset("layer/1/weight", (3, 5), "f4", external=[(str(tmp_path / "raw"), 0, 60)]), "outside the file"),
-        (lambda f: f.create_dataset("layer/1/weight", (1 << 17, 1 << 17), "f4", chunks=(64, 64)),
-         "declares 68719476736 bytes and stores 0"),
+        (
+            lambda f: f.create_dataset(
+                "layer/1/weight", (3, 5), "f4", external=[(str(tmp_path / "raw"), 0, 60)]
+            ),
+            "outside the file",
+        ),
+        (
+            lambda f: f.create_dataset("layer/1/weight", (1 << 17, 1 << 17), "f4", chunks=(64, 64)),
+            "declares 68719476736 bytes and stores 0",
+        ),
         (lambda f: f["layer/1"].__setitem__("loop", f["layer"]), "is linked twice"),
     ]:
         path = tmp_path / "hostile.net"
@@ -153,7 +202,9 @@ def test_legacy_warnings_become_errors_when_exact(foreign):
 
 
 @given(st.data())
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_random_damage_is_an_error_or_the_same_contents(ours, tmp_path, data):
     """Bytes flipped anywhere in a file of ours: NetFileError, or what was written."""
     original = ours.read_bytes()
@@ -169,7 +220,12 @@ def test_random_damage_is_an_error_or_the_same_contents(ours, tmp_path, data):
         return
     assert got.ours
     for a, b in zip(want.layers, got.layers, strict=True):
-        assert (a.type, a.shape, a.neuron, a.delay_shift) == (b.type, b.shape, b.neuron, b.delay_shift)
+        assert (a.type, a.shape, a.neuron, a.delay_shift) == (
+            b.type,
+            b.shape,
+            b.neuron,
+            b.delay_shift,
+        )
         for key in a.arrays:
             np.testing.assert_array_equal(a.arrays[key], b.arrays[key])
 
@@ -195,7 +251,10 @@ def test_export_refuses_what_it_cannot_say(tmp_path):
     family = slayer.block.cuba
     params = {"threshold": 0.5, "current_decay": 0.3, "voltage_decay": 0.1}
     for blocks, message in [
-        ([family.Conv(params, 1, 2, 3)], r"layer/0: cuba\.Conv does not know its shape: call the network once, or give input_shape"),
+        (
+            [family.Conv(params, 1, 2, 3)],
+            r"layer/0: cuba\.Conv does not know its shape: call the network once, or give input_shape",
+        ),
         ([family.Dense(params, 3, 2, pre_hook_fx=lambda w: w)], "weights are not integers of 1/64"),
         ([slayer.synapse.Dense(3, 2)], "layer 0: Dense is no slayer block"),
     ]:
@@ -209,7 +268,10 @@ def test_options_are_checked(ours):
     with pytest.raises(lv.InputError, match="reset_interval is an integer in 1"):
         netx.Network(ours, reset_interval=0)
     net = netx.Network(ours)
-    with pytest.raises(lv.InputError, match=r"encode: x, the input, has shape \(2, 5, 9\); expected \(\.\.\., 6, time\)"):
+    with pytest.raises(
+        lv.InputError,
+        match=r"encode: x, the input, has shape \(2, 5, 9\); expected \(\.\.\., 6, time\)",
+    ):
         net.encode(np.zeros((2, 5, 9)))
     with pytest.raises(lv.InputError, match="no multiples"):
         net.encode(np.full((6, 9), 0.5))

@@ -41,7 +41,12 @@ def test_what_remains_is_below_calix_bounds(seed):
 
 
 @settings(max_examples=3, deadline=None)
-@given(st.fixed_dictionaries({n: st.floats(facts.RANGES[n].low, facts.RANGES[n].high) for n in PARAMETERS}), st.integers(0, 99))
+@given(
+    st.fixed_dictionaries(
+        {n: st.floats(facts.RANGES[n].low, facts.RANGES[n].high) for n in PARAMETERS}
+    ),
+    st.integers(0, 99),
+)
 def test_every_target_in_range_is_reached(values, seed):
     c = calibrate(bss2.Chip(seed), OperatingPoint(**values), repetitions=4)
     assert c.success.mean() >= 0.9
@@ -54,12 +59,17 @@ def test_targets_out_of_range_are_refused_with_the_range(name):
     for value in (limit.low * 0.9, limit.high * 1.1, float("nan")):
         with pytest.raises(bss2.CalibrationError) as e:
             OperatingPoint(**{name: value})
-        assert f"{name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}" in str(e.value)
+        assert (
+            f"{name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}"
+            in str(e.value)
+        )
 
 
 def test_perfect_chips_calibrate_perfectly():
     c = calibrate(bss2.Chip(noise=bss2.Noise.none()), OperatingPoint(leak=93.3))
-    assert c.measured_gain == pytest.approx(facts.DEFAULT_GAIN, rel=0.02)  # converters round down: half an LSB of 60
+    assert c.measured_gain == pytest.approx(
+        facts.DEFAULT_GAIN, rel=0.02
+    )  # converters round down: half an LSB of 60
     assert c.measured_noise == 0
     np.testing.assert_allclose(c.circuits.leak, c.circuits.leak[0])
     assert abs(c.circuits.leak[0]) <= 266 / 1022  # a step of the CapMem
@@ -76,11 +86,16 @@ def test_a_calibrated_chip_is_what_was_measured():
     x, w = torch.full((400, 128), 4.0), torch.full((128, 512), 30.0)
     high = product(x, w, chip).double().mean(0).numpy() + 0.5
     low = product(torch.zeros(400, 128), w, chip).double().mean(0).numpy() + 0.5
-    gain, offset = (np.concatenate([getattr(c, n) for c in calibrated().columns]) for n in ("gain", "offset"))
+    gain, offset = (
+        np.concatenate([getattr(c, n) for c in calibrated().columns]) for n in ("gain", "offset")
+    )
     np.testing.assert_allclose(low, offset, atol=0.6)
     assert np.corrcoef(high - low, gain)[0, 1] > 0.9
     raw = bss2.Chip(3, calibrated=False)
-    assert np.std(high - low) < 0.4 * np.std(product(x, w, raw).double().mean(0).numpy() - product(x * 0, w, raw).double().mean(0).numpy())
+    assert np.std(high - low) < 0.4 * np.std(
+        product(x, w, raw).double().mean(0).numpy()
+        - product(x * 0, w, raw).double().mean(0).numpy()
+    )
 
 
 def test_gain_and_noise_are_measured():
@@ -91,7 +106,9 @@ def test_gain_and_noise_are_measured():
 
 def test_floors_are_measured():
     for h in (0, 1):
-        np.testing.assert_allclose(calibrated().columns[h].floor, bss2.Chip(3).columns(h).floor, atol=0.6)
+        np.testing.assert_allclose(
+            calibrated().columns[h].floor, bss2.Chip(3).columns(h).floor, atol=0.6
+        )
 
 
 def test_calibration_is_reproducible_and_leaves_torchs_generator_alone():
@@ -100,7 +117,10 @@ def test_calibration_is_reproducible_and_leaves_torchs_generator_alone():
     drawn = torch.rand(2)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(2))
-    b, other = calibrate(bss2.Chip(2), repetitions=10), calibrate(bss2.Chip(2), repetitions=10, seed=1)
+    b, other = (
+        calibrate(bss2.Chip(2), repetitions=10),
+        calibrate(bss2.Chip(2), repetitions=10, seed=1),
+    )
     np.testing.assert_array_equal(a.circuits.leak, b.circuits.leak)
     np.testing.assert_array_equal(a.columns[0].gain, b.columns[0].gain)
     assert not np.array_equal(a.circuits.leak, other.circuits.leak)
@@ -108,12 +128,19 @@ def test_calibration_is_reproducible_and_leaves_torchs_generator_alone():
 
 @pytest.mark.parametrize("wanted", [0, 0.5, 511, 512.25, 1021.9, 1022, 5000, -1])
 def test_bisection_finds_the_largest_code_not_above(wanted):
-    assert (_bisect(lambda code: code.astype(float), wanted, 3) == min(max(int(np.floor(wanted)), 0), 1022)).all()
+    assert (
+        _bisect(lambda code: code.astype(float), wanted, 3)
+        == min(max(int(np.floor(wanted)), 0), 1022)
+    ).all()
 
 
-@pytest.mark.parametrize(("chip", "says"), [
-    (bss2.Chip(level="quantised"), "got quantised chip 0: it has nothing to calibrate"),
-    (bss2.Chip(level="hardware"), "got hardware chip 0: calix calibrates it")])
+@pytest.mark.parametrize(
+    ("chip", "says"),
+    [
+        (bss2.Chip(level="quantised"), "got quantised chip 0: it has nothing to calibrate"),
+        (bss2.Chip(level="hardware"), "got hardware chip 0: calix calibrates it"),
+    ],
+)
 def test_only_emulated_chips_are_calibrated(chip, says):
     with pytest.raises(bss2.CalibrationError) as e:
         calibrate(chip)
@@ -141,10 +168,18 @@ def test_a_file_gives_back_what_was_measured(tmp_path):
     c.save(path)
     assert [p.name for p in tmp_path.iterdir()] == ["hagen_cocolist.pbin"]
     d = Calibration.load(path, bss2.Chip(3))
-    for a, b in zip((c.circuits, *c.columns, [c.success]), (d.circuits, *d.columns, [d.success]), strict=True):
+    for a, b in zip(
+        (c.circuits, *c.columns, [c.success]), (d.circuits, *d.columns, [d.success]), strict=True
+    ):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
-    assert (d.seed, d.noise, d.gain, d.target, d.before) == (c.seed, c.noise, c.gain, c.target, c.before)
+    assert (d.seed, d.noise, d.gain, d.target, d.before) == (
+        c.seed,
+        c.noise,
+        c.gain,
+        c.target,
+        c.before,
+    )
     assert (d.measured_gain, d.measured_noise) == (c.measured_gain, c.measured_noise)
     assert d.chip().identifier == "emulated chip 3"
     with zipfile.ZipFile(path) as z:
@@ -156,19 +191,30 @@ def test_init_hardware_takes_the_chip_of_the_file(tmp_path):
     with pytest.warns(bss2.EmulatedChipWarning, match="emulated chip 3 is used"):
         bss2.init_hardware(bss2.CalibrationPath(str(tmp_path / "c.pbin")))
     try:
-        np.testing.assert_array_equal(bss2.current_chip().columns(0).gain, calibrated().columns[0].gain)
+        np.testing.assert_array_equal(
+            bss2.current_chip().columns(0).gain, calibrated().columns[0].gain
+        )
     finally:
         bss2.release_hardware()
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("hagen_cocolist.pbin", b"\x01binary"), ("spiking_calibration.pkl", b"\x80\x04."), ("cocolist.json", b'{"a": 1}'),
-    ("noname", b"\x80\x05.")])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("hagen_cocolist.pbin", b"\x01binary"),
+        ("spiking_calibration.pkl", b"\x80\x04."),
+        ("cocolist.json", b'{"a": 1}'),
+        ("noname", b"\x80\x05."),
+    ],
+)
 def test_a_real_chips_file_is_told_and_leaves_the_nominal_calibration(tmp_path, name, content):
     """calix's files on an emulated chip: in init_hardware and of an instance; not read, and the numbers are the chip's without them."""
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.warns(bss2.EmulatedChipWarning, match=f"emulated chip 0 is used .*, with its nominal calibration: .*{name}") as told:
+    with pytest.warns(
+        bss2.EmulatedChipWarning,
+        match=f"emulated chip 0 is used .*, with its nominal calibration: .*{name}",
+    ) as told:
         bss2.init_hardware(bss2.CalibrationPath(path))
     assert len(told) == 1
     try:
@@ -180,7 +226,9 @@ def test_a_real_chips_file_is_told_and_leaves_the_nominal_calibration(tmp_path, 
             experiment = bss2.spiking.Experiment(chip=chip)
             instance = bss2.spiking.ExecutionInstance(calib_path)
             synapse = bss2.spiking.Synapse(3, 4, experiment)
-            lif = bss2.spiking.LIF(4, experiment, leak=0.0, reset=0.0, threshold=0.3, execution_instance=instance)
+            lif = bss2.spiking.LIF(
+                4, experiment, leak=0.0, reset=0.0, threshold=0.3, execution_instance=instance
+            )
             for _ in range(2):
                 out = lif(synapse(bss2.spiking.LIFObservables(spikes=spikes)))
                 bss2.spiking.run(experiment, 20)
@@ -188,7 +236,9 @@ def test_a_real_chips_file_is_told_and_leaves_the_nominal_calibration(tmp_path, 
 
         want = run(None, bss2.Chip())
         for chip in (bss2.Chip(), bss2.Chip(calibrated=False)):
-            with pytest.warns(bss2.EmulatedChipWarning, match=f"{name} is a real chip's calibration") as told:
+            with pytest.warns(
+                bss2.EmulatedChipWarning, match=f"{name} is a real chip's calibration"
+            ) as told:
                 found = run(str(path), chip)
             assert len(told) == 1
             assert torch.equal(found, want)
@@ -210,8 +260,11 @@ def test_a_missing_or_damaged_file_is_no_real_chips(tmp_path):
 def test_another_chips_file_is_refused(tmp_path):
     path = tmp_path / "c.npz"
     calibrated().save(path)
-    for chip, says in ((bss2.Chip(4), "found chip 3's: seed is 3, not 4"), (bss2.Chip(3, gain=0.003), "gain is 0.002, not 0.003"),
-                       (bss2.Chip(3, noise=bss2.Noise(leak=1.0)), "noise is Noise(")):
+    for chip, says in (
+        (bss2.Chip(4), "found chip 3's: seed is 3, not 4"),
+        (bss2.Chip(3, gain=0.003), "gain is 0.002, not 0.003"),
+        (bss2.Chip(3, noise=bss2.Noise(leak=1.0)), "noise is Noise("),
+    ):
         with pytest.raises(bss2.CalibrationError) as e:
             Calibration.load(path, chip)
         assert says in str(e.value)
@@ -219,11 +272,18 @@ def test_another_chips_file_is_refused(tmp_path):
         assert "calibrate(chip) makes its own" in str(e.value)
 
 
-@pytest.mark.parametrize(("settings", "says"), [
-    ({"seed": 4}, "found chip 3's: seed is 3, not 4; calibrate(chip) makes its own"),
-    ({"seed": 3, "gain": 0.01}, "gain is 0.002, not 0.01"),
-    ({"seed": 3, "noise": bss2.Noise.none()}, "noise is Noise("),
-    ({"seed": 3, "calibrated": False}, "a calibration was given, and calibrated=False; leave one of them out")])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"seed": 4}, "found chip 3's: seed is 3, not 4; calibrate(chip) makes its own"),
+        ({"seed": 3, "gain": 0.01}, "gain is 0.002, not 0.01"),
+        ({"seed": 3, "noise": bss2.Noise.none()}, "noise is Noise("),
+        (
+            {"seed": 3, "calibrated": False},
+            "a calibration was given, and calibrated=False; leave one of them out",
+        ),
+    ],
+)
 def test_another_chips_calibration_is_refused(settings, says):
     with pytest.raises(bss2.CalibrationError) as e:
         bss2.Chip(**settings, calibration=calibrated())
@@ -232,12 +292,20 @@ def test_another_chips_calibration_is_refused(settings, says):
 
 
 def test_numpys_numbers_are_saved(tmp_path):
-    chip = bss2.Chip(np.int64(3), gain=np.float32(0.002), noise=bss2.Noise(trial=np.float32(1.5), column_gain=np.float64(0.1)))
+    chip = bss2.Chip(
+        np.int64(3),
+        gain=np.float32(0.002),
+        noise=bss2.Noise(trial=np.float32(1.5), column_gain=np.float64(0.1)),
+    )
     c = calibrate(chip, OperatingPoint(leak=np.float32(90)), repetitions=2)
     c = replace(c, gain=np.float32(c.gain), measured_gain=np.float32(c.measured_gain))
     c.save(tmp_path / "c")
     found = Calibration.load(tmp_path / "c", chip)
-    assert (found.gain, found.noise.trial, found.target.leak) == (float(np.float32(0.002)), 1.5, 90.0)
+    assert (found.gain, found.noise.trial, found.target.leak) == (
+        float(np.float32(0.002)),
+        1.5,
+        90.0,
+    )
 
 
 def test_a_calibrated_chip_cannot_be_changed():
@@ -275,27 +343,49 @@ def edited(path, **new):
     changed(path, meta=np.array(json.dumps(meta)))
 
 
-@pytest.mark.parametrize(("damage", "says"), [
-    (lambda p: p.unlink(), "no such file"),
-    (lambda p: p.write_bytes(b""), "found none, or a damaged one"),
-    (lambda p: p.write_bytes(b"\x93NUMPY garbage"), "found none, or a damaged one"),
-    (lambda p: p.write_bytes(p.read_bytes()[:6000]), "found none, or a damaged one"),
-    (lambda p: p.write_bytes(p.read_bytes().replace(b"PK\x03\x04", b"PK\x03\x05", 1)), "found none, or a damaged one"),
-    (lambda p: np.savez(p, a=np.zeros(3)), "found none, or a damaged one"),
-    (lambda p: changed(p, meta=np.array("{")), "found none, or a damaged one"),
-    (lambda p: changed(p, meta=np.array("[1]")), "expected 'lavalike.bss2 calibration' version 1, found None"),
-    (lambda p: changed(p, meta=np.array(["a"], dtype=object)), "damaged one"),
-    (lambda p: edited(p, version=2), "version 1, found ('lavalike.bss2 calibration', 2)"),
-    (lambda p: edited(p, format="calix"), "found ('calix', 1)"),
-    (lambda p: edited(p, seed=None), "damaged"),
-    (lambda p: edited(p, noise={"trial": 2}), "damaged"),
-    (lambda p: edited(p, target={"leak": 1000}), "leak can be calibrated to 50..160"),
-    (lambda p: changed(p, leak=None), "leak: expected finite float32 (512,), found nothing"),
-    (lambda p: changed(p, tau_mem=np.zeros(3, np.float32)), "tau_mem: expected finite float32 (512,), found float32 (3,)"),
-    (lambda p: changed(p, threshold=np.full(512, np.nan, np.float32)), "threshold: expected finite float32 (512,)"),
-    (lambda p: changed(p, column_gain=np.zeros((2, 256))), "column_gain: expected finite float32 (2, 256), found float64 (2, 256)"),
-    (lambda p: changed(p, success=np.zeros(512)), "success: expected finite bool (512,), found float64 (512,)"),
-    (lambda p: changed(p, more=np.zeros(1 << 18)), "at most 1048576 bytes, found")])
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda p: p.unlink(), "no such file"),
+        (lambda p: p.write_bytes(b""), "found none, or a damaged one"),
+        (lambda p: p.write_bytes(b"\x93NUMPY garbage"), "found none, or a damaged one"),
+        (lambda p: p.write_bytes(p.read_bytes()[:6000]), "found none, or a damaged one"),
+        (
+            lambda p: p.write_bytes(p.read_bytes().replace(b"PK\x03\x04", b"PK\x03\x05", 1)),
+            "found none, or a damaged one",
+        ),
+        (lambda p: np.savez(p, a=np.zeros(3)), "found none, or a damaged one"),
+        (lambda p: changed(p, meta=np.array("{")), "found none, or a damaged one"),
+        (
+            lambda p: changed(p, meta=np.array("[1]")),
+            "expected 'lavalike.bss2 calibration' version 1, found None",
+        ),
+        (lambda p: changed(p, meta=np.array(["a"], dtype=object)), "damaged one"),
+        (lambda p: edited(p, version=2), "version 1, found ('lavalike.bss2 calibration', 2)"),
+        (lambda p: edited(p, format="calix"), "found ('calix', 1)"),
+        (lambda p: edited(p, seed=None), "damaged"),
+        (lambda p: edited(p, noise={"trial": 2}), "damaged"),
+        (lambda p: edited(p, target={"leak": 1000}), "leak can be calibrated to 50..160"),
+        (lambda p: changed(p, leak=None), "leak: expected finite float32 (512,), found nothing"),
+        (
+            lambda p: changed(p, tau_mem=np.zeros(3, np.float32)),
+            "tau_mem: expected finite float32 (512,), found float32 (3,)",
+        ),
+        (
+            lambda p: changed(p, threshold=np.full(512, np.nan, np.float32)),
+            "threshold: expected finite float32 (512,)",
+        ),
+        (
+            lambda p: changed(p, column_gain=np.zeros((2, 256))),
+            "column_gain: expected finite float32 (2, 256), found float64 (2, 256)",
+        ),
+        (
+            lambda p: changed(p, success=np.zeros(512)),
+            "success: expected finite bool (512,), found float64 (512,)",
+        ),
+        (lambda p: changed(p, more=np.zeros(1 << 18)), "at most 1048576 bytes, found"),
+    ],
+)
 def test_files_that_are_no_calibration_are_refused(tmp_path, damage, says):
     path = tmp_path / "c.npz"
     calibrated().save(path)
@@ -312,7 +402,7 @@ def test_a_flipped_byte_is_a_clear_error_or_changes_nothing(tmp_path):
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     for at in rng.integers(0, len(whole), 60):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1:])
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         try:
             found = Calibration.load(path)
         except bss2.CalibrationError:

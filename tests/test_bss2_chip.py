@@ -19,7 +19,15 @@ from tests.conftest import ROOT
 
 
 def patterns(chip):
-    return [*chip.columns(0), *chip.columns(1), chip.rows(0), chip.rows(1), *chip.circuits, chip.efficacy(0), chip.efficacy(1)]
+    return [
+        *chip.columns(0),
+        *chip.columns(1),
+        chip.rows(0),
+        chip.rows(1),
+        *chip.circuits,
+        chip.efficacy(0),
+        chip.efficacy(1),
+    ]
 
 
 def test_facts_fit_together():
@@ -32,21 +40,33 @@ def test_facts_fit_together():
 
 
 def test_a_seed_is_the_same_chip_in_another_process():
-    code = ("from lavalike import bss2; c = bss2.Chip(seed=7); "
-            "print(float(c.columns(1).gain[5]), float(c.circuits.threshold[300]), float(c.efficacy(0)[200, 17]))")
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    code = (
+        "from lavalike import bss2; c = bss2.Chip(seed=7); "
+        "print(float(c.columns(1).gain[5]), float(c.circuits.threshold[300]), float(c.efficacy(0)[200, 17]))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
     c = bss2.Chip(seed=7)
-    assert [float(x) for x in said] == [float(c.columns(1).gain[5]), float(c.circuits.threshold[300]), float(c.efficacy(0)[200, 17])]
+    assert [float(x) for x in said] == [
+        float(c.columns(1).gain[5]),
+        float(c.circuits.threshold[300]),
+        float(c.efficacy(0)[200, 17]),
+    ]
 
 
 def test_another_noise_figure_leaves_the_other_patterns_alone():
     a, b = bss2.Chip(seed=1), bss2.Chip(seed=1, noise=bss2.Noise(column_gain=0.1))
-    np.testing.assert_allclose(b.columns(0).gain - 1, 2 * (a.columns(0).gain - 1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        b.columns(0).gain - 1, 2 * (a.columns(0).gain - 1), rtol=1e-4, atol=1e-6
+    )
     np.testing.assert_array_equal(a.columns(0).offset, b.columns(0).offset)
     np.testing.assert_array_equal(a.circuits.leak, b.circuits.leak)
 
 
-@pytest.mark.parametrize("other", [bss2.Chip(seed=4), bss2.Chip(seed=3).neighbour(1)], ids=["seed", "neighbour"])
+@pytest.mark.parametrize(
+    "other", [bss2.Chip(seed=4), bss2.Chip(seed=3).neighbour(1)], ids=["seed", "neighbour"]
+)
 def test_other_chips_differ(other):
     for x, y in zip(patterns(bss2.Chip(seed=3)), patterns(other), strict=True):
         assert abs(np.corrcoef(x.ravel(), y.ravel())[0, 1]) < 0.25
@@ -54,7 +74,10 @@ def test_other_chips_differ(other):
 
 def test_a_chip_is_a_value():
     assert bss2.Chip(seed=2) == bss2.Chip(seed=2) != bss2.Chip(seed=3)
-    assert len({bss2.Chip(seed=2), bss2.Chip(seed=2), bss2.Chip(seed=2, noise=bss2.Noise(jitter=0))}) == 2
+    assert (
+        len({bss2.Chip(seed=2), bss2.Chip(seed=2), bss2.Chip(seed=2, noise=bss2.Noise(jitter=0))})
+        == 2
+    )
 
 
 def test_hemispheres_differ():
@@ -63,10 +86,18 @@ def test_hemispheres_differ():
     assert abs(np.corrcoef(c.columns(0).gain, c.columns(0).offset)[0, 1]) < 0.2
 
 
-@pytest.mark.parametrize(("read", "name"), [
-    (lambda c: c.columns(0).gain - 1, "column_gain"), (lambda c: c.columns(0).offset, "column_offset"),
-    (lambda c: c.rows(1) - 1, "row_gain"), (lambda c: c.circuits.leak, "leak"), (lambda c: c.circuits.threshold, "threshold"),
-    (lambda c: c.circuits.tau_syn - 1, "tau_syn"), (lambda c: c.efficacy(0) - 1, "efficacy")])
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (lambda c: c.columns(0).gain - 1, "column_gain"),
+        (lambda c: c.columns(0).offset, "column_offset"),
+        (lambda c: c.rows(1) - 1, "row_gain"),
+        (lambda c: c.circuits.leak, "leak"),
+        (lambda c: c.circuits.threshold, "threshold"),
+        (lambda c: c.circuits.tau_syn - 1, "tau_syn"),
+        (lambda c: c.efficacy(0) - 1, "efficacy"),
+    ],
+)
 def test_spreads_are_the_noise_figures_and_more_without_calibration(read, name):
     calibrated, raw = bss2.Chip(seed=11), bss2.Chip(seed=11, calibrated=False)
     sigma = getattr(calibrated.noise, name)
@@ -80,7 +111,11 @@ def test_floors_lie_within_their_limits():
     assert -92 < floor.max() <= -90
 
 
-@pytest.mark.parametrize("chip", [bss2.Chip(level="ideal"), bss2.Chip(level="quantised"), bss2.Chip(noise=bss2.Noise.none())], ids=repr)
+@pytest.mark.parametrize(
+    "chip",
+    [bss2.Chip(level="ideal"), bss2.Chip(level="quantised"), bss2.Chip(noise=bss2.Noise.none())],
+    ids=repr,
+)
 def test_patterns_are_neutral_where_nothing_is_emulated(chip):
     for h in (0, 1):
         np.testing.assert_array_equal(chip.columns(h).gain, 1)
@@ -89,22 +124,32 @@ def test_patterns_are_neutral_where_nothing_is_emulated(chip):
     assert not chip.circuits.threshold.any()
 
 
-@pytest.mark.parametrize(("make", "says"), [
-    (lambda: bss2.Chip(level="real"), "level is one of ideal, quantised, emulated, hardware; got 'real'"),
-    (lambda: bss2.Chip(seed=-1), "seed is an integer >= 0, got -1"),
-    (lambda: bss2.Chip(chips=0), "chips is an integer >= 1, got 0"),
-    (lambda: bss2.Chip(gain=2000), "gain is within 0..1 LSB, above 0; got 2000"),
-    (lambda: bss2.Noise(trial=-1), "trial is a finite number >= 0, got -1"),
-    (lambda: bss2.Noise(jitter=float("nan")), "jitter is a finite number >= 0, got nan"),
-    (lambda: bss2.Noise(floor=(-70, -60)), "got floor (-70, -60), knee -80"),
-    (lambda: bss2.Noise(floor=-100), "floor is two numbers, low and high, got -100"),
-    (lambda: bss2.Noise(trial="a"), "Noise: trial is a finite number >= 0, got 'a'"),
-    (lambda: bss2.Noise(knee=True), "Noise: knee is a finite number, got True"),
-    (lambda: bss2.Chip(noise=None), "Chip: noise is a Noise, got None"),
-    (lambda: bss2.Chip(gain="a"), "Chip: gain is a finite number, got 'a'"),
-    (lambda: bss2.Chip(calibration=3), "Chip: calibration is a Calibration (Calibration.load reads one), got 3"),
-    (lambda: bss2.CalibrationPath(None), "CalibrationPath: value is a path, got None"),
-    (lambda: bss2.use(3).__enter__(), "use: chip is a Chip, got 3")])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda: bss2.Chip(level="real"),
+            "level is one of ideal, quantised, emulated, hardware; got 'real'",
+        ),
+        (lambda: bss2.Chip(seed=-1), "seed is an integer >= 0, got -1"),
+        (lambda: bss2.Chip(chips=0), "chips is an integer >= 1, got 0"),
+        (lambda: bss2.Chip(gain=2000), "gain is within 0..1 LSB, above 0; got 2000"),
+        (lambda: bss2.Noise(trial=-1), "trial is a finite number >= 0, got -1"),
+        (lambda: bss2.Noise(jitter=float("nan")), "jitter is a finite number >= 0, got nan"),
+        (lambda: bss2.Noise(floor=(-70, -60)), "got floor (-70, -60), knee -80"),
+        (lambda: bss2.Noise(floor=-100), "floor is two numbers, low and high, got -100"),
+        (lambda: bss2.Noise(trial="a"), "Noise: trial is a finite number >= 0, got 'a'"),
+        (lambda: bss2.Noise(knee=True), "Noise: knee is a finite number, got True"),
+        (lambda: bss2.Chip(noise=None), "Chip: noise is a Noise, got None"),
+        (lambda: bss2.Chip(gain="a"), "Chip: gain is a finite number, got 'a'"),
+        (
+            lambda: bss2.Chip(calibration=3),
+            "Chip: calibration is a Calibration (Calibration.load reads one), got 3",
+        ),
+        (lambda: bss2.CalibrationPath(None), "CalibrationPath: value is a path, got None"),
+        (lambda: bss2.use(3).__enter__(), "use: chip is a Chip, got 3"),
+    ],
+)
 def test_bad_chips_say_what_was_expected(make, says):
     with pytest.raises(InputError) as e:
         make()
@@ -186,9 +231,23 @@ def test_a_thread_has_no_chip_unless_the_context_is_handed_over():
     assert said == [True, 7]
 
 
-@pytest.mark.parametrize(("names", "module"), [
-    (("init_hardware", "release_hardware", "CalibrationPath", "HWDBPath", "get_unique_identifier"), "core"),
-    (("matmul", "nn", "MockParameter"), "ann"), (("Linear", "ConvertingReLU", "clamp_weight_"), "nn")])
+@pytest.mark.parametrize(
+    ("names", "module"),
+    [
+        (
+            (
+                "init_hardware",
+                "release_hardware",
+                "CalibrationPath",
+                "HWDBPath",
+                "get_unique_identifier",
+            ),
+            "core",
+        ),
+        (("matmul", "nn", "MockParameter"), "ann"),
+        (("Linear", "ConvertingReLU", "clamp_weight_"), "nn"),
+    ],
+)
 def test_older_spellings_are_modules(names, module):
     found = importlib.import_module(f"lavalike.bss2.{module}")
     home = {"core": bss2, "ann": bss2.perceptron, "nn": bss2.perceptron.nn}[module]
@@ -201,8 +260,23 @@ def test_older_spellings_are_modules(names, module):
 
 
 def test_the_oldest_spelling_has_operations_at_the_top():
-    for name in ("mac", "matmul", "conv1d", "conv2d", "expanded_conv1d", "add", "argmax", "relu", "converting_relu", "MockParameter",
-                 "set_mock_parameter", "get_mock_parameter", "measure_mock_parameter", "InferenceTracer", "inference_trace"):
+    for name in (
+        "mac",
+        "matmul",
+        "conv1d",
+        "conv2d",
+        "expanded_conv1d",
+        "add",
+        "argmax",
+        "relu",
+        "converting_relu",
+        "MockParameter",
+        "set_mock_parameter",
+        "get_mock_parameter",
+        "measure_mock_parameter",
+        "InferenceTracer",
+        "inference_trace",
+    ):
         assert getattr(bss2, name) is getattr(bss2.perceptron, name)
         assert name in dir(bss2)
 

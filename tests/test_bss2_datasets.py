@@ -32,7 +32,9 @@ def _one_thread():
 # -- Yin-Yang --------------------------------------------------------------------------------------------------
 
 
-def one_by_one(seed: int, n: int, r_small: float = 0.1, r_big: float = 0.5) -> tuple[np.ndarray, list[int], np.random.RandomState]:
+def one_by_one(
+    seed: int, n: int, r_small: float = 0.1, r_big: float = 0.5
+) -> tuple[np.ndarray, list[int], np.random.RandomState]:
     """The tutorials' draws, as they describe them: points (n, 2), labels, and the generator behind them."""
     rng = np.random.RandomState(seed)
     points, labels = [], []
@@ -49,14 +51,19 @@ def one_by_one(seed: int, n: int, r_small: float = 0.1, r_big: float = 0.5) -> t
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(1, 12), min_size=1, max_size=4),
-       radii=st.sampled_from([(0.1, 0.5), (0.2, 0.5), (0.03, 1.5), (0.11, 0.37)]))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    cuts=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    radii=st.sampled_from([(0.1, 0.5), (0.2, 0.5), (0.03, 1.5), (0.11, 0.37)]),
+)
 def test_yin_yang_draws_the_tutorials_stream_however_it_is_asked(seed, cuts, radii):
     """Points, labels and the generator's state after them equal those of drawing one number after the other."""
     data = YinYangDataset(*radii, seed=seed)
     parts = [data.batch(n) for n in cuts]
     points, labels, rng = one_by_one(seed, sum(cuts), *radii)
-    np.testing.assert_array_equal(torch.cat([p for p, _ in parts]), np.concatenate([points, 1 - points], 1).astype(np.float32))
+    np.testing.assert_array_equal(
+        torch.cat([p for p, _ in parts]), np.concatenate([points, 1 - points], 1).astype(np.float32)
+    )
     assert torch.cat([k for _, k in parts]).tolist() == labels
     assert rng.randint(2**31) == data.rng.randint(2**31)
 
@@ -68,8 +75,11 @@ def test_yin_yang_known_samples():
     assert sample.dtype == torch.float32
     assert type(label) is int
     first = torch.stack([sample, data[7][0], data[7][0]])
-    expected = [[0.68030757, 0.45049927, 0.31969246, 0.54950076], [0.09767211, 0.68423301, 0.90232790, 0.31576696],
-                [0.75536144, 0.42515588, 0.24463859, 0.57484412]]
+    expected = [
+        [0.68030757, 0.45049927, 0.31969246, 0.54950076],
+        [0.09767211, 0.68423301, 0.90232790, 0.31576696],
+        [0.75536144, 0.42515588, 0.24463859, 0.57484412],
+    ]
     torch.testing.assert_close(first, torch.tensor(expected), atol=1e-7, rtol=0)
     assert label == 2
 
@@ -93,11 +103,17 @@ def test_yin_yang_classes_are_equally_frequent():
     np.testing.assert_array_equal(yin_yang_class(x[:, 0].numpy(), x[:, 1].numpy()), labels)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [({"r_small": 0.25}, r"r_small 0\.25, r_big 0\.5"),
-                                                    ({"r_big": math.nan}, "r_big is a finite number, got nan"),
-                                                    ({"size": 0}, "size is an integer >= 1, got 0"),
-                                                    ({"seed": -1}, r"seed is an integer in 0\.\.4294967295, got -1"),
-                                                    ({"seed": 2**32}, "got 4294967296"), ({"seed": None}, "got None")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"r_small": 0.25}, r"r_small 0\.25, r_big 0\.5"),
+        ({"r_big": math.nan}, "r_big is a finite number, got nan"),
+        ({"size": 0}, "size is an integer >= 1, got 0"),
+        ({"seed": -1}, r"seed is an integer in 0\.\.4294967295, got -1"),
+        ({"seed": 2**32}, "got 4294967296"),
+        ({"seed": None}, "got None"),
+    ],
+)
 def test_yin_yang_refuses_what_has_no_samples(arguments, message):
     with pytest.raises(InputError, match=message):
         YinYangDataset(**arguments)
@@ -115,9 +131,12 @@ def test_yin_yang_ends_where_it_says():
     assert [v.shape[0] for v in data.batch(0)] == [0, 0]
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # Python 3.12 says it of every forked worker
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded.*fork:DeprecationWarning"
+)  # Python 3.12 says it of every forked worker
 def test_yin_yang_workers_and_epochs_draw_their_own():
     """Two workers over two epochs repeat nothing, torch's seed makes them the same again, and the process's own stream stays."""
+
     def epochs() -> torch.Tensor:
         torch.manual_seed(3)
         loader = DataLoader(data, batch_size=25, num_workers=2)
@@ -135,11 +154,16 @@ def test_yin_yang_workers_and_epochs_draw_their_own():
 # -- the IM/DD link ----------------------------------------------------------------------------------------------
 
 # bss2.md 4.1: bit error rates of the linear equaliser
-PUBLISHED = [(imdd.LCD, "midpoints", {-15: 2.35e-2, -18: 7.13e-3, -20: 2.91e-3}), (imdd.LCD, "nearest", {-15: 2.91e-2, -20: 4.38e-3}),
-             (imdd.ECOC, "midpoints", {-15: 2.15e-2, -20: 1.88e-3})]
+PUBLISHED = [
+    (imdd.LCD, "midpoints", {-15: 2.35e-2, -18: 7.13e-3, -20: 2.91e-3}),
+    (imdd.LCD, "nearest", {-15: 2.91e-2, -20: 4.38e-3}),
+    (imdd.ECOC, "midpoints", {-15: 2.15e-2, -20: 1.88e-3}),
+]
 
 
-@pytest.mark.parametrize(("link", "decision", "rates"), PUBLISHED, ids=["LCD", "LCD nearest", "ECOC"])
+@pytest.mark.parametrize(
+    ("link", "decision", "rates"), PUBLISHED, ids=["LCD", "LCD nearest", "ECOC"]
+)
 def test_lmmse_has_the_known_bit_error_rates(link, decision, rates):
     """Within four standard deviations of the counted errors, and 3 % for the table's own."""
     symbols = 250_000
@@ -156,7 +180,9 @@ def by_the_recipe(link: imdd.Link, noise_db: float, seed: int) -> tuple[np.ndarr
     sent = rng.integers(0, 4, link.block)
     f = np.abs(np.fft.fftfreq(n, 1 / up))  # of the symbol rate
     low, high = (1 - link.roll_off) / 2, (1 + link.roll_off) / 2
-    raised = np.where(f < low, 1, np.where(f > high, 0, 0.5 * (1 + np.cos(np.pi * (f - low) / link.roll_off))))
+    raised = np.where(
+        f < low, 1, np.where(f > high, 0, 0.5 * (1 + np.cos(np.pi * (f - low) / link.roll_off)))
+    )
     x = np.zeros(n)
     x[::up] = np.array(link.alphabet)[sent]
     x = np.fft.ifft(np.fft.fft(x) * np.sqrt(raised)).real + link.bias
@@ -173,14 +199,27 @@ def test_link_is_the_published_recipe(link):
     sent, received = by_the_recipe(link, -20, 3)
     np.testing.assert_array_equal(sample.symbols, sent)
     half = link.taps // 2
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(received, half, mode="wrap"), link.taps)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(received, half, mode="wrap"), link.taps
+    )
     np.testing.assert_allclose(sample.features, windows, atol=2e-4)
 
 
 def test_links_are_the_published_ones():
     """bss2.md 4.1. The sign of the dispersion cannot be measured behind a photodiode, so it is looked up here."""
-    assert (imdd.LCD.baud, imdd.LCD.wavelength, imdd.LCD.dispersion, imdd.LCD.length, imdd.LCD.taps) == (112e9, 1270e-9, -5e-6, 4e3, 7)
-    assert (imdd.LCD.bias, imdd.LCD.roll_off, imdd.LCD.oversampling, imdd.LCD.block) == (2.25, 0.2, 3, 10_000)
+    assert (
+        imdd.LCD.baud,
+        imdd.LCD.wavelength,
+        imdd.LCD.dispersion,
+        imdd.LCD.length,
+        imdd.LCD.taps,
+    ) == (112e9, 1270e-9, -5e-6, 4e3, 7)
+    assert (imdd.LCD.bias, imdd.LCD.roll_off, imdd.LCD.oversampling, imdd.LCD.block) == (
+        2.25,
+        0.2,
+        3,
+        10_000,
+    )
     assert replace(imdd.LCD, baud=100e9, length=5e3, taps=17) == imdd.ECOC
     assert (imdd.SSMF.baud, imdd.SSMF.wavelength, imdd.SSMF.dispersion) == (50e9, 1550e-9, -17e-6)
     assert (imdd.SSMF.length, imdd.SSMF.taps) == (5e3, 21)
@@ -189,7 +228,9 @@ def test_links_are_the_published_ones():
 
 
 def test_the_sign_of_dispersion_is_not_seen():
-    one, other = (replace(imdd.SSMF, dispersion=d, block=1000).sample(1000, -25, 2) for d in (-17e-6, 17e-6))
+    one, other = (
+        replace(imdd.SSMF, dispersion=d, block=1000).sample(1000, -25, 2) for d in (-17e-6, 17e-6)
+    )
     torch.testing.assert_close(one.features, other.features)
     none = replace(imdd.SSMF, dispersion=0.0, block=1000).sample(1000, -25, 2)
     assert (one.features - none.features).abs().max() > 0.1
@@ -221,7 +262,9 @@ def test_link_noise_is_what_was_asked_for():
 def test_gray_neighbours_differ_in_one_bit():
     sent = torch.tensor([0, 1, 2, 3, 0, 3])
     assert imdd.bit_error_rate(sent, sent) == 0
-    assert imdd.bit_error_rate(torch.tensor([1, 2, 3, 2, 2, 3]), sent) == pytest.approx((4 * 1 + 2) / 12)
+    assert imdd.bit_error_rate(torch.tensor([1, 2, 3, 2, 2, 3]), sent) == pytest.approx(
+        (4 * 1 + 2) / 12
+    )
 
 
 def test_receptive_fields_spike_the_sooner_the_nearer():
@@ -230,12 +273,19 @@ def test_receptive_fields_spike_the_sooner_the_nearer():
     y = torch.tensor([[0.0, 3.5]])
     times = encode.times(y)
     expected = 8e-6 * np.abs(np.array([0.0, 3.5])[:, None] - np.linspace(0, 7, 10)).ravel()
-    np.testing.assert_allclose(times[0].numpy(), np.where(expected > 15e-6, np.inf, expected), rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(
+        times[0].numpy(), np.where(expected > 15e-6, np.inf, expected), rtol=1e-5, atol=1e-12
+    )
     spikes = encode(y)
     assert spikes.shape == (60, 1, 20)
     step, _, neuron = spikes.nonzero().T.tolist()
     assert {n: s for n, s in zip(neuron, step, strict=True) if n < 10} == {0: 0, 1: 12, 2: 25}
-    assert {n - 10: s for n, s in zip(neuron, step, strict=True) if n >= 10} == {3: 19, 4: 6, 5: 6, 6: 19}
+    assert {n - 10: s for n, s in zip(neuron, step, strict=True) if n >= 10} == {
+        3: 19,
+        4: 6,
+        5: 6,
+        6: 19,
+    }
 
 
 def test_receptive_fields_take_integers_as_numbers():
@@ -256,26 +306,47 @@ def test_imdd_is_float32_whatever_the_default():
     assert torch.equal(spikes, imdd.ReceptiveFields()(want))
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: imdd.Link(baud=math.nan), "Link: baud is a finite number, got nan"),
-    (lambda: imdd.Link(alphabet=(0, 1, 2, math.inf)), "an amplitude of alphabet is a finite number, got inf"),
-    (lambda: imdd.Link(oversampling=2.5), "oversampling is an integer >= 1, got 2.5"),
-    (lambda: imdd.LCD.sample(5, seed=-1), "Link.sample: seed is an integer >= 0, got -1"),
-    (lambda: imdd.LCD.sample(5, math.inf), "noise_db is a finite number, got inf"),
-    (lambda: imdd.bit_error_rate(torch.tensor([-1]), torch.tensor([3])), r"symbols are integers in 0..3, got torch.int64 \[-1\]"),
-    (lambda: imdd.bit_error_rate(torch.tensor([1]), torch.tensor([4])), r"got torch.int64 \[4\]"),
-    (lambda: imdd.bit_error_rate(torch.tensor([1.0]), torch.tensor([1])), r"got torch.float32 \[1.0\]"),
-    (lambda: imdd.ReceptiveFields(scale=math.nan), "scale is a finite number, got nan"),
-    (lambda: imdd.ReceptiveFields(neurons=2.5), "neurons is an integer >= 1, got 2.5"),
-    (lambda: imdd.ReceptiveFields()(torch.tensor([[1.0, math.nan]])), "features are numbers, got NaN in 1 of 2"),
-    (lambda: imdd.Link(taps=6), "taps is odd and within 1..block = 10000, got 6"),
-    (lambda: imdd.Link(alphabet=(3, 1, -1, -3)), "4 ascending amplitudes"),
-    (lambda: imdd.LCD.sample(0), "symbols is an integer >= 1"),
-    (lambda: imdd.LMMSE.fit(imdd.LCD.sample(5)), "more than 7 symbols"),
-    (lambda: imdd.LMMSE.fit(imdd.LCD.sample(50), decision="best"), "'midpoints' or 'nearest', got 'best'"),
-    (lambda: imdd.bit_error_rate(torch.zeros(3), torch.zeros(4)), r"got \(3,\) and \(4,\)"),
-    (lambda: imdd.ReceptiveFields(cutoff=40e-6), "cutoff < window"),
-])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: imdd.Link(baud=math.nan), "Link: baud is a finite number, got nan"),
+        (
+            lambda: imdd.Link(alphabet=(0, 1, 2, math.inf)),
+            "an amplitude of alphabet is a finite number, got inf",
+        ),
+        (lambda: imdd.Link(oversampling=2.5), "oversampling is an integer >= 1, got 2.5"),
+        (lambda: imdd.LCD.sample(5, seed=-1), "Link.sample: seed is an integer >= 0, got -1"),
+        (lambda: imdd.LCD.sample(5, math.inf), "noise_db is a finite number, got inf"),
+        (
+            lambda: imdd.bit_error_rate(torch.tensor([-1]), torch.tensor([3])),
+            r"symbols are integers in 0..3, got torch.int64 \[-1\]",
+        ),
+        (
+            lambda: imdd.bit_error_rate(torch.tensor([1]), torch.tensor([4])),
+            r"got torch.int64 \[4\]",
+        ),
+        (
+            lambda: imdd.bit_error_rate(torch.tensor([1.0]), torch.tensor([1])),
+            r"got torch.float32 \[1.0\]",
+        ),
+        (lambda: imdd.ReceptiveFields(scale=math.nan), "scale is a finite number, got nan"),
+        (lambda: imdd.ReceptiveFields(neurons=2.5), "neurons is an integer >= 1, got 2.5"),
+        (
+            lambda: imdd.ReceptiveFields()(torch.tensor([[1.0, math.nan]])),
+            "features are numbers, got NaN in 1 of 2",
+        ),
+        (lambda: imdd.Link(taps=6), "taps is odd and within 1..block = 10000, got 6"),
+        (lambda: imdd.Link(alphabet=(3, 1, -1, -3)), "4 ascending amplitudes"),
+        (lambda: imdd.LCD.sample(0), "symbols is an integer >= 1"),
+        (lambda: imdd.LMMSE.fit(imdd.LCD.sample(5)), "more than 7 symbols"),
+        (
+            lambda: imdd.LMMSE.fit(imdd.LCD.sample(50), decision="best"),
+            "'midpoints' or 'nearest', got 'best'",
+        ),
+        (lambda: imdd.bit_error_rate(torch.zeros(3), torch.zeros(4)), r"got \(3,\) and \(4,\)"),
+        (lambda: imdd.ReceptiveFields(cutoff=40e-6), "cutoff < window"),
+    ],
+)
 def test_imdd_refuses(make, message):
     with pytest.raises(InputError, match=message):
         make()
@@ -290,14 +361,18 @@ def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("har") / "UCI HAR Dataset"
     names = ("WALKING", "WALKING_UPSTAIRS", "WALKING_DOWNSTAIRS", "SITTING", "STANDING", "LAYING")
     root.mkdir()
-    (root / "activity_labels.txt").write_text("".join(f"{k} {name}\n" for k, name in enumerate(names, 1)))
+    (root / "activity_labels.txt").write_text(
+        "".join(f"{k} {name}\n" for k, name in enumerate(names, 1))
+    )
     for part in ("train", "test"):
         data, labels, subjects = (v[:12] for v in har.simulate(part == "train", 1))
         (root / part / "Inertial Signals").mkdir(parents=True)
         np.savetxt(root / part / f"y_{part}.txt", labels + 1, "%d")
         np.savetxt(root / part / f"subject_{part}.txt", subjects, "%d")
         for k, channel in enumerate(har.CHANNELS):
-            np.savetxt(root / part / "Inertial Signals" / f"{channel}_{part}.txt", data[:, k], " %.7e")
+            np.savetxt(
+                root / part / "Inertial Signals" / f"{channel}_{part}.txt", data[:, k], " %.7e"
+            )
     return root
 
 
@@ -315,18 +390,41 @@ def test_har_reads_the_public_layout(folder, train):
     assert label == 3
 
 
-@pytest.mark.parametrize(("file", "change", "message"), [
-    ("activity_labels.txt", None, "no such file"),
-    ("activity_labels.txt", lambda s: s.replace("SITTING", "STANDING"), "expected the lines 1 WALKING; .*found"),
-    ("train/y_train.txt", lambda s: s.replace("6", "7"), r"integers in 1..6; found 1..7"),
-    ("train/y_train.txt", lambda s: "", "at least one"),
-    ("train/subject_train.txt", lambda s: s + "3\n", "expected 12 lines; found 13"),
-    ("train/Inertial Signals/body_gyro_y_train.txt", None, "no such file"),
-    ("train/Inertial Signals/body_gyro_y_train.txt", lambda s: s[:-20], "expected 128 numbers in every line; found 12[67] in line 12"),
-    ("train/Inertial Signals/total_acc_z_train.txt", lambda s: s.replace("e-02", "e-0x", 1), "expected numbers: .*e-0x"),
-    ("train/Inertial Signals/total_acc_z_train.txt", lambda s: " nan" + s[15:], "finite numbers; found nan in line 1"),
-    ("train/Inertial Signals/total_acc_z_train.txt", lambda s: "\x00\xff" + s, "cannot be read as text"),
-])
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("activity_labels.txt", None, "no such file"),
+        (
+            "activity_labels.txt",
+            lambda s: s.replace("SITTING", "STANDING"),
+            "expected the lines 1 WALKING; .*found",
+        ),
+        ("train/y_train.txt", lambda s: s.replace("6", "7"), r"integers in 1..6; found 1..7"),
+        ("train/y_train.txt", lambda s: "", "at least one"),
+        ("train/subject_train.txt", lambda s: s + "3\n", "expected 12 lines; found 13"),
+        ("train/Inertial Signals/body_gyro_y_train.txt", None, "no such file"),
+        (
+            "train/Inertial Signals/body_gyro_y_train.txt",
+            lambda s: s[:-20],
+            "expected 128 numbers in every line; found 12[67] in line 12",
+        ),
+        (
+            "train/Inertial Signals/total_acc_z_train.txt",
+            lambda s: s.replace("e-02", "e-0x", 1),
+            "expected numbers: .*e-0x",
+        ),
+        (
+            "train/Inertial Signals/total_acc_z_train.txt",
+            lambda s: " nan" + s[15:],
+            "finite numbers; found nan in line 1",
+        ),
+        (
+            "train/Inertial Signals/total_acc_z_train.txt",
+            lambda s: "\x00\xff" + s,
+            "cannot be read as text",
+        ),
+    ],
+)
 def test_har_names_the_damaged_file(folder, file, change, message):
     path = folder / file
     content = path.read_bytes()
@@ -351,7 +449,9 @@ def test_har_model_has_the_data_sets_shapes_and_disjoint_subjects():
     assert torch.bincount(train.targets).tolist() == [42] * 6
     assert torch.equal(train.data, har.HAR(windows=2).data)
     assert not torch.equal(train.data, har.HAR(windows=2, seed=1).data)
-    with pytest.raises(InputError, match="windows of a subject and activity is an integer >= 1, got 0"):
+    with pytest.raises(
+        InputError, match="windows of a subject and activity is an integer >= 1, got 0"
+    ):
         har.HAR(windows=0)
     with pytest.raises(InputError, match="HAR: seed is an integer >= 0, got -1"):
         har.HAR(windows=2, seed=-1)
@@ -364,7 +464,9 @@ def test_har_model_moves_as_bodies_do():
     gravity = (total - body).double()
     np.testing.assert_allclose(gravity.norm(dim=1), 1, atol=1e-5)
     np.testing.assert_allclose(gravity.std(2), 0, atol=1e-5)
-    steps = np.abs(np.fft.rfft(body[data.targets == 0, 0], 1024))[:, :80].argmax(1) * har.RATE / 1024
+    steps = (
+        np.abs(np.fft.rfft(body[data.targets == 0, 0], 1024))[:, :80].argmax(1) * har.RATE / 1024
+    )
     assert ((steps > 1.4) & (steps < 2.4)).mean() > 0.95
     strength = [body[data.targets == k].std().item() for k in range(6)]
     assert strength[2] > strength[0] > strength[1] > 5 * max(strength[3:])
@@ -382,7 +484,10 @@ def test_har_network_moves_to_the_chip_and_is_trained_in_the_loop_there():
     bss2_mnist.train(source, x, y, 8, 5e-3, batch=50)
     bss2_mnist.transfer(source, net, x)
     found = {}
-    for name, chip in (("quantised", bss2.Chip(level="quantised")), ("uncalibrated", bss2.Chip(1, calibrated=False))):
+    for name, chip in (
+        ("quantised", bss2.Chip(level="quantised")),
+        ("uncalibrated", bss2.Chip(1, calibrated=False)),
+    ):
         with bss2.use(chip):
             found[name] = bss2_mnist.accuracy(net, x, y, 31.0)
             if name == "uncalibrated":

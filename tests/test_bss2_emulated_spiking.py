@@ -10,23 +10,40 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hypothesis import given, settings, strategies as st  # noqa: E402
+from hypothesis import given, settings, strategies as st
 
-from lavalike.bss2 import Chip, Noise, calibrate, facts, spiking, use  # noqa: E402
-from lavalike.bss2.errors import CalibrationError, NoChipError, OperandError, RangeError, RecordingError, RoutingError  # noqa: E402
-from lavalike.bss2.spiking.converter import cadc, madc  # noqa: E402
-from lavalike.bss2.spiking.events import budget, jittered, limited  # noqa: E402
-from lavalike.bss2.spiking.modules import EventPropLIF, EventPropSynapse  # noqa: E402
-from lavalike.bss2.spiking.neuron import Params, Recorded, integrate  # noqa: E402
-from lavalike.bss2.spiking.scales import Voltage, chip_weights, voltage_of  # noqa: E402
-from lavalike.bss2.spiking.transforms.weight_transforms import linear_exponential_clamp, linear_saturating  # noqa: E402
-from lavalike.errors import InputError, InputTypeError  # noqa: E402
+from lavalike.bss2 import Chip, Noise, calibrate, facts, spiking, use
+from lavalike.bss2.errors import (
+    CalibrationError,
+    NoChipError,
+    OperandError,
+    RangeError,
+    RecordingError,
+    RoutingError,
+)
+from lavalike.bss2.spiking.converter import cadc, madc
+from lavalike.bss2.spiking.events import budget, jittered, limited
+from lavalike.bss2.spiking.modules import EventPropLIF, EventPropSynapse
+from lavalike.bss2.spiking.neuron import Params, Recorded, integrate
+from lavalike.bss2.spiking.scales import Voltage, chip_weights, voltage_of
+from lavalike.bss2.spiking.transforms.weight_transforms import (
+    linear_exponential_clamp,
+    linear_saturating,
+)
+from lavalike.errors import InputError, InputTypeError
 
 DT = 1e-6
 TAU = 6e-6
 QUIET = Noise.none()
 LSB = Voltage(0.0, 0.0, 1.0)
-COMMON = {"leak": 0.0, "reset": 0.0, "threshold": 1.0, "tau_mem": TAU, "tau_syn": TAU, "membrane_capacitance": TAU}
+COMMON = {
+    "leak": 0.0,
+    "reset": 0.0,
+    "threshold": 1.0,
+    "tau_mem": TAU,
+    "tau_syn": TAU,
+    "membrane_capacitance": TAU,
+}
 
 
 def only(**spreads):
@@ -34,14 +51,25 @@ def only(**spreads):
 
 
 def inputs(n=5, batch=6, steps=38, seed=0):
-    return (torch.rand((steps, batch, n), generator=torch.Generator().manual_seed(seed)) < 0.08).float()
+    return (
+        torch.rand((steps, batch, n), generator=torch.Generator().manual_seed(seed)) < 0.08
+    ).float()
 
 
 class Net:
     """n_in - hidden LIF - 3 LI, with the same weights every time."""
 
-    def __init__(self, hidden=30, n_in=5, synapse=spiking.Synapse, lif=spiking.LIF, neuron=None, readout=None, transform=linear_saturating,
-                 **experiment):
+    def __init__(
+        self,
+        hidden=30,
+        n_in=5,
+        synapse=spiking.Synapse,
+        lif=spiking.LIF,
+        neuron=None,
+        readout=None,
+        transform=linear_saturating,
+        **experiment,
+    ):
         self.e = spiking.Experiment(dt=DT, **experiment)
         torch.manual_seed(0)
         self.syn = synapse(n_in, hidden, self.e, transform=transform)
@@ -85,7 +113,11 @@ def test_six_bits_are_the_equations_at_rounded_weights(level):
     if level == "quantised":
         torch.testing.assert_close(h.membrane_cadc, h0.membrane_cadc)
     else:  # membranes are the CADC's
-        assert 0 < float((y.membrane_cadc - y0.membrane_cadc).detach().abs().median()) < net.e.outcome.scales["LI 1"].trace
+        assert (
+            0
+            < float((y.membrane_cadc - y0.membrane_cadc).detach().abs().median())
+            < net.e.outcome.scales["LI 1"].trace
+        )
 
 
 def test_no_chip_and_the_current_one():
@@ -100,7 +132,11 @@ def test_a_chip_is_the_same_in_every_experiment():
     x = inputs()
 
     def go(seed):
-        net = Net(chip=Chip(seed, noise=only(leak=2.0, threshold=4.0, tau_mem=0.05, tau_syn=0.05, efficacy=0.1)))
+        net = Net(
+            chip=Chip(
+                seed, noise=only(leak=2.0, threshold=4.0, tau_mem=0.05, tau_syn=0.05, efficacy=0.1)
+            )
+        )
         return net(x)[0].spikes
 
     assert torch.equal(go(3), go(3))
@@ -130,10 +166,10 @@ def test_what_was_recorded_is_injected_and_the_gradient_is_the_models_there():
     assert h.membrane_cadc.min() > -2
     assert h.membrane_cadc.max() < 1.5
     weight = torch.randn(h.spikes.shape)
-    got, = torch.autograd.grad((h.spikes * weight).sum(), net.syn.weight, retain_graph=True)
+    (got,) = torch.autograd.grad((h.spikes * weight).sum(), net.syn.weight, retain_graph=True)
     w = net.syn.weight.detach().clone().requires_grad_()
     model = integrate(x @ w.t(), net.lif.params(), DT, Recorded(hw.spikes, hw.membrane))
-    want, = torch.autograd.grad((model.spikes * weight).sum(), w)
+    (want,) = torch.autograd.grad((model.spikes * weight).sum(), w)
     torch.testing.assert_close(got, want)
     assert got.abs().max() > 0
 
@@ -151,8 +187,12 @@ def test_the_network_goes_on_with_the_chips_spikes_where_they_are_not_recorded()
     chip = Chip(5, noise=only(threshold=4.0))
     x = inputs()
     readout = {"trace_scale": 0.02}
-    torch.testing.assert_close(Net(chip=chip, neuron={"enable_spike_recording": False}, readout=readout)(x)[1].membrane_cadc,
-                               Net(chip=chip, readout=readout)(x)[1].membrane_cadc)
+    torch.testing.assert_close(
+        Net(chip=chip, neuron={"enable_spike_recording": False}, readout=readout)(x)[
+            1
+        ].membrane_cadc,
+        Net(chip=chip, readout=readout)(x)[1].membrane_cadc,
+    )
 
 
 # -- each spread ------------------------------------------------------------------------------------------------
@@ -189,9 +229,17 @@ def test_time_constants_thresholds_and_resets_are_each_circuits_own():
     def mine(name):
         return torch.from_numpy(getattr(own, name)[circuits])
 
-    p = Params(reset=mine("reset") / 45, threshold=1 + mine("threshold") / 45, tau_mem=TAU * mine("tau_mem"), tau_syn=TAU * mine("tau_syn"),
-               membrane_capacitance=TAU, refractory_time=DT)
-    assert torch.equal(h.spikes, integrate(inputs() @ rounded(net.syn.weight.detach()).t(), p, DT).spikes)
+    p = Params(
+        reset=mine("reset") / 45,
+        threshold=1 + mine("threshold") / 45,
+        tau_mem=TAU * mine("tau_mem"),
+        tau_syn=TAU * mine("tau_syn"),
+        membrane_capacitance=TAU,
+        refractory_time=DT,
+    )
+    assert torch.equal(
+        h.spikes, integrate(inputs() @ rounded(net.syn.weight.detach()).t(), p, DT).spikes
+    )
     assert not torch.equal(h.spikes, Net(chip=Chip(level="quantised"))(inputs())[0].spikes)
 
 
@@ -210,9 +258,14 @@ def test_synapses_are_each_their_own():
     for n in range(20):
         for j in range(300):
             k = circuits[n, j // 128]
-            factor[n, j] = chip.efficacy(k // 256)[2 * (j % 128) + (net.syn.weight[n, j] > 0), k % 256]
+            factor[n, j] = chip.efficacy(k // 256)[
+                2 * (j % 128) + (net.syn.weight[n, j] > 0), k % 256
+            ]
     p = Params(tau_mem=TAU, tau_syn=TAU, membrane_capacitance=TAU, refractory_time=DT)
-    assert torch.equal(h.spikes, integrate(x @ (net.syn.weight.detach() * torch.from_numpy(factor)).t(), p, DT).spikes)
+    assert torch.equal(
+        h.spikes,
+        integrate(x @ (net.syn.weight.detach() * torch.from_numpy(factor)).t(), p, DT).spikes,
+    )
     assert abs(factor.std() - 0.1) < 0.01
 
 
@@ -229,7 +282,9 @@ def test_an_instances_calibration_is_that_of_its_file(tmp_path):
     # taken from the next run on, in an instance of one's own or in the default one
     for own in (True, False):
         given = spiking.ExecutionInstance()
-        late = Net(chip=Chip(3, noise=only(leak=2.0)), neuron={"execution_instance": given} if own else {})
+        late = Net(
+            chip=Chip(3, noise=only(leak=2.0)), neuron={"execution_instance": given} if own else {}
+        )
         late(torch.zeros(38, 4, 5))
         (given if own else late.e.default_execution_instance).load_calib(str(tmp_path / "c.npz"))
         again, _ = late(torch.zeros(38, 4, 5))
@@ -253,6 +308,7 @@ def test_thresholds_vary_from_sample_to_sample():
 
 def test_calibration_makes_rates_alike():
     """bss2.md 6 h: the spread of rates among neurons of one input."""
+
     def spread(calibrated):
         net = Net(chip=Chip(1, calibrated=calibrated), hidden=200)
         with torch.no_grad():
@@ -270,12 +326,16 @@ def test_the_cadc_samples_every_1_7_us_and_rounds_down():
     ramp = torch.arange(18.0).view(-1, 1, 1) * 3 + 0.45
     got, ends = cadc(ramp, LSB, 1e-6, 1.7e-6, 0.0, "linear", "x")
     times = np.arange(11) * 1.7
-    samples = np.floor(0.45 + 3 * times)[:10 + (times[-1] <= 17)]
-    np.testing.assert_allclose(got.flatten(), np.interp(np.arange(18), times[:len(samples)], samples), atol=1e-4)
+    samples = np.floor(0.45 + 3 * times)[: 10 + (times[-1] <= 17)]
+    np.testing.assert_allclose(
+        got.flatten(), np.interp(np.arange(18), times[: len(samples)], samples), atol=1e-4
+    )
     assert ends == pytest.approx(1 / len(samples))  # the first sample reads 0
     nearest, _ = cadc(ramp, LSB, 1e-6, 1.7e-6, 0.0, "nearest", "x")
     assert set(nearest.flatten().tolist()) == set(samples.tolist())
-    clipped, ends = cadc(torch.tensor([-5.0, 300.0]).view(-1, 1, 1), LSB, 2e-6, 1.7e-6, 0.0, "linear", "x")
+    clipped, ends = cadc(
+        torch.tensor([-5.0, 300.0]).view(-1, 1, 1), LSB, 2e-6, 1.7e-6, 0.0, "linear", "x"
+    )
     assert clipped.flatten().tolist() == [0, 255]
     assert ends == 1.0
     with pytest.raises(RecordingError, match="x: the CADC's buffer holds 204800 samples"):
@@ -292,7 +352,9 @@ def test_cadc_noise():
 def test_madc_records_one_neuron_finely():
     samples = madc(torch.arange(111.0).unsqueeze(1), 1e-6)
     assert samples.shape == (3235, 1, 2)  # as many as hxtorch counts in 110 us
-    np.testing.assert_allclose(samples[:, 0, 1], np.floor(samples[:, 0, 0].double().numpy() * 4e6 + 1e-3) / 4, atol=0.26)
+    np.testing.assert_allclose(
+        samples[:, 0, 1], np.floor(samples[:, 0, 0].double().numpy() * 4e6 + 1e-3) / 4, atol=0.26
+    )
     net = Net(chip=Chip(noise=QUIET), neuron={"enable_madc_recording": True, "record_neuron_id": 4})
     h, _ = net(inputs())
     assert h.membrane_madc.shape[1:] == (6, 2)
@@ -315,7 +377,9 @@ def test_readouts_are_fitted_to_the_converter_and_told_scales_are_kept():
     first = net.e.outcome.scales["LI 1"].trace
     noisy = Net(chip=Chip(3))
     noisy(inputs())
-    assert noisy.e.outcome.scales["LI 1"].trace == pytest.approx(first, rel=0.3)  # mismatch does not enter the fit
+    assert noisy.e.outcome.scales["LI 1"].trace == pytest.approx(
+        first, rel=0.3
+    )  # mismatch does not enter the fit
     with torch.no_grad():
         net.out.weight *= 0.1
     net(inputs())
@@ -331,7 +395,9 @@ def test_a_silent_first_batch_fits_nothing(training):
     for m in (net.lif, net.li, net.syn, net.out):
         m.train(training)
     _, y = net(torch.zeros_like(inputs()))
-    assert net.e.outcome.scales["LI 1"].trace == pytest.approx(1 / 72)  # as if it went to 1, 80 % of 30..210 LSB around 120
+    assert net.e.outcome.scales["LI 1"].trace == pytest.approx(
+        1 / 72
+    )  # as if it went to 1, 80 % of 30..210 LSB around 120
     assert 0 < float(y.membrane_cadc.detach().abs().max()) < 0.2  # mismatch and noise of a few LSB
     net(inputs())
     reference(inputs())
@@ -356,11 +422,19 @@ def test_a_readout_that_outgrows_its_scale_is_read_again_in_the_same_pass(traini
 
 
 def test_what_is_counted_from_the_first_sample_is_in_the_models_unit():
-    plain, shifted = (Net(chip=Chip(noise=QUIET), neuron={"shift_cadc_to_first": s, "refractory_time": 2e-6},
-                          readout={"shift_cadc_to_first": s}) for s in (False, True))
+    plain, shifted = (
+        Net(
+            chip=Chip(noise=QUIET),
+            neuron={"shift_cadc_to_first": s, "refractory_time": 2e-6},
+            readout={"shift_cadc_to_first": s},
+        )
+        for s in (False, True)
+    )
     for a, b in zip(plain(inputs()), shifted(inputs()), strict=True):
         torch.testing.assert_close(a.membrane_cadc, b.membrane_cadc, atol=1e-5, rtol=0)
-    told = Net(chip=Chip(noise=only(leak=3.0)), neuron={"shift_cadc_to_first": True, "trace_scale": 0.02})
+    told = Net(
+        chip=Chip(noise=only(leak=3.0)), neuron={"shift_cadc_to_first": True, "trace_scale": 0.02}
+    )
     lsb = told(inputs())[0].membrane_cadc.detach() / 0.02
     assert float(lsb[0].abs().max()) == 0
     torch.testing.assert_close(lsb[::17], lsb[::17].round())  # samples every 1.7 us
@@ -370,15 +444,25 @@ def test_what_is_counted_from_the_first_sample_is_in_the_models_unit():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 400), st.floats(0, 1), st.sampled_from([1e-7, 1e-6, 2.5e-6]))
+@given(
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(1, 400),
+    st.floats(0, 1),
+    st.sampled_from([1e-7, 1e-6, 2.5e-6]),
+)
 def test_events_are_conserved(steps, batch, n, rate, dt):
     spikes = (torch.rand(steps, batch, n) < rate).float()
     arrived = limited(spikes, dt)
     assert bool((arrived <= spikes).all())
     counts, most = spikes.sum(2), budget(dt)
     taken = torch.randint(0, 2 * most, counts.shape)
-    assert torch.equal(limited(spikes, dt, taken).sum(2), counts.minimum((most - taken).clamp(min=0)))
-    assert torch.equal(arrived.sum(2), counts.clamp(max=most))  # all where there is room, as many as fit where not
+    assert torch.equal(
+        limited(spikes, dt, taken).sum(2), counts.minimum((most - taken).clamp(min=0))
+    )
+    assert torch.equal(
+        arrived.sum(2), counts.clamp(max=most)
+    )  # all where there is room, as many as fit where not
     moved = jittered(spikes, 3 * dt, dt)
     assert float(moved.sum()) <= float(spikes.sum())
     assert torch.equal(jittered(spikes, 0.0, dt), spikes)
@@ -390,8 +474,13 @@ def test_a_burst_over_the_link_is_cut_and_counted():
     x = torch.zeros(38, 2, 200)
     x[4] = 1
     net(x)
-    link, = net.e.outcome.inputs
-    assert (link.population, link.sent, link.delivered, link.dropped) == ("Synapse 1", 400, 250, 150)
+    (link,) = net.e.outcome.inputs
+    assert (link.population, link.sent, link.delivered, link.dropped) == (
+        "Synapse 1",
+        400,
+        250,
+        150,
+    )
     assert link.peak_rate == pytest.approx(400e6 / 2)
     assert "dropped" in str(net.e.outcome)
 
@@ -429,14 +518,20 @@ def test_recurrence_runs_on_the_chip():
     def go(chip):
         e = spiking.Experiment(chip=chip)
         torch.manual_seed(0)
-        syn, lif, rec = spiking.Synapse(5, 30, e), spiking.LIF(30, e, **COMMON), spiking.Synapse(30, 30, e)
+        syn, lif, rec = (
+            spiking.Synapse(5, 30, e),
+            spiking.LIF(30, e, **COMMON),
+            spiking.Synapse(30, 30, e),
+        )
         torch.nn.init.normal_(syn.weight, 0.8, 0.25)
         if chip.level == "ideal":
             with torch.no_grad():
                 s = 63 / torch.cat([syn.weight, rec.weight], 1).abs().max()
                 for m in (syn, rec):
                     m.weight.copy_(torch.trunc((s * m.weight).abs() + 0.5) * m.weight.sign() / s)
-        h = spiking.HXModuleWrapper(e, lif=lif, rec=rec)(syn(spiking.LIFObservables(spikes=inputs())))
+        h = spiking.HXModuleWrapper(e, lif=lif, rec=rec)(
+            syn(spiking.LIFObservables(spikes=inputs()))
+        )
         spiking.run(e, 38)
         return e, h, rec
 
@@ -449,14 +544,22 @@ def test_recurrence_runs_on_the_chip():
 
 def test_eventprop_and_aelif_on_the_chip():
     x = inputs()
-    net, model = (Net(synapse=EventPropSynapse, lif=EventPropLIF, **k) for k in ({"chip": Chip(level="quantised")}, {"mock": True}))
+    net, model = (
+        Net(synapse=EventPropSynapse, lif=EventPropLIF, **k)
+        for k in ({"chip": Chip(level="quantised")}, {"mock": True})
+    )
     with torch.no_grad():
         model.syn.weight.copy_(rounded(model.syn.weight))
     h, h0 = net(x)[0], model(x)[0]
     assert torch.equal(h.spikes, h0.spikes)
     h.spikes.sum().backward()
     assert net.syn.weight.grad.abs().max() > 0
-    adaptive = partial(spiking.AELIF, exponential_slope=0.2, exponential_threshold=0.8, spike_triggered_adaptation_increment=0.5)
+    adaptive = partial(
+        spiking.AELIF,
+        exponential_slope=0.2,
+        exponential_threshold=0.8,
+        spike_triggered_adaptation_increment=0.5,
+    )
     a, b = Net(lif=adaptive, chip=Chip(level="quantised"))(x)[0], Net(lif=adaptive, mock=True)(x)[0]
     assert a.spikes.sum() > 0
     assert (a.spikes != b.spikes).float().mean() < 0.05
@@ -472,9 +575,14 @@ def test_large_networks_are_cut_into_instances():
     h, _ = net(x)
     assert h.spikes.sum() > 100
     assert len(net.e.outcome.placement.instances) == 5  # as in its tutorial
-    assert torch.equal(h.spikes, integrate(x @ rounded(net.syn.weight.detach()).t(), net.lif.params(), DT).spikes)
+    assert torch.equal(
+        h.spikes, integrate(x @ rounded(net.syn.weight.detach()).t(), net.lif.params(), DT).spikes
+    )
     # hidden spikes are recorded and replayed
-    assert [(r.population, r.dropped) for r in net.e.outcome.inputs] == [("Synapse 1", 0), ("Synapse 2", 0)]
+    assert [(r.population, r.dropped) for r in net.e.outcome.inputs] == [
+        ("Synapse 1", 0),
+        ("Synapse 2", 0),
+    ]
 
 
 def test_dropout_and_software_layers_on_the_way():
@@ -483,10 +591,16 @@ def test_dropout_and_software_layers_on_the_way():
     h = net.lif(net.syn(spiking.LIFObservables(spikes=inputs())))
     y = net.li(net.out(drop(h)))
     spiking.run(net.e, 38)
-    expected = integrate(h.spikes * drop.mask @ rounded(net.out.weight.detach()).t(), net.li.params(), DT).membrane
+    expected = integrate(
+        h.spikes * drop.mask @ rounded(net.out.weight.detach()).t(), net.li.params(), DT
+    ).membrane
     trace = net.e.outcome.scales["LI 1"].trace
-    np.testing.assert_allclose(y.membrane_cadc[34].detach(), expected[34].detach() - trace / 2, atol=0.51 * trace)  # sampled at 34 us
-    assert [r.population for r in net.e.outcome.inputs] == ["Synapse 1"]  # what dropout leaves stays on the chip
+    np.testing.assert_allclose(
+        y.membrane_cadc[34].detach(), expected[34].detach() - trace / 2, atol=0.51 * trace
+    )  # sampled at 34 us
+    assert [r.population for r in net.e.outcome.inputs] == [
+        "Synapse 1"
+    ]  # what dropout leaves stays on the chip
 
 
 @pytest.mark.parametrize("level", ["quantised", "emulated"])
@@ -526,11 +640,20 @@ def test_a_changed_dt_counts_from_the_next_run():
 def test_masked_neurons_are_silent_in_a_loop_on_the_chip():
     """Neuron 0 hears neuron 1 alone, which is masked."""
     e = spiking.Experiment(chip=Chip(level="quantised"))
-    syn, lif, rec = spiking.Synapse(1, 2, e), spiking.LIF(2, e, **COMMON | {"threshold": 0.1}), spiking.Synapse(2, 2, e)
-    syn.weight.data, rec.weight.data = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    syn, lif, rec = (
+        spiking.Synapse(1, 2, e),
+        spiking.LIF(2, e, **COMMON | {"threshold": 0.1}),
+        spiking.Synapse(2, 2, e),
+    )
+    syn.weight.data, rec.weight.data = (
+        torch.tensor([[0.0], [1.0]]),
+        torch.tensor([[0.0, 1.0], [0.0, 0.0]]),
+    )
     for mask, expected in ((None, [True, True]), (torch.tensor([1.0, 0.0]), [False, False])):
         lif.mask = mask
-        h = spiking.HXModuleWrapper(e, lif=lif, rec=rec)(syn(spiking.LIFObservables(spikes=torch.ones(30, 1, 1))))
+        h = spiking.HXModuleWrapper(e, lif=lif, rec=rec)(
+            syn(spiking.LIFObservables(spikes=torch.ones(30, 1, 1)))
+        )
         spiking.run(e, 30)
         assert h.spikes.bool().any(0).any(0).tolist() == expected
 
@@ -542,8 +665,12 @@ def test_a_population_lies_on_the_chip_it_names():
     placed = net.e.outcome.placement["LIF 1"]
     assert set(placed.chip.tolist()) == {3}
     lsb = voltage_of(net.lif).lsb(h.membrane_cadc.detach())[-1, 0].numpy()
-    np.testing.assert_array_equal(np.round(lsb), np.floor(80 + chip.neighbour(3).circuits.leak[placed.circuits[:, 0]] + 1e-4))
-    with pytest.raises(RoutingError, match=r"population 'LIF 1': it shall lie on chip 3, the setup has 2 \(0..1\)"):
+    np.testing.assert_array_equal(
+        np.round(lsb), np.floor(80 + chip.neighbour(3).circuits.leak[placed.circuits[:, 0]] + 1e-4)
+    )
+    with pytest.raises(
+        RoutingError, match=r"population 'LIF 1': it shall lie on chip 3, the setup has 2 \(0..1\)"
+    ):
         Net(chip=Chip(chips=2), neuron={"chip_coordinate": 3})(inputs())
 
 
@@ -553,22 +680,27 @@ def test_instances_keep_apart():
     assert [i.name for i in net.e.outcome.placement.instances] == ["1", "0"]
     both = [spiking.ExecutionInstance(name="a") for _ in range(2)]
     with pytest.raises(InputError, match="ExecutionInstance a: several have this name"):
-        Net(chip=Chip(), neuron={"execution_instance": both[0]}, readout={"execution_instance": both[1]})(inputs())
+        Net(
+            chip=Chip(),
+            neuron={"execution_instance": both[0]},
+            readout={"execution_instance": both[1]},
+        )(inputs())
 
 
 def test_weight_scales():
     e = spiking.Experiment(chip=Chip())
     w = torch.tensor([[0.5, -1.0, 0.26, 3.0]])
     for transform, values, scale, clipped in (
-            (linear_saturating, [11, -21, 5, 63], 21.0, 0),
-            (partial(linear_saturating, scale=30.0), [15, -30, 8, 63], 30.0, 1),
-            (partial(linear_exponential_clamp, cap=1.5), [21, -42, 11, 63], 42.0, 0),
-            (partial(linear_saturating, min_weight=-20.0, max_weight=20.0), [11, -20, 5, 20], 21.0, 2),
-            (lambda w: w * 10, [5, -10, 3, 30], 10.0, 0),
-            (lambda w: torch.clamp(w * 30, -40, 40), [15, -30, 8, 40], 30.0, 0)):
+        (linear_saturating, [11, -21, 5, 63], 21.0, 0),
+        (partial(linear_saturating, scale=30.0), [15, -30, 8, 63], 30.0, 1),
+        (partial(linear_exponential_clamp, cap=1.5), [21, -42, 11, 63], 42.0, 0),
+        (partial(linear_saturating, min_weight=-20.0, max_weight=20.0), [11, -20, 5, 20], 21.0, 2),
+        (lambda w: w * 10, [5, -10, 3, 30], 10.0, 0),
+        (lambda w: torch.clamp(w * 30, -40, 40), [15, -30, 8, 40], 30.0, 0),
+    ):
         s = spiking.Synapse(4, 1, e, transform=transform)
         s.weight.data = w
-        made, = chip_weights([s])
+        (made,) = chip_weights([s])
         assert made.values.tolist() == [values]
         assert made.scale == pytest.approx(scale)
         assert made.clipped == clipped
@@ -576,44 +708,124 @@ def test_weight_scales():
 
 def test_a_population_has_one_synaptic_gain():
     e = spiking.Experiment(chip=Chip())
-    told, other, fitted = (spiking.Synapse(2, 3, e, transform=t) for t in (
-        partial(linear_saturating, scale=60.0), partial(linear_exponential_clamp, cap=1.5), linear_saturating))
-    assert [w.scale for w in chip_weights([fitted, told])] == [60.0, 60.0]  # what is fitted follows what is told
-    with pytest.raises(RangeError, match="Synapse 1 of scale 60, Synapse 2 of scale 42: projections to one population have the same LSB"):
+    told, other, fitted = (
+        spiking.Synapse(2, 3, e, transform=t)
+        for t in (
+            partial(linear_saturating, scale=60.0),
+            partial(linear_exponential_clamp, cap=1.5),
+            linear_saturating,
+        )
+    )
+    assert [w.scale for w in chip_weights([fitted, told])] == [
+        60.0,
+        60.0,
+    ]  # what is fitted follows what is told
+    with pytest.raises(
+        RangeError,
+        match="Synapse 1 of scale 60, Synapse 2 of scale 42: projections to one population have the same LSB",
+    ):
         chip_weights([told, fitted, other])
 
 
 def test_model_and_chip_parameters():
-    mixed = {n: spiking.MixedHXModelParameter(m, h) for n, m, h in (("leak", 0.0, 80), ("reset", 0.0, 70), ("threshold", 1.0, 150))}
+    mixed = {
+        n: spiking.MixedHXModelParameter(m, h)
+        for n, m, h in (("leak", 0.0, 80), ("reset", 0.0, 70), ("threshold", 1.0, 150))
+    }
     e = spiking.Experiment(chip=Chip())
     v = voltage_of(spiking.LIF(2, e, **mixed))
     assert (v.per_unit, v.lsb(1.0)) == (70.0, 150.0)
     assert voltage_of(spiking.LIF(2, e)).per_unit == 1.0  # the defaults are LSB
     assert voltage_of(spiking.LIF(2, e, leak=0.0, reset=0.0, threshold=0.5)).per_unit == 90.0
-    assert voltage_of(spiking.LIF(2, e, leak=0.0, reset=0.0, threshold=spiking.ModelParameter(1.0))).per_unit == 45.0
-    assert voltage_of(spiking.LIF(2, e, leak=0.0, reset=0.0, threshold=mixed["threshold"])).per_unit == 70.0
+    assert (
+        voltage_of(
+            spiking.LIF(2, e, leak=0.0, reset=0.0, threshold=spiking.ModelParameter(1.0))
+        ).per_unit
+        == 45.0
+    )
+    assert (
+        voltage_of(spiking.LIF(2, e, leak=0.0, reset=0.0, threshold=mixed["threshold"])).per_unit
+        == 70.0
+    )
 
 
 # -- what does not fit ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("settings", "error", "message"), [
-    ({"n_in": 129, "neuron": {"neuron_structure": 1}}, RoutingError, "neurons of 1 circuits take 128 signed inputs, got 129"),
-    ({"neuron": {"refractory_time": 4e-5}}, RangeError, r"LIF 1: refractory_time on the chip is within 4e-08..3.2e-05 s, got 4e-05"),
-    ({"readout": {"i_synin_gm": 900}}, RangeError, r"LI 1: i_synin_gm on the chip is within 30..800 LSB, got 900"),
-    ({"lif": lambda n, e, **k: spiking.LIF(n, e, **k | {"tau_mem": 100e-6})}, RangeError, "tau_mem on the chip is within 5e-07..6e-05 s"),
-    ({"lif": lambda n, e, **k: spiking.LIF(n, e, **k | {"threshold": spiking.MixedHXModelParameter(1.0, 230)})}, RangeError,
-     "threshold on the chip is within 50..220 LSB, got 230"),
-    ({"lif": lambda n, e, **k: spiking.LIF(n, e, **k | {"reset": -2.0})}, RangeError, "reset on the chip is within 50..160 LSB, got -10"),
-    ({"lif": lambda n, e, **k: spiking.LIF(n, e, **k | {"threshold": -1.0})}, InputError, "LIF 1: the threshold lies above leak"),
-    ({"neuron": {"cadc_readout_source": "membrane"}}, RoutingError, "LIF 1: cadc_readout_source is a real chip's; an emulated one has"),
-    ({"neuron": {"placement_constraint": [1]}}, RoutingError, "LIF 1: placement_constraint is a real chip's"),
-    ({"neuron": {"execution_instance": spiking.ExecutionInstance(input_loopback=True, name="i")}}, RoutingError, "i: input_loopback is"),
-    ({"hw_routing_func": print}, RoutingError, "Experiment: hw_routing_func is a real chip's"),
-    ({"synapse": partial(spiking.Synapse, chip_coordinate=2)}, RoutingError,
-     "Synapse 1: synapses lie where LIF 1 lies, at which they end; chip_coordinate is 2 here and None there"),
-    ({"synapse": partial(spiking.Synapse, execution_instance=spiking.ExecutionInstance())}, RoutingError, "execution_instance is .* here"),
-])
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (
+            {"n_in": 129, "neuron": {"neuron_structure": 1}},
+            RoutingError,
+            "neurons of 1 circuits take 128 signed inputs, got 129",
+        ),
+        (
+            {"neuron": {"refractory_time": 4e-5}},
+            RangeError,
+            r"LIF 1: refractory_time on the chip is within 4e-08..3.2e-05 s, got 4e-05",
+        ),
+        (
+            {"readout": {"i_synin_gm": 900}},
+            RangeError,
+            r"LI 1: i_synin_gm on the chip is within 30..800 LSB, got 900",
+        ),
+        (
+            {"lif": lambda n, e, **k: spiking.LIF(n, e, **k | {"tau_mem": 100e-6})},
+            RangeError,
+            "tau_mem on the chip is within 5e-07..6e-05 s",
+        ),
+        (
+            {
+                "lif": lambda n, e, **k: spiking.LIF(
+                    n, e, **k | {"threshold": spiking.MixedHXModelParameter(1.0, 230)}
+                )
+            },
+            RangeError,
+            "threshold on the chip is within 50..220 LSB, got 230",
+        ),
+        (
+            {"lif": lambda n, e, **k: spiking.LIF(n, e, **k | {"reset": -2.0})},
+            RangeError,
+            "reset on the chip is within 50..160 LSB, got -10",
+        ),
+        (
+            {"lif": lambda n, e, **k: spiking.LIF(n, e, **k | {"threshold": -1.0})},
+            InputError,
+            "LIF 1: the threshold lies above leak",
+        ),
+        (
+            {"neuron": {"cadc_readout_source": "membrane"}},
+            RoutingError,
+            "LIF 1: cadc_readout_source is a real chip's; an emulated one has",
+        ),
+        (
+            {"neuron": {"placement_constraint": [1]}},
+            RoutingError,
+            "LIF 1: placement_constraint is a real chip's",
+        ),
+        (
+            {
+                "neuron": {
+                    "execution_instance": spiking.ExecutionInstance(input_loopback=True, name="i")
+                }
+            },
+            RoutingError,
+            "i: input_loopback is",
+        ),
+        ({"hw_routing_func": print}, RoutingError, "Experiment: hw_routing_func is a real chip's"),
+        (
+            {"synapse": partial(spiking.Synapse, chip_coordinate=2)},
+            RoutingError,
+            "Synapse 1: synapses lie where LIF 1 lies, at which they end; chip_coordinate is 2 here and None there",
+        ),
+        (
+            {"synapse": partial(spiking.Synapse, execution_instance=spiking.ExecutionInstance())},
+            RoutingError,
+            "execution_instance is .* here",
+        ),
+    ],
+)
 @pytest.mark.parametrize("level", ["quantised", "emulated"])
 def test_what_the_chip_cannot_hold_is_refused(settings, error, message, level):
     net = Net(chip=Chip(level=level), **settings)
@@ -634,7 +846,10 @@ def test_a_chip_is_a_number_when_the_layer_is_made_and_later():
 def test_a_trained_parameter_needs_its_way_to_the_chip():
     net = Net(chip=Chip())
     net.lif.tau_mem.make_trainable()
-    with pytest.raises(ValueError, match="LIF 1: tau_mem: it is trained, but make_trainable was given no set_on_chip_func"):
+    with pytest.raises(
+        ValueError,
+        match="LIF 1: tau_mem: it is trained, but make_trainable was given no set_on_chip_func",
+    ):
         net(inputs())
     net.lif.tau_mem.make_trainable(lambda v: v.clamp(1e-6, 60e-6))
     h, _ = net(inputs())
@@ -644,9 +859,15 @@ def test_a_trained_parameter_needs_its_way_to_the_chip():
 
 def test_recurrent_populations_fit_one_chip_or_are_refused():
     e = spiking.Experiment(chip=Chip())
-    syn, lif, rec = spiking.Synapse(5, 300, e), spiking.LIF(300, e, **COMMON), spiking.Synapse(300, 300, e)
+    syn, lif, rec = (
+        spiking.Synapse(5, 300, e),
+        spiking.LIF(300, e, **COMMON),
+        spiking.Synapse(300, 300, e),
+    )
     spiking.HXModuleWrapper(e, lif=lif, rec=rec)(syn(spiking.LIFObservables(spikes=inputs())))
-    with pytest.raises(RoutingError, match="a recurrent network has to fit one chip of 512 circuits"):
+    with pytest.raises(
+        RoutingError, match="a recurrent network has to fit one chip of 512 circuits"
+    ):
         spiking.run(e, 38)
 
 
@@ -658,7 +879,10 @@ def test_runtime_is_steps(runtime):
 
 def test_recordings_the_chip_cannot_serve():
     fast = {"enable_madc_recording": True, "record_neuron_id": 0}
-    with pytest.raises(RuntimeError, match="the MADC records 1 neuron of an experiment, got one of each of LIF 1, LI 1"):
+    with pytest.raises(
+        RuntimeError,
+        match="the MADC records 1 neuron of an experiment, got one of each of LIF 1, LI 1",
+    ):
         Net(chip=Chip(), neuron=fast, readout=fast)(inputs())
     with pytest.raises(RecordingError, match="in SRAM and in DRAM"):
         Net(chip=Chip(), neuron={"enable_cadc_recording_placement_in_dram": True})(inputs())
@@ -668,14 +892,19 @@ def test_recordings_the_chip_cannot_serve():
 
 def test_plasticity_rules_are_refused():
     ruled = partial(spiking.Synapse, plasticity_rule=object())
-    with pytest.raises(ValueError, match="a plasticity rule and the CADC recording of LIF 1 both need the chip's processors"):
+    with pytest.raises(
+        ValueError,
+        match="a plasticity rule and the CADC recording of LIF 1 both need the chip's processors",
+    ):
         Net(chip=Chip(), synapse=ruled)(inputs())
     with pytest.raises(RoutingError, match="plasticity rules run on a real chip's processors"):
         Net(chip=Chip(), synapse=ruled, neuron={"enable_cadc_recording": False})(inputs())
 
 
 def test_spikes_are_events():
-    with pytest.raises(OperandError, match="Synapse 1: spikes to a chip are events, 0 or 1; got values from 0 to 2"):
+    with pytest.raises(
+        OperandError, match="Synapse 1: spikes to a chip are events, 0 or 1; got values from 0 to 2"
+    ):
         Net(chip=Chip())(2 * inputs())
 
 
@@ -683,7 +912,10 @@ def test_what_has_no_place_on_the_chip():
     e = spiking.Experiment(chip=Chip())
     lif = spiking.LIF(3, e, **COMMON)
     lif(spiking.SynapseHandle(torch.ones(4, 1, 3)))
-    with pytest.raises(RoutingError, match="LIF 1: what arrives comes from outside; on a chip only a Synapse reaches neurons"):
+    with pytest.raises(
+        RoutingError,
+        match="LIF 1: what arrives comes from outside; on a chip only a Synapse reaches neurons",
+    ):
         spiking.run(e, 4)
     spiking.Synapse(5, 3, e)(spiking.LIFObservables(spikes=inputs()))
     with pytest.raises(RoutingError, match="there is no population in the experiment"):

@@ -50,7 +50,9 @@ def installed(monkeypatch):
 
 def test_without_hxtorch_nothing_is_importable():
     assert hardware.availability() == "not importable"
-    with pytest.raises(bss2.NoChipError, match="hxtorch is not installed: level 'hardware' needs it and a chip"):
+    with pytest.raises(
+        bss2.NoChipError, match="hxtorch is not installed: level 'hardware' needs it and a chip"
+    ):
         hardware.perceptron()
     with pytest.raises(bss2.NoChipError, match="not installed"):
         hardware.convert(layers.Linear(2, 2))
@@ -77,15 +79,24 @@ def test_a_broken_installation_is_told(installed, tmp_path, monkeypatch):
     (tmp_path / "hxtorch" / "__init__.py").write_text("import grenade_that_is_not_there\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert hardware.availability() == "not importable"
-    with pytest.raises(bss2.NoChipError, match="'grenade_that_is_not_there', which it needs, is not; repair its installation"):
+    with pytest.raises(
+        bss2.NoChipError,
+        match="'grenade_that_is_not_there', which it needs, is not; repair its installation",
+    ):
         hardware.perceptron()
 
 
-@pytest.mark.parametrize(("door", "name", "kinds"), [
-    (bss2.init_hardware, "hwdb_path", ("file", 3)), (bss2.init_hardware, "ann", ("yes", None, 2.0)),
-    (hardware.connection, "path", ("file", 3)), (hardware.connection, "ann", ("yes", None, 2.0)),
-    (hardware.convert, "model", (3, None)), (partial(hardware.convert, torch.nn.Linear(2, 3)), "mock", ("yes", 2.0)),
-])
+@pytest.mark.parametrize(
+    ("door", "name", "kinds"),
+    [
+        (bss2.init_hardware, "hwdb_path", ("file", 3)),
+        (bss2.init_hardware, "ann", ("yes", None, 2.0)),
+        (hardware.connection, "path", ("file", 3)),
+        (hardware.connection, "ann", ("yes", None, 2.0)),
+        (hardware.convert, "model", (3, None)),
+        (partial(hardware.convert, torch.nn.Linear(2, 3)), "mock", ("yes", 2.0)),
+    ],
+)
 def test_wrong_arguments_are_told_before_a_chip_is_looked_for(door, name, kinds):
     """The doors without a row in tests/doors: they need hxtorch."""
     for kind in kinds:
@@ -130,10 +141,16 @@ def test_a_package_hxtorch_that_hands_on_lavalike_is_no_hxtorch(installed, tmp_p
 
 def test_modules_are_the_same_under_every_name(named_hxtorch):
     """None is loaded twice: a layer of hxtorch.perceptron.nn is one of lavalike's."""
-    for name, same in (("hxtorch.perceptron.nn", layers), ("lavalike.bss2.ann.nn", layers), ("hxtorch.spiking", spiking),
-                       ("lavalike.bss2.snn.parameter", spiking.parameter), ("hxtorch.snn.parameter", spiking.parameter),
-                       ("hxtorch.spiking.parameter", spiking.parameter), ("lavalike.bss2.snn.functional", spiking.functional),
-                       ("hxtorch.snn.transforms.decode", spiking.transforms.decode)):
+    for name, same in (
+        ("hxtorch.perceptron.nn", layers),
+        ("lavalike.bss2.ann.nn", layers),
+        ("hxtorch.spiking", spiking),
+        ("lavalike.bss2.snn.parameter", spiking.parameter),
+        ("hxtorch.snn.parameter", spiking.parameter),
+        ("hxtorch.spiking.parameter", spiking.parameter),
+        ("lavalike.bss2.snn.functional", spiking.functional),
+        ("hxtorch.snn.transforms.decode", spiking.transforms.decode),
+    ):
         module = importlib.import_module(name)
         assert module is same is sys.modules[name]
         assert module.__spec__.name == module.__name__
@@ -154,17 +171,26 @@ def test_a_connection_is_taken_once_and_let_go(installed):
     installed("perceptron", chip=True)
     with hardware.connection(CalibrationPath("c.pbin")) as chip:
         assert chip == "hxcube9fpga0chip0_1"
-    assert connection.calls == [("init_hardware", connection.CalibrationPath("c.pbin"), False), ("release_hardware",)]
+    assert connection.calls == [
+        ("init_hardware", connection.CalibrationPath("c.pbin"), False),
+        ("release_hardware",),
+    ]
     connection.calls.clear()
     with pytest.raises(ZeroDivisionError), hardware.connection(HWDBPath("h", "v"), ann=True):
         raise ZeroDivisionError
-    assert connection.calls == [("init_hardware", connection.HWDBPath("h", "v"), True), ("release_hardware",)]
+    assert connection.calls == [
+        ("init_hardware", connection.HWDBPath("h", "v"), True),
+        ("release_hardware",),
+    ]
     assert connection.held == []
 
 
 def test_no_chip_is_no_chip_error(installed):
     installed("snn")
-    with pytest.raises(bss2.NoChipError, match="hxtorch found no chip: no executor backend"), hardware.connection():
+    with (
+        pytest.raises(bss2.NoChipError, match="hxtorch found no chip: no executor backend"),
+        hardware.connection(),
+    ):
         pass
     with pytest.raises(bss2.NoChipError, match="hxtorch is not connected to a chip"):
         hardware.identifier()
@@ -197,7 +223,10 @@ def test_our_operations_run_there(installed, spelling):
     bss2.init_hardware()
     try:
         assert torch.equal(perceptron.converting_relu(perceptron.matmul(x, w), shift=1), expected)
-        assert torch.equal(perceptron.argmax(perceptron.add(perceptron.relu(expected), expected), dim=1), (2 * expected).argmax(1))
+        assert torch.equal(
+            perceptron.argmax(perceptron.add(perceptron.relu(expected), expected), dim=1),
+            (2 * expected).argmax(1),
+        )
     finally:
         bss2.release_hardware()
 
@@ -206,11 +235,23 @@ def test_our_operations_run_there(installed, spelling):
 def test_a_network_is_converted_with_weights_and_settings(installed, spelling):
     installed(spelling)
     torch.manual_seed(0)
-    model = torch.nn.Sequential(layers.Linear(20, 12, num_sends=3, avg=2), layers.ConvertingReLU(shift=1), torch.nn.Dropout(),
-                                torch.nn.Sequential(layers.Linear(12, 4, bias=False, wait_between_events=7), layers.ReLU())).eval()
+    model = torch.nn.Sequential(
+        layers.Linear(20, 12, num_sends=3, avg=2),
+        layers.ConvertingReLU(shift=1),
+        torch.nn.Dropout(),
+        torch.nn.Sequential(layers.Linear(12, 4, bias=False, wait_between_events=7), layers.ReLU()),
+    ).eval()
     real = hardware.convert(model, mock=True)
-    assert [type(m).__module__.split(".")[-1] for m in (real[0], real[1], real[3][0], real[3][1])] == ["arrays"] * 4
-    assert (real[0].num_sends, real[0].avg, real[0].mock, real[1].shift, real[3][0].wait_between_events) == (3, 2, True, 1, 7)
+    assert [
+        type(m).__module__.split(".")[-1] for m in (real[0], real[1], real[3][0], real[3][1])
+    ] == ["arrays"] * 4
+    assert (
+        real[0].num_sends,
+        real[0].avg,
+        real[0].mock,
+        real[1].shift,
+        real[3][0].wait_between_events,
+    ) == (3, 2, True, 1, 7)
     assert real[3][0].bias is None
     assert not real[0].training
     x = torch.randint(0, 32, (6, 20)).float()
@@ -226,7 +267,9 @@ def test_a_network_is_converted_with_weights_and_settings(installed, spelling):
 
 def test_convolutions_and_transforms_are_converted(installed):
     installed("perceptron")
-    conv = layers.Conv2d(2, 3, (3, 5), stride=2, padding=1, input_transform=layers.scale_input, weight_transform=None)
+    conv = layers.Conv2d(
+        2, 3, (3, 5), stride=2, padding=1, input_transform=layers.scale_input, weight_transform=None
+    )
     real = hardware.convert(conv)
     assert (real.kernel_size, real.stride, real.padding) == ((3, 5), (2, 2), (1, 1))
     assert real.input_transform is layers.scale_input
@@ -241,9 +284,14 @@ def test_convolutions_and_transforms_are_converted(installed):
 def test_what_an_old_hxtorch_does_not_know_is_refused(installed):
     installed("nn")
     assert hardware.convert(layers.Linear(3, 2)).mock is False
-    with pytest.raises(InputError, match="layer '0': this hxtorch's Linear takes no avg, which is 5 here; leave it at its default"):
+    with pytest.raises(
+        InputError,
+        match="layer '0': this hxtorch's Linear takes no avg, which is 5 here; leave it at its default",
+    ):
         hardware.convert(torch.nn.Sequential(layers.Linear(3, 2, avg=5)))
-    with pytest.raises(bss2.OperandError, match="layer 'ExpandedConv1d': this hxtorch has no ExpandedConv1d"):
+    with pytest.raises(
+        bss2.OperandError, match="layer 'ExpandedConv1d': this hxtorch has no ExpandedConv1d"
+    ):
         hardware.convert(layers.ExpandedConv1d(1, 2, 3))
 
 
@@ -254,7 +302,9 @@ def network(experiment, **settings):
     """5-8-3; weights are multiples of what is one LSB on the chip, so that nothing is rounded there."""
     torch.manual_seed(0)
     hidden, out = spiking.Synapse(5, 8, experiment), spiking.Synapse(8, 3, experiment)
-    lif = spiking.LIF(8, experiment, leak=0.0, reset=0.0, threshold=1.0, tau_mem=6e-6, tau_syn=6e-6, **settings)
+    lif = spiking.LIF(
+        8, experiment, leak=0.0, reset=0.0, threshold=1.0, tau_mem=6e-6, tau_syn=6e-6, **settings
+    )
     li = spiking.LI(3, experiment, leak=0.0, tau_mem=6e-6, tau_syn=6e-6)
     with torch.no_grad():
         hidden.weight.copy_(torch.randint(-20, 60, (8, 5)) / 50)
@@ -284,8 +334,18 @@ def test_an_experiment_runs_there_and_is_injected_here(installed, spelling):
     assert expected.spikes.sum() > 20
     # the model's gradient at what the chip is to return
     hidden, lif, out, li = model
-    made = integrate(x @ hidden.weight.t(), lif.params(), 1e-6, Recorded(expected.spikes.detach(), expected.membrane_cadc.detach()))
-    made = integrate(made.spikes @ out.weight.t(), li.params(), 1e-6, Recorded(None, traces.membrane_cadc.detach()))
+    made = integrate(
+        x @ hidden.weight.t(),
+        lif.params(),
+        1e-6,
+        Recorded(expected.spikes.detach(), expected.membrane_cadc.detach()),
+    )
+    made = integrate(
+        made.spikes @ out.weight.t(),
+        li.params(),
+        1e-6,
+        Recorded(None, traces.membrane_cadc.detach()),
+    )
     made.membrane.max(0).values.sum().backward()
 
     installed(spelling, chip=True)
@@ -313,7 +373,16 @@ def test_parameters_are_said_in_both_units(installed):
     network_module.made.clear()
     with hardware.connection():
         experiment = spiking.Experiment(chip=bss2.Chip(level="hardware"))
-        passed(network(experiment, cadc_time_shift=1, alpha=40.0, execution_instance=spiking.ExecutionInstance("c.pbin")), inputs(), 30)
+        passed(
+            network(
+                experiment,
+                cadc_time_shift=1,
+                alpha=40.0,
+                execution_instance=spiking.ExecutionInstance("c.pbin"),
+            ),
+            inputs(),
+            30,
+        )
     there, hidden, lif, out, li = network_module.made
     assert there.dt == 1e-6
     given = lif.given
@@ -321,7 +390,11 @@ def test_parameters_are_said_in_both_units(installed):
     assert (given["threshold"].model_value, given["threshold"].hardware_value) == (1.0, 125)
     assert given["tau_mem"] == 6e-6
     assert (given["trace_offset"], given["trace_scale"]) == (80, pytest.approx(1 / 45))
-    assert (given["cadc_time_shift"], given["alpha"], given["execution_instance"].calib_path) == (1, 40.0, "c.pbin")
+    assert (given["cadc_time_shift"], given["alpha"], given["execution_instance"].calib_path) == (
+        1,
+        40.0,
+        "c.pbin",
+    )
     assert hidden.transform.keywords["scale"] == pytest.approx(50)
     assert out.transform.keywords["scale"] == pytest.approx(63)
     assert li.given["trace_scale"] == pytest.approx(1 / (0.9 * 63))
@@ -334,9 +407,19 @@ def test_told_scales_and_sparse_synapses_and_masks_are_handed_on(installed):
     with hardware.connection():
         experiment = spiking.Experiment(chip=bss2.Chip(level="hardware"))
         connections = torch.eye(5, 8)
-        sparse = spiking.SparseSynapse(connections, experiment, transform=partial(linear_saturating, scale=30.0))
-        lif = spiking.LIF(8, experiment, leak=MixedHXModelParameter(0.0, 90), reset=0.0, threshold=MixedHXModelParameter(1.0, 120),
-                          trace_scale=0.02, trace_offset=90, refractory_time=0.0)
+        sparse = spiking.SparseSynapse(
+            connections, experiment, transform=partial(linear_saturating, scale=30.0)
+        )
+        lif = spiking.LIF(
+            8,
+            experiment,
+            leak=MixedHXModelParameter(0.0, 90),
+            reset=0.0,
+            threshold=MixedHXModelParameter(1.0, 120),
+            trace_scale=0.02,
+            trace_offset=90,
+            refractory_time=0.0,
+        )
         lif.mask = torch.tensor([0.0] + [1.0] * 7)
         with torch.no_grad():
             sparse.weight.fill_(2.0)
@@ -345,7 +428,11 @@ def test_told_scales_and_sparse_synapses_and_masks_are_handed_on(installed):
     _, real, neuron = network_module.made
     assert real.transform.keywords == {"scale": 30.0}
     assert torch.equal(real.weight.detach().to_dense(), 2 * connections)
-    assert (neuron.given["reset"].hardware_value, neuron.given["trace_scale"], neuron.given["trace_offset"]) == (90, 0.02, 90)
+    assert (
+        neuron.given["reset"].hardware_value,
+        neuron.given["trace_scale"],
+        neuron.given["trace_offset"],
+    ) == (90, 0.02, 90)
     assert neuron.given["refractory_time"].hardware_value == 40e-9
     assert neuron.mask is lif.mask
     assert spikes.spikes[:, 0, 0].sum() == 0
@@ -358,12 +445,21 @@ def test_adaptive_neurons_and_readouts_with_a_told_scale(installed):
     with hardware.connection():
         experiment = spiking.Experiment(chip=bss2.Chip(level="hardware"))
         hidden = spiking.Synapse(5, 4, experiment)
-        neuron = spiking.AELIF(4, experiment, leak=0.0, reset=0.0, threshold=1.0, exponential=False, tau_adap=50e-6)
-        out, li = spiking.Synapse(4, 2, experiment, transform=partial(linear_saturating, scale=20.0)), spiking.LI(2, experiment, leak=0.0)
+        neuron = spiking.AELIF(
+            4, experiment, leak=0.0, reset=0.0, threshold=1.0, exponential=False, tau_adap=50e-6
+        )
+        out, li = (
+            spiking.Synapse(4, 2, experiment, transform=partial(linear_saturating, scale=20.0)),
+            spiking.LI(2, experiment, leak=0.0),
+        )
         li(out(neuron(hidden(spiking.LIFObservables(spikes=inputs())))))
         spiking.run(experiment)
     _, _, adaptive, _, readout = network_module.made
-    assert (adaptive.given["exponential"], adaptive.given["leaky"], adaptive.given["tau_adap"]) == (False, True, 50e-6)
+    assert (adaptive.given["exponential"], adaptive.given["leaky"], adaptive.given["tau_adap"]) == (
+        False,
+        True,
+        50e-6,
+    )
     assert readout.given["trace_scale"] == pytest.approx(1 / (0.9 * 20))
 
 
@@ -380,8 +476,15 @@ def test_what_changes_between_runs_is_handed_on(installed):
         threshold = MixedHXModelParameter(1.0, 125).make_trainable(lambda v: 80 + 45 * v)
         instance = spiking.ExecutionInstance("a.pbin", "cache", input_loopback=True)
         synapse = spiking.Synapse(5, 4, e)
-        lif = spiking.LIF(4, e, leak=MixedHXModelParameter(0.0, 80), reset=MixedHXModelParameter(0.0, 80), threshold=threshold,
-                          tau_mem=MixedHXModelParameter(1e-5, 1e-5).make_trainable(lambda v: v), execution_instance=instance)
+        lif = spiking.LIF(
+            4,
+            e,
+            leak=MixedHXModelParameter(0.0, 80),
+            reset=MixedHXModelParameter(0.0, 80),
+            threshold=threshold,
+            tau_mem=MixedHXModelParameter(1e-5, 1e-5).make_trainable(lambda v: v),
+            execution_instance=instance,
+        )
         with torch.no_grad():
             synapse.weight.fill_(1.0)
 
@@ -391,7 +494,10 @@ def test_what_changes_between_runs_is_handed_on(installed):
             return handed("LIF")[-1], h.spikes.sum().item()
 
         first, before = go()
-        assert (first.given["threshold"].hardware_value, first.given["tau_mem"].hardware_value) == (125, pytest.approx(1e-5))
+        assert (first.given["threshold"].hardware_value, first.given["tau_mem"].hardware_value) == (
+            125,
+            pytest.approx(1e-5),
+        )
         again, _ = go()
         assert again is first  # nothing is set up anew that stays
         with torch.no_grad():
@@ -400,7 +506,10 @@ def test_what_changes_between_runs_is_handed_on(installed):
         second, after = go()
         assert second.given["threshold"].hardware_value == 152
         assert second.given["tau_mem"].hardware_value == pytest.approx(2e-5)
-        assert (second.given["execution_instance"].calib_cache_dir, second.given["execution_instance"].input_loopback) == ("cache", True)
+        assert (
+            second.given["execution_instance"].calib_cache_dir,
+            second.given["execution_instance"].input_loopback,
+        ) == ("cache", True)
         assert after < before
         lif.mask = torch.zeros(4)
         assert go()[1] == 0
@@ -420,14 +529,29 @@ def test_structures_and_what_only_a_chip_has_are_handed_on(installed):
     with hardware.connection():
         e = spiking.Experiment(hw_routing_func=len, chip=bss2.Chip(level="hardware"))
         e.default_execution_instance.load_calib("d.pbin")
-        wide, lif = spiking.Synapse(300, 4, e), spiking.LIF(4, e, leak=0.0, reset=0.0, threshold=1.0, placement_constraint=[7])
-        out, li = spiking.Synapse(4, 2, e), spiking.LI(2, e, leak=0.0, neuron_structure=spiking.morphology.SingleCompartmentNeuron(2),
-                                                      cadc_readout_source="excitatory", shift_cadc_to_first=True)
+        wide, lif = (
+            spiking.Synapse(300, 4, e),
+            spiking.LIF(4, e, leak=0.0, reset=0.0, threshold=1.0, placement_constraint=[7]),
+        )
+        out, li = (
+            spiking.Synapse(4, 2, e),
+            spiking.LI(
+                2,
+                e,
+                leak=0.0,
+                neuron_structure=spiking.morphology.SingleCompartmentNeuron(2),
+                cadc_readout_source="excitatory",
+                shift_cadc_to_first=True,
+            ),
+        )
         h = li(out(lif(wide(spiking.LIFObservables(spikes=torch.zeros(40, 1, 300))))))
         spiking.run(e, 30)
     neuron, readout = handed("LIF")[0], handed("LI")[0]
     assert (neuron.given["neuron_structure"].size, readout.given["neuron_structure"].size) == (3, 2)
-    assert (neuron.given["placement_constraint"], readout.given["cadc_readout_source"]) == ([7], "excitatory")
+    assert (neuron.given["placement_constraint"], readout.given["cadc_readout_source"]) == (
+        [7],
+        "excitatory",
+    )
     assert neuron.given["execution_instance"].calib_path == "d.pbin"
     assert handed("Experiment")[0].hw_routing_func is len
     assert h.membrane_cadc.shape == (30, 1, 2)
@@ -438,8 +562,15 @@ def test_what_is_counted_from_the_first_sample_comes_back_in_the_models_unit(ins
     x = inputs()
     with hardware.connection():
         e = spiking.Experiment(chip=bss2.Chip(level="hardware"))
-        synapse, lif = spiking.Synapse(5, 4, e), spiking.LIF(4, e, leak=0.25, reset=0.0, threshold=1.0, shift_cadc_to_first=True)
-        skip, out, li = spiking.Synapse(5, 2, e), spiking.Synapse(4, 2, e), spiking.LI(2, e, leak=0.0)
+        synapse, lif = (
+            spiking.Synapse(5, 4, e),
+            spiking.LIF(4, e, leak=0.25, reset=0.0, threshold=1.0, shift_cadc_to_first=True),
+        )
+        skip, out, li = (
+            spiking.Synapse(5, 2, e),
+            spiking.Synapse(4, 2, e),
+            spiking.LI(2, e, leak=0.0),
+        )
         given = spiking.LIFObservables(spikes=x)
         h = lif(synapse(given))
         y = li(out(h), skip(given))
@@ -448,15 +579,29 @@ def test_what_is_counted_from_the_first_sample_comes_back_in_the_models_unit(ins
     assert y.membrane_cadc.shape == (30, 4, 2)  # the input goes on, the run does not
 
 
-@pytest.mark.parametrize(("spikes", "weight", "error", "message"), [
-    (3.0, 1.0, bss2.OperandError, "Synapse 1: spikes to a chip are events, 0 or 1; got values from 3 to 3"),
-    (float("nan"), 1.0, bss2.OperandError, "Synapse 1: spikes to a chip are events"),
-    (1.0, float("nan"), bss2.RangeError, "Synapse 1: weights are finite")])
-def test_what_is_no_event_or_weight_does_not_reach_hxtorch(installed, spikes, weight, error, message):
+@pytest.mark.parametrize(
+    ("spikes", "weight", "error", "message"),
+    [
+        (
+            3.0,
+            1.0,
+            bss2.OperandError,
+            "Synapse 1: spikes to a chip are events, 0 or 1; got values from 3 to 3",
+        ),
+        (float("nan"), 1.0, bss2.OperandError, "Synapse 1: spikes to a chip are events"),
+        (1.0, float("nan"), bss2.RangeError, "Synapse 1: weights are finite"),
+    ],
+)
+def test_what_is_no_event_or_weight_does_not_reach_hxtorch(
+    installed, spikes, weight, error, message
+):
     installed("perceptron", chip=True)
     with hardware.connection():
         e = spiking.Experiment(chip=bss2.Chip(level="hardware"))
-        synapse, li = spiking.Synapse(5, 4, e), spiking.LIF(4, e, leak=0.0, reset=0.0, threshold=1.0)
+        synapse, li = (
+            spiking.Synapse(5, 4, e),
+            spiking.LIF(4, e, leak=0.0, reset=0.0, threshold=1.0),
+        )
         with torch.no_grad():
             synapse.weight.fill_(weight)
         li(synapse(spiking.LIFObservables(spikes=torch.full((40, 1, 5), spikes))))
@@ -471,12 +616,17 @@ def test_what_is_not_handed_over_is_refused_by_name(installed):
         e = spiking.Experiment(chip=bss2.Chip(level="hardware"))
         hidden, lif, out, li = network(e, alpha=30.0)
         lif(hidden(x))
-        with pytest.raises(InputError, match=r"LIF 1: this hxtorch's Neuron takes no alpha, which is 30\.0 here"):
+        with pytest.raises(
+            InputError, match=r"LIF 1: this hxtorch's Neuron takes no alpha, which is 30\.0 here"
+        ):
             spiking.run(e, 10)
         e = spiking.Experiment(chip=bss2.Chip(level="hardware"))
         hidden, lif, out, li = network(e)
         li(out(spiking.BatchDropout(8, 0.5, e)(lif(hidden(x)))))
-        with pytest.raises(bss2.RoutingError, match=r"Synapse 2: what it hears passes through a layer computed in software.* mask"):
+        with pytest.raises(
+            bss2.RoutingError,
+            match=r"Synapse 2: what it hears passes through a layer computed in software.* mask",
+        ):
             spiking.run(e, 10)
         e = spiking.Experiment(chip=bss2.Chip(level="hardware"))
         hidden, lif, out, li = network(e)

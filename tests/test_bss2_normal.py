@@ -30,8 +30,13 @@ def z_scores(x):
     """By name, how many standard deviations a statistic of (keys, count) normal numbers is off."""
     # variances of the sample moments of a normal distribution: 1, 2, 15, 96 over their number; of the absolute value 1 - 2 / pi
     square = x * x
-    moments = {"mean": (x, 0, 1), "variance": (square, 1, 2), "third power": (square * x, 0, 15), "fourth power": (square * square, 3, 96),
-               "absolute": (np.abs(x), math.sqrt(2 / math.pi), 1 - 2 / math.pi)}
+    moments = {
+        "mean": (x, 0, 1),
+        "variance": (square, 1, 2),
+        "third power": (square * x, 0, 15),
+        "fourth power": (square * square, 3, 96),
+        "absolute": (np.abs(x), math.sqrt(2 / math.pi), 1 - 2 / math.pi),
+    }
     for name, (values, mean, var) in moments.items():
         yield name, (values.mean() - mean) / math.sqrt(var / x.size)
     for kind, y in (("numbers", x), ("squares", (square - 1) / math.sqrt(2))):
@@ -43,7 +48,10 @@ def z_scores(x):
         for lane, total in enumerate(lanes.sum(0) / math.sqrt(len(lanes))):
             yield f"{kind} of lane {lane}", total
         for lag in (1, 2, 3, 5, 8, WIDTH, 2 * WIDTH, 256, normal.GRAIN):
-            yield f"{kind} {lag} apart", np.vdot(y[:, :-lag], y[:, lag:]) / math.sqrt(y[:, lag:].size)
+            yield (
+                f"{kind} {lag} apart",
+                np.vdot(y[:, :-lag], y[:, lag:]) / math.sqrt(y[:, lag:].size),
+            )
 
 
 def tails(far):
@@ -56,10 +64,16 @@ def tails(far):
 
 def p_values(numbers, many):
     """By name, the probability of normal numbers that are less even than these. ``many``: (key, counter), few numbers of many keys."""
-    for name, x in [*((f"key {k}", x) for k, x in enumerate(numbers)), *((f"counter {k} of many keys", many[:, k]) for k in (0, 1, 15))]:
+    for name, x in [
+        *((f"key {k}", x) for k, x in enumerate(numbers)),
+        *((f"counter {k} of many keys", many[:, k]) for k in (0, 1, 15)),
+    ]:
         yield f"Kolmogorov-Smirnov, {name}", stats.kstest(x, "norm").pvalue
         u = special.ndtr(x)
-        yield f"256 bins, {name}", stats.chisquare(np.bincount((u * 256).astype(int), minlength=256)).pvalue
+        yield (
+            f"256 bins, {name}",
+            stats.chisquare(np.bincount((u * 256).astype(int), minlength=256)).pvalue,
+        )
         for lag in (1, WIDTH):
             pairs = (u.reshape(-1, 2, lag) * 16).astype(int)
             counts = np.bincount((16 * pairs[:, 0] + pairs[:, 1]).ravel(), minlength=256)
@@ -89,6 +103,7 @@ def test_the_numbers_are_normal_and_independent():
 
 def reference(count, key):
     """The module's text in NumPy, in float64 from the uniform number on."""
+
     def mix(x):
         for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
             x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
@@ -105,7 +120,9 @@ def reference(count, key):
 def test_each_number_is_the_inverse_of_its_counters_uniform_number(key):
     """To what single precision allows: log and polynomial, some 20 operations, where erfinv is steepest a few more."""
     want = reference(1 << 16, key)
-    np.testing.assert_allclose(drawn(1 << 16, key), want, rtol=64 * np.finfo(np.float32).eps, atol=0)
+    np.testing.assert_allclose(
+        drawn(1 << 16, key), want, rtol=64 * np.finfo(np.float32).eps, atol=0
+    )
 
 
 def test_all_bits_of_counter_and_key_matter():
@@ -117,7 +134,9 @@ def test_all_bits_of_counter_and_key_matter():
     numbers = drawn(1 << 20, 5) > 0
     for bit in range(20):
         halves = numbers.reshape(-1, 2, 1 << bit)
-        assert abs((halves[:, 0] != halves[:, 1]).mean() - 0.5) < 4.5 * 0.5 / math.sqrt(1 << 19), bit
+        assert abs((halves[:, 0] != halves[:, 1]).mean() - 0.5) < 4.5 * 0.5 / math.sqrt(1 << 19), (
+            bit
+        )
 
 
 def test_keys_follow_torchs_seed_and_no_other():
@@ -155,13 +174,13 @@ def uniform(x):
 def cut(x):
     """Two threads that both begin at 0."""
     half = len(x) // 2
-    return np.concatenate([x[:half], x[:len(x) - half]])
+    return np.concatenate([x[:half], x[: len(x) - half]])
 
 
 def twins(x):
     """Half a vector given twice."""
     y = x.copy().reshape(-1, WIDTH)
-    y[:, WIDTH // 2:] = y[:, :WIDTH // 2]
+    y[:, WIDTH // 2 :] = y[:, : WIDTH // 2]
     return y.ravel()
 
 
@@ -169,12 +188,14 @@ BROKEN = {
     "wider by 0.5 %": lambda x: 1.005 * x,
     "off by 0.005": lambda x: x + 0.005,
     "uniform": uniform,
-    "shorter tails": lambda x: np.sign(x) * np.abs(x)**0.97,
+    "shorter tails": lambda x: np.sign(x) * np.abs(x) ** 0.97,
     "one side longer": lambda x: np.where(x > 0, x, 1.01 * x),
     "ends at 4": lambda x: np.clip(x, -4, 4),
     "of 32 values": lambda x: np.round(x * 4) / 4,
     "each follows the one before": lambda x: (x + 0.01 * np.roll(x, 1)) / math.sqrt(1.0001),
-    "loud and quiet vectors": lambda x: x * np.where(np.arange(len(x)) // WIDTH % 2, 1.02, math.sqrt(2 - 1.02**2)),
+    "loud and quiet vectors": lambda x: (
+        x * np.where(np.arange(len(x)) // WIDTH % 2, 1.02, math.sqrt(2 - 1.02**2))
+    ),
     "half a vector twice": twins,
     "one lane off": lambda x: x + 0.03 * (np.arange(len(x)) % WIDTH == 3),
     "one lane's sign stuck": lambda x: np.where(np.arange(len(x)) % WIDTH == 7, np.abs(x), x),
@@ -192,12 +213,18 @@ def test_one_stream_for_all_keys_is_seen():
     assert found >= {"numbers of keys 0 and 1", "Kolmogorov-Smirnov, counter 0 of many keys"}
 
 
-@pytest.mark.parametrize(("constant", "value"), [
-    ("MIX", ((16, 0x7FEB352D), (16, None))), ("MIX", ((16, 1), (15, 1), (16, None))),
-    ("MIX", ((16, 0x7FEB0000), (15, 0x846C0000), (16, None))),
-    ("CENTRE", (*normal.CENTRE[:-2], 0.25, normal.CENTRE[-1])), ("TAIL", normal.CENTRE), ("TAIL", (*normal.TAIL[:-1], 2.9)),
-    ("LOG", normal.LOG[-1:]),
-])
+@pytest.mark.parametrize(
+    ("constant", "value"),
+    [
+        ("MIX", ((16, 0x7FEB352D), (16, None))),
+        ("MIX", ((16, 1), (15, 1), (16, None))),
+        ("MIX", ((16, 0x7FEB0000), (15, 0x846C0000), (16, None))),
+        ("CENTRE", (*normal.CENTRE[:-2], 0.25, normal.CENTRE[-1])),
+        ("TAIL", normal.CENTRE),
+        ("TAIL", (*normal.TAIL[:-1], 2.9)),
+        ("LOG", normal.LOG[-1:]),
+    ],
+)
 def test_a_damaged_kernel_is_seen(monkeypatch, constant, value):
     monkeypatch.setattr(normal, constant, value)
     normal._fill.cache_clear()

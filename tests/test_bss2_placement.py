@@ -39,7 +39,7 @@ def test_every_weight_lies_in_one_tile_and_no_two_tiles_in_one_place(k, n, chips
         assert len(t.rows) <= 128
         assert len(t.columns) <= 256
         assert t.layer == "fc"
-        held[t.rows.start:t.rows.stop, t.columns.start:t.columns.stop] += 1
+        held[t.rows.start : t.rows.stop, t.columns.start : t.columns.stop] += 1
     assert (held == 1).all()
     places = [(t.run, t.chip, t.hemisphere) for t in cut]
     assert len(set(places)) == len(places)
@@ -50,10 +50,27 @@ def test_every_weight_lies_in_one_tile_and_no_two_tiles_in_one_place(k, n, chips
 
 def test_the_order_of_tiles():
     cut = tiles(300, 300)
-    assert [(t.rows, t.columns) for t in cut] == [(range(a, b), range(c, d)) for c, d in ((0, 256), (256, 300))
-                                                  for a, b in ((0, 128), (128, 256), (256, 300))]
-    assert [(t.run, t.chip, t.hemisphere) for t in cut] == [(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1), (2, 0, 0), (2, 0, 1)]
-    assert [(t.run, t.chip) for t in tiles(300, 300, chips=2)] == [(0, 0), (0, 0), (0, 1), (0, 1), (1, 0), (1, 0)]
+    assert [(t.rows, t.columns) for t in cut] == [
+        (range(a, b), range(c, d))
+        for c, d in ((0, 256), (256, 300))
+        for a, b in ((0, 128), (128, 256), (256, 300))
+    ]
+    assert [(t.run, t.chip, t.hemisphere) for t in cut] == [
+        (0, 0, 0),
+        (0, 0, 1),
+        (1, 0, 0),
+        (1, 0, 1),
+        (2, 0, 0),
+        (2, 0, 1),
+    ]
+    assert [(t.run, t.chip) for t in tiles(300, 300, chips=2)] == [
+        (0, 0),
+        (0, 0),
+        (0, 1),
+        (0, 1),
+        (1, 0),
+        (1, 0),
+    ]
 
 
 @pytest.mark.parametrize("chips", [1, 4])
@@ -76,10 +93,15 @@ def test_a_placed_product_is_the_tile_formula(chips):
 
 
 def test_a_dense_network_on_one_and_on_four_chips():
-    model = nn.Sequential(layers.Linear(784, 512), layers.ConvertingReLU(), layers.Linear(512, 10, avg=3))
+    model = nn.Sequential(
+        layers.Linear(784, 512), layers.ConvertingReLU(), layers.Linear(512, 10, avg=3)
+    )
     one, four = (place(model, (784,), chips=c, batch=100) for c in (1, 4))
     assert (one.runs, four.runs) == (9, 3)
-    assert [(x.name, x.k, x.n, len(x.tiles), x.vectors) for x in one.layers] == [("0", 784, 512, 14, 100), ("2", 512, 30, 4, 100)]
+    assert [(x.name, x.k, x.n, len(x.tiles), x.vectors) for x in one.layers] == [
+        ("0", 784, 512, 14, 100),
+        ("2", 512, 30, 4, 100),
+    ]
     assert [t.chip for t in four.tiles] == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1, 2, 2, 0, 0, 1, 1]
     assert min(t.run for t in four["2"].tiles) == 2  # begins when the layer before has been read
     assert one.report().reconfigurations == four.report().reconfigurations == 9
@@ -87,8 +109,13 @@ def test_a_dense_network_on_one_and_on_four_chips():
 
 
 def test_convolutions_present_every_position():
-    model = nn.Sequential(layers.Conv2d(1, 8, 5, stride=2, padding=1), layers.ConvertingReLU(), nn.MaxPool2d(2), nn.Flatten(),
-                          nn.Linear(288, 10))
+    model = nn.Sequential(
+        layers.Conv2d(1, 8, 5, stride=2, padding=1),
+        layers.ConvertingReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(288, 10),
+    )
     p = place(model, (1, 28, 28), batch=3)
     assert (p["0"].k, p["0"].n, p["0"].vectors) == (25, 8, 3 * 13 * 13)
     assert (p["4"].k, p["4"].kind, p["4"].vectors) == (288, "Linear", 3)
@@ -104,8 +131,8 @@ def test_an_expanded_convolution_lies_on_the_diagonal():
     held = np.zeros((3 * (5 + 31 * 2), 32 * 8), int)
     for e in range(32):
         for c in range(3):
-            held[c * 67 + 2 * e:c * 67 + 2 * e + 5, 8 * e:8 * e + 8] = 1
-    assert [int(held[t.rows.start:t.rows.stop].sum()) for t in wide.tiles] == list(wide.weights)
+            held[c * 67 + 2 * e : c * 67 + 2 * e + 5, 8 * e : 8 * e + 8] = 1
+    assert [int(held[t.rows.start : t.rows.stop].sum()) for t in wide.tiles] == list(wide.weights)
     with bss2.use(bss2.Chip()), perceptron.observe(layer) as records:
         layer(torch.ones(2, 1, 29))
     assert place(layer, (1, 29)).report(records).layers[0].vectors == 8
@@ -162,26 +189,61 @@ def test_rounding_is_what_six_bits_take():
 
 
 def test_a_process_graph_is_placed():
-    source, dense, lif = (proc.LIF(shape=(200,), du=0.2, dv=0.1), proc.Dense(weights=np.ones((30, 200))),
-                          proc.LIF(shape=(30,), du=0.2, dv=0.1))
+    source, dense, lif = (
+        proc.LIF(shape=(200,), du=0.2, dv=0.1),
+        proc.Dense(weights=np.ones((30, 200))),
+        proc.LIF(shape=(30,), du=0.2, dv=0.1),
+    )
     source.s_out.connect(dense.s_in)
     dense.a_out.connect(lif.a_in)
     p = place(lif)
     assert [(x.size, x.fan_in, x.circuits.shape[1]) for x in p.populations] == [(30, 200, 2)]
 
 
-@pytest.mark.parametrize(("model", "shape", "kind", "says"), [
-    (nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), (4, 8, 8), bss2.RoutingError,
-     "layer '0': a convolution on the chip has groups 1 and dilation 1, got groups 2"),
-    (nn.Conv1d(4, 4, 3, dilation=2), (4, 8), bss2.RoutingError, "dilation (2,); use a convolution"),
-    (nn.Sequential(nn.Conv3d(1, 2, 3)), (1, 8, 8, 8), bss2.RoutingError,
-     "layer '0': Conv3d cannot be placed; Linear, Conv1d and Conv2d can"),
-    (nn.Sequential(nn.LSTM(4, 4)), (4, 4), bss2.RoutingError, "layer '0': LSTM cannot be placed"),
-    (nn.Sequential(nn.ReLU()), (4,), bss2.RoutingError, "there is nothing to place"),
-    (nn.Sequential(nn.Linear(4, 2)), (5,), InputError, "layer '0': inputs have 4 features, got shape (1, 5); correct input_shape"),
-    (nn.Sequential(nn.Conv2d(1, 2, 5)), (1, 4, 4), InputError, "layer '0': Conv2d does not take inputs of shape (1, 1, 4, 4)"),
-    (nn.Linear(4, 2), None, InputError, "input_shape"),
-    (3, (4,), InputError, "model is a torch.nn.Module or a process, got int")])
+@pytest.mark.parametrize(
+    ("model", "shape", "kind", "says"),
+    [
+        (
+            nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)),
+            (4, 8, 8),
+            bss2.RoutingError,
+            "layer '0': a convolution on the chip has groups 1 and dilation 1, got groups 2",
+        ),
+        (
+            nn.Conv1d(4, 4, 3, dilation=2),
+            (4, 8),
+            bss2.RoutingError,
+            "dilation (2,); use a convolution",
+        ),
+        (
+            nn.Sequential(nn.Conv3d(1, 2, 3)),
+            (1, 8, 8, 8),
+            bss2.RoutingError,
+            "layer '0': Conv3d cannot be placed; Linear, Conv1d and Conv2d can",
+        ),
+        (
+            nn.Sequential(nn.LSTM(4, 4)),
+            (4, 4),
+            bss2.RoutingError,
+            "layer '0': LSTM cannot be placed",
+        ),
+        (nn.Sequential(nn.ReLU()), (4,), bss2.RoutingError, "there is nothing to place"),
+        (
+            nn.Sequential(nn.Linear(4, 2)),
+            (5,),
+            InputError,
+            "layer '0': inputs have 4 features, got shape (1, 5); correct input_shape",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 5)),
+            (1, 4, 4),
+            InputError,
+            "layer '0': Conv2d does not take inputs of shape (1, 1, 4, 4)",
+        ),
+        (nn.Linear(4, 2), None, InputError, "input_shape"),
+        (3, (4,), InputError, "model is a torch.nn.Module or a process, got int"),
+    ],
+)
 def test_what_cannot_be_placed_is_refused_by_name(model, shape, kind, says):
     with pytest.raises(kind) as e:
         place(model, shape)
@@ -196,8 +258,15 @@ def test_weights_that_are_no_numbers_are_refused():
         place(layer, (2,))
 
 
-@pytest.mark.parametrize("call", [lambda: tiles(0, 3), lambda: tiles(3, 3, chips=0), lambda: place(nn.Linear(2, 2), (2,), batch=0),
-                                  lambda: place(nn.Linear(2, 2), (2,))["other"]])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tiles(0, 3),
+        lambda: tiles(3, 3, chips=0),
+        lambda: place(nn.Linear(2, 2), (2,), batch=0),
+        lambda: place(nn.Linear(2, 2), (2,))["other"],
+    ],
+)
 def test_bad_arguments(call):
     with pytest.raises(InputError, match=r"is an integer >= 1, got 0|nothing named"):
         call()
@@ -218,13 +287,21 @@ def test_a_chip_holds_as_many_neurons_as_the_formula_says(c):
     p = place_populations([Population("a", size, 1, circuits=c, sources=())])
     assert len(p.instances) == 1
     if size < 512:
-        assert len(place_populations([Population("a", size + 1, 1, circuits=c, sources=())]).instances) == 2
+        assert (
+            len(place_populations([Population("a", size + 1, 1, circuits=c, sources=())]).instances)
+            == 2
+        )
 
 
 @settings(max_examples=60, deadline=None)
-@given(sizes=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 800)), min_size=1, max_size=4), chips=st.integers(1, 3))
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 800)), min_size=1, max_size=4),
+    chips=st.integers(1, 3),
+)
 def test_no_circuit_is_used_twice_and_joined_ones_are_neighbours(sizes, chips):
-    p = place_populations([Population(f"p{i}", size, k) for i, (size, k) in enumerate(sizes)], chips)
+    p = place_populations(
+        [Population(f"p{i}", size, k) for i, (size, k) in enumerate(sizes)], chips
+    )
     used = Counter()
     for x, (size, k) in zip(p.populations, sizes, strict=True):
         assert x.circuits.shape[0] == size
@@ -249,7 +326,9 @@ def test_no_circuit_is_used_twice_and_joined_ones_are_neighbours(sizes, chips):
 def test_hemispheres_that_end_apart_are_not_joined():
     """101 circuits across both leave 4 and 3 columns that end one apart; 3 and 2 more leave two single ones that are no neighbours."""
     sizes = [(5, 101), (1, 3), (1, 2), (1, 2)]
-    p = place_populations([Population(f"p{i}", size, 1, circuits=c, sources=()) for i, (size, c) in enumerate(sizes)])
+    p = place_populations(
+        [Population(f"p{i}", size, 1, circuits=c, sources=()) for i, (size, c) in enumerate(sizes)]
+    )
     assert [set(x.instance.tolist()) for x in p.populations] == [{0}, {0}, {0}, {1}]
 
 
@@ -275,15 +354,24 @@ def test_buses_from_the_same_chip_ask_for_more_circuits():
     bus = np.bincount(three["a"].circuits[:, 0] % 256 // 32 % 4)
     assert bus.max() == 33
     assert three["b"].circuits.shape[1] == 2
-    with pytest.raises(bss2.RoutingError, match="population 'b': neurons of 1 circuits take 32 signed inputs from one PADI bus"):
+    with pytest.raises(
+        bss2.RoutingError,
+        match="population 'b': neurons of 1 circuits take 32 signed inputs from one PADI bus",
+    ):
         place_populations([Population("a", 128, 300), Population("b", 2, 128, circuits=1)])
-    apart = place_populations([Population("a", 128, 300, instance="x"), Population("b", 2, 128, instance="y", circuits=1)])
+    apart = place_populations(
+        [Population("a", 128, 300, instance="x"), Population("b", 2, 128, instance="y", circuits=1)]
+    )
     assert apart["b"].circuits.shape == (2, 1)
 
 
 def test_populations_that_hear_each_other_share_a_chip():
-    chain = [Population("a", 300, 10, sources=()), Population("b", 100, 200, sources=("a", "c")), Population("c", 100, 200, sources=("b",)),
-             Population("d", 10, 100)]
+    chain = [
+        Population("a", 300, 10, sources=()),
+        Population("b", 100, 200, sources=("a", "c")),
+        Population("c", 100, 200, sources=("b",)),
+        Population("d", 10, 100),
+    ]
     p = place_populations(chain)
     assert set(p["b"].instance) == set(p["c"].instance) != set(p["a"].instance)
     assert [i.run for i in p.instances] == [0, 1]
@@ -292,37 +380,84 @@ def test_populations_that_hear_each_other_share_a_chip():
 
 
 def test_instances_run_in_the_order_of_their_spikes():
-    p = place_populations([Population("out", 10, 20, instance="late", sources=("in",)),
-                           Population("in", 20, 5, instance="early", sources=())], 2)
+    p = place_populations(
+        [
+            Population("out", 10, 20, instance="late", sources=("in",)),
+            Population("in", 20, 5, instance="early", sources=()),
+        ],
+        2,
+    )
     assert {i.name: (i.run, i.chip) for i in p.instances} == {"late": (1, 0), "early": (0, 0)}
 
 
-@pytest.mark.parametrize(("populations", "says"), [
-    ([Population("a", 1, 129, circuits=1)], "population 'a': neurons of 1 circuits take 128 signed inputs, got 129; join 2 circuits"),
-    ([Population("a", 513, 10, instance="x")], "population 'a': instance 'x' has 512 circuits, 0 of them taken, got 513 x 1 = 513 more"),
-    ([Population("a", 300, 10, instance="x"), Population("b", 213, 10, instance="x")], "300 of them taken, got 213 x 1 = 213 more"),
-    ([Population("a", 300, 256, recurrent=True)],
-     "populations 'a': a recurrent network has to fit one chip of 512 circuits, got 300 x 2 = 600; use fewer neurons"),
-    ([Population("a", 200, 200, sources=("b",)), Population("b", 200, 200)],
-     "populations 'a', 'b': a recurrent network has to fit one chip"),
-    ([Population("a", 1, 1, circuits=513)], "1 to 512 circuits (128 signed inputs each), got 513 for 1 inputs"),
-    ([Population("a", 1, 10, inputs=8193)], "at most 8192 sources (64 labels on each of 128 synapse drivers) can be told apart, got 8193"),
-    ([Population("a", 5, 5, instance="x", sources=("b",)), Population("b", 5, 5, instance="y")],
-     "hear each other and have to lie on one chip, got instances x, y"),
-    ([Population("a", 5, 5, instance="x", sources=()), Population("b", 5, 5, instance="y"), Population("c", 5, 5, instance="x")],
-     "instances x, y hear each other")])
+@pytest.mark.parametrize(
+    ("populations", "says"),
+    [
+        (
+            [Population("a", 1, 129, circuits=1)],
+            "population 'a': neurons of 1 circuits take 128 signed inputs, got 129; join 2 circuits",
+        ),
+        (
+            [Population("a", 513, 10, instance="x")],
+            "population 'a': instance 'x' has 512 circuits, 0 of them taken, got 513 x 1 = 513 more",
+        ),
+        (
+            [Population("a", 300, 10, instance="x"), Population("b", 213, 10, instance="x")],
+            "300 of them taken, got 213 x 1 = 213 more",
+        ),
+        (
+            [Population("a", 300, 256, recurrent=True)],
+            "populations 'a': a recurrent network has to fit one chip of 512 circuits, got 300 x 2 = 600; use fewer neurons",
+        ),
+        (
+            [Population("a", 200, 200, sources=("b",)), Population("b", 200, 200)],
+            "populations 'a', 'b': a recurrent network has to fit one chip",
+        ),
+        (
+            [Population("a", 1, 1, circuits=513)],
+            "1 to 512 circuits (128 signed inputs each), got 513 for 1 inputs",
+        ),
+        (
+            [Population("a", 1, 10, inputs=8193)],
+            "at most 8192 sources (64 labels on each of 128 synapse drivers) can be told apart, got 8193",
+        ),
+        (
+            [
+                Population("a", 5, 5, instance="x", sources=("b",)),
+                Population("b", 5, 5, instance="y"),
+            ],
+            "hear each other and have to lie on one chip, got instances x, y",
+        ),
+        (
+            [
+                Population("a", 5, 5, instance="x", sources=()),
+                Population("b", 5, 5, instance="y"),
+                Population("c", 5, 5, instance="x"),
+            ],
+            "instances x, y hear each other",
+        ),
+    ],
+)
 def test_populations_that_do_not_fit_are_refused(populations, says):
     with pytest.raises(bss2.RoutingError) as e:
         place_populations(populations)
     assert says in str(e.value)
 
 
-@pytest.mark.parametrize("call", [
-    lambda: place_populations([]),
-    lambda: place_populations([Population("a", 1, 1), Population("a", 1, 1)]),
-    lambda: place_populations([Population("a", 1, 1, sources=("z",))]), lambda: Population("a", 0, 1),
-    lambda: Population("a", 1, 2.5), lambda: Population("a", True, 1), lambda: Population("a", 3, 3, circuits=1.5),
-    lambda: Population("a", 3, 3, chip=-1), lambda: place_populations([Population("a", 1, 1)], 0)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: place_populations([]),
+        lambda: place_populations([Population("a", 1, 1), Population("a", 1, 1)]),
+        lambda: place_populations([Population("a", 1, 1, sources=("z",))]),
+        lambda: Population("a", 0, 1),
+        lambda: Population("a", 1, 2.5),
+        lambda: Population("a", True, 1),
+        lambda: Population("a", 3, 3, circuits=1.5),
+        lambda: Population("a", 3, 3, chip=-1),
+        lambda: place_populations([Population("a", 1, 1)], 0),
+    ],
+)
 def test_populations_that_make_no_sense(call):
     with pytest.raises(InputError, match=r"expected, got|are not among|is an integer >= [01], got"):
         call()
@@ -335,7 +470,9 @@ def test_neurons_have_1_to_512_circuits():
 
 def test_populations_lie_on_the_chips_they_name():
     def lay(*chips):
-        return place_populations([Population(f"p{i}", 100, 1, chip=c, sources=()) for i, c in enumerate(chips)], 3)
+        return place_populations(
+            [Population(f"p{i}", 100, 1, chip=c, sources=()) for i, c in enumerate(chips)], 3
+        )
 
     assert [set(x.chip.tolist()) for x in lay(2, 2, None, 0).populations] == [{2}, {2}, {0}, {0}]
     p = lay(2, 1, 2, None)
@@ -343,8 +480,17 @@ def test_populations_lie_on_the_chips_they_name():
     assert len(set(places)) == len(places)
     split = place_populations([Population("a", 1200, 1, chip=1, sources=())], 3)
     assert [(i.run, i.chip) for i in split.instances] == [(0, 1), (1, 1), (2, 1)]
-    with pytest.raises(bss2.RoutingError, match="population 'b': what lies in one instance lies on one chip, got chip 1 and 0"):
-        place_populations([Population("a", 1, 1, instance="i", chip=0), Population("b", 1, 1, instance="i", chip=1)], 2)
+    with pytest.raises(
+        bss2.RoutingError,
+        match="population 'b': what lies in one instance lies on one chip, got chip 1 and 0",
+    ):
+        place_populations(
+            [
+                Population("a", 1, 1, instance="i", chip=0),
+                Population("b", 1, 1, instance="i", chip=1),
+            ],
+            2,
+        )
 
 
 # -- report ------------------------------------------------------------------------------------------------------
@@ -375,7 +521,7 @@ def test_a_report_counts_what_is_used_and_what_saturated():
         r = p.report(records)
     assert r.layers[0].saturated == 1
     assert (r.chip, r.runs, r.chips) == ("emulated chip 0", 1, 1)
-    use, = r.instances
+    (use,) = r.instances
     assert (use.circuits, use.rows, use.synapses) == (100, 256, 2 * 128 * 100)
     assert r.tiles[0].utilisation == pytest.approx(100 / 256)
     assert p.report().layers[0].saturated is None
@@ -395,7 +541,9 @@ def test_a_spiking_report_takes_what_was_counted():
     said = str(r)
     assert "emulated chip 5" in said
     assert "2 M/s" in said
-    with pytest.raises(InputError, match="records of x, and no such population was placed; there are h, o"):
+    with pytest.raises(
+        InputError, match="records of x, and no such population was placed; there are h, o"
+    ):
         p.report([SpikeRecord("x", 1, 1, 0, 1.0)])
     with pytest.raises(InputError, match="duration is a number > 0 or None, got 0"):
         p.report(duration=0)
@@ -405,9 +553,14 @@ def test_records_of_another_model_are_refused():
     a, b = layers.Linear(4, 4), nn.Sequential(layers.Linear(4, 5))
     with bss2.use(bss2.Chip()), perceptron.observe(a) as records, torch.no_grad():
         a(torch.ones(1, 4))
-    with pytest.raises(InputError, match="layer '0' was placed with 4 x 5 weights, the record has 4 x 4"):
+    with pytest.raises(
+        InputError, match="layer '0' was placed with 4 x 5 weights, the record has 4 x 4"
+    ):
         place(b, (4,)).report(records)
-    with pytest.raises(InputError, match=r"a record of layer 'x', and no such layer was placed; there are 0\. perceptron\.observe"):
+    with pytest.raises(
+        InputError,
+        match=r"a record of layer 'x', and no such layer was placed; there are 0\. perceptron\.observe",
+    ):
         place(b, (4,)).report([replace(records[0], layer="x")])
 
 
@@ -426,5 +579,7 @@ def test_the_picture_shows_both_hemispheres_of_every_instance(tmp_path):
     shown = [a for a in figure.axes if a.axison]
     assert len(shown) == 6
     assert [len(a.patches) for a in shown] == [1] * 6
-    patch = next(a for a in shown if a.get_title().startswith("run 2, chip 0, hemisphere 1")).patches[0]
+    patch = next(
+        a for a in shown if a.get_title().startswith("run 2, chip 0, hemisphere 1")
+    ).patches[0]
     assert (patch.get_width(), patch.get_height()) == (44, 44)

@@ -17,7 +17,15 @@ from lavalike.bss2.chip import set_current
 from tests.conftest import ROOT
 
 CELLS = ROOT / "tests" / "data" / "bss2" / "yin_yang_notebook.py.txt"
-ASIDE = ("ipywidgets", "%matplotlib", "from IPython", "display(HTML", ".output_wrapper", "w.Output", "w.Layout")  # lines of widgets
+ASIDE = (
+    "ipywidgets",
+    "%matplotlib",
+    "from IPython",
+    "display(HTML",
+    ".output_wrapper",
+    "w.Output",
+    "w.Layout",
+)  # lines of widgets
 EPOCHS = {200: 40, 15: 5}
 
 
@@ -26,7 +34,9 @@ def helpers(monkeypatch):
     """``_static.common.helpers`` of the published demos: its calibration is one of ours."""
     package = ModuleType("_static.common.helpers")
     package.setup_hardware_client = lambda: None
-    chip = bss2.Chip(seed=3, gain=0.0034, noise=bss2.Noise(column_gain=0.1, column_offset=3.0, row_gain=0.0))
+    chip = bss2.Chip(
+        seed=3, gain=0.0034, noise=bss2.Noise(column_gain=0.1, column_offset=3.0, row_gain=0.0)
+    )
     package.save_nightly_calibration = lambda path: bss2.calibrate(chip, repetitions=20).save(path)
     for name in ("_static", "_static.common"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -51,7 +61,9 @@ def test_notebook(helpers, tmp_path, monkeypatch, capsys):
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    text = "\n".join(line for line in CELLS.read_text().splitlines() if not any(a in line for a in ASIDE))
+    text = "\n".join(
+        line for line in CELLS.read_text().splitlines() if not any(a in line for a in ASIDE)
+    )
     text = text.replace("import hxtorch", "import lavalike.bss2 as hxtorch")
     for many, few in EPOCHS.items():
         text = text.replace(f"num_epochs={many})", f"num_epochs={few})")
@@ -72,13 +84,18 @@ def test_notebook(helpers, tmp_path, monkeypatch, capsys):
     matplotlib.pyplot.close("all")
 
     assert "gain factor: 0.003" in capsys.readouterr().out
-    sends = [layer.num_sends for layer in names["model_mock"].classifier if hasattr(layer, "num_sends")]
+    sends = [
+        layer.num_sends for layer in names["model_mock"].classifier if hasattr(layer, "num_sends")
+    ]
     assert shown["mock"].splitlines()[2:5] == [
         f"    (0): Linear(in_features=4, out_features=128, num_sends={sends[0]}, mock=True)",
         "    (1): ConvertingReLU(shift=1)",
-        f"    (2): Linear(in_features=128, out_features=3, num_sends={sends[1]}, mock=True, avg=5)"]
+        f"    (2): Linear(in_features=128, out_features=3, num_sends={sends[1]}, mock=True, avg=5)",
+    ]
     assert "mock" not in shown["hardware model"]
-    assert before > 0.5  # so few epochs are no more than a sign of life: 0.7 to 0.83 over seeds; guessing is 0.33
+    assert (
+        before > 0.5
+    )  # so few epochs are no more than a sign of life: 0.7 to 0.83 over seeds; guessing is 0.33
     assert _accuracy(names, "model_hw") > 0.5
 
 

@@ -43,7 +43,9 @@ print(len(compiled.buffer), float(v.sum()))
 def run(cache, n, root=ROOT):
     """(number of compilations, a checksum) of a network of n neurons in a fresh interpreter."""
     env = {**os.environ, "LAVALIKE_CACHE": str(cache), "PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(n)], env=env, capture_output=True, text=True, cwd=cache)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(n)], env=env, capture_output=True, text=True, cwd=cache
+    )
     assert done.returncode == 0, done.stderr
     compiled, checksum = done.stdout.split()
     return int(compiled), float(checksum)
@@ -65,7 +67,12 @@ def test_a_network_never_seen_before_compiles_nothing(warm):
 def test_two_interpreters_share_a_cold_cache(tmp_path):
     """Two interpreters that start together on an empty cache both compute, and leave a cache that serves a third."""
     env = {**os.environ, "LAVALIKE_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    both = [subprocess.Popen([sys.executable, "-c", PROGRAM, str(n)], env=env, stdout=subprocess.PIPE, text=True) for n in (3, 4)]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(n)], env=env, stdout=subprocess.PIPE, text=True
+        )
+        for n in (3, 4)
+    ]
     assert all(p.communicate()[0] and p.returncode == 0 for p in both)
     assert run(tmp_path, 5)[0] == 0
 
@@ -74,7 +81,9 @@ def test_a_changed_kernel_source_is_compiled_anew(warm, tmp_path):
     """An equation changed in a copy of the package: the old cache serves nothing of it."""
     cache, before = warm
     root = tmp_path / "site"
-    shutil.copytree(ROOT / "lavalike", root / "lavalike", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "lavalike", root / "lavalike", ignore=shutil.ignore_patterns("__pycache__")
+    )
     source = root / "lavalike/dynamics/lif.py"
     text = source.read_text()
     equation = "return s_out, u, reset(s_out, v, 0)\n"
@@ -88,8 +97,10 @@ def test_a_changed_kernel_source_is_compiled_anew(warm, tmp_path):
 
 def test_import_is_light():
     """``import lavalike`` loads neither torch nor numba, matplotlib or h5py, and names everything it offers."""
-    code = ("import sys, lavalike; heavy = {'torch', 'numba', 'matplotlib', 'h5py', 'scipy'} & set(sys.modules); "
-            "assert not heavy, heavy; assert lavalike.simulate and lavalike.NumbaModel and 'to_torch' in dir(lavalike)")
+    code = (
+        "import sys, lavalike; heavy = {'torch', 'numba', 'matplotlib', 'h5py', 'scipy'} & set(sys.modules); "
+        "assert not heavy, heavy; assert lavalike.simulate and lavalike.NumbaModel and 'to_torch' in dir(lavalike)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -109,7 +120,9 @@ class SquareModel(lv.NumbaModel):
 print(lv.simulate(Square(), {"a_in": np.arange(6).reshape(3, 2)})["s_out"].tolist())
 """
     env = {**os.environ, "LAVALIKE_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[[0.0, 1.0], [4.0, 9.0], [16.0, 25.0]]"
     assert not list(tmp_path.rglob("*Square*"))
 
@@ -134,7 +147,9 @@ def place(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("LAVALIKE_CACHE", str(folder))
     monkeypatch.setattr(cache, "_warned", set())
-    monkeypatch.setattr(kernels, "_load", functools.cache(kernels._load.__wrapped__))  # other tests keep theirs
+    monkeypatch.setattr(
+        kernels, "_load", functools.cache(kernels._load.__wrapped__)
+    )  # other tests keep theirs
     return folder
 
 
@@ -144,13 +159,17 @@ def start():
     compiled = []
     uncached = cache.CFunc._compile_uncached
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache.CFunc, "_compile_uncached", lambda self: compiled.append(self) or uncached(self))
+        patch.setattr(
+            cache.CFunc, "_compile_uncached", lambda self: compiled.append(self) or uncached(self)
+        )
         for function, want in ((transfer.copy, [1, 2, 3]), (transfer.add, [11, 22, 33])):
             source, target = np.array([1, 2, 3], np.int8), np.array([10, 20, 30], np.int8)
             kinds = [("int8", 1)] * 2
             kernel = kernels.Spec(function, (("source", kinds[0]), ("target", kinds[1])))
             block = kernels.pack([source, target], kinds)
-            ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(kernels.address(kernel))(block.ctypes.data, 0)
+            ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(
+                kernels.address(kernel)
+            )(block.ctypes.data, 0)
             np.testing.assert_array_equal(target, want)
     return len(compiled)
 
@@ -178,7 +197,7 @@ def test_a_second_start_compiles_nothing_and_files_are_closed(place):
 
 
 def spoil_half(path):
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def spoil_empty(path):
@@ -212,8 +231,18 @@ def spoil_exchanged(path):
     (path.parent / "between").rename(other)
 
 
-@pytest.mark.parametrize("spoil", [spoil_half, spoil_empty, spoil_bit, spoil_longer, spoil_foreign, spoil_planted_behind_our_mark,
-                                   spoil_exchanged])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoil_half,
+        spoil_empty,
+        spoil_bit,
+        spoil_longer,
+        spoil_foreign,
+        spoil_planted_behind_our_mark,
+        spoil_exchanged,
+    ],
+)
 def test_a_damaged_or_foreign_file_is_compiled_anew_and_replaced(place, spoil):
     """The numbers stay right, the next start compiles nothing, no planted code has run."""
     start()
@@ -263,11 +292,16 @@ def linked_inner(folder):
 
 
 @posix
-@pytest.mark.parametrize(("spoil", "why"), [
-    (open_folder, r"cache can be written by others \(mode 777"), (open_to_group, r"cache can be written by others \(mode 770"),
-    (open_inner, r"[0-9a-f]{16} can be written by others \(mode 707"), (open_parent, "in which cache lies, can be written by everyone"),
-    (linked_inner, "is a link"),
-])
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (open_folder, r"cache can be written by others \(mode 777"),
+        (open_to_group, r"cache can be written by others \(mode 770"),
+        (open_inner, r"[0-9a-f]{16} can be written by others \(mode 707"),
+        (open_parent, "in which cache lies, can be written by everyone"),
+        (linked_inner, "is a link"),
+    ],
+)
 def test_a_folder_open_to_others_is_not_used(place, spoil, why):
     """Kernels compile in memory with one warning; what was planted, and what lay there, stays as it is."""
     start()
@@ -275,13 +309,18 @@ def test_a_folder_open_to_others_is_not_used(place, spoil, why):
     planted = files(place.parent)[0]
     planted.write_bytes(pickle.dumps(Planted(place.parent / "pwned")))
     before = {p: p.read_bytes() for p in files(place.parent)}
-    with pytest.warns(cache.CacheWarning, match=f"compiled in memory.*{why}.*LAVALIKE_CACHE") as warned:
+    with pytest.warns(
+        cache.CacheWarning, match=f"compiled in memory.*{why}.*LAVALIKE_CACHE"
+    ) as warned:
         assert [start(), start()] == [2, 2]
     assert len(warned) == 1
     assert warned[0].filename == __file__
     assert before == {p: p.read_bytes() for p in files(place.parent)}
     assert not (place.parent / "pwned").exists()
-    assert re.search(f"kernel cache: 0 kernels in .*; kernels are compiled in memory.*{why}", doctor._kernel_cache())
+    assert re.search(
+        f"kernel cache: 0 kernels in .*; kernels are compiled in memory.*{why}",
+        doctor._kernel_cache(),
+    )
     with pytest.raises(lv.RunError, match=f"warm: kernels are not kept.*{why}"):
         doctor.warm()
 
@@ -291,7 +330,9 @@ def test_a_folder_of_another_user_is_not_used(place, monkeypatch):
     start()
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
-    with pytest.warns(cache.CacheWarning, match=f"cache belongs to user {me}, this process is user {me + 1}'s"):
+    with pytest.warns(
+        cache.CacheWarning, match=f"cache belongs to user {me}, this process is user {me + 1}'s"
+    ):
         assert start() in (1, 2)
     monkeypatch.setattr(os, "geteuid", lambda: me)
     assert start() == 0
@@ -311,7 +352,10 @@ def linked_file(path):
 
 
 @posix
-@pytest.mark.parametrize(("spoil", "why"), [(open_file, "mode 666"), (file_open_to_group, "mode 620"), (linked_file, "is a link")])
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(open_file, "mode 666"), (file_open_to_group, "mode 620"), (linked_file, "is a link")],
+)
 def test_a_file_open_to_others_is_not_read_but_replaced(place, spoil, why):
     start()
     path = files(place)[0]
@@ -378,16 +422,29 @@ def disk_is_read_only(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "mkdir", mkdir)
 
 
-@pytest.mark.parametrize(("spoil", "why"), [
-    (no_home, "there is no home folder"), (home_is_a_file, "Not a directory|cannot find the path|File exists|already exists"),
-    (cache_is_a_file, "File exists|already exists"), (disk_is_full, "No space left"), (disk_is_read_only, "Read-only file system"),
-])
-def test_where_nothing_can_be_kept_kernels_compile_in_memory(place, monkeypatch, tmp_path, spoil, why):
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (no_home, "there is no home folder"),
+        (home_is_a_file, "Not a directory|cannot find the path|File exists|already exists"),
+        (cache_is_a_file, "File exists|already exists"),
+        (disk_is_full, "No space left"),
+        (disk_is_read_only, "Read-only file system"),
+    ],
+)
+def test_where_nothing_can_be_kept_kernels_compile_in_memory(
+    place, monkeypatch, tmp_path, spoil, why
+):
     spoil(monkeypatch, tmp_path)
-    with pytest.warns(cache.CacheWarning, match=f"in memory, for this process only, as .*({why})") as warned:
+    with pytest.warns(
+        cache.CacheWarning, match=f"in memory, for this process only, as .*({why})"
+    ) as warned:
         assert [start(), start()] == [2, 2]
     assert len(warned) == 1
-    assert re.search(f"kernel cache: 0 kernels in .*; kernels are compiled in memory.*({why})", doctor._kernel_cache())
+    assert re.search(
+        f"kernel cache: 0 kernels in .*; kernels are compiled in memory.*({why})",
+        doctor._kernel_cache(),
+    )
 
 
 def test_a_full_disk_leaves_nothing_half_written(place, monkeypatch):
@@ -426,11 +483,15 @@ def test_doctor_tells_what_lies_there(place):
     spoil_half(files(place)[0])
     (place / "0123456789abcdef").mkdir()
     shutil.copy(files(place)[1], place / "0123456789abcdef")
-    assert doctor._kernel_cache() == (f"kernel cache: {count - 1} kernels in {place}; 1 files are damaged, open to others or foreign: "
-                                      "compiled anew when they are needed; 1 kernels of other versions, which may be deleted")
+    assert doctor._kernel_cache() == (
+        f"kernel cache: {count - 1} kernels in {place}; 1 files are damaged, open to others or foreign: "
+        "compiled anew when they are needed; 1 kernels of other versions, which may be deleted"
+    )
 
 
-def test_a_model_edited_after_its_import_is_not_kept_under_the_new_text(place, tmp_path, monkeypatch):
+def test_a_model_edited_after_its_import_is_not_kept_under_the_new_text(
+    place, tmp_path, monkeypatch
+):
     """What is compiled is what was imported; the next interpreter, which imports the new text, compiles that."""
     monkeypatch.syspath_prepend(tmp_path)
     text = """
@@ -447,10 +508,20 @@ class ScaledModel(lv.NumbaModel):
 """
     file = tmp_path / "edited_model.py"
     file.write_text(text)
-    code = ("import sys, pathlib, numpy as np, lavalike as lv, edited_model as m\n"
-            "if len(sys.argv) > 1:\n    f = pathlib.Path(m.__file__); f.write_text(f.read_text().replace('* 2', '* 3'))\n"
-            "print(lv.simulate(m.Scaled(), {'a_in': np.ones((2, 1))})['s_out'].ravel().tolist())")
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]), "PYTHONDONTWRITEBYTECODE": "1"}
-    said = [subprocess.run([sys.executable, "-c", code, *more], env=env, capture_output=True, text=True, check=True).stdout.strip()
-            for more in (["edit"], [])]
+    code = (
+        "import sys, pathlib, numpy as np, lavalike as lv, edited_model as m\n"
+        "if len(sys.argv) > 1:\n    f = pathlib.Path(m.__file__); f.write_text(f.read_text().replace('* 2', '* 3'))\n"
+        "print(lv.simulate(m.Scaled(), {'a_in': np.ones((2, 1))})['s_out'].ravel().tolist())"
+    )
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code, *more], env=env, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for more in (["edit"], [])
+    ]
     assert said == ["[2.0, 2.0]", "[3.0, 3.0]"]

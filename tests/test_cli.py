@@ -19,7 +19,10 @@ from lavalike.demo.run import demo, report, work
 def net_file(tmp_path):
     family = slayer.block.cuba
     params = {"threshold": 0.3, "current_decay": 0.5, "voltage_decay": 0.1}
-    return slayer.export_hdf5([family.Dense(params, 6, 5, weight_scale=3), family.Dense(params, 5, 3, weight_scale=3)], tmp_path / "a.net")
+    return slayer.export_hdf5(
+        [family.Dense(params, 6, 5, weight_scale=3), family.Dense(params, 5, 3, weight_scale=3)],
+        tmp_path / "a.net",
+    )
 
 
 def test_run_writes_what_simulate_computes(net_file, tmp_path, capsys):
@@ -27,9 +30,28 @@ def test_run_writes_what_simulate_computes(net_file, tmp_path, capsys):
     np.save(tmp_path / "x.npy", x)
     out = tmp_path / "y.npy"
     outputs = {}
-    for backend, precision in (("numba", "fixed_pt"), ("numba", "floating_pt"), ("torch", "floating_pt")):
-        assert main(["run", str(net_file), "--input", str(tmp_path / "x.npy"), "--output", str(out), "--backend", backend,
-                     "--precision", precision]) == 0
+    for backend, precision in (
+        ("numba", "fixed_pt"),
+        ("numba", "floating_pt"),
+        ("torch", "floating_pt"),
+    ):
+        assert (
+            main(
+                [
+                    "run",
+                    str(net_file),
+                    "--input",
+                    str(tmp_path / "x.npy"),
+                    "--output",
+                    str(out),
+                    "--backend",
+                    backend,
+                    "--precision",
+                    precision,
+                ]
+            )
+            == 0
+        )
         outputs[backend, precision] = np.load(out)
         assert outputs[backend, precision].shape == (2, 3, 12)
     np.testing.assert_array_equal(outputs["numba", "floating_pt"], outputs["torch", "floating_pt"])
@@ -50,7 +72,19 @@ def test_errors_are_one_line_and_status_2(net_file, tmp_path, capsys):
     assert main(["info", str(tmp_path / "none.net")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     np.save(tmp_path / "x.npy", np.zeros((7, 3)))
-    assert main(["run", str(net_file), "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]) == 2
+    assert (
+        main(
+            [
+                "run",
+                str(net_file),
+                "--input",
+                str(tmp_path / "x.npy"),
+                "--output",
+                str(tmp_path / "y.npy"),
+            ]
+        )
+        == 2
+    )
     assert "expected (6, 'time')" in capsys.readouterr().err
     assert main(["demo", "--epochs", "0"]) == 2
     capsys.readouterr()
@@ -58,31 +92,50 @@ def test_errors_are_one_line_and_status_2(net_file, tmp_path, capsys):
     assert "not an npz file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    ({"--output": "nowhere/y.npy"}, "y.npy: cannot be written: nowhere is no folder"),
-    ({"--output": "."}, "--output .: cannot be written: . is a folder"),
-    ({"--output": "a.net"}, "--output a.net is what is read, a.net; name another file"),
-    ({"--output": "x.npy"}, "--output x.npy is what is read, x.npy; name another file"),
-    ({"--input": "none.npy"}, "none.npy: not an npy file"), ({"--input": "."}, ".: not an npy file"),
-    ({"--input": "objects.npy"}, "objects.npy: not an npy file: Object arrays"), ({"--input": "two.npz"}, "not an npz"),
-    ({"--input": "complex.npy"}, "complex128; expected real numbers"), ({"--input": "promises.npy"}, "promises.npy: not an npy file"),
-    ({"--input": "a.net"}, "a.net: not an npy file"), ({"--backend": "numa"}, "did you mean 'numba'?"),
-    ({"--steps": "0"}, "steps is an integer >= 1, got 0"), ({"--steps": "5"}, "input has 4 steps, the run 5"),
-    ({"file": "x.npy"}, "x.npy: not a readable HDF5 file"), ({"file": "."}, ".: "),
-    ({"file": "none.net"}, "none.net: there is no such file"),
-])
-def test_run_says_in_one_line_what_it_cannot_use(net_file, tmp_path, monkeypatch, capsys, changes, says):
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"--output": "nowhere/y.npy"}, "y.npy: cannot be written: nowhere is no folder"),
+        ({"--output": "."}, "--output .: cannot be written: . is a folder"),
+        ({"--output": "a.net"}, "--output a.net is what is read, a.net; name another file"),
+        ({"--output": "x.npy"}, "--output x.npy is what is read, x.npy; name another file"),
+        ({"--input": "none.npy"}, "none.npy: not an npy file"),
+        ({"--input": "."}, ".: not an npy file"),
+        ({"--input": "objects.npy"}, "objects.npy: not an npy file: Object arrays"),
+        ({"--input": "two.npz"}, "not an npz"),
+        ({"--input": "complex.npy"}, "complex128; expected real numbers"),
+        ({"--input": "promises.npy"}, "promises.npy: not an npy file"),
+        ({"--input": "a.net"}, "a.net: not an npy file"),
+        ({"--backend": "numa"}, "did you mean 'numba'?"),
+        ({"--steps": "0"}, "steps is an integer >= 1, got 0"),
+        ({"--steps": "5"}, "input has 4 steps, the run 5"),
+        ({"file": "x.npy"}, "x.npy: not a readable HDF5 file"),
+        ({"file": "."}, ".: "),
+        ({"file": "none.net"}, "none.net: there is no such file"),
+    ],
+)
+def test_run_says_in_one_line_what_it_cannot_use(
+    net_file, tmp_path, monkeypatch, capsys, changes, says
+):
     """Status 2, and no file is touched."""
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.zeros((6, 4)))
     np.save("objects.npy", np.array([None, 1], object))
     np.save("complex.npy", np.zeros((6, 4), complex))
     np.savez("two.npz", a=1, b=2)
-    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(117) + b"\n"
-    (tmp_path / "promises.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    header = (
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(117)
+        + b"\n"
+    )
+    (tmp_path / "promises.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    )
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
     options = {"file": "a.net", "--input": "x.npy", "--output": "y.npy"} | changes
-    assert main(["run", options.pop("file"), *(word for pair in options.items() for word in pair)]) == 2
+    assert (
+        main(["run", options.pop("file"), *(word for pair in options.items() for word in pair)])
+        == 2
+    )
     said = capsys.readouterr()
     assert says in said.err
     assert said.err.startswith("lavalike: ")
@@ -90,12 +143,18 @@ def test_run_says_in_one_line_what_it_cannot_use(net_file, tmp_path, monkeypatch
     assert before == {p: p.read_bytes() for p in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (["--out", "file"], "--out file: no folder"), (["--out", "file/under"], "under: no folder"),
-    (["--seed", "-1"], "--seed is in 0..4294967295, got -1"), (["--seed", str(2**32)], "--seed is in"),
-    (["--data", "none.npz"], "none.npz: not an npz file"), (["--data", "."], ".: not an npz file"),
-    (["--epochs", "-1"], "--epochs is >= 1"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--out", "file"], "--out file: no folder"),
+        (["--out", "file/under"], "under: no folder"),
+        (["--seed", "-1"], "--seed is in 0..4294967295, got -1"),
+        (["--seed", str(2**32)], "--seed is in"),
+        (["--data", "none.npz"], "none.npz: not an npz file"),
+        (["--data", "."], ".: not an npz file"),
+        (["--epochs", "-1"], "--epochs is >= 1"),
+    ],
+)
 def test_the_demo_refuses_before_it_trains(tmp_path, monkeypatch, capsys, words, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
@@ -105,9 +164,20 @@ def test_the_demo_refuses_before_it_trains(tmp_path, monkeypatch, capsys, words,
     assert said.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["inf"], [], ["run"], ["info"], ["doctor", "more"], ["run", "a.net", "--inptu", "x"], ["warm", "--now"],
-                                   ["run", "a.net", "--input", "x", "--output", "y", "--precision", "fixed"],
-                                   ["run", "a.net", "--input", "x", "--output", "y", "--steps", "many"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inf"],
+        [],
+        ["run"],
+        ["info"],
+        ["doctor", "more"],
+        ["run", "a.net", "--inptu", "x"],
+        ["warm", "--now"],
+        ["run", "a.net", "--input", "x", "--output", "y", "--precision", "fixed"],
+        ["run", "a.net", "--input", "x", "--output", "y", "--steps", "many"],
+    ],
+)
 def test_unknown_commands_and_options_are_status_2(words, capsys):
     with pytest.raises(SystemExit) as e:
         main(words)
@@ -165,14 +235,21 @@ def test_the_demo_on_a_chip(tmp_path):
     before, after = done.on_chip
     assert before.backend == after.backend == "BrainScaleS-2 (emulated)"
     assert not np.array_equal(before.predictions, after.predictions)
-    row, = (line for line in report(data, [done]).splitlines() if "BrainScaleS-2" in line)
-    assert f"{100 * before.accuracy:.2f} %, {100 * after.accuracy:.2f} % after training in the loop" in row
+    (row,) = (line for line in report(data, [done]).splitlines() if "BrainScaleS-2" in line)
+    assert (
+        f"{100 * before.accuracy:.2f} %, {100 * after.accuracy:.2f} % after training in the loop"
+        in row
+    )
 
 
 def test_the_mnist_reader(tmp_path):
     g = np.random.default_rng(0)
-    arrays = {"x_train": g.integers(0, 256, (20, 28, 28), np.uint8), "y_train": np.arange(20, dtype=np.uint8) % 10,
-              "x_test": g.integers(0, 256, (5, 28, 28), np.uint8), "y_test": np.arange(5, dtype=np.uint8)}
+    arrays = {
+        "x_train": g.integers(0, 256, (20, 28, 28), np.uint8),
+        "y_train": np.arange(20, dtype=np.uint8) % 10,
+        "x_test": g.integers(0, 256, (5, 28, 28), np.uint8),
+        "y_test": np.arange(5, dtype=np.uint8),
+    }
     np.savez(tmp_path / "m.npz", **arrays)
     data = mnist_data(tmp_path / "m.npz")
     assert data.x_train.shape == (20, 784)

@@ -21,8 +21,12 @@ DOUBLE = lv.RunConfig(dtype="float64")
 
 def chain() -> dict[str, Compartment]:
     """Soma, apical dendrite, its tip, and a basal dendrite."""
-    return {"soma": Compartment(threshold=SILENT, dv=0.02), "apical": Compartment("soma", g=0.03, dv=0.01, leak=0.5),
-            "tip": Compartment("apical", g=0.05, dv=0.015, leak=-1.0), "basal": Compartment("soma", g=0.08, dv=0.03)}
+    return {
+        "soma": Compartment(threshold=SILENT, dv=0.02),
+        "apical": Compartment("soma", g=0.03, dv=0.01, leak=0.5),
+        "tip": Compartment("apical", g=0.05, dv=0.015, leak=-1.0),
+        "basal": Compartment("soma", g=0.08, dv=0.03),
+    }
 
 
 def conductances(tree: dict[str, Compartment]) -> tuple[np.ndarray, np.ndarray]:
@@ -55,13 +59,18 @@ def test_the_steady_state_is_that_of_the_conductances():
     rec = lv.simulate(neuron, {"basal_in": x}, config=DOUBLE, record=names(neuron))
     a, b = conductances(tree)
     injected = np.array([0, 0, 0, 0.004 / 0.1])
-    np.testing.assert_allclose(voltages(neuron, rec)[:, 0, -1], np.linalg.solve(a, -(b + injected)), rtol=1e-9)
+    np.testing.assert_allclose(
+        voltages(neuron, rec)[:, 0, -1], np.linalg.solve(a, -(b + injected)), rtol=1e-9
+    )
 
 
 def test_passive_decay_is_the_matrix_exponential_and_its_step_the_matrix():
     from scipy.linalg import expm
 
-    tree = {n: Compartment(c.parent, c.g / 20, c.du, c.dv / 20, 0, c.threshold) for n, c in chain().items()}
+    tree = {
+        n: Compartment(c.parent, c.g / 20, c.du, c.dv / 20, 0, c.threshold)
+        for n, c in chain().items()
+    }
     neuron = MultiCompartment(shape=(1,), tree=tree)
     first = np.array([0.0, 1.0, 0.0, -0.4])
     for n, v in zip(tree, first, strict=True):
@@ -85,16 +94,28 @@ def test_charge_is_conserved_where_nothing_leaks():
     np.testing.assert_allclose(v, v.mean(), rtol=1e-6)
 
 
-def random_inputs(neuron: MultiCompartment, steps: int = 120, batch: int = 3) -> dict[str, np.ndarray]:
+def random_inputs(
+    neuron: MultiCompartment, steps: int = 120, batch: int = 3
+) -> dict[str, np.ndarray]:
     g = np.random.default_rng(0)
-    return {p.name: (g.random((batch, *p.shape, steps)) < 0.1) * g.random((batch, *p.shape, steps)) * 0.5 for p in neuron.in_ports}
+    return {
+        p.name: (g.random((batch, *p.shape, steps)) < 0.1)
+        * g.random((batch, *p.shape, steps))
+        * 0.5
+        for p in neuron.in_ports
+    }
 
 
 def active(shape: tuple[int, ...] = (5,)) -> MultiCompartment:
     per_neuron = np.linspace(0.02, 0.2, shape[0])
-    return MultiCompartment(shape=shape, tree={
-        "soma": Compartment(threshold=1.0, reset=-0.2, period=3), "tip": Compartment("apical", dv=0.2),
-        "apical": Compartment("soma", g=per_neuron, threshold=1.0, reset=2.5, period=15)})
+    return MultiCompartment(
+        shape=shape,
+        tree={
+            "soma": Compartment(threshold=1.0, reset=-0.2, period=3),
+            "tip": Compartment("apical", dv=0.2),
+            "apical": Compartment("soma", g=per_neuron, threshold=1.0, reset=2.5, period=15),
+        },
+    )
 
 
 def test_backends_agree_and_the_fused_loop():
@@ -104,40 +125,66 @@ def test_backends_agree_and_the_fused_loop():
 
     neuron = active()
     x = random_inputs(neuron)
-    runs = [lv.simulate(neuron, x, config=lv.RunConfig(backend=b, dtype="float64"), record=names(neuron)) for b in ("numba", "torch")]
+    runs = [
+        lv.simulate(
+            neuron, x, config=lv.RunConfig(backend=b, dtype="float64"), record=names(neuron)
+        )
+        for b in ("numba", "torch")
+    ]
     assert runs[0]["s_out"].sum() > 20
     np.testing.assert_array_equal(runs[0]["s_out"], runs[1]["s_out"])
-    np.testing.assert_allclose(voltages(neuron, runs[0]), voltages(neuron, runs[1]), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        voltages(neuron, runs[0]), voltages(neuron, runs[1]), rtol=1e-9, atol=1e-12
+    )
     d = neuron.dynamics
     constants = d.derive({v.name: v.value for v in neuron.vars}, {}, False)
     training = fused.Training(surrogate.fast_sigmoid(), "detach")
     inputs = {k: torch.from_numpy(v).movedim(-1, 0).contiguous() for k, v in x.items()}
-    got = fused.scan(d, training, inputs, {k: torch.as_tensor(v, dtype=torch.float64) for k, v in constants.items()})
+    got = fused.scan(
+        d,
+        training,
+        inputs,
+        {k: torch.as_tensor(v, dtype=torch.float64) for k, v in constants.items()},
+    )
     np.testing.assert_array_equal(got.outputs["s_out"].movedim(0, -1).numpy(), runs[0]["s_out"])
 
 
 def test_a_spike_holds_the_soma_and_a_plateau_the_dendrite():
-    neuron = MultiCompartment(shape=(1,), tree={"soma": Compartment(threshold=1.0, reset=0.25, period=4),
-                                                "dendrite": Compartment("soma", g=0.2, dv=0.05, threshold=1.0, reset=3.0, period=30)})
+    neuron = MultiCompartment(
+        shape=(1,),
+        tree={
+            "soma": Compartment(threshold=1.0, reset=0.25, period=4),
+            "dendrite": Compartment("soma", g=0.2, dv=0.05, threshold=1.0, reset=3.0, period=30),
+        },
+    )
     x = np.zeros((1, 80))
     x[0, 2] = 0.4
     rec = lv.simulate(neuron, {"dendrite_in": x}, config=DOUBLE, record=names(neuron))
     dendrite, soma = rec["v_dendrite"][0], rec["v_soma"][0]
-    assert np.flatnonzero(dendrite == 3.0).tolist() == [*range(6, 37)]  # once, for the step it came in and 30 more
+    assert np.flatnonzero(dendrite == 3.0).tolist() == [
+        *range(6, 37)
+    ]  # once, for the step it came in and 30 more
     assert (dendrite[37:] < 3.0).all()
     spikes = np.flatnonzero(rec["s_out"][0])
     assert len(spikes) >= 4
     assert np.diff(spikes).min() > 4
     for t in spikes:
-        assert (soma[t:t + 5] == 0.25).all()
+        assert (soma[t : t + 5] == 0.25).all()
 
 
 def test_it_detects_coincidence():
     """Either input alone stays below; both together make the dendrite's plateau and the soma's burst; far apart they do not."""
     apical = Compartment("soma", g=0.12, du=0.2, threshold=0.8, reset=3.0, period=25)
-    neuron = MultiCompartment(shape=(1,), tree={"soma": Compartment(threshold=1.0), "apical": apical})
+    neuron = MultiCompartment(
+        shape=(1,), tree={"soma": Compartment(threshold=1.0), "apical": apical}
+    )
     counts = {}
-    for case, (soma, dendrite) in {"soma": ([20], []), "dendrite": ([], [20]), "apart": ([20], [60]), "together": ([20], [20])}.items():
+    for case, (soma, dendrite) in {
+        "soma": ([20], []),
+        "dendrite": ([], [20]),
+        "apart": ([20], [60]),
+        "together": ([20], [20]),
+    }.items():
         x = {"soma_in": np.zeros((1, 100)), "apical_in": np.zeros((1, 100))}
         x["soma_in"][0, soma] = 0.28
         x["apical_in"][0, dendrite] = 0.33
@@ -155,7 +202,10 @@ def test_gradients_reach_every_compartment():
 
 def test_its_equation_can_be_read():
     text = tree_dynamics(active().branches).equation
-    assert "\nv_tip[t] = v_tip[t-1] + i_tip[t] + dv_tip (leak_tip - v_tip[t-1]) + g_tip (v_apical[t-1] - v_tip[t-1])\n" in text
+    assert (
+        "\nv_tip[t] = v_tip[t-1] + i_tip[t] + dv_tip (leak_tip - v_tip[t-1]) + g_tip (v_apical[t-1] - v_tip[t-1])\n"
+        in text
+    )
 
 
 def test_within_a_network():
@@ -176,24 +226,39 @@ def test_within_a_network():
 
 def test_trees_with_equal_arguments_are_different_neurons():
     """Two chains whose compartments only hang differently: their kernels must not be taken for each other."""
+
     def hang(parent: str) -> MultiCompartment:
         soma = Compartment(threshold=SILENT)
-        return MultiCompartment(shape=(1,), tree={"soma": soma, "a": Compartment("soma"), "b": Compartment(parent)})
+        return MultiCompartment(
+            shape=(1,), tree={"soma": soma, "a": Compartment("soma"), "b": Compartment(parent)}
+        )
 
     x = np.zeros((1, 5))
     x[0, 0] = 1
-    one, two = (lv.simulate(hang(p), {"b_in": x}, config=DOUBLE, record=["v_soma"])["v_soma"] for p in ("soma", "a"))
+    one, two = (
+        lv.simulate(hang(p), {"b_in": x}, config=DOUBLE, record=["v_soma"])["v_soma"]
+        for p in ("soma", "a")
+    )
     assert one[0, 1] > 0
     assert two[0, 1] == 0
 
 
 BAD = {
-    "no soma": ({"a": Compartment("b", threshold=1), "b": Compartment("a")}, "one compartment has no parent, the soma; here none"),
+    "no soma": (
+        {"a": Compartment("b", threshold=1), "b": Compartment("a")},
+        "one compartment has no parent, the soma; here none",
+    ),
     "two": ({"a": Compartment(threshold=1), "b": Compartment(threshold=1)}, r"here \['a', 'b'\]"),
     "deaf": ({"a": Compartment()}, "'a' needs a threshold"),
     "unknown": ({"a": Compartment(threshold=1), "b": Compartment("c")}, "parent 'c'; there are"),
-    "island": ({"a": Compartment(threshold=1), "b": Compartment("c"), "c": Compartment("b")}, r"\['b', 'c'\] are joined to each other"),
-    "two of a name": ({"v": Compartment(threshold=1), "in": Compartment("v")}, "'v' and 'in': the port v_in has the name of a Var"),
+    "island": (
+        {"a": Compartment(threshold=1), "b": Compartment("c"), "c": Compartment("b")},
+        r"\['b', 'c'\] are joined to each other",
+    ),
+    "two of a name": (
+        {"v": Compartment(threshold=1), "in": Compartment("v")},
+        "'v' and 'in': the port v_in has the name of a Var",
+    ),
     "name": ({"a b": Compartment(threshold=1)}, "identifier"),
 }
 
@@ -205,19 +270,31 @@ def test_what_is_no_tree_is_told(case):
         MultiCompartment(shape=(1,), tree=tree)
 
 
-@pytest.mark.parametrize(("tree", "message"), [
-    ({"a": Compartment(threshold=1, dv=1.5)}, r"a?dv_a: 1.5 is outside 0..1"),
-    ({"a": Compartment(threshold=1, dv=0.4), "b": Compartment("a", g=0.7, dv=0.1)}, r"dv_a: with the conductances at a it sums to 1.1"),
-    ({"a": Compartment(threshold=1, period=-1)}, "period_a: -1 is outside"),
-])
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"a": Compartment(threshold=1, dv=1.5)}, r"a?dv_a: 1.5 is outside 0..1"),
+        (
+            {"a": Compartment(threshold=1, dv=0.4), "b": Compartment("a", g=0.7, dv=0.1)},
+            r"dv_a: with the conductances at a it sums to 1.1",
+        ),
+        ({"a": Compartment(threshold=1, period=-1)}, "period_a: -1 is outside"),
+    ],
+)
 def test_values_out_of_range_are_told_when_it_is_compiled(tree, message):
     with pytest.raises(VarError, match=message):
         lv.simulate(MultiCompartment(shape=(2,), tree=tree), steps=1)
 
 
 def test_names_may_look_like_the_equations():
-    branches = MultiCompartment(shape=(1,), tree={"soma": Compartment(threshold=1), "rec_soma": Compartment("soma", threshold=1),
-                                                  "out": Compartment("soma", threshold=1)}).branches
+    branches = MultiCompartment(
+        shape=(1,),
+        tree={
+            "soma": Compartment(threshold=1),
+            "rec_soma": Compartment("soma", threshold=1),
+            "out": Compartment("soma", threshold=1),
+        },
+    ).branches
     dynamics = tree_dynamics(branches, True, True)
     assert dynamics.outputs == ("s_out", "spike_rec_soma", "spike_out")
     assert len(set(dynamics.inputs + dynamics.states)) == 6 + 3 + 9
@@ -232,12 +309,35 @@ def test_it_has_no_fixed_point_form():
 def test_one_compartment_in_the_chips_order_is_the_chips_neuron(period):
     x = torch.rand(60, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.2
     training = Training(exponential())
-    chip = reference(neuron(refractory=True), training, {"x": x},
-                     {"gain": 1.0, "g": 0.15, "e_leak": 0.1, "keep_syn": 0.8, "vth": 0.9, "v_reset": -0.2, "period": period},
-                     {"v": torch.full((4, 5), 0.1, dtype=torch.float64)})
-    tree = reference(tree_dynamics((Branch("soma", None, True),), chip=True), training, {"soma_in": x},
-                     {"keep_soma": 0.8, "dv_soma": 0.15, "leak_soma": 0.1, "vth_soma": 0.9, "reset_soma": -0.2, "period_soma": period},
-                     {"v_soma": torch.full((4, 5), 0.1, dtype=torch.float64)})
+    chip = reference(
+        neuron(refractory=True),
+        training,
+        {"x": x},
+        {
+            "gain": 1.0,
+            "g": 0.15,
+            "e_leak": 0.1,
+            "keep_syn": 0.8,
+            "vth": 0.9,
+            "v_reset": -0.2,
+            "period": period,
+        },
+        {"v": torch.full((4, 5), 0.1, dtype=torch.float64)},
+    )
+    tree = reference(
+        tree_dynamics((Branch("soma", None, True),), chip=True),
+        training,
+        {"soma_in": x},
+        {
+            "keep_soma": 0.8,
+            "dv_soma": 0.15,
+            "leak_soma": 0.1,
+            "vth_soma": 0.9,
+            "reset_soma": -0.2,
+            "period_soma": period,
+        },
+        {"v_soma": torch.full((4, 5), 0.1, dtype=torch.float64)},
+    )
     assert chip.outputs["s_out"].sum() > 50
     torch.testing.assert_close(tree.outputs["s_out"], chip.outputs["s_out"], rtol=0, atol=0)
     torch.testing.assert_close(tree.states["v_soma"], chip.states["v"])

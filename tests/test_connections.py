@@ -16,7 +16,18 @@ from lavalike.backends.numba import NumbaModel
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.torch import ConnectionModel
 from lavalike.bss2 import Chip
-from lavalike.proc import LIF, Connection, Conv, ConvTranspose, DelayDense, DelaySparse, Dense, Sigma, Sparse, io
+from lavalike.proc import (
+    LIF,
+    Connection,
+    Conv,
+    ConvTranspose,
+    DelayDense,
+    DelaySparse,
+    Dense,
+    Sigma,
+    Sparse,
+    io,
+)
 from lavalike.process import InPort, OutPort, Var
 
 CONFIGS = {
@@ -51,10 +62,17 @@ def test_events_are_listed_in_order(dtype):
 
 def test_events_on_a_machine_without_wide_vectors():
     """LLVM cuts the compare into what is there: as if for a processor without any extension."""
-    code = ("import numpy as np; from lavalike.backends.numba.events import list_events; x = np.arange(70) % 3 == 1\n"
-            "e = np.zeros(70, np.int32); n = list_events(x.astype(np.float32), e, np.zeros(1, np.int64)); "
-            "assert e[:n].tolist() == np.flatnonzero(x).tolist(); print('ok')")
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "NUMBA_CPU_NAME": "generic"}, capture_output=True, text=True)
+    code = (
+        "import numpy as np; from lavalike.backends.numba.events import list_events; x = np.arange(70) % 3 == 1\n"
+        "e = np.zeros(70, np.int32); n = list_events(x.astype(np.float32), e, np.zeros(1, np.int64)); "
+        "assert e[:n].tolist() == np.flatnonzero(x).tolist(); print('ok')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_CPU_NAME": "generic"},
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout == "ok\n", done.stderr
 
 
@@ -67,7 +85,7 @@ def test_left_over_rows_are_added_in_order(graded):
     for kind in (Dense, Sparse):
         x = np.zeros((12, 12, 2), np.float32)
         for k in range(12):
-            x[k, g.permutation(12)[:k + 1], 0] = g.integers(1, 5, k + 1)
+            x[k, g.permutation(12)[: k + 1], 0] = g.integers(1, 5, k + 1)
         connection = kind(weights=w, num_message_bits=graded)
         got = lv.simulate(connection, {"s_in": x})["a_out"][..., 1]
         for k in range(12):
@@ -82,7 +100,9 @@ def test_a_message_of_infinity_reaches_only_its_own_synapses():
     """Rows that fill up a pass are multiplied with 0, not with what came."""
     x = np.zeros((3, 2))
     x[1, 0] = np.finfo(np.float32).max
-    got = lv.simulate(Dense(weights=np.array([[1, 4, 1], [0.5, 0, 0.5]]), num_message_bits=24), {"s_in": x})["a_out"]
+    got = lv.simulate(
+        Dense(weights=np.array([[1, 4, 1], [0.5, 0, 0.5]]), num_message_bits=24), {"s_in": x}
+    )["a_out"]
     assert np.isinf(got[0, 1])
     assert got[1, 1] == 0
 
@@ -93,9 +113,19 @@ def test_a_message_of_infinity_reaches_only_its_own_synapses():
 def made(kind: str, delay: int, graded: int = 8) -> Connection:
     g = np.random.default_rng(2)
     if kind == "conv":
-        return Conv(weight=g.integers(-9, 9, (2, 3, 2, 1)), input_shape=(5, 4, 1), num_message_bits=graded, delay=delay)
+        return Conv(
+            weight=g.integers(-9, 9, (2, 3, 2, 1)),
+            input_shape=(5, 4, 1),
+            num_message_bits=graded,
+            delay=delay,
+        )
     if kind == "convT":
-        return ConvTranspose(weight=g.integers(-9, 9, (1, 3, 2, 2)), input_shape=(5, 4, 1), num_message_bits=graded, delay=delay)
+        return ConvTranspose(
+            weight=g.integers(-9, 9, (1, 3, 2, 2)),
+            input_shape=(5, 4, 1),
+            num_message_bits=graded,
+            delay=delay,
+        )
     w = g.integers(-9, 9, (6, 20)) * (g.random((6, 20)) < 0.4)
     return {"dense": Dense, "sparse": Sparse}[kind](weights=w, num_message_bits=graded, delay=delay)
 
@@ -129,7 +159,9 @@ def test_a_chain_without_delay_is_one_step():
     second.a_out.connect(lif[1].a_in)
     x = np.eye(3)
     for backend in ("numba", "torch"):
-        got = lv.simulate(first, {"s_in": x}, config=lv.RunConfig(backend=backend), record=[lif[1].s_out])[lif[1].s_out]
+        got = lv.simulate(
+            first, {"s_in": x}, config=lv.RunConfig(backend=backend), record=[lif[1].s_out]
+        )[lif[1].s_out]
         assert got.tolist() == x.tolist()
 
 
@@ -141,7 +173,9 @@ def test_delay_0_on_a_loop_names_the_loop(kind):
     back.a_out.connect(lif.a_in)
     lif.s_out.flatten().connect(into.s_in)
     into.a_out.reshape(back.s_in.shape).connect(back.s_in)
-    with pytest.raises(lv.GraphError, match=r"a cycle without delay: .*cells\.s_out -> into\.s_in.*delay=1"):
+    with pytest.raises(
+        lv.GraphError, match=r"a cycle without delay: .*cells\.s_out -> into\.s_in.*delay=1"
+    ):
         lif.run(lv.RunSteps(1))
 
 
@@ -172,8 +206,10 @@ def test_entries_need_no_scipy(config):
         assert (got == lv.simulate(Dense(weights=w), {"s_in": x}, config=config)["a_out"]).all()
     sparse.weights.set(data)  # one number no longer
     np.add.at(w := np.zeros((5, 7), int), (rows, cols), data)
-    assert (lv.simulate(sparse, {"s_in": x}, config=config)["a_out"] ==
-            lv.simulate(Dense(weights=w), {"s_in": x}, config=config)["a_out"]).all()
+    assert (
+        lv.simulate(sparse, {"s_in": x}, config=config)["a_out"]
+        == lv.simulate(Dense(weights=w), {"s_in": x}, config=config)["a_out"]
+    ).all()
 
 
 def test_scipy_matrices_are_taken():
@@ -186,14 +222,29 @@ def test_scipy_matrices_are_taken():
         assert (same.delays.get() == d[same.rows, same.cols]).all()
 
 
-@pytest.mark.parametrize(("kwargs", "error", "match"), [
-    ({}, TypeError, "Sparse: give weights, a matrix .out, in., or rows, cols, data and shape"),
-    ({"rows": [0], "data": 1.0}, TypeError, "missing: cols, shape"),
-    ({"weights": np.eye(2), "rows": [0]}, TypeError, "both are given"),
-    ({"rows": [0, 2], "cols": [0, 1], "data": 1, "shape": (2, 2)}, ValueError, r"rows are integers in one row, 0\.\.1 for shape"),
-    ({"rows": [0, 1], "cols": [0], "data": 1, "shape": (2, 2)}, ValueError, "rows and cols are of one length"),
-    ({"rows": [], "cols": [], "data": [], "shape": (2, 2)}, ValueError, "no weight is non-zero"),
-])
+@pytest.mark.parametrize(
+    ("kwargs", "error", "match"),
+    [
+        ({}, TypeError, "Sparse: give weights, a matrix .out, in., or rows, cols, data and shape"),
+        ({"rows": [0], "data": 1.0}, TypeError, "missing: cols, shape"),
+        ({"weights": np.eye(2), "rows": [0]}, TypeError, "both are given"),
+        (
+            {"rows": [0, 2], "cols": [0, 1], "data": 1, "shape": (2, 2)},
+            ValueError,
+            r"rows are integers in one row, 0\.\.1 for shape",
+        ),
+        (
+            {"rows": [0, 1], "cols": [0], "data": 1, "shape": (2, 2)},
+            ValueError,
+            "rows and cols are of one length",
+        ),
+        (
+            {"rows": [], "cols": [], "data": [], "shape": (2, 2)},
+            ValueError,
+            "no weight is non-zero",
+        ),
+    ],
+)
 def test_entries_that_are_none_are_told(kwargs, error, match):
     with pytest.raises(lv.VarError, match=match) as told:
         Sparse(**kwargs)
@@ -208,7 +259,11 @@ def test_what_is_set_between_runs_is_not_left_over(config):
     w = np.diag(np.arange(60)) * 2 + np.eye(60, k=3, dtype=int) * 4
     sent = []
     for kind in (Sparse, Dense):
-        source, connection, sigma = io.source.RingBuffer(data=x), kind(weights=w), Sigma(shape=(60,))
+        source, connection, sigma = (
+            io.source.RingBuffer(data=x),
+            kind(weights=w),
+            Sigma(shape=(60,)),
+        )
         source.s_out.connect(connection.s_in)
         connection.a_out.connect(sigma.a_in)
         for steps in (2, 1, 4, 2):
@@ -229,12 +284,26 @@ def test_delays_of_stored_entries_equal_those_of_a_matrix(config, exp, graded):
     w = w if config.fixed else w * 0.37
     d = g.integers(0, 5, (9, 7))
     x = g.integers(-3 if graded else 0, 4 if graded else 2, (3, 7, 12))
-    kwargs = {"weights": w, "delays": d, "weight_exp": exp, "num_message_bits": graded, "max_delay": 6}
+    kwargs = {
+        "weights": w,
+        "delays": d,
+        "weight_exp": exp,
+        "num_message_bits": graded,
+        "max_delay": 6,
+    }
     want = lv.simulate(DelayDense(**kwargs), {"s_in": x}, config=config)["a_out"]
     assert (want != 0).any()
     sparse = DelaySparse(**kwargs)
-    for other in (sparse, DelaySparse(rows=sparse.rows, cols=sparse.cols, data=sparse.weights.get(), shape=(9, 7),
-                                      **{**kwargs, "weights": None, "delays": sparse.delays.get()})):
+    for other in (
+        sparse,
+        DelaySparse(
+            rows=sparse.rows,
+            cols=sparse.cols,
+            data=sparse.weights.get(),
+            shape=(9, 7),
+            **{**kwargs, "weights": None, "delays": sparse.delays.get()},
+        ),
+    ):
         got = lv.simulate(other, {"s_in": x}, config=config)["a_out"]
         if config.backend == "torch" and not config.fixed:
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * np.abs(want).max())
@@ -248,7 +317,10 @@ def test_what_is_under_way_arrives(config):
     begins with them."""
     g = np.random.default_rng(7)
     x = g.integers(0, 2, (5, 20))
-    kwargs = {"weights": 2 * g.integers(1, 9, (4, 5)) * (g.random((4, 5)) < 0.6), "delays": g.integers(0, 6, (4, 5))}
+    kwargs = {
+        "weights": 2 * g.integers(1, 9, (4, 5)) * (g.random((4, 5)) < 0.6),
+        "delays": g.integers(0, 6, (4, 5)),
+    }
     whole = lv.simulate(DelayDense(**kwargs), {"s_in": x}, config=config)["a_out"]
     source, sparse, sigma = io.source.RingBuffer(data=x), DelaySparse(**kwargs), Sigma(shape=(4,))
     source.s_out.connect(sparse.s_in)
@@ -269,8 +341,13 @@ def test_20_000_neurons_with_a_delay_a_synapse(backend):
     """A recurrent network whose matrix would be 1.6 GB (3.2 with delays) takes what its synapses and 8 slots a neuron take."""
     n, each = 20_000, 5
     g = np.random.default_rng(8)
-    back = DelaySparse(rows=g.integers(0, n, n * each), cols=np.repeat(np.arange(n), each), data=0.1, shape=(n, n),
-                       delays=g.integers(0, 8, n * each))
+    back = DelaySparse(
+        rows=g.integers(0, n, n * each),
+        cols=np.repeat(np.arange(n), each),
+        data=0.1,
+        shape=(n, n),
+        delays=g.integers(0, 8, n * each),
+    )
     lif = LIF(shape=(n,), du=1.0, bias_mant=0.3, vth=1.0)
     lif.s_out.connect(back.s_in)
     back.a_out.connect(lif.a_in)
@@ -327,7 +404,9 @@ def test_a_connection_of_another_package_is_counted_right():
     class Silent(Connection):
         pass
 
-    with pytest.raises(lv.InputError, match=r"Silent does not say how many synapses an input has.*fan_out\(\)"):
+    with pytest.raises(
+        lv.InputError, match=r"Silent does not say how many synapses an input has.*fan_out\(\)"
+    ):
         operations.fan_out(Silent(shape_in=4, shape_out=4))
 
     class Other(lv.AbstractProcess):
@@ -347,7 +426,11 @@ def test_a_connection_of_another_package_has_its_delay(delay):
     want[..., delay:] = x * np.array([1, 2, 3, 4])[:, None]
     for backend in ("numba", "torch"):
         config = lv.RunConfig(backend=backend, dtype="float64")
-        got = lv.simulate(OneToOne(weights=[1, 2, 3, 4], delay=delay, num_message_bits=16), {"s_in": x}, config=config)["a_out"]
+        got = lv.simulate(
+            OneToOne(weights=[1, 2, 3, 4], delay=delay, num_message_bits=16),
+            {"s_in": x},
+            config=config,
+        )["a_out"]
         np.testing.assert_allclose(got, want[..., :6], rtol=1e-15)
 
 
@@ -365,9 +448,16 @@ def test_a_connection_of_another_package_on_a_chip():
             connection.a_out.connect(self.lif.a_in)
             self.lif.s_out.connect(self.out)
 
-    sent = [lv.simulate(Net(connection), {"inp": x}, config=config)["out"]
-            for connection in (OneToOne(weights=[0.5, 1, 1.5, 2]), Dense(weights=np.diag([0.5, 1, 1.5, 2])))]
+    sent = [
+        lv.simulate(Net(connection), {"inp": x}, config=config)["out"]
+        for connection in (
+            OneToOne(weights=[0.5, 1, 1.5, 2]),
+            Dense(weights=np.diag([0.5, 1, 1.5, 2])),
+        )
+    ]
     assert sent[0].sum() > 5
     assert (sent[0] == sent[1]).all()
-    with pytest.raises(lv.GraphError, match=r"Net\.connection: delay=0, but a spike of a chip's step"):
+    with pytest.raises(
+        lv.GraphError, match=r"Net\.connection: delay=0, but a spike of a chip's step"
+    ):
         lv.simulate(Net(OneToOne(weights=[1, 1, 1, 1], delay=0)), {"inp": x}, config=config)

@@ -52,8 +52,14 @@ NAMESPACES = [
     "lavalike.bss2.ann",
     "lavalike.bss2.nn",
     "lavalike.bss2.spiking",
-    *(f"lavalike.bss2.spiking.{name}" for name in ("modules", "functional", "parameter", "morphology")),
-    *(f"lavalike.bss2.spiking.transforms.{name}" for name in ("encode", "decode", "weight_transforms")),
+    *(
+        f"lavalike.bss2.spiking.{name}"
+        for name in ("modules", "functional", "parameter", "morphology")
+    ),
+    *(
+        f"lavalike.bss2.spiking.transforms.{name}"
+        for name in ("encode", "decode", "weight_transforms")
+    ),
     "lavalike.bss2.perceptron",
     "lavalike.bss2.perceptron.nn",
     "lavalike.datasets",
@@ -61,9 +67,15 @@ NAMESPACES = [
     "netx",
     "netx.hdf5",
 ]
-ROOMS = [importlib.import_module(f"tests.doors.{m.name}") for m in pkgutil.iter_modules(doors.__path__) if m.name != "table"]
+ROOMS = [
+    importlib.import_module(f"tests.doors.{m.name}")
+    for m in pkgutil.iter_modules(doors.__path__)
+    if m.name != "table"
+]
 ROWS = [row for room in ROOMS for row in room.ROWS]
-EXEMPT = {path: why for room in ROOMS for path, why in room.EXEMPT.items()}  # public names without a row, and why
+EXEMPT = {
+    path: why for room in ROOMS for path, why in room.EXEMPT.items()
+}  # public names without a row, and why
 
 
 def public() -> dict[int, str]:
@@ -71,13 +83,17 @@ def public() -> dict[int, str]:
     names: dict[int, str] = {}
     for namespace in NAMESPACES:
         module = importlib.import_module(namespace)
-        for name in sorted({*dir(module), *getattr(module, "_LAZY", ()), *getattr(module, "_NAMES", ())}):
+        for name in sorted(
+            {*dir(module), *getattr(module, "_LAZY", ()), *getattr(module, "_NAMES", ())}
+        ):
             if name.startswith("_"):
                 continue
             value = getattr(module, name)
             home = getattr(value, "__module__", None) or ""
             # what a module re-exports under hxtorch's names is its own; what it merely imports is not
-            ours = home.split(".")[0] in ("lavalike", "netx") and home != "lavalike.arguments"  # the rules
+            ours = (
+                home.split(".")[0] in ("lavalike", "netx") and home != "lavalike.arguments"
+            )  # the rules
             ours = ours and (home.startswith(namespace) or namespace.startswith("lavalike.bss2"))
             if ours and (inspect.isclass(value) or inspect.isfunction(value)):
                 names.setdefault(id(value), f"{namespace}.{name}")
@@ -86,8 +102,12 @@ def public() -> dict[int, str]:
 
 def test_every_public_name_has_a_row():
     known = {id(find(path)) for path in [*(row.path for row in ROWS), *EXEMPT]}
-    missing = [path for key, path in public().items() if key not in known and not _is_error(find(path))]
-    assert not missing, f"{len(missing)} public names without a row in tests/doors, nor a reason in EXEMPT: {missing}"
+    missing = [
+        path for key, path in public().items() if key not in known and not _is_error(find(path))
+    ]
+    assert not missing, (
+        f"{len(missing)} public names without a row in tests/doors, nor a reason in EXEMPT: {missing}"
+    )
 
 
 def test_every_exemption_is_needed_and_says_why():
@@ -102,7 +122,9 @@ def _is_error(value: object) -> bool:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.path)
 def test_a_row_has_every_argument(row):
     parameters = inspect.signature(find(row.path)).parameters.values()
-    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {
+        "self"
+    }
     if isinstance(find(row.path), type):
         from lavalike.arguments import keywords
 

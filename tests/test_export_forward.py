@@ -67,39 +67,84 @@ def through(net, order):
         for k in order:
             x = net.blocks[k](x)
         return x
+
     return call
 
 
 FIRST, SECOND, THIRD = (rf"block {k} \(cuba\.Dense\)" for k in range(3))
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (skip, rf"{THIRD}: its input is not the output of {SECOND}: \d+ of 128 values were changed in between"),
-    (parallel, rf"{SECOND}: its input is not the output of {FIRST}: it is forward's own input"),
-    (lambda n, x: through(n, (0, 2, 1))(x), rf"{SECOND} is not call 1 of forward: {THIRD} came instead"),
-    (lambda n, x: through(n, (0, 1, 1, 2))(x), rf"{SECOND} is called twice by forward"),
-    (lambda n, x: through(n, (0, 1))(x), rf"{THIRD} is not called by forward"),
-    (lambda n, x: n.blocks[1](n.blocks[0](x)), rf"{THIRD} is not called by forward"),
-    (lambda n, x: n.blocks[2](n.blocks[1](0.5 * n.blocks[0](x))), rf"{SECOND}: its input is not the output of {FIRST}: \d+ of 128"),
-    (lambda n, x: n.blocks[2](n.blocks[1](n.blocks[0](x).flip(1))), rf"{SECOND}: its input is not the output of {FIRST}: \d+ of 128"),
-    (lambda n, x: n.blocks[2](n.blocks[1](n.blocks[0](x)[..., ::2])), r"it is a tensor of shape \(2, 4, 8\), not \(2, 4, 16\)"),
-    (lambda n, x: n.blocks[2](n.extra(n.blocks[1](n.blocks[0](x)))), rf"{THIRD}: .* it is the output of block 'extra' \(cuba\.Dense\)"),
-    (lambda n, x: chain(n, x).mean(-1), r"forward does not return the output .* of shape \(2, 4\), not \(2, 4, 16\)"),
-    (lambda n, x: -chain(n, x), rf"forward does not return the output of {THIRD}: \d+ of 128 values"),
-    (lambda n, x: (chain(n, x), n.blocks[0](x))[1], rf"{FIRST} is called twice by forward"),
-    (lambda n, x: [n.extra(chain(n, x))], rf"forward does not return the output of {THIRD}: it is the output of block 'extra'"),
-    (lambda n, x: chain(n, 2 * x), rf"{FIRST}: its input is not forward's own input: \d+ of 128"),
-    (hooked, rf"{SECOND}: its input is not the output of {FIRST}: \d+ of 128"),
-    (dropped, rf"{SECOND}: its input is not the output of {FIRST}: \d+ of 128"),  # by hand it acts in eval mode too
-    (lambda n, x, k: k * chain(n, x), r"forward raised TypeError for an input of \(2, 4, 16\).*\n?.*example="),
-    (lambda n, x: chain(n, x) is x or None, rf"forward does not return the output of {THIRD}: it is a NoneType"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            skip,
+            rf"{THIRD}: its input is not the output of {SECOND}: \d+ of 128 values were changed in between",
+        ),
+        (parallel, rf"{SECOND}: its input is not the output of {FIRST}: it is forward's own input"),
+        (
+            lambda n, x: through(n, (0, 2, 1))(x),
+            rf"{SECOND} is not call 1 of forward: {THIRD} came instead",
+        ),
+        (lambda n, x: through(n, (0, 1, 1, 2))(x), rf"{SECOND} is called twice by forward"),
+        (lambda n, x: through(n, (0, 1))(x), rf"{THIRD} is not called by forward"),
+        (lambda n, x: n.blocks[1](n.blocks[0](x)), rf"{THIRD} is not called by forward"),
+        (
+            lambda n, x: n.blocks[2](n.blocks[1](0.5 * n.blocks[0](x))),
+            rf"{SECOND}: its input is not the output of {FIRST}: \d+ of 128",
+        ),
+        (
+            lambda n, x: n.blocks[2](n.blocks[1](n.blocks[0](x).flip(1))),
+            rf"{SECOND}: its input is not the output of {FIRST}: \d+ of 128",
+        ),
+        (
+            lambda n, x: n.blocks[2](n.blocks[1](n.blocks[0](x)[..., ::2])),
+            r"it is a tensor of shape \(2, 4, 8\), not \(2, 4, 16\)",
+        ),
+        (
+            lambda n, x: n.blocks[2](n.extra(n.blocks[1](n.blocks[0](x)))),
+            rf"{THIRD}: .* it is the output of block 'extra' \(cuba\.Dense\)",
+        ),
+        (
+            lambda n, x: chain(n, x).mean(-1),
+            r"forward does not return the output .* of shape \(2, 4\), not \(2, 4, 16\)",
+        ),
+        (
+            lambda n, x: -chain(n, x),
+            rf"forward does not return the output of {THIRD}: \d+ of 128 values",
+        ),
+        (lambda n, x: (chain(n, x), n.blocks[0](x))[1], rf"{FIRST} is called twice by forward"),
+        (
+            lambda n, x: [n.extra(chain(n, x))],
+            rf"forward does not return the output of {THIRD}: it is the output of block 'extra'",
+        ),
+        (
+            lambda n, x: chain(n, 2 * x),
+            rf"{FIRST}: its input is not forward's own input: \d+ of 128",
+        ),
+        (hooked, rf"{SECOND}: its input is not the output of {FIRST}: \d+ of 128"),
+        (
+            dropped,
+            rf"{SECOND}: its input is not the output of {FIRST}: \d+ of 128",
+        ),  # by hand it acts in eval mode too
+        (
+            lambda n, x, k: k * chain(n, x),
+            r"forward raised TypeError for an input of \(2, 4, 16\).*\n?.*example=",
+        ),
+        (
+            lambda n, x: chain(n, x) is x or None,
+            rf"forward does not return the output of {THIRD}: it is a NoneType",
+        ),
+    ],
+)
 def test_another_forward_is_refused(call, message, tmp_path):
     net = Net(call)
     with pytest.raises(lv.ExportError, match=message):
         slayer.export_hdf5(net, tmp_path / "n.net")
     assert list(tmp_path.iterdir()) == []
-    assert netx.Network(slayer.export_hdf5(list(net.blocks), tmp_path / "n.net")).ours  # the chain, whatever forward does
+    assert netx.Network(
+        slayer.export_hdf5(list(net.blocks), tmp_path / "n.net")
+    ).ours  # the chain, whatever forward does
 
 
 def test_a_sequential_of_another_forward_is_refused(tmp_path):
@@ -140,20 +185,57 @@ def early(net, x):
 B = {"weight_scale": 4}
 
 
-@pytest.mark.parametrize(("net", "shape"), [
-    (lambda: Net(chain), (4,)),
-    (lambda: Net(recorded), (4,)),
-    (lambda: Net(counted, [cu.Dense(P, 4, 5, count_log=True, **B), cu.Dense(P, 5, 4, count_log=True, **B)]), (4,)),
-    (lambda: Net(early, [cu.Conv(P, 1, 2, 3, **B), cu.Dense(P, 18, 4, **B)]), (1, 5, 5)),
-    (lambda: Net(lambda n, x, scale=None: (chain(n, x), scale)), (4,)),
-    (lambda: Net(chain, [cu.Dense({**P, "persistent_state": True}, 4, 4, **B), cu.Dense(P, 4, 3, **B)]), (4,)),
-    (lambda: Net(lambda n, x: chain(n, x.flatten(1, -2)), [cu.Dense(P, 4, 4, **B)]), (4,)),
-    (lambda: nn.Sequential(cu.Conv(P, 1, 2, 3, **B), cu.Pool(P, 2, weight_scale=0.5), cu.Flatten(), cu.Dense(P, 8, 4, **B)), (1, 6, 6)),
-    (lambda: Net(lambda n, x: chain(n, x), [sd.Input({"threshold": 0.1}), sd.Dense({"threshold": 0.1}, 4, 4), sd.Output({"threshold": 0.1},
-                                                                                                                   4, 2)]), (4,)),
-    (lambda: nn.Sequential(rf.Dense({"threshold": 0.5, "period": 8, "decay": 0.1}, 4, 4, **B),
-                           rf.Affine({"threshold": 0.5, "period": 8, "decay": 0.1}, 4, 3, **B)), (4,)),
-])
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (lambda: Net(chain), (4,)),
+        (lambda: Net(recorded), (4,)),
+        (
+            lambda: Net(
+                counted,
+                [cu.Dense(P, 4, 5, count_log=True, **B), cu.Dense(P, 5, 4, count_log=True, **B)],
+            ),
+            (4,),
+        ),
+        (lambda: Net(early, [cu.Conv(P, 1, 2, 3, **B), cu.Dense(P, 18, 4, **B)]), (1, 5, 5)),
+        (lambda: Net(lambda n, x, scale=None: (chain(n, x), scale)), (4,)),
+        (
+            lambda: Net(
+                chain,
+                [cu.Dense({**P, "persistent_state": True}, 4, 4, **B), cu.Dense(P, 4, 3, **B)],
+            ),
+            (4,),
+        ),
+        (lambda: Net(lambda n, x: chain(n, x.flatten(1, -2)), [cu.Dense(P, 4, 4, **B)]), (4,)),
+        (
+            lambda: nn.Sequential(
+                cu.Conv(P, 1, 2, 3, **B),
+                cu.Pool(P, 2, weight_scale=0.5),
+                cu.Flatten(),
+                cu.Dense(P, 8, 4, **B),
+            ),
+            (1, 6, 6),
+        ),
+        (
+            lambda: Net(
+                lambda n, x: chain(n, x),
+                [
+                    sd.Input({"threshold": 0.1}),
+                    sd.Dense({"threshold": 0.1}, 4, 4),
+                    sd.Output({"threshold": 0.1}, 4, 2),
+                ],
+            ),
+            (4,),
+        ),
+        (
+            lambda: nn.Sequential(
+                rf.Dense({"threshold": 0.5, "period": 8, "decay": 0.1}, 4, 4, **B),
+                rf.Affine({"threshold": 0.5, "period": 8, "decay": 0.1}, 4, 3, **B),
+            ),
+            (4,),
+        ),
+    ],
+)
 def test_forwards_that_are_the_chain_are_exported(net, shape, tmp_path):
     net = net()
     path = slayer.export_hdf5(net, tmp_path / "n.net", input_shape=shape)
@@ -183,16 +265,26 @@ def test_an_example_says_what_forward_takes(tmp_path):
 
     with pytest.raises(lv.ExportError, match="forward raised TypeError"):
         slayer.export_hdf5(Net(call), tmp_path / "n.net")
-    with pytest.raises(lv.ExportError, match=rf"{FIRST}: its input is not forward's own input"):  # the file has no such encoding
+    with pytest.raises(
+        lv.ExportError, match=rf"{FIRST}: its input is not forward's own input"
+    ):  # the file has no such encoding
         slayer.export_hdf5(Net(call), tmp_path / "n.net", example=({"x": torch.rand(2, 4)}, 7))
     net = Net(lambda n, x, k: (chain(n, x), k))
-    assert netx.Network(slayer.export_hdf5(net, tmp_path / "n.net", example=(torch.rand(1, 4, 3), 1))).inp.shape == (4,)
+    assert netx.Network(
+        slayer.export_hdf5(net, tmp_path / "n.net", example=(torch.rand(1, 4, 3), 1))
+    ).inp.shape == (4,)
     conv = Net(chain, [cu.Conv(P, 1, 2, 3, **B), cu.Flatten(), cu.Dense(P, 18, 3, **B)])
-    with pytest.raises(lv.ExportError, match="does not know its shape: call the network once, or give input_shape"):
+    with pytest.raises(
+        lv.ExportError, match="does not know its shape: call the network once, or give input_shape"
+    ):
         slayer.export_hdf5(conv, tmp_path / "n.net")
-    assert netx.Network(slayer.export_hdf5(conv, tmp_path / "n.net", example=torch.rand(1, 1, 5, 5, 2))).inp.shape == (5, 5, 1)
+    assert netx.Network(
+        slayer.export_hdf5(conv, tmp_path / "n.net", example=torch.rand(1, 1, 5, 5, 2))
+    ).inp.shape == (5, 5, 1)
     dense = Net(flat, [cu.Dense(P, 4, 3, **B)])
-    assert netx.Network(slayer.export_hdf5(dense, tmp_path / "n.net", example=torch.rand(1, 1, 2, 2, 5))).inp.shape == (4,)
+    assert netx.Network(
+        slayer.export_hdf5(dense, tmp_path / "n.net", example=torch.rand(1, 1, 2, 2, 5))
+    ).inp.shape == (4,)
     with pytest.raises(lv.ExportError, match="example is what forward takes; list has none"):
         slayer.export_hdf5(list(net.blocks), tmp_path / "n.net", example=torch.rand(1, 4, 2))
 
@@ -202,8 +294,15 @@ class Busy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        params = {**P, "norm": MeanOnlyBatchNorm, "dropout": slayer.neuron.Dropout(0.5), "persistent_state": True}
-        self.blocks = nn.ModuleList([cu.Dense(params, 4, 4, delay=True, **B), cu.Dense(params, 4, 3, delay=True, **B)])
+        params = {
+            **P,
+            "norm": MeanOnlyBatchNorm,
+            "dropout": slayer.neuron.Dropout(0.5),
+            "persistent_state": True,
+        }
+        self.blocks = nn.ModuleList(
+            [cu.Dense(params, 4, 4, delay=True, **B), cu.Dense(params, 4, 3, delay=True, **B)]
+        )
         self.register_buffer("calls", torch.zeros(()))
         self.norm, self.kept, self.count, self.last = nn.BatchNorm1d(4), [], {"n": 0}, None
 
@@ -220,8 +319,13 @@ class Busy(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("look", [lambda net, path: slayer.export_hdf5(net, path),
-                                  lambda net, path: netx.compare(net, slayer.export_hdf5(list(net.blocks), path))])
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda net, path: slayer.export_hdf5(net, path),
+        lambda net, path: netx.compare(net, slayer.export_hdf5(list(net.blocks), path)),
+    ],
+)
 def test_looking_at_a_network_leaves_it_as_it_was(look, tmp_path):
     torch.manual_seed(0)
     net = Busy()
@@ -231,9 +335,21 @@ def test_looking_at_a_network_leaves_it_as_it_was(look, tmp_path):
 
     def facts():
         states = [b._state for b in net.blocks]
-        return (net.state_dict(), [p.grad for p in net.parameters()], [m.training for m in net.modules()], states, list(net.kept),
-                dict(net.count), [int(b.neuron.overflows) for b in net.blocks], net.last, torch.get_rng_state(), random.getstate(),
-                np.random.get_state()[1], [sorted(vars(m)) for m in net.modules()], [b.shape for b in net.blocks])  # noqa: NPY002
+        return (
+            net.state_dict(),
+            [p.grad for p in net.parameters()],
+            [m.training for m in net.modules()],
+            states,
+            list(net.kept),
+            dict(net.count),
+            [int(b.neuron.overflows) for b in net.blocks],
+            net.last,
+            torch.get_rng_state(),
+            random.getstate(),
+            np.random.get_state()[1],  # noqa: NPY002
+            [sorted(vars(m)) for m in net.modules()],
+            [b.shape for b in net.blocks],
+        )
 
     def same(a, b):
         if isinstance(a, torch.Tensor | np.ndarray):
@@ -267,7 +383,9 @@ def test_compare_looks_at_forward_too(tmp_path):
     assert not mean
     assert "Net.forward returns (3, 4), not the last block's output of (3, 4, 40)" in str(mean)
     assert netx.compare(Net(recorded), path, x)
-    with pytest.raises(lv.InputError, match=r"compare: Net\.forward raised TypeError for x of \(3, 4, 40\)"):
+    with pytest.raises(
+        lv.InputError, match=r"compare: Net\.forward raised TypeError for x of \(3, 4, 40\)"
+    ):
         netx.compare(Net(lambda n, x, k: x), path, x)
 
 
@@ -280,7 +398,9 @@ def test_networks_that_end_in_flatten(tmp_path):
     file = netx.Network(slayer.export_hdf5(net, tmp_path / "n.net"))
     assert (len(file), file.out.shape, file.out_layer.out.shape) == (1, (36,), (4, 3, 3))
     got = file.decode(lv.simulate(file, {"inp": file.encode(x.numpy())}, config=EXACT)["out"])
-    np.testing.assert_array_equal(got[..., file.lag:], want[..., :14 - file.lag])  # channel, height, width, as torch flattens
+    np.testing.assert_array_equal(
+        got[..., file.lag :], want[..., : 14 - file.lag]
+    )  # channel, height, width, as torch flattens
     assert want.any()
     assert netx.compare(net, file, x)
     flat = [cu.Dense(P, 4, 3), cu.Flatten()]

@@ -12,15 +12,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import lavalike as lv  # noqa: E402
-import netx  # noqa: E402
-from lavalike import fused, slayer, snn  # noqa: E402
-from lavalike.backends.numba import arithmetic  # noqa: E402
-from lavalike.dynamics import Dynamics, dynamics as declarations  # noqa: E402
-from lavalike.dynamics.ops import leak  # noqa: E402
-from lavalike.errors import ExportError, InputError, VarError  # noqa: E402
-from lavalike.fused import arithmetic as training  # noqa: E402
-from lavalike.proc import neuron_process  # noqa: E402
+import lavalike as lv
+import netx
+from lavalike import fused, slayer, snn
+from lavalike.backends.numba import arithmetic
+from lavalike.dynamics import Dynamics, dynamics as declarations
+from lavalike.dynamics.ops import leak
+from lavalike.errors import ExportError, InputError, VarError
+from lavalike.fused import arithmetic as training
+from lavalike.proc import neuron_process
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 
@@ -28,7 +28,11 @@ PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 def section(title):
     """(files the page names, its code) of one page."""
     text = PAGE.split(f"## {title}\n")[1].split("\n## ")[0]
-    rows = [line.split("|")[2] for line in text.splitlines() if line.startswith("| ") and "what" not in line]
+    rows = [
+        line.split("|")[2]
+        for line in text.splitlines()
+        if line.startswith("| ") and "what" not in line
+    ]
     return rows, re.findall(r"```python\n(.*?)```", text, re.S)
 
 
@@ -53,7 +57,18 @@ def test_a_neuron_takes_at_most_two_files():
 
 def test_the_process_follows(decaying):
     assert [*inspect.signature(decaying.Decaying).parameters] == [
-        "shape", "v", "theta", "dv", "rest", "vth", "jump", "scale", "loihi_units", "checked", "name"]
+        "shape",
+        "v",
+        "theta",
+        "dv",
+        "rest",
+        "vth",
+        "jump",
+        "scale",
+        "loihi_units",
+        "checked",
+        "name",
+    ]
     assert inspect.signature(decaying.Decaying).parameters["vth"].default == 1.0
     assert "vth: threshold at rest, >= 0. Default 1." in decaying.Decaying.__doc__
     with pytest.raises(VarError, match=r"Decaying.dv: 1\.5 is outside 0\.\.1"):
@@ -73,7 +88,9 @@ def test_it_trains_and_its_file_computes_the_same(decaying, tmp_path):
     torch.manual_seed(0)
     blocks, params = slayer.block.family(decaying.DECAYING), {"arithmetic": "grid"}
     assert slayer.block.family(decaying.DECAYING) is blocks
-    net = torch.nn.Sequential(blocks.Dense(params, 6, 8, weight_scale=3), blocks.Dense(params, 8, 4, weight_scale=3))
+    net = torch.nn.Sequential(
+        blocks.Dense(params, 6, 8, weight_scale=3), blocks.Dense(params, 8, 4, weight_scale=3)
+    )
     x = (torch.rand(1, 6, 20) < 0.4).float()
     y = net(x)
     (y - 1).square().sum().backward()
@@ -85,12 +102,21 @@ def test_it_trains_and_its_file_computes_the_same(decaying, tmp_path):
     assert 5 < int(want.sum()) < want.numel() - 5
     slayer.export_hdf5(net, tmp_path / "own.net", input_shape=(6,))
     loaded = netx.Network(tmp_path / "own.net")
-    got = lv.simulate(loaded, {"inp": x[0].numpy()}, steps=20 + loaded.layers[-1].lag, config=lv.RunConfig(precision="fixed_pt"))
-    np.testing.assert_array_equal(got["out"][:, loaded.layers[-1].lag:], want[0].detach().numpy())
+    got = lv.simulate(
+        loaded,
+        {"inp": x[0].numpy()},
+        steps=20 + loaded.layers[-1].lag,
+        config=lv.RunConfig(precision="fixed_pt"),
+    )
+    np.testing.assert_array_equal(got["out"][:, loaded.layers[-1].lag :], want[0].detach().numpy())
     floating = lv.simulate(loaded, {"inp": x[0].numpy()}, steps=20 + loaded.layers[-1].lag)["out"]
-    assert (floating[:, loaded.layers[-1].lag:] != want[0].detach().numpy()).mean() < 0.2, "the same numbers, without the rounding"
+    assert (floating[:, loaded.layers[-1].lag :] != want[0].detach().numpy()).mean() < 0.2, (
+        "the same numbers, without the rounding"
+    )
     with pytest.raises(ExportError, match="trained with 'grid'"):
-        slayer.export_hdf5(torch.nn.Sequential(blocks.Dense({}, 6, 4)), tmp_path / "no.net", input_shape=(6,))
+        slayer.export_hdf5(
+            torch.nn.Sequential(blocks.Dense({}, 6, 4)), tmp_path / "no.net", input_shape=(6,)
+        )
 
 
 def test_it_trains_in_snntorchs_words_and_as_a_graph(decaying):
@@ -126,7 +152,10 @@ def swinging(a_in, v, k):
 
 def test_a_word_is_one_entry_of_one_table_a_backend(monkeypatch):
     assert [re.search(r"`(lavalike/.*)`", row)[1] for row in section("Add a word")[0]] == [
-        "lavalike/dynamics/ops.py", "lavalike/backends/numba/arithmetic.py", "lavalike/fused/arithmetic.py"]
+        "lavalike/dynamics/ops.py",
+        "lavalike/backends/numba/arithmetic.py",
+        "lavalike/fused/arithmetic.py",
+    ]
     monkeypatch.setitem(declarations.WORDS, sine, "sine")
     for name in ("float32", "float64"):
         monkeypatch.setitem(arithmetic.TABLES[name], "sine", sine)
@@ -139,7 +168,16 @@ def test_a_word_is_one_entry_of_one_table_a_backend(monkeypatch):
         v = np.sin(0.7 * v + now)
         want.append(v)
     for backend in ("numba", "torch"):
-        got = lv.simulate(neuron_process(d)(shape=(1,), k=0.7), {"a_in": x}, config=lv.RunConfig(backend=backend, dtype="float64"))["v_out"]
+        got = lv.simulate(
+            neuron_process(d)(shape=(1,), k=0.7),
+            {"a_in": x},
+            config=lv.RunConfig(backend=backend, dtype="float64"),
+        )["v_out"]
         np.testing.assert_allclose(got[0], want, rtol=1e-6)
-    out = fused.scan(d, fused.Training(snn.surrogate.atan()), {"a_in": torch.tensor(x.T)}, {"k": torch.tensor(0.7)}).outputs["v_out"]
+    out = fused.scan(
+        d,
+        fused.Training(snn.surrogate.atan()),
+        {"a_in": torch.tensor(x.T)},
+        {"k": torch.tensor(0.7)},
+    ).outputs["v_out"]
     np.testing.assert_allclose(out[:, 0], want, rtol=1e-5)

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parent.parent
 
-CHECKS = '''
+CHECKS = """
 import torch
 from lavalike.bss2 import Chip
 from lavalike.proc import Dense, LIF
@@ -47,7 +47,7 @@ chip = lv.RunConfig(backend="bss2", chip=Chip(level="ideal"))
 got, want = (lv.simulate(Net(c), {"inp": x}, config=chip)["out"] for c in (OneToOne(weights=w), Dense(weights=np.diag(w))))
 assert (got == want).all() and got.any()
 print("followed")
-'''
+"""
 
 
 def test_a_connection_in_three_files(tmp_path):
@@ -65,7 +65,9 @@ def test_a_connection_in_three_files(tmp_path):
         (tmp_path / name).write_text(text, encoding="utf-8")
     program = next(b for b in blocks if not b.startswith("# "))
     (tmp_path / "program.py").write_text(program + CHECKS, encoding="utf-8")
-    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, env=_path())
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, env=_path()
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [*re.findall(r"# (\S.*)$", program, flags=re.M), "followed"]
 

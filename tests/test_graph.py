@@ -29,13 +29,20 @@ def integers(shape, seed=0):
     return np.random.default_rng(seed).integers(-9, 9, shape)
 
 
-@pytest.mark.parametrize(("reorder", "reference"), [
-    (lambda p: p.reshape((4, 3)), lambda x: x.reshape(4, 3, -1)),
-    (lambda p: p.flatten(), lambda x: x.reshape(12, -1)),
-    (lambda p: p.transpose(), lambda x: x.transpose(1, 0, 2)),
-    (lambda p: p.transpose((1, 0)).flatten(), lambda x: x.transpose(1, 0, 2).reshape(12, -1)),
-    (lambda p: p.concat_with(p.transpose().reshape((3, 4)), axis=0), lambda x: np.concatenate([x, x.transpose(1, 0, 2).reshape(3, 4, -1)])),
-], ids=["reshape", "flatten", "transpose", "transpose-flatten", "concat"])
+@pytest.mark.parametrize(
+    ("reorder", "reference"),
+    [
+        (lambda p: p.reshape((4, 3)), lambda x: x.reshape(4, 3, -1)),
+        (lambda p: p.flatten(), lambda x: x.reshape(12, -1)),
+        (lambda p: p.transpose(), lambda x: x.transpose(1, 0, 2)),
+        (lambda p: p.transpose((1, 0)).flatten(), lambda x: x.transpose(1, 0, 2).reshape(12, -1)),
+        (
+            lambda p: p.concat_with(p.transpose().reshape((3, 4)), axis=0),
+            lambda x: np.concatenate([x, x.transpose(1, 0, 2).reshape(3, 4, -1)]),
+        ),
+    ],
+    ids=["reshape", "flatten", "transpose", "transpose-flatten", "concat"],
+)
 def test_views_reorder_what_a_port_carries(reorder, reference):
     """reshape, flatten, transpose and concat do to messages what NumPy does to arrays."""
     x = integers((3, 4, 5))
@@ -81,7 +88,9 @@ def test_open_in_ports_read_zeros():
 
 def test_shape_mismatch_names_both_ends():
     net = Through((3,))
-    with pytest.raises(lv.ConnectError, match=r"LIF\.s_out \(4,\).* -> Through\.inp \(3,\): shapes differ"):
+    with pytest.raises(
+        lv.ConnectError, match=r"LIF\.s_out \(4,\).* -> Through\.inp \(3,\): shapes differ"
+    ):
         LIF(shape=(4,)).s_out.connect(net.inp)
 
 
@@ -134,7 +143,10 @@ def test_failed_choice_lists_candidates():
 
     with pytest.raises(lv.ModelSelectionError, match="none is registered"):
         lv.simulate(Odd(), steps=1)
-    with pytest.raises(lv.ModelSelectionError, match=r"FloatingDynamicsModel: precision 'floating_pt', asked for 'fixed_pt'"):
+    with pytest.raises(
+        lv.ModelSelectionError,
+        match=r"FloatingDynamicsModel: precision 'floating_pt', asked for 'fixed_pt'",
+    ):
         lv.simulate(LIFRefractory(shape=(1,)), steps=1, config=EXACT)
     with pytest.raises(lv.ModelSelectionError, match="no backend called 'abacus'; there are"):
         lv.simulate(Dense(weights=[[1]]), steps=1, config=lv.RunConfig(backend="abacus"))
@@ -154,7 +166,11 @@ def test_subclass_keeps_models():
 def graphs(draw):
     """Random chains and loops of LIFs and Dense connections, integers throughout."""
     sizes = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
-    edges = draw(st.lists(st.tuples(st.integers(0, len(sizes) - 1), st.integers(0, len(sizes) - 1)), max_size=6))
+    edges = draw(
+        st.lists(
+            st.tuples(st.integers(0, len(sizes) - 1), st.integers(0, len(sizes) - 1)), max_size=6
+        )
+    )
     return sizes, edges, draw(st.integers(0, 2**31))
 
 
@@ -166,13 +182,24 @@ def test_random_graphs_do_not_depend_on_how_they_are_run(graph, batch, graded):
     g = np.random.default_rng(seed)
 
     def make():
-        lifs = [LIF(shape=(n,), du=100 + k, dv=50, vth=60 + 20 * k, bias_mant=np.arange(n) * 30, name=f"p{k}")
-                for k, n in enumerate(sizes)]
+        lifs = [
+            LIF(
+                shape=(n,),
+                du=100 + k,
+                dv=50,
+                vth=60 + 20 * k,
+                bias_mant=np.arange(n) * 30,
+                name=f"p{k}",
+            )
+            for k, n in enumerate(sizes)
+        ]
         rng = np.random.default_rng(seed)
         gate = Delay(shape=(sizes[0],), name="gate")
         gate.a_out.connect(lifs[0].a_in)
         for a, b in edges:
-            dense = Dense(weights=rng.integers(-120, 120, (sizes[b], sizes[a])), num_message_bits=8 * graded)
+            dense = Dense(
+                weights=rng.integers(-120, 120, (sizes[b], sizes[a])), num_message_bits=8 * graded
+            )
             lifs[a].s_out.connect(dense.s_in)
             dense.a_out.connect(lifs[b].a_in)
         return lifs[0], gate
@@ -180,7 +207,9 @@ def test_random_graphs_do_not_depend_on_how_they_are_run(graph, batch, graded):
     x = g.integers(0, 90, (batch, sizes[0], 12))
     lif, gate = make()
     whole = lv.simulate(lif, {gate.s_in: x}, config=EXACT, record=[lif.v])[lif.v]
-    python = lv.simulate(lif, {gate.s_in: x}, config=lv.RunConfig(precision="fixed_pt", debug=True), record=[lif.v])[lif.v]
+    python = lv.simulate(
+        lif, {gate.s_in: x}, config=lv.RunConfig(precision="fixed_pt", debug=True), record=[lif.v]
+    )[lif.v]
     np.testing.assert_array_equal(whole, python)
     for k in range(batch):
         one = lv.simulate(lif, {gate.s_in: x[k]}, config=EXACT, record=[lif.v])[lif.v]

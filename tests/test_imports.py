@@ -65,14 +65,22 @@ def room(module: str) -> str:
 def imported(node: ast.AST, known: dict[str, Path]) -> Iterator[str]:
     """Modules of ours that ``node`` imports when it runs."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and child in node.body:
+        if (
+            isinstance(node, ast.If)
+            and ast.unparse(node.test) == "TYPE_CHECKING"
+            and child in node.body
+        ):
             continue
         if isinstance(child, ast.Import):
             yield from (a.name for a in child.names if a.name in known)
         elif isinstance(child, ast.ImportFrom):
             assert not child.level, "imports are absolute"
             names = (f"{child.module}.{a.name}" for a in child.names)
-            yield from (n if n in known else str(child.module) for n in names if n in known or child.module in known)
+            yield from (
+                n if n in known else str(child.module)
+                for n in names
+                if n in known or child.module in known
+            )
         yield from imported(child, known)
 
 
@@ -81,12 +89,20 @@ def upwards() -> set[tuple[str, str]]:
     known = modules()
     strange = {room(m) for m in known} - LEVEL.keys() - TOP
     assert not strange, f"rooms without a level: {strange}"
-    arrows = {(m, room(m), room(t)) for m, path in known.items() for t in imported(ast.parse(path.read_text()), known)}
-    between = {(m, here, there) for m, here, there in arrows if here != there and not {here, there} & TOP}
+    arrows = {
+        (m, room(m), room(t))
+        for m, path in known.items()
+        for t in imported(ast.parse(path.read_text()), known)
+    }
+    between = {
+        (m, here, there) for m, here, there in arrows if here != there and not {here, there} & TOP
+    }
     return {(m, there) for m, here, there in between if LEVEL[there] >= LEVEL[here]}
 
 
 def test_imports_point_one_way():
     found = upwards()
-    assert not found - KNOWN, f"imports upwards: {sorted(found - KNOWN)}; the room below may offer a hook, or what both need moves down"
+    assert not found - KNOWN, (
+        f"imports upwards: {sorted(found - KNOWN)}; the room below may offer a hook, or what both need moves down"
+    )
     assert not KNOWN - found, f"mended, so take them off the list: {sorted(KNOWN - found)}"

@@ -12,14 +12,38 @@ from lavalike import proc
 from lavalike.errors import GradedMessageWarning
 from tests.conftest import load_meta
 
-FILES = ["lif_float", "lif_fixed", "lifreset_fixed", "lifrefractory_float", "ternarylif_fixed", "dense_float_binary", "dense_float_graded",
-         "dense_fixed_mixed8", "dense_fixed_inh5", "delaydense_float", "conv_fixed_bits0", "conv_float_bits8", "sigma_fixed", "delta_fixed",
-         "delta_float_cum", "sigmadelta_relu_fixed", "sigmadelta_unit_float", "rf_float", "rf_iz_fixed"]
-GRADED = {"dense_float_binary", "conv_fixed_bits0"}  # graded messages, recorded where each counts as a spike
+FILES = [
+    "lif_float",
+    "lif_fixed",
+    "lifreset_fixed",
+    "lifrefractory_float",
+    "ternarylif_fixed",
+    "dense_float_binary",
+    "dense_float_graded",
+    "dense_fixed_mixed8",
+    "dense_fixed_inh5",
+    "delaydense_float",
+    "conv_fixed_bits0",
+    "conv_float_bits8",
+    "sigma_fixed",
+    "delta_fixed",
+    "delta_float_cum",
+    "sigmadelta_relu_fixed",
+    "sigmadelta_unit_float",
+    "rf_float",
+    "rf_iz_fixed",
+]
+GRADED = {
+    "dense_float_binary",
+    "conv_fixed_bits0",
+}  # graded messages, recorded where each counts as a spike
 
 
 def build(meta):
-    params = {k: np.array(v) if isinstance(v, list) and k not in ("shape", "input_shape") else v for k, v in meta["params"].items()}
+    params = {
+        k: np.array(v) if isinstance(v, list) and k not in ("shape", "input_shape") else v
+        for k, v in meta["params"].items()
+    }
     return getattr(proc, meta["process"])(**params)
 
 

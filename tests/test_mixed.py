@@ -11,15 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import lavalike as lv  # noqa: E402
-from lavalike.backends import get_backend  # noqa: E402
-from lavalike.bss2 import Chip  # noqa: E402
-from lavalike.compiler import order  # noqa: E402
-from lavalike.compiler.flat import flatten  # noqa: E402
-from lavalike.compiler.parts import cut  # noqa: E402
-from lavalike.proc import LIF, Delay, Dense, LIFRefractory, Monitor, Sigma, io  # noqa: E402
-from lavalike.runtime.engine import compiled  # noqa: E402
-from tests.test_models import LayerModel  # noqa: E402
+import lavalike as lv
+from lavalike.backends import get_backend
+from lavalike.bss2 import Chip
+from lavalike.compiler import order
+from lavalike.compiler.flat import flatten
+from lavalike.compiler.parts import cut
+from lavalike.proc import LIF, Delay, Dense, LIFRefractory, Monitor, Sigma, io
+from lavalike.runtime.engine import compiled
+from tests.test_models import LayerModel
 
 F64 = {"dtype": "float64"}
 
@@ -32,10 +32,14 @@ class Chain(lv.AbstractProcess):
         g = np.random.default_rng(seed)
 
         def dense(n, m, scale):
-            return Dense(weights=g.integers(-2, 4, (n, m)) if whole else g.normal(0.1, scale, (n, m)))
+            return Dense(
+                weights=g.integers(-2, 4, (n, m)) if whole else g.normal(0.1, scale, (n, m))
+            )
 
         self.inp, self.out = lv.InPort((sizes[0],)), lv.OutPort((sizes[-1],))
-        self.layers = [LIF(shape=(n,), du=0.6, dv=0.2, vth=1.0, bias_mant=g.uniform(0, 0.3, n)) for n in sizes]
+        self.layers = [
+            LIF(shape=(n,), du=0.6, dv=0.2, vth=1.0, bias_mant=g.uniform(0, 0.3, n)) for n in sizes
+        ]
         self.joints = [dense(n, m, 0.5) for m, n in itertools.pairwise(sizes)]
         self.inp.connect(self.layers[0].a_in)
         for a, joint, b in zip(self.layers, self.joints, self.layers[1:], strict=False):
@@ -54,7 +58,14 @@ def inputs(batch=None, steps=30, n=4, seed=1):
 
 
 def plan_of(process, **kwargs):
-    return cut(flatten(process, lv.RunConfig(**kwargs), get_backend, [p for p in process.in_ports if not p.sources]))
+    return cut(
+        flatten(
+            process,
+            lv.RunConfig(**kwargs),
+            get_backend,
+            [p for p in process.in_ports if not p.sources],
+        )
+    )
 
 
 # -- precisions, in one table ----------------------------------------------------------------------------------------------------
@@ -87,31 +98,62 @@ MIXED = lv.RunConfig(select={"up": "fixed_pt", "b": lv.Choice(precision="fixed_p
 def test_parts_of_two_precisions_compute_what_each_computes_alone():
     """Bit for bit, in one program; what is recorded has its own dtype."""
     net, x = Precisions(back=False), inputs(n=6)
-    rec = lv.simulate(net, {"inp": x}, config=MIXED, record=["a.s_out", "b.v", "b.s_out", "b.a_in", "a.v"])
+    rec = lv.simulate(
+        net, {"inp": x}, config=MIXED, record=["a.s_out", "b.v", "b.s_out", "b.a_in", "a.v"]
+    )
     assert len(rec.program.programs) == 1
-    assert [rec[k].dtype for k in ("a.v", "b.v", "b.a_in", "out")] == [np.float32, np.int32, np.int32, np.float32]
+    assert [rec[k].dtype for k in ("a.v", "b.v", "b.a_in", "out")] == [
+        np.float32,
+        np.int32,
+        np.int32,
+        np.float32,
+    ]
     alone = Precisions(back=False)
     a = LIF(shape=(6,), du=0.3, dv=0.1, vth=1.0, bias_mant=alone.a.bias_mant.get())
     np.testing.assert_array_equal(rec["a.v"], lv.simulate(a, {"a_in": x}, record=["v"])["v"])
-    up, b, down = Dense(weights=alone.up.weights.get()), LIF(shape=(7,), du=1000, dv=200, vth=20), Dense(weights=alone.down.weights.get())
+    up, b, down = (
+        Dense(weights=alone.up.weights.get()),
+        LIF(shape=(7,), du=1000, dv=200, vth=20),
+        Dense(weights=alone.down.weights.get()),
+    )
     up.a_out.connect(b.a_in)
-    middle = lv.simulate(up, {"s_in": rec["a.s_out"]}, config=lv.RunConfig(precision="fixed_pt"), record=[b.v, b.s_out])
+    middle = lv.simulate(
+        up,
+        {"s_in": rec["a.s_out"]},
+        config=lv.RunConfig(precision="fixed_pt"),
+        record=[b.v, b.s_out],
+    )
     np.testing.assert_array_equal(rec["b.v"], middle[b.v])
     assert middle[b.s_out].sum() > 10
     np.testing.assert_array_equal(rec["out"], lv.simulate(down, {"s_in": middle[b.s_out]})["a_out"])
 
 
-@pytest.mark.parametrize("torch_too", [{}, {"up": TORCH_FIXED}, {"b": TORCH_FIXED, "down": "torch"}, {"a": "torch", "up": TORCH_FIXED}],
-                         ids=["numba", "up", "b down", "a up"])
+@pytest.mark.parametrize(
+    "torch_too",
+    [
+        {},
+        {"up": TORCH_FIXED},
+        {"b": TORCH_FIXED, "down": "torch"},
+        {"a": "torch", "up": TORCH_FIXED},
+    ],
+    ids=["numba", "up", "b down", "a up"],
+)
 def test_precisions_on_two_backends(torch_too):
     """In one part of torch as well."""
     net, x = Precisions(), inputs(2, n=6)
-    want = lv.simulate(net, {"inp": x}, config=lv.RunConfig(**{**F64, "select": MIXED.select}), record=["b.v", "a.v", "up.a_out"])
+    want = lv.simulate(
+        net,
+        {"inp": x},
+        config=lv.RunConfig(**{**F64, "select": MIXED.select}),
+        record=["b.v", "a.v", "up.a_out"],
+    )
     config = lv.RunConfig(**{**F64, "select": {**MIXED.select, **torch_too}})
     got = lv.simulate(net, {"inp": x}, config=config, record=["b.v", "a.v", "up.a_out"])
     for target in want:
         assert got[target].dtype == want[target].dtype
-        np.testing.assert_allclose(got[target], want[target], rtol=1e-9, atol=1e-12, err_msg=target.path)
+        np.testing.assert_allclose(
+            got[target], want[target], rtol=1e-9, atol=1e-12, err_msg=target.path
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -121,7 +163,12 @@ def test_a_loop_through_two_precisions_depends_on_nothing_else(dtype):
     select = MIXED.select
 
     def run(x, **kwargs):
-        return lv.simulate(net, {"inp": x}, config=lv.RunConfig(select=select, dtype=dtype, **kwargs), record=["a.v", "b.v"])
+        return lv.simulate(
+            net,
+            {"inp": x},
+            config=lv.RunConfig(select=select, dtype=dtype, **kwargs),
+            record=["a.v", "b.v"],
+        )
 
     want = run(x)
     assert want["b.v"].any()
@@ -150,7 +197,9 @@ def test_a_message_that_fixed_pt_does_not_take_is_told_and_the_last_whole_step_s
         sigma.run(lv.RunSteps(9), config)
     sigma.stop()
     np.testing.assert_array_equal(sigma.sigma.get(), [12, 3])
-    with pytest.raises(lv.RunError, match=r"step 3, sample 1: 10000000000\.0 at flat index 0 arrives"):
+    with pytest.raises(
+        lv.RunError, match=r"step 3, sample 1: 10000000000\.0 at flat index 0 arrives"
+    ):
         lv.simulate(Chainless(), {"s_in": np.array([[[1, 1, 1]], [[1, 1e10, 1]]])}, config=config)
 
 
@@ -159,7 +208,11 @@ class Chainless(lv.AbstractProcess):
 
     def __init__(self):
         super().__init__()
-        self.s_in, self.dense, self.sigma = lv.InPort((1,)), Dense(weights=[[1.0]], num_message_bits=8), Sigma(shape=(1,))
+        self.s_in, self.dense, self.sigma = (
+            lv.InPort((1,)),
+            Dense(weights=[[1.0]], num_message_bits=8),
+            Sigma(shape=(1,)),
+        )
         self.s_in.connect(self.dense.s_in)
         self.dense.a_out.connect(self.sigma.a_in)
 
@@ -170,23 +223,35 @@ def test_whole_numbers_beyond_24_bits_do_not_lose_any_in_float32(backend):
     delay.a_out.connect(sigma.a_in)
     select = {Delay: lv.Choice(backend="numba", precision="fixed_pt")}
     x = np.array([[2**24 - 1, 2**24 + 1, 0]])
-    with pytest.raises(lv.RunError, match=r"Delay\.a_out, step 3: 16777217 .*float32.*RunConfig\(dtype='float64'\)"):
+    with pytest.raises(
+        lv.RunError, match=r"Delay\.a_out, step 3: 16777217 .*float32.*RunConfig\(dtype='float64'\)"
+    ):
         lv.simulate(sigma, {delay.s_in: x}, config=lv.RunConfig(backend=backend, select=select))
-    out = lv.simulate(sigma, {delay.s_in: x}, config=lv.RunConfig(backend=backend, select=select, dtype="float64"))["s_out"]
+    out = lv.simulate(
+        sigma, {delay.s_in: x}, config=lv.RunConfig(backend=backend, select=select, dtype="float64")
+    )["s_out"]
     np.testing.assert_array_equal(out, [[0, 2**24 - 1, 2**25]])
 
 
 def test_inputs_are_checked_by_who_receives_them():
     half = np.full((1, 3), 0.5)
     lv.simulate(Precisions(back=False), {"inp": np.full((6, 3), 0.5)}, config=MIXED)
-    lv.simulate(Chainless(), {"s_in": 2 * half}, config=lv.RunConfig(precision="fixed_pt", select={Dense: "floating_pt"}))
+    lv.simulate(
+        Chainless(),
+        {"s_in": 2 * half},
+        config=lv.RunConfig(precision="fixed_pt", select={Dense: "floating_pt"}),
+    )
     with pytest.raises(lv.InputError, match=r"Chainless\.s_in.*fixed_pt needs whole numbers"):
         lv.simulate(Chainless(), {"s_in": half}, config=lv.RunConfig(select={Dense: "fixed_pt"}))
 
 
 @pytest.mark.parametrize("select", [{}, {"b": "floating_pt"}])
 def test_a_reordered_sum_beyond_32_bits_is_told(select):
-    a, b, sigma = Delay(shape=(2,), name="a"), Delay(shape=(2,), name="b"), Sigma(shape=(4,), name="sum")
+    a, b, sigma = (
+        Delay(shape=(2,), name="a"),
+        Delay(shape=(2,), name="b"),
+        Sigma(shape=(4,), name="sum"),
+    )
     a.a_out.concat_with(b.a_out).connect(sigma.a_in)
     b.a_out.concat_with(a.a_out).connect(sigma.a_in)
     x = {a.s_in: np.full((2, 3), 2**30), b.s_in: np.full((2, 3), 2**30)}
@@ -217,7 +282,9 @@ def test_numba_and_torch_in_one_graph(case, back):
     assert len(got.program.programs) > 1
     assert want["out"].sum() > 5
     for target in want:
-        np.testing.assert_allclose(got[target], want[target], rtol=1e-9, atol=1e-12, err_msg=target.path)
+        np.testing.assert_allclose(
+            got[target], want[target], rtol=1e-9, atol=1e-12, err_msg=target.path
+        )
     source, monitor = io.source.RingBuffer(data=x[1]), Monitor()
     source.s_out.connect(net.inp)
     monitor.probe(net.layers[1].v, 30)
@@ -227,7 +294,9 @@ def test_numba_and_torch_in_one_graph(case, back):
         for var in (net.layers[1].v, net.layers[2].u, net.joints[0].a_buff, net.layers[0].dv):
             var.set(var.get())
     data = monitor.get_data()
-    np.testing.assert_allclose(data["Chain.layers[1]"]["v"].T, want["layers[1].v"][1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        data["Chain.layers[1]"]["v"].T, want["layers[1].v"][1], rtol=1e-9, atol=1e-12
+    )
     np.testing.assert_array_equal(data["Chain.layers[2]"]["s_out"].T, want["out"][1])
     assert net.runtime.program.step == 30
     net.stop()
@@ -238,9 +307,17 @@ def test_numba_torch_and_a_chip_in_one_graph():
     net, x = Chain(sizes=(4, 5, 5, 3)), inputs(2, 40)
     select = {"joints[0]": "bss2", "layers[1]": "bss2", "layers[2]": "torch"}
     config = lv.RunConfig(select=select, chip=Chip(level="ideal"), **F64)
-    want = lv.simulate(net, {"inp": x}, config=lv.RunConfig(**F64), record=["layers[1].v", "layers[2].v"])
+    want = lv.simulate(
+        net, {"inp": x}, config=lv.RunConfig(**F64), record=["layers[1].v", "layers[2].v"]
+    )
     got = lv.simulate(net, {"inp": x}, config=config, record=["layers[1].v", "layers[2].v"])
-    assert [p.target.backend for p in got.program.plan.parts] == ["numba", "bss2", "numba", "torch", "numba"]
+    assert [p.target.backend for p in got.program.plan.parts] == [
+        "numba",
+        "bss2",
+        "numba",
+        "torch",
+        "numba",
+    ]
     for target in want:
         np.testing.assert_allclose(got[target], want[target], rtol=1e-9, atol=1e-9)
     assert [p.size for p in got.program.placement().populations] == [5]
@@ -248,6 +325,7 @@ def test_numba_torch_and_a_chip_in_one_graph():
 
 def test_boundaries_sum_and_reorder_what_crosses_them():
     """Several senders on several backends into one port, reordered; and a port of the outside that none of them is alone."""
+
     class Fan(lv.AbstractProcess):
         def __init__(self):
             super().__init__()
@@ -263,7 +341,12 @@ def test_boundaries_sum_and_reorder_what_crosses_them():
 
     net, x = Fan(), np.random.default_rng(0).integers(-5, 9, (4, 2, 3, 7))
     want = lv.simulate(net, {"inp": x}, record=["sum.a_in"])
-    for select in ({"a": "torch"}, {"sum": "torch"}, {"a": "fixed_pt", "sum": "torch"}, {"a": "torch", "sum": "fixed_pt"}):
+    for select in (
+        {"a": "torch"},
+        {"sum": "torch"},
+        {"a": "fixed_pt", "sum": "torch"},
+        {"a": "torch", "sum": "fixed_pt"},
+    ):
         got = lv.simulate(net, {"inp": x}, config=lv.RunConfig(select=select), record=["sum.a_in"])
         for target in want:
             np.testing.assert_array_equal(got[target], want[target], err_msg=f"{select} {target}")
@@ -274,11 +357,25 @@ def test_what_is_inside_a_process_is_meant_with_it():
     net = Chain()
     outer = lv.AbstractProcess(name="outer")
     outer.net = net
-    on = {n.process.name: (n.target.backend, n.model.config.precision) for n in plan_of(
-        outer, select={"net": "torch", Dense: "numba", "layers[0]": lv.Choice(backend="numba"), lambda p: "joints[1]" in p.name: "torch"},
-    ).flat.nodes}
-    assert on == {"layers[0]": ("numba", "floating_pt"), "layers[1]": ("torch", "floating_pt"), "layers[2]": ("torch", "floating_pt"),
-                  "joints[0]": ("numba", "floating_pt"), "joints[1]": ("torch", "floating_pt")}
+    on = {
+        n.process.name: (n.target.backend, n.model.config.precision)
+        for n in plan_of(
+            outer,
+            select={
+                "net": "torch",
+                Dense: "numba",
+                "layers[0]": lv.Choice(backend="numba"),
+                lambda p: "joints[1]" in p.name: "torch",
+            },
+        ).flat.nodes
+    }
+    assert on == {
+        "layers[0]": ("numba", "floating_pt"),
+        "layers[1]": ("torch", "floating_pt"),
+        "layers[2]": ("torch", "floating_pt"),
+        "joints[0]": ("numba", "floating_pt"),
+        "joints[1]": ("torch", "floating_pt"),
+    }
 
 
 class Own(LIFRefractory):
@@ -294,7 +391,9 @@ class Silent(lv.TorchModel):
 def test_a_model_with_its_backend_may_be_chosen():
     lif = Own(shape=(2,), du=1.0, vth=1, bias_mant=2)
     assert lv.simulate(lif, steps=3)["s_out"].any()
-    rec = lv.simulate(lif, steps=3, config=lv.RunConfig(select={Own: lv.Choice(backend="torch", model=Silent)}))
+    rec = lv.simulate(
+        lif, steps=3, config=lv.RunConfig(select={Own: lv.Choice(backend="torch", model=Silent)})
+    )
     assert not rec["s_out"].any()
 
 
@@ -303,19 +402,32 @@ def test_a_module_of_torch_and_a_chip():
     net = Chain(sizes=(4, 5, 3))
     x = torch.from_numpy(inputs(3))
     plain = lv.to_torch(net, dtype="float64")
-    mixed = lv.to_torch(net, dtype="float64", select={"joints[0]": "bss2", "layers[1]": "bss2"}, chip=Chip(level="ideal"))
+    mixed = lv.to_torch(
+        net,
+        dtype="float64",
+        select={"joints[0]": "bss2", "layers[1]": "bss2"},
+        chip=Chip(level="ideal"),
+    )
     assert [p.target.backend for p in mixed.plan.parts] == ["torch", "bss2", "torch"]
     y = plain(x)
     assert y.sum() > 5
     assert torch.equal(mixed(x), y)
     weight = torch.sin(torch.arange(y.numel()).double()).reshape(y.shape)
-    want, got = (torch.autograd.grad((m(x) * weight).sum(), list(m.parameters())) for m in (plain, mixed))
+    want, got = (
+        torch.autograd.grad((m(x) * weight).sum(), list(m.parameters())) for m in (plain, mixed)
+    )
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-    for select, message in (({LIF: "numba"}, "select asks for 'numba', which has no gradient"), ({LIF: "fixed_pt"}, "asks for 'fixed_pt'"),
-                            ({"lif": "torch"}, "'lif' is no process"), ({"layers[0]": "bss2"}, "feeds this neuron")):
+    for select, message in (
+        ({LIF: "numba"}, "select asks for 'numba', which has no gradient"),
+        ({LIF: "fixed_pt"}, "asks for 'fixed_pt'"),
+        ({"lif": "torch"}, "'lif' is no process"),
+        ({"layers[0]": "bss2"}, "feeds this neuron"),
+    ):
         with pytest.raises((lv.InputError, lv.ModelSelectionError, lv.GraphError), match=message):
-            lv.to_torch(net, select=select, chip=Chip(level="ideal") if "bss2" in select.values() else None)
+            lv.to_torch(
+                net, select=select, chip=Chip(level="ideal") if "bss2" in select.values() else None
+            )
 
 
 # -- a backend of somebody else's -------------------------------------------------------------------------------------------------
@@ -325,8 +437,16 @@ class Beads:
     """A Program of NumPy: what a backend has to do itself."""
 
     def __init__(self, part, batch, recordable):
-        self.part, self.batch, self.step, self.words = part, batch, part.step, part.target.options.words
-        first = {n: n.process.vars[0].value[None].astype(part.dtype_of(n.process.out_ports[0])) for n in part.nodes}
+        self.part, self.batch, self.step, self.words = (
+            part,
+            batch,
+            part.step,
+            part.target.options.words,
+        )
+        first = {
+            n: n.process.vars[0].value[None].astype(part.dtype_of(n.process.out_ports[0]))
+            for n in part.nodes
+        }
         self.states = {n: np.repeat(x, batch, 0) for n, x in first.items()}
 
     def total(self, port, terms, now):
@@ -339,14 +459,18 @@ class Beads:
     def run(self, steps, heard, recordings):
         for k in range(steps):
             now = {p: x[k] for p, x in heard.items()}
-            now |= {n.process.a_out: self.states[n].copy() for n in self.part.nodes if n.model.delay}
+            now |= {
+                n.process.a_out: self.states[n].copy() for n in self.part.nodes if n.model.delay
+            }
             for n in self.part.nodes:  # in the order of a step
                 got = self.total(n.process.in_ports[0], n.inputs[n.process.in_ports[0].name], now)
                 self.states[n] = got if n.model.delay else self.states[n] + got
                 if not n.model.delay:
                     now[n.process.s_out] = self.states[n].copy()
             for target, rows in recordings.items():
-                rows[k] = now[target] if target in now else self.states[self.part.node_of(target.process)]
+                rows[k] = (
+                    now[target] if target in now else self.states[self.part.node_of(target.process)]
+                )
             self.step += 1
 
     def ahead(self, port, steps):
@@ -399,24 +523,43 @@ def abacus(monkeypatch):
         cls.models[:] = models
 
 
-@pytest.mark.parametrize("select", [{Delay: "abacus"}, {Sigma: "abacus"}, {"back": "abacus", "sum": lv.Choice(precision="fixed_pt")}])
+@pytest.mark.parametrize(
+    "select",
+    [
+        {Delay: "abacus"},
+        {Sigma: "abacus"},
+        {"back": "abacus", "sum": lv.Choice(precision="fixed_pt")},
+    ],
+)
 @pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
 def test_a_backend_of_somebody_elses_is_mixed_in(abacus, select, precision):
     """Feed-forward and in a loop, batched, with an option of its own."""
-    first, total, back = Delay(shape=(2,), name="first"), Sigma(shape=(2,), name="sum"), Delay(shape=(2,), name="back")
+    first, total, back = (
+        Delay(shape=(2,), name="first"),
+        Sigma(shape=(2,), name="sum"),
+        Delay(shape=(2,), name="back"),
+    )
     first.a_out.connect(total.a_in)
     total.s_out.connect(back.s_in)
     back.a_out.connect(total.a_in)
     x = np.random.default_rng(0).integers(-3, 4, (3, 2, 9))
     record = [total.s_out, total.a_in, back.a_buff, first.a_buff]
-    want = lv.simulate(total, {first.s_in: x}, config=lv.RunConfig(precision=precision), record=record)
+    want = lv.simulate(
+        total, {first.s_in: x}, config=lv.RunConfig(precision=precision), record=record
+    )
     config = lv.RunConfig(precision=precision, select=select, options={"words": "few"})
     got = lv.simulate(total, {first.s_in: x}, config=config, record=record)
     for target in record:
         np.testing.assert_array_equal(got[target], want[target], err_msg=target.path)
     assert any(p.words == "few" for p in got.program.programs if isinstance(p, Beads))
-    with pytest.raises(lv.InputError, match=r"option 'wrods' is of none of the backends.*did you mean 'words'"):
-        lv.simulate(total, steps=1, config=lv.RunConfig(precision=precision, select=select, options={"wrods": 1}))
+    with pytest.raises(
+        lv.InputError, match=r"option 'wrods' is of none of the backends.*did you mean 'words'"
+    ):
+        lv.simulate(
+            total,
+            steps=1,
+            config=lv.RunConfig(precision=precision, select=select, options={"wrods": 1}),
+        )
 
 
 # -- the plan --------------------------------------------------------------------------------------------------------------------
@@ -424,7 +567,7 @@ def test_a_backend_of_somebody_elses_is_mixed_in(abacus, select, precision):
 
 def test_a_graph_of_one_backend_is_one_part_whatever_its_precisions():
     plan = plan_of(Precisions(), select={"up": "fixed_pt"})
-    (part,), = plan.groups
+    ((part,),) = plan.groups
     assert part.nodes == plan.flat.nodes
     assert part.hears == plan.flat.stimuli
     assert plan.edges == []
@@ -438,7 +581,10 @@ def test_a_flat_graph_is_data():
     rows = []
     for one in (flat, pickle.loads(pickle.dumps(flat))):
         port = one.nodes[0].process.out_ports[0]
-        engine, out = compiled(one, 1, [port], get_backend), np.zeros((30, 1, port.size), np.float32)
+        engine, out = (
+            compiled(one, 1, [port], get_backend),
+            np.zeros((30, 1, port.size), np.float32),
+        )
         engine.run(30, {one.stimuli[0]: x}, {port: out})
         rows.append(out)
         assert engine.step == 33
@@ -452,7 +598,10 @@ def test_loops_take_turns_and_all_else_runs_through():
     after = LIF(shape=(3,))
     net.out.connect(after.a_in)
     plan = plan_of(net, select={"layers[1]": "torch"})
-    assert [sorted(p.target.backend for p in group) for group in plan.groups] == [["numba", "torch"], ["numba"]]
+    assert [sorted(p.target.backend for p in group) for group in plan.groups] == [
+        ["numba", "torch"],
+        ["numba"],
+    ]
     assert [plan.stretch(group) for group in plan.groups] == [1, np.inf]
     plan = plan_of(Chain(), select={"layers[1]": "torch"})
     assert [p.target.backend for p in plan.parts] == ["numba", "torch", "numba"]
@@ -472,7 +621,11 @@ def test_long_chains_and_loops_are_ordered_without_recursion():
 # -- states as a whole -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("select", [{}, {LIF: "torch"}, {"up": "fixed_pt", "b": "fixed_pt"}], ids=["numba", "torch", "precisions"])
+@pytest.mark.parametrize(
+    "select",
+    [{}, {LIF: "torch"}, {"up": "fixed_pt", "b": "fixed_pt"}],
+    ids=["numba", "torch", "precisions"],
+)
 def test_a_snapshot_is_gone_back_to(select):
     net = Precisions() if "up" in select else Chain(back=True)
     config, a = lv.RunConfig(select=select), net.a if "up" in select else net.layers[0]
@@ -487,7 +640,9 @@ def test_a_snapshot_is_gone_back_to(select):
     np.testing.assert_array_equal(a.v.get(), v)
     other = Chain(sizes=(4, 5, 4))
     other.run(lv.RunSteps(1))
-    with pytest.raises(lv.RunError, match=r"Chain: the snapshot is of another graph: .* there, .* here"):
+    with pytest.raises(
+        lv.RunError, match=r"Chain: the snapshot is of another graph: .* there, .* here"
+    ):
         other.runtime.program.restore(mark)
     np.testing.assert_array_equal(a.v.get(), v)
 
@@ -508,7 +663,11 @@ class FailsModel(lv.NumbaModel):
 
 
 def test_an_error_in_one_part_leaves_all_parts_at_the_last_whole_step():
-    first, second, last = LIF(shape=(1,), du=1.0, bias_mant=0.25, vth=1e9), Fails(), Sigma(shape=(1,))
+    first, second, last = (
+        LIF(shape=(1,), du=1.0, bias_mant=0.25, vth=1e9),
+        Fails(),
+        Sigma(shape=(1,)),
+    )
     first.s_out.connect(second.a_in)
     second.s_out.connect(last.a_in)
     config = lv.RunConfig(select={LIF: "torch", Sigma: "torch"})
@@ -523,7 +682,10 @@ def test_an_error_in_one_part_leaves_all_parts_at_the_last_whole_step():
 
 def spiking(back=None):
     """Dense and LIF on a chip; ``back``: a process from the LIF to the Dense."""
-    dense, lif = Dense(weights=np.full((2, 2), 0.5), name="dense"), LIF(shape=(2,), du=0.5, dv=0.2, vth=1.0, name="lif")
+    dense, lif = (
+        Dense(weights=np.full((2, 2), 0.5), name="dense"),
+        LIF(shape=(2,), du=0.5, dv=0.2, vth=1.0, name="lif"),
+    )
     dense.a_out.connect(lif.a_in)
     if back is not None:
         lif.s_out.connect(back.in_ports[0])
@@ -539,38 +701,114 @@ def loop_without_delay():
 
 
 REFUSED = {
-    "a key that fits nothing": (lambda: Chain(), {"select": {"layer[1]": "torch"}}, lv.ModelSelectionError,
-                                r"RunConfig\.select: 'layer\[1\]' is no process.*did you mean 'layers\[1\]'"),
-    "a function that is true of nothing": (lambda: Chain(), {"select": {lambda p: False: "torch"}}, lv.ModelSelectionError,
-                                           "<lambda> is true of no process"),
-    "a class of no process": (lambda: Chain(), {"select": {int: "torch"}}, lv.InputError, "int: a process class is expected, got int"),
-    "a misspelt backend": (lambda: Chain(), {"select": {LIF: "touch"}}, lv.InputError, "'touch' is no precision and no backend.*'torch'"),
-    "a misspelt backend in a Choice": (lambda: Chain(), {"select": {LIF: {"backend": "touch"}}}, lv.InputError,
-                                       "no backend called 'touch'"),
-    "a misspelt precision": (lambda: Chain(), {"select": {LIF: "fixed"}}, lv.InputError,
-                             "'fixed' is no precision.*did you mean 'fixed_pt'"),
-    "a misspelt option": (lambda: Chain(), {"options": {"thread": 2}}, lv.InputError, "no option 'thread'; did you mean 'threads'"),
-    "a wrong option": (lambda: Chain(), {"options": {"threads": 0}}, lv.InputError, "options: threads is an integer >= 1 or None, got 0"),
-    "an option given twice": (lambda: Chain(), {"threads": 1, "options": {"threads": 2}}, lv.InputError, "give one of them"),
-    "an option of another backend": (lambda: Chain(), {"backend": "torch", "threads": 2}, lv.InputError,
-                                     "debug and threads belong to the numba backend, which computes nothing of this graph"),
-    "a model of another process": (lambda: Chain(), {"select": {LIF: LayerModel}}, lv.ModelSelectionError,
-                                   "LIF: LayerModel: it does not implement LIF, but Layer"),
-    "a model of another process by name": (lambda: Chain(), {"select": {"layers[1]": LayerModel}}, lv.ModelSelectionError,
-                                           "LayerModel: it does not implement LIF"),
-    "a model of another backend": (lambda: Own(shape=(1,)), {"select": {Own: Silent}}, lv.ModelSelectionError,
-                                   r"Silent: backend 'torch', asked for 'numba'\n(.*\n)*.*Choice\(model=Silent, backend='torch'"),
-    "a precision that a backend has not": (lambda: spiking(), {"select": {LIF: {"backend": "bss2", "precision": "fixed_pt"}}},
-                                           lv.ModelSelectionError, "precision 'floating_pt', asked for 'fixed_pt' of backend 'bss2'"),
-    "a loop without delay across parts": (loop_without_delay, {"select": {"a": "torch"}}, lv.GraphError,
-                                          r"cycle without delay: .*a\.s_out -> b\.a_in"),
-    "a chip in a loop with the host": (lambda: spiking(Delay(shape=(2,), name="line")), {"backend": "bss2", "chip": Chip(level="ideal")},
-                                       lv.GraphError, "lif, dense: on the chip, in a loop with line on the host; a chip cannot be stepped"),
-    "a chip in a loop with torch": (lambda: spiking(Delay(shape=(2,), name="line")),
-                                    {"select": {"dense": "bss2", "lif": "bss2", "line": "torch"}, "chip": Chip(level="ideal")},
-                                    lv.GraphError, "in a loop with line on the host; a chip cannot be stepped"),
-    "a neuron for a chip without its synapses": (lambda: spiking(), {"select": {"lif": "bss2"}, "chip": Chip(level="ideal")},
-                                                 lv.GraphError, "lif: select asks for backend 'bss2', and no synapse .* feeds this neuron"),
+    "a key that fits nothing": (
+        lambda: Chain(),
+        {"select": {"layer[1]": "torch"}},
+        lv.ModelSelectionError,
+        r"RunConfig\.select: 'layer\[1\]' is no process.*did you mean 'layers\[1\]'",
+    ),
+    "a function that is true of nothing": (
+        lambda: Chain(),
+        {"select": {lambda p: False: "torch"}},
+        lv.ModelSelectionError,
+        "<lambda> is true of no process",
+    ),
+    "a class of no process": (
+        lambda: Chain(),
+        {"select": {int: "torch"}},
+        lv.InputError,
+        "int: a process class is expected, got int",
+    ),
+    "a misspelt backend": (
+        lambda: Chain(),
+        {"select": {LIF: "touch"}},
+        lv.InputError,
+        "'touch' is no precision and no backend.*'torch'",
+    ),
+    "a misspelt backend in a Choice": (
+        lambda: Chain(),
+        {"select": {LIF: {"backend": "touch"}}},
+        lv.InputError,
+        "no backend called 'touch'",
+    ),
+    "a misspelt precision": (
+        lambda: Chain(),
+        {"select": {LIF: "fixed"}},
+        lv.InputError,
+        "'fixed' is no precision.*did you mean 'fixed_pt'",
+    ),
+    "a misspelt option": (
+        lambda: Chain(),
+        {"options": {"thread": 2}},
+        lv.InputError,
+        "no option 'thread'; did you mean 'threads'",
+    ),
+    "a wrong option": (
+        lambda: Chain(),
+        {"options": {"threads": 0}},
+        lv.InputError,
+        "options: threads is an integer >= 1 or None, got 0",
+    ),
+    "an option given twice": (
+        lambda: Chain(),
+        {"threads": 1, "options": {"threads": 2}},
+        lv.InputError,
+        "give one of them",
+    ),
+    "an option of another backend": (
+        lambda: Chain(),
+        {"backend": "torch", "threads": 2},
+        lv.InputError,
+        "debug and threads belong to the numba backend, which computes nothing of this graph",
+    ),
+    "a model of another process": (
+        lambda: Chain(),
+        {"select": {LIF: LayerModel}},
+        lv.ModelSelectionError,
+        "LIF: LayerModel: it does not implement LIF, but Layer",
+    ),
+    "a model of another process by name": (
+        lambda: Chain(),
+        {"select": {"layers[1]": LayerModel}},
+        lv.ModelSelectionError,
+        "LayerModel: it does not implement LIF",
+    ),
+    "a model of another backend": (
+        lambda: Own(shape=(1,)),
+        {"select": {Own: Silent}},
+        lv.ModelSelectionError,
+        r"Silent: backend 'torch', asked for 'numba'\n(.*\n)*.*Choice\(model=Silent, backend='torch'",
+    ),
+    "a precision that a backend has not": (
+        lambda: spiking(),
+        {"select": {LIF: {"backend": "bss2", "precision": "fixed_pt"}}},
+        lv.ModelSelectionError,
+        "precision 'floating_pt', asked for 'fixed_pt' of backend 'bss2'",
+    ),
+    "a loop without delay across parts": (
+        loop_without_delay,
+        {"select": {"a": "torch"}},
+        lv.GraphError,
+        r"cycle without delay: .*a\.s_out -> b\.a_in",
+    ),
+    "a chip in a loop with the host": (
+        lambda: spiking(Delay(shape=(2,), name="line")),
+        {"backend": "bss2", "chip": Chip(level="ideal")},
+        lv.GraphError,
+        "lif, dense: on the chip, in a loop with line on the host; a chip cannot be stepped",
+    ),
+    "a chip in a loop with torch": (
+        lambda: spiking(Delay(shape=(2,), name="line")),
+        {"select": {"dense": "bss2", "lif": "bss2", "line": "torch"}, "chip": Chip(level="ideal")},
+        lv.GraphError,
+        "in a loop with line on the host; a chip cannot be stepped",
+    ),
+    "a neuron for a chip without its synapses": (
+        lambda: spiking(),
+        {"select": {"lif": "bss2"}, "chip": Chip(level="ideal")},
+        lv.GraphError,
+        "lif: select asks for backend 'bss2', and no synapse .* feeds this neuron",
+    ),
 }
 
 
@@ -581,7 +819,10 @@ def test_what_cannot_be_mixed_is_refused(case):
     v = [x.get() for x in process.vars]
 
     def run():
-        select = {k: lv.Choice(**x) if isinstance(x, dict) else x for k, x in kwargs.get("select", {}).items()}
+        select = {
+            k: lv.Choice(**x) if isinstance(x, dict) else x
+            for k, x in kwargs.get("select", {}).items()
+        }
         process.run(lv.RunSteps(2), lv.RunConfig(**{**kwargs, "select": select}))
 
     with pytest.raises(error, match=message):
@@ -592,9 +833,14 @@ def test_what_cannot_be_mixed_is_refused(case):
 
 
 def test_a_choice_that_contradicts_itself_is_refused():
-    with pytest.raises(lv.InputError, match="Choice: backend='numba', and Silent is a model of backend 'torch'"):
+    with pytest.raises(
+        lv.InputError, match="Choice: backend='numba', and Silent is a model of backend 'torch'"
+    ):
         lv.Choice(backend="numba", model=Silent)
-    with pytest.raises(lv.InputError, match="Choice: precision='fixed_pt', and Silent is a model of precision 'floating_pt'"):
+    with pytest.raises(
+        lv.InputError,
+        match="Choice: precision='fixed_pt', and Silent is a model of precision 'floating_pt'",
+    ):
         lv.Choice(precision="fixed_pt", model=Silent)
     with pytest.raises(lv.InputError, match="int is no model class"):
         lv.Choice(model=int)

@@ -83,7 +83,9 @@ def test_select_chooses_by_class_instance_or_name():
         assert (lv.simulate(process, {"a_in": x}, config=config)["s_out"] == 3).all()
     with pytest.raises(lv.ModelSelectionError, match="LayerModel: it does not implement Twice"):
         lv.simulate(process, {"a_in": x}, config=lv.RunConfig(select={Twice: LayerModel}))
-    with pytest.raises(lv.ModelSelectionError, match="TwiceModel: precision 'floating_pt', asked for 'fixed_pt'"):
+    with pytest.raises(
+        lv.ModelSelectionError, match="TwiceModel: precision 'floating_pt', asked for 'fixed_pt'"
+    ):
         lv.simulate(process, {"a_in": x}, config=lv.RunConfig(precision="fixed_pt"))
 
 
@@ -91,7 +93,9 @@ def test_a_batch_is_invisible_to_a_step():
     """A model that knows nothing of a batch runs one, sample by sample, each with its own state."""
     x = np.random.default_rng(0).normal(size=(5, 3, 4))
     process = Twice()
-    rec = lv.simulate(process, {"a_in": x}, config=lv.RunConfig(dtype="float64"), record=[process.count])
+    rec = lv.simulate(
+        process, {"a_in": x}, config=lv.RunConfig(dtype="float64"), record=[process.count]
+    )
     np.testing.assert_array_equal(rec["s_out"], 2 * x)
     np.testing.assert_array_equal(rec[process.count], np.broadcast_to([1, 2, 3, 4], (5, 1, 4)))
 
@@ -110,7 +114,10 @@ def test_a_step_that_asks_for_an_unknown_name_is_told_what_there_is():
     def step(a_in, s_out, membrane):
         pass
 
-    with pytest.raises(lv.GraphError, match=r"PModel\.step asks for 'membrane'; there are ports and states \['a_in', 's_out'\]"):
+    with pytest.raises(
+        lv.GraphError,
+        match=r"PModel\.step asks for 'membrane'; there are ports and states \['a_in', 's_out'\]",
+    ):
         lv.simulate(model_for(step), steps=1)
 
 
@@ -132,7 +139,9 @@ def test_an_exception_in_a_step_reaches_the_caller():
 
     process = model_for(step)
     for debug in (False, True):
-        with pytest.raises(lv.RunError, match=r"P, step 3: no more \(.*test_models.py:\d+\)") as info:
+        with pytest.raises(
+            lv.RunError, match=r"P, step 3: no more \(.*test_models.py:\d+\)"
+        ) as info:
             lv.simulate(process, steps=5, config=lv.RunConfig(debug=debug))
         assert isinstance(info.value, ValueError)
         assert repr(info.value.__cause__) == "ValueError('no more')"

@@ -12,11 +12,33 @@ import netx
 from tests.conftest import load_meta
 
 EXACT = lv.RunConfig(precision="fixed_pt")
-EDGE = ["conv_asym", "conv_basic", "conv_flatten_dense", "cuba_reset5_off2", "dense_1d_weight", "dense_bias", "dense_delay_axonal_out",
-        "dense_loihi_type", "dense_mixed_even", "dense_no_neuron", "dense_rec", "rf_exact", "rf_iz", "sdnn_conv", "sdnn_dense",
-        "sdnn_spike_exp3", "sdnn_vth0"]
-NETS = ["pilotnet_lif_reset16", "pilotnet_sdnn_act0_skip1", "pilotnet_sdnn_gt_input", "pilotnet_sdnn_square_act0_skip1",
-        "tinynet_bias_noreset", "tinynet_spikes_skip1"]
+EDGE = [
+    "conv_asym",
+    "conv_basic",
+    "conv_flatten_dense",
+    "cuba_reset5_off2",
+    "dense_1d_weight",
+    "dense_bias",
+    "dense_delay_axonal_out",
+    "dense_loihi_type",
+    "dense_mixed_even",
+    "dense_no_neuron",
+    "dense_rec",
+    "rf_exact",
+    "rf_iz",
+    "sdnn_conv",
+    "sdnn_dense",
+    "sdnn_spike_exp3",
+    "sdnn_vth0",
+]
+NETS = [
+    "pilotnet_lif_reset16",
+    "pilotnet_sdnn_act0_skip1",
+    "pilotnet_sdnn_gt_input",
+    "pilotnet_sdnn_square_act0_skip1",
+    "tinynet_bias_noreset",
+    "tinynet_spikes_skip1",
+]
 
 
 def check(recording, net_path, **kwargs):
@@ -39,8 +61,14 @@ def check(recording, net_path, **kwargs):
         name = key.split("_", 1)
         if key.startswith("layer"):
             layer = net.layers[int(name[0][5:])]
-            record[key] = layer.out if name[1] == "s_out" else getattr(layer.neuron, name[1].removesuffix("_final"))
-    rec = lv.simulate(net, inputs, steps, EXACT, record=list({id(t): t for t in record.values()}.values()))
+            record[key] = (
+                layer.out
+                if name[1] == "s_out"
+                else getattr(layer.neuron, name[1].removesuffix("_final"))
+            )
+    rec = lv.simulate(
+        net, inputs, steps, EXACT, record=list({id(t): t for t in record.values()}.values())
+    )
     assert record
     for key, target in record.items():
         got = rec[target][..., -1] if key.endswith("_final") else rec[target]
@@ -58,14 +86,29 @@ def test_published_networks(conformance, name):
     check(conformance(f"lava-dl/netx/{name}.npz"), conformance(f"lava-dl/nets/{meta['netfile']}"))
 
 
-@pytest.mark.parametrize("name", ["dense_mixed_even", "conv_flatten_dense", "sdnn_dense", "dense_delay_axonal_out"])
+@pytest.mark.parametrize(
+    "name", ["dense_mixed_even", "conv_flatten_dense", "sdnn_dense", "dense_delay_axonal_out"]
+)
 def test_sparse_synapses_compute_the_same(conformance, name):
-    check(conformance(f"lava-dl/edge/{name}.npz"), conformance(f"lava-dl/edge/{name}.net"), sparse_fc_layer=True)
+    check(
+        conformance(f"lava-dl/edge/{name}.npz"),
+        conformance(f"lava-dl/edge/{name}.net"),
+        sparse_fc_layer=True,
+    )
 
 
-EXPORTED = ["block_cuba_Conv", "block_cuba_Dense", "block_sigma_delta_Dense", "cuba_dense_small", "sdnn_small_fixedth_nonorm"]
+EXPORTED = [
+    "block_cuba_Conv",
+    "block_cuba_Dense",
+    "block_sigma_delta_Dense",
+    "cuba_dense_small",
+    "sdnn_small_fixedth_nonorm",
+]
 
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_exported_networks(conformance, name):
-    check(conformance(f"lava-dl/slayer/nets/{name}_netx.npz"), conformance(f"lava-dl/slayer/nets/{name}.net"))
+    check(
+        conformance(f"lava-dl/slayer/nets/{name}_netx.npz"),
+        conformance(f"lava-dl/slayer/nets/{name}.net"),
+    )

@@ -33,7 +33,9 @@ def test_constraints_pin_what_the_extras_name(project):
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert pins["torch"] == "2.13.0"
-    wanted = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    wanted = project["dependencies"] + [
+        d for extra in project["optional-dependencies"].values() for d in extra
+    ]
     names = {re.split(r"[<>=\[]", d)[0] for d in wanted} - {"lavalike"}
     assert names <= set(pins)
 
@@ -41,5 +43,10 @@ def test_constraints_pin_what_the_extras_name(project):
 def test_the_wheel_holds_both_packages_and_their_typing(tmp_path):
     path = next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
     names = set(zipfile.ZipFile(path).namelist())
-    assert {"lavalike/py.typed", "netx/py.typed", "lavalike/slayer/block/families.py", "netx/hdf5.py"} <= names
+    assert {
+        "lavalike/py.typed",
+        "netx/py.typed",
+        "lavalike/slayer/block/families.py",
+        "netx/hdf5.py",
+    } <= names
     assert not any(n.startswith(("tests", "benchmarks")) for n in names)

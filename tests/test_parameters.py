@@ -8,22 +8,38 @@ from pathlib import Path
 import pytest
 
 import lavalike as lv
-from lavalike.dynamics import Dynamics, Parameter, Units, adaptive, adex, delta, lif, membrane, resonator
+from lavalike.dynamics import (
+    Dynamics,
+    Parameter,
+    Units,
+    adaptive,
+    adex,
+    delta,
+    lif,
+    membrane,
+    resonator,
+)
 from lavalike.dynamics.ops import above, clear, discharge, leak
 from lavalike.errors import InputError
 from lavalike.proc import LIF, LIFLateBias, SigmaDelta, neuron_process, table
 from lavalike.proc.neuron import KINDS, declaration, declared
 
 NEURONS = table.neurons()
-LIBRARY = [(f"{module.__name__.rsplit('.', 1)[1]}.{name}", d) for module in (adaptive, delta, lif, membrane, resonator)
-           for name, found in vars(module).items() for d in (found.values() if isinstance(found, dict) else [found])
-           if isinstance(d, Dynamics)]
+LIBRARY = [
+    (f"{module.__name__.rsplit('.', 1)[1]}.{name}", d)
+    for module in (adaptive, delta, lif, membrane, resonator)
+    for name, found in vars(module).items()
+    for d in (found.values() if isinstance(found, dict) else [found])
+    if isinstance(d, Dynamics)
+]
 
 
 @pytest.mark.parametrize("cls", NEURONS, ids=lambda c: c.__name__)
 def test_a_signature_is_whole_and_what_is_declared(cls):
     signature = inspect.signature(cls)
-    assert not [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY], "no *args, no **kwargs"
+    assert not [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY], (
+        "no *args, no **kwargs"
+    )
     for p in declaration(cls).parameters:
         assert p.name in signature.parameters
         assert p.default is None or signature.parameters[p.name].default == p.default
@@ -32,20 +48,33 @@ def test_a_signature_is_whole_and_what_is_declared(cls):
     needed = {n: 1 for n, p in signature.parameters.items() if p.default is p.empty}
     made = cls(**needed | {"shape": (2,)})
     late = {"bias_start"} if cls is SigmaDelta else set()  # there with a bias that begins late
-    names = {n for c in cls.__mro__ for n in vars(c).get("__annotations__", ())} - {"name", "parent", "models", "dynamics"} - late
+    names = (
+        {n for c in cls.__mro__ for n in vars(c).get("__annotations__", ())}
+        - {"name", "parent", "models", "dynamics"}
+        - late
+    )
     assert names <= {*vars(made)}, "what an editor shows is there"
-    assert {v.name for v in (*made.vars, *made.in_ports, *made.out_ports)} <= names, "and what is there, it shows"
+    assert {v.name for v in (*made.vars, *made.in_ports, *made.out_ports)} <= names, (
+        "and what is there, it shows"
+    )
 
 
 def test_a_signature_that_says_something_else_is_refused():
     with pytest.raises(TypeError, match="vth is declared with default 10, its signature says 1"):
+
         @declared(lif.LIF)
-        def __init__(self, *, shape, u=0, v=0, du=0, dv=0, bias_mant=0, bias_exp=0, vth=1, name=None): ...
+        def __init__(
+            self, *, shape, u=0, v=0, du=0, dv=0, bias_mant=0, bias_exp=0, vth=1, name=None
+        ): ...
 
 
 def test_every_neuron_declares_its_parameters():
     assert len(LIBRARY) > 50
-    halves = ("lif.FIRE", "lif.INTEGRATE", "resonator.ROTATE")  # of neurons, which training alone uses
+    halves = (
+        "lif.FIRE",
+        "lif.INTEGRATE",
+        "resonator.ROTATE",
+    )  # of neurons, which training alone uses
     for name, d in LIBRARY:
         made = {p.argument for p in d.parameters}
         assert d.parameters or not d.constant_names or name in halves, name
@@ -60,18 +89,39 @@ def test_the_table_is_the_declarations():
 
 def test_a_file_has_the_keys_of_the_declaration():
     netx = pytest.importorskip("netx")
-    assert netx.reader.neuron_keys("CUBA") == {"iDecay": (0, 4096), "vDecay": (0, 4096), "vThMant": (0, (1 << 18) - 1)}
+    assert netx.reader.neuron_keys("CUBA") == {
+        "iDecay": (0, 4096),
+        "vDecay": (0, 4096),
+        "vThMant": (0, (1 << 18) - 1),
+    }
     assert netx.reader.neuron_keys("LOIHI") == netx.reader.neuron_keys("CUBA")
-    assert netx.reader.neuron_keys("RF_PHASE") == {"cosDecay": (-4096, 4096), "sinDecay": (-4096, 4096), "vThMant": (0, (1 << 18) - 1)}
-    assert {*netx.reader.neuron_keys("ADRF_PHASE")} - {*netx.reader.neuron_keys("RF_PHASE")} == {"thDecay", "refDecay", "vThStep"}
+    assert netx.reader.neuron_keys("RF_PHASE") == {
+        "cosDecay": (-4096, 4096),
+        "sinDecay": (-4096, 4096),
+        "vThMant": (0, (1 << 18) - 1),
+    }
+    assert {*netx.reader.neuron_keys("ADRF_PHASE")} - {*netx.reader.neuron_keys("RF_PHASE")} == {
+        "thDecay",
+        "refDecay",
+        "vThStep",
+    }
     assert {k for k, c in KINDS.items() if c.__module__.startswith("lavalike")} == {
-        "CUBA", "ALIF", "SDNN", "RF_PHASE", "RF_IZHIKEVICH", "ADRF_PHASE", "ADRF_IZHIKEVICH"}
+        "CUBA",
+        "ALIF",
+        "SDNN",
+        "RF_PHASE",
+        "RF_IZHIKEVICH",
+        "ADRF_PHASE",
+        "ADRF_IZHIKEVICH",
+    }
 
 
 def test_units():
     assert Units.of({"loihi_units": True, "checked": False}) == Units(loihi=True)
     assert Units.of({"scale": 64, "gain": 3}) == Units(scale=64, own={"gain": 3})
-    assert Units.of({"scale": "large"}) == Units(own={"scale": "large"}), "a user's process may call something else so"
+    assert Units.of({"scale": "large"}) == Units(own={"scale": "large"}), (
+        "a user's process may call something else so"
+    )
     with pytest.raises(InputError, match="scale"):
         Units(scale=-1)
 
@@ -82,9 +132,21 @@ def late(a_in, v, k, drive):
 
 
 def test_any_parameter_may_have_an_onset():
-    d = Dynamics(late, ("a_in",), ("s_out",), ("v",), fixed=False,
-                 parameters=(Parameter("k", 0.5, 0, 1, counts="decay"), Parameter("drive", 1.0, onset="begins")))
-    assert d.equation == "v[t] = k v[t-1] + a_in[t] + (drive where t > begins, else 0)\ns_out[t] = v[t] > 1"
+    d = Dynamics(
+        late,
+        ("a_in",),
+        ("s_out",),
+        ("v",),
+        fixed=False,
+        parameters=(
+            Parameter("k", 0.5, 0, 1, counts="decay"),
+            Parameter("drive", 1.0, onset="begins"),
+        ),
+    )
+    assert (
+        d.equation
+        == "v[t] = k v[t-1] + a_in[t] + (drive where t > begins, else 0)\ns_out[t] = v[t] > 1"
+    )
     kind = neuron_process(d)
     process = kind(shape=(2,), begins=[0, 2])
     x = lv.simulate(process, steps=3, record=[process.v], config=lv.RunConfig(dtype="float64"))
@@ -101,7 +163,9 @@ def tired(a_in, w, v, k, vth):
     return s, clear(s, w + 1), discharge(s, v, vth)
 
 
-@pytest.mark.parametrize(("kind", "v", "w"), [("subtract", 0.5, 1), ("zero", 0.0, 0), ("none", 1.5, 1)])
+@pytest.mark.parametrize(
+    ("kind", "v", "w"), [("subtract", 0.5, 1), ("zero", 0.0, 0), ("none", 1.5, 1)]
+)
 def test_a_reset_is_a_word(kind, v, w):
     d = Dynamics(tired, ("a_in",), ("s_out",), ("w", "v"), fixed=False, reset=kind)
     process = neuron_process(d)(shape=(1,), k=0.5, vth=1.0)
@@ -113,15 +177,33 @@ def test_a_reset_is_a_word(kind, v, w):
 
 def test_a_decay_may_be_what_is_lost():
     p = Parameter("dv", 0.25, 0, 1, counts="loss", argument="k")
-    d = Dynamics(tired, ("a_in",), ("s_out",), ("w", "v"), parameters=(p, Parameter("vth", 1.0, counts="state")))
+    d = Dynamics(
+        tired,
+        ("a_in",),
+        ("s_out",),
+        ("w", "v"),
+        parameters=(p, Parameter("vth", 1.0, counts="state")),
+    )
     values = {"dv": lif.np.array(0.25), "vth": lif.np.array(1.0)}
-    assert {k: float(v) for k, v in d.derive(values, Units(), False).items()} == {"k": 0.75, "vth": 1.0}
-    assert {k: int(v) for k, v in d.derive(values, Units(scale=4096), True).items()} == {"k": 3072, "vth": 4096}
+    assert {k: float(v) for k, v in d.derive(values, Units(), False).items()} == {
+        "k": 0.75,
+        "vth": 1.0,
+    }
+    assert {k: int(v) for k, v in d.derive(values, Units(scale=4096), True).items()} == {
+        "k": 3072,
+        "vth": 4096,
+    }
 
 
-@pytest.mark.parametrize(("more", "told"), [
-    ({"counts": "bits"}, "counts is '', 'decay', 'loss', 'state' or 'step', got 'bits'"), ({"offset": 1}, "offset is of a 'loss'"),
-    ({"low": 1.0}, r"its default 0\.5 is outside 1\.0"), ({"per": "all"}, "per is '' or 'one' or 'neuron'")])
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"counts": "bits"}, "counts is '', 'decay', 'loss', 'state' or 'step', got 'bits'"),
+        ({"offset": 1}, "offset is of a 'loss'"),
+        ({"low": 1.0}, r"its default 0\.5 is outside 1\.0"),
+        ({"per": "all"}, "per is '' or 'one' or 'neuron'"),
+    ],
+)
 def test_what_a_parameter_refuses(more, told):
     with pytest.raises(InputError, match=told):
         Parameter("k", 0.5, **more)
@@ -131,5 +213,16 @@ def test_an_editor_gets_the_class_it_called():
     import typing
 
     assert typing.get_type_hints(lv.AbstractProcess.__new__)["return"] is typing.Self
-    assert [*inspect.signature(LIF).parameters] == ["shape", "u", "v", "du", "dv", "bias_mant", "bias_exp", "vth", "loihi_units", "checked",
-                                                    "name"]
+    assert [*inspect.signature(LIF).parameters] == [
+        "shape",
+        "u",
+        "v",
+        "du",
+        "dv",
+        "bias_mant",
+        "bias_exp",
+        "vth",
+        "loihi_units",
+        "checked",
+        "name",
+    ]

@@ -20,7 +20,9 @@ from lavalike.errors import InputError
 
 FRAMES = 50
 ANGLES = np.round(np.linspace(-40, 40, FRAMES), 3)
-image_module = pytest.importorskip("PIL.Image", reason="the recorded drive is JPEG files, which Pillow decodes")
+image_module = pytest.importorskip(
+    "PIL.Image", reason="the recorded drive is JPEG files, which Pillow decodes"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def recorded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pilotnet") / "driving_dataset"
     folder.mkdir()
     for n in range(FRAMES):
-        image_module.fromarray(np.full((16, 32, 3), 5 * n, np.uint8)).save(folder / f"{n}.jpg", quality=95)
+        image_module.fromarray(np.full((16, 32, 3), 5 * n, np.uint8)).save(
+            folder / f"{n}.jpg", quality=95
+        )
     (folder / "data.txt").write_text("".join(f"{n}.jpg {a}\n" for n, a in enumerate(ANGLES)))
     return folder.parent
 
@@ -57,7 +61,10 @@ def frames(data):
 def test_sequences_are_lava_dls(recorded):
     """Its split: permutation(len // sequence) of RandomState(42); int(0.8 n) of them to train on, the last int(0.2 n) to test."""
     order = np.random.RandomState(42).permutation(12)
-    train, test = PilotNetDataset(recorded, sequence=4), PilotNetDataset(str(recorded), sequence=4, train=False)
+    train, test = (
+        PilotNetDataset(recorded, sequence=4),
+        PilotNetDataset(str(recorded), sequence=4, train=False),
+    )
     assert (len(train), len(test)) == (10, 2)
     assert [f[0] for f in frames(train)] == (order[:10] * 4).tolist()
     assert [f[0] for f in frames(test)] == (order[-2:] * 4).tolist()
@@ -65,12 +72,24 @@ def test_sequences_are_lava_dls(recorded):
 
 
 def test_visualize_keeps_the_order_of_the_drive(recorded):
-    assert frames(PilotNetDataset(recorded, sequence=4, visualize=True)) == [list(range(k, k + 4)) for k in range(0, 40, 4)]
+    assert frames(PilotNetDataset(recorded, sequence=4, visualize=True)) == [
+        list(range(k, k + 4)) for k in range(0, 40, 4)
+    ]
 
 
 def test_an_item_is_images_over_time_and_radians(recorded):
-    images, angles = PilotNetDataset(recorded, sequence=16, visualize=True, transform=transforms.Compose(
-        [transforms.Resize([8, 16]), transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]))[1]
+    images, angles = PilotNetDataset(
+        recorded,
+        sequence=16,
+        visualize=True,
+        transform=transforms.Compose(
+            [
+                transforms.Resize([8, 16]),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5,) * 3, (0.5,) * 3),
+            ]
+        ),
+    )[1]
     assert images.shape == (3, 8, 16, 16)
     assert angles.shape == (16,)
     assert images.dtype == angles.dtype == torch.float32
@@ -79,7 +98,9 @@ def test_an_item_is_images_over_time_and_radians(recorded):
 
 
 def test_a_zero_between_others_is_an_anomaly(recorded, tmp_path):
-    path = copied(recorded, tmp_path, lines(lambda n, a: f"{n}.jpg {0 if n in (16, 20, 49) else a}\n"))
+    path = copied(
+        recorded, tmp_path, lines(lambda n, a: f"{n}.jpg {0 if n in (16, 20, 49) else a}\n")
+    )
     _, angles = PilotNetDataset(path, sequence=16, visualize=True)[1]
     assert angles[0] == 0  # lava-dl leaves a sequence's first
     assert angles[4] == pytest.approx(math.radians((ANGLES[19] + ANGLES[21]) / 2))
@@ -117,14 +138,20 @@ def test_a_damaged_archive_leaves_nothing_behind(tmp_path):
 
 
 def test_a_missing_folder_names_both_remedies(tmp_path):
-    with pytest.raises(InputError, match=r"data.txt: no such file.*driving_dataset.zip.*SyntheticDrive"):
+    with pytest.raises(
+        InputError, match=r"data.txt: no such file.*driving_dataset.zip.*SyntheticDrive"
+    ):
         PilotNetDataset(tmp_path / "data")
 
 
-@pytest.mark.parametrize("line", ["3.jpg\n", "3.jpg left\n", "3.jpg nan\n", "../3.jpg 1.0\n", "/etc/3.jpg 1.0\n"])
+@pytest.mark.parametrize(
+    "line", ["3.jpg\n", "3.jpg left\n", "3.jpg nan\n", "../3.jpg 1.0\n", "/etc/3.jpg 1.0\n"]
+)
 def test_a_damaged_line_is_named(recorded, tmp_path, line):
     path = copied(recorded, tmp_path, lines(lambda n, a: line if n == 3 else f"{n}.jpg {a}\n"))
-    with pytest.raises(InputError, match=rf"data.txt: line 4 is {re.escape(repr(line[:-1]))}; .* is expected"):
+    with pytest.raises(
+        InputError, match=rf"data.txt: line 4 is {re.escape(repr(line[:-1]))}; .* is expected"
+    ):
         PilotNetDataset(path)
 
 
@@ -134,13 +161,17 @@ def test_missing_and_damaged_images_are_named(recorded, tmp_path):
     (path / "driving_dataset" / "5.jpg").unlink()
     with pytest.raises(InputError, match=r"5.jpg: no such file"):
         data[0]
-    (path / "driving_dataset" / "5.jpg").write_bytes((path / "driving_dataset" / "6.jpg").read_bytes()[:400])
+    (path / "driving_dataset" / "5.jpg").write_bytes(
+        (path / "driving_dataset" / "6.jpg").read_bytes()[:400]
+    )
     with pytest.raises(InputError, match=r"5.jpg: not a whole image"):
         data[0]
 
 
 def test_too_short_a_drive_is_said(recorded):
-    with pytest.raises(InputError, match="50 frames make 1 sequences of 40: none is left for testing"):
+    with pytest.raises(
+        InputError, match="50 frames make 1 sequences of 40: none is left for testing"
+    ):
         PilotNetDataset(recorded, sequence=40, train=False)
     with pytest.raises(InputError, match="sequence is an integer >= 1"):
         PilotNetDataset(recorded, sequence=0)
@@ -215,15 +246,25 @@ def test_the_lane_is_curvature_integrated_twice():
     s, ahead, steps = 100.0, 20.0, 20000
     along = np.linspace(0, ahead, steps)
     bend = np.cumsum(road.curvature(s + along)) * ahead / steps
-    expected = np.sum(bend) * ahead / steps - road.yaw(np.float64(s)) * ahead - road.offset(np.float64(s))
+    expected = (
+        np.sum(bend) * ahead / steps - road.yaw(np.float64(s)) * ahead - road.offset(np.float64(s))
+    )
     assert road.lane(np.float64(s), np.float64(ahead)) == pytest.approx(expected, abs=0.01)
 
 
 def test_the_angle_is_in_the_picture():
     """Ridge regression on pixels explains most of a drive it has not seen."""
-    parts = [[np.stack(v) for v in zip(*(d[k] for k in range(len(d))), strict=True)]
-             for d in (SyntheticDrive(sequences=120, sequence=4, speed=4), SyntheticDrive(sequences=120, sequence=4, speed=4, train=False))]
-    (x, y), (x_test, y_test) = [(i.mean(1).transpose(0, 3, 1, 2).reshape(-1, 3300)[:, 1300:], a.reshape(-1)) for i, a in parts]
+    parts = [
+        [np.stack(v) for v in zip(*(d[k] for k in range(len(d))), strict=True)]
+        for d in (
+            SyntheticDrive(sequences=120, sequence=4, speed=4),
+            SyntheticDrive(sequences=120, sequence=4, speed=4, train=False),
+        )
+    ]
+    (x, y), (x_test, y_test) = [
+        (i.mean(1).transpose(0, 3, 1, 2).reshape(-1, 3300)[:, 1300:], a.reshape(-1))
+        for i, a in parts
+    ]
     mean = x.mean(0)
     weight = (x - mean).T @ np.linalg.solve((x - mean) @ (x - mean).T + 3 * np.eye(len(x)), y)
     assert np.mean(((x_test - mean) @ weight - y_test) ** 2) < 0.5 * y_test.var()
@@ -249,15 +290,26 @@ def test_a_transform_may_write_into_the_image():
 
 
 def test_workers_can_take_it_along():
-    data = pickle.loads(pickle.dumps(SyntheticDrive(sequences=5, transform=transforms.Compose([transforms.ToTensor()]))))
+    data = pickle.loads(
+        pickle.dumps(
+            SyntheticDrive(sequences=5, transform=transforms.Compose([transforms.ToTensor()]))
+        )
+    )
     assert torch.equal(data[0][0], SyntheticDrive(sequences=5)[0][0])
 
 
-@pytest.mark.parametrize(("arguments", "text"), [
-    ({"sequences": 1}, "1 sequences leave none"), ({"sequences": 0}, "sequences is an integer"), ({"size": (4, 100)}, "both >= 8"),
-    ({"size": (33,)}, "height, width"), ({"speed": math.nan}, "speed is a number"), ({"sequence": 1.5}, "sequence is an integer"),
-    ({"seed": -1}, "seed is an integer >= 0"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"sequences": 1}, "1 sequences leave none"),
+        ({"sequences": 0}, "sequences is an integer"),
+        ({"size": (4, 100)}, "both >= 8"),
+        ({"size": (33,)}, "height, width"),
+        ({"speed": math.nan}, "speed is a number"),
+        ({"sequence": 1.5}, "sequence is an integer"),
+        ({"seed": -1}, "seed is an integer >= 0"),
+    ],
+)
 def test_arguments_out_of_range_are_refused(arguments, text):
     with pytest.raises(InputError, match=text):
         SyntheticDrive(**arguments)
@@ -291,17 +343,37 @@ Events sparsity: 11.55x
 Synops sparsity: 12.18x
 """
 # the counts behind it, from its synaptic operations
-COUNTS = [133700.122 / 54, 19395.861 / 81, 121649.281 / 288, 321818.471 / 576, 2989.971 / 100, 240.001 / 50, 13.461 / 10, 0.162, 0.44]
+COUNTS = [
+    133700.122 / 54,
+    19395.861 / 81,
+    121649.281 / 288,
+    321818.471 / 576,
+    2989.971 / 100,
+    240.001 / 50,
+    13.461 / 10,
+    0.162,
+    0.44,
+]
 PARAMS = {"threshold": 0.1, "activation": functional.relu}
 
 
 def pilotnet(called=True):
     block = slayer.block.sigma_delta
     net = torch.nn.Sequential()
-    net.blocks = torch.nn.ModuleList([
-        block.Input(PARAMS), block.Conv(PARAMS, 3, 24, 3, stride=2), block.Conv(PARAMS, 24, 36, 3, stride=2),
-        block.Conv(PARAMS, 36, 64, 3, padding=(1, 0), stride=(2, 1)), block.Conv(PARAMS, 64, 64, 3), block.Flatten(),
-        block.Dense(PARAMS, 2560, 100), block.Dense(PARAMS, 100, 50), block.Dense(PARAMS, 50, 10), block.Output(PARAMS, 10, 1)])
+    net.blocks = torch.nn.ModuleList(
+        [
+            block.Input(PARAMS),
+            block.Conv(PARAMS, 3, 24, 3, stride=2),
+            block.Conv(PARAMS, 24, 36, 3, stride=2),
+            block.Conv(PARAMS, 36, 64, 3, padding=(1, 0), stride=(2, 1)),
+            block.Conv(PARAMS, 64, 64, 3),
+            block.Flatten(),
+            block.Dense(PARAMS, 2560, 100),
+            block.Dense(PARAMS, 100, 50),
+            block.Dense(PARAMS, 50, 10),
+            block.Output(PARAMS, 10, 1),
+        ]
+    )
     x = torch.zeros(1, 3, 33, 100, 1)
     for layer in net.blocks if called else ():
         x = layer(x)
@@ -318,7 +390,9 @@ def chain(*blocks, shape):
 def test_the_tutorials_table_to_the_letter(capsys):
     result = compare_ops(pilotnet(), COUNTS, mse=0.0381234)
     assert capsys.readouterr().out == PUBLISHED
-    assert result.layers[1] == operations.LayerOperations("layer-1", (24, 16, 49), COUNTS[1], pytest.approx(133700.122), 18816, 534600)
+    assert result.layers[1] == operations.LayerOperations(
+        "layer-1", (24, 16, 49), COUNTS[1], pytest.approx(133700.122), 18816, 534600
+    )
     assert (result.activations, result.macs) == (43117, 7306062)
     assert result.synops == pytest.approx(sum(v.synops or 0 for v in result.layers))
     assert result.event_sparsity == pytest.approx(43117 / sum(COUNTS))
@@ -339,7 +413,13 @@ def test_silent_layers_have_operations_of_their_own(capsys):
 @pytest.mark.parametrize("flats", [0, 2])
 def test_any_number_of_flattens(flats):
     block = slayer.block.sigma_delta
-    net = chain(block.Input(PARAMS), *[block.Flatten()] * flats, block.Dense(PARAMS, 6, 4), block.Output(PARAMS, 4, 2), shape=(6,))
+    net = chain(
+        block.Input(PARAMS),
+        *[block.Flatten()] * flats,
+        block.Dense(PARAMS, 6, 4),
+        block.Output(PARAMS, 4, 2),
+        shape=(6,),
+    )
     result = operations.count_operations(net, [3, 2, 1])
     assert [v.synops for v in result.layers] == [None, 12, 4]
     assert [v.macs for v in result.layers] == [None, 24, 8]
@@ -348,7 +428,12 @@ def test_any_number_of_flattens(flats):
 def test_pools_groups_and_spikes_count_too():
     block = slayer.block.cuba
     params = {"threshold": 1, "current_decay": 0.5, "voltage_decay": 0.5}
-    net = chain(block.Input(params), block.Conv(params, 4, 8, 3, padding=1, groups=2), block.Pool(params, 2), shape=(4, 6, 6))
+    net = chain(
+        block.Input(params),
+        block.Conv(params, 4, 8, 3, padding=1, groups=2),
+        block.Pool(params, 2),
+        shape=(4, 6, 6),
+    )
     result = operations.count_operations(net, [10, 5, 1])
     assert [v.synops for v in result.layers] == [None, 10 * 8 / 2 * 9, 5]
     assert result.layers[2].shape == (8, 3, 3)
@@ -358,40 +443,63 @@ def test_transposed_recurrent_and_complex_layers_count_too():
     """A message into ConvT reaches all taps of its kernel; one of a recurrent layer comes back to all of it; complex weights are two."""
     params = {"threshold": 1, "current_decay": 0.5, "voltage_decay": 0.5}
     block = slayer.block.cuba
-    net = chain(block.Input(params), block.ConvT(params, 2, 3, 2, stride=2), block.Unpool(params, 2), block.Flatten(),
-                block.Recurrent(params, 3 * 12 * 12, 5), shape=(2, 3, 3))
+    net = chain(
+        block.Input(params),
+        block.ConvT(params, 2, 3, 2, stride=2),
+        block.Unpool(params, 2),
+        block.Flatten(),
+        block.Recurrent(params, 3 * 12 * 12, 5),
+        shape=(2, 3, 3),
+    )
     result = operations.count_operations(net, [7, 4, 2, 1])
     assert [v.synops for v in result.layers] == [None, 7 * 3 * 4, 4 * 4, 2 * 5 + 1 * 5]
     assert [v.macs for v in result.layers] == [None, 18 * 12, 108 * 4, 432 * 5 + 5 * 5]
     resonator = slayer.block.rf_iz
     params = {"threshold": 1, "period": 8, "decay": 0.1}
-    net = chain(block.Input({"threshold": 1, "current_decay": 1, "voltage_decay": 0}), resonator.Dense(params, 4, 3), shape=(4,))
+    net = chain(
+        block.Input({"threshold": 1, "current_decay": 1, "voltage_decay": 0}),
+        resonator.Dense(params, 4, 3),
+        shape=(4,),
+    )
     assert operations.count_operations(net, [2, 1]).layers[1].synops == 2 * 2 * 3
 
 
-@pytest.mark.parametrize(("counts", "text"), [
-    ([1] * 8, r"shape \(8,\); expected one number for each of the 9 blocks"), ([[1] * 9], r"\(1, 9\)"),
-    ([1] * 8 + [math.nan], "finite"), ([-1] * 9, ">= 0"),
-])
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ([1] * 8, r"shape \(8,\); expected one number for each of the 9 blocks"),
+        ([[1] * 9], r"\(1, 9\)"),
+        ([1] * 8 + [math.nan], "finite"),
+        ([-1] * 9, ">= 0"),
+    ],
+)
 def test_counts_that_do_not_fit_are_refused(counts, text):
     with pytest.raises(InputError, match=text):
         compare_ops(pilotnet(), counts)
 
 
 def test_a_network_that_was_never_called_is_said():
-    with pytest.raises(InputError, match=r"sigma_delta.Input \(block 0\) does not know its shape: call the network once"):
+    with pytest.raises(
+        InputError,
+        match=r"sigma_delta.Input \(block 0\) does not know its shape: call the network once",
+    ):
         compare_ops(pilotnet(called=False), [1] * 9)
 
 
 def test_messages_nobody_counted_are_said():
     block = slayer.block.sigma_delta
     net = chain(block.Dense(PARAMS, 6, 4), shape=(6,))
-    with pytest.raises(InputError, match=r"messages into sigma_delta.Dense \(block 0\) were not counted"):
+    with pytest.raises(
+        InputError, match=r"messages into sigma_delta.Dense \(block 0\) were not counted"
+    ):
         compare_ops(net, [1])
 
 
 def test_an_unknown_synapse_is_said():
-    blocks = [SimpleNamespace(neuron=1, shape=(2,)), SimpleNamespace(neuron=1, shape=(2,), synapse=torch.nn.Linear(2, 2))]
+    blocks = [
+        SimpleNamespace(neuron=1, shape=(2,)),
+        SimpleNamespace(neuron=1, shape=(2,), synapse=torch.nn.Linear(2, 2)),
+    ]
     net = SimpleNamespace(blocks=blocks)
     with pytest.raises(InputError, match="operations a message causes in Linear"):
         compare_ops(net, [1, 1])

@@ -48,7 +48,10 @@ VIEWS = {
     "from behind": (lambda p: p[-3:-1, -1:], lambda x: x[-3:-1, -1:]),
     "a list": (lambda p: p[[3, 0, 0]], lambda x: x[[3, 0, 0]]),
     "a mask": (lambda p: p[np.array([True, False, True, False])], lambda x: x[[0, 2]]),
-    "reshaped": (lambda p: p[1:3].reshape((3, 2)), lambda x: x[1:3].reshape(*x.shape[3:], 3, 2, -1)),
+    "reshaped": (
+        lambda p: p[1:3].reshape((3, 2)),
+        lambda x: x[1:3].reshape(*x.shape[3:], 3, 2, -1),
+    ),
     "of a reshaped": (lambda p: p.flatten()[4:9], lambda x: x.reshape(12, -1)[4:9]),
     "transposed": (lambda p: p[:2].transpose(), lambda x: x[:2].transpose(1, 0, 2)),
     "of a slice": (lambda p: p[1:][::2], lambda x: x[1:][::2]),
@@ -130,23 +133,42 @@ def test_slices_in_a_loop_and_between_runs():
     assert whole.v.get().any()
 
 
-@pytest.mark.parametrize(("view", "error", "match"), [
-    (lambda p: p[:5], ValueError, r"\[.*\]: 5 is beyond axis 0, which has 4 elements"),
-    (lambda p: p[-5:], ValueError, "-5 is beyond axis 0"),
-    (lambda p: p[:, 4:], ValueError, "4 is beyond axis 1, which has 3"),
-    (lambda p: p[..., :7], ValueError, "7 is beyond axis 1, which has 3"),
-    (lambda p: p[4], ValueError, "index 4 is out of bounds"),
-    (lambda p: p[[0, 9]], ValueError, "index 9 is out of bounds"),
-    (lambda p: p[2:2], ValueError, "no element is left"),
-    (lambda p: p[1, 2], ValueError, r"one element without an axis; a slice keeps it, port\[k:k \+ 1\]"),
-    (lambda p: p[0, 0, 0], ValueError, "too many indices"),
-    (lambda p: p["a"], TypeError, "valid indices"),
-    (lambda p: p[1.5], TypeError, "valid indices"),
-    (lambda p: p[::0], ValueError, "slice step cannot be zero"),
-    (lambda p: Delay(shape=(3,)).a_out.connect(p[[0, 0, 1], 0]), ValueError, "an element of Delay.s_in receives twice"),
-    (lambda p: Delay(shape=(4,)).a_out.connect(p[:, 0][:3]), ValueError, r"shapes differ: \(4,\) and \(3,\)"),
-    (lambda p: Delay(shape=(4,)).a_out.connect([p[:, 0], 3]), TypeError, "expected|destination"),
-])
+@pytest.mark.parametrize(
+    ("view", "error", "match"),
+    [
+        (lambda p: p[:5], ValueError, r"\[.*\]: 5 is beyond axis 0, which has 4 elements"),
+        (lambda p: p[-5:], ValueError, "-5 is beyond axis 0"),
+        (lambda p: p[:, 4:], ValueError, "4 is beyond axis 1, which has 3"),
+        (lambda p: p[..., :7], ValueError, "7 is beyond axis 1, which has 3"),
+        (lambda p: p[4], ValueError, "index 4 is out of bounds"),
+        (lambda p: p[[0, 9]], ValueError, "index 9 is out of bounds"),
+        (lambda p: p[2:2], ValueError, "no element is left"),
+        (
+            lambda p: p[1, 2],
+            ValueError,
+            r"one element without an axis; a slice keeps it, port\[k:k \+ 1\]",
+        ),
+        (lambda p: p[0, 0, 0], ValueError, "too many indices"),
+        (lambda p: p["a"], TypeError, "valid indices"),
+        (lambda p: p[1.5], TypeError, "valid indices"),
+        (lambda p: p[::0], ValueError, "slice step cannot be zero"),
+        (
+            lambda p: Delay(shape=(3,)).a_out.connect(p[[0, 0, 1], 0]),
+            ValueError,
+            "an element of Delay.s_in receives twice",
+        ),
+        (
+            lambda p: Delay(shape=(4,)).a_out.connect(p[:, 0][:3]),
+            ValueError,
+            r"shapes differ: \(4,\) and \(3,\)",
+        ),
+        (
+            lambda p: Delay(shape=(4,)).a_out.connect([p[:, 0], 3]),
+            TypeError,
+            "expected|destination",
+        ),
+    ],
+)
 def test_wrong_slices_are_told(view, error, match):
     port = Delay(shape=(4, 3)).s_in
     with pytest.raises(lv.ConnectError, match=match) as told:
@@ -175,7 +197,12 @@ class Pass(lv.AbstractProcess):
 
     def __init__(self):
         super().__init__()
-        self.inp, self.out, self.some, self.late = InPort((2, 3)), OutPort((2, 3)), OutPort((4,)), OutPort((6,))
+        self.inp, self.out, self.some, self.late = (
+            InPort((2, 3)),
+            OutPort((2, 3)),
+            OutPort((4,)),
+            OutPort((6,)),
+        )
         self.delay = Delay(shape=(6,))
         self.inp.connect(self.out)
         self.inp[:, 1:].flatten().connect(self.some)
@@ -206,7 +233,11 @@ def test_a_process_hands_its_input_on(config, batch):
 def test_wires_in_a_chain_cost_no_step(config):
     """source -> wire -> wire -> neuron, as without them; two wires into one port are added up."""
     x = integers(2, 6)
-    source, wires, sigma = io.source.RingBuffer(data=x), [Wire() for _ in range(3)], Sigma(shape=(2,))
+    source, wires, sigma = (
+        io.source.RingBuffer(data=x),
+        [Wire() for _ in range(3)],
+        Sigma(shape=(2,)),
+    )
     source.s_out.connect([wires[0].inp, wires[2].inp])
     wires[0].out.connect(wires[1].inp)
     wires[1].out.connect(sigma.a_in)
@@ -223,18 +254,26 @@ def test_wires_in_a_loop_are_named():
     b.out.connect(a.inp)
     sigma = Sigma(shape=(2,))
     a.out.connect(sigma.a_in)
-    with pytest.raises(lv.GraphError, match=r"a cycle without delay: .*a\.out -> b\.out -> a\.out.*delay=1"):
+    with pytest.raises(
+        lv.GraphError, match=r"a cycle without delay: .*a\.out -> b\.out -> a\.out.*delay=1"
+    ):
         sigma.run(lv.RunSteps(1))
 
 
 def test_a_port_that_a_model_writes_is_not_handed_on():
     sigma = Sigma(shape=(2,))
     sigma.a_in.connect(sigma.s_out)
-    with pytest.raises(lv.GraphError, match=r"Sigma\.s_out: Sigma\.a_in is handed straight on to it, and .* writes it; leave out one"):
+    with pytest.raises(
+        lv.GraphError,
+        match=r"Sigma\.s_out: Sigma\.a_in is handed straight on to it, and .* writes it; leave out one",
+    ):
         lv.simulate(sigma, {"a_in": np.ones((2, 3))})
 
 
 def test_an_in_port_of_another_process_is_not_handed_on():
     a, b = Wire(), Wire()
-    with pytest.raises(lv.ConnectError, match="an OutPort is fed by OutPorts of inner processes and by InPorts of its own process only"):
+    with pytest.raises(
+        lv.ConnectError,
+        match="an OutPort is fed by OutPorts of inner processes and by InPorts of its own process only",
+    ):
         a.inp.connect(b.out)

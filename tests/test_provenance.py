@@ -27,15 +27,23 @@ cu, sd = slayer.block.cuba, slayer.block.sigma_delta
 
 def cuba_net():
     torch.manual_seed(0)
-    net = torch.nn.Sequential(cu.Conv(CUBA, 1, 2, 3, weight_scale=3, delay=True), cu.Flatten(), cu.Dense(CUBA, 18, 4, weight_scale=3))
+    net = torch.nn.Sequential(
+        cu.Conv(CUBA, 1, 2, 3, weight_scale=3, delay=True),
+        cu.Flatten(),
+        cu.Dense(CUBA, 18, 4, weight_scale=3),
+    )
     return trained(net, (torch.rand(4, 1, 5, 5, 20) < 0.4).float())
 
 
 def sdnn_net():
     torch.manual_seed(0)
     norm = {**SDNN, "norm": MeanOnlyBatchNorm}
-    net = torch.nn.Sequential(sd.Input(SDNN), sd.Dense(norm, 6, 5, weight_scale=2), sd.Dense(norm, 5, 5, weight_scale=2),
-                              sd.Output(SDNN, 5, 2, weight_scale=2))
+    net = torch.nn.Sequential(
+        sd.Input(SDNN),
+        sd.Dense(norm, 6, 5, weight_scale=2),
+        sd.Dense(norm, 5, 5, weight_scale=2),
+        sd.Output(SDNN, 5, 2, weight_scale=2),
+    )
     return trained(net, (torch.rand(4, 6, 20) * 64).round() / 64)
 
 
@@ -85,8 +93,10 @@ def test_a_hand_written_file_computes_what_was_trained(make, tmp_path):
     with torch.no_grad():
         want = net(x).numpy()
     assert want.any()
-    got = file.decode(lv.simulate(file, {"inp": file.encode(x.numpy())}, config=EXACT)["out"])[..., file.lag:]
-    np.testing.assert_array_equal(got, want[..., :got.shape[-1]])
+    got = file.decode(lv.simulate(file, {"inp": file.encode(x.numpy())}, config=EXACT)["out"])[
+        ..., file.lag :
+    ]
+    np.testing.assert_array_equal(got, want[..., : got.shape[-1]])
     with pytest.raises(lv.NetFileError, match="refused by exact=True"):
         netx.Network(file.path_of_file, exact=True)
 
@@ -138,7 +148,9 @@ def test_no_mark_can_go_change_or_be_renamed(ours):
                 else:
                     del attrs[key]
                 if how in ("changed", "renamed"):
-                    attrs[key if how == "changed" else f"q{key[1:]}"] = change(value) if how == "changed" else value
+                    attrs[key if how == "changed" else f"q{key[1:]}"] = (
+                        change(value) if how == "changed" else value
+                    )
                 elif how == "of variable length":
                     attrs[key] = str(value)
             with pytest.raises(lv.NetFileError) as info:
@@ -146,18 +158,38 @@ def test_no_mark_can_go_change_or_be_renamed(ours):
             assert info.value.key, (node, key, how, str(info.value))
 
 
-@pytest.mark.parametrize("damage", [
-    lambda f: f.__delitem__("layer/2"),
-    lambda f: f.copy("layer/2", f["layer"], "4"),
-    lambda f: (f.move("layer/1", "layer/x"), f.move("layer/2", "layer/1"), f.move("layer/x", "layer/2")),
-    lambda f: f["layer/1/weight"].__setitem__((0, 0), 2),
-    lambda f: f["layer/1"].create_dataset("delay", data=np.ones(5, np.float32)),
-    lambda f: f.__delitem__("layer/2/bias"),
-    lambda f: (f.create_group("layer/4").create_dataset("type", data=np.array([b"flatten"], "S10")),
-               f["layer/4"].create_dataset("shape", data=np.array([2]))),
-    lambda f: f["layer/2"].move("bias", "bas"),
-    lambda f: f["layer/1/neuron"].attrs.__setitem__("note", 1),
-], ids=["a layer gone", "a layer twice", "layers exchanged", "a weight", "a delay", "no bias", "a layer more", "a key", "a note"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: f.__delitem__("layer/2"),
+        lambda f: f.copy("layer/2", f["layer"], "4"),
+        lambda f: (
+            f.move("layer/1", "layer/x"),
+            f.move("layer/2", "layer/1"),
+            f.move("layer/x", "layer/2"),
+        ),
+        lambda f: f["layer/1/weight"].__setitem__((0, 0), 2),
+        lambda f: f["layer/1"].create_dataset("delay", data=np.ones(5, np.float32)),
+        lambda f: f.__delitem__("layer/2/bias"),
+        lambda f: (
+            f.create_group("layer/4").create_dataset("type", data=np.array([b"flatten"], "S10")),
+            f["layer/4"].create_dataset("shape", data=np.array([2])),
+        ),
+        lambda f: f["layer/2"].move("bias", "bas"),
+        lambda f: f["layer/1/neuron"].attrs.__setitem__("note", 1),
+    ],
+    ids=[
+        "a layer gone",
+        "a layer twice",
+        "layers exchanged",
+        "a weight",
+        "a delay",
+        "no bias",
+        "a layer more",
+        "a key",
+        "a note",
+    ],
+)
 def test_no_layer_can_change(ours, damage):
     """But for the last one's end in a file written by hand, whose warning says so."""
     with h5py.File(ours, "r+") as f:
@@ -192,7 +224,11 @@ def test_only_a_file_without_any_mark_is_lava_dls(tmp_path):
     path = unmarked(slayer.export_hdf5(sdnn_net()[0], tmp_path / "n.net"))
     assert not netx.Network(path).ours
     with h5py.File(path, "r+") as f:
-        f.attrs["producer"], f.attrs["format_version"], f.attrs["title"] = "acme 1.0", 3, "a network"
+        f.attrs["producer"], f.attrs["format_version"], f.attrs["title"] = (
+            "acme 1.0",
+            3,
+            "a network",
+        )
     assert not netx.Network(path).ours
     with h5py.File(path, "r+") as f:
         f.attrs["producer"] = "lavalike 0.9"
@@ -207,8 +243,12 @@ def test_our_files_hold_no_strings_of_variable_length(ours):
         f.visititems(lambda name, item: found.append((name, item)))
         for name, item in found:
             assert not isinstance(item, h5py.Dataset) or item.dtype.kind in "biufS", name
-            assert all(h5py.h5a.open(item.id, key.encode()).dtype.kind in "iuS" for key in item.attrs), name
-        assert f["layer/1/neuron/type"][()].decode("ascii") == "SDNN"  # as lava-dl's loader reads it
+            assert all(
+                h5py.h5a.open(item.id, key.encode()).dtype.kind in "iuS" for key in item.attrs
+            ), name
+        assert (
+            f["layer/1/neuron/type"][()].decode("ascii") == "SDNN"
+        )  # as lava-dl's loader reads it
         assert f["layer/1/type"][0].decode("ascii") == "dense"
 
 
@@ -221,16 +261,27 @@ def test_flipped_bits_are_told_or_change_nothing(ours, seed):
         warnings.simplefilter("ignore", netx.NetFileWarning)
         want = netx.reader.read(ours)
         for at in rng.integers(0, len(original), 40):
-            ours.write_bytes(original[:at] + bytes([original[at] ^ 1 << int(rng.integers(8))]) + original[at + 1:])
+            ours.write_bytes(
+                original[:at]
+                + bytes([original[at] ^ 1 << int(rng.integers(8))])
+                + original[at + 1 :]
+            )
             try:
                 got = netx.reader.read(ours)
             except lv.NetFileError:
                 continue
             assert got.ours
             for a, b in zip(want.layers, got.layers, strict=True):
-                assert (a.type, a.shape, a.delay_shift, a.input_shape, str(a.neuron)) == (b.type, b.shape, b.delay_shift, b.input_shape,
-                                                                                          str(b.neuron))
-                assert all(np.array_equal(a.arrays[key], b.arrays[key]) for key in a.arrays | b.arrays)
+                assert (a.type, a.shape, a.delay_shift, a.input_shape, str(a.neuron)) == (
+                    b.type,
+                    b.shape,
+                    b.delay_shift,
+                    b.input_shape,
+                    str(b.neuron),
+                )
+                assert all(
+                    np.array_equal(a.arrays[key], b.arrays[key]) for key in a.arrays | b.arrays
+                )
 
 
 # -- version 0.3 -------------------------------------------------------------------------------------------------------
@@ -259,17 +310,24 @@ def test_files_of_0_3_load_as_they_were_trained(old, name, by_hand):
     else:
         file = netx.Network(path)
     assert (file.ours, file.signed) == (True, not by_hand)
-    got = file.decode(lv.simulate(file, {"inp": file.encode(x)}, config=EXACT)["out"])[..., file.lag:]
-    np.testing.assert_array_equal(got, want[..., :got.shape[-1]])
+    got = file.decode(lv.simulate(file, {"inp": file.encode(x)}, config=EXACT)["out"])[
+        ..., file.lag :
+    ]
+    np.testing.assert_array_equal(got, want[..., : got.shape[-1]])
 
 
 def test_a_pool_of_0_3_leaves_out_what_fills_no_window(conformance):
     """7 x 9 pooled by 2 was 3 x 4; now it is 4 x 5, and the file's shape says which."""
-    file, arrays = netx.Network(conformance("lavalike-0.3/odd_pool.net")), np.load(conformance("lavalike-0.3/odd_pool.npz"))
+    file, arrays = (
+        netx.Network(conformance("lavalike-0.3/odd_pool.net")),
+        np.load(conformance("lavalike-0.3/odd_pool.npz")),
+    )
     assert (file.ours, file.signed) == (True, True)
     assert [layer.shape[::-1] for layer in file.layers] == [(2, 3, 4), (3, 2, 3), (3, 1, 1), (4,)]
-    got = file.decode(lv.simulate(file, {"inp": file.encode(arrays["x"])}, config=EXACT)["out"])[..., file.lag:]
-    want = arrays["y"][..., :got.shape[-1]]
+    got = file.decode(lv.simulate(file, {"inp": file.encode(arrays["x"])}, config=EXACT)["out"])[
+        ..., file.lag :
+    ]
+    want = arrays["y"][..., : got.shape[-1]]
     assert want.any()
     np.testing.assert_array_equal(got, want)
 
@@ -301,8 +359,10 @@ def test_signing_makes_a_file_of_0_3_one_of_this_version(old, kind, tmp_path):
         netx.sign(path, tmp_path / "signed.net")
     file = netx.Network(tmp_path / "signed.net")
     assert (file.ours, file.signed) == (True, True)
-    got = file.decode(lv.simulate(file, {"inp": file.encode(x)}, config=EXACT)["out"])[..., file.lag:]
-    np.testing.assert_array_equal(got, want[..., :got.shape[-1]])
+    got = file.decode(lv.simulate(file, {"inp": file.encode(x)}, config=EXACT)["out"])[
+        ..., file.lag :
+    ]
+    np.testing.assert_array_equal(got, want[..., : got.shape[-1]])
     with h5py.File(tmp_path / "signed.net") as f:
         assert f.attrs["format_version"] == provenance.FORMAT_VERSION
         assert f["layer/0/neuron/type"].dtype.kind == "S"
@@ -322,9 +382,14 @@ def test_a_signed_file_of_lava_dl_means_what_it_meant(tmp_path, conformance, cap
     assert got[0].any()
     np.testing.assert_array_equal(*got)
     original = path.read_bytes()
-    for damage in (lambda f: f["layer/0/weight"].__setitem__((0, 0), 2), lambda f: f.attrs.__delitem__("sha256"),
-                   lambda f: f.attrs.__delitem__("signed_by"), lambda f: f.attrs.__setitem__("producer", np.bytes_(b"lavalike 0.4")),
-                   lambda f: f["layer/0"].attrs.__setitem__("delay_shift", 1), lambda f: f.attrs.__delitem__("format_version")):
+    for damage in (
+        lambda f: f["layer/0/weight"].__setitem__((0, 0), 2),
+        lambda f: f.attrs.__delitem__("sha256"),
+        lambda f: f.attrs.__delitem__("signed_by"),
+        lambda f: f.attrs.__setitem__("producer", np.bytes_(b"lavalike 0.4")),
+        lambda f: f["layer/0"].attrs.__setitem__("delay_shift", 1),
+        lambda f: f.attrs.__delitem__("format_version"),
+    ):
         path.write_bytes(original)
         with h5py.File(path, "r+") as f:
             damage(f)
@@ -336,6 +401,15 @@ def test_what_cannot_be_signed_is_told(tmp_path, conformance, capsys):
     bad = conformance("lava-dl/edge/unsupported_foo.net")
     assert main(["sign", str(bad), str(tmp_path / "s.net")]) == 2
     assert "layer/0/type: unknown layer type 'foo'" in capsys.readouterr().err
-    assert main(["sign", str(conformance("lava-dl/edge/dense_bias.net")), str(tmp_path / "no" / "s.net")]) == 2
+    assert (
+        main(
+            [
+                "sign",
+                str(conformance("lava-dl/edge/dense_bias.net")),
+                str(tmp_path / "no" / "s.net"),
+            ]
+        )
+        == 2
+    )
     assert "cannot be written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

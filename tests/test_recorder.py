@@ -25,7 +25,9 @@ EXACT = lv.RunConfig(precision="fixed_pt")
 
 def counting(size=6, config=None):
     """Neurons of which number k holds k times the step."""
-    return LIF(shape=(2, size // 2), bias_mant=np.arange(1, size + 1).reshape(2, -1), vth=1e9, name="lif")
+    return LIF(
+        shape=(2, size // 2), bias_mant=np.arange(1, size + 1).reshape(2, -1), vth=1e9, name="lif"
+    )
 
 
 def wanted(steps, size=6):
@@ -110,9 +112,18 @@ def test_a_ring_keeps_the_last_rows():
     assert rec.steps(lif.u).tolist() == [25, 30, 35, 40]
 
 
-@pytest.mark.parametrize("config", [EXACT, lv.RunConfig(backend="torch"), lv.RunConfig(debug=True)], ids=["fixed", "torch", "python"])
+@pytest.mark.parametrize(
+    "config",
+    [EXACT, lv.RunConfig(backend="torch"), lv.RunConfig(debug=True)],
+    ids=["fixed", "torch", "python"],
+)
 def test_every_backend_and_monitors_beside(config):
-    lif, rec, other, monitor = LIF(shape=(3,), bias_mant=[1, 2, 3], vth=100), Recorder(), Recorder(), Monitor()
+    lif, rec, other, monitor = (
+        LIF(shape=(3,), bias_mant=[1, 2, 3], vth=100),
+        Recorder(),
+        Recorder(),
+        Monitor(),
+    )
     monitor.probe(lif.v, 20)
     rec.add(lif.v, every=2)
     other.add(lif.v, index=1)
@@ -131,8 +142,16 @@ def test_a_chips_run_is_one_stretch(monkeypatch):
     """However little is staged."""
     monkeypatch.setattr(probes, "STAGED", 1)
     sizes, run = [], runtime.Stretches.run
-    monkeypatch.setattr(runtime.Stretches, "run", lambda self, program, n, *rows: (sizes.append(n), run(self, program, n, *rows)))
-    source, dense, lif = io.source.RingBuffer(data=[[1, 0, 0], [0, 1, 1]]), Dense(weights=[[0.6, 0.5]]), LIF(shape=(1,), dv=0.1, vth=1.0)
+    monkeypatch.setattr(
+        runtime.Stretches,
+        "run",
+        lambda self, program, n, *rows: (sizes.append(n), run(self, program, n, *rows)),
+    )
+    source, dense, lif = (
+        io.source.RingBuffer(data=[[1, 0, 0], [0, 1, 1]]),
+        Dense(weights=[[0.6, 0.5]]),
+        LIF(shape=(1,), dv=0.1, vth=1.0),
+    )
     source.s_out.connect(dense.s_in)
     dense.a_out.connect(lif.a_in)
     rec, monitor = Recorder(), Monitor()
@@ -158,7 +177,7 @@ def test_a_stream_beside_the_run():
         lif.pause()
     rows = np.concatenate(got)
     assert len(rows) > 200
-    np.testing.assert_array_equal(rows, rec[lif.v][:len(rows)])
+    np.testing.assert_array_equal(rows, rec[lif.v][: len(rows)])
     assert sum(map(len, rec.stream(lif.v))) == lif.step
 
 
@@ -177,10 +196,20 @@ def test_a_thousand_short_runs_fill_one_array():
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_a_probe_that_comes_later_compiles_nothing(backend):
     """Nor does one that goes: the program is the same. Ports are as sent, also those that sum."""
-    lif, dense, rec, monitor = LIF(shape=(2,), bias_mant=0.3, vth=1.0), Dense(weights=[[0.2, 0.1], [0.1, 0.2]]), Recorder(), Monitor()
+    lif, dense, rec, monitor = (
+        LIF(shape=(2,), bias_mant=0.3, vth=1.0),
+        Dense(weights=[[0.2, 0.1], [0.1, 0.2]]),
+        Recorder(),
+        Monitor(),
+    )
     lif.s_out.connect(dense.s_in)
     dense.a_out.connect(lif.a_in)
-    want = lv.simulate(lif, steps=12, record=[lif.v, lif.s_out, dense.a_out, lif.a_in], config=lv.RunConfig(backend=backend))
+    want = lv.simulate(
+        lif,
+        steps=12,
+        record=[lif.v, lif.s_out, dense.a_out, lif.a_in],
+        config=lv.RunConfig(backend=backend),
+    )
     lif.run(lv.RunSteps(2), lv.RunConfig(backend=backend))
     program = lif.runtime.program
     rec.add(lif.v)
@@ -212,7 +241,9 @@ def test_a_closed_one_records_no_more_and_a_copy_its_own(tmp_path):
     assert len(rec[lif.v]) == 3
     with Recorder(to=tmp_path / "a.h5") as to:
         to.add(twin.v)
-        with pytest.raises(lv.RunError, match=r"cannot copy what records to .*a\.h5; close\(\) the Recorder first"):
+        with pytest.raises(
+            lv.RunError, match=r"cannot copy what records to .*a\.h5; close\(\) the Recorder first"
+        ):
             copy.deepcopy(twin)
     copy.deepcopy(twin)
 
@@ -239,19 +270,22 @@ def test_without_xarray_it_says_so(monkeypatch):
 # -- refused -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("call", "match"), [
-    (lambda r, p: r.add(p.v, every=0), "every is an integer >= 1, got 0"),
-    (lambda r, p: r.add(p), "target is a Var or port of a process"),
-    (lambda r, p: r.add(lv.Var((1,))), "this belongs to none"),
-    (lambda r, p: (r.add(p.v), r.add(p.v)), r"lif\.v .*: it is recorded already"),
-    (lambda r, p: r.add(p.v, index=7), r"lif\.v .*: index 7: "),
-    (lambda r, p: r.add(p.v, index=slice(2, 2)), "takes nothing of shape"),
-    (lambda r, p: Recorder(ring=0), "ring is an integer >= 1"),
-    (lambda r, p: Recorder(ring=3, to="x.h5"), "to a ring or to a file"),
-    (lambda r, p: Recorder(to="/no/where/x.h5"), "cannot be made"),
-    (lambda r, p: r[p.v], r"lif\.v .* is not recorded; recorded are none"),
-    (lambda r, p: r[3], "a port, a Var or a path is expected, got 3"),
-])
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda r, p: r.add(p.v, every=0), "every is an integer >= 1, got 0"),
+        (lambda r, p: r.add(p), "target is a Var or port of a process"),
+        (lambda r, p: r.add(lv.Var((1,))), "this belongs to none"),
+        (lambda r, p: (r.add(p.v), r.add(p.v)), r"lif\.v .*: it is recorded already"),
+        (lambda r, p: r.add(p.v, index=7), r"lif\.v .*: index 7: "),
+        (lambda r, p: r.add(p.v, index=slice(2, 2)), "takes nothing of shape"),
+        (lambda r, p: Recorder(ring=0), "ring is an integer >= 1"),
+        (lambda r, p: Recorder(ring=3, to="x.h5"), "to a ring or to a file"),
+        (lambda r, p: Recorder(to="/no/where/x.h5"), "cannot be made"),
+        (lambda r, p: r[p.v], r"lif\.v .* is not recorded; recorded are none"),
+        (lambda r, p: r[3], "a port, a Var or a path is expected, got 3"),
+    ],
+)
 def test_what_is_wrong_is_told(call, match):
     lif = counting()
     with pytest.raises(lv.InputError, match=match):
@@ -269,7 +303,10 @@ def test_a_file_that_exists_is_not_overwritten(tmp_path):
 def test_more_than_there_is_memory_for_is_told_before_the_run():
     lif, rec = LIF(shape=(10**6,)), Recorder()
     rec.add(lif.v)
-    with pytest.raises(lv.InputError, match=r"LIF\.v .* needs .* GiB for 1000+ steps; record less, .*every=, index=, ring= or to="):
+    with pytest.raises(
+        lv.InputError,
+        match=r"LIF\.v .* needs .* GiB for 1000+ steps; record less, .*every=, index=, ring= or to=",
+    ):
         lif.run(lv.RunSteps(10**14))
     assert lif.step == 0
 
@@ -280,7 +317,9 @@ def test_bits_of_what_is_no_spike_end_the_run():
     lif.s_out.connect(dense.s_in)
     rec.add(dense.a_out, packed=True)
     other.add(dense.a_out)
-    with pytest.raises(lv.RunError, match=r"d\.a_out .* holds 3\.0 in step 5, and packed=True keeps 0 and 1 only"):
+    with pytest.raises(
+        lv.RunError, match=r"d\.a_out .* holds 3\.0 in step 5, and packed=True keeps 0 and 1 only"
+    ):
         lif.run(lv.RunSteps(50))
     assert other.steps(dense.a_out)[-1] == lif.step  # what others record is theirs
 
@@ -288,7 +327,10 @@ def test_bits_of_what_is_no_spike_end_the_run():
 def test_a_target_that_a_model_hides_is_told():
     whole, rec = Whole(), Recorder()
     rec.add(whole.lif.v)
-    with pytest.raises(lv.InputError, match=r"Whole\.lif\.v .* is not in what runs: WholeModel computes Whole as a whole"):
+    with pytest.raises(
+        lv.InputError,
+        match=r"Whole\.lif\.v .* is not in what runs: WholeModel computes Whole as a whole",
+    ):
         whole.run(lv.RunSteps(2), lv.RunConfig(select={Whole: WholeModel}))
     whole.run(lv.RunSteps(2))
     assert len(rec[whole.lif.v]) == 2
@@ -321,6 +363,12 @@ assert len(rows) >= 64 and (rows == np.arange(1, len(rows) + 1)[:, None]).all(),
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a file's size is limited here")
 def test_a_full_disk_ends_the_run_and_what_was_written_is_readable(tmp_path):
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "run.h5")], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "run.h5")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     assert "rows of LIF/v were written and can be read" in done.stdout

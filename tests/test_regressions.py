@@ -53,10 +53,17 @@ def test_programs_never_write_into_the_users_arrays(batch):
 
 
 def test_processes_of_one_name_keep_apart_on_torch_and_in_monitors():
-    first, dense, second = LIF(shape=(1,), vth=0.5, bias_mant=1.0), Dense(weights=[[1.0]]), LIF(shape=(1,), vth=100.0)
+    first, dense, second = (
+        LIF(shape=(1,), vth=0.5, bias_mant=1.0),
+        Dense(weights=[[1.0]]),
+        LIF(shape=(1,), vth=100.0),
+    )
     first.s_out.connect(dense.s_in)
     dense.a_out.connect(second.a_in)
-    a, b = (lv.simulate(first, steps=6, config=lv.RunConfig(backend=name), record=[second.v])[second.v] for name in ("numba", "torch"))
+    a, b = (
+        lv.simulate(first, steps=6, config=lv.RunConfig(backend=name), record=[second.v])[second.v]
+        for name in ("numba", "torch")
+    )
     np.testing.assert_array_equal(a, b)
     assert a.any()
     monitor = Monitor()
@@ -77,7 +84,9 @@ def test_an_integer_default_may_be_set_to_a_fraction(backend):
 
 def test_a_blocking_run_is_running_for_other_threads():
     lif = LIF(shape=(1,), bias_mant=1.0, vth=1e30)
-    runner = threading.Thread(target=lif.run, args=(lv.RunSteps(10**12), lv.RunConfig(dtype="float64")))
+    runner = threading.Thread(
+        target=lif.run, args=(lv.RunSteps(10**12), lv.RunConfig(dtype="float64"))
+    )
     runner.start()
     while not lif.running:
         pass
@@ -120,12 +129,25 @@ class PModel(lv.NumbaModel):
     def step(s_out):
         s_out[0] = scaled(GAIN)
 """)
-    env = {**os.environ, "LAVALIKE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]),
-           "PYTHONDONTWRITEBYTECODE": "1"}
-    run = [sys.executable, "-c", "import mymodel, lavalike as lv; print(lv.simulate(mymodel.P(), steps=1)['s_out'][0, 0])"]
+    env = {
+        **os.environ,
+        "LAVALIKE_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    run = [
+        sys.executable,
+        "-c",
+        "import mymodel, lavalike as lv; print(lv.simulate(mymodel.P(), steps=1)['s_out'][0, 0])",
+    ]
     for gain, factor in ((3, 1), (5, 1), (5, 7)):
-        (tmp_path / "helpers.py").write_text(f"import numba\nGAIN = {gain}\n@numba.njit\ndef scaled(x):\n    return {factor} * x\n")
-        assert float(subprocess.run(run, env=env, capture_output=True, text=True, check=True).stdout) == gain * factor
+        (tmp_path / "helpers.py").write_text(
+            f"import numba\nGAIN = {gain}\n@numba.njit\ndef scaled(x):\n    return {factor} * x\n"
+        )
+        assert (
+            float(subprocess.run(run, env=env, capture_output=True, text=True, check=True).stdout)
+            == gain * factor
+        )
 
 
 def test_what_was_recorded_before_an_error_is_kept():
@@ -193,7 +215,10 @@ def test_python_kernels_compute_the_compiled_ones_bits():
     g = np.random.default_rng(0)
     lif = LIF(shape=(20,), du=0.3, dv=0.07, vth=0.9, bias_mant=0.013)
     x = g.normal(size=(20, 40))
-    a, b = (lv.simulate(lif, {"a_in": x}, config=lv.RunConfig(debug=debug), record=[lif.u, lif.v]) for debug in (False, True))
+    a, b = (
+        lv.simulate(lif, {"a_in": x}, config=lv.RunConfig(debug=debug), record=[lif.u, lif.v])
+        for debug in (False, True)
+    )
     np.testing.assert_array_equal(a[lif.v], b[lif.v])
     np.testing.assert_array_equal(a[lif.u], b[lif.u])
 
@@ -209,23 +234,62 @@ def test_a_port_may_arrive_twice_in_two_orders():
     delay, sigma = Delay(shape=(2, 2)), Sigma(shape=(2, 2))
     sigma.a_in.connect_from([delay.a_out, delay.a_out.transpose()])
     x = np.arange(4).reshape(2, 2, 1).repeat(2, -1)
-    np.testing.assert_array_equal(lv.simulate(sigma, {delay.s_in: x}, config=EXACT)["s_out"][..., 1], [[0, 3], [3, 6]])
+    np.testing.assert_array_equal(
+        lv.simulate(sigma, {delay.s_in: x}, config=EXACT)["s_out"][..., 1], [[0, 3], [3, 6]]
+    )
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
-    (lambda: LIF(shape=(3,), vht=5), TypeError, "vht"),
-    (lambda: LIF(shape=(3,)).s_out.connect(Dense(weights=np.eye(3))), lv.ConnectError, "expected a port or a list of ports"),
-    (lambda: LIF(shape=(4,)).s_out.reshape(3), lv.ConnectError, "4 elements do not reshape to new_shape 3"),
-    (lambda: setattr(LIF(shape=(1,)), "vth", 3), lv.VarError, r"LIF\.vth: a Var is not replaced by 3; LIF\.vth\.set\(value\)"),
-    (lambda: lv.RunSteps("ab"), lv.InputError, "integer >= 1, got 'ab'"),
-    (lambda: lv.RunSteps(1.5), lv.InputError, "integer >= 1"),
-    (lambda: Dense(weights=[[1 + 2j]]), lv.VarError, "weights: an array of real numbers"),
-    (lambda: Dense(weights=[[1]], sign_mode=7), lv.VarError, r"sign_mode is an integer in 0\.\.3, got 7"),
-    (lambda: lv.RunConfig(select={LIF: 3}), lv.InputError, "LIF: select maps to model classes, backends, precisions or Choices, got 3"),
-    (lambda: lv.RunConfig(select={LIF: "nubma"}), lv.InputError, "'nubma' is no precision and no backend.*did you mean 'numba'"),
-    (lambda: lv.simulate(Twice(), steps=1, config=lv.RunConfig(select={"lfi": LayerModel})), lv.ModelSelectionError, "'lfi' is no process"),
-    (lambda: lv.simulate(LIF(shape=(1,)), steps=1, config=lv.RunConfig(backend="torch", threads=2)), lv.InputError, "the numba backend"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: LIF(shape=(3,), vht=5), TypeError, "vht"),
+        (
+            lambda: LIF(shape=(3,)).s_out.connect(Dense(weights=np.eye(3))),
+            lv.ConnectError,
+            "expected a port or a list of ports",
+        ),
+        (
+            lambda: LIF(shape=(4,)).s_out.reshape(3),
+            lv.ConnectError,
+            "4 elements do not reshape to new_shape 3",
+        ),
+        (
+            lambda: setattr(LIF(shape=(1,)), "vth", 3),
+            lv.VarError,
+            r"LIF\.vth: a Var is not replaced by 3; LIF\.vth\.set\(value\)",
+        ),
+        (lambda: lv.RunSteps("ab"), lv.InputError, "integer >= 1, got 'ab'"),
+        (lambda: lv.RunSteps(1.5), lv.InputError, "integer >= 1"),
+        (lambda: Dense(weights=[[1 + 2j]]), lv.VarError, "weights: an array of real numbers"),
+        (
+            lambda: Dense(weights=[[1]], sign_mode=7),
+            lv.VarError,
+            r"sign_mode is an integer in 0\.\.3, got 7",
+        ),
+        (
+            lambda: lv.RunConfig(select={LIF: 3}),
+            lv.InputError,
+            "LIF: select maps to model classes, backends, precisions or Choices, got 3",
+        ),
+        (
+            lambda: lv.RunConfig(select={LIF: "nubma"}),
+            lv.InputError,
+            "'nubma' is no precision and no backend.*did you mean 'numba'",
+        ),
+        (
+            lambda: lv.simulate(Twice(), steps=1, config=lv.RunConfig(select={"lfi": LayerModel})),
+            lv.ModelSelectionError,
+            "'lfi' is no process",
+        ),
+        (
+            lambda: lv.simulate(
+                LIF(shape=(1,)), steps=1, config=lv.RunConfig(backend="torch", threads=2)
+            ),
+            lv.InputError,
+            "the numba backend",
+        ),
+    ],
+)
 def test_ordinary_mistakes_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -175,16 +175,23 @@ def test_simulate_leaves_the_process_as_it_was():
     np.testing.assert_array_equal(lif.v.get(), [0.5] * 3)
 
 
-@pytest.mark.parametrize(("inputs", "kwargs", "message"), [
-    ({"s_in": np.zeros((4, 9))}, {}, r"input has shape \(4, 9\); expected \(3, 'time'\) or \('batch', 3, 'time'\)"),
-    ({"s_in": np.full((3, 9), np.nan)}, {}, "27 NaN"),
-    ({"s_in": np.zeros((3, 9))}, {"steps": 10}, "input has 9 steps, the run 10"),
-    ({"s_in": np.zeros((3, 9))}, {"steps": 0}, "steps is an integer >= 1, got 0"),
-    ({}, {}, "steps is needed"),
-    ({"nothing": np.zeros((3, 9))}, {}, "no InPort called 'nothing'; there are .*Dense.s_in"),
-    ({"s_in": np.zeros((3, 0))}, {}, "steps is an integer >= 1"),
-    ({"s_in": np.array([["a"] * 3] * 3)}, {}, "expected real numbers"),
-])
+@pytest.mark.parametrize(
+    ("inputs", "kwargs", "message"),
+    [
+        (
+            {"s_in": np.zeros((4, 9))},
+            {},
+            r"input has shape \(4, 9\); expected \(3, 'time'\) or \('batch', 3, 'time'\)",
+        ),
+        ({"s_in": np.full((3, 9), np.nan)}, {}, "27 NaN"),
+        ({"s_in": np.zeros((3, 9))}, {"steps": 10}, "input has 9 steps, the run 10"),
+        ({"s_in": np.zeros((3, 9))}, {"steps": 0}, "steps is an integer >= 1, got 0"),
+        ({}, {}, "steps is needed"),
+        ({"nothing": np.zeros((3, 9))}, {}, "no InPort called 'nothing'; there are .*Dense.s_in"),
+        ({"s_in": np.zeros((3, 0))}, {}, "steps is an integer >= 1"),
+        ({"s_in": np.array([["a"] * 3] * 3)}, {}, "expected real numbers"),
+    ],
+)
 def test_bad_inputs_are_named(inputs, kwargs, message):
     with pytest.raises(lv.InputError, match=message):
         lv.simulate(Dense(weights=np.eye(3)), inputs, **kwargs)
@@ -192,7 +199,9 @@ def test_bad_inputs_are_named(inputs, kwargs, message):
 
 def test_a_connected_port_cannot_be_fed_and_names_must_be_unique():
     lif, dense = loop()
-    with pytest.raises(lv.InputError, match=r"Dense\.s_in \(3,\) is connected already, to LIF\.s_out"):
+    with pytest.raises(
+        lv.InputError, match=r"Dense\.s_in \(3,\) is connected already, to LIF\.s_out"
+    ):
         lv.simulate(lif, {dense.s_in: np.zeros((3, 2))})
     a, b, c = LIF(shape=(1,), name="a"), Dense(weights=[[1.0]], name="b"), LIF(shape=(1,), name="c")
     a.s_out.connect(b.s_in)
@@ -213,15 +222,26 @@ def test_run_steps_must_be_positive():
 
 
 @pytest.mark.parametrize("graded", [0, 8])
-@pytest.mark.parametrize("config", [EXACT, lv.RunConfig(), lv.RunConfig(backend="torch")], ids=["fixed", "float", "torch"])
+@pytest.mark.parametrize(
+    "config",
+    [EXACT, lv.RunConfig(), lv.RunConfig(backend="torch")],
+    ids=["fixed", "float", "torch"],
+)
 def test_sparse_and_undelayed_equal_dense(config, graded):
     """Sparse stores less, DelayDense with delay 0 waits no longer: both equal Dense."""
     g = np.random.default_rng(0)
     w = g.integers(-99, 99, (5, 7)) * (g.random((5, 7)) < 0.4)
     x = g.integers(-3, 4, (2, 7, 15))
-    want = lv.simulate(Dense(weights=w, num_message_bits=graded), {"s_in": x}, config=config)["a_out"]
-    for other in (Sparse(weights=w, num_message_bits=graded), DelayDense(weights=w, delays=0, num_message_bits=graded)):
-        np.testing.assert_allclose(lv.simulate(other, {"s_in": x}, config=config)["a_out"], want, rtol=1e-6)
+    want = lv.simulate(Dense(weights=w, num_message_bits=graded), {"s_in": x}, config=config)[
+        "a_out"
+    ]
+    for other in (
+        Sparse(weights=w, num_message_bits=graded),
+        DelayDense(weights=w, delays=0, num_message_bits=graded),
+    ):
+        np.testing.assert_allclose(
+            lv.simulate(other, {"s_in": x}, config=config)["a_out"], want, rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("exp", [-3, 0, 2])
@@ -234,7 +254,7 @@ def test_delays_shift_and_survive_a_pause(exp):
     whole = lv.simulate(DelayDense(**kwargs), {"s_in": x}, config=EXACT)["a_out"]
     arrived = np.zeros((5, 4, 26), np.int64)
     for delay in range(5):
-        arrived[delay, :, 1 + delay:21 + delay] = ((w & ~1) * (d == delay)) @ x
+        arrived[delay, :, 1 + delay : 21 + delay] = ((w & ~1) * (d == delay)) @ x
     shifted = arrived << exp if exp > 0 else arrived >> -exp
     np.testing.assert_array_equal(whole, shifted.sum(0)[:, :20])
     dense, source, sigma = DelayDense(**kwargs), io.source.RingBuffer(data=x), Sigma(shape=(4,))
@@ -259,7 +279,9 @@ try:
 except KeyboardInterrupt:
     print("interrupted", lif.v.get().shape, flush=True)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     assert process.stdout.readline().strip() == "ready"
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
@@ -323,14 +345,28 @@ class Part(lv.AbstractProcess):
         self.dense.a_out.connect(self.out)
 
 
-@pytest.mark.parametrize("config", [EXACT, lv.RunConfig(), lv.RunConfig(backend="torch")], ids=["fixed", "float", "torch"])
+@pytest.mark.parametrize(
+    "config",
+    [EXACT, lv.RunConfig(), lv.RunConfig(backend="torch")],
+    ids=["fixed", "float", "torch"],
+)
 def test_a_port_behind_unfed_ones_is_fed(config):
     """By object, path and attributes. It gets what it is given, nothing else does; one further up the chain hands on."""
     net, x = Inner(), np.arange(12).reshape(3, 4)
     weights = np.array([[2, 4, 6], [8, 10, 12]])
     later = np.pad(x, ((0, 0), (1, 0)))[:, :4]
-    for key in (net.part.dense.s_in, "part.dense.s_in", "in_part.dense.s_in", "Inner.part.dense.s_in"):
-        rec = lv.simulate(net, {key: x}, config=config, record=[net.part.inp, net.part.dense.s_in, net.other.s_out])
+    for key in (
+        net.part.dense.s_in,
+        "part.dense.s_in",
+        "in_part.dense.s_in",
+        "Inner.part.dense.s_in",
+    ):
+        rec = lv.simulate(
+            net,
+            {key: x},
+            config=config,
+            record=[net.part.inp, net.part.dense.s_in, net.other.s_out],
+        )
         np.testing.assert_array_equal(rec["out"], weights @ later)
         np.testing.assert_array_equal(rec[net.part.dense.s_in], x)
         assert not rec[net.part.inp].any()
@@ -339,7 +375,9 @@ def test_a_port_behind_unfed_ones_is_fed(config):
         rec = lv.simulate(net, {key: np.stack([x, x])}, config=config, record=[net.other.s_out])
         np.testing.assert_array_equal(rec["out"], np.stack([weights[:, ::-1] @ later] * 2))
         assert rec[net.other.s_out].any() == (key is net.inp)
-    two = lv.simulate(net, {net.part.dense.s_in: x, net.other.a_in: x}, config=config, record=[net.other.s_out])
+    two = lv.simulate(
+        net, {net.part.dense.s_in: x, net.other.a_in: x}, config=config, record=[net.other.s_out]
+    )
     np.testing.assert_array_equal(two["out"], weights @ later)
     np.testing.assert_array_equal(two[net.other.s_out], x.cumsum(1))
 
@@ -347,44 +385,145 @@ def test_a_port_behind_unfed_ones_is_fed(config):
 def test_a_port_that_something_sends_to_is_not_fed():
     net, lif = Inner(), LIF(shape=(3,))
     x = np.zeros((3, 4))
-    with pytest.raises(lv.InputError, match=r"Inner\.part\.dense\.s_in \(3,\) gets what Inner\.inp \(3,\) gets, and both are fed"):
+    with pytest.raises(
+        lv.InputError,
+        match=r"Inner\.part\.dense\.s_in \(3,\) gets what Inner\.inp \(3,\) gets, and both are fed",
+    ):
         lv.simulate(net, {net.inp: x, net.part.dense.s_in: x})
     lif.s_out.connect(net.inp)
-    with pytest.raises(lv.InputError, match=r"Inner\.part\.dense\.s_in \(3,\) is connected already, to LIF\.s_out \(3,\)"):
+    with pytest.raises(
+        lv.InputError,
+        match=r"Inner\.part\.dense\.s_in \(3,\) is connected already, to LIF\.s_out \(3,\)",
+    ):
         lv.simulate(net, {net.part.dense.s_in: x})
 
 
-@pytest.mark.parametrize(("call", "kind", "message"), [
-    (lambda d: lv.simulate(Dense), TypeError, "simulate: process is a process, got <class"),
-    (lambda d: lv.simulate(d, [1]), TypeError, "simulate: inputs is a dict of InPorts, or their names, to arrays or None, got"),
-    (lambda d: lv.simulate(d, {"s_inn": np.zeros((3, 2))}), ValueError, "no InPort called 's_inn'; did you mean 's_in'"),
-    (lambda d: lv.simulate(d, {3: np.zeros((3, 2))}), TypeError, "an InPort, or the name of one, expected, got 3"),
-    (lambda d: lv.simulate(d, {d.a_out: np.zeros((3, 2))}), TypeError, "an InPort expected, got OutPort Dense.a_out"),
-    (lambda d: lv.simulate(d, {lv.InPort((3,)): np.zeros((3, 2))}), ValueError, "belongs to none"),
-    (lambda d: lv.simulate(d, {LIF(shape=(3,)).a_in: np.zeros((3, 2))}), ValueError, "is not connected to Dense"),
-    (lambda d: lv.simulate(d, {"s_in": None}), TypeError, "input of s_in is None"),
-    (lambda d: lv.simulate(d, {"s_in": [[1, 2], [3], [4, 5]]}), TypeError, "input of s_in is .*without gaps"),
-    (lambda d: lv.simulate(d, {"s_in": np.zeros((3, 2), complex)}), TypeError, "input of s_in has dtype complex128; expected real numbers"),
-    (lambda d: lv.simulate(d, {"s_in": "abc"}), TypeError, "input of s_in is 'abc'"),
-    (lambda d: lv.simulate(d, {"s_in": np.full((3, 2), np.inf)}), ValueError, "6 NaN or infinite"),
-    (lambda d: lv.simulate(d, {"s_in": np.zeros((4, 2))}), ValueError, "expected .*'time'"),
-    (lambda d: lv.simulate(d, {"s_in": np.zeros((0, 3, 2))}), ValueError, "batch of 0"),
-    (lambda d: lv.simulate(d, {"s_in": np.zeros((3, 2)), d.s_in: np.zeros((3, 2))}), ValueError, "two inputs for one port"),
-    (lambda d: lv.simulate(d, steps="3"), TypeError, "simulate: steps is an integer >= 1, got '3'"),
-    (lambda d: lv.simulate(d, steps=2.5), TypeError, "simulate: steps is an integer >= 1, got 2.5"),
-    (lambda d: lv.simulate(d, steps=True), TypeError, "simulate: steps is an integer >= 1, got True"),
-    (lambda d: lv.simulate(d, steps=-1), ValueError, "simulate: steps is an integer >= 1, got -1"),
-    (lambda d: lv.simulate(d, steps=10**18), ValueError, "simulate: record: .* needs .* GiB; record less or run fewer steps"),
-    (lambda d: lv.simulate(d, steps=10**30), ValueError, "simulate: record: .* needs .* GiB; record less or run fewer steps"),
-    (lambda d: lv.simulate(d, steps=2, config="numba"), TypeError, "simulate: config is a RunConfig or None, got 'numba'"),
-    (lambda d: lv.simulate(d, steps=2, confg=None), TypeError, "simulate: no argument 'confg'; did you mean 'config'"),
-    (lambda d: lv.simulate(d, steps=2, record="weights"), TypeError, "simulate: record is a list of ports, Vars or names, got 'weights'"),
-    (lambda d: lv.simulate(d, steps=2, record=d.weights), TypeError, "simulate: record is a list of ports, Vars or names, got Dense.wei"),
-    (lambda d: lv.simulate(d, steps=2, record=["wieghts"]), ValueError, "no port or Var called 'wieghts'; did you mean 'weights'"),
-    (lambda d: lv.simulate(d, steps=2, record=[None]), TypeError, "a port or Var, or the name of one, expected, got None"),
-    (lambda d: lv.simulate(d, steps=2, record=[LIF(shape=(3,)).v]), ValueError, "is not connected to Dense"),
-    (lambda d: lv.simulate(), TypeError, "simulate: process is missing; it is a process"),
-])
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda d: lv.simulate(Dense), TypeError, "simulate: process is a process, got <class"),
+        (
+            lambda d: lv.simulate(d, [1]),
+            TypeError,
+            "simulate: inputs is a dict of InPorts, or their names, to arrays or None, got",
+        ),
+        (
+            lambda d: lv.simulate(d, {"s_inn": np.zeros((3, 2))}),
+            ValueError,
+            "no InPort called 's_inn'; did you mean 's_in'",
+        ),
+        (
+            lambda d: lv.simulate(d, {3: np.zeros((3, 2))}),
+            TypeError,
+            "an InPort, or the name of one, expected, got 3",
+        ),
+        (
+            lambda d: lv.simulate(d, {d.a_out: np.zeros((3, 2))}),
+            TypeError,
+            "an InPort expected, got OutPort Dense.a_out",
+        ),
+        (
+            lambda d: lv.simulate(d, {lv.InPort((3,)): np.zeros((3, 2))}),
+            ValueError,
+            "belongs to none",
+        ),
+        (
+            lambda d: lv.simulate(d, {LIF(shape=(3,)).a_in: np.zeros((3, 2))}),
+            ValueError,
+            "is not connected to Dense",
+        ),
+        (lambda d: lv.simulate(d, {"s_in": None}), TypeError, "input of s_in is None"),
+        (
+            lambda d: lv.simulate(d, {"s_in": [[1, 2], [3], [4, 5]]}),
+            TypeError,
+            "input of s_in is .*without gaps",
+        ),
+        (
+            lambda d: lv.simulate(d, {"s_in": np.zeros((3, 2), complex)}),
+            TypeError,
+            "input of s_in has dtype complex128; expected real numbers",
+        ),
+        (lambda d: lv.simulate(d, {"s_in": "abc"}), TypeError, "input of s_in is 'abc'"),
+        (
+            lambda d: lv.simulate(d, {"s_in": np.full((3, 2), np.inf)}),
+            ValueError,
+            "6 NaN or infinite",
+        ),
+        (lambda d: lv.simulate(d, {"s_in": np.zeros((4, 2))}), ValueError, "expected .*'time'"),
+        (lambda d: lv.simulate(d, {"s_in": np.zeros((0, 3, 2))}), ValueError, "batch of 0"),
+        (
+            lambda d: lv.simulate(d, {"s_in": np.zeros((3, 2)), d.s_in: np.zeros((3, 2))}),
+            ValueError,
+            "two inputs for one port",
+        ),
+        (
+            lambda d: lv.simulate(d, steps="3"),
+            TypeError,
+            "simulate: steps is an integer >= 1, got '3'",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=2.5),
+            TypeError,
+            "simulate: steps is an integer >= 1, got 2.5",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=True),
+            TypeError,
+            "simulate: steps is an integer >= 1, got True",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=-1),
+            ValueError,
+            "simulate: steps is an integer >= 1, got -1",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=10**18),
+            ValueError,
+            "simulate: record: .* needs .* GiB; record less or run fewer steps",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=10**30),
+            ValueError,
+            "simulate: record: .* needs .* GiB; record less or run fewer steps",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=2, config="numba"),
+            TypeError,
+            "simulate: config is a RunConfig or None, got 'numba'",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=2, confg=None),
+            TypeError,
+            "simulate: no argument 'confg'; did you mean 'config'",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=2, record="weights"),
+            TypeError,
+            "simulate: record is a list of ports, Vars or names, got 'weights'",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=2, record=d.weights),
+            TypeError,
+            "simulate: record is a list of ports, Vars or names, got Dense.wei",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=2, record=["wieghts"]),
+            ValueError,
+            "no port or Var called 'wieghts'; did you mean 'weights'",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=2, record=[None]),
+            TypeError,
+            "a port or Var, or the name of one, expected, got None",
+        ),
+        (
+            lambda d: lv.simulate(d, steps=2, record=[LIF(shape=(3,)).v]),
+            ValueError,
+            "is not connected to Dense",
+        ),
+        (lambda d: lv.simulate(), TypeError, "simulate: process is missing; it is a process"),
+    ],
+)
 def test_what_simulate_does_not_take_is_named(call, kind, message):
     with pytest.raises(lv.InputError, match=message) as e:
         call(Dense(weights=np.eye(3), name="Dense"))
@@ -396,14 +535,24 @@ def test_a_recording_acts_as_a_dict():
     dense = Dense(weights=np.eye(3))
     rec = lv.simulate(dense, steps=2)
     assert list(rec) == [dense.a_out]
-    assert [k in rec for k in ("a_out", dense.a_out, "Dense.a_out", "s_in", "aout", dense.weights, 3, None)] == [True] * 3 + [False] * 5
+    assert [
+        k in rec
+        for k in ("a_out", dense.a_out, "Dense.a_out", "s_in", "aout", dense.weights, 3, None)
+    ] == [True] * 3 + [False] * 5
     assert rec.get("nothing") is None
-    for key, match in (("a_ot", "no port or Var called 'a_ot'; did you mean 'a_out'.*recorded are Dense.a_out"),
-                       ("weights", r"Dense\.weights \(3, 3\) was not recorded; recorded are Dense\.a_out; simulate\(record=")):
+    for key, match in (
+        ("a_ot", "no port or Var called 'a_ot'; did you mean 'a_out'.*recorded are Dense.a_out"),
+        (
+            "weights",
+            r"Dense\.weights \(3, 3\) was not recorded; recorded are Dense\.a_out; simulate\(record=",
+        ),
+    ):
         with pytest.raises(KeyError, match=match) as e:
             rec[key]
         assert isinstance(e.value, lv.InputError)
-    with pytest.raises(TypeError, match="Recording: a port, a Var or a name is expected, got 3") as e:
+    with pytest.raises(
+        TypeError, match="Recording: a port, a Var or a name is expected, got 3"
+    ) as e:
         rec[3]
     assert isinstance(e.value, lv.InputError)
 
@@ -411,7 +560,9 @@ def test_a_recording_acts_as_a_dict():
 def test_a_gradient_that_would_be_dropped_is_told():
     torch = pytest.importorskip("torch")
     x = torch.ones(3, 2, requires_grad=True)
-    with pytest.raises(lv.InputError, match=r"inputs: .*no gradient passes here: detach\(\) it") as caught:
+    with pytest.raises(
+        lv.InputError, match=r"inputs: .*no gradient passes here: detach\(\) it"
+    ) as caught:
         lv.simulate(Dense(weights=np.eye(3)), {"s_in": x})
     assert isinstance(caught.value, TypeError)
     with pytest.raises(lv.VarError, match=r"weights: .*requires_grad=True"):

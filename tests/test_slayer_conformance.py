@@ -13,9 +13,20 @@ from lavalike import slayer
 from tests.conftest import load_meta
 
 CUBA = {"threshold": 0.4, "current_decay": 0.3, "voltage_decay": 0.1, "requires_grad": True}
-SDNN = {"threshold": 0.1, "activation": functional.relu, "tau_grad": 0.5, "scale_grad": 1, "requires_grad": True}
+SDNN = {
+    "threshold": 0.1,
+    "activation": functional.relu,
+    "tau_grad": 0.5,
+    "scale_grad": 1,
+    "requires_grad": True,
+}
 # lava-dl's gradient of a decay has the wrong sign and is 4096 times too large; ours is held against finite differences
-WRONG = ("gp_current_decay", "gp_voltage_decay", "gp_neuron.current_decay", "gp_neuron.voltage_decay")
+WRONG = (
+    "gp_current_decay",
+    "gp_voltage_decay",
+    "gp_neuron.current_decay",
+    "gp_neuron.voltage_decay",
+)
 
 
 def load(conformance, name):
@@ -36,12 +47,19 @@ def check(module, data):
     y = module(x)
     np.testing.assert_array_equal(y.detach().numpy(), data["out"].numpy())
     y.backward(data["g"])
-    np.testing.assert_allclose(x.grad.numpy(), data["grad_x"].numpy(), rtol=1e-5, atol=1e-6 * float(data["grad_x"].abs().max()))
+    np.testing.assert_allclose(
+        x.grad.numpy(),
+        data["grad_x"].numpy(),
+        rtol=1e-5,
+        atol=1e-6 * float(data["grad_x"].abs().max()),
+    )
     own = dict(module.named_parameters())
     for key, value in data.items():
         if key.startswith("gp_") and key not in WRONG:
             near = {"rtol": 1e-4, "atol": 1e-5 * float(value.abs().max())}
-            np.testing.assert_allclose(own[key[3:]].grad.numpy(), value.numpy(), **near, err_msg=key)
+            np.testing.assert_allclose(
+                own[key[3:]].grad.numpy(), value.numpy(), **near, err_msg=key
+            )
 
 
 @pytest.mark.parametrize("name", ["neuron_cuba_basic", "neuron_cuba_conv_shape"])
@@ -63,7 +81,10 @@ def test_lava_dls_gradient_of_a_current_decay_is_minus_4096_times_ours(conforman
     data = load(conformance, name)
     neuron = slayer.neuron.cuba.Neuron(0.5, 0.3, 0.1, requires_grad=True)
     neuron(data["x"]).backward(data["g"])
-    ratios = [float(data[f"gp_{k}"]) / float(getattr(neuron, k).grad) for k in ("current_decay", "voltage_decay")]
+    ratios = [
+        float(data[f"gp_{k}"]) / float(getattr(neuron, k).grad)
+        for k in ("current_decay", "voltage_decay")
+    ]
     assert abs(ratios[0] + 4096) < 1
     assert -4096 < ratios[1] < -3700
 
@@ -75,12 +96,21 @@ def test_sigma_delta_neuron(conformance):
     assert neuron.device_params == {"type": "SDNN", "activation": "relu", "vThMant": 6}
 
 
-@pytest.mark.parametrize(("name", "make"), [
-    ("block_cuba_Dense", lambda: slayer.block.cuba.Dense(CUBA, 12, 7, weight_scale=4)),
-    ("block_cuba_Conv", lambda: slayer.block.cuba.Conv(CUBA, 3, 4, 3, weight_scale=4)),
-    ("block_sigma_delta_Dense", lambda: slayer.block.sigma_delta.Dense(SDNN, 12, 7, weight_scale=2)),
-    ("block_sigma_delta_Conv", lambda: slayer.block.sigma_delta.Conv(SDNN, 3, 4, 3, weight_scale=2)),
-])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("block_cuba_Dense", lambda: slayer.block.cuba.Dense(CUBA, 12, 7, weight_scale=4)),
+        ("block_cuba_Conv", lambda: slayer.block.cuba.Conv(CUBA, 3, 4, 3, weight_scale=4)),
+        (
+            "block_sigma_delta_Dense",
+            lambda: slayer.block.sigma_delta.Dense(SDNN, 12, 7, weight_scale=2),
+        ),
+        (
+            "block_sigma_delta_Conv",
+            lambda: slayer.block.sigma_delta.Conv(SDNN, 3, 4, 3, weight_scale=2),
+        ),
+    ],
+)
 def test_block(conformance, name, make):
     data = load(conformance, name)
     block = make()
@@ -109,7 +139,9 @@ def test_delay(conformance):
 
 def test_mean_only_batch_norm(conformance):
     data = load(conformance, "norm_mean_only")
-    neuron = slayer.neuron.cuba.Neuron(1.0, 0.5, 0.5, norm=functools.partial(slayer.neuron.norm.MeanOnlyBatchNorm, momentum=0.2))
+    neuron = slayer.neuron.cuba.Neuron(
+        1.0, 0.5, 0.5, norm=functools.partial(slayer.neuron.norm.MeanOnlyBatchNorm, momentum=0.2)
+    )
     norm = neuron.norm
     np.testing.assert_allclose(norm(data["x"]), data["train1"], rtol=1e-6)
     x = data["x"].clone().requires_grad_()
@@ -127,10 +159,16 @@ def test_quantize(conformance):
     data = load(conformance, "quantize")
     x, q = data["x"], slayer.utils.quantize
     neuron = slayer.neuron.cuba.Neuron(1.0, 0.5, 0.5)
-    for key, got in {"round_step1": q(x), "round_step2_64": q(x, 2 / 64), "floor_step_1_64": q(x, 1 / 64, slayer.utils.MODE.FLOOR),
-                     "q8": neuron.quantize_8bit(x), "q8_descale": neuron.quantize_8bit(x, descale=True),
-                     "hook_8": slayer.utils.quantize_hook_fx(x), "hook_8_descale": slayer.utils.quantize_hook_fx(x, descale=True),
-                     "hook_4": slayer.utils.quantize_hook_fx(x, num_bits=4)}.items():
+    for key, got in {
+        "round_step1": q(x),
+        "round_step2_64": q(x, 2 / 64),
+        "floor_step_1_64": q(x, 1 / 64, slayer.utils.MODE.FLOOR),
+        "q8": neuron.quantize_8bit(x),
+        "q8_descale": neuron.quantize_8bit(x, descale=True),
+        "hook_8": slayer.utils.quantize_hook_fx(x),
+        "hook_8_descale": slayer.utils.quantize_hook_fx(x, descale=True),
+        "hook_4": slayer.utils.quantize_hook_fx(x, num_bits=4),
+    }.items():
         np.testing.assert_array_equal(got, data[key], err_msg=key)
     x.requires_grad_()
     neuron.quantize_8bit(x).sum().backward()
@@ -147,14 +185,22 @@ def test_persistent_sigma(conformance):
 def test_spike(conformance):
     data = load(conformance, "spike_real_graded0")
     v = data["v"].clone().requires_grad_()
-    s = slayer.spike.Spike.apply(v, float(data["threshold"]), float(data["tau_rho"]), float(data["scale_rho"]))
+    s = slayer.spike.Spike.apply(
+        v, float(data["threshold"]), float(data["tau_rho"]), float(data["scale_rho"])
+    )
     np.testing.assert_array_equal(s.detach(), data["out"])
     s.backward(data["g"])
     np.testing.assert_allclose(v.grad, data["grad_v"], rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize(("name", "args"), [("SpikeRate", {}), ("SpikeRate_mean", {"reduction": "mean"}),
-                                            ("SpikeRate_win_labelt", {"moving_window": 10})])
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("SpikeRate", {}),
+        ("SpikeRate_mean", {"reduction": "mean"}),
+        ("SpikeRate_win_labelt", {"moving_window": 10}),
+    ],
+)
 def test_spike_rate(conformance, name, args):
     data = load(conformance, "losses")
     spike = data["spike"].clone().requires_grad_()
@@ -167,9 +213,18 @@ def test_spike_rate(conformance, name, args):
 class CubaNet(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        p = {"threshold": 0.5, "current_decay": 0.25, "voltage_decay": 0.05, "requires_grad": True, "tau_grad": 0.03, "scale_grad": 3}
+        p = {
+            "threshold": 0.5,
+            "current_decay": 0.25,
+            "voltage_decay": 0.05,
+            "requires_grad": True,
+            "tau_grad": 0.03,
+            "scale_grad": 3,
+        }
         dense, k = slayer.block.cuba.Dense, {"weight_scale": 3, "weight_norm": True}
-        self.blocks = torch.nn.ModuleList([dense(p, 40, 32, delay=True, **k), dense(p, 32, 24, **k), dense(p, 24, 5, **k)])
+        self.blocks = torch.nn.ModuleList(
+            [dense(p, 40, 32, delay=True, **k), dense(p, 32, 24, **k), dense(p, 24, 5, **k)]
+        )
 
     def forward(self, x):
         for block in self.blocks:
@@ -180,18 +235,34 @@ class CubaNet(torch.nn.Module):
 class SDNNNet(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        p = {"threshold": 8 / 64, "tau_grad": 0.5, "scale_grad": 1, "requires_grad": False, "shared_param": True,
-             "activation": functional.relu}
+        p = {
+            "threshold": 8 / 64,
+            "tau_grad": 0.5,
+            "scale_grad": 1,
+            "requires_grad": False,
+            "shared_param": True,
+            "activation": functional.relu,
+        }
         b, k = slayer.block.sigma_delta, {"weight_scale": 2, "weight_norm": True}
-        self.blocks = torch.nn.ModuleList([
-            b.Input(p), b.Conv(p, 3, 8, 3, stride=2, **k), b.Conv(p, 8, 10, 3, padding=(1, 0), stride=(2, 1), **k), b.Flatten(),
-            b.Dense(p, 240, 20, **k), b.Dense(p, 20, 10, **k), b.Output(p, 10, 2, **k)])
+        self.blocks = torch.nn.ModuleList(
+            [
+                b.Input(p),
+                b.Conv(p, 3, 8, 3, stride=2, **k),
+                b.Conv(p, 8, 10, 3, padding=(1, 0), stride=(2, 1), **k),
+                b.Flatten(),
+                b.Dense(p, 240, 20, **k),
+                b.Dense(p, 20, 10, **k),
+                b.Output(p, 10, 2, **k),
+            ]
+        )
 
     def forward(self, x, rates=None):
         for block in self.blocks:
             x = block(x)
             if rates is not None and hasattr(block, "neuron"):
-                rates.append(functional.mse_loss(functional.relu(x.abs().mean() - 0.01), torch.zeros(())))
+                rates.append(
+                    functional.mse_loss(functional.relu(x.abs().mean() - 0.01), torch.zeros(()))
+                )
         return x
 
 

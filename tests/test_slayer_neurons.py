@@ -19,7 +19,10 @@ from lavalike import fused, slayer
 from tests.test_slayer_conformance import load
 
 neuron = slayer.neuron
-MODULES = {n: getattr(neuron, n) for n in ("cuba", "lif", "alif", "rf", "rf_iz", "adrf", "adrf_iz", "sigma_delta")}
+MODULES = {
+    n: getattr(neuron, n)
+    for n in ("cuba", "lif", "alif", "rf", "rf_iz", "adrf", "adrf_iz", "sigma_delta")
+}
 ADAPTIVE = {"threshold_step": 0.25, "threshold_decay": 0.2, "refractory_decay": 0.25}
 PARAMS = {
     "cuba": {"threshold": 0.5, "current_decay": 0.3, "voltage_decay": 0.1},
@@ -34,11 +37,15 @@ PARAMS = {
 FAMILIES = list(PARAMS)
 SPIKING = [f for f in FAMILIES if f != "sigma_delta"]
 RESONATORS = ["rf", "rf_iz", "adrf", "adrf_iz"]
-DECAYS = {"cuba": ["current_decay", "voltage_decay"], "lif": ["voltage_decay"],
-          "alif": ["current_decay", "voltage_decay", "threshold_decay", "refractory_decay"],
-          "rf": ["sin_decay", "cos_decay"], "rf_iz": ["sin_decay", "cos_decay"],
-          "adrf": ["sin_decay", "cos_decay", "threshold_decay", "refractory_decay"],
-          "adrf_iz": ["sin_decay", "cos_decay", "threshold_decay", "refractory_decay"]}
+DECAYS = {
+    "cuba": ["current_decay", "voltage_decay"],
+    "lif": ["voltage_decay"],
+    "alif": ["current_decay", "voltage_decay", "threshold_decay", "refractory_decay"],
+    "rf": ["sin_decay", "cos_decay"],
+    "rf_iz": ["sin_decay", "cos_decay"],
+    "adrf": ["sin_decay", "cos_decay", "threshold_decay", "refractory_decay"],
+    "adrf_iz": ["sin_decay", "cos_decay", "threshold_decay", "refractory_decay"],
+}
 
 
 def make(family, **changes):
@@ -48,14 +55,21 @@ def make(family, **changes):
 def data(family, shape=(2, 3, 20), seed=0, dtype=torch.float32):
     """As many inputs as the family takes; they make it spike."""
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype) * 0.6 for _ in range(MODULES[family].Neuron.inputs)]
+    return [
+        torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype) * 0.6
+        for _ in range(MODULES[family].Neuron.inputs)
+    ]
 
 
 def gradients(module, x, g):
     x = [v.clone().requires_grad_() for v in x]
     y = module(*x)
     y.backward(g)
-    return y.detach(), [v.grad for v in x], {n: p.grad for n, p in module.named_parameters() if p.requires_grad}
+    return (
+        y.detach(),
+        [v.grad for v in x],
+        {n: p.grad for n, p in module.named_parameters() if p.requires_grad},
+    )
 
 
 # -- against lava-dl ------------------------------------------------------------------------------------------
@@ -66,9 +80,20 @@ def test_alif_recording(conformance):
     n = neuron.alif.Neuron(0.3, 0.2, 0.3, 0.1, 0.2, 0.25, requires_grad=True)
     y, (gx,), _ = gradients(n, [d["x"]], d["g"])
     np.testing.assert_array_equal(y, d["out"])
-    np.testing.assert_allclose(gx, d["grad_x"], rtol=1e-5, atol=1e-6 * float(d["grad_x"].abs().max()))
-    assert n.device_params == {"type": "ALIF", "iDecay": 1229, "vDecay": 410, "thDecay": 819, "refDecay": 1024, "vThMant": 19,
-                               "vThStep": 12, "refDelay": 1, "gradedSpike": False}
+    np.testing.assert_allclose(
+        gx, d["grad_x"], rtol=1e-5, atol=1e-6 * float(d["grad_x"].abs().max())
+    )
+    assert n.device_params == {
+        "type": "ALIF",
+        "iDecay": 1229,
+        "vDecay": 410,
+        "thDecay": 819,
+        "refDecay": 1024,
+        "vThMant": 19,
+        "vThStep": 12,
+        "refDelay": 1,
+        "gradedSpike": False,
+    }
 
 
 def test_rf_recording(conformance):
@@ -78,24 +103,37 @@ def test_rf_recording(conformance):
     np.testing.assert_array_equal(y, d["out"])
     for got, name in ((gr, "grad_x_real"), (gi, "grad_x_imag")):
         np.testing.assert_allclose(got, d[name], rtol=1e-5, atol=1e-6 * float(d[name].abs().max()))
-    for name in ("sin_decay", "cos_decay"):  # right in lava-dl but for the factor of the parameter's unit
+    for name in (
+        "sin_decay",
+        "cos_decay",
+    ):  # right in lava-dl but for the factor of the parameter's unit
         np.testing.assert_allclose(gp[name] * 4096, d[f"gp_{name}"], rtol=1e-4)
     (real, imag), _ = n.affine(d["x_real"], d["x_imag"])
     np.testing.assert_array_equal(real.detach(), d["trace_real"])
     np.testing.assert_array_equal(imag.detach(), d["trace_imag"])
-    assert n.device_params == {"type": "RF_PHASE", "sinDecay": 2215, "cosDecay": 3049, "vThMant": 25, "gradedSpike": False}
+    assert n.device_params == {
+        "type": "RF_PHASE",
+        "sinDecay": 2215,
+        "cosDecay": 3049,
+        "vThMant": 25,
+        "gradedSpike": False,
+    }
 
 
 # -- gradients ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("family", "parameter"), [(f, p) for f, names in DECAYS.items() for p in names])
+@pytest.mark.parametrize(
+    ("family", "parameter"), [(f, p) for f, names in DECAYS.items() for p in names]
+)
 def test_decay_gradients_match_finite_differences(family, parameter):
     """Below threshold, in float64, from a state in which every decay has something to act on. (lava-dl: wrong sign.)"""
     x = [v * 100 for v in data(family, (2, 3, 30), dtype=torch.float64)]
     probe = make(family, threshold=4000.0)
-    start = {k: torch.rand(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 200
-             for k in probe.stream(*x)[1]}
+    start = {
+        k: torch.rand(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 200
+        for k in probe.stream(*x)[1]
+    }
     g = torch.rand(8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.5
 
     def total(shift):
@@ -129,10 +167,14 @@ def test_fused_loops_equal_the_plain_loop(family, shared, shape, monkeypatch):
     for a, b in zip(gx, want_x, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * float(b.abs().max()))
     for name, b in want_p.items():
-        np.testing.assert_allclose(gp[name], b, rtol=1e-4, atol=1e-6 * float(b.abs().max()), err_msg=name)
+        np.testing.assert_allclose(
+            gp[name], b, rtol=1e-4, atol=1e-6 * float(b.abs().max()), err_msg=name
+        )
 
 
-@pytest.mark.parametrize(("reset_grad", "factor"), [("slayer", 1.0), ("detach", 0.0), ("full", None)])
+@pytest.mark.parametrize(
+    ("reset_grad", "factor"), [("slayer", 1.0), ("detach", 0.0), ("full", None)]
+)
 def test_resets_are_differentiated_as_asked(reset_grad, factor):
     """Two steps of a lif, the first of which spikes; the second spike's gradient to the first input, by hand."""
     n = neuron.lif.Neuron(0.5, 0.5, tau_grad=0.01, reset_grad=reset_grad)
@@ -152,7 +194,9 @@ def test_a_graded_spike_sends_the_voltage():
     y = n(x)
     assert y.tolist() == [[[0.75, 0]]]
     y.sum().backward()
-    late = 0.1 * math.exp(-0.25 / (0.01 * 0.5 * 100))  # scale exp((v - threshold) / tau) below the threshold, scale above
+    late = 0.1 * math.exp(
+        -0.25 / (0.01 * 0.5 * 100)
+    )  # scale exp((v - threshold) / tau) below the threshold, scale above
     np.testing.assert_allclose(x.grad[0, 0], [0.1 + 0.5 * late, late], rtol=1e-5)
 
 
@@ -164,7 +208,9 @@ def test_a_graded_spike_sends_the_voltage():
 def test_channels_have_parameters_of_their_own(family, shape):
     """Each channel computes what a neuron of its parameters does (lava-dl took the last axis where W == C)."""
     spread = {k: v for k, v in PARAMS[family].items() if k not in ("threshold", "threshold_step")}
-    arrays = {k: np.array([v, v * 0.7 if k != "period" else v + 3, v * 1.3]) for k, v in spread.items()}
+    arrays = {
+        k: np.array([v, v * 0.7 if k != "period" else v + 3, v * 1.3]) for k, v in spread.items()
+    }
     if family == "sigma_delta":
         arrays = {"threshold": np.array([0.1, 0.3, 0.6])}
     n = make(family, **arrays, shared_param=False, requires_grad=True)
@@ -172,7 +218,9 @@ def test_channels_have_parameters_of_their_own(family, shape):
     y = n(*x).detach()
     for c in range(3):
         one = make(family, **{k: float(v[c]) for k, v in arrays.items()})
-        np.testing.assert_array_equal(y[:, c:c + 1], one(*(v[:, c:c + 1] for v in x)).detach(), err_msg=str(c))
+        np.testing.assert_array_equal(
+            y[:, c : c + 1], one(*(v[:, c : c + 1] for v in x)).detach(), err_msg=str(c)
+        )
     assert len({tuple(v.flatten().tolist()) for v in y.transpose(0, 1)}) == 3
     with pytest.raises(lv.InputError, match=rf"{family}\.Neuron.*(3 values|3 thresholds)"):
         n(*data(family, (2, 4, 5)))
@@ -180,21 +228,29 @@ def test_channels_have_parameters_of_their_own(family, shape):
 
 @pytest.mark.parametrize("family", SPIKING)
 def test_parameters_are_drawn_within_their_range_before_they_are_used(family):
-    ranges = {k: (v, v + 4) if k == "period" else (v, v + 0.1) for k, v in PARAMS[family].items() if k == "period" or k.endswith("decay")}
+    ranges = {
+        k: (v, v + 4) if k == "period" else (v, v + 0.1)
+        for k, v in PARAMS[family].items()
+        if k == "period" or k.endswith("decay")
+    }
     torch.manual_seed(0)
     n = make(family, **ranges, shared_param=False)
     optimizer = torch.optim.SGD([p.requires_grad_() for p in n.parameters()], 1.0)
     x = data(family, (2, 5, 20))
     first = n(*x)
     np.testing.assert_array_equal(first.detach(), n(*x).detach())
-    assert all(p is q for p, q in zip(n.parameters(), optimizer.param_groups[0]["params"], strict=True))
+    assert all(
+        p is q for p, q in zip(n.parameters(), optimizer.param_groups[0]["params"], strict=True)
+    )
     for name in DECAYS[family]:
         assert getattr(n, name).shape == (5,)
         if name not in ("sin_decay", "cos_decay"):
             low, high = ranges[name]
             assert low - 1e-3 <= getattr(n, name).min() / 4096
             assert getattr(n, name).max() / 4096 <= high + 1e-3
-            np.testing.assert_array_equal(getattr(n, f"cx_{name}"), getattr(n, name).detach().round())
+            np.testing.assert_array_equal(
+                getattr(n, f"cx_{name}"), getattr(n, name).detach().round()
+            )
     if family in RESONATORS:
         assert (n.period >= 6.98).all()
         assert (n.period <= 11.02).all()
@@ -249,8 +305,21 @@ def test_properties_users_read():
     assert n.lam == pytest.approx(-math.log(0.92), abs=1e-3)
     assert (n.cx_sin_decay, n.cx_cos_decay) == (2215, 3049)
     n = make("alif")
-    assert (n.cx_current_decay, n.cx_voltage_decay, n.cx_threshold_decay, n.cx_refractory_decay) == (1229, 410, 819, 1024)
-    assert (n.threshold, n.v_th_mant, n.scale, n.w_scale, n.s_scale, n.p_scale, n.ref_delay) == (0.5, 32, 64, 64, 4096, 4096, 1)
+    assert (
+        n.cx_current_decay,
+        n.cx_voltage_decay,
+        n.cx_threshold_decay,
+        n.cx_refractory_decay,
+    ) == (1229, 410, 819, 1024)
+    assert (n.threshold, n.v_th_mant, n.scale, n.w_scale, n.s_scale, n.p_scale, n.ref_delay) == (
+        0.5,
+        32,
+        64,
+        64,
+        4096,
+        4096,
+        1,
+    )
     assert n.device == torch.device("cpu")
     assert make("lif").cx_current_decay == 4096
 
@@ -263,7 +332,7 @@ def test_a_rotation_that_training_made_grow_is_deployed_as_it_runs():
     params = n.device_params
     n(*data("rf"))
     assert n.device_params == params
-    assert params["sinDecay"]**2 + params["cosDecay"]**2 < 4096**2
+    assert params["sinDecay"] ** 2 + params["cosDecay"] ** 2 < 4096**2
 
 
 # -- state ----------------------------------------------------------------------------------------------------
@@ -274,19 +343,31 @@ def test_persistent_state_goes_on_where_the_last_call_ended(family):
     x = data(family, (2, 3, 20))
     whole = make(family)(*x)
     n = make(family, persistent_state=True, requires_grad=True)
-    first, second = [v[..., :9].clone().requires_grad_() for v in x], [v[..., 9:].clone().requires_grad_() for v in x]
+    first, second = (
+        [v[..., :9].clone().requires_grad_() for v in x],
+        [v[..., 9:].clone().requires_grad_() for v in x],
+    )
     y = torch.cat([n(*first), n(*second)], -1)
     np.testing.assert_array_equal(y.detach(), whole.detach())
     y[..., 9:].sum().backward()
-    assert all(v.grad is None or not v.grad.any() for v in first)  # no gradient passes from call to call
+    assert all(
+        v.grad is None or not v.grad.any() for v in first
+    )  # no gradient passes from call to call
     other = data(family, (3, 3, 6), seed=1)
-    np.testing.assert_array_equal(n(*other).detach(), make(family)(*other).detach())  # another batch, a new beginning
+    np.testing.assert_array_equal(
+        n(*other).detach(), make(family)(*other).detach()
+    )  # another batch, a new beginning
     n.reset_state()
     np.testing.assert_array_equal(n(*x).detach(), whole.detach())
     assert set(n.state_dict()) == set(make(family).state_dict())
 
 
-@given(st.sampled_from(FAMILIES), st.lists(st.integers(1, 11), max_size=3), st.booleans(), st.booleans())
+@given(
+    st.sampled_from(FAMILIES),
+    st.lists(st.integers(1, 11), max_size=3),
+    st.booleans(),
+    st.booleans(),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_stream_may_be_cut_anywhere(family, cuts, normed, spatial):
     norm = neuron.norm.MeanOnlyBatchNorm if normed else None
@@ -318,7 +399,13 @@ def test_gradients_pass_through_a_stream(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_copies_pickles_and_state_dicts(family):
     torch.manual_seed(0)
-    n = make(family, shared_param=False, requires_grad=True, norm=neuron.norm.MeanOnlyBatchNorm, persistent_state=True)
+    n = make(
+        family,
+        shared_param=False,
+        requires_grad=True,
+        norm=neuron.norm.MeanOnlyBatchNorm,
+        persistent_state=True,
+    )
     x = data(family)
     n(*x)
     n.reset_state()
@@ -328,7 +415,9 @@ def test_copies_pickles_and_state_dicts(family):
         other.reset_state()
         np.testing.assert_array_equal(other(*x).detach(), want)
         assert all(a is not b for a, b in zip(n.parameters(), other.parameters(), strict=True))
-    fresh = make(family, shared_param=False, requires_grad=True, norm=neuron.norm.MeanOnlyBatchNorm).eval()
+    fresh = make(
+        family, shared_param=False, requires_grad=True, norm=neuron.norm.MeanOnlyBatchNorm
+    ).eval()
     fresh.load_state_dict(n.state_dict())  # before any call (lava-dl could not)
     np.testing.assert_array_equal(fresh(*x).detach(), want)
     np.testing.assert_array_equal(fresh(*x).detach(), want)
@@ -344,7 +433,9 @@ def test_states_beyond_24_bits_are_counted():
     assert n.overflows == 0
     s = make("sigma_delta")
     s(torch.full((1, 2, 3), 20.0))
-    assert s.overflows == 4  # sums of 40 and 60 in both channels; 24 bits end at 2**23 / (4096 * 64) = 32
+    assert (
+        s.overflows == 4
+    )  # sums of 40 and 60 in both channels; 24 bits end at 2**23 / (4096 * 64) = 32
 
 
 # -- tensors --------------------------------------------------------------------------------------------------
@@ -372,19 +463,26 @@ def test_floating_point_formats(family):
     for dtype in (torch.float64, torch.bfloat16):
         y = n(*(v.to(dtype) for v in x))
         assert y.dtype == dtype
-        np.testing.assert_allclose(y.detach().float(), want, rtol=1e-2 if family == "sigma_delta" and dtype == torch.bfloat16 else 0)
+        np.testing.assert_allclose(
+            y.detach().float(),
+            want,
+            rtol=1e-2 if family == "sigma_delta" and dtype == torch.bfloat16 else 0,
+        )
     double = make(family, requires_grad=True).double()
     y = double(*(v.double() for v in x))
     y.sum().backward()
     np.testing.assert_array_equal(y.detach().float(), want)
 
 
-@pytest.mark.parametrize(("shape", "dtype", "message"), [
-    ((2, 3, 4), torch.float16, "dtype torch.float16; expected float32, float64 or bfloat16"),
-    ((2, 3, 0), torch.float32, r"shape \(2, 3, 0\).*none of them 0"),
-    ((0, 3, 4), torch.float32, r"shape \(0, 3, 4\)"),
-    ((2, 3), torch.float32, r"shape \(2, 3\); expected \(batch, channel, \.\.\., time\)"),
-])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((2, 3, 4), torch.float16, "dtype torch.float16; expected float32, float64 or bfloat16"),
+        ((2, 3, 0), torch.float32, r"shape \(2, 3, 0\).*none of them 0"),
+        ((0, 3, 4), torch.float32, r"shape \(0, 3, 4\)"),
+        ((2, 3), torch.float32, r"shape \(2, 3\); expected \(batch, channel, \.\.\., time\)"),
+    ],
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tensors_it_does_not_take_are_told(family, shape, dtype, message):
     n = make(family)
@@ -400,41 +498,74 @@ def test_nan_names_the_neuron(family):
         make(family)(*x)
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: make("rf")(torch.zeros(1, 2, 3)), r"rf\.Neuron: takes 2 inputs \(real, imag\), got 1"),
-    (lambda: make("rf")(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4)), "both are to be alike"),
-    (lambda: make("rf")(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3).double()), "both are to be alike"),
-    (lambda: make("cuba").stream(torch.zeros(1, 2, 3), state={"u": torch.zeros(2, 2)}), r"state u has shape \(2, 2\).* needs \(1, 2\)"),
-    (lambda: make("cuba", threshold=0), r"threshold is a number > 0"),
-    (lambda: make("sigma_delta", threshold=-1.0), r"threshold is finite numbers > 0"),
-    (lambda: make("cuba", threshold=0.001), "below the resolution of 1/64"),
-    (lambda: make("cuba", tau_grad=0), "tau_grad is a number > 0"),
-    (lambda: make("cuba", reset_grad="hard"), "reset_grad is 'slayer' or 'detach' or 'full', got 'hard'"),
-    (lambda: make("cuba", voltage_decay=1.5), r"voltage_decay is a number in 0\.\.1"),
-    (lambda: make("lif", voltage_decay=-0.1), r"voltage_decay is a number in 0\.\.1"),
-    (lambda: make("cuba", voltage_decay=float("nan")), r"voltage_decay is a number in 0\.\.1"),
-    (lambda: make("cuba", voltage_decay=np.array([0.1, 1.2]), shared_param=False), r"voltage_decay is a number in 0\.\.1"),
-    (lambda: make("cuba", voltage_decay=(0.1, 0.2)), "one number where parameters are shared"),
-    (lambda: make("cuba", voltage_decay=np.array([0.1, 0.2])), "shared_param=False takes one a channel"),
-    (lambda: make("alif", refractory_decay=2), r"refractory_decay is a number in 0\.\.1"),
-    (lambda: make("alif", threshold_step=-0.1), "threshold_step is a number >= 0"),
-    (lambda: make("rf", period=3.9), "period is a number >= 4"),
-    (lambda: make("rf", period=float("inf")), "period is a number >= 4"),
-    (lambda: make("rf", decay=1.01), r"decay is a number in 0\.\.1"),
-    (lambda: make("rf", period=(8, 5), shared_param=False), "period is a pair"),
-    (lambda: make("rf", period=(5, 8)), "one number each where parameters are shared"),
-    (lambda: make("adrf", threshold_decay=-1), r"threshold_decay is a number in 0\.\.1"),
-    (lambda: make("sigma_delta", threshold=np.array([0.1, 0.2])), "shared_param=False takes one a channel"),
-    (lambda: make("sigma_delta", activation="relu"), "activation is a function or a module, got 'relu'"),
-    (lambda: neuron.Dropout(1.5), r"p is a number in 0\.\.1"),
-    (lambda: neuron.norm.MeanOnlyBatchNorm(4)(torch.zeros(2, 3, 5)), "MeanOnlyBatchNorm: input has shape .*expected 4 channels"),
-    (lambda: neuron.norm.MeanOnlyBatchNorm(4, momentum=2), r"momentum is a number in 0\.\.1"),
-    (lambda: neuron.norm.WgtScaleBatchNorm(4, eps=0), "eps is a number > 0"),
-    (lambda: slayer.axon.delay(torch.zeros(1, 2, 3), -1), "shift is an integer >= 0"),
-    (lambda: slayer.axon.Delay(channels=2)(torch.zeros(1, 3, 4)), r"expected \(batch, 2, \.\.\., time\)"),
-    (lambda: slayer.axon.Delay(max_delay=-1), "max_delay is a number >= 0"),
-    (lambda: slayer.axon.Delta(0), "Delta: threshold is finite numbers > 0"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: make("rf")(torch.zeros(1, 2, 3)),
+            r"rf\.Neuron: takes 2 inputs \(real, imag\), got 1",
+        ),
+        (lambda: make("rf")(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4)), "both are to be alike"),
+        (
+            lambda: make("rf")(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3).double()),
+            "both are to be alike",
+        ),
+        (
+            lambda: make("cuba").stream(torch.zeros(1, 2, 3), state={"u": torch.zeros(2, 2)}),
+            r"state u has shape \(2, 2\).* needs \(1, 2\)",
+        ),
+        (lambda: make("cuba", threshold=0), r"threshold is a number > 0"),
+        (lambda: make("sigma_delta", threshold=-1.0), r"threshold is finite numbers > 0"),
+        (lambda: make("cuba", threshold=0.001), "below the resolution of 1/64"),
+        (lambda: make("cuba", tau_grad=0), "tau_grad is a number > 0"),
+        (
+            lambda: make("cuba", reset_grad="hard"),
+            "reset_grad is 'slayer' or 'detach' or 'full', got 'hard'",
+        ),
+        (lambda: make("cuba", voltage_decay=1.5), r"voltage_decay is a number in 0\.\.1"),
+        (lambda: make("lif", voltage_decay=-0.1), r"voltage_decay is a number in 0\.\.1"),
+        (lambda: make("cuba", voltage_decay=float("nan")), r"voltage_decay is a number in 0\.\.1"),
+        (
+            lambda: make("cuba", voltage_decay=np.array([0.1, 1.2]), shared_param=False),
+            r"voltage_decay is a number in 0\.\.1",
+        ),
+        (lambda: make("cuba", voltage_decay=(0.1, 0.2)), "one number where parameters are shared"),
+        (
+            lambda: make("cuba", voltage_decay=np.array([0.1, 0.2])),
+            "shared_param=False takes one a channel",
+        ),
+        (lambda: make("alif", refractory_decay=2), r"refractory_decay is a number in 0\.\.1"),
+        (lambda: make("alif", threshold_step=-0.1), "threshold_step is a number >= 0"),
+        (lambda: make("rf", period=3.9), "period is a number >= 4"),
+        (lambda: make("rf", period=float("inf")), "period is a number >= 4"),
+        (lambda: make("rf", decay=1.01), r"decay is a number in 0\.\.1"),
+        (lambda: make("rf", period=(8, 5), shared_param=False), "period is a pair"),
+        (lambda: make("rf", period=(5, 8)), "one number each where parameters are shared"),
+        (lambda: make("adrf", threshold_decay=-1), r"threshold_decay is a number in 0\.\.1"),
+        (
+            lambda: make("sigma_delta", threshold=np.array([0.1, 0.2])),
+            "shared_param=False takes one a channel",
+        ),
+        (
+            lambda: make("sigma_delta", activation="relu"),
+            "activation is a function or a module, got 'relu'",
+        ),
+        (lambda: neuron.Dropout(1.5), r"p is a number in 0\.\.1"),
+        (
+            lambda: neuron.norm.MeanOnlyBatchNorm(4)(torch.zeros(2, 3, 5)),
+            "MeanOnlyBatchNorm: input has shape .*expected 4 channels",
+        ),
+        (lambda: neuron.norm.MeanOnlyBatchNorm(4, momentum=2), r"momentum is a number in 0\.\.1"),
+        (lambda: neuron.norm.WgtScaleBatchNorm(4, eps=0), "eps is a number > 0"),
+        (lambda: slayer.axon.delay(torch.zeros(1, 2, 3), -1), "shift is an integer >= 0"),
+        (
+            lambda: slayer.axon.Delay(channels=2)(torch.zeros(1, 3, 4)),
+            r"expected \(batch, 2, \.\.\., time\)",
+        ),
+        (lambda: slayer.axon.Delay(max_delay=-1), "max_delay is a number >= 0"),
+        (lambda: slayer.axon.Delta(0), "Delta: threshold is finite numbers > 0"),
+    ],
+)
 def test_parameters_out_of_range_are_told(call, message):
     with pytest.raises(lv.InputError, match=message):
         call()
@@ -455,11 +586,20 @@ def test_a_delta_that_accumulates_its_error():
 
 def test_thresholds_of_each_channel_get_their_gradients():
     """lava-dl broadcast them along the wrong axis."""
-    n = make("sigma_delta", threshold=np.array([0.1, 0.3, 0.6]), shared_param=False, requires_grad=True)
-    x, g = data("sigma_delta", (2, 3, 3, 3, 9)), torch.randn(2, 3, 3, 3, 9, generator=torch.Generator().manual_seed(1))
+    n = make(
+        "sigma_delta", threshold=np.array([0.1, 0.3, 0.6]), shared_param=False, requires_grad=True
+    )
+    x, g = (
+        data("sigma_delta", (2, 3, 3, 3, 9)),
+        torch.randn(2, 3, 3, 3, 9, generator=torch.Generator().manual_seed(1)),
+    )
     _, _, gp = gradients(n, x, g)
     for c, th in enumerate((0.1, 0.3, 0.6)):
-        _, _, one = gradients(make("sigma_delta", threshold=th, requires_grad=True), [x[0][:, c:c + 1]], g[:, c:c + 1])
+        _, _, one = gradients(
+            make("sigma_delta", threshold=th, requires_grad=True),
+            [x[0][:, c : c + 1]],
+            g[:, c : c + 1],
+        )
         np.testing.assert_allclose(gp["delta.threshold"][c], one["delta.threshold"][0], rtol=1e-4)
     assert n.device_params["vThMant"].tolist() == [6, 19, 38]
 
@@ -480,7 +620,9 @@ def test_a_weight_scale_norm_divides_by_a_power_of_two():
     mean_only = neuron.norm.MeanOnlyBatchNorm(momentum=0.5)
     np.testing.assert_array_equal(norm(x), mean_only(x) / 4)  # 2 ** ceil(log2(3))
     var = float(x.var(correction=0))
-    np.testing.assert_allclose(norm.running_var, [0.25 + 0.5 * var * x.numel() / (x.numel() + 1)], rtol=1e-5)
+    np.testing.assert_allclose(
+        norm.running_var, [0.25 + 0.5 * var * x.numel() / (x.numel() + 1)], rtol=1e-5
+    )
     norm.eval()
     mean_only.eval()
     np.testing.assert_array_equal(norm(x), mean_only(x) / 4)

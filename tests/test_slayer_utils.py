@@ -18,7 +18,14 @@ from torch.nn import functional
 
 from lavalike import InputError
 from lavalike.slayer import classifier, utils
-from lavalike.slayer.utils import LearningStat, LearningStats, filter, load_checkpoint, save_checkpoint, time
+from lavalike.slayer.utils import (
+    LearningStat,
+    LearningStats,
+    filter,
+    load_checkpoint,
+    save_checkpoint,
+    time,
+)
 
 matplotlib.use("Agg")
 
@@ -29,8 +36,13 @@ def test_best_is_the_same_before_and_after_update():
     """lava-dl's flag, read before update() as its tutorial does, was that of the epoch before, and never of epoch 0."""
     stat = LearningStat()
     assert not stat.best_loss
-    for loss, accuracy, best in ((3.0, 0.5, (True, True)), (4.0, 0.6, (False, True)), (2.0, 0.6, (True, False)),
-                                 (math.nan, 0.1, (False, False)), (1.0, 0.1, (True, False))):
+    for loss, accuracy, best in (
+        (3.0, 0.5, (True, True)),
+        (4.0, 0.6, (False, True)),
+        (2.0, 0.6, (True, False)),
+        (math.nan, 0.1, (False, False)),
+        (1.0, 0.1, (True, False)),
+    ):
         stat.add(loss, 10, 10 * accuracy)
         assert (stat.best_loss, stat.best_accuracy) == best
         stat.update()
@@ -67,8 +79,10 @@ def test_text():
     assert str(stats) == "Train loss =     0.08724"
     stats.testing.add(0.5, 2, 1)
     stats.update()
-    assert str(stats) == ("Train loss =     0.08724 (min =     0.08724) | "
-                          "Test  loss =     0.50000 (min =     0.50000)    accuracy =     0.50000 % (max =     0.50000)")
+    assert str(stats) == (
+        "Train loss =     0.08724 (min =     0.08724) | "
+        "Test  loss =     0.50000 (min =     0.50000)    accuracy =     0.50000 % (max =     0.50000)"
+    )
     stats.training.add(1, 1)
     assert str(stats.training) == "loss =     1.00000 (min =     0.08724)"
 
@@ -78,8 +92,10 @@ def test_print(capsys):
     stats.training.add(0.25, 2)
     stats.print(3, 4, 0.01234, ["header"], dataloader=range(10))
     stats.print(3)
-    assert capsys.readouterr().out == ("header\nEpoch    3, batch     4 of 10 (50 %), 0.0123 s a batch\nTrain error =     0.25000 rad\n"
-                                       "Epoch    3\nTrain error =     0.25000 rad\n")
+    assert capsys.readouterr().out == (
+        "header\nEpoch    3, batch     4 of 10 (50 %), 0.0123 s a batch\nTrain error =     0.25000 rad\n"
+        "Epoch    3\nTrain error =     0.25000 rad\n"
+    )
     with pytest.raises(InputError, match="give iter too"):
         stats.print(0, dataloader=range(3))
 
@@ -100,15 +116,26 @@ def test_save_and_load_keep_every_bit(tmp_path_factory, rows):
         stats.update()
     stats.save(folder)
     if rows:
-        np.testing.assert_array_equal(np.loadtxt(folder / "loss.txt").reshape(-1, 3)[:, 0], stats.training.loss_log)
+        np.testing.assert_array_equal(
+            np.loadtxt(folder / "loss.txt").reshape(-1, 3)[:, 0], stats.training.loss_log
+        )
     other = LearningStats()
     other.training.add(9, 9)
     other.load(folder)
-    for a, b in ((stats.training, other.training), (stats.testing, other.testing), (stats.validation, other.validation)):
+    for a, b in (
+        (stats.training, other.training),
+        (stats.testing, other.testing),
+        (stats.validation, other.validation),
+    ):
         for name in ("loss_log", "accuracy_log"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-        assert (a.min_loss, a.max_accuracy, a.best_loss, a.best_accuracy, a.num_samples) == \
-            (b.min_loss, b.max_accuracy, b.best_loss, b.best_accuracy, b.num_samples)
+        assert (a.min_loss, a.max_accuracy, a.best_loss, a.best_accuracy, a.num_samples) == (
+            b.min_loss,
+            b.max_accuracy,
+            b.best_loss,
+            b.best_accuracy,
+            b.num_samples,
+        )
     third = LearningStats()
     third.load_state_dict(stats.state_dict())
     assert str(third) == str(stats)
@@ -121,7 +148,11 @@ def test_damaged_logs_are_told(tmp_path):
     stats.training.add(1, 1)
     stats.update()
     stats.save(tmp_path)
-    for text, message in (("# a\n1 2\n", r"loss.txt: line 2 is '1 2'; three numbers"), ("1 2 x\n", "line 1 is '1 2 x'"), ("", "0 epochs")):
+    for text, message in (
+        ("# a\n1 2\n", r"loss.txt: line 2 is '1 2'; three numbers"),
+        ("1 2 x\n", "line 1 is '1 2 x'"),
+        ("", "0 epochs"),
+    ):
         (tmp_path / "loss.txt").write_text(text)
         with pytest.raises(InputError, match=message):
             stats.load(tmp_path)
@@ -140,7 +171,11 @@ def test_plot(tmp_path):
     stats.plot((7, 8), (4, 3), tmp_path)
     axes = plt.figure(7).axes[0]
     assert [line.get_ydata().tolist() for line in axes.lines] == [[3, 2, 1], [6, 4, 2]]
-    assert (axes.get_yscale(), axes.get_ylabel(), plt.figure(7).get_size_inches().tolist()) == ("log", "loss [rad]", [4, 3])
+    assert (axes.get_yscale(), axes.get_ylabel(), plt.figure(7).get_size_inches().tolist()) == (
+        "log",
+        "loss [rad]",
+        [4, 3],
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["loss.png"]  # no accuracy was counted
     stats.training.add(-1, 4, 3)
     stats.update()
@@ -170,7 +205,9 @@ def assistant(*extra, **options):
     torch.manual_seed(1)
     net = Net(*extra)
     stats = LearningStats()
-    return utils.Assistant(net, functional.cross_entropy, torch.optim.SGD(net.parameters(), 0.1), stats, **options), stats
+    return utils.Assistant(
+        net, functional.cross_entropy, torch.optim.SGD(net.parameters(), 0.1), stats, **options
+    ), stats
 
 
 X, LABEL = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
@@ -181,17 +218,23 @@ def test_assistant_trains_tests_and_validates_plain_modules():
     helper, stats = assistant(classifier=lambda y: y.argmax(1))
     before = copy.deepcopy(helper.net.state_dict())
     want = functional.cross_entropy(helper.net(X), LABEL)
-    slope, = torch.autograd.grad(want, helper.net.linear.bias)
+    (slope,) = torch.autograd.grad(want, helper.net.linear.bias)
     right = int((helper.net(X).argmax(1) == LABEL).sum())
     for call, stat in ((helper.valid, stats.validation), (helper.test, stats.testing)):
         out = call(X, LABEL)
         assert not out.requires_grad
         assert not helper.net.training
-        assert (stat.loss, stat.correct_samples, stat.num_samples) == (pytest.approx(want.item()), right, 8)
+        assert (stat.loss, stat.correct_samples, stat.num_samples) == (
+            pytest.approx(want.item()),
+            right,
+            8,
+        )
     assert all(torch.equal(v, before[k]) for k, v in helper.net.state_dict().items())
     assert helper.train(X, LABEL).shape == (8, 2)
     assert helper.net.training
-    np.testing.assert_allclose(helper.net.linear.bias.detach(), before["linear.bias"] - 0.1 * slope, rtol=1e-5)
+    np.testing.assert_allclose(
+        helper.net.linear.bias.detach(), before["linear.bias"] - 0.1 * slope, rtol=1e-5
+    )
     helper.reduce_lr()
     assert helper.optimizer.param_groups[0]["lr"] == pytest.approx(0.03)
 
@@ -223,9 +266,13 @@ def test_assistant_counts_steps_as_shares_of_a_sample():
 
 
 def test_assistant_tells_what_does_not_fit():
-    with pytest.raises(InputError, match="count_log=True and lam=None the network returns 2 values"):
+    with pytest.raises(
+        InputError, match="count_log=True and lam=None the network returns 2 values"
+    ):
         assistant(count_log=True)[0].train(X, LABEL)
-    helper, _ = assistant(classifier=lambda y: y.argmax(1, keepdim=True))  # (8, 1) == (8,) would be (8, 8)
+    helper, _ = assistant(
+        classifier=lambda y: y.argmax(1, keepdim=True)
+    )  # (8, 1) == (8,) would be (8, 8)
     with pytest.raises(InputError, match=r"labels have shape \(8, 1\), the targets \(8,\)"):
         helper.test(X, LABEL)
 
@@ -233,21 +280,34 @@ def test_assistant_tells_what_does_not_fit():
 # -- filters, time, small helpers ----------------------------------------------------------------------------
 
 
-@given(st.integers(1, 12), st.integers(1, 15), st.sampled_from([1, 0.5, 2.0]), st.integers(0, 2**31))
+@given(
+    st.integers(1, 12), st.integers(1, 15), st.sampled_from([1, 0.5, 2.0]), st.integers(0, 2**31)
+)
 @settings(max_examples=40, deadline=None)
 def test_conv_and_corr_are_numpys_and_adjoint(steps, length, dt, seed):
     rng = np.random.default_rng(seed)
-    x, y, h = rng.normal(size=(2, 3, steps)), rng.normal(size=(2, 3, steps)), rng.normal(size=length)
+    x, y, h = (
+        rng.normal(size=(2, 3, steps)),
+        rng.normal(size=(2, 3, steps)),
+        rng.normal(size=length),
+    )
     tx, ty, th = map(torch.from_numpy, (x, y, h))
     got = filter.conv(tx, th, dt)
-    want = np.stack([np.convolve(row, h)[:steps] for row in x.reshape(-1, steps)]).reshape(x.shape) * dt
+    want = (
+        np.stack([np.convolve(row, h)[:steps] for row in x.reshape(-1, steps)]).reshape(x.shape)
+        * dt
+    )
     np.testing.assert_allclose(got, want, atol=1e-12)
     np.testing.assert_allclose((got * ty).sum(), (tx * filter.corr(ty, th, dt)).sum(), atol=1e-9)
     bank = filter.FIRBank(2, length * dt, dt).double()
     z = bank(tx[:, None])
     assert z.shape == (2, 2, 3, steps)
     for k in range(2):
-        np.testing.assert_allclose(z[:, k].detach(), filter.conv(tx, bank.weight[k].ravel().flip(0).detach(), dt), atol=1e-12)
+        np.testing.assert_allclose(
+            z[:, k].detach(),
+            filter.conv(tx, bank.weight[k].ravel().flip(0).detach(), dt),
+            atol=1e-12,
+        )
 
 
 def test_fir():
@@ -257,7 +317,9 @@ def test_fir():
     y = fir(impulse)[0, 1, 1, 0]
     np.testing.assert_allclose(y[2:12], np.exp(-np.arange(10) / 4), rtol=1e-6)
     assert y[:2].abs().sum() + y[12:].abs().sum() == 0
-    assert filter.FIR(time_constant=4, length=10, sampling_time=2).filter[3].item() == pytest.approx(math.exp(-1.5))
+    assert filter.FIR(time_constant=4, length=10, sampling_time=2).filter[
+        3
+    ].item() == pytest.approx(math.exp(-1.5))
     assert filter.FIR([1, 2, 3])(torch.tensor([1, 0, 0, 0])).tolist() == [1, 2, 3, 0]
     assert [k for k, _ in fir.named_parameters()] == []
 
@@ -318,7 +380,11 @@ def test_event_rate():
 
 def test_diagonal_mask():
     assert torch.equal(utils.diagonal_mask(4, 1), torch.eye(4))
-    assert utils.diagonal_mask(3, 3).tolist() == utils.diagonal_mask(3, 2).tolist() == [[1, 1, 0], [1, 1, 1], [0, 1, 1]]
+    assert (
+        utils.diagonal_mask(3, 3).tolist()
+        == utils.diagonal_mask(3, 2).tolist()
+        == [[1, 1, 0], [1, 1, 1], [0, 1, 1]]
+    )
     assert bool((utils.diagonal_mask(3, 99) == 1).all())
 
 
@@ -345,7 +411,7 @@ def test_right_shift_to_zero(conformance):
     np.testing.assert_array_equal(utils.int_utils.right_shift_to_zero(x, 12), want)
 
 
-@given(st.integers(-2**63, 2**63 - 1), st.integers(0, 63))
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 63))
 @settings(max_examples=200, deadline=None)
 def test_right_shift_is_division_towards_zero(x, bits):
     want = (abs(x) >> bits) * (1 if x >= 0 else -1)
@@ -378,15 +444,19 @@ def test_recurrent_gradient_flows_through_the_membrane():
     weight = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
 
     def run(z, weight):
-        return utils.recurrent.custom_recurrent(z, leaky(0.9), lambda s: torch.einsum("oi,nit->not", weight, s))
+        return utils.recurrent.custom_recurrent(
+            z, leaky(0.9), lambda s: torch.einsum("oi,nit->not", weight, s)
+        )
 
     y = run(z, weight)
     assert y.shape == z.shape
     assert torch.autograd.gradcheck(run, (z, weight))
     alone = utils.recurrent.custom_recurrent(z, leaky(0.9), lambda s: 0 * s)
-    g, = torch.autograd.grad(alone[..., -1].sum(), z)
+    (g,) = torch.autograd.grad(alone[..., -1].sum(), z)
     slope = 1 - alone[..., -1].detach() ** 2
-    np.testing.assert_allclose(g[..., 0], slope * 0.9**5)  # through five steps of membrane, without feedback
+    np.testing.assert_allclose(
+        g[..., 0], slope * 0.9**5
+    )  # through five steps of membrane, without feedback
     neuron = leaky(0.9)
     synapse = lambda s: torch.einsum("oi,nit->not", weight, s)  # noqa: E731
     first = utils.recurrent.custom_recurrent(z[..., :2], neuron, synapse)
@@ -409,7 +479,9 @@ def test_a_weighed_loss_leaves_the_errors_own_as_it_is():
 
     before = net.weight.detach().clone()
     assistant = utils.Assistant(net, error, torch.optim.SGD(net.parameters(), 0.1), stats, lam=10.0)
-    assistant.train(torch.zeros(4, 3), torch.ones(4, 2))  # of a zero input the error has no gradient to the weight
+    assistant.train(
+        torch.zeros(4, 3), torch.ones(4, 2)
+    )  # of a zero input the error has no gradient to the weight
     assert stats.training.loss == pytest.approx(seen[0].item())
     assert seen[0].item() < 10 * penalty  # or the above would not tell
     np.testing.assert_allclose(net.weight.detach(), before * (1 - 0.1 * 2 * 10.0), rtol=1e-5)
@@ -417,22 +489,45 @@ def test_a_weighed_loss_leaves_the_errors_own_as_it_is():
         assistant.train([1.0], torch.ones(4, 2))
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: filter.conv(torch.zeros(2, 3), torch.zeros(2, 2)), r"a filter has one axis.*got \(2, 2\)"),
-    (lambda: filter.conv(torch.zeros(2, 0), torch.zeros(2)), r"got \(2, 0\)"),
-    (lambda: filter.FIR(time_constant=0), "time_constant is a number > 0, got 0"),
-    (lambda: filter.FIRBank(2, 0.5), "filter_length is >= sampling_time, got 0.5, 1"),
-    (lambda: filter.FIRBank(2, 3)(torch.zeros(3, 4)), r"expected \(batch, channels, ..., time\)"),
-    (lambda: time.shift(torch.zeros(2, 3, 4), [1, 2]), r"\(2,\) shifts for input \(2, 3, 4\)"),
-    (lambda: time.shift(torch.zeros(2, 3, 4), 1, 0), "sampling_time is a number > 0"),
-    (lambda: time.replicate(torch.zeros(2), 0), "n_sample is an integer >= 1, got 0"),
-    (lambda: utils.event_rate(torch.zeros(2, 3, 0)), r"got \(2, 3, 0\)"),
-    (lambda: utils.diagonal_mask(3, 0), "num_diagonals is an integer >= 1, got 0"),
-    (lambda: utils.int_utils.right_shift_to_zero(torch.zeros(2), 3), "an integer tensor is expected, got torch.float32"),
-    (lambda: utils.int_utils.right_shift_to_zero(torch.zeros(2, dtype=torch.int32), 32), r"bits of a torch.int32 are 0\.\.31"),
-    (lambda: utils.recurrent.custom_recurrent(torch.zeros(2, 3, 0), leaky(1), torch.relu), r"got \(2, 3, 0\)"),
-    (lambda: utils.recurrent.custom_recurrent(torch.zeros(2, 3, 2), leaky(1), torch.relu, torch.zeros(2, 3)), r"expected \(2, 3, 1\)"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: filter.conv(torch.zeros(2, 3), torch.zeros(2, 2)),
+            r"a filter has one axis.*got \(2, 2\)",
+        ),
+        (lambda: filter.conv(torch.zeros(2, 0), torch.zeros(2)), r"got \(2, 0\)"),
+        (lambda: filter.FIR(time_constant=0), "time_constant is a number > 0, got 0"),
+        (lambda: filter.FIRBank(2, 0.5), "filter_length is >= sampling_time, got 0.5, 1"),
+        (
+            lambda: filter.FIRBank(2, 3)(torch.zeros(3, 4)),
+            r"expected \(batch, channels, ..., time\)",
+        ),
+        (lambda: time.shift(torch.zeros(2, 3, 4), [1, 2]), r"\(2,\) shifts for input \(2, 3, 4\)"),
+        (lambda: time.shift(torch.zeros(2, 3, 4), 1, 0), "sampling_time is a number > 0"),
+        (lambda: time.replicate(torch.zeros(2), 0), "n_sample is an integer >= 1, got 0"),
+        (lambda: utils.event_rate(torch.zeros(2, 3, 0)), r"got \(2, 3, 0\)"),
+        (lambda: utils.diagonal_mask(3, 0), "num_diagonals is an integer >= 1, got 0"),
+        (
+            lambda: utils.int_utils.right_shift_to_zero(torch.zeros(2), 3),
+            "an integer tensor is expected, got torch.float32",
+        ),
+        (
+            lambda: utils.int_utils.right_shift_to_zero(torch.zeros(2, dtype=torch.int32), 32),
+            r"bits of a torch.int32 are 0\.\.31",
+        ),
+        (
+            lambda: utils.recurrent.custom_recurrent(torch.zeros(2, 3, 0), leaky(1), torch.relu),
+            r"got \(2, 3, 0\)",
+        ),
+        (
+            lambda: utils.recurrent.custom_recurrent(
+                torch.zeros(2, 3, 2), leaky(1), torch.relu, torch.zeros(2, 3)
+            ),
+            r"expected \(2, 3, 1\)",
+        ),
+    ],
+)
 def test_bad_input_is_told(call, message):
     with pytest.raises(InputError, match=message):
         call()
@@ -449,11 +544,21 @@ class Run:
         self.net = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.3), nn.ReLU(), nn.Linear(16, 3))
         self.optimizer = torch.optim.Adam(self.net.parameters(), 1e-2)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, 6)
-        self.stats, self.order, self.losses = LearningStats(), torch.Generator().manual_seed(seed), []
+        self.stats, self.order, self.losses = (
+            LearningStats(),
+            torch.Generator().manual_seed(seed),
+            [],
+        )
         g = torch.Generator().manual_seed(0)
-        data = torch.utils.data.TensorDataset(torch.randn(30, 6, generator=g), torch.randint(3, (30,), generator=g))
-        self.loader = torch.utils.data.DataLoader(data, 8, shuffle=True, generator=self.order)  # the last batch has 6
-        self.helper = utils.Assistant(self.net, functional.cross_entropy, self.optimizer, self.stats, lambda y: y.argmax(1))
+        data = torch.utils.data.TensorDataset(
+            torch.randn(30, 6, generator=g), torch.randint(3, (30,), generator=g)
+        )
+        self.loader = torch.utils.data.DataLoader(
+            data, 8, shuffle=True, generator=self.order
+        )  # the last batch has 6
+        self.helper = utils.Assistant(
+            self.net, functional.cross_entropy, self.optimizer, self.stats, lambda y: y.argmax(1)
+        )
 
     def epochs(self, n):
         for _ in range(n):
@@ -464,7 +569,12 @@ class Run:
         return self
 
     def parts(self):
-        return {"net": self.net, "optimizer": self.optimizer, "schedule": self.schedule, "stats": self.stats}
+        return {
+            "net": self.net,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "stats": self.stats,
+        }
 
     def save(self, path):
         state = {k: v.state_dict() for k, v in self.parts().items()}
@@ -484,10 +594,13 @@ def test_an_interrupted_training_resumes_to_the_same_numbers(tmp_path):
     Run(1).epochs(2).save(tmp_path / "c.pt")
     torch.manual_seed(99)
     resumed = Run(2).load(tmp_path / "c.pt").epochs(4)
-    assert resumed.losses == whole.losses[-len(resumed.losses):]
+    assert resumed.losses == whole.losses[-len(resumed.losses) :]
     assert str(resumed.stats) == str(whole.stats)
     np.testing.assert_array_equal(resumed.stats.training.loss_log, whole.stats.training.loss_log)
-    assert all(torch.equal(a, b) for a, b in zip(resumed.net.parameters(), whole.net.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(resumed.net.parameters(), whole.net.parameters(), strict=True)
+    )
 
 
 def test_a_failed_save_leaves_the_checkpoint_before(tmp_path):
@@ -495,7 +608,9 @@ def test_a_failed_save_leaves_the_checkpoint_before(tmp_path):
     save_checkpoint(path, a=torch.arange(3), nested={"x": [1, 2.5, "s", None, (True, b"raw")]})
     whole = path.read_bytes()
     for bad in (lambda x: x, nn.Linear(2, 2), np.float64(1), np.zeros(2)):
-        with pytest.raises(InputError, match=r"save_checkpoint: bad \(.*\) is not made of tensors.*state_dict"):
+        with pytest.raises(
+            InputError, match=r"save_checkpoint: bad \(.*\) is not made of tensors.*state_dict"
+        ):
             save_checkpoint(path, good=1, bad=bad)
         assert path.read_bytes() == whole
         assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
@@ -523,9 +638,17 @@ def test_foreign_files_are_told_and_run_no_code(tmp_path, monkeypatch):
     torch.save({"a": torch.zeros(2)}, path)  # a torch file of another program
     with pytest.raises(InputError, match=r"c\.pt: damaged, or no checkpoint"):
         load_checkpoint(path)
-    for content, message in (({"a": 1}, "no checkpoint written by save_checkpoint"),
-                             ({"format": "lavalike.checkpoint", "version": 2, "state": {}}, "version 2; this lavalike reads version 1"),
-                             ({"format": "lavalike.checkpoint", "version": 1, "state": {"a": Evil()}}, "Weights only load failed")):
+    for content, message in (
+        ({"a": 1}, "no checkpoint written by save_checkpoint"),
+        (
+            {"format": "lavalike.checkpoint", "version": 2, "state": {}},
+            "version 2; this lavalike reads version 1",
+        ),
+        (
+            {"format": "lavalike.checkpoint", "version": 1, "state": {"a": Evil()}},
+            "Weights only load failed",
+        ),
+    ):
         torch.save(content, path)
         path.write_bytes(path.read_bytes() + hashlib.sha256(path.read_bytes()).hexdigest().encode())
         with pytest.raises(InputError, match=message):
@@ -538,14 +661,18 @@ def test_damage_is_told(tmp_path):
     path = tmp_path / "c.pt"
     save_checkpoint(path, weight=torch.arange(300.0), epoch=3)
     whole = path.read_bytes()
-    assert torch.load(path, weights_only=True)["state"]["epoch"] == 3  # still an ordinary torch file
+    assert (
+        torch.load(path, weights_only=True)["state"]["epoch"] == 3
+    )  # still an ordinary torch file
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
 
     @given(st.integers(0, len(whole) - 1), st.integers(1, 255), st.booleans())
     @settings(max_examples=150, deadline=None)
     def check(at, flip, cut):
-        path.write_bytes(whole[:at] if cut else whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1:])
+        path.write_bytes(
+            whole[:at] if cut else whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :]
+        )
         with pytest.raises(InputError, match="damaged"):
             load_checkpoint(path)
 

@@ -24,9 +24,24 @@ from lavalike.snn import surrogate as sg
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = [
-    sg.straight_through_estimator(), sg.fast_sigmoid(), sg.fast_sigmoid(slope=3), sg.sigmoid(), sg.sigmoid(0.7), sg.atan(), sg.atan(0.3),
-    sg.triangular(), sg.triangular(0.4), sg.boxcar(), sg.boxcar(2.5), sg.slayer_exponential(), sg.slayer_exponential(0.3, 2.0),
-    sg.heaviside(), sg.LSO(), sg.SFS(), sg.SFS(5, 0.4), sg.spike_rate_escape(),
+    sg.straight_through_estimator(),
+    sg.fast_sigmoid(),
+    sg.fast_sigmoid(slope=3),
+    sg.sigmoid(),
+    sg.sigmoid(0.7),
+    sg.atan(),
+    sg.atan(0.3),
+    sg.triangular(),
+    sg.triangular(0.4),
+    sg.boxcar(),
+    sg.boxcar(2.5),
+    sg.slayer_exponential(),
+    sg.slayer_exponential(0.3, 2.0),
+    sg.heaviside(),
+    sg.LSO(),
+    sg.SFS(),
+    sg.SFS(5, 0.4),
+    sg.spike_rate_escape(),
 ]
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 cases = pytest.mark.parametrize("surrogate", ALL, ids=repr)
@@ -36,8 +51,10 @@ cases = pytest.mark.parametrize("surrogate", ALL, ids=repr)
 def test_the_derivative_is_that_of_the_documented_primitive(surrogate):
     """In float64, away from the corners at 0, +-threshold, +-width / 2 and +-B."""
     x = (torch.linspace(-4, 4, 801, dtype=torch.float64) + 0.00137).requires_grad_()
-    expected, = torch.autograd.grad(surrogate.primitive(x).sum(), x)
-    np.testing.assert_allclose(surrogate.derivative(x).detach(), expected.detach(), rtol=1e-10, atol=1e-13)
+    (expected,) = torch.autograd.grad(surrogate.primitive(x).sum(), x)
+    np.testing.assert_allclose(
+        surrogate.derivative(x).detach(), expected.detach(), rtol=1e-10, atol=1e-13
+    )
 
 
 def finite(surrogate, dtype):
@@ -64,23 +81,47 @@ def test_the_textbook_sigmoid_would_not_pass():
     np.testing.assert_allclose(sg.sigmoid().derivative(x), textbook(x), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("surrogate", "x", "expected"), [
-    (sg.fast_sigmoid(), 0.5, 1 / 13.5**2), (sg.sigmoid(), 0.0, 6.25), (sg.atan(), 0.0, 1.0), (sg.atan(), 1 / math.pi, 0.5),
-    (sg.triangular(), -0.25, 0.75), (sg.triangular(0.5), 0.25, 1.0), (sg.triangular(0.5), 0.6, 0.0),
-    (sg.boxcar(0.5), 0.2, 2.0), (sg.boxcar(0.5), -0.25, 0.0), (sg.straight_through_estimator(), -7.0, 1.0),
-    (sg.slayer_exponential(), 0.0, 0.5), (sg.slayer_exponential(2.0, 4.0), -2.0, math.exp(-1)),
-    (sg.heaviside(), 0.0, 0.0), (sg.heaviside(), 0.1, 1.0), (sg.LSO(), -3.0, 0.1), (sg.SFS(), 0.5, 1 / 13.5**2), (sg.SFS(), 1.5, 0.0),
-    (sg.spike_rate_escape(beta=2, slope=3), 0.5, 3 * math.exp(-1)),
-])
+@pytest.mark.parametrize(
+    ("surrogate", "x", "expected"),
+    [
+        (sg.fast_sigmoid(), 0.5, 1 / 13.5**2),
+        (sg.sigmoid(), 0.0, 6.25),
+        (sg.atan(), 0.0, 1.0),
+        (sg.atan(), 1 / math.pi, 0.5),
+        (sg.triangular(), -0.25, 0.75),
+        (sg.triangular(0.5), 0.25, 1.0),
+        (sg.triangular(0.5), 0.6, 0.0),
+        (sg.boxcar(0.5), 0.2, 2.0),
+        (sg.boxcar(0.5), -0.25, 0.0),
+        (sg.straight_through_estimator(), -7.0, 1.0),
+        (sg.slayer_exponential(), 0.0, 0.5),
+        (sg.slayer_exponential(2.0, 4.0), -2.0, math.exp(-1)),
+        (sg.heaviside(), 0.0, 0.0),
+        (sg.heaviside(), 0.1, 1.0),
+        (sg.LSO(), -3.0, 0.1),
+        (sg.SFS(), 0.5, 1 / 13.5**2),
+        (sg.SFS(), 1.5, 0.0),
+        (sg.spike_rate_escape(beta=2, slope=3), 0.5, 3 * math.exp(-1)),
+    ],
+)
 def test_known_values(surrogate, x, expected):
-    assert surrogate.derivative(torch.tensor(x, dtype=torch.float64)).item() == pytest.approx(expected, rel=1e-12)
+    assert surrogate.derivative(torch.tensor(x, dtype=torch.float64)).item() == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 @given(number=st.floats(0.05, 50), x=st.floats(-100, 100))
 @settings(max_examples=60, deadline=None)
 def test_bumps_are_even_not_negative_and_highest_at_the_threshold(number, x):
     x = torch.tensor([x, -x, 0.0], dtype=torch.float64)
-    for make in (sg.fast_sigmoid, sg.sigmoid, sg.atan, sg.triangular, sg.boxcar, sg.slayer_exponential):
+    for make in (
+        sg.fast_sigmoid,
+        sg.sigmoid,
+        sg.atan,
+        sg.triangular,
+        sg.boxcar,
+        sg.slayer_exponential,
+    ):
         here, there, peak = make(number).derivative(x)
         assert 0 <= here == there <= peak * (1 + 1e-15)
 
@@ -99,11 +140,15 @@ def test_called_it_spikes_above_zero_and_gives_its_derivative_backward(surrogate
     assert torch.equal(one_by_one, surrogate.derivative(x))
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's compiler does that itself
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # torch's compiler does that itself
 def test_a_spike_compiles_as_one_graph():
     surrogate = sg.atan()
     x = torch.tensor([-0.5, 0.5], requires_grad=True)
-    torch.compile(lambda v: 3 * surrogate(v), backend="aot_eager", fullgraph=True)(x).sum().backward()
+    torch.compile(lambda v: 3 * surrogate(v), backend="aot_eager", fullgraph=True)(
+        x
+    ).sum().backward()
     torch.testing.assert_close(x.grad, 3 * surrogate.derivative(x.detach()))
 
 
@@ -128,7 +173,9 @@ def test_surrogates_are_values(surrogate):
 
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "1", True, None])
 def test_numbers_out_of_range_are_refused(value):
-    with pytest.raises(InputError, match="surrogate FastSigmoid: slope is a finite number > 0, got"):
+    with pytest.raises(
+        InputError, match="surrogate FastSigmoid: slope is a finite number > 0, got"
+    ):
         sg.fast_sigmoid(value)
 
 
@@ -165,7 +212,9 @@ def test_to_torch_takes_a_surrogate_or_the_function_of_its_derivative(make):
     """Equal gradients either way, and those of the numbers given."""
     gradients = []
     for surrogate in (make(2.0), make(2.0).derivative, make(0.5)):
-        module = lv.to_torch(LIF(shape=(3,), du=0.3, dv=0.1, vth=0.7), dtype="float64", surrogate=surrogate)
+        module = lv.to_torch(
+            LIF(shape=(3,), du=0.3, dv=0.1, vth=0.7), dtype="float64", surrogate=surrogate
+        )
         x = torch.full((1, 3, 8), 0.4, dtype=torch.float64, requires_grad=True)
         module(x).sum().backward()
         gradients.append(x.grad)

@@ -17,12 +17,27 @@ from lavalike.testing.samples import SAMPLES
 from tests import numpy_backend
 
 NO_INTEGERS = {"LIFRefractory", "MultiCompartment"}  # processes without a fixed-point form
-OTHERS = {"LIFRefractory", "Sparse", "DelayDense", "DelaySparse", "Conv", "ConvTranspose", "Delay", "DelayLine"}
-LABELS = [f"{name}, {precision}" for name, sample in SAMPLES.items() for precision in sample.precisions]
+OTHERS = {
+    "LIFRefractory",
+    "Sparse",
+    "DelayDense",
+    "DelaySparse",
+    "Conv",
+    "ConvTranspose",
+    "Delay",
+    "DelayLine",
+}
+LABELS = [
+    f"{name}, {precision}" for name, sample in SAMPLES.items() for precision in sample.precisions
+]
 
 
 def test_there_is_a_sample_of_every_process():
-    names = {n for n, v in vars(lv.proc).items() if isinstance(v, type) and issubclass(v, lv.AbstractProcess)}
+    names = {
+        n
+        for n, v in vars(lv.proc).items()
+        if isinstance(v, type) and issubclass(v, lv.AbstractProcess)
+    }
     assert names - {"Monitor", "Recorder", "Connection"} <= {name.split(",")[0] for name in SAMPLES}
 
 
@@ -35,7 +50,9 @@ def test_numba_computes_every_process():
 def test_torch_computes_every_kind_of_process():
     """One of each kind: a sample takes ten times as long as on numba. tests/test_torch.py compares the outputs of all."""
     with fused.plain_loops():  # networks here are too small to be worth compiling for
-        checked = check_backend("torch", only=["LIFReset", "Dense", "DelayLine", "source.RingBuffer"], steps=8)
+        checked = check_backend(
+            "torch", only=["LIFReset", "Dense", "DelayLine", "source.RingBuffer"], steps=8
+        )
     assert not checked.refused
 
 
@@ -52,8 +69,14 @@ def test_the_chip_computes_spiking_layers_and_refuses_the_others_by_name():
 @pytest.fixture
 def example(monkeypatch):
     """The example as if its package were installed."""
-    entry = importlib.metadata.EntryPoint("example", "tests.numpy_backend:BACKEND", "lavalike.backends")
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry] if group == "lavalike.backends" else [])
+    entry = importlib.metadata.EntryPoint(
+        "example", "tests.numpy_backend:BACKEND", "lavalike.backends"
+    )
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda group: [entry] if group == "lavalike.backends" else [],
+    )
     model = lv.implements(**numpy_backend.DENSE)(numpy_backend.DenseModel)
     yield "example"
     Dense.models.remove(model)
@@ -61,7 +84,11 @@ def example(monkeypatch):
 
 def test_a_small_backend_passes(example):
     checked = check_backend(example)
-    wanted = {label for label in LABELS if label.endswith("floating_pt") and label.split(",")[0] not in OTHERS and "." not in label}
+    wanted = {
+        label
+        for label in LABELS
+        if label.endswith("floating_pt") and label.split(",")[0] not in OTHERS and "." not in label
+    }
     assert set(checked.passed) == wanted
     assert "Sparse: no model of Sparse fits" in checked.refused["Sparse, floating_pt"]
 
@@ -70,7 +97,9 @@ def forgets(self, var, value):
     """A state that is set is lost."""
     node = self.part.node_of(var.process)
     if var.role != "state":
-        self.constants[node] = node.model.derive({v.name: v.value for v in node.process.vars} | {var.name: value})
+        self.constants[node] = node.model.derive(
+            {v.name: v.value for v in node.process.vars} | {var.name: value}
+        )
 
 
 def mixes(self, var):
@@ -78,12 +107,27 @@ def mixes(self, var):
     return self.states[self.part.node_of(var.process)][var.name][::-1]
 
 
-@pytest.mark.parametrize(("method", "function", "message"), [
-    ("write", forgets, "LIF, floating_pt: states after Vars were set: LIF.[uv] after run 2 differs in 4 of 4, first at"),
-    ("value", mixes, "LIF, floating_pt: sample 0 of a batch and alone: LIF.u differs"),
-    ("read", lambda self, var: self.value(var)[0] + 1, r"LIF, floating_pt: LIF.du was set to .*0.65.* and is .*1.65"),
-    ("dtype_of", lambda self, target: np.dtype("float32"), "LIF, floating_pt: outputs and states of a batch: LIF.u differs"),
-])
+@pytest.mark.parametrize(
+    ("method", "function", "message"),
+    [
+        (
+            "write",
+            forgets,
+            "LIF, floating_pt: states after Vars were set: LIF.[uv] after run 2 differs in 4 of 4, first at",
+        ),
+        ("value", mixes, "LIF, floating_pt: sample 0 of a batch and alone: LIF.u differs"),
+        (
+            "read",
+            lambda self, var: self.value(var)[0] + 1,
+            r"LIF, floating_pt: LIF.du was set to .*0.65.* and is .*1.65",
+        ),
+        (
+            "dtype_of",
+            lambda self, target: np.dtype("float32"),
+            "LIF, floating_pt: outputs and states of a batch: LIF.u differs",
+        ),
+    ],
+)
 def test_what_a_backend_does_wrong_is_told(example, monkeypatch, method, function, message):
     monkeypatch.setattr(numpy_backend.Program, method, function)
     with pytest.raises(ConformanceError, match=message) as info:
@@ -108,9 +152,14 @@ def test_a_refusal_without_a_name_and_a_backend_that_refuses_all_are_told(exampl
         raise lv.GraphError("not here")
 
     monkeypatch.setattr(numpy_backend, "Program", refuse)
-    with pytest.raises(ConformanceError, match="LIF, floating_pt: refused without the process's name: not here"):
+    with pytest.raises(
+        ConformanceError, match="LIF, floating_pt: refused without the process's name: not here"
+    ):
         check_backend(example, only=["LIF"])
-    with pytest.raises(ConformanceError, match="'example' computes none of Sparse; the last refusal: Sparse: no model"):
+    with pytest.raises(
+        ConformanceError,
+        match="'example' computes none of Sparse; the last refusal: Sparse: no model",
+    ):
         check_backend(example, only=["Sparse"])
 
 
@@ -152,7 +201,10 @@ def test_a_model_of_ones_own():
     check_model(process, Tensors, reference=Plain, inputs={"a_in": np.ones((3, 5))})
     np.testing.assert_array_equal(process.v.get(), 0)
     wrong = lv.implements(Leaky, backend="torch", precision="floating_pt")(Wrong)
-    with pytest.raises(ConformanceError, match=r"Leaky, Wrong: states after Vars were set: Leaky.v after run 2 differs in 3 of 3"):
+    with pytest.raises(
+        ConformanceError,
+        match=r"Leaky, Wrong: states after Vars were set: Leaky.v after run 2 differs in 3 of 3",
+    ):
         check_model(process, wrong)
     Leaky.models.remove(wrong)
     with pytest.raises(lv.ModelSelectionError, match="Plain: it does not implement LIF"):

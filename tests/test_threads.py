@@ -21,7 +21,10 @@ EXACT = lv.RunConfig(precision="fixed_pt")
 
 def loop():
     """A LIF that excites itself through a Dense."""
-    lif, dense = LIF(shape=(20,), du=0.1, dv=0.05, vth=1.0, bias_mant=0.1), Dense(weights=np.full((20, 20), 0.01))
+    lif, dense = (
+        LIF(shape=(20,), du=0.1, dv=0.05, vth=1.0, bias_mant=0.1),
+        Dense(weights=np.full((20, 20), 0.01)),
+    )
     lif.s_out.connect(dense.s_in)
     dense.a_out.connect(lif.a_in)
     return lif, dense
@@ -63,7 +66,11 @@ def together(*calls):
     return out
 
 
-@pytest.mark.parametrize("config", [EXACT, lv.RunConfig(backend="torch"), lv.RunConfig(debug=True)], ids=["numba", "torch", "debug"])
+@pytest.mark.parametrize(
+    "config",
+    [EXACT, lv.RunConfig(backend="torch"), lv.RunConfig(debug=True)],
+    ids=["numba", "torch", "debug"],
+)
 @pytest.mark.parametrize("first", ["fresh", "compiled"])
 def test_each_run_does_its_steps_or_is_refused(restless, config, first):
     for _ in range(15):
@@ -85,7 +92,10 @@ def test_each_run_with_another_config_does_its_steps_or_is_refused(restless):
         sigma.run(lv.RunSteps(5))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", lv.RecompileWarning)
-            said = together(lambda s=sigma: s.run(lv.RunSteps(5), other), *[lambda s=sigma: s.run(lv.RunSteps(5))] * 2)
+            said = together(
+                lambda s=sigma: s.run(lv.RunSteps(5), other),
+                *[lambda s=sigma: s.run(lv.RunSteps(5))] * 2,
+            )
         assert all(x is None or type(x) is lv.RunError for x in said), said
         assert sigma.sigma.get() == 5 + 5 * said.count(None)
 
@@ -107,8 +117,12 @@ def test_stop_get_and_set_beside_runs(restless):
     for k in range(15):
         sigma = counter()
         sigma.run(lv.RunSteps(5))
-        said = together(lambda s=sigma: s.run(lv.RunSteps(5)), sigma.stop, lambda s=sigma: s.sigma.get(),
-                        lambda s=sigma, k=k: s.sigma.set(100 * (k + 1)))
+        said = together(
+            lambda s=sigma: s.run(lv.RunSteps(5)),
+            sigma.stop,
+            lambda s=sigma: s.sigma.get(),
+            lambda s=sigma, k=k: s.sigma.set(100 * (k + 1)),
+        )
         assert all(not isinstance(x, Exception) or type(x) is lv.RunError for x in said)
         ran, was_set = said[0] is None, said[3] is None
         least = 100 * (k + 1) if was_set else 5
@@ -120,7 +134,12 @@ class Held:
 
     def __init__(self, real, error=None):
         self.options = real.options
-        self.real, self.error, self.began, self.go = real, error, threading.Event(), threading.Event()
+        self.real, self.error, self.began, self.go = (
+            real,
+            error,
+            threading.Event(),
+            threading.Event(),
+        )
 
     def general_model(self, process):
         return self.real.general_model(process)
@@ -150,9 +169,13 @@ def test_while_a_first_run_compiles_it_is_the_only_one(held):
     thread.start()
     assert backend.began.wait(60)
     try:
-        with pytest.raises(lv.RunError, match=r"cannot run .*another thread is just starting its run"):
+        with pytest.raises(
+            lv.RunError, match=r"cannot run .*another thread is just starting its run"
+        ):
             sigma.run(lv.RunSteps(5))
-        with pytest.raises(lv.RunError, match=r"cannot set Sigma\.sigma while the process is running"):
+        with pytest.raises(
+            lv.RunError, match=r"cannot set Sigma\.sigma while the process is running"
+        ):
             sigma.sigma.set(0)
         assert sigma.sigma.get() == 100
         assert lv.simulate(sigma, steps=3, record=["sigma"])["sigma"].tolist() == [[101, 102, 103]]
@@ -186,7 +209,9 @@ def test_a_non_blocking_run_is_waited_for_paused_and_stopped_from_other_threads(
     sigma.run(lv.RunContinuous())
     with pytest.raises(lv.RunError, match="cannot run while the process is running"):
         sigma.run(lv.RunSteps(1))
-    with pytest.raises(lv.RunError, match=r"cannot read Sigma\.sigma while the process is running"):  # set() looks at its dtype
+    with pytest.raises(
+        lv.RunError, match=r"cannot read Sigma\.sigma while the process is running"
+    ):  # set() looks at its dtype
         sigma.sigma.set(0)
     with pytest.raises(lv.RunError, match="cannot read"):
         lv.simulate(sigma, steps=1)
@@ -233,10 +258,14 @@ class CallsModel(lv.NumbaModel):
         CALLED[0]()
 
 
-@pytest.mark.parametrize(("what", "match"), [
-    (lambda p: p.run(lv.RunSteps(1)), "cannot run from within a step"), (lambda p: p.run(lv.RunSteps(1), EXACT), "from within a step"),
-    (lambda p: p.stop(), "cannot stop from within a step"),
-])
+@pytest.mark.parametrize(
+    ("what", "match"),
+    [
+        (lambda p: p.run(lv.RunSteps(1)), "cannot run from within a step"),
+        (lambda p: p.run(lv.RunSteps(1), EXACT), "from within a step"),
+        (lambda p: p.stop(), "cannot stop from within a step"),
+    ],
+)
 def test_from_within_a_step_run_and_stop_are_refused(what, match):
     """They would wait for themselves."""
     p = Calls(None)
@@ -271,7 +300,9 @@ def in_child(call):
     """What ``call`` returns, or the error that it raises, in a forked child."""
     read, write = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Python 3.12 warns of forks beside threads
         child = os.fork()
     if not child:
         try:
@@ -307,10 +338,20 @@ def test_a_child_forked_between_runs_goes_on_from_there():
 
 
 @fork
-@pytest.mark.parametrize("call", [
-    lambda s: s.run(lv.RunSteps(1)), lambda s: s.run(lv.RunSteps(1), EXACT), lambda s: s.sigma.get(), lambda s: s.sigma.set(1),
-    lambda s: s.wait(), lambda s: s.pause(), lambda s: s.stop(), lambda s: lv.simulate(s, steps=1),
-], ids=["run", "run anew", "get", "set", "wait", "pause", "stop", "simulate"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda s: s.run(lv.RunSteps(1)),
+        lambda s: s.run(lv.RunSteps(1), EXACT),
+        lambda s: s.sigma.get(),
+        lambda s: s.sigma.set(1),
+        lambda s: s.wait(),
+        lambda s: s.pause(),
+        lambda s: s.stop(),
+        lambda s: lv.simulate(s, steps=1),
+    ],
+    ids=["run", "run anew", "get", "set", "wait", "pause", "stop", "simulate"],
+)
 def test_a_child_forked_during_a_run_is_told(call):
     """It has none of the threads that do the steps; other networks run in it. The parent's run goes on."""
     sigma, other = counter(), counter()

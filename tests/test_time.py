@@ -13,7 +13,20 @@ import pytest
 import lavalike as lv
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.ops import above, where
-from lavalike.proc import LIF, Delay, DelayDense, DelayLine, Dense, LIFLateBias, LIFRefractory, LIFReset, Monitor, Sigma, io, neuron_process
+from lavalike.proc import (
+    LIF,
+    Delay,
+    DelayDense,
+    DelayLine,
+    Dense,
+    LIFLateBias,
+    LIFRefractory,
+    LIFReset,
+    Monitor,
+    Sigma,
+    io,
+    neuron_process,
+)
 from lavalike.process.process import component, walk
 
 CONFIGS = [lv.RunConfig(), lv.RunConfig(backend="torch"), lv.RunConfig(debug=True)]
@@ -26,9 +39,20 @@ def phased():
     steady = io.source.Constant(shape=(2,), value=0.1, start=9)
     delay = DelayDense(weights=[[0.6, 0.2], [0.1, 0.9]], delays=[[0, 2], [3, 1]])
     line = DelayLine(shape=(2,), delays=[1, 3])
-    lifs = [LIFRefractory(shape=(2,), du=0.5, dv=0.1, vth=0.7, bias_mant=0.05, refractory_period=4),
-            LIFReset(shape=(2,), du=0.5, dv=0.1, vth=0.7, reset_interval=5, reset_offset=2, bias_mant=0.1, bias_start=8),
-            LIFLateBias(shape=(2,), dv=0.1, vth=0.7, bias_mant=0.2, bias_start=11)]
+    lifs = [
+        LIFRefractory(shape=(2,), du=0.5, dv=0.1, vth=0.7, bias_mant=0.05, refractory_period=4),
+        LIFReset(
+            shape=(2,),
+            du=0.5,
+            dv=0.1,
+            vth=0.7,
+            reset_interval=5,
+            reset_offset=2,
+            bias_mant=0.1,
+            bias_start=8,
+        ),
+        LIFLateBias(shape=(2,), dv=0.1, vth=0.7, bias_mant=0.2, bias_start=11),
+    ]
     sink = io.sink.RingBuffer(shape=(2,), buffer=6)
     source.s_out.connect(delay.s_in)
     steady.s_out.connect(line.s_in)
@@ -70,12 +94,19 @@ HOW = {
     "with": by_with,
     "simulate": by_simulate,
     "another config": lambda net, config: net,
-    "deepcopy": lambda net, config: copy.deepcopy(net).run(lv.RunSteps(3)) or net.run(lv.RunSteps(4)) or net,
+    "deepcopy": lambda net, config: (
+        copy.deepcopy(net).run(lv.RunSteps(3)) or net.run(lv.RunSteps(4)) or net
+    ),
     "the deepcopy": lambda net, config: (net := copy.deepcopy(net)).run(lv.RunSteps(4)) or net,
     "copy": lambda net, config: (net := copy.copy(net)).run(lv.RunSteps(4)) or net,
-    "pickle": lambda net, config: (net := pickle.loads(pickle.dumps(net))).run(lv.RunSteps(4)) or net,
-    "pickle of a copy of a stopped one": lambda net, config: net.stop() or (net := pickle.loads(pickle.dumps(copy.deepcopy(net)))).run(
-        lv.RunSteps(4)) or net,
+    "pickle": lambda net, config: (
+        (net := pickle.loads(pickle.dumps(net))).run(lv.RunSteps(4)) or net
+    ),
+    "pickle of a copy of a stopped one": lambda net, config: (
+        net.stop()
+        or (net := pickle.loads(pickle.dumps(copy.deepcopy(net)))).run(lv.RunSteps(4))
+        or net
+    ),
 }
 
 
@@ -128,7 +159,10 @@ def test_counts_that_differ_are_told_when_they_are_joined():
     for p in (a, b):
         p.s_out.connect(sink.a_in)
     assert sink.step == 7
-    with pytest.warns(lv.RecompileWarning, match=r"the graph changed; .* had done 3 and 7 steps: all go on from step 7"):
+    with pytest.warns(
+        lv.RecompileWarning,
+        match=r"the graph changed; .* had done 3 and 7 steps: all go on from step 7",
+    ):
         sink.run(lv.RunSteps(1))
     assert a.step == 8
     c, d = LIF(shape=(1,)), Dense(weights=[[1.0]])
@@ -161,8 +195,11 @@ def at(process, step):
 @pytest.mark.parametrize("step", [2**24 - 3, 2**24 + 1, 2**32 - 5, 2**33 + 1, 2**53 - 40])
 def test_far_out_a_refractory_period_is_as_long_as_at_first(config, step):
     """Beyond 2**24 and 2**32 steps, also over stop and simulate, recorded and set."""
+
     def made():
-        return LIFRefractory(shape=(2,), du=1, dv=0, vth=1.0, bias_mant=[0.3, 0.6], refractory_period=3)
+        return LIFRefractory(
+            shape=(2,), du=1, dv=0, vth=1.0, bias_mant=[0.3, 0.6], refractory_period=3
+        )
 
     first, late = made(), at(made(), step)
     want = lv.simulate(first, steps=30, config=config, record=["v", "refractory_period_end"])
@@ -182,7 +219,9 @@ def test_far_out_a_refractory_period_is_as_long_as_at_first(config, step):
         p.run(lv.RunSteps(15))
     assert late.step == step + 30
     np.testing.assert_array_equal(first.v.get(), late.v.get())
-    np.testing.assert_array_equal(first.refractory_period_end.get() + step, late.refractory_period_end.get())
+    np.testing.assert_array_equal(
+        first.refractory_period_end.get() + step, late.refractory_period_end.get()
+    )
 
 
 @each_config
@@ -210,7 +249,12 @@ def test_far_out_sources_delays_and_resets_keep_their_phase(config):
 
 
 def test_a_neuron_of_ones_own_that_counts_down():
-    kwargs = {"inputs": ("a_in",), "outputs": ("s_out",), "states": ("left",), "ends": (("left", "until"),)}
+    kwargs = {
+        "inputs": ("a_in",),
+        "outputs": ("s_out",),
+        "states": ("left",),
+        "ends": (("left", "until"),),
+    }
     with pytest.raises(lv.InputError, match="declare it with fixed=False"):
         Dynamics(holding, **kwargs)
     with pytest.raises(lv.InputError, match="ends names states"):
@@ -228,7 +272,9 @@ def holding(a_in, left):
 
 def test_a_process_may_have_attributes_called_step_mark_and_reset():
     """A Var, a state or a parameter of that name goes before ours; the count is kept all the same."""
-    neuron = neuron_process(Dynamics(stepping, ("a_in",), ("s_out",), ("step",)))(shape=(1,), reset=2)
+    neuron = neuron_process(Dynamics(stepping, ("a_in",), ("s_out",), ("step",)))(
+        shape=(1,), reset=2
+    )
     other = Sigma(shape=(1,))
     neuron.s_out.connect(other.a_in)
     for _ in range(2):
@@ -326,13 +372,17 @@ class LayerModel(lv.SubProcessModel):
         process.v.alias(self.lif.v)
 
 
-@pytest.mark.parametrize("call", [lambda p: p.reset(), lambda p: p.mark(), copy.deepcopy, copy.copy, pickle.dumps])
+@pytest.mark.parametrize(
+    "call", [lambda p: p.reset(), lambda p: p.mark(), copy.deepcopy, copy.copy, pickle.dumps]
+)
 def test_a_running_network_is_not_copied_marked_or_reset(call):
     sigma, source = Sigma(shape=(1,)), io.source.RingBuffer(data=np.ones((1, 1)))
     source.s_out.connect(sigma.a_in)
     sigma.run(lv.RunContinuous())
     try:
-        with pytest.raises(lv.RunError, match=r"cannot (reset|mark|copy) .* while .* running; pause\(\) first"):
+        with pytest.raises(
+            lv.RunError, match=r"cannot (reset|mark|copy) .* while .* running; pause\(\) first"
+        ):
             call(sigma)
     finally:
         sigma.pause()
@@ -345,12 +395,21 @@ def test_a_running_network_is_not_copied_marked_or_reset(call):
 
 
 def test_a_copy_is_a_copy_of_all_that_is_connected():
-    lif, dense, monitor = LIF(shape=(3,), bias_mant=0.4, vth=1.0), Dense(weights=np.full((3, 3), 0.1)), Monitor()
+    lif, dense, monitor = (
+        LIF(shape=(3,), bias_mant=0.4, vth=1.0),
+        Dense(weights=np.full((3, 3), 0.1)),
+        Monitor(),
+    )
     lif.s_out.connect(dense.s_in)
     dense.a_out.connect(lif.a_in)
     monitor.probe(lif.s_out, 40)
     lif.run(lv.RunSteps(10), lv.RunConfig(dtype="float64"))
-    for twin in (copy.deepcopy(lif), pickle.loads(pickle.dumps(lif)), copy.copy(lif), copy.deepcopy(lif.v).process):
+    for twin in (
+        copy.deepcopy(lif),
+        pickle.loads(pickle.dumps(lif)),
+        copy.copy(lif),
+        copy.deepcopy(lif.v).process,
+    ):
         other = twin.s_out.targets[0].process
         assert twin is not lif
         assert other is not dense
@@ -439,12 +498,27 @@ def list_replaced(net, k, *parts):
     net.layers = [*parts]
 
 
-@pytest.mark.parametrize("hold", [appended, appended_to_a_list_of_the_callers, in_a_dict, nested, one_name, list_anew, list_replaced])
+@pytest.mark.parametrize(
+    "hold",
+    [
+        appended,
+        appended_to_a_list_of_the_callers,
+        in_a_dict,
+        nested,
+        one_name,
+        list_anew,
+        list_replaced,
+    ],
+)
 def test_children_are_adopted_however_they_are_held(hold):
     net = chain(lv.AbstractProcess(name="net"), hold)
     x = np.zeros((2, 8))
     x[0, 0] = 1
-    for at in (net, copy.deepcopy(net), pickle.loads(pickle.dumps(net))) if hold is not appended_to_a_list_of_the_callers else (net,):
+    for at in (
+        (net, copy.deepcopy(net), pickle.loads(pickle.dumps(net)))
+        if hold is not appended_to_a_list_of_the_callers
+        else (net,)
+    ):
         assert lv.simulate(at, {"inp": x})["out"][0].tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
         assert len(at.procs) == 6
         assert len({p.path for p in at.procs}) == 6
@@ -458,13 +532,23 @@ def test_names_of_children():
     for _ in range(3):
         net.lif = LIF(shape=(1,))
     net.own = LIF(shape=(1,), name="mine")
-    assert [p.path for p in net.procs] == ["net.layers[0]", "net.layers[1]", "net.named['a']", "net.named['b'][0]", "net.lif",
-                                           "net.lif#2", "net.lif#3", "net.mine"]
+    assert [p.path for p in net.procs] == [
+        "net.layers[0]",
+        "net.layers[1]",
+        "net.named['a']",
+        "net.named['b'][0]",
+        "net.lif",
+        "net.lif#2",
+        "net.lif#3",
+        "net.mine",
+    ]
     net.layers.append(Sigma(shape=(1,)))
     assert net.procs[-1].path == "net.layers[2]"
     rec = lv.simulate(net, steps=2, record=["net.lif#2.v", "layers[1].v", net.lif.v])
     assert [v.process for v in rec][:2] == [net.procs[5], net.layers[1]]
-    with pytest.raises(lv.InputError, match=r"'lif\.v' is ambiguous: several processes were assigned to net\.lif"):
+    with pytest.raises(
+        lv.InputError, match=r"'lif\.v' is ambiguous: several processes were assigned to net\.lif"
+    ):
         lv.simulate(net, steps=2, record=["lif.v"])
 
 
@@ -472,9 +556,15 @@ def test_two_children_of_one_name_are_told():
     net = lv.AbstractProcess(name="net")
     net.a = LIF(shape=(1,), name="x")
     other = Sigma(shape=(1,), name="x")
-    for assign in (lambda: setattr(net, "b", other), lambda: setattr(net, "b", [other]),
-                   lambda: setattr(net, "b", [Sigma(shape=(1,), name="y") for _ in range(2)])):
-        with pytest.raises(lv.GraphError, match=r"net: two inner processes are called '[xy]', .* and Sigma; give one another name="):
+    for assign in (
+        lambda: setattr(net, "b", other),
+        lambda: setattr(net, "b", [other]),
+        lambda: setattr(net, "b", [Sigma(shape=(1,), name="y") for _ in range(2)]),
+    ):
+        with pytest.raises(
+            lv.GraphError,
+            match=r"net: two inner processes are called '[xy]', .* and Sigma; give one another name=",
+        ):
             assign()
         assert not hasattr(net, "b")
         assert [p.path for p in net.procs] == ["net.x"]
@@ -493,7 +583,10 @@ def test_a_part_that_was_not_assigned_is_told():
     net.inp, net.out = lv.InPort((2,)), lv.OutPort((2,))
     net.inp.connect(lif.a_in)
     lif.s_out.connect(net.out)
-    with pytest.raises(lv.ConnectError, match=r"If LIF is a part of net, assign it to an attribute there \(self\.lif = \.\.\., or in a"):
+    with pytest.raises(
+        lv.ConnectError,
+        match=r"If LIF is a part of net, assign it to an attribute there \(self\.lif = \.\.\., or in a",
+    ):
         lv.simulate(net, steps=1)
     net.lif = lif
     assert lv.simulate(net, steps=1)["out"].shape == (2, 1)
@@ -558,7 +651,9 @@ def test_a_chain_of_a_thousand_processes():
         a.s_out.connect(b.a_in)
     twin = pickle.loads(pickle.dumps(copy.deepcopy(lifs[0])))
     assert len(component(twin)) == 1100
-    assert lv.simulate(lifs[0], {"a_in": [[1, 0]]}, record=[lifs[-1].s_out])[lifs[-1].s_out].tolist() == [[1, 0]]
+    assert lv.simulate(lifs[0], {"a_in": [[1, 0]]}, record=[lifs[-1].s_out])[
+        lifs[-1].s_out
+    ].tolist() == [[1, 0]]
 
 
 # -- what a run looks at -----------------------------------------------------------------------------------------------
@@ -573,7 +668,7 @@ def test_a_run_looks_at_no_process(monkeypatch):
     monitor.probe(lifs[0].v, 100)
     dense.run(lv.RunSteps(1), lv.RunConfig())
     engine = dense.runtime.program
-    program, = engine.programs
+    (program,) = engine.programs
 
     def never(*args):
         raise AssertionError
@@ -587,11 +682,14 @@ def test_a_run_looks_at_no_process(monkeypatch):
     assert dense.step == 7
 
 
-@pytest.mark.parametrize("edit", [
-    lambda a, b: b.s_out.connect(a.a_in),
-    lambda a, b: setattr(a, "extra", Sigma(shape=(1,))),
-    lambda a, b: setattr(a, "more", lv.Var((1,))),
-])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda a, b: b.s_out.connect(a.a_in),
+        lambda a, b: setattr(a, "extra", Sigma(shape=(1,))),
+        lambda a, b: setattr(a, "more", lv.Var((1,))),
+    ],
+)
 def test_every_edit_compiles_anew(edit):
     a, b = lv.AbstractProcess(), LIF(shape=(1,))
     a = LIF(shape=(1,))
@@ -613,7 +711,11 @@ def test_ports_connected_before_they_are_a_processs():
 
 def test_one_monitor_at_two_networks():
     """They stay two, each with its own steps."""
-    a, b, monitor = LIF(shape=(1,), bias_mant=0.1, name="a"), LIF(shape=(1,), bias_mant=0.5, name="b"), Monitor()
+    a, b, monitor = (
+        LIF(shape=(1,), bias_mant=0.1, name="a"),
+        LIF(shape=(1,), bias_mant=0.5, name="b"),
+        Monitor(),
+    )
     for p in (a, b):
         monitor.probe(p.v, 10)
     a.run(lv.RunSteps(2))

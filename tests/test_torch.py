@@ -46,9 +46,15 @@ def rng(seed=0):
 
 
 PROCESSES = {
-    "LIF": lambda: LIF(shape=(4,), du=0.3, dv=[0.1, 0.2, 0.3, 0.4], vth=0.7, bias_mant=[0, 0.1, 0.2, 0.3]),
-    "LIFReset": lambda: LIFReset(shape=(4,), du=0.3, dv=0.1, vth=2, reset_interval=5, reset_offset=2),
-    "LIFRefractory": lambda: LIFRefractory(shape=(4,), du=0.3, dv=0.1, vth=0.5, refractory_period=3),
+    "LIF": lambda: LIF(
+        shape=(4,), du=0.3, dv=[0.1, 0.2, 0.3, 0.4], vth=0.7, bias_mant=[0, 0.1, 0.2, 0.3]
+    ),
+    "LIFReset": lambda: LIFReset(
+        shape=(4,), du=0.3, dv=0.1, vth=2, reset_interval=5, reset_offset=2
+    ),
+    "LIFRefractory": lambda: LIFRefractory(
+        shape=(4,), du=0.3, dv=0.1, vth=0.5, refractory_period=3
+    ),
     "TernaryLIF": lambda: TernaryLIF(shape=(4,), du=0.3, dv=0.1, vth_hi=0.5, vth_lo=-0.5),
     "RF": lambda: RF(shape=(4,), period=6, alpha=0.05, vth=0.4),
     "RF_IZ": lambda: RF_IZ(shape=(4,), period=6, alpha=0.05, vth=0.4),
@@ -58,9 +64,18 @@ PROCESSES = {
     "SigmaDelta": lambda: SigmaDelta(shape=(4,), vth=0.6, bias=[0, 0.1, 0.2, 0.3]),
     "SigmaDelta late": lambda: SigmaDelta(shape=(4,), vth=0.6, bias=0.5, bias_start=3),
     "Dense": lambda: Dense(weights=rng().normal(size=(3, 4)), num_message_bits=8),
-    "DelayDense": lambda: DelayDense(weights=rng().normal(size=(3, 4)), delays=rng().integers(0, 4, (3, 4)), num_message_bits=8),
-    "Conv": lambda: Conv(weight=rng().normal(size=(4, 3, 2, 1)), input_shape=(5, 6, 2), stride=(2, 1), padding=(1, 0),
-                         dilation=(1, 2), groups=2, num_message_bits=8),
+    "DelayDense": lambda: DelayDense(
+        weights=rng().normal(size=(3, 4)), delays=rng().integers(0, 4, (3, 4)), num_message_bits=8
+    ),
+    "Conv": lambda: Conv(
+        weight=rng().normal(size=(4, 3, 2, 1)),
+        input_shape=(5, 6, 2),
+        stride=(2, 1),
+        padding=(1, 0),
+        dilation=(1, 2),
+        groups=2,
+        num_message_bits=8,
+    ),
     "Delay": lambda: Delay(shape=(4,)),
 }
 
@@ -69,7 +84,9 @@ PROCESSES = {
 def test_every_process_equals_numba(name):
     """Outputs and states in float64 agree to 1e-9, for a batch."""
     process = PROCESSES[name]()
-    inputs = {p.name: rng(k + 1).normal(size=(2, *p.shape, 25)) for k, p in enumerate(process.in_ports)}
+    inputs = {
+        p.name: rng(k + 1).normal(size=(2, *p.shape, 25)) for k, p in enumerate(process.in_ports)
+    }
     record = [v for v in process.vars if v.role == "state"]
     a, b = (lv.simulate(process, inputs, config=c, record=record) for c in (F64, TORCH))
     whole = lv.simulate(process, inputs, config=TORCH)
@@ -140,31 +157,68 @@ def test_gradients_are_finite_and_reach_every_weight():
 
 def test_inputs_are_checked():
     module = lv.to_torch(Net(False))
-    with pytest.raises(lv.InputError, match=r"Net\.inp \(6,\): input has shape \(3, 5, 9\); expected \('batch', 6, 'time'\)"):
+    with pytest.raises(
+        lv.InputError,
+        match=r"Net\.inp \(6,\): input has shape \(3, 5, 9\); expected \('batch', 6, 'time'\)",
+    ):
         module(torch.zeros(3, 5, 9))
     with pytest.raises(lv.InputError, match="an unconnected InPort"):
         lv.to_torch(lv.proc.io.source.RingBuffer(data=np.zeros((1, 1))))
 
 
 FIXED = {
-    "LIF": lambda: LIF(shape=(4,), du=300, dv=[100, 20, 3, 0], vth=70, bias_mant=[0, 100, -200, 3], bias_exp=3),
-    "LIFReset": lambda: LIFReset(shape=(4,), du=30, dv=10, vth=200, reset_interval=5, reset_offset=2, bias_mant=1000),
+    "LIF": lambda: LIF(
+        shape=(4,), du=300, dv=[100, 20, 3, 0], vth=70, bias_mant=[0, 100, -200, 3], bias_exp=3
+    ),
+    "LIFReset": lambda: LIFReset(
+        shape=(4,), du=30, dv=10, vth=200, reset_interval=5, reset_offset=2, bias_mant=1000
+    ),
     "TernaryLIF": lambda: TernaryLIF(shape=(4,), du=300, dv=100, vth_hi=50, vth_lo=-50),
-    "ALIF": lambda: ALIF(shape=(4,), du=300, dv=100, vth=70, threshold_step=5, threshold_decay=100, refractory_decay=200, bias_mant=30),
+    "ALIF": lambda: ALIF(
+        shape=(4,),
+        du=300,
+        dv=100,
+        vth=70,
+        threshold_step=5,
+        threshold_decay=100,
+        refractory_decay=200,
+        bias_mant=30,
+    ),
     "RF": lambda: RF(shape=(4,), period=6, alpha=0.05, vth=40, state_exp=3, decay_bits=12),
     "RF_IZ": lambda: RF_IZ(shape=(4,), period=6, alpha=0.05, vth=40, state_exp=3, decay_bits=12),
     "Sigma": lambda: Sigma(shape=(4,)),
     "Delta": lambda: Delta(shape=(4,), vth=3, spike_exp=2, state_exp=3),
-    "SigmaDelta": lambda: SigmaDelta(shape=(4,), vth=6, bias=[0, 1, 2, 3], spike_exp=2, state_exp=1),
-    "SigmaDelta late": lambda: SigmaDelta(shape=(4,), vth=6, bias=5, bias_start=3, spike_exp=2, state_exp=1, cum_error=False),
-    "Dense": lambda: Dense(weights=rng().integers(-100, 100, (3, 4)), num_message_bits=8, weight_exp=-3),
+    "SigmaDelta": lambda: SigmaDelta(
+        shape=(4,), vth=6, bias=[0, 1, 2, 3], spike_exp=2, state_exp=1
+    ),
+    "SigmaDelta late": lambda: SigmaDelta(
+        shape=(4,), vth=6, bias=5, bias_start=3, spike_exp=2, state_exp=1, cum_error=False
+    ),
+    "Dense": lambda: Dense(
+        weights=rng().integers(-100, 100, (3, 4)), num_message_bits=8, weight_exp=-3
+    ),
     "Dense of spikes": lambda: Dense(weights=rng().integers(-100, 100, (3, 4)), weight_exp=2),
-    "Sparse": lambda: Sparse(weights=rng().integers(-9, 9, (3, 4)), num_message_bits=8, weight_exp=-2),
-    "DelayDense": lambda: DelayDense(weights=rng().integers(-100, 100, (3, 4)), delays=rng().integers(0, 4, (3, 4)), num_message_bits=8,
-                                     weight_exp=-1),
-    "Conv": lambda: Conv(weight=rng().integers(-100, 100, (4, 3, 2, 1)), input_shape=(5, 6, 2), stride=(2, 1), padding=(1, 0),
-                         dilation=(1, 2), groups=2, num_message_bits=24),
-    "ConvTranspose": lambda: ConvTranspose(weight=rng().integers(-100, 100, (2, 3, 2, 4)), input_shape=(5, 6, 2), num_message_bits=24),
+    "Sparse": lambda: Sparse(
+        weights=rng().integers(-9, 9, (3, 4)), num_message_bits=8, weight_exp=-2
+    ),
+    "DelayDense": lambda: DelayDense(
+        weights=rng().integers(-100, 100, (3, 4)),
+        delays=rng().integers(0, 4, (3, 4)),
+        num_message_bits=8,
+        weight_exp=-1,
+    ),
+    "Conv": lambda: Conv(
+        weight=rng().integers(-100, 100, (4, 3, 2, 1)),
+        input_shape=(5, 6, 2),
+        stride=(2, 1),
+        padding=(1, 0),
+        dilation=(1, 2),
+        groups=2,
+        num_message_bits=24,
+    ),
+    "ConvTranspose": lambda: ConvTranspose(
+        weight=rng().integers(-100, 100, (2, 3, 2, 4)), input_shape=(5, 6, 2), num_message_bits=24
+    ),
     "Delay": lambda: Delay(shape=(4,)),
     "DelayLine": lambda: DelayLine(shape=(4,), delays=[0, 1, 2, 3]),
 }
@@ -177,7 +231,10 @@ TORCH_FIXED = lv.RunConfig(backend="torch", precision="fixed_pt")
 @pytest.mark.parametrize("name", FIXED)
 def test_fixed_point_has_numbas_bits(name, size):
     process = FIXED[name]()
-    inputs = {p.name: rng(k + 1).integers(-size, size, (2, *p.shape, 40)) for k, p in enumerate(process.in_ports)}
+    inputs = {
+        p.name: rng(k + 1).integers(-size, size, (2, *p.shape, 40))
+        for k, p in enumerate(process.in_ports)
+    }
     record = [v for v in process.vars if v.role == "state"]
     exact = lv.simulate(process, inputs, config=NUMBA_FIXED, record=record)
     assert all(exact[p].any() for p in process.out_ports)
@@ -205,7 +262,9 @@ def test_a_recurrent_graph_in_fixed_point_runs_and_goes_on():
     """Feedback is stepped; run, pause and run go on where they were, Vars hold whole numbers."""
     a, b = whole_net(), whole_net()
     x = rng(1).integers(0, 2, (6, 30))
-    exact, got = (lv.simulate(net, {"inp": x}, config=c) for net, c in ((a, NUMBA_FIXED), (b, TORCH_FIXED)))
+    exact, got = (
+        lv.simulate(net, {"inp": x}, config=c) for net, c in ((a, NUMBA_FIXED), (b, TORCH_FIXED))
+    )
     np.testing.assert_array_equal(got["out"], exact["out"])
     assert 5 < exact["out"].sum() < exact["out"].size
     for net, config in ((a, NUMBA_FIXED), (b, TORCH_FIXED)):
@@ -214,7 +273,9 @@ def test_a_recurrent_graph_in_fixed_point_runs_and_goes_on():
         net.run(lv.RunSteps(9), config)
     np.testing.assert_array_equal(b.hidden.v.get(), a.hidden.v.get())
     assert a.hidden.v.get().any()
-    with pytest.raises(lv.VarError, match=r"LIF\.v: fixed_pt holds whole numbers of 32 bits, not 0\.5"):
+    with pytest.raises(
+        lv.VarError, match=r"LIF\.v: fixed_pt holds whole numbers of 32 bits, not 0\.5"
+    ):
         lv.simulate(LIF(shape=(1,), v=0.5), steps=1, config=TORCH_FIXED)
 
 
@@ -225,7 +286,12 @@ def test_what_leaves_32_bits_is_told_where(record):
     with pytest.raises(lv.RunError, match="LIF, step 6, sample 1: a sum left the 32 bits"):
         lv.simulate(LIF(shape=(1,)), {"a_in": x}, config=TORCH_FIXED, record=record)
     with pytest.raises(lv.RunError, match="Dense, step 6, sample 1: a sum left the 32 bits"):
-        lv.simulate(Dense(weights=[[100]], num_message_bits=32), {"s_in": x}, config=TORCH_FIXED, record=["a_buff"] if record else ())
+        lv.simulate(
+            Dense(weights=[[100]], num_message_bits=32),
+            {"s_in": x},
+            config=TORCH_FIXED,
+            record=["a_buff"] if record else (),
+        )
 
 
 def test_a_checked_process_tells_what_leaves_24_bits():
@@ -234,7 +300,9 @@ def test_a_checked_process_tells_what_leaves_24_bits():
     for config in (NUMBA_FIXED, TORCH_FIXED):
         with pytest.raises(lv.OverflowError24, match="LIF, step 3: an accumulator left 24 bits"):
             lv.simulate(LIF(shape=(1,), checked=True), {"a_in": x}, config=config)
-        assert not lv.simulate(LIF(shape=(1,), vth=2**17), {"a_in": x}, config=config)["s_out"].all()
+        assert not lv.simulate(LIF(shape=(1,), vth=2**17), {"a_in": x}, config=config)[
+            "s_out"
+        ].all()
 
 
 def test_the_states_after_an_error_are_those_of_the_step_before():
@@ -253,7 +321,10 @@ def test_the_states_after_an_error_are_those_of_the_step_before():
 
 
 def test_fixed_point_without_a_form_is_refused_with_candidates():
-    with pytest.raises(lv.ModelSelectionError, match="FloatingDynamicsModel: precision 'floating_pt', asked for 'fixed_pt'"):
+    with pytest.raises(
+        lv.ModelSelectionError,
+        match="FloatingDynamicsModel: precision 'floating_pt', asked for 'fixed_pt'",
+    ):
         lv.simulate(LIFRefractory(shape=(1,)), steps=1, config=TORCH_FIXED)
 
 
@@ -267,17 +338,23 @@ def stepped(module):
     return module
 
 
-@pytest.mark.parametrize("name", [n for n in PROCESSES if n not in ("Dense", "DelayDense", "Conv", "Delay")])
+@pytest.mark.parametrize(
+    "name", [n for n in PROCESSES if n not in ("Dense", "DelayDense", "Conv", "Delay")]
+)
 def test_the_fused_loop_has_the_values_and_gradients_of_steps(name):
     """Of inputs and of what is trained, in float64, to 1e-12."""
     results = []
     for change in (lambda m: m, stepped):
         module = change(lv.to_torch(PROCESSES[name](), dtype="float64"))
-        x = {p.name: torch.from_numpy(rng(k + 1).normal(size=(2, *p.shape, 40))).requires_grad_() for k, p in
-             enumerate(module.process.in_ports)}
+        x = {
+            p.name: torch.from_numpy(rng(k + 1).normal(size=(2, *p.shape, 40))).requires_grad_()
+            for k, p in enumerate(module.process.in_ports)
+        }
         y = module(x if len(x) > 1 else next(iter(x.values())))
         (y * torch.from_numpy(rng(9).normal(size=y.shape))).sum().backward()
-        results.append([y.detach(), *(v.grad for v in x.values()), *(p.grad for p in module.parameters())])
+        results.append(
+            [y.detach(), *(v.grad for v in x.values()), *(p.grad for p in module.parameters())]
+        )
     assert results[0][0].any()
     assert results[0][1].any()
     for a, b in zip(*results, strict=True):
@@ -325,9 +402,11 @@ def test_the_step_count_goes_on_beyond_what_float32_holds():
     """LIFReset clears in steps that are 2 modulo 5, also in float32 behind 2**24."""
     neuron = LIFReset(shape=(1,), vth=1e9, reset_interval=5, reset_offset=2)
     first = 2**24 + 6
-    node, = lv.to_torch(neuron).graph.nodes
+    (node,) = lv.to_torch(neuron).graph.nodes
     values = {v.name: torch.from_numpy(np.array(v.value)).float() for v in neuron.vars}
-    constants = node.model.constants({v.name: values[v.name] for v in neuron.vars if v.role == "parameter"})
+    constants = node.model.constants(
+        {v.name: values[v.name] for v in neuron.vars if v.role == "parameter"}
+    )
     state = {n: torch.ones(1, 1) for n in ("u", "v")}
     a = {"a_in": torch.ones(1, 1, 11)}
     _, fused_states = node.model.sequence(a, state, constants, first, 11)
@@ -363,7 +442,11 @@ def saved(module):
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-@pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy, saved], ids=["pickle", "deepcopy", "save"])
+@pytest.mark.parametrize(
+    "copied",
+    [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy, saved],
+    ids=["pickle", "deepcopy", "save"],
+)
 def test_a_copy_made_after_a_call_answers_and_learns_alike(copied, recurrent):
     module, x, y = excited(recurrent)
     other = copied(module)
@@ -375,34 +458,62 @@ def test_a_copy_made_after_a_call_answers_and_learns_alike(copied, recurrent):
     with torch.no_grad():
         other.get_parameter("Net/first/weights").mul_(2)
     other.write_back()  # to the copy's own process
-    np.testing.assert_allclose(other.process.first.weights.get(), 2 * module.process.first.weights.get(), rtol=1e-6)  # through float32
+    np.testing.assert_allclose(
+        other.process.first.weights.get(), 2 * module.process.first.weights.get(), rtol=1e-6
+    )  # through float32
 
 
 def test_double_computes_in_float64():
     module, x, y = excited()
     wide = copy.deepcopy(module).double()
     z = wide(x)
-    assert {t.dtype for states in wide.initial(1).values() for t in states.values()} == {z.dtype} == {torch.float64}
-    constants = [c for node in wide.constants().values() for c in node.values() if isinstance(c, torch.Tensor)]
+    assert (
+        {t.dtype for states in wide.initial(1).values() for t in states.values()}
+        == {z.dtype}
+        == {torch.float64}
+    )
+    constants = [
+        c
+        for node in wide.constants().values()
+        for c in node.values()
+        if isinstance(c, torch.Tensor)
+    ]
     assert {c.dtype for c in constants if c.is_floating_point()} == {torch.float64}
-    exact = lv.simulate(wide.process, {"inp": x.double().numpy()}, config=F64)  # its weights were never float32: spikes may move
+    exact = lv.simulate(
+        wide.process, {"inp": x.double().numpy()}, config=F64
+    )  # its weights were never float32: spikes may move
     assert (z.detach().numpy() != exact["out"]).mean() < 0.02
     assert module(x).dtype == wide.float()(x).dtype == torch.float32
     assert torch.equal(wide(x), y)
 
 
-@pytest.mark.parametrize("convert", [lambda m: m.bfloat16(), lambda m: m.half(), lambda m: m.to(torch.bfloat16),
-                                     lambda m: torch.nn.Sequential(m).half()])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda m: m.bfloat16(),
+        lambda m: m.half(),
+        lambda m: m.to(torch.bfloat16),
+        lambda m: torch.nn.Sequential(m).half(),
+    ],
+)
 def test_half_precision_is_refused_and_changes_nothing(convert):
     module, x, y = excited()
-    with pytest.raises(lv.InputError, match=r"to_torch\(Net\): a graph is computed in float32 or float64, not in torch\.b?float16"):
+    with pytest.raises(
+        lv.InputError,
+        match=r"to_torch\(Net\): a graph is computed in float32 or float64, not in torch\.b?float16",
+    ):
         convert(module)
     assert torch.equal(module(x), y)
 
 
 def test_tensors_without_data_are_refused():
     module, x, _ = excited()
-    with pytest.raises(lv.InputError, match=r"to_torch\(Net\): .* fake, meta and traced tensors have none"):
+    with pytest.raises(
+        lv.InputError, match=r"to_torch\(Net\): .* fake, meta and traced tensors have none"
+    ):
         copy.deepcopy(module).to("meta")(x.to("meta"))
-    with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(lv.InputError, match="fake, meta and traced tensors have none"):
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        pytest.raises(lv.InputError, match="fake, meta and traced tensors have none"),
+    ):
         module(x)

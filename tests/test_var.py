@@ -13,10 +13,16 @@ from lavalike.proc import LIF, Dense
 from lavalike.process import InPort, OutPort, Var
 
 
-@pytest.mark.parametrize(("init", "kind", "new"), [
-    (True, "b", [False, True, False]), (3, "i", [1, 2, 3]), (0.5, "f", [1.0, 2.5, 3.0]), (1 + 2j, "c", [1j, 2.0, 3]),
-    ("a", "U", ["b", "abc", ""]),
-])
+@pytest.mark.parametrize(
+    ("init", "kind", "new"),
+    [
+        (True, "b", [False, True, False]),
+        (3, "i", [1, 2, 3]),
+        (0.5, "f", [1.0, 2.5, 3.0]),
+        (1 + 2j, "c", [1j, 2.0, 3]),
+        ("a", "U", ["b", "abc", ""]),
+    ],
+)
 @pytest.mark.parametrize("role", ["state", "parameter"])
 def test_a_var_keeps_its_kind(init, kind, new, role):
     """Given, set as a whole and by index, copied, and beside a model that does not use it while it runs."""
@@ -35,17 +41,20 @@ def test_a_var_keeps_its_kind(init, kind, new, role):
     assert var.get(1) == new[1]
 
 
-@pytest.mark.parametrize(("init", "wrong", "error", "match"), [
-    (True, 0.5, ValueError, r"dtype is bool; 0\.5 cannot be held"),
-    (True, "x", TypeError, "real numbers expected"),
-    (3, 1j, TypeError, "real numbers expected"),
-    (0.5, "x", TypeError, "real numbers expected, got 'x'"),
-    (0.5, np.nan, ValueError, "NaN or infinite"),
-    (1j, complex(0, np.inf), ValueError, "NaN or infinite"),
-    (1j, "x", TypeError, "numbers expected"),
-    ("a", 3, TypeError, "texts expected, got 3"),
-    ("a", None, TypeError, "texts expected, got None"),
-])
+@pytest.mark.parametrize(
+    ("init", "wrong", "error", "match"),
+    [
+        (True, 0.5, ValueError, r"dtype is bool; 0\.5 cannot be held"),
+        (True, "x", TypeError, "real numbers expected"),
+        (3, 1j, TypeError, "real numbers expected"),
+        (0.5, "x", TypeError, "real numbers expected, got 'x'"),
+        (0.5, np.nan, ValueError, "NaN or infinite"),
+        (1j, complex(0, np.inf), ValueError, "NaN or infinite"),
+        (1j, "x", TypeError, "numbers expected"),
+        ("a", 3, TypeError, "texts expected, got 3"),
+        ("a", None, TypeError, "texts expected, got None"),
+    ],
+)
 @pytest.mark.parametrize("idx", [None, 1])
 def test_another_kind_is_refused(init, wrong, error, match, idx):
     var = Var((2,), init, name="x")
@@ -100,7 +109,9 @@ def test_one_number_becomes_one_a_neuron(backend, running):
 def test_one_number_becomes_one_a_neuron_of_that_shape_only():
     lif = LIF(shape=(2, 3), vth=1)
     for wrong in ([1, 2], np.ones((3, 2)), np.ones(6)):
-        with pytest.raises(lv.VarError, match=r"LIF\.vth: value of shape .* does not fit shape \(1,\)"):
+        with pytest.raises(
+            lv.VarError, match=r"LIF\.vth: value of shape .* does not fit shape \(1,\)"
+        ):
             lif.vth.set(wrong)
     with pytest.raises(lv.VarError, match="cannot set index"):
         lif.vth.set(1, (2, 0))
@@ -128,7 +139,11 @@ def test_a_refused_value_leaves_a_running_network():
 class Reader(lv.AbstractProcess):
     def __init__(self, value):
         super().__init__()
-        self.a_in, self.s_out, self.x = InPort((2,)), OutPort((2,)), Var((2,), value, role="parameter")
+        self.a_in, self.s_out, self.x = (
+            InPort((2,)),
+            OutPort((2,)),
+            Var((2,), value, role="parameter"),
+        )
 
 
 @lv.implements(Reader, backend="numba")
@@ -140,7 +155,10 @@ class ReaderModel(NumbaModel):
 
 @pytest.mark.parametrize(("value", "match"), [("a", "holds texts"), (1j, "holds complex numbers")])
 def test_a_step_that_reads_no_real_numbers_is_told(value, match):
-    with pytest.raises(lv.VarError, match=rf"Reader\.x: {match}, and a step of the numba backend takes real numbers"):
+    with pytest.raises(
+        lv.VarError,
+        match=rf"Reader\.x: {match}, and a step of the numba backend takes real numbers",
+    ):
         lv.simulate(Reader(value), steps=1)
 
 

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
     from lavalike.backends.base import Backend
 
-BUILT_IN = {"numba": "lavalike.backends.numba", "torch": "lavalike.backends.torch", "bss2": "lavalike.backends.bss2"}
+BUILT_IN = {
+    "numba": "lavalike.backends.numba",
+    "torch": "lavalike.backends.torch",
+    "bss2": "lavalike.backends.bss2",
+}
 
 
 def _installed() -> list[EntryPoint]:
@@ -32,7 +36,9 @@ def known(name: str) -> None:
     if name not in BUILT_IN:
         there = names()
         if name not in there:
-            raise BackendError(f"no backend called {name!r}; there are {there}{did_you_mean(name, there)}")
+            raise BackendError(
+                f"no backend called {name!r}; there are {there}{did_you_mean(name, there)}"
+            )
 
 
 def get_backend(name: str) -> Backend:
@@ -44,6 +50,8 @@ def get_backend(name: str) -> Backend:
             if e.name is not None and e.name.split(".")[0] == "lavalike":
                 raise
             extra = "torch" if name == "bss2" else name
-            raise ModelSelectionError(f"backend {name!r} needs {e.name}: pip install 'lavalike[{extra}]'") from e
+            raise ModelSelectionError(
+                f"backend {name!r} needs {e.name}: pip install 'lavalike[{extra}]'"
+            ) from e
     known(name)
     return next(e for e in _installed() if e.name == name).load()

@@ -85,5 +85,7 @@ def int32(path: str, value: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):  # too large for an integer: told here
         out = value.astype(np.int32)
     if not np.array_equal(out, value):
-        raise VarError(f"{path}: fixed_pt holds whole numbers of 32 bits, not {value[out != value].flat[0]}")
+        raise VarError(
+            f"{path}: fixed_pt holds whole numbers of 32 bits, not {value[out != value].flat[0]}"
+        )
     return out

@@ -15,7 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lavalike.bss2 import aliases, facts as facts
-from lavalike.bss2.chip import LEVELS as LEVELS, Chip as Chip, Noise as Noise, current_chip as current_chip, use as use
+from lavalike.bss2.chip import (
+    LEVELS as LEVELS,
+    Chip as Chip,
+    Noise as Noise,
+    current_chip as current_chip,
+    use as use,
+)
 from lavalike.bss2.connection import (
     CalibrationPath as CalibrationPath,
     EmulatedChipWarning as EmulatedChipWarning,
@@ -35,7 +41,14 @@ from lavalike.bss2.errors import (
 )
 
 if TYPE_CHECKING:
-    from lavalike.bss2 import ann as ann, core as core, nn as nn, perceptron as perceptron, snn as snn, spiking as spiking
+    from lavalike.bss2 import (
+        ann as ann,
+        core as core,
+        nn as nn,
+        perceptron as perceptron,
+        snn as snn,
+        spiking as spiking,
+    )
     from lavalike.bss2.calibration import Calibration as Calibration, calibrate as calibrate
     from lavalike.bss2.placement import Placement as Placement, place as place
 
@@ -43,11 +56,33 @@ aliases.install()
 
 # loaded on first use: they need torch
 _MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn", "hardware")
-_NAMES = {"Calibration": "calibration", "calibrate": "calibration", "Placement": "placement", "place": "placement"}
+_NAMES = {
+    "Calibration": "calibration",
+    "calibrate": "calibration",
+    "Placement": "placement",
+    "place": "placement",
+}
 # hxtorch's oldest spelling has them at the top
-_NAMES |= dict.fromkeys(("add", "argmax", "conv1d", "conv2d", "converting_relu", "expanded_conv1d", "mac", "matmul", "relu",
-                         "MockParameter", "get_mock_parameter", "measure_mock_parameter", "set_mock_parameter",
-                         "InferenceTracer", "inference_trace"), "perceptron")
+_NAMES |= dict.fromkeys(
+    (
+        "add",
+        "argmax",
+        "conv1d",
+        "conv2d",
+        "converting_relu",
+        "expanded_conv1d",
+        "mac",
+        "matmul",
+        "relu",
+        "MockParameter",
+        "get_mock_parameter",
+        "measure_mock_parameter",
+        "set_mock_parameter",
+        "InferenceTracer",
+        "inference_trace",
+    ),
+    "perceptron",
+)
 
 
 def __getattr__(name: str) -> Any:

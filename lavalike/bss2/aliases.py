@@ -1,8 +1,8 @@
 """One module under several names: none is loaded twice, so that a class is the same wherever a program imports it from.
 
-    sys.modules["hxtorch"] = lavalike.bss2
-    import hxtorch.perceptron.nn            # is lavalike.bss2.perceptron.nn
-    import lavalike.bss2.snn.parameter      # is lavalike.bss2.spiking.parameter
+sys.modules["hxtorch"] = lavalike.bss2
+import hxtorch.perceptron.nn            # is lavalike.bss2.perceptron.nn
+import lavalike.bss2.snn.parameter      # is lavalike.bss2.spiking.parameter
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ def _named(name: str) -> str | None:
     first, _, rest = name.partition(".")
     if rest and first != "lavalike" and sys.modules.get(first) is sys.modules[PACKAGE]:
         return f"{PACKAGE}.{rest}"
-    return next((here + name.removeprefix(older) for older, here in OLDER.items() if name.startswith(older)), None)
+    return next(
+        (
+            here + name.removeprefix(older)
+            for older, here in OLDER.items()
+            if name.startswith(older)
+        ),
+        None,
+    )
 
 
 class _Alias(Loader):
@@ -36,10 +43,18 @@ class _Alias(Loader):
         self.spec: ModuleSpec | None = None
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         here = _named(name)
         spec = find_spec(here) if here is not None else None
-        return None if spec is None else ModuleSpec(name, _Alias(spec.name), is_package=spec.submodule_search_locations is not None)
+        return (
+            None
+            if spec is None
+            else ModuleSpec(
+                name, _Alias(spec.name), is_package=spec.submodule_search_locations is not None
+            )
+        )
 
     def create_module(self, spec: ModuleSpec) -> Any:
         module = importlib.import_module(self.name)

@@ -67,8 +67,16 @@ class Array:
         return self.rows.t().contiguous().t()
 
 
-def product(x: torch.Tensor, w: torch.Tensor, chip: Chip, num_sends: int = 1, layer: str = "", tiles: Sequence[Tile] | None = None,
-            gradient_gain: float | None = None, names: tuple[str, str] = NAMES) -> torch.Tensor:
+def product(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    chip: Chip,
+    num_sends: int = 1,
+    layer: str = "",
+    tiles: Sequence[Tile] | None = None,
+    gradient_gain: float | None = None,
+    names: tuple[str, str] = NAMES,
+) -> torch.Tensor:
     """``x @ w`` on ``chip``: float32 integers in -128..127 (level "ideal": any number), (B, N).
 
     Args:
@@ -83,29 +91,64 @@ def product(x: torch.Tensor, w: torch.Tensor, chip: Chip, num_sends: int = 1, la
         names: what the caller calls x and w, for messages.
     """
     _check(x, w, num_sends, layer, names)
-    return _Product.apply(x.float(), w.float(), _run_on(chip, w.shape, num_sends, layer, names, tiles, gradient_gain))
+    return _Product.apply(
+        x.float(), w.float(), _run_on(chip, w.shape, num_sends, layer, names, tiles, gradient_gain)
+    )
 
 
-def mock_product(x: torch.Tensor, w: torch.Tensor, gain: float, noise_std: float, num_sends: int = 1, layer: str = "",
-                 names: tuple[str, str] = NAMES) -> torch.Tensor:
+def mock_product(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    gain: float,
+    noise_std: float,
+    num_sends: int = 1,
+    layer: str = "",
+    names: tuple[str, str] = NAMES,
+) -> torch.Tensor:
     """``x @ w`` in hxtorch's mock arithmetic: gain and noise, no fixed pattern. Shapes, ranges and gradients as :func:`product`."""
     _check(x, w, num_sends, layer, names)
-    return _Product.apply(x.float(), w.float(), _run_mock(w.shape[0], gain, noise_std, num_sends, layer, names))
+    return _Product.apply(
+        x.float(), w.float(), _run_mock(w.shape[0], gain, noise_std, num_sends, layer, names)
+    )
 
 
-def convolution(x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], chip: Chip, num_sends: int = 1, layer: str = "",
-                gradient_gain: float | None = None) -> torch.Tensor:
+def convolution(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    stride: tuple[int, int],
+    chip: Chip,
+    num_sends: int = 1,
+    layer: str = "",
+    gradient_gain: float | None = None,
+) -> torch.Tensor:
     """The :func:`product` of what each output sees, (B, C, H, W), with the kernels (O, C, KH, KW), without making copies of it."""
     _check_sends(num_sends, layer)
     shape = w[0].numel(), len(w)
-    return _Convolution.apply(x.float(), w.float(), stride, _run_on(chip, shape, num_sends, layer, CONVOLVED, None, gradient_gain))
+    return _Convolution.apply(
+        x.float(),
+        w.float(),
+        stride,
+        _run_on(chip, shape, num_sends, layer, CONVOLVED, None, gradient_gain),
+    )
 
 
-def mock_convolution(x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], gain: float, noise_std: float, num_sends: int = 1,
-                     layer: str = "") -> torch.Tensor:
+def mock_convolution(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    stride: tuple[int, int],
+    gain: float,
+    noise_std: float,
+    num_sends: int = 1,
+    layer: str = "",
+) -> torch.Tensor:
     """:func:`convolution` in mock arithmetic."""
     _check_sends(num_sends, layer)
-    return _Convolution.apply(x.float(), w.float(), stride, _run_mock(w[0].numel(), gain, noise_std, num_sends, layer, CONVOLVED))
+    return _Convolution.apply(
+        x.float(),
+        w.float(),
+        stride,
+        _run_mock(w[0].numel(), gain, noise_std, num_sends, layer, CONVOLVED),
+    )
 
 
 @dataclass(frozen=True)
@@ -125,10 +168,19 @@ class Run:
         return normal.keys(count) if self.sigma else [0] * count
 
 
-def _run_on(chip: Chip, shape: tuple[int, ...], num_sends: int, layer: str, names: tuple[str, str], tiles: Sequence[Tile] | None,
-            gradient_gain: float | None) -> Run:
+def _run_on(
+    chip: Chip,
+    shape: tuple[int, ...],
+    num_sends: int,
+    layer: str,
+    names: tuple[str, str],
+    tiles: Sequence[Tile] | None,
+    gradient_gain: float | None,
+) -> Run:
     if chip.level == "hardware":
-        raise OperandError(f"{_where(layer)}: products at level 'hardware' are hxtorch's; call lavalike.bss2.perceptron.matmul")
+        raise OperandError(
+            f"{_where(layer)}: products at level 'hardware' are hxtorch's; call lavalike.bss2.perceptron.matmul"
+        )
     factor = float(num_sends) * chip.gain
     scale = factor if gradient_gain is None else float(num_sends) * gradient_gain
     if chip.level == "ideal":
@@ -137,7 +189,9 @@ def _run_on(chip: Chip, shape: tuple[int, ...], num_sends: int, layer: str, name
     return Run(array, factor, chip.noise.trial if chip.emulated else 0.0, scale, layer, names)
 
 
-def _run_mock(k: int, gain: float, noise_std: float, num_sends: int, layer: str, names: tuple[str, str]) -> Run:
+def _run_mock(
+    k: int, gain: float, noise_std: float, num_sends: int, layer: str, names: tuple[str, str]
+) -> Run:
     factor = float(num_sends) * gain
     return Run(_plain(k), factor, noise_std, factor, layer, names)
 
@@ -146,10 +200,14 @@ def _where(layer: str) -> str:
     return layer or "product"
 
 
-def _check(x: torch.Tensor, w: torch.Tensor, num_sends: int, layer: str, names: tuple[str, str]) -> None:
+def _check(
+    x: torch.Tensor, w: torch.Tensor, num_sends: int, layer: str, names: tuple[str, str]
+) -> None:
     if x.dim() != 2 or w.dim() != 2 or x.shape[1] != w.shape[0]:
-        raise OperandError(f"{_where(layer)}: inputs (batch, K) and weights (K, N) are expected, got {tuple(x.shape)} and {tuple(w.shape)} "
-                           f"for {names[0]} and {names[1]}")
+        raise OperandError(
+            f"{_where(layer)}: inputs (batch, K) and weights (K, N) are expected, got {tuple(x.shape)} and {tuple(w.shape)} "
+            f"for {names[0]} and {names[1]}"
+        )
     if 0 in w.shape:
         raise OperandError(f"{_where(layer)}: weights (K, N) need K, N >= 1, got {tuple(w.shape)}")
     _check_sends(num_sends, layer)
@@ -186,19 +244,24 @@ def _assemble(chip: Chip, shape: tuple[int, ...], tiles: Sequence[Tile]) -> Arra
         part, there = parts.index((t.rows.start, t.rows.stop)), chip.neighbour(t.chip)
         columns, at = there.columns(t.hemisphere), slice(t.columns.start, t.columns.stop)
         count = len(t.columns)
-        rows[t.rows.start:t.rows.stop, at] = there.rows(t.hemisphere)[: len(t.rows), None]
+        rows[t.rows.start : t.rows.stop, at] = there.rows(t.hemisphere)[: len(t.rows), None]
         factor[part, at], offset[part, at] = columns.gain[:count], columns.offset[:count]
         span[part, at] = (chip.noise.knee or 0.0) - columns.floor[:count]
         covered += len(t.rows) * count
     if covered != k * n:
-        raise OperandError(f"the tiles hold {covered} weights, the layer has {k} x {n} = {k * n}; "
-                           f"cut it anew with tiles.tiles({k}, {n})")
+        raise OperandError(
+            f"the tiles hold {covered} weights, the layer has {k} x {n} = {k * n}; "
+            f"cut it anew with tiles.tiles({k}, {n})"
+        )
     bent = chip.emulated and chip.noise.knee is not None
     factors, offsets, spans = map(torch.from_numpy, (factor, offset, span))
     bends = [(chip.noise.knee, v, -1 / v) if bent else (None, None, None) for v in spans]
     reads = [Readout(f, o, 0.0, *bend) for f, o, bend in zip(factors, offsets, bends, strict=True)]
-    return Array(tuple((range(*p), r) for p, r in zip(parts, reads, strict=True)), torch.from_numpy(rows),
-                 chip.noise.pulse_offset if chip.emulated else 0.0)
+    return Array(
+        tuple((range(*p), r) for p, r in zip(parts, reads, strict=True)),
+        torch.from_numpy(rows),
+        chip.noise.pulse_offset if chip.emulated else 0.0,
+    )
 
 
 # -- forward and backward ------------------------------------------------------------------------------------
@@ -209,9 +272,11 @@ def _weights(w: torch.Tensor, run: Run, array: Array) -> torch.Tensor:
     if held is None:
         rounded = w.round()
         bad = rounded[~(rounded.abs() <= facts.WEIGHT_MAX)]
-        raise RangeError(f"{_where(run.layer)}: weights must round to -{facts.WEIGHT_MAX}..{facts.WEIGHT_MAX} (6 bits and the row's sign) "
-                         f"in {run.names[1]!r}, got {bad[0].item():g} in one of {len(bad)} of {w.numel()} outside; clip them "
-                         "(perceptron.nn.clamp_weight_) or scale them (scale_weight)")
+        raise RangeError(
+            f"{_where(run.layer)}: weights must round to -{facts.WEIGHT_MAX}..{facts.WEIGHT_MAX} (6 bits and the row's sign) "
+            f"in {run.names[1]!r}, got {bad[0].item():g} in one of {len(bad)} of {w.numel()} outside; clip them "
+            "(perceptron.nn.clamp_weight_) or scale them (scale_weight)"
+        )
     return held
 
 
@@ -220,25 +285,31 @@ def _inputs(x: torch.Tensor, run: Run, array: Array) -> torch.Tensor:
     if encoded is None:
         rounded = x.round()
         bad = ~((rounded >= 0) & (rounded <= facts.INPUT_MAX))
-        raise RangeError(f"{_where(run.layer)}: inputs must round to 0..{facts.INPUT_MAX} (5 bits), got {x[bad][0].item():g} "
-                         f"in one of {int(bad.sum())} of {x.numel()} values of {run.names[0]!r} outside; scale them "
-                         "(perceptron.nn.scale_input), clamp them, or put a ConvertingReLU before this layer")
+        raise RangeError(
+            f"{_where(run.layer)}: inputs must round to 0..{facts.INPUT_MAX} (5 bits), got {x[bad][0].item():g} "
+            f"in one of {int(bad.sum())} of {x.numel()} values of {run.names[0]!r} outside; scale them "
+            "(perceptron.nn.scale_input), clamp them, or put a ConvertingReLU before this layer"
+        )
     return encoded
 
 
 def _scaled(read: Readout, run: Run, device: torch.device) -> Readout:
     if not isinstance(read.factor, torch.Tensor):
         return Readout(run.factor, sigma=run.sigma)
-    offset, span, rate = (None if v is None else v.to(device) for v in (read.offset, read.span, read.rate))
+    offset, span, rate = (
+        None if v is None else v.to(device) for v in (read.offset, read.span, read.rate)
+    )
     return Readout(read.factor.to(device) * run.factor, offset, run.sigma, read.knee, span, rate)
 
 
 def _full(f: F) -> F:
     """``f(ctx, x, ...)`` without autocast: the passes are float32."""
+
     @functools.wraps(f)
     def full(ctx: Any, x: torch.Tensor, *others: Any) -> Any:
         with torch.autocast(x.device.type, enabled=False):
             return f(ctx, x, *others)
+
     return cast("F", full)
 
 
@@ -256,9 +327,13 @@ class _Product(torch.autograd.Function):
         weights, inputs = _weights(w, run, array), _inputs(x, run, array)
         total: torch.Tensor | None = None
         for (rows, readout), key in zip(array.parts, run.keys(len(array.parts)), strict=True):
-            part = inputs if len(array.parts) == 1 else inputs[:, rows.start:rows.stop]
-            charge = torch.mm(part, weights[rows.start:rows.stop], out=empty((x.shape[0], w.shape[1]), x.device))
-            total = digitise(charge, _scaled(readout, run, x.device), key, total, rows.stop == w.shape[0])
+            part = inputs if len(array.parts) == 1 else inputs[:, rows.start : rows.stop]
+            charge = torch.mm(
+                part, weights[rows.start : rows.stop], out=empty((x.shape[0], w.shape[1]), x.device)
+            )
+            total = digitise(
+                charge, _scaled(readout, run, x.device), key, total, rows.stop == w.shape[0]
+            )
         assert total is not None  # there are rows
         return total
 
@@ -268,8 +343,16 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, w = ctx.saved_tensors
         zero = grad.new_zeros(())
-        of_x = torch.addmm(zero, grad, w.t(), beta=0, alpha=ctx.scale, out=empty(x.shape, x.device)) if ctx.needs_input_grad[0] else None
-        of_w = torch.addmm(zero, x.t(), grad, beta=0, alpha=ctx.scale, out=empty(w.shape, w.device)) if ctx.needs_input_grad[1] else None
+        of_x = (
+            torch.addmm(zero, grad, w.t(), beta=0, alpha=ctx.scale, out=empty(x.shape, x.device))
+            if ctx.needs_input_grad[0]
+            else None
+        )
+        of_w = (
+            torch.addmm(zero, x.t(), grad, beta=0, alpha=ctx.scale, out=empty(w.shape, w.device))
+            if ctx.needs_input_grad[1]
+            else None
+        )
         return of_x, of_w, None
 
 
@@ -278,7 +361,9 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @_full
-    def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], run: Run) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, w: torch.Tensor, stride: tuple[int, int], run: Run
+    ) -> torch.Tensor:
         ctx.save_for_backward(x, w)
         ctx.scale, ctx.stride = run.scale, stride
         array = run.array
@@ -293,9 +378,13 @@ class _Convolution(torch.autograd.Function):
             kernel = weights
             if len(array.parts) > 1:
                 kernel = torch.zeros_like(weights)
-                kernel[:, rows.start:rows.stop] = weights[:, rows.start:rows.stop]
-            charge = functional.conv2d(inputs[:, channels], kernel.reshape(w.shape)[:, channels], stride=stride).contiguous()
-            total = digitise(charge, _scaled(readout, run, x.device), key, total, rows.stop == taps * w.shape[1])
+                kernel[:, rows.start : rows.stop] = weights[:, rows.start : rows.stop]
+            charge = functional.conv2d(
+                inputs[:, channels], kernel.reshape(w.shape)[:, channels], stride=stride
+            ).contiguous()
+            total = digitise(
+                charge, _scaled(readout, run, x.device), key, total, rows.stop == taps * w.shape[1]
+            )
         assert total is not None  # there are rows
         return total
 

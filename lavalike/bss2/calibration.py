@@ -36,7 +36,13 @@ _VOLTS = (-13.0, 253.0)  # CADC LSB at the ends of a cell's 1.2 V
 _NOMINAL = 500  # code of a column's synaptic input before calibration
 _AMPLITUDE = 60.0  # output LSB that columns are compared at
 _DECAY = 50.0  # CADC LSB over which a time constant is fitted
-_TOLERANCE = {"leak": 8.0, "reset": 8.0, "threshold": 8.0, "tau_mem": 0.25, "tau_syn": 0.25}  # LSB, relative: off by more is a failure
+_TOLERANCE = {
+    "leak": 8.0,
+    "reset": 8.0,
+    "threshold": 8.0,
+    "tau_mem": 0.25,
+    "tau_syn": 0.25,
+}  # LSB, relative: off by more is a failure
 _CALIX = (".pbin", ".pkl", ".pickle", ".json", ".bin", ".json.gz", ".pbin.gz")
 _LARGEST = 1 << 20  # bytes of a calibration file, unpacked
 
@@ -61,13 +67,22 @@ class OperatingPoint:
             number = isinstance(value, Real) and not isinstance(value, bool)
             if not number or not limit.low <= value <= limit.high:
                 error = CalibrationError if number else CalibrationTypeError
-                raise error(f"OperatingPoint: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
-                            "choose another, or scale the model's units")
+                raise error(
+                    f"OperatingPoint: {name} can be calibrated to {limit.low:g}..{limit.high:g} {limit.unit}, got {value!r}; "
+                    "choose another, or scale the model's units"
+                )
             object.__setattr__(self, name, float(value))
 
 
-@arguments(error=CalibrationError, seed=integer(0), noise=instance(Noise), gain=real(above=0), target=instance(OperatingPoint),
-           measured_gain=real(), measured_noise=real(0))
+@arguments(
+    error=CalibrationError,
+    seed=integer(0),
+    noise=instance(Noise),
+    gain=real(above=0),
+    target=instance(OperatingPoint),
+    measured_gain=real(),
+    measured_noise=real(0),
+)
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """A measured calibration of one chip.
@@ -101,8 +116,10 @@ class Calibration:
         """CalibrationError, said of ``what``, unless it was measured on ``chip``."""
         for name in ("seed", "gain", "noise"):
             if getattr(chip, name) != getattr(self, name):
-                raise CalibrationError(f"{what}: expected the calibration of {chip!r}, found chip {self.seed}'s: {name} is "
-                                       f"{getattr(self, name)!r}, not {getattr(chip, name)!r}; calibrate(chip) makes its own")
+                raise CalibrationError(
+                    f"{what}: expected the calibration of {chip!r}, found chip {self.seed}'s: {name} is "
+                    f"{getattr(self, name)!r}, not {getattr(chip, name)!r}; calibrate(chip) makes its own"
+                )
 
     def chip(self) -> Chip:
         """The emulated chip it was measured on, calibrated so."""
@@ -112,7 +129,10 @@ class Calibration:
     def after(self) -> dict[str, float]:
         """Standard deviation of what remains, without the 5 % farthest from the median, as calix has it."""
         left = {n: getattr(self.circuits, n) for n in PARAMETERS}
-        left |= {f"column_{n}": np.concatenate([getattr(c, n) for c in self.columns]) for n in ("gain", "offset")}
+        left |= {
+            f"column_{n}": np.concatenate([getattr(c, n) for c in self.columns])
+            for n in ("gain", "offset")
+        }
         return {n: _trimmed(v) for n, v in left.items()}
 
     def __str__(self) -> str:
@@ -120,22 +140,46 @@ class Calibration:
         rows = []
         for name, before in self.before.items():
             wanted, bound = getattr(self.target, name, None), facts.CALIBRATION_RATIO.get(name)
-            rows.append((name, "-" if wanted is None else f"{wanted:g}", f"{before:.3g}", f"{after[name]:.3g}",
-                         f"{after[name] / before:.2f}" if before else "-", "-" if bound is None else f"{bound:g}"))
-        return (f"chip {self.seed}: gain {self.measured_gain:.5f}, noise {self.measured_noise:.2f} LSB, "
-                f"{100 * self.success.mean():.1f} % of the circuits in range\n"
-                + table(("parameter", "target", "before", "after", "ratio", "bound"), rows))
+            rows.append(
+                (
+                    name,
+                    "-" if wanted is None else f"{wanted:g}",
+                    f"{before:.3g}",
+                    f"{after[name]:.3g}",
+                    f"{after[name] / before:.2f}" if before else "-",
+                    "-" if bound is None else f"{bound:g}",
+                )
+            )
+        return (
+            f"chip {self.seed}: gain {self.measured_gain:.5f}, noise {self.measured_noise:.2f} LSB, "
+            f"{100 * self.success.mean():.1f} % of the circuits in range\n"
+            + table(("parameter", "target", "before", "after", "ratio", "bound"), rows)
+        )
 
     # -- file -------------------------------------------------------------------------------------------------
 
     @arguments(path=PATH)
     def save(self, path: str | Path) -> None:
         """Write a file (numpy's npz under any name, no pickle)."""
-        meta = {"format": FORMAT, "version": VERSION, "seed": int(self.seed), "gain": self.gain, "noise": dataclasses.asdict(self.noise),
-                "target": dataclasses.asdict(self.target), "measured_gain": self.measured_gain, "measured_noise": self.measured_noise,
-                "before": self.before}
-        arrays: dict[str, Any] = {f"column_{n}": np.stack([getattr(c, n) for c in self.columns]) for n in Columns._fields}
-        arrays |= {"meta": np.array(json.dumps(meta, default=float)), "success": self.success, **self.circuits._asdict()}
+        meta = {
+            "format": FORMAT,
+            "version": VERSION,
+            "seed": int(self.seed),
+            "gain": self.gain,
+            "noise": dataclasses.asdict(self.noise),
+            "target": dataclasses.asdict(self.target),
+            "measured_gain": self.measured_gain,
+            "measured_noise": self.measured_noise,
+            "before": self.before,
+        }
+        arrays: dict[str, Any] = {
+            f"column_{n}": np.stack([getattr(c, n) for c in self.columns]) for n in Columns._fields
+        }
+        arrays |= {
+            "meta": np.array(json.dumps(meta, default=float)),
+            "success": self.success,
+            **self.circuits._asdict(),
+        }
         with open(path, "wb") as file:
             np.savez(file, **arrays)
 
@@ -153,12 +197,26 @@ class Calibration:
         meta, arrays = _read(Path(path))
         try:
             noise = Noise(**meta["noise"] | {"floor": tuple(meta["noise"]["floor"])})
-            left, right = (Columns(*(arrays[f"column_{n}"][h] for n in Columns._fields)) for h in range(facts.HEMISPHERES))
-            found = cls(int(meta["seed"]), noise, float(meta["gain"]), OperatingPoint(**meta["target"]), float(meta["measured_gain"]),
-                        float(meta["measured_noise"]), (left, right), Circuits(*(arrays[n] for n in Circuits._fields)), arrays["success"],
-                        {str(n): float(v) for n, v in meta["before"].items()})
+            left, right = (
+                Columns(*(arrays[f"column_{n}"][h] for n in Columns._fields))
+                for h in range(facts.HEMISPHERES)
+            )
+            found = cls(
+                int(meta["seed"]),
+                noise,
+                float(meta["gain"]),
+                OperatingPoint(**meta["target"]),
+                float(meta["measured_gain"]),
+                float(meta["measured_noise"]),
+                (left, right),
+                Circuits(*(arrays[n] for n in Circuits._fields)),
+                arrays["success"],
+                {str(n): float(v) for n, v in meta["before"].items()},
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise CalibrationError(f"{path}: damaged: {e}; write it again with Calibration.save") from e
+            raise CalibrationError(
+                f"{path}: damaged: {e}; write it again with Calibration.save"
+            ) from e
         if chip is not None:
             found.check(chip, str(path))
         return found
@@ -174,7 +232,9 @@ def of_a_real_chip(path: str | Path) -> bool:
         return False
     if len(first) < 2 or first == b"PK":
         return False
-    return Path(path).name.endswith(_CALIX) or first.startswith((b"\0", b"\1", b"\x80", b"{", b"\x1f\x8b"))
+    return Path(path).name.endswith(_CALIX) or first.startswith(
+        (b"\0", b"\1", b"\x80", b"{", b"\x1f\x8b")
+    )
 
 
 def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
@@ -184,26 +244,50 @@ def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
         with zipfile.ZipFile(path) as packed:
             size = sum(i.file_size for i in packed.infolist())
         if size > _LARGEST:
-            raise CalibrationError(f"{path}: expected a calibration of at most {_LARGEST} bytes, found {size}; {remedy}")
+            raise CalibrationError(
+                f"{path}: expected a calibration of at most {_LARGEST} bytes, found {size}; {remedy}"
+            )
         with np.load(path, allow_pickle=False) as z:
             arrays = {n: z[n] for n in z.files}
         meta = json.loads(str(arrays.pop("meta")))
     except FileNotFoundError as e:
         raise CalibrationError(f"{path}: no such file; {remedy}") from e
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        MemoryError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as e:
         if isinstance(e, CalibrationError):
             raise
-        raise CalibrationError(f"{path}: expected a {FORMAT!r} file, found none, or a damaged one ({e}); {remedy}") from e
+        raise CalibrationError(
+            f"{path}: expected a {FORMAT!r} file, found none, or a damaged one ({e}); {remedy}"
+        ) from e
     kind = (meta.get("format"), meta.get("version")) if isinstance(meta, dict) else None
     if kind != (FORMAT, VERSION):
-        raise CalibrationError(f"{path}: expected {FORMAT!r} version {VERSION}, found {kind}; {remedy}")
-    shapes: dict[str, tuple[int, ...]] = {f"column_{n}": (facts.HEMISPHERES, facts.COLUMNS) for n in Columns._fields}
+        raise CalibrationError(
+            f"{path}: expected {FORMAT!r} version {VERSION}, found {kind}; {remedy}"
+        )
+    shapes: dict[str, tuple[int, ...]] = {
+        f"column_{n}": (facts.HEMISPHERES, facts.COLUMNS) for n in Columns._fields
+    }
     shapes |= dict.fromkeys((*Circuits._fields, "success"), (facts.CIRCUITS,))
     for name, shape in shapes.items():
         dtype, array = np.dtype("?" if name == "success" else "f"), arrays.get(name)
-        if array is None or array.shape != shape or array.dtype != dtype or not np.isfinite(array).all():
+        if (
+            array is None
+            or array.shape != shape
+            or array.dtype != dtype
+            or not np.isfinite(array).all()
+        ):
             found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise CalibrationError(f"{path}: {name}: expected finite {dtype} {shape}, found {found}; {remedy}")
+            raise CalibrationError(
+                f"{path}: {name}: expected finite {dtype} {shape}, found {found}; {remedy}"
+            )
     return meta, arrays
 
 
@@ -211,7 +295,9 @@ def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 @arguments(chip=instance(Chip), target=optional(instance(OperatingPoint)))
-def calibrate(chip: Chip, target: OperatingPoint | None = None, repetitions: int = 100, seed: int = 0) -> Calibration:
+def calibrate(
+    chip: Chip, target: OperatingPoint | None = None, repetitions: int = 100, seed: int = 0
+) -> Calibration:
     """Bring a chip's circuits to ``target`` and its columns to one gain, starting from the chip without calibration.
 
     Args:
@@ -223,25 +309,49 @@ def calibrate(chip: Chip, target: OperatingPoint | None = None, repetitions: int
     CalibrationError: a chip that is not emulated; a target out of range.
     """
     if not chip.emulated:
-        raise CalibrationError(f"calibrate: a chip of level 'emulated' is expected, got {chip.identifier}: "
-                               + ("calix calibrates it, init_hardware(CalibrationPath(...)) loads that" if chip.level == "hardware"
-                                  else "it has nothing to calibrate"))
-    repetitions, seed = whole(repetitions, 2, "calibrate: repetitions"), whole(seed, 0, "calibrate: seed")
+        raise CalibrationError(
+            f"calibrate: a chip of level 'emulated' is expected, got {chip.identifier}: "
+            + (
+                "calix calibrates it, init_hardware(CalibrationPath(...)) loads that"
+                if chip.level == "hardware"
+                else "it has nothing to calibrate"
+            )
+        )
+    repetitions, seed = (
+        whole(repetitions, 2, "calibrate: repetitions"),
+        whole(seed, 0, "calibrate: seed"),
+    )
     target = target or OperatingPoint()
     raw = dataclasses.replace(chip, calibrated=False, calibration=None)
     rng = np.random.default_rng([chip.seed, seed])
     circuits, success = _circuits(raw, target, repetitions, rng)
     before = {n: _trimmed(getattr(raw.circuits, n)) for n in PARAMETERS}
-    before |= {f"column_{n}": _trimmed(np.concatenate([getattr(raw.columns(h), n) for h in range(facts.HEMISPHERES)]))
-               for n in ("gain", "offset")}
-    made = Calibration(chip.seed, chip.noise, chip.gain, target, chip.gain, chip.noise.trial, (raw.columns(0), raw.columns(1)), circuits,
-                       success, before)
+    before |= {
+        f"column_{n}": _trimmed(
+            np.concatenate([getattr(raw.columns(h), n) for h in range(facts.HEMISPHERES)])
+        )
+        for n in ("gain", "offset")
+    }
+    made = Calibration(
+        chip.seed,
+        chip.noise,
+        chip.gain,
+        target,
+        chip.gain,
+        chip.noise.trial,
+        (raw.columns(0), raw.columns(1)),
+        circuits,
+        success,
+        before,
+    )
     import torch
 
     from lavalike.bss2.perceptron.mock import measure_mock_parameter
 
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(rng.integers(2**62)))  # torch.manual_seed would reseed other devices as well
+        torch.default_generator.manual_seed(
+            int(rng.integers(2**62))
+        )  # torch.manual_seed would reseed other devices as well
         made = dataclasses.replace(made, columns=_columns(made, repetitions, rng))
         with use(made.chip()):
             found = measure_mock_parameter()
@@ -257,14 +367,20 @@ def _bisect(read: Callable[[np.ndarray], np.ndarray], wanted: float, size: int) 
     return code
 
 
-def _circuits(raw: Chip, target: OperatingPoint, repetitions: int, rng: np.random.Generator) -> tuple[Circuits, np.ndarray]:
+def _circuits(
+    raw: Chip, target: OperatingPoint, repetitions: int, rng: np.random.Generator
+) -> tuple[Circuits, np.ndarray]:
     """Each parameter of all circuits bisected; what remains, and whether it is little enough."""
     left = {n: _remaining(n, raw, getattr(target, n), repetitions, rng) for n in PARAMETERS}
     success = np.all([np.abs(off) <= _TOLERANCE[n] for n, off in left.items()], 0)
-    return Circuits(**{n: (off if n in VOLTAGES else 1 + off).astype(np.float32) for n, off in left.items()}), success
+    return Circuits(
+        **{n: (off if n in VOLTAGES else 1 + off).astype(np.float32) for n, off in left.items()}
+    ), success
 
 
-def _remaining(name: str, raw: Chip, wanted: float, repetitions: int, rng: np.random.Generator) -> np.ndarray:
+def _remaining(
+    name: str, raw: Chip, wanted: float, repetitions: int, rng: np.random.Generator
+) -> np.ndarray:
     """Measured deviation of one parameter after calibration: CADC LSB, or relative."""
     deviation, spread = getattr(raw.circuits, name), _WRITE * getattr(raw.noise, name)
     blur = raw.noise.cadc / np.sqrt(repetitions)
@@ -277,13 +393,20 @@ def _remaining(name: str, raw: Chip, wanted: float, repetitions: int, rng: np.ra
 
     def read(code: np.ndarray) -> np.ndarray:
         """Written anew each time, and read."""
-        return low + (high - low) * code / facts.CAPMEM_MAX + deviation + np.hypot(spread, blur) * rng.standard_normal(facts.CIRCUITS)
+        return (
+            low
+            + (high - low) * code / facts.CAPMEM_MAX
+            + deviation
+            + np.hypot(spread, blur) * rng.standard_normal(facts.CIRCUITS)
+        )
 
     off = read(_bisect(read, wanted, facts.CIRCUITS)) - wanted
     return off if name in VOLTAGES else np.expm1(off)
 
 
-def _columns(made: Calibration, repetitions: int, rng: np.random.Generator) -> tuple[Columns, Columns]:
+def _columns(
+    made: Calibration, repetitions: int, rng: np.random.Generator
+) -> tuple[Columns, Columns]:
     """Columns brought to the chip's gain and a baseline of 0, with the products of the chip itself; what is then measured of them."""
     size = facts.CIRCUITS
     raw = Columns(*(np.concatenate([getattr(c, n) for c in made.columns]) for n in Columns._fields))
@@ -292,24 +415,40 @@ def _columns(made: Calibration, repetitions: int, rng: np.random.Generator) -> t
 
     def written(gain: np.ndarray, offset: np.ndarray) -> tuple[Columns, Columns]:
         gain = np.maximum(gain * (1 + _WRITE * noise.column_gain * rng.standard_normal(size)), 0.05)
-        pairs = (v.astype(np.float32).reshape(facts.HEMISPHERES, -1) for v in (gain, offset, raw.floor))
+        pairs = (
+            v.astype(np.float32).reshape(facts.HEMISPHERES, -1) for v in (gain, offset, raw.floor)
+        )
         first, second = (Columns(*v) for v in zip(*pairs, strict=True))
         return first, second
 
     def amplitude(columns: tuple[Columns, Columns]) -> np.ndarray:
-        return _read_out(made, columns, x, w, rows, sends, repetitions) - _read_out(made, columns, 0, w, rows, sends, repetitions)
+        return _read_out(made, columns, x, w, rows, sends, repetitions) - _read_out(
+            made, columns, 0, w, rows, sends, repetitions
+        )
 
     def strength(code: np.ndarray) -> np.ndarray:
         return amplitude(written(raw.gain * code / _NOMINAL, raw.offset))
 
     code = _bisect(strength, charge * made.gain, size)
-    baseline = np.round(_read_out(made, written(raw.gain * code / _NOMINAL, raw.offset), 0, w, rows, sends, repetitions))
+    baseline = np.round(
+        _read_out(
+            made, written(raw.gain * code / _NOMINAL, raw.offset), 0, w, rows, sends, repetitions
+        )
+    )
     # from here on it is written once, and the baseline has drifted since it was measured
-    final = written(raw.gain * code / _NOMINAL, raw.offset - baseline + _WRITE * noise.column_offset * rng.standard_normal(size))
+    final = written(
+        raw.gain * code / _NOMINAL,
+        raw.offset - baseline + _WRITE * noise.column_offset * rng.standard_normal(size),
+    )
     offset = _read_out(made, final, 0, w, rows, sends, repetitions)
     gain = amplitude(final) / (charge * made.gain)
-    floor = _read_out(made, final, facts.INPUT_MAX, -facts.WEIGHT_MAX, facts.SIGNED_ROWS, facts.CAPMEM_MAX, 2) if noise.knee is not None \
+    floor = (
+        _read_out(
+            made, final, facts.INPUT_MAX, -facts.WEIGHT_MAX, facts.SIGNED_ROWS, facts.CAPMEM_MAX, 2
+        )
+        if noise.knee is not None
         else raw.floor
+    )
     pairs = (v.astype(np.float32).reshape(facts.HEMISPHERES, -1) for v in (gain, offset, floor))
     first, second = (Columns(*v) for v in zip(*pairs, strict=True))
     return first, second
@@ -325,7 +464,15 @@ def _stimulus(gain: float) -> tuple[float, int, int, int, int]:
     return float(x * w * rows * sends), x, w, rows, sends
 
 
-def _read_out(made: Calibration, columns: tuple[Columns, Columns], x: int, w: int, rows: int, sends: int, repetitions: int) -> np.ndarray:
+def _read_out(
+    made: Calibration,
+    columns: tuple[Columns, Columns],
+    x: int,
+    w: int,
+    rows: int,
+    sends: int,
+    repetitions: int,
+) -> np.ndarray:
     """(512,) mean outputs of the chip with these columns; converters round down, so that half a step is added."""
     import torch
 
@@ -334,7 +481,9 @@ def _read_out(made: Calibration, columns: tuple[Columns, Columns], x: int, w: in
     inputs = torch.zeros(repetitions, facts.SIGNED_ROWS)
     inputs[:, :rows] = x
     weights = torch.full((facts.SIGNED_ROWS, facts.CIRCUITS), float(w))
-    out = product(inputs, weights, dataclasses.replace(made, columns=columns).chip(), sends, "calibrate")
+    out = product(
+        inputs, weights, dataclasses.replace(made, columns=columns).chip(), sends, "calibrate"
+    )
     return out.double().mean(0).numpy() + 0.5
 
 

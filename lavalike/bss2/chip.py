@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 HEMISPHERE = integer(0, facts.HEMISPHERES - 1)
 LEVELS = ("ideal", "quantised", "emulated", "hardware")
 # spread after calibration over spread before it: calix's bounds; those of columns, rows and synapses are chosen
-RATIOS = facts.CALIBRATION_RATIO | {"column_gain": 0.35, "column_offset": 0.15, "row_gain": 0.5, "efficacy": 0.5}
+RATIOS = facts.CALIBRATION_RATIO | {
+    "column_gain": 0.35,
+    "column_offset": 0.15,
+    "row_gain": 0.5,
+    "efficacy": 0.5,
+}
 
 
 @arguments()
@@ -70,22 +75,32 @@ class Noise:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             if f.name not in ("floor", "knee"):
-                object.__setattr__(self, f.name, finite(getattr(self, f.name), f"Noise: {f.name}", 0))
+                object.__setattr__(
+                    self, f.name, finite(getattr(self, f.name), f"Noise: {f.name}", 0)
+                )
         if self.knee is not None:
             object.__setattr__(self, "knee", finite(self.knee, "Noise: knee"))
         if not isinstance(self.floor, Iterable) or len(ends := tuple(self.floor)) != 2:
-            error = InputError if isinstance(self.floor, Iterable) and not isinstance(self.floor, str) else InputTypeError
+            error = (
+                InputError
+                if isinstance(self.floor, Iterable) and not isinstance(self.floor, str)
+                else InputTypeError
+            )
             raise error(f"Noise: floor is two numbers, low and high, got {self.floor!r}")
         low, high = (finite(v, "Noise: an end of floor") for v in ends)
         if self.knee is not None and not facts.OUTPUT_MIN <= low <= high < self.knee <= 0:
-            raise InputError(f"Noise: {facts.OUTPUT_MIN} <= floor low <= high < knee <= 0 is needed, "
-                             f"got floor {self.floor}, knee {self.knee}")
+            raise InputError(
+                f"Noise: {facts.OUTPUT_MIN} <= floor low <= high < knee <= 0 is needed, "
+                f"got floor {self.floor}, knee {self.knee}"
+            )
         object.__setattr__(self, "floor", (low, high))
 
     @classmethod
     def none(cls) -> Noise:
         """A chip that computes its model: no spread, no bend."""
-        zero: dict[str, Any] = {f.name: 0.0 for f in dataclasses.fields(cls) if f.name not in ("floor", "knee")}
+        zero: dict[str, Any] = {
+            f.name: 0.0 for f in dataclasses.fields(cls) if f.name not in ("floor", "knee")
+        }
         return cls(**zero, knee=None)
 
 
@@ -148,7 +163,9 @@ class Chip:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             error = InputError if isinstance(self.level, str) else InputTypeError
-            raise error(f"Chip: level is one of {', '.join(LEVELS)}; got {self.level!r}{did_you_mean(self.level, LEVELS)}")
+            raise error(
+                f"Chip: level is one of {', '.join(LEVELS)}; got {self.level!r}{did_you_mean(self.level, LEVELS)}"
+            )
         object.__setattr__(self, "seed", whole(self.seed, 0, "Chip: seed"))
         object.__setattr__(self, "chips", whole(self.chips, 1, "Chip: chips"))
         if not isinstance(self.noise, Noise):
@@ -164,14 +181,22 @@ class Chip:
         from lavalike.bss2.calibration import Calibration
 
         if not isinstance(self.calibration, Calibration):
-            raise InputTypeError(f"Chip: calibration is a Calibration (Calibration.load reads one), got {self.calibration!r}")
+            raise InputTypeError(
+                f"Chip: calibration is a Calibration (Calibration.load reads one), got {self.calibration!r}"
+            )
         self.calibration.check(self, "Chip")
         if not self.calibrated:
-            raise CalibrationError(f"{self!r}: a calibration was given, and calibrated=False; leave one of them out")
+            raise CalibrationError(
+                f"{self!r}: a calibration was given, and calibrated=False; leave one of them out"
+            )
 
     def __repr__(self) -> str:
-        changed = [f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self)
-                   if f.name not in ("seed", "level", "noise", "calibration") and getattr(self, f.name) != f.default]
+        changed = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if f.name not in ("seed", "level", "noise", "calibration")
+            and getattr(self, f.name) != f.default
+        ]
         noise = ["noise=..."] if self.noise != Noise() else []
         measured = ["calibration=..."] if self.calibration is not None else []
         return f"Chip({', '.join([f'seed={self.seed}', f'level={self.level!r}', *changed, *noise, *measured])})"
@@ -192,9 +217,13 @@ class Chip:
         if k == 0:
             return self
         if self.calibration is not None:
-            raise CalibrationError(f"{self.identifier} was given one chip's calibration; chip {k} of the setup has none. "
-                                   "Leave calibration out for setups of several chips")
-        return dataclasses.replace(self, seed=int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0]))
+            raise CalibrationError(
+                f"{self.identifier} was given one chip's calibration; chip {k} of the setup has none. "
+                "Leave calibration out for setups of several chips"
+            )
+        return dataclasses.replace(
+            self, seed=int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0])
+        )
 
     # -- fixed pattern: neutral unless emulated ---------------------------------------------------------------
 
@@ -209,17 +238,28 @@ class Chip:
         """Normal around ``around``; factors (around 1) stay above 0.05."""
         if not self.emulated:
             return fixed(np.full(shape, around, np.float32))
-        drawn = around + self._sigma(name) * self._stream(name, hemisphere).standard_normal(shape, np.float32)
-        return fixed(np.maximum(drawn, 0.05, dtype=np.float32) if around else drawn.astype(np.float32))
+        drawn = around + self._sigma(name) * self._stream(name, hemisphere).standard_normal(
+            shape, np.float32
+        )
+        return fixed(
+            np.maximum(drawn, 0.05, dtype=np.float32) if around else drawn.astype(np.float32)
+        )
 
     @cached_property
     def _columns(self) -> tuple[Columns, Columns]:
         if self.calibration is not None and self.emulated:
             return self.calibration.columns
         low, high = self.noise.floor
-        made = [Columns(self._spread("column_gain", facts.COLUMNS, 1.0, h), self._spread("column_offset", facts.COLUMNS, 0.0, h),
-                        fixed(self._stream("floor", h).uniform(low, high, facts.COLUMNS).astype(np.float32)))
-                for h in range(facts.HEMISPHERES)]
+        made = [
+            Columns(
+                self._spread("column_gain", facts.COLUMNS, 1.0, h),
+                self._spread("column_offset", facts.COLUMNS, 0.0, h),
+                fixed(
+                    self._stream("floor", h).uniform(low, high, facts.COLUMNS).astype(np.float32)
+                ),
+            )
+            for h in range(facts.HEMISPHERES)
+        ]
         return made[0], made[1]
 
     @arguments(hemisphere=HEMISPHERE)
@@ -229,7 +269,9 @@ class Chip:
 
     @cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
-        made = [self._spread("row_gain", facts.SIGNED_ROWS, 1.0, h) for h in range(facts.HEMISPHERES)]
+        made = [
+            self._spread("row_gain", facts.SIGNED_ROWS, 1.0, h) for h in range(facts.HEMISPHERES)
+        ]
         return made[0], made[1]
 
     @arguments(hemisphere=HEMISPHERE)
@@ -243,11 +285,16 @@ class Chip:
         if self.calibration is not None and self.emulated:
             return self.calibration.circuits
         n = facts.CIRCUITS
-        return Circuits(*(self._spread(name, n, float(name.startswith("tau"))) for name in Circuits._fields))
+        return Circuits(
+            *(self._spread(name, n, float(name.startswith("tau"))) for name in Circuits._fields)
+        )
 
     @cached_property
     def _efficacy(self) -> tuple[np.ndarray, np.ndarray]:
-        made = [self._spread("efficacy", (facts.ROWS, facts.COLUMNS), 1.0, h) for h in range(facts.HEMISPHERES)]
+        made = [
+            self._spread("efficacy", (facts.ROWS, facts.COLUMNS), 1.0, h)
+            for h in range(facts.HEMISPHERES)
+        ]
         return made[0], made[1]
 
     @arguments(hemisphere=HEMISPHERE)
@@ -263,7 +310,9 @@ def current_chip() -> Chip:
     """The chip that :func:`use` or ``init_hardware`` took; NoChipError without one."""
     chip = _current.get()
     if chip is None:
-        raise NoChipError("no chip: init_hardware() takes one, `with lavalike.bss2.use(Chip(...)):` an emulated one; mock=True needs none")
+        raise NoChipError(
+            "no chip: init_hardware() takes one, `with lavalike.bss2.use(Chip(...)):` an emulated one; mock=True needs none"
+        )
     return chip
 
 

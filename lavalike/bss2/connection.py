@@ -52,18 +52,27 @@ def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool
     from lavalike.bss2.calibration import Calibration, of_a_real_chip
 
     if hwdb_path is not None and not isinstance(hwdb_path, HWDBPath | CalibrationPath):
-        raise InputTypeError(f"init_hardware: hwdb_path is a HWDBPath or a CalibrationPath, got {hwdb_path!r}")
+        raise InputTypeError(
+            f"init_hardware: hwdb_path is a HWDBPath or a CalibrationPath, got {hwdb_path!r}"
+        )
     state = hardware.availability()
     if state == "connected":
         hardware.init(hwdb_path, ann)
         set_current(Chip(level="hardware"))
         return
     foreign = isinstance(hwdb_path, CalibrationPath) and of_a_real_chip(hwdb_path.value)
-    chip = Calibration.load(hwdb_path.value).chip() if isinstance(hwdb_path, CalibrationPath) and not foreign else Chip()
+    chip = (
+        Calibration.load(hwdb_path.value).chip()
+        if isinstance(hwdb_path, CalibrationPath) and not foreign
+        else Chip()
+    )
     set_current(chip)
     why = f", with its nominal calibration: {hwdb_path.value} is a real chip's" if foreign else ""  # type: ignore[union-attr]
-    warnings.warn(f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on{why}",
-                  EmulatedChipWarning, stacklevel=2)
+    warnings.warn(
+        f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on{why}",
+        EmulatedChipWarning,
+        stacklevel=2,
+    )
 
 
 def init_hardware_minimal() -> None:

@@ -69,7 +69,9 @@ def turned(w: torch.Tensor) -> bool:
     return w.dim() == 2 and not w.is_contiguous() and w.t().is_contiguous()
 
 
-def _rounded(x: torch.Tensor, low: int, high: int, offset: float, gains: torch.Tensor | None) -> torch.Tensor | None:
+def _rounded(
+    x: torch.Tensor, low: int, high: int, offset: float, gains: torch.Tensor | None
+) -> torch.Tensor | None:
     if x.device.type != "cpu":
         out = x.round()
         if not bool(((out >= low) & (out <= high)).all()):
@@ -82,8 +84,19 @@ def _rounded(x: torch.Tensor, low: int, high: int, offset: float, gains: torch.T
     x = x.contiguous()
     out = empty(x.shape, x.device)
     gains = None if gains is None else gains.contiguous()
-    table = _run(_round(offset != 0, gains is not None), "qqqqdddqq", x.numel(), x.numel(), x.data_ptr(), out.data_ptr(), low, high, offset,
-                 0, 0 if gains is None else gains.data_ptr())
+    table = _run(
+        _round(offset != 0, gains is not None),
+        "qqqqdddqq",
+        x.numel(),
+        x.numel(),
+        x.data_ptr(),
+        out.data_ptr(),
+        low,
+        high,
+        offset,
+        0,
+        0 if gains is None else gains.data_ptr(),
+    )
     return None if any(table[:, BAD].tolist()) else out
 
 
@@ -96,7 +109,13 @@ def _run(kernel: int, form: str, count: int, size: int, *values: float) -> np.nd
     return table
 
 
-def digitise(charge: torch.Tensor, read: Readout, key: int = 0, total: torch.Tensor | None = None, last: bool = True) -> torch.Tensor:
+def digitise(
+    charge: torch.Tensor,
+    read: Readout,
+    key: int = 0,
+    total: torch.Tensor | None = None,
+    last: bool = True,
+) -> torch.Tensor:
     """What the converters read of ``charge``, which is overwritten: integers in -128..127.
 
     Args:
@@ -110,27 +129,59 @@ def digitise(charge: torch.Tensor, read: Readout, key: int = 0, total: torch.Ten
     """
     for x in (charge, total):
         if x is not None and (x.dtype != torch.float32 or not x.is_contiguous()):
-            raise OperandError(f"digitise: contiguous float32 tensors are expected, got {x.dtype} {tuple(x.shape)}")
+            raise OperandError(
+                f"digitise: contiguous float32 tensors are expected, got {x.dtype} {tuple(x.shape)}"
+            )
     if charge.device.type != "cpu":
-        return _digitise_torch(charge, torch.randn_like(charge) if read.sigma else None, read, total, last)
+        return _digitise_torch(
+            charge, torch.randn_like(charge) if read.sigma else None, read, total, last
+        )
     out = charge if total is None else total
     columns = charge.shape[1]
     across = charge.dim() == 2  # columns lie side by side; else each one's values do
     width = columns if across else math.prod(charge.shape[2:])
     patterned = isinstance(read.factor, torch.Tensor)
-    kernel = _digitise(patterned, across, read.offset is not None, read.sigma != 0, read.knee is not None, total is not None, last)
+    kernel = _digitise(
+        patterned,
+        across,
+        read.offset is not None,
+        read.sigma != 0,
+        read.knee is not None,
+        total is not None,
+        last,
+    )
 
     def at(x: torch.Tensor | None) -> int:
         return 0 if x is None else x.data_ptr()
 
     factor = (at(read.factor), 0.0) if isinstance(read.factor, torch.Tensor) else (0, read.factor)
-    _run(kernel, "qqqqqqqdqqdqqd", charge.numel() // max(width, 1), charge.numel(), width, columns, at(charge), at(out), *factor,
-         at(read.offset), key, read.sigma, at(read.span), at(read.rate), read.knee or 0.0)
+    _run(
+        kernel,
+        "qqqqqqqdqqdqqd",
+        charge.numel() // max(width, 1),
+        charge.numel(),
+        width,
+        columns,
+        at(charge),
+        at(out),
+        *factor,
+        at(read.offset),
+        key,
+        read.sigma,
+        at(read.span),
+        at(read.rate),
+        read.knee or 0.0,
+    )
     return out
 
 
-def _digitise_torch(charge: torch.Tensor, noise: torch.Tensor | None, read: Readout, total: torch.Tensor | None,
-                    last: bool) -> torch.Tensor:
+def _digitise_torch(
+    charge: torch.Tensor,
+    noise: torch.Tensor | None,
+    read: Readout,
+    total: torch.Tensor | None,
+    last: bool,
+) -> torch.Tensor:
     def each(x: torch.Tensor) -> torch.Tensor:
         return x.reshape(-1, *(1,) * (charge.dim() - 2))
 
@@ -141,7 +192,9 @@ def _digitise_torch(charge: torch.Tensor, noise: torch.Tensor | None, read: Read
         v += noise * read.sigma
     if read.knee is not None and read.span is not None and read.rate is not None:  # given together
         below = (read.knee - v).clamp_(min=0)
-        v = torch.where(below > 0, read.knee - each(read.span) * (1 - torch.exp(below * each(read.rate))), v)
+        v = torch.where(
+            below > 0, read.knee - each(read.span) * (1 - torch.exp(below * each(read.rate))), v
+        )
     v = v.floor_().clamp_(facts.OUTPUT_MIN, facts.OUTPUT_MAX)
     if total is None:
         return v
@@ -149,16 +202,31 @@ def _digitise_torch(charge: torch.Tensor, noise: torch.Tensor | None, read: Read
     return total.clamp_(facts.OUTPUT_MIN, facts.OUTPUT_MAX) if last else total
 
 
-def rectify(x: torch.Tensor, shift: int, limit: int, grad: torch.Tensor | None = None) -> torch.Tensor:
+def rectify(
+    x: torch.Tensor, shift: int, limit: int, grad: torch.Tensor | None = None
+) -> torch.Tensor:
     """floor(x / 2**shift) in 0..limit; with ``grad`` its gradient, ``grad / 2**shift`` where x > 0. NaN stays NaN."""
     scale = 2.0**-shift
     if x.device.type != "cpu" or x.dtype != torch.float32:
-        return (x * scale).floor_().clamp_(0, limit) if grad is None else torch.where(x > 0, grad * scale, 0.0)
+        return (
+            (x * scale).floor_().clamp_(0, limit)
+            if grad is None
+            else torch.where(x > 0, grad * scale, 0.0)
+        )
     x = x.contiguous()
     grad = None if grad is None else grad.contiguous()
     out = empty(x.shape, x.device)
-    _run(_rectify(grad is not None), "qqqqqdd", x.numel(), x.numel(), x.data_ptr(), 0 if grad is None else grad.data_ptr(), out.data_ptr(),
-         scale, limit)
+    _run(
+        _rectify(grad is not None),
+        "qqqqqdd",
+        x.numel(),
+        x.numel(),
+        x.data_ptr(),
+        0 if grad is None else grad.data_ptr(),
+        out.data_ptr(),
+        scale,
+        limit,
+    )
     return out
 
 
@@ -229,7 +297,9 @@ def _rectify(backward: bool) -> int:
 
 
 @functools.cache
-def _digitise(patterned: bool, across: bool, shifted: bool, noisy: bool, bent: bool, added: bool, last: bool) -> int:
+def _digitise(
+    patterned: bool, across: bool, shifted: bool, noisy: bool, bent: bool, added: bool, last: bool
+) -> int:
     k = Builder("digitise", F32, True)
     b = k.b
     begin, end, width, columns = (k.slot(I64) for _ in range(4))
@@ -240,7 +310,11 @@ def _digitise(patterned: bool, across: bool, shifted: bool, noisy: bool, bent: b
     sigma = k.splat(k.slot(F64))
     spans, rates = k.slot(POINTER), k.slot(POINTER)
     knee = k.splat(k.slot(F64))
-    low, high, one = k.constant(float(facts.OUTPUT_MIN)), k.constant(float(facts.OUTPUT_MAX)), k.constant(1.0)
+    low, high, one = (
+        k.constant(float(facts.OUTPUT_MIN)),
+        k.constant(float(facts.OUTPUT_MAX)),
+        k.constant(1.0),
+    )
     kept = b.alloca(k.vector)
 
     with k.loop(begin, end) as row:
@@ -249,11 +323,17 @@ def _digitise(patterned: bool, across: bool, shifted: bool, noisy: bool, bent: b
 
         def of(values: Any, i: Any, mask: Any) -> Any:
             """A column's number: of each lane's column, or of the row's."""
-            return k.load(values, i, "float32", mask) if across else k.splat(k.one(values, channel, "float32"))
+            return (
+                k.load(values, i, "float32", mask)
+                if across
+                else k.splat(k.one(values, channel, "float32"))
+            )
 
         def each(i: Any, mask: Any) -> None:
             at = b.add(start, i)
-            v = b.fmul(k.load(charge, at, "float32", mask), of(factors, i, mask) if patterned else factor)
+            v = b.fmul(
+                k.load(charge, at, "float32", mask), of(factors, i, mask) if patterned else factor
+            )
             if shifted:
                 v = b.fadd(v, of(offsets, i, mask))
             if noisy:
@@ -261,7 +341,9 @@ def _digitise(patterned: bool, across: bool, shifted: bool, noisy: bool, bent: b
             if bent:
                 b.store(v, kept)
                 below = k._lt(v, knee)
-                with k.when(b.icmp_unsigned("!=", b.bitcast(below, I16), I16(0))):  # most outputs are above
+                with k.when(
+                    b.icmp_unsigned("!=", b.bitcast(below, I16), I16(0))
+                ):  # most outputs are above
                     gone = k._exp(b.fmul(b.fsub(knee, v), of(rates, i, mask)))
                     curve = b.fsub(knee, b.fmul(of(spans, i, mask), b.fsub(one, gone)))
                     b.store(b.select(below, curve, v), kept)

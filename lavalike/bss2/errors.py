@@ -56,5 +56,11 @@ class CalibrationTypeError(CalibrationError, TypeError):
     """A setting of a calibration that is of the wrong kind."""
 
 
-KINDS.update({RangeError: RangeTypeError, OperandError: OperandTypeError, RecordingError: RecordingTypeError,
-              CalibrationError: CalibrationTypeError})
+KINDS.update(
+    {
+        RangeError: RangeTypeError,
+        OperandError: OperandTypeError,
+        RecordingError: RecordingTypeError,
+        CalibrationError: CalibrationTypeError,
+    }
+)

@@ -29,7 +29,9 @@ DEFAULT_WAIT = 5  # FPGA cycles between events [hxtorch]
 # -- routing
 PADI_BUSES = 4  # a hemisphere, of 32 synapse drivers of two rows [halco]
 BUS_ROWS = 64  # rows a bus reaches in one column: its in-degree [grenade]
-OUTPUT_COLUMNS = 32  # neuron column c sends on output c // 32; the bus is (c // 32) % 4 [halco], [grenade]
+OUTPUT_COLUMNS = (
+    32  # neuron column c sends on output c // 32; the bus is (c // 32) % 4 [halco], [grenade]
+)
 SOURCE_LABELS = 64  # 6-bit labels of one source group [grenade]
 EVENT_RATE = 125e6  # events a second into the array; what exceeds it is dropped [tutorials]
 BACKGROUND_SOURCES = 8  # [halco]

@@ -21,7 +21,14 @@ from lavalike.bss2.spiking.events import check_spikes
 from lavalike.bss2.spiking.handle import spikes_of
 from lavalike.bss2.spiking.neuron import Recorded
 from lavalike.bss2.spiking.population import AELIF, CHIP_ONLY, Population
-from lavalike.bss2.spiking.scales import VOLTAGES, Voltage, chip_value, finite_weights, reset_of, voltage_of
+from lavalike.bss2.spiking.scales import (
+    VOLTAGES,
+    Voltage,
+    chip_value,
+    finite_weights,
+    reset_of,
+    voltage_of,
+)
 from lavalike.bss2.spiking.synapse import Projection, SparseSynapse
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper
@@ -34,12 +41,31 @@ if TYPE_CHECKING:
 # Membrane LSB that a synapse of weight 1 on the chip is worth where the model has a weight of 1: hxtorch's own tests find 45 LSB (threshold
 # 125, leak 80) for a weight scale of 50 +- 20 %
 DRIVE = 0.9
-_SETTINGS = ("alpha", "enable_spike_recording", "enable_cadc_recording", "enable_cadc_recording_placement_in_dram", "enable_madc_recording",
-             "record_neuron_id", "cadc_time_shift", "shift_cadc_to_first", "interpolation_mode", "chip_coordinate", *CHIP_ONLY)
-_TERMS = ("leaky", "exponential", "subthreshold_adaptation", "spike_triggered_adaptation", "clock_scale_adaptation_pulse")
+_SETTINGS = (
+    "alpha",
+    "enable_spike_recording",
+    "enable_cadc_recording",
+    "enable_cadc_recording_placement_in_dram",
+    "enable_madc_recording",
+    "record_neuron_id",
+    "cadc_time_shift",
+    "shift_cadc_to_first",
+    "interpolation_mode",
+    "chip_coordinate",
+    *CHIP_ONLY,
+)
+_TERMS = (
+    "leaky",
+    "exponential",
+    "subthreshold_adaptation",
+    "spike_triggered_adaptation",
+    "clock_scale_adaptation_pulse",
+)
 
 
-def run_experiment(experiment: Experiment, nodes: list[LayerCall], runtime: int | None) -> dict[HXModule, Recorded]:
+def run_experiment(
+    experiment: Experiment, nodes: list[LayerCall], runtime: int | None
+) -> dict[HXModule, Recorded]:
     """Run what was called on the connected chip: of each population what was recorded, for its model to take in.
 
     Args:
@@ -77,11 +103,15 @@ class HandedOver:
     def __post_init__(self) -> None:
         self.real = hardware.spiking()
 
-    def run(self, ours: Experiment, nodes: list[LayerCall], runtime: int | None) -> dict[HXModule, Recorded]:
+    def run(
+        self, ours: Experiment, nodes: list[LayerCall], runtime: int | None
+    ) -> dict[HXModule, Recorded]:
         """See :func:`run_experiment`."""
         for node in nodes:
             if isinstance(node.module, HXModuleWrapper):
-                raise RoutingError(f"{node.module.name}: recurrent layers are not handed to hxtorch; write them with its HXModuleWrapper")
+                raise RoutingError(
+                    f"{node.module.name}: recurrent layers are not handed to hxtorch; write them with its HXModuleWrapper"
+                )
         self.arriving = _arriving(nodes)
         self.set_up(ours, [n.module for n in nodes if isinstance(n.module, Population)])
         targets = {p: target for target, group in self.arriving.items() for p in group}
@@ -90,23 +120,34 @@ class HandedOver:
         for node in nodes:
             m = node.module
             if isinstance(m, Projection):
-                known[id(node.outputs[0])] = self.synapse(m, targets)(self.source(node, known, steps))
+                known[id(node.outputs[0])] = self.synapse(m, targets)(
+                    self.source(node, known, steps)
+                )
             elif isinstance(m, Population):
                 known[id(node.outputs[0])] = self.neurons(m)(*(known[id(h)] for h in node.inputs))
             elif not any(h.empty for h in node.inputs):
                 m.execute(node.inputs, node.outputs)
         if not known:
-            raise RoutingError("run: there is no synapse and no population in the experiment; on a chip there is nothing to run")
+            raise RoutingError(
+                "run: there is no synapse and no population in the experiment; on a chip there is nothing to run"
+            )
         self.real.run(self.experiment, min(steps) if runtime is None else int(runtime))
-        return {n.module: _recorded(n.module, known[id(n.outputs[0])], self.voltage(n.module))
-                for n in nodes if isinstance(n.module, Population)}
+        return {
+            n.module: _recorded(n.module, known[id(n.outputs[0])], self.voltage(n.module))
+            for n in nodes
+            if isinstance(n.module, Population)
+        }
 
     def set_up(self, ours: Experiment, populations: list[Population]) -> None:
         """hxtorch's experiment and instances, and what its populations are to be given."""
         wanted: dict[HXModule, dict[str, Any]] = {p: self.settings(p) for p in populations}
-        if not self.given or any(p in self.given and not _same(self.given[p], s) for p, s in wanted.items()):
+        if not self.given or any(
+            p in self.given and not _same(self.given[p], s) for p, s in wanted.items()
+        ):
             told = {} if ours.hw_routing_func is None else {"hw_routing_func": ours.hw_routing_func}
-            self.experiment = self.real.Experiment(mock=self.mock, dt=self.dt, **_known(self.real.Experiment, told, "Experiment"))
+            self.experiment = self.real.Experiment(
+                mock=self.mock, dt=self.dt, **_known(self.real.Experiment, told, "Experiment")
+            )
             for kept in (self.made, self.given, self.instances):
                 kept.clear()
         self.given |= wanted
@@ -119,8 +160,10 @@ class HandedOver:
         if id(given) in known:
             return known[id(given)]
         if given.empty:
-            raise RoutingError(f"{node.module.name}: what it hears passes through a layer computed in software, after the chip has run; on "
-                               "a chip only populations and inputs reach synapses. For dropout set the population's mask")
+            raise RoutingError(
+                f"{node.module.name}: what it hears passes through a layer computed in software, after the chip has run; on "
+                "a chip only populations and inputs reach synapses. For dropout set the population's mask"
+            )
         spikes = spikes_of(given, node.module.name)
         check_spikes(spikes, node.module.name)
         steps.append(len(spikes))
@@ -131,29 +174,42 @@ class HandedOver:
     def synapse(self, p: Projection, targets: dict[Projection, Population]) -> Any:
         """hxtorch's synapse, with our weights as they are now."""
         if p not in targets:
-            raise RoutingError(f"{p.name}: no population takes what it sends; on a chip a synapse ends at neurons")
+            raise RoutingError(
+                f"{p.name}: no population takes what it sends; on a chip a synapse ends at neurons"
+            )
         transform, w = self.transform(p, targets[p]), finite_weights(p)
         instance = self.instance(p)
         if p not in self.made:
-            common = {"execution_instance": instance, "chip_coordinate": p.chip_coordinate, "plasticity_rule": p.plasticity_rule}
+            common = {
+                "execution_instance": instance,
+                "chip_coordinate": p.chip_coordinate,
+                "plasticity_rule": p.plasticity_rule,
+            }
             common = {n: v for n, v in common.items() if v is not None} | {"transform": transform}
             first: tuple[Any, ...]
             if isinstance(p, SparseSynapse):
-                kind, first = self.real.SparseSynapse, (p.mask.t().to_sparse().float(), self.experiment)
+                kind, first = (
+                    self.real.SparseSynapse,
+                    (p.mask.t().to_sparse().float(), self.experiment),
+                )
             else:
                 kind, first = self.real.Synapse, (p.in_features, p.out_features, self.experiment)
             self.made[p] = kind(*first, **_known(kind, common, p.name))
         layer = self.made[p]
         layer.transform = transform
         with torch.no_grad():
-            layer.weight.data = w.t().sparse_mask(layer.weight.coalesce()) if layer.weight.is_sparse else w.clone()
+            layer.weight.data = (
+                w.t().sparse_mask(layer.weight.coalesce()) if layer.weight.is_sparse else w.clone()
+            )
         return layer
 
     def transform(self, p: Projection, target: Population) -> Any:
         """From our weights to the chip's; without a scale of its own such that the chip's membrane follows the model's."""
         t, voltage = p.transform, self.voltage(target)
         if t is linear_saturating:
-            return functools.partial(self.real.linear_saturating, scale=_mean(voltage.per_unit) / DRIVE)
+            return functools.partial(
+                self.real.linear_saturating, scale=_mean(voltage.per_unit) / DRIVE
+            )
         if isinstance(t, functools.partial) and t.func is linear_saturating:
             return functools.partial(self.real.linear_saturating, **t.keywords)
         return t
@@ -162,9 +218,15 @@ class HandedOver:
         """The voltage scale of a population; a readout's is free: its largest weight is made 63 at first, and it stays so."""
         if p not in self.fitted and not p.fires and p.trace_scale == 1 and p in self.arriving:
             first = self.arriving[p][0]
-            told = first.transform.keywords.get("scale") if isinstance(first.transform, functools.partial) else None
+            told = (
+                first.transform.keywords.get("scale")
+                if isinstance(first.transform, functools.partial)
+                else None
+            )
             largest = float(finite_weights(first).abs().max())
-            self.fitted[p] = DRIVE * (told if told is not None else facts.WEIGHT_MAX / largest if largest > 0 else 1.0)
+            self.fitted[p] = DRIVE * (
+                told if told is not None else facts.WEIGHT_MAX / largest if largest > 0 else 1.0
+            )
         return voltage_of(p, self.fitted.get(p))
 
     def settings(self, p: Population) -> dict[str, Any]:
@@ -175,25 +237,37 @@ class HandedOver:
         if joined > 1:
             values["neuron_structure"] = joined
         if _fitted(p):
-            return values | {"trace_scale": 1 / _mean(v.per_unit), "trace_offset": _mean(v.zero_lsb - v.zero * v.per_unit)}
+            return values | {
+                "trace_scale": 1 / _mean(v.per_unit),
+                "trace_offset": _mean(v.zero_lsb - v.zero * v.per_unit),
+            }
         return values | {"trace_scale": p.trace_scale, "trace_offset": p.trace_offset}
 
     def neurons(self, p: Population) -> Any:
         """hxtorch's LIF, LI or AELIF."""
         instance = self.instance(p)
         if p not in self.made:
-            kind = getattr(self.real, "AELIF" if isinstance(p, AELIF) else "LIF" if p.fires else "LI")
+            kind = getattr(
+                self.real, "AELIF" if isinstance(p, AELIF) else "LIF" if p.fires else "LI"
+            )
             if kind is None:
                 raise OperandError(f"{p.name}: this hxtorch has no {type(p).__name__}; use LIF")
-            values = {n: self.real.MixedHXModelParameter(*v) if isinstance(v, _Pair) else v for n, v in self.given[p].items()}
+            values = {
+                n: self.real.MixedHXModelParameter(*v) if isinstance(v, _Pair) else v
+                for n, v in self.given[p].items()
+            }
             if instance is not None:
                 values["execution_instance"] = instance
             _known(kind, values, p.name)
             if "neuron_structure" in values:
                 if self.real.SingleCompartmentNeuron is None:
-                    raise OperandError(f"{p.name}: this hxtorch has no SingleCompartmentNeuron, for {values['neuron_structure']} circuits "
-                                       "a neuron; use fewer inputs, or a newer one")
-                values["neuron_structure"] = self.real.SingleCompartmentNeuron(values["neuron_structure"])
+                    raise OperandError(
+                        f"{p.name}: this hxtorch has no SingleCompartmentNeuron, for {values['neuron_structure']} circuits "
+                        "a neuron; use fewer inputs, or a newer one"
+                    )
+                values["neuron_structure"] = self.real.SingleCompartmentNeuron(
+                    values["neuron_structure"]
+                )
             self.made[p] = kind(p.size, self.experiment, **values)
         layer = self.made[p]
         if p.mask is not None or getattr(layer, "mask", None) is not None:
@@ -213,7 +287,9 @@ class HandedOver:
         else:
             chip = chip_value(p, name)
         if isinstance(model, torch.Tensor) or isinstance(chip, torch.Tensor) or model != chip:
-            return _Pair(*(x.clone() if isinstance(x, torch.Tensor) else x for x in (model, chip)))  # training changes it in place
+            return _Pair(
+                *(x.clone() if isinstance(x, torch.Tensor) else x for x in (model, chip))
+            )  # training changes it in place
         return model
 
     def instance(self, layer: Projection | Population) -> Any:
@@ -228,7 +304,10 @@ class HandedOver:
             raise OperandError(f"{layer.name}: this hxtorch has no ExecutionInstance; leave it out")
         if ours not in self.instances:
             told = {n: v for n, v in vars(ours).items() if n != "name" and v not in (None, False)}
-            self.instances[ours] = kind(**_known(kind, told, f"{layer.name}: ExecutionInstance")), ours.calib_path
+            self.instances[ours] = (
+                kind(**_known(kind, told, f"{layer.name}: ExecutionInstance")),
+                ours.calib_path,
+            )
         made, path = self.instances[ours]
         if path != ours.calib_path:
             made.load_calib(ours.calib_path)
@@ -250,9 +329,14 @@ def _fitted(p: Population) -> bool:
 
 def _recorded(p: Population, handle: Any, voltage: Voltage) -> Recorded:
     """What the chip recorded of a population, in our units."""
-    spikes, membrane, madc = (getattr(handle, n, None) if wanted else None for n, wanted in (
-        ("spikes", p.fires and p.enable_spike_recording), ("membrane_cadc", p.enable_cadc_recording),
-        ("membrane_madc", p.enable_madc_recording)))
+    spikes, membrane, madc = (
+        getattr(handle, n, None) if wanted else None
+        for n, wanted in (
+            ("spikes", p.fires and p.enable_spike_recording),
+            ("membrane_cadc", p.enable_cadc_recording),
+            ("membrane_madc", p.enable_madc_recording),
+        )
+    )
     if membrane is not None and p.shift_cadc_to_first and _fitted(p):
         membrane = membrane + voltage.zero  # counted from the first sample, which is at leak
     return Recorded(spikes, membrane, madc)
@@ -261,7 +345,11 @@ def _recorded(p: Population, handle: Any, voltage: Voltage) -> Recorded:
 def _arriving(nodes: list[LayerCall]) -> dict[Population, list[Projection]]:
     """The projections that end at each population."""
     made = {id(n.outputs[0]): n.module for n in nodes if isinstance(n.module, Projection)}
-    return {n.module: [made[id(h)] for h in n.inputs if id(h) in made] for n in nodes if isinstance(n.module, Population)}
+    return {
+        n.module: [made[id(h)] for h in n.inputs if id(h) in made]
+        for n in nodes
+        if isinstance(n.module, Population)
+    }
 
 
 def _fan_in(p: Projection) -> int:
@@ -282,7 +370,11 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _changed(p: Population) -> dict[str, Any]:
     """Settings that are not at their default, as an older hxtorch has fewer."""
-    defaults = {n: a.default for kind in (Population, AELIF) for n, a in inspect.signature(kind).parameters.items()}
+    defaults = {
+        n: a.default
+        for kind in (Population, AELIF)
+        for n, a in inspect.signature(kind).parameters.items()
+    }
     values = {n: getattr(p, n) for n in _SETTINGS}
     if isinstance(p, AELIF):
         values |= {n: getattr(p, n) for n in _TERMS} | {"fire": p.fires}
@@ -293,8 +385,10 @@ def _known(kind: Any, values: dict[str, Any], who: str) -> dict[str, Any]:
     """``values``; InputError for what has no argument there."""
     unknown = [n for n in values if n not in inspect.signature(kind).parameters]
     if unknown:
-        raise InputError(f"{who}: this hxtorch's {kind.__name__} takes no {', '.join(unknown)}, which is "
-                         f"{', '.join(repr(values[n]) for n in unknown)} here; leave it out, or use a newer one")
+        raise InputError(
+            f"{who}: this hxtorch's {kind.__name__} takes no {', '.join(unknown)}, which is "
+            f"{', '.join(repr(values[n]) for n in unknown)} here; leave it out, or use a newer one"
+        )
     return values
 
 
@@ -339,12 +433,23 @@ def names(module: Any, found: Any) -> Names:
                 if getattr(place, name, None) is not None:
                     return getattr(place, name)
         if needed:
-            raise NoChipError(f"{module.__name__}: none of {', '.join(spelled)} is there; repair the installation of hxtorch")
+            raise NoChipError(
+                f"{module.__name__}: none of {', '.join(spelled)} is there; repair the installation of hxtorch"
+            )
         return None
 
-    return Names(module, first("Experiment", "Instance"), first("run"), first("Synapse"), first("SparseSynapse", needed=False),
-                 first("LIF", "Neuron"), first("LI", "ReadoutNeuron"), first("AELIF", needed=False),
-                 first("ExecutionInstance", needed=False), first("MixedHXModelParameter", within="parameter"),
-                 first("linear_saturating", within="transforms.weight_transforms"),
-                 first("LIFObservables", "NeuronHandle", "Handle"),
-                 first("SingleCompartmentNeuron", within="morphology", needed=False))
+    return Names(
+        module,
+        first("Experiment", "Instance"),
+        first("run"),
+        first("Synapse"),
+        first("SparseSynapse", needed=False),
+        first("LIF", "Neuron"),
+        first("LI", "ReadoutNeuron"),
+        first("AELIF", needed=False),
+        first("ExecutionInstance", needed=False),
+        first("MixedHXModelParameter", within="parameter"),
+        first("linear_saturating", within="transforms.weight_transforms"),
+        first("LIFObservables", "NeuronHandle", "Handle"),
+        first("SingleCompartmentNeuron", within="morphology", needed=False),
+    )

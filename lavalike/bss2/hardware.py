@@ -31,8 +31,13 @@ if TYPE_CHECKING:
     from lavalike.bss2.spiking.module import HXModule
     from lavalike.bss2.spiking.neuron import Recorded
 
-_PATH = optional(instance("lavalike.bss2.connection.HWDBPath", "lavalike.bss2.connection.CalibrationPath",
-                          words="a HWDBPath or a CalibrationPath"))
+_PATH = optional(
+    instance(
+        "lavalike.bss2.connection.HWDBPath",
+        "lavalike.bss2.connection.CalibrationPath",
+        words="a HWDBPath or a CalibrationPath",
+    )
+)
 STATES = ("not importable", "mock only", "connected")
 
 
@@ -47,9 +52,13 @@ def _import(name: str = "hxtorch") -> Any:
         # hxtorch itself is there when something it needs is not
         if e.name is not None and f"{name}.".startswith(f"{e.name}."):
             return None
-        raise NoChipError(f"hxtorch is installed, but {e.name!r}, which it needs, is not; repair its installation") from e
+        raise NoChipError(
+            f"hxtorch is installed, but {e.name!r}, which it needs, is not; repair its installation"
+        ) from e
     except ImportError as e:
-        raise NoChipError(f"hxtorch is installed, but does not import ({e}); repair its installation") from e
+        raise NoChipError(
+            f"hxtorch is installed, but does not import ({e}); repair its installation"
+        ) from e
 
 
 def _is_ours(module: Any) -> bool:
@@ -61,7 +70,9 @@ def _is_ours(module: Any) -> bool:
 def _hxtorch() -> Any:
     module = _import()
     if module is None:
-        raise NoChipError("hxtorch is not installed: level 'hardware' needs it and a chip; level 'emulated' needs neither")
+        raise NoChipError(
+            "hxtorch is not installed: level 'hardware' needs it and a chip; level 'emulated' needs neither"
+        )
     return module
 
 
@@ -125,7 +136,9 @@ def init(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool = False)
             path = _core("HWDBPath")(hwdb_path.path, hwdb_path.version)
             connect(path, ann) if ann else connect(path)
     except (RuntimeError, OSError) as e:
-        raise NoChipError(f"hxtorch found no chip: {e}; check the connection, or use a Chip of level 'emulated'") from e
+        raise NoChipError(
+            f"hxtorch found no chip: {e}; check the connection, or use a Chip of level 'emulated'"
+        ) from e
 
 
 def release() -> None:
@@ -138,7 +151,9 @@ def identifier() -> str:
     try:
         return str(_core("get_unique_identifier")())
     except (RuntimeError, OSError) as e:
-        raise NoChipError(f"hxtorch is not connected to a chip: {e}; lavalike.bss2.init_hardware() connects it") from e
+        raise NoChipError(
+            f"hxtorch is not connected to a chip: {e}; lavalike.bss2.init_hardware() connects it"
+        ) from e
 
 
 @arguments(path=_PATH, ann=FLAG)
@@ -161,14 +176,18 @@ def _layers() -> Any:
     """Its layers: ``hxtorch.perceptron.nn`` or ``hxtorch.nn``."""
     found = _import("hxtorch.perceptron.nn" if spelling() != "nn" else "hxtorch.nn")
     if found is None:
-        raise NoChipError("this hxtorch has no layers (hxtorch.perceptron.nn or hxtorch.nn); repair its installation")
+        raise NoChipError(
+            "this hxtorch has no layers (hxtorch.perceptron.nn or hxtorch.nn); repair its installation"
+        )
     return found
 
 
 # -- perceptron mode -------------------------------------------------------------------------------------------
 
 
-@arguments(model=instance("torch.nn.modules.module.Module", words="a torch.nn.Module"), mock=optional(FLAG))
+@arguments(
+    model=instance("torch.nn.modules.module.Module", words="a torch.nn.Module"), mock=optional(FLAG)
+)
 def convert(model: torch.nn.Module, mock: bool | None = None) -> torch.nn.Module:
     """A copy of ``model`` whose layers of :mod:`lavalike.bss2.perceptron.nn` are hxtorch's, with the same weights and settings.
 
@@ -199,7 +218,9 @@ def _convert_layer(name: str, layer: torch.nn.Module, mock: bool | None) -> torc
 
     real = getattr(_layers(), type(layer).__name__, None)
     if real is None:
-        raise OperandError(f"layer {name!r}: this hxtorch has no {type(layer).__name__}; write it with layers it has")
+        raise OperandError(
+            f"layer {name!r}: this hxtorch has no {type(layer).__name__}; write it with layers it has"
+        )
     settings = {}
     for key, parameter in inspect.signature(type(layer)).parameters.items():
         value = getattr(layer, key)
@@ -211,8 +232,10 @@ def _convert_layer(name: str, layer: torch.nn.Module, mock: bool | None) -> torc
     known = inspect.signature(real).parameters
     unknown = sorted(settings.keys() - known.keys())
     if unknown:
-        raise InputError(f"layer {name!r}: this hxtorch's {type(layer).__name__} takes no {', '.join(unknown)}, which is "
-                         f"{', '.join(repr(settings[k]) for k in unknown)} here; leave it at its default")
+        raise InputError(
+            f"layer {name!r}: this hxtorch's {type(layer).__name__} takes no {', '.join(unknown)}, which is "
+            f"{', '.join(repr(settings[k]) for k in unknown)} here; leave it at its default"
+        )
     made = real(**settings)
     if isinstance(layer, nn.MACLayer):
         with torch.no_grad():
@@ -234,10 +257,14 @@ def spiking() -> Names:
         module = _import(name)
         if module is not None:
             return names(module, lambda part, name=name: _import(f"{name}.{part}"))
-    raise NoChipError("this hxtorch has no spiking mode (hxtorch.spiking or hxtorch.snn); a version from 2022 or later is needed")
+    raise NoChipError(
+        "this hxtorch has no spiking mode (hxtorch.spiking or hxtorch.snn); a version from 2022 or later is needed"
+    )
 
 
-def run_experiment(experiment: Experiment, nodes: list[LayerCall], runtime: int | None) -> dict[HXModule, Recorded]:
+def run_experiment(
+    experiment: Experiment, nodes: list[LayerCall], runtime: int | None
+) -> dict[HXModule, Recorded]:
     """See :func:`lavalike.bss2.handover.run_experiment`."""
     from lavalike.bss2.handover import run_experiment
 

@@ -22,10 +22,28 @@ from lavalike.fused.llvm import F32, I16, I32, I64, WIDTH, Builder, compiled
 GRAIN = 1 << 15  # numbers worth a thread
 INTS = ir.VectorType(I32, WIDTH)
 MIX = ((16, 0x7FEB352D), (15, 0x846CA68B), (16, None))  # shift right and xor, multiply
-CENTRE = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164, 0.246640727,
-          1.50140941)
-TAIL = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047, 1.00167406,
-        2.83297682)
+CENTRE = (
+    2.81022636e-08,
+    3.43273939e-07,
+    -3.5233877e-06,
+    -4.39150654e-06,
+    0.00021858087,
+    -0.00125372503,
+    -0.00417768164,
+    0.246640727,
+    1.50140941,
+)
+TAIL = (
+    -0.000200214257,
+    0.000100950558,
+    0.00134934322,
+    -0.00367342844,
+    0.00573950773,
+    -0.0076224613,
+    0.00943887047,
+    1.00167406,
+    2.83297682,
+)
 LOG = tuple((-1) ** (n + 1) / n for n in range(7, 0, -1))  # log(1 + r) / r, for |r| < 0.19
 
 
@@ -53,7 +71,13 @@ class Source:
         n = b.add(self._splat(b.trunc(at, I32)), ir.Constant(INTS, list(range(WIDTH))))
         n = self._mix(b.add(self._mix(b.xor(n, self.halves[0])), self.halves[1]))
         # 23 bits and a half: u is exact, and never -1, 0 or 1
-        u = b.fsub(b.fmul(b.fadd(b.uitofp(b.lshr(n, self._int(9)), k.vector), k.constant(0.5)), k.constant(2.0**-22)), k.constant(1.0))
+        u = b.fsub(
+            b.fmul(
+                b.fadd(b.uitofp(b.lshr(n, self._int(9)), k.vector), k.constant(0.5)),
+                k.constant(2.0**-22),
+            ),
+            k.constant(1.0),
+        )
         w = b.fneg(self._log(b.fmul(b.fsub(k.constant(1.0), u), b.fadd(k.constant(1.0), u))))
         b.store(self._polynomial(CENTRE, b.fsub(w, k.constant(2.5))), self.out)
         far = k._ge(w, k.constant(5.0))
@@ -65,7 +89,9 @@ class Source:
     def _splat(self, x: Any) -> Any:
         b = self.k.b
         one = b.insert_element(ir.Constant(INTS, ir.Undefined), x, I32(0))
-        return b.shuffle_vector(one, ir.Constant(INTS, ir.Undefined), ir.Constant(INTS, [0] * WIDTH))
+        return b.shuffle_vector(
+            one, ir.Constant(INTS, ir.Undefined), ir.Constant(INTS, [0] * WIDTH)
+        )
 
     @staticmethod
     def _int(value: int) -> Any:
@@ -89,13 +115,17 @@ class Source:
         k, b = self.k, self.k.b
         bits = b.bitcast(x, INTS)
         exponent = b.sitofp(b.sub(b.lshr(bits, self._int(23)), self._int(127)), k.vector)
-        m = b.bitcast(b.or_(b.and_(bits, self._int(0x7FFFFF)), self._int(0x3F800000)), k.vector)  # 1..2
+        m = b.bitcast(
+            b.or_(b.and_(bits, self._int(0x7FFFFF)), self._int(0x3F800000)), k.vector
+        )  # 1..2
         for above, factor, half in ((2**0.75, 0.5, 1.0), (2**0.25, 2**-0.5, 0.5)):
             high = k._gt(m, k.constant(above))
             m = b.select(high, b.fmul(m, k.constant(factor)), m)
             exponent = b.select(high, b.fadd(exponent, k.constant(half)), exponent)
         r = b.fsub(m, k.constant(1.0))
-        return b.fadd(b.fmul(exponent, k.constant(math.log(2.0))), b.fmul(r, self._polynomial(LOG, r)))
+        return b.fadd(
+            b.fmul(exponent, k.constant(math.log(2.0))), b.fmul(r, self._polynomial(LOG, r))
+        )
 
 
 @functools.cache
@@ -114,5 +144,10 @@ def draw(count: int, key: int) -> torch.Tensor:
     vectors = -(-count // WIDTH)
     out = torch.empty(vectors * WIDTH, dtype=torch.float32)
     parts = threads.cuts(vectors, count // GRAIN)
-    threads.run(_fill(), np.array([[a * WIDTH, b * WIDTH, out.data_ptr(), key] for a, b in pairwise(parts)], np.int64))
+    threads.run(
+        _fill(),
+        np.array(
+            [[a * WIDTH, b * WIDTH, out.data_ptr(), key] for a, b in pairwise(parts)], np.int64
+        ),
+    )
     return out[:count]

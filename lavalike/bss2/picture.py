@@ -39,20 +39,47 @@ def draw(report: Report, path: str | Path | None = None) -> Any:
             axes[2 * (spare // across) + h][spare % across].set_axis_off()
     figure.supxlabel("column", fontsize=9)
     figure.supylabel("signed row", fontsize=9)
-    figure.legend(handles=[Patch(color=colour[n], label=n) for n in names], loc="outside lower center", ncols=min(6, len(names)))
+    figure.legend(
+        handles=[Patch(color=colour[n], label=n) for n in names],
+        loc="outside lower center",
+        ncols=min(6, len(names)),
+    )
     if path is not None:
         figure.savefig(path)
     return figure
 
 
-def _hemisphere(axis: Any, report: Report, instance: InstanceUse, hemisphere: int, colour: dict[str, Any]) -> None:
+def _hemisphere(
+    axis: Any, report: Report, instance: InstanceUse, hemisphere: int, colour: dict[str, Any]
+) -> None:
     from matplotlib.patches import Rectangle
 
-    here = [t for t in report.tiles if (t.run, t.chip, t.hemisphere) == (instance.run, instance.chip, hemisphere)]
+    here = [
+        t
+        for t in report.tiles
+        if (t.run, t.chip, t.hemisphere) == (instance.run, instance.chip, hemisphere)
+    ]
     for t in here:
         row, column, height, width = t.area
-        axis.add_patch(Rectangle((column, row), width, height, facecolor=colour[t.layer], edgecolor="white", linewidth=0.5))
-    axis.set(xlim=(0, facts.COLUMNS), ylim=(facts.SIGNED_ROWS, 0), xticks=(0, 128, 256), yticks=(0, 64, 128))
+        axis.add_patch(
+            Rectangle(
+                (column, row),
+                width,
+                height,
+                facecolor=colour[t.layer],
+                edgecolor="white",
+                linewidth=0.5,
+            )
+        )
+    axis.set(
+        xlim=(0, facts.COLUMNS),
+        ylim=(facts.SIGNED_ROWS, 0),
+        xticks=(0, 128, 256),
+        yticks=(0, 64, 128),
+    )
     axis.tick_params(labelsize=7)
     share = 100 * sum(t.utilisation for t in here)
-    axis.set_title(f"run {instance.run}, chip {instance.chip}, hemisphere {hemisphere}: {share:.0f} %", fontsize=8)
+    axis.set_title(
+        f"run {instance.run}, chip {instance.chip}, hemisphere {hemisphere}: {share:.0f} %",
+        fontsize=8,
+    )

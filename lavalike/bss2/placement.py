@@ -86,11 +86,22 @@ class Placement:
         for x in there:
             if x.name == name:
                 return x
-        raise InputError(f"nothing named {name!r} was placed; there are {', '.join(x.name for x in there)}")
+        raise InputError(
+            f"nothing named {name!r} was placed; there are {', '.join(x.name for x in there)}"
+        )
 
-    @arguments(chip=optional(instance("lavalike.bss2.chip.Chip")), duration=optional(real(above=0)), samples=integer(1))
-    def report(self, records: Iterable[Observation | SpikeRecord] = (), chip: Chip | None = None, duration: float | None = None,
-               samples: int = 1) -> Report:
+    @arguments(
+        chip=optional(instance("lavalike.bss2.chip.Chip")),
+        duration=optional(real(above=0)),
+        samples=integer(1),
+    )
+    def report(
+        self,
+        records: Iterable[Observation | SpikeRecord] = (),
+        chip: Chip | None = None,
+        duration: float | None = None,
+        samples: int = 1,
+    ) -> Report:
         """What it takes, and what was measured in a run.
 
         Args:
@@ -108,7 +119,9 @@ class Placement:
 
 
 @arguments(input_shape=optional(SHAPE), chips=CHIPS, batch=integer(1))
-def place(model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, batch: int = 1) -> Placement:
+def place(
+    model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, batch: int = 1
+) -> Placement:
     """Place every dense and convolutional layer of a torch module, or a process graph; other layers (pooling, ...) are digital.
 
     Each layer is a product of its own: it begins on chip 0, hemisphere 0, when the one before has been read out. A layer that is called
@@ -133,18 +146,28 @@ def place(model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, 
     import torch
 
     if not isinstance(model, torch.nn.Module):
-        raise InputTypeError(f"place: model is a torch.nn.Module or a process, got {type(model).__name__}")
+        raise InputTypeError(
+            f"place: model is a torch.nn.Module or a process, got {type(model).__name__}"
+        )
     if input_shape is None:
-        raise InputTypeError("place: input_shape, the shape of one sample without the batch axis, is needed for a torch module")
+        raise InputTypeError(
+            "place: input_shape, the shape of one sample without the batch axis, is needed for a torch module"
+        )
     placed: list[PlacedLayer] = []
     run = 0
-    for name, layer, shape, out in _dry_pass(model, tuple(int(n) for n in np.reshape(input_shape, -1))):
+    for name, layer, shape, out in _dry_pass(
+        model, tuple(int(n) for n in np.reshape(input_shape, -1))
+    ):
         times = 1 + sum(p.name.split("#")[0] == name for p in placed)
-        entry = _place_layer(name if times == 1 else f"{name}#{times}", layer, shape, out, chips, batch, run)
+        entry = _place_layer(
+            name if times == 1 else f"{name}#{times}", layer, shape, out, chips, batch, run
+        )
         placed.append(entry)
         run = entry.tiles[-1].run + 1
     if not placed:
-        raise RoutingError(f"{type(model).__name__}: no dense or convolutional layer in it was called; there is nothing to place")
+        raise RoutingError(
+            f"{type(model).__name__}: no dense or convolutional layer in it was called; there is nothing to place"
+        )
     return Placement(chips, tuple(placed))
 
 
@@ -163,12 +186,22 @@ def place_populations(populations: Sequence[Population], chips: int = 1) -> Plac
     return Placement(chips, populations=placed, instances=instances)
 
 
-def _place_layer(name: str, layer: Placeable, shape: torch.Size, out: torch.Size, chips: int, batch: int, run: int) -> PlacedLayer:
+def _place_layer(
+    name: str,
+    layer: Placeable,
+    shape: torch.Size,
+    out: torch.Size,
+    chips: int,
+    batch: int,
+    run: int,
+) -> PlacedLayer:
     w = layer.weight.detach().double()
     if not bool(w.isfinite().all()):
-        raise RangeError(f"layer {name!r}: weights are finite and within +-{facts.WEIGHT_MAX}, some are nan or infinite; correct them")
+        raise RangeError(
+            f"layer {name!r}: weights are finite and within +-{facts.WEIGHT_MAX}, some are nan or infinite; correct them"
+        )
     k, n = w[0].numel(), w.shape[0] * getattr(layer, "avg", 1)
-    vectors = math.prod(shape[1:-1]) if w.ndim == 2 else math.prod(out[2 - w.ndim:])
+    vectors = math.prod(shape[1:-1]) if w.ndim == 2 else math.prod(out[2 - w.ndim :])
     expansions = getattr(layer, "num_expansions", 1)
     used = np.ones((k, n), bool)
     if expansions > 1:
@@ -177,27 +210,50 @@ def _place_layer(name: str, layer: Placeable, shape: torch.Size, out: torch.Size
         (k, n), vectors = used.shape, math.ceil(vectors / expansions)
     lying = tuple(replace(t, run=run + t.run) for t in tiles(k, n, name, chips))
     held = w.clamp(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
-    return PlacedLayer(name, type(layer).__name__, k, n, lying, batch * vectors, getattr(layer, "num_sends", 1),
-                       getattr(layer, "wait_between_events", facts.DEFAULT_WAIT),
-                       tuple(int(used[t.rows.start:t.rows.stop, t.columns.start:t.columns.stop].sum()) for t in lying),
-                       int((w.abs() > facts.WEIGHT_MAX).sum()), float((held.round() - held).square().mean().sqrt()))
+    return PlacedLayer(
+        name,
+        type(layer).__name__,
+        k,
+        n,
+        lying,
+        batch * vectors,
+        getattr(layer, "num_sends", 1),
+        getattr(layer, "wait_between_events", facts.DEFAULT_WAIT),
+        tuple(
+            int(used[t.rows.start : t.rows.stop, t.columns.start : t.columns.stop].sum())
+            for t in lying
+        ),
+        int((w.abs() > facts.WEIGHT_MAX).sum()),
+        float((held.round() - held).square().mean().sqrt()),
+    )
 
 
 def _diagonal(outs: int, channels: int, kernel: int, stride: int, expansions: int) -> np.ndarray:
     """Cells of an expanded convolution: in each channel's stretch of inputs, every copy of the kernel one stride further down."""
     used = np.zeros((channels, kernel + (expansions - 1) * stride, expansions, outs), bool)
     for e in range(expansions):
-        used[:, e * stride:e * stride + kernel, e] = True
+        used[:, e * stride : e * stride + kernel, e] = True
     return used.reshape(used.shape[0] * used.shape[1], -1)
 
 
-def _dry_pass(model: torch.nn.Module, input_shape: tuple[int, ...]) -> Iterator[tuple[str, Placeable, torch.Size, torch.Size]]:
+def _dry_pass(
+    model: torch.nn.Module, input_shape: tuple[int, ...]
+) -> Iterator[tuple[str, Placeable, torch.Size, torch.Size]]:
     """Name, layer, input and output shape of each placeable call, in order; those layers compute nothing, the others run on zeros."""
     import torch
 
-    layers = {name or type(m).__name__: m for name, m in model.named_modules() if _placeable(m, name or type(m).__name__)}
+    layers = {
+        name or type(m).__name__: m
+        for name, m in model.named_modules()
+        if _placeable(m, name or type(m).__name__)
+    }
     calls: list[tuple[str, Placeable, torch.Size, torch.Size]] = []
-    with _standing_in(layers, calls), _evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with (
+        _standing_in(layers, calls),
+        _evaluating(model),
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+    ):
         model(torch.zeros(1, *input_shape))
     yield from calls
 
@@ -209,12 +265,20 @@ def _placeable(m: torch.nn.Module, name: str) -> TypeGuard[Placeable]:
     nn = torch.nn
     convolution = isinstance(m, nn.modules.conv._ConvNd)
     if convolution and not isinstance(m, nn.Conv1d | nn.Conv2d):
-        raise RoutingError(f"layer {name!r}: {type(m).__name__} cannot be placed; Linear, Conv1d and Conv2d can. Write it as one of them")
-    if isinstance(m, nn.modules.conv._ConvNd) and (m.groups != 1 or any(d != 1 for d in m.dilation)):
-        raise RoutingError(f"layer {name!r}: a convolution on the chip has groups 1 and dilation 1, got groups {m.groups}, "
-                           f"dilation {m.dilation}; use a convolution for each group, or a kernel filled with zeros")
+        raise RoutingError(
+            f"layer {name!r}: {type(m).__name__} cannot be placed; Linear, Conv1d and Conv2d can. Write it as one of them"
+        )
+    if isinstance(m, nn.modules.conv._ConvNd) and (
+        m.groups != 1 or any(d != 1 for d in m.dilation)
+    ):
+        raise RoutingError(
+            f"layer {name!r}: a convolution on the chip has groups 1 and dilation 1, got groups {m.groups}, "
+            f"dilation {m.dilation}; use a convolution for each group, or a kernel filled with zeros"
+        )
     if isinstance(m, nn.RNNBase | nn.Bilinear | nn.MultiheadAttention):
-        raise RoutingError(f"layer {name!r}: {type(m).__name__} cannot be placed; Linear, Conv1d and Conv2d can. Write it with them")
+        raise RoutingError(
+            f"layer {name!r}: {type(m).__name__} cannot be placed; Linear, Conv1d and Conv2d can. Write it with them"
+        )
     return convolution or isinstance(m, nn.Linear)
 
 
@@ -227,16 +291,24 @@ def _standing_in(layers: Mapping[str, Placeable], calls: list) -> Iterator[None]
         def forward(x: torch.Tensor) -> torch.Tensor:
             if isinstance(m, torch.nn.Linear):
                 if x.shape[-1] != m.in_features:
-                    raise InputError(f"layer {name!r}: inputs have {m.in_features} features, got shape {tuple(x.shape)}; "
-                                     "correct input_shape")
+                    raise InputError(
+                        f"layer {name!r}: inputs have {m.in_features} features, got shape {tuple(x.shape)}; "
+                        "correct input_shape"
+                    )
                 out = x.new_zeros((*x.shape[:-1], m.out_features))
             else:
-                conv: Any = torch.nn.functional.conv1d if isinstance(m, torch.nn.Conv1d) else torch.nn.functional.conv2d
+                conv: Any = (
+                    torch.nn.functional.conv1d
+                    if isinstance(m, torch.nn.Conv1d)
+                    else torch.nn.functional.conv2d
+                )
                 try:
                     shape = conv(x.to("meta"), m.weight.to("meta"), None, m.stride, m.padding).shape
                 except RuntimeError as e:
-                    raise InputError(f"layer {name!r}: {type(m).__name__} does not take inputs of shape {tuple(x.shape)}: {e}; "
-                                     "correct input_shape") from e
+                    raise InputError(
+                        f"layer {name!r}: {type(m).__name__} does not take inputs of shape {tuple(x.shape)}: {e}; "
+                        "correct input_shape"
+                    ) from e
                 out = x.new_zeros(shape)
             calls.append((name, m, x.shape, out.shape))
             return out

@@ -20,7 +20,9 @@ from lavalike.checks import whole
 from lavalike.errors import InputError
 
 _BUS_SIGNED = facts.BUS_ROWS // 2
-_SOURCES = facts.SOURCE_LABELS * facts.SIGNED_ROWS  # a synapse driver (a signed row) tells 64 labels apart
+_SOURCES = (
+    facts.SOURCE_LABELS * facts.SIGNED_ROWS
+)  # a synapse driver (a signed row) tells 64 labels apart
 
 
 @arguments(fan_in=integer(0))
@@ -33,7 +35,9 @@ def circuits(fan_in: int) -> int:
 def neurons_per_chip(c: int) -> int:
     """Neurons of ``c`` joined circuits on a chip."""
     if not 1 <= c <= facts.CIRCUITS:
-        raise RoutingError(f"neurons_per_chip: c: a neuron has 1 to {facts.CIRCUITS} circuits, got {c}; use fewer inputs a neuron")
+        raise RoutingError(
+            f"neurons_per_chip: c: a neuron has 1 to {facts.CIRCUITS} circuits, got {c}; use fewer inputs a neuron"
+        )
     return facts.CIRCUITS // c
 
 
@@ -113,11 +117,18 @@ class _Free:
         out: list[Sequence[int]] = []
         for h, interval in enumerate(free):
             while len(out) < size and interval[1] - interval[0] >= c:
-                out.append(range(h * facts.COLUMNS + interval[0], h * facts.COLUMNS + interval[0] + c))
+                out.append(
+                    range(h * facts.COLUMNS + interval[0], h * facts.COLUMNS + interval[0] + c)
+                )
                 interval[0] += c
         left, right = (b - a for a, b in free)
         # across the hemispheres: both intervals end at the last column unless such a neuron is there, so that they have columns in common
-        if len(out) < size and min(left, right) > 0 and left + right >= c and free[0][1] == free[1][1]:
+        if (
+            len(out) < size
+            and min(left, right) > 0
+            and left + right >= c
+            and free[0][1] == free[1][1]
+        ):
             upper = min(left, max(c - right, c // 2))
             ends = [(h * facts.COLUMNS + b) for h, (_, b) in enumerate(free)]
             out.append([*range(ends[0] - upper, ends[0]), *range(ends[1] - (c - upper), ends[1])])
@@ -129,21 +140,32 @@ class _Free:
         return np.array([list(r) for r in out], np.int64).reshape(size, c)
 
 
-def lay_out(populations: Sequence[Population], chips: int = 1) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
+def lay_out(
+    populations: Sequence[Population], chips: int = 1
+) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
     """What :func:`lavalike.bss2.placement.place_populations` places."""
     names = [p.name for p in populations]
     if len(set(names)) < len(names) or not names:
-        raise InputError(f"place_populations: populations with different names are expected, got {names}")
-    chain = [replace(p, sources=tuple(names[max(i - 1, 0):i]) if p.sources is None else p.sources) for i, p in enumerate(populations)]
+        raise InputError(
+            f"place_populations: populations with different names are expected, got {names}"
+        )
+    chain = [
+        replace(p, sources=tuple(names[max(i - 1, 0) : i]) if p.sources is None else p.sources)
+        for i, p in enumerate(populations)
+    ]
     chain = [replace(p, recurrent=p.recurrent or p.name in _heard(p)) for p in chain]
     for p in chain:
         unknown = sorted(set(_heard(p)) - set(names))
         if unknown:
-            raise InputError(f"population {p.name!r}: sources {', '.join(unknown)} are not among {', '.join(names)}")
+            raise InputError(
+                f"population {p.name!r}: sources {', '.join(unknown)} are not among {', '.join(names)}"
+            )
     for p in chain:
         if p.chip is not None and p.chip >= chips:
-            raise RoutingError(f"population {p.name!r}: it shall lie on chip {p.chip}, the setup has {chips} (0..{chips - 1}); choose one "
-                               "of them, or Chip(chips=...) for a larger setup")
+            raise RoutingError(
+                f"population {p.name!r}: it shall lie on chip {p.chip}, the setup has {chips} (0..{chips - 1}); choose one "
+                "of them, or Chip(chips=...) for a larger setup"
+            )
     width = {p.name: _circuits(p) for p in chain}
     while True:
         lying = _allocate(chain, width)
@@ -153,8 +175,10 @@ def lay_out(populations: Sequence[Population], chips: int = 1) -> tuple[tuple[Pl
         for p in chain:
             if p.name in short and p.circuits is not None:
                 limit = _BUS_SIGNED * p.circuits
-                raise RoutingError(f"population {p.name!r}: neurons of {p.circuits} circuits take {limit} signed inputs from one PADI bus "
-                                   f"({facts.BUS_ROWS} rows a circuit), their sources on the chip need more; join {short[p.name]} circuits")
+                raise RoutingError(
+                    f"population {p.name!r}: neurons of {p.circuits} circuits take {limit} signed inputs from one PADI bus "
+                    f"({facts.BUS_ROWS} rows a circuit), their sources on the chip need more; join {short[p.name]} circuits"
+                )
         width |= short
 
 
@@ -167,15 +191,21 @@ def _circuits(p: Population) -> int:
     """Checked, as asked for or as needed."""
     inputs = p.fan_in if p.inputs is None else p.inputs
     if inputs > _SOURCES:
-        raise RoutingError(f"population {p.name!r}: at most {_SOURCES} sources ({facts.SOURCE_LABELS} labels on each of "
-                           f"{facts.SIGNED_ROWS} synapse drivers) can be told apart, got {inputs}; split it over several populations")
+        raise RoutingError(
+            f"population {p.name!r}: at most {_SOURCES} sources ({facts.SOURCE_LABELS} labels on each of "
+            f"{facts.SIGNED_ROWS} synapse drivers) can be told apart, got {inputs}; split it over several populations"
+        )
     c = circuits(p.fan_in) if p.circuits is None else p.circuits
     if not 1 <= c <= facts.CIRCUITS:
-        raise RoutingError(f"population {p.name!r}: a neuron has 1 to {facts.CIRCUITS} circuits ({facts.SIGNED_ROWS} signed inputs each), "
-                           f"got {c} for {p.fan_in} inputs; use fewer inputs a neuron")
+        raise RoutingError(
+            f"population {p.name!r}: a neuron has 1 to {facts.CIRCUITS} circuits ({facts.SIGNED_ROWS} signed inputs each), "
+            f"got {c} for {p.fan_in} inputs; use fewer inputs a neuron"
+        )
     if p.fan_in > facts.SIGNED_ROWS * c:
-        raise RoutingError(f"population {p.name!r}: neurons of {c} circuits take {facts.SIGNED_ROWS * c} signed inputs, got {p.fan_in}; "
-                           f"join {circuits(p.fan_in)} circuits, or use fewer inputs")
+        raise RoutingError(
+            f"population {p.name!r}: neurons of {c} circuits take {facts.SIGNED_ROWS * c} signed inputs, got {p.fan_in}; "
+            f"join {circuits(p.fan_in)} circuits, or use fewer inputs"
+        )
     return c
 
 
@@ -188,10 +218,16 @@ def _groups(chain: list[Population]) -> list[list[Population]]:
     for _ in range(max(1, len(chain).bit_length())):
         hears = hears @ hears
     mutual = hears & hears.T
-    return [[chain[j] for j in np.flatnonzero(row)] for i, row in enumerate(mutual) if np.flatnonzero(row)[0] == i]
+    return [
+        [chain[j] for j in np.flatnonzero(row)]
+        for i, row in enumerate(mutual)
+        if np.flatnonzero(row)[0] == i
+    ]
 
 
-def _allocate(chain: list[Population], width: dict[str, int]) -> dict[str, list[tuple[str, np.ndarray]]]:
+def _allocate(
+    chain: list[Population], width: dict[str, int]
+) -> dict[str, list[tuple[str, np.ndarray]]]:
     """Of each population the parts: name of the instance, circuits (part of size, c)."""
     chips: dict[str, _Free] = {}
     lying: dict[str, list[tuple[str, np.ndarray]]] = {}
@@ -202,8 +238,10 @@ def _allocate(chain: list[Population], width: dict[str, int]) -> dict[str, list[
         named = {p.instance for p in group}
         together = len(group) > 1 or group[0].recurrent
         if len(named) > 1:
-            raise RoutingError(f"populations {_names(group)} hear each other and have to lie on one chip, got instances "
-                               f"{', '.join(map(str, sorted(named, key=str)))}; give them one instance")
+            raise RoutingError(
+                f"populations {_names(group)} hear each other and have to lie on one chip, got instances "
+                f"{', '.join(map(str, sorted(named, key=str)))}; give them one instance"
+            )
         need = sum(p.size * width[p.name] for p in group)
         name = group[0].instance
         if name is None:
@@ -211,30 +249,44 @@ def _allocate(chain: list[Population], width: dict[str, int]) -> dict[str, list[
             alone = all(fits_alone.take(p.size, width[p.name]) is not None for p in group)
             if not alone:
                 if together:
-                    raise RoutingError(f"populations {_names(group)}: a recurrent network has to fit one chip of {facts.CIRCUITS} "
-                                       f"circuits, got {_sizes(group, width)} = {need}; use fewer neurons or fewer inputs a neuron")
+                    raise RoutingError(
+                        f"populations {_names(group)}: a recurrent network has to fit one chip of {facts.CIRCUITS} "
+                        f"circuits, got {_sizes(group, width)} = {need}; use fewer neurons or fewer inputs a neuron"
+                    )
                 lying[group[0].name] = _split(group[0], width[group[0].name], chips, told)
                 open_ = None
                 continue
             fits = open_ is not None and on_chip[open_] == group[0].chip
-            trial = _Free([list(f) for f in chips[open_].free]) if open_ is not None and fits else None
-            if open_ is None or trial is None or any(trial.take(p.size, width[p.name]) is None for p in group):
+            trial = (
+                _Free([list(f) for f in chips[open_].free]) if open_ is not None and fits else None
+            )
+            if (
+                open_ is None
+                or trial is None
+                or any(trial.take(p.size, width[p.name]) is None for p in group)
+            ):
                 open_ = _new(chips, told)
             name = open_
         for p in group:
             if on_chip.setdefault(name, p.chip) != p.chip:
-                raise RoutingError(f"population {p.name!r}: what lies in one instance lies on one chip, got chip {p.chip} and "
-                                   f"{on_chip[name]} for instance {name!r}; give them one chip, or other instances")
+                raise RoutingError(
+                    f"population {p.name!r}: what lies in one instance lies on one chip, got chip {p.chip} and "
+                    f"{on_chip[name]} for instance {name!r}; give them one chip, or other instances"
+                )
             on = chips.setdefault(name, _Free())
             taken = on.take(p.size, width[p.name])
             if taken is None:
-                raise RoutingError(f"population {p.name!r}: instance {name!r} has {facts.CIRCUITS} circuits, {on.used} of them taken, "
-                                   f"got {_sizes([p], width)} = {p.size * width[p.name]} more; leave instance out, then it is split")
+                raise RoutingError(
+                    f"population {p.name!r}: instance {name!r} has {facts.CIRCUITS} circuits, {on.used} of them taken, "
+                    f"got {_sizes([p], width)} = {p.size * width[p.name]} more; leave instance out, then it is split"
+                )
             lying[p.name] = [(name, taken)]
     return lying
 
 
-def _split(p: Population, c: int, chips: dict[str, _Free], told: Set[str | None]) -> list[tuple[str, np.ndarray]]:
+def _split(
+    p: Population, c: int, chips: dict[str, _Free], told: Set[str | None]
+) -> list[tuple[str, np.ndarray]]:
     """Over as few instances as the formula says, in parts of nearly the same size."""
     parts = math.ceil(p.size / neurons_per_chip(c))
     out = []
@@ -259,15 +311,25 @@ def _bus_circuits(p: Population, lying: dict[str, list[tuple[str, np.ndarray]]])
     """Circuits ``p`` needs so that each PADI bus carries what arrives from the same chip; other sources choose their bus."""
     most = 0
     for name, _ in lying[p.name]:
-        sending = [part[:, 0] for s in {*_heard(p), *([p.name] if p.recurrent else [])} for on, part in lying[s] if on == name]
+        sending = [
+            part[:, 0]
+            for s in {*_heard(p), *([p.name] if p.recurrent else [])}
+            for on, part in lying[s]
+            if on == name
+        ]
         if sending:
             column = np.concatenate(sending) % facts.COLUMNS
-            most = max(most, int(np.bincount(column // facts.OUTPUT_COLUMNS % facts.PADI_BUSES).max()))
+            most = max(
+                most, int(np.bincount(column // facts.OUTPUT_COLUMNS % facts.PADI_BUSES).max())
+            )
     return math.ceil(min(most, p.fan_in) / _BUS_SIGNED)
 
 
-def _schedule(chain: list[Population], lying: dict[str, list[tuple[str, np.ndarray]]], chips: int,
-              ) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
+def _schedule(
+    chain: list[Population],
+    lying: dict[str, list[tuple[str, np.ndarray]]],
+    chips: int,
+) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
     """Instances in the order their spikes are needed; those that wait for none of each other are dealt to the chips."""
     order = list(dict.fromkeys(name for p in chain for name, _ in lying[p.name]))
     on_chip = {name: p.chip for p in chain for name, _ in lying[p.name]}
@@ -281,7 +343,9 @@ def _schedule(chain: list[Population], lying: dict[str, list[tuple[str, np.ndarr
         ready = [n for n in order if n not in done and before[n] <= done.keys()]
         if not ready:
             stuck = ", ".join(n for n in order if n not in done)
-            raise RoutingError(f"instances {stuck} hear each other; a recurrent network has to lie on one chip: give it one instance")
+            raise RoutingError(
+                f"instances {stuck} hear each other; a recurrent network has to lie on one chip: give it one instance"
+            )
         rounds: list[set[int]] = []  # free chips
         for n in ready:
             wanted = set(range(chips)) if on_chip[n] is None else {on_chip[n]}
@@ -300,8 +364,15 @@ def _schedule(chain: list[Population], lying: dict[str, list[tuple[str, np.ndarr
         def each(value: dict[str, int]) -> np.ndarray:
             return np.concatenate([np.full(len(part), value[name]) for name, part in parts])
 
-        return PlacedPopulation(p.name, p.size, p.fan_in, each(number), each({n: i.run for n, i in done.items()}),
-                                each({n: i.chip for n, i in done.items()}), np.concatenate([part for _, part in parts]))
+        return PlacedPopulation(
+            p.name,
+            p.size,
+            p.fan_in,
+            each(number),
+            each({n: i.run for n, i in done.items()}),
+            each({n: i.chip for n, i in done.items()}),
+            np.concatenate([part for _, part in parts]),
+        )
 
     return tuple(placed(p) for p in chain), tuple(done[n] for n in order)
 

@@ -139,42 +139,143 @@ class Report:
 
     @property
     def _samples(self) -> str:
-        return f" for {_count(self.samples, 'sample')}" if self.populations and self.time is not None else ""
+        return (
+            f" for {_count(self.samples, 'sample')}"
+            if self.populations and self.time is not None
+            else ""
+        )
 
     def __str__(self) -> str:
-        counts = ", ".join((_count(self.chips, "chip"), _count(self.runs, "run"), _count(self.reconfigurations, "reconfiguration")))
-        parts = [f"{counts}, time on chip {_time(self.time)}{self._samples}; {self.chip or 'no chip named'}"]
+        counts = ", ".join(
+            (
+                _count(self.chips, "chip"),
+                _count(self.runs, "run"),
+                _count(self.reconfigurations, "reconfiguration"),
+            )
+        )
+        parts = [
+            f"{counts}, time on chip {_time(self.time)}{self._samples}; {self.chip or 'no chip named'}"
+        ]
         if self.noise:
             parts[0] += f"\n{self.noise}"
         if self.layers:
-            parts.append(table(
-                ("layer", "kind", "inputs", "outputs", "tiles", "runs", "vectors", "sends", "clipped", "rounding", "saturated", "events",
-                 "time"),
-                [(u.layer, u.kind, u.k, u.n, u.tiles, u.runs, u.vectors, u.num_sends, u.clipped, f"{u.rounding:.2f}", _share(u.saturated),
-                  _number(u.events), _time(u.time)) for u in self.layers]))
+            parts.append(
+                table(
+                    (
+                        "layer",
+                        "kind",
+                        "inputs",
+                        "outputs",
+                        "tiles",
+                        "runs",
+                        "vectors",
+                        "sends",
+                        "clipped",
+                        "rounding",
+                        "saturated",
+                        "events",
+                        "time",
+                    ),
+                    [
+                        (
+                            u.layer,
+                            u.kind,
+                            u.k,
+                            u.n,
+                            u.tiles,
+                            u.runs,
+                            u.vectors,
+                            u.num_sends,
+                            u.clipped,
+                            f"{u.rounding:.2f}",
+                            _share(u.saturated),
+                            _number(u.events),
+                            _time(u.time),
+                        )
+                        for u in self.layers
+                    ],
+                )
+            )
         if self.populations:
-            parts.append(table(
-                ("population", "neurons", "fan-in", "circuits", "instances", "sent", "delivered", "dropped", "peak rate"),
-                [(u.population, u.neurons, u.fan_in, u.circuits, u.instances, _number(u.sent), _number(u.delivered), _number(u.dropped),
-                  _rate(u.peak_rate)) for u in self.populations]))
-        parts.append(table(
-            ("tile", "run", "chip", "hemisphere", "rows", "columns", "synapses", "used"),
-            [(u.layer, u.run, u.chip, u.hemisphere, _span(u.rows), _span(u.columns), u.synapses, _share(u.utilisation))
-             for u in self.tiles[:SHOWN]]))
+            parts.append(
+                table(
+                    (
+                        "population",
+                        "neurons",
+                        "fan-in",
+                        "circuits",
+                        "instances",
+                        "sent",
+                        "delivered",
+                        "dropped",
+                        "peak rate",
+                    ),
+                    [
+                        (
+                            u.population,
+                            u.neurons,
+                            u.fan_in,
+                            u.circuits,
+                            u.instances,
+                            _number(u.sent),
+                            _number(u.delivered),
+                            _number(u.dropped),
+                            _rate(u.peak_rate),
+                        )
+                        for u in self.populations
+                    ],
+                )
+            )
+        parts.append(
+            table(
+                ("tile", "run", "chip", "hemisphere", "rows", "columns", "synapses", "used"),
+                [
+                    (
+                        u.layer,
+                        u.run,
+                        u.chip,
+                        u.hemisphere,
+                        _span(u.rows),
+                        _span(u.columns),
+                        u.synapses,
+                        _share(u.utilisation),
+                    )
+                    for u in self.tiles[:SHOWN]
+                ],
+            )
+        )
         if len(self.tiles) > SHOWN:
             parts[-1] += f"\n... and {len(self.tiles) - SHOWN} more in .tiles"
-        parts.append(table(
-            ("instance", "chip", "circuits", "used", "rows", "used", "synapses", "used"),
-            [(f"run {u.run}", u.chip, u.circuits, _share(u.circuits / facts.CIRCUITS), u.rows,
-              _share(u.rows / (facts.HEMISPHERES * facts.ROWS)), u.synapses, _share(u.synapses / facts.SYNAPSES))
-             for u in self.instances[:SHOWN]]))
+        parts.append(
+            table(
+                ("instance", "chip", "circuits", "used", "rows", "used", "synapses", "used"),
+                [
+                    (
+                        f"run {u.run}",
+                        u.chip,
+                        u.circuits,
+                        _share(u.circuits / facts.CIRCUITS),
+                        u.rows,
+                        _share(u.rows / (facts.HEMISPHERES * facts.ROWS)),
+                        u.synapses,
+                        _share(u.synapses / facts.SYNAPSES),
+                    )
+                    for u in self.instances[:SHOWN]
+                ],
+            )
+        )
         if len(self.instances) > SHOWN:
             parts[-1] += f"\n... and {len(self.instances) - SHOWN} more in .instances"
         return "\n\n".join(parts)
 
 
-def report(placement: Placement, records: list[Observation | SpikeRecord], chip: Chip | None, duration: float | None,
-           samples: int = 1) -> Report:
+def report(
+    placement: Placement,
+    records: list[Observation | SpikeRecord],
+    chip: Chip | None,
+    duration: float | None,
+    samples: int = 1,
+) -> Report:
     """See :meth:`lavalike.bss2.placement.Placement.report`."""
     if chip is None:
         try:
@@ -185,16 +286,38 @@ def report(placement: Placement, records: list[Observation | SpikeRecord], chip:
     seen = _by_layer(placement, [r for r in records if not isinstance(r, SpikeRecord)])
     unknown = sorted(spikes.keys() - {p.name for p in placement.populations})
     if unknown:
-        raise InputError(f"report: records of {', '.join(unknown)}, and no such population was placed; "
-                         f"there are {', '.join(p.name for p in placement.populations) or 'none'}")
+        raise InputError(
+            f"report: records of {', '.join(unknown)}, and no such population was placed; "
+            f"there are {', '.join(p.name for p in placement.populations) or 'none'}"
+        )
     layers = [_layer_use(x, seen.get(x.name, [])) for x in placement.layers]
-    tiles = [t for x in placement.layers for t in _layer_tiles(x)] + [t for p in placement.populations for t in _population_tiles(p)]
-    spiking = (1 + max((i.run for i in placement.instances), default=-1)) * samples * duration if duration is not None else None
-    time = sum(u.time for u in layers) + (spiking or 0.0) if spiking is not None or not placement.populations else None
+    tiles = [t for x in placement.layers for t in _layer_tiles(x)] + [
+        t for p in placement.populations for t in _population_tiles(p)
+    ]
+    spiking = (
+        (1 + max((i.run for i in placement.instances), default=-1)) * samples * duration
+        if duration is not None
+        else None
+    )
+    time = (
+        sum(u.time for u in layers) + (spiking or 0.0)
+        if spiking is not None or not placement.populations
+        else None
+    )
     noise = repr(chip.noise) if chip is not None and chip.emulated else None
     populations = tuple(_population_use(p, spikes.get(p.name)) for p in placement.populations)
-    return Report(tuple(tiles), tuple(_instances(tiles)), tuple(layers), populations, placement.chips,
-                  placement.runs, time, None if chip is None else chip.identifier, noise, samples)
+    return Report(
+        tuple(tiles),
+        tuple(_instances(tiles)),
+        tuple(layers),
+        populations,
+        placement.chips,
+        placement.runs,
+        time,
+        None if chip is None else chip.identifier,
+        noise,
+        samples,
+    )
 
 
 def _by_layer(placement: Placement, records: list[Observation]) -> dict[str, list[Observation]]:
@@ -208,12 +331,16 @@ def _by_layer(placement: Placement, records: list[Observation]) -> dict[str, lis
     for r in records:
         name = r.layer or next(iter(calls), "")  # a model that is a single layer has no name
         if name not in calls:
-            raise InputError(f"report: a record of layer {r.layer!r}, and no such layer was placed; there are "
-                             f"{', '.join(calls) or 'none'}. perceptron.observe(model) records layers under their names")
+            raise InputError(
+                f"report: a record of layer {r.layer!r}, and no such layer was placed; there are "
+                f"{', '.join(calls) or 'none'}. perceptron.observe(model) records layers under their names"
+            )
         placed = layers[calls[name][count.get(name, 0) % len(calls[name])]]
         if (r.inputs, r.outputs) != (placed.k, placed.n):
-            raise InputError(f"report: layer {placed.name!r} was placed with {placed.k} x {placed.n} weights, the record has "
-                             f"{r.inputs} x {r.outputs}; place the model that was run")
+            raise InputError(
+                f"report: layer {placed.name!r} was placed with {placed.k} x {placed.n} weights, the record has "
+                f"{r.inputs} x {r.outputs}; place the model that was run"
+            )
         count[name] = count.get(name, 0) + 1
         out.setdefault(placed.name, []).append(r)
     return out
@@ -221,29 +348,67 @@ def _by_layer(placement: Placement, records: list[Observation]) -> dict[str, lis
 
 def _layer_use(x: PlacedLayer, seen: list[Observation]) -> LayerUse:
     vectors = sum(r.rows for r in seen) if seen else x.vectors
-    sends, wait, clipped = (seen[-1].num_sends, seen[-1].wait, seen[-1].clipped) if seen else (x.num_sends, x.wait, x.clipped)
+    sends, wait, clipped = (
+        (seen[-1].num_sends, seen[-1].wait, seen[-1].clipped)
+        if seen
+        else (x.num_sends, x.wait, x.clipped)
+    )
     weights = [r.rows / vectors for r in seen] if vectors else []
-    saturated = sum(w * r.saturated for w, r in zip(weights, seen, strict=True)) if weights else None
+    saturated = (
+        sum(w * r.saturated for w, r in zip(weights, seen, strict=True)) if weights else None
+    )
     parts = range(0, x.k, facts.SIGNED_ROWS)
-    events = {a: sum(w * r.nonzero[a // facts.SIGNED_ROWS] for w, r in zip(weights, seen, strict=True)) if weights else
-              float(min(facts.SIGNED_ROWS, x.k - a)) for a in parts}
+    events = {
+        a: sum(w * r.nonzero[a // facts.SIGNED_ROWS] for w, r in zip(weights, seen, strict=True))
+        if weights
+        else float(min(facts.SIGNED_ROWS, x.k - a))
+        for a in parts
+    }
     runs = {t.run: 0.0 for t in x.tiles}
     for t in x.tiles:
         # hemispheres and chips of one run work side by side: the one with most events decides (grenade)
         runs[t.run] = max(runs[t.run], events[t.rows.start])
-    time = vectors * sum(e * wait * sends * facts.FPGA_CYCLE + facts.CADC_PERIOD for e in runs.values())
-    return LayerUse(x.name, x.kind, x.k, x.n, len(x.tiles), len(runs), vectors, sends, clipped, x.rounding, saturated,
-                    sum(events.values()) if weights else None, time)
+    time = vectors * sum(
+        e * wait * sends * facts.FPGA_CYCLE + facts.CADC_PERIOD for e in runs.values()
+    )
+    return LayerUse(
+        x.name,
+        x.kind,
+        x.k,
+        x.n,
+        len(x.tiles),
+        len(runs),
+        vectors,
+        sends,
+        clipped,
+        x.rounding,
+        saturated,
+        sum(events.values()) if weights else None,
+        time,
+    )
 
 
 def _layer_tiles(x: PlacedLayer) -> list[TileUse]:
-    return [TileUse(x.name, t.run, t.chip, t.hemisphere, t.rows, t.columns, (0, 0, len(t.rows), len(t.columns)), 2 * w)
-            for t, w in zip(x.tiles, x.weights, strict=True)]
+    return [
+        TileUse(
+            x.name,
+            t.run,
+            t.chip,
+            t.hemisphere,
+            t.rows,
+            t.columns,
+            (0, 0, len(t.rows), len(t.columns)),
+            2 * w,
+        )
+        for t, w in zip(x.tiles, x.weights, strict=True)
+    ]
 
 
 def _population_use(p: PlacedPopulation, r: SpikeRecord | None) -> PopulationUse:
     measured = (None,) * 4 if r is None else (r.sent, r.delivered, r.dropped, r.peak_rate)
-    return PopulationUse(p.name, p.size, p.fan_in, p.circuits.shape[1], len(set(p.instance.tolist())), *measured)
+    return PopulationUse(
+        p.name, p.size, p.fan_in, p.circuits.shape[1], len(set(p.instance.tolist())), *measured
+    )
 
 
 def _population_tiles(p: PlacedPopulation) -> list[TileUse]:
@@ -254,15 +419,31 @@ def _population_tiles(p: PlacedPopulation) -> list[TileUse]:
     out: list[TileUse] = []
     held: list[tuple[int, int, int, int, int]] = sorted(
         (int(p.instance[i]), int(k) // facts.COLUMNS, int(k) % facts.COLUMNS, i, max(inputs[j], 0))
-        for i in range(p.size) for j, k in enumerate(p.circuits[i]))
+        for i in range(p.size)
+        for j, k in enumerate(p.circuits[i])
+    )
     start = 0
     for end in range(1, len(held) + 1):
-        if end < len(held) and held[end][:2] == held[end - 1][:2] and held[end][2] == held[end - 1][2] + 1:
+        if (
+            end < len(held)
+            and held[end][:2] == held[end - 1][:2]
+            and held[end][2] == held[end - 1][2] + 1
+        ):
             continue
         part = held[start:end]
         neurons = range(min(e[3] for e in part), max(e[3] for e in part) + 1)
-        out.append(TileUse(p.name, int(p.run[neurons[0]]), int(p.chip[neurons[0]]), part[0][1], range(p.fan_in), neurons,
-                           (0, part[0][2], len(rows), len(part)), 2 * sum(e[4] for e in part)))
+        out.append(
+            TileUse(
+                p.name,
+                int(p.run[neurons[0]]),
+                int(p.chip[neurons[0]]),
+                part[0][1],
+                range(p.fan_in),
+                neurons,
+                (0, part[0][2], len(rows), len(part)),
+                2 * sum(e[4] for e in part),
+            )
+        )
         start = end
     return out
 
@@ -271,9 +452,19 @@ def _instances(tiles: list[TileUse]) -> list[InstanceUse]:
     found: dict[tuple[int, int], list[TileUse]] = {}
     for t in tiles:
         found.setdefault((t.run, t.chip), []).append(t)
-    return [InstanceUse(run, chip, sum(t.area[3] for t in group),
-                        sum(2 * max((t.area[2] for t in group if t.hemisphere == h), default=0) for h in range(facts.HEMISPHERES)),
-                        sum(t.synapses for t in group)) for (run, chip), group in sorted(found.items())]
+    return [
+        InstanceUse(
+            run,
+            chip,
+            sum(t.area[3] for t in group),
+            sum(
+                2 * max((t.area[2] for t in group if t.hemisphere == h), default=0)
+                for h in range(facts.HEMISPHERES)
+            ),
+            sum(t.synapses for t in group),
+        )
+        for (run, chip), group in sorted(found.items())
+    ]
 
 
 def _span(r: range) -> str:
@@ -293,7 +484,15 @@ def _rate(x: float | None) -> str:
 
 
 def _time(x: float | None) -> str:
-    return "-" if x is None else f"{x * 1e6:.1f} us" if x < 1e-3 else f"{x * 1e3:.2f} ms" if x < 1 else f"{x:.2f} s"
+    return (
+        "-"
+        if x is None
+        else f"{x * 1e6:.1f} us"
+        if x < 1e-3
+        else f"{x * 1e3:.2f} ms"
+        if x < 1
+        else f"{x:.2f} s"
+    )
 
 
 def _count(n: int, what: str) -> str:

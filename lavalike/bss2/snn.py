@@ -42,13 +42,15 @@ class _Layer:
             settings["experiment"], args = args[0], args[1:]
         experiment = settings.get("experiment")
         names = list(inspect.signature(super().__init__).parameters)
-        before = names[:names.index("experiment")]
+        before = names[: names.index("experiment")]
         if len(args) > len(before) and experiment is not None:  # at its place among the others
-            args = (*args[:len(before)], settings.pop("experiment"), *args[len(before):])
-        missing = [n for n in before[len(args):] if n not in settings]
+            args = (*args[: len(before)], settings.pop("experiment"), *args[len(before) :])
+        missing = [n for n in before[len(args) :] if n not in settings]
         if missing and experiment is not None:
-            raise InputTypeError(f"{type(self).__name__}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} expected after "
-                                 "the Instance")
+            raise InputTypeError(
+                f"{type(self).__name__}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} expected after "
+                "the Instance"
+            )
         super().__init__(*args, **settings)
 
 
@@ -64,13 +66,20 @@ class _Computed(_Layer):
     """
 
     @arguments(func=optional(FUNCTION))
-    def __init__(self, *args: Any, func: Callable[..., Any] | type[torch.autograd.Function] | None = None, params: Any = None,
-                 **settings: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        func: Callable[..., Any] | type[torch.autograd.Function] | None = None,
+        params: Any = None,
+        **settings: Any,
+    ) -> None:
         if isinstance(params, CUBALIFParams | CUBALIParams):
             settings = params.settings() | settings
         elif params is not None and func is None:
-            raise InputTypeError(f"{type(self).__name__}: params are of the functions of snn.functional, or of a func of your own; got "
-                                 f"{type(params).__name__} and no func")
+            raise InputTypeError(
+                f"{type(self).__name__}: params are of the functions of snn.functional, or of a func of your own; got "
+                f"{type(params).__name__} and no func"
+            )
         super().__init__(*args, **settings)
         self.func, self.func_params = func, params
 
@@ -78,13 +87,20 @@ class _Computed(_Layer):
         """What a func may ask for."""
         if isinstance(self, Projection):
             return {"weight": self.matrix()}
-        return {"params": self.params() if self.func_params is None else self.func_params, "dt": self.experiment.dt}  # type: ignore[attr-defined]
+        return {
+            "params": self.params() if self.func_params is None else self.func_params,
+            "dt": self.experiment.dt,
+        }  # type: ignore[attr-defined]
 
     def forward_func(self, input: Any, hw_data: Any = None) -> Any:
         if self.func is None:
             more = () if isinstance(self, Projection) else (hw_data,)
             return super().forward_func(input, *more)  # type: ignore[misc]
-        x = self.spikes(input) if isinstance(self, Projection) else self.graded(input, hw_data is not None)  # type: ignore[attr-defined]
+        x = (
+            self.spikes(input)
+            if isinstance(self, Projection)
+            else self.graded(input, hw_data is not None)
+        )  # type: ignore[attr-defined]
         known = self.known() | {"hw_data": hw_data}
         if isinstance(self.func, type):  # an autograd.Function takes them in order
             function: Any = self.func

@@ -11,7 +11,13 @@ import numpy as np
 
 from lavalike.arguments import did_you_mean, shown
 from lavalike.compiler.order import step_order
-from lavalike.errors import GradedMessageWarning, GraphError, InputError, ModelSelectionError, RunError
+from lavalike.errors import (
+    GradedMessageWarning,
+    GraphError,
+    InputError,
+    ModelSelectionError,
+    RunError,
+)
 from lavalike.model.config import NodeConfig, RunConfig, belongs
 from lavalike.model.model import ProcessModel, SubProcessModel, candidates, chosen, select
 from lavalike.proc.monitor import Monitor
@@ -94,7 +100,12 @@ class Flat:
         if node is not None and port not in self._fed:
             return node.model.config.message_dtype
         if port in self._fed:
-            hearing = [n.model.config for n in self.nodes for terms in n.inputs.values() if any(t.source is port for t in terms)]
+            hearing = [
+                n.model.config
+                for n in self.nodes
+                for terms in n.inputs.values()
+                if any(t.source is port for t in terms)
+            ]
             fixed = any(c.fixed for c in hearing) if hearing else self.config.fixed
         else:
             kinds = {self.dtype_of(t.source).kind for t in self.terms(port)}
@@ -102,7 +113,9 @@ class Flat:
         return np.dtype(np.int32 if fixed else self.config.dtype)
 
 
-def flatten(process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort] = ()) -> Flat:
+def flatten(
+    process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort] = ()
+) -> Flat:
     """The flat graph of everything connected to ``process``, after the steps that it has done.
 
     Raises ModelSelectionError, VarError, InputError for an option that no backend of this graph has, and GraphError for a cycle
@@ -112,7 +125,9 @@ def flatten(process: AbstractProcess, config: RunConfig, backends: Backends, sti
         return _flatten(process, config, backends, stimuli)
 
 
-def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort]) -> Flat:
+def _flatten(
+    process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort]
+) -> Flat:
     tops = component(process)
     everything: list[AbstractProcess] = []
     models: dict[AbstractProcess, tuple[type[ProcessModel], NodeConfig, bool]] = {}
@@ -128,7 +143,11 @@ def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, st
                 var.value = np.array(var.binding.read(var))
         _check_hierarchy(part)
         choice = chosen(part, choices, used)
-        if (part.own_procs and choice.model is None) or isinstance(part, Monitor) or not _computes(part):
+        if (
+            (part.own_procs and choice.model is None)
+            or isinstance(part, Monitor)
+            or not _computes(part)
+        ):
             continue
         node = config.of(choice)
         model = select(part, node, backends(node.backend), choice.model)
@@ -159,8 +178,11 @@ def _flatten(process: AbstractProcess, config: RunConfig, backends: Backends, st
 
 def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
     """Give every node its target; ``asked``: those whose backend ``select`` names. GraphError where such a one does not compute it."""
+
     def target_of(name: str) -> Target:
-        return Target(name, _options(backends(name), flat.config), getattr(backends(name), "whole", False))
+        return Target(
+            name, _options(backends(name), flat.config), getattr(backends(name), "whole", False)
+        )
 
     flat.target = target_of(flat.config.backend)
     wanted = {n: n.model.config.backend for n in flat.nodes}
@@ -176,7 +198,9 @@ def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
                 continue
             host = getattr(backend, "host", None)
             if host is None or node in asked:
-                raise GraphError(f"{node.process.path}: select asks for backend {name!r}, and {answer}")
+                raise GraphError(
+                    f"{node.process.path}: select asks for backend {name!r}, and {answer}"
+                )
             node.target = target_of(host)
             node.model.config = replace(node.model.config, backend=host)
     _check_options(flat, backends)
@@ -184,7 +208,17 @@ def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
 
 def _options(backend: Backend, config: RunConfig) -> Any:
     kind = getattr(backend, "options", None)
-    return None if kind is None else kind(**{name: value for name, value in config.given().items() if name in kind.__dataclass_fields__})
+    return (
+        None
+        if kind is None
+        else kind(
+            **{
+                name: value
+                for name, value in config.given().items()
+                if name in kind.__dataclass_fields__
+            }
+        )
+    )
 
 
 def _check_options(flat: Flat, backends: Backends) -> None:
@@ -193,7 +227,10 @@ def _check_options(flat: Flat, backends: Backends) -> None:
     if not given:
         return
     names = dict.fromkeys(n.target.backend for n in flat.nodes)
-    known = {name: [*getattr(getattr(backends(name), "options", None), "__dataclass_fields__", ())] for name in names}
+    known = {
+        name: [*getattr(getattr(backends(name), "options", None), "__dataclass_fields__", ())]
+        for name in names
+    }
     for option, value in given.items():
         if any(option in fields for fields in known.values()):
             continue
@@ -220,17 +257,32 @@ def _check_hierarchy(process: AbstractProcess) -> None:
 
 def warn_graded(process: AbstractProcess) -> None:
     """Tell that graded messages count as spikes at ``process``."""
-    warnings.warn(f"{process.path}: messages arrive that are neither 0 nor 1, and num_message_bits=0 counts each of them as a "
-                  "spike, 1; num_message_bits=24 takes their values", GradedMessageWarning, stacklevel=5)
+    warnings.warn(
+        f"{process.path}: messages arrive that are neither 0 nor 1, and num_message_bits=0 counts each of them as a "
+        "spike, 1; num_message_bits=24 takes their values",
+        GradedMessageWarning,
+        stacklevel=5,
+    )
 
 
-def not_held(source: str, target: str, dtype: np.dtype, place: str, value: Any, index: int) -> RunError:
+def not_held(
+    source: str, target: str, dtype: np.dtype, place: str, value: Any, index: int
+) -> RunError:
     """The error for a message of ``source`` that ``target``, whose messages are of ``dtype``, does not take as it is."""
     fixed = dtype.kind == "i"
-    takes = "fixed_pt, and takes whole numbers of 32 bits" if fixed else "float32, and holds whole numbers of 24 bits"
-    remedy = ("send whole numbers, or RunConfig(select=...) that process into floating_pt" if fixed else
-              "RunConfig(dtype='float64') holds it")
-    return RunError(f"{source}, {place}: {value} at flat index {index} arrives at {target}, which is of {takes}; {remedy}")
+    takes = (
+        "fixed_pt, and takes whole numbers of 32 bits"
+        if fixed
+        else "float32, and holds whole numbers of 24 bits"
+    )
+    remedy = (
+        "send whole numbers, or RunConfig(select=...) that process into floating_pt"
+        if fixed
+        else "RunConfig(dtype='float64') holds it"
+    )
+    return RunError(
+        f"{source}, {place}: {value} at flat index {index} arrives at {target}, which is of {takes}; {remedy}"
+    )
 
 
 def _check_ports(node: Node) -> None:
@@ -242,20 +294,31 @@ def _check_ports(node: Node) -> None:
     for port in process.in_ports:
         if port.name not in known and node.inputs[port.name]:
             senders = ", ".join(dict.fromkeys(t.source.path for t in node.inputs[port.name]))
-            raise GraphError(f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
-                             "unconnected, or write a model that reads it (lavalike.implements)")
+            raise GraphError(
+                f"{port.path}: {senders if senders != port.path else 'an input'} is sent there, {who} read; leave the port "
+                "unconnected, or write a model that reads it (lavalike.implements)"
+            )
     for out in process.out_ports:
         handed = [src.path for view in out.sources for src in view.ports if isinstance(src, InPort)]
         if handed and not process.own_procs:
-            raise GraphError(f"{out.path}: {handed[0]} is handed straight on to it, and {type(node.model).__name__}, the model of "
-                             f"{type(process).__name__}, writes it; leave out one of them")
+            raise GraphError(
+                f"{out.path}: {handed[0]} is handed straight on to it, and {type(node.model).__name__}, the model of "
+                f"{type(process).__name__}, writes it; leave out one of them"
+            )
         if out.name not in known:
-            raise GraphError(f"{out.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)")
+            raise GraphError(
+                f"{out.path}: an OutPort {who} write; leave it out, or write a model that writes it (lavalike.implements)"
+            )
 
 
 def _computes(process: AbstractProcess) -> bool:
     """False for an empty container, and for one that only hands on."""
-    if process.out_ports and all(p.sources for p in process.out_ports) and not candidates(process) and process.dynamics is None:
+    if (
+        process.out_ports
+        and all(p.sources for p in process.out_ports)
+        and not candidates(process)
+        and process.dynamics is None
+    ):
         return False
     return bool(process.in_ports or process.out_ports or process.vars or candidates(process))
 
@@ -263,24 +326,35 @@ def _computes(process: AbstractProcess) -> bool:
 def _resolve(target: Port, leaves: dict[AbstractProcess, Node], stimuli: set[Port]) -> list[Term]:
     out: list[Term] = []
     # as a Term: port, src, dst; and the OutPorts on the way that hand an InPort of their own process on
-    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None, tuple[Port, ...]]] = [(target, None, None, ())]
+    todo: list[tuple[Port, np.ndarray | None, np.ndarray | None, tuple[Port, ...]]] = [
+        (target, None, None, ())
+    ]
     while todo:
         port, src, dst, handed = todo.pop()
         # a stimulus has no sources, or none that sends
         if port in stimuli or (isinstance(port, OutPort) and port.process in leaves):
             out.append(Term(port, src, dst))
             continue
-        if isinstance(port, OutPort) and any(isinstance(p, InPort) for view in port.sources for p in view.ports):
+        if isinstance(port, OutPort) and any(
+            isinstance(p, InPort) for view in port.sources for p in view.ports
+        ):
             if port in handed:
-                hops = " -> ".join(p.path for p in reversed((*handed[handed.index(port):], port)))
-                raise GraphError(f"a cycle without delay: {hops}, ports that hand on what arrives; put a connection with delay=1 into it")
+                hops = " -> ".join(p.path for p in reversed((*handed[handed.index(port) :], port)))
+                raise GraphError(
+                    f"a cycle without delay: {hops}, ports that hand on what arrives; put a connection with delay=1 into it"
+                )
             handed = (*handed, port)
-        todo += [(*x, handed) for view in reversed(port.sources) for x in reversed(_through(view, src, dst, target.size))]
+        todo += [
+            (*x, handed)
+            for view in reversed(port.sources)
+            for x in reversed(_through(view, src, dst, target.size))
+        ]
     return out
 
 
-def _through(view: View, src: np.ndarray | None, dst: np.ndarray | None,
-             size: int) -> list[tuple[Port, np.ndarray | None, np.ndarray | None]]:
+def _through(
+    view: View, src: np.ndarray | None, dst: np.ndarray | None, size: int
+) -> list[tuple[Port, np.ndarray | None, np.ndarray | None]]:
     """What elements ``src`` of ``view``, which go to ``dst`` of ``size``, are of the view's ports."""
     if view.is_identity:
         return [(view.ports[0], src, dst)]

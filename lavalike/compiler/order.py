@@ -116,7 +116,7 @@ def cycle(nodes: Sequence[Node], hears: Hears[Node]) -> str:
     while node not in seen:
         seen.append(node)
         node = next(s for s in hears[node] if s in inside)
-    ring = seen[seen.index(node):]  # each hears the next, the last hears the first
+    ring = seen[seen.index(node) :]  # each hears the next, the last hears the first
     hops = [_connection(s, n) for n, s in zip(ring, [*ring[1:], ring[0]], strict=True)]
     return ", ".join(reversed(hops))
 

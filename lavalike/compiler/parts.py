@@ -88,7 +88,11 @@ class Plan:
     def back(self, group: Sequence[Part]) -> list[Edge]:
         """The edges of a loop that go against its order: what the first parts hear of those after."""
         place = {p: k for k, p in enumerate(group)}
-        return [e for e in self.edges if e.source in place and e.target in place and place[e.source] >= place[e.target]]
+        return [
+            e
+            for e in self.edges
+            if e.source in place and e.target in place and place[e.source] >= place[e.target]
+        ]
 
     def stretch(self, group: Sequence[Part]) -> float:
         """The most steps that the parts of ``group`` may do one after another."""
@@ -102,7 +106,9 @@ def cut(flat: Flat) -> Plan:
         if node.target not in targets:
             targets.append(node.target)
     if len(targets) <= 1:
-        only = Part(flat, targets[0] if targets else flat.target, list(flat.nodes), list(flat.stimuli))
+        only = Part(
+            flat, targets[0] if targets else flat.target, list(flat.nodes), list(flat.stimuli)
+        )
         return Plan(flat, [[only]], [])
     hears = order.senders(flat.nodes)
     loops = order.components(flat.nodes, hears)
@@ -110,22 +116,42 @@ def cut(flat: Flat) -> Plan:
     for group in mixed:
         _check_stepped(group)
     at = {n: k for k, g in enumerate(loops) for n in g}
-    between = {k: list(dict.fromkeys(at[s] for n in g for s in hears[n] if at[s] != k)) for k, g in enumerate(loops)}
-    kinds: dict[int, Target | None] = {k: None if g in mixed else g[0].target for k, g in enumerate(loops)}
+    between = {
+        k: list(dict.fromkeys(at[s] for n in g for s in hears[n] if at[s] != k))
+        for k, g in enumerate(loops)
+    }
+    kinds: dict[int, Target | None] = {
+        k: None if g in mixed else g[0].target for k, g in enumerate(loops)
+    }
     place = {n: k for k, n in enumerate(flat.nodes)}
     groups: list[list[Part]] = []
     for kind, members in _runs(list(range(len(loops))), between, kinds, targets):
         if kind is None:
-            groups += [_taking_turns(flat, sorted(loops[k], key=place.__getitem__), targets) for k in members]
+            groups += [
+                _taking_turns(flat, sorted(loops[k], key=place.__getitem__), targets)
+                for k in members
+            ]
         else:
-            groups.append([Part(flat, kind, sorted((n for k in members for n in loops[k]), key=place.__getitem__))])
+            groups.append(
+                [
+                    Part(
+                        flat,
+                        kind,
+                        sorted((n for k in members for n in loops[k]), key=place.__getitem__),
+                    )
+                ]
+            )
     plan = Plan(flat, groups, [])
     _connect(plan)
     return plan
 
 
-def _runs(items: list[int], hears: dict[int, list[int]], kinds: dict[int, Target | None],
-          targets: list[Target]) -> list[tuple[Target | None, list[int]]]:
+def _runs(
+    items: list[int],
+    hears: dict[int, list[int]],
+    kinds: dict[int, Target | None],
+    targets: list[Target],
+) -> list[tuple[Target | None, list[int]]]:
     """``items`` in runs of one kind (None: by themselves), each hearing itself and runs before; the fewest found.
 
     From the last one backwards: what only one part hears runs with that part, as a synapse with its neuron.
@@ -138,8 +164,12 @@ def _runs(items: list[int], hears: dict[int, list[int]], kinds: dict[int, Target
     return best
 
 
-def _from_behind(items: list[int], hears: dict[int, list[int]], kinds: dict[int, Target | None],
-                 turns: list[Target]) -> list[tuple[Target | None, list[int]]]:
+def _from_behind(
+    items: list[int],
+    hears: dict[int, list[int]],
+    kinds: dict[int, Target | None],
+    turns: list[Target],
+) -> list[tuple[Target | None, list[int]]]:
     heard = dict.fromkeys(items, 0)
     for k in items:
         for s in hears[k]:
@@ -169,9 +199,16 @@ def _from_behind(items: list[int], hears: dict[int, list[int]], kinds: dict[int,
 def _taking_turns(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[Part]:
     """Parts of one loop, such that messages of the same step go from one to those after it."""
     index = {n: k for k, n in enumerate(nodes)}
-    direct = {index[n]: [index[s] for s in before if not s.model.lag] for n, before in order.senders(nodes).items()}
+    direct = {
+        index[n]: [index[s] for s in before if not s.model.lag]
+        for n, before in order.senders(nodes).items()
+    }
     runs = _runs(list(direct), direct, {k: n.target for n, k in index.items()}, targets)
-    return [Part(flat, kind, [nodes[k] for k in sorted(members)]) for kind, members in runs if kind is not None]
+    return [
+        Part(flat, kind, [nodes[k] for k in sorted(members)])
+        for kind, members in runs
+        if kind is not None
+    ]
 
 
 def _check_stepped(group: list[Node]) -> None:
@@ -190,7 +227,9 @@ def _connect(plan: Plan) -> None:
     """Fill in what parts hear and send, and the edges between them."""
     owner = {id(n.process): (p, n) for p in plan.parts for n in p.nodes}
     for part in plan.parts:
-        sources = dict.fromkeys(t.source for n in part.nodes for terms in n.inputs.values() for t in terms)
+        sources = dict.fromkeys(
+            t.source for n in part.nodes for terms in n.inputs.values() for t in terms
+        )
         for port in sources:
             if isinstance(port, InPort):
                 part.hears.append(port)

@@ -3,7 +3,9 @@
 try:
     import torch as _torch  # noqa: F401
 except ModuleNotFoundError as e:
-    raise ModuleNotFoundError("lavalike.datasets needs torch: pip install 'lavalike[torch]'", name="torch") from e
+    raise ModuleNotFoundError(
+        "lavalike.datasets needs torch: pip install 'lavalike[torch]'", name="torch"
+    ) from e
 
 from lavalike.datasets import operations as operations, transforms as transforms
 from lavalike.datasets.har import HAR as HAR
@@ -18,5 +20,12 @@ from lavalike.datasets.imdd import (
 )
 from lavalike.datasets.mnist import MNIST as MNIST, mnist_sample as mnist_sample
 from lavalike.datasets.operations import compare_ops as compare_ops
-from lavalike.datasets.pilotnet import PilotNetDataset as PilotNetDataset, SyntheticDrive as SyntheticDrive
-from lavalike.datasets.yinyang import YinYangDataset as YinYangDataset, yin_yang as yin_yang, yin_yang_class as yin_yang_class
+from lavalike.datasets.pilotnet import (
+    PilotNetDataset as PilotNetDataset,
+    SyntheticDrive as SyntheticDrive,
+)
+from lavalike.datasets.yinyang import (
+    YinYangDataset as YinYangDataset,
+    yin_yang as yin_yang,
+    yin_yang_class as yin_yang_class,
+)

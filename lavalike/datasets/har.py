@@ -31,17 +31,21 @@ from lavalike.checks import whole
 from lavalike.errors import InputError
 
 ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "laying")
-CHANNELS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")
+CHANNELS = tuple(
+    f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz"
+)
 LENGTH, RATE = 128, 50.0  # readings of a window, Hz
 SUBJECTS, TRAIN_SUBJECTS = 30, 21  # as in the data set
 
 # of walking, upstairs, downstairs: step frequency (Hz), its harmonics along the body and fore-aft (g), sideways (g), rotation in pitch and
 # yaw (rad/s), impact (g), pitch (rad)
-GAIT = np.array([
-    [1.85, 0.26, 0.12, 0.06, 0.16, 0.10, 0.12, 0.35, 0.45, 0.15, 0.00],
-    [1.60, 0.22, 0.10, 0.03, 0.18, 0.06, 0.13, 0.60, 0.45, 0.08, 0.16],
-    [1.95, 0.28, 0.16, 0.09, 0.16, 0.12, 0.15, 0.50, 0.55, 0.55, 0.05],
-])
+GAIT = np.array(
+    [
+        [1.85, 0.26, 0.12, 0.06, 0.16, 0.10, 0.12, 0.35, 0.45, 0.15, 0.00],
+        [1.60, 0.22, 0.10, 0.03, 0.18, 0.06, 0.13, 0.60, 0.45, 0.08, 0.16],
+        [1.95, 0.28, 0.16, 0.09, 0.16, 0.12, 0.15, 0.50, 0.55, 0.55, 0.05],
+    ]
+)
 
 
 class HAR(Dataset[tuple[torch.Tensor, int]]):
@@ -59,8 +63,19 @@ class HAR(Dataset[tuple[torch.Tensor, int]]):
         InputError: a file is missing or damaged; the message says which, what was expected and what is there.
     """
 
-    @arguments(path=optional(PATH), train=FLAG, windows=Rule("an integer >= 1", is_integer), seed=integer(0))
-    def __init__(self, path: str | os.PathLike[str] | None = None, train: bool = True, windows: int = 50, seed: int = 0) -> None:
+    @arguments(
+        path=optional(PATH),
+        train=FLAG,
+        windows=Rule("an integer >= 1", is_integer),
+        seed=integer(0),
+    )
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        train: bool = True,
+        windows: int = 50,
+        seed: int = 0,
+    ) -> None:
         made = simulate(train, windows, seed) if path is None else load(Path(path), train)
         self.data, self.targets, self.subjects = map(torch.from_numpy, made)
 
@@ -76,24 +91,46 @@ def load(path: Path, train: bool = True) -> tuple[np.ndarray, np.ndarray, np.nda
     inner = path / "UCI HAR Dataset"
     root, part = inner if inner.is_dir() else path, "train" if train else "test"
     names = _lines(root / "activity_labels.txt")
-    want = [["1", "WALKING"], ["2", "WALKING_UPSTAIRS"], ["3", "WALKING_DOWNSTAIRS"], ["4", "SITTING"], ["5", "STANDING"], ["6", "LAYING"]]
+    want = [
+        ["1", "WALKING"],
+        ["2", "WALKING_UPSTAIRS"],
+        ["3", "WALKING_DOWNSTAIRS"],
+        ["4", "SITTING"],
+        ["5", "STANDING"],
+        ["6", "LAYING"],
+    ]
     if names != want:
-        raise InputError(f"{root / 'activity_labels.txt'}: expected the lines {'; '.join(map(' '.join, want))}; "
-                         f"found {'; '.join(map(' '.join, names[:8]))}")
+        raise InputError(
+            f"{root / 'activity_labels.txt'}: expected the lines {'; '.join(map(' '.join, want))}; "
+            f"found {'; '.join(map(' '.join, names[:8]))}"
+        )
     labels = _numbers(root / part / f"y_{part}.txt", 1)[:, 0]
     if not np.isin(labels, np.arange(1, len(ACTIVITIES) + 1)).all():
-        raise InputError(f"{root / part / f'y_{part}.txt'}: activities are integers in 1..6; found {labels.min():g}..{labels.max():g}")
+        raise InputError(
+            f"{root / part / f'y_{part}.txt'}: activities are integers in 1..6; found {labels.min():g}..{labels.max():g}"
+        )
     subjects = _numbers(root / part / f"subject_{part}.txt", 1, len(labels))[:, 0]
-    signals = [_numbers(root / part / "Inertial Signals" / f"{c}_{part}.txt", LENGTH, len(labels)) for c in CHANNELS]
-    return np.stack(signals, 1).astype(np.float32), labels.astype(np.int64) - 1, subjects.astype(np.int64)
+    signals = [
+        _numbers(root / part / "Inertial Signals" / f"{c}_{part}.txt", LENGTH, len(labels))
+        for c in CHANNELS
+    ]
+    return (
+        np.stack(signals, 1).astype(np.float32),
+        labels.astype(np.int64) - 1,
+        subjects.astype(np.int64),
+    )
 
 
 def _lines(path: Path) -> list[list[str]]:
     try:
-        return [line.split() for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
+        return [
+            line.split() for line in path.read_text(encoding="ascii").splitlines() if line.strip()
+        ]
     except FileNotFoundError as e:
-        raise InputError(f"{path}: no such file; a folder with activity_labels.txt, train and test is expected. "
-                         "HAR() without a path draws windows from a model") from e
+        raise InputError(
+            f"{path}: no such file; a folder with activity_labels.txt, train and test is expected. "
+            "HAR() without a path draws windows from a model"
+        ) from e
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: cannot be read as text: {e}") from e
 
@@ -103,33 +140,54 @@ def _numbers(path: Path, columns: int, rows: int | None = None) -> np.ndarray:
     lines = _lines(path)
     wrong = next((k for k, line in enumerate(lines) if len(line) != columns), None)
     if wrong is not None:
-        raise InputError(f"{path}: expected {columns} numbers in every line; found {len(lines[wrong])} in line {wrong + 1}")
+        raise InputError(
+            f"{path}: expected {columns} numbers in every line; found {len(lines[wrong])} in line {wrong + 1}"
+        )
     if not lines or (rows is not None and len(lines) != rows):
-        raise InputError(f"{path}: expected {rows if rows is not None else 'at least one of'} lines; found {len(lines)}")
+        raise InputError(
+            f"{path}: expected {rows if rows is not None else 'at least one of'} lines; found {len(lines)}"
+        )
     try:
         values = np.array(lines, dtype=np.float64)
     except ValueError as e:
         raise InputError(f"{path}: expected numbers: {e}") from e
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
-        raise InputError(f"{path}: expected finite numbers; found {values[tuple(bad[0])]} in line {bad[0][0] + 1}")
+        raise InputError(
+            f"{path}: expected finite numbers; found {values[tuple(bad[0])]} in line {bad[0][0] + 1}"
+        )
     return values
 
 
-def simulate(train: bool = True, windows: int = 50, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def simulate(
+    train: bool = True, windows: int = 50, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Windows (n, 9, 128), activities 0..5 and subjects of the model; subjects 1..21 to train on, 22..30 to test."""
-    windows, seed = whole(windows, 1, "HAR: windows of a subject and activity"), whole(seed, 0, "HAR: seed")
+    windows, seed = (
+        whole(windows, 1, "HAR: windows of a subject and activity"),
+        whole(seed, 0, "HAR: seed"),
+    )
     who = range(1, TRAIN_SUBJECTS + 1) if train else range(TRAIN_SUBJECTS + 1, SUBJECTS + 1)
     activity = np.repeat(np.arange(len(ACTIVITIES)), windows)
     data = [_subject(np.random.default_rng([seed, subject]), activity) for subject in who]
-    return np.concatenate(data), np.tile(activity, len(who)), np.repeat(np.array(who), len(activity))
+    return (
+        np.concatenate(data),
+        np.tile(activity, len(who)),
+        np.repeat(np.array(who), len(activity)),
+    )
 
 
 def _subject(rng: np.random.Generator, activity: np.ndarray) -> np.ndarray:
     """One subject's windows (n, 9, 128)."""
     gait = GAIT * (1 + 0.18 * rng.standard_normal(GAIT.shape))  # habits
-    gait[:, 0] = GAIT[:, 0] * (1 + 0.07 * rng.standard_normal() + 0.03 * rng.standard_normal(len(GAIT)))
-    posture = {"sitting": rng.normal(-0.30, 0.14), "standing": rng.normal(-0.02, 0.06), "laying": rng.normal(1.45, 0.15)}
+    gait[:, 0] = GAIT[:, 0] * (
+        1 + 0.07 * rng.standard_normal() + 0.03 * rng.standard_normal(len(GAIT))
+    )
+    posture = {
+        "sitting": rng.normal(-0.30, 0.14),
+        "standing": rng.normal(-0.02, 0.06),
+        "laying": rng.normal(1.45, 0.15),
+    }
     worn = _rotation(*rng.normal(0, 0.07, 3))
     gyro_error = rng.normal(0, 0.02, 3)
 
@@ -146,12 +204,31 @@ def _subject(rng: np.random.Generator, activity: np.ndarray) -> np.ndarray:
     since = np.mod(phase, 1) / np.maximum(frequency, 1)  # s since the foot touched the ground
     impact = p[:, 9] * np.exp(-since / 0.05) * np.cos(2 * np.pi * 11 * since)
 
-    body = np.stack([
-        p[:, 1] * np.cos(step) + p[:, 2] * np.cos(2 * step + 0.7) + p[:, 3] * np.cos(3 * step + 1.9) + impact,
-        p[:, 6] * np.sin(stride) + 0.3 * p[:, 6] * np.sin(3 * stride + 0.4),
-        p[:, 4] * np.sin(step + 0.9) + p[:, 5] * np.sin(2 * step) + 0.4 * impact,
-    ], 1) * vigour[:, :, None]
-    turn = np.stack([p[:, 8] * np.cos(stride + 0.3), p[:, 7] * np.cos(step + 1.2), 0.6 * p[:, 8] * np.sin(stride)], 1) * vigour[:, :, None]
+    body = (
+        np.stack(
+            [
+                p[:, 1] * np.cos(step)
+                + p[:, 2] * np.cos(2 * step + 0.7)
+                + p[:, 3] * np.cos(3 * step + 1.9)
+                + impact,
+                p[:, 6] * np.sin(stride) + 0.3 * p[:, 6] * np.sin(3 * stride + 0.4),
+                p[:, 4] * np.sin(step + 0.9) + p[:, 5] * np.sin(2 * step) + 0.4 * impact,
+            ],
+            1,
+        )
+        * vigour[:, :, None]
+    )
+    turn = (
+        np.stack(
+            [
+                p[:, 8] * np.cos(stride + 0.3),
+                p[:, 7] * np.cos(step + 1.2),
+                0.6 * p[:, 8] * np.sin(stride),
+            ],
+            1,
+        )
+        * vigour[:, :, None]
+    )
 
     # at rest: breathing of sitting and laying, sway of standing
     slow = 2 * np.pi * (rng.uniform(0.2, 0.35, (n, 1)) * t + rng.random((n, 1)))
@@ -164,10 +241,19 @@ def _subject(rng: np.random.Generator, activity: np.ndarray) -> np.ndarray:
     body += bump[:, None] * rng.normal(0, 0.08, (n, 3, 1))
     turn += bump[:, None] * rng.normal(0, 0.3, (n, 3, 1))
 
-    pitch = p[:, 10, 0] + np.where(sitting, posture["sitting"], 0) + np.where(standing, posture["standing"], 0) + rng.normal(0, 0.05, n)
+    pitch = (
+        p[:, 10, 0]
+        + np.where(sitting, posture["sitting"], 0)
+        + np.where(standing, posture["standing"], 0)
+        + rng.normal(0, 0.05, n)
+    )
     lying = ~(moving | sitting | standing)
-    roll = np.where(lying, posture["laying"] * np.where(rng.random(n) < 0.8, 1, -1), 0) + rng.normal(0, 0.03, n)
-    gravity = np.stack([np.cos(pitch) * np.cos(roll), np.sin(roll), np.sin(pitch) * np.cos(roll)], 1)[:, :, None]
+    roll = np.where(
+        lying, posture["laying"] * np.where(rng.random(n) < 0.8, 1, -1), 0
+    ) + rng.normal(0, 0.03, n)
+    gravity = np.stack(
+        [np.cos(pitch) * np.cos(roll), np.sin(roll), np.sin(pitch) * np.cos(roll)], 1
+    )[:, :, None]
     gravity = worn @ (gravity / np.linalg.norm(gravity, axis=1, keepdims=True))
     body = worn @ body + 0.012 * rng.standard_normal(body.shape)
     turn = worn @ turn + gyro_error[:, None] + 0.02 * rng.standard_normal(turn.shape)

@@ -33,11 +33,24 @@ class Sample(NamedTuple):
 
 
 _REAL, _COUNT, _SEED = real(), integer(1), integer(0)
-_ALPHABET = Rule(f"{len(GRAY)} ascending amplitudes", lambda v: isinstance(v, Sequence | np.ndarray) and all(map(is_real, v)))
+_ALPHABET = Rule(
+    f"{len(GRAY)} ascending amplitudes",
+    lambda v: isinstance(v, Sequence | np.ndarray) and all(map(is_real, v)),
+)
 
 
-@arguments(baud=_REAL, wavelength=_REAL, dispersion=_REAL, length=_REAL, taps=_COUNT, alphabet=_ALPHABET, bias=_REAL, roll_off=_REAL,
-           oversampling=_COUNT, block=_COUNT)
+@arguments(
+    baud=_REAL,
+    wavelength=_REAL,
+    dispersion=_REAL,
+    length=_REAL,
+    taps=_COUNT,
+    alphabet=_ALPHABET,
+    bias=_REAL,
+    roll_off=_REAL,
+    oversampling=_COUNT,
+    block=_COUNT,
+)
 @dataclass(frozen=True)
 class Link:
     """An IM/DD link with four-level pulse amplitude modulation; ``LCD``, ``ECOC`` and ``SSMF`` are the published ones.
@@ -74,13 +87,29 @@ class Link:
             object.__setattr__(self, name, whole(getattr(self, name), 1, f"Link: {name}"))
         for name in ("baud", "wavelength", "dispersion", "length", "bias", "roll_off"):
             object.__setattr__(self, name, finite(getattr(self, name), f"Link: {name}"))
-        object.__setattr__(self, "alphabet", tuple(finite(float(a), "Link: an amplitude of alphabet") for a in self.alphabet))
+        object.__setattr__(
+            self,
+            "alphabet",
+            tuple(finite(float(a), "Link: an amplitude of alphabet") for a in self.alphabet),
+        )
         if len(self.alphabet) != len(GRAY) or list(self.alphabet) != sorted(set(self.alphabet)):
-            raise InputError(f"Link: alphabet is {len(GRAY)} ascending amplitudes, got {self.alphabet}")
+            raise InputError(
+                f"Link: alphabet is {len(GRAY)} ascending amplitudes, got {self.alphabet}"
+            )
         if self.taps % 2 == 0 or self.taps > self.block:
-            raise InputError(f"Link: taps is odd and within 1..block = {self.block}, got {self.taps}")
-        if not 0 < self.roll_off <= 1 or self.oversampling < 2 or self.baud <= 0 or self.length < 0 or self.wavelength <= 0:
-            raise InputError(f"Link: 0 < roll_off <= 1, oversampling >= 2, baud > 0, wavelength > 0 and length >= 0 are needed, got {self}")
+            raise InputError(
+                f"Link: taps is odd and within 1..block = {self.block}, got {self.taps}"
+            )
+        if (
+            not 0 < self.roll_off <= 1
+            or self.oversampling < 2
+            or self.baud <= 0
+            or self.length < 0
+            or self.wavelength <= 0
+        ):
+            raise InputError(
+                f"Link: 0 < roll_off <= 1, oversampling >= 2, baud > 0, wavelength > 0 and length >= 0 are needed, got {self}"
+            )
 
     @arguments(symbols=_COUNT, noise_db=_REAL, seed=_SEED)
     def sample(self, symbols: int, noise_db: float = -20.0, seed: int = 0) -> Sample:
@@ -94,7 +123,11 @@ class Link:
         rng = np.random.default_rng(int(seed))
         parts = [self._send(rng, 10 ** (noise_db / 20)) for _ in range(-(-symbols // self.block))]
         sent = torch.cat([s for s, _ in parts])[:symbols]
-        return Sample(torch.cat([w for _, w in parts])[:symbols], sent, torch.tensor(GRAY, dtype=torch.uint8)[sent])
+        return Sample(
+            torch.cat([w for _, w in parts])[:symbols],
+            sent,
+            torch.tensor(GRAY, dtype=torch.uint8)[sent],
+        )
 
     def _send(self, rng: np.random.Generator, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
         """One block: symbols (block,), windows (block, taps)."""
@@ -105,13 +138,19 @@ class Link:
         shaped = self._filtered(pulses) + self.bias
         shaped /= shaped.square().mean().sqrt()
         f = fft.fftfreq(n, 1 / (up * self.baud), dtype=torch.float64)
-        angle = math.pi * self.wavelength**2 / LIGHT_SPEED * self.dispersion * self.length * f.square()
-        field = fft.ifft(fft.fft(shaped) * torch.polar(torch.ones_like(angle), angle).to(torch.complex64))
-        detected = field.abs().square() + sigma * torch.from_numpy(rng.standard_normal(n, np.float32))
+        angle = (
+            math.pi * self.wavelength**2 / LIGHT_SPEED * self.dispersion * self.length * f.square()
+        )
+        field = fft.ifft(
+            fft.fft(shaped) * torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+        )
+        detected = field.abs().square() + sigma * torch.from_numpy(
+            rng.standard_normal(n, np.float32)
+        )
         # the filter's gain is 1, and a pulse's 1/up: so received symbols lie within 0..7 or so, where the encoding expects them
         received = up * self._filtered(detected)[::up]
         half = self.taps // 2
-        around = torch.cat([received[len(received) - half:], received, received[:half]])
+        around = torch.cat([received[len(received) - half :], received, received[:half]])
         return sent, around.unfold(0, self.taps, 1).contiguous()
 
     def _filtered(self, x: torch.Tensor) -> torch.Tensor:
@@ -124,7 +163,15 @@ class Link:
 LCD = Link()
 ECOC = Link(baud=100e9, length=5e3, taps=17)  # Arnold et al., ECOC 2022
 # a photodiode does not see the sign of a real field's dispersion
-SSMF = Link(baud=50e9, wavelength=1550e-9, dispersion=-17e-6, length=5e3, taps=21, alphabet=(0.0, 1.0, 2**0.5, 3**0.5), bias=0.25)
+SSMF = Link(
+    baud=50e9,
+    wavelength=1550e-9,
+    dispersion=-17e-6,
+    length=5e3,
+    taps=21,
+    alphabet=(0.0, 1.0, 2**0.5, 3**0.5),
+    bias=0.25,
+)
 
 
 @dataclass(frozen=True)
@@ -136,7 +183,9 @@ class LMMSE:
     thresholds: torch.Tensor
 
     @classmethod
-    @arguments(sample=instance(Sample), link=instance(Link), decision=choice("midpoints", "nearest"))
+    @arguments(
+        sample=instance(Sample), link=instance(Link), decision=choice("midpoints", "nearest")
+    )
     def fit(cls, sample: Sample, link: Link = LCD, decision: str = "midpoints") -> LMMSE:
         """An affine least-squares fit of the sent amplitudes.
 
@@ -149,16 +198,23 @@ class LMMSE:
         _check_symbols(sample.symbols, "LMMSE.fit: sample")
         x, counts = sample.features.double(), torch.bincount(sample.symbols, minlength=len(GRAY))
         if len(x) <= x.shape[1] or (counts == 0).any():
-            raise InputError(f"LMMSE.fit: more than {x.shape[1]} symbols with each of {len(GRAY)} among them are needed in sample, "
-                             f"got {len(x)}: {counts.tolist()}")
+            raise InputError(
+                f"LMMSE.fit: more than {x.shape[1]} symbols with each of {len(GRAY)} among them are needed in sample, "
+                f"got {len(x)}: {counts.tolist()}"
+            )
         alphabet, sent = torch.tensor(link.alphabet, dtype=torch.float64), sample.symbols.long()
         y = alphabet[sent]
         around = x - x.mean(0)
-        weight = torch.linalg.lstsq(around.T @ around, (around.T @ (y - y.mean()))[:, None]).solution[:, 0]
+        weight = torch.linalg.lstsq(
+            around.T @ around, (around.T @ (y - y.mean()))[:, None]
+        ).solution[:, 0]
         offset = y.mean() - x.mean(0) @ weight
         levels = alphabet
         if decision == "midpoints":
-            levels = torch.zeros(len(GRAY), dtype=torch.float64).index_add(0, sent, x @ weight + offset) / counts
+            levels = (
+                torch.zeros(len(GRAY), dtype=torch.float64).index_add(0, sent, x @ weight + offset)
+                / counts
+            )
         return cls(weight, offset, (levels[1:] + levels[:-1]) / 2)
 
     @arguments(features=TENSOR)
@@ -171,8 +227,10 @@ class LMMSE:
 def bit_error_rate(decided: torch.Tensor, sent: torch.Tensor) -> float:
     """Wrong bits over all bits of symbols 0..3, Gray coded."""
     if decided.shape != sent.shape or not len(sent):
-        raise InputError(f"bit_error_rate: as many decided symbols as sent ones are needed, got {tuple(decided.shape)} "
-                         f"and {tuple(sent.shape)}")
+        raise InputError(
+            f"bit_error_rate: as many decided symbols as sent ones are needed, got {tuple(decided.shape)} "
+            f"and {tuple(sent.shape)}"
+        )
     _check_symbols(decided, "bit_error_rate: decided")
     _check_symbols(sent, "bit_error_rate: sent")
     bits = torch.tensor(GRAY, dtype=torch.int8)
@@ -181,8 +239,14 @@ def bit_error_rate(decided: torch.Tensor, sent: torch.Tensor) -> float:
 
 def _check_symbols(symbols: torch.Tensor, what: str) -> None:
     """Integers 0..3, as they are indices."""
-    if symbols.is_floating_point() or symbols.dtype == torch.bool or ((symbols < 0) | (symbols >= len(GRAY))).any():
-        raise InputError(f"{what}: symbols are integers in 0..{len(GRAY) - 1}, got {symbols.dtype} {symbols.unique()[:8].tolist()}")
+    if (
+        symbols.is_floating_point()
+        or symbols.dtype == torch.bool
+        or ((symbols < 0) | (symbols >= len(GRAY))).any()
+    ):
+        raise InputError(
+            f"{what}: symbols are integers in 0..{len(GRAY) - 1}, got {symbols.dtype} {symbols.unique()[:8].tolist()}"
+        )
 
 
 @arguments(neurons=_COUNT, low=_REAL, high=_REAL, scale=_REAL, cutoff=_REAL, window=_REAL, dt=_REAL)
@@ -213,8 +277,14 @@ class ReceptiveFields:
         object.__setattr__(self, "neurons", whole(self.neurons, 1, "ReceptiveFields: neurons"))
         for name in ("low", "high", "scale", "cutoff", "window", "dt"):
             finite(getattr(self, name), f"ReceptiveFields: {name}")
-        if self.scale <= 0 or self.dt <= 0 or not self.dt <= self.cutoff < self.window - self.dt / 2:
-            raise InputError(f"ReceptiveFields: scale > 0 and 0 < dt <= cutoff < window - dt / 2 are needed, got {self}")
+        if (
+            self.scale <= 0
+            or self.dt <= 0
+            or not self.dt <= self.cutoff < self.window - self.dt / 2
+        ):
+            raise InputError(
+                f"ReceptiveFields: scale > 0 and 0 < dt <= cutoff < window - dt / 2 are needed, got {self}"
+            )
 
     @property
     def steps(self) -> int:
@@ -226,7 +296,9 @@ class ReceptiveFields:
         """When the neurons spike, s, (n, taps * neurons); infinite where one does not. InputError for features that are NaN."""
         features = features if features.is_floating_point() else features.float()
         if features.isnan().any():
-            raise InputError(f"ReceptiveFields: features are numbers, got NaN in {int(features.isnan().sum())} of {features.numel()}")
+            raise InputError(
+                f"ReceptiveFields: features are numbers, got NaN in {int(features.isnan().sum())} of {features.numel()}"
+            )
         references = torch.linspace(self.low, self.high, self.neurons, dtype=features.dtype)
         t = self.scale * (features[..., None] - references).abs()
         return t.masked_fill_(t > self.cutoff, math.inf).flatten(-2)

@@ -22,7 +22,15 @@ from lavalike.errors import InputError
 
 SIDE = 28
 MOST = 1_000_000  # images in a file; more is taken for a damaged header
-DAMAGES = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError)
+DAMAGES = (
+    OSError,
+    EOFError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+)
 
 
 class MNIST(Dataset[tuple[Any, int]]):
@@ -42,16 +50,33 @@ class MNIST(Dataset[tuple[Any, int]]):
     """
 
     @arguments(root=PATH, train=FLAG, transform=optional(FUNCTION))
-    def __init__(self, root: str | os.PathLike[str], train: bool = True, transform: Callable[[np.ndarray], Any] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        train: bool = True,
+        transform: Callable[[np.ndarray], Any] | None = None,
+    ) -> None:
         self.path, images, labels = _find(Path(root), train)
-        if images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8 or labels.shape != (len(images),) or len(images) == 0:
-            raise InputError(f"{self.path}: expected uint8 images (N, {SIDE}, {SIDE}) and labels (N,); found {images.dtype} {images.shape} "
-                             f"and {labels.dtype} {labels.shape}")
+        if (
+            images.shape[1:] != (SIDE, SIDE)
+            or images.dtype != np.uint8
+            or labels.shape != (len(images),)
+            or len(images) == 0
+        ):
+            raise InputError(
+                f"{self.path}: expected uint8 images (N, {SIDE}, {SIDE}) and labels (N,); found {images.dtype} {images.shape} "
+                f"and {labels.dtype} {labels.shape}"
+            )
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
-            raise InputError(f"{self.path}: labels are integers in 0..9; found {labels.dtype} in {labels.min()}..{labels.max()}")
+            raise InputError(
+                f"{self.path}: labels are integers in 0..9; found {labels.dtype} in {labels.min()}..{labels.max()}"
+            )
         self.transform = ToTensor() if transform is None else transform
         self._images = images
-        self.data, self.targets = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+        self.data, self.targets = (
+            torch.from_numpy(images),
+            torch.from_numpy(labels.astype(np.int64)),
+        )
 
     def __len__(self) -> int:
         return len(self._images)
@@ -72,18 +97,27 @@ def _find(root: Path, train: bool) -> tuple[Path, np.ndarray, np.ndarray]:
         return root, *_npz(root, train)
     part = "train" if train else "t10k"
     for folder in (root, root / "MNIST" / "raw"):
-        found = [next((p for end in ("", ".gz") if (p := folder / f"{part}-{name}-ubyte{end}").is_file()), None)
-                 for name in ("images-idx3", "labels-idx1")]
+        found = [
+            next(
+                (p for end in ("", ".gz") if (p := folder / f"{part}-{name}-ubyte{end}").is_file()),
+                None,
+            )
+            for name in ("images-idx3", "labels-idx1")
+        ]
         if found[0] is not None and found[1] is not None:
             return found[0], _idx(found[0], 3), _idx(found[1], 1)
         if found != [None, None]:
-            there, missing = ("images-idx3", "labels-idx1")[::1 if found[0] is not None else -1]
-            raise InputError(f"{folder / f'{part}-{missing}-ubyte'}: no such file (nor .gz), though {part}-{there}-ubyte is there")
+            there, missing = ("images-idx3", "labels-idx1")[:: 1 if found[0] is not None else -1]
+            raise InputError(
+                f"{folder / f'{part}-{missing}-ubyte'}: no such file (nor .gz), though {part}-{there}-ubyte is there"
+            )
     if (root / "mnist.npz").is_file():
         return root / "mnist.npz", *_npz(root / "mnist.npz", train)
-    raise InputError(f"{root}: expected a folder with {part}-images-idx3-ubyte and {part}-labels-idx1-ubyte (plain or .gz) or mnist.npz, "
-                     f"or an npz file; found {'none of them' if root.is_dir() else 'no such file or folder'}. "
-                     "Correct root; lavalike.datasets.mnist_sample() needs no files")
+    raise InputError(
+        f"{root}: expected a folder with {part}-images-idx3-ubyte and {part}-labels-idx1-ubyte (plain or .gz) or mnist.npz, "
+        f"or an npz file; found {'none of them' if root.is_dir() else 'no such file or folder'}. "
+        "Correct root; lavalike.datasets.mnist_sample() needs no files"
+    )
 
 
 def _idx(path: Path, axes: int) -> np.ndarray:
@@ -92,11 +126,15 @@ def _idx(path: Path, axes: int) -> np.ndarray:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4)
             if head != bytes([0, 0, 8, axes]):
-                raise InputError(f"{path}: expected an idx file of unsigned bytes with {axes} axes, which begins with 0000080{axes}; "
-                                 f"found {head.hex() or 'nothing'}")
+                raise InputError(
+                    f"{path}: expected an idx file of unsigned bytes with {axes} axes, which begins with 0000080{axes}; "
+                    f"found {head.hex() or 'nothing'}"
+                )
             sizes = struct.unpack(f">{axes}I", file.read(4 * axes))
             if sizes[0] > MOST or any(n != SIDE for n in sizes[1:]):
-                raise InputError(f"{path}: expected at most {MOST:,} items{f' of {SIDE}x{SIDE}' if axes == 3 else ''}; found sizes {sizes}")
+                raise InputError(
+                    f"{path}: expected at most {MOST:,} items{f' of {SIDE}x{SIDE}' if axes == 3 else ''}; found sizes {sizes}"
+                )
             return _bytes(file, path, sizes)
     except InputError:
         raise
@@ -121,9 +159,13 @@ def _npz(path: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
             for key in ("x_train", "y_train") if train else ("x_test", "y_test"):
                 if f"{key}.npy" not in archive.namelist():
                     found = ", ".join(archive.namelist()[:8]) or "none"
-                    raise InputError(f"{path}: expected the arrays x_train, y_train, x_test, y_test; found {found}")
+                    raise InputError(
+                        f"{path}: expected the arrays x_train, y_train, x_test, y_test; found {found}"
+                    )
                 with archive.open(f"{key}.npy") as file:
-                    arrays.append(_npy(file, f"{path}: {key}", archive.getinfo(f"{key}.npy").file_size))
+                    arrays.append(
+                        _npy(file, f"{path}: {key}", archive.getinfo(f"{key}.npy").file_size)
+                    )
     except InputError:
         raise
     except DAMAGES as e:
@@ -133,14 +175,25 @@ def _npz(path: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def _npy(file: Any, name: str, size: int) -> np.ndarray:
     version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
     if read is None:
         raise InputError(f"{name}: expected npy format 1.0 or 2.0; found {version}")
     shape, fortran, dtype = read(file)
     expected, there = math.prod(shape) * dtype.itemsize, size - file.tell()
-    if dtype.kind not in "iu" or fortran or not 0 < len(shape) <= 3 or not 0 < shape[0] <= MOST or expected != there:
-        raise InputError(f"{name}: expected integers (N, {SIDE}, {SIDE}) or (N,) in C order, N up to {MOST:,}, filling the {there} bytes "
-                         f"there are; found {dtype} {shape}{' in Fortran order' if fortran else ''}")
+    if (
+        dtype.kind not in "iu"
+        or fortran
+        or not 0 < len(shape) <= 3
+        or not 0 < shape[0] <= MOST
+        or expected != there
+    ):
+        raise InputError(
+            f"{name}: expected integers (N, {SIDE}, {SIDE}) or (N,) in C order, N up to {MOST:,}, filling the {there} bytes "
+            f"there are; found {dtype} {shape}{' in Fortran order' if fortran else ''}"
+        )
     content = file.read(expected)
     if len(content) != expected:
         raise InputError(f"{name}: expected {expected} bytes; found {len(content)}")

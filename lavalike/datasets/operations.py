@@ -19,7 +19,9 @@ def _is_list(value: Any) -> bool:
 
 
 _RULES = {
-    "net": Rule("a network with blocks", lambda v: hasattr(v, "blocks") and not isinstance(v, type)),
+    "net": Rule(
+        "a network with blocks", lambda v: hasattr(v, "blocks") and not isinstance(v, type)
+    ),
     "counts": Rule("numbers, one for each block that has a neuron", _is_list),
     "mse": optional(real(0)),
 }
@@ -63,8 +65,10 @@ def fan_out(synapse: Any) -> float:
     if kind == "Dense":
         return float(synapse.out_neurons)
     if kind not in ("Conv", "Pool", "ConvTranspose", "Unpool"):
-        raise InputError(f"compare_ops: does not know how many operations a message causes in {kind}; "
-                         "Dense, Conv, Pool, ConvTranspose, Unpool and their complex forms are known")
+        raise InputError(
+            f"compare_ops: does not know how many operations a message causes in {kind}; "
+            "Dense, Conv, Pool, ConvTranspose, Unpool and their complex forms are known"
+        )
     taps = math.prod(synapse.kernel_size)
     if kind in ("Conv", "Pool"):
         taps /= math.prod(synapse.stride)
@@ -78,8 +82,10 @@ def count_operations(net: Any, counts: Sequence[float], mse: float | None = None
     spiking = [b for b in blocks if getattr(b, "neuron", None) is not None]
     numbers = np.asarray(as_numbers(counts), float)
     if numbers.shape != (len(spiking),):
-        raise InputError(f"compare_ops: counts has shape {numbers.shape}; expected one number for each of the {len(spiking)} blocks "
-                         "that have a neuron, in their order (the mean over batches of what the network returned)")
+        raise InputError(
+            f"compare_ops: counts has shape {numbers.shape}; expected one number for each of the {len(spiking)} blocks "
+            "that have a neuron, in their order (the mean over batches of what the network returned)"
+        )
     if not np.isfinite(numbers).all() or (numbers < 0).any():
         raise InputError(f"compare_ops: counts are finite and >= 0, got {numbers.tolist()}")
     layers: list[LayerOperations] = []
@@ -97,20 +103,34 @@ def count_operations(net: Any, counts: Sequence[float], mse: float | None = None
             synapse = getattr(block, "synapse", None) or getattr(block, "input_synapse", None)
             if synapse is not None:
                 if sent is None:
-                    raise InputError(f"compare_ops: the messages into {name} were not counted: the block before it has to have a neuron, "
-                                     "or to hand all messages on as Flatten does")
+                    raise InputError(
+                        f"compare_ops: the messages into {name} were not counted: the block before it has to have a neuron, "
+                        "or to hand all messages on as Flatten does"
+                    )
                 each = fan_out(synapse)
                 synops, macs = sent * each, size * each
                 if hasattr(block, "recurrent_synapse"):
                     each = fan_out(block.recurrent_synapse)
                     synops, macs = synops + numbers[len(layers)] * each, macs + values * each
             sent = float(numbers[len(layers)])
-            layers.append(LayerOperations(f"layer-{len(layers)}", tuple(block.shape), sent, synops, values, macs))
+            layers.append(
+                LayerOperations(
+                    f"layer-{len(layers)}", tuple(block.shape), sent, synops, values, macs
+                )
+            )
         size = values
     events, synops = float(numbers.sum()), math.fsum(v.synops or 0 for v in layers)
     activations, macs = sum(v.activations for v in layers), math.fsum(v.macs or 0 for v in layers)
-    return Operations(tuple(layers), mse, events, synops, activations, macs, activations / events if events else math.inf,
-                      macs / synops if synops else math.inf)
+    return Operations(
+        tuple(layers),
+        mse,
+        events,
+        synops,
+        activations,
+        macs,
+        activations / events if events else math.inf,
+        macs / synops if synops else math.inf,
+    )
 
 
 @arguments(**_RULES)
@@ -132,14 +152,22 @@ def compare_ops(net: Any, counts: Sequence[float], mse: float | None = None) -> 
     """
     result = count_operations(net, counts, mse)
     rule = "|" + "-" * 77 + "|"
-    print(rule, "|                         |          SDNN           |           ANN           |", rule,
-          "|         |     Shape     |  Events  |    Synops    | Activations|    MACs    |", rule, sep="\n")
+    print(
+        rule,
+        "|                         |          SDNN           |           ANN           |",
+        rule,
+        "|         |     Shape     |  Events  |    Synops    | Activations|    MACs    |",
+        rule,
+        sep="\n",
+    )
     for layer in result.layers:
         shape = (1, 1, *layer.shape) if len(layer.shape) == 1 else layer.shape[::-1]
         synops = "" if layer.synops is None else f"{layer.synops:.2f}"
         macs = "" if layer.macs is None else f"{layer.macs:.0f}"
         place = ",".join(f"{n:3d}" if k != 1 else f" {n:2d}" for k, n in enumerate(shape))
-        print(f"| {layer.name:7s} | ({place}) | {layer.events:8.2f} | {synops:>12s} | {layer.activations:10d} | {macs:>10s} |")
+        print(
+            f"| {layer.name:7s} | ({place}) | {layer.events:8.2f} | {synops:>12s} | {layer.activations:10d} | {macs:>10s} |"
+        )
     total = f"{result.events:8.2f} | {result.synops:12.2f} | {result.activations:10d} | {result.macs:10.0f}"
     print(rule, f"|  Total  |               | {total} |", rule, "\n", sep="\n")
     if mse is not None:

@@ -21,7 +21,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lavalike.arguments import FLAG, FUNCTION, PATH, Rule, arguments, integer, is_integer, optional, real
+from lavalike.arguments import (
+    FLAG,
+    FUNCTION,
+    PATH,
+    Rule,
+    arguments,
+    integer,
+    is_integer,
+    optional,
+    real,
+)
 from lavalike.datasets.transforms import ToTensor
 from lavalike.errors import InputError
 
@@ -30,8 +40,11 @@ TRAIN_SHARE, TEST_SHARE = 0.8, 0.2
 
 _COUNT = integer(1)
 _TRANSFORM = optional(FUNCTION)
-_SIZE = Rule("(height, width), both >= 8", lambda v: isinstance(v, Sequence) and all(map(is_integer, v)),
-             lambda v: len(v) == 2 and min(v) >= 8)
+_SIZE = Rule(
+    "(height, width), both >= 8",
+    lambda v: isinstance(v, Sequence) and all(map(is_integer, v)),
+    lambda v: len(v) == 2 and min(v) >= 8,
+)
 
 
 class _Drive(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -53,8 +66,10 @@ class _Drive(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         images, angles = self._read(int(self.starts[index]))
         frames = [self.transform(image) for image in images]
         if not all(isinstance(f, torch.Tensor) and f.shape == frames[0].shape for f in frames):
-            raise InputError(f"{type(self).__name__}: the transform gave {type(frames[0]).__name__}s of different kinds or shapes; "
-                             "tensors (C, H, W) of one shape are expected, so it ends with ToTensor and Normalize")
+            raise InputError(
+                f"{type(self).__name__}: the transform gave {type(frames[0]).__name__}s of different kinds or shapes; "
+                "tensors (C, H, W) of one shape are expected, so it ends with ToTensor and Normalize"
+            )
         return torch.stack(frames, dim=-1), torch.tensor(angles, dtype=frames[0].dtype)
 
 
@@ -79,9 +94,18 @@ class PilotNetDataset(_Drive):
         InputError: there is no data set, or it is damaged; the message names file and line.
     """
 
-    @arguments(path=PATH, sequence=_COUNT, train=FLAG, visualize=FLAG, transform=_TRANSFORM, extract=FLAG)
-    def __init__(self, path: str | os.PathLike[str] = "data", sequence: int = 16, train: bool = True, visualize: bool = False,
-                 transform: Callable[[Any], torch.Tensor] | None = None, extract: bool = True) -> None:
+    @arguments(
+        path=PATH, sequence=_COUNT, train=FLAG, visualize=FLAG, transform=_TRANSFORM, extract=FLAG
+    )
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "data",
+        sequence: int = 16,
+        train: bool = True,
+        visualize: bool = False,
+        transform: Callable[[Any], torch.Tensor] | None = None,
+        extract: bool = True,
+    ) -> None:
         super().__init__(sequence, transform)
         self.path = _folder(Path(path), extract)
         self.images = self.path / "data" if (self.path / "data").is_dir() else self.path
@@ -89,18 +113,24 @@ class PilotNetDataset(_Drive):
         total = len(self.names) // sequence
         order = np.arange(total) if visualize else np.random.RandomState(42).permutation(total)
         share = len(self.names) / sequence
-        kept = order[:int(share * TRAIN_SHARE)] if train else order[total - int(share * TEST_SHARE):]
+        kept = (
+            order[: int(share * TRAIN_SHARE)] if train else order[total - int(share * TEST_SHARE) :]
+        )
         if not len(kept):
-            raise InputError(f"{self.path / 'data.txt'}: {len(self.names)} frames make {total} sequences of {sequence}: none is left for "
-                             f"{'training' if train else 'testing'}")
+            raise InputError(
+                f"{self.path / 'data.txt'}: {len(self.names)} frames make {total} sequences of {sequence}: none is left for "
+                f"{'training' if train else 'testing'}"
+            )
         self.starts = kept * sequence
 
     def _read(self, start: int) -> tuple[list[np.ndarray], np.ndarray]:
-        angles = self.angles[start:start + self.sequence].copy()
+        angles = self.angles[start : start + self.sequence].copy()
         for i in range(1, self.sequence):
             if abs(angles[i]) < 1e-5 and start + i + 1 < len(self.angles):
                 angles[i] = (self.angles[start + i - 1] + self.angles[start + i + 1]) / 2
-        return [_decode(self.images / name) for name in self.names[start:start + self.sequence]], np.radians(angles)
+        return [
+            _decode(self.images / name) for name in self.names[start : start + self.sequence]
+        ], np.radians(angles)
 
 
 def _folder(path: Path, extract: bool) -> Path:
@@ -111,10 +141,17 @@ def _folder(path: Path, extract: bool) -> Path:
     if extract and archive.is_file():
         _unpack(archive)
         return _folder(path, False)
-    hint = f"driving_dataset.zip is there, and is unpacked with extract=True: {archive}" if archive.is_file() else (
-        "Put the data set there (driving_dataset.zip, linked from github.com/SullyChen/driving-datasets), or correct path")
-    raise InputError(f"{path / 'driving_dataset' / 'data.txt'}: no such file. {hint}; or train on a rendered drive, "
-                     "which needs no files: lavalike.datasets.SyntheticDrive")
+    hint = (
+        f"driving_dataset.zip is there, and is unpacked with extract=True: {archive}"
+        if archive.is_file()
+        else (
+            "Put the data set there (driving_dataset.zip, linked from github.com/SullyChen/driving-datasets), or correct path"
+        )
+    )
+    raise InputError(
+        f"{path / 'driving_dataset' / 'data.txt'}: no such file. {hint}; or train on a rendered drive, "
+        "which needs no files: lavalike.datasets.SyntheticDrive"
+    )
 
 
 def _unpack(archive: Path) -> None:
@@ -127,13 +164,17 @@ def _unpack(archive: Path) -> None:
             raise InputError(f"{archive}: not a whole zip file: {e}") from e
         found = next(Path(temporary).rglob("data.txt"), None)
         if found is None:
-            raise InputError(f"{archive}: expected a folder with data.txt in it; found {len(list(Path(temporary).rglob('*')))} other files")
+            raise InputError(
+                f"{archive}: expected a folder with data.txt in it; found {len(list(Path(temporary).rglob('*')))} other files"
+            )
         shutil.move(found.parent, archive.parent / "driving_dataset")
 
 
 def _labels(path: Path) -> tuple[list[str], np.ndarray]:
     names, angles = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8", errors="replace").splitlines(), 1
+    ):
         if not line.strip():
             continue
         name, _, rest = " ".join(line.split()).partition(" ")
@@ -142,7 +183,9 @@ def _labels(path: Path) -> tuple[list[str], np.ndarray]:
         except ValueError:
             angle = math.nan
         if not math.isfinite(angle) or Path(name).name != name:
-            raise InputError(f"{path}: line {number} is {line[:80]!r}; '<image file> <angle in degrees>' is expected")
+            raise InputError(
+                f"{path}: line {number} is {line[:80]!r}; '<image file> <angle in degrees>' is expected"
+            )
         names.append(name)
         angles.append(angle)
     return names, np.array(angles)
@@ -152,7 +195,9 @@ def _decode(path: Path) -> np.ndarray:
     try:
         from PIL import Image, UnidentifiedImageError
     except ModuleNotFoundError as e:
-        raise ModuleNotFoundError("PilotNetDataset decodes JPEG files with Pillow: pip install pillow", name="PIL") from e
+        raise ModuleNotFoundError(
+            "PilotNetDataset decodes JPEG files with Pillow: pip install pillow", name="PIL"
+        ) from e
     try:
         with Image.open(path) as image:
             return np.array(image.convert("RGB"))
@@ -182,11 +227,29 @@ class SyntheticDrive(_Drive):
         cache: keep rendered sequences, 9.9 kB a frame of the default size; a DataLoader's workers keep their own. Default True.
     """
 
-    @arguments(sequence=_COUNT, train=FLAG, visualize=FLAG, transform=_TRANSFORM, sequences=_COUNT, size=_SIZE, seed=integer(0),
-               speed=real(above=0), cache=FLAG)
-    def __init__(self, sequence: int = 16, train: bool = True, visualize: bool = False,
-                 transform: Callable[[Any], torch.Tensor] | None = None, sequences: int = 500, size: tuple[int, int] = (33, 100),
-                 seed: int = 0, speed: float = 0.5, cache: bool = True) -> None:
+    @arguments(
+        sequence=_COUNT,
+        train=FLAG,
+        visualize=FLAG,
+        transform=_TRANSFORM,
+        sequences=_COUNT,
+        size=_SIZE,
+        seed=integer(0),
+        speed=real(above=0),
+        cache=FLAG,
+    )
+    def __init__(
+        self,
+        sequence: int = 16,
+        train: bool = True,
+        visualize: bool = False,
+        transform: Callable[[Any], torch.Tensor] | None = None,
+        sequences: int = 500,
+        size: tuple[int, int] = (33, 100),
+        seed: int = 0,
+        speed: float = 0.5,
+        cache: bool = True,
+    ) -> None:
         super().__init__(sequence, transform)
         self.size = (int(size[0]), int(size[1]))
         self.seed, self.speed = int(seed), float(speed)
@@ -194,8 +257,12 @@ class SyntheticDrive(_Drive):
         kept = int(sequences * TRAIN_SHARE)
         order = np.arange(kept) if train else np.arange(kept, sequences)
         if not len(order):
-            raise InputError(f"SyntheticDrive: {sequences} sequences leave none for training; at least 2 are needed")
-        self.starts = (order if visualize else np.random.default_rng((seed, 42)).permutation(order)) * sequence
+            raise InputError(
+                f"SyntheticDrive: {sequences} sequences leave none for training; at least 2 are needed"
+            )
+        self.starts = (
+            order if visualize else np.random.default_rng((seed, 42)).permutation(order)
+        ) * sequence
         self._cache: dict[int, tuple[np.ndarray, np.ndarray]] | None = {} if cache else None
 
     def _read(self, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +271,12 @@ class SyntheticDrive(_Drive):
             return images.copy(), angles  # a transform may write into what it gets
         frames = np.arange(start, start + self.sequence)
         images = self.road.render(frames * self.speed, self.size)
-        noise = np.stack([np.random.default_rng((self.seed, int(f))).normal(0, 2.0, (*self.size, 1)) for f in frames])
+        noise = np.stack(
+            [
+                np.random.default_rng((self.seed, int(f))).normal(0, 2.0, (*self.size, 1))
+                for f in frames
+            ]
+        )
         images = np.clip(images + noise, 0, 255).astype(np.uint8)
         angles = self.road.steering(frames * self.speed)
         if self._cache is not None:
@@ -215,7 +287,9 @@ class SyntheticDrive(_Drive):
 class _Waves:
     """``sum a sin(w s + p)`` of random waves, with the wavelengths' range in metres and the sum's standard deviation."""
 
-    def __init__(self, g: np.random.Generator, count: int, shortest: float, longest: float, deviation: float) -> None:
+    def __init__(
+        self, g: np.random.Generator, count: int, shortest: float, longest: float, deviation: float
+    ) -> None:
         self.w = 2 * np.pi / np.exp(g.uniform(np.log(shortest), np.log(longest), count))
         self.p = g.uniform(0, 2 * np.pi, count)
         self.a = deviation * math.sqrt(2 / count)
@@ -241,8 +315,12 @@ class Road:
     def __init__(self, seed: int) -> None:
         g = np.random.default_rng((seed, 7))
         self.curvature = _Waves(g, 16, 60, 400, 0.0065)  # 1/m, to the right
-        self.offset = _Waves(g, 8, 40, 200, 0.2)  # m, of the car from the middle of its lane, to the right
-        self.yaw = _Waves(g, 8, 40, 200, 0.012)  # rad, of the car from the road's direction, to the right
+        self.offset = _Waves(
+            g, 8, 40, 200, 0.2
+        )  # m, of the car from the middle of its lane, to the right
+        self.yaw = _Waves(
+            g, 8, 40, 200, 0.012
+        )  # rad, of the car from the road's direction, to the right
         self.light = _Waves(g, 8, 60, 500, 0.16)
         self.hue = _Waves(g, 8, 200, 900, 0.5)
         self.shade = _Waves(g, 12, 12, 60, 1.0)
@@ -252,7 +330,9 @@ class Road:
     def lane(self, s: np.ndarray, ahead: np.ndarray | np.float64) -> np.ndarray:
         """Where the middle of the lane is ``ahead`` metres before the car, in metres to the right; s broadcasts with ahead."""
         heading = self.curvature(s, 1) + self.yaw(s)
-        return self.curvature(s + ahead, 2) - self.curvature(s, 2) - heading * ahead - self.offset(s)
+        return (
+            self.curvature(s + ahead, 2) - self.curvature(s, 2) - heading * ahead - self.offset(s)
+        )
 
     def steering(self, s: np.ndarray) -> np.ndarray:
         """Angle of the steering wheel in rad, positive to the right."""
@@ -278,13 +358,18 @@ class Road:
 
     def _sky(self, s: np.ndarray, u: np.ndarray, v: np.ndarray, hue: np.ndarray) -> np.ndarray:
         rise = (v / v[0]).astype(np.float32)[:, None]  # 0 at the horizon, 1 at the top
-        sky = np.stack([150 - 50 * rise, 175 - 30 * rise, 200 + 10 * rise], -1)[None] + 12 * hue[..., None]
+        sky = (
+            np.stack([150 - 50 * rise, 175 - 30 * rise, 200 + 10 * rise], -1)[None]
+            + 12 * hue[..., None]
+        )
         azimuth = np.arctan(u) + (self.curvature(s, 1) + self.yaw(s))[:, None]
         ridge = (0.3 + 0.13 * self.hills(azimuth)).astype(np.float32)[:, None, :]
         cover = np.clip((ridge - rise) * len(v) + 0.5, 0, 1)[..., None]
         return sky + cover * (np.array([70, 92, 80], np.float32) - sky)
 
-    def _ground(self, s: np.ndarray, u: np.ndarray, z: np.ndarray, focal: float, hue: np.ndarray) -> np.ndarray:
+    def _ground(
+        self, s: np.ndarray, u: np.ndarray, z: np.ndarray, focal: float, hue: np.ndarray
+    ) -> np.ndarray:
         centre = self.lane(s[:, None], z[None]).astype(np.float32)[..., None]
         depth = z.astype(np.float32)[None, :, None]
         x = u * depth - centre  # m to the right of the middle of the lane
@@ -294,17 +379,33 @@ class Road:
         def within(low: float, high: float) -> np.ndarray:
             """Share of a pixel between two lines beside the lane."""
             middle, half = (low + high) / 2, (high - low) / 2
-            return np.clip((half - np.abs(x - middle)) / footprint + 0.5, 0, np.minimum(1, (high - low) / footprint))
+            return np.clip(
+                (half - np.abs(x - middle)) / footprint + 0.5,
+                0,
+                np.minimum(1, (high - low) / footprint),
+            )
 
         half = self.LANE / 2
-        near = np.clip(10 / z, 0.1, 1).astype(np.float32)[None, :, None]  # texture fades where pixels are too coarse for it
-        rough = self.grain[0](along).astype(np.float32)[..., None] * np.sin(2.1 * x + self.grain[1](along).astype(np.float32)[..., None])
+        near = np.clip(10 / z, 0.1, 1).astype(np.float32)[
+            None, :, None
+        ]  # texture fades where pixels are too coarse for it
+        rough = self.grain[0](along).astype(np.float32)[..., None] * np.sin(
+            2.1 * x + self.grain[1](along).astype(np.float32)[..., None]
+        )
         rough *= near
-        grass = np.stack([86 + 14 * hue + 9 * rough, 104 - 6 * hue + 10 * rough, 62 + 6 * rough], -1)
+        grass = np.stack(
+            [86 + 14 * hue + 9 * rough, 104 - 6 * hue + 10 * rough, 62 + 6 * rough], -1
+        )
         asphalt = 88 + 3 * rough + 8 * hue
-        dashes = 1 / (1 + np.exp(-4 * (np.sin(2 * np.pi / 12 * along) * 12 / (2 * np.pi) + 0.5)))  # about 6.5 m in 12
-        paint = np.maximum(within(half - 0.12, half + 0.12), within(-3 * half - 0.12, -3 * half + 0.12))
-        paint = np.maximum(paint, within(-half - 0.09, -half + 0.09) * dashes.astype(np.float32)[..., None])
+        dashes = 1 / (
+            1 + np.exp(-4 * (np.sin(2 * np.pi / 12 * along) * 12 / (2 * np.pi) + 0.5))
+        )  # about 6.5 m in 12
+        paint = np.maximum(
+            within(half - 0.12, half + 0.12), within(-3 * half - 0.12, -3 * half + 0.12)
+        )
+        paint = np.maximum(
+            paint, within(-half - 0.09, -half + 0.09) * dashes.astype(np.float32)[..., None]
+        )
         tarmac = within(-3 * half - self.EDGE, half + self.EDGE)[..., None]
         road = (asphalt + paint * (205 - asphalt))[..., None]
         shadow = 1 - 0.3 / (1 + np.exp(-5 * (self.shade(along) - 1)))

@@ -20,7 +20,9 @@ _SIZE, _SEED = integer(1), integer(0, 2**32 - 1)
 
 
 @arguments(x=numbers(), y=numbers(), r_small=real(above=0), r_big=real(above=0))
-def yin_yang_class(x: np.ndarray, y: np.ndarray, r_small: float = 0.1, r_big: float = 0.5) -> np.ndarray:
+def yin_yang_class(
+    x: np.ndarray, y: np.ndarray, r_small: float = 0.1, r_big: float = 0.5
+) -> np.ndarray:
     """0 yin, 1 yang, 2 dot for points in the square of side ``2 r_big``; the names are the published drawing's."""
     return _class(np.asarray(x), np.asarray(y), r_small, r_big)
 
@@ -29,7 +31,11 @@ def _class(x: np.ndarray, y: np.ndarray, r_small: float, r_big: float) -> np.nda
     d_right = np.sqrt((x - 1.5 * r_big) ** 2 + (y - r_big) ** 2)
     d_left = np.sqrt((x - 0.5 * r_big) ** 2 + (y - r_big) ** 2)
     dot = (d_right < r_small) | (d_left < r_small)
-    yin = (d_right <= r_small) | ((d_left > r_small) & (d_left <= 0.5 * r_big)) | ((y > r_big) & (d_right > 0.5 * r_big))
+    yin = (
+        (d_right <= r_small)
+        | ((d_left > r_small) & (d_left <= 0.5 * r_big))
+        | ((y > r_big) & (d_right > 0.5 * r_big))
+    )
     return np.where(dot, 2, np.where(yin, 1, 0))
 
 
@@ -54,9 +60,13 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
     """
 
     @arguments(r_small=real(), r_big=real(), size=_SIZE, seed=_SEED)
-    def __init__(self, r_small: float = 0.1, r_big: float = 0.5, size: int = 1000, seed: int = 42) -> None:
+    def __init__(
+        self, r_small: float = 0.1, r_big: float = 0.5, size: int = 1000, seed: int = 42
+    ) -> None:
         if not 0 < r_small < r_big / 2:
-            raise InputError(f"YinYangDataset: 0 < r_small < r_big / 2 is needed, got r_small {r_small}, r_big {r_big}")
+            raise InputError(
+                f"YinYangDataset: 0 < r_small < r_big / 2 is needed, got r_small {r_small}, r_big {r_big}"
+            )
         self.size, self.seed = int(size), int(seed)
         self.rng = np.random.RandomState(self.seed)
         self.r_small, self.r_big = r_small, r_big
@@ -71,7 +81,9 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[torch.Tensor, int]]:
         for index in indices:
             if not -self.size <= index < self.size:
-                raise IndexError(f"YinYangDataset: index {index} is beyond the {self.size} samples of an epoch")
+                raise IndexError(
+                    f"YinYangDataset: index {index} is beyond the {self.size} samples of an epoch"
+                )
         samples, labels = self.batch(len(indices))
         return list(zip(samples, labels.tolist(), strict=True))
 
@@ -80,7 +92,9 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         n, worker = whole(n, 0, "YinYangDataset: samples of a batch"), get_worker_info()
         if worker is not None and worker.seed != self._worker:
             self._worker = worker.seed
-            self.rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self.seed, worker.seed])))
+            self.rng = np.random.RandomState(
+                np.random.MT19937(np.random.SeedSequence([self.seed, worker.seed]))
+            )
         samples, labels = self._draw(n)
         return torch.from_numpy(samples), torch.from_numpy(labels)
 
@@ -95,7 +109,9 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         x, y, used = taken
         self.rng.set_state(state)
         self.rng.randint(0, 2**32, used, np.uint32)
-        return np.stack([x, y, 1 - x, 1 - y], 1).astype(np.float32), _class(x, y, self.r_small, self.r_big)
+        return np.stack([x, y, 1 - x, 1 - y], 1).astype(np.float32), _class(
+            x, y, self.r_small, self.r_big
+        )
 
     def _parse(self, words: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, int] | None:
         """Points ``x``, ``y`` (float64) that the generator's words stand for and how many words they are; None: too few words.

@@ -36,19 +36,33 @@ def on_chip(path: Path, seed: int) -> OnChip:
     return OnChip(netx.hdf5.Network(path), lv.RunConfig(backend="bss2", chip=Chip(seed=seed)))
 
 
-def train(what: OnChip, data: Data, course: Any, bar: networks.Bar, epochs: int | None, seed: int) -> None:
+def train(
+    what: OnChip, data: Data, course: Any, bar: networks.Bar, epochs: int | None, seed: int
+) -> None:
     """Forward on the chip, backward through the model; what is learnt is written back."""
     torch.manual_seed(seed)
     net, kind = what.loaded, course.kind
-    module = lv.to_torch(net, forward="bss2", chip=what.config.chip, surrogate=exponential(0.3) if kind == "LIF" else None)
+    module = lv.to_torch(
+        net,
+        forward="bss2",
+        chip=what.config.chip,
+        surrogate=exponential(0.3) if kind == "LIF" else None,
+    )
     x, y = data.x_train, torch.from_numpy(data.y_train)
     epochs = min(epochs or EPOCHS[kind], EPOCHS[kind])
     optimizer = torch.optim.Adam(module.parameters(), RATES[kind])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(y) // course.batch))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, epochs * -(-len(y) // course.batch)
+    )
     for _ in bar(range(epochs), f"{data.name}, {kind}, in the loop"):
         for index in torch.randperm(len(y)).split(course.batch):
-            messages = net.encode(networks.inputs(data.name, course, x[index.numpy()], course.steps + net.lag))
-            out = module(torch.from_numpy(messages.astype(np.float32)))[..., net.lag:] / net.out_layer.scale
+            messages = net.encode(
+                networks.inputs(data.name, course, x[index.numpy()], course.steps + net.lag)
+            )
+            out = (
+                module(torch.from_numpy(messages.astype(np.float32)))[..., net.lag :]
+                / net.out_layer.scale
+            )
             loss = functional.cross_entropy(course.gain * networks.scores(course, out), y[index])
             optimizer.zero_grad()
             loss.backward()

@@ -52,9 +52,27 @@ def mnist_data(path: Path) -> Data:
     try:
         with np.load(path, allow_pickle=False) as z:
             arrays = {k: z[k] for k in ("x_train", "y_train", "x_test", "y_test")}
-    except (OSError, KeyError, ValueError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path}: not an npz file with x_train, y_train, x_test and y_test: {e}") from e
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        IndexError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as e:
+        raise InputError(
+            f"{path}: not an npz file with x_train, y_train, x_test and y_test: {e}"
+        ) from e
     x = {k: arrays[k].reshape(len(arrays[k]), -1) / 255 for k in ("x_train", "x_test")}
     if x["x_train"].shape[1] != x["x_test"].shape[1] or len(x["x_test"]) != len(arrays["y_test"]):
-        raise InputError(f"{path}: shapes do not fit: " + ", ".join(f"{k} {v.shape}" for k, v in arrays.items()))
-    return Data("mnist", x["x_train"], arrays["y_train"].astype(np.int64), x["x_test"], arrays["y_test"].astype(np.int64))
+        raise InputError(
+            f"{path}: shapes do not fit: " + ", ".join(f"{k} {v.shape}" for k, v in arrays.items())
+        )
+    return Data(
+        "mnist",
+        x["x_train"],
+        arrays["y_train"].astype(np.int64),
+        x["x_test"],
+        arrays["y_test"].astype(np.int64),
+    )

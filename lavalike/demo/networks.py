@@ -26,7 +26,9 @@ class Course:
     epochs: int
     batch: int
     lr: float
-    gain: float = 1.0  # of the scores in the loss: sigma-delta values must stay within 24 bits, +-32
+    gain: float = (
+        1.0  # of the scores in the loss: sigma-delta values must stay within 24 bits, +-32
+    )
 
 
 COURSES = {
@@ -76,15 +78,46 @@ def build(course: Course, sizes: list[int]) -> Network:
     if course.kind == "LIF":
         # the input neurons neither leak nor forget: they fire at a rate proportional to their value
         encoder = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.0}
-        neuron = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1, "tau_grad": 0.01, "scale_grad": 10,
-                  "requires_grad": False, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}
+        neuron = {
+            "threshold": 1.0,
+            "current_decay": 0.5,
+            "voltage_decay": 0.1,
+            "tau_grad": 0.01,
+            "scale_grad": 10,
+            "requires_grad": False,
+            "norm": slayer.neuron.norm.MeanOnlyBatchNorm,
+        }
         cuba = slayer.block.cuba
-        return Network([cuba.Input(encoder), *(cuba.Dense(neuron, a, b, weight_scale=2, weight_norm=True) for a, b in pairs)])
-    neuron = {"threshold": 1 / 32, "activation": functional.relu, "tau_grad": 0.1, "requires_grad": False}
+        return Network(
+            [
+                cuba.Input(encoder),
+                *(cuba.Dense(neuron, a, b, weight_scale=2, weight_norm=True) for a, b in pairs),
+            ]
+        )
+    neuron = {
+        "threshold": 1 / 32,
+        "activation": functional.relu,
+        "tau_grad": 0.1,
+        "requires_grad": False,
+    }
     block = slayer.block.sigma_delta
-    hidden = [block.Dense({**neuron, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}, a, b, weight_scale=2, weight_norm=True)
-              for a, b in pairs[:-1]]
-    return Network([block.Input({**neuron, "threshold": 1 / 64}), *hidden, block.Output(neuron, *pairs[-1], weight_scale=2)])
+    hidden = [
+        block.Dense(
+            {**neuron, "norm": slayer.neuron.norm.MeanOnlyBatchNorm},
+            a,
+            b,
+            weight_scale=2,
+            weight_norm=True,
+        )
+        for a, b in pairs[:-1]
+    ]
+    return Network(
+        [
+            block.Input({**neuron, "threshold": 1 / 64}),
+            *hidden,
+            block.Output(neuron, *pairs[-1], weight_scale=2),
+        ]
+    )
 
 
 def scores(course: Course, y: Outputs) -> Outputs:
@@ -95,7 +128,9 @@ def scores(course: Course, y: Outputs) -> Outputs:
 Bar = Callable[[Iterable[int], str], Iterable[int]]
 
 
-def train(data: Data, course: Course, bar: Bar, seed: int = 0) -> tuple[Network, slayer.utils.LearningStats]:
+def train(
+    data: Data, course: Course, bar: Bar, seed: int = 0
+) -> tuple[Network, slayer.utils.LearningStats]:
     """Train with cross-entropy on the scores; the trained network in eval mode and its statistics."""
     torch.manual_seed(seed)
     x = torch.from_numpy(features(data.name, course.kind, data.x_train).astype(np.float32))
@@ -105,10 +140,15 @@ def train(data: Data, course: Course, bar: Bar, seed: int = 0) -> tuple[Network,
     batches = len(x) // course.batch
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, course.epochs * batches)
     stats = slayer.utils.LearningStats()
-    assistant = slayer.utils.Assistant(net, lambda out, label: functional.cross_entropy(course.gain * scores(course, out), label),
-                                       optimizer, stats, lambda out: scores(course, out).argmax(1))
+    assistant = slayer.utils.Assistant(
+        net,
+        lambda out, label: functional.cross_entropy(course.gain * scores(course, out), label),
+        optimizer,
+        stats,
+        lambda out: scores(course, out).argmax(1),
+    )
     for _ in bar(range(course.epochs), f"{data.name}, {course.kind}"):
-        for index in torch.randperm(len(x))[:batches * course.batch].split(course.batch):
+        for index in torch.randperm(len(x))[: batches * course.batch].split(course.batch):
             assistant.train(x[index][..., None].expand(-1, -1, course.steps), y[index])
             schedule.step()
         stats.update()

@@ -62,23 +62,32 @@ def trained_scores(net: Any, course: Any, x: np.ndarray) -> np.ndarray:
     from lavalike.demo.networks import scores
 
     with torch.no_grad():
-        return np.concatenate([scores(course, net(torch.from_numpy(x[k:k + CHUNK]))).numpy() for k in range(0, len(x), CHUNK)])
+        return np.concatenate(
+            [
+                scores(course, net(torch.from_numpy(x[k : k + CHUNK]))).numpy()
+                for k in range(0, len(x), CHUNK)
+            ]
+        )
 
 
-def loaded_scores(loaded: netx.hdf5.Network, course: Any, x: np.ndarray, config: lv.RunConfig) -> tuple[np.ndarray, float]:
+def loaded_scores(
+    loaded: netx.hdf5.Network, course: Any, x: np.ndarray, config: lv.RunConfig
+) -> tuple[np.ndarray, float]:
     """Scores of the loaded graph over the same window, shifted by its lag, and seconds a step and sample."""
     from lavalike.demo.networks import scores
 
     held = np.concatenate([x, np.repeat(x[..., -1:], loaded.lag, -1)], -1) if loaded.lag else x
     out, seconds, steps = [], 0.0, 0
-    lv.simulate(loaded, {"inp": loaded.encode(held[:2])}, config=config)  # kernels that were never used are compiled here
+    lv.simulate(
+        loaded, {"inp": loaded.encode(held[:2])}, config=config
+    )  # kernels that were never used are compiled here
     for k in range(0, len(x), CHUNK):
-        messages = loaded.encode(held[k:k + CHUNK])
+        messages = loaded.encode(held[k : k + CHUNK])
         began = time.perf_counter()
         rec = lv.simulate(loaded, {"inp": messages}, config=config)
         seconds += time.perf_counter() - began
         steps += messages.shape[0] * messages.shape[-1]
-        out.append(scores(course, loaded.decode(rec["out"])[..., loaded.lag:]))
+        out.append(scores(course, loaded.decode(rec["out"])[..., loaded.lag :]))
     return np.concatenate(out), seconds / steps
 
 
@@ -86,13 +95,23 @@ def operations(loaded: netx.hdf5.Network, x: np.ndarray) -> list[tuple[str, Oper
     """Events and synaptic operations of every connection, averaged over a sample of inputs."""
     held = np.concatenate([x, np.repeat(x[..., -1:], loaded.lag, -1)], -1) if loaded.lag else x
     senders = [layer.out for layer in loaded.layers[:-1]]
-    rec = lv.simulate(loaded, {"inp": loaded.encode(held)}, config=BACKENDS["numba fixed_pt"], record=senders)
-    synapses: list[Any] = [layer.synapse for layer in loaded.layers[1:]]  # dense all, as this network is
-    return [(f"{k}: {layer.kind} {synapse.s_in.size}-{synapse.a_out.size}", count(synapse, rec[sender]))
-            for k, (layer, synapse, sender) in enumerate(zip(loaded.layers[1:], synapses, senders, strict=True), 1)]
+    rec = lv.simulate(
+        loaded, {"inp": loaded.encode(held)}, config=BACKENDS["numba fixed_pt"], record=senders
+    )
+    synapses: list[Any] = [
+        layer.synapse for layer in loaded.layers[1:]
+    ]  # dense all, as this network is
+    return [
+        (f"{k}: {layer.kind} {synapse.s_in.size}-{synapse.a_out.size}", count(synapse, rec[sender]))
+        for k, (layer, synapse, sender) in enumerate(
+            zip(loaded.layers[1:], synapses, senders, strict=True), 1
+        )
+    ]
 
 
-def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int, bss2: bool = False) -> Trained:
+def work(
+    data: Data, kind: str, folder: Path, epochs: int | None, seed: int, bss2: bool = False
+) -> Trained:
     """All of it for one kind of network; with ``bss2`` on an emulated chip too."""
     from lavalike import slayer
     from lavalike.demo import networks
@@ -111,7 +130,13 @@ def work(data: Data, kind: str, folder: Path, epochs: int | None, seed: int, bss
     def result(name: str, network: netx.hdf5.Network, config: lv.RunConfig) -> Result:
         got, seconds = loaded_scores(network, course, x, config)
         predicted = got.argmax(1)
-        return Result(name, float((predicted == data.y_test).mean()), float((predicted == own).mean()), seconds * 1e6, predicted)
+        return Result(
+            name,
+            float((predicted == data.y_test).mean()),
+            float((predicted == own).mean()),
+            seconds * 1e6,
+            predicted,
+        )
 
     results += [result(name, loaded, config) for name, config in BACKENDS.items()]
     done = Trained(course, net, path, loaded, results, operations(loaded, x[:200]))
@@ -131,16 +156,44 @@ def report(data: Data, done: list[Trained]) -> str:
     for t in done:
         for r in t.results:
             same = round(r.agreement * len(data.y_test))
-            rows.append([t.course.kind, r.backend, f"{100 * r.accuracy:.2f} %", f"{same:,} of {len(data.y_test):,}",
-                         "-" if r.us_a_step is None else f"{r.us_a_step:.2f}"])
+            rows.append(
+                [
+                    t.course.kind,
+                    r.backend,
+                    f"{100 * r.accuracy:.2f} %",
+                    f"{same:,} of {len(data.y_test):,}",
+                    "-" if r.us_a_step is None else f"{r.us_a_step:.2f}",
+                ]
+            )
         if t.on_chip is not None:
             before, r = t.on_chip
-            rows.append([t.course.kind, r.backend, f"{100 * before.accuracy:.2f} %, {100 * r.accuracy:.2f} % after training in the loop",
-                         f"{round(r.agreement * len(data.y_test)):,} of {len(data.y_test):,}", f"{r.us_a_step:.2f}"])
-        ops += [[t.course.kind, name, f"{o.events:.1f}", f"{o.synops:,.0f}", f"{o.macs:,}", f"{o.macs / max(o.synops, 1e-9):.1f}"]
-                for name, o in t.operations]
-    first = table(["network", "runs on", "accuracy", "same as trained", "us a step and sample"], rows)
-    second = table(["network", "layer", "events a step", "synaptic ops a step", "dense MACs", "MACs an op"], ops)
+            rows.append(
+                [
+                    t.course.kind,
+                    r.backend,
+                    f"{100 * before.accuracy:.2f} %, {100 * r.accuracy:.2f} % after training in the loop",
+                    f"{round(r.agreement * len(data.y_test)):,} of {len(data.y_test):,}",
+                    f"{r.us_a_step:.2f}",
+                ]
+            )
+        ops += [
+            [
+                t.course.kind,
+                name,
+                f"{o.events:.1f}",
+                f"{o.synops:,.0f}",
+                f"{o.macs:,}",
+                f"{o.macs / max(o.synops, 1e-9):.1f}",
+            ]
+            for name, o in t.operations
+        ]
+    first = table(
+        ["network", "runs on", "accuracy", "same as trained", "us a step and sample"], rows
+    )
+    second = table(
+        ["network", "layer", "events a step", "synaptic ops a step", "dense MACs", "MACs an op"],
+        ops,
+    )
     return f"{first}\n\n{second}"
 
 
@@ -153,8 +206,15 @@ def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
 
     from lavalike.demo import networks
 
-    columns = [r.backend for r in done[0].results] + ([done[0].on_chip[1].backend] if done[0].on_chip is not None else [])
-    figure, axes = plt.subplots(len(done), len(columns) + 1, figsize=(3 * (len(columns) + 1), 3.1 * len(done)), squeeze=False)
+    columns = [r.backend for r in done[0].results] + (
+        [done[0].on_chip[1].backend] if done[0].on_chip is not None else []
+    )
+    figure, axes = plt.subplots(
+        len(done),
+        len(columns) + 1,
+        figsize=(3 * (len(columns) + 1), 3.1 * len(done)),
+        squeeze=False,
+    )
     grid = 70
     for row, t in zip(axes, done, strict=True):
         if data.name == "yin-yang":
@@ -166,21 +226,53 @@ def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
         for k, (ax, name) in enumerate(zip(row, columns, strict=False)):
             result = t.results[k] if k < len(t.results) or t.on_chip is None else t.on_chip[1]
             if data.name == "yin-yang":
-                run = (t.chip.loaded, t.course, x, t.chip.config) if k == len(t.results) else (t.loaded, t.course, x, BACKENDS.get(name))
+                run = (
+                    (t.chip.loaded, t.course, x, t.chip.config)
+                    if k == len(t.results)
+                    else (t.loaded, t.course, x, BACKENDS.get(name))
+                )
                 s = trained_scores(t.net, t.course, x) if k == 0 else loaded_scores(*run)[0]
                 regions = np.where(inside, s.argmax(1), np.nan).reshape(grid, grid)
-                ax.imshow(regions, origin="lower", extent=(0, 1, 0, 1), cmap="viridis", vmin=0, vmax=2, alpha=0.6)
-                ax.scatter(sample[:, 0], sample[:, 1], c=label, cmap="viridis", vmin=0, vmax=2, s=6, edgecolors="k", linewidths=0.3)
+                ax.imshow(
+                    regions,
+                    origin="lower",
+                    extent=(0, 1, 0, 1),
+                    cmap="viridis",
+                    vmin=0,
+                    vmax=2,
+                    alpha=0.6,
+                )
+                ax.scatter(
+                    sample[:, 0],
+                    sample[:, 1],
+                    c=label,
+                    cmap="viridis",
+                    vmin=0,
+                    vmax=2,
+                    s=6,
+                    edgecolors="k",
+                    linewidths=0.3,
+                )
             else:
                 wrong = np.flatnonzero(result.predictions != data.y_test)[:9]
                 tile = np.ones((3 * 30, 3 * 30))
                 for q, index in enumerate(wrong):
                     r, c = divmod(q, 3)
-                    tile[30 * r:30 * r + 28, 30 * c:30 * c + 28] = 1 - data.x_test[index].reshape(28, 28)
-                    ax.text(30 * c + 1, 30 * r + 6, str(result.predictions[index]), color="tab:red", fontsize=8)
+                    tile[30 * r : 30 * r + 28, 30 * c : 30 * c + 28] = 1 - data.x_test[
+                        index
+                    ].reshape(28, 28)
+                    ax.text(
+                        30 * c + 1,
+                        30 * r + 6,
+                        str(result.predictions[index]),
+                        color="tab:red",
+                        fontsize=8,
+                    )
                 ax.imshow(tile, cmap="gray")
             note = " (some it gets wrong)" if data.name == "mnist" else ""
-            ax.set_title(f"{t.course.kind}, {name}\n{100 * result.accuracy:.1f} %{note}", fontsize=8)
+            ax.set_title(
+                f"{t.course.kind}, {name}\n{100 * result.accuracy:.1f} %{note}", fontsize=8
+            )
             ax.set_xticks([])
             ax.set_yticks([])
         _raster(row[-1], data, t)
@@ -208,8 +300,13 @@ def _raster(ax: Any, data: Data, t: Trained) -> None:
     ax.tick_params(labelsize=7)
 
 
-def demo(data_path: Path | None = None, folder: Path = Path(), epochs: int | None = None, seed: int = 0,
-         bss2: bool = False) -> list[Trained]:
+def demo(
+    data_path: Path | None = None,
+    folder: Path = Path(),
+    epochs: int | None = None,
+    seed: int = 0,
+    bss2: bool = False,
+) -> list[Trained]:
     """Run the demo and print its report; files are written to ``folder``. ``bss2``: on an emulated BrainScaleS-2 chip too."""
     import matplotlib  # noqa: F401  (missing extras are missed before anything is trained)
     import tqdm  # noqa: F401
@@ -221,5 +318,7 @@ def demo(data_path: Path | None = None, folder: Path = Path(), epochs: int | Non
     print(report(data, done))
     path = folder / f"lavalike_demo_{data.name}.png"
     picture(data, done, path)
-    print(f"\npicture: {path}   files: {', '.join(str(t.path) for t in done)}   {time.perf_counter() - began:.0f} s in all")
+    print(
+        f"\npicture: {path}   files: {', '.join(str(t.path) for t in done)}   {time.perf_counter() - began:.0f} s in all"
+    )
     return done

@@ -50,7 +50,9 @@ def alif(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, 
     return s_out, u, v, offset, r
 
 
-def adrf(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step):
+def adrf(
+    a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step
+):
     new_real, new_imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
     offset, r, theta = relax(offset, r, keep_theta, keep_r, vth)
     s_out = crosses(new_real, new_imag, imag, theta)
@@ -58,7 +60,9 @@ def adrf(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta
     return s_out, new_real, new_imag, offset, r
 
 
-def adrf_iz(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step):
+def adrf_iz(
+    a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step
+):
     real, imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
     offset, r, theta = relax(offset, r, keep_theta, keep_r, vth)
     s_out = reaches(imag, theta)
@@ -67,19 +71,55 @@ def adrf_iz(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_th
 
 
 def alif_graded(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step):
-    s_out, u, v, new_offset, new_r = alif(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step)
+    s_out, u, v, new_offset, new_r = alif(
+        a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step
+    )
     return s_out, v, relax(offset, r, keep_theta, keep_r, vth)[2], u, v, new_offset, new_r
 
 
-def adrf_graded(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step):
+def adrf_graded(
+    a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step
+):
     theta = relax(offset, r, keep_theta, keep_r, vth)[2]
-    s_out, real, imag, offset, r = adrf(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step)
+    s_out, real, imag, offset, r = adrf(
+        a_real_in,
+        a_imag_in,
+        real,
+        imag,
+        offset,
+        r,
+        cos,
+        sin,
+        bits,
+        keep_theta,
+        keep_r,
+        gain,
+        vth,
+        step,
+    )
     return s_out, real, imag, theta, real, imag, offset, r
 
 
-def adrf_iz_graded(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step):
+def adrf_iz_graded(
+    a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step
+):
     theta = relax(offset, r, keep_theta, keep_r, vth)[2]
-    s_out, real, imag, offset, r = adrf_iz(a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step)
+    s_out, real, imag, offset, r = adrf_iz(
+        a_real_in,
+        a_imag_in,
+        real,
+        imag,
+        offset,
+        r,
+        cos,
+        sin,
+        bits,
+        keep_theta,
+        keep_r,
+        gain,
+        vth,
+        step,
+    )
     return s_out, imag, theta, real, imag, offset, r
 
 
@@ -90,27 +130,77 @@ def adrf_constants(values, units, fixed):
 
 REST = "the threshold at rest, >= 0; shifted left by {} in fixed_pt"
 ADAPTATION = (
-    Parameter("threshold_step", 0, 0, counts="state", argument="step", key="vThStep", training="threshold_step",
-              doc="what a spike adds to the threshold, >= 0, in the unit of vth"),
-    Parameter("threshold_decay", 0, 0, 1, counts="loss", argument="keep_theta", key="thDecay", training="threshold_decay",
-              doc="decay of offset; floating_pt in 0..1, fixed_pt integers in 0..4096 (1/4096)"),
-    Parameter("refractory_decay", 0, 0, 1, counts="loss", argument="keep_r", key="refDecay", training="refractory_decay",
-              doc="decay of r; likewise"),
+    Parameter(
+        "threshold_step",
+        0,
+        0,
+        counts="state",
+        argument="step",
+        key="vThStep",
+        training="threshold_step",
+        doc="what a spike adds to the threshold, >= 0, in the unit of vth",
+    ),
+    Parameter(
+        "threshold_decay",
+        0,
+        0,
+        1,
+        counts="loss",
+        argument="keep_theta",
+        key="thDecay",
+        training="threshold_decay",
+        doc="decay of offset; floating_pt in 0..1, fixed_pt integers in 0..4096 (1/4096)",
+    ),
+    Parameter(
+        "refractory_decay",
+        0,
+        0,
+        1,
+        counts="loss",
+        argument="keep_r",
+        key="refDecay",
+        training="refractory_decay",
+        doc="decay of r; likewise",
+    ),
 )
 ADAPTING = (*LEAKS, replace(VTH, low=0, doc=REST.format(6)), *ADAPTATION)
-LATE_ADAPTING = (*LATE, *ADAPTING[len(LEAKS):])
-TURNING = (*(replace(p, low=0, doc=REST.format("state_exp")) if p.name == "vth" else p for p in RESONATOR),
-           replace(ADAPTATION[0], shift="state_exp"), *ADAPTATION[1:])
+LATE_ADAPTING = (*LATE, *ADAPTING[len(LEAKS) :])
+TURNING = (
+    *(replace(p, low=0, doc=REST.format("state_exp")) if p.name == "vth" else p for p in RESONATOR),
+    replace(ADAPTATION[0], shift="state_exp"),
+    *ADAPTATION[1:],
+)
 
 
 def _alif(step, parameters=ADAPTING, graded=(), kind="") -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out", *graded), ("u", "v", "offset", "r"), biased, per_neuron=("bias",),
-                    accumulators=(biased_current, raw_voltage), graded=graded, parameters=parameters, loihi=True, kind=kind)
+    return Dynamics(
+        step,
+        ("a_in",),
+        ("s_out", *graded),
+        ("u", "v", "offset", "r"),
+        biased,
+        per_neuron=("bias",),
+        accumulators=(biased_current, raw_voltage),
+        graded=graded,
+        parameters=parameters,
+        loihi=True,
+        kind=kind,
+    )
 
 
 def _adrf(step, graded=(), kind="") -> Dynamics:
-    return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out", *graded), ("real", "imag", "offset", "r"), adrf_constants,
-                    accumulators=(real_sum, imag_sum), graded=graded, parameters=TURNING, loihi=True, kind=kind)
+    return Dynamics(
+        step,
+        ("a_real_in", "a_imag_in"),
+        ("s_out", *graded),
+        ("real", "imag", "offset", "r"),
+        adrf_constants,
+        accumulators=(real_sum, imag_sum),
+        graded=graded,
+        parameters=TURNING,
+        loihi=True,
+        kind=kind,
+    )
 
 
 ALIF = _alif(alif, kind="ALIF")

@@ -32,8 +32,15 @@ WORDS = {f.__name__: f for f in (above, both, exp, inject, leak, lesser, positiv
 
 
 @functools.cache
-def neuron(fire: bool = True, refractory: bool = False, exponential: bool = False, adapting: bool = False, spikes: bool = False,
-           membrane: bool = False, leaky: bool = True) -> Dynamics:
+def neuron(
+    fire: bool = True,
+    refractory: bool = False,
+    exponential: bool = False,
+    adapting: bool = False,
+    spikes: bool = False,
+    membrane: bool = False,
+    leaky: bool = True,
+) -> Dynamics:
     """The neuron with the chosen terms; the same object for the same choice.
 
     Input ``x``, with ``spikes`` also ``s_rec``, with ``membrane`` ``v_rec``: the recorded ones. Output ``s_out``; without ``fire``
@@ -41,12 +48,23 @@ def neuron(fire: bool = True, refractory: bool = False, exponential: bool = Fals
     """
     states = ["i", "v", *["w"] * adapting, *["hold"] * (fire and refractory)]
     inputs = ["x", *["s_rec"] * (fire and spikes), *["v_rec"] * membrane]
-    constants = ["gain", *["g"] * (leaky or exponential), *["e_leak"] * leaky, "keep_syn", *["slope", "knee"] * exponential,
-                 *["keep_w", "pull", "e_adapt", *["jump"] * fire] * adapting,
-                 *["vth", "v_reset"] * fire, *["period"] * (fire and refractory)]
+    constants = [
+        "gain",
+        *["g"] * (leaky or exponential),
+        *["e_leak"] * leaky,
+        "keep_syn",
+        *["slope", "knee"] * exponential,
+        *["keep_w", "pull", "e_adapt", *["jump"] * fire] * adapting,
+        *["vth", "v_reset"] * fire,
+        *["period"] * (fire and refractory),
+    ]
     rise = " + g * slope * exp(lesser((v - knee) / slope, 60.0))" * exponential
     fall = " + g * (e_leak - v)" * leaky
-    lines = [f"dv = gain * (i{fall}{rise}{' - w' * adapting})", "i = leak(i, keep_syn) + x", "v = v + dv"]
+    lines = [
+        f"dv = gain * (i{fall}{rise}{' - w' * adapting})",
+        "i = leak(i, keep_syn) + x",
+        "v = v + dv",
+    ]
     if membrane:
         lines.append("v = inject(v, v_rec)")
     if fire:
@@ -58,34 +76,81 @@ def neuron(fire: bool = True, refractory: bool = False, exponential: bool = Fals
     if fire and not membrane:
         lines.append("v = reset(s_out, v, v_reset)")
     if fire and refractory:
-        lines += ["free = hold <= 0", "v = where(free, v, v_reset)", *["v = inject(v, v_rec)"] * membrane,
-                  "s_out = both(s_out, free)", *["s_out = inject(s_out, s_rec)"] * spikes,
-                  "hold = where(s_out, period, positive(hold - 1))"]
-    flags = "".join(n for n, on in (("_refractory", fire and refractory), ("_exponential", exponential), ("_adapting", adapting),
-                                    ("_spikes", fire and spikes), ("_membrane", membrane), ("_leakless", not leaky)) if on)
+        lines += [
+            "free = hold <= 0",
+            "v = where(free, v, v_reset)",
+            *["v = inject(v, v_rec)"] * membrane,
+            "s_out = both(s_out, free)",
+            *["s_out = inject(s_out, s_rec)"] * spikes,
+            "hold = where(s_out, period, positive(hold - 1))",
+        ]
+    flags = "".join(
+        n
+        for n, on in (
+            ("_refractory", fire and refractory),
+            ("_exponential", exponential),
+            ("_adapting", adapting),
+            ("_spikes", fire and spikes),
+            ("_membrane", membrane),
+            ("_leakless", not leaky),
+        )
+        if on
+    )
     name = f"bss2_{'lif' if fire else 'li'}{flags}"
-    return _written(name, lines, inputs, "s_out" if fire else "v", states, constants, "s_out" if fire else "v_out")
+    return _written(
+        name,
+        lines,
+        inputs,
+        "s_out" if fire else "v",
+        states,
+        constants,
+        "s_out" if fire else "v_out",
+    )
 
 
 def adjoint(s, i, grad, lam_i, lam_v, rate, rate_syn, e_leak, vth, v_reset):
     """One step of EventProp's backward pass: of step t the spike and the gradient that reaches it, of the step before it the current."""
     drive = e_leak + i
     below, after = drive - vth, drive - v_reset
-    jump = where(below == 0, 0, 1 / where(below == 0, 1, below))  # a spike at zero slope passes nothing
+    jump = where(
+        below == 0, 0, 1 / where(below == 0, 1, below)
+    )  # a spike at zero slope passes nothing
     new_i = lam_i + rate_syn * (lam_v - lam_i)
     decayed = lam_v - rate * lam_v
     new_v = where(s, after * jump * decayed + jump * grad, decayed)
     return new_v - new_i, new_i, new_v
 
 
-ADJOINT = Dynamics(adjoint, ("s", "i", "grad"), ("down",), ("lam_i", "lam_v"), fixed=False, graded=("down",))
+ADJOINT = Dynamics(
+    adjoint, ("s", "i", "grad"), ("down",), ("lam_i", "lam_v"), fixed=False, graded=("down",)
+)
 
 
-def _written(name: str, lines: list[str], inputs: list[str], result: str, states: list[str], constants: list[str], output: str) -> Dynamics:
+def _written(
+    name: str,
+    lines: list[str],
+    inputs: list[str],
+    result: str,
+    states: list[str],
+    constants: list[str],
+    output: str,
+) -> Dynamics:
     head = f"def {name}({', '.join([*inputs, *states, *constants])}):"
     source = "\n    ".join([head, *lines, f"return {', '.join([result, *states])}"]) + "\n"
     file = f"<{name}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for equation and tracebacks
+    linecache.cache[file] = (
+        len(source),
+        None,
+        source.splitlines(True),
+        file,
+    )  # for equation and tracebacks
     scope: dict[str, Any] = {**WORDS, "__name__": __name__}
     exec(compile(source, file, "exec"), scope)
-    return Dynamics(scope[name], tuple(inputs), (output,), tuple(states), fixed=False, graded=() if output == "s_out" else (output,))
+    return Dynamics(
+        scope[name],
+        tuple(inputs),
+        (output,),
+        tuple(states),
+        fixed=False,
+        graded=() if output == "s_out" else (output,),
+    )

@@ -47,25 +47,42 @@ def tree_dynamics(tree: tuple[Branch, ...], chip: bool = False, recorded: bool =
     membrane that is held. Distances from threshold are multiplied by constants ``per_{name}`` there.
     """
     root = tree[0].name
-    states = [f"{s}_{b.name}" for b in tree for s in (("i", "v", "hold") if b.fires else ("i", "v"))]
+    states = [
+        f"{s}_{b.name}" for b in tree for s in (("i", "v", "hold") if b.fires else ("i", "v"))
+    ]
     inputs = [f"{b.name}_in" for b in tree]
     if recorded:
         inputs += [f"fired_{b.name}" for b in tree if b.fires] + [f"seen_{b.name}" for b in tree]
     of_firing = ("vth", "reset", "period", *(("per",) if recorded else ()))
-    constants = [f"{c}_{b.name}" for b in tree for c in
-                 (*(("g",) if b.parent else ()), "keep", "dv", "leak", *(of_firing if b.fires else ()))]
+    constants = [
+        f"{c}_{b.name}"
+        for b in tree
+        for c in (
+            *(("g",) if b.parent else ()),
+            "keep",
+            "dv",
+            "leak",
+            *(of_firing if b.fires else ()),
+        )
+    ]
     others = [b.name for b in tree[1:] if b.fires] if chip else []
     place = {b.name: str(k) for k, b in enumerate(tree)}
     # the name tells trees apart that have the same arguments: kernels are cached by it
-    name = "_".join(["compartments", *(place.get(b.parent or "", "r") + "f" * b.fires for b in tree)])
+    name = "_".join(
+        ["compartments", *(place.get(b.parent or "", "r") + "f" * b.fires for b in tree)]
+    )
     name += "_chip" * chip + "_recorded" * recorded
     lines = [f"def {name}({', '.join([*inputs, *states, *constants])}):"]
     currents = [f"    i_{b.name} = leak(i_{b.name}, keep_{b.name}) + {b.name}_in" for b in tree]
     lines += [] if chip else currents
     for b in tree:
-        edges = [(f"g_{c.name}", c.name) for c in tree if c.parent == b.name] + ([(f"g_{b.name}", b.parent)] if b.parent else [])
+        edges = [(f"g_{c.name}", c.name) for c in tree if c.parent == b.name] + (
+            [(f"g_{b.name}", b.parent)] if b.parent else []
+        )
         coupling = "".join(f" + {g} * (v_{other} - v_{b.name})" for g, other in edges)
-        lines.append(f"    n_{b.name} = v_{b.name} + i_{b.name} + dv_{b.name} * (leak_{b.name} - v_{b.name}){coupling}")
+        lines.append(
+            f"    n_{b.name} = v_{b.name} + i_{b.name} + dv_{b.name} * (leak_{b.name} - v_{b.name}){coupling}"
+        )
     lines += currents if chip else []
     for b in tree:
         n = b.name
@@ -77,23 +94,46 @@ def tree_dynamics(tree: tuple[Branch, ...], chip: bool = False, recorded: bool =
         lines.append(f"    free_{n} = hold_{n} <= 0")
         if recorded:
             lines.append(f"    n_{n} = where(fired_{n}, n_{n}, inject(n_{n}, seen_{n}))")
-        passed = f"above(n_{n} * per_{n}, vth_{n} * per_{n})" if recorded else f"above(n_{n}, vth_{n})"
+        passed = (
+            f"above(n_{n} * per_{n}, vth_{n} * per_{n})" if recorded else f"above(n_{n}, vth_{n})"
+        )
         spike = f"both({passed}, free_{n})"
         spike = f"both({spike}, {below})" if below else spike
         lines.append(f"    s_{n} = " + (f"inject({spike}, fired_{n})" if recorded else spike))
-        held = f"where(s_{n}, seen_{n}, n_{n}), seen_{n}" if recorded else f"reset(s_{n}, n_{n}, reset_{n}), reset_{n}"
-        lines += [f"    v_{n} = where(free_{n}, {held})", f"    hold_{n} = where(s_{n}, period_{n}, positive(hold_{n} - 1))"]
+        held = (
+            f"where(s_{n}, seen_{n}, n_{n}), seen_{n}"
+            if recorded
+            else f"reset(s_{n}, n_{n}, reset_{n}), reset_{n}"
+        )
+        lines += [
+            f"    v_{n} = where(free_{n}, {held})",
+            f"    hold_{n} = where(s_{n}, period_{n}, positive(hold_{n} - 1))",
+        ]
     lines.append(f"    return {', '.join([f's_{n}' for n in (root, *others)] + states)}")
     source = "\n".join(lines) + "\n"
     file = f"<{name} of {', '.join(place)}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for equation and tracebacks
+    linecache.cache[file] = (
+        len(source),
+        None,
+        source.splitlines(True),
+        file,
+    )  # for equation and tracebacks
     scope: dict[str, Any] = {**WORDS, "__name__": __name__}
     exec(compile(source, file, "exec"), scope)
     outputs = ("s_out", *(f"spike_{n}" for n in others))
-    return Dynamics(scope[name], tuple(inputs), outputs, tuple(states), functools.partial(_constants, tree), fixed=False)
+    return Dynamics(
+        scope[name],
+        tuple(inputs),
+        outputs,
+        tuple(states),
+        functools.partial(_constants, tree),
+        fixed=False,
+    )
 
 
-def _constants(tree: tuple[Branch, ...], values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
+def _constants(
+    tree: tuple[Branch, ...], values: Mapping[str, np.ndarray], units: Units, fixed: bool
+) -> Constants:
     out: Constants = {}
     for b in tree:
         n = b.name
@@ -103,11 +143,20 @@ def _constants(tree: tuple[Branch, ...], values: Mapping[str, np.ndarray], units
         if b.parent:
             out[f"g_{n}"] = within(f"g_{n}", values[f"g_{n}"], 0, 1)
         if b.fires:
-            out |= {f"vth_{n}": values[f"vth_{n}"], f"reset_{n}": values[f"reset_{n}"],
-                    f"period_{n}": within(f"period_{n}", values[f"period_{n}"], 0, np.inf)}
+            out |= {
+                f"vth_{n}": values[f"vth_{n}"],
+                f"reset_{n}": values[f"reset_{n}"],
+                f"period_{n}": within(f"period_{n}", values[f"period_{n}"], 0, np.inf),
+            }
     for b in tree:
-        total = out[f"dv_{b.name}"] + sum(out[f"g_{c.name}"] for c in tree if c.parent is not None and b.name in (c.name, c.parent))
+        total = out[f"dv_{b.name}"] + sum(
+            out[f"g_{c.name}"]
+            for c in tree
+            if c.parent is not None and b.name in (c.name, c.parent)
+        )
         if total.max() > 1:
-            raise ValueError(f"dv_{b.name}: with the conductances at {b.name} it sums to {float(total.max()):.3g}; "
-                             "above 1 a step overshoots. Count them in shorter steps")
+            raise ValueError(
+                f"dv_{b.name}: with the conductances at {b.name} it sums to {float(total.max()):.3g}; "
+                "above 1 a step overshoots. Count them in shorter steps"
+            )
     return out

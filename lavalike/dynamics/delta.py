@@ -61,13 +61,17 @@ def sigma_delta_relu(a_in, sigma, act, residue, vth, bias, out_scale):
 
 def sigma_delta_cumulative(a_in, sigma, act, residue, error, vth, bias, out_scale):
     sigma = sigma + a_in
-    s_out, act, residue, error = encode_cumulative(sigma + bias, act, residue, error, vth, out_scale)
+    s_out, act, residue, error = encode_cumulative(
+        sigma + bias, act, residue, error, vth, out_scale
+    )
     return s_out, sigma, act, residue, error
 
 
 def sigma_delta_relu_cumulative(a_in, sigma, act, residue, error, vth, bias, out_scale):
     sigma = sigma + a_in
-    s_out, act, residue, error = encode_cumulative(positive(sigma + bias), act, residue, error, vth, out_scale)
+    s_out, act, residue, error = encode_cumulative(
+        positive(sigma + bias), act, residue, error, vth, out_scale
+    )
     return s_out, sigma, act, residue, error
 
 
@@ -76,13 +80,20 @@ def sigma_sum(a_in, sigma):
 
 
 def _exponents(values) -> tuple[np.ndarray, np.ndarray]:
-    return (integral("spike_exp", values["spike_exp"], 0, 16), integral("state_exp", values["state_exp"], 0, 16))
+    return (
+        integral("spike_exp", values["spike_exp"], 0, 16),
+        integral("state_exp", values["state_exp"], 0, 16),
+    )
 
 
 def delta_constants(values, units, fixed):
     if not fixed and not units.loihi:
         # the exponents place the binary point of the fixed-point form; floating point has no use for them
-        return {"vth": within("vth", values["vth"], 0, np.inf), "gain": np.float64(1), "out_scale": np.float64(1)}
+        return {
+            "vth": within("vth", values["vth"], 0, np.inf),
+            "gain": np.float64(1),
+            "out_scale": np.float64(1),
+        }
     spike_exp, state_exp = _exponents(values)
     gain = 2 ** (spike_exp + state_exp)
     vth = within("vth", values["vth"], 0, 2**24) * gain
@@ -98,21 +109,70 @@ def sigma_delta_constants(values, units, fixed):
 
 
 CODING = (
-    Parameter("vth", None, 0, counts="state", key="vThMant", training="threshold", doc="threshold, >= 0, compared with >="),
-    Parameter("spike_exp", 0, 0, argument="gain", per="one",
-              doc="fixed_pt: fractional bits of messages, 0..16; floating_pt has no use for them"),
-    Parameter("state_exp", 0, 0, argument="out_scale", per="one", doc="fixed_pt: further ones of the state, 0..16; likewise"),
+    Parameter(
+        "vth",
+        None,
+        0,
+        counts="state",
+        key="vThMant",
+        training="threshold",
+        doc="threshold, >= 0, compared with >=",
+    ),
+    Parameter(
+        "spike_exp",
+        0,
+        0,
+        argument="gain",
+        per="one",
+        doc="fixed_pt: fractional bits of messages, 0..16; floating_pt has no use for them",
+    ),
+    Parameter(
+        "state_exp",
+        0,
+        0,
+        argument="out_scale",
+        per="one",
+        doc="fixed_pt: further ones of the state, 0..16; likewise",
+    ),
 )
-BIAS = Parameter("bias", 0, trained=True, counts="state", per="neuron", training="bias", doc="shifted by spike_exp + state_exp in fixed_pt")
+BIAS = Parameter(
+    "bias",
+    0,
+    trained=True,
+    counts="state",
+    per="neuron",
+    training="bias",
+    doc="shifted by spike_exp + state_exp in fixed_pt",
+)
 
 
 def _delta(step, *more: str) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), ("act", "residue", *more), delta_constants, parameters=CODING, loihi=True, kind="SDNN")
+    return Dynamics(
+        step,
+        ("a_in",),
+        ("s_out",),
+        ("act", "residue", *more),
+        delta_constants,
+        parameters=CODING,
+        loihi=True,
+        kind="SDNN",
+    )
 
 
 def _sigma_delta(step, *more: str, bias: Parameter = BIAS, rests: bool = False) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), ("sigma", "act", "residue", *more), sigma_delta_constants, per_neuron=("bias",),
-                    accumulators=(sigma_sum,), rests=rests, parameters=(*CODING, bias), loihi=True, kind="SDNN")
+    return Dynamics(
+        step,
+        ("a_in",),
+        ("s_out",),
+        ("sigma", "act", "residue", *more),
+        sigma_delta_constants,
+        per_neuron=("bias",),
+        accumulators=(sigma_sum,),
+        rests=rests,
+        parameters=(*CODING, bias),
+        loihi=True,
+        kind="SDNN",
+    )
 
 
 SIGMA = Dynamics(sigma, ("a_in",), ("s_out",), ("sigma",), accumulators=(sigma_sum,), loihi=True)

@@ -14,22 +14,55 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import FLAG, FUNCTION, TEXT, arguments, choice, did_you_mean, instance, optional, sequence
+from lavalike.arguments import (
+    FLAG,
+    FUNCTION,
+    TEXT,
+    arguments,
+    choice,
+    did_you_mean,
+    instance,
+    optional,
+    sequence,
+)
 from lavalike.dynamics import ops
 from lavalike.dynamics.ops import lower, reset as to_value, wrap
-from lavalike.dynamics.parameter import NAME, Parameter as Parameter, integral as integral, within as within
+from lavalike.dynamics.parameter import (
+    NAME,
+    Parameter as Parameter,
+    integral as integral,
+    within as within,
+)
 from lavalike.errors import InputError, InputTypeError
 from lavalike.process.units import Units
 
 Constants = dict[str, np.ndarray]
 Step = Callable[..., Any]
-WORDS: dict[Any, str] = {f: name for name, f in vars(ops).items() if isinstance(f, types.FunctionType) and not name.startswith("_")}
-FOREIGN = {"numpy", "torch", "numba", *sys.stdlib_module_names}  # packages whose functions use no words
+WORDS: dict[Any, str] = {
+    f: name
+    for name, f in vars(ops).items()
+    if isinstance(f, types.FunctionType) and not name.startswith("_")
+}
+FOREIGN = {
+    "numpy",
+    "torch",
+    "numba",
+    *sys.stdlib_module_names,
+}  # packages whose functions use no words
 
 
-@arguments(**dict.fromkeys(("inputs", "outputs", "states", "per_neuron", "graded"), sequence(NAME)), constants=optional(FUNCTION),
-           accumulators=sequence(FUNCTION), rests=FLAG, fixed=FLAG, parameters=sequence(instance(Parameter)), loihi=FLAG, kind=TEXT,
-           reset=choice("subtract", "zero", "none"), ends=sequence(sequence(NAME, 2)))
+@arguments(
+    **dict.fromkeys(("inputs", "outputs", "states", "per_neuron", "graded"), sequence(NAME)),
+    constants=optional(FUNCTION),
+    accumulators=sequence(FUNCTION),
+    rests=FLAG,
+    fixed=FLAG,
+    parameters=sequence(instance(Parameter)),
+    loihi=FLAG,
+    kind=TEXT,
+    reset=choice("subtract", "zero", "none"),
+    ends=sequence(sequence(NAME, 2)),
+)
 @dataclass(frozen=True)
 class Dynamics:
     """A neuron.
@@ -79,37 +112,73 @@ class Dynamics:
 
     def __post_init__(self) -> None:
         if not isinstance(self.step, types.FunctionType):
-            raise InputTypeError(f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module")
+            raise InputTypeError(
+                f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module"
+            )
         for p in inspect.signature(self.step).parameters.values():
             if p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty:
-                raise InputError(f"{self.name}: argument {str(p)!r} of the step; its arguments are plain names, a default value is "
-                                 f"declared: parameters=(Parameter({p.name!r}, ...),)")
+                raise InputError(
+                    f"{self.name}: argument {str(p)!r} of the step; its arguments are plain names, a default value is "
+                    f"declared: parameters=(Parameter({p.name!r}, ...),)"
+                )
         if any(v in (ops.discharge, ops.clear) for f in _reached(self.step) for v in _functions(f)):
             object.__setattr__(self, "step", _resetting(self.step, self.reset))
-        names = tuple(inspect.signature(self.step).parameters)  # not kept: the step may become another
+        names = tuple(
+            inspect.signature(self.step).parameters
+        )  # not kept: the step may become another
         late = {p.argument: p.onset for p in self.parameters if p.onset and p.onset not in names}
         if late:
             object.__setattr__(self, "step", _late(self.step, names, late))
-            object.__setattr__(self, "parameters", (*self.parameters, *(Parameter(n, 0, 0, 2**62, counts="step", doc=ONSET.format(
-                ", ".join(p.name for p in self.parameters if p.onset == n))) for n in dict.fromkeys(late.values()))))
+            object.__setattr__(
+                self,
+                "parameters",
+                (
+                    *self.parameters,
+                    *(
+                        Parameter(
+                            n,
+                            0,
+                            0,
+                            2**62,
+                            counts="step",
+                            doc=ONSET.format(
+                                ", ".join(p.name for p in self.parameters if p.onset == n)
+                            ),
+                        )
+                        for n in dict.fromkeys(late.values())
+                    ),
+                ),
+            )
         missing = [n for n in (*self.inputs, *self.states) if n not in self.arguments]
         if missing:
-            raise InputError(f"{self.name}: {missing} are inputs or states, but not among the step's arguments {self.arguments}")
+            raise InputError(
+                f"{self.name}: {missing} are inputs or states, but not among the step's arguments {self.arguments}"
+            )
         names = (*self.inputs, *self.outputs, *self.states)
         if len({*names}) < len(names):
-            raise InputError(f"{self.name}: inputs {self.inputs}, outputs {self.outputs} and states {self.states} share a name")
-        for field, some, known, what in (("graded", self.graded, self.outputs, "outputs"),
-                                         ("ends", tuple(state for state, _ in self.ends), self.states, "states"),
-                                         ("per_neuron", self.per_neuron, self.constant_names, "constants")):
+            raise InputError(
+                f"{self.name}: inputs {self.inputs}, outputs {self.outputs} and states {self.states} share a name"
+            )
+        for field, some, known, what in (
+            ("graded", self.graded, self.outputs, "outputs"),
+            ("ends", tuple(state for state, _ in self.ends), self.states, "states"),
+            ("per_neuron", self.per_neuron, self.constant_names, "constants"),
+        ):
             for name in some:
                 if name not in known:
-                    raise InputError(f"{self.name}: {field} names {what}, {known}, got {name!r}{did_you_mean(name, known)}")
+                    raise InputError(
+                        f"{self.name}: {field} names {what}, {known}, got {name!r}{did_you_mean(name, known)}"
+                    )
         if self.ends and self.fixed:
-            raise InputError(f"{self.name}: ends {self.ends} count on below 0, which integers of 32 bits hold for 2**31 steps; declare it "
-                             "with fixed=False")
+            raise InputError(
+                f"{self.name}: ends {self.ends} count on below 0, which integers of 32 bits hold for 2**31 steps; declare it "
+                "with fixed=False"
+            )
         unknown = [p.name for p in self.parameters if p.argument not in self.constant_names]
         if unknown and self.constants is None:
-            raise InputError(f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}")
+            raise InputError(
+                f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}"
+            )
 
     @property
     def name(self) -> str:
@@ -135,7 +204,11 @@ class Dynamics:
     def settings(self) -> tuple[Parameter, ...]:
         """What a user sets: the parameters, and for each of the step's constants that follows from none, one without limits."""
         made = {p.argument for p in self.parameters}
-        bare = () if self.constants is not None else tuple(Parameter(n, None) for n in self.constant_names if n not in made)
+        bare = (
+            ()
+            if self.constants is not None
+            else tuple(Parameter(n, None) for n in self.constant_names if n not in made)
+        )
         return (*self.parameters, *bare)
 
     @functools.cached_property
@@ -192,15 +265,20 @@ def _left(s, x):
     return wrap(x)
 
 
-RESETS: dict[str, dict[str, Step]] = {"subtract": {"discharge": lower, "clear": _left}, "zero": {"discharge": _zero, "clear": _cleared},
-                                      "none": {"discharge": _kept, "clear": _left}}
+RESETS: dict[str, dict[str, Step]] = {
+    "subtract": {"discharge": lower, "clear": _left},
+    "zero": {"discharge": _zero, "clear": _cleared},
+    "none": {"discharge": _kept, "clear": _left},
+}
 
 
 def _resetting(step: Step, kind: str) -> Step:
     """``step`` with the words of a reset as those that ``kind`` makes of them."""
     out = bind(step, {**{name: word for word, name in WORDS.items()}, **RESETS[kind]})
     out.__module__, out.__doc__ = step.__module__, step.__doc__
-    out.__name__ = out.__qualname__ = step.__name__ if kind == "subtract" else _named(step.__name__, kind)
+    out.__name__ = out.__qualname__ = (
+        step.__name__ if kind == "subtract" else _named(step.__name__, kind)
+    )
     return out
 
 
@@ -214,15 +292,24 @@ ONSET = "{} acts in steps t > this"
 def _late(step: Step, names: tuple[str, ...], late: Mapping[str, str]) -> Step:
     """``step`` whose constants ``late`` are 0 until the step that each of them names is over."""
     head = [n for n in ("t",) if n not in names]
-    return _called(step, f"{step.__name__}_late", (*head, *names, *dict.fromkeys(late.values())),
-                   [f"where(t > {late[n]}, {n}, 0)" if n in late else n for n in names])
+    return _called(
+        step,
+        f"{step.__name__}_late",
+        (*head, *names, *dict.fromkeys(late.values())),
+        [f"where(t > {late[n]}, {n}, 0)" if n in late else n for n in names],
+    )
 
 
 def _called(step: Step, name: str, names: tuple[str, ...], given: list[str]) -> Step:
     """A function ``name`` of ``names`` that calls ``step`` with what is ``given``, in the words' language."""
     source = f"def {name}({', '.join(names)}):\n    return {step.__name__}({', '.join(given)})\n"
     file = f"<{name}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for equation and tracebacks
+    linecache.cache[file] = (
+        len(source),
+        None,
+        source.splitlines(True),
+        file,
+    )  # for equation and tracebacks
     scope: dict[str, Any] = {"where": ops.where, step.__name__: step, "__name__": step.__module__}
     exec(compile(source, file, "exec"), scope)
     return scope[name]  # type: ignore[no-any-return]
@@ -232,13 +319,21 @@ def _called(step: Step, name: str, names: tuple[str, ...], given: list[str]) -> 
 def scaled_inputs(dynamics: Dynamics, factor: int) -> Dynamics:
     """``dynamics`` whose inputs count in 1/factor of its states' unit; the same object for the same arguments."""
     given = [f"{n} * {factor}" if n in dynamics.inputs else n for n in dynamics.arguments]
-    return replace(dynamics, step=_called(dynamics.step, f"{dynamics.step.__name__}_inputs_{factor}", dynamics.arguments, given), kind="")
+    return replace(
+        dynamics,
+        step=_called(
+            dynamics.step, f"{dynamics.step.__name__}_inputs_{factor}", dynamics.arguments, given
+        ),
+        kind="",
+    )
 
 
 # -- binding ---------------------------------------------------------------------------------------------------
 
 
-def bind(function: Step, arithmetic: Mapping[str, Step], compile: Callable[[Step], Step] = lambda f: f) -> Step:
+def bind(
+    function: Step, arithmetic: Mapping[str, Step], compile: Callable[[Step], Step] = lambda f: f
+) -> Step:
     """``function`` with the words of ``ops`` replaced by ``arithmetic``'s, helpers it calls included.
 
     A helper is a plain Python function found in ``function``'s globals or closure that itself uses such words. InputError
@@ -247,31 +342,60 @@ def bind(function: Step, arithmetic: Mapping[str, Step], compile: Callable[[Step
     return _bind(function, arithmetic, compile, ())
 
 
-def _bind(function: Step, arithmetic: Mapping[str, Step], compile: Callable[[Step], Step], above: tuple[Step, ...]) -> Step:
+def _bind(
+    function: Step,
+    arithmetic: Mapping[str, Step],
+    compile: Callable[[Step], Step],
+    above: tuple[Step, ...],
+) -> Step:
     if function in above:
-        raise InputError(f"{above[0].__name__}: {function.__name__} calls itself; a step is straight-line code")
+        raise InputError(
+            f"{above[0].__name__}: {function.__name__} calls itself; a step is straight-line code"
+        )
     if any(callable(v) for v in _defaults(function)):
-        raise InputError(f"{function.__name__}: a function as a default value; call it by its name instead")
+        raise InputError(
+            f"{function.__name__}: a function as a default value; call it by its name instead"
+        )
     if any(i.opname == "IMPORT_NAME" for i in dis.get_instructions(function.__code__)):
-        raise InputError(f"{function.__name__}: an import inside the step; import at the top of the module")
+        raise InputError(
+            f"{function.__name__}: an import inside the step; import at the top of the module"
+        )
     names: dict[str, Step] = {}
     for chain, value in _outside(function):
         path = ".".join(chain)
         if isinstance(value, types.FunctionType) and (value in WORDS or _uses_words(value)):
             if len(chain) > 1:
-                raise InputError(f"{function.__name__}: {path} is reached through {chain[0]}; words and helpers are imported by name: "
-                                 f"from {value.__module__} import {value.__name__}")
+                raise InputError(
+                    f"{function.__name__}: {path} is reached through {chain[0]}; words and helpers are imported by name: "
+                    f"from {value.__module__} import {value.__name__}"
+                )
             if value in WORDS and WORDS[value] not in arithmetic:
-                raise InputError(f"{function.__name__}: {WORDS[value]} has no form in this arithmetic; fixed=False tells that a neuron is "
-                                 "floating point only")
+                raise InputError(
+                    f"{function.__name__}: {WORDS[value]} has no form in this arithmetic; fixed=False tells that a neuron is "
+                    "floating point only"
+                )
             if path not in names:
-                names[path] = compile(arithmetic[WORDS[value]]) if value in WORDS else _bind(value, arithmetic, compile, (*above, function))
+                names[path] = (
+                    compile(arithmetic[WORDS[value]])
+                    if value in WORDS
+                    else _bind(value, arithmetic, compile, (*above, function))
+                )
         elif _hides_words(value):
-            raise InputError(f"{function.__name__}: helper {path} is a {type(value).__name__}; a helper is a plain function")
+            raise InputError(
+                f"{function.__name__}: helper {path} is a {type(value).__name__}; a helper is a plain function"
+            )
     free = function.__code__.co_freevars
-    cells = tuple(types.CellType(names[n]) if n in names else c for n, c in zip(free, function.__closure__ or (), strict=True))
-    bound = types.FunctionType(function.__code__, {**function.__globals__, **{n: f for n, f in names.items() if n not in free}},
-                               function.__name__, function.__defaults__, cells)
+    cells = tuple(
+        types.CellType(names[n]) if n in names else c
+        for n, c in zip(free, function.__closure__ or (), strict=True)
+    )
+    bound = types.FunctionType(
+        function.__code__,
+        {**function.__globals__, **{n: f for n, f in names.items() if n not in free}},
+        function.__name__,
+        function.__defaults__,
+        cells,
+    )
     bound.__kwdefaults__ = function.__kwdefaults__
     return compile(bound)
 
@@ -306,7 +430,11 @@ def _outside(function: types.FunctionType) -> Iterator[tuple[tuple[str, ...], An
         if chain[0] not in scope:
             continue
         value, k = scope[chain[0]], 1
-        while k < len(chain) and not isinstance(value, types.FunctionType) and hasattr(value, chain[k]):
+        while (
+            k < len(chain)
+            and not isinstance(value, types.FunctionType)
+            and hasattr(value, chain[k])
+        ):
             value, k = getattr(value, chain[k]), k + 1
         yield chain[:k], value
 
@@ -330,7 +458,11 @@ def _reached(function: types.FunctionType) -> list[types.FunctionType]:
 
 def _functions(function: types.FunctionType) -> list[types.FunctionType]:
     """The plain functions that ``function`` reads from outside, or has as default values."""
-    return [v for v in (*(v for _, v in _outside(function)), *_defaults(function)) if isinstance(v, types.FunctionType)]
+    return [
+        v
+        for v in (*(v for _, v in _outside(function)), *_defaults(function))
+        if isinstance(v, types.FunctionType)
+    ]
 
 
 def _defaults(function: types.FunctionType) -> tuple[Any, ...]:
@@ -339,14 +471,24 @@ def _defaults(function: types.FunctionType) -> tuple[Any, ...]:
 
 def _hides_words(value: Any) -> bool:
     """Whether a callable that is no plain function has words inside."""
-    if isinstance(value, types.FunctionType | types.ModuleType | types.BuiltinFunctionType | np.ufunc | np.ndarray) or not callable(value):
+    if isinstance(
+        value,
+        types.FunctionType | types.ModuleType | types.BuiltinFunctionType | np.ufunc | np.ndarray,
+    ) or not callable(value):
         return False
-    inside = [type(value).__call__, *(getattr(value, n, None) for n in ("func", "py_func", "__wrapped__", "__func__"))]
+    inside = [
+        type(value).__call__,
+        *(getattr(value, n, None) for n in ("func", "py_func", "__wrapped__", "__func__")),
+    ]
     return any(isinstance(f, types.FunctionType) and _uses_words(f) for f in inside)
 
 
 def _fractions(code: types.CodeType) -> list[str]:
     """Operators and numbers of ``code`` that leave the whole numbers."""
     powers = {"/", "/=", "**", "**="}
-    out = [i.argrepr for i in dis.get_instructions(code) if i.opname == "BINARY_OP" and i.argrepr in powers]
+    out = [
+        i.argrepr
+        for i in dis.get_instructions(code)
+        if i.opname == "BINARY_OP" and i.argrepr in powers
+    ]
     return out + [repr(c) for c in code.co_consts if isinstance(c, float) and not c.is_integer()]

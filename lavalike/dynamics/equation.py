@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 CHOICE, EITHER, BOTH, COMPARED, SUM, PRODUCT, POWER, ATOM = range(8)
 SIGNS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "=", ast.NotEq: "!="}
-OPERATORS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Mod: "mod", ast.Pow: "pow"}
+OPERATORS = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.Mod: "mod",
+    ast.Pow: "pow",
+}
 BUILTINS = {abs: "absolute", min: "lesser", max: "greater"}
 
 
@@ -52,13 +59,17 @@ def leaf(text: str) -> Term:
 
 def equation(dynamics: Dynamics) -> str:
     """The equations of ``dynamics``, one a line; InputError where the source is not at hand or is no straight-line code."""
-    before = {n: leaf(f"{n}[t]") for n in dynamics.inputs} | {n: leaf(f"{n}[t-1]") for n in dynamics.states}
+    before = {n: leaf(f"{n}[t]") for n in dynamics.inputs} | {
+        n: leaf(f"{n}[t-1]") for n in dynamics.states
+    }
     reader = _Reader(dynamics.name)
     results = reader.call(dynamics.step, [before.get(a, leaf(a)) for a in dynamics.arguments])
     results = results if isinstance(results, list) else [results]
     targets = (*dynamics.outputs, *dynamics.states)
     if len(results) != len(targets):
-        raise InputError(f"{dynamics.name}: the step returns {len(results)} values; declared are {targets}")
+        raise InputError(
+            f"{dynamics.name}: the step returns {len(results)} values; declared are {targets}"
+        )
     return "\n".join(_named(reader.lines, dict(zip(targets, results, strict=True))))
 
 
@@ -74,18 +85,28 @@ class _Reader:
     depth: int = 0
 
     def refuse(self, node: ast.AST) -> InputError:
-        return InputError(f"{self.who}: no equation for {ast.unparse(node)!r}; a step is straight-line code "
-                          "in the words of lavalike.dynamics.ops")
+        return InputError(
+            f"{self.who}: no equation for {ast.unparse(node)!r}; a step is straight-line code "
+            "in the words of lavalike.dynamics.ops"
+        )
 
     def call(self, function: Callable[..., Any], args: list[Term]) -> Term | list[Term]:
         """What ``function`` returns for ``args``; its assignments become lines."""
         if self.depth > 50:
-            raise InputError(f"{self.who}: {function.__name__} calls itself; a step is straight-line code")
+            raise InputError(
+                f"{self.who}: {function.__name__} calls itself; a step is straight-line code"
+            )
         parameters = inspect.signature(function).parameters
-        env = {n: Term("number", text=repr(p.default)) for n, p in parameters.items() if isinstance(p.default, int | float)}
+        env = {
+            n: Term("number", text=repr(p.default))
+            for n, p in parameters.items()
+            if isinstance(p.default, int | float)
+        }
         env |= dict(zip(parameters, args, strict=False))
         if len(env) != len(parameters):
-            raise InputError(f"{self.who}: {function.__name__} takes {len(parameters)} arguments, got {len(args)}")
+            raise InputError(
+                f"{self.who}: {function.__name__} takes {len(parameters)} arguments, got {len(args)}"
+            )
         self.depth += 1
         body = _body(self.who, function)
         outside = inspect.getclosurevars(function)
@@ -118,7 +139,9 @@ class _Reader:
             made[t.id] = v
         env |= made
 
-    def values(self, node: ast.expr, env: dict[str, Term], scope: dict[str, Any]) -> Term | list[Term]:
+    def values(
+        self, node: ast.expr, env: dict[str, Term], scope: dict[str, Any]
+    ) -> Term | list[Term]:
         if isinstance(node, ast.Tuple):
             return [self.term(e, env, scope) for e in node.elts]
         if isinstance(node, ast.Call):
@@ -136,7 +159,11 @@ class _Reader:
                 return env[node.id]
             if isinstance(scope.get(node.id), int | float):
                 return leaf(node.id)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and hasattr(scope.get(node.value.id), node.attr):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and hasattr(scope.get(node.value.id), node.attr)
+        ):
             return leaf(node.attr)  # np.pi
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
             return Term(OPERATORS[type(node.op)], (go(node.left), go(node.right)))
@@ -145,21 +172,35 @@ class _Reader:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return Term("neg", (go(node.operand),))
         if isinstance(node, ast.Compare) and all(type(o) in SIGNS for o in node.ops):
-            return Term("compare", tuple(go(n) for n in (node.left, *node.comparators)), " ".join(SIGNS[type(o)] for o in node.ops))
+            return Term(
+                "compare",
+                tuple(go(n) for n in (node.left, *node.comparators)),
+                " ".join(SIGNS[type(o)] for o in node.ops),
+            )
         if isinstance(node, ast.Call):
             value = self.called(node, env, scope)
             if isinstance(value, Term):
                 return value
         raise self.refuse(node)
 
-    def called(self, node: ast.Call, env: dict[str, Term], scope: dict[str, Any]) -> Term | list[Term]:
+    def called(
+        self, node: ast.Call, env: dict[str, Term], scope: dict[str, Any]
+    ) -> Term | list[Term]:
         function = scope.get(node.func.id) if isinstance(node.func, ast.Name) else None
         if node.keywords or function is None or any(isinstance(a, ast.Starred) for a in node.args):
             raise self.refuse(node)
         args = [self.term(a, env, scope) for a in node.args]
-        word = BUILTINS.get(function) if not isinstance(function, types.FunctionType) else WORDS.get(function)
+        word = (
+            BUILTINS.get(function)
+            if not isinstance(function, types.FunctionType)
+            else WORDS.get(function)
+        )
         if word is not None:
-            return args[word == "inject"] if word in ("wrap", "clip", "carried", "inject") else Term(word, tuple(args))
+            return (
+                args[word == "inject"]
+                if word in ("wrap", "clip", "carried", "inject")
+                else Term(word, tuple(args))
+            )
         if not isinstance(function, types.FunctionType):
             raise self.refuse(node)
         return self.call(function, args)
@@ -170,13 +211,17 @@ def _body(who: str, function: Callable[..., Any]) -> list[ast.stmt]:
         source = textwrap.dedent(inspect.getsource(function))
         tree = ast.parse(source)
     except (OSError, TypeError):
-        raise InputError(f"{who}: the source of {function.__name__} is not at hand; write it in a file or a notebook's cell") from None
+        raise InputError(
+            f"{who}: the source of {function.__name__} is not at hand; write it in a file or a notebook's cell"
+        ) from None
     except SyntaxError:
         tree = ast.Module([], [])  # a lambda amid an expression
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == function.__code__.co_name:
             return node.body
-    raise InputError(f"{who}: the equation of {function.__name__} cannot be read from its source; write it as a def")
+    raise InputError(
+        f"{who}: the equation of {function.__name__} cannot be read from its source; write it as a def"
+    )
 
 
 # -- naming ----------------------------------------------------------------------------------------------------
@@ -208,23 +253,42 @@ def _named(lines: list[Line], targets: dict[str, Term]) -> list[str]:
         if not line.name:
             # a state before its reset goes by the state's name, as long as nobody asks for it after the reset
             after = next((j for j in range(k + 1, len(lines)) if lines[j].name == line.base), None)
-            free = line.base not in taken or (after is not None and not any(line in _uses(later.term) for later in lines[after + 1:])
-                                              and line in _uses(lines[after].term))
+            free = line.base not in taken or (
+                after is not None
+                and not any(line in _uses(later.term) for later in lines[after + 1 :])
+                and line in _uses(lines[after].term)
+            )
             names = [line.base] if free else []
-            line.name = next(n for n in (*names, *(f"{line.base}_{j}" for j in range(1, len(lines) + 2))) if n in names or n not in taken)
+            line.name = next(
+                n
+                for n in (*names, *(f"{line.base}_{j}" for j in range(1, len(lines) + 2)))
+                if n in names or n not in taken
+            )
             taken.add(line.name)
     return [_line(line) for line in lines]
 
 
 def _ordered(lines: list[Line]) -> list[Line]:
     """A line that changes a name again goes behind those that ask for the value before."""
+
     def asks(line: Line, changed: Line) -> bool:
         return any(u.base == changed.name and not u.name for u in _uses(line.term))
 
-    last = [line for line in lines if line.name and asks(line, line) and not any(line in _uses(other.term) for other in lines)]
+    last = [
+        line
+        for line in lines
+        if line.name and asks(line, line) and not any(line in _uses(other.term) for other in lines)
+    ]
     lines = [line for line in lines if line not in last]
     while last:
-        chosen = next((line for line in last if not any(asks(other, line) for other in last if other is not line)), last[0])
+        chosen = next(
+            (
+                line
+                for line in last
+                if not any(asks(other, line) for other in last if other is not line)
+            ),
+            last[0],
+        )
         last.remove(chosen)
         lines.append(chosen)
     return lines
@@ -263,7 +327,10 @@ def _print(t: Term) -> tuple[str, int]:
     if op in ("add", "sub"):
         return _sum("+" if op == "add" else "-", *a)
     if op in ("div", "mod"):
-        return f"{_text(a[0], PRODUCT)} {'/' if op == 'div' else 'mod'} {_text(a[1], POWER)}", PRODUCT
+        return (
+            f"{_text(a[0], PRODUCT)} {'/' if op == 'div' else 'mod'} {_text(a[1], POWER)}",
+            PRODUCT,
+        )
     if op == "pow":
         return f"{_text(a[0], ATOM)}^{_text(a[1], ATOM)}", POWER
     if op == "neg":
@@ -272,16 +339,23 @@ def _print(t: Term) -> tuple[str, int]:
         return f"{_text(a[0], SUM)} {'>' if op == 'above' else '>='} {_text(a[1], SUM)}", COMPARED
     if op == "compare":
         parts = [_text(x, SUM) for x in a]
-        return " ".join([parts[0], *(f"{s} {p}" for s, p in zip(t.text.split(), parts[1:], strict=True))]), COMPARED
+        return " ".join(
+            [parts[0], *(f"{s} {p}" for s, p in zip(t.text.split(), parts[1:], strict=True))]
+        ), COMPARED
     if op == "crosses":
         re, im, before, th = (_text(x, SUM) for x in a)
         return f"{re} >= {th} and {im} >= 0 > {before}", BOTH
     if op == "both":
         return f"{_text(a[0], BOTH)} and {_text(a[1], BOTH)}", BOTH
     if op in ("where", "reset", "gate"):
-        s, yes, no = a if op == "where" else (a[0], a[2], a[1]) if op == "reset" else (None, a[0], None)
+        s, yes, no = (
+            a if op == "where" else (a[0], a[2], a[1]) if op == "reset" else (None, a[0], None)
+        )
         condition = f"|{_text(a[1])}| >= {_text(a[2], SUM)}" if s is None else _text(s, EITHER)
-        return f"{_text(yes, EITHER)} where {condition}, else {'0' if no is None else _text(no, EITHER)}", CHOICE
+        return (
+            f"{_text(yes, EITHER)} where {condition}, else {'0' if no is None else _text(no, EITHER)}",
+            CHOICE,
+        )
     if op == "absolute":
         return f"|{_text(a[0])}|", ATOM
     if op == "positive":

@@ -113,36 +113,129 @@ def ternary_constants(values: Mapping[str, np.ndarray], units: Units, fixed: boo
 
 
 # du counts from 1 in fixed_pt: -1 cancels that, a file's iDecay = 0 is no leak at all
-DU = Parameter("du", 0, 0, 1, counts="loss", argument="keep_u", offset=1, key="iDecay", training="current_decay", tau="tau_syn",
-               doc="decay of the current; floating_pt in 0..1, fixed_pt integers in 0..4095 (1/4096, and 1 more)")
-DV = Parameter("dv", 0, 0, 1, counts="loss", argument="keep_v", key="vDecay", training="voltage_decay", tau="tau_mem",
-               doc="decay of the voltage; floating_pt in 0..1, fixed_pt integers in 0..4096 (1/4096)")
-BIAS = Parameter("bias_mant", 0, trained=True, argument="bias", per="neuron",
-                 doc="bias, ``bias_mant * 2**bias_exp`` in fixed_pt, ``bias_mant`` in floating_pt")
+DU = Parameter(
+    "du",
+    0,
+    0,
+    1,
+    counts="loss",
+    argument="keep_u",
+    offset=1,
+    key="iDecay",
+    training="current_decay",
+    tau="tau_syn",
+    doc="decay of the current; floating_pt in 0..1, fixed_pt integers in 0..4095 (1/4096, and 1 more)",
+)
+DV = Parameter(
+    "dv",
+    0,
+    0,
+    1,
+    counts="loss",
+    argument="keep_v",
+    key="vDecay",
+    training="voltage_decay",
+    tau="tau_mem",
+    doc="decay of the voltage; floating_pt in 0..1, fixed_pt integers in 0..4096 (1/4096)",
+)
+BIAS = Parameter(
+    "bias_mant",
+    0,
+    trained=True,
+    argument="bias",
+    per="neuron",
+    doc="bias, ``bias_mant * 2**bias_exp`` in fixed_pt, ``bias_mant`` in floating_pt",
+)
 BIAS_EXP = Parameter("bias_exp", 0, per="neuron", doc="of the bias in fixed_pt, -31..23")
-VTH = Parameter("vth", 10, counts="state", key="vThMant", training="threshold", doc="threshold, strict; shifted left by 6 in fixed_pt")
+VTH = Parameter(
+    "vth",
+    10,
+    counts="state",
+    key="vThMant",
+    training="threshold",
+    doc="threshold, strict; shifted left by 6 in fixed_pt",
+)
 LEAKS = (DU, DV, BIAS, BIAS_EXP)
 LATE = (DU, DV, replace(BIAS, onset="bias_start"), BIAS_EXP)
-INTERVAL = Parameter("reset_interval", 1, 1, counts="step", argument="interval", per="one", doc="steps from reset to reset")
-OFFSET = Parameter("reset_offset", 0, counts="step", argument="offset", per="one", doc="the first of these steps, modulo reset_interval")
-PERIOD = Parameter("refractory_period", 1, 1, counts="step", argument="period", per="one", tau="refractory_time",
-                   doc="steps after a spike in which v is frozen")
-HI = Parameter("vth_hi", 10, counts="state", doc="above it 1 is sent; shifted left by 6 in fixed_pt")
-LO = Parameter("vth_lo", -10, counts="state", doc="below it -1 is sent; shifted left by 6 in fixed_pt")
+INTERVAL = Parameter(
+    "reset_interval",
+    1,
+    1,
+    counts="step",
+    argument="interval",
+    per="one",
+    doc="steps from reset to reset",
+)
+OFFSET = Parameter(
+    "reset_offset",
+    0,
+    counts="step",
+    argument="offset",
+    per="one",
+    doc="the first of these steps, modulo reset_interval",
+)
+PERIOD = Parameter(
+    "refractory_period",
+    1,
+    1,
+    counts="step",
+    argument="period",
+    per="one",
+    tau="refractory_time",
+    doc="steps after a spike in which v is frozen",
+)
+HI = Parameter(
+    "vth_hi", 10, counts="state", doc="above it 1 is sent; shifted left by 6 in fixed_pt"
+)
+LO = Parameter(
+    "vth_lo", -10, counts="state", doc="below it -1 is sent; shifted left by 6 in fixed_pt"
+)
 
 
 def _lif(step, parameters, constants=biased, states=("u", "v"), **kwargs) -> Dynamics:
-    return Dynamics(step, ("a_in",), ("s_out",), states, constants, per_neuron=("bias",), accumulators=(current, raw_voltage),
-                    parameters=parameters, loihi=True, **kwargs)
+    return Dynamics(
+        step,
+        ("a_in",),
+        ("s_out",),
+        states,
+        constants,
+        per_neuron=("bias",),
+        accumulators=(current, raw_voltage),
+        parameters=parameters,
+        loihi=True,
+        **kwargs,
+    )
 
 
 LIF = _lif(lif, (*LEAKS, VTH), kind="CUBA")
 # the two halves of a LIF, where something stands between them
-INTEGRATE = Dynamics(integrate, ("a_in",), ("u_out",), ("u",), graded=("u_out",), accumulators=(integrate_sum,), parameters=(DU,),
-                     loihi=True)
-FIRE = Dynamics(fire, ("a_in",), ("s_out", "v_out"), ("v",), graded=("v_out",), accumulators=(fire_sum,), parameters=(DV, VTH), loihi=True)
+INTEGRATE = Dynamics(
+    integrate,
+    ("a_in",),
+    ("u_out",),
+    ("u",),
+    graded=("u_out",),
+    accumulators=(integrate_sum,),
+    parameters=(DU,),
+    loihi=True,
+)
+FIRE = Dynamics(
+    fire,
+    ("a_in",),
+    ("s_out", "v_out"),
+    ("v",),
+    graded=("v_out",),
+    accumulators=(fire_sum,),
+    parameters=(DV, VTH),
+    loihi=True,
+)
 LIF_RESET = _lif(lif_reset, (*LATE, VTH, INTERVAL, OFFSET), reset_constants)
 LIF_LATE_BIAS = _lif(lif, (*LATE, VTH))
-LIF_REFRACTORY = _lif(lif_refractory, (*LEAKS, VTH, PERIOD), states=("u", "v", "hold"), fixed=False,
-                       ends=(("hold", "refractory_period_end"),))
+LIF_REFRACTORY = _lif(
+    lif_refractory,
+    (*LEAKS, VTH, PERIOD),
+    states=("u", "v", "hold"),
+    fixed=False,
+    ends=(("hold", "refractory_period_end"),),
+)
 TERNARY_LIF = _lif(ternary_lif, (*LEAKS, HI, LO), ternary_constants)

@@ -90,17 +90,31 @@ def rsynaptic_now(a_in, spk, syn, mem, alpha, beta, V, vth):
 
 
 BETA = Parameter("beta", None, 0, 1, counts="decay", doc="decay of mem: the factor of a step")
-ALPHA_ = Parameter("alpha", None, 0, 1, counts="decay", doc="decay of the synaptic current: the factor of a step")
+ALPHA_ = Parameter(
+    "alpha", None, 0, 1, counts="decay", doc="decay of the synaptic current: the factor of a step"
+)
 THRESHOLD = Parameter("vth", 1, counts="state", doc="threshold, strict")
 RECURRENT = Parameter("V", 1, doc="what a neuron's own spike adds to its input in the next step")
 RESISTANCE = Parameter("resistance", 1, doc="of the membrane")
 TAU = Parameter("tau", 1, doc="factor of mem, 1 where a spike's effect begins in its own step")
 
 
-def _kinds(step, *states: str, parameters: tuple[Parameter, ...] = (BETA, THRESHOLD)) -> dict[str, Dynamics]:
+def _kinds(
+    step, *states: str, parameters: tuple[Parameter, ...] = (BETA, THRESHOLD)
+) -> dict[str, Dynamics]:
     """The neuron with each reset; ``leaky_zero`` and so on name their steps, here too, where pickles look for them."""
-    made = {kind: Dynamics(leaky_zero if step is leaky and kind == "zero" else step, ("a_in",), ("s_out",), states, fixed=False,
-                           parameters=parameters, reset=kind) for kind in RESETS}
+    made = {
+        kind: Dynamics(
+            leaky_zero if step is leaky and kind == "zero" else step,
+            ("a_in",),
+            ("s_out",),
+            states,
+            fixed=False,
+            parameters=parameters,
+            reset=kind,
+        )
+        for kind in RESETS
+    }
     globals().update({d.step.__name__: d.step for d in made.values()})
     return made
 
@@ -114,4 +128,6 @@ LAPICQUE = _kinds(lapicque, "mem", parameters=(BETA, RESISTANCE, THRESHOLD))
 RLEAKY = _kinds(rleaky, "spk", "mem", parameters=(BETA, RECURRENT, THRESHOLD))
 RLEAKY_NOW = _kinds(rleaky_now, "spk", "mem", parameters=(BETA, RECURRENT, THRESHOLD))
 RSYNAPTIC = _kinds(rsynaptic, "spk", "syn", "mem", parameters=(ALPHA_, BETA, RECURRENT, THRESHOLD))
-RSYNAPTIC_NOW = _kinds(rsynaptic_now, "spk", "syn", "mem", parameters=(ALPHA_, BETA, RECURRENT, THRESHOLD))
+RSYNAPTIC_NOW = _kinds(
+    rsynaptic_now, "spk", "syn", "mem", parameters=(ALPHA_, BETA, RECURRENT, THRESHOLD)
+)

@@ -21,14 +21,31 @@ from lavalike.process.units import Units
 DECAY = 4096  # what a decay of 1 is in fixed point
 SCALE = 64  # of Loihi's states against the inputs and thresholds that a user gives
 HELD = 2**18  # Loihi's thresholds and their steps stay below it
-NAME = Rule("a name of Python's", TEXT.kind, lambda v: v.isidentifier() and not keyword.iskeyword(v))
+NAME = Rule(
+    "a name of Python's", TEXT.kind, lambda v: v.isidentifier() and not keyword.iskeyword(v)
+)
 COUNTS = ("", "decay", "loss", "state", "step")
 _OPTIONAL = Rule("a name of Python's or ''", TEXT.kind, lambda v: v == "" or NAME.value(v))
 
 
-@arguments(name=NAME, default=optional(real()), low=real(infinite=True), high=real(infinite=True), trained=FLAG, unit=TEXT, counts=TEXT,
-           argument=_OPTIONAL, offset=integer(), shift=_OPTIONAL, per=choice("", "one", "neuron"), onset=_OPTIONAL, key=TEXT,
-           training=_OPTIONAL, tau=TEXT, doc=TEXT)
+@arguments(
+    name=NAME,
+    default=optional(real()),
+    low=real(infinite=True),
+    high=real(infinite=True),
+    trained=FLAG,
+    unit=TEXT,
+    counts=TEXT,
+    argument=_OPTIONAL,
+    offset=integer(),
+    shift=_OPTIONAL,
+    per=choice("", "one", "neuron"),
+    onset=_OPTIONAL,
+    key=TEXT,
+    training=_OPTIONAL,
+    tau=TEXT,
+    doc=TEXT,
+)
 @dataclass(frozen=True)
 class Parameter:
     """A parameter of a neuron, for training and for the process made of it.
@@ -77,15 +94,21 @@ class Parameter:
             names = f"{', '.join(map(repr, COUNTS[:-1]))} or {COUNTS[-1]!r}"
             raise InputError(f"parameter {self.name}: counts is {names}, got {self.counts!r}")
         if self.default is not None and not self.low <= self.default <= self.high:
-            raise InputError(f"parameter {self.name}: its default {self.default} is outside {self.low}..{self.high} (low..high)")
+            raise InputError(
+                f"parameter {self.name}: its default {self.default} is outside {self.low}..{self.high} (low..high)"
+            )
         if self.offset and self.counts != "loss":
-            raise InputError(f"parameter {self.name}: offset is of a 'loss', and counts is {self.counts!r}")
+            raise InputError(
+                f"parameter {self.name}: offset is of a 'loss', and counts is {self.counts!r}"
+            )
         if not self.argument:
             object.__setattr__(self, "argument", self.name)
 
     def unit_of(self, scale: float) -> float:
         """What 1 is in fixed point where a state of 1 is ``scale``."""
-        return {"decay": float(DECAY), "loss": float(DECAY), "state": float(scale)}.get(self.counts, 1.0)
+        return {"decay": float(DECAY), "loss": float(DECAY), "state": float(scale)}.get(
+            self.counts, 1.0
+        )
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -96,8 +119,10 @@ class Parameter:
         if self.counts == "step" and math.isfinite(self.high):
             most = int(self.high)  # steps are counted in 64 bits
         unit = self.unit_of(1)
-        return (least if self.low * unit < least else math.ceil(self.low * unit),
-                most if self.high * unit > most else math.floor(self.high * unit))
+        return (
+            least if self.low * unit < least else math.ceil(self.low * unit),
+            most if self.high * unit > most else math.floor(self.high * unit),
+        )
 
     def stored(self, loihi: bool) -> tuple[int, int]:
         """The whole numbers it may be in a .net file; ``loihi`` as in :meth:`constant`."""
@@ -119,7 +144,11 @@ class Parameter:
             return integral(name, value, *self.limits)
         if units.loihi or (fixed and loihi):
             return self._counted(value, values, fixed, loihi)
-        value = within(name, value, self.low, self.high) if math.isfinite(self.low) or math.isfinite(self.high) else value
+        value = (
+            within(name, value, self.low, self.high)
+            if math.isfinite(self.low) or math.isfinite(self.high)
+            else value
+        )
         if fixed:
             unit = self.unit_of(units.scale)
             value = integral(name, np.round(value * unit) if self.counts else value)
@@ -134,7 +163,11 @@ class Parameter:
             return kept if fixed else kept / DECAY
         if self.counts == "state" and loihi:
             bits = integral(self.shift, values[self.shift], 0, 16) if self.shift else None
-            whole = integral(self.name, value, *self.limits) if fixed else within(self.name, value, self.low, self.high)
+            whole = (
+                integral(self.name, value, *self.limits)
+                if fixed
+                else within(self.name, value, self.low, self.high)
+            )
             return whole * (SCALE if bits is None else 2**bits if fixed else 2.0**bits)
         return integral(self.name, value) if fixed else value
 
@@ -142,7 +175,11 @@ class Parameter:
 def integral(name: str, value: Any, low: float = -(2**31), high: float = 2**31 - 1) -> Any:
     """``value`` (array or tensor) as int64, or ValueError when it is not whole or leaves ``low..high``."""
     with np.errstate(invalid="ignore"):  # too large for an integer: told below
-        out = value.astype(np.int64) if isinstance(value, np.ndarray | np.generic) else value.round().long()
+        out = (
+            value.astype(np.int64)
+            if isinstance(value, np.ndarray | np.generic)
+            else value.round().long()
+        )
     if not bool((out == value).all()):
         bad = value[out != value].flatten()[0]
         raise ValueError(f"{name}: whole numbers are needed, got {bad}")

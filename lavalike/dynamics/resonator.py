@@ -79,7 +79,13 @@ def rf_constants(values, units, fixed):
         if fixed:
             cos, sin = ((x * 2.0**bits).astype(np.int64) for x in (cos, sin))
     if fixed:
-        return {"cos": cos, "sin": sin, "bits": bits, "gain": 2**exp, "vth": (vth * 2.0**exp).astype(np.int64)}
+        return {
+            "cos": cos,
+            "sin": sin,
+            "bits": bits,
+            "gain": 2**exp,
+            "vth": (vth * 2.0**exp).astype(np.int64),
+        }
     scale = 2.0**exp if units.loihi else np.float64(1)
     return {"cos": cos, "sin": sin, "bits": bits, "gain": scale, "vth": vth * scale}
 
@@ -93,19 +99,62 @@ def rf_iz_constants(values, units, fixed):
 RESONATOR = (
     Parameter("period", 10, np.nextafter(0, 1), unit="steps", doc="of the oscillation, > 0"),
     Parameter("alpha", 0.07, 0, 1, doc="decay of the amplitude a step, 0..1"),
-    Parameter("vth", 1, counts="state", shift="state_exp", key="vThMant", training="threshold",
-              doc="threshold; shifted left by state_exp in fixed_pt"),
-    Parameter("cos_decay", 0, -1, 1, counts="decay", argument="cos", key="cosDecay", training="cos_decay",
-              doc="with ``loihi_units`` the decays as integers in 2**-decay_bits in place of period and alpha"),
-    Parameter("sin_decay", 0, -1, 1, counts="decay", argument="sin", key="sinDecay", training="sin_decay", doc="likewise"),
+    Parameter(
+        "vth",
+        1,
+        counts="state",
+        shift="state_exp",
+        key="vThMant",
+        training="threshold",
+        doc="threshold; shifted left by state_exp in fixed_pt",
+    ),
+    Parameter(
+        "cos_decay",
+        0,
+        -1,
+        1,
+        counts="decay",
+        argument="cos",
+        key="cosDecay",
+        training="cos_decay",
+        doc="with ``loihi_units`` the decays as integers in 2**-decay_bits in place of period and alpha",
+    ),
+    Parameter(
+        "sin_decay",
+        0,
+        -1,
+        1,
+        counts="decay",
+        argument="sin",
+        key="sinDecay",
+        training="sin_decay",
+        doc="likewise",
+    ),
     Parameter("state_exp", 0, 0, per="one", doc="fixed_pt: fractional bits of states, 0..16"),
-    Parameter("decay_bits", 0, 0, argument="bits", per="one", doc="fixed_pt: fractional bits of the decays, 0..20"),
+    Parameter(
+        "decay_bits",
+        0,
+        0,
+        argument="bits",
+        per="one",
+        doc="fixed_pt: fractional bits of the decays, 0..20",
+    ),
 )
 
 
 def _rf(step, constants, graded=(), kind="") -> Dynamics:
-    return Dynamics(step, ("a_real_in", "a_imag_in"), ("s_out", *graded), ("real", "imag"), constants, accumulators=(real_sum, imag_sum),
-                    graded=graded, parameters=RESONATOR, loihi=True, kind=kind)
+    return Dynamics(
+        step,
+        ("a_real_in", "a_imag_in"),
+        ("s_out", *graded),
+        ("real", "imag"),
+        constants,
+        accumulators=(real_sum, imag_sum),
+        graded=graded,
+        parameters=RESONATOR,
+        loihi=True,
+        kind=kind,
+    )
 
 
 RF = _rf(rf, rf_constants, kind="RF_PHASE")
@@ -113,5 +162,11 @@ RF_IZ = _rf(rf_iz, rf_iz_constants, kind="RF_IZHIKEVICH")
 # for graded spikes: the state that is sent as well
 RF_GRADED = _rf(rf_graded, rf_constants, ("real_out", "imag_out"))
 RF_IZ_GRADED = _rf(rf_iz_graded, rf_iz_constants, ("imag_out",))
-ROTATE = Dynamics(rotate_out, ("a_real_in", "a_imag_in"), ("real_out", "imag_out"), ("real", "imag"),
-                  graded=("real_out", "imag_out"), accumulators=(real_sum, imag_sum))
+ROTATE = Dynamics(
+    rotate_out,
+    ("a_real_in", "a_imag_in"),
+    ("real_out", "imag_out"),
+    ("real", "imag"),
+    graded=("real_out", "imag_out"),
+    accumulators=(real_sum, imag_sum),
+)

@@ -2,4 +2,9 @@
 
 from lavalike.fused import ambient as ambient
 from lavalike.fused.arithmetic import Training as Training
-from lavalike.fused.scan import Result as Result, plain_loops as plain_loops, reference as reference, scan as scan
+from lavalike.fused.scan import (
+    Result as Result,
+    plain_loops as plain_loops,
+    reference as reference,
+    scan as scan,
+)

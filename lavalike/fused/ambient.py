@@ -23,13 +23,19 @@ _tracing = threading.Lock()  # torch's tracers patch torch itself, one at a time
 
 def unreadable() -> bool:
     """Whether a mode is on in which values cannot be asked for: tensors are fake, or proxies."""
-    return torch._C._len_torch_dispatch_stack() > 0 and any(type(m).__name__ in TRACING for m in _get_current_dispatch_mode_stack())
+    return torch._C._len_torch_dispatch_stack() > 0 and any(
+        type(m).__name__ in TRACING for m in _get_current_dispatch_mode_stack()
+    )
 
 
 def transformed() -> bool:
     """Whether operations are transformed, traced or without data here, whatever their tensors."""
-    return (torch._C._are_functorch_transforms_active() or torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0
-            or unreadable())
+    return (
+        torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+        or forward_ad._current_level >= 0
+        or unreadable()
+    )
 
 
 def stored(x: torch.Tensor) -> bool:

@@ -19,8 +19,15 @@ from lavalike.fused.surrogate import spike
 
 Words = dict[str, Callable[..., Any]]
 # words that are a function of torch's, whatever the training
-FUNCTIONS: Words = {"positive": torch.relu, "exp": torch.exp, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "sqrt": torch.sqrt,
-                    "log": torch.log, "absolute": torch.abs}
+FUNCTIONS: Words = {
+    "positive": torch.relu,
+    "exp": torch.exp,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "sqrt": torch.sqrt,
+    "log": torch.log,
+    "absolute": torch.abs,
+}
 ONE = 4096  # decays count in 1/4096
 HALF, FULL = 1 << 23, 1 << 24  # of what wraps into 24 bits
 ARITHMETICS = ("float", "grid", "messages", "fixed", "checked")
@@ -61,7 +68,14 @@ class _Cross(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(re: torch.Tensor, im: torch.Tensor, before: torch.Tensor, th: torch.Tensor, scale: Any, surrogate: Any) -> torch.Tensor:
+    def forward(
+        re: torch.Tensor,
+        im: torch.Tensor,
+        before: torch.Tensor,
+        th: torch.Tensor,
+        scale: Any,
+        surrogate: Any,
+    ) -> torch.Tensor:
         return ((re >= th) & (im >= 0) & (before < 0)).to(re.dtype)
 
     @staticmethod
@@ -70,7 +84,9 @@ class _Cross(torch.autograd.Function):
         _save(ctx, re, im, before, th, scale if scale is not None else torch.ones_like(re))
 
     @staticmethod
-    def _times(ctx: Any, g: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _times(
+        ctx: Any, g: torch.Tensor, h: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """g by the derivative to re, h by that to im, where there is one."""
         re, im, before, th, scale = ctx.saved_tensors
         unit = 1 / scale
@@ -78,7 +94,9 @@ class _Cross(torch.autograd.Function):
         if hasattr(ctx.surrogate, "phase"):
             of_re, of_im = ctx.surrogate.phase(x, im * unit)
             return g * of_re * unit, h * of_im * unit
-        return torch.where((im >= 0) & (before < 0), g * ctx.surrogate.derivative(x) * unit, 0.0), None
+        return torch.where(
+            (im >= 0) & (before < 0), g * ctx.surrogate.derivative(x) * unit, 0.0
+        ), None
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -86,7 +104,9 @@ class _Cross(torch.autograd.Function):
         return g_re, g_im, None, -g_re, None, None
 
     @staticmethod
-    def jvp(ctx: Any, re: torch.Tensor, im: torch.Tensor, before: Any, th: torch.Tensor, *others: Any) -> torch.Tensor:
+    def jvp(
+        ctx: Any, re: torch.Tensor, im: torch.Tensor, before: Any, th: torch.Tensor, *others: Any
+    ) -> torch.Tensor:
         of_re, of_im = _Cross._times(ctx, re - th, im)
         return of_re if of_im is None else of_re + of_im
 
@@ -98,7 +118,9 @@ class _Gate(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(d: torch.Tensor, m: torch.Tensor, th: torch.Tensor, tau: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
+    def forward(
+        d: torch.Tensor, m: torch.Tensor, th: torch.Tensor, tau: torch.Tensor, height: torch.Tensor
+    ) -> torch.Tensor:
         return torch.where(m.abs() >= th, d, 0.0)
 
     @staticmethod
@@ -110,7 +132,9 @@ class _Gate(torch.autograd.Function):
         d, m, th, tau, height = ctx.saved_tensors
         size = m.abs()
         # a reciprocal of what all neurons share is taken once, a division in every step
-        return torch.where(size > th, -d * torch.exp((th - size) * (1 / tau)) * (height * (1 / th)), -torch.sign(d))
+        return torch.where(
+            size > th, -d * torch.exp((th - size) * (1 / tau)) * (height * (1 / th)), -torch.sign(d)
+        )
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -125,9 +149,22 @@ def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return _Straight.apply(source, value.detach())
 
 
-@arguments(surrogate=Rule("a frozen dataclass with derivative(x)", lambda v: dataclasses.is_dataclass(v) and not isinstance(v, type)
-                          and callable(getattr(v, "derivative", None))),
-           reset_grad=TEXT, arithmetic=TEXT, scale=real(above=0), gate_tau=real(above=0), gate_height=real(0), relative=FLAG)
+@arguments(
+    surrogate=Rule(
+        "a frozen dataclass with derivative(x)",
+        lambda v: (
+            dataclasses.is_dataclass(v)
+            and not isinstance(v, type)
+            and callable(getattr(v, "derivative", None))
+        ),
+    ),
+    reset_grad=TEXT,
+    arithmetic=TEXT,
+    scale=real(above=0),
+    gate_tau=real(above=0),
+    gate_height=real(0),
+    relative=FLAG,
+)
 @dataclass(frozen=True)
 class Training:
     """How a step is differentiated.
@@ -163,8 +200,11 @@ class Training:
     @cached_property
     def key(self) -> Hashable:
         """What generated code depends on; numbers are run-time arguments."""
-        fixed = tuple((f.name, getattr(self.surrogate, f.name)) for f in dataclasses.fields(self.surrogate)
-                      if not _is_number(getattr(self.surrogate, f.name)))
+        fixed = tuple(
+            (f.name, getattr(self.surrogate, f.name))
+            for f in dataclasses.fields(self.surrogate)
+            if not _is_number(getattr(self.surrogate, f.name))
+        )
         return type(self.surrogate), fixed, self.reset_grad, self.arithmetic, self.relative
 
     @property
@@ -175,15 +215,26 @@ class Training:
     @property
     def numbers(self) -> dict[str, float]:
         """The run-time numbers, by name, in the order kernels take them."""
-        own = {f"surrogate_{f.name}": float(getattr(self.surrogate, f.name)) for f in dataclasses.fields(self.surrogate)
-               if _is_number(getattr(self.surrogate, f.name))}
-        return own | {"scale": float(self.scale), "gate_tau": float(self.gate_tau), "gate_height": float(self.gate_height)}
+        own = {
+            f"surrogate_{f.name}": float(getattr(self.surrogate, f.name))
+            for f in dataclasses.fields(self.surrogate)
+            if _is_number(getattr(self.surrogate, f.name))
+        }
+        return own | {
+            "scale": float(self.scale),
+            "gate_tau": float(self.gate_tau),
+            "gate_height": float(self.gate_height),
+        }
 
     def words(self, numbers: Mapping[str, torch.Tensor]) -> Words:
         """The table that :func:`lavalike.dynamics.dynamics.bind` takes, over ``numbers`` as tensors."""
         surrogate = object.__new__(type(self.surrogate))
         for f in dataclasses.fields(self.surrogate):
-            object.__setattr__(surrogate, f.name, numbers.get(f"surrogate_{f.name}", getattr(self.surrogate, f.name)))
+            object.__setattr__(
+                surrogate,
+                f.name,
+                numbers.get(f"surrogate_{f.name}", getattr(self.surrogate, f.name)),
+            )
         return _words(surrogate, self, numbers)
 
 
@@ -252,10 +303,22 @@ def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tenso
         return x.clamp(1 - HALF, HALF - 1) if training.whole else x
 
     return {
-        "wrap": wrap, "clip": clip, "where": where, "reset": reset, "lower": lower, "unscale": unscale, "leak": product, "scaled": scaled,
-        "above": lambda x, th: fire(x, th, False), "reaches": lambda x, th: fire(x, th, True), "crosses": crosses,
+        "wrap": wrap,
+        "clip": clip,
+        "where": where,
+        "reset": reset,
+        "lower": lower,
+        "unscale": unscale,
+        "leak": product,
+        "scaled": scaled,
+        "above": lambda x, th: fire(x, th, False),
+        "reaches": lambda x, th: fire(x, th, True),
+        "crosses": crosses,
         "gate": lambda d, m, th: _Gate.apply(d, m, th, numbers["gate_tau"], numbers["gate_height"]),
-        "both": lambda s, c: s * c, "carried": lambda x: x.detach(), "inject": straight, **FUNCTIONS,
+        "both": lambda s, c: s * c,
+        "carried": lambda x: x.detach(),
+        "inject": straight,
+        **FUNCTIONS,
         "lesser": lambda x, y: torch.minimum(*pair(x, y)),
         "greater": lambda x, y: torch.maximum(*pair(x, y)),
     }

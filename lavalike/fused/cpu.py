@@ -22,7 +22,10 @@ from lavalike.fused import memory, threads
 from lavalike.fused.llvm import F32, F64, I64, WIDTH, Builder, compiled
 from lavalike.fused.trace import Code, Traced, used
 
-BLOCK, NARROW = 512, 128  # neurons of a block; where time lies last, whose tiles want room in the first-level cache too
+BLOCK, NARROW = (
+    512,
+    128,
+)  # neurons of a block; where time lies last, whose tiles want room in the first-level cache too
 SEGMENT = 16
 LIMIT = float(1 << 23)
 POINTER = None
@@ -65,14 +68,20 @@ class _Kernel(Builder):
     """One neuron's kernel under construction. ``names`` are its arguments in the order of their slots."""
 
     def __init__(self, traced: Traced, variant: Variant, which: str) -> None:
-        super().__init__(f"{traced.dynamics.name}_{which}", F64 if variant.real == "float64" else F32, variant.storage != "float64")
+        super().__init__(
+            f"{traced.dynamics.name}_{which}",
+            F64 if variant.real == "float64" else F32,
+            variant.storage != "float64",
+        )
         self.traced, self.d, self.v = traced, traced.dynamics, variant
         self.backwards = which == "backward"
         self.block = block_of(variant)
         self.names: list[str] = []
         self.at: dict[str, Any] = {}
         self.uniform: dict[str, Any] = {}
-        self.first, self.last, self.steps, self.columns = (self.argument(n, I64) for n in ("first", "last", "steps", "width"))
+        self.first, self.last, self.steps, self.columns = (
+            self.argument(n, I64) for n in ("first", "last", "steps", "width")
+        )
         self.scratch = self.argument("scratch", POINTER)
         self.used_scratch = 0
         for p in traced.parameters:
@@ -96,7 +105,9 @@ class _Kernel(Builder):
     def local(self, prefix: str, names: Any, rows: int = 1) -> None:
         """Buffers of ``rows`` blocks in the scratch memory."""
         for n in names:
-            self.at[prefix + n] = self.b.gep(self.scratch, [I64(self.used_scratch)], source_etype=self.real)
+            self.at[prefix + n] = self.b.gep(
+                self.scratch, [I64(self.used_scratch)], source_etype=self.real
+            )
             self.used_scratch += rows * self.block
 
     def get(self, name: str, at: Any, mask: Any = None) -> Any:
@@ -107,7 +118,13 @@ class _Kernel(Builder):
 
     def _storage(self, name: str) -> str:
         kind = name.split("_")[0]
-        return self.v.storage if kind in ("x", "y", "r", "gx", "gy", "gr") else "float64" if kind == "gp" else self.v.real
+        return (
+            self.v.storage
+            if kind in ("x", "y", "r", "gx", "gy", "gr")
+            else "float64"
+            if kind == "gp"
+            else self.v.real
+        )
 
     def blocks(self, body: Callable[[Any, Any, Any], None]) -> None:
         """``body(block, start, n)`` for every block: its number, its first neuron, how many it has."""
@@ -126,6 +143,7 @@ class _Kernel(Builder):
 
     def move(self, n: Any, pairs: list[tuple[str, Any, str, Any]]) -> None:
         """Copies for a block: (from, offset, to, offset)."""
+
         def each(i: Any, mask: Any) -> None:
             for source, x, target, y in pairs:
                 self.put(self.get(source, self.b.add(i, x), mask), target, self.b.add(i, y), mask)
@@ -135,10 +153,18 @@ class _Kernel(Builder):
 
     def inputs(self, i: Any, here: Any, row: Any, mask: Any, start: Any) -> dict[str, Any]:
         """The inputs of a step: found at ``here``, in ``row`` of the segment's tile, or where they stand for all steps."""
-        return {x: self.get(f"x_{x}", self.b.add(start, i), mask) if x in self.v.held else
-                self.get(f"t_{x}", row, mask) if self.v.last else self.get(f"x_{x}", here, mask) for x in self.d.inputs}
+        return {
+            x: self.get(f"x_{x}", self.b.add(start, i), mask)
+            if x in self.v.held
+            else self.get(f"t_{x}", row, mask)
+            if self.v.last
+            else self.get(f"x_{x}", here, mask)
+            for x in self.d.inputs
+        }
 
-    def tiles(self, names: list[str], start: Any, n: Any, begin: Any, count: Any, out: bool = False) -> None:
+    def tiles(
+        self, names: list[str], start: Any, n: Any, begin: Any, count: Any, out: bool = False
+    ) -> None:
         """A block's steps from ``begin`` on between memory, (neurons, time), and a tile ``t_``, (steps of a segment, neurons): a cache line
         a neuron and segment, turned in registers."""
         with self.loop(I64(0), n if names else I64(0), WIDTH) as i:
@@ -147,23 +173,42 @@ class _Kernel(Builder):
             for full in (True, False):
                 with self.when(whole if full else self.b.not_(whole)):
                     for name in names:
-                        self._tile(name, self.b.add(start, i), i, begin, None if full else (there, count), out)
+                        self._tile(
+                            name,
+                            self.b.add(start, i),
+                            i,
+                            begin,
+                            None if full else (there, count),
+                            out,
+                        )
 
     def _tile(self, name: str, neuron: Any, i: Any, begin: Any, part: Any, out: bool) -> None:
         """WIDTH neurons from ``neuron`` on; of ``part``, (neurons, steps), only."""
         b, storage = self.b, self._storage(name)
         tile = "t_" + name.removeprefix("x_")
         places = [b.add(b.mul(b.add(neuron, I64(r)), self.steps), begin) for r in range(WIDTH)]
-        inside = [None if part is None else self.mask(b.select(b.icmp_signed("<", I64(r), part[0]), part[1], I64(0))) for r in range(WIDTH)]
+        inside = [
+            None
+            if part is None
+            else self.mask(b.select(b.icmp_signed("<", I64(r), part[0]), part[1], I64(0)))
+            for r in range(WIDTH)
+        ]
         steps = [b.add(I64(j * self.block), i) for j in range(SEGMENT)]
         for at in places:  # the lines of the next segment: no stride that the processor would foresee, backwards least of all
-            self.prefetch(self.at[name], b.add(at, I64(-SEGMENT if self.backwards else SEGMENT)), storage)
+            self.prefetch(
+                self.at[name], b.add(at, I64(-SEGMENT if self.backwards else SEGMENT)), storage
+            )
         if out:
             rows = self.transposed([self.get(tile, at) for at in steps])
             for row, at, mask in zip(rows, places, inside, strict=True):
                 self.store(row, self.at[name], at, storage, mask)
             return
-        rows = self.transposed([self.load(self.at[name], at, storage, mask) for at, mask in zip(places, inside, strict=True)])
+        rows = self.transposed(
+            [
+                self.load(self.at[name], at, storage, mask)
+                for at, mask in zip(places, inside, strict=True)
+            ]
+        )
         for row, at in zip(rows, steps, strict=True):
             self.put(row, tile, at)
 
@@ -175,7 +220,9 @@ class _Kernel(Builder):
         return self.hoist(code, {**uniform, "t": self.splat(t)})
 
     def parameters(self, i: Any, mask: Any) -> dict[str, Any]:
-        return {p: self.get(f"l_{p}", i, mask) for p in self.traced.parameters if p in self.v.per_neuron}
+        return {
+            p: self.get(f"l_{p}", i, mask) for p in self.traced.parameters if p in self.v.per_neuron
+        }
 
 
 def _forward(k: _Kernel, checkpoints: bool) -> None:
@@ -192,13 +239,22 @@ def _forward(k: _Kernel, checkpoints: bool) -> None:
     k.local("l_", per)
     k.local("a_", counts)
     if v.last:
-        k.local("t_", (*(x for x in d.inputs if x not in v.held), *(f"y_{o}" for o in d.outputs)), SEGMENT)
+        k.local(
+            "t_",
+            (*(x for x in d.inputs if x not in v.held), *(f"y_{o}" for o in d.outputs)),
+            SEGMENT,
+        )
     uniform = k.hoist(t.forward, k.uniform)
     one, zero = k.constant(1.0), k.constant(0.0)
 
     def block(number: Any, start: Any, n: Any) -> None:
-        k.move(n, [(f"s_{s}", start, f"h_{s}", I64(0)) for s in states] + [(f"p_{p}", start, f"l_{p}", I64(0)) for p in per])
+        k.move(
+            n,
+            [(f"s_{s}", start, f"h_{s}", I64(0)) for s in states]
+            + [(f"p_{p}", start, f"l_{p}", I64(0)) for p in per],
+        )
         if counts:
+
             def none_yet(i: Any, m: Any) -> None:
                 for c in counts:
                     k.put(zero, f"a_{c}", i, m)
@@ -216,25 +272,31 @@ def _forward(k: _Kernel, checkpoints: bool) -> None:
 
             def step(i: Any, m: Any) -> None:
                 here, row = k.b.add(at, i), k.b.add(k.b.mul(j, I64(k.block)), i)
-                values = {**{s: k.get(f"h_{s}", i, m) for s in states}, **k.inputs(i, here, row, m, start), **k.parameters(i, m)}
+                values = {
+                    **{s: k.get(f"h_{s}", i, m) for s in states},
+                    **k.inputs(i, here, row, m, start),
+                    **k.parameters(i, m),
+                }
                 results = k.emit(t.forward, values, shared)
                 for o, y in zip(d.outputs, results, strict=False):
                     if v.last:
                         k.put(y, f"t_y_{o}", row, m)
                     else:
                         k.put(y, f"y_{o}", here, m)
-                for s, y in zip(states, results[len(d.outputs):], strict=False):
+                for s, y in zip(states, results[len(d.outputs) :], strict=False):
                     k.put(y, f"h_{s}", i, m)
                     if s in v.record:
                         k.put(k.b.fdiv(y, uniform["scale"]) if v.scaled else y, f"r_{s}", here, m)
-                for c, y in zip(counts, results[len(d.outputs) + len(states):], strict=True):
+                for c, y in zip(counts, results[len(d.outputs) + len(states) :], strict=True):
                     over = k.b.select(k.b.fcmp_ordered(">=", y, k.constant(LIMIT)), one, zero)
                     k.put(k.b.fadd(k.get(f"a_{c}", i, m), over), f"a_{c}", i, m)
 
             k.neurons(n, step)
 
         if v.last:
-            with k.loop(I64(0), k.b.sdiv(k.b.add(k.steps, I64(SEGMENT - 1)), I64(SEGMENT))) as segment:
+            with k.loop(
+                I64(0), k.b.sdiv(k.b.add(k.steps, I64(SEGMENT - 1)), I64(SEGMENT))
+            ) as segment:
                 begin = k.b.mul(segment, I64(SEGMENT))
                 count = k.smaller(I64(SEGMENT), k.b.sub(k.steps, begin))
                 if checkpoints and states:
@@ -283,9 +345,14 @@ def _backward(k: _Kernel) -> None:
     uniform, again_uniform = k.hoist(code, k.uniform), k.hoist(again, k.uniform)
 
     def block(number: Any, start: Any, n: Any) -> None:
-        k.move(n, [(f"gs_{s}", start, f"d_{s}", I64(0)) for s in states] + [(f"p_{p}", start, f"l_{p}", I64(0)) for p in per])
+        k.move(
+            n,
+            [(f"gs_{s}", start, f"d_{s}", I64(0)) for s in states]
+            + [(f"p_{p}", start, f"l_{p}", I64(0)) for p in per],
+        )
         sums = [f"a_{p}" for p in trained] + [f"e_{x}" for x in held]
         if sums:
+
             def nothing_yet(i: Any, m: Any) -> None:
                 for name in sums:
                     k.put(k.constant(0.0), name, i, m)
@@ -294,9 +361,21 @@ def _backward(k: _Kernel) -> None:
         with k.loop(k.b.sdiv(k.b.sub(k.steps, I64(1)), I64(SEGMENT)), I64(-1), -1) as segment:
             begin = k.b.mul(segment, I64(SEGMENT))
             count = k.smaller(I64(SEGMENT), k.b.sub(k.steps, begin))
-            k.move(n, [(f"c_{s}", k.b.add(k.b.mul(segment, k.columns), start), f"h_{s}", I64(0)) for s in states])
+            k.move(
+                n,
+                [
+                    (f"c_{s}", k.b.add(k.b.mul(segment, k.columns), start), f"h_{s}", I64(0))
+                    for s in states
+                ],
+            )
             if v.last:
-                k.tiles([*(f"x_{x}" for x in moving), *(f"gy_{o}" for o in given)], start, n, begin, count)
+                k.tiles(
+                    [*(f"x_{x}" for x in moving), *(f"gy_{o}" for o in given)],
+                    start,
+                    n,
+                    begin,
+                    count,
+                )
             if states:  # the states of the segment's steps, computed again
                 with k.loop(I64(1), count) as j:
                     before = k.b.sub(j, I64(1))
@@ -305,8 +384,11 @@ def _backward(k: _Kernel) -> None:
 
                     def restep(i: Any, m: Any) -> None:
                         row = k.b.add(k.b.mul(before, I64(k.block)), i)
-                        values = {**{s: k.get(f"h_{s}", row, m) for s in states}, **k.inputs(i, k.b.add(at, i), row, m, start),
-                                  **k.parameters(i, m)}
+                        values = {
+                            **{s: k.get(f"h_{s}", row, m) for s in states},
+                            **k.inputs(i, k.b.add(at, i), row, m, start),
+                            **k.parameters(i, m),
+                        }
                         for s, y in zip(states, k.emit(again, values, same), strict=True):
                             k.put(y, f"h_{s}", k.b.add(row, I64(k.block)), m)
 
@@ -329,8 +411,12 @@ def _backward(k: _Kernel) -> None:
 
                 def step(i: Any, m: Any) -> None:
                     here, row = k.b.add(at, i), k.b.add(k.b.mul(j, I64(k.block)), i)
-                    values = {**{s: k.get(f"h_{s}", row, m) for s in states}, **k.inputs(i, here, row, m, start),
-                              **k.parameters(i, m), **{f"g_{o}": gradient(o, i, m) for o in given}}
+                    values = {
+                        **{s: k.get(f"h_{s}", row, m) for s in states},
+                        **k.inputs(i, here, row, m, start),
+                        **k.parameters(i, m),
+                        **{f"g_{o}": gradient(o, i, m) for o in given},
+                    }
                     for s in states:
                         g = k.get(f"d_{s}", i, m)
                         if s in recorded:
@@ -342,17 +428,23 @@ def _backward(k: _Kernel) -> None:
                         if x in v.held:
                             k.put(k.b.fadd(k.get(f"e_{x}", i, m), g), f"e_{x}", i, m)
                         else:
-                            k.put(g, f"t_gx_{x}" if v.last else f"gx_{x}", row if v.last else here, m)
-                    for s, g in zip(states, results[len(d.inputs):], strict=False):
+                            k.put(
+                                g, f"t_gx_{x}" if v.last else f"gx_{x}", row if v.last else here, m
+                            )
+                    for s, g in zip(states, results[len(d.inputs) :], strict=False):
                         k.put(g, f"d_{s}", i, m)
-                    for p, g in zip(trained, results[len(d.inputs) + len(states):], strict=True):
+                    for p, g in zip(trained, results[len(d.inputs) + len(states) :], strict=True):
                         k.put(k.b.fadd(k.get(f"a_{p}", i, m), g), f"a_{p}", i, m)
 
                 k.neurons(n, step)
             if v.last:
                 k.tiles([f"gx_{x}" for x in moving], start, n, begin, count, out=True)
-        k.move(n, [(f"d_{s}", I64(0), f"gs_{s}", start) for s in states] + [(f"e_{x}", I64(0), f"gx_{x}", start) for x in held]
-               + [(f"a_{p}", I64(0), f"gp_{p}", start) for p in trained if p in v.per_neuron])
+        k.move(
+            n,
+            [(f"d_{s}", I64(0), f"gs_{s}", start) for s in states]
+            + [(f"e_{x}", I64(0), f"gx_{x}", start) for x in held]
+            + [(f"a_{p}", I64(0), f"gp_{p}", start) for p in trained if p in v.per_neuron],
+        )
         for p in trained:
             if p not in v.per_neuron:
                 _sum(k, f"a_{p}", f"gp_{p}", n, number)
@@ -365,7 +457,13 @@ def _sum(k: _Kernel, source: str, target: str, n: Any, number: Any) -> None:
     place = k.b.gep(k.at[target], [number], source_etype=F64)
     k.b.store(F64(0.0), place)
     # masked loads give 0 where there is no neuron
-    k.neurons(n, lambda i, m: k.b.store(k.b.fadd(k.b.load(place, typ=F64), k.total(k.get(source, i, m))), place) and None)
+    k.neurons(
+        n,
+        lambda i, m: (
+            k.b.store(k.b.fadd(k.b.load(place, typ=F64), k.total(k.get(source, i, m))), place)
+            and None
+        ),
+    )
 
 
 def _only(code: Code, part: slice) -> Code:
@@ -404,7 +502,14 @@ def blocks_of(width: int, variant: Variant) -> int:
     return -(-width // block_of(variant))
 
 
-def launch(traced: Traced, variant: Variant, which: str, values: Mapping[str, torch.Tensor | float], steps: int, width: int) -> None:
+def launch(
+    traced: Traced,
+    variant: Variant,
+    which: str,
+    values: Mapping[str, torch.Tensor | float],
+    steps: int,
+    width: int,
+) -> None:
     """Run a kernel on the tensors and numbers that its arguments name, over all blocks of neurons, shared out over torch's
     threads. Tensors are contiguous; ``steps`` and ``width`` are > 0."""
     compiled_kernel = kernel(traced, variant, which)

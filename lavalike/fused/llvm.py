@@ -22,7 +22,9 @@ WIDTH = 16
 SINGLES = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
 PAIRS = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
 QUADS = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
-LOG2_REST = -2.121944400546905827679e-4  # log 2 - 0.693359375; the difference of two float64 has too few digits
+LOG2_REST = (
+    -2.121944400546905827679e-4
+)  # log 2 - 0.693359375; the difference of two float64 has too few digits
 
 I64, I32, I16, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.IntType(1)
 F32, F64 = ir.FloatType(), ir.DoubleType()
@@ -35,7 +37,9 @@ class Builder:
         """``real``: the type computed in; ``single``: whether 24 bits of an exponential are enough."""
         self.module = ir.Module(name)
         self.module.triple = binding.get_process_triple()
-        self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [I64.as_pointer()]), "kernel")
+        self.function = ir.Function(
+            self.module, ir.FunctionType(ir.VoidType(), [I64.as_pointer()]), "kernel"
+        )
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.real, self.single = real, single
         self.vector = ir.VectorType(real, WIDTH)
@@ -50,7 +54,13 @@ class Builder:
         place = self.b.gep(self.function.args[0], [I64(self.slot_count)], source_etype=I64)
         self.slot_count += 1
         value = self.b.load(place, typ=I64)
-        return value if kind == I64 else self.b.bitcast(value, F64) if kind == F64 else self.b.inttoptr(value, ir.PointerType())
+        return (
+            value
+            if kind == I64
+            else self.b.bitcast(value, F64)
+            if kind == F64
+            else self.b.inttoptr(value, ir.PointerType())
+        )
 
     @contextmanager
     def loop(self, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
@@ -70,7 +80,10 @@ class Builder:
 
     @contextmanager
     def when(self, condition: Any) -> Iterator[None]:
-        then, after = self.function.append_basic_block("then"), self.function.append_basic_block("after")
+        then, after = (
+            self.function.append_basic_block("then"),
+            self.function.append_basic_block("after"),
+        )
         self.b.cbranch(condition, then, after)
         self.b.position_at_end(then)
         yield
@@ -89,7 +102,12 @@ class Builder:
             x = self.b.load(place, typ=vector)
             x.align = 1
         else:
-            x = self.intrinsic("masked.load", vector, [place, I32(1), mask, ir.Constant(vector, None)], f"{_suffix(vector)}.p0")
+            x = self.intrinsic(
+                "masked.load",
+                vector,
+                [place, I32(1), mask, ir.Constant(vector, None)],
+                f"{_suffix(vector)}.p0",
+            )
         if storage == "bfloat16":
             wide = self.b.shl(self.b.zext(x, ir.VectorType(I32, WIDTH)), _splat(I32, 16))
             x = self.b.bitcast(wide, ir.VectorType(F32, WIDTH))
@@ -99,7 +117,11 @@ class Builder:
         """One value of ``storage`` as float32 or float64."""
         kind = STORED[storage]
         x = self.b.load(self.b.gep(pointer, [at], source_etype=kind), typ=kind)
-        return self.b.bitcast(self.b.shl(self.b.zext(x, I32), I32(16)), F32) if storage == "bfloat16" else x
+        return (
+            self.b.bitcast(self.b.shl(self.b.zext(x, I32), I32(16)), F32)
+            if storage == "bfloat16"
+            else x
+        )
 
     def store(self, value: Any, pointer: Any, at: Any, storage: str, mask: Any = None) -> None:
         kind = STORED[storage]
@@ -112,7 +134,9 @@ class Builder:
         if mask is None:
             self.b.store(value, place, align=1)
         else:
-            self.intrinsic("masked.store", ir.VoidType(), [value, place, I32(1), mask], f"{_suffix(vector)}.p0")
+            self.intrinsic(
+                "masked.store", ir.VoidType(), [value, place, I32(1), mask], f"{_suffix(vector)}.p0"
+            )
 
     def _narrow(self, x: Any) -> Any:
         """float32 to bfloat16, to the nearest, ties to even; NaN stays NaN."""
@@ -137,12 +161,20 @@ class Builder:
         if x.type != self.real:
             x = self.b.fptrunc(x, self.real) if self.real == F32 else self.b.fpext(x, self.real)
         one = self.b.insert_element(ir.Constant(self.vector, ir.Undefined), x, I32(0))
-        return self.b.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.VectorType(I32, WIDTH), [0] * WIDTH))
+        return self.b.shuffle_vector(
+            one,
+            ir.Constant(self.vector, ir.Undefined),
+            ir.Constant(ir.VectorType(I32, WIDTH), [0] * WIDTH),
+        )
 
     def mask(self, count: Any) -> Any:
         """The first ``count`` lanes."""
         one = self.b.insert_element(ir.Constant(self.lanes.type, ir.Undefined), count, I32(0))
-        all_ = self.b.shuffle_vector(one, ir.Constant(self.lanes.type, ir.Undefined), ir.Constant(ir.VectorType(I32, WIDTH), [0] * WIDTH))
+        all_ = self.b.shuffle_vector(
+            one,
+            ir.Constant(self.lanes.type, ir.Undefined),
+            ir.Constant(ir.VectorType(I32, WIDTH), [0] * WIDTH),
+        )
         return self.b.icmp_signed("<", self.lanes, all_)
 
     def prefetch(self, pointer: Any, at: Any, storage: str) -> None:
@@ -152,20 +184,35 @@ class Builder:
 
     def transposed(self, rows: list[Any]) -> list[Any]:
         """WIDTH vectors as the rows of a square, turned over its diagonal, in quarters of 8 by 8: shuffles within 128 bits, then halves."""
+
         def shuffle(x: Any, y: Any, lanes: list[int]) -> Any:
             return self.b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
         def turned(r: list[Any]) -> list[Any]:
             singles = [shuffle(r[k], r[k + 1], lanes) for k in range(0, 8, 2) for lanes in SINGLES]
-            pairs = [shuffle(singles[k], singles[k + 2], lanes) for k in (0, 1, 4, 5) for lanes in PAIRS]
+            pairs = [
+                shuffle(singles[k], singles[k + 2], lanes) for k in (0, 1, 4, 5) for lanes in PAIRS
+            ]
             return [shuffle(pairs[k], pairs[k + 4], lanes) for lanes in QUADS for k in range(4)]
 
-        parts = [[turned([shuffle(x, x, list(range(first, first + 8))) for x in rows[top:top + 8]]) for top in (0, 8)] for first in (0, 8)]
-        return [shuffle(left, right, list(range(WIDTH))) for quarters in parts for left, right in zip(*quarters, strict=True)]
+        parts = [
+            [
+                turned([shuffle(x, x, list(range(first, first + 8))) for x in rows[top : top + 8]])
+                for top in (0, 8)
+            ]
+            for first in (0, 8)
+        ]
+        return [
+            shuffle(left, right, list(range(WIDTH)))
+            for quarters in parts
+            for left, right in zip(*quarters, strict=True)
+        ]
 
     def intrinsic(self, name: str, result: ir.Type, args: list[Any], suffix: str = "") -> Any:
         full = f"llvm.{name}.{suffix or _suffix(args[0].type)}"
-        function = self.module.globals.get(full) or ir.Function(self.module, ir.FunctionType(result, [a.type for a in args]), full)
+        function = self.module.globals.get(full) or ir.Function(
+            self.module, ir.FunctionType(result, [a.type for a in args]), full
+        )
         return self.b.call(function, args)
 
     # -- words ---------------------------------------------------------------------------------------------
@@ -175,7 +222,9 @@ class Builder:
         known: dict[str, Any] = {**uniform, **values}
         for op in code.ops:
             if op.name not in known:
-                known[op.name] = self.word(op, [known[a] if isinstance(a, str) else self.constant(a) for a in op.args])
+                known[op.name] = self.word(
+                    op, [known[a] if isinstance(a, str) else self.constant(a) for a in op.args]
+                )
         return [known[r] if isinstance(r, str) else self.constant(r) for r in code.results]
 
     def hoist(self, code: Code, uniform: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +232,9 @@ class Builder:
         known = dict(uniform)
         for op in code.ops:
             if op.name not in known and all(not isinstance(a, str) or a in known for a in op.args):
-                known[op.name] = self.word(op, [known[a] if isinstance(a, str) else self.constant(a) for a in op.args])
+                known[op.name] = self.word(
+                    op, [known[a] if isinstance(a, str) else self.constant(a) for a in op.args]
+                )
         return known
 
     def constant(self, value: float | bool) -> Any:
@@ -334,11 +385,17 @@ class Builder:
     def _exp(self, x: Any) -> Any:
         """x = n log 2 + r with |r| <= log(2)/2; the exponential series of r, to the type's precision; n into the exponent."""
         single = self.single or self.real == F32
-        kind, ints, terms, low, high, shift = (F32, I32, 7, -87.0, 88.0, 23) if single else (F64, I64, 13, -708.0, 709.0, 52)
+        kind, ints, terms, low, high, shift = (
+            (F32, I32, 7, -87.0, 88.0, 23) if single else (F64, I64, 13, -708.0, 709.0, 52)
+        )
         x = self.cast(x, kind)
         b, c = self.b, functools.partial(_splat, kind)
         # written so that NaN stays NaN: an unordered comparison is false
-        x = b.select(b.fcmp_ordered(">", x, c(high)), c(high), b.select(b.fcmp_ordered("<", x, c(low)), c(low), x))
+        x = b.select(
+            b.fcmp_ordered(">", x, c(high)),
+            c(high),
+            b.select(b.fcmp_ordered("<", x, c(low)), c(low), x),
+        )
         n = self._unary("rint", b.fmul(x, c(1 / math.log(2))))
         # log 2 in two parts, the first with few bits, so that n times it is exact
         r = b.fsub(b.fsub(x, b.fmul(n, c(0.693359375))), b.fmul(n, c(LOG2_REST)))
@@ -346,8 +403,13 @@ class Builder:
         for k in range(terms - 1, -1, -1):
             y = b.fadd(b.fmul(y, r), c(1 / math.factorial(k)))
         whole = b.fptosi(n, ir.VectorType(ints, WIDTH))
-        power = b.bitcast(b.shl(b.add(whole, _splat(ints, (1 << (30 - shift if single else 62 - shift)) - 1)), _splat(ints, shift)),
-                          ir.VectorType(kind, WIDTH))
+        power = b.bitcast(
+            b.shl(
+                b.add(whole, _splat(ints, (1 << (30 - shift if single else 62 - shift)) - 1)),
+                _splat(ints, shift),
+            ),
+            ir.VectorType(kind, WIDTH),
+        )
         return self.cast(b.fmul(y, power))
 
     def total(self, x: Any) -> Any:
@@ -372,7 +434,11 @@ def _splat(kind: ir.Type, value: float) -> Any:
 
 def _suffix(kind: ir.Type) -> str:
     names = {str(F32): "f32", str(F64): "f64", str(I32): "i32", str(I16): "i16", str(I64): "i64"}
-    return f"v{WIDTH}{names[str(kind.element)]}" if isinstance(kind, ir.VectorType) else names[str(kind)]
+    return (
+        f"v{WIDTH}{names[str(kind.element)]}"
+        if isinstance(kind, ir.VectorType)
+        else names[str(kind)]
+    )
 
 
 # -- compiling ---------------------------------------------------------------------------------------------
@@ -384,7 +450,9 @@ def _machine() -> Any:
     binding.initialize_native_asmprinter()
     target = binding.Target.from_triple(binding.get_process_triple())
     features = binding.get_host_cpu_features().flatten()
-    return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=3, jit=True, reloc="pic")
+    return target.create_target_machine(
+        cpu=binding.get_host_cpu_name(), features=features, opt=3, jit=True, reloc="pic"
+    )
 
 
 _engines: list[Any] = []  # compiled code lives as long as the interpreter

@@ -41,12 +41,16 @@ def empty(shape: Any, dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype)
     buffer = _take(_rounded(size + LINE))
     start = -buffer.ctypes.data % LINE  # a vector across two cache lines is two reads
-    return torch.from_numpy(buffer[start:start + size].view(_Lease)).view(dtype).view(shape)
+    return torch.from_numpy(buffer[start : start + size].view(_Lease)).view(dtype).view(shape)
 
 
 def empty_like(x: torch.Tensor) -> torch.Tensor:
     """A contiguous tensor of x's shape, dtype and device."""
-    return empty(x.shape, x.dtype) if x.device.type == "cpu" else torch.empty_like(x, memory_format=torch.contiguous_format)
+    return (
+        empty(x.shape, x.dtype)
+        if x.device.type == "cpu"
+        else torch.empty_like(x, memory_format=torch.contiguous_format)
+    )
 
 
 def laid(x: torch.Tensor, last: bool) -> torch.Tensor:
@@ -55,7 +59,9 @@ def laid(x: torch.Tensor, last: bool) -> torch.Tensor:
     if not x.is_contiguous() and x.dim() > 2:
         other = x.movedim(-1, 0) if last else x.movedim(0, -1)
         if other.is_contiguous():
-            return (other.flatten(1) if last else other.flatten(0, -2)).t().contiguous().view(x.shape)
+            return (
+                (other.flatten(1) if last else other.flatten(0, -2)).t().contiguous().view(x.shape)
+            )
     return x.contiguous()
 
 
@@ -68,8 +74,10 @@ def address(x: torch.Tensor, what: str) -> int:
             at = 0
         if at or not x.numel():
             return at
-    raise InputError(f"{what}: a {type(x).__name__} on {x.device} of shape {tuple(x.shape)} has no memory that a compiled loop can read; "
-                     "call and differentiate within lavalike.fused.plain_loops()")
+    raise InputError(
+        f"{what}: a {type(x).__name__} on {x.device} of shape {tuple(x.shape)} has no memory that a compiled loop can read; "
+        "call and differentiate within lavalike.fused.plain_loops()"
+    )
 
 
 def release() -> None:

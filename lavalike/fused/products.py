@@ -18,8 +18,15 @@ WORTH = 2_000_000  # multiplications of a dense product below which torch is as 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """``x @ weight.T + bias`` for x (rows, in), weight (out, in)."""
-    if (x.device.type != "cpu" or x.dtype != weight.dtype or x.dim() != 2 or x.numel() * weight.shape[0] < WORTH
-            or not _multiplies(x.dtype) or transformed() or not (stored(x) and stored(weight))):
+    if (
+        x.device.type != "cpu"
+        or x.dtype != weight.dtype
+        or x.dim() != 2
+        or x.numel() * weight.shape[0] < WORTH
+        or not _multiplies(x.dtype)
+        or transformed()
+        or not (stored(x) and stored(weight))
+    ):
         return functional.linear(x, weight, bias)
     y = _Product.apply(x, weight)
     return y if bias is None else y + bias
@@ -52,7 +59,9 @@ class _Product(torch.autograd.Function):
             if ctx.entries is not None:
                 of_weight = sparse.multiply(sparse.transpose(ctx.entries), grad).t()
             elif weight.stride(0) == 1:  # as the weight lies: the gradient is then kept as it is
-                of_weight = torch.mm(x.t(), grad, out=memory.empty((weight.shape[1], weight.shape[0]), x.dtype)).t()
+                of_weight = torch.mm(
+                    x.t(), grad, out=memory.empty((weight.shape[1], weight.shape[0]), x.dtype)
+                ).t()
             else:
                 of_weight = torch.mm(grad.t(), x, out=memory.empty(weight.shape, x.dtype))
         return of_x, of_weight

@@ -17,7 +17,17 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, did_you_mean, instance, integer, optional, sequence
+from lavalike.arguments import (
+    FLAG,
+    MAPPING,
+    TEXT,
+    arguments,
+    did_you_mean,
+    instance,
+    integer,
+    optional,
+    sequence,
+)
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused import cpu, memory
@@ -76,26 +86,50 @@ def code(dynamics: Dynamics, training: Training) -> Traced:
     return _traced(dynamics, training.key, _ByKey(training))
 
 
-_RULES = {"dynamics": instance(Dynamics, words="a lavalike.Dynamics"), "training": instance(Training), "inputs": MAPPING,
-          "parameters": MAPPING, "states": optional(MAPPING), "record": sequence(TEXT), "shift": FLAG, "steps": optional(integer(1)),
-          "first": optional(integer(1))}
+_RULES = {
+    "dynamics": instance(Dynamics, words="a lavalike.Dynamics"),
+    "training": instance(Training),
+    "inputs": MAPPING,
+    "parameters": MAPPING,
+    "states": optional(MAPPING),
+    "record": sequence(TEXT),
+    "shift": FLAG,
+    "steps": optional(integer(1)),
+    "first": optional(integer(1)),
+}
 
 
-def _look(door: str, dynamics: Dynamics, inputs: Mapping[str, Any], states: Mapping[str, Any] | None, record: Sequence[str], shift: bool,
-          steps: int | None) -> None:
+def _look(
+    door: str,
+    dynamics: Dynamics,
+    inputs: Mapping[str, Any],
+    states: Mapping[str, Any] | None,
+    record: Sequence[str],
+    shift: bool,
+    steps: int | None,
+) -> None:
     """InputError for names that ``dynamics`` has not, and for what would otherwise run and do nothing."""
-    for argument, some, known, all_of in (("inputs", inputs, dynamics.inputs, True), ("states", states or (), dynamics.states, False)):
+    for argument, some, known, all_of in (
+        ("inputs", inputs, dynamics.inputs, True),
+        ("states", states or (), dynamics.states, False),
+    ):
         for name in some:
             if name not in known:
-                raise InputTypeError(f"{door}: {argument} of {dynamics.name} are {known}, got {name!r}{did_you_mean(name, known)}")
+                raise InputTypeError(
+                    f"{door}: {argument} of {dynamics.name} are {known}, got {name!r}{did_you_mean(name, known)}"
+                )
         if all_of and len(some) < len(known):
-            raise InputTypeError(f"{door}: {argument} of {dynamics.name} are {known}, got {tuple(some)}")
+            raise InputTypeError(
+                f"{door}: {argument} of {dynamics.name} are {known}, got {tuple(some)}"
+            )
     if record:
         _RULES["record"].check(door, "record", record)
         for name in record:
             if name not in dynamics.states:
-                raise InputError(f"{door}: record names states of {dynamics.name}, {dynamics.states}, got {name!r}"
-                                 f"{did_you_mean(name, dynamics.states)}")
+                raise InputError(
+                    f"{door}: record names states of {dynamics.name}, {dynamics.states}, got {name!r}"
+                    f"{did_you_mean(name, dynamics.states)}"
+                )
     if shift is not True and shift is not False:
         FLAG.check(door, "shift", shift)
     if steps is not None:
@@ -107,24 +141,40 @@ def _timed(door: str, dynamics: Dynamics, first: int | None) -> None:
     if first is not None:
         _RULES["first"].check(door, "first", first)
     if first is not None and "t" not in dynamics.arguments:
-        raise InputError(f"{door}: first is t in the first step, and {dynamics.name} does not ask for t; leave it out")
+        raise InputError(
+            f"{door}: first is t in the first step, and {dynamics.name} does not ask for t; leave it out"
+        )
     if first is None and "t" in dynamics.arguments:
-        raise InputError(f"{dynamics.name}: a step that depends on the time step t cannot be trained unless first tells it")
+        raise InputError(
+            f"{dynamics.name}: a step that depends on the time step t cannot be trained unless first tells it"
+        )
 
 
-def _needed(door: str, dynamics: Dynamics, names: Sequence[str], parameters: Mapping[str, Any]) -> None:
+def _needed(
+    door: str, dynamics: Dynamics, names: Sequence[str], parameters: Mapping[str, Any]
+) -> None:
     """InputError for missing parameters; InputTypeError where another is there that nothing takes."""
     missing = [p for p in names if p not in parameters]
     if missing:
         unknown = [p for p in parameters if p not in dynamics.constant_names]
         got = f", got {unknown[0]!r}{did_you_mean(unknown[0], names)}" if unknown else ""
-        raise (InputTypeError if unknown else InputError)(f"{door}: parameters of {dynamics.name}: no value for {missing}{got}")
+        raise (InputTypeError if unknown else InputError)(
+            f"{door}: parameters of {dynamics.name}: no value for {missing}{got}"
+        )
 
 
 @arguments(late=True, **_RULES)
-def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor | float],
-         states: Mapping[str, torch.Tensor] | None = None, record: Sequence[str] = (), shift: bool = False,
-         steps: int | None = None, first: int | None = None) -> Result:
+def scan(
+    dynamics: Dynamics,
+    training: Training,
+    inputs: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, torch.Tensor | float],
+    states: Mapping[str, torch.Tensor] | None = None,
+    record: Sequence[str] = (),
+    shift: bool = False,
+    steps: int | None = None,
+    first: int | None = None,
+) -> Result:
     """Run ``dynamics`` over all steps in fused loops. Pure: nothing is kept between calls.
 
     Where no kernel can run (in a transform of torch.func, forward-mode differentiation, a trace, on fake or meta tensors) it is
@@ -148,42 +198,83 @@ def scan(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tens
     steps = max(len(v) for v in inputs.values()) if steps is None else steps
     for name, v in inputs.items():
         if v.shape[1:] != shape or len(v) not in (1, steps) or v.dtype != x.dtype:
-            raise InputError(f"{dynamics.name}: input {name} has shape {tuple(v.shape)}, {v.dtype}; expected {(steps, *shape)}, {x.dtype}")
+            raise InputError(
+                f"{dynamics.name}: input {name} has shape {tuple(v.shape)}, {v.dtype}; expected {(steps, *shape)}, {x.dtype}"
+            )
     if steps == 0 or 0 in shape:
-        raise InputError(f"{dynamics.name}: input has shape {tuple(x.shape)}, {steps} steps; none may be 0")
+        raise InputError(
+            f"{dynamics.name}: input has shape {tuple(x.shape)}, {steps} steps; none may be 0"
+        )
     if x.dtype not in STORAGE:
-        raise InputError(f"{dynamics.name}: input has dtype {x.dtype}; expected float32, float64 or bfloat16")
+        raise InputError(
+            f"{dynamics.name}: input has dtype {x.dtype}; expected float32, float64 or bfloat16"
+        )
     given = {s: torch.as_tensor(v) for s, v in (states or {}).items()}
-    tensors = (v for v in (*inputs.values(), *given.values(), *parameters.values()) if isinstance(v, torch.Tensor))
-    plain = _plain.get() or transformed() or (first is not None and x.device.type != "cpu") or not all(map(stored, tensors))
+    tensors = (
+        v
+        for v in (*inputs.values(), *given.values(), *parameters.values())
+        if isinstance(v, torch.Tensor)
+    )
+    plain = (
+        _plain.get()
+        or transformed()
+        or (first is not None and x.device.type != "cpu")
+        or not all(map(stored, tensors))
+    )
     names = dynamics.constant_names if plain else code(dynamics, training).parameters
     _needed("scan", dynamics, names, parameters)
     kinds: dict[str, Mapping[str, Any]] = {"input": inputs, "state": given, "parameter": parameters}
     for kind, named in kinds.items():
         for name, value in named.items():
             # one number may stay on the CPU
-            if isinstance(value, torch.Tensor) and value.device != x.device and (value.dim() or not stored(value)):
-                raise InputError(f"{dynamics.name}: {kind} {name} is on {value.device}, the input on {x.device}; they must be "
-                                 "on one device")
+            if (
+                isinstance(value, torch.Tensor)
+                and value.device != x.device
+                and (value.dim() or not stored(value))
+            ):
+                raise InputError(
+                    f"{dynamics.name}: {kind} {name} is on {value.device}, the input on {x.device}; they must be "
+                    "on one device"
+                )
     values = [_flat(_tensor(parameters[p]), shape) for p in names]
     if plain:
-        return reference(dynamics, training, inputs, parameters, states, record, shift, steps, first)
+        return reference(
+            dynamics, training, inputs, parameters, states, record, shift, steps, first
+        )
     before = [given[s].expand(shape).reshape(-1) if s in given else None for s in dynamics.states]
     _engine(x.device)
     if x.device.type != "cpu":  # the GPU's kernels read every step
         inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
     # tensors whose time lies innermost are read as they are
     moving = [v for v in inputs.values() if len(v) > 1]
-    last = x.device.type == "cpu" and not shift and not record and bool(moving) and all(map(_innermost, moving))
+    last = (
+        x.device.type == "cpu"
+        and not shift
+        and not record
+        and bool(moving)
+        and all(map(_innermost, moving))
+    )
     call = _Call(dynamics, training, tuple(record), shift, steps, first, last)
-    taken: list[torch.Tensor | None] = [memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs]
+    taken: list[torch.Tensor | None] = [
+        memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs
+    ]
     taken += [*before, *values]
-    if not torch.is_grad_enabled():  # which a Function is not told: it would keep what only backward needs
+    if (
+        not torch.is_grad_enabled()
+    ):  # which a Function is not told: it would keep what only backward needs
         taken = [None if x is None else x.detach() for x in taken]
     out = _Scan.apply(call, *taken)
     n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
-    outputs = dict(zip((*dynamics.outputs, *record), (y.movedim(-1, 0) for y in out[:n]) if last else out[:n], strict=True))
-    final = {name: y.reshape(shape) for name, y in zip(dynamics.states, out[n:n + k], strict=True)}
+    outputs = dict(
+        zip(
+            (*dynamics.outputs, *record),
+            (y.movedim(-1, 0) for y in out[:n]) if last else out[:n],
+            strict=True,
+        )
+    )
+    final = {
+        name: y.reshape(shape) for name, y in zip(dynamics.states, out[n : n + k], strict=True)
+    }
     return Result(outputs, final, out[-1])
 
 
@@ -203,7 +294,9 @@ def _flat(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     try:
         return value.expand(shape).reshape(-1)
     except RuntimeError:
-        raise InputError(f"a parameter of shape {tuple(value.shape)} does not broadcast to neurons of shape {tuple(shape)}") from None
+        raise InputError(
+            f"a parameter of shape {tuple(value.shape)} does not broadcast to neurons of shape {tuple(shape)}"
+        ) from None
 
 
 def _engine(device: torch.device) -> Any:
@@ -211,8 +304,10 @@ def _engine(device: torch.device) -> Any:
     if device.type == "cpu":
         return cpu
     if device.type != "cuda":
-        raise InputError(f"tensors on {device}: compiled loops run on the CPU and on CUDA; move the tensors there, or call within "
-                         "lavalike.fused.plain_loops(), which runs on every device")
+        raise InputError(
+            f"tensors on {device}: compiled loops run on the CPU and on CUDA; move the tensors there, or call within "
+            "lavalike.fused.plain_loops(), which runs on every device"
+        )
     from lavalike.fused import triton
 
     return triton
@@ -237,7 +332,9 @@ class _Call:
     @property
     def wide(self) -> bool:
         """Whether it is computed in float64 whatever the inputs are: their arithmetic has it, or float32 does not hold t."""
-        return self.training.arithmetic != "float" or (self.first is not None and self.first + self.steps > 1 << 23)
+        return self.training.arithmetic != "float" or (
+            self.first is not None and self.first + self.steps > 1 << 23
+        )
 
     @property
     def made(self) -> Traced:
@@ -257,7 +354,11 @@ class _Call:
         """Parameters and numbers as kernels take them; one value on the CPU is a number, on a GPU it stays where it is."""
         out: dict[str, Any] = self.training.numbers | {"t": float(self.first or 0)}
         for name, value in zip(self.made.parameters, params, strict=True):
-            out[f"p_{name}"] = value.to(real).contiguous() if value.dim() or value.device.type != "cpu" else float(value)
+            out[f"p_{name}"] = (
+                value.to(real).contiguous()
+                if value.dim() or value.device.type != "cpu"
+                else float(value)
+            )
         return out
 
 
@@ -269,27 +370,58 @@ class _Scan(torch.autograd.Function):
         x = xs[0]
         engine, width = _engine(x.device), call.width(x)
         keeps = any(ctx.needs_input_grad)
-        variant = cpu.Variant(STORAGE[x.dtype], call.wide, call.training.arithmetic == "grid", call.record,
-                              frozenset(p for p, v in zip(made.parameters, params, strict=True) if v.dim()), shift=call.shift,
-                              held=frozenset(n for n, v in zip(d.inputs, xs, strict=True)
-                                             if v.shape[-1 if call.last else 0] != call.steps), last=call.last)
+        variant = cpu.Variant(
+            STORAGE[x.dtype],
+            call.wide,
+            call.training.arithmetic == "grid",
+            call.record,
+            frozenset(p for p, v in zip(made.parameters, params, strict=True) if v.dim()),
+            shift=call.shift,
+            held=frozenset(
+                n
+                for n, v in zip(d.inputs, xs, strict=True)
+                if v.shape[-1 if call.last else 0] != call.steps
+            ),
+            last=call.last,
+        )
         real = _real(variant)
-        ys = [memory.empty((*x.shape[:-1], call.steps), x.dtype) if call.last else _room(x, call.steps, call.shift) for _ in d.outputs]
+        ys = [
+            memory.empty((*x.shape[:-1], call.steps), x.dtype)
+            if call.last
+            else _room(x, call.steps, call.shift)
+            for _ in d.outputs
+        ]
         rs = [_room(x, call.steps, False) for _ in call.record]
-        state = [x.new_zeros(width, dtype=real) if s is None else (s.to(real) * call.unit).clone() for s in firsts]
-        kept = [x.new_empty(-(-call.steps // engine.SEGMENT) * width, dtype=real) for _ in state] if keeps else []
+        state = [
+            x.new_zeros(width, dtype=real) if s is None else (s.to(real) * call.unit).clone()
+            for s in firsts
+        ]
+        kept = (
+            [x.new_empty(-(-call.steps // engine.SEGMENT) * width, dtype=real) for _ in state]
+            if keeps
+            else []
+        )
         over = x.new_zeros(made.counted, engine.blocks_of(width, variant), dtype=torch.float64)
-        given = {**_named("x_", d.inputs, xs), **_named("y_", d.outputs, [y[1:] for y in ys] if call.shift else ys),
-                 **_named("r_", call.record, rs), **_named("s_", d.states, state), **_named("c_", d.states, kept),
-                 **call.numbers(params, real), **{f"gp_n{j}": row for j, row in enumerate(over)}}
+        given = {
+            **_named("x_", d.inputs, xs),
+            **_named("y_", d.outputs, [y[1:] for y in ys] if call.shift else ys),
+            **_named("r_", call.record, rs),
+            **_named("s_", d.states, state),
+            **_named("c_", d.states, kept),
+            **call.numbers(params, real),
+            **{f"gp_n{j}": row for j, row in enumerate(over)},
+        }
         engine.launch(made, variant, "training" if keeps else "forward", given, call.steps, width)
-        state = [(s / call.unit).to(torch.float32 if x.dtype == torch.bfloat16 else x.dtype) for s in state]
+        state = [
+            (s / call.unit).to(torch.float32 if x.dtype == torch.bfloat16 else x.dtype)
+            for s in state
+        ]
         ctx.setup = call, variant, [None if s is None else s.dtype for s in firsts]
         ctx.save_for_backward(*xs, *kept, *params)
         ctx.set_materialize_grads(False)
         count = over.sum().long()
         ctx.mark_non_differentiable(count)
-        return (*(ys if call.last else (y[:call.steps] for y in ys)), *rs, *state, count)
+        return (*(ys if call.last else (y[: call.steps] for y in ys)), *rs, *state, count)
 
     @staticmethod
     @once_differentiable
@@ -297,29 +429,58 @@ class _Scan(torch.autograd.Function):
         call, variant, dtypes = ctx.setup
         made, d = call.made, call.dynamics
         if unreadable():
-            raise InputError(f"{d.name}: backward of a compiled loop reads memory, which fake and traced tensors have not; compute forward "
-                             "in the same mode, or within lavalike.fused.plain_loops()")
+            raise InputError(
+                f"{d.name}: backward of a compiled loop reads memory, which fake and traced tensors have not; compute forward "
+                "in the same mode, or within lavalike.fused.plain_loops()"
+            )
         xs, kept, params = call.split(ctx.saved_tensors)
         x = xs[0]
         engine, width = _engine(x.device), call.width(x)
         wanted = call.split(ctx.needs_input_grad[1:])[2]
         trained = tuple(p for p, w in zip(made.parameters, wanted, strict=True) if w)
         names = (*d.outputs, *call.record)
-        gys = {n: memory.laid(g.to(x.dtype), call.last) for n, g in zip(names, grads[:len(names)], strict=True) if g is not None}
+        gys = {
+            n: memory.laid(g.to(x.dtype), call.last)
+            for n, g in zip(names, grads[: len(names)], strict=True)
+            if g is not None
+        }
         variant = dataclasses.replace(variant, trained=frozenset(trained), given=frozenset(gys))
         real = _real(variant)
         # a state is unit times its value: its gradient the value's over unit
-        gs = [x.new_zeros(width, dtype=real) if g is None else (g.reshape(-1).to(real) / call.unit).clone()
-              for g in grads[len(names):len(names) + len(d.states)]]
+        gs = [
+            x.new_zeros(width, dtype=real)
+            if g is None
+            else (g.reshape(-1).to(real) / call.unit).clone()
+            for g in grads[len(names) : len(names) + len(d.states)]
+        ]
         gxs = [memory.empty_like(v) for v in xs]
-        gps = {p: x.new_zeros(width if p in variant.per_neuron else engine.blocks_of(width, variant), dtype=torch.float64) for p in trained}
-        given = {**_named("x_", d.inputs, xs), **_named("gx_", d.inputs, gxs), **_named("gs_", d.states, gs),
-                 **_named("c_", d.states, kept), **{("gy_" if n in d.outputs else "gr_") + n: g for n, g in gys.items()},
-                 **{f"gp_{p}": g for p, g in gps.items()}, **call.numbers(params, real)}
+        gps = {
+            p: x.new_zeros(
+                width if p in variant.per_neuron else engine.blocks_of(width, variant),
+                dtype=torch.float64,
+            )
+            for p in trained
+        }
+        given = {
+            **_named("x_", d.inputs, xs),
+            **_named("gx_", d.inputs, gxs),
+            **_named("gs_", d.states, gs),
+            **_named("c_", d.states, kept),
+            **{("gy_" if n in d.outputs else "gr_") + n: g for n, g in gys.items()},
+            **{f"gp_{p}": g for p, g in gps.items()},
+            **call.numbers(params, real),
+        }
         engine.launch(made, variant, "backward", given, call.steps, width)
-        firsts = [None if dtype is None else (g * call.unit).to(dtype) for g, dtype in zip(gs, dtypes, strict=True)]
-        of_params = [None if p not in gps else (gps[p] if p in variant.per_neuron else gps[p].sum()).to(v.dtype)
-                     for p, v in zip(made.parameters, params, strict=True)]
+        firsts = [
+            None if dtype is None else (g * call.unit).to(dtype)
+            for g, dtype in zip(gs, dtypes, strict=True)
+        ]
+        of_params = [
+            None
+            if p not in gps
+            else (gps[p] if p in variant.per_neuron else gps[p].sum()).to(v.dtype)
+            for p, v in zip(made.parameters, params, strict=True)
+        ]
         return (None, *gxs, *firsts, *of_params)
 
 
@@ -341,9 +502,17 @@ def _named(prefix: str, names: Sequence[str], values: Sequence[Any]) -> dict[str
 
 
 @arguments(late=True, **_RULES)
-def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor | float],
-              states: Mapping[str, torch.Tensor] | None = None, record: Sequence[str] = (), shift: bool = False,
-              steps: int | None = None, first: int | None = None) -> Result:
+def reference(
+    dynamics: Dynamics,
+    training: Training,
+    inputs: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, torch.Tensor | float],
+    states: Mapping[str, torch.Tensor] | None = None,
+    record: Sequence[str] = (),
+    shift: bool = False,
+    steps: int | None = None,
+    first: int | None = None,
+) -> Result:
     """What :func:`scan` computes, as a plain torch loop with autograd: linear in time, for tests and for people to read."""
     _look("reference", dynamics, inputs, states, record, shift, steps)
     _timed("reference", dynamics, first)
@@ -358,14 +527,20 @@ def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch
 
     def whole(value: Any) -> torch.Tensor:
         """One a neuron, on x's device."""
-        tensor = value.to(x.device, work) if isinstance(value, torch.Tensor) else x.new_full((), float(value), dtype=work)
+        tensor = (
+            value.to(x.device, work)
+            if isinstance(value, torch.Tensor)
+            else x.new_full((), float(value), dtype=work)
+        )
         return tensor.reshape(()).expand(shape) if tensor.numel() == 1 else tensor.expand(shape)
 
     state = {s: whole((states or {}).get(s, 0.0)) * unit for s in dynamics.states}
     params = {p: whole(parameters[p]) for p in dynamics.constant_names}
     rows: dict[str, list[torch.Tensor]] = {n: [] for n in (*dynamics.outputs, *record)}
     over = x.new_zeros((), dtype=torch.int64)
-    rows_of = zip(*(inputs[n].to(work).expand(count, *shape).unbind(0) for n in dynamics.inputs), strict=True)
+    rows_of = zip(
+        *(inputs[n].to(work).expand(count, *shape).unbind(0) for n in dynamics.inputs), strict=True
+    )
     for t, now in enumerate(rows_of, first or 0):
         time = x.new_full((), t, dtype=torch.float64)
         named = dict(zip(dynamics.inputs, now, strict=True))
@@ -378,5 +553,9 @@ def reference(dynamics: Dynamics, training: Training, inputs: Mapping[str, torch
             rows[s].append(state[s] / unit)
     outputs = {n: torch.stack(r).to(x.dtype) if r else torch.empty_like(x) for n, r in rows.items()}
     if shift:
-        outputs |= {n: torch.cat([torch.zeros_like(y[:1]), y[:-1]]) for n, y in outputs.items() if n in dynamics.outputs}
+        outputs |= {
+            n: torch.cat([torch.zeros_like(y[:1]), y[:-1]])
+            for n, y in outputs.items()
+            if n in dynamics.outputs
+        }
     return Result(outputs, {s: (v / unit).to(x.dtype) for s, v in state.items()}, over)

@@ -98,7 +98,9 @@ def _fill(storage: str) -> int:
 
             def collect(i: Any, m: Any) -> None:
                 bits = _set_bits(k, x, b.add(start, i), m, storage)
-                head, body, after = (k.function.append_basic_block(n) for n in ("bits", "bit", "none"))
+                head, body, after = (
+                    k.function.append_basic_block(n) for n in ("bits", "bit", "none")
+                )
                 before = b.block
                 b.branch(head)
                 b.position_at_end(head)
@@ -109,7 +111,9 @@ def _fill(storage: str) -> int:
                 column = b.add(i, b.zext(k.intrinsic("cttz", I16, [left, I1(1)], "i16"), I64))
                 to = b.load(at, typ=I64)
                 b.store(b.trunc(column, I32), b.gep(index, [to], source_etype=I32))
-                b.store(k.one(x, b.add(start, column), storage), b.gep(value, [to], source_etype=F32))
+                b.store(
+                    k.one(x, b.add(start, column), storage), b.gep(value, [to], source_etype=F32)
+                )
                 b.store(b.add(to, I64(1)), at)
                 left.add_incoming(b.and_(left, b.sub(left, I16(1))), b.block)
                 b.branch(head)
@@ -132,14 +136,19 @@ def _transpose() -> int:
         first, last = k.slot(I64), k.slot(I64)
         begin, index, value, cursor, to_index, to_value = (k.slot(POINTER) for _ in range(6))
         with k.loop(first, last) as r:
-            low, high = (b.load(b.gep(begin, [j], source_etype=I64), typ=I64) for j in (r, b.add(r, I64(1))))
+            low, high = (
+                b.load(b.gep(begin, [j], source_etype=I64), typ=I64) for j in (r, b.add(r, I64(1)))
+            )
             with k.loop(low, high) as e:
                 column = b.sext(b.load(b.gep(index, [e], source_etype=I32), typ=I32), I64)
                 place = b.gep(cursor, [column], source_etype=I64)
                 to = b.load(place, typ=I64)
                 b.store(b.add(to, I64(1)), place)
                 b.store(b.trunc(r, I32), b.gep(to_index, [to], source_etype=I32))
-                b.store(b.load(b.gep(value, [e], source_etype=F32), typ=F32), b.gep(to_value, [to], source_etype=F32))
+                b.store(
+                    b.load(b.gep(value, [e], source_etype=F32), typ=F32),
+                    b.gep(to_value, [to], source_etype=F32),
+                )
 
     return _function(build, "transpose")
 
@@ -156,9 +165,14 @@ def _multiply(storage: str) -> int:
         def chunk(at: Any, vectors: int, mask: Any) -> None:
             """``vectors`` vectors of every row, from column ``at``."""
             with k.loop(first, last) as r:
-                low, high = (b.load(b.gep(begin, [j], source_etype=I64), typ=I64) for j in (r, b.add(r, I64(1))))
+                low, high = (
+                    b.load(b.gep(begin, [j], source_etype=I64), typ=I64)
+                    for j in (r, b.add(r, I64(1)))
+                )
                 before = b.block
-                head, body, after = (k.function.append_basic_block(n) for n in ("entries", "entry", "row"))
+                head, body, after = (
+                    k.function.append_basic_block(n) for n in ("entries", "entry", "row")
+                )
                 b.branch(head)
                 b.position_at_end(head)
                 e = b.phi(I64)
@@ -197,7 +211,9 @@ def _multiply(storage: str) -> int:
 
 def _call(function: int, cuts: list[int], *arguments: torch.Tensor | int) -> None:
     """The function on every range between ``cuts``, each in a thread of its own."""
-    rest = [a if isinstance(a, int) else memory.address(a, "a product of spikes") for a in arguments]
+    rest = [
+        a if isinstance(a, int) else memory.address(a, "a product of spikes") for a in arguments
+    ]
     threads.run(function, np.array([[a, b, *rest] for a, b in itertools.pairwise(cuts)], np.int64))
 
 
@@ -246,5 +262,15 @@ def multiply(s: Sparse, dense: torch.Tensor) -> torch.Tensor:
     parts = max(1, min(torch.get_num_threads(), entries * width // 400_000))
     # equal shares of the entries
     cuts = torch.searchsorted(s.begin, torch.arange(1, parts) * (entries / parts)).tolist()
-    _call(_multiply(_storage(dense)), [0, *cuts, s.rows], width, dense.stride(0), s.begin, s.index, s.value, dense, out)
+    _call(
+        _multiply(_storage(dense)),
+        [0, *cuts, s.rows],
+        width,
+        dense.stride(0),
+        s.begin,
+        s.index,
+        s.value,
+        dense,
+        out,
+    )
     return out

@@ -32,7 +32,9 @@ class Spike(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: torch.Tensor, unit: torch.Tensor | None, inclusive: bool, surrogate: Surrogate) -> torch.Tensor:
+    def forward(
+        x: torch.Tensor, unit: torch.Tensor | None, inclusive: bool, surrogate: Surrogate
+    ) -> torch.Tensor:
         return ((x >= 0) if inclusive else (x > 0)).to(x.dtype)
 
     @staticmethod
@@ -47,7 +49,9 @@ class Spike(torch.autograd.Function):
         x, *unit = ctx.saved_tensors
         if not unit:
             return grad * ctx.surrogate.derivative(x)
-        per = 1 / unit[0]  # of what all neurons share a reciprocal is taken once, a division in every step
+        per = (
+            1 / unit[0]
+        )  # of what all neurons share a reciprocal is taken once, a division in every step
         return grad * ctx.surrogate.derivative(x * per) * per
 
     @staticmethod
@@ -63,7 +67,9 @@ class _ForwardSpike(Spike):
         return Spike.times(ctx, x)
 
 
-def spike(x: torch.Tensor, unit: torch.Tensor | None, inclusive: bool, surrogate: Surrogate) -> torch.Tensor:
+def spike(
+    x: torch.Tensor, unit: torch.Tensor | None, inclusive: bool, surrogate: Surrogate
+) -> torch.Tensor:
     """:class:`Spike`, differentiable in every mode."""
     kind = Spike if torch.compiler.is_compiling() or not transformed() else _ForwardSpike
     return kind.apply(x, unit, inclusive, surrogate)
@@ -83,11 +89,15 @@ class Surrogate:
             value = getattr(self, f.name)
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if not number:
-                raise InputTypeError(f"surrogate {type(self).__name__}: {f.name} is a finite number {'>= 0' if self._zero else '> 0'}, got "
-                                     f"{shown(value)} ({type(value).__name__})")
+                raise InputTypeError(
+                    f"surrogate {type(self).__name__}: {f.name} is a finite number {'>= 0' if self._zero else '> 0'}, got "
+                    f"{shown(value)} ({type(value).__name__})"
+                )
             if not (0 < value < math.inf or (value == 0 and self._zero)):
                 least = ">= 0" if self._zero else "> 0"
-                raise InputError(f"surrogate {type(self).__name__}: {f.name} is a finite number {least}, got {value!r}")
+                raise InputError(
+                    f"surrogate {type(self).__name__}: {f.name} is a finite number {least}, got {value!r}"
+                )
             object.__setattr__(self, f.name, float(value))
 
     def derivative(self, x: torch.Tensor) -> torch.Tensor:
@@ -100,9 +110,13 @@ class Surrogate:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if not isinstance(x, torch.Tensor):
-            raise InputTypeError(f"surrogate {type(self).__name__}: x is a torch tensor, got {shown(x)} ({type(x).__name__})")
+            raise InputTypeError(
+                f"surrogate {type(self).__name__}: x is a torch tensor, got {shown(x)} ({type(x).__name__})"
+            )
         if not x.is_floating_point():
-            raise InputError(f"surrogate {type(self).__name__}: input has dtype {x.dtype}; expected a floating-point type")
+            raise InputError(
+                f"surrogate {type(self).__name__}: input has dtype {x.dtype}; expected a floating-point type"
+            )
         return spike(x, None, False, self)
 
 
@@ -260,7 +274,9 @@ class Custom(Surrogate):
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise InputTypeError(f"surrogate Custom: function is a callable f(x) that gives the derivative, got {self.function!r}")
+            raise InputTypeError(
+                f"surrogate Custom: function is a callable f(x) that gives the derivative, got {self.function!r}"
+            )
         try:
             signature = inspect.signature(self.function)
         except ValueError:  # a builtin without one
@@ -268,8 +284,10 @@ class Custom(Surrogate):
         try:
             signature.bind(None)
         except TypeError as e:
-            raise InputError(f"surrogate Custom: function takes x alone and gives the derivative, got {self.function!r} "
-                             f"with arguments {signature}") from e
+            raise InputError(
+                f"surrogate Custom: function takes x alone and gives the derivative, got {self.function!r} "
+                f"with arguments {signature}"
+            ) from e
 
     def derivative(self, x: torch.Tensor) -> torch.Tensor:
         return self.function(x)
@@ -295,13 +313,17 @@ def straight_through() -> StraightThrough:
     return StraightThrough()
 
 
-SURROGATE = Rule("a Surrogate (surrogate.atan() and the like) or a function that gives the derivative",
-                 lambda v: callable(v) and not isinstance(v, type))
+SURROGATE = Rule(
+    "a Surrogate (surrogate.atan() and the like) or a function that gives the derivative",
+    lambda v: callable(v) and not isinstance(v, type),
+)
 
 
 def as_surrogate(surrogate: Surrogate | Derivative) -> Surrogate:
     """``surrogate``; a plain function is taken to give the derivative."""
     if not SURROGATE.kind(surrogate):
         call = f"; did you mean {surrogate.__name__}()?" if isinstance(surrogate, type) else ""
-        raise InputTypeError(f"as_surrogate: surrogate is {SURROGATE.words}, got {shown(surrogate)}{call}")
+        raise InputTypeError(
+            f"as_surrogate: surrogate is {SURROGATE.words}, got {shown(surrogate)}{call}"
+        )
     return surrogate if isinstance(surrogate, Surrogate) else Custom(surrogate)

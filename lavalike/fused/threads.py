@@ -35,7 +35,9 @@ def run(function: int, table: np.ndarray) -> None:
         list(_pool(len(table)).map(call, (row.ctypes.data for row in table)))
         return
     parallel, member, number, size = team
-    job = np.array([function, table.ctypes.data, table.strides[0], len(table), number, size], np.int64)
+    job = np.array(
+        [function, table.ctypes.data, table.strides[0], len(table), number, size], np.int64
+    )
     parallel(member, job.ctypes.data, len(table), 0)
 
 
@@ -61,10 +63,16 @@ def _team() -> tuple[Any, int, int, int] | None:
     library = ctypes.CDLL(None)
     try:
         parallel = library.GOMP_parallel
-        number, size = (ctypes.cast(getattr(library, n), ctypes.c_void_p).value for n in ("omp_get_thread_num", "omp_get_num_threads"))
+        number, size = (
+            ctypes.cast(getattr(library, n), ctypes.c_void_p).value
+            for n in ("omp_get_thread_num", "omp_get_num_threads")
+        )
     except AttributeError:
         return None
-    parallel.argtypes, parallel.restype = [ctypes.c_int64, ctypes.c_int64, ctypes.c_uint, ctypes.c_uint], None
+    parallel.argtypes, parallel.restype = (
+        [ctypes.c_int64, ctypes.c_int64, ctypes.c_uint, ctypes.c_uint],
+        None,
+    )
     return parallel, _member(), number, size  # type: ignore[return-value]
 
 
@@ -76,7 +84,10 @@ def _member() -> int:
     ask = ir.FunctionType(I32, [])
     first, step = (b.sext(b.call(b.inttoptr(f, ask.as_pointer()), []), I64) for f in (number, size))
     work = ir.FunctionType(ir.VoidType(), [I64])
-    before, head, body, after = (b.block, *(k.function.append_basic_block(n) for n in ("head", "body", "after")))
+    before, head, body, after = (
+        b.block,
+        *(k.function.append_basic_block(n) for n in ("head", "body", "after")),
+    )
     b.branch(head)
     b.position_at_end(head)
     row = b.phi(I64)

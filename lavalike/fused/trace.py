@@ -19,14 +19,75 @@ from lavalike.fused.arithmetic import Training, straight
 
 Operand = str | float | bool
 
-ALIASES = {"detach", "alias", "clone", "view", "_unsafe_view", "expand", "contiguous", "lift_fresh_copy", "view_as", "positive"}
-FILLS = {"zeros_like": 0.0, "ones_like": 1.0, "new_zeros": 0.0, "new_ones": 1.0, "zeros": 0.0, "ones": 1.0}
+ALIASES = {
+    "detach",
+    "alias",
+    "clone",
+    "view",
+    "_unsafe_view",
+    "expand",
+    "contiguous",
+    "lift_fresh_copy",
+    "view_as",
+    "positive",
+}
+FILLS = {
+    "zeros_like": 0.0,
+    "ones_like": 1.0,
+    "new_zeros": 0.0,
+    "new_ones": 1.0,
+    "zeros": 0.0,
+    "ones": 1.0,
+}
 ORDERS = {"gt", "ge", "lt", "le", "eq", "ne"}
-COMPARISONS = {*ORDERS, "logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not"}
+COMPARISONS = {
+    *ORDERS,
+    "logical_and",
+    "logical_or",
+    "logical_not",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_not",
+}
 LOGICAL = {"logical_and", "logical_or", "logical_not", "real"}  # of truth values
-REAL = {"add", "sub", "rsub", "mul", "div", "neg", "abs", "sign", "sgn", "exp", "log", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid",
-        "relu", "trunc", "floor", "ceil", "round", "maximum", "minimum", "clamp_min", "clamp_max", "clamp", "where", "real", "pow",
-        "threshold_backward", "sigmoid_backward", "tanh_backward", "sin", "cos", "square", "remainder"}
+REAL = {
+    "add",
+    "sub",
+    "rsub",
+    "mul",
+    "div",
+    "neg",
+    "abs",
+    "sign",
+    "sgn",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "trunc",
+    "floor",
+    "ceil",
+    "round",
+    "maximum",
+    "minimum",
+    "clamp_min",
+    "clamp_max",
+    "clamp",
+    "where",
+    "real",
+    "pow",
+    "threshold_backward",
+    "sigmoid_backward",
+    "tanh_backward",
+    "sin",
+    "cos",
+    "square",
+    "remainder",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +111,9 @@ class Code:
 
 def trace(function: Callable[..., Any], arguments: tuple[str, ...], who: str) -> Code:
     """The code of ``function``, called with one-dimensional tensors for ``arguments``."""
-    from torch.fx.experimental.proxy_tensor import make_fx  # takes a second: only where something is compiled
+    from torch.fx.experimental.proxy_tensor import (
+        make_fx,
+    )  # takes a second: only where something is compiled
 
     samples = [torch.full((2,), 0.5, dtype=torch.float64) for _ in arguments]
     try:
@@ -74,8 +137,12 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
         return value if isinstance(value, bool) else float(value)
 
     def emit(op: str, args: tuple[Operand, ...], is_real: bool) -> str:
-        if op not in ("where", "real") and (is_real or op in ORDERS):  # truth values in arithmetic count 0 and 1
-            args = tuple(emit("real", (a,), True) if isinstance(a, str) and not real[a] else a for a in args)
+        if op not in ("where", "real") and (
+            is_real or op in ORDERS
+        ):  # truth values in arithmetic count 0 and 1
+            args = tuple(
+                emit("real", (a,), True) if isinstance(a, str) and not real[a] else a for a in args
+            )
         if (op, args) not in known:
             known[op, args] = name = f"op_{len(ops)}_"
             real[name] = is_real
@@ -88,7 +155,9 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
         elif node.op == "get_attr":
             value = getattr(module, node.target)
             if value.numel() != 1:
-                raise InputError(f"{who}: a constant of shape {tuple(value.shape)} in the step; make it a parameter")
+                raise InputError(
+                    f"{who}: a constant of shape {tuple(value.shape)} in the step; make it a parameter"
+                )
             names[node] = value.item()
         elif node.op == "output":
             results = tuple(0.0 if r is None else operand(r) for r in _flat(node.args[0]))
@@ -98,7 +167,9 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
             if op in ALIASES:
                 names[node] = names[args[0]]
             elif op == "masked_fill":
-                names[node] = emit("where", (operand(args[1]), operand(args[2]), operand(args[0])), True)
+                names[node] = emit(
+                    "where", (operand(args[1]), operand(args[2]), operand(args[0])), True
+                )
             elif op in FILLS:
                 names[node] = FILLS[op]
             elif op in ("full_like", "full", "new_full"):
@@ -112,16 +183,24 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
                 if wanted == is_number:
                     names[node] = source
                 else:
-                    names[node] = emit("real", (source,), True) if wanted else emit("ne", (source, 0.0), False)
+                    names[node] = (
+                        emit("real", (source,), True)
+                        if wanted
+                        else emit("ne", (source, 0.0), False)
+                    )
             elif op in COMPARISONS or op in REAL:
                 if op in ("bitwise_and", "bitwise_or", "bitwise_not"):
                     op = op.replace("bitwise", "logical")
                 if node.kwargs.get("rounding_mode") or node.kwargs.get("alpha", 1) != 1:
-                    raise InputError(f"{who}: {node.target} with {node.kwargs} is not supported in a step")
+                    raise InputError(
+                        f"{who}: {node.target} with {node.kwargs} is not supported in a step"
+                    )
                 operands = tuple(operand(a) for a in args)
                 names[node] = _simple(op, operands) or emit(op, operands, op not in COMPARISONS)
             else:
-                raise InputError(f"{who}: {node.target} is not supported in a step; write it element-wise with {', '.join(sorted(REAL))}")
+                raise InputError(
+                    f"{who}: {node.target} is not supported in a step; write it element-wise with {', '.join(sorted(REAL))}"
+                )
         if node.op == "call_function" and node.target.__name__.split(".")[0].endswith("_"):
             names[node.args[0]] = names[node]  # changed in place
     return used(Code(arguments, tuple(ops), results))
@@ -130,7 +209,11 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
 def _simple(op: str, args: tuple[Operand, ...]) -> str | None:
     """The operand that ``op`` returns unchanged, if it plainly does."""
     a, *b = args
-    if b and isinstance(a, str) and (op, b[0]) in (("mul", 1.0), ("div", 1.0), ("add", 0.0), ("sub", 0.0)):
+    if (
+        b
+        and isinstance(a, str)
+        and (op, b[0]) in (("mul", 1.0), ("div", 1.0), ("add", 0.0), ("sub", 0.0))
+    ):
         return a
     if b and isinstance(b[0], str) and (op, a) in (("mul", 1.0), ("add", 0.0)):
         return b[0]
@@ -171,11 +254,19 @@ class Traced:
     def gradients(self, outputs: frozenset[str], parameters: frozenset[str]) -> Code:
         """The backward code where only ``outputs`` have cotangents and only ``parameters`` want gradients."""
         d = self.dynamics
-        absent = {f"g_{o}" for o in (*d.outputs, *(f"next_{s}" for s in d.states)) if o not in outputs}
-        ops = [Op(o.name, o.op, tuple(0.0 if a in absent else a for a in o.args), o.real) for o in self.backward.ops]
+        absent = {
+            f"g_{o}" for o in (*d.outputs, *(f"next_{s}" for s in d.states)) if o not in outputs
+        }
+        ops = [
+            Op(o.name, o.op, tuple(0.0 if a in absent else a for a in o.args), o.real)
+            for o in self.backward.ops
+        ]
         kept = len(d.inputs) + len(d.states)
         wanted = [0.0 if r in absent else r for r in self.backward.results]
-        results = (*wanted[:kept], *(r for p, r in zip(self.parameters, wanted[kept:], strict=True) if p in parameters))
+        results = (
+            *wanted[:kept],
+            *(r for p, r in zip(self.parameters, wanted[kept:], strict=True) if p in parameters),
+        )
         return used(Code(self.backward.arguments, tuple(ops), results))
 
 
@@ -189,26 +280,41 @@ def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
     names = dynamics.arguments
     bound: tuple[Any, Any] = (None, None)
 
-    def step(inputs: Mapping[str, Any], states: Mapping[str, Any], parameters: Mapping[str, Any], numbers: Mapping[str, Any],
-             t: Any = None) -> Any:
+    def step(
+        inputs: Mapping[str, Any],
+        states: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        numbers: Mapping[str, Any],
+        t: Any = None,
+    ) -> Any:
         nonlocal bound
         held, function = bound
         if held is not numbers:  # once for all steps of a loop
             function = bind(dynamics.step, training.words(numbers))
             bound = numbers, function
         if grid:
-            inputs = {k: straight(x * numbers["scale"], torch.trunc(x * numbers["scale"])) for k, x in inputs.items()}
+            inputs = {
+                k: straight(x * numbers["scale"], torch.trunc(x * numbers["scale"]))
+                for k, x in inputs.items()
+            }
         known = {"t": t, **inputs, **states, **parameters}
         results = function(*(known[a] for a in names))
         results = results if isinstance(results, tuple) else (results,)
         like = next(iter(inputs.values()))
-        results = tuple(r.to(like.dtype) if isinstance(r, torch.Tensor) else torch.full_like(like, r) for r in results)
+        results = tuple(
+            r.to(like.dtype) if isinstance(r, torch.Tensor) else torch.full_like(like, r)
+            for r in results
+        )
         n = len(dynamics.outputs)
         if len(results) != n + len(dynamics.states):
-            raise InputError(f"the step returns {len(results)} values; declared are {(*dynamics.outputs, *dynamics.states)}")
+            raise InputError(
+                f"the step returns {len(results)} values; declared are {(*dynamics.outputs, *dynamics.states)}"
+            )
         outputs = dict(zip(dynamics.outputs, results[:n], strict=True))
         if grid:
-            outputs = {k: y / numbers["scale"] if k in dynamics.graded else y for k, y in outputs.items()}
+            outputs = {
+                k: y / numbers["scale"] if k in dynamics.graded else y for k, y in outputs.items()
+            }
         return outputs, dict(zip(dynamics.states, results[n:], strict=True))
 
     return step
@@ -221,21 +327,34 @@ def accumulated(dynamics: Dynamics, training: Training) -> Callable[..., list[An
     grid = training.arithmetic == "grid"
     step = steps(dynamics, training)
 
-    def counts(inputs: Mapping[str, Any], states: Mapping[str, Any], parameters: Mapping[str, Any], numbers: Mapping[str, Any],
-               t: Any = None) -> list[Any]:
+    def counts(
+        inputs: Mapping[str, Any],
+        states: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        numbers: Mapping[str, Any],
+        t: Any = None,
+    ) -> list[Any]:
         if training.arithmetic == "float":
             return []
         if training.arithmetic == "fixed":
             outputs, new = step(inputs, states, parameters, numbers, t)
             # -2**31 is within, 2**31 is not
-            sizes = [torch.abs(x + 0.5) - 0.5 for x in (*inputs.values(), *outputs.values(), *new.values())]
+            sizes = [
+                torch.abs(x + 0.5) - 0.5
+                for x in (*inputs.values(), *outputs.values(), *new.values())
+            ]
             return [functools.reduce(torch.maximum, sizes) / 256]
         words = training.words(numbers)
         unit = 1.0 if grid or training.whole else numbers["scale"] * numbers["scale"] / 64
-        known = {"t": t, **{k: torch.trunc(x * numbers["scale"]) if grid else x for k, x in inputs.items()}, **states, **parameters}
+        known = {
+            "t": t,
+            **{k: torch.trunc(x * numbers["scale"]) if grid else x for k, x in inputs.items()},
+            **states,
+            **parameters,
+        }
         out = []
         for function in dynamics.accumulators:
-            names = function.__code__.co_varnames[:function.__code__.co_argcount]
+            names = function.__code__.co_varnames[: function.__code__.co_argcount]
             out.append(torch.abs(bind(function, words)(*(known[n] for n in names))) * unit)
         return out
 
@@ -264,16 +383,20 @@ def traced(dynamics: Dynamics, training: Training) -> Traced:
     differentiable = len(dynamics.inputs) + len(dynamics.states) + len(parameters)
 
     def backward(*values: Any) -> Any:
-        numbs = values[differentiable:len(given)]
+        numbs = values[differentiable : len(given)]
 
         def plain(*free: Any) -> Any:
             outputs, new = step(*split((*free, *numbs)))
             return (*outputs.values(), *new.values())
 
         vjp = torch.func.vjp(plain, *values[:differentiable])[1]
-        return vjp(tuple(values[len(given):]))
+        return vjp(tuple(values[len(given) :]))
 
-    cotangents = tuple(f"g_{o}" for o in (*dynamics.outputs, *(f"next_{s}" for s in dynamics.states)))
+    cotangents = tuple(
+        f"g_{o}" for o in (*dynamics.outputs, *(f"next_{s}" for s in dynamics.states))
+    )
     code = trace(forward, given, who)
     counted = len(code.results) - len(dynamics.outputs) - len(dynamics.states)
-    return Traced(dynamics, parameters, numbers, code, trace(backward, given + cotangents, who), counted)
+    return Traced(
+        dynamics, parameters, numbers, code, trace(backward, given + cotangents, who), counted
+    )

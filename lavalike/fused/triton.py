@@ -78,10 +78,29 @@ def nearest(x):
     return tl.where(over > 0.5, low + 1.0, tl.where(over < 0.5, low, low + odd))
 """
 
-INFIX = {"add": "+", "sub": "-", "mul": "*", "gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!=",
-         "logical_and": "&", "logical_or": "|"}
-CALLS = {"abs": "tl.abs", "floor": "tl.floor", "ceil": "tl.ceil", "log": "tl.log", "sin": "tl.sin", "cos": "tl.cos", "exp": "exponential",
-         "where": "tl.where"}
+INFIX = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "eq": "==",
+    "ne": "!=",
+    "logical_and": "&",
+    "logical_or": "|",
+}
+CALLS = {
+    "abs": "tl.abs",
+    "floor": "tl.floor",
+    "ceil": "tl.ceil",
+    "log": "tl.log",
+    "sin": "tl.sin",
+    "cos": "tl.cos",
+    "exp": "exponential",
+    "where": "tl.where",
+}
 WORDS: dict[str, Callable[..., str]] = {
     "rsub": lambda x, y: f"{y} - {x}",
     "neg": lambda x: f"{x} * -1.0",
@@ -90,11 +109,15 @@ WORDS: dict[str, Callable[..., str]] = {
     "maximum": lambda x, y: f"tl.where({x} >= {y}, {x}, {y})",
     "minimum": lambda x, y: f"tl.where({x} <= {y}, {x}, {y})",
     "trunc": lambda x: f"tl.where({x} < 0.0, tl.ceil({x}), tl.floor({x}))",
-    "remainder": lambda x, y: (f"tl.where((({x} % {y}) != 0.0) & ((({x} % {y}) < 0.0) != ({y} < 0.0)), "
-                               f"({x} % {y}) + {y}, {x} % {y})"),
+    "remainder": lambda x, y: (
+        f"tl.where((({x} % {y}) != 0.0) & ((({x} % {y}) < 0.0) != ({y} < 0.0)), "
+        f"({x} % {y}) + {y}, {x} % {y})"
+    ),
     "relu": lambda x: f"tl.where({x} > 0.0, {x}, 0.0)",
     "threshold_backward": lambda g, x, threshold: f"tl.where({x} > {threshold}, {g}, 0.0)",
-    "clamp": lambda x, low, high: f"tl.where(tl.where({x} >= {low}, {x}, {low}) <= {high}, tl.where({x} >= {low}, {x}, {low}), {high})",
+    "clamp": lambda x, low, high: (
+        f"tl.where(tl.where({x} >= {low}, {x}, {low}) <= {high}, tl.where({x} >= {low}, {x}, {low}), {high})"
+    ),
     "tanh_backward": lambda g, y: f"{g} * (1.0 - {y} * {y})",
     "sigmoid_backward": lambda g, y: f"{g} * {y} * (1.0 - {y})",
 }
@@ -114,21 +137,35 @@ class Source:
 def storage(variant: Variant, name: str) -> str:
     """The dtype of the tensor behind argument ``name``."""
     kind = name.split("_")[0]
-    return variant.storage if kind in ("x", "y", "r", "gx", "gy", "gr") else "float64" if kind == "gp" else variant.real
+    return (
+        variant.storage
+        if kind in ("x", "y", "r", "gx", "gy", "gr")
+        else "float64"
+        if kind == "gp"
+        else variant.real
+    )
 
 
 class _Writer:
     """One kernel under construction."""
 
     def __init__(self, traced: Traced, variant: Variant, which: str, interpreted: bool) -> None:
-        self.traced, self.d, self.v, self.which, self.interpreted = traced, traced.dynamics, variant, which, interpreted
+        self.traced, self.d, self.v, self.which, self.interpreted = (
+            traced,
+            traced.dynamics,
+            variant,
+            which,
+            interpreted,
+        )
         self.real = f"tl.{variant.real}"
         self.names: list[str] = []
         self.functions: list[str] = []
         self.lines: list[str] = []
         self.depth = 1
         self.constants: dict[str, str] = {}  # what to write, by name
-        self.uniform: dict[str, str] = {}  # the variable that holds a traced name the same in all steps
+        self.uniform: dict[
+            str, str
+        ] = {}  # the variable that holds a traced name the same in all steps
         self.moved = 0
         self.counting = False
 
@@ -167,7 +204,9 @@ class _Writer:
             return WORDS[op.op](*args)
         root = f"{'tl.sqrt_rn' if f32 else 'tl.sqrt'}({args[0]})"
         match op.op:
-            case "div" if isinstance(op.args[1], float) and _power_of_two(op.args[1]):  # exact, and far cheaper
+            case "div" if isinstance(op.args[1], float) and _power_of_two(
+                op.args[1]
+            ):  # exact, and far cheaper
                 return f"{args[0]} * {1 / op.args[1]!r}"
             case "div":
                 return divide(*args)
@@ -198,7 +237,9 @@ class _Writer:
         prints its call on the variables given and returns those of its results."""
         names: dict[str, str] = dict(self.uniform)
         body: list[str] = []
-        taken: dict[str, str] = {}  # the function's arguments: what a step gives, or a variable of the kernel's head
+        taken: dict[
+            str, str
+        ] = {}  # the function's arguments: what a step gives, or a variable of the kernel's head
 
         def inside(operand: str) -> str:
             if operand in names:
@@ -211,12 +252,17 @@ class _Writer:
         local: set[str] = set()
         for op in code.ops:
             given = [a if isinstance(a, str) else self.constant(a) for a in op.args]
-            heads = [names.get(a) if isinstance(a, str) else g for a, g in zip(op.args, given, strict=True)]
+            heads = [
+                names.get(a) if isinstance(a, str) else g
+                for a, g in zip(op.args, given, strict=True)
+            ]
             if all(heads):
                 names[op.name] = f"{tag}_{op.name}"
                 self.put(f"{names[op.name]} = {self.word(op, [str(h) for h in heads])}")
                 continue
-            args = [inside(g) if isinstance(a, str) else g for a, g in zip(op.args, given, strict=True)]
+            args = [
+                inside(g) if isinstance(a, str) else g for a, g in zip(op.args, given, strict=True)
+            ]
             expression = self.word(op, args)
             for k in re.findall(r"\bk\d+\b", expression):
                 taken[k] = k
@@ -224,13 +270,23 @@ class _Writer:
             local.add(op.name)
         wanted = [r for r in dict.fromkeys(code.results) if isinstance(r, str) and r in local]
         if wanted:
-            self.functions.append("\n".join(["@triton.jit", f"def {tag}({', '.join(taken)}):", *body,
-                                             f"    return {', '.join(f'v_{r}' for r in wanted)}"]))
+            self.functions.append(
+                "\n".join(
+                    [
+                        "@triton.jit",
+                        f"def {tag}({', '.join(taken)}):",
+                        *body,
+                        f"    return {', '.join(f'v_{r}' for r in wanted)}",
+                    ]
+                )
+            )
 
         def call(values: Mapping[str, str], suffix: str) -> list[str]:
             made = {r: f"{tag}_{r}_{suffix}" for r in wanted}
             if wanted:
-                arguments = ", ".join(inner if inner == outer else values[outer] for inner, outer in taken.items())
+                arguments = ", ".join(
+                    inner if inner == outer else values[outer] for inner, outer in taken.items()
+                )
                 self.put(f"{', '.join(made.values())} = {tag}({arguments})")
             known = {**names, **values, **made}
             return [known[r] if isinstance(r, str) else self.constant(r) for r in code.results]
@@ -248,14 +304,22 @@ class _Writer:
     def store(self, value: str, name: str, row: str, mask: str = "inside") -> None:
         self.moved += BYTES[storage(self.v, name)] * self.counting
         kind = storage(self.v, name)
-        value = f"narrow({value})" if kind == "bfloat16" else value if kind == self.v.real else f"{value}.to(tl.{kind})"
+        value = (
+            f"narrow({value})"
+            if kind == "bfloat16"
+            else value
+            if kind == self.v.real
+            else f"{value}.to(tl.{kind})"
+        )
         self.put(f"tl.store({name} + {row} + lane, {value}, mask={mask})")
 
     # -- parts that forward and backward share -----------------------------------------------------------------
 
     def head(self, code: Iterable[Code]) -> dict[str, str]:
         """Parameters and numbers into registers; the per-neuron ones as what a step gives."""
-        wanted = {a for c in code for op in c.ops for a in op.args} | {r for c in code for r in c.results}
+        wanted = {a for c in code for op in c.ops for a in op.args} | {
+            r for c in code for r in c.results
+        }
         per: dict[str, str] = {}
         for p in self.traced.parameters:
             if p not in wanted:
@@ -304,27 +368,58 @@ class _Writer:
         if "narrow(" in body:
             helpers += NARROW_INTERPRETED if self.interpreted else NARROW
         constants = [f"    {name} = {text}" for name, text in self.constants.items()]
-        text = "\n".join([
-            f'"""{self.d.name}: {self.which}, printed by lavalike.fused.triton."""',
-            "import triton", "import triton.language as tl",
-            *(["from triton.language.extra import libdevice"] if "libdevice." in body else []), helpers, "", functions, "", "",
-            f"@triton.jit(do_not_specialize={['steps', 'width', *self.names]!r})",
-            f"def kernel(steps: tl.int64, width: tl.int64, {', '.join(self.names)}, BLOCK: tl.constexpr):",
-            "    program = tl.program_id(0).to(tl.int64)", "    first = program * BLOCK", "    lane = tl.arange(0, BLOCK)",
-            "    inside = lane < width - first", "    stride = width.to(tl.int64)", *constants, lines, ""])
+        text = "\n".join(
+            [
+                f'"""{self.d.name}: {self.which}, printed by lavalike.fused.triton."""',
+                "import triton",
+                "import triton.language as tl",
+                *(["from triton.language.extra import libdevice"] if "libdevice." in body else []),
+                helpers,
+                "",
+                functions,
+                "",
+                "",
+                f"@triton.jit(do_not_specialize={['steps', 'width', *self.names]!r})",
+                f"def kernel(steps: tl.int64, width: tl.int64, {', '.join(self.names)}, BLOCK: tl.constexpr):",
+                "    program = tl.program_id(0).to(tl.int64)",
+                "    first = program * BLOCK",
+                "    lane = tl.arange(0, BLOCK)",
+                "    inside = lane < width - first",
+                "    stride = width.to(tl.int64)",
+                *constants,
+                lines,
+                "",
+            ]
+        )
         return Source(re.sub(r"\n{4,}", "\n\n\n", text), tuple(self.names), self.moved)
 
 
 def _exponential(variant: Variant) -> str:
     """As :meth:`lavalike.fused.llvm.Builder._exp`, operation by operation, so that the bits are the same."""
     single = variant.storage != "float64"
-    kind, ints, terms, low, high, shift, bias = ("float32", "int32", 7, -87.0, 88.0, 23, 127) if single else (
-        "float64", "int64", 13, -708.0, 709.0, 52, 1023)
-    series = "\n".join(f"    y = y * r + {1 / math.factorial(k)!r}" for k in range(terms - 1, -1, -1))
+    kind, ints, terms, low, high, shift, bias = (
+        ("float32", "int32", 7, -87.0, 88.0, 23, 127)
+        if single
+        else ("float64", "int64", 13, -708.0, 709.0, 52, 1023)
+    )
+    series = "\n".join(
+        f"    y = y * r + {1 / math.factorial(k)!r}" for k in range(terms - 1, -1, -1)
+    )
     # adding and subtracting 1.5 * 2**shift rounds to a whole number, ties to even
-    return EXPONENTIAL.format(kind=f"tl.{kind}", ints=f"tl.{ints}", real=f"tl.{variant.real}", high=high, low=low, shift=shift, bias=bias,
-                              per_log2=repr(1 / math.log(2)), magic=1.5 * 2.0**shift, rest=repr(-2.121944400546905827679e-4),
-                              last=repr(1 / math.factorial(terms)), series=series)
+    return EXPONENTIAL.format(
+        kind=f"tl.{kind}",
+        ints=f"tl.{ints}",
+        real=f"tl.{variant.real}",
+        high=high,
+        low=low,
+        shift=shift,
+        bias=bias,
+        per_log2=repr(1 / math.log(2)),
+        magic=1.5 * 2.0**shift,
+        rest=repr(-2.121944400546905827679e-4),
+        last=repr(1 / math.factorial(terms)),
+        series=series,
+    )
 
 
 def _power_of_two(value: float) -> bool:
@@ -366,14 +461,17 @@ def _forward(w: _Writer) -> None:
         for s in d.states:
             w.put(f"h0_{s} = h_{s}")
         for j in range(SEGMENT):
-            results = step({**per, **{s: f"h{j}_{s}" for s in d.states}, **{x: f"x{j}_{x}" for x in d.inputs}}, str(j))
+            results = step(
+                {**per, **{s: f"h{j}_{s}" for s in d.states}, **{x: f"x{j}_{x}" for x in d.inputs}},
+                str(j),
+            )
             for o, y in zip(d.outputs, results, strict=False):
                 w.store(y, f"y_{o}", f"r{j}", masks[j])
-            for s, y in zip(d.states, results[len(d.outputs):], strict=False):
+            for s, y in zip(d.states, results[len(d.outputs) :], strict=False):
                 if s in v.record:
                     w.store(w.unscaled(y), f"r_{s}", f"r{j}", masks[j])
                 w.put(f"h{j + 1}_{s} = {w.chosen(j, masked, y, f'h{j}_{s}')}")
-            for c, y in zip(counts, results[len(d.outputs) + len(d.states):], strict=True):
+            for c, y in zip(counts, results[len(d.outputs) + len(d.states) :], strict=True):
                 w.put(f"a_{c} += {w.choice(f'{masks[j]} & ({y} >= {LIMIT})')}")
         for s in d.states:
             w.put(f"h_{s} = h{SEGMENT}_{s}")
@@ -404,7 +502,7 @@ def _backward(w: _Writer) -> None:
     trained = [p for p in t.parameters if p in v.trained]
     given = [o for o in d.outputs if o in v.given]
     recorded = [s for s in v.record if s in v.given]
-    again_code = used(t.forward, t.forward.results[len(d.outputs):len(d.outputs) + len(d.states)])
+    again_code = used(t.forward, t.forward.results[len(d.outputs) : len(d.outputs) + len(d.states)])
     code = t.gradients(frozenset((*given, *(f"next_{s}" for s in d.states))), v.trained)
     per = w.head([again_code, code])
     w.arguments("x_", d.inputs)
@@ -440,22 +538,32 @@ def _backward(w: _Writer) -> None:
             for s in recorded:
                 w.put(f"e{j}_{s} = {w.load(f'gr_{s}', f'r{j}', masks[j])}")
         for j in range(SEGMENT - 1):
-            results = again({**per, **{s: f"h{j}_{s}" for s in d.states}, **{x: f"x{j}_{x}" for x in d.inputs}}, str(j))
+            results = again(
+                {**per, **{s: f"h{j}_{s}" for s in d.states}, **{x: f"x{j}_{x}" for x in d.inputs}},
+                str(j),
+            )
             for s, y in zip(d.states, results, strict=True):
                 w.put(f"h{j + 1}_{s} = {y}")
         for s in d.states:
             w.put(f"d{SEGMENT}_{s} = d_{s}")
         for j in reversed(range(SEGMENT)):
             later = {s: f"d{j + 1}_{s}" for s in d.states}
-            values = {**per, **{s: f"h{j}_{s}" for s in d.states}, **{x: f"x{j}_{x}" for x in d.inputs},
-                      **{f"g_{o}": f"g{j}_{o}" for o in given},
-                      **{f"g_next_{s}": f"{g} + {w.unscaled(f'e{j}_{s}')}" if s in recorded else g for s, g in later.items()}}
+            values = {
+                **per,
+                **{s: f"h{j}_{s}" for s in d.states},
+                **{x: f"x{j}_{x}" for x in d.inputs},
+                **{f"g_{o}": f"g{j}_{o}" for o in given},
+                **{
+                    f"g_next_{s}": f"{g} + {w.unscaled(f'e{j}_{s}')}" if s in recorded else g
+                    for s, g in later.items()
+                },
+            }
             results = back(values, str(j))
             for x, g in zip(d.inputs, results, strict=False):
                 w.store(g, f"gx_{x}", f"r{j}", masks[j])
-            for s, g in zip(d.states, results[len(d.inputs):], strict=False):
+            for s, g in zip(d.states, results[len(d.inputs) :], strict=False):
                 w.put(f"d{j}_{s} = {w.chosen(j, masked, g, later[s])}")
-            for p, g in zip(trained, results[len(d.inputs) + len(d.states):], strict=True):
+            for p, g in zip(trained, results[len(d.inputs) + len(d.states) :], strict=True):
                 w.put(f"a_{p} += {w.chosen(j, masked, g, w.constant(0.0))}")
         for s in d.states:
             w.put(f"d_{s} = d0_{s}")
@@ -489,7 +597,9 @@ def _backward(w: _Writer) -> None:
         if p in v.per_neuron:
             w.store(f"a_{p}", f"gp_{p}", "first")
         else:
-            w.put(f"tl.store(gp_{p} + program, tl.sum(tl.where(inside, a_{p}, 0.0).to(tl.float64)))")
+            w.put(
+                f"tl.store(gp_{p} + program, tl.sum(tl.where(inside, a_{p}, 0.0).to(tl.float64)))"
+            )
 
 
 def source(traced: Traced, variant: Variant, which: str, interpreted: bool = False) -> Source:
@@ -532,9 +642,17 @@ class Compiled:
 def kernel(traced: Traced, variant: Variant, which: str) -> Compiled:
     """The kernel, which Triton compiles when it is first called and keeps in its cache on disk."""
     if not supported():
-        raise InputError(f"{traced.dynamics.name}: tensors on a GPU need Triton, which is not installed; "
-                         "pip install triton, or move the tensors to the CPU")
-    interpreted = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")  # as Triton reads it
+        raise InputError(
+            f"{traced.dynamics.name}: tensors on a GPU need Triton, which is not installed; "
+            "pip install triton, or move the tensors to the CPU"
+        )
+    interpreted = os.environ.get("TRITON_INTERPRET", "").lower() in (
+        "1",
+        "true",
+        "yes",
+        "on",
+        "y",
+    )  # as Triton reads it
     made = source(traced, variant, which, interpreted)
     return Compiled(function(made, f"{traced.dynamics.name}_{which}"), made.names)
 
@@ -561,7 +679,14 @@ def _number(value: float, real: torch.dtype, device: torch.device) -> torch.Tens
     return torch.tensor([value], dtype=real, device=device)
 
 
-def launch(traced: Traced, variant: Variant, which: str, values: Mapping[str, torch.Tensor | float], steps: int, width: int) -> None:
+def launch(
+    traced: Traced,
+    variant: Variant,
+    which: str,
+    values: Mapping[str, torch.Tensor | float],
+    steps: int,
+    width: int,
+) -> None:
     """Run a kernel on tensors of one device, by the names of :func:`lavalike.fused.cpu.launch`, contiguous and of the variant's
     dtypes. ``c_*`` hold a row for each SEGMENT steps begun; ``gp_*`` of shared parameters and counts ``blocks_of(width)``
     float64. A shared parameter or a number is a float, or a tensor without dimensions, which stays on the device: no

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from lavalike.arguments import FLAG, MAPPING, TEXT, Rule, arguments, choice, did_you_mean, instance, integer, optional, real, shown
+from lavalike.arguments import (
+    FLAG,
+    MAPPING,
+    TEXT,
+    Rule,
+    arguments,
+    choice,
+    did_you_mean,
+    instance,
+    integer,
+    optional,
+    real,
+    shown,
+)
 from lavalike.backends import BUILT_IN, known, names
 from lavalike.errors import InputError, InputTypeError, ModelSelectionError
 
@@ -27,8 +40,13 @@ KEYWORDS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 
 # what each of them may be, as a keyword and in ``options``
-_OPTIONS = {"threads": optional(integer(1)), "debug": FLAG, "check": optional(choice("finite")), "dt": real(above=0),
-            "chip": optional(instance("lavalike.bss2.chip.Chip", words="a lavalike.bss2.Chip"))}
+_OPTIONS = {
+    "threads": optional(integer(1)),
+    "debug": FLAG,
+    "check": optional(choice("finite")),
+    "dt": real(above=0),
+    "chip": optional(instance("lavalike.bss2.chip.Chip", words="a lavalike.bss2.Chip")),
+}
 
 
 @dataclass(frozen=True)
@@ -82,10 +100,19 @@ class Choice:
         for name, own in (("backend", self.model.backend), ("precision", self.model.precision)):
             asked = getattr(self, name)
             if own and asked is not None and asked != own:
-                raise InputError(f"Choice: {name}={asked!r}, and {self.model.__name__} is a model of {name} {own!r}; leave one of them out")
+                raise InputError(
+                    f"Choice: {name}={asked!r}, and {self.model.__name__} is a model of {name} {own!r}; leave one of them out"
+                )
 
 
-@arguments(backend=TEXT, precision=choice(*PRECISIONS), select=MAPPING, dtype=choice("float32", "float64"), options=MAPPING, **_OPTIONS)
+@arguments(
+    backend=TEXT,
+    precision=choice(*PRECISIONS),
+    select=MAPPING,
+    dtype=choice("float32", "float64"),
+    options=MAPPING,
+    **_OPTIONS,
+)
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a graph is run.
@@ -123,18 +150,27 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         known(self.backend)
-        backends = {self.backend, *(made.backend for _, made in self.choices() if made.backend is not None)}
+        backends = {
+            self.backend,
+            *(made.backend for _, made in self.choices() if made.backend is not None),
+        }
         if "bss2" not in backends and (self.chip is not None or self.dt != 1e-6):
-            raise InputError(f"RunConfig: chip and dt belong to backend='bss2', this is {self.backend!r}")
+            raise InputError(
+                f"RunConfig: chip and dt belong to backend='bss2', this is {self.backend!r}"
+            )
         for name, value in self.options.items():
             if name in KEYWORDS:
                 default, _ = KEYWORDS[name]
                 if getattr(self, name) not in (default, value):
-                    raise InputError(f"RunConfig: {name}={getattr(self, name)!r} and options={{{name!r}: {value!r}}}; give one of them")
+                    raise InputError(
+                        f"RunConfig: {name}={getattr(self, name)!r} and options={{{name!r}: {value!r}}}; give one of them"
+                    )
                 _OPTIONS[name].check("RunConfig", f"options: {name}", value)
             elif backends <= BUILT_IN.keys():  # others are asked when a graph is compiled
                 near = did_you_mean(name, KEYWORDS)
-                raise InputError(f"RunConfig: options: no option {shown(name)}{near}; there are {', '.join(KEYWORDS)}")
+                raise InputError(
+                    f"RunConfig: options: no option {shown(name)}{near}; there are {', '.join(KEYWORDS)}"
+                )
 
     def _choice(self, key: Any, value: Any) -> Choice:
         """What ``select`` says for ``key``; InputError."""
@@ -145,7 +181,9 @@ class RunConfig:
             if not issubclass(key, AbstractProcess):
                 raise InputTypeError(f"{where}: a process class is expected, got {key.__name__}")
         elif not isinstance(key, str | AbstractProcess) and not callable(key):
-            raise InputTypeError(f"{where}: a process, a name, a process class or a function of one is expected ({type(key).__name__})")
+            raise InputTypeError(
+                f"{where}: a process, a name, a process class or a function of one is expected ({type(key).__name__})"
+            )
         if isinstance(value, Choice):
             made = value
         elif isinstance(value, str):
@@ -155,16 +193,22 @@ class RunConfig:
                 made = Choice(backend=value)
             else:
                 there = [*PRECISIONS, *names()]
-                raise InputError(f"{where}: {value!r} is no precision and no backend; there are {there}{did_you_mean(value, there)}")
+                raise InputError(
+                    f"{where}: {value!r} is no precision and no backend; there are {there}{did_you_mean(value, there)}"
+                )
         elif isinstance(value, type):
             _check_model(value, where)
             made = Choice(model=value)
         else:
-            raise InputError(f"{where}: select maps to model classes, backends, precisions or Choices, got {value!r}")
+            raise InputError(
+                f"{where}: select maps to model classes, backends, precisions or Choices, got {value!r}"
+            )
         if made.model is not None and isinstance(key, type):
             of = made.model.process_class
             if not issubclass(key, of) and not issubclass(of, key):
-                raise ModelSelectionError(f"{where}: {made.model.__name__}: it does not implement {key.__name__}, but {of.__name__}")
+                raise ModelSelectionError(
+                    f"{where}: {made.model.__name__}: it does not implement {key.__name__}, but {of.__name__}"
+                )
         return made
 
     def choices(self) -> list[tuple[Any, Choice]]:
@@ -173,7 +217,9 @@ class RunConfig:
 
     def of(self, made: Choice) -> NodeConfig:
         """What one process is computed in."""
-        return NodeConfig(made.backend or self.backend, made.precision or self.precision, self.dtype)
+        return NodeConfig(
+            made.backend or self.backend, made.precision or self.precision, self.dtype
+        )
 
     @property
     def node(self) -> NodeConfig:
@@ -186,7 +232,11 @@ class RunConfig:
 
     def given(self) -> dict[str, Any]:
         """The options of backends that are not their defaults."""
-        own = {name: getattr(self, name) for name, (default, _) in KEYWORDS.items() if getattr(self, name) != default}
+        own = {
+            name: getattr(self, name)
+            for name, (default, _) in KEYWORDS.items()
+            if getattr(self, name) != default
+        }
         return {**own, **self.options}
 
 
@@ -200,12 +250,13 @@ def belongs(option: str) -> str:
     return f"{' and '.join(sorted(alike))} {verb} to the {' and '.join(of)} backend{'s' if len(of) > 1 else ''}"
 
 
-
 def _check_model(model: type, where: str) -> None:
     from lavalike.model.model import ProcessModel
 
     if not issubclass(model, ProcessModel) or not hasattr(model, "process_class"):
-        raise InputError(f"{where}: {model.__name__} is no model class; a model is a ProcessModel made with lavalike.implements")
+        raise InputError(
+            f"{where}: {model.__name__} is no model class; a model is a ProcessModel made with lavalike.implements"
+        )
 
 
 def _shown_key(key: Any) -> str:

@@ -86,12 +86,16 @@ class SubProcessModel(ProcessModel):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> SubProcessModel:
         self = super().__new__(cls)
-        object.__setattr__(self, "assigned", {})  # under the attribute's name; what was replaced, made in a loop say, goes on counting
+        object.__setattr__(
+            self, "assigned", {}
+        )  # under the attribute's name; what was replaced, made in a loop say, goes on counting
         return self
 
     def __init__(self, process: AbstractProcess) -> None:
         """Build the inner graph."""
-        raise NotImplementedError(f"{type(self).__name__}: a SubProcessModel builds its graph in __init__(self, process)")
+        raise NotImplementedError(
+            f"{type(self).__name__}: a SubProcessModel builds its graph in __init__(self, process)"
+        )
 
     def __setattr__(self, key: str, value: Any) -> None:
         object.__setattr__(self, key, value)
@@ -103,10 +107,23 @@ class SubProcessModel(ProcessModel):
             self.assigned[name] = value
 
 
-@arguments(process=Rule("a process class", lambda v: isinstance(v, type) and issubclass(v, AbstractProcess)), backend=optional(TEXT),
-           precision=optional(choice("floating_pt", "fixed_pt")), delay=integer(0, 1), bounds=FLAG)
-def implements(process: type[AbstractProcess], *, backend: str | None = None, precision: Precision | None = None,
-               delay: int = 0, bounds: bool = True) -> Callable[[M], M]:
+@arguments(
+    process=Rule(
+        "a process class", lambda v: isinstance(v, type) and issubclass(v, AbstractProcess)
+    ),
+    backend=optional(TEXT),
+    precision=optional(choice("floating_pt", "fixed_pt")),
+    delay=integer(0, 1),
+    bounds=FLAG,
+)
+def implements(
+    process: type[AbstractProcess],
+    *,
+    backend: str | None = None,
+    precision: Precision | None = None,
+    delay: int = 0,
+    bounds: bool = True,
+) -> Callable[[M], M]:
     """Class decorator: this model computes ``process`` and its subclasses.
 
     Args:
@@ -122,8 +139,15 @@ def implements(process: type[AbstractProcess], *, backend: str | None = None, pr
 
     def register(model: M) -> M:
         if backend is None and not issubclass(model, SubProcessModel):
-            raise ModelSelectionError(f"implements({process.__name__}): {model.__name__} is no SubProcessModel, so it names its backend")
-        model.process_class, model.backend, model.precision, model.delay = process, backend or "", precision, delay
+            raise ModelSelectionError(
+                f"implements({process.__name__}): {model.__name__} is no SubProcessModel, so it names its backend"
+            )
+        model.process_class, model.backend, model.precision, model.delay = (
+            process,
+            backend or "",
+            precision,
+            delay,
+        )
         model.bounds = bounds
         process.models.append(model)
         return model
@@ -136,7 +160,12 @@ def candidates(process: AbstractProcess) -> list[type[ProcessModel]]:
     return [m for cls in type(process).__mro__ for m in cls.__dict__.get("models", ())]
 
 
-def select(process: AbstractProcess, config: NodeConfig, backend: Backend, wanted: type[ProcessModel] | None) -> type[ProcessModel]:
+def select(
+    process: AbstractProcess,
+    config: NodeConfig,
+    backend: Backend,
+    wanted: type[ProcessModel] | None,
+) -> type[ProcessModel]:
     """The model for ``process``: of ``backend``, of its host, or of any; the one that the backend derives from the equation of a process
     with dynamics comes last. ``wanted`` is the one that RunConfig.select names."""
     found = candidates(process)
@@ -153,20 +182,34 @@ def select(process: AbstractProcess, config: NodeConfig, backend: Backend, wante
         elif model.backend not in backends:
             reasons.append((model, f"backend {model.backend!r}, asked for {name!r}"))
         elif model.precision not in (None, config.precision):
-            reasons.append((model, f"precision {model.precision!r}, asked for {config.precision!r}"))
+            reasons.append(
+                (model, f"precision {model.precision!r}, asked for {config.precision!r}")
+            )
         elif precisions is not None and config.precision not in precisions:
-            reasons.append((model, f"precision {', '.join(map(repr, precisions))}, asked for {config.precision!r} of backend {name!r}"))
+            reasons.append(
+                (
+                    model,
+                    f"precision {', '.join(map(repr, precisions))}, asked for {config.precision!r} of backend {name!r}",
+                )
+            )
         else:
             return model
     if wanted is not None and wanted not in found:
         reasons.append((wanted, f"it does not implement {type(process).__name__}"))
-    lines = "".join(f"\n  {m.__name__}: {why}" for m, why in reasons) or "\n  none is registered; see lavalike.implements"
+    lines = (
+        "".join(f"\n  {m.__name__}: {why}" for m, why in reasons)
+        or "\n  none is registered; see lavalike.implements"
+    )
     remedy = ""
     if wanted is not None and wanted in found:  # another backend or precision than the run's
         given = {"backend": wanted.backend, "precision": wanted.precision}
         text = ", ".join(f"{k}={v!r}" for k, v in given.items() if v)
-        remedy = f"\nRunConfig(select={{...: Choice(model={wanted.__name__}, {text})}}) asks for both"
-    raise ModelSelectionError(f"{process.path}: no model of {type(process).__name__} fits. Candidates:{lines}{remedy}")
+        remedy = (
+            f"\nRunConfig(select={{...: Choice(model={wanted.__name__}, {text})}}) asks for both"
+        )
+    raise ModelSelectionError(
+        f"{process.path}: no model of {type(process).__name__} fits. Candidates:{lines}{remedy}"
+    )
 
 
 def chosen(process: AbstractProcess, choices: list[tuple[Any, Choice]], used: set[int]) -> Choice:

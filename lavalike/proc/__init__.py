@@ -3,7 +3,10 @@
 from lavalike.dynamics.weights import SignMode as SignMode
 from lavalike.proc import io as io
 from lavalike.proc.alif import ALIF as ALIF, ALIFLateBias as ALIFLateBias
-from lavalike.proc.compartments import Compartment as Compartment, MultiCompartment as MultiCompartment
+from lavalike.proc.compartments import (
+    Compartment as Compartment,
+    MultiCompartment as MultiCompartment,
+)
 from lavalike.proc.connection import Connection as Connection
 from lavalike.proc.conv import Conv as Conv, ConvTranspose as ConvTranspose
 from lavalike.proc.custom import neuron_process as neuron_process
@@ -25,4 +28,9 @@ from lavalike.proc.lif import (
 from lavalike.proc.monitor import Monitor as Monitor
 from lavalike.proc.recorder import Recorder as Recorder
 from lavalike.proc.rf import ADRF as ADRF, ADRF_IZ as ADRF_IZ, RF as RF, RF_IZ as RF_IZ
-from lavalike.proc.sdn import ActivationMode as ActivationMode, Delta as Delta, Sigma as Sigma, SigmaDelta as SigmaDelta
+from lavalike.proc.sdn import (
+    ActivationMode as ActivationMode,
+    Delta as Delta,
+    Sigma as Sigma,
+    SigmaDelta as SigmaDelta,
+)

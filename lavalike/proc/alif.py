@@ -23,9 +23,26 @@ class ALIF(LIF):
     r: Var
 
     @declared(adaptive.ALIF)
-    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, offset: Any = 0, r: Any = 0, du: Any = 0, dv: Any = 0,
-                 bias_mant: Any = 0, bias_exp: Any = 0, vth: Any = 10, threshold_step: Any = 0, threshold_decay: Any = 0,
-                 refractory_decay: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        u: Any = 0,
+        v: Any = 0,
+        offset: Any = 0,
+        r: Any = 0,
+        du: Any = 0,
+        dv: Any = 0,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
+        vth: Any = 10,
+        threshold_step: Any = 0,
+        threshold_decay: Any = 0,
+        refractory_decay: Any = 0,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
 
 
 class ALIFLateBias(ALIF):
@@ -35,7 +52,24 @@ class ALIFLateBias(ALIF):
     bias_start: Var
 
     @declared(adaptive.ALIF_LATE_BIAS)
-    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, offset: Any = 0, r: Any = 0, du: Any = 0, dv: Any = 0,
-                 bias_mant: Any = 0, bias_exp: Any = 0, vth: Any = 10, threshold_step: Any = 0, threshold_decay: Any = 0,
-                 refractory_decay: Any = 0, bias_start: Any = 0, loihi_units: bool = False, checked: bool = False,
-                 name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        u: Any = 0,
+        v: Any = 0,
+        offset: Any = 0,
+        r: Any = 0,
+        du: Any = 0,
+        dv: Any = 0,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
+        vth: Any = 10,
+        threshold_step: Any = 0,
+        threshold_decay: Any = 0,
+        refractory_decay: Any = 0,
+        bias_start: Any = 0,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...

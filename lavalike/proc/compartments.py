@@ -12,14 +12,41 @@ from lavalike.errors import VarError
 from lavalike.proc.parameters import parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
-WORDS = ("i", "v", "hold", "g", "du", "dv", "leak", "vth", "reset", "period", "keep", "per", "seen", "fired", "n", "free", "s")
+WORDS = (
+    "i",
+    "v",
+    "hold",
+    "g",
+    "du",
+    "dv",
+    "leak",
+    "vth",
+    "reset",
+    "period",
+    "keep",
+    "per",
+    "seen",
+    "fired",
+    "n",
+    "free",
+    "s",
+)
 
 
 _NUMBERS = numbers()
 
 
-@arguments(error=VarError, parent=optional(TEXT), g=_NUMBERS, du=_NUMBERS, dv=_NUMBERS, leak=_NUMBERS, threshold=optional(_NUMBERS),
-           reset=_NUMBERS, period=_NUMBERS)
+@arguments(
+    error=VarError,
+    parent=optional(TEXT),
+    g=_NUMBERS,
+    du=_NUMBERS,
+    dv=_NUMBERS,
+    leak=_NUMBERS,
+    threshold=optional(_NUMBERS),
+    reset=_NUMBERS,
+    period=_NUMBERS,
+)
 @dataclass(frozen=True)
 class Compartment:
     """One membrane of a neuron. Numbers are one for the population or one a neuron; conductances and decays count per step.
@@ -61,9 +88,19 @@ class MultiCompartment(AbstractProcess):
                                             "apical": Compartment("soma", g=0.05, threshold=1.0, reset=2.0, period=20)})
     """
 
-    @arguments(error=VarError, tree=Rule("a dict of Compartments", lambda v: isinstance(v, Mapping) and all(
-        isinstance(c, Compartment) for c in v.values()), lambda v: len(v) > 0))
-    def __init__(self, *, shape: Sequence[int], tree: Mapping[str, Compartment], name: str | None = None) -> None:
+    @arguments(
+        error=VarError,
+        tree=Rule(
+            "a dict of Compartments",
+            lambda v: (
+                isinstance(v, Mapping) and all(isinstance(c, Compartment) for c in v.values())
+            ),
+            lambda v: len(v) > 0,
+        ),
+    )
+    def __init__(
+        self, *, shape: Sequence[int], tree: Mapping[str, Compartment], name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.tree = dict(tree)
         self.branches = _ordered(self.tree)
@@ -87,20 +124,32 @@ def _ordered(tree: Mapping[str, Compartment]) -> tuple[Branch, ...]:
     """Parents first; VarError where it is no tree with one soma."""
     roots = [n for n, c in tree.items() if c.parent is None]
     if len(roots) != 1:
-        raise VarError(f"MultiCompartment: one compartment has no parent, the soma; here {roots or 'none'} of {list(tree)}")
+        raise VarError(
+            f"MultiCompartment: one compartment has no parent, the soma; here {roots or 'none'} of {list(tree)}"
+        )
     if tree[roots[0]].threshold is None:
-        raise VarError(f"MultiCompartment: the soma {roots[0]!r} needs a threshold; the neuron sends its spikes")
+        raise VarError(
+            f"MultiCompartment: the soma {roots[0]!r} needs a threshold; the neuron sends its spikes"
+        )
     for n, c in tree.items():
         if not isinstance(n, str) or not n.isidentifier():
-            raise VarError(f"MultiCompartment: compartment {n!r}: a name is an identifier, as it becomes part of the ports' names")
+            raise VarError(
+                f"MultiCompartment: compartment {n!r}: a name is an identifier, as it becomes part of the ports' names"
+            )
         other = next((m for m in tree for word in WORDS if f"{n}_in" == f"{word}_{m}"), None)
         if other is not None:
-            raise VarError(f"MultiCompartment: compartments {n!r} and {other!r}: the port {n}_in has the name of a Var; choose another")
+            raise VarError(
+                f"MultiCompartment: compartments {n!r} and {other!r}: the port {n}_in has the name of a Var; choose another"
+            )
         if c.parent is not None and c.parent not in tree:
-            raise VarError(f"MultiCompartment: compartment {n!r} has parent {c.parent!r}; there are {list(tree)}")
+            raise VarError(
+                f"MultiCompartment: compartment {n!r} has parent {c.parent!r}; there are {list(tree)}"
+            )
     done = roots
     while more := [n for n, c in tree.items() if n not in done and c.parent in done]:
         done = done + more
     if len(done) < len(tree):
-        raise VarError(f"MultiCompartment: {sorted(set(tree) - set(done))} are joined to each other, not to the soma {roots[0]!r}")
+        raise VarError(
+            f"MultiCompartment: {sorted(set(tree) - set(done))} are joined to each other, not to the soma {roots[0]!r}"
+        )
     return tuple(Branch(n, tree[n].parent, tree[n].threshold is not None) for n in done)

@@ -45,12 +45,27 @@ class Connection(AbstractProcess):
     s_in: InPort
     a_out: OutPort
 
-    @arguments(error=VarError, shape_in=optional(SHAPE), shape_out=optional(SHAPE), num_message_bits=integer(0, 32), delay=integer(0, 1))
-    def __init__(self, *, shape_in: int | Sequence[int] | None = None, shape_out: int | Sequence[int] | None = None,
-                 num_message_bits: int = 0, delay: int = 1, name: str | None = None) -> None:
+    @arguments(
+        error=VarError,
+        shape_in=optional(SHAPE),
+        shape_out=optional(SHAPE),
+        num_message_bits=integer(0, 32),
+        delay=integer(0, 1),
+    )
+    def __init__(
+        self,
+        *,
+        shape_in: int | Sequence[int] | None = None,
+        shape_out: int | Sequence[int] | None = None,
+        num_message_bits: int = 0,
+        delay: int = 1,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name)
         self._delay = int(delay)
-        self.num_message_bits = Var((1,), num_message_bits, role="parameter", name="num_message_bits")
+        self.num_message_bits = Var(
+            (1,), num_message_bits, role="parameter", name="num_message_bits"
+        )
         if shape_in is not None:
             self.s_in = InPort(shape_in)
         if shape_out is not None:
@@ -69,5 +84,7 @@ class Connection(AbstractProcess):
 
     def fan_out(self) -> np.ndarray:
         """How many synapses a message on each input goes through, of the shape of ``s_in``."""
-        raise InputError(f"{self.path}: {type(self).__name__} does not say how many synapses an input has; give it a method fan_out(), "
-                         "integers of the shape of s_in")
+        raise InputError(
+            f"{self.path}: {type(self).__name__} does not say how many synapses an input has; give it a method fan_out(), "
+            "integers of the shape of s_in"
+        )

@@ -19,7 +19,9 @@ def pair(name: str, value: Any, low: int, owner: str = "Conv") -> tuple[int, int
     rule = either(integer(low), sequence(integer(low), 2))
     if type(value) is not int or value < low:
         value = value.tolist() if isinstance(value, np.ndarray) else value
-        Rule(f"one or two integers >= {low}", rule.kind, rule.value).check(owner, name, value, VarError)
+        Rule(f"one or two integers >= {low}", rule.kind, rule.value).check(
+            owner, name, value, VarError
+        )
     return (int(value), int(value)) if is_integer(value) else (int(value[0]), int(value[1]))
 
 
@@ -28,7 +30,9 @@ def conv_size(n: int, k: int, stride: int, padding: int, dilation: int) -> int:
     return (n + 2 * padding - dilation * (k - 1) - 1) // stride + 1
 
 
-def transposed_size(n: int, k: int, stride: int, padding: int, dilation: int, output_padding: int) -> int:
+def transposed_size(
+    n: int, k: int, stride: int, padding: int, dilation: int, output_padding: int
+) -> int:
     """Outputs of a transposed convolution along one axis."""
     return (n - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1
 
@@ -36,10 +40,29 @@ def transposed_size(n: int, k: int, stride: int, padding: int, dilation: int, ou
 class _Convolution(Connection):
     """What both directions share; ``size`` says how large the output is."""
 
-    @arguments(error=VarError, groups=integer(1), weight_exp=integer(), num_weight_bits=integer(1, 9), checked=FLAG)
-    def __init__(self, *, weight: Any, input_shape: Sequence[int], padding: Any = 0, stride: Any = 1, dilation: Any = 1,
-                 groups: int = 1, weight_exp: int = 0, num_weight_bits: int = 8, num_message_bits: int = 0, delay: int = 1,
-                 checked: bool = False, name: str | None = None) -> None:
+    @arguments(
+        error=VarError,
+        groups=integer(1),
+        weight_exp=integer(),
+        num_weight_bits=integer(1, 9),
+        checked=FLAG,
+    )
+    def __init__(
+        self,
+        *,
+        weight: Any,
+        input_shape: Sequence[int],
+        padding: Any = 0,
+        stride: Any = 1,
+        dilation: Any = 1,
+        groups: int = 1,
+        weight_exp: int = 0,
+        num_weight_bits: int = 8,
+        num_message_bits: int = 0,
+        delay: int = 1,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None:
         super().__init__(num_message_bits=num_message_bits, delay=delay, name=name)
         self.proc_params = {"checked": checked}
         owner = type(self).__name__
@@ -48,24 +71,39 @@ class _Convolution(Connection):
         self.s_in = InPort(input_shape)
         if weight.ndim != 4 or len(self.s_in.shape) != 3:
             ends = "out, kx, ky, in" if isinstance(self, Conv) else "in, kx, ky, out"
-            raise VarError(f"{owner}: weight is ({ends}) and input_shape (x, y, in), got {weight.shape}, {input_shape}")
-        self.padding, self.stride, self.dilation = (pair("padding", padding, 0, owner), pair("stride", stride, 1, owner),
-                                                    pair("dilation", dilation, 1, owner))
+            raise VarError(
+                f"{owner}: weight is ({ends}) and input_shape (x, y, in), got {weight.shape}, {input_shape}"
+            )
+        self.padding, self.stride, self.dilation = (
+            pair("padding", padding, 0, owner),
+            pair("stride", stride, 1, owner),
+            pair("dilation", dilation, 1, owner),
+        )
         self.groups = int(groups)
         fits = self.groups >= 1 and self.fits(weight.shape, self.s_in.shape[2])
         if not fits:
-            raise VarError(f"{owner}: weight {weight.shape} in {groups} groups does not fit input {self.s_in.shape}")
+            raise VarError(
+                f"{owner}: weight {weight.shape} in {groups} groups does not fit input {self.s_in.shape}"
+            )
         self.weight_exp = Var((1,), weight_exp, role="parameter", name="weight_exp")
         self.num_weight_bits = num_weight_bits
-        size = [self.size(axis, n, k) for axis, (n, k) in enumerate(zip(self.s_in.shape, weight.shape[1:3], strict=False))]
+        size = [
+            self.size(axis, n, k)
+            for axis, (n, k) in enumerate(zip(self.s_in.shape, weight.shape[1:3], strict=False))
+        ]
         if min(size) < 1:
-            raise VarError(f"{owner}: kernel {weight.shape[1:3]} with padding {self.padding} leaves nothing of input {self.s_in.shape}")
+            raise VarError(
+                f"{owner}: kernel {weight.shape[1:3]} with padding {self.padding} leaves nothing of input {self.s_in.shape}"
+            )
         self.a_out = OutPort((*size, self.channels(weight.shape)))
         self.weight = Var(weight.shape, weight, role="parameter", trainable=True, name="weight")
         self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
 
     def fan_out(self) -> np.ndarray:
-        along = [np.array([len(self.taps(axis, x)) for x in range(self.s_in.shape[axis])]) for axis in range(2)]
+        along = [
+            np.array([len(self.taps(axis, x)) for x in range(self.s_in.shape[axis])])
+            for axis in range(2)
+        ]
         plane = np.multiply.outer(*along) * (self.a_out.shape[2] // self.groups)
         return np.broadcast_to(plane[..., None], self.s_in.shape)
 
@@ -112,7 +150,11 @@ class Conv(_Convolution):
         k, out = self.weight.shape[1 + axis], self.a_out.shape[axis]
         first = position + self.padding[axis] - (k - 1) * self.dilation[axis]
         at = [(a, first + a * self.dilation[axis]) for a in range(k)]
-        return [(a, x // self.stride[axis]) for a, x in at if x % self.stride[axis] == 0 and 0 <= x // self.stride[axis] < out]
+        return [
+            (a, x // self.stride[axis])
+            for a, x in at
+            if x % self.stride[axis] == 0 and 0 <= x // self.stride[axis] < out
+        ]
 
 
 class ConvTranspose(_Convolution):
@@ -136,8 +178,10 @@ class ConvTranspose(_Convolution):
         super().__init__(**kwargs)
         for more, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True):
             if more >= max(s, d):
-                raise VarError(f"ConvTranspose: output_padding {self.output_padding} is less than stride {self.stride} or "
-                               f"dilation {self.dilation}")
+                raise VarError(
+                    f"ConvTranspose: output_padding {self.output_padding} is less than stride {self.stride} or "
+                    f"dilation {self.dilation}"
+                )
 
     def fits(self, weight: tuple[int, ...], channels: int) -> bool:
         return weight[0] == channels and channels % self.groups == 0
@@ -146,9 +190,20 @@ class ConvTranspose(_Convolution):
         return weight[3] * self.groups
 
     def size(self, axis: int, n: int, k: int) -> int:
-        return transposed_size(n, k, self.stride[axis], self.padding[axis], self.dilation[axis], self.output_padding[axis])
+        return transposed_size(
+            n,
+            k,
+            self.stride[axis],
+            self.padding[axis],
+            self.dilation[axis],
+            self.output_padding[axis],
+        )
 
     def taps(self, axis: int, position: int) -> list[tuple[int, int]]:
         k, out = self.weight.shape[1 + axis], self.a_out.shape[axis]
         first = position * self.stride[axis] - self.padding[axis]
-        return [(a, first + a * self.dilation[axis]) for a in range(k) if 0 <= first + a * self.dilation[axis] < out]
+        return [
+            (a, first + a * self.dilation[axis])
+            for a in range(k)
+            if 0 <= first + a * self.dilation[axis] < out
+        ]

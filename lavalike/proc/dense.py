@@ -20,9 +20,19 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 class _Weighted(Connection):
     """A connection with weights of so many bits."""
 
-    @arguments(error=VarError, weight_exp=integer(), num_weight_bits=integer(1, 9), sign_mode=integer(0, 3))
-    def __init__(self, *, weight_exp: int = 0, num_weight_bits: int = 8, sign_mode: SignMode = SignMode.NULL,
-                 num_message_bits: int = 0, delay: int = 1, name: str | None = None) -> None:
+    @arguments(
+        error=VarError, weight_exp=integer(), num_weight_bits=integer(1, 9), sign_mode=integer(0, 3)
+    )
+    def __init__(
+        self,
+        *,
+        weight_exp: int = 0,
+        num_weight_bits: int = 8,
+        sign_mode: SignMode = SignMode.NULL,
+        num_message_bits: int = 0,
+        delay: int = 1,
+        name: str | None = None,
+    ) -> None:
         super().__init__(num_message_bits=num_message_bits, delay=delay, name=name)
         self.num_weight_bits = int(num_weight_bits)
         self.sign_mode = SignMode(sign_mode)
@@ -90,16 +100,32 @@ class DelayDense(_Matrix):
         super().__init__(**kwargs)
         _arrives_later(self)
         self._keep(weights)
-        _delayed(self, "DelayDense", array("DelayDense: delays", delays), delays, f"{weights.shape}", max_delay)
+        _delayed(
+            self,
+            "DelayDense",
+            array("DelayDense: delays", delays),
+            delays,
+            f"{weights.shape}",
+            max_delay,
+        )
 
 
 def _arrives_later(process: Connection) -> None:
     """VarError for ``delay=0``, which synapses with delays of their own do not have."""
     if not process.delay:
-        raise VarError(f"{type(process).__name__}: delay is 1, what delays count from, not 0; for the same step there are Dense and Sparse")
+        raise VarError(
+            f"{type(process).__name__}: delay is 1, what delays count from, not 0; for the same step there are Dense and Sparse"
+        )
 
 
-def _delayed(process: DelayDense | DelaySparse, owner: str, d: np.ndarray, given: Any, each: str, max_delay: int) -> None:
+def _delayed(
+    process: DelayDense | DelaySparse,
+    owner: str,
+    d: np.ndarray,
+    given: Any,
+    each: str,
+    max_delay: int,
+) -> None:
     """Give ``process``, whose weights it has, the delays ``d`` and room for what is under way; VarError says what was ``given``, and that
     ``each`` are expected."""
     if d.shape not in ((), process.weights.shape) or not _whole(d) or d.min() < 0:
@@ -123,9 +149,16 @@ class _Entries:
         given = {"rows": rows, "cols": cols, "data": data, "shape": shape}
         missing = [k for k, v in given.items() if v is None]
         if (weights is None) == bool(missing) or (weights is not None and len(missing) < 4):
-            raise VarTypeError(f"{owner}: give weights, a matrix (out, in), or rows, cols, data and shape"
-                               + (f"; missing: {', '.join(missing)}" if weights is None and len(missing) < 4 else
-                                  "; both are given" if weights is not None else ""))
+            raise VarTypeError(
+                f"{owner}: give weights, a matrix (out, in), or rows, cols, data and shape"
+                + (
+                    f"; missing: {', '.join(missing)}"
+                    if weights is None and len(missing) < 4
+                    else "; both are given"
+                    if weights is not None
+                    else ""
+                )
+            )
         if weights is None:
             return cls._listed(owner, rows, cols, data, shape)
         if hasattr(weights, "tocsr"):
@@ -144,16 +177,29 @@ class _Entries:
         places = []
         for name, value, size in (("rows", rows, int(shape[0])), ("cols", cols, int(shape[1]))):
             index = array(f"{owner}: {name}", value)
-            if index.ndim != 1 or not _whole(index) or (index.size and (index.min() < 0 or index.max() >= size)):
-                raise VarError(f"{owner}: {name} are integers in one row, 0..{size - 1} for shape {tuple(shape)}, got {shown(value)}")
+            if (
+                index.ndim != 1
+                or not _whole(index)
+                or (index.size and (index.min() < 0 or index.max() >= size))
+            ):
+                raise VarError(
+                    f"{owner}: {name} are integers in one row, 0..{size - 1} for shape {tuple(shape)}, got {shown(value)}"
+                )
             places.append(index.astype(np.int64))
         values = array(f"{owner}: data", data)
         if len(places[0]) != len(places[1]) or values.shape not in ((), places[0].shape):
-            raise VarError(f"{owner}: rows and cols are of one length, data is one number or as many; got {len(places[0])}, "
-                           f"{len(places[1])} and data of shape {values.shape}")
+            raise VarError(
+                f"{owner}: rows and cols are of one length, data is one number or as many; got {len(places[0])}, "
+                f"{len(places[1])} and data of shape {values.shape}"
+            )
         if not np.isfinite(values).all():
             raise VarError(f"{owner}: data is finite, got {shown(data)}")
-        return cls((int(shape[0]), int(shape[1])), places[0], places[1], np.broadcast_to(values, places[0].shape))
+        return cls(
+            (int(shape[0]), int(shape[1])),
+            places[0],
+            places[1],
+            np.broadcast_to(values, places[0].shape),
+        )
 
 
 class _Stored(_Weighted):
@@ -161,11 +207,15 @@ class _Stored(_Weighted):
 
     def _keep(self, entries: _Entries) -> None:
         if not len(entries.data):
-            raise VarError(f"{type(self).__name__}: no weight is non-zero; leave the connection out")
+            raise VarError(
+                f"{type(self).__name__}: no weight is non-zero; leave the connection out"
+            )
         self.s_in = InPort((entries.shape[1],))
         self.a_out = OutPort((entries.shape[0],))
         self.rows, self.cols = entries.rows, entries.cols
-        self.weights = Var((len(entries.data),), entries.data, role="parameter", trainable=True, name="weights")
+        self.weights = Var(
+            (len(entries.data),), entries.data, role="parameter", trainable=True, name="weights"
+        )
 
     def fan_out(self) -> np.ndarray:
         return np.bincount(self.cols, minlength=self.s_in.size)
@@ -195,8 +245,16 @@ class Sparse(_Stored):
     """
 
     @arguments(error=VarError)
-    def __init__(self, *, weights: Any = None, rows: Any = None, cols: Any = None, data: Any = None, shape: Any = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        weights: Any = None,
+        rows: Any = None,
+        cols: Any = None,
+        data: Any = None,
+        shape: Any = None,
+        **kwargs: Any,
+    ) -> None:
         entries = _Entries.of(type(self).__name__, weights, rows, cols, data, shape)
         super().__init__(**kwargs)
         self._keep(entries)
@@ -220,21 +278,40 @@ class DelaySparse(_Stored):
     a_buff: Var
 
     @arguments(error=VarError, max_delay=integer(0))
-    def __init__(self, *, delays: Any, weights: Any = None, rows: Any = None, cols: Any = None, data: Any = None, shape: Any = None,
-                 max_delay: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        delays: Any,
+        weights: Any = None,
+        rows: Any = None,
+        cols: Any = None,
+        data: Any = None,
+        shape: Any = None,
+        max_delay: int = 0,
+        **kwargs: Any,
+    ) -> None:
         entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape)
         super().__init__(**kwargs)
         _arrives_later(self)
         self._keep(entries)
         if hasattr(delays, "tocsr"):
             if delays.shape != entries.shape:
-                raise VarError(f"DelaySparse: delays of shape {delays.shape} do not fit weights {entries.shape}")
+                raise VarError(
+                    f"DelaySparse: delays of shape {delays.shape} do not fit weights {entries.shape}"
+                )
             d = np.asarray(delays.tocsr()[entries.rows, entries.cols]).reshape(-1)
         else:
             d = array("DelaySparse: delays", delays)
             if d.shape == entries.shape and weights is not None:
                 d = d[entries.rows, entries.cols]
-        _delayed(self, "DelaySparse", d, delays, f"{entries.shape}" if weights is not None else f"{len(entries.data)}", max_delay)
+        _delayed(
+            self,
+            "DelaySparse",
+            d,
+            delays,
+            f"{entries.shape}" if weights is not None else f"{len(entries.data)}",
+            max_delay,
+        )
 
 
 class Delay(AbstractProcess):
@@ -260,7 +337,9 @@ class DelayLine(AbstractProcess):
     """
 
     @arguments(error=VarError, max_delay=integer(0))
-    def __init__(self, *, shape: Sequence[int], delays: Any, max_delay: int = 0, name: str | None = None) -> None:
+    def __init__(
+        self, *, shape: Sequence[int], delays: Any, max_delay: int = 0, name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.s_in = InPort(shape)
         self.s_out = OutPort(shape)

@@ -28,8 +28,21 @@ class LIF(_LIF):
     vth: Var
 
     @declared(lif.LIF)
-    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
-                 bias_exp: Any = 0, vth: Any = 10, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        u: Any = 0,
+        v: Any = 0,
+        du: Any = 0,
+        dv: Any = 0,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
+        vth: Any = 10,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
 
 
 class LIFLateBias(LIF):
@@ -39,9 +52,22 @@ class LIFLateBias(LIF):
     bias_start: Var
 
     @declared(lif.LIF_LATE_BIAS)
-    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
-                 bias_exp: Any = 0, vth: Any = 10, bias_start: Any = 0, loihi_units: bool = False, checked: bool = False,
-                 name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        u: Any = 0,
+        v: Any = 0,
+        du: Any = 0,
+        dv: Any = 0,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
+        vth: Any = 10,
+        bias_start: Any = 0,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
 
 
 class LIFReset(LIFLateBias):
@@ -52,9 +78,24 @@ class LIFReset(LIFLateBias):
     reset_offset: Var
 
     @declared(lif.LIF_RESET)
-    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
-                 bias_exp: Any = 0, vth: Any = 10, bias_start: Any = 0, reset_interval: int = 1, reset_offset: int = 0,
-                 loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        u: Any = 0,
+        v: Any = 0,
+        du: Any = 0,
+        dv: Any = 0,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
+        vth: Any = 10,
+        bias_start: Any = 0,
+        reset_interval: int = 1,
+        reset_offset: int = 0,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
 
 
 class LIFRefractory(LIF):
@@ -68,9 +109,22 @@ class LIFRefractory(LIF):
     refractory_period_end: Var
 
     @declared(lif.LIF_REFRACTORY, hidden=("refractory_period_end",))
-    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
-                 bias_exp: Any = 0, vth: Any = 10, refractory_period: int = 1, loihi_units: bool = False, checked: bool = False,
-                 name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        u: Any = 0,
+        v: Any = 0,
+        du: Any = 0,
+        dv: Any = 0,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
+        vth: Any = 10,
+        refractory_period: int = 1,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
 
 
 class TernaryLIF(_LIF):
@@ -81,6 +135,19 @@ class TernaryLIF(_LIF):
     vth_lo: Var
 
     @declared(lif.TERNARY_LIF)
-    def __init__(self, *, shape: int | Sequence[int], u: Any = 0, v: Any = 0, du: Any = 0, dv: Any = 0, bias_mant: Any = 0,
-                 bias_exp: Any = 0, vth_hi: Any = 10, vth_lo: Any = -10, loihi_units: bool = False, checked: bool = False,
-                 name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        u: Any = 0,
+        v: Any = 0,
+        du: Any = 0,
+        dv: Any = 0,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
+        vth_hi: Any = 10,
+        vth_lo: Any = -10,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMON = {
     "shape": "of the population, and of one message.",
     "loihi_units": "the values are fixed_pt integers in floating_pt too (netx sets this): decays count in 1/4096, states in 1/64 of "
-                   "the threshold's unit, so ports carry the same numbers in both. Default False.",
+    "the threshold's unit, so ports carry the same numbers in both. Default False.",
     "scale": "what a state of 1 is in fixed_pt, where ports carry whole numbers of 1/scale. Default 4096.",
     "checked": "in fixed_pt, raise OverflowError24 where a state leaves its 24 bits instead of wrapping. Default False.",
     "name": "of the process. Default: that of the attribute it is assigned to.",
@@ -61,7 +61,12 @@ def declaration(cls: type[Neuron]) -> Dynamics:
     return cls.__init__.declares[0]  # type: ignore[attr-defined,no-any-return]
 
 
-def declared(dynamics: Dynamics, hidden: Collection[str] = (), extras: Mapping[str, str] | None = None, **rules: Rule) -> Callable[[F], F]:
+def declared(
+    dynamics: Dynamics,
+    hidden: Collection[str] = (),
+    extras: Mapping[str, str] | None = None,
+    **rules: Rule,
+) -> Callable[[F], F]:
     """Decorator of a neuron's ``__init__``, which is a signature: ports, Vars and what its arguments may be follow from ``dynamics``.
 
     The signature spells out what an editor completes: ``shape``, states, parameters, then what of :class:`Units` a user sets.
@@ -74,12 +79,16 @@ def declared(dynamics: Dynamics, hidden: Collection[str] = (), extras: Mapping[s
     """
 
     def decorate(init: F) -> F:
-        defaults = {n: p.default for n, p in inspect.signature(init).parameters.items() if n != "self"}
+        defaults = {
+            n: p.default for n, p in inspect.signature(init).parameters.items() if n != "self"
+        }
         states = [s for s in dynamics.state_vars if s not in hidden]
         expected = {**dict.fromkeys(states, 0), **{p.name: p.default for p in dynamics.parameters}}
         for n, value in expected.items():
             if n not in defaults or (value is not None and defaults[n] != value):
-                raise TypeError(f"{init.__qualname__}: {n} is declared with default {value!r}, its signature says {defaults.get(n)!r}")
+                raise TypeError(
+                    f"{init.__qualname__}: {n} is declared with default {value!r}, its signature says {defaults.get(n)!r}"
+                )
         ruled = {p.name: one(p) for p in dynamics.parameters if p.per == "one"} | rules
         units = [n for n in ("loihi_units", "checked", "scale") if n in defaults]
 
@@ -119,7 +128,13 @@ def build(process: AbstractProcess, dynamics: Dynamics, given: Mapping[str, Any]
 def variable(p: Parameter, shape: tuple[int, ...], value: Any) -> Var:
     """The Var of a parameter."""
     if p.per:
-        return Var((1,) if p.per == "one" else shape, value, role="parameter", trainable=p.trained, name=p.name)
+        return Var(
+            (1,) if p.per == "one" else shape,
+            value,
+            role="parameter",
+            trainable=p.trained,
+            name=p.name,
+        )
     return parameter(shape, value, trainable=p.trained, name=p.name)
 
 
@@ -130,8 +145,12 @@ def one(p: Parameter) -> Rule:
 
 def explained(dynamics: Dynamics, signature: inspect.Signature, extras: Mapping[str, str]) -> str:
     """The lines of a process's documentation on its arguments."""
-    texts = {**COMMON, **dict.fromkeys(dynamics.state_vars, "initial state. Default 0."),
-             **{p.name: described(p) for p in dynamics.parameters}, **extras}
+    texts = {
+        **COMMON,
+        **dict.fromkeys(dynamics.state_vars, "initial state. Default 0."),
+        **{p.name: described(p) for p in dynamics.parameters},
+        **extras,
+    }
     lines: list[tuple[list[str], str]] = []
     for name in signature.parameters:
         if name == "self" or name not in texts:
@@ -140,8 +159,12 @@ def explained(dynamics: Dynamics, signature: inspect.Signature, extras: Mapping[
             lines[-1][0].append(name)
         else:
             lines.append(([name], texts[name]))
-    return "\n".join(textwrap.fill(f"{', '.join(names)}: {text}", 96, initial_indent="    ", subsequent_indent="        ")
-                     for names, text in lines)
+    return "\n".join(
+        textwrap.fill(
+            f"{', '.join(names)}: {text}", 96, initial_indent="    ", subsequent_indent="        "
+        )
+        for names, text in lines
+    )
 
 
 def described(p: Parameter) -> str:

@@ -31,5 +31,7 @@ def array(name: str, value: Any) -> np.ndarray:
         return value
     numbers = as_numbers(value)
     if numbers is None or numbers.dtype.kind not in "biuf":
-        raise VarTypeError(f"{name}: an array of real numbers without gaps is needed, got {shown(value)} ({type(value).__name__})")
+        raise VarTypeError(
+            f"{name}: an array of real numbers without gaps is needed, got {shown(value)} ({type(value).__name__})"
+        )
     return numbers

@@ -45,7 +45,13 @@ class Recorder(AbstractProcess):
     """
 
     @arguments(ring=optional(integer(1)), to=optional(PATH))
-    def __init__(self, *, ring: int | None = None, to: str | os.PathLike[str] | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ring: int | None = None,
+        to: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name)
         if ring is not None and to is not None:
             raise InputError("Recorder: rows go to a ring or to a file, got both ring and to")
@@ -56,8 +62,14 @@ class Recorder(AbstractProcess):
         if self.store is not None:
             atexit.register(self.close)
 
-    @arguments(target=instance(Var, Port, words="a Var or port of a process"), every=integer(1), packed=FLAG)
-    def add(self, target: Var | Port, *, every: int = 1, index: Any = None, packed: bool = False) -> None:
+    @arguments(
+        target=instance(Var, Port, words="a Var or port of a process"),
+        every=integer(1),
+        packed=FLAG,
+    )
+    def add(
+        self, target: Var | Port, *, every: int = 1, index: Any = None, packed: bool = False
+    ) -> None:
         """Record ``target`` from the next step on.
 
         Args:
@@ -79,17 +91,26 @@ class Recorder(AbstractProcess):
             except (IndexError, ValueError, TypeError) as e:
                 raise InputError(f"{who}: index {shown(index)}: {e}") from None
             if not part.size:
-                raise InputError(f"{who}: index {shown(index)} takes nothing of shape {target.shape}")
+                raise InputError(
+                    f"{who}: index {shown(index)} takes nothing of shape {target.shape}"
+                )
             flat, shape = part.reshape(-1), part.shape
         sink: Sink = Memory()
         if self.ring is not None:
             sink = Ring(self.ring)
         elif self.store is not None:
-            notes = {"target": target.path, "every": int(every), "shape": shape, "packed": bool(packed)}
+            notes = {
+                "target": target.path,
+                "every": int(every),
+                "shape": shape,
+                "packed": bool(packed),
+            }
             path = target.path.replace(".", "/")
             same = sum(p.target.path == target.path for p in self.tracks)
             sink = File(self.store, f"{path}#{same + 1}" if same else path, notes)
-        probe = Probe(self, target, None, sink, int(every), flat, shape, bool(packed), told=self._told)
+        probe = Probe(
+            self, target, None, sink, int(every), flat, shape, bool(packed), told=self._told
+        )
         self.tracks.append(probe)
         target.process.probes.append(probe)
         target.process._structure.root().probed += 1
@@ -102,22 +123,43 @@ class Recorder(AbstractProcess):
         structure = probe.target.process._structure.root()  # type: ignore[union-attr]
         config = config or structure.config
         target = resolved(probe.target)
-        dtype = np.dtype(np.int32 if config is not None and config.fixed else "float32" if config is None else config.dtype)
+        dtype = np.dtype(
+            np.int32
+            if config is not None and config.fixed
+            else "float32"
+            if config is None
+            else config.dtype
+        )
         if isinstance(target, Var) and target.role == "parameter":
             dtype = target.value.dtype
         for runtime in structure.runtimes:
-            dtype = next((d for t, d, _ in runtime.targets if t is target and config is runtime.config), dtype)
+            dtype = next(
+                (d for t, d, _ in runtime.targets if t is target and config is runtime.config),
+                dtype,
+            )
         shape, kept = probe.row(dtype)
         rows = probe.rows_of(steps, structure.step)
-        return (rows if self.ring is None else min(rows, self.ring)) * int(np.prod(shape)) * kept.itemsize
+        return (
+            (rows if self.ring is None else min(rows, self.ring))
+            * int(np.prod(shape))
+            * kept.itemsize
+        )
 
     def _track(self, target: Var | Port | str) -> Probe:
         if not isinstance(target, Var | Port | str):
-            raise InputTypeError(f"Recorder: a port, a Var or a path is expected, got {shown(target)} ({type(target).__name__})")
-        found = [p for p in self.tracks if p.target is target or (isinstance(target, str) and p.target.path == target)]
+            raise InputTypeError(
+                f"Recorder: a port, a Var or a path is expected, got {shown(target)} ({type(target).__name__})"
+            )
+        found = [
+            p
+            for p in self.tracks
+            if p.target is target or (isinstance(target, str) and p.target.path == target)
+        ]
         if len(found) != 1:
             known = ", ".join(p.target.path for p in self.tracks) or "none"
-            raise NotRecordedError(f"Recorder: {shown(target)} is not recorded; recorded are {known}")
+            raise NotRecordedError(
+                f"Recorder: {shown(target)} is not recorded; recorded are {known}"
+            )
         return found[0]
 
     def __getitem__(self, target: Var | Port | str) -> np.ndarray:
@@ -181,7 +223,9 @@ class Recorder(AbstractProcess):
         try:
             import xarray
         except ImportError:
-            raise InputError("Recorder.to_xarray: xarray is not installed; pip install xarray") from None
+            raise InputError(
+                "Recorder.to_xarray: xarray is not installed; pip install xarray"
+            ) from None
         steps = [p.steps() for p in self.tracks]
         alike = all(np.array_equal(s, steps[0]) for s in steps)
         arrays = {}
@@ -189,7 +233,9 @@ class Recorder(AbstractProcess):
             path = probe.target.path
             step = "step" if alike else f"step of {path}"
             axes = [f"{path}[{k}]" for k in range(len(probe.shape))]
-            arrays[path] = xarray.DataArray(probe.data().reshape(len(at), *probe.shape), dims=(step, *axes), coords={step: at})
+            arrays[path] = xarray.DataArray(
+                probe.data().reshape(len(at), *probe.shape), dims=(step, *axes), coords={step: at}
+            )
         return xarray.Dataset(arrays)
 
 

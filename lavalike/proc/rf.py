@@ -28,9 +28,23 @@ class RF(Neuron):
     decay_bits: Var
 
     @declared(resonator.RF)
-    def __init__(self, *, shape: int | Sequence[int], period: Any = 10, alpha: Any = 0.07, vth: Any = 1, state_exp: int = 0,
-                 decay_bits: int = 0, cos_decay: Any = 0, sin_decay: Any = 0, real: Any = 0, imag: Any = 0,
-                 loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        period: Any = 10,
+        alpha: Any = 0.07,
+        vth: Any = 1,
+        state_exp: int = 0,
+        decay_bits: int = 0,
+        cos_decay: Any = 0,
+        sin_decay: Any = 0,
+        real: Any = 0,
+        imag: Any = 0,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
 
 
 class RF_IZ(RF):
@@ -51,10 +65,28 @@ class ADRF(RF):
     r: Var
 
     @declared(adaptive.ADRF)
-    def __init__(self, *, shape: int | Sequence[int], period: Any = 10, alpha: Any = 0.07, vth: Any = 1, state_exp: int = 0,
-                 decay_bits: int = 0, cos_decay: Any = 0, sin_decay: Any = 0, threshold_step: Any = 0, threshold_decay: Any = 0,
-                 refractory_decay: Any = 0, real: Any = 0, imag: Any = 0, offset: Any = 0, r: Any = 0, loihi_units: bool = False,
-                 checked: bool = False, name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        period: Any = 10,
+        alpha: Any = 0.07,
+        vth: Any = 1,
+        state_exp: int = 0,
+        decay_bits: int = 0,
+        cos_decay: Any = 0,
+        sin_decay: Any = 0,
+        threshold_step: Any = 0,
+        threshold_decay: Any = 0,
+        refractory_decay: Any = 0,
+        real: Any = 0,
+        imag: Any = 0,
+        offset: Any = 0,
+        r: Any = 0,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
 
 
 class ADRF_IZ(ADRF):

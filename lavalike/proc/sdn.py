@@ -32,7 +32,14 @@ class Sigma(Neuron):
     sigma: Var
 
     @declared(delta.SIGMA)
-    def __init__(self, *, shape: int | Sequence[int], sigma: Any = 0, checked: bool = False, name: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        sigma: Any = 0,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
 
 
 CUM_ERROR = {"cum_error": "compare the accumulated change instead of the last. Default False."}
@@ -51,8 +58,20 @@ class Delta(Neuron):
     state_exp: Var
 
     @declared(delta.DELTA_CUMULATIVE, hidden=("error",), extras=CUM_ERROR, cum_error=FLAG)
-    def __init__(self, *, shape: int | Sequence[int], vth: Any, cum_error: bool = False, spike_exp: int = 0, state_exp: int = 0,
-                 act: Any = 0, residue: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        vth: Any,
+        cum_error: bool = False,
+        spike_exp: int = 0,
+        state_exp: int = 0,
+        act: Any = 0,
+        residue: Any = 0,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None:
         self.dynamics = delta.DELTA_CUMULATIVE if cum_error else delta.DELTA
 
 
@@ -64,12 +83,35 @@ class SigmaDelta(Delta):
     bias_start: Var
     act_mode: ActivationMode
 
-    @declared(delta.SIGMA_DELTA_RELU_CUMULATIVE, hidden=("error",), act_mode=integer(0, 1), cum_error=FLAG, extras=CUM_ERROR | {
-        "act_mode": "``ActivationMode.RELU`` (default) or ``UNIT``.",
-        "bias_start": "the bias acts in steps ``t > bias_start`` (one number or one a neuron); RELU without cum_error only. Default 0."})
-    def __init__(self, *, shape: int | Sequence[int], vth: Any, bias: Any = 0, act_mode: ActivationMode | int = ActivationMode.RELU,
-                 sigma: Any = 0, bias_start: Any = 0, cum_error: bool = False, spike_exp: int = 0, state_exp: int = 0, act: Any = 0,
-                 residue: Any = 0, loihi_units: bool = False, checked: bool = False, name: str | None = None) -> None:
+    @declared(
+        delta.SIGMA_DELTA_RELU_CUMULATIVE,
+        hidden=("error",),
+        act_mode=integer(0, 1),
+        cum_error=FLAG,
+        extras=CUM_ERROR
+        | {
+            "act_mode": "``ActivationMode.RELU`` (default) or ``UNIT``.",
+            "bias_start": "the bias acts in steps ``t > bias_start`` (one number or one a neuron); RELU without cum_error only. Default 0.",
+        },
+    )
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        vth: Any,
+        bias: Any = 0,
+        act_mode: ActivationMode | int = ActivationMode.RELU,
+        sigma: Any = 0,
+        bias_start: Any = 0,
+        cum_error: bool = False,
+        spike_exp: int = 0,
+        state_exp: int = 0,
+        act: Any = 0,
+        residue: Any = 0,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None:
         self.act_mode = ActivationMode(act_mode)
         bias_start = array("SigmaDelta: bias_start", bias_start)
         if not np.isfinite(bias_start).all():
@@ -80,7 +122,9 @@ class SigmaDelta(Delta):
         relu = self.act_mode is ActivationMode.RELU
         if late:
             if not relu or cum_error:
-                raise VarError("SigmaDelta: bias_start goes with ActivationMode.RELU and cum_error=False")
+                raise VarError(
+                    "SigmaDelta: bias_start goes with ActivationMode.RELU and cum_error=False"
+                )
             return delta.SIGMA_DELTA_LATE_RELU
         if cum_error:
             return delta.SIGMA_DELTA_RELU_CUMULATIVE if relu else delta.SIGMA_DELTA_CUMULATIVE

@@ -27,12 +27,24 @@ def neurons() -> list[type[Neuron]]:
 def rows(cls: type[Neuron]) -> Iterator[tuple[str, ...]]:
     for p in declaration(cls).parameters:
         default = "" if p.default is None else f"{p.default:g}"
-        yield (f"`{p.name}`", default, span(p), p.counts or "number", p.key, p.training, p.tau, p.doc)
+        yield (
+            f"`{p.name}`",
+            default,
+            span(p),
+            p.counts or "number",
+            p.key,
+            p.training,
+            p.tau,
+            p.doc,
+        )
 
 
 def span(p: Parameter) -> str:
     """Its limits in floating point."""
-    low, high = (f"{v:.3g}" if math.isfinite(v) else "" for v in (p.low, p.high if p.high < 2**31 else math.inf))
+    low, high = (
+        f"{v:.3g}" if math.isfinite(v) else ""
+        for v in (p.low, p.high if p.high < 2**31 else math.inf)
+    )
     if 0 < p.low < 1e-300:
         low = "above 0"
     return f"{low}..{high}" if low or high else ""

@@ -41,7 +41,9 @@ class Probe:
     shape: tuple[int, ...] = None  # type: ignore[assignment]  # the target's
     packed: bool = False
     recorded: int = 0  # steps of runs
-    spans: list[tuple[int, int]] = field(default_factory=list)  # (row, step of that row), where steps do not go on
+    spans: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # (row, step of that row), where steps do not go on
     expected: int = 0  # the step that the next row would be of, if they went on
     staged: np.ndarray | None = None
     told: Any = None  # of rows that have come
@@ -49,7 +51,12 @@ class Probe:
     def __post_init__(self) -> None:
         if self.shape is None:
             self.shape = self.target.shape  # type: ignore[unreachable]
-        self.plain = self.every == 1 and self.index is None and not self.packed and isinstance(self.sink, Memory)
+        self.plain = (
+            self.every == 1
+            and self.index is None
+            and not self.packed
+            and isinstance(self.sink, Memory)
+        )
 
     @property
     def left(self) -> float:
@@ -68,23 +75,36 @@ class Probe:
     def begin(self, steps: int | None, after: int, dtype: np.dtype) -> None:
         """Before a run: InputError where there is no room for it."""
         if steps is not None and steps > self.left:
-            raise InputError(f"{self.owner.path}: {self.target!r} is probed for {self.num_steps} steps, {self.recorded} are "
-                             f"recorded and {steps} more were asked for; probe it again with a larger num_steps")
+            raise InputError(
+                f"{self.owner.path}: {self.target!r} is probed for {self.num_steps} steps, {self.recorded} are "
+                f"recorded and {steps} more were asked for; probe it again with a larger num_steps"
+            )
         shape, kept = self.row(dtype)
         if isinstance(self.sink, File):
             self.sink.open(shape, kept)
         elif isinstance(self.sink, Memory) and steps is not None and steps > 1:
             n = self.rows_of(steps, after)
             try:
-                self.sink.room(n, (1, self.target.size) if self.plain else shape, kept, self.left + self.recorded)
+                self.sink.room(
+                    n,
+                    (1, self.target.size) if self.plain else shape,
+                    kept,
+                    self.left + self.recorded,
+                )
             except (MemoryError, ValueError):  # beyond what there is, or can be
                 size = n * math.prod(shape) * kept.itemsize / 2**30
-                raise InputError(f"{self.owner.path}: {self.target!r} needs {size:.1f} GiB for {steps} steps; record less, run fewer "
-                                 "steps, or give a Recorder every=, index=, ring= or to=") from None
+                raise InputError(
+                    f"{self.owner.path}: {self.target!r} needs {size:.1f} GiB for {steps} steps; record less, run fewer "
+                    "steps, or give a Recorder every=, index=, ring= or to="
+                ) from None
 
     def most(self, dtype: np.dtype) -> float:
         """The most steps of one stretch."""
-        return self.left if self.plain else min(self.left, max(1, STAGED // (self.target.size * dtype.itemsize)))
+        return (
+            self.left
+            if self.plain
+            else min(self.left, max(1, STAGED // (self.target.size * dtype.itemsize)))
+        )
 
     def room(self, steps: int, dtype: np.dtype) -> np.ndarray:
         """Rows (steps, 1, size) for the steps that come next, to be filled."""
@@ -110,8 +130,10 @@ class Probe:
             self.expected = before + steps + 1
             return
         assert self.staged is not None
-        first = self.every - before % self.every  # the first step that is kept, counted from ``before``
-        rows = self.staged[first - 1:steps:self.every, 0]
+        first = (
+            self.every - before % self.every
+        )  # the first step that is kept, counted from ``before``
+        rows = self.staged[first - 1 : steps : self.every, 0]
         if not len(rows):
             return
         self._span(before + first)
@@ -120,8 +142,10 @@ class Probe:
             bits = rows != 0
             if not np.array_equal(bits, rows):
                 k = int(np.flatnonzero((bits != rows).any(1))[0])
-                raise RunError(f"{self.owner.path}: {self.target!r} holds {rows[k][bits[k] != rows[k]][0]} in step "
-                               f"{before + first + k * self.every}, and packed=True keeps 0 and 1 only; record it without")
+                raise RunError(
+                    f"{self.owner.path}: {self.target!r} holds {rows[k][bits[k] != rows[k]][0]} in step "
+                    f"{before + first + k * self.every}, and packed=True keeps 0 and 1 only; record it without"
+                )
             self.sink.append(np.packbits(bits, axis=1))
         else:
             self.sink.append(rows.reshape(-1, *self.shape))
@@ -147,7 +171,7 @@ class Probe:
         for k, (row, step) in enumerate(self.spans):
             end = self.spans[k + 1][0] if k + 1 < len(self.spans) else count
             out[row:end] = step + np.arange(end - row) * self.every
-        return out[self.sink.first:]
+        return out[self.sink.first :]
 
     def clear(self) -> None:
         """Forget what was recorded; ``num_steps`` counts anew."""

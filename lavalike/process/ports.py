@@ -31,7 +31,9 @@ def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
     if type(shape) is tuple and shape and all(type(s) is int and s > 0 for s in shape):
         return shape
     SHAPE.check(what, "shape", shape, ConnectError)
-    return (operator.index(shape),) if is_integer(shape) else tuple(operator.index(s) for s in shape)  # type: ignore[union-attr, arg-type]
+    return (
+        (operator.index(shape),) if is_integer(shape) else tuple(operator.index(s) for s in shape)
+    )  # type: ignore[union-attr, arg-type]
 
 
 class View:
@@ -64,7 +66,11 @@ class View:
     def is_identity(self) -> bool:
         """True when the view hands on one port's elements in their own order."""
         flat = self.index.reshape(-1)
-        return len(self.ports) == 1 and flat.size == self.ports[0].size and bool((flat == np.arange(flat.size)).all())
+        return (
+            len(self.ports) == 1
+            and flat.size == self.ports[0].size
+            and bool((flat == np.arange(flat.size)).all())
+        )
 
     def __getitem__(self, idx: Any) -> View:
         """The elements that a NumPy index takes, by its rules but for two: at least one axis is left, and a slice ends within its axis.
@@ -76,7 +82,9 @@ class View:
             kind = ConnectTypeError if "valid indices" in str(e) else ConnectError
             raise kind(f"{self!r}[{shown(idx)}]: {e}") from None
         if not isinstance(index, np.ndarray) or index.ndim == 0:
-            raise ConnectError(f"{self!r}[{shown(idx)}]: one element without an axis; a slice keeps it, port[k:k + 1]")
+            raise ConnectError(
+                f"{self!r}[{shown(idx)}]: one element without an axis; a slice keeps it, port[k:k + 1]"
+            )
         if index.size == 0:
             raise ConnectError(f"{self!r}[{shown(idx)}]: no element is left")
         return View(self.ports, index)
@@ -89,9 +97,13 @@ class View:
         try:
             return View(self.ports, self.index.reshape(new_shape))
         except ValueError:
-            raise ConnectError(f"{self!r}: {self.index.size} elements do not reshape to new_shape {shown(new_shape)}") from None
+            raise ConnectError(
+                f"{self!r}: {self.index.size} elements do not reshape to new_shape {shown(new_shape)}"
+            ) from None
         except TypeError:
-            raise ConnectTypeError(f"{self!r}: new_shape is a tuple of integers, got {shown(new_shape)}") from None
+            raise ConnectTypeError(
+                f"{self!r}: new_shape is a tuple of integers, got {shown(new_shape)}"
+            ) from None
 
     def flatten(self) -> View:
         """One axis, C order."""
@@ -103,9 +115,13 @@ class View:
         try:
             return View(self.ports, self.index.transpose(axes))
         except ValueError:
-            raise ConnectError(f"{self!r}: axes {axes} are no permutation of {len(self.shape)} axes") from None
+            raise ConnectError(
+                f"{self!r}: axes {axes} are no permutation of {len(self.shape)} axes"
+            ) from None
         except TypeError:
-            raise ConnectTypeError(f"{self!r}: axes is a tuple of integers, got {shown(axes)}") from None
+            raise ConnectTypeError(
+                f"{self!r}: axes is a tuple of integers, got {shown(axes)}"
+            ) from None
 
     @arguments(error=ConnectError, axis=integer())
     def concat_with(self, ports: Connectable | Sequence[Connectable], axis: int = 0) -> View:
@@ -130,7 +146,9 @@ class View:
         """Send this to ``ports`` (a port, a view of some, or a list of them)."""
         for target in _as_list(ports):
             if not isinstance(target, Port | View):
-                raise ConnectError(f"{self!r} -> {target!r}: the destination is a port or a view of one")
+                raise ConnectError(
+                    f"{self!r} -> {target!r}: the destination is a port or a view of one"
+                )
             target.connect_from(self)
 
     @arguments(error=ConnectError)
@@ -139,10 +157,14 @@ class View:
         made: list[tuple[Port, View]] = []
         for view in (as_view(p) for p in _as_list(ports)):
             if view.shape != self.shape:
-                raise ConnectError(f"{view!r} -> {self!r}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose one")
+                raise ConnectError(
+                    f"{view!r} -> {self!r}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose one"
+                )
             for port, here, local in self._elements():
                 if len(np.unique(local)) < len(local):
-                    raise ConnectError(f"{view!r} -> {self!r}: an element of {port.path} receives twice; name each once")
+                    raise ConnectError(
+                        f"{view!r} -> {self!r}: an element of {port.path} receives twice; name each once"
+                    )
                 index = np.full(port.size, -1)
                 index[local] = view.index.reshape(-1)[here]
                 made.append((port, View(view.ports, index.reshape(port.shape))))
@@ -159,7 +181,11 @@ class View:
             here = np.flatnonzero((flat >= offset) & (flat < offset + port.size))
             if len(here):
                 _, *old = found.get(id(port), (port, here[:0], here[:0]))
-                found[id(port)] = (port, np.concatenate([old[0], here]), np.concatenate([old[1], flat[here] - offset]))
+                found[id(port)] = (
+                    port,
+                    np.concatenate([old[0], here]),
+                    np.concatenate([old[1], flat[here] - offset]),
+                )
             offset += port.size
         return list(found.values())
 
@@ -178,7 +204,9 @@ def _within(view: View, idx: Any) -> None:
             size = view.shape[axis] if axis < len(view.shape) else 0
             for end in (p.start, p.stop) if isinstance(p, slice) else ():
                 if end is not None and is_integer(end) and not -size <= end <= size:
-                    raise ConnectError(f"{view!r}[{shown(idx)}]: {end} is beyond axis {axis}, which has {size} elements")
+                    raise ConnectError(
+                        f"{view!r}[{shown(idx)}]: {end} is beyond axis {axis}, which has {size} elements"
+                    )
             axis += 1
 
 
@@ -259,8 +287,10 @@ class Port(Shared):
                 raise ConnectError(f"{view!r} -> {self!r}: a port cannot feed itself")
             self.check_direction(src, view)
         if view.shape != self.shape:
-            raise ConnectError(f"{view!r} -> {self!r}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose the "
-                               "source")
+            raise ConnectError(
+                f"{view!r} -> {self!r}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose the "
+                "source"
+            )
         for old in self.sources:
             if old.ports == view.ports and np.array_equal(old.index, view.index):
                 raise ConnectError(f"{view!r} -> {self!r}: connected already")
@@ -284,8 +314,10 @@ def _assign(inner: AbstractProcess | None, outer: AbstractProcess | None) -> str
     if inner is None or outer is None or inner.parent is not None:
         return ""
     name = type(inner).__name__
-    return (f". If {name} is a part of {outer.path}, assign it to an attribute there (self.{name.lower()} = ..., or in a list, tuple or "
-            "dict)")
+    return (
+        f". If {name} is a part of {outer.path}, assign it to an attribute there (self.{name.lower()} = ..., or in a list, tuple or "
+        "dict)"
+    )
 
 
 class InPort(Port):
@@ -296,8 +328,10 @@ class InPort(Port):
             return
         open_end = self.process is None or (self.process.parent is None and not settled)
         if not open_end and not _is_inside(self.process, src.process):
-            raise ConnectError(f"{view!r} -> {self!r}: an InPort hands on only to processes inside its own; connect an OutPort"
-                               f"{_assign(self.process, src.process)}")
+            raise ConnectError(
+                f"{view!r} -> {self!r}: an InPort hands on only to processes inside its own; connect an OutPort"
+                f"{_assign(self.process, src.process)}"
+            )
 
 
 class OutPort(Port):
@@ -305,14 +339,24 @@ class OutPort(Port):
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, OutPort):
-            if src.process is not self.process and (settled or None not in (src.process, self.process)):
-                raise ConnectError(f"{view!r} -> {self!r}: an OutPort is fed by OutPorts of inner processes and by InPorts of its own "
-                                   "process only")
+            if src.process is not self.process and (
+                settled or None not in (src.process, self.process)
+            ):
+                raise ConnectError(
+                    f"{view!r} -> {self!r}: an OutPort is fed by OutPorts of inner processes and by InPorts of its own "
+                    "process only"
+                )
             return
-        open_end = src.process is None or self.process is None or (src.process.parent is None and not settled)
+        open_end = (
+            src.process is None
+            or self.process is None
+            or (src.process.parent is None and not settled)
+        )
         if not open_end and not _is_inside(src.process, self.process):
-            raise ConnectError(f"{view!r} -> {self!r}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead"
-                               f"{_assign(src.process, self.process)}")
+            raise ConnectError(
+                f"{view!r} -> {self!r}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead"
+                f"{_assign(src.process, self.process)}"
+            )
 
 
 def as_view(port: Connectable) -> View:
@@ -329,4 +373,6 @@ def _as_list(ports: Connectable | Iterable[Connectable]) -> list[Connectable]:
         return [ports]
     if isinstance(ports, list | tuple):
         return list(ports)
-    raise ConnectTypeError(f"ports: expected a port or a list of ports, got {shown(ports)}; name the port of a process")
+    raise ConnectTypeError(
+        f"ports: expected a port or a list of ports, got {shown(ports)}; name the port of a process"
+    )

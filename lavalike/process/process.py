@@ -93,13 +93,29 @@ class AbstractProcess(Shared):
         structure = Structure()
         structure.members.append(self)
         # attributes may be assigned before a subclass calls super().__init__()
-        self.__dict__.update(name="", parent=None, runtime=None, probes=[], expansion=None, proc_params={}, _structure=structure,
-                             _expansions={}, _vars=[], _in_ports=[], _out_ports=[], _procs={}, _holders={}, _scope={})
+        self.__dict__.update(
+            name="",
+            parent=None,
+            runtime=None,
+            probes=[],
+            expansion=None,
+            proc_params={},
+            _structure=structure,
+            _expansions={},
+            _vars=[],
+            _in_ports=[],
+            _out_ports=[],
+            _procs={},
+            _holders={},
+            _scope={},
+        )
         return self
 
     def __init__(self, *, name: str | None = None, **proc_params: Any) -> None:
         if name is not None and not isinstance(name, str):
-            raise VarTypeError(f"{type(self).__name__}: name is a text or None, got {shown(name)} ({type(name).__name__})")
+            raise VarTypeError(
+                f"{type(self).__name__}: name is a text or None, got {shown(name)} ({type(name).__name__})"
+            )
         for key in ("loihi_units", "checked"):
             if key in proc_params and type(proc_params[key]) is not bool:
                 FLAG.check(type(self).__name__, key, proc_params[key], VarError)
@@ -115,8 +131,14 @@ class AbstractProcess(Shared):
         part = isinstance(value, PARTS)
         if not part and isinstance(old, PARTS):
             how = f"; {old.path}.set(value) changes its value" if isinstance(old, Var) else ""
-            raise VarError(f"{old.path}: a {type(old).__name__} is not replaced by {value!r:.60}{how}")
-        inside = not part and isinstance(value, NESTED) and (type(value) is not tuple or any(isinstance(x, NESTED) for x in value))
+            raise VarError(
+                f"{old.path}: a {type(old).__name__} is not replaced by {value!r:.60}{how}"
+            )
+        inside = (
+            not part
+            and isinstance(value, NESTED)
+            and (type(value) is not tuple or any(isinstance(x, NESTED) for x in value))
+        )
         strangers = _strangers(self, {key: value}, self._procs) if inside else ()
         if key == "name" and self.parent is not None:
             _rename(self, value)
@@ -134,9 +156,15 @@ class AbstractProcess(Shared):
     def _register(self, key: str, part: Var | Port, old: Any) -> None:
         """``part`` is this process's from now on, in place of ``old``; another's stays the other's."""
         if part.process is None:
-            if isinstance(part, Var) and self.dynamics is not None and part.value.dtype.kind in "cU":
-                raise VarTypeError(f"{type(self).__name__}.{part.name or key}: real numbers expected in an equation, got "
-                                   f"{shown(part.value.reshape(-1)[0].item())}")
+            if (
+                isinstance(part, Var)
+                and self.dynamics is not None
+                and part.value.dtype.kind in "cU"
+            ):
+                raise VarTypeError(
+                    f"{type(self).__name__}.{part.name or key}: real numbers expected in an equation, got "
+                    f"{shown(part.value.reshape(-1)[0].item())}"
+                )
             part.process = self
             part.name = part.name or key
         elif part.process is not self:
@@ -160,7 +188,13 @@ class AbstractProcess(Shared):
                     join(self._structure, port.process._structure)
 
     def _known(self, part: Var | Port) -> list[Any]:
-        return self._vars if isinstance(part, Var) else self._in_ports if isinstance(part, InPort) else self._out_ports
+        return (
+            self._vars
+            if isinstance(part, Var)
+            else self._in_ports
+            if isinstance(part, InPort)
+            else self._out_ports
+        )
 
     def _shared(self) -> Structure:
         return self._structure
@@ -199,7 +233,10 @@ class AbstractProcess(Shared):
         """Let a SubProcessModel's graph stand in (None: none); the graph is built once and keeps its state."""
         if model is None and self.expansion is None:
             return
-        if model is not None and self.expansion is self._expansions.get(model, (None,))[0] is not None:
+        if (
+            model is not None
+            and self.expansion is self._expansions.get(model, (None,))[0] is not None
+        ):
             return
         for var in self._vars:  # what an inner Var held is the process's own again
             if var.aliased is not None:
@@ -210,7 +247,11 @@ class AbstractProcess(Shared):
             return
         if model not in self._expansions:
             made: Expansion = model(self)
-            self._expansions[model] = (made, {}, [(v, v.aliased) for v in self._vars if v.aliased is not None])
+            self._expansions[model] = (
+                made,
+                {},
+                [(v, v.aliased) for v in self._vars if v.aliased is not None],
+            )
         self.expansion, scope, aliases = self._expansions[model]
         _gathered(self, self.expansion.assigned, scope)
         for var, inside in aliases:
@@ -236,9 +277,15 @@ class AbstractProcess(Shared):
         """True while a non-blocking run is under way."""
         return self.runtime is not None and self.runtime.running
 
-    @arguments(late=True, condition=instance("lavalike.runtime.conditions.RunSteps", "lavalike.runtime.conditions.RunContinuous",
-                                  words="RunSteps(n) or RunContinuous()"),
-               run_cfg=optional(instance("lavalike.model.config.RunConfig", words="a RunConfig")))
+    @arguments(
+        late=True,
+        condition=instance(
+            "lavalike.runtime.conditions.RunSteps",
+            "lavalike.runtime.conditions.RunContinuous",
+            words="RunSteps(n) or RunContinuous()",
+        ),
+        run_cfg=optional(instance("lavalike.model.config.RunConfig", words="a RunConfig")),
+    )
     def run(self, condition: RunCondition, run_cfg: RunConfig | None = None) -> None:
         """Run everything this process is connected to.
 
@@ -308,8 +355,9 @@ PARTS = (Var, Port)
 NESTED = (AbstractProcess, list, tuple, dict)
 
 
-def _strangers(parent: AbstractProcess, values: Mapping[str, Any],
-               scope: Mapping[str, AbstractProcess]) -> list[tuple[str, AbstractProcess]]:
+def _strangers(
+    parent: AbstractProcess, values: Mapping[str, Any], scope: Mapping[str, AbstractProcess]
+) -> list[tuple[str, AbstractProcess]]:
     """Processes in ``values``, themselves or in lists, tuples and dicts, that belong to none yet, with their names in ``scope``;
     GraphError where one's own name is another's there."""
     out: list[tuple[str, AbstractProcess]] = []
@@ -326,8 +374,10 @@ def _strangers(parent: AbstractProcess, values: Mapping[str, Any],
         name, count = child.name or key, 1
         while (other := scope.get(name, names.get(name))) is not None:
             if child.name:
-                raise GraphError(f"{parent.path}: two inner processes are called {name!r}, {type(other).__name__} and "
-                                 f"{type(child).__name__}; give one another name=, or none: it goes by its attribute then")
+                raise GraphError(
+                    f"{parent.path}: two inner processes are called {name!r}, {type(other).__name__} and "
+                    f"{type(child).__name__}; give one another name=, or none: it goes by its attribute then"
+                )
             count += 1  # made in a loop under one attribute, say
             name = f"{key}#{count}"
         names[name] = child
@@ -349,13 +399,17 @@ def _inside(values: Mapping[str, Any]) -> Iterator[tuple[str, AbstractProcess]]:
             todo += [(f"{key}[{k!r}]", x) for k, x in items if isinstance(x, NESTED)][::-1]
 
 
-def _adopt(parent: AbstractProcess, name: str, child: AbstractProcess, scope: dict[str, AbstractProcess]) -> None:
+def _adopt(
+    parent: AbstractProcess, name: str, child: AbstractProcess, scope: dict[str, AbstractProcess]
+) -> None:
     child.__dict__.update(parent=parent, name=name, _scope=scope)
     scope[name] = child
     join(parent._structure, child._structure)
 
 
-def _gathered(parent: AbstractProcess, holders: Mapping[str, Any], scope: dict[str, AbstractProcess]) -> list[AbstractProcess]:
+def _gathered(
+    parent: AbstractProcess, holders: Mapping[str, Any], scope: dict[str, AbstractProcess]
+) -> list[AbstractProcess]:
     """The processes in ``scope``, with those that were put into a list or dict of ``holders`` since it was assigned."""
     if holders:
         for name, child in _strangers(parent, holders, scope):
@@ -367,7 +421,9 @@ def _rename(child: AbstractProcess, name: Any) -> None:
     scope = child._scope
     if scope.get(name, child) is not child:
         assert child.parent is not None
-        raise GraphError(f"{child.parent.path}: an inner process is called {name!r} already, {type(scope[name]).__name__}")
+        raise GraphError(
+            f"{child.parent.path}: an inner process is called {name!r} already, {type(scope[name]).__name__}"
+        )
     items = [(name if p is child else key, p) for key, p in scope.items()]
     scope.clear()
     scope.update(items)

@@ -44,7 +44,9 @@ class Memory:
         self.full: list[np.ndarray] = []  # of other dtypes, before
         self.earlier = 0  # rows in those
 
-    def room(self, n: int, shape: tuple[int, ...], dtype: np.dtype, most: float = np.inf) -> np.ndarray:
+    def room(
+        self, n: int, shape: tuple[int, ...], dtype: np.dtype, most: float = np.inf
+    ) -> np.ndarray:
         """The ``n`` rows that come next, to be filled; all in all there will be at most ``most``. :meth:`filled` counts them."""
         rows, done = self.rows, self.count - self.earlier
         if rows is None or rows.dtype != dtype or rows.shape[1:] != shape:
@@ -54,11 +56,13 @@ class Memory:
             rows, done = None, 0
         if rows is None or len(rows) < done + n:
             least = LEAST // (int(np.prod(shape)) * dtype.itemsize)
-            new = np.empty((max(done + n, int(min(2 * done, most - self.earlier)), least), *shape), dtype)
+            new = np.empty(
+                (max(done + n, int(min(2 * done, most - self.earlier)), least), *shape), dtype
+            )
             if rows is not None:
                 new[:done] = rows[:done]
             self.rows = rows = new
-        return rows[done:done + n]
+        return rows[done : done + n]
 
     def filled(self, n: int) -> None:
         self.count += n
@@ -68,14 +72,21 @@ class Memory:
         self.count += len(rows)
 
     def read(self, first: int) -> np.ndarray:
-        count, rows, earlier = self.count, self.rows, self.earlier  # a run may go on meanwhile: what it fills lies behind
+        count, rows, earlier = (
+            self.count,
+            self.rows,
+            self.earlier,
+        )  # a run may go on meanwhile: what it fills lies behind
         if rows is None:
             return np.empty((0,))
-        parts = [*self.full, rows[:count - earlier]]
+        parts = [*self.full, rows[: count - earlier]]
         return np.concatenate(parts)[first:] if earlier else rows[first:count].copy()
 
     def clear(self) -> None:
-        self.count, self.earlier = 0, 0  # the array is filled anew: fresh memory costs more than what is written into it
+        self.count, self.earlier = (
+            0,
+            0,
+        )  # the array is filled anew: fresh memory costs more than what is written into it
         self.full.clear()
 
 
@@ -97,7 +108,7 @@ class Ring:
                 new[...] = self.rows
             self.rows = new
         at = self.count + len(rows) - min(len(rows), self.size)
-        self.rows[np.arange(at, self.count + len(rows)) % self.size] = rows[-self.size:]
+        self.rows[np.arange(at, self.count + len(rows)) % self.size] = rows[-self.size :]
         self.count += len(rows)
 
     def read(self, first: int) -> np.ndarray:
@@ -121,17 +132,25 @@ class Store:
 
             self.file: Any = h5py.File(path, "x", libver="latest")
         except FileExistsError:
-            raise InputError(f"Recorder: to={str(path)!r} exists; give another name, or remove it") from None
+            raise InputError(
+                f"Recorder: to={str(path)!r} exists; give another name, or remove it"
+            ) from None
         except OSError as e:
             raise InputError(f"Recorder: to={str(path)!r} cannot be made: {e}") from None
 
-    def create(self, name: str, shape: tuple[int, ...], dtype: np.dtype, notes: dict[str, Any]) -> Any:
+    def create(
+        self, name: str, shape: tuple[int, ...], dtype: np.dtype, notes: dict[str, Any]
+    ) -> Any:
         if self.file.swmr_mode:
-            raise RunError(f"Recorder: {name} comes after {self.path} was begun; add all targets before the first run, keep dtypes, and do "
-                           "not clear a file")
+            raise RunError(
+                f"Recorder: {name} comes after {self.path} was begun; add all targets before the first run, keep dtypes, and do "
+                "not clear a file"
+            )
         itemsize = int(np.prod(shape)) * dtype.itemsize
         chunk = (max(1, CHUNK // itemsize), *shape)
-        dataset = self.file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk)
+        dataset = self.file.create_dataset(
+            name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk
+        )
         dataset.attrs.update(notes)
         return dataset
 
@@ -152,7 +171,7 @@ class Store:
                     os.lseek(number, end, os.SEEK_SET)
                     zeros = bytes(size + SLACK)
                     while zeros:
-                        zeros = zeros[os.write(number, zeros):]
+                        zeros = zeros[os.write(number, zeros) :]
             except OSError:
                 os.ftruncate(number, end)
                 raise
@@ -193,7 +212,10 @@ class File:
 
     def append(self, rows: np.ndarray) -> None:
         if not self.store.file:
-            raise RunError(f"Recorder: {self.store.path} is closed" + (f": {self.store.failed}" if self.store.failed else ""))
+            raise RunError(
+                f"Recorder: {self.store.path} is closed"
+                + (f": {self.store.failed}" if self.store.failed else "")
+            )
         self.pending.append(rows)
         self.count += len(rows)
         if self.pending.count >= self.dataset.chunks[0]:
@@ -206,14 +228,18 @@ class File:
         rows = self.pending.read(0)
         try:
             self.store.begin()
-            self.store.reserve(rows.nbytes + self.dataset.chunks[0] * rows[:1].nbytes)  # a chunk is written whole
+            self.store.reserve(
+                rows.nbytes + self.dataset.chunks[0] * rows[:1].nbytes
+            )  # a chunk is written whole
             self.dataset.resize(self.written + len(rows), 0)
-            self.dataset[self.written:] = rows
+            self.dataset[self.written :] = rows
             self.dataset.flush()
         except (OSError, RuntimeError) as e:  # as h5py raises either
             self.store.failed = str(e)
             self.store.close()
-            raise RunError(f"Recorder: {self.store.path}: {e}; {self.written} rows of {self.name} were written and can be read") from None
+            raise RunError(
+                f"Recorder: {self.store.path}: {e}; {self.written} rows of {self.name} were written and can be read"
+            ) from None
         self.written += len(rows)
         self.pending.clear()
 
@@ -222,13 +248,19 @@ class File:
         if self.dataset is None:
             return np.empty((0,))
         if self.store.file:
-            rows = self.dataset[first:self.written]
+            rows = self.dataset[first : self.written]
         else:
             import h5py
 
             with h5py.File(self.store.path, "r", swmr=True) as file:
-                rows = file[self.name][first:self.written]
-        return np.concatenate([rows, pending[max(0, first - self.written):]]) if len(pending) else rows
+                rows = file[self.name][first : self.written]
+        return (
+            np.concatenate([rows, pending[max(0, first - self.written) :]])
+            if len(pending)
+            else rows
+        )
 
     def clear(self) -> None:
-        raise RunError(f"Recorder: what is in {self.store.path} stays there; clear() is for memory and rings")
+        raise RunError(
+            f"Recorder: what is in {self.store.path} stays there; clear() is for memory and rings"
+        )

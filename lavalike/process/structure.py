@@ -30,7 +30,19 @@ class Structure:
     starting: the call of run that is just making a program.
     """
 
-    __slots__ = ("config", "counts", "into", "marked", "members", "places", "probed", "runtimes", "starting", "step", "version")
+    __slots__ = (
+        "config",
+        "counts",
+        "into",
+        "marked",
+        "members",
+        "places",
+        "probed",
+        "runtimes",
+        "starting",
+        "step",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.into: Structure | None = None
@@ -53,7 +65,9 @@ class Structure:
     def parts(self) -> tuple[list[Shared], dict[int, int]]:
         """All processes with their ports and Vars, and the place of each in that list, by id."""
         if self.places is None or self.places[0] != self.version:
-            parts: list[Shared] = [x for p in self.members for x in (p, *p.in_ports, *p.out_ports, *p.vars)]
+            parts: list[Shared] = [
+                x for p in self.members for x in (p, *p.in_ports, *p.out_ports, *p.vars)
+            ]
             self.places = (self.version, parts, {id(x): k for k, x in enumerate(parts)})
         return self.places[1:]
 
@@ -68,7 +82,13 @@ class Structure:
         parts = self.parts()[0]
         for p in self.members:
             p._structure = self
-        state = (self.step, self.marked, self.counts, self.config, [p.__getstate__() for p in parts])
+        state = (
+            self.step,
+            self.marked,
+            self.counts,
+            self.config,
+            [p.__getstate__() for p in parts],
+        )
         return _shells, (tuple(type(p) for p in parts),), state
 
     def __setstate__(self, state: Any) -> None:

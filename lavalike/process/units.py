@@ -30,8 +30,14 @@ class Units:
     def of(cls, proc_params: Mapping[str, Any]) -> Units:
         """Those that a process was given: ``Units.of(process.proc_params)``."""
         scale = proc_params.get("scale")
-        if not isinstance(scale, int | float) or not scale > 0:  # a user's process may call something else so
+        if (
+            not isinstance(scale, int | float) or not scale > 0
+        ):  # a user's process may call something else so
             scale = None
         taken = {"loihi_units", "checked"} if scale is None else {"loihi_units", "checked", "scale"}
-        return cls(bool(proc_params.get("loihi_units")), bool(proc_params.get("checked")), 1.0 if scale is None else scale,
-                   {k: v for k, v in proc_params.items() if k not in taken})
+        return cls(
+            bool(proc_params.get("loihi_units")),
+            bool(proc_params.get("checked")),
+            1.0 if scale is None else scale,
+            {k: v for k, v in proc_params.items() if k not in taken},
+        )

@@ -42,13 +42,34 @@ class Var(Shared):
         time_last: the last axis is time; models see it first, so that a step is contiguous.
     """
 
-    @arguments(error=VarError, late=True, shareable=FLAG, name=optional(TEXT), role=choice("state", "parameter"), trainable=FLAG,
-               time_last=FLAG)
-    def __init__(self, shape: int | Sequence[int], init: Any = 0, shareable: bool = True, name: str | None = None, *,
-                 role: Role = "state", trainable: bool = False, time_last: bool = False) -> None:
+    @arguments(
+        error=VarError,
+        late=True,
+        shareable=FLAG,
+        name=optional(TEXT),
+        role=choice("state", "parameter"),
+        trainable=FLAG,
+        time_last=FLAG,
+    )
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        init: Any = 0,
+        shareable: bool = True,
+        name: str | None = None,
+        *,
+        role: Role = "state",
+        trainable: bool = False,
+        time_last: bool = False,
+    ) -> None:
         flags = (True, False)
-        if not (role in ("state", "parameter") and shareable in flags and trainable in flags and time_last in flags
-                and (name is None or isinstance(name, str))):
+        if not (
+            role in ("state", "parameter")
+            and shareable in flags
+            and trainable in flags
+            and time_last in flags
+            and (name is None or isinstance(name, str))
+        ):
             raise TypeError("Var")  # a Var is made often: its rules are looked at only now
         self.shape = as_shape(shape, name or "Var")
         self.shareable = shareable
@@ -59,7 +80,9 @@ class Var(Shared):
         self.process: AbstractProcess | None = None
         self.binding: Binding | None = None
         self.aliased: Var | None = None
-        self.each: tuple[int, ...] | None = None  # of one number for all: the shape it has once it is one a neuron
+        self.each: tuple[int, ...] | None = (
+            None  # of one number for all: the shape it has once it is one a neuron
+        )
         self.value = self._checked(init, None)
         self.marked: np.ndarray | None = None  # the value that reset() gives a state
 
@@ -95,7 +118,13 @@ class Var(Shared):
         """A new array of the Var's shape and ``dtype`` (None: the value's own) that holds ``value``; VarError."""
         arr = self._array(value, dtype)
         if arr.dtype.kind in "fc" and not np.isfinite(arr).all():
-            who = "Var: init" if not self.name else self.path if self.process is None else f"{self.path}: value"
+            who = (
+                "Var: init"
+                if not self.name
+                else self.path
+                if self.process is None
+                else f"{self.path}: value"
+            )
             raise VarError(f"{who}: {int((~np.isfinite(arr)).sum())} values are NaN or infinite")
         if dtype is None or arr.dtype == dtype:
             return self._spread(arr, arr.dtype)
@@ -106,11 +135,15 @@ class Var(Shared):
         if dtype.kind in "fc":
             if arr.dtype.itemsize > dtype.itemsize and not np.isfinite(cast).all():
                 lost = np.broadcast_to(arr, self.shape)[~np.isfinite(cast)].flat[0]
-                raise VarError(f"{self.path}: {lost} is beyond {dtype}, in which it runs; "
-                               "RunConfig(dtype='float64') holds it")
+                raise VarError(
+                    f"{self.path}: {lost} is beyond {dtype}, in which it runs; "
+                    "RunConfig(dtype='float64') holds it"
+                )
         elif not (np.broadcast_to(arr, self.shape) == cast).all():
             lost = np.broadcast_to(arr, self.shape)
-            raise VarError(f"{self.path}: dtype is {dtype}; {lost[cast != lost].flat[0]} cannot be held in it without loss")
+            raise VarError(
+                f"{self.path}: dtype is {dtype}; {lost[cast != lost].flat[0]} cannot be held in it without loss"
+            )
         return cast
 
     def _spread(self, arr: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -118,27 +151,51 @@ class Var(Shared):
         try:
             out = np.empty(self.shape, dtype)
         except (MemoryError, ValueError):
-            raise VarError(f"{self.path}: shape {self.shape} needs {self.size * arr.itemsize / 2**30:.0f} GiB") from None
+            raise VarError(
+                f"{self.path}: shape {self.shape} needs {self.size * arr.itemsize / 2**30:.0f} GiB"
+            ) from None
         try:
             if arr.ndim > out.ndim:
                 raise ValueError
             out[...] = arr
         except ValueError:
-            raise VarError(f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}") from None
+            raise VarError(
+                f"{self.path}: value of shape {arr.shape} does not fit shape {self.shape}"
+            ) from None
         return out
 
     def _array(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
         """``value`` as an array of what a Var of ``dtype`` holds; VarError, which is a TypeError too, where it is none."""
-        who = f"{self.path}: value" if self.process is not None else self.path if self.name else "Var: init"
+        who = (
+            f"{self.path}: value"
+            if self.process is not None
+            else self.path
+            if self.name
+            else "Var: init"
+        )
         if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
-            raise VarError(f"{who}: {int(np.ma.getmaskarray(value).sum())} values are behind a mask; fill them: value.filled(0)")
+            raise VarError(
+                f"{who}: {int(np.ma.getmaskarray(value).sum())} values are behind a mask; fill them: value.filled(0)"
+            )
         arr = value if type(value) is np.ndarray else as_numbers(value)
         if arr is None and isinstance(value, str | list | tuple):
             arr = _texts(value)
-        kinds = "biufcU" if dtype is None else "U" if dtype.kind == "U" else "biufc" if dtype.kind == "c" else "biuf"
+        kinds = (
+            "biufcU"
+            if dtype is None
+            else "U"
+            if dtype.kind == "U"
+            else "biufc"
+            if dtype.kind == "c"
+            else "biuf"
+        )
         if arr is None or arr.dtype.kind not in kinds:
-            what = {"U": "texts", "biufc": "numbers", "biuf": "real numbers"}.get(kinds, "real numbers")
-            raise VarTypeError(f"{who}: {what} expected, got {shown(value, 60)} ({type(value).__name__})")
+            what = {"U": "texts", "biufc": "numbers", "biuf": "real numbers"}.get(
+                kinds, "real numbers"
+            )
+            raise VarTypeError(
+                f"{who}: {what} expected, got {shown(value, 60)} ({type(value).__name__})"
+            )
         return arr
 
     @arguments(error=VarError)
@@ -210,7 +267,9 @@ class Var(Shared):
             new = old.astype(dtype)
             new[idx] = part
         except (ValueError, IndexError, TypeError) as e:
-            raise self._index_error(idx)(f"{self.path}: cannot set index {idx!r} (idx): {e}") from None
+            raise self._index_error(idx)(
+                f"{self.path}: cannot set index {idx!r} (idx): {e}"
+            ) from None
         return new
 
     def _write(self, new: np.ndarray) -> None:
@@ -220,8 +279,12 @@ class Var(Shared):
             return
         with claims.lock:
             starts = self.process._structure.root().starting if self.process is not None else None
-            if self.process is not None and (self.process.running or (starts is not None and not starts.here)):
-                raise RunError(f"cannot set {self.path} while the process is running; pause() first")
+            if self.process is not None and (
+                self.process.running or (starts is not None and not starts.here)
+            ):
+                raise RunError(
+                    f"cannot set {self.path} while the process is running; pause() first"
+                )
             self.value = new
 
 

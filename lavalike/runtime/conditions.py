@@ -19,7 +19,11 @@ class RunSteps:
 
     def __post_init__(self) -> None:
         n, flag = self.num_steps, self.blocking
-        if not (STEPS.kind(n) and 1 <= n <= 2**62 and (flag is True or flag is False or (FLAG.kind(flag) and FLAG.value(flag)))):
+        if not (
+            STEPS.kind(n)
+            and 1 <= n <= 2**62
+            and (flag is True or flag is False or (FLAG.kind(flag) and FLAG.value(flag)))
+        ):
             raise TypeError("RunSteps")  # made for every run: its rules are looked at only now
 
 

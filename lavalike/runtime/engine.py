@@ -45,19 +45,37 @@ class Engine:
     runs all steps at once.
     """
 
-    def __init__(self, plan: Plan, programs: Sequence[Program], batch: int, recordable: Iterable[Port | Var] = (),
-                 channel: Channel | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        programs: Sequence[Program],
+        batch: int,
+        recordable: Iterable[Port | Var] = (),
+        channel: Channel | None = None,
+    ) -> None:
         self.plan, self.programs, self.batch = plan, list(programs), batch
         self.flat = plan.flat
         self.whole = any(p.target.whole for p in plan.parts)
         self._of = dict(zip(plan.parts, self.programs, strict=True))
         self._single = self.programs[0] if len(self.programs) == 1 and not self.whole else None
         self._owner = {id(n.process): self._of[p] for p in plan.parts for n in p.nodes}
-        self._summed = {t: self.flat.terms(t) for t in recordable if isinstance(t, Port) and not self._leaf(t)}
+        self._summed = {
+            t: self.flat.terms(t) for t in recordable if isinstance(t, Port) and not self._leaf(t)
+        }
         made = [p for part in plan.parts for p in part.sends]
-        made += [t.source for terms in self._summed.values() for t in terms if isinstance(t.source, OutPort)]
-        self.channel: Channel = channel or LocalChannel({p: self.flat.dtype_of(p) for p in made}, batch)
-        self._passed = {part: [p for p in dict.fromkeys(made) if part.node_of(p.process) is not None] for part in plan.parts}
+        made += [
+            t.source
+            for terms in self._summed.values()
+            for t in terms
+            if isinstance(t.source, OutPort)
+        ]
+        self.channel: Channel = channel or LocalChannel(
+            {p: self.flat.dtype_of(p) for p in made}, batch
+        )
+        self._passed = {
+            part: [p for p in dict.fromkeys(made) if part.node_of(p.process) is not None]
+            for part in plan.parts
+        }
         self._groups = [(group, plan.stretch(group)) for group in plan.groups]
         self._back: dict[Part, list[Edge]] = {p: [] for p in plan.parts}
         for group in plan.groups:
@@ -97,8 +115,15 @@ class Engine:
                 self._stretch(done, {p: x[:done] for p, x in stimuli.items()}, rows)
             raise
 
-    def _stretch(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
-        given = {**stimuli, **{t: x for t, x in recordings.items() if isinstance(t, Port) and t not in self._summed}}
+    def _stretch(
+        self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings
+    ) -> None:
+        given = {
+            **stimuli,
+            **{
+                t: x for t, x in recordings.items() if isinstance(t, Port) and t not in self._summed
+            },
+        }
         self.channel.begin(steps, given)
         for group, longest in self._groups:
             first = 0
@@ -166,15 +191,25 @@ class Engine:
 
     def snapshot(self) -> Snapshot:
         """All that steps change, as it is now."""
-        return Snapshot(self._names, self.batch, self.step, tuple(p.snapshot() for p in self.programs))
+        return Snapshot(
+            self._names, self.batch, self.step, tuple(p.snapshot() for p in self.programs)
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Be as when ``snapshot`` was taken, of this engine or of one of an equal graph; RunError for another graph's, by name."""
         mine = self._names
         if snapshot.nodes != mine or snapshot.batch != self.batch:
-            other = next((f"{a[0]} ({a[1]}) there, {b[0]} ({b[1]}) here" for a, b in zip(snapshot.nodes, mine, strict=False) if a != b),
-                         f"{len(snapshot.nodes)} nodes in batches of {snapshot.batch} there, {len(mine)} in batches of {self.batch} here")
-            raise RunError(f"{self.flat.processes[0].path}: the snapshot is of another graph: {other}; take one of this graph")
+            other = next(
+                (
+                    f"{a[0]} ({a[1]}) there, {b[0]} ({b[1]}) here"
+                    for a, b in zip(snapshot.nodes, mine, strict=False)
+                    if a != b
+                ),
+                f"{len(snapshot.nodes)} nodes in batches of {snapshot.batch} there, {len(mine)} in batches of {self.batch} here",
+            )
+            raise RunError(
+                f"{self.flat.processes[0].path}: the snapshot is of another graph: {other}; take one of this graph"
+            )
         for program, part in zip(self.programs, snapshot.parts, strict=True):
             program.restore(part)
         self._step = snapshot.step
@@ -201,17 +236,28 @@ class Engine:
         return reporting.links(self.programs)
 
 
-def compiled(flat: Flat, batch: int, recordable: Sequence[Port | Var], backends: Callable[[str], Backend]) -> Engine:
+def compiled(
+    flat: Flat, batch: int, recordable: Sequence[Port | Var], backends: Callable[[str], Backend]
+) -> Engine:
     """An engine for ``flat``: cut into parts, a program built for each."""
     plan = cut(flat)
     recordable = list(dict.fromkeys(recordable))
     if len(plan.parts) == 1 and not plan.parts[0].target.whole:
         part = plan.parts[0]
-        return Engine(plan, [backends(part.target.backend).build(part, batch, recordable)], batch, recordable)
-    wanted = [*recordable, *(t.source for r in recordable if isinstance(r, Port) for t in flat.terms(r))]
+        return Engine(
+            plan, [backends(part.target.backend).build(part, batch, recordable)], batch, recordable
+        )
+    wanted = [
+        *recordable,
+        *(t.source for r in recordable if isinstance(r, Port) for t in flat.terms(r)),
+    ]
     programs = []
     for part in plan.parts:
-        own = [t for t in (*part.sends, *wanted) if part.node_of(t.process) is not None and (isinstance(t, OutPort | Var))]
+        own = [
+            t
+            for t in (*part.sends, *wanted)
+            if part.node_of(t.process) is not None and (isinstance(t, OutPort | Var))
+        ]
         programs.append(backends(part.target.backend).build(part, batch, list(dict.fromkeys(own))))
     return Engine(plan, programs, batch, recordable)
 

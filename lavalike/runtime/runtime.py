@@ -40,7 +40,13 @@ class Stretches:
         self.whole = program.whole
         self.size: int | float = math.inf if self.whole else 1
 
-    def run(self, program: Engine, steps: int, stimuli: dict[Port, np.ndarray], recordings: dict[Port | Var, np.ndarray]) -> None:
+    def run(
+        self,
+        program: Engine,
+        steps: int,
+        stimuli: dict[Port, np.ndarray],
+        recordings: dict[Port | Var, np.ndarray],
+    ) -> None:
         """One stretch of ``steps`` steps, from which the next size is learnt."""
         began = time.perf_counter()
         program.run(steps, stimuli, recordings)
@@ -92,8 +98,10 @@ class Runtime:
         return list(dict.fromkeys(resolved(probe.target) for probe in self.probes))
 
     def _record(self) -> None:
-        self.targets = [(t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t])
-                        for t in dict.fromkeys(resolved(probe.target) for probe in self.probes)]
+        self.targets = [
+            (t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t])
+            for t in dict.fromkeys(resolved(probe.target) for probe in self.probes)
+        ]
 
     def reprobe(self) -> bool:
         """Record what is probed by now; False where that takes another program."""
@@ -111,7 +119,9 @@ class Runtime:
         self._record()
         for probe in self.probes:
             probe.owner.runtime = self
-        self.processes = list(dict.fromkeys([*self.processes, *(probe.owner for probe in self.probes)]))
+        self.processes = list(
+            dict.fromkeys([*self.processes, *(probe.owner for probe in self.probes)])
+        )
         return True
 
     def bind(self, claim: Claim) -> None:
@@ -136,7 +146,9 @@ class Runtime:
         with self._freed:
             self._idle(f"set {var.path}")
             if self.released:
-                raise RunError(f"cannot set {var.path}: another thread stopped the process or compiled it anew meanwhile; set it again")
+                raise RunError(
+                    f"cannot set {var.path}: another thread stopped the process or compiled it anew meanwhile; set it again"
+                )
             self.program.write(var, value)
 
     # -- one run at a time -------------------------------------------------------------------------------
@@ -153,8 +165,10 @@ class Runtime:
 
     def _check_fork(self, verb: str) -> None:
         if self._torn:
-            raise RunError(f"cannot {verb}: a run was under way when this process was forked, and its steps are not done here; "
-                           "fork before the run or after it")
+            raise RunError(
+                f"cannot {verb}: a run was under way when this process was forked, and its steps are not done here; "
+                "fork before the run or after it"
+            )
 
     def take(self, claim: Claim, verb: str = "run") -> bool:
         """Hold the program; RunError where another run does, False where it was released."""
@@ -191,13 +205,17 @@ class Runtime:
         """Do the steps; ``claim`` holds the program, and ends with them."""
         try:
             if self.failed is not None:
-                raise RunError(f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again")
+                raise RunError(
+                    f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again"
+                )
             if self.error is not None:
                 self._raise()
             steps = condition.num_steps if isinstance(condition, RunSteps) else None
             if steps is None and self.stretches.whole:
                 name = next(p.target.backend for p in self.program.plan.parts if p.target.whole)
-                raise RunError(f"backend {name!r} runs for a number of steps that is known before; use RunSteps(n)")
+                raise RunError(
+                    f"backend {name!r} runs for a number of steps that is known before; use RunSteps(n)"
+                )
             for _, dtype, probes in self.targets:
                 for probe in probes:
                     probe.begin(steps, self.program.step, dtype)
@@ -210,7 +228,9 @@ class Runtime:
                 self.free(claim)
 
     def _start_aside(self, steps: int | None, claim: Claim) -> None:
-        self.thread = threading.Thread(target=self._aside, args=(steps, claim), daemon=True, name="lavalike-run")
+        self.thread = threading.Thread(
+            target=self._aside, args=(steps, claim), daemon=True, name="lavalike-run"
+        )
         here, claim.thread = claim.thread, None
         try:
             self.thread.start()
@@ -238,8 +258,10 @@ class Runtime:
                     for probe in probes:
                         n = min(n, probe.left if stretches.whole else probe.most(dtype))
                         if n <= 0:
-                            raise RunError(f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
-                                           "the run is paused")
+                            raise RunError(
+                                f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
+                                "the run is paused"
+                            )
                 rows = {target: probes[0].room(n, dtype) for target, dtype, probes in self.targets}  # type: ignore[arg-type]
             before = program.step
             try:
@@ -293,7 +315,9 @@ class Runtime:
         with self._freed:
             self._check_fork("stop")
             if self._claim is not None and self._claim.here:
-                raise RunError("cannot stop from within a step of the run; pause() ends it after this step")
+                raise RunError(
+                    "cannot stop from within a step of the run; pause() ends it after this step"
+                )
         try:
             self.pause()
         finally:
@@ -340,9 +364,13 @@ if hasattr(os, "register_at_fork"):
 
 def start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> None:
     """What ``process.run`` does."""
-    if not isinstance(condition, RunSteps | RunContinuous) or not (config is None or isinstance(config, RunConfig)):
+    if not isinstance(condition, RunSteps | RunContinuous) or not (
+        config is None or isinstance(config, RunConfig)
+    ):
         raise TypeError("run")  # its rules are looked at only now
-    while not _start(process, condition, config):  # again where another thread let go of the program that was there
+    while not _start(
+        process, condition, config
+    ):  # again where another thread let go of the program that was there
         pass
 
 
@@ -350,7 +378,11 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
     claim = Claim.mine()
     root = process._structure.root()
     bound = [*root.runtimes]
-    if len(bound) == 1 and bound[0].version == root.version and (config is None or config is bound[0].config or config == bound[0].config):
+    if (
+        len(bound) == 1
+        and bound[0].version == root.version
+        and (config is None or config is bound[0].config or config == bound[0].config)
+    ):
         if not bound[0].take(claim):
             return False
         try:
@@ -394,8 +426,10 @@ def _warn(process: AbstractProcess, why: str | bool) -> None:
     text = f"{process.path}: compiled anew, {why or 'the graph changed'}; states are carried over"
     if root.counts:
         counts = " and ".join(map(str, sorted(root.counts)))
-        text += (f", but what was connected had done {counts} steps: all go on from step {root.step}, the most, and what depends on the "
-                 "step (sources, resets) with them")
+        text += (
+            f", but what was connected had done {counts} steps: all go on from step {root.step}, the most, and what depends on the "
+            "step (sources, resets) with them"
+        )
     warnings.warn(text, RecompileWarning, stacklevel=6)
 
 
@@ -412,8 +446,14 @@ def _all_run(members: Iterable[AbstractProcess], flat: Flat) -> None:
             while above is not None and above not in there:
                 above = above.parent
             node = flat.node_of(above)
-            why = "" if node is None else f": {type(node.model).__name__} computes {node.process.path} as a whole"
-            raise InputError(f"{p.probes[0].owner.path}: {target!r} is not in what runs{why}; record what is, or select another model")
+            why = (
+                ""
+                if node is None
+                else f": {type(node.model).__name__} computes {node.process.path} as a whole"
+            )
+            raise InputError(
+                f"{p.probes[0].owner.path}: {target!r} is not in what runs{why}; record what is, or select another model"
+            )
 
 
 @contextmanager

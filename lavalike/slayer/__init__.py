@@ -3,7 +3,9 @@
 try:
     import torch as _torch  # noqa: F401
 except ModuleNotFoundError as e:
-    raise ModuleNotFoundError("lavalike.slayer needs torch: pip install 'lavalike[torch]'", name="torch") from e
+    raise ModuleNotFoundError(
+        "lavalike.slayer needs torch: pip install 'lavalike[torch]'", name="torch"
+    ) from e
 
 from lavalike.slayer import (
     axon as axon,

@@ -27,8 +27,10 @@ def collapse(spike: torch.Tensor, label: str) -> torch.Tensor:
         InputError: naming ``label``; another number of axes, or an empty one.
     """
     if spike.dim() not in (3, 5) or 0 in spike.shape:
-        raise InputError(f"{label}: spikes (batch, neuron, time) or (batch, channel, height, width, time), no axis empty, are expected, "
-                         f"got {tuple(spike.shape)}")
+        raise InputError(
+            f"{label}: spikes (batch, neuron, time) or (batch, channel, height, width, time), no axis empty, are expected, "
+            f"got {tuple(spike.shape)}"
+        )
     spike = spike.flatten(1, -2)
     return spike if spike.dtype in (torch.float32, torch.float64) else spike.float()
 
@@ -49,7 +51,9 @@ def log_confidence(rate: torch.Tensor, mode: str, window: int, eps: float) -> to
         return functional.log_softmax(rate, 1)
     one = 1 / window
     fired = rate > 0
-    log_rate = torch.where(fired, torch.where(fired, rate, 1).log(), rate * window - 1 - math.log(window))
+    log_rate = torch.where(
+        fired, torch.where(fired, rate, 1).log(), rate * window - 1 - math.log(window)
+    )
     total = rate.sum(1, keepdim=True)
     return log_rate - (torch.where(total > 0, total, one) + eps).log()
 
@@ -57,7 +61,11 @@ def log_confidence(rate: torch.Tensor, mode: str, window: int, eps: float) -> to
 def _confidence(rate: torch.Tensor, mode: str, eps: float) -> torch.Tensor:
     if mode == "logsoftmax":
         return functional.log_softmax(rate, 1)
-    return functional.softmax(rate, 1) if mode == "softmax" else rate / (rate.sum(1, keepdim=True) + eps)
+    return (
+        functional.softmax(rate, 1)
+        if mode == "softmax"
+        else rate / (rate.sum(1, keepdim=True) + eps)
+    )
 
 
 class Rate:
@@ -71,7 +79,9 @@ class Rate:
 
     @staticmethod
     @arguments(spike=TENSOR, mode=MODE, eps=real(above=0))
-    def confidence(spike: torch.Tensor, mode: str = "probability", eps: float = 1e-6) -> torch.Tensor:
+    def confidence(
+        spike: torch.Tensor, mode: str = "probability", eps: float = 1e-6
+    ) -> torch.Tensor:
         """Confidences, (batch, neuron): rates as shares of their sum (eps is added to it), their "softmax", or "logsoftmax"."""
         return _confidence(Rate.rate(spike), mode, eps)
 
@@ -131,11 +141,22 @@ class NLL:
     A silent neuron has a finite log confidence, see ``log_confidence``.
     """
 
-    @arguments(classifier=optional(instance(Rate, MovingWindow)), mode=optional(LOSS_MODE), eps=optional(real(above=0)))
-    def __init__(self, classifier: Rate | MovingWindow | None = None, mode: str | None = None, eps: float | None = None) -> None:
+    @arguments(
+        classifier=optional(instance(Rate, MovingWindow)),
+        mode=optional(LOSS_MODE),
+        eps=optional(real(above=0)),
+    )
+    def __init__(
+        self,
+        classifier: Rate | MovingWindow | None = None,
+        mode: str | None = None,
+        eps: float | None = None,
+    ) -> None:
         self.classifier = Rate() if classifier is None else classifier
         # the logarithm of either softmax mode is the same
-        self.mode = (mode or getattr(self.classifier, "mode", None) or "probability").removeprefix("log")
+        self.mode = (mode or getattr(self.classifier, "mode", None) or "probability").removeprefix(
+            "log"
+        )
         self.eps = getattr(self.classifier, "eps", 1e-6) if eps is None else eps
 
     def predict(self, spike: torch.Tensor) -> torch.Tensor:
@@ -144,5 +165,9 @@ class NLL:
 
     def __call__(self, spike: torch.Tensor) -> torch.Tensor:
         """Log confidences, (batch, neuron), or (batch, neuron, time) of a MovingWindow."""
-        window = self.classifier.time_window if isinstance(self.classifier, MovingWindow) else spike.shape[-1]
+        window = (
+            self.classifier.time_window
+            if isinstance(self.classifier, MovingWindow)
+            else spike.shape[-1]
+        )
         return log_confidence(self.classifier.rate(spike), self.mode, window, self.eps)

@@ -21,9 +21,13 @@ class Sigma(nn.Module):
         self.persistent_state = persistent_state
         self._state: dict[str, torch.Tensor] | None = None
 
-    def stream(self, x: torch.Tensor, state: dict[str, torch.Tensor] | None = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def stream(
+        self, x: torch.Tensor, state: dict[str, torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """(sums, state after them) of inputs (..., time) that follow on ``state``."""
-        y = torch.cumsum(x.movedim(-1, 0), 0).movedim(0, -1)  # one pass where time is outermost in memory
+        y = torch.cumsum(x.movedim(-1, 0), 0).movedim(
+            0, -1
+        )  # one pass where time is outermost in memory
         if state is not None and "sigma" in state:
             y = y + state["sigma"][..., None]
         return y, {"sigma": y[..., -1]}

@@ -16,13 +16,19 @@ from lavalike.slayer.block.base import Block
 from lavalike.slayer.neuron import sigma_delta
 from netx import writer
 
-NETWORK = Rule("a sequence of slayer blocks, or a module that has one as .blocks",
-               lambda v: isinstance(v, nn.Module | Iterable) or hasattr(v, "blocks"))
+NETWORK = Rule(
+    "a sequence of slayer blocks, or a module that has one as .blocks",
+    lambda v: isinstance(v, nn.Module | Iterable) or hasattr(v, "blocks"),
+)
 
 
 @arguments(network=NETWORK, path=PATH, input_shape=optional(SHAPE), example=ANY, error=ExportError)
-def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, input_shape: tuple[int, ...] | int | None = None,
-                example: Any = None) -> Path:
+def export_hdf5(
+    network: nn.Module | Iterable[nn.Module],
+    path: str | Path,
+    input_shape: tuple[int, ...] | int | None = None,
+    example: Any = None,
+) -> Path:
     """Write ``network`` as a .net file that netx loads and that computes, in fixed_pt, the same bits.
 
     A network with a ``forward`` is called once, in eval mode, and left as it was: what block k gets must be what block k-1 sent, and the
@@ -41,22 +47,30 @@ def export_hdf5(network: nn.Module | Iterable[nn.Module], path: str | Path, inpu
     """
     found = [network] if isinstance(network, Block) else getattr(network, "blocks", network)
     if not isinstance(found, Iterable):
-        raise ExportError(f"{type(network).__name__} is no sequence of slayer blocks and has none as .blocks")
+        raise ExportError(
+            f"{type(network).__name__} is no sequence of slayer blocks and has none as .blocks"
+        )
     blocks = list(found)
     family = None
     for k, block in enumerate(blocks):
         if not isinstance(block, Block):
-            raise ExportError(f"layer {k}: {type(block).__name__} is no slayer block; a .net file holds blocks only")
+            raise ExportError(
+                f"layer {k}: {type(block).__name__} is no slayer block; a .net file holds blocks only"
+            )
         if block.unit is None:
             continue
         graded = isinstance(block.unit, sigma_delta.Neuron)
         if family not in (None, graded):
-            raise ExportError(f"layer {k}: {block.label} after blocks of another family: spikes and sigma-delta messages differ in scale")
+            raise ExportError(
+                f"layer {k}: {block.label} after blocks of another family: spikes and sigma-delta messages differ in scale"
+            )
         family = graded
     shape = None if input_shape is None else tuple(int(n) for n in np.reshape(input_shape, -1))
     module = probe.own_forward(network)
     if module is None and example is not None:
-        raise ExportError(f"example is what forward takes; {type(network).__name__} has none: give input_shape")
+        raise ExportError(
+            f"example is what forward takes; {type(network).__name__} has none: give input_shape"
+        )
     if module is not None and blocks:
         of_example = probe.check_chain(module, blocks, shape, example)
         shape = of_example if shape is None and example is not None else shape
@@ -77,4 +91,6 @@ def _loads(path: Path) -> None:
     try:
         Network(path)
     except LavalikeError as e:
-        raise ExportError(f"the exported file would not load: {str(e).removeprefix(f'{path}: ')}") from e
+        raise ExportError(
+            f"the exported file would not load: {str(e).removeprefix(f'{path}: ')}"
+        ) from e

@@ -13,8 +13,14 @@ from lavalike.dynamics import Dynamics
 State = dict[str, torch.Tensor]
 
 
-def over_time(dynamics: Dynamics, training: fused.Training, inputs: Sequence[torch.Tensor], parameters: Mapping[str, Any], state: State,
-              shift: bool = False) -> tuple[list[torch.Tensor], State, torch.Tensor]:
+def over_time(
+    dynamics: Dynamics,
+    training: fused.Training,
+    inputs: Sequence[torch.Tensor],
+    parameters: Mapping[str, Any],
+    state: State,
+    shift: bool = False,
+) -> tuple[list[torch.Tensor], State, torch.Tensor]:
     """``dynamics`` over all steps: (outputs in the inputs' layout, the state after them, how many values left 24 bits).
 
     A parameter is one number or a tensor of one a channel. Convolutions are faster with channels innermost: tensors that
@@ -32,8 +38,16 @@ def over_time(dynamics: Dynamics, training: fused.Training, inputs: Sequence[tor
         return v.movedim(-1, axis) if last else v
 
     per_channel = (-1,) if last else (-1, *[1] * (x.dim() - 3))
-    params = {n: p.reshape(per_channel) if isinstance(p, torch.Tensor) and p.numel() > 1 else p for n, p in parameters.items()}
-    times = {n: v.movedim(-1, 0).movedim(2, -1) if last else v.movedim(-1, 0) for n, v in zip(dynamics.inputs, inputs, strict=True)}
-    result = fused.scan(dynamics, training, times, params, {s: inner(v) for s, v in state.items()}, shift=shift)
+    params = {
+        n: p.reshape(per_channel) if isinstance(p, torch.Tensor) and p.numel() > 1 else p
+        for n, p in parameters.items()
+    }
+    times = {
+        n: v.movedim(-1, 0).movedim(2, -1) if last else v.movedim(-1, 0)
+        for n, v in zip(dynamics.inputs, inputs, strict=True)
+    }
+    result = fused.scan(
+        dynamics, training, times, params, {s: inner(v) for s, v in state.items()}, shift=shift
+    )
     outputs = [outer(result.outputs[o], 2).movedim(0, -1) for o in dynamics.outputs]
     return outputs, {s: outer(v, 1) for s, v in result.states.items()}, result.overflows

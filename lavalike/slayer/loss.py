@@ -22,9 +22,17 @@ WINDOWED = {"moving_window": optional(integer(1)), "reduction": REDUCTION}
 
 
 def _check_labels(label: torch.Tensor, classes: int, name: str) -> torch.Tensor:
-    if label.numel() == 0 or label.dtype.is_floating_point or label.dtype == torch.bool or label.min() < 0 or label.max() >= classes:
+    if (
+        label.numel() == 0
+        or label.dtype.is_floating_point
+        or label.dtype == torch.bool
+        or label.min() < 0
+        or label.max() >= classes
+    ):
         span = f"{label.min()}..{label.max()}" if label.numel() else "none"
-        raise InputError(f"{name}: labels are integers in 0..{classes - 1}, got {label.dtype}, {span}")
+        raise InputError(
+            f"{name}: labels are integers in 0..{classes - 1}, got {label.dtype}, {span}"
+        )
     return label.long()
 
 
@@ -43,15 +51,19 @@ class _RateLoss(nn.Module):
     def _rate(self, spike: torch.Tensor) -> torch.Tensor:
         """Rates, (batch, neuron), or with a window (batch, neuron, time)."""
         spike = collapse(spike, self.name)
-        return spike.mean(-1) if self.moving_window is None else moving_rate(spike, self.moving_window)
+        return (
+            spike.mean(-1) if self.moving_window is None else moving_rate(spike, self.moving_window)
+        )
 
     def _label(self, label: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
         """Integer labels, (batch,), or with a window (batch, time)."""
         shapes = list(dict.fromkeys((rate.shape[:1], rate.shape[:1] + rate.shape[2:])))
         if label.shape not in shapes:
             allowed = "or one a step" if self.moving_window else "or with moving_window one a step"
-            raise InputError(f"{self.name}: labels have shape {tuple(label.shape)}; one a sample, {allowed}: "
-                             f"{' or '.join(str(tuple(s)) for s in shapes)}")
+            raise InputError(
+                f"{self.name}: labels have shape {tuple(label.shape)}; one a sample, {allowed}: "
+                f"{' or '.join(str(tuple(s)) for s in shapes)}"
+            )
         label = _check_labels(label, rate.shape[1], self.name)
         return replicate(label, rate.shape[2]) if label.dim() < rate.dim() - 1 else label
 
@@ -68,8 +80,16 @@ class SpikeTime(nn.Module):
         reduction: "sum" or "mean".
     """
 
-    @arguments(time_constant=real(above=0), length=integer(1), filter_order=integer(1), reduction=REDUCTION)
-    def __init__(self, time_constant: float = 5, length: int = 100, filter_order: int = 1, reduction: str = "sum") -> None:
+    @arguments(
+        time_constant=real(above=0), length=integer(1), filter_order=integer(1), reduction=REDUCTION
+    )
+    def __init__(
+        self,
+        time_constant: float = 5,
+        length: int = 100,
+        filter_order: int = 1,
+        reduction: str = "sum",
+    ) -> None:
         super().__init__()
         self.reduction = reduction
         once = np.exp(-np.arange(length) / time_constant)
@@ -82,7 +102,9 @@ class SpikeTime(nn.Module):
     def forward(self, input: torch.Tensor, desired: torch.Tensor) -> torch.Tensor:
         """The loss of spikes ``input`` for spikes ``desired``, of the same shape."""
         if input.shape != desired.shape:
-            raise InputError(f"loss.SpikeTime: spikes {tuple(input.shape)} and desired spikes {tuple(desired.shape)} differ in shape")
+            raise InputError(
+                f"loss.SpikeTime: spikes {tuple(input.shape)} and desired spikes {tuple(desired.shape)} differ in shape"
+            )
         error = self.filter(collapse(input, "loss.SpikeTime") - collapse(desired, "loss.SpikeTime"))
         return error.square().sum() if self.reduction == "sum" else error.square().mean()
 
@@ -97,15 +119,27 @@ class SpikeRate(_RateLoss):
     """
 
     @arguments(true_rate=real(0, 1), false_rate=real(0, 1), **WINDOWED)
-    def __init__(self, true_rate: float, false_rate: float, moving_window: int | None = None, reduction: str = "sum") -> None:
+    def __init__(
+        self,
+        true_rate: float,
+        false_rate: float,
+        moving_window: int | None = None,
+        reduction: str = "sum",
+    ) -> None:
         super().__init__(moving_window, reduction)
         self.true_rate, self.false_rate = true_rate, false_rate
 
     @arguments(spike=TENSOR, label=TENSOR)
     def forward(self, spike: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         rate = self._rate(spike)
-        hot = functional.one_hot(self._label(label, rate), rate.shape[1]).to(rate.dtype).movedim(-1, 1)
-        return functional.mse_loss(rate, self.true_rate * hot + self.false_rate * (1 - hot), reduction=self.reduction)
+        hot = (
+            functional.one_hot(self._label(label, rate), rate.shape[1])
+            .to(rate.dtype)
+            .movedim(-1, 1)
+        )
+        return functional.mse_loss(
+            rate, self.true_rate * hot + self.false_rate * (1 - hot), reduction=self.reduction
+        )
 
 
 class SpikeMax(_RateLoss):
@@ -120,7 +154,9 @@ class SpikeMax(_RateLoss):
     """
 
     @arguments(mode=LOSS_MODE, **WINDOWED)
-    def __init__(self, moving_window: int | None = None, mode: str = "probability", reduction: str = "sum") -> None:
+    def __init__(
+        self, moving_window: int | None = None, mode: str = "probability", reduction: str = "sum"
+    ) -> None:
         super().__init__(moving_window, reduction)
         self.mode = mode
 
@@ -144,7 +180,13 @@ class SpikeMoid(_RateLoss):
     """
 
     @arguments(alpha=real(above=0), theta=real(), **WINDOWED)
-    def __init__(self, moving_window: int | None = None, reduction: str = "sum", alpha: float = 1, theta: float = 0) -> None:
+    def __init__(
+        self,
+        moving_window: int | None = None,
+        reduction: str = "sum",
+        alpha: float = 1,
+        theta: float = 0,
+    ) -> None:
         super().__init__(moving_window, reduction)
         self.alpha, self.theta = alpha, theta
 
@@ -153,12 +195,18 @@ class SpikeMoid(_RateLoss):
         rate = self._rate(spike)
         if label.shape not in (rate.shape[:2], rate.shape):
             steps = ", or one a neuron and step" if self.moving_window else ""
-            raise InputError(f"{self.name}: targets have shape {tuple(label.shape)}; expected one a neuron, {tuple(rate.shape[:2])}{steps}")
+            raise InputError(
+                f"{self.name}: targets have shape {tuple(label.shape)}; expected one a neuron, {tuple(rate.shape[:2])}{steps}"
+            )
         target = label.to(rate.dtype)
         if not bool(((target >= 0) & (target <= 1)).all()):
-            raise InputError(f"{self.name}: targets are in 0..1, got {target.min()}..{target.max()}")
+            raise InputError(
+                f"{self.name}: targets are in 0..1, got {target.min()}..{target.max()}"
+            )
         target = replicate(target, rate.shape[2]) if target.dim() < rate.dim() else target
-        return functional.binary_cross_entropy_with_logits((rate - self.theta) / self.alpha, target, reduction=self.reduction)
+        return functional.binary_cross_entropy_with_logits(
+            (rate - self.theta) / self.alpha, target, reduction=self.reduction
+        )
 
 
 class SparsityEnforcer:

@@ -3,7 +3,9 @@
 try:
     import torch as _torch  # noqa: F401
 except ModuleNotFoundError as e:
-    raise ModuleNotFoundError("lavalike.snn needs torch: pip install 'lavalike[torch]'", name="torch") from e
+    raise ModuleNotFoundError(
+        "lavalike.snn needs torch: pip install 'lavalike[torch]'", name="torch"
+    ) from e
 
 from lavalike.snn import functional as functional, spikegen as spikegen, surrogate as surrogate
 from lavalike.snn.accelerate import Accelerated as Accelerated, accelerate as accelerate

@@ -77,14 +77,24 @@ class Stateful(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Parameters take numbers, within their limits; what cannot be changed any more, or would do nothing, is refused."""
         key = self._aliases.get(name, name)
-        if key in self.__dict__.get("_limits", ()) and (key in self._buffers or key in self._parameters):
+        if key in self.__dict__.get("_limits", ()) and (
+            key in self._buffers or key in self._parameters
+        ):
             self._put(key, value)
         elif name in self._once and name in self.__dict__:
             raise InputError(f"{self.label}: {name} is chosen when it is made; make a new one")
-        elif name not in self.__dict__ and name in _chosen(type(self)) | {*self.__dict__.get("state_names", ())}:  # type: ignore[arg-type] # a class is hashable
-            what = "a state, which is passed to a call" if name in self.__dict__.get("state_names", ()) else "chosen when it is made"
+        elif name not in self.__dict__ and name in _chosen(type(self)) | {
+            *self.__dict__.get("state_names", ())
+        }:  # type: ignore[arg-type] # a class is hashable
+            what = (
+                "a state, which is passed to a call"
+                if name in self.__dict__.get("state_names", ())
+                else "chosen when it is made"
+            )
             remedy = f"{name[6:]}.requires_grad_(), or " if name.startswith("learn_") else ""
-            raise InputError(f"{self.label}: {name} is {what}, and setting it would do nothing; {remedy}make a new one")
+            raise InputError(
+                f"{self.label}: {name} is {what}, and setting it would do nothing; {remedy}make a new one"
+            )
         else:
             super().__setattr__(name, value)
 
@@ -102,11 +112,15 @@ class Stateful(nn.Module):
             return
         array = as_numbers(value.detach() if isinstance(value, torch.Tensor) else value)
         if array is None or array.dtype.kind not in "iuf":
-            raise InputTypeError(f"{self.label}: {self.called(name)} is {NUMBERS.words}, got {shown(value)} ({type(value).__name__})")
+            raise InputTypeError(
+                f"{self.label}: {self.called(name)} is {NUMBERS.words}, got {shown(value)} ({type(value).__name__})"
+            )
         low, high = self._limits[name]
         wrong = array[~(np.isfinite(array) & (array >= low) & (array <= high))]
         if wrong.size:
-            raise InputError(f"{self.label}: {self.called(name)} is in {low:g}..{high:g}, got {wrong.flat[0]:g}")
+            raise InputError(
+                f"{self.label}: {self.called(name)} is in {low:g}..{high:g}, got {wrong.flat[0]:g}"
+            )
 
     def _keep(self, name: str, value: Any, learn: bool) -> None:
         """As nn.Parameter where it is learnt, as a buffer otherwise."""
@@ -114,8 +128,10 @@ class Stateful(nn.Module):
         self._checked(name, value)
         if isinstance(value, torch.Tensor) and value.requires_grad:
             called = self.called(name)
-            raise InputError(f"{self.label}: {called} requires a gradient, but a neuron keeps a copy; learn_... trains that, and a tensor "
-                             f"that is assigned (neuron.{called if hasattr(type(self), called) else name} = tensor) is taken as it is")
+            raise InputError(
+                f"{self.label}: {called} requires a gradient, but a neuron keeps a copy; learn_... trains that, and a tensor "
+                f"that is assigned (neuron.{called if hasattr(type(self), called) else name} = tensor) is taken as it is"
+            )
         value = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
         if learn:
             self.register_parameter(name, nn.Parameter(value))
@@ -131,12 +147,18 @@ class Stateful(nn.Module):
         elif name in self._parameters:
             new = torch.as_tensor(value, dtype=old.dtype, device=old.device).detach()
             if new.dim() and new.shape != old.shape:
-                raise InputError(f"{self.label}: {self.called(name)} is learnt and has shape {tuple(old.shape)}, got {tuple(new.shape)}; "
-                                 "assign an nn.Parameter, and give it to the optimiser")
+                raise InputError(
+                    f"{self.label}: {self.called(name)} is learnt and has shape {tuple(old.shape)}, got {tuple(new.shape)}; "
+                    "assign an nn.Parameter, and give it to the optimiser"
+                )
             with torch.no_grad():
                 old.copy_(new)
         else:
-            self._buffers[name] = value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=old.dtype, device=old.device)
+            self._buffers[name] = (
+                value
+                if isinstance(value, torch.Tensor)
+                else torch.as_tensor(value, dtype=old.dtype, device=old.device)
+            )
 
     @property
     def label(self) -> str:
@@ -178,19 +200,31 @@ class Stateful(nn.Module):
         more = len(self.input_names) - 1
         if more:
             if len(states) < more:
-                raise InputTypeError(f"{self.label}: a call takes the inputs {', '.join(self.input_names)}, by position; "
-                                     f"got {1 + len(states)}")
+                raise InputTypeError(
+                    f"{self.label}: a call takes the inputs {', '.join(self.input_names)}, by position; "
+                    f"got {1 + len(states)}"
+                )
             x, states = (x, *states[:more]), states[more:]  # type: ignore[assignment]
         if self.init_hidden:
             if states or named:
-                raise InputError(f"{self.label}: with init_hidden=True a call takes the input alone")
+                raise InputError(
+                    f"{self.label}: with init_hidden=True a call takes the input alone"
+                )
             states = self._hidden or ()
         given = dict(zip(self.state_names, states, strict=False))
-        if len(states) > len(self.state_names) or named.keys() & given.keys() or named.keys() - set(self.state_names):
+        if (
+            len(states) > len(self.state_names)
+            or named.keys() & given.keys()
+            or named.keys() - set(self.state_names)
+        ):
             got = f"{len(states)} states" + (f" and {', '.join(named)}" if named else "")
-            near = "".join(did_you_mean(n, self.state_names) for n in named if n not in self.state_names)
-            raise InputTypeError(f"{self.label}: a call takes the input{'s' if more else ''} and the states {', '.join(self.state_names)}; "
-                                 f"got {got}{near}")
+            near = "".join(
+                did_you_mean(n, self.state_names) for n in named if n not in self.state_names
+            )
+            raise InputTypeError(
+                f"{self.label}: a call takes the input{'s' if more else ''} and the states {', '.join(self.state_names)}; "
+                f"got {got}{near}"
+            )
         given |= named
         out = self.step(x, [given.get(n) for n in self.state_names])
         if self.output_is_state:
@@ -210,11 +244,19 @@ class Stateful(nn.Module):
             if s is None:
                 continue
             if not isinstance(s, torch.Tensor):
-                raise InputTypeError(f"{self.label}: state {name} is a torch tensor or None, got {shown(s)} ({type(s).__name__})")
+                raise InputTypeError(
+                    f"{self.label}: state {name} is a torch tensor or None, got {shown(s)} ({type(s).__name__})"
+                )
             if s.numel() and s.shape != shape:
-                remedy = "call lavalike.snn.reset(net)" if self.init_hidden else "take the states of reset_mem()"
-                raise InputError(f"{self.label}: state {name} has shape {tuple(s.shape)}; expected {tuple(shape)}; {remedy} "
-                                 "before a new sequence or another batch")
+                remedy = (
+                    "call lavalike.snn.reset(net)"
+                    if self.init_hidden
+                    else "take the states of reset_mem()"
+                )
+                raise InputError(
+                    f"{self.label}: state {name} has shape {tuple(s.shape)}; expected {tuple(shape)}; {remedy} "
+                    "before a new sequence or another batch"
+                )
 
 
 class Neuron(Stateful):
@@ -243,30 +285,59 @@ class Neuron(Stateful):
 
     dynamics: Dynamics
 
-    @arguments(dynamics=instance(Dynamics, words="a lavalike.Dynamics"), values=optional(MAPPING), learn=optional(sequence(TEXT)),
-               spike_grad=optional(SURROGATE), reset_grad=RESET_GRAD, init_hidden=FLAG, output=FLAG)
-    def __init__(self, dynamics: Dynamics, values: Mapping[str, Any] | None = None, learn: Sequence[str] | None = None,
-                 spike_grad: Surrogate | None = None, reset_grad: str = "detach", init_hidden: bool = False, output: bool = False) -> None:
+    @arguments(
+        dynamics=instance(Dynamics, words="a lavalike.Dynamics"),
+        values=optional(MAPPING),
+        learn=optional(sequence(TEXT)),
+        spike_grad=optional(SURROGATE),
+        reset_grad=RESET_GRAD,
+        init_hidden=FLAG,
+        output=FLAG,
+    )
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        values: Mapping[str, Any] | None = None,
+        learn: Sequence[str] | None = None,
+        spike_grad: Surrogate | None = None,
+        reset_grad: str = "detach",
+        init_hidden: bool = False,
+        output: bool = False,
+    ) -> None:
         super().__init__(dynamics.states, init_hidden, output)
         if not dynamics.inputs or not dynamics.outputs:
-            raise InputError(f"{self.label}: dynamics {dynamics.name} has inputs {dynamics.inputs} and outputs {dynamics.outputs}; "
-                             "at least one of each is needed")
+            raise InputError(
+                f"{self.label}: dynamics {dynamics.name} has inputs {dynamics.inputs} and outputs {dynamics.outputs}; "
+                "at least one of each is needed"
+            )
         self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
         known = {p.name: p for p in dynamics.knobs}
-        given = {name: p.default for name, p in known.items() if p.default is not None} | dict(values or {})
+        given = {name: p.default for name, p in known.items() if p.default is not None} | dict(
+            values or {}
+        )
         learn = [n for n, p in known.items() if p.trained] if learn is None else list(learn)
         names = tuple(known)
-        missing, unknown = [n for n in names if n not in given], [n for n in given if n not in names]
+        missing, unknown = (
+            [n for n in names if n not in given],
+            [n for n in given if n not in names],
+        )
         if missing or unknown:
             hint = "".join(did_you_mean(n, names) for n in unknown[:1])
             raise (InputTypeError if unknown else InputError)(
-                f"{self.label}: values: parameters {names} are needed; missing {missing}, unknown {unknown}{hint}")
+                f"{self.label}: values: parameters {names} are needed; missing {missing}, unknown {unknown}{hint}"
+            )
         for name in learn:
             if name not in names:
-                raise InputError(f"{self.label}: learn names parameters, {names}, got {name!r}{did_you_mean(name, names)}")
+                raise InputError(
+                    f"{self.label}: learn names parameters, {names}, got {name!r}{did_you_mean(name, names)}"
+                )
         self.__dict__["dynamics"], self._names = dynamics, names
-        self._arguments = {n: (p.argument, p.counts == "loss") for n, p in known.items()}  # of the step
-        self.fused_training = fused.Training(Atan() if spike_grad is None else as_surrogate(spike_grad), reset_grad)
+        self._arguments = {
+            n: (p.argument, p.counts == "loss") for n, p in known.items()
+        }  # of the step
+        self.fused_training = fused.Training(
+            Atan() if spike_grad is None else as_surrogate(spike_grad), reset_grad
+        )
         for name in names:
             self._keep(name, given[name], name in learn)
 
@@ -291,21 +362,30 @@ class Neuron(Stateful):
         self.fused_training = fused.Training(self.spike_grad, value)
 
     def limits(self, name: str) -> tuple[float, float]:
-        return next(((p.low, p.high) for p in self.dynamics.knobs if p.name == name), (-math.inf, math.inf))
+        return next(
+            ((p.low, p.high) for p in self.dynamics.knobs if p.name == name), (-math.inf, math.inf)
+        )
 
     def called(self, name: str) -> str:
-        return name if hasattr(self, name) else f"values[{name!r}]"  # which it came from when it was made
+        return (
+            name if hasattr(self, name) else f"values[{name!r}]"
+        )  # which it came from when it was made
 
     def values(self) -> dict[str, torch.Tensor]:
         """The step's parameters, brought back into their limits where training left them."""
         out = {}
         for name in self._names:
             value, limits = getattr(self, name), self._limits[name]
-            out[name] = within(value, limits) if name in self._parameters and limits != (-math.inf, math.inf) else value
+            out[name] = (
+                within(value, limits)
+                if name in self._parameters and limits != (-math.inf, math.inf)
+                else value
+            )
         return {a: 1 - out[n] if lost else out[n] for n, (a, lost) in self._arguments.items()}
 
-    def sequence(self, x: torch.Tensor, *states: State, record: Sequence[str] = (),
-                 steps: int | None = None) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:
+    def sequence(
+        self, x: torch.Tensor, *states: State, record: Sequence[str] = (), steps: int | None = None
+    ) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:
         """All steps of x, (time, batch, ...), in one fused loop; with ``steps`` x may be (1, batch, ...), the same in all of them.
 
         Returns outputs by name, (time, batch, ...), and the states that ``record`` names likewise; and the states after the last step.
@@ -317,39 +397,71 @@ class Neuron(Stateful):
         k = len(self.input_names)
         inputs, states = given[:k], given[k:]
         if len(inputs) < k or len(states) > len(self.state_names):
-            raise InputTypeError(f"{self.label}: a sequence takes the inputs {', '.join(self.input_names)} and the states "
-                                 f"{', '.join(self.state_names)}; got {len(given)} tensors")
+            raise InputTypeError(
+                f"{self.label}: a sequence takes the inputs {', '.join(self.input_names)} and the states "
+                f"{', '.join(self.state_names)}; got {len(given)} tensors"
+            )
         for x in inputs:
             if not isinstance(x, torch.Tensor) or x.dim() < 2 or not x.is_floating_point():
-                raise _wrong(x, f"{self.label}: a sequence is a floating-point tensor (time, batch, ...)")
+                raise _wrong(
+                    x, f"{self.label}: a sequence is a floating-point tensor (time, batch, ...)"
+                )
         if recording.current() is not None:
-            raise InputError(f"{self.label}: sequence(...) is folded already; accelerate folds networks that call neurons step by step")
+            raise InputError(
+                f"{self.label}: sequence(...) is folded already; accelerate folds networks that call neurons step by step"
+            )
         record = (record,) if isinstance(record, str) else tuple(record)
         for name in record:
             if name not in self.dynamics.states:
-                raise InputError(f"{self.label}: record names states, {self.dynamics.states}, got {shown(name)}"
-                                 f"{did_you_mean(name, self.dynamics.states)}")
-        self.check_states(inputs[0].shape[1:], [*states, *[None] * (len(self.state_names) - len(states))])
+                raise InputError(
+                    f"{self.label}: record names states, {self.dynamics.states}, got {shown(name)}"
+                    f"{did_you_mean(name, self.dynamics.states)}"
+                )
+        self.check_states(
+            inputs[0].shape[1:], [*states, *[None] * (len(self.state_names) - len(states))]
+        )
         return self._scan(inputs, states, record, steps)
 
-    def _scan(self, inputs: Sequence[torch.Tensor], states: Sequence[State], record: Sequence[str] = (), steps: int | None = None) -> Any:
+    def _scan(
+        self,
+        inputs: Sequence[torch.Tensor],
+        states: Sequence[State],
+        record: Sequence[str] = (),
+        steps: int | None = None,
+    ) -> Any:
         """What sequence returns, of inputs and states that are looked at."""
-        given = {n: s for n, s in zip(self.state_names, states, strict=False) if s is not None and s.numel()}
-        result = fused.scan(self.dynamics, self.fused_training, dict(zip(self.input_names, inputs, strict=True)), self.values(), given,
-                            record, steps=steps)
+        given = {
+            n: s
+            for n, s in zip(self.state_names, states, strict=False)
+            if s is not None and s.numel()
+        }
+        result = fused.scan(
+            self.dynamics,
+            self.fused_training,
+            dict(zip(self.input_names, inputs, strict=True)),
+            self.values(),
+            given,
+            record,
+            steps=steps,
+        )
         return result.outputs, tuple(result.states[n] for n in self.state_names)
 
     def step(self, x: Any, states: Sequence[State]) -> tuple[torch.Tensor, ...]:
         inputs = x if isinstance(x, tuple) else (x,)
         for now in inputs:
             if not isinstance(now, torch.Tensor) or not now.dim() or not now.is_floating_point():
-                raise _wrong(now, f"{self.label}: the input of a step is a floating-point tensor (batch, ...)")
+                raise _wrong(
+                    now,
+                    f"{self.label}: the input of a step is a floating-point tensor (batch, ...)",
+                )
         self.check_states(inputs[0].shape, states)
         record = recording.current()
         if record is not None:
             if len(inputs) > 1 or self.output_count > 1:
-                raise InputError(f"accelerate: {self.label} of several inputs or outputs cannot be folded; train such a network with the "
-                                 "plain loop, or with sequence(...)")
+                raise InputError(
+                    f"accelerate: {self.label} of several inputs or outputs cannot be folded; train such a network with the "
+                    "plain loop, or with sequence(...)"
+                )
             return record.neuron(self, x, states)
         outputs, after = self._scan([now.unsqueeze(0) for now in inputs], states)
         return (*(outputs[o].squeeze(0) for o in self.dynamics.outputs), *after)
@@ -367,7 +479,13 @@ def _chosen(cls: type) -> frozenset[str]:
     ours = next(c for c in cls.__mro__ if c.__module__.startswith("lavalike.snn."))
     if ours is Stateful:
         return frozenset()
-    return (keywords(ours) or frozenset()) - {"init_hidden", "output", "spike_grad", "reset_grad", "reset_mechanism"}
+    return (keywords(ours) or frozenset()) - {
+        "init_hidden",
+        "output",
+        "spike_grad",
+        "reset_grad",
+        "reset_mechanism",
+    }
 
 
 NET = instance("torch.nn.modules.module.Module", words="a torch module")

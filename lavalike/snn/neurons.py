@@ -71,27 +71,62 @@ class _NoGradient(Surrogate):
 
 # beta, alpha, threshold, V and graded_spikes_factor are looked at where they are kept
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("surrogate_disable", "init_hidden", "inhibition", "learn_beta", "learn_alpha", "learn_threshold", "learn_recurrent",
-                     "learn_graded_spikes_factor", "output", "reset_delay", "all_to_all", "bias"), FLAG),
-    "spike_grad": optional(SURROGATE), "reset_mechanism": TEXT, "reset_grad": RESET_GRAD,
-    "state_quant": Rule("False (a function that quantises is not available)", lambda v: v is None or isinstance(v, bool) or callable(v)),
+    **dict.fromkeys(
+        (
+            "surrogate_disable",
+            "init_hidden",
+            "inhibition",
+            "learn_beta",
+            "learn_alpha",
+            "learn_threshold",
+            "learn_recurrent",
+            "learn_graded_spikes_factor",
+            "output",
+            "reset_delay",
+            "all_to_all",
+            "bias",
+        ),
+        FLAG,
+    ),
+    "spike_grad": optional(SURROGATE),
+    "reset_mechanism": TEXT,
+    "reset_grad": RESET_GRAD,
+    "state_quant": Rule(
+        "False (a function that quantises is not available)",
+        lambda v: v is None or isinstance(v, bool) or callable(v),
+    ),
     **dict.fromkeys(("linear_features", "conv2d_channels"), optional(integer(1))),
     **dict.fromkeys(("input_size", "hidden_size"), integer(1)),
     "kernel_size": optional(either(integer(1), sequence(integer(1), 2))),
-    "R": optional(real()), "C": optional(real()), "time_step": real(),
+    "R": optional(real()),
+    "C": optional(real()),
+    "time_step": real(),
 }
 
 
 def _takes(*names: str) -> Any:
-    common = ("spike_grad", "surrogate_disable", "init_hidden", "inhibition", "learn_threshold", "reset_mechanism", "state_quant", "output")
+    common = (
+        "spike_grad",
+        "surrogate_disable",
+        "init_hidden",
+        "inhibition",
+        "learn_threshold",
+        "reset_mechanism",
+        "state_quant",
+        "output",
+    )
     return arguments(**{n: RULES[n] for n in (*common, *names)})
 
 
 def _mechanism(label: str, value: Any, known: Sequence[str]) -> None:
     if not isinstance(value, str):
-        raise InputTypeError(f"{label}: reset_mechanism is one of {', '.join(known)}, got {shown(value)} ({type(value).__name__})")
+        raise InputTypeError(
+            f"{label}: reset_mechanism is one of {', '.join(known)}, got {shown(value)} ({type(value).__name__})"
+        )
     if value not in known:
-        raise InputError(f"{label}: reset_mechanism is one of {', '.join(known)}, got {value!r}{did_you_mean(value, known)}")
+        raise InputError(
+            f"{label}: reset_mechanism is one of {', '.join(known)}, got {value!r}{did_you_mean(value, known)}"
+        )
 
 
 def _surrogate(label: str, spike_grad: Surrogate | None, surrogate_disable: bool) -> Surrogate:
@@ -104,7 +139,9 @@ def _surrogate(label: str, spike_grad: Surrogate | None, surrogate_disable: bool
 
 def _refuse(label: str, inhibition: bool, state_quant: Any) -> None:
     if inhibition or state_quant:
-        raise InputError(f"{label}: {'inhibition' if inhibition else 'state_quant'} is not available; leave it False")
+        raise InputError(
+            f"{label}: {'inhibition' if inhibition else 'state_quant'} is not available; leave it False"
+        )
 
 
 class _Spiking(Neuron):
@@ -115,13 +152,31 @@ class _Spiking(Neuron):
     _aliases: Mapping[str, str] = {"threshold": "vth"}
     _once = Neuron._once | {"all_to_all", "time_step"}
 
-    def __init__(self, kinds: Mapping[str, Dynamics], reset_mechanism: str, values: Mapping[str, Any], learn: Mapping[str, bool],
-                 spike_grad: Surrogate | None, surrogate_disable: bool, init_hidden: bool, inhibition: bool, state_quant: Any,
-                 output: bool, reset_grad: str) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, Dynamics],
+        reset_mechanism: str,
+        values: Mapping[str, Any],
+        learn: Mapping[str, bool],
+        spike_grad: Surrogate | None,
+        surrogate_disable: bool,
+        init_hidden: bool,
+        inhibition: bool,
+        state_quant: Any,
+        output: bool,
+        reset_grad: str,
+    ) -> None:
         _mechanism(self.label, reset_mechanism, tuple(kinds))
         _refuse(self.label, inhibition, state_quant)
-        super().__init__(kinds[reset_mechanism], values, [n for n, yes in learn.items() if yes],
-                         _surrogate(self.label, spike_grad, surrogate_disable), reset_grad, init_hidden, output)
+        super().__init__(
+            kinds[reset_mechanism],
+            values,
+            [n for n, yes in learn.items() if yes],
+            _surrogate(self.label, spike_grad, surrogate_disable),
+            reset_grad,
+            init_hidden,
+            output,
+        )
         self._kinds, self._reset_mechanism = dict(kinds), reset_mechanism
 
     @property
@@ -135,7 +190,9 @@ class _Spiking(Neuron):
         self._reset_mechanism, self.__dict__["dynamics"] = value, self._kinds[value]
 
     def limits(self, name: str) -> tuple[float, float]:
-        return {"alpha": (0.0, 1.0), "beta": (0.0, 1.0), "vth": (LEAST, math.inf)}.get(name, (-math.inf, math.inf))
+        return {"alpha": (0.0, 1.0), "beta": (0.0, 1.0), "vth": (LEAST, math.inf)}.get(
+            name, (-math.inf, math.inf)
+        )
 
     def called(self, name: str) -> str:
         return "threshold" if name == "vth" else name
@@ -158,13 +215,37 @@ class Leaky(_Spiking):
     graded_spikes_factor: torch.Tensor
 
     @_takes("learn_beta", "learn_graded_spikes_factor", "reset_delay", "reset_grad")
-    def __init__(self, beta: Any, threshold: Any = 1.0, spike_grad: Surrogate | None = None, surrogate_disable: bool = False,
-                 init_hidden: bool = False, inhibition: bool = False, learn_beta: bool = False, learn_threshold: bool = False,
-                 reset_mechanism: str = "subtract", state_quant: Any = False, output: bool = False, graded_spikes_factor: Any = 1.0,
-                 learn_graded_spikes_factor: bool = False, reset_delay: bool = True, reset_grad: str = "detach") -> None:
-        super().__init__(membrane.LEAKY if reset_delay else membrane.LEAKY_NOW, reset_mechanism, {"beta": beta, "vth": threshold},
-                         {"beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden, inhibition, state_quant,
-                         output, reset_grad)
+    def __init__(
+        self,
+        beta: Any,
+        threshold: Any = 1.0,
+        spike_grad: Surrogate | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "subtract",
+        state_quant: Any = False,
+        output: bool = False,
+        graded_spikes_factor: Any = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        reset_delay: bool = True,
+        reset_grad: str = "detach",
+    ) -> None:
+        super().__init__(
+            membrane.LEAKY if reset_delay else membrane.LEAKY_NOW,
+            reset_mechanism,
+            {"beta": beta, "vth": threshold},
+            {"beta": learn_beta, "vth": learn_threshold},
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            state_quant,
+            output,
+            reset_grad,
+        )
         self._keep("graded_spikes_factor", graded_spikes_factor, learn_graded_spikes_factor)
         self._grade: tuple[Any, int, bool] | None = None
 
@@ -172,16 +253,29 @@ class Leaky(_Spiking):
     def _graded(self) -> bool:
         """Whether spikes count anything but 1, asked once for every value that the factor gets."""
         factor = self.graded_spikes_factor
-        if isinstance(factor, nn.Parameter) or transformed() or factor.is_meta or factor.is_inference():
+        if (
+            isinstance(factor, nn.Parameter)
+            or transformed()
+            or factor.is_meta
+            or factor.is_inference()
+        ):
             return True
         if self._grade is None or self._grade[0] is not factor or self._grade[1] != factor._version:
             self._grade = factor, factor._version, bool((factor != 1).any())
         return self._grade[2]
 
-    def _scan(self, inputs: Sequence[torch.Tensor], states: Sequence[State], record: Sequence[str] = (), steps: int | None = None) -> Any:
+    def _scan(
+        self,
+        inputs: Sequence[torch.Tensor],
+        states: Sequence[State],
+        record: Sequence[str] = (),
+        steps: int | None = None,
+    ) -> Any:
         outputs, after = super()._scan(inputs, states, record, steps)
         if self._graded:
-            outputs["s_out"] = outputs["s_out"] * self.graded_spikes_factor.to(outputs["s_out"].dtype)
+            outputs["s_out"] = outputs["s_out"] * self.graded_spikes_factor.to(
+                outputs["s_out"].dtype
+            )
         return outputs, after
 
     init_leaky = Neuron.reset_mem
@@ -196,14 +290,37 @@ class Synaptic(_Spiking):
     """
 
     @_takes("learn_alpha", "learn_beta", "reset_delay", "reset_grad")
-    def __init__(self, alpha: Any, beta: Any, threshold: Any = 1.0, spike_grad: Surrogate | None = None, surrogate_disable: bool = False,
-                 init_hidden: bool = False, inhibition: bool = False, learn_alpha: bool = False, learn_beta: bool = False,
-                 learn_threshold: bool = False, reset_mechanism: str = "subtract", state_quant: Any = False, output: bool = False,
-                 reset_delay: bool = True, reset_grad: str = "detach") -> None:
-        super().__init__(membrane.SYNAPTIC if reset_delay else membrane.SYNAPTIC_NOW, reset_mechanism,
-                         {"alpha": alpha, "beta": beta, "vth": threshold},
-                         {"alpha": learn_alpha, "beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden,
-                         inhibition, state_quant, output, reset_grad)
+    def __init__(
+        self,
+        alpha: Any,
+        beta: Any,
+        threshold: Any = 1.0,
+        spike_grad: Surrogate | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_alpha: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "subtract",
+        state_quant: Any = False,
+        output: bool = False,
+        reset_delay: bool = True,
+        reset_grad: str = "detach",
+    ) -> None:
+        super().__init__(
+            membrane.SYNAPTIC if reset_delay else membrane.SYNAPTIC_NOW,
+            reset_mechanism,
+            {"alpha": alpha, "beta": beta, "vth": threshold},
+            {"alpha": learn_alpha, "beta": learn_beta, "vth": learn_threshold},
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            state_quant,
+            output,
+            reset_grad,
+        )
 
     init_synaptic = Neuron.reset_mem
 
@@ -225,23 +342,50 @@ class Alpha(_Spiking):
     tau: torch.Tensor
 
     @_takes("learn_alpha", "learn_beta", "reset_grad")
-    def __init__(self, alpha: Any, beta: Any, threshold: Any = 1.0, spike_grad: Surrogate | None = None, surrogate_disable: bool = False,
-                 init_hidden: bool = False, inhibition: bool = False, learn_alpha: bool = False, learn_beta: bool = False,
-                 learn_threshold: bool = False, reset_mechanism: str = "zero", state_quant: Any = False, output: bool = False,
-                 reset_grad: str = "detach") -> None:
+    def __init__(
+        self,
+        alpha: Any,
+        beta: Any,
+        threshold: Any = 1.0,
+        spike_grad: Surrogate | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_alpha: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "zero",
+        state_quant: Any = False,
+        output: bool = False,
+        reset_grad: str = "detach",
+    ) -> None:
         self._ordered(alpha, beta)
-        super().__init__(membrane.ALPHA, reset_mechanism, {"alpha": alpha, "beta": beta, "tau": 1.0, "vth": threshold},
-                         {"alpha": learn_alpha, "beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden,
-                         inhibition, state_quant, output, reset_grad)
+        super().__init__(
+            membrane.ALPHA,
+            reset_mechanism,
+            {"alpha": alpha, "beta": beta, "tau": 1.0, "vth": threshold},
+            {"alpha": learn_alpha, "beta": learn_beta, "vth": learn_threshold},
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            state_quant,
+            output,
+            reset_grad,
+        )
         del self.tau, self._limits["tau"]  # follows from alpha and beta
 
     def _ordered(self, alpha: Any, beta: Any) -> None:
         a, b = as_numbers(alpha), as_numbers(beta)
         if a is None or b is None:
-            raise InputTypeError(f"{type(self).__name__}: alpha and beta are numbers, got {shown(alpha)}, {shown(beta)}")
+            raise InputTypeError(
+                f"{type(self).__name__}: alpha and beta are numbers, got {shown(alpha)}, {shown(beta)}"
+            )
         meta = any(isinstance(v, torch.Tensor) and v.is_meta for v in (alpha, beta))
         if not meta and not bool(((a > b) & (b > 0) & (a < 1)).all()):
-            raise InputError(f"snn.{type(self).__name__}: 0 < beta < alpha < 1 is needed, got alpha {alpha!r}, beta {beta!r}")
+            raise InputError(
+                f"snn.{type(self).__name__}: 0 < beta < alpha < 1 is needed, got alpha {alpha!r}, beta {beta!r}"
+            )
 
     def _put(self, name: str, value: Any) -> None:
         if name in ("alpha", "beta"):
@@ -252,7 +396,11 @@ class Alpha(_Spiking):
     def values(self) -> dict[str, torch.Tensor]:
         alpha, beta, vth = self.alpha, self.beta, self.vth
         if "alpha" in self._parameters:
-            alpha = within(alpha, (2e-4, 1 - 1e-4), *([] if "beta" in self._parameters else [(beta.detach() + 1e-4, None)]))
+            alpha = within(
+                alpha,
+                (2e-4, 1 - 1e-4),
+                *([] if "beta" in self._parameters else [(beta.detach() + 1e-4, None)]),
+            )
         if "beta" in self._parameters:
             beta = within(beta, (1e-4, None), (None, alpha.detach() - 1e-4))
         if "vth" in self._parameters:
@@ -280,12 +428,28 @@ class Lapicque(_Spiking):
     time_step: float
 
     @_takes("R", "C", "time_step", "learn_beta", "reset_grad")
-    def __init__(self, beta: Any = None, R: float | None = None, C: float | None = None, time_step: float = 1, threshold: Any = 1.0,
-                 spike_grad: Surrogate | None = None, surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False,
-                 learn_beta: bool = False, learn_threshold: bool = False, reset_mechanism: str = "subtract", state_quant: Any = False,
-                 output: bool = False, reset_grad: str = "detach") -> None:
+    def __init__(
+        self,
+        beta: Any = None,
+        R: float | None = None,
+        C: float | None = None,
+        time_step: float = 1,
+        threshold: Any = 1.0,
+        spike_grad: Surrogate | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "subtract",
+        state_quant: Any = False,
+        output: bool = False,
+        reset_grad: str = "detach",
+    ) -> None:
         if not time_step > 0 or any(v is not None and not v > 0 for v in (R, C)):
-            raise InputError(f"{self.label}: R, C and time_step are > 0, got {R!r}, {C!r}, {time_step!r}")
+            raise InputError(
+                f"{self.label}: R, C and time_step are > 0, got {R!r}, {C!r}, {time_step!r}"
+            )
         from_rc = None if R is None or C is None else math.exp(-time_step / (R * C))
         if beta is None:
             beta = from_rc
@@ -293,25 +457,47 @@ class Lapicque(_Spiking):
             raise InputError(f"{self.label}: give beta, or R and C")
         numbers = as_numbers(beta)
         if numbers is None or numbers.dtype.kind not in "iuf":
-            raise InputTypeError(f"snn.{type(self).__name__}: beta is finite numbers, got {shown(beta)} ({type(beta).__name__})")
+            raise InputTypeError(
+                f"snn.{type(self).__name__}: beta is finite numbers, got {shown(beta)} ({type(beta).__name__})"
+            )
         meta = isinstance(beta, torch.Tensor) and beta.is_meta
         if not meta and not bool(((numbers > 0) & (numbers < 1)).all()):
             raise InputError(f"{self.label}: beta is in 0..1, both excluded, got {beta!r}")
-        if from_rc is not None and not meta and not np.isclose(numbers, from_rc, rtol=1e-5, atol=1e-8).all():
-            raise InputError(f"{self.label}: beta {beta!r} is not exp(-time_step / (R C)) = {from_rc:g}; give two of the three")
+        if (
+            from_rc is not None
+            and not meta
+            and not np.isclose(numbers, from_rc, rtol=1e-5, atol=1e-8).all()
+        ):
+            raise InputError(
+                f"{self.label}: beta {beta!r} is not exp(-time_step / (R C)) = {from_rc:g}; give two of the three"
+            )
         resistance: Any = R
         if R is None:
             decay = torch.as_tensor(beta, dtype=torch.float64).detach()
             resistance = -time_step / ((1.0 if C is None else C) * torch.log(decay))
-        super().__init__(membrane.LAPICQUE, reset_mechanism, {"beta": beta, "resistance": resistance, "vth": threshold},
-                         {"beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden, inhibition, state_quant,
-                         output, reset_grad)
+        super().__init__(
+            membrane.LAPICQUE,
+            reset_mechanism,
+            {"beta": beta, "resistance": resistance, "vth": threshold},
+            {"beta": learn_beta, "vth": learn_threshold},
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            state_quant,
+            output,
+            reset_grad,
+        )
         self.__dict__["time_step"] = time_step
 
     _aliases: Mapping[str, str] = {"threshold": "vth", "R": "resistance"}
 
     def limits(self, name: str) -> tuple[float, float]:
-        return (float(np.finfo(np.float32).tiny), math.inf) if name == "resistance" else super().limits(name)
+        return (
+            (float(np.finfo(np.float32).tiny), math.inf)
+            if name == "resistance"
+            else super().limits(name)
+        )
 
     def called(self, name: str) -> str:
         return "R" if name == "resistance" else super().called(name)
@@ -336,31 +522,64 @@ class _Recurrent(_Spiking):
     all_to_all: bool
     recurrent: nn.Linear | nn.Conv2d
 
-    def __init__(self, kinds: Mapping[str, Dynamics], V: Any, all_to_all: bool, linear_features: int | None, conv2d_channels: int | None,
-                 kernel_size: Any, learn_recurrent: bool, reset_mechanism: str, values: dict[str, Any], learn: dict[str, bool],
-                 *more: Any) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, Dynamics],
+        V: Any,
+        all_to_all: bool,
+        linear_features: int | None,
+        conv2d_channels: int | None,
+        kernel_size: Any,
+        learn_recurrent: bool,
+        reset_mechanism: str,
+        values: dict[str, Any],
+        learn: dict[str, bool],
+        *more: Any,
+    ) -> None:
         if all_to_all and (linear_features is None) == (conv2d_channels is None):
-            raise InputError(f"{self.label}: with all_to_all give linear_features, or conv2d_channels and kernel_size")
-        if not all_to_all and (linear_features is not None or conv2d_channels is not None or kernel_size is not None):
-            raise InputError(f"{self.label}: linear_features, conv2d_channels and kernel_size belong to all_to_all=True")
+            raise InputError(
+                f"{self.label}: with all_to_all give linear_features, or conv2d_channels and kernel_size"
+            )
+        if not all_to_all and (
+            linear_features is not None or conv2d_channels is not None or kernel_size is not None
+        ):
+            raise InputError(
+                f"{self.label}: linear_features, conv2d_channels and kernel_size belong to all_to_all=True"
+            )
         if all_to_all and (not is_real(V) or isinstance(V, torch.Tensor) or V != 1.0):
             if not isinstance(V, torch.Tensor):
                 NUMBERS.check(self.label, "V", V)
-            raise InputError(f"{self.label}: V is the factor of a neuron's own spike and belongs to all_to_all=False, got {shown(V)}")
+            raise InputError(
+                f"{self.label}: V is the factor of a neuron's own spike and belongs to all_to_all=False, got {shown(V)}"
+            )
         if (conv2d_channels is None) != (kernel_size is None):
             raise InputError(f"{self.label}: conv2d_channels and kernel_size belong together")
-        super().__init__(kinds, reset_mechanism, values | {"V": 0.0 if all_to_all else V},
-                         learn | {"V": learn_recurrent and not all_to_all}, *more)
+        super().__init__(
+            kinds,
+            reset_mechanism,
+            values | {"V": 0.0 if all_to_all else V},
+            learn | {"V": learn_recurrent and not all_to_all},
+            *more,
+        )
         self.__dict__["all_to_all"] = bool(all_to_all)
         if all_to_all:
-            self.recurrent = (nn.Linear(linear_features, linear_features) if linear_features is not None
-                                         else nn.Conv2d(conv2d_channels, conv2d_channels, kernel_size, padding="same"))  # type: ignore[arg-type]
+            self.recurrent = (
+                nn.Linear(linear_features, linear_features)
+                if linear_features is not None
+                else nn.Conv2d(conv2d_channels, conv2d_channels, kernel_size, padding="same")
+            )  # type: ignore[arg-type]
             self.recurrent.requires_grad_(learn_recurrent)
 
-    def _scan(self, inputs: Sequence[torch.Tensor], states: Sequence[State], record: Sequence[str] = (), steps: int | None = None) -> Any:
+    def _scan(
+        self,
+        inputs: Sequence[torch.Tensor],
+        states: Sequence[State],
+        record: Sequence[str] = (),
+        steps: int | None = None,
+    ) -> Any:
         if not self.all_to_all:
             return super()._scan(inputs, states, record, steps)
-        x, = inputs
+        (x,) = inputs
         if steps is not None:
             x = x.expand(steps, *x.shape[1:])
         given = (*states, *[None] * (len(self.state_names) - len(states)))
@@ -386,16 +605,57 @@ class RLeaky(_Recurrent):
         The others: see the module.
     """
 
-    @_takes("all_to_all", "linear_features", "conv2d_channels", "kernel_size", "learn_beta", "learn_recurrent", "reset_delay", "reset_grad")
-    def __init__(self, beta: Any, V: Any = 1.0, all_to_all: bool = True, linear_features: int | None = None,
-                 conv2d_channels: int | None = None, kernel_size: Any = None, threshold: Any = 1.0, spike_grad: Surrogate | None = None,
-                 surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False, learn_beta: bool = False,
-                 learn_threshold: bool = False, learn_recurrent: bool = True, reset_mechanism: str = "subtract", state_quant: Any = False,
-                 output: bool = False, reset_delay: bool = True, reset_grad: str = "detach") -> None:
-        super().__init__(membrane.RLEAKY if reset_delay else membrane.RLEAKY_NOW, V, all_to_all, linear_features, conv2d_channels,
-                         kernel_size, learn_recurrent, reset_mechanism, {"beta": beta, "vth": threshold},
-                         {"beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden, inhibition, state_quant,
-                         output, reset_grad)
+    @_takes(
+        "all_to_all",
+        "linear_features",
+        "conv2d_channels",
+        "kernel_size",
+        "learn_beta",
+        "learn_recurrent",
+        "reset_delay",
+        "reset_grad",
+    )
+    def __init__(
+        self,
+        beta: Any,
+        V: Any = 1.0,
+        all_to_all: bool = True,
+        linear_features: int | None = None,
+        conv2d_channels: int | None = None,
+        kernel_size: Any = None,
+        threshold: Any = 1.0,
+        spike_grad: Surrogate | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        learn_recurrent: bool = True,
+        reset_mechanism: str = "subtract",
+        state_quant: Any = False,
+        output: bool = False,
+        reset_delay: bool = True,
+        reset_grad: str = "detach",
+    ) -> None:
+        super().__init__(
+            membrane.RLEAKY if reset_delay else membrane.RLEAKY_NOW,
+            V,
+            all_to_all,
+            linear_features,
+            conv2d_channels,
+            kernel_size,
+            learn_recurrent,
+            reset_mechanism,
+            {"beta": beta, "vth": threshold},
+            {"beta": learn_beta, "vth": learn_threshold},
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            state_quant,
+            output,
+            reset_grad,
+        )
 
     init_rleaky = Neuron.reset_mem
 
@@ -403,17 +663,60 @@ class RLeaky(_Recurrent):
 class RSynaptic(_Recurrent):
     """Synaptic with recurrence: ``spk, syn, mem = rsynaptic(x, spk, syn, mem)``. Arguments: see RLeaky and Synaptic."""
 
-    @_takes("all_to_all", "linear_features", "conv2d_channels", "kernel_size", "learn_alpha", "learn_beta", "learn_recurrent",
-            "reset_delay", "reset_grad")
-    def __init__(self, alpha: Any, beta: Any, V: Any = 1.0, all_to_all: bool = True, linear_features: int | None = None,
-                 conv2d_channels: int | None = None, kernel_size: Any = None, threshold: Any = 1.0, spike_grad: Surrogate | None = None,
-                 surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False, learn_alpha: bool = False,
-                 learn_beta: bool = False, learn_threshold: bool = False, learn_recurrent: bool = True, reset_mechanism: str = "subtract",
-                 state_quant: Any = False, output: bool = False, reset_delay: bool = True, reset_grad: str = "detach") -> None:
-        super().__init__(membrane.RSYNAPTIC if reset_delay else membrane.RSYNAPTIC_NOW, V, all_to_all, linear_features, conv2d_channels,
-                         kernel_size, learn_recurrent, reset_mechanism, {"alpha": alpha, "beta": beta, "vth": threshold},
-                         {"alpha": learn_alpha, "beta": learn_beta, "vth": learn_threshold}, spike_grad, surrogate_disable, init_hidden,
-                         inhibition, state_quant, output, reset_grad)
+    @_takes(
+        "all_to_all",
+        "linear_features",
+        "conv2d_channels",
+        "kernel_size",
+        "learn_alpha",
+        "learn_beta",
+        "learn_recurrent",
+        "reset_delay",
+        "reset_grad",
+    )
+    def __init__(
+        self,
+        alpha: Any,
+        beta: Any,
+        V: Any = 1.0,
+        all_to_all: bool = True,
+        linear_features: int | None = None,
+        conv2d_channels: int | None = None,
+        kernel_size: Any = None,
+        threshold: Any = 1.0,
+        spike_grad: Surrogate | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_alpha: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        learn_recurrent: bool = True,
+        reset_mechanism: str = "subtract",
+        state_quant: Any = False,
+        output: bool = False,
+        reset_delay: bool = True,
+        reset_grad: str = "detach",
+    ) -> None:
+        super().__init__(
+            membrane.RSYNAPTIC if reset_delay else membrane.RSYNAPTIC_NOW,
+            V,
+            all_to_all,
+            linear_features,
+            conv2d_channels,
+            kernel_size,
+            learn_recurrent,
+            reset_mechanism,
+            {"alpha": alpha, "beta": beta, "vth": threshold},
+            {"alpha": learn_alpha, "beta": learn_beta, "vth": learn_threshold},
+            spike_grad,
+            surrogate_disable,
+            init_hidden,
+            inhibition,
+            state_quant,
+            output,
+            reset_grad,
+        )
 
     init_rsynaptic = Neuron.reset_mem
 
@@ -434,9 +737,21 @@ class SLSTM(Stateful):
     threshold: torch.Tensor
 
     @_takes("input_size", "hidden_size", "bias")
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, threshold: Any = 1.0, spike_grad: Surrogate | None = None,
-                 surrogate_disable: bool = False, init_hidden: bool = False, inhibition: bool = False, learn_threshold: bool = False,
-                 reset_mechanism: str = "none", state_quant: Any = False, output: bool = False) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        threshold: Any = 1.0,
+        spike_grad: Surrogate | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "none",
+        state_quant: Any = False,
+        output: bool = False,
+    ) -> None:
         super().__init__(("syn", "mem"), init_hidden, output)
         _mechanism(self.label, reset_mechanism, MECHANISMS)
         _refuse(self.label, inhibition, state_quant)
@@ -470,16 +785,31 @@ class SLSTM(Stateful):
 
     def step(self, x: torch.Tensor, states: Sequence[State]) -> tuple[torch.Tensor, ...]:
         if recording.current() is not None:
-            raise InputError(f"accelerate: {self.label} cannot be folded: its states go through its weights in every step; train such a "
-                             "network with the plain loop")
+            raise InputError(
+                f"accelerate: {self.label} cannot be folded: its states go through its weights in every step; train such a "
+                "network with the plain loop"
+            )
         cell = self.lstm_cell
-        if not isinstance(x, torch.Tensor) or x.dim() != 2 or x.shape[1] != cell.input_size or x.dtype != cell.weight_ih.dtype:
-            got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
-            raise InputError(f"{self.label}: the input of a step is (batch, {cell.input_size}), {cell.weight_ih.dtype}; got {got}")
+        if (
+            not isinstance(x, torch.Tensor)
+            or x.dim() != 2
+            or x.shape[1] != cell.input_size
+            or x.dtype != cell.weight_ih.dtype
+        ):
+            got = (
+                f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
+            )
+            raise InputError(
+                f"{self.label}: the input of a step is (batch, {cell.input_size}), {cell.weight_ih.dtype}; got {got}"
+            )
         shape = (len(x), cell.hidden_size)
         self.check_states(shape, states)
         syn, mem = (x.new_zeros(shape) if s is None or not s.numel() else s for s in states)
-        threshold = within(self.threshold, self._limits["threshold"]) if "threshold" in self._parameters else self.threshold
+        threshold = (
+            within(self.threshold, self._limits["threshold"])
+            if "threshold" in self._parameters
+            else self.threshold
+        )
         fired = (mem > threshold).to(mem.dtype).detach()
         mem, syn = cell(x, (mem, syn))
         if self.reset_mechanism == "subtract":

@@ -21,12 +21,21 @@ from torch.nn.modules import module as modules
 from lavalike.errors import InputError
 from lavalike.snn.record import leaves
 
-HOOKS = {"_forward_pre_hooks": "forward pre-hook", "_forward_hooks": "forward hook", "_backward_pre_hooks": "full backward pre-hook",
-         "_backward_hooks": "backward hook"}
+HOOKS = {
+    "_forward_pre_hooks": "forward pre-hook",
+    "_forward_hooks": "forward hook",
+    "_backward_pre_hooks": "full backward pre-hook",
+    "_backward_hooks": "backward hook",
+}
 OWN = frozenset(vars(nn.Module()))  # attributes of a module that are torch's own
 PLAIN = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
-SEEN, MANY = 20_000, 1_000  # objects that are looked through for generators, in all and of one container
-LIBRARIES = frozenset({*sys.stdlib_module_names, "torch", "numpy", "scipy", "lavalike", "builtins"}) - {"__main__"}
+SEEN, MANY = (
+    20_000,
+    1_000,
+)  # objects that are looked through for generators, in all and of one container
+LIBRARIES = frozenset(
+    {*sys.stdlib_module_names, "torch", "numpy", "scipy", "lavalike", "builtins"}
+) - {"__main__"}
 
 # -- kinds of modules, and hooks -------------------------------------------------------------------------------------------
 
@@ -38,17 +47,27 @@ def root(net: nn.Module) -> nn.Module:
         where = f"{name or 'the network'} ({type(module).__name__})"
         kinds = {c.__name__ for c in type(module).__mro__}
         if kinds & {"FullyShardedDataParallel", "FSDPModule"}:
-            raise InputError(f"accelerate: {where} is sharded by FSDP, which gathers weights in hooks that a recording does not run; use "
-                             "DistributedDataParallel, or the plain loop")
+            raise InputError(
+                f"accelerate: {where} is sharded by FSDP, which gathers weights in hooks that a recording does not run; use "
+                "DistributedDataParallel, or the plain loop"
+            )
         if "DistributedDataParallel" in kinds:
-            raise InputError(f"accelerate: {where} is inside the network; wrap the whole network in DistributedDataParallel")
+            raise InputError(
+                f"accelerate: {where} is inside the network; wrap the whole network in DistributedDataParallel"
+            )
         if "DataParallel" in kinds and len(module.device_ids) > 1:
-            raise InputError(f"accelerate: {where} copies the network to {len(module.device_ids)} devices; use DistributedDataParallel")
+            raise InputError(
+                f"accelerate: {where} copies the network to {len(module.device_ids)} devices; use DistributedDataParallel"
+            )
         if "ScriptModule" in kinds or "OptimizedModule" in kinds:
-            raise InputError(f"accelerate: {where} is compiled, which hides its operations; give accelerate the module as it was")
+            raise InputError(
+                f"accelerate: {where} is compiled, which hides its operations; give accelerate the module as it was"
+            )
         for key, p in module.named_parameters(recurse=False):
             if type(p.data).__name__ == "DTensor":
-                raise InputError(f"accelerate: {where}: {key} is a DTensor, spread over processes; use DistributedDataParallel")
+                raise InputError(
+                    f"accelerate: {where}: {key} is a DTensor, spread over processes; use DistributedDataParallel"
+                )
     return inner
 
 
@@ -58,15 +77,22 @@ def hooked_everywhere() -> bool:
 
 def hooked(module: nn.Module) -> bool:
     """Whether a module has hooks of its own."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 def refuse_hooks(inside: Iterable[nn.Module], net: nn.Module) -> None:
     """Refuse hooks that would act in every step: a recording runs none. Those of the network as a whole act around the folded forward;
     torch.nn.utils' own inside it (weight norm, pruning) are recorded."""
     if hooked_everywhere():
-        raise InputError("accelerate: a hook on all modules (torch.nn.modules.module.register_module_...) is set; a folded network runs no "
-                         "module step by step. Remove it, or train with the plain loop")
+        raise InputError(
+            "accelerate: a hook on all modules (torch.nn.modules.module.register_module_...) is set; a folded network runs no "
+            "module step by step. Remove it, or train with the plain loop"
+        )
     names = {id(m): n for n, m in net.named_modules()}
     for module in inside:
         for place, kind in HOOKS.items():
@@ -76,9 +102,11 @@ def refuse_hooks(inside: Iterable[nn.Module], net: nn.Module) -> None:
                 if utility is not (module is net):
                     continue
                 name = getattr(hook, "__qualname__", type(hook).__qualname__)
-                raise InputError(f"accelerate: {names.get(id(module), '')} ({type(module).__name__}) has a {kind}, {name}, which would act "
-                                 "in every step; a folded network runs its layers over all steps at once. Remove it (return what it reads "
-                                 "from forward, do what it changes in forward), or train with the plain loop")
+                raise InputError(
+                    f"accelerate: {names.get(id(module), '')} ({type(module).__name__}) has a {kind}, {name}, which would act "
+                    "in every step; a folded network runs its layers over all steps at once. Remove it (return what it reads "
+                    "from forward, do what it changes in forward), or train with the plain loop"
+                )
 
 
 # -- random numbers -----------------------------------------------------------------------------------------------------
@@ -91,10 +119,21 @@ class Generators:
     def __init__(self, net: nn.Module, forward: Callable[..., Any], device: torch.device) -> None:
         self._all: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
             ("random", random.getstate, random.setstate),
-            ("numpy.random", functools.partial(np.random.get_state, legacy=False), np.random.set_state),
-            ("torch's generator", torch.get_rng_state, torch.set_rng_state)]
+            (
+                "numpy.random",
+                functools.partial(np.random.get_state, legacy=False),
+                np.random.set_state,
+            ),
+            ("torch's generator", torch.get_rng_state, torch.set_rng_state),
+        ]
         if device.type == "cuda":
-            self._all.append(("torch's generator", lambda: torch.cuda.get_rng_state(device), lambda s: torch.cuda.set_rng_state(s, device)))
+            self._all.append(
+                (
+                    "torch's generator",
+                    lambda: torch.cuda.get_rng_state(device),
+                    lambda s: torch.cuda.set_rng_state(s, device),
+                )
+            )
         for g in _within_reach([*net.modules(), forward]):
             name = f"a {type(g).__module__.split('.')[0]}.{type(g).__name__}"
             if isinstance(g, random.Random):
@@ -105,13 +144,26 @@ class Generators:
                 self._all.append((name, functools.partial(g.get_state, legacy=False), g.set_state))
             else:
                 bits = g if isinstance(g, np.random.BitGenerator) else g.bit_generator
-                self._all.append((name, functools.partial(getattr, bits, "state"), functools.partial(setattr, bits, "state")))
+                self._all.append(
+                    (
+                        name,
+                        functools.partial(getattr, bits, "state"),
+                        functools.partial(setattr, bits, "state"),
+                    )
+                )
         self._states = [get() for _, get, _ in self._all]
         self._before = [_bytes(s) for s in self._states]
 
     def drew(self) -> str:
         """The first that has drawn since, or nothing."""
-        return next((name for (name, get, _), old in zip(self._all, self._before, strict=True) if _bytes(get()) != old), "")
+        return next(
+            (
+                name
+                for (name, get, _), old in zip(self._all, self._before, strict=True)
+                if _bytes(get()) != old
+            ),
+            "",
+        )
 
     def restore(self) -> None:
         for (_, _, put), state in zip(self._all, self._states, strict=True):
@@ -134,7 +186,14 @@ def _within_reach(things: Iterable[Any]) -> list[Any]:
         seen.add(id(value))
         if isinstance(value, random.SystemRandom):
             continue
-        if isinstance(value, random.Random | np.random.Generator | np.random.RandomState | np.random.BitGenerator | torch.Generator):
+        if isinstance(
+            value,
+            random.Random
+            | np.random.Generator
+            | np.random.RandomState
+            | np.random.BitGenerator
+            | torch.Generator,
+        ):
             found.append(value)
         elif isinstance(value, list | tuple | set | frozenset | deque):
             queue.extend(itertools.islice(value, MANY))
@@ -177,7 +236,11 @@ def _named(code: CodeType, names: dict[str, Any]) -> list[Any]:
 
 
 def _library(value: Any) -> bool:
-    owner = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or type(value).__module__
+    owner = (
+        value.__name__
+        if isinstance(value, ModuleType)
+        else getattr(value, "__module__", None) or type(value).__module__
+    )
     return str(owner).split(".", 1)[0] in LIBRARIES
 
 
@@ -198,9 +261,18 @@ class Attributes:
     def __init__(self, net: nn.Module) -> None:
         self._names = {m: n for n, m in net.named_modules()}
         self._before = {m: {**_own(m), **m._buffers} for m in self._names}
-        self._copies = {id(v): copy.copy(v) for held in self._before.values() for v in held.values() if type(v) in (list, dict, set, deque)}
-        self._versions = {id(v): v._version for held in self._before.values() for v in held.values()
-                          if isinstance(v, torch.Tensor) and not v.is_inference()}
+        self._copies = {
+            id(v): copy.copy(v)
+            for held in self._before.values()
+            for v in held.values()
+            if type(v) in (list, dict, set, deque)
+        }
+        self._versions = {
+            id(v): v._version
+            for held in self._before.values()
+            for v in held.values()
+            if isinstance(v, torch.Tensor) and not v.is_inference()
+        }
 
     def named(self, module: nn.Module, name: str) -> str:
         whole = ".".join(n for n in (self._names[module], name) if n)
@@ -214,12 +286,21 @@ class Attributes:
                 old = before.get(name, self)
                 if value is old and id(value) in self._versions and name not in module._buffers:
                     if value._version != self._versions[id(value)]:
-                        raise InputError(f"accelerate: {self.named(module, name)} is changed in place in forward; a recording would do so "
-                                         "once. Hand it to forward as an input and return the new one")
+                        raise InputError(
+                            f"accelerate: {self.named(module, name)} is changed in place in forward; a recording would do so "
+                            "once. Hand it to forward as an input and return the new one"
+                        )
                     continue
-                if value is old and (id(value) not in self._copies or _same(value, self._copies[id(value)])):
+                if value is old and (
+                    id(value) not in self._copies or _same(value, self._copies[id(value)])
+                ):
                     continue
-                if isinstance(value, PLAIN) and isinstance(old, PLAIN) and type(value) is type(old) and value == old:
+                if (
+                    isinstance(value, PLAIN)
+                    and isinstance(old, PLAIN)
+                    and type(value) is type(old)
+                    and value == old
+                ):
                     continue
                 if all(isinstance(x, (*PLAIN, torch.Tensor)) for x in leaves(value)):
                     found[module, name] = value
@@ -255,7 +336,9 @@ def _same(a: Any, b: Any) -> bool:
     if len(a) != len(b):
         return False
     if isinstance(a, dict):
-        return all(x is y for x, y in zip((*a.keys(), *a.values()), (*b.keys(), *b.values()), strict=True))
+        return all(
+            x is y for x, y in zip((*a.keys(), *a.values()), (*b.keys(), *b.values()), strict=True)
+        )
     return a == b if isinstance(a, set) else all(x is y for x, y in zip(a, b, strict=True))
 
 
@@ -271,7 +354,13 @@ def repeats(first: Any, second: Any, mine: Callable[[Any], bool]) -> bool:
         elif type(x) is not type(y):
             return False
         elif isinstance(x, torch.Tensor):
-            if x.is_meta or y.is_meta or x.shape != y.shape or x.dtype != y.dtype or not torch.equal(x, y):
+            if (
+                x.is_meta
+                or y.is_meta
+                or x.shape != y.shape
+                or x.dtype != y.dtype
+                or not torch.equal(x, y)
+            ):
                 return False
         elif x != y:
             return False

@@ -22,16 +22,83 @@ from lavalike.errors import InputError
 
 Site = tuple[Any, ...]
 
-QUESTIONS = {"__bool__", "__float__", "__int__", "__index__", "__complex__", "item", "tolist", "numpy", "__array__", "__contains__",
-             "equal", "allclose", "is_nonzero"}
-IN_PLACE = {"__setitem__", "__delitem__", "__set__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__",
-            "__ipow__", "__imatmul__", "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__"}
-RANDOM = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "multinomial", "poisson",
-          "normal", "dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "rrelu",
-          "gumbel_softmax", "fractional_max_pool2d", "fractional_max_pool3d", "binomial", "_standard_gamma", "_sample_dirichlet"}
-RANDOM_IN_PLACE = {"normal_", "uniform_", "bernoulli_", "random_", "exponential_", "geometric_", "cauchy_", "log_normal_"}
+QUESTIONS = {
+    "__bool__",
+    "__float__",
+    "__int__",
+    "__index__",
+    "__complex__",
+    "item",
+    "tolist",
+    "numpy",
+    "__array__",
+    "__contains__",
+    "equal",
+    "allclose",
+    "is_nonzero",
+}
+IN_PLACE = {
+    "__setitem__",
+    "__delitem__",
+    "__set__",
+    "__iadd__",
+    "__isub__",
+    "__imul__",
+    "__itruediv__",
+    "__ifloordiv__",
+    "__imod__",
+    "__ipow__",
+    "__imatmul__",
+    "__iand__",
+    "__ior__",
+    "__ixor__",
+    "__ilshift__",
+    "__irshift__",
+}
+RANDOM = {
+    "rand",
+    "randn",
+    "randint",
+    "randperm",
+    "rand_like",
+    "randn_like",
+    "randint_like",
+    "bernoulli",
+    "multinomial",
+    "poisson",
+    "normal",
+    "dropout",
+    "alpha_dropout",
+    "feature_dropout",
+    "feature_alpha_dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "rrelu",
+    "gumbel_softmax",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
+    "binomial",
+    "_standard_gamma",
+    "_sample_dirichlet",
+}
+RANDOM_IN_PLACE = {
+    "normal_",
+    "uniform_",
+    "bernoulli_",
+    "random_",
+    "exponential_",
+    "geometric_",
+    "cauchy_",
+    "log_normal_",
+}
 RUNNING = {"batch_norm", "instance_norm"}  # they keep running means: every call counts
-AS_FIRST = {"binomial", "_sample_dirichlet", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"}
+AS_FIRST = {
+    "binomial",
+    "_sample_dirichlet",
+    "fake_quantize_per_tensor_affine",
+    "fake_quantize_per_channel_affine",
+}
 UNSEEN = "a tensor comes from an operation that cannot be recorded (TorchScript, torch.compile, an extension of C++)"
 HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
 
@@ -71,7 +138,11 @@ class Op:
 
     @property
     def name(self) -> str:
-        return self.function.label if self.neuron else getattr(self.function, "__name__", str(self.function))
+        return (
+            self.function.label
+            if self.neuron
+            else getattr(self.function, "__name__", str(self.function))
+        )
 
 
 class Symbol(torch.Tensor):
@@ -127,7 +198,12 @@ class Record(TorchFunctionMode):
     What does not depend on these is computed at once and is a constant.
     """
 
-    def __init__(self, device: torch.device, live: Collection[torch.Tensor], watch: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        live: Collection[torch.Tensor],
+        watch: Callable[[], str] | None = None,
+    ) -> None:
         """``live`` are the network's parameters and buffers; ``watch`` names what has drawn random numbers elsewhere."""
         super().__init__()
         self.device, self.watch = device, watch
@@ -183,41 +259,53 @@ class Record(TorchFunctionMode):
         """Refuse a tensor that this recording knows nothing about."""
         if isinstance(value, Symbol):
             if value.record is not self._token:
-                raise self.fail("a value of the call before is used in this one (an attribute, a list or the like that keeps it), which "
-                                "cannot be folded; hand it to forward as an input and return the new one")
+                raise self.fail(
+                    "a value of the call before is used in this one (an attribute, a list or the like that keeps it), which "
+                    "cannot be folded; hand it to forward as an input and return the new one"
+                )
         elif isinstance(value, torch.Tensor) and value.is_meta and self.device.type != "meta":
             raise self.fail(UNSEEN)
 
     def _drawn(self) -> None:
         drew = self.watch() if self.watch is not None else ""
         if drew:
-            raise self.fail(f"{drew} drew random numbers in this line or before it; a recording would repeat them in every call. Draw with "
-                            "torch.rand, torch.randn, torch.bernoulli and the like, which are drawn anew for every step and call, or hand "
-                            "the numbers to forward as an input")
+            raise self.fail(
+                f"{drew} drew random numbers in this line or before it; a recording would repeat them in every call. Draw with "
+                "torch.rand, torch.randn, torch.bernoulli and the like, which are drawn anew for every step and call, or hand "
+                "the numbers to forward as an input"
+            )
 
     # -- what happens ------------------------------------------------------------------------------------------
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", str(function))
         if self.watch is not None:
             self._drawn()
         tensors = [v for v in leaves((args, kwargs)) if isinstance(v, torch.Tensor)]
         if name in RANDOM_IN_PLACE:
-            raise self.fail(f"{name}: random numbers are drawn anew for every batch only where torch.randn, torch.rand_like and the like "
-                            "make them")
+            raise self.fail(
+                f"{name}: random numbers are drawn anew for every batch only where torch.randn, torch.rand_like and the like "
+                "make them"
+            )
         if not (name in RANDOM or any(self.open(v) for v in tensors)):
             return function(*args, **kwargs)
         for v in tensors:
             self._seen(v)
-        if getattr(function, "namespace", "") == "prims":  # what torch's meta kernels are made of, not what a user calls
+        if (
+            getattr(function, "namespace", "") == "prims"
+        ):  # what torch's meta kernels are made of, not what a user calls
             raise self.fail(UNSEEN)
         if name == "__iter__":
             return iter(self.__torch_function__(torch.Tensor.unbind, (), args))
         if name == "__get__":
             name = getattr(function.__self__, "__name__", "")
             if isinstance(args[0], Symbol) and name in ("device", "is_cuda", "is_cpu", "is_meta"):
-                return {"device": self.device, "is_meta": False}.get(name, name == f"is_{self.device.type}")
+                return {"device": self.device, "is_meta": False}.get(
+                    name, name == f"is_{self.device.type}"
+                )
             if name in ("data", "grad", "grad_fn"):
                 raise self.fail(f".{name} of a tensor cannot be folded; .detach() can")
             value = function(*args, **kwargs)
@@ -251,36 +339,69 @@ class Record(TorchFunctionMode):
     def _refuse(self, name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> None:
         caller = sys._getframe(2)
         if caller.f_globals.get("__name__") == "lavalike.snn.spikegen" and (
-                (name == "__bool__" and caller.f_code.co_name == "_floating") or (name == "__setitem__" and args[1] == slice(None, 0))):
+            (name == "__bool__" and caller.f_code.co_name == "_floating")
+            or (name == "__setitem__" and args[1] == slice(None, 0))
+        ):
             return  # that data are finite cannot be asked of a recording; nothing is set
         if name in HOOKS:
-            raise self.fail(f"{name}: hooks and gradients of single tensors inside the loop cannot be folded; a parameter's hooks and "
-                            "those of the network as a whole can")
+            raise self.fail(
+                f"{name}: hooks and gradients of single tensors inside the loop cannot be folded; a parameter's hooks and "
+                "those of the network as a whole can"
+            )
         if name in QUESTIONS:
-            raise self.fail(f"{name.strip('_')}: the network asks for a value, which decides what happens next; only loops that do the "
-                            "same whatever the values can be folded (torch.where chooses between values)")
-        counter = name == "add_" and not isinstance(args[0], Symbol) and not args[0].is_floating_point()  # of a batch norm
-        changes = name in IN_PLACE or (name.endswith("_") and not name.endswith("__")) or _in_place(function, args, kwargs)
+            raise self.fail(
+                f"{name.strip('_')}: the network asks for a value, which decides what happens next; only loops that do the "
+                "same whatever the values can be folded (torch.where chooses between values)"
+            )
+        counter = (
+            name == "add_" and not isinstance(args[0], Symbol) and not args[0].is_floating_point()
+        )  # of a batch norm
+        changes = (
+            name in IN_PLACE
+            or (name.endswith("_") and not name.endswith("__"))
+            or _in_place(function, args, kwargs)
+        )
         if changes and caller.f_globals.get("__name__", "").startswith("torch.distributions."):
-            raise self.fail(f"{name}: {caller.f_globals['__name__']} draws with operations in place, which cannot be folded; draw with "
-                            "torch.rand, torch.randn and the like, or hand the numbers to forward as an input")
+            raise self.fail(
+                f"{name}: {caller.f_globals['__name__']} draws with operations in place, which cannot be folded; draw with "
+                "torch.rand, torch.randn and the like, or hand the numbers to forward as an input"
+            )
         if changes and not counter and name != "requires_grad_":
-            raise self.fail(f"{name}: tensors that are changed in place cannot be folded; make new ones (x = x + y instead of x += y; "
-                            "a list and torch.stack instead of x[step] = y; inplace=False)")
+            raise self.fail(
+                f"{name}: tensors that are changed in place cannot be folded; make new ones (x = x + y instead of x += y; "
+                "a list and torch.stack instead of x[step] = y; inplace=False)"
+            )
         if torch.is_autocast_enabled(self.device.type):
-            raise self.fail("autocast cannot be folded; accelerate(..., precision='bfloat16') is there instead")
+            raise self.fail(
+                "autocast cannot be folded; accelerate(..., precision='bfloat16') is there instead"
+            )
 
-    def _shape(self, name: str, function: Any, args: Any, kwargs: dict[str, Any], tensors: list[torch.Tensor]) -> Any:
+    def _shape(
+        self,
+        name: str,
+        function: Any,
+        args: Any,
+        kwargs: dict[str, Any],
+        tensors: list[torch.Tensor],
+    ) -> Any:
         """What the function returns, without data."""
 
         def empty(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
                 return torch.empty_like(value, device="meta")
-            return torch.device("meta") if isinstance(value, torch.device) or (name == "to" and isinstance(value, str)) else value
+            return (
+                torch.device("meta")
+                if isinstance(value, torch.device) or (name == "to" and isinstance(value, str))
+                else value
+            )
 
         if name in ("cpu", "cuda"):
             return args[0]
-        more = {k: torch.device("meta") if k == "device" else v for k, v in kwargs.items() if k != "generator"}
+        more = {
+            k: torch.device("meta") if k == "device" else v
+            for k, v in kwargs.items()
+            if k != "generator"
+        }
         if not tensors:
             more["device"] = torch.device("meta")
         if name in AS_FIRST and tensors:  # torch has no meta kernel of these
@@ -289,8 +410,10 @@ class Record(TorchFunctionMode):
             with torch.no_grad():
                 return function(*tree_map(empty, args), **tree_map(empty, more))
         except NotImplementedError as e:
-            raise self.fail(f"{name}: torch cannot tell its shape without data (it has no meta kernel), so that it cannot be folded; train "
-                            "this network with the plain loop, or do this outside of forward") from e
+            raise self.fail(
+                f"{name}: torch cannot tell its shape without data (it has no meta kernel), so that it cannot be folded; train "
+                "this network with the plain loop, or do this outside of forward"
+            ) from e
         except Exception as e:
             raise self.fail(f"{name}: {e}") from e
 
@@ -308,7 +431,10 @@ class Record(TorchFunctionMode):
 
     def _node(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Op:
         name = getattr(function, "__name__", str(function))
-        if name == "add_" or (name in RANDOM | RUNNING and argument(function, args, kwargs, "training", True) is not False):
+        if name == "add_" or (
+            name in RANDOM | RUNNING
+            and argument(function, args, kwargs, "training", True) is not False
+        ):
             return self._add(function, args, kwargs, False)
         key = self.where()[0], function, _key(args), _key(kwargs), torch.is_grad_enabled()
         node = self._same.get(key)
@@ -323,13 +449,26 @@ class Record(TorchFunctionMode):
     def _draws(self, name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
         """Whether random numbers are drawn somewhere inside (dropout of an attention, of an LSTM)."""
         with _Drawing() as seen:
-            self._shape(name, function, args, kwargs, [v for v in leaves((args, kwargs)) if isinstance(v, torch.Tensor)])
+            self._shape(
+                name,
+                function,
+                args,
+                kwargs,
+                [v for v in leaves((args, kwargs)) if isinstance(v, torch.Tensor)],
+            )
         return seen.drew
 
     def _add(self, function: Any, args: Any, kwargs: dict[str, Any], neuron: bool) -> Op:
         site, line = self.where()
-        node = Op(function, tuple(filled(v, self.value) for v in args), {k: filled(v, self.value) for k, v in kwargs.items()},
-                    site, line, neuron, torch.is_grad_enabled())
+        node = Op(
+            function,
+            tuple(filled(v, self.value) for v in args),
+            {k: filled(v, self.value) for k, v in kwargs.items()},
+            site,
+            line,
+            neuron,
+            torch.is_grad_enabled(),
+        )
         self.nodes.append(node)
         return node
 
@@ -346,12 +485,19 @@ class Record(TorchFunctionMode):
                 custom = frame.f_locals["cls"].__name__
             elif module.startswith("torch.nn.modules") and code.co_name == "forward":
                 site.append(id(frame.f_locals["self"]))
-            elif not module.startswith(("torch.", "lavalike.snn", "lavalike.arguments", "lavalike.fused.surrogate")):
+            elif not module.startswith(
+                ("torch.", "lavalike.snn", "lavalike.arguments", "lavalike.fused.surrogate")
+            ):
                 site.append((code, frame.f_lasti))
-                line = line or f"{code.co_filename}:{frame.f_lineno}: {linecache.getline(code.co_filename, frame.f_lineno).strip()}"
+                line = (
+                    line
+                    or f"{code.co_filename}:{frame.f_lineno}: {linecache.getline(code.co_filename, frame.f_lineno).strip()}"
+                )
             frame = frame.f_back
         if custom:
-            raise InputError(f"accelerate: {custom}, a gradient of its own (torch.autograd.Function), cannot be folded\n  {line}")
+            raise InputError(
+                f"accelerate: {custom}, a gradient of its own (torch.autograd.Function), cannot be folded\n  {line}"
+            )
         return tuple(site), line
 
     def fail(self, message: str) -> InputError:
@@ -364,7 +510,9 @@ class _Drawing(TorchDispatchMode):
 
     drew = False
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         self.drew |= torch.Tag.nondeterministic_seeded in function.tags
         return function(*args, **(kwargs or {}))
 
@@ -394,7 +542,9 @@ def argument(function: Any, args: Any, kwargs: dict[str, Any], name: str, defaul
 
 
 def _in_place(function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    return argument(function, args, kwargs, "inplace", False) is True or kwargs.get("out") is not None
+    return (
+        argument(function, args, kwargs, "inplace", False) is True or kwargs.get("out") is not None
+    )
 
 
 def _key(value: Any) -> Any:

@@ -25,9 +25,20 @@ from lavalike.fused.surrogate import (
 )
 
 __all__ = [
-    "Surrogate", "as_surrogate",
-    "atan", "fast_sigmoid", "sigmoid", "straight_through_estimator", "triangular", "boxcar", "slayer_exponential",
-    "heaviside", "spike_rate_escape", "SFS", "LSO", "custom_surrogate",
+    "Surrogate",
+    "as_surrogate",
+    "atan",
+    "fast_sigmoid",
+    "sigmoid",
+    "straight_through_estimator",
+    "triangular",
+    "boxcar",
+    "slayer_exponential",
+    "heaviside",
+    "spike_rate_escape",
+    "SFS",
+    "LSO",
+    "custom_surrogate",
 ]
 
 

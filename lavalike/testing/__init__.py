@@ -11,4 +11,8 @@
 Nothing here needs pytest; what does not hold is a :class:`lavalike.errors.ConformanceError`, which is an AssertionError.
 """
 
-from lavalike.testing.check import Checked as Checked, check_backend as check_backend, check_model as check_model
+from lavalike.testing.check import (
+    Checked as Checked,
+    check_backend as check_backend,
+    check_model as check_model,
+)

@@ -10,7 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import MAPPING, TEXT, Rule, arguments, choice, did_you_mean, instance, integer, optional, real, shown
+from lavalike.arguments import (
+    MAPPING,
+    TEXT,
+    Rule,
+    arguments,
+    choice,
+    did_you_mean,
+    instance,
+    integer,
+    optional,
+    real,
+    shown,
+)
 from lavalike.errors import ConformanceError, GraphError, InputError, ModelSelectionError, VarError
 from lavalike.model import ProcessModel, RunConfig
 from lavalike.model.config import Precision
@@ -25,8 +37,17 @@ Setup = Callable[[AbstractProcess], RunConfig]
 BATCH = 2
 PIECES = (3, 1, 5)  # steps of the runs that follow one another
 
-_MODEL = Rule("a model class", lambda v: isinstance(v, type), lambda v: issubclass(v, ProcessModel) and hasattr(v, "process_class"))
-_ONLY = Rule("names of samples", lambda v: isinstance(v, Iterable) and not isinstance(v, str) and all(isinstance(x, str) for x in v))
+_MODEL = Rule(
+    "a model class",
+    lambda v: isinstance(v, type),
+    lambda v: issubclass(v, ProcessModel) and hasattr(v, "process_class"),
+)
+_ONLY = Rule(
+    "names of samples",
+    lambda v: (
+        isinstance(v, Iterable) and not isinstance(v, str) and all(isinstance(x, str) for x in v)
+    ),
+)
 
 
 def _always(config: RunConfig) -> Setup:
@@ -46,9 +67,17 @@ class Checked:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-@arguments(name=TEXT, only=optional(_ONLY), options=optional(MAPPING), steps=integer(1), tolerance=real(0))
-def check_backend(name: str, *, only: Iterable[str] | None = None, options: Mapping[str, Any] | None = None, steps: int = 16,
-                  tolerance: float = 1e-9) -> Checked:
+@arguments(
+    name=TEXT, only=optional(_ONLY), options=optional(MAPPING), steps=integer(1), tolerance=real(0)
+)
+def check_backend(
+    name: str,
+    *,
+    only: Iterable[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    steps: int = 16,
+    tolerance: float = 1e-9,
+) -> Checked:
     """Hold a backend to what all are held to, with a sample of every process in the library, and one small recurrent network.
 
     For each sample and precision:
@@ -77,7 +106,9 @@ def check_backend(name: str, *, only: Iterable[str] | None = None, options: Mapp
     wanted = list(SAMPLES) if only is None else list(only)
     for key in wanted:
         if key not in SAMPLES:
-            raise InputError(f"check_backend: only: no sample called {key!r}{did_you_mean(key, SAMPLES)}; there are {', '.join(SAMPLES)}")
+            raise InputError(
+                f"check_backend: only: no sample called {key!r}{did_you_mean(key, SAMPLES)}; there are {', '.join(SAMPLES)}"
+            )
     passed: list[str] = []
     refused: dict[str, str] = {}
     for key in wanted:
@@ -87,7 +118,14 @@ def check_backend(name: str, *, only: Iterable[str] | None = None, options: Mapp
             common: dict[str, Any] = {"dtype": "float64", **(options or {}), "precision": precision}
             config = RunConfig(**common, backend=name)
             reference = RunConfig(dtype="float64", precision=precision, debug=name == "numba")
-            check = _Check(label, functools.partial(sample.make, fixed), fixed, tolerance, steps, spikes=sample.spikes)
+            check = _Check(
+                label,
+                functools.partial(sample.make, fixed),
+                fixed,
+                tolerance,
+                steps,
+                spikes=sample.spikes,
+            )
             own, plain = _always(config), _always(reference)
             try:
                 refusal = check.refusal(own)
@@ -101,15 +139,32 @@ def check_backend(name: str, *, only: Iterable[str] | None = None, options: Mapp
             else:
                 refused[label] = refusal
     if not passed:
-        raise ConformanceError(f"check_backend: {name!r} computes none of {', '.join(wanted)}; the last refusal: "
-                               f"{next(reversed(refused.values()), 'none')}")
+        raise ConformanceError(
+            f"check_backend: {name!r} computes none of {', '.join(wanted)}; the last refusal: "
+            f"{next(reversed(refused.values()), 'none')}"
+        )
     return Checked(tuple(passed), refused)
 
-@arguments(process=instance(AbstractProcess, words="a process"), model=_MODEL, reference=optional(_MODEL), inputs=optional(MAPPING),
-           precision=optional(choice("floating_pt", "fixed_pt")), steps=integer(1), tolerance=real(0))
-def check_model(process: AbstractProcess, model: type[ProcessModel], *, reference: type[ProcessModel] | None = None,
-                inputs: Mapping[str, Any] | None = None, precision: Precision | None = None, steps: int = 16,
-                tolerance: float = 1e-9) -> None:
+
+@arguments(
+    process=instance(AbstractProcess, words="a process"),
+    model=_MODEL,
+    reference=optional(_MODEL),
+    inputs=optional(MAPPING),
+    precision=optional(choice("floating_pt", "fixed_pt")),
+    steps=integer(1),
+    tolerance=real(0),
+)
+def check_model(
+    process: AbstractProcess,
+    model: type[ProcessModel],
+    *,
+    reference: type[ProcessModel] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    precision: Precision | None = None,
+    steps: int = 16,
+    tolerance: float = 1e-9,
+) -> None:
     """Hold a model to what every model is held to, on a process it implements: as :func:`check_backend`, for one process.
 
     Args:
@@ -139,8 +194,14 @@ def check_model(process: AbstractProcess, model: type[ProcessModel], *, referenc
             return RunConfig(**common, backend=reference.backend, select={own: reference})
         return RunConfig(**common, debug=True)
 
-    check = _Check(f"{type(process).__name__}, {model.__name__}", lambda: copy.deepcopy(process), chosen == "fixed_pt", tolerance, steps,
-                   inputs)
+    check = _Check(
+        f"{type(process).__name__}, {model.__name__}",
+        lambda: copy.deepcopy(process),
+        chosen == "fixed_pt",
+        tolerance,
+        steps,
+        inputs,
+    )
     found = check.itself(config)
     if reference is not None or check.refusal(plain) is None:
         check.equal(config, plain, found)
@@ -166,14 +227,20 @@ class _Check:
         except (ModelSelectionError, GraphError) as e:
             text = str(e)
             if not any(type(p).__name__ in text or p.path in text for p in walk(process)):
-                raise ConformanceError(f"{self.label}: refused without the process's name: {text}") from e
+                raise ConformanceError(
+                    f"{self.label}: refused without the process's name: {text}"
+                ) from e
             return text
         return None
 
     def equal(self, config: Setup, reference: Setup, batch: tuple[set[str], Arrays]) -> None:
         """Outputs, states and what comes of writing Vars are the reference's; ``batch`` is what :meth:`itself` gave."""
         states, whole = batch
-        self.same("outputs and states of a batch", whole, self.simulated(reference, self.inputs(BATCH), states))
+        self.same(
+            "outputs and states of a batch",
+            whole,
+            self.simulated(reference, self.inputs(BATCH), states),
+        )
         wanted, kept = self.written(reference, None)
         found, _ = self.written(config, kept)
         self.same("states after Vars were set", found, wanted)
@@ -184,8 +251,12 @@ class _Check:
         whole = self.simulated(config, inputs, states)
         for k in range(BATCH if inputs else 0):
             alone = self.simulated(config, {n: x[k] for n, x in inputs.items()}, states)
-            self.same(f"sample {k} of a batch and alone", {n: x[k] for n, x in whole.items()}, alone)
-        self.same("a run in pieces and in one", self.ran(config, PIECES), self.ran(config, (sum(PIECES),)))
+            self.same(
+                f"sample {k} of a batch and alone", {n: x[k] for n, x in whole.items()}, alone
+            )
+        self.same(
+            "a run in pieces and in one", self.ran(config, PIECES), self.ran(config, (sum(PIECES),))
+        )
         return states, whole
 
     def inputs(self, batch: int) -> Arrays:
@@ -195,8 +266,14 @@ class _Check:
         g = np.random.default_rng(1)
         shapes = {p.name: (batch, *p.shape, self.steps) for p in self.make().in_ports}
         if self.spikes:
-            return {n: (g.random(shape) < 0.3).astype(int if self.fixed else float) for n, shape in shapes.items()}
-        return {n: g.integers(-60, 61, shape) if self.fixed else g.normal(size=shape) for n, shape in shapes.items()}
+            return {
+                n: (g.random(shape) < 0.3).astype(int if self.fixed else float)
+                for n, shape in shapes.items()
+            }
+        return {
+            n: g.integers(-60, 61, shape) if self.fixed else g.normal(size=shape)
+            for n, shape in shapes.items()
+        }
 
     def recordable(self, config: Setup) -> set[str]:
         """Paths of the states that can be recorded; the others are refused by name."""
@@ -209,13 +286,20 @@ class _Check:
             if error is None:
                 taken.add(path)
             elif path not in str(error):
-                raise ConformanceError(f"{self.label}: {path} cannot be recorded, and the error does not name it: {error}") from error
+                raise ConformanceError(
+                    f"{self.label}: {path} cannot be recorded, and the error does not name it: {error}"
+                ) from error
         return taken
 
     def _refused(self, config: Setup, paths: set[str]) -> InputError | None:
         process = self.make()
         try:
-            simulate(process, steps=1, config=config(process), record=[v for v in _states(process) if v.path in paths])
+            simulate(
+                process,
+                steps=1,
+                config=config(process),
+                record=[v for v in _states(process) if v.path in paths],
+            )
         except InputError as e:
             return e
         return None
@@ -224,7 +308,9 @@ class _Check:
         """What the OutPorts and the states ``of`` a name do, the run of all of them at once."""
         process = self.make()
         states = [v for v in _states(process) if v.path in of]
-        rec = simulate(process, inputs or None, None if inputs else self.steps, config(process), record=states)
+        rec = simulate(
+            process, inputs or None, None if inputs else self.steps, config(process), record=states
+        )
         parts: list[Port | Var] = [*process.out_ports, *states]
         return {part.path: rec[part] for part in parts}
 
@@ -239,7 +325,9 @@ class _Check:
                 process.run(RunSteps(steps), config(process))
             return {v.path: v.get() for v in _states(process)}
 
-    def written(self, config: Setup, kept: dict[str, np.ndarray] | None) -> tuple[Arrays, dict[str, np.ndarray]]:
+    def written(
+        self, config: Setup, kept: dict[str, np.ndarray] | None
+    ) -> tuple[Arrays, dict[str, np.ndarray]]:
         """States after each of PIECES' runs, with states and parameters set in between; which parameters took that (None: see)."""
         process = self.make()
         g = np.random.default_rng(3)
@@ -256,7 +344,9 @@ class _Check:
         found |= {f"{v.path} after stop": v.get() for v in _states(process)}
         return found, changed
 
-    def halved(self, process: AbstractProcess, kept: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+    def halved(
+        self, process: AbstractProcess, kept: dict[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
         """Set each parameter to half of it, as far as ``kept`` says it can be; those that could."""
         done: dict[str, np.ndarray] = {}
         for var in (v for p in walk(process) for v in p.vars if v.role == "parameter"):
@@ -268,10 +358,14 @@ class _Check:
                 var.set(new)
             except VarError as e:
                 if kept is not None:
-                    raise ConformanceError(f"{self.label}: {var.path} takes {shown(new)} on the reference: {e}") from e
+                    raise ConformanceError(
+                        f"{self.label}: {var.path} takes {shown(new)} on the reference: {e}"
+                    ) from e
                 continue
             if not np.array_equal(var.get(), new):
-                raise ConformanceError(f"{self.label}: {var.path} was set to {shown(new)} and is {shown(var.get())}")
+                raise ConformanceError(
+                    f"{self.label}: {var.path} was set to {shown(new)} and is {shown(var.get())}"
+                )
             done[var.path] = new
         return done
 
@@ -283,12 +377,20 @@ class _Check:
         for name, want in wanted.items():
             have = found[name]
             if have.shape != want.shape:
-                raise ConformanceError(f"{self.label}: {what}: {name} has shape {have.shape}, expected {want.shape}")
-            close = have == want if self.fixed else np.isclose(have, want, rtol=self.tolerance, atol=self.tolerance)
+                raise ConformanceError(
+                    f"{self.label}: {what}: {name} has shape {have.shape}, expected {want.shape}"
+                )
+            close = (
+                have == want
+                if self.fixed
+                else np.isclose(have, want, rtol=self.tolerance, atol=self.tolerance)
+            )
             if not close.all():
                 at = tuple(int(k) for k in np.argwhere(~close)[0])
-                raise ConformanceError(f"{self.label}: {what}: {name} differs in {int((~close).sum())} of {close.size}, first at {at}: "
-                                       f"{have[at]:g}, expected {want[at]:g}")
+                raise ConformanceError(
+                    f"{self.label}: {what}: {name} differs in {int((~close).sum())} of {close.size}, first at {at}: "
+                    f"{have[at]:g}, expected {want[at]:g}"
+                )
 
 
 def _states(process: AbstractProcess) -> list[Var]:

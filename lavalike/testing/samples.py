@@ -39,7 +39,11 @@ def _weights(fixed: bool, *shape: int) -> np.ndarray:
 
 
 def _decays(fixed: bool) -> dict[str, Any]:
-    return {"du": 1200, "dv": [400, 800, 1200, 1600]} if fixed else {"du": 0.3, "dv": [0.1, 0.2, 0.3, 0.4]}
+    return (
+        {"du": 1200, "dv": [400, 800, 1200, 1600]}
+        if fixed
+        else {"du": 0.3, "dv": [0.1, 0.2, 0.3, 0.4]}
+    )
 
 
 def _lif(kind: Callable[..., AbstractProcess], **more: Any) -> Make:
@@ -56,7 +60,11 @@ def _ternary(fixed: bool) -> AbstractProcess:
 
 
 def _adaptation(fixed: bool) -> dict[str, Any]:
-    return {"threshold_step": 1 if fixed else 0.2, "threshold_decay": 500 if fixed else 0.1, "refractory_decay": 900 if fixed else 0.2}
+    return {
+        "threshold_step": 1 if fixed else 0.2,
+        "threshold_decay": 500 if fixed else 0.1,
+        "refractory_decay": 900 if fixed else 0.2,
+    }
 
 
 def _alif(kind: Callable[..., AbstractProcess], **more: Any) -> Make:
@@ -65,8 +73,17 @@ def _alif(kind: Callable[..., AbstractProcess], **more: Any) -> Make:
 
 def _resonator(kind: Callable[..., AbstractProcess], adapting: bool = False) -> Make:
     def make(fixed: bool) -> AbstractProcess:
-        decay: dict[str, Any] = {"cos_decay": 2000, "sin_decay": 3300, "decay_bits": 12} if fixed else {"period": 6, "alpha": 0.05}
-        return kind(shape=SHAPE, vth=20 if fixed else 0.4, **decay, **(_adaptation(fixed) if adapting else {}))
+        decay: dict[str, Any] = (
+            {"cos_decay": 2000, "sin_decay": 3300, "decay_bits": 12}
+            if fixed
+            else {"period": 6, "alpha": 0.05}
+        )
+        return kind(
+            shape=SHAPE,
+            vth=20 if fixed else 0.4,
+            **decay,
+            **(_adaptation(fixed) if adapting else {}),
+        )
 
     return make
 
@@ -81,21 +98,41 @@ def _delta(kind: Callable[..., AbstractProcess], bias: Any = None, **more: Any) 
 
 
 def _sparse(fixed: bool) -> AbstractProcess:
-    return proc.Sparse(weights=_weights(fixed, 3, 4) * (np.arange(12).reshape(3, 4) % 3 > 0), num_message_bits=8)
+    return proc.Sparse(
+        weights=_weights(fixed, 3, 4) * (np.arange(12).reshape(3, 4) % 3 > 0), num_message_bits=8
+    )
 
 
 def _convolution(kind: Callable[..., AbstractProcess], **more: Any) -> Make:
-    return lambda fixed: kind(weight=_weights(fixed, 4, 3, 2, 1), input_shape=(5, 6, 2), stride=(2, 1), padding=(1, 0), groups=2,
-                              num_message_bits=8, **more)
+    return lambda fixed: kind(
+        weight=_weights(fixed, 4, 3, 2, 1),
+        input_shape=(5, 6, 2),
+        stride=(2, 1),
+        padding=(1, 0),
+        groups=2,
+        num_message_bits=8,
+        **more,
+    )
 
 
 def _own(fixed: bool) -> AbstractProcess:
-    kind = proc.neuron_process(Dynamics(_leaky, inputs=("a_in",), outputs=("s_out",), states=("v",), parameters=(Parameter("beta", 0.3),)))
+    kind = proc.neuron_process(
+        Dynamics(
+            _leaky,
+            inputs=("a_in",),
+            outputs=("s_out",),
+            states=("v",),
+            parameters=(Parameter("beta", 0.3),),
+        )
+    )
     return kind(shape=SHAPE, beta=1200 if fixed else 0.3)
 
 
 def _tree(fixed: bool) -> AbstractProcess:
-    return proc.MultiCompartment(shape=SHAPE, tree={"soma": proc.Compartment(threshold=1.0), "tip": proc.Compartment("soma", g=0.2)})
+    return proc.MultiCompartment(
+        shape=SHAPE,
+        tree={"soma": proc.Compartment(threshold=1.0), "tip": proc.Compartment("soma", g=0.2)},
+    )
 
 
 class Net(AbstractProcess):
@@ -128,7 +165,12 @@ class Layer(AbstractProcess):
         super().__init__()
         self.s_in, self.s_out = InPort((6,)), OutPort((4,))
         self.dense = proc.Dense(weights=np.abs(_weights(fixed, 4, 6)))
-        self.lif = proc.LIF(shape=SHAPE, du=1200 if fixed else 0.3, dv=400 if fixed else 0.1, vth=2 if fixed else 1.5)
+        self.lif = proc.LIF(
+            shape=SHAPE,
+            du=1200 if fixed else 0.3,
+            dv=400 if fixed else 0.1,
+            vth=2 if fixed else 1.5,
+        )
         self.s_in.connect(self.dense.s_in)
         self.dense.a_out.connect(self.lif.a_in)
         self.lif.s_out.connect(self.s_out)
@@ -155,21 +197,40 @@ SAMPLES: dict[str, Sample] = {
     "SigmaDelta, late": Sample(_delta(proc.SigmaDelta, bias=0.5, bias_start=3)),
     "Dense": Sample(lambda fixed: proc.Dense(weights=_weights(fixed, 3, 4), num_message_bits=8)),
     "Dense, spikes": Sample(lambda fixed: proc.Dense(weights=_weights(fixed, 3, 4)), spikes=True),
-    "Dense, delay 0": Sample(lambda fixed: proc.Dense(weights=_weights(fixed, 3, 4), num_message_bits=8, delay=0)),
+    "Dense, delay 0": Sample(
+        lambda fixed: proc.Dense(weights=_weights(fixed, 3, 4), num_message_bits=8, delay=0)
+    ),
     "Sparse": Sample(_sparse),
-    "DelayDense": Sample(lambda fixed: proc.DelayDense(weights=_weights(fixed, 3, 4), delays=np.arange(12).reshape(3, 4) % 4,
-                                                       num_message_bits=8)),
-    "DelaySparse": Sample(lambda fixed: proc.DelaySparse(weights=_weights(fixed, 3, 4), delays=np.arange(12).reshape(3, 4) % 4,
-                                                         num_message_bits=8)),
+    "DelayDense": Sample(
+        lambda fixed: proc.DelayDense(
+            weights=_weights(fixed, 3, 4),
+            delays=np.arange(12).reshape(3, 4) % 4,
+            num_message_bits=8,
+        )
+    ),
+    "DelaySparse": Sample(
+        lambda fixed: proc.DelaySparse(
+            weights=_weights(fixed, 3, 4),
+            delays=np.arange(12).reshape(3, 4) % 4,
+            num_message_bits=8,
+        )
+    ),
     "Conv": Sample(_convolution(proc.Conv, dilation=(1, 2))),
-    "ConvTranspose": Sample(lambda fixed: proc.ConvTranspose(weight=_weights(fixed, 2, 3, 2, 4), input_shape=(3, 4, 2), stride=2,
-                                                             num_message_bits=8)),
+    "ConvTranspose": Sample(
+        lambda fixed: proc.ConvTranspose(
+            weight=_weights(fixed, 2, 3, 2, 4), input_shape=(3, 4, 2), stride=2, num_message_bits=8
+        )
+    ),
     "Delay": Sample(lambda fixed: proc.Delay(shape=SHAPE)),
     "DelayLine": Sample(lambda fixed: proc.DelayLine(shape=SHAPE, delays=[0, 1, 2, 5])),
     "MultiCompartment": Sample(_tree, ("floating_pt",)),
     "neuron_process": Sample(_own),
-    "source.RingBuffer": Sample(lambda fixed: proc.io.source.RingBuffer(data=_weights(fixed, 3, 5))),
-    "source.Constant": Sample(lambda fixed: proc.io.source.Constant(shape=SHAPE, value=5 if fixed else 0.5, start=3)),
+    "source.RingBuffer": Sample(
+        lambda fixed: proc.io.source.RingBuffer(data=_weights(fixed, 3, 5))
+    ),
+    "source.Constant": Sample(
+        lambda fixed: proc.io.source.Constant(shape=SHAPE, value=5 if fixed else 0.5, start=3)
+    ),
     "sink.RingBuffer": Sample(lambda fixed: proc.io.sink.RingBuffer(shape=SHAPE, buffer=30)),
     "Layer": Sample(Layer, spikes=True),
     "Net": Sample(Net),

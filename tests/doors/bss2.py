@@ -17,7 +17,9 @@ from tests.doors.table import ANY, FUNCTION, INF, NAN, OBJECT, PATH, TEXT, also,
 FOLDER = Path(tempfile.mkdtemp())
 # a bool is no number here, and 2.0 no flag
 COUNT, INDEX, INTEGER = also(table.COUNT, True), also(table.INDEX, True), also(table.INTEGER, True)
-REAL, POSITIVE, NOT_NEGATIVE = (also(b, True, 1j) for b in (table.REAL, table.POSITIVE, table.NOT_NEGATIVE))
+REAL, POSITIVE, NOT_NEGATIVE = (
+    also(b, True, 1j) for b in (table.REAL, table.POSITIVE, table.NOT_NEGATIVE)
+)
 FRACTION, FLAG, CHOICE = also(table.FRACTION, True), also(table.FLAG, 2.0), also(table.CHOICE, None)
 
 # -- the chip --------------------------------------------------------------------------------------------------
@@ -50,7 +52,12 @@ SENDS = {"num_sends": COUNT, "wait_between_events": COUNT, "mock": FLAG}
 MADC = {"madc_recording_neuron_id": INDEX, "madc_recording_path": TEXT, "layer": TEXT}
 STRIDE = bad("1", 1.5, None, values=(0, (1, 2, 3)))
 BIAS = bad("x", 3, [1.0], values=(torch.ones(7),))
-CONV = {"input": also(OPERAND, values=(torch.ones(2),)), "weight": also(OPERAND, values=(torch.ones(2),)), "bias": BIAS, "stride": STRIDE}
+CONV = {
+    "input": also(OPERAND, values=(torch.ones(2),)),
+    "weight": also(OPERAND, values=(torch.ones(2),)),
+    "bias": BIAS,
+    "stride": STRIDE,
+}
 CONV |= {**SENDS, "layer": TEXT}
 TRANSFORMS = {"input_transform": OBJECT, "weight_transform": OBJECT}
 MAC = {"num_sends": optional(COUNT), "wait_between_events": COUNT, "mock": FLAG, **TRANSFORMS}
@@ -60,8 +67,21 @@ def layers(dims):
     """Of a convolution's layer, whose sizes are one number or ``dims``."""
     size = bad("3", 1.5, None, values=(0, (2,) * (dims + 1)))
     padding = bad(1.5, None, values=(-1, "smae"))
-    sizes = {"kernel_size": size, "stride": size, "padding": padding, "dilation": size, "groups": COUNT}
-    return {"in_channels": COUNT, "out_channels": COUNT, **sizes, "bias": FLAG, "padding_mode": also(CHOICE, values=("zero",)), **MAC}
+    sizes = {
+        "kernel_size": size,
+        "stride": size,
+        "padding": padding,
+        "dilation": size,
+        "groups": COUNT,
+    }
+    return {
+        "in_channels": COUNT,
+        "out_channels": COUNT,
+        **sizes,
+        "bias": FLAG,
+        "padding_mode": also(CHOICE, values=("zero",)),
+        **MAC,
+    }
 
 
 ONE_D = {"input": torch.ones(1, 2, 6), "weight": torch.ones(3, 2, 3), "mock": True}
@@ -138,12 +158,18 @@ LIF = LI | {
     "enable_spike_recording": FLAG,
 }
 ADEX = LIF | dict.fromkeys(
-    ("exponential_threshold", "subthreshold_adaptation_strength", "spike_triggered_adaptation_increment"),
+    (
+        "exponential_threshold",
+        "subthreshold_adaptation_strength",
+        "spike_triggered_adaptation_increment",
+    ),
     VALUE,
 )
 ADEX |= {"exponential_slope": ABOVE, "tau_adap": ABOVE, "leak_adaptation": optional(VALUE)}
 ADEX |= {"clock_scale_adaptation_pulse": bad(5, "x", None, (1.5, 2), values=((1,), (-1, 2)))}
-ADEX |= dict.fromkeys(("leaky", "fire", "exponential", "subthreshold_adaptation", "spike_triggered_adaptation"), FLAG)
+ADEX |= dict.fromkeys(
+    ("leaky", "fire", "exponential", "subthreshold_adaptation", "spike_triggered_adaptation"), FLAG
+)
 SYNAPSE = {
     **EXPERIMENT,
     **PLACED,
@@ -158,7 +184,11 @@ VOLTAGE = bad("x", None, values=(NAN,))
 OF_CUBA = {"tau_mem_inv": RATE, "tau_syn_inv": RATE, "v_leak": VOLTAGE}
 TRACE = torch.ones(3, 1, 2)  # (time, batch, neuron)
 OBSERVABLE = bad("x", 3, [1.0])
-EXTERNAL = {"input": bad(3, None, values=(torch.ones(2),)), "hw_data": OBJECT, "dt": bad("1", None, True, values=(0.0, 1.0, NAN))}
+EXTERNAL = {
+    "input": bad(3, None, values=(torch.ones(2),)),
+    "hw_data": OBJECT,
+    "dt": bad("1", None, True, values=(0.0, 1.0, NAN)),
+}
 OLDER = {"instance": OBJECT}
 FUNC = {"func": OBJECT, "params": OBJECT}
 FEATURES = {"in_features": 3, "out_features": 2}
@@ -185,7 +215,6 @@ def process():
     return {"process": lif}
 
 
-
 ROWS = [
     row(
         "lavalike.bss2.Chip",
@@ -198,7 +227,10 @@ ROWS = [
         chips=COUNT,
         calibration=bad(3, "file"),
     ),
-    *(row(f"lavalike.bss2.Chip.{name}", {"hemisphere": 0}, bss2.Chip, hemisphere=HEMISPHERE) for name in ("columns", "rows", "efficacy")),
+    *(
+        row(f"lavalike.bss2.Chip.{name}", {"hemisphere": 0}, bss2.Chip, hemisphere=HEMISPHERE)
+        for name in ("columns", "rows", "efficacy")
+    ),
     row("lavalike.bss2.Chip.neighbour", {"k": 1}, bss2.Chip, k=INDEX),
     row(
         "lavalike.bss2.Noise",
@@ -221,9 +253,23 @@ ROWS = [
         **dict.fromkeys(("leak", "reset", "threshold"), also(REAL, values=(1000,))),
         **dict.fromkeys(("tau_mem", "tau_syn"), also(POSITIVE, values=(1.0,))),
     ),
-    row("lavalike.bss2.Calibration.load", calibration, path=also(PATH, values=("not/there",)), chip=OBJECT),
-    row("lavalike.bss2.Calibration.save", {"path": FOLDER / "saved"}, lambda: bss2.Calibration.load(calibration()["path"]), path=PATH),
-    row("lavalike.bss2.use", lambda: {"chip": bss2.Chip(level="ideal")}, chip=bad(3, None, bss2.Chip)),
+    row(
+        "lavalike.bss2.Calibration.load",
+        calibration,
+        path=also(PATH, values=("not/there",)),
+        chip=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.Calibration.save",
+        {"path": FOLDER / "saved"},
+        lambda: bss2.Calibration.load(calibration()["path"]),
+        path=PATH,
+    ),
+    row(
+        "lavalike.bss2.use",
+        lambda: {"chip": bss2.Chip(level="ideal")},
+        chip=bad(3, None, bss2.Chip),
+    ),
     row(
         "lavalike.bss2.place",
         lambda: {"model": torch.nn.Sequential(perceptron.nn.Linear(4, 3)), "input_shape": (4,)},
@@ -251,16 +297,35 @@ ROWS = [
         populations=bad(3, ["a"], None, values=([],)),
         chips=COUNT,
     ),
-    row("lavalike.bss2.placement.tiles", {"k": 2, "n": 3}, k=COUNT, n=COUNT, layer=TEXT, chips=COUNT),
+    row(
+        "lavalike.bss2.placement.tiles", {"k": 2, "n": 3}, k=COUNT, n=COUNT, layer=TEXT, chips=COUNT
+    ),
     row("lavalike.bss2.placement.circuits", {"fan_in": 3}, fan_in=INDEX),
     row("lavalike.bss2.placement.neurons_per_chip", {"c": 1}, c=also(COUNT, values=(513,))),
-    row("lavalike.backends.bss2.place_process", process, process=bad(3, "a", None), chips=COUNT, config=OBJECT),
+    row(
+        "lavalike.backends.bss2.place_process",
+        process,
+        process=bad(3, "a", None),
+        chips=COUNT,
+        config=OBJECT,
+    ),
     row("lavalike.bss2.CalibrationPath", {"value": "x"}, value=also(PATH, values=("a\0b",))),
     row("lavalike.bss2.HWDBPath", {}, path=bad(3, values=("",)), version=bad(3, None)),
-    row("lavalike.bss2.MockParameter", {}, noise_std=NOT_NEGATIVE, gain=also(POSITIVE, values=(2,))),
-    row("lavalike.bss2.set_mock_parameter", {"parameter": bss2.MockParameter()}, parameter=bad(3, 0.002, None)),
+    row(
+        "lavalike.bss2.MockParameter", {}, noise_std=NOT_NEGATIVE, gain=also(POSITIVE, values=(2,))
+    ),
+    row(
+        "lavalike.bss2.set_mock_parameter",
+        {"parameter": bss2.MockParameter()},
+        parameter=bad(3, 0.002, None),
+    ),
     row("lavalike.bss2.InferenceTracer", {"filename": str(FOLDER / "trace")}, filename=PATH),
-    row("lavalike.bss2.inference_trace", trace, input=OPERAND, filename=also(PATH, values=("not/there",))),
+    row(
+        "lavalike.bss2.inference_trace",
+        trace,
+        input=OPERAND,
+        filename=also(PATH, values=("not/there",)),
+    ),
     row(
         "lavalike.bss2.add",
         {"input": X, "other": X, "mock": True},
@@ -278,9 +343,29 @@ ROWS = [
         mock=FLAG,
     ),
     row("lavalike.bss2.relu", {"input": X, "mock": True}, input=OPERAND, mock=FLAG),
-    row("lavalike.bss2.converting_relu", {"input": X, "mock": True}, input=OPERAND, shift=INDEX, mock=FLAG),
-    row("lavalike.bss2.mac", {"x": X, "weights": W, "mock": True}, x=INPUTS, weights=also(WEIGHTS, values=(W[0],)), **SENDS, **MADC),
-    row("lavalike.bss2.matmul", {"input": X, "other": W, "mock": True}, input=INPUTS, other=WEIGHTS, **SENDS, **MADC),
+    row(
+        "lavalike.bss2.converting_relu",
+        {"input": X, "mock": True},
+        input=OPERAND,
+        shift=INDEX,
+        mock=FLAG,
+    ),
+    row(
+        "lavalike.bss2.mac",
+        {"x": X, "weights": W, "mock": True},
+        x=INPUTS,
+        weights=also(WEIGHTS, values=(W[0],)),
+        **SENDS,
+        **MADC,
+    ),
+    row(
+        "lavalike.bss2.matmul",
+        {"input": X, "other": W, "mock": True},
+        input=INPUTS,
+        other=WEIGHTS,
+        **SENDS,
+        **MADC,
+    ),
     row("lavalike.bss2.conv1d", ONE_D, **CONV),
     row("lavalike.bss2.conv2d", TWO_D, **CONV),
     row("lavalike.bss2.expanded_conv1d", ONE_D, **CONV, num_expansions=COUNT),
@@ -306,7 +391,12 @@ ROWS = [
     ),
     row("lavalike.bss2.perceptron.nn.Conv1d", CHANNELS, **layers(1)),
     row("lavalike.bss2.perceptron.nn.Conv2d", CHANNELS, **layers(2)),
-    row("lavalike.bss2.perceptron.nn.ExpandedConv1d", CHANNELS, **layers(1), num_expansions=optional(COUNT)),
+    row(
+        "lavalike.bss2.perceptron.nn.ExpandedConv1d",
+        CHANNELS,
+        **layers(1),
+        num_expansions=optional(COUNT),
+    ),
     row("lavalike.bss2.perceptron.nn.ReLU", {}, mock=FLAG),
     row("lavalike.bss2.perceptron.nn.ConvertingReLU", {}, shift=INDEX, mock=FLAG),
     row("lavalike.bss2.perceptron.nn.scale_input", {"x": X}, x=OPERAND),
@@ -328,7 +418,12 @@ ROWS = [
         input_loopback=FLAG,
         name=TEXT,
     ),
-    row("lavalike.bss2.spiking.ExecutionInstance.load_calib", {"path": "a"}, spiking.ExecutionInstance, path=PATH),
+    row(
+        "lavalike.bss2.spiking.ExecutionInstance.load_calib",
+        {"path": "a"},
+        spiking.ExecutionInstance,
+        path=PATH,
+    ),
     row("lavalike.bss2.spiking.HXModule", experiment(), **EXPERIMENT),
     row("lavalike.bss2.spiking.HXModuleWrapper", experiment(), **EXPERIMENT),
     row("lavalike.bss2.spiking.InputNeuron", experiment(size=3), size=COUNT, **EXPERIMENT),
@@ -339,16 +434,47 @@ ROWS = [
     row("lavalike.bss2.spiking.NeuronExp", experiment(size=3), **LIF),
     row("lavalike.bss2.spiking.ReadoutNeuronExp", experiment(size=3), **LI),
     row("lavalike.bss2.spiking.modules.EventPropLIF", experiment(size=3), **LIF),
-    row("lavalike.bss2.spiking.BatchDropout", experiment(size=3, dropout=0.5), size=COUNT, dropout=FRACTION, **EXPERIMENT),
-    row("lavalike.bss2.spiking.Synapse", experiment(**FEATURES), **dict.fromkeys(FEATURES, COUNT), **SYNAPSE),
-    row("lavalike.bss2.spiking.modules.EventPropSynapse", experiment(**FEATURES), **dict.fromkeys(FEATURES, COUNT), **SYNAPSE),
-    row("lavalike.bss2.spiking.SparseSynapse", experiment(connections=torch.eye(3).to_sparse()), connections=CONNECTIONS, **SYNAPSE),
+    row(
+        "lavalike.bss2.spiking.BatchDropout",
+        experiment(size=3, dropout=0.5),
+        size=COUNT,
+        dropout=FRACTION,
+        **EXPERIMENT,
+    ),
+    row(
+        "lavalike.bss2.spiking.Synapse",
+        experiment(**FEATURES),
+        **dict.fromkeys(FEATURES, COUNT),
+        **SYNAPSE,
+    ),
+    row(
+        "lavalike.bss2.spiking.modules.EventPropSynapse",
+        experiment(**FEATURES),
+        **dict.fromkeys(FEATURES, COUNT),
+        **SYNAPSE,
+    ),
+    row(
+        "lavalike.bss2.spiking.SparseSynapse",
+        experiment(connections=torch.eye(3).to_sparse()),
+        connections=CONNECTIONS,
+        **SYNAPSE,
+    ),
     row("lavalike.bss2.spiking.run", called, experiment=bad(3, None), runtime=optional(COUNT)),
-    row("lavalike.bss2.spiking.LIFObservables", {}, **dict.fromkeys(("spikes", "membrane_cadc", "current", "membrane_madc"), OBSERVABLE)),
-    row("lavalike.bss2.spiking.LIObservables", {}, **dict.fromkeys(("membrane_cadc", "current", "membrane_madc"), OBSERVABLE)),
+    row(
+        "lavalike.bss2.spiking.LIFObservables",
+        {},
+        **dict.fromkeys(("spikes", "membrane_cadc", "current", "membrane_madc"), OBSERVABLE),
+    ),
+    row(
+        "lavalike.bss2.spiking.LIObservables",
+        {},
+        **dict.fromkeys(("membrane_cadc", "current", "membrane_madc"), OBSERVABLE),
+    ),
     row("lavalike.bss2.spiking.SynapseHandle", {}, graded_spikes=OBSERVABLE),
     row("lavalike.bss2.spiking.TensorHandle", {}, tensor=OBSERVABLE),
-    row("lavalike.bss2.spiking.parameter.HXBaseParameter", {"model_value": 1.0}, model_value=VOLTAGE),
+    row(
+        "lavalike.bss2.spiking.parameter.HXBaseParameter", {"model_value": 1.0}, model_value=VOLTAGE
+    ),
     row("lavalike.bss2.spiking.ModelParameter", {"model_value": 1.0}, model_value=VOLTAGE),
     row("lavalike.bss2.spiking.HXParameter", {"model_value": 1.0}, model_value=VOLTAGE),
     row(
@@ -357,7 +483,12 @@ ROWS = [
         model_value=VOLTAGE,
         hardware_value=VOLTAGE,
     ),
-    row("lavalike.bss2.spiking.HXTransformedModelParameter", {"model_value": 1.0, "func": abs}, model_value=VOLTAGE, func=FUNCTION),
+    row(
+        "lavalike.bss2.spiking.HXTransformedModelParameter",
+        {"model_value": 1.0, "func": abs},
+        model_value=VOLTAGE,
+        func=FUNCTION,
+    ),
     row(
         "lavalike.bss2.spiking.parameter.HXBaseParameter.make_trainable",
         {},
@@ -409,7 +540,12 @@ ROWS = [
         t_max=REAL,
         epsilon=NOT_NEGATIVE,
     ),
-    row("lavalike.bss2.spiking.transforms.encode.SpikeTimesToDense", {"bin_width": 1.0}, bin_width=POSITIVE, size=COUNT),
+    row(
+        "lavalike.bss2.spiking.transforms.encode.SpikeTimesToDense",
+        {"bin_width": 1.0},
+        bin_width=POSITIVE,
+        size=COUNT,
+    ),
     row(
         "lavalike.bss2.spiking.transforms.encode.CoordinatesToSpikes",
         {"seq_length": 30, "t_early": 0.0, "t_late": 1e-5},
@@ -435,12 +571,33 @@ ROWS = [
         start_weight=also(NOT_NEGATIVE, values=(64,)),
         quantize=FLAG,
     ),
-    row("lavalike.bss2.snn.Synapse", experiment(**FEATURES), **dict.fromkeys(FEATURES, COUNT), **SYNAPSE, **FUNC, **OLDER),
-    row("lavalike.bss2.snn.SparseSynapse", experiment(connections=torch.eye(3)), connections=CONNECTIONS, **SYNAPSE, **FUNC, **OLDER),
+    row(
+        "lavalike.bss2.snn.Synapse",
+        experiment(**FEATURES),
+        **dict.fromkeys(FEATURES, COUNT),
+        **SYNAPSE,
+        **FUNC,
+        **OLDER,
+    ),
+    row(
+        "lavalike.bss2.snn.SparseSynapse",
+        experiment(connections=torch.eye(3)),
+        connections=CONNECTIONS,
+        **SYNAPSE,
+        **FUNC,
+        **OLDER,
+    ),
     row("lavalike.bss2.snn.LIF", experiment(size=3), **LIF, **FUNC, **OLDER),
     row("lavalike.bss2.snn.LI", experiment(size=3), **LI, **FUNC, **OLDER),
     row("lavalike.bss2.snn.AELIF", experiment(size=3), **ADEX, **FUNC, **OLDER),
-    row("lavalike.bss2.snn.BatchDropout", experiment(size=3, dropout=0.5), size=COUNT, dropout=FRACTION, **EXPERIMENT, **OLDER),
+    row(
+        "lavalike.bss2.snn.BatchDropout",
+        experiment(size=3, dropout=0.5),
+        size=COUNT,
+        dropout=FRACTION,
+        **EXPERIMENT,
+        **OLDER,
+    ),
     row("lavalike.bss2.snn.InputNeuron", experiment(size=3), size=COUNT, **EXPERIMENT, **OLDER),
 ]
 INSIDE = "part of a population or a function of snn.functional, which have rows"
@@ -460,7 +617,16 @@ EXEMPT = {
     "lavalike.bss2.spiking.modules.Population": "base of the populations, which have rows",
     "lavalike.bss2.spiking.parameter.Plain": "what a population makes of a number it was given, which it checks",
     "lavalike.bss2.spiking.parameter.as_parameter": "makes Plain of what a population was given and checks",
-    **dict.fromkeys((f"lavalike.bss2.spiking.functional.{name}" for name in ("Params", "Recorded", "capacitance", "integrate")), INSIDE),
-    **{f"lavalike.bss2.spiking.transforms.decode.{name}OverTime": "takes no argument" for name in ("Max", "Mean", "Sum")},
+    **dict.fromkeys(
+        (
+            f"lavalike.bss2.spiking.functional.{name}"
+            for name in ("Params", "Recorded", "capacitance", "integrate")
+        ),
+        INSIDE,
+    ),
+    **{
+        f"lavalike.bss2.spiking.transforms.decode.{name}OverTime": "takes no argument"
+        for name in ("Max", "Mean", "Sum")
+    },
     "lavalike.bss2.snn.Projection": "base of the synapses, which have rows",
 }

@@ -12,7 +12,9 @@ from tests.doors.table import NAN, NUMBERS, PATH, TENSOR, also, bad, optional, r
 
 # a bool is no number here, and 2.0 no flag
 COUNT, INTEGER = also(table.COUNT, True), also(table.INTEGER, True)
-REAL, POSITIVE, NOT_NEGATIVE = (also(b, True, 1j) for b in (table.REAL, table.POSITIVE, table.NOT_NEGATIVE))
+REAL, POSITIVE, NOT_NEGATIVE = (
+    also(b, True, 1j) for b in (table.REAL, table.POSITIVE, table.NOT_NEGATIVE)
+)
 FLAG, CHOICE = also(table.FLAG, 2.0), also(table.CHOICE, None)
 FOLDER = Path(tempfile.mkdtemp())
 
@@ -23,7 +25,9 @@ class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
         params = {"threshold": 0.1}
-        self.blocks = torch.nn.ModuleList([slayer.block.sigma_delta.Input(params), slayer.block.sigma_delta.Dense(params, 4, 3)])
+        self.blocks = torch.nn.ModuleList(
+            [slayer.block.sigma_delta.Input(params), slayer.block.sigma_delta.Dense(params, 4, 3)]
+        )
         x = torch.ones(1, 4, 3)
         for block in self.blocks:
             x = block(x)
@@ -45,7 +49,13 @@ DRIVE = {"sequence": COUNT, "train": FLAG, "visualize": FLAG, "transform": TRANS
 FEATURES = also(TENSOR, 3, [1.0])
 NOT_NAN = also(FEATURES, values=(torch.tensor([[NAN]]),))
 ROWS = [
-    row("lavalike.datasets.MNIST", lambda: {"root": mnist()}, root=also(PATH, values=("nowhere",)), train=FLAG, transform=TRANSFORM),
+    row(
+        "lavalike.datasets.MNIST",
+        lambda: {"root": mnist()},
+        root=also(PATH, values=("nowhere",)),
+        train=FLAG,
+        transform=TRANSFORM,
+    ),
     row("lavalike.datasets.mnist_sample", {}, train=FLAG, transform=TRANSFORM),
     row(
         "lavalike.datasets.YinYangDataset",
@@ -64,7 +74,14 @@ ROWS = [
         r_small=POSITIVE,
         r_big=POSITIVE,
     ),
-    row("lavalike.datasets.HAR", {"windows": 2}, path=optional(PATH), train=FLAG, windows=COUNT, seed=SEED),
+    row(
+        "lavalike.datasets.HAR",
+        {"windows": 2},
+        path=optional(PATH),
+        train=FLAG,
+        windows=COUNT,
+        seed=SEED,
+    ),
     row(
         "lavalike.datasets.Link",
         {},
@@ -79,7 +96,14 @@ ROWS = [
         oversampling=also(COUNT, values=(1,)),
         block=COUNT,
     ),
-    row("lavalike.datasets.Link.sample", {"symbols": 5}, lambda: LINK, symbols=COUNT, noise_db=REAL, seed=SEED),
+    row(
+        "lavalike.datasets.Link.sample",
+        {"symbols": 5},
+        lambda: LINK,
+        symbols=COUNT,
+        noise_db=REAL,
+        seed=SEED,
+    ),
     row(
         "lavalike.datasets.LMMSE.fit",
         {"sample": SAMPLE},
@@ -87,7 +111,12 @@ ROWS = [
         link=bad("LCD", None),
         decision=also(CHOICE, values=("nearst",)),
     ),
-    row("lavalike.datasets.LMMSE.__call__", {"features": SAMPLE.features}, lambda: datasets.LMMSE.fit(SAMPLE), features=FEATURES),
+    row(
+        "lavalike.datasets.LMMSE.__call__",
+        {"features": SAMPLE.features},
+        lambda: datasets.LMMSE.fit(SAMPLE),
+        features=FEATURES,
+    ),
     row(
         "lavalike.datasets.ReceptiveFields",
         {},
@@ -100,7 +129,12 @@ ROWS = [
         dt=POSITIVE,
     ),
     *(
-        row(f"lavalike.datasets.ReceptiveFields.{name}", {"features": SAMPLE.features}, datasets.ReceptiveFields, features=NOT_NAN)
+        row(
+            f"lavalike.datasets.ReceptiveFields.{name}",
+            {"features": SAMPLE.features},
+            datasets.ReceptiveFields,
+            features=NOT_NAN,
+        )
         for name in ("times", "__call__")
     ),
     row(
@@ -109,7 +143,13 @@ ROWS = [
         decided=also(FEATURES, values=(SAMPLE.symbols[:3], SAMPLE.symbols + 9, SAMPLE.symbols / 2)),
         sent=also(FEATURES, values=(SAMPLE.symbols[:3], SAMPLE.symbols + 9)),
     ),
-    row("lavalike.datasets.PilotNetDataset", drive, path=also(PATH, values=("nowhere",)), **DRIVE, extract=FLAG),
+    row(
+        "lavalike.datasets.PilotNetDataset",
+        drive,
+        path=also(PATH, values=("nowhere",)),
+        **DRIVE,
+        extract=FLAG,
+    ),
     row(
         "lavalike.datasets.SyntheticDrive",
         {"sequences": 2, "cache": False},
@@ -127,15 +167,26 @@ ROWS = [
         counts=bad(3, "x", None, values=([NAN, 1], [-1, 1], [1.0])),
         mse=bad("1", values=(NAN, -1.0)),
     ),
-    row("lavalike.datasets.transforms.Compose", {"transforms": [abs]}, transforms=bad(3, [3], None)),
-    row("lavalike.datasets.transforms.Grayscale", {}, num_output_channels=bad("1", 1.5, None, values=(2,))),
+    row(
+        "lavalike.datasets.transforms.Compose", {"transforms": [abs]}, transforms=bad(3, [3], None)
+    ),
+    row(
+        "lavalike.datasets.transforms.Grayscale",
+        {},
+        num_output_channels=bad("1", 1.5, None, values=(2,)),
+    ),
     row(
         "lavalike.datasets.transforms.Normalize",
         {"mean": [0.5], "std": [0.5]},
         mean=bad("a", None, values=([NAN], [0.5, 0.5], [])),
         std=bad("a", None, values=([0.0], [NAN], [0.5, 0.5])),
     ),
-    row("lavalike.datasets.transforms.Resize", {"size": 3}, size=bad("3", 1.5, None, values=(0, (0, 3), (1, 2, 3))), antialias=FLAG),
+    row(
+        "lavalike.datasets.transforms.Resize",
+        {"size": 3},
+        size=bad("3", 1.5, None, values=(0, (0, 3), (1, 2, 3))),
+        antialias=FLAG,
+    ),
 ]
 EXEMPT = {
     "lavalike.datasets.LMMSE": "made by its fit, from data",

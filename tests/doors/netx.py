@@ -18,7 +18,10 @@ def trained():
     """A network, and its file."""
     torch.manual_seed(0)
     params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
-    net = torch.nn.Sequential(slayer.block.cuba.Dense(params, 4, 3, delay_shift=False), slayer.block.cuba.Dense(params, 3, 2))
+    net = torch.nn.Sequential(
+        slayer.block.cuba.Dense(params, 4, 3, delay_shift=False),
+        slayer.block.cuba.Dense(params, 3, 2),
+    )
     path = Path(tempfile.mkdtemp()) / "net.net"
     slayer.export_hdf5(net, path)
     return net, path
@@ -58,8 +61,19 @@ ROWS = [
         exact=FLAG,
         name=TEXT,
     ),
-    row("netx.Network.encode", {"x": np.ones((1, 4, 5))}, network, x=bad("x", None, values=(np.ones((2, 2)), np.full((1, 4, 5), NAN)))),
-    row("netx.Network.decode", {"y": np.ones((1, 2, 5))}, network, y=bad("x", None, values=(np.ones(2),)), layer=bad(3, "x")),
+    row(
+        "netx.Network.encode",
+        {"x": np.ones((1, 4, 5))},
+        network,
+        x=bad("x", None, values=(np.ones((2, 2)), np.full((1, 4, 5), NAN))),
+    ),
+    row(
+        "netx.Network.decode",
+        {"y": np.ones((1, 2, 5))},
+        network,
+        y=bad("x", None, values=(np.ones(2),)),
+        layer=bad(3, "x"),
+    ),
     row(
         "netx.compare",
         lambda: {"net": trained()[0], "file": trained()[1]},
@@ -69,7 +83,12 @@ ROWS = [
         steps=COUNT,
         config=OBJECT,
     ),
-    row("netx.sign", lambda: {"source": unsigned(), "target": trained()[1].with_name("signed.net")}, source=PATH, target=PATH),
+    row(
+        "netx.sign",
+        lambda: {"source": unsigned(), "target": trained()[1].with_name("signed.net")},
+        source=PATH,
+        target=PATH,
+    ),
 ]
 EXEMPT = {
     "netx.Comparison": "what compare returns",

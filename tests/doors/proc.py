@@ -3,16 +3,39 @@
 import numpy as np
 
 from lavalike.proc import Compartment
-from tests.doors.table import COUNT, FLAG, INDEX, INTEGER, NAN, NUMBERS, SHAPE, TEXT, bad, optional, row
+from tests.doors.table import (
+    COUNT,
+    FLAG,
+    INDEX,
+    INTEGER,
+    NAN,
+    NUMBERS,
+    SHAPE,
+    TEXT,
+    bad,
+    optional,
+    row,
+)
 
 NAME = {"name": TEXT}
 UNITS = {"loihi_units": FLAG, "checked": FLAG}
-PER_NEURON = bad("a", None, [[1], [1, 2]], values=(NAN, [1, 2, 3, 4, 5]))  # numbers that do not fit three neurons are wrong as well
-LIF = {"shape": SHAPE, **dict.fromkeys(("u", "v", "du", "dv", "bias_mant", "bias_exp"), PER_NEURON), **UNITS, **NAME}
-ADAPTING = dict.fromkeys(("threshold_step", "threshold_decay", "refractory_decay", "offset", "r"), PER_NEURON)
+PER_NEURON = bad(
+    "a", None, [[1], [1, 2]], values=(NAN, [1, 2, 3, 4, 5])
+)  # numbers that do not fit three neurons are wrong as well
+LIF = {
+    "shape": SHAPE,
+    **dict.fromkeys(("u", "v", "du", "dv", "bias_mant", "bias_exp"), PER_NEURON),
+    **UNITS,
+    **NAME,
+}
+ADAPTING = dict.fromkeys(
+    ("threshold_step", "threshold_decay", "refractory_decay", "offset", "r"), PER_NEURON
+)
 RF = {
     "shape": SHAPE,
-    **dict.fromkeys(("period", "alpha", "vth", "cos_decay", "sin_decay", "real", "imag"), PER_NEURON),
+    **dict.fromkeys(
+        ("period", "alpha", "vth", "cos_decay", "sin_decay", "real", "imag"), PER_NEURON
+    ),
     "state_exp": INDEX,
     "decay_bits": INDEX,
     **UNITS,
@@ -36,11 +59,16 @@ CONNECTION = {
     "delay": bad("1", 1.5, None, values=(-1, 2)),
     **NAME,
 }
-DENSE = CONNECTION | {"weights": bad("a", None, [[1], [1, 2]], values=([1, 2], [[NAN]])), "sign_mode": bad(1.5, "x", None, values=(9,))}
+DENSE = CONNECTION | {
+    "weights": bad("a", None, [[1], [1, 2]], values=([1, 2], [[NAN]])),
+    "sign_mode": bad(1.5, "x", None, values=(9,)),
+}
 DELAYED = DENSE | {"delay": bad("1", 1.5, None, values=(-1, 0, 2))}
 LISTED = {"rows": [0, 1], "cols": [1, 2], "data": 1.0, "shape": (2, 3)}
 LISTED_BAD = {
-    "weights": bad("a", [[1], [1, 2]], np.ones((2, 3))),  # beside rows, cols, data and shape any is wrong
+    "weights": bad(
+        "a", [[1], [1, 2]], np.ones((2, 3))
+    ),  # beside rows, cols, data and shape any is wrong
     "rows": bad("a", None, values=([0, 2], [0.5, 1], [-1, 0], [0])),
     "cols": bad("a", None, values=([0, 3], [NAN, 1], [[0, 1]])),
     "data": bad("a", None, values=([1, 2, 3], [1, NAN])),
@@ -62,11 +90,26 @@ KERNEL = {"weight": np.ones((1, 3, 3, 1)), "input_shape": (5, 5, 1)}
 ROWS = [
     row("lavalike.proc.LIF", SMALL, **LIF, vth=PER_NEURON),
     row("lavalike.proc.LIFLateBias", SMALL, **LIF, vth=PER_NEURON, bias_start=PER_NEURON),
-    row("lavalike.proc.LIFReset", SMALL, **LIF, vth=PER_NEURON, bias_start=PER_NEURON, reset_interval=COUNT, reset_offset=INTEGER),
+    row(
+        "lavalike.proc.LIFReset",
+        SMALL,
+        **LIF,
+        vth=PER_NEURON,
+        bias_start=PER_NEURON,
+        reset_interval=COUNT,
+        reset_offset=INTEGER,
+    ),
     row("lavalike.proc.LIFRefractory", SMALL, **LIF, vth=PER_NEURON, refractory_period=COUNT),
     row("lavalike.proc.TernaryLIF", SMALL, **LIF, vth_hi=PER_NEURON, vth_lo=PER_NEURON),
     row("lavalike.proc.ALIF", SMALL, **LIF, **ADAPTING, vth=PER_NEURON),
-    row("lavalike.proc.ALIFLateBias", SMALL, **LIF, **ADAPTING, vth=PER_NEURON, bias_start=PER_NEURON),
+    row(
+        "lavalike.proc.ALIFLateBias",
+        SMALL,
+        **LIF,
+        **ADAPTING,
+        vth=PER_NEURON,
+        bias_start=PER_NEURON,
+    ),
     row("lavalike.proc.RF", SMALL, **RF),
     row("lavalike.proc.RF_IZ", SMALL, **RF),
     row("lavalike.proc.ADRF", SMALL, **RF, **ADAPTING),
@@ -84,7 +127,13 @@ ROWS = [
     row("lavalike.proc.Sigma", SMALL, shape=SHAPE, sigma=PER_NEURON, checked=FLAG, **NAME),
     row("lavalike.proc.Dense", W, **DENSE),
     row("lavalike.proc.Sparse", LISTED, **DENSE | LISTED_BAD),
-    row("lavalike.proc.DelayDense", W | {"delays": 1}, **DELAYED, delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])), max_delay=INDEX),
+    row(
+        "lavalike.proc.DelayDense",
+        W | {"delays": 1},
+        **DELAYED,
+        delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2])),
+        max_delay=INDEX,
+    ),
     row(
         "lavalike.proc.DelaySparse",
         LISTED | {"delays": 1},
@@ -109,9 +158,20 @@ ROWS = [
         **NAME,
     ),
     row("lavalike.proc.Conv", KERNEL, **CONV),
-    row("lavalike.proc.ConvTranspose", KERNEL, **CONV, output_padding=bad("1", 1.5, None, values=(-1,))),
+    row(
+        "lavalike.proc.ConvTranspose",
+        KERNEL,
+        **CONV,
+        output_padding=bad("1", 1.5, None, values=(-1,)),
+    ),
     row("lavalike.proc.Monitor", {}, **NAME),
-    row("lavalike.proc.Recorder", {}, ring=optional(COUNT), to=bad(3, values=("", "/no/where/x.h5")), **NAME),
+    row(
+        "lavalike.proc.Recorder",
+        {},
+        ring=optional(COUNT),
+        to=bad(3, values=("", "/no/where/x.h5")),
+        **NAME,
+    ),
     row(
         "lavalike.proc.Compartment",
         {},
@@ -131,9 +191,23 @@ ROWS = [
         tree=bad(3, "x", None, {"soma": 3}, values=({},)),
         **NAME,
     ),
-    row("lavalike.proc.io.source.RingBuffer", {"data": np.ones((2, 5))}, data=bad("a", None, values=(3, [[NAN]])), **NAME),
-    row("lavalike.proc.io.source.Constant", SMALL | {"value": 1}, shape=SHAPE, value=PER_NEURON, start=INTEGER, **NAME),
-    row("lavalike.proc.io.sink.RingBuffer", SMALL | {"buffer": 5}, shape=SHAPE, buffer=COUNT, **NAME),
+    row(
+        "lavalike.proc.io.source.RingBuffer",
+        {"data": np.ones((2, 5))},
+        data=bad("a", None, values=(3, [[NAN]])),
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.io.source.Constant",
+        SMALL | {"value": 1},
+        shape=SHAPE,
+        value=PER_NEURON,
+        start=INTEGER,
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.io.sink.RingBuffer", SMALL | {"buffer": 5}, shape=SHAPE, buffer=COUNT, **NAME
+    ),
 ]
 EXEMPT = {
     "lavalike.proc.ActivationMode": "an enumeration",

@@ -5,7 +5,22 @@ import numpy as np
 import lavalike as lv
 from lavalike.dynamics.ops import above
 from lavalike.proc import LIF, Dense, Monitor
-from tests.doors.table import CHOICE, COUNT, FLAG, INF, NAN, NUMBERS, OBJECT, POSITIVE, SHAPE, TEXT, Bad, bad, optional, row
+from tests.doors.table import (
+    CHOICE,
+    COUNT,
+    FLAG,
+    INF,
+    NAN,
+    NUMBERS,
+    OBJECT,
+    POSITIVE,
+    SHAPE,
+    TEXT,
+    Bad,
+    bad,
+    optional,
+    row,
+)
 
 NAME = TEXT
 
@@ -29,8 +44,18 @@ LEAKY = {"step": leaky, "inputs": ("a_in",), "outputs": ("s_out",), "states": ("
 ROWS = [
     row("lavalike.InPort", {"shape": (2,)}, shape=SHAPE),
     row("lavalike.OutPort", {"shape": (2,)}, shape=SHAPE),
-    row("lavalike.process.Port.connect", lambda: {"ports": LIF(shape=(2,)).a_in}, lambda: LIF(shape=(2,)).s_out, ports=PORTS),
-    row("lavalike.process.Port.connect_from", lambda: {"ports": LIF(shape=(2,)).s_out}, lambda: LIF(shape=(2,)).a_in, ports=PORTS),
+    row(
+        "lavalike.process.Port.connect",
+        lambda: {"ports": LIF(shape=(2,)).a_in},
+        lambda: LIF(shape=(2,)).s_out,
+        ports=PORTS,
+    ),
+    row(
+        "lavalike.process.Port.connect_from",
+        lambda: {"ports": LIF(shape=(2,)).s_out},
+        lambda: LIF(shape=(2,)).a_in,
+        ports=PORTS,
+    ),
     row(
         "lavalike.process.Port.reshape",
         {"new_shape": (2, 1)},
@@ -38,7 +63,10 @@ ROWS = [
         new_shape=bad("3", 2.5, None, values=((3, 3),)),
     ),
     row(
-        "lavalike.process.Port.transpose", {"axes": (1, 0)}, lambda: LIF(shape=(2, 3)).s_out, axes=bad("x", 1.5, values=((0, 0), (0, 1, 2)))
+        "lavalike.process.Port.transpose",
+        {"axes": (1, 0)},
+        lambda: LIF(shape=(2, 3)).s_out,
+        axes=bad("x", 1.5, values=((0, 0), (0, 1, 2))),
     ),
     row(
         "lavalike.process.Port.concat_with",
@@ -90,7 +118,11 @@ ROWS = [
         model=bad(3, "x", values=(int, LIF)),
     ),
     row(
-        "lavalike.AbstractProcess.run", {"condition": lv.RunSteps(1)}, lambda: LIF(shape=(2,)), condition=bad(3, "x", None), run_cfg=OBJECT
+        "lavalike.AbstractProcess.run",
+        {"condition": lv.RunSteps(1)},
+        lambda: LIF(shape=(2,)),
+        condition=bad(3, "x", None),
+        run_cfg=OBJECT,
     ),
     row(
         "lavalike.simulate",
@@ -130,7 +162,14 @@ ROWS = [
         tau=TEXT,
         doc=TEXT,
     ),
-    row("lavalike.dynamics.Units", {}, loihi=FLAG, checked=FLAG, scale=POSITIVE, own=bad(3, "x", None)),
+    row(
+        "lavalike.dynamics.Units",
+        {},
+        loihi=FLAG,
+        checked=FLAG,
+        scale=POSITIVE,
+        own=bad(3, "x", None),
+    ),
     row(
         "lavalike.Dynamics",
         LEAKY,
@@ -167,9 +206,17 @@ ROWS = [
         "lavalike.operations.count",
         lambda: {"connection": Dense(weights=np.ones((2, 3))), "messages": np.ones((1, 3, 5))},
         connection=bad(3, None),
-        messages=bad("x", None, values=(np.ones(4), np.ones((3, 2, 5)), np.ones((1, 3, 0)), np.full((1, 3, 5), NAN))),
+        messages=bad(
+            "x",
+            None,
+            values=(np.ones(4), np.ones((3, 2, 5)), np.ones((1, 3, 0)), np.full((1, 3, 5), NAN)),
+        ),
     ),
-    row("lavalike.operations.fan_out", lambda: {"connection": Dense(weights=np.ones((2, 3)))}, connection=bad(3, None)),
+    row(
+        "lavalike.operations.fan_out",
+        lambda: {"connection": Dense(weights=np.ones((2, 3)))},
+        connection=bad(3, None),
+    ),
 ]
 EXEMPT = {
     "lavalike.model.NodeConfig": "made from a RunConfig and a Choice, whose rows have its arguments",

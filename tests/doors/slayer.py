@@ -51,13 +51,22 @@ FAMILIES = {
 # -- blocks ----------------------------------------------------------------------------------------------------
 
 SIZES = {
-    "kernel_size": bad("3", 1.5, None, values=(0, (1, 2, 3, 4), (3,))),  # of three numbers: three-dimensional
+    "kernel_size": bad(
+        "3", 1.5, None, values=(0, (1, 2, 3, 4), (3,))
+    ),  # of three numbers: three-dimensional
     "stride": bad("3", 1.5, values=(0,)),
     "padding": bad("3", 1.5, values=(-1,)),
     "dilation": bad("3", 1.5, values=(0,)),
 }
-WEIGHTS = {"weight_scale": bad("1", None, values=(NAN, INF)), "weight_norm": FLAG, "pre_hook_fx": bad(3, "f")}
-NEURONS = {"in_neurons": bad("3", 2.5, None, values=(0, -1)), "out_neurons": bad("3", 2.5, None, values=(0, -1))}
+WEIGHTS = {
+    "weight_scale": bad("1", None, values=(NAN, INF)),
+    "weight_norm": FLAG,
+    "pre_hook_fx": bad(3, "f"),
+}
+NEURONS = {
+    "in_neurons": bad("3", 2.5, None, values=(0, -1)),
+    "out_neurons": bad("3", 2.5, None, values=(0, -1)),
+}
 FEATURES = {"in_features": COUNT, "out_features": COUNT, "groups": COUNT}
 COMMON = {"count_log": FLAG, "delay_shift": bad("yes", 2)}
 DELAY = {"delay": FLAG, "delay_gradient": bad(3, values=("centre",))}
@@ -71,22 +80,44 @@ def blocks(family):
     neuron = {"neuron_params": bad(3, "x", None, near, values=(params | {"threshold": NAN},))}
     good = {"neuron_params": params}
     path = f"lavalike.slayer.block.{family}"
-    dense, conv, pool = {"in_neurons": 4, "out_neurons": 3}, {"in_features": 2, "out_features": 3, "kernel_size": 3}, {"kernel_size": 2}
-    yield row(f"{path}.Dense", good | dense, **neuron, **NEURONS, **WEIGHTS, **COMMON, **DELAY, **MASK)
+    dense, conv, pool = (
+        {"in_neurons": 4, "out_neurons": 3},
+        {"in_features": 2, "out_features": 3, "kernel_size": 3},
+        {"kernel_size": 2},
+    )
+    yield row(
+        f"{path}.Dense", good | dense, **neuron, **NEURONS, **WEIGHTS, **COMMON, **DELAY, **MASK
+    )
     for name in ("Conv", "ConvT"):
-        yield row(f"{path}.{name}", good | conv, **neuron, **FEATURES, **SIZES, **WEIGHTS, **COMMON, **DELAY)
+        yield row(
+            f"{path}.{name}",
+            good | conv,
+            **neuron,
+            **FEATURES,
+            **SIZES,
+            **WEIGHTS,
+            **COMMON,
+            **DELAY,
+        )
     for name in ("Pool", "Unpool"):
         yield row(f"{path}.{name}", good | pool, **neuron, **SIZES, **WEIGHTS, **COMMON, **DELAY)
     yield row(f"{path}.Flatten", {}, count_log=FLAG)
     yield row(f"{path}.Average", {"num_outputs": 3}, num_outputs=COUNT, count_log=FLAG)
     yield row(
-        f"{path}.Input", good, neuron_params=bad(3, "x", near), weight=bad("1", values=(NAN,)), bias=bad("1", values=(NAN,)), **COMMON
+        f"{path}.Input",
+        good,
+        neuron_params=bad(3, "x", near),
+        weight=bad("1", values=(NAN,)),
+        bias=bad("1", values=(NAN,)),
+        **COMMON,
     )
     if family == "sigma_delta":
         yield row(f"{path}.Output", good | dense, **neuron, **NEURONS, **WEIGHTS, count_log=FLAG)
         return
     yield row(f"{path}.TimeDecimation", {"factor": 2}, factor=COUNT, count_log=FLAG)
-    yield row(f"{path}.Recurrent", good | dense, **neuron, **NEURONS, **WEIGHTS, **COMMON, **DELAY, **FX)
+    yield row(
+        f"{path}.Recurrent", good | dense, **neuron, **NEURONS, **WEIGHTS, **COMMON, **DELAY, **FX
+    )
     yield row(
         f"{path}.KWTA",
         good | dense | {"num_winners": 1},
@@ -99,7 +130,17 @@ def blocks(family):
         self_excitation=REAL,
     )
     if hasattr(getattr(slayer.block, family), "Affine"):
-        yield row(f"{path}.Affine", good | dense, **neuron, **NEURONS, **WEIGHTS, **COMMON, **DELAY, **MASK, dynamics=FLAG)
+        yield row(
+            f"{path}.Affine",
+            good | dense,
+            **neuron,
+            **NEURONS,
+            **WEIGHTS,
+            **COMMON,
+            **DELAY,
+            **MASK,
+            dynamics=FLAG,
+        )
 
 
 # -- neurons ---------------------------------------------------------------------------------------------------
@@ -135,7 +176,9 @@ def neurons():
         extra = {"log_init": FLAG} if "rf" in family else {}
         spiking = SPIKING
         if family == "sigma_delta":
-            spiking = {k: v for k, v in SPIKING.items() if k not in ("graded_spike", "reset_grad")} | {
+            spiking = {
+                k: v for k, v in SPIKING.items() if k not in ("graded_spike", "reset_grad")
+            } | {
                 "activation": bad(3, "relu"),
                 "cum_error": FLAG,
             }
@@ -150,7 +193,9 @@ def leaky(a_in, v, beta):
     return above(v, 1), v
 
 
-LEAKY = Dynamics(leaky, inputs=("a_in",), outputs=("s_out",), states=("v",), parameters=(Parameter("beta", 0.5),))
+LEAKY = Dynamics(
+    leaky, inputs=("a_in",), outputs=("s_out",), states=("v",), parameters=(Parameter("beta", 0.5),)
+)
 
 
 def spikes(*shape):
@@ -187,7 +232,9 @@ def checkpoint():
 
 def assistant():
     n = net()
-    return slayer.utils.Assistant(n, slayer.loss.SpikeRate(0.5, 0.1), torch.optim.Adam(n.parameters()))
+    return slayer.utils.Assistant(
+        n, slayer.loss.SpikeRate(0.5, 0.1), torch.optim.Adam(n.parameters())
+    )
 
 
 BATCH = {"input": spikes(2, 4, 6), "target": torch.tensor([0, 2])}
@@ -215,7 +262,13 @@ ROWS = [
         scale=COUNT,
     ),
     row("lavalike.slayer.neuron.Dropout", {}, p=FRACTION, inplace=FLAG),
-    row("lavalike.slayer.neuron.norm.MeanOnlyBatchNorm", {}, num_features=optional(COUNT), momentum=FRACTION, pre_hook_fx=FUNCTION),
+    row(
+        "lavalike.slayer.neuron.norm.MeanOnlyBatchNorm",
+        {},
+        num_features=optional(COUNT),
+        momentum=FRACTION,
+        pre_hook_fx=FUNCTION,
+    ),
     row(
         "lavalike.slayer.neuron.norm.WgtScaleBatchNorm",
         {},
@@ -250,8 +303,20 @@ ROWS = [
     row("lavalike.slayer.axon.delay", {"x": torch.ones(1, 2, 4)}, x=TENSOR, shift=INDEX),
     row("lavalike.slayer.dendrite.Sigma", {}, persistent_state=FLAG),
     row("lavalike.slayer.synapse.Dense", {"in_neurons": 4, "out_neurons": 3}, **NEURONS, **SYNAPSE),
-    row("lavalike.slayer.synapse.Conv", {"in_features": 2, "out_features": 3, "kernel_size": 3}, **FEATURES, **SIZES, **SYNAPSE),
-    row("lavalike.slayer.synapse.ConvTranspose", {"in_features": 2, "out_features": 3, "kernel_size": 3}, **FEATURES, **SIZES, **SYNAPSE),
+    row(
+        "lavalike.slayer.synapse.Conv",
+        {"in_features": 2, "out_features": 3, "kernel_size": 3},
+        **FEATURES,
+        **SIZES,
+        **SYNAPSE,
+    ),
+    row(
+        "lavalike.slayer.synapse.ConvTranspose",
+        {"in_features": 2, "out_features": 3, "kernel_size": 3},
+        **FEATURES,
+        **SIZES,
+        **SYNAPSE,
+    ),
     row("lavalike.slayer.synapse.Pool", {"kernel_size": 2}, **SIZES, **SYNAPSE),
     row("lavalike.slayer.synapse.Unpool", {"kernel_size": 2}, **SIZES, **SYNAPSE),
     row(
@@ -262,16 +327,52 @@ ROWS = [
         moving_window=WINDOW,
         reduction=REDUCTION,
     ),
-    row("lavalike.slayer.loss.SpikeMax", {}, moving_window=WINDOW, mode=CHOICE, reduction=REDUCTION),
-    row("lavalike.slayer.loss.SpikeMoid", {}, moving_window=WINDOW, reduction=REDUCTION, alpha=REAL, theta=REAL),
-    row("lavalike.slayer.loss.SpikeTime", {}, time_constant=POSITIVE, length=COUNT, filter_order=COUNT, reduction=REDUCTION),
+    row(
+        "lavalike.slayer.loss.SpikeMax", {}, moving_window=WINDOW, mode=CHOICE, reduction=REDUCTION
+    ),
+    row(
+        "lavalike.slayer.loss.SpikeMoid",
+        {},
+        moving_window=WINDOW,
+        reduction=REDUCTION,
+        alpha=REAL,
+        theta=REAL,
+    ),
+    row(
+        "lavalike.slayer.loss.SpikeTime",
+        {},
+        time_constant=POSITIVE,
+        length=COUNT,
+        filter_order=COUNT,
+        reduction=REDUCTION,
+    ),
     row("lavalike.slayer.loss.SparsityEnforcer", {}, max_rate=NOT_NEGATIVE, lam=REAL),
-    row("lavalike.slayer.classifier.MovingWindow", {"time_window": 3}, time_window=COUNT, mode=CHOICE, eps=POSITIVE),
-    row("lavalike.slayer.classifier.NLL", {}, classifier=bad(3, "x"), mode=CHOICE, eps=bad("1", values=(0.0, NAN))),
+    row(
+        "lavalike.slayer.classifier.MovingWindow",
+        {"time_window": 3},
+        time_window=COUNT,
+        mode=CHOICE,
+        eps=POSITIVE,
+    ),
+    row(
+        "lavalike.slayer.classifier.NLL",
+        {},
+        classifier=bad(3, "x"),
+        mode=CHOICE,
+        eps=bad("1", values=(0.0, NAN)),
+    ),
     row("lavalike.slayer.spike.Phase", {}, **GRADIENT),
-    row("lavalike.slayer.spike.Spike.apply", {"voltage": torch.zeros(3), "threshold": 1.0, "tau_rho": 1.0, "scale_rho": 1.0},
-        voltage=TENSOR, threshold=bad("1", None, values=(NAN,)), tau_rho=POSITIVE, scale_rho=POSITIVE, graded_spike=FLAG,
-        voltage_last=bad("1", None, values=(NAN,)), scale=POSITIVE),
+    row(
+        "lavalike.slayer.spike.Spike.apply",
+        {"voltage": torch.zeros(3), "threshold": 1.0, "tau_rho": 1.0, "scale_rho": 1.0},
+        voltage=TENSOR,
+        threshold=bad("1", None, values=(NAN,)),
+        tau_rho=POSITIVE,
+        scale_rho=POSITIVE,
+        graded_spike=FLAG,
+        voltage_last=bad("1", None, values=(NAN,)),
+        scale=POSITIVE,
+    ),
     row(
         "lavalike.slayer.io.Event",
         {"x_event": [0, 1], "y_event": [0, 1], "c_event": [0, 1], "t_event": [0, 1]},
@@ -290,7 +391,14 @@ ROWS = [
         )
         for d in (1, 2, 3)
     ),
-    *(row(f"lavalike.slayer.io.read_{d}d_spikes", lambda d=d: {"filename": event_file(d)}, filename=PATH) for d in (1, 2, 3)),
+    *(
+        row(
+            f"lavalike.slayer.io.read_{d}d_spikes",
+            lambda d=d: {"filename": event_file(d)},
+            filename=PATH,
+        )
+        for d in (1, 2, 3)
+    ),
     row(
         "lavalike.slayer.io.encode_np_spikes",
         lambda: {"filename": FOLDER / "out.npy", "td_event": events()},
@@ -300,7 +408,11 @@ ROWS = [
         time_unit=POSITIVE,
     ),
     row(
-        "lavalike.slayer.io.read_np_spikes", lambda: {"filename": np_file()}, filename=PATH, fmt=bad(3, values=("xyz",)), time_unit=POSITIVE
+        "lavalike.slayer.io.read_np_spikes",
+        lambda: {"filename": np_file()},
+        filename=PATH,
+        fmt=bad(3, values=("xyz",)),
+        time_unit=POSITIVE,
     ),
     row(
         "lavalike.slayer.io.tensor_to_event",
@@ -310,7 +422,11 @@ ROWS = [
     ),
     row(
         "lavalike.slayer.utils.Assistant",
-        lambda: {"net": (n := net()), "error": slayer.loss.SpikeRate(0.5, 0.1), "optimizer": torch.optim.Adam(n.parameters())},
+        lambda: {
+            "net": (n := net()),
+            "error": slayer.loss.SpikeRate(0.5, 0.1),
+            "optimizer": torch.optim.Adam(n.parameters()),
+        },
         net=bad(3, "x", None),
         error=FUNCTION,
         optimizer=bad(3, "x"),  # None where nothing is trained
@@ -320,7 +436,13 @@ ROWS = [
         lam=bad("1", values=(NAN,)),
     ),
     *(
-        row(f"lavalike.slayer.utils.Assistant.{name}", BATCH, assistant, input=bad(3, "x", None), target=bad(3, "x", None))
+        row(
+            f"lavalike.slayer.utils.Assistant.{name}",
+            BATCH,
+            assistant,
+            input=bad(3, "x", None),
+            target=bad(3, "x", None),
+        )
         for name in ("train", "test", "valid")
     ),
     row("lavalike.slayer.utils.Assistant.reduce_lr", {}, assistant, factor=POSITIVE),
@@ -331,14 +453,51 @@ ROWS = [
         lr=NOT_NEGATIVE,  # 0 as in torch's optimizers
         delay_lr=NOT_NEGATIVE,
     ),
-    row("lavalike.slayer.utils.LearningStat", {}, loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT),
-    row("lavalike.slayer.utils.LearningStats", {}, loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT),
-    row("lavalike.slayer.utils.diagonal_mask", {"dim": 4, "num_diagonals": 1}, dim=COUNT, num_diagonals=INDEX),
+    row(
+        "lavalike.slayer.utils.LearningStat",
+        {},
+        loss_str=TEXT,
+        loss_unit=TEXT,
+        accuracy_str=TEXT,
+        accuracy_unit=TEXT,
+    ),
+    row(
+        "lavalike.slayer.utils.LearningStats",
+        {},
+        loss_str=TEXT,
+        loss_unit=TEXT,
+        accuracy_str=TEXT,
+        accuracy_unit=TEXT,
+    ),
+    row(
+        "lavalike.slayer.utils.diagonal_mask",
+        {"dim": 4, "num_diagonals": 1},
+        dim=COUNT,
+        num_diagonals=INDEX,
+    ),
     row("lavalike.slayer.utils.event_rate", {"x": spikes(1, 2, 5)}, x=TENSOR),
-    row("lavalike.slayer.utils.quantize", {"x": torch.ones(3)}, x=TENSOR, step=POSITIVE, mode=bad("round", 1.5)),
-    row("lavalike.slayer.utils.quantize_hook_fx", {"x": torch.ones(3)}, x=TENSOR, scale=POSITIVE, num_bits=COUNT, descale=FLAG),
+    row(
+        "lavalike.slayer.utils.quantize",
+        {"x": torch.ones(3)},
+        x=TENSOR,
+        step=POSITIVE,
+        mode=bad("round", 1.5),
+    ),
+    row(
+        "lavalike.slayer.utils.quantize_hook_fx",
+        {"x": torch.ones(3)},
+        x=TENSOR,
+        scale=POSITIVE,
+        num_bits=COUNT,
+        descale=FLAG,
+    ),
     row("lavalike.slayer.utils.save_checkpoint", lambda: {"path": FOLDER / "out.pt"}, path=PATH),
-    row("lavalike.slayer.utils.load_checkpoint", lambda: {"path": checkpoint()}, path=PATH, map_location=ANY),
+    row(
+        "lavalike.slayer.utils.load_checkpoint",
+        lambda: {"path": checkpoint()},
+        path=PATH,
+        map_location=ANY,
+    ),
     row(
         "lavalike.slayer.export_hdf5",
         lambda: {"network": net(), "path": FOLDER / "out.net"},

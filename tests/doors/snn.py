@@ -33,7 +33,9 @@ def leaky(a_in, v, beta):
     return above(v, 1), v
 
 
-LEAKY = Dynamics(leaky, inputs=("a_in",), outputs=("s_out",), states=("v",), parameters=(Parameter("beta", 0.5),))
+LEAKY = Dynamics(
+    leaky, inputs=("a_in",), outputs=("s_out",), states=("v",), parameters=(Parameter("beta", 0.5),)
+)
 
 # -- neurons ---------------------------------------------------------------------------------------------------
 
@@ -81,8 +83,21 @@ TARGETS = {
     "interpolate": FLAG,
     **TARGET,
 }
-RATE = {"correct_rate": FRACTION, "incorrect_rate": FRACTION, "firing_pattern": CHOICE, "generator": OBJECT}
-LATE = {"threshold": REAL, "tau": POSITIVE, "clip": FLAG, "normalize": FLAG, "linear": FLAG, "epsilon": POSITIVE, "bypass": FLAG}
+RATE = {
+    "correct_rate": FRACTION,
+    "incorrect_rate": FRACTION,
+    "firing_pattern": CHOICE,
+    "generator": OBJECT,
+}
+LATE = {
+    "threshold": REAL,
+    "tau": POSITIVE,
+    "clip": FLAG,
+    "normalize": FLAG,
+    "linear": FLAG,
+    "epsilon": POSITIVE,
+    "bypass": FLAG,
+}
 
 
 def net():
@@ -104,11 +119,22 @@ def net():
     return Net()
 
 
-SCAN = {"dynamics": LEAKY, "training": fused.Training(Exponential()), "inputs": {"a_in": torch.ones(1, 2, 4)}, "parameters": {"beta": 0.5}}
+SCAN = {
+    "dynamics": LEAKY,
+    "training": fused.Training(Exponential()),
+    "inputs": {"a_in": torch.ones(1, 2, 4)},
+    "parameters": {"beta": 0.5},
+}
 SCANNED = {
     "dynamics": bad(3, None),
     "training": bad(3, None),
-    "inputs": bad(3, None, {}, {"b_in": torch.ones(1, 2, 4)}, {"a_in": torch.ones(1, 2, 4), "b_in": torch.ones(1, 2, 4)}),
+    "inputs": bad(
+        3,
+        None,
+        {},
+        {"b_in": torch.ones(1, 2, 4)},
+        {"a_in": torch.ones(1, 2, 4), "b_in": torch.ones(1, 2, 4)},
+    ),
     "parameters": bad(3, None, {"betta": 0.5}),
     "states": bad(3, {"w": torch.ones(1, 2)}),
     "record": bad(3, "v", values=(["nothing"],)),
@@ -120,9 +146,24 @@ SPK = {"spk_out": torch.ones(4, 2, 3), "targets": torch.tensor([0, 2])}
 
 ROWS = [
     row(
-        "lavalike.snn.Leaky", {"beta": 0.9}, **COMMON, **BETA, **DELAY, **GRAD, graded_spikes_factor=VALUE, learn_graded_spikes_factor=FLAG
+        "lavalike.snn.Leaky",
+        {"beta": 0.9},
+        **COMMON,
+        **BETA,
+        **DELAY,
+        **GRAD,
+        graded_spikes_factor=VALUE,
+        learn_graded_spikes_factor=FLAG,
     ),
-    row("lavalike.snn.Synaptic", {"alpha": 0.9, "beta": 0.8}, **COMMON, **ALPHA, **BETA, **DELAY, **GRAD),
+    row(
+        "lavalike.snn.Synaptic",
+        {"alpha": 0.9, "beta": 0.8},
+        **COMMON,
+        **ALPHA,
+        **BETA,
+        **DELAY,
+        **GRAD,
+    ),
     row("lavalike.snn.Alpha", {"alpha": 0.9, "beta": 0.8}, **COMMON, **ALPHA, **BETA, **GRAD),
     row(
         "lavalike.snn.Lapicque",
@@ -135,11 +176,33 @@ ROWS = [
         C=bad("1", values=(NAN,)),
         time_step=POSITIVE,
     ),
-    row("lavalike.snn.RLeaky", {"beta": 0.9, "linear_features": 3}, **COMMON, **BETA, **RECURRENT, **DELAY, **GRAD),
     row(
-        "lavalike.snn.RSynaptic", {"alpha": 0.9, "beta": 0.8, "linear_features": 3}, **COMMON, **ALPHA, **BETA, **RECURRENT, **DELAY, **GRAD
+        "lavalike.snn.RLeaky",
+        {"beta": 0.9, "linear_features": 3},
+        **COMMON,
+        **BETA,
+        **RECURRENT,
+        **DELAY,
+        **GRAD,
     ),
-    row("lavalike.snn.SLSTM", {"input_size": 3, "hidden_size": 2}, **COMMON, input_size=COUNT, hidden_size=COUNT, bias=FLAG),
+    row(
+        "lavalike.snn.RSynaptic",
+        {"alpha": 0.9, "beta": 0.8, "linear_features": 3},
+        **COMMON,
+        **ALPHA,
+        **BETA,
+        **RECURRENT,
+        **DELAY,
+        **GRAD,
+    ),
+    row(
+        "lavalike.snn.SLSTM",
+        {"input_size": 3, "hidden_size": 2},
+        **COMMON,
+        input_size=COUNT,
+        hidden_size=COUNT,
+        bias=FLAG,
+    ),
     row(
         "lavalike.snn.Neuron",
         {"dynamics": LEAKY},
@@ -161,14 +224,39 @@ ROWS = [
         optimizer=bad(3, "x"),
         precision=bad(3, values=("float23",)),
     ),
-    row("lavalike.snn.functional.accuracy_rate", SPK, spk_out=bad("x", None), targets=bad("x", None), **COUNTS),
-    row("lavalike.snn.functional.accuracy_temporal", SPK, spk_out=bad("x", None), targets=bad("x", None)),
+    row(
+        "lavalike.snn.functional.accuracy_rate",
+        SPK,
+        spk_out=bad("x", None),
+        targets=bad("x", None),
+        **COUNTS,
+    ),
+    row(
+        "lavalike.snn.functional.accuracy_temporal",
+        SPK,
+        spk_out=bad("x", None),
+        targets=bad("x", None),
+    ),
     row("lavalike.snn.functional.ce_count_loss", {}, **LOSS, **COUNTS),
     row("lavalike.snn.functional.ce_rate_loss", {}, **LOSS, **COUNTS),
     row("lavalike.snn.functional.ce_max_membrane_loss", {}, **LOSS),
     row("lavalike.snn.functional.ce_temporal_loss", {}, **LOSS, inverse=CHOICE),
-    row("lavalike.snn.functional.mse_count_loss", {}, **LOSS, **COUNTS, correct_rate=REAL, incorrect_rate=REAL),
-    row("lavalike.snn.functional.mse_membrane_loss", {}, **LOSS, time_var_targets=FLAG, on_target=REAL, off_target=REAL),
+    row(
+        "lavalike.snn.functional.mse_count_loss",
+        {},
+        **LOSS,
+        **COUNTS,
+        correct_rate=REAL,
+        incorrect_rate=REAL,
+    ),
+    row(
+        "lavalike.snn.functional.mse_membrane_loss",
+        {},
+        **LOSS,
+        time_var_targets=FLAG,
+        on_target=REAL,
+        off_target=REAL,
+    ),
     row(
         "lavalike.snn.functional.mse_temporal_loss",
         {},
@@ -206,10 +294,29 @@ ROWS = [
         bypass=FLAG,
         epsilon=POSITIVE,
     ),
-    row("lavalike.snn.spikegen.latency_code", DATA | {"num_steps": 3}, **ENCODER, **LATENCY, linear=FLAG, epsilon=POSITIVE),
+    row(
+        "lavalike.snn.spikegen.latency_code",
+        DATA | {"num_steps": 3},
+        **ENCODER,
+        **LATENCY,
+        linear=FLAG,
+        epsilon=POSITIVE,
+    ),
     row("lavalike.snn.spikegen.latency_code_linear", DATA | {"num_steps": 3}, **ENCODER, **LATENCY),
-    row("lavalike.snn.spikegen.latency_code_log", DATA | {"num_steps": 3}, **ENCODER, **LATENCY, epsilon=POSITIVE),
-    row("lavalike.snn.spikegen.latency_interpolate", TIME | {"num_steps": 3}, spike_time=TENSOR, num_steps=COUNT, **TARGET),
+    row(
+        "lavalike.snn.spikegen.latency_code_log",
+        DATA | {"num_steps": 3},
+        **ENCODER,
+        **LATENCY,
+        epsilon=POSITIVE,
+    ),
+    row(
+        "lavalike.snn.spikegen.latency_interpolate",
+        TIME | {"num_steps": 3},
+        spike_time=TENSOR,
+        num_steps=COUNT,
+        **TARGET,
+    ),
     row(
         "lavalike.snn.spikegen.rate_interpolate",
         {"spike_time": torch.tensor([0, 2]), "num_steps": 3},
@@ -217,7 +324,14 @@ ROWS = [
         num_steps=COUNT,
         **TARGET,
     ),
-    row("lavalike.snn.spikegen.delta", {"data": torch.rand(4, 2)}, data=ENCODER["data"], threshold=REAL, padding=FLAG, off_spike=FLAG),
+    row(
+        "lavalike.snn.spikegen.delta",
+        {"data": torch.rand(4, 2)},
+        data=ENCODER["data"],
+        threshold=REAL,
+        padding=FLAG,
+        off_spike=FLAG,
+    ),
     row(
         "lavalike.snn.spikegen.target_rate_code",
         {"num_steps": 3},
@@ -227,12 +341,25 @@ ROWS = [
         firing_pattern=CHOICE,
         generator=OBJECT,
     ),
-    row("lavalike.snn.spikegen.targets_convert", LABELS | {"num_steps": 5}, **TARGETS, **RATE, **LATE, code=CHOICE),
+    row(
+        "lavalike.snn.spikegen.targets_convert",
+        LABELS | {"num_steps": 5},
+        **TARGETS,
+        **RATE,
+        **LATE,
+        code=CHOICE,
+    ),
     row("lavalike.snn.spikegen.targets_rate", LABELS | {"num_steps": 5}, **TARGETS, **RATE),
     row("lavalike.snn.spikegen.targets_latency", LABELS | {"num_steps": 20}, **TARGETS, **LATE),
     row("lavalike.snn.spikegen.to_one_hot", LABELS, targets=TARGETS["targets"], num_classes=COUNT),
-    row("lavalike.snn.spikegen.to_one_hot_inverse", {"one_hot_targets": torch.eye(3)}, one_hot_targets=TENSOR),
-    row("lavalike.snn.spikegen.from_one_hot", {"one_hot_label": torch.eye(3)}, one_hot_label=TENSOR),
+    row(
+        "lavalike.snn.spikegen.to_one_hot_inverse",
+        {"one_hot_targets": torch.eye(3)},
+        one_hot_targets=TENSOR,
+    ),
+    row(
+        "lavalike.snn.spikegen.from_one_hot", {"one_hot_label": torch.eye(3)}, one_hot_label=TENSOR
+    ),
     row("lavalike.snn.surrogate.heaviside", {}),
     row("lavalike.snn.surrogate.spike_rate_escape", {}, beta=REAL, slope=REAL),
     row("lavalike.fused.scan", SCAN, **SCANNED),
@@ -274,7 +401,12 @@ ROWS = [
             ("LSO", "slope"),
         )
     ),
-    row("lavalike.snn.surrogate.SFS", {}, slope=bad("a", None, values=(NAN,)), B=bad("a", None, values=(NAN,))),
+    row(
+        "lavalike.snn.surrogate.SFS",
+        {},
+        slope=bad("a", None, values=(NAN,)),
+        B=bad("a", None, values=(NAN,)),
+    ),
     row("lavalike.snn.surrogate.slayer_exponential", {}, tau=POSITIVE, scale=REAL),
     row("lavalike.snn.surrogate.straight_through_estimator", {}),
     row("lavalike.snn.surrogate.custom_surrogate", {"function": lambda v: v}, function=FUNCTION),

@@ -80,7 +80,9 @@ class Row:
 
     def target(self) -> Callable[..., Any]:
         found = find(self.path)
-        return getattr(self.make(), self.path.rpartition(".")[2]) if self.make is not None else found
+        return (
+            getattr(self.make(), self.path.rpartition(".")[2]) if self.make is not None else found
+        )
 
     def call(self, **changes: Any) -> Any:
         good = self.good() if callable(self.good) else self.good

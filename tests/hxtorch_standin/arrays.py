@@ -35,12 +35,28 @@ def _mac(x, weights, num_sends):
     return out.clamp(-128, 127)
 
 
-def matmul(input, other, num_sends=1, wait_between_events=5, mock=False, madc_recording_neuron_id=0, madc_recording_path=""):
+def matmul(
+    input,
+    other,
+    num_sends=1,
+    wait_between_events=5,
+    mock=False,
+    madc_recording_neuron_id=0,
+    madc_recording_path="",
+):
     _need(mock)
     return _mac(input, other, num_sends)
 
 
-def mac(x, weights, num_sends=1, wait_between_events=5, mock=False, madc_recording_neuron_id=0, madc_recording_path=""):
+def mac(
+    x,
+    weights,
+    num_sends=1,
+    wait_between_events=5,
+    mock=False,
+    madc_recording_neuron_id=0,
+    madc_recording_path="",
+):
     _need(mock)
     return _mac(x, weights, num_sends)
 
@@ -82,42 +98,146 @@ class Layer(torch.nn.Module):
 
 
 class Linear(torch.nn.Linear):
-    def __init__(self, in_features, out_features, bias=True, num_sends=None, wait_between_events=5, mock=False, *, avg=1,
-                 input_transform=None, weight_transform=clamp_weight_):
+    def __init__(
+        self,
+        in_features,
+        out_features,
+        bias=True,
+        num_sends=None,
+        wait_between_events=5,
+        mock=False,
+        *,
+        avg=1,
+        input_transform=None,
+        weight_transform=clamp_weight_,
+    ):
         super().__init__(in_features, out_features, bias)
-        self.num_sends, self.wait_between_events, self.mock, self.avg = num_sends or 1, wait_between_events, mock, avg
+        self.num_sends, self.wait_between_events, self.mock, self.avg = (
+            num_sends or 1,
+            wait_between_events,
+            mock,
+            avg,
+        )
         self.input_transform, self.weight_transform = input_transform, weight_transform
 
     def forward(self, x):
         w = self.weight if self.weight_transform is None else self.weight_transform(self.weight)
         x = x if self.input_transform is None else self.input_transform(x)
-        out = matmul(x, w.t().repeat_interleave(self.avg, -1), self.num_sends, self.wait_between_events, self.mock)
+        out = matmul(
+            x,
+            w.t().repeat_interleave(self.avg, -1),
+            self.num_sends,
+            self.wait_between_events,
+            self.mock,
+        )
         out = out.unflatten(-1, (-1, self.avg)).mean(-1)
         return out if self.bias is None else add(out, self.bias, mock=self.mock)
 
 
 class Conv1d(torch.nn.Conv1d):
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode="zeros",
-                 num_sends=None, wait_between_events=5, mock=False, *, input_transform=None, weight_transform=clamp_weight_):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        num_sends=None,
+        wait_between_events=5,
+        mock=False,
+        *,
+        input_transform=None,
+        weight_transform=clamp_weight_,
+    ):
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+        )
         self.num_sends, self.wait_between_events, self.mock = num_sends, wait_between_events, mock
         self.input_transform, self.weight_transform = input_transform, weight_transform
 
 
 class Conv2d(torch.nn.Conv2d):
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode="zeros",
-                 num_sends=None, wait_between_events=5, mock=False, *, input_transform=None, weight_transform=clamp_weight_):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        num_sends=None,
+        wait_between_events=5,
+        mock=False,
+        *,
+        input_transform=None,
+        weight_transform=clamp_weight_,
+    ):
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+        )
         self.num_sends, self.wait_between_events, self.mock = num_sends, wait_between_events, mock
         self.input_transform, self.weight_transform = input_transform, weight_transform
 
 
 class ExpandedConv1d(Conv1d):
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode="zeros",
-                 num_expansions=None, num_sends=None, wait_between_events=5, mock=False, *, input_transform=None,
-                 weight_transform=clamp_weight_):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, num_sends,
-                         wait_between_events, mock, input_transform=input_transform, weight_transform=weight_transform)
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        num_expansions=None,
+        num_sends=None,
+        wait_between_events=5,
+        mock=False,
+        *,
+        input_transform=None,
+        weight_transform=clamp_weight_,
+    ):
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            num_sends,
+            wait_between_events,
+            mock,
+            input_transform=input_transform,
+            weight_transform=weight_transform,
+        )
         self.num_expansions = num_expansions
 
 

@@ -35,7 +35,12 @@ class SynapseHandle:
 
 class LIFObservables:
     def __init__(self, spikes=None, membrane_cadc=None, current=None, membrane_madc=None):
-        self.spikes, self.membrane_cadc, self.current, self.membrane_madc = spikes, membrane_cadc, current, membrane_madc
+        self.spikes, self.membrane_cadc, self.current, self.membrane_madc = (
+            spikes,
+            membrane_cadc,
+            current,
+            membrane_madc,
+        )
 
 
 class LIObservables:
@@ -45,7 +50,11 @@ class LIObservables:
 
 class ExecutionInstance:
     def __init__(self, calib_path=None, calib_cache_dir=None, input_loopback=False):
-        self.calib_path, self.calib_cache_dir, self.input_loopback = calib_path, calib_cache_dir, input_loopback
+        self.calib_path, self.calib_cache_dir, self.input_loopback = (
+            calib_path,
+            calib_cache_dir,
+            input_loopback,
+        )
 
     def load_calib(self, path):
         self.calib_path = path
@@ -88,10 +97,22 @@ class HXModule(torch.nn.Module):
 class Synapse(HXModule):
     output_type = SynapseHandle
 
-    def __init__(self, in_features, out_features, experiment, execution_instance=None, chip_coordinate=None, device=None, dtype=None,
-                 transform=linear_saturating, plasticity_rule=None):
+    def __init__(
+        self,
+        in_features,
+        out_features,
+        experiment,
+        execution_instance=None,
+        chip_coordinate=None,
+        device=None,
+        dtype=None,
+        transform=linear_saturating,
+        plasticity_rule=None,
+    ):
         super().__init__(experiment)
-        self.weight = torch.nn.Parameter(torch.zeros(out_features, in_features, device=device, dtype=dtype))
+        self.weight = torch.nn.Parameter(
+            torch.zeros(out_features, in_features, device=device, dtype=dtype)
+        )
         self.transform = transform
 
     def compute(self, inputs, output, runtime):
@@ -102,8 +123,17 @@ class Synapse(HXModule):
 
 
 class SparseSynapse(Synapse):
-    def __init__(self, connections, experiment, execution_instance=None, chip_coordinate=None, device=None, dtype=None,
-                 transform=linear_saturating, plasticity_rule=None):
+    def __init__(
+        self,
+        connections,
+        experiment,
+        execution_instance=None,
+        chip_coordinate=None,
+        device=None,
+        dtype=None,
+        transform=linear_saturating,
+        plasticity_rule=None,
+    ):
         HXModule.__init__(self, experiment)
         assert connections.is_sparse
         self.weight = torch.nn.Parameter(connections.coalesce().clone())
@@ -118,17 +148,40 @@ class LI(HXModule):
     output_type = LIObservables
     fires = False
 
-    def __init__(self, size, experiment, leak=80, tau_syn=10e-6, tau_mem=10e-6, i_synin_gm=500, membrane_capacitance=63,
-                 synapse_dac_bias=600, execution_instance=None, chip_coordinate=None, enable_cadc_recording=True,
-                 enable_cadc_recording_placement_in_dram=False, cadc_readout_source=None, enable_madc_recording=False,
-                 record_neuron_id=None, madc_readout_source=None, placement_constraint=None, trace_offset=0.0, trace_scale=1.0,
-                 cadc_time_shift=0, shift_cadc_to_first=False, interpolation_mode="linear", neuron_structure=None):
+    def __init__(
+        self,
+        size,
+        experiment,
+        leak=80,
+        tau_syn=10e-6,
+        tau_mem=10e-6,
+        i_synin_gm=500,
+        membrane_capacitance=63,
+        synapse_dac_bias=600,
+        execution_instance=None,
+        chip_coordinate=None,
+        enable_cadc_recording=True,
+        enable_cadc_recording_placement_in_dram=False,
+        cadc_readout_source=None,
+        enable_madc_recording=False,
+        record_neuron_id=None,
+        madc_readout_source=None,
+        placement_constraint=None,
+        trace_offset=0.0,
+        trace_scale=1.0,
+        cadc_time_shift=0,
+        shift_cadc_to_first=False,
+        interpolation_mode="linear",
+        neuron_structure=None,
+    ):
         super().__init__(experiment)
         self.configure(size, locals())
 
     def configure(self, size, given):
         self.size = size
-        self.given = {k: v for k, v in given.items() if k not in ("self", "experiment", "size", "__class__")}
+        self.given = {
+            k: v for k, v in given.items() if k not in ("self", "experiment", "size", "__class__")
+        }
         self.mask = None
 
     def compute(self, inputs, output, runtime):
@@ -137,14 +190,20 @@ class LI(HXModule):
         v, i, ref = torch.full_like(x[0], g["leak"]), torch.zeros_like(x[0]), torch.zeros_like(x[0])
         spikes, membranes = [], []
         for a in x:
-            v, i = v + dt / g["tau_mem"] * (g["leak"] - v) + dt / 10e-6 * i, i * (1 - dt / g["tau_syn"]) + a
+            v, i = (
+                v + dt / g["tau_mem"] * (g["leak"] - v) + dt / 10e-6 * i,
+                i * (1 - dt / g["tau_syn"]) + a,
+            )
             if self.fires:
                 held = ref > 0
                 z = ((v > g["threshold"]) & ~held).float()
                 v = torch.where((z > 0) | held, torch.full_like(v, g["reset"]), v)
                 ref = (1 - z) * (ref - held.float()).clamp(min=0) + z * g["refractory_time"] / dt
                 spikes.append(z if self.mask is None else z * self.mask)
-            membranes.append((v - (g["leak"] if g.get("shift_cadc_to_first") else g["trace_offset"])) * g["trace_scale"])
+            membranes.append(
+                (v - (g["leak"] if g.get("shift_cadc_to_first") else g["trace_offset"]))
+                * g["trace_scale"]
+            )
         output.membrane_cadc = torch.stack(membranes)
         if self.fires:
             output.spikes = torch.stack(spikes)
@@ -154,22 +213,73 @@ class LIF(LI):
     output_type = LIFObservables
     fires = True
 
-    def __init__(self, size, experiment, leak=80, reset=80, threshold=125, tau_syn=10e-6, tau_mem=10e-6, i_synin_gm=500,
-                 membrane_capacitance=63, refractory_time=1e-6, synapse_dac_bias=600, holdoff_time=0, method="superspike", alpha=50.0,
-                 execution_instance=None, chip_coordinate=None, enable_spike_recording=True, enable_cadc_recording=True,
-                 enable_cadc_recording_placement_in_dram=False, cadc_readout_source=None, enable_madc_recording=False,
-                 record_neuron_id=None, madc_readout_source=None, placement_constraint=None, trace_offset=0.0, trace_scale=1.0,
-                 cadc_time_shift=0, shift_cadc_to_first=False, interpolation_mode="linear", neuron_structure=None):
+    def __init__(
+        self,
+        size,
+        experiment,
+        leak=80,
+        reset=80,
+        threshold=125,
+        tau_syn=10e-6,
+        tau_mem=10e-6,
+        i_synin_gm=500,
+        membrane_capacitance=63,
+        refractory_time=1e-6,
+        synapse_dac_bias=600,
+        holdoff_time=0,
+        method="superspike",
+        alpha=50.0,
+        execution_instance=None,
+        chip_coordinate=None,
+        enable_spike_recording=True,
+        enable_cadc_recording=True,
+        enable_cadc_recording_placement_in_dram=False,
+        cadc_readout_source=None,
+        enable_madc_recording=False,
+        record_neuron_id=None,
+        madc_readout_source=None,
+        placement_constraint=None,
+        trace_offset=0.0,
+        trace_scale=1.0,
+        cadc_time_shift=0,
+        shift_cadc_to_first=False,
+        interpolation_mode="linear",
+        neuron_structure=None,
+    ):
         HXModule.__init__(self, experiment)
         self.configure(size, locals())
 
 
 class AELIF(LIF):
-    def __init__(self, size, experiment, leak=80, reset=80, threshold=125, tau_syn=10e-6, tau_mem=10e-6, i_synin_gm=500,
-                 membrane_capacitance=63, refractory_time=1e-6, synapse_dac_bias=600, holdoff_time=0, exponential_slope=50e-3,
-                 exponential_threshold=110, subthreshold_adaptation_strength=1, spike_triggered_adaptation_increment=1,
-                 clock_scale_adaptation_pulse=(5, 5), tau_adap=100e-6, leak_adaptation=None, leaky=True, fire=True, exponential=True,
-                 subthreshold_adaptation=True, spike_triggered_adaptation=True, trace_offset=0.0, trace_scale=1.0):
+    def __init__(
+        self,
+        size,
+        experiment,
+        leak=80,
+        reset=80,
+        threshold=125,
+        tau_syn=10e-6,
+        tau_mem=10e-6,
+        i_synin_gm=500,
+        membrane_capacitance=63,
+        refractory_time=1e-6,
+        synapse_dac_bias=600,
+        holdoff_time=0,
+        exponential_slope=50e-3,
+        exponential_threshold=110,
+        subthreshold_adaptation_strength=1,
+        spike_triggered_adaptation_increment=1,
+        clock_scale_adaptation_pulse=(5, 5),
+        tau_adap=100e-6,
+        leak_adaptation=None,
+        leaky=True,
+        fire=True,
+        exponential=True,
+        subthreshold_adaptation=True,
+        spike_triggered_adaptation=True,
+        trace_offset=0.0,
+        trace_scale=1.0,
+    ):
         HXModule.__init__(self, experiment)
         self.configure(size, locals())
 
@@ -192,18 +302,49 @@ class Neuron(LIF):
 
     output_type = NeuronHandle
 
-    def __init__(self, size, experiment, leak=80, reset=80, threshold=125, tau_syn=10e-6, tau_mem=10e-6, i_synin_gm=500,
-                 membrane_capacitance=63, refractory_time=1e-6, synapse_dac_bias=600, holdoff_time=0, func=None,
-                 enable_spike_recording=True, enable_cadc_recording=True, trace_offset=0.0, trace_scale=1.0, cadc_time_shift=0,
-                 shift_cadc_to_first=False):
+    def __init__(
+        self,
+        size,
+        experiment,
+        leak=80,
+        reset=80,
+        threshold=125,
+        tau_syn=10e-6,
+        tau_mem=10e-6,
+        i_synin_gm=500,
+        membrane_capacitance=63,
+        refractory_time=1e-6,
+        synapse_dac_bias=600,
+        holdoff_time=0,
+        func=None,
+        enable_spike_recording=True,
+        enable_cadc_recording=True,
+        trace_offset=0.0,
+        trace_scale=1.0,
+        cadc_time_shift=0,
+        shift_cadc_to_first=False,
+    ):
         HXModule.__init__(self, experiment)
         self.configure(size, locals())
 
 
 class ReadoutNeuron(LI):
-    def __init__(self, size, experiment, leak=80, tau_syn=10e-6, tau_mem=10e-6, i_synin_gm=500, membrane_capacitance=63,
-                 synapse_dac_bias=600, func=None, enable_cadc_recording=True, trace_offset=0.0, trace_scale=1.0, cadc_time_shift=0,
-                 shift_cadc_to_first=False):
+    def __init__(
+        self,
+        size,
+        experiment,
+        leak=80,
+        tau_syn=10e-6,
+        tau_mem=10e-6,
+        i_synin_gm=500,
+        membrane_capacitance=63,
+        synapse_dac_bias=600,
+        func=None,
+        enable_cadc_recording=True,
+        trace_offset=0.0,
+        trace_scale=1.0,
+        cadc_time_shift=0,
+        shift_cadc_to_first=False,
+    ):
         HXModule.__init__(self, experiment)
         self.configure(size, locals())
-

@@ -46,7 +46,9 @@ def connections() -> None:
 
 def runs(net: Net) -> np.ndarray:
     inputs = {"inp": np.ones((3, 10))}
-    rec = lv.simulate(net, inputs, record=[net.lif.v, "lif.u"], config=lv.RunConfig(precision="floating_pt"))
+    rec = lv.simulate(
+        net, inputs, record=[net.lif.v, "lif.u"], config=lv.RunConfig(precision="floating_pt")
+    )
     assert_type(rec, lv.Recording)
     assert_type(lv.simulate(net, {net.inp: np.ones((3, 10))}), lv.Recording)
     with net as same:

@@ -1,6 +1,6 @@
 """The BrainScaleS-2 backend: LIF networks and perceptron-type networks on a chip, the rest of the graph on the host. floating_pt.
 
-    lv.simulate(net, {"inp": x}, config=lv.RunConfig(backend="bss2", chip=Chip(seed=3)))
+lv.simulate(net, {"inp": x}, config=lv.RunConfig(backend="bss2", chip=Chip(seed=3)))
 """
 
 from __future__ import annotations
@@ -52,18 +52,29 @@ class Bss2Backend:
     def general_model(self, process: AbstractProcess) -> type[ProcessModel] | None:
         return get_backend(self.host).general_model(process)
 
-    def accepts(self, flat: Flat, nodes: Sequence[Node], target: Target) -> dict[Node, Target | str]:
+    def accepts(
+        self, flat: Flat, nodes: Sequence[Node], target: Target
+    ) -> dict[Node, Target | str]:
         if flat.config.backend == self.name and flat.config.check is not None:
-            raise InputError("RunConfig: check belongs to the numba and torch backends; a chip's membranes and messages are numbers of its "
-                             "converters, always finite. Leave it out, or run with backend='numba'")
+            raise InputError(
+                "RunConfig: check belongs to the numba and torch backends; a chip's membranes and messages are numbers of its "
+                "converters, always finite. Leave it out, or run with backend='numba'"
+            )
         role = roles(flat, nodes)
         if flat.config.backend == self.name:
             nothing_to_do(flat, role)
         if any(role[n] != HOST for n in nodes) and target.options.chip is None:
             current_chip()  # RunError where there is none
-        return {n: why_not(n) if role[n] == HOST else replace(target, options=replace(target.options, mode=MODES[role[n]])) for n in nodes}
+        return {
+            n: why_not(n)
+            if role[n] == HOST
+            else replace(target, options=replace(target.options, mode=MODES[role[n]]))
+            for n in nodes
+        }
 
-    def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> SpikingProgram | ProductProgram:
+    def build(
+        self, part: Part, batch: int, recordable: Sequence[Port | Var]
+    ) -> SpikingProgram | ProductProgram:
         kind = ProductProgram if part.target.options.mode == PRODUCT else SpikingProgram
         return kind(part, batch, recordable)
 
@@ -71,14 +82,21 @@ class Bss2Backend:
 BACKEND = Bss2Backend()
 
 
-def module(process: AbstractProcess, part: Part, config: RunConfig, surrogate: Surrogate | Derivative | None) -> ChipModule:
+def module(
+    process: AbstractProcess,
+    part: Part,
+    config: RunConfig,
+    surrogate: Surrogate | Derivative | None,
+) -> ChipModule:
     """What ``to_torch`` makes where ``config`` has something run on a chip; ``part`` is the whole graph on the torch backend."""
     on_chip = flatten(process, config, get_backend, part.flat.stimuli)
     return ChipModule(process, part, on_chip, Bss2Options(config.chip).used, config.dt, surrogate)
 
 
 @arguments(process=instance(AbstractProcess), chips=CHIPS, config=optional(instance(RunConfig)))
-def place_process(process: AbstractProcess, chips: int = 1, config: RunConfig | None = None) -> Placement:
+def place_process(
+    process: AbstractProcess, chips: int = 1, config: RunConfig | None = None
+) -> Placement:
     """Where the graph of ``process`` lies on the chip.
 
     Args:
@@ -86,4 +104,6 @@ def place_process(process: AbstractProcess, chips: int = 1, config: RunConfig | 
     """
     config = config or RunConfig(backend="bss2", chip=Chip(level="quantised"))
     stimuli = [p for p in process.in_ports if not p.sources]
-    return placement(compiled(flatten(process, config, get_backend, stimuli), 1, [], get_backend).programs, chips)
+    return placement(
+        compiled(flatten(process, config, get_backend, stimuli), 1, [], get_backend).programs, chips
+    )

@@ -46,10 +46,19 @@ class Placed:
         dt: s a step.
     """
 
-    def __init__(self, net: Network, chip: Chip, dt: float, weights: Weights, constants: Mapping[Population, Tensors]) -> None:
+    def __init__(
+        self,
+        net: Network,
+        chip: Chip,
+        dt: float,
+        weights: Weights,
+        constants: Mapping[Population, Tensors],
+    ) -> None:
         if chip.level == "hardware":
-            raise NoChipError(f"{net.populations[0].name}: spiking graphs run on emulated chips; level 'hardware' is reached through "
-                              "lavalike.bss2.spiking. Use a Chip of level 'emulated'")
+            raise NoChipError(
+                f"{net.populations[0].name}: spiking graphs run on emulated chips; level 'hardware' is reached through "
+                "lavalike.bss2.spiking. Use a Chip of level 'emulated'"
+            )
         self.net, self.chip, self.dt, self.model, self.numbers = net, chip, dt, weights, constants
         self.records: dict[Population, SpikeRecord] = {}
         self.link: SpikeRecord | None = None
@@ -58,7 +67,10 @@ class Placed:
         self.biases: dict[tuple[Population, str], Bias] = {}
         if chip.level == "ideal":
             return
-        plain = {p: {n: v.numpy() for n, v in c.items() if n != "bias_start"} for p, c in constants.items()}
+        plain = {
+            p: {n: v.numpy() for n, v in c.items() if n != "bias_start"}
+            for p, c in constants.items()
+        }
         check_ranges(list(plain.items()), dt)
         for p in net.populations:
             self.scales[p] = p.scale(plain[p])
@@ -71,9 +83,13 @@ class Placed:
     def _bias(self, p: Population, m: Membrane) -> Bias:
         voltage, c, r = self.scales[p], self.numbers[p], facts.RANGES["leak"]
         inside = c[m.leak].clamp(voltage.model(r.low), voltage.model(r.high))
-        weight = (c[m.leak] - inside) * c[m.rate] * (1 - c[m.keep])  # that brings a current of (leak - inside) dv, sent in every step
+        weight = (
+            (c[m.leak] - inside) * c[m.rate] * (1 - c[m.keep])
+        )  # that brings a current of (leak - inside) dv, sent in every step
         rows = math.ceil(float(weight.abs().max()) / (facts.WEIGHT_MAX * self.lsb[p]) - 1e-6)
-        return Bias(inside, rows, _rounded(weight, rows * self.lsb[p]) if rows else torch.zeros_like(weight))
+        return Bias(
+            inside, rows, _rounded(weight, rows * self.lsb[p]) if rows else torch.zeros_like(weight)
+        )
 
     def rows(self, p: Population, m: Membrane) -> int:
         """Synapse rows that a generator drives for the part of the leak beyond its range."""
@@ -95,7 +111,9 @@ class Placed:
         for m, own in zip(p.membranes, self._circuits(p), strict=True):
             first = 0
             for x in (x for x in self.net.onto(p) if x.port.name == m.port):
-                weights[x] = weights[x] * self._efficacy(own, range(first, first + x.size), weights[x] > 0)
+                weights[x] = weights[x] * self._efficacy(
+                    own, range(first, first + x.size), weights[x] > 0
+                )
                 first += x.size
 
     def _efficacy(self, own: np.ndarray, lines: range, excitatory: torch.Tensor) -> torch.Tensor:
@@ -142,10 +160,14 @@ class Placed:
                 if bias.rows:
                     first = sum(x.size for x in self.net.onto(p) if x.port.name == m.port)
                     sign = (weight.expand(p.size) > 0)[:, None].expand(-1, bias.rows)
-                    weight = weight * self._efficacy(own, range(first, first + bias.rows), sign).mean(1)
+                    weight = weight * self._efficacy(
+                        own, range(first, first + bias.rows), sign
+                    ).mean(1)
                 if m.fires:
                     trial = self.chip.noise.threshold_trial * torch.randn(batch, p.size, dtype=kind)
-                    c[m.threshold] = c[m.threshold] + (of(spread.threshold, own[:, 0]) + trial) / unit
+                    c[m.threshold] = (
+                        c[m.threshold] + (of(spread.threshold, own[:, 0]) + trial) / unit
+                    )
                     c[m.reset] = c[m.reset] + of(spread.reset, own).mean(1) / unit
             if bias.rows:
                 c[m.leak] = c[m.leak] + weight / ((1 - c[m.keep]) * c[m.rate])
@@ -160,14 +182,24 @@ class Placed:
         sent = torch.cat([(x != 0).to(x.dtype) for x in outside.values()], -1)
         arrived = limited(sent, self.dt)
         number = int(sent.sum())
-        self.link = SpikeRecord("link", number, int(arrived.sum()), number - int(arrived.sum()), peak_rate(sent, self.dt))
-        return dict(zip(outside, arrived.split([x.shape[-1] for x in outside.values()], -1), strict=True))
+        self.link = SpikeRecord(
+            "link",
+            number,
+            int(arrived.sum()),
+            number - int(arrived.sum()),
+            peak_rate(sent, self.dt),
+        )
+        return dict(
+            zip(outside, arrived.split([x.shape[-1] for x in outside.values()], -1), strict=True)
+        )
 
     def sent(self, p: Population, spikes: torch.Tensor) -> torch.Tensor:
         """Spikes as those hear them that are not in a loop with the population, and as they are recorded."""
         out = jittered(spikes, self.chip.noise.jitter, self.dt) if self.chip.emulated else spikes
         number = int(spikes.sum())
-        self.records[p] = SpikeRecord(p.name, number, int(out.sum()), number - int(out.sum()), peak_rate(out, self.dt))
+        self.records[p] = SpikeRecord(
+            p.name, number, int(out.sum()), number - int(out.sum()), peak_rate(out, self.dt)
+        )
         return out
 
     def observed(self, p: Population, trace: Trace) -> Injection:
@@ -175,8 +207,13 @@ class Placed:
         if not self.chip.emulated:
             return Injection(trace.spikes, trace.membranes, trace.fired)
         voltage, noise = self.scales[p], self.chip.noise.cadc
-        read = {name: cadc(v, voltage, self.dt, facts.CADC_PERIOD, noise, "linear", p.name)[0] for name, v in trace.membranes.items()}
-        return Injection(trace.spikes, {name: voltage.model(v) for name, v in read.items()}, trace.fired)
+        read = {
+            name: cadc(v, voltage, self.dt, facts.CADC_PERIOD, noise, "linear", p.name)[0]
+            for name, v in trace.membranes.items()
+        }
+        return Injection(
+            trace.spikes, {name: voltage.model(v) for name, v in read.items()}, trace.fired
+        )
 
 
 def _rounded(w: torch.Tensor, lsb: float) -> torch.Tensor:
@@ -202,7 +239,20 @@ def place(net: Network, weights: Weights, rows: Rows, chips: int = 1) -> Placeme
     for p in net.populations:
         inputs = fan_in(net, p, weights, rows)
         heard = {q.name for x in net.onto(p) for q in net.heard(x)}
-        lines = sum(int((weights[x] != 0).any(0).sum()) for x in net.onto(p)) + sum(rows(p, m) for m in p.membranes)
+        lines = sum(int((weights[x] != 0).any(0).sum()) for x in net.onto(p)) + sum(
+            rows(p, m) for m in p.membranes
+        )
         joined = sum(circuits(n) for n in inputs) if len(p.membranes) > 1 else None
-        wanted.append(ToPlace(p.name, p.size, sum(inputs), p.name in heard, joined, None, tuple(sorted(heard - {p.name})), lines))
+        wanted.append(
+            ToPlace(
+                p.name,
+                p.size,
+                sum(inputs),
+                p.name in heard,
+                joined,
+                None,
+                tuple(sorted(heard - {p.name})),
+                lines,
+            )
+        )
     return place_populations(wanted, chips)

@@ -38,11 +38,20 @@ class ChipModule(ProcessModule):
         dt: s a step.
     """
 
-    def __init__(self, process: AbstractProcess, part: Part, on_chip: Flat, chip: Chip, dt: float,
-                 surrogate: Surrogate | Derivative | None = None) -> None:
+    def __init__(
+        self,
+        process: AbstractProcess,
+        part: Part,
+        on_chip: Flat,
+        chip: Chip,
+        dt: float,
+        surrogate: Surrogate | Derivative | None = None,
+    ) -> None:
         super().__init__(process, part, surrogate)
         self.chip, self.dt = chip, dt
-        self.training = Training(as_surrogate(exponential() if surrogate is None else surrogate), "detach")
+        self.training = Training(
+            as_surrogate(exponential() if surrogate is None else surrogate), "detach"
+        )
         self.plan, self.names = cut(on_chip), order.names(on_chip.nodes)
         self.networks: dict[Part, Network] = {}
         for section in self.plan.parts:
@@ -55,14 +64,18 @@ class ChipModule(ProcessModule):
                 for term in terms:
                     if section.target.whole and section.node_of(term.source.process) is not None:
                         check_recordable(section, port, term.source)
-        needed = [t.source for terms in self.outputs.values() for t in terms] + [p for s in self.plan.parts for p in s.hears]
+        needed = [t.source for terms in self.outputs.values() for t in terms] + [
+            p for s in self.plan.parts for p in s.hears
+        ]
         self.needed = list(dict.fromkeys(p for p in needed if isinstance(p, OutPort)))
         with torch.no_grad():
             for net in self.networks.values():
                 self._placed(net, *self._model(net)[:2])
 
     def results(self, batch: int, steps: int, fed: Values) -> dict[str, torch.Tensor]:
-        sent: Values = {p: x.flatten(1, -2).movedim(-1, 0) for p, x in fed.items()}  # (time, batch, size)
+        sent: Values = {
+            p: x.flatten(1, -2).movedim(-1, 0) for p, x in fed.items()
+        }  # (time, batch, size)
         for section in self.plan.parts:
             if not section.target.whole:
                 self._host(section, (steps, batch), sent)
@@ -72,8 +85,12 @@ class ChipModule(ProcessModule):
                 for node in section.nodes:
                     self._product(node, (steps, batch), sent)
         like = next(iter(fed.values()))
-        return {p.name: gathered(terms, p.size, sent, (steps, batch), like).movedim(0, -1).unflatten(1, p.shape)
-                for p, terms in self.outputs.items()}
+        return {
+            p.name: gathered(terms, p.size, sent, (steps, batch), like)
+            .movedim(0, -1)
+            .unflatten(1, p.shape)
+            for p, terms in self.outputs.items()
+        }
 
     def _host(self, section: Part, extent: tuple[int, int], sent: Values) -> None:
         steps, batch = extent
@@ -88,29 +105,55 @@ class ChipModule(ProcessModule):
         else:
             rows: dict[Port, list[torch.Tensor]] = {p: [] for p in ports}
             for k in range(steps):
-                now, states = self.step(self.graph.step + k + 1, {p: x[..., k] for p, x in fed.items()}, states, constants, nodes)
+                now, states = self.step(
+                    self.graph.step + k + 1,
+                    {p: x[..., k] for p, x in fed.items()},
+                    states,
+                    constants,
+                    nodes,
+                )
                 for p, r in rows.items():
                     r.append(now[p])
             values = {p: torch.stack(r, -1) for p, r in rows.items()}
         for p in ports:
             sent[p] = values[p].expand(batch, *p.shape, steps).flatten(1, -2).movedim(-1, 0)
 
-    def _model(self, net: Network) -> tuple[dict[Projection, torch.Tensor], dict[Population, Tensors], dict[Population, float]]:
+    def _model(
+        self, net: Network
+    ) -> tuple[dict[Projection, torch.Tensor], dict[Population, Tensors], dict[Population, float]]:
         """Weights, constants and gains, from the parameters' present values."""
-        found = {p: p.derive({v.name: self.tensor(v) for v in p.process.vars if v.role == "parameter"}) for p in net.populations}
+        found = {
+            p: p.derive({v.name: self.tensor(v) for v in p.process.vars if v.role == "parameter"})
+            for p in net.populations
+        }
         gains = {p: float(torch.as_tensor(gain).reshape(-1)[0]) for p, (_, gain) in found.items()}
         constants = {p: tensors(c, self.dtype) for p, (c, _) in found.items()}
-        weights = {x: w * gains[x.target] for x, w in net.matrices(net.connections(self.tensor, self.dtype)).items()}
+        weights = {
+            x: w * gains[x.target]
+            for x, w in net.matrices(net.connections(self.tensor, self.dtype)).items()
+        }
         return weights, constants, gains
 
-    def _placed(self, net: Network, weights: Mapping[Projection, torch.Tensor], constants: Mapping[Population, Tensors]) -> Placed:
-        return Placed(net, self.chip, self.dt, {x: w.detach() for x, w in weights.items()},
-                      {p: {n: v.detach() for n, v in c.items()} for p, c in constants.items()})
+    def _placed(
+        self,
+        net: Network,
+        weights: Mapping[Projection, torch.Tensor],
+        constants: Mapping[Population, Tensors],
+    ) -> Placed:
+        return Placed(
+            net,
+            self.chip,
+            self.dt,
+            {x: w.detach() for x, w in weights.items()},
+            {p: {n: v.detach() for n, v in c.items()} for p, c in constants.items()},
+        )
 
     def _spiking(self, net: Network, extent: tuple[int, int], sent: Values) -> None:
         weights, constants, gains = self._model(net)
 
-        def held(var: Var, less: int = 0) -> torch.Tensor:  # a step is kept as how far it lies ahead
+        def held(
+            var: Var, less: int = 0
+        ) -> torch.Tensor:  # a step is kept as how far it lies ahead
             return self.tensor(var).to(self.dtype).reshape(1, -1).repeat(extent[1], 1)
 
         states, _ = start(net, constants, gains, held, 0)
@@ -118,14 +161,29 @@ class ChipModule(ProcessModule):
         with torch.no_grad():
             placed = self._placed(net, weights, constants)
             received = placed.received(outside)
-            on_chip = net.run(extent, received, placed.weights(), placed.constants(extent[1]), states, sending=placed.sent)
+            on_chip = net.run(
+                extent,
+                received,
+                placed.weights(),
+                placed.constants(extent[1]),
+                states,
+                sending=placed.sent,
+            )
             if not grad:  # what the chip sent is all that is asked for
                 sent.update({p.process.s_out: trace.spikes for p, trace in on_chip.items()})  # type: ignore[attr-defined]
                 return
             recorded = {p: placed.observed(p, trace) for p, trace in on_chip.items()}
         heard = {p: x + (received[p] - x).detach() for p, x in outside.items()}
         counted = {p: c | p.units(c) for p, c in constants.items()}
-        traces = net.run(extent, heard, weights, counted, states, dict.fromkeys(net.populations, self.training), recorded)
+        traces = net.run(
+            extent,
+            heard,
+            weights,
+            counted,
+            states,
+            dict.fromkeys(net.populations, self.training),
+            recorded,
+        )
         for p, trace in traces.items():
             sent[p.process.s_out] = trace.spikes  # type: ignore[attr-defined]
 
@@ -135,8 +193,17 @@ class ChipModule(ProcessModule):
         messages = gathered(node.inputs["s_in"], s_in.size, sent, extent, next(iter(sent.values())))
         twin = next(n for n in self.graph.nodes if n.process is node.process)
         initial = self.initial(extent[1])[twin]
-        model, _ = self.sequence(1, extent[0], {t.source: sent[t.source].movedim(0, -1).unflatten(1, t.source.shape)
-                                                for t in node.inputs["s_in"]}, {twin: initial}, self.constants([twin]), [twin])
+        model, _ = self.sequence(
+            1,
+            extent[0],
+            {
+                t.source: sent[t.source].movedim(0, -1).unflatten(1, t.source.shape)
+                for t in node.inputs["s_in"]
+            },
+            {twin: initial},
+            self.constants([twin]),
+            [twin],
+        )
         of_model = model[a_out].flatten(1, -2).movedim(-1, 0)
         with torch.no_grad():
             p.rederive(self.tensor)

@@ -97,9 +97,16 @@ class Population:
         self.compartments = isinstance(node.process, MultiCompartment)
         self.late = node.process.dynamics is lif.LIF_LATE_BIAS
         self.refractory = node.process.dynamics is lif.LIF_REFRACTORY
-        branches = node.process.branches if isinstance(node.process, MultiCompartment) else (Branch("soma", None, True),)
+        branches = (
+            node.process.branches
+            if isinstance(node.process, MultiCompartment)
+            else (Branch("soma", None, True),)
+        )
         self.branches = branches
-        self.membranes = tuple(Membrane(f"{b.name}_in" if self.compartments else "a_in", b.name, b.fires) for b in branches)
+        self.membranes = tuple(
+            Membrane(f"{b.name}_in" if self.compartments else "a_in", b.name, b.fires)
+            for b in branches
+        )
 
     def dynamics(self, recorded: bool = False) -> Dynamics:
         """Its equation in the chip's order; a LIF is a neuron of one compartment."""
@@ -130,7 +137,11 @@ class Population:
         """(state, Var, whether the Var is the step it ends in) of what counts how long a membrane is still held."""
         if self.refractory:
             return [("hold_soma", self.process.refractory_period_end, 1)]  # type: ignore[attr-defined]
-        return [(f"hold_{m.name}", getattr(self.process, f"hold_{m.name}"), 0) for m in self.membranes if m.fires and self.compartments]
+        return [
+            (f"hold_{m.name}", getattr(self.process, f"hold_{m.name}"), 0)
+            for m in self.membranes
+            if m.fires and self.compartments
+        ]
 
     def derive(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         """The equation's constants from the process's parameters (arrays or tensors), and the gain of its inputs; VarError."""
@@ -142,11 +153,19 @@ class Population:
             return c, 1.0
         rate, bias = 1 - c["keep_v"], c["bias"]
         if bool(((rate == 0) & (bias != 0)).any()):
-            raise GraphError(f"{self.name}: a bias is the chip's leak potential times dv, and dv is 0; let the membrane leak, or leave out "
-                             "the bias")
+            raise GraphError(
+                f"{self.name}: a bias is the chip's leak potential times dv, and dv is 0; let the membrane leak, or leave out "
+                "the bias"
+            )
         none = rate == 0
-        out = {"keep_soma": c["keep_u"], "dv_soma": rate, "leak_soma": bias / (rate + none), "vth_soma": c["vth"], "reset_soma": 0.0,
-               "period_soma": c["period"] if self.refractory else 0.0}
+        out = {
+            "keep_soma": c["keep_u"],
+            "dv_soma": rate,
+            "leak_soma": bias / (rate + none),
+            "vth_soma": c["vth"],
+            "reset_soma": 0.0,
+            "period_soma": c["period"] if self.refractory else 0.0,
+        }
         if self.late:
             out["bias_start"] = c["bias_start"]
         return out, c["gain"]
@@ -158,14 +177,21 @@ class Population:
         out = []
         for m in self.membranes:
             end = f"_{m.name}" if self.compartments else ""
-            out += [("tau_mem", f"dv{end}", np.asarray(c[m.rate])), ("tau_syn", f"du{end}", 1 - np.asarray(c[m.keep]))]
+            out += [
+                ("tau_mem", f"dv{end}", np.asarray(c[m.rate])),
+                ("tau_syn", f"du{end}", 1 - np.asarray(c[m.keep])),
+            ]
             if self.compartments and f"g{end}" in c:
                 out.append(("tau_icc", f"g{end}", np.asarray(c[f"g{end}"])))
         return out
 
     def periods(self, c: Numbers) -> list[tuple[str, np.ndarray]]:
         """(name in the graph, steps) of every refractory period."""
-        return [(k if self.compartments else "refractory_period", np.asarray(v)) for k, v in c.items() if k.startswith("period")]
+        return [
+            (k if self.compartments else "refractory_period", np.asarray(v))
+            for k, v in c.items()
+            if k.startswith("period")
+        ]
 
     def scale(self, c: Numbers) -> Voltage:
         """The graph's voltages in CADC LSB: the soma's reset at 80 and its threshold at 150, where the other resets and thresholds leave
@@ -174,38 +200,60 @@ class Population:
         RoutingError where they leave too little to tell reset and threshold apart.
         """
         firing = [m for m in self.membranes if m.fires]
-        resets, thresholds = (np.concatenate([np.ravel(c[n]) for n in names]) for names in zip(*((m.reset, m.threshold) for m in firing),
-                                                                                              strict=True))
-        reset, swing = float(np.median(resets[:1])), float(np.median(thresholds[:np.size(c[self.membranes[0].threshold])]) - resets[0])
+        resets, thresholds = (
+            np.concatenate([np.ravel(c[n]) for n in names])
+            for names in zip(*((m.reset, m.threshold) for m in firing), strict=True)
+        )
+        reset, swing = (
+            float(np.median(resets[:1])),
+            float(np.median(thresholds[: np.size(c[self.membranes[0].threshold])]) - resets[0]),
+        )
         held, fires = facts.RANGES["reset"], facts.RANGES["threshold"]
         low = min(resets.min(), thresholds.min())
-        options = [(SWING, swing), (held.high - held.low, resets.max() - low), (fires.high - fires.low, thresholds.max() - low)]
+        options = [
+            (SWING, swing),
+            (held.high - held.low, resets.max() - low),
+            (fires.high - fires.low, thresholds.max() - low),
+        ]
         unit = min((lsb / v for lsb, v in options if v > 0), default=1.0)
         soma = self.membranes[0]
         least = float(np.min(np.asarray(c[soma.threshold]) - np.asarray(c[soma.reset])))
         if least <= 0:
-            raise RoutingError(f"{self.name}: the soma's threshold less its reset is {least:.4g} in one of the neurons; on the chip it has "
-                               "to be above 0. Raise the threshold")
+            raise RoutingError(
+                f"{self.name}: the soma's threshold less its reset is {least:.4g} in one of the neurons; on the chip it has "
+                "to be above 0. Raise the threshold"
+            )
         if unit * least < LEAST_SWING:
             raise RoutingError(
                 f"{self.name}: within the chip's {held.low:g}..{held.high:g} and {fires.low:g}..{fires.high:g} LSB, resets "
                 f"{resets.min():.4g}..{resets.max():.4g} and thresholds {thresholds.min():.4g}..{thresholds.max():.4g} leave "
-                f"{unit * least:.2g} LSB from the soma's reset to its threshold; at least {LEAST_SWING:g} are needed")
-        base = min(max(BASE - unit * reset, held.low - unit * low), held.high - unit * resets.max(), fires.high - unit * thresholds.max())
+                f"{unit * least:.2g} LSB from the soma's reset to its threshold; at least {LEAST_SWING:g} are needed"
+            )
+        base = min(
+            max(BASE - unit * reset, held.low - unit * low),
+            held.high - unit * resets.max(),
+            fires.high - unit * thresholds.max(),
+        )
         return Voltage(0.0, float(base), float(unit))
 
 
 def tensors(c: Mapping[str, Any], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Constants as the fused loops take them: one number, or one a neuron."""
-    made = {n: v if isinstance(v, torch.Tensor) else torch.as_tensor(np.array(v)) for n, v in c.items()}
+    made = {
+        n: v if isinstance(v, torch.Tensor) else torch.as_tensor(np.array(v)) for n, v in c.items()
+    }
     return {n: v.to(dtype).reshape(() if v.numel() == 1 else -1) for n, v in made.items()}
 
 
 def check_ranges(populations: list[tuple[Population, Numbers]], dt: float) -> None:
     """RoutingError for time constants outside what the chip can be calibrated to, with the dt that would serve these populations, which
     run together; others of the graph may need another."""
-    spans = [(facts.RANGES[kind].low * d.min(), facts.RANGES[kind].high * d.max())
-             for p, c in populations for kind, _, d in p.times(c) if d.min() > 0]
+    spans = [
+        (facts.RANGES[kind].low * d.min(), facts.RANGES[kind].high * d.max())
+        for p, c in populations
+        for kind, _, d in p.times(c)
+        if d.min() > 0
+    ]
     which = ", ".join(p.name for p, _ in populations)
     low, high = max((s[0] for s in spans), default=0.0), min((s[1] for s in spans), default=0.0)
     for p, c in populations:
@@ -220,10 +268,14 @@ def check_ranges(populations: list[tuple[Population, Numbers]], dt: float) -> No
                         remedy = f"RunConfig(dt=...) between {low:.2g} and {high:.2g} s brings {which} into range"
                     else:
                         remedy = f"no dt brings {which} into range; change {name}"
-                    raise RoutingError(f"{p.name}: {kind} = dt / {name} = {dt:.3g} s / {d:.4g} = {tau:.3g} s is outside the chip's "
-                                       f"{r.low:.2g}..{r.high:.2g} s; {remedy}")
+                    raise RoutingError(
+                        f"{p.name}: {kind} = dt / {name} = {dt:.3g} s / {d:.4g} = {tau:.3g} s is outside the chip's "
+                        f"{r.low:.2g}..{r.high:.2g} s; {remedy}"
+                    )
         r = facts.RANGES["refractory_time"]
         for name, period in p.periods(c):
             if period.max() * dt > r.high:
-                raise RoutingError(f"{p.name}: {name} of {period.max():g} steps is a refractory_time of {period.max() * dt:.3g} s, the "
-                                   f"chip's ends at {r.high:.2g} s; shorten it, or RunConfig(dt=...) up to {r.high / period.max():.2g} s")
+                raise RoutingError(
+                    f"{p.name}: {name} of {period.max():g} steps is a refractory_time of {period.max() * dt:.3g} s, the "
+                    f"chip's ends at {r.high:.2g} s; shorten it, or RunConfig(dt=...) up to {r.high / period.max():.2g} s"
+                )

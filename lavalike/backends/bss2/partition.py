@@ -43,7 +43,11 @@ def is_connection(node: Node) -> bool:
 def model_of(node: Node) -> ConnectionModel | None:
     """The torch model of a connection, which knows its weights; None where it has none that is a ConnectionModel."""
     known = (m for m in candidates(node.process) if m.backend == "torch")
-    found = next((m for m in known if issubclass(m, ConnectionModel)), None) if isinstance(node.process, Connection) else None
+    found = (
+        next((m for m in known if issubclass(m, ConnectionModel)), None)
+        if isinstance(node.process, Connection)
+        else None
+    )
     return None if found is None else found(node.process, node.model.config)
 
 
@@ -62,7 +66,9 @@ def roles(flat: Flat, nodes: Sequence[Node]) -> Roles:
             heard[s].append(node)
     out, mine = dict.fromkeys(flat.nodes, HOST), set(nodes)
     for node in nodes:
-        neuron = isinstance(node.process, MultiCompartment) or any(dynamics_of(node) is d for d in LIFS)
+        neuron = isinstance(node.process, MultiCompartment) or any(
+            dynamics_of(node) is d for d in LIFS
+        )
         synapses = [s for s in hears[node] if s in mine and is_connection(s) and not graded(s)]
         if not neuron or not synapses:
             continue
@@ -75,8 +81,10 @@ def roles(flat: Flat, nodes: Sequence[Node]) -> Roles:
         after = heard[node]
         if out[node] == "synapse" and any(out[n] != "neuron" for n in after):
             other = next(n for n in after if out[n] != "neuron")
-            raise GraphError(f"{node.process.path}: its synapses are on the chip, yet {other.process.path} hears their currents, which "
-                             "nothing on the chip records; connect it through a connection of its own")
+            raise GraphError(
+                f"{node.process.path}: its synapses are on the chip, yet {other.process.path} hears their currents, which "
+                "nothing on the chip records; connect it through a connection of its own"
+            )
         if graded(node) and _multiplies(node) and after and all(_sums(n) for n in after):
             out[node] = "product"
     _check_loops(flat, out, hears)
@@ -87,10 +95,15 @@ def _check_loops(flat: Flat, role: Roles, hears: dict[Node, list[Node]]) -> None
     for group in order.components(flat.nodes, hears):
         modes = {MODES[role[n]] for n in group}
         if (len(group) > 1 or group[0] in hears[group[0]]) and modes not in ({HOST}, {SPIKING}):
-            chip, host = ([n.process.path for n in group if (MODES[role[n]] == HOST) is h] for h in (False, True))
+            chip, host = (
+                [n.process.path for n in group if (MODES[role[n]] == HOST) is h]
+                for h in (False, True)
+            )
             ends = f"with {', '.join(host)} on the host" if host else "in perceptron mode"
-            raise GraphError(f"{', '.join(chip)}: on the chip, in a loop {ends}; a chip cannot be stepped. Put all of the loop "
-                             "on it (LIFs and synapses), or run with backend='numba'")
+            raise GraphError(
+                f"{', '.join(chip)}: on the chip, in a loop {ends}; a chip cannot be stepped. Put all of the loop "
+                "on it (LIFs and synapses), or run with backend='numba'"
+            )
 
 
 def why_not(node: Node) -> str:
@@ -108,13 +121,24 @@ def nothing_to_do(flat: Flat, role: Roles) -> None:
     if any(r != HOST for r in role.values()):
         return
     hears = order.senders(flat.nodes)
-    other = next((n for n in flat.nodes if not is_connection(n) and any(is_connection(s) and not graded(s) for s in hears[n])), None)
+    other = next(
+        (
+            n
+            for n in flat.nodes
+            if not is_connection(n) and any(is_connection(s) and not graded(s) for s in hears[n])
+        ),
+        None,
+    )
     if other is not None:
-        raise GraphError(f"{other.process.path}: {type(other.process).__name__} is no neuron BrainScaleS-2 is configured for here; "
-                         "LIF, LIFLateBias, LIFRefractory and MultiCompartment are. Use one of them, or backend='numba'")
-    raise GraphError(f"{flat.processes[0].path}: nothing in this graph runs on BrainScaleS-2, which computes LIF and MultiCompartment "
-                     "neurons behind synapses that take spikes, and connections of graded messages before Sigma or SigmaDelta "
-                     "neurons; run it with backend='numba'")
+        raise GraphError(
+            f"{other.process.path}: {type(other.process).__name__} is no neuron BrainScaleS-2 is configured for here; "
+            "LIF, LIFLateBias, LIFRefractory and MultiCompartment are. Use one of them, or backend='numba'"
+        )
+    raise GraphError(
+        f"{flat.processes[0].path}: nothing in this graph runs on BrainScaleS-2, which computes LIF and MultiCompartment "
+        "neurons behind synapses that take spikes, and connections of graded messages before Sigma or SigmaDelta "
+        "neurons; run it with backend='numba'"
+    )
 
 
 def check_recordable(part: Part, target: Port | Var, source: Port | Var) -> None:
@@ -122,14 +146,27 @@ def check_recordable(part: Part, target: Port | Var, source: Port | Var) -> None
     if isinstance(source, Var):
         if source.role == "parameter":
             return
-        shown = [n for n in vars(source.process) if n == "v" or n.startswith("v_")] if hasattr(source.process, "s_out") else []
+        shown = (
+            [n for n in vars(source.process) if n == "v" or n.startswith("v_")]
+            if hasattr(source.process, "s_out")
+            else []
+        )
         if source.name not in shown:
-            raise RecordingError(f"{target.path}: on BrainScaleS-2 spikes (s_out) and membranes ({', '.join(shown) or 'of neurons'}) "
-                                 "are recorded, nothing else; record those, or run with backend='numba'")
+            raise RecordingError(
+                f"{target.path}: on BrainScaleS-2 spikes (s_out) and membranes ({', '.join(shown) or 'of neurons'}) "
+                "are recorded, nothing else; record those, or run with backend='numba'"
+            )
     node = part.node_of(source.process)
-    if isinstance(source, OutPort) and node is not None and part.target.options.mode == SPIKING and is_connection(node):
-        raise RecordingError(f"{target.path}: what arrives at a neuron of BrainScaleS-2 is not recorded; its spikes (s_out) and "
-                             "its membrane (v) are")
+    if (
+        isinstance(source, OutPort)
+        and node is not None
+        and part.target.options.mode == SPIKING
+        and is_connection(node)
+    ):
+        raise RecordingError(
+            f"{target.path}: what arrives at a neuron of BrainScaleS-2 is not recorded; its spikes (s_out) and "
+            "its membrane (v) are"
+        )
 
 
 def check_synapses(part: Part) -> None:
@@ -139,9 +176,14 @@ def check_synapses(part: Part) -> None:
         if node is None or not is_connection(node):
             continue
         after = [n for n, before in order.senders(part.flat.nodes).items() if node in before]
-        now, later = ([n.process.path for n in after if (part.node_of(n.process) is n) is here] for here in (True, False))
-        raise GraphError(f"{node.process.path}: it feeds {', '.join(now)} and {', '.join(later)}, which run on the chip one after the "
-                         "other, as what is between runs on the host; give each a connection of its own")
+        now, later = (
+            [n.process.path for n in after if (part.node_of(n.process) is n) is here]
+            for here in (True, False)
+        )
+        raise GraphError(
+            f"{node.process.path}: it feeds {', '.join(now)} and {', '.join(later)}, which run on the chip one after the "
+            "other, as what is between runs on the host; give each a connection of its own"
+        )
 
 
 def _placeable(synapse: Node) -> None:
@@ -149,19 +191,30 @@ def _placeable(synapse: Node) -> None:
     process = synapse.process
     assert isinstance(process, Connection)
     if process.kind == "delays":
-        raise GraphError(f"{process.path}: synapses of BrainScaleS-2 have no delays of their own, max_delay is {process.max_delay}; put a "
-                         "DelayLine before a Dense")
+        raise GraphError(
+            f"{process.path}: synapses of BrainScaleS-2 have no delays of their own, max_delay is {process.max_delay}; put a "
+            "DelayLine before a Dense"
+        )
     if not process.delay:
-        raise GraphError(f"{process.path}: delay=0, but a spike of a chip's step reaches membranes in the next; make it with delay=1")
+        raise GraphError(
+            f"{process.path}: delay=0, but a spike of a chip's step reaches membranes in the next; make it with delay=1"
+        )
     if model_of(synapse) is None:
-        raise GraphError(f"{process.path}: {type(process).__name__} has no torch model that says its weights; write a ConnectionModel "
-                         "(lavalike.backends.torch) with product or matrix, or run with backend='numba'")
+        raise GraphError(
+            f"{process.path}: {type(process).__name__} has no torch model that says its weights; write a ConnectionModel "
+            "(lavalike.backends.torch) with product or matrix, or run with backend='numba'"
+        )
 
 
 def _multiplies(node: Node) -> bool:
     """Whether the products of a connection can be the array's, which are sent on in the step after."""
     process, model = node.process, model_of(node)
-    return isinstance(process, Connection) and process.kind in ("matrix", "convolution") and process.delay == 1 and model is not None
+    return (
+        isinstance(process, Connection)
+        and process.kind in ("matrix", "convolution")
+        and process.delay == 1
+        and model is not None
+    )
 
 
 def _sums(node: Node) -> bool:
@@ -170,7 +223,14 @@ def _sums(node: Node) -> bool:
 
 def _only_synapses(node: Node, synapses: list[Node], before: list[Node]) -> None:
     other = [s.process.path for s in before if s not in synapses]
-    fed = [t.source.path for terms in node.inputs.values() for t in terms if not isinstance(t.source, OutPort)]
+    fed = [
+        t.source.path
+        for terms in node.inputs.values()
+        for t in terms
+        if not isinstance(t.source, OutPort)
+    ]
     if other or fed:
-        raise GraphError(f"{node.process.path}: a neuron of BrainScaleS-2 hears spikes through synapses (connections with "
-                         f"num_message_bits=0); it also hears {', '.join(other + fed)}. Put a connection between, or a bias in its place")
+        raise GraphError(
+            f"{node.process.path}: a neuron of BrainScaleS-2 hears spikes through synapses (connections with "
+            f"num_message_bits=0); it also hears {', '.join(other + fed)}. Put a connection between, or a bias in its place"
+        )

@@ -43,11 +43,19 @@ class Product:
 
     def __init__(self, node: Node, name: str, chip: Chip, batch: int, dtype: torch.dtype) -> None:
         assert isinstance(node.process, Connection)
-        self.node, self.process, self.name, self.chip, self.dtype = node, node.process, name, chip, dtype
+        self.node, self.process, self.name, self.chip, self.dtype = (
+            node,
+            node.process,
+            name,
+            chip,
+            dtype,
+        )
         a_out = node.process.a_out
         self.total = torch.zeros(batch, node.process.s_in.size, dtype=dtype)
         self.last = torch.zeros(batch, a_out.size, dtype=dtype)
-        self.pending = torch.as_tensor(node.process.a_buff.value, dtype=dtype).reshape(1, -1).repeat(batch, 1)  # type: ignore[attr-defined]
+        self.pending = (
+            torch.as_tensor(node.process.a_buff.value, dtype=dtype).reshape(1, -1).repeat(batch, 1)
+        )  # type: ignore[attr-defined]
         self.lsb: float | None = None  # an activation of 31 counts 31 of these
         self.sends: list[tuple[float, int]] = []
         self.records: list[Observation] = []
@@ -66,7 +74,9 @@ class Product:
         self.sends = []
 
     def _tensor(self, v: Var) -> torch.Tensor:
-        return torch.as_tensor(v.value, dtype=self.dtype if v.trainable or v.value.dtype.kind == "f" else torch.int64)
+        return torch.as_tensor(
+            v.value, dtype=self.dtype if v.trainable or v.value.dtype.kind == "f" else torch.int64
+        )
 
     def run(self, messages: torch.Tensor) -> torch.Tensor:
         """What is sent in every step, (time, batch, size), from the messages that arrive."""
@@ -105,11 +115,15 @@ class Product:
         for k, rows in enumerate(self._rows(x)):
             w, (scale, sends) = self.weights[k], self.sends[k]
             copies = self._copies(w)
-            y = array.matmul(rows, (w / scale).repeat_interleave(copies, 1), sends, layer=self._label(k))
+            y = array.matmul(
+                rows, (w / scale).repeat_interleave(copies, 1), sends, layer=self._label(k)
+            )
             y = y.unflatten(1, (-1, copies)).mean(2) if copies > 1 else y
             if self.chip.level != "ideal":
                 # each tile with events was rounded down; without any there was nothing to read
-                active = torch.stack([(part.round() != 0).any(1) for part in rows.split(facts.SIGNED_ROWS, 1)]).sum(0)[:, None]
+                active = torch.stack(
+                    [(part.round() != 0).any(1) for part in rows.split(facts.SIGNED_ROWS, 1)]
+                ).sum(0)[:, None]
                 y = (y + 0.5 * active) * (active > 0)
             out.append(y * (scale / (self.chip.gain * sends)))
         return self._joined(out, len(x))
@@ -127,13 +141,17 @@ class Product:
         spatial = x.reshape(len(x), *p.s_in.shape).permute(0, 3, 1, 2)
         kernel = p.weight.shape[1:3]
         for part in spatial.chunk(p.groups, 1):
-            patches = functional.unfold(part, kernel, p.dilation, p.padding, p.stride)  # (batch, K, places)
+            patches = functional.unfold(
+                part, kernel, p.dilation, p.padding, p.stride
+            )  # (batch, K, places)
             yield patches.transpose(1, 2).flatten(0, 1)
 
     def _joined(self, groups: list[torch.Tensor], batch: int) -> torch.Tensor:
         if self.process.kind != "convolution":
             return groups[0]
-        return torch.cat([y.reshape(batch, -1, y.shape[1]) for y in groups], 2).flatten(1)  # (places in x, y order, channels)
+        return torch.cat([y.reshape(batch, -1, y.shape[1]) for y in groups], 2).flatten(
+            1
+        )  # (places in x, y order, channels)
 
     def _fit(self, x: torch.Tensor, rounded: bool) -> None:
         """Weight of 1 LSB and ``num_sends`` of each group; as they were where charges stay within the output."""
@@ -143,17 +161,32 @@ class Product:
             return
         count = SAMPLE
         if self.process.kind == "convolution":
-            count = max(IMAGES, SAMPLE * len(self.weights) * self.weights[0].shape[1] // self.last.shape[1])
+            count = max(
+                IMAGES, SAMPLE * len(self.weights) * self.weights[0].shape[1] // self.last.shape[1]
+            )
         sample = x[x.square().sum(1).topk(count).indices] if count < len(x) else x
-        peaks = [self._peak(rows.round(), w) for rows, w in zip(self._rows(sample), self.weights, strict=True)]
-        if self.sends and all(p * self.chip.gain * n / s <= facts.OUTPUT_MAX for p, (s, n) in zip(peaks, self.sends, strict=True)):
+        peaks = [
+            self._peak(rows.round(), w)
+            for rows, w in zip(self._rows(sample), self.weights, strict=True)
+        ]
+        if self.sends and all(
+            p * self.chip.gain * n / s <= facts.OUTPUT_MAX
+            for p, (s, n) in zip(peaks, self.sends, strict=True)
+        ):
             return
-        self.sends = [self._fitted(p * self.chip.gain / scale, scale) for p, scale in zip(peaks, scales, strict=True)]
+        self.sends = [
+            self._fitted(p * self.chip.gain / scale, scale)
+            for p, scale in zip(peaks, scales, strict=True)
+        ]
 
     def _peak(self, rows: torch.Tensor, w: torch.Tensor) -> float:
         """The largest sum of one sign's rows in a tile."""
         parts = zip(rows.split(facts.SIGNED_ROWS, 1), w.split(facts.SIGNED_ROWS), strict=True)
-        return max(float((x @ v).abs().max()) for part, v in parts for x in (part.clamp(min=0), part.clamp(max=0)))
+        return max(
+            float((x @ v).abs().max())
+            for part, v in parts
+            for x in (part.clamp(min=0), part.clamp(max=0))
+        )
 
     def _fitted(self, peak: float, scale: float) -> tuple[float, int]:
         """(weight of 1 LSB, num_sends)"""
@@ -169,12 +202,18 @@ class Product:
         out: list[PlacedLayer] = []
         places = self.last.shape[1] // sum(w.shape[1] for w in self.weights)
         for group, w in enumerate(self.weights):
-            scale, sends = self.sends[group] if self.sends else (float(w.abs().max()) / facts.WEIGHT_MAX or 1.0, 1)
+            scale, sends = (
+                self.sends[group]
+                if self.sends
+                else (float(w.abs().max()) / facts.WEIGHT_MAX or 1.0, 1)
+            )
             name, held = self._label(group), (w / scale).repeat_interleave(self._copies(w), 1)
             lying = tuple(replace(t, run=run + t.run) for t in tiles(*held.shape, name, chips))
             cells = tuple(len(t.rows) * len(t.columns) for t in lying)
             rounding = float((held.round() - held).square().mean().sqrt())
             kind, wait = type(self.process).__name__, facts.DEFAULT_WAIT
-            out.append(PlacedLayer(name, kind, *held.shape, lying, places, sends, wait, cells, 0, rounding))
+            out.append(
+                PlacedLayer(name, kind, *held.shape, lying, places, sends, wait, cells, 0, rounding)
+            )
             run = lying[-1].run + 1
         return out

@@ -21,8 +21,13 @@ Rows = Mapping[Port, np.ndarray]
 Recordings = Mapping[Port | Var, np.ndarray]
 
 
-def start(net: Network, numbers: Mapping[Population, Tensors], gains: Mapping[Population, float], held: Callable[..., torch.Tensor],
-          step: int) -> tuple[dict[Population, Tensors], dict[Population, Tensors]]:
+def start(
+    net: Network,
+    numbers: Mapping[Population, Tensors],
+    gains: Mapping[Population, float],
+    held: Callable[..., torch.Tensor],
+    step: int,
+) -> tuple[dict[Population, Tensors], dict[Population, Tensors]]:
     """The chip's states from the Vars' (``held(var, less=0)``: (batch, size)) after ``step`` steps, and what of its currents has just
     arrived: they are those that the graph has a step later."""
     states: dict[Population, Tensors] = {}
@@ -32,12 +37,16 @@ def start(net: Network, numbers: Mapping[Population, Tensors], gains: Mapping[Po
         for m in p.membranes:
             current, voltage = (held(v) for v in p.state_vars(m))
             states[p] |= {m.current: current * c[m.keep] + arrived[p][m.source], m.voltage: voltage}
-        states[p] |= {f"hold_{m.name}": torch.zeros_like(states[p][m.voltage]) for m in p.membranes if m.fires}
+        states[p] |= {
+            f"hold_{m.name}": torch.zeros_like(states[p][m.voltage]) for m in p.membranes if m.fires
+        }
         states[p] |= {name: held(var, until * step).clamp(min=0) for name, var, until in p.holds}
     return states, arrived
 
 
-def pending(net: Network, p: Population, gain: float, held: Callable[[Var], torch.Tensor]) -> Tensors:
+def pending(
+    net: Network, p: Population, gain: float, held: Callable[[Var], torch.Tensor]
+) -> Tensors:
     """What the connections onto ``p`` send next (``a_buff``), by input."""
     out: Tensors = {}
     for m in p.membranes:
@@ -62,19 +71,36 @@ class SpikingProgram:
         self.vars = [v for n in part.nodes for v in n.process.vars]
         self.gains: dict[Population, float] = {}
         self.placed = self.derived()
-        self.values = {v: np.broadcast_to(v.value, (batch, *v.shape)) for v in self.vars if v.role == "state"}
-        self.states, self.arrived = start(self.net, self.placed.numbers, self.gains, self._held, self.step)
+        self.values = {
+            v: np.broadcast_to(v.value, (batch, *v.shape)) for v in self.vars if v.role == "state"
+        }
+        self.states, self.arrived = start(
+            self.net, self.placed.numbers, self.gains, self._held, self.step
+        )
 
     def tensor(self, var: Var) -> torch.Tensor:
-        return torch.as_tensor(var.value, dtype=self.dtype if var.value.dtype.kind == "f" or var.trainable else torch.int64)
+        return torch.as_tensor(
+            var.value,
+            dtype=self.dtype if var.value.dtype.kind == "f" or var.trainable else torch.int64,
+        )
 
     def derived(self) -> Placed:
         """Model and placement from the parameters' present values; VarError, GraphError, RoutingError."""
-        found = {p: p.derive({v.name: v.value for v in p.process.vars}) for p in self.net.populations}
+        found = {
+            p: p.derive({v.name: v.value for v in p.process.vars}) for p in self.net.populations
+        }
         self.gains = {p: float(np.ravel(gain)[0]) for p, (_, gain) in found.items()}
         self.connections = self.net.connections(self.tensor, self.dtype)
-        weights = {x: w * self.gains[x.target] for x, w in self.net.matrices(self.connections).items()}
-        return Placed(self.net, self.chip, self.dt, weights, {p: tensors(c, self.dtype) for p, (c, _) in found.items()})
+        weights = {
+            x: w * self.gains[x.target] for x, w in self.net.matrices(self.connections).items()
+        }
+        return Placed(
+            self.net,
+            self.chip,
+            self.dt,
+            weights,
+            {p: tensors(c, self.dtype) for p, (c, _) in found.items()},
+        )
 
     # -- states ------------------------------------------------------------------------------------------------
 
@@ -97,28 +123,43 @@ class SpikingProgram:
     def _currents(self, p: Population) -> None:
         for m in p.membranes:
             u = self._held(p.state_vars(m)[0])
-            self.states[p][m.current] = u * self.placed.numbers[p][m.keep] + self.arrived[p][m.source]
+            self.states[p][m.current] = (
+                u * self.placed.numbers[p][m.keep] + self.arrived[p][m.source]
+            )
 
     def _store(self, traces: Mapping[Population, Trace]) -> None:
         """The Vars' values from the chip's states."""
         for p, state in self.states.items():
             for m in p.membranes:
                 current, voltage = p.state_vars(m)
-                keep, before = self.placed.numbers[p][m.keep], traces[p].before.get(m.source, self.arrived[p][m.source])
-                u = (state[m.current] - traces[p].arrived[m.source]) / torch.where(keep == 0, 1.0, keep)
+                keep, before = (
+                    self.placed.numbers[p][m.keep],
+                    traces[p].before.get(m.source, self.arrived[p][m.source]),
+                )
+                u = (state[m.current] - traces[p].arrived[m.source]) / torch.where(
+                    keep == 0, 1.0, keep
+                )
                 self._hold(current, torch.where(keep == 0, before, u))
                 self._hold(voltage, state[m.voltage])
             for name, var, until in p.holds:
-                self._hold(var, self._ends(var, state[name], traces[p].spikes, p) if until else state[name])
+                self._hold(
+                    var, self._ends(var, state[name], traces[p].spikes, p) if until else state[name]
+                )
         self.arrived = {p: t.arrived for p, t in traces.items()}
 
-    def _ends(self, var: Var, hold: torch.Tensor, spikes: torch.Tensor, p: Population) -> torch.Tensor:
+    def _ends(
+        self, var: Var, hold: torch.Tensor, spikes: torch.Tensor, p: Population
+    ) -> torch.Tensor:
         """The step in which the last refractory period ends or ended."""
         steps = len(spikes)
         last = self.step - steps + 1 + (torch.arange(steps)[:, None, None] * (spikes != 0)).amax(0)
         ended = (last + self.placed.numbers[p]["period_soma"].double()).clamp(max=self.step)
-        before = torch.as_tensor(np.array(self.values[var]), dtype=torch.float64).reshape(self.batch, -1)
-        return torch.where(hold > 0, self.step + hold.double(), torch.where((spikes != 0).any(0), ended, before))
+        before = torch.as_tensor(np.array(self.values[var]), dtype=torch.float64).reshape(
+            self.batch, -1
+        )
+        return torch.where(
+            hold > 0, self.step + hold.double(), torch.where((spikes != 0).any(0), ended, before)
+        )
 
     def _held(self, var: Var, less: int = 0) -> torch.Tensor:
         value = self.values[var].astype(np.float64) - less if less else np.array(self.values[var])
@@ -131,16 +172,28 @@ class SpikingProgram:
 
     @torch.no_grad()
     def run(self, steps: int, heard: Rows, recordings: Recordings) -> None:
-        received = self.placed.received({p: torch.as_tensor(heard[p], dtype=self.dtype) for p in self.net.outside})
+        received = self.placed.received(
+            {p: torch.as_tensor(heard[p], dtype=self.dtype) for p in self.net.outside}
+        )
         constants = self.placed.constants(self.batch)
         for p, c in constants.items():
             if "bias_start" in c:
                 constants[p] = c | {"bias_start": c["bias_start"] - self.step}
-        traces = self.net.run((steps, self.batch), received, self.placed.weights(), constants, self.states,
-                              sending=self.placed.sent)
+        traces = self.net.run(
+            (steps, self.batch),
+            received,
+            self.placed.weights(),
+            constants,
+            self.states,
+            sending=self.placed.sent,
+        )
         self.states = {p: t.states for p, t in traces.items()}
         for p, trace in traces.items():
-            wanted = {getattr(p.process, var): state for var, state in p.voltages.items() if getattr(p.process, var) in recordings}
+            wanted = {
+                getattr(p.process, var): state
+                for var, state in p.voltages.items()
+                if getattr(p.process, var) in recordings
+            }
             if wanted:
                 seen = self.placed.observed(p, trace)
                 for var, state in wanted.items():
@@ -148,7 +201,13 @@ class SpikingProgram:
         spikes: dict[Port, torch.Tensor] = {p.process.s_out: t.spikes for p, t in traces.items()}  # type: ignore[attr-defined]
         last = {port: x[-1] for port, x in {**received, **spikes}.items()}
         for n in self.net.synapses:  # what the connection would send next
-            x = gathered(n.inputs["s_in"], n.process.s_in.size, last, (self.batch,), next(iter(last.values())))  # type: ignore[attr-defined]
+            x = gathered(
+                n.inputs["s_in"],
+                n.process.s_in.size,
+                last,
+                (self.batch,),
+                next(iter(last.values())),
+            )  # type: ignore[attr-defined]
             self._hold(n.process.a_buff, events(x) @ self.connections[n].T)  # type: ignore[attr-defined]
         self.step += steps
         self._store(traces)
@@ -166,7 +225,12 @@ class SpikingProgram:
 
     def snapshot(self) -> tuple[Any, ...]:
         # arrays and tensors are replaced, never changed
-        return self.step, dict(self.values), [dict(s) for s in self.states.values()], [dict(a) for a in self.arrived.values()]
+        return (
+            self.step,
+            dict(self.values),
+            [dict(s) for s in self.states.values()],
+            [dict(a) for a in self.arrived.values()],
+        )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         self.step, values, states, arrived = snapshot
@@ -186,7 +250,10 @@ class SpikingProgram:
 
         changed(var, value, derive)
         for p in self.net.populations:
-            if any(not torch.equal(before.numbers[p][m.keep], self.placed.numbers[p][m.keep]) for m in p.membranes):
+            if any(
+                not torch.equal(before.numbers[p][m.keep], self.placed.numbers[p][m.keep])
+                for m in p.membranes
+            ):
                 self._currents(p)  # what is left of the current in the next step
 
 
@@ -199,7 +266,13 @@ class ProductProgram:
         names, options = order.names(part.flat.nodes), part.target.options
         chip, dtype = options.used, getattr(torch, part.flat.config.dtype)
         self.products = [Product(n, names[n], chip, batch, dtype) for n in part.nodes]
-        self.part, self.chip, self.dt, self.batch, self.step = part, chip, options.dt, batch, part.step
+        self.part, self.chip, self.dt, self.batch, self.step = (
+            part,
+            chip,
+            options.dt,
+            batch,
+            part.step,
+        )
         self.vars = [v for n in part.nodes for v in n.process.vars]
 
     @torch.no_grad()
@@ -220,7 +293,9 @@ class ProductProgram:
         return recorded_dtype(self.part, target)
 
     def snapshot(self) -> tuple[Any, ...]:
-        return self.step, [(p.total, p.last, p.pending, p.lsb, list(p.sends)) for p in self.products]
+        return self.step, [
+            (p.total, p.last, p.pending, p.lsb, list(p.sends)) for p in self.products
+        ]
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         self.step, states = snapshot
@@ -231,7 +306,11 @@ class ProductProgram:
         return next(p for p in self.products if p.process is var.process)
 
     def read(self, var: Var) -> np.ndarray:
-        return self._of(var).pending[0].numpy().reshape(var.shape) if var.role == "state" else var.value
+        return (
+            self._of(var).pending[0].numpy().reshape(var.shape)
+            if var.role == "state"
+            else var.value
+        )
 
     def write(self, var: Var, value: np.ndarray) -> None:
         p = self._of(var)

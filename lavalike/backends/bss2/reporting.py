@@ -20,9 +20,13 @@ ChipProgram = SpikingProgram | ProductProgram
 
 def on_chip(programs: Sequence[Program]) -> list[ChipProgram]:
     """Those of ``programs`` that run on a chip; RunError where there is none."""
-    found: list[ChipProgram] = [p for p in programs if isinstance(p, SpikingProgram | ProductProgram)]
+    found: list[ChipProgram] = [
+        p for p in programs if isinstance(p, SpikingProgram | ProductProgram)
+    ]
     if not found:
-        raise RunError("no part of this graph ran on a chip; RunConfig(backend='bss2'), or select=, puts it there")
+        raise RunError(
+            "no part of this graph ran on a chip; RunConfig(backend='bss2'), or select=, puts it there"
+        )
     return found
 
 
@@ -35,8 +39,14 @@ def placement(programs: Sequence[Program], chips: int = 1) -> Placement:
     for program in on_chip(programs):
         if isinstance(program, SpikingProgram):
             found = place(program.net, program.placed.model, program.placed.rows, chips)
-            populations += [replace(p, instance=p.instance + len(instances), run=p.run + run) for p in found.populations]
-            instances += [replace(i, name=str(len(instances) + k), run=i.run + run) for k, i in enumerate(found.instances)]
+            populations += [
+                replace(p, instance=p.instance + len(instances), run=p.run + run)
+                for p in found.populations
+            ]
+            instances += [
+                replace(i, name=str(len(instances) + k), run=i.run + run)
+                for k, i in enumerate(found.instances)
+            ]
             run = 1 + max(i.run for i in instances)
         else:
             for product in program.products:
@@ -56,4 +66,8 @@ def report(programs: Sequence[Program], steps: int | None) -> Report:
 
 def links(programs: Sequence[Program]) -> list[SpikeRecord]:
     """Of each spiking part on an emulated chip, the events of the last run that came from outside, and those lost on the way."""
-    return [p.placed.link for p in on_chip(programs) if isinstance(p, SpikingProgram) and p.placed.link is not None]
+    return [
+        p.placed.link
+        for p in on_chip(programs)
+        if isinstance(p, SpikingProgram) and p.placed.link is not None
+    ]

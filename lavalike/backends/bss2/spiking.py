@@ -27,7 +27,9 @@ from lavalike.process import InPort, Port, Var
 
 Tensors = dict[str, torch.Tensor]
 PLAIN = Training(FastSigmoid(), "detach")  # of runs that nobody differentiates
-LARGEST = 2**28  # weights of an unrolled convolution: 8192 sources of 32768 neurons, 1 GB in float32 [chosen]
+LARGEST = (
+    2**28
+)  # weights of an unrolled convolution: 8192 sources of 32768 neurons, 1 GB in float32 [chosen]
 BLOCK = 256  # inputs that are unrolled at a time
 
 
@@ -92,38 +94,63 @@ class Network:
             for m in p.membranes:
                 for term in p.node.inputs[m.port]:
                     synapse = by_process[id(term.source.process)]
-                    inside = group_of[synapse] == group_of[p.node] and len(groups[group_of[synapse]]) > 1
-                    self.projections.append(Projection(synapse, p, getattr(p.process, m.port), term, inside))
+                    inside = (
+                        group_of[synapse] == group_of[p.node] and len(groups[group_of[synapse]]) > 1
+                    )
+                    self.projections.append(
+                        Projection(synapse, p, getattr(p.process, m.port), term, inside)
+                    )
         # a loop is stepped as a whole; all else runs population by population
         self.groups = [[at[n] for n in g if n in at] for g in groups]
         self.groups = [g for g in self.groups if g]
         self.output = {p.process.s_out: p for p in self.populations}  # type: ignore[attr-defined]
-        self.outside = list(dict.fromkeys(t.source for n in self.synapses for t in n.inputs["s_in"] if t.source not in self.output))
+        self.outside = list(
+            dict.fromkeys(
+                t.source
+                for n in self.synapses
+                for t in n.inputs["s_in"]
+                if t.source not in self.output
+            )
+        )
 
     def onto(self, population: Population) -> list[Projection]:
         return [x for x in self.projections if x.target is population]
 
     def heard(self, projection: Projection) -> list[Population]:
         """The populations of this part that a projection hears."""
-        return [self.output[t.source] for t in projection.synapse.inputs["s_in"] if t.source in self.output]
+        return [
+            self.output[t.source]
+            for t in projection.synapse.inputs["s_in"]
+            if t.source in self.output
+        ]
 
     # -- matrices ---------------------------------------------------------------------------------------------
 
-    def connections(self, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> dict[Node, torch.Tensor]:
+    def connections(
+        self, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
+    ) -> dict[Node, torch.Tensor]:
         """(outputs, inputs) of every synapse, in floating point; VarError."""
         return {n: matrix(n, tensor, dtype) for n in self.synapses}
 
     def matrices(self, of_synapse: Mapping[Node, torch.Tensor]) -> dict[Projection, torch.Tensor]:
         """(size of the target's input, size of the synapse's input) of every projection."""
-        return {x: selected(of_synapse[x.synapse].T, x.term, x.port.size).T for x in self.projections}
+        return {
+            x: selected(of_synapse[x.synapse].T, x.term, x.port.size).T for x in self.projections
+        }
 
     # -- over time --------------------------------------------------------------------------------------------
 
-    def run(self, extent: tuple[int, int], outside: Mapping[Port, torch.Tensor], weights: Mapping[Projection, torch.Tensor],
-            constants: Mapping[Population, Tensors], states: Mapping[Population, Tensors],
-            training: Mapping[Population, Training] | None = None,
-            injected: Mapping[Population, Injection] | None = None,
-            sending: Callable[[Population, torch.Tensor], torch.Tensor] | None = None) -> dict[Population, Trace]:
+    def run(
+        self,
+        extent: tuple[int, int],
+        outside: Mapping[Port, torch.Tensor],
+        weights: Mapping[Projection, torch.Tensor],
+        constants: Mapping[Population, Tensors],
+        states: Mapping[Population, Tensors],
+        training: Mapping[Population, Training] | None = None,
+        injected: Mapping[Population, Injection] | None = None,
+        sending: Callable[[Population, torch.Tensor], torch.Tensor] | None = None,
+    ) -> dict[Population, Trace]:
         """The whole stretch.
 
         Args:
@@ -140,8 +167,20 @@ class Network:
         traces: dict[Population, Trace] = {}
         for group in self.groups:
             loop = any(x.recurrent for p in group for x in self.onto(p))
-            members = [_Member(self, p, extent, sent, weights, constants[p], states[p], PLAIN if training is None else training[p],
-                               None if injected is None else injected[p]) for p in group]
+            members = [
+                _Member(
+                    self,
+                    p,
+                    extent,
+                    sent,
+                    weights,
+                    constants[p],
+                    states[p],
+                    PLAIN if training is None else training[p],
+                    None if injected is None else injected[p],
+                )
+                for p in group
+            ]
             if loop:
                 _step_together(members, extent[0])
             for m in members:
@@ -155,23 +194,41 @@ class Network:
 class _Member:
     """A population in one run: what it hears from those that ran before, its state, and its equation."""
 
-    def __init__(self, net: Network, p: Population, extent: tuple[int, int], sent: Mapping[Port, torch.Tensor],
-                 weights: Mapping[Projection, torch.Tensor], constants: Tensors, state: Tensors, training: Training,
-                 hw: Injection | None) -> None:
+    def __init__(
+        self,
+        net: Network,
+        p: Population,
+        extent: tuple[int, int],
+        sent: Mapping[Port, torch.Tensor],
+        weights: Mapping[Projection, torch.Tensor],
+        constants: Tensors,
+        state: Tensors,
+        training: Training,
+        hw: Injection | None,
+    ) -> None:
         self.p, self.state, self.training, self.weights = p, dict(state), training, weights
         self.like = next(iter(state.values()))
         self.hw = {} if hw is None else recorded(p, hw)
         self.dynamics = p.dynamics(hw is not None)
         self.spans = _stretches(constants, extent[0])
-        self.rows: dict[str, list[torch.Tensor]] = {n: [] for n in (*self.dynamics.outputs, *p.voltages.values())}
+        self.rows: dict[str, list[torch.Tensor]] = {
+            n: [] for n in (*self.dynamics.outputs, *p.voltages.values())
+        }
         self.source = {m.port: m for m in p.membranes}
         self.loops = [x for x in net.onto(p) if x.recurrent]
         # of a synapse within a loop, what comes from outside the loop
-        self.beside = {x: gathered(x.terms(sent), x.size, sent, (*extent,), self.like) for x in self.loops}
+        self.beside = {
+            x: gathered(x.terms(sent), x.size, sent, (*extent,), self.like) for x in self.loops
+        }
         self.drive: Tensors = {}
         for x in net.onto(p):
             if not x.recurrent:
-                self._add(self.drive, x, events(gathered(x.terms(sent), x.size, sent, (*extent,), self.like)) @ weights[x].T)
+                self._add(
+                    self.drive,
+                    x,
+                    events(gathered(x.terms(sent), x.size, sent, (*extent,), self.like))
+                    @ weights[x].T,
+                )
         zeros = self.like.new_zeros(*extent, p.size)
         self.inputs = {m.source: self.drive.get(m.source, zeros) for m in p.membranes}
         self.arrived = {n: y[-1] for n, y in self.inputs.items()}
@@ -186,7 +243,14 @@ class _Member:
         inputs = {**{n: y.contiguous() for n, y in self.inputs.items()}, **self.hw}
         voltages = list(self.p.voltages.values())
         for first, last, c in self.spans:
-            got = scan(self.dynamics, self.training, {n: v[first:last] for n, v in inputs.items()}, c, self.state, voltages)
+            got = scan(
+                self.dynamics,
+                self.training,
+                {n: v[first:last] for n, v in inputs.items()},
+                c,
+                self.state,
+                voltages,
+            )
             self.state = got.states
             for n, rows in self.rows.items():
                 rows.append(got.outputs[n])
@@ -194,7 +258,9 @@ class _Member:
 
     def begin(self) -> None:
         self.step = stepper(self.dynamics, self.training)
-        self.numbers = {n: torch.tensor(v, dtype=self.like.dtype) for n, v in self.training.numbers.items()}
+        self.numbers = {
+            n: torch.tensor(v, dtype=self.like.dtype) for n, v in self.training.numbers.items()
+        }
 
     def advance(self, t: int) -> torch.Tensor:
         """The membranes of step ``t``; what it sends."""
@@ -211,7 +277,9 @@ class _Member:
         """Spikes of step ``t`` within the loop reach the currents of step ``t``: membranes took those of the step before."""
         arrived: Tensors = {}
         for x in self.loops:
-            heard = self.beside[x][t] + gathered(x.terms(now), x.size, now, (len(self.like),), self.like)
+            heard = self.beside[x][t] + gathered(
+                x.terms(now), x.size, now, (len(self.like),), self.like
+            )
             self._add(arrived, x, events(heard) @ self.weights[x].T)
         for m in self.p.membranes:
             if t > 0:
@@ -225,7 +293,14 @@ class _Member:
 
     def _trace(self, joined: Tensors) -> Trace:
         fired = {own: joined[sent] for own, sent in self.p.fired.items()}
-        return Trace(joined["s_out"], {v: joined[v] for v in self.p.voltages.values()}, fired, self.state, self.arrived, self.before)
+        return Trace(
+            joined["s_out"],
+            {v: joined[v] for v in self.p.voltages.values()},
+            fired,
+            self.state,
+            self.arrived,
+            self.before,
+        )
 
 
 def _step_together(members: list[_Member], steps: int) -> None:
@@ -240,13 +315,19 @@ def _step_together(members: list[_Member], steps: int) -> None:
 
 def recorded(p: Population, hw: Injection) -> Tensors:
     """A recording as the injecting equation's inputs."""
-    return {p.membranes[0].fired: hw.spikes, **hw.fired, **{m.seen: hw.membranes[m.voltage] for m in p.membranes}}
+    return {
+        p.membranes[0].fired: hw.spikes,
+        **hw.fired,
+        **{m.seen: hw.membranes[m.voltage] for m in p.membranes},
+    }
 
 
 def constants(model: ConnectionModel, tensor: Callable[[Var], torch.Tensor]) -> dict[str, Any]:
     """From the Vars; VarError."""
     try:
-        return model.constants({v.name: tensor(v) for v in model.process.vars if v.role == "parameter"})
+        return model.constants(
+            {v.name: tensor(v) for v in model.process.vars if v.role == "parameter"}
+        )
     except ValueError as e:
         raise VarError(f"{model.process.path}.{e}") from None
 
@@ -262,24 +343,38 @@ def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
     c = {k: v.to(dtype) if isinstance(v, torch.Tensor) else v for k, v in c.items()}
     s_in, outputs = node.process.s_in, node.process.a_out.size  # type: ignore[attr-defined]
     if s_in.size * outputs > LARGEST:
-        raise RoutingError(f"{node.process.path}: its synapses are a matrix of {outputs} x {s_in.size}, {outputs * s_in.size:,} weights; "
-                           f"at most {LARGEST:,} are laid out for a chip. Make its input smaller, or run with backend='numba'")
+        raise RoutingError(
+            f"{node.process.path}: its synapses are a matrix of {outputs} x {s_in.size}, {outputs * s_in.size:,} weights; "
+            f"at most {LARGEST:,} are laid out for a chip. Make its input smaller, or run with backend='numba'"
+        )
     columns = []
     for first in range(0, s_in.size, BLOCK):
         count = min(BLOCK, s_in.size - first)
         one_each = torch.zeros(count, s_in.size, dtype=dtype)
-        one_each[:, first:first + count].fill_diagonal_(1)
-        columns.append(model.product(one_each.reshape(count, *s_in.shape, 1), c, 1).reshape(count, -1))
+        one_each[:, first : first + count].fill_diagonal_(1)
+        columns.append(
+            model.product(one_each.reshape(count, *s_in.shape, 1), c, 1).reshape(count, -1)
+        )
     return torch.cat(columns).T
 
 
 def selected(x: torch.Tensor, term: Term, size: int) -> torch.Tensor:
     """The elements of the last axis that a term takes, where it puts them among ``size``."""
     x = x if term.src is None else x[..., torch.as_tensor(term.src)]
-    return x if term.dst is None else x.new_zeros(*x.shape[:-1], size).index_add(-1, torch.as_tensor(term.dst), x)
+    return (
+        x
+        if term.dst is None
+        else x.new_zeros(*x.shape[:-1], size).index_add(-1, torch.as_tensor(term.dst), x)
+    )
 
 
-def gathered(terms: list[Term], size: int, sent: Mapping[Port, torch.Tensor], extent: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+def gathered(
+    terms: list[Term],
+    size: int,
+    sent: Mapping[Port, torch.Tensor],
+    extent: tuple[int, ...],
+    like: torch.Tensor,
+) -> torch.Tensor:
     """The sum of ``terms``, (*extent, size)."""
     out: torch.Tensor | None = None
     for term in terms:
@@ -301,4 +396,7 @@ def _stretches(c: Tensors, steps: int) -> list[tuple[int, int, Tensors]]:
     before = c.get("leak_before", torch.zeros_like(c["leak_soma"]))
     plain = {n: v for n, v in c.items() if n not in ("bias_start", "leak_before")}
     cuts = [0, *(int(s) for s in start.unique() if 0 < s < steps), steps]
-    return [(a, b, plain | {"leak_soma": torch.where(start <= a, c["leak_soma"], before)}) for a, b in itertools.pairwise(cuts)]
+    return [
+        (a, b, plain | {"leak_soma": torch.where(start <= a, c["leak_soma"], before)})
+        for a, b in itertools.pairwise(cuts)
+    ]

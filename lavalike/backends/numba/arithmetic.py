@@ -61,9 +61,22 @@ def _common(dtype: type) -> Table:
     def greater(x, y):
         return max(x, y)
 
-    return {"where": where, "above": above, "reaches": reaches, "crosses": crosses, "gate": gate, "both": both, "positive": positive,
-            "reset": reset, "lower": lower, "carried": carried, "inject": inject, "absolute": absolute, "lesser": lesser,
-            "greater": greater}
+    return {
+        "where": where,
+        "above": above,
+        "reaches": reaches,
+        "crosses": crosses,
+        "gate": gate,
+        "both": both,
+        "positive": positive,
+        "reset": reset,
+        "lower": lower,
+        "carried": carried,
+        "inject": inject,
+        "absolute": absolute,
+        "lesser": lesser,
+        "greater": greater,
+    }
 
 
 def _floating(dtype: type) -> Table:
@@ -94,8 +107,18 @@ def _floating(dtype: type) -> Table:
     def log(x):
         return dtype(math.log(x))
 
-    return _common(dtype) | {"leak": leak, "scaled": scaled, "wrap": wrap, "clip": wrap, "unscale": unscale, "exp": exp, "tanh": tanh,
-                             "sigmoid": sigmoid, "sqrt": sqrt, "log": log}
+    return _common(dtype) | {
+        "leak": leak,
+        "scaled": scaled,
+        "wrap": wrap,
+        "clip": wrap,
+        "unscale": unscale,
+        "exp": exp,
+        "tanh": tanh,
+        "sigmoid": sigmoid,
+        "sqrt": sqrt,
+        "log": log,
+    }
 
 
 def _fixed() -> Table:
@@ -119,7 +142,17 @@ def _fixed() -> Table:
     def unscale(x, e):
         return x >> e
 
-    return _common(int64) | {"leak": leak, "scaled": scaled, "wrap": wrap, "clip": clip, "unscale": unscale}
+    return _common(int64) | {
+        "leak": leak,
+        "scaled": scaled,
+        "wrap": wrap,
+        "clip": clip,
+        "unscale": unscale,
+    }
 
 
-TABLES: dict[str, Table] = {"float32": _floating(np.float32), "float64": _floating(np.float64), "int32": _fixed()}
+TABLES: dict[str, Table] = {
+    "float32": _floating(np.float32),
+    "float64": _floating(np.float64),
+    "int32": _fixed(),
+}

@@ -70,9 +70,13 @@ def _closed(path: Path, about: os.stat_result) -> None:
     if not POSIX:
         return
     if about.st_uid != os.geteuid():
-        raise NotOurs(f"{path} belongs to user {about.st_uid}, this process is user {os.geteuid()}'s")
+        raise NotOurs(
+            f"{path} belongs to user {about.st_uid}, this process is user {os.geteuid()}'s"
+        )
     if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise NotOurs(f"{path} can be written by others (mode {stat.S_IMODE(about.st_mode):o}; chmod go-w closes it)")
+        raise NotOurs(
+            f"{path} can be written by others (mode {stat.S_IMODE(about.st_mode):o}; chmod go-w closes it)"
+        )
 
 
 def _open_parent(path: Path) -> Path | None:
@@ -86,11 +90,15 @@ def _open_parent(path: Path) -> Path | None:
 
 def folder(version: str) -> Path:
     """The folder of the kernels of ``version``, made if need be. OSError where it cannot be, NotOurs where it may not be used."""
-    top = Path(os.path.realpath(root()))  # a link to the cache may be the user's own; inside of it there are none
+    top = Path(
+        os.path.realpath(root())
+    )  # a link to the cache may be the user's own; inside of it there are none
     top.mkdir(mode=0o700, parents=True, exist_ok=True)
     _closed(top, os.stat(top))
     if (parent := _open_parent(top)) is not None:
-        raise NotOurs(f"{parent}, in which {top.name} lies, can be written by everyone (chmod o-w or o+t closes it)")
+        raise NotOurs(
+            f"{parent}, in which {top.name} lies, can be written by everyone (chmod o-w or o+t closes it)"
+        )
     inner = top / version
     inner.mkdir(mode=0o700, exist_ok=True)
     about = os.lstat(inner)
@@ -139,7 +147,9 @@ class Kernel:
             self.path = folder(self.version) / f"{self.name}_{self.digest[:16]}{SUFFIX}"
             content = read(self.path, self.digest)
         except OSError as e:
-            if self.path is None or isinstance(e, NotOurs):  # else nothing is there yet, or nothing that can be read
+            if self.path is None or isinstance(
+                e, NotOurs
+            ):  # else nothing is there yet, or nothing that can be read
                 warn(e)
         return None if content is None else CompileResult._rebuild(target, *pickle.loads(content))
 
@@ -149,11 +159,15 @@ class Kernel:
         try:
             write(self.path, self.digest, dumps(made._reduce()))
         except OSError as e:
-            if not whole(self.path):  # Windows replaces nothing that another process is just reading
+            if not whole(
+                self.path
+            ):  # Windows replaces nothing that another process is just reading
                 warn(e)
 
 
-def compiled(place: Kernel | None, signature: Any, **options: Any) -> Callable[[Callable[..., Any]], CFunc]:
+def compiled(
+    place: Kernel | None, signature: Any, **options: Any
+) -> Callable[[Callable[..., Any]], CFunc]:
     """Decorator: Numba's ``cfunc``, served by ``place`` (None: compiled in memory)."""
 
     def decorate(function: Callable[..., Any]) -> CFunc:
@@ -172,7 +186,12 @@ def _sum(key: str, content: bytes) -> bytes:
 
 def _content(path: Path) -> tuple[str, bytes] | None:
     """(key, what was written) of a whole file, None of anything else. NotOurs where it is another's or open to others."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_BINARY", 0)
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+    )  # a pipe would wait
     try:
         number = os.open(path, flags)
     except OSError as e:
@@ -185,7 +204,12 @@ def _content(path: Path) -> tuple[str, bytes] | None:
             return None
         _closed(path, about)
         with open(number, "rb", closefd=False) as file:
-            mark, key, check, content = file.readline(80), file.readline(80), file.readline(80), file.read()
+            mark, key, check, content = (
+                file.readline(80),
+                file.readline(80),
+                file.readline(80),
+                file.read(),
+            )
     finally:
         os.close(number)
     name = key.decode("ascii", "replace").rstrip("\n")
@@ -213,7 +237,9 @@ def whole(path: Path) -> bool:
 def write(path: Path, key: str, content: bytes) -> None:
     """Put ``content`` at ``path`` at once, for whoever reads there at the same time."""
     _clean(path.parent)
-    file, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")  # closed to others
+    file, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=path.stem, suffix=".tmp"
+    )  # closed to others
     try:
         with open(file, "wb") as f:
             f.writelines([MAGIC, key.encode() + b"\n", _sum(key, content), content])
@@ -243,10 +269,16 @@ def warn(problem: OSError) -> None:
         return
     _warned.add(asked)
     frame, level = sys._getframe(), 1
-    while frame.f_back is not None and ("PLACE" in frame.f_globals or frame.f_globals.get("__name__", "").split(".")[0] in WITHIN):
+    while frame.f_back is not None and (
+        "PLACE" in frame.f_globals or frame.f_globals.get("__name__", "").split(".")[0] in WITHIN
+    ):
         frame, level = frame.f_back, level + 1
-    warnings.warn(f"kernels are compiled in memory, for this process only, as {reason(problem)}; a folder of your own, closed to "
-                  "others, named in LAVALIKE_CACHE keeps them", CacheWarning, stacklevel=level)
+    warnings.warn(
+        f"kernels are compiled in memory, for this process only, as {reason(problem)}; a folder of your own, closed to "
+        "others, named in LAVALIKE_CACHE keeps them",
+        CacheWarning,
+        stacklevel=level,
+    )
 
 
 def reason(problem: OSError) -> str:

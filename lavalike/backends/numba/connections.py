@@ -18,7 +18,9 @@ from lavalike.model.model import implements
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 
 
-def narrowed(weights: np.ndarray, config: NodeConfig, name: str = "weights") -> tuple[np.ndarray, int]:
+def narrowed(
+    weights: np.ndarray, config: NodeConfig, name: str = "weights"
+) -> tuple[np.ndarray, int]:
     """Weights in the smallest dtype that holds them, common factors of two taken out as a left shift of the sums:
     what an event moves through memory is its weights."""
     if not config.fixed:
@@ -101,7 +103,9 @@ class _Connection(NumbaModel):
         exp = int(integral("weight_exp", values["weight_exp"], -24, 24)[0])
         if not self.config.fixed:
             return values["weights"] * 2.0**exp if exp else values["weights"], 0
-        whole = fixed_weights(values["weights"], self.process.num_weight_bits, self.process.sign_mode)
+        whole = fixed_weights(
+            values["weights"], self.process.num_weight_bits, self.process.sign_mode
+        )
         return (whole << exp, 0) if exp > 0 else (whole, -exp)
 
     def total(self, sums: Callable[[], np.ndarray], graded: int) -> np.float64:
@@ -131,19 +135,31 @@ class DenseModel(_Connection):
         weights, right = self.weights_and_shift(values)
         narrow, left = narrowed(weights, self.config) if self.config.fixed else (weights, 0)
         dtype = narrow.dtype if self.config.fixed else np.dtype(self.config.dtype)
-        rows = np.zeros((weights.shape[1] + 1, weights.shape[0]), dtype)  # the last one fills up a pass
+        rows = np.zeros(
+            (weights.shape[1] + 1, weights.shape[0]), dtype
+        )  # the last one fills up a pass
         with np.errstate(over="ignore"):  # told below
             for k in range(0, len(narrow), 64):  # a cache's worth of columns at a time
-                rows[:-1, k:k + 64] = narrow[k:k + 64].T
+                rows[:-1, k : k + 64] = narrow[k : k + 64].T
         if narrow.dtype.itemsize > dtype.itemsize and not np.isfinite(rows).all():
             held("weights", narrow, dtype)
         graded = self.graded(values)
-        return {"rows": rows, "left": left, "right": right, "graded": graded, "total": self.total(lambda: np.abs(weights).sum(1), graded)}
+        return {
+            "rows": rows,
+            "left": left,
+            "right": right,
+            "graded": graded,
+            "total": self.total(lambda: np.abs(weights).sum(1), graded),
+        }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         n_in = self.process.s_in.size
-        return {"events": np.zeros((batch, n_in), np.int32), "count": np.zeros(batch, np.int64), "done": np.zeros(batch, np.int64),
-                **self.more_scratch(batch)}
+        return {
+            "events": np.zeros((batch, n_in), np.int32),
+            "count": np.zeros(batch, np.int64),
+            "done": np.zeros(batch, np.int64),
+            **self.more_scratch(batch),
+        }
 
     def step(s_in, a_out, rows, left, right, graded, total, events, count, done, odd, sums):
         batch, n_in = s_in.shape
@@ -178,7 +194,9 @@ class DenseModel(_Connection):
                     for e in range(count[k]):
                         peak = max(peak, abs(np.float64(s_in[k, events[k, e]])))
                 if peak * total >= 2147483648.0:
-                    status |= exact(s_in[k], events[k], count[k], rows, left, right, graded, sums[k], a_out[k])
+                    status |= exact(
+                        s_in[k], events[k], count[k], rows, left, right, graded, sums[k], a_out[k]
+                    )
         return status
 
 
@@ -197,14 +215,37 @@ class SparseModel(_Connection):
         order, target, start = self.order
         graded = self.graded(values)
         same = int((entries == entries[0]).all() and not graded)
-        return {"entries": entries[order], "target": target, "start": start, "same": same, "left": left,
-                "right": right, "graded": graded, "total": self.total(lambda: np.bincount(process.rows, np.abs(weights)), graded)}
+        return {
+            "entries": entries[order],
+            "target": target,
+            "start": start,
+            "same": same,
+            "left": left,
+            "right": right,
+            "graded": graded,
+            "total": self.total(lambda: np.bincount(process.rows, np.abs(weights)), graded),
+        }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         events = np.zeros((batch, self.process.s_in.size), np.int32)
         return {"events": events, "last": np.zeros(batch, np.int64), **self.more_scratch(batch)}
 
-    def step(s_in, a_out, entries, target, start, same, left, right, graded, total, events, last, odd, sums):
+    def step(
+        s_in,
+        a_out,
+        entries,
+        target,
+        start,
+        same,
+        left,
+        right,
+        graded,
+        total,
+        events,
+        last,
+        odd,
+        sums,
+    ):
         n_in, n_out = s_in.shape[1], a_out.shape[1]
         status = 0
         for k in range(s_in.shape[0]):
@@ -255,7 +296,9 @@ class SparseModel(_Connection):
 
 def by_input(process: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The order of stored entries by input and then output, their outputs in it, and where each input's begin."""
-    start = np.concatenate([[0], np.cumsum(np.bincount(process.cols, minlength=process.s_in.size))]).astype(np.int64)
+    start = np.concatenate(
+        [[0], np.cumsum(np.bincount(process.cols, minlength=process.s_in.size))]
+    ).astype(np.int64)
     order = np.lexsort((process.rows, process.cols))
     return order, process.rows[order].astype(np.int32), start
 
@@ -278,29 +321,54 @@ class _DelayModel(_Connection):
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         return {"a_buff": np.roll(states["ring"], -(step + 1), axis=0).T}
 
-    def entries(self, weights: np.ndarray, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def entries(
+        self, weights: np.ndarray, delays: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Weights, delays and outputs of the entries by input, and where each input's begin."""
         raise NotImplementedError
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
         limit, n_out = self.process.max_delay, self.process.a_out.size
-        delays = within("delays", integral("delays", values["delays"]), 0, min(limit, 63) if self.config.fixed else limit)
+        delays = within(
+            "delays",
+            integral("delays", values["delays"]),
+            0,
+            min(limit, 63) if self.config.fixed else limit,
+        )
         weights, lag, target, start = self.entries(weights, delays)
         entries, left = narrowed(weights, self.config)
         if left >= right:  # no bit is lost: the sums need no shift of their own
-            entries, left, right = _smallest(entries.astype(np.int64) << (left - right)) if left > right else entries, 0, 0
+            entries, left, right = (
+                _smallest(entries.astype(np.int64) << (left - right)) if left > right else entries,
+                0,
+                0,
+            )
         graded = self.graded(values)
         total = self.total(lambda: np.bincount(target, np.abs(weights)), graded)
         place = lag.astype(np.int64) * n_out + target
-        return {"entries": entries, "place": place.astype(np.int32) if (limit + 1) * n_out < 2**31 else place, "start": start,
-                "left": left, "right": right, "graded": graded, "total": total}
+        return {
+            "entries": entries,
+            "place": place.astype(np.int32) if (limit + 1) * n_out < 2**31 else place,
+            "start": start,
+            "left": left,
+            "right": right,
+            "graded": graded,
+            "total": total,
+        }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
-        return {"fresh": np.zeros((batch, self.process.max_delay + 1, self.process.a_out.size), self.message_dtype),
-                "events": np.zeros((batch, self.process.s_in.size), np.int32), "odd": np.zeros((batch, 1), np.int64)}
+        return {
+            "fresh": np.zeros(
+                (batch, self.process.max_delay + 1, self.process.a_out.size), self.message_dtype
+            ),
+            "events": np.zeros((batch, self.process.s_in.size), np.int32),
+            "odd": np.zeros((batch, 1), np.int64),
+        }
 
-    def step(t, s_in, a_out, ring, entries, place, start, left, right, graded, total, fresh, events, odd):
+    def step(
+        t, s_in, a_out, ring, entries, place, start, left, right, graded, total, fresh, events, odd
+    ):
         # what stands in the ring for this step was handed out already, through a_out
         slots, n_out = ring.shape
         ring[t % slots, :] = 0
@@ -338,9 +406,16 @@ class _DelayModel(_Connection):
 class DelayDenseModel(_DelayModel):
     """Every synapse of the matrix."""
 
-    def entries(self, weights: np.ndarray, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def entries(
+        self, weights: np.ndarray, delays: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         n_out, n_in = weights.shape
-        return weights.T.reshape(-1), delays.T.reshape(-1), np.tile(np.arange(n_out), n_in), np.arange(n_in + 1) * n_out
+        return (
+            weights.T.reshape(-1),
+            delays.T.reshape(-1),
+            np.tile(np.arange(n_out), n_in),
+            np.arange(n_in + 1) * n_out,
+        )
 
 
 @implements(DelaySparse, backend="numba", delay=1)
@@ -351,7 +426,9 @@ class DelaySparseModel(_DelayModel):
     def order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return by_input(self.process)
 
-    def entries(self, weights: np.ndarray, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def entries(
+        self, weights: np.ndarray, delays: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         order, target, start = self.order
         return weights[order], delays[order], target, start
 
@@ -388,7 +465,11 @@ class DelayLineModel(NumbaModel):
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         delays = within("delays", integral("delays", values["delays"]), 0, self.process.max_delay)
-        return {"lag": np.ascontiguousarray(np.broadcast_to(delays, self.process.s_in.shape), np.int64).reshape(-1)}
+        return {
+            "lag": np.ascontiguousarray(
+                np.broadcast_to(delays, self.process.s_in.shape), np.int64
+            ).reshape(-1)
+        }
 
     def step(t, s_in, s_out, ring, lag):
         slots = ring.shape[0]

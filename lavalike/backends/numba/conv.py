@@ -18,7 +18,25 @@ from lavalike.process.units import Units
 
 
 @jit
-def scatter(inputs, events, count, rows, pitch, start, columns, lines, line_start, settings, along, one, graded, ny, nc, mc, sums):
+def scatter(
+    inputs,
+    events,
+    count,
+    rows,
+    pitch,
+    start,
+    columns,
+    lines,
+    line_start,
+    settings,
+    along,
+    one,
+    graded,
+    ny,
+    nc,
+    mc,
+    sums,
+):
     """A sample's sums in 64 bits, where 32 might not hold them."""
     groups, kx = settings
     per_in = nc // groups
@@ -36,11 +54,15 @@ def scatter(inputs, events, count, rows, pitch, start, columns, lines, line_star
             if along:
                 row, above, skip, length = lines[y]
                 for i in range(length):
-                    sums[columns[k, 1] + above + i] += s * np.int64(rows[(near + row) * pitch + skip + i])
+                    sums[columns[k, 1] + above + i] += s * np.int64(
+                        rows[(near + row) * pitch + skip + i]
+                    )
             else:
                 for h in range(line_start[y], line_start[y + 1]):
                     for i in range(group * per_out, (group + 1) * per_out):
-                        sums[columns[k, 1] + lines[h, 1] + i] += s * np.int64(rows[near * pitch + lines[h, 0] * mc + i])
+                        sums[columns[k, 1] + lines[h, 1] + i] += s * np.int64(
+                            rows[near * pitch + lines[h, 0] * mc + i]
+                        )
 
 
 class _ScatterModel(NumbaModel):
@@ -79,26 +101,38 @@ class _ScatterModel(NumbaModel):
         rows = np.zeros((phases, cin, kx, most, out), weight.dtype)
         for phase in range(phases):
             run = weight[:, :, phase::phases]
-            rows[phase, :, :, :run.shape[2]] = run
+            rows[phase, :, :, : run.shape[2]] = run
         # per x: the taps a that hit an output, and where its column begins
         columns = [[(a, o * my * out) for a, o in p.taps(0, x)] for x in range(p.s_in.shape[0])]
         taps = [p.taps(1, y) for y in range(p.s_in.shape[1])]
         if along:
             # per y: the rows' phase, where its run begins in the column, how much of a row is cut off, and its length
-            lines = [(t[0][0] % phases * cin * kx, t[0][1] * out, t[0][0] // phases * out, len(t) * out) if t else (0, 0, 0, 0)
-                     for t in taps]
+            lines = [
+                (t[0][0] % phases * cin * kx, t[0][1] * out, t[0][0] // phases * out, len(t) * out)
+                if t
+                else (0, 0, 0, 0)
+                for t in taps
+            ]
         else:
             # per y: the taps b that hit an output, and where it begins in the column
             lines = [(b, o * out) for t in taps for b, o in t] or [(0, 0)]
-        return {"rows": np.ascontiguousarray(rows.reshape(-1)), "pitch": most * out,
-                "start": _starts(columns), "columns": np.array([e for c in columns for e in c] or [(0, 0)], np.int64),
-                "lines": np.array(lines, np.int64), "line_start": _starts(taps),
-                "settings": np.array([p.groups, kx], np.int64), "along": int(along),
-                # one: what the weights were divided by. total: the largest sum of an output's weights; below 24 bits
-                # nothing can wrap. Where the neuron behind checks for 24 bits, wrapping would hide what it looks for
-                "one": self.message_dtype.type(1 << left), "total": np.float64(np.abs(weight.astype(np.float64)).sum((0, 1, 2)).max()),
-                "graded": int(values["num_message_bits"][0] > 0), "wraps": int(self.config.fixed and not self.exact),
-                "exactly": int(self.exact)}
+        return {
+            "rows": np.ascontiguousarray(rows.reshape(-1)),
+            "pitch": most * out,
+            "start": _starts(columns),
+            "columns": np.array([e for c in columns for e in c] or [(0, 0)], np.int64),
+            "lines": np.array(lines, np.int64),
+            "line_start": _starts(taps),
+            "settings": np.array([p.groups, kx], np.int64),
+            "along": int(along),
+            # one: what the weights were divided by. total: the largest sum of an output's weights; below 24 bits
+            # nothing can wrap. Where the neuron behind checks for 24 bits, wrapping would hide what it looks for
+            "one": self.message_dtype.type(1 << left),
+            "total": np.float64(np.abs(weight.astype(np.float64)).sum((0, 1, 2)).max()),
+            "graded": int(values["num_message_bits"][0] > 0),
+            "wraps": int(self.config.fixed and not self.exact),
+            "exactly": int(self.exact),
+        }
 
     @property
     def exact(self) -> bool:
@@ -107,11 +141,34 @@ class _ScatterModel(NumbaModel):
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         size = self.process.s_in.size
-        return {"events": np.zeros((batch, size), np.int64), "values": np.zeros((batch, size), self.message_dtype),
-                "odd": np.zeros((batch, 1), np.int64), "sums": np.zeros((batch, self.process.a_out.size if self.exact else 1), np.int64)}
+        return {
+            "events": np.zeros((batch, size), np.int64),
+            "values": np.zeros((batch, size), self.message_dtype),
+            "odd": np.zeros((batch, 1), np.int64),
+            "sums": np.zeros((batch, self.process.a_out.size if self.exact else 1), np.int64),
+        }
 
-    def step(s_in, a_out, rows, pitch, start, columns, lines, line_start, settings, along, one, total, graded, wraps, exactly, events,
-             values, odd, sums):
+    def step(
+        s_in,
+        a_out,
+        rows,
+        pitch,
+        start,
+        columns,
+        lines,
+        line_start,
+        settings,
+        along,
+        one,
+        total,
+        graded,
+        wraps,
+        exactly,
+        events,
+        values,
+        odd,
+        sums,
+    ):
         _, ny, nc = s_in.shape
         mc = a_out.shape[2]
         groups, kx = settings
@@ -151,7 +208,13 @@ class _ScatterModel(NumbaModel):
                         sc = values[r + 2]
                         sd = values[r + 3]
                         for i in range(np.uint64(length)):
-                            flat[o + i] = flat[o + i] + sa * rows[a + i] + sb * rows[b + i] + sc * rows[c + i] + sd * rows[d + i]
+                            flat[o + i] = (
+                                flat[o + i]
+                                + sa * rows[a + i]
+                                + sb * rows[b + i]
+                                + sc * rows[c + i]
+                                + sd * rows[d + i]
+                            )
                         r += 4
                     while r < q:
                         a = np.uint64((near + events[r] * kx) * pitch + skip)
@@ -179,7 +242,25 @@ class _ScatterModel(NumbaModel):
                 # the low 24 bits, signed
                 flat[i] = np.int32(((np.int64(flat[i]) + 8388608) & 16777215) - 8388608)
         if exactly and most >= 2147483648.0:
-            scatter(inputs, events, count, rows, pitch, start, columns, lines, line_start, settings, along, one, graded, ny, nc, mc, sums)
+            scatter(
+                inputs,
+                events,
+                count,
+                rows,
+                pitch,
+                start,
+                columns,
+                lines,
+                line_start,
+                settings,
+                along,
+                one,
+                graded,
+                ny,
+                nc,
+                mc,
+                sums,
+            )
             return settled(sums, 0, 0, flat)
         return 0
 
@@ -205,7 +286,11 @@ class ConvTransposeModel(_ScatterModel):
     def by_input(self, weight: np.ndarray) -> np.ndarray:
         groups = self.process.groups
         cin, kx, ky, out = weight.shape
-        return weight.reshape(groups, cin // groups, kx, ky, out).transpose(1, 2, 3, 0, 4).reshape(cin // groups, kx, ky, groups * out)
+        return (
+            weight.reshape(groups, cin // groups, kx, ky, out)
+            .transpose(1, 2, 3, 0, 4)
+            .reshape(cin // groups, kx, ky, groups * out)
+        )
 
 
 def _starts(lists: list[list[Any]]) -> np.ndarray:

@@ -17,7 +17,12 @@ WIDTH = 32  # inputs a compare; LLVM cuts it into what the machine has (SSE2, AV
 @intrinsic
 def differ(typingctx, inputs, first, number):
     """Bit q: ``inputs[first + q] != number``, q below WIDTH. Not looked at: whether all of them lie within ``inputs``."""
-    if not isinstance(inputs, types.Array) or inputs.layout != "C" or inputs.ndim != 1 or not isinstance(inputs.dtype, types.Number):
+    if (
+        not isinstance(inputs, types.Array)
+        or inputs.layout != "C"
+        or inputs.ndim != 1
+        or not isinstance(inputs.dtype, types.Number)
+    ):
         raise TypingError(f"inputs is a C-contiguous vector of numbers, got {inputs}")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -25,13 +30,23 @@ def differ(typingctx, inputs, first, number):
         item = context.get_data_type(kind)
         array = context.make_array(signature.args[0])(context, builder, args[0])
         vector = ir.VectorType(item, WIDTH)
-        loaded = builder.load(builder.bitcast(builder.gep(array.data, [args[1]]), vector.as_pointer()))
-        loaded.align = kind.bitwidth // 8  # of an item: a vector's own would fault where the block does not begin at one
+        loaded = builder.load(
+            builder.bitcast(builder.gep(array.data, [args[1]]), vector.as_pointer())
+        )
+        loaded.align = (
+            kind.bitwidth // 8
+        )  # of an item: a vector's own would fault where the block does not begin at one
         floating = isinstance(kind, types.Float)
         one = context.cast(builder, args[2], signature.args[2], kind)
         lane = builder.insert_element(ir.Constant(vector, ir.Undefined), one, ir.IntType(32)(0))
-        number = builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
-        hit = builder.fcmp_unordered("!=", loaded, number) if floating else builder.icmp_signed("!=", loaded, number)
+        number = builder.shuffle_vector(
+            lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        )
+        hit = (
+            builder.fcmp_unordered("!=", loaded, number)
+            if floating
+            else builder.icmp_signed("!=", loaded, number)
+        )
         return builder.zext(builder.bitcast(hit, ir.IntType(WIDTH)), ir.IntType(64))
 
     return types.int64(inputs, types.intp, number), codegen

@@ -71,7 +71,9 @@ class Spec:
     bounds: bool = False
 
 
-def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], checked: bool, wide: bool) -> str:
+def loop_source(
+    dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], checked: bool, wide: bool
+) -> str:
     """``def loop(...)``: the dynamics' scalar step over every neuron; ``wide``: it stops where int32 does not hold a result. What is the
     user's is called ``x_name`` in it."""
     kinds = dict(arguments)
@@ -84,28 +86,36 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
 
     call = ", ".join(item(a) for a in dynamics.arguments)
     results = [*dynamics.outputs, *dynamics.states]
-    lines = [f"def loop({', '.join(map(local, kinds))}):", "    bad = 0", *["    wide = uint64(0)"] * wide]
+    lines = [
+        f"def loop({', '.join(map(local, kinds))}):",
+        "    bad = 0",
+        *["    wide = uint64(0)"] * wide,
+    ]
     rests = STILL in kinds
     if rests:
         # a block whose inputs are zero, and that sent nothing when they last were, would compute what stands there
         silent = " | ".join(f"({item(name)} != 0)" for name in dynamics.inputs)
-        lines += [f"    n = {local(dynamics.outputs[0])}.size",
-                  "    for block in range(still.size):",
-                  # unsigned: a signed index that might be negative keeps a loop from being vectorised
-                  f"        first = uint64(block * {REST_BLOCK})",
-                  f"        last = uint64(min(block * {REST_BLOCK} + {REST_BLOCK}, n))",
-                  "        busy = 0",
-                  "        for i in range(first, last):",
-                  f"            busy += {silent}",
-                  "        if busy == 0 and still[block]:",
-                  "            continue",
-                  "        for i in range(first, last):"]
+        lines += [
+            f"    n = {local(dynamics.outputs[0])}.size",
+            "    for block in range(still.size):",
+            # unsigned: a signed index that might be negative keeps a loop from being vectorised
+            f"        first = uint64(block * {REST_BLOCK})",
+            f"        last = uint64(min(block * {REST_BLOCK} + {REST_BLOCK}, n))",
+            "        busy = 0",
+            "        for i in range(first, last):",
+            f"            busy += {silent}",
+            "        if busy == 0 and still[block]:",
+            "            continue",
+            "        for i in range(first, last):",
+        ]
     else:
         lines.append(f"    for i in range({local(dynamics.outputs[0])}.size):")
     loop_start = len(lines)
     for k, function in enumerate(dynamics.accumulators if checked else ()):
         names = inspect.signature(function).parameters
-        lines.append(f"        bad |= abs(_accumulator_{k}({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}")
+        lines.append(
+            f"        bad |= abs(_accumulator_{k}({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}"
+        )
     lines.append(f"        result = _step({call})")
     values = ["result"] if len(results) == 1 else [f"result[{k}]" for k in range(len(results))]
     for name, value in zip(results, values, strict=True):
@@ -115,17 +125,27 @@ def loop_source(dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], che
     if rests:
         lines[loop_start:] = ["    " + line for line in lines[loop_start:]]
         sent = " | ".join(f"({item(name)} != 0)" for name in dynamics.outputs)
-        lines += ["        if busy == 0:", "            for i in range(first, last):", f"                busy += {sent}",
-                  "        still[block] = busy == 0"]
-    lines.append(f"    return {OVERFLOW} if bad else {f'{WRAPPED} if wide >> uint64(32) else 0' if wide else 0}")
+        lines += [
+            "        if busy == 0:",
+            "            for i in range(first, last):",
+            f"                busy += {sent}",
+            "        still[block] = busy == 0",
+        ]
+    lines.append(
+        f"    return {OVERFLOW} if bad else {f'{WRAPPED} if wide >> uint64(32) else 0' if wide else 0}"
+    )
     return "\n".join(lines) + "\n"
 
 
 def spec_loop(spec: Spec) -> str:
     """The loop of a Dynamics' ``spec``."""
     assert isinstance(spec.function, Dynamics)
-    summed = spec.checked and spec.function.accumulators  # what stays within 24 bits there, int32 holds
-    return loop_source(spec.function, spec.arguments, spec.checked, spec.arithmetic == "int32" and not summed)
+    summed = (
+        spec.checked and spec.function.accumulators
+    )  # what stays within 24 bits there, int32 holds
+    return loop_source(
+        spec.function, spec.arguments, spec.checked, spec.arithmetic == "int32" and not summed
+    )
 
 
 def python_kernel(spec: Spec) -> Callable[..., Any]:
@@ -133,7 +153,13 @@ def python_kernel(spec: Spec) -> Callable[..., Any]:
     if not isinstance(spec.function, Dynamics):
         from lavalike.backends.numba import transfer
 
-        return _not_finite if spec.function is transfer.finite else spec.function if spec.trusted else plain(spec.function)
+        return (
+            _not_finite
+            if spec.function is transfer.finite
+            else spec.function
+            if spec.trusted
+            else plain(spec.function)
+        )
     namespace = _parts(spec.function, spec.arithmetic, lambda f: f)
     exec("from numpy import int64, uint64\n" + spec_loop(spec), namespace)
     return namespace["loop"]
@@ -146,8 +172,13 @@ def _not_finite(source: np.ndarray) -> int:
 def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -> dict[str, Any]:
     table = TABLES[arithmetic]
     # a constant of the equation may be called step
-    return {"_step": bind(dynamics.step, table, compile),
-            **{f"_accumulator_{k}": bind(f, table, compile) for k, f in enumerate(dynamics.accumulators)}}
+    return {
+        "_step": bind(dynamics.step, table, compile),
+        **{
+            f"_accumulator_{k}": bind(f, table, compile)
+            for k, f in enumerate(dynamics.accumulators)
+        },
+    }
 
 
 JIT = {"nogil": True, "error_model": "numpy"}
@@ -166,9 +197,12 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def bounded(function: Callable[..., Any]) -> Any:
     """A user's function compiled with every index checked, in the compiled helpers that it names too."""
+
     def compile(copy: types.FunctionType, options: dict[str, Any]) -> Any:
         # an index into .flat is not checked, one into an array is
-        copy.__code__ = copy.__code__.replace(co_names=tuple("_lavalike_flat" if n == "flat" else n for n in copy.__code__.co_names))
+        copy.__code__ = copy.__code__.replace(
+            co_names=tuple("_lavalike_flat" if n == "flat" else n for n in copy.__code__.co_names)
+        )
         return numba.jit(**{**options, "boundscheck": True})(copy)
 
     return _remade(function, compile, {})
@@ -184,7 +218,9 @@ def plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return _remade(function, lambda copy, options: copy, {})
 
 
-def _remade(function: Any, make: Callable[[types.FunctionType, dict[str, Any]], Any], made: dict[Any, Any]) -> Any:
+def _remade(
+    function: Any, make: Callable[[types.FunctionType, dict[str, Any]], Any], made: dict[Any, Any]
+) -> Any:
     """A copy of ``function`` as ``make`` makes it of a copy and Numba's options; likewise the compiled functions that it names."""
     old = getattr(function, "py_func", function)
     if old in made:
@@ -192,7 +228,11 @@ def _remade(function: Any, make: Callable[[types.FunctionType, dict[str, Any]], 
     names = dict(old.__globals__)
     cells = tuple(types.CellType() for _ in old.__closure__ or ())
     copy = types.FunctionType(old.__code__, names, old.__name__, old.__defaults__, cells)
-    copy.__kwdefaults__, copy.__module__, copy.__qualname__ = old.__kwdefaults__, old.__module__, old.__qualname__
+    copy.__kwdefaults__, copy.__module__, copy.__qualname__ = (
+        old.__kwdefaults__,
+        old.__module__,
+        old.__qualname__,
+    )
     made[old] = make(copy, getattr(function, "targetoptions", JIT | {"nopython": True}))
 
     def own(value: Any) -> Any:
@@ -207,7 +247,9 @@ def _remade(function: Any, make: Callable[[types.FunctionType, dict[str, Any]], 
 
 def _all_names(code: types.CodeType) -> set[str]:
     """Names that ``code`` and the functions inside it read from outside."""
-    return {*code.co_names}.union(*(_all_names(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+    return {*code.co_names}.union(
+        *(_all_names(c) for c in code.co_consts if isinstance(c, types.CodeType))
+    )
 
 
 @intrinsic
@@ -215,7 +257,9 @@ def nothing(typingctx, result):
     """Compiles for what returns nothing alone."""
     if not isinstance(result, numba.types.NoneType):
         raise TypingError(RETURNS)
-    return numba.types.void(result), lambda context, builder, signature, args: context.get_dummy_value()
+    return numba.types.void(
+        result
+    ), lambda context, builder, signature, args: context.get_dummy_value()
 
 
 def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
@@ -225,17 +269,21 @@ def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
 
 def kernel_source(spec: Spec) -> str:
     """The generated module: from ``FUNCTION`` and its ``PLACE`` in the cache it defines ``kernel``."""
-    lines = ["from numba import carray, types",
-             "from numpy import int64, uint64",
-             "from lavalike.backends.numba.cache import compiled",
-             "from lavalike.backends.numba.kernels import bounded, compiled_parts, inlined, jit, nothing"]
+    lines = [
+        "from numba import carray, types",
+        "from numpy import int64, uint64",
+        "from lavalike.backends.numba.cache import compiled",
+        "from lavalike.backends.numba.kernels import bounded, compiled_parts, inlined, jit, nothing",
+    ]
     lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in DTYPES]
     if isinstance(spec.function, Dynamics):
         lines.append(f"globals().update(compiled_parts(FUNCTION, {spec.arithmetic!r}))")
         lines.append(spec_loop(spec))
         lines.append("function = inlined(loop)")
     else:
-        lines.append(f"function = {'bounded' if spec.bounds else 'inlined' if spec.trusted else 'jit'}(FUNCTION)")
+        lines.append(
+            f"function = {'bounded' if spec.bounds else 'inlined' if spec.trusted else 'jit'}(FUNCTION)"
+        )
     body, slot = [], 0
     for name, (dtype, axes) in spec.arguments:
         if dtype == "t":
@@ -248,16 +296,24 @@ def kernel_source(spec: Spec) -> str:
             body.append(f"    a_{name} = carray(pointer_{dtype}(slots[{slot}]), ({shape},))")
             slot += 1 + axes
     call = f"function({', '.join(f'a_{name}' for name, _ in spec.arguments)})"
-    lines += ["@compiled(PLACE, types.int64(types.int64, types.int64), nopython=True, error_model='numpy')",
-              "def kernel(block, t):",
-              f"    slots = carray(pointer_int64(block), ({max(slot, 1)},))",
-              *body]
+    lines += [
+        "@compiled(PLACE, types.int64(types.int64, types.int64), nopython=True, error_model='numpy')",
+        "def kernel(block, t):",
+        f"    slots = carray(pointer_int64(block), ({max(slot, 1)},))",
+        *body,
+    ]
     if isinstance(spec.function, Dynamics) or spec.returns:
         lines.append(f"    return {call}")
     elif spec.trusted:
         lines += [f"    {call}", "    return 0"]
     else:
-        lines += ["    try:", f"        nothing({call})", "    except Exception:", f"        return {RAISED}", "    return 0"]
+        lines += [
+            "    try:",
+            f"        nothing({call})",
+            "    except Exception:",
+            f"        return {RAISED}",
+            "    return 0",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -269,7 +325,9 @@ def fingerprint() -> str:
     """Hash of everything a compiled kernel depends on besides the model's own file."""
     import lavalike.dynamics
 
-    h = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version} {platform.machine()}".encode())
+    h = hashlib.sha256(
+        f"{numba.__version__} {llvmlite.__version__} {sys.version} {platform.machine()}".encode()
+    )
     for folder in (Path(__file__).parent, Path(lavalike.dynamics.__file__).parent):
         for file in sorted(folder.glob("*.py")):
             h.update(file.read_bytes())
@@ -284,10 +342,17 @@ def _origin(function: Callable[..., Any]) -> tuple[str, str, str] | None:
         return None if None in origins else (*origins[0][:2], str(origins))  # type: ignore[index]
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
-    if function.__module__ == "__main__" or file is None or "<" in function.__qualname__ or not os.path.isfile(file):
+    if (
+        function.__module__ == "__main__"
+        or file is None
+        or "<" in function.__qualname__
+        or not os.path.isfile(file)
+    ):
         return None
     # what our own kernels use is in the fingerprint of the cache folder
-    used: set[str] | None = set() if function.__module__.startswith("lavalike.") else _used(function, set())
+    used: set[str] | None = (
+        set() if function.__module__.startswith("lavalike.") else _used(function, set())
+    )
     if used is None:
         return None
     content = Path(file).read_bytes() + repr(sorted(used)).encode()
@@ -307,18 +372,28 @@ def _used(function: Any, seen: set[Any]) -> set[str] | None:
     for name in function.__code__.co_names:
         value = function.__globals__.get(name)
         value = getattr(value, "py_func", value)
-        if value is None or isinstance(value, ModuleType | type | types.BuiltinFunctionType | np.ufunc):
+        if value is None or isinstance(
+            value, ModuleType | type | types.BuiltinFunctionType | np.ufunc
+        ):
             out.add(f"{name}: {getattr(value, '__name__', value)}")
         elif isinstance(value, bool | int | float | complex | str | np.number | tuple):
             out.add(f"{name} = {value!r}")
         elif isinstance(value, np.ndarray):
-            out.add(f"{name} = {hashlib.sha256(value.tobytes()).hexdigest()} {value.dtype} {value.shape}")
+            out.add(
+                f"{name} = {hashlib.sha256(value.tobytes()).hexdigest()} {value.dtype} {value.shape}"
+            )
         elif isinstance(value, types.FunctionType):
             inner = _used(value, seen)
             if inner is None or not os.path.isfile(value.__code__.co_filename):
                 return None
-            own = value.__module__.split(".")[0] == "lavalike"  # the fingerprint of the folder holds these
-            out |= inner | {name if own else hashlib.sha256(Path(value.__code__.co_filename).read_bytes()).hexdigest()}
+            own = (
+                value.__module__.split(".")[0] == "lavalike"
+            )  # the fingerprint of the folder holds these
+            out |= inner | {
+                name
+                if own
+                else hashlib.sha256(Path(value.__code__.co_filename).read_bytes()).hexdigest()
+            }
         else:
             return None
     return out
@@ -326,8 +401,14 @@ def _used(function: Any, seen: set[Any]) -> set[str] | None:
 
 def _code(code: types.CodeType) -> str:
     """What the compiled function follows from in its own code, the same in every interpreter."""
-    consts = [_code(c) if isinstance(c, types.CodeType) else sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c)
-              for c in code.co_consts]
+    consts = [
+        _code(c)
+        if isinstance(c, types.CodeType)
+        else sorted(map(repr, c))
+        if isinstance(c, frozenset)
+        else repr(c)
+        for c in code.co_consts
+    ]
     return repr((code.co_code, code.co_names, code.co_varnames, consts))
 
 
@@ -335,8 +416,10 @@ def _code(code: types.CodeType) -> str:
 def _load(spec: Spec) -> Any:
     """The compiled cfunc object of ``spec``."""
     if _torn:
-        raise RunError("this process was forked while another thread compiled, whose locks nobody opens here any more; "
-                       "fork before the first run or after it, or start processes with 'spawn'")
+        raise RunError(
+            "this process was forked while another thread compiled, whose locks nobody opens here any more; "
+            "fork before the first run or after it, or start processes with 'spawn'"
+        )
     text, origin = kernel_source(spec), _origin(spec.function)
     _compiling.append(threading.get_ident())
     try:
@@ -387,8 +470,17 @@ def engine() -> Callable[..., int]:
     """The compiled step loop as a C function; calling it releases the GIL."""
     from lavalike.backends.numba import engine as module
 
-    spec = Spec(module.run, (("table", ("int64", 1)), ("rows", ("int64", 0)), ("first", ("int64", 0)),
-                             ("steps", ("int64", 0)), ("where", ("int64", 1))), returns=True)
+    spec = Spec(
+        module.run,
+        (
+            ("table", ("int64", 1)),
+            ("rows", ("int64", 0)),
+            ("first", ("int64", 0)),
+            ("steps", ("int64", 0)),
+            ("where", ("int64", 1)),
+        ),
+        returns=True,
+    )
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(address(spec))
 
 
@@ -402,7 +494,10 @@ def address_of(array: np.ndarray) -> int:
 
 def engine_block(table: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The engine's argument block for ``table``; slots 3 and 4 are the first step and how many."""
-    return pack([table, len(table) // 4, 0, 0, where], [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)])
+    return pack(
+        [table, len(table) // 4, 0, 0, where],
+        [("int64", 1), ("int64", 0), ("int64", 0), ("int64", 0), ("int64", 1)],
+    )
 
 
 def pack(values: list[Any], kinds: list[Kind]) -> np.ndarray:

@@ -47,7 +47,9 @@ class NumbaModel(ProcessModel):
     backend = "numba"
     batched: ClassVar[bool] = False
     returns: ClassVar[bool] = False  # the step's result is a kernel's status; the library's models
-    aliases: ClassVar[Mapping[str, str]] = {}  # state Vars whose value at the end of a step is a port's buffer
+    aliases: ClassVar[
+        Mapping[str, str]
+    ] = {}  # state Vars whose value at the end of a step is a port's buffer
     sends: ClassVar[Mapping[str, str]] = {}  # state Vars whose column 0 is what a port sends next
 
     @property
@@ -102,7 +104,11 @@ class NumbaModel(ProcessModel):
 def _names(step: Callable[..., Any] | Dynamics) -> tuple[str, ...]:
     if isinstance(step, Dynamics):
         known = (*step.inputs, *step.outputs, *step.states)
-        return (*known, *(a for a in step.arguments if a not in known), *((kernels.STILL,) if step.rests else ()))
+        return (
+            *known,
+            *(a for a in step.arguments if a not in known),
+            *((kernels.STILL,) if step.rests else ()),
+        )
     return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
 
 
@@ -122,27 +128,43 @@ class DynamicsModel(NumbaModel):
         return {var: state for state, var in self.dynamics.ends}
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        return super().load(values, step) | {state: values[var].astype(np.float64) - step for state, var in self.dynamics.ends}
+        return super().load(values, step) | {
+            state: values[var].astype(np.float64) - step for state, var in self.dynamics.ends
+        }
 
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        return {**states, **{var: states[state].astype(np.float64) + step for state, var in self.dynamics.ends}}
+        return {
+            **states,
+            **{var: states[state].astype(np.float64) + step for state, var in self.dynamics.ends},
+        }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         if not self.dynamics.rests:
             return {}
-        return {kernels.STILL: np.zeros((batch, -(-self.process.out_ports[0].size // kernels.REST_BLOCK)), np.int8)}
+        return {
+            kernels.STILL: np.zeros(
+                (batch, -(-self.process.out_ports[0].size // kernels.REST_BLOCK)), np.int8
+            )
+        }
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Constants in three levels, so that few kernels serve all networks: all numbers, per-neuron ones
         arrays, all arrays."""
-        constants = self.dynamics.derive(values, Units.of(self.process.proc_params), self.config.fixed)
+        constants = self.dynamics.derive(
+            values, Units.of(self.process.proc_params), self.config.fixed
+        )
         out = {k: _collapsed(np.asarray(v)) for k, v in constants.items()}
         arrays = {k for k, v in out.items() if v.ndim}
         if arrays:
             level = self.dynamics.per_neuron if arrays <= {*self.dynamics.per_neuron} else out
             shape = self.process.out_ports[0].shape
             out = {k: np.broadcast_to(v, shape) if k in level else v for k, v in out.items()}
-        made = {k: held(k, v, np.int64 if self.config.fixed or v.dtype.kind != "f" else self.config.dtype) for k, v in out.items()}
+        made = {
+            k: held(
+                k, v, np.int64 if self.config.fixed or v.dtype.kind != "f" else self.config.dtype
+            )
+            for k, v in out.items()
+        }
         return {k: v.reshape(-1) if v.ndim else v[()] for k, v in made.items()}
 
 
@@ -151,10 +173,17 @@ def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
     value = np.asarray(value)
     with np.errstate(over="ignore"):  # told below
         out = np.asarray(value, dtype, order="C")
-    if value.dtype.kind == "f" and value.dtype.itemsize > out.dtype.itemsize and out.dtype.kind == "f" and not np.isfinite(out).all():
+    if (
+        value.dtype.kind == "f"
+        and value.dtype.itemsize > out.dtype.itemsize
+        and out.dtype.kind == "f"
+        and not np.isfinite(out).all()
+    ):
         lost = np.isfinite(value) & ~np.isfinite(out)
         if lost.any():
-            raise ValueError(f"{name}: {value[lost].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it")
+            raise ValueError(
+                f"{name}: {value[lost].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it"
+            )
     return out
 
 

@@ -41,7 +41,10 @@ class Op:
 
     def sample(self, k: int) -> list[Any]:
         """The arguments for sample k."""
-        return [v[k] if per and self.looped else v for v, per in zip(self.values, self.per_sample, strict=True)]
+        return [
+            v[k] if per and self.looped else v
+            for v, per in zip(self.values, self.per_sample, strict=True)
+        ]
 
     def row(self, batch: int) -> list[int]:
         """This op's row of the engine's table; packs the argument blocks on first use."""
@@ -51,8 +54,10 @@ class Op:
             address = kernels.address(self.spec)
         except NumbaError as e:
             if kernels.RETURNS in str(e):
-                raise GraphError(f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
-                                 "write into the port: s_out[:] = ...") from None
+                raise GraphError(
+                    f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
+                    "write into the port: s_out[:] = ..."
+                ) from None
             raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
         return [address, kernels.address_of(self.packed), self.packed.strides[0], len(self.packed)]
 
@@ -79,38 +84,65 @@ def kind_of(value: Any) -> Kind:
     """The kind under which a bound value is handed to a kernel."""
     if isinstance(value, np.ndarray):
         return (_name(value.dtype), value.ndim)
-    return ("float32" if isinstance(value, np.float32) else "int64" if isinstance(value, int | np.integer) else "float64", 0)
+    return (
+        "float32"
+        if isinstance(value, np.float32)
+        else "int64"
+        if isinstance(value, int | np.integer)
+        else "float64",
+        0,
+    )
 
 
 class NumbaProgram:
     """See :class:`lavalike.backends.base.Program`."""
 
-    def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var], constants: Mapping[Node, Any] | None = None) -> None:
+    def __init__(
+        self,
+        part: Part,
+        batch: int,
+        recordable: Sequence[Port | Var],
+        constants: Mapping[Node, Any] | None = None,
+    ) -> None:
         self.part, self.batch, self.options = part, batch, part.target.options
-        self.constants = {n: n.model.derived() for n in part.nodes} if constants is None else constants
+        self.constants = (
+            {n: n.model.derived() for n in part.nodes} if constants is None else constants
+        )
         self.step = part.step
         self.buffers: dict[Port, np.ndarray] = {}
-        self.converted: dict[tuple[Port, np.dtype], np.ndarray] = {}  # what a port sends, in another dtype than its own
+        self.converted: dict[
+            tuple[Port, np.dtype], np.ndarray
+        ] = {}  # what a port sends, in another dtype than its own
         self.states: dict[Node, dict[str, np.ndarray]] = {}
         self.inputs: dict[Node, dict[str, np.ndarray]] = {}
         self.scratch: dict[Node, dict[str, np.ndarray]] = {}
         self.node_ops: dict[Node, Op] = {}
         self.where = np.zeros(4, np.int64)
         self.places = {node: k for k, node in enumerate(part.nodes)}
-        self.odd = np.zeros((len(part.nodes), batch, 1), np.int64)  # where graded messages arrived that count as spikes
+        self.odd = np.zeros(
+            (len(part.nodes), batch, 1), np.int64
+        )  # where graded messages arrived that count as spikes
         self.first_sample = 0  # of a batch that several programs share
         self.finite = self.options.check == "finite" or self.options.debug
-        self.own: dict[Node, dict[str, np.ndarray]] = {}  # copies of what derive returned, for steps that write it
+        self.own: dict[
+            Node, dict[str, np.ndarray]
+        ] = {}  # copies of what derive returned, for steps that write it
         self.kept: list[np.ndarray] | None = None
         for port in (*(p for node in part.nodes for p in node.process.out_ports), *part.hears):
             self.buffers[port] = np.zeros((batch, *port.shape), part.dtype_of(port))
         self.ops: list[Op] = []
         self.table_ops: list[Op] = []
-        self.laid: set[Port | Var] | None = None  # what the table records; None: it is to be laid anew
-        self.feeds = {p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in part.hears}
+        self.laid: set[Port | Var] | None = (
+            None  # what the table records; None: it is to be laid anew
+        )
+        self.feeds = {
+            p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in part.hears
+        }
         self._build_steps(list(dict.fromkeys(recordable)))
         # what a step may stop in the middle of is kept as it was before
-        self.stops = self.finite or any(not op.spec.trusted or op.spec.function in transfer.CHECKED for op in self.ops)
+        self.stops = self.finite or any(
+            not op.spec.trusted or op.spec.function in transfer.CHECKED for op in self.ops
+        )
         self.watched = any("odd" in scratch for scratch in self.scratch.values())
 
     # -- building ------------------------------------------------------------------------------------
@@ -122,12 +154,18 @@ class NumbaProgram:
         sending = {p for n in delayed for p in n.process.out_ports}
         late: list[Op] = []
         for node in direct:
-            self.ops.append(self._node(node, {k: self._gathered(t, node, k, self.ops) for k, t in node.inputs.items()}))
+            self.ops.append(
+                self._node(
+                    node, {k: self._gathered(t, node, k, self.ops) for k, t in node.inputs.items()}
+                )
+            )
             self.ops += self._finite(node)
         for node in delayed:
             # a delayed sender overwrites its port in this phase: who reads it takes a copy first
-            arrays = {k: self._gathered(t, node, k, self.ops, copy=any(x.source in sending for x in t))
-                      for k, t in node.inputs.items()}
+            arrays = {
+                k: self._gathered(t, node, k, self.ops, copy=any(x.source in sending for x in t))
+                for k, t in node.inputs.items()
+            }
             late.append(self._node(node, arrays))
             late += self._finite(node)
         self.records: dict[Port | Var, Op] = {}
@@ -141,17 +179,21 @@ class NumbaProgram:
         for port in (t for t in recordable if isinstance(t, Port)):
             array = self.buffers.get(port)
             if array is None:
-                array = self._gather(self.part.terms(port), port, port.path, ports, self.part.dtype_of(port))
+                array = self._gather(
+                    self.part.terms(port), port, port.path, ports, self.part.dtype_of(port)
+                )
             self.records[port] = self._transfer(transfer.record, port.path, array, row=True)
             ports.append(self.records[port])
-        self.ops[self.late:self.late] = ports
+        self.ops[self.late : self.late] = ports
         self.late += len(ports)
         for var in (t for t in recordable if isinstance(t, Var)):
             array = self._state_array(var)
             if array is not None:
                 self.records[var] = self._transfer(transfer.record, var.path, array, row=True)
             elif (state := self._counts_down(var)) is not None:
-                self.records[var] = self._transfer(transfer.record_end, var.path, state, row=True, dtype=np.dtype(np.float64))
+                self.records[var] = self._transfer(
+                    transfer.record_end, var.path, state, row=True, dtype=np.dtype(np.float64)
+                )
             else:
                 continue
             self.ops.append(self.records[var])
@@ -161,16 +203,29 @@ class NumbaProgram:
         if not self.finite or node.model.config.fixed:
             return []
         ports = {p.name: self.buffers[p] for p in node.process.out_ports}
-        arrays = {name: self.inputs[node][name] for name, terms in node.inputs.items() if len(terms) > 1} | ports | self.states[node]
-        return [self._transfer(transfer.finite, f"{node.process.path}.{name}", array) for name, array in arrays.items()]
+        arrays = (
+            {name: self.inputs[node][name] for name, terms in node.inputs.items() if len(terms) > 1}
+            | ports
+            | self.states[node]
+        )
+        return [
+            self._transfer(transfer.finite, f"{node.process.path}.{name}", array)
+            for name, array in arrays.items()
+        ]
 
     def _node(self, node: Node, inputs: dict[str, np.ndarray]) -> Op:
         """Allocate the node's states, derive its constants and bind its step."""
         model = _model(node)
         values = {v.name: _time_first(v, v.value) for v in node.process.vars}
         # always a copy: the user's arrays stay the user's, and threads have their own
-        loaded = {k: _cast(v, f"{node.process.path}.{k}", node) for k, v in model.load(values, self.step).items()}
-        self.states[node] = {k: np.array(np.broadcast_to(v, (self.batch, *v.shape)), order="C") for k, v in loaded.items()}
+        loaded = {
+            k: _cast(v, f"{node.process.path}.{k}", node)
+            for k, v in model.load(values, self.step).items()
+        }
+        self.states[node] = {
+            k: np.array(np.broadcast_to(v, (self.batch, *v.shape)), order="C")
+            for k, v in loaded.items()
+        }
         self._fill_aliases(node, values)
         self.inputs[node] = inputs
         self.scratch[node] = model.scratch(self.batch)
@@ -182,9 +237,13 @@ class NumbaProgram:
     def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
         model = _model(node)
         for name, port in model.aliases.items():
-            self.buffers[_port(node.process, port)][...] = _cast(values[name], f"{node.process.path}.{name}", node)
+            self.buffers[_port(node.process, port)][...] = _cast(
+                values[name], f"{node.process.path}.{name}", node
+            )
         for name, port in model.sends.items():
-            self.buffers[_port(node.process, port)][...] = _cast(values[name][..., 0], f"{node.process.path}.{name}", node)
+            self.buffers[_port(node.process, port)][...] = _cast(
+                values[name][..., 0], f"{node.process.path}.{name}", node
+            )
 
     def _bind(self, node: Node, constants: Mapping[str, Any]) -> Op:
         """The node's row: its step's arguments by name, and the kernel for their kinds."""
@@ -195,17 +254,41 @@ class NumbaProgram:
         looped = not (shared if general else model.batched)
         for array in self.scratch[node].values():
             array[...] = 0
-        samples = {p.name: self.buffers[p] for p in process.out_ports} | self.inputs[node] | self.states[node] | self.scratch[node]
+        samples = (
+            {p.name: self.buffers[p] for p in process.out_ports}
+            | self.inputs[node]
+            | self.states[node]
+            | self.scratch[node]
+        )
         values = {v.name: v for v in process.vars}
-        unknown = [n for n in names if n not in samples and n not in constants and n not in values and n != "t"]
+        unknown = [
+            n
+            for n in names
+            if n not in samples and n not in constants and n not in values and n != "t"
+        ]
         if unknown:
-            raise GraphError(f"{process.path}: {type(model).__name__}.step asks for {unknown[0]!r}; there are ports and states "
-                             f"{sorted(samples)}, Vars {sorted(values)}, derived {sorted(constants)} and 't'")
+            raise GraphError(
+                f"{process.path}: {type(model).__name__}.step asks for {unknown[0]!r}; there are ports and states "
+                f"{sorted(samples)}, Vars {sorted(values)}, derived {sorted(constants)} and 't'"
+            )
         if not model.trusted:
             self._own(node, samples, constants)
             samples |= self.own[node]
-        op = Op(Spec(model.function(), (), str(messages) if general else "", Units.of(process.proc_params).checked,
-                     model.trusted, model.trusted and model.returns, not model.trusted and model.bounds), [], [], process.path, looped)
+        op = Op(
+            Spec(
+                model.function(),
+                (),
+                str(messages) if general else "",
+                Units.of(process.proc_params).checked,
+                model.trusted,
+                model.trusted and model.returns,
+                not model.trusted and model.bounds,
+            ),
+            [],
+            [],
+            process.path,
+            looped,
+        )
         arguments = []
         for name in names:
             if name in samples:
@@ -214,31 +297,60 @@ class NumbaProgram:
                     value = value.reshape(self.batch, -1) if looped else value.reshape(-1)
                 dtype, axes = kind_of(value)
                 kind = (dtype, axes - looped)
-            elif (name in constants or name in values) and not (general and name == "t"):  # a Dynamics' t is the step
-                value = constants[name] if name in constants else _cast(
-                    np.array(_time_first(values[name], values[name].value), order="C"), values[name].path, node)
+            elif (name in constants or name in values) and not (
+                general and name == "t"
+            ):  # a Dynamics' t is the step
+                value = (
+                    constants[name]
+                    if name in constants
+                    else _cast(
+                        np.array(_time_first(values[name], values[name].value), order="C"),
+                        values[name].path,
+                        node,
+                    )
+                )
                 if isinstance(value, float | np.floating) and not node.model.config.fixed:
                     value = messages.type(value)
                 kind = kind_of(value)
             else:
                 value, kind = None, ("t", 0)
             op.values.append(value)
-            op.per_sample.append(name in samples and (name not in self.own.get(node, ()) or not model.batched))
+            op.per_sample.append(
+                name in samples and (name not in self.own.get(node, ()) or not model.batched)
+            )
             arguments.append((name, kind))
         op.spec = replace(op.spec, arguments=tuple(arguments))
         return op
 
-    def _own(self, node: Node, samples: Mapping[str, np.ndarray], constants: Mapping[str, Any]) -> None:
+    def _own(
+        self, node: Node, samples: Mapping[str, np.ndarray], constants: Mapping[str, Any]
+    ) -> None:
         """Look at a user's step; what it writes of ``constants`` becomes each sample's own."""
         model = _model(node)
         shared = {v.name: v.value.ndim for v in node.process.vars if v.role == "parameter"}
         shared |= {k: v.ndim for k, v in constants.items() if isinstance(v, np.ndarray)}
-        written = user_steps.check(model, shared | {k: v.ndim - (not model.batched) for k, v in samples.items()}, set(shared))
+        written = user_steps.check(
+            model,
+            shared | {k: v.ndim - (not model.batched) for k, v in samples.items()},
+            set(shared),
+        )
         batch = () if model.batched else (self.batch,)
-        self.own[node] = {k: np.array(np.broadcast_to(constants[k], (*batch, *constants[k].shape))) for k in written}
+        self.own[node] = {
+            k: np.array(np.broadcast_to(constants[k], (*batch, *constants[k].shape)))
+            for k in written
+        }
 
-    def _gathered(self, terms: list[Term], node: Node, name: str, ops: list[Op], copy: bool = False) -> np.ndarray:
-        return self._gather(terms, _port(node.process, name), f"{node.process.path}.{name}", ops, node.model.config.message_dtype, copy)
+    def _gathered(
+        self, terms: list[Term], node: Node, name: str, ops: list[Op], copy: bool = False
+    ) -> np.ndarray:
+        return self._gather(
+            terms,
+            _port(node.process, name),
+            f"{node.process.path}.{name}",
+            ops,
+            node.model.config.message_dtype,
+            copy,
+        )
 
     def _sent(self, port: Port, dtype: np.dtype, ops: list[Op], path: str) -> np.ndarray:
         """What ``port`` sends, in ``dtype``: its buffer, or a copy that one row converts for all who hear it in that dtype. ``path``:
@@ -248,21 +360,49 @@ class NumbaProgram:
             return buffer
         if (port, dtype) not in self.converted:
             copy = self.converted[port, dtype] = np.zeros(buffer.shape, dtype)
-            ops.append(self._transfer(transfer.conversion(buffer.dtype, dtype), f"{port.path} -> {path}", buffer, copy))
+            ops.append(
+                self._transfer(
+                    transfer.conversion(buffer.dtype, dtype), f"{port.path} -> {path}", buffer, copy
+                )
+            )
         return self.converted[port, dtype]
 
-    def _gather(self, terms: list[Term], port: Port, path: str, ops: list[Op], dtype: np.dtype, copy: bool = False) -> np.ndarray:
+    def _gather(
+        self,
+        terms: list[Term],
+        port: Port,
+        path: str,
+        ops: list[Op],
+        dtype: np.dtype,
+        copy: bool = False,
+    ) -> np.ndarray:
         """The buffer that holds the sum of ``terms``, with the ops that fill it; a sender's own where it can be."""
         shape = (self.batch, *port.shape)
         if not terms:
             return np.zeros(shape, dtype)
         whole = [t for t in terms if t.src is None and t.dst is None]
-        if len(terms) == 1 and whole and not (copy and self.buffers[terms[0].source].dtype == dtype):
+        if (
+            len(terms) == 1
+            and whole
+            and not (copy and self.buffers[terms[0].source].dtype == dtype)
+        ):
             return self._sent(terms[0].source, dtype, ops, path).reshape(shape)
-        if len(terms) == 1 and terms[0].dst is None and terms[0].src is not None and not copy and self.batch == 1:
+        if (
+            len(terms) == 1
+            and terms[0].dst is None
+            and terms[0].src is not None
+            and not copy
+            and self.batch == 1
+        ):
             first, last = terms[0].src[0], terms[0].src[-1]
-            if last - first + 1 == len(terms[0].src) and (np.diff(terms[0].src) == 1).all():  # a run of elements: where it stands
-                return self._sent(terms[0].source, dtype, ops, path).reshape(1, -1)[:, first:last + 1].reshape(shape)
+            if (
+                last - first + 1 == len(terms[0].src) and (np.diff(terms[0].src) == 1).all()
+            ):  # a run of elements: where it stands
+                return (
+                    self._sent(terms[0].source, dtype, ops, path)
+                    .reshape(1, -1)[:, first : last + 1]
+                    .reshape(shape)
+                )
         target = np.zeros(shape, dtype)
         if len(whole) == len(terms) == 2:
             a, b = (self._sent(t.source, dtype, ops, path) for t in terms)
@@ -271,44 +411,84 @@ class NumbaProgram:
         if len(terms) == 1 and terms[0].dst is None and terms[0].src is not None:
             source = self._sent(terms[0].source, dtype, ops, path).reshape(self.batch, -1)
             index = np.ascontiguousarray(terms[0].src, np.int64)
-            ops.append(self._transfer(transfer.gather, path, source, target.reshape(self.batch, -1), index))
+            ops.append(
+                self._transfer(transfer.gather, path, source, target.reshape(self.batch, -1), index)
+            )
             return target
         fresh = True
         for term in sorted(terms, key=lambda t: t not in whole):
             source = self._sent(term.source, dtype, ops, path)
             if term in whole:
-                ops.append(self._transfer(transfer.copy if fresh else transfer.add, path, source, target))
+                ops.append(
+                    self._transfer(transfer.copy if fresh else transfer.add, path, source, target)
+                )
             else:
                 if fresh:
                     ops.append(self._transfer(transfer.clear, path, target))
                 size = term.source.size
                 src = np.arange(size) if term.src is None else term.src
                 dst = np.arange(port.size) if term.dst is None else term.dst
-                ops.append(self._transfer(transfer.gather_add, path, source.reshape(self.batch, -1), target.reshape(self.batch, -1),
-                                          np.ascontiguousarray(src, np.int64), np.ascontiguousarray(dst, np.int64)))
+                ops.append(
+                    self._transfer(
+                        transfer.gather_add,
+                        path,
+                        source.reshape(self.batch, -1),
+                        target.reshape(self.batch, -1),
+                        np.ascontiguousarray(src, np.int64),
+                        np.ascontiguousarray(dst, np.int64),
+                    )
+                )
             fresh = False
         return target
 
-    def _transfer(self, function: Any, path: str, *arrays: np.ndarray, row: bool = False, dtype: np.dtype | None = None) -> Op:
+    def _transfer(
+        self,
+        function: Any,
+        path: str,
+        *arrays: np.ndarray,
+        row: bool = False,
+        dtype: np.dtype | None = None,
+    ) -> Op:
         """An op of :mod:`transfer`. Arrays of messages are flat over the batch but for gathers; a feed or a
         record (``row``) has its rows (set by each run; of ``dtype``), the step and the first step after them."""
-        values: list[Any] = list(arrays) if function in (transfer.gather, transfer.gather_add) else [a.reshape(-1) for a in arrays]
-        names = list(function.__code__.co_varnames[:function.__code__.co_argcount])
+        values: list[Any] = (
+            list(arrays)
+            if function in (transfer.gather, transfer.gather_add)
+            else [a.reshape(-1) for a in arrays]
+        )
+        names = list(function.__code__.co_varnames[: function.__code__.co_argcount])
         if row:
             values = [values[0], np.zeros((1, values[0].size), dtype or values[0].dtype), None, 0]
         kinds = [("t", 0) if v is None else kind_of(v) for v in values]
-        function = transfer.WHOLE.get(function, function) if arrays[0].dtype == np.int32 else function
-        spec = Spec(function, tuple(zip(names, kinds, strict=True)), returns=function in transfer.RETURNS)
+        function = (
+            transfer.WHOLE.get(function, function) if arrays[0].dtype == np.int32 else function
+        )
+        spec = Spec(
+            function, tuple(zip(names, kinds, strict=True)), returns=function in transfer.RETURNS
+        )
         return Op(spec, values, [False] * len(values), path)
 
     # -- running -------------------------------------------------------------------------------------
 
-    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
-        indirect = [t for t in recordings if t not in self.records and isinstance(t, Var)] if recordings else ()
+    def run(
+        self,
+        steps: int,
+        stimuli: Mapping[Port, np.ndarray],
+        recordings: Mapping[Port | Var, np.ndarray],
+    ) -> None:
+        indirect = (
+            [t for t in recordings if t not in self.records and isinstance(t, Var)]
+            if recordings
+            else ()
+        )
         if steps > 1 and indirect and any(self._is_state(t) for t in indirect):
             # held in another form than the Var's: read after every step
             for k in range(steps):
-                self.run(1, {p: x[k:k + 1] for p, x in stimuli.items()}, {t: x[k:k + 1] for t, x in recordings.items()})
+                self.run(
+                    1,
+                    {p: x[k : k + 1] for p, x in stimuli.items()},
+                    {t: x[k : k + 1] for t, x in recordings.items()},
+                )
             return
         if recordings.keys() != self.laid:
             self._lay(recordings)
@@ -337,7 +517,9 @@ class NumbaProgram:
         skipped = {id(op) for target, op in self.records.items() if target not in recordings}
         self.table_ops = [op for op in self.ops if id(op) not in skipped]
         if not self.options.debug:
-            self.table = np.array([op.row(self.batch) for op in self.table_ops], np.int64).reshape(-1)
+            self.table = np.array([op.row(self.batch) for op in self.table_ops], np.int64).reshape(
+                -1
+            )
             self.engine = kernels.engine()
             self.block = kernels.engine_block(self.table, self.where)
             self.block_address = self.block.ctypes.data
@@ -348,10 +530,19 @@ class NumbaProgram:
         batch, as rows with the larger batch's pitch: kernels know no strides, and touch only as much of a row as they have samples."""
         pitch = rows.strides[0] // rows.itemsize
         if op.packed is not None:
-            block = memoryview(op.packed[0])  # see transfer.feed: after the buffer's address and size
-            block[2], block[3], block[4], block[5] = kernels.address_of(rows), len(rows), pitch, first
+            block = memoryview(
+                op.packed[0]
+            )  # see transfer.feed: after the buffer's address and size
+            block[2], block[3], block[4], block[5] = (
+                kernels.address_of(rows),
+                len(rows),
+                pitch,
+                first,
+            )
         else:
-            op.values[1] = np.lib.stride_tricks.as_strided(rows, (len(rows), pitch), (rows.strides[0], rows.itemsize))
+            op.values[1] = np.lib.stride_tricks.as_strided(
+                rows, (len(rows), pitch), (rows.strides[0], rows.itemsize)
+            )
             op.values[3] = first
 
     def _run_compiled(self, first: int, steps: int) -> None:
@@ -399,7 +590,7 @@ class NumbaProgram:
                 # once more up to where it stopped, and that one call by itself: what it raised is Python's then
                 self._restore()
                 self._walk(self.table, first, t - first)
-                table = self.table.copy().reshape(-1, 4)[:row + 1]
+                table = self.table.copy().reshape(-1, 4)[: row + 1]
                 table[row, 3] = sample
                 self._walk(table.reshape(-1), t, 1)
                 error = self._raised(ops[row], t, sample)
@@ -413,29 +604,43 @@ class NumbaProgram:
 
     def _raised(self, op: Op, t: int, sample: int) -> Exception:
         """What the call of ``op`` for one sample raises, as the caller sees it."""
-        values = [t if kind[0] == "t" else v for v, kind in zip(op.sample(sample), op.kinds, strict=True)]
+        values = [
+            t if kind[0] == "t" else v for v, kind in zip(op.sample(sample), op.kinds, strict=True)
+        ]
         before = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
-        function = kernels.bounded(op.spec.function) if op.spec.bounds else kernels.jit(op.spec.function)
+        function = (
+            kernels.bounded(op.spec.function) if op.spec.bounds else kernels.jit(op.spec.function)
+        )
         try:
             function(*values)
         except IndexError as e:  # Numba says neither which index nor where; Python does
-            return self._told(_in_python(kernels.plain(op.spec.function), before) or e, op, t, sample)
+            return self._told(
+                _in_python(kernels.plain(op.spec.function), before) or e, op, t, sample
+            )
         except Exception as e:
             return self._told(e, op, t, sample)
-        return RunError(f"{self._place(op, t, sample)}: the model's step raised an exception; RunConfig(debug=True) shows it")
+        return RunError(
+            f"{self._place(op, t, sample)}: the model's step raised an exception; RunConfig(debug=True) shows it"
+        )
 
     def _place(self, op: Op, t: int, sample: int) -> str:
-        return f"{op.owner}, step {t}" + (f", sample {sample + self.first_sample}" if self.batch > 1 or self.first_sample else "")
+        return f"{op.owner}, step {t}" + (
+            f", sample {sample + self.first_sample}" if self.batch > 1 or self.first_sample else ""
+        )
 
     def _told(self, cause: Exception, op: Op, t: int, sample: int) -> Exception:
         """``cause`` with process, step and line, of its own class."""
-        frames = [f for f, _ in traceback.walk_tb(cause.__traceback__) if f.f_code.co_filename != __file__]
+        frames = [
+            f for f, _ in traceback.walk_tb(cause.__traceback__) if f.f_code.co_filename != __file__
+        ]
         lines = [n for f, n in traceback.walk_tb(cause.__traceback__) if f in frames]
         where = f" ({frames[-1].f_code.co_filename}:{lines[-1]})" if frames else ""
         shapes = ""
         if isinstance(cause, IndexError):
             named = zip(op.spec.arguments, op.sample(sample), strict=True)
-            shapes = "; " + ", ".join(f"{name} has shape {v.shape}" for (name, _), v in named if isinstance(v, np.ndarray))
+            shapes = "; " + ", ".join(
+                f"{name} has shape {v.shape}" for (name, _), v in named if isinstance(v, np.ndarray)
+            )
         error = step_error(f"{self._place(op, t, sample)}: {cause}{shapes}{where}", cause)
         error.__cause__ = cause
         error.add_note(f"in {op.owner}, step {t}, sample {sample + self.first_sample}")
@@ -448,22 +653,34 @@ class NumbaProgram:
     def _error(self, status: int, op: Op, t: int, sample: int) -> Exception:
         place = self._place(op, t, sample)
         if status == kernels.OVERFLOW:
-            return OverflowError24(f"{place}: an accumulator left 24 bits; the file promises that none does. "
-                                   "Scale its weights or inputs down.")
+            return OverflowError24(
+                f"{place}: an accumulator left 24 bits; the file promises that none does. "
+                "Scale its weights or inputs down."
+            )
         if status == kernels.WRAPPED:
-            return RunError(f"{place}: a sum left the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down")
+            return RunError(
+                f"{place}: a sum left the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
+            )
         values = op.values[0]
         if status == kernels.NOT_HELD:
             lost = ~transfer.held(values, op.values[1].dtype)
             sample, index = divmod(int(np.flatnonzero(lost)[0]), values.size // self.batch)
             source, _, target = op.owner.partition(" -> ")
-            where = f"step {t}" + (f", sample {sample + self.first_sample}" if self.batch > 1 or self.first_sample else "")
+            where = f"step {t}" + (
+                f", sample {sample + self.first_sample}"
+                if self.batch > 1 or self.first_sample
+                else ""
+            )
             return not_held(source, target, op.values[1].dtype, where, values[lost][0], index)
         if status == kernels.NOT_FINITE:
             flat = int(np.flatnonzero(~np.isfinite(values))[0])
             sample, index = divmod(flat, values.size // self.batch)
-            return RunError(f"{self._place(op, t, sample)}: {values[flat]} at flat index {index}, the first NaN or infinity of this run")
-        return RunError(f"{place}: the model's step raised an exception; RunConfig(debug=True) shows it")
+            return RunError(
+                f"{self._place(op, t, sample)}: {values[flat]} at flat index {index}, the first NaN or infinity of this run"
+            )
+        return RunError(
+            f"{place}: the model's step raised an exception; RunConfig(debug=True) shows it"
+        )
 
     def _run_python(self, ops: list[Op], first: int, steps: int) -> None:
         functions = [kernels.python_kernel(op.spec) for op in ops]
@@ -480,15 +697,20 @@ class NumbaProgram:
     def _step_python(self, ops: list[Op], functions: list[Any], t: int) -> None:
         for op, function in zip(ops, functions, strict=True):
             for k in range(self.batch if op.looped else 1):
-                values = [np.int64(t) if kind[0] == "t" else v for v, kind in zip(op.sample(k), op.kinds, strict=True)]
+                values = [
+                    np.int64(t) if kind[0] == "t" else v
+                    for v, kind in zip(op.sample(k), op.kinds, strict=True)
+                ]
                 try:
                     status = function(*values)
                 except Exception as e:
                     error = self._told(e, op, t, k)
                     raise error from e
                 if status is not None and not op.spec.trusted:
-                    raise GraphError(f"{op.owner}: the model's step ({_line(op.spec.function)}) returns a value, and nothing takes it; "
-                                     "write into the port: s_out[:] = ...")
+                    raise GraphError(
+                        f"{op.owner}: the model's step ({_line(op.spec.function)}) returns a value, and nothing takes it; "
+                        "write into the port: s_out[:] = ..."
+                    )
                 if status and (op.spec.returns or isinstance(op.spec.function, Dynamics)):
                     raise self._error(status, op, t, k)
 
@@ -500,13 +722,24 @@ class NumbaProgram:
         node = self.part.node_of(target.process)
         if node is None or not self._is_state(target):
             return target.value.dtype
-        return np.dtype(np.float64) if self._counts_down(target) is not None else node.model.config.message_dtype
+        return (
+            np.dtype(np.float64)
+            if self._counts_down(target) is not None
+            else node.model.config.message_dtype
+        )
 
     def _is_state(self, var: Var) -> bool:
         """Whether steps may change the Var: a state its model uses."""
         node = self.part.node_of(var.process)
-        return node is not None and var.role == "state" and (var.name in _model(node).aliases or var.name in self.states[node]
-                                                              or var.name in self._stored(node))
+        return (
+            node is not None
+            and var.role == "state"
+            and (
+                var.name in _model(node).aliases
+                or var.name in self.states[node]
+                or var.name in self._stored(node)
+            )
+        )
 
     def _stored(self, node: Node) -> dict[str, np.ndarray]:
         """The first sample's states, as the model gives them back."""
@@ -526,7 +759,11 @@ class NumbaProgram:
     def _counts_down(self, var: Var) -> np.ndarray | None:
         """The state that counts down to the step that ``var`` holds."""
         node = self.part.node_of(var.process)
-        return self.states[node][_model(node).ends[var.name]] if node is not None and var.name in _model(node).ends else None
+        return (
+            self.states[node][_model(node).ends[var.name]]
+            if node is not None and var.name in _model(node).ends
+            else None
+        )
 
     def values(self, var: Var) -> np.ndarray:
         """The Var over the batch, (batch, *shape)."""
@@ -537,7 +774,10 @@ class NumbaProgram:
             return np.broadcast_to(var.value, (self.batch, *var.shape))
         node = self.part.node_of(var.process)
         assert node is not None
-        stored = [_model(node).store({k: v[s] for k, v in self.states[node].items()}, self.step)[var.name] for s in range(self.batch)]
+        stored = [
+            _model(node).store({k: v[s] for k, v in self.states[node].items()}, self.step)[var.name]
+            for s in range(self.batch)
+        ]
         return np.stack([np.moveaxis(x, 0, -1) if var.time_last else x for x in stored])
 
     def read(self, var: Var) -> np.ndarray:
@@ -557,7 +797,10 @@ class NumbaProgram:
         if array is not None:
             array[...] = _cast(value, var.path, node)
         else:
-            values = {v.name: _time_first(v, value if v is var else self.read(v)) for v in node.process.vars}
+            values = {
+                v.name: _time_first(v, value if v is var else self.read(v))
+                for v in node.process.vars
+            }
             for name, new in model.load(values, self.step).items():
                 self.states[node][name][...] = _cast(new, f"{node.process.path}.{name}", node)
             self._fill_aliases(node, values)
@@ -591,15 +834,21 @@ class NumbaProgram:
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     """A Var's value in the dtype of its node's messages and states; VarError where that cannot hold it."""
-    check_real(path, value, "a step of the numba backend takes", "make such of them in derive, or keep real and imaginary parts in Vars "
-               "of their own")
+    check_real(
+        path,
+        value,
+        "a step of the numba backend takes",
+        "make such of them in derive, or keep real and imaginary parts in Vars of their own",
+    )
     config = node.model.config
     if config.fixed:
         return int32(path, value)
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         out = value.astype(config.message_dtype)
     if value.dtype.itemsize > out.dtype.itemsize and not np.isfinite(out).all():
-        raise VarError(f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it")
+        raise VarError(
+            f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it"
+        )
     return out
 
 

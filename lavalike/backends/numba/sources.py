@@ -34,10 +34,16 @@ class ConstantModel(NumbaModel):
     """s_out = value in steps t > start"""
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        value = within("value", integral("value", values["value"]), -(2**23), 2**23) if self.config.fixed else values["value"]
+        value = (
+            within("value", integral("value", values["value"]), -(2**23), 2**23)
+            if self.config.fixed
+            else values["value"]
+        )
         start = np.broadcast_to(integral("start", values["start"], 0, 2**62), value.shape)
-        return {"level": held("value", value, self.message_dtype).reshape(-1),
-                "after": np.ascontiguousarray(start, np.int64).reshape(-1)}
+        return {
+            "level": held("value", value, self.message_dtype).reshape(-1),
+            "after": np.ascontiguousarray(start, np.int64).reshape(-1),
+        }
 
     def step(t, s_out, level, after):
         out = s_out.reshape(-1)

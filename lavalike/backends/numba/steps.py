@@ -20,12 +20,64 @@ from numba.core.dispatcher import Dispatcher
 
 from lavalike.errors import GraphError
 
-VIEWS = {"reshape", "ravel", "view", "transpose", "swapaxes", "squeeze", "T", "flat", "real", "imag"}
+VIEWS = {
+    "reshape",
+    "ravel",
+    "view",
+    "transpose",
+    "swapaxes",
+    "squeeze",
+    "T",
+    "flat",
+    "real",
+    "imag",
+}
 WRITERS = {"fill", "sort", "partition", "itemset", "put", "resize", "setfield"}
-VIEW_FUNCTIONS = {"reshape", "ravel", "transpose", "swapaxes", "squeeze", "expand_dims", "asarray", "ascontiguousarray", "atleast_1d",
-                  "atleast_2d", "atleast_3d", "flip", "flipud", "fliplr", "broadcast_to", "nditer", "ndenumerate", "split", "array_split"}
-WRITE_FUNCTIONS = {"copyto", "fill_diagonal", "put", "place", "putmask", "shuffle"}  # their first argument
-READERS = {len, range, abs, min, max, sum, print, int, float, bool, complex, round, slice, isinstance}
+VIEW_FUNCTIONS = {
+    "reshape",
+    "ravel",
+    "transpose",
+    "swapaxes",
+    "squeeze",
+    "expand_dims",
+    "asarray",
+    "ascontiguousarray",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "flip",
+    "flipud",
+    "fliplr",
+    "broadcast_to",
+    "nditer",
+    "ndenumerate",
+    "split",
+    "array_split",
+}
+WRITE_FUNCTIONS = {
+    "copyto",
+    "fill_diagonal",
+    "put",
+    "place",
+    "putmask",
+    "shuffle",
+}  # their first argument
+READERS = {
+    len,
+    range,
+    abs,
+    min,
+    max,
+    sum,
+    print,
+    int,
+    float,
+    bool,
+    complex,
+    round,
+    slice,
+    isinstance,
+}
 WRAPPERS = {zip, enumerate, reversed, tuple, list, iter}
 
 
@@ -47,7 +99,11 @@ Ref = tuple[str, int]  # an argument, and how many axes of it are left
 def use(function: Callable[..., Any], axes: Mapping[str, int]) -> Use | None:
     """What ``function`` does with its arguments of so many axes; None where Numba cannot read it."""
     plain = getattr(function, "py_func", function)
-    return _use(plain, tuple(axes.get(n, 0) for n in plain.__code__.co_varnames[:plain.__code__.co_argcount]), ())
+    return _use(
+        plain,
+        tuple(axes.get(n, 0) for n in plain.__code__.co_varnames[: plain.__code__.co_argcount]),
+        (),
+    )
 
 
 @functools.lru_cache(512)
@@ -60,7 +116,12 @@ def _use(function: types.FunctionType, axes: tuple[int, ...], above: tuple[Any, 
         return None
     code = function.__code__
     use = Use(code.co_filename, *made[0], made[1])
-    _Walk(tree, dict(zip(code.co_varnames[:code.co_argcount], axes, strict=True)), use, (*above, function)).run()
+    _Walk(
+        tree,
+        dict(zip(code.co_varnames[: code.co_argcount], axes, strict=True)),
+        use,
+        (*above, function),
+    ).run()
     return use
 
 
@@ -97,12 +158,20 @@ def _returns(tree: ir.FunctionIR) -> tuple[int | None, int | None]:
 
 def _rebound(tree: ir.FunctionIR, function: types.FunctionType) -> dict[str, int]:
     """The line where an argument's name is given something else; ``v += x`` changes an array in place."""
-    names = {*function.__code__.co_varnames[:function.__code__.co_argcount]}
+    names = {*function.__code__.co_varnames[: function.__code__.co_argcount]}
     out: dict[str, int] = {}
     for s in _statements(tree):
-        if isinstance(s, ir.Assign) and s.target.unversioned_name in names and not isinstance(s.value, ir.Arg):
+        if (
+            isinstance(s, ir.Assign)
+            and s.target.unversioned_name in names
+            and not isinstance(s.value, ir.Arg)
+        ):
             name, value = s.target.unversioned_name, s.value
-            in_place = isinstance(value, ir.Expr) and value.op == "inplace_binop" and value.lhs.unversioned_name == name
+            in_place = (
+                isinstance(value, ir.Expr)
+                and value.op == "inplace_binop"
+                and value.lhs.unversioned_name == name
+            )
             if not in_place:
                 out.setdefault(name, s.loc.line)
     return out
@@ -111,10 +180,14 @@ def _rebound(tree: ir.FunctionIR, function: types.FunctionType) -> dict[str, int
 class _Walk:
     """Follows arrays through one function's statements until nothing new is found."""
 
-    def __init__(self, tree: ir.FunctionIR, axes: Mapping[str, int], use: Use, above: tuple[Any, ...]) -> None:
+    def __init__(
+        self, tree: ir.FunctionIR, axes: Mapping[str, int], use: Use, above: tuple[Any, ...]
+    ) -> None:
         self.tree, self.axes, self.use, self.above = tree, axes, use, above
         self.refs: dict[str, set[Ref]] = {}
-        self.values = {s.target.name: s.value for s in _statements(tree) if isinstance(s, ir.Assign)}
+        self.values = {
+            s.target.name: s.value for s in _statements(tree) if isinstance(s, ir.Assign)
+        }
 
     def run(self) -> None:
         before = -1
@@ -171,7 +244,12 @@ class _Walk:
             return int(self.function(value.func) is not slice)
         if isinstance(value, ir.Var) and depth < 50:
             return self.taken(value, depth + 1)
-        return int(not (isinstance(value, ir.Const) and (value.value is None or isinstance(value.value, slice | type(...)))))
+        return int(
+            not (
+                isinstance(value, ir.Const)
+                and (value.value is None or isinstance(value.value, slice | type(...)))
+            )
+        )
 
     def function(self, var: ir.Var) -> Any:
         """What a called name stands for, or None."""
@@ -184,26 +262,38 @@ class _Walk:
         return self.function(value) if isinstance(value, ir.Var) else None
 
     def call(self, value: ir.Expr, line: int) -> set[Ref]:
-        given = [*value.args, *(v for _, v in value.kws), *([value.vararg] if value.vararg is not None else [])]
+        given = [
+            *value.args,
+            *(v for _, v in value.kws),
+            *([value.vararg] if value.vararg is not None else []),
+        ]
         handed = {r for v in given for r in self.at(v)}
         made = self.values.get(value.func.name)
         if isinstance(made, ir.Expr) and made.op == "make_function":  # a comprehension reads
             return set()
-        if isinstance(made, ir.Expr) and made.op == "getattr" and self.at(made.value):  # a method of an array
+        if (
+            isinstance(made, ir.Expr) and made.op == "getattr" and self.at(made.value)
+        ):  # a method of an array
             own = self.at(made.value)
             if made.attr in WRITERS:
                 self.write(own, line)
             self.use.touched.update(n for n, _ in handed)  # an out= of it
-            flat = made.attr == "reshape" and len(value.args) == 1 and self.taken(value.args[0]) == 1
+            flat = (
+                made.attr == "reshape" and len(value.args) == 1 and self.taken(value.args[0]) == 1
+            )
             return _viewed(own, "flat" if flat else made.attr) if made.attr in VIEWS else set()
         if not handed:
             return set()
         function = self.function(value.func)
-        if isinstance(function, types.FunctionType | Dispatcher) and value.vararg is None and not self.foreign(function):
+        if (
+            isinstance(function, types.FunctionType | Dispatcher)
+            and value.vararg is None
+            and not self.foreign(function)
+        ):
             return self.helper(function, value, line, handed)
         name = getattr(function, "__name__", "")
         if isinstance(function, np.ufunc):
-            out = [*value.args[function.nin:], *(v for k, v in value.kws if k == "out")]
+            out = [*value.args[function.nin :], *(v for k, v in value.kws if k == "out")]
             refs = {r for v in out for r in self.at(v)}
             self.write(refs, line)
             return refs
@@ -228,10 +318,14 @@ class _Walk:
         """A function of the user's: what it writes of what it is handed, this one does."""
         plain = getattr(function, "py_func", function)
         code = plain.__code__
-        names = code.co_varnames[:code.co_argcount]
+        names = code.co_varnames[: code.co_argcount]
         given = dict(zip(names, value.args, strict=False)) | dict(value.kws)
-        axes = tuple(max((a for _, a in self.at(given[n])), default=0) if n in given else 0 for n in names)
-        inner = None if plain in self.above or len(self.above) > 8 else _use(plain, axes, self.above)
+        axes = tuple(
+            max((a for _, a in self.at(given[n])), default=0) if n in given else 0 for n in names
+        )
+        inner = (
+            None if plain in self.above or len(self.above) > 8 else _use(plain, axes, self.above)
+        )
         if inner is None:
             self.use.touched.update(n for n, _ in handed)
             return set()
@@ -240,7 +334,9 @@ class _Walk:
                 self.write(self.at(var), line)
             if name in inner.touched:
                 self.use.touched.update(n for n, _ in self.at(var))
-        if inner.returns is not None or inner.hands_on is not None:  # perhaps a part of what it was handed
+        if (
+            inner.returns is not None or inner.hands_on is not None
+        ):  # perhaps a part of what it was handed
             self.use.touched.update(n for n, _ in handed)
         return set()
 
@@ -267,26 +363,48 @@ def check(model: Any, axes: Mapping[str, int], shared: Iterable[str]) -> set[str
     if found is None:
         return set()
     code = getattr(function, "py_func", function).__code__
-    ports = {p.name: "InPort" for p in process.in_ports} | {p.name: "OutPort" for p in process.out_ports}
+    ports = {p.name: "InPort" for p in process.in_ports} | {
+        p.name: "OutPort" for p in process.out_ports
+    }
     roles = {v.name: "parameter" for v in process.vars if v.role == "parameter"} | ports
 
     def refused(line: int, why: str) -> GraphError:
-        return GraphError(f"{process.path}: {type(model).__name__}.{code.co_name} ({found.file}:{line}) {why}")
+        return GraphError(
+            f"{process.path}: {type(model).__name__}.{code.co_name} ({found.file}:{line}) {why}"
+        )
 
     if found.returns is not None:
-        raise refused(found.returns, "returns a value, and nothing takes it; write into the port: s_out[:] = ...")
+        raise refused(
+            found.returns,
+            "returns a value, and nothing takes it; write into the port: s_out[:] = ...",
+        )
     for name, line in found.rebound.items():
-        kind = ports.get(name) or ("state" if name in axes and name not in roles and name not in shared else "")
+        kind = ports.get(name) or (
+            "state" if name in axes and name not in roles and name not in shared else ""
+        )
         if kind:
-            raise refused(line, f"gives the name of the {kind} {name} to something else, which leaves the {kind} as it is; write into it: "
-                                f"{name}[:] = ..." + (f", or use another name: x = {name} ..." if kind == "InPort" else ""))
+            raise refused(
+                line,
+                f"gives the name of the {kind} {name} to something else, which leaves the {kind} as it is; write into it: "
+                f"{name}[:] = ..."
+                + (f", or use another name: x = {name} ..." if kind == "InPort" else ""),
+            )
     for name, line in found.written.items():
         if roles.get(name) == "parameter":
-            raise refused(line, f"writes {name}, which {type(process).__name__} declares a parameter: set() alone changes it; let it be a "
-                                "state, Var(..., role='state')")
+            raise refused(
+                line,
+                f"writes {name}, which {type(process).__name__} declares a parameter: set() alone changes it; let it be a "
+                "state, Var(..., role='state')",
+            )
         if roles.get(name) == "InPort":
-            raise refused(line, f"writes the InPort {name}, whose array may be the sender's; work on a copy: x = {name}.copy()")
+            raise refused(
+                line,
+                f"writes the InPort {name}, whose array may be the sender's; work on a copy: x = {name}.copy()",
+            )
     for name, kind in ports.items():
         if kind == "OutPort" and name in axes and name not in found.touched:
-            raise refused(code.co_firstlineno, f"never writes the OutPort {name}; it assigns every element in every step: {name}[:] = ...")
+            raise refused(
+                code.co_firstlineno,
+                f"never writes the OutPort {name}; it assigns every element in every step: {name}[:] = ...",
+            )
     return {n for n in found.written if n in shared}

@@ -28,14 +28,22 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's t
 class ThreadedProgram:
     """See :class:`lavalike.backends.base.Program`. An error is the one of the first sample that has one."""
 
-    def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var], threads: int) -> None:
+    def __init__(
+        self, part: Part, batch: int, recordable: Sequence[Port | Var], threads: int
+    ) -> None:
         cuts = np.linspace(0, batch, threads + 1).astype(int)
         self.samples = [slice(a, b) for a, b in itertools.pairwise(cuts)]
         self.pool = _pool(threads)
         first = NumbaProgram(part, int(cuts[1]), recordable)
         for op in first.ops:
             op.row(first.batch)  # compiles, once, what the cache does not hold yet
-        self.parts = [first, *(NumbaProgram(part, s.stop - s.start, recordable, first.constants) for s in self.samples[1:])]
+        self.parts = [
+            first,
+            *(
+                NumbaProgram(part, s.stop - s.start, recordable, first.constants)
+                for s in self.samples[1:]
+            ),
+        ]
         for program, samples in zip(self.parts, self.samples, strict=True):
             program.first_sample = samples.start
 
@@ -43,10 +51,19 @@ class ThreadedProgram:
     def step(self) -> int:
         return self.parts[0].step
 
-    def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
+    def run(
+        self,
+        steps: int,
+        stimuli: Mapping[Port, np.ndarray],
+        recordings: Mapping[Port | Var, np.ndarray],
+    ) -> None:
         def share(k: int) -> None:
             s = self.samples[k]
-            self.parts[k].run(steps, {p: x[:, s] for p, x in stimuli.items()}, {t: x[:, s] for t, x in recordings.items()})
+            self.parts[k].run(
+                steps,
+                {p: x[:, s] for p, x in stimuli.items()},
+                {t: x[:, s] for t, x in recordings.items()},
+            )
 
         for done in [self.pool.submit(share, k) for k in range(len(self.parts))]:
             done.result()

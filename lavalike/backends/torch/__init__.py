@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 from lavalike.arguments import MAPPING, arguments, choice, instance, optional, real
 from lavalike.backends import get_backend
 from lavalike.backends.torch.connections import ConnectionModel as ConnectionModel
-from lavalike.backends.torch.model import DynamicsModel, FloatingDynamicsModel, TorchModel as TorchModel
+from lavalike.backends.torch.model import (
+    DynamicsModel,
+    FloatingDynamicsModel,
+    TorchModel as TorchModel,
+)
 from lavalike.backends.torch.module import ProcessModule as ProcessModule
 from lavalike.backends.torch.program import TorchProgram
 from lavalike.compiler.flat import flatten
@@ -57,12 +61,25 @@ class TorchBackend:
 BACKEND = TorchBackend()
 
 
-@arguments(process=instance(AbstractProcess, words="a process"), dtype=choice("float32", "float64"), surrogate=optional(SURROGATE),
-           forward=choice("torch", "bss2"), chip=optional(instance("lavalike.bss2.chip.Chip")), dt=real(above=0),
-           select=optional(MAPPING))
-def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Surrogate | Derivative | None = None,
-             forward: str = "torch", chip: Chip | None = None, dt: float = 1e-6,
-             select: Mapping[Any, Any] | None = None) -> ProcessModule:
+@arguments(
+    process=instance(AbstractProcess, words="a process"),
+    dtype=choice("float32", "float64"),
+    surrogate=optional(SURROGATE),
+    forward=choice("torch", "bss2"),
+    chip=optional(instance("lavalike.bss2.chip.Chip")),
+    dt=real(above=0),
+    select=optional(MAPPING),
+)
+def to_torch(
+    process: AbstractProcess,
+    *,
+    dtype: str = "float32",
+    surrogate: Surrogate | Derivative | None = None,
+    forward: str = "torch",
+    chip: Chip | None = None,
+    dt: float = 1e-6,
+    select: Mapping[Any, Any] | None = None,
+) -> ProcessModule:
     """``process`` (and all it is connected to) as an ``nn.Module``.
 
     Args:
@@ -83,21 +100,33 @@ def to_torch(process: AbstractProcess, *, dtype: str = "float32", surrogate: Sur
     select = select or {}
     config = RunConfig(backend="torch", dtype=dtype, select=select)  # type: ignore[arg-type]
     found = [made for _, made in config.choices()]
-    other = [x for made in found for x in (made.backend, made.precision) if x not in (None, "torch", "bss2", "floating_pt")]
+    other = [
+        x
+        for made in found
+        for x in (made.backend, made.precision)
+        if x not in (None, "torch", "bss2", "floating_pt")
+    ]
     if other:
-        raise InputError(f"to_torch({process.path}): select asks for {other[0]!r}, which has no gradient; of torch and bss2 in floating_pt "
-                         "there is one. Run the rest beforehand (simulate), and give the module what it sends")
+        raise InputError(
+            f"to_torch({process.path}): select asks for {other[0]!r}, which has no gradient; of torch and bss2 in floating_pt "
+            "there is one. Run the rest beforehand (simulate), and give the module what it sends"
+        )
     on_chip = forward == "bss2" or any(made.backend == "bss2" for made in found)
     if not on_chip and (chip is not None or dt != 1e-6):
         raise InputError(f"to_torch({process.path}): chip and dt belong to forward='bss2'")
     stimuli = [p for p in process.in_ports if not p.sources]
     if not stimuli or not process.out_ports:
-        raise InputError(f"to_torch({process.path}): a process with an unconnected InPort and an OutPort is needed")
+        raise InputError(
+            f"to_torch({process.path}): a process with an unconnected InPort and an OutPort is needed"
+        )
     if on_chip:  # the module's own graph is torch's in all places
         models = {key: made.model for key, made in config.choices() if made.model is not None}
-        chip_config, config = dataclasses.replace(config, backend=forward, chip=chip, dt=dt), dataclasses.replace(config, select=models)
+        chip_config, config = (
+            dataclasses.replace(config, backend=forward, chip=chip, dt=dt),
+            dataclasses.replace(config, select=models),
+        )
     flat = flatten(process, config, get_backend, stimuli)
-    (part,), = cut(flat).groups
+    ((part,),) = cut(flat).groups
     if not on_chip:
         return ProcessModule(process, part, surrogate)
     from lavalike.backends import bss2

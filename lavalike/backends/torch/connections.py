@@ -25,7 +25,12 @@ def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) ->
     if graded:
         return s
     more = ((s != 0).to(s.dtype) - s).detach()
-    if model is not None and not model.told and (s.device.type == "cpu" or not model.looked) and not torch.compiler.is_compiling():
+    if (
+        model is not None
+        and not model.told
+        and (s.device.type == "cpu" or not model.looked)
+        and not torch.compiler.is_compiling()
+    ):
         model.looked = True  # on an accelerator once: looking waits for it
         if more.any():
             model.told = True
@@ -39,8 +44,10 @@ def _exact(model: TorchModel, s: torch.Tensor, weights: torch.Tensor, first: int
     bad = per_step * weights.abs().flatten(1).sum(1).max() >= 2.0**53
     if bad.any():
         column = int(bad.any(0).nonzero()[0])
-        raise RunError(f"{place(model, first + column, bad[:, column])}: products of weights and messages leave 53 bits; scale weights or "
-                       "inputs down")
+        raise RunError(
+            f"{place(model, first + column, bad[:, column])}: products of weights and messages leave 53 bits; scale weights or "
+            "inputs down"
+        )
 
 
 def _settled(model: TorchModel, a: torch.Tensor, right: int, first: int) -> torch.Tensor:
@@ -60,13 +67,17 @@ class ConnectionModel(TorchModel):
     def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         """What messages (batch, *s_in.shape, time) of steps from ``first`` on cause, (batch, *a_out.shape, time): each step for itself.
         ``as_events`` makes spikes of messages where the connection is not graded."""
-        raise NotImplementedError(f"{type(self).__name__}: a ConnectionModel defines product(s, c, first)")
+        raise NotImplementedError(
+            f"{type(self).__name__}: a ConnectionModel defines product(s, c, first)"
+        )
 
     def matrix(self, c: Mapping[str, Any]) -> torch.Tensor | None:
         """The weights (out, in) from the constants, differentiable; None where they do not lie like that."""
         return None
 
-    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
         if self.delay:
             return super().step(t, inputs, state, c)
         state = self.receive(t, inputs, state, c)
@@ -78,7 +89,9 @@ class ConnectionModel(TorchModel):
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_buff": self.product(inputs["s_in"][..., None], c, t)[..., 0]}
 
-    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+    def sequence(
+        self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int
+    ) -> tuple[Tensors, Tensors]:
         a = self.product(inputs["s_in"], c, first).movedim(-1, 0)
         if not self.delay:
             return {"a_out": a.movedim(0, -1)}, {"a_buff": a[-1]}
@@ -91,7 +104,9 @@ class ConnectionModel(TorchModel):
         if not self.config.fixed:
             return values["weights"] * 2.0**exp, 0
         left = int(integral("weight_exp", exp, -24, 24)[0])
-        whole = fixed_weights(values["weights"].numpy(), self.process.num_weight_bits, self.process.sign_mode)
+        whole = fixed_weights(
+            values["weights"].numpy(), self.process.num_weight_bits, self.process.sign_mode
+        )
         return torch.from_numpy(whole << max(left, 0)).to(torch.float64), max(-left, 0)
 
 
@@ -124,7 +139,11 @@ class SparseModel(DenseModel):
         weights, right = self.weights(values)
         where = tuple(torch.as_tensor(x, device=weights.device) for x in (p.rows, p.cols))
         zeros = weights.new_zeros(p.a_out.size, p.s_in.size)
-        return {"weights": zeros.index_put(where, weights, accumulate=True), "right": right, "graded": _graded(values)}
+        return {
+            "weights": zeros.index_put(where, weights, accumulate=True),
+            "right": right,
+            "graded": _graded(values),
+        }
 
 
 class _DelayModel(ConnectionModel):
@@ -138,7 +157,9 @@ class _DelayModel(ConnectionModel):
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_out": state["a_buff"][..., 0]}
 
-    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+    def sequence(
+        self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int
+    ) -> tuple[Tensors, Tensors]:
         return TorchModel.sequence(self, inputs, state, c, first, steps)
 
 
@@ -157,7 +178,7 @@ class DelayDenseModel(_DelayModel):
         columns = [*old[..., 1:].unbind(-1), torch.zeros_like(old[..., 0])]
         for d, w in c["by_delay"].items():
             a = s @ w.T
-            columns[d] = columns[d] + (torch.floor(a / 2.0**c["right"]) if fixed else a)
+            columns[d] = columns[d] + (torch.floor(a / 2.0 ** c["right"]) if fixed else a)
         if fixed:
             within(self, torch.stack(columns, -1).flatten(1)[..., None], t)
         return {"a_buff": torch.stack(columns, -1)}
@@ -170,9 +191,19 @@ class DelaySparseModel(_DelayModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         (weights, right), delays, p = self.weights(values), self.delays(values), self.process
         rows, cols = (torch.as_tensor(x, device=weights.device) for x in (p.rows, p.cols))
-        total = weights.detach().new_zeros(p.a_out.size).index_add(0, rows, weights.detach().abs())[:, None]
-        return {"weights": weights, "right": right, "cols": cols, "place": rows * (p.max_delay + 1) + delays, "total": total,
-                "graded": _graded(values)}
+        total = (
+            weights.detach()
+            .new_zeros(p.a_out.size)
+            .index_add(0, rows, weights.detach().abs())[:, None]
+        )
+        return {
+            "weights": weights,
+            "right": right,
+            "cols": cols,
+            "place": rows * (p.max_delay + 1) + delays,
+            "total": total,
+            "graded": _graded(values),
+        }
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         s = as_events(inputs["s_in"], c["graded"], self)
@@ -181,7 +212,7 @@ class DelaySparseModel(_DelayModel):
             _exact(self, s[..., None], c["total"], t)
         later = torch.cat([old[..., 1:], torch.zeros_like(old[..., :1])], -1).flatten(1)
         a = torch.zeros_like(later).index_add(1, c["place"], s[:, c["cols"]] * c["weights"])
-        later = later + (torch.floor(a / 2.0**c["right"]) if fixed else a)
+        later = later + (torch.floor(a / 2.0 ** c["right"]) if fixed else a)
         if fixed:
             within(self, later[..., None], t)
         return {"a_buff": later.unflatten(1, old.shape[1:])}
@@ -212,7 +243,9 @@ class _ConvolutionModel(ConnectionModel):
         a = y.unflatten(0, (steps, batch)).permute(1, 3, 4, 2, 0)
         if not self.config.fixed:
             return a
-        if Units.of(self.process.proc_params).checked:  # wrapping would hide what the neuron behind looks for
+        if Units.of(
+            self.process.proc_params
+        ).checked:  # wrapping would hide what the neuron behind looks for
             return _settled(self, a, 0, first)
         return (a + 2.0**23) % 2.0**24 - 2.0**23  # as in Lava, the low 24 bits
 
@@ -234,7 +267,9 @@ class ConvTransposeModel(_ConvolutionModel):
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         p = self.process
-        return functional.conv_transpose2d(x, weight, None, p.stride, p.padding, p.output_padding, p.groups, p.dilation)
+        return functional.conv_transpose2d(
+            x, weight, None, p.stride, p.padding, p.output_padding, p.groups, p.dilation
+        )
 
 
 @implements(Delay, backend="torch", delay=1)
@@ -251,24 +286,36 @@ class DelayLineModel(TorchModel):
         delays = within_range("delays", values["delays"], 0, self.process.max_delay)
         return {"delays": delays.expand(self.process.s_in.shape)}
 
-    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
         outputs, state = self.sequence({"s_in": inputs["s_in"][..., None]}, state, c, t, 1)
         return {"s_out": outputs["s_out"][..., 0]}, state
 
-    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+    def sequence(
+        self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int
+    ) -> tuple[Tensors, Tensors]:
         past = torch.cat([state["a_buff"].flip(-1), inputs["s_in"]], -1)
         longest = state["a_buff"].shape[-1]
         at = torch.arange(steps, device=past.device) + longest - c["delays"][..., None]
-        return {"s_out": past.gather(-1, at.expand(past.shape[0], *at.shape))}, {"a_buff": past[..., -longest:].flip(-1)}
+        return {"s_out": past.gather(-1, at.expand(past.shape[0], *at.shape))}, {
+            "a_buff": past[..., -longest:].flip(-1)
+        }
 
 
 @implements(source.RingBuffer, backend="torch")
 class SourceModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         data = values["data"]
-        return {"data": integral("data", data).to(torch.float64) if self.config.fixed else data.to(getattr(torch, self.config.dtype))}
+        return {
+            "data": integral("data", data).to(torch.float64)
+            if self.config.fixed
+            else data.to(getattr(torch, self.config.dtype))
+        }
 
-    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
         data = c["data"]
         return {"s_out": data[..., (t - 1) % data.shape[-1]][None]}, state
 
@@ -277,16 +324,22 @@ class SourceModel(TorchModel):
 class ConstantModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         if self.config.fixed:
-            values = values | {"value": integral("value", values["value"], -(2**23), 2**23).to(torch.float64)}
+            values = values | {
+                "value": integral("value", values["value"], -(2**23), 2**23).to(torch.float64)
+            }
         return values | {"start": integral("start", values["start"], 0, 2**62)}
 
-    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
         return {"s_out": (c["value"] * (t > c["start"]))[None]}, state
 
 
 @implements(sink.RingBuffer, backend="torch")
 class SinkModel(TorchModel):
-    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
         data = state["data"]
         hit = torch.arange(data.shape[-1], device=data.device) == (t - 1) % data.shape[-1]
         return {}, {"data": torch.where(hit, inputs["a_in"][..., None], data)}

@@ -49,7 +49,8 @@ class Heard(Tensors):
         return method
 
     keys, values, items, __iter__, pop, copy, __or__, __ror__ = map(
-        _all, ("keys", "values", "items", "__iter__", "pop", "copy", "__or__", "__ror__"))
+        _all, ("keys", "values", "items", "__iter__", "pop", "copy", "__or__", "__ror__")
+    )
     del _all
 
 
@@ -74,24 +75,39 @@ class TorchModel(ProcessModel):
         """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of range."""
         return dict(values)
 
-    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
         if not self.delay:
-            raise NotImplementedError(f"{type(self).__name__}: a TorchModel without delay defines step(t, inputs, state, c)")
+            raise NotImplementedError(
+                f"{type(self).__name__}: a TorchModel without delay defines step(t, inputs, state, c)"
+            )
         outputs = self.send(state, c)
         return outputs, self.receive(t, inputs, state, c)
 
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
-        raise NotImplementedError(f"{type(self).__name__}: a TorchModel with delay defines send and receive")
+        raise NotImplementedError(
+            f"{type(self).__name__}: a TorchModel with delay defines send and receive"
+        )
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
-        raise NotImplementedError(f"{type(self).__name__}: a TorchModel with delay defines send and receive")
+        raise NotImplementedError(
+            f"{type(self).__name__}: a TorchModel with delay defines send and receive"
+        )
 
-    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+    def sequence(
+        self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int
+    ) -> tuple[Tensors, Tensors]:
         columns = {name: x.unbind(-1) for name, x in dict.items(inputs)}
         rows: dict[str, list[torch.Tensor]] = {}
         for k in range(steps):
             now = {name: x[k] for name, x in columns.items()}
-            out, state = self.step(first + k, Heard.of(now, inputs.names) if isinstance(inputs, Heard) else now, state, c)
+            out, state = self.step(
+                first + k,
+                Heard.of(now, inputs.names) if isinstance(inputs, Heard) else now,
+                state,
+                c,
+            )
             for name, x in out.items():
                 rows.setdefault(name, []).append(x)
         return {name: torch.stack(x, -1) for name, x in rows.items()}, state
@@ -99,7 +115,9 @@ class TorchModel(ProcessModel):
 
 def place(model: TorchModel, t: int, samples: torch.Tensor) -> str:
     """Process, step and, of several, the first of ``samples`` (batch) that is true."""
-    return f"{model.process.path}, step {t}" + (f", sample {int(samples.nonzero()[0])}" if len(samples) > 1 else "")
+    return f"{model.process.path}, step {t}" + (
+        f", sample {int(samples.nonzero()[0])}" if len(samples) > 1 else ""
+    )
 
 
 def within(model: TorchModel, x: torch.Tensor, first: int) -> None:
@@ -121,7 +139,10 @@ class DynamicsModel(TorchModel):
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
-        self.traceable = bool(self.dynamics.inputs) and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
+        self.traceable = (
+            bool(self.dynamics.inputs)
+            and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
+        )
         self.ends = {var: state for state, var in process.dynamics.ends}
         self._bound: tuple[Any, ...] = ()
         self._made: tuple[Any, ...] = ()
@@ -135,7 +156,10 @@ class DynamicsModel(TorchModel):
         if self._made[:1] != (self.surrogate,):
             checked = Units.of(self.process.proc_params).checked and self.dynamics.accumulators
             arithmetic = ("checked" if checked else "fixed") if self.config.fixed else "float"
-            self._made = self.surrogate, Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True)
+            self._made = (
+                self.surrogate,
+                Training(as_surrogate(self.surrogate), "detach", arithmetic, relative=True),
+            )
         return self._made[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,29 +168,52 @@ class DynamicsModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         dtype = getattr(torch, self.config.dtype)
         if self.config.fixed:
-            derived = self.dynamics.derive({n: v.numpy() for n, v in values.items()}, Units.of(self.process.proc_params), True)
+            derived = self.dynamics.derive(
+                {n: v.numpy() for n, v in values.items()}, Units.of(self.process.proc_params), True
+            )
             return {k: torch.as_tensor(v).to(torch.float64) for k, v in derived.items()}
         derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False)
         like = next(iter(values.values()), torch.zeros(0, dtype=dtype))
-        out = {k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device) for k, v in derived.items()}
+        out = {
+            k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device)
+            for k, v in derived.items()
+        }
         return {k: v.to(dtype) if v.dtype.is_floating_point else v for k, v in out.items()}
 
-    def step(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
         like = next(iter((*inputs.values(), *state.values())))
         step, counts, numbers = self._bind(like)
-        known = inputs, {n: state[n] for n in self.dynamics.states}, c, numbers, torch.tensor(t, device=like.device)
+        known = (
+            inputs,
+            {n: state[n] for n in self.dynamics.states},
+            c,
+            numbers,
+            torch.tensor(t, device=like.device),
+        )
         if self.config.fixed:
             for sizes in counts(*known):
                 self._within(sizes, t)
         outputs, new = step(*known)
         return outputs, state | new
 
-    def sequence(self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int) -> tuple[Tensors, Tensors]:
+    def sequence(
+        self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int
+    ) -> tuple[Tensors, Tensors]:
         d, training = self.dynamics, self.training
         if not self._traced(training):
             return super().sequence(inputs, state, c, first, steps)
         rows = {n: x.movedim(-1, 0) for n, x in inputs.items()}  # time outermost, as loops want it
-        result = scan(d, training, rows, c, {n: state[n] for n in d.states}, steps=steps, first=first if "t" in d.arguments else None)
+        result = scan(
+            d,
+            training,
+            rows,
+            c,
+            {n: state[n] for n in d.states},
+            steps=steps,
+            first=first if "t" in d.arguments else None,
+        )
         if self.config.fixed and result.overflows:
             return super().sequence(inputs, state, c, first, steps)  # which finds the step
         return {n: y.movedim(0, -1) for n, y in result.outputs.items()}, state | result.states
@@ -185,8 +232,16 @@ class DynamicsModel(TorchModel):
         key = self.surrogate, like.dtype, like.device
         if self._bound[:1] != (key,):
             training = self.training
-            numbers = {n: torch.tensor(v, dtype=like.dtype, device=like.device) for n, v in training.numbers.items()}
-            self._bound = key, stepper(self.dynamics, training), accumulated(self.dynamics, training), numbers
+            numbers = {
+                n: torch.tensor(v, dtype=like.dtype, device=like.device)
+                for n, v in training.numbers.items()
+            }
+            self._bound = (
+                key,
+                stepper(self.dynamics, training),
+                accumulated(self.dynamics, training),
+                numbers,
+            )
         return self._bound[1:]
 
     def _within(self, sizes: torch.Tensor, t: int) -> None:
@@ -196,8 +251,10 @@ class DynamicsModel(TorchModel):
             where = place(self, t, bad)
             if self.training.arithmetic == "fixed":
                 raise RunError(f"{where}: a sum left {WIDE}")
-            raise OverflowError24(f"{where}: an accumulator left 24 bits; the file promises that none does. Scale its weights or inputs "
-                                  "down.")
+            raise OverflowError24(
+                f"{where}: an accumulator left 24 bits; the file promises that none does. Scale its weights or inputs "
+                "down."
+            )
 
 
 class FloatingDynamicsModel(DynamicsModel):

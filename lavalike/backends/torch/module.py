@@ -32,11 +32,17 @@ class ProcessModule(nn.Module):
     the Vars and changes nothing. ``write_back`` gives what was learnt to the Vars.
     """
 
-    def __init__(self, process: AbstractProcess, part: Part, surrogate: Surrogate | Derivative | None = None) -> None:
+    def __init__(
+        self, process: AbstractProcess, part: Part, surrogate: Surrogate | Derivative | None = None
+    ) -> None:
         super().__init__()
         self.process, self.graph = process, part
         # of floating_pt; fixed_pt's integers are held in float64
-        self.dtype = torch.float64 if all(n.model.config.fixed for n in part.nodes) else getattr(torch, part.flat.config.dtype)
+        self.dtype = (
+            torch.float64
+            if all(n.model.config.fixed for n in part.nodes)
+            else getattr(torch, part.flat.config.dtype)
+        )
         self._keys: dict[Var, str] = {}
         for node in part.nodes:
             if surrogate is not None:
@@ -49,26 +55,36 @@ class ProcessModule(nn.Module):
                     whole(node, var, var.value)
                 # a step that something ends in is kept as how far it lies ahead
                 ends = var.name in _model(node).ends
-                value = self.as_tensor(var, var.value.astype(np.float64) - part.step if ends else var.value)
+                value = self.as_tensor(
+                    var, var.value.astype(np.float64) - part.step if ends else var.value
+                )
                 if var.trainable:
                     self.register_parameter(key, nn.Parameter(value))
                 else:
                     self.register_buffer(key, value, persistent=False)
                 self._keys[var] = key
         self.feedback = order.has_feedback(part.nodes)
-        self._seen: set[Node] = set()  # nodes whose models were seen to read and write all that they should
+        self._seen: set[Node] = (
+            set()
+        )  # nodes whose models were seen to read and write all that they should
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ProcessModule:
+    def _apply(
+        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
+    ) -> ProcessModule:
         """What .double(), .to(...) and the like do: models compute in the dtype asked for, float32 or float64."""
         dtype = fn(torch.empty(0, dtype=self.dtype, device=self._device())).dtype
         if dtype not in (torch.float32, torch.float64):
-            raise InputError(f"to_torch({self.process.path}): a graph is computed in float32 or float64, not in {dtype}; leave it in "
-                             "one of them and convert inputs and outputs")
+            raise InputError(
+                f"to_torch({self.process.path}): a graph is computed in float32 or float64, not in {dtype}; leave it in "
+                "one of them and convert inputs and outputs"
+            )
         super()._apply(fn, recurse)
         if dtype != self.dtype:
             self.dtype = dtype
             for node in self.graph.nodes:
-                node.model.config = dataclasses.replace(node.model.config, dtype=str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
+                node.model.config = dataclasses.replace(
+                    node.model.config, dtype=str(dtype).removeprefix("torch.")
+                )  # type: ignore[arg-type]
         return self
 
     # -- the graph on tensors ------------------------------------------------------------------------------
@@ -83,13 +99,22 @@ class ProcessModule(nn.Module):
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
-        check_real(var.path, value, "models of the torch backend take", "keep it in an attribute of the process, or real and imaginary "
-                   "parts in Vars of their own")
+        check_real(
+            var.path,
+            value,
+            "models of the torch backend take",
+            "keep it in an attribute of the process, or real and imaginary "
+            "parts in Vars of their own",
+        )
         node = self.graph.node_of(var.process)
         dtype = self.dtype if node is None else self.dtype_for(node)
-        out = torch.tensor(value, dtype=dtype if value.dtype.kind == "f" or var.trainable else torch.int64)
+        out = torch.tensor(
+            value, dtype=dtype if value.dtype.kind == "f" or var.trainable else torch.int64
+        )
         if value.dtype.kind == "f" and not out.isfinite().all():
-            raise VarError(f"{var.path}: {value[~out.isfinite().numpy()].flat[0]} is beyond {dtype}; dtype='float64' holds it")
+            raise VarError(
+                f"{var.path}: {value[~out.isfinite().numpy()].flat[0]} is beyond {dtype}; dtype='float64' holds it"
+            )
         return out
 
     def constants(self, nodes: Sequence[Node] | None = None) -> dict[Node, Mapping[str, object]]:
@@ -104,11 +129,25 @@ class ProcessModule(nn.Module):
         return out
 
     def initial(self, batch: int) -> States:
-        return {n: {_model(n).ends.get(v.name, v.name): self.tensor(v).to(self.dtype_for(n)).expand(batch, *v.shape)
-                    for v in n.process.vars if v.role == "state"} for n in self.graph.nodes}
+        return {
+            n: {
+                _model(n).ends.get(v.name, v.name): self.tensor(v)
+                .to(self.dtype_for(n))
+                .expand(batch, *v.shape)
+                for v in n.process.vars
+                if v.role == "state"
+            }
+            for n in self.graph.nodes
+        }
 
-    def step(self, t: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]],
-             nodes: Sequence[Node] | None = None) -> tuple[Values, States]:
+    def step(
+        self,
+        t: int,
+        fed: Values,
+        states: States,
+        constants: Mapping[Node, Mapping[str, object]],
+        nodes: Sequence[Node] | None = None,
+    ) -> tuple[Values, States]:
         """One step: what every OutPort sends, and the new states. ``nodes``: some of the graph's, ``fed`` what they hear of others."""
         values = dict(fed)
         new: States = {}
@@ -121,13 +160,18 @@ class ProcessModule(nn.Module):
             for name, x in sent.items():
                 values[_port(node, name)] = x
         for node in nodes:
-            inputs = {name: self.total(terms, _port(node, name), values, batch, None, t, node) for name, terms in node.inputs.items()}
+            inputs = {
+                name: self.total(terms, _port(node, name), values, batch, None, t, node)
+                for name, terms in node.inputs.items()
+            }
             inputs = self._listening(node, inputs)
             if node.model.delay:
                 new[node] = _model(node).receive(t, inputs, states[node], constants[node])
                 self._done(node, "receive", inputs, new[node])
                 continue
-            outputs, new[node] = self._pair(node, "step", _model(node).step(t, inputs, states[node], constants[node]))
+            outputs, new[node] = self._pair(
+                node, "step", _model(node).step(t, inputs, states[node], constants[node])
+            )
             self._sent(node, "step", outputs)
             self._done(node, "step", inputs, new[node])
             for name, x in outputs.items():
@@ -135,16 +179,30 @@ class ProcessModule(nn.Module):
                 values[port] = x.expand(batch, *port.shape)
         return values, new
 
-    def sequence(self, first: int, steps: int, fed: Values, states: States, constants: Mapping[Node, Mapping[str, object]],
-                 nodes: Sequence[Node] | None = None) -> tuple[Values, States]:
+    def sequence(
+        self,
+        first: int,
+        steps: int,
+        fed: Values,
+        states: States,
+        constants: Mapping[Node, Mapping[str, object]],
+        nodes: Sequence[Node] | None = None,
+    ) -> tuple[Values, States]:
         """All steps, node after node; for graphs without feedback. ``nodes`` as in :meth:`step`."""
         values, new = dict(fed), {}
         batch = self._batch(fed, states)
         nodes = self.graph.nodes if nodes is None else nodes
         for node in order.upstream_first(nodes, order.senders(nodes)):
-            inputs = {name: self.total(terms, _port(node, name), values, batch, steps, first, node) for name, terms in node.inputs.items()}
+            inputs = {
+                name: self.total(terms, _port(node, name), values, batch, steps, first, node)
+                for name, terms in node.inputs.items()
+            }
             inputs = self._listening(node, inputs)
-            outputs, new[node] = self._pair(node, "step", _model(node).sequence(inputs, states[node], constants[node], first, steps))
+            outputs, new[node] = self._pair(
+                node,
+                "step",
+                _model(node).sequence(inputs, states[node], constants[node], first, steps),
+            )
             self._sent(node, "step", outputs)
             self._done(node, "step", inputs, new[node])
             for name, x in outputs.items():
@@ -155,11 +213,23 @@ class ProcessModule(nn.Module):
     # -- what a user's model forgets is told, once
 
     def _listening(self, node: Node, inputs: Tensors) -> Tensors:
-        return inputs if node in self._seen or node.model.port_names() is not None else Heard.of(inputs, set())
+        return (
+            inputs
+            if node in self._seen or node.model.port_names() is not None
+            else Heard.of(inputs, set())
+        )
 
     def _pair(self, node: Node, method: str, result: Any) -> tuple[Tensors, Tensors]:
-        if node not in self._seen and not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(x, Mapping) for x in result)):
-            raise _forgets(node, method, f"returns {type(result).__name__}; it returns two dicts, of outputs and of states")
+        if node not in self._seen and not (
+            isinstance(result, tuple)
+            and len(result) == 2
+            and all(isinstance(x, Mapping) for x in result)
+        ):
+            raise _forgets(
+                node,
+                method,
+                f"returns {type(result).__name__}; it returns two dicts, of outputs and of states",
+            )
         return result
 
     def _sent(self, node: Node, method: str, outputs: Tensors) -> None:
@@ -169,14 +239,32 @@ class ProcessModule(nn.Module):
     def _done(self, node: Node, method: str, inputs: Tensors, state: Tensors) -> None:
         if node in self._seen:
             return
-        _named(node, method, "state", {_model(node).ends.get(v.name, v.name) for v in node.process.vars if v.role == "state"}, state)
+        _named(
+            node,
+            method,
+            "state",
+            {_model(node).ends.get(v.name, v.name) for v in node.process.vars if v.role == "state"},
+            state,
+        )
         for name, terms in node.inputs.items():
             if isinstance(inputs, Heard) and terms and name not in inputs.names:
-                raise _forgets(node, method, f"does not read the InPort {name}, to which {terms[0].source.path} is sent")
+                raise _forgets(
+                    node,
+                    method,
+                    f"does not read the InPort {name}, to which {terms[0].source.path} is sent",
+                )
         self._seen.add(node)
 
-    def total(self, terms: list[Term], port: Port, values: Values, batch: int, steps: int | None = None, first: int = 1,
-              node: Node | None = None) -> torch.Tensor:
+    def total(
+        self,
+        terms: list[Term],
+        port: Port,
+        values: Values,
+        batch: int,
+        steps: int | None = None,
+        first: int = 1,
+        node: Node | None = None,
+    ) -> torch.Tensor:
         """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps); as ``node`` takes it, from step ``first``
         on."""
         time = () if steps is None else (steps,)
@@ -196,7 +284,9 @@ class ProcessModule(nn.Module):
             out = torch.zeros(batch, port.size, *time, dtype=dtype, device=self._device())
         return out.reshape(batch, *port.shape, *time)
 
-    def _taken(self, x: torch.Tensor, source: Port, port: Port, node: Node, first: int) -> torch.Tensor:
+    def _taken(
+        self, x: torch.Tensor, source: Port, port: Port, node: Node, first: int
+    ) -> torch.Tensor:
         """Messages (batch, size), or with a last axis of steps, in what ``node`` computes in; RunError where that does not hold one."""
         fixed, whole = node.model.config.fixed, self.graph.dtype_of(source).kind == "i"
         if fixed == whole:
@@ -204,51 +294,88 @@ class ProcessModule(nn.Module):
         if fixed:
             bad = (x != x.trunc()) | ~(x.abs() < 2.0**31)
         else:
-            bad = x.abs() >= 2**24 if self.dtype == torch.float32 else torch.zeros((), dtype=torch.bool)
+            bad = (
+                x.abs() >= 2**24
+                if self.dtype == torch.float32
+                else torch.zeros((), dtype=torch.bool)
+            )
         if bad.any():
             rows = bad[..., None] if bad.dim() == 2 else bad
             k, sample, index = (int(i) for i in rows.permute(2, 0, 1).nonzero()[0])
             place = f"step {first + k}" + (f", sample {sample}" if len(rows) > 1 else "")
             value = (x[..., None] if x.dim() == 2 else x)[sample, index, k].item()
-            raise not_held(source.path, port.path, np.dtype(np.int32 if fixed else np.float32), place, value, index)
+            raise not_held(
+                source.path,
+                port.path,
+                np.dtype(np.int32 if fixed else np.float32),
+                place,
+                value,
+                index,
+            )
         return x.to(self.dtype_for(node))
 
     def _batch(self, fed: Values, states: States) -> int:
-        return next((x.shape[0] for x in (*fed.values(), *(x for s in states.values() for x in s.values()))), 1)
+        return next(
+            (
+                x.shape[0]
+                for x in (*fed.values(), *(x for s in states.values() for x in s.values()))
+            ),
+            1,
+        )
 
     def _device(self) -> torch.device:
         return next((x.device for x in (*self.parameters(), *self.buffers())), torch.device("cpu"))
 
     # -- as a module ---------------------------------------------------------------------------------------
 
-    def forward(self, x: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor | dict[str, torch.Tensor]:
+    def forward(
+        self, x: torch.Tensor | Mapping[str, torch.Tensor]
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
         """From inputs ``(batch, *shape, time)`` to outputs of the same layout.
 
         One InPort: a tensor, else a dict by name; likewise the OutPorts.
         """
         fed_ports = self.graph.hears
         given = {fed_ports[0].name: x} if isinstance(x, torch.Tensor) and len(fed_ports) == 1 else x
-        if not isinstance(given, Mapping) or not all(isinstance(v, torch.Tensor) for v in given.values()):
-            raise InputTypeError(f"{self.process.path}: x is a tensor or, by name, tensors for {[p.name for p in fed_ports]}, got "
-                                 f"{shown(x)} ({type(x).__name__})")
+        if not isinstance(given, Mapping) or not all(
+            isinstance(v, torch.Tensor) for v in given.values()
+        ):
+            raise InputTypeError(
+                f"{self.process.path}: x is a tensor or, by name, tensors for {[p.name for p in fed_ports]}, got "
+                f"{shown(x)} ({type(x).__name__})"
+            )
         if {p.name for p in fed_ports} != set(given):
-            raise InputError(f"{self.process.path}: inputs by name expected for {[p.name for p in fed_ports]}")
-        if unreadable() or not all(stored(t) for t in (*given.values(), *self.parameters(), *self.buffers())):
-            raise InputError(f"to_torch({self.process.path}): the values of a graph are looked at in every call, and fake, meta and "
-                             "traced tensors have none; call it on tensors with data")
+            raise InputError(
+                f"{self.process.path}: inputs by name expected for {[p.name for p in fed_ports]}"
+            )
+        if unreadable() or not all(
+            stored(t) for t in (*given.values(), *self.parameters(), *self.buffers())
+        ):
+            raise InputError(
+                f"to_torch({self.process.path}): the values of a graph are looked at in every call, and fake, meta and "
+                "traced tensors have none; call it on tensors with data"
+            )
         fed: Values = {}
         for port in fed_ports:
             value = given[port.name]
-            if value.dim() != len(port.shape) + 2 or tuple(value.shape[1:-1]) != port.shape or 0 in value.shape:
+            if (
+                value.dim() != len(port.shape) + 2
+                or tuple(value.shape[1:-1]) != port.shape
+                or 0 in value.shape
+            ):
                 expected = ("batch", *port.shape, "time")
-                raise InputError(f"{port!r}: input has shape {tuple(value.shape)}; expected {expected}, none of them 0")
+                raise InputError(
+                    f"{port!r}: input has shape {tuple(value.shape)}; expected {expected}, none of them 0"
+                )
             if value.is_complex():
                 raise InputError(f"{port!r}: input has dtype {value.dtype}; expected real numbers")
             fed[port] = value.to(self.dtype)
         sizes = {(v.shape[0], v.shape[-1]) for v in fed.values()}
         if len(sizes) != 1:
-            raise InputError(f"{self.process.path}: inputs differ in batch or time: {sorted(sizes)}")
-        (batch, steps), = sizes
+            raise InputError(
+                f"{self.process.path}: inputs differ in batch or time: {sorted(sizes)}"
+            )
+        ((batch, steps),) = sizes
         results = self.results(batch, steps, fed)
         outs = self.process.out_ports
         return results if len(outs) != 1 else results[outs[0].name]
@@ -263,7 +390,9 @@ class ProcessModule(nn.Module):
         columns = {p: v.unbind(-1) for p, v in fed.items()}
         rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
         for k in range(steps):
-            values, states = self.step(self.graph.step + k + 1, {p: c[k] for p, c in columns.items()}, states, constants)
+            values, states = self.step(
+                self.graph.step + k + 1, {p: c[k] for p, c in columns.items()}, states, constants
+            )
             for p in outs:
                 rows[p.name].append(self.total(self.graph.terms(p), p, values, batch))
         return {name: torch.stack(r, -1) for name, r in rows.items()}
@@ -289,10 +418,17 @@ def _model(node: Node) -> TorchModel:
 
 def _named(node: Node, method: str, kind: str, wanted: set[str], got: Mapping[str, Any]) -> None:
     if not isinstance(got, Mapping):
-        raise _forgets(node, method, f"returns {type(got).__name__} where a dict of {kind}s is needed")
+        raise _forgets(
+            node, method, f"returns {type(got).__name__} where a dict of {kind}s is needed"
+        )
     for name in sorted(wanted ^ {*got}):
-        raise _forgets(node, method, f"returns no {kind} {name}" if name in wanted else
-                       f"returns {name!r}, which is no {kind}{did_you_mean(name, wanted)}; there are {sorted(wanted)}")
+        raise _forgets(
+            node,
+            method,
+            f"returns no {kind} {name}"
+            if name in wanted
+            else f"returns {name!r}, which is no {kind}{did_you_mean(name, wanted)}; there are {sorted(wanted)}",
+        )
 
 
 def _forgets(node: Node, method: str, why: str) -> GraphError:

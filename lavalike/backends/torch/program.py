@@ -18,14 +18,27 @@ class TorchProgram:
     """See :class:`lavalike.backends.base.Program`."""
 
     def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> None:
-        self.part, self.batch, self.step, self.check = part, batch, part.step, part.target.options.check
+        self.part, self.batch, self.step, self.check = (
+            part,
+            batch,
+            part.step,
+            part.target.options.check,
+        )
         self.module = ProcessModule(part.processes[0], part)
         self.states: States = self.module.initial(batch)
 
     @torch.no_grad()
-    def run(self, steps: int, heard: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]) -> None:
+    def run(
+        self,
+        steps: int,
+        heard: Mapping[Port, np.ndarray],
+        recordings: Mapping[Port | Var, np.ndarray],
+    ) -> None:
         m, constants = self.module, self.module.constants()
-        fed = {p: torch.from_numpy(np.ascontiguousarray(heard[p])).unflatten(-1, p.shape) for p in self.part.hears}
+        fed = {
+            p: torch.from_numpy(np.ascontiguousarray(heard[p])).unflatten(-1, p.shape)
+            for p in self.part.hears
+        }
         if m.feedback or any(isinstance(t, Var) for t in recordings) or self.check:
             self._steps(steps, fed, constants, recordings)
             return
@@ -38,23 +51,34 @@ class TorchProgram:
         self.states = states
         self.step += steps
         for port in (t for t in recordings if isinstance(t, Port)):
-            total = m.total(self.part.terms(port), port, values, self.batch, steps).reshape(self.batch, -1, steps)
+            total = m.total(self.part.terms(port), port, values, self.batch, steps).reshape(
+                self.batch, -1, steps
+            )
             recordings[port][...] = total.permute(2, 0, 1).numpy()
 
-    def _steps(self, steps: int, fed: Values, constants: Mapping[Node, Mapping[str, object]],
-               recordings: Mapping[Port | Var, np.ndarray]) -> None:
+    def _steps(
+        self,
+        steps: int,
+        fed: Values,
+        constants: Mapping[Node, Mapping[str, object]],
+        recordings: Mapping[Port | Var, np.ndarray],
+    ) -> None:
         """One after the other."""
         m = self.module
         ports = {t: self.part.terms(t) for t in recordings if isinstance(t, Port)}
         varied = [t for t in recordings if isinstance(t, Var)]
         for k in range(steps):
-            values, states = m.step(self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants)
+            values, states = m.step(
+                self.step + 1, {p: x[k] for p, x in fed.items()}, self.states, constants
+            )
             if self.check:
                 self._finite(values, states)
             self.states = states
             self.step += 1
             for port, terms in ports.items():
-                recordings[port][k] = m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
+                recordings[port][k] = (
+                    m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
+                )
             for var in varied:
                 recordings[var][k] = self._value(var).reshape(self.batch, -1)
 
@@ -64,13 +88,19 @@ class TorchProgram:
     def _finite(self, values: Mapping[Port, torch.Tensor], states: States) -> None:
         """RunError where a port or a state of this step is NaN or infinite."""
         for node in self.part.nodes:
-            held = {p.path: values[p] for p in node.process.out_ports} | {f"{node.process.path}.{n}": x for n, x in states[node].items()}
+            held = {p.path: values[p] for p in node.process.out_ports} | {
+                f"{node.process.path}.{n}": x for n, x in states[node].items()
+            }
             for path, x in held.items():
                 if not x.isfinite().all():
-                    sample, index = divmod(int((~x.isfinite()).reshape(-1).nonzero()[0]), x[0].numel())
+                    sample, index = divmod(
+                        int((~x.isfinite()).reshape(-1).nonzero()[0]), x[0].numel()
+                    )
                     where = f", sample {sample}" if self.batch > 1 else ""
-                    raise RunError(f"{path}, step {self.step + 1}{where}: {x[sample].reshape(-1)[index]} at flat index {index}, the first "
-                                   "NaN or infinity of this run")
+                    raise RunError(
+                        f"{path}, step {self.step + 1}{where}: {x[sample].reshape(-1)[index]} at flat index {index}, the first "
+                        "NaN or infinity of this run"
+                    )
 
     def _value(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
@@ -88,7 +118,11 @@ class TorchProgram:
         node = self.part.node_of(target.process)
         if node is None or target.role == "parameter":
             return target.value.dtype
-        return np.dtype(np.float64) if target.name in node.model.ends else node.model.config.message_dtype  # type: ignore[attr-defined]
+        return (
+            np.dtype(np.float64)
+            if target.name in node.model.ends
+            else node.model.config.message_dtype
+        )  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
@@ -99,7 +133,9 @@ class TorchProgram:
         return sent.expand(self.batch, *port.shape).reshape(1, self.batch, -1).numpy()
 
     def snapshot(self) -> tuple[int, States]:
-        return self.step, {n: dict(s) for n, s in self.states.items()}  # tensors are replaced, never changed
+        return self.step, {
+            n: dict(s) for n, s in self.states.items()
+        }  # tensors are replaced, never changed
 
     def restore(self, snapshot: tuple[int, States]) -> None:
         self.step, states = snapshot
@@ -116,7 +152,10 @@ class TorchProgram:
         if var.role == "state":
             whole(node, var, value)
             name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
-            held = torch.tensor(value if name is None else value.astype(np.float64) - self.step, dtype=self.module.dtype_for(node))
+            held = torch.tensor(
+                value if name is None else value.astype(np.float64) - self.step,
+                dtype=self.module.dtype_for(node),
+            )
             self.states[node][name or var.name] = held.expand(self.batch, *var.shape)
             return
         held = self.module.tensor(var)

@@ -44,13 +44,21 @@ class MockParameter:
 
     def check(self, what: str) -> None:
         """The errors above, said of ``what``."""
-        if not all(isinstance(v, Real) and not isinstance(v, bool) for v in (self.gain, self.noise_std)):
-            raise InputTypeError(f"{what}: a MockParameter(noise_std, gain) of two numbers is expected, got {vars(self)}")
+        if not all(
+            isinstance(v, Real) and not isinstance(v, bool) for v in (self.gain, self.noise_std)
+        ):
+            raise InputTypeError(
+                f"{what}: a MockParameter(noise_std, gain) of two numbers is expected, got {vars(self)}"
+            )
         if not 0 < self.gain <= 1:
-            raise RangeError(f"{what}: gain must be above 0 and at most 1 LSB, got {self.gain!r}; "
-                             "measure_mock_parameter() gives a chip's (about 0.002)")
+            raise RangeError(
+                f"{what}: gain must be above 0 and at most 1 LSB, got {self.gain!r}; "
+                "measure_mock_parameter() gives a chip's (about 0.002)"
+            )
         if not 0 <= self.noise_std < math.inf:
-            raise RangeError(f"{what}: noise_std must be at least 0 LSB and finite, got {self.noise_std!r}")
+            raise RangeError(
+                f"{what}: noise_std must be at least 0 LSB and finite, got {self.noise_std!r}"
+            )
 
 
 _parameter: ContextVar[MockParameter | None] = ContextVar("mock_parameter", default=None)
@@ -67,8 +75,10 @@ def set_mock_parameter(parameter: MockParameter) -> None:
     Errors as :class:`MockParameter`'s, whose values may have been set since; InputTypeError for what is none.
     """
     if not isinstance(parameter, MockParameter):
-        raise InputTypeError(f"set_mock_parameter: a MockParameter(noise_std, gain) of two numbers is expected, got {parameter!r} "
-                             "as parameter")
+        raise InputTypeError(
+            f"set_mock_parameter: a MockParameter(noise_std, gain) of two numbers is expected, got {parameter!r} "
+            "as parameter"
+        )
     parameter.check("set_mock_parameter")
     _parameter.set(MockParameter(float(parameter.noise_std), float(parameter.gain)))
 
@@ -96,8 +106,10 @@ def chip_for(mock: bool, what: str) -> Chip | None:
     try:
         return current_chip()
     except NoChipError as e:
-        raise NoChipError(f"{what} was asked for with mock=False, and there is no chip in this thread: init_hardware() takes one, "
-                          "`with lavalike.bss2.use(Chip(...)):` an emulated one; mock=True needs none") from e
+        raise NoChipError(
+            f"{what} was asked for with mock=False, and there is no chip in this thread: init_hardware() takes one, "
+            "`with lavalike.bss2.use(Chip(...)):` an emulated one; mock=True needs none"
+        ) from e
 
 
 def mocked(mock: bool, what: str) -> bool:
@@ -134,7 +146,9 @@ def measure_mock_parameter() -> MockParameter:
         return MockParameter(float(found.noise_std), float(found.gain))
     from lavalike.bss2.analog import product
 
-    weights = torch.full((facts.SIGNED_ROWS, facts.HEMISPHERES * facts.COLUMNS), float(facts.WEIGHT_MAX // 3))
+    weights = torch.full(
+        (facts.SIGNED_ROWS, facts.HEMISPHERES * facts.COLUMNS), float(facts.WEIGHT_MAX // 3)
+    )
     best: tuple[float, int, torch.Tensor] | None = None
     target = facts.OUTPUT_MAX / 2
     for rows in sorted({max(1, round(facts.SIGNED_ROWS * SHRINK**i)) for i in range(STEPS)}):
@@ -148,4 +162,6 @@ def measure_mock_parameter() -> MockParameter:
     assert best is not None  # STEPS are more than none
     _, rows, read = best
     expected = float(rows * (facts.INPUT_MAX // 2) * (facts.WEIGHT_MAX // 3))
-    return MockParameter(noise_std=read.std(0).median().item(), gain=(read / expected).median().item())
+    return MockParameter(
+        noise_std=read.std(0).median().item(), gain=(read / expected).median().item()
+    )

@@ -41,12 +41,23 @@ _TRANSFORMS = {"input_transform": optional(FUNCTION), "weight_transform": option
 
 def _convolution(dims: int) -> dict[str, Rule]:
     """Rules of a layer's arguments; sizes are one number, or one for each of so many dimensions."""
+
     def sizes(least: int) -> Rule:
         return either(integer(least), sequence(integer(least), dims))
 
-    return {"in_channels": integer(1), "out_channels": integer(1), "kernel_size": sizes(1), "stride": sizes(1),
-            "padding": either(choice("valid", "same"), sizes(0)), "dilation": sizes(1), "groups": integer(1), "bias": FLAG,
-            "padding_mode": choice("zeros", "reflect", "replicate", "circular"), **_SENT, **_TRANSFORMS}
+    return {
+        "in_channels": integer(1),
+        "out_channels": integer(1),
+        "kernel_size": sizes(1),
+        "stride": sizes(1),
+        "padding": either(choice("valid", "same"), sizes(0)),
+        "dilation": sizes(1),
+        "groups": integer(1),
+        "bias": FLAG,
+        "padding_mode": choice("zeros", "reflect", "replicate", "circular"),
+        **_SENT,
+        **_TRANSFORMS,
+    }
 
 
 @arguments(x=TENSOR, late=True)
@@ -92,7 +103,9 @@ class Layer(torch.nn.Module):
             value = True if isinstance(value, torch.Tensor) else value
             if isinstance(value, tuple) and len(set(value)) == 1 and value[0] == parameter.default:
                 continue  # torch keeps stride=1 as (1,)
-            if value is not parameter.default and not (isinstance(value, str) and value == parameter.default):
+            if value is not parameter.default and not (
+                isinstance(value, str) and value == parameter.default
+            ):
                 shown.append(f"{name}={value.__name__ if inspect.isroutine(value) else value}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -113,8 +126,15 @@ class MACLayer(Layer):
     weight: torch.Tensor
 
     @arguments(**_SENT, **_TRANSFORMS)
-    def __init__(self, num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *,
-                 input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
+    def __init__(
+        self,
+        num_sends: int | None = None,
+        wait_between_events: int = facts.DEFAULT_WAIT,
+        mock: bool = False,
+        *,
+        input_transform: Transform | None = None,
+        weight_transform: Transform | None = clamp_weight_,
+    ) -> None:
         super().__init__(mock)
         self._configure(num_sends, wait_between_events, mock)
         self._transform(input_transform, weight_transform)
@@ -141,7 +161,9 @@ class MACLayer(Layer):
         if self.num_sends is None:
             self.num_sends = math.ceil(std / (facts.WEIGHT_MAX / 3))
         std /= self.num_sends
-        torch.nn.init.trunc_normal_(self.weight, weight_mean, std, -facts.WEIGHT_MAX, facts.WEIGHT_MAX)
+        torch.nn.init.trunc_normal_(
+            self.weight, weight_mean, std, -facts.WEIGHT_MAX, facts.WEIGHT_MAX
+        )
         bias = cast("torch.Tensor | None", self.bias)
         if bias is not None:
             torch.nn.init.uniform_(bias, -bound, bound)
@@ -152,14 +174,28 @@ class MACLayer(Layer):
         outputs, inputs = self.weight.shape[0], self.weight[0].numel()
         return trace.name_of(self, f"{type(self).__name__}({inputs}, {outputs})")
 
-    def _product(self, x: torch.Tensor, product: Callable[[torch.Tensor, torch.Tensor, dict[str, Any]], torch.Tensor]) -> torch.Tensor:
+    def _product(
+        self,
+        x: torch.Tensor,
+        product: Callable[[torch.Tensor, torch.Tensor, dict[str, Any]], torch.Tensor],
+    ) -> torch.Tensor:
         """The transforms, then ``product(x, weight, arguments)``."""
         counted = trace.observing() and self.weight_transform is not None
         clipped = int((self.weight.detach().abs() > facts.WEIGHT_MAX).sum()) if counted else 0
-        weight = self.weight if self.weight_transform is None else self.weight_transform(self.weight)
+        weight = (
+            self.weight if self.weight_transform is None else self.weight_transform(self.weight)
+        )
         x = x if self.input_transform is None else self.input_transform(x)
-        out = product(x, weight, {"num_sends": self.num_sends, "wait_between_events": self.wait_between_events, "mock": self.mock,
-                                  "layer": self.label})
+        out = product(
+            x,
+            weight,
+            {
+                "num_sends": self.num_sends,
+                "wait_between_events": self.wait_between_events,
+                "mock": self.mock,
+                "layer": self.label,
+            },
+        )
         trace.record_clipped(clipped)
         return out
 
@@ -174,10 +210,27 @@ class Linear(MACLayer, torch.nn.Linear):
         avg: columns that compute each output, whose mean it is. Default 1.
     """
 
-    @arguments(in_features=integer(1), out_features=integer(1), bias=FLAG, avg=integer(1), **_SENT, **_TRANSFORMS)
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, num_sends: int | None = None,
-                 wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, avg: int = 1,
-                 input_transform: Transform | None = None, weight_transform: Transform | None = clamp_weight_) -> None:
+    @arguments(
+        in_features=integer(1),
+        out_features=integer(1),
+        bias=FLAG,
+        avg=integer(1),
+        **_SENT,
+        **_TRANSFORMS,
+    )
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        num_sends: int | None = None,
+        wait_between_events: int = facts.DEFAULT_WAIT,
+        mock: bool = False,
+        *,
+        avg: int = 1,
+        input_transform: Transform | None = None,
+        weight_transform: Transform | None = clamp_weight_,
+    ) -> None:
         self._configure(num_sends, wait_between_events, mock)
         torch.nn.Linear.__init__(self, in_features, out_features, bias)
         self.avg = operator.index(avg)
@@ -186,9 +239,13 @@ class Linear(MACLayer, torch.nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return self._product(input, self._linear)
 
-    def _linear(self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+    def _linear(
+        self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]
+    ) -> torch.Tensor:
         w = weight.t()
-        out = functional.matmul(x, w if self.avg == 1 else w.repeat_interleave(self.avg, -1), **arguments)
+        out = functional.matmul(
+            x, w if self.avg == 1 else w.repeat_interleave(self.avg, -1), **arguments
+        )
         if self.avg > 1:
             out = out.unflatten(-1, (self.out_features, self.avg)).mean(-1)
         return out if self.bias is None else functional.add(out, self.bias, mock=self.mock)
@@ -205,17 +262,23 @@ class _Conv(MACLayer):
 
     def _pad(self, x: torch.Tensor) -> torch.Tensor:
         if any(d != 1 for d in self.dilation) or self.groups != 1:
-            raise InputError(f"{self.label}: dilation and groups must be 1, got dilation={self.dilation}, groups={self.groups}; "
-                             "fill the kernel with zeros, or make a layer for each group")
+            raise InputError(
+                f"{self.label}: dilation and groups must be 1, got dilation={self.dilation}, groups={self.groups}; "
+                "fill the kernel with zeros, or make a layer for each group"
+            )
         both = self._reversed_padding_repeated_twice
         if not any(both):
             return x
-        return torch_functional.pad(x, both, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
+        return torch_functional.pad(
+            x, both, mode="constant" if self.padding_mode == "zeros" else self.padding_mode
+        )
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return self._product(self._pad(input), self._convolve)
 
-    def _convolve(self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+    def _convolve(
+        self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]
+    ) -> torch.Tensor:
         convolve = functional.conv1d if weight.dim() == 3 else functional.conv2d
         return convolve(x, weight, self.bias, self.stride, **arguments)
 
@@ -227,13 +290,37 @@ class Conv1d(_Conv, torch.nn.Conv1d):
     """
 
     @arguments(**_convolution(1))
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], stride: int | tuple[int] = 1,
-                 padding: str | int | tuple[int] = 0, dilation: int | tuple[int] = 1, groups: int = 1, bias: bool = True,
-                 padding_mode: PaddingMode = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
-                 mock: bool = False, *, input_transform: Transform | None = None,
-                 weight_transform: Transform | None = clamp_weight_) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: str | int | tuple[int] = 0,
+        dilation: int | tuple[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        num_sends: int | None = None,
+        wait_between_events: int = facts.DEFAULT_WAIT,
+        mock: bool = False,
+        *,
+        input_transform: Transform | None = None,
+        weight_transform: Transform | None = clamp_weight_,
+    ) -> None:
         self._configure(num_sends, wait_between_events, mock)
-        torch.nn.Conv1d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        torch.nn.Conv1d.__init__(
+            self,
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+        )
         self._transform(input_transform, weight_transform)
 
 
@@ -244,13 +331,37 @@ class Conv2d(_Conv, torch.nn.Conv2d):
     """
 
     @arguments(**_convolution(2))
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], stride: int | tuple[int, int] = 1,
-                 padding: str | int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, groups: int = 1, bias: bool = True,
-                 padding_mode: PaddingMode = "zeros", num_sends: int | None = None, wait_between_events: int = facts.DEFAULT_WAIT,
-                 mock: bool = False, *, input_transform: Transform | None = None,
-                 weight_transform: Transform | None = clamp_weight_) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: str | int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        num_sends: int | None = None,
+        wait_between_events: int = facts.DEFAULT_WAIT,
+        mock: bool = False,
+        *,
+        input_transform: Transform | None = None,
+        weight_transform: Transform | None = clamp_weight_,
+    ) -> None:
         self._configure(num_sends, wait_between_events, mock)
-        torch.nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        torch.nn.Conv2d.__init__(
+            self,
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+        )
         self._transform(input_transform, weight_transform)
 
 
@@ -265,20 +376,52 @@ class ExpandedConv1d(Conv1d):
     """
 
     @arguments(num_expansions=optional(integer(1)), **_convolution(1))
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], stride: int | tuple[int] = 1,
-                 padding: str | int | tuple[int] = 0, dilation: int | tuple[int] = 1, groups: int = 1, bias: bool = True,
-                 padding_mode: PaddingMode = "zeros", num_expansions: int | None = None, num_sends: int | None = None,
-                 wait_between_events: int = facts.DEFAULT_WAIT, mock: bool = False, *, input_transform: Transform | None = None,
-                 weight_transform: Transform | None = clamp_weight_) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, num_sends,
-                         wait_between_events, mock, input_transform=input_transform, weight_transform=weight_transform)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: str | int | tuple[int] = 0,
+        dilation: int | tuple[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        num_expansions: int | None = None,
+        num_sends: int | None = None,
+        wait_between_events: int = facts.DEFAULT_WAIT,
+        mock: bool = False,
+        *,
+        input_transform: Transform | None = None,
+        weight_transform: Transform | None = clamp_weight_,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            num_sends,
+            wait_between_events,
+            mock,
+            input_transform=input_transform,
+            weight_transform=weight_transform,
+        )
         if num_expansions is None:
             room = (facts.SIGNED_ROWS // in_channels - self.kernel_size[0]) // self.stride[0] + 1
             num_expansions = max(1, min(facts.COLUMNS // out_channels, room))
         self.num_expansions = operator.index(num_expansions)
 
-    def _convolve(self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
-        return functional.expanded_conv1d(x, weight, self.bias, self.stride, self.num_expansions, **arguments)
+    def _convolve(
+        self, x: torch.Tensor, weight: torch.Tensor, arguments: dict[str, Any]
+    ) -> torch.Tensor:
+        return functional.expanded_conv1d(
+            x, weight, self.bias, self.stride, self.num_expansions, **arguments
+        )
 
 
 class ReLU(Layer):

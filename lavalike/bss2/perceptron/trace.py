@@ -54,8 +54,17 @@ class InferenceTracer:
     def start(self) -> None:
         """Record from here on. RunError while this tracer records."""
         if any(t is self for t in _recording()):
-            raise RunError("InferenceTracer.start: this tracer is recording already; stop() it first")
-        self._steps, self._arrays, self._last, self._written, self._problem, self._failed = [], {}, None, False, None, False
+            raise RunError(
+                "InferenceTracer.start: this tracer is recording already; stop() it first"
+            )
+        self._steps, self._arrays, self._last, self._written, self._problem, self._failed = (
+            [],
+            {},
+            None,
+            False,
+            None,
+            False,
+        )
         _open.set((*_open.get(), weakref.ref(self)))
 
     def end(self) -> None:
@@ -74,14 +83,19 @@ class InferenceTracer:
         if self._problem is not None:
             self._written = True
             raise self._problem
-        meta = json.dumps({"format": FORMAT, "version": VERSION, "operations": self._steps}, default=lambda v: v.item())  # numpy's numbers
+        meta = json.dumps(
+            {"format": FORMAT, "version": VERSION, "operations": self._steps},
+            default=lambda v: v.item(),
+        )  # numpy's numbers
         try:
             with open(self.filename, "wb") as file:
                 arrays: dict[str, Any] = {"meta": np.array(meta), **self._arrays}
                 np.savez(file, **arrays)
         except OSError as e:
-            raise RecordingError(f"InferenceTracer.stop: {self.filename} cannot be written ({e}); the recording is kept: set .filename to "
-                                 "another path and stop() again") from e
+            raise RecordingError(
+                f"InferenceTracer.stop: {self.filename} cannot be written ({e}); the recording is kept: set .filename to "
+                "another path and stop() again"
+            ) from e
         self._written = True
         return [s["operation"] for s in self._steps]
 
@@ -95,16 +109,28 @@ class InferenceTracer:
         else:
             self.end()
 
-    def add(self, operation: str, input: torch.Tensor, output: torch.Tensor, tensors: Mapping[str, torch.Tensor],
-            settings: dict[str, Any]) -> None:
+    def add(
+        self,
+        operation: str,
+        input: torch.Tensor,
+        output: torch.Tensor,
+        tensors: Mapping[str, torch.Tensor],
+        settings: dict[str, Any],
+    ) -> None:
         """One more operation."""
         if self._last is not None and not _same(self._last, input):
-            raise RecordingError(f"InferenceTracer: the input of {operation} (number {len(self._steps)}, {tuple(input.shape)}) is not the "
-                                 f"output of {self._steps[-1]['operation']} before it, {tuple(self._last.shape)}; only chains of "
-                                 "operations can be recorded")
-        if operation == "argmax" and (input.dim() != 2 or settings["dim"] != 1 or not settings["keepdim"]):
-            raise RecordingError("InferenceTracer: argmax is recorded for 2-D inputs with dim=1 and keepdim=True, "
-                                 f"got {input.dim()}-D, dim={settings['dim']}, keepdim={settings['keepdim']}")
+            raise RecordingError(
+                f"InferenceTracer: the input of {operation} (number {len(self._steps)}, {tuple(input.shape)}) is not the "
+                f"output of {self._steps[-1]['operation']} before it, {tuple(self._last.shape)}; only chains of "
+                "operations can be recorded"
+            )
+        if operation == "argmax" and (
+            input.dim() != 2 or settings["dim"] != 1 or not settings["keepdim"]
+        ):
+            raise RecordingError(
+                "InferenceTracer: argmax is recorded for 2-D inputs with dim=1 and keepdim=True, "
+                f"got {input.dim()}-D, dim={settings['dim']}, keepdim={settings['keepdim']}"
+            )
         for name, tensor in tensors.items():
             self._arrays[f"{len(self._steps)}.{name}"] = tensor.detach().cpu().numpy().copy()
         self._steps.append({"operation": operation, "tensors": list(tensors), "settings": settings})
@@ -112,7 +138,9 @@ class InferenceTracer:
 
 
 # innermost last; a tracer that nobody holds any more is open no more
-_open: ContextVar[tuple[weakref.ref[InferenceTracer], ...]] = ContextVar("inference_tracers", default=())
+_open: ContextVar[tuple[weakref.ref[InferenceTracer], ...]] = ContextVar(
+    "inference_tracers", default=()
+)
 
 
 def _recording() -> list[InferenceTracer]:
@@ -139,11 +167,20 @@ def traced(operation: F) -> F:
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.numel() == b.numel() and a.shape[-1:] == b.shape[-1:] and torch.equal(a.reshape(-1), b.detach().reshape(-1))
+    return (
+        a.numel() == b.numel()
+        and a.shape[-1:] == b.shape[-1:]
+        and torch.equal(a.reshape(-1), b.detach().reshape(-1))
+    )
 
 
-def record(operation: str, input: torch.Tensor, output: torch.Tensor, tensors: Mapping[str, torch.Tensor] | None = None,
-           **settings: Any) -> None:
+def record(
+    operation: str,
+    input: torch.Tensor,
+    output: torch.Tensor,
+    tensors: Mapping[str, torch.Tensor] | None = None,
+    **settings: Any,
+) -> None:
     """Tell the tracers that record."""
     tracers = _recording()
     for tracer in tracers:
@@ -167,7 +204,9 @@ def inference_trace(input: torch.Tensor, filename: str) -> torch.Tensor:
     x = input
     for operation, tensors, settings in _read(str(filename)):
         # matmul takes what mac does, and 1-D weights and batches of more dimensions
-        x = getattr(functional, operation if operation != "mac" else "matmul")(x, *tensors, **settings)
+        x = getattr(functional, operation if operation != "mac" else "matmul")(
+            x, *tensors, **settings
+        )
     return x
 
 
@@ -177,18 +216,32 @@ def _read(filename: str) -> list[tuple[str, list[torch.Tensor], dict[str, Any]]]
             arrays = {k: file[k] for k in file.files}
         meta = json.loads(str(arrays["meta"]))
         if (meta["format"], meta["version"]) != (FORMAT, VERSION):
-            raise RecordingError(f"{filename}: expected {FORMAT!r} version {VERSION}, found {meta['format']!r} version {meta['version']}")
+            raise RecordingError(
+                f"{filename}: expected {FORMAT!r} version {VERSION}, found {meta['format']!r} version {meta['version']}"
+            )
         steps = []
         for k, step in enumerate(meta["operations"]):
             if step["operation"] not in TRACED:
-                raise RecordingError(f"{filename}: operation {k} is {step['operation']!r}, expected one of {', '.join(TRACED)}")
-            steps.append((step["operation"], [torch.from_numpy(arrays[f"{k}.{t}"]) for t in step["tensors"]], dict(step["settings"])))
+                raise RecordingError(
+                    f"{filename}: operation {k} is {step['operation']!r}, expected one of {', '.join(TRACED)}"
+                )
+            steps.append(
+                (
+                    step["operation"],
+                    [torch.from_numpy(arrays[f"{k}.{t}"]) for t in step["tensors"]],
+                    dict(step["settings"]),
+                )
+            )
     except FileNotFoundError as e:
-        raise RecordingError(f"{filename}: no such file; InferenceTracer(filename).stop() writes one") from e
+        raise RecordingError(
+            f"{filename}: no such file; InferenceTracer(filename).stop() writes one"
+        ) from e
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as e:
         if isinstance(e, RecordingError):
             raise
-        raise RecordingError(f"{filename}: no inference trace, or damaged ({e}); record it again with InferenceTracer") from e
+        raise RecordingError(
+            f"{filename}: no inference trace, or damaged ({e}); record it again with InferenceTracer"
+        ) from e
     return steps
 
 
@@ -233,7 +286,9 @@ _observer: ContextVar[_Observer | None] = ContextVar("observer", default=None)
 @contextmanager
 def observe(model: torch.nn.Module | None = None) -> Iterator[list[Observation]]:
     """Within, every product appends an :class:`Observation`; layers are called as in ``model``. Costs some passes over the data."""
-    observer = _Observer({} if model is None else {id(m): name for name, m in model.named_modules()})
+    observer = _Observer(
+        {} if model is None else {id(m): name for name, m in model.named_modules()}
+    )
     token = _observer.set(observer)
     try:
         yield observer.seen
@@ -251,16 +306,26 @@ def observing() -> bool:
     return _observer.get() is not None
 
 
-def record_product(layer: str, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor, num_sends: int, wait: int) -> None:
+def record_product(
+    layer: str, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor, num_sends: int, wait: int
+) -> None:
     """Count one product, if anyone observes."""
     observer = _observer.get()
     if observer is None:
         return
     on = (x.detach().reshape(-1, w.shape[0]).round() > 0).float()
-    nonzero = tuple(part.sum(1).mean().item() if len(on) else 0.0 for part in on.split(facts.SIGNED_ROWS, 1))
+    nonzero = tuple(
+        part.sum(1).mean().item() if len(on) else 0.0 for part in on.split(facts.SIGNED_ROWS, 1)
+    )
     y = out.detach()
-    saturated = ((y <= facts.OUTPUT_MIN) | (y >= facts.OUTPUT_MAX)).float().mean().item() if y.numel() else 0.0
-    observer.seen.append(Observation(layer, w.shape[0], w.shape[1], len(on), num_sends, wait, 0, saturated, nonzero))
+    saturated = (
+        ((y <= facts.OUTPUT_MIN) | (y >= facts.OUTPUT_MAX)).float().mean().item()
+        if y.numel()
+        else 0.0
+    )
+    observer.seen.append(
+        Observation(layer, w.shape[0], w.shape[1], len(on), num_sends, wait, 0, saturated, nonzero)
+    )
 
 
 def record_clipped(clipped: int) -> None:

@@ -17,7 +17,11 @@ from lavalike.bss2.spiking import (
     parameter as parameter,
     transforms as transforms,
 )
-from lavalike.bss2.spiking.experiment import ExecutionInstance as ExecutionInstance, Experiment as Experiment, run as run
+from lavalike.bss2.spiking.experiment import (
+    ExecutionInstance as ExecutionInstance,
+    Experiment as Experiment,
+    run as run,
+)
 from lavalike.bss2.spiking.handle import (
     Handle as Handle,
     LIFObservables as LIFObservables,

@@ -16,7 +16,9 @@ from lavalike.bss2.spiking.scales import Voltage
 CADC_MAX = 2**facts.CADC_BITS - 1
 
 
-def cadc(v: torch.Tensor, voltage: Voltage, dt: float, period: float, noise: float, mode: str, who: str) -> tuple[torch.Tensor, float]:
+def cadc(
+    v: torch.Tensor, voltage: Voltage, dt: float, period: float, noise: float, mode: str, who: str
+) -> tuple[torch.Tensor, float]:
     """Membranes as the CADC gives them, in LSB, brought back to the dt grid; and the share of samples at either end of its range.
 
     Args:
@@ -29,8 +31,10 @@ def cadc(v: torch.Tensor, voltage: Voltage, dt: float, period: float, noise: flo
     steps, ratio = len(v), max(period / dt, 1.0)
     count = int((steps - 1) / ratio + 1e-9) + 1
     if count > facts.CADC_SAMPLES:
-        raise RecordingError(f"{who}: the CADC's buffer holds {facts.CADC_SAMPLES} samples, {steps} steps of {dt:g} s take {count}; "
-                             "run shorter, or set enable_cadc_recording=False")
+        raise RecordingError(
+            f"{who}: the CADC's buffer holds {facts.CADC_SAMPLES} samples, {steps} steps of {dt:g} s take {count}; "
+            "run shorter, or set enable_cadc_recording=False"
+        )
     samples = voltage.lsb(_at(v, torch.arange(count, dtype=torch.float64, device=v.device) * ratio))
     if noise:
         samples = samples.add_(torch.randn_like(samples), alpha=noise)

@@ -23,7 +23,12 @@ from lavalike.bss2 import facts
 from lavalike.bss2.chip import Chip, Circuits
 from lavalike.bss2.connection import EmulatedChipWarning
 from lavalike.bss2.errors import RoutingError
-from lavalike.bss2.placement import PlacedPopulation, Placement, Population as Placed, place_populations
+from lavalike.bss2.placement import (
+    PlacedPopulation,
+    Placement,
+    Population as Placed,
+    place_populations,
+)
 from lavalike.bss2.report import Report, SpikeRecord
 from lavalike.bss2.spiking.converter import cadc, madc
 from lavalike.bss2.spiking.events import check_spikes, jittered, limited, peak_rate
@@ -31,7 +36,16 @@ from lavalike.bss2.spiking.handle import alike
 from lavalike.bss2.spiking.module import BatchDropout
 from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
 from lavalike.bss2.spiking.population import Population
-from lavalike.bss2.spiking.scales import ChipWeights, Voltage, chip_value, chip_weights, fit_readout, reset_of, unfitted, voltage_of
+from lavalike.bss2.spiking.scales import (
+    ChipWeights,
+    Voltage,
+    chip_value,
+    chip_weights,
+    fit_readout,
+    reset_of,
+    unfitted,
+    voltage_of,
+)
 from lavalike.bss2.spiking.sites import Arrival, Site, check, sites_of, to_place
 from lavalike.bss2.spiking.synapse import weigh
 from lavalike.text import table
@@ -76,10 +90,26 @@ class Outcome:
         return self.placement.report(self.records, self.chip, self.duration, self.samples)
 
     def __str__(self) -> str:
-        rows = [(name, "/".join(f"{w:.4g}" for w in s.weight.values()), f"{s.trace:.4g}", str(s.clipped), f"{100 * s.saturated:.2f} %")
-                for name, s in self.scales.items()]
-        links = [(r.population, str(r.sent), str(r.dropped), f"{r.peak_rate / 1e6:.1f}") for r in self.inputs]
-        parts = [table(("population", "weight scale", "trace scale", "clipped", "CADC at its ends"), rows), str(self.report)]
+        rows = [
+            (
+                name,
+                "/".join(f"{w:.4g}" for w in s.weight.values()),
+                f"{s.trace:.4g}",
+                str(s.clipped),
+                f"{100 * s.saturated:.2f} %",
+            )
+            for name, s in self.scales.items()
+        ]
+        links = [
+            (r.population, str(r.sent), str(r.dropped), f"{r.peak_rate / 1e6:.1f}")
+            for r in self.inputs
+        ]
+        parts = [
+            table(
+                ("population", "weight scale", "trace scale", "clipped", "CADC at its ends"), rows
+            ),
+            str(self.report),
+        ]
         if links:
             parts.insert(1, table(("over the link to", "events", "dropped", "peak / MHz"), links))
         return "\n\n".join(parts)
@@ -139,8 +169,11 @@ class Emulation:
             return dataclasses.replace(chip, calibration=Calibration.load(path, chip))
         if path not in self._foreign:
             self._foreign.add(path)
-            warnings.warn(f"{path} is a real chip's calibration, which says nothing of {self.chip.identifier}; that has its nominal one",
-                          EmulatedChipWarning, stacklevel=2)
+            warnings.warn(
+                f"{path} is a real chip's calibration, which says nothing of {self.chip.identifier}; that has its nominal one",
+                EmulatedChipWarning,
+                stacklevel=2,
+            )
         return chip if chip.calibrated else dataclasses.replace(chip, calibrated=True)
 
     def mismatch(self, site: Site, placement: Placement) -> dict[str, torch.Tensor]:
@@ -161,10 +194,18 @@ class Emulation:
     def efficacy(self, site: Site, placement: Placement) -> tuple[torch.Tensor, torch.Tensor]:
         """Relative strength of the inhibitory and the excitatory synapses, (neuron, input) over all that arrives."""
         masks = [getattr(a.projection, "mask", None) for a in site.arrivals]
-        key = (site.population.name, calib_path(site.population), *(id(a.projection) for a in site.arrivals))
+        key = (
+            site.population.name,
+            calib_path(site.population),
+            *(id(a.projection) for a in site.arrivals),
+        )
         if key not in self._efficacies:
-            used = [np.ones((a.projection.out_features, a.projection.in_features), bool) if m is None else m.cpu().numpy()
-                    for a, m in zip(site.arrivals, masks, strict=True)]
+            used = [
+                np.ones((a.projection.out_features, a.projection.in_features), bool)
+                if m is None
+                else m.cpu().numpy()
+                for a, m in zip(site.arrivals, masks, strict=True)
+            ]
             row = np.maximum(np.cumsum(np.concatenate(used, 1), 1) - 1, 0)
             placed = _population(placement, site.population.name)
             circuit = np.take_along_axis(placed.circuits, row // facts.SIGNED_ROWS, 1)
@@ -174,8 +215,11 @@ class Emulation:
                 table = np.stack([chip.efficacy(h) for h in range(facts.HEMISPHERES)])
                 here = placed.chip == number
                 for sign in range(2):
-                    out[sign, here] = table[circuit[here] // facts.COLUMNS, 2 * (row[here] % facts.SIGNED_ROWS) + sign,
-                                            circuit[here] % facts.COLUMNS]
+                    out[sign, here] = table[
+                        circuit[here] // facts.COLUMNS,
+                        2 * (row[here] % facts.SIGNED_ROWS) + sign,
+                        circuit[here] % facts.COLUMNS,
+                    ]
             self._efficacies[key] = torch.from_numpy(out[0]), torch.from_numpy(out[1])
         return self._efficacies[key]
 
@@ -183,15 +227,28 @@ class Emulation:
 def calib_path(population: Population) -> str | None:
     """Of the instance it lies on, or of the experiment's default one."""
     instance = population.execution_instance
-    return (population.experiment.default_execution_instance if instance is None else instance).calib_path
+    return (
+        population.experiment.default_execution_instance if instance is None else instance
+    ).calib_path
 
 
 class _Pass:
     """One run. ``sent``: spikes that a handle stands for on the chip; ``arrived``: those of a handle that came over the link to a group of
     instances; ``taken``: how many did, (time, batch)."""
 
-    def __init__(self, emulation: Emulation, sites: dict[int, Site], placement: Placement, runtime: int | None) -> None:
-        self.emulation, self.sites, self.placement, self.runtime = emulation, sites, placement, runtime
+    def __init__(
+        self,
+        emulation: Emulation,
+        sites: dict[int, Site],
+        placement: Placement,
+        runtime: int | None,
+    ) -> None:
+        self.emulation, self.sites, self.placement, self.runtime = (
+            emulation,
+            sites,
+            placement,
+            runtime,
+        )
         self.chip, self.dt = emulation.chip, emulation.dt
         self.noisy = self.chip.emulated
         self.sent: dict[int, torch.Tensor] = {}
@@ -207,45 +264,74 @@ class _Pass:
         weights = chip_weights([a.projection for a in site.arrivals])
         strengths = self._strengths(site, weights)
         given = list(zip(site.arrivals, strengths, strict=True))
-        parts = [weigh(self._arriving(a, site).to(w.dtype), w) for a, w in given if a.handle is not None]
+        parts = [
+            weigh(self._arriving(a, site).to(w.dtype), w) for a, w in given if a.handle is not None
+        ]
         if not parts:
-            raise RoutingError(f"{p.name}: nothing arrives from outside; put a Synapse between its input and it")
+            raise RoutingError(
+                f"{p.name}: nothing arrives from outside; put a Synapse between its input and it"
+            )
         x = functools.reduce(operator.add, alike(parts, p.name, cut=True))
         back = [w for a, w in given if a.handle is None]
         recurrent = functools.reduce(operator.add, back) if back else None
         self.outcome.duration, self.outcome.samples = len(x) * self.dt, x.shape[1]
         free = not p.fires and p.trace_scale == 1
-        voltage, made, membrane, saturated = self._read(site, x, recurrent, self._fit(p, x) if free else None)
+        voltage, made, membrane, saturated = self._read(
+            site, x, recurrent, self._fit(p, x) if free else None
+        )
         larger = fit_readout(p, made.membrane) if free and saturated > OUTGROWN else None
         if larger is not None:  # weights or inputs have outgrown the scale
             self.emulation.fitted[p.name] = larger
             voltage, made, membrane, saturated = self._read(site, x, recurrent, larger)
         spikes = None if made.spikes is None else self._spikes(site, made.spikes)
-        self.outcome.scales[p.name] = Scale({a.projection.name: w.scale for a, w in zip(site.arrivals, weights, strict=True)},
-                                            float(torch.as_tensor(1 / voltage.per_unit, dtype=torch.float64).mean()),
-                                            sum(w.clipped for w in weights), saturated)
+        self.outcome.scales[p.name] = Scale(
+            {a.projection.name: w.scale for a, w in zip(site.arrivals, weights, strict=True)},
+            float(torch.as_tensor(1 / voltage.per_unit, dtype=torch.float64).mean()),
+            sum(w.clipped for w in weights),
+            saturated,
+        )
         fast = None
         if p.enable_madc_recording:
             lsb = voltage.lsb(made.membrane)[:, :, p.record_neuron_id]
             fast = madc(lsb, self.dt)
-            fast[..., 1] = Voltage(_one(voltage.zero, p), _one(voltage.zero_lsb, p), _one(voltage.per_unit, p)).model(fast[..., 1])
-        return Recorded(spikes if p.enable_spike_recording else None, membrane if p.enable_cadc_recording else None, fast)
+            fast[..., 1] = Voltage(
+                _one(voltage.zero, p), _one(voltage.zero_lsb, p), _one(voltage.per_unit, p)
+            ).model(fast[..., 1])
+        return Recorded(
+            spikes if p.enable_spike_recording else None,
+            membrane if p.enable_cadc_recording else None,
+            fast,
+        )
 
     def _fit(self, p: Population, x: torch.Tensor) -> float:
         """LSB per unit of a readout: fitted to the first input that moves it, and kept."""
         fitted = self.emulation.fitted
-        found = fitted.get(p.name) or fit_readout(p, integrate(x, self._set(p, voltage_of(p)), self.dt).membrane)
+        found = fitted.get(p.name) or fit_readout(
+            p, integrate(x, self._set(p, voltage_of(p)), self.dt).membrane
+        )
         if found is None:
             return unfitted(p)
         fitted[p.name] = found
         return found
 
-    def _read(self, site: Site, x: torch.Tensor, recurrent: torch.Tensor | None, per_unit: float | None,
-              ) -> tuple[Voltage, Integrated, torch.Tensor, float]:
+    def _read(
+        self,
+        site: Site,
+        x: torch.Tensor,
+        recurrent: torch.Tensor | None,
+        per_unit: float | None,
+    ) -> tuple[Voltage, Integrated, torch.Tensor, float]:
         """What the population does at this scale, and its membranes as they are read; the share of samples at the converter's ends."""
         p = site.population
         voltage = voltage_of(p, per_unit)
-        made = integrate(x, self._own(site, self._set(p, voltage), voltage, x), self.dt, alpha=p.alpha, recurrent=recurrent, mask=p.mask)
+        made = integrate(
+            x,
+            self._own(site, self._set(p, voltage), voltage, x),
+            self.dt,
+            alpha=p.alpha,
+            recurrent=recurrent,
+            mask=p.mask,
+        )
         return voltage, made, *self._membrane(p, voltage, made.membrane)
 
     def _strengths(self, site: Site, weights: list[ChipWeights]) -> list[torch.Tensor]:
@@ -256,7 +342,9 @@ class _Pass:
         out, begin = [], 0
         for w in weights:
             part = slice(begin, begin + w.values.shape[1])
-            strength = torch.where(w.values > 0, excitatory[:, part].to(w.values), inhibitory[:, part].to(w.values))
+            strength = torch.where(
+                w.values > 0, excitatory[:, part].to(w.values), inhibitory[:, part].to(w.values)
+            )
             out.append(w.values * strength / w.scale)
             begin = part.stop
         return out
@@ -275,19 +363,33 @@ class _Pass:
         there: dict[int, Arrival] = {}
         for s in self.sites.values():
             if self._instances(s.population.name) == group:
-                there |= {id(a.handle): a for a in s.arrivals if a.handle is not None and self._linked(a, s) and self._there(a)
-                          and (id(a.handle), group) not in self.arrived}
-        spikes = alike([self._given(a).to(torch.get_default_dtype()) for a in there.values()], "the link", cut=True)
+                there |= {
+                    id(a.handle): a
+                    for a in s.arrivals
+                    if a.handle is not None
+                    and self._linked(a, s)
+                    and self._there(a)
+                    and (id(a.handle), group) not in self.arrived
+                }
+        spikes = alike(
+            [self._given(a).to(torch.get_default_dtype()) for a in there.values()],
+            "the link",
+            cut=True,
+        )
         taken = self.taken.get(group)
         if taken is not None:
             *spikes, taken = alike([*spikes, taken.unsqueeze(2)], "the link", cut=True)
             taken = taken.squeeze(2)
         arrived = limited(torch.cat(spikes, 2), self.dt, taken)
         self.taken[group] = arrived.sum(2) if taken is None else taken + arrived.sum(2)
-        for (handle, a), x, y in zip(there.items(), spikes, arrived.split([x.shape[2] for x in spikes], 2), strict=True):
+        for (handle, a), x, y in zip(
+            there.items(), spikes, arrived.split([x.shape[2] for x in spikes], 2), strict=True
+        ):
             self.arrived[handle, group] = y
             sent, got = int(x.sum()), int(y.sum())
-            self.outcome.inputs.append(SpikeRecord(a.projection.name, sent, got, sent - got, peak_rate(x, self.dt)))
+            self.outcome.inputs.append(
+                SpikeRecord(a.projection.name, sent, got, sent - got, peak_rate(x, self.dt))
+            )
 
     def _linked(self, a: Arrival, site: Site) -> bool:
         """Whether they come over the link, from the host or from another instance."""
@@ -298,7 +400,9 @@ class _Pass:
         return frozenset(_population(self.placement, name).instance.tolist())
 
     def _there(self, a: Arrival) -> bool:
-        return id(a.handle) in self.sent or (id(a.handle) not in self.owner and a.handle is not None and not a.handle.empty)
+        return id(a.handle) in self.sent or (
+            id(a.handle) not in self.owner and a.handle is not None and not a.handle.empty
+        )
 
     def _given(self, a: Arrival) -> torch.Tensor:
         """What is sent, as long as the run."""
@@ -308,7 +412,7 @@ class _Pass:
             spikes = a.projection.spikes(a.handle).detach()
             if id(a.handle) not in self.owner:
                 check_spikes(spikes, a.projection.name)
-        return spikes[:self.runtime]
+        return spikes[: self.runtime]
 
     def _set(self, p: Population, voltage: Voltage) -> Params:
         """The population's parameters as the chip is set to them, in the model's unit."""
@@ -321,9 +425,13 @@ class _Pass:
             changed["reset"] = reset_of(p, voltage)
         if params.refractory:
             held = chip_value(p, "refractory_time") / self.dt
-            changed["refractory_time"] = (torch.round(held) if isinstance(held, torch.Tensor) else round(held)) * self.dt
+            changed["refractory_time"] = (
+                torch.round(held) if isinstance(held, torch.Tensor) else round(held)
+            ) * self.dt
         params = dataclasses.replace(params, **changed)
-        cut: dict[str, Any] = {n: v.detach() for n, v in vars(params).items() if isinstance(v, torch.Tensor)}
+        cut: dict[str, Any] = {
+            n: v.detach() for n, v in vars(params).items() if isinstance(v, torch.Tensor)
+        }
         return dataclasses.replace(params, **cut)
 
     def _own(self, site: Site, params: Params, voltage: Voltage, x: torch.Tensor) -> Params:
@@ -331,32 +439,53 @@ class _Pass:
         if not self.noisy:
             return params
         mine = {n: v.to(x) for n, v in self.emulation.mismatch(site, self.placement).items()}
-        trial = self.chip.noise.threshold_trial * torch.randn(x.shape[1:], dtype=x.dtype, device=x.device)
+        trial = self.chip.noise.threshold_trial * torch.randn(
+            x.shape[1:], dtype=x.dtype, device=x.device
+        )
         unit = voltage.per_unit
-        return dataclasses.replace(params, leak=params.leak + mine["leak"] / unit, reset=params.reset + mine["reset"] / unit,
-                                   threshold=params.threshold + (mine["threshold"] + trial) / unit,
-                                   tau_mem=params.tau_mem * mine["tau_mem"], tau_syn=params.tau_syn * mine["tau_syn"])
+        return dataclasses.replace(
+            params,
+            leak=params.leak + mine["leak"] / unit,
+            reset=params.reset + mine["reset"] / unit,
+            threshold=params.threshold + (mine["threshold"] + trial) / unit,
+            tau_mem=params.tau_mem * mine["tau_mem"],
+            tau_syn=params.tau_syn * mine["tau_syn"],
+        )
 
     def _spikes(self, site: Site, spikes: torch.Tensor) -> torch.Tensor:
         p = site.population
         out = jittered(spikes, self.chip.noise.jitter, self.dt) if self.noisy else spikes
         sent, got = int(spikes.sum()), int(out.sum())
-        self.outcome.records.append(SpikeRecord(p.name, sent, got, sent - got, peak_rate(out, self.dt)))
+        self.outcome.records.append(
+            SpikeRecord(p.name, sent, got, sent - got, peak_rate(out, self.dt))
+        )
         for h in site.node.outputs:
             if "spikes" in h.names:
                 self.sent[id(h)] = out
         return out
 
-    def _membrane(self, p: Population, voltage: Voltage, v: torch.Tensor) -> tuple[torch.Tensor, float]:
+    def _membrane(
+        self, p: Population, voltage: Voltage, v: torch.Tensor
+    ) -> tuple[torch.Tensor, float]:
         """What the CADC gives, in the model's unit; the share of its samples at its ends."""
         if not self.noisy or not p.enable_cadc_recording:
             return v, 0.0
-        lsb, ends = cadc(v, voltage, self.dt, p.cadc_period, self.chip.noise.cadc, p.interpolation_mode, p.name)
+        lsb, ends = cadc(
+            v, voltage, self.dt, p.cadc_period, self.chip.noise.cadc, p.interpolation_mode, p.name
+        )
         if p.cadc_time_shift:
-            lsb = lsb[(torch.arange(len(lsb), device=lsb.device) + p.cadc_time_shift).clamp(0, len(lsb) - 1)]
+            lsb = lsb[
+                (torch.arange(len(lsb), device=lsb.device) + p.cadc_time_shift).clamp(
+                    0, len(lsb) - 1
+                )
+            ]
         if p.shift_cadc_to_first:
             rise = lsb - lsb[:1]
-            return (rise / voltage.per_unit + voltage.zero if p.trace_scale == 1 else rise * p.trace_scale), ends
+            return (
+                rise / voltage.per_unit + voltage.zero
+                if p.trace_scale == 1
+                else rise * p.trace_scale
+            ), ends
         if p.trace_scale != 1 or p.trace_offset != 0:
             return (lsb - p.trace_offset) * p.trace_scale, ends
         return voltage.model(lsb), ends
@@ -369,4 +498,8 @@ def _population(placement: Placement, name: str) -> PlacedPopulation:
 
 
 def _one(value: float | torch.Tensor, p: Population) -> float:
-    return float(value.expand(p.size)[p.record_neuron_id]) if isinstance(value, torch.Tensor) else value
+    return (
+        float(value.expand(p.size)[p.record_neuron_id])
+        if isinstance(value, torch.Tensor)
+        else value
+    )

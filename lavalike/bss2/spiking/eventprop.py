@@ -47,18 +47,33 @@ class _EventProp(torch.autograd.Function):
         if grad is not None and len(spikes) > 1:
             steps = len(spikes)
             c = params.constants(dt)
-            backwards = {"s": spikes[1:].flip(0), "i": current[:-1].flip(0), "grad": grad[1:].flip(0)}
+            backwards = {
+                "s": spikes[1:].flip(0),
+                "i": current[:-1].flip(0),
+                "grad": grad[1:].flip(0),
+            }
             # "detach" and the surrogate differentiate nothing here
-            made = scan(ADJOINT, Training(FastSigmoid(), "detach"), backwards, {
-                "rate": dt / params.tau_mem, "rate_syn": dt / params.tau_syn, "e_leak": c["e_leak"], "vth": c["vth"],
-                "v_reset": c["v_reset"],
-            }, record=("lam_i",)).outputs
-            out[0, :steps - 1] = made["lam_i"].flip(0) * params.tau_syn
-            out[1, :steps - 1] = made["down"].flip(0)
+            made = scan(
+                ADJOINT,
+                Training(FastSigmoid(), "detach"),
+                backwards,
+                {
+                    "rate": dt / params.tau_mem,
+                    "rate_syn": dt / params.tau_syn,
+                    "e_leak": c["e_leak"],
+                    "vth": c["vth"],
+                    "v_reset": c["v_reset"],
+                },
+                record=("lam_i",),
+            ).outputs
+            out[0, : steps - 1] = made["lam_i"].flip(0) * params.tau_syn
+            out[1, : steps - 1] = made["down"].flip(0)
         return out, None, None, None
 
 
-def integrate_eventprop(x: torch.Tensor, params: Params, dt: float, hw: Recorded | None = None) -> Integrated:
+def integrate_eventprop(
+    x: torch.Tensor, params: Params, dt: float, hw: Recorded | None = None
+) -> Integrated:
     """:func:`lavalike.bss2.spiking.neuron.integrate` with EventProp's gradient.
 
     Args:
@@ -68,7 +83,9 @@ def integrate_eventprop(x: torch.Tensor, params: Params, dt: float, hw: Recorded
         hw: recorded spikes and membranes to inject.
     """
     if x.dim() != 4 or len(x) != 2:
-        raise OperandError(f"EventProp: input (2, time, batch, neuron) of an EventPropSynapse is expected, got {tuple(x.shape)}")
+        raise OperandError(
+            f"EventProp: input (2, time, batch, neuron) of an EventPropSynapse is expected, got {tuple(x.shape)}"
+        )
     spikes, membrane, current = _EventProp.apply(x, as_eventprop(params), dt, hw)
     return Integrated(spikes, membrane, current, {})
 

@@ -20,7 +20,11 @@ def limited(spikes: torch.Tensor, dt: float, taken: torch.Tensor | None = None) 
 
     ``taken``: (time, batch), events of other senders that the link carries already.
     """
-    room = spikes.new_full(spikes.shape[:2], budget(dt)) if taken is None else (budget(dt) - taken).clamp(min=0)
+    room = (
+        spikes.new_full(spikes.shape[:2], budget(dt))
+        if taken is None
+        else (budget(dt) - taken).clamp(min=0)
+    )
     over = spikes.sum(2) > room
     if not bool(over.any()):
         return spikes
@@ -39,7 +43,9 @@ def jittered(spikes: torch.Tensor, sigma: float, dt: float) -> torch.Tensor:
         return spikes
     # most stay in their step: drawn are how many leave it, which ones, and how far, from beyond half a step
     leaves = math.erfc(0.5 * dt / sigma / math.sqrt(2))
-    count = int(torch.binomial(spikes.sum().double().cpu(), torch.tensor(leaves, dtype=torch.float64)))
+    count = int(
+        torch.binomial(spikes.sum().double().cpu(), torch.tensor(leaves, dtype=torch.float64))
+    )
     if count == 0:
         return spikes
     at = spikes.nonzero()
@@ -60,6 +66,8 @@ def peak_rate(spikes: torch.Tensor, dt: float) -> float:
 
 def check_spikes(spikes: torch.Tensor, who: str) -> None:
     if not bool(((spikes == 0) | (spikes == 1)).all()):
-        raise OperandError(f"{who}: spikes to a chip are events, 0 or 1; got values from {float(spikes.min()):g} to "
-                           f"{float(spikes.max()):g}. "
-                           "Several events in a step need a shorter dt or several channels")
+        raise OperandError(
+            f"{who}: spikes to a chip are events, 0 or 1; got values from {float(spikes.min()):g} to "
+            f"{float(spikes.max()):g}. "
+            "Several events in a step need a shorter dt or several channels"
+        )

@@ -31,10 +31,25 @@ class ExecutionInstance:
         name: for messages and reports; one of its own. Default: a number.
     """
 
-    @arguments(calib_path=optional(PATH), calib_cache_dir=optional(PATH), input_loopback=FLAG, name=optional(TEXT))
-    def __init__(self, calib_path: str | None = None, calib_cache_dir: str | None = None, input_loopback: bool = False, *,
-                 name: str | None = None) -> None:
-        self.calib_path, self.calib_cache_dir, self.input_loopback = calib_path, calib_cache_dir, input_loopback
+    @arguments(
+        calib_path=optional(PATH),
+        calib_cache_dir=optional(PATH),
+        input_loopback=FLAG,
+        name=optional(TEXT),
+    )
+    def __init__(
+        self,
+        calib_path: str | None = None,
+        calib_cache_dir: str | None = None,
+        input_loopback: bool = False,
+        *,
+        name: str | None = None,
+    ) -> None:
+        self.calib_path, self.calib_cache_dir, self.input_loopback = (
+            calib_path,
+            calib_cache_dir,
+            input_loopback,
+        )
         self.name = f"instance {id(self):x}" if name is None else name
 
     @arguments(path=PATH)
@@ -68,9 +83,18 @@ class Experiment:
     """
 
     @arguments(mock=FLAG, hw_routing_func=optional(FUNCTION), chip=optional(instance(Chip)))
-    def __init__(self, mock: bool = False, dt: float = 1e-6, hw_routing_func: Any = None, *, chip: Chip | None = None) -> None:
+    def __init__(
+        self,
+        mock: bool = False,
+        dt: float = 1e-6,
+        hw_routing_func: Any = None,
+        *,
+        chip: Chip | None = None,
+    ) -> None:
         if not is_real(dt) or not 0 < dt < 1:
-            raise (InputError if is_real(dt) else InputTypeError)(f"Experiment: dt is the length of a step in s, got {dt!r}")
+            raise (InputError if is_real(dt) else InputTypeError)(
+                f"Experiment: dt is the length of a step in s, got {dt!r}"
+            )
         self.mock, self.dt = mock, dt
         self.hw_routing_func = hw_routing_func
         self.inter_batch_entry_wait = 0
@@ -95,7 +119,9 @@ class Experiment:
         self._names[kind] += 1
         return f"{kind} {self._names[kind]}"
 
-    def connect(self, module: HXModule, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...]) -> None:
+    def connect(
+        self, module: HXModule, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...]
+    ) -> None:
         """Register a call; what a layer does when it is called."""
         self._nodes.append(LayerCall(module, inputs, outputs))
 
@@ -140,12 +166,18 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
     experiment.clear()
     nodes = _ordered(called)
     if isinstance(runtime, bool) or not isinstance(runtime, Integral | None):
-        raise InputTypeError(f"run: runtime is a number of steps of dt ({experiment.dt:g} s), got {runtime!r}; round it to an int")
+        raise InputTypeError(
+            f"run: runtime is a number of steps of dt ({experiment.dt:g} s), got {runtime!r}; round it to an int"
+        )
     if runtime is not None and runtime <= 0:
-        raise InputError(f"run: runtime is at least 1 step of dt ({experiment.dt:g} s), got {runtime}")
+        raise InputError(
+            f"run: runtime is at least 1 step of dt ({experiment.dt:g} s), got {runtime}"
+        )
     chip = experiment.chip
     if chip is not None and chip.level in ("quantised", "emulated"):
-        wait = finite(experiment.inter_batch_entry_wait, "Experiment: inter_batch_entry_wait (FPGA cycles)", 0)
+        wait = finite(
+            experiment.inter_batch_entry_wait, "Experiment: inter_batch_entry_wait (FPGA cycles)", 0
+        )
         experiment.outcome = experiment.emulation(chip).run(nodes, runtime, wait * facts.FPGA_CYCLE)
         return
     recorded: dict[HXModule, Any] = {}
@@ -161,22 +193,30 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
 def _ordered(nodes: list[LayerCall]) -> list[LayerCall]:
     """Producers before consumers."""
     if not nodes:
-        raise RunError("run: no layer of the experiment was called since the last run; call the model on handles first")
+        raise RunError(
+            "run: no layer of the experiment was called since the last run; call the model on handles first"
+        )
     made = {id(h): node for node in nodes for h in node.outputs}
     for node in nodes:
         for h in node.inputs:
             if h.empty and id(h) not in made:
-                raise RunError(f"{node.module.name}: its input, a {type(h).__name__} of {h._waits_for}, is not connected: what should fill "
-                               f"it "
-                               "belongs to another experiment, or to an earlier pass that was not run")
-    before: dict[int, set[int]] = {id(node): {id(made[id(h)]) for h in node.inputs if id(h) in made} for node in nodes}
+                raise RunError(
+                    f"{node.module.name}: its input, a {type(h).__name__} of {h._waits_for}, is not connected: what should fill "
+                    f"it "
+                    "belongs to another experiment, or to an earlier pass that was not run"
+                )
+    before: dict[int, set[int]] = {
+        id(node): {id(made[id(h)]) for h in node.inputs if id(h) in made} for node in nodes
+    }
     order: list[LayerCall] = []
     done: set[int] = set()
     while len(order) < len(nodes):
         ready = [n for n in nodes if id(n) not in done and before[id(n)] <= done]
         if not ready:
             stuck = ", ".join(n.module.name for n in nodes if id(n) not in done)
-            raise InputError(f"run: {stuck} wait for each other; put layers that form a loop into one HXModuleWrapper")
+            raise InputError(
+                f"run: {stuck} wait for each other; put layers that form a loop into one HXModuleWrapper"
+            )
         order += ready
         done |= {id(n) for n in ready}
     _check_loops(order, made)
@@ -189,8 +229,11 @@ def _check_loops(order: list[LayerCall], made: dict[int, Any]) -> None:
     for node in order:
         first = calls.setdefault(id(node.module), node)
         if first is not node and node.module.on_chip:
-            kind = "is its own input, a loop: put its layers into one HXModuleWrapper" if _reaches(node, first, made) else \
-                "was called twice in a pass: it has one source and one target; make a second layer"
+            kind = (
+                "is its own input, a loop: put its layers into one HXModuleWrapper"
+                if _reaches(node, first, made)
+                else "was called twice in a pass: it has one source and one target; make a second layer"
+            )
             raise InputError(f"{node.module.name} {kind}")
 
 

@@ -30,8 +30,15 @@ class CUBALIFParams(NamedTuple):
 
     def settings(self) -> dict[str, Any]:
         """Of a LIF."""
-        return {"leak": self.v_leak, "reset": self.v_reset, "threshold": self.v_th, "refractory_time": self.tau_ref, "alpha": self.alpha,
-                "method": self.method, **_times(self.tau_mem_inv, self.tau_syn_inv)}
+        return {
+            "leak": self.v_leak,
+            "reset": self.v_reset,
+            "threshold": self.v_th,
+            "refractory_time": self.tau_ref,
+            "alpha": self.alpha,
+            "method": self.method,
+            **_times(self.tau_mem_inv, self.tau_syn_inv),
+        }
 
 
 class CUBALIParams(NamedTuple):
@@ -50,33 +57,58 @@ def _checked(cls: Any) -> None:
     """What a NamedTuple is made with is looked at: its class statement takes no __new__ of its own."""
     rules = {"tau_mem_inv": numbers(above=0), "tau_syn_inv": numbers(above=0), "v_leak": numbers()}
     if "v_th" in cls._fields:
-        rules |= {"tau_ref": numbers(0), "v_th": numbers(), "v_reset": numbers(), "alpha": real(above=0),
-                  "method": choice("superspike", "eventprop")}
+        rules |= {
+            "tau_ref": numbers(0),
+            "v_th": numbers(),
+            "v_reset": numbers(),
+            "alpha": real(above=0),
+            "method": choice("superspike", "eventprop"),
+        }
     cls.__new__ = arguments(**rules)(cls.__new__)
 
 
 _checked(CUBALIFParams)
 _checked(CUBALIParams)
-_INTEGRATED: dict[str, Rule] = {"input": TENSOR, "hw_data": optional(instance(Recorded)), "dt": real(above=0, below=1)}
+_INTEGRATED: dict[str, Rule] = {
+    "input": TENSOR,
+    "hw_data": optional(instance(Recorded)),
+    "dt": real(above=0, below=1),
+}
 
 
 @arguments(params=instance(CUBALIFParams), **_INTEGRATED)
-def cuba_lif_integration(input: torch.Tensor, params: CUBALIFParams, hw_data: Recorded | None = None, dt: float = 1e-6,
-                         ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def cuba_lif_integration(
+    input: torch.Tensor,
+    params: CUBALIFParams,
+    hw_data: Recorded | None = None,
+    dt: float = 1e-6,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Spikes, membrane and current, (time, batch, neuron) each, of the weighted spikes ``input``; ``hw_data``: recorded ones to inject."""
     if params.method != "superspike":
-        raise InputError(f"cuba_lif_integration: method is 'superspike', got {params.method!r}; EventPropLIF has its own layer")
+        raise InputError(
+            f"cuba_lif_integration: method is 'superspike', got {params.method!r}; EventPropLIF has its own layer"
+        )
     tau = 1 / params.tau_mem_inv
-    p = Params(params.v_leak, params.v_reset, params.v_th, tau, 1 / params.tau_syn_inv, tau, params.tau_ref)
+    p = Params(
+        params.v_leak, params.v_reset, params.v_th, tau, 1 / params.tau_syn_inv, tau, params.tau_ref
+    )
     out = integrate(input, p, dt, hw_data, float(params.alpha))
     return out.spikes, out.membrane, out.current  # type: ignore[return-value]
 
 
 @arguments(params=instance(CUBALIParams), **_INTEGRATED)
-def cuba_li_integration(input: torch.Tensor, params: CUBALIParams, hw_data: Recorded | None = None, dt: float = 1e-6) -> torch.Tensor:
+def cuba_li_integration(
+    input: torch.Tensor, params: CUBALIParams, hw_data: Recorded | None = None, dt: float = 1e-6
+) -> torch.Tensor:
     """The membrane, (time, batch, neuron), of the weighted spikes ``input``."""
     tau = 1 / params.tau_mem_inv
-    p = Params(params.v_leak, tau_mem=tau, tau_syn=1 / params.tau_syn_inv, membrane_capacitance=tau, fire=False)
+    p = Params(
+        params.v_leak,
+        tau_mem=tau,
+        tau_syn=1 / params.tau_syn_inv,
+        membrane_capacitance=tau,
+        fire=False,
+    )
     return integrate(input, p, dt, hw_data).membrane
 
 

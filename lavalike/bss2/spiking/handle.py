@@ -36,13 +36,21 @@ class Handle:
 
     def __init__(self, *values: Any, **named: Any) -> None:
         given = dict(zip(self.names, values, strict=False)) | named
-        if len(values) > len(self.names) or not given.keys() <= set(self.names) or len(given) < len(values) + len(named):
+        if (
+            len(values) > len(self.names)
+            or not given.keys() <= set(self.names)
+            or len(given) < len(values) + len(named)
+        ):
             near = "".join(did_you_mean(n, self.names) for n in named if n not in self.names)
-            raise InputTypeError(f"{type(self).__name__}: observables are {', '.join(self.names)}; got {len(values)} values "
-                                 f"and {', '.join(named) or 'no names'}{near}")
+            raise InputTypeError(
+                f"{type(self).__name__}: observables are {', '.join(self.names)}; got {len(values)} values "
+                f"and {', '.join(named) or 'no names'}{near}"
+            )
         for name, value in given.items():
             if value is not None and not isinstance(value, torch.Tensor):
-                raise InputTypeError(f"{type(self).__name__}: {name} is a tensor (time, batch, neuron) or None, got {type(value).__name__}")
+                raise InputTypeError(
+                    f"{type(self).__name__}: {name} is a tensor (time, batch, neuron) or None, got {type(value).__name__}"
+                )
         self._values: dict[str, torch.Tensor | None] = dict.fromkeys(self.names) | given
         self._waits_for: str | None = None
         self._source: HXModule | None = None
@@ -68,17 +76,23 @@ class Handle:
         """Take over what ``other`` holds."""
         missing = [n for n in other.names if n not in self.names]
         if missing:
-            raise InputError(f"{type(self).__name__}: has no {', '.join(missing)} to take over from {type(other).__name__}; "
-                             f"its observables are {', '.join(self.names)}")
+            raise InputError(
+                f"{type(self).__name__}: has no {', '.join(missing)} to take over from {type(other).__name__}; "
+                f"its observables are {', '.join(self.names)}"
+            )
         self._values |= {n: getattr(other, n) for n in other.names}
         self._waits_for = None
 
     def __getattr__(self, name: str) -> Any:
         name = EARLIER.get(name, name)
         if name.startswith("_") or name not in self.names:
-            raise AttributeError(f"{type(self).__name__} has no {name!r}; its observables are {', '.join(self.names)}")
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}; its observables are {', '.join(self.names)}"
+            )
         if self._waits_for is not None:
-            raise RunError(f"{name} of {self._waits_for}: not run yet; call run(experiment, runtime) first")
+            raise RunError(
+                f"{name} of {self._waits_for}: not run yet; call run(experiment, runtime) first"
+            )
         return self._values[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -90,7 +104,10 @@ class Handle:
     def __repr__(self) -> str:
         if self.empty:
             return f"{type(self).__name__}(not run yet)"
-        held = ", ".join(f"{n}={'None' if v is None else f'{tuple(v.shape)} {v.dtype}'}" for n, v in self._values.items())
+        held = ", ".join(
+            f"{n}={'None' if v is None else f'{tuple(v.shape)} {v.dtype}'}"
+            for n, v in self._values.items()
+        )
         return f"{type(self).__name__}({held})"
 
 
@@ -132,9 +149,13 @@ def tensor_of(handle: Handle, names: tuple[str, ...], who: str) -> torch.Tensor:
 
 def alike(xs: list[torch.Tensor], who: str, cut: bool = False) -> list[torch.Tensor]:
     """Tensors (..., time, batch, neuron) of what arrives together; with ``cut`` those that are longer end with the shortest."""
-    if len({(x.dim(), x.shape[-2]) for x in xs}) > 1 or (not cut and len({x.shape[-3] for x in xs}) > 1):
-        raise OperandError(f"{who}: what arrives together has as many steps and samples, got shapes "
-                           f"{', '.join(str(tuple(x.shape)) for x in xs)} (time, batch, neuron)")
+    if len({(x.dim(), x.shape[-2]) for x in xs}) > 1 or (
+        not cut and len({x.shape[-3] for x in xs}) > 1
+    ):
+        raise OperandError(
+            f"{who}: what arrives together has as many steps and samples, got shapes "
+            f"{', '.join(str(tuple(x.shape)) for x in xs)} (time, batch, neuron)"
+        )
     steps = min(x.shape[-3] for x in xs)
     return [x[..., :steps, :, :] for x in xs]
 
@@ -143,5 +164,7 @@ def spikes_of(handle: Handle, who: str) -> torch.Tensor:
     """Spikes of an input or a layer, (time, batch, neuron)."""
     x = tensor_of(handle, ("spikes", "tensor"), who)
     if x.dim() != 3:
-        raise OperandError(f"{who}: spikes (time, batch, neuron) are expected, got shape {tuple(x.shape)}")
+        raise OperandError(
+            f"{who}: spikes (time, batch, neuron) are expected, got shape {tuple(x.shape)}"
+        )
     return x

@@ -45,7 +45,9 @@ class HXModule(torch.nn.Module):
 
         super().__init__()
         if not isinstance(experiment, Experiment):
-            raise InputTypeError(f"{type(self).__name__}: experiment is an Experiment, got {type(experiment).__name__}")
+            raise InputTypeError(
+                f"{type(self).__name__}: experiment is an Experiment, got {type(experiment).__name__}"
+            )
         self.experiment = experiment
         self.name = experiment.name_of(self)
 
@@ -60,19 +62,29 @@ class HXModule(torch.nn.Module):
             raise InputTypeError(f"{self.name}: called on no handle; give it its input's")
         for h in inputs:
             if isinstance(h, torch.Tensor):
-                raise OperandTypeError(f"{self.name}: a handle is expected, got a tensor {tuple(h.shape)}; wrap it: "
-                                   "LIFObservables(spikes=...) or TensorHandle(...)")
+                raise OperandTypeError(
+                    f"{self.name}: a handle is expected, got a tensor {tuple(h.shape)}; wrap it: "
+                    "LIFObservables(spikes=...) or TensorHandle(...)"
+                )
             if not isinstance(h, Handle):
                 raise OperandTypeError(f"{self.name}: a handle is expected, got {type(h).__name__}")
             if h.source is not None and h.source.experiment.dt != self.experiment.dt:
-                raise InputError(f"{self.name}: a step is {self.experiment.dt:g} s here and {h.source.experiment.dt:g} s in the experiment "
-                                 f"of "
-                                 f"{h.source.name}; give both the same dt")
+                raise InputError(
+                    f"{self.name}: a step is {self.experiment.dt:g} s here and {h.source.experiment.dt:g} s in the experiment "
+                    f"of "
+                    f"{h.source.name}; give both the same dt"
+                )
 
-    def forward_func(self, input: Any, *args: Any, **kwargs: Any) -> Any:  # (self, input, hw_data=None), or without hw_data
-        raise NotImplementedError(f"{type(self).__name__}: a layer defines forward_func(self, input, hw_data=None)")
+    def forward_func(
+        self, input: Any, *args: Any, **kwargs: Any
+    ) -> Any:  # (self, input, hw_data=None), or without hw_data
+        raise NotImplementedError(
+            f"{type(self).__name__}: a layer defines forward_func(self, input, hw_data=None)"
+        )
 
-    def execute(self, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...], hw_data: Any = None) -> None:
+    def execute(
+        self, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...], hw_data: Any = None
+    ) -> None:
         """Fill ``outputs`` from ``inputs`` by ``forward_func``."""
         given = inputs[0] if len(inputs) == 1 else inputs
         takes = _takes_hw_data(getattr(self.forward_func, "__func__", self.forward_func))
@@ -83,8 +95,10 @@ class HXModule(torch.nn.Module):
         if not isinstance(result, Handle):
             values = result if isinstance(result, tuple) else (result,)
             if any(not isinstance(v, torch.Tensor | None) for v in values):
-                raise OperandError(f"{self.name}: forward_func returns a {type(output).__name__} or tensors for "
-                                   f"{', '.join(output.names)}; got {type(result).__name__}")
+                raise OperandError(
+                    f"{self.name}: forward_func returns a {type(output).__name__} or tensors for "
+                    f"{', '.join(output.names)}; got {type(result).__name__}"
+                )
             result = type(output)(*values)
         output.clone(result)
 
@@ -108,7 +122,9 @@ class SpikeSource(HXModule):
     def forward_func(self, input: Handle) -> Handle:
         x = spikes_of(input, self.name)
         if x.shape[2] != self.size:
-            raise OperandError(f"{self.name}: has {self.size} sources, got spikes of shape {tuple(x.shape)} (time, batch, neuron)")
+            raise OperandError(
+                f"{self.name}: has {self.size} sources, got spikes of shape {tuple(x.shape)} (time, batch, neuron)"
+            )
         return self.output_type(x)
 
     def extra_repr(self) -> str:
@@ -141,17 +157,27 @@ class BatchDropout(HXModule):
         for h in inputs:
             source: Any = getattr(h, "source", None)
             if not getattr(source, "fires", False):
-                raise InputTypeError(f"{self.name}: BatchDropout silences neurons, so it follows a population that fires; got "
-                                f"{'an input' if source is None else source.name}")
+                raise InputTypeError(
+                    f"{self.name}: BatchDropout silences neurons, so it follows a population that fires; got "
+                    f"{'an input' if source is None else source.name}"
+                )
             self.follows = source.name
         return super().forward(*inputs)
 
     def forward_func(self, input: Handle) -> Handle:
         if input.spikes.shape[-1] != self.size:
-            raise OperandError(f"{self.name}: has {self.size} neurons, got spikes of shape {tuple(input.spikes.shape)}")
-        kept = torch.rand(self.size, device=input.spikes.device) > self.dropout if self.training else torch.ones(self.size)
+            raise OperandError(
+                f"{self.name}: has {self.size} neurons, got spikes of shape {tuple(input.spikes.shape)}"
+            )
+        kept = (
+            torch.rand(self.size, device=input.spikes.device) > self.dropout
+            if self.training
+            else torch.ones(self.size)
+        )
         self.mask = kept.to(input.spikes)
-        return self.output_type(input.spikes * self.mask, *(getattr(input, n) for n in input.names[1:]))
+        return self.output_type(
+            input.spikes * self.mask, *(getattr(input, n) for n in input.names[1:])
+        )
 
     def extra_repr(self) -> str:
         return f"{self.size}, {self.dropout}, {super().extra_repr()}"

@@ -75,11 +75,26 @@ class Params:
         if self.exact:
             gain, g, keep = 1 - _decay(dt, self.tau_mem), 1.0, _decay(dt, self.tau_syn)
         else:
-            gain, g, keep = dt / self.membrane_capacitance, self.membrane_capacitance / self.tau_mem, 1 - dt / self.tau_syn
-        return {"gain": gain, "g": g, "e_leak": self.leak, "keep_syn": keep, "vth": self.threshold,
-                "v_reset": self.reset, "period": _steps(self.refractory_time / dt), "slope": self.exponential_slope,
-                "knee": self.exponential_threshold, "keep_w": 1 - dt / self.tau_adap, "pull": dt / self.tau_adap * self.adaptation_strength,
-                "jump": self.adaptation_increment, "e_adapt": self.leak if self.leak_adaptation is None else self.leak_adaptation}
+            gain, g, keep = (
+                dt / self.membrane_capacitance,
+                self.membrane_capacitance / self.tau_mem,
+                1 - dt / self.tau_syn,
+            )
+        return {
+            "gain": gain,
+            "g": g,
+            "e_leak": self.leak,
+            "keep_syn": keep,
+            "vth": self.threshold,
+            "v_reset": self.reset,
+            "period": _steps(self.refractory_time / dt),
+            "slope": self.exponential_slope,
+            "knee": self.exponential_threshold,
+            "keep_w": 1 - dt / self.tau_adap,
+            "pull": dt / self.tau_adap * self.adaptation_strength,
+            "jump": self.adaptation_increment,
+            "e_adapt": self.leak if self.leak_adaptation is None else self.leak_adaptation,
+        }
 
     def start(self) -> Value:
         """Where membranes begin."""
@@ -104,9 +119,16 @@ class Integrated(NamedTuple):
     states: dict[str, torch.Tensor]
 
 
-def integrate(x: torch.Tensor, params: Params, dt: float, hw: Recorded | None = None, alpha: float = ALPHA,
-              states: dict[str, torch.Tensor] | None = None, recurrent: torch.Tensor | None = None,
-              mask: torch.Tensor | None = None) -> Integrated:
+def integrate(
+    x: torch.Tensor,
+    params: Params,
+    dt: float,
+    hw: Recorded | None = None,
+    alpha: float = ALPHA,
+    states: dict[str, torch.Tensor] | None = None,
+    recurrent: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+) -> Integrated:
     """Run a population over weighted input spikes.
 
     Args:
@@ -121,23 +143,48 @@ def integrate(x: torch.Tensor, params: Params, dt: float, hw: Recorded | None = 
     """
     check_input(x)
     hw = Recorded() if hw is None else hw
-    given = {n: r for n, r in (("s_rec", hw.spikes if params.fire else None), ("v_rec", hw.membrane)) if r is not None}
+    given = {
+        n: r
+        for n, r in (("s_rec", hw.spikes if params.fire else None), ("v_rec", hw.membrane))
+        if r is not None
+    }
     for name, r in given.items():
         if r.shape[1:] != x.shape[1:]:
-            raise OperandError(f"integrate: recorded {'spikes' if name == 's_rec' else 'membranes'} have shape {tuple(r.shape)}; "
-                               f"expected {('time', *x.shape[1:])}")
+            raise OperandError(
+                f"integrate: recorded {'spikes' if name == 's_rec' else 'membranes'} have shape {tuple(r.shape)}; "
+                f"expected {('time', *x.shape[1:])}"
+            )
     steps = min(len(v) for v in (x, *given.values()))
-    d = neuron(params.fire, params.refractory, params.exponential, params.adapting, "s_rec" in given, "v_rec" in given,
-               params.leaky)
+    d = neuron(
+        params.fire,
+        params.refractory,
+        params.exponential,
+        params.adapting,
+        "s_rec" in given,
+        "v_rec" in given,
+        params.leaky,
+    )
     inputs = {"x": x[:steps]} | {n: r[:steps].to(x.dtype) for n, r in given.items()}
-    start = {"v": torch.as_tensor(params.start(), dtype=x.dtype, device=x.device)} if states is None else states
+    start = (
+        {"v": torch.as_tensor(params.start(), dtype=x.dtype, device=x.device)}
+        if states is None
+        else states
+    )
     seen = mask.to(x) if mask is not None and params.fire else None
-    go = functools.partial(_pass, d, Training(FastSigmoid(alpha), "detach"), params.constants(dt), seen)
+    go = functools.partial(
+        _pass, d, Training(FastSigmoid(alpha), "detach"), params.constants(dt), seen
+    )
     return go(inputs, start) if recurrent is None else _recurring(go, inputs, start, recurrent)
 
 
-def _pass(d: Dynamics, training: Training, constants: dict[str, Value], mask: torch.Tensor | None, inputs: dict[str, torch.Tensor],
-          states: dict[str, torch.Tensor]) -> Integrated:
+def _pass(
+    d: Dynamics,
+    training: Training,
+    constants: dict[str, Value],
+    mask: torch.Tensor | None,
+    inputs: dict[str, torch.Tensor],
+    states: dict[str, torch.Tensor],
+) -> Integrated:
     fires = "s_out" in d.outputs
     out = scan(d, training, inputs, constants, states, ("i", "v") if fires else ("i",))
     spikes = out.outputs.get("s_out")
@@ -145,11 +192,15 @@ def _pass(d: Dynamics, training: Training, constants: dict[str, Value], mask: to
     return Integrated(spikes, out.outputs["v" if fires else "v_out"], out.outputs["i"], out.states)
 
 
-def _recurring(go: Callable[..., Integrated], inputs: dict[str, torch.Tensor], states: dict[str, torch.Tensor],
-               recurrent: torch.Tensor) -> Integrated:
+def _recurring(
+    go: Callable[..., Integrated],
+    inputs: dict[str, torch.Tensor],
+    states: dict[str, torch.Tensor],
+    recurrent: torch.Tensor,
+) -> Integrated:
     rows: list[Integrated] = []
     for t in range(len(inputs["x"])):
-        now = {n: x[t:t + 1] for n, x in inputs.items()}
+        now = {n: x[t : t + 1] for n, x in inputs.items()}
         sent = rows[-1].spikes if rows else None
         if sent is not None:
             now["x"] = now["x"] + sent @ recurrent.t()
@@ -161,9 +212,13 @@ def _recurring(go: Callable[..., Integrated], inputs: dict[str, torch.Tensor], s
 
 def check_input(x: torch.Tensor) -> None:
     if x.dim() != 3 or x.dtype not in (torch.float32, torch.float64):
-        raise OperandError(f"a float32 or float64 tensor (time, batch, neuron) is expected as input, got {x.dtype} {tuple(x.shape)}")
+        raise OperandError(
+            f"a float32 or float64 tensor (time, batch, neuron) is expected as input, got {x.dtype} {tuple(x.shape)}"
+        )
     if 0 in x.shape:
-        raise InputError(f"a run of no length: input has shape {tuple(x.shape)} (time, batch, neuron), none may be 0")
+        raise InputError(
+            f"a run of no length: input has shape {tuple(x.shape)} (time, batch, neuron), none may be 0"
+        )
 
 
 def _decay(dt: float, tau: Value) -> Value:
@@ -175,9 +230,15 @@ def _steps(period: Value) -> Value:
     if not isinstance(period, torch.Tensor):
         return round(period) if abs(period - round(period)) <= 1e-9 * max(1.0, period) else period
     whole = torch.round(period)
-    return torch.where((period - whole).abs() <= 16 * torch.finfo(period.dtype).eps * whole, whole, period)
+    return torch.where(
+        (period - whole).abs() <= 16 * torch.finfo(period.dtype).eps * whole, whole, period
+    )
 
 
 def _any(value: Value) -> bool:
     """Whether it acts; what is trained does, whatever its value is now."""
-    return value.requires_grad or bool((value != 0).any()) if isinstance(value, torch.Tensor) else value != 0
+    return (
+        value.requires_grad or bool((value != 0).any())
+        if isinstance(value, torch.Tensor)
+        else value != 0
+    )

@@ -44,10 +44,16 @@ class HXBaseParameter(torch.nn.Module):
         return isinstance(self.model_value, torch.nn.Parameter)
 
     @arguments(set_on_chip_func=optional(FUNCTION))
-    def make_trainable(self, set_on_chip_func: Callable[[torch.Tensor], Any] | None = None) -> HXBaseParameter:
+    def make_trainable(
+        self, set_on_chip_func: Callable[[torch.Tensor], Any] | None = None
+    ) -> HXBaseParameter:
         """Let the optimiser change the model's value; ``set_on_chip_func`` turns it into the chip's, without it a chip cannot follow."""
         now = torch.as_tensor(self.model_value)
-        kind = now.dtype if isinstance(self.model_value, torch.Tensor) and now.is_floating_point() else torch.get_default_dtype()
+        kind = (
+            now.dtype
+            if isinstance(self.model_value, torch.Tensor) and now.is_floating_point()
+            else torch.get_default_dtype()
+        )
         self.model_value = torch.nn.Parameter(now.detach().to(kind, copy=True))
         self.set_on_chip_func = set_on_chip_func
         return self
@@ -57,7 +63,9 @@ class HXBaseParameter(torch.nn.Module):
         if not isinstance(self.model_value, torch.nn.Parameter):
             return self.hardware_value
         if self.set_on_chip_func is None:
-            raise InputError(f"{name}: it is trained, but make_trainable was given no set_on_chip_func that turns it into the chip's value")
+            raise InputError(
+                f"{name}: it is trained, but make_trainable was given no set_on_chip_func that turns it into the chip's value"
+            )
         return self.set_on_chip_func(self.model_value.detach())
 
     def extra_repr(self) -> str:

@@ -10,15 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lavalike.arguments import FLAG, arguments, did_you_mean, instance, integer, is_integer, optional, sequence
+from lavalike.arguments import (
+    FLAG,
+    arguments,
+    did_you_mean,
+    instance,
+    integer,
+    is_integer,
+    optional,
+    sequence,
+)
 from lavalike.bss2 import facts
 from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError, RecordingTypeError
 from lavalike.bss2.spiking.eventprop import as_eventprop, integrate_eventprop
-from lavalike.bss2.spiking.handle import Handle, LIFObservables, LIObservables, SynapseHandle, alike, tensor_of
+from lavalike.bss2.spiking.handle import (
+    Handle,
+    LIFObservables,
+    LIObservables,
+    SynapseHandle,
+    alike,
+    tensor_of,
+)
 from lavalike.bss2.spiking.module import HXModule
 from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
 from lavalike.bss2.spiking.neuron import ALPHA, Integrated, Params, Recorded, integrate
-from lavalike.bss2.spiking.parameter import HXBaseParameter, HXTransformedModelParameter, as_parameter
+from lavalike.bss2.spiking.parameter import (
+    HXBaseParameter,
+    HXTransformedModelParameter,
+    as_parameter,
+)
 from lavalike.checks import whole
 from lavalike.errors import InputError, InputTypeError
 
@@ -27,7 +47,11 @@ if TYPE_CHECKING:
 
 Value = float | torch.Tensor | HXBaseParameter
 INTERPOLATIONS = ("linear", "nearest")
-CHIP_ONLY = ("cadc_readout_source", "madc_readout_source", "placement_constraint")  # a real chip's; None: hxtorch's own choice
+CHIP_ONLY = (
+    "cadc_readout_source",
+    "madc_readout_source",
+    "placement_constraint",
+)  # a real chip's; None: hxtorch's own choice
 ABOVE_ZERO = ("tau_mem", "tau_syn", "tau_adap", "membrane_capacitance", "exponential_slope")
 NOT_BELOW_ZERO = ("refractory_time", "holdoff_time")
 
@@ -68,56 +92,114 @@ class Population(HXModule):
     mask: torch.Tensor | None
     _parameter_names: tuple[str, ...]
 
-    @arguments(execution_instance=optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance")), shift_cadc_to_first=FLAG,
-               **dict.fromkeys(("enable_spike_recording", "enable_cadc_recording", "enable_cadc_recording_placement_in_dram",
-                                "enable_madc_recording"), FLAG))
-    def __init__(self, size: int, experiment: Experiment, parameters: Mapping[str, Value | None], /, method: str = "superspike",
-                 alpha: float = ALPHA, execution_instance: ExecutionInstance | None = None, chip_coordinate: int | None = None,
-                 enable_spike_recording: bool = True, enable_cadc_recording: bool = True,
-                 enable_cadc_recording_placement_in_dram: bool = False, cadc_readout_source: Any = None,
-                 enable_madc_recording: bool = False, record_neuron_id: int | None = None, madc_readout_source: Any = None,
-                 placement_constraint: Any = None, trace_offset: float = 0.0, trace_scale: float = 1.0, cadc_time_shift: int = 0,
-                 shift_cadc_to_first: bool = False, interpolation_mode: str = "linear",
-                 neuron_structure: int | SingleCompartmentNeuron | None = None) -> None:
+    @arguments(
+        execution_instance=optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance")),
+        shift_cadc_to_first=FLAG,
+        **dict.fromkeys(
+            (
+                "enable_spike_recording",
+                "enable_cadc_recording",
+                "enable_cadc_recording_placement_in_dram",
+                "enable_madc_recording",
+            ),
+            FLAG,
+        ),
+    )
+    def __init__(
+        self,
+        size: int,
+        experiment: Experiment,
+        parameters: Mapping[str, Value | None],
+        /,
+        method: str = "superspike",
+        alpha: float = ALPHA,
+        execution_instance: ExecutionInstance | None = None,
+        chip_coordinate: int | None = None,
+        enable_spike_recording: bool = True,
+        enable_cadc_recording: bool = True,
+        enable_cadc_recording_placement_in_dram: bool = False,
+        cadc_readout_source: Any = None,
+        enable_madc_recording: bool = False,
+        record_neuron_id: int | None = None,
+        madc_readout_source: Any = None,
+        placement_constraint: Any = None,
+        trace_offset: float = 0.0,
+        trace_scale: float = 1.0,
+        cadc_time_shift: int = 0,
+        shift_cadc_to_first: bool = False,
+        interpolation_mode: str = "linear",
+        neuron_structure: int | SingleCompartmentNeuron | None = None,
+    ) -> None:
         super().__init__(experiment)
         size = whole(size, 1, f"{self.name}: size")
         if method not in self.methods:
-            raise _error(isinstance(method, str))(f"{self.name}: method is {' or '.join(map(repr, self.methods))}, got {method!r}"
-                                                  f"{did_you_mean(method, self.methods)}")
+            raise _error(isinstance(method, str))(
+                f"{self.name}: method is {' or '.join(map(repr, self.methods))}, got {method!r}"
+                f"{did_you_mean(method, self.methods)}"
+            )
         if isinstance(cadc_time_shift, bool) or not isinstance(cadc_time_shift, Integral):
-            raise InputTypeError(f"{self.name}: cadc_time_shift is a number of steps, got {cadc_time_shift!r}; round it to an int")
+            raise InputTypeError(
+                f"{self.name}: cadc_time_shift is a number of steps, got {cadc_time_shift!r}; round it to an int"
+            )
         if isinstance(neuron_structure, SingleCompartmentNeuron):
             neuron_structure = neuron_structure.size
         elif neuron_structure is not None:
-            neuron_structure = whole(neuron_structure, 1, f"{self.name}: neuron_structure, a SingleCompartmentNeuron(n) or its n,")
+            neuron_structure = whole(
+                neuron_structure,
+                1,
+                f"{self.name}: neuron_structure, a SingleCompartmentNeuron(n) or its n,",
+            )
         for name, value in (("trace_offset", trace_offset), ("trace_scale", trace_scale)):
-            if not _numbers(value, 0.0 if name == "trace_scale" else -math.inf, name == "trace_scale"):
-                raise _error(_is_number(value))(f"{self.name}: {name} is a finite number{' above 0' * (name == 'trace_scale')}, "
-                                                f"got {value!r}")
+            if not _numbers(
+                value, 0.0 if name == "trace_scale" else -math.inf, name == "trace_scale"
+            ):
+                raise _error(_is_number(value))(
+                    f"{self.name}: {name} is a finite number{' above 0' * (name == 'trace_scale')}, "
+                    f"got {value!r}"
+                )
         if interpolation_mode not in INTERPOLATIONS:
             raise _error(isinstance(interpolation_mode, str))(
                 f"{self.name}: interpolation_mode is one of {', '.join(INTERPOLATIONS)}; got {interpolation_mode!r}"
-                f"{did_you_mean(interpolation_mode, INTERPOLATIONS)}")
+                f"{did_you_mean(interpolation_mode, INTERPOLATIONS)}"
+            )
         if chip_coordinate is not None:
-            chip_coordinate = whole(chip_coordinate, 0, f"{self.name}: chip_coordinate, the number of a chip,")
-        if (enable_madc_recording or record_neuron_id is not None) and not (is_integer(record_neuron_id) and 0 <= record_neuron_id < size):
-            error = RecordingError if record_neuron_id is None or is_integer(record_neuron_id) else RecordingTypeError
-            raise error(f"{self.name}: the MADC records one neuron, record_neuron_id within 0..{size - 1}; got "
-                                 f"{record_neuron_id!r}")
+            chip_coordinate = whole(
+                chip_coordinate, 0, f"{self.name}: chip_coordinate, the number of a chip,"
+            )
+        if (enable_madc_recording or record_neuron_id is not None) and not (
+            is_integer(record_neuron_id) and 0 <= record_neuron_id < size
+        ):
+            error = (
+                RecordingError
+                if record_neuron_id is None or is_integer(record_neuron_id)
+                else RecordingTypeError
+            )
+            raise error(
+                f"{self.name}: the MADC records one neuron, record_neuron_id within 0..{size - 1}; got "
+                f"{record_neuron_id!r}"
+            )
         if not _numbers(alpha, 0.0, True):
             raise _error(_is_number(alpha))(f"{self.name}: alpha is above 0, got {alpha!r}")
         self.size, self.method, self.alpha = size, method, float(alpha)
         self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
-        self.enable_spike_recording, self.enable_cadc_recording = enable_spike_recording, enable_cadc_recording
+        self.enable_spike_recording, self.enable_cadc_recording = (
+            enable_spike_recording,
+            enable_cadc_recording,
+        )
         self.enable_cadc_recording_placement_in_dram = enable_cadc_recording_placement_in_dram
         self.enable_madc_recording, self.record_neuron_id = enable_madc_recording, record_neuron_id
         self.trace_offset, self.trace_scale = trace_offset, trace_scale
         self.cadc_time_shift, self.shift_cadc_to_first = cadc_time_shift, shift_cadc_to_first
-        self.cadc_readout_source, self.madc_readout_source = cadc_readout_source, madc_readout_source
+        self.cadc_readout_source, self.madc_readout_source = (
+            cadc_readout_source,
+            madc_readout_source,
+        )
         self.placement_constraint = placement_constraint
         self.interpolation_mode, self.neuron_structure = interpolation_mode, neuron_structure
         self.register_buffer("mask", None, persistent=False)
-        self._parameter_names = tuple(n for n, v in parameters.items() if v is not None or n != "leak_adaptation")
+        self._parameter_names = tuple(
+            n for n, v in parameters.items() if v is not None or n != "leak_adaptation"
+        )
         for name in self._parameter_names:
             given = parameters[name]
             self._check(name, given.model_value if isinstance(given, HXBaseParameter) else given)
@@ -128,8 +210,10 @@ class Population(HXModule):
         above = name in ABOVE_ZERO
         if not _numbers(value, 0.0 if above or name in NOT_BELOW_ZERO else -math.inf, above):
             limit = " above 0" if above else " >= 0" if name in NOT_BELOW_ZERO else ""
-            raise _error(_is_number(value))(f"{self.name}: {name} is a finite number{limit}, or a tensor of one for each neuron, "
-                                            f"got {value!r}")
+            raise _error(_is_number(value))(
+                f"{self.name}: {name} is a finite number{limit}, or a tensor of one for each neuron, "
+                f"got {value!r}"
+            )
 
     @property
     def chip_parameters(self) -> dict[str, HXBaseParameter]:
@@ -144,8 +228,10 @@ class Population(HXModule):
         values = {n: _value(p.model_value) for n, p in self.chip_parameters.items() if n in known}
         for name, v in values.items():
             if isinstance(v, torch.Tensor) and v.numel() > 1 and v.shape[-1] != self.size:
-                raise OperandError(f"{self.name}: {name} has shape {tuple(v.shape)}; one value or one for each of the {self.size} neurons "
-                                   f"is expected")
+                raise OperandError(
+                    f"{self.name}: {name} has shape {tuple(v.shape)}; one value or one for each of the {self.size} neurons "
+                    f"is expected"
+                )
         return Params(**values, fire=self.fires, exact=self.exact, **self.terms())
 
     def terms(self) -> dict[str, Any]:
@@ -156,7 +242,9 @@ class Population(HXModule):
         super().check_inputs(inputs)
         for h in inputs:
             if "graded_spikes" not in h.names and "tensor" not in h.names:
-                raise OperandTypeError(f"{self.name}: a SynapseHandle is expected, got {type(h).__name__}; put a Synapse before it")
+                raise OperandTypeError(
+                    f"{self.name}: a SynapseHandle is expected, got {type(h).__name__}; put a Synapse before it"
+                )
 
     def graded(self, input: Any, cut: bool = False) -> torch.Tensor:
         """The sum of all that arrives; ``cut``: what a chip recorded may end before its input does."""
@@ -164,19 +252,33 @@ class Population(HXModule):
         xs = [tensor_of(h, ("graded_spikes", "tensor"), self.name) for h in handles]
         for x in xs:
             if x.shape[-1] != self.size:
-                raise OperandError(f"{self.name}: has {self.size} neurons, got graded spikes of shape {tuple(x.shape)} (time, batch, "
-                                   f"neuron)")
+                raise OperandError(
+                    f"{self.name}: has {self.size} neurons, got graded spikes of shape {tuple(x.shape)} (time, batch, "
+                    f"neuron)"
+                )
         return xs[0] if len(xs) == 1 else torch.stack(alike(xs, self.name, cut)).sum(0)
 
-    def integrated(self, x: torch.Tensor, params: Params, hw_data: Recorded | None = None) -> Integrated:
+    def integrated(
+        self, x: torch.Tensor, params: Params, hw_data: Recorded | None = None
+    ) -> Integrated:
         """The model of this layer over ``x``, differentiable."""
         dt = self.experiment.dt
         if self.method == "eventprop" and torch.is_grad_enabled():
-            trained = [n for n, v in vars(params).items() if isinstance(v, torch.Tensor) and v.requires_grad]
+            trained = [
+                n
+                for n, v in vars(params).items()
+                if isinstance(v, torch.Tensor) and v.requires_grad
+            ]
             if trained:
-                raise InputError(f"{self.name}: EventProp trains weights alone, {', '.join(trained)} would get no gradient; use method "
-                                 "'superspike' or a fixed value")
-        return integrate_eventprop(x, params, dt, hw_data) if self.method == "eventprop" else integrate(x, params, dt, hw_data, self.alpha)
+                raise InputError(
+                    f"{self.name}: EventProp trains weights alone, {', '.join(trained)} would get no gradient; use method "
+                    "'superspike' or a fixed value"
+                )
+        return (
+            integrate_eventprop(x, params, dt, hw_data)
+            if self.method == "eventprop"
+            else integrate(x, params, dt, hw_data, self.alpha)
+        )
 
     def forward_func(self, input: SynapseHandle, hw_data: Recorded | None = None) -> Handle:
         out = self.integrated(self.graded(input, hw_data is not None), self.params(), hw_data)
@@ -195,7 +297,9 @@ class Population(HXModule):
     @property
     def cadc_period(self) -> float:
         """s between two samples."""
-        return CADC_DRAM_PERIOD if self.enable_cadc_recording_placement_in_dram else facts.CADC_PERIOD
+        return (
+            CADC_DRAM_PERIOD if self.enable_cadc_recording_placement_in_dram else facts.CADC_PERIOD
+        )
 
     def extra_repr(self) -> str:
         return f"{self.size}, {super().extra_repr()}"
@@ -244,16 +348,42 @@ class LIF(Population):
     output_type = LIFObservables
 
     @arguments()
-    def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, reset: Value = 80.0, threshold: Value = 125.0,
-                 tau_syn: Value = 10e-6,
-                 tau_mem: Value = 10e-6, i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, refractory_time: Value = 1e-6,
-                 synapse_dac_bias: Value = 600, holdoff_time: Value = 0.0, *settings: Any, **named: Any) -> None:
+    def __init__(
+        self,
+        size: int,
+        experiment: Experiment,
+        leak: Value = 80.0,
+        reset: Value = 80.0,
+        threshold: Value = 125.0,
+        tau_syn: Value = 10e-6,
+        tau_mem: Value = 10e-6,
+        i_synin_gm: Value = 500,
+        membrane_capacitance: Value | None = None,
+        refractory_time: Value = 1e-6,
+        synapse_dac_bias: Value = 600,
+        holdoff_time: Value = 0.0,
+        *settings: Any,
+        **named: Any,
+    ) -> None:
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
-        super().__init__(size, experiment, {
-            "leak": leak, "reset": reset, "threshold": threshold, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
-            "membrane_capacitance": c, "refractory_time": refractory_time, "synapse_dac_bias": synapse_dac_bias,
-            "holdoff_time": holdoff_time,
-        }, *settings, **named)
+        super().__init__(
+            size,
+            experiment,
+            {
+                "leak": leak,
+                "reset": reset,
+                "threshold": threshold,
+                "tau_syn": tau_syn,
+                "tau_mem": tau_mem,
+                "i_synin_gm": i_synin_gm,
+                "membrane_capacitance": c,
+                "refractory_time": refractory_time,
+                "synapse_dac_bias": synapse_dac_bias,
+                "holdoff_time": holdoff_time,
+            },
+            *settings,
+            **named,
+        )
 
 
 class LI(Population):
@@ -263,15 +393,37 @@ class LI(Population):
     fires = False
 
     @arguments()
-    def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, tau_syn: Value = 10e-6, tau_mem: Value = 10e-6,
-                 i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, synapse_dac_bias: Value = 600,
-                 *settings: Any, **named: Any) -> None:
+    def __init__(
+        self,
+        size: int,
+        experiment: Experiment,
+        leak: Value = 80.0,
+        tau_syn: Value = 10e-6,
+        tau_mem: Value = 10e-6,
+        i_synin_gm: Value = 500,
+        membrane_capacitance: Value | None = None,
+        synapse_dac_bias: Value = 600,
+        *settings: Any,
+        **named: Any,
+    ) -> None:
         if named.keys() & {"method", "alpha", "enable_spike_recording"}:
-            raise InputTypeError(f"{type(self).__name__}: it does not fire; method, alpha and enable_spike_recording belong to LIF")
+            raise InputTypeError(
+                f"{type(self).__name__}: it does not fire; method, alpha and enable_spike_recording belong to LIF"
+            )
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
-        super().__init__(size, experiment, {"leak": leak, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
-                                            "membrane_capacitance": c, "synapse_dac_bias": synapse_dac_bias},
-                         **self._settings(settings, named))
+        super().__init__(
+            size,
+            experiment,
+            {
+                "leak": leak,
+                "tau_syn": tau_syn,
+                "tau_mem": tau_mem,
+                "i_synin_gm": i_synin_gm,
+                "membrane_capacitance": c,
+                "synapse_dac_bias": synapse_dac_bias,
+            },
+            **self._settings(settings, named),
+        )
 
     def _settings(self, settings: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -281,8 +433,14 @@ class LI(Population):
 
 
 # LI's settings in order: those of a population that does not fire
-_READOUT = inspect.Signature([p for n, p in inspect.signature(Population).parameters.items() if n not in (
-    "size", "experiment", "parameters", "method", "alpha", "enable_spike_recording")])
+_READOUT = inspect.Signature(
+    [
+        p
+        for n, p in inspect.signature(Population).parameters.items()
+        if n
+        not in ("size", "experiment", "parameters", "method", "alpha", "enable_spike_recording")
+    ]
+)
 
 
 class AELIF(Population):
@@ -303,37 +461,93 @@ class AELIF(Population):
     subthreshold_adaptation_strength: HXBaseParameter
     spike_triggered_adaptation_increment: HXBaseParameter
 
-    @arguments(clock_scale_adaptation_pulse=sequence(integer(0), 2), **dict.fromkeys(
-        ("leaky", "fire", "exponential", "subthreshold_adaptation", "spike_triggered_adaptation"), FLAG))
-    def __init__(self, size: int, experiment: Experiment, leak: Value = 80.0, reset: Value = 80.0, threshold: Value = 125.0,
-                 tau_syn: Value = 10e-6,
-                 tau_mem: Value = 10e-6, i_synin_gm: Value = 500, membrane_capacitance: Value | None = None, refractory_time: Value = 1e-6,
-                 synapse_dac_bias: Value = 600, holdoff_time: Value = 0.0, exponential_slope: Value = 50e-3,
-                 exponential_threshold: Value = 110.0,
-                 subthreshold_adaptation_strength: Value = 1.0, spike_triggered_adaptation_increment: Value = 1.0,
-                 clock_scale_adaptation_pulse: tuple[int, int] = (5, 5), tau_adap: Value = 100e-6, leak_adaptation: Value | None = None,
-                 leaky: bool = True, fire: bool = True, exponential: bool = True, subthreshold_adaptation: bool = True,
-                 spike_triggered_adaptation: bool = True, *settings: Any, **named: Any) -> None:
+    @arguments(
+        clock_scale_adaptation_pulse=sequence(integer(0), 2),
+        **dict.fromkeys(
+            (
+                "leaky",
+                "fire",
+                "exponential",
+                "subthreshold_adaptation",
+                "spike_triggered_adaptation",
+            ),
+            FLAG,
+        ),
+    )
+    def __init__(
+        self,
+        size: int,
+        experiment: Experiment,
+        leak: Value = 80.0,
+        reset: Value = 80.0,
+        threshold: Value = 125.0,
+        tau_syn: Value = 10e-6,
+        tau_mem: Value = 10e-6,
+        i_synin_gm: Value = 500,
+        membrane_capacitance: Value | None = None,
+        refractory_time: Value = 1e-6,
+        synapse_dac_bias: Value = 600,
+        holdoff_time: Value = 0.0,
+        exponential_slope: Value = 50e-3,
+        exponential_threshold: Value = 110.0,
+        subthreshold_adaptation_strength: Value = 1.0,
+        spike_triggered_adaptation_increment: Value = 1.0,
+        clock_scale_adaptation_pulse: tuple[int, int] = (5, 5),
+        tau_adap: Value = 100e-6,
+        leak_adaptation: Value | None = None,
+        leaky: bool = True,
+        fire: bool = True,
+        exponential: bool = True,
+        subthreshold_adaptation: bool = True,
+        spike_triggered_adaptation: bool = True,
+        *settings: Any,
+        **named: Any,
+    ) -> None:
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
-        super().__init__(size, experiment, {
-            "leak": leak, "reset": reset, "threshold": threshold, "tau_syn": tau_syn, "tau_mem": tau_mem, "i_synin_gm": i_synin_gm,
-            "membrane_capacitance": c, "refractory_time": refractory_time, "synapse_dac_bias": synapse_dac_bias,
-            "holdoff_time": holdoff_time,
-            "exponential_slope": exponential_slope, "exponential_threshold": exponential_threshold,
-            "subthreshold_adaptation_strength": subthreshold_adaptation_strength,
-            "spike_triggered_adaptation_increment": spike_triggered_adaptation_increment, "tau_adap": tau_adap,
-            "leak_adaptation": leak_adaptation,
-        }, *settings, **named)
+        super().__init__(
+            size,
+            experiment,
+            {
+                "leak": leak,
+                "reset": reset,
+                "threshold": threshold,
+                "tau_syn": tau_syn,
+                "tau_mem": tau_mem,
+                "i_synin_gm": i_synin_gm,
+                "membrane_capacitance": c,
+                "refractory_time": refractory_time,
+                "synapse_dac_bias": synapse_dac_bias,
+                "holdoff_time": holdoff_time,
+                "exponential_slope": exponential_slope,
+                "exponential_threshold": exponential_threshold,
+                "subthreshold_adaptation_strength": subthreshold_adaptation_strength,
+                "spike_triggered_adaptation_increment": spike_triggered_adaptation_increment,
+                "tau_adap": tau_adap,
+                "leak_adaptation": leak_adaptation,
+            },
+            *settings,
+            **named,
+        )
         self.clock_scale_adaptation_pulse = clock_scale_adaptation_pulse
         self.leaky, self.fires, self.exponential = leaky, fire, exponential
-        self.subthreshold_adaptation, self.spike_triggered_adaptation = subthreshold_adaptation, spike_triggered_adaptation
+        self.subthreshold_adaptation, self.spike_triggered_adaptation = (
+            subthreshold_adaptation,
+            spike_triggered_adaptation,
+        )
         if not fire:
             self.output_type = LIObservables
 
     def terms(self) -> dict[str, Any]:
-        a, b = self.subthreshold_adaptation_strength.model_value, self.spike_triggered_adaptation_increment.model_value
-        return {"leaky": self.leaky, "exponential": self.exponential, "adaptation_strength": a if self.subthreshold_adaptation else 0.0,
-                "adaptation_increment": b if self.spike_triggered_adaptation else 0.0}
+        a, b = (
+            self.subthreshold_adaptation_strength.model_value,
+            self.spike_triggered_adaptation_increment.model_value,
+        )
+        return {
+            "leaky": self.leaky,
+            "exponential": self.exponential,
+            "adaptation_strength": a if self.subthreshold_adaptation else 0.0,
+            "adaptation_increment": b if self.spike_triggered_adaptation else 0.0,
+        }
 
 
 class EventPropLIF(LIF):

@@ -18,12 +18,19 @@ from lavalike.bss2.errors import RangeError
 from lavalike.bss2.spiking.parameter import HXBaseParameter, Plain
 from lavalike.bss2.spiking.population import Population
 from lavalike.bss2.spiking.synapse import Projection
-from lavalike.bss2.spiking.transforms.weight_transforms import linear_exponential_clamp, linear_saturating
+from lavalike.bss2.spiking.transforms.weight_transforms import (
+    linear_exponential_clamp,
+    linear_saturating,
+)
 from lavalike.errors import InputError
 
 Value = float | torch.Tensor
 VOLTAGES = ("leak", "reset", "threshold")
-LEAK, THRESHOLD, READOUT_LEAK = 80.0, 125.0, 120.0  # LSB, where the user names none; a readout's in the middle of what the CADC reads well
+LEAK, THRESHOLD, READOUT_LEAK = (
+    80.0,
+    125.0,
+    120.0,
+)  # LSB, where the user names none; a readout's in the middle of what the CADC reads well
 SILENT = 1e-9
 HEADROOM = 0.8  # of the CADC's reliable range that a fitted readout uses
 
@@ -51,7 +58,13 @@ def voltage_of(population: Population, fitted: float | None = None) -> Voltage:
     if not population.fires:
         told = _told(p["leak"], "leak", population.name)
         zero = READOUT_LEAK if told is None else told
-        return Voltage(leak, zero, fitted if population.trace_scale == 1 and fitted is not None else 1 / population.trace_scale)
+        return Voltage(
+            leak,
+            zero,
+            fitted
+            if population.trace_scale == 1 and fitted is not None
+            else 1 / population.trace_scale,
+        )
     low: Value
     high: Value
     if all(isinstance(p[n], Plain) for n in VOLTAGES):
@@ -60,15 +73,19 @@ def voltage_of(population: Population, fitted: float | None = None) -> Voltage:
         low, high = LEAK, THRESHOLD
     else:
         both = [_told(p[n], n, population.name) for n in ("leak", "threshold")]
-        low, high = (default if v is None else v for v, default in zip(both, (LEAK, THRESHOLD), strict=True))
+        low, high = (
+            default if v is None else v for v, default in zip(both, (LEAK, THRESHOLD), strict=True)
+        )
     check_range("leak", low, population.name)
     check_range("threshold", high, population.name)
     threshold = p["threshold"].model_value
     rise = (threshold.detach() if isinstance(threshold, torch.Tensor) else threshold) - leak
     per_unit = (high - low) / rise
     if not _all(per_unit > 0) or not _all(rise != 0):
-        raise InputError(f"{population.name}: the threshold lies above leak, in the model and on the chip; got leak {leak}, threshold "
-                         f"{p['threshold'].model_value}, on the chip {low} and {high} LSB")
+        raise InputError(
+            f"{population.name}: the threshold lies above leak, in the model and on the chip; got leak {leak}, threshold "
+            f"{p['threshold'].model_value}, on the chip {low} and {high} LSB"
+        )
     return Voltage(leak, low, per_unit)
 
 
@@ -76,7 +93,13 @@ def reset_of(population: Population, voltage: Voltage) -> Value:
     """Where the chip resets to, in the model's unit."""
     p = population.chip_parameters["reset"]
     lsb = None if isinstance(p, Plain) else p.on_chip(f"{population.name}: reset")
-    lsb = voltage.lsb(p.model_value.detach() if isinstance(p.model_value, torch.Tensor) else p.model_value) if lsb is None else lsb
+    lsb = (
+        voltage.lsb(
+            p.model_value.detach() if isinstance(p.model_value, torch.Tensor) else p.model_value
+        )
+        if lsb is None
+        else lsb
+    )
     check_range("reset", lsb, population.name)
     return voltage.model(lsb)
 
@@ -93,10 +116,16 @@ def chip_value(population: Population, name: str) -> Value:
 def check_range(name: str, value: Value, who: str) -> None:
     if name in facts.RANGES and not _within(name, value):
         r = facts.RANGES[name]
-        bad = float(value[(value < r.low) | (value > r.high)].flatten()[0]) if isinstance(value, torch.Tensor) else value
-        raise RangeError(f"{who}: {name} on the chip is within {r.low:g}..{r.high:g} {r.unit}, got {bad:g}; change it, or give the chip "
-                         f"another value "
-                         "than the model: MixedHXModelParameter(model, chip)")
+        bad = (
+            float(value[(value < r.low) | (value > r.high)].flatten()[0])
+            if isinstance(value, torch.Tensor)
+            else value
+        )
+        raise RangeError(
+            f"{who}: {name} on the chip is within {r.low:g}..{r.high:g} {r.unit}, got {bad:g}; change it, or give the chip "
+            f"another value "
+            "than the model: MixedHXModelParameter(model, chip)"
+        )
 
 
 def fit_readout(population: Population, membrane: torch.Tensor) -> float | None:
@@ -106,7 +135,9 @@ def fit_readout(population: Population, membrane: torch.Tensor) -> float | None:
     up, down = float((membrane - v.zero).max()), float((v.zero - membrane).max())
     if max(up, down) <= SILENT:
         return None
-    return HEADROOM * min(_lowest(high - v.zero_lsb) / max(up, SILENT), _lowest(v.zero_lsb - low) / max(down, SILENT))
+    return HEADROOM * min(
+        _lowest(high - v.zero_lsb) / max(up, SILENT), _lowest(v.zero_lsb - low) / max(down, SILENT)
+    )
 
 
 def unfitted(population: Population) -> float:
@@ -130,7 +161,9 @@ def finite_weights(projection: Projection) -> torch.Tensor:
     """The model's weights, (out, in)."""
     w = projection.matrix().detach()
     if not bool(w.isfinite().all()):
-        raise RangeError(f"{projection.name}: weights are finite, some are nan or infinite; correct them")
+        raise RangeError(
+            f"{projection.name}: weights are finite, some are nan or infinite; correct them"
+        )
     return w
 
 
@@ -141,10 +174,14 @@ def chip_weights(projections: list[Projection]) -> list[ChipWeights]:
     known = {n: t for n, t in told.items() if t is not None}
     for name, scale in known.items():
         if not scale > 0:
-            raise InputError(f"{name}: its transform turns weights around or to nothing (scale {scale:g}); they need one above 0")
+            raise InputError(
+                f"{name}: its transform turns weights around or to nothing (scale {scale:g}); they need one above 0"
+            )
     if known and max(known.values()) > (1 + 1e-6) * min(known.values()):
-        raise RangeError(f"{', '.join(f'{n} of scale {t:g}' for n, t in known.items())}: projections to one population have the same LSB "
-                         "per unit of weight, as it has one synaptic gain; give their transforms one scale")
+        raise RangeError(
+            f"{', '.join(f'{n} of scale {t:g}' for n, t in known.items())}: projections to one population have the same LSB "
+            "per unit of weight, as it has one synaptic gain; give their transforms one scale"
+        )
     largest = max((float(w.abs().max()) for w in weights), default=0.0)
     scale = next(iter(known.values()), facts.WEIGHT_MAX / largest if largest > 0 else 1.0)
     out = []
@@ -152,7 +189,9 @@ def chip_weights(projections: list[Projection]) -> list[ChipWeights]:
         if _function(p) is linear_saturating:
             asked, wanted = w * scale, p.transform(w, scale=scale)
         else:
-            asked = wanted = p.transform(w) * (scale if _function(p) is linear_exponential_clamp else 1.0)
+            asked = wanted = p.transform(w) * (
+                scale if _function(p) is linear_exponential_clamp else 1.0
+            )
         held = wanted.clamp(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
         half_away = torch.trunc(held + 0.5 * torch.sign(held))
         out.append(ChipWeights(half_away, scale, int(((asked - held).abs() > 0.5).sum())))
@@ -165,13 +204,20 @@ def _function(p: Projection) -> Any:
 
 def _scale(p: Projection, weights: torch.Tensor) -> float | None:
     """The scale that the projection's transform tells, of other functions that of most weights; None: to be fitted."""
-    function, told = _function(p), p.transform.keywords if isinstance(p.transform, functools.partial) else {}
+    function, told = (
+        _function(p),
+        p.transform.keywords if isinstance(p.transform, functools.partial) else {},
+    )
     if function is linear_saturating:
         return told.get("scale")
     if function is linear_exponential_clamp:
         return facts.WEIGHT_MAX / told.get("cap", 1.5)
     there = weights != 0
-    return float((p.transform(weights)[there] / weights[there]).median()) if bool(there.any()) else None
+    return (
+        float((p.transform(weights)[there] / weights[there]).median())
+        if bool(there.any())
+        else None
+    )
 
 
 def _told(p: HXBaseParameter, name: str, who: str) -> Value | None:
@@ -187,7 +233,11 @@ def _within(name: str, value: Value) -> bool:
     r = facts.RANGES[name]
     slack = 1e-6 * r.high  # 2e-6 * 3 is not 6e-6
     low, high = r.low - slack, r.high + slack
-    return _all((value >= low) & (value <= high)) if isinstance(value, torch.Tensor) else low <= value <= high
+    return (
+        _all((value >= low) & (value <= high))
+        if isinstance(value, torch.Tensor)
+        else low <= value <= high
+    )
 
 
 def _all(value: Any) -> bool:

@@ -49,23 +49,32 @@ def sites_of(nodes: list[LayerCall]) -> dict[int, Site]:
             out[id(node)] = Site(node, m, tuple(_arrival(h, made, m) for h in node.inputs))
         elif isinstance(m, HXModuleWrapper):
             fed, graded = m.arriving(node.inputs)
-            arrivals = (*(_arrival(h, made, m.population) for h in graded), *(Arrival(p, h) for p, h in fed),
-                        *(Arrival(p, None) for p in m.recurrent))
+            arrivals = (
+                *(_arrival(h, made, m.population) for h in graded),
+                *(Arrival(p, h) for p, h in fed),
+                *(Arrival(p, None) for p in m.recurrent),
+            )
             out[id(node)] = Site(node, m.population, arrivals)
     if not out:
-        raise RoutingError("run: there is no population in the experiment; on a chip a synapse ends at neurons: add LIF or LI")
+        raise RoutingError(
+            "run: there is no population in the experiment; on a chip a synapse ends at neurons: add LIF or LI"
+        )
     used = {id(a.projection) for s in out.values() for a in s.arrivals}
     for node in nodes:
         if isinstance(node.module, Projection) and id(node.module) not in used:
-            raise RoutingError(f"{node.module.name}: no population takes what it sends; on a chip a synapse ends at neurons")
+            raise RoutingError(
+                f"{node.module.name}: no population takes what it sends; on a chip a synapse ends at neurons"
+            )
     return out
 
 
 def _arrival(handle: Handle, made: dict[int, LayerCall], population: Population) -> Arrival:
     node = made.get(id(handle))
     if node is None or not isinstance(node.module, Projection):
-        raise RoutingError(f"{population.name}: what arrives comes from {'outside' if node is None else node.module.name}; on a chip only "
-                           "a Synapse reaches neurons: call it on the spikes in the same pass")
+        raise RoutingError(
+            f"{population.name}: what arrives comes from {'outside' if node is None else node.module.name}; on a chip only "
+            "a Synapse reaches neurons: call it on the spikes in the same pass"
+        )
     return Arrival(node.module, node.inputs[0])
 
 
@@ -90,12 +99,25 @@ def to_place(sites: Sequence[Site]) -> tuple[Placed, ...]:
     names = {id(h): s.population.name for s in sites for h in s.node.outputs}
     out = []
     for s in sites:
-        sources = dict.fromkeys(n for a in s.arrivals if a.handle is not None for n in _origin(a.handle, names))
+        sources = dict.fromkeys(
+            n for a in s.arrivals if a.handle is not None for n in _origin(a.handle, names)
+        )
         instance, chip = s.population.execution_instance, s.population.chip_coordinate
-        out.append(Placed(s.population.name, s.population.size, _fan_in(s), any(a.handle is None for a in s.arrivals),
-                          s.population.neuron_structure, None if instance is None else instance.name, tuple(sources),
-                          sum(a.projection.in_features for a in s.arrivals),
-                          None if chip is None else whole(chip, 0, f"{s.population.name}: chip_coordinate, the number of a chip,")))
+        out.append(
+            Placed(
+                s.population.name,
+                s.population.size,
+                _fan_in(s),
+                any(a.handle is None for a in s.arrivals),
+                s.population.neuron_structure,
+                None if instance is None else instance.name,
+                tuple(sources),
+                sum(a.projection.in_features for a in s.arrivals),
+                None
+                if chip is None
+                else whole(chip, 0, f"{s.population.name}: chip_coordinate, the number of a chip,"),
+            )
+        )
     return tuple(out)
 
 
@@ -113,14 +135,18 @@ def check(sites: Sequence[Site]) -> None:
         _check_chip_only(i, {"calib_cache_dir": None, "input_loopback": False})
     shared = [n for n, count in Counter(i.name for i in instances.values()).items() if count > 1]
     if shared:
-        raise InputError(f"ExecutionInstance {', '.join(shared)}: several have this name; give each its own, or layers the same one")
+        raise InputError(
+            f"ExecutionInstance {', '.join(shared)}: several have this name; give each its own, or layers the same one"
+        )
 
 
 def _check_chip_only(owner: Any, defaults: dict[str, Any]) -> None:
     for name, default in defaults.items():
         if getattr(owner, name) != default:
-            raise RoutingError(f"{getattr(owner, 'name', type(owner).__name__)}: {name} is a real chip's; an emulated one has nothing that "
-                               f"follows it, got {getattr(owner, name)!r}. Leave it out")
+            raise RoutingError(
+                f"{getattr(owner, 'name', type(owner).__name__)}: {name} is a real chip's; an emulated one has nothing that "
+                f"follows it, got {getattr(owner, name)!r}. Leave it out"
+            )
 
 
 def _check_placed_with(site: Site) -> None:
@@ -129,28 +155,40 @@ def _check_placed_with(site: Site) -> None:
         for name in ("execution_instance", "chip_coordinate"):
             asked, given = getattr(a.projection, name), getattr(site.population, name)
             if asked is not None and asked != given:
-                raise RoutingError(f"{a.projection.name}: synapses lie where {site.population.name} lies, at which they end; {name} is "
-                                   f"{asked!r} here and {given!r} there. Give the population the same, or leave it out here")
+                raise RoutingError(
+                    f"{a.projection.name}: synapses lie where {site.population.name} lies, at which they end; {name} is "
+                    f"{asked!r} here and {given!r} there. Give the population the same, or leave it out here"
+                )
 
 
 def _check_recordings(populations: list[Population]) -> None:
     fast = [p.name for p in populations if p.enable_madc_recording]
     if len(fast) > facts.MADC_NEURONS:
-        raise RecordingError(f"the MADC records {facts.MADC_NEURONS} neuron of an experiment, got one of each of {', '.join(fast)}; "
-                             "set enable_madc_recording in one of them")
-    slow = {p.enable_cadc_recording_placement_in_dram for p in populations if p.enable_cadc_recording}
+        raise RecordingError(
+            f"the MADC records {facts.MADC_NEURONS} neuron of an experiment, got one of each of {', '.join(fast)}; "
+            "set enable_madc_recording in one of them"
+        )
+    slow = {
+        p.enable_cadc_recording_placement_in_dram for p in populations if p.enable_cadc_recording
+    }
     if len(slow) > 1:
-        raise RecordingError(f"CADC recordings of {', '.join(p.name for p in populations)} are placed in SRAM and in DRAM; all populations "
-                             f"of a run "
-                             "use one of them: set enable_cadc_recording_placement_in_dram alike")
+        raise RecordingError(
+            f"CADC recordings of {', '.join(p.name for p in populations)} are placed in SRAM and in DRAM; all populations "
+            f"of a run "
+            "use one of them: set enable_cadc_recording_placement_in_dram alike"
+        )
 
 
 def _check_plasticity(site: Site) -> None:
     ruled = [a.projection.name for a in site.arrivals if a.projection.plasticity_rule is not None]
     if ruled and site.population.enable_cadc_recording:
-        raise InputError(f"{', '.join(ruled)}: a plasticity rule and the CADC recording of {site.population.name} both need the chip's "
-                         f"processors; "
-                         "set enable_cadc_recording=False, or leave plasticity_rule out")
+        raise InputError(
+            f"{', '.join(ruled)}: a plasticity rule and the CADC recording of {site.population.name} both need the chip's "
+            f"processors; "
+            "set enable_cadc_recording=False, or leave plasticity_rule out"
+        )
     if ruled:
-        raise RoutingError(f"{', '.join(ruled)}: plasticity rules run on a real chip's processors; this one is emulated. Leave "
-                           f"plasticity_rule out")
+        raise RoutingError(
+            f"{', '.join(ruled)}: plasticity rules run on a real chip's processors; this one is emulated. Leave "
+            f"plasticity_rule out"
+        )

@@ -35,11 +35,20 @@ def _names_a_device(value: Any) -> bool:
 _SHARED = {
     "execution_instance": optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance")),
     "chip_coordinate": optional(integer(0)),
-    "device": optional(Rule("a torch device", lambda v: isinstance(v, str | torch.device) or is_integer(v), _names_a_device)),
+    "device": optional(
+        Rule(
+            "a torch device",
+            lambda v: isinstance(v, str | torch.device) or is_integer(v),
+            _names_a_device,
+        )
+    ),
     "dtype": optional(instance(torch.dtype)),
     "transform": FUNCTION,
     # of hxtorch's, which need not be there: any object that is no plain value
-    "plasticity_rule": Rule("a PlasticityRule or None", lambda v: not isinstance(v, Number | str | bytes | Sequence | Mapping)),
+    "plasticity_rule": Rule(
+        "a PlasticityRule or None",
+        lambda v: not isinstance(v, Number | str | bytes | Sequence | Mapping),
+    ),
 }
 
 
@@ -52,10 +61,21 @@ class Projection(HXModule):
     weight: torch.nn.Parameter
     transform: Callable[..., torch.Tensor]  # some take a scale as well
 
-    def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None,
-                 chip_coordinate: int | None, transform: Transform, plasticity_rule: Any) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        experiment: Experiment,
+        execution_instance: ExecutionInstance | None,
+        chip_coordinate: int | None,
+        transform: Transform,
+        plasticity_rule: Any,
+    ) -> None:
         super().__init__(experiment)
-        self.in_features, self.out_features = operator.index(in_features), operator.index(out_features)
+        self.in_features, self.out_features = (
+            operator.index(in_features),
+            operator.index(out_features),
+        )
         self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
         self.transform, self.plasticity_rule = transform, plasticity_rule
 
@@ -70,10 +90,14 @@ class Projection(HXModule):
     def spikes(self, input: Handle) -> torch.Tensor:
         x = spikes_of(input, self.name)
         if x.shape[2] != self.in_features:
-            raise OperandError(f"{self.name}: has {self.in_features} inputs, got spikes of shape {tuple(x.shape)} (time, batch, neuron)")
+            raise OperandError(
+                f"{self.name}: has {self.in_features} inputs, got spikes of shape {tuple(x.shape)} (time, batch, neuron)"
+            )
         x = x.to(self.matrix().dtype)
         if not math.isfinite(x.detach().sum()):
-            raise OperandError(f"{self.name}: spikes are finite numbers, some are nan or infinite; correct the input")
+            raise OperandError(
+                f"{self.name}: spikes are finite numbers, some are nan or infinite; correct the input"
+            )
         return x
 
     def forward_func(self, input: Handle) -> SynapseHandle:
@@ -97,11 +121,30 @@ class Synapse(Projection):
     """
 
     @arguments(in_features=integer(1), out_features=integer(1), **_SHARED)
-    def __init__(self, in_features: int, out_features: int, experiment: Experiment, execution_instance: ExecutionInstance | None = None,
-                 chip_coordinate: int | None = None, device: Any = None, dtype: torch.dtype | None = None,
-                 transform: Transform = linear_saturating, plasticity_rule: Any = None) -> None:
-        super().__init__(in_features, out_features, experiment, execution_instance, chip_coordinate, transform, plasticity_rule)
-        self.weight = torch.nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        experiment: Experiment,
+        execution_instance: ExecutionInstance | None = None,
+        chip_coordinate: int | None = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        transform: Transform = linear_saturating,
+        plasticity_rule: Any = None,
+    ) -> None:
+        super().__init__(
+            in_features,
+            out_features,
+            experiment,
+            execution_instance,
+            chip_coordinate,
+            transform,
+            plasticity_rule,
+        )
+        self.weight = torch.nn.Parameter(
+            torch.empty(out_features, in_features, device=device, dtype=dtype)
+        )
         self.reset_parameters()
 
 
@@ -112,15 +155,33 @@ class SparseSynapse(Projection):
     """
 
     @arguments(**_SHARED)
-    def __init__(self, connections: torch.Tensor, experiment: Experiment, execution_instance: ExecutionInstance | None = None,
-                 chip_coordinate: int | None = None, device: Any = None, dtype: torch.dtype | None = None,
-                 transform: Transform = linear_saturating, plasticity_rule: Any = None) -> None:
+    def __init__(
+        self,
+        connections: torch.Tensor,
+        experiment: Experiment,
+        execution_instance: ExecutionInstance | None = None,
+        chip_coordinate: int | None = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        transform: Transform = linear_saturating,
+        plasticity_rule: Any = None,
+    ) -> None:
         if not isinstance(connections, torch.Tensor) or connections.dim() != 2:
             error = OperandError if isinstance(connections, torch.Tensor) else OperandTypeError
-            raise error("SparseSynapse: connections is a tensor (in, out), not 0 where a synapse is; "
-                               f"got {tuple(connections.shape) if isinstance(connections, torch.Tensor) else type(connections).__name__}")
+            raise error(
+                "SparseSynapse: connections is a tensor (in, out), not 0 where a synapse is; "
+                f"got {tuple(connections.shape) if isinstance(connections, torch.Tensor) else type(connections).__name__}"
+            )
         inputs, outputs = connections.shape
-        super().__init__(inputs, outputs, experiment, execution_instance, chip_coordinate, transform, plasticity_rule)
+        super().__init__(
+            inputs,
+            outputs,
+            experiment,
+            execution_instance,
+            chip_coordinate,
+            transform,
+            plasticity_rule,
+        )
         mask = (connections.to_dense() != 0).t().contiguous().to(device)
         self.register_buffer("mask", mask, persistent=False)
         self.weight = torch.nn.Parameter(torch.empty(mask.shape, device=device, dtype=dtype))

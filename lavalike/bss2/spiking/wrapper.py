@@ -42,11 +42,15 @@ class HXModuleWrapper(HXModule):
         for name, m in modules.items():
             if not isinstance(m, HXModule) or hasattr(self, name):
                 error = InputError if isinstance(m, HXModule) else InputTypeError
-                raise error(f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}"
-                            f"{did_you_mean(name, ['experiment'])}")
+                raise error(
+                    f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}"
+                    f"{did_you_mean(name, ['experiment'])}"
+                )
             setattr(self, name, m)
         self._members = tuple(modules.values())
-        self._feeding: tuple[Projection, ...] = ()  # from outside, in the order of the inputs that are spikes
+        self._feeding: tuple[
+            Projection, ...
+        ] = ()  # from outside, in the order of the inputs that are spikes
 
     @property
     def modules_wrapped(self) -> tuple[HXModule, ...]:
@@ -62,14 +66,18 @@ class HXModuleWrapper(HXModule):
         """The one population; InputError where there is none or several."""
         found = [m for m in self._members if isinstance(m, Population)]
         if len(found) != 1 or not found[0].fires or found[0].method != "superspike":
-            raise RoutingError(f"{self.name}: one population that fires, with method 'superspike', and its projections are expected; got "
-                               f"{', '.join(type(m).__name__ for m in self._members)}. Define forward_func for others (in simulation)")
+            raise RoutingError(
+                f"{self.name}: one population that fires, with method 'superspike', and its projections are expected; got "
+                f"{', '.join(type(m).__name__ for m in self._members)}. Define forward_func for others (in simulation)"
+            )
         return found[0]
 
     @property
     def recurrent(self) -> tuple[Projection, ...]:
         """The projections that bring the population's spikes back."""
-        return tuple(m for m in self._members if isinstance(m, Projection) and m not in self._feeding)
+        return tuple(
+            m for m in self._members if isinstance(m, Projection) and m not in self._feeding
+        )
 
     def forward(self, *inputs: Handle) -> Any:
         if inputs:
@@ -81,8 +89,10 @@ class HXModuleWrapper(HXModule):
         nodes = self.experiment.disconnect(list(self._members))
         if len(nodes) != len(self._members):
             called = {id(n.module) for n in nodes}
-            raise InputError(f"{self.name}: call each of its layers once before wrapper(), or give it handles; "
-                             f"{', '.join(m.name for m in self._members if id(m) not in called) or 'one'} was not called, or called twice")
+            raise InputError(
+                f"{self.name}: call each of its layers once before wrapper(), or give it handles; "
+                f"{', '.join(m.name for m in self._members if id(m) not in called) or 'one'} was not called, or called twice"
+            )
         made = {id(h) for n in nodes for h in n.outputs}
         outside = [(n.module, h) for n in nodes for h in n.inputs if id(h) not in made]
         self._feeding = tuple(m for m, _ in outside if isinstance(m, Projection))
@@ -90,13 +100,17 @@ class HXModuleWrapper(HXModule):
         self.experiment.connect(self, tuple(h for _, h in outside), outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def arriving(self, inputs: tuple[Handle, ...]) -> tuple[list[tuple[Projection, Handle]], list[Handle]]:
+    def arriving(
+        self, inputs: tuple[Handle, ...]
+    ) -> tuple[list[tuple[Projection, Handle]], list[Handle]]:
         """Of the handles from outside: those that one of the wrapper's projections takes, and those that are weighted already."""
         graded = [h for h in inputs if "graded_spikes" in h.names]
         spikes = [h for h in inputs if "graded_spikes" not in h.names]
         if len(spikes) != len(self._feeding):
-            raise OperandError(f"{self.name}: SynapseHandles are expected, got {', '.join(type(h).__name__ for h in inputs)}; put a "
-                               f"Synapse before it")
+            raise OperandError(
+                f"{self.name}: SynapseHandles are expected, got {', '.join(type(h).__name__ for h in inputs)}; put a "
+                f"Synapse before it"
+            )
         return list(zip(self._feeding, spikes, strict=True)), graded
 
     def weights(self) -> torch.Tensor | None:
@@ -105,27 +119,52 @@ class HXModuleWrapper(HXModule):
         n = self.population.size
         for m in self.recurrent:
             if (m.in_features, m.out_features) != (n, n):
-                raise OperandError(f"{m.name}: {n} inputs and outputs are expected of a recurrent projection of {self.population.name}, "
-                                   f"got {m.in_features} and {m.out_features}")
+                raise OperandError(
+                    f"{m.name}: {n} inputs and outputs are expected of a recurrent projection of {self.population.name}, "
+                    f"got {m.in_features} and {m.out_features}"
+                )
         return torch.stack(found).sum(0) if found else None
 
     def forward_func(self, input: Any, hw_data: Recorded | None = None) -> Any:
         population = self.population
         fed, graded = self.arriving(input if isinstance(input, tuple) else (input,))
-        x = population.graded((*graded, *(SynapseHandle(weigh(p.spikes(h), p.matrix())) for p, h in fed)), hw_data is not None)
-        out = integrate(x, population.params(), self.experiment.dt, hw_data, population.alpha, recurrent=self.weights(),
-                        mask=population.mask)
-        own = LIFObservables(out.spikes, out.membrane if population.enable_cadc_recording else None, out.current,
-                             None if hw_data is None else hw_data.madc)
+        x = population.graded(
+            (*graded, *(SynapseHandle(weigh(p.spikes(h), p.matrix())) for p, h in fed)),
+            hw_data is not None,
+        )
+        out = integrate(
+            x,
+            population.params(),
+            self.experiment.dt,
+            hw_data,
+            population.alpha,
+            recurrent=self.weights(),
+            mask=population.mask,
+        )
+        own = LIFObservables(
+            out.spikes,
+            out.membrane if population.enable_cadc_recording else None,
+            out.current,
+            None if hw_data is None else hw_data.madc,
+        )
         arriving = {id(p): h for p, h in fed}
-        return tuple(own if m is population else m.forward_func(arriving.get(id(m), own)) for m in self._members)
+        return tuple(
+            own if m is population else m.forward_func(arriving.get(id(m), own))
+            for m in self._members
+        )
 
-    def execute(self, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...], hw_data: Any = None) -> None:
+    def execute(
+        self, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...], hw_data: Any = None
+    ) -> None:
         result = self.forward_func(inputs[0] if len(inputs) == 1 else inputs, hw_data=hw_data)
         results = result if isinstance(result, tuple) else (result,)
         if len(outputs) == 1 and len(results) > 1:  # called on handles: the population's alone
-            results = tuple(r for m, r in zip(self._members, results, strict=True) if m is self.population)
+            results = tuple(
+                r for m, r in zip(self._members, results, strict=True) if m is self.population
+            )
         if len(results) != len(outputs):
-            raise OperandError(f"{self.name}: forward_func returns a handle for each of {len(outputs)} outputs, got {len(results)}")
+            raise OperandError(
+                f"{self.name}: forward_func returns a handle for each of {len(outputs)} outputs, got {len(results)}"
+            )
         for output, r in zip(outputs, results, strict=True):
             self._fill(output, r)

@@ -38,8 +38,16 @@ class Constant(AbstractProcess):
     """
 
     @arguments(error=VarError, start=numbers(kinds="iu"))
-    def __init__(self, *, shape: Sequence[int], value: Any, start: Any = 0, name: str | None = None) -> None:
+    def __init__(
+        self, *, shape: Sequence[int], value: Any, start: Any = 0, name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.s_out = OutPort(shape)
-        self.value = Var(self.s_out.shape, array("Constant: value", value), role="parameter", trainable=True, name="value")
+        self.value = Var(
+            self.s_out.shape,
+            array("Constant: value", value),
+            role="parameter",
+            trainable=True,
+            name="value",
+        )
         self.start = parameter(self.s_out.shape, start, name="start")

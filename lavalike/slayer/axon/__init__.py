@@ -30,7 +30,7 @@ def after(x: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     """``x`` behind the steps ``before`` (..., k): as many steps as x has, and the k that are left over."""
     # joined with time outermost, as the loops want it
     joined = torch.cat([before.movedim(-1, 0), x.movedim(-1, 0)]).movedim(0, -1)
-    return joined[..., :x.shape[-1]], joined[..., x.shape[-1]:]
+    return joined[..., : x.shape[-1]], joined[..., x.shape[-1] :]
 
 
 class _Shift(torch.autograd.Function):
@@ -39,13 +39,15 @@ class _Shift(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, delays: torch.Tensor, central: bool) -> torch.Tensor:
         time = x.shape[-1]
-        y = x.new_zeros(*x.shape[:-1], time + 1)  # and the step after the last, which is known where there is a delay
+        y = x.new_zeros(
+            *x.shape[:-1], time + 1
+        )  # and the step after the last, which is known where there is a delay
         steps = delays.detach().floor().long().tolist()
         for c, d in enumerate(steps):
             if d == 0:
                 y[:, c, ..., :-1], y[:, c, ..., -1] = x[:, c], x[:, c, ..., -1]
             elif d <= time:
-                y[:, c, ..., d:] = x[:, c, ..., :time + 1 - d]
+                y[:, c, ..., d:] = x[:, c, ..., : time + 1 - d]
         ctx.steps, ctx.central = steps, central
         ctx.save_for_backward(y)
         return y[..., :-1]
@@ -57,7 +59,7 @@ class _Shift(torch.autograd.Function):
         gx = torch.zeros_like(grad)
         for c, d in enumerate(ctx.steps):
             if d < grad.shape[-1]:
-                gx[:, c, ..., :grad.shape[-1] - d] = grad[:, c, ..., d:]
+                gx[:, c, ..., : grad.shape[-1] - d] = grad[:, c, ..., d:]
         change = (delay(y, 1) - whole[..., 1:]) / 2 if ctx.central else delay(y, 1) - y
         return gx, (grad * change).sum([0, *range(2, grad.dim())]), None
 
@@ -82,12 +84,28 @@ class Delay(Sized):
     :func:`lavalike.slayer.utils.parameter_groups`.
     """
 
-    @arguments(sampling_time=real(above=0), max_delay=optional(real(0)), grad_scale=real(), channels=optional(integer(1)),
-               delay_gradient=DELAY_GRADIENT)
-    def __init__(self, sampling_time: float = 1, max_delay: float | None = None, grad_scale: float = 1,
-                 channels: int | None = None, delay_gradient: str = "forward") -> None:
+    @arguments(
+        sampling_time=real(above=0),
+        max_delay=optional(real(0)),
+        grad_scale=real(),
+        channels=optional(integer(1)),
+        delay_gradient=DELAY_GRADIENT,
+    )
+    def __init__(
+        self,
+        sampling_time: float = 1,
+        max_delay: float | None = None,
+        grad_scale: float = 1,
+        channels: int | None = None,
+        delay_gradient: str = "forward",
+    ) -> None:
         super().__init__()
-        self.sampling_time, self.max_delay, self.grad_scale, self.delay_gradient = sampling_time, max_delay, grad_scale, delay_gradient
+        self.sampling_time, self.max_delay, self.grad_scale, self.delay_gradient = (
+            sampling_time,
+            max_delay,
+            grad_scale,
+            delay_gradient,
+        )
         self.delay = nn.Parameter(torch.zeros(1) if channels is None else torch.rand(channels))
         self._sized = channels is not None
 
@@ -118,7 +136,9 @@ class Delay(Sized):
         if x.dim() >= 3:
             self.fit(x.shape[1])
         if x.dim() < 3 or x.shape[1] != len(self.delay):
-            raise InputError(f"axon.Delay: input has shape {tuple(x.shape)}; expected (batch, {len(self.delay)}, ..., time)")
+            raise InputError(
+                f"axon.Delay: input has shape {tuple(x.shape)}; expected (batch, {len(self.delay)}, ..., time)"
+            )
         self.clamp()
         scaled = self.delay / self.sampling_time
         if self.grad_scale != 1:
@@ -127,7 +147,9 @@ class Delay(Sized):
         if past is None:
             past = x.new_zeros(*x.shape[:-1], int(self.steps().max()))
         whole = torch.cat([past, x], -1)
-        return _Shift.apply(whole, scaled, self.delay_gradient == "central")[..., past.shape[-1]:], {"past": whole[..., x.shape[-1]:]}
+        return _Shift.apply(whole, scaled, self.delay_gradient == "central")[
+            ..., past.shape[-1] :
+        ], {"past": whole[..., x.shape[-1] :]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.stream(x)[0]
@@ -147,25 +169,58 @@ class Delta(Sized):
         requires_grad: train the threshold.
     """
 
-    @arguments(threshold=numbers(above=0, kinds="iuf"), scale=integer(1), tau_grad=real(above=0), scale_grad=real(above=0), cum_error=FLAG,
-               shared_param=FLAG, persistent_state=FLAG, requires_grad=FLAG, w_scale=optional(integer(1)))
-    def __init__(self, threshold: float | np.ndarray | torch.Tensor, scale: int = 64, tau_grad: float = 1, scale_grad: float = 1,
-                 cum_error: bool = False, shared_param: bool = True, persistent_state: bool = False, requires_grad: bool = False,
-                 w_scale: int | None = None) -> None:
+    @arguments(
+        threshold=numbers(above=0, kinds="iuf"),
+        scale=integer(1),
+        tau_grad=real(above=0),
+        scale_grad=real(above=0),
+        cum_error=FLAG,
+        shared_param=FLAG,
+        persistent_state=FLAG,
+        requires_grad=FLAG,
+        w_scale=optional(integer(1)),
+    )
+    def __init__(
+        self,
+        threshold: float | np.ndarray | torch.Tensor,
+        scale: int = 64,
+        tau_grad: float = 1,
+        scale_grad: float = 1,
+        cum_error: bool = False,
+        shared_param: bool = True,
+        persistent_state: bool = False,
+        requires_grad: bool = False,
+        w_scale: int | None = None,
+    ) -> None:
         super().__init__()
         self.label = "axon.Delta"
         start = torch.as_tensor(threshold, dtype=torch.float32).detach().reshape(-1).clone()
         if not start.numel() or not bool(torch.isfinite(start).all()):
-            raise InputError(f"{self.label}: threshold is one number, or one a channel, finite in float32, got {threshold!r}")
+            raise InputError(
+                f"{self.label}: threshold is one number, or one a channel, finite in float32, got {threshold!r}"
+            )
         if start.numel() > 1 and shared_param:
-            raise InputError(f"{self.label}: threshold is one number where it is shared, got {start.numel()}; "
-                             "shared_param=False takes one a channel")
-        self.scale, self.tau_grad, self.scale_grad, self.w_scale = scale, tau_grad, scale_grad, w_scale
-        self.cum_error, self.shared_param, self.persistent_state = cum_error, shared_param, persistent_state
+            raise InputError(
+                f"{self.label}: threshold is one number where it is shared, got {start.numel()}; "
+                "shared_param=False takes one a channel"
+            )
+        self.scale, self.tau_grad, self.scale_grad, self.w_scale = (
+            scale,
+            tau_grad,
+            scale_grad,
+            w_scale,
+        )
+        self.cum_error, self.shared_param, self.persistent_state = (
+            cum_error,
+            shared_param,
+            persistent_state,
+        )
         self.threshold = nn.Parameter(start, requires_grad=requires_grad)
         self._dynamics = equations.DELTA_CUMULATIVE if cum_error else equations.DELTA
         # no spikes here: the surrogate is not used
-        self.coding = fused.Training(Exponential(), "slayer", "messages", float(scale), float(tau_grad), float(scale_grad))
+        self.coding = fused.Training(
+            Exponential(), "slayer", "messages", float(scale), float(tau_grad), float(scale_grad)
+        )
         self._state: State | None = None
 
     def unsized(self) -> Iterable[str]:
@@ -179,7 +234,9 @@ class Delta(Sized):
         if not self.shared_param and self.threshold.numel() == 1:
             self.size("threshold", channels)
         if self.threshold.numel() not in (1, channels):
-            raise InputError(f"{self.label}: {self.threshold.numel()} thresholds for an input of {channels} channels")
+            raise InputError(
+                f"{self.label}: {self.threshold.numel()} thresholds for an input of {channels} channels"
+            )
 
     def effective_threshold(self) -> torch.Tensor:
         """The threshold in use."""
@@ -191,16 +248,22 @@ class Delta(Sized):
         grid = torch.floor(th.detach() * self.w_scale) / self.w_scale
         return th + (grid - th).detach()
 
-    def stream(self, x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+    def stream(
+        self, x: torch.Tensor, state: State | None = None, shift: bool = False
+    ) -> tuple[torch.Tensor, State]:
         """(messages, state after them) of inputs (batch, channel, ..., time) that follow on ``state``; ``shift``: one step late."""
         if x.dim() < 3 or 0 in x.shape:
-            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0")
+            raise InputError(
+                f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0"
+            )
         self.fit(x.shape[1])
         own = {s: state[s] for s in self._dynamics.states if s in state} if state else {}
         params = {"vth": self.effective_threshold(), "gain": 1.0, "out_scale": 1.0}
         (y,), after_, _ = over_time(self._dynamics, self.coding, [x], params, own, shift)
         if not bool(torch.isfinite(after_["act"].detach().sum())):
-            raise InputError(f"{self.label}: input values are NaN or infinite (diverged weights do that too)")
+            raise InputError(
+                f"{self.label}: input values are NaN or infinite (diverged weights do that too)"
+            )
         return y, after_
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,9 @@ class Sized(nn.Module):
         """Give one of them its size; what is drawn is drawn from torch's generator."""
         raise NotImplementedError(f"{type(self).__name__}: a Sized module defines size")
 
-    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any
+    ) -> None:
         for name in list(self.unsized()):
             value = state_dict.get(prefix + name)
             if value is not None and value.dim() == 1:

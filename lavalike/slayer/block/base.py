@@ -15,7 +15,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from lavalike.arguments import FLAG, MAPPING, Rule, arguments, integer, is_real, numbers, optional, real
+from lavalike.arguments import (
+    FLAG,
+    MAPPING,
+    Rule,
+    arguments,
+    integer,
+    is_real,
+    numbers,
+    optional,
+    real,
+)
 from lavalike.errors import ExportError, InputError, InputTypeError, LavalikeError
 from lavalike.slayer import axon, synapse
 from lavalike.slayer.block import export
@@ -30,8 +40,11 @@ MAX_DELAY = 62
 SHIFT, LOG = {"delay_shift": optional(FLAG)}, {"count_log": FLAG}
 DELAY = {"delay": FLAG, "delay_gradient": axon.DELAY_GRADIENT} | SHIFT | LOG
 SIZES = {"neuron_params": MAPPING, "in_neurons": EXTENT, "out_neurons": COUNT} | WEIGHTS
-MASK = Rule("an array or a tensor (out_neurons, in_neurons) of finite numbers",
-            lambda v: not is_real(v) and numbers().kind(v), numbers().value)
+MASK = Rule(
+    "an array or a tensor (out_neurons, in_neurons) of finite numbers",
+    lambda v: not is_real(v) and numbers().kind(v),
+    numbers().value,
+)
 
 State = dict[str, torch.Tensor]
 Signal = torch.Tensor | tuple[torch.Tensor, ...]
@@ -85,17 +98,35 @@ class Block(nn.Module):
         if "__init__" in cls.__dict__:
             cls.__init__ = _fitted(cls.__init__)
         if cls.__doc__ is None:  # a family's block is documented as the block is
-            cls.__doc__ = next((base.__doc__ for base in cls.__mro__[1:] if base.__doc__ and base not in (Block, nn.Module, object)), None)
+            cls.__doc__ = next(
+                (
+                    base.__doc__
+                    for base in cls.__mro__[1:]
+                    if base.__doc__ and base not in (Block, nn.Module, object)
+                ),
+                None,
+            )
 
     @arguments(neuron_params=optional(MAPPING), channels=optional(integer(1)), **DELAY)
-    def __init__(self, neuron_params: Mapping[str, Any] | None, delay: bool = False, delay_shift: bool | None = None,
-                 count_log: bool = False, channels: int | None = None, delay_gradient: str = "forward") -> None:
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any] | None,
+        delay: bool = False,
+        delay_shift: bool | None = None,
+        count_log: bool = False,
+        channels: int | None = None,
+        delay_gradient: str = "forward",
+    ) -> None:
         super().__init__()
-        if neuron_params is not None:  # a block without one has no such attribute: programs ask hasattr(block, "neuron")
+        if (
+            neuron_params is not None
+        ):  # a block without one has no such attribute: programs ask hasattr(block, "neuron")
             self.neuron = self._make_neuron(neuron_params)
         if delay_gradient != "forward" and not delay:
             raise InputError(f"{self.label}: delay_gradient={delay_gradient!r} needs delay=True")
-        self.delay = axon.Delay(max_delay=MAX_DELAY, delay_gradient=delay_gradient) if delay else None
+        self.delay = (
+            axon.Delay(max_delay=MAX_DELAY, delay_gradient=delay_gradient) if delay else None
+        )
         if channels is not None:
             self._channels = channels
         self.delay_shift = self.shift_default if delay_shift is None else bool(delay_shift)
@@ -118,7 +149,9 @@ class Block(nn.Module):
     def _make_neuron(self, params: Mapping[str, Any]) -> Neuron:
         strange = [k for k in params if not isinstance(k, str)]
         if strange:
-            raise InputTypeError(f"{self.label}: keys of neuron_params are names of the neuron's arguments, got {strange[0]!r}")
+            raise InputTypeError(
+                f"{self.label}: keys of neuron_params are names of the neuron's arguments, got {strange[0]!r}"
+            )
         try:
             return type(self).neuron_class(**params)
         except LavalikeError as e:
@@ -136,7 +169,9 @@ class Block(nn.Module):
         """What reaches the neuron: one tensor, or (real, imag)."""
         raise NotImplementedError(f"{self.label}: a Block defines drive")
 
-    def respond(self, z: tuple[torch.Tensor, ...], state: State, shift: bool) -> tuple[Signal, State]:
+    def respond(
+        self, z: tuple[torch.Tensor, ...], state: State, shift: bool
+    ) -> tuple[Signal, State]:
         """The neuron's answer to its drive, and the state after it; with ``shift`` one step late."""
         if self.unit is None:
             return (axon.delay(z[0]) if shift else z[0]), {}
@@ -146,16 +181,26 @@ class Block(nn.Module):
         """From rest (None) or from ``state``."""
         first = x[0] if isinstance(x, tuple) else x
         if not isinstance(first, torch.Tensor) or (isinstance(x, tuple) and not self.pairs):
-            raise InputError(f"{self.label}: takes one tensor, got {type(x).__name__} "
-                             "(a block with count_log=True returns (output, event rate))")
+            raise InputError(
+                f"{self.label}: takes one tensor, got {type(x).__name__} "
+                "(a block with count_log=True returns (output, event rate))"
+            )
         if first.dim() < 3 or 0 in first.shape:
-            raise InputError(f"{self.label}: input has shape {tuple(first.shape)}; "
-                             "expected (batch, N, time) or (batch, C, H, W, time), none 0")
+            raise InputError(
+                f"{self.label}: input has shape {tuple(first.shape)}; "
+                "expected (batch, N, time) or (batch, C, H, W, time), none 0"
+            )
         if not first.is_floating_point():
-            raise InputError(f"{self.label}: input has dtype {first.dtype}; expected floating point")
+            raise InputError(
+                f"{self.label}: input has dtype {first.dtype}; expected floating point"
+            )
         self.input_shape = tuple(first.shape[1:-1])
         z = self.drive(x)
-        inner = {k.removeprefix("neuron."): v for k, v in (state or {}).items() if k.startswith("neuron.")}
+        inner = {
+            k.removeprefix("neuron."): v
+            for k, v in (state or {}).items()
+            if k.startswith("neuron.")
+        }
         # from rest the loops themselves shift; behind a state stands the step that was still on its way
         y, after = self.respond(z, inner, self.delay_shift and state is None)
         after = {f"neuron.{k}": v for k, v in after.items()}
@@ -164,11 +209,15 @@ class Block(nn.Module):
         if state is not None and self.delay_shift:
             parts = []
             for k, part in enumerate(y if isinstance(y, tuple) else (y,)):
-                now, after[f"late{k}"] = axon.after(part, state.get(f"late{k}", torch.zeros_like(part[..., :1])))
+                now, after[f"late{k}"] = axon.after(
+                    part, state.get(f"late{k}", torch.zeros_like(part[..., :1]))
+                )
                 parts.append(now)
             y = tuple(parts) if isinstance(y, tuple) else parts[0]
         if self.delay is not None:
-            y, past = self.delay.stream(y, {"past": state["past"]} if state and "past" in state else None)  # type: ignore[arg-type]
+            y, past = self.delay.stream(
+                y, {"past": state["past"]} if state and "past" in state else None
+            )  # type: ignore[arg-type]
             after |= past
         self.shape = tuple((y[0] if isinstance(y, tuple) else y).shape[1:-1])
         return y, after
@@ -262,10 +311,27 @@ class Input(Block):
     kind = "input"
     pairs = True
 
-    @arguments(neuron_params=optional(MAPPING), weight=optional(real()), bias=optional(real()), **SHIFT, **LOG)
-    def __init__(self, neuron_params: Mapping[str, Any] | None = None, weight: float | None = None, bias: float | None = None,
-                 delay_shift: bool | None = None, count_log: bool = False) -> None:
-        super().__init__(neuron_params, False, False if neuron_params is None and delay_shift is None else delay_shift, count_log)
+    @arguments(
+        neuron_params=optional(MAPPING),
+        weight=optional(real()),
+        bias=optional(real()),
+        **SHIFT,
+        **LOG,
+    )
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any] | None = None,
+        weight: float | None = None,
+        bias: float | None = None,
+        delay_shift: bool | None = None,
+        count_log: bool = False,
+    ) -> None:
+        super().__init__(
+            neuron_params,
+            False,
+            False if neuron_params is None and delay_shift is None else delay_shift,
+            count_log,
+        )
         self.weight = None if weight is None else nn.Parameter(torch.tensor([float(weight)]))
         self.bias = None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
 
@@ -282,10 +348,14 @@ class Input(Block):
     def drive(self, x: Any) -> tuple[torch.Tensor, ...]:
         if self.complex:
             if not isinstance(x, tuple) or len(x) != 2:
-                raise InputError(f"{self.label}: a resonator takes (real, imag) or a complex tensor")
+                raise InputError(
+                    f"{self.label}: a resonator takes (real, imag) or a complex tensor"
+                )
             return tuple(self.scale(p) for p in x)
         if isinstance(x, tuple):
-            raise InputError(f"{self.label}: takes one tensor, got {len(x)}; resonators take (real, imag)")
+            raise InputError(
+                f"{self.label}: takes one tensor, got {len(x)}; resonators take (real, imag)"
+            )
         return (self.scale(x),)
 
     def _run(self, x: Any, state: State | None) -> tuple[Signal, State]:
@@ -331,7 +401,9 @@ class Average(Block):
 
     def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if x.dim() != 3 or x.shape[1] % self.num_outputs:
-            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, a multiple of {self.num_outputs}, time)")
+            raise InputError(
+                f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, a multiple of {self.num_outputs}, time)"
+            )
         return (x.unflatten(1, (self.num_outputs, -1)).mean(2),)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -359,14 +431,18 @@ class TimeDecimation(Block):
 
     def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[Any, State]:
         if x.shape[-1] % self.factor:
-            raise InputError(f"{self.label}: a stream comes in whole bins of {self.factor} steps, got {x.shape[-1]}")
+            raise InputError(
+                f"{self.label}: a stream comes in whole bins of {self.factor} steps, got {x.shape[-1]}"
+            )
         return super().stream(x, state)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
 
     def write(self, handle: h5py.Group) -> None:
-        raise ExportError(f"{handle.name}: {self.label}: a process graph has one step for all; leave it out, or average the graph's output")
+        raise ExportError(
+            f"{handle.name}: {self.label}: a process graph has one step for all; leave it out, or average the graph's output"
+        )
 
 
 class Dense(Block):
@@ -381,15 +457,31 @@ class Dense(Block):
     kind = "dense"
 
     @arguments(mask=optional(MASK), **SIZES, **DELAY)
-    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
-                 weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, delay: bool = False,
-                 delay_shift: bool | None = None, mask: torch.Tensor | None = None, count_log: bool = False,
-                 delay_gradient: str = "forward") -> None:
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any],
+        in_neurons: Any,
+        out_neurons: int,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: synapse.Hook | None = None,
+        delay: bool = False,
+        delay_shift: bool | None = None,
+        mask: torch.Tensor | None = None,
+        count_log: bool = False,
+        delay_gradient: str = "forward",
+    ) -> None:
         super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons, delay_gradient)
-        self.synapse = self.exact(self.synapses.Dense(in_neurons, out_neurons, weight_scale, weight_norm, self.hook(pre_hook_fx)))
+        self.synapse = self.exact(
+            self.synapses.Dense(
+                in_neurons, out_neurons, weight_scale, weight_norm, self.hook(pre_hook_fx)
+            )
+        )
         mask = None if mask is None else torch.as_tensor(mask)
         if mask is not None and tuple(mask.shape) != (out_neurons, self.synapse.in_neurons):
-            raise InputError(f"{self.label}: mask has shape {tuple(mask.shape)}; expected {(out_neurons, self.synapse.in_neurons)}")
+            raise InputError(
+                f"{self.label}: mask has shape {tuple(mask.shape)}; expected {(out_neurons, self.synapse.in_neurons)}"
+            )
         self.register_buffer("mask", mask)
 
     def _load_from_state_dict(self, state_dict: State, prefix: str, *rest: Any) -> None:
@@ -406,7 +498,9 @@ class Dense(Block):
         return (self.synapse.out_neurons,)
 
     def export_hdf5(self, handle: h5py.Group, input_shape: tuple[int, ...] | None = None) -> None:
-        super().export_hdf5(handle, input_shape if input_shape is not None else (self.synapse.in_neurons,))
+        super().export_hdf5(
+            handle, input_shape if input_shape is not None else (self.synapse.in_neurons,)
+        )
 
     def write(self, handle: h5py.Group) -> None:
         super().write(handle)
@@ -426,28 +520,58 @@ class Affine(Dense):
     """
 
     @arguments(mask=optional(MASK), dynamics=FLAG, **SIZES, **DELAY)
-    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
-                 weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, dynamics: bool = True,
-                 mask: torch.Tensor | None = None, count_log: bool = False, delay: bool = False, delay_shift: bool = False,
-                 delay_gradient: str = "forward") -> None:
-        super().__init__({**neuron_params, "dropout": None}, in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx, delay,
-                         bool(delay_shift), mask, count_log, delay_gradient)
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any],
+        in_neurons: Any,
+        out_neurons: int,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: synapse.Hook | None = None,
+        dynamics: bool = True,
+        mask: torch.Tensor | None = None,
+        count_log: bool = False,
+        delay: bool = False,
+        delay_shift: bool = False,
+        delay_gradient: str = "forward",
+    ) -> None:
+        super().__init__(
+            {**neuron_params, "dropout": None},
+            in_neurons,
+            out_neurons,
+            weight_scale,
+            weight_norm,
+            pre_hook_fx,
+            delay,
+            bool(delay_shift),
+            mask,
+            count_log,
+            delay_gradient,
+        )
         self.dynamics = bool(dynamics)
         if delay and self.complex:
             raise InputError(f"{self.label}: delay is not available for (real, imag)")
 
-    def respond(self, z: tuple[torch.Tensor, ...], state: State, shift: bool) -> tuple[Signal, State]:
+    def respond(
+        self, z: tuple[torch.Tensor, ...], state: State, shift: bool
+    ) -> tuple[Signal, State]:
         y, after = self.neuron.affine(*z, state=state) if self.dynamics else (z, {})  # type: ignore[union-attr]
         y = tuple(axon.delay(v) for v in y) if shift else y
         return (y if self.complex else y[0]), after
 
     def device_params(self) -> dict[str, Any] | None:
         params = super().device_params()
-        return params | {"vThMant": export.UNREACHABLE} if self.dynamics and params is not None else None
+        return (
+            params | {"vThMant": export.UNREACHABLE}
+            if self.dynamics and params is not None
+            else None
+        )
 
     def write(self, handle: h5py.Group) -> None:
         if self.complex and not self.dynamics:
-            raise ExportError(f"{handle.name}: {self.label}: complex currents without a neuron have no process; use dynamics=True")
+            raise ExportError(
+                f"{handle.name}: {self.label}: complex currents without a neuron have no process; use dynamics=True"
+            )
         super().write(handle)
 
 
@@ -462,10 +586,14 @@ class _Spatial(Block):
 
     def out(self, channels: int, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) != 1 + self.synapse.axes:
-            raise ExportError(f"{self.label}: input_shape is (channels, height, width), got {shape}")
+            raise ExportError(
+                f"{self.label}: input_shape is (channels, height, width), got {shape}"
+            )
         size = self.synapse.output_size(shape[1:])
         if min(size) < 1:
-            raise ExportError(f"{self.label}: an input of {shape[1:]} is smaller than the kernel {self.synapse.kernel_size}")
+            raise ExportError(
+                f"{self.label}: an input of {shape[1:]} is smaller than the kernel {self.synapse.kernel_size}"
+            )
         return (channels, *size)
 
     def write(self, handle: h5py.Group) -> None:
@@ -479,23 +607,60 @@ class Conv(_Spatial):
     kind = "conv"
     synapse_name: ClassVar[str] = "Conv"
 
-    @arguments(neuron_params=MAPPING, in_features=COUNT, out_features=COUNT, groups=COUNT, **KERNEL, **WEIGHTS, **DELAY)
-    def __init__(self, neuron_params: Mapping[str, Any], in_features: int, out_features: int, kernel_size: Any, stride: Any = 1,
-                 padding: Any = 0, dilation: Any = 1, groups: int = 1, weight_scale: float = 1, weight_norm: bool = False,
-                 pre_hook_fx: synapse.Hook | None = None, delay: bool = False, delay_shift: bool | None = None,
-                 count_log: bool = False, delay_gradient: str = "forward") -> None:
+    @arguments(
+        neuron_params=MAPPING,
+        in_features=COUNT,
+        out_features=COUNT,
+        groups=COUNT,
+        **KERNEL,
+        **WEIGHTS,
+        **DELAY,
+    )
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any],
+        in_features: int,
+        out_features: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: synapse.Hook | None = None,
+        delay: bool = False,
+        delay_shift: bool | None = None,
+        count_log: bool = False,
+        delay_gradient: str = "forward",
+    ) -> None:
         super().__init__(neuron_params, delay, delay_shift, count_log, out_features, delay_gradient)
         make = getattr(self.synapses, self.synapse_name)
-        self.synapse = self.exact(make(in_features, out_features, kernel_size, stride, padding, dilation, groups, weight_scale, weight_norm,
-                                       self.hook(pre_hook_fx)))
+        self.synapse = self.exact(
+            make(
+                in_features,
+                out_features,
+                kernel_size,
+                stride,
+                padding,
+                dilation,
+                groups,
+                weight_scale,
+                weight_norm,
+                self.hook(pre_hook_fx),
+            )
+        )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.out(self.synapse.out_channels, shape)
 
     def write(self, handle: h5py.Group) -> None:
         super().write(handle)
-        for key, value in (("inChannels", self.synapse.in_channels), ("outChannels", self.synapse.out_channels),
-                           ("groups", self.synapse.groups)):
+        for key, value in (
+            ("inChannels", self.synapse.in_channels),
+            ("outChannels", self.synapse.out_channels),
+            ("groups", self.synapse.groups),
+        ):
             handle.create_dataset(key, data=value)
 
 
@@ -513,12 +678,40 @@ class Pool(_Spatial):
     synapse_name: ClassVar[str] = "Pool"
 
     @arguments(neuron_params=MAPPING, **POOL, **WEIGHTS, **DELAY)
-    def __init__(self, neuron_params: Mapping[str, Any], kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-                 weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, delay: bool = False,
-                 delay_shift: bool | None = None, count_log: bool = False, delay_gradient: str = "forward") -> None:
-        super().__init__({**neuron_params, "norm": None}, delay, delay_shift, count_log, delay_gradient=delay_gradient)
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any],
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: synapse.Hook | None = None,
+        delay: bool = False,
+        delay_shift: bool | None = None,
+        count_log: bool = False,
+        delay_gradient: str = "forward",
+    ) -> None:
+        super().__init__(
+            {**neuron_params, "norm": None},
+            delay,
+            delay_shift,
+            count_log,
+            delay_gradient=delay_gradient,
+        )
         make = getattr(self.synapses, self.synapse_name)
-        self.synapse = self.exact(make(kernel_size, stride, padding, dilation, weight_scale, weight_norm, self.hook(pre_hook_fx)))
+        self.synapse = self.exact(
+            make(
+                kernel_size,
+                stride,
+                padding,
+                dilation,
+                weight_scale,
+                weight_norm,
+                self.hook(pre_hook_fx),
+            )
+        )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.out(shape[0], shape)
@@ -537,11 +730,15 @@ class _Limit:
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        self.later: torch.Tensor | None = None  # (batch, time): norms of the loss's own gradient at this step and those after it
+        self.later: torch.Tensor | None = (
+            None  # (batch, time): norms of the loss's own gradient at this step and those after it
+        )
         self.ends: torch.Tensor | None = None  # (batch,): of the last state
 
     @staticmethod
-    def _hooked(x: torch.Tensor, hook: Callable[[torch.Tensor], torch.Tensor | None]) -> torch.Tensor:
+    def _hooked(
+        x: torch.Tensor, hook: Callable[[torch.Tensor], torch.Tensor | None]
+    ) -> torch.Tensor:
         if x.requires_grad:
             x = x.view_as(x)
             x.register_hook(hook)
@@ -563,6 +760,7 @@ class _Limit:
 
     def back(self, s: torch.Tensor, t: int) -> torch.Tensor:
         """Spikes that are fed back into step ``t``."""
+
         def scaled(grad: torch.Tensor) -> torch.Tensor:
             most = grad.new_zeros(len(grad), dtype=torch.float64)
             for part in (None if self.later is None else self.later[:, t], self.ends):
@@ -592,14 +790,28 @@ class Recurrent(Block):
     kind = "dense_rec"
 
     @arguments(requires_grad=FLAG, bptt=FLAG, bounded=FLAG, **SIZES, **DELAY)
-    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
-                 weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None, requires_grad: bool = True, delay: bool = False,
-                 delay_shift: bool | None = None, count_log: bool = False, bptt: bool = True, bounded: bool = True,
-                 delay_gradient: str = "forward") -> None:
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any],
+        in_neurons: Any,
+        out_neurons: int,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: synapse.Hook | None = None,
+        requires_grad: bool = True,
+        delay: bool = False,
+        delay_shift: bool | None = None,
+        count_log: bool = False,
+        bptt: bool = True,
+        bounded: bool = True,
+        delay_gradient: str = "forward",
+    ) -> None:
         super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons, delay_gradient)
         self.requires_grad, self.bptt, self.bounded = bool(requires_grad), bool(bptt), bool(bounded)
         hook = self.hook(pre_hook_fx)
-        self.input_synapse = self.synapses.Dense(in_neurons, out_neurons, weight_scale, weight_norm, hook)
+        self.input_synapse = self.synapses.Dense(
+            in_neurons, out_neurons, weight_scale, weight_norm, hook
+        )
         self._make_feedback(out_neurons, weight_scale, weight_norm, hook)
 
     def _load_from_state_dict(self, state_dict: State, prefix: str, *rest: Any) -> None:
@@ -612,8 +824,12 @@ class Recurrent(Block):
             state_dict[f"{prefix}self_excitation"] = number.reshape(())
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def _make_feedback(self, neurons: int, weight_scale: float, weight_norm: bool, hook: synapse.Hook) -> None:
-        self.recurrent_synapse = self.synapses.Dense(neurons, neurons, weight_scale, weight_norm, hook).requires_grad_(self.requires_grad)
+    def _make_feedback(
+        self, neurons: int, weight_scale: float, weight_norm: bool, hook: synapse.Hook
+    ) -> None:
+        self.recurrent_synapse = self.synapses.Dense(
+            neurons, neurons, weight_scale, weight_norm, hook
+        ).requires_grad_(self.requires_grad)
 
     def feedback(self, s: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What spikes (batch, neurons, 1) add to the next step's drive."""
@@ -624,13 +840,20 @@ class Recurrent(Block):
         z = self.input_synapse(x)
         return z if isinstance(z, tuple) else (z,)
 
-    def respond(self, z: tuple[torch.Tensor, ...], state: State, shift: bool) -> tuple[Signal, State]:
+    def respond(
+        self, z: tuple[torch.Tensor, ...], state: State, shift: bool
+    ) -> tuple[Signal, State]:
         s = state.get("spikes", torch.zeros_like(z[0][..., :1]))
         state = {k: v for k, v in state.items() if k != "spikes"}
         rows = []
         limit = _Limit(z[0].shape[-1]) if self.bounded and torch.is_grad_enabled() else None
         for t, now in enumerate(zip(*(part.split(1, -1) for part in z), strict=True)):
-            drive = tuple(a + b for a, b in zip(now, self.feedback(s if limit is None else limit.back(s, t)), strict=True))
+            drive = tuple(
+                a + b
+                for a, b in zip(
+                    now, self.feedback(s if limit is None else limit.back(s, t)), strict=True
+                )
+            )
             s, state = self.neuron.stream(*drive, state=state)  # type: ignore[union-attr]
             if not self.bptt:
                 state = {k: v.detach() for k, v in state.items()}
@@ -645,7 +868,9 @@ class Recurrent(Block):
         return (self.input_synapse.out_neurons,)
 
     def export_hdf5(self, handle: h5py.Group, input_shape: tuple[int, ...] | None = None) -> None:
-        super().export_hdf5(handle, input_shape if input_shape is not None else (self.input_synapse.in_neurons,))
+        super().export_hdf5(
+            handle, input_shape if input_shape is not None else (self.input_synapse.in_neurons,)
+        )
 
     def write(self, handle: h5py.Group) -> None:
         super().write(handle)
@@ -666,20 +891,64 @@ class KWTA(Recurrent):
 
     kind = "kwta"
 
-    @arguments(num_winners=COUNT, self_excitation=real(0, 1), requires_grad=FLAG, bptt=FLAG, bounded=FLAG, **SIZES, **SHIFT, **LOG)
-    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, num_winners: int, self_excitation: float = 0.5,
-                 weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: synapse.Hook | None = None,
-                 delay_shift: bool | None = None, requires_grad: bool = True, count_log: bool = False, bptt: bool = True,
-                 bounded: bool = True) -> None:
-        super().__init__(neuron_params, in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx, requires_grad, False,
-                         delay_shift, count_log, bptt, bounded)
+    @arguments(
+        num_winners=COUNT,
+        self_excitation=real(0, 1),
+        requires_grad=FLAG,
+        bptt=FLAG,
+        bounded=FLAG,
+        **SIZES,
+        **SHIFT,
+        **LOG,
+    )
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any],
+        in_neurons: Any,
+        out_neurons: int,
+        num_winners: int,
+        self_excitation: float = 0.5,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: synapse.Hook | None = None,
+        delay_shift: bool | None = None,
+        requires_grad: bool = True,
+        count_log: bool = False,
+        bptt: bool = True,
+        bounded: bool = True,
+    ) -> None:
+        super().__init__(
+            neuron_params,
+            in_neurons,
+            out_neurons,
+            weight_scale,
+            weight_norm,
+            pre_hook_fx,
+            requires_grad,
+            False,
+            delay_shift,
+            count_log,
+            bptt,
+            bounded,
+        )
         if num_winners > out_neurons:
-            raise InputError(f"{self.label}: num_winners is in 1..{out_neurons}, got {num_winners!r}")
+            raise InputError(
+                f"{self.label}: num_winners is in 1..{out_neurons}, got {num_winners!r}"
+            )
         self.num_winners = num_winners
-        self.self_excitation = nn.Parameter(torch.tensor(float(self_excitation)), requires_grad=requires_grad)
-        self.bias = self.neuron.threshold * (out_neurons - 2 * num_winners) / out_neurons / self.neuron.w_scale  # type: ignore[union-attr]
+        self.self_excitation = nn.Parameter(
+            torch.tensor(float(self_excitation)), requires_grad=requires_grad
+        )
+        self.bias = (
+            self.neuron.threshold
+            * (out_neurons - 2 * num_winners)
+            / out_neurons
+            / self.neuron.w_scale
+        )  # type: ignore[union-attr]
 
-    def _make_feedback(self, neurons: int, weight_scale: float, weight_norm: bool, hook: synapse.Hook) -> None:
+    def _make_feedback(
+        self, neurons: int, weight_scale: float, weight_norm: bool, hook: synapse.Hook
+    ) -> None:
         self.register_buffer("identity", torch.eye(neurons), persistent=False)
 
     def drive(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -693,4 +962,6 @@ class KWTA(Recurrent):
         return (z, torch.zeros_like(z)) if self.complex else (z,)
 
     def write(self, handle: h5py.Group) -> None:
-        raise ExportError(f"{handle.name}: {self.label}: its bias acts on the current, which no process does; use Recurrent")
+        raise ExportError(
+            f"{handle.name}: {self.label}: its bias acts on the current, which no process does; use Recurrent"
+        )

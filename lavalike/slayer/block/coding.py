@@ -25,18 +25,39 @@ if TYPE_CHECKING:  # the others, as an editor sees the family
 class Input(base.Input):
     """Brings data in: ``q(x) q(weight) + q(bias)``, delta coded."""
 
-    def respond(self, z: tuple[torch.Tensor, ...], state: base.State, shift: bool) -> tuple[base.Signal, base.State]:
-        return self.neuron.delta.stream(z[0], state, shift) if self.unit is not None else super().respond(z, state, shift)
+    def respond(
+        self, z: tuple[torch.Tensor, ...], state: base.State, shift: bool
+    ) -> tuple[base.Signal, base.State]:
+        return (
+            self.neuron.delta.stream(z[0], state, shift)
+            if self.unit is not None
+            else super().respond(z, state, shift)
+        )
 
 
 class Output(base.Dense):
     """Dense whose output is the sum of all it received: sigma decoding, no norm, dropout, activation or delta."""
 
     @arguments(**base.SIZES, **base.LOG)
-    def __init__(self, neuron_params: Mapping[str, Any], in_neurons: Any, out_neurons: int, weight_scale: float = 1,
-                 weight_norm: bool = False, count_log: bool = False, pre_hook_fx: Any = None) -> None:
-        super().__init__({**neuron_params, "norm": None, "dropout": None}, in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx,
-                         count_log=count_log)
+    def __init__(
+        self,
+        neuron_params: Mapping[str, Any],
+        in_neurons: Any,
+        out_neurons: int,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        count_log: bool = False,
+        pre_hook_fx: Any = None,
+    ) -> None:
+        super().__init__(
+            {**neuron_params, "norm": None, "dropout": None},
+            in_neurons,
+            out_neurons,
+            weight_scale,
+            weight_norm,
+            pre_hook_fx,
+            count_log=count_log,
+        )
         self._normed = neuron_params.get("norm") is not None
 
     def _load_from_state_dict(self, state_dict: base.State, prefix: str, *rest: Any) -> None:
@@ -45,7 +66,9 @@ class Output(base.Dense):
                 del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def respond(self, z: tuple[torch.Tensor, ...], state: base.State, shift: bool) -> tuple[base.Signal, base.State]:
+    def respond(
+        self, z: tuple[torch.Tensor, ...], state: base.State, shift: bool
+    ) -> tuple[base.Signal, base.State]:
         return self.neuron.decode(z[0], state)
 
     def device_params(self) -> dict[str, Any]:

@@ -19,8 +19,20 @@ from lavalike.slayer.block import base, coding
 from lavalike.slayer.neuron import Custom, adrf, adrf_iz, alif, cuba, lif, rf, rf_iz, sigma_delta
 from lavalike.slayer.synapse import complex as complex_synapse
 
-BLOCKS = (base.Input, base.Flatten, base.Average, base.TimeDecimation, base.Dense, base.Affine, base.Conv, base.ConvT, base.Pool,
-          base.Unpool, base.Recurrent, base.KWTA)
+BLOCKS = (
+    base.Input,
+    base.Flatten,
+    base.Average,
+    base.TimeDecimation,
+    base.Dense,
+    base.Affine,
+    base.Conv,
+    base.ConvT,
+    base.Pool,
+    base.Unpool,
+    base.Recurrent,
+    base.KWTA,
+)
 NO_AFFINE = tuple(b for b in BLOCKS if b is not base.Affine)
 
 
@@ -47,13 +59,35 @@ FAMILIES = {
     "lif": Family("Blocks of LIF neurons without a current.", lif.Neuron),
     "alif": Family("Blocks of adaptive LIF neurons.", alif.Neuron, NO_AFFINE),
     "rf": Family("Blocks of resonate-and-fire neurons.", rf.Neuron, attributes=COMPLEX),
-    "rf_iz": Family("Blocks of Izhikevich's resonate-and-fire neurons.", rf_iz.Neuron, attributes=COMPLEX),
-    "adrf": Family("Blocks of adaptive resonate-and-fire neurons.", adrf.Neuron, NO_AFFINE, COMPLEX),
-    "adrf_iz": Family("Blocks of Izhikevich's adaptive resonate-and-fire neurons.", adrf_iz.Neuron, NO_AFFINE, COMPLEX),
+    "rf_iz": Family(
+        "Blocks of Izhikevich's resonate-and-fire neurons.", rf_iz.Neuron, attributes=COMPLEX
+    ),
+    "adrf": Family(
+        "Blocks of adaptive resonate-and-fire neurons.", adrf.Neuron, NO_AFFINE, COMPLEX
+    ),
+    "adrf_iz": Family(
+        "Blocks of Izhikevich's adaptive resonate-and-fire neurons.",
+        adrf_iz.Neuron,
+        NO_AFFINE,
+        COMPLEX,
+    ),
     # 64 x 4096 steps to 1: sums of many values would lose their last bits in float32
-    "sigma_delta": Family("Blocks of sigma-delta neurons.", sigma_delta.Neuron,
-                          (coding.Input, base.Flatten, base.Average, base.Dense, base.Conv, base.ConvT, base.Pool, base.Unpool,
-                           coding.Output), {"shift_default": False, "exact_eval": True}),
+    "sigma_delta": Family(
+        "Blocks of sigma-delta neurons.",
+        sigma_delta.Neuron,
+        (
+            coding.Input,
+            base.Flatten,
+            base.Average,
+            base.Dense,
+            base.Conv,
+            base.ConvT,
+            base.Pool,
+            base.Unpool,
+            coding.Output,
+        ),
+        {"shift_default": False, "exact_eval": True},
+    ),
 }
 
 
@@ -67,8 +101,15 @@ def family(dynamics: Dynamics) -> ModuleType:
     The same module for the same ``dynamics``. A block is pickled where its module stands under the name that it has; state dicts always.
     """
     complex_ = COMPLEX if len(dynamics.inputs) == 2 else {}
-    return made(dynamics.name, Family(f"Blocks of {dynamics.name} neurons.", functools.partial(Custom, dynamics),
-                                      tuple(b for b in NO_AFFINE if b is not base.KWTA), complex_))
+    return made(
+        dynamics.name,
+        Family(
+            f"Blocks of {dynamics.name} neurons.",
+            functools.partial(Custom, dynamics),
+            tuple(b for b in NO_AFFINE if b is not base.KWTA),
+            complex_,
+        ),
+    )
 
 
 def made(name: str, family: Family) -> ModuleType:
@@ -77,9 +118,17 @@ def made(name: str, family: Family) -> ModuleType:
     module.__spec__ = ModuleSpec(module.__name__, None, origin=__file__)
     module.__package__ = __package__
     # below every block's own class, so that what a block says itself comes after what the family says
-    common = type("_Family", (base.Block,), {"__module__": module.__name__, "neuron_class": family.neuron, **family.attributes})
+    common = type(
+        "_Family",
+        (base.Block,),
+        {"__module__": module.__name__, "neuron_class": family.neuron, **family.attributes},
+    )
     for block in family.blocks:
-        setattr(module, block.__name__, type(block.__name__, (common, block), {"__module__": module.__name__}))
+        setattr(
+            module,
+            block.__name__,
+            type(block.__name__, (common, block), {"__module__": module.__name__}),
+        )
     return module
 
 

@@ -27,19 +27,59 @@ class Neuron(Resonator):
     declaration = adaptive.ADRF
     dynamics_, graded_ = adaptive.ADRF, adaptive.ADRF_GRADED
 
-    @arguments(threshold_step=real(0), period=PERIOD, decay=DECAY, threshold_decay=DECAY, refractory_decay=DECAY, log_init=FLAG, **SPIKING)
-    def __init__(self, threshold: float, threshold_step: float, period: Number, decay: Number, threshold_decay: Number,
-                 refractory_decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE, norm: Any = None,
-                 dropout: nn.Module | None = None,
-                 shared_param: bool = True, persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
-                 log_init: bool = True, reset_grad: str = "slayer") -> None:
-        super().__init__(threshold, period, decay, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state,
-                         requires_grad, graded_spike, log_init, reset_grad)
+    @arguments(
+        threshold_step=real(0),
+        period=PERIOD,
+        decay=DECAY,
+        threshold_decay=DECAY,
+        refractory_decay=DECAY,
+        log_init=FLAG,
+        **SPIKING,
+    )
+    def __init__(
+        self,
+        threshold: float,
+        threshold_step: float,
+        period: Number,
+        decay: Number,
+        threshold_decay: Number,
+        refractory_decay: Number,
+        tau_grad: float = 1,
+        scale_grad: float = 1,
+        scale: int = W_SCALE,
+        norm: Any = None,
+        dropout: nn.Module | None = None,
+        shared_param: bool = True,
+        persistent_state: bool = False,
+        requires_grad: bool = False,
+        graded_spike: bool = False,
+        log_init: bool = True,
+        reset_grad: str = "slayer",
+    ) -> None:
+        super().__init__(
+            threshold,
+            period,
+            decay,
+            tau_grad,
+            scale_grad,
+            scale,
+            norm,
+            dropout,
+            shared_param,
+            persistent_state,
+            requires_grad,
+            graded_spike,
+            log_init,
+            reset_grad,
+        )
         self.threshold_step = step_of(self, threshold_step)
         self.add_parameter("threshold_decay", threshold_decay)
         self.add_parameter("refractory_decay", refractory_decay)
 
-    cx_threshold_decay, cx_refractory_decay = deployed("threshold_decay"), deployed("refractory_decay")
+    cx_threshold_decay, cx_refractory_decay = (
+        deployed("threshold_decay"),
+        deployed("refractory_decay"),
+    )
 
     def constants(self) -> dict[str, Any]:
         return super().constants() | self.counted(*ADAPTATION)

@@ -24,13 +24,34 @@ P_SCALE = 4096
 
 # what arguments of neurons may be; a threshold of 2**18 - 1 stands for none in files
 LIMIT = (1 << 18) - 1
-DECAY = Rule("a number in 0..1, a pair (low, high), or one a channel", numbers(0, 1, kinds="iuf").kind, numbers(0, 1, kinds="iuf").value)
-NORM = Rule("a class from slayer.neuron.norm (or a function with its arguments) or None",
-            lambda v: v is None or (callable(v) and not isinstance(v, nn.Module)))
-DROPOUT = Rule("a module (slayer.neuron.Dropout(p)) or None", lambda v: v is None or (callable(v) and not isinstance(v, type)))
-COMMON = {"tau_grad": real(above=0), "scale_grad": real(above=0), "scale": integer(1, 1 << 12), "norm": NORM, "dropout": DROPOUT,
-          "shared_param": FLAG, "persistent_state": FLAG, "requires_grad": FLAG}
-SPIKING = COMMON | {"threshold": real(above=0), "graded_spike": FLAG, "reset_grad": choice("slayer", "detach", "full")}
+DECAY = Rule(
+    "a number in 0..1, a pair (low, high), or one a channel",
+    numbers(0, 1, kinds="iuf").kind,
+    numbers(0, 1, kinds="iuf").value,
+)
+NORM = Rule(
+    "a class from slayer.neuron.norm (or a function with its arguments) or None",
+    lambda v: v is None or (callable(v) and not isinstance(v, nn.Module)),
+)
+DROPOUT = Rule(
+    "a module (slayer.neuron.Dropout(p)) or None",
+    lambda v: v is None or (callable(v) and not isinstance(v, type)),
+)
+COMMON = {
+    "tau_grad": real(above=0),
+    "scale_grad": real(above=0),
+    "scale": integer(1, 1 << 12),
+    "norm": NORM,
+    "dropout": DROPOUT,
+    "shared_param": FLAG,
+    "persistent_state": FLAG,
+    "requires_grad": FLAG,
+}
+SPIKING = COMMON | {
+    "threshold": real(above=0),
+    "graded_spike": FLAG,
+    "reset_grad": choice("slayer", "detach", "full"),
+}
 
 State = dict[str, torch.Tensor]
 Number = float | Sequence[float] | np.ndarray | torch.Tensor
@@ -65,31 +86,54 @@ class Neuron(Sized):
     pair: ClassVar[str] = ""  # what two inputs are called
     surrogate_class: ClassVar[type[Surrogate]] = Slayer
     p_scale: ClassVar[int] = P_SCALE
-    declaration: ClassVar[Dynamics]  # says what its parameters are, and how a file and the step call them
+    declaration: ClassVar[
+        Dynamics
+    ]  # says what its parameters are, and how a file and the step call them
     _state: State | None = None
-    unjittered: ClassVar[tuple[str, ...]] = ("threshold_decay", "refractory_decay")  # of a channel the number given, as in lava-dl
+    unjittered: ClassVar[tuple[str, ...]] = (
+        "threshold_decay",
+        "refractory_decay",
+    )  # of a channel the number given, as in lava-dl
 
     @arguments(**SPIKING)
-    def __init__(self, threshold: float, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
-                 norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None, shared_param: bool = True,
-                 persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
-                 reset_grad: str = "slayer") -> None:
+    def __init__(
+        self,
+        threshold: float,
+        tau_grad: float = 1,
+        scale_grad: float = 1,
+        scale: int = W_SCALE,
+        norm: Callable[..., Any] | None = None,
+        dropout: nn.Module | None = None,
+        shared_param: bool = True,
+        persistent_state: bool = False,
+        requires_grad: bool = False,
+        graded_spike: bool = False,
+        reset_grad: str = "slayer",
+    ) -> None:
         super().__init__()
         self.w_scale, self.s_scale = int(scale), int(scale) * W_SCALE
         self._threshold = int(threshold * self.w_scale) / self.w_scale
         if self._threshold == 0:
-            raise InputError(f"{self.label}: threshold {threshold} is below the resolution of 1/{self.w_scale}")
+            raise InputError(
+                f"{self.label}: threshold {threshold} is below the resolution of 1/{self.w_scale}"
+            )
         if not self._threshold * self.w_scale < LIMIT:
-            raise InputError(f"{self.label}: threshold is at most {(LIMIT - 1) / self.w_scale:.10g}, which no state of 24 bits reaches, "
-                             f"got {threshold!r}")
+            raise InputError(
+                f"{self.label}: threshold is at most {(LIMIT - 1) / self.w_scale:.10g}, which no state of 24 bits reaches, "
+                f"got {threshold!r}"
+            )
         tau_grad, scale_grad = float(tau_grad), float(scale_grad)
         self.tau_rho = tau_grad * self._threshold
         self.scale_rho = scale_grad
         self.shared_param, self.persistent_state = bool(shared_param), bool(persistent_state)
         self.requires_grad, self.graded_spike = bool(requires_grad), bool(graded_spike)
         self.decays: list[str] = []  # parameters stored times 4096
-        self.training_ = fused.Training(self.surrogate_class(self.tau_rho * self.tau_factor, scale_grad * self.scale_factor),
-                                        reset_grad, "grid", float(self.s_scale))
+        self.training_ = fused.Training(
+            self.surrogate_class(self.tau_rho * self.tau_factor, scale_grad * self.scale_factor),
+            reset_grad,
+            "grid",
+            float(self.s_scale),
+        )
         self._make_norms(norm)
         self.drop = dropout
         self._ranges: dict[str, tuple[float, float]] = {}
@@ -135,11 +179,15 @@ class Neuron(Sized):
         """What goes into the HDF5 file."""
         raise NotImplementedError(f"{self.label}: a Neuron defines device_params")
 
-    def grade(self, s: torch.Tensor, *state: torch.Tensor, threshold: torch.Tensor | None = None) -> torch.Tensor:
+    def grade(
+        self, s: torch.Tensor, *state: torch.Tensor, threshold: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Graded spikes of spikes, the state that they send (of a phase also imag) and the threshold it met."""
         met = self._threshold if threshold is None else threshold.detach()
         surrogate: Any = self.training_.surrogate
-        return (Graded if len(state) == 1 else GradedPhase).apply(s, *state, met, surrogate.tau, surrogate.scale)
+        return (Graded if len(state) == 1 else GradedPhase).apply(
+            s, *state, met, surrogate.tau, surrogate.scale
+        )
 
     def reset_overflows(self) -> None:
         self.overflows.zero_()
@@ -157,7 +205,9 @@ class Neuron(Sized):
         if one_a_channel(value):
             start = torch.as_tensor(value, dtype=torch.float32).detach()
             if start.dim() > 1 or not start.numel():
-                raise InputError(f"{self.label}: {name} is one value, or one a channel, got shape {tuple(start.shape)}")
+                raise InputError(
+                    f"{self.label}: {name} is one value, or one a channel, got shape {tuple(start.shape)}"
+                )
             if start.numel() > 1:
                 self.separate(name, start.numel())
                 setattr(self, name, nn.Parameter(start * P_SCALE, requires_grad=self.requires_grad))
@@ -167,17 +217,32 @@ class Neuron(Sized):
         if low > high:
             raise InputError(f"{self.label}: {name} is a pair (low, high), got {value!r}")
         if self.shared_param and low != high:
-            raise InputError(f"{self.label}: {name} is one number where parameters are shared, got {value!r}; "
-                             "shared_param=False draws from a range")
+            raise InputError(
+                f"{self.label}: {name} is one number where parameters are shared, got {value!r}; "
+                "shared_param=False draws from a range"
+            )
         if not self.shared_param:
-            self._ranges[name] = (0.99 * low, min(1.01 * low, 1.0)) if low == high and name not in self.unjittered else (low, high)
-        setattr(self, name, nn.Parameter(torch.tensor([(low + high) / 2 * P_SCALE], dtype=torch.float32), requires_grad=self.requires_grad))
+            self._ranges[name] = (
+                (0.99 * low, min(1.01 * low, 1.0))
+                if low == high and name not in self.unjittered
+                else (low, high)
+            )
+        setattr(
+            self,
+            name,
+            nn.Parameter(
+                torch.tensor([(low + high) / 2 * P_SCALE], dtype=torch.float32),
+                requires_grad=self.requires_grad,
+            ),
+        )
 
     def separate(self, name: str, channels: int) -> None:
         """Refuse ``channels`` values where channels share one."""
         if self.shared_param:
-            raise InputError(f"{self.label}: {name} is one number where parameters are shared, got {channels}; "
-                             "shared_param=False takes one a channel")
+            raise InputError(
+                f"{self.label}: {name} is one number where parameters are shared, got {channels}; "
+                "shared_param=False takes one a channel"
+            )
 
     def unsized(self) -> Iterable[str]:
         return self._ranges
@@ -203,7 +268,9 @@ class Neuron(Sized):
         for name in self.decays:
             count = getattr(self, name).numel()
             if count not in (1, channels):
-                raise InputError(f"{self.label}: {name} has {count} values, one a channel; there are {channels} channels")
+                raise InputError(
+                    f"{self.label}: {name} has {count} values, one a channel; there are {channels} channels"
+                )
 
     def limits(self, name: str) -> tuple[float, float]:
         """What training keeps a parameter within, times 4096."""
@@ -224,14 +291,27 @@ class Neuron(Sized):
 
     def stored(self) -> dict[str, Any]:
         """The parameters as they are deployed, by their keys in a file."""
-        return {p.key: self.integer(p.training) if p.counts != "state" else self.v_th_mant if p.training == "threshold"
-                else round(getattr(self, p.training) * self.w_scale) for p in self.declaration.parameters if p.key and p.training}
+        return {
+            p.key: self.integer(p.training)
+            if p.counts != "state"
+            else self.v_th_mant
+            if p.training == "threshold"
+            else round(getattr(self, p.training) * self.w_scale)
+            for p in self.declaration.parameters
+            if p.key and p.training
+        }
 
     def counted(self, *names: str) -> dict[str, Any]:
         """The step's constants of the parameters ``names``, slayer's names, on the grid."""
         known = {p.training: p for p in self.declaration.parameters if p.training}
-        return {known[n].argument: getattr(self, n) * self.s_scale if known[n].counts == "state"
-                else P_SCALE - self.used(n) if known[n].counts == "loss" else self.used(n) for n in names}
+        return {
+            known[n].argument: getattr(self, n) * self.s_scale
+            if known[n].counts == "state"
+            else P_SCALE - self.used(n)
+            if known[n].counts == "loss"
+            else self.used(n)
+            for n in names
+        }
 
     # -- time --------------------------------------------------------------------------------------------------
 
@@ -239,42 +319,67 @@ class Neuron(Sized):
         """Refuse inputs that are no (batch, channel, ..., time), or not alike."""
         x = inputs[0]
         if x.dim() < 3 or 0 in x.shape:
-            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0")
+            raise InputError(
+                f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0"
+            )
         if x.dtype not in (torch.float32, torch.float64, torch.bfloat16):
-            raise InputError(f"{self.label}: input has dtype {x.dtype}; expected float32, float64 or bfloat16")
+            raise InputError(
+                f"{self.label}: input has dtype {x.dtype}; expected float32, float64 or bfloat16"
+            )
         for other in inputs[1:]:
             if other.shape != x.shape or other.dtype != x.dtype:
-                raise InputError(f"{self.label}: real input has shape {tuple(x.shape)} and dtype {x.dtype}, imag {tuple(other.shape)} "
-                                 f"and {other.dtype}; both are to be alike")
+                raise InputError(
+                    f"{self.label}: real input has shape {tuple(x.shape)} and dtype {x.dtype}, imag {tuple(other.shape)} "
+                    f"and {other.dtype}; both are to be alike"
+                )
 
-    def scan(self, dynamics: Dynamics, inputs: Sequence[torch.Tensor], parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
-             state: State | None = None, prefix: str = "", shift: bool = False,
-             training: fused.Training | None = None) -> tuple[list[torch.Tensor], State]:
+    def scan(
+        self,
+        dynamics: Dynamics,
+        inputs: Sequence[torch.Tensor],
+        parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+        state: State | None = None,
+        prefix: str = "",
+        shift: bool = False,
+        training: fused.Training | None = None,
+    ) -> tuple[list[torch.Tensor], State]:
         """``dynamics`` over the whole of (batch, channel, ..., time): its outputs in that layout, and the state after it.
 
         ``parameters`` as a function is called when those of one a channel have their size.
         """
         self.check(inputs)
         x = inputs[0]
-        own = {s: state[prefix + s] for s in dynamics.states if prefix + s in state} if state else {}
+        own = (
+            {s: state[prefix + s] for s in dynamics.states if prefix + s in state} if state else {}
+        )
         for s, value in own.items():
             if value.shape != x.shape[:-1]:
-                raise InputError(f"{self.label}: state {s} has shape {tuple(value.shape)}; the input needs {tuple(x.shape[:-1])}")
+                raise InputError(
+                    f"{self.label}: state {s} has shape {tuple(value.shape)}; the input needs {tuple(x.shape[:-1])}"
+                )
         self.fit(x.shape[1])
         parameters = parameters() if callable(parameters) else parameters
         for n, p in parameters.items():
             if isinstance(p, torch.Tensor) and p.numel() not in (1, x.shape[1]):
-                raise InputError(f"{self.label}: {n} has {p.numel()} values, one a channel; the input has shape {tuple(x.shape)}")
-        outputs, after, overflows = over_time(dynamics, training or self.training_, inputs, parameters, own, shift)
+                raise InputError(
+                    f"{self.label}: {n} has {p.numel()} values, one a channel; the input has shape {tuple(x.shape)}"
+                )
+        outputs, after, overflows = over_time(
+            dynamics, training or self.training_, inputs, parameters, own, shift
+        )
         for s, value in after.items():
             if not bool(torch.isfinite(value.detach().sum())):
-                raise InputError(f"{self.label}: state {s} became NaN or infinite: so were some input values "
-                                 "(diverged weights do that too)")
+                raise InputError(
+                    f"{self.label}: state {s} became NaN or infinite: so were some input values "
+                    "(diverged weights do that too)"
+                )
         with torch.no_grad():
             self.overflows += overflows
         return outputs, {prefix + s: v for s, v in after.items()}
 
-    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+    def stream(
+        self, *x: torch.Tensor, state: State | None = None, shift: bool = False
+    ) -> tuple[torch.Tensor, State]:
         """(output, state after it) of inputs that follow on ``state`` (None: from rest). Pure.
 
         With ``shift`` the output leaves one step late.
@@ -304,7 +409,9 @@ class Neuron(Sized):
 
 def one_a_channel(value: Number) -> bool:
     """Whether ``value`` is an array, or a list that is no pair: taken as it is."""
-    return isinstance(value, np.ndarray | torch.Tensor) or (isinstance(value, Sequence) and len(value) != 2)
+    return isinstance(value, np.ndarray | torch.Tensor) or (
+        isinstance(value, Sequence) and len(value) != 2
+    )
 
 
 def deployed(name: str) -> property:
@@ -312,7 +419,9 @@ def deployed(name: str) -> property:
     return property(lambda self: self.integer(name), doc=deployed.__doc__)
 
 
-def from_device(device_params: Mapping[str, Any], declaration: Dynamics, scale: int, p_scale: int = P_SCALE) -> dict[str, Any]:
+def from_device(
+    device_params: Mapping[str, Any], declaration: Dynamics, scale: int, p_scale: int = P_SCALE
+) -> dict[str, Any]:
     """Arguments of a neuron from its ``device_params``, whose keys ``declaration`` knows: states count in 1/scale, decays in 1/p_scale.
 
     Values of one a channel come as arrays, with ``shared_param=False``; a decay that is one number is then spread over them.
@@ -321,9 +430,16 @@ def from_device(device_params: Mapping[str, Any], declaration: Dynamics, scale: 
     missing = sorted(p.key for p in known if p.key not in device_params)
     if missing:
         raise InputError(f"neuron_params: device_params lack {', '.join(missing)}")
-    found = {p: np.asarray(device_params[p.key], np.float64).reshape(-1) / (scale if p.counts == "state" else p_scale) for p in known}
+    found = {
+        p: np.asarray(device_params[p.key], np.float64).reshape(-1)
+        / (scale if p.counts == "state" else p_scale)
+        for p in known
+    }
     channels = max(v.size for v in found.values())
     params: dict[str, Any] = {
-        p.training: float(v[0]) if v.size == 1 and (channels == 1 or p.counts == "state") else np.broadcast_to(v, channels).copy()
-        for p, v in found.items()}
+        p.training: float(v[0])
+        if v.size == 1 and (channels == 1 or p.counts == "state")
+        else np.broadcast_to(v, channels).copy()
+        for p, v in found.items()
+    }
     return params if channels == 1 else params | {"shared_param": False}

@@ -9,10 +9,22 @@ import torch
 
 from lavalike.arguments import arguments
 from lavalike.dynamics import lif
-from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron as _Neuron, Number, State, deployed, from_device
+from lavalike.slayer.neuron.base import (
+    DECAY,
+    P_SCALE,
+    SPIKING,
+    W_SCALE,
+    Neuron as _Neuron,
+    Number,
+    State,
+    deployed,
+    from_device,
+)
 
 
-def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
+def neuron_params(
+    device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE
+) -> dict[str, Any]:
     """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group."""
     return from_device(device_params, lif.LIF, scale, p_scale)
 
@@ -28,12 +40,35 @@ class Neuron(_Neuron):
     declaration = lif.LIF
 
     @arguments(current_decay=DECAY, voltage_decay=DECAY, **SPIKING)
-    def __init__(self, threshold: float, current_decay: Number, voltage_decay: Number, tau_grad: float = 1, scale_grad: float = 1,
-                 scale: int = W_SCALE, norm: Any = None, dropout: torch.nn.Module | None = None, shared_param: bool = True,
-                 persistent_state: bool = False, requires_grad: bool = False, graded_spike: bool = False,
-                 reset_grad: str = "slayer") -> None:
-        super().__init__(threshold, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad, graded_spike,
-                         reset_grad)
+    def __init__(
+        self,
+        threshold: float,
+        current_decay: Number,
+        voltage_decay: Number,
+        tau_grad: float = 1,
+        scale_grad: float = 1,
+        scale: int = W_SCALE,
+        norm: Any = None,
+        dropout: torch.nn.Module | None = None,
+        shared_param: bool = True,
+        persistent_state: bool = False,
+        requires_grad: bool = False,
+        graded_spike: bool = False,
+        reset_grad: str = "slayer",
+    ) -> None:
+        super().__init__(
+            threshold,
+            tau_grad,
+            scale_grad,
+            scale,
+            norm,
+            dropout,
+            shared_param,
+            persistent_state,
+            requires_grad,
+            graded_spike,
+            reset_grad,
+        )
         self.add_parameter("current_decay", current_decay)
         self.add_parameter("voltage_decay", voltage_decay)
 
@@ -41,16 +76,25 @@ class Neuron(_Neuron):
 
     @property
     def device_params(self) -> dict[str, Any]:
-        return {"type": lif.LIF.kind, **self.stored(), "refDelay": 1, "gradedSpike": self.graded_spike}
+        return {
+            "type": lif.LIF.kind,
+            **self.stored(),
+            "refDelay": 1,
+            "gradedSpike": self.graded_spike,
+        }
 
     def current(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """The current, normalised, and the state after it."""
         (u,), after = self.scan(lif.INTEGRATE, [x], lambda: self.counted("current_decay"), state)
         return u if self.norm is None else self.norm(u), after
 
-    def fire(self, u: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, torch.Tensor, State]:
+    def fire(
+        self, u: torch.Tensor, state: State | None = None, shift: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, State]:
         """(spikes, voltage before its reset, state) of a current."""
-        (s, v), after = self.scan(lif.FIRE, [u], lambda: self.counted("voltage_decay", "threshold"), state, shift=shift)
+        (s, v), after = self.scan(
+            lif.FIRE, [u], lambda: self.counted("voltage_decay", "threshold"), state, shift=shift
+        )
         if self.graded_spike:
             s = self.grade(s, v)
         return s, v, after
@@ -65,17 +109,35 @@ class Neuron(_Neuron):
         """The voltage without threshold and reset."""
         return self.affine(x)[0][0]
 
-    def affine(self, *inputs: torch.Tensor, state: State | None = None) -> tuple[tuple[torch.Tensor, ...], State]:
+    def affine(
+        self, *inputs: torch.Tensor, state: State | None = None
+    ) -> tuple[tuple[torch.Tensor, ...], State]:
         """The voltage without threshold and reset, and the state after it."""
         (x,) = inputs
         u, after = self.current(x, state)
-        (v,), more = self.scan(lif.INTEGRATE, [u], lambda: {"keep_u": P_SCALE - self.used("voltage_decay")}, state, prefix="voltage_")
+        (v,), more = self.scan(
+            lif.INTEGRATE,
+            [u],
+            lambda: {"keep_u": P_SCALE - self.used("voltage_decay")},
+            state,
+            prefix="voltage_",
+        )
         return (v,), after | more
 
-    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+    def stream(
+        self, *x: torch.Tensor, state: State | None = None, shift: bool = False
+    ) -> tuple[torch.Tensor, State]:
         if self.norm is None and not self.graded_spike:
-            (s,), after = self.scan(lif.LIF, x, lambda: self.counted("current_decay", "voltage_decay", "threshold") | {
-                "gain": 1.0, "bias": 0.0}, state, shift=shift)
+            (s,), after = self.scan(
+                lif.LIF,
+                x,
+                lambda: (
+                    self.counted("current_decay", "voltage_decay", "threshold")
+                    | {"gain": 1.0, "bias": 0.0}
+                ),
+                state,
+                shift=shift,
+            )
             return s, after
         u, before = self.current(*x, state=state)
         s, _, after = self.fire(u, state, shift)

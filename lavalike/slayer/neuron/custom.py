@@ -10,13 +10,32 @@ import torch
 from torch import nn
 
 from lavalike import fused
-from lavalike.arguments import FLAG, MAPPING, TEXT, arguments, choice, did_you_mean, instance, optional, sequence
+from lavalike.arguments import (
+    FLAG,
+    MAPPING,
+    TEXT,
+    arguments,
+    choice,
+    did_you_mean,
+    instance,
+    optional,
+    sequence,
+)
 from lavalike.dynamics import Dynamics
 from lavalike.errors import ExportError, InputError, InputTypeError
 from lavalike.fused.surrogate import Surrogate
 from lavalike.proc.custom import neuron_process
 from lavalike.process import AbstractProcess
-from lavalike.slayer.neuron.base import COMMON, DROPOUT, NORM, P_SCALE, SPIKING, W_SCALE, Neuron, State
+from lavalike.slayer.neuron.base import (
+    COMMON,
+    DROPOUT,
+    NORM,
+    P_SCALE,
+    SPIKING,
+    W_SCALE,
+    Neuron,
+    State,
+)
 from lavalike.slayer.spike import Slayer
 
 
@@ -40,54 +59,107 @@ class Custom(Neuron):
     holds it where its Dynamics has a ``kind``, all its parameters have keys, and it is trained on the grid, without a norm.
     """
 
-    @arguments(dynamics=instance(Dynamics), values=optional(MAPPING), learn=optional(sequence(TEXT)),
-               surrogate=optional(instance(Surrogate)), reset_grad=SPIKING["reset_grad"], norm=NORM, dropout=DROPOUT, persistent_state=FLAG,
-               arithmetic=choice("float", "grid"), scale=COMMON["scale"])
-    def __init__(self, dynamics: Dynamics, values: Mapping[str, Any] | None = None, learn: Sequence[str] | None = None,
-                 surrogate: Surrogate | None = None, reset_grad: str = "slayer", norm: Callable[..., Any] | None = None,
-                 dropout: nn.Module | None = None, persistent_state: bool = False, arithmetic: str = "float", scale: int = W_SCALE) -> None:
-        super().__init__(1, scale=scale, dropout=dropout, persistent_state=persistent_state, reset_grad=reset_grad)
+    @arguments(
+        dynamics=instance(Dynamics),
+        values=optional(MAPPING),
+        learn=optional(sequence(TEXT)),
+        surrogate=optional(instance(Surrogate)),
+        reset_grad=SPIKING["reset_grad"],
+        norm=NORM,
+        dropout=DROPOUT,
+        persistent_state=FLAG,
+        arithmetic=choice("float", "grid"),
+        scale=COMMON["scale"],
+    )
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        values: Mapping[str, Any] | None = None,
+        learn: Sequence[str] | None = None,
+        surrogate: Surrogate | None = None,
+        reset_grad: str = "slayer",
+        norm: Callable[..., Any] | None = None,
+        dropout: nn.Module | None = None,
+        persistent_state: bool = False,
+        arithmetic: str = "float",
+        scale: int = W_SCALE,
+    ) -> None:
+        super().__init__(
+            1,
+            scale=scale,
+            dropout=dropout,
+            persistent_state=persistent_state,
+            reset_grad=reset_grad,
+        )
         self.dynamics, self.inputs = dynamics, len(dynamics.inputs)
         if len(dynamics.outputs) != 1:
-            raise InputError(f"{self.label}: a neuron of slayer has one output, got {dynamics.outputs}")
+            raise InputError(
+                f"{self.label}: a neuron of slayer has one output, got {dynamics.outputs}"
+            )
         if "t" in dynamics.arguments:
-            raise InputError(f"{self.label}: a step that depends on the time step t cannot be trained")
+            raise InputError(
+                f"{self.label}: a step that depends on the time step t cannot be trained"
+            )
         if arithmetic == "grid" and (not dynamics.fixed or dynamics.floating):
             why = ", ".join(dynamics.floating) or "fixed=False"
-            raise InputError(f"{self.label}: arithmetic='grid' needs a fixed-point form, which the step does not have: {why}")
-        self.training_ = fused.Training(Slayer(1.0, 1.0) if surrogate is None else surrogate, reset_grad, arithmetic, float(self.s_scale))
+            raise InputError(
+                f"{self.label}: arithmetic='grid' needs a fixed-point form, which the step does not have: {why}"
+            )
+        self.training_ = fused.Training(
+            Slayer(1.0, 1.0) if surrogate is None else surrogate,
+            reset_grad,
+            arithmetic,
+            float(self.s_scale),
+        )
         self._make_norms(norm)
         self._known = {p.name: p for p in dynamics.knobs}
         all_names = tuple(self._known)
-        given = {n: p.default for n, p in self._known.items() if p.default is not None} | dict(values or {})
+        given = {n: p.default for n, p in self._known.items() if p.default is not None} | dict(
+            values or {}
+        )
         learn = [n for n, p in self._known.items() if p.trained] if learn is None else list(learn)
-        for argument, names, error in (("values", given, InputTypeError), ("learn", learn, InputError)):
+        for argument, names, error in (
+            ("values", given, InputTypeError),
+            ("learn", learn, InputError),
+        ):
             strange = [n for n in names if n not in all_names]
             if strange:
-                raise error(f"{self.label}: {argument}: no parameter {strange[0]!r} among {all_names}"
-                            f"{did_you_mean(strange[0], all_names)}")
+                raise error(
+                    f"{self.label}: {argument}: no parameter {strange[0]!r} among {all_names}"
+                    f"{did_you_mean(strange[0], all_names)}"
+                )
         missing = [n for n in all_names if n not in given]
         if missing:
             raise InputError(f"{self.label}: values: {all_names} are needed, {missing} missing")
         self.values = nn.ParameterDict()
         for name in all_names:
-            self.values[name] = nn.Parameter(self._checked(name, given[name]), requires_grad=name in learn)
+            self.values[name] = nn.Parameter(
+                self._checked(name, given[name]), requires_grad=name in learn
+            )
 
     def _make_norms(self, norm: Callable[..., Any] | None) -> None:
-        self.norm = None if norm is None else nn.ModuleList(norm(pre_hook_fx=self.quantize_8bit) for _ in range(self.inputs))
+        self.norm = (
+            None
+            if norm is None
+            else nn.ModuleList(norm(pre_hook_fx=self.quantize_8bit) for _ in range(self.inputs))
+        )
 
     def _checked(self, name: str, value: Any) -> torch.Tensor:
         out = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
         low, high = self.limits(name)
         if out.dim() > 1 or not out.numel():
-            raise InputError(f"{self.label}: values: {name} is one number or one a channel, got shape {tuple(out.shape)}")
+            raise InputError(
+                f"{self.label}: values: {name} is one number or one a channel, got shape {tuple(out.shape)}"
+            )
         if not bool(((out >= low) & (out <= high) & torch.isfinite(out)).all()):
             raise InputError(f"{self.label}: values: {name} is in {low}..{high}, got {value!r}")
         return out
 
     @property
     def label(self) -> str:
-        return f"custom.Custom({self.dynamics.name})" if "dynamics" in self.__dict__ else super().label
+        return (
+            f"custom.Custom({self.dynamics.name})" if "dynamics" in self.__dict__ else super().label
+        )
 
     @property
     def norms(self) -> list[Any]:
@@ -95,19 +167,32 @@ class Custom(Neuron):
 
     @property
     def threshold(self) -> float:
-        raise InputError(f"{self.label}: has no threshold known to all neurons; its parameters are {tuple(self._known)}")
+        raise InputError(
+            f"{self.label}: has no threshold known to all neurons; its parameters are {tuple(self._known)}"
+        )
 
     @property
     def device_params(self) -> dict[str, Any]:
         keys = {p.key: p.name for p in self.dynamics.parameters if p.key}
         without = [n for n in self._known if n not in keys.values()]
-        for wrong, why in ((not self.dynamics.kind or without, f"the Dynamics has no kind, or {without} no key"),
-                           (self.training_.arithmetic != "grid", "arithmetic is 'float'; what a file computes is trained with 'grid'"),
-                           (self.dynamics.graded, "its messages are graded"), (self.norms, "it has a norm")):
+        for wrong, why in (
+            (not self.dynamics.kind or without, f"the Dynamics has no kind, or {without} no key"),
+            (
+                self.training_.arithmetic != "grid",
+                "arithmetic is 'float'; what a file computes is trained with 'grid'",
+            ),
+            (self.dynamics.graded, "its messages are graded"),
+            (self.norms, "it has a norm"),
+        ):
             if wrong:
-                raise ExportError(f"{self.label}: a .net file has no place for it: {why}; process(shape) runs it without a file")
+                raise ExportError(
+                    f"{self.label}: a .net file has no place for it: {why}; process(shape) runs it without a file"
+                )
         neuron_process(self.dynamics)  # what loads it
-        return {"type": self.dynamics.kind, **{key: self.integer(n) + self._known[n].offset for key, n in keys.items()}}
+        return {
+            "type": self.dynamics.kind,
+            **{key: self.integer(n) + self._known[n].offset for key, n in keys.items()},
+        }
 
     def limits(self, name: str) -> tuple[float, float]:
         """What a parameter is kept within, in its own unit."""
@@ -127,12 +212,24 @@ class Custom(Neuron):
 
     def integer(self, name: str) -> Any:
         """The parameter as fixed_pt has it: an int, or an array of one a channel."""
-        whole = (self.values[name].detach().double() * self._known[name].unit_of(self.s_scale)).round().long()
+        whole = (
+            (self.values[name].detach().double() * self._known[name].unit_of(self.s_scale))
+            .round()
+            .long()
+        )
         return int(whole) if whole.numel() == 1 else whole.cpu().numpy()
 
-    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+    def stream(
+        self, *x: torch.Tensor, state: State | None = None, shift: bool = False
+    ) -> tuple[torch.Tensor, State]:
         z = x if self.norm is None else [norm(v) for norm, v in zip(self.norm, x, strict=True)]
-        (y,), after = self.scan(self.dynamics, z, lambda: {self._known[n].argument: self.used(n) for n in self.values}, state, shift=shift)
+        (y,), after = self.scan(
+            self.dynamics,
+            z,
+            lambda: {self._known[n].argument: self.used(n) for n in self.values},
+            state,
+            shift=shift,
+        )
         return y, after
 
     def process(self, shape: Sequence[int], **kwargs: Any) -> AbstractProcess:
@@ -145,5 +242,8 @@ class Custom(Neuron):
         """
         values = {n: p.detach().cpu().numpy() for n, p in self.values.items()}
         per_channel = (-1, *[1] * (len(shape) - 1))
-        values = {n: np.broadcast_to(v.reshape(per_channel), shape) if v.size > 1 else v for n, v in values.items()}
+        values = {
+            n: np.broadcast_to(v.reshape(per_channel), shape) if v.size > 1 else v
+            for n, v in values.items()
+        }
         return neuron_process(self.dynamics)(shape=shape, scale=self.s_scale, **values, **kwargs)

@@ -12,13 +12,26 @@ from lavalike.arguments import arguments
 from lavalike.dynamics import lif
 from lavalike.errors import InputError
 from lavalike.slayer.neuron import cuba
-from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron as _Neuron, Number, State, from_device
+from lavalike.slayer.neuron.base import (
+    DECAY,
+    P_SCALE,
+    SPIKING,
+    W_SCALE,
+    Neuron as _Neuron,
+    Number,
+    State,
+    from_device,
+)
 
 
-def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
+def neuron_params(
+    device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE
+) -> dict[str, Any]:
     """Arguments of a Neuron that has these ``device_params``, whose iDecay is 4096: its current does not last."""
     if "iDecay" in device_params and (np.asarray(device_params["iDecay"]) != p_scale).any():
-        raise InputError(f"neuron_params: iDecay is {device_params['iDecay']}, a lif neuron's {p_scale}; use cuba")
+        raise InputError(
+            f"neuron_params: iDecay is {device_params['iDecay']}, a lif neuron's {p_scale}; use cuba"
+        )
     return from_device(device_params, lif.FIRE, scale, p_scale)
 
 
@@ -33,22 +46,56 @@ class Neuron(cuba.Neuron):
     declaration = lif.FIRE
 
     @arguments(voltage_decay=DECAY, **SPIKING)
-    def __init__(self, threshold: float, voltage_decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
-                 norm: Any = None, dropout: torch.nn.Module | None = None, shared_param: bool = True, persistent_state: bool = False,
-                 requires_grad: bool = False, graded_spike: bool = False, reset_grad: str = "slayer") -> None:
-        _Neuron.__init__(self, threshold, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad,
-                         graded_spike, reset_grad)
+    def __init__(
+        self,
+        threshold: float,
+        voltage_decay: Number,
+        tau_grad: float = 1,
+        scale_grad: float = 1,
+        scale: int = W_SCALE,
+        norm: Any = None,
+        dropout: torch.nn.Module | None = None,
+        shared_param: bool = True,
+        persistent_state: bool = False,
+        requires_grad: bool = False,
+        graded_spike: bool = False,
+        reset_grad: str = "slayer",
+    ) -> None:
+        _Neuron.__init__(
+            self,
+            threshold,
+            tau_grad,
+            scale_grad,
+            scale,
+            norm,
+            dropout,
+            shared_param,
+            persistent_state,
+            requires_grad,
+            graded_spike,
+            reset_grad,
+        )
         self.add_parameter("voltage_decay", voltage_decay)
 
-    cx_current_decay = property(lambda self: P_SCALE, doc="As of a cuba neuron without a lasting current.")
+    cx_current_decay = property(
+        lambda self: P_SCALE, doc="As of a cuba neuron without a lasting current."
+    )
 
     @property
     def device_params(self) -> dict[str, Any]:
-        return {"type": lif.LIF.kind, "iDecay": P_SCALE, **self.stored(), "refDelay": 1, "gradedSpike": self.graded_spike}
+        return {
+            "type": lif.LIF.kind,
+            "iDecay": P_SCALE,
+            **self.stored(),
+            "refDelay": 1,
+            "gradedSpike": self.graded_spike,
+        }
 
     def current(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         return x if self.norm is None else self.norm(x), {}
 
-    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+    def stream(
+        self, *x: torch.Tensor, state: State | None = None, shift: bool = False
+    ) -> tuple[torch.Tensor, State]:
         s, _, after = self.fire(self.current(*x)[0], state, shift)
         return s, after

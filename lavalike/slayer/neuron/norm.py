@@ -27,10 +27,17 @@ class MeanOnlyBatchNorm(Sized):
     running_mean: torch.Tensor
 
     @arguments(num_features=optional(integer(1)), momentum=real(0, 1), pre_hook_fx=FUNCTION)
-    def __init__(self, num_features: int | None = None, momentum: float = 0.1, pre_hook_fx: Callable[..., Any] = lambda x: x) -> None:
+    def __init__(
+        self,
+        num_features: int | None = None,
+        momentum: float = 0.1,
+        pre_hook_fx: Callable[..., Any] = lambda x: x,
+    ) -> None:
         super().__init__()
         self.momentum, self.pre_hook_fx = momentum, pre_hook_fx
-        self.register_buffer("running_mean", torch.zeros(1 if num_features is None else num_features))
+        self.register_buffer(
+            "running_mean", torch.zeros(1 if num_features is None else num_features)
+        )
         self._sized = num_features is not None
 
     @property
@@ -61,7 +68,9 @@ class MeanOnlyBatchNorm(Sized):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.fit(x.shape[1])
         if len(self.running_mean) != x.shape[1]:
-            raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected {len(self.running_mean)} channels")
+            raise InputError(
+                f"{self.label}: input has shape {tuple(x.shape)}; expected {len(self.running_mean)} channels"
+            )
         mean = self.mean(lambda: x.mean([0, *range(2, x.dim())]))
         return x - mean.reshape(1, -1, *[1] * (x.dim() - 2))
 
@@ -91,14 +100,22 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
     running_var: torch.Tensor
 
     @arguments(weight_exp_bits=integer(0, 30), eps=real(above=0))
-    def __init__(self, num_features: int | None = None, momentum: float = 0.1, weight_exp_bits: int = 3, eps: float = 1e-5,
-                 pre_hook_fx: Callable[..., Any] = lambda x: x) -> None:
+    def __init__(
+        self,
+        num_features: int | None = None,
+        momentum: float = 0.1,
+        weight_exp_bits: int = 3,
+        eps: float = 1e-5,
+        pre_hook_fx: Callable[..., Any] = lambda x: x,
+    ) -> None:
         super().__init__(num_features, momentum, pre_hook_fx)
         self.weight_exp_bits, self.eps = weight_exp_bits, eps
         self.register_buffer("running_var", torch.full((1,), 0.5))
 
     def exponent(self, var: torch.Tensor) -> torch.Tensor:
-        return torch.ceil(torch.log2(torch.sqrt(var + self.eps))).clamp(-self.weight_exp_bits, self.weight_exp_bits)
+        return torch.ceil(torch.log2(torch.sqrt(var + self.eps))).clamp(
+            -self.weight_exp_bits, self.weight_exp_bits
+        )
 
     @property
     def weight_exp(self) -> torch.Tensor:
@@ -108,7 +125,7 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         centred = super().forward(x)
         if not self.training:
-            return centred / 2**self.weight_exp.to(x.dtype)
+            return centred / 2 ** self.weight_exp.to(x.dtype)
         var = x.detach().var(correction=0)
         self.average(self.running_var, var, x.numel() / (x.numel() + 1))
         return centred / 2 ** self.exponent(var)

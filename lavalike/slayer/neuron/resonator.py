@@ -14,18 +14,40 @@ from lavalike.arguments import FLAG, Rule, arguments, numbers
 from lavalike.dynamics import Dynamics, adaptive, resonator
 from lavalike.errors import InputError
 from lavalike.slayer.axon.sized import draw
-from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Neuron, Number, State, deployed, from_device, one_a_channel
+from lavalike.slayer.neuron.base import (
+    DECAY,
+    P_SCALE,
+    SPIKING,
+    W_SCALE,
+    Neuron,
+    Number,
+    State,
+    deployed,
+    from_device,
+    one_a_channel,
+)
 
 ROTATION = ("sin_decay", "cos_decay")
-PERIOD = Rule("a number >= 4, a pair (low, high), or one a channel", numbers(4, kinds="iuf").kind, numbers(4, kinds="iuf").value)
+PERIOD = Rule(
+    "a number >= 4, a pair (low, high), or one a channel",
+    numbers(4, kinds="iuf").kind,
+    numbers(4, kinds="iuf").value,
+)
 
 
-def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE) -> dict[str, Any]:
+def neuron_params(
+    device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE
+) -> dict[str, Any]:
     """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group."""
-    params = from_device(device_params, adaptive.ADRF if "vThStep" in device_params else resonator.RF, scale, p_scale)
+    params = from_device(
+        device_params, adaptive.ADRF if "vThStep" in device_params else resonator.RF, scale, p_scale
+    )
     sin, cos = (params.pop(n) for n in ROTATION)
     # where nothing turns, a period so long that sin is 0 on the grid
-    return params | {"period": 2 * math.pi / np.maximum(np.arctan2(sin, cos), 1e-6), "decay": 1 - np.hypot(sin, cos)}
+    return params | {
+        "period": 2 * math.pi / np.maximum(np.arctan2(sin, cos), 1e-6),
+        "decay": 1 - np.hypot(sin, cos),
+    }
 
 
 class Resonator(Neuron):
@@ -42,26 +64,68 @@ class Resonator(Neuron):
     inputs = 2
     pair = " (real, imag)"
     dynamics_: ClassVar[Dynamics]
-    graded_: ClassVar[Dynamics]  # the same, with the state that spikes send, and the threshold where it varies
+    graded_: ClassVar[
+        Dynamics
+    ]  # the same, with the state that spikes send, and the threshold where it varies
 
     @arguments(period=PERIOD, decay=DECAY, log_init=FLAG, **SPIKING)
-    def __init__(self, threshold: float, period: Number, decay: Number, tau_grad: float = 1, scale_grad: float = 1, scale: int = W_SCALE,
-                 norm: Any = None, dropout: nn.Module | None = None, shared_param: bool = True, persistent_state: bool = False,
-                 requires_grad: bool = False, graded_spike: bool = False, log_init: bool = True, reset_grad: str = "slayer") -> None:
-        super().__init__(threshold, tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad, graded_spike,
-                         reset_grad)
+    def __init__(
+        self,
+        threshold: float,
+        period: Number,
+        decay: Number,
+        tau_grad: float = 1,
+        scale_grad: float = 1,
+        scale: int = W_SCALE,
+        norm: Any = None,
+        dropout: nn.Module | None = None,
+        shared_param: bool = True,
+        persistent_state: bool = False,
+        requires_grad: bool = False,
+        graded_spike: bool = False,
+        log_init: bool = True,
+        reset_grad: str = "slayer",
+    ) -> None:
+        super().__init__(
+            threshold,
+            tau_grad,
+            scale_grad,
+            scale,
+            norm,
+            dropout,
+            shared_param,
+            persistent_state,
+            requires_grad,
+            graded_spike,
+            reset_grad,
+        )
         self.log_init = log_init
         self.decays += ROTATION
         given = _values(self, "period", period), _values(self, "decay", decay)
         self._spans = tuple((float(v.min()), float(v.max())) for v in given)
-        exact = any(v.numel() > 1 and one_a_channel(g) for v, g in zip(given, (period, decay), strict=True))
+        exact = any(
+            v.numel() > 1 and one_a_channel(g) for v, g in zip(given, (period, decay), strict=True)
+        )
         if shared_param and any(v.numel() > 1 and float(v.min()) != float(v.max()) for v in given):
-            raise InputError(f"{self.label}: period and decay are one number each where parameters are shared; "
-                             "shared_param=False takes more")
+            raise InputError(
+                f"{self.label}: period and decay are one number each where parameters are shared; "
+                "shared_param=False takes more"
+            )
         if exact and min(v.numel() for v in given) not in (1, max(v.numel() for v in given)):
-            raise InputError(f"{self.label}: period and decay are one a channel, got {given[0].numel()} and {given[1].numel()}")
-        sin, cos = _rotation(*(torch.broadcast_tensors(*given) if exact else (v.mean(0, keepdim=True) for v in given)))
-        self.sin_decay, self.cos_decay = nn.Parameter(sin, requires_grad), nn.Parameter(cos, requires_grad)
+            raise InputError(
+                f"{self.label}: period and decay are one a channel, got {given[0].numel()} and {given[1].numel()}"
+            )
+        sin, cos = _rotation(
+            *(
+                torch.broadcast_tensors(*given)
+                if exact
+                else (v.mean(0, keepdim=True) for v in given)
+            )
+        )
+        self.sin_decay, self.cos_decay = (
+            nn.Parameter(sin, requires_grad),
+            nn.Parameter(cos, requires_grad),
+        )
         self._drawn = shared_param or exact
 
     def _make_norms(self, norm: Callable[..., Any] | None) -> None:
@@ -74,7 +138,10 @@ class Resonator(Neuron):
 
     def limits(self, name: str) -> tuple[float, float]:
         # a rotation that is trained goes on turning, and never grows (as in slayer)
-        return {"sin_decay": (1 if self.requires_grad else 0, P_SCALE - 1), "cos_decay": (0, P_SCALE - 1)}.get(name, (0, P_SCALE))
+        return {
+            "sin_decay": (1 if self.requires_grad else 0, P_SCALE - 1),
+            "cos_decay": (0, P_SCALE - 1),
+        }.get(name, (0, P_SCALE))
 
     def unsized(self) -> Iterable[str]:
         return (*super().unsized(), *(() if self._drawn else ROTATION[:1]))
@@ -92,7 +159,9 @@ class Resonator(Neuron):
             period = 1 / (1 / p1 + (1 / p0 - 1 / p1) * draw(channels))
         if d0 == d1:
             d0, d1 = 0.99 * d0, min(1.01 * d0, 1.0)
-        for n, value in zip(ROTATION, _rotation(period, d0 + (d1 - d0) * draw(channels)), strict=True):
+        for n, value in zip(
+            ROTATION, _rotation(period, d0 + (d1 - d0) * draw(channels)), strict=True
+        ):
             self._set(n, value)
         self._drawn = True
 
@@ -111,7 +180,9 @@ class Resonator(Neuron):
     @property
     def rotation(self) -> np.ndarray:
         """(2, 1 or channels) sin and cos in use, without their factor 4096, float64."""
-        return np.stack([v.detach().cpu().numpy() for v in self._turn()]).astype(np.float64) / P_SCALE
+        return (
+            np.stack([v.detach().cpu().numpy() for v in self._turn()]).astype(np.float64) / P_SCALE
+        )
 
     @property
     def lam(self) -> np.ndarray:
@@ -152,7 +223,9 @@ class Resonator(Neuron):
         """Parameters of the step."""
         return self.turning() | self.counted("threshold")
 
-    def affine(self, *inputs: torch.Tensor, state: State | None = None) -> tuple[tuple[torch.Tensor, ...], State]:
+    def affine(
+        self, *inputs: torch.Tensor, state: State | None = None
+    ) -> tuple[tuple[torch.Tensor, ...], State]:
         """(real, imag) without threshold, and the state after it."""
         out, after = self.scan(resonator.ROTATE, self.normed(inputs), self.turning, state)
         return tuple(out), after
@@ -160,11 +233,17 @@ class Resonator(Neuron):
     def normed(self, x: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return x if self.real_norm is None else (self.real_norm(x[0]), self.imag_norm(x[1]))
 
-    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
+    def stream(
+        self, *x: torch.Tensor, state: State | None = None, shift: bool = False
+    ) -> tuple[torch.Tensor, State]:
         if not self.graded_spike:
-            (s,), after = self.scan(self.dynamics_, self.normed(x), self.constants, state, shift=shift)
+            (s,), after = self.scan(
+                self.dynamics_, self.normed(x), self.constants, state, shift=shift
+            )
             return s, after
-        (s, *sent), after = self.scan(self.graded_, self.normed(x), self.constants, state, shift=shift)
+        (s, *sent), after = self.scan(
+            self.graded_, self.normed(x), self.constants, state, shift=shift
+        )
         threshold = sent.pop() if "theta_out" in self.graded_.outputs else None
         return self.grade(s, *sent, threshold=threshold), after
 
@@ -173,7 +252,9 @@ def _values(neuron: Neuron, name: str, value: Number) -> torch.Tensor:
     """What is given: one number, a pair (low, high), or one a channel."""
     values = torch.as_tensor(value, dtype=torch.float64).detach()
     if values.dim() > 1 or not values.numel():
-        raise InputError(f"{neuron.label}: {name} is one value, or one a channel, got shape {tuple(values.shape)}")
+        raise InputError(
+            f"{neuron.label}: {name} is one value, or one a channel, got shape {tuple(values.shape)}"
+        )
     if not one_a_channel(value) and values.numel() == 2 and values[0] > values[1]:
         raise InputError(f"{neuron.label}: {name} is a pair (low, high), got {value!r}")
     return values.reshape(-1)

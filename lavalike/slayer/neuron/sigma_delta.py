@@ -44,25 +44,61 @@ class Neuron(_Neuron):
 
     declaration = delta.SIGMA_DELTA_RELU
 
-    @arguments(threshold=numbers(above=0, kinds="iuf"), activation=ACTIVATION, cum_error=FLAG, **COMMON)
-    def __init__(self, threshold: float | np.ndarray | torch.Tensor,
-                 activation: Callable[[torch.Tensor], torch.Tensor] = functional.relu, tau_grad: float = 1, scale_grad: float = 1,
-                 scale: int = W_SCALE, cum_error: bool = False, norm: Callable[..., Any] | None = None, dropout: nn.Module | None = None,
-                 shared_param: bool = True, persistent_state: bool = False, requires_grad: bool = False) -> None:
+    @arguments(
+        threshold=numbers(above=0, kinds="iuf"), activation=ACTIVATION, cum_error=FLAG, **COMMON
+    )
+    def __init__(
+        self,
+        threshold: float | np.ndarray | torch.Tensor,
+        activation: Callable[[torch.Tensor], torch.Tensor] = functional.relu,
+        tau_grad: float = 1,
+        scale_grad: float = 1,
+        scale: int = W_SCALE,
+        cum_error: bool = False,
+        norm: Callable[..., Any] | None = None,
+        dropout: nn.Module | None = None,
+        shared_param: bool = True,
+        persistent_state: bool = False,
+        requires_grad: bool = False,
+    ) -> None:
         given = torch.as_tensor(threshold).reshape(-1).tolist()
         if not given:
-            raise InputError(f"{self.label}: threshold is one number, or one a channel, got {threshold!r}")
-        super().__init__(max(given), tau_grad, scale_grad, scale, norm, dropout, shared_param, persistent_state, requires_grad)
+            raise InputError(
+                f"{self.label}: threshold is one number, or one a channel, got {threshold!r}"
+            )
+        super().__init__(
+            max(given),
+            tau_grad,
+            scale_grad,
+            scale,
+            norm,
+            dropout,
+            shared_param,
+            persistent_state,
+            requires_grad,
+        )
         self.tau_rho = float(tau_grad) * int(min(given) * self.w_scale) / self.w_scale
         self.activation = activation
         self.sigma = Sigma()
-        self.delta = Delta(threshold, self.s_scale, tau_grad, scale_grad, cum_error, shared_param, False, requires_grad, self.w_scale)
+        self.delta = Delta(
+            threshold,
+            self.s_scale,
+            tau_grad,
+            scale_grad,
+            cum_error,
+            shared_param,
+            False,
+            requires_grad,
+            self.w_scale,
+        )
         self.delta.label = self.label
         self.bias = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def set_bias(self, bias: torch.Tensor | float) -> None:
         """A bias before the activation, one number or one a channel; quantised as it is used."""
-        self.bias = nn.Parameter(torch.as_tensor(bias, dtype=torch.float32).reshape(-1), requires_grad=False)
+        self.bias = nn.Parameter(
+            torch.as_tensor(bias, dtype=torch.float32).reshape(-1), requires_grad=False
+        )
 
     def fit(self, channels: int) -> None:
         super().fit(channels)
@@ -84,8 +120,13 @@ class Neuron(_Neuron):
 
     @property
     def device_params(self) -> dict[str, Any]:
-        return {"type": self.declaration.kind,
-                "activation": getattr(self.activation, "__name__", type(self.activation).__name__).lower(), **self.stored()}
+        return {
+            "type": self.declaration.kind,
+            "activation": getattr(
+                self.activation, "__name__", type(self.activation).__name__
+            ).lower(),
+            **self.stored(),
+        }
 
     def count(self, state: torch.Tensor) -> None:
         """Count sums that leave the 24 bits of the deployed sigma."""
@@ -102,9 +143,17 @@ class Neuron(_Neuron):
         self.count(x)
         return x, after
 
-    def stream(self, *x: torch.Tensor, state: State | None = None, shift: bool = False) -> tuple[torch.Tensor, State]:
-        relu = self.activation in (functional.relu, torch.relu) or isinstance(self.activation, nn.ReLU)
-        if relu and not self.delta.cum_error and (self.norm is None or type(self.norm) is MeanOnlyBatchNorm):
+    def stream(
+        self, *x: torch.Tensor, state: State | None = None, shift: bool = False
+    ) -> tuple[torch.Tensor, State]:
+        relu = self.activation in (functional.relu, torch.relu) or isinstance(
+            self.activation, nn.ReLU
+        )
+        if (
+            relu
+            and not self.delta.cum_error
+            and (self.norm is None or type(self.norm) is MeanOnlyBatchNorm)
+        ):
             return self.fused(x[0], state, shift)
         z, before = self.decode(*x, state=state)
         if self.norm is not None:
@@ -114,7 +163,9 @@ class Neuron(_Neuron):
         y, after = self.delta.stream(self.activation(z), state, shift)
         return y, before | after
 
-    def fused(self, x: torch.Tensor, state: State | None, shift: bool) -> tuple[torch.Tensor, State]:
+    def fused(
+        self, x: torch.Tensor, state: State | None, shift: bool
+    ) -> tuple[torch.Tensor, State]:
         """All of it in one loop; a norm is a bias there, its mean a sum of the inputs: what came first counts in most of the sums."""
         self.check([x])
         self.fit(x.shape[1])
@@ -122,7 +173,9 @@ class Neuron(_Neuron):
         if self.norm is not None:
             bias = bias - self.norm.mean(lambda: self._mean_sum(x, state))
         parameters = {"vth": self.delta.effective_threshold(), "bias": bias, "out_scale": 1.0}
-        (y,), after = self.scan(delta.SIGMA_DELTA_RELU, [x], parameters, state, shift=shift, training=self.delta.coding)
+        (y,), after = self.scan(
+            delta.SIGMA_DELTA_RELU, [x], parameters, state, shift=shift, training=self.delta.coding
+        )
         return y, after
 
     @staticmethod

@@ -23,14 +23,23 @@ class Phase(Exponential):
         er = torch.exp(-x.abs() * (1 / self.tau))
         di = torch.exp(-y.abs() * (1 / self.tau)) * (1 / (2 * self.tau))
         step = 0.5 * (1 + torch.sign(x) * (1 - er))
-        return self.scale / (2 * self.tau) * er * di, -self.scale / self.tau * torch.sign(y) * di * step
+        return self.scale / (2 * self.tau) * er * di, -self.scale / self.tau * torch.sign(
+            y
+        ) * di * step
 
 
 class Graded(torch.autograd.Function):
     """``s v``: what spikes, 1 or 0, send of the state. Backward, to the state: ``scale exp(min(v - threshold, 0) / tau)``."""
 
     @staticmethod
-    def forward(ctx: Any, s: torch.Tensor, v: torch.Tensor, threshold: float | torch.Tensor, tau: float, scale: float) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        s: torch.Tensor,
+        v: torch.Tensor,
+        threshold: float | torch.Tensor,
+        tau: float,
+        scale: float,
+    ) -> torch.Tensor:
         ctx.save_for_backward(v, torch.as_tensor(threshold, dtype=v.dtype))
         ctx.numbers = tau, scale
         return s * v
@@ -46,8 +55,15 @@ class GradedPhase(torch.autograd.Function):
     """``s real``. Backward :class:`Phase`'s, with ``dr = exp(min(real - threshold, 0) / tau)``."""
 
     @staticmethod
-    def forward(ctx: Any, s: torch.Tensor, real: torch.Tensor, imag: torch.Tensor, threshold: float | torch.Tensor, tau: float,
-                scale: float) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        s: torch.Tensor,
+        real: torch.Tensor,
+        imag: torch.Tensor,
+        threshold: float | torch.Tensor,
+        tau: float,
+        scale: float,
+    ) -> torch.Tensor:
         ctx.save_for_backward(real, imag, torch.as_tensor(threshold, dtype=real.dtype))
         ctx.numbers = tau, scale
         return s * real
@@ -60,7 +76,14 @@ class GradedPhase(torch.autograd.Function):
         dr = torch.exp(x.clamp(max=0) / tau)
         di = torch.exp(-imag.abs() / tau) / (2 * tau)
         step = 0.5 * (1 + torch.sign(x) * (1 - 2 * tau * dr))
-        return None, grad * scale * dr * di, -grad * scale / tau * torch.sign(imag) * di * step, None, None, None
+        return (
+            None,
+            grad * scale * dr * di,
+            -grad * scale / tau * torch.sign(imag) * di * step,
+            None,
+            None,
+            None,
+        )
 
 
 class Spike:
@@ -75,12 +98,29 @@ class Spike:
     """
 
     @staticmethod
-    @arguments(voltage=TENSOR, threshold=numbers(), tau_rho=real(above=0), scale_rho=real(above=0), graded_spike=FLAG,
-               voltage_last=numbers(), scale=real(above=0))
-    def apply(voltage: torch.Tensor, threshold: float | torch.Tensor, tau_rho: float, scale_rho: float, graded_spike: bool = False,
-              voltage_last: float | torch.Tensor = 0, scale: float = 1) -> torch.Tensor:
+    @arguments(
+        voltage=TENSOR,
+        threshold=numbers(),
+        tau_rho=real(above=0),
+        scale_rho=real(above=0),
+        graded_spike=FLAG,
+        voltage_last=numbers(),
+        scale=real(above=0),
+    )
+    def apply(
+        voltage: torch.Tensor,
+        threshold: float | torch.Tensor,
+        tau_rho: float,
+        scale_rho: float,
+        graded_spike: bool = False,
+        voltage_last: float | torch.Tensor = 0,
+        scale: float = 1,
+    ) -> torch.Tensor:
         if not graded_spike:
-            distance = voltage - torch.as_tensor(threshold, dtype=voltage.dtype, device=voltage.device).detach()
+            distance = (
+                voltage
+                - torch.as_tensor(threshold, dtype=voltage.dtype, device=voltage.device).detach()
+            )
             return spike(distance, None, True, Exponential(tau_rho, scale_rho))
         s = (voltage >= threshold).to(voltage.dtype) / scale
         return Graded.apply(s, voltage, threshold, float(tau_rho), float(scale_rho))

@@ -14,8 +14,15 @@ class _Plain(torch.autograd.Function):
     """``s`` as it is; backward :class:`Phase`'s."""
 
     @staticmethod
-    def forward(ctx: Any, s: torch.Tensor, real: torch.Tensor, imag: torch.Tensor, threshold: float | torch.Tensor, tau: float,
-                scale: float) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        s: torch.Tensor,
+        real: torch.Tensor,
+        imag: torch.Tensor,
+        threshold: float | torch.Tensor,
+        tau: float,
+        scale: float,
+    ) -> torch.Tensor:
         ctx.save_for_backward(real, imag, torch.as_tensor(threshold, dtype=real.dtype))
         ctx.surrogate = Phase(tau, scale)
         return s.clone()
@@ -42,12 +49,31 @@ class Spike:
     """
 
     @staticmethod
-    @arguments(real=TENSOR, imag=TENSOR, tau_rho=number(above=0), scale_rho=number(above=0), graded_spike=FLAG, scale=number(above=0))
-    def apply(real: torch.Tensor, imag: torch.Tensor, threshold: float | torch.Tensor, tau_rho: float, scale_rho: float,
-              graded_spike: bool = False, imag_last: float | torch.Tensor = 0, scale: float = 1) -> torch.Tensor:
-        first = torch.as_tensor(imag_last, dtype=imag.dtype, device=imag.device).expand(imag.shape[:-1])[..., None]
+    @arguments(
+        real=TENSOR,
+        imag=TENSOR,
+        tau_rho=number(above=0),
+        scale_rho=number(above=0),
+        graded_spike=FLAG,
+        scale=number(above=0),
+    )
+    def apply(
+        real: torch.Tensor,
+        imag: torch.Tensor,
+        threshold: float | torch.Tensor,
+        tau_rho: float,
+        scale_rho: float,
+        graded_spike: bool = False,
+        imag_last: float | torch.Tensor = 0,
+        scale: float = 1,
+    ) -> torch.Tensor:
+        first = torch.as_tensor(imag_last, dtype=imag.dtype, device=imag.device).expand(
+            imag.shape[:-1]
+        )[..., None]
         before = torch.cat([first, imag[..., :-1]], -1)
         s = ((real >= threshold) & (before < 0) & (imag >= 0)).to(real.dtype)
         if graded_spike:
-            return GradedPhase.apply(s / scale, real, imag, threshold, float(tau_rho), float(scale_rho))
+            return GradedPhase.apply(
+                s / scale, real, imag, threshold, float(tau_rho), float(scale_rho)
+            )
         return _Plain.apply(s, real, imag, threshold, float(tau_rho), float(scale_rho))

@@ -22,8 +22,19 @@ class _Complex(nn.Module):
 
     def __getattr__(self, name: str) -> Any:
         # sizes, kernel and the like are those of either part
-        if name in ("in_neurons", "out_neurons", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
-                    "axes", "output_size"):
+        if name in (
+            "in_neurons",
+            "out_neurons",
+            "in_channels",
+            "out_channels",
+            "kernel_size",
+            "stride",
+            "padding",
+            "dilation",
+            "groups",
+            "axes",
+            "output_size",
+        ):
             return getattr(self.real, name)
         return super().__getattr__(name)
 

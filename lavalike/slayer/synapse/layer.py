@@ -14,7 +14,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lavalike.arguments import FLAG, FUNCTION, arguments, either, integer, is_integer, optional, real, sequence
+from lavalike.arguments import (
+    FLAG,
+    FUNCTION,
+    arguments,
+    either,
+    integer,
+    is_integer,
+    optional,
+    real,
+    sequence,
+)
 from lavalike.errors import InputError
 from lavalike.fused import products
 
@@ -22,7 +32,11 @@ Hook = Callable[[torch.Tensor], torch.Tensor]
 
 
 # what arguments of synapses and blocks may be
-COUNT, EXTENT, GAP = integer(1), either(integer(1), sequence(integer(1), least=1)), either(integer(0), sequence(integer(0), least=1))
+COUNT, EXTENT, GAP = (
+    integer(1),
+    either(integer(1), sequence(integer(1), least=1)),
+    either(integer(0), sequence(integer(0), least=1)),
+)
 KERNEL = {"kernel_size": EXTENT, "stride": EXTENT, "padding": GAP, "dilation": EXTENT}
 POOL = KERNEL | {"stride": optional(EXTENT)}
 WEIGHTS = {"weight_scale": real(), "weight_norm": FLAG, "pre_hook_fx": optional(FUNCTION)}
@@ -52,7 +66,13 @@ class Synapse(nn.Module):
     training multiply in float64, where sums of quantised values are exact in any order.
     """
 
-    def __init__(self, shape: tuple[int, ...], weight_scale: float, weight_norm: bool, pre_hook_fx: Hook | None) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        weight_scale: float,
+        weight_norm: bool,
+        pre_hook_fx: Hook | None,
+    ) -> None:
         super().__init__()
         self.pre_hook_fx = pre_hook_fx
         self.exact_eval = False
@@ -60,7 +80,9 @@ class Synapse(nn.Module):
         nn.init.kaiming_uniform_(init, a=math.sqrt(5))
         init *= weight_scale
         if weight_norm:
-            self.weight_g = nn.Parameter(torch.linalg.vector_norm(init, dim=tuple(range(1, init.dim())), keepdim=True))
+            self.weight_g = nn.Parameter(
+                torch.linalg.vector_norm(init, dim=tuple(range(1, init.dim())), keepdim=True)
+            )
             self.weight_v = nn.Parameter(init)
         else:
             self.weight = nn.Parameter(init)
@@ -73,7 +95,9 @@ class Synapse(nn.Module):
     def weight_norm(self) -> bool:
         return "weight_v" in self._parameters
 
-    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any
+    ) -> None:
         # torch has two spellings of weight_norm: of a hook, and of a parametrization
         for own, other in (("weight_g", "original0"), ("weight_v", "original1")):
             value = state_dict.pop(f"{prefix}parametrizations.weight.{other}", None)
@@ -83,7 +107,9 @@ class Synapse(nn.Module):
 
     def raw_weight(self) -> torch.Tensor:
         """The weight before quantisation."""
-        return torch._weight_norm(self.weight_v, self.weight_g, 0) if self.weight_norm else self.weight
+        return (
+            torch._weight_norm(self.weight_v, self.weight_g, 0) if self.weight_norm else self.weight
+        )
 
     def effective_weight(self) -> torch.Tensor:
         """The weight in use."""
@@ -94,10 +120,19 @@ class Synapse(nn.Module):
         """Input and weight as they are multiplied."""
         if x.dtype != weight.dtype:
             raise InputError(f"{self.label}: input has dtype {x.dtype}, the weight {weight.dtype}")
-        return (x.double(), weight.double()) if self.exact_eval and not self.training else (x, weight)
+        return (
+            (x.double(), weight.double()) if self.exact_eval and not self.training else (x, weight)
+        )
 
     def check(self, x: torch.Tensor, channels: int | None, axes: int) -> None:
-        names = ", ".join(("batch", "channels" if channels is None else str(channels), *("depth", "height", "width")[3 - axes:], "time"))
+        names = ", ".join(
+            (
+                "batch",
+                "channels" if channels is None else str(channels),
+                *("depth", "height", "width")[3 - axes :],
+                "time",
+            )
+        )
         if x.dim() != axes + 3 or (channels is not None and x.shape[1] != channels):
             raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected ({names})")
         if 0 in x.shape:
@@ -129,16 +164,35 @@ class Dense(Synapse):
     """
 
     @arguments(in_neurons=EXTENT, out_neurons=COUNT, **WEIGHTS)
-    def __init__(self, in_neurons: Any, out_neurons: int, weight_scale: float = 1, weight_norm: bool = False,
-                 pre_hook_fx: Hook | None = None) -> None:
+    def __init__(
+        self,
+        in_neurons: Any,
+        out_neurons: int,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: Hook | None = None,
+    ) -> None:
         self.spatial = not is_integer(in_neurons)
-        self.in_neurons, self.out_neurons = math.prod(map(int, in_neurons)) if self.spatial else int(in_neurons), int(out_neurons)
-        super().__init__((self.out_neurons, self.in_neurons, 1, 1), weight_scale, weight_norm, pre_hook_fx)
+        self.in_neurons, self.out_neurons = (
+            math.prod(map(int, in_neurons)) if self.spatial else int(in_neurons),
+            int(out_neurons),
+        )
+        super().__init__(
+            (self.out_neurons, self.in_neurons, 1, 1), weight_scale, weight_norm, pre_hook_fx
+        )
 
-    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
-        for name in ("weight", "weight_v", "parametrizations.weight.original1") if self.spatial else ():
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any
+    ) -> None:
+        for name in (
+            ("weight", "weight_v", "parametrizations.weight.original1") if self.spatial else ()
+        ):
             value = state_dict.get(prefix + name)
-            if value is not None and value.dim() == 5 and value.shape[1:].numel() == self.in_neurons:
+            if (
+                value is not None
+                and value.dim() == 5
+                and value.shape[1:].numel() == self.in_neurons
+            ):
                 # of a shape, lava-dl kept (out, C, H, W, 1): the same order
                 state_dict[prefix + name] = value.reshape(len(value), self.in_neurons, 1, 1, 1)
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -158,21 +212,35 @@ class _Kernel(Synapse):
     def sizes(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> int:
         axes = len(kernel_size) if isinstance(kernel_size, list | tuple) else 2
         if axes not in (2, 3):
-            raise InputError(f"{self.label}: kernel_size is one integer, (height, width) or (depth, height, width), got {kernel_size!r}")
+            raise InputError(
+                f"{self.label}: kernel_size is one integer, (height, width) or (depth, height, width), got {kernel_size!r}"
+            )
         self.axes = axes
-        self.kernel_size, self.stride = extents("kernel_size", kernel_size, 1, axes), extents("stride", stride, 1, axes)
-        self.padding, self.dilation = extents("padding", padding, 0, axes), extents("dilation", dilation, 1, axes)
+        self.kernel_size, self.stride = (
+            extents("kernel_size", kernel_size, 1, axes),
+            extents("stride", stride, 1, axes),
+        )
+        self.padding, self.dilation = (
+            extents("padding", padding, 0, axes),
+            extents("dilation", dilation, 1, axes),
+        )
         return axes
 
     def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(height, width) of the output for those of the input."""
-        return tuple((n + 2 * p - d * (k - 1) - 1) // st + 1
-                     for n, p, d, k, st in zip(size, self.padding, self.dilation, self.kernel_size, self.stride, strict=True))
+        return tuple(
+            (n + 2 * p - d * (k - 1) - 1) // st + 1
+            for n, p, d, k, st in zip(
+                size, self.padding, self.dilation, self.kernel_size, self.stride, strict=True
+            )
+        )
 
     def fits(self, x: torch.Tensor, channels: int | None) -> None:
         self.check(x, channels, self.axes)
         if min(self.output_size(tuple(x.shape[2:-1]))) < 1:
-            raise InputError(f"{self.label}: an input of {tuple(x.shape[2:-1])} is smaller than the kernel {self.kernel_size}")
+            raise InputError(
+                f"{self.label}: an input of {tuple(x.shape[2:-1])} is smaller than the kernel {self.kernel_size}"
+            )
 
 
 class Conv(_Kernel):
@@ -184,11 +252,27 @@ class Conv(_Kernel):
     """
 
     @arguments(in_features=COUNT, out_features=COUNT, groups=COUNT, **KERNEL, **WEIGHTS)
-    def __init__(self, in_features: int, out_features: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                 groups: int = 1, weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: Hook | None = None,
+    ) -> None:
         self.sizes(kernel_size, stride, padding, dilation)
         self.groups = grouped("synapse.Conv", in_features, out_features, groups)
-        super().__init__((out_features, in_features // groups, *self.kernel_size), weight_scale, weight_norm, pre_hook_fx)
+        super().__init__(
+            (out_features, in_features // groups, *self.kernel_size),
+            weight_scale,
+            weight_norm,
+            pre_hook_fx,
+        )
         self.in_channels, self.out_channels = in_features, out_features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -196,9 +280,15 @@ class Conv(_Kernel):
         y, weight = self.operands(x, self.effective_weight()[..., 0])
         y = _fold(y)
         if self.axes == 2 and y.dtype != torch.float64:  # a third faster with channels innermost
-            y, weight = y.contiguous(memory_format=torch.channels_last), weight.contiguous(memory_format=torch.channels_last)
+            y, weight = (
+                y.contiguous(memory_format=torch.channels_last),
+                weight.contiguous(memory_format=torch.channels_last),
+            )
         conv = functional.conv2d if self.axes == 2 else functional.conv3d
-        return _unfold(conv(y, weight, None, self.stride, self.padding, self.dilation, self.groups), x.shape[-1]).to(x.dtype)
+        return _unfold(
+            conv(y, weight, None, self.stride, self.padding, self.dilation, self.groups),
+            x.shape[-1],
+        ).to(x.dtype)
 
 
 class ConvTranspose(_Kernel):
@@ -208,22 +298,45 @@ class ConvTranspose(_Kernel):
     """
 
     @arguments(in_features=COUNT, out_features=COUNT, groups=COUNT, **KERNEL, **WEIGHTS)
-    def __init__(self, in_features: int, out_features: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                 groups: int = 1, weight_scale: float = 1, weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: Hook | None = None,
+    ) -> None:
         self.sizes(kernel_size, stride, padding, dilation)
         self.groups = grouped("synapse.ConvTranspose", in_features, out_features, groups)
-        super().__init__((in_features, out_features // groups, *self.kernel_size), weight_scale, weight_norm, pre_hook_fx)
+        super().__init__(
+            (in_features, out_features // groups, *self.kernel_size),
+            weight_scale,
+            weight_norm,
+            pre_hook_fx,
+        )
         self.in_channels, self.out_channels = in_features, out_features
 
     def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple((n - 1) * st - 2 * p + d * (k - 1) + 1
-                     for n, p, d, k, st in zip(size, self.padding, self.dilation, self.kernel_size, self.stride, strict=True))
+        return tuple(
+            (n - 1) * st - 2 * p + d * (k - 1) + 1
+            for n, p, d, k, st in zip(
+                size, self.padding, self.dilation, self.kernel_size, self.stride, strict=True
+            )
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.fits(x, self.in_channels)
         y, weight = self.operands(x, self.effective_weight()[..., 0])
         conv = functional.conv_transpose2d if self.axes == 2 else functional.conv_transpose3d
-        return _unfold(conv(_fold(y), weight, None, self.stride, self.padding, 0, self.groups, self.dilation), x.shape[-1]).to(x.dtype)
+        return _unfold(
+            conv(_fold(y), weight, None, self.stride, self.padding, 0, self.groups, self.dilation),
+            x.shape[-1],
+        ).to(x.dtype)
 
 
 class Pool(_Kernel):
@@ -239,13 +352,23 @@ class Pool(_Kernel):
     """
 
     @arguments(**POOL, **WEIGHTS)
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, weight_scale: float = 1,
-                 weight_norm: bool = False, pre_hook_fx: Hook | None = None) -> None:
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: Hook | None = None,
+    ) -> None:
         self.sizes(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         if weight_norm:
             raise InputError(f"{self.label}: its weight is fixed; weight_norm does not apply")
         super().__init__((1, 1, *self.kernel_size), 1, False, pre_hook_fx)
-        self.weight = nn.Parameter(torch.full_like(self.weight, float(weight_scale)), requires_grad=False)
+        self.weight = nn.Parameter(
+            torch.full_like(self.weight, float(weight_scale)), requires_grad=False
+        )
 
     @property
     def tiles(self) -> bool:
@@ -253,7 +376,11 @@ class Pool(_Kernel):
         return self.stride == self.kernel_size and not any(self.padding) and {*self.dilation} == {1}
 
     def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(-(-n // k) for n, k in zip(size, self.kernel_size, strict=True)) if self.tiles else super().output_size(size)
+        return (
+            tuple(-(-n // k) for n, k in zip(size, self.kernel_size, strict=True))
+            if self.tiles
+            else super().output_size(size)
+        )
 
     def per_channel(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Input and weights, one kernel a channel."""
@@ -265,9 +392,15 @@ class Pool(_Kernel):
         y, weight = self.per_channel(x)
         if self.tiles:
             missing = [-n % k for n, k in zip(x.shape[2:-1], self.kernel_size, strict=True)]
-            y = functional.pad(y, [m for n in reversed(missing) for m in (0, n)]) if any(missing) else y
+            y = (
+                functional.pad(y, [m for n in reversed(missing) for m in (0, n)])
+                if any(missing)
+                else y
+            )
         conv = functional.conv2d if self.axes == 2 else functional.conv3d
-        return _unfold(conv(y, weight, None, self.stride, self.padding, self.dilation, x.shape[1]), x.shape[-1]).to(x.dtype)
+        return _unfold(
+            conv(y, weight, None, self.stride, self.padding, self.dilation, x.shape[1]), x.shape[-1]
+        ).to(x.dtype)
 
 
 class Unpool(Pool):
@@ -278,10 +411,15 @@ class Unpool(Pool):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y, weight = self.per_channel(x)
         conv = functional.conv_transpose2d if self.axes == 2 else functional.conv_transpose3d
-        return _unfold(conv(y, weight, None, self.stride, self.padding, 0, x.shape[1], self.dilation), x.shape[-1]).to(x.dtype)
+        return _unfold(
+            conv(y, weight, None, self.stride, self.padding, 0, x.shape[1], self.dilation),
+            x.shape[-1],
+        ).to(x.dtype)
 
 
 def grouped(label: str, in_features: int, out_features: int, groups: int) -> int:
     if in_features % groups or out_features % groups:
-        raise InputError(f"{label}: {groups} groups do not divide {in_features} and {out_features} features")
+        raise InputError(
+            f"{label}: {groups} groups do not divide {in_features} and {out_features} features"
+        )
     return groups

@@ -8,7 +8,10 @@ from lavalike.slayer.utils import (
     time as time,
 )
 from lavalike.slayer.utils.assistant import Assistant as Assistant
-from lavalike.slayer.utils.checkpoint import load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
+from lavalike.slayer.utils.checkpoint import (
+    load_checkpoint as load_checkpoint,
+    save_checkpoint as save_checkpoint,
+)
 from lavalike.slayer.utils.groups import parameter_groups as parameter_groups
 from lavalike.slayer.utils.misc import (
     diagonal_mask as diagonal_mask,

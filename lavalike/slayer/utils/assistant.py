@@ -27,11 +27,25 @@ class Assistant:
         lam: weight of the network's own loss, which is trained on but not counted in the statistics.
     """
 
-    @arguments({"error": FUNCTION}, net=instance(nn.Module), optimizer=optional(instance(torch.optim.Optimizer)),
-               stats=optional(instance(LearningStats)), classifier=optional(FUNCTION), count_log=FLAG, lam=optional(real()))
-    def __init__(self, net: nn.Module, error: Callable[..., torch.Tensor], optimizer: torch.optim.Optimizer | None,
-                 stats: LearningStats | None = None, classifier: Callable[..., torch.Tensor] | None = None, count_log: bool = False,
-                 lam: float | None = None) -> None:
+    @arguments(
+        {"error": FUNCTION},
+        net=instance(nn.Module),
+        optimizer=optional(instance(torch.optim.Optimizer)),
+        stats=optional(instance(LearningStats)),
+        classifier=optional(FUNCTION),
+        count_log=FLAG,
+        lam=optional(real()),
+    )
+    def __init__(
+        self,
+        net: nn.Module,
+        error: Callable[..., torch.Tensor],
+        optimizer: torch.optim.Optimizer | None,
+        stats: LearningStats | None = None,
+        classifier: Callable[..., torch.Tensor] | None = None,
+        count_log: bool = False,
+        lam: float | None = None,
+    ) -> None:
         self.net, self.error, self.optimizer, self.stats = net, error, optimizer, stats
         self.classifier, self.count_log, self.lam = classifier, count_log, lam
 
@@ -49,7 +63,9 @@ class Assistant:
         if self.optimizer is None:
             raise InputError("Assistant.train: needs an optimizer, which was None")
         self.net.train()
-        output, loss, net_loss, count = self._evaluate(input, target, self.stats.training if self.stats else None)
+        output, loss, net_loss, count = self._evaluate(
+            input, target, self.stats.training if self.stats else None
+        )
         total = loss if net_loss is None else loss + self.lam * net_loss
         self.optimizer.zero_grad()
         total.backward()
@@ -61,7 +77,9 @@ class Assistant:
     def test(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """Output of the network in eval mode, counted as testing."""
         self.net.eval()
-        output, _, _, count = self._evaluate(input, target, self.stats.testing if self.stats else None)
+        output, _, _, count = self._evaluate(
+            input, target, self.stats.testing if self.stats else None
+        )
         return (output, count) if self.count_log else output
 
     @arguments(input=TENSOR, target=TENSOR, late=True)
@@ -69,17 +87,23 @@ class Assistant:
     def valid(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """Output of the network in eval mode, counted as validation."""
         self.net.eval()
-        output, _, _, count = self._evaluate(input, target, self.stats.validation if self.stats else None)
+        output, _, _, count = self._evaluate(
+            input, target, self.stats.validation if self.stats else None
+        )
         return (output, count) if self.count_log else output
 
-    def _evaluate(self, input: torch.Tensor, target: torch.Tensor, stat: LearningStat | None) -> tuple[Any, ...]:
+    def _evaluate(
+        self, input: torch.Tensor, target: torch.Tensor, stat: LearningStat | None
+    ) -> tuple[Any, ...]:
         device = next((p.device for p in self.net.parameters()), torch.device("cpu"))
         input, target = input.to(device), target.to(device)
         parts = self.net(input)
         expected = 1 + self.count_log + (self.lam is not None)
         parts = (parts,) if expected == 1 else parts
         if not isinstance(parts, tuple) or len(parts) != expected:
-            raise InputError(f"Assistant: with count_log={self.count_log} and lam={self.lam} the network returns {expected} values")
+            raise InputError(
+                f"Assistant: with count_log={self.count_log} and lam={self.lam} the network returns {expected} values"
+            )
         output = parts[0]
         net_loss = parts[1] if self.lam is not None else None
         count = parts[-1] if self.count_log else None
@@ -94,6 +118,8 @@ class Assistant:
             return None
         label = self.classifier(output)
         if label.shape != target.shape:
-            raise InputError(f"Assistant: the classifier's labels have shape {tuple(label.shape)}, the targets {tuple(target.shape)}; "
-                             "the same is expected")
+            raise InputError(
+                f"Assistant: the classifier's labels have shape {tuple(label.shape)}, the targets {tuple(target.shape)}; "
+                "the same is expected"
+            )
         return float((label == target).sum()) * len(target) / max(target.numel(), 1)

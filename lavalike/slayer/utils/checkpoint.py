@@ -55,6 +55,7 @@ def save_checkpoint(path: str | os.PathLike[str], **state: Any) -> None:
     Raises:
         InputTypeError: an item could not be loaded again without running code; the file that was there is untouched.
     """
+
     def write(f: BinaryIO) -> None:
         torch.save({"format": FORMAT, "version": VERSION, "state": state}, f)
         # A zip file ends in the length of its comment, 0: the comment becomes a digest of all before it. The checksums inside
@@ -63,14 +64,22 @@ def save_checkpoint(path: str | os.PathLike[str], **state: Any) -> None:
         f.write(struct.pack("<H", DIGEST))
         f.write(_digest(f, f.tell()))
         f.flush()
-        torch.load(f.name, map_location="cpu", weights_only=True, mmap=True)  # the proof that it can be loaded, at little cost
+        torch.load(
+            f.name, map_location="cpu", weights_only=True, mmap=True
+        )  # the proof that it can be loaded, at little cost
 
     try:
         write_atomically(path, write)
     except (pickle.PicklingError, pickle.UnpicklingError, AttributeError, TypeError) as e:
-        bad = [f"{k} ({type(v).__name__}{did_you_mean(k, ['path'])})" for k, v in state.items() if not _loadable(v)]
-        raise InputTypeError(f"save_checkpoint: {', '.join(bad) or 'an item'} is not made of tensors, numbers, strings, lists and dicts; "
-                         "pass its state_dict()") from e
+        bad = [
+            f"{k} ({type(v).__name__}{did_you_mean(k, ['path'])})"
+            for k, v in state.items()
+            if not _loadable(v)
+        ]
+        raise InputTypeError(
+            f"save_checkpoint: {', '.join(bad) or 'an item'} is not made of tensors, numbers, strings, lists and dicts; "
+            "pass its state_dict()"
+        ) from e
 
 
 @arguments(path=PATH)
@@ -87,15 +96,33 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     with Path(path).open("rb") as f:
         size = f.seek(0, os.SEEK_END) - DIGEST
         if size < 0 or _digest(f, size) != f.read():
-            raise InputError(f"{path}: damaged, or no checkpoint written by save_checkpoint: it does not end in the digest of its content")
+            raise InputError(
+                f"{path}: damaged, or no checkpoint written by save_checkpoint: it does not end in the digest of its content"
+            )
         f.seek(0)
         try:
             content = torch.load(f, map_location=map_location, weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError) as e:
+        except (
+            RuntimeError,
+            pickle.UnpicklingError,
+            EOFError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+        ) as e:
             why = str(e).splitlines()[0] if str(e) else repr(e)
-            raise InputError(f"{path}: no checkpoint written by save_checkpoint, or not loadable here: {why}") from e
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("state"), dict):
+            raise InputError(
+                f"{path}: no checkpoint written by save_checkpoint, or not loadable here: {why}"
+            ) from e
+    if (
+        not isinstance(content, dict)
+        or content.get("format") != FORMAT
+        or not isinstance(content.get("state"), dict)
+    ):
         raise InputError(f"{path}: no checkpoint written by save_checkpoint")
     if content.get("version") != VERSION:
-        raise InputError(f"{path}: a checkpoint of version {content.get('version')}; this lavalike reads version {VERSION}")
+        raise InputError(
+            f"{path}: a checkpoint of version {content.get('version')}; this lavalike reads version {VERSION}"
+        )
     return content["state"]

@@ -17,7 +17,9 @@ from lavalike.errors import InputError
 def _filtered(input: torch.Tensor, weight: torch.Tensor, ahead: bool) -> torch.Tensor:
     """(..., time) -> (rows, filters, time): ``weight`` (filters, 1, length) slid over what was, or with ``ahead`` will be."""
     if input.dim() < 1 or input.numel() == 0:
-        raise InputError(f"utils.filter: a signal (..., time) that is not empty is expected, got {tuple(input.shape)}")
+        raise InputError(
+            f"utils.filter: a signal (..., time) that is not empty is expected, got {tuple(input.shape)}"
+        )
     rows = input.reshape(-1, 1, input.shape[-1])
     rows = rows if rows.is_floating_point() else rows.float()
     gap = weight.shape[-1] - 1
@@ -26,7 +28,9 @@ def _filtered(input: torch.Tensor, weight: torch.Tensor, ahead: bool) -> torch.T
 
 def _kernel(filter: torch.Tensor) -> torch.Tensor:
     if filter.dim() != 1 or filter.numel() == 0:
-        raise InputError(f"utils.filter: a filter has one axis, time, and is not empty; got {tuple(filter.shape)}")
+        raise InputError(
+            f"utils.filter: a filter has one axis, time, and is not empty; got {tuple(filter.shape)}"
+        )
     return filter.reshape(1, 1, -1)
 
 
@@ -60,13 +64,24 @@ class FIR(nn.Module):
 
     filter: torch.Tensor
 
-    @arguments(fir_response=optional(numbers(ndim=1, kinds="iuf")), time_constant=real(above=0), length=integer(1),
-               sampling_time=real(above=0))
-    def __init__(self, fir_response: torch.Tensor | Sequence[float] | None = None, time_constant: float = 1, length: int = 20,
-                 sampling_time: float = 1) -> None:
+    @arguments(
+        fir_response=optional(numbers(ndim=1, kinds="iuf")),
+        time_constant=real(above=0),
+        length=integer(1),
+        sampling_time=real(above=0),
+    )
+    def __init__(
+        self,
+        fir_response: torch.Tensor | Sequence[float] | None = None,
+        time_constant: float = 1,
+        length: int = 20,
+        sampling_time: float = 1,
+    ) -> None:
         super().__init__()
         if fir_response is None:
-            fir_response = torch.exp(-torch.arange(length, dtype=torch.float64) * (sampling_time / time_constant))
+            fir_response = torch.exp(
+                -torch.arange(length, dtype=torch.float64) * (sampling_time / time_constant)
+            )
         response = torch.as_tensor(fir_response).detach().to(torch.float32, copy=True)
         _kernel(response)
         self.register_buffer("filter", response)
@@ -96,13 +111,26 @@ class FIRBank(nn.Module):
     Attributes: ``num_filter``; ``filter_length``, in steps.
     """
 
-    @arguments(num_filter=integer(1), filter_length=real(above=0), sampling_time=real(above=0), scale=real())
-    def __init__(self, num_filter: int, filter_length: float, sampling_time: float = 1, scale: float = 1) -> None:
+    @arguments(
+        num_filter=integer(1),
+        filter_length=real(above=0),
+        sampling_time=real(above=0),
+        scale=real(),
+    )
+    def __init__(
+        self, num_filter: int, filter_length: float, sampling_time: float = 1, scale: float = 1
+    ) -> None:
         super().__init__()
         length = int(filter_length / sampling_time)
         if length < 1:
-            raise InputError(f"utils.filter.FIRBank: filter_length is >= sampling_time, got {filter_length}, {sampling_time}")
-        self.num_filter, self.filter_length, self.sampling_time = int(num_filter), length, sampling_time
+            raise InputError(
+                f"utils.filter.FIRBank: filter_length is >= sampling_time, got {filter_length}, {sampling_time}"
+            )
+        self.num_filter, self.filter_length, self.sampling_time = (
+            int(num_filter),
+            length,
+            sampling_time,
+        )
         weight = torch.empty(self.num_filter, 1, 1, 1, length)
         nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
         self.weight = nn.Parameter(weight * scale)
@@ -115,7 +143,9 @@ class FIRBank(nn.Module):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(batch, channels, ..., time) -> (batch, num_filter * channels, ..., time): all channels of the first filter, then of the next."""
         if input.dim() < 3:
-            raise InputError(f"utils.filter.FIRBank: input has shape {tuple(input.shape)}; expected (batch, channels, ..., time)")
+            raise InputError(
+                f"utils.filter.FIRBank: input has shape {tuple(input.shape)}; expected (batch, channels, ..., time)"
+            )
         y = _filtered(input, self.weight.reshape(self.num_filter, 1, -1), False)
         y = y.reshape(*input.shape[:-1], self.num_filter, input.shape[-1]).movedim(-2, 1)
         return y.flatten(1, 2) * self.sampling_time

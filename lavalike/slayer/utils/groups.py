@@ -39,13 +39,17 @@ def parameter_groups(net: nn.Module, lr: float, delay_lr: float = 0.1) -> list[d
 
     decays = {id(getattr(m, n)) for m in net.modules() if isinstance(m, Neuron) for n in m.decays}
     delays = {id(m.delay) for m in net.modules() if isinstance(m, Delay)}
-    groups: list[dict[str, Any]] = [{"params": [], "lr": lr, "name": "weights"},
-                                    {"params": [], "lr": lr * P_SCALE, "weight_decay": 0.0, "name": "decays"},
-                                    {"params": [], "lr": delay_lr, "weight_decay": 0.0, "name": "delays"}]
+    groups: list[dict[str, Any]] = [
+        {"params": [], "lr": lr, "name": "weights"},
+        {"params": [], "lr": lr * P_SCALE, "weight_decay": 0.0, "name": "decays"},
+        {"params": [], "lr": delay_lr, "weight_decay": 0.0, "name": "delays"},
+    ]
     for p in net.parameters():
         if p.requires_grad:
             groups[1 if id(p) in decays else 2 if id(p) in delays else 0]["params"].append(p)
     found = [g for g in groups if g["params"]]
     if not found:
-        raise InputError(f"parameter_groups: {type(net).__name__} has no parameter that requires a gradient")
+        raise InputError(
+            f"parameter_groups: {type(net).__name__} has no parameter that requires a gradient"
+        )
     return found

@@ -14,9 +14,13 @@ from lavalike.errors import InputError
 def right_shift_to_zero(x: torch.Tensor, bits: int) -> torch.Tensor:
     """``sign(x) * (|x| >> bits)``: division by 2**bits, rounded towards zero, of an integer tensor."""
     if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
-        raise InputError(f"utils.int_utils.right_shift_to_zero: an integer tensor is expected, got {x.dtype}")
+        raise InputError(
+            f"utils.int_utils.right_shift_to_zero: an integer tensor is expected, got {x.dtype}"
+        )
     if not 0 <= bits < torch.iinfo(x.dtype).bits:
-        raise InputError(f"utils.int_utils.right_shift_to_zero: bits of a {x.dtype} are 0..{torch.iinfo(x.dtype).bits - 1}, got {bits}")
+        raise InputError(
+            f"utils.int_utils.right_shift_to_zero: bits of a {x.dtype} are 0..{torch.iinfo(x.dtype).bits - 1}, got {bits}"
+        )
     floor = x >> bits
     return floor + ((x < 0) & ((floor << bits) != x))
 

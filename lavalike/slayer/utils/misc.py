@@ -17,7 +17,9 @@ def event_rate(x: torch.Tensor) -> torch.Tensor:
     The first step starts the states of sigma-delta layers and is left out, unless it is the only one.
     """
     if x.dim() == 0 or x.numel() == 0:
-        raise InputError(f"utils.event_rate: messages (..., time), no axis empty, are expected, got {tuple(x.shape)}")
+        raise InputError(
+            f"utils.event_rate: messages (..., time), no axis empty, are expected, got {tuple(x.shape)}"
+        )
     x = x[..., 1:] if x.shape[-1] > 1 else x
     return torch.count_nonzero(x.detach()) / x.numel()
 

@@ -28,7 +28,11 @@ class _Quantize(torch.autograd.Function):
         return grad, None, None
 
 
-_MODE = Rule("MODE.ROUND or MODE.FLOOR", lambda v: isinstance(v, int) and not isinstance(v, bool), lambda v: v in (MODE.ROUND, MODE.FLOOR))
+_MODE = Rule(
+    "MODE.ROUND or MODE.FLOOR",
+    lambda v: isinstance(v, int) and not isinstance(v, bool),
+    lambda v: v in (MODE.ROUND, MODE.FLOOR),
+)
 
 
 @arguments(x=TENSOR, step=real(above=0), mode=_MODE)
@@ -38,7 +42,9 @@ def quantize(x: torch.Tensor, step: float = 1, mode: MODE = MODE.ROUND) -> torch
 
 
 @arguments(x=TENSOR, scale=real(above=0), num_bits=integer(1, 32), descale=FLAG)
-def quantize_hook_fx(x: torch.Tensor, scale: float = 64, num_bits: int = 8, descale: bool = False) -> torch.Tensor:
+def quantize_hook_fx(
+    x: torch.Tensor, scale: float = 64, num_bits: int = 8, descale: bool = False
+) -> torch.Tensor:
     """Weights as integers of ``num_bits`` on a grid of 2 / scale, in [-2 * 2**num_bits, 2 (2**num_bits - 1)] / scale."""
     y = quantize(x, 2 / scale).clamp(-2 * 2**num_bits / scale, 2 * (2**num_bits - 1) / scale)
     return y * scale if descale else y

@@ -30,8 +30,19 @@ class LearningStat:
     """
 
     @arguments(loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT)
-    def __init__(self, loss_str: str = "loss", loss_unit: str = "", accuracy_str: str = "accuracy", accuracy_unit: str = "") -> None:
-        self.loss_str, self.loss_unit, self.accuracy_str, self.accuracy_unit = loss_str, loss_unit, accuracy_str, accuracy_unit
+    def __init__(
+        self,
+        loss_str: str = "loss",
+        loss_unit: str = "",
+        accuracy_str: str = "accuracy",
+        accuracy_unit: str = "",
+    ) -> None:
+        self.loss_str, self.loss_unit, self.accuracy_str, self.accuracy_unit = (
+            loss_str,
+            loss_unit,
+            accuracy_str,
+            accuracy_unit,
+        )
         self.loss_log: list[float] = []
         self.accuracy_log: list[float] = []
         self.min_loss: float | None = None
@@ -56,7 +67,11 @@ class LearningStat:
     @property
     def accuracy(self) -> float | None:
         """Share of correct samples of the epoch so far; None where nothing was classified."""
-        return self.correct_samples / self.num_samples if self.num_samples and self._classified else None
+        return (
+            self.correct_samples / self.num_samples
+            if self.num_samples and self._classified
+            else None
+        )
 
     @property
     def best_loss(self) -> bool:
@@ -73,10 +88,18 @@ class LearningStat:
         return self._best[1] if self.loss is None else self._above(self.accuracy)
 
     def _below(self, loss: float | None) -> bool:
-        return loss is not None and not math.isnan(loss) and (self.min_loss is None or loss < self.min_loss)
+        return (
+            loss is not None
+            and not math.isnan(loss)
+            and (self.min_loss is None or loss < self.min_loss)
+        )
 
     def _above(self, accuracy: float | None) -> bool:
-        return accuracy is not None and not math.isnan(accuracy) and (self.max_accuracy is None or accuracy > self.max_accuracy)
+        return (
+            accuracy is not None
+            and not math.isnan(accuracy)
+            and (self.max_accuracy is None or accuracy > self.max_accuracy)
+        )
 
     def add(self, loss: float, samples: int, correct: float | None = None) -> None:
         """Count a batch: its mean loss, its size, and how many were classified correctly."""
@@ -92,7 +115,9 @@ class LearningStat:
 
     def update(self) -> None:
         """Log the epoch, judge it, start the next."""
-        self._log(GAP if self.loss is None else self.loss, GAP if self.accuracy is None else self.accuracy)
+        self._log(
+            GAP if self.loss is None else self.loss, GAP if self.accuracy is None else self.accuracy
+        )
         self.reset()
 
     def _log(self, loss: float, accuracy: float) -> None:
@@ -106,15 +131,26 @@ class LearningStat:
 
     def restore(self, losses: Sequence[float], accuracies: Sequence[float]) -> None:
         """Take over the logs of other epochs, and judge them again."""
-        self.loss_log, self.accuracy_log, self.min_loss, self.max_accuracy, self._best = [], [], None, None, (False, False)
+        self.loss_log, self.accuracy_log, self.min_loss, self.max_accuracy, self._best = (
+            [],
+            [],
+            None,
+            None,
+            (False, False),
+        )
         for loss, accuracy in zip(losses, accuracies, strict=True):
             self._log(float(loss), float(accuracy))
         self.reset()
 
     def state_dict(self) -> dict[str, Any]:
         """Numbers to continue from, the epoch under way included."""
-        return {"loss_log": list(self.loss_log), "accuracy_log": list(self.accuracy_log), "loss_sum": self.loss_sum,
-                "num_samples": self.num_samples, "correct_samples": self._correct_samples if self._classified else None}
+        return {
+            "loss_log": list(self.loss_log),
+            "accuracy_log": list(self.accuracy_log),
+            "loss_sum": self.loss_sum,
+            "num_samples": self.num_samples,
+            "correct_samples": self._correct_samples if self._classified else None,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what ``state_dict`` returned."""
@@ -132,9 +168,18 @@ class LearningStat:
 
         running = self.num_samples > 0
         loss = self.loss if running else (self.loss_log[-1] if self.loss_log else None)
-        accuracy = self.accuracy if running else (self.accuracy_log[-1] if self.accuracy_log else None)
-        return "    ".join(filter(None, (part(self.loss_str, self.loss_unit, loss, self.min_loss, "min"),
-                                         part(self.accuracy_str, self.accuracy_unit, accuracy, self.max_accuracy, "max"))))
+        accuracy = (
+            self.accuracy if running else (self.accuracy_log[-1] if self.accuracy_log else None)
+        )
+        return "    ".join(
+            filter(
+                None,
+                (
+                    part(self.loss_str, self.loss_unit, loss, self.min_loss, "min"),
+                    part(self.accuracy_str, self.accuracy_unit, accuracy, self.max_accuracy, "max"),
+                ),
+            )
+        )
 
 
 class LearningStats:
@@ -148,9 +193,19 @@ class LearningStats:
     """
 
     @arguments(loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT)
-    def __init__(self, loss_str: str = "loss", loss_unit: str = "", accuracy_str: str = "accuracy", accuracy_unit: str = "") -> None:
+    def __init__(
+        self,
+        loss_str: str = "loss",
+        loss_unit: str = "",
+        accuracy_str: str = "accuracy",
+        accuracy_unit: str = "",
+    ) -> None:
         names = (loss_str, loss_unit, accuracy_str, accuracy_unit)
-        self.training, self.testing, self.validation = LearningStat(*names), LearningStat(*names), LearningStat(*names)
+        self.training, self.testing, self.validation = (
+            LearningStat(*names),
+            LearningStat(*names),
+            LearningStat(*names),
+        )
         self._printed = 0
 
     def _phases(self) -> tuple[tuple[str, LearningStat], ...]:
@@ -172,8 +227,14 @@ class LearningStats:
     def __str__(self) -> str:
         return " | ".join(self._texts())
 
-    def print(self, epoch: int, iter: int | None = None, time_elapsed: float | None = None, header: str | Sequence[str] | None = None,
-              dataloader: Sized | None = None) -> None:
+    def print(
+        self,
+        epoch: int,
+        iter: int | None = None,
+        time_elapsed: float | None = None,
+        header: str | Sequence[str] | None = None,
+        dataloader: Sized | None = None,
+    ) -> None:
         """Print the epoch so far; in a terminal over what the call before printed for it.
 
         Args:
@@ -184,7 +245,9 @@ class LearningStats:
             dataloader: its length tells how far the epoch is; needs iter.
         """
         if dataloader is not None and iter is None:
-            raise InputError("LearningStats.print: dataloader tells the share of batches done; give iter too")
+            raise InputError(
+                "LearningStats.print: dataloader tells the share of batches done; give iter too"
+            )
         line = f"Epoch {epoch:4d}"
         if iter is not None:
             line += f", batch {iter:5d}"
@@ -199,8 +262,12 @@ class LearningStats:
         sys.stdout.flush()
         self._printed = len(lines)
 
-    def plot(self, figures: tuple[int, int] = (1, 2), figsize: tuple[float, float] | None = None,
-             path: str | os.PathLike[str] | None = None) -> None:
+    def plot(
+        self,
+        figures: tuple[int, int] = (1, 2),
+        figsize: tuple[float, float] | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
         """Draw losses, on a logarithmic scale where all are positive, and accuracies where there are any. Needs matplotlib.
 
         Args:
@@ -211,10 +278,14 @@ class LearningStats:
         from matplotlib import pyplot as plt
 
         first = self.training
-        for number, log, name, unit, file in ((figures[0], "loss_log", first.loss_str, first.loss_unit, "loss.png"),
-                                              (figures[1], "accuracy_log", first.accuracy_str, first.accuracy_unit, "accuracy.png")):
+        for number, log, name, unit, file in (
+            (figures[0], "loss_log", first.loss_str, first.loss_unit, "loss.png"),
+            (figures[1], "accuracy_log", first.accuracy_str, first.accuracy_unit, "accuracy.png"),
+        ):
             curves = [(label.strip(), getattr(stat, log)) for label, stat in self._phases()]
-            curves = [(label, values) for label, values in curves if not all(map(math.isnan, values))]
+            curves = [
+                (label, values) for label, values in curves if not all(map(math.isnan, values))
+            ]
             if not curves and log == "accuracy_log":
                 continue
             figure = plt.figure(number, clear=True)
@@ -223,7 +294,11 @@ class LearningStats:
             axes = figure.add_subplot()
             for label, values in curves:
                 axes.plot(values, label=label, marker="." if len(values) == 1 else None)
-            if curves and log == "loss_log" and all(v > 0 for _, values in curves for v in values if not math.isnan(v)):
+            if (
+                curves
+                and log == "loss_log"
+                and all(v > 0 for _, values in curves for v in values if not math.isnan(v))
+            ):
                 axes.set_yscale("log")
             axes.set_xlabel("epoch")
             axes.set_ylabel(f"{name} [{unit}]" if unit else name)
@@ -240,9 +315,14 @@ class LearningStats:
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         stats = [stat for _, stat in self._phases()]
-        for file, logs in (("loss.txt", [s.loss_log for s in stats]), ("accuracy.txt", [s.accuracy_log for s in stats])):
+        for file, logs in (
+            ("loss.txt", [s.loss_log for s in stats]),
+            ("accuracy.txt", [s.accuracy_log for s in stats]),
+        ):
             rows = zip(*logs, strict=True)
-            text = "# train test valid\n" + "".join(" ".join(repr(v) for v in row) + "\n" for row in rows)
+            text = "# train test valid\n" + "".join(
+                " ".join(repr(v) for v in row) + "\n" for row in rows
+            )
             write_atomically(folder / file, lambda f, text=text: f.write(text.encode()))  # type: ignore[misc]
 
     def load(self, path: str | os.PathLike[str] = "") -> None:
@@ -254,14 +334,20 @@ class LearningStats:
         """
         losses, accuracies = (_columns(Path(path) / file) for file in ("loss.txt", "accuracy.txt"))
         if len(losses[0]) != len(accuracies[0]):
-            raise InputError(f"{path}: loss.txt has {len(losses[0])} epochs, accuracy.txt {len(accuracies[0])}")
+            raise InputError(
+                f"{path}: loss.txt has {len(losses[0])} epochs, accuracy.txt {len(accuracies[0])}"
+            )
         for (_, stat), loss, accuracy in zip(self._phases(), losses, accuracies, strict=True):
             stat.restore(loss, accuracy)
         self.new_line()
 
     def state_dict(self) -> dict[str, Any]:
         """Numbers to continue from, for a checkpoint."""
-        return {"training": self.training.state_dict(), "testing": self.testing.state_dict(), "validation": self.validation.state_dict()}
+        return {
+            "training": self.training.state_dict(),
+            "testing": self.testing.state_dict(),
+            "validation": self.validation.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what ``state_dict`` returned."""
@@ -271,7 +357,9 @@ class LearningStats:
 
 def _columns(path: Path) -> list[list[float]]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8", errors="replace").splitlines(), 1
+    ):
         if line.startswith("#"):
             continue
         try:
@@ -279,6 +367,8 @@ def _columns(path: Path) -> list[list[float]]:
         except ValueError:
             row = []
         if len(row) != 3:
-            raise InputError(f"{path}: line {number} is {line!r}; three numbers (train, test, valid) are expected")
+            raise InputError(
+                f"{path}: line {number} is {line!r}; three numbers (train, test, valid) are expected"
+            )
         rows.append(row)
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], []]

@@ -1,6 +1,9 @@
 """Losses, accuracies and regularisers for recordings ``[T, B, C]``, by snnTorch's names."""
 
-from lavalike.snn.functional.acc import accuracy_rate as accuracy_rate, accuracy_temporal as accuracy_temporal
+from lavalike.snn.functional.acc import (
+    accuracy_rate as accuracy_rate,
+    accuracy_temporal as accuracy_temporal,
+)
 from lavalike.snn.functional.loss import (
     ce_count_loss as ce_count_loss,
     ce_max_membrane_loss as ce_max_membrane_loss,
@@ -14,4 +17,7 @@ from lavalike.snn.functional.reg import (
     lower_rate as lower_rate,
     upper_rate as upper_rate,
 )
-from lavalike.snn.functional.temporal import ce_temporal_loss as ce_temporal_loss, mse_temporal_loss as mse_temporal_loss
+from lavalike.snn.functional.temporal import (
+    ce_temporal_loss as ce_temporal_loss,
+    mse_temporal_loss as mse_temporal_loss,
+)

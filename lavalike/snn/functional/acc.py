@@ -11,8 +11,12 @@ from lavalike.snn.functional.temporal import spike_times
 
 
 @arguments(late=True)
-def accuracy_rate(spk_out: Recording, targets: torch.Tensor, population_code: bool = False,
-                  num_classes: int | bool = False) -> torch.Tensor:
+def accuracy_rate(
+    spk_out: Recording,
+    targets: torch.Tensor,
+    population_code: bool = False,
+    num_classes: int | bool = False,
+) -> torch.Tensor:
     """The share of samples whose labelled class fired most; of equals the lowest counts.
 
     Args:

@@ -22,16 +22,27 @@ from lavalike.snn.functional import _recording
 from lavalike.snn.functional._recording import Recording
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, who: str, weight: torch.Tensor | None = None,
-                  reduction: str = "none") -> torch.Tensor:
+def cross_entropy(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    who: str,
+    weight: torch.Tensor | None = None,
+    reduction: str = "none",
+) -> torch.Tensor:
     """Of ``logits [N, C]``; no label means "ignore"."""
     try:
-        return functional.cross_entropy(logits, targets, weight, ignore_index=-(2**63), reduction=reduction)
+        return functional.cross_entropy(
+            logits, targets, weight, ignore_index=-(2**63), reduction=reduction
+        )
     except IndexError as e:
-        raise InputError(f"{who}: targets are labels, integers in 0..{logits.shape[-1] - 1}: {e}") from e
+        raise InputError(
+            f"{who}: targets are labels, integers in 0..{logits.shape[-1] - 1}: {e}"
+        ) from e
 
 
-def on_off(targets: torch.Tensor, classes: int, on: float, off: float, like: torch.Tensor, who: str) -> torch.Tensor:
+def on_off(
+    targets: torch.Tensor, classes: int, on: float, off: float, like: torch.Tensor, who: str
+) -> torch.Tensor:
     """``on`` for the labelled class, ``off`` for the others, ``[..., C]``."""
     hot = spikegen.one_hot(targets.long().flatten(), classes, who).to(like.dtype)
     return (off + hot * (on - off)).unflatten(0, targets.shape)
@@ -55,8 +66,15 @@ class ce_rate_loss:
         x = _recording.recording(spk_out, "ce_rate_loss")
         targets = _recording.labels(targets, x, "ce_rate_loss")
         x = _recording.by_class(x, self.population_code, self.num_classes, "ce_rate_loss")
-        loss = cross_entropy(x.flatten(0, 1), targets.repeat(len(x)), "ce_rate_loss").view(x.shape[:2]).mean(0)
-        return _recording.reduced(_recording.weighted(loss, targets, self.weight, x.shape[-1], "ce_rate_loss"), self.reduction)
+        loss = (
+            cross_entropy(x.flatten(0, 1), targets.repeat(len(x)), "ce_rate_loss")
+            .view(x.shape[:2])
+            .mean(0)
+        )
+        return _recording.reduced(
+            _recording.weighted(loss, targets, self.weight, x.shape[-1], "ce_rate_loss"),
+            self.reduction,
+        )
 
 
 @arguments(**_recording.CLASSES, **_recording.LOSS)
@@ -76,9 +94,14 @@ class ce_count_loss:
     def __call__(self, spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:
         x = _recording.recording(spk_out, "ce_count_loss")
         targets = _recording.labels(targets, x, "ce_count_loss")
-        count = _recording.by_class(x.sum(0), self.population_code, self.num_classes, "ce_count_loss")
+        count = _recording.by_class(
+            x.sum(0), self.population_code, self.num_classes, "ce_count_loss"
+        )
         loss = cross_entropy(count, targets, "ce_count_loss")
-        return _recording.reduced(_recording.weighted(loss, targets, self.weight, count.shape[-1], "ce_count_loss"), self.reduction)
+        return _recording.reduced(
+            _recording.weighted(loss, targets, self.weight, count.shape[-1], "ce_count_loss"),
+            self.reduction,
+        )
 
 
 @arguments(**_recording.LOSS)
@@ -96,7 +119,10 @@ class ce_max_membrane_loss:
         x = _recording.recording(mem_out, "ce_max_membrane_loss", name="mem_out")
         targets = _recording.labels(targets, x, "ce_max_membrane_loss")
         loss = cross_entropy(x.max(0).values, targets, "ce_max_membrane_loss")
-        return _recording.reduced(_recording.weighted(loss, targets, self.weight, x.shape[-1], "ce_max_membrane_loss"), self.reduction)
+        return _recording.reduced(
+            _recording.weighted(loss, targets, self.weight, x.shape[-1], "ce_max_membrane_loss"),
+            self.reduction,
+        )
 
 
 @arguments(correct_rate=real(), incorrect_rate=real(), **_recording.CLASSES, **_recording.LOSS)
@@ -117,20 +143,32 @@ class mse_count_loss:
 
     def __post_init__(self) -> None:
         if not (0 <= self.correct_rate <= 1 and 0 <= self.incorrect_rate <= 1):
-            raise InputError(f"mse_count_loss: rates are in 0..1, got {self.correct_rate}, {self.incorrect_rate}")
+            raise InputError(
+                f"mse_count_loss: rates are in 0..1, got {self.correct_rate}, {self.incorrect_rate}"
+            )
         _recording.check_classes(self.population_code, self.num_classes, "mse_count_loss")
         _recording.check_reduction(self.reduction, "mse_count_loss")
 
     def __call__(self, spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:
         x = _recording.recording(spk_out, "mse_count_loss")
         targets = _recording.labels(targets, x, "mse_count_loss")
-        count = _recording.by_class(x.sum(0), self.population_code, self.num_classes, "mse_count_loss")
+        count = _recording.by_class(
+            x.sum(0), self.population_code, self.num_classes, "mse_count_loss"
+        )
         steps, classes = len(x), count.shape[-1]
         most = steps * (x.shape[-1] // classes)
         # 100 * 0.29 is 28.999...96
-        on, off = (math.floor(most * rate + 1e-9) for rate in (self.correct_rate, self.incorrect_rate))
+        on, off = (
+            math.floor(most * rate + 1e-9) for rate in (self.correct_rate, self.incorrect_rate)
+        )
         loss = (count - on_off(targets, classes, on, off, x, "mse_count_loss")).square()
-        return _recording.reduced(_recording.weighted(loss, targets, self.weight, classes, "mse_count_loss"), self.reduction) / steps
+        return (
+            _recording.reduced(
+                _recording.weighted(loss, targets, self.weight, classes, "mse_count_loss"),
+                self.reduction,
+            )
+            / steps
+        )
 
 
 @arguments(time_var_targets=FLAG, on_target=real(), off_target=real(), **_recording.LOSS)
@@ -156,12 +194,31 @@ class mse_membrane_loss:
         x = _recording.recording(mem_out, "mse_membrane_loss", name="mem_out")
         shape = x.shape if self.time_var_targets else x.shape[1:]
         if not isinstance(targets, torch.Tensor):
-            raise InputTypeError(f"mse_membrane_loss: targets are a torch tensor, got {shown(targets)} ({type(targets).__name__})")
+            raise InputTypeError(
+                f"mse_membrane_loss: targets are a torch tensor, got {shown(targets)} ({type(targets).__name__})"
+            )
         given = targets.is_floating_point()
         if targets.shape != (shape if given else shape[:-1]) or (given and self.weight is not None):
-            axes = "[T, B], or membranes [T, B, C]" if self.time_var_targets else "[B], or membranes [B, C]"
-            raise InputError(f"mse_membrane_loss: targets of shape {tuple(targets.shape)}, {targets.dtype}, for a recording of shape "
-                             f"{tuple(x.shape)}; expected labels {axes} without weight (time_var_targets={self.time_var_targets})")
-        wanted = targets.to(x.dtype) if given else on_off(targets, x.shape[-1], self.on_target, self.off_target, x, "mse_membrane_loss")
+            axes = (
+                "[T, B], or membranes [T, B, C]"
+                if self.time_var_targets
+                else "[B], or membranes [B, C]"
+            )
+            raise InputError(
+                f"mse_membrane_loss: targets of shape {tuple(targets.shape)}, {targets.dtype}, for a recording of shape "
+                f"{tuple(x.shape)}; expected labels {axes} without weight (time_var_targets={self.time_var_targets})"
+            )
+        wanted = (
+            targets.to(x.dtype)
+            if given
+            else on_off(
+                targets, x.shape[-1], self.on_target, self.off_target, x, "mse_membrane_loss"
+            )
+        )
         loss = (x - wanted).square()
-        return _recording.reduced(_recording.weighted(loss, targets, self.weight, x.shape[-1], "mse_membrane_loss").mean(0), self.reduction)
+        return _recording.reduced(
+            _recording.weighted(loss, targets, self.weight, x.shape[-1], "mse_membrane_loss").mean(
+                0
+            ),
+            self.reduction,
+        )

@@ -21,7 +21,9 @@ def _check(who: str, Lambda: float, rate: float = 0.0) -> None:
     # no rules: a regulariser may be made inside what torch.compile reads
     for name, value in (("Lambda", Lambda), ("rate", rate)):
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise InputTypeError(f"{who}: {name} is a finite number >= 0, got {value!r} ({type(value).__name__})")
+            raise InputTypeError(
+                f"{who}: {name} is a finite number >= 0, got {value!r} ({type(value).__name__})"
+            )
     if not 0 <= Lambda < math.inf:
         raise InputError(f"{who}: Lambda is a finite number >= 0, got {Lambda}")
     if not 0 <= rate <= 1:
@@ -53,7 +55,10 @@ class l2_rate_sparsity:
         _check("l2_rate_sparsity", self.Lambda)
 
     def __call__(self, spk_out: Recording) -> torch.Tensor:
-        return self.Lambda * _recording.recording(spk_out, "l2_rate_sparsity", "[T, B, ...]").sum(0).square().sum()
+        return (
+            self.Lambda
+            * _recording.recording(spk_out, "l2_rate_sparsity", "[T, B, ...]").sum(0).square().sum()
+        )
 
 
 @arguments(late=True)
@@ -72,7 +77,10 @@ class upper_rate:
 
     def __call__(self, spk_out: Recording) -> torch.Tensor:
         x = _recording.recording(spk_out, "upper_rate", "[T, B, ...]")
-        return self.Lambda * torch.relu(x.mean([k for k in range(x.dim()) if k != 1]) - self.rate).square().mean()
+        return (
+            self.Lambda
+            * torch.relu(x.mean([k for k in range(x.dim()) if k != 1]) - self.rate).square().mean()
+        )
 
 
 @arguments(late=True)

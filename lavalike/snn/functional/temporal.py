@@ -25,12 +25,23 @@ def spike_times(spk_out: torch.Tensor, count: int = 1) -> torch.Tensor:
     steps = len(spk_out)
     t = torch.arange(steps, device=spk_out.device).view(-1, *[1] * (spk_out.dim() - 1))
     times = torch.where(spk_out != 0, t, steps - 1)
-    first = times.amin(0, keepdim=True) if count == 1 else times.topk(count, dim=0, largest=False).values
+    first = (
+        times.amin(0, keepdim=True)
+        if count == 1
+        else times.topk(count, dim=0, largest=False).values
+    )
     spike = spk_out.gather(0, first)
     return first.to(spk_out.dtype) - (spike - spike.detach())
 
 
-@arguments(target_is_time=FLAG, on_target=numbers(), off_target=numbers(), tolerance=real(), multi_spike=FLAG, **_recording.LOSS)
+@arguments(
+    target_is_time=FLAG,
+    on_target=numbers(),
+    off_target=numbers(),
+    tolerance=real(),
+    multi_spike=FLAG,
+    **_recording.LOSS,
+)
 @dataclass(eq=False)
 class mse_temporal_loss:
     """Squared distance of the times of first spikes from their targets, both divided by T.
@@ -59,21 +70,35 @@ class mse_temporal_loss:
             raise InputError(f"mse_temporal_loss: tolerance is >= 0 steps, got {self.tolerance}")
         if self.target_is_time:
             if self.weight is not None:
-                raise InputError("mse_temporal_loss: weight is by class and needs labels; with target_is_time=True leave it out")
+                raise InputError(
+                    "mse_temporal_loss: weight is by class and needs labels; with target_is_time=True leave it out"
+                )
             return
         self._on: Any  # times, or a list of them with multi_spike
         self._off: Any
-        self._on, self._off = (torch.as_tensor(x).tolist() for x in (self.on_target, self.off_target))
+        self._on, self._off = (
+            torch.as_tensor(x).tolist() for x in (self.on_target, self.off_target)
+        )
         lists = [isinstance(x, list) for x in (self._on, self._off)]
-        if lists != [self.multi_spike] * 2 or (self.multi_spike and not len(self._on) == len(self._off) > 0):
-            expected = "F times each" if self.multi_spike else "one time each (multi_spike=True takes more)"
-            raise InputError(f"mse_temporal_loss: on_target {self.on_target}, off_target {self.off_target}; expected {expected}")
+        if lists != [self.multi_spike] * 2 or (
+            self.multi_spike and not len(self._on) == len(self._off) > 0
+        ):
+            expected = (
+                "F times each"
+                if self.multi_spike
+                else "one time each (multi_spike=True takes more)"
+            )
+            raise InputError(
+                f"mse_temporal_loss: on_target {self.on_target}, off_target {self.off_target}; expected {expected}"
+            )
 
     def __call__(self, spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:
         x = _recording.recording(spk_out, "mse_temporal_loss")
         wanted = self._times(x, targets)
         if len(wanted) > len(x):
-            raise InputError(f"mse_temporal_loss: {len(wanted)} spikes a neuron are wanted of a recording of shape {tuple(x.shape)}")
+            raise InputError(
+                f"mse_temporal_loss: {len(wanted)} spikes a neuron are wanted of a recording of shape {tuple(x.shape)}"
+            )
         wanted = torch.where(wanted < 0, wanted + len(x), wanted)
         distance = spike_times(x, len(wanted)) - wanted
         if self.tolerance:
@@ -85,21 +110,37 @@ class mse_temporal_loss:
     def _times(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """``[F, B, C]`` in x's dtype."""
         if not isinstance(targets, torch.Tensor):
-            raise InputTypeError(f"mse_temporal_loss: targets are a torch tensor, got {shown(targets)} ({type(targets).__name__})")
+            raise InputTypeError(
+                f"mse_temporal_loss: targets are a torch tensor, got {shown(targets)} ({type(targets).__name__})"
+            )
         if self.target_is_time:
-            shapes = [(len(targets), *x.shape[1:])] if self.multi_spike and targets.dim() else [x.shape[1:], x.shape[2:]]
+            shapes = (
+                [(len(targets), *x.shape[1:])]
+                if self.multi_spike and targets.dim()
+                else [x.shape[1:], x.shape[2:]]
+            )
             if tuple(targets.shape) not in map(tuple, shapes) or 0 in targets.shape:
                 axes = "[F, B, C]" if self.multi_spike else "[B, C] or [C]"
-                raise InputError(f"mse_temporal_loss: target times of shape {tuple(targets.shape)} for a recording of shape "
-                                 f"{tuple(x.shape)}; expected {axes}")
+                raise InputError(
+                    f"mse_temporal_loss: target times of shape {tuple(targets.shape)} for a recording of shape "
+                    f"{tuple(x.shape)}; expected {axes}"
+                )
             times = targets.to(x.dtype)
             return times if self.multi_spike else times.expand(1, *x.shape[1:])
         targets = _recording.labels(targets, x, "mse_temporal_loss")
-        pairs = list(zip(self._on, self._off, strict=True)) if self.multi_spike else [(self._on, self._off)]
+        pairs = (
+            list(zip(self._on, self._off, strict=True))
+            if self.multi_spike
+            else [(self._on, self._off)]
+        )
         if min(min(pair) for pair in pairs) < -len(x):
-            raise InputError(f"mse_temporal_loss: on_target {self.on_target}, off_target {self.off_target} for a recording of shape "
-                             f"{tuple(x.shape)}; expected times of at least -{len(x)}")
-        return torch.stack([on_off(targets, x.shape[-1], on, off, x, "mse_temporal_loss") for on, off in pairs])
+            raise InputError(
+                f"mse_temporal_loss: on_target {self.on_target}, off_target {self.off_target} for a recording of shape "
+                f"{tuple(x.shape)}; expected times of at least -{len(x)}"
+            )
+        return torch.stack(
+            [on_off(targets, x.shape[-1], on, off, x, "mse_temporal_loss") for on, off in pairs]
+        )
 
 
 @arguments(inverse=TEXT, **_recording.LOSS)
@@ -117,7 +158,9 @@ class ce_temporal_loss:
 
     def __post_init__(self) -> None:
         if self.inverse not in ("negate", "reciprocal"):
-            raise InputError(f"ce_temporal_loss: inverse is 'negate' or 'reciprocal', got {self.inverse!r}")
+            raise InputError(
+                f"ce_temporal_loss: inverse is 'negate' or 'reciprocal', got {self.inverse!r}"
+            )
         _recording.check_reduction(self.reduction, "ce_temporal_loss")
 
     def __call__(self, spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,9 @@ class PixelsToSpikeTimes(torch.nn.Module):
     """
 
     @arguments(tau=real(above=0), threshold=real(), t_max=real(), epsilon=real(0))
-    def __init__(self, tau: float = 20, threshold: float = 0.2, t_max: float = 1.0, epsilon: float = 1e-7) -> None:
+    def __init__(
+        self, tau: float = 20, threshold: float = 0.2, t_max: float = 1.0, epsilon: float = 1e-7
+    ) -> None:
         super().__init__()
         self.tau, self.threshold, self.t_max, self.epsilon = tau, threshold, t_max, epsilon
 
@@ -64,23 +66,54 @@ class CoordinatesToSpikes(torch.nn.Module):
         t_bias: s; adds a last channel that always spikes in step ``int(t_bias / dt)``. Default None.
     """
 
-    @arguments(seq_length=integer(1), t_early=real(), t_late=real(), dt=real(above=0), t_bias=optional(real()))
-    def __init__(self, seq_length: int, t_early: float, t_late: float, dt: float = 1e-6, t_bias: float | None = None) -> None:
+    @arguments(
+        seq_length=integer(1),
+        t_early=real(),
+        t_late=real(),
+        dt=real(above=0),
+        t_bias=optional(real()),
+    )
+    def __init__(
+        self,
+        seq_length: int,
+        t_early: float,
+        t_late: float,
+        dt: float = 1e-6,
+        t_bias: float | None = None,
+    ) -> None:
         super().__init__()
-        inside = round(t_late / dt) < seq_length and (t_bias is None or 0 <= _bin(t_bias, dt) < seq_length)
+        inside = round(t_late / dt) < seq_length and (
+            t_bias is None or 0 <= _bin(t_bias, dt) < seq_length
+        )
         if not (0 <= t_early <= t_late and inside):
-            raise InputError(f"CoordinatesToSpikes: 0 <= t_early <= t_late and all times within {seq_length} steps of {dt:g} s are needed, "
-                             f"got {t_early!r}, {t_late!r}, t_bias {t_bias!r}")
-        self.seq_length, self.t_early, self.t_late, self.dt, self.t_bias = seq_length, t_early, t_late, dt, t_bias
+            raise InputError(
+                f"CoordinatesToSpikes: 0 <= t_early <= t_late and all times within {seq_length} steps of {dt:g} s are needed, "
+                f"got {t_early!r}, {t_late!r}, t_bias {t_bias!r}"
+            )
+        self.seq_length, self.t_early, self.t_late, self.dt, self.t_bias = (
+            seq_length,
+            t_early,
+            t_late,
+            dt,
+            t_bias,
+        )
 
     def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
         if coordinates.dim() != 2 or bool((coordinates < 0).any() | (coordinates > 1).any()):
-            raise InputError(f"CoordinatesToSpikes: coordinates (batch, n) within 0..1 are expected, got {tuple(coordinates.shape)}, "
-                             f"{float(coordinates.min()):g} to {float(coordinates.max()):g}")
-        index = torch.round((self.t_early + coordinates * (self.t_late - self.t_early)) / self.dt).long()
+            raise InputError(
+                f"CoordinatesToSpikes: coordinates (batch, n) within 0..1 are expected, got {tuple(coordinates.shape)}, "
+                f"{float(coordinates.min()):g} to {float(coordinates.max()):g}"
+            )
+        index = torch.round(
+            (self.t_early + coordinates * (self.t_late - self.t_early)) / self.dt
+        ).long()
         if self.t_bias is not None:
-            index = torch.cat([index, index.new_full((len(index), 1), _bin(self.t_bias, self.dt))], 1)
-        dense = torch.zeros((self.seq_length, *index.shape), dtype=coordinates.dtype, device=coordinates.device)
+            index = torch.cat(
+                [index, index.new_full((len(index), 1), _bin(self.t_bias, self.dt))], 1
+            )
+        dense = torch.zeros(
+            (self.seq_length, *index.shape), dtype=coordinates.dtype, device=coordinates.device
+        )
         return dense.scatter_(0, index.unsqueeze(0), 1.0)
 
 

@@ -10,8 +10,12 @@ from lavalike.errors import InputError
 
 
 @arguments(weight=TENSOR, scale=numbers(), min_weight=numbers(), max_weight=numbers())
-def linear_saturating(weight: torch.Tensor, scale: float = 1.0, min_weight: float = -facts.WEIGHT_MAX,
-                      max_weight: float = facts.WEIGHT_MAX) -> torch.Tensor:
+def linear_saturating(
+    weight: torch.Tensor,
+    scale: float = 1.0,
+    min_weight: float = -facts.WEIGHT_MAX,
+    max_weight: float = facts.WEIGHT_MAX,
+) -> torch.Tensor:
     """``clamp(scale * weight, min_weight, max_weight)``.
 
     As a synapse's ``transform`` without a scale of its own (the default) it leaves the scale to be fitted;
@@ -22,11 +26,17 @@ def linear_saturating(weight: torch.Tensor, scale: float = 1.0, min_weight: floa
 
 class _SoftClamp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, weight: torch.Tensor, cap: float, start: float, quantize: bool) -> torch.Tensor:
+    def forward(
+        ctx: object, weight: torch.Tensor, cap: float, start: float, quantize: bool
+    ) -> torch.Tensor:
         unit = cap / facts.WEIGHT_MAX
         bend, size = start * unit, weight.abs()
         room = cap - bend
-        bent = cap - room * torch.exp(-(size - bend).clamp(min=0) / room) if room > 0 else size.clamp(max=cap)
+        bent = (
+            cap - room * torch.exp(-(size - bend).clamp(min=0) / room)
+            if room > 0
+            else size.clamp(max=cap)
+        )
         out = torch.sign(weight) * torch.where(size > bend, bent, size)
         return torch.round(out / unit) * unit if quantize else out
 
@@ -36,7 +46,9 @@ class _SoftClamp(torch.autograd.Function):
 
 
 @arguments(weight=TENSOR, cap=real(), start_weight=real(), quantize=FLAG)
-def linear_exponential_clamp(weight: torch.Tensor, cap: float = 1.5, start_weight: float = 61, quantize: bool = False) -> torch.Tensor:
+def linear_exponential_clamp(
+    weight: torch.Tensor, cap: float = 1.5, start_weight: float = 61, quantize: bool = False
+) -> torch.Tensor:
     """Linear up to ``start_weight`` / 63 of ``cap``, then exponentially towards ``cap``, in the model's unit; gradient as if nothing bent.
 
     Args:
@@ -46,6 +58,8 @@ def linear_exponential_clamp(weight: torch.Tensor, cap: float = 1.5, start_weigh
         quantize: round to multiples of cap / 63. Default False.
     """
     if not cap > 0 or not 0 <= start_weight <= facts.WEIGHT_MAX:
-        raise InputError(f"linear_exponential_clamp: cap > 0 and start_weight in 0..{facts.WEIGHT_MAX} are needed, got {cap!r}, "
-                         f"{start_weight!r}")
+        raise InputError(
+            f"linear_exponential_clamp: cap > 0 and start_weight in 0..{facts.WEIGHT_MAX} are needed, got {cap!r}, "
+            f"{start_weight!r}"
+        )
     return _SoftClamp.apply(weight, cap, start_weight, quantize)
