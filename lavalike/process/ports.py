@@ -291,9 +291,15 @@ class Port(Shared):
                 f"{view!r} -> {self!r}: shapes differ: {view.shape} and {self.shape}; reshape, flatten or transpose the "
                 "source"
             )
-        for old in self.sources:
-            if old.ports == view.ports and np.array_equal(old.index, view.index):
-                raise ConnectError(f"{view!r} -> {self!r}: connected already")
+        if self.connected(view):
+            raise ConnectError(f"{view!r} -> {self!r}: connected already")
+
+    def connected(self, view: View) -> bool:
+        """Whether ``view`` feeds this port already."""
+        return any(
+            old.ports == view.ports and np.array_equal(old.index, view.index)
+            for old in self.sources
+        )
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         """ConnectError unless ``src``, of ``view``, may feed this port. A process that has no parent yet may still get one,

@@ -240,7 +240,7 @@ class AbstractProcess(Shared):
             return
         for var in self._vars:  # what an inner Var held is the process's own again
             if var.aliased is not None:
-                var.value, var.aliased = var.aliased.get(), None
+                var.value, var.aliased = Var.get(var.aliased), None
         self.expansion = None
         join(self._structure, None)
         if model is None:
@@ -255,7 +255,7 @@ class AbstractProcess(Shared):
         self.expansion, scope, aliases = self._expansions[model]
         _gathered(self, self.expansion.assigned, scope)
         for var, inside in aliases:
-            inside.set(var.value)
+            Var.set(inside, var.value)
             var.aliased = inside
 
     @property

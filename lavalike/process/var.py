@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class Var(Shared):
         trainable: a parameter that ``to_torch`` turns into an ``nn.Parameter``.
         time_last: the last axis is time; models see it first, so that a step is contiguous.
     """
+
+    finite: ClassVar[bool] = True  # NaN and infinity are refused
 
     @arguments(
         error=VarError,
@@ -117,7 +119,7 @@ class Var(Shared):
     def _checked(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
         """A new array of the Var's shape and ``dtype`` (None: the value's own) that holds ``value``; VarError."""
         arr = self._array(value, dtype)
-        if arr.dtype.kind in "fc" and not np.isfinite(arr).all():
+        if self.finite and arr.dtype.kind in "fc" and not np.isfinite(arr).all():
             who = (
                 "Var: init"
                 if not self.name

@@ -476,7 +476,7 @@ def mark(process: AbstractProcess) -> None:
     """What ``process.mark`` does."""
     with _held(process, f"mark {process.path}") as root:
         for var in _states(root.members):
-            var.marked = var.get()
+            var.marked = Var.get(var)
         root.marked = root.step
 
 

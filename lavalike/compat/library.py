@@ -1,0 +1,248 @@
+"""The library's processes under Lava's names, and Lava's models of them as stand-ins: lavalike's own models compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lavalike import proc
+from lavalike.compat.model import StandIn, register, stand_in
+from lavalike.compat.process import Library
+from lavalike.compat.refs import RefPort
+from lavalike.compat.resources import CPU
+from lavalike.compat.var import Var
+from lavalike.errors import InputTypeError, VarError
+from lavalike.proc.io import sink, source
+from lavalike.proc.monitor import Monitor as CoreMonitor
+from lavalike.process import InPort, Port
+
+MODELS: dict[str, type[StandIn]] = {}  # by name
+
+
+def _models(process: type, floating: str, fixed: str) -> None:
+    for name, precision in ((floating, "floating_pt"), (fixed, "fixed_pt")):
+        if name:
+            MODELS[name] = stand_in(name, process, precision, [CPU])
+            register(process, MODELS[name])
+
+
+class Chosen(Var):
+    """What is chosen when the process is made."""
+
+    def set(self, value: Any, idx: Any = None) -> None:
+        raise VarError(f"{self.path}: is chosen when the process is made, and not set later")
+
+
+class LIF(Library, proc.LIF):
+    __doc__ = proc.LIF.__doc__
+
+
+class LIFReset(Library, proc.LIFReset):
+    __doc__ = proc.LIFReset.__doc__
+
+
+class LIFRefractory(Library, proc.LIFRefractory):
+    __doc__ = proc.LIFRefractory.__doc__
+
+
+class TernaryLIF(Library, proc.TernaryLIF):
+    __doc__ = proc.TernaryLIF.__doc__
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (self.vth_lo.value > self.vth_hi.value).any():
+            raise VarError(f"{self.path}: vth_lo is at most vth_hi")
+
+
+class Sigma(Library, proc.Sigma):
+    __doc__ = proc.Sigma.__doc__
+
+
+class Delta(Library, proc.Delta):
+    __doc__ = proc.Delta.__doc__
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        cum_error = Chosen((1,), bool(self.proc_params["cum_error"]), name="cum_error")
+        cum_error.process = self
+        self.__dict__["cum_error"] = cum_error
+
+
+class SigmaDelta(Delta, proc.SigmaDelta):
+    __doc__ = proc.SigmaDelta.__doc__
+
+
+class Decay(Var):
+    """A factor that follows from period and alpha."""
+
+    @property
+    def init(self) -> Any:
+        owner: Any = self.process
+        turn = np.cos if self.name == "cos_decay" else np.sin
+        return (1 - owner.alpha.init) * turn(2 * np.pi / owner.period.init)
+
+
+class RF(Library, proc.RF):
+    __doc__ = proc.RF.__doc__
+
+    def __init__(
+        self,
+        shape: Any,
+        period: Any,
+        alpha: Any,
+        state_exp: int = 0,
+        decay_bits: int = 0,
+        vth: Any = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            shape=shape,
+            period=period,
+            alpha=alpha,
+            state_exp=state_exp,
+            decay_bits=decay_bits,
+            vth=vth,
+            **kwargs,
+        )
+        for factor in (self.cos_decay, self.sin_decay):
+            if not factor.value.any():
+                factor.__class__ = Decay
+
+
+class RF_IZ(RF, proc.RF_IZ):
+    __doc__ = proc.RF_IZ.__doc__
+
+
+class Dense(Library, proc.Dense):
+    __doc__ = proc.Dense.__doc__
+
+
+class DelayDense(Library, proc.DelayDense):
+    __doc__ = proc.DelayDense.__doc__
+
+
+class SparseVar(Var):
+    """The weights of a Sparse: a scipy.sparse.csr_matrix outside, the stored ones in their order inside."""
+
+    def _matrix(self, data: np.ndarray) -> Any:
+        from scipy.sparse import coo_matrix
+
+        owner: Any = self.process
+        shape = (owner.a_out.size, owner.s_in.size)
+        return coo_matrix((data, (owner.rows, owner.cols)), shape=shape).tocsr()
+
+    @property
+    def init(self) -> Any:
+        return self._matrix(self.value)
+
+    def get(self, idx: Any = None) -> Any:
+        """The matrix (out, in), float64."""
+        matrix = self._matrix(self.value if self.binding is None else self.binding.read(self))
+        matrix = matrix.astype(np.float64)
+        return matrix if idx is None else matrix[idx]
+
+    def set(self, value: Any, idx: Any = None) -> None:
+        """Replace the stored weights by those of ``value``, a matrix with the same places."""
+        if idx is not None or not hasattr(value, "tocsr"):
+            super().set(value, idx)
+            return
+        owner: Any = self.process
+        given = value.tocsr()
+        old = self._matrix(np.ones(len(owner.rows)))
+        if given.shape != old.shape or (given.astype(bool) != old.astype(bool)).nnz:
+            raise VarError(
+                f"{self.path}: a matrix {old.shape} with the same {old.nnz} places is expected, got {given.shape} with {given.nnz}"
+            )
+        super().set(np.asarray(given[owner.rows, owner.cols]).reshape(-1))
+
+
+class _Sparse(Library):
+    def __setattr__(self, key: str, value: Any) -> None:
+        super().__setattr__(key, value)
+        if key == "weights" and type(value) is Var:
+            value.__class__ = SparseVar
+
+
+class Sparse(_Sparse, proc.Sparse):
+    __doc__ = proc.Sparse.__doc__
+
+
+class DelaySparse(_Sparse, proc.DelaySparse):
+    __doc__ = proc.DelaySparse.__doc__
+
+
+class Conv(Library, proc.Conv):
+    __doc__ = proc.Conv.__doc__
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.a_out.shape
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.s_in.shape
+
+
+class Source(Library, source.RingBuffer):
+    __doc__ = source.RingBuffer.__doc__
+
+
+class Sink(Library, sink.RingBuffer):
+    __doc__ = sink.RingBuffer.__doc__
+
+    def __init__(self, *, shape: Sequence[int], buffer: int, **kwargs: Any) -> None:
+        super().__init__(shape=shape, buffer=buffer, **kwargs)
+        self.shape = shape
+
+
+class Monitor(Library, CoreMonitor):
+    __doc__ = CoreMonitor.__doc__
+
+    def probe(self, target: Any, num_steps: int) -> None:
+        """Record ``target``, a Var or an OutPort, for at most ``num_steps`` steps."""
+        if isinstance(target, InPort) or not isinstance(target, Port | Var):
+            raise InputTypeError(
+                f"{self.path}: probe takes a Var or an OutPort, got {target!r:.60}; an InPort's sum is that of the ports it hears"
+            )
+        super().probe(target, num_steps)
+        reads = RefPort(target.shape)  # as Lava has it; what is recorded goes past it
+        setattr(self, f"ref_port_{len(self._targets) - 1}", reads)
+
+    def get_data(self) -> dict[str, dict[str, np.ndarray]]:
+        """``{name of a process: {name of a Var or port: (steps, *shape)}}``."""
+        out: dict[str, dict[str, Any]] = {}
+        for probe in self._targets:
+            owner: Any = probe.target.process
+            out.setdefault(owner.name, {})[probe.target.name] = probe.data()
+        return out
+
+    def plot(self, ax: Any, target: Any, *args: Any, **kwargs: Any) -> None:
+        """Draw what ``target`` was over the steps on ``ax``, matplotlib's."""
+        data = self.get_data()[target.process.name][target.name]
+        ax.plot(data.reshape(len(data), -1), *args, **kwargs)
+
+
+_models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")
+_models(LIFReset, "PyLifResetModelFloat", "PyLifResetModelBitAcc")
+_models(LIFRefractory, "PyLifRefractoryModelFloat", "")
+_models(TernaryLIF, "PyTernLifModelFloat", "PyTernLifModelFixed")
+_models(Sigma, "PySigmaModelFloat", "PySigmaModelFixed")
+_models(Delta, "PyDeltaModelFloat", "PyDeltaModelFixed")
+_models(SigmaDelta, "PySigmaDeltaModelFloat", "PySigmaDeltaModelFixed")
+_models(RF, "PyRFModelFloat", "PyRFModelFixed")
+_models(RF_IZ, "PyRF_IZModelFloat", "PyRF_IZModelFixed")
+_models(Dense, "PyDenseModelFloat", "PyDenseModelBitAcc")
+_models(DelayDense, "PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc")
+_models(Sparse, "PySparseModelFloat", "PySparseModelBitAcc")
+_models(DelaySparse, "PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc")
+_models(Conv, "PyConvModelFloat", "PyConvModelFixed")
+_models(Source, "PySendModelFloat", "PySendModelFixed")
+_models(Sink, "PyReceiveModelFloat", "PyReceiveModelFixed")
+
+
+def __getattr__(name: str) -> Any:
+    if name in MODELS:
+        return MODELS[name]
+    raise AttributeError(name)

@@ -1,0 +1,304 @@
+"""AbstractProcess as Lava's programs know it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from lavalike.compat import ports
+from lavalike.compat.refs import AbstractRVPort, RefPort, VarPort
+from lavalike.compat.server import ProcessServer
+from lavalike.compat.var import UNNAMED, Var
+from lavalike.errors import InputError
+from lavalike.process import process as core
+from lavalike.process.var import Var as CoreVar
+
+DRESSED = {**ports.DRESSED, CoreVar: Var}
+
+
+class Collection(list[Any]):
+    """Ports, Vars or processes of a process: a list, and by name."""
+
+    def __init__(self, process: Any, name: str, members: Any = ()) -> None:
+        super().__init__(members)
+        self.process, self.name = process, name
+
+    @property
+    def members(self) -> list[Any]:
+        return [*self]
+
+    @property
+    def member_names(self) -> list[str]:
+        return [m.name for m in self]
+
+    def is_empty(self) -> bool:
+        return not self
+
+    def add_members(self, members: Mapping[str, Any]) -> None:
+        """Put named ones in."""
+        for name, member in members.items():
+            if member.name in ("", UNNAMED):
+                member.name = name
+            self.append(member)
+
+    def has(self, member: Any) -> bool:
+        return any(m is member for m in self)
+
+    def __getattr__(self, name: str) -> Any:
+        for m in self:
+            if m.name == name:
+                return m
+        raise AttributeError(f"{self.name}: there is no {name!r}; there are {self.member_names}")
+
+
+class ProcessParameters:
+    """What a process hands to its models. A key is given once; ``overwrite`` changes it."""
+
+    def __init__(self, initial_parameters: Mapping[str, Any]) -> None:
+        self._parameters = dict(initial_parameters)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._parameters[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self._parameters:
+            raise KeyError(
+                f"proc_params: {key!r} is there already; overwrite({key!r}, ...) changes it"
+            )
+        self._parameters[key] = value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._parameters
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __repr__(self) -> str:
+        return f"ProcessParameters({self._parameters!r})"
+
+    def overwrite(self, key: str, value: Any) -> None:
+        self._parameters[key] = value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._parameters.get(key, default)
+
+    def keys(self) -> Any:
+        return self._parameters.keys()
+
+    def items(self) -> Any:
+        return self._parameters.items()
+
+    def values(self) -> Any:
+        return self._parameters.values()
+
+
+@dataclass
+class LogConfig:
+    """What a process logs, and where. Loggers of Python are left as the program set them up."""
+
+    file: str = "lava.log"
+    level: int = logging.WARNING
+    level_console: int = logging.WARNING
+    logs_to_file: bool = False
+
+    def __post_init__(self) -> None:
+        if self.logs_to_file and not self.file:
+            raise InputError("LogConfig: logs_to_file takes the name of a file, got ''")
+
+
+class ProcessPostInitCaller(type):
+    """Kept for programs that name Lava's metaclass; processes here need none."""
+
+
+class AbstractProcess(core.AbstractProcess):
+    """A process with Lava's collections, ids, names (``Process_3`` unless it has one) and models."""
+
+    lava_models: ClassVar[list[type]]
+    id: int
+    log_config: LogConfig
+    _rv_ports: list[AbstractRVPort]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.lava_models = []
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        number = ProcessServer().register(self)
+        self.__dict__.update(
+            id=number,
+            name=f"Process_{number}",
+            proc_params=ProcessParameters({}),
+            log_config=LogConfig(),
+            _rv_ports=[],
+        )
+        return self
+
+    def __init__(
+        self, *, name: str | None = None, log_config: LogConfig | None = None, **proc_params: Any
+    ) -> None:
+        super().__init__(name=name)
+        self.__dict__["proc_params"] = ProcessParameters(proc_params)
+        self._log(log_config)
+
+    def _log(self, log_config: LogConfig | None) -> None:
+        if log_config is not None:
+            self.__dict__["log_config"] = log_config
+            if log_config.logs_to_file:
+                handler = logging.FileHandler(log_config.file, delay=True)
+                handler.setLevel(log_config.level)
+                self.log.addHandler(handler)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        kind = DRESSED.get(type(value))
+        if kind is not None:
+            value.__class__ = kind
+        if isinstance(value, Var) and value.name == UNNAMED and value.process is None:
+            value.name = ""
+        super().__setattr__(key, value)
+        if isinstance(value, AbstractRVPort):
+            if value.process is None:
+                value.process, value.name = self, key
+            if value.process is self and not any(p is value for p in self._rv_ports):
+                self._rv_ports.append(value)
+
+    def _post_init(self) -> None:
+        """Kept for programs that call it after they add ports; they are found when they are assigned."""
+
+    @property
+    def log(self) -> logging.Logger:
+        return logging.getLogger(f"lava.{self.name}")
+
+    # -- parts
+
+    @property
+    def procs(self) -> Collection:  # type: ignore[override]
+        return Collection(self, "procs", super().procs)
+
+    @property
+    def vars(self) -> Collection:  # type: ignore[override]
+        return Collection(self, "vars", sorted(self._vars, key=_name))
+
+    @property
+    def in_ports(self) -> Collection:  # type: ignore[override]
+        return Collection(self, "in_ports", sorted(self._in_ports, key=_name))
+
+    @property
+    def out_ports(self) -> Collection:  # type: ignore[override]
+        return Collection(self, "out_ports", sorted(self._out_ports, key=_name))
+
+    @property
+    def ref_ports(self) -> Collection:
+        return self._rv(RefPort)
+
+    @property
+    def var_ports(self) -> Collection:
+        return self._rv(VarPort)
+
+    def _rv(self, kind: type) -> Collection:
+        held = [p for p in self._rv_ports if isinstance(p, kind)]
+        return Collection(self, kind.__name__, sorted(held, key=_name))
+
+    @property
+    def parent_proc(self) -> core.AbstractProcess | None:
+        return self.parent
+
+    def register_sub_procs(self, procs: Mapping[str, core.AbstractProcess]) -> None:
+        """Let ``procs`` be inner processes, under these names."""
+        for name, child in procs.items():
+            core._adopt(self, name, child, self._procs)
+
+    def is_sub_proc_of(self, proc: core.AbstractProcess) -> bool:
+        """Whether this lies inside ``proc``."""
+        at = self.parent
+        while at is not None and at is not proc:
+            at = at.parent
+        return at is not None
+
+    def validate_var_aliases(self) -> None:
+        """AliasError where a Var is an alias of what does not lie inside."""
+        for var in self._vars:
+            if isinstance(var, Var):
+                var.validate_alias()
+
+    # -- running
+
+    @property
+    def model_class(self) -> type | None:
+        """The model that stands in for it; None before it is compiled."""
+        return self.__dict__.get("_model_class")
+
+    def compile(self, run_cfg: Any, compile_config: Mapping[str, Any] | None = None) -> Any:
+        """Choose models for everything this is connected to; the Executable names them."""
+        from lavalike.compat import runtime
+
+        return runtime.executable(self, run_cfg)
+
+    def create_runtime(
+        self,
+        run_cfg: Any = None,
+        executable: Any = None,
+        compile_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Compile, and run no step."""
+        from lavalike.compat import runtime
+
+        runtime.prepare(self, run_cfg if run_cfg is not None else executable)
+
+    def run(  # type: ignore[override]
+        self,
+        condition: Any,
+        run_cfg: Any = None,
+        compile_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Run everything this process is connected to. The first run takes a run configuration; ``compile_config`` tells Lava's
+        compiler about channels and boards, which are none here.
+
+        Raises ValueError without a configuration.
+        """
+        from lavalike.compat import runtime
+
+        runtime.run(self, condition, run_cfg)
+
+    def save(self, path: str) -> None:
+        """Not there, as in Lava."""
+        raise NotImplementedError(f"{self.path}: save; pickle.dumps(process) holds a process")
+
+    def load(self, path: str) -> None:
+        """Not there, as in Lava."""
+        raise NotImplementedError(f"{self.path}: load; pickle.loads(...) brings a process back")
+
+
+def _name(part: Any) -> str:
+    return str(part.name)
+
+
+class Library(AbstractProcess):
+    """Base of the library's processes under Lava's names: ``__init__`` is that of lavalike's own."""
+
+    def __init__(self, *args: Any, log_config: LogConfig | None = None, **kwargs: Any) -> None:
+        own = next(
+            c.__dict__["__init__"]
+            for c in type(self).__mro__
+            if "__init__" in c.__dict__ and not issubclass(c, AbstractProcess)
+        )
+        own(self, *args, **kwargs)
+        given = inspect.signature(own).bind(self, *args, **kwargs)
+        given.apply_defaults()
+        values = dict(given.arguments)
+        values.update(values.pop("kwargs", {}))
+        values.pop("self", None)
+        values.pop("name", None)
+        self.__dict__["proc_params"] = ProcessParameters(values)
+        for var in self._vars:  # init is one number where one was given
+            if var.name in values and np.ndim(values[var.name]) == 0:
+                var.__dict__["given"] = values[var.name]
+        self._log(log_config)

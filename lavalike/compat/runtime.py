@@ -1,0 +1,115 @@
+"""Running with Lava's run configurations, and the few flags of its runtime that programs look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lavalike.compat import configs
+from lavalike.model.config import RunConfig as CoreConfig
+from lavalike.proc.monitor import Monitor
+from lavalike.process.claims import Claim, starting
+from lavalike.process.process import AbstractProcess, component, walk
+from lavalike.runtime import runtime as core
+from lavalike.runtime.conditions import RunContinuous, RunSteps
+
+
+class AbstractRunCondition:
+    """Base of RunSteps and RunContinuous, in Lava."""
+
+
+class Executable:
+    """What compiling found: processes, and the model of each."""
+
+    def __init__(
+        self,
+        process_list: list[AbstractProcess] | None = None,
+        proc_builders: dict[AbstractProcess, type] | None = None,
+    ) -> None:
+        self.process_list = [] if process_list is None else process_list
+        self.proc_builders = {} if proc_builders is None else proc_builders
+        self.plan: configs.Plan | None = None
+
+
+class Runtime(core.Runtime):
+    """A compiled program, with Lava's flags. ``Runtime(executable, message_infrastructure_type)`` by hand takes an Executable."""
+
+    started = False
+
+    @property
+    def _is_initialized(self) -> bool:
+        return True
+
+    @property
+    def _is_started(self) -> bool:
+        return self.started and not self.released
+
+    @property
+    def _is_running(self) -> bool:
+        return self.running
+
+
+class Compiler:
+    """Chooses models; what runs is made when it runs."""
+
+    def __init__(self, compile_config: Any = None, loglevel: Any = None) -> None:
+        self._compile_config = dict(compile_config or {})
+
+    def compile(self, process: AbstractProcess, run_cfg: Any) -> Executable:
+        """The Executable of everything that ``process`` is connected to."""
+        return executable(process, run_cfg)
+
+
+def find_processes(process: AbstractProcess) -> list[AbstractProcess]:
+    """Everything that ``process`` is connected to, and what is recorded there or records it."""
+    found: dict[AbstractProcess, None] = {}
+    todo = [process]
+    while todo:
+        for part in (p for top in component(todo.pop()) for p in walk(top)):
+            if part not in found:
+                found[part] = None
+                if isinstance(part, Monitor):
+                    todo += [
+                        p.target.process for p in part._targets if p.target.process is not None
+                    ]
+    return [*found]
+
+
+def executable(process: AbstractProcess, config: Any) -> Executable:
+    """The Executable of everything that ``process`` is connected to."""
+    made = configs.plan(process, config)
+    leaves = [p for p in made.processes if not p.procs]
+    out = Executable(leaves, {p: m for p, m in made.models.items() if p in leaves})
+    out.plan = made
+    return out
+
+
+def _dress(process: AbstractProcess) -> None:
+    runtime = process.runtime
+    if runtime is not None and type(runtime) is core.Runtime:
+        runtime.__class__ = Runtime
+
+
+def prepare(process: AbstractProcess, config: Any) -> None:
+    """Compile, and run no step; ``config`` is a run configuration or an Executable."""
+    made = config.plan if isinstance(config, Executable) else configs.plan(process, config)
+    claim = Claim.mine()
+    with starting(process, claim):
+        new = core.Runtime(process, made.config)
+        new.bind(claim)
+        new.free(claim)
+    _dress(process)
+
+
+def run(process: AbstractProcess, condition: Any, config: Any) -> None:
+    """What ``process.run`` does; ``config`` is one of Lava's or of lavalike's."""
+    if not isinstance(config, CoreConfig):
+        config = configs.plan(process, config).config
+    if not isinstance(condition, RunSteps | RunContinuous):
+        raise configs.ConfigValueError(
+            f"{process.path}: condition is RunSteps(n) or RunContinuous(), got {condition!r:.60}"
+        )
+    core.start(process, condition, config)
+    if process.runtime is not None and type(process.runtime) is core.Runtime:
+        _dress(process)
+    if isinstance(process.runtime, Runtime):
+        process.runtime.started = True

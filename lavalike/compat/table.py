@@ -1,0 +1,246 @@
+"""What each of Lava's names is: module -> name -> ``"module:attribute"`` of ours.
+
+A name that is not here is an ImportError that says what there is, and why not where a reason is known.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from lavalike.arguments import did_you_mean
+
+
+def _from(module: str, *names: str, **renamed: str) -> dict[str, str]:
+    """``names`` as they are called in ``module``; ``renamed``: Lava's name = ours."""
+    return {
+        **{n: f"{module}:{n}" for n in names},
+        **{k: f"{module}:{v}" for k, v in renamed.items()},
+    }
+
+
+_ERRORS, _PROCESS, _PORTS = (f"lavalike.compat.{n}" for n in ("errors", "process", "ports"))
+_MODEL, _CONFIGS, _RUNTIME = (f"lavalike.compat.{n}" for n in ("model", "configs", "runtime"))
+_LIBRARY, _HARDWARE = "lavalike.compat.library", "lavalike.compat.hardware"
+_PROTOCOLS, _RESOURCES = "lavalike.compat.protocols", "lavalike.compat.resources"
+_REFS = "lavalike.compat.refs"
+_UTILS, _PYMODEL = "lavalike.compat.utils", "lavalike.compat.pymodel"
+
+TABLE: dict[str, Mapping[str, str]] = {
+    # processes, ports, Vars
+    "lava.magma.core.process.process": _from(
+        _PROCESS,
+        *("AbstractProcess", "Collection", "LogConfig", "ProcessParameters"),
+        *("ProcessPostInitCaller", "ProcessServer"),
+    ),
+    "lava.magma.core.process.variable": {
+        **_from("lavalike.compat.var", "Var"),
+        **_from("lavalike.compat.server", "VarServer"),
+    },
+    "lava.magma.core.process.interfaces": _from(
+        "lavalike.process.structure", AbstractProcessMember="Shared"
+    ),
+    "lava.magma.core.process.ports.ports": {
+        **_from(
+            _PORTS,
+            *("AbstractPort", "AbstractIOPort", "AbstractSrcPort", "AbstractDstPort", "InPort"),
+            *("OutPort", "AbstractVirtualPort", "ReshapePort", "ConcatPort", "TransposePort"),
+        ),
+        **_from(_REFS, "AbstractRVPort", "RefPort", "VarPort", "ImplicitVarPort"),
+    },
+    "lava.magma.core.process.ports.reduce_ops": _from(_PORTS, "AbstractReduceOp", "ReduceSum"),
+    "lava.magma.core.process.ports.exceptions": _from(
+        _ERRORS,
+        *("ReshapeError", "DuplicateConnectionError", "ConcatShapeError", "ConcatIndexError"),
+        *("TransposeShapeError", "TransposeIndexError", "VarNotSharableError"),
+    ),
+    "lava.magma.core.process.ports.connection_config": _from(_HARDWARE, "ConnectionConfig"),
+    "lava.magma.core.process.message_interface_enum": _from(_PROTOCOLS, "ActorType"),
+    # models
+    "lava.magma.core.decorator": _from(_MODEL, "implements", "requires", "tag"),
+    "lava.magma.core.model.model": _from(_MODEL, "AbstractProcessModel"),
+    "lava.magma.core.model.sub.model": _from(_MODEL, "AbstractSubProcessModel"),
+    "lava.magma.core.model.py.model": {
+        **_from(_MODEL, "AbstractPyProcessModel"),
+        **_from(_PYMODEL, "PyLoihiProcessModel", "PyAsyncProcessModel"),
+    },
+    "lava.magma.core.model.py.type": _from(_PYMODEL, "LavaPyType"),
+    "lava.magma.core.model.py.ports": _from(
+        _PYMODEL, "PyInPort", "PyOutPort", "PyRefPort", "PyVarPort"
+    ),
+    "lava.magma.core.resources": _from(
+        _RESOURCES,
+        *(
+            "AbstractResource",
+            "AbstractComputeResource",
+            "CPU",
+            "HostCPU",
+            "GPU",
+            "ECPU",
+            "LMT",
+            "PB",
+        ),
+        *("NeuroCore", "Loihi1NeuroCore", "Loihi2NeuroCore", "AbstractPeripheralResource", "DVS"),
+        *(
+            "HardDrive",
+            "HeadNodeHardDrive",
+            "AbstractNode",
+            "GenericNode",
+            "HeadNode",
+            "Loihi1System",
+        ),
+        *("KapohoBay", "Nahuku", "Pohoiki", "Loihi2System", "OheoGulch", "KapohoPoint", "Unalaska"),
+    ),
+    "lava.magma.core.sync.protocol": _from(_PROTOCOLS, "AbstractSyncProtocol"),
+    "lava.magma.core.sync.protocols.loihi_protocol": _from(_PROTOCOLS, "LoihiProtocol", "Phase"),
+    "lava.magma.core.sync.protocols.async_protocol": _from(_PROTOCOLS, "AsyncProtocol"),
+    "lava.magma.core.sync.domain": _from(_PROTOCOLS, "SyncDomain"),
+    # runs
+    "lava.magma.core.run_conditions": {
+        **_from("lavalike.runtime.conditions", "RunSteps", "RunContinuous"),
+        **_from(_RUNTIME, "AbstractRunCondition"),
+    },
+    "lava.magma.core.run_configs": _from(
+        _CONFIGS,
+        *("RunConfig", "AbstractLoihiRunCfg", "AbstractLoihiHWRunCfg", "AbstractLoihiSimRunCfg"),
+        *("Loihi1SimCfg", "Loihi1HwCfg", "Loihi2SimCfg", "Loihi2HwCfg"),
+    ),
+    "lava.magma.core.callback_fx": _from(
+        _HARDWARE, "CallbackFx", "NxSdkCallbackFx", "IterableCallBack"
+    ),
+    "lava.magma.compiler.compiler": _from(_RUNTIME, "Compiler"),
+    "lava.magma.compiler.executable": _from(_RUNTIME, "Executable"),
+    "lava.magma.compiler.compiler_graphs": _from(_RUNTIME, "find_processes"),
+    "lava.magma.compiler.exceptions": _from(
+        _ERRORS, "NoProcessModelFound", "ProcessAlreadyCompiled"
+    ),
+    "lava.magma.compiler.subcompilers.constants": _from(
+        _HARDWARE, EMBEDDED_ALLOCATION_ORDER="EmbeddedAllocationOrder"
+    ),
+    "lava.magma.compiler.subcompilers.nc.ncproc_compiler": _from(_HARDWARE, "CompilerOptions"),
+    "lava.magma.runtime.runtime": _from(_RUNTIME, "Runtime"),
+    # the library
+    "lava.proc.lif.process": _from(
+        _LIBRARY,
+        *("LIF", "LIFReset", "LIFRefractory", "TernaryLIF"),
+    ),
+    "lava.proc.lif.models": _from(
+        _LIBRARY,
+        *("PyLifModelFloat", "PyLifModelBitAcc", "PyLifResetModelFloat", "PyLifResetModelBitAcc"),
+        *("PyLifRefractoryModelFloat", "PyTernLifModelFloat", "PyTernLifModelFixed"),
+    ),
+    "lava.proc.dense.process": _from(_LIBRARY, "Dense", "DelayDense"),
+    "lava.proc.dense.models": _from(
+        _LIBRARY,
+        *("PyDenseModelFloat", "PyDenseModelBitAcc"),
+        *("PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc"),
+    ),
+    "lava.proc.sparse.process": _from(_LIBRARY, "Sparse", "DelaySparse"),
+    "lava.proc.sparse.models": _from(
+        _LIBRARY,
+        *("PySparseModelFloat", "PySparseModelBitAcc"),
+        *("PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc"),
+    ),
+    "lava.proc.conv.process": _from(_LIBRARY, "Conv"),
+    "lava.proc.conv.models": _from(_LIBRARY, "PyConvModelFloat", "PyConvModelFixed"),
+    "lava.proc.conv.utils": _from(
+        _UTILS,
+        *("TensorOrder", "make_tuple", "signed_clamp", "output_shape", "conv", "conv_scipy"),
+        *("conv_to_sparse", "TORCH_IS_AVAILABLE"),
+    ),
+    "lava.proc.rf.process": _from(_LIBRARY, "RF"),
+    "lava.proc.rf.models": _from(_LIBRARY, "PyRFModelFloat", "PyRFModelFixed"),
+    "lava.proc.rf_iz.process": _from(_LIBRARY, "RF_IZ"),
+    "lava.proc.rf_iz.models": _from(_LIBRARY, "PyRF_IZModelFloat", "PyRF_IZModelFixed"),
+    "lava.proc.sdn.process": {
+        **_from(_LIBRARY, "Sigma", "Delta", "SigmaDelta"),
+        **_from("lavalike.proc", "ActivationMode"),
+    },
+    "lava.proc.sdn.models": _from(
+        _LIBRARY,
+        *("PySigmaModelFloat", "PySigmaModelFixed", "PyDeltaModelFloat", "PyDeltaModelFixed"),
+        *("PySigmaDeltaModelFloat", "PySigmaDeltaModelFixed"),
+    ),
+    "lava.proc.monitor.process": _from(_LIBRARY, "Monitor"),
+    "lava.proc.io.source": _from(
+        _LIBRARY, "PySendModelFloat", "PySendModelFixed", RingBuffer="Source"
+    ),
+    "lava.proc.io.sink": _from(
+        _LIBRARY, "PyReceiveModelFloat", "PyReceiveModelFixed", RingBuffer="Sink"
+    ),
+    # utilities
+    "lava.utils.weightutils": {
+        **_from("lavalike.dynamics.weights", "SignMode"),
+        **_from(
+            _UTILS,
+            *(
+                "determine_sign_mode",
+                "OptimizedWeights",
+                "optimize_weight_bits",
+                "truncate_weights",
+            ),
+            *("clip_weights", "_determine_weight_exp", "_determine_num_weight_bits"),
+        ),
+    },
+    "lava.utils.sparse": _from(_UTILS, "find"),
+    "lava.utils.plots": _from(_UTILS, "raster_plot"),
+    "lava.utils.serialization": _from(_UTILS, "save", "load"),
+    "lava.utils.loihi": _from(
+        _HARDWARE, "ChipGeneration", "use_slurm_host", "use_ethernet_host", "is_installed"
+    ),
+    "lava.utils.system": _from(_HARDWARE, "Loihi2"),
+}
+
+# why something is not there, by the beginning of its name; the longest that fits counts
+REASONS = {
+    "lava.magma.core.model.nc": "it is of Intel's chips, and there are none here; programs that guard it with try go on",
+    "lava.magma.core.model.c": "it is compiled for processors of Intel's chips, and there are none here",
+    "lava.magma.compiler": "it is within Lava's compiler, whose work lavalike does in another way",
+    "lava.magma.runtime": "it is within Lava's runtime, whose work lavalike does in another way",
+    "lava.utils.slurm": "it asks a cluster for Intel's chips",
+    "lava.utils.profiler": "it measures Intel's chips; python -m benchmarks.cuba shows how this is timed",
+    "lava.utils.loihi2_profiler": "it measures Intel's chips",
+    "lava.utils.loihi2_state_probes": "it reads states of Intel's chips; proc.Monitor records here",
+    "lava.proc.embedded_io": "it lies on processors of Intel's chips",
+    "lava.lib.dl": "of lava-dl there are slayer and netx",
+}
+
+
+def _parents() -> frozenset[str]:
+    out = set()
+    for name in TABLE:
+        parts = name.split(".")
+        out |= {".".join(parts[:k]) for k in range(1, len(parts))}
+    return frozenset(out)
+
+
+PARENTS = _parents()
+
+
+def is_module(name: str) -> bool:
+    """Whether ``name`` is a module of the table, or has some in it."""
+    return name in TABLE or name in PARENTS
+
+
+def find(module: str, name: str) -> Any:
+    """What ``name`` of ``module`` is."""
+    where, _, attribute = TABLE[module][name].partition(":")
+    return getattr(importlib.import_module(where), attribute)
+
+
+def absent(fullname: str) -> str:
+    """Why there is no ``fullname``, and what there is."""
+    module, _, name = fullname.rpartition(".")
+    fits = [p for p in REASONS if fullname == p or fullname.startswith(p + ".")]
+    why = f": {REASONS[max(fits, key=len)]}" if fits else ""
+    if module in TABLE:
+        there = [n for n in TABLE[module] if not n.startswith("_")]
+        return f"lavalike.compat has no {name} of {module}{why}{did_you_mean(name, there)}; there are {', '.join(there)}"
+    near = sorted({m[len(module) + 1 :].split(".")[0] for m in TABLE if m.startswith(module + ".")})
+    known = (
+        f"; in {module} there are {', '.join(near)}"
+        if near
+        else f"{did_you_mean(fullname, TABLE)}; docs/from_lava.md lists all"
+    )
+    return f"lavalike.compat has no module {fullname}{why}{known}"
