@@ -173,8 +173,31 @@ class DelaySparse(_Sparse, proc.DelaySparse):
     __doc__ = proc.DelaySparse.__doc__
 
 
+class _Pair(tuple[int, int]):
+    """Two numbers that a convolution was made with, also as ``init``."""
+
+    @property
+    def init(self) -> tuple[int, ...]:
+        return tuple(self)
+
+
+class _One(int):
+    """A number that a convolution was made with, also as ``init``."""
+
+    @property
+    def init(self) -> int:
+        return int(self)
+
+
 class Conv(Library, proc.Conv):
     __doc__ = proc.Conv.__doc__
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.padding, self.stride, self.dilation = map(
+            _Pair, (self.padding, self.stride, self.dilation)
+        )
+        self.groups = _One(self.groups)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -240,6 +263,7 @@ _models(DelaySparse, "PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc")
 _models(Conv, "PyConvModelFloat", "PyConvModelFixed")
 _models(Source, "PySendModelFloat", "PySendModelFixed")
 _models(Sink, "PyReceiveModelFloat", "PyReceiveModelFixed")
+_models(Monitor, "PyMonitorModel", "")
 
 
 def __getattr__(name: str) -> Any:

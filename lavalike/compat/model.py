@@ -10,7 +10,7 @@ from lavalike.compat.process import AbstractProcess
 from lavalike.compat.protocols import AbstractSyncProtocol
 from lavalike.compat.resources import AbstractResource
 from lavalike.errors import GraphTypeError
-from lavalike.model.model import SubProcessModel
+from lavalike.model.model import ProcessModel, SubProcessModel
 from lavalike.process import AbstractProcess as CoreProcess
 
 M = TypeVar("M", bound=type)
@@ -100,8 +100,9 @@ def implements(
 
 def register(proc: type[CoreProcess], model: Any) -> None:
     """Let ``model`` be one of those that ``proc`` is computed by."""
-    if issubclass(model, SubProcessModel):
-        model.process_class, model.backend, model.precision, model.delay = proc, "", None, 0
+    if issubclass(model, ProcessModel):
+        model.process_class, model.precision, model.delay = proc, None, 0
+        model.backend = "numpy" if model.inline else ""
         proc.models.append(model)
     own = proc.__dict__.get("lava_models")
     if own is None:

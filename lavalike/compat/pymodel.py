@@ -1,57 +1,148 @@
-"""Models in Python as Lava's programs write them."""
+"""Models in Python as Lava's programs write them: ``run_spk``, ports that ``recv`` and ``send``, Vars that are arrays."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from lavalike.compat.model import AbstractPyProcessModel
+import numpy as np
 
-
-class PyLoihiProcessModel(AbstractPyProcessModel):
-    """A model that a CPU computes, in phases."""
-
-    time_step = 1
-
-    def __init__(self, proc_params: Any = None) -> None:
-        self.proc_params = proc_params
-
-
-class PyAsyncProcessModel(AbstractPyProcessModel):
-    """A model that runs beside the steps of others."""
+from lavalike.backends.numpy import Declared, NumpyModel
+from lavalike.backends.numpy.scheduler import Scheduler
+from lavalike.compat.model import AbstractPyProcessModel, StandIn
+from lavalike.compat.protocols import AsyncProtocol
+from lavalike.errors import GraphError, GraphTypeError
+from lavalike.model.config import NodeConfig
+from lavalike.process import AbstractProcess, Var
 
 
-class LavaPyType:
-    """What a Var or port of a model is."""
+class _Kind:
+    """How a port of a model passes messages; all but VEC_DENSE are refused when the model is compiled."""
 
-    def __init__(
-        self, cls: Any, d_type: Any = None, precision: Any = None, reference: Any = None
-    ) -> None:
-        self.cls, self.d_type, self.precision = cls, d_type, precision
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 class _Kinds:
-    VEC_DENSE: Any
-    VEC_SPARSE: Any
-    SCALAR_DENSE: Any
-    SCALAR_SPARSE: Any
+    VEC_DENSE: ClassVar[_Kind]
+    VEC_SPARSE: ClassVar[_Kind]
+    SCALAR_DENSE: ClassVar[_Kind]
+    SCALAR_SPARSE: ClassVar[_Kind]
+
+    def __init_subclass__(cls) -> None:
+        for name in ("VEC_DENSE", "VEC_SPARSE", "SCALAR_DENSE", "SCALAR_SPARSE"):
+            setattr(cls, name, _Kind(f"{cls.__name__}.{name}"))
 
 
 class PyInPort(_Kinds):
-    pass
+    """A model's end of an InPort: ``recv()``, ``peek()``, ``probe()``."""
 
 
 class PyOutPort(_Kinds):
-    pass
+    """A model's end of an OutPort: ``send(data)``, ``flush()``."""
 
 
 class PyRefPort(_Kinds):
-    pass
+    """A model's end of a RefPort."""
 
 
 class PyVarPort(_Kinds):
-    pass
+    """A model's end of a VarPort."""
 
 
-for _kind in (PyInPort, PyOutPort, PyRefPort, PyVarPort):
-    for _name in ("VEC_DENSE", "VEC_SPARSE", "SCALAR_DENSE", "SCALAR_SPARSE"):
-        setattr(_kind, _name, _kind)
+class LavaPyType(Declared):
+    """What a port or Var of a model is.
+
+    Args:
+        cls: ``PyInPort.VEC_DENSE`` and its like; ``np.ndarray``; ``int``, ``float``, ``bool``, ``str`` for a Var that is one
+            number or text.
+        d_type: of the array. Default float.
+        precision: bits, which Lava does not look at either.
+    """
+
+    def __init__(
+        self, cls: Any, d_type: Any = float, precision: Any = None, reference: Any = None
+    ) -> None:
+        super().__init__(d_type, number=cls in (int, float, bool, str))
+        self.cls, self.d_type, self.precision = cls, d_type, precision
+
+
+class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
+    """A model in Python. A program's ``__init__(self, proc_params)`` is called before ports and Vars are there."""
+
+    def __init__(self, proc_params: Any = None) -> None:
+        self.proc_params = {} if proc_params is None else proc_params
+
+    @classmethod
+    def made(cls, process: AbstractProcess, config: NodeConfig) -> Self:
+        self = cls.__new__(cls)
+        self._scheduler = Scheduler()
+        self.__init__(process.proc_params)  # type: ignore[misc]
+        for part in (*process.in_ports, *process.out_ports, *process.vars):
+            self.__dict__.pop(part.name, None)
+        NumpyModel.__init__(self, process, config)
+        return self
+
+    def run_spk(self) -> None:
+        """Nothing, where a program's model has no step."""
+
+    @classmethod
+    def declared(cls) -> dict[str, Declared]:
+        found = super().declared()
+        for name, known in found.items():
+            kind = getattr(known, "cls", None)
+            if isinstance(kind, _Kind) and not kind.name.endswith("VEC_DENSE"):
+                raise GraphError(
+                    f"{cls.__name__}.{name}: {kind} is not there, as it is not complete in Lava; VEC_DENSE passes whole messages"
+                )
+        return found
+
+    def _held(self, var: Var, value: np.ndarray) -> Any:
+        """As Lava makes it: cast to the declared dtype, whatever that loses."""
+        known = self.declared().get(var.name)
+        if known is None or value.dtype.kind not in "biuf" or known.dtype.kind not in "biuf":
+            return super()._held(var, value)
+        with np.errstate(invalid="ignore"):
+            out = value.astype(known.dtype)
+        return out.reshape(-1)[0].item() if known.number and out.size == 1 else out
+
+    @property
+    def _req_pause(self) -> bool:
+        return self._scheduler.request == "pause"
+
+    @_req_pause.setter
+    def _req_pause(self, value: bool) -> None:
+        if value:
+            self.request_pause()
+
+    @property
+    def _req_stop(self) -> bool:
+        return self._scheduler.request == "stop"
+
+    @_req_stop.setter
+    def _req_stop(self, value: bool) -> None:
+        if value:
+            self.request_stop()
+
+
+class PyAsyncProcessModel(AbstractPyProcessModel):
+    """A model that runs beside the steps of others. It can be declared; nothing runs it yet."""
+
+
+def PyLoihiModelToPyAsyncModel(py_loihi_model: type) -> type:
+    """A model that keeps step as one that does not. Of the library's models, which compute the same either way."""
+    if not issubclass(py_loihi_model, StandIn):
+        raise GraphTypeError(
+            f"PyLoihiModelToPyAsyncModel: {py_loihi_model.__name__} keeps step with what it is connected to; models of the library only"
+        )
+
+    def run_async(self: Any) -> None:
+        raise NotImplementedError("lavalike's own model computes this process")
+
+    return type(
+        f"{py_loihi_model.__name__}Async",
+        (py_loihi_model,),
+        {"implements_protocol": AsyncProtocol, "run_async": run_async},
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lavalike.compat import configs
+from lavalike.errors import LavalikeError
 from lavalike.model.config import RunConfig as CoreConfig
 from lavalike.proc.monitor import Monitor
 from lavalike.process.claims import Claim, starting
@@ -79,6 +80,9 @@ def executable(process: AbstractProcess, config: Any) -> Executable:
     made = configs.plan(process, config)
     leaves = [p for p in made.processes if not p.procs]
     out = Executable(leaves, {p: m for p, m in made.models.items() if p in leaves})
+    for part in leaves:
+        if isinstance(part, Monitor):
+            out.proc_builders[part] = type(part).lava_models[0]  # type: ignore[attr-defined]
     out.plan = made
     return out
 
@@ -100,6 +104,16 @@ def prepare(process: AbstractProcess, config: Any) -> None:
     _dress(process)
 
 
+def _as_lava(error: Exception) -> None:
+    """What a model raised, as the RuntimeError that Lava's programs catch; its cause is the model's own."""
+    notes = getattr(error, "__notes__", [])
+    if notes and not isinstance(error, LavalikeError):
+        count = 1 + sum(note.startswith("raised in the same step") for note in notes)
+        raise RuntimeError(
+            f"{count} Exception(s) occurred. {type(error).__name__}: {error} ({'; '.join(notes)})"
+        ) from error
+
+
 def run(process: AbstractProcess, condition: Any, config: Any) -> None:
     """What ``process.run`` does; ``config`` is one of Lava's or of lavalike's."""
     if not isinstance(config, CoreConfig):
@@ -108,7 +122,11 @@ def run(process: AbstractProcess, condition: Any, config: Any) -> None:
         raise configs.ConfigValueError(
             f"{process.path}: condition is RunSteps(n) or RunContinuous(), got {condition!r:.60}"
         )
-    core.start(process, condition, config)
+    try:
+        core.start(process, condition, config)
+    except Exception as e:
+        _as_lava(e)
+        raise
     if process.runtime is not None and type(process.runtime) is core.Runtime:
         _dress(process)
     if isinstance(process.runtime, Runtime):

@@ -63,7 +63,9 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.magma.core.model.sub.model": _from(_MODEL, "AbstractSubProcessModel"),
     "lava.magma.core.model.py.model": {
         **_from(_MODEL, "AbstractPyProcessModel"),
-        **_from(_PYMODEL, "PyLoihiProcessModel", "PyAsyncProcessModel"),
+        **_from(
+            _PYMODEL, "PyLoihiProcessModel", "PyAsyncProcessModel", "PyLoihiModelToPyAsyncModel"
+        ),
     },
     "lava.magma.core.model.py.type": _from(_PYMODEL, "LavaPyType"),
     "lava.magma.core.model.py.ports": _from(
@@ -163,6 +165,7 @@ TABLE: dict[str, Mapping[str, str]] = {
         *("PySigmaDeltaModelFloat", "PySigmaDeltaModelFixed"),
     ),
     "lava.proc.monitor.process": _from(_LIBRARY, "Monitor"),
+    "lava.proc.monitor.models": _from(_LIBRARY, "PyMonitorModel"),
     "lava.proc.io.source": _from(
         _LIBRARY, "PySendModelFloat", "PySendModelFixed", RingBuffer="Source"
     ),
@@ -244,3 +247,19 @@ def absent(fullname: str) -> str:
         else f"{did_you_mean(fullname, TABLE)}; docs/from_lava.md lists all"
     )
     return f"lavalike.compat has no module {fullname}{why}{known}"
+
+
+BEGIN, END = "<!-- names: python -m lavalike.compat.table -->", "<!-- end of names -->"
+
+
+def markdown() -> str:
+    """The table of names by module, as docs/from_lava.md has it."""
+    lines = [BEGIN, "", "| module | names |", "|---|---|"]
+    for module, names in TABLE.items():
+        public = [f"`{n}`" for n in names if not n.startswith("_")]
+        lines.append(f"| `{module}` | {', '.join(public)} |")
+    return "\n".join([*lines, "", END])
+
+
+if __name__ == "__main__":
+    print(markdown())
