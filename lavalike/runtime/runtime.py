@@ -67,7 +67,7 @@ class Runtime:
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         self.config = config
-        flat = flatten(process, config, get_backend)
+        flat = flatten(process, config, get_backend, running=True)
         self.structure = process._structure.root()
         self.version = self.structure.version  # what SubProcessModels made is in it
         self.processes = flat.processes
@@ -83,6 +83,7 @@ class Runtime:
         self.error: BaseException | None = None
         self.failed: str | None = None
         self.released = False
+        self.ended = False  # a model asked for stop()
         self._claim: Claim | None = None
         self._freed = threading.Condition()  # its lock is held for moments; told when a claim ends
         self._waiting = 0  # threads that wait for that
@@ -176,6 +177,8 @@ class Runtime:
             if self._claim is not None or self._torn:
                 self._idle(verb)
                 raise RunError(f"cannot {verb} from within a step of the same run")
+            if self.ended:
+                self.release()
             if self.released:
                 return False
             if self._pause.is_set():
@@ -223,6 +226,8 @@ class Runtime:
                 self._loop(steps)
             else:
                 self._start_aside(steps, claim)
+            if self.ended and claim.here:
+                self.release()
         finally:
             if claim.here:
                 self.free(claim)
@@ -274,6 +279,9 @@ class Runtime:
                 if self.targets:
                     self._commit(rows, after - before, before)
             left = None if left is None else left - n
+            if program.request:
+                self.ended = program.request == "stop"
+                break
 
     def _commit(self, rows: Mapping[Port | Var, np.ndarray], steps: int, before: int) -> None:
         """Give ``steps`` of ``rows`` to the probes; what one raises is raised when all have theirs."""
@@ -305,6 +313,8 @@ class Runtime:
             thread, self.thread = self.thread, None
         if thread is not None:
             thread.join()  # it has only to end
+        if self.ended:
+            self.release()
         self._raise()
 
     def pause(self) -> None:
