@@ -205,7 +205,7 @@ class Plan:
         tags = getattr(config, "select_tag", None)
         usual = tags if tags in PRECISIONS else "floating_pt"
         self.config = CoreConfig(
-            precision=usual,
+            precision=usual,  # type: ignore[arg-type]  # one of the two
             dtype="float64",
             select={
                 p: c

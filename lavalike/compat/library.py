@@ -78,7 +78,7 @@ class Decay(Var):
     """A factor that follows from period and alpha."""
 
     @property
-    def init(self) -> Any:
+    def init(self) -> Any:  # type: ignore[misc]
         owner: Any = self.process
         turn = np.cos if self.name == "cos_decay" else np.sin
         return (1 - owner.alpha.init) * turn(2 * np.pi / owner.period.init)
@@ -134,7 +134,7 @@ class SparseVar(Var):
         return coo_matrix((data, (owner.rows, owner.cols)), shape=shape).tocsr()
 
     @property
-    def init(self) -> Any:
+    def init(self) -> Any:  # type: ignore[misc]
         return self._matrix(self.value)
 
     def get(self, idx: Any = None) -> Any:

@@ -113,6 +113,20 @@ class ConcatPort(_View):
     """What several ports carry, joined."""
 
 
+def keep_configs(port: Any, others: Any, configs: Any) -> None:
+    """Note what chips would be told of each connection, at both of its ends."""
+    others = others if isinstance(others, list | tuple) else [others]
+    each = configs if isinstance(configs, list | tuple) else [configs] * len(others)
+    if len(each) != len(others):
+        raise PortError(
+            f"{port!r}: {len(each)} connection_configs for {len(others)} ports; one for all, or one each"
+        )
+    for other, config in zip(others, each, strict=True):
+        if config is not None:
+            for a, b in ((port, other), (other, port)):
+                a.__dict__.setdefault("connection_configs", {})[b] = config
+
+
 class _Port(_Shaping, core.Port, AbstractIOPort):
     def connect(self, ports: Any, connection_configs: Any = None) -> None:
         """Send what this port carries to ``ports``. ``connection_configs`` say how chips pass it on."""
@@ -123,6 +137,7 @@ class _Port(_Shaping, core.Port, AbstractIOPort):
             raise
         except ConnectError as e:
             raise PortError(str(e)) from e
+        keep_configs(self, ports, connection_configs)
 
     def connect_from(self, ports: Any, connection_configs: Any = None) -> None:
         """Receive from ``ports``; several are added up."""
@@ -133,6 +148,8 @@ class _Port(_Shaping, core.Port, AbstractIOPort):
             raise
         except ConnectError as e:
             raise PortError(str(e)) from e
+        if connection_configs is not None:
+            keep_configs(self, ports, connection_configs)
 
     def _io(self, ports: Any) -> None:
         for port in ports if isinstance(ports, list | tuple) else [ports]:

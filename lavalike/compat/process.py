@@ -232,6 +232,20 @@ class AbstractProcess(core.AbstractProcess):
     # -- running
 
     @property
+    def runtime(self) -> Any:
+        """The program; what tells that it was stopped, after that; None before."""
+        live = self.__dict__["runtime"]
+        return self.__dict__.get("stopped") if live is None else live
+
+    @runtime.setter
+    def runtime(self, value: Any) -> None:
+        if value is None and self.__dict__["runtime"] is not None:
+            from lavalike.compat.runtime import Stopped
+
+            self.__dict__["stopped"] = Stopped()
+        self.__dict__["runtime"] = value
+
+    @property
     def model_class(self) -> type | None:
         """The model that stands in for it; None before it is compiled."""
         return self.__dict__.get("_model_class")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from lavalike.backends.numpy import Declared, NumpyModel
 from lavalike.backends.numpy.scheduler import Scheduler
 from lavalike.compat.model import AbstractPyProcessModel, StandIn
 from lavalike.compat.protocols import AsyncProtocol
+from lavalike.compat.runtime import Stopped
 from lavalike.errors import GraphError, GraphTypeError
 from lavalike.model.config import NodeConfig
 from lavalike.process import AbstractProcess, Var
@@ -76,12 +78,17 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
         self.proc_params = {} if proc_params is None else proc_params
 
     @classmethod
+    def of(cls, process: AbstractProcess, config: NodeConfig, running: bool) -> NumpyModel:
+        return super().of(process, config, running and not isinstance(process.runtime, Stopped))
+
+    @classmethod
     def made(cls, process: AbstractProcess, config: NodeConfig) -> Self:
         self = cls.__new__(cls)
         self._scheduler = Scheduler()
         self.__init__(process.proc_params)  # type: ignore[misc]
-        for part in (*process.in_ports, *process.out_ports, *process.vars):
-            self.__dict__.pop(part.name, None)
+        for parts in (process.in_ports, process.out_ports, process.vars):
+            for part in parts:
+                self.__dict__.pop(part.name, None)
         NumpyModel.__init__(self, process, config)
         return self
 
@@ -107,6 +114,10 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
         with np.errstate(invalid="ignore"):
             out = value.astype(known.dtype)
         return out.reshape(-1)[0].item() if known.number and out.size == 1 else out
+
+    @property
+    def log(self) -> logging.Logger:
+        return logging.getLogger(f"lava.{type(self).__name__}")
 
     @property
     def _req_pause(self) -> bool:

@@ -10,7 +10,7 @@ from lavalike.compat.errors import (
     PortTypeError,
     VarNotSharableError,
 )
-from lavalike.compat.ports import AbstractPort
+from lavalike.compat.ports import AbstractPort, keep_configs
 from lavalike.process.ports import as_shape
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 class AbstractRVPort(AbstractPort):
     """Base of RefPort and VarPort. ``in_connections`` are the ports that reach this one, ``out_connections`` those it reaches."""
-
-    reaches: tuple[type, ...] = ()
 
     def __init__(self, shape: Any) -> None:
         self.shape = as_shape(shape, type(self).__name__)
@@ -37,7 +35,7 @@ class AbstractRVPort(AbstractPort):
     def __repr__(self) -> str:
         return f"{self.path} {self.shape}"
 
-    def connect(self, ports: Any) -> None:
+    def connect(self, ports: Any, connection_configs: Any = None) -> None:
         """Reach ``ports``: of a RefPort VarPorts and RefPorts of the process around, of a VarPort those of inner processes."""
         for port in ports if isinstance(ports, list | tuple) else [ports]:
             if not isinstance(port, self._kinds()):
@@ -52,8 +50,9 @@ class AbstractRVPort(AbstractPort):
                 raise DuplicateConnectionError(f"{self!r} -> {port!r}: connected already")
             self.out_connections.append(port)
             port.in_connections.append(self)
+        keep_configs(self, ports, connection_configs)
 
-    def connect_from(self, ports: Any) -> None:
+    def connect_from(self, ports: Any, connection_configs: Any = None) -> None:
         """Be reached from ``ports``."""
         for port in ports if isinstance(ports, list | tuple) else [ports]:
             if not isinstance(port, AbstractRVPort):
@@ -61,8 +60,9 @@ class AbstractRVPort(AbstractPort):
                     f"{port!r} -> {self!r}: a {type(self).__name__} is not reached from that"
                 )
             port.connect(self)
+        keep_configs(self, ports, connection_configs)
 
-    def _kinds(self) -> tuple[type, ...]:
+    def _kinds(self) -> tuple[type[AbstractRVPort], ...]:
         raise NotImplementedError
 
     def get_dst_ports(self) -> list[AbstractRVPort]:
@@ -83,16 +83,15 @@ class AbstractRVPort(AbstractPort):
 class RefPort(AbstractRVPort):
     """Reads and writes a Var of another process."""
 
-    def _kinds(self) -> tuple[type, ...]:
+    def _kinds(self) -> tuple[type[AbstractRVPort], ...]:
         return (RefPort, VarPort)
 
-    def connect_var(self, variables: Any) -> None:
+    def connect_var(self, variables: Any, connection_configs: Any = None) -> None:
         """Reach Vars, each by a VarPort that is made for it."""
         given = variables if isinstance(variables, list | tuple) else [variables]
         if any(v.shape != self.shape for v in given):
             raise PortError(f"{self!r}: shapes differ: {self.shape} and {[v.shape for v in given]}")
-        for var in given:
-            self.connect(ImplicitVarPort(var))
+        self.connect([ImplicitVarPort(v) for v in given], connection_configs)
 
     def get_dst_vars(self) -> list[Any]:
         """The Vars reached."""
@@ -110,7 +109,7 @@ class VarPort(AbstractRVPort):
         super().__init__(var.shape)
         self.var = var
 
-    def _kinds(self) -> tuple[type, ...]:
+    def _kinds(self) -> tuple[type[AbstractRVPort], ...]:
         return (VarPort,)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from lavalike.compat import configs
 from lavalike.errors import LavalikeError
@@ -12,6 +12,17 @@ from lavalike.process.claims import Claim, starting
 from lavalike.process.process import AbstractProcess, component, walk
 from lavalike.runtime import runtime as core
 from lavalike.runtime.conditions import RunContinuous, RunSteps
+
+
+class Stopped:
+    """What a process has as ``runtime`` once its program was released: flags, and calls that have nothing to do."""
+
+    _is_initialized, _is_started, _is_running, running = True, False, False, False
+
+    def stop(self) -> None:
+        """Nothing is left to stop."""
+
+    wait = pause = stop
 
 
 class AbstractRunCondition:
@@ -31,10 +42,11 @@ class Executable:
         self.plan: configs.Plan | None = None
 
 
-class Runtime(core.Runtime):
-    """A compiled program, with Lava's flags. ``Runtime(executable, message_infrastructure_type)`` by hand takes an Executable."""
+class Bound(core.Runtime):
+    """A compiled program, with Lava's flags."""
 
     started = False
+    aside = False  # a run that did not block has been neither waited for nor paused
 
     @property
     def _is_initialized(self) -> bool:
@@ -46,7 +58,63 @@ class Runtime(core.Runtime):
 
     @property
     def _is_running(self) -> bool:
-        return self.running
+        return self.running or self.aside
+
+    def wait(self) -> None:
+        self.aside = False
+        super().wait()
+
+
+class _Runtimes(type):
+    def __instancecheck__(cls, thing: object) -> bool:
+        return isinstance(thing, Bound | Stopped) or super().__instancecheck__(thing)
+
+
+class Runtime(metaclass=_Runtimes):
+    """Runs an Executable by hand: ``initialize``, ``start``, ``wait``, ``pause``, ``stop``. What a process has as ``runtime``
+    counts as one.
+
+    ``message_infrastructure_type`` says how Lava passes messages between its operating-system processes; there are none here.
+    """
+
+    def __init__(
+        self, exe: Executable, message_infrastructure_type: Any = None, loglevel: Any = None
+    ) -> None:
+        if exe.plan is None:
+            raise configs.ConfigValueError("Runtime: the Executable was not made by compiling")
+        self._exe, self._process = exe, exe.plan.processes[0]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_is_"):
+            live = self._process.runtime
+            return False if live is None else getattr(live, name)
+        raise AttributeError(f"Runtime: there is no {name!r}")
+
+    def initialize(self, node_cfg_idx: int = 0) -> None:
+        """Compile, and run no step."""
+        prepare(self._process, self._exe)
+
+    def start(self, run_condition: Any) -> None:
+        """Run."""
+        run(self._process, run_condition, self._exe)
+
+    def wait(self) -> None:
+        """Until a run that does not block has done its steps."""
+        self._process.wait()
+
+    def pause(self) -> None:
+        """End a run after the step in progress."""
+        self._process.pause()
+
+    def stop(self) -> None:
+        """Release the program."""
+        self._process.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
 
 
 class Compiler:
@@ -90,12 +158,18 @@ def executable(process: AbstractProcess, config: Any) -> Executable:
 def _dress(process: AbstractProcess) -> None:
     runtime = process.runtime
     if runtime is not None and type(runtime) is core.Runtime:
-        runtime.__class__ = Runtime
+        runtime.__class__ = Bound
+
+
+def _plan(process: AbstractProcess, config: Any) -> configs.Plan:
+    if isinstance(config, Executable) and config.plan is not None:
+        config = config.plan.lava
+    return configs.plan(process, config)
 
 
 def prepare(process: AbstractProcess, config: Any) -> None:
     """Compile, and run no step; ``config`` is a run configuration or an Executable."""
-    made = config.plan if isinstance(config, Executable) else configs.plan(process, config)
+    made = _plan(process, config)
     claim = Claim.mine()
     with starting(process, claim):
         new = core.Runtime(process, made.config)
@@ -117,7 +191,7 @@ def _as_lava(error: Exception) -> None:
 def run(process: AbstractProcess, condition: Any, config: Any) -> None:
     """What ``process.run`` does; ``config`` is one of Lava's or of lavalike's."""
     if not isinstance(config, CoreConfig):
-        config = configs.plan(process, config).config
+        config = _plan(process, config).config
     if not isinstance(condition, RunSteps | RunContinuous):
         raise configs.ConfigValueError(
             f"{process.path}: condition is RunSteps(n) or RunContinuous(), got {condition!r:.60}"
@@ -127,7 +201,8 @@ def run(process: AbstractProcess, condition: Any, config: Any) -> None:
     except Exception as e:
         _as_lava(e)
         raise
-    if process.runtime is not None and type(process.runtime) is core.Runtime:
-        _dress(process)
-    if isinstance(process.runtime, Runtime):
-        process.runtime.started = True
+    _dress(process)
+    live = process.runtime
+    if isinstance(live, Bound):
+        live.started = True
+        live.aside = isinstance(condition, RunContinuous) or not condition.blocking

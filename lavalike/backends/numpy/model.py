@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -97,12 +97,17 @@ class NumpyModel(ProcessModel):
             else None
         )
         if node is None or type(node.model) is not cls:
-            return cls(process, config)
+            return cls.made(process, config)
         model = node.model
         assert isinstance(model, NumpyModel)
         model.config = config
         model._attach()
         return model
+
+    @classmethod
+    def made(cls, process: AbstractProcess, config: NodeConfig) -> Self:
+        """A new instance."""
+        return cls(process, config)
 
     def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         super().__init__(process, config)
