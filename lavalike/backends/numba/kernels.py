@@ -44,7 +44,8 @@ llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
 BITS = dict(zip(DTYPES, "fdqihb", strict=True))  # as struct names them
-OVERFLOW, RAISED, NOT_FINITE, WRAPPED, NOT_HELD = 1, 2, 3, 4, 5  # a kernel's status; 0: done
+# a kernel's status; 0: done
+OVERFLOW, RAISED, NOT_FINITE, WRAPPED, NOT_HELD, OUTSIDE = 1, 2, 3, 4, 5, 6
 ACCUMULATOR_LIMIT = 1 << 23
 REST_BLOCK = 256
 RETURNS = "the step returns a value"
@@ -161,8 +162,16 @@ def python_kernel(spec: Spec) -> Callable[..., Any]:
             else plain(spec.function)
         )
     namespace = _parts(spec.function, spec.arithmetic, lambda f: f)
+    if spec.arithmetic == "int32":  # compiled, integers are added and multiplied in 64 bits
+        namespace["_step"] = _widened(namespace["_step"])
     exec("from numpy import int64, uint64\n" + spec_loop(spec), namespace)
     return namespace["loop"]
+
+
+def _widened(step: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *numbers: step(
+        *(np.int64(x) if isinstance(x, np.integer) else x for x in numbers)
+    )
 
 
 def _not_finite(source: np.ndarray) -> int:

@@ -662,6 +662,10 @@ class NumbaProgram:
                 f"{place}: a sum left the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
             )
         values = op.values[0]
+        if status == kernels.OUTSIDE:
+            x = op.sample(sample)[0]
+            bad = x[(x < 0) | (x >= 2**24)].flat[0]
+            return RunError(f"{place}: the root of a number from 0 to 2**24 - 1 is taken, got {bad}")
         if status == kernels.NOT_HELD:
             lost = ~transfer.held(values, op.values[1].dtype)
             sample, index = divmod(int(np.flatnonzero(lost)[0]), values.size // self.batch)
@@ -722,6 +726,8 @@ class NumbaProgram:
         node = self.part.node_of(target.process)
         if node is None or not self._is_state(target):
             return target.value.dtype
+        if target.name in _model(node).complexes:
+            return np.result_type(node.model.config.message_dtype, np.complex64)
         return (
             np.dtype(np.float64)
             if self._counts_down(target) is not None

@@ -11,6 +11,7 @@ from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.dynamics import integral, within
 from lavalike.model.model import implements
 from lavalike.proc.io import sink, source
+from lavalike.proc.spiker import Receiver
 
 
 @implements(source.RingBuffer, backend="numba")
@@ -60,3 +61,14 @@ class SinkModel(NumbaModel):
         inp = a_in.reshape(-1)
         for i in range(row.size):
             row[i] = inp[i]
+
+
+@implements(Receiver, backend="numba")
+class ReceiverModel(NumbaModel):
+    """payload = a_in"""
+
+    def step(a_in, payload):
+        out = payload.reshape(-1)
+        inp = a_in.reshape(-1)
+        for i in range(out.size):
+            out[i] = inp[i]
