@@ -173,9 +173,7 @@ def adrf_iz_graded(
 
 
 def atrlif_constants(values, units, fixed):
-    decays = {
-        n: within(f"delta_{n}", values[f"delta_{n}"], 0, 1) for n in ("i", "v", "theta", "r")
-    }
+    decays = {n: within(f"delta_{n}", values[f"delta_{n}"], 0, 1) for n in ("i", "v", "theta", "r")}
     if not fixed:
         kept = {f"keep_{n}": 1 - d for n, d in decays.items()}
         theta = {"theta_0": values["theta_0"], "step": values["theta_step"], "begins": np.int64(0)}

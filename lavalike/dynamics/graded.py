@@ -61,6 +61,7 @@ EXP = Parameter(
     "exp",
     0,
     0,
+    31,
     argument="out_scale",
     per="one",
     doc="fixed_pt: fractional bits of the messages, by which a product is shifted right, 0..31; floating_pt has no use for them",
@@ -70,8 +71,11 @@ EXP = Parameter(
 def _graded(step, inputs=("a_in",), outputs=("s_out",), states=("v",), **kwargs) -> Dynamics:
     return Dynamics(step, inputs, outputs, states, graded=outputs, loihi=True, **kwargs)
 
+
 BASE = replace(
-    EXP, argument="exp", doc="fractional bits of the messages, for who reads them; nothing is shifted"
+    EXP,
+    argument="exp",
+    doc="fractional bits of the messages, for who reads them; nothing is shifted",
 )
 
 

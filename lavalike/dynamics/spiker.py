@@ -1,7 +1,7 @@
 """A neuron that sends the same number again and again (reference: Lava 0.11, proc/spiker).
 
-    s_out[t] = payload where counter[t-1] = period, else 0
-    counter[t] = 1 where counter[t-1] = period, else counter[t-1] + 1
+s_out[t] = payload where counter[t-1] = period, else 0
+counter[t] = 1 where counter[t-1] = period, else counter[t-1] + 1
 """
 
 from __future__ import annotations

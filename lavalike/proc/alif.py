@@ -97,9 +97,7 @@ class ATRLIF(Neuron):
     bias_mant: Var
     bias_exp: Var
 
-    @declared(
-        adaptive.ATRLIF, hidden=("theta",), extras={"theta": "initial threshold. Default 5."}
-    )
+    @declared(adaptive.ATRLIF, hidden=("theta",), extras={"theta": "initial threshold. Default 5."})
     def __init__(
         self,
         *,

@@ -32,9 +32,7 @@ class ConvInTime(Connection):
     a_buff: Var
 
     @arguments(error=VarError)
-    def __init__(
-        self, *, weights: Any, num_message_bits: int = 0, name: str | None = None
-    ) -> None:
+    def __init__(self, *, weights: Any, num_message_bits: int = 0, name: str | None = None) -> None:
         weights = array("ConvInTime: weights", weights)
         if weights.ndim != 3 or 0 in weights.shape:
             raise VarError(f"ConvInTime: weights have shape (K, out, in), got {weights.shape}")

@@ -123,9 +123,10 @@ def build(process: AbstractProcess, dynamics: Dynamics, given: Mapping[str, Any]
     shape = process.shape = port.shape  # type: ignore[attr-defined]
     compound = {var for var, _, _ in dynamics.complexes}
     for name in dynamics.state_vars:
-        value = given.get(name, 0)
-        value = np.asarray(value, np.complex128) if name in compound else value
-        setattr(process, name, Var(shape, value, name=name))
+        var = Var(shape, given.get(name, 0), name=name)
+        if name in compound:
+            var.value = var.value.astype(np.complex128)
+        setattr(process, name, var)
     for p in dynamics.settings:
         setattr(process, p.name, variable(p, shape, given[p.name]))
 

@@ -12,6 +12,7 @@ from tests.doors.table import (
     NUMBERS,
     SHAPE,
     TEXT,
+    also,
     bad,
     optional,
     row,
@@ -84,6 +85,13 @@ CONV = CONNECTION | {
     "checked": FLAG,
 }
 SMALL = {"shape": (3,)}
+GRADED = {
+    "shape": SHAPE,
+    "vth": PER_NEURON,
+    "exp": also(INDEX, values=(32,)),
+    **NAME,
+}
+DIAGONAL = {"a": 0.5, "b": 1.0, "c": 1.0}
 W = {"weights": np.ones((2, 3))}
 KERNEL = {"weight": np.ones((1, 3, 3, 1)), "input_shape": (5, 5, 1)}
 
@@ -123,6 +131,79 @@ ROWS = [
         act_mode=bad(1.5, "x", None, values=(9,)),
         sigma=PER_NEURON,
         bias_start=PER_NEURON,
+    ),
+    row(
+        "lavalike.proc.ATRLIF",
+        SMALL,
+        shape=SHAPE,
+        **dict.fromkeys(
+            ("i", "v", "theta", "r", "s", "theta_0", "theta_step", "bias_mant", "bias_exp"),
+            PER_NEURON,
+        ),
+        **dict.fromkeys(("delta_i", "delta_v", "delta_theta", "delta_r"), PER_NEURON),
+        checked=FLAG,
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.RFZero",
+        SMALL | {"freqs": 20, "decay_tau": 0.1},
+        shape=SHAPE,
+        **dict.fromkeys(("freqs", "decay_tau", "dt", "uth", "u", "v"), PER_NEURON),
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.DeltaEncoder",
+        SMALL | {"vth": 1},
+        shape=SHAPE,
+        vth=PER_NEURON,
+        spike_exp=bad("3", 1.5, None, values=(-1, 17)),
+        num_bits=bad("3", 2.5, values=(1, 32)),
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.Spiker",
+        {},
+        shape=SHAPE,
+        counter=PER_NEURON,
+        period=PER_NEURON,
+        payload=PER_NEURON,
+        **NAME,
+    ),
+    row("lavalike.proc.Receiver", {}, shape=SHAPE, **NAME),
+    row("lavalike.proc.GradedVec", SMALL, **GRADED, v=PER_NEURON),
+    row("lavalike.proc.GradedReluVec", SMALL, **GRADED, v=PER_NEURON),
+    row("lavalike.proc.ProdNeuron", SMALL, **GRADED, v=PER_NEURON),
+    row("lavalike.proc.NormVecDelay", SMALL, **GRADED, v=PER_NEURON, v2=PER_NEURON),
+    row("lavalike.proc.InvSqrt", SMALL, shape=SHAPE, fp_base=also(INDEX, values=(21,)), **NAME),
+    row(
+        "lavalike.proc.S4d",
+        SMALL | DIAGONAL,
+        shape=SHAPE,
+        **dict.fromkeys(("a", "b", "c", "s4_state"), PER_NEURON),
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.SigmaS4dDelta",
+        SMALL | DIAGONAL | {"vth": 1},
+        shape=SHAPE,
+        **dict.fromkeys(("vth", "a", "b", "c", "sigma", "act", "residue", "s4_state"), PER_NEURON),
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.SigmaS4dDeltaLayer",
+        SMALL | DIAGONAL | {"vth": 1, "d_states": 2},
+        shape=bad("3", 2.5, None, values=(0, (3, 0), ())),
+        **dict.fromkeys(("vth", "a", "b", "c"), PER_NEURON),
+        d_states=COUNT,
+        num_message_bits=bad("8", 1.5, None, values=(0, 33)),
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.ConvInTime",
+        {"weights": np.ones((2, 3, 4))},
+        weights=bad("a", None, values=([1, 2], np.full((1, 2, 3), NAN), np.ones((0, 2, 3)))),
+        num_message_bits=bad("8", 1.5, None, values=(-1, 33)),
+        **NAME,
     ),
     row("lavalike.proc.Sigma", SMALL, shape=SHAPE, sigma=PER_NEURON, checked=FLAG, **NAME),
     row("lavalike.proc.Dense", W, **DENSE),

@@ -665,7 +665,9 @@ class NumbaProgram:
         if status == kernels.OUTSIDE:
             x = op.sample(sample)[0]
             bad = x[(x < 0) | (x >= 2**24)].flat[0]
-            return RunError(f"{place}: the root of a number from 0 to 2**24 - 1 is taken, got {bad}")
+            return RunError(
+                f"{place}: the root of a number from 0 to 2**24 - 1 is taken, got {bad}"
+            )
         if status == kernels.NOT_HELD:
             lost = ~transfer.held(values, op.values[1].dtype)
             sample, index = divmod(int(np.flatnonzero(lost)[0]), values.size // self.batch)

@@ -14,7 +14,7 @@ from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.base import check_real, int32
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
 from lavalike.compiler import order
-from lavalike.compiler.flat import Node, Term, not_held
+from lavalike.compiler.flat import Node, Term
 from lavalike.compiler.parts import Part
 from lavalike.errors import GraphError, InputError, InputTypeError, VarError
 from lavalike.fused.ambient import stored, unreadable
@@ -305,7 +305,7 @@ class ProcessModule(nn.Module):
             k, sample, index = (int(i) for i in rows.permute(2, 0, 1).nonzero()[0])
             place = f"step {first + k}" + (f", sample {sample}" if len(rows) > 1 else "")
             value = (x[..., None] if x.dim() == 2 else x)[sample, index, k].item()
-            raise notheld_by(
+            raise not_held(
                 source.path,
                 port.path,
                 np.dtype(np.int32 if fixed else np.float32),
