@@ -370,7 +370,7 @@ def _bind(
             f"{function.__name__}: an import inside the step; import at the top of the module"
         )
     names: dict[str, Step] = {}
-    for chain, value in _outside(function):
+    for chain, value in outside(function):
         path = ".".join(chain)
         if isinstance(value, types.FunctionType) and (value in WORDS or _uses_words(value)):
             if len(chain) > 1:
@@ -426,7 +426,7 @@ def _reads(code: types.CodeType) -> tuple[tuple[bool, tuple[str, ...]], ...]:
     return (*((g, tuple(c)) for g, c in chains), *(r for c in inner for r in _reads(c)))
 
 
-def _outside(function: types.FunctionType) -> Iterator[tuple[tuple[str, ...], Any]]:
+def outside(function: types.FunctionType) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(dotted name, value) of all that ``function`` reads from its globals and closure; the name ends where a function is found."""
     closure = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -469,7 +469,7 @@ def _functions(function: types.FunctionType) -> list[types.FunctionType]:
     """The plain functions that ``function`` reads from outside, or has as default values."""
     return [
         v
-        for v in (*(v for _, v in _outside(function)), *_defaults(function))
+        for v in (*(v for _, v in outside(function)), *_defaults(function))
         if isinstance(v, types.FunctionType)
     ]
 

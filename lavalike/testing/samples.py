@@ -287,6 +287,8 @@ SAMPLES: dict[str, Sample] = {
     "source.Constant": Sample(
         lambda fixed: proc.io.source.Constant(shape=SHAPE, value=5 if fixed else 0.5, start=3)
     ),
+    "source.Noise": Sample(lambda fixed: proc.io.source.Noise(shape=SHAPE, std=20.0, seed=1)),
+    "source.Poisson": Sample(lambda fixed: proc.io.source.Poisson(shape=SHAPE, rate=0.5, seed=1)),
     "sink.RingBuffer": Sample(lambda fixed: proc.io.sink.RingBuffer(shape=SHAPE, buffer=30)),
     "Layer": Sample(Layer, spikes=True),
     "Net": Sample(Net),

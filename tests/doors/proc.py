@@ -287,6 +287,23 @@ ROWS = [
         **NAME,
     ),
     row(
+        "lavalike.proc.io.source.Noise",
+        SMALL,
+        shape=SHAPE,
+        mean=PER_NEURON,
+        std=PER_NEURON,
+        seed=optional(INDEX),
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.io.source.Poisson",
+        SMALL | {"rate": 0.1},
+        shape=SHAPE,
+        rate=PER_NEURON,
+        seed=optional(INDEX),
+        **NAME,
+    ),
+    row(
         "lavalike.proc.io.sink.RingBuffer", SMALL | {"buffer": 5}, shape=SHAPE, buffer=COUNT, **NAME
     ),
 ]

@@ -31,6 +31,9 @@ class NumbaModel(ProcessModel):
     declared a parameter. An index out of bounds is an IndexError; what a step raises reaches the caller with its type and text,
     process and step, and leaves the states of the last whole step.
 
+    What a step draws from ``np.random`` or ``random`` follows from the run's seed (``RunConfig(seed=)``), the process's path, the step
+    and the sample: neither the cut of a run nor threads change it.
+
     Example::
 
         @implements(Leaky, backend="numba", precision="floating_pt")
@@ -78,6 +81,13 @@ class NumbaModel(ProcessModel):
         if not inspect.isfunction(step) and not hasattr(step, "py_func"):
             raise GraphError(f"{type(self).__name__}: a NumbaModel defines step(...)")
         return step
+
+    @functools.cached_property
+    def draws(self) -> int:
+        """Whose random numbers a user's step uses; see :mod:`lavalike.backends.numba.draws`."""
+        from lavalike.backends.numba.draws import drawn
+
+        return 0 if self.trusted else drawn(self.function())
 
     @functools.cached_property
     def trusted(self) -> bool:

@@ -14,7 +14,7 @@ from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.base import check_real, int32
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
 from lavalike.compiler import order
-from lavalike.compiler.flat import Node, Term
+from lavalike.compiler.flat import Node, Term, not_held
 from lavalike.compiler.parts import Part
 from lavalike.errors import GraphError, InputError, InputTypeError, VarError
 from lavalike.fused.ambient import stored, unreadable
