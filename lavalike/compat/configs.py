@@ -237,9 +237,11 @@ class Plan:
                 )
         if isinstance(part, Monitor):
             return False
+        if not isinstance(part, AbstractProcess):  # lavalike's own: it chooses itself
+            return bool(part.models or part.dynamics) and not part.procs
         models = candidates(part) or search.models(part)
         if not models:
-            if isinstance(part, AbstractProcess) and not _container(part):
+            if not _container(part):
                 raise NoProcessModelFound(
                     f"{part.path}: no model of {type(part).__name__} is there; one is marked @implements(proc="
                     f"{type(part).__name__}), in a module that is imported or beside the process's own"
@@ -254,6 +256,8 @@ class Plan:
         part.__dict__["_model_class"] = model
         if issubclass(model, StandIn):
             self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
+            if model.precision == "fixed_pt" and hasattr(part, "fit") and not part.weights.compiled:
+                part.fit()
         elif issubclass(model, AbstractSubProcessModel):
             part.expand(model)
             self.choices[part] = Choice(model=model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,17 +15,19 @@ from lavalike.compat.process import Library
 from lavalike.compat.refs import RefPort
 from lavalike.compat.resources import CPU
 from lavalike.compat.var import Var
+from lavalike.dynamics.weights import RANGE, SignMode, sign_mode_of
 from lavalike.errors import InputTypeError, VarError
 from lavalike.proc.io import sink, source
 from lavalike.proc.monitor import Monitor as CoreMonitor
 from lavalike.process import InPort, Port
+from lavalike.process.var import Var as CoreVar
 
 MODELS: dict[str, type[StandIn]] = {}  # by name
 
 
-def _models(process: type, floating: str, fixed: str) -> None:
+def _models(process: Any, floating: str, fixed: str) -> None:
     for name, precision in ((floating, "floating_pt"), (fixed, "fixed_pt")):
-        if name:
+        if name and name not in MODELS:
             MODELS[name] = stand_in(name, process, precision, [CPU])
             register(process, MODELS[name])
 
@@ -115,11 +119,31 @@ class RF_IZ(RF, proc.RF_IZ):
     __doc__ = proc.RF_IZ.__doc__
 
 
-class Dense(Library, proc.Dense):
+class Weighted(Library):
+    """A connection whose weights are cut to what Loihi holds where it runs in fixed_pt, with a warning, as Lava cuts them."""
+
+    weights: Any
+    sign_mode: SignMode
+
+    def fit(self) -> None:
+        """Cut the weights: towards zero to whole numbers, and into the range of their signs."""
+        var: CoreVar = self.weights
+        mode = sign_mode_of(var.value) if self.sign_mode is SignMode.NULL else self.sign_mode
+        cut = np.clip(np.trunc(var.value), *RANGE[mode])
+        if not np.array_equal(cut, var.value):
+            warnings.warn(
+                f"{var.path}: fixed_pt holds whole numbers in {RANGE[mode]}; the weights are cut to that, by at most "
+                f"{np.abs(cut - var.value).max():g}",
+                stacklevel=2,
+            )
+            var.value = cut
+
+
+class Dense(Weighted, proc.Dense):
     __doc__ = proc.Dense.__doc__
 
 
-class DelayDense(Library, proc.DelayDense):
+class DelayDense(Weighted, proc.DelayDense):
     __doc__ = proc.DelayDense.__doc__
 
 
@@ -158,7 +182,7 @@ class SparseVar(Var):
         super().set(np.asarray(given[owner.rows, owner.cols]).reshape(-1))
 
 
-class _Sparse(Library):
+class _Sparse(Weighted):
     def __setattr__(self, key: str, value: Any) -> None:
         super().__setattr__(key, value)
         if key == "weights" and type(value) is Var:
@@ -247,6 +271,40 @@ class Monitor(Library, CoreMonitor):
         ax.plot(data.reshape(len(data), -1), *args, **kwargs)
 
 
+class Compression(enum.IntEnum):
+    """How a DeltaEncoder packs messages on their way to a chip; they are the same numbers."""
+
+    DENSE = 0
+    SPARSE = 1
+    PACKED_4 = 2
+    DELTA_SPARSE_8 = 3
+
+
+class DeltaEncoder(Library, proc.DeltaEncoder):
+    __doc__ = proc.DeltaEncoder.__doc__
+
+    def __init__(
+        self, *, compression: Compression = Compression.DENSE, num_bits: Any = None, **kwargs: Any
+    ) -> None:
+        compression = Compression(compression)
+        bits = {Compression.PACKED_4: 4, Compression.DELTA_SPARSE_8: 8}.get(compression, num_bits)
+        super().__init__(num_bits=bits, **kwargs)
+        self.compression = compression
+
+
+def _library(core: type) -> Any:
+    return type(core.__name__, (Library, core), {"__doc__": core.__doc__, "__module__": __name__})
+
+
+ATRLIF = _library(proc.ATRLIF)
+RFZero = _library(proc.RFZero)
+GradedVec, GradedReluVec = _library(proc.GradedVec), _library(proc.GradedReluVec)
+ProdNeuron, NormVecDelay = _library(proc.ProdNeuron), _library(proc.NormVecDelay)
+InvSqrt, ConvInTime = _library(proc.InvSqrt), _library(proc.ConvInTime)
+S4d, SigmaS4dDelta = _library(proc.S4d), _library(proc.SigmaS4dDelta)
+SigmaS4dDeltaLayer = _library(proc.SigmaS4dDeltaLayer)
+Spiker, Receiver = _library(proc.Spiker), _library(proc.Receiver)
+
 _models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")
 _models(LIFReset, "PyLifResetModelFloat", "PyLifResetModelBitAcc")
 _models(LIFRefractory, "PyLifRefractoryModelFloat", "")
@@ -264,6 +322,20 @@ _models(Conv, "PyConvModelFloat", "PyConvModelFixed")
 _models(Source, "PySendModelFloat", "PySendModelFixed")
 _models(Sink, "PyReceiveModelFloat", "PyReceiveModelFixed")
 _models(Monitor, "PyMonitorModel", "")
+_models(ATRLIF, "PyATRLIFModelFloat", "PyATRLIFModelFixed")
+_models(RFZero, "", "PyRFZeroModelFixed")
+_models(GradedVec, "", "PyGradedVecModelFixed")
+_models(GradedReluVec, "", "PyGradedReluVecModelFixed")
+_models(ProdNeuron, "", "PyProdNeuronModelFixed")
+_models(NormVecDelay, "", "NormVecDelayModel")
+_models(InvSqrt, "InvSqrtModelFloat", "InvSqrtModelFP")
+_models(ConvInTime, "PyConvInTimeFloat", "PyConvInTimeFixed")
+_models(S4d, "S4dModel", "")
+_models(SigmaS4dDelta, "PySigmaS4dDeltaModelFloat", "")
+_models(SigmaS4dDeltaLayer, "SubDenseLayerModel", "")
+_models(DeltaEncoder, "PyDeltaEncoderModelDense", "PyDeltaEncoderModelSparse")
+_models(Spiker, "", "SpikerModel")
+_models(Receiver, "", "ReceiverModel")
 
 
 def __getattr__(name: str) -> Any:

@@ -172,6 +172,34 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.io.sink": _from(
         _LIBRARY, "PyReceiveModelFloat", "PyReceiveModelFixed", RingBuffer="Sink"
     ),
+    "lava.proc.io.encoder": _from(
+        _LIBRARY,
+        *("DeltaEncoder", "Compression", "PyDeltaEncoderModelDense", "PyDeltaEncoderModelSparse"),
+    ),
+    "lava.proc.atrlif.process": _from(_LIBRARY, "ATRLIF"),
+    "lava.proc.atrlif.models": _from(_LIBRARY, "PyATRLIFModelFloat", "PyATRLIFModelFixed"),
+    "lava.proc.resfire.process": _from(_LIBRARY, "RFZero"),
+    "lava.proc.resfire.models": _from(_LIBRARY, "PyRFZeroModelFixed"),
+    "lava.proc.graded.process": _from(
+        _LIBRARY, "GradedVec", "GradedReluVec", "NormVecDelay", "InvSqrt"
+    ),
+    "lava.proc.graded.models": _from(
+        _LIBRARY,
+        *("PyGradedVecModelFixed", "PyGradedReluVecModelFixed", "NormVecDelayModel"),
+        *("InvSqrtModelFloat", "InvSqrtModelFP"),
+    ),
+    "lava.proc.prodneuron.process": _from(_LIBRARY, "ProdNeuron"),
+    "lava.proc.prodneuron.models": _from(_LIBRARY, "PyProdNeuronModelFixed"),
+    "lava.proc.s4d.process": _from(_LIBRARY, "S4d", "SigmaS4dDelta", "SigmaS4dDeltaLayer"),
+    "lava.proc.s4d.models": _from(
+        _LIBRARY, "S4dModel", "PySigmaS4dDeltaModelFloat", "SubDenseLayerModel"
+    ),
+    "lava.proc.conv_in_time.process": _from(_LIBRARY, "ConvInTime"),
+    "lava.proc.conv_in_time.models": _from(_LIBRARY, "PyConvInTimeFloat", "PyConvInTimeFixed"),
+    "lava.proc.spiker.process": _from(_LIBRARY, "Spiker"),
+    "lava.proc.spiker.models": _from(_LIBRARY, "SpikerModel"),
+    "lava.proc.receiver.process": _from(_LIBRARY, "Receiver"),
+    "lava.proc.receiver.models": _from(_LIBRARY, "ReceiverModel"),
     # utilities
     "lava.utils.weightutils": {
         **_from("lavalike.dynamics.weights", "SignMode"),

@@ -31,6 +31,9 @@ class NumbaModel(ProcessModel):
     declared a parameter. An index out of bounds is an IndexError; what a step raises reaches the caller with its type and text,
     process and step, and leaves the states of the last whole step.
 
+    What a step draws from ``np.random`` or ``random`` follows from the run's seed (``RunConfig(seed=)``), the process's path, the step
+    and the sample: neither the cut of a run nor threads change it.
+
     Example::
 
         @implements(Leaky, backend="numba", precision="floating_pt")
@@ -58,6 +61,11 @@ class NumbaModel(ProcessModel):
         return {}
 
     @property
+    def complexes(self) -> frozenset[str]:
+        """State Vars of complex numbers, whose parts are states."""
+        return frozenset()
+
+    @property
     def message_dtype(self) -> np.dtype:
         return self.config.message_dtype
 
@@ -73,6 +81,13 @@ class NumbaModel(ProcessModel):
         if not inspect.isfunction(step) and not hasattr(step, "py_func"):
             raise GraphError(f"{type(self).__name__}: a NumbaModel defines step(...)")
         return step
+
+    @functools.cached_property
+    def draws(self) -> int:
+        """Whose random numbers a user's step uses; see :mod:`lavalike.backends.numba.draws`."""
+        from lavalike.backends.numba.draws import drawn
+
+        return 0 if self.trusted else drawn(self.function())
 
     @functools.cached_property
     def trusted(self) -> bool:
@@ -127,15 +142,24 @@ class DynamicsModel(NumbaModel):
     def ends(self) -> Mapping[str, str]:
         return {var: state for state, var in self.dynamics.ends}
 
+    @property
+    def complexes(self) -> frozenset[str]:
+        return frozenset(var for var, _, _ in self.dynamics.complexes)
+
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        return super().load(values, step) | {
-            state: values[var].astype(np.float64) - step for state, var in self.dynamics.ends
+        parts = {
+            state: part
+            for var, re, im in self.dynamics.complexes
+            for state, part in ((re, values[var].real), (im, values[var].imag))
         }
+        ends = {state: values[var].astype(np.float64) - step for state, var in self.dynamics.ends}
+        return super().load(values, step) | ends | parts
 
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         return {
             **states,
             **{var: states[state].astype(np.float64) + step for state, var in self.dynamics.ends},
+            **{var: states[re] + 1j * states[im] for var, re, im in self.dynamics.complexes},
         }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
@@ -159,13 +183,16 @@ class DynamicsModel(NumbaModel):
             level = self.dynamics.per_neuron if arrays <= {*self.dynamics.per_neuron} else out
             shape = self.process.out_ports[0].shape
             out = {k: np.broadcast_to(v, shape) if k in level else v for k, v in out.items()}
-        made = {
-            k: held(
-                k, v, np.int64 if self.config.fixed or v.dtype.kind != "f" else self.config.dtype
-            )
-            for k, v in out.items()
-        }
+        made = {k: held(k, v, self._dtype(v)) for k, v in out.items()}
         return {k: v.reshape(-1) if v.ndim else v[()] for k, v in made.items()}
+
+    def _dtype(self, constant: np.ndarray) -> Any:
+        """Of a constant: in fixed_pt one that is no whole number stays what it is."""
+        if constant.dtype.kind != "f":
+            return np.int64
+        if self.config.fixed:
+            return np.int64 if (constant == np.trunc(constant)).all() else np.float64
+        return self.config.dtype
 
 
 def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
