@@ -201,13 +201,8 @@ class SpikingProgram:
         spikes: dict[Port, torch.Tensor] = {p.process.s_out: t.spikes for p, t in traces.items()}  # type: ignore[attr-defined]
         last = {port: x[-1] for port, x in {**received, **spikes}.items()}
         for n in self.net.synapses:  # what the connection would send next
-            x = gathered(
-                n.inputs["s_in"],
-                n.process.s_in.size,
-                last,
-                (self.batch,),
-                next(iter(last.values())),
-            )  # type: ignore[attr-defined]
+            inputs, like = n.process.s_in.size, next(iter(last.values()))  # type: ignore[attr-defined]
+            x = gathered(n.inputs["s_in"], inputs, last, (self.batch,), like)
             self._hold(n.process.a_buff, events(x) @ self.connections[n].T)  # type: ignore[attr-defined]
         self.step += steps
         self._store(traces)
