@@ -312,7 +312,7 @@ def _called(step: Step, name: str, names: tuple[str, ...], given: list[str]) -> 
     )  # for equation and tracebacks
     scope: dict[str, Any] = {"where": ops.where, step.__name__: step, "__name__": step.__module__}
     exec(compile(source, file, "exec"), scope)
-    return scope[name]  # type: ignore[no-any-return]
+    return scope[name]
 
 
 @functools.cache

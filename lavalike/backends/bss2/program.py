@@ -273,7 +273,7 @@ class ProductProgram:
     @torch.no_grad()
     def run(self, steps: int, heard: Rows, recordings: Recordings) -> None:
         for p in self.products:
-            s_in, a_out = p.process.s_in, p.process.a_out  # type: ignore[attr-defined]
+            s_in, a_out = p.process.s_in, p.process.a_out
             terms = p.node.inputs["s_in"]
             known = {t.source: torch.as_tensor(heard[t.source], dtype=p.dtype) for t in terms}
             sent = p.run(gathered(terms, s_in.size, known, (steps, self.batch), p.total)).numpy()

@@ -213,7 +213,7 @@ class Neuron(Sized):
                 setattr(self, name, nn.Parameter(start * P_SCALE, requires_grad=self.requires_grad))
                 return
             value = float(start)
-        low, high = map(float, value if isinstance(value, Sequence) else (value, value))  # type: ignore[arg-type] # an array is one a channel
+        low, high = map(float, value if isinstance(value, Sequence) else (value, value))
         if low > high:
             raise InputError(f"{self.label}: {name} is a pair (low, high), got {value!r}")
         if self.shared_param and low != high:
