@@ -28,7 +28,9 @@ from lavalike.process import (
     AbstractProcess as AbstractProcess,
     InPort as InPort,
     OutPort as OutPort,
+    RefPort as RefPort,
     Var as Var,
+    VarPort as VarPort,
 )
 from lavalike.runtime.conditions import RunContinuous as RunContinuous, RunSteps as RunSteps
 

@@ -880,3 +880,268 @@ def test_errstate_of_the_caller_holds_where_a_model_waits():
 def test_what_stands_for_a_port_says_which():
     assert "inp (2,)" in repr(Inlet(Through().inp, None, np.dtype(float)))
     assert repr(lv.Declared(int, number=True)) == "Declared(int64, number=True)"
+
+
+# -- phases, and RefPorts ----------------------------------------------------------------------------------------------------------
+
+
+def logging(log, name, **guards):
+    """A process whose model notes in which phase it is, where its guards say so."""
+    p = process(n=0.0, name=name)
+
+    def noting(phase):
+        return lambda self: log.append((name, phase, self.time_step))
+
+    phases = ("run_spk", "run_pre_mgmt", "run_lrn", "run_post_mgmt")
+    needed = {"pre_guard": "run_pre_mgmt", "lrn_guard": "run_lrn", "post_guard": "run_post_mgmt"}
+    left_out = {needed[g] for g in needed if g not in guards}
+    model(p, **{x: noting(x[4:]) for x in phases if x not in left_out}, **guards)
+    return p
+
+
+def joined(*parts):
+    """Processes in one graph."""
+
+    class Around(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.parts = [*parts]
+
+    return Around()
+
+
+def test_phases_in_their_order_after_run_spk_of_all():
+    log = []
+    even = lambda self: self.time_step % 2 == 0  # noqa: E731
+    true = lambda self: True  # noqa: E731
+    a = logging(log, "a", lrn_guard=even, pre_guard=true)
+    b = logging(log, "b", post_guard=true, pre_guard=true)
+    run(joined(a, b), 2)
+    assert log == [
+        ("a", "spk", 1),
+        ("b", "spk", 1),
+        ("b", "post_mgmt", 1),
+        ("a", "spk", 2),
+        ("b", "spk", 2),
+        ("a", "pre_mgmt", 2),
+        ("b", "pre_mgmt", 2),
+        ("a", "lrn", 2),
+        ("b", "post_mgmt", 2),
+    ]
+
+
+def test_errors_in_phases_and_guards_say_where():
+    def fail(self):
+        raise ValueError("planted")
+
+    for members, where in (
+        ({"run_lrn": fail, "lrn_guard": lambda self: True}, "in p, run_lrn, step 1"),
+        ({"run_lrn": print, "lrn_guard": fail}, "in p, fail, step 1"),
+    ):
+        p = process(n=0.0, name="p")
+        model(p, lambda self: None, **members)
+        with pytest.raises(ValueError, match="planted") as info:
+            run(p)
+        assert info.value.__notes__ == [where]
+
+
+def watcher(shape, read=True, write=None, when="run_post_mgmt"):
+    """A process with a RefPort whose model reads it in every step, and writes what ``write`` makes of it."""
+    p, seen = process(name="w"), []
+    p.ref = lv.RefPort(shape)
+
+    def act(self):
+        x = self.ref.read()
+        seen.append(x.tolist())
+        if write is not None:
+            self.ref.write(write(x))
+
+    members = {when: act} if when == "run_spk" else {when: act, "post_guard": lambda self: True}
+    model(p, **members)
+    return p, seen
+
+
+def test_a_ref_port_reads_and_writes_a_var_of_another_model():
+    source = Count()
+    p, seen = watcher((2,), write=lambda x: x * 10)
+    p.ref.connect_var(source.k)
+    run(p, 3)
+    assert seen == [[1, 1], [11, 11], [111, 111]]
+    assert source.k.get().tolist() == [1110, 1110]
+
+
+def test_a_ref_port_of_a_compiled_process_and_what_is_recorded_of_it():
+    """In numba: read as the step left it, written for the next one; a recorded Var is what the step's end makes it."""
+    sigma = Sigma(shape=(2,))
+    p, seen = watcher((2,), write=lambda x: x + 100)
+    p.ref.connect_var(sigma.sigma)
+    chain(Count(), sigma, Total())
+    rec = lv.simulate(p, steps=3, config=F64, record=[sigma.sigma, sigma.s_out])
+    assert seen == [[1, 1], [103, 103], [206, 206]]
+    assert rec[sigma.sigma][0].tolist() == [101, 203, 306]
+    assert rec[sigma.s_out][0].tolist() == [1, 103, 206]
+
+
+def test_a_parameter_set_from_a_model_acts_from_the_next_step():
+    dense = Dense(weights=np.eye(2), num_message_bits=8)
+    p, _seen = watcher((2, 2), write=lambda w: 2 * w)
+    p.ref.connect_var(dense.weights)
+    sink = Total()
+    chain(Count(), dense, sink)
+    with p:
+        p.run(lv.RunSteps(4), F64)
+        assert sink.total.get().tolist() == [1 + 2 * 2 + 4 * 3] * 2
+        assert dense.weights.get().tolist() == [[16, 0], [0, 16]]
+    assert dense.weights.get().tolist() == [[16, 0], [0, 16]]
+
+
+def test_a_ref_port_in_run_spk_reads_the_step_before_and_writes_after_all():
+    source = Count()
+    p, seen = watcher((2,), write=lambda x: x + 10, when="run_spk")
+    p.ref.connect_var(source.k)
+    run(p, 3)
+    assert seen == [[0, 0], [10, 10], [20, 20]]
+    assert source.k.get().tolist() == [30, 30]
+
+
+def test_ref_ports_through_views_hierarchy_and_aliases():
+    class Inner(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.ref = lv.RefPort((2, 3))
+
+    class Outer(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.ref, self.inner = lv.RefPort((3, 2)), Inner()
+            self.inner.ref.transpose().connect(self.ref)
+
+    class Holder(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.v = lv.Var((6,), np.arange(6.0))
+            self.port = lv.VarPort(self.v)
+
+    class Leaf(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.v = lv.Var((6,), 0.0)
+
+    lv.implements(Leaf, backend="numpy")(
+        type("LeafModel", (lv.NumpyModel,), {"run_post_mgmt": print, "post_guard": lambda s: False})
+    )
+
+    class HolderModel(lv.SubProcessModel):
+        def __init__(self, process):
+            self.leaf = Leaf()
+            process.v.alias(self.leaf.v)
+
+    lv.implements(Holder)(HolderModel)
+    seen = []
+
+    def act(self):
+        seen.append(self.ref.read().tolist())
+        self.ref.write(self.ref.read() + np.array([[10], [20]]))
+
+    members = {"run_post_mgmt": act, "post_guard": lambda self: True}
+    lv.implements(Inner, backend="numpy")(type("InnerModel", (lv.NumpyModel,), members))
+    outer, holder = Outer(), Holder()
+    outer.ref.flatten().connect(holder.port)
+    for twin in (copy.deepcopy(holder), holder):
+        seen.clear()
+        run(twin)
+        assert seen == [[[0, 2, 4], [1, 3, 5]]]
+        assert twin.v.get().tolist() == [10, 21, 12, 23, 14, 25]
+
+
+def test_owners_act_before_those_that_refer_to_them_and_circles_read_what_is_there():
+    log = []
+
+    def acting(name):
+        p = process(n=0.0, name=name)
+        p.ref = lv.RefPort((1,))
+
+        def act(self):
+            log.append((name, self.ref.read().item()))
+            self.n += 1
+
+        model(p, run_post_mgmt=act, post_guard=lambda self: True)
+        return p
+
+    a, b, owner = acting("a"), acting("b"), process(n=0.0, name="owner")
+
+    def own(self):
+        self.n += 5
+        log.append("owner")
+
+    model(owner, run_post_mgmt=own, post_guard=lambda self: True)
+    a.ref.connect_var(owner.n)
+    b.ref.connect_var(a.n)
+    run(b)
+    assert log == ["owner", ("a", 5), ("b", 1)]
+    log.clear()
+    a, b = acting("a"), acting("b")
+    a.ref.connect_var(b.n)
+    b.ref.connect_var(a.n)
+    run(a, 2)
+    assert log == [("a", 0), ("b", 1), ("a", 1), ("b", 2)]
+
+
+def test_a_batch_refers_to_its_own_samples():
+    late = Late()
+    p, _seen = watcher((2,), write=lambda x: -x)
+    p.ref.connect_var(late.held)
+    x = np.arange(1.0, 9).reshape(2, 2, 2)
+    rec = lv.simulate(late, {"inp": x}, config=F64, record=["held"])
+    np.testing.assert_array_equal(rec["held"], -x)
+    sigma = Sigma(shape=(2,), name="s")
+    p, _ = watcher((2,))
+    p.ref.connect_var(sigma.sigma)
+    with pytest.raises(lv.GraphError, match=r"w\.ref: refers to s\.sigma.*batch of 2"):
+        lv.simulate(sigma, {"a_in": x}, config=F64)
+
+
+def test_ref_ports_that_refer_to_nothing_or_wrongly_are_named():
+    p, _ = watcher((2,))
+    with pytest.raises(
+        lv.GraphError, match=r"w\.ref: a RefPort that refers to nothing; connect_var"
+    ):
+        run(p)
+    source, lif = Count(), LIF(shape=(2,))
+    with pytest.raises(lv.ConnectError, match="shapes differ"):
+        p.ref.connect_var(Count(3).k)
+    with pytest.raises(lv.ConnectError, match="of no process"):
+        p.ref.connect_var(lv.Var((2,), 0))
+    with pytest.raises(lv.ConnectError, match="an InPort hears OutPorts"):
+        p.ref.connect(lif.a_in)
+    with pytest.raises(lv.ConnectError, match="VarPort is referred to by RefPorts"):
+        lif.s_out.connect(lv.VarPort(source.k))
+    hidden = process(v=[1.0, 2.0])
+    hidden.v.shareable = False
+    with pytest.raises(lv.ConnectError, match="not shareable"):
+        p.ref.connect_var(hidden.v)
+    p.own = lv.Var((2,), 0.0)
+    with pytest.raises(lv.ConnectError, match="a Var of its own"):
+        p.ref.connect_var(p.own)
+    p.ref.connect_var(source.k)
+    with pytest.raises(lv.ConnectError, match=r"refers to Count\.k_port already"):
+        p.ref.connect_var(lif.u)
+    lif.ref = lv.RefPort((2,))
+    lif.ref.connect_var(source.k)
+    with pytest.raises(lv.GraphError, match=r"LIF\.ref: a RefPort, and DynamicsModel"):
+        run(lif)
+
+
+def test_what_is_written_has_to_fit():
+    source = Count()
+    p, _ = watcher((2,), write=lambda x: np.zeros(3))
+    p.ref.connect_var(source.k)
+    with pytest.raises(lv.RunError, match=r"w\.ref: an array of shape \(3,\) is written"):
+        run(p)
+    counter = process(n=[1, 2], name="c")
+    model(counter, lambda self: None, n=lv.Declared(int))
+    p, _ = watcher((2,), write=lambda x: x + 0.5)
+    p.ref.connect_var(counter.n)
+    with pytest.raises(lv.VarError, match=r"c\.n: 1\.5 is not held in int64") as info:
+        run(p)
+    assert info.value.__notes__ == ["in w, run_post_mgmt, step 1"]

@@ -332,6 +332,11 @@ def not_held(
 def _check_ports(node: Node) -> None:
     """GraphError where the model does not know a port that something is sent to, or an OutPort."""
     known, process = node.model.port_names(), node.process
+    if process.ref_ports and not node.model.inline:
+        raise GraphError(
+            f"{process.ref_ports[0].path}: a RefPort, and {type(node.model).__name__}, the model of {type(process).__name__}, computes "
+            "without one; write a lavalike.NumpyModel, which reads and writes it"
+        )
     if known is None:
         return
     who = f"which {type(node.model).__name__}, the model of {type(process).__name__}, does not"

@@ -31,9 +31,8 @@ def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
     if type(shape) is tuple and shape and all(type(s) is int and s > 0 for s in shape):
         return shape
     SHAPE.check(what, "shape", shape, ConnectError)
-    return (
-        (operator.index(shape),) if is_integer(shape) else tuple(operator.index(s) for s in shape)
-    )  # type: ignore[union-attr, arg-type]
+    sizes: Any = (shape,) if is_integer(shape) else shape
+    return tuple(operator.index(s) for s in sizes)
 
 
 class View:
@@ -331,6 +330,8 @@ class InPort(Port):
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, InPort):
+            if not isinstance(src, OutPort):
+                raise ConnectError(f"{view!r} -> {self!r}: an InPort hears OutPorts and InPorts")
             return
         open_end = self.process is None or (self.process.parent is None and not settled)
         if not open_end and not _is_inside(self.process, src.process):
@@ -345,6 +346,10 @@ class OutPort(Port):
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, OutPort):
+            if not isinstance(src, InPort):
+                raise ConnectError(
+                    f"{view!r} -> {self!r}: an OutPort is fed by OutPorts and InPorts"
+                )
             if src.process is not self.process and (
                 settled or None not in (src.process, self.process)
             ):
@@ -353,11 +358,9 @@ class OutPort(Port):
                     "process only"
                 )
             return
-        open_end = (
-            src.process is None
-            or self.process is None
-            or (src.process.parent is None and not settled)
-        )
+        if src.process is None or self.process is None:
+            return
+        open_end = src.process.parent is None and not settled
         if not open_end and not _is_inside(src.process, self.process):
             raise ConnectError(
                 f"{view!r} -> {self!r}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead"

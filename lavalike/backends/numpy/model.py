@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from lavalike.arguments import FLAG, Rule, arguments, did_you_mean
-from lavalike.backends.numpy.ports import Inlet, Outlet, Queue
+from lavalike.backends.numpy.ports import Inlet, Outlet, Queue, Ref
 from lavalike.backends.numpy.scheduler import Scheduler
 from lavalike.errors import GraphError, RunError, VarError
 from lavalike.model.config import NodeConfig
@@ -67,6 +67,8 @@ class NumpyModel(ProcessModel):
     what the process was made with. It computes its process whatever backend a RunConfig names, unless that backend has a model of the
     same class, and runs inline: a ``recv`` whose message is not there yet waits while the others go on.
 
+    ``self.PORT.read()`` and ``write(x)`` of a RefPort are another process's Var.
+
     After ``run_spk`` of all, in every step: ``run_pre_mgmt`` where some model's ``lrn_guard()`` and ``pre_guard()`` are true, of those
     whose ``pre_guard()`` is; ``run_lrn`` where ``lrn_guard()`` is true; ``run_post_mgmt`` where ``post_guard()`` is.
 
@@ -117,6 +119,7 @@ class NumpyModel(ProcessModel):
         self._scheduler.step = process.step
         self.inlets: dict[str, Inlet] = {}
         self.outlets: dict[str, Outlet] = {}
+        self.refs: dict[str, Ref] = {}
         self._check()
         self._attach()
 
@@ -183,7 +186,8 @@ class NumpyModel(ProcessModel):
     def _check(self) -> None:
         process, name = self.process, type(self).__name__
         ports = [*process.in_ports, *process.out_ports]
-        names = [*(x.name for x in ports), *(v.name for v in process.vars)]
+        parts = (*ports, *process.ref_ports)
+        names = [*(x.name for x in parts), *(v.name for v in process.vars)]
         phases = {
             "run_pre_mgmt": "pre_guard",
             "run_lrn": "lrn_guard",
@@ -223,11 +227,16 @@ class NumpyModel(ProcessModel):
             if port.name in self.__dict__:
                 continue
             if isinstance(port, InPort):
-                self.inlets[port.name] = end = Inlet(port, dtype, self.config.message_dtype)
-                setattr(self, port.name, end)
+                self.inlets[port.name] = inlet = Inlet(port, dtype, self.config.message_dtype)
+                setattr(self, port.name, inlet)
             else:
                 self.outlets[port.name] = out = Outlet(port, dtype)  # type: ignore[arg-type]
                 setattr(self, port.name, out)
+        for ref in process.ref_ports:
+            if ref.name not in self.__dict__:
+                dtype = declared[ref.name].dtype if ref.name in declared else None
+                self.refs[ref.name] = end = Ref(ref, dtype)
+                setattr(self, ref.name, end)
         for var in process.vars:
             if var.name not in self.__dict__:
                 setattr(self, var.name, self._held(var, var.value))
@@ -306,12 +315,17 @@ class NumpyModel(ProcessModel):
     # -- states as a whole -----------------------------------------------------------------------------
 
     _own: ClassVar[frozenset[str]] = frozenset(
-        ("process", "config", "delay", "proc_params", "_scheduler", "inlets", "outlets")
+        ("process", "config", "delay", "proc_params", "_scheduler", "inlets", "outlets", "refs")
     )
+
+    def _linking(self, name: str) -> bool:
+        """Whether an attribute links the model to the graph."""
+        known = (self._own, self.inlets, self.outlets, self.refs)
+        return any(name in names for names in known)
 
     def _links(self) -> dict[int, Any]:
         """What deepcopy leaves as it is: what links the model to the graph."""
-        ends = (*self.inlets.values(), *self.outlets.values())
+        ends = (*self.inlets.values(), *self.outlets.values(), *self.refs.values())
         links = (self, self.process, self.proc_params, self.config, self._scheduler, *ends)
         return {id(x): x for x in links}
 
@@ -319,7 +333,7 @@ class NumpyModel(ProcessModel):
         """A copy of all attributes but what links it to the graph; RunError for one that cannot be copied, by name."""
         out, links = {}, self._links()
         for name, value in self.__dict__.items():
-            if name in self._own or name in self.inlets or name in self.outlets:
+            if self._linking(name):
                 continue
             try:
                 out[name] = copy.deepcopy(value, links)
@@ -334,12 +348,7 @@ class NumpyModel(ProcessModel):
         """Be as when ``state`` was copied."""
         links = self._links()
         for name in [*self.__dict__]:
-            if (
-                name not in self._own
-                and name not in self.inlets
-                and name not in self.outlets
-                and name not in state
-            ):
+            if not self._linking(name) and name not in state:
                 delattr(self, name)
         for name, value in state.items():
             setattr(self, name, copy.deepcopy(value, links))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from lavalike.backends.numpy.scheduler import Scheduler, Turn
 from lavalike.errors import RunError
 from lavalike.process.ports import InPort, OutPort
+from lavalike.process.refs import RefPort
 
 if TYPE_CHECKING:
     from lavalike.compiler.flat import Term
@@ -197,6 +198,46 @@ class Outlet:
 
     def __repr__(self) -> str:
         return f"<Outlet {self.port!r}>"
+
+
+class Ref:
+    """A model's end of a RefPort. ``shape`` of what is read and written; ``dtype`` as declared, None: the Var's."""
+
+    def __init__(self, port: RefPort, dtype: np.dtype | None) -> None:
+        self.port, self.shape, self.dtype = port, port.shape, dtype
+        self._read: Callable[[], np.ndarray] | None = None
+        self._write: Callable[[np.ndarray], None] | None = None
+
+    def bind(self, read: Callable[[], np.ndarray], write: Callable[[np.ndarray], None]) -> None:
+        """Refer to what these read and write from now on."""
+        self._read, self._write = read, write
+
+    def read(self) -> np.ndarray:
+        """The Var's value, a copy: in ``run_spk`` as the step before left it, after that as it is. Never waits."""
+        if self._read is None:
+            raise RunError(f"{self.port.path}: read while nothing runs; the first step can")
+        x = self._read()
+        return x if self.dtype is None else cast(self.port.path, x, self.dtype, "is declared")
+
+    def write(self, data: Any) -> None:
+        """Set the Var; what is written in ``run_spk`` holds when all have done theirs.
+
+        RunError for another shape, VarError for what the Var does not hold.
+        """
+        x = np.array(data)
+        if x.shape != self.shape:
+            raise RunError(
+                f"{self.port.path}: an array of shape {x.shape} is written, and the port's is {self.shape}"
+            )
+        if self._write is None:
+            raise RunError(f"{self.port.path}: written while nothing runs; the first step can")
+        self._write(x)
+
+    def wait(self) -> None:
+        """Nothing: what is written is there when ``write`` returns, of ``run_spk`` when all have done theirs. Kept for Lava's programs."""
+
+    def __repr__(self) -> str:
+        return f"<Ref {self.port!r}>"
 
 
 def cast(path: str, x: np.ndarray, dtype: np.dtype, how: str) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lavalike.backends import get_backend
 from lavalike.backends.numpy.model import NumpyModel
+from lavalike.backends.numpy.phases import Phases
 from lavalike.backends.numpy.ports import Queue, cast
 from lavalike.backends.numpy.scheduler import Raised, Scheduler
 from lavalike.backends.numpy.turns import PartTurn, tell
@@ -62,6 +63,7 @@ class NumpyProgram:
             )
         self._wire()
         self._recorded: set[Port | Var] = set()
+        self._phases = Phases(self)
 
     def _build(self, inner: Part, recordable: Sequence[Port | Var]) -> Program:
         summed = [t.source for r in recordable if isinstance(r, Port) for t in self.part.terms(r)]
@@ -122,6 +124,7 @@ class NumpyProgram:
                     },
                     {p.name for p in self._recorded if p.process is node.process},
                 )
+        self._phases.bind()
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -149,7 +152,7 @@ class NumpyProgram:
                     term.add(recordings[target][:done], source[:done])
 
     def _run(self, steps: int, heard: Mapping[Port, np.ndarray], recordings: Rows) -> None:
-        scheduler, ahead = self.scheduler, self._ahead
+        scheduler, ahead, phases = self.scheduler, self._ahead, self._phases
         fed, fills = self._prepare(heard, recordings)
         try:
             for k in range(steps):
@@ -161,9 +164,15 @@ class NumpyProgram:
                     for turn in hearing:
                         turn.heard[source] = x[k : k + 1]
                     tell(x[k : k + 1], readers, source.shape)
+                if phases.refs:
+                    phases.keep()
                 raised = scheduler.run()
                 if raised:
-                    self._raise(raised, "run_spk")
+                    self.fail(raised, "run_spk")
+                if phases.any:
+                    phases.run()
+                    for var in phases.written.keys() & recordings.keys():  # after it was recorded
+                        recordings[var][k] = self.read(var).reshape(-1)
                 for fill, x in fills:
                     fill(x[k])
                 self.step += 1
@@ -238,7 +247,7 @@ class NumpyProgram:
 
         return carry
 
-    def _raise(self, raised: Raised, phase: str) -> None:
+    def fail(self, raised: Raised, phase: str) -> None:
         """The first of what was raised in a step, with a note that says whose it is; the others are in its notes."""
         notes = []
         for turn, _ in raised:
@@ -313,6 +322,24 @@ class NumpyProgram:
         if turn is not None:
             return turn.program.read(var)
         return var.value if node is None else self.models[node][0].value_of(var)
+
+    def is_python(self, var: Var) -> bool:
+        """Whether the Var is of a Python model."""
+        return self._node(var) is not None
+
+    def value(self, var: Var, sample: int) -> np.ndarray:
+        """A copy of the Var's value in a sample; of another backend's, of the only one."""
+        node = self._node(var)
+        return np.array(self.read(var) if node is None else self.models[node][sample].value_of(var))
+
+    def assign(self, var: Var, value: np.ndarray, sample: int) -> None:
+        """Set the Var in a sample; of another backend's, in the only one."""
+        node = self._node(var)
+        if node is None:
+            self.write(var, value)
+        else:
+            self.models[node][sample].assign(var, value)
+            self.models[node][sample].on_var_update()
 
     def write(self, var: Var, value: np.ndarray) -> None:
         turn, node = self._inner.get(id(var.process)), self._node(var)

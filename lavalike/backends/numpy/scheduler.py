@@ -75,12 +75,13 @@ class Scheduler:
         self._main: greenlet | None = None
         self._raised: Raised = []
 
-    def run(self) -> Raised:
-        """Do a step, as far as it can be done; what was raised, and in which turn. DeadlockError where all that are left wait.
+    def run(self, turns: Sequence[Turn] | None = None) -> Raised:
+        """Do a step, or ``turns``, as far as it can be done; what was raised, and in which turn. DeadlockError where all that are left
+        wait.
 
         What is no Exception (Ctrl-C) is passed on at once.
         """
-        self._left, self._main = iter(self.turns), None
+        self._left, self._main = iter(self.turns if turns is None else turns), None
         if self._probes:
             self._probes = 0
         try:
@@ -92,7 +93,7 @@ class Scheduler:
         finally:
             if self._waiting or self._probing:
                 self._end()
-        if self._late:
+        if self._late and turns is None:
             self._sort()
         if not self._raised:
             return self._raised
