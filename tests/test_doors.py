@@ -27,6 +27,7 @@ NAMESPACES = [
     "lavalike.backends.torch",
     "lavalike.fused",
     "lavalike.operations",
+    "lavalike.compat",
     "lavalike.testing",
     "lavalike.snn",
     "lavalike.snn.functional",

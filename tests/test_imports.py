@@ -26,6 +26,7 @@ LEVELS = [
     ("record",),
     ("operations", "snn", "slayer", "datasets", "testing"),
     ("netx",),
+    ("compat",),
     ("demo", "doctor"),
     ("cli",),
 ]

@@ -19,7 +19,7 @@ from lavalike.compat.model import (
 from lavalike.compat.process import AbstractProcess
 from lavalike.compat.protocols import SyncDomain
 from lavalike.compat.var import Var
-from lavalike.errors import GraphError, LavalikeError
+from lavalike.errors import LavalikeError
 from lavalike.model.config import PRECISIONS, Choice, RunConfig as CoreConfig
 from lavalike.proc.monitor import Monitor
 from lavalike.process.process import AbstractProcess as CoreProcess, component, walk
@@ -202,6 +202,11 @@ class Plan:
             self.processes.append(part)
             if self._choose(part):
                 hidden.add(part)
+        for part in [*self.processes]:
+            if isinstance(part, AbstractProcess) and not isinstance(part, Monitor):
+                for ref in part.ref_ports:
+                    if not ref.targets:
+                        self._to_nothing(ref)
         tags = getattr(config, "select_tag", None)
         usual = tags if tags in PRECISIONS else "floating_pt"
         self.config = CoreConfig(
@@ -227,14 +232,18 @@ class Plan:
             config is None or config is self.lava or _alike(config, self.lava)
         )
 
+    def _to_nothing(self, ref: Any) -> None:
+        """Let a RefPort that is not connected read zeros, as in Lava."""
+        from lavalike.compat.pymodel import Nothing
+
+        nothing = Nothing(ref.shape)
+        ref.connect_var(nothing.zeros)
+        self.processes.append(nothing)
+        model: Any = type(nothing).lava_models[0]
+        self.choices[nothing] = Choice(model=model, backend=model.backend)
+
     def _choose(self, part: CoreProcess) -> bool:
         """Choose the model of ``part``; whether it computes what is inside too."""
-        for port in getattr(part, "_rv_ports", ()):
-            if port.out_connections:
-                raise GraphError(
-                    f"{port!r} -> {port.out_connections[0]!r}: RefPorts can be connected, and nothing runs them yet; a Monitor records a "
-                    "Var, and set() changes one between runs"
-                )
         if isinstance(part, Monitor):
             return False
         if not isinstance(part, AbstractProcess):  # lavalike's own: it chooses itself

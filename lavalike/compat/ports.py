@@ -17,6 +17,7 @@ from lavalike.compat.errors import (
 )
 from lavalike.errors import ConnectError
 from lavalike.process import ports as core
+from lavalike.process.refs import RefPort, VarPort
 
 V = TypeVar("V", bound=core.View)
 
@@ -152,10 +153,12 @@ class _Port(_Shaping, core.Port, AbstractIOPort):
             keep_configs(self, ports, connection_configs)
 
     def _io(self, ports: Any) -> None:
-        for port in ports if isinstance(ports, list | tuple) else [ports]:
-            if isinstance(port, AbstractPort) and not isinstance(port, core.Port | core.View):
+        """PortTypeError where one of ``ports`` passes no messages."""
+        for given in ports if isinstance(ports, list | tuple) else [ports]:
+            ends = given.ports if isinstance(given, core.View) else [given]
+            if any(isinstance(p, RefPort | VarPort) for p in ends):
                 raise PortTypeError(
-                    f"{self!r}, {port!r}: RefPorts and VarPorts are connected with each other"
+                    f"{self!r}, {given!r}: RefPorts and VarPorts are connected with each other"
                 )
 
     def _check(self, view: core.View) -> None:

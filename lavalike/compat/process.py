@@ -10,15 +10,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lavalike.compat import ports
-from lavalike.compat.refs import AbstractRVPort, RefPort, VarPort
+from lavalike.compat import ports, refs
 from lavalike.compat.server import ProcessServer
 from lavalike.compat.var import UNNAMED, Var
 from lavalike.errors import InputError
 from lavalike.process import process as core
 from lavalike.process.var import Var as CoreVar
 
-DRESSED = {**ports.DRESSED, CoreVar: Var}
+DRESSED: dict[type, type] = {**ports.DRESSED, **refs.DRESSED, CoreVar: Var}
 
 
 class Collection(list[Any]):
@@ -124,7 +123,6 @@ class AbstractProcess(core.AbstractProcess):
     lava_models: ClassVar[list[type]]
     id: int
     log_config: LogConfig
-    _rv_ports: list[AbstractRVPort]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -138,7 +136,6 @@ class AbstractProcess(core.AbstractProcess):
             name=f"Process_{number}",
             proc_params=ProcessParameters({}),
             log_config=LogConfig(),
-            _rv_ports=[],
         )
         return self
 
@@ -164,11 +161,6 @@ class AbstractProcess(core.AbstractProcess):
         if isinstance(value, Var) and value.name == UNNAMED and value.process is None:
             value.name = ""
         super().__setattr__(key, value)
-        if isinstance(value, AbstractRVPort):
-            if value.process is None:
-                value.process, value.name = self, key
-            if value.process is self and not any(p is value for p in self._rv_ports):
-                self._rv_ports.append(value)
 
     def _post_init(self) -> None:
         """Kept for programs that call it after they add ports; they are found when they are assigned."""
@@ -196,16 +188,12 @@ class AbstractProcess(core.AbstractProcess):
         return Collection(self, "out_ports", sorted(self._out_ports, key=_name))
 
     @property
-    def ref_ports(self) -> Collection:
-        return self._rv(RefPort)
+    def ref_ports(self) -> Collection:  # type: ignore[override]
+        return Collection(self, "ref_ports", sorted(self._ref_ports, key=_name))
 
     @property
-    def var_ports(self) -> Collection:
-        return self._rv(VarPort)
-
-    def _rv(self, kind: type) -> Collection:
-        held = [p for p in self._rv_ports if isinstance(p, kind)]
-        return Collection(self, kind.__name__, sorted(held, key=_name))
+    def var_ports(self) -> Collection:  # type: ignore[override]
+        return Collection(self, "var_ports", sorted(self._var_ports, key=_name))
 
     @property
     def parent_proc(self) -> core.AbstractProcess | None:

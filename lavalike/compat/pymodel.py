@@ -9,9 +9,11 @@ import numpy as np
 
 from lavalike.backends.numpy import Declared, NumpyModel
 from lavalike.backends.numpy.scheduler import Scheduler
-from lavalike.compat.model import AbstractPyProcessModel, StandIn
+from lavalike.compat.model import AbstractPyProcessModel, StandIn, implements
+from lavalike.compat.process import AbstractProcess as LavaProcess
 from lavalike.compat.protocols import AsyncProtocol
 from lavalike.compat.runtime import Stopped
+from lavalike.compat.var import Var as LavaVar
 from lavalike.errors import GraphError, GraphTypeError
 from lavalike.model.config import NodeConfig
 from lavalike.process import AbstractProcess, Var
@@ -97,7 +99,11 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
 
     @classmethod
     def declared(cls) -> dict[str, Declared]:
-        found = super().declared()
+        found = {
+            name: known
+            for name, known in super().declared().items()
+            if getattr(known, "cls", None) is not PyVarPort.VEC_DENSE
+        }
         for name, known in found.items():
             kind = getattr(known, "cls", None)
             if isinstance(kind, _Kind) and not kind.name.endswith("VEC_DENSE"):
@@ -157,3 +163,20 @@ def PyLoihiModelToPyAsyncModel(py_loihi_model: type) -> type:
         (py_loihi_model,),
         {"implements_protocol": AsyncProtocol, "run_async": run_async},
     )
+
+
+class Nothing(LavaProcess):
+    """What a RefPort that is not connected refers to."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.zeros = LavaVar(shape, 0)
+
+
+@implements(proc=Nothing)
+class _NothingModel(PyLoihiProcessModel):
+    """Is zero again in every step."""
+
+    def run_spk(self) -> None:
+        self.zeros: Any
+        self.zeros[...] = 0

@@ -41,6 +41,9 @@ class Executable:
         self.proc_builders = {} if proc_builders is None else proc_builders
         self.plan: configs.Plan | None = None
 
+    def assign_runtime_to_all_processes(self, runtime: Any) -> None:
+        """Nothing to do: a program that is compiled is its processes' runtime."""
+
 
 class Bound(core.Runtime):
     """A compiled program, with Lava's flags."""

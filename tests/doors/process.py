@@ -239,6 +239,8 @@ ROWS = [
     ),
 ]
 EXEMPT = {
+    "lavalike.compat.install": "takes no arguments",
+    "lavalike.compat.uninstall": "takes no arguments",
     "lavalike.model.NodeConfig": "made from a RunConfig and a Choice, whose rows have its arguments",
     "lavalike.backends.numba.NumbaOptions": "made from a RunConfig, whose row has its arguments",
     "lavalike.backends.torch.TorchOptions": "made from a RunConfig, whose row has its arguments",
