@@ -38,6 +38,9 @@ def names(lava):
         "lava.magma.core.model.sub.model": ["AbstractSubProcessModel"],
         "lava.magma.core.sync.protocols.loihi_protocol": ["LoihiProtocol"],
         "lava.magma.core.resources": ["CPU"],
+        "lava.magma.core.model.py.model": ["PyLoihiProcessModel"],
+        "lava.magma.core.model.py.ports": ["PyInPort", "PyOutPort", "PyRefPort"],
+        "lava.magma.core.model.py.type": ["LavaPyType"],
         "lava.proc.lif.process": ["LIF", "TernaryLIF"],
         "lava.proc.lif.models": ["PyLifModelFloat", "PyLifModelBitAcc"],
         "lava.proc.dense.process": ["Dense"],
@@ -255,12 +258,12 @@ def test_ports_say_what_is_wrong_as_lava_does(names):
 
 def test_sparse_weights_are_a_matrix(names):
     scipy = pytest.importorskip("scipy.sparse")
-    w = np.array([[0, 2, 0], [3, 0, 4.0]])
+    w = np.array([[0, 2, 0], [4, 0, 6]])
     sparse = names.Sparse(weights=scipy.csr_matrix(w))
     assert (sparse.weights.init.toarray() == w).all()
     lif = names.LIF(shape=(2,))
     sparse.a_out.connect(lif.a_in)
-    sparse.run(names.RunSteps(1), names.Loihi2SimCfg())
+    sparse.run(names.RunSteps(1), names.Loihi2SimCfg(select_tag="fixed_pt"))
     sparse.weights.set(scipy.csr_matrix(2 * w))
     assert (sparse.weights.get().toarray() == 2 * w).all()
     with pytest.raises(VarError, match="same 3 places"):
@@ -279,34 +282,33 @@ def chain(names, weights, bias=(3, 5), **kwargs):
     return first, dense, second
 
 
-def test_a_network_in_both_precisions_is_lavalikes_own(names):
+def test_a_network_is_lavalikes_own(names):
     weights = np.array([[4, -6], [2, 8]])
-    for tag in ("floating_pt", "fixed_pt"):
-        first, _, second = chain(names, weights, bias=[300, 500], du=1)
-        monitor = names.Monitor()
-        monitor.probe(second.u, 12)
-        monitor.probe(first.s_out, 12)
-        for _ in range(3):  # a configuration for each run compiles nothing anew
-            first.run(
-                condition=names.RunSteps(num_steps=4), run_cfg=names.Loihi1SimCfg(select_tag=tag)
-            )
-        got = monitor.get_data()
+    first, _, second = chain(names, weights, bias=[300, 500], du=1)
+    monitor = names.Monitor()
+    monitor.probe(second.u, 12)
+    monitor.probe(first.s_out, 12)
+    for _ in range(3):  # a configuration for each run compiles nothing anew
+        first.run(
+            condition=names.RunSteps(num_steps=4), run_cfg=names.Loihi1SimCfg(select_tag="fixed_pt")
+        )
+    got = monitor.get_data()
 
-        own = lavalike.proc.LIF(shape=(2,), bias_mant=[300, 500], vth=10)
-        dense = lavalike.proc.Dense(weights=weights)
-        last = lavalike.proc.LIF(shape=(2,), vth=100000, du=1)
-        own.s_out.connect(dense.s_in)
-        dense.a_out.connect(last.a_in)
-        record = lavalike.proc.Monitor()
-        record.probe(last.u, 12)
-        record.probe(own.s_out, 12)
-        own.run(lavalike.RunSteps(12), lavalike.RunConfig(precision=tag, dtype="float64"))
-        expected = record.get_data()
-        np.testing.assert_array_equal(got["second"]["u"], expected["LIF"]["u"])
-        np.testing.assert_array_equal(got["first"]["s_out"], expected["LIF#2"]["s_out"])
-        assert got["first"]["s_out"].any()
-        assert first.runtime._is_started
-        first.stop()
+    own = lavalike.proc.LIF(shape=(2,), bias_mant=[300, 500], vth=10)
+    dense = lavalike.proc.Dense(weights=weights)
+    last = lavalike.proc.LIF(shape=(2,), vth=100000, du=1)
+    own.s_out.connect(dense.s_in)
+    dense.a_out.connect(last.a_in)
+    record = lavalike.proc.Monitor()
+    record.probe(last.u, 12)
+    record.probe(own.s_out, 12)
+    own.run(lavalike.RunSteps(12), lavalike.RunConfig(precision="fixed_pt", dtype="float64"))
+    expected = record.get_data()
+    np.testing.assert_array_equal(got["second"]["u"], expected["LIF"]["u"])
+    np.testing.assert_array_equal(got["first"]["s_out"], expected["LIF#2"]["s_out"])
+    assert got["first"]["s_out"].any()
+    assert first.runtime._is_started
+    first.stop()
 
 
 def test_two_spellings_connect(names):
@@ -421,6 +423,93 @@ def _bare(names):
             self.v = names.Var((1,))
 
     return Bare()
+
+
+def doubler(names):
+    class Doubler(names.AbstractProcess):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.a_in, self.s_out = names.InPort((2,)), names.OutPort((2,))
+            self.total = names.Var((2,), init=[0.9, 0])
+            self.count = names.Var((1,), init=0)
+            self.reads = names.RefPort((2,))
+            self.alone = names.RefPort((1,))
+
+    @names.implements(proc=Doubler, protocol=names.LoihiProtocol)
+    @names.requires(names.CPU)
+    class DoublerModel(names.PyLoihiProcessModel):
+        a_in = names.LavaPyType(names.PyInPort.VEC_DENSE, bool)
+        s_out = names.LavaPyType(names.PyOutPort.VEC_DENSE, np.int16)
+        reads = names.LavaPyType(names.PyRefPort.VEC_DENSE, float)
+        total = names.LavaPyType(np.ndarray, int)
+        count = names.LavaPyType(int, int)
+
+        def __init__(self, proc_params):
+            super().__init__(proc_params)
+            self.gain = proc_params["gain"]
+            self.seen = []
+
+        def run_spk(self):
+            x = self.a_in.recv()
+            self.total += x
+            self.count += 1
+            if self.time_step == proc_fails[0]:
+                raise KeyError("broken")
+            self.s_out.send(self.gain * x)
+
+        def post_guard(self):
+            return self.time_step % 2 == 0
+
+        def run_post_mgmt(self):
+            self.seen.append((self.reads.read().tolist(), self.alone.read().tolist()))
+            self.proc_params.overwrite("seen", self.seen)
+
+    proc_fails = [0]
+    return Doubler, proc_fails
+
+
+def test_python_models_in_lavas_spelling(names):
+    Doubler, fails = doubler(names)
+    lif = names.LIF(shape=(2,), bias_mant=[20, 0])
+    double = Doubler(gain=3)
+    last = names.LIF(shape=(2,), vth=1000)
+    lif.s_out.connect(double.a_in)
+    double.s_out.connect(last.a_in)
+    double.reads.connect_var(last.u)
+    for _ in range(2):
+        double.run(names.RunSteps(2), names.Loihi2SimCfg(select_tag="fixed_pt"))
+    assert lif.model_class is names.PyLifModelBitAcc
+    assert double.count.get() == [4]
+    assert double.total.get().tolist() == [0, 0]
+    assert double.proc_params["seen"] == [([0, 0], [0]), ([0, 0], [0])]
+    fails[0] = 6
+    with pytest.raises(
+        RuntimeError, match=r"1 Exception\(s\) occurred.*broken.*run_spk, step 6"
+    ) as e:
+        double.run(names.RunSteps(5), names.Loihi2SimCfg(select_tag="fixed_pt"))
+    assert isinstance(e.value.__cause__, KeyError)
+    double.stop()
+    assert not double.runtime._is_running
+
+
+def test_a_message_goes_through_a_python_model(names):
+    Doubler, _ = doubler(names)
+    source = names.io.source.RingBuffer(data=np.array([[1, 0, 1], [0, 0, 2]]))
+    double = Doubler(gain=3)
+    sink = names.io.sink.RingBuffer(shape=(2,), buffer=3)
+    source.s_out.connect(double.a_in)
+    double.s_out.connect(sink.a_in)
+    sink.run(names.RunSteps(3), names.Loihi1SimCfg(select_tag="fixed_pt"))
+    assert sink.data.get().tolist() == [[3, 0, 3], [0, 0, 6]]
+    assert double.total.get().tolist() == [2, 2]  # declared int: 0.9 begins as 0
+    sink.stop()
+
+
+def test_weights_are_cut_for_fixed_pt_and_said_so(names):
+    dense = names.Dense(weights=np.array([[0.5, -300], [3, 7]]))
+    with pytest.warns(UserWarning, match="by at most 44"):
+        dense.run(names.RunSteps(1), names.Loihi2SimCfg(select_tag="fixed_pt"))
+    assert dense.weights.init.tolist() == [[0, -256], [3, 7]]
 
 
 def test_hardware_is_simulated_and_said_so(names):
