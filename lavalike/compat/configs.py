@@ -265,7 +265,11 @@ class Plan:
         part.__dict__["_model_class"] = model
         if issubclass(model, StandIn):
             self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
-            if model.precision == "fixed_pt" and hasattr(part, "fit") and not part.weights.compiled:
+            if (
+                model.precision == "fixed_pt"
+                and hasattr(part, "fit")
+                and not part.vars.weights.compiled
+            ):
                 part.fit()
         elif issubclass(model, AbstractSubProcessModel):
             part.expand(model)

@@ -81,8 +81,8 @@ class SigmaDelta(Delta, proc.SigmaDelta):
 class Decay(Var):
     """A factor that follows from period and alpha."""
 
-    @property
-    def init(self) -> Any:  # type: ignore[misc]
+    @property  # type: ignore[misc]  # what it is made of is not changed
+    def init(self) -> Any:
         owner: Any = self.process
         turn = np.cos if self.name == "cos_decay" else np.sin
         return (1 - owner.alpha.init) * turn(2 * np.pi / owner.period.init)
@@ -157,8 +157,8 @@ class SparseVar(Var):
         shape = (owner.a_out.size, owner.s_in.size)
         return coo_matrix((data, (owner.rows, owner.cols)), shape=shape).tocsr()
 
-    @property
-    def init(self) -> Any:  # type: ignore[misc]
+    @property  # type: ignore[misc]  # what it is made of is not changed
+    def init(self) -> Any:
         return self._matrix(self.value)
 
     def get(self, idx: Any = None) -> Any:

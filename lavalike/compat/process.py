@@ -172,27 +172,27 @@ class AbstractProcess(core.AbstractProcess):
     # -- parts
 
     @property
-    def procs(self) -> Collection:  # type: ignore[override]
+    def procs(self) -> Collection:
         return Collection(self, "procs", super().procs)
 
     @property
-    def vars(self) -> Collection:  # type: ignore[override]
+    def vars(self) -> Collection:
         return Collection(self, "vars", sorted(self._vars, key=_name))
 
     @property
-    def in_ports(self) -> Collection:  # type: ignore[override]
+    def in_ports(self) -> Collection:
         return Collection(self, "in_ports", sorted(self._in_ports, key=_name))
 
     @property
-    def out_ports(self) -> Collection:  # type: ignore[override]
+    def out_ports(self) -> Collection:
         return Collection(self, "out_ports", sorted(self._out_ports, key=_name))
 
     @property
-    def ref_ports(self) -> Collection:  # type: ignore[override]
+    def ref_ports(self) -> Collection:
         return Collection(self, "ref_ports", sorted(self._ref_ports, key=_name))
 
     @property
-    def var_ports(self) -> Collection:  # type: ignore[override]
+    def var_ports(self) -> Collection:
         return Collection(self, "var_ports", sorted(self._var_ports, key=_name))
 
     @property
@@ -255,7 +255,7 @@ class AbstractProcess(core.AbstractProcess):
 
         runtime.prepare(self, run_cfg if run_cfg is not None else executable)
 
-    def run(  # type: ignore[override]
+    def run(
         self,
         condition: Any,
         run_cfg: Any = None,

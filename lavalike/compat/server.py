@@ -20,7 +20,7 @@ class Server:
         if cls._one is None:
             cls._one = super().__new__(cls)
             cls._one.reset_server()
-        return cls._one  # type: ignore[no-any-return]
+        return cls._one
 
     def reset_server(self) -> None:
         """Count from 0 again."""
