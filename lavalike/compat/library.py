@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lavalike import proc
-from lavalike.compat.model import StandIn, register, stand_in
+from lavalike.compat.model import AbstractPyProcessModel, StandIn, register, stand_in
 from lavalike.compat.process import Library
 from lavalike.compat.refs import RefPort
 from lavalike.compat.resources import CPU
@@ -137,6 +137,22 @@ class Weighted(Library):
                 stacklevel=2,
             )
             var.value = cut
+
+
+class AbstractPyDelayDenseModel(AbstractPyProcessModel):
+    """Base of Lava's models of connections with delays, of which lavalike computes its own way."""
+
+    @staticmethod
+    def get_delay_wgts_mat(weights: Any, delays: Any, max_delay: int) -> Any:
+        """Weights (out, in) as (out * (max_delay + 1), in): rows of the synapses of delay 0, then of delay 1, and so on."""
+        given, lags = (
+            x.toarray() if hasattr(x, "toarray") else np.asarray(x) for x in (weights, delays)
+        )
+        return np.vstack([np.where(lags == k, given, 0) for k in range(max_delay + 1)])
+
+
+class AbstractPyDelaySparseModel(AbstractPyDelayDenseModel):
+    """The same of sparse matrices."""
 
 
 class Dense(Weighted, proc.Dense):

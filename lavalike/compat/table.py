@@ -136,13 +136,13 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.dense.models": _from(
         _LIBRARY,
         *("PyDenseModelFloat", "PyDenseModelBitAcc"),
-        *("PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc"),
+        *("PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc", "AbstractPyDelayDenseModel"),
     ),
     "lava.proc.sparse.process": _from(_LIBRARY, "Sparse", "DelaySparse"),
     "lava.proc.sparse.models": _from(
         _LIBRARY,
         *("PySparseModelFloat", "PySparseModelBitAcc"),
-        *("PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc"),
+        *("PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc", "AbstractPyDelaySparseModel"),
     ),
     "lava.proc.conv.process": _from(_LIBRARY, "Conv"),
     "lava.proc.conv.models": _from(_LIBRARY, "PyConvModelFloat", "PyConvModelFixed"),
