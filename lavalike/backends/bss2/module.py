@@ -50,7 +50,9 @@ class ChipModule(ProcessModule):
         super().__init__(process, part, surrogate)
         self.chip, self.dt = chip, dt
         self.training = Training(
-            as_surrogate(exponential() if surrogate is None else surrogate), "detach"
+            as_surrogate(exponential() if surrogate is None else surrogate),
+            "detach",
+            relative=True,
         )
         self.plan, self.names = cut(on_chip), order.names(on_chip.nodes)
         self.networks: dict[Part, Network] = {}
@@ -174,12 +176,11 @@ class ChipModule(ProcessModule):
                 return
             recorded = {p: placed.observed(p, trace) for p, trace in on_chip.items()}
         heard = {p: x + (received[p] - x).detach() for p, x in outside.items()}
-        counted = {p: c | p.units(c) for p, c in constants.items()}
         traces = net.run(
             extent,
             heard,
             weights,
-            counted,
+            constants,
             states,
             dict.fromkeys(net.populations, self.training),
             recorded,

@@ -122,11 +122,6 @@ class Population:
         """Inputs of the recorded equation that tell when other compartments than the soma fired, and the output each is."""
         return {m.fired: f"spike_{m.name}" for m in self.membranes[1:] if m.fires}
 
-    def units(self, c: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What the recorded equation counts thresholds in: their own size, 1 where they are 0, as the torch backend does."""
-        sizes = {m.name: c[m.threshold].detach().abs() for m in self.membranes if m.fires}
-        return {f"per_{n}": 1 / torch.where(v == 0, 1.0, v) for n, v in sizes.items()}
-
     def state_vars(self, m: Membrane) -> tuple[Var, Var]:
         """The Vars of a membrane's current and voltage."""
         current, voltage = (m.current, m.voltage) if self.compartments else ("u", "v")
