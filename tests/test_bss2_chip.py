@@ -187,7 +187,7 @@ def test_the_import_is_light():
 def test_a_setup_of_chips_computes_a_layer_on_all_of_them():
     import torch
 
-    from lavalike.bss2.analog import product
+    from lavalike.bss2.chip.analog import product
     from lavalike.bss2.placement import tiles
 
     x, w = torch.full((4, 300), 3.0), torch.full((300, 256), 2.0)

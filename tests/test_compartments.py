@@ -326,7 +326,7 @@ def test_it_is_copied_and_pickled_with_what_it_has_done(move):
 
 def test_a_period_is_whole_steps():
     tree = {"a": Compartment(threshold=1, period=2.5)}
-    with pytest.raises(VarError, match="period_a: whole numbers are needed, got 2.5"):
+    with pytest.raises(VarError, match=r"period_a: whole numbers are needed, got 2\.5"):
         lv.simulate(MultiCompartment(shape=(1,), tree=tree), steps=1)
 
 

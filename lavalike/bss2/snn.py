@@ -25,7 +25,7 @@ from lavalike.bss2.spiking.synapse import Projection
 from lavalike.errors import InputTypeError
 
 Instance = Experiment
-__path__: list[str] = []  # its submodules are spiking's, see lavalike.bss2.aliases
+__path__: list[str] = []  # its submodules are spiking's, see lavalike.bss2.hxtorch.aliases
 _EXPERIMENT = instance(Experiment)
 
 
@@ -87,20 +87,17 @@ class _Computed(_Layer):
         """What a func may ask for."""
         if isinstance(self, Projection):
             return {"weight": self.matrix()}
-        return {
-            "params": self.params() if self.func_params is None else self.func_params,
-            "dt": self.experiment.dt,
-        }  # type: ignore[attr-defined]
+        layer: Any = self  # a population's, which this is mixed into
+        params = layer.params() if self.func_params is None else self.func_params
+        return {"params": params, "dt": layer.experiment.dt}
 
     def forward_func(self, input: Any, hw_data: Any = None) -> Any:
         if self.func is None:
             more = () if isinstance(self, Projection) else (hw_data,)
             return super().forward_func(input, *more)  # type: ignore[misc]
-        x = (
-            self.spikes(input)
-            if isinstance(self, Projection)
-            else self.graded(input, hw_data is not None)
-        )  # type: ignore[attr-defined]
+        layer: Any = self
+        seen = hw_data is not None
+        x = layer.spikes(input) if isinstance(self, Projection) else layer.graded(input, seen)
         known = self.known() | {"hw_data": hw_data}
         if isinstance(self.func, type):  # an autograd.Function takes them in order
             function: Any = self.func

@@ -228,7 +228,7 @@ def membrane(b: Branch, tree: Sequence[Branch], recorded: str = "") -> Membrane:
     sees_membrane = recorded in ("membrane", "both", "whole")
     # the old voltage is needed until all others have their flow
     new = v if len(tree) == 1 else b.of("n")
-    spike = f"spike_{b.name}" if b.parent else "s_out"
+    spike = "s_out" if b.parent is None else f"spike_{b.name}"
 
     flows: list[Call] = []
     flow = i
@@ -270,8 +270,10 @@ def membrane(b: Branch, tree: Sequence[Branch], recorded: str = "") -> Membrane:
     elif sees_membrane:
         end(unreset, new, fired, seen)
     if b.fires:
-        rise = (entered, (new, v, b.of("vth"))) if b.parent else (passed, (new, b.of("vth")))
-        ends.append(Call(*rise, (spike,)))
+        if b.parent is not None:
+            ends.append(Call(entered, (new, v, b.of("vth")), (spike,)))
+        else:
+            ends.append(Call(passed, (new, b.of("vth")), (spike,)))
     if sees_spikes and not whole:
         end(inject, spike, fired)
     if b.adapting:
@@ -298,7 +300,7 @@ def membrane(b: Branch, tree: Sequence[Branch], recorded: str = "") -> Membrane:
         (x, *[fired] * sees_spikes, *[seen] * sees_membrane),
         (i, v, *more),
         (i, new, *more),
-        spike if b.fires else "" if b.parent else new,
+        spike if b.fires else new if b.parent is None else "",
         tuple(flows),
         Call(current, (x, i, b.of("keep")), (i,)),
         tuple(ends),
@@ -318,8 +320,8 @@ def put_together(
 
     Args:
         name, module: of the step, by which kernels are cached: two steps of one name are one.
-        chip: the chip's order of updates, and outputs ``spike_{name}`` of other membranes that fire. Else each membrane takes the current of
-            its own step.
+        chip: the chip's order of updates, and outputs ``spike_{name}`` of other membranes that fire. Else each
+            membrane takes the current of its own step.
         recorded: one of :data:`RECORDED`.
         make: makes the :class:`Dynamics`.
         constants: of it.

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.dynamics.adex import DV, G, Branch, parameters, put_together
+from lavalike.dynamics.adex import DV, Branch, G, parameters, put_together
 from lavalike.dynamics.dynamics import Constants, Dynamics
 from lavalike.process.units import Units
 

@@ -14,9 +14,8 @@ from lavalike.proc.parameters import parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 # what stands before a compartment's name in the equation
-WORDS = ("i", "v", "hold", "seen", "fired", "n", "spike") + tuple(
-    dict.fromkeys(n for p in COMPARTMENT for n in (p.name, p.argument))
-)
+WORDS = ("i", "v", "hold", "seen", "fired", "n", "spike", *(p.name for p in COMPARTMENT))
+WORDS += tuple(p.argument for p in COMPARTMENT)
 FIELDS = {"vth": "threshold"}  # of a Compartment, where it calls a parameter otherwise
 
 

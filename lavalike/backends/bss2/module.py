@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 
 from lavalike.backends.bss2.emulated import Placed
-from lavalike.backends.bss2.neurons import Population, tensors
+from lavalike.backends.bss2.neurons import ChipPopulation, tensors
 from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_synapses
 from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import start
@@ -122,7 +122,9 @@ class ChipModule(ProcessModule):
 
     def _model(
         self, net: Network
-    ) -> tuple[dict[Projection, torch.Tensor], dict[Population, Tensors], dict[Population, float]]:
+    ) -> tuple[
+        dict[Projection, torch.Tensor], dict[ChipPopulation, Tensors], dict[ChipPopulation, float]
+    ]:
         """Weights, constants and gains, from the parameters' present values."""
         found = {
             p: p.derive({v.name: self.tensor(v) for v in p.process.vars if v.role == "parameter"})
@@ -140,7 +142,7 @@ class ChipModule(ProcessModule):
         self,
         net: Network,
         weights: Mapping[Projection, torch.Tensor],
-        constants: Mapping[Population, Tensors],
+        constants: Mapping[ChipPopulation, Tensors],
     ) -> Placed:
         return Placed(
             net,
