@@ -137,8 +137,12 @@ class _Reader:
         for function, arguments, results in parts.calls:
             value = self.apply(function, [env[n] for n in arguments])
             name = results[0]
-            if name not in parts.results and taken[name] == made[name] == 1:
-                env[name] = value if isinstance(value, Term) else value[0]
+            if (
+                isinstance(value, Term)
+                and name not in parts.results
+                and taken[name] == made[name] == 1
+            ):
+                env[name] = value
             else:
                 self.assign(ast.Name(", ".join(results)), results, value, env)
         return [env[n] for n in parts.results]

@@ -49,7 +49,7 @@ class ChipModule(ProcessModule):
     ) -> None:
         super().__init__(process, part, surrogate)
         self.chip, self.dt = chip, dt
-        self.training = Training(
+        self.differentiated = Training(
             as_surrogate(exponential() if surrogate is None else surrogate),
             "detach",
             relative=True,
@@ -184,7 +184,7 @@ class ChipModule(ProcessModule):
             weights,
             constants,
             states,
-            dict.fromkeys(net.populations, self.training),
+            dict.fromkeys(net.populations, self.differentiated),
             recorded,
         )
         for p, trace in traces.items():
