@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from lavalike.arguments import SHAPE, arguments, instance, integer, optional, real, sequence
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RangeError, RoutingError
 from lavalike.bss2.populations import (
     Instance as Instance,

@@ -217,9 +217,8 @@ def _check_stepped(group: list[Node]) -> None:
         return
     name, other = whole[0].target.backend, [n for n in group if n.target != whole[0].target]
     raise GraphError(
-        f"{', '.join(n.process.path for n in group if n not in other)}: on {name}, in a loop with "
-        f"{', '.join(f'{n.process.path} on {n.target.backend}' for n in other)}; {name} runs all steps at once. Put all of the loop on it, "
-        "or nothing"
+        f"{', '.join(n.process.path for n in group if n not in other)}: on the chip, in a loop with "
+        f"{', '.join(n.process.path for n in other)} on the host; a chip cannot be stepped. Put all of the loop on {name}, or none of it"
     )
 
 

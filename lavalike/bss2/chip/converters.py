@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from llvmlite import ir
 
-from lavalike.bss2 import facts, normal
+from lavalike.bss2.chip import facts, normal
 from lavalike.bss2.errors import OperandError
 from lavalike.fused import memory, threads
 from lavalike.fused.llvm import F32, F64, I16, I32, I64, WIDTH, Builder, compiled
@@ -121,7 +121,7 @@ def digitise(
     Args:
         charge: (rows, columns), or (batch, columns, ...) of a convolution; contiguous.
         read: how.
-        key: of the noise, :func:`lavalike.bss2.normal.keys`; other devices draw theirs from torch.
+        key: of the noise, :func:`lavalike.bss2.chip.normal.keys`; other devices draw theirs from torch.
         total: integers of the same shape, to which it is added in place.
         last: limit that sum to -128..127.
 
