@@ -236,9 +236,9 @@ def used(code: Code, results: tuple[Operand, ...] | None = None) -> Code:
     return Code(code.arguments, tuple(reversed(ops)), results)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Traced:
-    """A neuron ready for printing.
+    """A neuron ready for printing; made once for each, so that kernels are found by its identity.
 
     ``forward``: (inputs, states, parameters, numbers, t if asked for) -> (outputs, states, counted).
     ``backward``: the same and the cotangents of outputs and states -> (gradients of inputs, states, parameters).
