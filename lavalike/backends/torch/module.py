@@ -63,6 +63,7 @@ class ProcessModule(nn.Module):
                     self.register_parameter(key, nn.Parameter(value))
                 else:
                     self.register_buffer(key, value, persistent=False)
+        self._terms: dict[Port, list[Term]] | None = None  # of the OutPorts, in a call
         self._order = order.upstream_first(part.nodes, order.senders(part.nodes))
         self.feedback = len(self._order) < len(part.nodes)
         self._seen: set[Node] = (
@@ -388,7 +389,9 @@ class ProcessModule(nn.Module):
         """What every OutPort of the process sends, (batch, *shape, time) by name."""
         states, constants = self.initial(batch), self.constants()
         outs = self.process.out_ports
-        terms = {p: self.graph.terms(p) for p in outs}
+        if self._terms is None:
+            self._terms = {p: self.graph.terms(p) for p in outs}
+        terms = self._terms
         if not self.feedback:
             values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants)
             return {p.name: self.total(terms[p], p, values, batch, steps) for p in outs}
