@@ -33,6 +33,7 @@ from lavalike.errors import InputError, InputTypeError
 from lavalike.fused import cpu, memory
 from lavalike.fused.ambient import alone, stored, transformed, unreadable
 from lavalike.fused.arithmetic import Training
+from lavalike.fused.llvm import WORDS
 from lavalike.fused.trace import Traced, accumulated, steps as stepper, traced
 
 Tensors = dict[str, torch.Tensor]
@@ -65,7 +66,14 @@ class Result:
 
 @functools.cache
 def _traced(dynamics: Dynamics, key: Any, training: _ByKey) -> Traced:
-    return alone(traced, dynamics, training.training)
+    made = alone(traced, dynamics, training.training)
+    for op in (*made.forward.ops, *made.backward.ops):
+        if op.op not in WORDS:
+            raise InputError(
+                f"{dynamics.name}: torch's {op.op} is not supported in a step; write it element-wise with "
+                f"{', '.join(sorted(WORDS))}, or give it an entry in lavalike.fused.llvm.WORDS"
+            )
+    return made
 
 
 class _ByKey:

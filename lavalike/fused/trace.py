@@ -1,6 +1,7 @@
 """A neuron's step and its gradient as straight-line code, traced by torch's own make_fx over torch.func.vjp.
 
-The result is printed as loops: :mod:`lavalike.fused.cpu` for Numba, :mod:`lavalike.fused.triton` for CUDA.
+The result is printed as loops: :mod:`lavalike.fused.cpu`, and :mod:`lavalike.fused.triton` for CUDA. An operation of torch's goes by its
+name; which of them there are is said by the tables of those who print them, ``WORDS`` in :mod:`lavalike.fused.llvm` and in triton.
 """
 
 from __future__ import annotations
@@ -39,55 +40,15 @@ FILLS = {
     "zeros": 0.0,
     "ones": 1.0,
 }
-ORDERS = {"gt", "ge", "lt", "le", "eq", "ne"}
-COMPARISONS = {
-    *ORDERS,
-    "logical_and",
-    "logical_or",
-    "logical_not",
-    "bitwise_and",
-    "bitwise_or",
-    "bitwise_not",
+# what arithmetic of truth values is
+TRUTH = {
+    "add": "logical_or",
+    "mul": "logical_and",
+    "maximum": "logical_or",
+    "minimum": "logical_and",
 }
-LOGICAL = {"logical_and", "logical_or", "logical_not", "real"}  # of truth values
-REAL = {
-    "add",
-    "sub",
-    "rsub",
-    "mul",
-    "div",
-    "neg",
-    "abs",
-    "sign",
-    "sgn",
-    "exp",
-    "log",
-    "sqrt",
-    "rsqrt",
-    "reciprocal",
-    "tanh",
-    "sigmoid",
-    "relu",
-    "trunc",
-    "floor",
-    "ceil",
-    "round",
-    "maximum",
-    "minimum",
-    "clamp_min",
-    "clamp_max",
-    "clamp",
-    "where",
-    "real",
-    "pow",
-    "threshold_backward",
-    "sigmoid_backward",
-    "tanh_backward",
-    "sin",
-    "cos",
-    "square",
-    "remainder",
-}
+# of where a tensor lies, which a number does not
+PLACES = {"dtype", "layout", "device", "pin_memory", "memory_format"}
 
 
 @dataclass(frozen=True)
@@ -134,12 +95,13 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
     def operand(value: Any) -> Operand:
         if isinstance(value, torch.fx.Node):
             return names[value]
+        if not isinstance(value, bool | int | float):
+            raise InputError(f"{who}: {node.target} of {value} is not supported in a step")
         return value if isinstance(value, bool) else float(value)
 
     def emit(op: str, args: tuple[Operand, ...], is_real: bool) -> str:
-        if op not in ("where", "real") and (
-            is_real or op in ORDERS
-        ):  # truth values in arithmetic count 0 and 1
+        # truth values in arithmetic count 0 and 1
+        if op not in ("where", "real") and not op.startswith("logical_"):
             args = tuple(
                 emit("real", (a,), True) if isinstance(a, str) and not real[a] else a for a in args
             )
@@ -188,19 +150,18 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
                         if wanted
                         else emit("ne", (source, 0.0), False)
                     )
-            elif op in COMPARISONS or op in REAL:
-                if op in ("bitwise_and", "bitwise_or", "bitwise_not"):
-                    op = op.replace("bitwise", "logical")
-                if node.kwargs.get("rounding_mode") or node.kwargs.get("alpha", 1) != 1:
+            else:
+                op = op.replace("bitwise_", "logical_")
+                more = {k: v for k, v in node.kwargs.items() if k not in PLACES and v is not None}
+                value = node.meta.get("val")
+                if more.pop("alpha", 1) != 1 or more or not isinstance(value, torch.Tensor):
                     raise InputError(
-                        f"{who}: {node.target} with {node.kwargs} is not supported in a step"
+                        f"{who}: {node.target} with {dict(node.kwargs)} is not supported in a step"
                     )
                 operands = tuple(operand(a) for a in args)
-                names[node] = _simple(op, operands) or emit(op, operands, op not in COMPARISONS)
-            else:
-                raise InputError(
-                    f"{who}: {node.target} is not supported in a step; write it element-wise with {', '.join(sorted(REAL))}"
-                )
+                is_real = value.dtype != torch.bool
+                op = op if is_real else TRUTH.get(op, op)
+                names[node] = _simple(op, operands) or emit(op, operands, is_real)
         if node.op == "call_function" and node.target.__name__.split(".")[0].endswith("_"):
             names[node.args[0]] = names[node]  # changed in place
     return used(Code(arguments, tuple(ops), results))
