@@ -213,7 +213,7 @@ def test_a_word_is_one_entry_of_one_table_a_backend(monkeypatch):
 def test_an_operation_that_loops_lack_is_one_entry_of_each_printers_table(monkeypatch):
     d = taught(monkeypatch, growth, growing, torch.expm1)
     plan = fused.Training(snn.surrogate.atan())
-    with pytest.raises(InputError, match=r"growing: torch's expm1 is not supported in a step"):
+    with pytest.raises(InputError, match=r"growing: aten.expm1.default is not supported in a step"):
         code(d, plan)
     (entries,) = section("Add a word")[1]
     cpu, cuda = (line.split("  #")[0].strip().rstrip(",") for line in entries.splitlines())

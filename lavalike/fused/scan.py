@@ -66,14 +66,7 @@ class Result:
 
 @functools.cache
 def _traced(dynamics: Dynamics, key: Any, training: _ByKey) -> Traced:
-    made = alone(traced, dynamics, training.training)
-    for op in (*made.forward.ops, *made.backward.ops):
-        if op.op not in WORDS:
-            raise InputError(
-                f"{dynamics.name}: torch's {op.op} is not supported in a step; write it element-wise with "
-                f"{', '.join(sorted(WORDS))}, or give it an entry in lavalike.fused.llvm.WORDS"
-            )
-    return made
+    return alone(traced, dynamics, training.training, WORDS)
 
 
 class _ByKey:

@@ -7,7 +7,7 @@ name; which of them there are is said by the tables of those who print them, ``W
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,8 +70,10 @@ class Code:
     results: tuple[Operand, ...]
 
 
-def trace(function: Callable[..., Any], arguments: tuple[str, ...], who: str) -> Code:
-    """The code of ``function``, called with one-dimensional tensors for ``arguments``."""
+def trace(
+    function: Callable[..., Any], arguments: tuple[str, ...], who: str, words: Collection[str]
+) -> Code:
+    """The code of ``function``, called with one-dimensional tensors for ``arguments``; InputError for an operation not in ``words``."""
     from torch.fx.experimental.proxy_tensor import (
         make_fx,
     )  # takes a second: only where something is compiled
@@ -81,10 +83,12 @@ def trace(function: Callable[..., Any], arguments: tuple[str, ...], who: str) ->
         module = make_fx(function)(*samples)
     except (AttributeError, RuntimeError, TypeError, ValueError) as e:
         raise InputError(f"{who}: its step cannot be traced: {e}") from e
-    return _code(module, arguments, who)
+    return _code(module, arguments, who, words)
 
 
-def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) -> Code:
+def _code(
+    module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str, words: Collection[str]
+) -> Code:
     names: dict[Any, Operand] = {}
     real: dict[str, bool] = dict.fromkeys(arguments, True)
     ops: list[Op] = []
@@ -152,6 +156,11 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
                     )
             else:
                 op = op.replace("bitwise_", "logical_")
+                if op not in words:
+                    raise InputError(
+                        f"{who}: {node.target} is not supported in a step; write it element-wise with "
+                        f"{', '.join(sorted(words))}, or give it an entry in lavalike.fused.llvm.WORDS"
+                    )
                 more = {k: v for k, v in node.kwargs.items() if k not in PLACES and v is not None}
                 value = node.meta.get("val")
                 if more.pop("alpha", 1) != 1 or more or not isinstance(value, torch.Tensor):
@@ -322,8 +331,8 @@ def accumulated(dynamics: Dynamics, training: Training) -> Callable[..., list[An
     return counts
 
 
-def traced(dynamics: Dynamics, training: Training) -> Traced:
-    """Trace forward and backward of ``dynamics`` once."""
+def traced(dynamics: Dynamics, training: Training, words: Collection[str]) -> Traced:
+    """Trace forward and backward of ``dynamics`` once, in the operations ``words`` of torch's; InputError for another."""
     who = dynamics.name
     step = steps(dynamics, training)
     parameters, numbers = dynamics.constant_names, tuple(training.numbers)
@@ -356,8 +365,13 @@ def traced(dynamics: Dynamics, training: Training) -> Traced:
     cotangents = tuple(
         f"g_{o}" for o in (*dynamics.outputs, *(f"next_{s}" for s in dynamics.states))
     )
-    code = trace(forward, given, who)
+    code = trace(forward, given, who, words)
     counted = len(code.results) - len(dynamics.outputs) - len(dynamics.states)
     return Traced(
-        dynamics, parameters, numbers, code, trace(backward, given + cotangents, who), counted
+        dynamics,
+        parameters,
+        numbers,
+        code,
+        trace(backward, given + cotangents, who, words),
+        counted,
     )
