@@ -242,7 +242,11 @@ class Builder:
         return _splat(I1, int(value)) if isinstance(value, bool) else _splat(self.real, value)
 
     def word(self, op: Op, a: list[Any]) -> Any:
-        return WORDS[op.op](self, *a)
+        return self.does(op.op, *a)
+
+    def does(self, name: str, *a: Any) -> Any:
+        """The operation of torch's of that name on vectors."""
+        return WORDS[name](self, *a)
 
     def total(self, x: Any) -> Any:
         """The sum of the lanes in float64, in a fixed order."""

@@ -105,9 +105,8 @@ class ConnectionModel(TorchModel):
         if not self.config.fixed:
             return values["weights"] * 2.0**exp, 0
         left = int(integral("weight_exp", exp, -24, 24)[0])
-        whole = fixed_weights(
-            values["weights"].numpy(), self.process.num_weight_bits, self.process.sign_mode
-        )
+        p: Any = self.process  # any that has weights of so many bits
+        whole = fixed_weights(values["weights"].numpy(), p.num_weight_bits, p.sign_mode)
         return torch.from_numpy(whole << max(left, 0)).to(torch.float64), max(-left, 0)
 
 
@@ -136,6 +135,7 @@ class DenseModel(ConnectionModel):
 class _StoredModel(ConnectionModel):
     """An entry a synapse. ``synapses`` says where they stand in what the product of all of them is."""
 
+    process: Sparse | DelaySparse
     _synapses: Synapses | None = None
 
     def synapses(self, rows: torch.Tensor, outputs: int) -> Synapses:
@@ -155,6 +155,8 @@ class _StoredModel(ConnectionModel):
 
 @implements(Sparse, backend="torch", delay=1)
 class SparseModel(_StoredModel):
+    process: Sparse
+
     def constants(self, values: Tensors) -> dict[str, Any]:
         (weights, right), p = self.weights(values), self.process
         return {
@@ -182,6 +184,8 @@ class SparseModel(_StoredModel):
 
 class _DelayModel(ConnectionModel):
     """Synapses with delays: column k of ``a_buff`` (out, max_delay + 1) is what is sent k steps later."""
+
+    process: DelayDense | DelaySparse
 
     def delays(self, values: Tensors) -> torch.Tensor:
         """The delays; ValueError for one that there is no column for, or fixed_pt does not have."""
@@ -221,6 +225,8 @@ class DelayDenseModel(_DelayModel):
 @implements(DelaySparse, backend="torch", delay=1)
 class DelaySparseModel(_DelayModel, _StoredModel):
     """An entry a synapse, each added to where in ``a_buff`` it arrives."""
+
+    process: DelaySparse
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         (weights, right), delays, p = self.weights(values), self.delays(values), self.process
@@ -280,6 +286,8 @@ class _ConvolutionModel(ConnectionModel):
 
 @implements(Conv, backend="torch", delay=1)
 class ConvModel(_ConvolutionModel):
+    process: Conv
+
     def turned(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.flip(1, 2).permute(0, 3, 1, 2)
 
@@ -290,6 +298,8 @@ class ConvModel(_ConvolutionModel):
 
 @implements(ConvTranspose, backend="torch", delay=1)
 class ConvTransposeModel(_ConvolutionModel):
+    process: ConvTranspose
+
     def turned(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.permute(0, 3, 1, 2)
 
@@ -309,6 +319,8 @@ class DelayModel(ConnectionModel):
 @implements(DelayLine, backend="torch")
 class DelayLineModel(TorchModel):
     """a_buff (batch, *shape, max_delay) has the last input first."""
+
+    process: DelayLine
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         delays = within_range("delays", values["delays"], 0, self.process.max_delay)
