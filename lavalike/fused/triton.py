@@ -340,7 +340,7 @@ def _div(w: _Writer, op: Op, x: str, y: str) -> str:
 
 def _pow(w: _Writer, op: Op, x: str, y: str) -> str:
     if op.args[1] in (1.0, 2.0, 3.0):
-        return " * ".join([x] * int(op.args[1]))  # type: ignore[arg-type]
+        return " * ".join([x] * int(op.args[1]))
     return f"libdevice.pow({x}, {y})"
 
 

@@ -165,7 +165,7 @@ class DynamicsModel(TorchModel):
         return self._made[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        made = {"_bound": (), "_made": (), "_numbers": {}}  # when it is called
+        made: dict[str, Any] = {"_bound": (), "_made": (), "_numbers": {}}  # when it is called
         return {**self.__dict__, **made}
 
     def constants(self, values: Tensors) -> dict[str, Any]:
