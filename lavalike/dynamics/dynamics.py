@@ -236,9 +236,17 @@ class Dynamics:
             found |= dict.fromkeys(_fractions(f.__code__))
         return tuple(found)
 
-    def derive(self, values: Mapping[str, Any], units: Units, fixed: bool) -> Constants:
-        """The constants of the step from the Vars' values."""
-        out = {} if self.constants is None else self.constants(values, units, fixed)
+    def derive(
+        self,
+        values: Mapping[str, Any],
+        units: Units,
+        fixed: bool,
+        made: Mapping[str, Any] | None = None,
+    ) -> Constants:
+        """The constants of the step from the Vars' values; those in ``made`` are there already."""
+        out = dict(made or {})
+        if self.constants is not None:
+            out |= self.constants(values, units, fixed)
         known = {p.argument: p for p in self.parameters}
         for n in self.constant_names:
             if n in out:

@@ -12,7 +12,8 @@ from lavalike.backends.bss2.emulated import Placed
 from lavalike.backends.bss2.neurons import ChipPopulation, tensors
 from lavalike.backends.bss2.partition import check_recordable, check_synapses
 from lavalike.backends.bss2.product import Product
-from lavalike.backends.bss2.spiking import Network, Tensors, Trace, events, gathered, selected
+from lavalike.backends.bss2.spiking import Network, Tensors, Trace, events, gathered
+from lavalike.backends.torch.terms import selected
 from lavalike.compiler import order
 from lavalike.compiler.parts import Part
 from lavalike.process import Port, Var

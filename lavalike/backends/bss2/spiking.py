@@ -16,6 +16,7 @@ import torch
 from lavalike.backends.bss2.neurons import ChipPopulation
 from lavalike.backends.bss2.partition import is_connection, model_of
 from lavalike.backends.torch.connections import ConnectionModel, as_events
+from lavalike.backends.torch.terms import selected, summed
 from lavalike.bss2.errors import RoutingError
 from lavalike.compiler import order
 from lavalike.compiler.flat import Node, Term
@@ -358,16 +359,6 @@ def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
     return torch.cat(columns).T
 
 
-def selected(x: torch.Tensor, term: Term, size: int) -> torch.Tensor:
-    """The elements of the last axis that a term takes, where it puts them among ``size``."""
-    x = x if term.src is None else x[..., torch.as_tensor(term.src)]
-    return (
-        x
-        if term.dst is None
-        else x.new_zeros(*x.shape[:-1], size).index_add(-1, torch.as_tensor(term.dst), x)
-    )
-
-
 def gathered(
     terms: list[Term],
     size: int,
@@ -376,10 +367,7 @@ def gathered(
     like: torch.Tensor,
 ) -> torch.Tensor:
     """The sum of ``terms``, (*extent, size)."""
-    out: torch.Tensor | None = None
-    for term in terms:
-        x = selected(sent[term.source], term, size)
-        out = x if out is None else out + x
+    out = summed(terms, size, sent.__getitem__)
     return like.new_zeros(*extent, size) if out is None else out
 
 
