@@ -58,6 +58,7 @@ class Engine:
         self.whole = any(p.target.whole for p in plan.parts)
         self._of = dict(zip(plan.parts, self.programs, strict=True))
         self._single = self.programs[0] if len(self.programs) == 1 and not self.whole else None
+        self.longer = hasattr(self._single, "again")
         self._owner = {id(n.process): self._of[p] for p in plan.parts for n in p.nodes}
         self._summed = {
             t: self.flat.terms(t) for t in recordable if isinstance(t, Port) and not self._leaf(t)
@@ -84,6 +85,7 @@ class Engine:
         self._running = self.programs[0]
         self._step = self.flat.step
         self._last: int | None = None  # steps of the last run
+        self.goes_on = False  # whether ``again`` may follow
 
     def _leaf(self, port: Port) -> bool:
         return isinstance(port, OutPort) and id(port.process) in self._owner
@@ -99,10 +101,12 @@ class Engine:
 
         Args:
             stimuli: for each of the graph's stimuli an array (steps, batch, size), of the dtype that ``flat.dtype_of`` says.
-            recordings: arrays (steps, batch, size) to fill; dtype as ``dtype_of`` says.
+            recordings: arrays (steps, batch, size) to fill; dtype as ``dtype_of`` says. They may have rows for steps that ``again`` does
+                where ``longer`` says so.
         """
         if self._single is not None:
             self._single.run(steps, stimuli, recordings)
+            self.goes_on = getattr(self._single, "goes_on", False)
             return
         before = self.snapshot()
         try:
@@ -114,6 +118,11 @@ class Engine:
                 rows = {t: x[:done] for t, x in recordings.items()}
                 self._stretch(done, {p: x[:done] for p, x in stimuli.items()}, rows)
             raise
+
+    def again(self, steps: int) -> None:
+        """Do ``steps`` more as the last run did: recordings go on in the rows behind those that it filled, which must be there, and
+        stimuli so too. Where ``goes_on`` says so, and nothing but ``write`` came between."""
+        self._single.again(steps)  # type: ignore[union-attr]
 
     def _stretch(
         self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings

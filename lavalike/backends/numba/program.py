@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,9 +119,10 @@ class NumbaProgram:
         self.node_ops: dict[Node, Op] = {}
         self.where = np.zeros(4, np.int64)
         self.places = {node: k for k, node in enumerate(part.nodes)}
-        self.odd = np.zeros(
-            (len(part.nodes), batch, 1), np.int64
-        )  # where graded messages arrived that count as spikes
+        # where graded messages arrived that count as spikes; as bytes, which compare in a moment
+        words = len(part.nodes) * batch
+        self.odd_bytes, self.even = bytearray(8 * words + 8), bytes(8 * words + 8)
+        self.odd = np.frombuffer(self.odd_bytes, np.int64)[:words].reshape(-1, batch, 1)
         self.first_sample = 0  # of a batch that several programs share
         self.finite = self.options.check == "finite" or self.options.debug
         self.own: dict[
@@ -132,9 +133,9 @@ class NumbaProgram:
             self.buffers[port] = np.zeros((batch, *port.shape), part.dtype_of(port))
         self.ops: list[Op] = []
         self.table_ops: list[Op] = []
-        self.laid: set[Port | Var] | None = (
-            None  # what the table records; None: it is to be laid anew
-        )
+        self.laid: set[Port | Var] | None = None  # what the table records; None: it is to be laid
+        self.stale = False  # an op of the table is another since it was laid
+        self.goes_on = False  # whether ``again`` may follow
         self.feeds = {
             p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in part.hears
         }
@@ -490,7 +491,7 @@ class NumbaProgram:
                     {t: x[k : k + 1] for t, x in recordings.items()},
                 )
             return
-        if recordings.keys() != self.laid:
+        if self.stale or recordings.keys() != self.laid:
             self._lay(recordings)
         first = self.step + 1
         for port, op in self.feeds.items():
@@ -498,32 +499,41 @@ class NumbaProgram:
         for target, rows in recordings.items():
             if target in self.records:
                 self._rows(self.records[target], rows, first)
+        self.goes_on = not indirect
+        self.again(steps)
+        for target in indirect:
+            recordings[target][...] = self.values(target).reshape(self.batch, -1)
+
+    def again(self, steps: int) -> None:
+        """See :meth:`lavalike.runtime.engine.Engine.again`."""
+        if self.stale:
+            assert self.laid is not None
+            self._lay(self.laid)
         if self.options.debug:
-            self._run_python(self.table_ops, first, steps)
+            self._run_python(self.table_ops, self.step + 1, steps)
         else:
-            self._run_compiled(first, steps)
-        if self.watched and np.count_nonzero(self.odd):
+            self._run_compiled(self.step + 1, steps)
+        if self.watched and self.odd_bytes != self.even:
             nodes = [self.part.nodes[k] for k in np.flatnonzero(self.odd.any((1, 2)))]
             self.odd[...] = 0
             for node in nodes:
                 if node not in self.part.told:
                     self.part.told.add(node)
                     warn_graded(node.process)
-        for target in indirect:
-            recordings[target][...] = self.values(target).reshape(self.batch, -1)
 
-    def _lay(self, recordings: Mapping[Port | Var, np.ndarray]) -> None:
+    def _lay(self, recordings: Iterable[Port | Var]) -> None:
         """The table for runs that record ``recordings``: laid when those or an op changed, not in every run."""
-        skipped = {id(op) for target, op in self.records.items() if target not in recordings}
+        self.laid, self.stale = {*recordings}, True
+        skipped = {id(op) for target, op in self.records.items() if target not in self.laid}
         self.table_ops = [op for op in self.ops if id(op) not in skipped]
         if not self.options.debug:
             self.table = np.array([op.row(self.batch) for op in self.table_ops], np.int64).reshape(
                 -1
             )
-            self.engine = kernels.engine()
             self.block = kernels.engine_block(self.table, self.where)
-            self.block_address = self.block.ctypes.data
-        self.laid = {*recordings}
+            self.walk = kernels.engine(self.block)
+            self.slots, self.stopped = memoryview(self.block), memoryview(self.where)
+        self.stale = False
 
     def _rows(self, op: Op, rows: np.ndarray, first: int) -> None:
         """Let a feed or a record work on ``rows`` from step ``first`` on: (steps, batch, size), possibly some samples of a larger
@@ -548,12 +558,12 @@ class NumbaProgram:
     def _run_compiled(self, first: int, steps: int) -> None:
         if self.stops:
             self._keep()
-        block, where = self.block, self.where
-        block[3], block[4], where[3] = first, steps, first - 1
+        slots, stopped = self.slots, self.stopped
+        slots[3], slots[4], stopped[3] = first, steps, first - 1
         try:
-            status = self.engine(self.block_address, 0)
+            status = self.walk()
         finally:  # Ctrl-C is delivered as the call returns, with its steps done
-            self.step = int(where[3])
+            self.step = stopped[3]
         if status:
             self._stop(status, self.table_ops, first)
 
@@ -561,7 +571,7 @@ class NumbaProgram:
         """So many steps of ``table``; a status, and where it stopped in ``where``."""
         block = kernels.engine_block(table, self.where)
         block[3], block[4], self.where[3] = first, steps, first - 1
-        return self.engine(block.ctypes.data, 0)
+        return kernels.engine(block)()
 
     def _mutable(self) -> list[np.ndarray]:
         parts = [self.buffers, *self.states.values(), *self.scratch.values(), *self.own.values()]
@@ -829,7 +839,7 @@ class NumbaProgram:
         op = self._bind(node, constants)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
-        self.laid = None
+        self.stale = True
 
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
