@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 Recordings = Mapping[Port | Var, np.ndarray]
 
 
+State = tuple[int, tuple[Any, ...]]  # steps done, and what steps change in each part
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All that steps change in a graph after ``step`` steps. ``nodes``: whose, by path, with shapes of their Vars."""
+    """All that steps change in a graph. ``nodes``: whose, by path, with shapes of their Vars."""
 
     nodes: tuple[tuple[str, str], ...]
     batch: int
-    step: int
-    parts: tuple[Any, ...]
+    state: State
 
 
 class Engine:
@@ -108,12 +110,12 @@ class Engine:
             self._single.run(steps, stimuli, recordings)
             self.goes_on = getattr(self._single, "goes_on", False)
             return
-        before = self.snapshot()
+        before = self.state()
         try:
             self._stretch(steps, stimuli, recordings)
         except BaseException as e:  # Ctrl-C among them: some parts are ahead of others
-            done = self._running.step - before.step
-            self.restore(before)
+            done = self._running.step - before[0]
+            self.go_back(before)
             if isinstance(e, Exception) and 0 < done < steps and not self.whole:
                 rows = {t: x[:done] for t, x in recordings.items()}
                 self._stretch(done, {p: x[:done] for p, x in stimuli.items()}, rows)
@@ -198,11 +200,19 @@ class Engine:
     def _names(self) -> tuple[tuple[str, str], ...]:
         return tuple((n.process.path, _describe(n)) for n in self.flat.nodes)
 
+    def state(self) -> State:
+        """All that steps change, as it is now; for this engine."""
+        return self.step, tuple(p.snapshot() for p in self.programs)
+
+    def go_back(self, state: State) -> None:
+        """Be as when ``state`` was taken. Parameters stay as they are."""
+        self._step, parts = state
+        for program, part in zip(self.programs, parts, strict=True):
+            program.restore(part)
+
     def snapshot(self) -> Snapshot:
         """All that steps change, as it is now."""
-        return Snapshot(
-            self._names, self.batch, self.step, tuple(p.snapshot() for p in self.programs)
-        )
+        return Snapshot(self._names, self.batch, self.state())
 
     def restore(self, snapshot: Snapshot) -> None:
         """Be as when ``snapshot`` was taken, of this engine or of one of an equal graph; RunError for another graph's, by name."""
@@ -219,9 +229,7 @@ class Engine:
             raise RunError(
                 f"{self.flat.processes[0].path}: the snapshot is of another graph: {other}; take one of this graph"
             )
-        for program, part in zip(self.programs, snapshot.parts, strict=True):
-            program.restore(part)
-        self._step = snapshot.step
+        self.go_back(snapshot.state)
 
     # -- what a chip tells -----------------------------------------------------------------------------
 

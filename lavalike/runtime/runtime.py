@@ -24,7 +24,7 @@ from lavalike.process.process import AbstractProcess
 from lavalike.process.structure import Structure
 from lavalike.process.var import Var, resolved
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
-from lavalike.runtime.engine import Engine, compiled
+from lavalike.runtime.engine import Engine, State, compiled
 
 NOTHING: dict = {}
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
@@ -83,6 +83,13 @@ class Runtime:
         self._record()
         self._recordable: set[Port | Var] = {t for t, _, _ in self.targets}
         self.stretches = Stretches(self.program)
+        root = self.structure.root()
+        # where reset() goes back to; None: to the Vars' marks, by another program
+        self.marked: State | None = None
+        if root.step == root.marked and all(
+            var.value is var.marked for var in _states(self.processes)
+        ):
+            self.mark()
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
         self.failed: str | None = None
@@ -204,6 +211,18 @@ class Runtime:
             self._freed.wait_for(lambda: self._claim is None)
         finally:
             self._waiting -= 1
+
+    def mark(self) -> None:
+        """Note what steps change, for :meth:`back`."""
+        self.marked = self.program.state()
+
+    def back(self) -> bool:
+        """Be as at the mark; False where that takes another program."""
+        if self.marked is None or self.version != self.structure.root().version:
+            return False
+        self.program.go_back(self.marked)
+        self.failed, self.error, self._bound = None, None, False
+        return True
 
     # -- life cycle ----------------------------------------------------------------------------------------
 
@@ -513,13 +532,16 @@ def mark(process: AbstractProcess) -> None:
         for var in _states(root.members):
             var.marked = var.get()
         root.marked = root.step
+        for runtime in root.runtimes:
+            runtime.mark()
 
 
 def reset(process: AbstractProcess) -> None:
     """What ``process.reset`` does."""
     with _held(process, f"reset {process.path}") as root:
         for runtime in [*root.runtimes]:
-            runtime.release()
+            if not runtime.back():
+                runtime.release()
         for var in _states(root.members):
             if var.marked is not None:
                 var.value = var.marked

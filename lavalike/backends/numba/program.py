@@ -94,6 +94,9 @@ def kind_of(value: Any) -> Kind:
     )
 
 
+Snapshot = tuple[int, int, list[np.ndarray]]  # steps and derivations done, and what steps change
+
+
 class NumbaProgram:
     """See :class:`lavalike.backends.base.Program`."""
 
@@ -136,6 +139,7 @@ class NumbaProgram:
         self.laid: set[Port | Var] | None = None  # what the table records; None: it is to be laid
         self.stale = False  # an op of the table is another since it was laid
         self.goes_on = False  # whether ``again`` may follow
+        self.derivations = 0  # how often constants were derived anew
         self.feeds = {
             p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in part.hears
         }
@@ -573,8 +577,11 @@ class NumbaProgram:
         block[3], block[4], self.where[3] = first, steps, first - 1
         return kernels.engine(block)()
 
-    def _mutable(self) -> list[np.ndarray]:
-        parts = [self.buffers, *self.states.values(), *self.scratch.values(), *self.own.values()]
+    def _mutable(self, derived: bool = True) -> list[np.ndarray]:
+        """What steps change; last, and only if ``derived``, what follows from parameters too."""
+        parts = [self.buffers, *self.states.values()]
+        if derived:
+            parts += [*self.scratch.values(), *self.own.values()]
         return [array for part in parts for array in part.values()]
 
     def _keep(self) -> None:
@@ -818,13 +825,20 @@ class NumbaProgram:
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
         return self.buffers[port].reshape(1, self.batch, -1)
 
-    def snapshot(self) -> tuple[int, list[np.ndarray]]:
-        return self.step, [a.copy() for a in self._mutable()]
+    def snapshot(self) -> Snapshot:
+        return self.step, self.derivations, [a.copy() for a in self._mutable()]
 
-    def restore(self, snapshot: tuple[int, list[np.ndarray]]) -> None:
-        self.step, arrays = snapshot
-        for old, array in zip(arrays, self._mutable(), strict=True):
+    def restore(self, snapshot: Snapshot) -> None:
+        self.step, derivations, arrays = snapshot
+        settled = derivations == self.derivations
+        for old, array in zip(arrays, self._mutable(settled), strict=settled):
             np.copyto(array, old)
+        if not settled:  # a parameter was set since, and stays: what steps made of it begins anew
+            for scratch in self.scratch.values():
+                for array in scratch.values():
+                    array[...] = 0
+            for node in [n for n, own in self.own.items() if own]:
+                self.rebind(node, node.model.derived())
 
     def _rederive(self, node: Node, var: Var, value: np.ndarray) -> None:
         old, var.value = var.value, value
@@ -839,7 +853,8 @@ class NumbaProgram:
         op = self._bind(node, constants)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
-        self.stale = True
+        self.stale, self.kept = True, None
+        self.derivations += 1
 
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
