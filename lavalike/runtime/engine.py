@@ -79,7 +79,6 @@ class Engine:
             part: [p for p in dict.fromkeys(made) if part.node_of(p.process) is not None]
             for part in plan.parts
         }
-        self._groups = [(group, plan.stretch(group)) for group in plan.groups]
         self._back: dict[Part, list[Edge]] = {p: [] for p in plan.parts}
         for group in plan.groups:
             for edge in plan.back(group):
@@ -117,8 +116,12 @@ class Engine:
             done = self._running.step - before[0]
             self.go_back(before)
             if isinstance(e, Exception) and 0 < done < steps and not self.whole:
-                rows = {t: x[:done] for t, x in recordings.items()}
-                self._stretch(done, {p: x[:done] for p, x in stimuli.items()}, rows)
+                # a part behind may fail even before: then that is the error
+                self.run(
+                    done,
+                    {p: x[:done] for p, x in stimuli.items()},
+                    {t: x[:done] for t, x in recordings.items()},
+                )
             raise
 
     def again(self, steps: int) -> None:
@@ -136,8 +139,8 @@ class Engine:
             },
         }
         self.channel.begin(steps, given)
-        for group, longest in self._groups:
-            first = 0
+        for group in self.plan.groups:
+            first, longest = 0, self.plan.stretch(group)  # which a set of delays may change
             while first < steps:
                 last = steps if math.isinf(longest) else min(first + int(longest), steps)
                 for part in group:

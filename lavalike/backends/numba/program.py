@@ -823,7 +823,13 @@ class NumbaProgram:
             self._fill_aliases(node, values)
 
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
-        return self.buffers[port].reshape(1, self.batch, -1)
+        if steps == 1:
+            return self.buffers[port].reshape(1, self.batch, -1)
+        node = self.part.node_of(port.process)
+        assert node is not None
+        var = next(v for v, name in _model(node).sends.items() if name == port.name)
+        columns = self.values(next(v for v in node.process.vars if v.name == var))
+        return np.moveaxis(columns, -1, 0)[:steps].reshape(steps, self.batch, -1)
 
     def snapshot(self) -> Snapshot:
         return self.step, self.derivations, [a.copy() for a in self._mutable()]

@@ -131,8 +131,10 @@ class TorchProgram:
         node = self.part.node_of(port.process)
         assert node is not None
         constants = self.module.constants([node])[node]
-        sent = node.model.send(self.states[node], constants)[port.name]  # type: ignore[attr-defined]
-        return sent.expand(self.batch, *port.shape).reshape(1, self.batch, -1).numpy()
+        sent = node.model.ahead(self.states[node], constants, port.name, steps)  # type: ignore[attr-defined]
+        return np.stack(
+            [x.expand(self.batch, *port.shape).reshape(self.batch, -1).numpy() for x in sent]
+        )
 
     def snapshot(self) -> Snapshot:
         # tensors are replaced, never changed
