@@ -227,9 +227,17 @@ def test_runs_go_on_filling_whatever_comes_between():
     np.testing.assert_array_equal(monitor.get_data()["lif"]["v"], wanted(steps[2:]))
 
 
-@pytest.mark.parametrize("backend", ["numba", "torch"])
+PARTS = {"a part each": Dense, "neurons on torch": LIF}
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch", *PARTS])
 def test_a_probe_that_comes_later_compiles_nothing(backend):
-    """Nor does one that goes: the program is the same. Ports are as sent, also those that sum."""
+    """Nor does one that goes: the program is the same. Ports are as sent, also those that sum. So in a graph of several parts."""
+    config = (
+        lv.RunConfig(select={PARTS[backend]: "torch"})
+        if backend in PARTS
+        else lv.RunConfig(backend=backend)
+    )
     lif, dense, rec, monitor = (
         LIF(shape=(2,), bias_mant=0.3, vth=1.0),
         Dense(weights=[[0.2, 0.1], [0.1, 0.2]]),
@@ -242,9 +250,9 @@ def test_a_probe_that_comes_later_compiles_nothing(backend):
         lif,
         steps=12,
         record=[lif.v, lif.s_out, dense.a_out, lif.a_in],
-        config=lv.RunConfig(backend=backend),
+        config=config,
     )
-    lif.run(lv.RunSteps(2), lv.RunConfig(backend=backend))
+    lif.run(lv.RunSteps(2), config)
     program = lif.runtime.program
     rec.add(lif.v)
     rec.add(dense.a_out)

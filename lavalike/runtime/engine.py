@@ -62,23 +62,11 @@ class Engine:
         self._single = self.programs[0] if len(self.programs) == 1 and not self.whole else None
         self.longer = hasattr(self._single, "again")
         self._owner = {id(n.process): self._of[p] for p in plan.parts for n in p.nodes}
-        self._summed = {
-            t: self.flat.terms(t) for t in recordable if isinstance(t, Port) and not self._leaf(t)
-        }
-        made = [p for part in plan.parts for p in part.sends]
-        made += [
-            t.source
-            for terms in self._summed.values()
-            for t in terms
-            if isinstance(t.source, OutPort)
-        ]
-        self.channel: Channel = channel or LocalChannel(
-            {p: self.flat.dtype_of(p) for p in made}, batch
-        )
-        self._passed = {
-            part: [p for p in dict.fromkeys(made) if part.node_of(p.process) is not None]
-            for part in plan.parts
-        }
+        self.channel: Channel = channel or LocalChannel(batch)
+        self._passed: dict[Part, list[OutPort]] = {part: [] for part in plan.parts}
+        self._pass_on([p for part in plan.parts for p in part.sends])
+        self._summed: dict[Port | Var, list[Term]] = {}
+        self._sum(t for t in recordable if isinstance(t, Port) and not self._leaf(t))
         self._back: dict[Part, list[Edge]] = {p: [] for p in plan.parts}
         for group in plan.groups:
             for edge in plan.back(group):
@@ -90,6 +78,21 @@ class Engine:
 
     def _leaf(self, port: Port) -> bool:
         return isinstance(port, OutPort) and id(port.process) in self._owner
+
+    def _pass_on(self, ports: Iterable[Port]) -> None:
+        """Let ``ports`` go through the channel in every stretch."""
+        for port in dict.fromkeys(ports):
+            for part, passed in self._passed.items():
+                if part.node_of(port.process) is not None and port not in passed:
+                    assert isinstance(port, OutPort)
+                    passed.append(port)
+                    self.channel.open(port, self.flat.dtype_of(port))
+
+    def _sum(self, ports: Iterable[Port]) -> None:
+        """Let recordings of ``ports``, which are no leaf's own, be summed up from the channel."""
+        for port in ports:
+            self._summed[port] = self.flat.terms(port)
+            self._pass_on(t.source for t in self._summed[port] if isinstance(t.source, OutPort))
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -170,10 +173,25 @@ class Engine:
 
     def record(self, targets: Sequence[Port | Var]) -> bool:
         """Let runs record ``targets`` too; False where that takes another program."""
-        add = getattr(self._single, "record", None)
-        if add is not None:
-            add(targets)
-        return add is not None
+        if self._single is not None:
+            own = {self._single: [*targets]}
+        else:
+            sums = [t for t in targets if isinstance(t, Port) and not self._leaf(t)]
+            own = {}
+            for t in (
+                *(t for t in targets if t not in sums),
+                *(term.source for port in sums for term in self.flat.terms(port)),
+            ):
+                program = self._owner.get(id(t.process))
+                if program is not None and isinstance(t, OutPort | Var):
+                    own.setdefault(program, []).append(t)
+        if not all(hasattr(program, "record") for program in own):
+            return False
+        for program, wanted in own.items():
+            program.record(list(dict.fromkeys(wanted)))  # type: ignore[attr-defined]
+        if self._single is None:
+            self._sum(sums)
+        return True
 
     # -- Vars and what is recorded ---------------------------------------------------------------------
 

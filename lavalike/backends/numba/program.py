@@ -180,6 +180,7 @@ class NumbaProgram:
 
     def record(self, recordable: Sequence[Port | Var]) -> None:
         """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end of a step."""
+        recordable = [t for t in recordable if t not in self.records]
         ports: list[Op] = []
         for port in (t for t in recordable if isinstance(t, Port)):
             array = self.buffers.get(port)
