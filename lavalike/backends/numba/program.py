@@ -6,7 +6,7 @@ import functools
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -280,22 +280,7 @@ class NumbaProgram:
         if not model.trusted:
             self._own(node, samples, constants)
             samples |= self.own[node]
-        op = Op(
-            Spec(
-                model.function(),
-                (),
-                str(messages) if general else "",
-                Units.of(process.proc_params).checked,
-                model.trusted,
-                model.trusted and model.returns,
-                not model.trusted and model.bounds,
-            ),
-            [],
-            [],
-            process.path,
-            looped,
-        )
-        arguments = []
+        bound, per_sample, arguments = [], [], []
         for name in names:
             if name in samples:
                 value = samples[name]
@@ -320,13 +305,21 @@ class NumbaProgram:
                 kind = kind_of(value)
             else:
                 value, kind = None, ("t", 0)
-            op.values.append(value)
-            op.per_sample.append(
+            bound.append(value)
+            per_sample.append(
                 name in samples and (name not in self.own.get(node, ()) or not model.batched)
             )
             arguments.append((name, kind))
-        op.spec = replace(op.spec, arguments=tuple(arguments))
-        return op
+        spec = Spec(
+            model.function(),
+            tuple(arguments),
+            _name(messages) if general else "",
+            Units.of(process.proc_params).checked,
+            model.trusted,
+            model.trusted and model.returns,
+            not model.trusted and model.bounds,
+        )
+        return Op(spec, bound, per_sample, process.path, looped)
 
     def _own(
         self, node: Node, samples: Mapping[str, np.ndarray], constants: Mapping[str, Any]
@@ -875,6 +868,8 @@ def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     config = node.model.config
     if config.fixed:
         return int32(path, value)
+    if value.dtype.kind != "f":
+        return value.astype(config.message_dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         out = value.astype(config.message_dtype)
     if value.dtype.itemsize > out.dtype.itemsize and not np.isfinite(out).all():
