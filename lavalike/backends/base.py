@@ -29,7 +29,8 @@ class Program(Protocol):
     with ``goes_on``, whether it may follow.
     """
 
-    step: int
+    @property
+    def step(self) -> int: ...
 
     def run(self, steps: int, heard: Rows, recordings: Mapping[Port | Var, np.ndarray]) -> None:
         """Do ``steps`` steps.

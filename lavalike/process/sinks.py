@@ -68,7 +68,7 @@ class Memory:
             if rows is not None:
                 new[:done] = rows[:done]
             self.rows = rows = new
-        return rows[done : min(len(rows), most - self.earlier) if longer else done + n]  # type: ignore[misc]
+        return rows[done : min(len(rows), most - self.earlier) if longer else done + n]
 
     def append(self, rows: np.ndarray) -> None:
         self.room(len(rows), rows.shape[1:], rows.dtype)[...] = rows

@@ -530,7 +530,7 @@ class NumbaProgram:
             )
             self.block = kernels.engine_block(self.table, self.where)
             self.walk = kernels.engine(self.block)
-            self.slots, self.stopped = memoryview(self.block), memoryview(self.where)
+            self.slots, self.stopped = self.block.data, self.where.data
         self.stale = False
 
     def _rows(self, op: Op, rows: np.ndarray, first: int) -> None:
@@ -573,9 +573,8 @@ class NumbaProgram:
 
     def _mutable(self, derived: bool = True) -> list[np.ndarray]:
         """What steps change; last, and only if ``derived``, what follows from parameters too."""
-        parts = [self.buffers, *self.states.values()]
-        if derived:
-            parts += [*self.scratch.values(), *self.own.values()]
+        groups = (self.states, self.scratch, self.own) if derived else (self.states,)
+        parts: list[Any] = [self.buffers, *(arrays for g in groups for arrays in g.values())]
         return [array for part in parts for array in part.values()]
 
     def _keep(self) -> None:
@@ -619,15 +618,13 @@ class NumbaProgram:
             t if kind[0] == "t" else v for v, kind in zip(op.sample(sample), op.kinds, strict=True)
         ]
         before = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
-        function = (
-            kernels.bounded(op.spec.function) if op.spec.bounds else kernels.jit(op.spec.function)
-        )
+        written = op.spec.function
+        assert not isinstance(written, Dynamics)  # whose loop raises nothing
+        function = kernels.bounded(written) if op.spec.bounds else kernels.jit(written)
         try:
             function(*values)
         except IndexError as e:  # Numba says neither which index nor where; Python does
-            return self._told(
-                _in_python(kernels.plain(op.spec.function), before) or e, op, t, sample
-            )
+            return self._told(_in_python(kernels.plain(written), before) or e, op, t, sample)
         except Exception as e:
             return self._told(e, op, t, sample)
         return RunError(
