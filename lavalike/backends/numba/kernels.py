@@ -487,9 +487,14 @@ def address(spec: Spec) -> int:
     return _load(spec).address
 
 
+def engine(block: np.ndarray) -> Callable[[], int]:
+    """The compiled step loop as a C function that reads ``block``, kept with it; calling it releases the GIL."""
+    # made C's own numbers once: that takes half of a call's time
+    return functools.partial(_engine(), ctypes.c_int64(address_of(block)), ctypes.c_int64(0))
+
+
 @functools.cache
-def engine() -> Callable[..., int]:
-    """The compiled step loop as a C function; calling it releases the GIL."""
+def _engine() -> Callable[..., int]:
     from lavalike.backends.numba import engine as module
 
     spec = Spec(

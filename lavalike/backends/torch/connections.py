@@ -187,6 +187,10 @@ class _DelayModel(ConnectionModel):
 
     process: DelayDense | DelaySparse
 
+    @property
+    def lag(self) -> int:
+        return 1 + self.shortest(self.process.delays.value)
+
     def delays(self, values: Tensors) -> torch.Tensor:
         """The delays; ValueError for one that there is no column for, or fixed_pt does not have."""
         limit = min(self.process.max_delay, 63) if self.config.fixed else self.process.max_delay
@@ -194,6 +198,11 @@ class _DelayModel(ConnectionModel):
 
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_out": state["a_buff"][..., 0]}
+
+    def ahead(
+        self, state: Tensors, c: Mapping[str, Any], port: str, steps: int
+    ) -> list[torch.Tensor]:
+        return [*state["a_buff"][..., :steps].unbind(-1)]
 
     def sequence(
         self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int

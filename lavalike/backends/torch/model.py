@@ -91,6 +91,12 @@ class TorchModel(ProcessModel):
             f"{type(self).__name__}: a TorchModel with delay defines send and receive"
         )
 
+    def ahead(
+        self, state: Tensors, c: Mapping[str, Any], port: str, steps: int
+    ) -> list[torch.Tensor]:
+        """What ``port`` sends in each of the next ``steps`` steps, at most ``lag``."""
+        return [self.send(state, c)[port]]
+
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         raise NotImplementedError(
             f"{type(self).__name__}: a TorchModel with delay defines send and receive"
