@@ -96,7 +96,7 @@ def _loop(spec: Spec, narrow: bool) -> str:
     return loops.source(spec.function, kinds, spec.arithmetic, spec.checked, narrow)
 
 
-JIT = {"nogil": True, "error_model": "numpy"}
+JIT: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # of what kernels alone call: nothing that Python or C would call it by, a quarter of the time it takes to compile. RunConfig(debug=True)
 # calls the compiled helpers that a step of the library names
 INNER = JIT | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -260,7 +260,7 @@ def fingerprint() -> str:
     return h.hexdigest()[:16]
 
 
-def _origin(function: Callable[..., Any]) -> tuple[str, str, str] | None:
+def _origin(function: Callable[..., Any] | Dynamics) -> tuple[str, str, str] | None:
     """(module, qualified name, hash of its file and of all it uses), or None where that cannot be told from files."""
     if isinstance(function, Dynamics):
         parts = [function.step, *function.accumulators]
@@ -413,7 +413,8 @@ def engine() -> Callable[..., int]:
 def address_of(array: np.ndarray) -> int:
     """Where ``array`` begins."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a third of the other's time
+        memory: Any = array  # a Buffer, which Python 3.11 has no type for
+        return ctypes.addressof(ctypes.c_char.from_buffer(memory))  # a third of the other's time
     except (TypeError, ValueError, BufferError):  # read-only, or not in one piece
         return array.__array_interface__["data"][0]
 

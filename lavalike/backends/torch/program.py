@@ -118,11 +118,8 @@ class TorchProgram:
         node = self.part.node_of(target.process)
         if node is None or target.role == "parameter":
             return target.value.dtype
-        return (
-            np.dtype(np.float64)
-            if target.name in node.model.ends
-            else node.model.config.message_dtype
-        )  # type: ignore[attr-defined]
+        ends = node.model.ends  # type: ignore[attr-defined]
+        return np.dtype(np.float64) if target.name in ends else node.model.config.message_dtype
 
     @torch.no_grad()
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
