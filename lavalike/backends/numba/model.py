@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lavalike.backends.numba import kernels
+from lavalike.backends.numba import loops, ranges
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError
 from lavalike.model.config import NodeConfig
@@ -107,7 +107,7 @@ def _names(step: Callable[..., Any] | Dynamics) -> tuple[str, ...]:
         return (
             *known,
             *(a for a in step.arguments if a not in known),
-            *((kernels.STILL,) if step.rests else ()),
+            *((loops.STILL,) if step.rests else ()),
         )
     return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
 
@@ -142,8 +142,8 @@ class DynamicsModel(NumbaModel):
         if not self.dynamics.rests:
             return {}
         return {
-            kernels.STILL: np.zeros(
-                (batch, -(-self.process.out_ports[0].size // kernels.REST_BLOCK)), np.int8
+            loops.STILL: np.zeros(
+                (batch, -(-self.process.out_ports[0].size // loops.BLOCK)), np.int8
             )
         }
 
@@ -159,13 +159,24 @@ class DynamicsModel(NumbaModel):
             level = self.dynamics.per_neuron if arrays <= {*self.dynamics.per_neuron} else out
             shape = self.process.out_ports[0].shape
             out = {k: np.broadcast_to(v, shape) if k in level else v for k, v in out.items()}
+        if self.config.fixed:
+            return self._whole({k: held(k, v, np.int64) for k, v in out.items()})
         made = {
-            k: held(
-                k, v, np.int64 if self.config.fixed or v.dtype.kind != "f" else self.config.dtype
-            )
+            k: held(k, v, self.config.dtype if v.dtype.kind == "f" else np.int64)
             for k, v in out.items()
         }
         return {k: v.reshape(-1) if v.ndim else v[()] for k, v in made.items()}
+
+    def _whole(self, constants: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Constants of fixed_pt: arrays in 32 bits where those hold them, and in how small blocks 32 bits hold the whole step."""
+        ends = {k: (int(v.min()), int(v.max())) if v.size else (0, 0) for k, v in constants.items()}
+        narrow = {k for k, (a, b) in ends.items() if a >= ranges.LOW and b <= ranges.HIGH}
+        made = {
+            k: v.astype(np.int32 if k in narrow else np.int64).reshape(-1) if v.ndim else v[()]
+            for k, v in constants.items()
+        }
+        bits = ranges.bits(self.dynamics, tuple((k, *e) for k, e in sorted(ends.items())))
+        return made | ({loops.BITS: bits} if bits else {})
 
 
 def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
@@ -193,4 +204,10 @@ def _collapsed(value: np.ndarray) -> np.ndarray:
     """One number if all entries are the same."""
     if value.size == 1:
         return value.reshape(())
-    return value.reshape(-1)[0] if value.size and (value == value.reshape(-1)[0]).all() else value
+    return value.reshape(-1)[0] if value.size and all_same(value) else value
+
+
+def all_same(values: np.ndarray) -> bool:
+    """Whether all entries, of which there are some, are the same number."""
+    first = values.flat[0]
+    return bool(first == values.flat[-1] and (values == first).all())

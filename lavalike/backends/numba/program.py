@@ -13,7 +13,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from lavalike.backends.base import check_real, int32
-from lavalike.backends.numba import kernels, steps as user_steps, transfer
+from lavalike.backends.numba import kernels, loops, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
 from lavalike.compiler.flat import Node, Term, not_held, warn_graded
@@ -255,7 +255,7 @@ class NumbaProgram:
         """The node's row: its step's arguments by name, and the kernel for their kinds."""
         model, process, messages = _model(node), node.process, node.model.config.message_dtype
         general = isinstance(model, DynamicsModel)
-        names = model.argument_names()
+        names = (*model.argument_names(), *(n for n in (loops.BITS,) if n in constants))
         shared = not any(isinstance(constants.get(n), np.ndarray) for n in names)
         looped = not (shared if general else model.batched)
         for array in self.scratch[node].values():
@@ -314,7 +314,7 @@ class NumbaProgram:
             model.function(),
             tuple(arguments),
             _name(messages) if general else "",
-            Units.of(process.proc_params).checked,
+            general and Units.of(process.proc_params).checked,
             model.trusted,
             model.trusted and model.returns,
             not model.trusted and model.bounds,
