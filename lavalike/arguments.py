@@ -246,15 +246,14 @@ def instance(*classes: type | str, words: str = "") -> Rule:
     paths = {c for c in classes if isinstance(c, str)}
 
     @functools.cache
-    def named(cls: type) -> bool:
-        return any(f"{b.__module__}.{b.__qualname__}" in paths for b in cls.__mro__)
+    def named(mro: tuple[type, ...]) -> bool:
+        return any(f"{b.__module__}.{b.__qualname__}" in paths for b in mro)
 
-    return Rule(
-        words or "a " + " or ".join(n.rsplit(".", 1)[-1] for n in names),
-        (lambda v: isinstance(v, types) or named(type(v)))
-        if paths  # type: ignore[arg-type] # a class is hashable
-        else lambda v: isinstance(v, types),
-    )
+    def takes(v: Any) -> bool:
+        return isinstance(v, types) or named(type(v).__mro__)
+
+    words = words or "a " + " or ".join(n.rsplit(".", 1)[-1] for n in names)
+    return Rule(words, takes if paths else lambda v: isinstance(v, types))
 
 
 def optional(rule: Rule) -> Rule:

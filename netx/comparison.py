@@ -190,10 +190,10 @@ def compare(
             f"compare: {loaded.path_of_file} has {len(loaded)} layers, the network {len(trained)} blocks that make one"
         )
     for k, (block, y, _) in enumerate(trained):
-        want, got = tuple(y.shape[2:-1]), loaded.layers[k].shape[::-1]
-        if int(np.prod(want)) != int(np.prod(got)):
+        sent, stored = tuple(y.shape[2:-1]), loaded.layers[k].shape[::-1]
+        if int(np.prod(sent)) != int(np.prod(stored)):
             raise InputError(
-                f"compare: layer {k} ({block.label}) sends messages of shape {want}, in {loaded.path_of_file} of {got}"
+                f"compare: layer {k} ({block.label}) sends messages of shape {sent}, in {loaded.path_of_file} of {stored}"
             )
     targets = [_targets(layer) for layer in loaded.layers]
     try:
@@ -315,9 +315,8 @@ def _targets(layer: NetLayer) -> list[Any]:
     """What of the loaded layer stands for the block's output, one a part."""
     if layer.reads == "messages":
         return [layer.out]
-    return (
-        [layer.neuron.real, layer.neuron.imag] if isinstance(layer.neuron, RF) else [layer.neuron.v]
-    )  # type: ignore[union-attr]
+    states = ("real", "imag") if isinstance(layer.neuron, RF) else ("v",)
+    return [getattr(layer.neuron, name) for name in states]
 
 
 def _decoded(loaded: Network, layer: NetLayer, y: np.ndarray) -> np.ndarray:

@@ -275,9 +275,9 @@ class Network(AbstractProcess):
         """
         shape = self.out.shape if layer is None else layer.shape
         y = as_numbers(y)
-        if y.ndim <= len(shape) or y.shape[-1 - len(shape) : -1] != shape:  # type: ignore[union-attr]
+        if y.ndim <= len(shape) or y.shape[-1 - len(shape) : -1] != shape:
             raise InputError(
-                f"{self.path}.decode: y, the messages, have shape {y.shape}; "  # type: ignore[union-attr]
+                f"{self.path}.decode: y, the messages, have shape {y.shape}; "
                 f"expected (..., {', '.join(map(str, shape))}, time)"
             )
         return _reversed(y, len(shape)).astype(np.float32) / np.float32(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class NetLayer(AbstractProcess):
     """
 
     out: OutPort
-    transform: dict[str, np.ndarray]  # weight and bias, of an input layer
+    transform: dict[str, int]  # weight and bias, of an input layer
     delay: DelayLine | Delay  # of a layer that sends late
     group: int  # inputs of a neuron, of an average layer
 
@@ -104,7 +104,7 @@ class Builder:
             else ALIKE.get(layer.neuron["type"], layer.neuron["type"])
         )
         # no neuron group: the current adds up for ever, v follows it, nothing spikes (lava-dl 0.6)
-        stored = (
+        stored: Mapping[str, Any] = (
             {"iDecay": np.array(0), "vDecay": np.array(4096), "vThMant": np.array(NEVER)}
             if layer.neuron is None
             else layer.neuron
@@ -113,9 +113,9 @@ class Builder:
         values = self._parameters(layer, declaration(cls), stored, shape)
         bias = self._spread(layer, "bias", shape)
         common = {"shape": shape, "loihi_units": True, "checked": self.ours, **values}
-        late = {"bias_start": begin} if self.ours and np.any(bias) and begin else {}
+        late: dict[str, Any] = {"bias_start": begin} if self.ours and np.any(bias) and begin else {}
         if kind != "CUBA":
-            self._no_reset(layer)
+            self._no_reset(layer, stored["type"])
         if kind in ("CUBA", "ALIF"):
             biased = common | late | {"bias_mant": bias, "bias_exp": 6}
             if kind == "CUBA" and self.reset_interval is not None:
@@ -126,9 +126,9 @@ class Builder:
             if stored.get("sigma_output"):
                 return Sigma(shape=shape, checked=self.ours)
             coded = common | {"spike_exp": self.spike_exp, "state_exp": STATE_EXP}
-            return (
-                Delta(**coded) if layer.type == "input" else SigmaDelta(**coded, **late, bias=bias)
-            )
+            if layer.type == "input":
+                return Delta(**coded)
+            return SigmaDelta(**coded | late | {"bias": bias})
         if issubclass(cls, RF):
             if np.any(bias):
                 self.reader.drop(f"{layer.key}/bias", "RF neurons take no bias that is not complex")
@@ -161,12 +161,12 @@ class Builder:
                 out[p.name] = value - p.offset if p.offset else value
         return out
 
-    def _no_reset(self, layer: Layer) -> None:
+    def _no_reset(self, layer: Layer, kind: str) -> None:
         if self.reset_interval is not None:
             self.reader.drop(
                 f"{layer.key}/neuron",
-                f"reset_interval has no effect on {layer.neuron['type']} neurons",
-            )  # type: ignore[index]
+                f"reset_interval has no effect on {kind} neurons",
+            )
 
     def _one(self, layer: Layer, name: str, value: np.ndarray) -> int:
         if value.size != 1:
@@ -303,9 +303,8 @@ class Builder:
             n: self._sizes(layer, n, low)
             for n, low in (("stride", 1), ("padding", 0), ("dilation", 1))
         }
-        computed = conv_size
+        computed: Callable[..., int] = transposed_size if transposed else conv_size
         if transposed:
-            computed = transposed_size
             sizes["output_padding"] = (
                 self._sizes(layer, "outputPadding", 0)
                 if "outputPadding" in layer.arrays
@@ -324,7 +323,7 @@ class Builder:
                 f"{layer.key}/shape",
                 f"is {layer.shape}, the layer computes {shape} from {shape_in[::-1]}",
             )
-        kwargs = {
+        kwargs: dict[str, Any] = {
             "input_shape": shape_in,
             "groups": groups,
             "num_message_bits": bits,
@@ -418,10 +417,9 @@ class Builder:
             else self.dense(layer, n, rows, columns, bits)
             for n in names
         ]
-        out.neuron = neuron = self.neuron(
-            layer, synapses[0].a_out.shape, position, lag + 1
-        )  # inputs reach it one step late
-        ports = [neuron.a_real_in, neuron.a_imag_in] if isinstance(neuron, RF) else [neuron.a_in]
+        # inputs reach it one step late
+        out.neuron = self.neuron(layer, synapses[0].a_out.shape, position, lag + 1)
+        ports = out.neuron.in_ports  # a resonator's: real, imag
         if layer.complex and len(ports) == 1:
             raise self.reader.fail(f"{layer.key}/neuron", "complex weights need an RF neuron")
         if not layer.complex and len(ports) == 2:
@@ -432,13 +430,13 @@ class Builder:
         out.synapse = synapses[0]
         if layer.complex:
             out.imag_synapse = synapses[1]
-            self._complex_bias(layer, out, lag + 1)
+            self._complex_bias(layer, out, ports, lag + 1)
         for synapse, port in zip(synapses, ports, strict=True):
             out.inp.connect(synapse.s_in)
             synapse.a_out.connect(port)
         if layer.type == "dense_rec":
-            self._recur(layer, out, ports, rows)
-        self._send(layer, out)
+            self._recur(layer, out, out.neuron, rows)
+        self._send(layer, out, out.neuron.out_ports[0], out.synapse.max_delay > 0)
         return out
 
     def _parts_fit(self, layer: Layer) -> None:
@@ -451,10 +449,11 @@ class Builder:
                     f"{layer.key}/{name}", f"is {own}, the layer's weight {other}"
                 )
 
-    def _complex_bias(self, layer: Layer, out: NetLayer, begin: int) -> None:
+    def _complex_bias(
+        self, layer: Layer, out: NetLayer, ports: Sequence[InPort], begin: int
+    ) -> None:
         """A resonator's bias is a source beside its synapses."""
-        neuron = out.neuron
-        for part, port in zip(PARTS, (neuron.a_real_in, neuron.a_imag_in), strict=True):  # type: ignore[union-attr]
+        for part, port in zip(PARTS, ports, strict=True):
             bias = self._spread(layer, f"bias/{part}", port.shape)
             if np.any(bias):
                 constant = io.source.Constant(
@@ -463,11 +462,11 @@ class Builder:
                 setattr(out, f"{part}_bias", constant)
                 constant.s_out.connect(port)
 
-    def _recur(self, layer: Layer, out: NetLayer, ports: list[InPort], rows: int) -> None:
+    def _recur(self, layer: Layer, out: NetLayer, neuron: AbstractProcess, rows: int) -> None:
         """What the neurons sent, before any delay of the layer's output, comes back one step later."""
         names = [f"weight_rec/{part}" for part in PARTS] if layer.complex else ["weight_rec"]
         for attribute, name, port in zip(
-            ("rec_synapse", "rec_imag_synapse"), names, ports, strict=False
+            ("rec_synapse", "rec_imag_synapse"), names, neuron.in_ports, strict=False
         ):
             synapse = Dense(
                 weights=self.matrix(layer, name, rows, rows),
@@ -476,14 +475,14 @@ class Builder:
                 sign_mode=self.sign_mode,
             )
             setattr(out, attribute, synapse)
-            out.neuron.s_out.connect(synapse.s_in)  # type: ignore[union-attr]
+            neuron.out_ports[0].connect(synapse.s_in)
             synapse.a_out.connect(port)
 
-    def _send(self, layer: Layer, out: NetLayer) -> None:
-        """What the layer sends: its neurons' messages, delayed by channel where slayer's axons are."""
-        port = out.neuron.s_out  # type: ignore[union-attr]
+    def _send(self, layer: Layer, out: NetLayer, port: OutPort, delayed: bool) -> None:
+        """What the layer sends: its neurons' messages on ``port``, delayed by channel where slayer's axons are, unless its synapses
+        are ``delayed``."""
         key = f"{layer.key}/delay"
-        if "delay" not in layer.arrays or out.synapse.max_delay or not layer.arrays["delay"].any():
+        if "delay" not in layer.arrays or delayed or not layer.arrays["delay"].any():
             out.send(port)
             return
         if not self.ours:  # Lava's loader knew delays in plain dense layers only
@@ -514,7 +513,11 @@ class Builder:
         """What a message of 1 in the trained network is worth here."""
         if not message_bits(layer):
             return 1.0
-        return 2.0 ** (6 + self.spike_exp + (STATE_EXP if layer.neuron.get("sigma_output") else 0))  # type: ignore[union-attr]
+        return 2.0 ** (
+            6
+            + self.spike_exp
+            + (STATE_EXP if layer.neuron and layer.neuron.get("sigma_output") else 0)
+        )
 
     def _input(self, layer: Layer, position: int, shift: bool) -> NetLayer:
         shape = layer.shape[::-1]
@@ -524,17 +527,17 @@ class Builder:
             for k, d in (("weight", 64), ("bias", 0))
         }
         out.scale = self.scale(layer)
-        out.neuron = self.neuron(layer, shape, position, 0)
-        if isinstance(out.neuron, RF):
+        out.neuron = neuron = self.neuron(layer, shape, position, 0)
+        if isinstance(neuron, RF):
             raise self.reader.fail(f"{layer.key}/neuron/type", "an RF neuron cannot take the input")
-        out.inp.connect(out.neuron.a_in)
+        out.inp.connect(neuron.in_ports[0])
         if shift:
             # slayer shifts what an Input block sends by a step; nothing else in the graph would
             out.delay = Delay(shape=shape)
-            out.neuron.s_out.connect(out.delay.s_in)
+            neuron.out_ports[0].connect(out.delay.s_in)
             out.send(out.delay.a_out)
         else:
-            out.send(out.neuron.s_out)
+            out.send(neuron.out_ports[0])
         return out
 
     def _average(

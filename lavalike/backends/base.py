@@ -25,7 +25,8 @@ class Program(Protocol):
     ``step`` counts the steps done. Between runs ``read`` and ``write`` serve the Vars of its nodes.
     """
 
-    step: int
+    @property
+    def step(self) -> int: ...
 
     def run(self, steps: int, heard: Rows, recordings: Mapping[Port | Var, np.ndarray]) -> None:
         """Do ``steps`` steps.

@@ -21,6 +21,7 @@ from lavalike.arguments import FUNCTION, arguments, instance, optional
 from lavalike.bss2 import spiking
 from lavalike.bss2.spiking import Experiment, Handle as Handle, run as run
 from lavalike.bss2.spiking.functional import CUBALIFParams, CUBALIParams
+from lavalike.bss2.spiking.population import Population
 from lavalike.bss2.spiking.synapse import Projection
 from lavalike.errors import InputTypeError
 
@@ -87,20 +88,19 @@ class _Computed(_Layer):
         """What a func may ask for."""
         if isinstance(self, Projection):
             return {"weight": self.matrix()}
-        return {
-            "params": self.params() if self.func_params is None else self.func_params,
-            "dt": self.experiment.dt,
-        }  # type: ignore[attr-defined]
+        assert isinstance(self, Population)
+        params = self.params() if self.func_params is None else self.func_params
+        return {"params": params, "dt": self.experiment.dt}
 
     def forward_func(self, input: Any, hw_data: Any = None) -> Any:
         if self.func is None:
             more = () if isinstance(self, Projection) else (hw_data,)
             return super().forward_func(input, *more)  # type: ignore[misc]
-        x = (
-            self.spikes(input)
-            if isinstance(self, Projection)
-            else self.graded(input, hw_data is not None)
-        )  # type: ignore[attr-defined]
+        if isinstance(self, Projection):
+            x = self.spikes(input)
+        else:
+            assert isinstance(self, Population)
+            x = self.graded(input, hw_data is not None)
         known = self.known() | {"hw_data": hw_data}
         if isinstance(self.func, type):  # an autograd.Function takes them in order
             function: Any = self.func

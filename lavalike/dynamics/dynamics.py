@@ -36,7 +36,7 @@ from lavalike.dynamics.parameter import (
 from lavalike.errors import InputError, InputTypeError
 from lavalike.process.units import Units
 
-Constants = dict[str, np.ndarray]
+Constants = dict[str, Any]  # arrays and numbers; tensors where the values are
 Step = Callable[..., Any]
 WORDS: dict[Any, str] = {
     f: name
@@ -244,7 +244,7 @@ class Dynamics:
             found |= dict.fromkeys(_fractions(f.__code__))
         return tuple(found)
 
-    def derive(self, values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
+    def derive(self, values: Mapping[str, Any], units: Units, fixed: bool) -> Constants:
         """The constants of the step from the Vars' values."""
         out = {} if self.constants is None else self.constants(values, units, fixed)
         known = {p.argument: p for p in self.parameters}
@@ -321,7 +321,7 @@ def _called(step: Step, name: str, names: tuple[str, ...], given: list[str]) -> 
     )  # for equation and tracebacks
     scope: dict[str, Any] = {"where": ops.where, step.__name__: step, "__name__": step.__module__}
     exec(compile(source, file, "exec"), scope)
-    return scope[name]  # type: ignore[no-any-return]
+    return scope[name]
 
 
 @functools.cache
@@ -426,7 +426,7 @@ def _reads(code: types.CodeType) -> tuple[tuple[bool, tuple[str, ...]], ...]:
     return (*((g, tuple(c)) for g, c in chains), *(r for c in inner for r in _reads(c)))
 
 
-def outside(function: types.FunctionType) -> Iterator[tuple[tuple[str, ...], Any]]:
+def outside(function: Step) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(dotted name, value) of all that ``function`` reads from its globals and closure; the name ends where a function is found."""
     closure = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -448,14 +448,14 @@ def outside(function: types.FunctionType) -> Iterator[tuple[tuple[str, ...], Any
         yield chain[:k], value
 
 
-def _uses_words(function: types.FunctionType) -> bool:
+def _uses_words(function: Step) -> bool:
     """Whether a plain function is a word or calls one, itself or in a helper."""
     return any(v in WORDS for f in _reached(function) for v in (f, *_functions(f)))
 
 
-def _reached(function: types.FunctionType) -> list[types.FunctionType]:
+def _reached(function: Step) -> list[Step]:
     """``function`` and the plain functions it calls, directly or not, without the words and without what other packages have."""
-    found: list[types.FunctionType] = []
+    found: list[Step] = []
     todo = [function]
     while todo:
         f = todo.pop()
@@ -465,7 +465,7 @@ def _reached(function: types.FunctionType) -> list[types.FunctionType]:
     return found
 
 
-def _functions(function: types.FunctionType) -> list[types.FunctionType]:
+def _functions(function: Step) -> list[Step]:
     """The plain functions that ``function`` reads from outside, or has as default values."""
     return [
         v
@@ -474,7 +474,7 @@ def _functions(function: types.FunctionType) -> list[types.FunctionType]:
     ]
 
 
-def _defaults(function: types.FunctionType) -> tuple[Any, ...]:
+def _defaults(function: Step) -> tuple[Any, ...]:
     return (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
 
 

@@ -127,16 +127,17 @@ class _Reader:
     def assign(self, target: ast.expr, value: Term | list[Term], env: dict[str, Term]) -> None:
         targets = target.elts if isinstance(target, ast.Tuple) else [target]
         values = value if isinstance(value, list) else [value]
-        if len(targets) != len(values) or not all(isinstance(t, ast.Name) for t in targets):
+        names = [t.id for t in targets if isinstance(t, ast.Name)]
+        if not len(names) == len(targets) == len(values):
             raise self.refuse(target)
         made = {}
-        for t, v in zip(targets, values, strict=True):
+        for name, v in zip(names, values, strict=True):
             if v.op != "value":
-                self.lines.append(Line(t.id, v))
+                self.lines.append(Line(name, v))
                 v = Term("value", line=self.lines[-1])
             elif v.line is not None and not v.line.base:
-                v.line.base = t.id
-            made[t.id] = v
+                v.line.base = name
+            made[name] = v
         env |= made
 
     def values(

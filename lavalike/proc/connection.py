@@ -44,6 +44,7 @@ class Connection(AbstractProcess):
 
     s_in: InPort
     a_out: OutPort
+    a_buff: Var
 
     @arguments(
         error=VarError,

@@ -60,7 +60,7 @@ def declaration(cls: type[Neuron]) -> Dynamics:
     """What declares the parameters of ``cls``; where an argument chooses among several equations, the one with most of them."""
     if cls.dynamics is not None:
         return cls.dynamics
-    return cls.__init__.declares[0]  # type: ignore[attr-defined,no-any-return]
+    return cls.__init__.declares[0]  # type: ignore[attr-defined]
 
 
 def declared(
@@ -107,7 +107,7 @@ def declared(
 
         checked: Any = arguments(error=VarError, **ruled)(made)
         checked.declares = dynamics, extras or {}
-        return checked  # type: ignore[no-any-return]
+        return checked
 
     return decorate
 
@@ -120,7 +120,7 @@ def build(process: AbstractProcess, dynamics: Dynamics, given: Mapping[str, Any]
     for name in dynamics.outputs:
         port = OutPort(given["shape"])
         setattr(process, name, port)
-    shape = process.shape = port.shape  # type: ignore[attr-defined]
+    shape = process.shape = port.shape
     compound = {var for var, _, _ in dynamics.complexes}
     for name in dynamics.state_vars:
         var = Var(shape, given.get(name, 0), name=name)

@@ -50,7 +50,7 @@ class Probe:
 
     def __post_init__(self) -> None:
         if self.shape is None:
-            self.shape = self.target.shape  # type: ignore[unreachable]
+            self.shape = self.target.shape
         self.plain = (
             self.every == 1
             and self.index is None

@@ -31,9 +31,8 @@ def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
     if type(shape) is tuple and shape and all(type(s) is int and s > 0 for s in shape):
         return shape
     SHAPE.check(what, "shape", shape, ConnectError)
-    return (
-        (operator.index(shape),) if is_integer(shape) else tuple(operator.index(s) for s in shape)
-    )  # type: ignore[union-attr, arg-type]
+    sizes: Any = (shape,) if is_integer(shape) else shape
+    return tuple(operator.index(s) for s in sizes)
 
 
 class View:
@@ -347,11 +346,9 @@ class OutPort(Port):
                     "process only"
                 )
             return
-        open_end = (
-            src.process is None
-            or self.process is None
-            or (src.process.parent is None and not settled)
-        )
+        if src.process is None or self.process is None:
+            return
+        open_end = src.process.parent is None and not settled
         if not open_end and not _is_inside(src.process, self.process):
             raise ConnectError(
                 f"{view!r} -> {self!r}: {src.path} does not lie inside {self.process.path}; connect to an InPort instead"

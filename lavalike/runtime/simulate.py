@@ -246,7 +246,7 @@ def simulate(
     rows = {port: _rows(port, x, steps, batch, flat.dtype_of(port)) for port, x in fed.items()}
     stretches, done = Stretches(program), 0
     while done < steps:
-        n = min(stretches.size, steps - done)
+        n = int(min(stretches.size, steps - done))
         part = slice(done, done + n)
         stretches.run(
             program,

@@ -828,7 +828,7 @@ class Accelerated:
             return self._fold(*inputs)
         # DistributedDataParallel and the network's own hooks do their part around the folded forward
         own = self.root.__dict__.get("forward")
-        self._forward, self.root.forward = self.root.forward, self._fold  # type: ignore[method-assign]
+        self._forward, self.root.forward = self.root.forward, self._fold
         try:
             return self.net(*inputs)
         finally:

@@ -76,21 +76,16 @@ class Stateful(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Parameters take numbers, within their limits; what cannot be changed any more, or would do nothing, is refused."""
-        key = self._aliases.get(name, name)
+        key, states = self._aliases.get(name, name), self.__dict__.get("state_names", ())
         if key in self.__dict__.get("_limits", ()) and (
             key in self._buffers or key in self._parameters
         ):
             self._put(key, value)
         elif name in self._once and name in self.__dict__:
             raise InputError(f"{self.label}: {name} is chosen when it is made; make a new one")
-        elif name not in self.__dict__ and name in _chosen(type(self)) | {
-            *self.__dict__.get("state_names", ())
-        }:  # type: ignore[arg-type] # a class is hashable
-            what = (
-                "a state, which is passed to a call"
-                if name in self.__dict__.get("state_names", ())
-                else "chosen when it is made"
-            )
+        elif name not in self.__dict__ and (name in states or name in _chosen(type(self).__mro__)):
+            passed = "a state, which is passed to a call"
+            what = passed if name in states else "chosen when it is made"
             remedy = f"{name[6:]}.requires_grad_(), or " if name.startswith("learn_") else ""
             raise InputError(
                 f"{self.label}: {name} is {what}, and setting it would do nothing; {remedy}make a new one"
@@ -474,9 +469,9 @@ def _wrong(x: Any, expected: str) -> InputError:
 
 
 @cache
-def _chosen(cls: type) -> frozenset[str]:
-    """Arguments of the library's neuron that ``cls`` is or extends."""
-    ours = next(c for c in cls.__mro__ if c.__module__.startswith("lavalike.snn."))
+def _chosen(mro: tuple[type, ...]) -> frozenset[str]:
+    """Arguments of the library's neuron that a class with this ``mro`` is or extends."""
+    ours = next(c for c in mro if c.__module__.startswith("lavalike.snn."))
     if ours is Stateful:
         return frozenset()
     return (keywords(ours) or frozenset()) - {

@@ -563,11 +563,11 @@ class _Recurrent(_Spiking):
         )
         self.__dict__["all_to_all"] = bool(all_to_all)
         if all_to_all:
-            self.recurrent = (
-                nn.Linear(linear_features, linear_features)
-                if linear_features is not None
-                else nn.Conv2d(conv2d_channels, conv2d_channels, kernel_size, padding="same")
-            )  # type: ignore[arg-type]
+            if linear_features is not None:
+                self.recurrent = nn.Linear(linear_features, linear_features)
+            else:
+                channels: Any = conv2d_channels
+                self.recurrent = nn.Conv2d(channels, channels, kernel_size, padding="same")
             self.recurrent.requires_grad_(learn_recurrent)
 
     def _scan(

@@ -49,7 +49,7 @@ class ChipModule(ProcessModule):
     ) -> None:
         super().__init__(process, part, surrogate)
         self.chip, self.dt = chip, dt
-        self.training = Training(
+        self.differentiated = Training(
             as_surrogate(exponential() if surrogate is None else surrogate), "detach"
         )
         self.plan, self.names = cut(on_chip), order.names(on_chip.nodes)
@@ -181,7 +181,7 @@ class ChipModule(ProcessModule):
             weights,
             counted,
             states,
-            dict.fromkeys(net.populations, self.training),
+            dict.fromkeys(net.populations, self.differentiated),
             recorded,
         )
         for p, trace in traces.items():

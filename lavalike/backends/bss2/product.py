@@ -27,6 +27,7 @@ from lavalike.bss2.placement import PlacedLayer
 from lavalike.bss2.tiles import tiles
 from lavalike.compiler.flat import Node
 from lavalike.proc.connection import Connection
+from lavalike.proc.conv import Conv
 from lavalike.process import Var
 
 FILLED = 0.9 * facts.OUTPUT_MAX
@@ -53,9 +54,8 @@ class Product:
         a_out = node.process.a_out
         self.total = torch.zeros(batch, node.process.s_in.size, dtype=dtype)
         self.last = torch.zeros(batch, a_out.size, dtype=dtype)
-        self.pending = (
-            torch.as_tensor(node.process.a_buff.value, dtype=dtype).reshape(1, -1).repeat(batch, 1)
-        )  # type: ignore[attr-defined]
+        held = torch.as_tensor(node.process.a_buff.value, dtype=dtype)
+        self.pending = held.reshape(1, -1).repeat(batch, 1)
         self.lsb: float | None = None  # an activation of 31 counts 31 of these
         self.sends: list[tuple[float, int]] = []
         self.records: list[Observation] = []
@@ -64,7 +64,7 @@ class Product:
     def rederive(self, tensor: Callable[[Var], torch.Tensor] | None = None) -> None:
         """The weights of each group (K, N), from the Vars."""
         p, tensor = self.process, tensor or self._tensor
-        if p.kind == "convolution":
+        if isinstance(p, Conv):
             model = model_of(self.node)
             assert model is not None
             c = constants(model, tensor)
@@ -135,7 +135,7 @@ class Product:
     def _rows(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         """The vectors that are multiplied, one tensor a group: x itself, or the patches of a convolution."""
         p = self.process
-        if p.kind != "convolution":
+        if not isinstance(p, Conv):
             yield x
             return
         spatial = x.reshape(len(x), *p.s_in.shape).permute(0, 3, 1, 2)
@@ -147,7 +147,7 @@ class Product:
             yield patches.transpose(1, 2).flatten(0, 1)
 
     def _joined(self, groups: list[torch.Tensor], batch: int) -> torch.Tensor:
-        if self.process.kind != "convolution":
+        if not isinstance(self.process, Conv):
             return groups[0]
         return torch.cat([y.reshape(batch, -1, y.shape[1]) for y in groups], 2).flatten(
             1
@@ -160,7 +160,7 @@ class Product:
             self.sends = [(scale, 1) for scale in scales]
             return
         count = SAMPLE
-        if self.process.kind == "convolution":
+        if isinstance(self.process, Conv):
             count = max(
                 IMAGES, SAMPLE * len(self.weights) * self.weights[0].shape[1] // self.last.shape[1]
             )
@@ -208,12 +208,13 @@ class Product:
                 else (float(w.abs().max()) / facts.WEIGHT_MAX or 1.0, 1)
             )
             name, held = self._label(group), (w / scale).repeat_interleave(self._copies(w), 1)
-            lying = tuple(replace(t, run=run + t.run) for t in tiles(*held.shape, name, chips))
+            k, n = held.shape
+            lying = tuple(replace(t, run=run + t.run) for t in tiles(k, n, name, chips))
             cells = tuple(len(t.rows) * len(t.columns) for t in lying)
             rounding = float((held.round() - held).square().mean().sqrt())
             kind, wait = type(self.process).__name__, facts.DEFAULT_WAIT
             out.append(
-                PlacedLayer(name, kind, *held.shape, lying, places, sends, wait, cells, 0, rounding)
+                PlacedLayer(name, kind, k, n, lying, places, sends, wait, cells, 0, rounding)
             )
             run = lying[-1].run + 1
         return out

@@ -201,13 +201,8 @@ class SpikingProgram:
         spikes: dict[Port, torch.Tensor] = {p.process.s_out: t.spikes for p, t in traces.items()}  # type: ignore[attr-defined]
         last = {port: x[-1] for port, x in {**received, **spikes}.items()}
         for n in self.net.synapses:  # what the connection would send next
-            x = gathered(
-                n.inputs["s_in"],
-                n.process.s_in.size,
-                last,
-                (self.batch,),
-                next(iter(last.values())),
-            )  # type: ignore[attr-defined]
+            inputs, like = n.process.s_in.size, next(iter(last.values()))  # type: ignore[attr-defined]
+            x = gathered(n.inputs["s_in"], inputs, last, (self.batch,), like)
             self._hold(n.process.a_buff, events(x) @ self.connections[n].T)  # type: ignore[attr-defined]
         self.step += steps
         self._store(traces)
@@ -278,7 +273,7 @@ class ProductProgram:
     @torch.no_grad()
     def run(self, steps: int, heard: Rows, recordings: Recordings) -> None:
         for p in self.products:
-            s_in, a_out = p.process.s_in, p.process.a_out  # type: ignore[attr-defined]
+            s_in, a_out = p.process.s_in, p.process.a_out
             terms = p.node.inputs["s_in"]
             known = {t.source: torch.as_tensor(heard[t.source], dtype=p.dtype) for t in terms}
             sent = p.run(gathered(terms, s_in.size, known, (steps, self.batch), p.total)).numpy()

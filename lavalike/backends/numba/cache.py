@@ -171,7 +171,7 @@ def compiled(
     """Decorator: Numba's ``cfunc``, served by ``place`` (None: compiled in memory)."""
 
     def decorate(function: Callable[..., Any]) -> CFunc:
-        made = CFunc(function, sigutils.normalize_signature(signature), {}, options)
+        made: Any = CFunc(function, sigutils.normalize_signature(signature), {}, options)
         if place is not None:
             made._cache = place
         made.compile()

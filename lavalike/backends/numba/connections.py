@@ -95,6 +95,7 @@ def add_rows(out, rows, inputs, events, p, q, graded):
 
 
 class _Connection(NumbaModel):
+    process: Dense | Sparse | DelayDense | DelaySparse
     batched = True
     returns = True
     aliases: ClassVar = {"a_buff": "a_out"}
@@ -205,6 +206,8 @@ class DenseModel(_Connection):
 class SparseModel(_Connection):
     """a_out = weights @ s_in over stored entries, sorted by input. Entries that are all the same number stay one."""
 
+    process: Sparse
+
     @functools.cached_property
     def order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return by_input(self.process)
@@ -311,6 +314,7 @@ class _DelayModel(_Connection):
     the ring one adds, from the slot of the next step on.
     """
 
+    process: DelayDense | DelaySparse
     batched = False
     aliases: ClassVar = {}
     sends: ClassVar = {"a_buff": "a_out"}
@@ -471,6 +475,8 @@ class DelayModel(NumbaModel):
 @implements(DelayLine, backend="numba")
 class DelayLineModel(NumbaModel):
     """s_out[t] = s_in[t - delays], from a ring with a row for each of the last steps."""
+
+    process: DelayLine
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """Row k of the ring belongs to the steps t with t % rows == k."""

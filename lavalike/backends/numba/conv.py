@@ -73,6 +73,7 @@ class _ScatterModel(NumbaModel):
     and stored once for four events.
     """
 
+    process: Conv | ConvTranspose
     returns = True
     aliases: ClassVar = {"a_buff": "a_out"}
 
@@ -107,7 +108,7 @@ class _ScatterModel(NumbaModel):
         taps = [p.taps(1, y) for y in range(p.s_in.shape[1])]
         if along:
             # per y: the rows' phase, where its run begins in the column, how much of a row is cut off, and its length
-            lines = [
+            lines: list[tuple[int, ...]] = [
                 (t[0][0] % phases * cin * kx, t[0][1] * out, t[0][0] // phases * out, len(t) * out)
                 if t
                 else (0, 0, 0, 0)
@@ -269,6 +270,8 @@ class _ScatterModel(NumbaModel):
 class ConvModel(_ScatterModel):
     """A convolution: an output gathers every stride-th input, so an input's taps are stride apart."""
 
+    process: Conv
+
     def by_input(self, weight: np.ndarray) -> np.ndarray:
         return weight.transpose(3, 1, 2, 0)
 
@@ -280,6 +283,8 @@ class ConvModel(_ScatterModel):
 @implements(ConvTranspose, backend="numba", delay=1)
 class ConvTransposeModel(_ScatterModel):
     """A transposed convolution: an input's taps reach one output after the other."""
+
+    process: ConvTranspose
 
     phases = 1
 

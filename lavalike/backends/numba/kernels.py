@@ -195,7 +195,7 @@ def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -
     }
 
 
-JIT = {"nogil": True, "error_model": "numpy"}
+JIT: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 @functools.cache
@@ -355,7 +355,7 @@ def fingerprint() -> str:
     return h.hexdigest()[:16]
 
 
-def _origin(function: Callable[..., Any]) -> tuple[str, str, str] | None:
+def _origin(function: Callable[..., Any] | Dynamics) -> tuple[str, str, str] | None:
     """(module, qualified name, hash of its file and of all it uses), or None where that cannot be told from files."""
     if isinstance(function, Dynamics):
         parts = [function.step, *function.accumulators]
@@ -508,7 +508,8 @@ def engine() -> Callable[..., int]:
 def address_of(array: np.ndarray) -> int:
     """Where ``array`` begins."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a third of the other's time
+        memory: Any = array  # a Buffer, which Python 3.11 has no type for
+        return ctypes.addressof(ctypes.c_char.from_buffer(memory))  # a third of the other's time
     except (TypeError, ValueError, BufferError):  # read-only, or not in one piece
         return array.__array_interface__["data"][0]
 

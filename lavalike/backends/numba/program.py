@@ -587,7 +587,8 @@ class NumbaProgram:
         return self.engine(block.ctypes.data, 0)
 
     def _mutable(self) -> list[np.ndarray]:
-        parts = [self.buffers, *self.states.values(), *self.scratch.values(), *self.own.values()]
+        groups = (self.states, self.scratch, self.own)
+        parts: list[Any] = [self.buffers, *(arrays for g in groups for arrays in g.values())]
         return [array for part in parts for array in part.values()]
 
     def _keep(self) -> None:
@@ -632,9 +633,9 @@ class NumbaProgram:
             t if kind[0] == "t" else v for v, kind in zip(op.sample(sample), op.kinds, strict=True)
         ]
         before = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
-        function = (
-            kernels.bounded(op.spec.function) if op.spec.bounds else kernels.jit(op.spec.function)
-        )
+        written = op.spec.function
+        assert not isinstance(written, Dynamics)  # whose loop raises nothing
+        function = kernels.bounded(written) if op.spec.bounds else kernels.jit(written)
         numbers = self._drawn(op, values)
         self._drawn(op, before)
         try:
@@ -643,7 +644,7 @@ class NumbaProgram:
             function(*values)
         except IndexError as e:  # Numba says neither which index nor where; Python does
             with _seeded(op, numbers, t):
-                told = _in_python(kernels.plain(op.spec.function), before)
+                told = _in_python(kernels.plain(written), before)
             return self._told(told or e, op, t, sample)
         except Exception as e:
             return self._told(e, op, t, sample)

@@ -106,9 +106,8 @@ class ConnectionModel(TorchModel):
         if not self.config.fixed:
             return values["weights"] * 2.0**exp, 0
         left = int(integral("weight_exp", exp, -24, 24)[0])
-        whole = fixed_weights(
-            values["weights"].numpy(), self.process.num_weight_bits, self.process.sign_mode
-        )
+        p: Any = self.process  # any that has weights of so many bits
+        whole = fixed_weights(values["weights"].numpy(), p.num_weight_bits, p.sign_mode)
         return torch.from_numpy(whole << max(left, 0)).to(torch.float64), max(-left, 0)
 
 
@@ -136,6 +135,8 @@ class DenseModel(ConnectionModel):
 
 @implements(Sparse, backend="torch", delay=1)
 class SparseModel(DenseModel):
+    process: Sparse
+
     def constants(self, values: Tensors) -> dict[str, Any]:
         p = self.process
         weights, right = self.weights(values)
@@ -150,6 +151,8 @@ class SparseModel(DenseModel):
 
 class _DelayModel(ConnectionModel):
     """Synapses with delays: column k of ``a_buff`` (out, max_delay + 1) is what is sent k steps later."""
+
+    process: DelayDense | DelaySparse
 
     def delays(self, values: Tensors) -> torch.Tensor:
         """The delays; ValueError for one that there is no column for, or fixed_pt does not have."""
@@ -202,6 +205,8 @@ class ConvInTimeModel(DelayDenseModel):
 @implements(DelaySparse, backend="torch", delay=1)
 class DelaySparseModel(_DelayModel):
     """An entry a synapse, each added to where in ``a_buff`` it arrives."""
+
+    process: DelaySparse
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         (weights, right), delays, p = self.weights(values), self.delays(values), self.process
@@ -267,6 +272,8 @@ class _ConvolutionModel(ConnectionModel):
 
 @implements(Conv, backend="torch", delay=1)
 class ConvModel(_ConvolutionModel):
+    process: Conv
+
     def turned(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.flip(1, 2).permute(0, 3, 1, 2)
 
@@ -277,6 +284,8 @@ class ConvModel(_ConvolutionModel):
 
 @implements(ConvTranspose, backend="torch", delay=1)
 class ConvTransposeModel(_ConvolutionModel):
+    process: ConvTranspose
+
     def turned(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.permute(0, 3, 1, 2)
 
@@ -296,6 +305,8 @@ class DelayModel(ConnectionModel):
 @implements(DelayLine, backend="torch")
 class DelayLineModel(TorchModel):
     """a_buff (batch, *shape, max_delay) has the last input first."""
+
+    process: DelayLine
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         delays = within_range("delays", values["delays"], 0, self.process.max_delay)

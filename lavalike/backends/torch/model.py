@@ -22,6 +22,14 @@ Tensors = dict[str, torch.Tensor]
 WIDE = "the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
 
 
+def _all(name: str) -> Any:
+    def method(self: Heard, *args: Any) -> Any:
+        self.names.update(dict.keys(self))
+        return getattr(dict, name)(self, *args)
+
+    return method
+
+
 class Heard(Tensors):
     """Inputs that note in ``names`` which of them were read."""
 
@@ -41,17 +49,9 @@ class Heard(Tensors):
         self.names.add(key)
         return super().get(key, default)
 
-    def _all(name: str) -> Any:
-        def method(self: Heard, *args: Any) -> Any:
-            self.names.update(dict.keys(self))
-            return getattr(dict, name)(self, *args)
-
-        return method
-
     keys, values, items, __iter__, pop, copy, __or__, __ror__ = map(
         _all, ("keys", "values", "items", "__iter__", "pop", "copy", "__or__", "__ror__")
     )
-    del _all
 
 
 class TorchModel(ProcessModel):

@@ -82,9 +82,8 @@ class ProcessModule(nn.Module):
         if dtype != self.dtype:
             self.dtype = dtype
             for node in self.graph.nodes:
-                node.model.config = dataclasses.replace(
-                    node.model.config, dtype=str(dtype).removeprefix("torch.")
-                )  # type: ignore[arg-type]
+                changed: Any = {"dtype": str(dtype).removeprefix("torch.")}
+                node.model.config = dataclasses.replace(node.model.config, **changed)
         return self
 
     # -- the graph on tensors ------------------------------------------------------------------------------
@@ -121,7 +120,7 @@ class ProcessModule(nn.Module):
 
     def constants(self, nodes: Sequence[Node] | None = None) -> dict[Node, Mapping[str, object]]:
         """What the models' steps take besides inputs and states; VarError."""
-        out = {}
+        out: dict[Node, Mapping[str, object]] = {}
         for node in self.graph.nodes if nodes is None else nodes:
             values = {v.name: self.tensor(v) for v in node.process.vars if v.role == "parameter"}
             try:

@@ -130,11 +130,8 @@ class TorchProgram:
             return target.value.dtype
         if target.name in node.model.complexes:  # type: ignore[attr-defined]
             return np.result_type(node.model.config.message_dtype, np.complex64)
-        return (
-            np.dtype(np.float64)
-            if target.name in node.model.ends
-            else node.model.config.message_dtype
-        )  # type: ignore[attr-defined]
+        ends = node.model.ends  # type: ignore[attr-defined]
+        return np.dtype(np.float64) if target.name in ends else node.model.config.message_dtype
 
     @torch.no_grad()
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:

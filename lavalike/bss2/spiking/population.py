@@ -203,7 +203,7 @@ class Population(HXModule):
         for name in self._parameter_names:
             given = parameters[name]
             self._check(name, given.model_value if isinstance(given, HXBaseParameter) else given)
-            parameter = as_parameter(given)  # type: ignore[arg-type]
+            parameter = as_parameter(given)
             setattr(self, name, parameter)
 
     def _check(self, name: str, value: Any) -> None:

@@ -117,11 +117,6 @@ class Delay(Sized):
         self.delay.data = draw(channels).to(self.delay)
         self._sized = True
 
-    def fit(self, channels: int) -> None:
-        """Give every channel its delay, drawn from torch's generator."""
-        if not self._sized:
-            self.size("delay", channels)
-
     def clamp(self) -> None:
         with torch.no_grad():
             self.delay.clamp_(0, self.max_delay)
@@ -231,8 +226,7 @@ class Delta(Sized):
 
     def fit(self, channels: int) -> None:
         """Give every channel its threshold, where they do not share one."""
-        if not self.shared_param and self.threshold.numel() == 1:
-            self.size("threshold", channels)
+        super().fit(channels)
         if self.threshold.numel() not in (1, channels):
             raise InputError(
                 f"{self.label}: {self.threshold.numel()} thresholds for an input of {channels} channels"

@@ -25,6 +25,11 @@ class Sized(nn.Module):
         """Give one of them its size; what is drawn is drawn from torch's generator."""
         raise NotImplementedError(f"{type(self).__name__}: a Sized module defines size")
 
+    def fit(self, channels: int) -> None:
+        """Give each of them its size, so that a state dict loads before the first call."""
+        for name in list(self.unsized()):
+            self.size(name, channels)
+
     def _load_from_state_dict(
         self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any
     ) -> None:

@@ -87,6 +87,7 @@ class Block(nn.Module):
     shift_default: ClassVar[bool] = True
     exact_eval: ClassVar[bool] = False  # of the synapse
     kind: ClassVar[str]
+    neuron: Neuron  # of those that have one
     # until the first call; of the class, as each assignment to a Module takes 4 us
     shape: tuple[int, ...] | None = None
     input_shape: tuple[int, ...] | None = None
@@ -96,7 +97,7 @@ class Block(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _fitted(cls.__init__)
+            cls.__init__ = _fitted(cls.__init__)  # type: ignore[method-assign]
         if cls.__doc__ is None:  # a family's block is documented as the block is
             cls.__doc__ = next(
                 (
@@ -215,9 +216,9 @@ class Block(nn.Module):
                 parts.append(now)
             y = tuple(parts) if isinstance(y, tuple) else parts[0]
         if self.delay is not None:
-            y, past = self.delay.stream(
-                y, {"past": state["past"]} if state and "past" in state else None
-            )  # type: ignore[arg-type]
+            assert isinstance(y, torch.Tensor)  # (real, imag) has no delay, see __init__
+            before = {"past": state["past"]} if state and "past" in state else None
+            y, past = self.delay.stream(y, before)
             after |= past
         self.shape = tuple((y[0] if isinstance(y, tuple) else y).shape[1:-1])
         return y, after
@@ -254,7 +255,7 @@ class Block(nn.Module):
 
     def hook(self, pre_hook_fx: synapse.Hook | None) -> synapse.Hook:
         """The weights' quantisation: the neuron's unless another is given."""
-        return self.neuron.quantize_8bit if pre_hook_fx is None else pre_hook_fx  # type: ignore[union-attr]
+        return self.neuron.quantize_8bit if pre_hook_fx is None else pre_hook_fx
 
     # -- export ------------------------------------------------------------------------------------------------
 
@@ -455,6 +456,7 @@ class Dense(Block):
     """
 
     kind = "dense"
+    mask: torch.Tensor | None
 
     @arguments(mask=optional(MASK), **SIZES, **DELAY)
     def __init__(
@@ -555,7 +557,7 @@ class Affine(Dense):
     def respond(
         self, z: tuple[torch.Tensor, ...], state: State, shift: bool
     ) -> tuple[Signal, State]:
-        y, after = self.neuron.affine(*z, state=state) if self.dynamics else (z, {})  # type: ignore[union-attr]
+        y, after = self.neuron.affine(*z, state=state) if self.dynamics else (z, {})
         y = tuple(axon.delay(v) for v in y) if shift else y
         return (y if self.complex else y[0]), after
 
@@ -854,7 +856,7 @@ class Recurrent(Block):
                     now, self.feedback(s if limit is None else limit.back(s, t)), strict=True
                 )
             )
-            s, state = self.neuron.stream(*drive, state=state)  # type: ignore[union-attr]
+            s, state = self.neuron.stream(*drive, state=state)
             if not self.bptt:
                 state = {k: v.detach() for k, v in state.items()}
             rows.append(s)
@@ -944,7 +946,9 @@ class KWTA(Recurrent):
             * (out_neurons - 2 * num_winners)
             / out_neurons
             / self.neuron.w_scale
-        )  # type: ignore[union-attr]
+        )
+
+    identity: torch.Tensor
 
     def _make_feedback(
         self, neurons: int, weight_scale: float, weight_norm: bool, hook: synapse.Hook

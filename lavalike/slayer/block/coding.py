@@ -9,6 +9,7 @@ import torch
 
 from lavalike.arguments import arguments
 from lavalike.slayer.block import base
+from lavalike.slayer.neuron import sigma_delta
 
 if TYPE_CHECKING:  # the others, as an editor sees the family
     from lavalike.slayer.block.base import (
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # the others, as an editor sees the family
 class Input(base.Input):
     """Brings data in: ``q(x) q(weight) + q(bias)``, delta coded."""
 
+    neuron: sigma_delta.Neuron
+
     def respond(
         self, z: tuple[torch.Tensor, ...], state: base.State, shift: bool
     ) -> tuple[base.Signal, base.State]:
@@ -37,6 +40,8 @@ class Input(base.Input):
 
 class Output(base.Dense):
     """Dense whose output is the sum of all it received: sigma decoding, no norm, dropout, activation or delta."""
+
+    neuron: sigma_delta.Neuron
 
     @arguments(**base.SIZES, **base.LOG)
     def __init__(

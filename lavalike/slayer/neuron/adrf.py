@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from lavalike.dynamics import adaptive
 from lavalike.slayer.neuron.alif import ADAPTATION, step_of
 from lavalike.slayer.neuron.base import DECAY, SPIKING, W_SCALE, Number, deployed
 from lavalike.slayer.neuron.resonator import PERIOD, Resonator, neuron_params as neuron_params
-from lavalike.slayer.spike import Phase
+from lavalike.slayer.spike import Phase, Slayer
 
 
 class Neuron(Resonator):
@@ -23,7 +23,7 @@ class Neuron(Resonator):
         period, decay, threshold and the rest: see Resonator.
     """
 
-    surrogate_class = Phase
+    surrogate_class: ClassVar[type[Slayer]] = Phase
     declaration = adaptive.ADRF
     dynamics_, graded_ = adaptive.ADRF, adaptive.ADRF_GRADED
 

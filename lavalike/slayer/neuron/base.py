@@ -13,7 +13,6 @@ from lavalike import fused
 from lavalike.arguments import FLAG, Rule, arguments, choice, integer, numbers, real
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
-from lavalike.fused.surrogate import Surrogate
 from lavalike.slayer.axon.sized import Sized, draw
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.spike import Graded, GradedPhase, Slayer
@@ -82,13 +81,14 @@ class Neuron(Sized):
 
     tau_factor: ClassVar[float] = 100.0
     scale_factor: ClassVar[float] = 0.1
-    inputs: ClassVar[int] = 1
+    inputs: int = 1
     pair: ClassVar[str] = ""  # what two inputs are called
-    surrogate_class: ClassVar[type[Surrogate]] = Slayer
+    surrogate_class: ClassVar[type[Slayer]] = Slayer
     p_scale: ClassVar[int] = P_SCALE
     declaration: ClassVar[
         Dynamics
     ]  # says what its parameters are, and how a file and the step call them
+    overflows: torch.Tensor
     _state: State | None = None
     unjittered: ClassVar[tuple[str, ...]] = (
         "threshold_decay",
@@ -213,7 +213,7 @@ class Neuron(Sized):
                 setattr(self, name, nn.Parameter(start * P_SCALE, requires_grad=self.requires_grad))
                 return
             value = float(start)
-        low, high = (float(v) for v in value) if isinstance(value, Sequence) else (value, value)
+        low, high = map(float, value if isinstance(value, Sequence) else (value, value))
         if low > high:
             raise InputError(f"{self.label}: {name} is a pair (low, high), got {value!r}")
         if self.shared_param and low != high:
@@ -263,8 +263,7 @@ class Neuron(Sized):
         for norm in self.norms:
             if isinstance(norm, Sized):
                 norm.fit(channels)
-        for name in list(self.unsized()):
-            self.size(name, channels)
+        super().fit(channels)
         for name in self.decays:
             count = getattr(self, name).numel()
             if count not in (1, channels):
@@ -385,6 +384,12 @@ class Neuron(Sized):
         With ``shift`` the output leaves one step late.
         """
         raise NotImplementedError(f"{self.label}: a Neuron defines stream")
+
+    def affine(
+        self, *inputs: torch.Tensor, state: State | None = None
+    ) -> tuple[tuple[torch.Tensor, ...], State]:
+        """The states that a spike would reset, without threshold and reset, and the state after them. Pure."""
+        raise NotImplementedError(f"{self.label}: a Neuron of Affine blocks defines affine")
 
     def respond(self, *x: torch.Tensor, shift: bool = False) -> torch.Tensor:
         """``stream`` from rest, or with ``persistent_state`` from where the last call ended."""

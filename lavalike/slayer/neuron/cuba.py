@@ -139,6 +139,7 @@ class Neuron(_Neuron):
                 shift=shift,
             )
             return s, after
-        u, before = self.current(*x, state=state)
+        (z,) = x
+        u, before = self.current(z, state)
         s, _, after = self.fire(u, state, shift)
         return s, before | after

@@ -97,5 +97,6 @@ class Neuron(cuba.Neuron):
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False
     ) -> tuple[torch.Tensor, State]:
-        s, _, after = self.fire(self.current(*x)[0], state, shift)
+        (z,) = x
+        s, _, after = self.fire(self.current(z)[0], state, shift)
         return s, after

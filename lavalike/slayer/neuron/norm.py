@@ -51,10 +51,6 @@ class MeanOnlyBatchNorm(Sized):
         self.running_mean = self.running_mean.new_zeros(channels)
         self._sized = True
 
-    def fit(self, channels: int) -> None:
-        if not self._sized:
-            self.size("running_mean", channels)
-
     @property
     def bias(self) -> torch.Tensor:
         """The bias a deployed neuron adds instead, in weight integers."""

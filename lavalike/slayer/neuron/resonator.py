@@ -231,7 +231,8 @@ class Resonator(Neuron):
         return tuple(out), after
 
     def normed(self, x: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return x if self.real_norm is None else (self.real_norm(x[0]), self.imag_norm(x[1]))
+        norms = self.norms
+        return tuple(norm(v) for norm, v in zip(norms, x, strict=True)) if norms else x
 
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lavalike.dynamics import resonator
 from lavalike.slayer.neuron.resonator import Resonator, neuron_params as neuron_params
-from lavalike.slayer.spike import Phase
+from lavalike.slayer.spike import Phase, Slayer
 
 
 class Neuron(Resonator):
     __doc__ = Resonator.__doc__
 
     tau_factor, scale_factor = 0.5, 10.0
-    surrogate_class = Phase
+    surrogate_class: ClassVar[type[Slayer]] = Phase
     declaration = resonator.RF
     dynamics_, graded_ = resonator.RF, resonator.RF_GRADED

@@ -146,6 +146,7 @@ class Neuron(_Neuron):
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False
     ) -> tuple[torch.Tensor, State]:
+        (z,) = x
         relu = self.activation in (functional.relu, torch.relu) or isinstance(
             self.activation, nn.ReLU
         )
@@ -154,8 +155,8 @@ class Neuron(_Neuron):
             and not self.delta.cum_error
             and (self.norm is None or type(self.norm) is MeanOnlyBatchNorm)
         ):
-            return self.fused(x[0], state, shift)
-        z, before = self.decode(*x, state=state)
+            return self.fused(z, state, shift)
+        z, before = self.decode(z, state)
         if self.norm is not None:
             z = self.norm(z)
         if self.bias.numel() > 1 or self.bias.item() != 0:
