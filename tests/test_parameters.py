@@ -17,9 +17,12 @@ from lavalike.dynamics import (
     adex,
     compartments,
     delta,
+    graded,
     lif,
     membrane,
     resonator,
+    s4d,
+    spiker,
 )
 from lavalike.dynamics.composition import Call, composed, composition
 from lavalike.dynamics.ops import above, clear, discharge, exp, leak, reset
@@ -38,7 +41,7 @@ from lavalike.proc.neuron import KINDS, declaration, declared
 NEURONS = table.neurons()
 LIBRARY = [
     (f"{module.__name__.rsplit('.', 1)[1]}.{name}", d)
-    for module in (adaptive, delta, lif, membrane, resonator)
+    for module in (adaptive, delta, graded, lif, membrane, resonator, s4d, spiker)
     for name, found in vars(module).items()
     for d in (found.values() if isinstance(found, dict) else [found])
     if isinstance(d, Dynamics)

@@ -63,6 +63,7 @@ FOREIGN = {
     kind=TEXT,
     reset=choice("subtract", "zero", "none"),
     ends=sequence(sequence(NAME, 2)),
+    complexes=sequence(sequence(NAME, 3)),
 )
 @dataclass(frozen=True)
 class Dynamics:
@@ -86,6 +87,8 @@ class Dynamics:
         graded: outputs in the unit of the states, where others are spikes.
         ends: states that count steps down, none of them a Var, each with the Var that holds the step in which it ends: ``Var - step``, so
             that no state holds an absolute step; of a Dynamics with fixed=False. Default none.
+        complexes: Vars of complex numbers, each with the states that are its real and its imaginary part, none of which is a Var
+            itself; of a Dynamics with fixed=False. Default none.
         parameters: what a user sets: defaults, ranges, training, names in files, documentation.
         loihi: in fixed_pt the parameters are Loihi's whole numbers, as in Lava; else the user's, which are rounded to them.
             Default False.
@@ -110,6 +113,7 @@ class Dynamics:
     kind: str = ""
     reset: str = "subtract"
     ends: tuple[tuple[str, str], ...] = ()
+    complexes: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.step, types.FunctionType):
@@ -163,6 +167,7 @@ class Dynamics:
         for field, some, known, what in (
             ("graded", self.graded, self.outputs, "outputs"),
             ("ends", tuple(state for state, _ in self.ends), self.states, "states"),
+            ("complexes", tuple(s for c in self.complexes for s in c[1:]), self.states, "states"),
             ("per_neuron", self.per_neuron, self.constant_names, "constants"),
         ):
             for name in some:
@@ -174,6 +179,10 @@ class Dynamics:
             raise InputError(
                 f"{self.name}: ends {self.ends} count on below 0, which integers of 32 bits hold for 2**31 steps; declare it "
                 "with fixed=False"
+            )
+        if self.complexes and self.fixed:
+            raise InputError(
+                f"{self.name}: complexes {self.complexes} are numbers of floating point; declare it with fixed=False"
             )
         unknown = [p.name for p in self.parameters if p.argument not in self.constant_names]
         if unknown and self.constants is None:
@@ -198,8 +207,8 @@ class Dynamics:
     @functools.cached_property
     def state_vars(self) -> tuple[str, ...]:
         """The names of the Vars that hold the states."""
-        ends = dict(self.ends)
-        return tuple(ends.get(s, s) for s in self.states)
+        held = dict(self.ends) | {s: var for var, *parts in self.complexes for s in parts}
+        return tuple(dict.fromkeys(held.get(s, s) for s in self.states))
 
     @functools.cached_property
     def settings(self) -> tuple[Parameter, ...]:
@@ -382,7 +391,7 @@ def _bind(
             f"{function.__name__}: an import inside the step; import at the top of the module"
         )
     names: dict[str, Step] = {}
-    for chain, value in _outside(function):
+    for chain, value in outside(function):
         path = ".".join(chain)
         if isinstance(value, types.FunctionType) and (value in WORDS or _uses_words(value)):
             if len(chain) > 1:
@@ -438,7 +447,7 @@ def _reads(code: types.CodeType) -> tuple[tuple[bool, tuple[str, ...]], ...]:
     return (*((g, tuple(c)) for g, c in chains), *(r for c in inner for r in _reads(c)))
 
 
-def _outside(function: Step) -> Iterator[tuple[tuple[str, ...], Any]]:
+def outside(function: Step) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(dotted name, value) of all that ``function`` reads from its globals and closure; the name ends where a function is found."""
     closure = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -483,7 +492,7 @@ def _functions(function: Step) -> list[Step]:
     called = () if parts is None else tuple(c.function for c in parts.calls)
     return [
         v
-        for v in (*(v for _, v in _outside(function)), *called, *_defaults(function))
+        for v in (*(v for _, v in outside(function)), *called, *_defaults(function))
         if isinstance(v, types.FunctionType)
     ]
 

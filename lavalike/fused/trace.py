@@ -270,7 +270,7 @@ def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
         known = {"t": t, **inputs, **states, **parameters}
         results = function(*(known[a] for a in names))
         results = results if isinstance(results, tuple) else (results,)
-        like = next(iter(inputs.values()))
+        like = next(iter((*inputs.values(), *states.values())))
         results = tuple(
             r.to(like.dtype) if isinstance(r, torch.Tensor) else torch.full_like(like, r)
             for r in results

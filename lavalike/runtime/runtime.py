@@ -69,9 +69,12 @@ class Runtime:
     One call of ``run`` holds it at a time, by a :class:`Claim`; Vars are read and written while none does.
     """
 
-    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+    def __init__(
+        self, process: AbstractProcess, config: RunConfig, drawn: int | None = None
+    ) -> None:
         self.config = config
         flat = flatten(process, config, get_backend)
+        flat.drawn = drawn
         self.structure = process._structure.root()
         self.version = self.structure.version  # what SubProcessModels made is in it
         self.processes = flat.processes
@@ -452,7 +455,7 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
             if bound or root.counts:
                 _warn(process, config != before and f"for {config}")
             # the new program takes the states from the old ones' Vars; if it cannot be made, the old ones stay
-            new = Runtime(process, config)
+            new = Runtime(process, config, bound[-1].flat.drawn if bound else None)
             for old in bound:
                 old.release()
             new.bind(claim)

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lavalike.backends.base import Program
-from lavalike.backends.numba import connections as _connections, conv as _conv, sources as _sources  # noqa: F401  (they register models)
+from lavalike.backends.numba import (  # noqa: F401  (they register models)
+    connections as _connections,
+    conv as _conv,
+    graded as _graded,
+    sources as _sources,
+)
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel as NumbaModel
 from lavalike.backends.numba.program import NumbaProgram
 from lavalike.backends.numba.threads import ThreadedProgram
@@ -39,7 +44,11 @@ class NumbaBackend:
     def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> Program:
         options = part.target.options
         threads = min(options.threads or os.cpu_count() or 1, batch)
-        if threads == 1 or options.debug:
+        together = any(
+            isinstance(n.model, NumbaModel) and n.model.batched and n.model.draws
+            for n in part.nodes
+        )  # which draws for a whole batch: threads would share out what is drawn
+        if threads == 1 or options.debug or together:
             return NumbaProgram(part, batch, recordable)
         return ThreadedProgram(part, batch, recordable, threads)
 

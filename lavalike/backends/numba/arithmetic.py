@@ -124,7 +124,7 @@ def _fixed(whole: type) -> Table:
     int64, float64 = np.int64, np.float64
 
     def leak(x, k):
-        p = int64(x) * int64(k)
+        p = int64(int64(x) * k)  # k may have a fraction of 1/4096
         return (p + ((p >> 63) & 4095)) >> 12  # toward zero, as sign(x) * (|x| >> 12)
 
     def leak_in_32(x, k):

@@ -15,6 +15,7 @@ from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import NodeConfig
 from lavalike.model.model import implements
+from lavalike.proc.conv_in_time import ConvInTime
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 
 
@@ -329,6 +330,11 @@ class _DelayModel(_Connection):
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         return {"a_buff": np.roll(states["ring"], -(step + 1), axis=0).T}
 
+    def delays(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        limit = self.process.max_delay
+        most = min(limit, 63) if self.config.fixed else limit
+        return within("delays", integral("delays", values["delays"]), 0, most)
+
     def entries(
         self, weights: np.ndarray, delays: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -338,13 +344,7 @@ class _DelayModel(_Connection):
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
         limit, n_out = self.process.max_delay, self.process.a_out.size
-        delays = within(
-            "delays",
-            integral("delays", values["delays"]),
-            0,
-            min(limit, 63) if self.config.fixed else limit,
-        )
-        weights, lag, target, start = self.entries(weights, delays)
+        weights, lag, target, start = self.entries(weights, self.delays(values))
         entries, left = narrowed(weights, self.config)
         if left >= right:  # no bit is lost: the sums need no shift of their own
             entries, left, right = (
@@ -423,6 +423,29 @@ class DelayDenseModel(_DelayModel):
             delays.T.reshape(-1),
             np.tile(np.arange(n_out), n_in),
             np.arange(n_in + 1) * n_out,
+        )
+
+
+@implements(ConvInTime, backend="numba", delay=1)
+class ConvInTimeModel(_DelayModel):
+    """A synapse a tap of the kernel, of which the newest message meets the last."""
+
+    def weights_and_shift(self, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
+        weights = values["weights"]
+        return (integral("weights", weights) if self.config.fixed else weights), 0
+
+    def delays(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.arange(len(values["weights"]))[::-1]
+
+    def entries(
+        self, weights: np.ndarray, delays: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        taps, n_out, n_in = weights.shape
+        return (
+            weights.transpose(2, 0, 1).reshape(-1),
+            np.tile(np.repeat(delays, n_out), n_in),
+            np.tile(np.arange(n_out), n_in * taps),
+            np.arange(n_in + 1) * (taps * n_out),
         )
 
 

@@ -44,9 +44,13 @@ llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
 BITS = dict(zip(DTYPES, "fdqihb", strict=True))  # as struct names them
-RAISED, NOT_FINITE, NOT_HELD = 2, 3, 5  # a kernel's status, besides those of loops; 0: done
+# a kernel's status, besides those of loops; 0: done
+RAISED, NOT_FINITE, NOT_HELD, OUTSIDE = 2, 3, 5, 6
 IMPORTS = "from numpy import int32, int64, uint64\n"  # what a generated loop names
 RETURNS = "the step returns a value"
+DRAWS = "for"  # an argument of a step that draws random numbers: key and sample; a keyword as well
+NUMBERS = "draws"  # the same of a step of the library
+NUMPY, PYTHON = 1, 2  # whose random numbers a step draws
 
 Kind = tuple[str, int]  # dtype and number of axes; 0 axes: a number by value. ("t", 0): the step
 
@@ -57,7 +61,8 @@ class Spec:
 
     ``function`` is a step over arrays, or the Dynamics whose loop is generated in ``arithmetic``.
     ``arguments`` are its names and kinds, in order. ``checked``: stop where an accumulator leaves 24 bits.
-    ``trusted``: it raises nothing. ``returns``: its result is the kernel's status. ``bounds``: every index is checked.
+    ``trusted``: it raises nothing. ``returns``: its result is the kernel's status. ``bounds``: every index is checked. ``draws``: whose
+    random numbers it uses, seeded before each call by the argument DRAWS.
     """
 
     function: Callable[..., Any] | Dynamics
@@ -67,6 +72,7 @@ class Spec:
     trusted: bool = True
     returns: bool = False
     bounds: bool = False
+    draws: int = 0
 
 
 def python_kernel(spec: Spec) -> Callable[..., Any]:
@@ -245,7 +251,14 @@ def kernel_source(spec: Spec) -> str:
             shape = ", ".join(f"slots[{slot + 1 + k}]" for k in range(axes))
             body.append(f"    a_{name} = carray(pointer_{dtype}(slots[{slot}]), ({shape},))")
             slot += 1 + axes
-    call = f"function({', '.join(f'a_{name}' for name, _ in spec.arguments)})"
+    if spec.draws:
+        lines.append("from lavalike.backends.numba.draws import seed_numpy, seed_python")
+        body += [
+            f"    {seed}(a_{DRAWS}, t)"
+            for bit, seed in ((NUMPY, "seed_numpy"), (PYTHON, "seed_python"))
+            if spec.draws & bit
+        ]
+    call = f"function({', '.join(f'a_{name}' for name, _ in spec.arguments if name != DRAWS)})"
     lines += [
         "@compiled(PLACE, types.int64(types.int64, types.int64), nopython=True, error_model='numpy')",
         "def kernel(block, t):",

@@ -6,6 +6,7 @@ import functools
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from lavalike.backends.base import check_real, int32
-from lavalike.backends.numba import kernels, loops, steps as user_steps, transfer
+from lavalike.backends.numba import draws, kernels, loops, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
 from lavalike.compiler.flat import Node, Term, not_held, warn_graded
@@ -106,6 +107,7 @@ class NumbaProgram:
         batch: int,
         recordable: Sequence[Port | Var],
         constants: Mapping[Node, Any] | None = None,
+        first_sample: int = 0,
     ) -> None:
         self.part, self.batch, self.options = part, batch, part.target.options
         self.constants = (
@@ -126,7 +128,7 @@ class NumbaProgram:
         words = len(part.nodes) * batch
         self.odd_bytes, self.even = bytearray(8 * words + 8), bytes(8 * words + 8)
         self.odd = np.frombuffer(self.odd_bytes, np.int64)[:words].reshape(-1, batch, 1)
-        self.first_sample = 0  # of a batch that several programs share
+        self.first_sample = first_sample  # of a batch that several programs share
         self.finite = self.options.check == "finite" or self.options.debug
         self.own: dict[
             Node, dict[str, np.ndarray]
@@ -267,10 +269,15 @@ class NumbaProgram:
             | self.scratch[node]
         )
         values = {v.name: v for v in process.vars}
+        own = model.trusted and not general and kernels.NUMBERS in names
         unknown = [
             n
             for n in names
-            if n not in samples and n not in constants and n not in values and n != "t"
+            if n not in samples
+            and n not in constants
+            and n not in values
+            and n != "t"
+            and not (own and n == kernels.NUMBERS)
         ]
         if unknown:
             raise GraphError(
@@ -280,10 +287,18 @@ class NumbaProgram:
         if not model.trusted:
             self._own(node, samples, constants)
             samples |= self.own[node]
+        if model.draws:
+            names = (*names, kernels.DRAWS)
+        if model.draws or own:
+            samples[kernels.DRAWS if model.draws else kernels.NUMBERS] = self._numbers(node)
         bound, per_sample, arguments = [], [], []
         for name in names:
             if name in samples:
                 value = samples[name]
+                if (
+                    name == kernels.DRAWS and not looped
+                ):  # a step that draws for all samples at once
+                    value = value[0]
                 if general:
                     value = value.reshape(self.batch, -1) if looped else value.reshape(-1)
                 dtype, axes = kind_of(value)
@@ -307,7 +322,9 @@ class NumbaProgram:
                 value, kind = None, ("t", 0)
             bound.append(value)
             per_sample.append(
-                name in samples and (name not in self.own.get(node, ()) or not model.batched)
+                name in samples
+                and (name not in self.own.get(node, ()) or not model.batched)
+                and (name != kernels.DRAWS or looped)
             )
             arguments.append((name, kind))
         spec = Spec(
@@ -318,8 +335,14 @@ class NumbaProgram:
             model.trusted,
             model.trusted and model.returns,
             not model.trusted and model.bounds,
+            model.draws,
         )
         return Op(spec, bound, per_sample, process.path, looped)
+
+    def _numbers(self, node: Node) -> np.ndarray:
+        """What a sample's random numbers follow from: the node's key and the sample."""
+        samples = self.first_sample + np.arange(self.batch)
+        return np.stack([np.full(self.batch, self.part.flat.key(node)), samples], 1)
 
     def _own(
         self, node: Node, samples: Mapping[str, np.ndarray], constants: Mapping[str, Any]
@@ -607,7 +630,8 @@ class NumbaProgram:
             else:
                 error = self._error(status, ops[row], t, sample)
             self._restore()
-            status = self._walk(self.table, first, t - first)  # not 0 where it draws random numbers
+            # not 0 where it depends on more than its arguments
+            status = self._walk(self.table, first, t - first)
             self.step = int(self.where[3])
         assert error is not None
         raise error
@@ -621,15 +645,25 @@ class NumbaProgram:
         written = op.spec.function
         assert not isinstance(written, Dynamics)  # whose loop raises nothing
         function = kernels.bounded(written) if op.spec.bounds else kernels.jit(written)
+        numbers = self._drawn(op, values)
+        self._drawn(op, before)
         try:
+            if numbers is not None:
+                draws.seed_compiled(op.spec.draws, numbers, t)
             function(*values)
         except IndexError as e:  # Numba says neither which index nor where; Python does
-            return self._told(_in_python(kernels.plain(written), before) or e, op, t, sample)
+            with _seeded(op, numbers, t):
+                told = _in_python(kernels.plain(written), before)
+            return self._told(told or e, op, t, sample)
         except Exception as e:
             return self._told(e, op, t, sample)
         return RunError(
             f"{self._place(op, t, sample)}: the model's step raised an exception; RunConfig(debug=True) shows it"
         )
+
+    def _drawn(self, op: Op, values: list[Any]) -> np.ndarray | None:
+        """Take what seeds a step that draws out of its arguments' ``values``, where it is the last."""
+        return values.pop() if op.spec.draws else None
 
     def _place(self, op: Op, t: int, sample: int) -> str:
         return f"{op.owner}, step {t}" + (
@@ -670,6 +704,12 @@ class NumbaProgram:
                 f"{place}: a sum left the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
             )
         values = op.values[0]
+        if status == kernels.OUTSIDE:
+            x = op.sample(sample)[0]
+            bad = x[(x < 0) | (x >= 2**24)].flat[0]
+            return RunError(
+                f"{place}: the root of a number from 0 to 2**24 - 1 is taken, got {bad}"
+            )
         if status == kernels.NOT_HELD:
             lost = ~transfer.held(values, op.values[1].dtype)
             sample, index = divmod(int(np.flatnonzero(lost)[0]), values.size // self.batch)
@@ -709,8 +749,10 @@ class NumbaProgram:
                     np.int64(t) if kind[0] == "t" else v
                     for v, kind in zip(op.sample(k), op.kinds, strict=True)
                 ]
+                numbers = self._drawn(op, values)
                 try:
-                    status = function(*values)
+                    with _seeded(op, numbers, t):
+                        status = function(*values)
                 except Exception as e:
                     error = self._told(e, op, t, k)
                     raise error from e
@@ -730,6 +772,8 @@ class NumbaProgram:
         node = self.part.node_of(target.process)
         if node is None or not self._is_state(target):
             return target.value.dtype
+        if target.name in _model(node).complexes:
+            return np.result_type(node.model.config.message_dtype, np.complex64)
         return (
             np.dtype(np.float64)
             if self._counts_down(target) is not None
@@ -874,6 +918,11 @@ def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
             f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it"
         )
     return out
+
+
+def _seeded(op: Op, numbers: np.ndarray | None, t: int) -> AbstractContextManager[None]:
+    """Python's generators seeded for a call of ``op``, where it draws."""
+    return nullcontext() if numbers is None else draws.seeded(op.spec.draws, numbers, t)
 
 
 def _model(node: Node) -> NumbaModel:

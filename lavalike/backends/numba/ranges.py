@@ -175,7 +175,9 @@ def bits(dynamics: Dynamics, constants: tuple[tuple[str, int, int], ...]) -> int
     ``constants``: name, least and greatest of each.
     """
     functions = _bound(dynamics)
-    for some in ASSUMED if functions is not None else ():
+    if functions is None:
+        return 0
+    for some in ASSUMED:
         small = dict.fromkeys((*dynamics.inputs, *dynamics.states), Range(-(2**some), 2**some - 1))
         try:
             known = {

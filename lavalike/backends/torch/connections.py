@@ -16,8 +16,10 @@ from lavalike.errors import RunError
 from lavalike.fused.synapses import Synapses, product
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
+from lavalike.proc.conv_in_time import ConvInTime
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 from lavalike.proc.io import sink, source
+from lavalike.proc.spiker import Receiver
 from lavalike.process.units import Units
 
 
@@ -231,6 +233,19 @@ class DelayDenseModel(_DelayModel):
         return {"a_buff": torch.stack(columns, -1)}
 
 
+@implements(ConvInTime, backend="torch", delay=1)
+class ConvInTimeModel(DelayDenseModel):
+    """A matrix a tap of the kernel."""
+
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        taps = values["weights"]
+        if self.config.fixed:
+            taps = integral("weights", taps).to(torch.float64)
+        by_delay = dict(zip(reversed(range(len(taps))), taps, strict=True))
+        weights = taps.movedim(1, 0).flatten(1)
+        return {"by_delay": by_delay, "weights": weights, "right": 0, "graded": _graded(values)}
+
+
 @implements(DelaySparse, backend="torch", delay=1)
 class DelaySparseModel(_DelayModel, _StoredModel):
     """An entry a synapse, each added to where in ``a_buff`` it arrives."""
@@ -392,3 +407,11 @@ class SinkModel(TorchModel):
         data = state["data"]
         hit = torch.arange(data.shape[-1], device=data.device) == (t - 1) % data.shape[-1]
         return {}, {"data": torch.where(hit, inputs["a_in"][..., None], data)}
+
+
+@implements(Receiver, backend="torch")
+class ReceiverModel(TorchModel):
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
+        return {}, {"payload": inputs["a_in"]}

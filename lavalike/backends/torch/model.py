@@ -70,6 +70,7 @@ class TorchModel(ProcessModel):
     backend = "torch"
     surrogate: Surrogate | Derivative = exponential()
     ends: Mapping[str, str] = {}  # Vars that hold a step, and the states that count down to it
+    complexes: Mapping[str, tuple[str, str]] = {}  # Vars of complex numbers, and their parts
     looked = told = False  # at messages that count as spikes
 
     def constants(self, values: Tensors) -> dict[str, Any]:
@@ -151,6 +152,7 @@ class DynamicsModel(TorchModel):
             and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
         )
         self.ends = {var: state for state, var in process.dynamics.ends}
+        self.complexes = {var: (re, im) for var, re, im in process.dynamics.complexes}
         self._bound: tuple[Any, ...] = ()
         self._made: tuple[Any, ...] = ()
         self._numbers: dict[str, tuple[Any, torch.Tensor]] = {}

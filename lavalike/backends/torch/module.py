@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,10 @@ class ProcessModule(nn.Module):
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
+        node = self.graph.node_of(var.process)
+        dtype = self.dtype if node is None else self.dtype_for(node)
+        if value.dtype.kind == "c" and node is not None and _model(node).complexes:
+            return torch.tensor(value, dtype=dtype.to_complex())
         check_real(
             var.path,
             value,
@@ -107,8 +111,6 @@ class ProcessModule(nn.Module):
             "keep it in an attribute of the process, or real and imaginary "
             "parts in Vars of their own",
         )
-        node = self.graph.node_of(var.process)
-        dtype = self.dtype if node is None else self.dtype_for(node)
         out = torch.tensor(
             value, dtype=dtype if value.dtype.kind == "f" or var.trainable else torch.int64
         )
@@ -132,11 +134,10 @@ class ProcessModule(nn.Module):
     def initial(self, batch: int) -> States:
         return {
             n: {
-                _model(n).ends.get(v.name, v.name): self.tensor(v)
-                .to(self.dtype_for(n))
-                .expand(batch, *v.shape)
+                name: x.to(self.dtype_for(n)).expand(batch, *v.shape)
                 for v in n.process.vars
                 if v.role == "state"
+                for name, x in held_by(n, v, self.tensor(v))
             }
             for n in self.graph.nodes
         }
@@ -247,7 +248,7 @@ class ProcessModule(nn.Module):
             node,
             method,
             "state",
-            {_model(node).ends.get(v.name, v.name) for v in node.process.vars if v.role == "state"},
+            {n for v in node.process.vars if v.role == "state" for n in states_of(node, v)},
             state,
         )
         for name, terms in node.inputs.items():
@@ -409,6 +410,18 @@ class ProcessModule(nn.Module):
         for var, key in self._keys.items():
             if var.trainable:
                 var.set(getattr(self, key).detach().cpu().numpy())
+
+
+def states_of(node: Node, var: Var) -> tuple[str, ...]:
+    """The names of the states of ``node``'s model that hold ``var``."""
+    model = _model(node)
+    return model.complexes.get(var.name) or (model.ends.get(var.name, var.name),)
+
+
+def held_by(node: Node, var: Var, value: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """The states that hold ``value`` of ``var``."""
+    names = states_of(node, var)
+    return zip(names, (value.real, value.imag) if len(names) == 2 else (value,), strict=True)
 
 
 def whole(node: Node, var: Var, value: np.ndarray) -> None:

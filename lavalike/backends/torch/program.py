@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lavalike.backends.torch.module import ProcessModule, States, Tensors, Values, whole
+from lavalike.backends.torch.module import (
+    ProcessModule,
+    States,
+    Tensors,
+    Values,
+    held_by,
+    states_of,
+    whole,
+)
 from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
 from lavalike.errors import RunError
@@ -109,6 +117,9 @@ class TorchProgram:
         node = self.part.node_of(var.process)
         if node is not None and var.name in node.model.ends:  # type: ignore[attr-defined]
             return self.states[node][node.model.ends[var.name]].double().numpy() + self.step  # type: ignore[attr-defined]
+        if node is not None and var.name in node.model.complexes:  # type: ignore[attr-defined]
+            re, im = (self.states[node][n] for n in states_of(node, var))
+            return torch.complex(re.contiguous(), im.contiguous()).numpy()
         state = self.states[node].get(var.name) if node is not None else None
         if state is not None:
             return state.numpy().astype(node.model.config.message_dtype, copy=False)  # type: ignore[union-attr]
@@ -120,6 +131,8 @@ class TorchProgram:
         node = self.part.node_of(target.process)
         if node is None or target.role == "parameter":
             return target.value.dtype
+        if target.name in node.model.complexes:  # type: ignore[attr-defined]
+            return np.result_type(node.model.config.message_dtype, np.complex64)
         ends = node.model.ends  # type: ignore[attr-defined]
         return np.dtype(np.float64) if target.name in ends else node.model.config.message_dtype
 
@@ -152,11 +165,13 @@ class TorchProgram:
         if var.role == "state":
             whole(node, var, value)
             name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
+            dtype = self.module.dtype_for(node)
             held = torch.tensor(
                 value if name is None else value.astype(np.float64) - self.step,
-                dtype=self.module.dtype_for(node),
+                dtype=dtype.to_complex() if value.dtype.kind == "c" else dtype,
             )
-            self.states[node][name or var.name] = held.expand(self.batch, *var.shape)
+            for part, x in held_by(node, var, held):
+                self.states[node][part] = x.expand(self.batch, *var.shape)
             return
         held = self.module.tensor(var)
         old, held.data = held.data, self.module.as_tensor(var, value)
