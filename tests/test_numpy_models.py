@@ -16,6 +16,7 @@ from lavalike.backends.numpy import Inlet
 from lavalike.errors import DeadlockError
 from lavalike.proc import LIF, Dense, Monitor, Sigma
 from lavalike.testing import check_model
+from tests.conftest import ROOT
 
 F64 = lv.RunConfig(dtype="float64")
 
@@ -1145,3 +1146,10 @@ def test_what_is_written_has_to_fit():
     with pytest.raises(lv.VarError, match=r"c\.n: 1\.5 is not held in int64") as info:
         run(p)
     assert info.value.__notes__ == ["in w, run_post_mgmt, step 1"]
+
+
+def test_the_page_on_python_models_runs(capsys):
+    text = (ROOT / "docs" / "python_models.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "docs/python_models.md", "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out.strip() == code.rsplit("# ", 1)[1].strip()
