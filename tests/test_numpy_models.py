@@ -575,7 +575,7 @@ def test_ctrl_c_ends_it_and_no_greenlet_survives():
     again.out.connect(p.inp)
     late.out.connect(again.inp)
     gc.collect()
-    before = sum(issubclass(type(g), greenlet) for g in gc.get_objects())
+    before = sum(type(g) is greenlet for g in gc.get_objects())
     with pytest.raises(DeadlockError):
         run(late)
     late.stop()
@@ -586,7 +586,7 @@ def test_ctrl_c_ends_it_and_no_greenlet_survives():
         late.run(lv.RunSteps(3), F64)
     gc.collect()
     assert ended == [1, 1, 2]
-    assert sum(issubclass(type(g), greenlet) for g in gc.get_objects()) <= before + 1
+    assert sum(type(g) is greenlet for g in gc.get_objects()) <= before + 1
     with pytest.raises(lv.RunError, match=r"KeyboardInterrupt left step 2 half done; stop\(\)"):
         late.run(lv.RunSteps(1))
     late.stop()
