@@ -318,6 +318,10 @@ class _DelayModel(_Connection):
     aliases: ClassVar = {}
     sends: ClassVar = {"a_buff": "a_out"}
 
+    @property
+    def lag(self) -> int:
+        return 1 + self.shortest(self.process.delays.value)
+
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """Slot k of the ring belongs to the steps t with t % slots == k."""
         return {"ring": np.roll(values["a_buff"].T, step + 1, axis=0)}

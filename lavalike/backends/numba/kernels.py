@@ -35,6 +35,7 @@ from numba.extending import intrinsic, overload_attribute
 
 from lavalike.backends.numba import cache
 from lavalike.backends.numba.arithmetic import TABLES
+from lavalike.dynamics.composition import Composition, composition
 from lavalike.dynamics.dynamics import Dynamics, bind
 from lavalike.errors import RunError
 
@@ -187,7 +188,28 @@ JIT: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 @functools.cache
 def jit(function: Callable[..., Any]) -> Any:
     """Compile the way all kernels are; a function that is compiled already is left alone."""
-    return function if hasattr(function, "py_func") else numba.njit(**JIT)(function)
+    if hasattr(function, "py_func"):
+        return function
+    parts = composition(function)
+    return numba.njit(**JIT)(function if parts is None else _in_a_row(parts))
+
+
+def _in_a_row(parts: Composition) -> Callable[..., Any]:
+    """The calls that a function is composed of as a function that Numba reads."""
+    names = dict.fromkeys((*parts.arguments, *(n for c in parts.calls for n in c.results)))
+    own = {n: f"x{k}" for k, n in enumerate(names)}
+
+    def some(names: tuple[str, ...]) -> str:
+        return ", ".join(own[n] for n in names)
+
+    lines = [f"def step({some(parts.arguments)}):"]
+    lines += [
+        f"    {some(c.results)} = f{k}({some(c.arguments)})" for k, c in enumerate(parts.calls)
+    ]
+    lines.append(f"    return {some(parts.results)},")
+    namespace: dict[str, Any] = {f"f{k}": c.function for k, c in enumerate(parts.calls)}
+    exec("\n".join(lines), namespace)
+    return namespace["step"]
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -465,9 +487,14 @@ def address(spec: Spec) -> int:
     return _load(spec).address
 
 
+def engine(block: np.ndarray) -> Callable[[], int]:
+    """The compiled step loop as a C function that reads ``block``, kept with it; calling it releases the GIL."""
+    # made C's own numbers once: that takes half of a call's time
+    return functools.partial(_engine(), ctypes.c_int64(address_of(block)), ctypes.c_int64(0))
+
+
 @functools.cache
-def engine() -> Callable[..., int]:
-    """The compiled step loop as a C function; calling it releases the GIL."""
+def _engine() -> Callable[..., int]:
     from lavalike.backends.numba import engine as module
 
     spec = Spec(

@@ -171,6 +171,8 @@ class DynamicsModel(NumbaModel):
 def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
     """``value`` in ``dtype``, C-contiguous; ValueError where a finite number becomes infinite in it."""
     value = np.asarray(value)
+    if value.dtype.kind != "f" or value.dtype == dtype or (value.ndim == 0 and abs(value) < 1e38):
+        return np.asarray(value, dtype, order="C")
     with np.errstate(over="ignore"):  # told below
         out = np.asarray(value, dtype, order="C")
     if (
@@ -189,4 +191,6 @@ def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
 
 def _collapsed(value: np.ndarray) -> np.ndarray:
     """One number if all entries are the same."""
+    if value.size == 1:
+        return value.reshape(())
     return value.reshape(-1)[0] if value.size and (value == value.reshape(-1)[0]).all() else value
