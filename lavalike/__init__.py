@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lavalike.errors import (
     ConnectError as ConnectError,
+    DeadlockError as DeadlockError,
     ExportError as ExportError,
     GraphError as GraphError,
     InputError as InputError,
@@ -27,12 +28,15 @@ from lavalike.process import (
     AbstractProcess as AbstractProcess,
     InPort as InPort,
     OutPort as OutPort,
+    RefPort as RefPort,
     Var as Var,
+    VarPort as VarPort,
 )
 from lavalike.runtime.conditions import RunContinuous as RunContinuous, RunSteps as RunSteps
 
 if TYPE_CHECKING:
     from lavalike.backends.numba import NumbaModel as NumbaModel
+    from lavalike.backends.numpy import Declared as Declared, NumpyModel as NumpyModel
     from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
     from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
@@ -44,6 +48,8 @@ __version__ = "0.4.0"
 # loaded on first use, so that `import lavalike` needs neither numba nor torch
 _LAZY = {
     "NumbaModel": "lavalike.backends.numba",
+    "NumpyModel": "lavalike.backends.numpy",
+    "Declared": "lavalike.backends.numpy",
     "TorchModel": "lavalike.backends.torch",
     "to_torch": "lavalike.backends.torch",
     "Dynamics": "lavalike.dynamics",

@@ -16,7 +16,7 @@ from lavalike.text import table
 if TYPE_CHECKING:
     from lavalike.backends.numba.cache import State
 
-PACKAGES = ("numpy", "numba", "h5py", "torch", "matplotlib", "tqdm")
+PACKAGES = ("numpy", "numba", "h5py", "greenlet", "torch", "matplotlib", "tqdm")
 
 
 def report() -> str:

@@ -8,6 +8,7 @@
      +- InputError (ValueError)          data handed to a run, a network or a layer
      |   +- NotRecordedError (KeyError)  what a Recording does not hold
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
+     |   +- DeadlockError              all that is left of a step waits for each other
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
@@ -51,6 +52,10 @@ class BackendError(ModelSelectionError, InputError):
 
 class RunError(LavalikeError, RuntimeError):
     """The call is not possible in the present state of the run; the message says what to do first."""
+
+
+class DeadlockError(RunError):
+    """What is left of a step waits: the message names processes, ports and the circle."""
 
 
 def step_error(text: str, cause: BaseException) -> RunError:

@@ -23,6 +23,7 @@ NAMESPACES = [
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
     "lavalike.backends.numba",
+    "lavalike.backends.numpy",
     "lavalike.backends.torch",
     "lavalike.fused",
     "lavalike.operations",

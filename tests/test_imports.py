@@ -20,7 +20,7 @@ LEVELS = [
     ("bss2",),
     ("compiler",),
     ("backends", "backends.base"),
-    ("backends.numba", "backends.torch"),
+    ("backends.numba", "backends.numpy", "backends.torch"),
     ("backends.bss2",),
     ("runtime",),
     ("record",),

@@ -80,6 +80,28 @@ def plan_of(process, **kwargs):
     )
 
 
+def test_a_loop_of_parts_hears_another_loop_of_parts_before_it():
+    """Two loops of numba and torch, one behind the other: the first is done first."""
+    found = []
+    for select in ({}, {"d0": "torch", "d1": "torch"}):
+        g = np.random.default_rng(0)
+        lifs = [
+            LIF(shape=(4,), du=0.6, dv=0.2, vth=1.0, bias_mant=g.uniform(0, 0.3, 4), name=f"l{k}")
+            for k in range(2)
+        ]
+        for k, lif in enumerate(lifs):
+            dense = Dense(weights=g.normal(0.1, 0.5, (4, 4)), num_message_bits=8, name=f"d{k}")
+            lif.s_out.connect(dense.s_in)
+            dense.a_out.connect(lif.a_in)
+        lifs[0].s_out.connect(dense.s_in)
+        config = lv.RunConfig(select=select, **F64)
+        rec = lv.simulate(lifs[0], steps=30, config=config, record=[lifs[1].v, lifs[1].s_out])
+        found.append((rec[lifs[1].v], rec[lifs[1].s_out]))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-12)
+    np.testing.assert_array_equal(found[1][1], found[0][1])
+    assert found[0][1].sum() > 20
+
+
 # -- precisions, in one table ----------------------------------------------------------------------------------------------------
 
 
@@ -527,7 +549,7 @@ def abacus(monkeypatch):
         load = staticmethod(Abacus)
 
     kept = [(cls, list(cls.models)) for cls in (Delay, Sigma)]
-    monkeypatch.setattr(lv.backends, "_installed", lambda: [Entry])
+    monkeypatch.setattr(lv.model.registry, "_installed", lambda: [Entry])
     for cls, delay in ((Delay, 1), (Sigma, 0)):
         lv.implements(cls, backend="abacus", delay=delay)(type("Bead", (lv.ProcessModel,), {}))
     yield

@@ -40,6 +40,14 @@ class Term:
     src: np.ndarray | None = None
     dst: np.ndarray | None = None
 
+    def add(self, rows: np.ndarray, x: np.ndarray) -> None:
+        """Add rows ``x`` of the source to ``rows`` of the target, (..., size) each."""
+        x = x if self.src is None else x[..., self.src]
+        if self.dst is None:
+            rows += x.astype(rows.dtype)
+        else:
+            np.add.at(rows, (..., self.dst), x)  # type: ignore[arg-type]  # NumPy's stubs know no Ellipsis here
+
 
 @dataclass(frozen=True)
 class Target:
@@ -139,19 +147,28 @@ def _hashed(text: str) -> int:
 
 
 def flatten(
-    process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort] = ()
+    process: AbstractProcess,
+    config: RunConfig,
+    backends: Backends,
+    stimuli: Iterable[InPort] = (),
+    running: bool = False,
 ) -> Flat:
-    """The flat graph of everything connected to ``process``, after the steps that it has done.
+    """The flat graph of everything connected to ``process``, after the steps that it has done. ``running``: for its next run, in which
+    models with a state of their own go on (:meth:`ProcessModel.of`).
 
     Raises ModelSelectionError, VarError, InputError for an option that no backend of this graph has, and GraphError for a cycle
     without delay and for what a backend does not compute.
     """
     with claims.looking:  # another thread may look at the same processes
-        return _flatten(process, config, backends, stimuli)
+        return _flatten(process, config, backends, stimuli, running)
 
 
 def _flatten(
-    process: AbstractProcess, config: RunConfig, backends: Backends, stimuli: Iterable[InPort]
+    process: AbstractProcess,
+    config: RunConfig,
+    backends: Backends,
+    stimuli: Iterable[InPort],
+    running: bool,
 ) -> Flat:
     tops = component(process)
     everything: list[AbstractProcess] = []
@@ -175,7 +192,9 @@ def _flatten(
         ):
             continue
         node = config.of(choice)
-        model = select(part, node, backends(node.backend), choice.model)
+        model = select(part, node, backends(node.backend), choice.model, choice.backend is not None)
+        if model.inline:
+            node = replace(node, backend=model.backend)
         expands = issubclass(model, SubProcessModel)
         part.expand(model if expands else None)  # walk goes on into what it made
         if not expands:
@@ -190,7 +209,7 @@ def _flatten(
     for part in everything:
         if part.expansion is not None:  # what its model connected
             _check_hierarchy(part)
-    nodes = [Node(leaf, model(leaf, node)) for leaf, (model, node, _) in models.items()]
+    nodes = [Node(leaf, model.of(leaf, node, running)) for leaf, (model, node, _) in models.items()]
     leaves, fed = {n.process: n for n in nodes}, list(stimuli)
     given: set[Port] = {*fed}
     for n in nodes:
@@ -313,6 +332,11 @@ def not_held(
 def _check_ports(node: Node) -> None:
     """GraphError where the model does not know a port that something is sent to, or an OutPort."""
     known, process = node.model.port_names(), node.process
+    if process.ref_ports and not node.model.inline:
+        raise GraphError(
+            f"{process.ref_ports[0].path}: a RefPort, and {type(node.model).__name__}, the model of {type(process).__name__}, computes "
+            "without one; write a lavalike.NumpyModel, which reads and writes it"
+        )
     if known is None:
         return
     who = f"which {type(node.model).__name__}, the model of {type(process).__name__}, does not"

@@ -97,15 +97,30 @@ def components(items: Sequence[T], hears: Hears[T]) -> list[list[T]]:
 
 
 def step_order(nodes: Sequence[Node]) -> list[Node]:
-    """Nodes without delay in topological order, then the delayed ones. GraphError for a loop without delay, by name."""
+    """Nodes without delay in topological order, then the delayed ones. GraphError for a loop without delay, by name; one through a model
+    that may send before it hears is legal, and only a step can tell that it does not."""
     direct = [n for n in nodes if not n.model.delay]
     hears = senders(direct)
     done = upstream_first(direct, hears)
+    if len(done) < len(direct) and any(n.model.inline for n in direct):
+        hears = opened(direct, hears)
+        done = upstream_first(direct, hears)
     if len(done) < len(direct):
         raise GraphError(
             f"a cycle without delay: {cycle(direct, hears)}; put a connection with delay=1 (Dense, Sparse, Conv, Delay) into it"
         )
     return [*done, *(n for n in nodes if n.model.delay)]
+
+
+def opened(nodes: Sequence[Node], hears: Hears[Node]) -> dict[Node, list[Node]]:
+    """``hears`` without what inline models in loops hear there: as if they sent first."""
+    out = {n: list(hears[n]) for n in nodes}
+    for loop in components(nodes, hears):
+        inside = set(loop)
+        for n in loop:
+            if n.model.inline:
+                out[n] = [s for s in out[n] if s not in inside]
+    return out
 
 
 def cycle(nodes: Sequence[Node], hears: Hears[Node]) -> str:

@@ -3,6 +3,9 @@
 A graph is cut by backend and its options, never by precision or dtype: those belong to a node. Parts that hear only those before them
 run one after another, each for a whole stretch. Parts in a loop with each other take turns, in stretches of the shortest lag of what
 goes back: one step for most, more where synapses have delays of their own.
+
+Where some models are inline (Python that says itself when it hears and sends), all that does not run all steps at once is one part, whose
+program takes turns with parts of the other backends in every step.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ class Part:
     """Nodes that one backend computes, in the order of a step: what it builds a Program for.
 
     ``hears`` are the ports whose messages it is given, stimuli and OutPorts of other parts; ``sends`` its OutPorts that other parts hear.
+    ``turns``, where not all of its nodes are its backend's: what a step does in this order, its inline nodes, and parts of the others.
     """
 
     flat: Flat
@@ -32,6 +36,7 @@ class Part:
     nodes: list[Node]
     hears: list[Port] = field(default_factory=list)
     sends: list[OutPort] = field(default_factory=list)
+    turns: list[Node | Part] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._nodes = {n.process: n for n in self.nodes}
@@ -115,8 +120,19 @@ def cut(flat: Flat) -> Plan:
             flat, targets[0] if targets else flat.target, list(flat.nodes), list(flat.stimuli)
         )
         return Plan(flat, [[only]], [])
-    hears = order.senders(flat.nodes)
-    loops = order.components(flat.nodes, hears)
+    if any(n.model.inline for n in flat.nodes):
+        groups = _with_inline(flat, targets)
+    else:
+        groups = _groups(flat, flat.nodes, targets)
+    plan = Plan(flat, groups, [])
+    _connect(plan)
+    return plan
+
+
+def _groups(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[list[Part]]:
+    """``nodes`` in groups of parts."""
+    hears = order.senders(nodes)
+    loops = order.components(nodes, hears)
     mixed = [g for g in loops if any(n.target != g[0].target for n in g)]
     for group in mixed:
         _check_stepped(group)
@@ -126,25 +142,66 @@ def cut(flat: Flat) -> Plan:
     }
     place = {n: k for k, n in enumerate(flat.nodes)}
     groups: list[list[Part]] = []
-    for kind, members in _runs(list(range(len(loops))), between, kinds, targets):
+    for kind, members in _runs(list(kinds), between, kinds, targets):
         if kind is None:
             groups += [
                 _taking_turns(flat, sorted(loops[k], key=place.__getitem__), targets)
-                for k in members
+                for k in sorted(members)  # loops are numbered senders first
             ]
         else:
-            groups.append(
-                [
-                    Part(
-                        flat,
-                        kind,
-                        sorted((n for k in members for n in loops[k]), key=place.__getitem__),
-                    )
-                ]
-            )
-    plan = Plan(flat, groups, [])
-    _connect(plan)
-    return plan
+            own = sorted((n for k in members for n in loops[k]), key=place.__getitem__)
+            groups.append([Part(flat, kind, own)])
+    return groups
+
+
+def _with_inline(flat: Flat, targets: list[Target]) -> list[list[Part]]:
+    """Groups of a graph with inline models: a part for all between two that run all steps at once."""
+    if not any(t.whole for t in targets):
+        return [[_stepped(flat, list(flat.nodes), targets)]]
+    hears = order.senders(flat.nodes)
+    loops = order.components(flat.nodes, hears)
+    for group in loops:
+        if any(n.target != group[0].target for n in group):
+            _check_stepped(group)
+    kinds = {k: g[0].target if g[0].target.whole else None for k, g in enumerate(loops)}
+    place = {n: k for k, n in enumerate(flat.nodes)}
+    groups: list[list[Part]] = []
+    for kind, members in _runs(list(kinds), _between(loops, hears), kinds, targets):
+        own = sorted((n for k in members for n in loops[k]), key=place.__getitem__)
+        if kind is not None:
+            groups.append([Part(flat, kind, own)])
+        elif any(n.model.inline for n in own):
+            groups.append([_stepped(flat, own, targets)])
+        else:
+            groups += _groups(flat, own, targets)
+    return groups
+
+
+def _stepped(flat: Flat, nodes: list[Node], targets: list[Target]) -> Part:
+    """One part for ``nodes``, with its turns. What is in a loop of one step, of which an inline model has to send first, has a turn
+    each: only the step tells in which order it can be done."""
+    target = next(n.target for n in nodes if n.model.inline)
+    part = Part(flat, target, nodes)
+    hears = {
+        n: [s for s in before if not s.model.lag] for n, before in order.senders(nodes).items()
+    }
+    loops = order.components(nodes, hears)
+    first = order.opened(nodes, hears)
+    kinds: dict[int, Target | None] = {
+        k: g[0].target if len(g) == 1 else None for k, g in enumerate(loops)
+    }
+    place = {n: k for k, n in enumerate(nodes)}
+    for kind, members in _runs(list(kinds), _between(loops, hears), kinds, targets):
+        if kind is not None and kind != target:
+            own = sorted((n for k in members for n in loops[k]), key=place.__getitem__)
+            part.turns.append(Part(flat, kind, own))
+            continue
+        for k in sorted(members):  # loops are numbered senders first
+            for n in order.upstream_first(loops[k], first):
+                part.turns.append(n if n.model.inline else Part(flat, n.target, [n]))
+    inner = [p for p in part.turns if isinstance(p, Part)]
+    _hear([(p, p.nodes) for p in inner] + [(None, [n]) for n in nodes if n.model.inline], inner)
+    return part
 
 
 def _runs(
@@ -254,20 +311,38 @@ def _check_stepped(group: list[Node]) -> None:
 
 def _connect(plan: Plan) -> None:
     """Fill in what parts hear and send, and the edges between them."""
-    owner = {id(n.process): (p, n) for p in plan.parts for n in p.nodes}
-    for part in plan.parts:
+    for source, part, port in _hear([(p, p.nodes) for p in plan.parts], plan.parts):
+        node = source.node_of(port.process)
+        assert node is not None
+        plan.edges.append(Edge(source, part, port, node))
+
+
+def _hear(
+    hearers: Sequence[tuple[Part | None, Sequence[Node]]], parts: Sequence[Part]
+) -> list[tuple[Part, Part, OutPort]]:
+    """Fill in what each of ``hearers``, which has those nodes, hears, and what ``parts`` send; sender, hearer and port of what passes
+    between two parts."""
+    owner = {n.process: p for p in parts for n in p.nodes}
+    passing: list[tuple[Part, Part, OutPort]] = []
+    for part, nodes in hearers:
         sources = dict.fromkeys(
-            t.source for n in part.nodes for terms in n.inputs.values() for t in terms
+            t.source for n in nodes for terms in n.inputs.values() for t in terms
         )
         for port in sources:
-            if isinstance(port, InPort):
+            source = (
+                None
+                if isinstance(port, InPort) or port.process is None
+                else owner.get(port.process)
+            )
+            if source is not None and source is part:
+                continue
+            if part is not None:
                 part.hears.append(port)
+            if source is None:
                 continue
             assert isinstance(port, OutPort)
-            source, node = owner[id(port.process)]
-            if source is part:
-                continue
-            part.hears.append(port)
-            plan.edges.append(Edge(source, part, port, node))
+            if part is not None:
+                passing.append((source, part, port))
             if port not in source.sends:
                 source.sends.append(port)
+    return passing

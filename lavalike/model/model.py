@@ -24,6 +24,7 @@ class ProcessModel:
 
     Class attributes set by :func:`implements`: ``process_class``, ``backend``, ``precision`` (None: both),
     ``delay`` (1: delivers in step t what it computed in step t-1), ``bounds`` (whether indices are checked).
+    ``inline``: it is Python that says itself when it hears and sends, and computes its process whatever backend a run names.
     """
 
     process_class: ClassVar[type[AbstractProcess]]
@@ -31,6 +32,12 @@ class ProcessModel:
     precision: ClassVar[Precision | None] = None
     delay: int = 0
     bounds: ClassVar[bool] = True
+    inline: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, process: AbstractProcess, config: NodeConfig, running: bool) -> ProcessModel:
+        """A model of ``process``. ``running``: for its next run, so that one that has a state besides Vars may go on."""
+        return cls(process, config)
 
     def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         self.process = process
@@ -138,7 +145,8 @@ def implements(
         backend: name of the backend that runs it; None for a SubProcessModel, which any backend can.
         precision: the arithmetic it computes in; None for any.
         delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal. A
-            :class:`lavalike.proc.Connection` has a ``delay`` of its own, which counts.
+            :class:`lavalike.proc.Connection` has a ``delay`` of its own, which counts. Not of a :class:`lavalike.NumpyModel`, which
+            sends when its step says so.
         bounds: of a NumbaModel: whether every index of its step is checked, in the compiled helpers that it names too. Without, an
             index out of bounds reads and writes foreign memory. Loops that count their index up cost the same either way; one
             that takes its indices from an array took 2 times as long checked (``python -m benchmarks.bounds``).
@@ -148,6 +156,11 @@ def implements(
         if backend is None and not issubclass(model, SubProcessModel):
             raise ModelSelectionError(
                 f"implements({process.__name__}): {model.__name__} is no SubProcessModel, so it names its backend"
+            )
+        if delay and model.inline:
+            raise ModelSelectionError(
+                f"implements({process.__name__}): delay: {model.__name__} sends when its step says so; leave delay out, and send "
+                "before you receive"
             )
         model.process_class, model.backend, model.precision, model.delay = (
             process,
@@ -172,21 +185,25 @@ def select(
     config: NodeConfig,
     backend: Backend,
     wanted: type[ProcessModel] | None,
+    asked: bool = False,
 ) -> type[ProcessModel]:
     """The model for ``process``: of ``backend``, of its host, or of any; the one that the backend derives from the equation of a process
-    with dynamics comes last. ``wanted`` is the one that RunConfig.select names."""
+    with dynamics comes last. An inline model of another backend, unless the backend was ``asked`` for by RunConfig.select, goes after
+    those of its own class. ``wanted`` is the one that RunConfig.select names."""
     found = candidates(process)
     derived = backend.general_model(process)
     if derived is not None:
         found.append(derived)
     found.sort(key=lambda m: issubclass(m, SubProcessModel))
+    if any(m.inline for m in found):
+        found = _own_first(process, found, derived, config.backend)
     name, precisions = config.backend, getattr(backend, "precisions", None)
     backends = {"", name, getattr(backend, "host", None)}
     reasons = []
     for model in found:
         if wanted is not None and model is not wanted:
             reasons.append((model, f"select asks for {wanted.__name__}"))
-        elif model.backend not in backends:
+        elif model.backend not in backends and not (model.inline and not asked):
             reasons.append((model, f"backend {model.backend!r}, asked for {name!r}"))
         elif model.precision not in (None, config.precision):
             reasons.append(
@@ -217,6 +234,26 @@ def select(
     raise ModelSelectionError(
         f"{process.path}: no model of {type(process).__name__} fits. Candidates:{lines}{remedy}"
     )
+
+
+def _own_first(
+    process: AbstractProcess,
+    found: list[type[ProcessModel]],
+    derived: type[ProcessModel] | None,
+    backend: str,
+) -> list[type[ProcessModel]]:
+    """``found`` by class, the nearest first, of each class the backend's own first and inline models of others last. What was derived
+    from an equation stands with the class that has it."""
+    order = type(process).__mro__
+    of = {m: k for k, cls in reversed([*enumerate(order)]) for m in cls.__dict__.get("models", ())}
+    if derived is not None:
+        of[derived] = next((k for k, cls in enumerate(order) if "dynamics" in cls.__dict__), 0)
+
+    def key(model: type[ProcessModel]) -> tuple[bool, int, int]:
+        other = model.backend != backend
+        return issubclass(model, SubProcessModel), of[model], other + (other and model.inline)
+
+    return sorted(found, key=key)
 
 
 def chosen(process: AbstractProcess, choices: list[tuple[Any, Choice]], used: set[int]) -> Choice:

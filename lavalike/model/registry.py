@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lavalike.backends.base import Backend
 
 BUILT_IN = {
+    "numpy": "lavalike.backends.numpy",
     "numba": "lavalike.backends.numba",
     "torch": "lavalike.backends.torch",
     "bss2": "lavalike.backends.bss2",

@@ -324,6 +324,8 @@ class InPort(Port):
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, InPort):
+            if not isinstance(src, OutPort):
+                raise ConnectError(f"{view!r} -> {self!r}: an InPort hears OutPorts and InPorts")
             return
         open_end = self.process is None or (self.process.parent is None and not settled)
         if not open_end and not _is_inside(self.process, src.process):
@@ -338,6 +340,10 @@ class OutPort(Port):
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, OutPort):
+            if not isinstance(src, InPort):
+                raise ConnectError(
+                    f"{view!r} -> {self!r}: an OutPort is fed by OutPorts and InPorts"
+                )
             if src.process is not self.process and (
                 settled or None not in (src.process, self.process)
             ):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from lavalike.arguments import FLAG, arguments, instance, optional, shown
 from lavalike.errors import GraphError, RunError, VarError, VarTypeError
 from lavalike.process.ports import InPort, OutPort, Port
+from lavalike.process.refs import RefPort, VarPort
 from lavalike.process.structure import Shared, Structure, join
 from lavalike.process.var import Var
 
@@ -79,6 +80,8 @@ class AbstractProcess(Shared):
     _vars: list[Var]
     _in_ports: list[InPort]
     _out_ports: list[OutPort]
+    _ref_ports: list[RefPort]
+    _var_ports: list[VarPort]
     _procs: dict[str, AbstractProcess]  # by name
     _holders: dict[str, Any]  # attributes that are lists and dicts: more may be put into them
     _scope: dict[str, AbstractProcess]  # the _procs among which this is
@@ -105,6 +108,8 @@ class AbstractProcess(Shared):
             _vars=[],
             _in_ports=[],
             _out_ports=[],
+            _ref_ports=[],
+            _var_ports=[],
             _procs={},
             _holders={},
             _scope={},
@@ -193,6 +198,10 @@ class AbstractProcess(Shared):
             if isinstance(part, Var)
             else self._in_ports
             if isinstance(part, InPort)
+            else self._ref_ports
+            if isinstance(part, RefPort)
+            else self._var_ports
+            if isinstance(part, VarPort)
             else self._out_ports
         )
 
@@ -269,6 +278,15 @@ class AbstractProcess(Shared):
     @property
     def out_ports(self) -> list[OutPort]:
         return [*self._out_ports]
+
+    @property
+    def ref_ports(self) -> list[RefPort]:
+        return [*self._ref_ports]
+
+    @property
+    def var_ports(self) -> list[VarPort]:
+        """Those made by ``RefPort.connect_var`` among them."""
+        return [*self._var_ports]
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -458,7 +476,8 @@ def component(process: AbstractProcess) -> list[AbstractProcess]:
         near: dict[int, AbstractProcess] = {}
         for proc in walk(top):
             walked.add(id(proc))
-            for port in (*proc._in_ports, *proc._out_ports):
+            ends = (*proc._in_ports, *proc._out_ports, *proc._ref_ports, *proc._var_ports)
+            for port in ends:
                 for other in (*(p for view in port.sources for p in view.ports), *port.targets):
                     if other.process is not None:
                         near[id(other.process)] = other.process

@@ -66,7 +66,9 @@ class Structure:
         """All processes with their ports and Vars, and the place of each in that list, by id."""
         if self.places is None or self.places[0] != self.version:
             parts: list[Shared] = [
-                x for p in self.members for x in (p, *p.in_ports, *p.out_ports, *p.vars)
+                x
+                for p in self.members
+                for x in (p, *p.in_ports, *p.out_ports, *p.ref_ports, *p.var_ports, *p.vars)
             ]
             self.places = (self.version, parts, {id(x): k for k, x in enumerate(parts)})
         return self.places[1:]

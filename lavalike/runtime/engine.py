@@ -72,6 +72,7 @@ class Engine:
             for edge in plan.back(group):
                 self._back[edge.target].append(edge)
         self._running = self.programs[0]
+        self._asking: list[Any] = [p for p in self.programs if hasattr(p, "request")]
         self._step = self.flat.step
         self._last: int | None = None  # steps of the last run
         self.goes_on = False  # whether ``again`` may follow
@@ -100,6 +101,11 @@ class Engine:
     def step(self) -> int:
         return self._step if self._single is None else self._single.step
 
+    @property
+    def request(self) -> str:
+        """What a model asked for in the last step done, which then ended the run: "pause", "stop" or nothing."""
+        return next((p.request for p in self._asking if p.request), "") if self._asking else ""
+
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         """Do ``steps`` steps.
 
@@ -111,6 +117,9 @@ class Engine:
         if self._single is not None:
             self._single.run(steps, stimuli, recordings)
             self.goes_on = getattr(self._single, "goes_on", False)
+            return
+        if self._asking:  # Python models go back to no snapshot of their own accord
+            self._stretch(steps, stimuli, recordings)
             return
         before = self.state()
         try:
@@ -153,7 +162,7 @@ class Engine:
             if target in self._summed:
                 rows[...] = 0
                 for term in self._summed[target]:
-                    _add(rows, term, self.channel.rows(term.source, 0, steps))
+                    term.add(rows, self.channel.rows(term.source, 0, steps))
             elif isinstance(target, Var) and id(target.process) not in self._owner:
                 rows[...] = target.value.reshape(-1)
         self._step += steps
@@ -303,11 +312,3 @@ def compiled(
 def _describe(node: Node) -> str:
     shapes = ", ".join(f"{v.name} {v.shape}" for v in node.process.vars if v.role == "state")
     return f"{type(node.process).__name__} with {shapes or 'no states'} in {node.model.config.message_dtype} on {node.target.backend}"
-
-
-def _add(rows: np.ndarray, term: Term, x: np.ndarray) -> None:
-    x = x if term.src is None else x[..., term.src]
-    if term.dst is None:
-        rows += x.astype(rows.dtype)
-    else:
-        np.add.at(rows, (..., term.dst), x)  # type: ignore[arg-type]  # NumPy's stubs know no Ellipsis here

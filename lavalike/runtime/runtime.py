@@ -73,7 +73,7 @@ class Runtime:
         self, process: AbstractProcess, config: RunConfig, drawn: int | None = None
     ) -> None:
         self.config = config
-        flat = flatten(process, config, get_backend)
+        flat = flatten(process, config, get_backend, running=True)
         flat.drawn = drawn
         self.structure = process._structure.root()
         self.version = self.structure.version  # what SubProcessModels made is in it
@@ -97,6 +97,7 @@ class Runtime:
         self.error: BaseException | None = None
         self.failed: str | None = None
         self.released = False
+        self.ended = False  # a model asked for stop()
         self._claim: Claim | None = None
         self._lock = threading.RLock()  # held for moments
         self._freed = threading.Condition(self._lock)  # told when a claim ends
@@ -193,6 +194,8 @@ class Runtime:
             if self._claim is not None or self._torn:
                 self._idle(verb)
                 raise RunError(f"cannot {verb} from within a step of the same run")
+            if self.ended:
+                self.release()
             if self.released:
                 return False
             self._pause = False
@@ -253,6 +256,8 @@ class Runtime:
                 self._loop(steps, ready)
             else:
                 self._start_aside(steps, claim)
+            if self.ended and claim.here:
+                self.release()
         finally:
             if claim.here:
                 self.free(claim)
@@ -298,6 +303,9 @@ class Runtime:
                     self._commit(rows, after - before, before)
             self._bound = program.goes_on
             left -= n
+            if program.request:
+                self.ended = program.request == "stop"
+                break
 
     def _goes_on(self, steps: float) -> bool:
         """Whether the program may go on for ``steps`` steps as it did, in the rows behind those it filled."""
@@ -358,6 +366,8 @@ class Runtime:
             thread, self.thread = self.thread, None
         if thread is not None:
             thread.join()  # it has only to end
+        if self.ended:
+            self.release()
         self._raise()
 
     def pause(self) -> None:

@@ -255,6 +255,10 @@ def simulate(
             {t: a[part] for t, a in arrays.items()},
         )
         done += n
+        if program.request:  # a model ended it
+            done = program.step - flat.step
+            arrays = {t: a[:done] for t, a in arrays.items()}
+            break
     return Recording(process, arrays, batch is not None, program)
 
 

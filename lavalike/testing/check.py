@@ -192,7 +192,7 @@ def check_model(
     def plain(own: AbstractProcess) -> RunConfig:
         if reference is not None:
             return RunConfig(**common, backend=reference.backend, select={own: reference})
-        return RunConfig(**common, debug=True)
+        return RunConfig(**common, debug=True, select={own: "numba"})
 
     check = _Check(
         f"{type(process).__name__}, {model.__name__}",

@@ -45,6 +45,24 @@ LEAKY = {"step": leaky, "inputs": ("a_in",), "outputs": ("s_out",), "states": ("
 ROWS = [
     row("lavalike.InPort", {"shape": (2,)}, shape=SHAPE),
     row("lavalike.OutPort", {"shape": (2,)}, shape=SHAPE),
+    row("lavalike.RefPort", {"shape": (2,)}, shape=SHAPE),
+    row(
+        "lavalike.RefPort.connect_var",
+        lambda: {"var": LIF(shape=(2,)).v},
+        lambda: lv.RefPort((2,)),
+        var=bad(3, "v", None, LIF(shape=(2,)).a_in),
+    ),
+    row(
+        "lavalike.VarPort",
+        lambda: {"var": LIF(shape=(2,)).v},
+        var=bad(3, "v", None, LIF(shape=(2,)).a_in),
+    ),
+    row(
+        "lavalike.Declared",
+        {"dtype": int, "number": True},
+        dtype=bad(3, None, "no dtype", object),
+        number=FLAG,
+    ),
     row(
         "lavalike.process.Port.connect",
         lambda: {"ports": LIF(shape=(2,)).a_in},
@@ -232,6 +250,12 @@ EXEMPT = {
     "lavalike.backends.torch.FloatingDynamicsModel": "made by the compiler only",
     "lavalike.ProcessModel": "subclassed, and made by the compiler only",
     "lavalike.SubProcessModel": "subclassed, and made by the compiler only",
+    "lavalike.NumpyModel": "subclassed, and made by the compiler only",
+    "lavalike.backends.numpy.Inlet": "made by the compiler only",
+    "lavalike.backends.numpy.Outlet": "made by the compiler only",
+    "lavalike.backends.numpy.Ref": "made by the compiler only",
+    "lavalike.backends.numpy.NumpyBackend": "made once, by its module",
+    "lavalike.backends.numpy.NumpyProgram": "made by the compiler only",
     "lavalike.NumbaModel": "subclassed, and made by the compiler only",
     "lavalike.TorchModel": "subclassed, and made by the compiler only",
     "lavalike.Recording": "what simulate returns",
