@@ -16,6 +16,7 @@ from lavalike.backends.numpy import Inlet
 from lavalike.errors import DeadlockError
 from lavalike.proc import LIF, Dense, Monitor, Sigma
 from lavalike.testing import check_model
+from tests.conftest import ROOT
 
 F64 = lv.RunConfig(dtype="float64")
 
@@ -574,7 +575,7 @@ def test_ctrl_c_ends_it_and_no_greenlet_survives():
     again.out.connect(p.inp)
     late.out.connect(again.inp)
     gc.collect()
-    before = sum(issubclass(type(g), greenlet) for g in gc.get_objects())
+    before = sum(type(g) is greenlet for g in gc.get_objects())
     with pytest.raises(DeadlockError):
         run(late)
     late.stop()
@@ -585,7 +586,7 @@ def test_ctrl_c_ends_it_and_no_greenlet_survives():
         late.run(lv.RunSteps(3), F64)
     gc.collect()
     assert ended == [1, 1, 2]
-    assert sum(issubclass(type(g), greenlet) for g in gc.get_objects()) <= before + 1
+    assert sum(type(g) is greenlet for g in gc.get_objects()) <= before + 1
     with pytest.raises(lv.RunError, match=r"KeyboardInterrupt left step 2 half done; stop\(\)"):
         late.run(lv.RunSteps(1))
     late.stop()
@@ -1145,3 +1146,10 @@ def test_what_is_written_has_to_fit():
     with pytest.raises(lv.VarError, match=r"c\.n: 1\.5 is not held in int64") as info:
         run(p)
     assert info.value.__notes__ == ["in w, run_post_mgmt, step 1"]
+
+
+def test_the_page_on_python_models_runs(capsys):
+    text = (ROOT / "docs" / "python_models.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "docs/python_models.md", "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out.strip() == code.rsplit("# ", 1)[1].strip()

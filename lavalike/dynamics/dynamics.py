@@ -26,6 +26,7 @@ from lavalike.arguments import (
     sequence,
 )
 from lavalike.dynamics import ops
+from lavalike.dynamics.composition import composed, composition
 from lavalike.dynamics.ops import lower, reset as to_value, wrap
 from lavalike.dynamics.parameter import (
     NAME,
@@ -244,9 +245,17 @@ class Dynamics:
             found |= dict.fromkeys(_fractions(f.__code__))
         return tuple(found)
 
-    def derive(self, values: Mapping[str, Any], units: Units, fixed: bool) -> Constants:
-        """The constants of the step from the Vars' values."""
-        out = {} if self.constants is None else self.constants(values, units, fixed)
+    def derive(
+        self,
+        values: Mapping[str, Any],
+        units: Units,
+        fixed: bool,
+        made: Mapping[str, Any] | None = None,
+    ) -> Constants:
+        """The constants of the step from the Vars' values; those in ``made`` are there already."""
+        out = dict(made or {})
+        if self.constants is not None:
+            out |= self.constants(values, units, fixed)
         known = {p.argument: p for p in self.parameters}
         for n in self.constant_names:
             if n in out:
@@ -361,6 +370,18 @@ def _bind(
         raise InputError(
             f"{above[0].__name__}: {function.__name__} calls itself; a step is straight-line code"
         )
+    parts = composition(function)
+    if parts is not None:
+        words = {  # each once: compartments share theirs
+            f: compile(arithmetic[WORDS[f]])
+            if f in WORDS
+            else _bind(f, arithmetic, compile, (*above, function))
+            for f in dict.fromkeys(c.function for c in parts.calls)
+        }
+        calls = [c._replace(function=words[c.function]) for c in parts.calls]
+        return compile(
+            composed(function.__name__, function.__module__, parts.arguments, calls, parts.results)
+        )
     if any(callable(v) for v in _defaults(function)):
         raise InputError(
             f"{function.__name__}: a function as a default value; call it by its name instead"
@@ -466,10 +487,12 @@ def _reached(function: Step) -> list[Step]:
 
 
 def _functions(function: Step) -> list[Step]:
-    """The plain functions that ``function`` reads from outside, or has as default values."""
+    """The plain functions that ``function`` reads from outside, is composed of, or has as default values."""
+    parts = composition(function)
+    called = () if parts is None else tuple(c.function for c in parts.calls)
     return [
         v
-        for v in (*(v for _, v in outside(function)), *_defaults(function))
+        for v in (*(v for _, v in outside(function)), *called, *_defaults(function))
         if isinstance(v, types.FunctionType)
     ]
 

@@ -49,7 +49,7 @@ def inv_sqrt(a_in):
 
 
 def shifted(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
-    return {"out_scale": integral("exp", values["exp"], 0, 31) if fixed else np.float64(1)}
+    return {"out_scale": integral("exp", values["exp"], 0, 31) if fixed else np.asarray(1.0)}
 
 
 def messages(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:

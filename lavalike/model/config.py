@@ -22,8 +22,8 @@ from lavalike.arguments import (
     real,
     shown,
 )
-from lavalike.backends import BUILT_IN, known, names
 from lavalike.errors import InputError, InputTypeError, ModelSelectionError
+from lavalike.model.registry import BUILT_IN, known, names
 
 if TYPE_CHECKING:
     from lavalike.bss2.chip import Chip

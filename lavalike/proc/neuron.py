@@ -124,7 +124,7 @@ def build(process: AbstractProcess, dynamics: Dynamics, given: Mapping[str, Any]
     compound = {var for var, _, _ in dynamics.complexes}
     for name in dynamics.state_vars:
         var = Var(shape, given.get(name, 0), name=name)
-        if name in compound:
+        if name in compound and var.value.dtype.kind != "U":  # which is told below
             var.value = var.value.astype(np.complex128)
         setattr(process, name, var)
     for p in dynamics.settings:

@@ -109,10 +109,9 @@ class SigmaS4dDeltaLayer(AbstractProcess):
             raise VarError(f"SigmaS4dDeltaLayer: shape is (channels,), got {self.s_in.shape}")
         (channels,) = self.s_in.shape
         spread = np.repeat(np.eye(channels), int(d_states), axis=0)
-        bits = {"num_message_bits": num_message_bits}
-        self.spread = Sparse(weights=spread, **bits)
+        self.spread = Sparse(weights=spread, num_message_bits=num_message_bits)
         self.neurons = SigmaS4dDelta(shape=(len(spread),), vth=vth, a=a, b=b, c=c)
-        self.gather = Sparse(weights=spread.T, **bits)
+        self.gather = Sparse(weights=spread.T, num_message_bits=num_message_bits)
         for var in ("a", "b", "c", "s4_state"):
             inner = getattr(self.neurons, var)
             outer = Var(inner.shape, inner.value, role=inner.role, name=var)

@@ -208,6 +208,7 @@ ROWS = [
         kind=TEXT,
         reset=CHOICE,
         ends=bad(3, (3,), values=((("v",),), (("v", "end"),))),  # goes with fixed=False
+        complexes=bad(3, (3,), values=((("z", "v"),), (("z", "v", "v"),))),  # likewise
     ),
     row(
         "lavalike.proc.neuron_process",

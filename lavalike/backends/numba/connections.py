@@ -10,7 +10,7 @@ import numpy as np
 
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import WRAPPED, inlined, jit
-from lavalike.backends.numba.model import NumbaModel, held
+from lavalike.backends.numba.model import NumbaModel, all_same, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import NodeConfig
@@ -171,10 +171,10 @@ class DenseModel(_Connection):
             if graded:
                 odd[k, 0] = 0
         a_out[:] = 0
+        done[:] = 0
         if batch == 1:
-            add_rows(a_out[0], rows, s_in[0], events[0], 0, count[0], graded)
+            add_rows(a_out[0], rows, s_in[0], events[0], done[0], count[0], graded)
         else:
-            done[:] = 0
             for end in range(TILE, n_in + TILE, TILE):
                 for k in range(batch):
                     p = done[k]
@@ -218,7 +218,7 @@ class SparseModel(_Connection):
         process = self.process
         order, target, start = self.order
         graded = self.graded(values)
-        same = int((entries == entries[0]).all() and not graded)
+        same = int(not graded and all_same(entries))
         return {
             "entries": entries[order],
             "target": target,
@@ -318,6 +318,10 @@ class _DelayModel(_Connection):
     batched = False
     aliases: ClassVar = {}
     sends: ClassVar = {"a_buff": "a_out"}
+
+    @property
+    def lag(self) -> int:
+        return 1 + self.shortest(self.process.delays.value)
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """Slot k of the ring belongs to the steps t with t % slots == k."""

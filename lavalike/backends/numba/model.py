@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lavalike.backends.numba import kernels
+from lavalike.backends.numba import loops, ranges
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError
 from lavalike.model.config import NodeConfig
@@ -122,7 +122,7 @@ def _names(step: Callable[..., Any] | Dynamics) -> tuple[str, ...]:
         return (
             *known,
             *(a for a in step.arguments if a not in known),
-            *((kernels.STILL,) if step.rests else ()),
+            *((loops.STILL,) if step.rests else ()),
         )
     return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
 
@@ -166,8 +166,8 @@ class DynamicsModel(NumbaModel):
         if not self.dynamics.rests:
             return {}
         return {
-            kernels.STILL: np.zeros(
-                (batch, -(-self.process.out_ports[0].size // kernels.REST_BLOCK)), np.int8
+            loops.STILL: np.zeros(
+                (batch, -(-self.process.out_ports[0].size // loops.BLOCK)), np.int8
             )
         }
 
@@ -183,6 +183,8 @@ class DynamicsModel(NumbaModel):
             level = self.dynamics.per_neuron if arrays <= {*self.dynamics.per_neuron} else out
             shape = self.process.out_ports[0].shape
             out = {k: np.broadcast_to(v, shape) if k in level else v for k, v in out.items()}
+        if self.config.fixed:
+            return self._whole({k: held(k, v, self._dtype(v)) for k, v in out.items()})
         made = {k: held(k, v, self._dtype(v)) for k, v in out.items()}
         return {k: v.reshape(-1) if v.ndim else v[()] for k, v in made.items()}
 
@@ -194,10 +196,26 @@ class DynamicsModel(NumbaModel):
             return np.int64 if (constant == np.trunc(constant)).all() else np.float64
         return self.config.dtype
 
+    def _whole(self, constants: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Constants of fixed_pt: arrays in 32 bits where those hold them, and in how small blocks 32 bits hold the whole step."""
+        whole = {k: v for k, v in constants.items() if v.dtype.kind != "f"}
+        ends = {k: (int(v.min()), int(v.max())) if v.size else (0, 0) for k, v in whole.items()}
+        narrow = {k for k, (a, b) in ends.items() if a >= ranges.LOW and b <= ranges.HIGH}
+        made = {
+            k: v.astype(np.int32 if k in narrow else v.dtype).reshape(-1) if v.ndim else v[()]
+            for k, v in constants.items()
+        }
+        if len(whole) < len(constants):  # a fraction among them: no proof about whole numbers
+            return made
+        bits = ranges.bits(self.dynamics, tuple((k, *e) for k, e in sorted(ends.items())))
+        return made | ({loops.BITS: bits} if bits else {})
+
 
 def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
     """``value`` in ``dtype``, C-contiguous; ValueError where a finite number becomes infinite in it."""
     value = np.asarray(value)
+    if value.dtype.kind != "f" or value.dtype == dtype or (value.ndim == 0 and abs(value) < 1e38):
+        return np.asarray(value, dtype, order="C")
     with np.errstate(over="ignore"):  # told below
         out = np.asarray(value, dtype, order="C")
     if (
@@ -216,4 +234,12 @@ def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
 
 def _collapsed(value: np.ndarray) -> np.ndarray:
     """One number if all entries are the same."""
-    return value.reshape(-1)[0] if value.size and (value == value.reshape(-1)[0]).all() else value
+    if value.size == 1:
+        return value.reshape(())
+    return value.reshape(-1)[0] if value.size and all_same(value) else value
+
+
+def all_same(values: np.ndarray) -> bool:
+    """Whether all entries, of which there are some, are the same number."""
+    first = values.flat[0]
+    return bool(first == values.flat[-1] and (values == first).all())

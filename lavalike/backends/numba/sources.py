@@ -57,7 +57,7 @@ class ConstantModel(NumbaModel):
 def _each(model: NumbaModel, value: np.ndarray) -> np.ndarray:
     """A number for each element of what a source sends."""
     return np.ascontiguousarray(
-        np.broadcast_to(value, model.process.s_out.shape), np.float64
+        np.broadcast_to(value, model.process.out_ports[0].shape), np.float64
     ).reshape(-1)
 
 

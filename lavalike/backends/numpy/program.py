@@ -13,7 +13,7 @@ from lavalike.backends.numpy.model import NumpyModel
 from lavalike.backends.numpy.phases import Phases
 from lavalike.backends.numpy.ports import Queue, cast
 from lavalike.backends.numpy.scheduler import Raised, Scheduler
-from lavalike.backends.numpy.turns import PartTurn, tell
+from lavalike.backends.numpy.turns import PartTurn, told
 from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
 from lavalike.errors import RunError
@@ -97,15 +97,16 @@ class NumpyProgram:
                     if port not in sender.ahead and sender not in turn.before:
                         turn.before.append(sender)
         self._ahead = [
-            (t.program, port, row, self._readers.get(port, []))
+            (t.program, port, row, told(row, self._readers.get(port, []), port.shape))
             for t in self.parts.values()
             for port, row in t.ahead.items()
         ]
         for turn in self.parts.values():
             turn.told = [
-                (row, self._readers[p], p.shape)
+                message
                 for p, row in turn.sends.items()
-                if p not in turn.ahead and p in self._readers
+                if p not in turn.ahead
+                for message in told(row, self._readers.get(p, []), p.shape)
             ]
 
     def _bind(self) -> None:
@@ -157,13 +158,16 @@ class NumpyProgram:
         try:
             for k in range(steps):
                 scheduler.step = self.step + 1
-                for program, port, row, readers in ahead:
+                for program, port, row, messages in ahead:
                     row[...] = program.ahead(port, 1)
-                    tell(row, readers, port.shape)
-                for x, readers, hearing, source in fed:
+                    for queue, x in messages:
+                        queue.append(x.copy())
+                for rows, readers, hearing, source in fed:
+                    row = rows[k : k + 1]
                     for turn in hearing:
-                        turn.heard[source] = x[k : k + 1]
-                    tell(x[k : k + 1], readers, source.shape)
+                        turn.heard[source] = row
+                    for queue, x in told(row, readers, source.shape):
+                        queue.append(x.copy())
                 if phases.refs:
                     phases.keep()
                 raised = scheduler.run()

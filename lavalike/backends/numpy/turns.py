@@ -16,6 +16,8 @@ from lavalike.process import AbstractProcess, OutPort, Port, Var
 if TYPE_CHECKING:
     from lavalike.backends.base import Program
 
+Told = list[tuple[Queue, np.ndarray]]
+
 
 class PartTurn:
     """One step of ``part``; it waits until all is there that the part hears in it.
@@ -36,7 +38,11 @@ class PartTurn:
         self.heard: dict[Port, np.ndarray] = {}  # of this step, (1, batch, size)
         for port in self.queues:
             self.heard[port] = np.zeros((1, batch, port.size), part.dtype_of(port))
-        self._rows = [(q, self.heard[p][0], p) for p, q in self.queues.items()]
+        self._rows = [
+            (queue, self.heard[p][0, k].reshape(p.shape), p)
+            for p, queues in self.queues.items()
+            for k, queue in enumerate(queues)
+        ]
         rows = {p: np.zeros((1, batch, p.size), part.dtype_of(p)) for p in part.sends}
         self.sends: dict[OutPort, np.ndarray] = rows
         # what is settled before the step is read there
@@ -46,7 +52,7 @@ class PartTurn:
         }
         self.recorded: Mapping[Port | Var, np.ndarray] = {}  # rows of all steps of the run
         self.first = 0
-        self.told: list[tuple[np.ndarray, Sequence[Sequence[Queue]], tuple[int, ...]]] = []
+        self.told: Told = []
 
     def _lag(self, port: OutPort) -> int:
         node = self.part.node_of(port.process)
@@ -56,12 +62,11 @@ class PartTurn:
     def __call__(self) -> None:
         if not self.ready():
             self.scheduler.wait(self)
-        for queues, rows, port in self._rows:
-            for k, queue in enumerate(queues):
-                x = queue.popleft()
-                if x.dtype is not rows.dtype:
-                    x = cast(port.path, x, rows.dtype, "is heard in")
-                rows[k] = x if x.ndim == 1 else x.reshape(-1)
+        for queue, row, port in self._rows:
+            x = queue.popleft()
+            if x.dtype is not row.dtype:
+                x = cast(port.path, x, row.dtype, "is heard in")
+            row[...] = x
         wanted = self.wanted
         if self.recorded:
             at = self.scheduler.step - self.first
@@ -71,16 +76,16 @@ class PartTurn:
         if self.recorded:
             for target in self.wanted.keys() & self.recorded.keys():
                 self.wanted[target][...] = wanted[target]
-        for row, readers, shape in self.told:
-            tell(row, readers, shape)
+        for queue, row in self.told:
+            queue.append(row.copy())
 
     @property
     def owners(self) -> Sequence[AbstractProcess]:
         return [n.process for n in self.part.nodes]
 
     def ready(self) -> bool:
-        for queues, _, _ in self._rows:
-            if not all(queues):
+        for queue, _, _ in self._rows:
+            if not queue:
                 return False
         if self.before:
             step = self.scheduler.step
@@ -99,7 +104,7 @@ class PartTurn:
         return f"{nodes} on {self.part.target.backend} waits for {', '.join(p.path for p in self.on())}"
 
     def on(self) -> list[OutPort]:
-        ports = [p for queues, _, p in self._rows if not all(queues)]
+        ports = [*dict.fromkeys(p for queue, _, p in self._rows if not queue)]
         late = {
             id(n.process) for t in self.before if t.done < self.scheduler.step for n in t.part.nodes
         }
@@ -107,8 +112,6 @@ class PartTurn:
         return [p for p in ports if isinstance(p, OutPort)]
 
 
-def tell(row: np.ndarray, readers: Sequence[Sequence[Queue]], shape: tuple[int, ...]) -> None:
-    """Give the rows (1, batch, size) of a port to Python models: ``readers``, their queues, one a sample."""
-    for queues in readers:
-        for k, queue in enumerate(queues):
-            queue.append(row[0, k].reshape(shape).copy())
+def told(row: np.ndarray, readers: Sequence[Sequence[Queue]], shape: tuple[int, ...]) -> Told:
+    """Where the rows (1, batch, size) of a port are handed to Python models: each reader's queue, and its sample's message."""
+    return [(q, row[0, k].reshape(shape)) for queues in readers for k, q in enumerate(queues)]

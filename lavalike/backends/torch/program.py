@@ -10,6 +10,7 @@ import torch
 from lavalike.backends.torch.module import (
     ProcessModule,
     States,
+    Tensors,
     Values,
     held_by,
     states_of,
@@ -19,6 +20,8 @@ from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
 from lavalike.errors import RunError
 from lavalike.process import OutPort, Port, Var
+
+Snapshot = tuple[int, list[Tensors]]  # steps done, and the states of each node
 
 
 class TorchProgram:
@@ -138,17 +141,18 @@ class TorchProgram:
         node = self.part.node_of(port.process)
         assert node is not None
         constants = self.module.constants([node])[node]
-        sent = node.model.send(self.states[node], constants)[port.name]  # type: ignore[attr-defined]
-        return sent.expand(self.batch, *port.shape).reshape(1, self.batch, -1).numpy()
+        sent = node.model.ahead(self.states[node], constants, port.name, steps)  # type: ignore[attr-defined]
+        return np.stack(
+            [x.expand(self.batch, *port.shape).reshape(self.batch, -1).numpy() for x in sent]
+        )
 
-    def snapshot(self) -> tuple[int, States]:
-        return self.step, {
-            n: dict(s) for n, s in self.states.items()
-        }  # tensors are replaced, never changed
+    def snapshot(self) -> Snapshot:
+        # tensors are replaced, never changed
+        return self.step, [dict(self.states[n]) for n in self.part.nodes]
 
-    def restore(self, snapshot: tuple[int, States]) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         self.step, states = snapshot
-        self.states = dict(zip(self.states, (dict(s) for s in states.values()), strict=True))
+        self.states = dict(zip(self.part.nodes, map(dict, states), strict=True))
 
     def read(self, var: Var) -> np.ndarray:
         return self._value(var)[0] if var.role == "state" else var.value
