@@ -173,7 +173,7 @@ def _plan(process: AbstractProcess, config: Any) -> configs.Plan:
 def prepare(process: AbstractProcess, config: Any) -> None:
     """Compile, and run no step; ``config`` is a run configuration or an Executable."""
     made = _plan(process, config)
-    claim = Claim.mine()
+    claim = Claim()
     with starting(process, claim):
         new = core.Runtime(process, made.config)
         new.bind(claim)
