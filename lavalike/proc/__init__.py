@@ -18,6 +18,7 @@ from lavalike.proc.dense import (
     Dense as Dense,
     Sparse as Sparse,
 )
+from lavalike.proc.learning import LearningDense as LearningDense
 from lavalike.proc.lif import (
     LIF as LIF,
     LIFLateBias as LIFLateBias,

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lavalike.backends.base import Program
-from lavalike.backends.numba import connections as _connections, conv as _conv, sources as _sources  # noqa: F401  (they register models)
+from lavalike.backends.numba import (  # noqa: F401  (they register models)
+    connections as _connections,
+    conv as _conv,
+    plasticity as _plasticity,
+    sources as _sources,
+)
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel as NumbaModel
 from lavalike.backends.numba.program import NumbaProgram
 from lavalike.backends.numba.threads import ThreadedProgram
