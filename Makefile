@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test bench
+.PHONY: demo test types bench
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m lavalike demo
@@ -14,6 +14,10 @@ test: $(VENV)/.installed
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest -n auto
 
+# a user's program as an editor sees it, where mypy has checked the sources
+types: $(VENV)/.types
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 
@@ -22,4 +26,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(VENV)/.types: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[types]'
 	touch $@

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from lavalike import bss2
 from lavalike.bss2 import perceptron
-from lavalike.bss2.analog import mock_product, product
+from lavalike.bss2.chip.analog import mock_product, product
 from lavalike.text import table
 
 

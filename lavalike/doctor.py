@@ -72,7 +72,7 @@ def _devices(name: str) -> str:
         gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
         return ", ".join([f"cpu ({torch.get_num_threads()} threads)", *gpus])
     if name == "bss2":
-        from lavalike.bss2 import hardware
+        from lavalike.bss2.hxtorch import hardware
 
         return f"emulated chips; hxtorch: {hardware.availability()}"
     return f"cpu ({platform.processor() or platform.machine()})"

@@ -34,8 +34,8 @@ from lavalike.proc.conv import conv_size, transposed_size
 from lavalike.proc.neuron import KINDS, Neuron, declaration
 from lavalike.process import AbstractProcess, InPort, OutPort
 from netx.reader import ALIKE, MAX_ELEMENTS, PARTS, SPATIAL, Layer, Reader
+from netx.sizes import MAX_DELAY
 
-MAX_DELAY = 62
 MAX_EXTENT = 4096  # of stride, padding and dilation
 STATE_EXP = 6
 NEVER = 1 << 17  # a threshold no 24-bit voltage exceeds

@@ -13,16 +13,11 @@ if TYPE_CHECKING:
 
 Fail = Callable[[str, str], Exception]
 INT32 = 2**31 - 1  # neurons and synapses are counted in 32 bits
-WEIGHT, NEURON, NUMBER, MAX_DELAY = (
-    4,
-    64,
-    8,
-    62,
-)  # bytes: of a weight; of a neuron's states, parameters and sums; of any other number
-SMALL, RATIO = (
-    1 << 30,
-    16,
-)  # layers may need so many bytes, and so many more for every byte of the file
+MAX_DELAY = 62
+# bytes: of a weight; of a neuron's states, parameters and sums; of any other number
+WEIGHT, NEURON, NUMBER = 4, 64, 8
+# layers may need so many bytes, and so many more for every byte of the file
+SMALL, RATIO = 1 << 30, 16
 
 
 def check(

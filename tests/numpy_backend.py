@@ -78,7 +78,7 @@ class Program:
                 out, new = node.model.step(
                     self.step, inputs, self.states[node], self.constants[node]
                 )
-                self.states[node] |= new
+                self.states[node] |= {n: np.asarray(x, float) for n, x in new.items()}
                 if node not in late:
                     sent |= {
                         getattr(node.process, name): np.broadcast_to(
@@ -150,10 +150,8 @@ class Backend:
     name = "example"
 
     def general_model(self, process):
-        known = (
-            process.dynamics is not None and not process.dynamics.ends
-        )  # those that count steps down are refused
-        return NeuronModel if known else None
+        d = process.dynamics  # those that count steps down, or complex numbers, are refused
+        return NeuronModel if d is not None and not d.ends and not d.complexes else None
 
     def build(self, part, batch, recordable):
         return Program(part, batch)

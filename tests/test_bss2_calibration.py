@@ -14,9 +14,15 @@ from hypothesis import given, settings, strategies as st
 
 from lavalike import bss2
 from lavalike.bss2 import facts
-from lavalike.bss2.analog import product
-from lavalike.bss2.calibration import PARAMETERS, Calibration, OperatingPoint, _bisect, calibrate
 from lavalike.bss2.chip import RATIOS
+from lavalike.bss2.chip.analog import product
+from lavalike.bss2.chip.calibration import (
+    PARAMETERS,
+    Calibration,
+    OperatingPoint,
+    _bisect,
+    calibrate,
+)
 from lavalike.errors import InputError
 
 

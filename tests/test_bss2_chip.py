@@ -187,7 +187,7 @@ def test_the_import_is_light():
 def test_a_setup_of_chips_computes_a_layer_on_all_of_them():
     import torch
 
-    from lavalike.bss2.analog import product
+    from lavalike.bss2.chip.analog import product
     from lavalike.bss2.placement import tiles
 
     x, w = torch.full((4, 300), 3.0), torch.full((300, 256), 2.0)
@@ -285,3 +285,26 @@ def test_every_noise_figure_is_documented():
     for f in fields(bss2.Noise):
         assert f.name in bss2.Noise.__doc__
     assert replace(bss2.Noise(), knee=None).knee is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        *((n, f"chip.{n}") for n in ("analog", "calibration", "converters", "facts", "normal")),
+        *((n, f"hxtorch.{n}") for n in ("connection", "handover", "hardware")),
+    ],
+)
+def test_a_module_that_moved_is_itself_under_its_former_name(before, now):
+    module = importlib.import_module(f"lavalike.bss2.{now}")
+    assert importlib.import_module(f"lavalike.bss2.{before}") is module
+    assert module.__name__ == f"lavalike.bss2.{now}"
+    assert module.__spec__.name == module.__name__
+
+
+def test_a_population_is_to_be_placed_and_hxtorchs_base_has_its_name():
+    from lavalike.bss2.placement import Population
+    from lavalike.bss2.spiking import LIF, modules
+
+    assert issubclass(LIF, modules.Population)
+    assert modules.Population.__name__ == "PopulationModule"
+    assert Population("a", 3, 4).size == 3

@@ -12,7 +12,7 @@ import torch
 
 from lavalike import bss2
 from lavalike.bss2 import hardware, perceptron, spiking
-from lavalike.bss2.connection import CalibrationPath, HWDBPath
+from lavalike.bss2.hxtorch.connection import CalibrationPath, HWDBPath
 from lavalike.bss2.perceptron import nn as layers
 from lavalike.bss2.spiking import MixedHXModelParameter
 from lavalike.bss2.spiking.neuron import Recorded, integrate

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from lavalike import bss2
 from lavalike.bss2 import Chip, Noise, analog, converters, facts, normal, perceptron as p
-from lavalike.bss2.analog import mock_product, product
+from lavalike.bss2.chip.analog import mock_product, product
 from lavalike.bss2.errors import NoChipError, OperandError, RangeError, RecordingError
 from lavalike.bss2.perceptron import nn, trace
 from lavalike.bss2.tiles import Tile, tiles

@@ -14,7 +14,7 @@ from torch import nn
 
 from lavalike import bss2, proc
 from lavalike.bss2 import facts, perceptron
-from lavalike.bss2.analog import product
+from lavalike.bss2.chip.analog import product
 from lavalike.bss2.perceptron import nn as layers
 from lavalike.bss2.placement import (
     Population,

@@ -221,15 +221,14 @@ def test_a_recording_shorter_than_the_input_ends_the_run():
 
 def test_the_equation_reads_as_printed():
     assert neuron().equation.splitlines() == [
-        "dv[t] = gain (i[t-1] + g (e_leak - v[t-1]))",
-        "i[t] = keep_syn i[t-1] + x[t]",
-        "v[t] = v[t-1] + dv[t]",
+        "v[t] = v[t-1] + gain (i[t-1] + dv (leak - v[t-1]))",
+        "i[t] = keep i[t-1] + a_in[t]",
         "s_out[t] = v[t] > vth",
-        "v[t] = v_reset where s_out[t]",
+        "v[t] = reset where s_out[t]",
     ]
-    assert "s_out[t] = s_rec[t]" in neuron(spikes=True).equation
+    assert "s_out[t] = fired[t]" in neuron(spikes=True).equation
     assert neuron(exponential=True, leaky=False).equation.startswith(
-        "dv[t] = gain (i[t-1] + g slope exp(min((v[t-1] - knee) / slope, 60.0)))\n"
+        "v[t] = v[t-1] + gain (i[t-1] + dv slope exp(min((v[t-1] - knee) / slope, 60.0)))\n"
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
 import lavalike as lv
 from lavalike.backends.torch import exponential
+from lavalike.dynamics import Units
 from lavalike.dynamics.adex import neuron
 from lavalike.dynamics.compartments import Branch, tree_dynamics
 from lavalike.errors import ModelSelectionError, VarError
@@ -137,7 +141,7 @@ def test_backends_agree_and_the_fused_loop():
         voltages(neuron, runs[0]), voltages(neuron, runs[1]), rtol=1e-9, atol=1e-12
     )
     d = neuron.dynamics
-    constants = d.derive({v.name: v.value for v in neuron.vars}, {}, False)
+    constants = d.derive({v.name: v.value for v in neuron.vars}, Units(), False)
     training = fused.Training(surrogate.fast_sigmoid(), "detach")
     inputs = {k: torch.from_numpy(v).movedim(-1, 0).contiguous() for k, v in x.items()}
     got = fused.scan(
@@ -300,6 +304,32 @@ def test_names_may_look_like_the_equations():
     assert len(set(dynamics.inputs + dynamics.states)) == 6 + 3 + 9
 
 
+@pytest.mark.parametrize(("soma", "other"), [("spike", "in"), ("keep", "in"), ("n", "in")])
+def test_a_name_that_the_equation_has_is_told(soma, other):
+    tree = {soma: Compartment(threshold=1), other: Compartment(soma, threshold=1)}
+    with pytest.raises(VarError, match=f"the port {soma}_in has the name of a Var"):
+        MultiCompartment(shape=(1,), tree=tree)
+
+
+@pytest.mark.parametrize("move", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_it_is_copied_and_pickled_with_what_it_has_done(move):
+    """Its equation is made again of its branches, and is the same object."""
+    neuron = active()
+    x = {"apical_in": np.full((5, 20), 0.2)}
+    lv.simulate(neuron, x, config=DOUBLE)
+    other = move(neuron)
+    assert other.dynamics is neuron.dynamics
+    runs = [lv.simulate(n, x, config=DOUBLE, record=names(n)) for n in (neuron, other)]
+    assert runs[0]["s_out"].sum() > 0
+    np.testing.assert_array_equal(voltages(neuron, runs[0]), voltages(other, runs[1]))
+
+
+def test_a_period_is_whole_steps():
+    tree = {"a": Compartment(threshold=1, period=2.5)}
+    with pytest.raises(VarError, match=r"period_a: whole numbers are needed, got 2\.5"):
+        lv.simulate(MultiCompartment(shape=(1,), tree=tree), steps=1)
+
+
 def test_it_has_no_fixed_point_form():
     with pytest.raises(ModelSelectionError, match="precision 'floating_pt', asked for 'fixed_pt'"):
         lv.simulate(active(), steps=1, config=lv.RunConfig(precision="fixed_pt"))
@@ -308,35 +338,18 @@ def test_it_has_no_fixed_point_form():
 @pytest.mark.parametrize("period", [0.0, 3.0])
 def test_one_compartment_in_the_chips_order_is_the_chips_neuron(period):
     x = torch.rand(60, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.2
+    constants = {"dv": 0.15, "leak": 0.1, "keep": 0.8, "vth": 0.9, "reset": -0.2, "period": period}
+    start = torch.full((4, 5), 0.1, dtype=torch.float64)
     training = Training(exponential())
     chip = reference(
-        neuron(refractory=True),
-        training,
-        {"x": x},
-        {
-            "gain": 1.0,
-            "g": 0.15,
-            "e_leak": 0.1,
-            "keep_syn": 0.8,
-            "vth": 0.9,
-            "v_reset": -0.2,
-            "period": period,
-        },
-        {"v": torch.full((4, 5), 0.1, dtype=torch.float64)},
+        neuron(refractory=True), training, {"a_in": x}, constants | {"gain": 1.0}, {"v": start}
     )
     tree = reference(
         tree_dynamics((Branch("soma", None, True),), chip=True),
         training,
         {"soma_in": x},
-        {
-            "keep_soma": 0.8,
-            "dv_soma": 0.15,
-            "leak_soma": 0.1,
-            "vth_soma": 0.9,
-            "reset_soma": -0.2,
-            "period_soma": period,
-        },
-        {"v_soma": torch.full((4, 5), 0.1, dtype=torch.float64)},
+        {f"{n}_soma": v for n, v in constants.items()},
+        {"v_soma": start},
     )
     assert chip.outputs["s_out"].sum() > 50
     torch.testing.assert_close(tree.outputs["s_out"], chip.outputs["s_out"], rtol=0, atol=0)

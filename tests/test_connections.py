@@ -9,6 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
 import lavalike as lv
 from lavalike import operations
@@ -16,6 +17,7 @@ from lavalike.backends.numba import NumbaModel
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.torch import ConnectionModel
 from lavalike.bss2 import Chip
+from lavalike.fused.synapses import Synapses, product
 from lavalike.proc import (
     LIF,
     Connection,
@@ -461,3 +463,79 @@ def test_a_connection_of_another_package_on_a_chip():
         lv.GraphError, match=r"Net\.connection: delay=0, but a spike of a chip's step"
     ):
         lv.simulate(Net(OneToOne(weights=[1, 1, 1, 1], delay=0)), {"inp": x}, config=config)
+
+
+# -- memory and gradients of stored synapses ---------------------------------------------------------------------
+
+
+MANY = 200_000  # a matrix of so many by so many would take 320 GB
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("kind", [Sparse, DelaySparse])
+def test_torch_holds_synapses_and_no_matrix(kind, fixed):
+    g = np.random.default_rng(3)
+    rows, cols = g.integers(0, MANY, (2, 500))
+    rows[:3], cols[:3] = MANY - 1, MANY - 1  # three synapses at one place
+    data = g.integers(-12, 13, 500) * 2 if fixed else g.normal(size=500)
+    delays = g.integers(0, 3, 500)
+    x = (g.random((2, MANY, 3)) < 0.5).astype(int)
+    more = {"delays": delays} if kind is DelaySparse else {}
+    want = np.zeros((2, MANY, 3))
+    for t in range(3):
+        for row, col, w, d in zip(rows, cols, data, delays * bool(more), strict=True):
+            if t + 1 + d < 3:
+                want[:, row, t + 1 + d] += w * x[:, col, t]
+    got = {}
+    for backend in ("torch", "numba"):
+        process = kind(rows=rows, cols=cols, data=data, shape=(MANY, MANY), **more)
+        config = lv.RunConfig(
+            backend=backend,
+            dtype="float64",
+            precision="fixed_pt" if fixed else "floating_pt",
+        )
+        got[backend] = lv.simulate(process, {"s_in": x}, config=config)["a_out"]
+    assert np.abs(want).sum() > 10
+    np.testing.assert_allclose(got["torch"], want, atol=0 if fixed else 1e-14)
+    np.testing.assert_allclose(got["torch"], got["numba"], atol=0 if fixed else 1e-14)
+
+
+@pytest.mark.parametrize("kind", [Sparse, DelaySparse])
+def test_gradients_of_stored_synapses_are_the_matrixs(kind):
+    g = np.random.default_rng(4)
+    rows, cols = np.array([0, 2, 2, 2, 4]), np.array([1, 1, 3, 3, 0])  # one pair twice
+    data = g.normal(size=5)
+    more = {"delays": 1} if kind is DelaySparse else {}
+    sparse = kind(rows=rows, cols=cols, data=data, shape=(5, 4), num_message_bits=8, **more)
+    dense = (DelayDense if more else Dense)(weights=sparse.to_dense(), num_message_bits=8, **more)
+    x = torch.tensor(g.normal(size=(3, 4, 6)), requires_grad=True)
+    there = torch.tensor(g.normal(size=(3, 5, 6)))
+    found = []
+    for process in (sparse, dense):
+        module = lv.to_torch(process, dtype="float64")
+        y = module(x)
+        (weights,) = module.parameters()
+        first = torch.autograd.grad(y, (x, weights), there, create_graph=True)
+        # of the gradients' squares, which asks for gradients of gradients
+        second = torch.autograd.grad(sum(f.pow(2).sum() for f in first[:1]), weights)
+        found.append(
+            (y, first[0], *(w[rows, cols] if w.dim() == 2 else w for w in (first[1], *second)))
+        )
+    assert found[0][2].shape == (5,)
+    for ours, want in zip(*found, strict=True):
+        torch.testing.assert_close(ours, want)
+
+
+def test_stored_synapses_in_transforms_of_torch_func():
+    where = Synapses(torch.tensor([0, 2, 2]), torch.tensor([1, 0, 1]), (3, 2))
+    w, x = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[1.0, 2.0], [10.0, 20.0]])
+    want = torch.tensor([[10.0, 20.0], [0.0, 0.0], [32.0, 64.0]])
+    assert torch.equal(product(where, w, x), want)
+    several = torch.func.vmap(lambda k: product(where, k * w, x))(torch.tensor([1.0, 2.0]))
+    assert torch.equal(several, torch.stack([want, 2 * want]))
+    of_w = torch.func.grad(lambda v: product(where, v, x).sum())(w)
+    assert torch.equal(of_w, torch.tensor([30.0, 3.0, 30.0]))
+    assert torch.autograd.gradgradcheck(
+        lambda v, y: product(where, v, y),
+        (w.double().requires_grad_(), x.double().requires_grad_()),
+    )

@@ -19,7 +19,9 @@ from lavalike.backends.numba import arithmetic
 from lavalike.dynamics import Dynamics, dynamics as declarations
 from lavalike.dynamics.ops import leak
 from lavalike.errors import ExportError, InputError, VarError
-from lavalike.fused import arithmetic as training
+from lavalike.fused import arithmetic as training, llvm, triton
+from lavalike.fused.cpu import Variant
+from lavalike.fused.scan import code
 from lavalike.proc import neuron_process
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
@@ -141,31 +143,40 @@ def test_a_librarys_kind_is_not_taken(decaying):
 # -- a word ------------------------------------------------------------------------------------------------------------
 
 
-def sine(x):
-    return np.sin(x)
+def softsign(x):
+    return x / (1 + np.abs(x))
+
+
+def growth(x):
+    return np.expm1(x)
 
 
 def swinging(a_in, v, k):
-    v = sine(leak(v, k) + a_in)
+    v = softsign(leak(v, k) + a_in)
     return v, v
 
 
-def test_a_word_is_one_entry_of_one_table_a_backend(monkeypatch):
-    assert [re.search(r"`(lavalike/.*)`", row)[1] for row in section("Add a word")[0]] == [
-        "lavalike/dynamics/ops.py",
-        "lavalike/backends/numba/arithmetic.py",
-        "lavalike/fused/arithmetic.py",
-    ]
-    monkeypatch.setitem(declarations.WORDS, sine, "sine")
+def growing(a_in, v, k):
+    v = growth(leak(v, k) + a_in)
+    return v, v
+
+
+def taught(monkeypatch, word, step, on_tensors):
+    """``step`` once ``word`` is an entry of the tables that the page names for every word."""
+    monkeypatch.setitem(declarations.WORDS, word, word.__name__)
     for name in ("float32", "float64"):
-        monkeypatch.setitem(arithmetic.TABLES[name], "sine", sine)
-    monkeypatch.setitem(training.FUNCTIONS, "sine", torch.sin)
-    d = Dynamics(swinging, ("a_in",), ("v_out",), ("v",), fixed=False, graded=("v_out",))
-    assert d.equation == "v_out[t] = sine(k v[t-1] + a_in[t])\nv[t] = v_out[t]"
+        monkeypatch.setitem(arithmetic.TABLES[name], word.__name__, word)
+    monkeypatch.setitem(training.FUNCTIONS, word.__name__, on_tensors)
+    return Dynamics(step, ("a_in",), ("v_out",), ("v",), fixed=False, graded=("v_out",))
+
+
+def holds(d, word, slope):
+    """Values on both backends and in loops, and the loops' gradients, are those of the definition."""
     x = np.linspace(-1, 1, 10, dtype=np.float32)[None]
-    v, want = 0.0, []
+    v, want, slopes = 0.0, [], []
     for now in x[0]:
-        v = np.sin(0.7 * v + now)
+        slopes.append(slope(0.7 * v + now))
+        v = word(0.7 * v + now)
         want.append(v)
     for backend in ("numba", "torch"):
         got = lv.simulate(
@@ -174,10 +185,43 @@ def test_a_word_is_one_entry_of_one_table_a_backend(monkeypatch):
             config=lv.RunConfig(backend=backend, dtype="float64"),
         )["v_out"]
         np.testing.assert_allclose(got[0], want, rtol=1e-6)
-    out = fused.scan(
-        d,
-        fused.Training(snn.surrogate.atan()),
-        {"a_in": torch.tensor(x.T)},
-        {"k": torch.tensor(0.7)},
-    ).outputs["v_out"]
-    np.testing.assert_allclose(out[:, 0], want, rtol=1e-5)
+    given = torch.tensor(x.T, requires_grad=True)
+    plan, numbers = fused.Training(snn.surrogate.atan()), {"k": torch.tensor(0.7)}
+    out = fused.scan(d, plan, {"a_in": given}, numbers).outputs["v_out"]
+    np.testing.assert_allclose(out[:, 0].detach(), want, rtol=1e-5)
+    out.sum().backward()
+    later, gradient = 0.0, []
+    for s in reversed(slopes):  # of v[t], which is an output and goes on into v[t+1]
+        gradient.append((1 + later) * s)
+        later = gradient[-1] * 0.7
+    np.testing.assert_allclose(given.grad[:, 0], gradient[::-1], rtol=1e-5)
+
+
+def test_a_word_is_one_entry_of_one_table_a_backend(monkeypatch):
+    assert [re.search(r"`(lavalike/.*)`", row)[1] for row in section("Add a word")[0]] == [
+        "lavalike/dynamics/ops.py",
+        "lavalike/backends/numba/arithmetic.py",
+        "lavalike/fused/arithmetic.py",
+        "lavalike/fused/llvm.py",
+        "lavalike/fused/triton.py",
+    ]
+    d = taught(monkeypatch, softsign, swinging, lambda x: x / (1 + torch.abs(x)))
+    assert d.equation == "v_out[t] = softsign(k v[t-1] + a_in[t])\nv[t] = v_out[t]"
+    holds(d, softsign, lambda x: (1 + abs(x)) ** -2)
+
+
+def test_an_operation_that_loops_lack_is_one_entry_of_each_printers_table(monkeypatch):
+    d = taught(monkeypatch, growth, growing, torch.expm1)
+    plan = fused.Training(snn.surrogate.atan())
+    with pytest.raises(InputError, match=r"growing: aten.expm1.default is not supported in a step"):
+        code(d, plan)
+    (entries,) = section("Add a word")[1]
+    cpu, cuda = (line.split("  #")[0].strip().rstrip(",") for line in entries.splitlines())
+    for module, line in ((llvm, cpu), (triton, cuda)):
+        (entry,) = eval(f"{{{line}}}", vars(module)).items()
+        monkeypatch.setitem(module.WORDS, *entry)
+    holds(d, growth, np.exp)
+    for which in ("training", "backward"):
+        made = triton.source(code(d, plan), Variant("float32", given=frozenset({"v_out"})), which)
+        assert "exponential(v_" in made.text
+        assert "- 1.0" in made.text

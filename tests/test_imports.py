@@ -13,19 +13,20 @@ LEVELS = [
     ("errors", "text", "atomic"),
     ("arguments", "checks"),
     ("process",),
-    ("dynamics",),
+    ("dynamics", "learning"),
     ("proc",),
     ("fused",),
-    ("bss2",),
     ("model",),
+    ("bss2",),
     ("compiler",),
     ("backends", "backends.base"),
     ("backends.numba", "backends.torch"),
     ("backends.bss2",),
     ("runtime",),
     ("record",),
-    ("operations", "snn", "slayer", "datasets", "testing"),
     ("netx",),
+    ("operations", "snn", "slayer", "datasets", "testing"),
+    ("netx.comparison",),  # of what was trained with its file
     ("demo", "doctor"),
     ("cli",),
 ]
@@ -35,13 +36,6 @@ TOP = {"", "__main__"}  # the packages' front doors, which name everything
 # imports upwards that are still there: (module, room above). Each that is mended leaves this list; none comes onto it.
 KNOWN = {
     ("lavalike.process.process", "runtime"),  # run() starts a runtime
-    ("lavalike.model.config", "backends"),  # which backends there are
-    ("lavalike.bss2.placement", "backends.bss2"),  # place(process)
-    ("lavalike.backends.torch", "backends.bss2"),  # to_torch(forward="bss2")
-    ("lavalike.backends.bss2", "runtime"),  # place(process) compiles a plan
-    ("lavalike.slayer.block.base", "netx"),  # blocks write their layers
-    ("lavalike.slayer.block.export", "netx"),
-    ("lavalike.slayer.export", "netx"),
 }
 
 
@@ -58,7 +52,7 @@ def modules() -> dict[str, Path]:
 def room(module: str) -> str:
     first, *rest = module.split(".")
     if first == "netx":
-        return "netx"
+        return "" if not rest else module if module in LEVEL else "netx"
     return ".".join(rest[:2]) if rest[:1] == ["backends"] else "".join(rest[:1])
 
 

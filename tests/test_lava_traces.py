@@ -32,6 +32,12 @@ FILES = [
     "sigmadelta_unit_float",
     "rf_float",
     "rf_iz_fixed",
+    "atrlif_float",
+    "convintime_float",
+    "deltaencoder_fixed",
+    "gradedvec_fixed",
+    "prodneuron_fixed",
+    "s4d_complex_float",
 ]
 GRADED = {
     "dense_float_binary",
@@ -44,6 +50,8 @@ def build(meta):
         k: np.array(v) if isinstance(v, list) and k not in ("shape", "input_shape") else v
         for k, v in meta["params"].items()
     }
+    if meta["process"] == "S4d":  # pairs of a real and an imaginary part
+        params |= {k: params[k] @ [1, 1j] for k in "abc"}
     return getattr(proc, meta["process"])(**params)
 
 

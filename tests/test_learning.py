@@ -131,9 +131,11 @@ def test_recorded_in_lava(conformance, name):
     )
     weights = np.array(meta["params"]["weights"])
     dense = network(rule, weights, arrays["in_s_in"], arrays["in_s_in_bap"])
-    recorder = Recorder([dense.weights, dense.x1, dense.y1, dense.a_out])
+    recorder, targets = Recorder(), (dense.weights, dense.x1, dense.y1, dense.a_out)
+    for target in targets:
+        recorder.add(target)
     run(dense, 120, meta["tag"])
-    for target, key in zip(recorder.targets, ("weights", "x1", "y1", "a_out"), strict=True):
+    for target, key in zip(targets, ("weights", "x1", "y1", "a_out"), strict=True):
         found = recorder[target]
         expected = arrays[f"out_{key}" if key == "a_out" else f"var_{key}"]
         if meta["tag"] == "fixed_pt":
@@ -183,7 +185,8 @@ def test_kernels_compute_what_whole_arrays_do(name, precision):
         fixed=fixed,
         **({"low": -256, "high": 255} if fixed else {}),
     )
-    recorder = Recorder([dense.weights])
+    recorder = Recorder()
+    recorder.add(dense.weights)
     rows = []
     for t in range(steps):
         expected.spike(pre[:, t], post[:, t], **{n: x[:, t] for n, x in third.items()})
@@ -203,7 +206,8 @@ def test_kernels_compute_what_whole_arrays_do(name, precision):
 def test_weights_are_used_one_step_after_they_were_learnt():
     """x0 in step 1 makes the weight 1 in step 1; the message of step 2 arrives with it in step 3."""
     dense = network(LearningRule(dw="x0"), np.zeros((1, 1)), pre=np.ones((1, 1), int))
-    recorder = Recorder([dense.a_out])
+    recorder = Recorder()
+    recorder.add(dense.a_out)
     run(dense, 4)
     assert recorder[dense.a_out].ravel().tolist() == [0, 0, 1, 2]
 
@@ -246,7 +250,7 @@ def test_a_network_learns_while_it_runs_and_goes_on_after_a_stop():
 
 def test_a_batch_learns_only_where_it_is_asked_for():
     rule = LearningRule(dw="x0")
-    inputs = np.zeros((2, 3, 1))
+    inputs = np.zeros((2, 1, 3))
     inputs[1] = 1
 
     dense = LearningDense(weights=np.zeros((1, 1)), learning_rule=rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import pickle
@@ -16,8 +17,19 @@ from lavalike.backends import get_backend
 from lavalike.bss2 import Chip
 from lavalike.compiler import order
 from lavalike.compiler.flat import flatten
-from lavalike.compiler.parts import cut
-from lavalike.proc import LIF, Delay, Dense, LIFRefractory, Monitor, Sigma, io
+from lavalike.compiler.parts import Plan, cut
+from lavalike.proc import (
+    LIF,
+    Delay,
+    DelayDense,
+    DelaySparse,
+    Dense,
+    LIFRefractory,
+    Monitor,
+    Sigma,
+    io,
+)
+from lavalike.process.process import component, walk
 from lavalike.runtime.engine import compiled
 from tests.test_models import LayerModel
 
@@ -608,6 +620,67 @@ def test_loops_take_turns_and_all_else_runs_through():
     assert {e.lag for e in plan.edges} == {0, 1}
 
 
+LONG = {"neurons": ["layers[1]"], "all behind": ["layers[1]", "back"], "delays": ["back"]}
+
+
+@pytest.mark.parametrize("kind", [DelayDense, DelaySparse])
+@pytest.mark.parametrize("case", LONG)
+def test_a_loop_of_long_delays_takes_turns_in_long_stretches(kind, case, monkeypatch):
+    """As long as the shortest delay; bit for bit what turns in every step give, for a batch, over runs and after a set of delays."""
+    g = np.random.default_rng(5)
+    loop, delays = Chain(sizes=(4, 4)), g.integers(2, 5, (4, 4))
+    delays[0, 0] = 2
+    back = kind(weights=g.normal(0, 0.5, (4, 4)), delays=delays, max_delay=6, name="back")
+    loop.layers[-1].s_out.connect(back.s_in)
+    back.a_out.connect(loop.layers[0].a_in)
+    select = dict.fromkeys(LONG[case], "torch")
+    plan = plan_of(loop, select=select)
+    assert [plan.stretch(group) for group in plan.groups] == [3]
+    record, x = [back.a_out, back.a_buff, "layers[0].v"], inputs(3)
+
+    def simulated(config):
+        rec = lv.simulate(loop, {"inp": x}, config=config, record=record)
+        return [rec[t] for t in ("out", *record)]
+
+    def run(config):
+        net = copy.deepcopy(loop)
+        behind, (head,) = net.layers[0], back_of(net)
+        for n in (1, 8, 2, 5):
+            net.run(lv.RunSteps(n), config)
+            head.delays.set(head.delays.get() * 0 + n % 4)  # 1, 0, 2, 1
+        return behind.v.get(), head.a_buff.get()
+
+    config = lv.RunConfig(select=select, **F64)
+    long, runs = simulated(config), run(config)
+    assert long[0].any()
+    for got, want in (
+        (long, simulated(lv.RunConfig(**F64))),
+        (runs, run(lv.RunConfig(**F64))),
+    ):
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr(Plan, "stretch", lambda self, group: 1)
+    for got, want in ((long, simulated(config)), (runs, run(config))):
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def back_of(net):
+    return [p for top in component(net) for p in walk(top) if p.name == "back"]
+
+
+def test_the_first_error_is_told_where_parts_run_long_stretches():
+    """A part behind fails in a step before the one in which a part ahead of it does."""
+    first, hub, second = Fails(), LIF(shape=(1,), bias_mant=1.0), Fails(at=7)
+    first.s_out.connect(hub.a_in)
+    hub.s_out.connect(second.a_in)
+    first.run(lv.RunSteps(3), lv.RunConfig(select={LIF: "torch"}))
+    with pytest.raises(lv.RunError, match="Fails, step 7: "):
+        first.run(lv.RunSteps(100))
+    first.stop()
+    assert (first.n.get(), second.n.get(), first.step) == (6, 6, 6)
+
+
 def test_long_chains_and_loops_are_ordered_without_recursion():
     n = 5000
     hears = {k: [k - 1] for k in range(1, n)} | {0: []}
@@ -648,17 +721,18 @@ def test_a_snapshot_is_gone_back_to(select):
 
 
 class Fails(lv.AbstractProcess):
-    def __init__(self):
+    def __init__(self, at=40):
         super().__init__()
         self.a_in, self.s_out, self.n = lv.InPort((1,)), lv.OutPort((1,)), lv.Var((1,), 0)
+        self.at = lv.Var((1,), at, role="parameter")
 
 
 @lv.implements(Fails, backend="numba")
 class FailsModel(lv.NumbaModel):
-    def step(t, a_in, s_out, n):
+    def step(t, a_in, s_out, n, at):
         n[0] += 1
         s_out[0] = a_in[0]
-        if t == 40:
+        if t == at[0]:
             raise ValueError("forty")
 
 

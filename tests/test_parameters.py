@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lavalike as lv
@@ -14,20 +15,33 @@ from lavalike.dynamics import (
     Units,
     adaptive,
     adex,
+    compartments,
     delta,
+    graded,
     lif,
     membrane,
     resonator,
+    s4d,
+    spiker,
 )
-from lavalike.dynamics.ops import above, clear, discharge, leak
+from lavalike.dynamics.composition import Call, composed, composition
+from lavalike.dynamics.ops import above, clear, discharge, exp, leak, reset
 from lavalike.errors import InputError
-from lavalike.proc import LIF, LIFLateBias, SigmaDelta, neuron_process, table
+from lavalike.proc import (
+    LIF,
+    Compartment,
+    LIFLateBias,
+    MultiCompartment,
+    SigmaDelta,
+    neuron_process,
+    table,
+)
 from lavalike.proc.neuron import KINDS, declaration, declared
 
 NEURONS = table.neurons()
 LIBRARY = [
     (f"{module.__name__.rsplit('.', 1)[1]}.{name}", d)
-    for module in (adaptive, delta, lif, membrane, resonator)
+    for module in (adaptive, delta, graded, lif, membrane, resonator, s4d, spiker)
     for name, found in vars(module).items()
     for d in (found.values() if isinstance(found, dict) else [found])
     if isinstance(d, Dynamics)
@@ -80,6 +94,102 @@ def test_every_neuron_declares_its_parameters():
         assert d.parameters or not d.constant_names or name in halves, name
         assert d.constants is not None or made >= {*d.constant_names} or name in halves, name
     assert adex.ADJOINT.parameters == (), "a backward pass has no user"
+
+
+@pytest.mark.parametrize("fire", [True, False])
+@pytest.mark.parametrize("terms", [(), ("exponential",), ("adapting", "refractory"), ("spikes",)])
+def test_the_chips_neuron_declares_its_terms(fire, terms):
+    d = adex.neuron(fire, **dict.fromkeys(terms, True))
+    assert {p.argument for p in d.parameters} == {*d.constant_names}
+    assert all(p.doc for p in d.parameters)
+    assert {p.tau for p in d.parameters if p.tau} >= {"tau_mem", "tau_syn"}
+
+
+def test_the_chips_neuron_makes_a_process():
+    """A current of 1 a step brings the membrane to i (1 - keep_w) / (dv (1 - keep_w) + pull): the adaptation takes its part."""
+    d = adex.neuron(False, adapting=True)
+    made = neuron_process(d)(
+        shape=(1,), gain=0.5, du=1, dv=0.2, leak=0, dw=0.1, pull=0.03, e_adapt=0
+    )
+    rec = lv.simulate(made, {"a_in": np.ones((1, 400))}, config=lv.RunConfig(dtype="float64"))
+    np.testing.assert_allclose(rec["v_out"][0, -1], 1 * 0.1 / (0.2 * 0.1 + 0.03), rtol=1e-9)
+
+
+def test_a_compartment_is_what_is_declared():
+    signature = inspect.signature(Compartment)
+    for p in compartments.COMPARTMENT:
+        name = "threshold" if p.name == "vth" else p.name
+        assert signature.parameters[name].default == p.default
+        assert name in Compartment.__doc__
+    net = MultiCompartment(shape=(2,), tree={"a": Compartment(threshold=1), "b": Compartment("a")})
+    assert [p.name for p in net.dynamics.parameters] == [
+        *("du_a", "dv_a", "leak_a", "vth_a", "reset_a", "period_a"),
+        *("g_b", "du_b", "dv_b", "leak_b"),
+    ]
+
+
+def test_a_step_may_be_composed():
+    """The same numbers on every backend, the equation of its parts, and the words that it has."""
+    calls = [
+        Call(leak, ("v", "k"), ("less",)),
+        Call(plus, ("less", "a_in"), ("v",)),
+        Call(above, ("v", "one"), ("s_out",)),
+        Call(split, ("v", "s_out"), ("v", "more")),
+    ]
+    step = composed(
+        "put", __name__, ("a_in", "v", "more", "k", "one"), calls, ("s_out", "v", "more")
+    )
+    assert composition(step).results == ("s_out", "v", "more")
+    assert composition(plus) is None
+    d = Dynamics(
+        step,
+        ("a_in",),
+        ("s_out",),
+        ("v", "more"),
+        fixed=False,
+        parameters=(Parameter("k", 0.5), Parameter("one", 1)),
+    )
+    assert d.arguments == ("a_in", "v", "more", "k", "one")
+    assert d.floating == ("exp",)
+    assert d.equation.splitlines() == [
+        "v[t] = k v[t-1] + a_in[t]",
+        "s_out[t] = v[t] > one",
+        "more[t] = exp(v[t])",
+        "v[t] = 0 where s_out[t]",
+    ]
+    x = np.random.default_rng(0).random((3, 20))
+    made = [
+        lv.simulate(
+            neuron_process(d)(shape=(3,)),
+            {"a_in": x},
+            config=lv.RunConfig(dtype="float64", **backend),
+            record=["v", "more"],
+        )
+        for backend in (
+            {"backend": "numba"},
+            {"backend": "numba", "debug": True},
+            {"backend": "torch"},
+        )
+    ]
+    v, rows = np.zeros(3), []
+    for t in range(20):
+        v = 0.5 * v + x[:, t]
+        rows.append((v > 1, np.exp(v), v := np.where(v > 1, 0, v)))
+    s, more, v = (np.stack(r, -1) for r in zip(*rows, strict=True))
+    assert s.any()
+    assert not s.all()
+    for got in made:
+        np.testing.assert_array_equal(got["s_out"], s)
+        np.testing.assert_allclose(got["more"], more, rtol=1e-14)
+        np.testing.assert_array_equal(got["v"], v)
+
+
+def plus(x, y):
+    return x + y
+
+
+def split(v, s):
+    return reset(s, v, 0), exp(v)
 
 
 def test_the_table_is_the_declarations():

@@ -193,9 +193,51 @@ def test_a_thousand_short_runs_fill_one_array():
     np.testing.assert_array_equal(rec[lif.v], wanted(np.arange(1, 1001)))
 
 
-@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_runs_go_on_filling_whatever_comes_between():
+    """The program keeps where the next row is; a set, a clear, another limit, another probe and a reset are seen all the same."""
+    lif, rec, monitor = counting(), Recorder(), Monitor()
+    rec.add(lif.v)
+    steps = []
+
+    def run(*cut):
+        for n in cut:
+            lif.run(lv.RunSteps(n))
+            steps.extend(range(lif.step - n + 1, lif.step + 1))
+        np.testing.assert_array_equal(rec.steps(lif.v), steps)
+        np.testing.assert_array_equal(rec[lif.v], wanted(steps))
+
+    run(1, 1, 2)
+    lif.vth.set(2e9)
+    lif.v.set(lif.v.get())
+    run(1, 1)
+    rec.clear()
+    steps.clear()
+    run(1, 1)
+    monitor.probe(lif.v, 2)
+    run(1, 1)
+    with pytest.raises(lv.InputError, match="1 more were asked"):
+        lif.run(lv.RunSteps(1))
+    monitor.probe(lif.v, 4)
+    run(2)
+    lif.reset()
+    with pytest.raises(lv.InputError):
+        lif.run(lv.RunSteps(1))
+    monitor.probe(lif.v, 10**6)
+    run(1, 300, 1, 1)
+    np.testing.assert_array_equal(monitor.get_data()["lif"]["v"], wanted(steps[2:]))
+
+
+PARTS = {"a part each": Dense, "neurons on torch": LIF}
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch", *PARTS])
 def test_a_probe_that_comes_later_compiles_nothing(backend):
-    """Nor does one that goes: the program is the same. Ports are as sent, also those that sum."""
+    """Nor does one that goes: the program is the same. Ports are as sent, also those that sum. So in a graph of several parts."""
+    config = (
+        lv.RunConfig(select={PARTS[backend]: "torch"})
+        if backend in PARTS
+        else lv.RunConfig(backend=backend)
+    )
     lif, dense, rec, monitor = (
         LIF(shape=(2,), bias_mant=0.3, vth=1.0),
         Dense(weights=[[0.2, 0.1], [0.1, 0.2]]),
@@ -208,9 +250,9 @@ def test_a_probe_that_comes_later_compiles_nothing(backend):
         lif,
         steps=12,
         record=[lif.v, lif.s_out, dense.a_out, lif.a_in],
-        config=lv.RunConfig(backend=backend),
+        config=config,
     )
-    lif.run(lv.RunSteps(2), lv.RunConfig(backend=backend))
+    lif.run(lv.RunSteps(2), config)
     program = lif.runtime.program
     rec.add(lif.v)
     rec.add(dense.a_out)

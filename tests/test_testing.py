@@ -26,6 +26,12 @@ OTHERS = {
     "ConvTranspose",
     "Delay",
     "DelayLine",
+    "DeltaEncoder",
+    "ConvInTime",
+    "InvSqrt",
+    "Receiver",
+    "S4d",
+    "SigmaS4dDeltaLayer",
 }
 LABELS = [
     f"{name}, {precision}" for name, sample in SAMPLES.items() for precision in sample.precisions

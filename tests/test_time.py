@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import lavalike as lv
+from lavalike.backends.numba import NumbaModel
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.ops import above, where
 from lavalike.proc import (
@@ -18,6 +19,7 @@ from lavalike.proc import (
     Delay,
     DelayDense,
     DelayLine,
+    Delta,
     Dense,
     LIFLateBias,
     LIFRefractory,
@@ -333,6 +335,68 @@ def test_reset_goes_back_to_the_mark_and_leaves_parameters():
     twin.reset()
     assert (twin.step, lif.step) == (2, 3)
     assert twin.v.get().tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_reset_compiles_nothing_and_keeps_what_was_set(backend):
+    """Messages on their way at the mark are on it again; weights and a bias set since the mark count, also for what was at rest."""
+    config = lv.RunConfig(backend=backend)
+    lif, dense, end = (
+        LIF(shape=(2,), bias_mant=1.0, vth=0.5),
+        Dense(weights=np.eye(2)),
+        LIF(shape=(2,), du=1.0, vth=100.0),
+    )
+    lif.s_out.connect(dense.s_in)
+    dense.a_out.connect(end.a_in)
+    still = Delta(shape=(2,), vth=0.0)
+    dense.a_out.connect(still.a_in)
+    lif.run(lv.RunSteps(3), config)
+    runtime = lif.runtime
+    lif.mark()
+    lif.run(lv.RunSteps(4))
+    v, sent = end.v.get(), still.act.get()
+    lif.reset()
+    assert end.v.get().tolist() == [2, 2]
+    lif.run(lv.RunSteps(4))
+    np.testing.assert_array_equal(end.v.get(), v)
+    np.testing.assert_array_equal(still.act.get(), sent)
+    dense.weights.set(2 * np.eye(2))
+    lif.reset()
+    lif.run(lv.RunSteps(2))
+    assert end.v.get().tolist() == [2 + 1 + 2] * 2  # one message was sent before
+    assert lif.runtime is runtime
+
+
+class Learning(lv.AbstractProcess):
+    def __init__(self):
+        super().__init__()
+        self.s_out, self.gain = lv.OutPort((2,)), lv.Var((2,), 1.0, role="parameter")
+
+
+@lv.implements(Learning, backend="numba", precision="floating_pt")
+class LearningModel(NumbaModel):
+    """Its step changes what follows from a parameter."""
+
+    def derive(self, values):
+        return {"now": values["gain"].astype(np.float64)}
+
+    def step(s_out, now):
+        for i in range(s_out.size):
+            now[i] += 1
+            s_out[i] = now[i]
+
+
+def test_reset_undoes_what_steps_made_of_a_parameter():
+    process, monitor = Learning(), Monitor()
+    monitor.probe(process.s_out, 100)
+    process.run(lv.RunSteps(2))
+    process.reset()
+    process.run(lv.RunSteps(1))
+    process.gain.set([5.0, 5.0])
+    process.reset()
+    process.run(lv.RunSteps(2))
+    got = monitor.get_data()["Learning"]["s_out"][:, 0]
+    assert got.tolist() == [2, 3, 2, 6, 7]
 
 
 def test_reset_of_a_graph_that_is_made_of_models():

@@ -517,3 +517,25 @@ def test_tensors_without_data_are_refused():
         pytest.raises(lv.InputError, match="fake, meta and traced tensors have none"),
     ):
         module(x)
+
+
+def test_a_number_that_was_changed_in_whatever_way_is_the_one_computed_with():
+    """Constants of one number are made once, for as long as it is the same."""
+    x = torch.rand(1, 3, 12, generator=torch.Generator().manual_seed(2))
+    module = lv.to_torch(LIF(shape=(3,), du=0.5, dv=0.1, vth=0.8))
+    module(x)
+    for change in (lambda t: t.data.fill_(0.25), lambda t: t.mul_(2)):
+        change(getattr(module, "LIF/du"))
+        du = float(getattr(module, "LIF/du"))
+        want = lv.to_torch(LIF(shape=(3,), du=du, dv=0.1, vth=0.8))(x)
+        assert torch.equal(module(x), want), du
+    getattr(module, "LIF/du").fill_(2)
+    with pytest.raises(lv.VarError, match=r"LIF.du: 2.0 is outside 0..1"):
+        module(x)
+
+
+def test_keys_of_processes_of_one_name_stay_those_of_older_files():
+    first, second = (Dense(weights=np.eye(2)) for _ in range(2))
+    first.a_out.connect(second.s_in)
+    keys = [*lv.to_torch(first).state_dict()]
+    assert keys == ["Dense/weights", "Dense/weights#2"]

@@ -23,6 +23,10 @@ class Program(Protocol):
     """A part, compiled, with its states.
 
     ``step`` counts the steps done. Between runs ``read`` and ``write`` serve the Vars of its nodes.
+
+    Besides what is below a program may have: ``record(targets)``, which lets runs record those too (without it a new program is made);
+    ``again(steps)``, so many steps as the last ``run`` did them, on in the rows behind those that it was given, which may be longer then,
+    with ``goes_on``, whether it may follow.
     """
 
     @property
@@ -38,7 +42,7 @@ class Program(Protocol):
         """
 
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
-        """What ``port`` will send in the next ``steps`` steps, at most the lag of its model: (steps, batch, size)."""
+        """What ``port`` will send in the next ``steps`` steps, at most the ``lag`` of its model: (steps, batch, size)."""
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         """The dtype in which ``target`` is recorded."""

@@ -14,22 +14,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lavalike.bss2 import aliases, facts as facts
 from lavalike.bss2.chip import (
     LEVELS as LEVELS,
     Chip as Chip,
     Noise as Noise,
     current_chip as current_chip,
+    facts as facts,
     use as use,
-)
-from lavalike.bss2.connection import (
-    CalibrationPath as CalibrationPath,
-    EmulatedChipWarning as EmulatedChipWarning,
-    HWDBPath as HWDBPath,
-    get_unique_identifier as get_unique_identifier,
-    init_hardware as init_hardware,
-    init_hardware_minimal as init_hardware_minimal,
-    release_hardware as release_hardware,
 )
 from lavalike.bss2.errors import (
     CalibrationError as CalibrationError,
@@ -38,6 +29,16 @@ from lavalike.bss2.errors import (
     RangeError as RangeError,
     RecordingError as RecordingError,
     RoutingError as RoutingError,
+)
+from lavalike.bss2.hxtorch import aliases
+from lavalike.bss2.hxtorch.connection import (
+    CalibrationPath as CalibrationPath,
+    EmulatedChipWarning as EmulatedChipWarning,
+    HWDBPath as HWDBPath,
+    get_unique_identifier as get_unique_identifier,
+    init_hardware as init_hardware,
+    init_hardware_minimal as init_hardware_minimal,
+    release_hardware as release_hardware,
 )
 
 if TYPE_CHECKING:
@@ -49,16 +50,16 @@ if TYPE_CHECKING:
         snn as snn,
         spiking as spiking,
     )
-    from lavalike.bss2.calibration import Calibration as Calibration, calibrate as calibrate
+    from lavalike.bss2.chip.calibration import Calibration as Calibration, calibrate as calibrate
     from lavalike.bss2.placement import Placement as Placement, place as place
 
 aliases.install()
 
 # loaded on first use: they need torch
-_MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn", "hardware")
+_MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn")
 _NAMES = {
-    "Calibration": "calibration",
-    "calibrate": "calibration",
+    "Calibration": "chip.calibration",
+    "calibrate": "chip.calibration",
     "Placement": "placement",
     "place": "placement",
 }

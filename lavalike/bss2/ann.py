@@ -6,7 +6,7 @@ from typing import Any
 
 from lavalike.bss2 import perceptron
 
-__path__: list[str] = []  # its submodules are perceptron's, see lavalike.bss2.aliases
+__path__: list[str] = []  # its submodules are perceptron's, see lavalike.bss2.hxtorch.aliases
 
 
 def __getattr__(name: str) -> Any:

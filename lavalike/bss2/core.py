@@ -1,6 +1,6 @@
-"""hxtorch.core: the connection to a chip, :mod:`lavalike.bss2.connection`."""
+"""hxtorch.core: the connection to a chip, :mod:`lavalike.bss2.hxtorch.connection`."""
 
-from lavalike.bss2.connection import (
+from lavalike.bss2.hxtorch.connection import (
     CalibrationPath as CalibrationPath,
     HWDBPath as HWDBPath,
     get_unique_identifier as get_unique_identifier,

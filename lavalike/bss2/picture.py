@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 
 if TYPE_CHECKING:
     from lavalike.bss2.report import InstanceUse, Report

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from lavalike.arguments import SHAPE, arguments, instance, integer, optional, real, sequence
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RangeError, RoutingError
 from lavalike.bss2.populations import (
     Instance as Instance,
@@ -140,9 +140,11 @@ def place(
     from lavalike.process import AbstractProcess
 
     if isinstance(model, AbstractProcess):
-        from lavalike.backends.bss2 import place_process
+        from lavalike.model.registry import get_backend
 
-        return place_process(model, chips)
+        backend: Any = get_backend("bss2")  # which knows graphs; loaded where one is placed
+        placed_graph: Placement = backend.place(model, chips)
+        return placed_graph
     import torch
 
     if not isinstance(model, torch.nn.Module):

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lavalike.bss2 import facts
-from lavalike.bss2.chip import Chip, current_chip
+from lavalike.bss2.chip import Chip, current_chip, facts
 from lavalike.bss2.errors import NoChipError
 from lavalike.errors import InputError
 from lavalike.text import table

@@ -21,12 +21,12 @@ from lavalike.arguments import FUNCTION, arguments, instance, optional
 from lavalike.bss2 import spiking
 from lavalike.bss2.spiking import Experiment, Handle as Handle, run as run
 from lavalike.bss2.spiking.functional import CUBALIFParams, CUBALIParams
-from lavalike.bss2.spiking.population import Population
+from lavalike.bss2.spiking.population import PopulationModule
 from lavalike.bss2.spiking.synapse import Projection
 from lavalike.errors import InputTypeError
 
 Instance = Experiment
-__path__: list[str] = []  # its submodules are spiking's, see lavalike.bss2.aliases
+__path__: list[str] = []  # its submodules are spiking's, see lavalike.bss2.hxtorch.aliases
 _EXPERIMENT = instance(Experiment)
 
 
@@ -88,7 +88,7 @@ class _Computed(_Layer):
         """What a func may ask for."""
         if isinstance(self, Projection):
             return {"weight": self.matrix()}
-        assert isinstance(self, Population)
+        assert isinstance(self, PopulationModule)
         params = self.params() if self.func_params is None else self.func_params
         return {"params": params, "dt": self.experiment.dt}
 
@@ -99,7 +99,7 @@ class _Computed(_Layer):
         if isinstance(self, Projection):
             x = self.spikes(input)
         else:
-            assert isinstance(self, Population)
+            assert isinstance(self, PopulationModule)
             x = self.graded(input, hw_data is not None)
         known = self.known() | {"hw_data": hw_data}
         if isinstance(self.func, type):  # an autograd.Function takes them in order

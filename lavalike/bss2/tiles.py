@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lavalike.arguments import TEXT, arguments, integer
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 
 CHIPS = integer(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -75,11 +76,31 @@ class Flat:
     step: int = 0  # steps done before: where a run goes on counting
     told: set[Node] = field(default_factory=set)  # those that a warning was given of
     target: Target = Target("")  # of what ``select`` says nothing of
+    drawn: int | None = None  # the seed where the RunConfig gives none
 
     def __post_init__(self) -> None:
         self._nodes = {n.process: n for n in self.nodes}
+        self._keys: dict[AbstractProcess, int] = {}
         self._fed: set[Port] = {*self.stimuli}
         self._dtypes: dict[Port, np.dtype] = {}
+
+    def key(self, node: Node) -> int:
+        """What the random numbers of ``node`` follow from, besides step and sample: 63 bits of the seed of its process where that has one;
+        else of its path and RunConfig's, or of the seed that NumPy's global generator gives when the first node asks."""
+        own = getattr(node.process, "seed", None)
+        if own is not None:
+            return _hashed(f"{own}")
+        if not self._keys:
+            seed = self.config.seed
+            if seed is None:
+                if self.drawn is None:
+                    self.drawn = int(np.random.randint(2**63 - 1, dtype=np.int64))  # noqa: NPY002
+                seed = self.drawn
+            alike: dict[str, int] = {}
+            for p in self.processes:
+                alike[p.path] = alike.get(p.path, 0) + 1  # processes of one name have their own
+                self._keys[p] = _hashed(f"{seed} {p.path} {alike[p.path]}")
+        return self._keys[node.process]
 
     def terms(self, port: Port) -> list[Term]:
         """The terms of any port, resolved through hierarchy down to leaves and stimuli."""
@@ -111,6 +132,10 @@ class Flat:
             kinds = {self.dtype_of(t.source).kind for t in self.terms(port)}
             fixed = kinds == {"i"} if kinds else self.config.fixed
         return np.dtype(np.int32 if fixed else self.config.dtype)
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def flatten(

@@ -131,10 +131,15 @@ def _connection(sender: Node, node: Node) -> str:
 
 def names(nodes: Iterable[Node]) -> dict[Node, str]:
     """Paths; a second process of the same path goes by ``path#2``."""
+    own = [*nodes]
+    return dict(zip(own, unique(n.process.path for n in own), strict=True))
+
+
+def unique(texts: Iterable[str]) -> list[str]:
+    """``texts``, of which the second that is the same goes by ``text#2``."""
     count: dict[str, int] = {}
-    out = {}
-    for node in nodes:
-        path = node.process.path
-        count[path] = count.get(path, 0) + 1
-        out[node] = path if count[path] == 1 else f"{path}#{count[path]}"
+    out = []
+    for text in texts:
+        count[text] = count.get(text, 0) + 1
+        out.append(text if count[text] == 1 else f"{text}#{count[text]}")
     return out

@@ -1,14 +1,14 @@
 """Flat graph -> plan: parts that one backend computes each, and what passes between them.
 
 A graph is cut by backend and its options, never by precision or dtype: those belong to a node. Parts that hear only those before them
-run one after another, each for a whole stretch. Parts in a loop with each other are stepped together, in stretches of the shortest lag
-of what goes back; where that is one step, they take turns in every step.
+run one after another, each for a whole stretch. Parts in a loop with each other take turns, in stretches of the shortest lag of what
+goes back: one step for most, more where synapses have delays of their own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,12 +65,17 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Edge:
-    """``port`` of part ``source`` is heard by part ``target``. ``lag``: so many steps before it is sent, a message is settled."""
+    """``port`` of part ``source``, of ``node`` there, is heard by part ``target``."""
 
     source: Part
     target: Part
     port: OutPort
-    lag: int
+    node: Node
+
+    @property
+    def lag(self) -> int:
+        """So many steps before it is sent, a message is settled; another after a set of delays."""
+        return self.node.model.lag
 
 
 @dataclass(eq=False)
@@ -115,11 +120,7 @@ def cut(flat: Flat) -> Plan:
     mixed = [g for g in loops if any(n.target != g[0].target for n in g)]
     for group in mixed:
         _check_stepped(group)
-    at = {n: k for k, g in enumerate(loops) for n in g}
-    between = {
-        k: list(dict.fromkeys(at[s] for n in g for s in hears[n] if at[s] != k))
-        for k, g in enumerate(loops)
-    }
+    between = _between(loops, hears)
     kinds: dict[int, Target | None] = {
         k: None if g in mixed else g[0].target for k, g in enumerate(loops)
     }
@@ -197,18 +198,47 @@ def _from_behind(
 
 
 def _taking_turns(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[Part]:
-    """Parts of one loop, such that messages of the same step go from one to those after it."""
-    index = {n: k for k, n in enumerate(nodes)}
-    direct = {
-        index[n]: [index[s] for s in before if not s.model.lag]
-        for n, before in order.senders(nodes).items()
-    }
-    runs = _runs(list(direct), direct, {k: n.target for n, k in index.items()}, targets)
+    """Parts of one loop, of which the fewest run in a step: more of them where that lets them run through more steps in a turn."""
+    hears = order.senders(nodes)
+    best: tuple[float, list[Part]] | None = None
+    for longest in sorted({s.model.lag for before in hears.values() for s in before} - {0}):
+        parts = _in_turns_of(longest, flat, nodes, hears, targets)
+        if parts and (best is None or len(parts) / longest < best[0]):
+            best = len(parts) / longest, parts
+    assert best is not None  # a loop without delay was refused, and one step is always possible
+    return best[1]
+
+
+def _in_turns_of(
+    longest: int,
+    flat: Flat,
+    nodes: list[Node],
+    hears: dict[Node, list[Node]],
+    targets: list[Target],
+) -> list[Part]:
+    """Parts such that messages of a shorter lag go from one to those after it; none where such go round."""
+    near = {n: [s for s in hears[n] if s.model.lag < longest] for n in nodes}
+    loops = order.components(nodes, near)
+    if any(n.target != loop[0].target for loop in loops for n in loop):
+        return []
+    kinds: dict[int, Target | None] = {k: loop[0].target for k, loop in enumerate(loops)}
+    place = {n: k for k, n in enumerate(nodes)}
     return [
-        Part(flat, kind, [nodes[k] for k in sorted(members)])
-        for kind, members in runs
+        Part(flat, kind, sorted((n for k in members for n in loops[k]), key=place.__getitem__))
+        for kind, members in _runs([*kinds], _between(loops, near), kinds, targets)
         if kind is not None
     ]
+
+
+def _between(
+    groups: list[list[Node]], hears: Mapping[Node, Sequence[Node]]
+) -> dict[int, list[int]]:
+    """The other groups that each of them hears, by number."""
+    at = {n: k for k, g in enumerate(groups) for n in g}
+    return {
+        k: list(dict.fromkeys(at[s] for n in g for s in hears[n] if at[s] != k))
+        for k, g in enumerate(groups)
+    }
 
 
 def _check_stepped(group: list[Node]) -> None:
@@ -217,9 +247,8 @@ def _check_stepped(group: list[Node]) -> None:
         return
     name, other = whole[0].target.backend, [n for n in group if n.target != whole[0].target]
     raise GraphError(
-        f"{', '.join(n.process.path for n in group if n not in other)}: on {name}, in a loop with "
-        f"{', '.join(f'{n.process.path} on {n.target.backend}' for n in other)}; {name} runs all steps at once. Put all of the loop on it, "
-        "or nothing"
+        f"{', '.join(n.process.path for n in group if n not in other)}: on the chip, in a loop with "
+        f"{', '.join(n.process.path for n in other)} on the host; a chip cannot be stepped. Put all of the loop on {name}, or none of it"
     )
 
 
@@ -239,6 +268,6 @@ def _connect(plan: Plan) -> None:
             if source is part:
                 continue
             part.hears.append(port)
-            plan.edges.append(Edge(source, part, port, node.model.lag))
+            plan.edges.append(Edge(source, part, port, node))
             if port not in source.sends:
                 source.sends.append(port)

@@ -4,6 +4,10 @@
     r[t]      = r[t-1] (1 - d_r)
     s[t]      = v[t] >= theta[t] + r[t];  then offset += step, r += 2 theta where s
 
+ATRLIF (reference: Lava 0.11, proc/atrlif): the same with theta itself as the state, theta[t] - theta_0 = (theta[t-1] - theta_0)
+(1 - delta_theta), its current i without the bias, which adds to v. Its decays are fractions in fixed_pt too: that of i keeps its
+fraction of 1/4096, those of the others lose it; theta begins at theta_0, whatever it was.
+
 ALIF: v is that of a LIF (:mod:`lavalike.dynamics.lif`) that is not reset, and the bias adds to its current. ADRF,
 ADRF_IZ: the states of a resonator (:mod:`lavalike.dynamics.resonator`); ADRF spikes where real >= theta + r as imag
 passes zero upwards, ADRF_IZ where imag >= theta + r; neither is reset.
@@ -19,9 +23,19 @@ from dataclasses import replace
 import numpy as np
 
 from lavalike.dynamics.dynamics import Dynamics, within
-from lavalike.dynamics.lif import LATE, LEAKS, VTH, biased, current, membrane, raw_voltage
+from lavalike.dynamics.lif import (
+    BIAS,
+    BIAS_EXP,
+    LATE,
+    LEAKS,
+    VTH,
+    biased,
+    current,
+    membrane,
+    raw_voltage,
+)
 from lavalike.dynamics.ops import crosses, leak, reaches, where, wrap
-from lavalike.dynamics.parameter import Parameter
+from lavalike.dynamics.parameter import DECAY, SCALE, Parameter
 from lavalike.dynamics.resonator import RESONATOR, imag_sum, real_sum, rf_constants, rotate
 
 
@@ -48,6 +62,41 @@ def alif(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, 
     s_out = reaches(v, theta)
     offset, r = adapt(s_out, offset, r, vth, step)
     return s_out, u, v, offset, r
+
+
+def atrlif(
+    t,
+    a_in,
+    i,
+    v,
+    theta,
+    r,
+    s,
+    keep_i,
+    keep_v,
+    keep_theta,
+    keep_r,
+    gain,
+    bias,
+    theta_0,
+    step,
+    begins,
+):
+    i = wrap(current(a_in, i, keep_i, gain))
+    v = membrane(i, v, keep_v, bias)
+    offset = where(t > begins, theta - theta_0, 0)
+    offset, r, limit = relax(offset, r, keep_theta, keep_r, theta_0)
+    s = reaches(v, limit)
+    offset, r = adapt(s, offset, r, theta_0, step)
+    return s, i, v, theta_0 + offset, r, s
+
+
+def atrlif_current(a_in, i, keep_i, gain):
+    return current(a_in, i, keep_i, gain)
+
+
+def atrlif_voltage(a_in, i, v, keep_i, keep_v, gain, bias):
+    return raw_voltage(a_in, i, v, keep_i, keep_v, gain, bias)
 
 
 def adrf(
@@ -123,6 +172,22 @@ def adrf_iz_graded(
     return s_out, imag, theta, real, imag, offset, r
 
 
+def atrlif_constants(values, units, fixed):
+    decays = {n: within(f"delta_{n}", values[f"delta_{n}"], 0, 1) for n in ("i", "v", "theta", "r")}
+    if not fixed:
+        kept = {f"keep_{n}": 1 - d for n, d in decays.items()}
+        theta = {"theta_0": values["theta_0"], "step": values["theta_step"], "begins": np.int64(0)}
+        return biased(values, units, fixed) | kept | theta
+    # Lava's way to each of them, its roundings included
+    kept = {f"keep_{n}": (DECAY - d * DECAY).astype(np.int64) for n, d in decays.items()}
+    kept["keep_i"] = DECAY - (decays["i"] * DECAY + 1.0)
+    theta = {
+        n: (values[v] * SCALE).astype(np.int64)
+        for n, v in (("theta_0", "theta_0"), ("step", "theta_step"))
+    }
+    return biased(values, units, fixed) | kept | theta | {"begins": np.int64(1)}
+
+
 def adrf_constants(values, units, fixed):
     within("vth", values["vth"], 0, np.inf)
     return rf_constants(values, units, fixed)
@@ -172,6 +237,39 @@ TURNING = (
 )
 
 
+FRACTION = "decay of {}, 0..1, in fixed_pt too"
+THRESHOLDS = (
+    *(
+        Parameter(
+            f"delta_{n}",
+            default,
+            0,
+            1,
+            counts="loss",
+            argument=f"keep_{n}",
+            tau=tau,
+            doc=FRACTION.format(what),
+        )
+        for n, default, tau, what in (
+            ("i", 0.4, "tau_syn", "the current"),
+            ("v", 0.4, "tau_mem", "the voltage"),
+            ("theta", 0.2, "", "the threshold, to theta_0"),
+            ("r", 0.2, "", "r"),
+        )
+    ),
+    Parameter("theta_0", 5, counts="state", doc="threshold at rest; shifted left by 6 in fixed_pt"),
+    Parameter(
+        "theta_step",
+        3.75,
+        counts="state",
+        argument="step",
+        doc="what a spike adds to the threshold; shifted left by 6 in fixed_pt",
+    ),
+    BIAS,
+    BIAS_EXP,
+)
+
+
 def _alif(step, parameters=ADAPTING, graded=(), kind="") -> Dynamics:
     return Dynamics(
         step,
@@ -203,6 +301,17 @@ def _adrf(step, graded=(), kind="") -> Dynamics:
     )
 
 
+ATRLIF = Dynamics(
+    atrlif,
+    ("a_in",),
+    ("s_out",),
+    ("i", "v", "theta", "r", "s"),
+    atrlif_constants,
+    per_neuron=("bias",),
+    accumulators=(atrlif_current, atrlif_voltage),
+    parameters=THRESHOLDS,
+    loihi=True,
+)
 ALIF = _alif(alif, kind="ALIF")
 ALIF_LATE_BIAS = _alif(alif, LATE_ADAPTING)
 ADRF = _adrf(adrf, kind="ADRF_PHASE")

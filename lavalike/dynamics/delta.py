@@ -6,6 +6,8 @@
     sigma-delta:  x[t] = f(sigma[t] + bias), f = relu or identity, then delta
     cum_error:    the accumulated error e += d is compared instead of d, and is cleared by a message
 
+    encoder:      delta whose message is kept within least..most; what is cut off is kept as residue (Lava: proc/io/encoder)
+
 fixed_pt: Delta shifts its input left by spike_exp + state_exp, SigmaDelta's input is in that scale already;
 vth and bias are shifted; the message is shifted right by state_exp (floor), the residue is not.
 """
@@ -17,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from lavalike.dynamics.dynamics import Dynamics, integral, within
-from lavalike.dynamics.ops import carried, gate, positive, unscale, where
+from lavalike.dynamics.ops import carried, gate, greater, lesser, positive, unscale, where
 from lavalike.dynamics.parameter import Parameter
 
 
@@ -75,6 +77,13 @@ def sigma_delta_relu_cumulative(a_in, sigma, act, residue, error, vth, bias, out
     return s_out, sigma, act, residue, error
 
 
+def encode_within(a_in, act, residue, vth, gain, least, most):
+    x = a_in * gain
+    d = x - act + residue
+    s = greater(lesser(gate(d, d, vth), most), least)
+    return s, x, carried(d - s)
+
+
 def sigma_sum(a_in, sigma):
     return sigma + a_in
 
@@ -106,6 +115,31 @@ def sigma_delta_constants(values, units, fixed):
     constants = delta_constants(values, units, fixed)
     bias = values["bias"] * constants.pop("gain")
     return constants | {"bias": integral("bias", bias, -(2**30), 2**30) if fixed else bias}
+
+
+def encoder_constants(values, units, fixed):
+    exp = integral("spike_exp", values["spike_exp"], 0, 16) if fixed else np.int64(0)
+    bits = integral("num_bits", values["num_bits"], 0, 31)
+    gain = 2**exp
+    half = 2 ** (bits - 1.0)
+    vth = within("vth", values["vth"], 0, 2**24 if fixed else np.inf) * gain
+    # without bits: what all messages stay within
+    least = np.where(bits > 0, -half, -(2.0**31)) * np.where(bits > 0, gain, 1)
+    most = np.where(bits > 0, half - 1, 2.0**31 - 1) * np.where(bits > 0, gain, 1)
+    if fixed:
+        return {
+            "vth": integral("vth", vth),
+            "gain": gain,
+            "least": integral("num_bits", least),
+            "most": integral("num_bits", most),
+        }
+    free = bits == 0
+    return {
+        "vth": vth,
+        "gain": np.float64(1),
+        "least": np.where(free, -np.inf, least),
+        "most": np.where(free, np.inf, most),
+    }
 
 
 CODING = (
@@ -175,9 +209,30 @@ def _sigma_delta(step, *more: str, bias: Parameter = BIAS, rests: bool = False) 
     )
 
 
+ENCODING = (
+    *CODING[:2],
+    Parameter(
+        "num_bits",
+        0,
+        0,
+        argument="least",
+        per="one",
+        doc="of a message, sign included, before it is shifted: what is beyond waits as residue; 0: no limit",
+    ),
+)
 SIGMA = Dynamics(sigma, ("a_in",), ("s_out",), ("sigma",), accumulators=(sigma_sum,), loihi=True)
 DELTA = _delta(delta)
 DELTA_CUMULATIVE = _delta(delta_cumulative, "error")
+ENCODER = Dynamics(
+    encode_within,
+    ("a_in",),
+    ("s_out",),
+    ("act", "residue"),
+    encoder_constants,
+    graded=("s_out",),
+    parameters=ENCODING,
+    loihi=True,
+)
 # a sum that did not change is compared with what was sent of it: nothing new; an accumulated error grows, though
 SIGMA_DELTA = _sigma_delta(sigma_delta, rests=True)
 SIGMA_DELTA_RELU = _sigma_delta(sigma_delta_relu, rests=True)

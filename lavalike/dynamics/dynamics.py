@@ -26,6 +26,7 @@ from lavalike.arguments import (
     sequence,
 )
 from lavalike.dynamics import ops
+from lavalike.dynamics.composition import composed, composition
 from lavalike.dynamics.ops import lower, reset as to_value, wrap
 from lavalike.dynamics.parameter import (
     NAME,
@@ -62,6 +63,7 @@ FOREIGN = {
     kind=TEXT,
     reset=choice("subtract", "zero", "none"),
     ends=sequence(sequence(NAME, 2)),
+    complexes=sequence(sequence(NAME, 3)),
 )
 @dataclass(frozen=True)
 class Dynamics:
@@ -85,6 +87,8 @@ class Dynamics:
         graded: outputs in the unit of the states, where others are spikes.
         ends: states that count steps down, none of them a Var, each with the Var that holds the step in which it ends: ``Var - step``, so
             that no state holds an absolute step; of a Dynamics with fixed=False. Default none.
+        complexes: Vars of complex numbers, each with the states that are its real and its imaginary part, none of which is a Var
+            itself; of a Dynamics with fixed=False. Default none.
         parameters: what a user sets: defaults, ranges, training, names in files, documentation.
         loihi: in fixed_pt the parameters are Loihi's whole numbers, as in Lava; else the user's, which are rounded to them.
             Default False.
@@ -109,6 +113,7 @@ class Dynamics:
     kind: str = ""
     reset: str = "subtract"
     ends: tuple[tuple[str, str], ...] = ()
+    complexes: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.step, types.FunctionType):
@@ -162,6 +167,7 @@ class Dynamics:
         for field, some, known, what in (
             ("graded", self.graded, self.outputs, "outputs"),
             ("ends", tuple(state for state, _ in self.ends), self.states, "states"),
+            ("complexes", tuple(s for c in self.complexes for s in c[1:]), self.states, "states"),
             ("per_neuron", self.per_neuron, self.constant_names, "constants"),
         ):
             for name in some:
@@ -173,6 +179,10 @@ class Dynamics:
             raise InputError(
                 f"{self.name}: ends {self.ends} count on below 0, which integers of 32 bits hold for 2**31 steps; declare it "
                 "with fixed=False"
+            )
+        if self.complexes and self.fixed:
+            raise InputError(
+                f"{self.name}: complexes {self.complexes} are numbers of floating point; declare it with fixed=False"
             )
         unknown = [p.name for p in self.parameters if p.argument not in self.constant_names]
         if unknown and self.constants is None:
@@ -197,8 +207,8 @@ class Dynamics:
     @functools.cached_property
     def state_vars(self) -> tuple[str, ...]:
         """The names of the Vars that hold the states."""
-        ends = dict(self.ends)
-        return tuple(ends.get(s, s) for s in self.states)
+        held = dict(self.ends) | {s: var for var, *parts in self.complexes for s in parts}
+        return tuple(dict.fromkeys(held.get(s, s) for s in self.states))
 
     @functools.cached_property
     def settings(self) -> tuple[Parameter, ...]:
@@ -235,9 +245,17 @@ class Dynamics:
             found |= dict.fromkeys(_fractions(f.__code__))
         return tuple(found)
 
-    def derive(self, values: Mapping[str, Any], units: Units, fixed: bool) -> Constants:
-        """The constants of the step from the Vars' values."""
-        out = {} if self.constants is None else self.constants(values, units, fixed)
+    def derive(
+        self,
+        values: Mapping[str, Any],
+        units: Units,
+        fixed: bool,
+        made: Mapping[str, Any] | None = None,
+    ) -> Constants:
+        """The constants of the step from the Vars' values; those in ``made`` are there already."""
+        out = dict(made or {})
+        if self.constants is not None:
+            out |= self.constants(values, units, fixed)
         known = {p.argument: p for p in self.parameters}
         for n in self.constant_names:
             if n in out:
@@ -352,6 +370,18 @@ def _bind(
         raise InputError(
             f"{above[0].__name__}: {function.__name__} calls itself; a step is straight-line code"
         )
+    parts = composition(function)
+    if parts is not None:
+        words = {  # each once: compartments share theirs
+            f: compile(arithmetic[WORDS[f]])
+            if f in WORDS
+            else _bind(f, arithmetic, compile, (*above, function))
+            for f in dict.fromkeys(c.function for c in parts.calls)
+        }
+        calls = [c._replace(function=words[c.function]) for c in parts.calls]
+        return compile(
+            composed(function.__name__, function.__module__, parts.arguments, calls, parts.results)
+        )
     if any(callable(v) for v in _defaults(function)):
         raise InputError(
             f"{function.__name__}: a function as a default value; call it by its name instead"
@@ -361,7 +391,7 @@ def _bind(
             f"{function.__name__}: an import inside the step; import at the top of the module"
         )
     names: dict[str, Step] = {}
-    for chain, value in _outside(function):
+    for chain, value in outside(function):
         path = ".".join(chain)
         if isinstance(value, types.FunctionType) and (value in WORDS or _uses_words(value)):
             if len(chain) > 1:
@@ -417,7 +447,7 @@ def _reads(code: types.CodeType) -> tuple[tuple[bool, tuple[str, ...]], ...]:
     return (*((g, tuple(c)) for g, c in chains), *(r for c in inner for r in _reads(c)))
 
 
-def _outside(function: Step) -> Iterator[tuple[tuple[str, ...], Any]]:
+def outside(function: Step) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(dotted name, value) of all that ``function`` reads from its globals and closure; the name ends where a function is found."""
     closure = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -457,10 +487,12 @@ def _reached(function: Step) -> list[Step]:
 
 
 def _functions(function: Step) -> list[Step]:
-    """The plain functions that ``function`` reads from outside, or has as default values."""
+    """The plain functions that ``function`` reads from outside, is composed of, or has as default values."""
+    parts = composition(function)
+    called = () if parts is None else tuple(c.function for c in parts.calls)
     return [
         v
-        for v in (*(v for _, v in _outside(function)), *_defaults(function))
+        for v in (*(v for _, v in outside(function)), *called, *_defaults(function))
         if isinstance(v, types.FunctionType)
     ]
 

@@ -11,10 +11,12 @@ import ast
 import inspect
 import textwrap
 import types
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lavalike.dynamics.composition import Composition, composition
 from lavalike.dynamics.dynamics import WORDS
 from lavalike.errors import InputError
 
@@ -107,6 +109,9 @@ class _Reader:
             raise InputError(
                 f"{self.who}: {function.__name__} takes {len(parameters)} arguments, got {len(args)}"
             )
+        parts = composition(function)
+        if parts is not None:
+            return self.composed(parts, env)
         self.depth += 1
         body = _body(self.who, function)
         outside = inspect.getclosurevars(function)
@@ -116,19 +121,41 @@ class _Reader:
                 self.depth -= 1
                 return self.values(node.value, env, scope)
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
-                self.assign(node.targets[0], self.values(node.value, env, scope), env)
+                target = node.targets[0]
+                self.assign(target, _names(target), self.values(node.value, env, scope), env)
             elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
                 changed = ast.BinOp(ast.Name(node.target.id), node.op, node.value)
-                self.assign(node.target, self.values(changed, env, scope), env)
+                self.assign(node.target, [node.target.id], self.values(changed, env, scope), env)
             elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
                 raise self.refuse(node)
         raise InputError(f"{self.who}: {function.__name__} returns nothing")
 
-    def assign(self, target: ast.expr, value: Term | list[Term], env: dict[str, Term]) -> None:
-        targets = target.elts if isinstance(target, ast.Tuple) else [target]
+    def composed(self, parts: Composition, env: dict[str, Term]) -> list[Term]:
+        """What a composed function returns; what one call makes and one other takes is put in place."""
+        taken = Counter(n for c in parts.calls for n in c.arguments)
+        made = Counter(n for c in parts.calls for n in c.results)
+        for function, arguments, results in parts.calls:
+            value = self.apply(function, [env[n] for n in arguments])
+            name = results[0]
+            if (
+                isinstance(value, Term)
+                and name not in parts.results
+                and taken[name] == made[name] == 1
+            ):
+                env[name] = value
+            else:
+                self.assign(ast.Name(", ".join(results)), results, value, env)
+        return [env[n] for n in parts.results]
+
+    def assign(
+        self,
+        target: ast.expr,
+        names: Sequence[str],
+        value: Term | list[Term],
+        env: dict[str, Term],
+    ) -> None:
         values = value if isinstance(value, list) else [value]
-        names = [t.id for t in targets if isinstance(t, ast.Name)]
-        if not len(names) == len(targets) == len(values):
+        if len(names) != len(values):
             raise self.refuse(target)
         made = {}
         for name, v in zip(names, values, strict=True):
@@ -190,7 +217,12 @@ class _Reader:
         function = scope.get(node.func.id) if isinstance(node.func, ast.Name) else None
         if node.keywords or function is None or any(isinstance(a, ast.Starred) for a in node.args):
             raise self.refuse(node)
-        args = [self.term(a, env, scope) for a in node.args]
+        if not isinstance(function, types.FunctionType) and function not in BUILTINS:
+            raise self.refuse(node)
+        return self.apply(function, [self.term(a, env, scope) for a in node.args])
+
+    def apply(self, function: Callable[..., Any], args: list[Term]) -> Term | list[Term]:
+        """What a word or helper makes of ``args``."""
         word = (
             BUILTINS.get(function)
             if not isinstance(function, types.FunctionType)
@@ -202,9 +234,14 @@ class _Reader:
                 if word in ("wrap", "clip", "carried", "inject")
                 else Term(word, tuple(args))
             )
-        if not isinstance(function, types.FunctionType):
-            raise self.refuse(node)
         return self.call(function, args)
+
+
+def _names(target: ast.expr) -> list[str]:
+    """What an assignment names, if it is names alone."""
+    targets = target.elts if isinstance(target, ast.Tuple) else [target]
+    names = [t.id for t in targets if isinstance(t, ast.Name)]
+    return names if len(names) == len(targets) else []
 
 
 def _body(who: str, function: Callable[..., Any]) -> list[ast.stmt]:

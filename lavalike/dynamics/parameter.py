@@ -68,7 +68,8 @@ class Parameter:
             Default "": it acts from the first step.
         key: its name in a .net file. Default "": it is in none.
         training: its name in slayer's neurons. Default "": theirs have no such parameter.
-        tau: what it is on a chip: "tau_mem", "tau_syn", "tau_icc" (a time constant, of a "loss" or "decay") or "refractory_time".
+        tau: what it is on a chip, whose ranges hold for it there: "tau_mem", "tau_syn", "tau_icc", "tau_adap" (a time constant: it is
+            dt / tau) or "refractory_time" (in steps of dt).
         doc: what it is, for the process's documentation.
     """
 

@@ -6,6 +6,10 @@
 RF spikes where real >= vth as imag passes zero upwards, and is not reset. RF_IZ spikes where imag >= vth,
 then real = 0 and imag just below vth.
 
+RFZero (reference: Lava 0.11, proc/resfire) sends its real state u where it passes u > uth as v passes zero upwards, and has a decay time
+and a frequency: c = exp(-dt / decay_tau) cos(2 pi freqs dt), s likewise; in fixed_pt in 2**-15 (truncated), every product rounded down
+on its own, states without limits.
+
 fixed_pt: c, s in 2**-decay_bits (truncated), inputs and vth shifted left by state_exp, every product rounded
 toward zero on its own, states saturated at 24 bits. A process in Loihi units may give c and s as integers.
 """
@@ -15,7 +19,17 @@ from __future__ import annotations
 import numpy as np
 
 from lavalike.dynamics.dynamics import Dynamics, integral, within
-from lavalike.dynamics.ops import clip, crosses, reaches, reset, scaled
+from lavalike.dynamics.ops import (
+    above,
+    both,
+    clip,
+    crosses,
+    reaches,
+    reset,
+    scaled,
+    unscale,
+    where,
+)
 from lavalike.dynamics.parameter import Parameter
 
 
@@ -51,6 +65,13 @@ def rf_iz_graded(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, af
     real, imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
     s_out = reaches(imag, vth)
     return s_out, imag, reset(s_out, real, 0), reset(s_out, imag, after)
+
+
+def rf_zero(u_in, v_in, u, v, cos, sin, turn, uth):
+    new_u = unscale(u * cos, turn) - unscale(v * sin, turn) + u_in
+    new_v = unscale(v * cos, turn) + unscale(u * sin, turn) + v_in
+    passes = both(both(above(new_u, uth), new_v >= 0), v < 0)
+    return where(passes, new_u, 0), new_u, new_v
 
 
 def real_sum(a_real_in, real, imag, cos, sin, bits, gain):
@@ -96,6 +117,42 @@ def rf_iz_constants(values, units, fixed):
     return constants | {"after": constants["vth"] - (1 if fixed else 1e-5 * constants["gain"])}
 
 
+RF_ZERO_BITS = 15
+
+
+def rf_zero_constants(values, units, fixed):
+    dt = within("dt", np.asarray(values["dt"]), np.nextafter(0, 1), np.inf)
+    tau = within("decay_tau", np.asarray(values["decay_tau"]), np.nextafter(0, 1), np.inf)
+    freqs = np.asarray(values["freqs"])
+    # in the order of Lava's own products, which decides over truncations
+    radius, angle = np.exp(dt * (-1 / tau)), dt * freqs * np.pi * 2
+    cos, sin = radius * np.cos(angle), radius * np.sin(angle)
+    if not fixed:
+        return {"cos": cos, "sin": sin, "turn": np.float64(1)}
+    whole = ((x * 2**RF_ZERO_BITS).astype(np.int64) for x in (cos, sin))
+    return dict(zip(("cos", "sin"), whole, strict=True)) | {"turn": np.int64(RF_ZERO_BITS)}
+
+
+ZERO = (
+    Parameter("freqs", None, unit="Hz", argument="cos", doc="of the oscillation, Hz"),
+    Parameter(
+        "decay_tau",
+        None,
+        np.nextafter(0, 1),
+        unit="s",
+        argument="sin",
+        doc="time constant of the amplitude, s, > 0",
+    ),
+    Parameter(
+        "dt",
+        0.001,
+        np.nextafter(0, 1),
+        unit="s",
+        argument="turn",
+        doc="what a step lasts, s, > 0",
+    ),
+    Parameter("uth", 1, doc="threshold of u, strict, in the unit of messages"),
+)
 RESONATOR = (
     Parameter("period", 10, np.nextafter(0, 1), unit="steps", doc="of the oscillation, > 0"),
     Parameter("alpha", 0.07, 0, 1, doc="decay of the amplitude a step, 0..1"),
@@ -159,6 +216,16 @@ def _rf(step, constants, graded=(), kind="") -> Dynamics:
 
 RF = _rf(rf, rf_constants, kind="RF_PHASE")
 RF_IZ = _rf(rf_iz, rf_iz_constants, kind="RF_IZHIKEVICH")
+RF_ZERO = Dynamics(
+    rf_zero,
+    ("u_in", "v_in"),
+    ("s_out",),
+    ("u", "v"),
+    rf_zero_constants,
+    graded=("s_out",),
+    parameters=ZERO,
+    loihi=True,
+)
 # for graded spikes: the state that is sent as well
 RF_GRADED = _rf(rf_graded, rf_constants, ("real_out", "imag_out"))
 RF_IZ_GRADED = _rf(rf_iz_graded, rf_iz_constants, ("imag_out",))

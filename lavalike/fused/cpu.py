@@ -525,7 +525,8 @@ def launch(
             numbers[j] = value
     parts = threads.cuts(blocks, steps * width // 30_000)
     scratch = np.empty((len(parts) - 1, compiled_kernel.scratch), variant.real)
-    table = np.tile(slots, (len(parts) - 1, 1))
+    table = np.empty((len(parts) - 1, len(slots)), np.int64)
+    table[...] = slots
     table[:, 0], table[:, 1] = parts[:-1], parts[1:]
     table[:, 4] = [row.ctypes.data for row in scratch]
     threads.run(compiled_kernel.function, table)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ LOG2_REST = (
 
 I64, I32, I16, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.IntType(1)
 F32, F64 = ir.FloatType(), ir.DoubleType()
+Word = Callable[..., Any]  # of a Builder and an operation's vectors, the vector that it gives
 
 
 class Builder:
@@ -215,7 +216,7 @@ class Builder:
         )
         return self.b.call(function, args)
 
-    # -- words ---------------------------------------------------------------------------------------------
+    # -- code ----------------------------------------------------------------------------------------------
 
     def emit(self, code: Code, values: Mapping[str, Any], uniform: dict[str, Any]) -> list[Any]:
         """The results of ``code`` on the vectors ``values``; what depends on ``uniform`` alone is there already."""
@@ -241,176 +242,11 @@ class Builder:
         return _splat(I1, int(value)) if isinstance(value, bool) else _splat(self.real, value)
 
     def word(self, op: Op, a: list[Any]) -> Any:
-        return getattr(self, f"_{op.op}")(*a)
+        return self.does(op.op, *a)
 
-    def _add(self, x: Any, y: Any) -> Any:
-        return self.b.fadd(x, y)
-
-    def _sub(self, x: Any, y: Any) -> Any:
-        return self.b.fsub(x, y)
-
-    def _rsub(self, x: Any, y: Any) -> Any:
-        return self.b.fsub(y, x)
-
-    def _mul(self, x: Any, y: Any) -> Any:
-        return self.b.fmul(x, y)
-
-    def _div(self, x: Any, y: Any) -> Any:
-        return self.b.fdiv(x, y)
-
-    def _neg(self, x: Any) -> Any:
-        return self.b.fneg(x)
-
-    def _compare(self, sign: str, x: Any, y: Any) -> Any:
-        return (self.b.fcmp_unordered if sign == "!=" else self.b.fcmp_ordered)(sign, x, y)
-
-    def _gt(self, x: Any, y: Any) -> Any:
-        return self._compare(">", x, y)
-
-    def _ge(self, x: Any, y: Any) -> Any:
-        return self._compare(">=", x, y)
-
-    def _lt(self, x: Any, y: Any) -> Any:
-        return self._compare("<", x, y)
-
-    def _le(self, x: Any, y: Any) -> Any:
-        return self._compare("<=", x, y)
-
-    def _eq(self, x: Any, y: Any) -> Any:
-        return self._compare("==", x, y)
-
-    def _ne(self, x: Any, y: Any) -> Any:
-        return self._compare("!=", x, y)
-
-    def _logical_and(self, x: Any, y: Any) -> Any:
-        return self.b.and_(x, y)
-
-    def _logical_or(self, x: Any, y: Any) -> Any:
-        return self.b.or_(x, y)
-
-    def _logical_not(self, x: Any) -> Any:
-        return self.b.not_(x)
-
-    def _real(self, x: Any) -> Any:
-        return self.b.select(x, self.constant(1.0), self.constant(0.0))
-
-    def _where(self, c: Any, x: Any, y: Any) -> Any:
-        return self.b.select(c, x, y)
-
-    def _unary(self, name: str, x: Any) -> Any:
-        return self.intrinsic(name, x.type, [x])
-
-    def _abs(self, x: Any) -> Any:
-        return self._unary("fabs", x)
-
-    def _trunc(self, x: Any) -> Any:
-        return self._unary("trunc", x)
-
-    def _floor(self, x: Any) -> Any:
-        return self._unary("floor", x)
-
-    def _ceil(self, x: Any) -> Any:
-        return self._unary("ceil", x)
-
-    def _round(self, x: Any) -> Any:
-        return self._unary("rint", x)
-
-    def _sqrt(self, x: Any) -> Any:
-        return self._unary("sqrt", x)
-
-    def _log(self, x: Any) -> Any:
-        return self._unary("log", x)
-
-    def _sin(self, x: Any) -> Any:
-        return self._unary("sin", x)
-
-    def _cos(self, x: Any) -> Any:
-        return self._unary("cos", x)
-
-    def _pow(self, x: Any, y: Any) -> Any:
-        return self.intrinsic("pow", x.type, [x, y])
-
-    def _remainder(self, x: Any, y: Any) -> Any:
-        """x modulo y, of y's sign; exact."""
-        r, zero = self.b.frem(x, y), self.constant(0.0)
-        other = self.b.and_(self._ne(r, zero), self.b.xor(self._lt(r, zero), self._lt(y, zero)))
-        return self.b.select(other, self.b.fadd(r, y), r)
-
-    def _rsqrt(self, x: Any) -> Any:
-        return self.b.fdiv(self.constant(1.0), self._sqrt(x))
-
-    def _reciprocal(self, x: Any) -> Any:
-        return self.b.fdiv(self.constant(1.0), x)
-
-    def _square(self, x: Any) -> Any:
-        return self.b.fmul(x, x)
-
-    def _relu(self, x: Any) -> Any:
-        return self.b.select(self._gt(x, self.constant(0.0)), x, self.constant(0.0))
-
-    def _maximum(self, x: Any, y: Any) -> Any:
-        return self.b.select(self._ge(x, y), x, y)
-
-    def _minimum(self, x: Any, y: Any) -> Any:
-        return self.b.select(self._le(x, y), x, y)
-
-    _clamp_min, _clamp_max = _maximum, _minimum
-
-    def _clamp(self, x: Any, low: Any, high: Any) -> Any:
-        return self._minimum(self._maximum(x, low), high)
-
-    def _sign(self, x: Any) -> Any:
-        zero = self.constant(0.0)
-        return self.b.fsub(self._real(self._gt(x, zero)), self._real(self._lt(x, zero)))
-
-    _sgn = _sign
-
-    def _threshold_backward(self, g: Any, x: Any, threshold: Any) -> Any:
-        return self.b.select(self._gt(x, threshold), g, self.constant(0.0))
-
-    def _sigmoid(self, x: Any) -> Any:
-        one = self.constant(1.0)
-        return self.b.fdiv(one, self.b.fadd(one, self._exp(self.b.fneg(x))))
-
-    def _sigmoid_backward(self, g: Any, y: Any) -> Any:
-        return self.b.fmul(self.b.fmul(g, y), self.b.fsub(self.constant(1.0), y))
-
-    def _tanh(self, x: Any) -> Any:
-        one, two = self.constant(1.0), self.constant(2.0)
-        return self.b.fsub(one, self.b.fdiv(two, self.b.fadd(one, self._exp(self.b.fmul(two, x)))))
-
-    def _tanh_backward(self, g: Any, y: Any) -> Any:
-        return self.b.fmul(g, self.b.fsub(self.constant(1.0), self.b.fmul(y, y)))
-
-    def _exp(self, x: Any) -> Any:
-        """x = n log 2 + r with |r| <= log(2)/2; the exponential series of r, to the type's precision; n into the exponent."""
-        single = self.single or self.real == F32
-        kind, ints, terms, low, high, shift = (
-            (F32, I32, 7, -87.0, 88.0, 23) if single else (F64, I64, 13, -708.0, 709.0, 52)
-        )
-        x = self.cast(x, kind)
-        b, c = self.b, functools.partial(_splat, kind)
-        # written so that NaN stays NaN: an unordered comparison is false
-        x = b.select(
-            b.fcmp_ordered(">", x, c(high)),
-            c(high),
-            b.select(b.fcmp_ordered("<", x, c(low)), c(low), x),
-        )
-        n = self._unary("rint", b.fmul(x, c(1 / math.log(2))))
-        # log 2 in two parts, the first with few bits, so that n times it is exact
-        r = b.fsub(b.fsub(x, b.fmul(n, c(0.693359375))), b.fmul(n, c(LOG2_REST)))
-        y = c(1 / math.factorial(terms))
-        for k in range(terms - 1, -1, -1):
-            y = b.fadd(b.fmul(y, r), c(1 / math.factorial(k)))
-        whole = b.fptosi(n, ir.VectorType(ints, WIDTH))
-        power = b.bitcast(
-            b.shl(
-                b.add(whole, _splat(ints, (1 << (30 - shift if single else 62 - shift)) - 1)),
-                _splat(ints, shift),
-            ),
-            ir.VectorType(kind, WIDTH),
-        )
-        return self.cast(b.fmul(y, power))
+    def does(self, name: str, *a: Any) -> Any:
+        """The operation of torch's of that name on vectors."""
+        return WORDS[name](self, *a)
 
     def total(self, x: Any) -> Any:
         """The sum of the lanes in float64, in a fixed order."""
@@ -439,6 +275,162 @@ def _suffix(kind: ir.Type) -> str:
         if isinstance(kind, ir.VectorType)
         else names[str(kind)]
     )
+
+
+# -- words -------------------------------------------------------------------------------------------------
+
+
+def _compare(k: Builder, sign: str, x: Any, y: Any) -> Any:
+    return (k.b.fcmp_unordered if sign == "!=" else k.b.fcmp_ordered)(sign, x, y)
+
+
+def _comparison(sign: str) -> Word:
+    return lambda k, x, y: _compare(k, sign, x, y)
+
+
+def _unary(k: Builder, name: str, x: Any) -> Any:
+    return k.intrinsic(name, x.type, [x])
+
+
+def intrinsic(name: str) -> Word:
+    """LLVM's function of that name, of one number."""
+    return lambda k, x: _unary(k, name, x)
+
+
+def _reciprocal(k: Builder, x: Any) -> Any:
+    return k.b.fdiv(k.constant(1.0), x)
+
+
+def _real(k: Builder, x: Any) -> Any:
+    return k.b.select(x, k.constant(1.0), k.constant(0.0))
+
+
+def _remainder(k: Builder, x: Any, y: Any) -> Any:
+    """x modulo y, of y's sign; exact."""
+    r, zero = k.b.frem(x, y), k.constant(0.0)
+    signs = k.b.xor(_compare(k, "<", r, zero), _compare(k, "<", y, zero))
+    other = k.b.and_(_compare(k, "!=", r, zero), signs)
+    return k.b.select(other, k.b.fadd(r, y), r)
+
+
+def _maximum(k: Builder, x: Any, y: Any) -> Any:
+    return k.b.select(_compare(k, ">=", x, y), x, y)
+
+
+def _minimum(k: Builder, x: Any, y: Any) -> Any:
+    return k.b.select(_compare(k, "<=", x, y), x, y)
+
+
+def _sign(k: Builder, x: Any) -> Any:
+    zero = k.constant(0.0)
+    return k.b.fsub(_real(k, _compare(k, ">", x, zero)), _real(k, _compare(k, "<", x, zero)))
+
+
+def _relu(k: Builder, x: Any) -> Any:
+    return _threshold_backward(k, x, x, k.constant(0.0))
+
+
+def _threshold_backward(k: Builder, g: Any, x: Any, threshold: Any) -> Any:
+    return k.b.select(_compare(k, ">", x, threshold), g, k.constant(0.0))
+
+
+def _sigmoid(k: Builder, x: Any) -> Any:
+    one = k.constant(1.0)
+    return k.b.fdiv(one, k.b.fadd(one, _exp(k, k.b.fneg(x))))
+
+
+def _sigmoid_backward(k: Builder, g: Any, y: Any) -> Any:
+    return k.b.fmul(k.b.fmul(g, y), k.b.fsub(k.constant(1.0), y))
+
+
+def _tanh(k: Builder, x: Any) -> Any:
+    one, two = k.constant(1.0), k.constant(2.0)
+    return k.b.fsub(one, k.b.fdiv(two, k.b.fadd(one, _exp(k, k.b.fmul(two, x)))))
+
+
+def _tanh_backward(k: Builder, g: Any, y: Any) -> Any:
+    return k.b.fmul(g, k.b.fsub(k.constant(1.0), k.b.fmul(y, y)))
+
+
+def _exp(k: Builder, x: Any) -> Any:
+    """x = n log 2 + r with |r| <= log(2)/2; the exponential series of r, to the type's precision; n into the exponent."""
+    single = k.single or k.real == F32
+    kind, ints, terms, low, high, shift = (
+        (F32, I32, 7, -87.0, 88.0, 23) if single else (F64, I64, 13, -708.0, 709.0, 52)
+    )
+    x = k.cast(x, kind)
+    b, c = k.b, functools.partial(_splat, kind)
+    # written so that NaN stays NaN: an unordered comparison is false
+    x = b.select(
+        b.fcmp_ordered(">", x, c(high)),
+        c(high),
+        b.select(b.fcmp_ordered("<", x, c(low)), c(low), x),
+    )
+    n = _unary(k, "rint", b.fmul(x, c(1 / math.log(2))))
+    # log 2 in two parts, the first with few bits, so that n times it is exact
+    r = b.fsub(b.fsub(x, b.fmul(n, c(0.693359375))), b.fmul(n, c(LOG2_REST)))
+    y = c(1 / math.factorial(terms))
+    for j in range(terms - 1, -1, -1):
+        y = b.fadd(b.fmul(y, r), c(1 / math.factorial(j)))
+    whole = b.fptosi(n, ir.VectorType(ints, WIDTH))
+    power = b.bitcast(
+        b.shl(
+            b.add(whole, _splat(ints, (1 << (30 - shift if single else 62 - shift)) - 1)),
+            _splat(ints, shift),
+        ),
+        ir.VectorType(kind, WIDTH),
+    )
+    return k.cast(b.fmul(y, power))
+
+
+# torch's operations, each as instructions on vectors of numbers or of truth values; a step is made of these
+WORDS: dict[str, Word] = {
+    "add": lambda k, x, y: k.b.fadd(x, y),
+    "sub": lambda k, x, y: k.b.fsub(x, y),
+    "rsub": lambda k, x, y: k.b.fsub(y, x),
+    "mul": lambda k, x, y: k.b.fmul(x, y),
+    "div": lambda k, x, y: k.b.fdiv(x, y),
+    "neg": lambda k, x: k.b.fneg(x),
+    "gt": _comparison(">"),
+    "ge": _comparison(">="),
+    "lt": _comparison("<"),
+    "le": _comparison("<="),
+    "eq": _comparison("=="),
+    "ne": _comparison("!="),
+    "logical_and": lambda k, x, y: k.b.and_(x, y),
+    "logical_or": lambda k, x, y: k.b.or_(x, y),
+    "logical_not": lambda k, x: k.b.not_(x),
+    "real": _real,
+    "where": lambda k, c, x, y: k.b.select(c, x, y),
+    "abs": intrinsic("fabs"),
+    "trunc": intrinsic("trunc"),
+    "floor": intrinsic("floor"),
+    "ceil": intrinsic("ceil"),
+    "round": intrinsic("rint"),
+    "sqrt": intrinsic("sqrt"),
+    "log": intrinsic("log"),
+    "sin": intrinsic("sin"),
+    "cos": intrinsic("cos"),
+    "exp": _exp,
+    "pow": lambda k, x, y: k.intrinsic("pow", x.type, [x, y]),
+    "remainder": _remainder,
+    "rsqrt": lambda k, x: _reciprocal(k, _unary(k, "sqrt", x)),
+    "reciprocal": _reciprocal,
+    "square": lambda k, x: k.b.fmul(x, x),
+    "relu": _relu,
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "clamp_min": _maximum,
+    "clamp_max": _minimum,
+    "clamp": lambda k, x, low, high: _minimum(k, _maximum(k, x, low), high),
+    "sign": _sign,
+    "sgn": _sign,
+    "threshold_backward": _threshold_backward,
+    "sigmoid": _sigmoid,
+    "sigmoid_backward": _sigmoid_backward,
+    "tanh": _tanh,
+    "tanh_backward": _tanh_backward,
+}
 
 
 # -- compiling ---------------------------------------------------------------------------------------------

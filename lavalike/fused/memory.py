@@ -6,6 +6,7 @@ step asks for the same sizes again and again. What lies idle is bounded; :func:`
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from typing import Any
@@ -36,7 +37,7 @@ class _Lease(np.ndarray):
 
 def empty(shape: Any, dtype: torch.dtype) -> torch.Tensor:
     """As torch.empty, on the CPU."""
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return torch.empty(shape, dtype=dtype)
     buffer = _take(_rounded(size + LINE))

@@ -33,6 +33,7 @@ from lavalike.errors import InputError, InputTypeError
 from lavalike.fused import cpu, memory
 from lavalike.fused.ambient import alone, stored, transformed, unreadable
 from lavalike.fused.arithmetic import Training
+from lavalike.fused.llvm import WORDS
 from lavalike.fused.trace import Traced, accumulated, steps as stepper, traced
 
 Tensors = dict[str, torch.Tensor]
@@ -65,7 +66,7 @@ class Result:
 
 @functools.cache
 def _traced(dynamics: Dynamics, key: Any, training: _ByKey) -> Traced:
-    return alone(traced, dynamics, training.training)
+    return alone(traced, dynamics, training.training, WORDS)
 
 
 class _ByKey:
@@ -221,7 +222,8 @@ def scan(
         or (first is not None and x.device.type != "cpu")
         or not all(map(stored, tensors))
     )
-    names = dynamics.constant_names if plain else code(dynamics, training).parameters
+    made = None if plain else code(dynamics, training)
+    names = dynamics.constant_names if made is None else made.parameters
     _needed("scan", dynamics, names, parameters)
     kinds: dict[str, Mapping[str, Any]] = {"input": inputs, "state": given, "parameter": parameters}
     for kind, named in kinds.items():
@@ -237,7 +239,7 @@ def scan(
                     "on one device"
                 )
     values = [_flat(_tensor(parameters[p]), shape) for p in names]
-    if plain:
+    if made is None:
         return reference(
             dynamics, training, inputs, parameters, states, record, shift, steps, first
         )
@@ -254,7 +256,7 @@ def scan(
         and bool(moving)
         and all(map(_innermost, moving))
     )
-    call = _Call(dynamics, training, tuple(record), shift, steps, first, last)
+    call = _Call(dynamics, training, made, tuple(record), shift, steps, first, last)
     taken: list[torch.Tensor | None] = [
         memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs
     ]
@@ -319,6 +321,7 @@ class _Call:
 
     dynamics: Dynamics
     training: Training
+    made: Traced
     record: tuple[str, ...]
     shift: bool
     steps: int
@@ -335,10 +338,6 @@ class _Call:
         return self.training.arithmetic != "float" or (
             self.first is not None and self.first + self.steps > 1 << 23
         )
-
-    @property
-    def made(self) -> Traced:
-        return code(self.dynamics, self.training)
 
     @property
     def unit(self) -> float:
@@ -393,7 +392,11 @@ class _Scan(torch.autograd.Function):
         ]
         rs = [_room(x, call.steps, False) for _ in call.record]
         state = [
-            x.new_zeros(width, dtype=real) if s is None else (s.to(real) * call.unit).clone()
+            x.new_zeros(width, dtype=real)
+            if s is None
+            else s.to(real, copy=True)
+            if call.unit == 1
+            else s.to(real) * call.unit
             for s in firsts
         ]
         kept = (
@@ -401,7 +404,10 @@ class _Scan(torch.autograd.Function):
             if keeps
             else []
         )
-        over = x.new_zeros(made.counted, engine.blocks_of(width, variant), dtype=torch.float64)
+        over = [
+            x.new_zeros(engine.blocks_of(width, variant), dtype=torch.float64)
+            for _ in range(made.counted)
+        ]
         given = {
             **_named("x_", d.inputs, xs),
             **_named("y_", d.outputs, [y[1:] for y in ys] if call.shift else ys),
@@ -412,14 +418,12 @@ class _Scan(torch.autograd.Function):
             **{f"gp_n{j}": row for j, row in enumerate(over)},
         }
         engine.launch(made, variant, "training" if keeps else "forward", given, call.steps, width)
-        state = [
-            (s / call.unit).to(torch.float32 if x.dtype == torch.bfloat16 else x.dtype)
-            for s in state
-        ]
+        outside = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+        state = [(s if call.unit == 1 else s / call.unit).to(outside) for s in state]
         ctx.setup = call, variant, [None if s is None else s.dtype for s in firsts]
         ctx.save_for_backward(*xs, *kept, *params)
         ctx.set_materialize_grads(False)
-        count = over.sum().long()
+        count = torch.stack(over).sum().long() if over else x.new_zeros((), dtype=torch.int64)
         ctx.mark_non_differentiable(count)
         return (*(ys if call.last else (y[: call.steps] for y in ys)), *rs, *state, count)
 
@@ -450,7 +454,9 @@ class _Scan(torch.autograd.Function):
         gs = [
             x.new_zeros(width, dtype=real)
             if g is None
-            else (g.reshape(-1).to(real) / call.unit).clone()
+            else g.reshape(-1).to(real, copy=True)
+            if call.unit == 1
+            else g.reshape(-1).to(real) / call.unit
             for g in grads[len(names) : len(names) + len(d.states)]
         ]
         gxs = [memory.empty_like(v) for v in xs]
@@ -472,7 +478,7 @@ class _Scan(torch.autograd.Function):
         }
         engine.launch(made, variant, "backward", given, call.steps, width)
         firsts = [
-            None if dtype is None else (g * call.unit).to(dtype)
+            None if dtype is None else (g if call.unit == 1 else g * call.unit).to(dtype)
             for g, dtype in zip(gs, dtypes, strict=True)
         ]
         of_params = [

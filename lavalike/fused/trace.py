@@ -1,12 +1,13 @@
 """A neuron's step and its gradient as straight-line code, traced by torch's own make_fx over torch.func.vjp.
 
-The result is printed as loops: :mod:`lavalike.fused.cpu` for Numba, :mod:`lavalike.fused.triton` for CUDA.
+The result is printed as loops: :mod:`lavalike.fused.cpu`, and :mod:`lavalike.fused.triton` for CUDA. An operation of torch's goes by its
+name; which of them there are is said by the tables of those who print them, ``WORDS`` in :mod:`lavalike.fused.llvm` and in triton.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,55 +40,15 @@ FILLS = {
     "zeros": 0.0,
     "ones": 1.0,
 }
-ORDERS = {"gt", "ge", "lt", "le", "eq", "ne"}
-COMPARISONS = {
-    *ORDERS,
-    "logical_and",
-    "logical_or",
-    "logical_not",
-    "bitwise_and",
-    "bitwise_or",
-    "bitwise_not",
+# what arithmetic of truth values is
+TRUTH = {
+    "add": "logical_or",
+    "mul": "logical_and",
+    "maximum": "logical_or",
+    "minimum": "logical_and",
 }
-LOGICAL = {"logical_and", "logical_or", "logical_not", "real"}  # of truth values
-REAL = {
-    "add",
-    "sub",
-    "rsub",
-    "mul",
-    "div",
-    "neg",
-    "abs",
-    "sign",
-    "sgn",
-    "exp",
-    "log",
-    "sqrt",
-    "rsqrt",
-    "reciprocal",
-    "tanh",
-    "sigmoid",
-    "relu",
-    "trunc",
-    "floor",
-    "ceil",
-    "round",
-    "maximum",
-    "minimum",
-    "clamp_min",
-    "clamp_max",
-    "clamp",
-    "where",
-    "real",
-    "pow",
-    "threshold_backward",
-    "sigmoid_backward",
-    "tanh_backward",
-    "sin",
-    "cos",
-    "square",
-    "remainder",
-}
+# of where a tensor lies, which a number does not
+PLACES = {"dtype", "layout", "device", "pin_memory", "memory_format"}
 
 
 @dataclass(frozen=True)
@@ -109,8 +70,10 @@ class Code:
     results: tuple[Operand, ...]
 
 
-def trace(function: Callable[..., Any], arguments: tuple[str, ...], who: str) -> Code:
-    """The code of ``function``, called with one-dimensional tensors for ``arguments``."""
+def trace(
+    function: Callable[..., Any], arguments: tuple[str, ...], who: str, words: Collection[str]
+) -> Code:
+    """The code of ``function``, called with one-dimensional tensors for ``arguments``; InputError for an operation not in ``words``."""
     from torch.fx.experimental.proxy_tensor import (
         make_fx,
     )  # takes a second: only where something is compiled
@@ -120,10 +83,12 @@ def trace(function: Callable[..., Any], arguments: tuple[str, ...], who: str) ->
         module = make_fx(function)(*samples)
     except (AttributeError, RuntimeError, TypeError, ValueError) as e:
         raise InputError(f"{who}: its step cannot be traced: {e}") from e
-    return _code(module, arguments, who)
+    return _code(module, arguments, who, words)
 
 
-def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) -> Code:
+def _code(
+    module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str, words: Collection[str]
+) -> Code:
     names: dict[Any, Operand] = {}
     real: dict[str, bool] = dict.fromkeys(arguments, True)
     ops: list[Op] = []
@@ -134,12 +99,13 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
     def operand(value: Any) -> Operand:
         if isinstance(value, torch.fx.Node):
             return names[value]
+        if not isinstance(value, bool | int | float):
+            raise InputError(f"{who}: {node.target} of {value} is not supported in a step")
         return value if isinstance(value, bool) else float(value)
 
     def emit(op: str, args: tuple[Operand, ...], is_real: bool) -> str:
-        if op not in ("where", "real") and (
-            is_real or op in ORDERS
-        ):  # truth values in arithmetic count 0 and 1
+        # truth values in arithmetic count 0 and 1
+        if op not in ("where", "real") and not op.startswith("logical_"):
             args = tuple(
                 emit("real", (a,), True) if isinstance(a, str) and not real[a] else a for a in args
             )
@@ -188,19 +154,23 @@ def _code(module: torch.fx.GraphModule, arguments: tuple[str, ...], who: str) ->
                         if wanted
                         else emit("ne", (source, 0.0), False)
                     )
-            elif op in COMPARISONS or op in REAL:
-                if op in ("bitwise_and", "bitwise_or", "bitwise_not"):
-                    op = op.replace("bitwise", "logical")
-                if node.kwargs.get("rounding_mode") or node.kwargs.get("alpha", 1) != 1:
+            else:
+                op = op.replace("bitwise_", "logical_")
+                if op not in words:
                     raise InputError(
-                        f"{who}: {node.target} with {node.kwargs} is not supported in a step"
+                        f"{who}: {node.target} is not supported in a step; write it element-wise with "
+                        f"{', '.join(sorted(words))}, or give it an entry in lavalike.fused.llvm.WORDS"
+                    )
+                more = {k: v for k, v in node.kwargs.items() if k not in PLACES and v is not None}
+                value = node.meta.get("val")
+                if more.pop("alpha", 1) != 1 or more or not isinstance(value, torch.Tensor):
+                    raise InputError(
+                        f"{who}: {node.target} with {dict(node.kwargs)} is not supported in a step"
                     )
                 operands = tuple(operand(a) for a in args)
-                names[node] = _simple(op, operands) or emit(op, operands, op not in COMPARISONS)
-            else:
-                raise InputError(
-                    f"{who}: {node.target} is not supported in a step; write it element-wise with {', '.join(sorted(REAL))}"
-                )
+                is_real = value.dtype != torch.bool
+                op = op if is_real else TRUTH.get(op, op)
+                names[node] = _simple(op, operands) or emit(op, operands, is_real)
         if node.op == "call_function" and node.target.__name__.split(".")[0].endswith("_"):
             names[node.args[0]] = names[node]  # changed in place
     return used(Code(arguments, tuple(ops), results))
@@ -236,9 +206,9 @@ def used(code: Code, results: tuple[Operand, ...] | None = None) -> Code:
     return Code(code.arguments, tuple(reversed(ops)), results)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Traced:
-    """A neuron ready for printing.
+    """A neuron ready for printing; made once for each, so that kernels are found by its identity.
 
     ``forward``: (inputs, states, parameters, numbers, t if asked for) -> (outputs, states, counted).
     ``backward``: the same and the cotangents of outputs and states -> (gradients of inputs, states, parameters).
@@ -300,7 +270,7 @@ def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
         known = {"t": t, **inputs, **states, **parameters}
         results = function(*(known[a] for a in names))
         results = results if isinstance(results, tuple) else (results,)
-        like = next(iter(inputs.values()))
+        like = next(iter((*inputs.values(), *states.values())))
         results = tuple(
             r.to(like.dtype) if isinstance(r, torch.Tensor) else torch.full_like(like, r)
             for r in results
@@ -361,8 +331,8 @@ def accumulated(dynamics: Dynamics, training: Training) -> Callable[..., list[An
     return counts
 
 
-def traced(dynamics: Dynamics, training: Training) -> Traced:
-    """Trace forward and backward of ``dynamics`` once."""
+def traced(dynamics: Dynamics, training: Training, words: Collection[str]) -> Traced:
+    """Trace forward and backward of ``dynamics`` once, in the operations ``words`` of torch's; InputError for another."""
     who = dynamics.name
     step = steps(dynamics, training)
     parameters, numbers = dynamics.constant_names, tuple(training.numbers)
@@ -395,8 +365,13 @@ def traced(dynamics: Dynamics, training: Training) -> Traced:
     cotangents = tuple(
         f"g_{o}" for o in (*dynamics.outputs, *(f"next_{s}" for s in dynamics.states))
     )
-    code = trace(forward, given, who)
+    code = trace(forward, given, who, words)
     counted = len(code.results) - len(dynamics.outputs) - len(dynamics.states)
     return Traced(
-        dynamics, parameters, numbers, code, trace(backward, given + cotangents, who), counted
+        dynamics,
+        parameters,
+        numbers,
+        code,
+        trace(backward, given + cotangents, who, words),
+        counted,
     )

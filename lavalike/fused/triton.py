@@ -78,50 +78,7 @@ def nearest(x):
     return tl.where(over > 0.5, low + 1.0, tl.where(over < 0.5, low, low + odd))
 """
 
-INFIX = {
-    "add": "+",
-    "sub": "-",
-    "mul": "*",
-    "gt": ">",
-    "ge": ">=",
-    "lt": "<",
-    "le": "<=",
-    "eq": "==",
-    "ne": "!=",
-    "logical_and": "&",
-    "logical_or": "|",
-}
-CALLS = {
-    "abs": "tl.abs",
-    "floor": "tl.floor",
-    "ceil": "tl.ceil",
-    "log": "tl.log",
-    "sin": "tl.sin",
-    "cos": "tl.cos",
-    "exp": "exponential",
-    "where": "tl.where",
-}
-WORDS: dict[str, Callable[..., str]] = {
-    "rsub": lambda x, y: f"{y} - {x}",
-    "neg": lambda x: f"{x} * -1.0",
-    "logical_not": lambda x: f"~{x}",
-    "square": lambda x: f"{x} * {x}",
-    "maximum": lambda x, y: f"tl.where({x} >= {y}, {x}, {y})",
-    "minimum": lambda x, y: f"tl.where({x} <= {y}, {x}, {y})",
-    "trunc": lambda x: f"tl.where({x} < 0.0, tl.ceil({x}), tl.floor({x}))",
-    "remainder": lambda x, y: (
-        f"tl.where((({x} % {y}) != 0.0) & ((({x} % {y}) < 0.0) != ({y} < 0.0)), "
-        f"({x} % {y}) + {y}, {x} % {y})"
-    ),
-    "relu": lambda x: f"tl.where({x} > 0.0, {x}, 0.0)",
-    "threshold_backward": lambda g, x, threshold: f"tl.where({x} > {threshold}, {g}, 0.0)",
-    "clamp": lambda x, low, high: (
-        f"tl.where(tl.where({x} >= {low}, {x}, {low}) <= {high}, tl.where({x} >= {low}, {x}, {low}), {high})"
-    ),
-    "tanh_backward": lambda g, y: f"{g} * (1.0 - {y} * {y})",
-    "sigmoid_backward": lambda g, y: f"{g} * {y} * (1.0 - {y})",
-}
-WORDS |= {"clamp_min": WORDS["maximum"], "clamp_max": WORDS["minimum"]}
+Word = Callable[..., str]  # of a _Writer, an Op and the texts of its operands, the expression
 
 
 @dataclass(frozen=True)
@@ -192,45 +149,17 @@ class _Writer:
         """1 where ``condition``, else 0."""
         return f"tl.where({condition}, {self.constant(1.0)}, {self.constant(0.0)})"
 
+    def divided(self, a: str, b: str) -> str:
+        return f"tl.div_rn({a}, {b})" if self.v.real == "float32" else f"({a}) / ({b})"
+
+    def root(self, x: str) -> str:
+        return f"{'tl.sqrt_rn' if self.v.real == 'float32' else 'tl.sqrt'}({x})"
+
     def word(self, op: Op, args: list[str]) -> str:
         """The expression of ``op``."""
-        f32 = self.v.real == "float32"
-        divide = (lambda a, b: f"tl.div_rn({a}, {b})") if f32 else (lambda a, b: f"({a}) / ({b})")
-        if op.op in INFIX:
-            return f"{args[0]} {INFIX[op.op]} {args[1]}"
-        if op.op in CALLS:
-            return f"{CALLS[op.op]}({', '.join(args)})"
-        if op.op in WORDS:
-            return WORDS[op.op](*args)
-        root = f"{'tl.sqrt_rn' if f32 else 'tl.sqrt'}({args[0]})"
-        match op.op:
-            case "div" if isinstance(op.args[1], float) and _power_of_two(
-                op.args[1]
-            ):  # exact, and far cheaper
-                return f"{args[0]} * {1 / op.args[1]!r}"
-            case "div":
-                return divide(*args)
-            case "reciprocal":
-                return divide(self.constant(1.0), args[0])
-            case "sqrt":
-                return root
-            case "rsqrt":
-                return divide(self.constant(1.0), root)
-            case "real":
-                return self.choice(args[0])
-            case "sign" | "sgn":
-                return f"{self.choice(f'{args[0]} > 0.0')} - {self.choice(f'{args[0]} < 0.0')}"
-            case "sigmoid":
-                return divide(self.constant(1.0), f"1.0 + exponential({args[0]} * -1.0)")
-            case "tanh":
-                return f"1.0 - {divide(self.constant(2.0), f'1.0 + exponential({args[0]} * 2.0)')}"
-            case "round":
-                return f"nearest({args[0]})"
-            case "pow" if op.args[1] in (1.0, 2.0, 3.0):
-                return " * ".join([args[0]] * int(op.args[1]))
-            case "pow":
-                return f"libdevice.pow({args[0]}, {args[1]})"
-        raise InputError(f"{self.d.name}: {op.op} has no CUDA form; write the step without it")
+        if op.op not in WORDS:
+            raise InputError(f"{self.d.name}: {op.op} has no CUDA form; write the step without it")
+        return WORDS[op.op](self, op, *args)
 
     def hoist(self, code: Code, tag: str) -> Callable[[Mapping[str, str], str], list[str]]:
         """Print ``code`` as a function ``tag``, what does not change between steps in the kernel's head; the result
@@ -392,6 +321,92 @@ class _Writer:
             ]
         )
         return Source(re.sub(r"\n{4,}", "\n\n\n", text), tuple(self.names), self.moved)
+
+
+# -- words -----------------------------------------------------------------------------------------------------
+
+
+def text(form: str) -> Word:
+    """An expression of the operands ``{0}``, ``{1}``, ..."""
+    return lambda w, op, *args: form.format(*args)
+
+
+def _div(w: _Writer, op: Op, x: str, y: str) -> str:
+    by = op.args[1]
+    if isinstance(by, float) and _power_of_two(by):  # exact, and far cheaper
+        return f"{x} * {1 / by!r}"
+    return w.divided(x, y)
+
+
+def _pow(w: _Writer, op: Op, x: str, y: str) -> str:
+    if op.args[1] in (1.0, 2.0, 3.0):
+        return " * ".join([x] * int(op.args[1]))
+    return f"libdevice.pow({x}, {y})"
+
+
+def _sign(w: _Writer, op: Op, x: str) -> str:
+    return f"{w.choice(f'{x} > 0.0')} - {w.choice(f'{x} < 0.0')}"
+
+
+def _tanh(w: _Writer, op: Op, x: str) -> str:
+    return f"1.0 - {w.divided(w.constant(2.0), f'1.0 + exponential({x} * 2.0)')}"
+
+
+MAXIMUM, MINIMUM = text("tl.where({0} >= {1}, {0}, {1})"), text("tl.where({0} <= {1}, {0}, {1})")
+
+# torch's operations as Triton's expressions: those of lavalike.fused.llvm.WORDS, with the same values
+WORDS: dict[str, Word] = {
+    "add": text("{0} + {1}"),
+    "sub": text("{0} - {1}"),
+    "rsub": text("{1} - {0}"),
+    "mul": text("{0} * {1}"),
+    "div": _div,
+    "neg": text("{0} * -1.0"),
+    "gt": text("{0} > {1}"),
+    "ge": text("{0} >= {1}"),
+    "lt": text("{0} < {1}"),
+    "le": text("{0} <= {1}"),
+    "eq": text("{0} == {1}"),
+    "ne": text("{0} != {1}"),
+    "logical_and": text("{0} & {1}"),
+    "logical_or": text("{0} | {1}"),
+    "logical_not": text("~{0}"),
+    "real": lambda w, op, x: w.choice(x),
+    "where": text("tl.where({0}, {1}, {2})"),
+    "abs": text("tl.abs({0})"),
+    "trunc": text("tl.where({0} < 0.0, tl.ceil({0}), tl.floor({0}))"),
+    "floor": text("tl.floor({0})"),
+    "ceil": text("tl.ceil({0})"),
+    "round": text("nearest({0})"),
+    "sqrt": lambda w, op, x: w.root(x),
+    "log": text("tl.log({0})"),
+    "sin": text("tl.sin({0})"),
+    "cos": text("tl.cos({0})"),
+    "exp": text("exponential({0})"),
+    "pow": _pow,
+    "remainder": text(
+        "tl.where((({0} % {1}) != 0.0) & ((({0} % {1}) < 0.0) != ({1} < 0.0)), "
+        "({0} % {1}) + {1}, {0} % {1})"
+    ),
+    "rsqrt": lambda w, op, x: w.divided(w.constant(1.0), w.root(x)),
+    "reciprocal": lambda w, op, x: w.divided(w.constant(1.0), x),
+    "square": text("{0} * {0}"),
+    "relu": text("tl.where({0} > 0.0, {0}, 0.0)"),
+    "maximum": MAXIMUM,
+    "minimum": MINIMUM,
+    "clamp_min": MAXIMUM,
+    "clamp_max": MINIMUM,
+    "clamp": text(
+        "tl.where(tl.where({0} >= {1}, {0}, {1}) <= {2}, tl.where({0} >= {1}, {0}, {1}), {2})"
+    ),
+    "sign": _sign,
+    "sgn": _sign,
+    "threshold_backward": text("tl.where({1} > {2}, {0}, 0.0)"),
+    "sigmoid": lambda w, op, x: w.divided(w.constant(1.0), f"1.0 + exponential({x} * -1.0)"),
+    "sigmoid_backward": text("{0} * {1} * (1.0 - {1})"),
+    "tanh": _tanh,
+    "tanh_backward": text("{0} * (1.0 - {1} * {1})"),
+}
 
 
 def _exponential(variant: Variant) -> str:

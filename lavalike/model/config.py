@@ -22,8 +22,8 @@ from lavalike.arguments import (
     real,
     shown,
 )
-from lavalike.backends import BUILT_IN, known, names
 from lavalike.errors import InputError, InputTypeError, ModelSelectionError
+from lavalike.model.registry import BUILT_IN, known, names
 
 if TYPE_CHECKING:
     from lavalike.bss2.chip import Chip
@@ -110,6 +110,7 @@ class Choice:
     precision=choice(*PRECISIONS),
     select=MAPPING,
     dtype=choice("float32", "float64"),
+    seed=optional(integer(0)),
     options=MAPPING,
     **_OPTIONS,
 )
@@ -125,6 +126,9 @@ class RunConfig:
             backends and precisions hold for everything inside a process, where nothing nearer says otherwise. Messages pass between
             precisions: whole numbers as they are, others into fixed_pt not at all (RunError).
         dtype: ``"float32"`` or ``"float64"``, of floating_pt.
+        seed: of all random numbers that steps and noise sources draw; >= 0. With the process's path, the step and the sample it
+            decides what is drawn: neither the cut of a run, nor threads, nor what else is in the graph do. Default None: NumPy's global
+            generator gives one when a run begins that draws (np.random.seed repeats it), for all runs until stop().
         threads: of the numba backend; a batch is shared out over them. Default: one a core. No result depends on it.
         chip: of the bss2 backend, a :class:`lavalike.bss2.Chip`. Default: the one in use (:func:`lavalike.bss2.use`).
         dt: of the bss2 backend: seconds a step lasts on the chip. Default 1e-6.
@@ -141,6 +145,7 @@ class RunConfig:
     precision: Precision = "floating_pt"
     select: Mapping[Any, Any] = field(default_factory=dict)
     dtype: Literal["float32", "float64"] = "float32"
+    seed: int | None = None
     threads: int | None = None
     debug: bool = False
     chip: Chip | None = None

@@ -35,6 +35,7 @@ class ProcessModel:
     def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         self.process = process
         self.config = config
+        self._shortest: tuple[np.ndarray | None, int] = (None, 0)  # of which delays
         if isinstance(process, Connection):  # which says itself when it delivers
             self.delay = process.delay
 
@@ -50,6 +51,12 @@ class ProcessModel:
     def lag(self) -> int:
         """So many steps before it is sent, a message is settled by the states: what it hears meanwhile changes it no more."""
         return self.delay
+
+    def shortest(self, delays: np.ndarray) -> int:
+        """The least of ``delays``, looked for once."""
+        if self._shortest[0] is not delays:
+            self._shortest = delays, int(delays.min())
+        return self._shortest[1]
 
     def port_names(self) -> frozenset[str] | None:
         """Names of the ports that it reads or writes, others may be among them; None where only a run can tell."""

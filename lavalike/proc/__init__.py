@@ -2,13 +2,14 @@
 
 from lavalike.dynamics.weights import SignMode as SignMode
 from lavalike.proc import io as io
-from lavalike.proc.alif import ALIF as ALIF, ALIFLateBias as ALIFLateBias
+from lavalike.proc.alif import ALIF as ALIF, ATRLIF as ATRLIF, ALIFLateBias as ALIFLateBias
 from lavalike.proc.compartments import (
     Compartment as Compartment,
     MultiCompartment as MultiCompartment,
 )
 from lavalike.proc.connection import Connection as Connection
 from lavalike.proc.conv import Conv as Conv, ConvTranspose as ConvTranspose
+from lavalike.proc.conv_in_time import ConvInTime as ConvInTime
 from lavalike.proc.custom import neuron_process as neuron_process
 from lavalike.proc.dense import (
     Delay as Delay,
@@ -17,6 +18,13 @@ from lavalike.proc.dense import (
     DelaySparse as DelaySparse,
     Dense as Dense,
     Sparse as Sparse,
+)
+from lavalike.proc.graded import (
+    GradedReluVec as GradedReluVec,
+    GradedVec as GradedVec,
+    InvSqrt as InvSqrt,
+    NormVecDelay as NormVecDelay,
+    ProdNeuron as ProdNeuron,
 )
 from lavalike.proc.learning import LearningDense as LearningDense
 from lavalike.proc.lif import (
@@ -28,10 +36,23 @@ from lavalike.proc.lif import (
 )
 from lavalike.proc.monitor import Monitor as Monitor
 from lavalike.proc.recorder import Recorder as Recorder
-from lavalike.proc.rf import ADRF as ADRF, ADRF_IZ as ADRF_IZ, RF as RF, RF_IZ as RF_IZ
+from lavalike.proc.rf import (
+    ADRF as ADRF,
+    ADRF_IZ as ADRF_IZ,
+    RF as RF,
+    RF_IZ as RF_IZ,
+    RFZero as RFZero,
+)
+from lavalike.proc.s4d import (
+    S4d as S4d,
+    SigmaS4dDelta as SigmaS4dDelta,
+    SigmaS4dDeltaLayer as SigmaS4dDeltaLayer,
+)
 from lavalike.proc.sdn import (
     ActivationMode as ActivationMode,
     Delta as Delta,
+    DeltaEncoder as DeltaEncoder,
     Sigma as Sigma,
     SigmaDelta as SigmaDelta,
 )
+from lavalike.proc.spiker import Receiver as Receiver, Spiker as Spiker

@@ -7,8 +7,8 @@ from typing import Any
 
 from lavalike.dynamics import adaptive
 from lavalike.proc.lif import LIF
-from lavalike.proc.neuron import declared
-from lavalike.process import Var
+from lavalike.proc.neuron import Neuron, declared
+from lavalike.process import InPort, OutPort, Var
 
 
 class ALIF(LIF):
@@ -70,6 +70,51 @@ class ALIFLateBias(ALIF):
         refractory_decay: Any = 0,
         bias_start: Any = 0,
         loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
+
+
+class ATRLIF(Neuron):
+    """LIF whose threshold rises with every spike: ``i = i(1-delta_i) + a_in; v = v(1-delta_v) + i + bias``, not reset;
+    ``theta = (theta - theta_0)(1-delta_theta) + theta_0; r = r(1-delta_r)``; ``s_out = v - r >= theta``, after which ``r += 2 theta`` and
+    ``theta += theta_step``. s is what was sent last. In fixed_pt theta begins at theta_0, shifted left by 6."""
+
+    dynamics = adaptive.ATRLIF
+    a_in: InPort
+    s_out: OutPort
+    i: Var
+    v: Var
+    theta: Var
+    r: Var
+    s: Var
+    delta_i: Var
+    delta_v: Var
+    delta_theta: Var
+    delta_r: Var
+    theta_0: Var
+    theta_step: Var
+    bias_mant: Var
+    bias_exp: Var
+
+    @declared(adaptive.ATRLIF, hidden=("theta",), extras={"theta": "initial threshold. Default 5."})
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        i: Any = 0,
+        v: Any = 0,
+        theta: Any = 5,
+        r: Any = 0,
+        s: Any = 0,
+        delta_i: Any = 0.4,
+        delta_v: Any = 0.4,
+        delta_theta: Any = 0.2,
+        delta_r: Any = 0.2,
+        theta_0: Any = 5,
+        theta_step: Any = 3.75,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
         checked: bool = False,
         name: str | None = None,
     ) -> None: ...

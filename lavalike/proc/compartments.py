@@ -7,45 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from lavalike.arguments import TEXT, Rule, arguments, numbers, optional
-from lavalike.dynamics.compartments import Branch, tree_dynamics
+from lavalike.dynamics.adex import Branch, parameters
+from lavalike.dynamics.compartments import COMPARTMENT, tree_dynamics
 from lavalike.errors import VarError
 from lavalike.proc.parameters import parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
-WORDS = (
-    "i",
-    "v",
-    "hold",
-    "g",
-    "du",
-    "dv",
-    "leak",
-    "vth",
-    "reset",
-    "period",
-    "keep",
-    "per",
-    "seen",
-    "fired",
-    "n",
-    "free",
-    "s",
-)
-
-
-_NUMBERS = numbers()
+# what stands before a compartment's name in the equation
+WORDS = ("i", "v", "hold", "seen", "fired", "n", "spike", *(p.name for p in COMPARTMENT))
+WORDS += tuple(p.argument for p in COMPARTMENT)
+FIELDS = {"vth": "threshold"}  # of a Compartment, where it calls a parameter otherwise
 
 
 @arguments(
     error=VarError,
     parent=optional(TEXT),
-    g=_NUMBERS,
-    du=_NUMBERS,
-    dv=_NUMBERS,
-    leak=_NUMBERS,
-    threshold=optional(_NUMBERS),
-    reset=_NUMBERS,
-    period=_NUMBERS,
+    **{
+        FIELDS.get(p.name, p.name): numbers() if p.default is not None else optional(numbers())
+        for p in COMPARTMENT
+    },
 )
 @dataclass(frozen=True)
 class Compartment:
@@ -58,7 +38,7 @@ class Compartment:
         leak: what the membrane decays to. Default 0.
         threshold: None: it never fires. Default None.
         reset: where it is held then; above ``threshold`` on a dendrite: a plateau. Default 0.
-        period: for how many steps more. Default 0.
+        period: for how many steps more, a whole number. Default 0.
     """
 
     parent: str | None = None
@@ -112,12 +92,10 @@ class MultiCompartment(AbstractProcess):
         for state in self.dynamics.states:
             setattr(self, state, Var(self.shape, 0))
         for b in self.branches:
-            c = self.tree[b.name]
-            values = {"du": c.du, "dv": c.dv, "leak": c.leak} | ({"g": c.g} if b.parent else {})
-            if b.fires:
-                values |= {"vth": c.threshold, "reset": c.reset, "period": c.period}
-            for key, value in values.items():
-                setattr(self, f"{key}_{b.name}", parameter(self.shape, value))
+            of = {b.of(p.name): FIELDS.get(p.name, p.name) for p in COMPARTMENT}
+            for p in parameters(b):
+                value = getattr(self.tree[b.name], of[p.name])
+                setattr(self, p.name, parameter(self.shape, value))
 
 
 def _ordered(tree: Mapping[str, Compartment]) -> tuple[Branch, ...]:

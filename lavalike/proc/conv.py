@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 
@@ -157,6 +157,23 @@ class Conv(_Convolution):
         ]
 
 
+class _Options(TypedDict, total=False):
+    """What both directions take, for editors: see :class:`_Convolution`."""
+
+    weight: Required[Any]
+    input_shape: Required[Sequence[int]]
+    padding: Any
+    stride: Any
+    dilation: Any
+    groups: int
+    weight_exp: int
+    num_weight_bits: int
+    num_message_bits: int
+    delay: int
+    checked: bool
+    name: str | None
+
+
 class ConvTranspose(_Convolution):
     """Transposed convolution, the adjoint of a convolution: an input adds its kernel at ``stride`` times its place,
     ``a_out[t+1, x stride - padding + a dilation] += weight[c, a] s_in[t, x, c]`` along both axes.
@@ -173,7 +190,7 @@ class ConvTranspose(_Convolution):
     kind = "transposed convolution"
 
     @arguments(error=VarError)
-    def __init__(self, *, output_padding: Any = 0, **kwargs: Any) -> None:
+    def __init__(self, *, output_padding: Any = 0, **kwargs: Unpack[_Options]) -> None:
         self.output_padding = pair("output_padding", output_padding, 0, "ConvTranspose")
         super().__init__(**kwargs)
         for more, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -15,6 +15,17 @@ from lavalike.errors import VarError, VarTypeError
 from lavalike.proc.connection import Connection
 from lavalike.proc.parameters import array, parameter
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
+
+
+class _Options(TypedDict, total=False):
+    """What every connection with weights takes besides, for editors: see :class:`_Weighted`."""
+
+    weight_exp: int
+    num_weight_bits: int
+    sign_mode: SignMode
+    num_message_bits: int
+    delay: int
+    name: str | None
 
 
 class _Weighted(Connection):
@@ -73,7 +84,7 @@ class Dense(_Matrix):
     """
 
     @arguments(error=VarError)
-    def __init__(self, *, weights: Any, **kwargs: Any) -> None:
+    def __init__(self, *, weights: Any, **kwargs: Unpack[_Options]) -> None:
         weights = _matrix(type(self).__name__, weights)
         super().__init__(**kwargs)
         self._keep(weights)
@@ -95,7 +106,9 @@ class DelayDense(_Matrix):
     a_buff: Var
 
     @arguments(error=VarError, max_delay=integer(0))
-    def __init__(self, *, weights: Any, delays: Any, max_delay: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, *, weights: Any, delays: Any, max_delay: int = 0, **kwargs: Unpack[_Options]
+    ) -> None:
         weights = _matrix(type(self).__name__, weights)
         super().__init__(**kwargs)
         _arrives_later(self)
@@ -253,7 +266,7 @@ class Sparse(_Stored):
         cols: Any = None,
         data: Any = None,
         shape: Any = None,
-        **kwargs: Any,
+        **kwargs: Unpack[_Options],
     ) -> None:
         entries = _Entries.of(type(self).__name__, weights, rows, cols, data, shape)
         super().__init__(**kwargs)
@@ -288,7 +301,7 @@ class DelaySparse(_Stored):
         data: Any = None,
         shape: Any = None,
         max_delay: int = 0,
-        **kwargs: Any,
+        **kwargs: Unpack[_Options],
     ) -> None:
         entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape)
         super().__init__(**kwargs)

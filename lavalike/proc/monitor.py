@@ -38,7 +38,7 @@ class Monitor(AbstractProcess):
             raise InputError(f"Monitor.probe: expected a Var or port of a process, got {target!r}")
         for known in self._targets:
             if known.target is target:
-                known.num_steps = int(num_steps)
+                known.limit(int(num_steps))
                 return
         probe = Probe(self, target, int(num_steps))
         self._targets.append(probe)

@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from lavalike.arguments import Rule, arguments, integer
 from lavalike.dynamics.dynamics import Dynamics
 from lavalike.dynamics.parameter import Parameter
@@ -119,8 +121,12 @@ def build(process: AbstractProcess, dynamics: Dynamics, given: Mapping[str, Any]
         port = OutPort(given["shape"])
         setattr(process, name, port)
     shape = process.shape = port.shape
+    compound = {var for var, _, _ in dynamics.complexes}
     for name in dynamics.state_vars:
-        setattr(process, name, Var(shape, given.get(name, 0), name=name))
+        var = Var(shape, given.get(name, 0), name=name)
+        if name in compound and var.value.dtype.kind != "U":  # which is told below
+            var.value = var.value.astype(np.complex128)
+        setattr(process, name, var)
     for p in dynamics.settings:
         setattr(process, p.name, variable(p, shape, given[p.name]))
 

@@ -93,3 +93,33 @@ class ADRF_IZ(ADRF):
     """ADRF that spikes where ``imag >= vth + offset + r``; not reset."""
 
     dynamics = adaptive.ADRF_IZ
+
+
+class RFZero(Neuron):
+    """Resonate-and-fire with a frequency and a decay time, which sends its amplitude: ``s_out = u where u > uth`` as v passes zero
+    upwards. Never reset."""
+
+    dynamics = resonator.RF_ZERO
+    u_in: InPort
+    v_in: InPort
+    s_out: OutPort
+    u: Var
+    v: Var
+    freqs: Var
+    decay_tau: Var
+    dt: Var
+    uth: Var
+
+    @declared(resonator.RF_ZERO)
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        freqs: Any,
+        decay_tau: Any,
+        dt: Any = 0.001,
+        uth: Any = 1,
+        u: Any = 0,
+        v: Any = 0,
+        name: str | None = None,
+    ) -> None: ...

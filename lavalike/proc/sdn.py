@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import FLAG, integer, shown
+from lavalike.arguments import FLAG, arguments, integer, optional, shown
 from lavalike.dynamics import Dynamics, delta
 from lavalike.errors import VarError
+from lavalike.proc.dense import Delay
 from lavalike.proc.neuron import Neuron, declared
 from lavalike.proc.parameters import array
-from lavalike.process import InPort, OutPort, Var
+from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class ActivationMode(enum.IntEnum):
@@ -129,3 +130,72 @@ class SigmaDelta(Delta):
         if cum_error:
             return delta.SIGMA_DELTA_RELU_CUMULATIVE if relu else delta.SIGMA_DELTA_CUMULATIVE
         return delta.SIGMA_DELTA_RELU if relu else delta.SIGMA_DELTA
+
+
+class _Encoder(Neuron):
+    """Delta whose messages are kept within so many bits."""
+
+    dynamics = delta.ENCODER
+    a_in: InPort
+    s_out: OutPort
+    act: Var
+    residue: Var
+    vth: Var
+    spike_exp: Var
+    num_bits: Var
+
+    @declared(delta.ENCODER)
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        vth: Any,
+        spike_exp: int = 0,
+        num_bits: int = 0,
+        act: Any = 0,
+        residue: Any = 0,
+        name: str | None = None,
+    ) -> None: ...
+
+
+class DeltaEncoder(AbstractProcess):
+    """Sends the change of its input where it reaches ``vth``, a step later, and keeps what it did not send: what stands between data and a
+    network on a chip.
+
+    Args:
+        shape: of one message.
+        vth: threshold, >= 0, compared with >=; one number or one an element.
+        spike_exp: fixed_pt: fractional bits of messages, by which the input is shifted left, 0..16; floating_pt has no use for them.
+            Default 0.
+        num_bits: of a message, sign included, before it is shifted, 2..31: what is beyond waits in the residue. Default None: no limit.
+
+    The Vars ``act`` and ``residue`` are the last input and what was not sent of it. A packed message (Lava's ``compression``) is the same
+    numbers: there is no link here that it would shorten.
+
+    Example::
+
+        DeltaEncoder(shape=(3,), vth=2, num_bits=8)
+    """
+
+    @arguments(error=VarError, spike_exp=integer(0, 16), num_bits=optional(integer(2, 31)))
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        vth: Any,
+        spike_exp: int = 0,
+        num_bits: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.encoder = _Encoder(shape=shape, vth=vth, spike_exp=spike_exp, num_bits=num_bits or 0)
+        self.line = Delay(shape=self.encoder.shape)
+        self.a_in, self.s_out = InPort(shape), OutPort(shape)
+        for name in ("act", "residue", "vth"):
+            inner = getattr(self.encoder, name)
+            outer = Var(inner.shape, inner.value, role=inner.role, name=name)
+            setattr(self, name, outer)
+            outer.alias(inner)
+        self.a_in.connect(self.encoder.a_in)
+        self.encoder.s_out.connect(self.line.s_in)
+        self.line.a_out.connect(self.s_out)

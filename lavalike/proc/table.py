@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lavalike import proc
+from lavalike.dynamics.compartments import COMPARTMENT
 from lavalike.dynamics.parameter import Parameter
 from lavalike.proc.neuron import Neuron, declaration
 
@@ -18,14 +19,32 @@ on BrainScaleS-2.
 COLUMNS = ("parameter", "default", "range", "counts", "key", "slayer", "chip", "")
 
 
+def compartment() -> str:
+    """What is declared of a compartment, which is no process by itself."""
+    return "\n".join(
+        (
+            "## Compartment\n",
+            "Of a MultiCompartment, whose Vars are called ``du_soma`` and so on; ``vth`` is its argument ``threshold``.\n",
+            *lines(COMPARTMENT),
+            "",
+        )
+    )
+
+
 def neurons() -> list[type[Neuron]]:
     """The library's neuron processes."""
     found = [getattr(proc, n) for n in dir(proc)]
     return [c for c in found if isinstance(c, type) and issubclass(c, Neuron) and c is not Neuron]
 
 
-def rows(cls: type[Neuron]) -> Iterator[tuple[str, ...]]:
-    for p in declaration(cls).parameters:
+def lines(parameters: Sequence[Parameter]) -> list[str]:
+    """Of the table."""
+    out = [COLUMNS, ("---",) * len(COLUMNS), *rows(parameters)]
+    return [f"| {' | '.join(line)} |" for line in out]
+
+
+def rows(parameters: Sequence[Parameter]) -> Iterator[tuple[str, ...]]:
+    for p in parameters:
         default = "" if p.default is None else f"{p.default:g}"
         yield (
             f"`{p.name}`",
@@ -54,9 +73,9 @@ def page() -> str:
     out = [HEAD]
     for cls in neurons():
         out.append(f"## {cls.__name__}\n\n{(cls.__doc__ or '').split('Args:')[0].strip()}\n")
-        lines = [COLUMNS, ("---",) * len(COLUMNS), *rows(cls)]
-        if len(lines) > 2:
-            out.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+        if parameters := declaration(cls).parameters:
+            out.append("\n".join(lines(parameters)) + "\n")
+    out.append(compartment())
     return "\n".join(out)
 
 

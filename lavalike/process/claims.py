@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lavalike.errors import RunError
@@ -15,16 +15,13 @@ if TYPE_CHECKING:
     from lavalike.process.process import AbstractProcess
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Claim:
-    """One call of ``run``: which thread does its steps (None: one that is being made), and in which process."""
+    """One call of ``run``: which thread does its steps (None: one that is being made), and, while it makes a program, in which
+    process."""
 
-    thread: int | None
-    pid: int
-
-    @classmethod
-    def mine(cls) -> Claim:
-        return cls(threading.get_ident(), os.getpid())
+    thread: int | None = field(default_factory=threading.get_ident)
+    pid: int | None = None
 
     @property
     def here(self) -> bool:
@@ -52,6 +49,7 @@ def starting(process: AbstractProcess, claim: Claim) -> Iterator[None]:
         root = process._structure.root()
         if root.starting is not None:
             raise RunError(f"cannot run {process.path}: {_why(root.starting)}")
+        claim.pid = os.getpid()
         root.starting = claim
     try:
         yield

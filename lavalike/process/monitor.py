@@ -41,6 +41,7 @@ class Probe:
     shape: tuple[int, ...] = None  # type: ignore[assignment]  # the target's
     packed: bool = False
     recorded: int = 0  # steps of runs
+    free: int = 0  # rows that a program goes on filling
     spans: list[tuple[int, int]] = field(
         default_factory=list
     )  # (row, step of that row), where steps do not go on
@@ -106,10 +107,18 @@ class Probe:
             else min(self.left, max(1, STAGED // (self.target.size * dtype.itemsize)))
         )
 
-    def room(self, steps: int, dtype: np.dtype) -> np.ndarray:
-        """Rows (steps, 1, size) for the steps that come next, to be filled."""
+    def limit(self, num_steps: int) -> None:
+        """Take at most so many steps all in all."""
+        self.num_steps, self.free = num_steps, 0
+
+    def room(self, steps: int, dtype: np.dtype, longer: bool = False) -> np.ndarray:
+        """Rows (steps, 1, size) for the steps that come next, to be filled; ``longer``: and for those after them as there are."""
         if self.plain:
-            return self.sink.room(steps, (1, self.target.size), dtype, self.left + self.recorded)  # type: ignore[attr-defined]
+            assert isinstance(self.sink, Memory)
+            most = self.left + self.recorded
+            rows = self.sink.room(steps, (1, self.target.size), dtype, most, longer)
+            self.free = len(rows)
+            return rows
         if self.staged is None or len(self.staged) < steps or self.staged.dtype != dtype:
             self.staged = np.empty((steps, 1, self.target.size), dtype)
         return self.staged[:steps]
@@ -118,17 +127,20 @@ class Probe:
         """So many of the rows are filled, of the steps after step ``before``."""
         if not steps:
             return
-        self._commit(steps, before)
-        if self.told is not None:
+        if self.plain:
+            self.recorded += steps
+            self.free -= steps
+            if before + 1 != self.expected or not self.spans:
+                self._span(before + 1)
+            self.expected = before + steps + 1
+            self.sink.count += steps
+        else:
+            self._commit(steps, before)
+        if self.told is not None and self.told.waiting:
             self.told.tell()
 
     def _commit(self, steps: int, before: int) -> None:
         self.recorded += steps
-        if self.plain:
-            self._span(before + 1)
-            self.sink.filled(steps)  # type: ignore[attr-defined]
-            self.expected = before + steps + 1
-            return
         assert self.staged is not None
         first = (
             self.every - before % self.every
@@ -176,5 +188,5 @@ class Probe:
     def clear(self) -> None:
         """Forget what was recorded; ``num_steps`` counts anew."""
         self.sink.clear()
-        self.recorded = 0
+        self.recorded = self.free = 0
         self.spans.clear()

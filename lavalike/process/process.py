@@ -159,7 +159,7 @@ class AbstractProcess(Shared):
             if (
                 isinstance(part, Var)
                 and self.dynamics is not None
-                and part.value.dtype.kind in "cU"
+                and part.value.dtype.kind in ("U" if self.dynamics.complexes else "cU")
             ):
                 raise VarTypeError(
                     f"{type(self).__name__}.{part.name or key}: real numbers expected in an equation, got "

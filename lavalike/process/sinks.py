@@ -45,9 +45,15 @@ class Memory:
         self.earlier = 0  # rows in those
 
     def room(
-        self, n: int, shape: tuple[int, ...], dtype: np.dtype, most: float = np.inf
+        self,
+        n: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        most: float = np.inf,
+        longer: bool = False,
     ) -> np.ndarray:
-        """The ``n`` rows that come next, to be filled; all in all there will be at most ``most``. :meth:`filled` counts them."""
+        """The ``n`` rows that come next, to be filled, and with ``longer`` those after them as there are; all in all there will be at
+        most ``most``. ``count`` grows by what was filled."""
         rows, done = self.rows, self.count - self.earlier
         if rows is None or rows.dtype != dtype or rows.shape[1:] != shape:
             if done:
@@ -62,10 +68,7 @@ class Memory:
             if rows is not None:
                 new[:done] = rows[:done]
             self.rows = rows = new
-        return rows[done : done + n]
-
-    def filled(self, n: int) -> None:
-        self.count += n
+        return rows[done : min(len(rows), most - self.earlier) if longer else done + n]
 
     def append(self, rows: np.ndarray) -> None:
         self.room(len(rows), rows.shape[1:], rows.dtype)[...] = rows

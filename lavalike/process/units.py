@@ -29,6 +29,8 @@ class Units:
     @classmethod
     def of(cls, proc_params: Mapping[str, Any]) -> Units:
         """Those that a process was given: ``Units.of(process.proc_params)``."""
+        if not proc_params:
+            return PLAIN
         scale = proc_params.get("scale")
         if (
             not isinstance(scale, int | float) or not scale > 0
@@ -41,3 +43,6 @@ class Units:
             1.0 if scale is None else scale,
             {k: v for k, v in proc_params.items() if k not in taken},
         )
+
+
+PLAIN = Units()

@@ -1,4 +1,4 @@
-"""Channels: how messages pass from part to part. Here within one process; others keep the same three calls."""
+"""Channels: how messages pass from part to part. Here within one process; others keep the same calls."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from lavalike.process.ports import Port
 class Channel(Protocol):
     """Rows (steps, batch, size) of what ports carry in one stretch."""
 
+    def open(self, port: Port, dtype: np.dtype) -> None:
+        """From the next stretch on ``port`` passes, in ``dtype``."""
+
     def begin(self, steps: int, given: Mapping[Port, np.ndarray]) -> None:
         """A stretch of ``steps`` steps; ``given``: rows that the run brings, of stimuli and recordings."""
 
@@ -21,12 +24,16 @@ class Channel(Protocol):
 
 
 class LocalChannel:
-    """Arrays in this process. ``made``: ports that pass between parts, with their dtypes."""
+    """Arrays in this process."""
 
-    def __init__(self, made: Mapping[Port, np.dtype], batch: int) -> None:
-        self.made, self.batch = made, batch
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.made: dict[Port, np.dtype] = {}
         self._kept: dict[Port, np.ndarray] = {}
         self._now: dict[Port, np.ndarray] = {}
+
+    def open(self, port: Port, dtype: np.dtype) -> None:
+        self.made[port] = dtype
 
     def begin(self, steps: int, given: Mapping[Port, np.ndarray]) -> None:
         self._now = dict(given)

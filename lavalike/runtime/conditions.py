@@ -19,12 +19,10 @@ class RunSteps:
 
     def __post_init__(self) -> None:
         n, flag = self.num_steps, self.blocking
-        if not (
-            STEPS.kind(n)
-            and 1 <= n <= 2**62
-            and (flag is True or flag is False or (FLAG.kind(flag) and FLAG.value(flag)))
-        ):
-            raise TypeError("RunSteps")  # made for every run: its rules are looked at only now
+        if type(n) is int and 0 < n <= 2**62 and (flag is True or flag is False):
+            return  # made for every run
+        if not (STEPS.kind(n) and STEPS.value(n) and FLAG.kind(flag) and FLAG.value(flag)):
+            raise TypeError("RunSteps")  # its rules are looked at only now
 
 
 @dataclass(frozen=True)

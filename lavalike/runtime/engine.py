@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 Recordings = Mapping[Port | Var, np.ndarray]
 
 
+State = tuple[int, tuple[Any, ...]]  # steps done, and what steps change in each part
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All that steps change in a graph after ``step`` steps. ``nodes``: whose, by path, with shapes of their Vars."""
+    """All that steps change in a graph. ``nodes``: whose, by path, with shapes of their Vars."""
 
     nodes: tuple[tuple[str, str], ...]
     batch: int
-    step: int
-    parts: tuple[Any, ...]
+    state: State
 
 
 class Engine:
@@ -58,25 +60,13 @@ class Engine:
         self.whole = any(p.target.whole for p in plan.parts)
         self._of = dict(zip(plan.parts, self.programs, strict=True))
         self._single = self.programs[0] if len(self.programs) == 1 and not self.whole else None
+        self.longer = hasattr(self._single, "again")
         self._owner = {id(n.process): self._of[p] for p in plan.parts for n in p.nodes}
-        self._summed = {
-            t: self.flat.terms(t) for t in recordable if isinstance(t, Port) and not self._leaf(t)
-        }
-        made = [p for part in plan.parts for p in part.sends]
-        made += [
-            t.source
-            for terms in self._summed.values()
-            for t in terms
-            if isinstance(t.source, OutPort)
-        ]
-        self.channel: Channel = channel or LocalChannel(
-            {p: self.flat.dtype_of(p) for p in made}, batch
-        )
-        self._passed = {
-            part: [p for p in dict.fromkeys(made) if part.node_of(p.process) is not None]
-            for part in plan.parts
-        }
-        self._groups = [(group, plan.stretch(group)) for group in plan.groups]
+        self.channel: Channel = channel or LocalChannel(batch)
+        self._passed: dict[Part, list[OutPort]] = {part: [] for part in plan.parts}
+        self._pass_on([p for part in plan.parts for p in part.sends])
+        self._summed: dict[Port | Var, list[Term]] = {}
+        self._sum(t for t in recordable if isinstance(t, Port) and not self._leaf(t))
         self._back: dict[Part, list[Edge]] = {p: [] for p in plan.parts}
         for group in plan.groups:
             for edge in plan.back(group):
@@ -84,9 +74,25 @@ class Engine:
         self._running = self.programs[0]
         self._step = self.flat.step
         self._last: int | None = None  # steps of the last run
+        self.goes_on = False  # whether ``again`` may follow
 
     def _leaf(self, port: Port) -> bool:
         return isinstance(port, OutPort) and id(port.process) in self._owner
+
+    def _pass_on(self, ports: Iterable[Port]) -> None:
+        """Let ``ports`` go through the channel in every stretch."""
+        for port in dict.fromkeys(ports):
+            for part, passed in self._passed.items():
+                if part.node_of(port.process) is not None and port not in passed:
+                    assert isinstance(port, OutPort)
+                    passed.append(port)
+                    self.channel.open(port, self.flat.dtype_of(port))
+
+    def _sum(self, ports: Iterable[Port]) -> None:
+        """Let recordings of ``ports``, which are no leaf's own, be summed up from the channel."""
+        for port in ports:
+            self._summed[port] = self.flat.terms(port)
+            self._pass_on(t.source for t in self._summed[port] if isinstance(t.source, OutPort))
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -99,21 +105,32 @@ class Engine:
 
         Args:
             stimuli: for each of the graph's stimuli an array (steps, batch, size), of the dtype that ``flat.dtype_of`` says.
-            recordings: arrays (steps, batch, size) to fill; dtype as ``dtype_of`` says.
+            recordings: arrays (steps, batch, size) to fill; dtype as ``dtype_of`` says. They may have rows for steps that ``again`` does
+                where ``longer`` says so.
         """
         if self._single is not None:
             self._single.run(steps, stimuli, recordings)
+            self.goes_on = getattr(self._single, "goes_on", False)
             return
-        before = self.snapshot()
+        before = self.state()
         try:
             self._stretch(steps, stimuli, recordings)
         except BaseException as e:  # Ctrl-C among them: some parts are ahead of others
-            done = self._running.step - before.step
-            self.restore(before)
+            done = self._running.step - before[0]
+            self.go_back(before)
             if isinstance(e, Exception) and 0 < done < steps and not self.whole:
-                rows = {t: x[:done] for t, x in recordings.items()}
-                self._stretch(done, {p: x[:done] for p, x in stimuli.items()}, rows)
+                # a part behind may fail even before: then that is the error
+                self.run(
+                    done,
+                    {p: x[:done] for p, x in stimuli.items()},
+                    {t: x[:done] for t, x in recordings.items()},
+                )
             raise
+
+    def again(self, steps: int) -> None:
+        """Do ``steps`` more as the last run did: recordings go on in the rows behind those that it filled, which must be there, and
+        stimuli so too. Where ``goes_on`` says so, and nothing but ``write`` came between."""
+        self._single.again(steps)  # type: ignore[union-attr]
 
     def _stretch(
         self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings
@@ -125,8 +142,8 @@ class Engine:
             },
         }
         self.channel.begin(steps, given)
-        for group, longest in self._groups:
-            first = 0
+        for group in self.plan.groups:
+            first, longest = 0, self.plan.stretch(group)  # which a set of delays may change
             while first < steps:
                 last = steps if math.isinf(longest) else min(first + int(longest), steps)
                 for part in group:
@@ -156,10 +173,25 @@ class Engine:
 
     def record(self, targets: Sequence[Port | Var]) -> bool:
         """Let runs record ``targets`` too; False where that takes another program."""
-        add = getattr(self._single, "record", None)
-        if add is not None:
-            add(targets)
-        return add is not None
+        if self._single is not None:
+            own = {self._single: [*targets]}
+        else:
+            sums = [t for t in targets if isinstance(t, Port) and not self._leaf(t)]
+            own = {}
+            for t in (
+                *(t for t in targets if t not in sums),
+                *(term.source for port in sums for term in self.flat.terms(port)),
+            ):
+                program = self._owner.get(id(t.process))
+                if program is not None and isinstance(t, OutPort | Var):
+                    own.setdefault(program, []).append(t)
+        if not all(hasattr(program, "record") for program in own):
+            return False
+        for program, wanted in own.items():
+            program.record(list(dict.fromkeys(wanted)))  # type: ignore[attr-defined]
+        if self._single is None:
+            self._sum(sums)
+        return True
 
     # -- Vars and what is recorded ---------------------------------------------------------------------
 
@@ -189,11 +221,19 @@ class Engine:
     def _names(self) -> tuple[tuple[str, str], ...]:
         return tuple((n.process.path, _describe(n)) for n in self.flat.nodes)
 
+    def state(self) -> State:
+        """All that steps change, as it is now; for this engine."""
+        return self.step, tuple(p.snapshot() for p in self.programs)
+
+    def go_back(self, state: State) -> None:
+        """Be as when ``state`` was taken. Parameters stay as they are."""
+        self._step, parts = state
+        for program, part in zip(self.programs, parts, strict=True):
+            program.restore(part)
+
     def snapshot(self) -> Snapshot:
         """All that steps change, as it is now."""
-        return Snapshot(
-            self._names, self.batch, self.step, tuple(p.snapshot() for p in self.programs)
-        )
+        return Snapshot(self._names, self.batch, self.state())
 
     def restore(self, snapshot: Snapshot) -> None:
         """Be as when ``snapshot`` was taken, of this engine or of one of an equal graph; RunError for another graph's, by name."""
@@ -210,9 +250,7 @@ class Engine:
             raise RunError(
                 f"{self.flat.processes[0].path}: the snapshot is of another graph: {other}; take one of this graph"
             )
-        for program, part in zip(self.programs, snapshot.parts, strict=True):
-            program.restore(part)
-        self._step = snapshot.step
+        self.go_back(snapshot.state)
 
     # -- what a chip tells -----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from lavalike.process.process import AbstractProcess
 from lavalike.process.structure import Structure
 from lavalike.process.var import Var, resolved
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
-from lavalike.runtime.engine import Engine, compiled
+from lavalike.runtime.engine import Engine, State, compiled
 
 NOTHING: dict = {}
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
@@ -44,12 +45,15 @@ class Stretches:
         self,
         program: Engine,
         steps: int,
-        stimuli: dict[Port, np.ndarray],
-        recordings: dict[Port | Var, np.ndarray],
+        stimuli: Mapping[Port, np.ndarray],
+        recordings: Mapping[Port | Var, np.ndarray] | None,
     ) -> None:
-        """One stretch of ``steps`` steps, from which the next size is learnt."""
+        """One stretch of ``steps`` steps, from which the next size is learnt; without recordings the last one goes on."""
         began = time.perf_counter()
-        program.run(steps, stimuli, recordings)
+        if recordings is None:
+            program.again(steps)
+        else:
+            program.run(steps, stimuli, recordings)
         took = time.perf_counter() - began
         if self.whole:
             return
@@ -65,9 +69,12 @@ class Runtime:
     One call of ``run`` holds it at a time, by a :class:`Claim`; Vars are read and written while none does.
     """
 
-    def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
+    def __init__(
+        self, process: AbstractProcess, config: RunConfig, drawn: int | None = None
+    ) -> None:
         self.config = config
         flat = flatten(process, config, get_backend)
+        flat.drawn = drawn
         self.structure = process._structure.root()
         self.version = self.structure.version  # what SubProcessModels made is in it
         self.processes = flat.processes
@@ -79,15 +86,23 @@ class Runtime:
         self._record()
         self._recordable: set[Port | Var] = {t for t, _, _ in self.targets}
         self.stretches = Stretches(self.program)
+        root = self.structure.root()
+        # where reset() goes back to; None: to the Vars' marks, by another program
+        self.marked: State | None = None
+        if root.step == root.marked and all(
+            var.value is var.marked for var in _states(self.processes)
+        ):
+            self.mark()
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
         self.failed: str | None = None
         self.released = False
         self._claim: Claim | None = None
-        self._freed = threading.Condition()  # its lock is held for moments; told when a claim ends
+        self._lock = threading.RLock()  # held for moments
+        self._freed = threading.Condition(self._lock)  # told when a claim ends
         self._waiting = 0  # threads that wait for that
         self._torn = False  # in a forked child: a thread of the parent was amid its steps
-        self._pause = threading.Event()
+        self._pause = False
         _runtimes.add(self)
 
     def _probed(self) -> list[Port | Var]:
@@ -102,11 +117,13 @@ class Runtime:
             (t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t])
             for t in dict.fromkeys(resolved(probe.target) for probe in self.probes)
         ]
+        # probes whose own arrays the program fills, run after run; None where rows pass through others
+        alone = all(len(probes) == 1 and probes[0].plain for _, _, probes in self.targets)
+        self._filled = [p for _, _, (p,) in self.targets] if alone else None
+        self._bound = False  # the program knows where the next rows are
 
     def reprobe(self) -> bool:
         """Record what is probed by now; False where that takes another program."""
-        if self.probed == self.structure.root().probed:
-            return True
         known, before = self._recordable, self.probed
         try:
             new = [t for t in self._probed() if t not in known]
@@ -138,12 +155,12 @@ class Runtime:
     # -- Vars (see lavalike.process.var.Binding) ---------------------------------------------------------
 
     def read(self, var: Var) -> np.ndarray:
-        with self._freed:
+        with self._lock:
             self._idle(f"read {var.path}")
             return self.program.read(var)
 
     def write(self, var: Var, value: np.ndarray) -> None:
-        with self._freed:
+        with self._lock:
             self._idle(f"set {var.path}")
             if self.released:
                 raise RunError(
@@ -172,20 +189,19 @@ class Runtime:
 
     def take(self, claim: Claim, verb: str = "run") -> bool:
         """Hold the program; RunError where another run does, False where it was released."""
-        with self._freed:
+        with self._lock:
             if self._claim is not None or self._torn:
                 self._idle(verb)
                 raise RunError(f"cannot {verb} from within a step of the same run")
             if self.released:
                 return False
-            if self._pause.is_set():
-                self._pause.clear()
+            self._pause = False
             self._claim = claim
             return True
 
     def free(self, claim: Claim) -> None:
         """End ``claim``, if it holds the program."""
-        with self._freed:
+        with self._lock:
             if self._claim is claim:
                 self._claim = None
                 if self._waiting:
@@ -198,6 +214,18 @@ class Runtime:
             self._freed.wait_for(lambda: self._claim is None)
         finally:
             self._waiting -= 1
+
+    def mark(self) -> None:
+        """Note what steps change, for :meth:`back`."""
+        self.marked = self.program.state()
+
+    def back(self) -> bool:
+        """Be as at the mark; False where that takes another program."""
+        if self.marked is None or self.version != self.structure.root().version:
+            return False
+        self.program.go_back(self.marked)
+        self.failed, self.error, self._bound = None, None, False
+        return True
 
     # -- life cycle ----------------------------------------------------------------------------------------
 
@@ -216,11 +244,13 @@ class Runtime:
                 raise RunError(
                     f"backend {name!r} runs for a number of steps that is known before; use RunSteps(n)"
                 )
-            for _, dtype, probes in self.targets:
-                for probe in probes:
-                    probe.begin(steps, self.program.step, dtype)
+            ready = steps is not None and self._goes_on(steps)
+            if not ready:
+                for _, dtype, probes in self.targets:
+                    for probe in probes:
+                        probe.begin(steps, self.program.step, dtype)
             if steps is not None and condition.blocking:  # type: ignore[union-attr]
-                self._loop(steps)
+                self._loop(steps, ready)
             else:
                 self._start_aside(steps, claim)
         finally:
@@ -247,25 +277,18 @@ class Runtime:
         finally:
             self.free(claim)
 
-    def _loop(self, steps: int | None) -> None:
+    def _loop(self, steps: int | None, ready: bool = False) -> None:
+        """``ready``: there is room for all the steps where the program records."""
         program, stretches = self.program, self.stretches
-        left: float | None = steps
-        while (left is None or left > 0) and not self._pause.is_set():
-            n = stretches.size if left is None or left > stretches.size else left
-            rows = NOTHING
-            if self.targets:
-                for _, dtype, probes in self.targets:
-                    for probe in probes:
-                        n = min(n, probe.left if stretches.whole else probe.most(dtype))
-                        if n <= 0:
-                            raise RunError(
-                                f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
-                                "the run is paused"
-                            )
-                rows = {target: probes[0].room(n, dtype) for target, dtype, probes in self.targets}  # type: ignore[arg-type]
+        left: Any = math.inf if steps is None else steps
+        while left > 0 and not self._pause:
+            n: Any = left if left <= stretches.size else stretches.size
+            rows = None
+            if not (ready or self._goes_on(n)):
+                n, rows = self._room(n)
             before = program.step
             try:
-                stretches.run(program, n, NOTHING, rows)  # type: ignore[arg-type]
+                stretches.run(program, n, NOTHING, rows)
             except Exception as e:
                 self.failed = str(e).splitlines()[0] if str(e) else type(e).__name__
                 raise
@@ -273,10 +296,40 @@ class Runtime:
                 self.structure.root().step = after = program.step
                 if self.targets:
                     self._commit(rows, after - before, before)
-            left = None if left is None else left - n
+            self._bound = program.goes_on
+            left -= n
 
-    def _commit(self, rows: Mapping[Port | Var, np.ndarray], steps: int, before: int) -> None:
+    def _goes_on(self, steps: float) -> bool:
+        """Whether the program may go on for ``steps`` steps as it did, in the rows behind those it filled."""
+        if not self._bound or self._filled is None:
+            return False
+        for probe in self._filled:  # noqa: SIM110  (all() takes three times as long)
+            if probe.free < steps:
+                return False
+        return True
+
+    def _room(self, n: Any) -> tuple[Any, dict[Port | Var, np.ndarray]]:
+        """Rows for at most ``n`` steps, and for how many: all there are where the program fills the probes' own."""
+        for _, dtype, probes in self.targets:
+            for probe in probes:
+                n = min(n, probe.left if self.stretches.whole else probe.most(dtype))
+                if n <= 0:
+                    raise RunError(
+                        f"{probe.owner.path}: the {probe.num_steps} steps probed of {probe.target!r} are recorded; "
+                        "the run is paused"
+                    )
+        longer = self._filled is not None and self.program.longer
+        return n, {t: probes[0].room(n, dtype, longer) for t, dtype, probes in self.targets}
+
+    def _commit(
+        self, rows: Mapping[Port | Var, np.ndarray] | None, steps: int, before: int
+    ) -> None:
         """Give ``steps`` of ``rows`` to the probes; what one raises is raised when all have theirs."""
+        if self._filled is not None:
+            for probe in self._filled:
+                probe.commit(steps, before)
+            return
+        assert rows is not None
         failed: Exception | None = None
         for target, dtype, probes in self.targets:
             for probe in probes:
@@ -290,14 +343,14 @@ class Runtime:
             raise failed
 
     def _raise(self) -> None:
-        with self._freed:
+        with self._lock:
             error, self.error = self.error, None
         if error is not None:
             raise error
 
     def wait(self) -> None:
         """Until no thread is running the program; raises what a non-blocking run raised."""
-        with self._freed:
+        with self._lock:
             self._check_fork("wait for it")
             if self._claim is not None and self._claim.here:
                 return
@@ -308,11 +361,11 @@ class Runtime:
         self._raise()
 
     def pause(self) -> None:
-        self._pause.set()
+        self._pause = True
         self.wait()
 
     def stop(self) -> None:
-        with self._freed:
+        with self._lock:
             self._check_fork("stop")
             if self._claim is not None and self._claim.here:
                 raise RunError(
@@ -321,15 +374,15 @@ class Runtime:
         try:
             self.pause()
         finally:
-            with self._freed:
+            with self._lock:
                 while self._claim is not None:  # another thread was quicker to run again
-                    self._pause.set()
+                    self._pause = True
                     self._await()
                 self.release()
 
     def release(self) -> None:
         """Give the states back to the Vars and let go of the program."""
-        with self._freed:
+        with self._lock:
             if self.released:
                 return
             for p in self.processes:
@@ -346,7 +399,8 @@ class Runtime:
 
     def forked(self) -> None:
         """In a child process: locks are new, and what another thread was running is torn."""
-        self._freed, self._pause, self._waiting = threading.Condition(), threading.Event(), 0
+        self._lock, self._waiting, self._pause = threading.RLock(), 0, False
+        self._freed = threading.Condition(self._lock)
         self._torn = self._torn or (self._claim is not None and not self._claim.here)
 
 
@@ -364,9 +418,9 @@ if hasattr(os, "register_at_fork"):
 
 def start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> None:
     """What ``process.run`` does."""
-    if not isinstance(condition, RunSteps | RunContinuous) or not (
-        config is None or isinstance(config, RunConfig)
-    ):
+    if (
+        type(condition) is not RunSteps and not isinstance(condition, RunSteps | RunContinuous)
+    ) or (config is not None and not isinstance(config, RunConfig)):
         raise TypeError("run")  # its rules are looked at only now
     while not _start(
         process, condition, config
@@ -375,25 +429,20 @@ def start(process: AbstractProcess, condition: RunCondition, config: RunConfig |
 
 
 def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> bool:
-    claim = Claim.mine()
+    claim = Claim()
     root = process._structure.root()
     bound = [*root.runtimes]
     if (
         len(bound) == 1
-        and bound[0].version == root.version
-        and (config is None or config is bound[0].config or config == bound[0].config)
+        and (old := bound[0]).version == root.version
+        and (config is None or config is old.config or config == old.config)
     ):
-        if not bound[0].take(claim):
+        if not old.take(claim):
             return False
-        try:
-            fits = bound[0].reprobe()
-        except BaseException:
-            bound[0].free(claim)
-            raise
-        if fits:
-            bound[0].run(condition, claim)
+        if old.probed == root.probed or _reprobed(old, claim):
+            old.run(condition, claim)
             return True
-        bound[0].free(claim)
+        old.free(claim)
     new = None
     try:
         with starting(process, claim):
@@ -406,7 +455,7 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
             if bound or root.counts:
                 _warn(process, config != before and f"for {config}")
             # the new program takes the states from the old ones' Vars; if it cannot be made, the old ones stay
-            new = Runtime(process, config)
+            new = Runtime(process, config, bound[-1].flat.drawn if bound else None)
             for old in bound:
                 old.release()
             new.bind(claim)
@@ -419,6 +468,14 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
             old.free(claim)
     new.run(condition, claim)
     return True
+
+
+def _reprobed(runtime: Runtime, claim: Claim) -> bool:
+    try:
+        return runtime.reprobe()
+    except BaseException:
+        runtime.free(claim)
+        raise
 
 
 def _warn(process: AbstractProcess, why: str | bool) -> None:
@@ -459,7 +516,7 @@ def _all_run(members: Iterable[AbstractProcess], flat: Flat) -> None:
 @contextmanager
 def _held(process: AbstractProcess, verb: str) -> Iterator[Structure]:
     """The structure of ``process``, whose programs nobody else runs meanwhile; RunError where somebody does."""
-    claim = Claim.mine()
+    claim = Claim()
     with starting(process, claim):
         root = process._structure.root()
         bound = [*root.runtimes]
@@ -478,13 +535,16 @@ def mark(process: AbstractProcess) -> None:
         for var in _states(root.members):
             var.marked = var.get()
         root.marked = root.step
+        for runtime in root.runtimes:
+            runtime.mark()
 
 
 def reset(process: AbstractProcess) -> None:
     """What ``process.reset`` does."""
     with _held(process, f"reset {process.path}") as root:
         for runtime in [*root.runtimes]:
-            runtime.release()
+            if not runtime.back():
+                runtime.release()
         for var in _states(root.members):
             if var.marked is not None:
                 var.value = var.marked

@@ -16,6 +16,7 @@ from lavalike.process import AbstractProcess, InPort, OutPort
 Make = Callable[[bool], AbstractProcess]  # of whether it is in fixed_pt's integers
 Precisions = tuple[Literal["floating_pt", "fixed_pt"], ...]
 BOTH: Precisions = ("floating_pt", "fixed_pt")
+FLOATING: Precisions = ("floating_pt",)
 SHAPE = (4,)
 
 
@@ -97,10 +98,25 @@ def _delta(kind: Callable[..., AbstractProcess], bias: Any = None, **more: Any) 
     return make
 
 
+def _atrlif(fixed: bool) -> AbstractProcess:
+    return proc.ATRLIF(
+        shape=SHAPE, theta_0=1 if fixed else 0.5, theta_step=0.75, bias_mant=3 if fixed else 0.1
+    )
+
+
+def _diagonal(*parts: float) -> dict[str, Any]:
+    turns = np.exp(1j * np.arange(4)) if len(parts) > 1 else np.ones(4)
+    return {n: size * turns for n, size in zip("abc", parts * 3, strict=False)}
+
+
 def _sparse(fixed: bool) -> AbstractProcess:
     return proc.Sparse(
         weights=_weights(fixed, 3, 4) * (np.arange(12).reshape(3, 4) % 3 > 0), num_message_bits=8
     )
+
+
+def _encoder(fixed: bool) -> AbstractProcess:
+    return proc.DeltaEncoder(shape=SHAPE, vth=20 if fixed else 0.6, spike_exp=1, num_bits=6)
 
 
 def _convolution(kind: Callable[..., AbstractProcess], **more: Any) -> Make:
@@ -158,6 +174,19 @@ class Net(AbstractProcess):
         last.s_out.reshape((2, 2)).connect(self.out)
 
 
+class Root(AbstractProcess):
+    """The inverse root of 2 or 3: none is of 0."""
+
+    def __init__(self, fixed: bool) -> None:
+        super().__init__()
+        self.a_in, self.s_out = InPort(SHAPE), OutPort(SHAPE)
+        self.one = proc.io.source.Constant(shape=SHAPE, value=2)
+        self.root = proc.InvSqrt(shape=SHAPE)
+        self.a_in.connect(self.root.a_in)
+        self.one.s_out.connect(self.root.a_in)
+        self.root.s_out.connect(self.s_out)
+
+
 class Layer(AbstractProcess):
     """Synapses that take spikes, and neurons."""
 
@@ -184,10 +213,14 @@ SAMPLES: dict[str, Sample] = {
     "TernaryLIF": Sample(_ternary),
     "ALIF": Sample(_alif(proc.ALIF)),
     "ALIFLateBias": Sample(_alif(proc.ALIFLateBias, bias_start=3)),
+    "ATRLIF": Sample(_atrlif),
     "RF": Sample(_resonator(proc.RF)),
     "RF_IZ": Sample(_resonator(proc.RF_IZ)),
     "ADRF": Sample(_resonator(proc.ADRF, adapting=True)),
     "ADRF_IZ": Sample(_resonator(proc.ADRF_IZ, adapting=True)),
+    "RFZero": Sample(
+        lambda fixed: proc.RFZero(shape=SHAPE, freqs=[20.0, 50.0, 90.0, 120.0], decay_tau=0.02)
+    ),
     "Sigma": Sample(lambda fixed: proc.Sigma(shape=SHAPE)),
     "Delta": Sample(_delta(proc.Delta)),
     "Delta, cumulative": Sample(_delta(proc.Delta, cum_error=True)),
@@ -195,6 +228,26 @@ SAMPLES: dict[str, Sample] = {
     "SigmaDelta, unit": Sample(_delta(proc.SigmaDelta, act_mode=proc.ActivationMode.UNIT)),
     "SigmaDelta, cumulative": Sample(_delta(proc.SigmaDelta, bias=0.1, cum_error=True)),
     "SigmaDelta, late": Sample(_delta(proc.SigmaDelta, bias=0.5, bias_start=3)),
+    "DeltaEncoder": Sample(_encoder),
+    "Spiker": Sample(lambda fixed: proc.Spiker(shape=SHAPE, period=[1, 2, 3, 5], payload=7)),
+    "Receiver": Sample(lambda fixed: proc.Receiver(shape=SHAPE)),
+    "GradedVec": Sample(lambda fixed: proc.GradedVec(shape=SHAPE, vth=20 if fixed else 0.6)),
+    "GradedReluVec": Sample(
+        lambda fixed: proc.GradedReluVec(shape=SHAPE, vth=20 if fixed else 0.6)
+    ),
+    "ProdNeuron": Sample(
+        lambda fixed: proc.ProdNeuron(shape=SHAPE, vth=20 if fixed else 0.3, exp=3)
+    ),
+    "NormVecDelay": Sample(lambda fixed: proc.NormVecDelay(shape=SHAPE, vth=20 if fixed else 0.3)),
+    "InvSqrt": Sample(Root, spikes=True),
+    "S4d": Sample(lambda fixed: proc.S4d(shape=SHAPE, **_diagonal(0.9, 0.2, 1.1)), FLOATING),
+    "SigmaS4dDelta": Sample(
+        lambda fixed: proc.SigmaS4dDelta(shape=SHAPE, vth=0.2, **_diagonal(0.7)), FLOATING
+    ),
+    "SigmaS4dDeltaLayer": Sample(
+        lambda fixed: proc.SigmaS4dDeltaLayer(shape=(2,), vth=0.2, d_states=2, **_diagonal(0.7)),
+        FLOATING,
+    ),
     "Dense": Sample(lambda fixed: proc.Dense(weights=_weights(fixed, 3, 4), num_message_bits=8)),
     "Dense, spikes": Sample(lambda fixed: proc.Dense(weights=_weights(fixed, 3, 4)), spikes=True),
     "Dense, delay 0": Sample(
@@ -215,6 +268,9 @@ SAMPLES: dict[str, Sample] = {
             num_message_bits=8,
         )
     ),
+    "ConvInTime": Sample(
+        lambda fixed: proc.ConvInTime(weights=_weights(fixed, 3, 3, 4), num_message_bits=8)
+    ),
     "Conv": Sample(_convolution(proc.Conv, dilation=(1, 2))),
     "ConvTranspose": Sample(
         lambda fixed: proc.ConvTranspose(
@@ -223,7 +279,7 @@ SAMPLES: dict[str, Sample] = {
     ),
     "Delay": Sample(lambda fixed: proc.Delay(shape=SHAPE)),
     "DelayLine": Sample(lambda fixed: proc.DelayLine(shape=SHAPE, delays=[0, 1, 2, 5])),
-    "MultiCompartment": Sample(_tree, ("floating_pt",)),
+    "MultiCompartment": Sample(_tree, FLOATING),
     "neuron_process": Sample(_own),
     "source.RingBuffer": Sample(
         lambda fixed: proc.io.source.RingBuffer(data=_weights(fixed, 3, 5))
@@ -231,6 +287,8 @@ SAMPLES: dict[str, Sample] = {
     "source.Constant": Sample(
         lambda fixed: proc.io.source.Constant(shape=SHAPE, value=5 if fixed else 0.5, start=3)
     ),
+    "source.Noise": Sample(lambda fixed: proc.io.source.Noise(shape=SHAPE, std=20.0, seed=1)),
+    "source.Poisson": Sample(lambda fixed: proc.io.source.Poisson(shape=SHAPE, rate=0.5, seed=1)),
     "sink.RingBuffer": Sample(lambda fixed: proc.io.sink.RingBuffer(shape=SHAPE, buffer=30)),
     "Layer": Sample(Layer, spikes=True),
     "Net": Sample(Net),

@@ -248,7 +248,7 @@ ROWS = [
         seed=also(INTEGER, values=(-1,)),
     ),
     row(
-        "lavalike.bss2.calibration.OperatingPoint",
+        "lavalike.bss2.chip.calibration.OperatingPoint",
         {},
         **dict.fromkeys(("leak", "reset", "threshold"), also(REAL, values=(1000,))),
         **dict.fromkeys(("tau_mem", "tau_syn"), also(POSITIVE, values=(1.0,))),

@@ -9,6 +9,7 @@ from tests.doors.table import (
     CHOICE,
     COUNT,
     FLAG,
+    INDEX,
     INF,
     NAN,
     NUMBERS,
@@ -103,6 +104,7 @@ ROWS = [
         precision=bad(3, values=("floating", "fixed")),
         select=bad(3, "x", [LIF], values=({LIF: 3},)),
         dtype=bad(3, values=("float16", "flaot32")),
+        seed=optional(INDEX),
         threads=optional(COUNT),
         debug=FLAG,
         check=bad(3, values=("finit",)),
@@ -188,6 +190,7 @@ ROWS = [
         kind=TEXT,
         reset=CHOICE,
         ends=bad(3, (3,), values=((("v",),), (("v", "end"),))),  # goes with fixed=False
+        complexes=bad(3, (3,), values=((("z", "v"),), (("z", "v", "v"),))),  # likewise
     ),
     row(
         "lavalike.proc.neuron_process",

@@ -17,13 +17,12 @@ from lavalike.backends.bss2.reporting import placement
 from lavalike.bss2.chip import Chip, current_chip
 from lavalike.bss2.placement import CHIPS, Placement
 from lavalike.compiler.flat import Flat, Node, Target, flatten
-from lavalike.compiler.parts import Part
+from lavalike.compiler.parts import Part, cut
 from lavalike.errors import InputError
 from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.model.config import RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var
-from lavalike.runtime.engine import compiled
 
 
 @dataclass(frozen=True)
@@ -78,19 +77,30 @@ class Bss2Backend:
         kind = ProductProgram if part.target.options.mode == PRODUCT else SpikingProgram
         return kind(part, batch, recordable)
 
+    def module(
+        self,
+        process: AbstractProcess,
+        part: Part,
+        config: RunConfig,
+        surrogate: Surrogate | Derivative | None,
+    ) -> ChipModule:
+        """What ``to_torch`` makes where ``config`` has something run on a chip; ``part`` is the whole graph on the torch backend."""
+        on_chip = flatten(process, config, get_backend, part.flat.stimuli)
+        chip = Bss2Options(config.chip).used
+        return ChipModule(process, part, on_chip, chip, config.dt, surrogate)
+
+    def place(
+        self, process: AbstractProcess, chips: int = 1, config: RunConfig | None = None
+    ) -> Placement:
+        """See :func:`place_process`."""
+        config = config or RunConfig(backend=self.name, chip=Chip(level="quantised"))
+        stimuli = [p for p in process.in_ports if not p.sources]
+        parts = cut(flatten(process, config, get_backend, stimuli)).parts
+        own = [self.build(p, 1, p.sends) for p in parts if p.target.backend == self.name]
+        return placement(own, chips)
+
 
 BACKEND = Bss2Backend()
-
-
-def module(
-    process: AbstractProcess,
-    part: Part,
-    config: RunConfig,
-    surrogate: Surrogate | Derivative | None,
-) -> ChipModule:
-    """What ``to_torch`` makes where ``config`` has something run on a chip; ``part`` is the whole graph on the torch backend."""
-    on_chip = flatten(process, config, get_backend, part.flat.stimuli)
-    return ChipModule(process, part, on_chip, Bss2Options(config.chip).used, config.dt, surrogate)
 
 
 @arguments(process=instance(AbstractProcess), chips=CHIPS, config=optional(instance(RunConfig)))
@@ -102,8 +112,4 @@ def place_process(
     Args:
         config: as for a run; default a quantised chip, 1 us a step.
     """
-    config = config or RunConfig(backend="bss2", chip=Chip(level="quantised"))
-    stimuli = [p for p in process.in_ports if not p.sources]
-    return placement(
-        compiled(flatten(process, config, get_backend, stimuli), 1, [], get_backend).programs, chips
-    )
+    return BACKEND.place(process, chips, config)

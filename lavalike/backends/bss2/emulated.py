@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lavalike.backends.bss2.neurons import Membrane, Population, check_ranges
+from lavalike.backends.bss2.neurons import ChipPopulation, Membrane, check_ranges
 from lavalike.backends.bss2.spiking import Injection, Network, Projection, Tensors, Trace
-from lavalike.bss2 import facts
-from lavalike.bss2.chip import Chip
+from lavalike.bss2.chip import Chip, facts
 from lavalike.bss2.errors import NoChipError
-from lavalike.bss2.placement import Placement, Population as ToPlace, circuits, place_populations
+from lavalike.bss2.placement import Placement, Population, circuits, place_populations
 from lavalike.bss2.populations import PlacedPopulation
 from lavalike.bss2.report import SpikeRecord
 from lavalike.bss2.spiking.converter import cadc
@@ -52,7 +51,7 @@ class Placed:
         chip: Chip,
         dt: float,
         weights: Weights,
-        constants: Mapping[Population, Tensors],
+        constants: Mapping[ChipPopulation, Tensors],
     ) -> None:
         if chip.level == "hardware":
             raise NoChipError(
@@ -60,11 +59,11 @@ class Placed:
                 "lavalike.bss2.spiking. Use a Chip of level 'emulated'"
             )
         self.net, self.chip, self.dt, self.model, self.numbers = net, chip, dt, weights, constants
-        self.records: dict[Population, SpikeRecord] = {}
+        self.records: dict[ChipPopulation, SpikeRecord] = {}
         self.link: SpikeRecord | None = None
-        self.scales: dict[Population, Voltage] = {}
-        self.lsb: dict[Population, float] = {}
-        self.biases: dict[tuple[Population, str], Bias] = {}
+        self.scales: dict[ChipPopulation, Voltage] = {}
+        self.lsb: dict[ChipPopulation, float] = {}
+        self.biases: dict[tuple[ChipPopulation, str], Bias] = {}
         if chip.level == "ideal":
             return
         plain = {
@@ -80,7 +79,7 @@ class Placed:
                 self.biases[p, m.leak] = self._bias(p, m)
         self.placement = place(net, weights, self.rows)
 
-    def _bias(self, p: Population, m: Membrane) -> Bias:
+    def _bias(self, p: ChipPopulation, m: Membrane) -> Bias:
         voltage, c, r = self.scales[p], self.numbers[p], facts.RANGES["leak"]
         inside = c[m.leak].clamp(voltage.model(r.low), voltage.model(r.high))
         weight = (
@@ -91,7 +90,7 @@ class Placed:
             inside, rows, _rounded(weight, rows * self.lsb[p]) if rows else torch.zeros_like(weight)
         )
 
-    def rows(self, p: Population, m: Membrane) -> int:
+    def rows(self, p: ChipPopulation, m: Membrane) -> int:
         """Synapse rows that a generator drives for the part of the leak beyond its range."""
         return self.biases[p, m.leak].rows if self.biases else 0
 
@@ -107,7 +106,7 @@ class Placed:
                 self._efficacies(p, out)
         return out
 
-    def _efficacies(self, p: Population, weights: dict[Projection, torch.Tensor]) -> None:
+    def _efficacies(self, p: ChipPopulation, weights: dict[Projection, torch.Tensor]) -> None:
         for m, own in zip(p.membranes, self._circuits(p), strict=True):
             first = 0
             for x in (x for x in self.net.onto(p) if x.port.name == m.port):
@@ -124,7 +123,7 @@ class Placed:
         row = 2 * (line % facts.SIGNED_ROWS) + excitatory.numpy()
         return torch.from_numpy(chip[circuit // facts.COLUMNS, row, circuit % facts.COLUMNS])
 
-    def _circuits(self, p: Population) -> list[np.ndarray]:
+    def _circuits(self, p: ChipPopulation) -> list[np.ndarray]:
         """Of each membrane, the circuits (neurons, joined) it is made of."""
         placed = self.placement[p.name]
         assert isinstance(placed, PlacedPopulation)
@@ -133,13 +132,13 @@ class Placed:
         cuts = np.cumsum([circuits(n) for n in fan_in(self.net, p, self.model, self.rows)])[:-1]
         return np.split(placed.circuits, cuts, axis=1)
 
-    def constants(self, batch: int) -> dict[Population, Tensors]:
+    def constants(self, batch: int) -> dict[ChipPopulation, Tensors]:
         """With leaks in their range; at "emulated" with what calibration left, thresholds with what varies from sample to sample."""
         if self.chip.level == "ideal":
             return dict(self.numbers)
         return {p: self._own(p, batch) for p in self.net.populations}
 
-    def _own(self, p: Population, batch: int) -> Tensors:
+    def _own(self, p: ChipPopulation, batch: int) -> Tensors:
         c, unit, spread = dict(self.numbers[p]), self.scales[p].per_unit, self.chip.circuits
         kind = next(iter(c.values())).dtype
 
@@ -193,7 +192,7 @@ class Placed:
             zip(outside, arrived.split([x.shape[-1] for x in outside.values()], -1), strict=True)
         )
 
-    def sent(self, p: Population, spikes: torch.Tensor) -> torch.Tensor:
+    def sent(self, p: ChipPopulation, spikes: torch.Tensor) -> torch.Tensor:
         """Spikes as those hear them that are not in a loop with the population, and as they are recorded."""
         out = jittered(spikes, self.chip.noise.jitter, self.dt) if self.chip.emulated else spikes
         number = int(spikes.sum())
@@ -202,7 +201,7 @@ class Placed:
         )
         return out
 
-    def observed(self, p: Population, trace: Trace) -> Injection:
+    def observed(self, p: ChipPopulation, trace: Trace) -> Injection:
         """What is recorded: spikes, and membranes, at "emulated" as the CADC reads them, in the graph's units."""
         if not self.chip.emulated:
             return Injection(trace.spikes, trace.membranes, trace.fired)
@@ -221,10 +220,10 @@ def _rounded(w: torch.Tensor, lsb: float) -> torch.Tensor:
     return torch.trunc(w / lsb + w.sign() / 2) * lsb
 
 
-Rows = Callable[[Population, Membrane], int]
+Rows = Callable[[ChipPopulation, Membrane], int]
 
 
-def fan_in(net: Network, p: Population, weights: Weights, rows: Rows) -> list[int]:
+def fan_in(net: Network, p: ChipPopulation, weights: Weights, rows: Rows) -> list[int]:
     """Inputs of the neuron that has most, for each membrane, with those that a generator drives."""
     out = []
     for m in p.membranes:
@@ -244,7 +243,7 @@ def place(net: Network, weights: Weights, rows: Rows, chips: int = 1) -> Placeme
         )
         joined = sum(circuits(n) for n in inputs) if len(p.membranes) > 1 else None
         wanted.append(
-            ToPlace(
+            Population(
                 p.name,
                 p.size,
                 sum(inputs),

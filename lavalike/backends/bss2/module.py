@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 
 from lavalike.backends.bss2.emulated import Placed
-from lavalike.backends.bss2.neurons import Population, tensors
+from lavalike.backends.bss2.neurons import ChipPopulation, tensors
 from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_synapses
 from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import start
@@ -50,7 +50,9 @@ class ChipModule(ProcessModule):
         super().__init__(process, part, surrogate)
         self.chip, self.dt = chip, dt
         self.differentiated = Training(
-            as_surrogate(exponential() if surrogate is None else surrogate), "detach"
+            as_surrogate(exponential() if surrogate is None else surrogate),
+            "detach",
+            relative=True,
         )
         self.plan, self.names = cut(on_chip), order.names(on_chip.nodes)
         self.networks: dict[Part, Network] = {}
@@ -120,7 +122,9 @@ class ChipModule(ProcessModule):
 
     def _model(
         self, net: Network
-    ) -> tuple[dict[Projection, torch.Tensor], dict[Population, Tensors], dict[Population, float]]:
+    ) -> tuple[
+        dict[Projection, torch.Tensor], dict[ChipPopulation, Tensors], dict[ChipPopulation, float]
+    ]:
         """Weights, constants and gains, from the parameters' present values."""
         found = {
             p: p.derive({v.name: self.tensor(v) for v in p.process.vars if v.role == "parameter"})
@@ -138,7 +142,7 @@ class ChipModule(ProcessModule):
         self,
         net: Network,
         weights: Mapping[Projection, torch.Tensor],
-        constants: Mapping[Population, Tensors],
+        constants: Mapping[ChipPopulation, Tensors],
     ) -> Placed:
         return Placed(
             net,
@@ -174,12 +178,11 @@ class ChipModule(ProcessModule):
                 return
             recorded = {p: placed.observed(p, trace) for p, trace in on_chip.items()}
         heard = {p: x + (received[p] - x).detach() for p, x in outside.items()}
-        counted = {p: c | p.units(c) for p, c in constants.items()}
         traces = net.run(
             extent,
             heard,
             weights,
-            counted,
+            constants,
             states,
             dict.fromkeys(net.populations, self.differentiated),
             recorded,

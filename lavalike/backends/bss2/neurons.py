@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RoutingError
 from lavalike.bss2.spiking.scales import Voltage
 from lavalike.compiler.flat import Node
-from lavalike.dynamics import Dynamics, lif
+from lavalike.dynamics import Dynamics
 from lavalike.dynamics.compartments import Branch, tree_dynamics
 from lavalike.errors import GraphError, VarError
 from lavalike.proc import MultiCompartment
@@ -85,7 +85,7 @@ class Membrane:
         return f"reset_{self.name}"
 
 
-class Population:
+class ChipPopulation:
     """One neuron process on the chip.
 
     ``membranes``: one for each circuit of a neuron at least, the spiking one first; ``gain``: what a weight is multiplied with.
@@ -95,8 +95,11 @@ class Population:
         self.node, self.process, self.name = node, node.process, name
         self.size = node.process.s_out.size  # type: ignore[attr-defined]
         self.compartments = isinstance(node.process, MultiCompartment)
-        self.late = node.process.dynamics is lif.LIF_LATE_BIAS
-        self.refractory = node.process.dynamics is lif.LIF_REFRACTORY
+        declared = node.process.dynamics.parameters  # type: ignore[union-attr]
+        self.late = any(p.onset for p in declared)
+        self.refractory = (
+            any(p.tau == "refractory_time" for p in declared) and not self.compartments
+        )
         branches = (
             node.process.branches
             if isinstance(node.process, MultiCompartment)
@@ -107,6 +110,10 @@ class Population:
             Membrane(f"{b.name}_in" if self.compartments else "a_in", b.name, b.fires)
             for b in branches
         )
+
+        # of every time constant and period, the process's parameter and the chip's
+        own = {p.tau: p for p in self.dynamics().parameters}
+        self.timed = [(p, p if self.compartments else own[p.tau]) for p in declared if p.tau]
 
     def dynamics(self, recorded: bool = False) -> Dynamics:
         """Its equation in the chip's order; a LIF is a neuron of one compartment."""
@@ -121,11 +128,6 @@ class Population:
     def fired(self) -> dict[str, str]:
         """Inputs of the recorded equation that tell when other compartments than the soma fired, and the output each is."""
         return {m.fired: f"spike_{m.name}" for m in self.membranes[1:] if m.fires}
-
-    def units(self, c: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What the recorded equation counts thresholds in: their own size, 1 where they are 0, as the torch backend does."""
-        sizes = {m.name: c[m.threshold].detach().abs() for m in self.membranes if m.fires}
-        return {f"per_{n}": 1 / torch.where(v == 0, 1.0, v) for n, v in sizes.items()}
 
     def state_vars(self, m: Membrane) -> tuple[Var, Var]:
         """The Vars of a membrane's current and voltage."""
@@ -151,7 +153,11 @@ class Population:
             raise VarError(f"{self.name}.{e}") from None
         if self.compartments:
             return c, 1.0
-        rate, bias = 1 - c["keep_v"], c["bias"]
+        timed = {
+            q.tau: (q, c[p.argument] if p.counts == q.counts else 1 - c[p.argument])
+            for p, q in self.timed
+        }
+        (m,), (_, rate), bias = self.membranes, timed["tau_mem"], c["bias"]
         if bool(((rate == 0) & (bias != 0)).any()):
             raise GraphError(
                 f"{self.name}: a bias is the chip's leak potential times dv, and dv is 0; let the membrane leak, or leave out "
@@ -159,12 +165,11 @@ class Population:
             )
         none = rate == 0
         out = {
-            "keep_soma": c["keep_u"],
-            "dv_soma": rate,
-            "leak_soma": bias / (rate + none),
-            "vth_soma": c["vth"],
-            "reset_soma": 0.0,
-            "period_soma": c["period"] if self.refractory else 0.0,
+            "period_soma": 0.0,
+            **{q.argument: value for q, value in timed.values()},
+            m.leak: bias / (rate + none),
+            m.threshold: c["vth"],
+            m.reset: 0.0,
         }
         if self.late:
             out["bias_start"] = c["bias_start"]
@@ -174,23 +179,20 @@ class Population:
 
     def times(self, c: Numbers) -> list[tuple[str, str, np.ndarray]]:
         """(range, name in the graph, decay per step) of every time constant."""
-        out = []
-        for m in self.membranes:
-            end = f"_{m.name}" if self.compartments else ""
-            out += [
-                ("tau_mem", f"dv{end}", np.asarray(c[m.rate])),
-                ("tau_syn", f"du{end}", 1 - np.asarray(c[m.keep])),
-            ]
-            if self.compartments and f"g{end}" in c:
-                out.append(("tau_icc", f"g{end}", np.asarray(c[f"g{end}"])))
-        return out
+        return [
+            (
+                p.tau,
+                p.name,
+                1 - np.asarray(c[q.argument]) if q.counts == "loss" else np.asarray(c[q.argument]),
+            )
+            for p, q in self.timed
+            if p.tau != "refractory_time"
+        ]
 
     def periods(self, c: Numbers) -> list[tuple[str, np.ndarray]]:
         """(name in the graph, steps) of every refractory period."""
         return [
-            (k if self.compartments else "refractory_period", np.asarray(v))
-            for k, v in c.items()
-            if k.startswith("period")
+            (p.name, np.asarray(c[q.argument])) for p, q in self.timed if p.tau == "refractory_time"
         ]
 
     def scale(self, c: Numbers) -> Voltage:
@@ -245,7 +247,7 @@ def tensors(c: Mapping[str, Any], dtype: torch.dtype) -> dict[str, torch.Tensor]
     return {n: v.to(dtype).reshape(() if v.numel() == 1 else -1) for n, v in made.items()}
 
 
-def check_ranges(populations: list[tuple[Population, Numbers]], dt: float) -> None:
+def check_ranges(populations: list[tuple[ChipPopulation, Numbers]], dt: float) -> None:
     """RoutingError for time constants outside what the chip can be calibrated to, with the dt that would serve these populations, which
     run together; others of the graph may need another."""
     spans = [

@@ -58,7 +58,7 @@ def graded(node: Node) -> bool:
 
 def roles(flat: Flat, nodes: Sequence[Node]) -> Roles:
     """What each of ``nodes`` is, those that may run on the chip; all others are the host's. GraphError for neurons and connections that
-    are half on the chip, and for a loop through chip and host, by name."""
+    are half on the chip, by name."""
     hears = order.senders(flat.nodes)
     heard: dict[Node, list[Node]] = {n: [] for n in flat.nodes}
     for node, before in hears.items():
@@ -87,23 +87,7 @@ def roles(flat: Flat, nodes: Sequence[Node]) -> Roles:
             )
         if graded(node) and _multiplies(node) and after and all(_sums(n) for n in after):
             out[node] = "product"
-    _check_loops(flat, out, hears)
     return out
-
-
-def _check_loops(flat: Flat, role: Roles, hears: dict[Node, list[Node]]) -> None:
-    for group in order.components(flat.nodes, hears):
-        modes = {MODES[role[n]] for n in group}
-        if (len(group) > 1 or group[0] in hears[group[0]]) and modes not in ({HOST}, {SPIKING}):
-            chip, host = (
-                [n.process.path for n in group if (MODES[role[n]] == HOST) is h]
-                for h in (False, True)
-            )
-            ends = f"with {', '.join(host)} on the host" if host else "in perceptron mode"
-            raise GraphError(
-                f"{', '.join(chip)}: on the chip, in a loop {ends}; a chip cannot be stepped. Put all of the loop "
-                "on it (LIFs and synapses), or run with backend='numba'"
-            )
 
 
 def why_not(node: Node) -> str:

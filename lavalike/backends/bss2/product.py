@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from lavalike.backends.bss2.partition import model_of
 from lavalike.backends.bss2.spiking import constants, matrix
-from lavalike.bss2 import facts
-from lavalike.bss2.chip import Chip, use
+from lavalike.bss2.chip import Chip, facts, use
 from lavalike.bss2.perceptron import functional as array
 from lavalike.bss2.perceptron.trace import Observation, observe
 from lavalike.bss2.placement import PlacedLayer

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from lavalike.backends.bss2.emulated import Placed
-from lavalike.backends.bss2.neurons import Population, tensors
+from lavalike.backends.bss2.neurons import ChipPopulation, tensors
 from lavalike.backends.bss2.partition import check_recordable, check_synapses
 from lavalike.backends.bss2.product import Product
-from lavalike.backends.bss2.spiking import Network, Tensors, Trace, events, gathered, selected
+from lavalike.backends.bss2.spiking import Network, Tensors, Trace, events, gathered
+from lavalike.backends.torch.terms import selected
 from lavalike.compiler import order
 from lavalike.compiler.parts import Part
 from lavalike.process import Port, Var
@@ -23,15 +24,15 @@ Recordings = Mapping[Port | Var, np.ndarray]
 
 def start(
     net: Network,
-    numbers: Mapping[Population, Tensors],
-    gains: Mapping[Population, float],
+    numbers: Mapping[ChipPopulation, Tensors],
+    gains: Mapping[ChipPopulation, float],
     held: Callable[..., torch.Tensor],
     step: int,
-) -> tuple[dict[Population, Tensors], dict[Population, Tensors]]:
+) -> tuple[dict[ChipPopulation, Tensors], dict[ChipPopulation, Tensors]]:
     """The chip's states from the Vars' (``held(var, less=0)``: (batch, size)) after ``step`` steps, and what of its currents has just
     arrived: they are those that the graph has a step later."""
-    states: dict[Population, Tensors] = {}
-    arrived: dict[Population, Tensors] = {}
+    states: dict[ChipPopulation, Tensors] = {}
+    arrived: dict[ChipPopulation, Tensors] = {}
     for p in net.populations:
         c, states[p], arrived[p] = numbers[p], {}, pending(net, p, gains[p], held)
         for m in p.membranes:
@@ -45,7 +46,7 @@ def start(
 
 
 def pending(
-    net: Network, p: Population, gain: float, held: Callable[[Var], torch.Tensor]
+    net: Network, p: ChipPopulation, gain: float, held: Callable[[Var], torch.Tensor]
 ) -> Tensors:
     """What the connections onto ``p`` send next (``a_buff``), by input."""
     out: Tensors = {}
@@ -69,7 +70,7 @@ class SpikingProgram:
         self.chip, self.dt, self.batch, self.step = options.used, options.dt, batch, part.step
         self.part, self.dtype = part, getattr(torch, part.flat.config.dtype)
         self.vars = [v for n in part.nodes for v in n.process.vars]
-        self.gains: dict[Population, float] = {}
+        self.gains: dict[ChipPopulation, float] = {}
         self.placed = self.derived()
         self.values = {
             v: np.broadcast_to(v.value, (batch, *v.shape)) for v in self.vars if v.role == "state"
@@ -120,14 +121,14 @@ class SpikingProgram:
                 if changed is var:
                     state[name] = self._held(var, until * self.step).clamp(min=0)
 
-    def _currents(self, p: Population) -> None:
+    def _currents(self, p: ChipPopulation) -> None:
         for m in p.membranes:
             u = self._held(p.state_vars(m)[0])
             self.states[p][m.current] = (
                 u * self.placed.numbers[p][m.keep] + self.arrived[p][m.source]
             )
 
-    def _store(self, traces: Mapping[Population, Trace]) -> None:
+    def _store(self, traces: Mapping[ChipPopulation, Trace]) -> None:
         """The Vars' values from the chip's states."""
         for p, state in self.states.items():
             for m in p.membranes:
@@ -148,7 +149,7 @@ class SpikingProgram:
         self.arrived = {p: t.arrived for p, t in traces.items()}
 
     def _ends(
-        self, var: Var, hold: torch.Tensor, spikes: torch.Tensor, p: Population
+        self, var: Var, hold: torch.Tensor, spikes: torch.Tensor, p: ChipPopulation
     ) -> torch.Tensor:
         """The step in which the last refractory period ends or ended."""
         steps = len(spikes)

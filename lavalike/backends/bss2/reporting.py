@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from lavalike.backends.bss2.emulated import place
 from lavalike.backends.bss2.program import ProductProgram, SpikingProgram
@@ -12,13 +11,10 @@ from lavalike.bss2.placement import Instance, PlacedLayer, PlacedPopulation, Pla
 from lavalike.bss2.report import Report, SpikeRecord
 from lavalike.errors import RunError
 
-if TYPE_CHECKING:
-    from lavalike.backends.base import Program
-
 ChipProgram = SpikingProgram | ProductProgram
 
 
-def on_chip(programs: Sequence[Program]) -> list[ChipProgram]:
+def on_chip(programs: Sequence[object]) -> list[ChipProgram]:
     """Those of ``programs`` that run on a chip; RunError where there is none."""
     found: list[ChipProgram] = [
         p for p in programs if isinstance(p, SpikingProgram | ProductProgram)
@@ -30,7 +26,7 @@ def on_chip(programs: Sequence[Program]) -> list[ChipProgram]:
     return found
 
 
-def placement(programs: Sequence[Program], chips: int = 1) -> Placement:
+def placement(programs: Sequence[object], chips: int = 1) -> Placement:
     """Where everything lies; spiking parts and products one after another. RoutingError."""
     layers: list[PlacedLayer] = []
     populations: list[PlacedPopulation] = []
@@ -55,7 +51,7 @@ def placement(programs: Sequence[Program], chips: int = 1) -> Placement:
     return Placement(chips, tuple(layers), tuple(populations), tuple(instances))
 
 
-def report(programs: Sequence[Program], steps: int | None) -> Report:
+def report(programs: Sequence[object], steps: int | None) -> Report:
     """The placement, and what the last run, of ``steps``, counted."""
     chip = on_chip(programs)
     records = [r for p in chip if isinstance(p, SpikingProgram) for r in p.placed.records.values()]
@@ -64,7 +60,7 @@ def report(programs: Sequence[Program], steps: int | None) -> Report:
     return placement(programs).report([*records, *seen], chip[0].chip, duration, chip[0].batch)
 
 
-def links(programs: Sequence[Program]) -> list[SpikeRecord]:
+def links(programs: Sequence[object]) -> list[SpikeRecord]:
     """Of each spiking part on an emulated chip, the events of the last run that came from outside, and those lost on the way."""
     return [
         p.placed.link

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from lavalike.backends.bss2.neurons import Population
+from lavalike.backends.bss2.neurons import ChipPopulation
 from lavalike.backends.bss2.partition import is_connection, model_of
 from lavalike.backends.torch.connections import ConnectionModel, as_events
+from lavalike.backends.torch.terms import selected, summed
 from lavalike.bss2.errors import RoutingError
 from lavalike.compiler import order
 from lavalike.compiler.flat import Node, Term
@@ -38,7 +39,7 @@ class Projection:
     """One synapse node onto one input of a population, ``term`` of that input; ``recurrent``: within a loop."""
 
     synapse: Node
-    target: Population
+    target: ChipPopulation
     port: InPort
     term: Term
     recurrent: bool
@@ -85,7 +86,7 @@ class Network:
         groups = order.components(nodes, order.senders(nodes))
         nodes = [n for g in groups for n in g]
         by_process = {id(n.process): n for n in nodes}
-        self.populations = [Population(n, names[n]) for n in nodes if not is_connection(n)]
+        self.populations = [ChipPopulation(n, names[n]) for n in nodes if not is_connection(n)]
         self.synapses = [n for n in nodes if is_connection(n)]
         at = {p.node: p for p in self.populations}
         group_of = {n: k for k, g in enumerate(groups) for n in g}
@@ -113,10 +114,10 @@ class Network:
             )
         )
 
-    def onto(self, population: Population) -> list[Projection]:
+    def onto(self, population: ChipPopulation) -> list[Projection]:
         return [x for x in self.projections if x.target is population]
 
-    def heard(self, projection: Projection) -> list[Population]:
+    def heard(self, projection: Projection) -> list[ChipPopulation]:
         """The populations of this part that a projection hears."""
         return [
             self.output[t.source]
@@ -145,12 +146,12 @@ class Network:
         extent: tuple[int, int],
         outside: Mapping[Port, torch.Tensor],
         weights: Mapping[Projection, torch.Tensor],
-        constants: Mapping[Population, Tensors],
-        states: Mapping[Population, Tensors],
-        training: Mapping[Population, Training] | None = None,
-        injected: Mapping[Population, Injection] | None = None,
-        sending: Callable[[Population, torch.Tensor], torch.Tensor] | None = None,
-    ) -> dict[Population, Trace]:
+        constants: Mapping[ChipPopulation, Tensors],
+        states: Mapping[ChipPopulation, Tensors],
+        training: Mapping[ChipPopulation, Training] | None = None,
+        injected: Mapping[ChipPopulation, Injection] | None = None,
+        sending: Callable[[ChipPopulation, torch.Tensor], torch.Tensor] | None = None,
+    ) -> dict[ChipPopulation, Trace]:
         """The whole stretch.
 
         Args:
@@ -164,7 +165,7 @@ class Network:
             sending: what becomes of a population's spikes on their way to others.
         """
         sent: dict[Port, torch.Tensor] = dict(outside)
-        traces: dict[Population, Trace] = {}
+        traces: dict[ChipPopulation, Trace] = {}
         for group in self.groups:
             loop = any(x.recurrent for p in group for x in self.onto(p))
             members = [
@@ -197,7 +198,7 @@ class _Member:
     def __init__(
         self,
         net: Network,
-        p: Population,
+        p: ChipPopulation,
         extent: tuple[int, int],
         sent: Mapping[Port, torch.Tensor],
         weights: Mapping[Projection, torch.Tensor],
@@ -313,7 +314,7 @@ def _step_together(members: list[_Member], steps: int) -> None:
             m.hear(t, now)
 
 
-def recorded(p: Population, hw: Injection) -> Tensors:
+def recorded(p: ChipPopulation, hw: Injection) -> Tensors:
     """A recording as the injecting equation's inputs."""
     return {
         p.membranes[0].fired: hw.spikes,
@@ -358,16 +359,6 @@ def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
     return torch.cat(columns).T
 
 
-def selected(x: torch.Tensor, term: Term, size: int) -> torch.Tensor:
-    """The elements of the last axis that a term takes, where it puts them among ``size``."""
-    x = x if term.src is None else x[..., torch.as_tensor(term.src)]
-    return (
-        x
-        if term.dst is None
-        else x.new_zeros(*x.shape[:-1], size).index_add(-1, torch.as_tensor(term.dst), x)
-    )
-
-
 def gathered(
     terms: list[Term],
     size: int,
@@ -376,10 +367,7 @@ def gathered(
     like: torch.Tensor,
 ) -> torch.Tensor:
     """The sum of ``terms``, (*extent, size)."""
-    out: torch.Tensor | None = None
-    for term in terms:
-        x = selected(sent[term.source], term, size)
-        out = x if out is None else out + x
+    out = summed(terms, size, sent.__getitem__)
     return like.new_zeros(*extent, size) if out is None else out
 
 

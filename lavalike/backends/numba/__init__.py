@@ -10,6 +10,7 @@ from lavalike.backends.base import Program
 from lavalike.backends.numba import (  # noqa: F401  (they register models)
     connections as _connections,
     conv as _conv,
+    graded as _graded,
     plasticity as _plasticity,
     sources as _sources,
 )
@@ -44,7 +45,11 @@ class NumbaBackend:
     def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> Program:
         options = part.target.options
         threads = min(options.threads or os.cpu_count() or 1, batch)
-        if threads == 1 or options.debug:
+        together = any(
+            isinstance(n.model, NumbaModel) and n.model.batched and n.model.draws
+            for n in part.nodes
+        )  # which draws for a whole batch: threads would share out what is drawn
+        if threads == 1 or options.debug or together:
             return NumbaProgram(part, batch, recordable)
         return ThreadedProgram(part, batch, recordable, threads)
 

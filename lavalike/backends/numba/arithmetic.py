@@ -13,10 +13,6 @@ import numpy as np
 
 Table = dict[str, Callable[..., Any]]
 
-HALF = np.int64(1 << 23)
-FULL = np.int64(1 << 24)
-LIMIT = np.int64((1 << 23) - 1)
-
 
 def _common(dtype: type) -> Table:
     def where(c, a, b):
@@ -121,29 +117,38 @@ def _floating(dtype: type) -> Table:
     }
 
 
-def _fixed() -> Table:
-    int64 = np.int64
+def _fixed(whole: type) -> Table:
+    """Loihi's integers, computed in ``whole``: in int32 where all that is computed fits (see :mod:`lavalike.backends.numba.ranges`)."""
+    half, low, full = whole(1 << 23), whole(-(1 << 23)), whole(1 << 24)
+    most, least = whole((1 << 23) - 1), whole(1 - (1 << 23))
+    int64, float64 = np.int64, np.float64
 
     def leak(x, k):
-        p = int64(x) * int64(k)
+        p = int64(int64(x) * k)  # k may have a fraction of 1/4096
         return (p + ((p >> 63) & 4095)) >> 12  # toward zero, as sign(x) * (|x| >> 12)
+
+    def leak_in_32(x, k):
+        return whole(float64(x) * (float64(k) * 2.0**-12))  # the product is exact; toward zero
 
     def scaled(x, k, bits):
         p = int64(x) * int64(k)
-        return (p + ((p >> 63) & ((int64(1) << bits) - 1))) >> bits
+        return whole((p + ((p >> 63) & ((int64(1) << bits) - 1))) >> bits)
 
     def wrap(x):
-        x = x - FULL if x > HALF else x
-        return x + FULL if x <= -HALF else x
+        x = whole(x)
+        x = whole(x - full) if x > half else x
+        return whole(x + full) if x <= low else x
 
     def clip(x):
-        return min(max(x, -LIMIT), LIMIT)
+        x = whole(x)
+        x = most if x > most else x
+        return least if x < least else x
 
     def unscale(x, e):
-        return x >> e
+        return whole(whole(x) >> whole(e))
 
-    return _common(int64) | {
-        "leak": leak,
+    return _common(whole) | {
+        "leak": leak if whole is int64 else leak_in_32,
         "scaled": scaled,
         "wrap": wrap,
         "clip": clip,
@@ -154,5 +159,6 @@ def _fixed() -> Table:
 TABLES: dict[str, Table] = {
     "float32": _floating(np.float32),
     "float64": _floating(np.float64),
-    "int32": _fixed(),
+    "int32": _fixed(np.int64),
 }
+NARROW = _fixed(np.int32)

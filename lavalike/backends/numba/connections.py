@@ -10,11 +10,12 @@ import numpy as np
 
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import WRAPPED, inlined, jit
-from lavalike.backends.numba.model import NumbaModel, held
+from lavalike.backends.numba.model import NumbaModel, all_same, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import NodeConfig
 from lavalike.model.model import implements
+from lavalike.proc.conv_in_time import ConvInTime
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 
 
@@ -170,10 +171,10 @@ class DenseModel(_Connection):
             if graded:
                 odd[k, 0] = 0
         a_out[:] = 0
+        done[:] = 0
         if batch == 1:
-            add_rows(a_out[0], rows, s_in[0], events[0], 0, count[0], graded)
+            add_rows(a_out[0], rows, s_in[0], events[0], done[0], count[0], graded)
         else:
-            done[:] = 0
             for end in range(TILE, n_in + TILE, TILE):
                 for k in range(batch):
                     p = done[k]
@@ -217,7 +218,7 @@ class SparseModel(_Connection):
         process = self.process
         order, target, start = self.order
         graded = self.graded(values)
-        same = int((entries == entries[0]).all() and not graded)
+        same = int(not graded and all_same(entries))
         return {
             "entries": entries[order],
             "target": target,
@@ -318,12 +319,21 @@ class _DelayModel(_Connection):
     aliases: ClassVar = {}
     sends: ClassVar = {"a_buff": "a_out"}
 
+    @property
+    def lag(self) -> int:
+        return 1 + self.shortest(self.process.delays.value)
+
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """Slot k of the ring belongs to the steps t with t % slots == k."""
         return {"ring": np.roll(values["a_buff"].T, step + 1, axis=0)}
 
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         return {"a_buff": np.roll(states["ring"], -(step + 1), axis=0).T}
+
+    def delays(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        limit = self.process.max_delay
+        most = min(limit, 63) if self.config.fixed else limit
+        return within("delays", integral("delays", values["delays"]), 0, most)
 
     def entries(
         self, weights: np.ndarray, delays: np.ndarray
@@ -334,13 +344,7 @@ class _DelayModel(_Connection):
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         weights, right = self.weights_and_shift(values)
         limit, n_out = self.process.max_delay, self.process.a_out.size
-        delays = within(
-            "delays",
-            integral("delays", values["delays"]),
-            0,
-            min(limit, 63) if self.config.fixed else limit,
-        )
-        weights, lag, target, start = self.entries(weights, delays)
+        weights, lag, target, start = self.entries(weights, self.delays(values))
         entries, left = narrowed(weights, self.config)
         if left >= right:  # no bit is lost: the sums need no shift of their own
             entries, left, right = (
@@ -419,6 +423,29 @@ class DelayDenseModel(_DelayModel):
             delays.T.reshape(-1),
             np.tile(np.arange(n_out), n_in),
             np.arange(n_in + 1) * n_out,
+        )
+
+
+@implements(ConvInTime, backend="numba", delay=1)
+class ConvInTimeModel(_DelayModel):
+    """A synapse a tap of the kernel, of which the newest message meets the last."""
+
+    def weights_and_shift(self, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
+        weights = values["weights"]
+        return (integral("weights", weights) if self.config.fixed else weights), 0
+
+    def delays(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.arange(len(values["weights"]))[::-1]
+
+    def entries(
+        self, weights: np.ndarray, delays: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        taps, n_out, n_in = weights.shape
+        return (
+            weights.transpose(2, 0, 1).reshape(-1),
+            np.tile(np.repeat(delays, n_out), n_in),
+            np.tile(np.arange(n_out), n_in * taps),
+            np.arange(n_in + 1) * (taps * n_out),
         )
 
 

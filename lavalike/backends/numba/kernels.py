@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import inspect
 import os
 import platform
 import struct
@@ -33,9 +32,10 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload_attribute
 
-from lavalike.backends.numba import cache
-from lavalike.backends.numba.arithmetic import TABLES
-from lavalike.dynamics.dynamics import Dynamics, bind
+from lavalike.backends.numba import cache, loops
+from lavalike.backends.numba.loops import OVERFLOW as OVERFLOW, WRAPPED as WRAPPED
+from lavalike.dynamics.composition import composition
+from lavalike.dynamics.dynamics import Dynamics
 from lavalike.errors import RunError
 
 # a neuron with parameters of its own has more arrays than LLVM checks for overlap by default (8 pairs),
@@ -44,11 +44,13 @@ llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
 BITS = dict(zip(DTYPES, "fdqihb", strict=True))  # as struct names them
-OVERFLOW, RAISED, NOT_FINITE, WRAPPED, NOT_HELD = 1, 2, 3, 4, 5  # a kernel's status; 0: done
-ACCUMULATOR_LIMIT = 1 << 23
-REST_BLOCK = 256
+# a kernel's status, besides those of loops; 0: done
+RAISED, NOT_FINITE, NOT_HELD, OUTSIDE = 2, 3, 5, 6
+IMPORTS = "from numpy import int32, int64, uint64\n"  # what a generated loop names
 RETURNS = "the step returns a value"
-STILL = "is"  # an argument of a Dynamics' loop; a keyword, so that no name of a user's is the same
+DRAWS = "for"  # an argument of a step that draws random numbers: key and sample; a keyword as well
+NUMBERS = "draws"  # the same of a step of the library
+NUMPY, PYTHON = 1, 2  # whose random numbers a step draws
 
 Kind = tuple[str, int]  # dtype and number of axes; 0 axes: a number by value. ("t", 0): the step
 
@@ -59,7 +61,8 @@ class Spec:
 
     ``function`` is a step over arrays, or the Dynamics whose loop is generated in ``arithmetic``.
     ``arguments`` are its names and kinds, in order. ``checked``: stop where an accumulator leaves 24 bits.
-    ``trusted``: it raises nothing. ``returns``: its result is the kernel's status. ``bounds``: every index is checked.
+    ``trusted``: it raises nothing. ``returns``: its result is the kernel's status. ``bounds``: every index is checked. ``draws``: whose
+    random numbers it uses, seeded before each call by the argument DRAWS.
     """
 
     function: Callable[..., Any] | Dynamics
@@ -69,83 +72,7 @@ class Spec:
     trusted: bool = True
     returns: bool = False
     bounds: bool = False
-
-
-def loop_source(
-    dynamics: Dynamics, arguments: tuple[tuple[str, Kind], ...], checked: bool, wide: bool
-) -> str:
-    """``def loop(...)``: the dynamics' scalar step over every neuron; ``wide``: it stops where int32 does not hold a result. What is the
-    user's is called ``x_name`` in it."""
-    kinds = dict(arguments)
-
-    def local(name: str) -> str:
-        return "still" if name == STILL else f"x_{name}"
-
-    def item(name: str) -> str:
-        return f"{local(name)}[i]" if kinds[name][1] else local(name)
-
-    call = ", ".join(item(a) for a in dynamics.arguments)
-    results = [*dynamics.outputs, *dynamics.states]
-    lines = [
-        f"def loop({', '.join(map(local, kinds))}):",
-        "    bad = 0",
-        *["    wide = uint64(0)"] * wide,
-    ]
-    rests = STILL in kinds
-    if rests:
-        # a block whose inputs are zero, and that sent nothing when they last were, would compute what stands there
-        silent = " | ".join(f"({item(name)} != 0)" for name in dynamics.inputs)
-        lines += [
-            f"    n = {local(dynamics.outputs[0])}.size",
-            "    for block in range(still.size):",
-            # unsigned: a signed index that might be negative keeps a loop from being vectorised
-            f"        first = uint64(block * {REST_BLOCK})",
-            f"        last = uint64(min(block * {REST_BLOCK} + {REST_BLOCK}, n))",
-            "        busy = 0",
-            "        for i in range(first, last):",
-            f"            busy += {silent}",
-            "        if busy == 0 and still[block]:",
-            "            continue",
-            "        for i in range(first, last):",
-        ]
-    else:
-        lines.append(f"    for i in range({local(dynamics.outputs[0])}.size):")
-    loop_start = len(lines)
-    for k, function in enumerate(dynamics.accumulators if checked else ()):
-        names = inspect.signature(function).parameters
-        lines.append(
-            f"        bad |= abs(_accumulator_{k}({', '.join(item(n) for n in names)})) >= {ACCUMULATOR_LIMIT}"
-        )
-    lines.append(f"        result = _step({call})")
-    values = ["result"] if len(results) == 1 else [f"result[{k}]" for k in range(len(results))]
-    for name, value in zip(results, values, strict=True):
-        lines.append(f"        {item(name)} = {value}")
-        if wide:  # bits above the 32nd: int32 does not hold it
-            lines.append(f"        wide |= uint64(int64({value}) + 2147483648)")
-    if rests:
-        lines[loop_start:] = ["    " + line for line in lines[loop_start:]]
-        sent = " | ".join(f"({item(name)} != 0)" for name in dynamics.outputs)
-        lines += [
-            "        if busy == 0:",
-            "            for i in range(first, last):",
-            f"                busy += {sent}",
-            "        still[block] = busy == 0",
-        ]
-    lines.append(
-        f"    return {OVERFLOW} if bad else {f'{WRAPPED} if wide >> uint64(32) else 0' if wide else 0}"
-    )
-    return "\n".join(lines) + "\n"
-
-
-def spec_loop(spec: Spec) -> str:
-    """The loop of a Dynamics' ``spec``."""
-    assert isinstance(spec.function, Dynamics)
-    summed = (
-        spec.checked and spec.function.accumulators
-    )  # what stays within 24 bits there, int32 holds
-    return loop_source(
-        spec.function, spec.arguments, spec.checked, spec.arithmetic == "int32" and not summed
-    )
+    draws: int = 0
 
 
 def python_kernel(spec: Spec) -> Callable[..., Any]:
@@ -160,8 +87,8 @@ def python_kernel(spec: Spec) -> Callable[..., Any]:
             if spec.trusted
             else plain(spec.function)
         )
-    namespace = _parts(spec.function, spec.arithmetic, lambda f: f)
-    exec("from numpy import int64, uint64\n" + spec_loop(spec), namespace)
+    namespace = loops.parts(spec.function, spec.arithmetic, False, lambda f: f)
+    exec(IMPORTS + _loop(spec, False), namespace)
     return namespace["loop"]
 
 
@@ -169,30 +96,57 @@ def _not_finite(source: np.ndarray) -> int:
     return 0 if np.isfinite(source).all() else NOT_FINITE
 
 
-def _parts(dynamics: Dynamics, arithmetic: str, compile: Callable[[Any], Any]) -> dict[str, Any]:
-    table = TABLES[arithmetic]
-    # a constant of the equation may be called step
-    return {
-        "_step": bind(dynamics.step, table, compile),
-        **{
-            f"_accumulator_{k}": bind(f, table, compile)
-            for k, f in enumerate(dynamics.accumulators)
-        },
-    }
+def _loop(spec: Spec, narrow: bool) -> str:
+    """The loop of a Dynamics' ``spec``."""
+    assert isinstance(spec.function, Dynamics)
+    kinds = dict(spec.arguments)
+    return loops.source(spec.function, kinds, spec.arithmetic, spec.checked, narrow)
 
 
 JIT: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+# of what kernels alone call: nothing that Python or C would call it by, a quarter of the time it takes to compile. RunConfig(debug=True)
+# calls the compiled helpers that a step of the library names
+INNER = JIT | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 @functools.cache
 def jit(function: Callable[..., Any]) -> Any:
     """Compile the way all kernels are; a function that is compiled already is left alone."""
-    return function if hasattr(function, "py_func") else numba.njit(**JIT)(function)
+    if hasattr(function, "py_func"):
+        return function
+    return numba.njit(**JIT)(_in_a_row(function))
 
 
-def inlined(function: Callable[..., Any]) -> Any:
+def _in_a_row(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that Numba reads: of one that is composed of calls, these."""
+    parts = composition(function)
+    if parts is None:
+        return function
+    names = dict.fromkeys((*parts.arguments, *(n for c in parts.calls for n in c.results)))
+    own = {n: f"x{k}" for k, n in enumerate(names)}
+
+    def some(names: tuple[str, ...]) -> str:
+        return ", ".join(own[n] for n in names)
+
+    lines = [f"def step({some(parts.arguments)}):"]
+    lines += [
+        f"    {some(c.results)} = f{k}({some(c.arguments)})" for k, c in enumerate(parts.calls)
+    ]
+    lines.append(f"    return {some(parts.results)},")
+    namespace: dict[str, Any] = {f"f{k}": c.function for k, c in enumerate(parts.calls)}
+    exec("\n".join(lines), namespace)
+    return namespace["step"]
+
+
+@functools.cache
+def inner(function: Callable[..., Any]) -> Any:
+    """Compile what kernels alone call."""
+    return numba.njit(**INNER)(_in_a_row(function))
+
+
+def inlined(function: Callable[..., Any], **options: bool) -> Any:
     """``jit`` of what becomes part of its caller: arrays are handed on in seven words or more each, which costs what fifty neurons do."""
-    return numba.njit(forceinline=True, **JIT)(function)
+    return numba.njit(forceinline=True, **{**JIT, **options})(function)
 
 
 def bounded(function: Callable[..., Any]) -> Any:
@@ -262,27 +216,29 @@ def nothing(typingctx, result):
     ), lambda context, builder, signature, args: context.get_dummy_value()
 
 
-def compiled_parts(dynamics: Dynamics, arithmetic: str) -> dict[str, Any]:
+def compiled_parts(dynamics: Dynamics, arithmetic: str, narrow: bool) -> dict[str, Any]:
     """The step and the accumulators of the dynamics, compiled (called by generated modules)."""
-    return _parts(dynamics, arithmetic, jit)
+    return loops.parts(dynamics, arithmetic, narrow, inner)
 
 
 def kernel_source(spec: Spec) -> str:
     """The generated module: from ``FUNCTION`` and its ``PLACE`` in the cache it defines ``kernel``."""
     lines = [
         "from numba import carray, types",
-        "from numpy import int64, uint64",
+        IMPORTS,
         "from lavalike.backends.numba.cache import compiled",
-        "from lavalike.backends.numba.kernels import bounded, compiled_parts, inlined, jit, nothing",
+        "from lavalike.backends.numba.kernels import INNER, bounded, compiled_parts, inlined, jit, nothing",
     ]
     lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in DTYPES]
     if isinstance(spec.function, Dynamics):
-        lines.append(f"globals().update(compiled_parts(FUNCTION, {spec.arithmetic!r}))")
-        lines.append(spec_loop(spec))
-        lines.append("function = inlined(loop)")
+        narrow = loops.BITS in dict(spec.arguments)
+        lines.append(f"globals().update(compiled_parts(FUNCTION, {spec.arithmetic!r}, {narrow}))")
+        lines.append(_loop(spec, narrow))
+        lines.append("function = inlined(loop, **INNER)")
     else:
         lines.append(
-            f"function = {'bounded' if spec.bounds else 'inlined' if spec.trusted else 'jit'}(FUNCTION)"
+            f"function = {'bounded' if spec.bounds else 'inlined' if spec.trusted else 'jit'}"
+            f"(FUNCTION{', **INNER' if spec.trusted else ''})"
         )
     body, slot = [], 0
     for name, (dtype, axes) in spec.arguments:
@@ -295,7 +251,14 @@ def kernel_source(spec: Spec) -> str:
             shape = ", ".join(f"slots[{slot + 1 + k}]" for k in range(axes))
             body.append(f"    a_{name} = carray(pointer_{dtype}(slots[{slot}]), ({shape},))")
             slot += 1 + axes
-    call = f"function({', '.join(f'a_{name}' for name, _ in spec.arguments)})"
+    if spec.draws:
+        lines.append("from lavalike.backends.numba.draws import seed_numpy, seed_python")
+        body += [
+            f"    {seed}(a_{DRAWS}, t)"
+            for bit, seed in ((NUMPY, "seed_numpy"), (PYTHON, "seed_python"))
+            if spec.draws & bit
+        ]
+    call = f"function({', '.join(f'a_{name}' for name, _ in spec.arguments if name != DRAWS)})"
     lines += [
         "@compiled(PLACE, types.int64(types.int64, types.int64), nopython=True, error_model='numpy')",
         "def kernel(block, t):",
@@ -465,9 +428,14 @@ def address(spec: Spec) -> int:
     return _load(spec).address
 
 
+def engine(block: np.ndarray) -> Callable[[], int]:
+    """The compiled step loop as a C function that reads ``block``, kept with it; calling it releases the GIL."""
+    # made C's own numbers once: that takes half of a call's time
+    return functools.partial(_engine(), ctypes.c_int64(address_of(block)), ctypes.c_int64(0))
+
+
 @functools.cache
-def engine() -> Callable[..., int]:
-    """The compiled step loop as a C function; calling it releases the GIL."""
+def _engine() -> Callable[..., int]:
     from lavalike.backends.numba import engine as module
 
     spec = Spec(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lavalike.backends.numba import kernels
+from lavalike.backends.numba import loops, ranges
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError
 from lavalike.model.config import NodeConfig
@@ -30,6 +30,9 @@ class NumbaModel(ProcessModel):
     something new (``v = ...``; ``v[:] = ...`` and ``v += ...`` write), never writes an OutPort, or writes an InPort or a Var
     declared a parameter. An index out of bounds is an IndexError; what a step raises reaches the caller with its type and text,
     process and step, and leaves the states of the last whole step.
+
+    What a step draws from ``np.random`` or ``random`` follows from the run's seed (``RunConfig(seed=)``), the process's path, the step
+    and the sample: neither the cut of a run nor threads change it.
 
     Example::
 
@@ -58,6 +61,11 @@ class NumbaModel(ProcessModel):
         return {}
 
     @property
+    def complexes(self) -> frozenset[str]:
+        """State Vars of complex numbers, whose parts are states."""
+        return frozenset()
+
+    @property
     def message_dtype(self) -> np.dtype:
         return self.config.message_dtype
 
@@ -73,6 +81,13 @@ class NumbaModel(ProcessModel):
         if not inspect.isfunction(step) and not hasattr(step, "py_func"):
             raise GraphError(f"{type(self).__name__}: a NumbaModel defines step(...)")
         return step
+
+    @functools.cached_property
+    def draws(self) -> int:
+        """Whose random numbers a user's step uses; see :mod:`lavalike.backends.numba.draws`."""
+        from lavalike.backends.numba.draws import drawn
+
+        return 0 if self.trusted else drawn(self.function())
 
     @functools.cached_property
     def trusted(self) -> bool:
@@ -107,7 +122,7 @@ def _names(step: Callable[..., Any] | Dynamics) -> tuple[str, ...]:
         return (
             *known,
             *(a for a in step.arguments if a not in known),
-            *((kernels.STILL,) if step.rests else ()),
+            *((loops.STILL,) if step.rests else ()),
         )
     return tuple(inspect.signature(getattr(step, "py_func", step)).parameters)
 
@@ -127,23 +142,32 @@ class DynamicsModel(NumbaModel):
     def ends(self) -> Mapping[str, str]:
         return {var: state for state, var in self.dynamics.ends}
 
+    @property
+    def complexes(self) -> frozenset[str]:
+        return frozenset(var for var, _, _ in self.dynamics.complexes)
+
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        return super().load(values, step) | {
-            state: values[var].astype(np.float64) - step for state, var in self.dynamics.ends
+        parts = {
+            state: part
+            for var, re, im in self.dynamics.complexes
+            for state, part in ((re, values[var].real), (im, values[var].imag))
         }
+        ends = {state: values[var].astype(np.float64) - step for state, var in self.dynamics.ends}
+        return super().load(values, step) | ends | parts
 
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         return {
             **states,
             **{var: states[state].astype(np.float64) + step for state, var in self.dynamics.ends},
+            **{var: states[re] + 1j * states[im] for var, re, im in self.dynamics.complexes},
         }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         if not self.dynamics.rests:
             return {}
         return {
-            kernels.STILL: np.zeros(
-                (batch, -(-self.process.out_ports[0].size // kernels.REST_BLOCK)), np.int8
+            loops.STILL: np.zeros(
+                (batch, -(-self.process.out_ports[0].size // loops.BLOCK)), np.int8
             )
         }
 
@@ -159,18 +183,39 @@ class DynamicsModel(NumbaModel):
             level = self.dynamics.per_neuron if arrays <= {*self.dynamics.per_neuron} else out
             shape = self.process.out_ports[0].shape
             out = {k: np.broadcast_to(v, shape) if k in level else v for k, v in out.items()}
-        made = {
-            k: held(
-                k, v, np.int64 if self.config.fixed or v.dtype.kind != "f" else self.config.dtype
-            )
-            for k, v in out.items()
-        }
+        if self.config.fixed:
+            return self._whole({k: held(k, v, self._dtype(v)) for k, v in out.items()})
+        made = {k: held(k, v, self._dtype(v)) for k, v in out.items()}
         return {k: v.reshape(-1) if v.ndim else v[()] for k, v in made.items()}
+
+    def _dtype(self, constant: np.ndarray) -> Any:
+        """Of a constant: in fixed_pt one that is no whole number stays what it is."""
+        if constant.dtype.kind != "f":
+            return np.int64
+        if self.config.fixed:
+            return np.int64 if (constant == np.trunc(constant)).all() else np.float64
+        return self.config.dtype
+
+    def _whole(self, constants: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Constants of fixed_pt: arrays in 32 bits where those hold them, and in how small blocks 32 bits hold the whole step."""
+        whole = {k: v for k, v in constants.items() if v.dtype.kind != "f"}
+        ends = {k: (int(v.min()), int(v.max())) if v.size else (0, 0) for k, v in whole.items()}
+        narrow = {k for k, (a, b) in ends.items() if a >= ranges.LOW and b <= ranges.HIGH}
+        made = {
+            k: v.astype(np.int32 if k in narrow else v.dtype).reshape(-1) if v.ndim else v[()]
+            for k, v in constants.items()
+        }
+        if len(whole) < len(constants):  # a fraction among them: no proof about whole numbers
+            return made
+        bits = ranges.bits(self.dynamics, tuple((k, *e) for k, e in sorted(ends.items())))
+        return made | ({loops.BITS: bits} if bits else {})
 
 
 def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
     """``value`` in ``dtype``, C-contiguous; ValueError where a finite number becomes infinite in it."""
     value = np.asarray(value)
+    if value.dtype.kind != "f" or value.dtype == dtype or (value.ndim == 0 and abs(value) < 1e38):
+        return np.asarray(value, dtype, order="C")
     with np.errstate(over="ignore"):  # told below
         out = np.asarray(value, dtype, order="C")
     if (
@@ -189,4 +234,12 @@ def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
 
 def _collapsed(value: np.ndarray) -> np.ndarray:
     """One number if all entries are the same."""
-    return value.reshape(-1)[0] if value.size and (value == value.reshape(-1)[0]).all() else value
+    if value.size == 1:
+        return value.reshape(())
+    return value.reshape(-1)[0] if value.size and all_same(value) else value
+
+
+def all_same(values: np.ndarray) -> bool:
+    """Whether all entries, of which there are some, are the same number."""
+    first = values.flat[0]
+    return bool(first == values.flat[-1] and (values == first).all())

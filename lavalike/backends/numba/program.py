@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numba.core.errors import NumbaError
 
 from lavalike.backends.base import check_real, int32
-from lavalike.backends.numba import kernels, steps as user_steps, transfer
+from lavalike.backends.numba import draws, kernels, loops, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
 from lavalike.compiler.flat import Node, Term, not_held, warn_graded
@@ -94,6 +95,9 @@ def kind_of(value: Any) -> Kind:
     )
 
 
+Snapshot = tuple[int, int, list[np.ndarray]]  # steps and derivations done, and what steps change
+
+
 class NumbaProgram:
     """See :class:`lavalike.backends.base.Program`."""
 
@@ -103,6 +107,7 @@ class NumbaProgram:
         batch: int,
         recordable: Sequence[Port | Var],
         constants: Mapping[Node, Any] | None = None,
+        first_sample: int = 0,
     ) -> None:
         self.part, self.batch, self.options = part, batch, part.target.options
         self.constants = (
@@ -119,10 +124,11 @@ class NumbaProgram:
         self.node_ops: dict[Node, Op] = {}
         self.where = np.zeros(4, np.int64)
         self.places = {node: k for k, node in enumerate(part.nodes)}
-        self.odd = np.zeros(
-            (len(part.nodes), batch, 1), np.int64
-        )  # where graded messages arrived that count as spikes
-        self.first_sample = 0  # of a batch that several programs share
+        # where graded messages arrived that count as spikes; as bytes, which compare in a moment
+        words = len(part.nodes) * batch
+        self.odd_bytes, self.even = bytearray(8 * words + 8), bytes(8 * words + 8)
+        self.odd = np.frombuffer(self.odd_bytes, np.int64)[:words].reshape(-1, batch, 1)
+        self.first_sample = first_sample  # of a batch that several programs share
         self.finite = self.options.check == "finite" or self.options.debug
         self.own: dict[
             Node, dict[str, np.ndarray]
@@ -132,9 +138,10 @@ class NumbaProgram:
             self.buffers[port] = np.zeros((batch, *port.shape), part.dtype_of(port))
         self.ops: list[Op] = []
         self.table_ops: list[Op] = []
-        self.laid: set[Port | Var] | None = (
-            None  # what the table records; None: it is to be laid anew
-        )
+        self.laid: set[Port | Var] | None = None  # what the table records; None: it is to be laid
+        self.stale = False  # an op of the table is another since it was laid
+        self.goes_on = False  # whether ``again`` may follow
+        self.derivations = 0  # how often constants were derived anew
         self.feeds = {
             p: self._transfer(transfer.feed, p.path, self.buffers[p], row=True) for p in part.hears
         }
@@ -175,6 +182,7 @@ class NumbaProgram:
 
     def record(self, recordable: Sequence[Port | Var]) -> None:
         """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end of a step."""
+        recordable = [t for t in recordable if t not in self.records]
         ports: list[Op] = []
         for port in (t for t in recordable if isinstance(t, Port)):
             array = self.buffers.get(port)
@@ -249,7 +257,7 @@ class NumbaProgram:
         """The node's row: its step's arguments by name, and the kernel for their kinds."""
         model, process, messages = _model(node), node.process, node.model.config.message_dtype
         general = isinstance(model, DynamicsModel)
-        names = model.argument_names()
+        names = (*model.argument_names(), *(n for n in (loops.BITS,) if n in constants))
         shared = not any(isinstance(constants.get(n), np.ndarray) for n in names)
         looped = not (shared if general else model.batched)
         for array in self.scratch[node].values():
@@ -261,10 +269,15 @@ class NumbaProgram:
             | self.scratch[node]
         )
         values = {v.name: v for v in process.vars}
+        own = model.trusted and not general and kernels.NUMBERS in names
         unknown = [
             n
             for n in names
-            if n not in samples and n not in constants and n not in values and n != "t"
+            if n not in samples
+            and n not in constants
+            and n not in values
+            and n != "t"
+            and not (own and n == kernels.NUMBERS)
         ]
         if unknown:
             raise GraphError(
@@ -274,25 +287,18 @@ class NumbaProgram:
         if not model.trusted:
             self._own(node, samples, constants)
             samples |= self.own[node]
-        op = Op(
-            Spec(
-                model.function(),
-                (),
-                str(messages) if general else "",
-                Units.of(process.proc_params).checked,
-                model.trusted,
-                model.trusted and model.returns,
-                not model.trusted and model.bounds,
-            ),
-            [],
-            [],
-            process.path,
-            looped,
-        )
-        arguments = []
+        if model.draws:
+            names = (*names, kernels.DRAWS)
+        if model.draws or own:
+            samples[kernels.DRAWS if model.draws else kernels.NUMBERS] = self._numbers(node)
+        bound, per_sample, arguments = [], [], []
         for name in names:
             if name in samples:
                 value = samples[name]
+                if (
+                    name == kernels.DRAWS and not looped
+                ):  # a step that draws for all samples at once
+                    value = value[0]
                 if general:
                     value = value.reshape(self.batch, -1) if looped else value.reshape(-1)
                 dtype, axes = kind_of(value)
@@ -314,13 +320,29 @@ class NumbaProgram:
                 kind = kind_of(value)
             else:
                 value, kind = None, ("t", 0)
-            op.values.append(value)
-            op.per_sample.append(
-                name in samples and (name not in self.own.get(node, ()) or not model.batched)
+            bound.append(value)
+            per_sample.append(
+                name in samples
+                and (name not in self.own.get(node, ()) or not model.batched)
+                and (name != kernels.DRAWS or looped)
             )
             arguments.append((name, kind))
-        op.spec = replace(op.spec, arguments=tuple(arguments))
-        return op
+        spec = Spec(
+            model.function(),
+            tuple(arguments),
+            _name(messages) if general else "",
+            general and Units.of(process.proc_params).checked,
+            model.trusted,
+            model.trusted and model.returns,
+            not model.trusted and model.bounds,
+            model.draws,
+        )
+        return Op(spec, bound, per_sample, process.path, looped)
+
+    def _numbers(self, node: Node) -> np.ndarray:
+        """What a sample's random numbers follow from: the node's key and the sample."""
+        samples = self.first_sample + np.arange(self.batch)
+        return np.stack([np.full(self.batch, self.part.flat.key(node)), samples], 1)
 
     def _own(
         self, node: Node, samples: Mapping[str, np.ndarray], constants: Mapping[str, Any]
@@ -490,7 +512,7 @@ class NumbaProgram:
                     {t: x[k : k + 1] for t, x in recordings.items()},
                 )
             return
-        if recordings.keys() != self.laid:
+        if self.stale or recordings.keys() != self.laid:
             self._lay(recordings)
         first = self.step + 1
         for port, op in self.feeds.items():
@@ -498,32 +520,41 @@ class NumbaProgram:
         for target, rows in recordings.items():
             if target in self.records:
                 self._rows(self.records[target], rows, first)
+        self.goes_on = not indirect
+        self.again(steps)
+        for target in indirect:
+            recordings[target][...] = self.values(target).reshape(self.batch, -1)
+
+    def again(self, steps: int) -> None:
+        """See :meth:`lavalike.runtime.engine.Engine.again`."""
+        if self.stale:
+            assert self.laid is not None
+            self._lay(self.laid)
         if self.options.debug:
-            self._run_python(self.table_ops, first, steps)
+            self._run_python(self.table_ops, self.step + 1, steps)
         else:
-            self._run_compiled(first, steps)
-        if self.watched and np.count_nonzero(self.odd):
+            self._run_compiled(self.step + 1, steps)
+        if self.watched and self.odd_bytes != self.even:
             nodes = [self.part.nodes[k] for k in np.flatnonzero(self.odd.any((1, 2)))]
             self.odd[...] = 0
             for node in nodes:
                 if node not in self.part.told:
                     self.part.told.add(node)
                     warn_graded(node.process)
-        for target in indirect:
-            recordings[target][...] = self.values(target).reshape(self.batch, -1)
 
-    def _lay(self, recordings: Mapping[Port | Var, np.ndarray]) -> None:
+    def _lay(self, recordings: Iterable[Port | Var]) -> None:
         """The table for runs that record ``recordings``: laid when those or an op changed, not in every run."""
-        skipped = {id(op) for target, op in self.records.items() if target not in recordings}
+        self.laid, self.stale = {*recordings}, True
+        skipped = {id(op) for target, op in self.records.items() if target not in self.laid}
         self.table_ops = [op for op in self.ops if id(op) not in skipped]
         if not self.options.debug:
             self.table = np.array([op.row(self.batch) for op in self.table_ops], np.int64).reshape(
                 -1
             )
-            self.engine = kernels.engine()
             self.block = kernels.engine_block(self.table, self.where)
-            self.block_address = self.block.ctypes.data
-        self.laid = {*recordings}
+            self.walk = kernels.engine(self.block)
+            self.slots, self.stopped = self.block.data, self.where.data
+        self.stale = False
 
     def _rows(self, op: Op, rows: np.ndarray, first: int) -> None:
         """Let a feed or a record work on ``rows`` from step ``first`` on: (steps, batch, size), possibly some samples of a larger
@@ -548,12 +579,12 @@ class NumbaProgram:
     def _run_compiled(self, first: int, steps: int) -> None:
         if self.stops:
             self._keep()
-        block, where = self.block, self.where
-        block[3], block[4], where[3] = first, steps, first - 1
+        slots, stopped = self.slots, self.stopped
+        slots[3], slots[4], stopped[3] = first, steps, first - 1
         try:
-            status = self.engine(self.block_address, 0)
+            status = self.walk()
         finally:  # Ctrl-C is delivered as the call returns, with its steps done
-            self.step = int(where[3])
+            self.step = stopped[3]
         if status:
             self._stop(status, self.table_ops, first)
 
@@ -561,10 +592,11 @@ class NumbaProgram:
         """So many steps of ``table``; a status, and where it stopped in ``where``."""
         block = kernels.engine_block(table, self.where)
         block[3], block[4], self.where[3] = first, steps, first - 1
-        return self.engine(block.ctypes.data, 0)
+        return kernels.engine(block)()
 
-    def _mutable(self) -> list[np.ndarray]:
-        groups = (self.states, self.scratch, self.own)
+    def _mutable(self, derived: bool = True) -> list[np.ndarray]:
+        """What steps change; last, and only if ``derived``, what follows from parameters too."""
+        groups = (self.states, self.scratch, self.own) if derived else (self.states,)
         parts: list[Any] = [self.buffers, *(arrays for g in groups for arrays in g.values())]
         return [array for part in parts for array in part.values()]
 
@@ -598,7 +630,8 @@ class NumbaProgram:
             else:
                 error = self._error(status, ops[row], t, sample)
             self._restore()
-            status = self._walk(self.table, first, t - first)  # not 0 where it draws random numbers
+            # not 0 where it depends on more than its arguments
+            status = self._walk(self.table, first, t - first)
             self.step = int(self.where[3])
         assert error is not None
         raise error
@@ -612,15 +645,25 @@ class NumbaProgram:
         written = op.spec.function
         assert not isinstance(written, Dynamics)  # whose loop raises nothing
         function = kernels.bounded(written) if op.spec.bounds else kernels.jit(written)
+        numbers = self._drawn(op, values)
+        self._drawn(op, before)
         try:
+            if numbers is not None:
+                draws.seed_compiled(op.spec.draws, numbers, t)
             function(*values)
         except IndexError as e:  # Numba says neither which index nor where; Python does
-            return self._told(_in_python(kernels.plain(written), before) or e, op, t, sample)
+            with _seeded(op, numbers, t):
+                told = _in_python(kernels.plain(written), before)
+            return self._told(told or e, op, t, sample)
         except Exception as e:
             return self._told(e, op, t, sample)
         return RunError(
             f"{self._place(op, t, sample)}: the model's step raised an exception; RunConfig(debug=True) shows it"
         )
+
+    def _drawn(self, op: Op, values: list[Any]) -> np.ndarray | None:
+        """Take what seeds a step that draws out of its arguments' ``values``, where it is the last."""
+        return values.pop() if op.spec.draws else None
 
     def _place(self, op: Op, t: int, sample: int) -> str:
         return f"{op.owner}, step {t}" + (
@@ -661,6 +704,12 @@ class NumbaProgram:
                 f"{place}: a sum left the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
             )
         values = op.values[0]
+        if status == kernels.OUTSIDE:
+            x = op.sample(sample)[0]
+            bad = x[(x < 0) | (x >= 2**24)].flat[0]
+            return RunError(
+                f"{place}: the root of a number from 0 to 2**24 - 1 is taken, got {bad}"
+            )
         if status == kernels.NOT_HELD:
             lost = ~transfer.held(values, op.values[1].dtype)
             sample, index = divmod(int(np.flatnonzero(lost)[0]), values.size // self.batch)
@@ -700,8 +749,10 @@ class NumbaProgram:
                     np.int64(t) if kind[0] == "t" else v
                     for v, kind in zip(op.sample(k), op.kinds, strict=True)
                 ]
+                numbers = self._drawn(op, values)
                 try:
-                    status = function(*values)
+                    with _seeded(op, numbers, t):
+                        status = function(*values)
                 except Exception as e:
                     error = self._told(e, op, t, k)
                     raise error from e
@@ -721,6 +772,8 @@ class NumbaProgram:
         node = self.part.node_of(target.process)
         if node is None or not self._is_state(target):
             return target.value.dtype
+        if target.name in _model(node).complexes:
+            return np.result_type(node.model.config.message_dtype, np.complex64)
         return (
             np.dtype(np.float64)
             if self._counts_down(target) is not None
@@ -805,15 +858,28 @@ class NumbaProgram:
             self._fill_aliases(node, values)
 
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
-        return self.buffers[port].reshape(1, self.batch, -1)
+        if steps == 1:
+            return self.buffers[port].reshape(1, self.batch, -1)
+        node = self.part.node_of(port.process)
+        assert node is not None
+        var = next(v for v, name in _model(node).sends.items() if name == port.name)
+        columns = self.values(next(v for v in node.process.vars if v.name == var))
+        return np.moveaxis(columns, -1, 0)[:steps].reshape(steps, self.batch, -1)
 
-    def snapshot(self) -> tuple[int, list[np.ndarray]]:
-        return self.step, [a.copy() for a in self._mutable()]
+    def snapshot(self) -> Snapshot:
+        return self.step, self.derivations, [a.copy() for a in self._mutable()]
 
-    def restore(self, snapshot: tuple[int, list[np.ndarray]]) -> None:
-        self.step, arrays = snapshot
-        for old, array in zip(arrays, self._mutable(), strict=True):
+    def restore(self, snapshot: Snapshot) -> None:
+        self.step, derivations, arrays = snapshot
+        settled = derivations == self.derivations
+        for old, array in zip(arrays, self._mutable(settled), strict=settled):
             np.copyto(array, old)
+        if not settled:  # a parameter was set since, and stays: what steps made of it begins anew
+            for scratch in self.scratch.values():
+                for array in scratch.values():
+                    array[...] = 0
+            for node in [n for n, own in self.own.items() if own]:
+                self.rebind(node, node.model.derived())
 
     def _rederive(self, node: Node, var: Var, value: np.ndarray) -> None:
         old, var.value = var.value, value
@@ -828,7 +894,8 @@ class NumbaProgram:
         op = self._bind(node, constants)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
-        self.laid = None
+        self.stale, self.kept = True, None
+        self.derivations += 1
 
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
@@ -842,6 +909,8 @@ def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     config = node.model.config
     if config.fixed:
         return int32(path, value)
+    if value.dtype.kind != "f":
+        return value.astype(config.message_dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
         out = value.astype(config.message_dtype)
     if value.dtype.itemsize > out.dtype.itemsize and not np.isfinite(out).all():
@@ -849,6 +918,11 @@ def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
             f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it"
         )
     return out
+
+
+def _seeded(op: Op, numbers: np.ndarray | None, t: int) -> AbstractContextManager[None]:
+    """Python's generators seeded for a call of ``op``, where it draws."""
+    return nullcontext() if numbers is None else draws.seeded(op.spec.draws, numbers, t)
 
 
 def _model(node: Node) -> NumbaModel:

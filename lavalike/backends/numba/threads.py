@@ -40,12 +40,10 @@ class ThreadedProgram:
         self.parts = [
             first,
             *(
-                NumbaProgram(part, s.stop - s.start, recordable, first.constants)
+                NumbaProgram(part, s.stop - s.start, recordable, first.constants, s.start)
                 for s in self.samples[1:]
             ),
         ]
-        for program, samples in zip(self.parts, self.samples, strict=True):
-            program.first_sample = samples.start
 
     @property
     def step(self) -> int:

@@ -110,13 +110,14 @@ def convert(source, target):
 
 def whole(source, target):
     """Floating point to int32; NOT_HELD where that is not the same number."""
+    kind = source.dtype.type
+    low, high, zero = kind(-2147483648.0), kind(2147483648.0), kind(0)
     bad = np.int32(0)
     for i in range(target.size):
         x = source[i]
-        inside = (x >= -2147483648.0) & (x < 2147483648.0)
-        n = np.int32(x if inside else 0.0)
+        n = np.int32(x if (x >= low) & (x < high) else zero)
         target[i] = n
-        bad |= np.int32(n != x)
+        bad |= np.int32(kind(n) != x)
     return NOT_HELD if bad else 0
 
 

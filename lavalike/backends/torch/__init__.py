@@ -129,6 +129,6 @@ def to_torch(
     ((part,),) = cut(flat).groups
     if not on_chip:
         return ProcessModule(process, part, surrogate)
-    from lavalike.backends import bss2
-
-    return bss2.module(process, part, chip_config, surrogate)
+    chips: Any = get_backend("bss2")
+    module: ProcessModule = chips.module(process, part, chip_config, surrogate)
+    return module

@@ -13,10 +13,13 @@ from lavalike.compiler.flat import warn_graded
 from lavalike.dynamics import integral, within as within_range
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.errors import RunError
+from lavalike.fused.synapses import Synapses, product
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
+from lavalike.proc.conv_in_time import ConvInTime
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
 from lavalike.proc.io import sink, source
+from lavalike.proc.spiker import Receiver
 from lavalike.process.units import Units
 
 
@@ -131,26 +134,64 @@ class DenseModel(ConnectionModel):
         return c["weights"]
 
 
+class _StoredModel(ConnectionModel):
+    """An entry a synapse. ``synapses`` says where they stand in what the product of all of them is."""
+
+    process: Sparse | DelaySparse
+    _synapses: Synapses | None = None
+
+    def synapses(self, rows: torch.Tensor, outputs: int) -> Synapses:
+        """Those that end at ``rows`` of ``outputs``; sorted once for as long as they stay the same."""
+        held = self._synapses
+        if held is None or held.rows.device != rows.device or not torch.equal(held.rows, rows):
+            cols = torch.as_tensor(self.process.cols, device=rows.device)
+            self._synapses = held = Synapses(rows, cols, (outputs, self.process.s_in.size))
+        return held
+
+    def total(self, weights: torch.Tensor) -> torch.Tensor:
+        """The most that messages of 1 cause at each output, (out, 1)."""
+        size = weights.detach().abs()
+        rows = torch.as_tensor(self.process.rows, device=size.device)
+        return size.new_zeros(self.process.a_out.size).index_add(0, rows, size)[:, None]
+
+
 @implements(Sparse, backend="torch", delay=1)
-class SparseModel(DenseModel):
+class SparseModel(_StoredModel):
     process: Sparse
 
     def constants(self, values: Tensors) -> dict[str, Any]:
-        p = self.process
-        weights, right = self.weights(values)
-        where = tuple(torch.as_tensor(x, device=weights.device) for x in (p.rows, p.cols))
-        zeros = weights.new_zeros(p.a_out.size, p.s_in.size)
+        (weights, right), p = self.weights(values), self.process
         return {
-            "weights": zeros.index_put(where, weights, accumulate=True),
+            "weights": weights,
             "right": right,
+            "synapses": self.synapses(torch.as_tensor(p.rows, device=weights.device), p.a_out.size),
             "graded": _graded(values),
         }
+
+    def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
+        s = as_events(s, c["graded"], self)
+        if self.config.fixed:
+            _exact(self, s, self.total(c["weights"]), first)
+        # one product for all samples and steps
+        a = product(c["synapses"], c["weights"], s.movedim(1, 0).flatten(1))
+        a = a.unflatten(1, (len(s), s.shape[-1])).movedim(0, 1)
+        return _settled(self, a, c["right"], first) if self.config.fixed else a
+
+    def matrix(self, c: Mapping[str, Any]) -> torch.Tensor | None:
+        """Laid out where one is asked for, as for a chip."""
+        zeros = c["weights"].new_zeros(c["synapses"].shape)
+        places = c["synapses"].rows, c["synapses"].cols
+        return zeros.index_put(places, c["weights"], accumulate=True)
 
 
 class _DelayModel(ConnectionModel):
     """Synapses with delays: column k of ``a_buff`` (out, max_delay + 1) is what is sent k steps later."""
 
     process: DelayDense | DelaySparse
+
+    @property
+    def lag(self) -> int:
+        return 1 + self.shortest(self.process.delays.value)
 
     def delays(self, values: Tensors) -> torch.Tensor:
         """The delays; ValueError for one that there is no column for, or fixed_pt does not have."""
@@ -159,6 +200,11 @@ class _DelayModel(ConnectionModel):
 
     def send(self, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         return {"a_out": state["a_buff"][..., 0]}
+
+    def ahead(
+        self, state: Tensors, c: Mapping[str, Any], port: str, steps: int
+    ) -> list[torch.Tensor]:
+        return [*state["a_buff"][..., :steps].unbind(-1)]
 
     def sequence(
         self, inputs: Tensors, state: Tensors, c: Mapping[str, Any], first: int, steps: int
@@ -187,26 +233,33 @@ class DelayDenseModel(_DelayModel):
         return {"a_buff": torch.stack(columns, -1)}
 
 
+@implements(ConvInTime, backend="torch", delay=1)
+class ConvInTimeModel(DelayDenseModel):
+    """A matrix a tap of the kernel."""
+
+    def constants(self, values: Tensors) -> dict[str, Any]:
+        taps = values["weights"]
+        if self.config.fixed:
+            taps = integral("weights", taps).to(torch.float64)
+        by_delay = dict(zip(reversed(range(len(taps))), taps, strict=True))
+        weights = taps.movedim(1, 0).flatten(1)
+        return {"by_delay": by_delay, "weights": weights, "right": 0, "graded": _graded(values)}
+
+
 @implements(DelaySparse, backend="torch", delay=1)
-class DelaySparseModel(_DelayModel):
+class DelaySparseModel(_DelayModel, _StoredModel):
     """An entry a synapse, each added to where in ``a_buff`` it arrives."""
 
     process: DelaySparse
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         (weights, right), delays, p = self.weights(values), self.delays(values), self.process
-        rows, cols = (torch.as_tensor(x, device=weights.device) for x in (p.rows, p.cols))
-        total = (
-            weights.detach()
-            .new_zeros(p.a_out.size)
-            .index_add(0, rows, weights.detach().abs())[:, None]
-        )
+        rows = torch.as_tensor(p.rows, device=weights.device)
+        place = rows * (p.max_delay + 1) + delays
         return {
             "weights": weights,
             "right": right,
-            "cols": cols,
-            "place": rows * (p.max_delay + 1) + delays,
-            "total": total,
+            "synapses": self.synapses(place, p.a_out.size * (p.max_delay + 1)),
             "graded": _graded(values),
         }
 
@@ -214,9 +267,9 @@ class DelaySparseModel(_DelayModel):
         s = as_events(inputs["s_in"], c["graded"], self)
         fixed, old = self.config.fixed, state["a_buff"]
         if fixed:
-            _exact(self, s[..., None], c["total"], t)
+            _exact(self, s[..., None], self.total(c["weights"]), t)
         later = torch.cat([old[..., 1:], torch.zeros_like(old[..., :1])], -1).flatten(1)
-        a = torch.zeros_like(later).index_add(1, c["place"], s[:, c["cols"]] * c["weights"])
+        a = product(c["synapses"], c["weights"], s.T).T
         later = later + (torch.floor(a / 2.0 ** c["right"]) if fixed else a)
         if fixed:
             within(self, later[..., None], t)
@@ -354,3 +407,11 @@ class SinkModel(TorchModel):
         data = state["data"]
         hit = torch.arange(data.shape[-1], device=data.device) == (t - 1) % data.shape[-1]
         return {}, {"data": torch.where(hit, inputs["a_in"][..., None], data)}
+
+
+@implements(Receiver, backend="torch")
+class ReceiverModel(TorchModel):
+    def step(
+        self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
+    ) -> tuple[Tensors, Tensors]:
+        return {}, {"payload": inputs["a_in"]}

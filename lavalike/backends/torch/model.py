@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lavalike.errors import InputError, OverflowError24, RunError
+from lavalike.fused.ambient import transformed
 from lavalike.fused.arithmetic import Training
 from lavalike.fused.cpu import LIMIT
 from lavalike.fused.scan import code, scan
@@ -69,6 +70,7 @@ class TorchModel(ProcessModel):
     backend = "torch"
     surrogate: Surrogate | Derivative = exponential()
     ends: Mapping[str, str] = {}  # Vars that hold a step, and the states that count down to it
+    complexes: Mapping[str, tuple[str, str]] = {}  # Vars of complex numbers, and their parts
     looked = told = False  # at messages that count as spikes
 
     def constants(self, values: Tensors) -> dict[str, Any]:
@@ -89,6 +91,12 @@ class TorchModel(ProcessModel):
         raise NotImplementedError(
             f"{type(self).__name__}: a TorchModel with delay defines send and receive"
         )
+
+    def ahead(
+        self, state: Tensors, c: Mapping[str, Any], port: str, steps: int
+    ) -> list[torch.Tensor]:
+        """What ``port`` sends in each of the next ``steps`` steps, at most ``lag``."""
+        return [self.send(state, c)[port]]
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         raise NotImplementedError(
@@ -144,8 +152,10 @@ class DynamicsModel(TorchModel):
             and len({p.shape for p in (*process.in_ports, *process.out_ports)}) == 1
         )
         self.ends = {var: state for state, var in process.dynamics.ends}
+        self.complexes = {var: (re, im) for var, re, im in process.dynamics.complexes}
         self._bound: tuple[Any, ...] = ()
         self._made: tuple[Any, ...] = ()
+        self._numbers: dict[str, tuple[Any, torch.Tensor]] = {}
 
     def port_names(self) -> frozenset[str]:
         return frozenset((*self.dynamics.inputs, *self.dynamics.outputs))
@@ -163,7 +173,8 @@ class DynamicsModel(TorchModel):
         return self._made[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bound": (), "_made": ()}  # made when it is called
+        made: dict[str, Any] = {"_bound": (), "_made": (), "_numbers": {}}  # when it is called
+        return {**self.__dict__, **made}
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         dtype = getattr(torch, self.config.dtype)
@@ -172,13 +183,37 @@ class DynamicsModel(TorchModel):
                 {n: v.numpy() for n, v in values.items()}, Units.of(self.process.proc_params), True
             )
             return {k: torch.as_tensor(v).to(torch.float64) for k, v in derived.items()}
-        derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False)
+        made, keys = self._known(values)
+        derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False, made)
         like = next(iter(values.values()), torch.zeros(0, dtype=dtype))
         out = {
             k: v if isinstance(v, torch.Tensor) else torch.as_tensor(v, device=like.device)
             for k, v in derived.items()
         }
-        return {k: v.to(dtype) if v.dtype.is_floating_point else v for k, v in out.items()}
+        out = {k: v.to(dtype) if v.dtype.is_floating_point else v for k, v in out.items()}
+        self._numbers = {k: (key, out[k]) for k, key in keys.items()}
+        return out
+
+    def _known(self, values: Tensors) -> tuple[Tensors, dict[str, tuple[Any, ...]]]:
+        """Constants made of one number that is not trained: those made before, and what tells each of them from another.
+
+        The number itself does: who changes a Var's tensor, in whatever way, has the constant of what it is now.
+        """
+        made: Tensors = {}
+        keys: dict[str, tuple[Any, ...]] = {}
+        if not transformed():
+            for p in self.dynamics.parameters:
+                value = values.get(p.name)
+                if p.argument not in self.dynamics.constant_names or value is None:
+                    continue
+                if p.shift or value.requires_grad or value.numel() != 1:
+                    continue
+                where = value.device, value.dtype, value.shape, torch.is_inference_mode_enabled()
+                keys[p.argument] = value.item(), *where, self.config.dtype
+                key, tensor = self._numbers.get(p.argument, (None, None))
+                if key == keys[p.argument] and tensor is not None:
+                    made[p.argument] = tensor
+        return made, keys
 
     def step(
         self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]

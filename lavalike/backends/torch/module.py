@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import nn
 from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.base import check_real, int32
 from lavalike.backends.torch.model import Heard, Tensors, TorchModel
+from lavalike.backends.torch.terms import summed
 from lavalike.compiler import order
 from lavalike.compiler.flat import Node, Term, not_held
 from lavalike.compiler.parts import Part
@@ -43,14 +44,14 @@ class ProcessModule(nn.Module):
             if all(n.model.config.fixed for n in part.nodes)
             else getattr(torch, part.flat.config.dtype)
         )
-        self._keys: dict[Var, str] = {}
+        own = [v for node in part.nodes for v in node.process.vars]
+        keys = order.unique(v.path.replace(".", "/") for v in own)
+        self._keys: dict[Var, str] = dict(zip(own, keys, strict=True))
         for node in part.nodes:
             if surrogate is not None:
                 node.model.surrogate = surrogate  # type: ignore[attr-defined]
             for var in node.process.vars:
-                key = var.path.replace(".", "/")
-                if key in self._keys.values():  # another process of the same name
-                    key += f"#{sum(k.split('#')[0] == key for k in self._keys.values()) + 1}"
+                key = self._keys[var]
                 if var.role == "state":
                     whole(node, var, var.value)
                 # a step that something ends in is kept as how far it lies ahead
@@ -62,8 +63,9 @@ class ProcessModule(nn.Module):
                     self.register_parameter(key, nn.Parameter(value))
                 else:
                     self.register_buffer(key, value, persistent=False)
-                self._keys[var] = key
-        self.feedback = order.has_feedback(part.nodes)
+        self._terms: dict[Port, list[Term]] | None = None  # of the OutPorts, in a call
+        self._order = order.upstream_first(part.nodes, order.senders(part.nodes))
+        self.feedback = len(self._order) < len(part.nodes)
         self._seen: set[Node] = (
             set()
         )  # nodes whose models were seen to read and write all that they should
@@ -98,6 +100,10 @@ class ProcessModule(nn.Module):
 
     def as_tensor(self, var: Var, value: np.ndarray) -> torch.Tensor:
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
+        node = self.graph.node_of(var.process)
+        dtype = self.dtype if node is None else self.dtype_for(node)
+        if value.dtype.kind == "c" and node is not None and _model(node).complexes:
+            return torch.tensor(value, dtype=dtype.to_complex())
         check_real(
             var.path,
             value,
@@ -105,8 +111,6 @@ class ProcessModule(nn.Module):
             "keep it in an attribute of the process, or real and imaginary "
             "parts in Vars of their own",
         )
-        node = self.graph.node_of(var.process)
-        dtype = self.dtype if node is None else self.dtype_for(node)
         out = torch.tensor(
             value, dtype=dtype if value.dtype.kind == "f" or var.trainable else torch.int64
         )
@@ -130,11 +134,10 @@ class ProcessModule(nn.Module):
     def initial(self, batch: int) -> States:
         return {
             n: {
-                _model(n).ends.get(v.name, v.name): self.tensor(v)
-                .to(self.dtype_for(n))
-                .expand(batch, *v.shape)
+                name: x.to(self.dtype_for(n)).expand(batch, *v.shape)
                 for v in n.process.vars
                 if v.role == "state"
+                for name, x in held_by(n, v, self.tensor(v))
             }
             for n in self.graph.nodes
         }
@@ -175,7 +178,7 @@ class ProcessModule(nn.Module):
             self._done(node, "step", inputs, new[node])
             for name, x in outputs.items():
                 port = _port(node, name)
-                values[port] = x.expand(batch, *port.shape)
+                values[port] = _expanded(x, (batch, *port.shape))
         return values, new
 
     def sequence(
@@ -190,8 +193,11 @@ class ProcessModule(nn.Module):
         """All steps, node after node; for graphs without feedback. ``nodes`` as in :meth:`step`."""
         values, new = dict(fed), {}
         batch = self._batch(fed, states)
-        nodes = self.graph.nodes if nodes is None else nodes
-        for node in order.upstream_first(nodes, order.senders(nodes)):
+        if nodes is None:
+            nodes = self._order
+        else:
+            nodes = order.upstream_first(nodes, order.senders(nodes))
+        for node in nodes:
             inputs = {
                 name: self.total(terms, _port(node, name), values, batch, steps, first, node)
                 for name, terms in node.inputs.items()
@@ -206,7 +212,7 @@ class ProcessModule(nn.Module):
             self._done(node, "step", inputs, new[node])
             for name, x in outputs.items():
                 port = _port(node, name)
-                values[port] = x.expand(batch, *port.shape, steps)
+                values[port] = _expanded(x, (batch, *port.shape, steps))
         return values, new
 
     # -- what a user's model forgets is told, once
@@ -242,7 +248,7 @@ class ProcessModule(nn.Module):
             node,
             method,
             "state",
-            {_model(node).ends.get(v.name, v.name) for v in node.process.vars if v.role == "state"},
+            {n for v in node.process.vars if v.role == "state" for n in states_of(node, v)},
             state,
         )
         for name, terms in node.inputs.items():
@@ -267,26 +273,26 @@ class ProcessModule(nn.Module):
         """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps); as ``node`` takes it, from step ``first``
         on."""
         time = () if steps is None else (steps,)
-        out: torch.Tensor | None = None
-        for term in terms:
-            x = values[term.source].reshape(batch, term.source.size, *time)
-            if node is not None:
-                x = self._taken(x, term.source, port, node, first)
-            if term.src is not None:
-                x = x[:, torch.as_tensor(term.src, device=x.device)]
-            if term.dst is not None:
-                zeros = x.new_zeros(batch, port.size, *time)
-                x = zeros.index_add(1, torch.as_tensor(term.dst, device=x.device), x)
-            out = x if out is None else out + x
+        shape = (batch, *port.shape, *time)
+
+        def sent(source: Port) -> torch.Tensor:
+            x = values[source]
+            x = x if node is None else self._taken(x, source, port, node, first)
+            return x if x.shape == whole else x.reshape(batch, source.size, *time)
+
+        # one sender as it is, which is a view less for gradients to go through
+        alone = len(terms) == 1 and terms[0].src is None and terms[0].dst is None
+        whole = torch.Size(shape if alone else (batch, port.size, *time))
+        out = summed(terms, port.size, sent, 1)
         if out is None:
             dtype = self.dtype if node is None else self.dtype_for(node)
-            out = torch.zeros(batch, port.size, *time, dtype=dtype, device=self._device())
-        return out.reshape(batch, *port.shape, *time)
+            return torch.zeros(shape, dtype=dtype, device=self._device())
+        return out if out.shape == shape else out.reshape(shape)
 
     def _taken(
         self, x: torch.Tensor, source: Port, port: Port, node: Node, first: int
     ) -> torch.Tensor:
-        """Messages (batch, size), or with a last axis of steps, in what ``node`` computes in; RunError where that does not hold one."""
+        """Messages (batch, *shape), or with a last axis of steps, in what ``node`` computes in; RunError where that does not hold one."""
         fixed, whole = node.model.config.fixed, self.graph.dtype_of(source).kind == "i"
         if fixed == whole:
             return x.to(self.dtype_for(node))
@@ -299,10 +305,10 @@ class ProcessModule(nn.Module):
                 else torch.zeros((), dtype=torch.bool)
             )
         if bad.any():
-            rows = bad[..., None] if bad.dim() == 2 else bad
+            rows = bad.reshape(len(x), source.size, -1)
             k, sample, index = (int(i) for i in rows.permute(2, 0, 1).nonzero()[0])
             place = f"step {first + k}" + (f", sample {sample}" if len(rows) > 1 else "")
-            value = (x[..., None] if x.dim() == 2 else x)[sample, index, k].item()
+            value = x.reshape(rows.shape)[sample, index, k].item()
             raise not_held(
                 source.path,
                 port.path,
@@ -323,7 +329,8 @@ class ProcessModule(nn.Module):
         )
 
     def _device(self) -> torch.device:
-        return next((x.device for x in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+        held = (*self._parameters.values(), *self._buffers.values())
+        return next((x.device for x in held if x is not None), torch.device("cpu"))
 
     # -- as a module ---------------------------------------------------------------------------------------
 
@@ -347,9 +354,8 @@ class ProcessModule(nn.Module):
             raise InputError(
                 f"{self.process.path}: inputs by name expected for {[p.name for p in fed_ports]}"
             )
-        if unreadable() or not all(
-            stored(t) for t in (*given.values(), *self.parameters(), *self.buffers())
-        ):
+        held = (*given.values(), *self._parameters.values(), *self._buffers.values())
+        if unreadable() or not all(stored(t) for t in held if t is not None):
             raise InputError(
                 f"to_torch({self.process.path}): the values of a graph are looked at in every call, and fake, meta and "
                 "traced tensors have none; call it on tensors with data"
@@ -383,9 +389,12 @@ class ProcessModule(nn.Module):
         """What every OutPort of the process sends, (batch, *shape, time) by name."""
         states, constants = self.initial(batch), self.constants()
         outs = self.process.out_ports
+        if self._terms is None:
+            self._terms = {p: self.graph.terms(p) for p in outs}
+        terms = self._terms
         if not self.feedback:
             values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants)
-            return {p.name: self.total(self.graph.terms(p), p, values, batch, steps) for p in outs}
+            return {p.name: self.total(terms[p], p, values, batch, steps) for p in outs}
         columns = {p: v.unbind(-1) for p, v in fed.items()}
         rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
         for k in range(steps):
@@ -393,7 +402,7 @@ class ProcessModule(nn.Module):
                 self.graph.step + k + 1, {p: c[k] for p, c in columns.items()}, states, constants
             )
             for p in outs:
-                rows[p.name].append(self.total(self.graph.terms(p), p, values, batch))
+                rows[p.name].append(self.total(terms[p], p, values, batch))
         return {name: torch.stack(r, -1) for name, r in rows.items()}
 
     def write_back(self) -> None:
@@ -401,6 +410,18 @@ class ProcessModule(nn.Module):
         for var, key in self._keys.items():
             if var.trainable:
                 var.set(getattr(self, key).detach().cpu().numpy())
+
+
+def states_of(node: Node, var: Var) -> tuple[str, ...]:
+    """The names of the states of ``node``'s model that hold ``var``."""
+    model = _model(node)
+    return model.complexes.get(var.name) or (model.ends.get(var.name, var.name),)
+
+
+def held_by(node: Node, var: Var, value: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """The states that hold ``value`` of ``var``."""
+    names = states_of(node, var)
+    return zip(names, (value.real, value.imag) if len(names) == 2 else (value,), strict=True)
 
 
 def whole(node: Node, var: Var, value: np.ndarray) -> None:
@@ -435,6 +456,11 @@ def _forgets(node: Node, method: str, why: str) -> GraphError:
     code = getattr(function, "__code__", None)
     where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
     return GraphError(f"{node.process.path}: {type(node.model).__name__}.{method}{where} {why}")
+
+
+def _expanded(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """``x`` in ``shape``; as it is where it has that, which is a view less for gradients to go through."""
+    return x if x.shape == shape else x.expand(shape)
 
 
 def _port(node: Node, name: str) -> Port:

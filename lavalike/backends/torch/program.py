@@ -7,11 +7,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lavalike.backends.torch.module import ProcessModule, States, Values, whole
+from lavalike.backends.torch.module import (
+    ProcessModule,
+    States,
+    Tensors,
+    Values,
+    held_by,
+    states_of,
+    whole,
+)
 from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
 from lavalike.errors import RunError
 from lavalike.process import OutPort, Port, Var
+
+Snapshot = tuple[int, list[Tensors]]  # steps done, and the states of each node
 
 
 class TorchProgram:
@@ -107,6 +117,9 @@ class TorchProgram:
         node = self.part.node_of(var.process)
         if node is not None and var.name in node.model.ends:  # type: ignore[attr-defined]
             return self.states[node][node.model.ends[var.name]].double().numpy() + self.step  # type: ignore[attr-defined]
+        if node is not None and var.name in node.model.complexes:  # type: ignore[attr-defined]
+            re, im = (self.states[node][n] for n in states_of(node, var))
+            return torch.complex(re.contiguous(), im.contiguous()).numpy()
         state = self.states[node].get(var.name) if node is not None else None
         if state is not None:
             return state.numpy().astype(node.model.config.message_dtype, copy=False)  # type: ignore[union-attr]
@@ -118,6 +131,8 @@ class TorchProgram:
         node = self.part.node_of(target.process)
         if node is None or target.role == "parameter":
             return target.value.dtype
+        if target.name in node.model.complexes:  # type: ignore[attr-defined]
+            return np.result_type(node.model.config.message_dtype, np.complex64)
         ends = node.model.ends  # type: ignore[attr-defined]
         return np.dtype(np.float64) if target.name in ends else node.model.config.message_dtype
 
@@ -126,17 +141,18 @@ class TorchProgram:
         node = self.part.node_of(port.process)
         assert node is not None
         constants = self.module.constants([node])[node]
-        sent = node.model.send(self.states[node], constants)[port.name]  # type: ignore[attr-defined]
-        return sent.expand(self.batch, *port.shape).reshape(1, self.batch, -1).numpy()
+        sent = node.model.ahead(self.states[node], constants, port.name, steps)  # type: ignore[attr-defined]
+        return np.stack(
+            [x.expand(self.batch, *port.shape).reshape(self.batch, -1).numpy() for x in sent]
+        )
 
-    def snapshot(self) -> tuple[int, States]:
-        return self.step, {
-            n: dict(s) for n, s in self.states.items()
-        }  # tensors are replaced, never changed
+    def snapshot(self) -> Snapshot:
+        # tensors are replaced, never changed
+        return self.step, [dict(self.states[n]) for n in self.part.nodes]
 
-    def restore(self, snapshot: tuple[int, States]) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         self.step, states = snapshot
-        self.states = dict(zip(self.states, (dict(s) for s in states.values()), strict=True))
+        self.states = dict(zip(self.part.nodes, map(dict, states), strict=True))
 
     def read(self, var: Var) -> np.ndarray:
         return self._value(var)[0] if var.role == "state" else var.value
@@ -149,11 +165,13 @@ class TorchProgram:
         if var.role == "state":
             whole(node, var, value)
             name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
+            dtype = self.module.dtype_for(node)
             held = torch.tensor(
                 value if name is None else value.astype(np.float64) - self.step,
-                dtype=self.module.dtype_for(node),
+                dtype=dtype.to_complex() if value.dtype.kind == "c" else dtype,
             )
-            self.states[node][name or var.name] = held.expand(self.batch, *var.shape)
+            for part, x in held_by(node, var, held):
+                self.states[node][part] = x.expand(self.batch, *var.shape)
             return
         held = self.module.tensor(var)
         old, held.data = held.data, self.module.as_tensor(var, value)

@@ -28,10 +28,15 @@ from lavalike.arguments import (
     real,
     sequence,
 )
-from lavalike.bss2 import facts
-from lavalike.bss2.analog import CONVOLVED, convolution, mock_convolution, mock_product, product
-from lavalike.bss2.chip import Chip
-from lavalike.bss2.converters import rectify
+from lavalike.bss2.chip import Chip, facts
+from lavalike.bss2.chip.analog import (
+    CONVOLVED,
+    convolution,
+    mock_convolution,
+    mock_product,
+    product,
+)
+from lavalike.bss2.chip.converters import rectify
 from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError
 from lavalike.bss2.perceptron import trace
 from lavalike.bss2.perceptron.mock import chip_for, get_mock_parameter, level_for, mocked
@@ -229,7 +234,7 @@ def _multiply(
 
 
 def _real() -> Any:
-    from lavalike.bss2 import hardware
+    from lavalike.bss2.hxtorch import hardware
 
     return hardware.perceptron()
 

@@ -16,8 +16,7 @@ from numbers import Real
 import torch
 
 from lavalike.arguments import FLAG, arguments, optional
-from lavalike.bss2 import facts
-from lavalike.bss2.chip import Chip, current_chip
+from lavalike.bss2.chip import Chip, current_chip, facts
 from lavalike.bss2.errors import NoChipError, RangeError
 from lavalike.errors import InputTypeError
 
@@ -140,11 +139,11 @@ def measure_mock_parameter() -> MockParameter:
         chip = chip_for(False, "measure_mock_parameter()")
     assert chip is not None  # no mock mode here
     if chip.level == "hardware":
-        from lavalike.bss2 import hardware
+        from lavalike.bss2.hxtorch import hardware
 
         found = hardware.perceptron().measure_mock_parameter()
         return MockParameter(float(found.noise_std), float(found.gain))
-    from lavalike.bss2.analog import product
+    from lavalike.bss2.chip.analog import product
 
     weights = torch.full(
         (facts.SIGNED_ROWS, facts.HEMISPHERES * facts.COLUMNS), float(facts.WEIGHT_MAX // 3)

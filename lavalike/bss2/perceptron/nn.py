@@ -28,7 +28,7 @@ from lavalike.arguments import (
     real,
     sequence,
 )
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.perceptron import functional, trace
 from lavalike.bss2.perceptron.mock import get_mock_parameter
 from lavalike.errors import InputError

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lavalike.arguments import PATH, TENSOR, arguments, instance, optional
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RecordingError
 from lavalike.errors import RunError
 

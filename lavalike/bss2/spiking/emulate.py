@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lavalike.bss2 import facts
-from lavalike.bss2.chip import Chip, Circuits
-from lavalike.bss2.connection import EmulatedChipWarning
+from lavalike.bss2.chip import Chip, Circuits, facts
 from lavalike.bss2.errors import RoutingError
+from lavalike.bss2.hxtorch.connection import EmulatedChipWarning
 from lavalike.bss2.placement import (
     PlacedPopulation,
     Placement,
-    Population as Placed,
+    Population,
     place_populations,
 )
 from lavalike.bss2.report import Report, SpikeRecord
@@ -35,7 +34,7 @@ from lavalike.bss2.spiking.events import check_spikes, jittered, limited, peak_r
 from lavalike.bss2.spiking.handle import alike
 from lavalike.bss2.spiking.module import BatchDropout
 from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
-from lavalike.bss2.spiking.population import Population
+from lavalike.bss2.spiking.population import PopulationModule
 from lavalike.bss2.spiking.scales import (
     ChipWeights,
     Voltage,
@@ -120,7 +119,7 @@ class Emulation:
 
     def __init__(self, chip: Chip, dt: float) -> None:
         self.chip, self.dt = chip, dt
-        self._placements: dict[tuple[Placed, ...], Placement] = {}
+        self._placements: dict[tuple[Population, ...], Placement] = {}
         self._efficacies: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
         self._mismatches: dict[tuple[object, ...], dict[str, torch.Tensor]] = {}
         self._chips: dict[tuple[int, object], Chip] = {}
@@ -163,7 +162,7 @@ class Emulation:
 
     def _calibrated(self, chip: Chip, path: str) -> Chip:
         """With what the file left of the chip's patterns; a real chip's file says nothing of them."""
-        from lavalike.bss2.calibration import Calibration, of_a_real_chip
+        from lavalike.bss2.chip.calibration import Calibration, of_a_real_chip
 
         if not of_a_real_chip(path):
             return dataclasses.replace(chip, calibration=Calibration.load(path, chip))
@@ -224,7 +223,7 @@ class Emulation:
         return self._efficacies[key]
 
 
-def calib_path(population: Population) -> str | None:
+def calib_path(population: PopulationModule) -> str | None:
     """Of the instance it lies on, or of the experiment's default one."""
     instance = population.execution_instance
     return (
@@ -303,7 +302,7 @@ class _Pass:
             fast,
         )
 
-    def _fit(self, p: Population, x: torch.Tensor) -> float:
+    def _fit(self, p: PopulationModule, x: torch.Tensor) -> float:
         """LSB per unit of a readout: fitted to the first input that moves it, and kept."""
         fitted = self.emulation.fitted
         found = fitted.get(p.name) or fit_readout(
@@ -414,7 +413,7 @@ class _Pass:
                 check_spikes(spikes, a.projection.name)
         return spikes[: self.runtime]
 
-    def _set(self, p: Population, voltage: Voltage) -> Params:
+    def _set(self, p: PopulationModule, voltage: Voltage) -> Params:
         """The population's parameters as the chip is set to them, in the model's unit."""
         params = p.physics()
         changed: dict[str, Any] = {n: chip_value(p, n) for n in ("tau_mem", "tau_syn")}
@@ -465,7 +464,7 @@ class _Pass:
         return out
 
     def _membrane(
-        self, p: Population, voltage: Voltage, v: torch.Tensor
+        self, p: PopulationModule, voltage: Voltage, v: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
         """What the CADC gives, in the model's unit; the share of its samples at its ends."""
         if not self.noisy or not p.enable_cadc_recording:
@@ -497,7 +496,7 @@ def _population(placement: Placement, name: str) -> PlacedPopulation:
     return placed
 
 
-def _one(value: float | torch.Tensor, p: Population) -> float:
+def _one(value: float | torch.Tensor, p: PopulationModule) -> float:
     return (
         float(value.expand(p.size)[p.record_neuron_id])
         if isinstance(value, torch.Tensor)

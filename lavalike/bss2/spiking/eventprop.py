@@ -60,9 +60,9 @@ class _EventProp(torch.autograd.Function):
                 {
                     "rate": dt / params.tau_mem,
                     "rate_syn": dt / params.tau_syn,
-                    "e_leak": c["e_leak"],
+                    "e_leak": c["leak"],
                     "vth": c["vth"],
-                    "v_reset": c["v_reset"],
+                    "v_reset": c["reset"],
                 },
                 record=("lam_i",),
             ).outputs

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import OperandError
 
 

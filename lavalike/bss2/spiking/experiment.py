@@ -7,13 +7,12 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lavalike.arguments import FLAG, FUNCTION, PATH, TEXT, arguments, instance, is_real, optional
-from lavalike.bss2 import facts
-from lavalike.bss2.chip import Chip, current_chip
+from lavalike.bss2.chip import Chip, current_chip, facts
 from lavalike.checks import finite
 from lavalike.errors import InputError, InputTypeError, RunError
 
 if TYPE_CHECKING:
-    from lavalike.bss2.handover import HandedOver
+    from lavalike.bss2.hxtorch.handover import HandedOver
     from lavalike.bss2.spiking.emulate import Emulation, Outcome
     from lavalike.bss2.spiking.handle import Handle
     from lavalike.bss2.spiking.module import HXModule
@@ -182,7 +181,7 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
         return
     recorded: dict[HXModule, Any] = {}
     if chip is not None and chip.level == "hardware":
-        from lavalike.bss2 import hardware
+        from lavalike.bss2.hxtorch import hardware
 
         recorded = hardware.run_experiment(experiment, nodes, runtime)  # module: Recorded
     for node in nodes:

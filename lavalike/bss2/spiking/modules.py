@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lavalike.bss2.spiking import population
 from lavalike.bss2.spiking.module import (
     BatchDropout as BatchDropout,
     HXModule as HXModule,
@@ -14,7 +15,6 @@ from lavalike.bss2.spiking.population import (
     LIF as LIF,
     EventPropLIF as EventPropLIF,
     NeuronExp as NeuronExp,
-    Population as Population,
     ReadoutNeuronExp as ReadoutNeuronExp,
 )
 from lavalike.bss2.spiking.synapse import (
@@ -27,3 +27,4 @@ from lavalike.bss2.spiking.wrapper import HXModuleWrapper as HXModuleWrapper
 
 Neuron = LIF  # hxtorch's earlier names
 ReadoutNeuron = LI
+Population = population.PopulationModule  # hxtorch's name of the base

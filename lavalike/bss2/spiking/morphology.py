@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lavalike.arguments import FLAG, arguments, integer
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 
 
 class SingleCompartmentNeuron:

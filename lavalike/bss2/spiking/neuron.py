@@ -70,23 +70,23 @@ class Params:
     def constants(self, dt: float) -> dict[str, Value]:
         """What the equations take, for steps of ``dt``."""
         gain: Value
-        g: Value
+        dv: Value
         keep: Value
         if self.exact:
-            gain, g, keep = 1 - _decay(dt, self.tau_mem), 1.0, _decay(dt, self.tau_syn)
+            gain, dv, keep = 1 - _decay(dt, self.tau_mem), 1.0, _decay(dt, self.tau_syn)
         else:
-            gain, g, keep = (
+            gain, dv, keep = (
                 dt / self.membrane_capacitance,
                 self.membrane_capacitance / self.tau_mem,
                 1 - dt / self.tau_syn,
             )
         return {
             "gain": gain,
-            "g": g,
-            "e_leak": self.leak,
-            "keep_syn": keep,
+            "dv": dv,
+            "leak": self.leak,
+            "keep": keep,
             "vth": self.threshold,
-            "v_reset": self.reset,
+            "reset": self.reset,
             "period": _steps(self.refractory_time / dt),
             "slope": self.exponential_slope,
             "knee": self.exponential_threshold,
@@ -145,13 +145,13 @@ def integrate(
     hw = Recorded() if hw is None else hw
     given = {
         n: r
-        for n, r in (("s_rec", hw.spikes if params.fire else None), ("v_rec", hw.membrane))
+        for n, r in (("fired", hw.spikes if params.fire else None), ("seen", hw.membrane))
         if r is not None
     }
     for name, r in given.items():
         if r.shape[1:] != x.shape[1:]:
             raise OperandError(
-                f"integrate: recorded {'spikes' if name == 's_rec' else 'membranes'} have shape {tuple(r.shape)}; "
+                f"integrate: recorded {'spikes' if name == 'fired' else 'membranes'} have shape {tuple(r.shape)}; "
                 f"expected {('time', *x.shape[1:])}"
             )
     steps = min(len(v) for v in (x, *given.values()))
@@ -160,11 +160,11 @@ def integrate(
         params.refractory,
         params.exponential,
         params.adapting,
-        "s_rec" in given,
-        "v_rec" in given,
+        "fired" in given,
+        "seen" in given,
         params.leaky,
     )
-    inputs = {"x": x[:steps]} | {n: r[:steps].to(x.dtype) for n, r in given.items()}
+    inputs = {"a_in": x[:steps]} | {n: r[:steps].to(x.dtype) for n, r in given.items()}
     start = (
         {"v": torch.as_tensor(params.start(), dtype=x.dtype, device=x.device)}
         if states is None
@@ -199,11 +199,11 @@ def _recurring(
     recurrent: torch.Tensor,
 ) -> Integrated:
     rows: list[Integrated] = []
-    for t in range(len(inputs["x"])):
+    for t in range(len(inputs["a_in"])):
         now = {n: x[t : t + 1] for n, x in inputs.items()}
         sent = rows[-1].spikes if rows else None
         if sent is not None:
-            now["x"] = now["x"] + sent @ recurrent.t()
+            now["a_in"] = now["a_in"] + sent @ recurrent.t()
         rows.append(go(now, states))
         states = rows[-1].states
     spikes, membrane, current = (torch.cat(parts) for parts in list(zip(*rows, strict=True))[:3])

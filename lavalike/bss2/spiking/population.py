@@ -20,7 +20,7 @@ from lavalike.arguments import (
     optional,
     sequence,
 )
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError, RecordingTypeError
 from lavalike.bss2.spiking.eventprop import as_eventprop, integrate_eventprop
 from lavalike.bss2.spiking.handle import (
@@ -65,7 +65,7 @@ def _full_capacitance(value: Any) -> float:
     return facts.RANGES["membrane_capacitance"].high
 
 
-class Population(HXModule):
+class PopulationModule(HXModule):
     """A population: what LI, LIF and AELIF share. Arguments are theirs; see :class:`LIF`."""
 
     on_chip = True
@@ -308,7 +308,7 @@ class Population(HXModule):
 CADC_DRAM_PERIOD = 6e-6  # about, hxtorch
 
 
-class LIF(Population):
+class LIF(PopulationModule):
     """Leaky integrate-and-fire neurons (equations: :mod:`lavalike.dynamics.adex`).
 
     A parameter is a number, a tensor (size,), or one of :mod:`lavalike.bss2.spiking.parameter`'s. Voltages given as plain numbers are the
@@ -386,7 +386,7 @@ class LIF(Population):
         )
 
 
-class LI(Population):
+class LI(PopulationModule):
     """Leaky integrators, which do not fire. Arguments as :class:`LIF`'s."""
 
     output_type = LIObservables
@@ -436,14 +436,14 @@ class LI(Population):
 _READOUT = inspect.Signature(
     [
         p
-        for n, p in inspect.signature(Population).parameters.items()
+        for n, p in inspect.signature(PopulationModule).parameters.items()
         if n
         not in ("size", "experiment", "parameters", "method", "alpha", "enable_spike_recording")
     ]
 )
 
 
-class AELIF(Population):
+class AELIF(PopulationModule):
     """Adaptive exponential leaky integrate-and-fire neurons, with terms that can be left out. Arguments beyond :class:`LIF`'s:
 
     Args:

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RangeError
 from lavalike.bss2.spiking.parameter import HXBaseParameter, Plain
-from lavalike.bss2.spiking.population import Population
+from lavalike.bss2.spiking.population import PopulationModule
 from lavalike.bss2.spiking.synapse import Projection
 from lavalike.bss2.spiking.transforms.weight_transforms import (
     linear_exponential_clamp,
@@ -50,7 +50,7 @@ class Voltage:
         return lsb * (1 / self.per_unit) + (self.zero - self.zero_lsb / self.per_unit)
 
 
-def voltage_of(population: Population, fitted: float | None = None) -> Voltage:
+def voltage_of(population: PopulationModule, fitted: float | None = None) -> Voltage:
     """The voltage scale of ``population``; ``fitted``: LSB per unit of a readout's membrane. RangeError where the chip cannot hold it."""
     p = population.chip_parameters
     leak = p["leak"].model_value
@@ -89,7 +89,7 @@ def voltage_of(population: Population, fitted: float | None = None) -> Voltage:
     return Voltage(leak, low, per_unit)
 
 
-def reset_of(population: Population, voltage: Voltage) -> Value:
+def reset_of(population: PopulationModule, voltage: Voltage) -> Value:
     """Where the chip resets to, in the model's unit."""
     p = population.chip_parameters["reset"]
     lsb = None if isinstance(p, Plain) else p.on_chip(f"{population.name}: reset")
@@ -104,7 +104,7 @@ def reset_of(population: Population, voltage: Voltage) -> Value:
     return voltage.model(lsb)
 
 
-def chip_value(population: Population, name: str) -> Value:
+def chip_value(population: PopulationModule, name: str) -> Value:
     """A parameter other than a voltage as the chip is set, within its range; the model's where it has none of its own."""
     p = population.chip_parameters[name]
     value = p.on_chip(f"{population.name}: {name}")
@@ -128,7 +128,7 @@ def check_range(name: str, value: Value, who: str) -> None:
         )
 
 
-def fit_readout(population: Population, membrane: torch.Tensor) -> float | None:
+def fit_readout(population: PopulationModule, membrane: torch.Tensor) -> float | None:
     """LSB per unit so that ``membrane`` keeps to HEADROOM of what the CADC reads reliably; None where it never leaves leak."""
     v = voltage_of(population)
     low, high = facts.CADC_RELIABLE
@@ -140,7 +140,7 @@ def fit_readout(population: Population, membrane: torch.Tensor) -> float | None:
     )
 
 
-def unfitted(population: Population) -> float:
+def unfitted(population: PopulationModule) -> float:
     """LSB per unit of a readout that nothing has moved yet: as if its membrane went to 1 and to -1."""
     v = voltage_of(population)
     low, high = facts.CADC_RELIABLE

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RecordingError, RoutingError
-from lavalike.bss2.placement import Population as Placed
+from lavalike.bss2.placement import Population
 from lavalike.bss2.spiking.handle import Handle
 from lavalike.bss2.spiking.module import BatchDropout
-from lavalike.bss2.spiking.population import CHIP_ONLY, Population
+from lavalike.bss2.spiking.population import CHIP_ONLY, PopulationModule
 from lavalike.bss2.spiking.synapse import Projection
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper
 from lavalike.checks import whole
@@ -35,7 +35,7 @@ class Site:
     """A population on the chip: its node, what arrives, and whether it hears itself."""
 
     node: LayerCall
-    population: Population
+    population: PopulationModule
     arrivals: tuple[Arrival, ...]
 
 
@@ -45,7 +45,7 @@ def sites_of(nodes: list[LayerCall]) -> dict[int, Site]:
     out: dict[int, Site] = {}
     for node in nodes:
         m = node.module
-        if isinstance(m, Population):
+        if isinstance(m, PopulationModule):
             out[id(node)] = Site(node, m, tuple(_arrival(h, made, m) for h in node.inputs))
         elif isinstance(m, HXModuleWrapper):
             fed, graded = m.arriving(node.inputs)
@@ -68,7 +68,7 @@ def sites_of(nodes: list[LayerCall]) -> dict[int, Site]:
     return out
 
 
-def _arrival(handle: Handle, made: dict[int, LayerCall], population: Population) -> Arrival:
+def _arrival(handle: Handle, made: dict[int, LayerCall], population: PopulationModule) -> Arrival:
     node = made.get(id(handle))
     if node is None or not isinstance(node.module, Projection):
         raise RoutingError(
@@ -94,7 +94,7 @@ def _fan_in(site: Site) -> int:
     return degree
 
 
-def to_place(sites: Sequence[Site]) -> tuple[Placed, ...]:
+def to_place(sites: Sequence[Site]) -> tuple[Population, ...]:
     """The populations as the placement takes them."""
     names = {id(h): s.population.name for s in sites for h in s.node.outputs}
     out = []
@@ -104,7 +104,7 @@ def to_place(sites: Sequence[Site]) -> tuple[Placed, ...]:
         )
         instance, chip = s.population.execution_instance, s.population.chip_coordinate
         out.append(
-            Placed(
+            Population(
                 s.population.name,
                 s.population.size,
                 _fan_in(s),
@@ -161,7 +161,7 @@ def _check_placed_with(site: Site) -> None:
                 )
 
 
-def _check_recordings(populations: list[Population]) -> None:
+def _check_recordings(populations: list[PopulationModule]) -> None:
     fast = [p.name for p in populations if p.enable_madc_recording]
     if len(fast) > facts.MADC_NEURONS:
         raise RecordingError(

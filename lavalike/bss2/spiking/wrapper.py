@@ -11,7 +11,7 @@ from lavalike.bss2.errors import OperandError, RoutingError
 from lavalike.bss2.spiking.handle import Handle, LIFObservables, SynapseHandle
 from lavalike.bss2.spiking.module import HXModule
 from lavalike.bss2.spiking.neuron import Recorded, integrate
-from lavalike.bss2.spiking.population import Population
+from lavalike.bss2.spiking.population import PopulationModule
 from lavalike.bss2.spiking.synapse import Projection, weigh
 from lavalike.errors import InputError, InputTypeError
 
@@ -62,9 +62,9 @@ class HXModuleWrapper(HXModule):
         return all(any(m is w for w in self._members) for m in modules)
 
     @property
-    def population(self) -> Population:
+    def population(self) -> PopulationModule:
         """The one population; InputError where there is none or several."""
-        found = [m for m in self._members if isinstance(m, Population)]
+        found = [m for m in self._members if isinstance(m, PopulationModule)]
         if len(found) != 1 or not found[0].fires or found[0].method != "superspike":
             raise RoutingError(
                 f"{self.name}: one population that fires, with method 'superspike', and its projections are expected; got "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lavalike.arguments import arguments, numbers
+from lavalike.arguments import arguments, integer, numbers, optional
 from lavalike.errors import VarError
 from lavalike.proc.parameters import array, parameter
 from lavalike.process import AbstractProcess, OutPort, Var
@@ -51,3 +51,75 @@ class Constant(AbstractProcess):
             name="value",
         )
         self.start = parameter(self.s_out.shape, start, name="start")
+
+
+class _Random(AbstractProcess):
+    """What sources of random numbers have in common: ``s_out``, and the ``seed`` of their own."""
+
+    @arguments(error=VarError, seed=optional(integer(0)))
+    def __init__(
+        self, *, shape: int | Sequence[int], seed: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
+        self.s_out = OutPort(shape)
+        self.seed = seed
+
+
+class Noise(_Random):
+    """Sends normal random numbers, anew in every step; in fixed_pt rounded to whole ones.
+
+    Args:
+        shape: of one message.
+        mean, std: of the numbers; one for all elements or one each, ``std >= 0``. Defaults 0 and 1.
+        seed: decides with step, sample and element what is sent, neither threads nor the cut of a run do. Sources of one seed send the
+            same. Default None: ``RunConfig(seed=)`` and the process's path do in its place.
+
+    It runs on numba; what hears it may run elsewhere.
+
+    Example::
+
+        noise = source.Noise(shape=(3,), std=0.1)
+        noise.s_out.connect(neuron.a_in)
+    """
+
+    @arguments(error=VarError)
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        mean: Any = 0.0,
+        std: Any = 1.0,
+        seed: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(shape=shape, seed=seed, name=name)
+        for key, value in (("mean", mean), ("std", std)):
+            numbers = array(f"Noise: {key}", value).astype(float)
+            setattr(self, key, parameter(self.s_out.shape, numbers, name=key))
+
+
+class Poisson(_Random):
+    """Sends spikes at random: in every step 1 with a probability, else 0, each element for itself.
+
+    Args:
+        shape: of one message.
+        rate: probability of a spike in a step (a rate in Hz times the seconds that a step lasts), 0..1; one for all elements or one each.
+        seed: see :class:`Noise`. Default None.
+
+    Example::
+
+        source.Poisson(shape=(100,), rate=20 * 0.001)
+    """
+
+    @arguments(error=VarError)
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        rate: Any,
+        seed: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(shape=shape, seed=seed, name=name)
+        rates = array("Poisson: rate", rate).astype(float)
+        self.rate = parameter(self.s_out.shape, rates, name="rate")

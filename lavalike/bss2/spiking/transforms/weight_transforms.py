@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lavalike.arguments import FLAG, TENSOR, arguments, numbers, real
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.errors import InputError
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from llvmlite import ir
 
-from lavalike.bss2 import facts, normal
+from lavalike.bss2.chip import facts, normal
 from lavalike.bss2.errors import OperandError
 from lavalike.fused import memory, threads
 from lavalike.fused.llvm import F32, F64, I16, I32, I64, WIDTH, Builder, compiled
@@ -121,7 +121,7 @@ def digitise(
     Args:
         charge: (rows, columns), or (batch, columns, ...) of a convolution; contiguous.
         read: how.
-        key: of the noise, :func:`lavalike.bss2.normal.keys`; other devices draw theirs from torch.
+        key: of the noise, :func:`lavalike.bss2.chip.normal.keys`; other devices draw theirs from torch.
         total: integers of the same shape, to which it is added in place.
         last: limit that sum to -128..127.
 
@@ -258,12 +258,12 @@ def _round(pulse: bool, gained: bool) -> int:
     b.store(ir.Constant(flags, None), wrong)
 
     def each(at: Any, mask: Any) -> None:
-        q = k._round(k.load(x, at, "float32", mask))
-        inside = b.and_(k._ge(q, low), k._le(q, high))  # NaN is not
+        q = k.does("round", k.load(x, at, "float32", mask))
+        inside = b.and_(k.does("ge", q, low), k.does("le", q, high))  # NaN is not
         outside = b.not_(inside) if mask is None else b.and_(b.not_(inside), mask)
         b.store(b.or_(b.load(wrong, typ=flags), b.sext(outside, flags)), wrong)
         if pulse:
-            q = b.select(k._gt(q, k.constant(0.0)), b.fadd(q, offset), q)
+            q = b.select(k.does("gt", q, k.constant(0.0)), b.fadd(q, offset), q)
         if gained:
             q = b.fmul(q, k.load(gains, at, "float32", mask))
         k.store(q, out, at, "float32", mask)
@@ -286,10 +286,12 @@ def _rectify(backward: bool) -> int:
     def each(at: Any, mask: Any) -> None:
         v = k.load(x, at, "float32", mask)
         if backward:
-            y = b.select(k._gt(v, zero), b.fmul(k.load(grad, at, "float32", mask), scale), zero)
+            y = b.select(
+                k.does("gt", v, zero), b.fmul(k.load(grad, at, "float32", mask), scale), zero
+            )
         else:
-            y = k._floor(b.fmul(v, scale))
-            y = b.select(k._lt(y, zero), zero, b.select(k._gt(y, limit), limit, y))
+            y = k.does("floor", b.fmul(v, scale))
+            y = b.select(k.does("lt", y, zero), zero, b.select(k.does("gt", y, limit), limit, y))
         k.store(y, out, at, "float32", mask)
 
     _vectors(k, first, last, each)
@@ -340,19 +342,19 @@ def _digitise(
                 v = b.fadd(v, b.fmul(noise.draw(at), sigma))
             if bent:
                 b.store(v, kept)
-                below = k._lt(v, knee)
+                below = k.does("lt", v, knee)
                 with k.when(
                     b.icmp_unsigned("!=", b.bitcast(below, I16), I16(0))
                 ):  # most outputs are above
-                    gone = k._exp(b.fmul(b.fsub(knee, v), of(rates, i, mask)))
+                    gone = k.does("exp", b.fmul(b.fsub(knee, v), of(rates, i, mask)))
                     curve = b.fsub(knee, b.fmul(of(spans, i, mask), b.fsub(one, gone)))
                     b.store(b.select(below, curve, v), kept)
                 v = b.load(kept, typ=k.vector)
-            v = k._clamp(k._floor(v), low, high)
+            v = k.does("clamp", k.does("floor", v), low, high)
             if added:
                 v = b.fadd(k.load(out, at, "float32", mask), v)
                 if last:
-                    v = k._clamp(v, low, high)
+                    v = k.does("clamp", v, low, high)
             k.store(v, out, at, "float32", mask)
 
         _vectors(k, I64(0), width, each)

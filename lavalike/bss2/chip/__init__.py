@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lavalike.arguments import FLAG, arguments, did_you_mean, instance, integer
-from lavalike.bss2 import facts
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import CalibrationError, NoChipError
 from lavalike.checks import finite, whole
 from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
-    from lavalike.bss2.calibration import Calibration
+    from lavalike.bss2.chip.calibration import Calibration
 
 HEMISPHERE = integer(0, facts.HEMISPHERES - 1)
 LEVELS = ("ideal", "quantised", "emulated", "hardware")
@@ -178,7 +178,7 @@ class Chip:
             self._check_calibration()
 
     def _check_calibration(self) -> None:
-        from lavalike.bss2.calibration import Calibration
+        from lavalike.bss2.chip.calibration import Calibration
 
         if not isinstance(self.calibration, Calibration):
             raise InputTypeError(

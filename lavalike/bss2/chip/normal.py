@@ -80,9 +80,9 @@ class Source:
         )
         w = b.fneg(self._log(b.fmul(b.fsub(k.constant(1.0), u), b.fadd(k.constant(1.0), u))))
         b.store(self._polynomial(CENTRE, b.fsub(w, k.constant(2.5))), self.out)
-        far = k._ge(w, k.constant(5.0))
+        far = k.does("ge", w, k.constant(5.0))
         with k.when(b.icmp_unsigned("!=", b.bitcast(far, I16), I16(0))):  # one vector in twenty
-            tail = self._polynomial(TAIL, b.fsub(k._sqrt(w), k.constant(3.0)))
+            tail = self._polynomial(TAIL, b.fsub(k.does("sqrt", w), k.constant(3.0)))
             b.store(b.select(far, tail, b.load(self.out, typ=k.vector)), self.out)
         return b.fmul(b.fmul(b.load(self.out, typ=k.vector), u), k.constant(math.sqrt(2.0)))
 
@@ -119,7 +119,7 @@ class Source:
             b.or_(b.and_(bits, self._int(0x7FFFFF)), self._int(0x3F800000)), k.vector
         )  # 1..2
         for above, factor, half in ((2**0.75, 0.5, 1.0), (2**0.25, 2**-0.5, 0.5)):
-            high = k._gt(m, k.constant(above))
+            high = k.does("gt", m, k.constant(above))
             m = b.select(high, b.fmul(m, k.constant(factor)), m)
             exponent = b.select(high, b.fadd(exponent, k.constant(half)), exponent)
         r = b.fsub(m, k.constant(1.0))

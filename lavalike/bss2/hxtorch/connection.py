@@ -48,8 +48,8 @@ def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool
             calibration, and the warning says so.
         ann: for the real chip: load its default calibration for perceptron mode.
     """
-    from lavalike.bss2 import hardware
-    from lavalike.bss2.calibration import Calibration, of_a_real_chip
+    from lavalike.bss2.chip.calibration import Calibration, of_a_real_chip
+    from lavalike.bss2.hxtorch import hardware
 
     if hwdb_path is not None and not isinstance(hwdb_path, HWDBPath | CalibrationPath):
         raise InputTypeError(
@@ -82,7 +82,7 @@ def init_hardware_minimal() -> None:
 
 def release_hardware() -> None:
     """Let go of the chip; without one nothing happens."""
-    from lavalike.bss2 import hardware
+    from lavalike.bss2.hxtorch import hardware
 
     try:
         chip = current_chip()
@@ -95,7 +95,7 @@ def release_hardware() -> None:
 
 def get_unique_identifier() -> str:
     """Which chip is used; NoChipError without one."""
-    from lavalike.bss2 import hardware
+    from lavalike.bss2.hxtorch import hardware
 
     chip = current_chip()
     return hardware.identifier() if chip.level == "hardware" else chip.identifier

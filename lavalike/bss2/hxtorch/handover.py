@@ -1,8 +1,8 @@
 """Our spiking experiments handed to the real hxtorch: the same synapses and neurons, run there, injected into our model.
 
-No chip has run this; see :mod:`lavalike.bss2.hardware`. What its layers compute is not differentiated: the spikes and membranes that it
-returns are injected into our layers, as those of an emulated chip are. Where neither a transform nor a trace_scale tells the scales, they
-follow from :data:`DRIVE`; tell them once the setup has been measured.
+No chip has run this; see :mod:`lavalike.bss2.hxtorch.hardware`. What its layers compute is not differentiated: the spikes and membranes
+that it returns are injected into our layers, as those of an emulated chip are. Where neither a transform nor a trace_scale tells the
+scales, they follow from :data:`DRIVE`; tell them once the setup has been measured.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from lavalike.bss2 import facts, hardware
+from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import NoChipError, OperandError, RoutingError
+from lavalike.bss2.hxtorch import hardware
 from lavalike.bss2.populations import circuits
 from lavalike.bss2.spiking.events import check_spikes
 from lavalike.bss2.spiking.handle import spikes_of
 from lavalike.bss2.spiking.neuron import Recorded
-from lavalike.bss2.spiking.population import AELIF, CHIP_ONLY, Population
+from lavalike.bss2.spiking.population import AELIF, CHIP_ONLY, PopulationModule
 from lavalike.bss2.spiking.scales import (
     VOLTAGES,
     Voltage,
@@ -97,8 +98,8 @@ class HandedOver:
     made: dict[HXModule, Any] = field(default_factory=dict)
     given: dict[HXModule, dict[str, Any]] = field(default_factory=dict)
     instances: dict[ExecutionInstance, tuple[Any, str | None]] = field(default_factory=dict)
-    fitted: dict[Population, float] = field(default_factory=dict)
-    arriving: dict[Population, list[Projection]] = field(default_factory=dict)
+    fitted: dict[PopulationModule, float] = field(default_factory=dict)
+    arriving: dict[PopulationModule, list[Projection]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.real = hardware.spiking()
@@ -113,7 +114,7 @@ class HandedOver:
                     f"{node.module.name}: recurrent layers are not handed to hxtorch; write them with its HXModuleWrapper"
                 )
         self.arriving = _arriving(nodes)
-        self.set_up(ours, [n.module for n in nodes if isinstance(n.module, Population)])
+        self.set_up(ours, [n.module for n in nodes if isinstance(n.module, PopulationModule)])
         targets = {p: target for target, group in self.arriving.items() for p in group}
         known: dict[int, Any] = {}
         steps: list[int] = []
@@ -123,7 +124,7 @@ class HandedOver:
                 known[id(node.outputs[0])] = self.synapse(m, targets)(
                     self.source(node, known, steps)
                 )
-            elif isinstance(m, Population):
+            elif isinstance(m, PopulationModule):
                 known[id(node.outputs[0])] = self.neurons(m)(*(known[id(h)] for h in node.inputs))
             elif not any(h.empty for h in node.inputs):
                 m.execute(node.inputs, node.outputs)
@@ -135,10 +136,10 @@ class HandedOver:
         return {
             n.module: _recorded(n.module, known[id(n.outputs[0])], self.voltage(n.module))
             for n in nodes
-            if isinstance(n.module, Population)
+            if isinstance(n.module, PopulationModule)
         }
 
-    def set_up(self, ours: Experiment, populations: list[Population]) -> None:
+    def set_up(self, ours: Experiment, populations: list[PopulationModule]) -> None:
         """hxtorch's experiment and instances, and what its populations are to be given."""
         wanted: dict[HXModule, dict[str, Any]] = {p: self.settings(p) for p in populations}
         if not self.given or any(
@@ -171,7 +172,7 @@ class HandedOver:
 
     # -- layers -----------------------------------------------------------------------------------------------
 
-    def synapse(self, p: Projection, targets: dict[Projection, Population]) -> Any:
+    def synapse(self, p: Projection, targets: dict[Projection, PopulationModule]) -> Any:
         """hxtorch's synapse, with our weights as they are now."""
         if p not in targets:
             raise RoutingError(
@@ -203,7 +204,7 @@ class HandedOver:
             )
         return layer
 
-    def transform(self, p: Projection, target: Population) -> Any:
+    def transform(self, p: Projection, target: PopulationModule) -> Any:
         """From our weights to the chip's; without a scale of its own such that the chip's membrane follows the model's."""
         t, voltage = p.transform, self.voltage(target)
         if t is linear_saturating:
@@ -214,7 +215,7 @@ class HandedOver:
             return functools.partial(self.real.linear_saturating, **t.keywords)
         return t
 
-    def voltage(self, p: Population) -> Voltage:
+    def voltage(self, p: PopulationModule) -> Voltage:
         """The voltage scale of a population; a readout's is free: its largest weight is made 63 at first, and it stays so."""
         if p not in self.fitted and not p.fires and p.trace_scale == 1 and p in self.arriving:
             first = self.arriving[p][0]
@@ -229,7 +230,7 @@ class HandedOver:
             )
         return voltage_of(p, self.fitted.get(p))
 
-    def settings(self, p: Population) -> dict[str, Any]:
+    def settings(self, p: PopulationModule) -> dict[str, Any]:
         """What hxtorch's layer is given: numbers, and pairs of the model's value and the chip's."""
         v = self.voltage(p)
         values = {n: self.parameter(p, n, v) for n in p.chip_parameters} | _changed(p)
@@ -243,7 +244,7 @@ class HandedOver:
             }
         return values | {"trace_scale": p.trace_scale, "trace_offset": p.trace_offset}
 
-    def neurons(self, p: Population) -> Any:
+    def neurons(self, p: PopulationModule) -> Any:
         """hxtorch's LIF, LI or AELIF."""
         instance = self.instance(p)
         if p not in self.made:
@@ -274,7 +275,7 @@ class HandedOver:
             layer.mask = p.mask
         return layer
 
-    def parameter(self, p: Population, name: str, v: Voltage) -> Any:
+    def parameter(self, p: PopulationModule, name: str, v: Voltage) -> Any:
         """The model's value and the chip's; a number where they are the same."""
         model = p.chip_parameters[name].model_value
         model = model.detach() if isinstance(model, torch.Tensor) else model
@@ -292,7 +293,7 @@ class HandedOver:
             )  # training changes it in place
         return model
 
-    def instance(self, layer: Projection | Population) -> Any:
+    def instance(self, layer: Projection | PopulationModule) -> Any:
         """hxtorch's execution instance for a layer's, with its calibration file; None where nothing is said of it."""
         ours = layer.execution_instance
         if ours is None:
@@ -322,12 +323,12 @@ class _Pair(NamedTuple):
     chip: Any
 
 
-def _fitted(p: Population) -> bool:
+def _fitted(p: PopulationModule) -> bool:
     """Whether membranes come back in the model's unit, and not as the user scales them."""
     return p.trace_scale == 1 and (p.trace_offset == 0 or p.shift_cadc_to_first)
 
 
-def _recorded(p: Population, handle: Any, voltage: Voltage) -> Recorded:
+def _recorded(p: PopulationModule, handle: Any, voltage: Voltage) -> Recorded:
     """What the chip recorded of a population, in our units."""
     spikes, membrane, madc = (
         getattr(handle, n, None) if wanted else None
@@ -342,13 +343,13 @@ def _recorded(p: Population, handle: Any, voltage: Voltage) -> Recorded:
     return Recorded(spikes, membrane, madc)
 
 
-def _arriving(nodes: list[LayerCall]) -> dict[Population, list[Projection]]:
+def _arriving(nodes: list[LayerCall]) -> dict[PopulationModule, list[Projection]]:
     """The projections that end at each population."""
     made = {id(n.outputs[0]): n.module for n in nodes if isinstance(n.module, Projection)}
     return {
         n.module: [made[id(h)] for h in n.inputs if id(h) in made]
         for n in nodes
-        if isinstance(n.module, Population)
+        if isinstance(n.module, PopulationModule)
     }
 
 
@@ -368,11 +369,11 @@ def _equal(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-def _changed(p: Population) -> dict[str, Any]:
+def _changed(p: PopulationModule) -> dict[str, Any]:
     """Settings that are not at their default, as an older hxtorch has fewer."""
     defaults = {
         n: a.default
-        for kind in (Population, AELIF)
+        for kind in (PopulationModule, AELIF)
         for n, a in inspect.signature(kind).parameters.items()
     }
     values = {n: getattr(p, n) for n in _SETTINGS}

@@ -27,8 +27,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional, grad as gradients
 
-from lavalike.bss2 import facts, normal
-from lavalike.bss2.converters import Readout, digitise, empty, encode, hold, turned
+from lavalike.bss2.chip import facts, normal
+from lavalike.bss2.chip.converters import Readout, digitise, empty, encode, hold, turned
 from lavalike.bss2.errors import OperandError, RangeError
 from lavalike.checks import whole
 

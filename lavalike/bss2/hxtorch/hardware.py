@@ -25,16 +25,16 @@ from lavalike.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from lavalike.bss2.connection import CalibrationPath, HWDBPath
-    from lavalike.bss2.handover import Names
+    from lavalike.bss2.hxtorch.connection import CalibrationPath, HWDBPath
+    from lavalike.bss2.hxtorch.handover import Names
     from lavalike.bss2.spiking.experiment import Experiment, LayerCall
     from lavalike.bss2.spiking.module import HXModule
     from lavalike.bss2.spiking.neuron import Recorded
 
 _PATH = optional(
     instance(
-        "lavalike.bss2.connection.HWDBPath",
-        "lavalike.bss2.connection.CalibrationPath",
+        "lavalike.bss2.hxtorch.connection.HWDBPath",
+        "lavalike.bss2.hxtorch.connection.CalibrationPath",
         words="a HWDBPath or a CalibrationPath",
     )
 )
@@ -62,7 +62,7 @@ def _import(name: str = "hxtorch") -> Any:
 
 
 def _is_ours(module: Any) -> bool:
-    from lavalike.bss2 import connection
+    from lavalike.bss2.hxtorch import connection
 
     return getattr(module, "init_hardware", None) is connection.init_hardware
 
@@ -124,7 +124,7 @@ def _held() -> bool:
 
 def init(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> None:
     """hxtorch's ``init_hardware``, from our :class:`CalibrationPath` or :class:`HWDBPath`. NoChipError where no chip answers."""
-    from lavalike.bss2.connection import CalibrationPath
+    from lavalike.bss2.hxtorch.connection import CalibrationPath
 
     connect = _core("init_hardware")
     try:
@@ -250,7 +250,7 @@ def _convert_layer(name: str, layer: torch.nn.Module, mock: bool | None) -> torc
 
 def spiking() -> Names:
     """Its classes under their present names; ``.module`` is ``hxtorch.spiking`` or ``hxtorch.snn``. NoChipError without spiking mode."""
-    from lavalike.bss2.handover import names
+    from lavalike.bss2.hxtorch.handover import names
 
     _hxtorch()
     for name in ("hxtorch.spiking", "hxtorch.snn"):
@@ -265,7 +265,7 @@ def spiking() -> Names:
 def run_experiment(
     experiment: Experiment, nodes: list[LayerCall], runtime: int | None
 ) -> dict[HXModule, Recorded]:
-    """See :func:`lavalike.bss2.handover.run_experiment`."""
-    from lavalike.bss2.handover import run_experiment
+    """See :func:`lavalike.bss2.hxtorch.handover.run_experiment`."""
+    from lavalike.bss2.hxtorch.handover import run_experiment
 
     return run_experiment(experiment, nodes, runtime)

@@ -18,13 +18,25 @@ from typing import Any
 
 PACKAGE = "lavalike.bss2"
 OLDER = {f"{PACKAGE}.snn.": f"{PACKAGE}.spiking.", f"{PACKAGE}.ann.": f"{PACKAGE}.perceptron."}
+# where modules lay before 0.5, by where they are
+MOVED = {
+    f"{PACKAGE}.{name}": f"{PACKAGE}.{room}.{name}"
+    for room, names in {
+        "chip": ("analog", "calibration", "converters", "facts", "normal"),
+        "hxtorch": ("aliases", "connection", "handover", "hardware"),
+    }.items()
+    for name in names
+}
 
 
 def _named(name: str) -> str | None:
     """What the module called ``name`` is called here, or None where it has no other name."""
     first, _, rest = name.partition(".")
     if rest and first != "lavalike" and sys.modules.get(first) is sys.modules[PACKAGE]:
-        return f"{PACKAGE}.{rest}"
+        name = f"{PACKAGE}.{rest}"
+        return MOVED.get(name, name)
+    if name in MOVED:
+        return MOVED[name]
     return next(
         (
             here + name.removeprefix(older)

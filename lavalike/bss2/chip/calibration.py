@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from lavalike.arguments import PATH, arguments, instance, integer, optional, real
-from lavalike.bss2 import facts
-from lavalike.bss2.chip import Chip, Circuits, Columns, Noise, fixed, use
+from lavalike.bss2.chip import Chip, Circuits, Columns, Noise, facts, fixed, use
 from lavalike.bss2.errors import CalibrationError, CalibrationTypeError
 from lavalike.checks import whole
 from lavalike.text import table
@@ -476,7 +475,7 @@ def _read_out(
     """(512,) mean outputs of the chip with these columns; converters round down, so that half a step is added."""
     import torch
 
-    from lavalike.bss2.analog import product
+    from lavalike.bss2.chip.analog import product
 
     inputs = torch.zeros(repetitions, facts.SIGNED_ROWS)
     inputs[:, :rows] = x
