@@ -5,6 +5,7 @@
      +- GraphError (ValueError)          a graph that cannot be compiled
      +- ModelSelectionError (LookupError) no process model fits, with the candidates and why
      +- VarError (ValueError)            a Var's value, shape or range
+     +- RuleError (ValueError)           a learning rule that cannot be read, or not be computed as asked
      +- InputError (ValueError)          data handed to a run, a network or a layer
      |   +- NotRecordedError (KeyError)  what a Recording does not hold
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
@@ -40,6 +41,10 @@ class ModelSelectionError(LavalikeError, LookupError):
 
 class VarError(LavalikeError, ValueError):
     """A value does not fit a Var: shape, dtype or range."""
+
+
+class RuleError(LavalikeError, ValueError):
+    """A learning rule that cannot be read, with the place, or not be computed as it is asked for."""
 
 
 class InputError(LavalikeError, ValueError):
@@ -143,6 +148,10 @@ class GraphTypeError(GraphError, TypeError):
     """A model or process of the wrong kind."""
 
 
+class RuleTypeError(RuleError, TypeError):
+    """What a learning rule is made of is of the wrong kind."""
+
+
 class ExportTypeError(ExportError, TypeError):
     """What was to be exported is of the wrong kind."""
 
@@ -153,6 +162,7 @@ KINDS: dict[type[LavalikeError], type[LavalikeError]] = {
     ConnectError: ConnectTypeError,
     GraphError: GraphTypeError,
     ExportError: ExportTypeError,
+    RuleError: RuleTypeError,
 }
 
 

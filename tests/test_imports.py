@@ -13,7 +13,7 @@ LEVELS = [
     ("errors", "text", "atomic"),
     ("arguments", "checks"),
     ("process",),
-    ("dynamics",),
+    ("dynamics", "learning"),
     ("proc",),
     ("fused",),
     ("model",),

@@ -26,6 +26,7 @@ from lavalike.proc.graded import (
     NormVecDelay as NormVecDelay,
     ProdNeuron as ProdNeuron,
 )
+from lavalike.proc.learning import LearningDense as LearningDense
 from lavalike.proc.lif import (
     LIF as LIF,
     LIFLateBias as LIFLateBias,

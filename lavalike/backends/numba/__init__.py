@@ -11,6 +11,7 @@ from lavalike.backends.numba import (  # noqa: F401  (they register models)
     connections as _connections,
     conv as _conv,
     graded as _graded,
+    plasticity as _plasticity,
     sources as _sources,
 )
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel as NumbaModel

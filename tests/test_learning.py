@@ -1,0 +1,280 @@
+"""Learning rules: their language, Lava's recorded traces, and compiled kernels against the reference by whole arrays."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import lavalike as lv
+from lavalike.backends.numba.pcg import jumped, seed_words, seventh
+from lavalike.errors import GraphError, RuleError
+from lavalike.learning import LearningRule, Trace
+from lavalike.learning.reference import Learning
+from lavalike.proc import LIF, Dense, LearningDense, Recorder, io
+from tests.conftest import load_meta
+
+X, Y = Trace(16, 10), Trace(16, 20)
+
+
+def products(text):
+    given = {n: Trace(1, 5) for n in ("x1", "x2", "y1", "y2", "y3")}
+    return LearningRule(dw=text, **given).products["w"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x0 * y1", "x0 * y1"),
+        ("-x0*y1 + 2^-2 * y0*x1", "-1 * x0 * y1 | 1/4 * y0 * x1"),
+        ("(1) * (-2) * x0 * y1 +(1) * (1) * y0 * x1", "-2 * x0 * y1 | y0 * x1"),
+        ("u3 * (w - 5) - u3 * sgn(w)", "u3 * (w - 5) | -1 * u3 * sgn(w)"),
+        ("0.5 * x1 * y0 * x0", "1/2 * y0 * x1 * x0"),
+        ("3 * 2^4 * u0 * t * (y2 + 2^3)", "48 * u0 * t * (y2 + 8)"),
+        ("-(2) * x0 * sgn(d + 1)", "-2 * x0 * sgn(d + 1)"),
+    ],
+)
+def test_a_rule_is_a_sum_of_products(text, said):
+    assert " | ".join(map(str, products(text))) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "at"),
+    [
+        ("x0 * y9", "'y9' is no variable of a rule", 5),
+        ("x1 * y1", "a product needs a gate", 0),
+        ("x0 * y1 + x1", "a product needs a gate", 10),
+        ("x0 * (y1 + )", "a number is expected here", 11),
+        ("x0 * (y1 + 3", "')' is missing", 12),
+        ("x0 y1", "here a product ends", 3),
+        ("x0 * $", "'$' is no sign of a rule", 5),
+        ("x0 * sgn(y1)", "sgn is of a synaptic variable, w, d or t, not of y1", 5),
+        ("2^y1 * x0", "a power is a whole number", 2),
+        ("u1 * u2 * w", "a product has one uk", 0),
+        ("u64 * w", "k is at most 63", 0),
+        ("x0 * (x0 + 1)", "nothing is added to it", 5),
+        ("", "the rule is empty", None),
+    ],
+)
+def test_what_cannot_be_read_is_shown_with_a_caret(text, why, at):
+    with pytest.raises(RuleError, match=re.escape(why)) as e:
+        products(text)
+    if at is not None:
+        *_, rule, caret = str(e.value).split("\n")
+        assert (rule, caret) == (f"    {text}", f"    {' ' * at}^")
+
+
+def test_what_a_rule_does_not_take():
+    with pytest.raises(RuleError, match=r"dw reads y1, which nothing feeds; give y1=Trace"):
+        LearningRule(dw="x0 * y1", x1=X)
+    with pytest.raises(RuleError, match=r"nothing is learnt; give dw, dd or dt"):
+        LearningRule(x1=X)
+    with pytest.raises(RuleError, match=r"x1 is of the inputs; y1, y2 and y3 can be received"):
+        LearningRule(dw="x0 * x1", x1=Trace(received=True))
+    with pytest.raises(RuleError, match=r"a received trace has no impulse of its own"):
+        Trace(3, 2, received=True)
+
+
+def test_numbers_of_fixed_point():
+    """A mantissa of -8..7 times 2**-7..2**8, as written where that fits."""
+    found = [products(f"{n} * x0")[0].number.fixed() for n in ("3", "2^-2", "0.75", "64", "7*2^8")]
+    assert found == [(3, 0), (1, -2), (3, -2), (4, 4), (7, 8)]
+    assert [products(f"{n} * x0")[0].number.fixed() for n in ("9", "0.1", "2^9")] == [None] * 3
+    assert products("0.1 * x0")[0].number.value == Fraction(1, 10)
+    rule = LearningRule(dw="9 * x0 * x1", x1=X)
+    with pytest.raises(RuleError, match=r"9 \* x0 \* x1: fixed_pt holds numbers of a mantissa"):
+        run(network(rule, np.zeros((2, 2), int)), 1, "fixed_pt")
+
+
+def test_draws_are_numpys():
+    for seed in (0, 7, 820022071):
+        words = seed_words([5, seed])
+        g = np.random.default_rng(seed)
+        drawn = [g.random() for _ in range(40)]
+        assert [(int(jumped(words, 1, k)) >> 11) / 2**53 for k in range(40)] == drawn
+        g = np.random.default_rng(seed)
+        bits = [int(g.integers(0, 128)) for _ in range(40)]
+        assert [seventh(words, 1, k) for k in range(40)] == bits
+
+
+# -- networks --------------------------------------------------------------------------------------
+
+
+def network(rule, weights, pre=None, post=None, third=(), **kwargs):
+    """A LearningDense that hears given spikes."""
+    dense = LearningDense(weights=weights, learning_rule=rule, **kwargs)
+    n_out, n_in = np.shape(weights)
+    pre = np.zeros((n_in, 1), int) if pre is None else pre
+    post = np.zeros((n_out, 1), int) if post is None else post
+    io.source.RingBuffer(data=pre).s_out.connect(dense.s_in)
+    io.source.RingBuffer(data=post).s_out.connect(dense.s_in_bap)
+    for name, data in dict(third).items():
+        io.source.RingBuffer(data=data).s_out.connect(getattr(dense, f"s_in_{name}"))
+    return dense
+
+
+def run(dense, steps, precision="floating_pt"):
+    fixed = precision == "fixed_pt"
+    dtype = {} if fixed else {"dtype": "float64"}
+    dense.run(lv.RunSteps(steps), lv.RunConfig(precision=precision, **dtype))
+
+
+@pytest.mark.parametrize("name", ["stdp_float_epoch1", "stdp_fixed_epoch4"])
+def test_recorded_in_lava(conformance, name):
+    arrays, meta = load_meta(conformance(f"lava/{name}.npz"))
+    given = meta["params"]["learning_rule"]
+    traces = {n: Trace(given[f"_{n}_impulse"], given[f"_{n}_tau"]) for n in ("x1", "y1")}
+    rule = LearningRule(
+        dw=given["_dw_str"], epoch=given["_t_epoch"], seed=given["_rng_seed"], **traces
+    )
+    weights = np.array(meta["params"]["weights"])
+    dense = network(rule, weights, arrays["in_s_in"], arrays["in_s_in_bap"])
+    recorder, targets = Recorder(), (dense.weights, dense.x1, dense.y1, dense.a_out)
+    for target in targets:
+        recorder.add(target)
+    run(dense, 120, meta["tag"])
+    for target, key in zip(targets, ("weights", "x1", "y1", "a_out"), strict=True):
+        found = recorder[target]
+        expected = arrays[f"out_{key}" if key == "a_out" else f"var_{key}"]
+        if meta["tag"] == "fixed_pt":
+            np.testing.assert_array_equal(found, np.moveaxis(expected, -1, 0))
+        else:
+            np.testing.assert_allclose(found, np.moveaxis(expected, -1, 0), rtol=1e-9, atol=1e-9)
+
+
+RULES = {
+    "pairs": LearningRule(dw="2^-2 * y0 * x1 - 2^-2 * x0 * y1", x1=X, y1=Y),
+    "pairs in epochs": LearningRule(dw="y0 * x1 - x0 * y1 + u1 * x1 * y1", x1=X, y1=Y, epoch=3),
+    "triplets": LearningRule(
+        dw="2^-3 * y0 * x1 * (y2 + 2) - 2^-2 * x0 * y1 * (x2 + 1)",
+        x1=Trace(16.5, 10), x2=Trace(7.25, 3), y1=Trace(20.75, 6), y2=Trace(9, 30), epoch=2, seed=3,
+    ),
+    "decay of weights": LearningRule(dw="x0 * sgn(w) - 2^-3 * u2 * (w - 3)"),
+    "tags": LearningRule(
+        dw="2^-2 * u0 * t", dt="y0 * x1 - 2^-2 * u0 * t", dd="x0 * y0 * (d + 1) - 2^-4 * u1 * w", x1=X
+    ),
+    "third factor": LearningRule(
+        dw="2^-4 * u0 * t * y2", dt="2^-2 * y0 * x1 - 2^-2 * x0 * y1", x1=X, y1=Trace(tau=65535.0, received=True),
+        y2=Trace(received=True), epoch=2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
+@pytest.mark.parametrize("name", RULES)
+def test_kernels_compute_what_whole_arrays_do(name, precision):
+    """Every kind of product, gate and epoch; fixed_pt in its bits, cut in two runs."""
+    rule, g = RULES[name], np.random.default_rng(5)
+    fixed, steps = precision == "fixed_pt", 25
+    weights = g.integers(-40, 40, (5, 4)) * 2
+    pre, post = (g.random((4, steps)) < 0.4).astype(int), (g.random((5, steps)) < 0.4).astype(int)
+    third = {n: g.integers(0, 90, (5, steps)) for n in rule.received}
+    tags = {
+        tag: g.integers(0, 9, weights.shape)
+        for v, tag in (("d", "tag_2"), ("t", "tag_1"))
+        if v in rule.variables
+    }
+    dense = network(rule, weights, pre, post, third, **tags)
+    expected = Learning(
+        rule,
+        weights,
+        tags.get("tag_2", 0),
+        tags.get("tag_1", 0),
+        fixed=fixed,
+        **({"low": -256, "high": 255} if fixed else {}),
+    )
+    recorder = Recorder()
+    recorder.add(dense.weights)
+    rows = []
+    for t in range(steps):
+        expected.spike(pre[:, t], post[:, t], **{n: x[:, t] for n, x in third.items()})
+        rows.append(expected.synapses["w"])
+    run(dense, 11, precision)
+    run(dense, steps - 11, precision)
+    same = np.testing.assert_array_equal if fixed else np.testing.assert_allclose
+    assert any((row != rows[0]).any() for row in rows)
+    same(recorder[dense.weights], rows)
+    for variable, tag in (("d", "tag_2"), ("t", "tag_1")):
+        if tag in tags:
+            same(getattr(dense, tag).get(), expected.synapses[variable])
+    for trace in rule.traces:
+        same(getattr(dense, trace).get(), expected.traces[trace])
+
+
+def test_weights_are_used_one_step_after_they_were_learnt():
+    """x0 in step 1 makes the weight 1 in step 1; the message of step 2 arrives with it in step 3."""
+    dense = network(LearningRule(dw="x0"), np.zeros((1, 1)), pre=np.ones((1, 1), int))
+    recorder = Recorder()
+    recorder.add(dense.a_out)
+    run(dense, 4)
+    assert recorder[dense.a_out].ravel().tolist() == [0, 0, 1, 2]
+
+
+def test_signs_are_kept():
+    down = LearningRule(dw="-4 * x0")
+    for mode, precision, lowest in (
+        (2, "floating_pt", 0),
+        (2, "fixed_pt", 0),
+        (1, "fixed_pt", -256),
+    ):
+        dense = network(down, np.full((1, 1), 10), pre=np.ones((1, 1), int), sign_mode=mode)
+        run(dense, 80, precision)
+        assert dense.weights.get().tolist() == [[lowest]]
+
+
+def test_a_network_learns_while_it_runs_and_goes_on_after_a_stop():
+    """Two groups of inputs, one of which comes just before the output spikes: its weights grow, the other's fall."""
+    g = np.random.default_rng(2)
+    early = g.random((10, 200)) < 0.1
+    late = np.roll(early, 1, axis=1)  # the output spikes with these: a step after the early ones
+    pre = np.concatenate([early[:, :], np.roll(late, 2, axis=1)]).astype(int)
+    rule = LearningRule(dw="y0 * x1 - x0 * y1", x1=Trace(0.1, 3), y1=Trace(0.11, 3))
+    dense = LearningDense(weights=np.full((1, 20), 0.5), learning_rule=rule)
+    teach, neuron = (
+        Dense(weights=np.full((1, 10), 5.0), delay=0),
+        LIF(shape=(1,), du=1.0, dv=1.0, vth=1.0),
+    )
+    io.source.RingBuffer(data=pre).s_out.connect(dense.s_in)
+    io.source.RingBuffer(data=late.astype(int)).s_out.connect(teach.s_in)
+    teach.a_out.connect(neuron.a_in)
+    neuron.s_out.connect(dense.s_in_bap)
+    run(dense, 100)
+    half = dense.weights.get().copy()
+    dense.stop()
+    run(dense, 100)
+    w = dense.weights.get()[0]
+    assert w[:10].mean() > half[0, :10].mean() > 0.5 > half[0, 10:].mean() > w[10:].mean()
+
+
+def test_a_batch_learns_only_where_it_is_asked_for():
+    rule = LearningRule(dw="x0")
+    inputs = np.zeros((2, 1, 3))
+    inputs[1] = 1
+
+    dense = LearningDense(weights=np.zeros((1, 1)), learning_rule=rule)
+    with pytest.raises(
+        GraphError, match=r"in a batch each sample learns weights of its own, 2 times 4 bytes"
+    ):
+        lv.simulate(dense, {dense.s_in: inputs}, record=[dense.a_out])
+    dense = LearningDense(weights=np.zeros((1, 1)), learning_rule=rule, plastic_batch="per_sample")
+    found = lv.simulate(dense, {dense.s_in: inputs}, record=[dense.a_out])[dense.a_out]
+    np.testing.assert_array_equal(np.asarray(found).reshape(2, 3), [[0, 0, 0], [0, 0, 1]])
+
+
+def test_what_is_not_connected_is_told():
+    dense = LearningDense(weights=np.zeros((1, 1)), learning_rule=RULES["pairs"])
+    with pytest.raises(
+        GraphError, match=r"its rule looks at y0, y1, and nothing is connected to s_in_bap"
+    ):
+        run(dense, 1)
+    rule = LearningRule(dw="u0 * y2", y2=Trace(received=True))
+    with pytest.raises(
+        GraphError, match=r"its rule receives y2, and nothing is connected to s_in_y2"
+    ):
+        run(network(rule, np.zeros((1, 1))), 1)
+    with pytest.raises(GraphError, match=r"an epoch has at most 63 steps in fixed_pt, not 64"):
+        run(network(LearningRule(dw="x0", epoch=64), np.zeros((1, 1), int)), 1, "fixed_pt")
+    with pytest.raises(RuleError, match=r"tag_1 is the rule's variable t, which it does not use"):
+        LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), tag_1=3)
