@@ -18,6 +18,7 @@ from hypothesis import given, settings, strategies as st
 import lavalike as lv
 import lavalike.backends.torch
 from lavalike.errors import InputError
+from lavalike.fused import llvm
 from lavalike.fused.trace import trace
 from lavalike.proc import LIF
 from lavalike.snn import surrogate as sg
@@ -155,7 +156,7 @@ def test_a_spike_compiles_as_one_graph():
 @cases
 def test_derivatives_are_traced_element_by_element(surrogate):
     """Without branches or constants of their own: the fused kernels print them as they are."""
-    assert trace(lambda x: surrogate.derivative(x), ("x",), "test").arguments == ("x",)
+    assert trace(lambda x: surrogate.derivative(x), ("x",), "test", llvm.WORDS).arguments == ("x",)
 
 
 @cases

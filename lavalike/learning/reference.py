@@ -191,12 +191,10 @@ class Learning:
                 term = term * np.clip(value, -(1 << top), (1 << top) - 1)
             term = (term * mantissa) >> max(0, bits - ACCUMULATOR_BITS) << (exponent + 7)
             total = np.clip(total + np.clip(term, *_SATURATED), *_SATURATED)
-        if target != "t":
-            total = np.clip(
-                total,
-                self.low if target == "w" else 0,
-                self.high * 128 if target == "w" else np.inf,
-            )
+        if target == "w":
+            total = np.clip(total, self.low * 128, self.high * 128)
+        elif target == "d":
+            total = np.maximum(total, 0)
         rounded = np.floor(total / 128) + (draw < total / 128 % 1)
         low, high = _RANGES[target]
         if target == "w":

@@ -69,6 +69,9 @@ class ProcessModel:
         """Names of the ports that it reads or writes, others may be among them; None where only a run can tell."""
         return None
 
+    def check_batch(self, batch: int) -> None:
+        """Raise a GraphError where the process is not to be computed for ``batch`` samples at once; every size is taken by default."""
+
     def derived(self) -> dict[str, Any]:
         """``derive`` of the process's present values; a ValueError becomes a VarError with the path."""
         try:

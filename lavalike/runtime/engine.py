@@ -287,6 +287,8 @@ def compiled(
     flat: Flat, batch: int, recordable: Sequence[Port | Var], backends: Callable[[str], Backend]
 ) -> Engine:
     """An engine for ``flat``: cut into parts, a program built for each."""
+    for node in flat.nodes if batch > 1 else ():
+        node.model.check_batch(batch)
     plan = cut(flat)
     recordable = list(dict.fromkeys(recordable))
     if len(plan.parts) == 1 and not plan.parts[0].target.whole:

@@ -416,16 +416,18 @@ class _Learning(NumbaModel):
                 f"{process.path}: an epoch has at most 63 steps in fixed_pt, not {rule.epoch}"
             )
 
+    def check_batch(self, batch: int) -> None:
+        if batch > 1 and self.process.plastic_batch is None:
+            size = self.process.weights.value.size * self.message_dtype.itemsize
+            raise GraphError(
+                f"{self.process.path}: in a batch each sample learns weights of its own, {batch} times {size:,} bytes; ask for it with "
+                "plastic_batch='per_sample', or run the samples one after another"
+            )
+
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         process, rule, fixed = self.process, self.rule, self.config.fixed
         n_out, n_in = process.weights.shape
         dtype = np.dtype(np.int64 if fixed else self.config.dtype)
-        if batch > 1 and process.plastic_batch is None:
-            size = n_out * n_in * self.message_dtype.itemsize
-            raise GraphError(
-                f"{process.path}: in a batch each sample learns weights of its own, {batch} times {size:,} bytes; ask for it with "
-                "plastic_batch='per_sample', or run the samples one after another"
-            )
         along = (len([p for ps in rule.products.values() for p in ps]), rule.epoch + 1, n_out)
         more = (
             {"sums": np.zeros((batch, n_out), np.int64)}
