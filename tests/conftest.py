@@ -10,6 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # a worker a core: a second team of threads would fight for it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 # no seed of the day: the same examples wherever the same modules are loaded; --hypothesis-profile=default looks for new ones
 settings.register_profile("same", derandomize=True)

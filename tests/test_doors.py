@@ -20,6 +20,7 @@ NAMESPACES = [
     "lavalike.model",
     "lavalike.dynamics",
     "lavalike.proc",
+    "lavalike.learning",
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
     "lavalike.backends.numba",

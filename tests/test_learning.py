@@ -14,7 +14,7 @@ from lavalike.errors import GraphError, RuleError
 from lavalike.learning import LearningRule, Trace
 from lavalike.learning.reference import Learning
 from lavalike.proc import LIF, Dense, LearningDense, Recorder, io
-from tests.conftest import load_meta
+from tests.conftest import ROOT, load_meta
 
 X, Y = Trace(16, 10), Trace(16, 20)
 
@@ -259,7 +259,10 @@ def test_a_batch_learns_only_where_it_is_asked_for():
     ):
         lv.simulate(dense, {dense.s_in: inputs}, record=[dense.a_out])
     dense = LearningDense(weights=np.zeros((1, 1)), learning_rule=rule, plastic_batch="per_sample")
-    found = lv.simulate(dense, {dense.s_in: inputs}, record=[dense.a_out])[dense.a_out]
+    config = lv.RunConfig(dtype="float64")
+    found = lv.simulate(dense, {dense.s_in: inputs}, config=config, record=[dense.a_out])[
+        dense.a_out
+    ]
     np.testing.assert_array_equal(np.asarray(found).reshape(2, 3), [[0, 0, 0], [0, 0, 1]])
 
 
@@ -274,7 +277,17 @@ def test_what_is_not_connected_is_told():
         GraphError, match=r"its rule receives y2, and nothing is connected to s_in_y2"
     ):
         run(network(rule, np.zeros((1, 1))), 1)
+    dense = network(LearningRule(dw="x0"), np.zeros((1, 1)), third={"y1": np.zeros((1, 1))})
+    with pytest.raises(GraphError, match=r"s_in_y1 is connected, and its rule does not receive y1"):
+        run(dense, 1)
     with pytest.raises(GraphError, match=r"an epoch has at most 63 steps in fixed_pt, not 64"):
         run(network(LearningRule(dw="x0", epoch=64), np.zeros((1, 1), int)), 1, "fixed_pt")
     with pytest.raises(RuleError, match=r"tag_1 is the rule's variable t, which it does not use"):
         LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), tag_1=3)
+
+
+def test_the_page_on_learning_runs(capsys):
+    text = (ROOT / "docs" / "learning.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, "docs/learning.md", "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out == "(3, 20) (20,)\n"

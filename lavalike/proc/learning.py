@@ -34,14 +34,14 @@ class LearningDense(_Weighted):
             learnt weights do not leave it.
 
     Ports: ``s_in`` (in,), ``a_out`` (out,), ``s_in_bap`` (out,), the spikes of the outputs, in the step in which they are sent (any
-    non-zero counts 1), and ``s_in_y1``, ``s_in_y2``, ``s_in_y3`` (out,) where the rule receives one of them.
+    non-zero counts 1), and ``s_in_y1``, ``s_in_y2``, ``s_in_y3`` (out,), the traces that the rule receives.
 
     Vars: ``weights``, the tags and the traces that the rule uses; ``tx`` (in,) and ``ty`` (out,), in which step of the epoch, from 1,
     the last spike was; 0: in none.
 
     Raises:
-        RuleError: a tag given that the rule does not use. VarError: as Dense. When it is compiled: ``s_in_bap`` or a received trace is
-            not connected though the rule looks at it; a number that fixed_pt does not hold.
+        RuleError: a tag given that the rule does not use. VarError: as Dense. When it is compiled: GraphError where ``s_in_bap`` or a
+            received trace is not connected though the rule looks at it, RuleError for a number that fixed_pt does not hold.
 
     Example::
 
@@ -84,8 +84,7 @@ class LearningDense(_Weighted):
         n_out, n_in = w.shape
         self.s_in, self.a_out = InPort((n_in,)), OutPort((n_out,))
         self.s_in_bap = InPort((n_out,))
-        if learning_rule.received:
-            self.s_in_y1, self.s_in_y2, self.s_in_y3 = (InPort((n_out,)) for _ in range(3))
+        self.s_in_y1, self.s_in_y2, self.s_in_y3 = (InPort((n_out,)) for _ in range(3))
         self.weights = Var(w.shape, w, name="weights")
         self.a_buff = Var((n_out,), 0, name="a_buff")
         for variable, given in (("d", tag_2), ("t", tag_1)):

@@ -2,14 +2,18 @@
 
 import numpy as np
 
+from lavalike.learning import LearningRule
 from lavalike.proc import Compartment
 from tests.doors.table import (
+    CHOICE,
     COUNT,
     FLAG,
     INDEX,
     INTEGER,
     NAN,
+    NOT_NEGATIVE,
     NUMBERS,
+    OBJECT,
     SHAPE,
     TEXT,
     also,
@@ -208,6 +212,24 @@ ROWS = [
     row("lavalike.proc.Sigma", SMALL, shape=SHAPE, sigma=PER_NEURON, checked=FLAG, **NAME),
     row("lavalike.proc.Dense", W, **DENSE),
     row("lavalike.proc.Sparse", LISTED, **DENSE | LISTED_BAD),
+    row(
+        "lavalike.proc.LearningDense",
+        lambda: W | {"learning_rule": LearningRule(dw="x0 * d * t")},
+        **{k: v for k, v in DENSE.items() if k != "delay"},
+        learning_rule=OBJECT,
+        tag_1=bad("a", values=(NAN,)),
+        tag_2=bad("a", values=(NAN,)),
+        plastic_batch=optional(CHOICE),
+    ),
+    row("lavalike.learning.Trace", {}, impulse=NOT_NEGATIVE, tau=NOT_NEGATIVE, received=FLAG),
+    row(
+        "lavalike.learning.LearningRule",
+        {"dw": "x0"},
+        **dict.fromkeys(("dw", "dd", "dt"), bad(3, values=("x0 *",))),
+        **dict.fromkeys(("x1", "x2", "y1", "y2", "y3"), OBJECT),
+        epoch=COUNT,
+        seed=INDEX,
+    ),
     row(
         "lavalike.proc.DelayDense",
         W | {"delays": 1},

@@ -7,7 +7,7 @@ where a ``y0`` is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,7 +63,7 @@ def _shifts(product: Product) -> tuple[int, int, int]:
 # -- what both arithmetics do ----------------------------------------------------------------------
 
 
-@inlined
+@jit
 def factor(kind, sign, add, at, i, j, hx, hy, rows, tags_d, tags_t, tx, ty, u):
     """One factor of synapse (i, j), its traces at step ``at`` of the epoch."""
     if kind < 2:
@@ -127,7 +127,10 @@ def learn_float(
         by_u |= ops[p, 1] == U and fires(ops[p, 2], now, epoch) == 1
     if plain:
         # what of a product does not depend on the input: once for all rows
-        along[:] = 1
+        for p in range(ops.shape[0]):
+            for n in range(epoch + 1):
+                for j in range(n_out):
+                    along[p, n, j] = 1
         for p in range(ops.shape[0]):
             for f in range(ops[p, 3]):
                 kind = ops[p, 4 + 2 * f]
@@ -319,9 +322,6 @@ class _Learning(NumbaModel):
         except RuleError as e:
             raise RuleError(f"{process.path}: {e}") from None
 
-    def function(self) -> Callable[..., Any]:
-        return type(self).__dict__["third" if self.rule.received else "step"]
-
     @property
     def rule(self) -> LearningRule:
         return self.process.learning_rule
@@ -405,9 +405,14 @@ class _Learning(NumbaModel):
                 f"{process.path}: its rule looks at {', '.join(looked)}, and nothing is connected to s_in_bap; "
                 "connect the spikes of its output neurons: post.s_out.connect(dense.s_in_bap)"
             )
-        for name in rule.received:
+        for name in TRACES[2:]:
             port = getattr(process, f"s_in_{name}")
-            if not port.sources:
+            if port.sources and name not in rule.received:
+                raise GraphError(
+                    f"{process.path}: {port.name} is connected, and its rule does not receive {name}; say so with "
+                    f"{name}=Trace(received=True), or leave it unconnected"
+                )
+            if name in rule.received and not port.sources:
                 raise GraphError(
                     f"{process.path}: its rule receives {name}, and nothing is connected to {port.name}"
                 )
@@ -445,7 +450,7 @@ class _Learning(NumbaModel):
         }
 
 
-@inlined
+@jit
 def noted(events, count, s_in_bap, x, y, tx, ty, impulse, now):
     """A step's spikes in floating point: a trace grows at once where one came before in the epoch; else at its end."""
     for r in range(count):
@@ -462,22 +467,32 @@ def noted(events, count, s_in_bap, x, y, tx, ty, impulse, now):
             ty[j] = now
 
 
-@inlined
+@jit
 def taken(y, k, received, values):
     if received[k]:
         for j in range(values.size):
             y[k, j] = values[j]
 
 
-@inlined
-def kept(state, history, epoch, given):
-    """Traces at the end of an epoch; those that are received stay what they are."""
+@jit
+def begun(state, history):
+    """The history of an epoch begins with the traces."""
     for k in range(state.shape[0]):
-        if not given[k]:
-            state[k] = history[k, epoch]
+        for i in range(state.shape[1]):
+            history[k, 0, i] = state[k, i]
 
 
-@inlined
+@jit
+def kept(state, history, epoch, received, times):
+    """Traces at the end of an epoch; those that are received stay what they are. No spike is in the next yet."""
+    for k in range(state.shape[0]):
+        for i in range(state.shape[1] if not received[k] else 0):
+            state[k, i] = history[k, epoch, i]
+    for i in range(times.size):
+        times[i] = 0
+
+
+@jit
 def step_float(
     t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, rows, tags_d, tags_t, x, y, tx, ty,
     ops, numbers, epoch, graded, fed, received, decay, impulse, plain, scale, low, high,
@@ -486,7 +501,8 @@ def step_float(
     n_in, n_out = rows.shape[0] - 1, rows.shape[1]
     count = list_events(s_in, events, odd)
     odd[0] = 0
-    a_out[:] = 0
+    for j in range(n_out):
+        a_out[j] = 0
     add_rows(a_out, rows, s_in, events, 0, count, graded)
     if scale != 1:
         for j in range(n_out):
@@ -497,21 +513,19 @@ def step_float(
     taken(y, 1, received[2:], s_in_y2)
     taken(y, 2, received[2:], s_in_y3)
     if now == epoch:
-        hx[:, 0] = x
-        hy[:, 0] = y
+        begun(x, hx)
+        begun(y, hy)
         decayed_float(hx, tx, n_in, fed[:2], decay[:2], impulse[:2], epoch)
         decayed_float(hy, ty, n_out, fed[2:], decay[2:], impulse[2:], epoch)
         learn_float(
             t, epoch, rows[:n_in], tags_d, tags_t, tx, ty, hx, hy, ops, numbers, plain, low, high,
             posts, along, new,
         )  # fmt: skip
-        kept(x, hx, epoch, received[:2])
-        kept(y, hy, epoch, received[2:])
-        tx[:] = 0
-        ty[:] = 0
+        kept(x, hx, epoch, received[:2], tx)
+        kept(y, hy, epoch, received[2:], ty)
 
 
-@inlined
+@jit
 def step_fixed(
     t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, rows, tags_d, tags_t, x, y, tx, ty,
     ops, numbers, epoch, graded, fed, received, decay, whole, part, widths, seeds, left, right, low, high,
@@ -520,7 +534,8 @@ def step_fixed(
     n_in, n_out = rows.shape[0] - 1, rows.shape[1]
     count = list_events(s_in, events, odd)
     odd[0] = 0
-    sums[:] = 0
+    for j in range(n_out):
+        sums[j] = 0
     for r in range(count):
         i = events[r]
         s = np.int64(s_in[i]) if graded else np.int64(1)
@@ -549,8 +564,8 @@ def step_fixed(
     taken(y, 1, received[2:], s_in_y2)
     taken(y, 2, received[2:], s_in_y3)
     if now == epoch:
-        hx[:, 0] = x
-        hy[:, 0] = y
+        begun(x, hx)
+        begun(y, hy)
         decayed_fixed(
             hx, tx, n_in, fed[:2], decay[:2], whole[:2], part[:2],
             uniform(jumped(seeds, 0, 2 * t)), seventh(seeds, 1, 2 * t), epoch,
@@ -564,10 +579,8 @@ def step_fixed(
             t, epoch, rows[:n_in], tags_d, tags_t, tx, ty, hx, hy, ops, numbers, widths, draw, low, high,
             posts, new,
         )  # fmt: skip
-        kept(x, hx, epoch, received[:2])
-        kept(y, hy, epoch, received[2:])
-        tx[:] = 0
-        ty[:] = 0
+        kept(x, hx, epoch, received[:2], tx)
+        kept(y, hy, epoch, received[2:], ty)
     return status
 
 
@@ -576,18 +589,6 @@ class LearningDenseModelFloat(_Learning):
     """The rule in floating point."""
 
     def step(
-        t, s_in, s_in_bap, a_out, rows, tags_d, tags_t, x, y, tx, ty,
-        ops, numbers, epoch, graded, fed, received, decay, impulse, plain, scale, low, high,
-        events, odd, hx, hy, posts, new, along,
-    ):  # fmt: skip
-        step_float(
-            t, s_in, s_in_bap, s_in_bap, s_in_bap, s_in_bap, a_out, rows, tags_d, tags_t, x, y, tx, ty,
-            ops, numbers, epoch, graded, fed, received, decay, impulse, plain, scale, low, high,
-            events, odd, hx, hy, posts, new, along,
-        )  # fmt: skip
-        return 0
-
-    def third(
         t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, rows, tags_d, tags_t, x, y, tx, ty,
         ops, numbers, epoch, graded, fed, received, decay, impulse, plain, scale, low, high,
         events, odd, hx, hy, posts, new, along,
@@ -605,17 +606,6 @@ class LearningDenseModelFixed(_Learning):
     """The rule in Loihi's integers with stochastic rounding, bit for bit what Lava computes: a draw follows from seed and step."""
 
     def step(
-        t, s_in, s_in_bap, a_out, rows, tags_d, tags_t, x, y, tx, ty,
-        ops, numbers, epoch, graded, fed, received, decay, whole, part, widths, seeds, left, right, low, high,
-        events, odd, hx, hy, posts, new, sums,
-    ):  # fmt: skip
-        return step_fixed(
-            t, s_in, s_in_bap, s_in_bap, s_in_bap, s_in_bap, a_out, rows, tags_d, tags_t, x, y, tx, ty,
-            ops, numbers, epoch, graded, fed, received, decay, whole, part, widths, seeds, left, right, low, high,
-            events, odd, hx, hy, posts, new, sums,
-        )  # fmt: skip
-
-    def third(
         t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, rows, tags_d, tags_t, x, y, tx, ty,
         ops, numbers, epoch, graded, fed, received, decay, whole, part, widths, seeds, left, right, low, high,
         events, odd, hx, hy, posts, new, sums,
