@@ -157,8 +157,8 @@ class Learning:
         else:
             value = history[name][-1]
             value = value[None, :] if name in X else value[:, None]
-        value = value + (int(factor.add) if self.fixed else float(factor.add))
-        return np.sign(value) if factor.sign else value
+        total: np.ndarray = value + (int(factor.add) if self.fixed else float(factor.add))
+        return np.sign(total) if factor.sign else total
 
     def _changed(
         self,
