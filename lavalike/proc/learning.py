@@ -37,7 +37,7 @@ class LearningDense(_Weighted):
     non-zero counts 1), and ``s_in_y1``, ``s_in_y2``, ``s_in_y3`` (out,), the traces that the rule receives.
 
     Vars: ``weights``, the tags and the traces that the rule uses; ``tx`` (in,) and ``ty`` (out,), in which step of the epoch, from 1,
-    the last spike was; 0: in none.
+    the last spike was; 0: in none. What is set beyond the epoch counts as its last step.
 
     Raises:
         RuleError: a tag given that the rule does not use. VarError: as Dense. When it is compiled: GraphError where ``s_in_bap`` or a

@@ -11,6 +11,7 @@ import numpy as np
 from lavalike import proc
 from lavalike.dynamics import Dynamics, Parameter
 from lavalike.dynamics.ops import above, leak
+from lavalike.learning import LearningRule, Trace
 from lavalike.process import AbstractProcess, InPort, OutPort
 
 Make = Callable[[bool], AbstractProcess]  # of whether it is in fixed_pt's integers
@@ -205,6 +206,15 @@ class Layer(AbstractProcess):
         self.lif.s_out.connect(self.s_out)
 
 
+def _learning(fixed: bool) -> proc.LearningDense:
+    rule = LearningRule(
+        dw="x0 * x1 - 2^-1 * u1 * (w - 2)", x1=Trace(impulse=4, tau=5), epoch=2, seed=1
+    )
+    return proc.LearningDense(
+        weights=_weights(fixed, 3, 4), learning_rule=rule, plastic_batch="per_sample"
+    )
+
+
 SAMPLES: dict[str, Sample] = {
     "LIF": Sample(_lif(proc.LIF)),
     "LIFLateBias": Sample(_lif(proc.LIFLateBias, bias_start=[0, 1, 4, 9])),
@@ -254,6 +264,7 @@ SAMPLES: dict[str, Sample] = {
         lambda fixed: proc.Dense(weights=_weights(fixed, 3, 4), num_message_bits=8, delay=0)
     ),
     "Sparse": Sample(_sparse),
+    "LearningDense": Sample(_learning, spikes=True),
     "DelayDense": Sample(
         lambda fixed: proc.DelayDense(
             weights=_weights(fixed, 3, 4),

@@ -475,8 +475,10 @@ def taken(y, k, received, values):
 
 
 @jit
-def begun(state, history):
-    """The history of an epoch begins with the traces."""
+def begun(state, history, times, epoch):
+    """The history of an epoch begins with the traces. Times index it: what was set beyond the epoch counts as its last step."""
+    for i in range(times.size):
+        times[i] = min(max(np.int64(times[i]), 0), epoch)
     for k in range(state.shape[0]):
         for i in range(state.shape[1]):
             history[k, 0, i] = state[k, i]
@@ -513,8 +515,8 @@ def step_float(
     taken(y, 1, received[2:], s_in_y2)
     taken(y, 2, received[2:], s_in_y3)
     if now == epoch:
-        begun(x, hx)
-        begun(y, hy)
+        begun(x, hx, tx, epoch)
+        begun(y, hy, ty, epoch)
         decayed_float(hx, tx, n_in, fed[:2], decay[:2], impulse[:2], epoch)
         decayed_float(hy, ty, n_out, fed[2:], decay[2:], impulse[2:], epoch)
         learn_float(
@@ -564,8 +566,8 @@ def step_fixed(
     taken(y, 1, received[2:], s_in_y2)
     taken(y, 2, received[2:], s_in_y3)
     if now == epoch:
-        begun(x, hx)
-        begun(y, hy)
+        begun(x, hx, tx, epoch)
+        begun(y, hy, ty, epoch)
         decayed_fixed(
             hx, tx, n_in, fed[:2], decay[:2], whole[:2], part[:2],
             uniform(jumped(seeds, 0, 2 * t)), seventh(seeds, 1, 2 * t), epoch,
