@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike.backends.numba.pcg import jumped, seed_words, seventh
-from lavalike.errors import GraphError, RuleError
+from lavalike.backends.numba.pcg import seed_words, seventh, uniform
+from lavalike.errors import GraphError, RuleError, VarError
 from lavalike.learning import LearningRule, Trace
 from lavalike.learning.reference import Learning
 from lavalike.proc import LIF, Dense, LearningDense, Recorder, io
@@ -93,7 +93,7 @@ def test_draws_are_numpys():
         words = seed_words([5, seed])
         g = np.random.default_rng(seed)
         drawn = [g.random() for _ in range(40)]
-        assert [(int(jumped(words, 1, k)) >> 11) / 2**53 for k in range(40)] == drawn
+        assert [uniform(words, 1, k) for k in range(40)] == drawn
         g = np.random.default_rng(seed)
         bits = [int(g.integers(0, 128)) for _ in range(40)]
         assert [seventh(words, 1, k) for k in range(40)] == bits
@@ -203,6 +203,19 @@ def test_kernels_compute_what_whole_arrays_do(name, precision):
         same(getattr(dense, trace).get(), expected.traces[trace])
 
 
+@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
+def test_one_input_and_many_outputs(precision):
+    """Nothing beyond the weights is touched where the rule has no tags."""
+    rule = LearningRule(dw="x0 * x1 - x0 * sgn(w)", x1=Trace(4, 5))
+    pre = np.array([[1, 0, 1]])
+    dense = network(rule, np.full((7, 1), 2), pre)
+    expected = Learning(rule, np.full((7, 1), 2), fixed=precision == "fixed_pt")
+    for t in range(3):
+        expected.spike(pre[:, t], np.zeros(7))
+    run(dense, 3, precision)
+    np.testing.assert_allclose(dense.weights.get(), expected.synapses["w"], rtol=1e-12)
+
+
 def test_weights_are_used_one_step_after_they_were_learnt():
     """x0 in step 1 makes the weight 1 in step 1; the message of step 2 arrives with it in step 3."""
     dense = network(LearningRule(dw="x0"), np.zeros((1, 1)), pre=np.ones((1, 1), int))
@@ -282,6 +295,8 @@ def test_what_is_not_connected_is_told():
         run(dense, 1)
     with pytest.raises(GraphError, match=r"an epoch has at most 63 steps in fixed_pt, not 64"):
         run(network(LearningRule(dw="x0", epoch=64), np.zeros((1, 1), int)), 1, "fixed_pt")
+    with pytest.raises(VarError, match=r"sign_mode says which signs learnt weights may have"):
+        LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), sign_mode=0)
     with pytest.raises(RuleError, match=r"tag_1 is the rule's variable t, which it does not use"):
         LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), tag_1=3)
 

@@ -14,8 +14,12 @@ from lavalike.errors import RuleError
 from lavalike.learning.parse import Factor, Product
 from lavalike.learning.rule import (
     ACCUMULATOR_BITS,
-    CONSTANT_BITS,
+    FRACTION,
+    LARGEST_TRACE,
     MANTISSA_BITS,
+    RANGES,
+    SATURATED,
+    TARGETS,
     TRACE_BITS,
     TRACES,
     VARIABLE_BITS,
@@ -24,10 +28,6 @@ from lavalike.learning.rule import (
 )
 
 X, Y = ("x1", "x2"), ("y1", "y2", "y3")
-_LARGEST_TRACE = (1 << TRACE_BITS) - 1
-# the lowest and highest value in fixed point
-_RANGES = {"w": (-256, 255), "d": (0, 255), "t": (-257, 255)}
-_SATURATED = (-(1 << ACCUMULATOR_BITS) - 1, (1 << ACCUMULATOR_BITS) - 1)
 
 
 class Learning:
@@ -100,7 +100,7 @@ class Learning:
             return value + impulse
         whole = int(np.floor(impulse))
         up = bit < round((impulse - whole) * 256)
-        return np.clip(value + whole + up, 0, _LARGEST_TRACE)
+        return np.clip(value + whole + up, 0, LARGEST_TRACE)
 
     def _decayed(self, name: str, value: np.ndarray) -> np.ndarray:
         new = self._trace(name).decay * value
@@ -179,7 +179,7 @@ class Learning:
                 target, (-np.inf, np.inf)
             )
             return np.clip(old, low, high)
-        total = old << 7
+        total = old << FRACTION
         for p in products:
             mantissa, exponent = self._scales[p]
             term = self._gate(p.gate).astype(np.int64)
@@ -189,24 +189,23 @@ class Learning:
                 bits += top
                 value = self._factor(f, p.gate, history)
                 term = term * np.clip(value, -(1 << top), (1 << top) - 1)
-            term = (term * mantissa) >> max(0, bits - ACCUMULATOR_BITS) << (exponent + 7)
-            total = np.clip(total + np.clip(term, *_SATURATED), *_SATURATED)
-        if target == "w":
-            total = np.clip(total, self.low * 128, self.high * 128)
-        elif target == "d":
-            total = np.maximum(total, 0)
-        rounded = np.floor(total / 128) + (draw < total / 128 % 1)
-        low, high = _RANGES[target]
+            term = (term * mantissa) >> max(0, bits - ACCUMULATOR_BITS) << (exponent + FRACTION)
+            total = np.clip(total + np.clip(term, *SATURATED), *SATURATED)
+        low, high = RANGES[target]
         if target == "w":
             low, high = max(low, self.low), min(high, self.high)
-        return np.clip(rounded, low, high).astype(np.int64)
+        # a sign is kept before it is rounded, a range after
+        exact = np.clip(
+            total / (1 << FRACTION), low if target != "t" else None, high if target == "w" else None
+        )
+        return np.clip(np.floor(exact) + (draw < exact % 1), low, high).astype(np.int64)
 
 
 def width(name: str) -> int:
     """Bits of a factor in fixed point, without sign."""
     if name in TRACES:
         return TRACE_BITS
-    return VARIABLE_BITS if name in ("w", "d", "t") else 1 if name[0] in "xyu" else CONSTANT_BITS
+    return VARIABLE_BITS if name in TARGETS else 1
 
 
 def scaled(product: Product) -> tuple[int, int]:

@@ -52,7 +52,11 @@ class Trace:
 
 
 # what fixed point holds, in bits without sign (Davies et al. 2018; Lava's constants)
-TRACE_BITS, VARIABLE_BITS, CONSTANT_BITS, MANTISSA_BITS, ACCUMULATOR_BITS = 7, 9, 8, 4, 15
+TRACE_BITS, VARIABLE_BITS, MANTISSA_BITS, ACCUMULATOR_BITS = 7, 9, 4, 15
+LARGEST_TRACE = (1 << TRACE_BITS) - 1
+SATURATED = (-(1 << ACCUMULATOR_BITS) - 1, (1 << ACCUMULATOR_BITS) - 1)
+RANGES = {"w": (-256, 255), "d": (0, 255), "t": (-257, 255)}  # of the variables, w's in mixed signs
+FRACTION = 7  # bits of a variable's accumulator below its own
 
 
 _TRACE = optional(instance(Trace, words="a Trace, as Trace(impulse=16, tau=10)"))

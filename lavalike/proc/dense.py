@@ -65,10 +65,16 @@ def _whole(numbers: np.ndarray) -> bool:
 class _Matrix(_Weighted):
     """What connections with a matrix of weights have in common."""
 
-    def _keep(self, weights: np.ndarray) -> None:
+    def _keep(self, weights: np.ndarray, plastic: bool = False) -> None:
         self.s_in = InPort((weights.shape[1],))
         self.a_out = OutPort((weights.shape[0],))
-        self.weights = Var(weights.shape, weights, role="parameter", trainable=True, name="weights")
+        self.weights = Var(
+            weights.shape,
+            weights,
+            role="state" if plastic else "parameter",
+            trainable=not plastic,
+            name="weights",
+        )
 
     def fan_out(self) -> np.ndarray:
         return np.full(self.s_in.shape, self.a_out.size)

@@ -10,14 +10,14 @@ from lavalike.arguments import arguments, choice, instance, optional
 from lavalike.dynamics.weights import SignMode
 from lavalike.errors import RuleError, VarError
 from lavalike.learning.rule import LearningRule
-from lavalike.proc.dense import _matrix, _Weighted
+from lavalike.proc.dense import _Matrix, _matrix
 from lavalike.proc.parameters import array
-from lavalike.process import InPort, OutPort, Var
+from lavalike.process import InPort, Var
 
 TAGS = {"d": "tag_2", "t": "tag_1"}  # the Var of a rule's variable
 
 
-class LearningDense(_Weighted):
+class LearningDense(_Matrix):
     """A :class:`Dense` whose synapses learn by a rule, at the end of each of its epochs.
 
     What an epoch's end in step t makes of the weights is used from the messages of step t + 1 on, which arrive in step t + 2.
@@ -81,11 +81,14 @@ class LearningDense(_Weighted):
             name=name,
         )
         self.learning_rule, self.plastic_batch = learning_rule, plastic_batch
+        if self.sign_mode is SignMode.NULL:
+            raise VarError(
+                f"{owner}: sign_mode says which signs learnt weights may have, MIXED, EXCITATORY or INHIBITORY, not NULL"
+            )
         n_out, n_in = w.shape
-        self.s_in, self.a_out = InPort((n_in,)), OutPort((n_out,))
+        self._keep(w, plastic=True)
         self.s_in_bap = InPort((n_out,))
         self.s_in_y1, self.s_in_y2, self.s_in_y3 = (InPort((n_out,)) for _ in range(3))
-        self.weights = Var(w.shape, w, name="weights")
         self.a_buff = Var((n_out,), 0, name="a_buff")
         for variable, given in (("d", tag_2), ("t", tag_1)):
             tag = TAGS[variable]
@@ -101,6 +104,3 @@ class LearningDense(_Weighted):
         for trace in learning_rule.traces:
             setattr(self, trace, Var((n_in if trace[0] == "x" else n_out,), 0, name=trace))
         self.tx, self.ty = Var((n_in,), 0, name="tx"), Var((n_out,), 0, name="ty")
-
-    def fan_out(self) -> np.ndarray:
-        return np.full(self.s_in.shape, self.a_out.size)

@@ -68,10 +68,10 @@ def jumped(seeds, which, draw):
     return (word >> turn) | (word << ((WORD - turn) & TURNED))
 
 
-@inlined
-def uniform(word):
-    """``Generator.random()`` of a draw."""
-    return np.float64(word >> DOUBLE) * (1.0 / 9007199254740992.0)
+@jit
+def uniform(seeds, which, draw):
+    """Draw ``draw`` of ``Generator.random()``."""
+    return np.float64(jumped(seeds, which, draw) >> DOUBLE) * (1.0 / 9007199254740992.0)
 
 
 @jit

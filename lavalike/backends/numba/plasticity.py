@@ -16,13 +16,23 @@ from lavalike.backends.numba.connections import add_rows, settled
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import inlined, jit
 from lavalike.backends.numba.model import NumbaModel, held
-from lavalike.backends.numba.pcg import jumped, seed_words, seventh, uniform
+from lavalike.backends.numba.pcg import seed_words, seventh, uniform
 from lavalike.dynamics import integral
 from lavalike.dynamics.weights import RANGE, SignMode, fixed_weights
 from lavalike.errors import GraphError, RuleError
 from lavalike.learning.parse import Product
 from lavalike.learning.reference import scaled, width
-from lavalike.learning.rule import ACCUMULATOR_BITS, MANTISSA_BITS, TARGETS, TRACES, LearningRule
+from lavalike.learning.rule import (
+    ACCUMULATOR_BITS,
+    FRACTION,
+    LARGEST_TRACE,
+    MANTISSA_BITS,
+    RANGES,
+    SATURATED,
+    TARGETS,
+    TRACES,
+    LearningRule,
+)
 from lavalike.model.config import NodeConfig
 from lavalike.model.model import implements
 from lavalike.proc.learning import TAGS, LearningDense
@@ -31,7 +41,10 @@ from lavalike.process import AbstractProcess
 X0, Y0, U = 8, 9, 10  # factors that are gates; before them come TRACES, then TARGETS
 FACTORS = (*TRACES, *TARGETS, "x0", "y0")
 HEAD = 4  # of a product's row: target, gate, every how many epochs, how many factors; then kind and sign of each
-CAP, LOWEST, HIGHEST = 127, -(1 << 15) - 1, (1 << 15) - 1
+LOWEST, HIGHEST = SATURATED
+LOWEST_D, HIGHEST_D = RANGES["d"]
+LOWEST_T, HIGHEST_T = RANGES["t"]
+ONE = 1 << FRACTION
 
 
 def code(name: str) -> int:
@@ -57,7 +70,7 @@ def table(rule: LearningRule, fixed: bool) -> tuple[np.ndarray, np.ndarray]:
 def _shifts(product: Product) -> tuple[int, int, int]:
     mantissa, exponent = scaled(product)
     bits = MANTISSA_BITS + sum(width(f.name) for f in product.factors)
-    return mantissa, exponent + 7, max(0, bits - ACCUMULATOR_BITS)
+    return mantissa, exponent + FRACTION, max(0, bits - ACCUMULATOR_BITS)
 
 
 # -- what both arithmetics do ----------------------------------------------------------------------
@@ -92,6 +105,28 @@ def fires(every, now, epoch):
     return 1 if every == 1 or now // epoch % every == 0 else 0
 
 
+@jit
+def fired(ty, posts):
+    """The outputs that spiked in the epoch; how many."""
+    count = 0
+    for j in range(ty.size):
+        if ty[j] > 0:
+            posts[count] = j
+            count += 1
+    return count
+
+
+@jit
+def gates(ops, now, epoch):
+    """Whether products have the gates ``x0``, ``y0`` and a ``uk`` that is 1."""
+    by_x0, by_y0, by_u = False, False, False
+    for p in range(ops.shape[0]):
+        by_x0 |= ops[p, 1] == X0
+        by_y0 |= ops[p, 1] == Y0
+        by_u |= ops[p, 1] == U and fires(ops[p, 2], now, epoch) == 1
+    return by_x0, by_y0, by_u
+
+
 # -- floating point --------------------------------------------------------------------------------
 
 
@@ -115,16 +150,8 @@ def learn_float(
 ):  # fmt: skip
     """The end of an epoch: all targets from the values before, then written."""
     n_in, n_out = rows.shape
-    n_post = 0
-    for j in range(n_out):
-        if ty[j] > 0:
-            posts[n_post] = j
-            n_post += 1
-    by_x0, by_y0, by_u = False, False, False
-    for p in range(ops.shape[0]):
-        by_x0 |= ops[p, 1] == X0
-        by_y0 |= ops[p, 1] == Y0
-        by_u |= ops[p, 1] == U and fires(ops[p, 2], now, epoch) == 1
+    n_post = fired(ty, posts)
+    by_x0, by_y0, by_u = gates(ops, now, epoch)
     if plain:
         # what of a product does not depend on the input: once for all rows
         for p in range(ops.shape[0]):
@@ -182,9 +209,9 @@ def learn_float(
             for q in range(count):
                 j = q if whole else posts[q]
                 new[0, q] = rows[i, j]
-                if tags_d.shape[0] == n_in:
+                if tags_d.size > 0:
                     new[1, q] = tags_d[i, j]
-                if tags_t.shape[0] == n_in:
+                if tags_t.size > 0:
                     new[2, q] = tags_t[i, j]
             for p in range(ops.shape[0]):
                 u = fires(ops[p, 2], now, epoch)
@@ -206,9 +233,9 @@ def learn_float(
             for q in range(count):
                 j = q if whole else posts[q]
                 rows[i, j] = new[0, q]
-                if tags_d.shape[0] == n_in:
+                if tags_d.size > 0:
                     tags_d[i, j] = max(new[1, q], new.dtype.type(0))
-                if tags_t.shape[0] == n_in:
+                if tags_t.size > 0:
                     tags_t[i, j] = new[2, q]
         if low > -np.inf or high < np.inf:
             for j in range(n_out):
@@ -220,7 +247,7 @@ def learn_float(
 
 @inlined
 def grown(value, whole, part, bit):
-    return min(max(np.int64(value) + whole + (1 if bit < part else 0), 0), CAP)
+    return min(max(np.int64(value) + whole + (1 if bit < part else 0), 0), LARGEST_TRACE)
 
 
 @jit
@@ -242,17 +269,9 @@ def learn_fixed(
 ):  # fmt: skip
     """The end of an epoch in Loihi's 16 bits: see :mod:`lavalike.learning.reference`."""
     n_in, n_out = rows.shape
-    n_post = 0
-    for j in range(n_out):
-        if ty[j] > 0:
-            posts[n_post] = j
-            n_post += 1
-    by_x0, by_y0, by_u, on_w = False, False, False, False
-    for p in range(ops.shape[0]):
-        on_w |= ops[p, 0] == 0
-        by_x0 |= ops[p, 1] == X0
-        by_y0 |= ops[p, 1] == Y0
-        by_u |= ops[p, 1] == U and fires(ops[p, 2], now, epoch) == 1
+    n_post = fired(ty, posts)
+    by_x0, by_y0, by_u = gates(ops, now, epoch)
+    on_w = ops[0, 0] == 0  # targets come in their order
     for i in range(n_in):
         whole = (tx[i] > 0 and by_x0) or by_u
         if not whole and (not by_y0 or n_post == 0):
@@ -260,11 +279,11 @@ def learn_fixed(
         count = n_out if whole else n_post
         for q in range(count):
             j = q if whole else posts[q]
-            new[0, q] = np.int64(rows[i, j]) << 7
-            if tags_d.shape[0] == n_in:
-                new[1, q] = np.int64(tags_d[i, j]) << 7
-            if tags_t.shape[0] == n_in:
-                new[2, q] = np.int64(tags_t[i, j]) << 7
+            new[0, q] = np.int64(rows[i, j]) << FRACTION
+            if tags_d.size > 0:
+                new[1, q] = np.int64(tags_d[i, j]) << FRACTION
+            if tags_t.size > 0:
+                new[2, q] = np.int64(tags_t[i, j]) << FRACTION
         for p in range(ops.shape[0]):
             u = fires(ops[p, 2], now, epoch)
             gate = ops[p, 1]
@@ -290,17 +309,17 @@ def learn_fixed(
         for q in range(count):
             j = q if whole else posts[q]
             if on_w:
-                rows[i, j] = rounded(min(max(new[0, q], low * 128), high * 128), draw, low, high)
-            if tags_d.shape[0] == n_in:
-                tags_d[i, j] = rounded(max(new[1, q], 0), draw, 0, 255)
-            if tags_t.shape[0] == n_in:
-                tags_t[i, j] = rounded(new[2, q], draw, -257, 255)
+                rows[i, j] = rounded(min(max(new[0, q], low * ONE), high * ONE), draw, low, high)
+            if tags_d.size > 0:
+                tags_d[i, j] = rounded(max(new[1, q], LOWEST_D * ONE), draw, LOWEST_D, HIGHEST_D)
+            if tags_t.size > 0:
+                tags_t[i, j] = rounded(new[2, q], draw, LOWEST_T, HIGHEST_T)
 
 
 @inlined
 def rounded(total, draw, low, high):
-    value = total >> 7
-    part = (total - (value << 7)) / 128.0
+    value = total >> FRACTION
+    part = (total - (value << FRACTION)) / float(ONE)
     return min(max(value + (1 if draw < part else 0), low), high)
 
 
@@ -334,7 +353,7 @@ class _Learning(NumbaModel):
         rows = np.zeros((n_in + 1, n_out), weights.dtype)  # the last one fills up a pass
         rows[:-1] = weights.T
         tags = {
-            f"tags_{v}": values[TAGS[v]].T if v in self.rule.variables else np.zeros((1, 1))
+            f"tags_{v}": values[TAGS[v]].T if v in self.rule.variables else np.zeros((0, 0))
             for v in TAGS
         }
         traces = {
@@ -392,8 +411,12 @@ class _Learning(NumbaModel):
             "impulse": held("impulse", impulse, dtype),
             "plain": int(plain),
             "scale": dtype.type(2.0**exp),
-            "low": dtype.type(0 if mode == SignMode.EXCITATORY else -np.inf),
-            "high": dtype.type(0 if mode == SignMode.INHIBITORY else np.inf),
+            "low": dtype.type(
+                0 if mode == SignMode.EXCITATORY and "w" in rule.products else -np.inf
+            ),
+            "high": dtype.type(
+                0 if mode == SignMode.INHIBITORY and "w" in rule.products else np.inf
+            ),
         }
 
     def _check(self) -> None:
@@ -494,98 +517,6 @@ def kept(state, history, epoch, received, times):
         times[i] = 0
 
 
-@jit
-def step_float(
-    t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, rows, tags_d, tags_t, x, y, tx, ty,
-    ops, numbers, epoch, graded, fed, received, decay, impulse, plain, scale, low, high,
-    events, odd, hx, hy, posts, new, along,
-):  # fmt: skip
-    n_in, n_out = rows.shape[0] - 1, rows.shape[1]
-    count = list_events(s_in, events, odd)
-    odd[0] = 0
-    for j in range(n_out):
-        a_out[j] = 0
-    add_rows(a_out, rows, s_in, events, 0, count, graded)
-    if scale != 1:
-        for j in range(n_out):
-            a_out[j] *= scale
-    now = (t - 1) % epoch + 1
-    noted(events, count, s_in_bap, x, y, tx, ty, impulse, now)
-    taken(y, 0, received[2:], s_in_y1)
-    taken(y, 1, received[2:], s_in_y2)
-    taken(y, 2, received[2:], s_in_y3)
-    if now == epoch:
-        begun(x, hx, tx, epoch)
-        begun(y, hy, ty, epoch)
-        decayed_float(hx, tx, n_in, fed[:2], decay[:2], impulse[:2], epoch)
-        decayed_float(hy, ty, n_out, fed[2:], decay[2:], impulse[2:], epoch)
-        learn_float(
-            t, epoch, rows[:n_in], tags_d, tags_t, tx, ty, hx, hy, ops, numbers, plain, low, high,
-            posts, along, new,
-        )  # fmt: skip
-        kept(x, hx, epoch, received[:2], tx)
-        kept(y, hy, epoch, received[2:], ty)
-
-
-@jit
-def step_fixed(
-    t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, rows, tags_d, tags_t, x, y, tx, ty,
-    ops, numbers, epoch, graded, fed, received, decay, whole, part, widths, seeds, left, right, low, high,
-    events, odd, hx, hy, posts, new, sums,
-):  # fmt: skip
-    n_in, n_out = rows.shape[0] - 1, rows.shape[1]
-    count = list_events(s_in, events, odd)
-    odd[0] = 0
-    for j in range(n_out):
-        sums[j] = 0
-    for r in range(count):
-        i = events[r]
-        s = np.int64(s_in[i]) if graded else np.int64(1)
-        for j in range(n_out):
-            sums[j] += s * rows[i, j]
-    status = settled(sums, left, right, a_out)
-    now = (t - 1) % epoch + 1
-    for r in range(count):
-        i = events[r]
-        if tx[i] > 0:
-            for k in range(2):
-                x[k, i] = grown(x[k, i], whole[k], part[k], 0)
-        tx[i] = now
-    drawn = False
-    bit = np.int64(0)
-    for j in range(n_out):
-        if s_in_bap[j] != 0:
-            if ty[j] > 0:
-                if not drawn:
-                    bit = seventh(seeds, 3, 2 * t - 1)
-                    drawn = True
-                for k in range(3):
-                    y[k, j] = grown(y[k, j], whole[2 + k], part[2 + k], bit)
-            ty[j] = now
-    taken(y, 0, received[2:], s_in_y1)
-    taken(y, 1, received[2:], s_in_y2)
-    taken(y, 2, received[2:], s_in_y3)
-    if now == epoch:
-        begun(x, hx, tx, epoch)
-        begun(y, hy, ty, epoch)
-        decayed_fixed(
-            hx, tx, n_in, fed[:2], decay[:2], whole[:2], part[:2],
-            uniform(jumped(seeds, 0, 2 * t)), seventh(seeds, 1, 2 * t), epoch,
-        )  # fmt: skip
-        decayed_fixed(
-            hy, ty, n_out, fed[2:], decay[2:], whole[2:], part[2:],
-            uniform(jumped(seeds, 2, 2 * t)), seventh(seeds, 3, 2 * t), epoch,
-        )  # fmt: skip
-        draw = uniform(jumped(seeds, 4, t // epoch))
-        learn_fixed(
-            t, epoch, rows[:n_in], tags_d, tags_t, tx, ty, hx, hy, ops, numbers, widths, draw, low, high,
-            posts, new,
-        )  # fmt: skip
-        kept(x, hx, epoch, received[:2], tx)
-        kept(y, hy, epoch, received[2:], ty)
-    return status
-
-
 @implements(LearningDense, backend="numba", precision="floating_pt", delay=1)
 class LearningDenseModelFloat(_Learning):
     """The rule in floating point."""
@@ -595,11 +526,31 @@ class LearningDenseModelFloat(_Learning):
         ops, numbers, epoch, graded, fed, received, decay, impulse, plain, scale, low, high,
         events, odd, hx, hy, posts, new, along,
     ):  # fmt: skip
-        step_float(
-            t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, rows, tags_d, tags_t, x, y, tx, ty,
-            ops, numbers, epoch, graded, fed, received, decay, impulse, plain, scale, low, high,
-            events, odd, hx, hy, posts, new, along,
-        )  # fmt: skip
+        n_in, n_out = rows.shape[0] - 1, rows.shape[1]
+        count = list_events(s_in, events, odd)
+        odd[0] = 0
+        for j in range(n_out):
+            a_out[j] = 0
+        add_rows(a_out, rows, s_in, events, 0, count, graded)
+        if scale != 1:
+            for j in range(n_out):
+                a_out[j] *= scale
+        now = (t - 1) % epoch + 1
+        noted(events, count, s_in_bap, x, y, tx, ty, impulse, now)
+        taken(y, 0, received[2:], s_in_y1)
+        taken(y, 1, received[2:], s_in_y2)
+        taken(y, 2, received[2:], s_in_y3)
+        if now == epoch:
+            begun(x, hx, tx, epoch)
+            begun(y, hy, ty, epoch)
+            decayed_float(hx, tx, n_in, fed[:2], decay[:2], impulse[:2], epoch)
+            decayed_float(hy, ty, n_out, fed[2:], decay[2:], impulse[2:], epoch)
+            learn_float(
+                t, epoch, rows[:n_in], tags_d, tags_t, tx, ty, hx, hy, ops, numbers, plain, low, high,
+                posts, along, new,
+            )  # fmt: skip
+            kept(x, hx, epoch, received[:2], tx)
+            kept(y, hy, epoch, received[2:], ty)
         return 0
 
 
@@ -612,8 +563,54 @@ class LearningDenseModelFixed(_Learning):
         ops, numbers, epoch, graded, fed, received, decay, whole, part, widths, seeds, left, right, low, high,
         events, odd, hx, hy, posts, new, sums,
     ):  # fmt: skip
-        return step_fixed(
-            t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, rows, tags_d, tags_t, x, y, tx, ty,
-            ops, numbers, epoch, graded, fed, received, decay, whole, part, widths, seeds, left, right, low, high,
-            events, odd, hx, hy, posts, new, sums,
-        )  # fmt: skip
+        n_in, n_out = rows.shape[0] - 1, rows.shape[1]
+        count = list_events(s_in, events, odd)
+        odd[0] = 0
+        for j in range(n_out):
+            sums[j] = 0
+        for r in range(count):
+            i = events[r]
+            s = np.int64(s_in[i]) if graded else np.int64(1)
+            for j in range(n_out):
+                sums[j] += s * rows[i, j]
+        status = settled(sums, left, right, a_out)
+        now = (t - 1) % epoch + 1
+        for r in range(count):
+            i = events[r]
+            if tx[i] > 0:
+                for k in range(2):
+                    x[k, i] = grown(x[k, i], whole[k], part[k], 0)
+            tx[i] = now
+        drawn = False
+        bit = np.int64(0)
+        for j in range(n_out):
+            if s_in_bap[j] != 0:
+                if ty[j] > 0:
+                    if not drawn:
+                        bit = seventh(seeds, 3, 2 * t - 1)
+                        drawn = True
+                    for k in range(3):
+                        y[k, j] = grown(y[k, j], whole[2 + k], part[2 + k], bit)
+                ty[j] = now
+        taken(y, 0, received[2:], s_in_y1)
+        taken(y, 1, received[2:], s_in_y2)
+        taken(y, 2, received[2:], s_in_y3)
+        if now == epoch:
+            begun(x, hx, tx, epoch)
+            begun(y, hy, ty, epoch)
+            decayed_fixed(
+                hx, tx, n_in, fed[:2], decay[:2], whole[:2], part[:2],
+                uniform(seeds, 0, 2 * t), seventh(seeds, 1, 2 * t), epoch,
+            )  # fmt: skip
+            decayed_fixed(
+                hy, ty, n_out, fed[2:], decay[2:], whole[2:], part[2:],
+                uniform(seeds, 2, 2 * t), seventh(seeds, 3, 2 * t), epoch,
+            )  # fmt: skip
+            draw = uniform(seeds, 4, t // epoch)
+            learn_fixed(
+                t, epoch, rows[:n_in], tags_d, tags_t, tx, ty, hx, hy, ops, numbers, widths, draw, low, high,
+                posts, new,
+            )  # fmt: skip
+            kept(x, hx, epoch, received[:2], tx)
+            kept(y, hy, epoch, received[2:], ty)
+        return status
