@@ -7,6 +7,7 @@ import pytest
 
 import lavalike as lv
 from lavalike import proc
+from lavalike.dynamics import Dynamics, Parameter, graded
 from lavalike.errors import RunError, VarError
 
 STEPS = 40
@@ -220,3 +221,47 @@ def test_a_receiver_keeps_the_last_message():
     with receiver:
         receiver.run(lv.RunSteps(5))
         assert receiver.payload.get().tolist() == [2, 5]
+
+
+def test_a_fraction_among_constants_is_one_for_a_neuron_each_too():
+    """Where one parameter is a number a neuron, all constants lie as arrays; delta_i's keeps its fraction there."""
+    x = np.random.default_rng(5).integers(-40, 120, (2, STEPS))
+    one, each = (proc.ATRLIF(shape=(2,), theta_step=step) for step in (3.75, [3.75, 4]))
+    found = [lv.simulate(n, {"a_in": x}, config=FIXED, record=["i"])["i"] for n in (one, each)]
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+
+
+def test_a_source_of_whole_numbers_without_inputs_and_states():
+    def tick(t, period):
+        return t % period == 0
+
+    class Tick(lv.AbstractProcess):
+        dynamics = Dynamics(tick, (), ("s_out",), (), parameters=(Parameter("period", 3),))
+
+        def __init__(self):
+            super().__init__()
+            self.s_out = lv.OutPort((1,))
+            self.period = lv.Var((1,), 3, role="parameter")
+
+    found = lv.simulate(Tick(), steps=7, config=FIXED, record=["s_out"])["s_out"]
+    assert found.astype(int).tolist() == [[0, 0, 1, 0, 0, 1, 0]]
+
+
+@pytest.mark.parametrize("step", [graded.graded_vec, graded.graded_relu_vec])
+def test_what_was_infinite_is_forgotten(step):
+    """A message beyond all numbers is heard once, not for good."""
+    _, v = step(np.array([np.inf]), np.zeros(1), 1)
+    assert step(np.array([5.0]), v, 1)[0].tolist() == [5]
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_a_convolution_in_time_tells_a_step_ahead(backend):
+    """Two parts in a loop ask for how long what goes back is settled."""
+    conv = proc.ConvInTime(weights=np.ones((3, 2, 2)))
+    neuron = proc.LIF(shape=(2,), du=1.0, dv=0.5, vth=0.5, bias_mant=0.4)
+    neuron.s_out.connect(conv.s_in)
+    conv.a_out.connect(neuron.a_in)
+    alone = lv.simulate(neuron, steps=9, config=floating(), record=[neuron.v])[neuron.v]
+    config = floating(select={conv: backend, neuron: {"numba": "torch", "torch": "numba"}[backend]})
+    mixed = lv.simulate(neuron, steps=9, config=config, record=[neuron.v])[neuron.v]
+    np.testing.assert_allclose(mixed, alone, rtol=1e-12)

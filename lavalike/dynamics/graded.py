@@ -32,8 +32,8 @@ def graded_vec(a_in, v, vth):
 
 
 def graded_relu_vec(a_in, v, vth):
-    v = v + a_in
-    return where(above(v, vth), v, 0), v * 0
+    x = v + a_in
+    return where(above(x, vth), x, 0), v * 0  # of what was: 0 times an infinite message is none
 
 
 def prod_neuron(a_in1, a_in2, v, out_scale, vth):

@@ -25,7 +25,8 @@ at least one of them a value.
     carried(x)          x                  no gradient
     inject(x, y)        y                  gradient to x: y was recorded elsewhere, x is its model
     positive(x)         max(x, 0)
-    exp, tanh, sigmoid, sqrt, log, absolute(x), lesser(x, y), greater(x, y): floating point only
+    absolute(x), lesser(x, y), greater(x, y)
+    exp, tanh, sigmoid, sqrt, log: floating point only
 """
 
 from __future__ import annotations

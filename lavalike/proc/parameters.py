@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from lavalike.arguments import as_numbers, shown
 from lavalike.errors import VarTypeError
-from lavalike.process import Var
+from lavalike.process import AbstractProcess, Var
 
 
 def parameter(shape: tuple[int, ...], value: Any, trainable: bool = False, name: str = "") -> Var:
@@ -23,6 +24,15 @@ def parameter(shape: tuple[int, ...], value: Any, trainable: bool = False, name:
     var = Var(shape, value, role="parameter", trainable=trainable, name=name)
     var.each = each
     return var
+
+
+def expose(outer: AbstractProcess, inner: AbstractProcess, names: Iterable[str]) -> None:
+    """Give ``outer`` the Vars ``names`` of ``inner``, a process within it."""
+    for name in names:
+        var: Var = getattr(inner, name)
+        mine = Var(var.shape, var.value, role=var.role, name=name)
+        setattr(outer, name, mine)
+        mine.alias(var)
 
 
 def array(name: str, value: Any) -> np.ndarray:

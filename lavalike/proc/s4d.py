@@ -12,6 +12,7 @@ from lavalike.dynamics import s4d
 from lavalike.errors import VarError
 from lavalike.proc.dense import Sparse
 from lavalike.proc.neuron import Neuron, declared
+from lavalike.proc.parameters import expose
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
@@ -112,11 +113,7 @@ class SigmaS4dDeltaLayer(AbstractProcess):
         self.spread = Sparse(weights=spread, num_message_bits=num_message_bits)
         self.neurons = SigmaS4dDelta(shape=(len(spread),), vth=vth, a=a, b=b, c=c)
         self.gather = Sparse(weights=spread.T, num_message_bits=num_message_bits)
-        for var in ("a", "b", "c", "s4_state"):
-            inner = getattr(self.neurons, var)
-            outer = Var(inner.shape, inner.value, role=inner.role, name=var)
-            setattr(self, var, outer)
-            outer.alias(inner)
+        expose(self, self.neurons, ("a", "b", "c", "s4_state"))
         self.s_in.connect(self.spread.s_in)
         self.spread.a_out.connect(self.neurons.a_in)
         self.neurons.s_out.connect(self.gather.s_in)

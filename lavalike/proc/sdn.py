@@ -13,7 +13,7 @@ from lavalike.dynamics import Dynamics, delta
 from lavalike.errors import VarError
 from lavalike.proc.dense import Delay
 from lavalike.proc.neuron import Neuron, declared
-from lavalike.proc.parameters import array
+from lavalike.proc.parameters import array, expose
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
@@ -191,11 +191,7 @@ class DeltaEncoder(AbstractProcess):
         self.encoder = _Encoder(shape=shape, vth=vth, spike_exp=spike_exp, num_bits=num_bits or 0)
         self.line = Delay(shape=self.encoder.shape)
         self.a_in, self.s_out = InPort(shape), OutPort(shape)
-        for name in ("act", "residue", "vth"):
-            inner = getattr(self.encoder, name)
-            outer = Var(inner.shape, inner.value, role=inner.role, name=name)
-            setattr(self, name, outer)
-            outer.alias(inner)
+        expose(self, self.encoder, ("act", "residue", "vth"))
         self.a_in.connect(self.encoder.a_in)
         self.encoder.s_out.connect(self.line.s_in)
         self.line.a_out.connect(self.s_out)

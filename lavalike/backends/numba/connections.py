@@ -430,6 +430,10 @@ class DelayDenseModel(_DelayModel):
 class ConvInTimeModel(_DelayModel):
     """A synapse a tap of the kernel, of which the newest message meets the last."""
 
+    @property
+    def lag(self) -> int:
+        return 1  # the newest message is part of what is sent next
+
     def weights_and_shift(self, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
         weights = values["weights"]
         return (integral("weights", weights) if self.config.fixed else weights), 0

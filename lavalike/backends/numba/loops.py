@@ -71,7 +71,7 @@ def source(
         ]
         if rests:
             # a block whose inputs are zero, and that sent nothing when they last were, would compute what stands there
-            silent = " | ".join(f"({_local(name)}[i] != 0)" for name in dynamics.inputs)
+            silent = " | ".join(f"({_local(name)}[i] != 0)" for name in dynamics.inputs) or "0"
             lines += [
                 "        busy = 0",
                 "        for i in range(first, last):",
@@ -80,7 +80,7 @@ def source(
                 "            continue",
             ]
         if narrow:
-            far = " | ".join(f"int32({_local(name)}[i] + below)" for name in states)
+            far = " | ".join(f"int32({_local(name)}[i] + below)" for name in states) or "0"
             lines += [
                 "        below = int32(1) << int32(bits)",
                 "        far = int32(0)",
@@ -125,9 +125,11 @@ def _body(
     """One neuron's step and checks."""
 
     def item(name: str) -> str:
-        if kinds[name][1]:
+        dtype, axes = kinds[name]
+        if axes:
             one = f"{_local(name)}[i]"
-            return f"int64({one})" if arithmetic == "int32" and not prefix else one
+            whole = arithmetic == "int32" and dtype != "float64"  # a constant may be a fraction
+            return f"int64({one})" if whole and not prefix else one
         return f"{prefix}_{name}" if prefix and name in dynamics.constant_names else _local(name)
 
     def call(function: Any) -> str:

@@ -321,11 +321,7 @@ class NumbaProgram:
             else:
                 value, kind = None, ("t", 0)
             bound.append(value)
-            per_sample.append(
-                name in samples
-                and (name not in self.own.get(node, ()) or not model.batched)
-                and (name != kernels.DRAWS or looped)
-            )
+            per_sample.append(name in samples)
             arguments.append((name, kind))
         spec = Spec(
             model.function(),

@@ -155,6 +155,9 @@ WORDS: Mapping[str, Callable[..., Range]] = {
     "reset": lambda s, v, to: union(v, to),
     "lower": lambda s, v, by: union(v, of(v) - by),
     "carried": lambda x: of(x),
+    "absolute": absolute,
+    "lesser": lambda x, y: corners(min, x, y),
+    "greater": lambda x, y: corners(max, x, y),
     "inject": lambda x, y: of(y),
 }
 

@@ -237,6 +237,10 @@ class DelayDenseModel(_DelayModel):
 class ConvInTimeModel(DelayDenseModel):
     """A matrix a tap of the kernel."""
 
+    @property
+    def lag(self) -> int:
+        return 1  # the newest message is part of what is sent next
+
     def constants(self, values: Tensors) -> dict[str, Any]:
         taps = values["weights"]
         if self.config.fixed:
