@@ -145,101 +145,108 @@ def decayed_float(history, times, neurons, fed, decay, impulse, epoch):
 
 
 @jit
+def learn_plain(
+    now, epoch, rows, tx, ty, hx, hy, ops, numbers, low, high, posts, along
+):  # fmt: skip
+    """The end of an epoch for a rule that changes weights alone and looks at none: product after product, each only where its gate is."""
+    n_in, n_out = rows.shape
+    n_post = fired(ty, posts)
+    bounded = low > -np.inf or high < np.inf
+    for p in range(ops.shape[0]):
+        gate, factors = ops[p, 1], ops[p, 3]
+        first = numbers[p, 0] * fires(ops[p, 2], now, epoch)
+        if first == 0 or (gate == Y0 and n_post == 0):
+            continue
+        # what does not depend on the input: once for all rows
+        for n in range(epoch + 1):
+            for j in range(n_out):
+                along[n, j] = 1
+        for f in range(factors):
+            kind, add = ops[p, 4 + 2 * f], numbers[p, 3 + f]
+            if kind >= 2 and gate == Y0:
+                for q in range(n_post):
+                    along[0, q] *= hy[kind - 2, np.int64(ty[posts[q]]), posts[q]] + add
+            elif kind >= 2:
+                for n in range(1, epoch + 1):
+                    for j in range(n_out):
+                        along[n, j] *= hy[kind - 2, n, j] + add
+        for i in range(n_in):
+            if gate == X0 and tx[i] == 0:
+                continue
+            row = rows[i]
+            if gate == Y0 and epoch > 1:  # outputs look at different steps
+                for q in range(n_post):
+                    d = first * along[0, q]
+                    for f in range(factors):
+                        if ops[p, 4 + 2 * f] < 2:
+                            at = np.int64(ty[posts[q]])
+                            d *= hx[ops[p, 4 + 2 * f], at, i] + numbers[p, 3 + f]
+                    row[posts[q]] += d
+                continue
+            n = np.int64(tx[i]) if gate == X0 else epoch
+            c = first
+            for f in range(factors):
+                if ops[p, 4 + 2 * f] < 2:
+                    c *= hx[ops[p, 4 + 2 * f], n, i] + numbers[p, 3 + f]
+            if c == 0:
+                continue
+            if gate == Y0:
+                for q in range(n_post):
+                    row[posts[q]] += c * along[0, q]
+            else:
+                values = along[n]
+                for j in range(n_out):
+                    row[j] += c * values[j]
+    if bounded:
+        for i in range(n_in):
+            for j in range(n_out):
+                rows[i, j] = min(max(rows[i, j], low), high)
+
+
+@jit
 def learn_float(
-    now, epoch, rows, tags_d, tags_t, tx, ty, hx, hy, ops, numbers, plain, low, high, posts, along, new
+    now, epoch, rows, tags_d, tags_t, tx, ty, hx, hy, ops, numbers, low, high, posts, new
 ):  # fmt: skip
     """The end of an epoch: all targets from the values before, then written."""
     n_in, n_out = rows.shape
     n_post = fired(ty, posts)
     by_x0, by_y0, by_u = gates(ops, now, epoch)
-    if plain:
-        # what of a product does not depend on the input: once for all rows
-        for p in range(ops.shape[0]):
-            for n in range(epoch + 1):
-                for j in range(n_out):
-                    along[p, n, j] = 1
-        for p in range(ops.shape[0]):
-            for f in range(ops[p, 3]):
-                kind = ops[p, 4 + 2 * f]
-                if 2 <= kind < 5:
-                    add = numbers[p, 3 + f]
-                    if ops[p, 1] == Y0:
-                        for q in range(n_post):
-                            along[p, 0, q] *= hy[kind - 2, np.int64(ty[posts[q]]), posts[q]] + add
-                    else:
-                        for n in range(1, epoch + 1):
-                            for j in range(n_out):
-                                along[p, n, j] *= hy[kind - 2, n, j] + add
     for i in range(n_in):
         whole = (tx[i] > 0 and by_x0) or by_u
         if not whole and (not by_y0 or n_post == 0):
             continue
-        if plain:
-            row = rows[i]
-            for p in range(ops.shape[0]):
-                gate = ops[p, 1]
-                c = numbers[p, 0] * fires(ops[p, 2], now, epoch)
-                if (gate == X0 and tx[i] == 0) or c == 0:
+        count = n_out if whole else n_post
+        for q in range(count):
+            j = q if whole else posts[q]
+            new[0, q] = rows[i, j]
+            if tags_d.size > 0:
+                new[1, q] = tags_d[i, j]
+            if tags_t.size > 0:
+                new[2, q] = tags_t[i, j]
+        for p in range(ops.shape[0]):
+            u = fires(ops[p, 2], now, epoch)
+            gate = ops[p, 1]
+            if (gate == X0 and tx[i] == 0) or (gate == U and u == 0):
+                continue
+            for q in range(count):
+                j = q if whole else posts[q]
+                if gate == Y0 and ty[j] == 0:
                     continue
-                if gate == Y0 and epoch > 1:
-                    for q in range(n_post):
-                        j = posts[q]
-                        d = c * along[p, 0, q]
-                        for f in range(ops[p, 3]):
-                            if ops[p, 4 + 2 * f] < 2:
-                                d *= hx[ops[p, 4 + 2 * f], np.int64(ty[j]), i] + numbers[p, 3 + f]
-                        row[j] += d
-                    continue
-                n = np.int64(tx[i]) if gate == X0 else epoch
+                at = np.int64(tx[i]) if gate == X0 else np.int64(ty[j]) if gate == Y0 else epoch
+                d = numbers[p, 0]
                 for f in range(ops[p, 3]):
-                    if ops[p, 4 + 2 * f] < 2:
-                        c *= hx[ops[p, 4 + 2 * f], n, i] + numbers[p, 3 + f]
-                one = row.dtype.type(c)
-                if c == 0:
-                    continue
-                if gate == Y0:
-                    for q in range(n_post):
-                        row[posts[q]] += one * along[p, 0, q]
-                else:
-                    values = along[p, n]
-                    for j in range(n_out):
-                        row[j] += one * values[j]
-        else:
-            count = n_out if whole else n_post
-            for q in range(count):
-                j = q if whole else posts[q]
-                new[0, q] = rows[i, j]
-                if tags_d.size > 0:
-                    new[1, q] = tags_d[i, j]
-                if tags_t.size > 0:
-                    new[2, q] = tags_t[i, j]
-            for p in range(ops.shape[0]):
-                u = fires(ops[p, 2], now, epoch)
-                gate = ops[p, 1]
-                if (gate == X0 and tx[i] == 0) or (gate == U and u == 0):
-                    continue
-                for q in range(count):
-                    j = q if whole else posts[q]
-                    if gate == Y0 and ty[j] == 0:
-                        continue
-                    at = np.int64(tx[i]) if gate == X0 else np.int64(ty[j]) if gate == Y0 else epoch
-                    d = numbers[p, 0]
-                    for f in range(ops[p, 3]):
-                        d *= factor(
-                            ops[p, 4 + 2 * f], ops[p, 5 + 2 * f], numbers[p, 3 + f], at, i, j, hx, hy,
-                            rows, tags_d, tags_t, tx, ty, u,
-                        )  # fmt: skip
-                    new[ops[p, 0], q] += d
-            for q in range(count):
-                j = q if whole else posts[q]
-                rows[i, j] = new[0, q]
-                if tags_d.size > 0:
-                    tags_d[i, j] = max(new[1, q], new.dtype.type(0))
-                if tags_t.size > 0:
-                    tags_t[i, j] = new[2, q]
-        if low > -np.inf or high < np.inf:
-            for j in range(n_out):
-                rows[i, j] = min(max(rows[i, j], low), high)
+                    d *= factor(
+                        ops[p, 4 + 2 * f], ops[p, 5 + 2 * f], numbers[p, 3 + f], at, i, j, hx, hy,
+                        rows, tags_d, tags_t, tx, ty, u,
+                    )  # fmt: skip
+                new[ops[p, 0], q] += d
+        for q in range(count):
+            j = q if whole else posts[q]
+            rows[i, j] = min(max(new[0, q], low), high)
+            if tags_d.size > 0:
+                tags_d[i, j] = max(new[1, q], new.dtype.type(0))
+            if tags_t.size > 0:
+                tags_t[i, j] = new[2, q]
 
 
 # -- fixed point -----------------------------------------------------------------------------------
@@ -456,11 +463,10 @@ class _Learning(NumbaModel):
         process, rule, fixed = self.process, self.rule, self.config.fixed
         n_out, n_in = process.weights.shape
         dtype = np.dtype(np.int64 if fixed else self.config.dtype)
-        along = (len([p for ps in rule.products.values() for p in ps]), rule.epoch + 1, n_out)
         more = (
             {"sums": np.zeros((batch, n_out), np.int64)}
             if fixed
-            else {"along": np.zeros((batch, *along), dtype)}
+            else {"along": np.zeros((batch, rule.epoch + 1, n_out), dtype)}
         )
         return {
             "events": np.zeros((batch, n_in), np.int32),
@@ -545,10 +551,15 @@ class LearningDenseModelFloat(_Learning):
             begun(y, hy, ty, epoch)
             decayed_float(hx, tx, n_in, fed[:2], decay[:2], impulse[:2], epoch)
             decayed_float(hy, ty, n_out, fed[2:], decay[2:], impulse[2:], epoch)
-            learn_float(
-                t, epoch, rows[:n_in], tags_d, tags_t, tx, ty, hx, hy, ops, numbers, plain, low, high,
-                posts, along, new,
-            )  # fmt: skip
+            if plain:
+                learn_plain(
+                    t, epoch, rows[:n_in], tx, ty, hx, hy, ops, numbers, low, high, posts, along
+                )
+            else:
+                learn_float(
+                    t, epoch, rows[:n_in], tags_d, tags_t, tx, ty, hx, hy, ops, numbers, low, high,
+                    posts, new,
+                )  # fmt: skip
             kept(x, hx, epoch, received[:2], tx)
             kept(y, hy, epoch, received[2:], ty)
         return 0
