@@ -507,6 +507,30 @@ def test_who_never_receives_is_named():
         run(source, 70)
 
 
+def test_receiving_where_nobody_else_can_go_on_is_told():
+    text = r"step 1: waits in recv of p\.inp for Count\.out outside of a phase.*run_spk"
+
+    def made(**members):
+        source, p = Count(), process(("inp",), name="p", n=0.0)
+        step = lambda self: self.inp.recv()  # noqa: E731
+        model(p, step, run_post_mgmt=print, **{"post_guard": lambda self: False} | members)
+        chain(source, p)
+        return p
+
+    p = made(post_guard=lambda self: self.inp.recv())
+    with pytest.raises(DeadlockError, match=text):
+        run(p)
+    p = made(on_var_update=lambda self: self.inp.recv())
+    with p:
+        p.run(lv.RunSteps(1), F64)
+        with pytest.raises(DeadlockError, match=text):
+            p.n.set(1.0)
+        end = p.runtime.program.flat.node_of(p).model.inp
+        assert not end.probe()
+        with pytest.raises(DeadlockError, match=text):
+            end.peek()
+
+
 def test_probing_without_end_is_told():
     source, sink = process(outs=("out",), name="mute"), process(("inp",))
     model(source, lambda self: None)
@@ -797,6 +821,47 @@ def test_a_snapshot_holds_models_messages_and_parts():
     source.runtime.program.flat.node_of(sink).model.lock = threading.Lock()
     with pytest.raises(lv.RunError, match=r"p: M\.lock cannot be copied"):
         engine.snapshot()
+
+
+def test_what_cannot_be_copied_runs_and_is_told_where_it_is_marked():
+    p = process(v=1.0, name="p")
+
+    def step(self):
+        self.v += 1
+
+    def init(self, process, config):
+        lv.NumpyModel.__init__(self, process, config)
+        self.file = threading.Lock()
+
+    model(p, step, __init__=init)
+    with p:
+        p.run(lv.RunSteps(2), F64)
+        with pytest.raises(lv.RunError, match=r"p: M\.file cannot be copied"):
+            p.mark()
+        p.reset()  # to where it was, by the Vars
+        assert (p.step, p.v.get().item()) == (0, 1)
+        p.run(lv.RunSteps(1), F64)
+        assert p.v.get().item() == 2
+
+
+def test_reset_leaves_parameters_as_they_are():
+    p = process(v=0.0, name="p")
+    p.w = lv.Var((1,), 1.0, role="parameter")
+
+    def step(self):
+        self.v += self.w
+        self.w = self.w + 1
+        self.seen = [*getattr(self, "seen", []), self.w.item()]
+
+    model(p, step)
+    with p:
+        p.run(lv.RunSteps(2), F64)
+        p.w.set(10.0)
+        p.reset()
+        assert (p.v.get().item(), p.w.get().item()) == (0, 10)
+        p.run(lv.RunSteps(1), F64)
+        assert (p.v.get().item(), p.w.get().item()) == (10, 11)
+        assert p.runtime.program.flat.node_of(p).model.seen == [11]
 
 
 @pytest.mark.parametrize("ask", ["pause", "stop"])

@@ -9,7 +9,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,8 @@ class Runtime:
         if root.step == root.marked and all(
             var.value is var.marked for var in _states(self.processes)
         ):
-            self.mark()
+            with suppress(RunError):  # a model has something that cannot be copied
+                self.marked = self.program.state()
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
         self.failed: str | None = None
@@ -217,10 +218,6 @@ class Runtime:
             self._freed.wait_for(lambda: self._claim is None)
         finally:
             self._waiting -= 1
-
-    def mark(self) -> None:
-        """Note what steps change, for :meth:`back`."""
-        self.marked = self.program.state()
 
     def back(self) -> bool:
         """Be as at the mark; False where that takes another program."""
@@ -542,11 +539,14 @@ def _held(process: AbstractProcess, verb: str) -> Iterator[Structure]:
 def mark(process: AbstractProcess) -> None:
     """What ``process.mark`` does."""
     with _held(process, f"mark {process.path}") as root:
-        for var in _states(root.members):
-            var.marked = Var.get(var)
+        # all that may fail comes first
+        values = [(var, Var.get(var)) for var in _states(root.members)]
+        states = [(runtime, runtime.program.state()) for runtime in root.runtimes]
+        for var, value in values:
+            var.marked = value
         root.marked = root.step
-        for runtime in root.runtimes:
-            runtime.mark()
+        for runtime, state in states:
+            runtime.marked = state
 
 
 def reset(process: AbstractProcess) -> None:

@@ -120,6 +120,7 @@ class NumpyModel(ProcessModel):
         self.inlets: dict[str, Inlet] = {}
         self.outlets: dict[str, Outlet] = {}
         self.refs: dict[str, Ref] = {}
+        self._parameters = frozenset(v.name for v in process.vars if v.role == "parameter")
         self._check()
         self._attach()
 
@@ -315,12 +316,22 @@ class NumpyModel(ProcessModel):
     # -- states as a whole -----------------------------------------------------------------------------
 
     _own: ClassVar[frozenset[str]] = frozenset(
-        ("process", "config", "delay", "proc_params", "_scheduler", "inlets", "outlets", "refs")
+        (
+            "process",
+            "config",
+            "delay",
+            "proc_params",
+            "_scheduler",
+            "inlets",
+            "outlets",
+            "refs",
+            "_parameters",
+        )
     )
 
-    def _linking(self, name: str) -> bool:
-        """Whether an attribute links the model to the graph."""
-        known = (self._own, self.inlets, self.outlets, self.refs)
+    def _stays(self, name: str) -> bool:
+        """Whether an attribute is no state: it links the model to the graph, or is a parameter."""
+        known = (self._own, self.inlets, self.outlets, self.refs, self._parameters)
         return any(name in names for names in known)
 
     def _links(self) -> dict[int, Any]:
@@ -330,10 +341,10 @@ class NumpyModel(ProcessModel):
         return {id(x): x for x in links}
 
     def state(self) -> dict[str, Any]:
-        """A copy of all attributes but what links it to the graph; RunError for one that cannot be copied, by name."""
+        """A copy of all attributes but parameters and what links it to the graph; RunError for one that cannot be copied, by name."""
         out, links = {}, self._links()
         for name, value in self.__dict__.items():
-            if self._linking(name):
+            if self._stays(name):
                 continue
             try:
                 out[name] = copy.deepcopy(value, links)
@@ -348,7 +359,7 @@ class NumpyModel(ProcessModel):
         """Be as when ``state`` was copied."""
         links = self._links()
         for name in [*self.__dict__]:
-            if not self._linking(name) and name not in state:
+            if not self._stays(name) and name not in state:
                 delattr(self, name)
         for name, value in state.items():
             setattr(self, name, copy.deepcopy(value, links))

@@ -70,6 +70,7 @@ class Scheduler:
         self._probing: list[greenlet] = []
         self._probes = 0
         self._over = False
+        self._busy = False  # in ``run``
         self._late: list[Turn] = []
         self._sorted = 0
         self._main: greenlet | None = None
@@ -84,6 +85,7 @@ class Scheduler:
         self._left, self._main = iter(self.turns if turns is None else turns), None
         if self._probes:
             self._probes = 0
+        self._busy = True
         try:
             self._work()
             while self._waiting or self._probing:
@@ -91,6 +93,7 @@ class Scheduler:
         except _Over:
             pass
         finally:
+            self._busy = False
             if self._waiting or self._probing:
                 self._end()
         if self._late and turns is None:
@@ -126,7 +129,11 @@ class Scheduler:
             self._work()
 
     def wait(self, what: Waits) -> None:
-        """Let the others go on until ``what`` is ready."""
+        """Let the others go on until ``what`` is ready. DeadlockError where nothing runs that could."""
+        if not (self._busy or self._over):
+            raise DeadlockError(
+                f"step {self.step}: {what.waits()} outside of a phase, where nobody else can go on; receive and send in run_spk"
+            )
         from greenlet import getcurrent
 
         me = getcurrent()
@@ -150,6 +157,8 @@ class Scheduler:
 
     def probe(self, what: Waits) -> bool:
         """Whether ``what`` is ready when the others have gone on as far as they can."""
+        if not self._busy:
+            return what.ready()
         from greenlet import getcurrent
 
         me = getcurrent()
