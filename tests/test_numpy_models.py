@@ -13,6 +13,7 @@ import pytest
 
 import lavalike as lv
 from lavalike.backends.numpy import Inlet
+from lavalike.backends.numpy.program import NumpyProgram
 from lavalike.errors import DeadlockError
 from lavalike.proc import LIF, Dense, Monitor, Sigma
 from lavalike.testing import check_model
@@ -170,6 +171,63 @@ def test_more_messages_than_a_queue_holds_are_taken_while_the_sender_waits():
     chain(source, sink)
     run(source)
     assert seen == [*range(200)]
+
+
+def test_what_waits_for_two_parts_of_a_source_stays_in_its_place():
+    """A Monitor on what is sent binds the ports anew."""
+    source, sink, seen = process(outs=("out",), shape=(4,)), process(("inp",), shape=(4,)), []
+
+    def send(self):
+        for k in (2 * self.time_step - 2, 2 * self.time_step - 1):
+            self.out.send(np.arange(4) + 10 * k)
+
+    model(source, send)
+    model(sink, lambda self: seen.append(self.inp.recv().tolist()))
+    source.out[:2].connect(sink.inp[:2])
+    source.out[2:].connect(sink.inp[2:])
+    with sink:
+        sink.run(lv.RunSteps(2), F64)
+        monitor = Monitor()
+        monitor.probe(source.out, 10)
+        sink.run(lv.RunSteps(2), F64)
+        source.out[::-1].connect(sink.inp)  # compiled anew; the new connection brings nothing old
+        with pytest.warns(lv.RecompileWarning):
+            sink.run(lv.RunSteps(1), F64)
+    assert seen[:4] == [[k, k + 1, k + 2, k + 3] for k in (0, 10, 20, 30)]
+    assert seen[4] == [40 + 83, 41 + 82, 42 + 81, 43 + 80]
+
+
+def test_what_waits_for_another_backend_outlives_the_program():
+    source, sigma = process(outs=("out",)), Sigma(shape=(2,))
+    model(source, lambda self: [self.out.send([k, k]) for k in range(5) if self.time_step == 1])
+    chain(source, sigma)
+    other = Sigma(shape=(2,))
+    with source:
+        source.run(lv.RunSteps(2), F64)
+        source.out.connect(other.a_in)
+        with pytest.warns(lv.RecompileWarning):
+            source.run(lv.RunSteps(3), F64)
+        assert sigma.sigma.get().tolist() == [0 + 1 + 2 + 3 + 4] * 2
+    source, sigma = process(outs=("out",), name="p"), Sigma(shape=(2,))
+    model(source, lambda self: [self.out.send([k, k]) for k in range(3)])
+    chain(source, sigma)
+
+    class Own(lv.NumpyModel):
+        def run_spk(self):
+            self.s_out.send(self.a_in.recv())
+
+    lv.implements(Sigma, backend="numpy")(Own)
+    try:
+        source.run(lv.RunSteps(1), F64)
+        config = lv.RunConfig(select={sigma: "numpy"})
+        with (
+            pytest.warns(lv.RecompileWarning),
+            pytest.raises(lv.RunError, match=r"p\.out: 2 messages wait for a reader that another"),
+        ):
+            source.run(lv.RunSteps(1), config)
+        source.stop()
+    finally:
+        Sigma.models.remove(Own)
 
 
 def test_dtype_as_sent_or_declared():
@@ -412,6 +470,46 @@ def test_a_chip_between_python_models():
     assert found[0][1].sum() > 5
 
 
+def test_what_a_python_model_sends_past_a_chip_is_recorded_as_it_is_heard(monkeypatch):
+    """In float32, whatever it is sent in. After an error on the chip the graph takes no further step."""
+    pytest.importorskip("torch")
+    from lavalike.backends.bss2.program import SpikingProgram
+    from lavalike.bss2 import Chip
+
+    spikes = (np.random.default_rng(1).random((4, 20)) < 0.5).astype(float)
+    source = process(outs=("out",), shape=(4,), name="source")
+    model(source, lambda self: self.out.send(spikes[:, self.time_step - 1]))
+    dense = Dense(weights=np.random.default_rng(0).normal(0.3, 0.5, (3, 4)), name="dense")
+    lif = LIF(shape=(3,), du=0.6, dv=0.2, vth=1.0, name="lif")
+    chain(source, dense, lif)
+    sigma = Sigma(shape=(4,))  # after the chip, in a part of its own
+    lif.s_out.connect(sigma.a_in[:3])
+    source.out.connect(sigma.a_in)
+    config = lv.RunConfig(select={"dense": "bss2", "lif": "bss2"}, chip=Chip(level="ideal"))
+    found = [
+        lv.simulate(source, steps=20, config=config, record=[lif.s_out, sigma.s_out, *more])
+        for more in ([], [source.out])
+    ]
+    np.testing.assert_array_equal(found[0][lif.s_out], found[1][lif.s_out])
+    np.testing.assert_array_equal(found[0][sigma.s_out], found[1][sigma.s_out])
+    assert found[1][sigma.s_out][3, -1] == spikes[3].sum()
+    np.testing.assert_array_equal(found[1][source.out], spikes)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    source.run(lv.RunSteps(2), config)
+    with monkeypatch.context() as patch:
+        patch.setattr(SpikingProgram, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            source.run(lv.RunSteps(2))
+    with pytest.raises(
+        lv.RunError, match=r"KeyboardInterrupt left parts of the graph at different steps; stop\(\)"
+    ):
+        source.run(lv.RunSteps(2))
+    source.stop()
+
+
 # -- which model -----------------------------------------------------------------------------------------------------------------
 
 
@@ -529,6 +627,28 @@ def test_receiving_where_nobody_else_can_go_on_is_told():
         assert not end.probe()
         with pytest.raises(DeadlockError, match=text):
             end.peek()
+
+
+def test_who_hears_another_backend_and_never_receives_is_named():
+    def deaf(outs=(), name="deaf"):
+        p = process(("inp",), outs, name=name)
+        model(p, lambda self: None)
+        return p
+
+    sink, sigma = deaf(), Sigma(shape=(2,), name="s")
+    chain(sigma, sink)
+    with pytest.raises(
+        DeadlockError,
+        match=r"step 65: s on numba waits to send: 64 messages of s\.s_out are there that a reader",
+    ):
+        run(sigma, 70)
+    dense = Dense(weights=np.eye(2), name="d")
+    chain(dense, deaf())
+    with pytest.raises(DeadlockError, match=r"step 65: 64 messages of d\.a_out are there"):
+        run(dense, 70)
+    sink = deaf()
+    with pytest.raises(DeadlockError, match=r"step 65: 64 messages of deaf\.inp are there"):
+        lv.simulate(sink, {"inp": np.zeros((2, 70))}, config=F64)
 
 
 def test_probing_without_end_is_told():
@@ -745,6 +865,64 @@ def test_declared_dtypes_hold_the_values_they_begin_with():
     model(p, lambda self: None, a=lv.Declared(int, number=True))
     with pytest.raises(lv.VarError, match=r"p\.a: has shape \(2,\), and M declares a number"):
         run(p)
+
+
+def test_what_is_recorded_or_read_in_another_dtype_is_told():
+    p = process(n=[0], name="p")
+    model(p, lambda self: setattr(self, "n", self.n + 0.5), n=lv.Declared(int))
+    with pytest.raises(
+        lv.RunError, match=r"p\.n: 0\.5 is assigned, and the Var is recorded in int"
+    ):
+        lv.simulate(p, steps=1, config=F64, record=["n"])
+    p = process(n="ab", name="p")
+    model(p, lambda self: setattr(self, "n", "abc"))
+    with pytest.raises(lv.RunError, match=r"p\.n: abc is assigned, and the Var is recorded in <U2"):
+        lv.simulate(p, steps=1, config=F64, record=["n"])
+    source, p = Count(), process(name="w")
+    p.ref = lv.RefPort((2,))
+    model(p, lambda self: self.ref.read(), ref=lv.Declared(int))
+    p.ref.connect_var(source.k)
+    source.k.set([0.5, 1.0])
+    with pytest.raises(lv.RunError, match=r"w\.ref: 0\.5 is read, and the port is declared int64"):
+        run(p)
+
+
+def test_parameters_that_a_model_changed_are_what_the_next_graph_begins_with():
+    p = process(v=0.0, name="p")
+    p.w = lv.Var((1,), 1.0, role="parameter")
+    model(p, lambda self: setattr(self, "w", self.w * 2))
+    with p:
+        p.run(lv.RunSteps(3), F64)
+        assert lv.simulate(p, steps=1, config=F64, record=["w"])["w"].item() == 16
+        assert p.w.get().item() == 8
+
+
+def test_declared_dtypes_lose_nothing():
+    for value, dtype, text in (
+        ("abcdef", "U3", r"abcdef is not held in <U3"),
+        (1e300, np.float32, r"1e\+300 is not held in float32"),
+        (2**24 + 1, np.float32, r"16777217 is not held in float32"),
+    ):
+        p = process(a=value, name="p")
+        model(p, lambda self: None, a=lv.Declared(dtype))
+        with pytest.raises(lv.VarError, match=r"p\.a: " + text):
+            run(p)
+    p = process(a=0.1, name="p")
+    model(p, lambda self: None, a=lv.Declared(np.float32))
+    run(p)
+    assert p.a.get().item() == np.float32(0.1)
+
+
+def test_a_part_that_cannot_record_more_is_compiled_anew(monkeypatch):
+    monkeypatch.setattr(NumpyProgram, "record", None)
+    source, sigma, monitor = Count(), Sigma(shape=(2,)), Monitor()
+    chain(source, sigma)
+    with source:
+        source.run(lv.RunSteps(2), F64)
+        monitor.probe(sigma.sigma, 10)
+        with pytest.warns(lv.RecompileWarning):
+            source.run(lv.RunSteps(2), F64)
+    assert monitor.get_data()["Sigma"]["sigma"][:, 0].tolist() == [6, 10]
 
 
 # -- life ------------------------------------------------------------------------------------------------------------------------

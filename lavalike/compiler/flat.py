@@ -42,11 +42,11 @@ class Term:
 
     def add(self, rows: np.ndarray, x: np.ndarray) -> None:
         """Add rows ``x`` of the source to ``rows`` of the target, (..., size) each."""
-        x = x if self.src is None else x[..., self.src]
+        x = (x if self.src is None else x[..., self.src]).astype(rows.dtype, copy=False)
         if self.dst is None:
-            rows += x.astype(rows.dtype)
-        else:
-            np.add.at(rows, (..., self.dst), x)  # type: ignore[arg-type]  # NumPy's stubs know no Ellipsis here
+            rows += x
+        else:  # which names each element once
+            rows[..., self.dst] += x
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,8 @@ def _flatten(
             continue
         everything.append(part)
         for var in part.vars:  # a bound Var's present value is with its program
-            if var.binding is not None and var.role == "state":
-                var.value = np.array(var.binding.read(var))
+            if var.binding is not None and (value := var.binding.read(var)) is not var.value:
+                var.value = np.array(value)
         _check_hierarchy(part)
         choice = chosen(part, choices, used)
         if (

@@ -41,7 +41,7 @@ class Engine:
     """A compiled graph.
 
     Between runs ``read`` and ``write`` serve the Vars. ``step`` counts the steps done; after an error in one of several parts all of
-    them are where the last whole step left them.
+    them are where the last whole step left them, but for a graph with Python models, which runs no more.
 
     Attributes: ``plan``, what is walked; ``programs``, one for each of its parts; ``whole``: a run is one stretch, as one of the parts
     runs all steps at once.
@@ -64,6 +64,7 @@ class Engine:
         self._owner = {id(n.process): self._of[p] for p in plan.parts for n in p.nodes}
         self.channel: Channel = channel or LocalChannel(batch)
         self._passed: dict[Part, list[OutPort]] = {part: [] for part in plan.parts}
+        self._sent: set[Port | Var] = {p for part in plan.parts for p in part.sends}
         self._pass_on([p for part in plan.parts for p in part.sends])
         self._summed: dict[Port | Var, list[Term]] = {}
         self._sum(t for t in recordable if isinstance(t, Port) and not self._leaf(t))
@@ -119,7 +120,16 @@ class Engine:
             self.goes_on = getattr(self._single, "goes_on", False)
             return
         if self._asking:  # Python models go back to no snapshot of their own accord
-            self._stretch(steps, stimuli, recordings)
+            for program in self._asking:
+                program.check_torn()
+            try:
+                self._stretch(steps, stimuli, recordings)
+            except BaseException as e:  # Ctrl-C among them: some parts are ahead of others
+                for program in self._asking:
+                    program.torn = program.torn or (
+                        f"{self.flat.processes[0].path}: {type(e).__name__} left parts of the graph at different steps"
+                    )
+                raise
             return
         before = self.state()
         try:
@@ -194,7 +204,7 @@ class Engine:
                 program = self._owner.get(id(t.process))
                 if program is not None and isinstance(t, OutPort | Var):
                     own.setdefault(program, []).append(t)
-        if not all(hasattr(program, "record") for program in own):
+        if any(getattr(program, "record", None) is None for program in own):
             return False
         for program, wanted in own.items():
             program.record(list(dict.fromkeys(wanted)))  # type: ignore[attr-defined]
@@ -209,6 +219,8 @@ class Engine:
         program = self._owner.get(id(target.process))
         if self._single is not None:
             return self._single.dtype_of(target)
+        if target in self._sent:  # as it goes through the channel
+            return self.flat.dtype_of(target)  # type: ignore[arg-type]
         if target in self._summed or program is None:
             return self.flat.dtype_of(target) if isinstance(target, Port) else target.value.dtype
         return program.dtype_of(target)

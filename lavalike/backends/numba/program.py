@@ -829,7 +829,7 @@ class NumbaProgram:
         return np.stack([np.moveaxis(x, 0, -1) if var.time_last else x for x in stored])
 
     def read(self, var: Var) -> np.ndarray:
-        return self.values(var)[0]
+        return var.value if var.role == "parameter" else self.values(var)[0]
 
     def write(self, var: Var, value: np.ndarray) -> None:
         node = self.part.node_of(var.process)

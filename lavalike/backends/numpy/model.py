@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from lavalike.arguments import FLAG, Rule, arguments, did_you_mean
-from lavalike.backends.numpy.ports import Inlet, Outlet, Queue, Ref
+from lavalike.backends.numpy.ports import Inlet, Outlet, Queue, Ref, lost
 from lavalike.backends.numpy.scheduler import Scheduler
 from lavalike.errors import GraphError, RunError, VarError
 from lavalike.model.config import NodeConfig
@@ -161,11 +161,12 @@ class NumpyModel(ProcessModel):
         return self._scheduler.step
 
     def request_pause(self) -> None:
-        """End the run after this step; ``run`` goes on from there."""
+        """End the run after this step; ``run`` goes on from there. Beside a chip, which runs all steps at once, only the end of the run
+        is one where it can."""
         self._scheduler.request = self._scheduler.request or "pause"
 
     def request_stop(self) -> None:
-        """End the run after this step, as ``stop()`` does."""
+        """End the run after this step, as ``stop()`` does; beside a chip at the end of the run."""
         self._scheduler.request = "stop"
 
     # -- its parts -------------------------------------------------------------------------------------
@@ -247,18 +248,19 @@ class NumpyModel(ProcessModel):
         scheduler: Scheduler,
         sources: Mapping[str, Sequence[tuple[Queue, Term]]],
         readers: Mapping[str, Sequence[Queue]],
+        parts: Mapping[str, Sequence[Queue]],
         recorded: Container[str],
     ) -> None:
-        """Let the ports be those of a program: by name, what each hears, and who reads what it sends."""
+        """Let the ports be those of a program: by name, what each hears, and who reads what it sends, parts of other backends among
+        them."""
         self._scheduler, outlets = scheduler, [*self.outlets.values()]
         for name, inlet in self.inlets.items():
             inlet.bind(scheduler, sources.get(name, ()), self.run_spk, outlets)
         for name, outlet in self.outlets.items():
-            outlet.bind(scheduler, readers.get(name, ()), name in recorded)
+            outlet.bind(scheduler, readers.get(name, ()), parts.get(name, ()), name in recorded)
 
-    def _dtype(self, var: Var, value: np.ndarray) -> np.dtype:
+    def _dtype(self, var: Var, value: np.ndarray, known: Declared | None) -> np.dtype:
         """The dtype of the Var's array."""
-        known = self.declared().get(var.name)
         if known is not None:
             if known.dtype.kind == "U" and known.dtype.itemsize == 0:  # str
                 return value.dtype
@@ -269,18 +271,18 @@ class NumpyModel(ProcessModel):
 
     def _held(self, var: Var, value: np.ndarray) -> Any:
         """``value`` as the model has it; VarError where its dtype does not hold it."""
-        known, dtype = self.declared().get(var.name), self._dtype(var, value)
+        known = self.declared().get(var.name)
+        dtype = self._dtype(var, value, known)
         if dtype.kind != value.dtype.kind and "U" in (dtype.kind, value.dtype.kind):
             what = "texts" if value.dtype.kind == "U" else f"{value.dtype} numbers"
             raise VarError(f"{var.path}: holds {what}, and {type(self).__name__} declares {dtype}")
         with np.errstate(over="ignore", invalid="ignore"):
             out = value.astype(dtype)
-        if not np.can_cast(value.dtype, dtype, "same_kind") or dtype.kind in "iu":
-            lost = out != value
-            if np.any(lost):
-                raise VarError(
-                    f"{var.path}: {value[lost].flat[0]} is not held in {dtype}, which {type(self).__name__} declares"
-                )
+        bad = lost(value, out)
+        if bad.any():
+            raise VarError(
+                f"{var.path}: {value[bad].flat[0]} is not held in {dtype}, which {type(self).__name__} declares"
+            )
         if known is None or not known.number:
             return out
         if out.size != 1:

@@ -46,12 +46,15 @@ class Inlet:
     ) -> None:
         """Read from ``sources`` from now on; ``turn`` is the model's, which sends on ``outlets``."""
         self.turn, self.outlets = turn, outlets
-        waiting = {id(t.source): queue for queue, t in self.sources}
+        waiting: dict[Any, list[Queue]] = {}
+        for queue, term in self.sources:
+            waiting.setdefault(_which(term), []).append(queue)
         for queue, term in sources:  # what was sent before the graph was compiled anew
-            if (old := waiting.get(id(term.source))) is not None and old is not queue:
-                queue.extend(old)
-                old.clear()
-        self.scheduler, self.sources = scheduler, list(sources)
+            if (old := waiting.get(_which(term))) and (kept := old.pop(0)) is not queue:
+                queue.extend(kept)
+                kept.clear()
+        self.scheduler = scheduler
+        self.sources = sorted(sources, key=lambda s: s[1].src is not None or s[1].dst is not None)
         self._queue = None
         if len(sources) == 1:
             queue, term = sources[0]
@@ -113,12 +116,8 @@ class Inlet:
             dtype = np.dtype(np.int64)
         total = np.zeros(self.shape, dtype)
         flat = total.reshape(-1)
-        for x, term in sorted(parts, key=lambda p: p[1].src is not None or p[1].dst is not None):
-            x = x.reshape(-1) if term.src is None else x.reshape(-1)[term.src]
-            if term.dst is None:
-                flat += x
-            else:
-                flat[term.dst] += x
+        for x, term in parts:
+            term.add(flat, x.reshape(-1))
         return total
 
     def _widened(self, x: np.ndarray) -> np.ndarray:
@@ -129,21 +128,40 @@ class Inlet:
         return f"<Inlet {self.port!r}>"
 
 
+def _which(term: Term) -> tuple[Any, ...]:
+    """What says whether two terms of a port are the same connection."""
+    return (term.source, *(None if x is None else x.tobytes() for x in (term.src, term.dst)))
+
+
 class Outlet:
     """A model's end of an OutPort. ``shape`` of a message; ``dtype`` as declared, None: as it is sent."""
 
     def __init__(self, port: OutPort, dtype: np.dtype | None) -> None:
         self.port, self.shape, self.dtype = port, port.shape, dtype
         self.queues: list[Queue] = []
+        self.parts: list[Queue] = []  # those of them that parts of other backends read
         self.scheduler = _IDLE
         self.turn: Turn | None = None
         self.recorded = False
         self.sent: np.ndarray | None = None  # what was sent last, while it is recorded
         self._queue: Queue | None = None
 
-    def bind(self, scheduler: Scheduler, queues: Sequence[Queue], recorded: bool) -> None:
-        """Send to these from now on."""
+    def bind(
+        self,
+        scheduler: Scheduler,
+        queues: Sequence[Queue],
+        parts: Sequence[Queue],
+        recorded: bool,
+    ) -> None:
+        """Send to these from now on; ``parts`` are those of them that parts of other backends read."""
+        waiting = [*self.parts[0]] if self.parts else []  # each part has taken one a step
+        if not any(queue is old for queue in parts for old in self.parts):
+            for queue in parts:  # what was sent before the graph was compiled anew
+                queue.extend(x.copy() for x in waiting)
+            for queue in self.parts if parts else ():
+                queue.clear()
         self.scheduler, self.queues, self.recorded = scheduler, list(queues), recorded
+        self.parts = list(parts)
         self._queue = self.queues[0] if len(self.queues) == 1 and not recorded else None
 
     def send(self, data: Any) -> None:
@@ -194,7 +212,7 @@ class Outlet:
                 f"{self.port.path}: a message of shape {x.shape} is sent, and the port's is {self.shape}"
             )
         assert self.dtype is not None
-        return cast(self.port.path, x, self.dtype, "is declared")
+        return cast(self.port.path, x, self.dtype, "sent", "the port is declared")
 
     def __repr__(self) -> str:
         return f"<Outlet {self.port!r}>"
@@ -217,7 +235,9 @@ class Ref:
         if self._read is None:
             raise RunError(f"{self.port.path}: read while nothing runs; the first step can")
         x = self._read()
-        return x if self.dtype is None else cast(self.port.path, x, self.dtype, "is declared")
+        if self.dtype is None:
+            return x
+        return cast(self.port.path, x, self.dtype, "read", "the port is declared")
 
     def write(self, data: Any) -> None:
         """Set the Var; what is written in ``run_spk`` holds when all have done theirs.
@@ -240,21 +260,26 @@ class Ref:
         return f"<Ref {self.port!r}>"
 
 
-def cast(path: str, x: np.ndarray, dtype: np.dtype, how: str) -> np.ndarray:
-    """``x`` in ``dtype``; RunError where that does not hold it. Floating point is rounded, never made infinite."""
-    if x.dtype.kind not in "biufc" or (x.dtype.kind == "c" and dtype.kind != "c"):
+def lost(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Which elements of ``x`` are not held in ``out``, the same in another dtype. Floating point may be rounded, not made infinite."""
+    if np.can_cast(x.dtype, out.dtype, "safe"):
+        return np.zeros(x.shape, bool)
+    if x.dtype.kind in "fc" and np.can_cast(x.dtype, out.dtype, "same_kind"):
+        return np.isfinite(x) & ~np.isfinite(out)
+    return np.asarray(out != x)
+
+
+def cast(path: str, x: np.ndarray, dtype: np.dtype, done: str, place: str) -> np.ndarray:
+    """``x``, which was ``done`` ("sent"), in ``dtype``, which is that of ``place``; RunError where it does not hold ``x``."""
+    texts = (x.dtype.kind == "U") != (dtype.kind == "U")
+    if x.dtype.kind not in "biufcU" or texts or (x.dtype.kind == "c" and dtype.kind != "c"):
         what = {"c": "complex numbers", "U": "texts"}.get(x.dtype.kind, f"{x.dtype} values")
-        raise RunError(f"{path}: {what} are sent, and the port {how} {dtype}")
+        raise RunError(f"{path}: {what} are {done}, and {place} {dtype}")
     with np.errstate(over="ignore", invalid="ignore"):
         out = x.astype(dtype)
-    if np.can_cast(x.dtype, dtype, "safe"):
-        return out
-    if dtype.kind in "fc" and x.dtype.kind in "fc":
-        lost = np.isfinite(x) & ~np.isfinite(out)
-    else:
-        lost = out != x
-    if lost.any():
+    bad = lost(x, out)
+    if bad.any():
         raise RunError(
-            f"{path}: {x[lost].flat[0]} is sent, and the port {how} {dtype}, which does not hold it"
+            f"{path}: {x[bad].flat[0]} is {done}, and {place} {dtype}, which does not hold it"
         )
     return out

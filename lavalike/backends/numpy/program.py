@@ -13,7 +13,7 @@ from lavalike.backends.numpy.model import NumpyModel
 from lavalike.backends.numpy.phases import Phases
 from lavalike.backends.numpy.ports import Queue, cast
 from lavalike.backends.numpy.scheduler import Raised, Scheduler
-from lavalike.backends.numpy.turns import PartTurn, told
+from lavalike.backends.numpy.turns import PartTurn, hand_on, told
 from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
 from lavalike.errors import RunError
@@ -41,7 +41,7 @@ class NumpyProgram:
         self._alone = len(part.nodes) == len(
             part.flat.nodes
         )  # no other part is to keep step with it
-        self.torn = ""  # where an error left a step half done
+        self.torn = ""  # what an error left half done
         turns: Sequence[Node | Part] = part.turns or part.nodes
         self.models = {n: _instances(n, batch) for n in turns if isinstance(n, Node)}
         self.parts: dict[Part, PartTurn] = {}
@@ -97,7 +97,7 @@ class NumpyProgram:
                     if port not in sender.ahead and sender not in turn.before:
                         turn.before.append(sender)
         self._ahead = [
-            (t.program, port, row, told(row, self._readers.get(port, []), port.shape))
+            (t.program, port, row, told(row, self._readers.get(port, []), port))
             for t in self.parts.values()
             for port, row in t.ahead.items()
         ]
@@ -106,11 +106,13 @@ class NumpyProgram:
                 message
                 for p, row in turn.sends.items()
                 if p not in turn.ahead
-                for message in told(row, self._readers.get(p, []), p.shape)
+                for message in told(row, self._readers.get(p, []), p)
             ]
 
     def _bind(self) -> None:
         """Let the models' ports be this program's; they outlive programs, and so does what waits in their queues."""
+        ends = [o for ms in self.models.values() for m in ms for o in m.outlets.values()]
+        before = [(queue, end.port) for end in ends for queue in end.queues]
         for node, models in self.models.items():
             for k, model in enumerate(models):
                 model.bind(
@@ -123,17 +125,25 @@ class NumpyProgram:
                         p.name: [queues[k] for queues in self._readers.get(p, ())]
                         for p in node.process.out_ports
                     },
+                    {
+                        p.name: [t.queues[p][k] for t in self.parts.values() if p in t.queues]
+                        for p in node.process.out_ports
+                    },
                     {p.name for p in self._recorded if p.process is node.process},
                 )
         self._phases.bind()
+        now = {id(queue) for queue in self._queues()}
+        for queue, port in before:
+            if queue and id(queue) not in now:
+                raise RunError(
+                    f"{port.path}: {len(queue)} messages wait for a reader that another model computes now; let it receive them "
+                    "before the change, or stop() first"
+                )
 
     # -- running ---------------------------------------------------------------------------------------
 
     def run(self, steps: int, heard: Mapping[Port, np.ndarray], recordings: Rows) -> None:
-        if self.torn:
-            raise RunError(
-                f"{self.torn}; stop() gives the Vars as they are to the processes, then run again"
-            )
+        self.check_torn()
         sums = [t for t in recordings if isinstance(t, Port) and self._is_sum(t)]
         summed = {t: self.part.terms(t) for t in sums}
         rows = dict(recordings)
@@ -160,14 +170,12 @@ class NumpyProgram:
                 scheduler.step = self.step + 1
                 for program, port, row, messages in ahead:
                     row[...] = program.ahead(port, 1)
-                    for queue, x in messages:
-                        queue.append(x.copy())
+                    hand_on(messages, scheduler.step)
                 for rows, readers, hearing, source in fed:
                     row = rows[k : k + 1]
                     for turn in hearing:
                         turn.heard[source] = row
-                    for queue, x in told(row, readers, source.shape):
-                        queue.append(x.copy())
+                    hand_on(told(row, readers, source), scheduler.step)
                 if phases.refs:
                     phases.keep()
                 raised = scheduler.run()
@@ -185,6 +193,13 @@ class NumpyProgram:
         except BaseException as e:
             self.torn = f"{self.part.processes[0].path}: {type(e).__name__} left step {scheduler.step} half done"
             raise
+
+    def check_torn(self) -> None:
+        """RunError where an error left a step half done."""
+        if self.torn:
+            raise RunError(
+                f"{self.torn}; stop() gives the Vars as they are to the processes, then run again"
+            )
 
     @property
     def request(self) -> str:
@@ -235,6 +250,8 @@ class NumpyProgram:
                             f"{target.path}: is recorded in shape {target.shape}, and {type(model).__name__} assigned an array of shape "
                             f"{x.shape} to it"
                         )
+                    if x.dtype != row.dtype:
+                        x = cast(target.path, x, row.dtype, "assigned", "the Var is recorded in")
                     row[k] = x.reshape(-1)
 
             return hold
@@ -246,7 +263,9 @@ class NumpyProgram:
                 row[k] = (
                     0
                     if x is None
-                    else cast(target.path, x, row.dtype, "is recorded in").reshape(-1)
+                    else cast(target.path, x, row.dtype, "sent", "the port is recorded in").reshape(
+                        -1
+                    )
                 )
 
         return carry

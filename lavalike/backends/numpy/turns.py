@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lavalike.backends.numpy.ports import Queue, cast
+from lavalike.backends.numpy.ports import DEPTH, Queue, cast
 from lavalike.backends.numpy.scheduler import Scheduler
 from lavalike.compiler.parts import Part
+from lavalike.errors import DeadlockError
 from lavalike.process import AbstractProcess, OutPort, Port, Var
 
 if TYPE_CHECKING:
     from lavalike.backends.base import Program
 
-Told = list[tuple[Queue, np.ndarray]]
+Told = list[tuple[Queue, np.ndarray, Port]]  # where to, a view of the row, and whose
 
 
 class PartTurn:
@@ -65,7 +66,7 @@ class PartTurn:
         for queue, row, port in self._rows:
             x = queue.popleft()
             if x.dtype is not row.dtype:
-                x = cast(port.path, x, row.dtype, "is heard in")
+                x = cast(port.path, x, row.dtype, "sent", "the port is heard in")
             row[...] = x
         wanted = self.wanted
         if self.recorded:
@@ -76,8 +77,7 @@ class PartTurn:
         if self.recorded:
             for target in self.wanted.keys() & self.recorded.keys():
                 self.wanted[target][...] = wanted[target]
-        for queue, row in self.told:
-            queue.append(row.copy())
+        hand_on(self.told, self.scheduler.step)
 
     @property
     def owners(self) -> Sequence[AbstractProcess]:
@@ -86,6 +86,9 @@ class PartTurn:
     def ready(self) -> bool:
         for queue, _, _ in self._rows:
             if not queue:
+                return False
+        for queue, _, _ in self.told:
+            if len(queue) >= DEPTH:
                 return False
         if self.before:
             step = self.scheduler.step
@@ -101,7 +104,10 @@ class PartTurn:
 
     def waits(self) -> str:
         nodes = ", ".join(n.process.path for n in self.part.nodes)
-        return f"{nodes} on {self.part.target.backend} waits for {', '.join(p.path for p in self.on())}"
+        missing = ", ".join(p.path for p in self.on())
+        late = dict.fromkeys(p.path for queue, _, p in self.told if len(queue) >= DEPTH)
+        what = f"for {missing}" if missing else f"to send: {_full(', '.join(late))}"
+        return f"{nodes} on {self.part.target.backend} waits {what}"
 
     def on(self) -> list[OutPort]:
         ports = [*dict.fromkeys(p for queue, _, p in self._rows if not queue)]
@@ -112,6 +118,20 @@ class PartTurn:
         return [p for p in ports if isinstance(p, OutPort)]
 
 
-def told(row: np.ndarray, readers: Sequence[Sequence[Queue]], shape: tuple[int, ...]) -> Told:
+def told(row: np.ndarray, readers: Sequence[Sequence[Queue]], port: Port) -> Told:
     """Where the rows (1, batch, size) of a port are handed to Python models: each reader's queue, and its sample's message."""
-    return [(q, row[0, k].reshape(shape)) for queues in readers for k, q in enumerate(queues)]
+    return [
+        (q, row[0, k].reshape(port.shape), port) for queues in readers for k, q in enumerate(queues)
+    ]
+
+
+def hand_on(messages: Told, step: int) -> None:
+    """Give each reader its message, a copy. DeadlockError where one has not received those before."""
+    for queue, row, port in messages:
+        if len(queue) >= DEPTH:
+            raise DeadlockError(f"step {step}: {_full(port.path)}; receive what is sent")
+        queue.append(row.copy())
+
+
+def _full(ports: str) -> str:
+    return f"{DEPTH} messages of {ports} are there that a reader has not received"
