@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import importlib
 import subprocess
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 
 import lavalike
+import lavalike as lv
 from lavalike.compat import install, table, uninstall
 from lavalike.errors import ConnectError, VarError
+from lavalike.proc import LIF as CoreLIF
 from tests.conftest import ROOT
 
 
@@ -632,3 +635,31 @@ def test_a_raster_plot():
     plt.close(fig)
     with pytest.raises(ValueError, match="0 or 1"):
         raster_plot(np.array([[2]]), stride=1)
+
+
+def test_a_process_of_lavas_knows_that_lavalike_runs_it(names):
+    """Whoever started the run: values are the program's, set() acts, a program's own attributes stay its own."""
+    lif = names.LIF(shape=(1,), du=1.0, dv=0.0, vth=100, bias_mant=3)
+    lif.plan, lif.stopped, lif.compiled = "mine", "mine", "mine"
+    lif.run(lv.RunSteps(2), lv.RunConfig())
+    assert lif.v.get().tolist() == [6.0]
+    lif.v.set(np.array([50.0]))
+    lif.run(lv.RunSteps(1), lv.RunConfig())
+    assert lif.v.get().tolist() == [53.0]
+    lif.stop()
+    assert (lif.plan, lif.stopped, lif.compiled) == ("mine", "mine", "mine")
+
+
+def test_what_belongs_to_lavalikes_process_stays_its(names):
+    """It is held, recorded and copied, and is no part of who holds it."""
+    own = CoreLIF(shape=(1,), du=1.0, dv=0.0, vth=100, bias_mant=3)
+    holder = names.AbstractProcess()
+    kinds = type(own.v), type(own.s_out)
+    holder.var, holder.port = own.v, own.s_out
+    assert (type(own.v), type(own.s_out)) == kinds
+    monitor = names.Monitor()
+    monitor.probe(own.v, 3)
+    own.run(lv.RunSteps(3))
+    (data,) = monitor.get_data().values()
+    assert data["v"].ravel().tolist() == [3.0, 6.0, 9.0]
+    assert [*copy.copy(holder.vars)] == [*holder.vars]

@@ -153,6 +153,20 @@ def test_a_spike_compiles_as_one_graph():
     torch.testing.assert_close(x.grad, 3 * surrogate.derivative(x.detach()))
 
 
+def test_a_number_made_whole_is_cut_and_truth_is_no_number():
+    """``x.to(int32)`` is not ``x != 0``, and ``where(c, True, False)`` not ``where(c, 1.0, 0.0)``."""
+    code = trace(lambda x: x.to(torch.int32) * 1.0, ("x",), "test", llvm.WORDS)
+    assert [op.op for op in code.ops] == ["trunc"]
+
+    def both(x):
+        c = x > 0.5
+        number = torch.where(c, torch.ones_like(x), torch.zeros_like(x))
+        return number + torch.where(torch.where(c, c, c < 0), x, -x)
+
+    code = trace(both, ("x",), "test", llvm.WORDS)
+    assert {op.real for op in code.ops if op.op == "where"} == {True, False}
+
+
 @cases
 def test_derivatives_are_traced_element_by_element(surrogate):
     """Without branches or constants of their own: the fused kernels print them as they are."""

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 aliases.install()
 
 # loaded on first use: they need torch
-_MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn")
+_MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn", "hardware")
 _NAMES = {
     "Calibration": "chip.calibration",
     "calibrate": "chip.calibration",

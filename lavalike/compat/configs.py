@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lavalike.compat import search
 from lavalike.compat.errors import NoModelError, NoProcessModelFound
+from lavalike.compat.library import Weighted
 from lavalike.compat.model import (
     AbstractProcessModel,
     AbstractPyProcessModel,
@@ -160,7 +161,7 @@ class AbstractLoihiHWRunCfg(AbstractLoihiRunCfg):
         self.embedded_allocation_order = embedded_allocation_order
         warnings.warn(
             f"{type(self).__name__}: there is no Loihi here; what would run on it is simulated in fixed_pt",
-            stacklevel=3,
+            stacklevel=2,
         )
 
     def _tagged(self, models: list[type], alone: bool = False) -> list[type]:
@@ -208,7 +209,8 @@ class Plan:
                     if not ref.targets:
                         self._to_nothing(ref)
         tags = getattr(config, "select_tag", None)
-        usual = tags if tags in PRECISIONS else "floating_pt"
+        hardware = isinstance(config, AbstractLoihiHWRunCfg)
+        usual = tags if tags in PRECISIONS else "fixed_pt" if hardware else "floating_pt"
         self.config = CoreConfig(
             precision=usual,  # type: ignore[arg-type]  # one of the two
             dtype="float64",
@@ -218,12 +220,11 @@ class Plan:
                 if c.model is not None or c.backend is not None or c.precision not in (None, usual)
             },
         )
+        settle(self.processes)
         for part in self.processes:
-            for var in part.vars:
-                if isinstance(var, Var):
-                    var.settle()
-        for part in self.processes:
-            part.__dict__.update(plan=self, compiled=True)
+            part.__dict__["_plan"] = self
+            if isinstance(part, AbstractProcess):
+                part.__dict__["_compiled"] = True
         self.version = process._structure.root().version
 
     def fits(self, process: CoreProcess, config: Any) -> bool:
@@ -267,7 +268,7 @@ class Plan:
             self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
             if (
                 model.precision == "fixed_pt"
-                and hasattr(part, "fit")
+                and isinstance(part, Weighted)
                 and not part.vars.weights.compiled
             ):
                 part.fit()
@@ -286,6 +287,14 @@ class Plan:
         return True
 
 
+def settle(processes: Iterable[CoreProcess]) -> None:
+    """Take what the Vars' ``init`` are by now: the processes are being compiled."""
+    for part in processes:
+        for var in part.vars:
+            if isinstance(var, Var):
+                var.settle()
+
+
 def _container(part: CoreProcess) -> bool:
     return bool(part.procs) or not (part.vars or part.in_ports or part.out_ports)
 
@@ -296,7 +305,7 @@ def _alike(a: Any, b: Any) -> bool:
 
 def plan(process: CoreProcess, config: Any) -> Plan:
     """The plan of ``process`` for a run with ``config``; None: with the last one's."""
-    old: Plan | None = process.__dict__.get("plan")
+    old: Plan | None = process.__dict__.get("_plan")
     if old is not None and old.fits(process, config):
         return old
     if config is None:

@@ -127,6 +127,7 @@ class Weighted(Library):
 
     def fit(self) -> None:
         """Cut the weights: towards zero to whole numbers, and into the range of their signs."""
+        self.weights.settle()
         var: CoreVar = self.weights
         mode = sign_mode_of(var.value) if self.sign_mode is SignMode.NULL else self.sign_mode
         cut = np.clip(np.trunc(var.value), *RANGE[mode])
@@ -265,7 +266,7 @@ class Monitor(Library, CoreMonitor):
 
     def probe(self, target: Any, num_steps: int) -> None:
         """Record ``target``, a Var or an OutPort, for at most ``num_steps`` steps."""
-        if isinstance(target, InPort) or not isinstance(target, Port | Var):
+        if isinstance(target, InPort) or not isinstance(target, Port | CoreVar):
             raise InputTypeError(
                 f"{self.path}: probe takes a Var or an OutPort, got {target!r:.60}; an InPort's sum is that of the ports it hears"
             )

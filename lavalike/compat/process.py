@@ -49,6 +49,8 @@ class Collection(list[Any]):
         return any(m is member for m in self)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what copies and pickles ask for
+            raise AttributeError(name)
         for m in self:
             if m.name == name:
                 return m
@@ -152,11 +154,12 @@ class AbstractProcess(core.AbstractProcess):
             if log_config.logs_to_file:
                 handler = logging.FileHandler(log_config.file, delay=True)
                 handler.setLevel(log_config.level)
+                self.log.setLevel(log_config.level)
                 self.log.addHandler(handler)
 
     def __setattr__(self, key: str, value: Any) -> None:
         kind = DRESSED.get(type(value))
-        if kind is not None:
+        if kind is not None and value.process in (None, self):  # a part of another stays what it is
             value.__class__ = kind
         if isinstance(value, Var) and value.name == UNNAMED and value.process is None:
             value.name = ""
@@ -223,14 +226,19 @@ class AbstractProcess(core.AbstractProcess):
     def runtime(self) -> Any:
         """The program; what tells that it was stopped, after that; None before."""
         live = self.__dict__["runtime"]
-        return self.__dict__.get("stopped") if live is None else live
+        return self.__dict__.get("_stopped") if live is None else live
 
     @runtime.setter
     def runtime(self, value: Any) -> None:
-        if value is None and self.__dict__["runtime"] is not None:
-            from lavalike.compat.runtime import Stopped
+        from lavalike.compat.runtime import Bound, Stopped, core
 
-            self.__dict__["stopped"] = Stopped()
+        if value is None:
+            if self.__dict__["runtime"] is not None:
+                self.__dict__["_stopped"] = Stopped()
+        else:  # whoever started it: this process is compiled now
+            self.__dict__["_compiled"] = True
+            if type(value) is core.Runtime:
+                value.__class__ = Bound
         self.__dict__["runtime"] = value
 
     @property

@@ -12,7 +12,6 @@ from lavalike.backends.numpy.scheduler import Scheduler
 from lavalike.compat.model import AbstractPyProcessModel, StandIn, implements
 from lavalike.compat.process import AbstractProcess as LavaProcess
 from lavalike.compat.protocols import AsyncProtocol
-from lavalike.compat.runtime import Stopped
 from lavalike.compat.var import Var as LavaVar
 from lavalike.errors import GraphError, GraphTypeError
 from lavalike.model.config import NodeConfig
@@ -78,10 +77,6 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
 
     def __init__(self, proc_params: Any = None) -> None:
         self.proc_params = {} if proc_params is None else proc_params
-
-    @classmethod
-    def of(cls, process: AbstractProcess, config: NodeConfig, running: bool) -> NumpyModel:
-        return super().of(process, config, running and not isinstance(process.runtime, Stopped))
 
     @classmethod
     def made(cls, process: AbstractProcess, config: NodeConfig) -> Self:

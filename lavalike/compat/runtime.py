@@ -158,12 +158,6 @@ def executable(process: AbstractProcess, config: Any) -> Executable:
     return out
 
 
-def _dress(process: AbstractProcess) -> None:
-    runtime = process.runtime
-    if runtime is not None and type(runtime) is core.Runtime:
-        runtime.__class__ = Bound
-
-
 def _plan(process: AbstractProcess, config: Any) -> configs.Plan:
     if isinstance(config, Executable) and config.plan is not None:
         config = config.plan.lava
@@ -178,7 +172,6 @@ def prepare(process: AbstractProcess, config: Any) -> None:
         new = core.Runtime(process, made.config)
         new.bind(claim)
         new.free(claim)
-    _dress(process)
 
 
 def _as_lava(error: Exception) -> None:
@@ -193,7 +186,9 @@ def _as_lava(error: Exception) -> None:
 
 def run(process: AbstractProcess, condition: Any, config: Any) -> None:
     """What ``process.run`` does; ``config`` is one of Lava's or of lavalike's."""
-    if not isinstance(config, CoreConfig):
+    if isinstance(config, CoreConfig):
+        configs.settle(p for top in component(process) for p in walk(top))
+    else:
         config = _plan(process, config).config
     if not isinstance(condition, RunSteps | RunContinuous):
         raise configs.ConfigValueError(
@@ -204,7 +199,6 @@ def run(process: AbstractProcess, condition: Any, config: Any) -> None:
     except Exception as e:
         _as_lava(e)
         raise
-    _dress(process)
     live = process.runtime
     if isinstance(live, Bound):
         live.started = True

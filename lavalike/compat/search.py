@@ -27,7 +27,6 @@ def models(process: AbstractProcess) -> list[type]:
             continue
         if folder in _looked:
             continue
-        _looked.add(folder)
         package = cls.__module__.rpartition(".")[0]
         for path in sorted(folder.glob("*model*.py")):
             name = f"{package}.{path.stem}" if package else path.stem
@@ -35,4 +34,5 @@ def models(process: AbstractProcess) -> list[type]:
                 continue
             log.info("%s: importing %s for models of %s", process.path, path, cls.__name__)
             importlib.import_module(name)
+        _looked.add(folder)  # not where an import failed: the next run tells it again
     return candidates(process)

@@ -54,7 +54,7 @@ class Var(core.Var):
     @property
     def compiled(self) -> bool:
         """Whether its process has been compiled, so that the value counts, not ``init``."""
-        return self.process is not None and "compiled" in self.process.__dict__
+        return self.process is not None and "_compiled" in self.process.__dict__
 
     def settle(self) -> None:
         """Take ``init`` as it is by now for the value; its process is being compiled."""

@@ -360,6 +360,16 @@ def bind(
     return _bind(function, arithmetic, compile, ())
 
 
+def _form(function: Step, word: Step, arithmetic: Mapping[str, Step]) -> Step:
+    """What ``word`` is in ``arithmetic``; InputError where it is nothing there, with the name of the ``function`` that uses it."""
+    if WORDS[word] not in arithmetic:
+        raise InputError(
+            f"{function.__name__}: {WORDS[word]} has no form in this arithmetic; fixed=False tells that a neuron is "
+            "floating point only"
+        )
+    return arithmetic[WORDS[word]]
+
+
 def _bind(
     function: Step,
     arithmetic: Mapping[str, Step],
@@ -373,7 +383,7 @@ def _bind(
     parts = composition(function)
     if parts is not None:
         words = {  # each once: compartments share theirs
-            f: compile(arithmetic[WORDS[f]])
+            f: compile(_form(function, f, arithmetic))
             if f in WORDS
             else _bind(f, arithmetic, compile, (*above, function))
             for f in dict.fromkeys(c.function for c in parts.calls)
@@ -399,14 +409,9 @@ def _bind(
                     f"{function.__name__}: {path} is reached through {chain[0]}; words and helpers are imported by name: "
                     f"from {value.__module__} import {value.__name__}"
                 )
-            if value in WORDS and WORDS[value] not in arithmetic:
-                raise InputError(
-                    f"{function.__name__}: {WORDS[value]} has no form in this arithmetic; fixed=False tells that a neuron is "
-                    "floating point only"
-                )
             if path not in names:
                 names[path] = (
-                    compile(arithmetic[WORDS[value]])
+                    compile(_form(function, value, arithmetic))
                     if value in WORDS
                     else _bind(value, arithmetic, compile, (*above, function))
                 )

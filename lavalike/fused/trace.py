@@ -109,11 +109,12 @@ def _code(
             args = tuple(
                 emit("real", (a,), True) if isinstance(a, str) and not real[a] else a for a in args
             )
-        if (op, args) not in known:
-            known[op, args] = name = f"op_{len(ops)}_"
+        key = op, args, is_real  # True and 1.0 are one key, and not one kind
+        if key not in known:
+            known[key] = name = f"op_{len(ops)}_"
             real[name] = is_real
             ops.append(Op(name, op, args, is_real))
-        return known[op, args]
+        return known[key]
 
     for node in module.graph.nodes:
         if node.op == "placeholder":
@@ -134,7 +135,9 @@ def _code(
                 names[node] = names[args[0]]
             elif op == "masked_fill":
                 names[node] = emit(
-                    "where", (operand(args[1]), operand(args[2]), operand(args[0])), True
+                    "where",
+                    (operand(args[1]), operand(args[2]), operand(args[0])),
+                    node.meta["val"].dtype != torch.bool,
                 )
             elif op in FILLS:
                 names[node] = FILLS[op]
@@ -144,9 +147,12 @@ def _code(
                 names[node] = operand(args[0])
             elif op == "to_copy" or op == "_to_copy":
                 source = operand(args[0])
-                wanted = node.meta["val"].dtype.is_floating_point
+                kind = node.meta["val"].dtype
+                wanted = kind != torch.bool
                 is_number = not isinstance(source, str) or real[source]
-                if wanted == is_number:
+                if wanted and is_number and not kind.is_floating_point:
+                    names[node] = emit("trunc", (source,), True)
+                elif wanted == is_number:
                     names[node] = source
                 else:
                     names[node] = (

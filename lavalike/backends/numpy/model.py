@@ -93,11 +93,8 @@ class NumpyModel(ProcessModel):
     @classmethod
     def of(cls, process: AbstractProcess, config: NodeConfig, running: bool) -> NumpyModel:
         """The instance that lives, or a new one."""
-        node = (
-            process.runtime.program.flat.node_of(process)
-            if running and process.runtime is not None
-            else None
-        )
+        live = getattr(process.runtime, "program", None)  # None, too, where it was stopped
+        node = live.flat.node_of(process) if running and live is not None else None
         if node is None or type(node.model) is not cls:
             return cls.made(process, config)
         model = node.model

@@ -166,12 +166,13 @@ class SparseModel(_StoredModel):
             "right": right,
             "synapses": self.synapses(torch.as_tensor(p.rows, device=weights.device), p.a_out.size),
             "graded": _graded(values),
+            "total": self.total(weights) if self.config.fixed else None,
         }
 
     def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
         s = as_events(s, c["graded"], self)
         if self.config.fixed:
-            _exact(self, s, self.total(c["weights"]), first)
+            _exact(self, s, c["total"], first)
         # one product for all samples and steps
         a = product(c["synapses"], c["weights"], s.movedim(1, 0).flatten(1))
         a = a.unflatten(1, (len(s), s.shape[-1])).movedim(0, 1)
@@ -265,13 +266,14 @@ class DelaySparseModel(_DelayModel, _StoredModel):
             "right": right,
             "synapses": self.synapses(place, p.a_out.size * (p.max_delay + 1)),
             "graded": _graded(values),
+            "total": self.total(weights) if self.config.fixed else None,
         }
 
     def receive(self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]) -> Tensors:
         s = as_events(inputs["s_in"], c["graded"], self)
         fixed, old = self.config.fixed, state["a_buff"]
         if fixed:
-            _exact(self, s[..., None], self.total(c["weights"]), t)
+            _exact(self, s[..., None], c["total"], t)
         later = torch.cat([old[..., 1:], torch.zeros_like(old[..., :1])], -1).flatten(1)
         a = product(c["synapses"], c["weights"], s.T).T
         later = later + (torch.floor(a / 2.0 ** c["right"]) if fixed else a)
