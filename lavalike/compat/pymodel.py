@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any, ClassVar, Self
 
@@ -73,21 +74,41 @@ class LavaPyType(Declared):
 
 
 class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
-    """A model in Python. A program's ``__init__(self, proc_params)`` is called before ports and Vars are there."""
+    """A model in Python. A program's ``__init__(self, proc_params)`` is called before ports and Vars are there.
 
-    def __init__(self, proc_params: Any = None) -> None:
+    A program sees an instance that has what the program gives it, and finds all else in a second one, which is the model that lavalike
+    runs: so a program's attributes, ports and Vars have any names.
+    """
+
+    lag = 0  # type: ignore[assignment]  # a name that programs have too
+    _own = frozenset(("_frame", "_scheduler", "proc_params"))
+
+    def __init__(self, proc_params: Any = None, loglevel: int = logging.WARNING) -> None:
         self.proc_params = {} if proc_params is None else proc_params
 
     @classmethod
     def made(cls, process: AbstractProcess, config: NodeConfig) -> Self:
         self = cls.__new__(cls)
-        self._scheduler = Scheduler()
-        self.__init__(process.proc_params)  # type: ignore[misc]
-        for parts in (process.in_ports, process.out_ports, process.vars):
-            for part in parts:
-                self.__dict__.pop(part.name, None)
         NumpyModel.__init__(self, process, config)
         return self
+
+    def _new_body(self) -> Any:
+        body = type(self).__new__(type(self))
+        vars(body).update(_frame=self, _scheduler=Scheduler())
+        body.__init__(self.process.proc_params)  # type: ignore[misc]
+        process = self.process
+        for part in (*process.in_ports, *process.out_ports, *process.ref_ports, *process.vars):
+            vars(body).pop(part.name, None)
+        return body
+
+    def __getattr__(self, name: str) -> Any:
+        frame = vars(self).get("_frame")
+        if frame is None or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        try:
+            return vars(frame)[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}") from None
 
     def run_spk(self) -> None:
         """Nothing, where a program's model has no step."""
@@ -116,7 +137,7 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
             out = value.astype(known.dtype)
         return out.reshape(-1)[0].item() if known.number and out.size == 1 else out
 
-    @property
+    @functools.cached_property
     def log(self) -> logging.Logger:
         return logging.getLogger(f"lava.{type(self).__name__}")
 
