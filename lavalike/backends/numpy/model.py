@@ -209,16 +209,15 @@ class NumpyModel(ProcessModel):
                 raise GraphError(
                     f"{process.path}: {name}.{phase} would never run: {guard}(self) says in which steps it does; return True for all"
                 )
-        for declared in self.declared():
+        known = self.declared()
+        for declared in known:
             if declared not in names:
                 raise GraphError(
                     f"{process.path}: {name} declares {declared!r}, and {type(process).__name__} has no port or Var of that name"
                     f"{did_you_mean(declared, names)}; there are {', '.join(names) or 'none'}"
                 )
         for taken in names:
-            if taken in vars(self._body) or (
-                hasattr(NumpyModel, taken) and not isinstance(getattr(type(self), taken), Declared)
-            ):
+            if taken in vars(self._body) or (hasattr(NumpyModel, taken) and taken not in known):
                 raise GraphError(
                     f"{process.path}.{taken}: a model's own {taken!r} is something else; give the port or Var another name"
                 )
@@ -344,7 +343,15 @@ class NumpyModel(ProcessModel):
     def _links(self) -> dict[int, Any]:
         """What deepcopy leaves as it is: what links the model to the graph."""
         ends = (*self._inlets.values(), *self._outlets.values(), *self._refs.values())
-        links = (self, self._body, self.process, self.proc_params, self.config, self._scheduler, *ends)
+        links = (
+            self,
+            self._body,
+            self.process,
+            self.proc_params,
+            self.config,
+            self._scheduler,
+            *ends,
+        )
         return {id(x): x for x in links}
 
     def _state(self) -> dict[str, Any]:

@@ -353,7 +353,9 @@ class NumpyProgram:
     def value(self, var: Var, sample: int) -> np.ndarray:
         """A copy of the Var's value in a sample; of another backend's, of the only one."""
         node = self._node(var)
-        return np.array(self.read(var) if node is None else self.models[node][sample]._value_of(var))
+        return np.array(
+            self.read(var) if node is None else self.models[node][sample]._value_of(var)
+        )
 
     def assign(self, var: Var, value: np.ndarray, sample: int) -> None:
         """Set the Var in a sample; of another backend's, in the only one."""
