@@ -64,7 +64,7 @@ def within(what, seconds=2.0):
         began = time.thread_time()
         try:
             out.append((what(), None))
-        except BaseException as e:  # noqa: BLE001
+        except BaseException as e:
             out.append((None, e))
         out.append(time.thread_time() - began)
 
@@ -290,9 +290,9 @@ def cycle(k):
             lif.run(lv.RunContinuous())
             lif.pause()
     if k % 5 == 0:
+        alone = Echo()
+        alone.out.connect(alone.inp)
         with pytest.raises(lv.DeadlockError):
-            alone = Echo()
-            alone.out.connect(alone.inp)
             alone.run(lv.RunSteps(1))
     assert recorder[lif.s_out].any()
     return weakref.ref(lif)
