@@ -154,6 +154,25 @@ def test_a_dtype_of_lava_py_type_is_one(names, dtype, kind):
         names.LavaPyType(names.PyInPort.VEC_DENSE, dtype)
 
 
+def test_the_class_of_lava_py_type_fits_what_it_declares(names):
+    with pytest.raises(TypeError, match=r"cls is PyInPort\.VEC_DENSE.*; PyInPort\.VEC_DENSE"):
+        names.LavaPyType(names.PyInPort, float)
+    with pytest.raises(TypeError, match=r"got 'int' \(str\)|got 'int'"):
+        names.LavaPyType("int", float)
+    for declared, fits in (
+        ({"s_out": names.LavaPyType(names.PyInPort.VEC_DENSE, float)}, "PyOutPort.VEC_DENSE"),
+        ({"s_out": names.LavaPyType(np.ndarray, float)}, "PyOutPort.VEC_DENSE"),
+        ({"v": names.LavaPyType(names.PyOutPort.VEC_DENSE, float)}, "np.ndarray or"),
+    ):
+        process, _ = counter(
+            names, {"run_spk": lambda self: None, **declared}, variables={"v": np.zeros(2)}
+        )
+        with pytest.raises(
+            GraphError, match=rf"{next(iter(declared))}: CountModel declares.*{fits}"
+        ):
+            process().run(names.RunSteps(num_steps=1), run_cfg=names.Loihi1SimCfg())
+
+
 def test_a_model_without_its_step_and_a_name_that_the_process_does_not_have_are_told(names):
     process, _ = counter(names, {"run_spike": lambda self: None})
     p, lif = process(), names.LIF(shape=(2,))

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lavalike.arguments import did_you_mean
+from lavalike.arguments import did_you_mean, shown
 from lavalike.backends.numpy import Declared, Inlet, NumpyModel, Outlet, Ref
 from lavalike.backends.numpy.scheduler import Scheduler
 from lavalike.compat.model import AbstractPyProcessModel, StandIn, implements
 from lavalike.compat.process import AbstractProcess as LavaProcess
 from lavalike.compat.protocols import AsyncProtocol
 from lavalike.compat.var import Var as LavaVar
-from lavalike.errors import GraphError, GraphTypeError
+from lavalike.errors import GraphError, GraphTypeError, InputTypeError
 from lavalike.model.config import NodeConfig
 from lavalike.process import AbstractProcess, Var
 
@@ -75,6 +75,11 @@ class LavaPyType(Declared):
     def __init__(
         self, cls: Any, d_type: Any = float, precision: Any = None, reference: Any = None
     ) -> None:
+        if not isinstance(cls, type | _Kind) or (isinstance(cls, type) and issubclass(cls, _Kinds)):
+            near = f"; {cls.__name__}.VEC_DENSE" if isinstance(cls, type) else ""
+            raise InputTypeError(
+                f"LavaPyType: cls is PyInPort.VEC_DENSE or its like, np.ndarray, int, float, bool or str, got {shown(cls)}{near}"
+            )
         number = cls in (int, float, bool, str)
         if d_type in (object, np.ndarray):  # anything
             self.dtype, self.number = np.dtype(object), number
@@ -165,7 +170,27 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoSta
                 f"{self.process.path}: {type(self).__name__}, its model, has no run_spk(self), and what is connected to "
                 f"{connected[0].path} waits for it{near}"
             )
+        self._check_kinds()
         super()._check()
+
+    def _check_kinds(self) -> None:
+        """GraphError where a port is declared as another kind of port, or as none, and a Var as one."""
+        process, known = self.process, self.declared()
+        for kind, names in (
+            ("PyInPort", [p.name for p in process.in_ports]),
+            ("PyOutPort", [p.name for p in process.out_ports]),
+            ("PyRefPort", [p.name for p in process.ref_ports]),
+            ("", [v.name for v in process.vars]),
+        ):
+            for name in names:
+                cls = getattr(known.get(name), "cls", None)
+                given = cls.name.split(".")[0] if isinstance(cls, _Kind) else ""
+                if cls is not None and given != kind:
+                    fits = f"{kind}.VEC_DENSE" if kind else "np.ndarray or a number's type"
+                    raise GraphError(
+                        f"{process.path}.{name}: {type(self).__name__} declares LavaPyType({cls if given else cls.__name__}, ...); "
+                        f"{fits} is what it is"
+                    )
 
     def _held(self, var: Var, value: np.ndarray) -> Any:
         """As Lava makes it: cast to the declared dtype, whatever that loses."""
