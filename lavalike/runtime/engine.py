@@ -107,6 +107,11 @@ class Engine:
         """What a model asked for in the last step done, which then ended the run: "pause", "stop" or nothing."""
         return next((p.request for p in self._asking if p.request), "") if self._asking else ""
 
+    def watch(self, paused: Callable[[], bool]) -> None:
+        """``paused`` says whether the run is to end, to parts that may wait for the program around the graph."""
+        for program in self._asking:
+            program.watch(paused)
+
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         """Do ``steps`` steps.
 

@@ -339,7 +339,7 @@ class NumpyModel(ProcessModel):
         links = (self, self.process, self.proc_params, self.config, self._scheduler, *ends)
         return {id(x): x for x in links}
 
-    def state(self) -> dict[str, Any]:
+    def _snapshot(self) -> dict[str, Any]:
         """A copy of all attributes but parameters and what links it to the graph; RunError for one that cannot be copied, by name."""
         out, links = {}, self._links()
         for name, value in self.__dict__.items():
@@ -354,7 +354,7 @@ class NumpyModel(ProcessModel):
                 ) from e
         return out
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         """Be as when ``state`` was copied."""
         links = self._links()
         for name in [*self.__dict__]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lavalike.errors import DeadlockError
+from lavalike.proc.io import channel
 
 if TYPE_CHECKING:
     from greenlet import greenlet
@@ -23,7 +24,9 @@ Raised = list[tuple[Turn, Exception]]
 
 
 class Waits(Protocol):
-    """Something a turn waits for."""
+    """Something a turn waits for. ``outside``: the program around the graph brings it, in another thread."""
+
+    outside: bool
 
     @property
     def turn(self) -> Turn | None:
@@ -46,6 +49,10 @@ class Waits(Protocol):
         """The ports from which it has not come."""
 
 
+def _never() -> bool:
+    return False
+
+
 class _Over(BaseException):
     """Thrown into turns that nobody will go on with."""
 
@@ -57,7 +64,7 @@ class Scheduler:
     A turn that waited before it had sent anything comes later in the steps after that.
 
     Attributes: ``step``, the one that is being done, from 1; ``request``, "pause" or "stop" where a model asked for it; ``parks``, how
-    often a turn had to wait.
+    often a turn had to wait; ``paused``, which says whether the run is to end.
     """
 
     def __init__(self, turns: Sequence[Turn] = ()) -> None:
@@ -65,6 +72,7 @@ class Scheduler:
         self.step = 0
         self.request = ""
         self.parks = 0
+        self.paused: Callable[[], bool] = _never
         self._left: Iterator[Turn] = iter(())
         self._waiting: list[tuple[greenlet, Waits]] = []
         self._probing: list[greenlet] = []
@@ -195,16 +203,26 @@ class Scheduler:
         return self._probing[0] if probing and self._probing else None
 
     def _next_or_stuck(self) -> greenlet:
-        other = self._next()
-        if other is not None:
+        other = self._next() or (self._from_outside() and self._next())
+        if other:
             return other
         if not self._raised:  # otherwise it is no wonder that something does not come
             error = DeadlockError(f"step {self.step}: {self._circle()}")
             self._raised.append((None, error))  # type: ignore[arg-type]
         raise _Over
 
+    def _from_outside(self) -> bool:
+        """Whether something has come from the program around the graph, which is waited for as long as anybody there can go on."""
+        outside = [what for _, what in self._waiting if what.outside]
+        if not outside or self._raised:
+            return False
+        return channel.wait_for(lambda: any(what.ready() for what in outside), channel.alone)
+
     def _circle(self) -> str:
         """Who waits for whom."""
+        outside = [what.waits() for _, what in self._waiting if what.outside]
+        if outside:
+            return f"{', and '.join(outside)}, and no other thread is there that could; run with blocking=False, or in a thread"
         by_owner = {id(p): what for _, what in self._waiting for p in what.owners}
         what: Waits | None = self._waiting[0][1]
         chain: list[Waits] = []
