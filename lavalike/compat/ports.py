@@ -16,6 +16,7 @@ from lavalike.compat.errors import (
     TransposeShapeError,
 )
 from lavalike.errors import ConnectError
+from lavalike.proc import io
 from lavalike.process import ports as core
 from lavalike.process.refs import RefPort, VarPort
 
@@ -208,9 +209,27 @@ class InPort(_Port, core.InPort, AbstractDstPort):
         super().__init__(shape)
         self._reduce_op = reduce_op
 
+    def flag_external_pipe(self, buffer_size: int = 64) -> None:
+        """Let the program send to this port, by ``external_pipe_csp_send_port``, while it runs."""
+        from lavalike.compat.pipes import CspSendPort
+
+        injector = io.Injector(shape=self.shape, buffer_size=buffer_size)
+        injector.out_port.connect(self)
+        self.external_pipe_flag, self.external_pipe_buffer_size = True, buffer_size
+        self.external_pipe_csp_send_port = CspSendPort(injector.channel)
+
 
 class OutPort(_Port, core.OutPort, AbstractSrcPort):
     """Sends one message a step."""
+
+    def flag_external_pipe(self, buffer_size: int = 64) -> None:
+        """Let the program receive from this port, by ``external_pipe_csp_recv_port``, while it runs."""
+        from lavalike.compat.pipes import CspRecvPort
+
+        extractor = io.Extractor(shape=self.shape, buffer_size=buffer_size)
+        self._view().connect(extractor.in_port)
+        self.external_pipe_flag, self.external_pipe_buffer_size = True, buffer_size
+        self.external_pipe_csp_recv_port = CspRecvPort(extractor.channel)
 
     def check_direction(self, src: core.Port, view: core.View, settled: bool = False) -> None:
         if not isinstance(src, core.OutPort):

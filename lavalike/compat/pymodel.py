@@ -144,14 +144,14 @@ class PyAsyncProcessModel(AbstractPyProcessModel):
 
 
 def PyLoihiModelToPyAsyncModel(py_loihi_model: type) -> type:
-    """A model that keeps step as one that does not. Of the library's models, which compute the same either way."""
-    if not issubclass(py_loihi_model, StandIn):
+    """A model that keeps step as one that says it does not; it computes the same, step by step."""
+    if not issubclass(py_loihi_model, StandIn | PyLoihiProcessModel):
         raise GraphTypeError(
-            f"PyLoihiModelToPyAsyncModel: {py_loihi_model.__name__} keeps step with what it is connected to; models of the library only"
+            f"PyLoihiModelToPyAsyncModel: a PyLoihiProcessModel is converted, got {py_loihi_model.__name__}"
         )
 
     def run_async(self: Any) -> None:
-        raise NotImplementedError("lavalike's own model computes this process")
+        raise NotImplementedError("lavalike does its steps")
 
     return type(
         f"{py_loihi_model.__name__}Async",

@@ -385,6 +385,7 @@ class Runtime:
                 )
         try:
             self.pause()
+            channel.hand_over(self.processes)
         finally:
             with self._lock:
                 while self._claim is not None:  # another thread was quicker to run again

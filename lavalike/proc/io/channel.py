@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -143,17 +143,22 @@ class Channel:
     """At most ``size`` messages of ``shape`` that one side has sent and the other not received, in order.
 
     One side is the program that made ``owner``, in any thread; the other ``owner``'s model, in a run. Attributes: ``wanted``, whether
-    the program asked for a message since the last came.
+    the program asked for a message since the last came. Without ``owner`` both sides are the program.
     """
 
     def __init__(
-        self, owner: AbstractProcess, shape: tuple[int, ...], size: int, config: ChannelConfig
+        self, owner: AbstractProcess | None, shape: tuple[int, ...], size: int, config: ChannelConfig
     ) -> None:
         self.owner, self.shape, self.size, self.config = owner, shape, size, config
         self.messages: deque[np.ndarray] = deque()
         self.wanted = False
+        self.reader: int | None = None  # the thread that received last
 
     # -- either side
+
+    @property
+    def path(self) -> str:
+        return "a channel" if self.owner is None else self.owner.path
 
     @property
     def room(self) -> bool:
@@ -177,7 +182,7 @@ class Channel:
                 _told()
         if dropped:
             warnings.warn(
-                f"{self.owner.path}: {self.size} messages wait, and one more is dropped; receive in time, or give a larger "
+                f"{self.path}: {self.size} messages wait, and one more is dropped; receive in time, or give a larger "
                 "buffer_size",
                 DroppedMessageWarning,
                 stacklevel=4,
@@ -213,13 +218,14 @@ class Channel:
         x = np.array(data)
         if x.dtype.kind not in "biuf" or x.shape != self.shape:
             what = f"{x.dtype} values" if x.dtype.kind not in "biuf" else f"shape {x.shape}"
-            raise InputError(f"{self.owner.path}: send takes numbers of shape {self.shape}, got {what}")
+            raise InputError(f"{self.path}: send takes numbers of shape {self.shape}, got {what}")
         if not self.sends_at_once:
             self._wait(lambda: self.room, f"send: {self.size} messages are there that no step has taken", timeout)
         self.put(x)
 
     def receive(self, timeout: float | None) -> np.ndarray:
         """``take``, when there is something."""
+        self.reader = threading.get_ident()
         if not self.receives_at_once:
             self.wanted = True
             tell()
@@ -228,14 +234,17 @@ class Channel:
 
     def _wait(self, ready: Callable[[], bool], what: str, timeout: float | None) -> None:
         process = self.owner
-        live = process.runtime if hasattr(process.runtime, "released") else None
+        live = getattr(process, "runtime", None)
+        live = live if hasattr(live, "released") else None
         begun = time.monotonic()
         why, stuck = "", False
 
         def hopeless() -> bool:
             nonlocal why, stuck
             now = time.monotonic()
-            idle = not (process.running or process._structure.root().starting is not None)
+            idle = process is None or not (
+                process.running or process._structure.root().starting is not None
+            )
             main = threading.main_thread()
             stuck = alone()
             if stuck:
@@ -254,5 +263,23 @@ class Channel:
             self.wanted = False
             kind = ChannelDeadlockError if stuck else RunError
             raise kind(
-                f"{process.path}: {what}, and {why}; run it with blocking=False, RunContinuous() or in another thread"
+                f"{self.path}: {what}, and {why}; run it with blocking=False, RunContinuous() or in another thread"
             )
+
+
+def hand_over(processes: Iterable[AbstractProcess]) -> None:
+    """Let threads that receive take what is there, until none has taken one for a moment: the graph is being stopped."""
+    channels = [c for p in processes if isinstance(c := p.__dict__.get("channel"), Channel)]
+    me = threading.get_ident()
+    read = [c for c in channels if c.filled and c.reader not in (None, me)]
+    left, since = -1, time.monotonic()
+
+    def idle() -> bool:
+        nonlocal left, since
+        now = sum(len(c.messages) for c in read)
+        if now != left:
+            left, since = now, time.monotonic()
+        return alone() or time.monotonic() - since > 2 * LOOK
+
+    if read:
+        wait_for(lambda: not any(c.filled for c in read), idle)
