@@ -43,7 +43,8 @@ class Engine:
     Between runs ``read`` and ``write`` serve the Vars. ``step`` counts the steps done; after an error in one of several parts all of
     them are where the last whole step left them, but for a graph with Python models, which runs no more.
 
-    Attributes: ``plan``, what is walked; ``programs``, one for each of its parts; ``whole``: a run is one stretch, as one of the parts
+    Attributes: ``plan``, what is walked; ``programs``, one for each of its parts; ``beside``, those with models beside the steps, which are
+    told where a run begins and is over; ``whole``: a run is one stretch, as one of the parts
     runs all steps at once.
     """
 
@@ -74,6 +75,7 @@ class Engine:
                 self._back[edge.target].append(edge)
         self._running = self.programs[0]
         self._asking: list[Any] = [p for p in self.programs if hasattr(p, "request")]
+        self.beside: list[Any] = [p for p in self._asking if p.beside]
         self._step = self.flat.step
         self._last: int | None = None  # steps of the last run
         self.goes_on = False  # whether ``again`` may follow

@@ -283,6 +283,18 @@ class Runtime:
 
     def _loop(self, steps: int | None, ready: bool = False) -> None:
         """``ready``: there is room for all the steps where the program records."""
+        if not self.program.beside:
+            self._steps(steps, ready)
+            return
+        for part in self.program.beside:
+            part.begin(steps)
+        try:
+            self._steps(steps, ready)
+        finally:
+            for part in self.program.beside:
+                part.finish()
+
+    def _steps(self, steps: int | None, ready: bool) -> None:
         program, stretches = self.program, self.stretches
         left: Any = math.inf if steps is None else steps
         while left > 0 and not self._pause:

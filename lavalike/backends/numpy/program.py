@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from lavalike.backends import get_backend
 from lavalike.backends.numpy.library import PipeModel, TapModel
-from lavalike.backends.numpy.model import NumpyModel
+from lavalike.backends.numpy.model import AsyncModel, NumpyModel
 from lavalike.backends.numpy.phases import Phases
 from lavalike.backends.numpy.ports import Queue, cast
 from lavalike.backends.numpy.scheduler import Raised, Scheduler
@@ -47,6 +48,8 @@ class NumpyProgram:
         turns: Sequence[Node | Part] = part.turns or part.nodes
         self.models = {n: _instances(n, batch) for n in turns if isinstance(n, Node)}
         self._pipes = [m for ms in self.models.values() for m in ms if isinstance(m, PipeModel)]
+        self.beside = any(isinstance(m, AsyncModel) for ms in self.models.values() for m in ms)
+        self._spanned = False  # a run of several stretches is under way
         self.parts: dict[Part, PartTurn] = {}
         python: set[Port] = {p for n in self.models for p in n.process.out_ports}
         for inner in turns:
@@ -145,7 +148,27 @@ class NumpyProgram:
 
     # -- running ---------------------------------------------------------------------------------------
 
+    def begin(self, steps: int | None) -> None:
+        """A run of so many steps begins (None: without end), which may come in several stretches, until ``finish``."""
+        self._spanned = True
+        self.scheduler.begin(sys.maxsize if steps is None else steps)
+
+    def finish(self) -> None:
+        """The run is over, for models beside the steps too."""
+        self._spanned = False
+        raised = self.scheduler.finish()
+        if raised and not self.torn:
+            self.torn = f"{self.part.processes[0].path}: {type(raised[0][1]).__name__} came after step {self.step}"
+            self.fail(raised, "run_async")
+
     def run(self, steps: int, heard: Mapping[Port, np.ndarray], recordings: Rows) -> None:
+        if self.beside and not self._spanned:
+            self.begin(steps)
+            try:
+                self.run(steps, heard, recordings)
+            finally:
+                self.finish()
+            return
         self.check_torn()
         sums = [t for t in recordings if isinstance(t, Port) and self._is_sum(t)]
         summed = {t: self.part.terms(t) for t in sums}
@@ -312,6 +335,7 @@ class NumpyProgram:
                 sample = next(
                     k for ms in self.models.values() for k, m in enumerate(ms) if m is model
                 )
+                phase = getattr(turn, "__name__", phase)
                 place = f"in {model.process.path}, {phase}, step {self.scheduler.step}"
                 place += f", sample {sample}" if self.batch > 1 else ""
             notes.append(place)
