@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from lavalike.backends.numpy import library as own
-from lavalike.compat.library import MODELS, _models
+from lavalike.compat.library import MODELS, _models, chosen
 from lavalike.compat.model import implements, requires
 from lavalike.compat.process import Library
 from lavalike.compat.protocols import LoihiProtocol
 from lavalike.compat.pymodel import PyLoihiModelToPyAsyncModel, PyLoihiProcessModel
 from lavalike.compat.resources import CPU
 from lavalike.errors import VarTypeError
-from lavalike.proc import io
+from lavalike.proc import BitCheck as BitCheckCore, io
 from lavalike.proc.io.channel import CONFIG, Channel, ChannelConfig, wait_for
 
 
@@ -129,7 +129,7 @@ class VarWire(Library, io.VarWire):
         self, buffer_size: int = 50, channel_config: ChannelConfig | None = None, **kwargs: Any
     ) -> None:
         super().__init__(buffer_size=buffer_size, channel_config=channel_config, **kwargs)
-        self.proc_params.overwrite("channel_config", self._kept[1])
+        self.proc_params.overwrite("channel_config", self.channel.config)
 
 
 @implements(proc=Injector, protocol=LoihiProtocol)
@@ -170,6 +170,23 @@ class SpikeDataloader(Library, io.SpikeDataloader):
     __doc__ = io.SpikeDataloader.__doc__
 
 
+class BitCheck(Library, BitCheckCore):
+    __doc__ = BitCheckCore.__doc__
+
+    def __init__(
+        self,
+        layerid: int | None = None,
+        debug: int = 0,
+        bits: int = 24,
+        shape: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bits=bits, **kwargs)
+        chosen(self, "layerid", layerid)
+        chosen(self, "debug", debug)
+
+
+_models(BitCheck, "LoihiBitCheckModelFloat", "LoihiBitCheckModel")
 _models(Reset, "PyResetFloat", "PyResetFixed")
 _models(Read, "PyReadFloat", "PyReadFixed")
 _models(StateDataloader, "PyStateModelFloat", "PyStateModelFixed")

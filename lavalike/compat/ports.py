@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, TypeVar
 
+import numpy as np
+
 from lavalike.compat.errors import (
     ConcatIndexError,
     ConcatShapeError,
@@ -27,6 +29,20 @@ class AbstractPort:
     """Base of all ports."""
 
     name: str
+    shape: tuple[int, ...]
+
+    def __init__(self, shape: Any) -> None:  # of a virtual port of a program's own
+        self.shape = tuple(shape)
+
+    def _connect_forward(
+        self, ports: Any, kind: Any, connection_configs: Any = None, assert_same_shape: bool = True
+    ) -> None:
+        """Send what this port carries to virtual ports of a program's own, which connect to others."""
+        for port in ports:
+            if not isinstance(port, AbstractVirtualPort):
+                raise PortTypeError(f"{self!r}, {port!r}: ports are connected by connect(port)")
+            port.carried = self.carried if isinstance(self, AbstractVirtualPort) else self._view()  # type: ignore[attr-defined]
+            port._apply()
 
 
 class AbstractIOPort(AbstractPort):
@@ -42,7 +58,33 @@ class AbstractDstPort:
 
 
 class AbstractVirtualPort(AbstractPort):
-    """A view on ports."""
+    """A view on ports. One of a program's own says by ``get_transform_func_fwd()`` how it reorders what it carries."""
+
+    carried: core.View
+
+    def get_transform_func_fwd(self) -> Any:
+        """A function of an array."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: get_transform_func_fwd() gives what reorders an array"
+        )
+
+    def _apply(self) -> None:
+        """Reorder what came, by the places of its elements."""
+        turn, index = self.get_transform_func_fwd(), self.carried.index
+        new = np.asarray(turn(index))
+        if not np.array_equal(np.asarray(turn(index + 7)), new + 7) or new.shape != self.shape:
+            raise ReshapeError(
+                f"{type(self).__name__}: get_transform_func_fwd() takes {index.shape} to {new.shape}, and is to reorder elements to "
+                f"{self.shape}"
+            )
+        self.carried = core.View(self.carried.ports, new)
+
+    def connect(self, ports: Any, connection_configs: Any = None) -> None:
+        """Send what it carries to ``ports``."""
+        try:
+            self.carried.connect(ports)
+        except ConnectError as e:
+            raise PortError(str(e)) from e
 
 
 class AbstractReduceOp:

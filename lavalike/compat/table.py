@@ -231,6 +231,10 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.spiker.models": _from(_LIBRARY, "SpikerModel"),
     "lava.proc.receiver.process": _from(_LIBRARY, "Receiver"),
     "lava.proc.receiver.models": _from(_LIBRARY, "ReceiverModel"),
+    "lava.proc.bit_check.process": _from(_PIPES, "BitCheck"),
+    "lava.proc.bit_check.models": _from(
+        _PIPES, "LoihiBitCheckModel"
+    ),
     # utilities
     "lava.utils.weightutils": {
         **_from("lavalike.dynamics.weights", "SignMode"),

@@ -3,6 +3,7 @@
 from lavalike.dynamics.weights import SignMode as SignMode
 from lavalike.proc import io as io
 from lavalike.proc.alif import ALIF as ALIF, ATRLIF as ATRLIF, ALIFLateBias as ALIFLateBias
+from lavalike.proc.bit_check import BitCheck as BitCheck
 from lavalike.proc.compartments import (
     Compartment as Compartment,
     MultiCompartment as MultiCompartment,

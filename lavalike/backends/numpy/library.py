@@ -13,7 +13,7 @@ from lavalike.backends.numpy.ports import Inlet, Outlet, Ref
 from lavalike.backends.numpy.scheduler import Turn
 from lavalike.errors import GraphError
 from lavalike.model.model import implements
-from lavalike.proc import io
+from lavalike.proc import BitCheck, io
 from lavalike.proc.io.channel import Channel
 from lavalike.proc.io.sink import Read
 from lavalike.process import AbstractProcess, OutPort
@@ -126,6 +126,22 @@ class VarWireModel(TapModel):
     def run_post_mgmt(self) -> None:
         self._wait()
         self.channel.put(self.wire_tap.read())
+
+
+@implements(BitCheck, backend="numpy")
+class BitCheckModel(NumpyModel):
+    """Looks at the Var."""
+
+    state: Ref
+    bits: Any
+    found: Any
+
+    def post_guard(self) -> bool:
+        return not self.found[0]
+
+    def run_post_mgmt(self) -> None:
+        x, most = self.state.read(), 2 ** (int(self.bits[0]) - 1)
+        self.found[0] = (x < -most).any() or (x >= most).any()
 
 
 class EveryModel(NumpyModel):

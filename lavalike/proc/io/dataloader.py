@@ -8,7 +8,7 @@ import numpy as np
 
 from lavalike.arguments import Rule, arguments, instance, integer
 from lavalike.errors import InputError
-from lavalike.proc.io.pipes import referring
+from lavalike.proc.io.pipes import refer
 from lavalike.proc.io.reset import every
 from lavalike.process import AbstractProcess, OutPort, RefPort, Var
 
@@ -81,7 +81,12 @@ class StateDataloader(_Loader):
         loader.ground_truth.connect(labels.a_in)
     """
 
-    state: RefPort
+    @arguments(error=InputError)
+    def __init__(
+        self, *, dataset: Any, interval: int = 1, offset: int = 0, name: str | None = None
+    ) -> None:
+        super().__init__(dataset=dataset, interval=interval, offset=offset, name=name)
+        self.state = RefPort(self.first.shape)
 
     @arguments(error=InputError, var=instance(Var, words="a Var"))
     def connect_var(self, var: Var) -> None:
@@ -90,7 +95,7 @@ class StateDataloader(_Loader):
             raise InputError(
                 f"{self.path}: samples have shape {self.first.shape}, and {var.path} has {var.shape}"
             )
-        self.state = referring(self, "state", var)
+        refer(self, "state", var)
 
 
 class SpikeDataloader(_Loader):

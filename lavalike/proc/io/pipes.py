@@ -131,9 +131,6 @@ class VarWire(AbstractProcess):
         v = wire.receive()
     """
 
-    wire_tap: RefPort
-    channel: Channel
-
     @arguments(error=VarError, buffer_size=integer(1), channel_config=optional(CONFIG))
     def __init__(
         self,
@@ -143,28 +140,30 @@ class VarWire(AbstractProcess):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self._kept = int(buffer_size), channel_config or ChannelConfig()
+        self.wire_tap = RefPort((1,))
+        config = channel_config or ChannelConfig()
+        self.channel = Channel(self, (1,), int(buffer_size), config)
 
     @arguments(var=instance(Var, words="a Var"))
     def connect_var(self, var: Var) -> None:
         """Read ``var``, of another process. Once."""
-        self.wire_tap = referring(self, "wire_tap", var)
-        self.channel = Channel(self, var.shape, *self._kept)
+        refer(self, "wire_tap", var)
+        self.channel.shape = var.shape
 
     @arguments(timeout=optional(TIMEOUT))
     def receive(self, timeout: float | None = None) -> np.ndarray:
         """The Var's next value; see :meth:`Extractor.receive`."""
-        if "channel" not in self.__dict__:
-            raise GraphError(f"{self.path}: connect_var(var) says what it reads")
         return self.channel.receive(timeout)
 
 
-def referring(process: AbstractProcess, name: str, var: Var) -> RefPort:
-    """A RefPort of ``process`` that refers to ``var``. GraphError where it has one called ``name`` that does already."""
-    if getattr(process, name, None) is not None and getattr(process, name).targets:
+def refer(process: AbstractProcess, name: str, var: Var) -> None:
+    """Let the RefPort ``name`` of ``process`` refer to ``var``. GraphError where it does already."""
+    port: RefPort = getattr(process, name)
+    if port.targets:
         raise GraphError(
-            f"{process.path}: {name} refers to {getattr(process, name).targets[0].path} already; another takes a process of its own"
+            f"{process.path}: {name} refers to {port.targets[0].path} already; another Var takes a process of its own"
         )
-    port = RefPort(var.shape)
-    port.connect_var(var)
-    return port
+    if port.shape != var.shape:
+        port = RefPort(var.shape)
+        setattr(process, name, port)
+    getattr(process, name).connect_var(var)

@@ -6,7 +6,7 @@ from typing import Any
 
 from lavalike.arguments import arguments, instance, integer, numbers
 from lavalike.errors import VarError
-from lavalike.proc.io.pipes import referring
+from lavalike.proc.io.pipes import refer
 from lavalike.process import AbstractProcess, RefPort, Var
 
 
@@ -26,8 +26,6 @@ class Reset(AbstractProcess):
         reset.connect_var(lif.v)
     """
 
-    state: RefPort
-
     @arguments(error=VarError, reset_value=numbers(), interval=integer(1), offset=integer(0))
     def __init__(
         self,
@@ -40,11 +38,12 @@ class Reset(AbstractProcess):
         super().__init__(name=name)
         self.reset_value = Var((1,), reset_value, role="parameter")
         every(self, interval, offset)
+        self.state = RefPort((1,))
 
     @arguments(error=VarError, var=instance(Var, words="a Var"))
     def connect_var(self, var: Var) -> None:
         """Set ``var``, of another process. Once."""
-        self.state = referring(self, "state", var)
+        refer(self, "state", var)
 
 
 def every(process: Any, interval: int, offset: int) -> None:

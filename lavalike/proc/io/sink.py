@@ -8,7 +8,7 @@ import numpy as np
 
 from lavalike.arguments import arguments, instance, integer
 from lavalike.errors import VarError
-from lavalike.proc.io.pipes import referring
+from lavalike.proc.io.pipes import refer
 from lavalike.proc.io.reset import every
 from lavalike.process import AbstractProcess, InPort, RefPort, Var
 
@@ -47,9 +47,6 @@ class Read(AbstractProcess):
         read.data.get()  # (*lif.v.shape, 10)
     """
 
-    state: RefPort
-    data: Var
-
     @arguments(error=VarError, buffer=integer(1), interval=integer(1), offset=integer(0))
     def __init__(
         self, *, buffer: int, interval: int = 1, offset: int = 0, name: str | None = None
@@ -57,9 +54,11 @@ class Read(AbstractProcess):
         super().__init__(name=name)
         self.buffer = int(buffer)
         every(self, interval, offset)
+        self.state = RefPort((1,))
+        self.data = Var((1, self.buffer), np.zeros((1, self.buffer)))
 
     @arguments(error=VarError, var=instance(Var, words="a Var"))
     def connect_var(self, var: Var) -> None:
         """Read ``var``, of another process. Once."""
-        self.state = referring(self, "state", var)
+        refer(self, "state", var)
         self.data = Var((*var.shape, self.buffer), np.zeros((*var.shape, self.buffer)))
