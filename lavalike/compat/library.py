@@ -280,6 +280,22 @@ class Monitor(Library, CoreMonitor):
         reads = RefPort(target.shape)  # as Lava has it; what is recorded goes past it
         setattr(self, f"ref_port_{len(self._targets) - 1}", reads)
 
+    def _observed(self) -> Any:
+        """A process that is recorded, which runs in its place: a Monitor is connected to it by that alone."""
+        for probe in self._targets:
+            if probe.target.process is not None:
+                return probe.target.process
+        return super()
+
+    def compile(self, *args: Any, **kwargs: Any) -> Any:
+        return self._observed().compile(*args, **kwargs)
+
+    def create_runtime(self, *args: Any, **kwargs: Any) -> None:
+        self._observed().create_runtime(*args, **kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        self._observed().run(*args, **kwargs)
+
     def get_data(self) -> dict[str, dict[str, np.ndarray]]:
         """``{name of a process: {name of a Var or port: (steps, *shape)}}``."""
         out: dict[str, dict[str, Any]] = {}

@@ -25,7 +25,7 @@ _MODEL, _CONFIGS, _RUNTIME = (f"lavalike.compat.{n}" for n in ("model", "configs
 _LIBRARY, _HARDWARE = "lavalike.compat.library", "lavalike.compat.hardware"
 _PROTOCOLS, _RESOURCES = "lavalike.compat.protocols", "lavalike.compat.resources"
 _REFS = "lavalike.compat.refs"
-_PIPES = "lavalike.compat.pipes"
+_PIPES, _CLP = "lavalike.compat.pipes", "lavalike.compat.clp"
 _UTILS, _PYMODEL = "lavalike.compat.utils", "lavalike.compat.pymodel"
 
 TABLE: dict[str, Mapping[str, str]] = {
@@ -231,6 +231,14 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.spiker.models": _from(_LIBRARY, "SpikerModel"),
     "lava.proc.receiver.process": _from(_LIBRARY, "Receiver"),
     "lava.proc.receiver.models": _from(_LIBRARY, "ReceiverModel"),
+    "lava.proc.clp.id_broadcast.process": _from(_CLP, "IdBroadcast"),
+    "lava.proc.clp.id_broadcast.models": _from(_CLP, "IdBroadcastModel"),
+    "lava.proc.clp.novelty_detector.process": _from(_CLP, "NoveltyDetector"),
+    "lava.proc.clp.novelty_detector.models": _from(_CLP, "PyNoveltyDetectorModel"),
+    "lava.proc.clp.nsm.process": _from(_CLP, "Readout", "Allocator"),
+    "lava.proc.clp.nsm.models": _from(_CLP, "PyReadoutModel", "PyAllocatorModel"),
+    "lava.proc.clp.prototype_lif.process": _from(_CLP, "PrototypeLIF"),
+    "lava.proc.clp.prototype_lif.models": _from(_CLP, "PrototypeLIFBitAcc"),
     "lava.proc.bit_check.process": _from(_PIPES, "BitCheck"),
     "lava.proc.bit_check.models": _from(
         _PIPES, "LoihiBitCheckModel"

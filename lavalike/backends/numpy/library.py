@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.backends.numpy import clp as clp  # whose models it registers
 from lavalike.backends.numpy.model import NumpyModel
 from lavalike.backends.numpy.ports import Inlet, Outlet, Ref
 from lavalike.backends.numpy.scheduler import Turn
