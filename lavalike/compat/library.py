@@ -354,9 +354,7 @@ class S4d(Library, proc.S4d):
 class SigmaS4dDelta(Library, proc.SigmaS4dDelta):
     __doc__ = proc.SigmaS4dDelta.__doc__
 
-    def __init__(
-        self, *, vth: Any, state_exp: int = 0, s4_exp: int = 0, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, vth: Any, state_exp: int = 0, s4_exp: int = 0, **kwargs: Any) -> None:
         super().__init__(vth=vth * 2**state_exp, **kwargs)
         for name, value in (("state_exp", state_exp), ("s4_exp", s4_exp), ("spike_exp", 0)):
             chosen(self, name, value)
@@ -373,8 +371,9 @@ class SigmaS4dDeltaLayer(Library, proc.SigmaS4dDeltaLayer):
         super().__init__(vth=vth * 2**state_exp, d_states=d_states, **kwargs)
         chosen(self, "state_exp", state_exp)
         chosen(self, "S4_exp", s4_exp)
-        neurons = self.s_out.size
-        chosen(self, "conn_weights", np.kron(np.eye(neurons), np.ones(d_states)))
+        chosen(
+            self, "conn_weights", np.kron(np.eye(int(np.prod(kwargs["shape"]))), np.ones(d_states))
+        )
 
 
 Spiker, Receiver = _library(proc.Spiker), _library(proc.Receiver)

@@ -88,6 +88,11 @@ def _checked(process: Any, shape: Any) -> None:
         )
 
 
+def _keep(process: Any) -> None:
+    """Let a process's parameters say what its channel does."""
+    process.proc_params.overwrite("channel_config", process.channel.config)
+
+
 class Injector(Library, io.Injector):
     __doc__ = io.Injector.__doc__
 
@@ -102,7 +107,7 @@ class Injector(Library, io.Injector):
         super().__init__(
             shape=shape, buffer_size=buffer_size, channel_config=channel_config, **kwargs
         )
-        self.proc_params.overwrite("channel_config", self.channel.config)
+        _keep(self)
 
 
 class Extractor(Library, io.Extractor):
@@ -119,7 +124,7 @@ class Extractor(Library, io.Extractor):
         super().__init__(
             shape=shape, buffer_size=buffer_size, channel_config=channel_config, **kwargs
         )
-        self.proc_params.overwrite("channel_config", self.channel.config)
+        _keep(self)
 
 
 class VarWire(Library, io.VarWire):
@@ -129,7 +134,7 @@ class VarWire(Library, io.VarWire):
         self, buffer_size: int = 50, channel_config: ChannelConfig | None = None, **kwargs: Any
     ) -> None:
         super().__init__(buffer_size=buffer_size, channel_config=channel_config, **kwargs)
-        self.proc_params.overwrite("channel_config", self.channel.config)
+        _keep(self)
 
 
 @implements(proc=Injector, protocol=LoihiProtocol)

@@ -137,7 +137,7 @@ class _Shaping:
             raise (ConcatShapeError if len(rest) > 1 else PortError)(str(e)) from e
 
 
-class _View(_Shaping, core.View, AbstractVirtualPort):
+class _View(_Shaping, core.View, AbstractVirtualPort):  # type: ignore[misc]  # connects as views do
     """A view of ports."""
 
     @property

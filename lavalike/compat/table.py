@@ -240,9 +240,7 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.clp.prototype_lif.process": _from(_CLP, "PrototypeLIF"),
     "lava.proc.clp.prototype_lif.models": _from(_CLP, "PrototypeLIFBitAcc"),
     "lava.proc.bit_check.process": _from(_PIPES, "BitCheck"),
-    "lava.proc.bit_check.models": _from(
-        _PIPES, "LoihiBitCheckModel"
-    ),
+    "lava.proc.bit_check.models": _from(_PIPES, "LoihiBitCheckModel"),
     # utilities
     "lava.utils.weightutils": {
         **_from("lavalike.dynamics.weights", "SignMode"),

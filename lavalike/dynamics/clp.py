@@ -1,9 +1,9 @@
 """Continually learning prototypes (reference: Lava 0.11, proc/clp): what tells novelty, names the next prototype, and is one.
 
-    novelty    an input begins to wait, an output ends that; where t steps have passed without, t > t_wait, 1 is sent once
-    allocator  s = next where a trigger comes, else 0;  next counts on
-    prototype  a LIF whose states are 0 where a reset comes; a third factor k, the same to all, makes the k-th neuron (from 1) spike,
-               and no other, tells its synapses so (s_out_bap), and sets y1, which is sent, to 127 there and 0 elsewhere
+novelty    an input begins to wait, an output ends that; where t steps have passed without, t > t_wait, 1 is sent once
+allocator  s = next where a trigger comes, else 0;  next counts on
+prototype  a LIF whose states are 0 where a reset comes; a third factor k, the same to all, makes the k-th neuron (from 1) spike,
+           and no other, tells its synapses so (s_out_bap), and sets y1, which is sent, to 127 there and 0 elsewhere
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ def allocator(trigger_in, next_alloc_id):
     return where(asked, next_alloc_id, 0), where(asked, next_alloc_id + 1, next_alloc_id)
 
 
-def prototype(
-    a_in, a_third_factor_in, reset_in, u, v, y1, keep_u, keep_v, gain, bias, number, vth
-):
+def prototype(a_in, a_third_factor_in, reset_in, u, v, y1, keep_u, keep_v, gain, bias, number, vth):
     u = wrap(current(a_in, u, keep_u, gain))
     v = membrane(u, v, keep_v, bias)
     clear = reset_in > 0

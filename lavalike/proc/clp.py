@@ -88,9 +88,7 @@ class Readout(AbstractProcess):
     """
 
     @arguments(error=VarError, n_protos=integer(1))
-    def __init__(
-        self, *, n_protos: int, proto_labels: Any = None, name: str | None = None
-    ) -> None:
+    def __init__(self, *, n_protos: int, proto_labels: Any = None, name: str | None = None) -> None:
         super().__init__(name=name)
         n = int(n_protos)
         self.inference_in, self.label_in = InPort((n,)), InPort((1,))

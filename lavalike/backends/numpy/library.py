@@ -196,7 +196,6 @@ class LoaderModel(EveryModel):
         return data
 
 
-
 @implements(io.StateDataloader, backend="numpy")
 class StateDataloaderModel(LoaderModel):
     """Sets the Var to the data."""

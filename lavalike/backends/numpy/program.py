@@ -337,8 +337,8 @@ class NumpyProgram:
                 sample = next(
                     k for ms in self.models.values() for k, m in enumerate(ms) if m is model
                 )
-                phase = getattr(turn, "__name__", phase)
-                place = f"in {model.process.path}, {phase}, step {self.scheduler.step}"
+                beside = getattr(turn, "__name__", "") == "run_async"
+                place = f"in {model.process.path}, {'run_async' if beside else phase}, step {self.scheduler.step}"
                 place += f", sample {sample}" if self.batch > 1 else ""
             notes.append(place)
         error = raised[0][1]

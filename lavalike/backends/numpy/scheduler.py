@@ -64,9 +64,9 @@ class Scheduler:
     The caller of :meth:`run` does the turns itself; where one waits, a greenlet does those after it. None is left when ``run`` returns.
     A turn that waited before it had sent anything comes later in the steps after that.
 
-    Attributes: ``step``, the one that is being done, from 1; ``request``, "pause" or "stop" where a model asked for it; ``parks``, how
-    often a turn had to wait; ``paused``, which says whether the run is to end; ``steps``, those of the run, and ``begun``, the models that began
-    beside them.
+    Attributes: ``step``, the one that is being done, from 1; ``request``, "pause" or "stop" where a
+    model asked for it; ``parks``, how often a turn had to wait; ``paused``, which says whether the
+    run is to end; ``steps``, those of the run; ``begun``, the models that began beside them.
     """
 
     def __init__(self, turns: Sequence[Turn] = ()) -> None:

@@ -91,7 +91,9 @@ class MissingMessageWarning(UserWarning):
 
 _changed = threading.Condition()  # of any channel; told when one, or a run, has gone on
 _times = 0  # that it was told
-_looked: dict[int, int] = {}  # threads that wait for it: how often it had been told when they looked last
+_looked: dict[
+    int, int
+] = {}  # threads that wait for it: how often it had been told when they looked last
 
 
 def _forked() -> None:
@@ -147,7 +149,11 @@ class Channel:
     """
 
     def __init__(
-        self, owner: AbstractProcess | None, shape: tuple[int, ...], size: int, config: ChannelConfig
+        self,
+        owner: AbstractProcess | None,
+        shape: tuple[int, ...],
+        size: int,
+        config: ChannelConfig,
     ) -> None:
         self.owner, self.shape, self.size, self.config = owner, shape, size, config
         self.messages: deque[np.ndarray] = deque()
@@ -220,7 +226,11 @@ class Channel:
             what = f"{x.dtype} values" if x.dtype.kind not in "biuf" else f"shape {x.shape}"
             raise InputError(f"{self.path}: send takes numbers of shape {self.shape}, got {what}")
         if not self.sends_at_once:
-            self._wait(lambda: self.room, f"send: {self.size} messages are there that no step has taken", timeout)
+            self._wait(
+                lambda: self.room,
+                f"send: {self.size} messages are there that no step has taken",
+                timeout,
+            )
         self.put(x)
 
     def receive(self, timeout: float | None) -> np.ndarray:
@@ -248,14 +258,21 @@ class Channel:
             main = threading.main_thread()
             stuck = alone()
             if stuck:
-                why = "nothing runs that could go on" if idle else "the run waits for another message"
+                why = (
+                    "nothing runs that could go on" if idle else "the run waits for another message"
+                )
             elif live is not None and live.released:
                 why = "it was stopped meanwhile"
             elif timeout is not None and now - begun > timeout:
                 why = f"it did not come in {timeout:g} s"
             elif idle and not main.is_alive():
                 why = "nothing runs, and the program has ended"
-            elif timeout is None and idle and threading.current_thread() is main and now - begun > IDLE:
+            elif (
+                timeout is None
+                and idle
+                and threading.current_thread() is main
+                and now - begun > IDLE
+            ):
                 why = f"nothing has run for {IDLE:g} s (timeout= waits longer)"
             return bool(why)
 

@@ -28,7 +28,7 @@ class _Loader(AbstractProcess):
     ) -> None:
         super().__init__(name=name)
         # past __setattr__, which would look for processes in it
-        self.__dict__.update(dataset=dataset, length=int(interval))
+        self.__dict__["dataset"] = dataset
         self.first, label = self.sample(0)
         self.ground_truth = OutPort(label.shape)
         self.label = Var(label.shape, np.zeros(label.shape))
@@ -66,8 +66,9 @@ class _Loader(AbstractProcess):
 class StateDataloader(_Loader):
     """Sets a Var to the next sample's data, and sends its label.
 
-    It loads at the end of the steps t with ``(t - 1) % interval == offset % interval``; the label is sent from the next step on, zeros before.
-    After the last sample comes the first. Which sample it is follows from the step, so ``reset()`` begins anew.
+    It loads at the end of the steps t with ``(t - 1) % interval == offset % interval``; the label
+    is sent from the next step on, zeros before. After the last sample comes the first. Which it is
+    follows from the step, so ``reset()`` begins anew.
 
     Args:
         dataset: ``len(dataset)``, and ``dataset[k]`` is ``(data, label)``: an array of the Var's shape, and a number or an array.
@@ -120,7 +121,7 @@ class SpikeDataloader(_Loader):
                 f"{self.path}: dataset[0] has data of shape {self.first.shape}; (*shape, time) is expected"
             )
         shape = self.first.shape[:-1]
-        self.data = Var((*shape, self.length), 0.0)
+        self.data = Var((*shape, int(interval)), 0.0)
         self.s_out = OutPort(shape)
 
     def _form(self, value: Any, what: str) -> tuple[int, ...]:
