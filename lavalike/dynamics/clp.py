@@ -71,6 +71,7 @@ NOVELTY = Dynamics(
             None,
             0,
             counts="step",
+            per="one",
             doc="steps after an input in which an output means that it is known",
         ),
     ),

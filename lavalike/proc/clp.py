@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import arguments, integer
+from lavalike.arguments import arguments, integer, numbers, optional
 from lavalike.dynamics import clp
 from lavalike.errors import VarError
 from lavalike.proc.neuron import Neuron, build, declared
@@ -87,7 +87,7 @@ class Readout(AbstractProcess):
         proto_labels: their labels, (n_protos,). Default None: all 0.
     """
 
-    @arguments(error=VarError, n_protos=integer(1))
+    @arguments(error=VarError, n_protos=integer(1), proto_labels=optional(numbers(kinds="iu")))
     def __init__(self, *, n_protos: int, proto_labels: Any = None, name: str | None = None) -> None:
         super().__init__(name=name)
         n = int(n_protos)
