@@ -21,6 +21,8 @@ NAMESPACES = [
     "lavalike.dynamics",
     "lavalike.proc",
     "lavalike.learning",
+    "lavalike.proc.clp",
+    "lavalike.proc.io",
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
     "lavalike.backends.numba",

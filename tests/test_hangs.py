@@ -320,3 +320,16 @@ def test_a_hundred_cycles_leave_descriptors_threads_and_memory_as_they_were():
     assert after[:2] == before[:2]
     assert after[2] - before[2] < 64 << 10
     assert [ref() for ref in alive] == [None] * 100
+
+
+def test_threads_that_a_batch_left_are_not_waited_for():
+    from lavalike.backends.numba.threads import _pool
+
+    _pool(2).submit(int).result()
+    injector, extractor = (
+        proc.io.Injector(shape=(1,), buffer_size=1),
+        proc.io.Extractor(shape=(1,), buffer_size=1),
+    )
+    injector.out_port.connect(extractor.in_port)
+    with pytest.raises(lv.ChannelDeadlockError, match="no step has sent a message"):
+        extractor.receive(timeout=20)

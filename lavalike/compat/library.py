@@ -39,6 +39,14 @@ class Chosen(Var):
         raise VarError(f"{self.path}: is chosen when the process is made, and not set later")
 
 
+def chosen(process: Any, name: str, value: Any) -> None:
+    """Give ``process`` a Var of what it was made with, beside those that its model has."""
+    var = Chosen(np.shape(value) or (1,), 0 if value is None else value, name=name)
+    var.__dict__.update(raw=None, given=value)
+    var.process = process
+    process.__dict__[name] = var
+
+
 class LIF(Library, proc.LIF):
     __doc__ = proc.LIF.__doc__
 
@@ -69,9 +77,7 @@ class Delta(Library, proc.Delta):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        cum_error = Chosen((1,), bool(self.proc_params["cum_error"]), name="cum_error")
-        cum_error.process = self
-        self.__dict__["cum_error"] = cum_error
+        chosen(self, "cum_error", bool(self.proc_params["cum_error"]))
 
 
 class SigmaDelta(Delta, proc.SigmaDelta):
@@ -281,6 +287,22 @@ class Monitor(Library, CoreMonitor):
         reads = RefPort(target.shape)  # as Lava has it; what is recorded goes past it
         setattr(self, f"ref_port_{len(self._targets) - 1}", reads)
 
+    def _observed(self) -> Any:
+        """A process that is recorded, which runs in its place: a Monitor is connected to it by that alone."""
+        for probe in self._targets:
+            if probe.target.process is not None:
+                return probe.target.process
+        return super()
+
+    def compile(self, *args: Any, **kwargs: Any) -> Any:
+        return self._observed().compile(*args, **kwargs)
+
+    def create_runtime(self, *args: Any, **kwargs: Any) -> None:
+        self._observed().create_runtime(*args, **kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        self._observed().run(*args, **kwargs)
+
     def get_data(self) -> dict[str, dict[str, np.ndarray]]:
         """``{name of a process: {name of a Var or port: (steps, *shape)}}``."""
         out: dict[str, dict[str, Any]] = {}
@@ -325,8 +347,6 @@ RFZero = _library(proc.RFZero)
 GradedVec, GradedReluVec = _library(proc.GradedVec), _library(proc.GradedReluVec)
 ProdNeuron, NormVecDelay = _library(proc.ProdNeuron), _library(proc.NormVecDelay)
 InvSqrt, ConvInTime = _library(proc.InvSqrt), _library(proc.ConvInTime)
-S4d, SigmaS4dDelta = _library(proc.S4d), _library(proc.SigmaS4dDelta)
-SigmaS4dDeltaLayer = _library(proc.SigmaS4dDeltaLayer)
 Receiver = _library(proc.Receiver)
 
 
@@ -353,6 +373,40 @@ class Spiker(Library, proc.Spiker):
     @property
     def rate(self) -> CoreVar:
         return self.period
+
+
+class S4d(Library, proc.S4d):
+    __doc__ = proc.S4d.__doc__
+
+    def __init__(self, *args: Any, s4_exp: int = 0, inp_exp: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chosen(self, "s4_exp", s4_exp)  # of chips
+        chosen(self, "inp_exp", inp_exp)
+
+
+class SigmaS4dDelta(Library, proc.SigmaS4dDelta):
+    __doc__ = proc.SigmaS4dDelta.__doc__
+
+    def __init__(self, *, vth: Any, state_exp: int = 0, s4_exp: int = 0, **kwargs: Any) -> None:
+        super().__init__(vth=vth * 2**state_exp, **kwargs)
+        for name, value in (("state_exp", state_exp), ("s4_exp", s4_exp), ("spike_exp", 0)):
+            chosen(self, name, value)
+        chosen(self, "cum_error", False)
+        chosen(self, "bias", 0)
+
+
+class SigmaS4dDeltaLayer(Library, proc.SigmaS4dDeltaLayer):
+    __doc__ = proc.SigmaS4dDeltaLayer.__doc__
+
+    def __init__(
+        self, *, vth: Any, state_exp: int = 0, s4_exp: int = 0, d_states: int = 1, **kwargs: Any
+    ) -> None:
+        super().__init__(vth=vth * 2**state_exp, d_states=d_states, **kwargs)
+        chosen(self, "state_exp", state_exp)
+        chosen(self, "S4_exp", s4_exp)
+        chosen(
+            self, "conn_weights", np.kron(np.eye(int(np.prod(kwargs["shape"]))), np.ones(d_states))
+        )
 
 
 _models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")

@@ -246,6 +246,8 @@ class AbstractProcess(core.AbstractProcess):
                 value.__class__ = Bound
         self.__dict__["runtime"] = value
 
+    _runtime = runtime  # as programs that look inside call it
+
     @property
     def model_class(self) -> type | None:
         """The model that stands in for it; None before it is compiled."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lavalike.arguments import did_you_mean, shown
-from lavalike.backends.numpy import Declared, Inlet, NumpyModel, Outlet, Ref
+from lavalike.backends.numpy import AsyncModel, Declared, Inlet, NumpyModel, Outlet, Ref
 from lavalike.backends.numpy.scheduler import Scheduler
 from lavalike.compat.model import AbstractPyProcessModel, StandIn, implements
 from lavalike.compat.process import AbstractProcess as LavaProcess
@@ -95,15 +95,14 @@ class _AlsoStandIns(type):
         return super().__subclasscheck__(other)
 
 
-class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoStandIns):
-    """A model in Python. A program's ``__init__(self, proc_params)`` is called before ports and Vars are there.
+class _PyModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoStandIns):
+    """What models in Python have in common. A program's ``__init__(self, proc_params)`` is called before ports and Vars are there.
 
     A program sees an instance that has what the program gives it, and finds all else in a second one, which is the model that lavalike
     runs: so a program's attributes, ports and Vars have any names.
     """
 
     _hidden: ClassVar[dict[str, Any]] = {}
-    _all = True  # Lava's models of the library are such models, for those who ask
     lag = 0  # a name that programs have too
     _own = frozenset(("_frame", "_scheduler", "proc_params"))
 
@@ -138,9 +137,6 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoSta
         except KeyError:
             raise AttributeError(f"{type(self).__name__} has no {name!r}") from None
 
-    def run_spk(self) -> None:
-        """Nothing, where a program's model has no step."""
-
     @classmethod
     def declared(cls) -> dict[str, Declared]:
         found = {
@@ -158,23 +154,7 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoSta
         return found
 
     def _check(self) -> None:
-        phases = ("run_spk", "run_pre_mgmt", "run_lrn", "run_post_mgmt")
-        connected = [
-            p for p in (*self.process.in_ports, *self.process.out_ports) if p.sources or p.targets
-        ]
-        if connected and all(
-            getattr(type(self), n) is getattr(PyLoihiProcessModel, n) for n in phases
-        ):
-            near = did_you_mean("run_spk", [n for n in vars(type(self)) if n.startswith("run")])
-            raise GraphError(
-                f"{self.process.path}: {type(self).__name__}, its model, has no run_spk(self), and what is connected to "
-                f"{connected[0].path} waits for it{near}"
-            )
-        self._check_kinds()
-        super()._check()
-
-    def _check_kinds(self) -> None:
-        """GraphError where a port is declared as another kind of port, or as none, and a Var as one."""
+        # a port is declared as a port of its kind, a Var as none
         process, known = self.process, self.declared()
         for kind, names in (
             ("PyInPort", [p.name for p in process.in_ports]),
@@ -191,6 +171,7 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoSta
                         f"{process.path}.{name}: {type(self).__name__} declares LavaPyType({cls if given else cls.__name__}, ...); "
                         f"{fits} is what it is"
                     )
+        super()._check()
 
     def _held(self, var: Var, value: np.ndarray) -> Any:
         """As Lava makes it: cast to the declared dtype, whatever that loses."""
@@ -238,19 +219,57 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoSta
             self.request_stop()
 
 
-class PyAsyncProcessModel(AbstractPyProcessModel):
-    """A model that runs beside the steps of others. It can be declared; nothing runs it yet."""
+class PyLoihiProcessModel(_PyModel):
+    """A model in Python, step by step."""
+
+    _all = True  # Lava's models of the library are such models, for those who ask
+
+    def run_spk(self) -> None:
+        """Nothing, where a program's model has no step."""
+
+    def _check(self) -> None:
+        phases = ("run_spk", "run_pre_mgmt", "run_lrn", "run_post_mgmt")
+        connected = [
+            p for p in (*self.process.in_ports, *self.process.out_ports) if p.sources or p.targets
+        ]
+        if connected and all(
+            getattr(type(self), n) is getattr(PyLoihiProcessModel, n) for n in phases
+        ):
+            near = did_you_mean("run_spk", [n for n in vars(type(self)) if n.startswith("run")])
+            raise GraphError(
+                f"{self.process.path}: {type(self).__name__}, its model, has no run_spk(self), and what is connected to "
+                f"{connected[0].path} waits for it{near}"
+            )
+        super()._check()
+
+
+class PyAsyncProcessModel(_PyModel, AsyncModel):
+    """A model in Python that runs beside the steps of others; see :class:`lavalike.AsyncModel`."""
+
+    def check_for_stop_cmd(self) -> bool:
+        """Whether the run ends; the others do a step first."""
+        return self.over()
+
+    check_for_pause_cmd = check_for_stop_cmd
+
+    def _check(self) -> None:
+        if type(self).run_async is AsyncModel.run_async:
+            near = did_you_mean("run_async", [n for n in vars(type(self)) if n.startswith("run")])
+            raise GraphError(
+                f"{self.process.path}: {type(self).__name__}, its model, has no run_async(self), which runs beside the steps{near}"
+            )
+        super()._check()
 
 
 def PyLoihiModelToPyAsyncModel(py_loihi_model: type) -> type:
-    """A model that keeps step as one that does not. Of the library's models, which compute the same either way."""
-    if not issubclass(py_loihi_model, StandIn):
+    """A model that keeps step as one that says it does not; it computes the same, step by step."""
+    if not issubclass(py_loihi_model, StandIn | PyLoihiProcessModel):
         raise GraphTypeError(
-            f"PyLoihiModelToPyAsyncModel: {py_loihi_model.__name__} keeps step with what it is connected to; models of the library only"
+            f"PyLoihiModelToPyAsyncModel: a PyLoihiProcessModel is converted, got {py_loihi_model.__name__}"
         )
 
     def run_async(self: Any) -> None:
-        raise NotImplementedError("lavalike's own model computes this process")
+        raise NotImplementedError("lavalike does its steps")
 
     return type(
         f"{py_loihi_model.__name__}Async",
