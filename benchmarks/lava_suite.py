@@ -163,8 +163,8 @@ def run_file(path: Path, folder: Path, timeout: int) -> dict[str, dict[str, str]
     worst: dict[str, dict[str, str]] = {}  # of a test's parameters
     for n, r in found.items():
         name = n.split("[")[0]
-        if name not in worst or r["outcome"] == "failed" or worst[name]["outcome"] == "skipped":
-            worst[name] = r if worst.get(name, r)["outcome"] != "failed" else worst[name]
+        if name not in worst or (worst[name]["outcome"] != "failed" and r["outcome"] != "skipped"):
+            worst[name] = r
     found = worst
     if "(import)" in found:
         why = found.pop("(import)")["text"]

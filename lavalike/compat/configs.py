@@ -9,7 +9,7 @@ from typing import Any
 
 from lavalike.compat import search
 from lavalike.compat.errors import NoModelError, NoProcessModelFound
-from lavalike.compat.library import Leaking, Weighted
+from lavalike.compat.library import Leaking, Source, Weighted
 from lavalike.compat.model import (
     AbstractProcessModel,
     AbstractPyProcessModel,
@@ -270,7 +270,7 @@ class Plan:
             self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
             if (
                 model.precision == "fixed_pt"
-                and isinstance(part, Weighted | Leaking)
+                and isinstance(part, Weighted | Leaking | Source)
                 and "_compiled" not in part.__dict__
             ):
                 part.fit()

@@ -283,6 +283,18 @@ class Conv(Library, proc.Conv):
 class Source(Library, source.RingBuffer):
     __doc__ = source.RingBuffer.__doc__
 
+    def fit(self) -> None:
+        """Cut what is sent to whole numbers, towards zero, as Lava does, with a warning."""
+        var: Any = self.data
+        var.settle()
+        cut = np.trunc(var.value)
+        if not np.array_equal(cut, var.value):
+            warnings.warn(
+                f"{var.path}: fixed_pt sends whole numbers; the data is cut to that, towards zero",
+                stacklevel=2,
+            )
+            var.value = cut
+
 
 class Sink(Library, sink.RingBuffer):
     __doc__ = sink.RingBuffer.__doc__
