@@ -64,9 +64,9 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 ]
             return spec
         if fullname.startswith("lava.lib."):
-            spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-            if spec is not None or not fullname.startswith("lava.lib.dl."):
-                return spec
+            found = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+            if found is not None or not fullname.startswith("lava.lib.dl."):
+                return found
         # without name=, or ``from package import name`` would be told by Python in its own words
         raise ModuleNotFoundError(table.absent(fullname))
 

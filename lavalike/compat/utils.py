@@ -331,5 +331,6 @@ def inv_sqrt(s_fp: int, n_iters: int = 5, b_fraction: int = 12) -> int:
     if n_iters != STEPS:
         raise InputError(f"inv_sqrt: n_iters is {STEPS}, got {n_iters}")
     out = np.zeros(1, np.int64)
-    InvSqrtModel.step(np.array([s_fp], np.int64), out, guesses(b_fraction), b_fraction)
+    step: Any = InvSqrtModel.step  # a plain function of arrays
+    step(np.array([s_fp], np.int64), out, guesses(b_fraction), b_fraction)
     return int(out[0])
