@@ -23,7 +23,7 @@ import pytest
 import lavalike as lv
 from lavalike import proc
 from lavalike.compat import install, uninstall
-from lavalike.errors import GraphError, InputError, RunError
+from lavalike.errors import ChannelDeadlockError, GraphError, InputError, RunError
 from tests.conftest import ROOT
 
 
@@ -331,5 +331,5 @@ def test_threads_that_a_batch_left_are_not_waited_for():
         proc.io.Extractor(shape=(1,), buffer_size=1),
     )
     injector.out_port.connect(extractor.in_port)
-    with pytest.raises(lv.ChannelDeadlockError, match="no step has sent a message"):
+    with pytest.raises(ChannelDeadlockError, match="no step has sent a message"):
         extractor.receive(timeout=20)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lavalike.compat import search
 from lavalike.compat.errors import NoModelError, NoProcessModelFound
-from lavalike.compat.library import Weighted
+from lavalike.compat.library import Leaking, Source, Weighted
 from lavalike.compat.model import (
     AbstractProcessModel,
     AbstractPyProcessModel,
@@ -259,7 +259,9 @@ class Plan:
             return False
         if not isinstance(part, AbstractProcess):  # lavalike's own: it chooses itself
             return bool(part.models or part.dynamics) and not part.procs
-        models = candidates(part) or self._mapped(part) or search.models(part)
+        models = candidates(part) or self._mapped(part)
+        if not type(part).__dict__.get("lava_models"):  # none of its own, its bases' perhaps
+            models = search.models(part)
         if not models:
             if not _container(part):
                 raise NoProcessModelFound(
@@ -278,8 +280,8 @@ class Plan:
             self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
             if (
                 model.precision == "fixed_pt"
-                and isinstance(part, Weighted)
-                and not part.vars.weights.compiled
+                and isinstance(part, Weighted | Leaking | Source)
+                and "_compiled" not in part.__dict__
             ):
                 part.fit()
         elif issubclass(model, AbstractSubProcessModel):
@@ -310,7 +312,16 @@ def _container(part: CoreProcess) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and vars(a) == vars(b)
+    """Whether two run configurations say the same, as far as can be told."""
+    if type(a) is not type(b) or vars(a).keys() != vars(b).keys():
+        return False
+    for x, y in zip(vars(a).values(), (vars(b)[k] for k in vars(a)), strict=True):
+        try:
+            if x is not y and not bool(x == y):
+                return False
+        except ValueError:  # arrays, of a program's own class
+            return False
+    return True
 
 
 def plan(process: CoreProcess, config: Any) -> Plan:

@@ -47,11 +47,27 @@ def chosen(process: Any, name: str, value: Any) -> None:
     process.__dict__[name] = var
 
 
-class LIF(Library, proc.LIF):
+class Leaking(Library):
+    """A LIF, whose du may be 4096 in fixed_pt, which lavalike's does not take."""
+
+    du: Any
+
+    def fit(self) -> None:
+        """Let du be 4095 where it is 4096, with a warning."""
+        self.du.settle()
+        if (self.du.value == 4096).any():
+            warnings.warn(
+                f"{self.du.path}: 4096 is taken for 4095: all of the current is lost from step to step; Lava goes on with -1/4096 of it",
+                stacklevel=2,
+            )
+            self.du.value = np.minimum(self.du.value, 4095)
+
+
+class LIF(Leaking, proc.LIF):
     __doc__ = proc.LIF.__doc__
 
 
-class LIFReset(Library, proc.LIFReset):
+class LIFReset(Leaking, proc.LIFReset):
     __doc__ = proc.LIFReset.__doc__
 
 
@@ -59,7 +75,7 @@ class LIFRefractory(Library, proc.LIFRefractory):
     __doc__ = proc.LIFRefractory.__doc__
 
 
-class TernaryLIF(Library, proc.TernaryLIF):
+class TernaryLIF(Leaking, proc.TernaryLIF):
     __doc__ = proc.TernaryLIF.__doc__
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -90,8 +106,17 @@ class Decay(Var):
     @property  # type: ignore[misc]  # what it is made of is not changed
     def init(self) -> Any:
         owner: Any = self.process
+        return self._of(owner.period.init, owner.alpha.init)
+
+    def _of(self, period: Any, alpha: Any) -> Any:
         turn = np.cos if self.name == "cos_decay" else np.sin
-        return (1 - owner.alpha.init) * turn(2 * np.pi / owner.period.init)
+        return (1 - np.asarray(alpha)) * turn(2 * np.pi / np.asarray(period))
+
+    def get(self, idx: Any = None) -> Any:
+        """What follows from period and alpha as they are."""
+        owner: Any = self.process
+        value = self._of(owner.period.get(), owner.alpha.get())
+        return value if idx is None else np.asarray(value)[idx]
 
 
 class RF(Library, proc.RF):
@@ -264,6 +289,18 @@ class Conv(Library, proc.Conv):
 
 class Source(Library, source.RingBuffer):
     __doc__ = source.RingBuffer.__doc__
+
+    def fit(self) -> None:
+        """Cut what is sent to whole numbers, towards zero, as Lava does, with a warning."""
+        var: Any = self.data
+        var.settle()
+        cut = np.trunc(var.value)
+        if not np.array_equal(cut, var.value):
+            warnings.warn(
+                f"{var.path}: fixed_pt sends whole numbers; the data is cut to that, towards zero",
+                stacklevel=2,
+            )
+            var.value = cut
 
 
 class Sink(Library, sink.RingBuffer):

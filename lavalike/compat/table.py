@@ -214,11 +214,14 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.graded.process": _from(
         _LIBRARY, "GradedVec", "GradedReluVec", "NormVecDelay", "InvSqrt"
     ),
-    "lava.proc.graded.models": _from(
-        _LIBRARY,
-        *("PyGradedVecModelFixed", "PyGradedReluVecModelFixed", "NormVecDelayModel"),
-        *("InvSqrtModelFloat", "InvSqrtModelFP"),
-    ),
+    "lava.proc.graded.models": {
+        **_from(
+            _LIBRARY,
+            *("PyGradedVecModelFixed", "PyGradedReluVecModelFixed", "NormVecDelayModel"),
+            *("InvSqrtModelFloat", "InvSqrtModelFP"),
+        ),
+        **_from(_UTILS, "inv_sqrt"),
+    },
     "lava.proc.prodneuron.process": _from(_LIBRARY, "ProdNeuron"),
     "lava.proc.prodneuron.models": _from(_LIBRARY, "PyProdNeuronModelFixed"),
     "lava.proc.s4d.process": _from(_LIBRARY, "S4d", "SigmaS4dDelta", "SigmaS4dDeltaLayer"),

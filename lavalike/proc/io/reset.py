@@ -13,7 +13,8 @@ from lavalike.process import AbstractProcess, RefPort, Var
 class Reset(AbstractProcess):
     """Sets a Var to ``reset_value`` at the end of the steps t with ``(t - 1) % interval == offset % interval``.
 
-    What is recorded of such a step is the value that was set.
+    What is recorded of such a step is the value that was set. Of several processes that read and
+    set one Var in a step, those connected first act first.
 
     Args:
         reset_value: one number, which the Var holds. Default 0.
