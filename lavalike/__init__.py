@@ -9,6 +9,7 @@ from lavalike.errors import (
     DeadlockError as DeadlockError,
     ExportError as ExportError,
     GraphError as GraphError,
+    GraphFileError as GraphFileError,
     InputError as InputError,
     LavalikeError as LavalikeError,
     ModelSelectionError as ModelSelectionError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lavalike.backends.numba import NumbaModel as NumbaModel
     from lavalike.backends.numpy import Declared as Declared, NumpyModel as NumpyModel
     from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
+    from lavalike.compiled import Compiled as Compiled, compile as compile
     from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
     from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
@@ -52,6 +54,8 @@ _LAZY = {
     "Declared": "lavalike.backends.numpy",
     "TorchModel": "lavalike.backends.torch",
     "to_torch": "lavalike.backends.torch",
+    "Compiled": "lavalike.compiled",
+    "compile": "lavalike.compiled",
     "Dynamics": "lavalike.dynamics",
     "Parameter": "lavalike.dynamics",
     "RecompileWarning": "lavalike.runtime.runtime",

@@ -12,6 +12,7 @@
      |   +- DeadlockError              all that is left of a step waits for each other
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
+     +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
      +- ConformanceError (AssertionError) a model or backend that does not compute what all do (lavalike.testing)
 
@@ -111,6 +112,10 @@ class NetFileError(LavalikeError, ValueError):
         self.path, self.key = str(path), key
         where = f"{path}: {key}" if key else str(path)
         super().__init__(f"{where}: {problem}")
+
+
+class GraphFileError(LavalikeError, ValueError):
+    """What a file of a compiled graph cannot hold, or what is wrong with one: file and place."""
 
 
 class ExportError(LavalikeError, ValueError):

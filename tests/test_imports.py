@@ -25,6 +25,7 @@ LEVELS = [
     ("runtime",),
     ("record",),
     ("netx",),
+    ("compiled",),
     ("operations", "snn", "slayer", "datasets", "testing"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
