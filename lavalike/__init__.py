@@ -8,6 +8,7 @@ from lavalike.errors import (
     ConnectError as ConnectError,
     DeadlockError as DeadlockError,
     ExportError as ExportError,
+    FixedPointError as FixedPointError,
     GraphError as GraphError,
     GraphFileError as GraphFileError,
     InputError as InputError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
     from lavalike.compiled import Compiled as Compiled, compile as compile
     from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
+    from lavalike.fixed import Fixed as Fixed, to_fixed as to_fixed
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
     from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
     from lavalike.snn.accelerate import accelerate as accelerate
@@ -57,6 +59,8 @@ _LAZY = {
     "Compiled": "lavalike.compiled",
     "compile": "lavalike.compiled",
     "Dynamics": "lavalike.dynamics",
+    "Fixed": "lavalike.fixed",
+    "to_fixed": "lavalike.fixed",
     "Parameter": "lavalike.dynamics",
     "RecompileWarning": "lavalike.runtime.runtime",
     "Recording": "lavalike.runtime.simulate",

@@ -25,7 +25,7 @@ LEVELS = [
     ("runtime",),
     ("record",),
     ("netx",),
-    ("compiled",),
+    ("compiled", "fixed"),
     ("operations", "snn", "slayer", "datasets", "testing"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),

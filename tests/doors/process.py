@@ -43,6 +43,11 @@ def leaky(a_in, v, beta):
     return above(v, 1), v
 
 
+@functools.cache
+def fixed():
+    return lv.to_fixed(layer(), {"s_in": np.ones((3, 4))})
+
+
 def compiled():
     return lv.compile(LIF(shape=(2,)))
 
@@ -140,6 +145,19 @@ ROWS = [
         lambda: {"process": LIF(shape=(2,))},
         process=OBJECT,
         config=OBJECT,
+    ),
+    row(
+        "lavalike.to_fixed",
+        lambda: {"net": layer(), "sample_inputs": {"s_in": np.ones((3, 4))}, "steps": 4},
+        net=OBJECT,
+        sample_inputs=bad(3, "x", None),
+        steps=optional(COUNT),
+    ),
+    row(
+        "lavalike.Fixed.encode",
+        {"inputs": {"s_in": np.ones((3, 4))}},
+        fixed,
+        inputs=bad(3, "x", None),
     ),
     row("lavalike.Compiled.save", {"path": saved()}, compiled, path=PATH),
     row(
@@ -281,6 +299,7 @@ EXEMPT = {
     "lavalike.model.NodeConfig": "made from a RunConfig and a Choice, whose rows have its arguments",
     "lavalike.backends.numba.NumbaOptions": "made from a RunConfig, whose row has its arguments",
     "lavalike.backends.torch.TorchOptions": "made from a RunConfig, whose row has its arguments",
+    "lavalike.Fixed": "made by to_fixed, which has a row",
     "lavalike.Compiled": "made by compile and Compiled.load, which have rows",
     "lavalike.AbstractProcess": "takes every keyword: a process's own parameters; the rows of its subclasses look at name",
     "lavalike.process.Port": "base of InPort and OutPort, which have rows",
