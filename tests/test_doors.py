@@ -21,6 +21,7 @@ NAMESPACES = [
     "lavalike.dynamics",
     "lavalike.proc",
     "lavalike.learning",
+    "lavalike.networks",
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
     "lavalike.backends.numba",

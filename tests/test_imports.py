@@ -15,7 +15,7 @@ LEVELS = [
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
-    ("fused",),
+    ("fused", "networks"),
     ("model",),
     ("bss2",),
     ("compiler",),

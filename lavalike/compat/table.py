@@ -25,6 +25,7 @@ _MODEL, _CONFIGS, _RUNTIME = (f"lavalike.compat.{n}" for n in ("model", "configs
 _LIBRARY, _HARDWARE = "lavalike.compat.library", "lavalike.compat.hardware"
 _PROTOCOLS, _RESOURCES = "lavalike.compat.protocols", "lavalike.compat.resources"
 _REFS = "lavalike.compat.refs"
+_NETWORKS = "lavalike.compat.networks"
 _UTILS, _PYMODEL = "lavalike.compat.utils", "lavalike.compat.pymodel"
 
 TABLE: dict[str, Mapping[str, str]] = {
@@ -200,6 +201,25 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.spiker.models": _from(_LIBRARY, "SpikerModel"),
     "lava.proc.receiver.process": _from(_LIBRARY, "Receiver"),
     "lava.proc.receiver.models": _from(_LIBRARY, "ReceiverModel"),
+    # networks
+    "lava.networks.network": _from(
+        _NETWORKS, "Network", "NetworkList", "AlgebraicVector", "AlgebraicMatrix"
+    ),
+    "lava.networks.gradedvecnetwork": _from(
+        _NETWORKS,
+        *("InputVec", "OutputVec", "LIFVec", "GradedVec", "ProductVec", "GradedDense"),
+        *("GradedSparse", "NormalizeNet", "Network", "AlgebraicVector", "AlgebraicMatrix"),
+    ),
+    "lava.networks.resfire": _from(_NETWORKS, "ResFireVec", "AlgebraicVector"),
+    "lava.frameworks.loihi2": {
+        **_from(
+            _NETWORKS,
+            *("InputVec", "OutputVec", "LIFVec", "GradedVec", "ProductVec", "GradedDense"),
+            *("GradedSparse", "NormalizeNet", "ResFireVec"),
+        ),
+        **_from("lavalike.runtime.conditions", "RunSteps", "RunContinuous"),
+        **_from(_CONFIGS, "Loihi2SimCfg", "Loihi2HwCfg"),
+    },
     # utilities
     "lava.utils.weightutils": {
         **_from("lavalike.dynamics.weights", "SignMode"),
