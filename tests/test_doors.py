@@ -70,6 +70,7 @@ NAMESPACES = [
     "lavalike.datasets.transforms",
     "netx",
     "netx.hdf5",
+    "netx.blocks.process",
 ]
 ROOMS = [
     importlib.import_module(f"tests.doors.{m.name}")

@@ -25,7 +25,7 @@ _MODEL, _CONFIGS, _RUNTIME = (f"lavalike.compat.{n}" for n in ("model", "configs
 _LIBRARY, _HARDWARE = "lavalike.compat.library", "lavalike.compat.hardware"
 _PROTOCOLS, _RESOURCES = "lavalike.compat.protocols", "lavalike.compat.resources"
 _REFS = "lavalike.compat.refs"
-_NETWORKS = "lavalike.compat.networks"
+_NETWORKS, _NETX = "lavalike.compat.networks", "lavalike.compat.netx"
 _UTILS, _PYMODEL = "lavalike.compat.utils", "lavalike.compat.pymodel"
 
 TABLE: dict[str, Mapping[str, str]] = {
@@ -220,6 +220,13 @@ TABLE: dict[str, Mapping[str, str]] = {
         **_from("lavalike.runtime.conditions", "RunSteps", "RunContinuous"),
         **_from(_CONFIGS, "Loihi2SimCfg", "Loihi2HwCfg"),
     },
+    # lava-dl
+    "lava.lib.dl.netx.hdf5": _from(_NETX, "Network"),
+    "lava.lib.dl.netx.blocks.process": _from(
+        _NETX,
+        *("AbstractBlock", "Input", "ComplexInput", "Dense", "RecurrentDense", "ComplexDense"),
+        "Conv",
+    ),
     # utilities
     "lava.utils.weightutils": {
         **_from("lavalike.dynamics.weights", "SignMode"),

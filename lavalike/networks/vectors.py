@@ -136,7 +136,7 @@ class _Graded(AlgebraicMatrix):
         """``weights`` in their unit, rounded to what 8 bits hold; VarError beyond."""
         name = f"{type(self).__name__}: weights"
         sparse = hasattr(weights, "tocsr")
-        scaled = (weights if sparse else array(name, weights)) * 2.0**self.exp
+        scaled: Any = (weights if sparse else array(name, weights)) * 2.0**self.exp
         least, largest = float(scaled.min()), float(scaled.max())
         if not (least >= -256 and largest <= 255):
             reach = largest if not largest <= 255 else least
