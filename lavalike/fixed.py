@@ -45,8 +45,8 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Port, Var
 from lavalike.runtime.simulate import Recording, find, simulate
 from lavalike.text import table
 
-FLOATING = RunConfig()
-FIXED = RunConfig(precision="fixed_pt")
+FLOATING = RunConfig(seed=0)  # sources of random numbers send the same in both
+FIXED = RunConfig(precision="fixed_pt", seed=0)
 STATES = 2**22  # half of 24 bits: what comes later may be twice what was seen
 MESSAGES = 2**15  # of 16 bits, what a sigma-delta neuron or an input sends
 EXPONENTS = (-8, 7)  # of weights
@@ -249,6 +249,8 @@ class _Conversion:
         if isinstance(process, Neuron) and not own:
             spikes = not declaration(type(process)).graded
             unknown |= not spikes and not isinstance(process, Sigma | Delta | SigmaDelta)
+        if process.dynamics is not None and not process.dynamics.fixed:
+            self.fail(node, f"a {type(process).__name__} has no fixed-point form")
         if unknown:
             self.fail(
                 node,
@@ -594,7 +596,7 @@ class _Scales:
 
     def _fit_weights(self, flat: Flat) -> None:
         """Where a connection's weights would need a larger exponent than there is, what it feeds
-        counts in less."""
+        counts in less; where a smaller one, what it hears does."""
         owners = [n for n in flat.nodes if isinstance(n.process, Connection)]
         for _ in range(len(owners) + 1):
             changed = False
@@ -605,14 +607,28 @@ class _Scales:
                 most = float(np.abs(Var.get(own)).max()) * (
                     2.0 ** float(exp.get()[0]) if exp else 1
                 )
-                room = 254.0 * 2 ** (EXPONENTS[1] if exp else 0)
-                over = math.ceil(math.log2(most / room)) + self.gain(process) if most else 0
-                root = self._root(process.out_ports[0])[0]
-                if over > 0 and not any(self._root(p)[0] is root for p in self.fixed):
-                    self.exponent[root] = self.exponent.get(root, 0) - over
-                    changed = True
+                if not most:
+                    continue
+                low, high = EXPONENTS if exp else (0, 0)
+                gain = self.gain(process) + math.log2(most)
+                over = math.ceil(gain - math.log2(254.0) - high)
+                under = math.ceil(math.log2(127.0) + low - gain)
+                if over > 0:
+                    changed |= self._lower(process.out_ports[0], over)
+                elif under > 0 and process.graded:
+                    changed |= self._lower(process.in_ports[0], under, process.out_ports[0])
             if not changed:
                 return
+
+    def _lower(self, port: Port, by: int, other: Port | None = None) -> bool:
+        """Let ``port`` count in less, where its scale is free, and ``other`` does not follow it."""
+        root = self._root(port)[0]
+        if other is not None and self._root(other)[0] is root:
+            return False
+        if any(self._root(p)[0] is root for p in self.fixed):
+            return False
+        self.exponent[root] = self.exponent.get(root, 0) - by
+        return True
 
     def _check(self, flat: Flat) -> None:
         """What is of scale 1 is held."""

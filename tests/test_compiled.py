@@ -221,8 +221,9 @@ def edited(path: Path, change) -> Path:
         found = json.loads(bytes(file["graph"][()]))
         arrays = {name: a[()] for name, a in file["arrays"].items()}
     change(found, arrays)
+    text = json.dumps(found).encode()
     with h5py.File(path, "w") as file:
-        file["graph"] = np.frombuffer(json.dumps(found).encode(), np.uint8)
+        file["graph"], file["digest"] = np.frombuffer(text, np.uint8), store.digest(text, arrays)
         for name, value in arrays.items():
             file[f"arrays/{name}"] = value
     return path
@@ -291,5 +292,13 @@ def test_damage_is_told(saved):
         saved.write_bytes(whole[:count])
         with pytest.raises(lv.GraphFileError, match=r"graph\.h5"):
             lv.Compiled.load(saved)
+    with h5py.File(saved, "w") as file:
+        file["graph"] = np.zeros(3, np.uint8)
+    with pytest.raises(lv.GraphFileError, match="no graph is in it"):
+        lv.Compiled.load(saved)
+    at = whole.index(np.ones(6).tobytes())  # the weights
+    saved.write_bytes(whole[:at] + np.full(6, 2.0).tobytes() + whole[at + 48 :])
+    with pytest.raises(lv.GraphFileError, match="digest: does not fit"):
+        lv.Compiled.load(saved)
     with pytest.raises(lv.GraphFileError, match="no such file"):
         lv.Compiled.load(saved.with_name("other.h5"))

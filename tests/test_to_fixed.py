@@ -16,6 +16,7 @@ from lavalike.proc import (
     Delay,
     Delta,
     Dense,
+    LIFRefractory,
     Sigma,
     SigmaDelta,
     Sparse,
@@ -140,6 +141,19 @@ def test_other_layers_have_their_own_numbers():
     assert fixed.net.parts[3].proc_params["scale"] == fixed.scales[fixed.net.parts[2].a_out]
 
 
+def test_a_graded_input_counts_in_what_leaves_weights_their_bits():
+    synapse = Dense(weights=RNG.normal(size=(5, 4)) * 0.5, num_message_bits=16)
+    x = RNG.normal(size=(4, 60))
+    fixed = lv.to_fixed(chain(synapse, LIF(shape=(5,), dv=0.1, vth=1.0)), {"inp": x})
+    twin = fixed.net.parts[0]
+    assert twin.weight_exp.get()[0] == -8
+    assert np.abs(twin.weights.get()).max() >= 127  # 7 bits and more of 8
+    scale = fixed.scales[fixed.net.inp]
+    np.testing.assert_array_equal(fixed.encode({"inp": x})[fixed.net.inp], np.round(x * scale))
+    assert row(fixed, 0).rounding < 1 / 127
+    assert row(fixed, 1).differs < 0.1
+
+
 SPIKES = {"inp": np.ones((2, 20))}
 
 
@@ -160,6 +174,7 @@ def two(lif, weights=None):
             lambda: two(SAMPLES["neuron_process"].make(False), np.ones((4, 2))),
             r"beta: 0\.3 is no whole number.* declare counts='decay'",
         ),
+        (lambda: two(LIFRefractory(shape=(2,))), "a LIFRefractory has no fixed-point form"),
         (lambda: two(ATRLIF(shape=(2,))), "a ATRLIF has no conversion"),
         (lambda: two(LIF(shape=(2,), loihi_units=True)), "whole numbers already"),
         (

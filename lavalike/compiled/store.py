@@ -1,23 +1,25 @@
 """A compiled graph in an HDF5 file: classes by path, their arguments, connections and values.
 
-The file has a dataset ``graph``, UTF-8 text of JSON, and a group ``arrays``, which it refers to by
-number. It is read as untrusted: its bytes are looked through before HDF5 is asked
-(:mod:`netx.trust`), and it holds plain data only. A class it names is looked up in modules of the
-library and in those that the caller allows, must be what its place asks for (a process, a model, an
-enumeration, a frozen dataclass), and is called by its constructor, which checks what it is given.
+The file has a dataset ``graph``, UTF-8 text of JSON, a group ``arrays``, which it refers to by
+number, and a ``digest`` of both. It is read as untrusted: its bytes are looked through before HDF5
+is asked (:mod:`netx.trust`), and it holds plain data only. A class it names is looked up in modules
+of the library and in those that the caller allows, must be what its place asks for (a process, a
+model, an enumeration, a frozen dataclass), and is called by its constructor, which checks what it
+is given.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
 import importlib
 import inspect
 import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -51,6 +53,16 @@ LIBRARY = (
 )
 PLAIN = (type(None), bool, int, str)
 Json = Any
+
+
+def digest(text: bytes, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of what a file holds, so that damage is told; it says nothing of who wrote it."""
+    found = hashlib.blake2b(text, digest_size=32)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(array.data.cast("B") if array.size else b"")
+    return np.frombuffer(found.digest(), np.uint8)
 
 
 def _path(cls: type) -> str:
@@ -254,11 +266,13 @@ def save(compiled: Compiled, path: str | os.PathLike[str]) -> None:
     program = runtime.prepare(compiled.process, compiled.config)
     writer = _Writer(f"{Path(path)}: {compiled.process.path}")
     text = json.dumps(_described(writer, compiled, program)).encode()
+    arrays = {str(k): a if a.size else np.zeros(1, np.uint8) for k, a in enumerate(writer.arrays)}
     with h5py.File(Path(path).name, "w", driver="core", backing_store=False) as file:
         file.create_dataset("graph", data=np.frombuffer(text, np.uint8))
-        arrays = file.create_group("arrays")
-        for k, array in enumerate(writer.arrays):
-            arrays.create_dataset(str(k), data=array if array.size else np.zeros(1, np.uint8))
+        file.create_dataset("digest", data=digest(text, arrays))
+        group = file.create_group("arrays")
+        for name, array in arrays.items():
+            group.create_dataset(name, data=array)
         file.flush()
         image = file.id.get_file_image()
     with atomic.draft(path) as draft:
@@ -444,15 +458,20 @@ class _Reader:
                 self.fail(f"declares {count * item} bytes and stores {stored}", key)
         try:
             with h5py.File(self.path, "r") as file:
-                if set(file) != {"graph", "arrays"} or not isinstance(file["arrays"], h5py.Group):
+                if set(file) != {"graph", "digest", "arrays"} or not isinstance(
+                    file["arrays"], h5py.Group
+                ):
                     raise GraphFileError(
                         f"{self.path}: no graph is in it, as Compiled.save writes one"
                     )
                 text = file["graph"]
                 if text.dtype != np.uint8 or text.ndim != 1 or text.size > MAX_TEXT:
                     self.fail("is no text")
-                found = json.loads(bytes(text[()]).decode())
+                written = bytes(text[()])
                 self.arrays = {name: np.asarray(a[()]) for name, a in file["arrays"].items()}
+                if not np.array_equal(file["digest"][()], digest(written, self.arrays)):
+                    self.fail("does not fit what the file holds, which is damaged", "digest")
+                found = json.loads(written.decode())
         except (ValueError, RecursionError, UnicodeError) as e:
             self.fail(f"is damaged: {e}")
         if not isinstance(found, dict) or found.get("format") != FORMAT:
