@@ -100,7 +100,7 @@ def mixed():
     return net, monitor, recorder
 
 
-CONFIG = lv.RunConfig(seed=3, dtype="float64", select={LIF: lv.Choice(backend="numba")})
+CONFIG = lv.RunConfig(seed=3, dtype="float64", debug=True, select={LIF: lv.Choice(backend="numba")})
 HERE = [__name__]
 
 

@@ -9,7 +9,7 @@ import pytest
 import lavalike as lv
 from lavalike import networks as nw
 
-FIXED = lv.RunConfig(precision="fixed_pt")
+FIXED = lv.RunConfig(precision="fixed_pt", debug=True)  # kernels as plain Python: short runs
 
 
 def run(vector, steps):

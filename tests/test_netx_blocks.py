@@ -12,7 +12,7 @@ from netx.blocks.process import ComplexDense, ComplexInput, Conv, Dense, Input, 
 from tests.test_netx_layers import write
 
 RNG = np.random.default_rng(3)
-FIXED = lv.RunConfig(precision="fixed_pt")
+FIXED = lv.RunConfig(precision="fixed_pt", debug=True)  # kernels as plain Python: short runs
 PARAMS = {
     "neuron_proc": LIF,
     "vth": 40,

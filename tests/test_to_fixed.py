@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import lavalike as lv
+import lavalike.fixed
 from lavalike.dynamics.ops import above, leak
 from lavalike.proc import (
     ATRLIF,
@@ -25,6 +26,14 @@ from lavalike.proc import (
 from lavalike.testing.samples import SAMPLES
 
 RNG = np.random.default_rng(5)
+# kernels as plain Python: each is used for some steps only
+FLOATING, FIXED = (lv.RunConfig(precision=p, debug=True) for p in ("floating_pt", "fixed_pt"))
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    monkeypatch.setattr(lavalike.fixed, "FLOATING", FLOATING)
+    monkeypatch.setattr(lavalike.fixed, "FIXED", FIXED)
 
 
 def chain(*parts):
@@ -67,7 +76,7 @@ def test_a_lif_becomes_loihis_integers():
     fixed = lv.to_fixed(net, {"inp": x})
     dense, neuron = fixed.net.parts
     # states reached at most 2.xx: 64 of them a unit, half of 24 bits left
-    run = lv.simulate(net, {"inp": x}, record=[lif.u, lif.v])
+    run = lv.simulate(net, {"inp": x}, config=FLOATING, record=[lif.u, lif.v])
     largest = max(np.abs(run[lif.u]).max(), np.abs(run[lif.v]).max())
     scale = 2 ** int(np.log2(2**22 / 64 / largest))
     assert fixed.scales[dense.a_out] == row(fixed, 0).scale == scale
@@ -79,9 +88,7 @@ def test_a_lif_becomes_loihis_integers():
     np.testing.assert_array_equal(dense.weights.get() * 2.0**exp, w * scale)
     assert 64 < dense.weights.get().max() <= 254
     assert row(fixed, 0).rounding == row(fixed, 1).rounding == 0
-    got = lv.simulate(
-        fixed.net, fixed.encode({"inp": x}), config=lv.RunConfig(precision="fixed_pt")
-    )
+    got = lv.simulate(fixed.net, fixed.encode({"inp": x}), config=FIXED)
     whole = dense.weights.get().astype(np.int64)
     expected = loihi(whole, exp, 1023, 512, scale, bias, x)
     np.testing.assert_array_equal(got["out"], expected)
@@ -103,9 +110,8 @@ def test_values_of_sigma_delta_layers_come_back():
     )
     x = np.cumsum(RNG.normal(size=(4, 50)) * 0.2, axis=1)
     fixed = lv.to_fixed(net, {"inp": x})
-    config = lv.RunConfig(precision="fixed_pt")
-    run = lv.simulate(fixed.net, fixed.encode({"inp": x}), config=config)
-    expected = lv.simulate(net, {"inp": x})["out"]
+    run = lv.simulate(fixed.net, fixed.encode({"inp": x}), config=FIXED)
+    expected = lv.simulate(net, {"inp": x}, config=FLOATING)["out"]
     got = fixed.decode(run, "out")
     # three layers of thresholds of 0.05 on a sum of a few terms, and weights of 8 bits
     assert np.abs(got - expected).max() < 0.02 * np.abs(expected).max() + 3 * 0.05
@@ -116,19 +122,9 @@ def test_values_of_sigma_delta_layers_come_back():
         fixed.encode({"inp": x * 0 + 1e6})
 
 
-def _leaky(a_in, v, beta):
-    v = leak(v, beta) + a_in
-    return above(v, 1.0), v
-
-
-def test_other_layers_have_their_own_numbers():
-    beta = lv.Parameter("beta", 0.5, 0, 1, counts="decay")
-    leaky = lv.Dynamics(_leaky, ("a_in",), ("s_out",), ("v",), parameters=(beta,))
-    own = neuron_process(leaky, "Own")
+def test_a_convolution_has_no_exponent():
     conv = Conv(weight=RNG.normal(size=(2, 2, 2, 1)), input_shape=(4, 4, 1))
-    net = chain(
-        conv, LIF(shape=(3, 3, 2), vth=0.5, dv=0.1), Dense(weights=np.eye(18)), own(shape=(18,))
-    )
+    net = chain(conv, LIF(shape=(3, 3, 2), vth=0.5, dv=0.1))
     x = (RNG.random((4, 4, 1, 40)) < 0.3).astype(float)
     fixed = lv.to_fixed(net, {"inp": x})
     weight = fixed.net.parts[0].weight.get()
@@ -138,7 +134,24 @@ def test_other_layers_have_their_own_numbers():
         weight / row(fixed, 0).scale, conv.weight.get(), atol=0.51 / row(fixed, 0).scale
     )
     assert row(fixed, 1).differs < 0.1
-    assert fixed.net.parts[3].proc_params["scale"] == fixed.scales[fixed.net.parts[2].a_out]
+
+
+def _leaky(a_in, v, beta, vth):
+    v = leak(v, beta) + a_in
+    return above(v, vth), v
+
+
+def test_a_neuron_of_ones_own_has_its_scale():
+    beta, vth = (lv.Parameter(n, 0.5, counts=c) for n, c in (("beta", "decay"), ("vth", "state")))
+    leaky = lv.Dynamics(_leaky, ("a_in",), ("s_out",), ("v",), parameters=(beta, vth))
+    net = chain(Dense(weights=np.eye(3) * 0.75), neuron_process(leaky, "Own")(shape=(3,)))
+    x = (RNG.random((3, 40)) < 0.5).astype(float)
+    fixed = lv.to_fixed(net, {"inp": x})
+    scale = fixed.scales[fixed.net.parts[0].a_out]
+    assert fixed.net.parts[1].proc_params["scale"] == scale
+    assert scale == 2**15  # 0.75 is 192 times an exponent of 7, the largest
+    assert row(fixed, 1).differs == 0  # weight and decay are exact
+    assert row(fixed, 1).rates[1] > 0.1
 
 
 def test_a_graded_input_counts_in_what_leaves_weights_their_bits():
