@@ -9,7 +9,9 @@ from lavalike.errors import (
     ConnectError as ConnectError,
     DeadlockError as DeadlockError,
     ExportError as ExportError,
+    FixedPointError as FixedPointError,
     GraphError as GraphError,
+    GraphFileError as GraphFileError,
     InputError as InputError,
     LavalikeError as LavalikeError,
     ModelSelectionError as ModelSelectionError,
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
         NumpyModel as NumpyModel,
     )
     from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
+    from lavalike.compiled import Compiled as Compiled, compile as compile
     from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
+    from lavalike.fixed import Fixed as Fixed, to_fixed as to_fixed
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
     from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
     from lavalike.snn.accelerate import accelerate as accelerate
@@ -60,7 +64,11 @@ _LAZY = {
     "Declared": "lavalike.backends.numpy",
     "TorchModel": "lavalike.backends.torch",
     "to_torch": "lavalike.backends.torch",
+    "Compiled": "lavalike.compiled",
+    "compile": "lavalike.compiled",
     "Dynamics": "lavalike.dynamics",
+    "Fixed": "lavalike.fixed",
+    "to_fixed": "lavalike.fixed",
     "Parameter": "lavalike.dynamics",
     "RecompileWarning": "lavalike.runtime.runtime",
     "Recording": "lavalike.runtime.simulate",

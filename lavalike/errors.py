@@ -13,6 +13,8 @@
      |       +- ChannelDeadlockError   a run and the program around it wait for each other, or nobody is left to wait for
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
+     +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
+     +- FixedPointError (ValueError)     a value that fixed point cannot hold: layer, value, remedy
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
      +- ConformanceError (AssertionError) a model or backend that does not compute what all do (lavalike.testing)
 
@@ -116,6 +118,14 @@ class NetFileError(LavalikeError, ValueError):
         self.path, self.key = str(path), key
         where = f"{path}: {key}" if key else str(path)
         super().__init__(f"{where}: {problem}")
+
+
+class FixedPointError(LavalikeError, ValueError):
+    """A value that fixed point cannot hold: which layer's, and what to do."""
+
+
+class GraphFileError(LavalikeError, ValueError):
+    """What a file of a compiled graph cannot hold, or what is wrong with one: file and place."""
 
 
 class ExportError(LavalikeError, ValueError):

@@ -22,8 +22,8 @@ from lavalike.arguments import (
 from lavalike.errors import InputError, OverflowError24
 from lavalike.model.config import RunConfig
 from lavalike.proc import RF, DelayLine
+from netx.blocks.process import NetLayer
 from netx.hdf5 import REALS, Network
-from netx.layers import NetLayer
 
 if TYPE_CHECKING:
     import torch

@@ -23,7 +23,8 @@ from lavalike.arguments import (
 from lavalike.errors import InputError, LavalikeError, NetFileError
 from lavalike.proc.connection import Connection
 from lavalike.process import AbstractProcess, InPort, OutPort
-from netx.layers import Builder, NetLayer, message_bits
+from netx.blocks.process import NetLayer
+from netx.layers import Builder, message_bits
 from netx.reader import Layer, Reader
 
 WEIGHT_SCALE = 64
@@ -222,6 +223,25 @@ class Network(AbstractProcess):
     @property
     def lag(self) -> int:
         return self.out_layer.lag
+
+    @property
+    def net_config(self) -> dict[str, dict[int, dict[str, Any]]]:
+        """What the file says, read from it: ``net_config["layer"][k]`` has the layer's ``type``, ``shape``,
+        arrays of whole numbers as they are stored (``weight``, ``bias``, ``delay``, ...; of complex
+        layers ``weight/real`` and so on) and ``neuron``, a dict of its keys, where there is one.
+        NetFileError where the file is gone or damaged by now."""
+        return {
+            "layer": {
+                k: {"type": d.type, "shape": np.array(d.shape), **d.arrays}
+                | ({} if d.neuron is None else {"neuron": d.neuron})
+                for k, d in enumerate(Reader(self.path_of_file, False).read().layers)
+            }
+        }
+
+    @property
+    def filename(self) -> str:
+        """The file's path."""
+        return str(self.path_of_file)
 
     # -- values ---------------------------------------------------------------------------------------------
 

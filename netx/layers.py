@@ -33,6 +33,8 @@ from lavalike.proc import (
 from lavalike.proc.conv import conv_size, transposed_size
 from lavalike.proc.neuron import KINDS, Neuron, declaration
 from lavalike.process import AbstractProcess, InPort, OutPort
+from netx.blocks import process as blocks
+from netx.blocks.process import NetLayer
 from netx.reader import ALIKE, MAX_ELEMENTS, PARTS, SPATIAL, Layer, Reader
 from netx.sizes import MAX_DELAY
 
@@ -41,37 +43,6 @@ STATE_EXP = 6
 NEVER = 1 << 17  # a threshold no 24-bit voltage exceeds
 UNREACHABLE = (1 << 18) - 1  # the one slayer writes
 LATE = {"CUBA": LIFLateBias, "ALIF": ALIFLateBias}  # neurons whose bias begins late
-
-
-class NetLayer(AbstractProcess):
-    """One layer. ``lag`` is netx's column minus the trained network's, for what the layer sends; ``scale`` what it sends
-    for 1 of the trained network. ``reads`` says what stands for the trained block's output: its "messages", or, where it
-    is a block that hands on what no message carries (Affine), the neuron's "state" in 1/4096, or the "change" of that state.
-    """
-
-    out: OutPort
-    transform: dict[str, int]  # weight and bias, of an input layer
-    delay: DelayLine | Delay  # of a layer that sends late
-    group: int  # inputs of a neuron, of an average layer
-
-    def __init__(self, kind: str, shape_in: tuple[int, ...]) -> None:
-        super().__init__()
-        self.kind = kind
-        self.inp = InPort(shape_in)
-        self.synapse: Connection | None = None
-        self.neuron: AbstractProcess | None = None
-        self.lag = 0
-        self.scale = 1.0
-        self.reads = "messages"
-
-    def send(self, port: OutPort) -> None:
-        """``port`` is what the layer sends."""
-        self.out = OutPort(port.shape)
-        port.connect(self.out)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.out.shape
 
 
 class Builder:
@@ -235,7 +206,7 @@ class Builder:
         }
         if (
             not self.ours
-            and layer.type == "dense"
+            and layer.type in ("dense", "dense_rec")
             and not layer.complex
             and "delay" in layer.arrays
         ):
@@ -397,7 +368,8 @@ class Builder:
                 f"{layer.key}/type",
                 f"{layer.type} after an average, whose fractions no message carries",
             )
-        out = NetLayer(layer.type, shape_in)
+        out = _layer(layer, shape_in)
+        out.input_message_bits, out.output_message_bits = bits, message_bits(layer)
         out.lag = lag + 1 - shift
         out.scale = self.scale(layer)
         rows, columns = int(np.prod(layer.shape)), int(np.prod(shape_in))
@@ -465,15 +437,15 @@ class Builder:
     def _recur(self, layer: Layer, out: NetLayer, neuron: AbstractProcess, rows: int) -> None:
         """What the neurons sent, before any delay of the layer's output, comes back one step later."""
         names = [f"weight_rec/{part}" for part in PARTS] if layer.complex else ["weight_rec"]
-        for attribute, name, port in zip(
-            ("rec_synapse", "rec_imag_synapse"), names, neuron.in_ports, strict=False
-        ):
-            synapse = Dense(
-                weights=self.matrix(layer, name, rows, rows),
-                num_weight_bits=9,
-                num_message_bits=message_bits(layer),
-                sign_mode=self.sign_mode,
+        if isinstance(out.synapse, DelayDense | DelaySparse):
+            self.reader.drop(
+                f"{layer.key}/delay",
+                "delays the recurrent synapses too, as Lava's loader did; slayer delays what the layer sends, after its feedback",
             )
+        for attribute, name, port in zip(
+            ("synapse_rec", "imag_synapse_rec"), names, neuron.in_ports, strict=False
+        ):
+            synapse = self.dense(layer, name, rows, rows, message_bits(layer))
             setattr(out, attribute, synapse)
             neuron.out_ports[0].connect(synapse.s_in)
             synapse.a_out.connect(port)
@@ -486,8 +458,6 @@ class Builder:
             out.send(port)
             return
         if not self.ours:  # Lava's loader knew delays in plain dense layers only
-            if layer.type == "dense_rec":
-                raise self.reader.fail(key, "recurrent layers with delays are not supported")
             self.reader.drop(
                 key,
                 "convolutions have no delays"
@@ -521,7 +491,8 @@ class Builder:
 
     def _input(self, layer: Layer, position: int, shift: bool) -> NetLayer:
         shape = layer.shape[::-1]
-        out = NetLayer("input", shape)
+        out = _layer(layer, shape)
+        out.output_message_bits = message_bits(layer)
         out.transform = {
             k: self._one(layer, k, layer.arrays.get(k, np.array(d)))
             for k, d in (("weight", 64), ("bias", 0))
@@ -561,6 +532,19 @@ class Builder:
         out.inp.connect(out.synapse.s_in)
         out.send(out.synapse.a_out)
         return out
+
+
+def _layer(layer: Layer, shape_in: tuple[int, ...]) -> NetLayer:
+    """An empty layer, of the class that a program would build by hand where there is one."""
+    kinds: dict[str, Any] = {
+        "input": blocks.Input,
+        "dense_rec": blocks.RecurrentDense,
+        "conv": blocks.Conv,
+    }
+    kinds["dense"] = blocks.ComplexDense if layer.complex else blocks.Dense
+    if layer.type in kinds:
+        return kinds[layer.type].bare(layer.type, shape_in)
+    return NetLayer(layer.type, shape_in)
 
 
 def message_bits(layer: Layer) -> int:

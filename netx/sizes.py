@@ -193,7 +193,7 @@ def need(layer: Layer, before: Layer | None) -> int:
             * NUMBER
         )
     if "delay" in layer.shapes:
-        total += (weights if layer.type == "dense" else 0) * NUMBER + neurons * (
+        total += (weights if layer.type.startswith("dense") else 0) * NUMBER + neurons * (
             MAX_DELAY + 1
         ) * NUMBER
     return total

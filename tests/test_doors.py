@@ -23,6 +23,7 @@ NAMESPACES = [
     "lavalike.learning",
     "lavalike.proc.clp",
     "lavalike.proc.io",
+    "lavalike.networks",
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
     "lavalike.backends.numba",
@@ -71,6 +72,7 @@ NAMESPACES = [
     "lavalike.datasets.transforms",
     "netx",
     "netx.hdf5",
+    "netx.blocks.process",
 ]
 ROOMS = [
     importlib.import_module(f"tests.doors.{m.name}")

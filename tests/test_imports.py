@@ -15,7 +15,7 @@ LEVELS = [
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
-    ("fused",),
+    ("fused", "networks"),
     ("model",),
     ("bss2",),
     ("compiler",),
@@ -25,6 +25,7 @@ LEVELS = [
     ("runtime",),
     ("record",),
     ("netx",),
+    ("compiled", "fixed"),
     ("operations", "snn", "slayer", "datasets", "testing"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),

@@ -9,7 +9,7 @@ from typing import Any
 
 from lavalike.compat import search
 from lavalike.compat.errors import NoModelError, NoProcessModelFound
-from lavalike.compat.library import Leaking, Source, Weighted
+from lavalike.compat.library import Fitted, Leaking, Weighted
 from lavalike.compat.model import (
     AbstractProcessModel,
     AbstractPyProcessModel,
@@ -280,7 +280,7 @@ class Plan:
             self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
             if (
                 model.precision == "fixed_pt"
-                and isinstance(part, Weighted | Leaking | Source)
+                and isinstance(part, Fitted | Leaking)
                 and "_compiled" not in part.__dict__
             ):
                 part.fit()
@@ -302,6 +302,8 @@ class Plan:
 def settle(processes: Iterable[CoreProcess]) -> None:
     """Take what the Vars' ``init`` are by now: the processes are being compiled."""
     for part in processes:
+        if isinstance(part, Weighted) and not part.weights.compiled:
+            part.adopt()
         for var in part.vars:
             if isinstance(var, Var):
                 var.settle()

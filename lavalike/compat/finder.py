@@ -13,7 +13,7 @@ from typing import Any
 
 from lavalike.compat import table
 
-ALIASES = {"lava.lib.dl.slayer": "lavalike.slayer", "lava.lib.dl.netx": "netx"}
+ALIASES = {"lava.lib.dl.slayer": "lavalike.slayer"}
 NAMESPACES = ("lava", "lava.lib", "lava.lib.dl")  # others put packages into lava.lib
 
 

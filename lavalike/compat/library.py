@@ -150,10 +150,31 @@ class RF_IZ(RF, proc.RF_IZ):
     __doc__ = proc.RF_IZ.__doc__
 
 
-class Weighted(Library):
-    """A connection whose weights are cut to what Loihi holds where it runs in fixed_pt, with a warning, as Lava cuts them."""
+class Fitted(Library):
+    """What is cut to what fixed_pt holds where it runs in that, with a warning, as Lava cuts it."""
 
+    fitted: str  # the Var
+
+    def fit(self) -> None:
+        """Cut the Var; it has not been compiled."""
+        raise NotImplementedError
+
+    def _cut(self, var: CoreVar, cut: np.ndarray, what: str) -> None:
+        if not np.array_equal(cut, var.value):
+            warnings.warn(
+                f"{var.path}: fixed_pt holds {what}; {self.fitted} are cut to that, by at most "
+                f"{np.abs(cut - var.value).max():g}",
+                stacklevel=2,
+            )
+            var.value = cut
+
+
+class Weighted(Fitted):
+    """A connection: its weights are cut to what Loihi holds."""
+
+    fitted = "weights"
     weights: Any
+    weight_exp: Any
     sign_mode: SignMode
 
     def __init__(self, *args: Any, num_message_bits: int = 0, **kwargs: Any) -> None:
@@ -163,19 +184,20 @@ class Weighted(Library):
         given: Any = self.proc_params
         given.overwrite("num_message_bits", num_message_bits)
 
+    def adopt(self) -> None:
+        """Take a ``weight_exp`` that was changed in ``proc_params``, where Lava's models look for it."""
+        given, made = self.proc_params.get("weight_exp", 0), self._made.kwargs.get("weight_exp", 0)
+        if given != made:
+            var: CoreVar = self.weight_exp
+            var.value = np.full(var.shape, given)
+
     def fit(self) -> None:
         """Cut the weights: towards zero to whole numbers, and into the range of their signs."""
         self.weights.settle()
         var: CoreVar = self.weights
         mode = sign_mode_of(var.value) if self.sign_mode is SignMode.NULL else self.sign_mode
         cut = np.clip(np.trunc(var.value), *RANGE[mode])
-        if not np.array_equal(cut, var.value):
-            warnings.warn(
-                f"{var.path}: fixed_pt holds whole numbers in {RANGE[mode]}; the weights are cut to that, by at most "
-                f"{np.abs(cut - var.value).max():g}",
-                stacklevel=2,
-            )
-            var.value = cut
+        self._cut(var, cut, f"whole numbers in {RANGE[mode]}")
 
 
 class AbstractPyDelayDenseModel(AbstractPyProcessModel):
@@ -287,20 +309,15 @@ class Conv(Library, proc.Conv):
         return self.s_in.shape
 
 
-class Source(Library, source.RingBuffer):
+class Source(Fitted, source.RingBuffer):
     __doc__ = source.RingBuffer.__doc__
+    fitted = "data"
 
     def fit(self) -> None:
-        """Cut what is sent to whole numbers, towards zero, as Lava does, with a warning."""
-        var: Any = self.data
-        var.settle()
-        cut = np.trunc(var.value)
-        if not np.array_equal(cut, var.value):
-            warnings.warn(
-                f"{var.path}: fixed_pt sends whole numbers; the data is cut to that, towards zero",
-                stacklevel=2,
-            )
-            var.value = cut
+        """Cut the data towards zero, to whole numbers."""
+        data: Any = self.data
+        data.settle()
+        self._cut(data, np.trunc(data.value), "whole numbers")
 
 
 class Sink(Library, sink.RingBuffer):

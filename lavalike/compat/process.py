@@ -139,7 +139,7 @@ class AbstractProcess(core.AbstractProcess):
         cls.lava_models = []
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        self = super().__new__(cls)
+        self = super().__new__(cls, *args, **kwargs)
         number = ProcessServer().register(self)
         self.__dict__.update(
             id=number,

@@ -12,7 +12,6 @@ from lavalike.compat.var import Var
 from lavalike.errors import LavalikeError, VarError
 from lavalike.model.config import RunConfig as CoreConfig
 from lavalike.proc.monitor import Monitor
-from lavalike.process.claims import Claim, starting
 from lavalike.process.process import AbstractProcess, component, walk
 from lavalike.runtime import runtime as core
 from lavalike.runtime.conditions import RunContinuous, RunSteps
@@ -191,12 +190,7 @@ def _plan(process: AbstractProcess, config: Any) -> configs.Plan:
 
 def prepare(process: AbstractProcess, config: Any) -> None:
     """Compile, and run no step; ``config`` is a run configuration or an Executable."""
-    made = _plan(process, config)
-    claim = Claim()
-    with starting(process, claim):
-        new = core.Runtime(process, made.config)
-        new.bind(claim)
-        new.free(claim)
+    core.prepare(process, _plan(process, config).config)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ _LIBRARY, _HARDWARE = "lavalike.compat.library", "lavalike.compat.hardware"
 _PROTOCOLS, _RESOURCES = "lavalike.compat.protocols", "lavalike.compat.resources"
 _REFS = "lavalike.compat.refs"
 _PIPES, _CLP = "lavalike.compat.pipes", "lavalike.compat.clp"
+_NETWORKS, _NETX = "lavalike.compat.networks", "lavalike.compat.netx"
 _UTILS, _PYMODEL = "lavalike.compat.utils", "lavalike.compat.pymodel"
 
 TABLE: dict[str, Mapping[str, str]] = {
@@ -244,6 +245,32 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.clp.prototype_lif.models": _from(_CLP, "PrototypeLIFBitAcc"),
     "lava.proc.bit_check.process": _from(_PIPES, "BitCheck"),
     "lava.proc.bit_check.models": _from(_PIPES, "LoihiBitCheckModel"),
+    # networks
+    "lava.networks.network": _from(
+        _NETWORKS, "Network", "NetworkList", "AlgebraicVector", "AlgebraicMatrix"
+    ),
+    "lava.networks.gradedvecnetwork": _from(
+        _NETWORKS,
+        *("InputVec", "OutputVec", "LIFVec", "GradedVec", "ProductVec", "GradedDense"),
+        *("GradedSparse", "NormalizeNet", "Network", "AlgebraicVector", "AlgebraicMatrix"),
+    ),
+    "lava.networks.resfire": _from(_NETWORKS, "ResFireVec", "AlgebraicVector"),
+    "lava.frameworks.loihi2": {
+        **_from(
+            _NETWORKS,
+            *("InputVec", "OutputVec", "LIFVec", "GradedVec", "ProductVec", "GradedDense"),
+            *("GradedSparse", "NormalizeNet", "ResFireVec"),
+        ),
+        **_from("lavalike.runtime.conditions", "RunSteps", "RunContinuous"),
+        **_from(_CONFIGS, "Loihi2SimCfg", "Loihi2HwCfg"),
+    },
+    # lava-dl
+    "lava.lib.dl.netx.hdf5": _from(_NETX, "Network"),
+    "lava.lib.dl.netx.blocks.process": _from(
+        _NETX,
+        *("AbstractBlock", "Input", "ComplexInput", "Dense", "RecurrentDense", "ComplexDense"),
+        "Conv",
+    ),
     # utilities
     "lava.utils.weightutils": {
         **_from("lavalike.dynamics.weights", "SignMode"),

@@ -71,6 +71,11 @@ class Var(core.Var):
         if self.__dict__.get("raw") is not None and self.aliased is None and not self.compiled:
             self.value = self._checked(self.raw, None)
 
+    def restore(self, value: np.ndarray) -> None:
+        """Hold what a Var of this name held in a file."""
+        super().restore(value)
+        self.raw = None
+
     def alias(self, other: core.Var) -> None:
         """Let ``other``, a Var of an inner process, hold the value; it begins with the other's, as in Lava."""
         if not isinstance(other, core.Var):

@@ -239,6 +239,17 @@ class _Stored(_Weighted):
     def fan_out(self) -> np.ndarray:
         return np.bincount(self.cols, minlength=self.s_in.size)
 
+    def remade(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        entries: dict[str, Any] = {
+            "rows": self.rows,
+            "cols": self.cols,
+            "data": Var.get(self.weights),
+            "shape": (self.a_out.size, self.s_in.size),
+        }
+        if "delays" in arguments:
+            entries["delays"] = Var.get(self.delays)  # type: ignore[attr-defined]
+        return {n: v for n, v in arguments.items() if n != "weights"} | entries
+
     def to_dense(self) -> np.ndarray:
         """The weights as an array (out, in)."""
         out = np.zeros((self.a_out.size, self.s_in.size), self.weights.get().dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lavalike.arguments import FLAG, arguments, instance, optional, shown
 from lavalike.errors import GraphError, RunError, VarError, VarTypeError
+from lavalike.process.made import Made
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.refs import RefPort, VarPort
 from lavalike.process.structure import Shared, Structure, join
@@ -80,6 +81,7 @@ class AbstractProcess(Shared):
     parent: AbstractProcess | None
     proc_params: dict[str, Any]
     step = _Step()
+    _made: Made
     _structure: Structure
     _vars: list[Var]
     _in_ports: list[InPort]
@@ -110,6 +112,7 @@ class AbstractProcess(Shared):
             probes=[],
             expansion=None,
             proc_params={},
+            _made=Made(args, kwargs, cls.__module__.startswith(OURS)),
             _structure=structure,
             _expansions={},
             _vars=[],
@@ -229,6 +232,11 @@ class AbstractProcess(Shared):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
+
+    def remade(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The keyword ``arguments`` it was made with, or others that make the same: for a file
+        (:meth:`lavalike.Compiled.save`). One whose Vars hold them in another form says so here."""
+        return arguments
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -396,6 +404,7 @@ class AbstractProcess(Shared):
 
 AbstractProcess.models = []
 PARTS = (Var, Port)
+OURS = ("lavalike.", "netx.")  # modules of the library
 NESTED = (AbstractProcess, list, tuple, dict)
 
 

@@ -253,6 +253,16 @@ class Var(Shared):
             self.shape = before
             raise
 
+    def restore(self, value: np.ndarray) -> None:
+        """Hold what a Var of this name held, in its dtype; VarError where it does not fit. Of a
+        process that is not compiled."""
+        self._grow(value)
+        if value.shape != self.shape or (value.dtype.kind == "U") != (self.value.dtype.kind == "U"):
+            raise VarError(
+                f"{self.path}: {value.dtype} of shape {value.shape} does not fit {self.value.dtype} of shape {self.shape}"
+            )
+        self.value = self._checked(value, None)
+
     def _grow(self, value: Any) -> None:
         """One number for all takes one a neuron."""
         if self.each is not None and self.shape == (1,) and np.shape(value) not in ((), (1,)):

@@ -465,6 +465,34 @@ def start(process: AbstractProcess, condition: RunCondition, config: RunConfig |
 
 def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> bool:
     claim = Claim()
+    program = _held_program(process, config, claim)
+    if program is None:
+        return False
+    program.run(condition, claim)
+    return True
+
+
+def prepare(
+    process: AbstractProcess, config: RunConfig | None = None, drawn: int | None = None
+) -> Runtime:
+    """The program of everything ``process`` is connected to, compiled unless it is there; no step
+    is run. ``drawn``: the seed of a new one where its RunConfig gives none."""
+    while True:
+        claim = Claim()
+        program = _held_program(process, config, claim, drawn)
+        if program is not None:
+            program.free(claim)
+            return program
+
+
+def _held_program(
+    process: AbstractProcess,
+    config: RunConfig | None,
+    claim: Claim,
+    drawn: int | None = None,
+) -> Runtime | None:
+    """The program for a run with ``config``, held by ``claim``; None where another thread let go of
+    the one that was there."""
     root = process._structure.root()
     bound = [*root.runtimes]
     if (
@@ -473,24 +501,23 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
         and (config is None or config is old.config or config == old.config)
     ):
         if not old.take(claim):
-            return False
+            return None
         if old.probed == root.probed or _reprobed(old, claim):
-            old.run(condition, claim)
-            return True
+            return old
         old.free(claim)
     new = None
     try:
         with starting(process, claim):
             root = process._structure.root()
             if root.runtimes != bound or not all(old.take(claim) for old in bound):
-                return False
+                return None
             before = bound[-1].config if bound else root.config
             if config is None:
                 config = before or RunConfig()
             if bound or root.counts:
                 _warn(process, config != before and f"for {config}")
             # the new program takes the states from the old ones' Vars; if it cannot be made, the old ones stay
-            new = Runtime(process, config, bound[-1].flat.drawn if bound else None)
+            new = Runtime(process, config, bound[-1].flat.drawn if bound else drawn)
             for old in bound:
                 old.release()
             new.bind(claim)
@@ -501,8 +528,7 @@ def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig 
     finally:
         for old in bound:
             old.free(claim)
-    new.run(condition, claim)
-    return True
+    return new
 
 
 def _reprobed(runtime: Runtime, claim: Claim) -> bool:
@@ -523,7 +549,7 @@ def _warn(process: AbstractProcess, why: str | bool) -> None:
             "step (sources, resets) with them"
         )
     log.info(text)
-    warnings.warn(text, RecompileWarning, stacklevel=6)
+    warnings.warn(text, RecompileWarning, stacklevel=7)
 
 
 def _states(processes: Iterable[AbstractProcess]) -> list[Var]:

@@ -10,7 +10,8 @@ import torch
 
 import netx
 from lavalike import slayer
-from tests.doors.table import COUNT, FLAG, INDEX, NAN, OBJECT, PATH, TEXT, bad, optional, row
+from lavalike.proc import LIF, RF
+from tests.doors.table import COUNT, FLAG, INDEX, NAN, OBJECT, PATH, SHAPE, TEXT, bad, optional, row
 
 
 @functools.cache
@@ -45,7 +46,68 @@ def unsigned():
     return path
 
 
+PARAMS = bad(3, None, "x", values=({"vth": 3},))
+BITS = bad("8", 1.5, None, values=(-1, 33))
+WIDTH = bad("8", 1.5, None, values=(0, 10))
+WHOLE = bad("3", 1.5, None)
+GIVEN = {"shape": (2,), "neuron_params": {"neuron_proc": LIF}}
+COMMON = {"shape": SHAPE, "neuron_params": PARAMS, "input_message_bits": BITS, "name": TEXT}
+BIAS = bad("x", values=(np.ones(3),))
+WEIGHT = bad("x", None, values=(np.ones((3, 4)), np.ones(3)))
+SYNAPSE = COMMON | {
+    "weight": WEIGHT,
+    "delay": bad("x", values=(63, -1, np.ones(5, int))),
+    "bias": BIAS,
+    "num_weight_bits": WIDTH,
+    "weight_exponent": WHOLE,
+    "sparse_synapse": FLAG,
+}
+RINGS = {"neuron_proc": RF, "period": 7, "alpha": 0.1}
+SQUARE = bad("x", None, values=(np.ones((2, 3)),))
 ROWS = [
+    row("netx.blocks.process.Input", GIVEN, **COMMON, transform=bad(3, "x"), bias=BIAS),
+    row("netx.blocks.process.ComplexInput", GIVEN | {"neuron_params": RINGS}, **COMMON),
+    row("netx.blocks.process.Dense", GIVEN | {"weight": np.ones((2, 4))}, **SYNAPSE),
+    row(
+        "netx.blocks.process.RecurrentDense",
+        GIVEN | {"weight": np.ones((2, 4)), "weight_rec": np.ones((2, 2))},
+        **SYNAPSE,
+        weight_rec=SQUARE,
+    ),
+    row(
+        "netx.blocks.process.ComplexDense",
+        GIVEN
+        | {
+            "neuron_params": RINGS,
+            "weight_real": np.ones((2, 4)),
+            "weight_imag": np.ones((2, 4)),
+        },
+        **COMMON,
+        weight_real=WEIGHT,
+        weight_imag=WEIGHT,
+        num_weight_bits_real=WIDTH,
+        num_weight_bits_imag=WIDTH,
+        weight_exponent_real=WHOLE,
+        weight_exponent_imag=WHOLE,
+        sparse_synapse=FLAG,
+    ),
+    row(
+        "netx.blocks.process.Conv",
+        {
+            "shape": (2, 2, 1),
+            "input_shape": (3, 3, 1),
+            "neuron_params": {"neuron_proc": LIF},
+            "weight": np.ones((1, 2, 2, 1)),
+        },
+        **COMMON,
+        input_shape=SHAPE,
+        weight=bad("x", None, values=(np.ones((2, 2)),)),
+        bias=BIAS,
+        stride=bad("x", None, 1.5, values=(0,)),
+        padding=bad("x", None, 1.5, values=(-1,)),
+        dilation=bad("x", None, 1.5, values=(0,)),
+        groups=bad("x", None, 1.5, values=(0,)),
+    ),
     row(
         "netx.Network",
         file,
@@ -91,5 +153,7 @@ ROWS = [
     ),
 ]
 EXEMPT = {
+    "netx.blocks.process.NetLayer": "made by Network",
+    "netx.blocks.process.AbstractBlock": "base of the blocks, which have rows",
     "netx.Comparison": "what compare returns",
 }

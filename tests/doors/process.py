@@ -1,5 +1,9 @@
 """Processes, ports, Vars, models and runs."""
 
+import functools
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 import lavalike as lv
@@ -14,6 +18,7 @@ from tests.doors.table import (
     NAN,
     NUMBERS,
     OBJECT,
+    PATH,
     POSITIVE,
     SHAPE,
     TEXT,
@@ -36,6 +41,28 @@ def layer():
 def leaky(a_in, v, beta):
     v = beta * v + a_in
     return above(v, 1), v
+
+
+@functools.cache
+def fixed():
+    return lv.to_fixed(layer(), {"s_in": np.ones((3, 4))})
+
+
+def compiled():
+    return lv.compile(LIF(shape=(2,)))
+
+
+@functools.cache
+def saved():
+    return Path(tempfile.mkdtemp()) / "graph.h5"
+
+
+@functools.cache
+def stored():
+    """A file of a compiled graph."""
+    path = saved().with_name("stored.h5")
+    compiled().save(path)
+    return path
 
 
 PORTS = bad(3, "x", None)
@@ -113,6 +140,33 @@ ROWS = [
         idx=bad("x", 1.5, values=(7,)),
     ),
     row("lavalike.process.Var.get", {}, lambda: LIF(shape=(2,)).v, idx=bad("x", 1.5, values=(7,))),
+    row(
+        "lavalike.compile",
+        lambda: {"process": LIF(shape=(2,))},
+        process=OBJECT,
+        config=OBJECT,
+    ),
+    row(
+        "lavalike.to_fixed",
+        lambda: {"net": layer(), "sample_inputs": {"s_in": np.ones((3, 4))}, "steps": 4},
+        net=OBJECT,
+        sample_inputs=bad(3, "x", None),
+        steps=optional(COUNT),
+    ),
+    row(
+        "lavalike.Fixed.encode",
+        {"inputs": {"s_in": np.ones((3, 4))}},
+        fixed,
+        inputs=bad(3, "x", None),
+    ),
+    row("lavalike.Compiled.save", {"path": saved()}, compiled, path=PATH),
+    row(
+        "lavalike.Compiled.load",
+        lambda: {"path": stored()},
+        path=PATH,
+        allow=bad(3, "mine", None, [3]),
+        config=OBJECT,
+    ),
     row("lavalike.RunSteps", {"num_steps": 3}, num_steps=COUNT, blocking=FLAG),
     row("lavalike.RunContinuous", {}),
     row(
@@ -245,6 +299,8 @@ EXEMPT = {
     "lavalike.model.NodeConfig": "made from a RunConfig and a Choice, whose rows have its arguments",
     "lavalike.backends.numba.NumbaOptions": "made from a RunConfig, whose row has its arguments",
     "lavalike.backends.torch.TorchOptions": "made from a RunConfig, whose row has its arguments",
+    "lavalike.Fixed": "made by to_fixed, which has a row",
+    "lavalike.Compiled": "made by compile and Compiled.load, which have rows",
     "lavalike.AbstractProcess": "takes every keyword: a process's own parameters; the rows of its subclasses look at name",
     "lavalike.process.Port": "base of InPort and OutPort, which have rows",
     "lavalike.process.View": "made by ports' indices and by their reshape, flatten, transpose and concat_with, which have rows",

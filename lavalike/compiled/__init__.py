@@ -1,0 +1,4 @@
+"""Compiled graphs: what was chosen, said and kept. ``compile``, ``Compiled.save`` and ``load``,
+``explain``."""
+
+from lavalike.compiled.graph import Compiled as Compiled, compile as compile
