@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike.backends.numba import NumbaModel, cache
+from lavalike import cache
+from lavalike.backends.numba import NumbaModel
 from lavalike.proc import LIF, Dense
 from lavalike.process import InPort, OutPort, Var
 

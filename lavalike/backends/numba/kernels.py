@@ -3,7 +3,7 @@
 A kernel is described by a :class:`Spec`. Its argument block is a run of int64 slots: an array takes its
 address and its axes' lengths, a number takes one slot holding its bits. Specs, not networks, are what is
 compiled: once per model, arithmetic and kind of argument. Each becomes a small module whose compiled function is kept in the cache
-folder (:mod:`lavalike.backends.numba.cache`); the folder is named by a hash of all kernel sources, so nothing
+folder (:mod:`lavalike.cache`); the folder is named by a hash of all kernel sources, so nothing
 stale is ever loaded. Models that live in no importable file (a notebook, a prompt) compile in memory.
 """
 
@@ -32,7 +32,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload_attribute
 
-from lavalike.backends.numba import cache, loops
+from lavalike.backends.numba import kept, loops
 from lavalike.backends.numba.loops import OVERFLOW as OVERFLOW, WRAPPED as WRAPPED
 from lavalike.dynamics.composition import composition
 from lavalike.dynamics.dynamics import Dynamics
@@ -240,7 +240,7 @@ def kernel_source(spec: Spec) -> str:
     lines = [
         "from numba import carray, types",
         IMPORTS,
-        "from lavalike.backends.numba.cache import compiled",
+        "from lavalike.backends.numba.kept import compiled",
         "from lavalike.backends.numba.kernels import INNER, bounded, compiled_parts, inlined, jit, nothing",
     ]
     dtypes = {d for _, (d, _) in spec.arguments if d != "t"} | {"int64"}
@@ -397,25 +397,25 @@ def _load(spec: Spec) -> Any:
             "this process was forked while another thread compiled, whose locks nobody opens here any more; "
             "fork before the first run or after it, or start processes with 'spawn'"
         )
-    kept = place(spec)
+    where = place(spec)
     _compiling.append(threading.get_ident())
     try:
-        if kept is None:
+        if where is None:
             return _module("lavalike_kernel", kernel_source(spec), None, spec).kernel
         # a name of its own, by which Numba looks up the module of what it has kept
-        name = f"{kept.name}_{hashlib.sha256(kept.key.encode()).hexdigest()[:16]}"
-        return _module(name, kept.key, kept, spec).kernel
+        name = f"{where.name}_{hashlib.sha256(where.key.encode()).hexdigest()[:16]}"
+        return _module(name, where.key, where, spec).kernel
     finally:
         _compiling.remove(threading.get_ident())
 
 
-def place(spec: Spec) -> cache.Kernel | None:
+def place(spec: Spec) -> kept.Kernel | None:
     """Where the kernel of ``spec`` is kept on disk, its key the text of its module; None of a function that is in no file."""
     origin = _origin(spec.function)
     if origin is None:
         return None
     name = f"k_{origin[1].replace('.', '_')}"
-    return cache.Kernel(fingerprint(), name, f"# {origin}\n{kernel_source(spec)}")
+    return kept.Kernel(fingerprint(), name, f"# {origin}\n{kernel_source(spec)}")
 
 
 _compiling: list[int] = []  # threads that compile just now
@@ -430,7 +430,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def _module(name: str, text: str, place: cache.Kernel | None, spec: Spec) -> ModuleType:
+def _module(name: str, text: str, place: kept.Kernel | None, spec: Spec) -> ModuleType:
     module = ModuleType(name)
     module.__dict__.update(FUNCTION=spec.function, PLACE=place)
     if place is not None:

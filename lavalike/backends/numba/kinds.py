@@ -19,7 +19,8 @@ from numba.core.errors import NumbaError
 from numba.core.typed_passes import NopythonTypeInference
 from numba.np.numpy_support import from_dtype
 
-from lavalike.backends.numba import cache, kernels, steps
+from lavalike import cache
+from lavalike.backends.numba import kernels, steps
 from lavalike.backends.numba.kernels import Spec
 
 WHOLE = "iu"  # kinds of dtypes
