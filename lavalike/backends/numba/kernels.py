@@ -13,11 +13,13 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
 import struct
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ from lavalike.errors import RunError
 # and would not be vectorised
 llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
+log = logging.getLogger(__name__)
 # dtypes of arguments as struct names them
 BITS = {
     "float32": "f",
@@ -397,14 +400,15 @@ def _load(spec: Spec) -> Any:
             "this process was forked while another thread compiled, whose locks nobody opens here any more; "
             "fork before the first run or after it, or start processes with 'spawn'"
         )
-    where = place(spec)
+    began, where = time.perf_counter(), place(spec)
     _compiling.append(threading.get_ident())
     try:
         if where is None:
-            return _module("lavalike_kernel", kernel_source(spec), None, spec).kernel
+            module = _module("lavalike_kernel", kernel_source(spec), None, spec)
+            return _told(module.kernel, spec, began)
         # a name of its own, by which Numba looks up the module of what it has kept
         name = f"{where.name}_{hashlib.sha256(where.key.encode()).hexdigest()[:16]}"
-        return _module(name, where.key, where, spec).kernel
+        return _told(_module(name, where.key, where, spec).kernel, spec, began)
     finally:
         _compiling.remove(threading.get_ident())
 
@@ -416,6 +420,15 @@ def place(spec: Spec) -> kept.Kernel | None:
         return None
     name = f"k_{origin[1].replace('.', '_')}"
     return kept.Kernel(fingerprint(), name, f"# {origin}\n{kernel_source(spec)}")
+
+
+def _told(kernel: Any, spec: Spec, began: float) -> Any:
+    """``kernel``; a record where it was compiled, not found on disk."""
+    if not kernel.cache_hits:
+        f = spec.function
+        name = f.name if isinstance(f, Dynamics) else f.__qualname__
+        log.info("compiled kernel %s in %.2f s", name, time.perf_counter() - began)
+    return kernel
 
 
 _compiling: list[int] = []  # threads that compile just now
