@@ -160,7 +160,12 @@ def run_file(path: Path, folder: Path, timeout: int) -> dict[str, dict[str, str]
         except subprocess.TimeoutExpired:
             why = f"its file took longer than {limit} s"
     found = json.loads(report.read_text()) if report.exists() else {}
-    found = {n.split("[")[0]: r for n, r in found.items()}
+    worst: dict[str, dict[str, str]] = {}  # of a test's parameters
+    for n, r in found.items():
+        name = n.split("[")[0]
+        if name not in worst or (worst[name]["outcome"] != "failed" and r["outcome"] != "skipped"):
+            worst[name] = r
+    found = worst
     if "(import)" in found:
         why = found.pop("(import)")["text"]
     return {n: found.get(n, {"outcome": "failed", "text": why}) for n in names}

@@ -41,7 +41,11 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from lavalike.backends.numba import NumbaModel as NumbaModel
-    from lavalike.backends.numpy import Declared as Declared, NumpyModel as NumpyModel
+    from lavalike.backends.numpy import (
+        AsyncModel as AsyncModel,
+        Declared as Declared,
+        NumpyModel as NumpyModel,
+    )
     from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
     from lavalike.compiled import Compiled as Compiled, compile as compile
     from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
@@ -55,6 +59,7 @@ __version__ = "0.4.0"
 # loaded on first use, so that `import lavalike` needs neither numba nor torch
 _LAZY = {
     "NumbaModel": "lavalike.backends.numba",
+    "AsyncModel": "lavalike.backends.numpy",
     "NumpyModel": "lavalike.backends.numpy",
     "Declared": "lavalike.backends.numpy",
     "TorchModel": "lavalike.backends.torch",

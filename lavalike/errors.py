@@ -10,6 +10,7 @@
      |   +- NotRecordedError (KeyError)  what a Recording does not hold
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
      |   +- DeadlockError              all that is left of a step waits for each other
+     |       +- ChannelDeadlockError   a run and the program around it wait for each other, or nobody is left to wait for
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
      +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
@@ -63,6 +64,10 @@ class RunError(LavalikeError, RuntimeError):
 
 class DeadlockError(RunError):
     """What is left of a step waits: the message names processes, ports and the circle."""
+
+
+class ChannelDeadlockError(DeadlockError):
+    """The program around a graph waits for a run, or a run for it between two steps, and no thread is left that could go on."""
 
 
 def step_error(text: str, cause: BaseException) -> RunError:

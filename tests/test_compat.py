@@ -665,3 +665,144 @@ def test_what_belongs_to_lavalikes_process_stays_its(names):
     (data,) = monitor.get_data().values()
     assert data["v"].ravel().tolist() == [3.0, 6.0, 9.0]
     assert [*copy.copy(holder.vars)] == [*holder.vars]
+
+
+def test_what_a_package_of_lava_lib_lacks_is_told_as_a_module(names):
+    with pytest.raises(ModuleNotFoundError, match="of lava-dl there are slayer and netx"):
+        import lava.lib.dl.bootstrap
+    with pytest.raises(ModuleNotFoundError, match=r"no module lava\.proc\.nothing"):
+        import lava.proc.nothing  # noqa: F401
+
+
+def test_injector_and_extractor_in_lavas_spelling(names):
+    from lava.proc.io import utils
+    from lava.proc.io.extractor import Extractor, VarWire
+    from lava.proc.io.injector import Injector, PyLoihiInjectorModel
+
+    injector, extractor = Injector((2,), 5), Extractor(shape=(2,))
+    assert isinstance(injector.proc_params["channel_config"], utils.ChannelConfig)
+    lif = names.LIF(shape=(2,), du=1.0, dv=1.0, vth=1)
+    wire = VarWire()
+    injector.out_port.connect(lif.a_in)
+    lif.s_out.connect(extractor.in_port)
+    wire.connect_var(lif.u)
+    for x in ([1, 2], [3, 0]):
+        injector.send(np.array(x))
+    lif.run(names.RunSteps(num_steps=2), names.Loihi2SimCfg())
+    assert injector.model_class is PyLoihiInjectorModel
+    assert [extractor.receive().tolist() for _ in range(2)] == [[0, 1], [1, 0]]
+    assert [wire.receive().tolist() for _ in range(2)] == [[1, 2], [3, 0]]
+    with pytest.raises(TypeError, match="shape is a tuple"):
+        Injector(shape=4)
+
+
+def test_external_pipes_reach_any_port(names):
+    lif = names.LIF(shape=(1,), du=1.0, dv=1.0, vth=1)
+    lif.a_in.flag_external_pipe()
+    lif.s_out.flag_external_pipe(buffer_size=2)
+    send, receive = lif.a_in.external_pipe_csp_send_port, lif.s_out.external_pipe_csp_recv_port
+    for x in (1, 2):
+        assert send.probe()
+        send.send(np.array([x]))
+    assert not receive.probe()
+    lif.run(names.RunSteps(num_steps=2), names.Loihi2SimCfg())
+    assert receive.peek().tolist() == [0.0]
+    assert [receive.recv().tolist() for _ in range(2)] == [[0.0], [1.0]]
+
+
+def test_reset_read_and_dataloaders_in_lavas_spelling(names):
+    from lava.proc.bit_check.process import BitCheck
+    from lava.proc.io.dataloader import SpikeDataloader
+    from lava.proc.io.reset import Reset
+    from lava.proc.io.sink import Read
+
+    loader = SpikeDataloader(dataset=[(np.ones((1, 2)), 0)], interval=2)
+    lif = names.LIF(shape=(1,), vth=100, du=1.0)
+    loader.s_out.connect(lif.a_in)
+    read, reset, check = Read(buffer=6), Reset(interval=3, offset=2), BitCheck(bits=3)
+    for watches in (read, reset):
+        watches.connect_var(lif.v)
+    check.state.connect_var(lif.v)
+    lif.run(names.RunSteps(num_steps=6), names.Loihi2SimCfg(select_tag="floating_pt"))
+    assert read.data.get()[0].tolist() == [0, 1, 2, 1, 2, 3]  # it was connected first
+    assert lif.v.get() == 0
+    assert check.layerid.init is None
+    assert not check.overflowed
+
+
+def test_models_beside_the_steps_in_lavas_spelling(names):
+    from lava.magma.core.model.py.model import PyAsyncProcessModel
+    from lava.magma.core.sync.protocols.async_protocol import AsyncProtocol
+
+    class Doubling(names.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.a_in, self.s_out = names.InPort((1,)), names.OutPort((1,))
+
+    @names.implements(proc=Doubling, protocol=AsyncProtocol)
+    class DoublingModel(PyAsyncProcessModel):
+        a_in = names.LavaPyType(names.PyInPort.VEC_DENSE, float)
+        s_out = names.LavaPyType(names.PyOutPort.VEC_DENSE, float)
+
+        def run_async(self):
+            for _ in range(self.num_steps):
+                self.s_out.send(2 * self.a_in.recv())
+
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+
+    doubling, sink = Doubling(), Sink(shape=(1,), buffer=3)
+    source = Source(data=np.arange(3.0).reshape(1, 3))
+    source.s_out.connect(doubling.a_in)
+    doubling.s_out.connect(sink.a_in)
+    sink.run(names.RunSteps(num_steps=3), names.Loihi2SimCfg())
+    assert sink.data.get().tolist() == [[0, 2, 4]]
+
+
+def test_virtual_ports_of_a_programs_own(names):
+    from lava.magma.core.process.ports.ports import AbstractPort, AbstractVirtualPort
+
+    class Turned(AbstractVirtualPort, AbstractPort):
+        def __init__(self, shape, turn):
+            AbstractPort.__init__(self, shape)
+            self.turn = turn
+
+        def get_transform_func_fwd(self):
+            return self.turn
+
+    a, b = names.LIF(shape=(2, 3), bias_mant=np.arange(6).reshape(2, 3)), names.LIF(shape=(3, 2))
+    port = Turned((3, 2), np.transpose)
+    a.s_out._connect_forward([port], AbstractPort, [None], assert_same_shape=False)
+    port.connect(b.a_in)
+    assert b.a_in.sources[0].index.tolist() == [[0, 3], [1, 4], [2, 5]]
+    with pytest.raises(ConnectError, match="is to reorder elements"):
+        a.s_out._connect_forward([Turned((2, 3), lambda x: 2 * x)], AbstractPort, [None])
+
+
+def test_collections_configurations_and_factors(names):
+    from lava.proc.rf.process import RF
+
+    class Counting(names.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.count, self.index = (importlib.import_module(VAR).Var((1,), k) for k in (1, 2))
+
+    assert [Counting().vars.count.init, Counting().vars.index.init] == [1, 2]
+
+    class Own(names.Loihi2SimCfg):
+        def __init__(self, values):
+            super().__init__()
+            self.values = values
+
+    rf = RF(shape=(1,), period=4.0, alpha=0.5)
+    for _ in range(2):  # of equal arrays: another configuration, and no error
+        rf.run(names.RunSteps(num_steps=1), Own(np.ones(2)))
+    np.testing.assert_allclose(rf.sin_decay.get(), 0.5)
+    np.testing.assert_allclose(rf.cos_decay.get(), 0, atol=1e-15)
+    lif = names.LIF(shape=(1,), du=4096)
+    with pytest.warns(UserWarning, match="4096 is taken for 4095"):
+        lif.run(names.RunSteps(num_steps=1), names.Loihi2SimCfg(select_tag="fixed_pt"))
+    assert lif.runtime.get_var(lif.du.id) == 4095
+
+
+VAR = "lava.magma.core.process.variable"

@@ -22,6 +22,8 @@ NAMESPACES = [
     "lavalike.proc",
     "lavalike.learning",
     "lavalike.networks",
+    "lavalike.proc.clp",
+    "lavalike.proc.io",
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
     "lavalike.backends.numba",

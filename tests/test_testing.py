@@ -45,7 +45,9 @@ def test_there_is_a_sample_of_every_process():
         for n, v in vars(lv.proc).items()
         if isinstance(v, type) and issubclass(v, lv.AbstractProcess)
     }
-    assert names - {"Monitor", "Recorder", "Connection"} <= {name.split(",")[0] for name in SAMPLES}
+    assert names - {"Monitor", "Recorder", "Connection", "BitCheck"} <= {
+        name.split(",")[0] for name in SAMPLES
+    }
 
 
 def test_numba_computes_every_process():

@@ -249,7 +249,9 @@ class Plan:
             return False
         if not isinstance(part, AbstractProcess):  # lavalike's own: it chooses itself
             return bool(part.models or part.dynamics) and not part.procs
-        models = candidates(part) or search.models(part)
+        models = candidates(part)
+        if not type(part).__dict__.get("lava_models"):  # none of its own, its bases' perhaps
+            models = search.models(part)
         if not models:
             if not _container(part):
                 raise NoProcessModelFound(
@@ -302,7 +304,16 @@ def _container(part: CoreProcess) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and vars(a) == vars(b)
+    """Whether two run configurations say the same, as far as can be told."""
+    if type(a) is not type(b) or vars(a).keys() != vars(b).keys():
+        return False
+    for x, y in zip(vars(a).values(), (vars(b)[k] for k in vars(a)), strict=True):
+        try:
+            if x is not y and not bool(x == y):
+                return False
+        except ValueError:  # arrays, of a program's own class
+            return False
+    return True
 
 
 def plan(process: CoreProcess, config: Any) -> Plan:

@@ -64,8 +64,11 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 ]
             return spec
         if fullname.startswith("lava.lib."):
-            return importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        raise ImportError(table.absent(fullname), name=fullname)
+            found = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+            if found is not None or not fullname.startswith("lava.lib.dl."):
+                return found
+        # without name=, or ``from package import name`` would be told by Python in its own words
+        raise ModuleNotFoundError(table.absent(fullname))
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         if spec.name in self.kept:

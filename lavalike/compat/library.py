@@ -39,11 +39,55 @@ class Chosen(Var):
         raise VarError(f"{self.path}: is chosen when the process is made, and not set later")
 
 
-class LIF(Library, proc.LIF):
+def chosen(process: Any, name: str, value: Any) -> None:
+    """Give ``process`` a Var of what it was made with, beside those that its model has."""
+    var = Chosen(np.shape(value) or (1,), 0 if value is None else value, name=name)
+    var.__dict__.update(raw=None, given=value)
+    var.process = process
+    process.__dict__[name] = var
+
+
+class Fitted(Library):
+    """What is cut to what fixed_pt holds where it runs in that, with a warning, as Lava cuts it."""
+
+    fitted: str  # the Var
+
+    def fit(self) -> None:
+        """Cut the Var; it has not been compiled."""
+        raise NotImplementedError
+
+    def _cut(self, var: CoreVar, cut: np.ndarray, what: str) -> None:
+        if not np.array_equal(cut, var.value):
+            warnings.warn(
+                f"{var.path}: fixed_pt holds {what}; {self.fitted} are cut to that, by at most "
+                f"{np.abs(cut - var.value).max():g}",
+                stacklevel=2,
+            )
+            var.value = cut
+
+
+class Leaking(Fitted):
+    """A LIF, whose du may be 4096 in fixed_pt, which lavalike's does not take."""
+
+    fitted = "du"
+    du: Any
+
+    def fit(self) -> None:
+        """Let du be 4095 where it is 4096, with a warning."""
+        self.du.settle()
+        if (self.du.value == 4096).any():
+            warnings.warn(
+                f"{self.du.path}: 4096 is taken for 4095: all of the current is lost from step to step; Lava goes on with -1/4096 of it",
+                stacklevel=2,
+            )
+            self.du.value = np.minimum(self.du.value, 4095)
+
+
+class LIF(Leaking, proc.LIF):
     __doc__ = proc.LIF.__doc__
 
 
-class LIFReset(Library, proc.LIFReset):
+class LIFReset(Leaking, proc.LIFReset):
     __doc__ = proc.LIFReset.__doc__
 
 
@@ -51,7 +95,7 @@ class LIFRefractory(Library, proc.LIFRefractory):
     __doc__ = proc.LIFRefractory.__doc__
 
 
-class TernaryLIF(Library, proc.TernaryLIF):
+class TernaryLIF(Leaking, proc.TernaryLIF):
     __doc__ = proc.TernaryLIF.__doc__
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -69,9 +113,7 @@ class Delta(Library, proc.Delta):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        cum_error = Chosen((1,), bool(self.proc_params["cum_error"]), name="cum_error")
-        cum_error.process = self
-        self.__dict__["cum_error"] = cum_error
+        chosen(self, "cum_error", bool(self.proc_params["cum_error"]))
 
 
 class SigmaDelta(Delta, proc.SigmaDelta):
@@ -84,8 +126,17 @@ class Decay(Var):
     @property  # type: ignore[misc]  # what it is made of is not changed
     def init(self) -> Any:
         owner: Any = self.process
+        return self._of(owner.period.init, owner.alpha.init)
+
+    def _of(self, period: Any, alpha: Any) -> Any:
         turn = np.cos if self.name == "cos_decay" else np.sin
-        return (1 - owner.alpha.init) * turn(2 * np.pi / owner.period.init)
+        return (1 - np.asarray(alpha)) * turn(2 * np.pi / np.asarray(period))
+
+    def get(self, idx: Any = None) -> Any:
+        """What follows from period and alpha as they are."""
+        owner: Any = self.process
+        value = self._of(owner.period.get(), owner.alpha.get())
+        return value if idx is None else np.asarray(value)[idx]
 
 
 class RF(Library, proc.RF):
@@ -117,25 +168,6 @@ class RF(Library, proc.RF):
 
 class RF_IZ(RF, proc.RF_IZ):
     __doc__ = proc.RF_IZ.__doc__
-
-
-class Fitted(Library):
-    """What is cut to what fixed_pt holds where it runs in that, with a warning, as Lava cuts it."""
-
-    fitted: str  # the Var
-
-    def fit(self) -> None:
-        """Cut the Var; it has not been compiled."""
-        raise NotImplementedError
-
-    def _cut(self, var: CoreVar, cut: np.ndarray, what: str) -> None:
-        if not np.array_equal(cut, var.value):
-            warnings.warn(
-                f"{var.path}: fixed_pt holds {what}; {self.fitted} are cut to that, by at most "
-                f"{np.abs(cut - var.value).max():g}",
-                stacklevel=2,
-            )
-            var.value = cut
 
 
 class Weighted(Fitted):
@@ -303,6 +335,22 @@ class Monitor(Library, CoreMonitor):
         reads = RefPort(target.shape)  # as Lava has it; what is recorded goes past it
         setattr(self, f"ref_port_{len(self._targets) - 1}", reads)
 
+    def _observed(self) -> Any:
+        """A process that is recorded, which runs in its place: a Monitor is connected to it by that alone."""
+        for probe in self._targets:
+            if probe.target.process is not None:
+                return probe.target.process
+        return super()
+
+    def compile(self, *args: Any, **kwargs: Any) -> Any:
+        return self._observed().compile(*args, **kwargs)
+
+    def create_runtime(self, *args: Any, **kwargs: Any) -> None:
+        self._observed().create_runtime(*args, **kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        self._observed().run(*args, **kwargs)
+
     def get_data(self) -> dict[str, dict[str, np.ndarray]]:
         """``{name of a process: {name of a Var or port: (steps, *shape)}}``."""
         out: dict[str, dict[str, Any]] = {}
@@ -347,8 +395,42 @@ RFZero = _library(proc.RFZero)
 GradedVec, GradedReluVec = _library(proc.GradedVec), _library(proc.GradedReluVec)
 ProdNeuron, NormVecDelay = _library(proc.ProdNeuron), _library(proc.NormVecDelay)
 InvSqrt, ConvInTime = _library(proc.InvSqrt), _library(proc.ConvInTime)
-S4d, SigmaS4dDelta = _library(proc.S4d), _library(proc.SigmaS4dDelta)
-SigmaS4dDeltaLayer = _library(proc.SigmaS4dDeltaLayer)
+
+
+class S4d(Library, proc.S4d):
+    __doc__ = proc.S4d.__doc__
+
+    def __init__(self, *args: Any, s4_exp: int = 0, inp_exp: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chosen(self, "s4_exp", s4_exp)  # of chips
+        chosen(self, "inp_exp", inp_exp)
+
+
+class SigmaS4dDelta(Library, proc.SigmaS4dDelta):
+    __doc__ = proc.SigmaS4dDelta.__doc__
+
+    def __init__(self, *, vth: Any, state_exp: int = 0, s4_exp: int = 0, **kwargs: Any) -> None:
+        super().__init__(vth=vth * 2**state_exp, **kwargs)
+        for name, value in (("state_exp", state_exp), ("s4_exp", s4_exp), ("spike_exp", 0)):
+            chosen(self, name, value)
+        chosen(self, "cum_error", False)
+        chosen(self, "bias", 0)
+
+
+class SigmaS4dDeltaLayer(Library, proc.SigmaS4dDeltaLayer):
+    __doc__ = proc.SigmaS4dDeltaLayer.__doc__
+
+    def __init__(
+        self, *, vth: Any, state_exp: int = 0, s4_exp: int = 0, d_states: int = 1, **kwargs: Any
+    ) -> None:
+        super().__init__(vth=vth * 2**state_exp, d_states=d_states, **kwargs)
+        chosen(self, "state_exp", state_exp)
+        chosen(self, "S4_exp", s4_exp)
+        chosen(
+            self, "conn_weights", np.kron(np.eye(int(np.prod(kwargs["shape"]))), np.ones(d_states))
+        )
+
+
 Spiker, Receiver = _library(proc.Spiker), _library(proc.Receiver)
 
 _models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, TypeVar
 
+import numpy as np
+
 from lavalike.compat.errors import (
     ConcatIndexError,
     ConcatShapeError,
@@ -16,6 +18,7 @@ from lavalike.compat.errors import (
     TransposeShapeError,
 )
 from lavalike.errors import ConnectError
+from lavalike.proc import io
 from lavalike.process import ports as core
 from lavalike.process.refs import RefPort, VarPort
 
@@ -26,6 +29,20 @@ class AbstractPort:
     """Base of all ports."""
 
     name: str
+    shape: tuple[int, ...]
+
+    def __init__(self, shape: Any) -> None:  # of a virtual port of a program's own
+        self.shape = tuple(shape)
+
+    def _connect_forward(
+        self, ports: Any, kind: Any, connection_configs: Any = None, assert_same_shape: bool = True
+    ) -> None:
+        """Send what this port carries to virtual ports of a program's own, which connect to others."""
+        for port in ports:
+            if not isinstance(port, AbstractVirtualPort):
+                raise PortTypeError(f"{self!r}, {port!r}: ports are connected by connect(port)")
+            port.carried = self.carried if isinstance(self, AbstractVirtualPort) else self._view()  # type: ignore[attr-defined]
+            port._apply()
 
 
 class AbstractIOPort(AbstractPort):
@@ -41,7 +58,33 @@ class AbstractDstPort:
 
 
 class AbstractVirtualPort(AbstractPort):
-    """A view on ports."""
+    """A view on ports. One of a program's own says by ``get_transform_func_fwd()`` how it reorders what it carries."""
+
+    carried: core.View
+
+    def get_transform_func_fwd(self) -> Any:
+        """A function of an array."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: get_transform_func_fwd() gives what reorders an array"
+        )
+
+    def _apply(self) -> None:
+        """Reorder what came, by the places of its elements."""
+        turn, index = self.get_transform_func_fwd(), self.carried.index
+        new = np.asarray(turn(index))
+        if not np.array_equal(np.asarray(turn(index + 7)), new + 7) or new.shape != self.shape:
+            raise ReshapeError(
+                f"{type(self).__name__}: get_transform_func_fwd() takes {index.shape} to {new.shape}, and is to reorder elements to "
+                f"{self.shape}"
+            )
+        self.carried = core.View(self.carried.ports, new)
+
+    def connect(self, ports: Any, connection_configs: Any = None) -> None:
+        """Send what it carries to ``ports``."""
+        try:
+            self.carried.connect(ports)
+        except ConnectError as e:
+            raise PortError(str(e)) from e
 
 
 class AbstractReduceOp:
@@ -94,7 +137,7 @@ class _Shaping:
             raise (ConcatShapeError if len(rest) > 1 else PortError)(str(e)) from e
 
 
-class _View(_Shaping, core.View, AbstractVirtualPort):
+class _View(_Shaping, core.View, AbstractVirtualPort):  # type: ignore[misc]  # connects as views do
     """A view of ports."""
 
     @property
@@ -208,9 +251,27 @@ class InPort(_Port, core.InPort, AbstractDstPort):
         super().__init__(shape)
         self._reduce_op = reduce_op
 
+    def flag_external_pipe(self, buffer_size: int = 64) -> None:
+        """Let the program send to this port, by ``external_pipe_csp_send_port``, while it runs."""
+        from lavalike.compat.pipes import CspSendPort
+
+        injector = io.Injector(shape=self.shape, buffer_size=buffer_size)
+        injector.out_port.connect(self)
+        self.external_pipe_flag, self.external_pipe_buffer_size = True, buffer_size
+        self.external_pipe_csp_send_port = CspSendPort(injector.channel)
+
 
 class OutPort(_Port, core.OutPort, AbstractSrcPort):
     """Sends one message a step."""
+
+    def flag_external_pipe(self, buffer_size: int = 64) -> None:
+        """Let the program receive from this port, by ``external_pipe_csp_recv_port``, while it runs."""
+        from lavalike.compat.pipes import CspRecvPort
+
+        extractor = io.Extractor(shape=self.shape, buffer_size=buffer_size)
+        self._view().connect(extractor.in_port)
+        self.external_pipe_flag, self.external_pipe_buffer_size = True, buffer_size
+        self.external_pipe_csp_recv_port = CspRecvPort(extractor.channel)
 
     def check_direction(self, src: core.Port, view: core.View, settled: bool = False) -> None:
         if not isinstance(src, core.OutPort):

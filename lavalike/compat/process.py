@@ -26,6 +26,13 @@ class Collection(list[Any]):
     def __init__(self, process: Any, name: str, members: Any = ()) -> None:
         super().__init__(members)
         self.process, self.name = process, name
+        self._show()
+
+    def _show(self) -> None:
+        """Let members go before methods of lists that have their names, ``count`` and ``index``."""
+        for m in self:
+            if hasattr(list, m.name):
+                self.__dict__[m.name] = m
 
     @property
     def members(self) -> list[Any]:
@@ -43,7 +50,8 @@ class Collection(list[Any]):
         for name, member in members.items():
             if member.name in ("", UNNAMED):
                 member.name = name
-            self.append(member)
+            list.append(self, member)
+        self._show()
 
     def has(self, member: Any) -> bool:
         return any(m is member for m in self)
@@ -240,6 +248,8 @@ class AbstractProcess(core.AbstractProcess):
             if type(value) is core.Runtime:
                 value.__class__ = Bound
         self.__dict__["runtime"] = value
+
+    _runtime = runtime  # as programs that look inside call it
 
     @property
     def model_class(self) -> type | None:

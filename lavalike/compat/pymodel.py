@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lavalike.backends.numpy import Declared, NumpyModel
+from lavalike.backends.numpy import AsyncModel, Declared, NumpyModel
 from lavalike.backends.numpy.scheduler import Scheduler
 from lavalike.compat.model import AbstractPyProcessModel, StandIn, implements
 from lavalike.compat.process import AbstractProcess as LavaProcess
@@ -72,8 +72,8 @@ class LavaPyType(Declared):
         self.cls, self.d_type, self.precision = cls, d_type, precision
 
 
-class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
-    """A model in Python. A program's ``__init__(self, proc_params)`` is called before ports and Vars are there."""
+class _PyModel(AbstractPyProcessModel, NumpyModel):
+    """What models in Python have in common. A program's ``__init__(self, proc_params)`` is called before ports and Vars are there."""
 
     def __init__(self, proc_params: Any = None) -> None:
         self.proc_params = {} if proc_params is None else proc_params
@@ -88,9 +88,6 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
                 self.__dict__.pop(part.name, None)
         NumpyModel.__init__(self, process, config)
         return self
-
-    def run_spk(self) -> None:
-        """Nothing, where a program's model has no step."""
 
     @classmethod
     def declared(cls) -> dict[str, Declared]:
@@ -139,19 +136,32 @@ class PyLoihiProcessModel(AbstractPyProcessModel, NumpyModel):
             self.request_stop()
 
 
-class PyAsyncProcessModel(AbstractPyProcessModel):
-    """A model that runs beside the steps of others. It can be declared; nothing runs it yet."""
+class PyLoihiProcessModel(_PyModel):
+    """A model in Python, step by step."""
+
+    def run_spk(self) -> None:
+        """Nothing, where a program's model has no step."""
+
+
+class PyAsyncProcessModel(_PyModel, AsyncModel):
+    """A model in Python that runs beside the steps of others; see :class:`lavalike.AsyncModel`."""
+
+    def check_for_stop_cmd(self) -> bool:
+        """Whether the run ends; the others do a step first."""
+        return self.over()
+
+    check_for_pause_cmd = check_for_stop_cmd
 
 
 def PyLoihiModelToPyAsyncModel(py_loihi_model: type) -> type:
-    """A model that keeps step as one that does not. Of the library's models, which compute the same either way."""
-    if not issubclass(py_loihi_model, StandIn):
+    """A model that keeps step as one that says it does not; it computes the same, step by step."""
+    if not issubclass(py_loihi_model, StandIn | PyLoihiProcessModel):
         raise GraphTypeError(
-            f"PyLoihiModelToPyAsyncModel: {py_loihi_model.__name__} keeps step with what it is connected to; models of the library only"
+            f"PyLoihiModelToPyAsyncModel: a PyLoihiProcessModel is converted, got {py_loihi_model.__name__}"
         )
 
     def run_async(self: Any) -> None:
-        raise NotImplementedError("lavalike's own model computes this process")
+        raise NotImplementedError("lavalike does its steps")
 
     return type(
         f"{py_loihi_model.__name__}Async",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from lavalike.compat import configs
-from lavalike.errors import LavalikeError
+from lavalike.compat.var import Var
+from lavalike.errors import LavalikeError, VarError
 from lavalike.model.config import RunConfig as CoreConfig
 from lavalike.proc.monitor import Monitor
 from lavalike.process.process import AbstractProcess, component, walk
@@ -64,7 +67,23 @@ class Bound(core.Runtime):
 
     def wait(self) -> None:
         self.aside = False
-        super().wait()
+        with as_lava():
+            super().wait()
+
+    def _var(self, number: int) -> Var:
+        for process in self.processes:
+            for var in process.vars:
+                if isinstance(var, Var) and var.id == number:
+                    return var
+        raise VarError(f"there is no Var with id {number} in what runs")
+
+    def get_var(self, var_id: int, idx: Any = None) -> Any:
+        """The value of the Var with that id."""
+        return self._var(var_id).get(idx)
+
+    def set_var(self, var_id: int, value: Any, idx: Any = None) -> None:
+        """Replace the value of the Var with that id."""
+        self._var(var_id).set(value, idx)
 
 
 class _Runtimes(type):
@@ -113,6 +132,7 @@ class Runtime(metaclass=_Runtimes):
         self._process.stop()
 
     def __enter__(self) -> Self:
+        self.initialize()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -168,10 +188,15 @@ def prepare(process: AbstractProcess, config: Any) -> None:
     core.prepare(process, _plan(process, config).config)
 
 
-def _as_lava(error: Exception) -> None:
-    """What a model raised, as the RuntimeError that Lava's programs catch; its cause is the model's own."""
-    notes = getattr(error, "__notes__", [])
-    if notes and not isinstance(error, LavalikeError):
+@contextmanager
+def as_lava() -> Iterator[None]:
+    """What a model raises within, as the RuntimeError that Lava's programs catch; its cause is the model's own."""
+    try:
+        yield
+    except Exception as error:
+        notes = getattr(error, "__notes__", [])
+        if not notes or isinstance(error, LavalikeError):
+            raise
         count = 1 + sum(note.startswith("raised in the same step") for note in notes)
         raise RuntimeError(
             f"{count} Exception(s) occurred. {type(error).__name__}: {error} ({'; '.join(notes)})"
@@ -188,11 +213,8 @@ def run(process: AbstractProcess, condition: Any, config: Any) -> None:
         raise configs.ConfigValueError(
             f"{process.path}: condition is RunSteps(n) or RunContinuous(), got {condition!r:.60}"
         )
-    try:
+    with as_lava():
         core.start(process, condition, config)
-    except Exception as e:
-        _as_lava(e)
-        raise
     live = process.runtime
     if isinstance(live, Bound):
         live.started = True

@@ -26,6 +26,7 @@ _LIBRARY, _HARDWARE = "lavalike.compat.library", "lavalike.compat.hardware"
 _PROTOCOLS, _RESOURCES = "lavalike.compat.protocols", "lavalike.compat.resources"
 _REFS = "lavalike.compat.refs"
 _NETWORKS, _NETX = "lavalike.compat.networks", "lavalike.compat.netx"
+_PIPES, _CLP = "lavalike.compat.pipes", "lavalike.compat.clp"
 _UTILS, _PYMODEL = "lavalike.compat.utils", "lavalike.compat.pymodel"
 
 TABLE: dict[str, Mapping[str, str]] = {
@@ -122,7 +123,11 @@ TABLE: dict[str, Mapping[str, str]] = {
         _HARDWARE, EMBEDDED_ALLOCATION_ORDER="EmbeddedAllocationOrder"
     ),
     "lava.magma.compiler.subcompilers.nc.ncproc_compiler": _from(_HARDWARE, "CompilerOptions"),
+    "lava.magma.compiler.channels.pypychannel": _from(
+        _PIPES, "PyPyChannel", "CspSendPort", "CspRecvPort"
+    ),
     "lava.magma.runtime.runtime": _from(_RUNTIME, "Runtime"),
+    "lava.magma.runtime.message_infrastructure.multiprocessing": _from(_PIPES, "MultiProcessing"),
     # the library
     "lava.proc.lif.process": _from(
         _LIBRARY,
@@ -170,9 +175,35 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.io.source": _from(
         _LIBRARY, "PySendModelFloat", "PySendModelFixed", RingBuffer="Source"
     ),
-    "lava.proc.io.sink": _from(
-        _LIBRARY, "PyReceiveModelFloat", "PyReceiveModelFixed", RingBuffer="Sink"
+    "lava.proc.io.sink": {
+        **_from(_LIBRARY, "PyReceiveModelFloat", "PyReceiveModelFixed", RingBuffer="Sink"),
+        **_from(_PIPES, "Read"),
+        **_from(_PIPES, "PyReadFloat", "PyReadFixed"),
+    },
+    "lava.proc.io.reset": {
+        **_from(_PIPES, "Reset"),
+        **_from(_PIPES, "PyResetFloat", "PyResetFixed"),
+    },
+    "lava.proc.io.dataloader": {
+        **_from(_PIPES, "StateDataloader", "SpikeDataloader"),
+        **_from(_PIPES, "PyStateModelFloat", "PyStateModelFixed"),
+        **_from(_PIPES, "PySpikeModelFloat", "PySpikeModelFixed"),
+    },
+    "lava.proc.io.injector": _from(
+        _PIPES, "Injector", "PyLoihiInjectorModel", "PyLoihiInjectorModelAsync"
     ),
+    "lava.proc.io.extractor": _from(
+        _PIPES,
+        *("Extractor", "PyLoihiExtractorModel", "PyLoihiExtractorModelAsync"),
+        *("VarWire", "PyLoihiVarWireModel"),
+    ),
+    "lava.proc.io.utils": {
+        **_from(
+            "lavalike.proc.io.channel",
+            *("ChannelConfig", "SendFull", "ReceiveEmpty", "ReceiveNotEmpty"),
+        ),
+        **_from(_PIPES, "validate_shape", "validate_buffer_size", "validate_channel_config"),
+    },
     "lava.proc.io.encoder": _from(
         _LIBRARY,
         *("DeltaEncoder", "Compression", "PyDeltaEncoderModelDense", "PyDeltaEncoderModelSparse"),
@@ -184,11 +215,14 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.graded.process": _from(
         _LIBRARY, "GradedVec", "GradedReluVec", "NormVecDelay", "InvSqrt"
     ),
-    "lava.proc.graded.models": _from(
-        _LIBRARY,
-        *("PyGradedVecModelFixed", "PyGradedReluVecModelFixed", "NormVecDelayModel"),
-        *("InvSqrtModelFloat", "InvSqrtModelFP"),
-    ),
+    "lava.proc.graded.models": {
+        **_from(
+            _LIBRARY,
+            *("PyGradedVecModelFixed", "PyGradedReluVecModelFixed", "NormVecDelayModel"),
+            *("InvSqrtModelFloat", "InvSqrtModelFP"),
+        ),
+        **_from(_UTILS, "inv_sqrt"),
+    },
     "lava.proc.prodneuron.process": _from(_LIBRARY, "ProdNeuron"),
     "lava.proc.prodneuron.models": _from(_LIBRARY, "PyProdNeuronModelFixed"),
     "lava.proc.s4d.process": _from(_LIBRARY, "S4d", "SigmaS4dDelta", "SigmaS4dDeltaLayer"),
@@ -227,6 +261,16 @@ TABLE: dict[str, Mapping[str, str]] = {
         *("AbstractBlock", "Input", "ComplexInput", "Dense", "RecurrentDense", "ComplexDense"),
         "Conv",
     ),
+    "lava.proc.clp.id_broadcast.process": _from(_CLP, "IdBroadcast"),
+    "lava.proc.clp.id_broadcast.models": _from(_CLP, "IdBroadcastModel"),
+    "lava.proc.clp.novelty_detector.process": _from(_CLP, "NoveltyDetector"),
+    "lava.proc.clp.novelty_detector.models": _from(_CLP, "PyNoveltyDetectorModel"),
+    "lava.proc.clp.nsm.process": _from(_CLP, "Readout", "Allocator"),
+    "lava.proc.clp.nsm.models": _from(_CLP, "PyReadoutModel", "PyAllocatorModel"),
+    "lava.proc.clp.prototype_lif.process": _from(_CLP, "PrototypeLIF"),
+    "lava.proc.clp.prototype_lif.models": _from(_CLP, "PrototypeLIFBitAcc"),
+    "lava.proc.bit_check.process": _from(_PIPES, "BitCheck"),
+    "lava.proc.bit_check.models": _from(_PIPES, "LoihiBitCheckModel"),
     # utilities
     "lava.utils.weightutils": {
         **_from("lavalike.dynamics.weights", "SignMode"),

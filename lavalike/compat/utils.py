@@ -322,3 +322,15 @@ def _pickle(what: str, filename: Any) -> str:
     if not isinstance(filename, str):
         raise InputTypeError(f"{what}: filename is a text, got {filename!r:.60}")
     return filename if filename.endswith(".pickle") else filename + ".pickle"
+
+
+def inv_sqrt(s_fp: int, n_iters: int = 5, b_fraction: int = 12) -> int:
+    """1 / sqrt(s_fp), both in ``2**-b_fraction``, as InvSqrt computes it in fixed_pt, which takes 5 of Newton's steps."""
+    from lavalike.backends.numba.graded import STEPS, InvSqrtModel, guesses
+
+    if n_iters != STEPS:
+        raise InputError(f"inv_sqrt: n_iters is {STEPS}, got {n_iters}")
+    out = np.zeros(1, np.int64)
+    step: Any = InvSqrtModel.step  # a plain function of arrays
+    step(np.array([s_fp], np.int64), out, guesses(b_fraction), b_fraction)
+    return int(out[0])

@@ -21,6 +21,9 @@ BUILT_IN = {
 }
 
 
+PYTHON = "lavalike.backends.numpy.library"  # the library's models in Python, which run beside any backend
+
+
 def _installed() -> list[EntryPoint]:
     from importlib.metadata import entry_points  # 20 ms, and few ask
 
@@ -45,6 +48,7 @@ def known(name: str) -> None:
 def get_backend(name: str) -> Backend:
     """The backend called ``name``; importing it registers its models."""
     if name in BUILT_IN:
+        importlib.import_module(PYTHON)
         try:
             return importlib.import_module(BUILT_IN[name]).BACKEND
         except ModuleNotFoundError as e:

@@ -1,8 +1,9 @@
 """The process library: descriptions only, equations in lavalike.dynamics, models in lavalike.backends."""
 
 from lavalike.dynamics.weights import SignMode as SignMode
-from lavalike.proc import io as io
+from lavalike.proc import clp as clp, io as io
 from lavalike.proc.alif import ALIF as ALIF, ATRLIF as ATRLIF, ALIFLateBias as ALIFLateBias
+from lavalike.proc.bit_check import BitCheck as BitCheck
 from lavalike.proc.compartments import (
     Compartment as Compartment,
     MultiCompartment as MultiCompartment,

@@ -327,18 +327,18 @@ class AbstractProcess(Shared):
         """
         _runtimes().start(self, condition, run_cfg)
 
-    def _runtime(self, verb: str) -> Runtime:
+    def _live(self, verb: str) -> Runtime:
         if self.runtime is None:
             raise RunError(f"{self.path}: nothing to {verb}: run() it first")
         return self.runtime
 
     def wait(self) -> None:
         """Block until a run started with ``blocking=False`` has done its steps; raise what it raised."""
-        self._runtime("wait for").wait()
+        self._live("wait for").wait()
 
     def pause(self) -> None:
         """End a non-blocking run after the step in progress; state is kept, ``run`` goes on from it."""
-        self._runtime("pause").pause()
+        self._live("pause").pause()
 
     def stop(self) -> None:
         """Pause, keep the states in the Vars and release the compiled program. Never needed, always legal but from within a step."""

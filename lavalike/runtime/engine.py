@@ -43,7 +43,8 @@ class Engine:
     Between runs ``read`` and ``write`` serve the Vars. ``step`` counts the steps done; after an error in one of several parts all of
     them are where the last whole step left them, but for a graph with Python models, which runs no more.
 
-    Attributes: ``plan``, what is walked; ``programs``, one for each of its parts; ``whole``: a run is one stretch, as one of the parts
+    Attributes: ``plan``, what is walked; ``programs``, one for each of its parts; ``beside``, those with models beside the steps, which are
+    told where a run begins and is over; ``whole``: a run is one stretch, as one of the parts
     runs all steps at once.
     """
 
@@ -74,6 +75,7 @@ class Engine:
                 self._back[edge.target].append(edge)
         self._running = self.programs[0]
         self._asking: list[Any] = [p for p in self.programs if hasattr(p, "request")]
+        self.beside: list[Any] = [p for p in self._asking if p.beside]
         self._step = self.flat.step
         self._last: int | None = None  # steps of the last run
         self.goes_on = False  # whether ``again`` may follow
@@ -106,6 +108,11 @@ class Engine:
     def request(self) -> str:
         """What a model asked for in the last step done, which then ended the run: "pause", "stop" or nothing."""
         return next((p.request for p in self._asking if p.request), "") if self._asking else ""
+
+    def watch(self, paused: Callable[[], bool]) -> None:
+        """``paused`` says whether the run is to end, to parts that may wait for the program around the graph."""
+        for program in self._asking:
+            program.watch(paused)
 
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         """Do ``steps`` steps.

@@ -17,8 +17,9 @@ import numpy as np
 
 from lavalike.backends import get_backend
 from lavalike.compiler.flat import Flat, flatten
-from lavalike.errors import InputError, RunError
+from lavalike.errors import ChannelDeadlockError, InputError, RunError
 from lavalike.model.config import RunConfig
+from lavalike.proc.io import channel
 from lavalike.process.claims import Claim, starting
 from lavalike.process.ports import Port
 from lavalike.process.process import AbstractProcess
@@ -107,6 +108,7 @@ class Runtime:
         self._waiting = 0  # threads that wait for that
         self._torn = False  # in a forked child: a thread of the parent was amid its steps
         self._pause = False
+        self.program.watch(lambda: self._pause)
         _runtimes.add(self)
         if log.isEnabledFor(logging.INFO):
             nodes, parts = len(flat.nodes), len(self.program.plan.parts)
@@ -290,6 +292,18 @@ class Runtime:
 
     def _loop(self, steps: int | None, ready: bool = False) -> None:
         """``ready``: there is room for all the steps where the program records."""
+        if not self.program.beside:
+            self._steps(steps, ready)
+            return
+        for part in self.program.beside:
+            part.begin(steps)
+        try:
+            self._steps(steps, ready)
+        finally:
+            for part in self.program.beside:
+                part.finish()
+
+    def _steps(self, steps: int | None, ready: bool) -> None:
         program, stretches = self.program, self.stretches
         left: Any = math.inf if steps is None else steps
         while left > 0 and not self._pause:
@@ -300,6 +314,8 @@ class Runtime:
             before = program.step
             try:
                 stretches.run(program, n, NOTHING, rows)
+            except ChannelDeadlockError:  # between two steps
+                raise
             except Exception as e:
                 self.failed = str(e).splitlines()[0] if str(e) else type(e).__name__
                 raise
@@ -378,6 +394,7 @@ class Runtime:
 
     def pause(self) -> None:
         self._pause = True
+        channel.tell()
         self.wait()
 
     def stop(self) -> None:
@@ -389,10 +406,12 @@ class Runtime:
                 )
         try:
             self.pause()
+            channel.hand_over(self.processes)
         finally:
             with self._lock:
                 while self._claim is not None:  # another thread was quicker to run again
                     self._pause = True
+                    channel.tell()
                     self._await()
                 self.release()
 

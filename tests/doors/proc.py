@@ -4,6 +4,7 @@ import numpy as np
 
 from lavalike.learning import LearningRule
 from lavalike.proc import Compartment
+from lavalike.proc.io import ChannelConfig
 from tests.doors.table import (
     CHOICE,
     COUNT,
@@ -89,6 +90,10 @@ CONV = CONNECTION | {
     "checked": FLAG,
 }
 SMALL = {"shape": (3,)}
+CHANNEL = {
+    "buffer_size": COUNT,
+    "channel_config": bad("x", ChannelConfig(send_full=1)),  # type: ignore[arg-type]  # meant
+}
 GRADED = {
     "shape": SHAPE,
     "vth": PER_NEURON,
@@ -328,8 +333,57 @@ ROWS = [
     row(
         "lavalike.proc.io.sink.RingBuffer", SMALL | {"buffer": 5}, shape=SHAPE, buffer=COUNT, **NAME
     ),
+    *(
+        row(f"lavalike.proc.io.{name}", SMALL if shape else {}, **shape, **CHANNEL, **NAME)
+        for name, shape in (
+            ("Injector", {"shape": SHAPE}),
+            ("Extractor", {"shape": SHAPE}),
+            ("VarWire", {}),
+        )
+    ),
+    row("lavalike.proc.io.Reset", reset_value=NUMBERS, interval=COUNT, offset=INDEX, **NAME),
+    row("lavalike.proc.io.Read", {"buffer": 5}, buffer=COUNT, interval=COUNT, offset=INDEX, **NAME),
+    *(
+        row(
+            f"lavalike.proc.io.{name}",
+            {"dataset": [(np.ones((2, 3)), 0)]},
+            dataset=bad(3, None, "x", values=([], [(np.array("a"), 0)], [3])),
+            interval=COUNT,
+            offset=INDEX,
+            **NAME,
+        )
+        for name in ("StateDataloader", "SpikeDataloader")
+    ),
+    row("lavalike.proc.BitCheck", bits=also(COUNT, values=(32,)), **NAME),
+    row("lavalike.proc.clp.IdBroadcast", SMALL, shape=SHAPE, val=PER_NEURON, **NAME),
+    row(
+        "lavalike.proc.clp.NoveltyDetector",
+        {"t_wait": 3},
+        t_wait=INTEGER,
+        shape=SHAPE,
+        waiting=PER_NEURON,
+        t_passed=PER_NEURON,
+        **NAME,
+    ),
+    row(
+        "lavalike.proc.clp.Allocator", {"n_protos": 3}, n_protos=COUNT, next_alloc_id=COUNT, **NAME
+    ),
+    row(
+        "lavalike.proc.clp.Readout",
+        {"n_protos": 3},
+        n_protos=COUNT,
+        proto_labels=bad("a", values=([1, 2],)),
+        **NAME,
+    ),
+    row("lavalike.proc.clp.PrototypeLIF", SMALL, **LIF, y1=PER_NEURON, vth=PER_NEURON),
 ]
 EXEMPT = {
     "lavalike.proc.ActivationMode": "an enumeration",
     "lavalike.proc.SignMode": "an enumeration",
+    "lavalike.proc.io.SendFull": "an enumeration",
+    "lavalike.proc.io.ReceiveEmpty": "an enumeration",
+    "lavalike.proc.io.ReceiveNotEmpty": "an enumeration",
+    "lavalike.proc.io.ChannelConfig": "of three enumerations, checked by what it is given to",
+    "lavalike.proc.io.DroppedMessageWarning": "a warning's class",
+    "lavalike.proc.io.MissingMessageWarning": "a warning's class",
 }

@@ -308,6 +308,7 @@ EXEMPT = {
     "lavalike.backends.torch.FloatingDynamicsModel": "made by the compiler only",
     "lavalike.ProcessModel": "subclassed, and made by the compiler only",
     "lavalike.SubProcessModel": "subclassed, and made by the compiler only",
+    "lavalike.AsyncModel": "subclassed, and made by the compiler only",
     "lavalike.NumpyModel": "subclassed, and made by the compiler only",
     "lavalike.backends.numpy.Inlet": "made by the compiler only",
     "lavalike.backends.numpy.Outlet": "made by the compiler only",

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lavalike.backends import get_backend
-from lavalike.backends.numpy.model import Declared as Declared, NumpyModel as NumpyModel
+from lavalike.backends.numpy.model import (
+    AsyncModel as AsyncModel,
+    Declared as Declared,
+    NumpyModel as NumpyModel,
+)
 from lavalike.backends.numpy.ports import Inlet as Inlet, Outlet as Outlet, Ref as Ref
 from lavalike.backends.numpy.program import NumpyProgram
 from lavalike.compiler.flat import Flat, Node, Target

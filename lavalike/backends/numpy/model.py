@@ -339,7 +339,7 @@ class NumpyModel(ProcessModel):
         links = (self, self.process, self.proc_params, self.config, self._scheduler, *ends)
         return {id(x): x for x in links}
 
-    def state(self) -> dict[str, Any]:
+    def _snapshot(self) -> dict[str, Any]:
         """A copy of all attributes but parameters and what links it to the graph; RunError for one that cannot be copied, by name."""
         out, links = {}, self._links()
         for name, value in self.__dict__.items():
@@ -354,7 +354,7 @@ class NumpyModel(ProcessModel):
                 ) from e
         return out
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         """Be as when ``state`` was copied."""
         links = self._links()
         for name in [*self.__dict__]:
@@ -362,3 +362,40 @@ class NumpyModel(ProcessModel):
                 delattr(self, name)
         for name, value in state.items():
             setattr(self, name, copy.deepcopy(value, links))
+
+
+class AsyncModel(NumpyModel):
+    """A model beside the steps: ``run_async`` begins with a run, and takes as many steps as it takes.
+
+    Its ports pass messages as those of other models do; a ``recv`` whose message has not come lets steps go by. :meth:`over` does too, and
+    says when to return; what waits at the end of a run is left there, and the next run calls ``run_async`` anew. A loop that neither
+    receives, sends nor asks :meth:`over` lets nobody else go on.
+
+    Example::
+
+        @implements(Counter, backend="numpy")
+        class CounterModel(AsyncModel):
+            def run_async(self):
+                while not self.over():
+                    self.count += 1
+    """
+
+    def run_async(self) -> None:
+        """From the first step of a run on."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of this run; ``sys.maxsize`` of one without end."""
+        return self._scheduler.steps
+
+    def over(self) -> bool:
+        """Let the others do this step; whether it was the last, as the run has done its steps, or was paused or stopped. Then return: asked
+        again it does not come back."""
+        return self._scheduler.next_step()
+
+    def run_spk(self) -> None:
+        """Begin, in the first step of a run."""
+        scheduler = self._scheduler
+        if self not in scheduler.begun:
+            scheduler.begun.add(self)
+            scheduler.start(self.run_async)

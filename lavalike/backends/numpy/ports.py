@@ -28,6 +28,8 @@ class Inlet:
     several sources are added up.
     """
 
+    outside = False
+
     def __init__(self, port: InPort, dtype: np.dtype | None, zeros: np.dtype) -> None:
         self.port, self.shape, self.dtype = port, port.shape, dtype
         self.zeros = zeros if dtype is None else dtype
@@ -135,6 +137,8 @@ def _which(term: Term) -> tuple[Any, ...]:
 
 class Outlet:
     """A model's end of an OutPort. ``shape`` of a message; ``dtype`` as declared, None: as it is sent."""
+
+    outside = False
 
     def __init__(self, port: OutPort, dtype: np.dtype | None) -> None:
         self.port, self.shape, self.dtype = port, port.shape, dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lavalike.backends import get_backend
-from lavalike.backends.numpy.model import NumpyModel
+from lavalike.backends.numpy.library import PipeModel, TapModel
+from lavalike.backends.numpy.model import AsyncModel, NumpyModel
 from lavalike.backends.numpy.phases import Phases
 from lavalike.backends.numpy.ports import Queue, cast
 from lavalike.backends.numpy.scheduler import Raised, Scheduler
 from lavalike.backends.numpy.turns import PartTurn, hand_on, told
 from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
-from lavalike.errors import RunError
+from lavalike.errors import ChannelDeadlockError, RunError
+from lavalike.proc.io import channel
 from lavalike.process import OutPort, Port, Var
 
 if TYPE_CHECKING:
@@ -44,6 +47,9 @@ class NumpyProgram:
         self.torn = ""  # what an error left half done
         turns: Sequence[Node | Part] = part.turns or part.nodes
         self.models = {n: _instances(n, batch) for n in turns if isinstance(n, Node)}
+        self._pipes = [m for ms in self.models.values() for m in ms if isinstance(m, PipeModel)]
+        self.beside = any(isinstance(m, AsyncModel) for ms in self.models.values() for m in ms)
+        self._spanned = False  # a run of several stretches is under way
         self.parts: dict[Part, PartTurn] = {}
         python: set[Port] = {p for n in self.models for p in n.process.out_ports}
         for inner in turns:
@@ -144,7 +150,27 @@ class NumpyProgram:
 
     # -- running ---------------------------------------------------------------------------------------
 
+    def begin(self, steps: int | None) -> None:
+        """A run of so many steps begins (None: without end), which may come in several stretches, until ``finish``."""
+        self._spanned = True
+        self.scheduler.begin(sys.maxsize if steps is None else steps)
+
+    def finish(self) -> None:
+        """The run is over, for models beside the steps too."""
+        self._spanned = False
+        raised = self.scheduler.finish()
+        if raised and not self.torn:
+            self.torn = f"{self.part.processes[0].path}: {type(raised[0][1]).__name__} came after step {self.step}"
+            self.fail(raised, "run_async")
+
     def run(self, steps: int, heard: Mapping[Port, np.ndarray], recordings: Rows) -> None:
+        if self.beside and not self._spanned:
+            self.begin(steps)
+            try:
+                self.run(steps, heard, recordings)
+            finally:
+                self.finish()
+            return
         self.check_torn()
         sums = [t for t in recordings if isinstance(t, Port) and self._is_sum(t)]
         summed = {t: self.part.terms(t) for t in sums}
@@ -167,9 +193,13 @@ class NumpyProgram:
     def _run(self, steps: int, heard: Mapping[Port, np.ndarray], recordings: Rows) -> None:
         scheduler, ahead, phases = self.scheduler, self._ahead, self._phases
         fed, fills = self._prepare(heard, recordings)
+        begun = False
         try:
             for k in range(steps):
-                scheduler.step = self.step + 1
+                begun = False
+                if self._pipes and self._alone and not self._due():
+                    break
+                scheduler.step, begun = self.step + 1, True
                 for program, port, row, messages in ahead:
                     row[...] = program.ahead(port, 1)
                     hand_on(messages, scheduler.step)
@@ -193,8 +223,33 @@ class NumpyProgram:
                 if scheduler.request and self._alone:
                     break
         except BaseException as e:
-            self.torn = f"{self.part.processes[0].path}: {type(e).__name__} left step {scheduler.step} half done"
+            if begun:
+                self.torn = f"{self.part.processes[0].path}: {type(e).__name__} left step {scheduler.step} half done"
             raise
+
+    def _due(self) -> bool:
+        """Wait until the next step can be done without waiting for the program around the graph, or until that waits for the step; False
+        where the run is to end instead. ChannelDeadlockError where nobody can go on."""
+        scheduler = self.scheduler
+
+        def due() -> bool:
+            return (
+                all(m.at_once() for m in self._pipes)
+                or any(m.channel.wanted for m in self._pipes if isinstance(m, TapModel))
+                or scheduler.paused()
+            )
+
+        if not due() and not channel.wait_for(due, channel.alone):
+            late = [m.waits() for m in self._pipes if not m.at_once()]
+            raise ChannelDeadlockError(
+                f"step {self.step + 1}: {', and '.join(late)}, and no other thread is there that could; run with blocking=False, or "
+                "send and receive in a thread"
+            )
+        return not scheduler.paused()
+
+    def watch(self, paused: Callable[[], bool]) -> None:
+        """``paused`` says whether the run is to end: who waits for the program around the graph then waits no more."""
+        self.scheduler.paused = paused
 
     def check_torn(self) -> None:
         """RunError where an error left a step half done."""
@@ -282,7 +337,8 @@ class NumpyProgram:
                 sample = next(
                     k for ms in self.models.values() for k, m in enumerate(ms) if m is model
                 )
-                place = f"in {model.process.path}, {phase}, step {self.scheduler.step}"
+                beside = getattr(turn, "__name__", "") == "run_async"
+                place = f"in {model.process.path}, {'run_async' if beside else phase}, step {self.scheduler.step}"
                 place += f", sample {sample}" if self.batch > 1 else ""
             notes.append(place)
         error = raised[0][1]
@@ -383,7 +439,7 @@ class NumpyProgram:
     def snapshot(self) -> tuple[Any, ...]:
         return (
             self.step,
-            [[m.state() for m in models] for models in self.models.values()],
+            [[m._snapshot() for m in models] for models in self.models.values()],
             [t.program.snapshot() for t in self.parts.values()],
             [[*q] for q in self._queues()],
         )
@@ -393,7 +449,7 @@ class NumpyProgram:
         self.scheduler.step, self.torn = self.step, ""
         for models, kept in zip(self.models.values(), states, strict=True):
             for model, state in zip(models, kept, strict=True):
-                model.restore(state)
+                model._restore(state)
         for turn, part in zip(self.parts.values(), parts, strict=True):
             turn.program.restore(part)
             turn.done = self.step

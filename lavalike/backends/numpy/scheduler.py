@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lavalike.errors import DeadlockError
+from lavalike.proc.io import channel
 
 if TYPE_CHECKING:
     from greenlet import greenlet
@@ -20,10 +21,13 @@ PROBES = 10_000  # of one step that found nothing when nobody else could go on
 SORTS = 8  # steps after which turns may be put in another order
 Turn = Callable[[], Any]
 Raised = list[tuple[Turn, Exception]]
+Beside = tuple[Turn, Callable[[], bool]]  # whose, and whether it can go on
 
 
 class Waits(Protocol):
-    """Something a turn waits for."""
+    """Something a turn waits for. ``outside``: the program around the graph brings it, in another thread."""
+
+    outside: bool
 
     @property
     def turn(self) -> Turn | None:
@@ -46,6 +50,10 @@ class Waits(Protocol):
         """The ports from which it has not come."""
 
 
+def _never() -> bool:
+    return False
+
+
 class _Over(BaseException):
     """Thrown into turns that nobody will go on with."""
 
@@ -56,8 +64,9 @@ class Scheduler:
     The caller of :meth:`run` does the turns itself; where one waits, a greenlet does those after it. None is left when ``run`` returns.
     A turn that waited before it had sent anything comes later in the steps after that.
 
-    Attributes: ``step``, the one that is being done, from 1; ``request``, "pause" or "stop" where a model asked for it; ``parks``, how
-    often a turn had to wait.
+    Attributes: ``step``, the one that is being done, from 1; ``request``, "pause" or "stop" where a
+    model asked for it; ``parks``, how often a turn had to wait; ``paused``, which says whether the
+    run is to end; ``steps``, those of the run; ``begun``, the models that began beside them.
     """
 
     def __init__(self, turns: Sequence[Turn] = ()) -> None:
@@ -65,6 +74,7 @@ class Scheduler:
         self.step = 0
         self.request = ""
         self.parks = 0
+        self.paused: Callable[[], bool] = _never
         self._left: Iterator[Turn] = iter(())
         self._waiting: list[tuple[greenlet, Waits]] = []
         self._probing: list[greenlet] = []
@@ -75,6 +85,10 @@ class Scheduler:
         self._sorted = 0
         self._main: greenlet | None = None
         self._raised: Raised = []
+        self._beside: dict[greenlet, Beside] = {}
+        self.begun: set[Any] = set()
+        self.steps = 0
+        self._ending = False
 
     def run(self, turns: Sequence[Turn] | None = None) -> Raised:
         """Do a step, or ``turns``, as far as it can be done; what was raised, and in which turn. DeadlockError where all that are left
@@ -90,6 +104,8 @@ class Scheduler:
             self._work()
             while self._waiting or self._probing:
                 self._next_or_stuck().switch()
+            while self._beside and self._pump():
+                pass
         except _Over:
             pass
         finally:
@@ -137,6 +153,9 @@ class Scheduler:
         from greenlet import getcurrent
 
         me = getcurrent()
+        if me in self._beside:
+            self._park(me, what.ready)
+            return
         if self._main is None:
             self._main = me
         if self._over:
@@ -162,6 +181,8 @@ class Scheduler:
         from greenlet import getcurrent
 
         me = getcurrent()
+        if me in self._beside:
+            return what.ready()
         if self._main is None:
             self._main = me
         while not what.ready():
@@ -189,22 +210,106 @@ class Scheduler:
             new = greenlet(self._help, self._main)
             new.gr_context = contextvars.copy_context()  # np.errstate among others
             return new
-        for waiting, what in self._waiting:
-            if what.ready():
-                return waiting
+        while True:
+            for waiting, what in self._waiting:
+                if what.ready():
+                    return waiting
+            if not (self._beside and self._pump()):
+                break
         return self._probing[0] if probing and self._probing else None
 
     def _next_or_stuck(self) -> greenlet:
-        other = self._next()
-        if other is not None:
+        other = self._next() or (self._from_outside() and self._next())
+        if other:
             return other
         if not self._raised:  # otherwise it is no wonder that something does not come
             error = DeadlockError(f"step {self.step}: {self._circle()}")
             self._raised.append((None, error))  # type: ignore[arg-type]
         raise _Over
 
+    # -- models beside the steps: each is a greenlet that lives as long as the run, and is gone on with where what it waits for has come
+
+    def start(self, turn: Turn) -> None:
+        """Begin ``turn``, which may take many steps, and go on with it in those to come."""
+        from greenlet import greenlet
+
+        new = greenlet(turn)
+        new.gr_context = contextvars.copy_context()
+        self._beside[new] = (turn, lambda: True)
+        self._resume(new)
+
+    def next_step(self) -> bool:
+        """Of a turn beside the steps: let the others do this one. Whether it was the last of the run, which is told once."""
+        from greenlet import getcurrent
+
+        me, step = getcurrent(), self.step
+        if self._ending:
+            raise _Over
+        self._park(me, lambda: self._ending or self.step > step)
+        return self._ending
+
+    def _park(self, me: greenlet, ready: Callable[[], bool]) -> None:
+        while not ready():
+            self._beside[me] = (self._beside[me][0], ready)
+            assert me.parent is not None
+            me.parent.switch()
+
+    def _pump(self) -> bool:
+        """Go on with those that can; whether any could."""
+        from greenlet import getcurrent
+
+        ready = [g for g, (_, come) in self._beside.items() if come() and g is not getcurrent()]
+        for g in ready:
+            self._resume(g)
+        return bool(ready)
+
+    def _resume(self, g: greenlet) -> None:
+        from greenlet import getcurrent
+
+        turn, _ = self._beside[g]
+        g.parent = getcurrent()
+        try:
+            g.switch()
+        except _Over:
+            pass
+        except Exception as e:
+            self._raised.append((turn, e))
+        finally:
+            if g.dead:
+                self._beside.pop(g, None)
+
+    def begin(self, steps: int) -> None:
+        """A run begins, of so many steps."""
+        self.steps, self._ending = steps, False
+        self.begun.clear()
+
+    def finish(self) -> Raised:
+        """The run is over: turns beside the steps that wait for the next are told, the others leave. What was raised."""
+        from greenlet import getcurrent
+
+        self._ending = True
+        self._pump()
+        while self._beside:
+            g, _ = self._beside.popitem()
+            if not g.dead:
+                g.parent = getcurrent()
+                with contextlib.suppress(_Over):
+                    g.throw(_Over)
+        raised, self._raised = self._raised, []
+        return raised
+
+    def _from_outside(self) -> bool:
+        """Whether something has come from the program around the graph, which is waited for as long as anybody there can go on."""
+        outside = [what for _, what in self._waiting if what.outside]
+        if not outside or self._raised:
+            return False
+        return channel.wait_for(lambda: any(what.ready() for what in outside), channel.alone)
+
     def _circle(self) -> str:
         """Who waits for whom."""
+        outside = [what.waits() for _, what in self._waiting if what.outside]
+        if outside:
+            return f"{', and '.join(outside)}, and no other thread is there that could; run with blocking=False, or in a thread"
         by_owner = {id(p): what for _, what in self._waiting for p in what.owners}
         what: Waits | None = self._waiting[0][1]
         chain: list[Waits] = []

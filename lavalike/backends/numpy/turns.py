@@ -27,6 +27,8 @@ class PartTurn:
     messages of the same step it hears; ``sends``, the rows (1, batch, size) of its ports that others hear, which they read there.
     """
 
+    outside = False
+
     def __init__(
         self, part: Part, program: Program, batch: int, scheduler: Scheduler, python: set[Port]
     ) -> None:

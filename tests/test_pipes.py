@@ -1,0 +1,494 @@
+"""What passes between a graph that runs and the program around it, what acts at set steps, and models beside the steps."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import pickle
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lavalike as lv
+from lavalike.errors import ChannelDeadlockError, DeadlockError
+from lavalike.proc import LIF, BitCheck, Monitor, Sigma, clp, io
+from lavalike.proc.io import (
+    ChannelConfig,
+    DroppedMessageWarning,
+    MissingMessageWarning,
+    ReceiveEmpty,
+    ReceiveNotEmpty,
+    SendFull,
+)
+
+ZEROS = ChannelConfig(receive_empty=ReceiveEmpty.NON_BLOCKING_ZEROS)
+DROP = ChannelConfig(send_full=SendFull.NON_BLOCKING_DROP)
+SUM = ChannelConfig(
+    receive_empty=ReceiveEmpty.NON_BLOCKING_ZEROS, receive_not_empty=ReceiveNotEmpty.ACCUMULATE
+)
+
+
+def relay(size: int = 50, config: ChannelConfig | None = None) -> tuple[io.Injector, io.Extractor]:
+    """From the program and to it."""
+    injector = io.Injector(shape=(2,), buffer_size=size, channel_config=config)
+    extractor = io.Extractor(shape=(2,), buffer_size=size, channel_config=config)
+    injector.out_port.connect(extractor.in_port)
+    return injector, extractor
+
+
+def beside(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """A thread that does ``work``, and what came of it."""
+    out: list[Any] = []
+
+    def run() -> None:
+        try:
+            out.append(work())
+        except Exception as e:
+            out.append(e)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, out
+
+
+# -- channels
+
+
+def test_what_is_sent_comes_out_in_order_and_is_a_copy():
+    injector, extractor = relay()
+    x = np.zeros(2)
+    for k in range(3):
+        x[:] = k, -k
+        injector.send(x)
+    injector.run(lv.RunSteps(3))
+    assert [extractor.receive().tolist() for _ in range(3)] == [[0, 0], [1, -1], [2, -2]]
+
+
+def test_a_run_that_does_not_block_takes_messages_as_they_come():
+    injector, extractor = relay()
+    injector.run(lv.RunSteps(20, blocking=False))
+    for k in range(20):
+        injector.send([k, 2 * k])
+        assert extractor.receive().tolist() == [k, 2 * k]
+    injector.wait()
+    assert injector.step == 20
+
+
+def test_a_run_without_end_does_as_many_steps_as_there_are_messages_and_is_paused_between_two():
+    injector, extractor = relay(3)
+    injector.run(lv.RunContinuous())
+    for k in range(10):
+        injector.send([k, 0])
+        extractor.receive()
+    injector.pause()
+    assert injector.step == 10
+    injector.send([5, 5])
+    injector.run(lv.RunSteps(1))  # and goes on
+    assert extractor.receive().tolist() == [5, 5]
+    assert injector.step == 11
+
+
+def test_the_program_may_answer_within_the_step():
+    """The step begins as the program waits for what it brings; what it answers is for the same step."""
+
+    class Source(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.s_out = lv.OutPort((2,))
+            self.a_in = lv.InPort((2,))
+            self.total = lv.Var((2,), 0.0)
+
+    @lv.implements(Source, backend="numpy")
+    class SourceModel(lv.NumpyModel):
+        def run_spk(self):
+            self.s_out.send([self.time_step, 1])
+            self.total[:] += self.a_in.recv()
+
+    source, injector, extractor = Source(), io.Injector(shape=(2,)), io.Extractor(shape=(2,))
+    source.s_out.connect(extractor.in_port)
+    injector.out_port.connect(source.a_in)
+    source.run(lv.RunSteps(3, blocking=False))
+    for k in range(3):
+        seen = extractor.receive()
+        assert seen.tolist() == [k + 1, 1]
+        injector.send(10 * seen)
+    source.wait()
+    assert source.total.get().tolist() == [60, 30]
+
+
+def test_among_compiled_parts_in_fixed_pt():
+    injector, lif = io.Injector(shape=(2,)), LIF(shape=(2,), vth=1, du=4095, dv=4095)
+    extractor, wire = io.Extractor(shape=(2,)), io.VarWire()
+    injector.out_port.connect(lif.a_in)
+    lif.s_out.connect(extractor.in_port)
+    wire.connect_var(lif.u)
+    for x in ([1, 2], [3, 0]):
+        injector.send(x)
+    lif.run(lv.RunSteps(2), lv.RunConfig(precision="fixed_pt"))
+    assert [extractor.receive().tolist() for _ in range(2)] == [[0, 1], [1, 0]]
+    assert [wire.receive().tolist() for _ in range(2)] == [[64, 128], [192, 0]]
+    assert extractor.receive.__self__ is extractor
+
+
+def test_a_message_that_is_none_is_told():
+    injector, _ = relay()
+    for wrong in ([1], [[1, 2]], ["a", "b"], None):
+        with pytest.raises(lv.InputError, match=r"send takes numbers of shape \(2,\)"):
+            injector.send(wrong)
+    with pytest.raises(TypeError, match="timeout is a number of seconds > 0"):
+        injector.send([1, 2], timeout="1")
+
+
+def test_zeros_where_nothing_was_sent():
+    injector, extractor = relay(config=ZEROS)
+    assert extractor.receive().tolist() == [0, 0]
+    injector.send([1, 2])
+    injector.run(lv.RunSteps(2))
+    assert [extractor.receive().tolist() for _ in range(3)] == [[1, 2], [0, 0], [0, 0]]
+
+
+def test_what_waits_adds_up():
+    injector, extractor = relay(config=SUM)
+    for x in ([1, 2], [10, 20]):
+        injector.send(x)
+    injector.run(lv.RunSteps(2))
+    assert extractor.receive().tolist() == [11, 22]
+    assert extractor.receive().tolist() == [0, 0]
+
+
+def test_what_finds_no_room_is_dropped_with_a_warning():
+    injector, _ = relay(1, DROP)
+    injector.send([1, 2])
+    with pytest.warns(DroppedMessageWarning, match="Injector: 1 messages wait, and one more is"):
+        injector.send([3, 4])
+    injector, extractor = relay(2)
+    extractor = io.Extractor(shape=(2,), buffer_size=1, channel_config=DROP)
+    injector.out_port.connect(extractor.in_port)
+    for k in range(2):
+        injector.send([k, k])
+    with pytest.warns(DroppedMessageWarning, match="Extractor: 1 messages wait"):
+        injector.run(lv.RunSteps(2))
+    assert extractor.receive().tolist() == [0, 0]
+
+
+def test_what_nobody_will_send_or_take_is_told_at_once():
+    injector, extractor = relay(1)
+    with pytest.raises(
+        ChannelDeadlockError, match="Extractor: receive: no step has sent a message"
+    ):
+        extractor.receive()
+    with pytest.raises(ChannelDeadlockError, match=r"step 1: Injector waits for send\(data\)"):
+        injector.run(lv.RunSteps(1))
+    injector.send([1, 2])
+    with pytest.raises(ChannelDeadlockError, match="Injector: send: 1 messages are there"):
+        injector.send([3, 4])
+    injector.run(lv.RunSteps(1))  # nothing was half done
+    injector.send([3, 4])
+    with pytest.raises(ChannelDeadlockError, match=r"step 2: Extractor waits for receive\(\)"):
+        injector.run(lv.RunSteps(1))
+    assert extractor.receive().tolist() == [1, 2]
+    assert injector.step == 1
+
+
+def test_the_program_and_a_run_that_wait_for_each_other_are_told():
+    injector, extractor = relay()
+    injector.run(lv.RunContinuous())
+    # whoever looks last sees that the other waits; the run may have begun a step for the program's sake
+    with pytest.raises(ChannelDeadlockError, match="Extractor: receive: no step has sent"):
+        extractor.receive()
+    with warnings.catch_warnings(), contextlib.suppress(ChannelDeadlockError, DeadlockError):
+        warnings.simplefilter("ignore", MissingMessageWarning)
+        injector.stop()
+    assert not injector.running
+
+
+def test_a_wait_ends_with_stop_and_with_its_time():
+    injector, extractor = relay()
+    injector.run(lv.RunSteps(1, blocking=False))
+    thread, out = beside(extractor.receive)
+    while not injector.runtime.program.programs[0].scheduler.parks:
+        pass  # the step has begun, as the thread asks for what it brings
+    with pytest.warns(MissingMessageWarning, match=r"Injector: paused in step 1"):
+        injector.stop()
+    thread.join()
+    assert out[0].tolist() == [0, 0]
+    assert injector.step == 1
+    thread, out = beside(lambda: extractor.receive(timeout=0.06))
+    thread.join()
+    assert "did not come in 0.06 s" in str(out[0])
+
+
+def test_stop_lets_a_thread_that_receives_have_what_is_there():
+    injector, extractor = relay(20)
+    for k in range(20):
+        injector.send([k, k])
+    go = threading.Event()
+
+    def receive() -> list[float]:
+        first = extractor.receive()[0]
+        go.wait()
+        return [first, *(extractor.receive()[0] for _ in range(19))]
+
+    thread, out = beside(receive)
+    injector.run(lv.RunSteps(20))
+    while len(extractor.channel.messages) > 19:
+        pass
+    go.set()
+    injector.stop()
+    assert not extractor.channel.filled
+    thread.join()
+    assert out == [list(range(20))]
+
+
+def test_channels_go_on_after_stop_and_in_copies():
+    injector, extractor = relay()
+    injector.send([1, 2])
+    other = pickle.loads(pickle.dumps(injector))
+    injector.run(lv.RunSteps(1))
+    injector.stop()
+    assert extractor.receive().tolist() == [1, 2]
+    assert other.channel.take().tolist() == [1, 2]
+    assert copy.deepcopy(injector).channel.messages is not injector.channel.messages
+
+
+def test_a_batch_has_no_channel():
+    extractor, lif = io.Extractor(shape=(2,)), LIF(shape=(2,))
+    lif.s_out.connect(extractor.in_port)
+    with pytest.raises(lv.GraphError, match="a channel is of one sample, not of a batch of 2"):
+        lv.simulate(lif, {lif.a_in: np.ones((2, 2, 1))})
+
+
+def test_a_wire_refers_once():
+    wire, lif = io.VarWire(), LIF(shape=(2,))
+    with pytest.raises(lv.GraphError, match="wire_tap: a RefPort that refers to nothing"):
+        wire.run(lv.RunSteps(1))
+    wire.connect_var(lif.v)
+    with pytest.raises(lv.GraphError, match="wire_tap refers to"):
+        wire.connect_var(lif.u)
+
+
+# -- what acts at set steps
+
+
+def counting() -> tuple[Sigma, io.source.RingBuffer]:
+    """Sigma that counts its steps."""
+    source, sigma = io.source.RingBuffer(data=np.ones((2, 1))), Sigma(shape=(2,))
+    source.s_out.connect(sigma.a_in)
+    return sigma, source
+
+
+def test_reset_acts_at_its_steps_whatever_the_cut():
+    for cuts in ((8,), (3, 1, 4)):
+        sigma, _ = counting()
+        reset, monitor = io.Reset(reset_value=-1, interval=4, offset=5), Monitor()
+        reset.connect_var(sigma.sigma)
+        monitor.probe(sigma.sigma, 8)
+        for n in cuts:
+            sigma.run(lv.RunSteps(n))
+        # steps 2 and 6: what is recorded is what was set
+        seen = monitor.get_data()[sigma.name or "Sigma"]["sigma"][:, 0]
+        assert seen.tolist() == [1, -1, 0, 1, 2, -1, 0, 1]
+        assert sigma.sigma.get().tolist() == [1, 1]
+
+
+def test_read_keeps_the_last_values():
+    sigma, _ = counting()
+    read = io.Read(buffer=2, interval=3, offset=1)
+    read.connect_var(sigma.sigma)
+    sigma.run(lv.RunSteps(9))  # steps 2, 5, 8
+    assert read.data.get().tolist() == [[8, 5], [8, 5]]
+
+
+SAMPLES = [(np.arange(6).reshape(2, 3) + 10 * k, k) for k in range(3)]
+
+
+def test_spikes_of_a_dataset_are_sent_step_by_step():
+    for interval, expected in (
+        (3, [0, 0, 0, 1, 2, 10, 11, 12, 20]),
+        (2, [0, 0, 0, 1, 10, 11, 20, 21, 0]),
+        (4, [0, 0, 0, 1, 2, 0, 10, 11, 12]),
+    ):
+        loader = io.SpikeDataloader(dataset=SAMPLES, interval=interval, offset=1)
+        out, labels = (io.sink.RingBuffer(shape=(n,), buffer=9) for n in (2, 1))
+        loader.s_out.connect(out.a_in)
+        loader.ground_truth.connect(labels.a_in)
+        loader.run(lv.RunSteps(4))
+        loader.run(lv.RunSteps(5))
+        assert out.data.get()[0].tolist() == expected
+        steps = np.arange(1, 10)
+        loaded = np.where(steps > 2, (steps - 3) // interval % 3, 0)
+        assert labels.data.get()[0].tolist() == loaded.tolist()
+        loader.reset()
+        loader.run(lv.RunSteps(9))
+        assert out.data.get()[0].tolist() == expected
+
+
+def test_states_of_a_dataset_are_set():
+    sigma, source = counting()
+    samples = [(np.full((2, 1), float(10**k)), k) for k in range(2)]
+    loader = io.StateDataloader(dataset=samples, interval=2)
+    loader.connect_var(source.data)
+    sigma.run(lv.RunSteps(5))
+    assert sigma.sigma.get().tolist() == [1 + 1 + 1 + 10 + 10] * 2  # steps 1; 2, 3 ; 4, 5
+    with pytest.raises(lv.InputError, match=r"samples have shape \(2, 1\), and .* has \(2,\)"):
+        io.StateDataloader(dataset=samples).connect_var(sigma.sigma)
+    ragged = [(np.ones(2), 0), (np.ones(3), 0)]
+    sigma, _ = counting()
+    loader = io.StateDataloader(dataset=ragged)
+    loader.connect_var(sigma.sigma)
+    with pytest.raises(lv.InputError, match=r"dataset\[1\] has data of shape \(3,\)"):
+        sigma.run(lv.RunSteps(2))
+
+
+def test_bits_are_checked_to_the_last():
+    for bits, steps, expected in ((3, 3, False), (3, 4, True), (31, 4, False)):
+        sigma, _ = counting()
+        check = BitCheck(bits=bits)
+        check.connect_var(sigma.sigma)
+        sigma.run(lv.RunSteps(steps), lv.RunConfig(precision="fixed_pt"))
+        assert check.overflowed is expected
+        assert check.shape == (2,)
+
+
+# -- models beside the steps
+
+
+class Beside(lv.AbstractProcess):
+    def __init__(self):
+        super().__init__()
+        self.a_in, self.s_out = lv.InPort((1,)), lv.OutPort((1,))
+        self.count, self.ended = lv.Var((1,), 0), lv.Var((1,), 0)
+
+
+class Counts(lv.AsyncModel):
+    def run_async(self):
+        assert self.num_steps in (5, sys.maxsize)
+        while True:
+            self.count += 1
+            if self.over():
+                self.ended += 1
+                return
+
+
+class Doubles(lv.AsyncModel):
+    def run_async(self):
+        while True:
+            self.s_out.send(2 * self.a_in.recv())
+            self.count += 1
+
+
+class Fails(lv.AsyncModel):
+    def run_async(self):
+        self.over()
+        raise ZeroDivisionError("in the second step")
+
+
+for _model in (Counts, Doubles, Fails):
+    lv.implements(Beside, backend="numpy")(_model)
+
+
+def config(model):
+    return lv.RunConfig(select={Beside: model})
+
+
+def test_a_model_beside_the_steps_takes_one_after_another_and_is_told_of_the_end():
+    process = Beside()
+    process.run(lv.RunSteps(5), config(Counts))
+    assert process.count.get() == 5
+    assert process.ended.get() == 1
+    process.run(lv.RunSteps(5))
+    assert process.count.get() == 10
+    assert process.ended.get() == 2
+    process.run(lv.RunContinuous())
+    process.pause()
+    assert process.count.get() == process.step
+    assert process.ended.get() == 3
+
+
+def test_a_model_beside_the_steps_answers_within_one():
+    process = Beside()
+    source = io.source.RingBuffer(data=np.arange(5).reshape(1, 5))
+    sink = io.sink.RingBuffer(shape=(1,), buffer=5)
+    source.s_out.connect(process.a_in)
+    process.s_out.connect(sink.a_in)
+    process.run(lv.RunSteps(2), config(Doubles))
+    process.run(lv.RunSteps(3))
+    assert sink.data.get().tolist() == [[0, 2, 4, 6, 8]]
+    assert process.count.get() == 5
+
+
+def test_what_a_model_beside_the_steps_raises_says_where():
+    process = Beside()
+    with pytest.raises(ZeroDivisionError) as info:
+        process.run(lv.RunSteps(5), config(Fails))
+    assert info.value.__notes__ == ["in Beside, run_async, step 2"]
+
+
+# -- prototypes
+
+
+def played(data, port):
+    source = io.source.RingBuffer(data=np.asarray(data))
+    source.s_out.connect(port)
+
+
+def heard(port, steps):
+    sink = io.sink.RingBuffer(shape=port.shape, buffer=steps)
+    port.connect(sink.a_in)
+    return sink.data
+
+
+def test_novelty_is_told_once_where_no_output_came():
+    steps = 14
+    comes, known = np.zeros((1, steps), int), np.zeros((1, steps), int)
+    comes[0, [1, 8]] = 1
+    known[0, [10]] = 1
+    detector, allocator = clp.NoveltyDetector(t_wait=3), clp.Allocator(n_protos=4)
+    played(comes, detector.input_aval_in)
+    played(known, detector.output_aval_in)
+    detector.novelty_detected_out.connect(allocator.trigger_in)
+    novel, number = (
+        heard(detector.novelty_detected_out, steps),
+        heard(allocator.allocate_out, steps),
+    )
+    detector.run(lv.RunSteps(steps), lv.RunConfig(precision="fixed_pt"))
+    expected = np.zeros((1, steps))
+    expected[0, 5] = 1  # 4 steps after the input, the first with more than t_wait
+    assert novel.get().tolist() == number.get().tolist() == expected.tolist()
+    assert allocator.next_alloc_id.get() == 2
+
+
+def test_readout_labels_and_judges():
+    answers = np.zeros((2, 8), int)
+    answers[0, [1, 4]] = answers[1, 6] = 1
+    given = np.array([[0, 0, 7, 0, 0, 7, 0, 7]])
+    readout = clp.Readout(n_protos=2, proto_labels=[0, 3])
+    played(answers, readout.inference_in)
+    played(given, readout.label_in)
+    out = [heard(p, 8) for p in (readout.user_output, readout.feedback, readout.trigger_alloc)]
+    readout.run(lv.RunSteps(8), lv.RunConfig(precision="fixed_pt"))
+    label, feedback, trigger = (x.get()[0].tolist() for x in out)
+    assert label == [0, -1, 7, 0, 7, 0, 3, 0]
+    assert feedback == [0, 0, 0, 0, 0, 1, 0, -1]
+    assert trigger == [0, 0, 0, 0, 0, 0, 0, 1]
+    assert readout.proto_labels.get().tolist() == [7, 3]
+
+
+def test_a_prototype_is_told_to_learn_and_is_reset():
+    told, clear = np.zeros((2, 4), int), np.zeros((2, 4), int)
+    told[:, 1] = 2
+    clear[1, 3] = 1
+    lif = clp.PrototypeLIF(shape=(2,), vth=2, bias_mant=64)
+    played(told, lif.a_third_factor_in)
+    played(clear, lif.reset_in)
+    spikes, bap, y1 = (heard(p, 4) for p in (lif.s_out, lif.s_out_bap, lif.s_out_y1))
+    lif.run(lv.RunSteps(4), lv.RunConfig(precision="fixed_pt"))
+    assert spikes.get().tolist() == [[0, 0, 1, 0], [0, 1, 0, 0]]
+    assert bap.get().tolist() == [[0, 0, 0, 0], [0, 1, 0, 0]]
+    assert y1.get().tolist() == [[0, 0, 0, 0], [0, 127, 127, 127]]
+    assert lif.v.get()[1] == 0 < lif.v.get()[0]
