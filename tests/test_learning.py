@@ -297,8 +297,6 @@ def test_what_is_not_connected_is_told():
         run(network(LearningRule(dw="x0", epoch=64), np.zeros((1, 1), int)), 1, "fixed_pt")
     with pytest.raises(VarError, match=r"sign_mode says which signs learnt weights may have"):
         LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), sign_mode=0)
-    with pytest.raises(RuleError, match=r"tag_1 is the rule's variable t, which it does not use"):
-        LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), tag_1=3)
 
 
 def test_the_page_on_learning_runs(capsys):

@@ -26,7 +26,11 @@ from lavalike.proc.graded import (
     NormVecDelay as NormVecDelay,
     ProdNeuron as ProdNeuron,
 )
-from lavalike.proc.learning import LearningDense as LearningDense
+from lavalike.proc.learning import (
+    DelayLearningSparse as DelayLearningSparse,
+    LearningDense as LearningDense,
+    LearningSparse as LearningSparse,
+)
 from lavalike.proc.lif import (
     LIF as LIF,
     LIFLateBias as LIFLateBias,
