@@ -26,7 +26,8 @@ class Program(Protocol):
 
     Besides what is below a program may have: ``record(targets)``, which lets runs record those too (without it a new program is made);
     ``again(steps)``, so many steps as the last ``run`` did them, on in the rows behind those that it was given, which may be longer then,
-    with ``goes_on``, whether it may follow.
+    with ``goes_on``, whether it may follow; ``stepper(heard, recordings)``, a call that does what ``run(1, heard, recordings)`` does,
+    always in the same arrays.
     """
 
     @property

@@ -137,12 +137,11 @@ class DenseModel(_Connection):
         weights, right = self.weights_and_shift(values)
         narrow, left = narrowed(weights, self.config) if self.config.fixed else (weights, 0)
         dtype = narrow.dtype if self.config.fixed else np.dtype(self.config.dtype)
-        rows = np.zeros(
-            (weights.shape[1] + 1, weights.shape[0]), dtype
-        )  # the last one fills up a pass
+        rows = np.empty((weights.shape[1] + 1, weights.shape[0]), dtype)
+        rows[-1] = 0  # fills up a pass
         with np.errstate(over="ignore"):  # told below
             for k in range(0, len(narrow), 64):  # a cache's worth of columns at a time
-                rows[:-1, k : k + 64] = narrow[k : k + 64].T
+                rows[:-1, k : k + 64] = narrow[k : k + 64].astype(dtype, copy=False).T
         if narrow.dtype.itemsize > dtype.itemsize and not np.isfinite(rows).all():
             held("weights", narrow, dtype)
         graded = self.graded(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +140,7 @@ class NumbaProgram:
         self.table_ops: list[Op] = []
         self.laid: set[Port | Var] | None = None  # what the table records; None: it is to be laid
         self.stale = False  # an op of the table is another since it was laid
+        self.rows: list[memoryview] | None = None  # of whose stepper the rows are that it works on
         self.goes_on = False  # whether ``again`` may follow
         self.derivations = 0  # how often constants were derived anew
         self.feeds = {
@@ -150,7 +151,7 @@ class NumbaProgram:
         self.stops = self.finite or any(
             not op.spec.trusted or op.spec.function in transfer.CHECKED for op in self.ops
         )
-        self.watched = any("odd" in scratch for scratch in self.scratch.values())
+        self.watched = self._watched()
 
     # -- building ------------------------------------------------------------------------------------
 
@@ -510,12 +511,7 @@ class NumbaProgram:
             return
         if self.stale or recordings.keys() != self.laid:
             self._lay(recordings)
-        first = self.step + 1
-        for port, op in self.feeds.items():
-            self._rows(op, stimuli[port], first)
-        for target, rows in recordings.items():
-            if target in self.records:
-                self._rows(self.records[target], rows, first)
+        self._work_on(stimuli, recordings)
         self.goes_on = not indirect
         self.again(steps)
         for target in indirect:
@@ -536,7 +532,36 @@ class NumbaProgram:
             for node in nodes:
                 if node not in self.part.told:
                     self.part.told.add(node)
+                    self.watched = self._watched()
                     warn_graded(node.process)
+
+    def _watched(self) -> bool:
+        """Whether a node has something to tell that it has not told."""
+        return any("odd" in s and node not in self.part.told for node, s in self.scratch.items())
+
+    def stepper(
+        self, heard: Mapping[Port, np.ndarray], rows: Mapping[Port | Var, np.ndarray]
+    ) -> Callable[[], None]:
+        """A call that does one step as ``run(1, heard, rows)`` does, in the same rows every time."""
+        if self.options.debug or not rows.keys() <= self.records.keys():
+            return lambda: self.run(1, heard, rows)
+        first: list[
+            memoryview
+        ] = []  # where the blocks of feeds and records have the step of their first row
+
+        def step() -> None:
+            if self.stale or self.rows is not first:
+                self._lay(rows)
+                self._work_on(heard, rows)
+                self.rows = first
+                ops = (*self.feeds.values(), *(self.records[t] for t in rows))
+                first[:] = [memoryview(op.packed[0])[5:] for op in ops if op.packed is not None]
+            now = self.step + 1
+            for slot in first:
+                slot[0] = now
+            self.again(1)
+
+        return step
 
     def _lay(self, recordings: Iterable[Port | Var]) -> None:
         """The table for runs that record ``recordings``: laid when those or an op changed, not in every run."""
@@ -551,6 +576,17 @@ class NumbaProgram:
             self.walk = kernels.engine(self.block)
             self.slots, self.stopped = self.block.data, self.where.data
         self.stale = False
+
+    def _work_on(
+        self, stimuli: Mapping[Port, np.ndarray], recordings: Mapping[Port | Var, np.ndarray]
+    ) -> None:
+        """Let feeds and records work on these rows from the next step on."""
+        self.rows, first = None, self.step + 1
+        for port, op in self.feeds.items():
+            self._rows(op, stimuli[port], first)
+        for target, rows in recordings.items():
+            if target in self.records:
+                self._rows(self.records[target], rows, first)
 
     def _rows(self, op: Op, rows: np.ndarray, first: int) -> None:
         """Let a feed or a record work on ``rows`` from step ``first`` on: (steps, batch, size), possibly some samples of a larger

@@ -102,6 +102,8 @@ class NumpyProgram:
             for port, row in t.ahead.items()
         ]
         for turn in self.parts.values():
+            stepper = getattr(turn.program, "stepper", None)
+            turn.step = None if stepper is None else stepper(turn.heard, turn.wanted)
             turn.told = [
                 message
                 for p, row in turn.sends.items()
@@ -174,7 +176,7 @@ class NumpyProgram:
                 for rows, readers, hearing, source in fed:
                     row = rows[k : k + 1]
                     for turn in hearing:
-                        turn.heard[source] = row
+                        turn.heard[source][...] = row
                     hand_on(told(row, readers, source), scheduler.step)
                 if phases.refs:
                     phases.keep()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,9 +36,9 @@ class PartTurn:
         self.queues: dict[Port, list[Queue]] = {
             p: [deque() for _ in range(batch)] for p in part.hears if p in python
         }
-        self.heard: dict[Port, np.ndarray] = {}  # of this step, (1, batch, size)
-        for port in self.queues:
-            self.heard[port] = np.zeros((1, batch, port.size), part.dtype_of(port))
+        self.heard = {  # of this step, (1, batch, size)
+            port: np.zeros((1, batch, port.size), part.dtype_of(port)) for port in part.hears
+        }
         self._rows = [
             (queue, self.heard[p][0, k].reshape(p.shape), p)
             for p, queues in self.queues.items()
@@ -51,6 +51,7 @@ class PartTurn:
         self.wanted: dict[Port | Var, np.ndarray] = {
             p: x for p, x in rows.items() if p not in self.ahead
         }
+        self.step: Callable[[], None] | None = None
         self.recorded: Mapping[Port | Var, np.ndarray] = {}  # rows of all steps of the run
         self.first = 0
         self.told: Told = []
@@ -68,16 +69,23 @@ class PartTurn:
             if x.dtype is not row.dtype:
                 x = cast(port.path, x, row.dtype, "sent", "the port is heard in")
             row[...] = x
-        wanted = self.wanted
         if self.recorded:
-            at = self.scheduler.step - self.first
-            wanted = {**wanted, **{t: x[at : at + 1] for t, x in self.recorded.items()}}
-        self.program.run(1, self.heard, wanted)
+            self._recording()
+        elif self.step is not None:
+            self.step()
+        else:
+            self.program.run(1, self.heard, self.wanted)
         self.done += 1
-        if self.recorded:
-            for target in self.wanted.keys() & self.recorded.keys():
-                self.wanted[target][...] = wanted[target]
-        hand_on(self.told, self.scheduler.step)
+        if self.told:
+            hand_on(self.told, self.scheduler.step)
+
+    def _recording(self) -> None:
+        """A step with its rows of those that are recorded."""
+        at = self.scheduler.step - self.first
+        recorded = {t: x[at : at + 1] for t, x in self.recorded.items()}
+        self.program.run(1, self.heard, {**self.wanted, **recorded})
+        for target in self.wanted.keys() & recorded.keys():
+            self.wanted[target][...] = recorded[target]
 
     @property
     def owners(self) -> Sequence[AbstractProcess]:
