@@ -33,6 +33,7 @@ from lavalike.proc.learning import (
 )
 from lavalike.proc.lif import (
     LIF as LIF,
+    LearningLIF as LearningLIF,
     LIFLateBias as LIFLateBias,
     LIFRefractory as LIFRefractory,
     LIFReset as LIFReset,

@@ -51,7 +51,8 @@ def _ruled(
 def rule_of(process: Any, values: Mapping[str, np.ndarray]) -> LearningRule:
     """The rule of a connection that learns, as the values of its Vars have it by now."""
     rule: LearningRule = process.learning_rule
-    texts = tuple((f"d{v}", str(values[f"d{v}"][0])) for v in TARGETS if f"d{v}" in values)
+    given = {f"d{v}": str(values[f"d{v}"][0]) for v in TARGETS if f"d{v}" in values}
+    texts = tuple((target, text) for target, text in given.items() if text)
     traces = tuple(
         (n, Trace(*(float(values[f"{n}_{k}"][0]) for k in ("impulse", "tau")), t.received))
         for n, t in rule.traces.items()

@@ -39,7 +39,6 @@ from lavalike.proc.learning import (
 )
 from lavalike.process import AbstractProcess
 
-
 NONE = np.zeros(0, np.int32)
 
 
