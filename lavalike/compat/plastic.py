@@ -36,6 +36,12 @@ class RuleText(Var, CoreText):
 DRESSED[CoreText] = RuleText
 
 
+def _tell(process: Any, given: Mapping[str, Any]) -> None:
+    """Let models read these among what the process was made with."""
+    for name, value in given.items():
+        process.proc_params.overwrite(name, value)
+
+
 def _rule(owner: str, given: Any, graded: GradedSpikeCfg) -> LoihiLearningRule:
     if not isinstance(given, LoihiLearningRule):
         raise RuleError(f"{owner}: learning_rule is a LoihiLearningRule, got {given!r:.60}")
@@ -68,8 +74,7 @@ class _Learning(Weighted):
             "graded_spike_cfg": graded,
             **given,
         }
-        for name, value in params.items():
-            self.proc_params.overwrite(name, value)
+        _tell(self, params)
 
     def fit(self) -> None:
         super().fit()
@@ -162,8 +167,7 @@ class LearningLIF(Library, proc.LearningLIF):
     def __init__(self, *, learning_rule: Any = None, **kwargs: Any) -> None:
         options = {k: kwargs.pop(k) for k in [*kwargs] if k not in _LIF}
         super().__init__(**kwargs, y1_impulse=0)
-        for name, value in {**options, "learning_rule": learning_rule}.items():
-            self.proc_params.overwrite(name, value)
+        _tell(self, {**options, "learning_rule": learning_rule})
 
 
 _LIF = ("shape", "u", "v", "du", "dv", "bias_mant", "bias_exp", "vth", "name", "log_config")
@@ -181,7 +185,8 @@ class LearningNeuronProcess:
     def __init__(
         self, shape: tuple[int, ...], learning_rule: Any, *args: Any, **kwargs: Any
     ) -> None:
-        super().__init__(*args, shape=shape, learning_rule=learning_rule, **kwargs)
+        given: dict[str, Any] = {"shape": shape, "learning_rule": learning_rule, **kwargs}
+        super().__init__(*args, **given)
         if "a_third_factor_in" not in self.__dict__:
             self.a_third_factor_in = InPort((shape[0],))
             for port in ("s_out_bap", "s_out_y1", "s_out_y2", "s_out_y3"):

@@ -116,7 +116,7 @@ class LoihiLearningRule:
         self.y3_impulse, self.y3_tau = y3_impulse, y3_tau
         self.t_epoch = t_epoch
         if rng_seed is None:
-            rng_seed = int(np.random.randint(1, np.iinfo(np.int32).max))
+            rng_seed = int(np.random.randint(1, np.iinfo(np.int32).max))  # noqa: NPY002  (as in Lava)
         self.rng_seed = rng_seed
         _ = self.core  # it is one
 
@@ -270,7 +270,6 @@ class STDPLoihi(Loihi2FLearningRule):
         A_minus: float,
         tau_plus: float,
         tau_minus: float,
-        *args: Any,
         x1_impulse: float = 16,
         y1_impulse: float = 16,
         **kwargs: Any,
@@ -278,10 +277,13 @@ class STDPLoihi(Loihi2FLearningRule):
         rate, plus, minus = map(float_to_literal, (learning_rate, A_plus, A_minus))
         self.learning_rate, self.A_plus, self.A_minus = rate, plus, minus
         self.tau_plus, self.tau_minus = tau_plus, tau_minus
+        given: dict[str, Any] = {"x1_impulse": x1_impulse, "y1_impulse": y1_impulse, **kwargs}
         super().__init__(
-            f"{rate} * {minus} * x0 * y1 + {rate} * {plus} * y0 * x1", *args,
-            x1_impulse=x1_impulse, x1_tau=tau_plus, y1_impulse=y1_impulse, y1_tau=tau_minus, **kwargs,
-        )  # fmt: skip
+            f"{rate} * {minus} * x0 * y1 + {rate} * {plus} * y0 * x1",
+            x1_tau=tau_plus,
+            y1_tau=tau_minus,
+            **given,
+        )
 
 
 class RewardModulatedSTDP(Loihi3FLearningRule):
@@ -298,7 +300,6 @@ class RewardModulatedSTDP(Loihi3FLearningRule):
         pre_trace_kernel_magnitude: float,
         post_trace_kernel_magnitude: float,
         eligibility_trace_decay_tau: float,
-        *args: Any,
         **kwargs: Any,
     ) -> None:
         rate, plus, minus = map(float_to_literal, (learning_rate, A_plus, A_minus))
@@ -309,8 +310,11 @@ class RewardModulatedSTDP(Loihi3FLearningRule):
         self.pre_trace_kernel_magnitude = pre_trace_kernel_magnitude
         self.post_trace_kernel_magnitude = post_trace_kernel_magnitude
         self.eligibility_trace_decay_tau = decay
-        super().__init__(
-            *args, dw="u0 * t * y2",
-            dt=f"{rate} * {minus} * x0 * y1 + {rate} * {plus} * y0 * x1 - u0 * t * {decay}",
-            x1_impulse=pre_trace_kernel_magnitude, x1_tau=pre_trace_decay_tau, **kwargs,
-        )  # fmt: skip
+        given: dict[str, Any] = {
+            "dw": "u0 * t * y2",
+            "dt": f"{rate} * {minus} * x0 * y1 + {rate} * {plus} * y0 * x1 - u0 * t * {decay}",
+            "x1_impulse": pre_trace_kernel_magnitude,
+            "x1_tau": pre_trace_decay_tau,
+            **kwargs,
+        }
+        super().__init__(**given)

@@ -54,7 +54,7 @@ def rule_of(process: Any, values: Mapping[str, np.ndarray]) -> LearningRule:
     given = {f"d{v}": str(values[f"d{v}"][0]) for v in TARGETS if f"d{v}" in values}
     texts = tuple((target, text) for target, text in given.items() if text)
     traces = tuple(
-        (n, Trace(*(float(values[f"{n}_{k}"][0]) for k in ("impulse", "tau")), t.received))
+        (n, Trace(float(values[f"{n}_impulse"][0]), float(values[f"{n}_tau"][0]), t.received))
         for n, t in rule.traces.items()
     )
     try:
@@ -73,8 +73,6 @@ def rule_of(process: Any, values: Mapping[str, np.ndarray]) -> LearningRule:
 class _Options(TypedDict, total=False):
     """What every connection that learns takes besides, for editors."""
 
-    tag_1: Any
-    tag_2: Any
     graded_spikes: str
     plastic_batch: str | None
     weight_exp: int
@@ -86,6 +84,8 @@ class _Options(TypedDict, total=False):
 
 class _Plastic(_Weighted):
     """What connections that learn have in common."""
+
+    weights: Var
 
     @arguments(
         error=VarError,
@@ -206,7 +206,7 @@ class LearningDense(_Matrix, _Plastic):
     ) -> None:
         owner = type(self).__name__
         w = _matrix(owner, weights)
-        _Plastic.__init__(self, learning_rule=learning_rule, **kwargs)  # type: ignore[misc]  # its tags are named
+        _Plastic.__init__(self, learning_rule=learning_rule, **kwargs)
         self._keep(w, plastic=True)
         self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
         self._learns({"d": _tag(owner, "tag_2", tag_2), "t": _tag(owner, "tag_1", tag_1)})

@@ -6,8 +6,8 @@ stored ones of an output are found through ``back``. An epoch's end goes to the 
 spiked where a product has ``x0``, those of outputs that did where one has ``y0``, all where a ``uk`` is 1.
 
 A product is an input's part times an output's part, both looked up at the step where its gate was, times what it looks at of the synapse.
-Synapses are listed, an input's or an output's at a time, and the products walked over the list; those of a matrix whose rule changes weights
-alone and looks at no synaptic variable (``plain``) are changed where they stand.
+Synapses are listed, an input's or an output's at a time, and the products walked over the list; those of a matrix whose rule changes
+weights alone and looks at no synaptic variable (``plain``) are changed where they stand.
 """
 
 from __future__ import annotations
