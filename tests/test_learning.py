@@ -247,6 +247,7 @@ def test_messages_set_a_trace(graded, precision):
 
 
 def test_what_messages_need_to_set_a_trace():
+    x1 = LearningRule(dw="x0 * x1", x1=Trace(0, 3))
     with pytest.raises(RuleError, match=r"graded_spikes='set' writes the trace x1, which the rule"):
         LearningDense(
             weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), graded_spikes="set"
@@ -254,8 +255,7 @@ def test_what_messages_need_to_set_a_trace():
     with pytest.raises(
         VarError, match=r"graded_spikes='add' takes messages for their values; give num_"
     ):
-        rule = LearningRule(dw="x0 * x1", x1=Trace(0, 3))
-        LearningDense(weights=np.zeros((1, 1)), learning_rule=rule, graded_spikes="add")
+        LearningDense(weights=np.zeros((1, 1)), learning_rule=x1, graded_spikes="add")
 
 
 @pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])

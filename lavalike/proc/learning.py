@@ -219,10 +219,8 @@ def _tag(owner: str, name: str, given: Any) -> np.ndarray | None:
 class _Listed(_Stored, _Plastic):
     """Stored synapses that learn."""
 
-    def _of_each(self, name: str, given: Any, entries: _Entries, matrix: bool) -> np.ndarray | None:
-        """A tag a stored synapse."""
-        if given is None:
-            return None
+    def _of_each(self, name: str, given: Any, entries: _Entries, matrix: bool) -> np.ndarray:
+        """What was given as a matrix, or one a stored synapse, as the latter."""
         if hasattr(given, "tocsr"):
             if given.shape != entries.shape:
                 raise VarError(
@@ -233,6 +231,15 @@ class _Listed(_Stored, _Plastic):
         if matrix and tag.shape == entries.shape:
             return tag[entries.rows, entries.cols]
         return tag
+
+    def _tags(
+        self, tag_1: Any, tag_2: Any, entries: _Entries, matrix: bool
+    ) -> dict[str, np.ndarray | None]:
+        tags = {"d": ("tag_2", tag_2), "t": ("tag_1", tag_1)}
+        return {
+            v: None if x is None else self._of_each(n, x, entries, matrix)
+            for v, (n, x) in tags.items()
+        }
 
     def _begin(
         self, weights: Any, rows: Any, cols: Any, data: Any, shape: Any, kwargs: Mapping[str, Any]
@@ -277,10 +284,7 @@ class LearningSparse(_Listed):
         given = {"learning_rule": learning_rule, **kwargs}
         entries = self._begin(weights, rows, cols, data, shape, given)
         self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
-        tags = {"d": ("tag_2", tag_2), "t": ("tag_1", tag_1)}
-        self._learns(
-            {v: self._of_each(n, x, entries, weights is not None) for v, (n, x) in tags.items()}
-        )
+        self._learns(self._tags(tag_1, tag_2, entries, weights is not None))
 
 
 class DelayLearningSparse(_Listed):
@@ -321,10 +325,5 @@ class DelayLearningSparse(_Listed):
         matrix = weights is not None
         each = f"{entries.shape}" if matrix else f"{len(entries.data)}"
         d = self._of_each("delays", delays, entries, matrix)
-        if d is None:
-            raise VarError(
-                f"DelayLearningSparse: delays is an int >= 0 or {each} of them, got None"
-            )
         _delayed(self, "DelayLearningSparse", d, delays, each, max_delay)
-        tags = {"d": ("tag_2", tag_2), "t": ("tag_1", tag_1)}
-        self._learns({v: self._of_each(n, x, entries, matrix) for v, (n, x) in tags.items()})
+        self._learns(self._tags(tag_1, tag_2, entries, matrix))
