@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from lavalike.backends.numba.kernels import inlined, jit
+from lavalike.errors import RuleError
 from lavalike.learning.parse import Product
 from lavalike.learning.reference import scaled, width
 from lavalike.learning.rule import (
@@ -63,6 +64,12 @@ def table(rule: LearningRule, fixed: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def _shifts(product: Product) -> tuple[int, int, int]:
     mantissa, exponent = scaled(product)
+    for side in "xy":
+        bits = [width(f.name) for f in product.factors if f.name[0] in (side, "xu"[side == "x"])]
+        if sum(bits) + MANTISSA_BITS > 31:
+            raise RuleError(
+                f"{product}: fixed_pt multiplies 3 traces of one side, not {len(bits)}; split the product by a tag"
+            )
     return mantissa, exponent + FRACTION, max(0, _bits(product) - ACCUMULATOR_BITS)
 
 
@@ -201,7 +208,8 @@ def listed(
             k = q if whole else np.int64(posts[q])
             places[q] = begin + k
             ins[q] = r
-            outs[q] = np.int64(target[begin + k]) % n_out if stored else k
+            j = np.int64(target[begin + k]) if stored else k
+            outs[q] = j if j < n_out else j % n_out  # where in a ring of delays
         return count
     j, i = posts[r - n_in], 0
     for k in range(first[j], first[j + 1]):
@@ -246,7 +254,7 @@ def terms(
     gate = ops[p, 1]
     for q in range(count):
         n = np.int64(tx[ins[q]] if gate == X0 else ty[outs[q]] if gate == Y0 else epoch) - 1
-        term[q] = ahead[p, n, ins[q]] * along[p, n, outs[q]] if n >= 0 else 0
+        term[q] = term.dtype.type(ahead[p, n, ins[q]]) * along[p, n, outs[q]] if n >= 0 else 0
     for f in range(ops[p, 3]):
         kind, sign, add = ops[p, 4 + 2 * f], ops[p, 5 + 2 * f], numbers[p, 3 + f]
         if 5 <= kind < 8:
@@ -259,6 +267,44 @@ def terms(
                     term[q] *= min(max(value, -limit), limit - 1)
 
 
+@inlined
+def outer_float(
+    now, epoch, synapses, start, tx, ty, ops, low, high, posts, n_post, by_x0, by_u, ahead, along
+):  # fmt: skip
+    """A matrix by a plain rule, product after product."""
+    n_in, n_out = tx.size, ty.size
+    for p in range(ops.shape[0]):
+        gate = ops[p, 1]
+        if gate == U and not fires(ops[p, 2], now, epoch):
+            continue
+        if gate == Y0 and epoch == 1:
+            others = along[p, 0]
+            for q in range(n_post):  # those that spiked, side by side
+                others[q] = others[posts[q]]
+        for r in range(n_in):
+            n = np.int64(tx[r] if gate == X0 else epoch) - 1
+            if n < 0:
+                continue
+            row, c, others = synapses[start[r] : start[r + 1]], ahead[p, n, r], along[p, n]
+            if gate == Y0 and epoch > 1:  # outputs look at different steps
+                for q in range(n_post):
+                    n = np.int64(ty[posts[q]]) - 1
+                    row[posts[q]] += ahead[p, n, r] * along[p, n, posts[q]]
+            elif c != 0 and gate == Y0:
+                for q in range(n_post):
+                    row[np.uint32(posts[q])] += c * others[q]
+            elif c != 0:
+                for j in range(n_out):
+                    row[j] += c * others[j]
+    if low > -np.inf or high < np.inf:
+        for r in range(n_in):
+            whole = (by_x0 and tx[r] > 0) or by_u
+            row = synapses[start[r] : start[r + 1]]
+            for q in range(n_out if whole else n_post):
+                j = q if whole else np.int64(posts[q])
+                row[j] = min(max(row[j], low), high)
+
+
 @jit
 def learn_float(
     now, epoch, synapses, tags_d, tags_t, start, target, back, first, tx, ty, hx, hy, ops, numbers,
@@ -269,38 +315,14 @@ def learn_float(
     n_post = fired(ty, posts)
     by_x0, by_y0, by_u = gates(ops, now, epoch)
     by_y0 = by_y0 and n_post > 0
-    limited = low > -np.inf or high < np.inf
     parts(ahead, ops, numbers, limits, (0, 2), X0, tx, hx, now, epoch)
     parts(along, ops, numbers, limits, (2, 5), Y0, ty, hy, now, epoch)
+    if plain and not stored:
+        outer_float(
+            now, epoch, synapses, start, tx, ty, ops, low, high, posts, n_post, by_x0, by_u, ahead, along
+        )
+        return
     for r in range(n_in + (n_post if stored and by_y0 else 0)):
-        if plain and not stored:
-            begin = start[r]
-            row = synapses[begin : begin + n_out]
-            for p in range(ops.shape[0]):
-                gate = ops[p, 1]
-                n = np.int64(tx[r] if gate == X0 else epoch) - 1
-                if n < 0 or (gate == U and not fires(ops[p, 2], now, epoch)):
-                    continue
-                if gate == Y0 and epoch > 1:  # outputs look at different steps
-                    for q in range(n_post):
-                        n = np.int64(ty[posts[q]]) - 1
-                        row[posts[q]] += ahead[p, n, r] * along[p, n, posts[q]]
-                    continue
-                c, others = ahead[p, n, r], along[p, n]
-                if c == 0:
-                    continue
-                if gate == Y0:
-                    for q in range(n_post):
-                        row[posts[q]] += c * others[posts[q]]
-                else:
-                    for j in range(n_out):
-                        row[j] += c * others[j]
-            if limited:
-                whole = (by_x0 and tx[r] > 0) or by_u
-                for q in range(n_out if whole else n_post):
-                    j = q if whole else np.int64(posts[q])
-                    row[j] = min(max(row[j], low), high)
-            continue
         count = listed(
             r, by_x0, by_y0, by_u, start, target, back, first, tx, ty, posts, n_post,
             places[0], places[1], places[2],
@@ -345,7 +367,7 @@ def saturated(value):
 @inlined
 def more(total, c, part, left, right):
     """An accumulator and a product, in 32 bits."""
-    term = np.int32(np.int32(np.int32(c * np.int32(part)) >> right) << left)
+    term = np.int32(np.int32(np.int32(c * part) >> right) << left)
     return saturated(np.int32(total + saturated(term)))
 
 
@@ -357,6 +379,58 @@ def rounded(total, threshold, low, high):
     total = least if total < least else most if total > most else total
     value = np.int32(np.int32(total >> FRACTION) + (threshold < (total & (ONE - 1))))
     return low if value < low else high if value > high else value
+
+
+@inlined
+def outer_fixed(
+    now, epoch, synapses, start, tx, ty, ops, numbers, threshold, low, high, posts, n_post, by_x0, by_u,
+    ahead, along, total,
+):  # fmt: skip
+    """A matrix by a plain rule, input after input, as an accumulator is rounded after all products."""
+    n_in, n_out, products, by_y0, last = tx.size, ty.size, ops.shape[0], 0, 0
+    for p in range(products):
+        if ops[p, 1] == Y0:
+            by_y0 += 1
+            last = p
+    for r in range(n_in):
+        row = synapses[start[r] : start[r + 1]]
+        if not ((by_x0 and tx[r] > 0) or by_u):
+            if by_y0 == 1 and epoch == 1:  # mostly the trace has gone
+                c, left, right = ahead[last, 0, r], numbers[last, 1], numbers[last, 2]
+                for q in range(n_post if c != 0 else 0):
+                    j = np.uint32(posts[q])
+                    value = np.int32(row[j] << FRACTION)
+                    value = more(value, c, along[last, 0, j], left, right)
+                    row[j] = rounded(value, threshold, low, high)
+                continue
+            for q in range(n_post if by_y0 > 0 else 0):
+                j = np.uint32(posts[q])
+                n = np.int64(ty[j]) - 1
+                value = np.int32(row[j] << FRACTION)
+                for p in range(products):
+                    if ops[p, 1] == Y0:
+                        c, part = ahead[p, n, r], along[p, n, j]
+                        value = more(value, c, part, numbers[p, 1], numbers[p, 2])
+                row[j] = rounded(value, threshold, low, high)
+            continue
+        for j in range(n_out):
+            total[j] = np.int32(row[j] << FRACTION)
+        for p in range(products):
+            gate, left, right = ops[p, 1], numbers[p, 1], numbers[p, 2]
+            n = np.int64(tx[r] if gate == X0 else epoch) - 1
+            if n < 0 or (gate == U and not fires(ops[p, 2], now, epoch)):
+                continue
+            if gate == Y0:
+                for q in range(n_post):
+                    j = np.uint32(posts[q])
+                    n = np.int64(ty[j]) - 1
+                    total[j] = more(total[j], ahead[p, n, r], along[p, n, j], left, right)
+                continue
+            c, others = ahead[p, n, r], along[p, n]
+            for j in range(n_out if c != 0 else 0):
+                total[j] = more(total[j], c, others[j], left, right)
+        for j in range(n_out):
+            row[j] = rounded(total[j], threshold, low, high)
 
 
 @jit
@@ -372,46 +446,13 @@ def learn_fixed(
     threshold, least, most = np.int32(draw * ONE), np.int32(low), np.int32(high)
     parts(ahead, ops, numbers, limits, (0, 2), X0, tx, hx, now, epoch)
     parts(along, ops, numbers, limits, (2, 5), Y0, ty, hy, now, epoch)
+    if plain and not stored:
+        outer_fixed(
+            now, epoch, synapses, start, tx, ty, ops, numbers, threshold, least, most, posts, n_post, by_x0,
+            by_u, ahead, along, total,
+        )  # fmt: skip
+        return
     for r in range(n_in + (n_post if stored and by_y0 else 0)):
-        if plain and not stored:
-            begin = start[r]
-            row = synapses[begin : begin + n_out]
-            whole = (by_x0 and tx[r] > 0) or by_u
-            if not whole:  # what is added to a weight is nothing where the trace has gone
-                some = False
-                for p in range(ops.shape[0]):
-                    if by_y0 and ops[p, 1] == Y0:
-                        for n in range(epoch):
-                            some |= ahead[p, n, r] != 0
-                if not some:
-                    continue
-            count = n_out if whole else n_post
-            for q in range(count):
-                total[q] = np.int32(row[q if whole else posts[q]] << FRACTION)
-            for p in range(ops.shape[0]):
-                gate, left, right = ops[p, 1], numbers[p, 1], numbers[p, 2]
-                n = np.int64(tx[r] if gate == X0 else epoch) - 1
-                if n < 0 or (gate == U and not fires(ops[p, 2], now, epoch)):
-                    continue
-                if gate == Y0:
-                    for q in range(n_post):
-                        k = np.int64(posts[q]) if whole else q
-                        n = np.int64(ty[posts[q]]) - 1
-                        c = np.int32(ahead[p, n, r])
-                        total[k] = more(total[k], c, along[p, n, posts[q]], left, right)
-                    continue
-                c, others = np.int32(ahead[p, n, r]), along[p, n]
-                if c == 0:
-                    continue
-                for j in range(n_out):
-                    total[j] = more(total[j], c, others[j], left, right)
-            if whole:
-                for j in range(n_out):
-                    row[j] = rounded(total[j], threshold, least, most)
-            else:
-                for q in range(count):
-                    row[posts[q]] = rounded(total[q], threshold, least, most)
-            continue
         count = listed(
             r, by_x0, by_y0, by_u, start, target, back, first, tx, ty, posts, n_post,
             places[0], places[1], places[2],
