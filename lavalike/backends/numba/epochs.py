@@ -214,7 +214,10 @@ def listed(
     j, i = posts[r - n_in], 0
     for k in range(first[j], first[j + 1]):
         e = np.int64(back[k])
-        step = 1  # the input whose synapse this is: i or a later one
+        guess = e * n_in // back.size - 2  # the input whose synapse this is: i or a later one
+        if guess > i and start[guess] <= e:
+            i = guess
+        step = 1
         while i + step < n_in and start[i + step] <= e:
             i += step
             step *= 2
@@ -332,8 +335,10 @@ def learn_float(
         on_w, on_d, on_t = False, False, False
         for q in range(count):
             new[0, q] = synapses[places[0, q]]
-            new[1, q] = tags_d[places[0, q]] if tags_d.size > 0 else 0
-            new[2, q] = tags_t[places[0, q]] if tags_t.size > 0 else 0
+        for q in range(count if tags_d.size > 0 else 0):
+            new[1, q] = tags_d[places[0, q]]
+        for q in range(count if tags_t.size > 0 else 0):
+            new[2, q] = tags_t[places[0, q]]
         for p in range(ops.shape[0]):
             on_w |= ops[p, 0] == 0
             on_d |= ops[p, 0] == 1
@@ -462,8 +467,10 @@ def learn_fixed(
         on_w, on_d, on_t = False, False, False
         for q in range(count):
             new[0, q] = np.int64(synapses[places[0, q]]) << FRACTION
-            new[1, q] = np.int64(tags_d[places[0, q]]) << FRACTION if tags_d.size > 0 else 0
-            new[2, q] = np.int64(tags_t[places[0, q]]) << FRACTION if tags_t.size > 0 else 0
+        for q in range(count if tags_d.size > 0 else 0):
+            new[1, q] = np.int64(tags_d[places[0, q]]) << FRACTION
+        for q in range(count if tags_t.size > 0 else 0):
+            new[2, q] = np.int64(tags_t[places[0, q]]) << FRACTION
         for p in range(ops.shape[0]):
             on_w |= ops[p, 0] == 0
             on_d |= ops[p, 0] == 1
