@@ -35,6 +35,15 @@ class SpikeRecord:
     dropped: int
     peak_rate: float
 
+    def __add__(self, later: SpikeRecord) -> SpikeRecord:
+        """Of two stretches of one run."""
+        counts = (
+            self.sent + later.sent,
+            self.delivered + later.delivered,
+            self.dropped + later.dropped,
+        )
+        return SpikeRecord(self.population, *counts, max(self.peak_rate, later.peak_rate))
+
 
 @dataclass(frozen=True)
 class TileUse:

@@ -38,6 +38,7 @@ SPREADS = (
     "tau_mem",
     "tau_syn",
     "efficacy",
+    "correlation",
     "cadc",
     "jitter",
 )
@@ -229,7 +230,7 @@ ROWS = [
     ),
     *(
         row(f"lavalike.bss2.Chip.{name}", {"hemisphere": 0}, bss2.Chip, hemisphere=HEMISPHERE)
-        for name in ("columns", "rows", "efficacy")
+        for name in ("columns", "rows", "efficacy", "correlation")
     ),
     row("lavalike.bss2.Chip.neighbour", {"k": 1}, bss2.Chip, k=INDEX),
     row(

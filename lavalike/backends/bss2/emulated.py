@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from lavalike.backends.bss2.neurons import ChipPopulation, Membrane, check_ranges
+from lavalike.backends.bss2.partition import is_plastic
 from lavalike.backends.bss2.spiking import Injection, Network, Projection, Tensors, Trace
 from lavalike.bss2.chip import Chip, facts
 from lavalike.bss2.errors import NoChipError
@@ -26,6 +27,7 @@ from lavalike.bss2.spiking.scales import Voltage
 from lavalike.process import Port
 
 Weights = Mapping[Projection, torch.Tensor]
+HEADROOM = 2  # times the largest weight, as far as weights can grow that learn [chosen]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,10 @@ class Placed:
         check_ranges(list(plain.items()), dt)
         for p in net.populations:
             self.scales[p] = p.scale(plain[p])
-            largest = max(float(weights[x].abs().max()) for x in net.onto(p))
+            largest = max(
+                float(weights[x].abs().max()) * (HEADROOM if is_plastic(x.synapse) else 1)
+                for x in net.onto(p)
+            )
             self.lsb[p] = largest / facts.WEIGHT_MAX if largest > 0 else 1.0
             for m in p.membranes:
                 self.biases[p, m.leak] = self._bias(p, m)
@@ -116,12 +121,22 @@ class Placed:
                 first += x.size
 
     def _efficacy(self, own: np.ndarray, lines: range, excitatory: torch.Tensor) -> torch.Tensor:
-        """(neurons, lines): inputs are dealt to a neuron's circuits, 128 each, excitatory weights to the odd rows (grenade)."""
+        """(neurons, lines): excitatory weights lie in the odd rows (grenade)."""
         chip = np.stack([self.chip.efficacy(h) for h in range(facts.HEMISPHERES)])
-        line = np.arange(lines.start, lines.stop)
-        circuit = own[:, line // facts.SIGNED_ROWS % own.shape[1]]
-        row = 2 * (line % facts.SIGNED_ROWS) + excitatory.numpy()
-        return torch.from_numpy(chip[circuit // facts.COLUMNS, row, circuit % facts.COLUMNS])
+        hemisphere, row, column = _places(own, lines)
+        return torch.from_numpy(chip[hemisphere, row + excitatory.numpy(), column])
+
+    def sensors(self, x: Projection) -> np.ndarray:
+        """Amplitude and time constant, relative, of the causal and the anticausal sensors of a projection's synapses: (2, 2, neurons,
+        inputs)."""
+        if not self.chip.emulated:
+            return np.ones((2, 2, x.target.size, x.size))
+        (own,) = self._circuits(x.target)
+        before = self.net.onto(x.target)
+        first = sum(y.size for y in before[: before.index(x)])
+        chip = np.stack([self.chip.correlation(h) for h in range(facts.HEMISPHERES)])
+        hemisphere, row, column = _places(own, range(first, first + x.size))
+        return np.moveaxis(chip[hemisphere, :, :, row + 1, column], (0, 1), (2, 3))
 
     def _circuits(self, p: ChipPopulation) -> list[np.ndarray]:
         """Of each membrane, the circuits (neurons, joined) it is made of."""
@@ -196,9 +211,11 @@ class Placed:
         """Spikes as those hear them that are not in a loop with the population, and as they are recorded."""
         out = jittered(spikes, self.chip.noise.jitter, self.dt) if self.chip.emulated else spikes
         number = int(spikes.sum())
-        self.records[p] = SpikeRecord(
+        record = SpikeRecord(
             p.name, number, int(out.sum()), number - int(out.sum()), peak_rate(out, self.dt)
         )
+        before = self.records.get(p)  # of the run's stretches before this one
+        self.records[p] = record if before is None else before + record
         return out
 
     def observed(self, p: ChipPopulation, trace: Trace) -> Injection:
@@ -215,6 +232,20 @@ class Placed:
         )
 
 
+def _places(own: np.ndarray, lines: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hemisphere, row of its inhibitory weight and column of each input of neurons: (neurons, lines). Inputs are dealt to a neuron's
+    circuits, 128 each."""
+    line = np.arange(lines.start, lines.stop)
+    circuit = own[:, line // facts.SIGNED_ROWS % own.shape[1]]
+    row = np.broadcast_to(2 * (line % facts.SIGNED_ROWS), circuit.shape)
+    return circuit // facts.COLUMNS, row, circuit % facts.COLUMNS
+
+
+def _used(x: Projection, weights: torch.Tensor) -> torch.Tensor:
+    """Which synapses are there: those with a weight, and those that may learn one."""
+    return torch.ones_like(weights, dtype=torch.bool) if is_plastic(x.synapse) else weights != 0
+
+
 def _rounded(w: torch.Tensor, lsb: float) -> torch.Tensor:
     """To multiples of ``lsb``, half away from zero as hxtorch."""
     return torch.trunc(w / lsb + w.sign() / 2) * lsb
@@ -227,7 +258,7 @@ def fan_in(net: Network, p: ChipPopulation, weights: Weights, rows: Rows) -> lis
     """Inputs of the neuron that has most, for each membrane, with those that a generator drives."""
     out = []
     for m in p.membranes:
-        counts = [(weights[x] != 0).sum(1) for x in net.onto(p) if x.port.name == m.port]
+        counts = [_used(x, weights[x]).sum(1) for x in net.onto(p) if x.port.name == m.port]
         out.append((int(torch.stack(counts).sum(0).max()) if counts else 0) + rows(p, m))
     return out
 
@@ -238,7 +269,7 @@ def place(net: Network, weights: Weights, rows: Rows, chips: int = 1) -> Placeme
     for p in net.populations:
         inputs = fan_in(net, p, weights, rows)
         heard = {q.name for x in net.onto(p) for q in net.heard(x)}
-        lines = sum(int((weights[x] != 0).any(0).sum()) for x in net.onto(p)) + sum(
+        lines = sum(int(_used(x, weights[x]).any(0).sum()) for x in net.onto(p)) + sum(
             rows(p, m) for m in p.membranes
         )
         joined = sum(circuits(n) for n in inputs) if len(p.membranes) > 1 else None

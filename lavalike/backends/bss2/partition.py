@@ -21,7 +21,7 @@ from lavalike.compiler.parts import Part
 from lavalike.dynamics import Dynamics, lif
 from lavalike.errors import GraphError
 from lavalike.model.model import candidates
-from lavalike.proc import MultiCompartment, Sigma, SigmaDelta
+from lavalike.proc import LearningDense, MultiCompartment, Sigma, SigmaDelta
 from lavalike.proc.connection import Connection
 from lavalike.process import OutPort, Port, Var
 
@@ -38,6 +38,11 @@ def dynamics_of(node: Node) -> Dynamics | None:
 
 def is_connection(node: Node) -> bool:
     return isinstance(node.process, Connection)
+
+
+def is_plastic(node: Node) -> bool:
+    """Whether a connection's synapses learn."""
+    return isinstance(node.process, LearningDense)
 
 
 def model_of(node: Node) -> ConnectionModel | None:
@@ -183,7 +188,7 @@ def _placeable(synapse: Node) -> None:
         raise GraphError(
             f"{process.path}: delay=0, but a spike of a chip's step reaches membranes in the next; make it with delay=1"
         )
-    if model_of(synapse) is None:
+    if model_of(synapse) is None and not is_plastic(synapse):
         raise GraphError(
             f"{process.path}: {type(process).__name__} has no torch model that says its weights; write a ConnectionModel "
             "(lavalike.backends.torch) with product or matrix, or run with backend='numba'"

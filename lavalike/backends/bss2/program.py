@@ -10,9 +10,18 @@ import torch
 
 from lavalike.backends.bss2.emulated import Placed
 from lavalike.backends.bss2.neurons import ChipPopulation, tensors
-from lavalike.backends.bss2.partition import check_recordable, check_synapses
+from lavalike.backends.bss2.partition import check_recordable, check_synapses, is_plastic
+from lavalike.backends.bss2.plasticity import Plastic, plastic
 from lavalike.backends.bss2.product import Product
-from lavalike.backends.bss2.spiking import Network, Tensors, Trace, events, gathered
+from lavalike.backends.bss2.spiking import (
+    Network,
+    Projection,
+    Tensors,
+    Trace,
+    events,
+    gathered,
+    joined,
+)
 from lavalike.backends.torch.terms import selected
 from lavalike.compiler import order
 from lavalike.compiler.parts import Part
@@ -71,17 +80,22 @@ class SpikingProgram:
         self.part, self.dtype = part, getattr(torch, part.flat.config.dtype)
         self.vars = [v for n in part.nodes for v in n.process.vars]
         self.gains: dict[ChipPopulation, float] = {}
-        self.placed = self.derived()
         self.values = {
             v: np.broadcast_to(v.value, (batch, *v.shape)) for v in self.vars if v.role == "state"
         }
+        self.plastic = [
+            plastic(n, self.net, self.chip, self.dt, batch)
+            for n in self.net.synapses
+            if is_plastic(n)
+        ]
+        self.placed = self.derived()
         self.states, self.arrived = start(
             self.net, self.placed.numbers, self.gains, self._held, self.step
         )
 
     def tensor(self, var: Var) -> torch.Tensor:
         return torch.as_tensor(
-            var.value,
+            np.array(self.values[var][0]) if var in self.values else var.value,
             dtype=self.dtype if var.value.dtype.kind == "f" or var.trainable else torch.int64,
         )
 
@@ -91,17 +105,20 @@ class SpikingProgram:
             p: p.derive({v.name: v.value for v in p.process.vars}) for p in self.net.populations
         }
         self.gains = {p: float(np.ravel(gain)[0]) for p, (_, gain) in found.items()}
-        self.connections = self.net.connections(self.tensor, self.dtype)
-        weights = {
-            x: w * self.gains[x.target] for x, w in self.net.matrices(self.connections).items()
-        }
-        return Placed(
+        placed = Placed(
             self.net,
             self.chip,
             self.dt,
-            weights,
+            self._weights(),
             {p: tensors(c, self.dtype) for p, (c, _) in found.items()},
         )
+        for learner in self.plastic:
+            learner.on(placed, self.gains[self.net.fed(learner.node)])
+        return placed
+
+    def _weights(self) -> dict[Projection, torch.Tensor]:
+        self.connections = self.net.connections(self.tensor, self.dtype)
+        return {x: w * self.gains[x.target] for x, w in self.net.matrices(self.connections).items()}
 
     # -- states ------------------------------------------------------------------------------------------------
 
@@ -173,22 +190,39 @@ class SpikingProgram:
 
     @torch.no_grad()
     def run(self, steps: int, heard: Rows, recordings: Recordings) -> None:
+        self.placed.records.clear()
         received = self.placed.received(
             {p: torch.as_tensor(heard[p], dtype=self.dtype) for p in self.net.outside}
         )
         constants = self.placed.constants(self.batch)
-        for p, c in constants.items():
-            if "bias_start" in c:
-                constants[p] = c | {"bias_start": c["bias_start"] - self.step}
-        traces = self.net.run(
-            (steps, self.batch),
-            received,
-            self.placed.weights(),
-            constants,
-            self.states,
-            sending=self.placed.sent,
-        )
-        self.states = {p: t.states for p, t in traces.items()}
+        pieces: list[dict[ChipPopulation, Trace]] = []
+        done = 0
+        while done < steps:  # between stretches synapses learn
+            if pieces:
+                self.arrived = {p: t.arrived for p, t in pieces[-1].items()}
+            now = min([steps - done, *(x.steps(self.step + done) for x in self.plastic)])
+            begun, part = self.step + done, slice(done, done + now)
+            connections = self.connections
+            stretch = {port: x[part] for port, x in received.items()}
+            traces = self.net.run(
+                (now, self.batch),
+                stretch,
+                self.placed.weights(),
+                {
+                    p: c | {"bias_start": c["bias_start"] - begun} if "bias_start" in c else c
+                    for p, c in constants.items()
+                },
+                self.states,
+                sending=self.placed.sent,
+            )
+            self.states = {p: t.states for p, t in traces.items()}
+            pieces.append(traces)
+            for learner in self.plastic:
+                self._learn(learner, begun, part, heard, {**stretch, **_spikes(traces)})
+            done += now
+        if not pieces:
+            return
+        traces = {p: joined([piece[p] for piece in pieces]) for p in pieces[0]}
         for p, trace in traces.items():
             wanted = {
                 getattr(p.process, var): state
@@ -199,12 +233,12 @@ class SpikingProgram:
                 seen = self.placed.observed(p, trace)
                 for var, state in wanted.items():
                     recordings[var][...] = seen.membranes[state].numpy()
-        spikes: dict[Port, torch.Tensor] = {p.process.s_out: t.spikes for p, t in traces.items()}  # type: ignore[attr-defined]
+        spikes = _spikes(traces)
         last = {port: x[-1] for port, x in {**received, **spikes}.items()}
         for n in self.net.synapses:  # what the connection would send next
             inputs, like = n.process.s_in.size, next(iter(last.values()))  # type: ignore[attr-defined]
             x = gathered(n.inputs["s_in"], inputs, last, (self.batch,), like)
-            self._hold(n.process.a_buff, events(x) @ self.connections[n].T)  # type: ignore[attr-defined]
+            self._hold(n.process.a_buff, events(x) @ connections[n].T)  # type: ignore[attr-defined]
         self.step += steps
         self._store(traces)
         for target, rows in recordings.items():
@@ -212,6 +246,32 @@ class SpikingProgram:
                 rows[...] = spikes[target].numpy()
             elif target.role == "parameter":
                 rows[...] = target.value.reshape(-1)
+
+    def _learn(
+        self,
+        learner: Plastic,
+        begun: int,
+        part: slice,
+        heard: Rows,
+        sent: Mapping[Port, torch.Tensor],
+    ) -> None:
+        """What a stretch makes of a connection's weights."""
+        process, inputs = learner.process, learner.node.inputs
+        like = next(iter(sent.values()))
+        known = {port: torch.as_tensor(x[part], dtype=self.dtype) for port, x in heard.items()}
+
+        def of(name: str) -> np.ndarray:
+            port = getattr(process, name)
+            x = gathered(inputs[name], port.size, {**known, **sent}, like.shape[:2], like)
+            return x[:, 0].numpy()
+
+        values = {v.name: self.values[v][0] for v in process.vars if v in self.values}
+        received = {n: of(f"s_in_{n}") for n in learner.rule.received}
+        new = learner.learn(begun, of("s_in"), of("s_in_bap"), received, values)
+        for name, value in new.items():
+            self.values[getattr(process, name)] = np.array(value, np.float64)[None]
+        if "weights" in new:
+            self.placed.model = self._weights()
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         return recorded_dtype(self.part, target)
@@ -226,15 +286,30 @@ class SpikingProgram:
             dict(self.values),
             [dict(s) for s in self.states.values()],
             [dict(a) for a in self.arrived.values()],
+            [learner.state() for learner in self.plastic],
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.step, values, states, arrived = snapshot
+        self.step, values, states, arrived, learnt = snapshot
         self.values = dict(zip(self.values, values.values(), strict=True))
         self.states = dict(zip(self.states, map(dict, states), strict=True))
         self.arrived = dict(zip(self.arrived, map(dict, arrived), strict=True))
+        for learner, state in zip(self.plastic, learnt, strict=True):
+            learner.restore(state)
+        if self.plastic:
+            self.placed.model = self._weights()
 
     def write(self, var: Var, value: np.ndarray) -> None:
+        if any(var is learner.process.weights for learner in self.plastic):
+            old = self.values[var]
+            self.values[var] = np.array(value)[None]
+            try:
+                self.placed = self.derived()
+            except Exception:
+                self.values[var] = old
+                self.placed = self.derived()
+                raise
+            return
         if var.role == "state":
             self.values[var] = np.broadcast_to(value, (self.batch, *var.shape))
             self._load(var)
@@ -242,6 +317,9 @@ class SpikingProgram:
         before = self.placed
 
         def derive() -> None:
+            for learner in self.plastic:
+                if learner.process is var.process:
+                    learner.read()
             self.placed = self.derived()
 
         changed(var, value, derive)
@@ -251,6 +329,10 @@ class SpikingProgram:
                 for m in p.membranes
             ):
                 self._currents(p)  # what is left of the current in the next step
+
+
+def _spikes(traces: Mapping[ChipPopulation, Trace]) -> dict[Port, torch.Tensor]:
+    return {p.process.s_out: t.spikes for p, t in traces.items()}  # type: ignore[attr-defined]  # neurons all have it
 
 
 class ProductProgram:

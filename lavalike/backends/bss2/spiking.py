@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lavalike.backends.bss2.neurons import ChipPopulation
-from lavalike.backends.bss2.partition import is_connection, model_of
+from lavalike.backends.bss2.partition import is_connection, is_plastic, model_of
 from lavalike.backends.torch.connections import ConnectionModel, as_events
 from lavalike.backends.torch.terms import selected, summed
 from lavalike.bss2.errors import RoutingError
@@ -79,11 +79,37 @@ class Trace:
     before: Tensors = field(default_factory=dict)
 
 
+def joined(pieces: Sequence[Trace]) -> Trace:
+    """Of stretches one after another the whole."""
+    last = pieces[-1]
+    if len(pieces) == 1:
+        return last
+
+    def cat(of: Callable[[Trace], Tensors]) -> Tensors:
+        return {n: torch.cat([of(t)[n] for t in pieces]) for n in of(last)}
+
+    return Trace(
+        torch.cat([t.spikes for t in pieces]),
+        cat(lambda t: t.membranes),
+        cat(lambda t: t.fired),
+        last.states,
+        last.arrived,
+        last.before,
+    )
+
+
 class Network:
     """The populations of one spiking part, in an order of evaluation, and what connects them."""
 
     def __init__(self, nodes: Sequence[Node], names: Mapping[Node, str]) -> None:
-        groups = order.components(nodes, order.senders(nodes))
+        hears = order.senders(nodes)
+        for n in nodes:
+            if is_plastic(
+                n
+            ):  # what it learns from is no loop: its weights change between stretches
+                sources = {id(t.source.process) for t in n.inputs["s_in"]}
+                hears[n] = [s for s in hears[n] if id(s.process) in sources]
+        groups = order.components(nodes, hears)
         nodes = [n for g in groups for n in g]
         by_process = {id(n.process): n for n in nodes}
         self.populations = [ChipPopulation(n, names[n]) for n in nodes if not is_connection(n)]
@@ -116,6 +142,10 @@ class Network:
 
     def onto(self, population: ChipPopulation) -> list[Projection]:
         return [x for x in self.projections if x.target is population]
+
+    def fed(self, synapse: Node) -> ChipPopulation:
+        """The first population that a connection feeds."""
+        return next(x.target for x in self.projections if x.synapse is synapse)
 
     def heard(self, projection: Projection) -> list[ChipPopulation]:
         """The populations of this part that a projection hears."""
@@ -335,6 +365,9 @@ def constants(model: ConnectionModel, tensor: Callable[[Var], torch.Tensor]) -> 
 
 def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """(outputs, inputs) of a synapse; differentiable where its weights are."""
+    if is_plastic(node):
+        p: Any = node.process
+        return (tensor(p.weights) * 2.0 ** float(p.weight_exp.value[0])).to(dtype)
     model = model_of(node)
     assert model is not None, node.process.path
     c = constants(model, tensor)

@@ -314,7 +314,7 @@ def learn_float(
     limits, plain, low, high, posts, places, new, term, ahead, along,
 ):  # fmt: skip
     """The end of an epoch: all targets from the values before, then written."""
-    n_in, n_out, stored = tx.size, ty.size, target.size > 0
+    n_in, stored = tx.size, target.size > 0
     n_post = fired(ty, posts)
     by_x0, by_y0, by_u = gates(ops, now, epoch)
     by_y0 = by_y0 and n_post > 0
@@ -322,7 +322,21 @@ def learn_float(
     parts(along, ops, numbers, limits, (2, 5), Y0, ty, hy, now, epoch)
     if plain and not stored:
         outer_float(
-            now, epoch, synapses, start, tx, ty, ops, low, high, posts, n_post, by_x0, by_u, ahead, along
+            now,
+            epoch,
+            synapses,
+            start,
+            tx,
+            ty,
+            ops,
+            low,
+            high,
+            posts,
+            n_post,
+            by_x0,
+            by_u,
+            ahead,
+            along,
         )
         return
     for r in range(n_in + (n_post if stored and by_y0 else 0)):
@@ -444,7 +458,7 @@ def learn_fixed(
     limits, plain, low, high, posts, places, new, term, ahead, along, total, draw,
 ):  # fmt: skip
     """The same in fixed point: accumulators have FRACTION bits more, and one draw rounds all of them."""
-    n_in, n_out, stored = tx.size, ty.size, target.size > 0
+    n_in, stored = tx.size, target.size > 0
     n_post = fired(ty, posts)
     by_x0, by_y0, by_u = gates(ops, now, epoch)
     by_y0 = by_y0 and n_post > 0

@@ -29,6 +29,7 @@ RATIOS = facts.CALIBRATION_RATIO | {
     "column_offset": 0.15,
     "row_gain": 0.5,
     "efficacy": 0.5,
+    "correlation": 0.6,
 }
 
 
@@ -51,6 +52,7 @@ class Noise:
         threshold_trial: CADC LSB, from sample to sample of a batch. Default 1.
         tau_mem, tau_syn: relative, from neuron to neuron. Default 0.05 each.
         efficacy: relative, from synapse to synapse. Default 0.1.
+        correlation: relative, of amplitude and time constant of the correlation sensors, from synapse to synapse. Default 0.3.
         cadc: CADC LSB, from conversion to conversion. Default 1.5.
         jitter: of spike times, s. Default 1e-7.
     """
@@ -69,6 +71,7 @@ class Noise:
     tau_mem: float = 0.05
     tau_syn: float = 0.05
     efficacy: float = 0.1
+    correlation: float = 0.3
     cadc: float = 1.5
     jitter: float = 0.1e-6
 
@@ -288,6 +291,18 @@ class Chip:
         return Circuits(
             *(self._spread(name, n, float(name.startswith("tau"))) for name in Circuits._fields)
         )
+
+    @cached_property
+    def _correlation(self) -> tuple[np.ndarray, np.ndarray]:
+        shape = (2, 2, facts.ROWS, facts.COLUMNS)
+        made = [self._spread("correlation", shape, 1.0, h) for h in range(facts.HEMISPHERES)]
+        return made[0], made[1]
+
+    @arguments(hemisphere=HEMISPHERE)
+    def correlation(self, hemisphere: int) -> np.ndarray:
+        """Spiking mode: amplitude and time constant, relative, of the causal and the anticausal correlation sensor of the hemisphere's
+        synapses, float32 (2 quantities, 2 sensors, 256 rows, 256 columns)."""
+        return self._correlation[hemisphere]
 
     @cached_property
     def _efficacy(self) -> tuple[np.ndarray, np.ndarray]:

@@ -75,6 +75,11 @@ RANGES = {
     "synapse_dac_bias": Range(30, 1022, 600, "LSB"),
     "tau_icc": Range(0.1e-6, 30e-6, 10e-6, "s"),  # between compartments; default [chosen]
 }
+CORRELATION = {  # of a synapse's sensors: what a pair of spikes adds, how fast that falls with their distance [calix]
+    "amplitude": Range(0.2, 2.0, 0.5, "LSB"),
+    "tau": Range(2e-6, 30e-6, 5e-6, "s"),
+}
+CORRELATION_MAX = 255  # 8 bits of a CADC, below a baseline that the PPU takes off [tutorials]
 HAGEN_RANGES = {
     "tau_syn": Range(0.3e-6, 20e-6, 0.32e-6, "s"),
     "tau_mem": Range(20e-6, 100e-6, 60e-6, "s"),
