@@ -228,7 +228,3 @@ def test_a_rule_that_is_set_is_the_chips_or_refused():
     dense.dw.set("-2^-1 * u0 * w")
     lif.run(lv.RunSteps(4), on("quantised"))
     assert (dense.weights.get() < before / 4).all()
-    graded = {"graded_spikes": "set", "num_message_bits": 8}
-    _, lif = pair(LearningRule(dw="x1 * y0", x1=X), **graded)
-    with pytest.raises(GraphError, match=r"graded_spikes='set': messages on a chip are spikes"):
-        lif.run(lv.RunSteps(1), on("ideal"))

@@ -56,11 +56,6 @@ class Plastic:
     def __init__(self, node: Node, net: Network, chip: Chip, dt: float, batch: int) -> None:
         assert isinstance(node.process, LearningDense)
         self.node, self.process, self.dt = node, node.process, dt
-        if self.process.graded_spikes != "impulse":
-            raise GraphError(
-                f"{self.process.path}: graded_spikes={self.process.graded_spikes!r}: messages on a chip are spikes; run with "
-                "backend='numba'"
-            )
         self.read()
         if batch > 1:
             raise GraphError(
