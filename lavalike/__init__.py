@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from lavalike.errors import (
@@ -33,6 +34,8 @@ from lavalike.process import (
     VarPort as VarPort,
 )
 from lavalike.runtime.conditions import RunContinuous as RunContinuous, RunSteps as RunSteps
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from lavalike.backends.numba import NumbaModel as NumbaModel

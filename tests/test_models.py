@@ -153,3 +153,11 @@ def test_overflow_of_24_bits_is_an_error_where_it_was_promised_away():
     x = np.array([[0, 1 << 16, 1 << 16, 0], [0, 0, 0, 0]])
     with pytest.raises(lv.OverflowError24, match=r"LIF, step 3: an accumulator left 24 bits"):
         lv.simulate(lif, {"a_in": x}, config=lv.RunConfig(precision="fixed_pt"))
+
+
+def test_a_model_is_a_class():
+    with pytest.raises(lv.ModelSelectionError, match=r"implements\(Layer\): 'step' is no class"):
+
+        @lv.implements(Layer, backend="numba")
+        def step(s_in, s_out):
+            s_out[:] = s_in

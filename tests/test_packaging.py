@@ -26,7 +26,7 @@ def test_versions_agree(project):
 
 def test_the_core_is_light(project):
     names = {re.split(r"[<>=]", d)[0] for d in project["dependencies"]}
-    assert names == {"numpy", "numba", "h5py", "greenlet"}
+    assert names == {"numpy", "numba", "h5py", "greenlet", "multiprocessing-logging"}
 
 
 def test_constraints_pin_what_the_extras_name(project):

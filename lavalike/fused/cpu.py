@@ -11,6 +11,8 @@ Sums over neurons (gradients of shared parameters) are taken block by block, so 
 from __future__ import annotations
 
 import functools
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +28,7 @@ BLOCK, NARROW = (
     512,
     128,
 )  # neurons of a block; where time lies last, whose tiles want room in the first-level cache too
+log = logging.getLogger(__name__)
 SEGMENT = 16
 LIMIT = float(1 << 23)
 POINTER = None
@@ -482,12 +485,16 @@ class Compiled:
 @functools.cache
 def kernel(traced: Traced, variant: Variant, which: str) -> Compiled:
     """The compiled "forward" (keeping nothing), "training" (forward with checkpoints) or "backward"."""
-    k = _Kernel(traced, variant, which)
+    began, k = time.perf_counter(), _Kernel(traced, variant, which)
     if which == "backward":
         _backward(k)
     else:
         _forward(k, which == "training")
     address = compiled(k.finish())
+    log.info(
+        "compiled loop of %s, %s, in %.2f s",
+        *(traced.dynamics.name, which, time.perf_counter() - began),
+    )
     return Compiled(address, tuple(k.names), k.used_scratch)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from lavalike.fused import memory, sparse
 from lavalike.fused.ambient import stored, transformed
 
+log = logging.getLogger(__name__)
 DENSITY = 0.25  # up to here the sparse product is the faster one
 NARROW = 64  # outputs below which a row of weights is too short to gain by it
 WORTH = 2_000_000  # multiplications of a dense product below which torch is as good
@@ -46,6 +48,14 @@ class _Product(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         if ctx.entries is not None:
             return sparse.multiply(ctx.entries, weight.t())
+        if log.isEnabledFor(logging.DEBUG):
+            few = len(weight) < NARROW
+            why = (
+                f"{len(weight)} outputs are few"
+                if few
+                else f"more than {DENSITY:.0%} of it is not 0"
+            )
+            log.debug("a product of %s takes the dense way: %s", tuple(x.shape), why)
         return torch.mm(x, weight.t(), out=memory.empty((len(x), len(weight)), x.dtype))
 
     @staticmethod

@@ -158,6 +158,11 @@ def implements(
     """
 
     def register(model: M) -> M:
+        if not (isinstance(model, type) and issubclass(model, ProcessModel)):
+            raise ModelSelectionError(
+                f"implements({process.__name__}): {getattr(model, '__name__', model)!r} is no class of models; make one, for instance a "
+                "lavalike.NumbaModel with a step, and put the decorator before it"
+            )
         if backend is None and not issubclass(model, SubProcessModel):
             raise ModelSelectionError(
                 f"implements({process.__name__}): {model.__name__} is no SubProcessModel, so it names its backend"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -26,6 +27,7 @@ from lavalike.process.var import Var, resolved
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
 from lavalike.runtime.engine import Engine, State, compiled
 
+log = logging.getLogger(__name__)
 NOTHING: dict = {}
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
 
@@ -72,7 +74,7 @@ class Runtime:
     def __init__(
         self, process: AbstractProcess, config: RunConfig, drawn: int | None = None
     ) -> None:
-        self.config = config
+        self.config, began = config, time.perf_counter()
         flat = flatten(process, config, get_backend, running=True)
         flat.drawn = drawn
         self.structure = process._structure.root()
@@ -106,6 +108,13 @@ class Runtime:
         self._torn = False  # in a forked child: a thread of the parent was amid its steps
         self._pause = False
         _runtimes.add(self)
+        if log.isEnabledFor(logging.INFO):
+            nodes, parts = len(flat.nodes), len(self.program.plan.parts)
+            log.info(
+                "%s: compiled, %d process%s in %d part%s, in %.3f s",
+                *(process.path, nodes, "es" * (nodes != 1), parts, "s" * (parts != 1)),
+                time.perf_counter() - began,
+            )
 
     def _probed(self) -> list[Port | Var]:
         """What is recorded; InputError where some of it does not run."""
@@ -494,6 +503,7 @@ def _warn(process: AbstractProcess, why: str | bool) -> None:
             f", but what was connected had done {counts} steps: all go on from step {root.step}, the most, and what depends on the "
             "step (sources, resets) with them"
         )
+    log.info(text)
     warnings.warn(text, RecompileWarning, stacklevel=6)
 
 

@@ -13,11 +13,13 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
 import struct
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ from lavalike.errors import RunError
 # and would not be vectorised
 llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
+log = logging.getLogger(__name__)
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
 BITS = dict(zip(DTYPES, "fdqihb", strict=True))  # as struct names them
 # a kernel's status, besides those of loops; 0: done
@@ -383,18 +386,28 @@ def _load(spec: Spec) -> Any:
             "this process was forked while another thread compiled, whose locks nobody opens here any more; "
             "fork before the first run or after it, or start processes with 'spawn'"
         )
-    text, origin = kernel_source(spec), _origin(spec.function)
+    began, text, origin = time.perf_counter(), kernel_source(spec), _origin(spec.function)
     _compiling.append(threading.get_ident())
     try:
         if origin is None:
-            return _module("lavalike_kernel", text, None, spec).kernel
+            return _told(_module("lavalike_kernel", text, None, spec).kernel, spec, began)
         text = f"# {origin}\n{text}"
         short = f"k_{origin[1].replace('.', '_')}"
         # a name of its own, by which Numba looks up the module of what it has kept
         name = f"{short}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        return _module(name, text, cache.Kernel(fingerprint(), short, text), spec).kernel
+        place = cache.Kernel(fingerprint(), short, text)
+        return _told(_module(name, text, place, spec).kernel, spec, began)
     finally:
         _compiling.remove(threading.get_ident())
+
+
+def _told(kernel: Any, spec: Spec, began: float) -> Any:
+    """``kernel``; a record where it was compiled, not found on disk."""
+    if not kernel.cache_hits:
+        f = spec.function
+        name = f.name if isinstance(f, Dynamics) else f.__qualname__
+        log.info("compiled kernel %s in %.2f s", name, time.perf_counter() - began)
+    return kernel
 
 
 _compiling: list[int] = []  # threads that compile just now
