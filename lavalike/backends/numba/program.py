@@ -945,7 +945,11 @@ class NumbaProgram:
             raise
 
     def rebind(self, node: Node, constants: Mapping[str, Any]) -> None:
-        """Bound anew, not patched: other values may want another kernel (one number, then one each)."""
+        """Bound anew, not patched: other values may want another kernel (one number, then one each), or more to work in."""
+        arrays = self.scratch[node]
+        for name, array in _model(node).scratch(self.batch).items():
+            if array.shape != arrays[name].shape:
+                arrays[name] = array
         op = self._bind(node, constants)
         if not _model(node).trusted:
             self._widened(node, op)
