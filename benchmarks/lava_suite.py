@@ -4,9 +4,11 @@
     python -m zipfile -e lava_nc-0.10.0-py3-none-any.whl FOLDER
     python -m benchmarks.lava_suite FOLDER [--only lif dense ...] [--timeout 30] [--failures]
 
-Nothing of Lava's enters the project. The tests want scipy, asteval and psutil. Each file runs in a process of its own, from a
-copy of the folder's tests; a test that takes longer than the timeout fails, and where even that cannot end it, what is left of
-its file fails with it.
+    python -m benchmarks.lava_suite CHECKOUT --family   # of lava-nc/lava-optimization or lava-nc/lava-dnf
+
+Nothing of Lava's enters the project. The tests want scipy, asteval and psutil (lava-optimization's networkx, schema, scikit-optimize
+and seaborn too). Each file runs in a process of its own, from a copy of the folder's tests; a test that takes longer than the timeout
+fails, and where even that cannot end it, what is left of its file fails with it. What skips itself does not count: hardware, notebooks.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +137,10 @@ def functions(path: Path) -> list[str]:
     return list(dict.fromkeys(out))
 
 
-def run_file(path: Path, folder: Path, timeout: int) -> dict[str, dict[str, str]]:
-    """What became of each test function of a file."""
+def run_file(
+    path: Path, folder: Path, timeout: int, sources: Sequence[Path] = ()
+) -> dict[str, dict[str, str]]:
+    """What became of each test function of a file. ``sources`` are folders that its imports are found in."""
     names = functions(path)
     report = folder / "report.json"
     report.unlink(missing_ok=True)
@@ -143,7 +148,9 @@ def run_file(path: Path, folder: Path, timeout: int) -> dict[str, dict[str, str]
         os.environ,
         LAVA_SUITE_TIMEOUT=str(timeout),
         LAVA_SUITE_REPORT=str(report),
-        PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+        PYTHONPATH=os.pathsep.join(
+            [str(HERE), *map(str, sources), os.environ.get("PYTHONPATH", "")]
+        ),
         PYTHONDONTWRITEBYTECODE="1",
         MPLBACKEND="agg",
     )
@@ -174,6 +181,11 @@ def run_file(path: Path, folder: Path, timeout: int) -> dict[str, dict[str, str]
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lava_suite")
     parser.add_argument("folder", type=Path, help="where lava-nc's wheel was unzipped")
+    parser.add_argument(
+        "--family",
+        action="store_true",
+        help="the folder is a checkout of one of Lava's family libraries: src/ and tests/",
+    )
     parser.add_argument("--only", nargs="*", default=[], help="files whose path holds one of these")
     parser.add_argument("--timeout", type=int, default=30, help="seconds a test may take")
     parser.add_argument("--failures", action="store_true", help="each failed test with its reason")
@@ -188,15 +200,17 @@ def main(argv: list[str]) -> None:
     source = given.folder / "tests" / "lava"
     if not source.is_dir():
         raise SystemExit(f"{given.folder} holds no tests/lava; unzip the wheel there")
+    excluded = ("tutorials/",) if given.family else EXCLUDED
+    sources = [(given.folder / "src").resolve()] if given.family else []
     total = passed = 0
     with tempfile.TemporaryDirectory(prefix="lava-suite-") as name:
         folder = Path(name)
         shutil.copytree(given.folder / "tests", folder / "tests")
         for path in sorted((folder / "tests" / "lava").rglob("test_*.py")):
             short = path.relative_to(folder / "tests" / "lava").as_posix()
-            if short.startswith(EXCLUDED) or not any(o in short for o in given.only or [""]):
+            if short.startswith(excluded) or not any(o in short for o in given.only or [""]):
                 continue
-            records = run_file(path, folder, given.timeout)
+            records = run_file(path, folder, given.timeout, sources)
             counted = {n: r for n, r in records.items() if r["outcome"] != "skipped"}
             good = sum(r["outcome"] == "passed" for r in counted.values())
             total, passed = total + len(counted), passed + good

@@ -413,3 +413,18 @@ def test_weights_that_are_set_are_those_that_run():
         dense.weights.set(w)
         got = lv.simulate(dense, {"s_in": np.pad(x, ((0, 0), (0, 1)))})["a_out"]
         assert (got[:, 1:] == w).all()
+
+
+def test_a_circle_of_aliases_is_named():
+    class Two(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = lv.Var((1,), 1.0), lv.Var((1,), 2.0)
+
+    p = Two()
+    with pytest.raises(lv.VarError, match=r"Two\.a -> Two\.a: a circle of aliases"):
+        p.a.alias(p.a)
+    p.a.alias(p.b)
+    with pytest.raises(lv.VarError, match=r"Two\.b -> Two\.a -> Two\.b: a circle"):
+        p.b.alias(p.a)
+    assert p.a.get() == p.b.get() == 1

@@ -16,6 +16,7 @@ from lavalike.compat.model import (
     AbstractSubProcessModel,
     StandIn,
     candidates,
+    register,
 )
 from lavalike.compat.process import AbstractProcess
 from lavalike.compat.protocols import SyncDomain
@@ -243,13 +244,22 @@ class Plan:
         model: Any = type(nothing).lava_models[0]
         self.choices[nothing] = Choice(model=model, backend=model.backend)
 
+    def _mapped(self, part: CoreProcess) -> list[type]:
+        """The model that the map of exceptions names, which nobody marked as one of the process's."""
+        exceptions = getattr(self.lava, "exception_proc_model_map", {})
+        model: Any = exceptions.get(part, exceptions.get(type(part)))
+        if not isinstance(model, type) or not issubclass(model, AbstractProcessModel):
+            return []
+        register(type(part), model)
+        return [model]
+
     def _choose(self, part: CoreProcess) -> bool:
         """Choose the model of ``part``; whether it computes what is inside too."""
         if isinstance(part, Monitor):
             return False
         if not isinstance(part, AbstractProcess):  # lavalike's own: it chooses itself
             return bool(part.models or part.dynamics) and not part.procs
-        models = candidates(part)
+        models = candidates(part) or self._mapped(part)
         if not type(part).__dict__.get("lava_models"):  # none of its own, its bases' perhaps
             models = search.models(part)
         if not models:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from lavalike.errors import ConnectError, ConnectTypeError, ModelSelectionError, VarError
+from lavalike.errors import (
+    ConnectError,
+    ConnectTypeError,
+    LavalikeError,
+    ModelSelectionError,
+    VarError,
+)
 
 
 class PortError(ConnectError, AssertionError):
@@ -51,6 +57,10 @@ class NoProcessModelFound(ModelSelectionError):
 
 class NoModelError(ModelSelectionError, AssertionError):
     """A run configuration finds no model that fits."""
+
+
+class HardwareError(LavalikeError, NotImplementedError):
+    """What only Intel's chips can do; Lava raises NotImplementedError without them."""
 
 
 class ProcessAlreadyCompiled(ModelSelectionError):

@@ -21,7 +21,7 @@ class _Module(ModuleType):
     """A module of Lava's: its names are looked up when they are asked for."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in table.TABLE.get(self.__name__, {}):
+        if name in table.names(self.__name__):
             value = table.find(self.__name__, name)
             self.__dict__[name] = value
             return value

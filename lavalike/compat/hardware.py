@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from lavalike.compat.errors import HardwareError
+
 
 class _Never(type):
     @property
@@ -34,6 +36,9 @@ class ChipGeneration(enum.Enum):
     N3C1 = 5
 
 
+host: str | None = None  # no computer with a chip was chosen
+
+
 def use_slurm_host(*args: Any, **kwargs: Any) -> None:
     """Nothing to reach by slurm: programs go on with simulation."""
 
@@ -59,6 +64,18 @@ class EmbeddedAllocationOrder(enum.IntEnum):
 
     NORMAL = 1
     REVERSED = -1
+
+
+class Profiler:
+    """Measures runs on Intel's chips; there are none, so that there is no profile to be made."""
+
+    @staticmethod
+    def init(run_cfg: Any) -> Profiler:
+        """HardwareError, as nothing runs on a chip."""
+        raise HardwareError(
+            f"Profiler.init: {type(run_cfg).__name__} runs on this computer, and what Lava profiles are Intel's chips; "
+            "time.perf_counter() around run() tells what a run takes"
+        )
 
 
 class CallbackFx:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lavalike import proc
 from lavalike.compat.model import AbstractPyProcessModel, StandIn, register, stand_in
-from lavalike.compat.process import Library
+from lavalike.compat.process import Library, LogConfig
 from lavalike.compat.refs import RefPort
 from lavalike.compat.resources import CPU
 from lavalike.compat.var import Var
@@ -177,6 +177,13 @@ class Weighted(Fitted):
     weights: Any
     weight_exp: Any
     sign_mode: SignMode
+
+    def __init__(self, *args: Any, num_message_bits: int = 0, **kwargs: Any) -> None:
+        whole = isinstance(num_message_bits, int | np.integer)
+        bits = min(int(num_message_bits), 32) if whole else num_message_bits  # Lava takes any
+        super().__init__(*args, num_message_bits=bits, **kwargs)
+        given: Any = self.proc_params
+        given.overwrite("num_message_bits", num_message_bits)
 
     def adopt(self) -> None:
         """Take a ``weight_exp`` that was changed in ``proc_params``, where Lava's models look for it."""
@@ -395,6 +402,32 @@ RFZero = _library(proc.RFZero)
 GradedVec, GradedReluVec = _library(proc.GradedVec), _library(proc.GradedReluVec)
 ProdNeuron, NormVecDelay = _library(proc.ProdNeuron), _library(proc.NormVecDelay)
 InvSqrt, ConvInTime = _library(proc.InvSqrt), _library(proc.ConvInTime)
+Receiver = _library(proc.Receiver)
+
+
+class Spiker(Library, proc.Spiker):
+    __doc__ = proc.Spiker.__doc__
+
+    def __init__(
+        self,
+        *,
+        shape: Any = (1,),
+        period: Any = 10,
+        payload: Any = 1,
+        name: str | None = None,
+        log_config: LogConfig | None = None,
+    ) -> None:
+        super().__init__(
+            shape=shape,
+            period=np.broadcast_to(period, shape),  # Vars are one a neuron, as in Lava
+            payload=np.broadcast_to(payload, shape),
+            name=name,
+            log_config=log_config,
+        )
+
+    @property
+    def rate(self) -> CoreVar:
+        return self.period
 
 
 class S4d(Library, proc.S4d):
@@ -430,8 +463,6 @@ class SigmaS4dDeltaLayer(Library, proc.SigmaS4dDeltaLayer):
             self, "conn_weights", np.kron(np.eye(int(np.prod(kwargs["shape"]))), np.ones(d_states))
         )
 
-
-Spiker, Receiver = _library(proc.Spiker), _library(proc.Receiver)
 
 _models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")
 _models(LIFReset, "PyLifResetModelFloat", "PyLifResetModelBitAcc")

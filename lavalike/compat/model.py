@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isfunction
 from typing import Any, ClassVar, TypeVar
 
 from lavalike.compat.errors import NoModelError
 from lavalike.compat.process import AbstractProcess
-from lavalike.compat.protocols import AbstractSyncProtocol
+from lavalike.compat.protocols import AbstractSyncProtocol, LoihiProtocol
 from lavalike.compat.resources import AbstractResource
 from lavalike.errors import GraphTypeError
 from lavalike.model.model import ProcessModel, SubProcessModel
@@ -49,6 +50,15 @@ class StandIn(AbstractPyProcessModel):
 
     precision: ClassVar[str | None] = None
 
+    def __init_subclass__(cls) -> None:
+        own = [n for n, v in vars(cls).items() if isfunction(v) and not n.startswith("__")]
+        if own and own != ["run_async"]:
+            raise NoModelError(
+                f"{cls.__name__}.{own[0]} would never be called: {cls.__mro__[1].__name__} only names lavalike's own model of "
+                f"{getattr(cls.implements_process, '__name__', 'a process')}; make {cls.__name__} a PyLoihiProcessModel that computes "
+                "the whole step"
+            )
+
 
 def stand_in(name: str, process: type, precision: str, resources: list[Any]) -> type[StandIn]:
     """Lava's model ``name`` of ``process``, which computes in ``precision``."""
@@ -60,6 +70,7 @@ def stand_in(name: str, process: type, precision: str, resources: list[Any]) -> 
             "__module__": process.__module__,
             "__doc__": f"{process.__name__} in {precision}, computed by lavalike's own model.",
             "implements_process": process,
+            "implements_protocol": LoihiProtocol,
             "precision": precision,
             "tags": tags,
             "required_resources": resources,
@@ -101,6 +112,12 @@ def implements(
 def register(proc: type[CoreProcess], model: Any) -> None:
     """Let ``model`` be one of those that ``proc`` is computed by."""
     if issubclass(model, ProcessModel):
+        hidden = dict(getattr(model, "_hidden", {}))
+        for name in ("process_class", "precision", "delay", "backend"):
+            owner = next((c for c in model.__mro__ if name in vars(c)), object)
+            if "_hidden" not in vars(owner) and not owner.__module__.startswith("lavalike."):
+                hidden |= {name: vars(owner)[name]} if name in vars(owner) else {}
+        model._hidden = hidden  # what the program means by names that say something else here
         model.process_class, model.precision, model.delay = proc, None, 0
         model.backend = "numpy" if model.inline else ""
         proc.models.append(model)

@@ -173,6 +173,10 @@ class AbstractProcess(core.AbstractProcess):
             value.name = ""
         super().__setattr__(key, value)
 
+    @property
+    def _log_config(self) -> LogConfig:
+        return self.log_config
+
     def _post_init(self) -> None:
         """Kept for programs that call it after they add ports; they are found when they are assigned."""
 
@@ -241,8 +245,9 @@ class AbstractProcess(core.AbstractProcess):
         from lavalike.compat.runtime import Bound, Stopped, core
 
         if value is None:
-            if self.__dict__["runtime"] is not None:
-                self.__dict__["_stopped"] = Stopped()
+            live = self.__dict__["runtime"]
+            if live is not None:
+                self.__dict__["_stopped"] = Stopped(getattr(live, "num_steps", 0))
         else:  # whoever started it: this process is compiled now
             self.__dict__["_compiled"] = True
             if type(value) is core.Runtime:

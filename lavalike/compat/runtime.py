@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -20,6 +21,9 @@ class Stopped:
     """What a process has as ``runtime`` once its program was released: flags, and calls that have nothing to do."""
 
     _is_initialized, _is_started, _is_running, running = True, False, False, False
+
+    def __init__(self, num_steps: int = 0) -> None:
+        self.num_steps = num_steps
 
     def stop(self) -> None:
         """Nothing is left to stop."""
@@ -51,6 +55,7 @@ class Bound(core.Runtime):
     """A compiled program, with Lava's flags."""
 
     started = False
+    num_steps = 0  # of the last run
     aside = False  # a run that did not block has been neither waited for nor paused
 
     @property
@@ -218,4 +223,5 @@ def run(process: AbstractProcess, condition: Any, config: Any) -> None:
     live = process.runtime
     if isinstance(live, Bound):
         live.started = True
+        live.num_steps = condition.num_steps if isinstance(condition, RunSteps) else sys.maxsize
         live.aside = isinstance(condition, RunContinuous) or not condition.blocking

@@ -329,9 +329,10 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.utils.plots": _from(_UTILS, "raster_plot"),
     "lava.utils.serialization": _from(_UTILS, "save", "load"),
     "lava.utils.loihi": _from(
-        _HARDWARE, "ChipGeneration", "use_slurm_host", "use_ethernet_host", "is_installed"
+        _HARDWARE, "ChipGeneration", "use_slurm_host", "use_ethernet_host", "is_installed", "host"
     ),
     "lava.utils.system": _from(_HARDWARE, "Loihi2"),
+    "lava.utils.profiler": _from(_HARDWARE, "Profiler"),
 }
 
 # why something is not there, by the beginning of its name; the longest that fits counts
@@ -341,7 +342,6 @@ REASONS = {
     "lava.magma.compiler": "it is within Lava's compiler, whose work lavalike does in another way",
     "lava.magma.runtime": "it is within Lava's runtime, whose work lavalike does in another way",
     "lava.utils.slurm": "it asks a cluster for Intel's chips",
-    "lava.utils.profiler": "it measures Intel's chips; python -m benchmarks.cuba shows how this is timed",
     "lava.utils.loihi2_profiler": "it measures Intel's chips",
     "lava.utils.loihi2_state_probes": "it reads states of Intel's chips; proc.Monitor records here",
     "lava.proc.embedded_io": "it lies on processors of Intel's chips",
@@ -365,9 +365,17 @@ def is_module(name: str) -> bool:
     return name in TABLE or name in PARENTS
 
 
+def names(module: str) -> Mapping[str, str]:
+    """The names of a module. One of models has its processes' names too, as Lava's import them."""
+    own = TABLE.get(module, {})
+    if module.endswith(".models"):
+        return {**own, **TABLE.get(module.removesuffix("models") + "process", {})}
+    return own
+
+
 def find(module: str, name: str) -> Any:
     """What ``name`` of ``module`` is."""
-    where, _, attribute = TABLE[module][name].partition(":")
+    where, _, attribute = names(module)[name].partition(":")
     return getattr(importlib.import_module(where), attribute)
 
 

@@ -37,6 +37,16 @@ class Var(core.Var):
     def init(self, value: Any) -> None:
         self.raw = value
 
+    def _array(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
+        """As lavalike's, and: leading axes of 1 that ``shape`` does not have, and arrays of any Python objects."""
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            array = value
+        else:
+            array = super()._array(value, dtype)
+        while array.ndim > len(self.shape) and array.shape[0] == 1:
+            array = array[0]
+        return array
+
     @property
     def id(self) -> int:
         if "_id" not in self.__dict__:
@@ -104,4 +114,6 @@ class Var(core.Var):
                 f"{self.path}: set() changes the value of a process that is compiled; before its first run() or compile() "
                 "give it init="
             )
+        if idx is None and isinstance(value, np.ndarray) and value.size == self.size:
+            value = value.reshape(self.shape)  # Lava hands elements over one by one
         super().set(value, idx)

@@ -86,8 +86,8 @@ class SubProcessModel(ProcessModel):
     """A model that is a graph of other processes.
 
     In ``__init__(self, process)`` make inner processes as attributes of self, connect ``process``'s InPorts to theirs and
-    their OutPorts to its own, and let its Vars be aliases of theirs. Leaf models are preferred; ``RunConfig.select`` asks
-    for this one.
+    their OutPorts to its own, and let its Vars be aliases of theirs. What it makes and connects is inside, wherever it is
+    kept. Leaf models are preferred; ``RunConfig.select`` asks for this one.
 
     Example::
 

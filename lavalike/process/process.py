@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -27,6 +28,9 @@ class Expansion(Protocol):
     """What a SubProcessModel is to a process."""
 
     assigned: dict[str, Any]
+
+
+_building = threading.local()  # made: the processes made while a SubProcessModel builds its graph
 
 
 @functools.cache
@@ -97,6 +101,9 @@ class AbstractProcess(Shared):
         self = super().__new__(cls)
         structure = Structure()
         structure.members.append(self)
+        made = getattr(_building, "made", None)
+        if made is not None:
+            made.append(self)
         # attributes may be assigned before a subclass calls super().__init__()
         self.__dict__.update(
             name="",
@@ -263,10 +270,10 @@ class AbstractProcess(Shared):
         if model is None:
             return
         if model not in self._expansions:
-            made: Expansion = model(self)
+            made, inner = self._built(model)
             self._expansions[model] = (
                 made,
-                {},
+                inner,
                 [(v, v.aliased) for v in self._vars if v.aliased is not None],
             )
         self.expansion, scope, aliases = self._expansions[model]
@@ -274,6 +281,25 @@ class AbstractProcess(Shared):
         for var, inside in aliases:
             Var.set(inside, var.value)
             var.aliased = inside
+
+    def _built(self, model: type[Any]) -> tuple[Expansion, dict[str, AbstractProcess]]:
+        """A SubProcessModel's instance and the processes that it made: those in its attributes, those that it let this process have, and
+        those that only its connections lead to."""
+        before, outer = {*self._procs}, getattr(_building, "made", None)
+        _building.made = fresh = list[AbstractProcess]()
+        try:
+            made: Expansion = model(self)
+        finally:
+            _building.made = outer
+        inner = {n: p for n, p in self._procs.items() if n not in before}
+        for name, child in inner.items():
+            del self._procs[name]
+            child.__dict__["_scope"] = inner
+        _gathered(self, made.assigned, inner)
+        for child in fresh:
+            if child.parent is None and any(map(_wired, walk(child))):
+                _gathered(self, {type(child).__name__: child}, inner)
+        return made, inner
 
     @property
     def vars(self) -> list[Var]:
@@ -442,6 +468,12 @@ def _gathered(
         for name, child in _strangers(parent, holders, scope):
             _adopt(parent, name, child, scope)
     return [*scope.values()]
+
+
+def _wired(process: AbstractProcess) -> bool:
+    """Whether anything is connected to the process."""
+    ends = (*process._in_ports, *process._out_ports, *process._ref_ports, *process._var_ports)
+    return any(port.sources or port.targets for port in ends)
 
 
 def _rename(child: AbstractProcess, name: Any) -> None:

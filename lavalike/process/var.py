@@ -116,6 +116,12 @@ class Var(Shared):
             raise VarTypeError(f"{self!r}: alias takes a Var, got {shown(other)}")
         if other.shape != self.shape:
             raise VarError(f"{self!r} cannot be an alias of {other!r}: shapes differ")
+        chain = [other]
+        while chain[-1] is not self and (inside := chain[-1].aliased) is not None:
+            chain.append(inside)
+        if chain[-1] is self:
+            circle = " -> ".join(v.path for v in (self, *chain))
+            raise VarError(f"{circle}: a circle of aliases, so that none of them holds a value")
         other.value = self.value
         self.aliased = other
 

@@ -114,12 +114,17 @@ class NumpyModel(ProcessModel):
         self.proc_params = process.proc_params
         self._scheduler = Scheduler()
         self._scheduler.step = process.step
-        self.inlets: dict[str, Inlet] = {}
-        self.outlets: dict[str, Outlet] = {}
-        self.refs: dict[str, Ref] = {}
+        self._body = self._new_body()
+        self._inlets: dict[str, Inlet] = {}
+        self._outlets: dict[str, Outlet] = {}
+        self._refs: dict[str, Ref] = {}
         self._parameters = frozenset(v.name for v in process.vars if v.role == "parameter")
         self._check()
         self._attach()
+
+    def _new_body(self) -> Any:
+        """Whose attributes ports and Vars are, and whose methods are called: the model itself, unless names in it are to be free."""
+        return self
 
     # -- what a model says -----------------------------------------------------------------------------
 
@@ -178,9 +183,9 @@ class NumpyModel(ProcessModel):
             if isinstance(value, Declared)
         }
 
-    def overrides(self, method: str) -> bool:
+    def _overrides(self, method: str) -> bool:
         """Whether the class says what ``method`` does."""
-        return getattr(type(self), method) is not getattr(NumpyModel, method)
+        return getattr(type(self._body), method) is not getattr(NumpyModel, method)
 
     def _check(self) -> None:
         process, name = self.process, type(self).__name__
@@ -192,55 +197,54 @@ class NumpyModel(ProcessModel):
             "run_lrn": "lrn_guard",
             "run_post_mgmt": "post_guard",
         }
-        if not self.overrides("run_spk") and (
-            ports or not any(self.overrides(phase) for phase in phases)
+        if not self._overrides("run_spk") and (
+            ports or not any(self._overrides(phase) for phase in phases)
         ):
             near = did_you_mean("run_spk", [n for n in vars(type(self)) if n.startswith("run")])
             raise GraphError(
                 f"{process.path}: {name}, its model, has no run_spk(self), which receives and sends in every step{near}"
             )
         for phase, guard in phases.items():
-            if self.overrides(phase) and not self.overrides(guard):
+            if self._overrides(phase) and not self._overrides(guard):
                 raise GraphError(
                     f"{process.path}: {name}.{phase} would never run: {guard}(self) says in which steps it does; return True for all"
                 )
-        for declared in self.declared():
+        known = self.declared()
+        for declared in known:
             if declared not in names:
                 raise GraphError(
                     f"{process.path}: {name} declares {declared!r}, and {type(process).__name__} has no port or Var of that name"
                     f"{did_you_mean(declared, names)}; there are {', '.join(names) or 'none'}"
                 )
         for taken in names:
-            if taken in self.__dict__ or (
-                hasattr(NumpyModel, taken) and not isinstance(getattr(type(self), taken), Declared)
-            ):
+            if taken in vars(self._body) or (hasattr(NumpyModel, taken) and taken not in known):
                 raise GraphError(
                     f"{process.path}.{taken}: a model's own {taken!r} is something else; give the port or Var another name"
                 )
 
     def _attach(self) -> None:
         """Attributes for ports and Vars that have none yet."""
-        process, declared = self.process, self.declared()
+        process, declared, body = self.process, self.declared(), self._body
         for port in (*process.in_ports, *process.out_ports):
             dtype = declared[port.name].dtype if port.name in declared else None
-            if port.name in self.__dict__:
+            if port.name in vars(body):
                 continue
             if isinstance(port, InPort):
-                self.inlets[port.name] = inlet = Inlet(port, dtype, self.config.message_dtype)
-                setattr(self, port.name, inlet)
+                self._inlets[port.name] = inlet = Inlet(port, dtype, self.config.message_dtype)
+                setattr(body, port.name, inlet)
             else:
-                self.outlets[port.name] = out = Outlet(port, dtype)  # type: ignore[arg-type]
-                setattr(self, port.name, out)
+                self._outlets[port.name] = out = Outlet(port, dtype)  # type: ignore[arg-type]
+                setattr(body, port.name, out)
         for ref in process.ref_ports:
-            if ref.name not in self.__dict__:
+            if ref.name not in vars(body):
                 dtype = declared[ref.name].dtype if ref.name in declared else None
-                self.refs[ref.name] = end = Ref(ref, dtype)
-                setattr(self, ref.name, end)
+                self._refs[ref.name] = end = Ref(ref, dtype)
+                setattr(body, ref.name, end)
         for var in process.vars:
-            if var.name not in self.__dict__:
-                setattr(self, var.name, self._held(var, var.value))
+            if var.name not in vars(body):
+                setattr(body, var.name, self._held(var, var.value))
 
-    def bind(
+    def _bind(
         self,
         scheduler: Scheduler,
         sources: Mapping[str, Sequence[tuple[Queue, Term]]],
@@ -250,10 +254,11 @@ class NumpyModel(ProcessModel):
     ) -> None:
         """Let the ports be those of a program: by name, what each hears, and who reads what it sends, parts of other backends among
         them."""
-        self._scheduler, outlets = scheduler, [*self.outlets.values()]
-        for name, inlet in self.inlets.items():
-            inlet.bind(scheduler, sources.get(name, ()), self.run_spk, outlets)
-        for name, outlet in self.outlets.items():
+        self._scheduler = self._body._scheduler = scheduler
+        outlets, run_spk = [*self._outlets.values()], self._body.run_spk
+        for name, inlet in self._inlets.items():
+            inlet.bind(scheduler, sources.get(name, ()), run_spk, outlets)
+        for name, outlet in self._outlets.items():
             outlet.bind(scheduler, readers.get(name, ()), parts.get(name, ()), name in recorded)
 
     def _dtype(self, var: Var, value: np.ndarray, known: Declared | None) -> np.dtype:
@@ -288,9 +293,9 @@ class NumpyModel(ProcessModel):
             )
         return out.reshape(-1)[0].item()
 
-    def value_of(self, var: Var) -> np.ndarray:
+    def _value_of(self, var: Var) -> np.ndarray:
         """What the Var is now; VarError where the model made something else of it than numbers or texts."""
-        value = getattr(self, var.name)
+        value = getattr(self._body, var.name)
         array = np.asarray(value)
         if array.dtype.kind not in "biufcU":
             raise VarError(
@@ -299,9 +304,10 @@ class NumpyModel(ProcessModel):
             )
         return array.reshape(var.shape) if array.size == var.size else array
 
-    def assign(self, var: Var, value: np.ndarray) -> None:
+    def _assign(self, var: Var, value: np.ndarray) -> None:
         """The Var was set."""
-        new, old = self._held(var, value), getattr(self, var.name, None)
+        body = self._body
+        new, old = self._held(var, value), getattr(body, var.name, None)
         if (
             isinstance(old, np.ndarray)
             and isinstance(new, np.ndarray)
@@ -310,7 +316,7 @@ class NumpyModel(ProcessModel):
         ):
             old[...] = new
         else:
-            setattr(self, var.name, new)
+            setattr(body, var.name, new)
 
     # -- states as a whole -----------------------------------------------------------------------------
 
@@ -321,28 +327,37 @@ class NumpyModel(ProcessModel):
             "delay",
             "proc_params",
             "_scheduler",
-            "inlets",
-            "outlets",
-            "refs",
+            "_body",
+            "_inlets",
+            "_outlets",
+            "_refs",
             "_parameters",
         )
     )
 
     def _stays(self, name: str) -> bool:
         """Whether an attribute is no state: it links the model to the graph, or is a parameter."""
-        known = (self._own, self.inlets, self.outlets, self.refs, self._parameters)
+        known = (self._own, self._inlets, self._outlets, self._refs, self._parameters)
         return any(name in names for names in known)
 
     def _links(self) -> dict[int, Any]:
         """What deepcopy leaves as it is: what links the model to the graph."""
-        ends = (*self.inlets.values(), *self.outlets.values(), *self.refs.values())
-        links = (self, self.process, self.proc_params, self.config, self._scheduler, *ends)
+        ends = (*self._inlets.values(), *self._outlets.values(), *self._refs.values())
+        links = (
+            self,
+            self._body,
+            self.process,
+            self.proc_params,
+            self.config,
+            self._scheduler,
+            *ends,
+        )
         return {id(x): x for x in links}
 
     def _snapshot(self) -> dict[str, Any]:
         """A copy of all attributes but parameters and what links it to the graph; RunError for one that cannot be copied, by name."""
         out, links = {}, self._links()
-        for name, value in self.__dict__.items():
+        for name, value in vars(self._body).items():
             if self._stays(name):
                 continue
             try:
@@ -356,12 +371,12 @@ class NumpyModel(ProcessModel):
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Be as when ``state`` was copied."""
-        links = self._links()
-        for name in [*self.__dict__]:
+        links, body = self._links(), self._body
+        for name in [*vars(body)]:
             if not self._stays(name) and name not in state:
-                delattr(self, name)
+                delattr(body, name)
         for name, value in state.items():
-            setattr(self, name, copy.deepcopy(value, links))
+            setattr(body, name, copy.deepcopy(value, links))
 
 
 class AsyncModel(NumpyModel):

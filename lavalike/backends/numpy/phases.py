@@ -49,7 +49,7 @@ class Phases:
         first = upstream_first([*program.models], hears)
         ordered = [m for n in dict.fromkeys([*first, *program.models]) for m in program.models[n]]
         self._pre, self._lrn, self._post = (
-            [(m, getattr(m, guard)) for m in ordered if m.overrides(guard)]
+            [(m, getattr(m._body, guard)) for m in ordered if m._overrides(guard)]
             for guard in ("pre_guard", "lrn_guard", "post_guard")
         )
         self.any = bool(self._lrn or self._post or self.references)
@@ -58,7 +58,7 @@ class Phases:
         self._early = dict.fromkeys(
             r.var
             for (n, _), r in self.references.items()
-            if program.models[n][0].overrides("run_spk")
+            if program.models[n][0]._overrides("run_spk")
         )
         self._kept: dict[tuple[Var, int], np.ndarray] = {}  # what _early were when the step began
         self._later: list[tuple[Reference, np.ndarray, int]] = []
@@ -82,7 +82,7 @@ class Phases:
         """Let the models' RefPorts be this program's."""
         for (node, name), reference in self.references.items():
             for k, model in enumerate(self.program.models[node]):
-                model.refs[name].bind(
+                model._refs[name].bind(
                     partial(self._read, reference, k), partial(self._write, reference, k)
                 )
 
@@ -139,6 +139,6 @@ class Phases:
 
     def _do(self, phase: str, models: list[NumpyModel]) -> None:
         if models:
-            raised = self.program.scheduler.run([getattr(m, phase) for m in models])
+            raised = self.program.scheduler.run([getattr(m._body, phase) for m in models])
             if raised:
                 self.program.fail(raised, phase)

@@ -65,7 +65,7 @@ class NumpyProgram:
             self.scheduler.turns += (
                 [self.parts[turn]]
                 if isinstance(turn, Part)
-                else [m.run_spk for m in self.models[turn]]
+                else [m._body.run_spk for m in self.models[turn]]
             )
         self._wire()
         self._recorded: set[Port | Var] = set()
@@ -119,11 +119,11 @@ class NumpyProgram:
 
     def _bind(self) -> None:
         """Let the models' ports be this program's; they outlive programs, and so does what waits in their queues."""
-        ends = [o for ms in self.models.values() for m in ms for o in m.outlets.values()]
+        ends = [o for ms in self.models.values() for m in ms for o in m._outlets.values()]
         before = [(queue, end.port) for end in ends for queue in end.queues]
         for node, models in self.models.items():
             for k, model in enumerate(models):
-                model.bind(
+                model._bind(
                     self.scheduler,
                     {
                         name: [(queues[k], term) for queues, term in self._sources[node, name]]
@@ -301,7 +301,7 @@ class NumpyProgram:
 
             def hold(row: np.ndarray) -> None:
                 for k, model in enumerate(models):
-                    x = model.value_of(target)
+                    x = model._value_of(target)
                     if x.size != target.size:
                         raise RunError(
                             f"{target.path}: is recorded in shape {target.shape}, and {type(model).__name__} assigned an array of shape "
@@ -312,7 +312,7 @@ class NumpyProgram:
                     row[k] = x.reshape(-1)
 
             return hold
-        outlets = [m.outlets[target.name] for m in models]
+        outlets = [m._outlets[target.name] for m in models]
 
         def carry(row: np.ndarray) -> None:
             for k, outlet in enumerate(outlets):
@@ -331,15 +331,13 @@ class NumpyProgram:
         """The first of what was raised in a step, with a note that says whose it is; the others are in its notes."""
         notes = []
         for turn, _ in raised:
-            model = getattr(turn, "__self__", None)
-            place = ""
-            if isinstance(model, NumpyModel):
-                sample = next(
-                    k for ms in self.models.values() for k, m in enumerate(ms) if m is model
-                )
-                beside = getattr(turn, "__name__", "") == "run_async"
-                place = f"in {model.process.path}, {'run_async' if beside else phase}, step {self.scheduler.step}"
-                place += f", sample {sample}" if self.batch > 1 else ""
+            body, place = getattr(turn, "__self__", None), ""
+            beside = getattr(turn, "__name__", "") == "run_async"
+            for node, models in self.models.items():
+                for sample, model in enumerate(models):
+                    if model._body is body:
+                        place = f"in {node.process.path}, {'run_async' if beside else phase}, step {self.scheduler.step}"
+                        place += f", sample {sample}" if self.batch > 1 else ""
             notes.append(place)
         error = raised[0][1]
         if notes[0]:
@@ -384,10 +382,10 @@ class NumpyProgram:
         node = self._node(target)
         if isinstance(target, Var):
             return (
-                target.value.dtype if node is None else self.models[node][0].value_of(target).dtype
+                target.value.dtype if node is None else self.models[node][0]._value_of(target).dtype
             )
         if node is not None and isinstance(target, OutPort):
-            known = self.models[node][0].outlets[target.name].dtype
+            known = self.models[node][0]._outlets[target.name].dtype
             if known is not None:
                 return known
             if not node.model.config.fixed:
@@ -402,7 +400,7 @@ class NumpyProgram:
         turn, node = self._inner.get(id(var.process)), self._node(var)
         if turn is not None:
             return turn.program.read(var)
-        return var.value if node is None else self.models[node][0].value_of(var)
+        return var.value if node is None else self.models[node][0]._value_of(var)
 
     def is_python(self, var: Var) -> bool:
         """Whether the Var is of a Python model."""
@@ -411,7 +409,9 @@ class NumpyProgram:
     def value(self, var: Var, sample: int) -> np.ndarray:
         """A copy of the Var's value in a sample; of another backend's, of the only one."""
         node = self._node(var)
-        return np.array(self.read(var) if node is None else self.models[node][sample].value_of(var))
+        return np.array(
+            self.read(var) if node is None else self.models[node][sample]._value_of(var)
+        )
 
     def assign(self, var: Var, value: np.ndarray, sample: int) -> None:
         """Set the Var in a sample; of another backend's, in the only one."""
@@ -419,8 +419,8 @@ class NumpyProgram:
         if node is None:
             self.write(var, value)
         else:
-            self.models[node][sample].assign(var, value)
-            self.models[node][sample].on_var_update()
+            self.models[node][sample]._assign(var, value)
+            self.models[node][sample]._body.on_var_update()
 
     def write(self, var: Var, value: np.ndarray) -> None:
         turn, node = self._inner.get(id(var.process)), self._node(var)
@@ -428,8 +428,8 @@ class NumpyProgram:
             turn.program.write(var, value)
         elif node is not None:
             for model in self.models[node]:
-                model.assign(var, value)
-                model.on_var_update()
+                model._assign(var, value)
+                model._body.on_var_update()
 
     # -- states as a whole -----------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Whole programs, each against a loop in NumPy."""
