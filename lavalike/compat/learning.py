@@ -51,10 +51,10 @@ class _Lif(PyLoihiProcessModel):
         self.v[spike_vector] = 0
 
     def run_spk(self) -> None:
-        self.subthr_dynamics(activation_in=self.a_in.recv())  # type: ignore[attr-defined]
+        self.subthr_dynamics(activation_in=self.a_in.recv())
         self.s_out_buff = self.spiking_activation()
         self.reset_voltage(spike_vector=self.s_out_buff)
-        self.s_out.send(self.s_out_buff)  # type: ignore[attr-defined]
+        self.s_out.send(self.s_out_buff)
 
 
 class AbstractPyLifModelFloat(_Lif):
@@ -225,7 +225,7 @@ class PyLearningConnection(AbstractLearningConnection, PyLoihiProcessModel):
     def recv_traces(self, s_in: Any) -> None:
         """Take what arrived on ``s_in`` and what the outputs send."""
         received = self._learning_rule.received
-        bap = self.s_in_bap.recv().astype(bool)  # type: ignore[attr-defined]
+        bap = self.s_in_bap.recv().astype(bool)
         y = {n: getattr(self, f"s_in_{n}").recv() for n in TRACES[2:]} if received else {}
         learning = self._engine()
         learning.step = self.time_step - 1

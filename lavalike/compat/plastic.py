@@ -56,7 +56,7 @@ class _Learning(Weighted):
     tag_1: Any
     tag_2: Any
 
-    def _made(
+    def _given(
         self, rule: LoihiLearningRule, graded: GradedSpikeCfg, given: Mapping[str, Any]
     ) -> None:
         n_out, n_in = self.a_out.size, self.s_in.size  # type: ignore[attr-defined]
@@ -102,7 +102,7 @@ class LearningDense(_Learning, proc.LearningDense):
             weights=weights, tag_2=tag_2, tag_1=tag_1, learning_rule=rule.core,
             graded_spikes=GRADED[graded_spike_cfg], **kwargs,
         )  # fmt: skip
-        self._made(rule, graded_spike_cfg, {"weights": weights})
+        self._given(rule, graded_spike_cfg, {"weights": weights})
 
 
 class _LearningSparse(_Learning, _Sparse):
@@ -130,7 +130,7 @@ class LearningSparse(_LearningSparse, proc.LearningSparse):
             weights=weights, tag_2=tag_2, tag_1=tag_1, learning_rule=rule.core,
             graded_spikes=GRADED[graded_spike_cfg], **kwargs,
         )  # fmt: skip
-        self._made(rule, graded_spike_cfg, {"weights": weights})
+        self._given(rule, graded_spike_cfg, {"weights": weights})
 
 
 class LearningConnectionProcess(AbstractProcess):
