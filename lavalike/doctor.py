@@ -14,7 +14,7 @@ from lavalike.process import AbstractProcess, View
 from lavalike.text import table
 
 if TYPE_CHECKING:
-    from lavalike.backends.numba.cache import State
+    from lavalike.cache import State
 
 PACKAGES = ("numpy", "numba", "h5py", "greenlet", "torch", "matplotlib", "tqdm")
 
@@ -49,7 +49,7 @@ def report() -> str:
 
 
 def _kernel_cache() -> str:
-    from lavalike.backends.numba import cache
+    from lavalike import cache
     from lavalike.backends.numba.kernels import fingerprint
 
     found = cache.state(fingerprint())
@@ -83,7 +83,8 @@ def warm() -> int:
 
     Raises RunError where the cache keeps nothing.
     """
-    from lavalike.backends.numba import cache, kernels
+    from lavalike import cache
+    from lavalike.backends.numba import kernels
 
     _kept(cache.state(kernels.fingerprint()))
     for config in (

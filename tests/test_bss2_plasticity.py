@@ -63,7 +63,10 @@ def test_ideal_is_numba_whatever_the_cut(epoch):
         dense, lif = pair(rule, third=True, tag_1=0.5)
         for steps in (20, 7, 30):
             lif.run(lv.RunSteps(steps), config)
-        found.append([v.get() for v in (*dense.vars, *lif.vars)])
+        dense.dw.set("2^-4 * x0 * y1")
+        dense.x1_tau.set(9)
+        lif.run(lv.RunSteps(10), config)
+        found.append([v.get() for v in (*dense.vars, *lif.vars) if v.value.dtype.kind != "U"])
         assert not np.allclose(dense.weights.get(), 0.55, atol=0.1)
     for there, here in zip(*found, strict=True):
         np.testing.assert_allclose(here, there, rtol=1e-12, atol=1e-12)
@@ -213,3 +216,15 @@ def test_other_neurons_and_batches_are_refused():
 
     with pytest.raises(GraphError, match="one set of weights, in a batch of 2"):
         lv.simulate(Net(), {"inp": np.zeros((2, 5, 4))}, config=on("quantised"))
+
+
+def test_a_rule_that_is_set_is_the_chips_or_refused():
+    dense, lif = pair(LearningRule(dw="x1 * y0", x1=X))
+    lif.run(lv.RunSteps(4), on("quantised"))
+    with pytest.raises(RuleError, match=r"x1 \* y0 and x0 \* y1"):
+        dense.dw.set("x1 * x0")
+    assert dense.dw.get().tolist() == ["x1 * y0"]
+    before = dense.weights.get()
+    dense.dw.set("-2^-1 * u0 * w")
+    lif.run(lv.RunSteps(4), on("quantised"))
+    assert (dense.weights.get() < before / 4).all()

@@ -20,20 +20,18 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike import doctor
-from lavalike.backends.numba import cache, kernels, transfer
+from lavalike import cache, doctor
+from lavalike.backends.numba import kept, kernels, transfer
+from lavalike.fused import llvm
 from tests.conftest import ROOT
 
 PROGRAM = """
 import sys, numpy as np
 from numba.core import event
 import lavalike as lv
-from lavalike.proc import LIF, Dense
+from lavalike.proc import LIF
 n = int(sys.argv[1])
 lif = LIF(shape=(n,), du=0.5, dv=0.5, vth=1.0, bias_mant=1.0)
-dense = Dense(weights=np.full((n, n), 0.25))
-lif.s_out.connect(dense.s_in)
-dense.a_out.connect(lif.a_in)
 with event.install_recorder("numba:compile") as compiled:
     v = lv.simulate(lif, steps=20, record=[lif.v])[lif.v]
 print(len(compiled.buffer), float(v.sum()))
@@ -157,10 +155,10 @@ def start():
     """What a fresh interpreter does for two kernels; how many were compiled. They are called, and their numbers checked."""
     kernels._load.cache_clear()
     compiled = []
-    uncached = cache.CFunc._compile_uncached
+    uncached = kept.CFunc._compile_uncached
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            cache.CFunc, "_compile_uncached", lambda self: compiled.append(self) or uncached(self)
+            kept.CFunc, "_compile_uncached", lambda self: compiled.append(self) or uncached(self)
         )
         for function, want in ((transfer.copy, [1, 2, 3]), (transfer.add, [11, 22, 33])):
             source, target = np.array([1, 2, 3], np.int8), np.array([10, 20, 30], np.int8)
@@ -525,3 +523,42 @@ class ScaledModel(lv.NumbaModel):
         for more in (["edit"], [])
     ]
     assert said == ["[2.0, 2.0]", "[3.0, 3.0]"]
+
+
+# -- loops of training ------------------------------------------------------------------------------------------
+
+
+def loop(monkeypatch):
+    """What a loop writes, and how many were compiled, as in an interpreter that begins."""
+    compiled, make = [], llvm.binding.create_pass_builder
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            llvm.binding, "create_pass_builder", lambda *a: compiled.append(a) or make(*a)
+        )
+        address = llvm.compiled(
+            'define void @"kernel"(i64* %slots) {\n store i64 7, i64* %slots\n ret void\n}'
+        )
+    slots = np.zeros(1, np.int64)
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(slots.ctypes.data)
+    return slots[0], len(compiled)
+
+
+def test_loops_of_training_are_kept(place, monkeypatch):
+    """Compiled once; a damaged file, or one that others may write, is compiled anew and replaced."""
+    assert loop(monkeypatch) == (7, 1)
+    (path,) = place.rglob(f"loop_*{cache.OBJECT}")
+    assert loop(monkeypatch) == (7, 0)
+    spoil_bit(path)
+    assert loop(monkeypatch) == (7, 1)
+    assert cache.whole(path)
+    assert loop(monkeypatch) == (7, 0)
+    if os.name == "posix":
+        path.chmod(0o666)
+        with pytest.warns(cache.CacheWarning, match="can be written by others"):
+            assert loop(monkeypatch) == (7, 1)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert loop(monkeypatch) == (7, 0)
+        place.chmod(0o777)
+        monkeypatch.setattr(cache, "_warned", set())
+        with pytest.warns(cache.CacheWarning, match="compiled in memory"):
+            assert loop(monkeypatch) == (7, 1)

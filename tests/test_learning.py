@@ -11,9 +11,18 @@ import pytest
 import lavalike as lv
 from lavalike.backends.numba.pcg import seed_words, seventh, uniform
 from lavalike.errors import GraphError, RuleError, VarError
-from lavalike.learning import LearningRule, Trace
+from lavalike.learning import STDP, LearningRule, RewardModulatedSTDP, Trace
 from lavalike.learning.reference import Learning
-from lavalike.proc import LIF, Dense, LearningDense, Recorder, io
+from lavalike.proc import (
+    LIF,
+    DelayLearningSparse,
+    Dense,
+    LearningDense,
+    LearningLIF,
+    LearningSparse,
+    Recorder,
+    io,
+)
 from tests.conftest import ROOT, load_meta
 
 X, Y = Trace(16, 10), Trace(16, 20)
@@ -102,9 +111,9 @@ def test_draws_are_numpys():
 # -- networks --------------------------------------------------------------------------------------
 
 
-def network(rule, weights, pre=None, post=None, third=(), **kwargs):
-    """A LearningDense that hears given spikes."""
-    dense = LearningDense(weights=weights, learning_rule=rule, **kwargs)
+def network(rule, weights, pre=None, post=None, third=(), of=LearningDense, **kwargs):
+    """A connection that hears given spikes."""
+    dense = of(weights=weights, learning_rule=rule, **kwargs)
     n_out, n_in = np.shape(weights)
     pre = np.zeros((n_in, 1), int) if pre is None else pre
     post = np.zeros((n_out, 1), int) if post is None else post
@@ -162,13 +171,16 @@ RULES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
-@pytest.mark.parametrize("name", RULES)
-def test_kernels_compute_what_whole_arrays_do(name, precision):
-    """Every kind of product, gate and epoch; fixed_pt in its bits, cut in two runs."""
-    rule, g = RULES[name], np.random.default_rng(5)
-    fixed, steps = precision == "fixed_pt", 25
+SIGNS = {"low": -256, "high": 255}
+
+
+def learning_beside(rule, precision, of=LearningDense, steps=25, graded="impulse"):
+    """A connection's run, cut in two, and the reference's: weights after each step, what was sent, and both themselves."""
+    fixed, g = precision == "fixed_pt", np.random.default_rng(5)
     weights = g.integers(-40, 40, (5, 4)) * 2
+    there = np.full(weights.shape, True) if of is LearningDense else g.random(weights.shape) < 0.7
+    weights = np.where(there, np.where(weights == 0, 2, weights), 0)
+    delays = np.zeros_like(weights) if of is not DelayLearningSparse else g.integers(0, 4, (5, 4))
     pre, post = (g.random((4, steps)) < 0.4).astype(int), (g.random((5, steps)) < 0.4).astype(int)
     third = {n: g.integers(0, 90, (5, steps)) for n in rule.received}
     tags = {
@@ -176,31 +188,155 @@ def test_kernels_compute_what_whole_arrays_do(name, precision):
         for v, tag in (("d", "tag_2"), ("t", "tag_1"))
         if v in rule.variables
     }
-    dense = network(rule, weights, pre, post, third, **tags)
-    expected = Learning(
-        rule,
-        weights,
-        tags.get("tag_2", 0),
-        tags.get("tag_1", 0),
-        fixed=fixed,
-        **({"low": -256, "high": 255} if fixed else {}),
-    )
+    given = {"delays": delays} if of is DelayLearningSparse else {}
+    if graded != "impulse":
+        pre *= g.integers(1, 256, pre.shape)
+        given |= {"graded_spikes": graded, "num_message_bits": 8}
+    dense = network(rule, weights, pre, post, third, of, **tags, **given)
+    d, t = tags.get("tag_2", 0), tags.get("tag_1", 0)
+    signs = SIGNS if fixed else {}
+    expected = Learning(rule, weights, d, t, fixed=fixed, graded=graded, **signs)
     recorder = Recorder()
     recorder.add(dense.weights)
-    rows = []
-    for t in range(steps):
-        expected.spike(pre[:, t], post[:, t], **{n: x[:, t] for n, x in third.items()})
-        rows.append(expected.synapses["w"])
+    recorder.add(dense.a_out)
+    rows, sent = [], np.zeros((steps + 5, 5))
+    for k in range(steps):
+        message = expected.synapses["w"] * there * pre[:, k]
+        for lag in range(4):
+            sent[k + 1 + lag] += (message * (delays == lag)).sum(1)
+        expected.spike(pre[:, k], post[:, k], **{n: x[:, k] for n, x in third.items()})
+        rows.append(expected.synapses["w"][there])
     run(dense, 11, precision)
     run(dense, steps - 11, precision)
-    same = np.testing.assert_array_equal if fixed else np.testing.assert_allclose
-    assert any((row != rows[0]).any() for row in rows)
-    same(recorder[dense.weights], rows)
+    found = recorder[dense.weights]
+    found = found.reshape(steps, -1) if of is not LearningDense else found[:, there]
+    return dense, expected, there, (found, rows), (recorder[dense.a_out], sent[:steps])
+
+
+@pytest.mark.parametrize("of", [LearningDense, LearningSparse, DelayLearningSparse])
+@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
+@pytest.mark.parametrize("name", RULES)
+def test_kernels_compute_what_whole_arrays_do(name, precision, of):
+    """Every kind of product, gate and epoch; fixed_pt in its bits, cut in two runs."""
+    rule = RULES[name]
+    dense, expected, there, learnt, sent = learning_beside(rule, precision, of)
+    same = np.testing.assert_array_equal if precision == "fixed_pt" else np.testing.assert_allclose
+    assert any((row != learnt[1][0]).any() for row in learnt[1])
+    same(*learnt)
+    np.testing.assert_allclose(*sent, rtol=1e-12, atol=1e-12)
     for variable, tag in (("d", "tag_2"), ("t", "tag_1")):
-        if tag in tags:
-            same(getattr(dense, tag).get(), expected.synapses[variable])
+        if variable in rule.variables:
+            found = getattr(dense, tag).get()
+            same(found if found.ndim == 1 else found[there], expected.synapses[variable][there])
     for trace in rule.traces:
         same(getattr(dense, trace).get(), expected.traces[trace])
+
+
+@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
+@pytest.mark.parametrize("graded", ["set", "add", "overflow"])
+def test_messages_set_a_trace(graded, precision):
+    rule = LearningRule(
+        dw="2^-3 * x0 * x1 - 2^-3 * y0 * x2", x1=Trace(0, 12), x2=Trace(8, 7), epoch=3, seed=4
+    )
+    dense, expected, _, learnt, _ = learning_beside(rule, precision, graded=graded)
+    same = np.testing.assert_array_equal if precision == "fixed_pt" else np.testing.assert_allclose
+    same(*learnt)
+    same(dense.x1.get(), expected.traces["x1"])
+    same(dense.x2.get(), expected.traces["x2"])
+    assert expected.traces["x1"].any()
+
+
+def test_what_messages_need_to_set_a_trace():
+    x1 = LearningRule(dw="x0 * x1", x1=Trace(0, 3))
+    with pytest.raises(RuleError, match=r"graded_spikes='set' writes the trace x1, which the rule"):
+        LearningDense(
+            weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), graded_spikes="set"
+        )
+    with pytest.raises(
+        VarError, match=r"graded_spikes='add' takes messages for their values; give num_"
+    ):
+        LearningDense(weights=np.zeros((1, 1)), learning_rule=x1, graded_spikes="add")
+
+
+@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
+def test_a_rule_is_set_between_runs(precision):
+    """Text, time constant and impulse; what has more products finds room."""
+    rule = LearningRule(dw="u0 * x1", x1=Trace(8, 0))
+    dense = network(rule, np.zeros((1, 1), int), np.ones((1, 1), int))
+    run(dense, 2, precision)
+    assert dense.weights.get().tolist() == [[16]]
+    dense.dw.set("u0 * x1 + 2 * u0 - x0 * x1 + 4^2 * x0 + u0 + u0")
+    dense.x1_impulse.set(2)
+    run(dense, 1, precision)
+    assert dense.weights.get().tolist() == [[16 + 2 + 2 - 2 + 16 + 2]]
+    assert dense.dw.get()[0].startswith("u0 * x1 + 2 * u0")
+    dense.dw.set("u0 * x1")
+    dense.x1_tau.set(1 / np.log(2))  # half a step
+    run(dense, 1, precision)
+    assert dense.x1.get()[0] == 3  # what was left of 2, and 2
+    with pytest.raises(RuleError, match=r"'y7' is no variable of a rule(.|\n)*\n        \^|\n.*\^"):
+        dense.dw.set("x0 * y7")
+    with pytest.raises(RuleError, match=r"dw reads y1, which nothing feeds; give y1=Trace"):
+        dense.dw.set("x0 * y1")
+    with pytest.raises(
+        RuleError, match=r"its rule uses t, and there is no tag_1; give tag_1=0 when"
+    ):
+        dense.dw.set("u0 * t")
+    assert dense.dw.get().tolist() == ["u0 * x1"]
+    with pytest.raises(RuleError, match=r"tau is a number >= 0"):
+        dense.x1_tau.set(-1)
+    tagged = network(LearningRule(dw="u0"), np.zeros((1, 1), int), tag_1=3)
+    run(tagged, 1, precision)
+    tagged.dw.set("u0 * t")
+    run(tagged, 1, precision)
+    assert tagged.weights.get().tolist() == [[4]]
+
+
+def test_weights_stay_within_their_bits():
+    dense = network(LearningRule(dw="4 * x0"), np.full((1, 1), 250), np.ones((1, 1), int))
+    run(dense, 9, "fixed_pt")
+    assert dense.weights.get().tolist() == [[255]]
+    with pytest.raises(VarError, match=r"weights: values from -256 to 255|weights.*-256.*255"):
+        dense.weights.set(300)
+    assert dense.weights.get().tolist() == [[255]]
+
+
+def test_ready_rules():
+    """STDP's window, of one pair of spikes; an eligibility that a reward makes weight."""
+    pre, post = np.eye(1, 40, 10, int), np.eye(1, 40, 15, int)
+    rule = STDP(a_plus=0.5, a_minus=-0.25, tau_plus=8, tau_minus=4)
+    for before, after, change in (
+        (pre, post, 0.5 * np.exp(-5 / 8)),
+        (post, pre, -0.25 * np.exp(-5 / 4)),
+    ):
+        dense = network(rule, np.zeros((1, 1)), before, after)
+        run(dense, 39)
+        np.testing.assert_allclose(dense.weights.get(), change)
+    rewarded = RewardModulatedSTDP(
+        a_plus=0.5, a_minus=-0.25, tau_plus=8, tau_minus=4, rate=2, eligibility_decay=0.1
+    )
+    dense = network(rewarded, np.zeros((1, 1)), pre, post, {"y2": np.eye(1, 40, 20) * 3})
+    run(dense, 39)
+    # the reward of step 21 meets what step 16 left, after four epochs
+    np.testing.assert_allclose(dense.weights.get(), 2 * 3 * 0.9**4 * 0.5 * np.exp(-5 / 8))
+
+
+@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
+def test_a_neuron_sends_a_third_factor(precision):
+    one = 4096 if precision == "fixed_pt" else 1
+    neuron = LearningLIF(
+        shape=(1,), du=one - 1 if one > 1 else 1, dv=one, vth=1, y1_decay=one // 2 if one > 1 else 0.5,
+        y1_impulse=8, y3=5,
+    )  # fmt: skip
+    io.source.RingBuffer(data=np.array([[2, 0, 2, 0]])).s_out.connect(neuron.a_in)
+    io.source.RingBuffer(data=np.array([[0, 7, 0, 1]])).s_out.connect(neuron.a_third_factor_in)
+    recorder = Recorder()
+    ports = (neuron.s_out, neuron.s_out_bap, neuron.s_out_y1, neuron.s_out_y2, neuron.s_out_y3)
+    for port in ports:
+        recorder.add(port)
+    run(neuron, 4, precision)
+    found = [recorder[p].ravel().tolist() for p in ports]
+    assert found == [[1, 0, 1, 0], [1, 0, 1, 0], [8, 4, 10, 5], [0, 7, 0, 1], [5, 5, 5, 5]]
 
 
 @pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
@@ -297,8 +433,6 @@ def test_what_is_not_connected_is_told():
         run(network(LearningRule(dw="x0", epoch=64), np.zeros((1, 1), int)), 1, "fixed_pt")
     with pytest.raises(VarError, match=r"sign_mode says which signs learnt weights may have"):
         LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), sign_mode=0)
-    with pytest.raises(RuleError, match=r"tag_1 is the rule's variable t, which it does not use"):
-        LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="x0"), tag_1=3)
 
 
 def test_the_page_on_learning_runs(capsys):

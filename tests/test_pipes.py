@@ -224,12 +224,23 @@ def test_a_wait_ends_with_stop_and_with_its_time():
 
 
 def test_stop_lets_a_thread_that_receives_have_what_is_there():
-    injector, extractor = relay(20, ChannelConfig())
+    injector, extractor = relay(20)
     for k in range(20):
         injector.send([k, k])
-    thread, out = beside(lambda: [extractor.receive()[0] for _ in range(20)])
+    go = threading.Event()
+
+    def receive() -> list[float]:
+        first = extractor.receive()[0]
+        go.wait()
+        return [first, *(extractor.receive()[0] for _ in range(19))]
+
+    thread, out = beside(receive)
     injector.run(lv.RunSteps(20))
+    while len(extractor.channel.messages) > 19:
+        pass
+    go.set()
     injector.stop()
+    assert not extractor.channel.filled
     thread.join()
     assert out == [list(range(20))]
 

@@ -79,11 +79,15 @@ class Backend(Protocol):
         """A program for ``part`` whose states are the processes' present values, ``batch`` times."""
 
 
-def check_real(path: str, value: np.ndarray, takes: str, remedy: str) -> None:
-    """VarError where Var ``path`` holds texts or complex numbers: ``takes`` says who takes real numbers, ``remedy`` what to do."""
-    if value.dtype.kind in "cU":
+def check_real(
+    path: str, value: np.ndarray, takes: str, remedy: str, complexes: bool = False
+) -> None:
+    """VarError where Var ``path`` holds texts or, without ``complexes``, complex numbers: ``takes`` says who takes real numbers, ``remedy``
+    what to do."""
+    if value.dtype.kind in ("U" if complexes else "cU"):
         kind = "texts" if value.dtype.kind == "U" else "complex numbers"
-        raise VarError(f"{path}: holds {kind}, and {takes} real numbers; {remedy}")
+        takes += " numbers" if complexes else " real numbers"
+        raise VarError(f"{path}: holds {kind}, and {takes}; {remedy}")
 
 
 def int32(path: str, value: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lavalike.compat import search
 from lavalike.compat.errors import NoModelError, NoProcessModelFound
-from lavalike.compat.library import Fitted, Leaking, Weighted
+from lavalike.compat.library import Fitted, Weighted
 from lavalike.compat.model import (
     AbstractProcessModel,
     AbstractPyProcessModel,
@@ -280,8 +280,8 @@ class Plan:
             self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
             if (
                 model.precision == "fixed_pt"
-                and isinstance(part, Fitted | Leaking)
-                and "_compiled" not in part.__dict__
+                and isinstance(part, Fitted)
+                and not getattr(part, part.fitted).compiled
             ):
                 part.fit()
         elif issubclass(model, AbstractSubProcessModel):

@@ -47,9 +47,29 @@ def chosen(process: Any, name: str, value: Any) -> None:
     process.__dict__[name] = var
 
 
-class Leaking(Library):
+class Fitted(Library):
+    """What is cut to what fixed_pt holds where it runs in that, with a warning, as Lava cuts it."""
+
+    fitted: str  # the Var
+
+    def fit(self) -> None:
+        """Cut the Var; it has not been compiled."""
+        raise NotImplementedError
+
+    def _cut(self, var: CoreVar, cut: np.ndarray, what: str) -> None:
+        if not np.array_equal(cut, var.value):
+            warnings.warn(
+                f"{var.path}: fixed_pt holds {what}; {self.fitted} are cut to that, by at most "
+                f"{np.abs(cut - var.value).max():g}",
+                stacklevel=2,
+            )
+            var.value = cut
+
+
+class Leaking(Fitted):
     """A LIF, whose du may be 4096 in fixed_pt, which lavalike's does not take."""
 
+    fitted = "du"
     du: Any
 
     def fit(self) -> None:
@@ -148,25 +168,6 @@ class RF(Library, proc.RF):
 
 class RF_IZ(RF, proc.RF_IZ):
     __doc__ = proc.RF_IZ.__doc__
-
-
-class Fitted(Library):
-    """What is cut to what fixed_pt holds where it runs in that, with a warning, as Lava cuts it."""
-
-    fitted: str  # the Var
-
-    def fit(self) -> None:
-        """Cut the Var; it has not been compiled."""
-        raise NotImplementedError
-
-    def _cut(self, var: CoreVar, cut: np.ndarray, what: str) -> None:
-        if not np.array_equal(cut, var.value):
-            warnings.warn(
-                f"{var.path}: fixed_pt holds {what}; {self.fitted} are cut to that, by at most "
-                f"{np.abs(cut - var.value).max():g}",
-                stacklevel=2,
-            )
-            var.value = cut
 
 
 class Weighted(Fitted):

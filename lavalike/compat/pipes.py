@@ -1,4 +1,5 @@
-"""lava.proc.io's processes that reach out of a graph, and Lava's ends of channels, over lavalike.proc.io."""
+"""lava.proc.io's processes that reach out of a graph, and Lava's ends of channels, over
+lavalike.proc.io."""
 
 from __future__ import annotations
 

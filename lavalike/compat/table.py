@@ -25,8 +25,9 @@ _MODEL, _CONFIGS, _RUNTIME = (f"lavalike.compat.{n}" for n in ("model", "configs
 _LIBRARY, _HARDWARE = "lavalike.compat.library", "lavalike.compat.hardware"
 _PROTOCOLS, _RESOURCES = "lavalike.compat.protocols", "lavalike.compat.resources"
 _REFS = "lavalike.compat.refs"
-_PIPES, _CLP = "lavalike.compat.pipes", "lavalike.compat.clp"
 _NETWORKS, _NETX = "lavalike.compat.networks", "lavalike.compat.netx"
+_PIPES, _CLP = "lavalike.compat.pipes", "lavalike.compat.clp"
+_RULES, _PLASTIC, _LEARNING = (f"lavalike.compat.{n}" for n in ("rules", "plastic", "learning"))
 _UTILS, _PYMODEL = "lavalike.compat.utils", "lavalike.compat.pymodel"
 
 TABLE: dict[str, Mapping[str, str]] = {
@@ -128,28 +129,67 @@ TABLE: dict[str, Mapping[str, str]] = {
     ),
     "lava.magma.runtime.runtime": _from(_RUNTIME, "Runtime"),
     "lava.magma.runtime.message_infrastructure.multiprocessing": _from(_PIPES, "MultiProcessing"),
+    # learning
+    "lava.magma.core.learning.learning_rule": _from(
+        _RULES, "LoihiLearningRule", "Loihi2FLearningRule", "Loihi3FLearningRule"
+    ),
+    "lava.magma.core.learning.product_series": _from(_RULES, "ProductSeries"),
+    "lava.magma.core.learning.constants": _from(_RULES, "GradedSpikeCfg"),
+    "lava.magma.core.learning.utils": _from(
+        _RULES, "float_to_literal", "stochastic_round", "apply_mask"
+    ),
+    "lava.proc.learning_rules.stdp_learning_rule": _from(_RULES, "STDPLoihi"),
+    "lava.proc.learning_rules.r_stdp_learning_rule": _from(_RULES, "RewardModulatedSTDP"),
+    "lava.magma.core.process.connection": _from(_PLASTIC, "LearningConnectionProcess"),
+    "lava.magma.core.process.neuron": _from(_PLASTIC, "LearningNeuronProcess"),
+    "lava.magma.core.model.py.neuron": _from(
+        _LEARNING, "LearningNeuronModel", "LearningNeuronModelFloat", "LearningNeuronModelFixed"
+    ),
+    "lava.magma.core.model.py.connection": _from(
+        _LEARNING,
+        *("AbstractLearningConnection", "PyLearningConnection", "LearningConnectionModelFloat"),
+        "LearningConnectionModelBitApproximate",
+    ),
     # the library
-    "lava.proc.lif.process": _from(
-        _LIBRARY,
-        *("LIF", "LIFReset", "LIFRefractory", "TernaryLIF"),
-    ),
-    "lava.proc.lif.models": _from(
-        _LIBRARY,
-        *("PyLifModelFloat", "PyLifModelBitAcc", "PyLifResetModelFloat", "PyLifResetModelBitAcc"),
-        *("PyLifRefractoryModelFloat", "PyTernLifModelFloat", "PyTernLifModelFixed"),
-    ),
-    "lava.proc.dense.process": _from(_LIBRARY, "Dense", "DelayDense"),
-    "lava.proc.dense.models": _from(
-        _LIBRARY,
-        *("PyDenseModelFloat", "PyDenseModelBitAcc"),
-        *("PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc", "AbstractPyDelayDenseModel"),
-    ),
-    "lava.proc.sparse.process": _from(_LIBRARY, "Sparse", "DelaySparse"),
-    "lava.proc.sparse.models": _from(
-        _LIBRARY,
-        *("PySparseModelFloat", "PySparseModelBitAcc"),
-        *("PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc", "AbstractPyDelaySparseModel"),
-    ),
+    "lava.proc.lif.process": {
+        **_from(_LIBRARY, "LIF", "LIFReset", "LIFRefractory", "TernaryLIF"),
+        **_from(_PLASTIC, "LearningLIF"),
+    },
+    "lava.proc.lif.models": {
+        **_from(
+            _LIBRARY,
+            *("PyLifModelFloat", "PyLifModelBitAcc", "PyLifResetModelFloat"),
+            *("PyLifResetModelBitAcc", "PyLifRefractoryModelFloat", "PyTernLifModelFloat"),
+            "PyTernLifModelFixed",
+        ),
+        **_from(_PLASTIC, "PyLearningLifModelFloat", "PyLearningLIFModelFixed"),
+        **_from(_LEARNING, "AbstractPyLifModelFloat", "AbstractPyLifModelFixed"),
+    },
+    "lava.proc.dense.process": {
+        **_from(_LIBRARY, "Dense", "DelayDense"),
+        **_from(_PLASTIC, "LearningDense"),
+    },
+    "lava.proc.dense.models": {
+        **_from(
+            _LIBRARY,
+            *("PyDenseModelFloat", "PyDenseModelBitAcc"),
+            *("PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc", "AbstractPyDelayDenseModel"),
+        ),
+        **_from(_PLASTIC, "PyLearningDenseModelFloat", "PyLearningDenseModelBitApproximate"),
+        **_from(_LEARNING, "AbstractPyDenseModelFloat", "AbstractPyDenseModelBitAcc"),
+    },
+    "lava.proc.sparse.process": {
+        **_from(_LIBRARY, "Sparse", "DelaySparse"),
+        **_from(_PLASTIC, "LearningSparse"),
+    },
+    "lava.proc.sparse.models": {
+        **_from(
+            _LIBRARY,
+            *("PySparseModelFloat", "PySparseModelBitAcc"),
+            *("PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc", "AbstractPyDelaySparseModel"),
+        ),
+        **_from(_PLASTIC, "PyLearningSparseModelFloat", "PyLearningSparseModelBitApproximate"),
+    },
     "lava.proc.conv.process": _from(_LIBRARY, "Conv"),
     "lava.proc.conv.models": _from(_LIBRARY, "PyConvModelFloat", "PyConvModelFixed"),
     "lava.proc.conv.utils": _from(
@@ -235,16 +275,6 @@ TABLE: dict[str, Mapping[str, str]] = {
     "lava.proc.spiker.models": _from(_LIBRARY, "SpikerModel"),
     "lava.proc.receiver.process": _from(_LIBRARY, "Receiver"),
     "lava.proc.receiver.models": _from(_LIBRARY, "ReceiverModel"),
-    "lava.proc.clp.id_broadcast.process": _from(_CLP, "IdBroadcast"),
-    "lava.proc.clp.id_broadcast.models": _from(_CLP, "IdBroadcastModel"),
-    "lava.proc.clp.novelty_detector.process": _from(_CLP, "NoveltyDetector"),
-    "lava.proc.clp.novelty_detector.models": _from(_CLP, "PyNoveltyDetectorModel"),
-    "lava.proc.clp.nsm.process": _from(_CLP, "Readout", "Allocator"),
-    "lava.proc.clp.nsm.models": _from(_CLP, "PyReadoutModel", "PyAllocatorModel"),
-    "lava.proc.clp.prototype_lif.process": _from(_CLP, "PrototypeLIF"),
-    "lava.proc.clp.prototype_lif.models": _from(_CLP, "PrototypeLIFBitAcc"),
-    "lava.proc.bit_check.process": _from(_PIPES, "BitCheck"),
-    "lava.proc.bit_check.models": _from(_PIPES, "LoihiBitCheckModel"),
     # networks
     "lava.networks.network": _from(
         _NETWORKS, "Network", "NetworkList", "AlgebraicVector", "AlgebraicMatrix"
@@ -271,6 +301,16 @@ TABLE: dict[str, Mapping[str, str]] = {
         *("AbstractBlock", "Input", "ComplexInput", "Dense", "RecurrentDense", "ComplexDense"),
         "Conv",
     ),
+    "lava.proc.clp.id_broadcast.process": _from(_CLP, "IdBroadcast"),
+    "lava.proc.clp.id_broadcast.models": _from(_CLP, "IdBroadcastModel"),
+    "lava.proc.clp.novelty_detector.process": _from(_CLP, "NoveltyDetector"),
+    "lava.proc.clp.novelty_detector.models": _from(_CLP, "PyNoveltyDetectorModel"),
+    "lava.proc.clp.nsm.process": _from(_CLP, "Readout", "Allocator"),
+    "lava.proc.clp.nsm.models": _from(_CLP, "PyReadoutModel", "PyAllocatorModel"),
+    "lava.proc.clp.prototype_lif.process": _from(_CLP, "PrototypeLIF"),
+    "lava.proc.clp.prototype_lif.models": _from(_CLP, "PrototypeLIFBitAcc"),
+    "lava.proc.bit_check.process": _from(_PIPES, "BitCheck"),
+    "lava.proc.bit_check.models": _from(_PIPES, "LoihiBitCheckModel"),
     # utilities
     "lava.utils.weightutils": {
         **_from("lavalike.dynamics.weights", "SignMode"),

@@ -1,9 +1,11 @@
-"""Continually learning prototypes (reference: Lava 0.11, proc/clp): what tells novelty, names the next prototype, and is one.
+"""Continually learning prototypes (reference: Lava 0.11, proc/clp).
 
-novelty    an input begins to wait, an output ends that; where t steps have passed without, t > t_wait, 1 is sent once
+novelty    an input begins to wait, an output ends that; where t > t_wait steps have passed
+           without, 1 is sent once
 allocator  s = next where a trigger comes, else 0;  next counts on
-prototype  a LIF whose states are 0 where a reset comes; a third factor k, the same to all, makes the k-th neuron (from 1) spike,
-           and no other, tells its synapses so (s_out_bap), and sets y1, which is sent, to 127 there and 0 elsewhere
+prototype  a LIF whose states are 0 where a reset comes; a third factor k, the same to all,
+           makes the k-th neuron (from 1) spike and no other, tells its synapses so
+           (s_out_bap), and sets y1, which is sent, to 127 there and 0 elsewhere
 """
 
 from __future__ import annotations

@@ -85,6 +85,30 @@ def ternary_lif(a_in, u, v, keep_u, keep_v, gain, bias, vth_hi, vth_lo):
     return up * 1 - down * 1, u, where(up, 0, where(down, 0, v))
 
 
+def lif_learning(
+    a_in,
+    a_third_factor_in,
+    u,
+    v,
+    y1,
+    y2,
+    y3,
+    keep_u,
+    keep_v,
+    gain,
+    bias,
+    vth,
+    keep_y1,
+    y1_impulse,
+):
+    # what a learning rule may receive from a neuron: its spikes, a trace of them, and a third factor that arrives
+    s_out, u, v = lif(a_in, u, v, keep_u, keep_v, gain, bias, vth)
+    left = leak(y1, keep_y1)
+    y1 = where(s_out, left + y1_impulse, left)
+    third = a_third_factor_in * 1
+    return s_out, s_out, y1, third, y3, u, v, y1, third, y3
+
+
 def biased(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
     """gain and bias, what all LIFs share: ``bias_mant * 2**bias_exp`` in Loihi's units, ``bias_mant`` in the user's."""
     mant = values["bias_mant"]
@@ -208,6 +232,30 @@ def _lif(step, parameters, constants=biased, states=("u", "v"), **kwargs) -> Dyn
 
 
 LIF = _lif(lif, (*LEAKS, VTH), kind="CUBA")
+LIF_LEARNING = Dynamics(
+    lif_learning,
+    ("a_in", "a_third_factor_in"),
+    ("s_out", "s_out_bap", "s_out_y1", "s_out_y2", "s_out_y3"),
+    ("u", "v", "y1", "y2", "y3"),
+    biased,
+    per_neuron=("bias",),
+    graded=("s_out_y1", "s_out_y2", "s_out_y3"),
+    parameters=(
+        *LEAKS,
+        VTH,
+        Parameter(
+            "y1_decay",
+            0,
+            0,
+            1,
+            counts="loss",
+            argument="keep_y1",
+            doc="decay of the trace y1; floating_pt in 0..1, fixed_pt integers in 0..4096 (1/4096)",
+        ),
+        Parameter("y1_impulse", 1, 0, doc="what y1 grows by at a spike"),
+    ),
+    loihi=True,
+)
 # the two halves of a LIF, where something stands between them
 INTEGRATE = Dynamics(
     integrate,

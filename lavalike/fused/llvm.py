@@ -7,14 +7,18 @@ once, outside the loops. Multiplications and additions are not contracted, so th
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as binding
 from llvmlite import ir
 
+from lavalike import cache
 from lavalike.fused.trace import Code, Op
 
 WIDTH = 16
@@ -451,14 +455,51 @@ _engines: list[Any] = []  # compiled code lives as long as the interpreter
 
 
 def compiled(text: str) -> int:
-    """The address of ``kernel`` in the module ``text``."""
+    """The address of ``kernel`` in the module ``text``; machine code is kept on disk, where it is to be used again."""
     machine = _machine()
     module = binding.parse_assembly(text)
-    module.verify()
-    options = binding.create_pipeline_tuning_options(speed_level=3)
-    builder = binding.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    path, key = _place(text)
+    code = None if path is None else _kept(path, key)
+    if code is None:
+        module.verify()
+        options = binding.create_pipeline_tuning_options(speed_level=3)
+        builder = binding.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
+    made: list[bytes] = []
     engine = binding.create_mcjit_compiler(module, machine)
+    engine.set_object_cache(lambda _, new: made.append(new), lambda _: code)
     engine.finalize_object()
     _engines.append(engine)
+    if path is not None and code is None:
+        try:
+            cache.write(path, key, made[0])
+        except OSError as e:
+            if not cache.whole(
+                path
+            ):  # Windows replaces nothing that another process is just reading
+                cache.warn(e)
     return engine.get_function_address("kernel")
+
+
+def _place(text: str) -> tuple[Path | None, str]:
+    """Where the machine code of ``text`` is kept, and its key; None where nothing can be, which one warning says."""
+    machine = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+    version = hashlib.sha256(
+        f"{llvmlite.__version__} {binding.llvm_version_info}".encode()
+    ).hexdigest()[:16]
+    key = hashlib.sha256(f"{version}\n{machine}\n{text}".encode()).hexdigest()
+    try:
+        return cache.folder(version) / f"loop_{key[:16]}{cache.OBJECT}", key
+    except OSError as e:
+        cache.warn(e)
+        return None, key
+
+
+def _kept(path: Path, key: str) -> bytes | None:
+    try:
+        return cache.read(path, key)
+    except cache.NotOurs as e:
+        cache.warn(e)
+    except OSError:  # nothing is there yet, or nothing that can be read
+        pass
+    return None

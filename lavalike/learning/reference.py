@@ -38,6 +38,7 @@ class Learning:
         w: weights (out, in); d, t: tags, default 0.
         fixed: Loihi's integers and stochastic rounding instead of floating point.
         low, high: bounds of the weights, as a sign mode sets them.
+        graded: what a message does to the trace x1, as ``graded_spikes`` of :class:`lavalike.proc.LearningDense`.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class Learning:
         fixed: bool = False,
         low: float = -np.inf,
         high: float = np.inf,
+        graded: str = "impulse",
     ) -> None:
         self.rule, self.fixed, self.low, self.high = rule, fixed, low, high
+        self.graded = graded
         kind = np.int64 if fixed else np.float64
         full = {"w": w, "d": d, "t": t}
         self.synapses = {k: np.broadcast_to(v, w.shape).astype(kind) for k, v in full.items()}
@@ -67,6 +70,12 @@ class Learning:
             self._rounding.random()
             self._draw()
 
+    def become(self, rule: LearningRule) -> None:
+        """Go on by another rule of the same epoch and seed."""
+        self.rule = rule
+        if self.fixed:
+            self._scales = {p: scaled(p) for ps in rule.products.values() for p in ps}
+
     def _draw(self) -> None:
         self.decay = [float(g.random()) for g in self._decays]
         self.bit = [int(g.integers(0, 1 << TRACE_BITS)) for g in self._bits]
@@ -77,22 +86,44 @@ class Learning:
     # -- a step ----------------------------------------------------------------------------------
 
     def spike(self, pre: np.ndarray, post: np.ndarray, **received: np.ndarray) -> None:
-        """One step: which inputs (in,) and outputs (out,) spiked, what ``y1`` to ``y3`` of those that are received are; learns at the
+        """One step: what inputs (in,) and outputs (out,) sent, what ``y1`` to ``y3`` of those that are received are; learns at the
         epoch's end."""
+        self.hear(pre, post, **received)
+        if self.step % self.rule.epoch == 0:
+            self.learn()
+
+    def hear(self, pre: np.ndarray, post: np.ndarray, **received: np.ndarray) -> None:
+        """One step without learning."""
         self.step += 1
         now = (self.step - 1) % self.rule.epoch + 1
-        for names, spiked, times in ((X, pre != 0, self.tx), (Y, post != 0, self.ty)):
+        counts = self._set(pre)
+        for names, spiked, times in ((X, counts, self.tx), (Y, post != 0, self.ty)):
             again = spiked & (times > 0)
             for name in names:
                 bit = 0 if names is X or not self.fixed else self.bit[1]
-                self.traces[name][again] = self._grown(name, self.traces[name][again], bit)
+                if name != "x1" or self.graded == "impulse":
+                    self.traces[name][again] = self._grown(name, self.traces[name][again], bit)
             times[spiked] = now
             if self.fixed:
                 self._draw()
         for name, value in received.items():
             self.traces[name] = np.array(value, self.traces[name].dtype)
-        if now == self.rule.epoch:
-            self._learn()
+
+    def _set(self, pre: np.ndarray) -> np.ndarray:
+        """Let messages set ``x1`` where they do; which inputs count as having spiked."""
+        spiked = pre != 0
+        if self.graded == "impulse":
+            return spiked
+        x1 = self.traces["x1"]
+        half = np.round(np.clip(pre, 0, 255) / 2).astype(np.int64) if self.fixed else pre / 2
+        value = np.where(spiked, half if self.graded == "set" else x1 + half, x1)
+        if self.fixed and self.graded == "add":
+            value = np.minimum(value, LARGEST_TRACE)
+        over = value > LARGEST_TRACE
+        if self.fixed and self.graded == "overflow":
+            value, spiked = np.where(spiked & over, value - LARGEST_TRACE, value), spiked & over
+        self.traces["x1"] = value.astype(x1.dtype)
+        return spiked
 
     def _grown(self, name: str, value: np.ndarray, bit: int) -> np.ndarray:
         impulse = self._trace(name).impulse
@@ -121,7 +152,8 @@ class Learning:
 
     # -- the end of an epoch ---------------------------------------------------------------------
 
-    def _learn(self) -> None:
+    def learn(self) -> None:
+        """What an epoch's end changes."""
         history = {name: self._history(name) for name in TRACES}
         draw = float(self._rounding.random()) if self.fixed else 0.0
         new = {

@@ -27,9 +27,14 @@ from lavalike.proc.graded import (
     NormVecDelay as NormVecDelay,
     ProdNeuron as ProdNeuron,
 )
-from lavalike.proc.learning import LearningDense as LearningDense
+from lavalike.proc.learning import (
+    DelayLearningSparse as DelayLearningSparse,
+    LearningDense as LearningDense,
+    LearningSparse as LearningSparse,
+)
 from lavalike.proc.lif import (
     LIF as LIF,
+    LearningLIF as LearningLIF,
     LIFLateBias as LIFLateBias,
     LIFRefractory as LIFRefractory,
     LIFReset as LIFReset,

@@ -9,8 +9,8 @@ from lavalike.process import AbstractProcess, RefPort, Var
 
 
 class BitCheck(AbstractProcess):
-    """Looks at the end of every step whether a Var's values are within signed integers of ``bits`` bits,
-    ``-2**(bits-1)..2**(bits-1)-1``.
+    """Looks at the end of every step whether a Var's values are within signed integers of ``bits``
+    bits, ``-2**(bits-1)..2**(bits-1)-1``.
 
     A fixed_pt model may hold more than a chip does; this tells before it is put there.
 

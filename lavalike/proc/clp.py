@@ -1,7 +1,8 @@
 """Continually learning prototypes. Equations: :mod:`lavalike.dynamics.clp`.
 
-A prototype is a neuron whose weights are one pattern. What no prototype answers to is novel, and the next free one learns it in one step;
-what one answers to is read out by its label, which the user gives, later too.
+A prototype is a neuron whose weights are one pattern. What no prototype answers to is novel, and
+the next free one learns it in one step; what one answers to is read out by its label, which the
+user gives, later too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class IdBroadcast(Neuron):
 
 
 class NoveltyDetector(Neuron):
-    """Sends 1 once where an input came, ``input_aval_in``, and no output within ``t_wait`` steps, ``output_aval_in``."""
+    """Sends 1 once where an input came, ``input_aval_in``, and no output within ``t_wait`` steps,
+    ``output_aval_in``."""
 
     dynamics = clp.NOVELTY
     input_aval_in: InPort
@@ -59,7 +61,8 @@ class Allocator(AbstractProcess):
     """Sends the number of the next free prototype, from 1, where ``trigger_in`` is not 0, else 0.
 
     Args:
-        n_protos: how many there are, >= 1. What comes after the last is sent too, and is none's number.
+        n_protos: how many there are, >= 1. What comes after the last is sent too, and is none's
+            number.
         next_alloc_id: the number that comes first. Default 1.
     """
 
@@ -76,11 +79,13 @@ class Allocator(AbstractProcess):
 
 
 class Readout(AbstractProcess):
-    """Sends the label of the prototype that answers, on ``user_output``, and learns labels from the user.
+    """Sends the label of the prototype that answers, on ``user_output``, and learns labels from the
+    user.
 
-    Of the first neuron that ``inference_in`` names: a prototype without label, 0, gets the pseudo-label -(k + 1), k its place. A label
-    of the user's on ``label_in`` is of the last that answered: one with a pseudo-label takes it, and it is sent; of one with a label
-    ``feedback`` says whether it is the same, 1, or not, -1, which sends 1 on ``trigger_alloc``. Else 0 is sent.
+    Of the first neuron that ``inference_in`` names: a prototype without label, 0, gets the
+    pseudo-label -(k + 1), k its place. A label of the user's on ``label_in`` is of the last that
+    answered: one with a pseudo-label takes it, and it is sent; of one with a label ``feedback``
+    says whether it is the same, 1, or not, -1, which sends 1 on ``trigger_alloc``. Else 0 is sent.
 
     Args:
         n_protos: how many prototypes there are, >= 1.
@@ -101,8 +106,9 @@ class Readout(AbstractProcess):
 class PrototypeLIF(Neuron):
     """A LIF that is told when to learn.
 
-    ``a_third_factor_in`` is the number of the prototype that shall (from 1, the same to all neurons; an :class:`Allocator`'s, by a Dense of
-    ones): it spikes, and no other does, ``s_out_bap`` tells its plastic synapses, and ``s_out_y1``, their rule's learning rate, is 127
+    ``a_third_factor_in`` is the number of the prototype that shall (from 1, the same to all
+    neurons; an :class:`Allocator`'s, by a Dense of ones): it spikes, and no other does,
+    ``s_out_bap`` tells its plastic synapses, and ``s_out_y1``, their rule's learning rate, is 127
     there. Where ``reset_in`` is above 0 u and v are 0.
     """
 

@@ -138,7 +138,7 @@ def _arrives_later(process: Connection) -> None:
 
 
 def _delayed(
-    process: DelayDense | DelaySparse,
+    process: Any,
     owner: str,
     d: np.ndarray,
     given: Any,

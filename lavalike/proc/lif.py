@@ -98,6 +98,54 @@ class LIFReset(LIFLateBias):
     ) -> None: ...
 
 
+class LearningLIF(LIF):
+    """LIF that sends what a learning rule may receive: on ``s_out_bap`` its spikes once more, on ``s_out_y1`` a trace of them
+    (``y1 = y1(1 - y1_decay) + y1_impulse * s_out``), on ``s_out_y2`` the third factor that arrives on ``a_third_factor_in`` in the
+    step (a reward), on ``s_out_y3`` the Var ``y3``, as it was set.
+
+    Example::
+
+        dense.a_out.connect(neurons.a_in)
+        reward.s_out.connect(neurons.a_third_factor_in)
+        neurons.s_out_bap.connect(dense.s_in_bap)
+        neurons.s_out_y2.connect(dense.s_in_y2)
+    """
+
+    dynamics = lif.LIF_LEARNING
+    a_third_factor_in: InPort
+    s_out_bap: OutPort
+    s_out_y1: OutPort
+    s_out_y2: OutPort
+    s_out_y3: OutPort
+    y1: Var
+    y2: Var
+    y3: Var
+    y1_decay: Var
+    y1_impulse: Var
+
+    @declared(lif.LIF_LEARNING)
+    def __init__(
+        self,
+        *,
+        shape: int | Sequence[int],
+        u: Any = 0,
+        v: Any = 0,
+        y1: Any = 0,
+        y2: Any = 0,
+        y3: Any = 0,
+        du: Any = 0,
+        dv: Any = 0,
+        bias_mant: Any = 0,
+        bias_exp: Any = 0,
+        vth: Any = 10,
+        y1_decay: Any = 0,
+        y1_impulse: Any = 1,
+        loihi_units: bool = False,
+        checked: bool = False,
+        name: str | None = None,
+    ) -> None: ...
+
+
 class LIFRefractory(LIF):
     """LIF whose v is frozen for ``refractory_period`` steps after a spike. floating_pt only, as in Lava.
 

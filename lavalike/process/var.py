@@ -34,7 +34,9 @@ class Var(Shared):
     Args:
         shape: shape of the value. ``(1,)`` stands for one value shared by all neurons.
         init: scalar, list or array of booleans, integers, floats, complex numbers or texts, broadcast to ``shape``; its dtype is the
-            Var's until a run gives a state the dtype of its model. Default 0.
+            Var's. A user's model keeps the kind: floats and complex numbers in the precision of the run, booleans and integers as they
+            are. Python's integers become floats where a step writes floats into them; with a NumPy array or number a dtype was asked
+            for, and such a step is an error. Default 0.
         shareable: kept for Lava programs; RefPorts refuse a Var that is not shareable.
         name: taken from the attribute it is assigned to unless given.
         role: ``"state"`` changes from step to step, ``"parameter"`` only when it is set or trained.
@@ -86,6 +88,7 @@ class Var(Shared):
             None  # of one number for all: the shape it has once it is one a neuron
         )
         self.value = self._checked(init, None)
+        self.asked = hasattr(init, "dtype")  # whether for this dtype: a Python number is of any
         self.marked: np.ndarray | None = None  # the value that reset() gives a state
 
     def _shared(self) -> Structure | None:

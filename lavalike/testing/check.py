@@ -347,10 +347,12 @@ class _Check:
     def halved(
         self, process: AbstractProcess, kept: dict[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
-        """Set each parameter to half of it, as far as ``kept`` says it can be; those that could."""
+        """Set each parameter that is a number to half of it, as far as ``kept`` says it can be; those that could."""
         done: dict[str, np.ndarray] = {}
         for var in (v for p in walk(process) for v in p.vars if v.role == "parameter"):
             old = var.get()
+            if old.dtype.kind == "U":
+                continue
             new = old // 2 if old.dtype.kind in "iub" else old / 2
             if kept is not None and var.path not in kept:
                 continue

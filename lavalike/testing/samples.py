@@ -206,12 +206,12 @@ class Layer(AbstractProcess):
         self.lif.s_out.connect(self.s_out)
 
 
-def _learning(fixed: bool) -> proc.LearningDense:
+def _learning(kind: Callable[..., AbstractProcess], **more: Any) -> Make:
     rule = LearningRule(
         dw="x0 * x1 - 2^-1 * u1 * (w - 2)", x1=Trace(impulse=4, tau=5), epoch=2, seed=1
     )
-    return proc.LearningDense(
-        weights=_weights(fixed, 3, 4), learning_rule=rule, plastic_batch="per_sample"
+    return lambda fixed: kind(
+        weights=_weights(fixed, 3, 4), learning_rule=rule, plastic_batch="per_sample", **more
     )
 
 
@@ -220,6 +220,7 @@ SAMPLES: dict[str, Sample] = {
     "LIFLateBias": Sample(_lif(proc.LIFLateBias, bias_start=[0, 1, 4, 9])),
     "LIFReset": Sample(_lif(proc.LIFReset, reset_interval=5, reset_offset=2)),
     "LIFRefractory": Sample(_lif(proc.LIFRefractory, refractory_period=3)),
+    "LearningLIF": Sample(_lif(proc.LearningLIF, y1_decay=0, y1_impulse=2)),
     "TernaryLIF": Sample(_ternary),
     "ALIF": Sample(_alif(proc.ALIF)),
     "ALIFLateBias": Sample(_alif(proc.ALIFLateBias, bias_start=3)),
@@ -264,7 +265,11 @@ SAMPLES: dict[str, Sample] = {
         lambda fixed: proc.Dense(weights=_weights(fixed, 3, 4), num_message_bits=8, delay=0)
     ),
     "Sparse": Sample(_sparse),
-    "LearningDense": Sample(_learning, spikes=True),
+    "LearningDense": Sample(_learning(proc.LearningDense), spikes=True),
+    "LearningSparse": Sample(_learning(proc.LearningSparse), spikes=True),
+    "DelayLearningSparse": Sample(
+        _learning(proc.DelayLearningSparse, delays=np.arange(12).reshape(3, 4) % 4), spikes=True
+    ),
     "DelayDense": Sample(
         lambda fixed: proc.DelayDense(
             weights=_weights(fixed, 3, 4),

@@ -9,12 +9,14 @@ from tests.doors.table import (
     CHOICE,
     COUNT,
     FLAG,
+    FRACTION,
     INDEX,
     INTEGER,
     NAN,
     NOT_NEGATIVE,
     NUMBERS,
     OBJECT,
+    REAL,
     SHAPE,
     TEXT,
     also,
@@ -88,6 +90,19 @@ CONV = CONNECTION | {
     "dilation": bad("1", 1.5, None, values=(0,)),
     "groups": COUNT,
     "checked": FLAG,
+}
+PLASTIC = {
+    "learning_rule": OBJECT,
+    "tag_1": bad("a", values=(NAN,)),
+    "tag_2": bad("a", values=(NAN,)),
+    "graded_spikes": CHOICE,
+    "plastic_batch": optional(CHOICE),
+}
+PAIRS = {
+    **dict.fromkeys(("a_plus", "a_minus"), REAL),
+    **dict.fromkeys(("tau_plus", "tau_minus", "impulse"), NOT_NEGATIVE),
+    "epoch": COUNT,
+    "seed": INDEX,
 }
 SMALL = {"shape": (3,)}
 CHANNEL = {
@@ -221,10 +236,31 @@ ROWS = [
         "lavalike.proc.LearningDense",
         lambda: W | {"learning_rule": LearningRule(dw="x0 * d * t")},
         **{k: v for k, v in DENSE.items() if k != "delay"},
-        learning_rule=OBJECT,
-        tag_1=bad("a", values=(NAN,)),
-        tag_2=bad("a", values=(NAN,)),
-        plastic_batch=optional(CHOICE),
+        **PLASTIC,
+    ),
+    row(
+        "lavalike.proc.LearningSparse",
+        lambda: LISTED | {"learning_rule": LearningRule(dw="x0 * d * t")},
+        **{k: v for k, v in (DENSE | LISTED_BAD).items() if k != "delay"},
+        **PLASTIC,
+    ),
+    row(
+        "lavalike.proc.DelayLearningSparse",
+        lambda: LISTED | {"learning_rule": LearningRule(dw="x0 * d * t"), "delays": 1},
+        **{k: v for k, v in (DENSE | LISTED_BAD).items() if k != "delay"},
+        **PLASTIC,
+        delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2, 3])),
+        max_delay=INDEX,
+    ),
+    row(
+        "lavalike.proc.LearningLIF",
+        SMALL,
+        **LIF,
+        **dict.fromkeys(("vth", "y1", "y2", "y3", "y1_decay", "y1_impulse"), PER_NEURON),
+    ),
+    row("lavalike.learning.STDP", {}, **PAIRS),
+    row(
+        "lavalike.learning.RewardModulatedSTDP", {}, **PAIRS, rate=REAL, eligibility_decay=FRACTION
     ),
     row("lavalike.learning.Trace", {}, impulse=NOT_NEGATIVE, tau=NOT_NEGATIVE, received=FLAG),
     row(

@@ -29,7 +29,7 @@ from lavalike.learning import LearningRule
 from lavalike.learning.parse import Factor, Product
 from lavalike.learning.reference import Learning
 from lavalike.proc import LearningDense
-from lavalike.proc.learning import TAGS
+from lavalike.proc.learning import TAGS, rule_of
 
 AMPLITUDE = facts.CORRELATION["amplitude"].high  # of a pair, so that one is told from none [chosen]
 CAUSAL, ANTICAUSAL, PLAIN = 0, 1, None
@@ -55,7 +55,8 @@ class Plastic:
 
     def __init__(self, node: Node, net: Network, chip: Chip, dt: float, batch: int) -> None:
         assert isinstance(node.process, LearningDense)
-        self.node, self.process, self.rule = node, node.process, node.process.learning_rule
+        self.node, self.process, self.dt = node, node.process, dt
+        self.read()
         if batch > 1:
             raise GraphError(
                 f"{self.process.path}: learns on a chip, which has one set of weights, in a batch of {batch}; run the samples one after "
@@ -65,6 +66,10 @@ class Plastic:
             SignMode.EXCITATORY: (0.0, math.inf),
             SignMode.INHIBITORY: (-math.inf, 0.0),
         }.get(self.process.sign_mode, (-math.inf, math.inf))
+
+    def read(self) -> None:
+        """Take the rule as its Vars are by now."""
+        self.rule = rule_of(self.process, {v.name: v.value for v in self.process.vars})
 
     def steps(self, done: int) -> int:
         """To the end of the epoch, after ``done`` steps."""
@@ -118,17 +123,20 @@ class Sensed(Plastic):
 
     def __init__(self, node: Node, net: Network, chip: Chip, dt: float, batch: int) -> None:
         super().__init__(node, net, chip, dt, batch)
-        path, rule = self.process.path, self.rule
-        self.chip, self.terms = chip, tuple(term(p, rule, path) for p in _products(rule, path))
-        self.x = self._projection(net)
-        self.tau = np.ones(2)  # of the two sensors, in steps
-        for sensor, names in ((CAUSAL, ("x1", "x2")), (ANTICAUSAL, ("y1", "y2", "y3"))):
-            self._time(sensor, names, dt)
+        self.chip, self.x = chip, self._projection(net)
         n_out, n_in = self.process.weights.shape
         self.sums = np.zeros((2, n_out, n_in))  # LSB
         self.since = (np.full(n_in, np.inf), np.full(n_out, np.inf))  # steps since the last spike
         self.arriving = np.zeros(n_in, bool)  # sent in the last step
         self.sizes = self.taus = self.sums
+
+    def read(self) -> None:
+        super().read()
+        path, rule = self.process.path, self.rule
+        self.terms = tuple(term(p, rule, path) for p in _products(rule, path))
+        self.tau = np.ones(2)  # of the two sensors, in steps
+        for sensor, names in ((CAUSAL, ("x1", "x2")), (ANTICAUSAL, ("y1", "y2", "y3"))):
+            self._time(sensor, names, self.dt)
 
     def _projection(self, net: Network) -> Projection:
         """The synapses; GraphError where the neurons that they learn from are not those that they are on."""

@@ -317,6 +317,9 @@ class SpikingProgram:
         before = self.placed
 
         def derive() -> None:
+            for learner in self.plastic:
+                if learner.process is var.process:
+                    learner.read()
             self.placed = self.derived()
 
         changed(var, value, derive)

@@ -24,6 +24,13 @@ pointer_int64 = _pointer_to(types.int64)
 pointer_int32 = _pointer_to(types.int32)
 pointer_int16 = _pointer_to(types.int16)
 pointer_int8 = _pointer_to(types.int8)
+pointer_uint64 = _pointer_to(types.uint64)
+pointer_uint32 = _pointer_to(types.uint32)
+pointer_uint16 = _pointer_to(types.uint16)
+pointer_uint8 = _pointer_to(types.uint8)
+pointer_bool = _pointer_to(types.bool_)
+pointer_complex64 = _pointer_to(types.complex64)
+pointer_complex128 = _pointer_to(types.complex128)
 
 
 @intrinsic

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lavalike.backends.numba.connections import narrowed, settled
+from lavalike.backends.numba.connections import narrowed, settled, zero
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import jit
 from lavalike.backends.numba.model import NumbaModel
@@ -41,7 +41,7 @@ def scatter(
     groups, kx = settings
     per_in = nc // groups
     per_out = mc // groups
-    sums[:] = 0
+    zero(sums)
     for r in range(count):
         pixel = events[r] // nc
         x = pixel // ny
@@ -174,7 +174,7 @@ class _ScatterModel(NumbaModel):
         mc = a_out.shape[2]
         groups, kx = settings
         flat = a_out.reshape(-1)
-        flat[:] = 0
+        zero(flat)
         inputs = s_in.reshape(-1)
         count = list_events(inputs, events, odd)
         if graded:

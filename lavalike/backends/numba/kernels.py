@@ -3,7 +3,7 @@
 A kernel is described by a :class:`Spec`. Its argument block is a run of int64 slots: an array takes its
 address and its axes' lengths, a number takes one slot holding its bits. Specs, not networks, are what is
 compiled: once per model, arithmetic and kind of argument. Each becomes a small module whose compiled function is kept in the cache
-folder (:mod:`lavalike.backends.numba.cache`); the folder is named by a hash of all kernel sources, so nothing
+folder (:mod:`lavalike.cache`); the folder is named by a hash of all kernel sources, so nothing
 stale is ever loaded. Models that live in no importable file (a notebook, a prompt) compile in memory.
 """
 
@@ -34,7 +34,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload_attribute
 
-from lavalike.backends.numba import cache, loops
+from lavalike.backends.numba import kept, loops
 from lavalike.backends.numba.loops import OVERFLOW as OVERFLOW, WRAPPED as WRAPPED
 from lavalike.dynamics.composition import composition
 from lavalike.dynamics.dynamics import Dynamics
@@ -45,8 +45,22 @@ from lavalike.errors import RunError
 llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
 log = logging.getLogger(__name__)
-DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8")
-BITS = dict(zip(DTYPES, "fdqihb", strict=True))  # as struct names them
+# dtypes of arguments as struct names them
+BITS = {
+    "float32": "f",
+    "float64": "d",
+    "int64": "q",
+    "int32": "i",
+    "int16": "h",
+    "int8": "b",
+    "uint64": "Q",
+    "uint32": "I",
+    "uint16": "H",
+    "uint8": "B",
+    "bool": "?",
+    "complex64": "ff",
+    "complex128": "dd",
+}
 # a kernel's status, besides those of loops; 0: done
 RAISED, NOT_FINITE, NOT_HELD, OUTSIDE = 2, 3, 5, 6
 IMPORTS = "from numpy import int32, int64, uint64\n"  # what a generated loop names
@@ -229,10 +243,11 @@ def kernel_source(spec: Spec) -> str:
     lines = [
         "from numba import carray, types",
         IMPORTS,
-        "from lavalike.backends.numba.cache import compiled",
+        "from lavalike.backends.numba.kept import compiled",
         "from lavalike.backends.numba.kernels import INNER, bounded, compiled_parts, inlined, jit, nothing",
     ]
-    lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in DTYPES]
+    dtypes = {d for _, (d, _) in spec.arguments if d != "t"} | {"int64"}
+    lines += [f"from lavalike.backends.numba.address import pointer_{d}" for d in sorted(dtypes)]
     if isinstance(spec.function, Dynamics):
         narrow = loops.BITS in dict(spec.arguments)
         lines.append(f"globals().update(compiled_parts(FUNCTION, {spec.arithmetic!r}, {narrow}))")
@@ -249,11 +264,10 @@ def kernel_source(spec: Spec) -> str:
             body.append(f"    a_{name} = t")
         elif axes == 0:
             body.append(f"    a_{name} = pointer_{dtype}(block + {8 * slot})[0]")
-            slot += 1
         else:
             shape = ", ".join(f"slots[{slot + 1 + k}]" for k in range(axes))
             body.append(f"    a_{name} = carray(pointer_{dtype}(slots[{slot}]), ({shape},))")
-            slot += 1 + axes
+        slot += slots((dtype, axes))
     if spec.draws:
         lines.append("from lavalike.backends.numba.draws import seed_numpy, seed_python")
         body += [
@@ -386,19 +400,26 @@ def _load(spec: Spec) -> Any:
             "this process was forked while another thread compiled, whose locks nobody opens here any more; "
             "fork before the first run or after it, or start processes with 'spawn'"
         )
-    began, text, origin = time.perf_counter(), kernel_source(spec), _origin(spec.function)
+    began, where = time.perf_counter(), place(spec)
     _compiling.append(threading.get_ident())
     try:
-        if origin is None:
-            return _told(_module("lavalike_kernel", text, None, spec).kernel, spec, began)
-        text = f"# {origin}\n{text}"
-        short = f"k_{origin[1].replace('.', '_')}"
+        if where is None:
+            module = _module("lavalike_kernel", kernel_source(spec), None, spec)
+            return _told(module.kernel, spec, began)
         # a name of its own, by which Numba looks up the module of what it has kept
-        name = f"{short}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        place = cache.Kernel(fingerprint(), short, text)
-        return _told(_module(name, text, place, spec).kernel, spec, began)
+        name = f"{where.name}_{hashlib.sha256(where.key.encode()).hexdigest()[:16]}"
+        return _told(_module(name, where.key, where, spec).kernel, spec, began)
     finally:
         _compiling.remove(threading.get_ident())
+
+
+def place(spec: Spec) -> kept.Kernel | None:
+    """Where the kernel of ``spec`` is kept on disk, its key the text of its module; None of a function that is in no file."""
+    origin = _origin(spec.function)
+    if origin is None:
+        return None
+    name = f"k_{origin[1].replace('.', '_')}"
+    return kept.Kernel(fingerprint(), name, f"# {origin}\n{kernel_source(spec)}")
 
 
 def _told(kernel: Any, spec: Spec, began: float) -> Any:
@@ -422,7 +443,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def _module(name: str, text: str, place: cache.Kernel | None, spec: Spec) -> ModuleType:
+def _module(name: str, text: str, place: kept.Kernel | None, spec: Spec) -> ModuleType:
     module = ModuleType(name)
     module.__dict__.update(FUNCTION=spec.function, PLACE=place)
     if place is not None:
@@ -482,14 +503,23 @@ def engine_block(table: np.ndarray, where: np.ndarray) -> np.ndarray:
     )
 
 
+def slots(kind: Kind) -> int:
+    """How many slots of an argument block a value of ``kind`` takes."""
+    dtype, axes = kind
+    return 0 if dtype == "t" else 1 + axes if axes else 1 + (dtype == "complex128")
+
+
 def pack(values: list[Any], kinds: list[Kind]) -> np.ndarray:
     """An argument block: int64 slots for ``values`` of ``kinds`` (arrays must be C-contiguous and stay alive)."""
-    slots: list[int] = []
-    for value, (dtype, axes) in zip(values, kinds, strict=True):
+    out: list[int] = []
+    for value, kind in zip(values, kinds, strict=True):
+        dtype, axes = kind
         if dtype == "t":
             continue
         if axes:
-            slots += (address_of(value), *value.shape)
-        else:
-            slots += struct.unpack("q", struct.pack(BITS[dtype], value).ljust(8, b"\0"))
-    return np.array(slots or [0], np.int64)
+            out += (address_of(value), *value.shape)
+            continue
+        parts = (value.real, value.imag) if dtype.startswith("complex") else (value,)
+        size = slots(kind)
+        out += struct.unpack(f"{size}q", struct.pack(BITS[dtype], *parts).ljust(8 * size, b"\0"))
+    return np.array(out or [0], np.int64)

@@ -14,7 +14,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from lavalike.backends.base import check_real, int32
-from lavalike.backends.numba import draws, kernels, loops, steps as user_steps, transfer
+from lavalike.backends.numba import draws, kernels, kinds, loops, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
 from lavalike.compiler.flat import Node, Term, not_held, warn_graded
@@ -69,12 +69,10 @@ class Op:
             return first.reshape(1, -1)
         blocks = np.tile(first, (samples, 1))
         slot = 0
-        for value, per, (dtype, axes) in zip(self.values, self.per_sample, self.kinds, strict=True):
-            if dtype == "t":
-                continue
+        for value, per, kind in zip(self.values, self.per_sample, self.kinds, strict=True):
             if per and self.looped:
                 blocks[:, slot] += np.arange(samples) * value.strides[0]
-            slot += 1 + axes
+            slot += kernels.slots(kind)
         return blocks
 
 
@@ -85,11 +83,13 @@ def kind_of(value: Any) -> Kind:
     """The kind under which a bound value is handed to a kernel."""
     if isinstance(value, np.ndarray):
         return (_name(value.dtype), value.ndim)
+    if isinstance(value, np.float32 | np.bool_ | np.complexfloating):
+        return (_name(value.dtype), 0)
     return (
-        "float32"
-        if isinstance(value, np.float32)
-        else "int64"
+        "int64"
         if isinstance(value, int | np.integer)
+        else "complex128"
+        if isinstance(value, complex)
         else "float64",
         0,
     )
@@ -220,6 +220,7 @@ class NumbaProgram:
         return [
             self._transfer(transfer.finite, f"{node.process.path}.{name}", array)
             for name, array in arrays.items()
+            if array.dtype.kind in "fc"
         ]
 
     def _node(self, node: Node, inputs: dict[str, np.ndarray]) -> Op:
@@ -240,8 +241,31 @@ class NumbaProgram:
         self.scratch[node] = model.scratch(self.batch)
         if model.trusted and "odd" in self.scratch[node]:
             self.scratch[node]["odd"] = self.odd[self.places[node]]
-        self.node_ops[node] = self._bind(node, self.constants[node])
-        return self.node_ops[node]
+        op = self._bind(node, self.constants[node])
+        if not model.trusted and (lost := self._widened(node, op)):
+            self.states[node] |= {
+                k: v.astype(model.config.message_dtype)
+                for k, v in self.states[node].items()
+                if k in lost
+            }
+            op = self._bind(node, self.constants[node])
+            self._widened(node, op)
+        self.node_ops[node] = op
+        return op
+
+    def _widened(self, node: Node, op: Op) -> list[str]:
+        """States of Python's integers into which the user's step of ``op`` writes floats. GraphError for others of whole numbers."""
+        asked = {v.name for v in node.process.vars if v.asked} | {*self.own[node]}
+        lost = {} if node.model.config.fixed else kinds.fractions(op.spec)
+        for name, line in lost.items():
+            if name in asked or node in self.node_ops:
+                dtype = dict(op.spec.arguments)[name][0]
+                path = f"{node.process.path}.{name}"
+                raise GraphError(
+                    f"{path}: of {dtype}, and {type(node.model).__name__}.step ({_line(op.spec.function, line)}) "
+                    f"writes floats into it; round them there (int(x)), or give {name} floats: Var(..., init=0.0)"
+                )
+        return [*lost]
 
     def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
         model = _model(node)
@@ -806,11 +830,10 @@ class NumbaProgram:
             return target.value.dtype
         if target.name in _model(node).complexes:
             return np.result_type(node.model.config.message_dtype, np.complex64)
-        return (
-            np.dtype(np.float64)
-            if self._counts_down(target) is not None
-            else node.model.config.message_dtype
-        )
+        if self._counts_down(target) is not None:
+            return np.dtype(np.float64)
+        array = None if _model(node).trusted else self._state_array(target)
+        return node.model.config.message_dtype if array is None else array.dtype
 
     def _is_state(self, var: Var) -> bool:
         """Whether steps may change the Var: a state its model uses."""
@@ -922,8 +945,14 @@ class NumbaProgram:
             raise
 
     def rebind(self, node: Node, constants: Mapping[str, Any]) -> None:
-        """Bound anew, not patched: other values may want another kernel (one number, then one each)."""
+        """Bound anew, not patched: other values may want another kernel (one number, then one each), or more to work in."""
+        arrays = self.scratch[node]
+        for name, array in _model(node).scratch(self.batch).items():
+            if array.shape != arrays[name].shape:
+                arrays[name] = array
         op = self._bind(node, constants)
+        if not _model(node).trusted:
+            self._widened(node, op)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
         self.stale, self.kept = True, None
@@ -931,20 +960,29 @@ class NumbaProgram:
 
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
-    """A Var's value in the dtype of its node's messages and states; VarError where that cannot hold it."""
+    """A Var's value in the dtype of its node's messages and states, of a user's model in one of its own kind; VarError where that cannot
+    hold it."""
+    own = not _model(node).trusted
     check_real(
         path,
         value,
         "a step of the numba backend takes",
-        "make such of them in derive, or keep real and imaginary parts in Vars of their own",
+        "make such of them in derive"
+        + ("" if own else ", or keep real and imaginary parts in Vars of their own"),
+        own,
     )
     config = node.model.config
-    if config.fixed:
+    dtype = config.message_dtype
+    if own and value.dtype.kind == "c":
+        dtype = np.result_type(dtype, np.complex64)
+    elif own and (value.dtype.kind == "b" or (value.dtype.kind in "iu" and not config.fixed)):
+        return value
+    elif config.fixed:
         return int32(path, value)
-    if value.dtype.kind != "f":
-        return value.astype(config.message_dtype)
+    elif value.dtype.kind != "f":
+        return value.astype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
-        out = value.astype(config.message_dtype)
+        out = value.astype(dtype)
     if value.dtype.itemsize > out.dtype.itemsize and not np.isfinite(out).all():
         raise VarError(
             f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it"
@@ -987,9 +1025,9 @@ def _in_python(function: Any, values: list[Any], lines: int = 200_000) -> IndexE
     return None
 
 
-def _line(function: Any) -> str:
+def _line(function: Any, line: int | None = None) -> str:
     code = getattr(function, "py_func", function).__code__
-    return f"{code.co_filename}:{code.co_firstlineno}"
+    return f"{code.co_filename}:{line or code.co_firstlineno}"
 
 
 def _port(process: Any, name: str) -> Port:

@@ -116,7 +116,7 @@ def _use(function: types.FunctionType, axes: tuple[int, ...], above: tuple[Any, 
         return None
     code = function.__code__
     use = Use(code.co_filename, *made[0], made[1])
-    _Walk(
+    Walk(
         tree,
         dict(zip(code.co_varnames[: code.co_argcount], axes, strict=True)),
         use,
@@ -125,7 +125,7 @@ def _use(function: types.FunctionType, axes: tuple[int, ...], above: tuple[Any, 
     return use
 
 
-def _statements(tree: ir.FunctionIR) -> Iterable[Any]:
+def statements(tree: ir.FunctionIR) -> Iterable[Any]:
     return (s for block in tree.blocks.values() for s in block.body)
 
 
@@ -135,10 +135,10 @@ def _returns(tree: ir.FunctionIR) -> tuple[int | None, int | None]:
         return tree.loc.line, None
     call = None
     values: dict[str, list[Any]] = {}
-    for s in _statements(tree):
+    for s in statements(tree):
         if isinstance(s, ir.Assign):
             values.setdefault(s.target.name, []).append(s.value)
-    for s in _statements(tree):
+    for s in statements(tree):
         if isinstance(s, ir.Return):
             todo, seen = [s.value], set()
             while todo:
@@ -160,7 +160,7 @@ def _rebound(tree: ir.FunctionIR, function: types.FunctionType) -> dict[str, int
     """The line where an argument's name is given something else; ``v += x`` changes an array in place."""
     names = {*function.__code__.co_varnames[: function.__code__.co_argcount]}
     out: dict[str, int] = {}
-    for s in _statements(tree):
+    for s in statements(tree):
         if (
             isinstance(s, ir.Assign)
             and s.target.unversioned_name in names
@@ -177,7 +177,7 @@ def _rebound(tree: ir.FunctionIR, function: types.FunctionType) -> dict[str, int
     return out
 
 
-class _Walk:
+class Walk:
     """Follows arrays through one function's statements until nothing new is found."""
 
     def __init__(
@@ -185,14 +185,12 @@ class _Walk:
     ) -> None:
         self.tree, self.axes, self.use, self.above = tree, axes, use, above
         self.refs: dict[str, set[Ref]] = {}
-        self.values = {
-            s.target.name: s.value for s in _statements(tree) if isinstance(s, ir.Assign)
-        }
+        self.values = {s.target.name: s.value for s in statements(tree) if isinstance(s, ir.Assign)}
 
     def run(self) -> None:
         before = -1
         while before != (before := sum(map(len, self.refs.values()))) or before < 0:
-            for s in _statements(self.tree):
+            for s in statements(self.tree):
                 if isinstance(s, ir.Assign):
                     self.refs.setdefault(s.target.name, set()).update(self.of(s.value, s.loc.line))
                 elif isinstance(s, ir.SetItem | ir.StaticSetItem | ir.SetAttr):

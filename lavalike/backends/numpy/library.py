@@ -1,4 +1,5 @@
-"""The library's models in Python: what passes between a graph and the program around it, and what sets and reads Vars at set steps."""
+"""The library's models in Python: what passes between a graph and the program around it, and what
+sets and reads Vars at set steps."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,9 @@ class TorchModel(ProcessModel):
     dicts of tensors ``(batch, *shape)`` by the names of ports and state Vars; ``c`` is what ``constants``
     returns. Nothing is changed in place.
 
+    In floating_pt booleans, complex numbers and integers given as NumPy's (``Var(shape, np.int64(0))``) are states of their kind, which
+    the step returns too (GraphError for another); all others, Python's integers among them, are floats.
+
     ``sequence(inputs, state, c, first)`` does the same for tensors ``(batch, *shape, time)``; by default it
     calls ``step`` for every time step.
     """
@@ -72,6 +76,26 @@ class TorchModel(ProcessModel):
     ends: Mapping[str, str] = {}  # Vars that hold a step, and the states that count down to it
     complexes: Mapping[str, tuple[str, str]] = {}  # Vars of complex numbers, and their parts
     looked = told = False  # at messages that count as spikes
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is the library's own."""
+        return type(self).__module__.split(".")[0] == "lavalike"
+
+    @functools.cached_property
+    def kinds(self) -> dict[str, str]:
+        """States of a user's model that are no floats: "b", "i" or "c" by name."""
+        if self.trusted:
+            return {}
+        return {
+            v.name: v.value.dtype.kind.replace("u", "i")
+            for v in self.process.vars
+            if v.role == "state"
+            and (
+                v.value.dtype.kind in "bc"
+                or (v.value.dtype.kind in "iu" and v.asked and not self.config.fixed)
+            )
+        }
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of range."""

@@ -102,8 +102,11 @@ class ProcessModule(nn.Module):
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
         node = self.graph.node_of(var.process)
         dtype = self.dtype if node is None else self.dtype_for(node)
-        if value.dtype.kind == "c" and node is not None and _model(node).complexes:
+        own = node is not None and not _model(node).trusted
+        if value.dtype.kind == "c" and node is not None and (own or _model(node).complexes):
             return torch.tensor(value, dtype=dtype.to_complex())
+        if value.dtype.kind == "b" and own:
+            return torch.tensor(value)
         check_real(
             var.path,
             value,
@@ -134,7 +137,9 @@ class ProcessModule(nn.Module):
     def initial(self, batch: int) -> States:
         return {
             n: {
-                name: x.to(self.dtype_for(n)).expand(batch, *v.shape)
+                name: (x if v.name in _model(n).kinds else x.to(self.dtype_for(n))).expand(
+                    batch, *v.shape
+                )
                 for v in n.process.vars
                 if v.role == "state"
                 for name, x in held_by(n, v, self.tensor(v))
@@ -170,12 +175,14 @@ class ProcessModule(nn.Module):
             if node.model.delay:
                 new[node] = _model(node).receive(t, inputs, states[node], constants[node])
                 self._done(node, "receive", inputs, new[node])
+                _check_kinds(node, "receive", new[node])
                 continue
             outputs, new[node] = self._pair(
                 node, "step", _model(node).step(t, inputs, states[node], constants[node])
             )
             self._sent(node, "step", outputs)
             self._done(node, "step", inputs, new[node])
+            _check_kinds(node, "step", new[node])
             for name, x in outputs.items():
                 port = _port(node, name)
                 values[port] = _expanded(x, (batch, *port.shape))
@@ -210,6 +217,7 @@ class ProcessModule(nn.Module):
             )
             self._sent(node, "step", outputs)
             self._done(node, "step", inputs, new[node])
+            _check_kinds(node, "step", new[node])
             for name, x in outputs.items():
                 port = _port(node, name)
                 values[port] = _expanded(x, (batch, *port.shape, steps))
@@ -426,8 +434,30 @@ def held_by(node: Node, var: Var, value: torch.Tensor) -> Iterator[tuple[str, to
 
 def whole(node: Node, var: Var, value: np.ndarray) -> None:
     """VarError where ``node`` is of fixed_pt, which cannot hold ``value`` of a state."""
-    if node.model.config.fixed:
+    if node.model.config.fixed and var.name not in _model(node).kinds:
         int32(var.path, value)
+
+
+def _check_kinds(node: Node, method: str, states: Mapping[str, torch.Tensor]) -> None:
+    """GraphError where a user's step returns a state that is no float in another kind than it has."""
+    for name, kind in _model(node).kinds.items():
+        dtype = states[name].dtype
+        got = (
+            "b"
+            if dtype == torch.bool
+            else "c"
+            if dtype.is_complex
+            else "f"
+            if dtype.is_floating_point
+            else "i"
+        )
+        if got != kind:
+            what = {"b": "booleans", "i": "whole numbers", "c": "complex numbers"}[kind]
+            raise _forgets(
+                node,
+                method,
+                f"returns the state {name} as {dtype}, and the Var was given {what}; convert it there, or give Var(..., init=) floats",
+            )
 
 
 def _model(node: Node) -> TorchModel:

@@ -122,7 +122,7 @@ class TorchProgram:
             return torch.complex(re.contiguous(), im.contiguous()).numpy()
         state = self.states[node].get(var.name) if node is not None else None
         if state is not None:
-            return state.numpy().astype(node.model.config.message_dtype, copy=False)  # type: ignore[union-attr]
+            return state.numpy().astype(self.dtype_of(var), copy=False)
         return np.broadcast_to(var.value, (self.batch, *var.shape))
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
@@ -133,6 +133,8 @@ class TorchProgram:
             return target.value.dtype
         if target.name in node.model.complexes:  # type: ignore[attr-defined]
             return np.result_type(node.model.config.message_dtype, np.complex64)
+        if target.name in node.model.kinds:  # type: ignore[attr-defined]
+            return self.states[node][target.name].numpy().dtype
         ends = node.model.ends  # type: ignore[attr-defined]
         return np.dtype(np.float64) if target.name in ends else node.model.config.message_dtype
 
@@ -166,9 +168,14 @@ class TorchProgram:
             whole(node, var, value)
             name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
             dtype = self.module.dtype_for(node)
+            kept = var.name in node.model.kinds  # type: ignore[attr-defined]
             held = torch.tensor(
                 value if name is None else value.astype(np.float64) - self.step,
-                dtype=dtype.to_complex() if value.dtype.kind == "c" else dtype,
+                dtype=self.states[node][var.name].dtype
+                if kept
+                else dtype.to_complex()
+                if value.dtype.kind == "c"
+                else dtype,
             )
             for part, x in held_by(node, var, held):
                 self.states[node][part] = x.expand(self.batch, *var.shape)

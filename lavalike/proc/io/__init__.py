@@ -1,4 +1,5 @@
-"""Sources and sinks; what passes between a graph and the program around it; what sets and reads Vars at set steps."""
+"""Sources and sinks; what passes between a graph and the program around it; what sets and reads
+Vars at set steps."""
 
 from lavalike.proc.io import channel as channel, sink as sink, source as source
 from lavalike.proc.io.channel import (

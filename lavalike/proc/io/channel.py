@@ -1,4 +1,5 @@
-"""Channels between a graph that runs and the program around it: bounded, and what either side does where it would have to wait."""
+"""Channels between a graph that runs and the program around it: bounded, and what either side does
+where it would have to wait."""
 
 from __future__ import annotations
 
@@ -86,7 +87,8 @@ class DroppedMessageWarning(UserWarning):
 
 
 class MissingMessageWarning(UserWarning):
-    """A step was in progress that waited for a message when the run was paused; it was done with zeros."""
+    """A step was in progress that waited for a message when the run was paused; it was done with
+    zeros."""
 
 
 _changed = threading.Condition()  # of any channel; told when one, or a run, has gone on
@@ -127,7 +129,8 @@ def alone() -> bool:
 
 
 def wait_for(ready: Callable[[], bool], hopeless: Callable[[], bool]) -> bool:
-    """Wait until ``ready``; False where it is ``hopeless``. ``tell`` makes it look, and time does."""
+    """Wait until ``ready``; False where it is ``hopeless``. ``tell`` makes it look, and time
+    does."""
     me = threading.get_ident()
     with _changed:
         try:
@@ -143,10 +146,12 @@ def wait_for(ready: Callable[[], bool], hopeless: Callable[[], bool]) -> bool:
 
 
 class Channel:
-    """At most ``size`` messages of ``shape`` that one side has sent and the other not received, in order.
+    """At most ``size`` messages of ``shape`` that one side has sent and the other not received, in
+    order.
 
-    One side is the program that made ``owner``, in any thread; the other ``owner``'s model, in a run. Attributes: ``wanted``, whether
-    the program asked for a message since the last came. Without ``owner`` both sides are the program.
+    One side is the program that made ``owner``, in any thread; the other ``owner``'s model, in a
+    run. Attributes: ``wanted``, whether the program asked for a message since the last came.
+    Without ``owner`` both sides are the program.
     """
 
     def __init__(
@@ -196,7 +201,8 @@ class Channel:
             )
 
     def take(self) -> np.ndarray:
-        """What a receiver takes, zeros where there is nothing. One with ReceiveEmpty.BLOCKING waits until it is ``filled`` first."""
+        """What a receiver takes, zeros where there is nothing. One with ReceiveEmpty.BLOCKING waits
+        until it is ``filled`` first."""
         with _changed:
             if not self.messages:
                 self.wanted = True
@@ -221,7 +227,8 @@ class Channel:
     # -- the program's side
 
     def send(self, data: Any, timeout: float | None) -> None:
-        """``put`` a copy of ``data``, when there is room. InputError for what is no message of ``shape``."""
+        """``put`` a copy of ``data``, when there is room. InputError for what is no message of
+        ``shape``."""
         x = np.array(data)
         if x.dtype.kind not in "biuf" or x.shape != self.shape:
             what = f"{x.dtype} values" if x.dtype.kind not in "biuf" else f"shape {x.shape}"
@@ -286,7 +293,8 @@ class Channel:
 
 
 def hand_over(processes: Iterable[AbstractProcess]) -> None:
-    """Let threads that receive take what is there, until none has taken one for a moment: the graph is being stopped."""
+    """Let threads that receive take what is there, until none has taken one for a moment: the graph
+    is being stopped."""
     channels = [c for p in processes if isinstance(c := p.__dict__.get("channel"), Channel)]
     me = threading.get_ident()
     read = [c for c in channels if c.filled and c.reader not in (None, me)]

@@ -35,8 +35,8 @@ class _Loader(AbstractProcess):
         every(self, interval, offset)
 
     def sample(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Data and label of sample ``k`` (after the last comes the first), a label that is one number as shape (1,). InputError for
-        another form."""
+        """Data and label of sample ``k`` (after the last comes the first), a label that is one
+        number as shape (1,). InputError for another form."""
         dataset: Any = self.__dict__["dataset"]
         k %= len(dataset)
         try:
@@ -71,7 +71,8 @@ class StateDataloader(_Loader):
     follows from the step, so ``reset()`` begins anew.
 
     Args:
-        dataset: ``len(dataset)``, and ``dataset[k]`` is ``(data, label)``: an array of the Var's shape, and a number or an array.
+        dataset: ``len(dataset)``, and ``dataset[k]`` is ``(data, label)``: an array of the Var's
+            shape, and a number or an array.
         interval: steps from one sample to the next, >= 1. Default 1.
         offset: steps before the first, >= 0. Default 0.
 
@@ -91,7 +92,8 @@ class StateDataloader(_Loader):
 
     @arguments(error=InputError, var=instance(Var, words="a Var"))
     def connect_var(self, var: Var) -> None:
-        """Set ``var``, of another process. Once. InputError where the samples have another shape."""
+        """Set ``var``, of another process. Once. InputError where the samples have another
+        shape."""
         if var.shape != self.first.shape:
             raise InputError(
                 f"{self.path}: samples have shape {self.first.shape}, and {var.path} has {var.shape}"
@@ -102,11 +104,13 @@ class StateDataloader(_Loader):
 class SpikeDataloader(_Loader):
     """Sends the next sample's data step by step, and its label.
 
-    It loads as a :class:`StateDataloader` does, and begins to send in the next step: ``data[..., 0]``, then ``data[..., 1]``. Of a sample
-    that is longer than ``interval`` the rest is left out; one that is shorter is followed by zeros.
+    It loads as a :class:`StateDataloader` does, and begins to send in the next step: ``data[...,
+    0]``, then ``data[..., 1]``. Of a sample that is longer than ``interval`` the rest is left out;
+    one that is shorter is followed by zeros.
 
     Args:
-        dataset: ``len(dataset)``, and ``dataset[k]`` is ``(data, label)``: an array (*shape, time), and a number or an array.
+        dataset: ``len(dataset)``, and ``dataset[k]`` is ``(data, label)``: an array (*shape, time),
+            and a number or an array.
         interval: steps from one sample to the next, >= 1. Default 1.
         offset: steps before the first, >= 0. Default 0.
     """

@@ -1,4 +1,5 @@
-"""Injector, Extractor, VarWire: the program around a graph sends into it, and receives from it, while it runs."""
+"""Injector, Extractor, VarWire: the program around a graph sends into it, and receives from it,
+while it runs."""
 
 from __future__ import annotations
 
@@ -18,14 +19,16 @@ SIZE = 50  # messages of a channel
 class Injector(AbstractProcess):
     """Sends on ``out_port`` in every step what the program gives to :meth:`send`.
 
-    A step whose message is not there yet waits for it (other threads send meanwhile), or sends zeros, as ``channel_config`` says. It
-    waits before it begins, so that ``pause()`` ends the run there, unless the program asks an Extractor or a VarWire for what the step may
-    bring. One that is in progress when the run is paused is done with zeros, and a MissingMessageWarning.
+    A step whose message is not there yet waits for it (other threads send meanwhile), or sends
+    zeros, as ``channel_config`` says. It waits before it begins, so that ``pause()`` ends the run
+    there, unless the program asks an Extractor or a VarWire for what the step may bring. One that
+    is in progress when the run is paused is done with zeros, and a MissingMessageWarning.
 
     Args:
         shape: of one message.
         buffer_size: messages that may wait for a step, >= 1. Default 50.
-        channel_config: see :class:`ChannelConfig`. Default: who would have to wait waits, messages come one a step.
+        channel_config: see :class:`ChannelConfig`. Default: who would have to wait waits, messages
+            come one a step.
 
     Example::
 
@@ -57,26 +60,30 @@ class Injector(AbstractProcess):
 
         Args:
             data: numbers of the port's shape; integers where a fixed_pt model hears them.
-            timeout: seconds to wait at most where the channel is full. Default None: as long as another thread may run the graph.
+            timeout: seconds to wait at most where the channel is full. Default None: as long as
+                another thread may run the graph.
 
         Raises:
             InputError: for another shape or kind.
             ChannelDeadlockError: where it has to wait and nobody is left who could take a message.
-            RunError: where the graph is stopped while it waits, nothing runs for 10 s while the main thread waits, and after ``timeout``.
+            RunError: where the graph is stopped while it waits, nothing runs for 10 s while the
+                main thread waits, and after ``timeout``.
         """
         self.channel.send(data, timeout)
 
 
 class Extractor(AbstractProcess):
-    """Keeps what ``in_port`` receives for the program's :meth:`receive`, and passes it on by ``out_port``.
+    """Keeps what ``in_port`` receives for the program's :meth:`receive`, and passes it on by
+    ``out_port``.
 
-    A step for whose message there is no room waits for a ``receive`` (in another thread), or drops it with a warning, as
-    ``channel_config`` says; ``pause()`` ends a run that waits.
+    A step for whose message there is no room waits for a ``receive`` (in another thread), or drops
+    it with a warning, as ``channel_config`` says; ``pause()`` ends a run that waits.
 
     Args:
         shape: of one message.
         buffer_size: messages that may wait for the program, >= 1. Default 50.
-        channel_config: see :class:`ChannelConfig`. Default: who would have to wait waits, messages come one by one.
+        channel_config: see :class:`ChannelConfig`. Default: who would have to wait waits, messages
+            come one by one.
 
     Example::
 
@@ -107,17 +114,20 @@ class Extractor(AbstractProcess):
         """The next message, an array of the port's shape, in any thread, also after the run.
 
         Args:
-            timeout: seconds to wait at most where there is none. Default None: as long as another thread may run the graph.
+            timeout: seconds to wait at most where there is none. Default None: as long as another
+                thread may run the graph.
 
         Raises:
             ChannelDeadlockError: where it has to wait and nobody is left who could send a message.
-            RunError: where the graph is stopped while it waits, nothing runs for 10 s while the main thread waits, and after ``timeout``.
+            RunError: where the graph is stopped while it waits, nothing runs for 10 s while the
+                main thread waits, and after ``timeout``.
         """
         return self.channel.receive(timeout)
 
 
 class VarWire(AbstractProcess):
-    """Keeps the value that a Var has after every step for the program's :meth:`receive`, while the graph runs.
+    """Keeps the value that a Var has after every step for the program's :meth:`receive`, while the
+    graph runs.
 
     Args:
         buffer_size: values that may wait for the program, >= 1. Default 50.
@@ -157,7 +167,8 @@ class VarWire(AbstractProcess):
 
 
 def refer(process: AbstractProcess, name: str, var: Var) -> None:
-    """Let the RefPort ``name`` of ``process`` refer to ``var``. GraphError where it does already."""
+    """Let the RefPort ``name`` of ``process`` refer to ``var``. GraphError where it does
+    already."""
     port: RefPort = getattr(process, name)
     if port.targets:
         raise GraphError(

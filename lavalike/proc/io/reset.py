@@ -11,7 +11,8 @@ from lavalike.process import AbstractProcess, RefPort, Var
 
 
 class Reset(AbstractProcess):
-    """Sets a Var to ``reset_value`` at the end of the steps t with ``(t - 1) % interval == offset % interval``.
+    """Sets a Var to ``reset_value`` at the end of the steps t with ``(t - 1) % interval == offset %
+    interval``.
 
     What is recorded of such a step is the value that was set. Of several processes that read and
     set one Var in a step, those connected first act first.
@@ -27,7 +28,7 @@ class Reset(AbstractProcess):
         reset.connect_var(lif.v)
     """
 
-    @arguments(error=VarError, reset_value=numbers(), interval=integer(1), offset=integer(0))
+    @arguments(error=VarError, reset_value=numbers(), interval=integer(1), offset=integer())
     def __init__(
         self,
         *,

@@ -29,10 +29,11 @@ class RingBuffer(AbstractProcess):
 
 
 class Read(AbstractProcess):
-    """Keeps a Var's value at the end of the steps t with ``(t - 1) % interval == offset % interval``, the k-th in
-    ``data[..., k % buffer]``.
+    """Keeps a Var's value at the end of the steps t with ``(t - 1) % interval == offset %
+    interval``, the k-th in ``data[..., k % buffer]``.
 
-    A :class:`lavalike.proc.Recorder` records without a process of its own; this is for graphs that are built of processes.
+    A :class:`lavalike.proc.Recorder` records without a process of its own; this is for graphs that
+    are built of processes.
 
     Args:
         buffer: how many values are kept, >= 1.

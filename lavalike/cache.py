@@ -1,37 +1,29 @@
 """Compiled kernels on disk, one file each: found again by the next interpreter, run only if nobody else can have written them.
 
-A file is a checksum and what Numba needs to make the kernel again, which is pickled machine code: who can write it runs code in every
-process that reads it. So the folder and its files belong to the user and nobody else may write them (ssh's rule), else kernels are compiled
-in memory and one CacheWarning says why. A file that is damaged, or not of its name, is compiled anew and replaced. On Windows modes say
-nothing about who may write; there the folder is the user's profile's, or the one LAVALIKE_CACHE names.
+A file is a checksum and machine code, of the numba backend pickled with what Numba needs to make the kernel again, of the loops of
+training alone: who can write it runs code in every process that reads it. So the folder and its files belong to the user and nobody
+else may write them (ssh's rule), else kernels are compiled in memory and one CacheWarning says why. A file that is damaged, or not of
+its name, is compiled anew and replaced. On Windows modes say nothing about who may write; there the folder is the user's profile's, or
+the one LAVALIKE_CACHE names.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-import gc
 import hashlib
 import os
-import pickle
 import stat
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from numba.core import sigutils
-from numba.core.ccallback import CFunc
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
 MAGIC = b"lavalike kernel 1\n"
-SUFFIX = ".nbc"
+SUFFIX, OBJECT = ".nbc", ".o"  # of the numba backend, and of the loops of training
 POSIX = os.name == "posix"
 WITHIN = ("lavalike", "netx", "numba", "contextlib")  # not who is told
 LEFT_AFTER = 3600  # seconds: a temporary file this old is a killed process's
@@ -106,78 +98,6 @@ def folder(version: str) -> Path:
         raise NotOurs(f"{inner} is a link")
     _closed(inner, about)
     return inner
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection inside: the first refresh makes objects that stay, and a look at all of them costs 60 ms (of 400)."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
-
-
-@dataclass
-class Kernel:
-    """One kernel's place on disk, as Numba's CFunc asks for it.
-
-    Args:
-        version: hash of the sources and versions of what compiles.
-        name: of the kernel; a file name.
-        key: everything else that the machine code follows from.
-    """
-
-    version: str
-    name: str
-    key: str
-    path: Path | None = field(default=None, init=False)
-    digest: str = field(default="", init=False)
-
-    def load_overload(self, signature: Any, target: Any) -> Any:
-        """The compiled function, or None where there is none to be used."""
-        with _uncollected():
-            target.refresh()
-        machine = target.codegen().magic_tuple()  # the CPU, and what may be used of it
-        self.digest = hashlib.sha256(f"{self.version}\n{self.key}\n{machine}".encode()).hexdigest()
-        content = None
-        try:
-            self.path = folder(self.version) / f"{self.name}_{self.digest[:16]}{SUFFIX}"
-            content = read(self.path, self.digest)
-        except OSError as e:
-            if self.path is None or isinstance(
-                e, NotOurs
-            ):  # else nothing is there yet, or nothing that can be read
-                warn(e)
-        return None if content is None else CompileResult._rebuild(target, *pickle.loads(content))
-
-    def save_overload(self, signature: Any, made: Any) -> None:
-        if self.path is None or made.library.has_dynamic_globals:  # addresses of this process
-            return
-        try:
-            write(self.path, self.digest, dumps(made._reduce()))
-        except OSError as e:
-            if not whole(
-                self.path
-            ):  # Windows replaces nothing that another process is just reading
-                warn(e)
-
-
-def compiled(
-    place: Kernel | None, signature: Any, **options: Any
-) -> Callable[[Callable[..., Any]], CFunc]:
-    """Decorator: Numba's ``cfunc``, served by ``place`` (None: compiled in memory)."""
-
-    def decorate(function: Callable[..., Any]) -> CFunc:
-        made: Any = CFunc(function, sigutils.normalize_signature(signature), {}, options)
-        if place is not None:
-            made._cache = place
-        made.compile()
-        return made
-
-    return decorate
 
 
 def _sum(key: str, content: bytes) -> bytes:
