@@ -137,7 +137,7 @@ def test_a_programs_own_learning_model_computes_what_the_library_does(tag):
         found.append(
             (before, connection.weights.get(), connection.tag_1.get(), connection.y1.get())
         )
-        assert type(connection.model_class) is type
+        assert isinstance(connection.model_class, type)
     assert learnt == [*range(2, 21, 2)]
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=0 if tag == "fixed_pt" else 1e-12)
