@@ -19,6 +19,8 @@ from tests import numpy_backend
 NO_INTEGERS = {"LIFRefractory", "MultiCompartment"}  # processes without a fixed-point form
 OTHERS = {
     "LearningDense",
+    "LearningSparse",
+    "DelayLearningSparse",
     "LIFRefractory",
     "Sparse",
     "DelayDense",

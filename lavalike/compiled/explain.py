@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import fields
 
+from lavalike.backends.numpy import NumpyModel
 from lavalike.compiler.flat import Flat, Node
 from lavalike.compiler.order import names, unique
 from lavalike.compiler.parts import Part, Plan
@@ -118,7 +119,9 @@ def _phases(nodes: list[Node], called: dict[Node, str]) -> Iterator[str]:
             yield f"{called[node]}: learns in every {rule.epoch}. step"
     for guard, phase in GUARDS.items():
         asking = [
-            called[n] for n in nodes if hasattr(n.model, "overrides") and n.model.overrides(guard)
+            called[n]
+            for n in nodes
+            if isinstance(n.model, NumpyModel) and n.model._overrides(guard)
         ]
         if asking:
             yield f"{phase} where {guard} is true: {', '.join(asking)}"

@@ -112,7 +112,7 @@ class AbstractProcess(Shared):
             probes=[],
             expansion=None,
             proc_params={},
-            _made=Made(args, kwargs, cls.__module__.startswith(OURS)),
+            _made=Made(args, kwargs, (cls.__module__ or "").startswith(OURS)),
             _structure=structure,
             _expansions={},
             _vars=[],

@@ -377,15 +377,17 @@ ROWS = [
             ("VarWire", {}),
         )
     ),
-    row("lavalike.proc.io.Reset", reset_value=NUMBERS, interval=COUNT, offset=INDEX, **NAME),
-    row("lavalike.proc.io.Read", {"buffer": 5}, buffer=COUNT, interval=COUNT, offset=INDEX, **NAME),
+    row("lavalike.proc.io.Reset", reset_value=NUMBERS, interval=COUNT, offset=INTEGER, **NAME),
+    row(
+        "lavalike.proc.io.Read", {"buffer": 5}, buffer=COUNT, interval=COUNT, offset=INTEGER, **NAME
+    ),
     *(
         row(
             f"lavalike.proc.io.{name}",
             {"dataset": [(np.ones((2, 3)), 0)]},
             dataset=bad(3, None, "x", values=([], [(np.array("a"), 0)], [3])),
             interval=COUNT,
-            offset=INDEX,
+            offset=INTEGER,
             **NAME,
         )
         for name in ("StateDataloader", "SpikeDataloader")

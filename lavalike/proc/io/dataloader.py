@@ -22,7 +22,7 @@ DATASET = Rule(
 class _Loader(AbstractProcess):
     """What loaders have in common. ``first`` is the first sample's data."""
 
-    @arguments(error=InputError, dataset=DATASET, interval=integer(1), offset=integer(0))
+    @arguments(error=InputError, dataset=DATASET, interval=integer(1), offset=integer())
     def __init__(
         self, *, dataset: Any, interval: int = 1, offset: int = 0, name: str | None = None
     ) -> None:
@@ -74,7 +74,7 @@ class StateDataloader(_Loader):
         dataset: ``len(dataset)``, and ``dataset[k]`` is ``(data, label)``: an array of the Var's
             shape, and a number or an array.
         interval: steps from one sample to the next, >= 1. Default 1.
-        offset: steps before the first, >= 0. Default 0.
+        offset: steps before the first, modulo ``interval``. Default 0.
 
     Example::
 
@@ -112,7 +112,7 @@ class SpikeDataloader(_Loader):
         dataset: ``len(dataset)``, and ``dataset[k]`` is ``(data, label)``: an array (*shape, time),
             and a number or an array.
         interval: steps from one sample to the next, >= 1. Default 1.
-        offset: steps before the first, >= 0. Default 0.
+        offset: steps before the first, modulo ``interval``. Default 0.
     """
 
     @arguments(error=InputError)

@@ -20,7 +20,8 @@ class Reset(AbstractProcess):
     Args:
         reset_value: one number, which the Var holds. Default 0.
         interval: steps from one time to the next, >= 1. Default 1: every step.
-        offset: steps before the first time, >= 0. Default 0: the first step.
+        offset: steps before the first time, modulo ``interval``: -1 is the last of them. Default 0:
+            the first step.
 
     Example::
 

@@ -38,7 +38,7 @@ class Read(AbstractProcess):
     Args:
         buffer: how many values are kept, >= 1.
         interval: steps from one time to the next, >= 1. Default 1: every step.
-        offset: steps before the first time, >= 0. Default 0: the first step.
+        offset: steps before the first time, modulo ``interval``. Default 0: the first step.
 
     Example::
 
@@ -48,7 +48,7 @@ class Read(AbstractProcess):
         read.data.get()  # (*lif.v.shape, 10)
     """
 
-    @arguments(error=VarError, buffer=integer(1), interval=integer(1), offset=integer(0))
+    @arguments(error=VarError, buffer=integer(1), interval=integer(1), offset=integer())
     def __init__(
         self, *, buffer: int, interval: int = 1, offset: int = 0, name: str | None = None
     ) -> None:
