@@ -134,7 +134,9 @@ def test_a_loaded_graph_goes_on_with_the_same_bits(tmp_path):
 
 
 def test_what_it_came_to_is_told():
-    text = lv.compile(mixed()[0], CONFIG).explain()
+    compiled = lv.compile(mixed()[0], CONFIG)
+    text = compiled.explain()
+    assert repr(compiled) == f"Compiled({', '.join(compiled.processes)})"
     lines = {line.split()[1]: line.split() for line in text.splitlines() if line[:1].isdigit()}
     said = "DelayDense DelayDenseModel numba floating_pt float64 1..3 1 RingBuffer.s_out"
     assert " ".join(lines["Net.dense"][2:]) == said

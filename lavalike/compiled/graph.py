@@ -69,6 +69,9 @@ class Compiled:
             )
         return found[path]
 
+    def __repr__(self) -> str:
+        return f"Compiled({', '.join(self.processes)})"
+
     def explain(self) -> str:
         """What the graph came to, as text: the order of a step with each process's model, backend,
         precision and delay; the parts and what passes between them; phases after a step; RefPorts;
