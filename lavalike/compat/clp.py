@@ -33,9 +33,15 @@ class Readout(Library, clp.Readout):
 class PrototypeLIF(Library, clp.PrototypeLIF):
     __doc__ = clp.PrototypeLIF.__doc__
 
-    def __init__(self, *, shape: Any, learning_rule: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, shape: Any, learning_rule: Any = None, sign_mode: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(shape=shape, **kwargs)
         self.proc_params["learning_rule"] = learning_rule
+        if (
+            sign_mode is not None
+        ):  # of the synapses before it: a word of the program's to itself, as in Lava
+            self.proc_params["sign_mode"] = sign_mode
 
 
 _models(IdBroadcast, "IdBroadcastModel", "")
