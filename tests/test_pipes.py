@@ -7,6 +7,7 @@ import copy
 import pickle
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from lavalike.proc.io import (
     ReceiveNotEmpty,
     SendFull,
 )
+from lavalike.proc.io.channel import Channel
 
 ZEROS = ChannelConfig(receive_empty=ReceiveEmpty.NON_BLOCKING_ZEROS)
 DROP = ChannelConfig(send_full=SendFull.NON_BLOCKING_DROP)
@@ -54,6 +56,13 @@ def beside(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, out
+
+
+def until(come: Callable[[], Any]) -> None:
+    """Look until it has; an AssertionError where it does not come."""
+    begun = time.monotonic()
+    while not come():
+        assert time.monotonic() - begun < 60
 
 
 # -- channels
@@ -207,12 +216,42 @@ def test_the_program_and_a_run_that_wait_for_each_other_are_told():
     assert not injector.running
 
 
+def test_who_waits_for_a_run_that_waits_is_told():
+    injector, extractor = relay()
+    injector.run(lv.RunSteps(3, blocking=False))
+    injector.send([1, 2])
+    with pytest.raises(ChannelDeadlockError, match=r"step 2: Injector waits for send\(data\)"):
+        injector.wait()
+    assert extractor.receive().tolist() == [1, 2]
+    assert injector.step == 1
+
+
+def test_two_threads_that_receive_get_a_message_each(monkeypatch):
+    channel = Channel(None, (1,), 5, ChannelConfig())
+    take, took, threads = channel.take, [], []
+
+    def late():
+        """Another thread is there between what it waits for and what it takes, if it can be."""
+        if not threads:
+            threads.append(threading.Thread(target=lambda: took.append(channel.receive(5))))
+            threads[0].start()
+            threads[0].join(0.1)
+        return take()
+
+    monkeypatch.setattr(channel, "take", late)
+    channel.send([1], None)
+    took.append(channel.receive(None))
+    channel.send([2], None)
+    threads[0].join()
+    assert [x.tolist() for x in took] == [[1], [2]]
+
+
 def test_a_wait_ends_with_stop_and_with_its_time():
     injector, extractor = relay()
     injector.run(lv.RunSteps(1, blocking=False))
     thread, out = beside(extractor.receive)
-    while not injector.runtime.program.programs[0].scheduler.parks:
-        pass  # the step has begun, as the thread asks for what it brings
+    # the step has begun, as the thread asks for what it brings
+    until(lambda: injector.runtime.program.programs[0].scheduler.parks)
     with pytest.warns(MissingMessageWarning, match=r"Injector: paused in step 1"):
         injector.stop()
     thread.join()
@@ -236,8 +275,7 @@ def test_stop_lets_a_thread_that_receives_have_what_is_there():
 
     thread, out = beside(receive)
     injector.run(lv.RunSteps(20))
-    while len(extractor.channel.messages) > 19:
-        pass
+    until(lambda: len(extractor.channel.messages) < 20)
     go.set()
     injector.stop()
     assert not extractor.channel.filled
