@@ -334,6 +334,20 @@ def test_reset_acts_at_its_steps_whatever_the_cut():
         assert sigma.sigma.get().tolist() == [1, 1]
 
 
+def test_steps_may_be_set_later():
+    sigma, _ = counting()
+    reset = io.Reset(reset_value=-1, interval=100)
+    reset.connect_var(sigma.sigma)
+    sigma.run(lv.RunSteps(1))
+    reset.interval.set(4)
+    reset.offset.set(6)
+    sigma.run(lv.RunSteps(3))  # step 3
+    assert sigma.sigma.get().tolist() == [0, 0]
+    reset.interval.set(0)
+    with pytest.raises(lv.VarError, match=r"Reset\.interval: steps, at least 1, got 0"):
+        sigma.run(lv.RunSteps(1))
+
+
 def test_read_keeps_the_last_values():
     sigma, _ = counting()
     read = io.Read(buffer=2, interval=3, offset=1)
@@ -364,6 +378,16 @@ def test_spikes_of_a_dataset_are_sent_step_by_step():
         loader.reset()
         loader.run(lv.RunSteps(9))
         assert out.data.get()[0].tolist() == expected
+
+
+def test_a_dataset_is_left_as_it_is():
+    samples = [(np.ones((2, 1)), np.array([k, 0.0])) for k in range(3)]
+    loader = io.SpikeDataloader(dataset=samples, interval=2)
+    loader.run(lv.RunSteps(1))
+    loader.label.set(np.array([7.0, 8.0]))
+    loader.run(lv.RunSteps(1))
+    assert [label.tolist() for _, label in samples] == [[0, 0], [1, 0], [2, 0]]
+    assert loader.label.get().tolist() == [7, 8]
 
 
 def test_states_of_a_dataset_are_set():
