@@ -227,7 +227,7 @@ def test_who_waits_for_a_run_that_waits_is_told():
 
 
 def test_two_threads_that_receive_get_a_message_each(monkeypatch):
-    channel = Channel(None, (1,), 5, ChannelConfig())
+    channel = Channel(None, (1,), 5)
     take, took, threads = channel.take, [], []
 
     def late():

@@ -182,9 +182,10 @@ class Channel:
         owner: AbstractProcess | None,
         shape: tuple[int, ...],
         size: int,
-        config: ChannelConfig,
+        config: ChannelConfig | None = None,
     ) -> None:
-        self.owner, self.shape, self.size, self.config = owner, shape, size, config
+        self.owner, self.shape, self.size = owner, shape, int(size)
+        self.config = config or ChannelConfig()
         self.messages: deque[np.ndarray] = deque()
         self.wanted = False
         self.reader: int | None = None  # the thread that received last
