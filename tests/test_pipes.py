@@ -380,6 +380,18 @@ def test_spikes_of_a_dataset_are_sent_step_by_step():
         assert out.data.get()[0].tolist() == expected
 
 
+def test_a_sample_is_followed_by_zeros_where_the_interval_was_set_to_a_longer_one():
+    loader, out = (
+        io.SpikeDataloader(dataset=SAMPLES, interval=2),
+        io.sink.RingBuffer(shape=(2,), buffer=9),
+    )
+    loader.s_out.connect(out.a_in)
+    loader.run(lv.RunSteps(1))
+    loader.interval.set(4)
+    loader.run(lv.RunSteps(8))  # loads in steps 1, 5 and 9
+    assert out.data.get()[0].tolist() == [0, 0, 1, 0, 0, 10, 11, 12, 0]
+
+
 def test_a_dataset_is_left_as_it_is():
     samples = [(np.ones((2, 1)), np.array([k, 0.0])) for k in range(3)]
     loader = io.SpikeDataloader(dataset=samples, interval=2)

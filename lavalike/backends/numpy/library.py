@@ -224,7 +224,9 @@ class SpikeDataloaderModel(LoaderModel):
     data: Any
 
     def run_spk(self) -> None:
-        self.s_out.send(self.data[..., self.last(self.time_step - 1)[1]])
+        k = self.last(self.time_step - 1)[1]
+        more = k < self.data.shape[-1]  # fewer where the interval was set to a longer one
+        self.s_out.send(self.data[..., k] if more else np.zeros_like(self.data[..., 0]))
         self.ground_truth.send(self.label)
 
     def run_post_mgmt(self) -> None:
