@@ -266,10 +266,20 @@ class Channel:
         self.reader = threading.get_ident()
         with _changed:
             if not self.receives_at_once:
-                self.wanted = True
-                _told()
-                self._wait(lambda: self.filled, "receive: no step has sent a message", timeout)
+                self._wait_for_one(timeout)
             return self.take()
+
+    def peek(self, timeout: float | None = None) -> np.ndarray:
+        """A copy of the first message, which stays, when there is one."""
+        with _changed:
+            if not self.filled:
+                self._wait_for_one(timeout)
+            return self.messages[0].copy()
+
+    def _wait_for_one(self, timeout: float | None) -> None:
+        self.wanted = True
+        _told()
+        self._wait(lambda: self.filled, "receive: no step has sent a message", timeout)
 
     def _wait(self, ready: Callable[[], bool], what: str, timeout: float | None) -> None:
         process = self.owner
