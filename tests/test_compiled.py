@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -246,6 +247,24 @@ def _other(x, arrays):
     x["vars"][0][1][0][1] = {"texts": ["a"] * 3, "shape": [3]}
 
 
+def _of(path, **kwargs):
+    """An outermost process more."""
+    return {"class": f"lavalike.proc.{path}", "name": "more", "args": [], "kwargs": kwargs}
+
+
+def _held(**array):
+    return lambda x, _: x["vars"][0][1].append(["u", array])
+
+
+def _two(x, _):
+    for _, views in x["sources"]:
+        views[0][:] = [views[0][0] * 2, None]
+
+
+_rule = {"value": "lavalike.learning.rule:LearningRule", "fields": {"dw": "1e99999999 * x0"}}
+_empty = {"array": 0, "dtype": "float64", "shape": [0]}
+_sparse = {"sparse": [_empty] * 3, "shape": [1, 1 << 29]}
+
 HOSTILE = {
     "a function": (_top(**{"class": "os:system", "args": ["true"], "kwargs": {}}), "not allowed"),
     "a module": (_top(**{"class": "antigravity:x"}), "module antigravity, which is not allowed"),
@@ -255,6 +274,32 @@ HOSTILE = {
         _top(**{"class": "lavalike.proc.recorder:Recorder", "kwargs": {"to": "/tmp/x.h5"}}),
         "Recorder to a file",
     ),
+    "a rule": (
+        lambda x, _: x["tops"].append(
+            _of("learning:LearningDense", weights=[[1]], learning_rule=_rule)
+        ),
+        "a number has at most 300 digits",
+    ),
+    "many sizes": (
+        lambda x, _: x["tops"].extend([_of("io.source:Noise", shape=1 << 26)] * 3),
+        "process 3: Noise: .*asks for more than the",
+    ),
+    "two sizes": (
+        lambda x, _: x["tops"].append(_of("io.sink:RingBuffer", shape=[1 << 15], buffer=1 << 20)),
+        "process 2: RingBuffer: .*asks for more than the",
+    ),
+    "a sparse size": (
+        lambda x, _: x["tops"].append(_of("dense:Sparse", weights=_sparse)),
+        "shape .1, 536870912. asks for more than",
+    ),
+    "a size that is a text": (_held(array=0, dtype="float64", shape=["a", 1 << 40]), "is no shape"),
+    "long texts": (
+        _held(texts=["a" * 1000] + [""] * 140_000, shape=[140_001]),
+        "140001 texts ask for more",
+    ),
+    "a number": (_top(kwargs={"shape": 3, "vth": {"float": "0x1p9999"}}), "vth: OverflowError"),
+    "a seed": (lambda x, _: x.update(drawn=-1), "drawn -1"),
+    "a port that is dropped": (_two, "is damaged: ValueError"),
     "a size": (_top(kwargs={"shape": [1 << 20, 1 << 20]}), "asks for more than"),
     "a nest": (_top(kwargs={"shape": json.loads("[" * 40 + "]" * 40)}), "nested deeper"),
     "an index": (_far, "index of .*7 into 3 elements"),
@@ -275,6 +320,54 @@ def test_a_hostile_file_is_refused(what, saved):
     with pytest.raises(lv.GraphFileError, match=text):
         lv.Compiled.load(edited(saved, change))
     assert "antigravity" not in sys.modules
+
+
+def test_arrays_that_lie_on_each_other_are_refused(saved):
+    """A small file would be read into any number of times its size."""
+    with h5py.File(saved, "r+") as file:
+        for k in range(1000, 1100):
+            file[f"arrays/{k}"] = np.zeros(1)
+        file["arrays/1100"] = np.zeros(2000)
+        at = {name: a.id.get_offset() for name, a in file["arrays"].items()}
+    raw = bytearray(saved.read_bytes())
+    for k in range(1000, 1100):
+        layout = raw.index(struct.pack("<QQ", at[str(k)], 8))
+        raw[layout : layout + 16] = struct.pack("<QQ", at["1100"], 16000)
+        space = raw.rindex(struct.pack("<QQQ", 0x101_01, 1, 1), 0, layout)
+        raw[space + 8 : space + 24] = struct.pack("<QQ", 2000, 2000)
+    saved.write_bytes(raw)
+    with h5py.File(saved) as file:
+        assert file["arrays/1000"].shape == (2000,)
+    with pytest.raises(lv.GraphFileError, match="its arrays lie on each other"):
+        lv.Compiled.load(saved)
+
+
+def test_a_file_of_another_form_is_refused(tmp_path):
+    with h5py.File(tmp_path / "new.h5", "w", libver="latest") as file:
+        file["graph"] = np.zeros(3, np.uint8)
+    with pytest.raises(lv.GraphFileError, match=r"form that Compiled.save writes \(superblock"):
+        lv.Compiled.load(tmp_path / "new.h5")
+
+
+GIVEN = {
+    "a list": (lambda: LIF(shape=(4,), vth=[2000, 3000, 4000, 5000]), "vth"),
+    "a large number": (lambda: LIF(shape=(2,), vth=1 << 28), "vth"),
+    "a large matrix of few entries": (
+        lambda: Sparse(rows=[0], cols=[1], data=[2.0], shape=(1 << 14, 1 << 14)),
+        "weights",
+    ),
+    "the other order of bytes": (lambda: LIF(shape=(2,), vth=np.array([1, 2.5], ">f8")), "vth"),
+}
+
+
+@pytest.mark.parametrize("what", GIVEN)
+def test_arguments_of_any_size_are_kept(what, tmp_path):
+    make, name = GIVEN[what]
+    process = make()
+    lv.compile(process).save(tmp_path / "graph.h5")
+    again = lv.Compiled.load(tmp_path / "graph.h5").process
+    np.testing.assert_array_equal(getattr(again, name).get(), getattr(process, name).get())
+    assert again.in_ports[0].shape == process.in_ports[0].shape
 
 
 def test_a_class_of_ones_own_is_allowed_by_name(tmp_path):
