@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from lavalike.process.process import AbstractProcess
 
 Connectable = Union["Port", "View"]
-_room = threading.local()  # left: how many elements ports and Vars of this thread may still have
+
+
+class _Room(threading.local):
+    left: int | None = None  # how many elements ports and Vars of this thread may still have
+
+
+_room = _Room()
 
 
 @contextmanager
@@ -46,7 +52,7 @@ def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
         SHAPE.check(what, "shape", shape, ConnectError)
         sizes: Any = (shape,) if is_integer(shape) else shape
         shape = tuple(operator.index(s) for s in sizes)
-    left = getattr(_room, "left", None)
+    left = _room.left
     if left is not None:
         _room.left = left - math.prod(shape)
         if _room.left < 0:
