@@ -3,6 +3,7 @@ trusted."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import struct
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 
 import lavalike as lv
+import lavalike.fixed
 from lavalike.backends import get_backend
 from lavalike.compiled import explain, store
 from lavalike.compiler.flat import flatten
 from lavalike.compiler.parts import cut
-from lavalike.proc import LIF, DelayDense, Dense, Monitor, Recorder, Sparse
+from lavalike.dynamics.ops import above, leak
+from lavalike.proc import LIF, DelayDense, Dense, Monitor, Recorder, Sparse, neuron_process
 from lavalike.proc.io import sink, source
 from lavalike.testing.samples import SAMPLES
 
@@ -208,6 +211,41 @@ def test_arguments_that_are_gone_are_read_from_the_vars(tmp_path):
     np.testing.assert_array_equal(loaded.process.vth.get(), np.arange(3.0))
     expected = [[0, 5, 0], [6, 0, 7], [0, 0, 0]]
     np.testing.assert_array_equal(loaded["Sparse"].to_dense(), expected)
+
+
+class Converted(lv.AbstractProcess):
+    """What to_fixed makes of it has another scale than its class gives it, and is checked."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = Dense(weights=np.array([[0.5, -0.3], [0.1, 0.9]]))
+        self.own = neuron_process(LEAKY)(shape=(2,))
+        self.dense.a_out.connect(self.own.a_in)
+
+
+def _leaky(a_in, v, beta, vth):
+    v = leak(v, beta) + a_in
+    return above(v, vth), v
+
+
+BETA, VTH = (lv.Parameter(n, 0.5, counts=c) for n, c in (("beta", "decay"), ("vth", "state")))
+LEAKY = lv.Dynamics(_leaky, ("a_in",), ("s_out",), ("v",), parameters=(BETA, VTH))
+
+
+def test_a_converted_network_keeps_what_it_counts_in(tmp_path, monkeypatch):
+    for name in ("FLOATING", "FIXED"):
+        config = dataclasses.replace(getattr(lavalike.fixed, name), debug=True)
+        monkeypatch.setattr(lavalike.fixed, name, config)
+    net = Converted()
+    fixed = lv.to_fixed(net, {net.dense.s_in: np.ones((2, 20))}).net
+    lv.compile(fixed, lavalike.fixed.FIXED).save(tmp_path / "graph.h5")
+    again = lv.Compiled.load(tmp_path / "graph.h5", allow=HERE).process
+    scale = fixed.own.proc_params["scale"]
+    assert scale != net.own.proc_params["scale"]
+    assert again.own.proc_params == fixed.own.proc_params
+    fixed.own.proc_params["more"] = object()
+    with pytest.raises(lv.GraphFileError, match=r"own: proc_params \['more'\] are no numbers"):
+        lv.compile(fixed, lavalike.fixed.FIXED).save(tmp_path / "graph.h5")
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ LIBRARY = (
     "netx",
 )
 PLAIN = (type(None), bool, int, str)
+NUMBER = (*PLAIN, float, np.number)
 # what comes of data that are not of the form that they should have
 WRONG = (
     *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError),
@@ -324,6 +325,12 @@ def _described(writer: _Writer, compiled: Compiled, program: runtime.Runtime) ->
             for p in graph.places
             for port in p.var_ports
         ],
+        # which may be others than it was made with: to_fixed gives its copy a scale
+        "params": [
+            [place, writer.data(own, p.path)]
+            for p, place in graph.places.items()
+            if (own := {n: v for n, v in p.proc_params.items() if isinstance(v, NUMBER)})
+        ],
         "vars": [
             [place, [[v.name, writer.array(Var.get(v))] for v in p.vars if v.aliased is None]]
             for p, place in graph.places.items()
@@ -400,6 +407,10 @@ def _check(draft: Path, compiled: Compiled, writer: _Writer) -> None:
                 writer.fail(
                     f"{p.path}: {what} {a} are made as {b}; make them in its __init__, from its arguments"
                 )
+        if lost := sorted(p.proc_params.keys() - again.proc_params.keys()):
+            writer.fail(
+                f"{p.path}: proc_params {lost} are no numbers or texts, and its __init__ does not make them"
+            )
     if len(other.places) > len(mine.places):
         extra = next(p for place, p in other.by_place.items() if place not in mine.by_place)
         writer.fail(f"{extra.path}: is made, and not there")
@@ -649,6 +660,12 @@ def _load(reader: _Reader, x: Json) -> tuple[AbstractProcess, RunConfig, int | N
         process.expand(model)
     graph = _Graph(tops)
     _connect(reader, graph, x)
+    for place, values in x["params"]:
+        process = _at(reader, graph, place)
+        process.__dict__["proc_params"] = {
+            **process.proc_params,
+            **reader.data(values, f"{process.path}: proc_params"),
+        }
     for place, values in x["vars"]:
         process = _at(reader, graph, place)
         own = {v.name: v for v in process.vars if v.aliased is None}
