@@ -24,6 +24,8 @@ from lavalike.compiler.parts import cut
 from lavalike.dynamics.ops import above, leak
 from lavalike.proc import LIF, DelayDense, Dense, Monitor, Recorder, Sparse, neuron_process
 from lavalike.proc.io import sink, source
+from lavalike.proc.io.dataloader import StateDataloader
+from lavalike.proc.io.reset import Reset
 from lavalike.testing.samples import SAMPLES
 
 
@@ -211,6 +213,28 @@ def test_arguments_that_are_gone_are_read_from_the_vars(tmp_path):
     np.testing.assert_array_equal(loaded.process.vth.get(), np.arange(3.0))
     expected = [[0, 5, 0], [6, 0, 7], [0, 0, 0]]
     np.testing.assert_array_equal(loaded["Sparse"].to_dense(), expected)
+
+
+def test_what_reads_and_sets_a_var_is_kept(tmp_path):
+    lif = LIF(shape=(3,), bias_mant=np.ones(3), vth=30.0)
+    data = [(np.full(3, k), k) for k in range(5)]
+    for process, var in (
+        (sink.Read(buffer=4, interval=3), lif.v),
+        (Reset(reset_value=0.5, interval=7), lif.u),
+        (StateDataloader(dataset=data, interval=5), lif.bias_mant),
+    ):
+        process.connect_var(var)
+    compiled = lv.compile(lif, lv.RunConfig(debug=True))
+    compiled.run(lv.RunSteps(4))
+    compiled.save(tmp_path / "graph.h5")
+    loaded = lv.Compiled.load(tmp_path / "graph.h5")
+    for graph in (compiled, loaded):
+        graph.run(lv.RunSteps(12))
+    for path, process in compiled.processes.items():
+        for var in process.vars:
+            got = getattr(loaded[path], var.name).get()
+            np.testing.assert_array_equal(got, var.get(), err_msg=var.path)
+    assert loaded["Read"].data.get()[:, 0].any()
 
 
 class Converted(lv.AbstractProcess):

@@ -721,7 +721,7 @@ def _connect(reader: _Reader, graph: _Graph, x: Json) -> None:
             ref = _port(reader, graph, ports[0])
             if var is None or rest or not isinstance(ref, RefPort):
                 reader.fail(f"{process.path}: there is no Var {name!r:.60} to refer to")
-            ref.connect_var(var)
+            _referring(ref).connect_var(var)
             continue
         port = _port(reader, graph, end)
         for k, (ports, index) in enumerate(views):
@@ -746,6 +746,13 @@ def _connect(reader: _Reader, graph: _Graph, x: Json) -> None:
         if sorted(map(id, ends)) != sorted(map(id, port.targets)):
             reader.fail(f"{port.path}: feeds {port.targets}, and the file says {ends}")
         port.targets[:] = ends
+
+
+def _referring(ref: RefPort) -> Any:
+    """What ``ref`` was connected by: itself, or its process, which gives it the Var's shape."""
+    owner = ref.process
+    ours = type(owner).__module__.startswith("lavalike.proc.")
+    return owner if ours and hasattr(owner, "connect_var") else ref
 
 
 def _record(reader: _Reader, graph: _Graph, owner: AbstractProcess, probes: Json) -> None:
