@@ -14,8 +14,6 @@ from lavalike.errors import GraphError, RuleError, VarError
 from lavalike.learning.parse import parsed
 from lavalike.learning.rule import TARGETS, TRACES, LearningRule, Trace
 from lavalike.proc.dense import (
-    _arrives_later,
-    _delayed,
     _Entries,
     _Matrix,
     _matrix,
@@ -244,19 +242,6 @@ def _tag(owner: str, name: str, given: Any) -> np.ndarray | None:
 class _Listed(_Stored, _Plastic):
     """Stored synapses that learn."""
 
-    def _of_each(self, name: str, given: Any, entries: _Entries, matrix: bool) -> np.ndarray:
-        """What was given as a matrix, or one a stored synapse, as the latter."""
-        if hasattr(given, "tocsr"):
-            if given.shape != entries.shape:
-                raise VarError(
-                    f"{type(self).__name__}: {name} of shape {given.shape} does not fit weights {entries.shape}"
-                )
-            return np.asarray(given.tocsr()[entries.rows, entries.cols]).reshape(-1)
-        tag = array(f"{type(self).__name__}: {name}", given)
-        if matrix and tag.shape == entries.shape:
-            return tag[entries.rows, entries.cols]
-        return tag
-
     def _tags(
         self, tag_1: Any, tag_2: Any, entries: _Entries, matrix: bool
     ) -> dict[str, np.ndarray | None]:
@@ -346,9 +331,6 @@ class DelayLearningSparse(_Listed):
     ) -> None:
         given = {"learning_rule": learning_rule, **kwargs}
         entries = self._begin(weights, rows, cols, data, shape, given)
-        _arrives_later(self)
         matrix = weights is not None
-        each = f"{entries.shape}" if matrix else f"{len(entries.data)}"
-        d = self._of_each("delays", delays, entries, matrix)
-        _delayed(self, "DelayLearningSparse", d, delays, each, max_delay)
+        self._later(delays, entries, matrix, max_delay)
         self._learns(self._tags(tag_1, tag_2, entries, matrix))
