@@ -250,7 +250,7 @@ def spikes_fixed(
         j = posts[r]
         if ty[j] > 0:
             if not drawn:
-                bit = seventh(seeds, 3, 2 * t - 1)
+                bit = seventh(seeds[3], 2 * t - 1)
                 drawn = True
             for k in range(3):
                 y[k, j] = grown(y[k, j], whole[2 + k], part[2 + k], bit)
@@ -366,16 +366,16 @@ class _Fixed(_Learning):
         if now == epoch:
             advanced_fixed(
                 x, hx, tx, fed[:2], received[:2], decay[:2], whole[:2], part[:2],
-                uniform(seeds, 0, 2 * t), seventh(seeds, 1, 2 * t), epoch,
+                uniform(seeds[0], 2 * t), seventh(seeds[1], 2 * t), epoch,
             )  # fmt: skip
             advanced_fixed(
                 y, hy, ty, fed[2:], received[2:], decay[2:], whole[2:], part[2:],
-                uniform(seeds, 2, 2 * t), seventh(seeds, 3, 2 * t), epoch,
+                uniform(seeds[2], 2 * t), seventh(seeds[3], 2 * t), epoch,
             )  # fmt: skip
             learn_fixed(
                 t, epoch, rows, tags_d, tags_t, start, target, back, first, tx, ty, hx, hy, ops, numbers,
                 limits, plain, low, high, posts, places, new, term, ahead, along, total,
-                uniform(seeds, 4, t // epoch),
+                uniform(seeds[4], t // epoch),
             )  # fmt: skip
             for i in range(tx.size):
                 tx[i] = 0
