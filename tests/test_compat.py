@@ -15,7 +15,7 @@ import pytest
 import lavalike
 import lavalike as lv
 from lavalike.compat import install, table, uninstall
-from lavalike.errors import ConnectError, VarError
+from lavalike.errors import ChannelDeadlockError, ConnectError, VarError
 from lavalike.proc import LIF as CoreLIF
 from tests.conftest import ROOT
 
@@ -705,6 +705,8 @@ def test_external_pipes_reach_any_port(names):
         assert send.probe()
         send.send(np.array([x]))
     assert not receive.probe()
+    with pytest.raises(ChannelDeadlockError, match="no step has sent a message"):
+        receive.peek()
     lif.run(names.RunSteps(num_steps=2), names.Loihi2SimCfg())
     assert receive.peek().tolist() == [0.0]
     assert [receive.recv().tolist() for _ in range(2)] == [[0.0], [1.0]]

@@ -16,7 +16,7 @@ from lavalike.compat.pymodel import PyLoihiModelToPyAsyncModel, PyLoihiProcessMo
 from lavalike.compat.resources import CPU
 from lavalike.errors import VarTypeError
 from lavalike.proc import BitCheck as BitCheckCore, io
-from lavalike.proc.io.channel import CONFIG, Channel, ChannelConfig, wait_for
+from lavalike.proc.io.channel import CONFIG, Channel, ChannelConfig
 
 
 class CspSendPort:
@@ -52,8 +52,7 @@ class CspRecvPort(CspSendPort):
 
     def peek(self) -> np.ndarray:
         """The next message, which stays."""
-        wait_for(lambda: self.channel.filled, lambda: False)
-        return self.channel.messages[0].copy()
+        return self.channel.peek()
 
 
 class PyPyChannel:
@@ -68,7 +67,7 @@ class PyPyChannel:
         dtype: Any,
         size: int,
     ) -> None:
-        channel = Channel(None, tuple(shape), size, ChannelConfig())
+        channel = Channel(None, tuple(shape), size)
         self.src_port, self.dst_port = CspSendPort(channel), CspRecvPort(channel)
 
 
