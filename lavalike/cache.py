@@ -170,6 +170,32 @@ def write(path: Path, key: str, content: bytes) -> None:
         raise
 
 
+def found(version: str, name: str, suffix: str, key: str) -> tuple[Path | None, bytes | None]:
+    """Where the machine code of ``key`` is kept, and what lies there; None where nothing can be kept, which one warning says, and where
+    nothing is to be used."""
+    try:
+        path = folder(version) / f"{name}_{key[:16]}{suffix}"
+    except OSError as e:
+        warn(e)
+        return None, None
+    try:
+        return path, read(path, key)
+    except NotOurs as e:
+        warn(e)
+    except OSError:  # nothing is there yet, or nothing that can be read
+        pass
+    return path, None
+
+
+def keep(path: Path, key: str, content: bytes) -> None:
+    """Keep machine code at the place that :func:`found` told; one warning where that fails."""
+    try:
+        write(path, key, content)
+    except OSError as e:
+        if not whole(path):  # Windows replaces nothing that another process is just reading
+            warn(e)
+
+
 @functools.cache
 def _clean(folder: Path) -> None:
     """Once a process: what killed ones left."""

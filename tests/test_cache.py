@@ -93,6 +93,14 @@ def test_a_changed_kernel_source_is_compiled_anew(warm, tmp_path):
     assert run(cache, 3)[1] == before
 
 
+def test_a_changed_constant_of_learning_is_another_folder(monkeypatch):
+    """Its kernels have frozen in them what ``lavalike.learning`` says of bits and ranges."""
+    before, read = kernels.fingerprint(), Path.read_bytes
+    more = "lavalike/learning/rule.py"  # as though it ended in one line more
+    monkeypatch.setattr(Path, "read_bytes", lambda p: read(p) + b"\n" * p.match(more))
+    assert kernels.fingerprint.__wrapped__() != before
+
+
 def test_import_is_light():
     """``import lavalike`` loads neither torch nor numba, matplotlib or h5py, and names everything it offers."""
     code = (

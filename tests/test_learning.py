@@ -105,10 +105,10 @@ def test_draws_are_numpys():
         words = seed_words([5, seed])
         g = np.random.default_rng(seed)
         drawn = [g.random() for _ in range(40)]
-        assert [uniform(words, 1, k) for k in range(40)] == drawn
+        assert [uniform(words[1], k) for k in range(40)] == drawn
         g = np.random.default_rng(seed)
         bits = [int(g.integers(0, 128)) for _ in range(40)]
-        assert [seventh(words, 1, k) for k in range(40)] == bits
+        assert [seventh(words[1], k) for k in range(40)] == bits
 
 
 # -- networks --------------------------------------------------------------------------------------
@@ -424,6 +424,14 @@ def test_what_is_not_connected_is_told():
         GraphError, match=r"its rule looks at y0, y1, and nothing is connected to s_in_bap"
     ):
         run(dense, 1)
+    dense = LearningDense(weights=np.zeros((1, 1)), learning_rule=LearningRule(dw="u0"))
+    run(dense, 1)
+    with pytest.raises(
+        GraphError, match=rf"^{dense.path}: its rule looks at y0, and nothing is con"
+    ):
+        dense.dw.set("y0")  # of what has run too
+    run(dense, 1)
+    assert (dense.dw.get().item(), dense.weights.get().item()) == ("u0", 2)
     rule = LearningRule(dw="u0 * y2", y2=Trace(received=True))
     with pytest.raises(
         GraphError, match=r"its rule receives y2, and nothing is connected to s_in_y2"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike.proc import LIF, Dense
+from lavalike.proc import LIF, Dense, LearningLIF
 
 
 class Layer(lv.AbstractProcess):
@@ -148,8 +148,9 @@ def test_an_exception_in_a_step_reaches_the_caller():
         assert info.value.__notes__ == ["in P, step 3, sample 0"]
 
 
-def test_overflow_of_24_bits_is_an_error_where_it_was_promised_away():
-    lif = LIF(shape=(2,), du=0, dv=0, vth=1 << 17, checked=True)
+@pytest.mark.parametrize("kind", [LIF, LearningLIF])
+def test_overflow_of_24_bits_is_an_error_where_it_was_promised_away(kind):
+    lif = kind(shape=(2,), du=0, dv=0, vth=1 << 17, checked=True)
     x = np.array([[0, 1 << 16, 1 << 16, 0], [0, 0, 0, 0]])
     with pytest.raises(lv.OverflowError24, match=r"LIF, step 3: an accumulator left 24 bits"):
         lv.simulate(lif, {"a_in": x}, config=lv.RunConfig(precision="fixed_pt"))

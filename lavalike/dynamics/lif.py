@@ -216,11 +216,19 @@ LO = Parameter(
 )
 
 
-def _lif(step, parameters, constants=biased, states=("u", "v"), **kwargs) -> Dynamics:
+def _lif(
+    step,
+    parameters,
+    constants=biased,
+    states=("u", "v"),
+    inputs=("a_in",),
+    outputs=("s_out",),
+    **kwargs,
+) -> Dynamics:
     return Dynamics(
         step,
-        ("a_in",),
-        ("s_out",),
+        inputs,
+        outputs,
         states,
         constants,
         per_neuron=("bias",),
@@ -232,15 +240,9 @@ def _lif(step, parameters, constants=biased, states=("u", "v"), **kwargs) -> Dyn
 
 
 LIF = _lif(lif, (*LEAKS, VTH), kind="CUBA")
-LIF_LEARNING = Dynamics(
+LIF_LEARNING = _lif(
     lif_learning,
-    ("a_in", "a_third_factor_in"),
-    ("s_out", "s_out_bap", "s_out_y1", "s_out_y2", "s_out_y3"),
-    ("u", "v", "y1", "y2", "y3"),
-    biased,
-    per_neuron=("bias",),
-    graded=("s_out_y1", "s_out_y2", "s_out_y3"),
-    parameters=(
+    (
         *LEAKS,
         VTH,
         Parameter(
@@ -254,7 +256,10 @@ LIF_LEARNING = Dynamics(
         ),
         Parameter("y1_impulse", 1, 0, doc="what y1 grows by at a spike"),
     ),
-    loihi=True,
+    states=("u", "v", "y1", "y2", "y3"),
+    inputs=("a_in", "a_third_factor_in"),
+    outputs=("s_out", "s_out_bap", "s_out_y1", "s_out_y2", "s_out_y3"),
+    graded=("s_out_y1", "s_out_y2", "s_out_y3"),
 )
 # the two halves of a LIF, where something stands between them
 INTEGRATE = Dynamics(

@@ -11,7 +11,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import llvmlite
@@ -458,8 +457,11 @@ def compiled(text: str) -> int:
     """The address of ``kernel`` in the module ``text``; machine code is kept on disk, where it is to be used again."""
     machine = _machine()
     module = binding.parse_assembly(text)
-    path, key = _place(text)
-    code = None if path is None else _kept(path, key)
+    compiler = f"{llvmlite.__version__} {binding.llvm_version_info}"
+    version = hashlib.sha256(compiler.encode()).hexdigest()[:16]
+    host = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+    key = hashlib.sha256(f"{version}\n{host}\n{text}".encode()).hexdigest()
+    path, code = cache.found(version, "loop", cache.OBJECT, key)
     if code is None:
         module.verify()
         options = binding.create_pipeline_tuning_options(speed_level=3)
@@ -471,35 +473,5 @@ def compiled(text: str) -> int:
     engine.finalize_object()
     _engines.append(engine)
     if path is not None and code is None:
-        try:
-            cache.write(path, key, made[0])
-        except OSError as e:
-            if not cache.whole(
-                path
-            ):  # Windows replaces nothing that another process is just reading
-                cache.warn(e)
+        cache.keep(path, key, made[0])
     return engine.get_function_address("kernel")
-
-
-def _place(text: str) -> tuple[Path | None, str]:
-    """Where the machine code of ``text`` is kept, and its key; None where nothing can be, which one warning says."""
-    machine = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
-    version = hashlib.sha256(
-        f"{llvmlite.__version__} {binding.llvm_version_info}".encode()
-    ).hexdigest()[:16]
-    key = hashlib.sha256(f"{version}\n{machine}\n{text}".encode()).hexdigest()
-    try:
-        return cache.folder(version) / f"loop_{key[:16]}{cache.OBJECT}", key
-    except OSError as e:
-        cache.warn(e)
-        return None, key
-
-
-def _kept(path: Path, key: str) -> bytes | None:
-    try:
-        return cache.read(path, key)
-    except cache.NotOurs as e:
-        cache.warn(e)
-    except OSError:  # nothing is there yet, or nothing that can be read
-        pass
-    return None

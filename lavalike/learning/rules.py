@@ -6,9 +6,23 @@ from lavalike.arguments import arguments, integer, real
 from lavalike.errors import RuleError
 from lavalike.learning.rule import LearningRule, Trace
 
+PAIRS = {
+    "a_plus": real(),
+    "a_minus": real(),
+    "tau_plus": real(0),
+    "tau_minus": real(0),
+    "impulse": real(0),
+    "epoch": integer(1),
+    "seed": integer(0),
+}
+
 
 def _of(number: float, rest: str) -> str:
     return f"({number!r}) * {rest}"
+
+
+def _pairs(a_plus: float, a_minus: float) -> str:
+    return f"{_of(a_plus, 'y0 * x1')} + {_of(a_minus, 'x0 * y1')}"
 
 
 class STDP(LearningRule):
@@ -27,16 +41,7 @@ class STDP(LearningRule):
         LearningDense(weights=np.full((3, 5), 0.2), learning_rule=STDP(a_plus=0.02, tau_plus=10))
     """
 
-    @arguments(
-        error=RuleError,
-        a_plus=real(),
-        a_minus=real(),
-        tau_plus=real(0),
-        tau_minus=real(0),
-        impulse=real(0),
-        epoch=integer(1),
-        seed=integer(0),
-    )
+    @arguments(error=RuleError, **PAIRS)
     def __init__(
         self,
         *,
@@ -49,7 +54,7 @@ class STDP(LearningRule):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            dw=f"{_of(a_plus, 'y0 * x1')} + {_of(a_minus, 'x0 * y1')}",
+            dw=_pairs(a_plus, a_minus),
             x1=Trace(impulse, tau_plus),
             y1=Trace(impulse, tau_minus),
             epoch=epoch,
@@ -78,18 +83,7 @@ class RewardModulatedSTDP(LearningRule):
         reward.s_out.connect(dense.s_in_y2)
     """
 
-    @arguments(
-        error=RuleError,
-        a_plus=real(),
-        a_minus=real(),
-        tau_plus=real(0),
-        tau_minus=real(0),
-        impulse=real(0),
-        rate=real(),
-        eligibility_decay=real(0, 1),
-        epoch=integer(1),
-        seed=integer(0),
-    )
+    @arguments(error=RuleError, rate=real(), eligibility_decay=real(0, 1), **PAIRS)
     def __init__(
         self,
         *,
@@ -105,7 +99,7 @@ class RewardModulatedSTDP(LearningRule):
     ) -> None:
         super().__init__(
             dw=_of(rate, "u0 * t * y2"),
-            dt=f"{_of(a_plus, 'y0 * x1')} + {_of(a_minus, 'x0 * y1')} - {_of(eligibility_decay, 'u0 * t')}",
+            dt=f"{_pairs(a_plus, a_minus)} - {_of(eligibility_decay, 'u0 * t')}",
             x1=Trace(impulse, tau_plus),
             y1=Trace(impulse, tau_minus),
             y2=Trace(received=True),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from lavalike.arguments import FLAG, TEXT, Rule, arguments, choice, integer, optional
-from lavalike.errors import ModelSelectionError, RuleError, VarError
+from lavalike.errors import GraphError, ModelSelectionError, RuleError, VarError
 from lavalike.model.config import Choice, NodeConfig, Precision
 from lavalike.proc.connection import Connection
 from lavalike.process import AbstractProcess
@@ -76,7 +76,7 @@ class ProcessModel:
         """``derive`` of the process's present values; a ValueError becomes a VarError with the path."""
         try:
             return self.derive({v.name: v.value for v in self.process.vars})
-        except RuleError:  # which says where
+        except (GraphError, RuleError):  # which say where
             raise
         except ValueError as e:
             raise VarError(f"{self.process.path}.{e}") from None

@@ -236,6 +236,27 @@ class _Stored(_Weighted):
             (len(entries.data),), entries.data, role="parameter", trainable=True, name="weights"
         )
 
+    def _of_each(self, name: str, given: Any, entries: _Entries, matrix: bool) -> np.ndarray:
+        """What was given as a matrix, or one a stored synapse, as the latter; ``matrix``: whether the weights were one."""
+        owner = type(self).__name__
+        if hasattr(given, "tocsr"):
+            if given.shape != entries.shape:
+                raise VarError(
+                    f"{owner}: {name} of shape {given.shape} does not fit weights {entries.shape}"
+                )
+            return np.asarray(given.tocsr()[entries.rows, entries.cols]).reshape(-1)
+        each = array(f"{owner}: {name}", given)
+        if matrix and each.shape == entries.shape:
+            return each[entries.rows, entries.cols]
+        return each
+
+    def _later(self, delays: Any, entries: _Entries, matrix: bool, max_delay: int) -> None:
+        """Synapses with delays of their own."""
+        _arrives_later(self)
+        d = self._of_each("delays", delays, entries, matrix)
+        each = f"{entries.shape}" if matrix else f"{len(entries.data)}"
+        _delayed(self, type(self).__name__, d, delays, each, max_delay)
+
     def fan_out(self) -> np.ndarray:
         return np.bincount(self.cols, minlength=self.s_in.size)
 
@@ -322,26 +343,8 @@ class DelaySparse(_Stored):
     ) -> None:
         entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape)
         super().__init__(**kwargs)
-        _arrives_later(self)
         self._keep(entries)
-        if hasattr(delays, "tocsr"):
-            if delays.shape != entries.shape:
-                raise VarError(
-                    f"DelaySparse: delays of shape {delays.shape} do not fit weights {entries.shape}"
-                )
-            d = np.asarray(delays.tocsr()[entries.rows, entries.cols]).reshape(-1)
-        else:
-            d = array("DelaySparse: delays", delays)
-            if d.shape == entries.shape and weights is not None:
-                d = d[entries.rows, entries.cols]
-        _delayed(
-            self,
-            "DelaySparse",
-            d,
-            delays,
-            f"{entries.shape}" if weights is not None else f"{len(entries.data)}",
-            max_delay,
-        )
+        self._later(delays, entries, weights is not None, max_delay)
 
 
 class Delay(AbstractProcess):

@@ -10,12 +10,10 @@ import numpy as np
 
 from lavalike.arguments import arguments, choice, instance, integer, optional
 from lavalike.dynamics.weights import SignMode
-from lavalike.errors import RuleError, VarError
+from lavalike.errors import GraphError, RuleError, VarError
 from lavalike.learning.parse import parsed
-from lavalike.learning.rule import TARGETS, LearningRule, Trace
+from lavalike.learning.rule import TARGETS, TRACES, LearningRule, Trace
 from lavalike.proc.dense import (
-    _arrives_later,
-    _delayed,
     _Entries,
     _Matrix,
     _matrix,
@@ -49,7 +47,8 @@ def _ruled(
 
 
 def rule_of(process: Any, values: Mapping[str, np.ndarray]) -> LearningRule:
-    """The rule of a connection that learns, as the values of its Vars have it by now."""
+    """The rule of a connection that learns, as the values of its Vars have it by now. RuleError where they make none, GraphError where
+    it looks at what is not connected."""
     rule: LearningRule = process.learning_rule
     given = {f"d{v}": str(values[f"d{v}"][0]) for v in TARGETS if f"d{v}" in values}
     texts = tuple((target, text) for target, text in given.items() if text)
@@ -67,7 +66,31 @@ def rule_of(process: Any, values: Mapping[str, np.ndarray]) -> LearningRule:
         raise RuleError(
             f"{process.path}: its rule uses {missing[0]}, and there is no {tag}; give {tag}=0 when it is made"
         )
+    _hears(process, now)
     return now
+
+
+def _hears(process: Any, rule: LearningRule) -> None:
+    """GraphError unless what ``rule`` looks at is connected, and no more than that."""
+    read = {f.name for ps in rule.products.values() for p in ps for f in p.factors}
+    posts = {n for n in rule.traces if n[0] == "y" and n not in rule.received}
+    looked = sorted({"y0"} & rule.gates | posts & read)
+    if looked and not process.s_in_bap.sources:
+        raise GraphError(
+            f"{process.path}: its rule looks at {', '.join(looked)}, and nothing is connected to s_in_bap; "
+            "connect the spikes of its output neurons: post.s_out.connect(dense.s_in_bap)"
+        )
+    for name in TRACES[2:]:
+        port = getattr(process, f"s_in_{name}")
+        if port.sources and name not in rule.received:
+            raise GraphError(
+                f"{process.path}: {port.name} is connected, and its rule does not receive {name}; say so with "
+                f"{name}=Trace(received=True), or leave it unconnected"
+            )
+        if name in rule.received and name in read and not port.sources:
+            raise GraphError(
+                f"{process.path}: its rule receives {name}, and nothing is connected to {port.name}"
+            )
 
 
 class _Options(TypedDict, total=False):
@@ -182,8 +205,8 @@ class LearningDense(_Matrix, _Plastic):
 
     Raises:
         RuleError: ``graded_spikes`` without ``x1``; a text or number set that makes no rule. VarError: as Dense. When it is
-            compiled: GraphError where ``s_in_bap`` or a received trace is not connected though the rule looks at it, RuleError for
-            a number that fixed_pt does not hold.
+            compiled, and when a rule is set after that: GraphError where ``s_in_bap`` or a received trace is not connected though
+            the rule looks at it, RuleError for a number that fixed_pt does not hold.
 
     Example::
 
@@ -218,19 +241,6 @@ def _tag(owner: str, name: str, given: Any) -> np.ndarray | None:
 
 class _Listed(_Stored, _Plastic):
     """Stored synapses that learn."""
-
-    def _of_each(self, name: str, given: Any, entries: _Entries, matrix: bool) -> np.ndarray:
-        """What was given as a matrix, or one a stored synapse, as the latter."""
-        if hasattr(given, "tocsr"):
-            if given.shape != entries.shape:
-                raise VarError(
-                    f"{type(self).__name__}: {name} of shape {given.shape} does not fit weights {entries.shape}"
-                )
-            return np.asarray(given.tocsr()[entries.rows, entries.cols]).reshape(-1)
-        tag = array(f"{type(self).__name__}: {name}", given)
-        if matrix and tag.shape == entries.shape:
-            return tag[entries.rows, entries.cols]
-        return tag
 
     def _tags(
         self, tag_1: Any, tag_2: Any, entries: _Entries, matrix: bool
@@ -321,9 +331,6 @@ class DelayLearningSparse(_Listed):
     ) -> None:
         given = {"learning_rule": learning_rule, **kwargs}
         entries = self._begin(weights, rows, cols, data, shape, given)
-        _arrives_later(self)
         matrix = weights is not None
-        each = f"{entries.shape}" if matrix else f"{len(entries.data)}"
-        d = self._of_each("delays", delays, entries, matrix)
-        _delayed(self, "DelayLearningSparse", d, delays, each, max_delay)
+        self._later(delays, entries, matrix, max_delay)
         self._learns(self._tags(tag_1, tag_2, entries, matrix))

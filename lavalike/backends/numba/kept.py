@@ -17,7 +17,6 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from lavalike import cache
-from lavalike.cache import SUFFIX, NotOurs
 
 
 @contextmanager
@@ -54,27 +53,13 @@ class Kernel:
             target.refresh()
         machine = target.codegen().magic_tuple()  # the CPU, and what may be used of it
         self.digest = hashlib.sha256(f"{self.version}\n{self.key}\n{machine}".encode()).hexdigest()
-        content = None
-        try:
-            self.path = cache.folder(self.version) / f"{self.name}_{self.digest[:16]}{SUFFIX}"
-            content = cache.read(self.path, self.digest)
-        except OSError as e:
-            if self.path is None or isinstance(
-                e, NotOurs
-            ):  # else nothing is there yet, or nothing that can be read
-                cache.warn(e)
+        self.path, content = cache.found(self.version, self.name, cache.SUFFIX, self.digest)
         return None if content is None else CompileResult._rebuild(target, *pickle.loads(content))
 
     def save_overload(self, signature: Any, made: Any) -> None:
         if self.path is None or made.library.has_dynamic_globals:  # addresses of this process
             return
-        try:
-            cache.write(self.path, self.digest, dumps(made._reduce()))
-        except OSError as e:
-            if not cache.whole(
-                self.path
-            ):  # Windows replaces nothing that another process is just reading
-                cache.warn(e)
+        cache.keep(self.path, self.digest, dumps(made._reduce()))
 
 
 def compiled(

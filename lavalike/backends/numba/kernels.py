@@ -302,14 +302,15 @@ def kernel_source(spec: Spec) -> str:
 
 @functools.cache
 def fingerprint() -> str:
-    """Hash of everything a compiled kernel depends on besides the model's own file."""
+    """Hash of everything a compiled kernel depends on besides the model's own file: what it calls, and the constants frozen into it."""
     import lavalike.dynamics
+    import lavalike.learning
 
     h = hashlib.sha256(
         f"{numba.__version__} {llvmlite.__version__} {sys.version} {platform.machine()}".encode()
     )
-    for folder in (Path(__file__).parent, Path(lavalike.dynamics.__file__).parent):
-        for file in sorted(folder.glob("*.py")):
+    for module in (__file__, lavalike.dynamics.__file__, lavalike.learning.__file__):
+        for file in sorted(Path(module).parent.glob("*.py")):
             h.update(file.read_bytes())
     return h.hexdigest()[:16]
 

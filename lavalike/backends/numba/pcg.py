@@ -47,10 +47,10 @@ def added(ah, al, bh, bl):
 
 
 @jit
-def jumped(seeds, which, draw):
-    """The 64 bits of draw ``draw``, from 0, of generator ``which``."""
+def jumped(words, draw):
+    """The 64 bits of draw ``draw``, from 0, of the generator of ``words``, a row of :func:`seed_words`."""
     mh, ml = MULTIPLIER
-    ph, pl = np.uint64(seeds[which, 2]), np.uint64(seeds[which, 3])
+    ph, pl = np.uint64(words[2]), np.uint64(words[3])
     ah, al, ch, cl = ZERO, ONE, ZERO, ZERO
     left = draw + 1
     while left > 0:
@@ -61,7 +61,7 @@ def jumped(seeds, which, draw):
         ph, pl = multiplied(*added(mh, ml, ZERO, ONE), ph, pl)
         mh, ml = multiplied(mh, ml, mh, ml)
         left >>= 1
-    sh, sl = multiplied(ah, al, np.uint64(seeds[which, 0]), np.uint64(seeds[which, 1]))
+    sh, sl = multiplied(ah, al, np.uint64(words[0]), np.uint64(words[1]))
     sh, sl = added(sh, sl, ch, cl)
     turn = sh >> TURN
     word = sh ^ sl
@@ -69,14 +69,14 @@ def jumped(seeds, which, draw):
 
 
 @jit
-def uniform(seeds, which, draw):
+def uniform(words, draw):
     """Draw ``draw`` of ``Generator.random()``."""
-    return np.float64(jumped(seeds, which, draw) >> DOUBLE) * (1.0 / 9007199254740992.0)
+    return np.float64(jumped(words, draw) >> DOUBLE) * (1.0 / 9007199254740992.0)
 
 
 @jit
-def seventh(seeds, which, draw):
+def seventh(words, draw):
     """Draw ``draw`` of ``Generator.integers(0, 128)``: seven bits of a half word, the lower half first."""
-    word = jumped(seeds, which, draw >> 1)
+    word = jumped(words, draw >> 1)
     half = word >> HALF if draw & 1 else word & MASK
     return np.int64(half >> SEVENTH)

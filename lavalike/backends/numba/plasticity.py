@@ -54,7 +54,11 @@ class _Learning(NumbaModel):
 
     def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         super().__init__(process, config)
-        self._check(rule_of(self.process, {v.name: v.value for v in process.vars}))
+        rule = rule_of(self.process, {v.name: v.value for v in process.vars})
+        if config.fixed and rule.epoch > 63:
+            raise GraphError(
+                f"{process.path}: an epoch has at most 63 steps in fixed_pt, not {rule.epoch}"
+            )
 
     def by_input(self, values: np.ndarray) -> np.ndarray:
         """Of a Var of synapses, input-major."""
@@ -145,32 +149,6 @@ class _Learning(NumbaModel):
         n_out, n_in = self.process.weights.shape
         start = np.arange(n_in + 1) * n_out
         return {"start": start, "target": NONE, "back": NONE, "first": np.zeros(0, np.int64)}
-
-    def _check(self, rule: LearningRule) -> None:
-        process = self.process
-        read = {f.name for ps in rule.products.values() for p in ps for f in p.factors}
-        posts = {n for n in rule.traces if n[0] == "y" and n not in rule.received}
-        looked = sorted({"y0"} & rule.gates | posts & read)
-        if looked and not process.s_in_bap.sources:
-            raise GraphError(
-                f"{process.path}: its rule looks at {', '.join(looked)}, and nothing is connected to s_in_bap; "
-                "connect the spikes of its output neurons: post.s_out.connect(dense.s_in_bap)"
-            )
-        for name in TRACES[2:]:
-            port = getattr(process, f"s_in_{name}")
-            if port.sources and name not in rule.received:
-                raise GraphError(
-                    f"{process.path}: {port.name} is connected, and its rule does not receive {name}; say so with "
-                    f"{name}=Trace(received=True), or leave it unconnected"
-                )
-            if name in rule.received and name in read and not port.sources:
-                raise GraphError(
-                    f"{process.path}: its rule receives {name}, and nothing is connected to {port.name}"
-                )
-        if self.config.fixed and rule.epoch > 63:
-            raise GraphError(
-                f"{process.path}: an epoch has at most 63 steps in fixed_pt, not {rule.epoch}"
-            )
 
     def check_batch(self, batch: int) -> None:
         if batch > 1 and self.process.plastic_batch is None:
@@ -272,7 +250,7 @@ def spikes_fixed(
         j = posts[r]
         if ty[j] > 0:
             if not drawn:
-                bit = seventh(seeds, 3, 2 * t - 1)
+                bit = seventh(seeds[3], 2 * t - 1)
                 drawn = True
             for k in range(3):
                 y[k, j] = grown(y[k, j], whole[2 + k], part[2 + k], bit)
@@ -388,16 +366,16 @@ class _Fixed(_Learning):
         if now == epoch:
             advanced_fixed(
                 x, hx, tx, fed[:2], received[:2], decay[:2], whole[:2], part[:2],
-                uniform(seeds, 0, 2 * t), seventh(seeds, 1, 2 * t), epoch,
+                uniform(seeds[0], 2 * t), seventh(seeds[1], 2 * t), epoch,
             )  # fmt: skip
             advanced_fixed(
                 y, hy, ty, fed[2:], received[2:], decay[2:], whole[2:], part[2:],
-                uniform(seeds, 2, 2 * t), seventh(seeds, 3, 2 * t), epoch,
+                uniform(seeds[2], 2 * t), seventh(seeds[3], 2 * t), epoch,
             )  # fmt: skip
             learn_fixed(
                 t, epoch, rows, tags_d, tags_t, start, target, back, first, tx, ty, hx, hy, ops, numbers,
                 limits, plain, low, high, posts, places, new, term, ahead, along, total,
-                uniform(seeds, 4, t // epoch),
+                uniform(seeds[4], t // epoch),
             )  # fmt: skip
             for i in range(tx.size):
                 tx[i] = 0
