@@ -652,6 +652,26 @@ def test_a_process_of_lavas_knows_that_lavalike_runs_it(names):
     assert (lif.plan, lif.stopped, lif.compiled) == ("mine", "mine", "mine")
 
 
+def test_init_counts_however_it_is_compiled_and_is_looked_at_then_only(names, monkeypatch):
+    def made():
+        lif = names.LIF(shape=(1,), du=1.0, dv=0.0, vth=100, bias_mant=3)
+        lif.bias_mant.init = 4
+        return lif
+
+    lif = made()
+    assert lv.simulate(lif, steps=2, record=[lif.v])[lif.v].tolist() == [[4.0, 8.0]]
+    looked = []
+    settle = type(lif.bias_mant).settle
+    monkeypatch.setattr(
+        type(lif.bias_mant), "settle", lambda self: looked.append(self.name) or settle(self)
+    )
+    lif = made()
+    for steps, v in ((2, 8.0), (1, 12.0), (1, 16.0)):
+        lif.run(lv.RunSteps(steps), lv.RunConfig())
+        assert lif.v.get().tolist() == [v]
+    assert looked.count("bias_mant") == 1
+
+
 def test_what_belongs_to_lavalikes_process_stays_its(names):
     """It is held, recorded and copied, and is no part of who holds it."""
     own = CoreLIF(shape=(1,), du=1.0, dv=0.0, vth=100, bias_mant=3)

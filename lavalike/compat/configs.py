@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lavalike.compat import search
 from lavalike.compat.errors import NoModelError, NoProcessModelFound
-from lavalike.compat.library import Fitted, Weighted
+from lavalike.compat.library import Fitted
 from lavalike.compat.model import (
     AbstractProcessModel,
     AbstractPyProcessModel,
@@ -20,7 +20,6 @@ from lavalike.compat.model import (
 )
 from lavalike.compat.process import AbstractProcess
 from lavalike.compat.protocols import SyncDomain
-from lavalike.compat.var import Var
 from lavalike.errors import LavalikeError
 from lavalike.model.config import PRECISIONS, Choice, RunConfig as CoreConfig
 from lavalike.proc.monitor import Monitor
@@ -221,8 +220,8 @@ class Plan:
                 if c.model is not None or c.backend is not None or c.precision not in (None, usual)
             },
         )
-        settle(self.processes)
         for part in self.processes:
+            part._settle()
             part.__dict__["_plan"] = self
             if isinstance(part, AbstractProcess):
                 part.__dict__["_compiled"] = True
@@ -297,16 +296,6 @@ class Plan:
                 )
             self.choices[part] = Choice(model=model, backend=backend)
         return True
-
-
-def settle(processes: Iterable[CoreProcess]) -> None:
-    """Take what the Vars' ``init`` are by now: the processes are being compiled."""
-    for part in processes:
-        if isinstance(part, Weighted) and not part.weights.compiled:
-            part.adopt()
-        for var in part.vars:
-            if isinstance(var, Var):
-                var.settle()
 
 
 def _container(part: CoreProcess) -> bool:

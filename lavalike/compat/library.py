@@ -185,12 +185,13 @@ class Weighted(Fitted):
         given: Any = self.proc_params
         given.overwrite("num_message_bits", num_message_bits)
 
-    def adopt(self) -> None:
-        """Take a ``weight_exp`` that was changed in ``proc_params``, where Lava's models look for it."""
+    def _settle(self) -> None:
+        """Also a ``weight_exp`` that was changed in ``proc_params``, where Lava's models look for it."""
         given, made = self.proc_params.get("weight_exp", 0), self._made.kwargs.get("weight_exp", 0)
-        if given != made:
+        if given != made and not self.weights.compiled:
             var: CoreVar = self.weight_exp
             var.value = np.full(var.shape, given)
+        super()._settle()
 
     def fit(self) -> None:
         """Cut the weights: towards zero to whole numbers, and into the range of their signs."""

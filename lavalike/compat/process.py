@@ -234,6 +234,12 @@ class AbstractProcess(core.AbstractProcess):
 
     # -- running
 
+    def _settle(self) -> None:
+        """Take what the Vars' ``init`` are by now."""
+        for var in self._vars:
+            if isinstance(var, Var):
+                var.settle()
+
     @property
     def runtime(self) -> Any:
         """The program; what tells that it was stopped, after that; None before."""
