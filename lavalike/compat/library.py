@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lavalike import proc
-from lavalike.compat.model import AbstractPyProcessModel, StandIn, register, stand_in
+from lavalike.compat.model import AbstractPyProcessModel, register, stand_in
 from lavalike.compat.process import Library, LogConfig
 from lavalike.compat.refs import RefPort
 from lavalike.compat.resources import CPU
@@ -22,14 +23,16 @@ from lavalike.proc.monitor import Monitor as CoreMonitor
 from lavalike.process import InPort, Port
 from lavalike.process.var import Var as CoreVar
 
-MODELS: dict[str, type[StandIn]] = {}  # by name
 
-
-def _models(process: Any, floating: str, fixed: str) -> None:
+def models(process: Any, floating: str, fixed: str, *tags: str) -> None:
+    """Put Lava's models of ``process`` into its module, by their names, "" where there is none; ``tags``: further ones of the
+    fixed_pt one."""
     for name, precision in ((floating, "floating_pt"), (fixed, "fixed_pt")):
-        if name and name not in MODELS:
-            MODELS[name] = stand_in(name, process, precision, [CPU])
-            register(process, MODELS[name])
+        if name:
+            made = stand_in(name, process, precision, [CPU])
+            made.tags = [*made.tags, *(tags if precision == "fixed_pt" else ())]
+            register(process, made)
+            setattr(sys.modules[process.__module__], name, made)
 
 
 class Chosen(Var):
@@ -59,7 +62,7 @@ class Fitted(Library):
     def _cut(self, var: CoreVar, cut: np.ndarray, what: str) -> None:
         if not np.array_equal(cut, var.value):
             warnings.warn(
-                f"{var.path}: fixed_pt holds {what}; {self.fitted} are cut to that, by at most "
+                f"{var.path}: fixed_pt holds {what}; {var.name} are cut to that, by at most "
                 f"{np.abs(cut - var.value).max():g}",
                 stacklevel=2,
             )
@@ -261,18 +264,22 @@ class SparseVar(Var):
         super().set(np.asarray(given[owner.rows, owner.cols]).reshape(-1))
 
 
-class _Sparse(Weighted):
+class Stored(Weighted):
+    """One whose synapses are listed; the Vars ``listed`` have a value for each."""
+
+    listed: tuple[str, ...] = ("weights",)
+
     def __setattr__(self, key: str, value: Any) -> None:
         super().__setattr__(key, value)
-        if key == "weights" and type(value) is Var:
+        if key in self.listed and type(value) is Var:
             value.__class__ = SparseVar
 
 
-class Sparse(_Sparse, proc.Sparse):
+class Sparse(Stored, proc.Sparse):
     __doc__ = proc.Sparse.__doc__
 
 
-class DelaySparse(_Sparse, proc.DelaySparse):
+class DelaySparse(Stored, proc.DelaySparse):
     __doc__ = proc.DelaySparse.__doc__
 
 
@@ -465,40 +472,34 @@ class SigmaS4dDeltaLayer(Library, proc.SigmaS4dDeltaLayer):
         )
 
 
-_models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")
-_models(LIFReset, "PyLifResetModelFloat", "PyLifResetModelBitAcc")
-_models(LIFRefractory, "PyLifRefractoryModelFloat", "")
-_models(TernaryLIF, "PyTernLifModelFloat", "PyTernLifModelFixed")
-_models(Sigma, "PySigmaModelFloat", "PySigmaModelFixed")
-_models(Delta, "PyDeltaModelFloat", "PyDeltaModelFixed")
-_models(SigmaDelta, "PySigmaDeltaModelFloat", "PySigmaDeltaModelFixed")
-_models(RF, "PyRFModelFloat", "PyRFModelFixed")
-_models(RF_IZ, "PyRF_IZModelFloat", "PyRF_IZModelFixed")
-_models(Dense, "PyDenseModelFloat", "PyDenseModelBitAcc")
-_models(DelayDense, "PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc")
-_models(Sparse, "PySparseModelFloat", "PySparseModelBitAcc")
-_models(DelaySparse, "PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc")
-_models(Conv, "PyConvModelFloat", "PyConvModelFixed")
-_models(Source, "PySendModelFloat", "PySendModelFixed")
-_models(Sink, "PyReceiveModelFloat", "PyReceiveModelFixed")
-_models(Monitor, "PyMonitorModel", "")
-_models(ATRLIF, "PyATRLIFModelFloat", "PyATRLIFModelFixed")
-_models(RFZero, "", "PyRFZeroModelFixed")
-_models(GradedVec, "", "PyGradedVecModelFixed")
-_models(GradedReluVec, "", "PyGradedReluVecModelFixed")
-_models(ProdNeuron, "", "PyProdNeuronModelFixed")
-_models(NormVecDelay, "", "NormVecDelayModel")
-_models(InvSqrt, "InvSqrtModelFloat", "InvSqrtModelFP")
-_models(ConvInTime, "PyConvInTimeFloat", "PyConvInTimeFixed")
-_models(S4d, "S4dModel", "")
-_models(SigmaS4dDelta, "PySigmaS4dDeltaModelFloat", "")
-_models(SigmaS4dDeltaLayer, "SubDenseLayerModel", "")
-_models(DeltaEncoder, "PyDeltaEncoderModelDense", "PyDeltaEncoderModelSparse")
-_models(Spiker, "", "SpikerModel")
-_models(Receiver, "", "ReceiverModel")
-
-
-def __getattr__(name: str) -> Any:
-    if name in MODELS:
-        return MODELS[name]
-    raise AttributeError(name)
+models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")
+models(LIFReset, "PyLifResetModelFloat", "PyLifResetModelBitAcc")
+models(LIFRefractory, "PyLifRefractoryModelFloat", "")
+models(TernaryLIF, "PyTernLifModelFloat", "PyTernLifModelFixed")
+models(Sigma, "PySigmaModelFloat", "PySigmaModelFixed")
+models(Delta, "PyDeltaModelFloat", "PyDeltaModelFixed")
+models(SigmaDelta, "PySigmaDeltaModelFloat", "PySigmaDeltaModelFixed")
+models(RF, "PyRFModelFloat", "PyRFModelFixed")
+models(RF_IZ, "PyRF_IZModelFloat", "PyRF_IZModelFixed")
+models(Dense, "PyDenseModelFloat", "PyDenseModelBitAcc")
+models(DelayDense, "PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc")
+models(Sparse, "PySparseModelFloat", "PySparseModelBitAcc")
+models(DelaySparse, "PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc")
+models(Conv, "PyConvModelFloat", "PyConvModelFixed")
+models(Source, "PySendModelFloat", "PySendModelFixed")
+models(Sink, "PyReceiveModelFloat", "PyReceiveModelFixed")
+models(Monitor, "PyMonitorModel", "")
+models(ATRLIF, "PyATRLIFModelFloat", "PyATRLIFModelFixed")
+models(RFZero, "", "PyRFZeroModelFixed")
+models(GradedVec, "", "PyGradedVecModelFixed")
+models(GradedReluVec, "", "PyGradedReluVecModelFixed")
+models(ProdNeuron, "", "PyProdNeuronModelFixed")
+models(NormVecDelay, "", "NormVecDelayModel")
+models(InvSqrt, "InvSqrtModelFloat", "InvSqrtModelFP")
+models(ConvInTime, "PyConvInTimeFloat", "PyConvInTimeFixed")
+models(S4d, "S4dModel", "")
+models(SigmaS4dDelta, "PySigmaS4dDeltaModelFloat", "")
+models(SigmaS4dDeltaLayer, "SubDenseLayerModel", "")
+models(DeltaEncoder, "PyDeltaEncoderModelDense", "PyDeltaEncoderModelSparse")
+models(Spiker, "", "SpikerModel")
+models(Receiver, "", "ReceiverModel")

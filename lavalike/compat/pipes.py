@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lavalike.backends.numpy import library as own
-from lavalike.compat.library import MODELS, _models, chosen
+from lavalike.compat.library import chosen, models
 from lavalike.compat.model import implements, requires
 from lavalike.compat.process import Library
 from lavalike.compat.protocols import LoihiProtocol
@@ -192,11 +192,11 @@ class BitCheck(Library, BitCheckCore):
         chosen(self, "debug", debug)
 
 
-_models(BitCheck, "LoihiBitCheckModelFloat", "LoihiBitCheckModel")
-_models(Reset, "PyResetFloat", "PyResetFixed")
-_models(Read, "PyReadFloat", "PyReadFixed")
-_models(StateDataloader, "PyStateModelFloat", "PyStateModelFixed")
-_models(SpikeDataloader, "PySpikeModelFloat", "PySpikeModelFixed")
+models(BitCheck, "LoihiBitCheckModelFloat", "LoihiBitCheckModel")
+models(Reset, "PyResetFloat", "PyResetFixed")
+models(Read, "PyReadFloat", "PyReadFixed")
+models(StateDataloader, "PyStateModelFloat", "PyStateModelFixed")
+models(SpikeDataloader, "PySpikeModelFloat", "PySpikeModelFixed")
 
 
 def validate_shape(shape: Any) -> None:
@@ -212,9 +212,3 @@ def validate_buffer_size(buffer_size: Any) -> None:
 def validate_channel_config(channel_config: Any) -> None:
     """Raise unless ``channel_config`` is a ChannelConfig of the three policies."""
     CONFIG.check("ChannelConfig", "channel_config", channel_config)
-
-
-def __getattr__(name: str) -> Any:
-    if name in MODELS:
-        return MODELS[name]
-    raise AttributeError(name)
