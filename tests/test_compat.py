@@ -15,7 +15,7 @@ import pytest
 import lavalike
 import lavalike as lv
 from lavalike.compat import install, table, uninstall
-from lavalike.errors import ConnectError, VarError
+from lavalike.errors import ChannelDeadlockError, ConnectError, VarError
 from lavalike.proc import LIF as CoreLIF
 from tests.conftest import ROOT
 
@@ -714,6 +714,20 @@ def test_injector_and_extractor_in_lavas_spelling(names):
     assert [wire.receive().tolist() for _ in range(2)] == [[1, 2], [3, 0]]
     with pytest.raises(TypeError, match="shape is a tuple"):
         Injector(shape=4)
+    before = names.LIF(shape=(1,)).id
+    utils.validate_shape((2,))
+    utils.validate_buffer_size(3)
+    assert names.LIF(shape=(1,)).id == before + 1  # what looks makes no process
+    for value, kind in (
+        ([2], TypeError),
+        ((2.5,), TypeError),
+        ((0,), ValueError),
+        ((), ValueError),
+    ):
+        with pytest.raises(kind, match="validate_shape: shape is a tuple of integers >= 1, got"):
+            utils.validate_shape(value)
+    with pytest.raises(ValueError, match="buffer_size is an integer >= 1, got 0"):
+        utils.validate_buffer_size(0)
 
 
 def test_external_pipes_reach_any_port(names):
@@ -725,6 +739,9 @@ def test_external_pipes_reach_any_port(names):
         assert send.probe()
         send.send(np.array([x]))
     assert not receive.probe()
+    assert not hasattr(receive, "send")
+    with pytest.raises(ChannelDeadlockError, match="peek: no step has sent a message"):
+        receive.peek()
     lif.run(names.RunSteps(num_steps=2), names.Loihi2SimCfg())
     assert receive.peek().tolist() == [0.0]
     assert [receive.recv().tolist() for _ in range(2)] == [[0.0], [1.0]]

@@ -245,10 +245,20 @@ class Channel:
         """``take``, when there is something."""
         self.reader = threading.get_ident()
         if not self.receives_at_once:
-            self.wanted = True
-            tell()
-            self._wait(lambda: self.filled, "receive: no step has sent a message", timeout)
+            self._ask("receive", timeout)
         return self.take()
+
+    def peek(self) -> np.ndarray:
+        """A copy of the next message, when there is one; it stays."""
+        if not self.filled:
+            self._ask("peek", None)
+        return self.messages[0].copy()
+
+    def _ask(self, door: str, timeout: float | None) -> None:
+        """Wait until there is a message."""
+        self.wanted = True
+        tell()
+        self._wait(lambda: self.filled, f"{door}: no step has sent a message", timeout)
 
     def _wait(self, ready: Callable[[], bool], what: str, timeout: float | None) -> None:
         process = self.owner
