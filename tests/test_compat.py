@@ -159,9 +159,11 @@ def test_nothing_else_knows_of_it():
 
 
 def test_the_page_has_the_table():
-    assert table.markdown() in (ROOT / "docs/from_lava.md").read_text(), (
+    page = (ROOT / "docs/from_lava.md").read_text()
+    assert table.markdown() in page, (
         "run python -m lavalike.compat.table and put it into docs/from_lava.md"
     )
+    assert page.count(table.BEGIN) == 1
 
 
 # -- processes, Vars, ports

@@ -38,9 +38,8 @@ class PrototypeLIF(Library, clp.PrototypeLIF):
     ) -> None:
         super().__init__(shape=shape, **kwargs)
         self.proc_params["learning_rule"] = learning_rule
-        if (
-            sign_mode is not None
-        ):  # of the synapses before it: a word of the program's to itself, as in Lava
+        # of the synapses before it: a word of the program's to itself, as in Lava
+        if sign_mode is not None:
             self.proc_params["sign_mode"] = sign_mode
 
 

@@ -291,8 +291,8 @@ class Plan:
             backend = getattr(model, "backend", None)
             if backend is None:
                 raise NoModelError(
-                    f"{part.path}: {model.__name__} is no model that runs; one is a PyLoihiProcessModel or an AbstractSubProcessModel "
-                    "(a PyAsyncProcessModel can be written, and is not run yet)"
+                    f"{part.path}: {model.__name__} is no model that runs; one is a PyLoihiProcessModel, a PyAsyncProcessModel or an "
+                    "AbstractSubProcessModel"
                 )
             self.choices[part] = Choice(model=model, backend=backend)
         return True
