@@ -16,12 +16,13 @@ from lavalike.compat.model import (
     AbstractSubProcessModel,
     StandIn,
     candidates,
-    register,
+    fit_out,
 )
 from lavalike.compat.process import AbstractProcess
 from lavalike.compat.protocols import SyncDomain
 from lavalike.errors import LavalikeError
 from lavalike.model.config import PRECISIONS, Choice, RunConfig as CoreConfig
+from lavalike.model.model import ProcessModel, candidates as core_candidates
 from lavalike.proc.monitor import Monitor
 from lavalike.process.process import AbstractProcess as CoreProcess, component, walk
 
@@ -244,12 +245,11 @@ class Plan:
         self.choices[nothing] = Choice(model=model, backend=model.backend)
 
     def _mapped(self, part: CoreProcess) -> list[type]:
-        """The model that the map of exceptions names, which nobody marked as one of the process's."""
+        """The model that the map of exceptions names, for a process of which there is none."""
         exceptions = getattr(self.lava, "exception_proc_model_map", {})
         model: Any = exceptions.get(part, exceptions.get(type(part)))
         if not isinstance(model, type) or not issubclass(model, AbstractProcessModel):
             return []
-        register(type(part), model)
         return [model]
 
     def _choose(self, part: CoreProcess) -> bool:
@@ -258,9 +258,9 @@ class Plan:
             return False
         if not isinstance(part, AbstractProcess):  # lavalike's own: it chooses itself
             return bool(part.models or part.dynamics) and not part.procs
-        models = candidates(part) or self._mapped(part)
-        if not type(part).__dict__.get("lava_models"):  # none of its own, its bases' perhaps
-            models = search.models(part)
+        own = type(part).__dict__.get("lava_models")
+        models = candidates(part) if own else search.models(part)  # its bases' perhaps
+        models = models or self._mapped(part)
         if not models:
             if not _container(part):
                 raise NoProcessModelFound(
@@ -273,10 +273,12 @@ class Plan:
             raise NoModelError(
                 f"{type(self.lava).__name__}.select gives {model!r:.60} for {part.path}; a model class is expected"
             )
+        if issubclass(model, ProcessModel) and model not in core_candidates(part):
+            fit_out(type(part), model)  # nobody marked it as one of the process's
         self.models[part] = model
         part.__dict__["_model_class"] = model
         if issubclass(model, StandIn):
-            self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
+            self.choices[part] = Choice(precision=model.precision)
             if (
                 model.precision == "fixed_pt"
                 and isinstance(part, Fitted)
