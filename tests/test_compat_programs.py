@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lavalike.compat import errors, install, uninstall
-from lavalike.errors import GraphError
+from lavalike.errors import GraphError, LavalikeError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -354,6 +354,12 @@ def test_small_things_that_programs_rely_on(names):
         Profiler.init(names.Loihi2SimCfg())
     spiker = Spiker(shape=(3,), period=2, payload=7)
     assert (spiker.rate.shape, spiker.payload.shape) == ((3,), (3,))
+    for wrong, text in (
+        ({"period": [1, 2]}, r"period: value of shape \(2,\) does not"),
+        ({"shape": "a"}, "shape is a shape"),
+    ):
+        with pytest.raises(LavalikeError, match=text):
+            Spiker(**{"shape": (3,), **wrong})
     source = RingBuffer(data=np.zeros((2, 1)))
     dense = names.Dense(weights=np.eye(2), num_message_bits=64)
     assert dense.proc_params["num_message_bits"] == 64

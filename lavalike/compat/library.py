@@ -21,6 +21,7 @@ from lavalike.errors import InputTypeError, VarError
 from lavalike.proc.io import sink, source
 from lavalike.proc.monitor import Monitor as CoreMonitor
 from lavalike.process import InPort, Port
+from lavalike.process.ports import as_shape
 from lavalike.process.var import Var as CoreVar
 
 
@@ -413,6 +414,14 @@ InvSqrt, ConvInTime = _library(proc.InvSqrt), _library(proc.ConvInTime)
 Receiver = _library(proc.Receiver)
 
 
+def _each(value: Any, shape: tuple[int, ...]) -> Any:
+    """One a neuron, as Vars are in Lava; what does not fit as it is, for the process to refuse."""
+    try:
+        return np.broadcast_to(value, shape)
+    except ValueError:
+        return value
+
+
 class Spiker(Library, proc.Spiker):
     __doc__ = proc.Spiker.__doc__
 
@@ -425,10 +434,11 @@ class Spiker(Library, proc.Spiker):
         name: str | None = None,
         log_config: LogConfig | None = None,
     ) -> None:
+        size = as_shape(shape, "Spiker")
         super().__init__(
-            shape=shape,
-            period=np.broadcast_to(period, shape),  # Vars are one a neuron, as in Lava
-            payload=np.broadcast_to(payload, shape),
+            shape=size,
+            period=_each(period, size),
+            payload=_each(payload, size),
             name=name,
             log_config=log_config,
         )
