@@ -742,7 +742,7 @@ def test_external_pipes_reach_any_port(names):
         send.send(np.array([x]))
     assert not receive.probe()
     assert not hasattr(receive, "send")
-    with pytest.raises(ChannelDeadlockError, match="peek: no step has sent a message"):
+    with pytest.raises(ChannelDeadlockError, match="no step has sent a message"):
         receive.peek()
     lif.run(names.RunSteps(num_steps=2), names.Loihi2SimCfg())
     assert receive.peek().tolist() == [0.0]

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike import proc
+from lavalike import logs, proc
 from lavalike.compat import install, uninstall
 from lavalike.errors import ChannelDeadlockError, GraphError, InputError, RunError
 from tests.conftest import ROOT
@@ -322,14 +322,23 @@ def test_a_hundred_cycles_leave_descriptors_threads_and_memory_as_they_were():
     assert [ref() for ref in alive] == [None] * 100
 
 
-def test_threads_that_a_batch_left_are_not_waited_for():
-    from lavalike.backends.numba.threads import _pool
-
-    _pool(2).submit(int).result()
+@pytest.mark.parametrize("left", ["backends.numba", "fused", "logs"])
+def test_threads_that_the_library_left_are_not_waited_for(left, monkeypatch):
+    if left == "logs":
+        monkeypatch.setattr(logs.LOGGER, "handlers", [logging.StreamHandler()])
+        if not logs.install():
+            pytest.skip("the platform does not fork")
+    else:
+        if left == "fused":
+            pytest.importorskip("torch")
+        importlib.import_module(f"lavalike.{left}.threads")._pool(2).submit(int).result()
     injector, extractor = (
         proc.io.Injector(shape=(1,), buffer_size=1),
         proc.io.Extractor(shape=(1,), buffer_size=1),
     )
     injector.out_port.connect(extractor.in_port)
-    with pytest.raises(ChannelDeadlockError, match="no step has sent a message"):
-        extractor.receive(timeout=20)
+    try:
+        with pytest.raises(ChannelDeadlockError, match="no step has sent a message"):
+            extractor.receive(timeout=1)
+    finally:
+        logs.uninstall()

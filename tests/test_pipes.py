@@ -7,6 +7,7 @@ import copy
 import pickle
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from lavalike.proc.io import (
     ReceiveNotEmpty,
     SendFull,
 )
+from lavalike.proc.io.channel import Channel
 
 ZEROS = ChannelConfig(receive_empty=ReceiveEmpty.NON_BLOCKING_ZEROS)
 DROP = ChannelConfig(send_full=SendFull.NON_BLOCKING_DROP)
@@ -54,6 +56,13 @@ def beside(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, out
+
+
+def until(come: Callable[[], Any]) -> None:
+    """Look until it has; an AssertionError where it does not come."""
+    begun = time.monotonic()
+    while not come():
+        assert time.monotonic() - begun < 60
 
 
 # -- channels
@@ -207,12 +216,42 @@ def test_the_program_and_a_run_that_wait_for_each_other_are_told():
     assert not injector.running
 
 
+def test_who_waits_for_a_run_that_waits_is_told():
+    injector, extractor = relay()
+    injector.run(lv.RunSteps(3, blocking=False))
+    injector.send([1, 2])
+    with pytest.raises(ChannelDeadlockError, match=r"step 2: Injector waits for send\(data\)"):
+        injector.wait()
+    assert extractor.receive().tolist() == [1, 2]
+    assert injector.step == 1
+
+
+def test_two_threads_that_receive_get_a_message_each(monkeypatch):
+    channel = Channel(None, (1,), 5)
+    take, took, threads = channel.take, [], []
+
+    def late():
+        """Another thread is there between what it waits for and what it takes, if it can be."""
+        if not threads:
+            threads.append(threading.Thread(target=lambda: took.append(channel.receive(5))))
+            threads[0].start()
+            threads[0].join(0.1)
+        return take()
+
+    monkeypatch.setattr(channel, "take", late)
+    channel.send([1], None)
+    took.append(channel.receive(None))
+    channel.send([2], None)
+    threads[0].join()
+    assert [x.tolist() for x in took] == [[1], [2]]
+
+
 def test_a_wait_ends_with_stop_and_with_its_time():
     injector, extractor = relay()
     injector.run(lv.RunSteps(1, blocking=False))
     thread, out = beside(extractor.receive)
-    while not injector.runtime.program.programs[0].scheduler.parks:
-        pass  # the step has begun, as the thread asks for what it brings
+    # the step has begun, as the thread asks for what it brings
+    until(lambda: injector.runtime.program.programs[0].scheduler.parks)
     with pytest.warns(MissingMessageWarning, match=r"Injector: paused in step 1"):
         injector.stop()
     thread.join()
@@ -236,8 +275,7 @@ def test_stop_lets_a_thread_that_receives_have_what_is_there():
 
     thread, out = beside(receive)
     injector.run(lv.RunSteps(20))
-    while len(extractor.channel.messages) > 19:
-        pass
+    until(lambda: len(extractor.channel.messages) < 20)
     go.set()
     injector.stop()
     assert not extractor.channel.filled
@@ -296,6 +334,20 @@ def test_reset_acts_at_its_steps_whatever_the_cut():
         assert sigma.sigma.get().tolist() == [1, 1]
 
 
+def test_steps_may_be_set_later():
+    sigma, _ = counting()
+    reset = io.Reset(reset_value=-1, interval=100)
+    reset.connect_var(sigma.sigma)
+    sigma.run(lv.RunSteps(1))
+    reset.interval.set(4)
+    reset.offset.set(6)
+    sigma.run(lv.RunSteps(3))  # step 3
+    assert sigma.sigma.get().tolist() == [0, 0]
+    reset.interval.set(0)
+    with pytest.raises(lv.VarError, match=r"Reset\.interval: steps, at least 1, got 0"):
+        sigma.run(lv.RunSteps(1))
+
+
 def test_read_keeps_the_last_values():
     sigma, _ = counting()
     read = io.Read(buffer=2, interval=3, offset=1)
@@ -326,6 +378,28 @@ def test_spikes_of_a_dataset_are_sent_step_by_step():
         loader.reset()
         loader.run(lv.RunSteps(9))
         assert out.data.get()[0].tolist() == expected
+
+
+def test_a_sample_is_followed_by_zeros_where_the_interval_was_set_to_a_longer_one():
+    loader, out = (
+        io.SpikeDataloader(dataset=SAMPLES, interval=2),
+        io.sink.RingBuffer(shape=(2,), buffer=9),
+    )
+    loader.s_out.connect(out.a_in)
+    loader.run(lv.RunSteps(1))
+    loader.interval.set(4)
+    loader.run(lv.RunSteps(8))  # loads in steps 1, 5 and 9
+    assert out.data.get()[0].tolist() == [0, 0, 1, 0, 0, 10, 11, 12, 0]
+
+
+def test_a_dataset_is_left_as_it_is():
+    samples = [(np.ones((2, 1)), np.array([k, 0.0])) for k in range(3)]
+    loader = io.SpikeDataloader(dataset=samples, interval=2)
+    loader.run(lv.RunSteps(1))
+    loader.label.set(np.array([7.0, 8.0]))
+    loader.run(lv.RunSteps(1))
+    assert [label.tolist() for _, label in samples] == [[0, 0], [1, 0], [2, 0]]
+    assert loader.label.get().tolist() == [7, 8]
 
 
 def test_states_of_a_dataset_are_set():

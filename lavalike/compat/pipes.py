@@ -80,7 +80,7 @@ class PyPyChannel:
         dtype: Any,
         size: int,
     ) -> None:
-        channel = Channel(None, tuple(shape), size, ChannelConfig())
+        channel = Channel(None, tuple(shape), size)
         self.src_port, self.dst_port = CspSendPort(channel), CspRecvPort(channel)
 
 

@@ -226,7 +226,8 @@ class Runtime:
         """Until nobody holds the program; its lock is held by the caller."""
         self._waiting += 1
         try:
-            self._freed.wait_for(lambda: self._claim is None)
+            with channel.awaiting(lambda: self._claim is not None):
+                self._freed.wait_for(lambda: self._claim is None)
         finally:
             self._waiting -= 1
 

@@ -1,8 +1,5 @@
 """BrainScaleS-2, emulated: hxtorch's words."""
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -12,9 +9,21 @@ from lavalike.bss2.placement import Population
 from lavalike.bss2.spiking import functional
 from lavalike.proc import LIF as LIFProcess, Dense
 from tests.doors import table
-from tests.doors.table import ANY, FUNCTION, INF, NAN, OBJECT, PATH, TEXT, also, bad, optional, row
+from tests.doors.table import (
+    ANY,
+    FOLDER,
+    FUNCTION,
+    INF,
+    NAN,
+    OBJECT,
+    PATH,
+    TEXT,
+    also,
+    bad,
+    optional,
+    row,
+)
 
-FOLDER = Path(tempfile.mkdtemp())
 # a bool is no number here, and 2.0 no flag
 COUNT, INDEX, INTEGER = also(table.COUNT, True), also(table.INDEX, True), also(table.INTEGER, True)
 REAL, POSITIVE, NOT_NEGATIVE = (

@@ -1,14 +1,11 @@
 """Data sets and their transforms."""
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from lavalike import datasets, slayer
 from tests.doors import table
-from tests.doors.table import NAN, NUMBERS, PATH, TENSOR, also, bad, optional, row
+from tests.doors.table import FOLDER, NAN, NUMBERS, PATH, TENSOR, also, bad, optional, row
 
 # a bool is no number here, and 2.0 no flag
 COUNT, INTEGER = also(table.COUNT, True), also(table.INTEGER, True)
@@ -16,7 +13,6 @@ REAL, POSITIVE, NOT_NEGATIVE = (
     also(b, True, 1j) for b in (table.REAL, table.POSITIVE, table.NOT_NEGATIVE)
 )
 FLAG, CHOICE = also(table.FLAG, 2.0), also(table.CHOICE, None)
-FOLDER = Path(tempfile.mkdtemp())
 
 
 class Net(torch.nn.Module):

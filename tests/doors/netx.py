@@ -1,8 +1,6 @@
 """netx: files as processes."""
 
 import functools
-import tempfile
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,7 +9,20 @@ import torch
 import netx
 from lavalike import slayer
 from lavalike.proc import LIF, RF
-from tests.doors.table import COUNT, FLAG, INDEX, NAN, OBJECT, PATH, SHAPE, TEXT, bad, optional, row
+from tests.doors.table import (
+    COUNT,
+    FLAG,
+    FOLDER,
+    INDEX,
+    NAN,
+    OBJECT,
+    PATH,
+    SHAPE,
+    TEXT,
+    bad,
+    optional,
+    row,
+)
 
 
 @functools.cache
@@ -23,7 +34,7 @@ def trained():
         slayer.block.cuba.Dense(params, 4, 3, delay_shift=False),
         slayer.block.cuba.Dense(params, 3, 2),
     )
-    path = Path(tempfile.mkdtemp()) / "net.net"
+    path = FOLDER / "net.net"
     slayer.export_hdf5(net, path)
     return net, path
 

@@ -1,8 +1,6 @@
 """Processes, ports, Vars, models and runs."""
 
 import functools
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from tests.doors.table import (
     CHOICE,
     COUNT,
     FLAG,
+    FOLDER,
     INDEX,
     INF,
     NAN,
@@ -53,14 +52,9 @@ def compiled():
 
 
 @functools.cache
-def saved():
-    return Path(tempfile.mkdtemp()) / "graph.h5"
-
-
-@functools.cache
 def stored():
     """A file of a compiled graph."""
-    path = saved().with_name("stored.h5")
+    path = FOLDER / "stored.h5"
     compiled().save(path)
     return path
 
@@ -159,7 +153,7 @@ ROWS = [
         fixed,
         inputs=bad(3, "x", None),
     ),
-    row("lavalike.Compiled.save", {"path": saved()}, compiled, path=PATH),
+    row("lavalike.Compiled.save", {"path": FOLDER / "graph.h5"}, compiled, path=PATH),
     row(
         "lavalike.Compiled.load",
         lambda: {"path": stored()},

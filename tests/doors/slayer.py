@@ -1,8 +1,6 @@
 """slayer: training in lava-dl's words."""
 
 import functools
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from tests.doors.table import (
     CHOICE,
     COUNT,
     FLAG,
+    FOLDER,
     FRACTION,
     FUNCTION,
     INDEX,
@@ -32,7 +31,6 @@ from tests.doors.table import (
     row,
 )
 
-FOLDER = Path(tempfile.mkdtemp())
 CUBA = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
 LIF = {"threshold": 1.0, "voltage_decay": 0.1}
 ADAPTING = {"threshold_step": 0.5, "threshold_decay": 0.1, "refractory_decay": 0.1}

@@ -7,15 +7,22 @@ argument's name misspelt is a TypeError that says which was meant. And no argume
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import math
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from lavalike.errors import LavalikeError
+
+FOLDER = Path(tempfile.mkdtemp())  # of files that rows read and write
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,7 @@ class Term:
 
 
 class Plastic:
-    """A :class:`lavalike.proc.LearningDense` of a spiking part.
-
-    Attributes: ``process``, ``rule``; ``changes``, the Vars that learning changes, by name.
-    """
+    """A :class:`lavalike.proc.LearningDense` of a spiking part, ``process``, which learns by ``rule``."""
 
     def __init__(self, node: Node, net: Network, chip: Chip, dt: float, batch: int) -> None:
         assert isinstance(node.process, LearningDense)
@@ -75,15 +72,11 @@ class Plastic:
         """To the end of the epoch, after ``done`` steps."""
         return self.rule.epoch - done % self.rule.epoch
 
-    @property
-    def changes(self) -> list[str]:
-        raise NotImplementedError
-
     def learn(
         self, first: int, pre: np.ndarray, post: np.ndarray, received: Values, values: Values
     ) -> Values:
         """A stretch of steps after ``first`` have been done, which lies in one epoch: spikes (steps, in) and (steps, out), the received
-        traces (steps, out) by name, the Vars' values; the new values of ``changes``."""
+        traces (steps, out) by name, the Vars' values; the new values of those that it changes."""
         raise NotImplementedError
 
     def on(self, placed: Placed, gain: float) -> None:
@@ -98,11 +91,6 @@ class Plastic:
 class Exact(Plastic):
     """At "ideal": the rule itself."""
 
-    @property
-    def changes(self) -> list[str]:
-        tags = [TAGS[t] for t in ("d", "t") if t in self.rule.variables]
-        return ["weights", *tags, *self.rule.traces, "tx", "ty"]
-
     def learn(
         self, first: int, pre: np.ndarray, post: np.ndarray, received: Values, values: Values
     ) -> Values:
@@ -113,9 +101,9 @@ class Exact(Plastic):
         now.tx[:], now.ty[:] = values["tx"], values["ty"]
         for k in range(len(pre)):
             now.spike(pre[k], post[k], **{n: x[k] for n, x in received.items()})
-        found = {"weights": now.synapses["w"], "tx": now.tx, "ty": now.ty, **now.traces}
-        found |= {n: now.synapses[t] for t, n in TAGS.items()}
-        return {n: found[n] for n in self.changes}
+        new = {"weights": now.synapses["w"], "tx": now.tx, "ty": now.ty}
+        new |= {n: now.traces[n] for n in self.rule.traces}
+        return new | {n: now.synapses[t] for t, n in TAGS.items() if t in self.rule.variables}
 
 
 class Sensed(Plastic):
@@ -182,10 +170,6 @@ class Sensed(Plastic):
                     f"{r.low:.2g}..{r.high:.2g} s of the chip's correlation sensors; {remedy}"
                 )
             self.tau[sensor] = tau
-
-    @property
-    def changes(self) -> list[str]:
-        return ["weights"]
 
     def on(self, placed: Placed, gain: float) -> None:
         spread = placed.sensors(self.x)

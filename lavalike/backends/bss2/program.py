@@ -220,8 +220,6 @@ class SpikingProgram:
             for learner in self.plastic:
                 self._learn(learner, begun, part, heard, {**stretch, **_spikes(traces)})
             done += now
-        if not pieces:
-            return
         traces = {p: joined([piece[p] for piece in pieces]) for p in pieces[0]}
         for p, trace in traces.items():
             wanted = {

@@ -13,7 +13,7 @@ from lavalike.backends.numpy import clp as clp  # whose models it registers
 from lavalike.backends.numpy.model import NumpyModel
 from lavalike.backends.numpy.ports import Inlet, Outlet, Ref
 from lavalike.backends.numpy.scheduler import Turn
-from lavalike.errors import GraphError
+from lavalike.errors import GraphError, VarError
 from lavalike.model.model import implements
 from lavalike.proc import BitCheck, io
 from lavalike.proc.io.channel import Channel
@@ -152,8 +152,15 @@ class EveryModel(NumpyModel):
     interval: Any
     offset: Any
 
+    def last(self, step: int) -> tuple[int, int]:
+        """The number of the last such step, from 0, and how many steps ``step`` is after it."""
+        interval = int(self.interval[0])
+        if interval < 1:
+            raise VarError(f"{self.process.path}.interval: steps, at least 1, got {interval}")
+        return divmod(step - 1 - int(self.offset[0]) % interval, interval)
+
     def post_guard(self) -> bool:
-        return bool((self.time_step - 1) % self.interval[0] == self.offset[0])
+        return self.last(self.time_step)[1] == 0
 
 
 @implements(io.Reset, backend="numpy")
@@ -175,7 +182,7 @@ class ReadModel(EveryModel):
     data: Any
 
     def run_post_mgmt(self) -> None:
-        k = int(self.time_step - 1 - self.offset[0]) // int(self.interval[0])
+        k, _ = self.last(self.time_step)
         x = self.state.read()
         if not np.can_cast(x.dtype, self.data.dtype):
             self.data = self.data.astype(np.result_type(x, self.data))
@@ -191,9 +198,8 @@ class LoaderModel(EveryModel):
 
     def load(self) -> np.ndarray:
         """The data of the sample that this step loads."""
-        k = int(self.time_step - 1 - self.offset[0]) // int(self.interval[0])
-        data, label = self.process.sample(k)
-        self.label = label
+        data, label = self.process.sample(self.last(self.time_step)[0])
+        self.label = label.copy()  # the dataset's own stays as it is
         return data
 
 
@@ -218,11 +224,13 @@ class SpikeDataloaderModel(LoaderModel):
     data: Any
 
     def run_spk(self) -> None:
-        x = self.data[..., int(self.time_step - 2 - self.offset[0]) % int(self.interval[0])]
-        self.s_out.send(x)
+        k = self.last(self.time_step - 1)[1]
+        more = k < self.data.shape[-1]  # fewer where the interval was set to a longer one
+        self.s_out.send(self.data[..., k] if more else np.zeros_like(self.data[..., 0]))
         self.ground_truth.send(self.label)
 
     def run_post_mgmt(self) -> None:
-        data = self.load()[..., : int(self.interval[0])]
-        self.data = np.zeros((*self.process.data.shape[:-1], int(self.interval[0])), data.dtype)
+        interval = int(self.interval[0])
+        data = self.load()[..., :interval]
+        self.data = np.zeros((*data.shape[:-1], interval), data.dtype)
         self.data[..., : data.shape[-1]] = data

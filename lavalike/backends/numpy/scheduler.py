@@ -219,8 +219,10 @@ class Scheduler:
         return self._probing[0] if probing and self._probing else None
 
     def _next_or_stuck(self) -> greenlet:
-        other = self._next() or (self._from_outside() and self._next())
-        if other:
+        other = self._next()
+        if other is None and self._from_outside():
+            other = self._next()
+        if other is not None:
             return other
         if not self._raised:  # otherwise it is no wonder that something does not come
             error = DeadlockError(f"step {self.step}: {self._circle()}")

@@ -9,7 +9,8 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,15 +94,17 @@ class MissingMessageWarning(UserWarning):
 
 _changed = threading.Condition()  # of any channel; told when one, or a run, has gone on
 _times = 0  # that it was told
-_looked: dict[
-    int, int
-] = {}  # threads that wait for it: how often it had been told when they looked last
+_looked: dict[int, int] = {}  # threads that wait for it: _times when they looked last
+_await: dict[int, Callable[[], bool]] = {}  # threads that wait for a run: whether it goes on
+# what the library's own threads are called, which use no channel
+SERVANTS = ("lavalike-numba", "lavalike-fused", "lavalike.logs")
 
 
 def _forked() -> None:
     global _changed
     _changed = threading.Condition()
     _looked.clear()
+    _await.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -123,9 +126,29 @@ def _told() -> None:
 
 
 def alone() -> bool:
-    """Whether every thread waits for a channel, and looked in vain, so that none will go on."""
-    threads = [t for t in threading.enumerate() if not t.name.startswith("lavalike-numba")]
-    return len(_looked) >= len(threads) and all(n == _times for n in _looked.values())
+    """Whether every thread waits, for a channel at which it looked in vain or for a run that goes
+    on, so that none will go on.
+
+    A thread that waits for something else may send and receive after that: nothing tells those
+    that never will.
+    """
+    waiting = {*_looked, *(thread for thread, goes_on in _await.items() if goes_on())}
+    return all(n == _times for n in _looked.values()) and all(
+        t.ident in waiting or t.name.startswith(SERVANTS) for t in threading.enumerate()
+    )
+
+
+@contextmanager
+def awaiting(goes_on: Callable[[], bool]) -> Iterator[None]:
+    """Within it this thread neither sends nor receives while ``goes_on``: it waits for a run."""
+    me = threading.get_ident()
+    with _changed:
+        _await[me] = goes_on
+    try:
+        yield
+    finally:
+        with _changed:
+            del _await[me]
 
 
 def wait_for(ready: Callable[[], bool], hopeless: Callable[[], bool]) -> bool:
@@ -159,9 +182,10 @@ class Channel:
         owner: AbstractProcess | None,
         shape: tuple[int, ...],
         size: int,
-        config: ChannelConfig,
+        config: ChannelConfig | None = None,
     ) -> None:
-        self.owner, self.shape, self.size, self.config = owner, shape, size, config
+        self.owner, self.shape, self.size = owner, shape, int(size)
+        self.config = config or ChannelConfig()
         self.messages: deque[np.ndarray] = deque()
         self.wanted = False
         self.reader: int | None = None  # the thread that received last
@@ -185,14 +209,12 @@ class Channel:
     def put(self, data: np.ndarray) -> None:
         """Take a message. One who sends with SendFull.BLOCKING waits for ``room`` first."""
         with _changed:
-            if not self.room and self.config.send_full is SendFull.NON_BLOCKING_DROP:
-                dropped = True
-            else:
-                dropped = False
+            taken = self.room or self.config.send_full is SendFull.BLOCKING
+            if taken:
                 self.messages.append(data)
                 self.wanted = False
                 _told()
-        if dropped:
+        if not taken:
             warnings.warn(
                 f"{self.path}: {self.size} messages wait, and one more is dropped; receive in time, or give a larger "
                 "buffer_size",
@@ -233,32 +255,31 @@ class Channel:
         if x.dtype.kind not in "biuf" or x.shape != self.shape:
             what = f"{x.dtype} values" if x.dtype.kind not in "biuf" else f"shape {x.shape}"
             raise InputError(f"{self.path}: send takes numbers of shape {self.shape}, got {what}")
-        if not self.sends_at_once:
-            self._wait(
-                lambda: self.room,
-                f"send: {self.size} messages are there that no step has taken",
-                timeout,
-            )
-        self.put(x)
+        with _changed:  # so that what was waited for is not another thread's
+            if not self.sends_at_once:
+                what = f"send: {self.size} messages are there that no step has taken"
+                self._wait(lambda: self.room, what, timeout)
+            self.put(x)
 
     def receive(self, timeout: float | None) -> np.ndarray:
         """``take``, when there is something."""
         self.reader = threading.get_ident()
-        if not self.receives_at_once:
-            self._ask("receive", timeout)
-        return self.take()
+        with _changed:
+            if not self.receives_at_once:
+                self._wait_for_one(timeout)
+            return self.take()
 
-    def peek(self) -> np.ndarray:
-        """A copy of the next message, when there is one; it stays."""
-        if not self.filled:
-            self._ask("peek", None)
-        return self.messages[0].copy()
+    def peek(self, timeout: float | None = None) -> np.ndarray:
+        """A copy of the first message, which stays, when there is one."""
+        with _changed:
+            if not self.filled:
+                self._wait_for_one(timeout)
+            return self.messages[0].copy()
 
-    def _ask(self, door: str, timeout: float | None) -> None:
-        """Wait until there is a message."""
+    def _wait_for_one(self, timeout: float | None) -> None:
         self.wanted = True
-        tell()
-        self._wait(lambda: self.filled, f"{door}: no step has sent a message", timeout)
+        _told()
+        self._wait(lambda: self.filled, "receive: no step has sent a message", timeout)
 
     def _wait(self, ready: Callable[[], bool], what: str, timeout: float | None) -> None:
         process = self.owner

@@ -39,14 +39,15 @@ class _Loader(AbstractProcess):
         number as shape (1,). InputError for another form."""
         dataset: Any = self.__dict__["dataset"]
         k %= len(dataset)
+        item = dataset[k]
         try:
-            data, label = dataset[k]
+            data, label = item
             data, label = np.asarray(data), np.atleast_1d(label)
         except (TypeError, ValueError):
             data = label = np.array("")
         if {data.dtype.kind, label.dtype.kind} - {*"biuf"}:
             raise InputError(
-                f"{self.path}: dataset[{k}] is (data, label), arrays of numbers, got a {type(dataset[k]).__name__}"
+                f"{self.path}: dataset[{k}] is (data, label), arrays of numbers, got a {type(item).__name__}"
             )
         for what, value, first in (
             ("data", data, self.__dict__.get("first")),

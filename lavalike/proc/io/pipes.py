@@ -51,8 +51,7 @@ class Injector(AbstractProcess):
     ) -> None:
         super().__init__(name=name)
         self.out_port = OutPort(shape)
-        config = channel_config or ChannelConfig()
-        self.channel = Channel(self, self.out_port.shape, int(buffer_size), config)
+        self.channel = Channel(self, self.out_port.shape, buffer_size, channel_config)
 
     @arguments(timeout=optional(TIMEOUT))
     def send(self, data: Any, timeout: float | None = None) -> None:
@@ -106,8 +105,7 @@ class Extractor(AbstractProcess):
         super().__init__(name=name)
         self.in_port = InPort(shape)
         self.out_port = OutPort(shape)
-        config = channel_config or ChannelConfig()
-        self.channel = Channel(self, self.in_port.shape, int(buffer_size), config)
+        self.channel = Channel(self, self.in_port.shape, buffer_size, channel_config)
 
     @arguments(timeout=optional(TIMEOUT))
     def receive(self, timeout: float | None = None) -> np.ndarray:
@@ -151,8 +149,7 @@ class VarWire(AbstractProcess):
     ) -> None:
         super().__init__(name=name)
         self.wire_tap = RefPort((1,))
-        config = channel_config or ChannelConfig()
-        self.channel = Channel(self, (1,), int(buffer_size), config)
+        self.channel = Channel(self, (1,), buffer_size, channel_config)
 
     @arguments(var=instance(Var, words="a Var"))
     def connect_var(self, var: Var) -> None:
