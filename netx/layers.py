@@ -460,7 +460,7 @@ class Builder:
         if "delay" not in layer.arrays or delayed or not layer.arrays["delay"].any():
             out.send(port)
             return
-        if not self.ours:  # Lava's loader knew delays in plain dense layers only
+        if not self.ours:  # Lava's loader knew delays in dense layers of real weights only
             self.reader.drop(
                 key,
                 "convolutions have no delays"

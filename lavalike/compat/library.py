@@ -26,8 +26,8 @@ from lavalike.process.var import Var as CoreVar
 
 
 def models(process: Any, floating: str, fixed: str, *tags: str) -> None:
-    """Put Lava's models of ``process`` into its module, by their names, "" where there is none; ``tags``: further ones of the
-    fixed_pt one."""
+    """Put Lava's models of ``process`` into its module, by their names, "" where there is none.
+    ``tags``: further ones of the fixed_pt one."""
     for name, precision in ((floating, "floating_pt"), (fixed, "fixed_pt")):
         if name:
             made = stand_in(name, process, precision, [CPU])
@@ -190,7 +190,8 @@ class Weighted(Fitted):
         given.overwrite("num_message_bits", num_message_bits)
 
     def _settle(self) -> None:
-        """Also a ``weight_exp`` that was changed in ``proc_params``, where Lava's models look for it."""
+        """Also a ``weight_exp`` that was changed in ``proc_params``, where Lava's models look for
+        it."""
         given, made = self.proc_params.get("weight_exp", 0), self._made.kwargs.get("weight_exp", 0)
         if given != made and not self.weights.compiled:
             var: CoreVar = self.weight_exp

@@ -122,7 +122,8 @@ def register(proc: type[CoreProcess], model: Any) -> None:
 
 
 def fit_out(proc: type[CoreProcess], model: Any) -> None:
-    """Let ``model`` be one of lavalike's that computes ``proc``; a run configuration of Lava's knows nothing of it."""
+    """Let ``model`` be one of lavalike's that computes ``proc``; a run configuration of Lava's knows
+    nothing of it."""
     hidden = dict(getattr(model, "_hidden", {}))
     for name in ("process_class", "precision", "delay", "backend"):
         owner = next((c for c in model.__mro__ if name in vars(c)), object)

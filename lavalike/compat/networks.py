@@ -31,7 +31,8 @@ NetworkList = core.NetworkList
 
 
 def _leave(cls: type, further: Mapping[str, Any]) -> None:
-    """Leave a program's further keywords, of chips mostly, as Lava's networks do; what looks like a slip is told."""
+    """Leave a program's further keywords, of chips mostly, as Lava's networks do; what looks like a
+    slip is told."""
     known = inspect.signature(cls.__init__).parameters  # type: ignore[misc]  # of that very class
     for name in further:
         if near := did_you_mean(name, known):

@@ -62,8 +62,8 @@ def _given(process: CoreProcess) -> ProcessParameters:
     """What it was made with, with defaults."""
     kind: Any = type(process)
     own = _core(kind) if issubclass(kind, library.Library) else kind
-    made = process._made
-    values = given(own.__init__, process, made.args, made.kwargs)  # type: ignore[misc]  # of that very class
+    init, made = own.__init__, process._made  # type: ignore[misc]  # of that very class
+    values = given(init, process, made.args, made.kwargs)
     for name, value in values.items():
         there, var = held(value), process.__dict__.get(name)
         values[name] = var.value if isinstance(there, Gone) and isinstance(var, Var) else there
