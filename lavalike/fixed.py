@@ -22,8 +22,8 @@ from lavalike.arguments import MAPPING, arguments, instance, integer, optional
 from lavalike.backends import get_backend
 from lavalike.compiler.flat import Flat, Node, flatten
 from lavalike.compiler.order import names
-from lavalike.dynamics.parameter import DECAY, HELD, SCALE, Parameter
-from lavalike.dynamics.weights import RANGE, SignMode, sign_mode_of
+from lavalike.dynamics.parameter import HELD, SCALE, Parameter
+from lavalike.dynamics.weights import RANGE, SignMode, dropped, sign_mode_of
 from lavalike.errors import FixedPointError, InputError, OverflowError24
 from lavalike.model.config import RunConfig
 from lavalike.proc import (
@@ -31,11 +31,18 @@ from lavalike.proc import (
     RF,
     Connection,
     Conv,
+    ConvInTime,
     ConvTranspose,
+    DelayDense,
+    DelayLearningSparse,
+    DelaySparse,
     Delta,
+    Dense,
     LearningDense,
+    LearningSparse,
     Sigma,
     SigmaDelta,
+    Sparse,
     io,
 )
 from lavalike.proc.dense import Delay, DelayLine
@@ -52,10 +59,13 @@ MESSAGES = 2**15  # of 16 bits, what a sigma-delta neuron or an input sends
 EXPONENTS = (-8, 7)  # of weights
 STATE_EXP = 6
 MANTISSA = 2**15  # of a bias
-SHIFTLESS = (Conv, ConvTranspose)  # their weights have no exponent
+CONVOLUTIONS = (Conv, ConvTranspose)
+SHIFTLESS = (*CONVOLUTIONS, ConvInTime)  # their weights have no exponent
+WEIGHTED = (*SHIFTLESS, Dense, DelayDense, Sparse, DelaySparse)
+LEARNING = (LearningDense, LearningSparse, DelayLearningSparse)
 PASSING = (Delay, DelayLine)
 KNOWN = (
-    *(Neuron, Connection, *PASSING, Spiker, io.source.RingBuffer, io.source.Constant),
+    *(Neuron, *WEIGHTED, *PASSING, Spiker, io.source.RingBuffer, io.source.Constant),
     *(io.source.Noise, io.source.Poisson, io.sink.RingBuffer),
 )
 
@@ -243,7 +253,7 @@ class _Conversion:
     def _check(self, node: Node) -> None:
         process = node.process
         own = process.dynamics is not None and not process.dynamics.loihi
-        unknown = isinstance(process, ATRLIF | LearningDense) or not (
+        unknown = isinstance(process, (ATRLIF, *LEARNING)) or not (
             isinstance(process, KNOWN) or own
         )
         if isinstance(process, Neuron) and not own:
@@ -288,16 +298,14 @@ class _Conversion:
             self._neuron(node, process, twin, row)
 
     def _weights(self, node: Node, process: Connection, twin: Any, row: Row) -> None:
-        name = "weight" if isinstance(process, SHIFTLESS) else "weights"
-        exponent = None if isinstance(process, SHIFTLESS) else process.weight_exp  # type: ignore[attr-defined]
-        value = np.asarray(Var.get(getattr(process, name)), float)
-        value = value * (2.0 ** float(Var.get(exponent)[0]) if exponent is not None else 1.0)
+        own, exponent, value = _weights_of(process)
+        name = own.name
         wanted = value * 2.0 ** self.scales.gain(process)
         most = np.abs(wanted).max(initial=0.0)
         drop, (low, high) = 0, (-255, 255)
         if exponent is not None:
             mode = process.sign_mode if process.sign_mode else sign_mode_of(value)  # type: ignore[attr-defined]
-            drop = max(8 - process.num_weight_bits + (mode is SignMode.MIXED), 0)  # type: ignore[attr-defined]
+            drop = dropped(process.num_weight_bits, SignMode(mode))  # type: ignore[attr-defined]
             low, high = RANGE[SignMode(mode)]
         unit = 2**drop
         low, high = -(-low // unit) * unit, high // unit * unit
@@ -352,17 +360,14 @@ class _Conversion:
             if p.name == "bias_mant":
                 exp = self._bias(node, row, value, scale * SCALE, twin)
                 twin.bias_exp.set(np.full(twin.bias_exp.shape, exp))
-            elif p.counts == "state":
-                whole = self._rounded(node, row, p, value, state)
-                if np.abs(whole).max() >= HELD:
+            elif p.counts not in ("", "step") and p.name not in ("cos_decay", "sin_decay"):
+                whole = self._rounded(node, row, p, value, p.unit_of(state))
+                if p.counts == "state" and np.abs(whole).max() >= HELD:
                     self.fail(
                         node,
                         f"{p.name}: {np.abs(value).max():g} is {np.abs(whole).max():g} in fixed point, which holds {HELD - 1}; scale the "
                         "neuron's weights and threshold down",
                     )
-                getattr(twin, p.name).set(whole.astype(np.int64))
-            elif p.counts in ("loss", "decay") and p.name not in ("cos_decay", "sin_decay"):
-                whole = self._rounded(node, row, p, value, DECAY)
                 getattr(twin, p.name).set((whole - p.offset).astype(np.int64))
 
     def _bias(self, node: Node, row: Row, value: np.ndarray, unit: float, twin: Any) -> int:
@@ -602,14 +607,11 @@ class _Scales:
             changed = False
             for node in owners:
                 process: Any = node.process
-                own = process.weight if isinstance(process, SHIFTLESS) else process.weights
-                exp = None if isinstance(process, SHIFTLESS) else process.weight_exp
-                most = float(np.abs(Var.get(own)).max()) * (
-                    2.0 ** float(exp.get()[0]) if exp else 1
-                )
+                _, exp, value = _weights_of(process)
+                most = float(np.abs(value).max())
                 if not most:
                     continue
-                low, high = EXPONENTS if exp else (0, 0)
+                low, high = EXPONENTS if exp is not None else (0, 0)
                 gain = self.gain(process) + math.log2(most)
                 over = math.ceil(gain - math.log2(254.0) - high)
                 under = math.ceil(math.log2(127.0) + low - gain)
@@ -640,6 +642,15 @@ class _Scales:
                         f"{port.path}: values or states there reach {2.0 ** -self.bounds[port]:.3g} of what 24 bits hold where a spike is "
                         "1; scale them down",
                     )
+
+
+def _weights_of(process: Any) -> tuple[Var, Var | None, np.ndarray]:
+    """The weights of a connection, the exponent that they have in fixed point, and what they are in
+    floating point."""
+    own: Var = process.weight if isinstance(process, CONVOLUTIONS) else process.weights
+    exponent: Var | None = None if isinstance(process, SHIFTLESS) else process.weight_exp
+    value = np.asarray(Var.get(own), float)
+    return own, exponent, value if exponent is None else value * 2.0 ** Var.get(exponent)[0]
 
 
 def _whole(x: np.ndarray) -> bool:

@@ -3,8 +3,10 @@ trusted."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +16,16 @@ import numpy as np
 import pytest
 
 import lavalike as lv
+import lavalike.fixed
 from lavalike.backends import get_backend
 from lavalike.compiled import explain, store
 from lavalike.compiler.flat import flatten
 from lavalike.compiler.parts import cut
-from lavalike.proc import LIF, DelayDense, Dense, Monitor, Recorder, Sparse
+from lavalike.dynamics.ops import above, leak
+from lavalike.proc import LIF, DelayDense, Dense, Monitor, Recorder, Sparse, neuron_process
 from lavalike.proc.io import sink, source
+from lavalike.proc.io.dataloader import StateDataloader
+from lavalike.proc.io.reset import Reset
 from lavalike.testing.samples import SAMPLES
 
 
@@ -209,6 +215,63 @@ def test_arguments_that_are_gone_are_read_from_the_vars(tmp_path):
     np.testing.assert_array_equal(loaded["Sparse"].to_dense(), expected)
 
 
+def test_what_reads_and_sets_a_var_is_kept(tmp_path):
+    lif = LIF(shape=(3,), bias_mant=np.ones(3), vth=30.0)
+    data = [(np.full(3, k), k) for k in range(5)]
+    for process, var in (
+        (sink.Read(buffer=4, interval=3), lif.v),
+        (Reset(reset_value=0.5, interval=7), lif.u),
+        (StateDataloader(dataset=data, interval=5), lif.bias_mant),
+    ):
+        process.connect_var(var)
+    compiled = lv.compile(lif, lv.RunConfig(debug=True))
+    compiled.run(lv.RunSteps(4))
+    compiled.save(tmp_path / "graph.h5")
+    loaded = lv.Compiled.load(tmp_path / "graph.h5")
+    for graph in (compiled, loaded):
+        graph.run(lv.RunSteps(12))
+    for path, process in compiled.processes.items():
+        for var in process.vars:
+            got = getattr(loaded[path], var.name).get()
+            np.testing.assert_array_equal(got, var.get(), err_msg=var.path)
+    assert loaded["Read"].data.get()[:, 0].any()
+
+
+class Converted(lv.AbstractProcess):
+    """What to_fixed makes of it has another scale than its class gives it, and is checked."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = Dense(weights=np.array([[0.5, -0.3], [0.1, 0.9]]))
+        self.own = neuron_process(LEAKY)(shape=(2,))
+        self.dense.a_out.connect(self.own.a_in)
+
+
+def _leaky(a_in, v, beta, vth):
+    v = leak(v, beta) + a_in
+    return above(v, vth), v
+
+
+BETA, VTH = (lv.Parameter(n, 0.5, counts=c) for n, c in (("beta", "decay"), ("vth", "state")))
+LEAKY = lv.Dynamics(_leaky, ("a_in",), ("s_out",), ("v",), parameters=(BETA, VTH))
+
+
+def test_a_converted_network_keeps_what_it_counts_in(tmp_path, monkeypatch):
+    for name in ("FLOATING", "FIXED"):
+        config = dataclasses.replace(getattr(lavalike.fixed, name), debug=True)
+        monkeypatch.setattr(lavalike.fixed, name, config)
+    net = Converted()
+    fixed = lv.to_fixed(net, {net.dense.s_in: np.ones((2, 20))}).net
+    lv.compile(fixed, lavalike.fixed.FIXED).save(tmp_path / "graph.h5")
+    again = lv.Compiled.load(tmp_path / "graph.h5", allow=HERE).process
+    scale = fixed.own.proc_params["scale"]
+    assert scale != net.own.proc_params["scale"]
+    assert again.own.proc_params == fixed.own.proc_params
+    fixed.own.proc_params["more"] = object()
+    with pytest.raises(lv.GraphFileError, match=r"own: proc_params \['more'\] are no numbers"):
+        lv.compile(fixed, lavalike.fixed.FIXED).save(tmp_path / "graph.h5")
+
+
 @pytest.fixture
 def saved(tmp_path):
     dense, lif = Dense(weights=np.ones((3, 2))), LIF(shape=(3,))
@@ -246,6 +309,24 @@ def _other(x, arrays):
     x["vars"][0][1][0][1] = {"texts": ["a"] * 3, "shape": [3]}
 
 
+def _of(path, **kwargs):
+    """An outermost process more."""
+    return {"class": f"lavalike.proc.{path}", "name": "more", "args": [], "kwargs": kwargs}
+
+
+def _held(**array):
+    return lambda x, _: x["vars"][0][1].append(["u", array])
+
+
+def _two(x, _):
+    for _, views in x["sources"]:
+        views[0][:] = [views[0][0] * 2, None]
+
+
+_rule = {"value": "lavalike.learning.rule:LearningRule", "fields": {"dw": "1e99999999 * x0"}}
+_empty = {"array": 0, "dtype": "float64", "shape": [0]}
+_sparse = {"sparse": [_empty] * 3, "shape": [1, 1 << 29]}
+
 HOSTILE = {
     "a function": (_top(**{"class": "os:system", "args": ["true"], "kwargs": {}}), "not allowed"),
     "a module": (_top(**{"class": "antigravity:x"}), "module antigravity, which is not allowed"),
@@ -255,6 +336,32 @@ HOSTILE = {
         _top(**{"class": "lavalike.proc.recorder:Recorder", "kwargs": {"to": "/tmp/x.h5"}}),
         "Recorder to a file",
     ),
+    "a rule": (
+        lambda x, _: x["tops"].append(
+            _of("learning:LearningDense", weights=[[1]], learning_rule=_rule)
+        ),
+        "a number has at most 300 digits",
+    ),
+    "many sizes": (
+        lambda x, _: x["tops"].extend([_of("io.source:Noise", shape=1 << 26)] * 3),
+        "process 3: Noise: .*asks for more than the",
+    ),
+    "two sizes": (
+        lambda x, _: x["tops"].append(_of("io.sink:RingBuffer", shape=[1 << 15], buffer=1 << 20)),
+        "process 2: RingBuffer: .*asks for more than the",
+    ),
+    "a sparse size": (
+        lambda x, _: x["tops"].append(_of("dense:Sparse", weights=_sparse)),
+        "shape .1, 536870912. asks for more than",
+    ),
+    "a size that is a text": (_held(array=0, dtype="float64", shape=["a", 1 << 40]), "is no shape"),
+    "long texts": (
+        _held(texts=["a" * 1000] + [""] * 140_000, shape=[140_001]),
+        "140001 texts ask for more",
+    ),
+    "a number": (_top(kwargs={"shape": 3, "vth": {"float": "0x1p9999"}}), "vth: OverflowError"),
+    "a seed": (lambda x, _: x.update(drawn=-1), "drawn -1"),
+    "a port that is dropped": (_two, "is damaged: ValueError"),
     "a size": (_top(kwargs={"shape": [1 << 20, 1 << 20]}), "asks for more than"),
     "a nest": (_top(kwargs={"shape": json.loads("[" * 40 + "]" * 40)}), "nested deeper"),
     "an index": (_far, "index of .*7 into 3 elements"),
@@ -275,6 +382,54 @@ def test_a_hostile_file_is_refused(what, saved):
     with pytest.raises(lv.GraphFileError, match=text):
         lv.Compiled.load(edited(saved, change))
     assert "antigravity" not in sys.modules
+
+
+def test_arrays_that_lie_on_each_other_are_refused(saved):
+    """A small file would be read into any number of times its size."""
+    with h5py.File(saved, "r+") as file:
+        for k in range(1000, 1100):
+            file[f"arrays/{k}"] = np.zeros(1)
+        file["arrays/1100"] = np.zeros(2000)
+        at = {name: a.id.get_offset() for name, a in file["arrays"].items()}
+    raw = bytearray(saved.read_bytes())
+    for k in range(1000, 1100):
+        layout = raw.index(struct.pack("<QQ", at[str(k)], 8))
+        raw[layout : layout + 16] = struct.pack("<QQ", at["1100"], 16000)
+        space = raw.rindex(struct.pack("<QQQ", 0x101_01, 1, 1), 0, layout)
+        raw[space + 8 : space + 24] = struct.pack("<QQ", 2000, 2000)
+    saved.write_bytes(raw)
+    with h5py.File(saved) as file:
+        assert file["arrays/1000"].shape == (2000,)
+    with pytest.raises(lv.GraphFileError, match="its arrays lie on each other"):
+        lv.Compiled.load(saved)
+
+
+def test_a_file_of_another_form_is_refused(tmp_path):
+    with h5py.File(tmp_path / "new.h5", "w", libver="latest") as file:
+        file["graph"] = np.zeros(3, np.uint8)
+    with pytest.raises(lv.GraphFileError, match=r"form that Compiled.save writes \(superblock"):
+        lv.Compiled.load(tmp_path / "new.h5")
+
+
+GIVEN = {
+    "a list": (lambda: LIF(shape=(4,), vth=[2000, 3000, 4000, 5000]), "vth"),
+    "a large number": (lambda: LIF(shape=(2,), vth=1 << 28), "vth"),
+    "a large matrix of few entries": (
+        lambda: Sparse(rows=[0], cols=[1], data=[2.0], shape=(1 << 14, 1 << 14)),
+        "weights",
+    ),
+    "the other order of bytes": (lambda: LIF(shape=(2,), vth=np.array([1, 2.5], ">f8")), "vth"),
+}
+
+
+@pytest.mark.parametrize("what", GIVEN)
+def test_arguments_of_any_size_are_kept(what, tmp_path):
+    make, name = GIVEN[what]
+    process = make()
+    lv.compile(process).save(tmp_path / "graph.h5")
+    again = lv.Compiled.load(tmp_path / "graph.h5").process
+    np.testing.assert_array_equal(getattr(again, name).get(), getattr(process, name).get())
+    assert again.in_ports[0].shape == process.in_ports[0].shape
 
 
 def test_a_class_of_ones_own_is_allowed_by_name(tmp_path):

@@ -14,7 +14,6 @@ from lavalike import logs
 from lavalike.proc import LIF
 
 RECORDS, PROCESSES = 1000, 4
-SPAWNED = 2  # each imports all anew
 FORKS = "fork" in multiprocessing.get_all_start_methods()
 
 
@@ -62,8 +61,8 @@ def run(processes) -> None:
 def test_records_of_spawned_processes(lines):
     spawn = multiprocessing.get_context("spawn")
     with logs.Relay() as relay:
-        run([spawn.Process(target=many, args=(k, relay.ticket)) for k in range(SPAWNED)])
-    check(lines(), range(SPAWNED))
+        run([spawn.Process(target=many, args=(k, relay.ticket)) for k in range(PROCESSES)])
+    check(lines(), range(PROCESSES))
 
 
 @pytest.mark.skipif(not FORKS, reason="the platform does not fork")

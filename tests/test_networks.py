@@ -97,9 +97,15 @@ def test_weights_are_rounded_to_what_eight_bits_hold():
     assert set(nw.GradedDense([[0.5, -0.26]]).main.weights.get().reshape(-1)) == {64, -34}
     assert nw.GradedDense([[0.5, 0.26]]).main.weights.get()[0, 1] == 33
     assert nw.GradedDense([[20.0]], exp=3).main.weights.get()[0, 0] == 160
+    largest = np.array([[255 / 128, -0.5]])  # of mixed signs 254 is
+    assert set(nw.GradedDense(largest).main.weights.get().reshape(-1)) == {254, -64}
+    with pytest.raises(lv.VarError, match=r"-2 is -256 in 1/128, and 8 bits hold -255\.\.255"):
+        nw.GradedDense([[-2.0]])
     scipy = pytest.importorskip("scipy.sparse")
     matrix = nw.GradedSparse(scipy.csr_matrix(np.array([[0.0, 0.26], [0.5, 0]])))
     np.testing.assert_array_equal(matrix.main.to_dense(), [[0, 33], [64, 0]])
+    matrix = nw.GradedSparse(scipy.csr_matrix(largest))
+    np.testing.assert_array_equal(matrix.main.to_dense(), [[254, -64]])
     for wrong in (2.0, -2.1, np.inf):
         with pytest.raises(lv.VarError, match=r"weights: .* 8 bits hold .*exp smaller than 7"):
             nw.GradedDense([[wrong, 0.5, -0.5]])

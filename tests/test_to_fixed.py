@@ -10,13 +10,17 @@ import pytest
 import lavalike as lv
 import lavalike.fixed
 from lavalike.dynamics.ops import above, leak
+from lavalike.learning import LearningRule, Trace
 from lavalike.proc import (
     ATRLIF,
     LIF,
+    Connection,
     Conv,
+    ConvInTime,
     Delay,
     Delta,
     Dense,
+    LearningSparse,
     LIFRefractory,
     Sigma,
     SigmaDelta,
@@ -136,6 +140,17 @@ def test_a_convolution_has_no_exponent():
     assert row(fixed, 1).differs < 0.1
 
 
+def test_a_kernel_in_time_has_none_either():
+    kernel = ConvInTime(weights=RNG.normal(size=(3, 2, 4)))
+    net = chain(kernel, LIF(shape=(2,), vth=0.5, dv=0.1))
+    fixed = lv.to_fixed(net, {"inp": (RNG.random((4, 40)) < 0.3).astype(float)})
+    weights, scale = fixed.net.parts[0].weights.get(), row(fixed, 0).scale
+    assert 64 < np.abs(weights).max() <= 255
+    np.testing.assert_array_equal(weights, np.round(kernel.weights.get() * scale))
+    assert row(fixed, 0).exponent is None
+    assert row(fixed, 1).differs < 0.1
+
+
 def _leaky(a_in, v, beta, vth):
     v = leak(v, beta) + a_in
     return above(v, vth), v
@@ -174,6 +189,25 @@ def two(lif, weights=None):
     return chain(Dense(weights=np.eye(2) * 0.5 if weights is None else weights), lif)
 
 
+def learning(kind):
+    rule = LearningRule(dw="2^-2 * x1 * u0", x1=Trace(16, 10))
+    return kind(weights=np.eye(2) * 0.5, learning_rule=rule)
+
+
+class Mine(Connection):
+    """A connection of one's own, whose weights are not the library's."""
+
+    def __init__(self):
+        super().__init__()
+        self.s_in, self.a_out = lv.InPort((2,)), lv.OutPort((2,))
+
+
+@lv.implements(Mine, backend="numpy")
+class MineModel(lv.NumpyModel):
+    def run_spk(self):
+        self.a_out.send(self.s_in.recv())
+
+
 @pytest.mark.parametrize(
     ("net", "told"),
     [
@@ -189,6 +223,8 @@ def two(lif, weights=None):
         ),
         (lambda: two(LIFRefractory(shape=(2,))), "a LIFRefractory has no fixed-point form"),
         (lambda: two(ATRLIF(shape=(2,))), "a ATRLIF has no conversion"),
+        (lambda: chain(learning(LearningSparse), LIF(shape=(2,))), "a LearningSparse has no conv"),
+        (lambda: chain(Mine(), LIF(shape=(2,))), "a Mine has no conversion"),
         (lambda: two(LIF(shape=(2,), loihi_units=True)), "whole numbers already"),
         (
             lambda: chain(LIF(shape=(2,), vth=0.5), LIF(shape=(2,), vth=0.25)),

@@ -33,7 +33,7 @@ from lavalike.proc.monitor import Monitor
 from lavalike.proc.recorder import Recorder
 from lavalike.process import AbstractProcess, RefPort, Var
 from lavalike.process.made import Gone, held
-from lavalike.process.ports import Port, View
+from lavalike.process.ports import Port, View, at_most
 from lavalike.process.process import component, walk
 from lavalike.runtime import runtime
 from netx import trust
@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from lavalike.compiled.graph import Compiled
 
 FORMAT = 1
+FOREIGN = "is not of the form that Compiled.save writes"
 MAX_TEXT = 1 << 28  # bytes of JSON
-MAX_ELEMENTS = 1 << 27  # of one shape that an argument gives, unless the file is as large
+MAX_ELEMENTS = 1 << 27  # of all ports and Vars, unless the file is as large
+ROOM = 4  # as many elements for each byte of a file, which holds all Vars' values
 MAX_DEPTH = 32  # of data within data
 # rooms of ours whose classes a file may name; nothing in them does anything when it is imported
 LIBRARY = (
@@ -52,6 +54,12 @@ LIBRARY = (
     "netx",
 )
 PLAIN = (type(None), bool, int, str)
+NUMBER = (*PLAIN, float, np.number)
+# what comes of data that are not of the form that they should have
+WRONG = (
+    *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError),
+    *(StopIteration, MemoryError, RecursionError),
+)
 Json = Any
 
 
@@ -134,7 +142,8 @@ class _Writer:
             return {"texts": value.reshape(-1).tolist(), "shape": value.shape}
         if value.dtype.hasobject or kind not in "biufc":
             self.fail(f"an array of {value.dtype} is no data that a file holds")
-        flat = np.ascontiguousarray(value).reshape(-1)
+        native = value.dtype.newbyteorder("=")
+        flat = np.ascontiguousarray(value, native).reshape(-1)
         if kind == "b":
             flat = flat.astype(np.uint8)
         elif kind == "c":
@@ -316,12 +325,18 @@ def _described(writer: _Writer, compiled: Compiled, program: runtime.Runtime) ->
             for p in graph.places
             for port in p.var_ports
         ],
+        # which may be others than it was made with: to_fixed gives its copy a scale
+        "params": [
+            [place, writer.data(own, p.path)]
+            for p, place in graph.places.items()
+            if (own := {n: v for n, v in p.proc_params.items() if isinstance(v, NUMBER)})
+        ],
         "vars": [
             [place, [[v.name, writer.array(Var.get(v))] for v in p.vars if v.aliased is None]]
             for p, place in graph.places.items()
         ],
         "probes": [
-            [graph.places[owner], [_probe(writer, graph, owner, k) for k in range(_count(owner))]]
+            [graph.places[owner], [_probe(writer, graph, owner, t) for t in _tracks(owner)]]
             for owner in owners
         ],
         "models": [
@@ -353,12 +368,7 @@ def _tracks(owner: AbstractProcess) -> list[Any]:
     return owner._targets if isinstance(owner, Monitor) else []
 
 
-def _count(owner: AbstractProcess) -> int:
-    return len(_tracks(owner))
-
-
-def _probe(writer: _Writer, graph: _Graph, owner: AbstractProcess, k: int) -> Json:
-    probe = _tracks(owner)[k]
+def _probe(writer: _Writer, graph: _Graph, owner: AbstractProcess, probe: Any) -> Json:
     target = probe.target
     if target.process not in graph.places:
         writer.fail(
@@ -378,21 +388,9 @@ def _probe(writer: _Writer, graph: _Graph, owner: AbstractProcess, k: int) -> Js
 def _check(draft: Path, compiled: Compiled, writer: _Writer) -> None:
     """What the file at ``draft`` says is the graph: its classes, ports and Vars, nothing more and
     nothing less."""
-    tops = component(compiled.process)
-    mine = _Graph(tops)
-    classes = {type(p) for p in mine.places} | {
-        c for value in _types(compiled.config) for c in value
-    }
-    modules = {c.__module__ for c in classes}
-    modules |= {type(p.expansion).__module__ for p in mine.places if p.expansion is not None}
-    modules |= {
-        m.__module__
-        for p in mine.places
-        for m in candidates(p)
-        if not m.__module__.startswith("lavalike.")
-    }
+    mine = _Graph(component(compiled.process))
     try:
-        process, _, _ = load(draft, [*modules], every=True)
+        process, _, _ = load(draft, every=True)
     except LavalikeError as e:
         what = str(e).removeprefix(f"{draft}: ")
         writer.fail(
@@ -409,16 +407,13 @@ def _check(draft: Path, compiled: Compiled, writer: _Writer) -> None:
                 writer.fail(
                     f"{p.path}: {what} {a} are made as {b}; make them in its __init__, from its arguments"
                 )
+        if lost := sorted(p.proc_params.keys() - again.proc_params.keys()):
+            writer.fail(
+                f"{p.path}: proc_params {lost} are no numbers or texts, and its __init__ does not make them"
+            )
     if len(other.places) > len(mine.places):
         extra = next(p for place, p in other.by_place.items() if place not in mine.by_place)
         writer.fail(f"{extra.path}: is made, and not there")
-
-
-def _types(config: RunConfig) -> list[list[type]]:
-    return [
-        [x for x in (key, value, getattr(value, "model", None)) if isinstance(x, type)]
-        for key, value in config.select.items()
-    ]
 
 
 # -- reading
@@ -433,7 +428,7 @@ class _Reader:
         self.path, self.every = path, every
         self.modules = [a for a in allow if isinstance(a, str)]
         self.classes = {_path(a): a for a in allow if isinstance(a, type)}
-        self.size = 0
+        self.most = MAX_ELEMENTS  # elements of all that is made
 
     def fail(self, problem: str, key: str = "graph") -> NoReturn:
         raise GraphFileError(f"{self.path}: {key}: {problem}")
@@ -449,14 +444,10 @@ class _Reader:
 
         if not self.path.is_file():
             raise GraphFileError(f"{self.path}: there is no such file")
-        self.size = self.path.stat().st_size
-        plain = trust.check(self.path, self.trusted)
-        if plain is None or plain.chunks or plain.attributes:
-            raise GraphFileError(f"{self.path}: is not of the form that Compiled.save writes")
-        for key, (count, item, text, stored) in plain.data.items():
-            if text or stored != count * item:
-                self.fail(f"declares {count * item} bytes and stores {stored}", key)
+        size = self.path.stat().st_size
+        self.most = max(MAX_ELEMENTS, ROOM * size)
         try:
+            self._looked_through(size)
             with h5py.File(self.path, "r") as file:
                 if set(file) != {"graph", "digest", "arrays"} or not isinstance(
                     file["arrays"], h5py.Group
@@ -472,13 +463,30 @@ class _Reader:
                 if not np.array_equal(file["digest"][()], digest(written, self.arrays)):
                     self.fail("does not fit what the file holds, which is damaged", "digest")
                 found = json.loads(written.decode())
-        except (ValueError, RecursionError, UnicodeError) as e:
-            self.fail(f"is damaged: {e}")
+        except GraphFileError:
+            raise
+        except (OSError, RuntimeError, MemoryError, ValueError) as e:
+            raise GraphFileError(f"{self.path}: cannot be read: {e}") from e
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             self.fail(
                 f"is of format {found.get('format') if isinstance(found, dict) else '?'}, this lavalike reads {FORMAT}"
             )
         return found
+
+    def _looked_through(self, size: int) -> None:
+        """Each of its bytes is of one array at most, so reading all takes no more than its size."""
+        try:
+            with open(self.path, "rb") as file:
+                plain = trust.Plain(file, size, self.trusted)
+        except trust.Other as e:
+            raise GraphFileError(f"{self.path}: {FOREIGN} ({e})") from None
+        if plain.chunks or plain.attributes:
+            raise GraphFileError(f"{self.path}: {FOREIGN}")
+        for key, (count, item, text, stored) in plain.data.items():
+            if text or stored != count * item:
+                self.fail(f"declares {count * item} bytes and stores {stored}", key)
+        if sum(stored for *_, stored in plain.data.values()) > size:
+            raise GraphFileError(f"{self.path}: its arrays lie on each other")
 
     # -- classes
 
@@ -517,14 +525,32 @@ class _Reader:
 
     # -- data
 
+    def shape(self, sizes: Any) -> tuple[int, ...]:
+        """A shape whose axes are no longer than what a file may ask for."""
+        if type(sizes) is not list or not all(type(n) is int for n in sizes):
+            self.fail(f"{sizes!r:.60} is no shape")
+        if len(sizes) > MAX_DEPTH or not all(0 <= n <= self.most for n in sizes):
+            self.fail(f"shape {sizes!r:.60} asks for more than {self.most} elements")
+        return tuple(sizes)
+
+    def texts(self, x: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """As an array, in which all are as long as the longest."""
+        if type(x) is not list or not all(type(t) is str for t in x):
+            self.fail(f"{x!r:.60} are no texts")
+        if len(x) * max(map(len, x), default=0) > self.most:
+            self.fail(f"{len(x)} texts ask for more than {self.most} letters")
+        return np.array(x, dtype=np.str_).reshape(shape)
+
     def array(self, x: Any) -> np.ndarray:
         try:
-            shape = tuple(x["shape"])
+            shape = self.shape(x["shape"])
             if "texts" in x:
-                return np.array(x["texts"], dtype=np.str_).reshape(shape)
+                return self.texts(x["texts"], shape)
             dtype = np.dtype(x["dtype"])
             flat = self.arrays[str(x["array"])]
-        except (KeyError, TypeError, ValueError) as e:
+        except GraphFileError:
+            raise
+        except WRONG as e:
             self.fail(f"no array: {type(e).__name__}: {e}")
         size = math.prod(shape)
         want = {"b": np.dtype(np.uint8), "c": np.empty(0, dtype).real.dtype}.get(dtype.kind, dtype)
@@ -534,7 +560,7 @@ class _Reader:
             flat = flat.view(dtype) if dtype.kind == "c" else flat.astype(dtype, copy=False)
         else:
             flat = np.empty(0, dtype)
-        if flat.size != size or not all(type(n) is int and n >= 0 for n in shape):
+        if flat.size != size:
             self.fail(f"{flat.size} numbers do not make shape {shape}", f"arrays/{x['array']}")
         return flat.reshape(shape)
 
@@ -574,10 +600,10 @@ class _Reader:
                     from scipy.sparse import coo_matrix
 
                     data, row, col = map(self.array, parts)
-                    return coo_matrix((data, (row, col)), shape=tuple(shape))
+                    return coo_matrix((data, (row, col)), shape=self.shape(shape))
         except LavalikeError:
             raise
-        except (TypeError, ValueError, KeyError, AttributeError) as e:
+        except WRONG as e:
             self.fail(f"{type(e).__name__}: {e}", what)
         return self.fail(f"{x!r:.80} is no data", what)
 
@@ -587,27 +613,17 @@ class _Reader:
         cls = self.cls(x["class"], AbstractProcess, what)
         args = [self.data(a, what) for a in x["args"]]
         kwargs = {n: self.data(v, f"{what}, {n}") for n, v in x["kwargs"].items()}
-        for value in (*args, *kwargs.values()):
-            self._within(value, what)
         if issubclass(cls, Recorder) and kwargs.get("to") is not None:
             self.fail("a Recorder to a file; what a file says writes none", what)
         try:
             process = cls(*args, **kwargs)
         except LavalikeError as e:
             self.fail(f"{cls.__name__}: {e}", what)
-        except (TypeError, ValueError, LookupError, MemoryError, OverflowError) as e:
+        except WRONG as e:
             self.fail(f"{cls.__name__}: {type(e).__name__}: {e}", what)
         if x["name"] != process.name:
             process.name = str(x["name"])
         return process
-
-    def _within(self, value: Any, what: str) -> None:
-        """A shape asks for no more than a file may."""
-        sizes = value if isinstance(value, tuple | list) else [value]
-        if not all(isinstance(n, int) for n in sizes):
-            return
-        if math.prod(max(n, 1) for n in sizes) > max(MAX_ELEMENTS, self.size):
-            self.fail(f"{value!r:.60} asks for more than {MAX_ELEMENTS} elements", what)
 
 
 def load(
@@ -617,12 +633,14 @@ def load(
     :meth:`Compiled.load`."""
     reader = _Reader(Path(path), allow, every)
     try:
-        return _load(reader, reader.read())
+        found = reader.read()
+        with at_most(reader.most):
+            return _load(reader, found)
     except GraphFileError:
         raise
     except LavalikeError as e:  # what is made of it says what does not fit
         raise GraphFileError(f"{reader.path}: {e}") from e
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as e:
+    except WRONG as e:
         reader.fail(f"is damaged: {type(e).__name__}: {e}")
 
 
@@ -642,6 +660,12 @@ def _load(reader: _Reader, x: Json) -> tuple[AbstractProcess, RunConfig, int | N
         process.expand(model)
     graph = _Graph(tops)
     _connect(reader, graph, x)
+    for place, values in x["params"]:
+        process = _at(reader, graph, place)
+        process.__dict__["proc_params"] = {
+            **process.proc_params,
+            **reader.data(values, f"{process.path}: proc_params"),
+        }
     for place, values in x["vars"]:
         process = _at(reader, graph, place)
         own = {v.name: v for v in process.vars if v.aliased is None}
@@ -653,7 +677,8 @@ def _load(reader: _Reader, x: Json) -> tuple[AbstractProcess, RunConfig, int | N
         _record(reader, graph, _at(reader, graph, place), probes)
     process = _at(reader, graph, x["process"])
     step, drawn = x["step"], x["drawn"]
-    if type(step) is not int or not 0 <= step < 1 << 62 or not isinstance(drawn, int | None):
+    counts = [step] if drawn is None else [step, drawn]
+    if not all(type(n) is int and 0 <= n < 1 << 63 for n in counts):
         reader.fail(f"step {step!r:.40}, drawn {drawn!r:.40}")
     root = process._structure.root()
     if len({id(top._structure.root()) for top in tops if not _tracks(top)}) > 1:
@@ -696,12 +721,16 @@ def _connect(reader: _Reader, graph: _Graph, x: Json) -> None:
             ref = _port(reader, graph, ports[0])
             if var is None or rest or not isinstance(ref, RefPort):
                 reader.fail(f"{process.path}: there is no Var {name!r:.60} to refer to")
-            ref.connect_var(var)
+            _referring(ref).connect_var(var)
             continue
         port = _port(reader, graph, end)
         for k, (ports, index) in enumerate(views):
             sources = tuple(_port(reader, graph, p) for p in ports)
-            view = sources[0]._view() if index is None else View(sources, reader.array(index))
+            if index is None:
+                (only,) = sources
+                view = only._view()
+            else:
+                view = View(sources, reader.array(index))
             size = sum(p.size for p in sources)
             low, high = view.index.min(initial=0), view.index.max(initial=-1)
             if view.index.dtype.kind != "i" or low < -1 or high >= size:
@@ -717,6 +746,13 @@ def _connect(reader: _Reader, graph: _Graph, x: Json) -> None:
         if sorted(map(id, ends)) != sorted(map(id, port.targets)):
             reader.fail(f"{port.path}: feeds {port.targets}, and the file says {ends}")
         port.targets[:] = ends
+
+
+def _referring(ref: RefPort) -> Any:
+    """What ``ref`` was connected by: itself, or its process, which gives it the Var's shape."""
+    owner = ref.process
+    ours = type(owner).__module__.startswith("lavalike.proc.")
+    return owner if ours and hasattr(owner, "connect_var") else ref
 
 
 def _record(reader: _Reader, graph: _Graph, owner: AbstractProcess, probes: Json) -> None:

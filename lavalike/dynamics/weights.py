@@ -32,11 +32,16 @@ def sign_mode_of(weights: np.ndarray) -> SignMode:
 RANGE = {SignMode.MIXED: (-256, 255), SignMode.EXCITATORY: (0, 255), SignMode.INHIBITORY: (-255, 0)}
 
 
+def dropped(num_weight_bits: int, mode: SignMode) -> int:
+    """How many of the low bits of a weight are not stored."""
+    return max(8 - num_weight_bits + (mode is SignMode.MIXED), 0)
+
+
 def fixed_weights(weights: np.ndarray, num_weight_bits: int, sign_mode: SignMode) -> np.ndarray:
     """``weights`` as Loihi stores them (int64), ValueError where they do not fit."""
     mode = sign_mode_of(weights) if sign_mode is SignMode.NULL else sign_mode
     whole = within("weights", integral("weights", weights), *RANGE[mode])
-    drop = max(8 - num_weight_bits + (mode is SignMode.MIXED), 0)
+    drop = dropped(num_weight_bits, mode)
     if mode is SignMode.INHIBITORY:
         return -((-whole >> drop) << drop)
     return (whole >> drop) << drop

@@ -20,6 +20,8 @@ _TOKEN = re.compile(
     r"|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|[-+*^()]))"
 )
 _LARGEST = 63  # of a power of two, as uk's k
+_DIGITS = 300  # of a number, and of its power of ten: its Fraction has as many
+_LETTERS = 10_000  # of a rule: products of numbers are exact, and grow with each
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class _Parser:
             if isinstance(item, Factor):
                 factors.append(item)
             else:
-                number = number * item
+                number = self.held(begin, number * item)
             if self.take("*") is None:
                 break
         gate = next((f for f in factors if _is_gate(f)), None)
@@ -223,6 +225,9 @@ class _Parser:
         if token.kind != "number":
             self.fail(token.at, "a number is expected here")
         self.place += 1
+        power_of_ten = token.text.lower().partition("e")[2] or "0"
+        if len(token.text) > _DIGITS or abs(int(power_of_ten)) > _DIGITS:
+            self.fail(token.at, f"a number has at most {_DIGITS} digits before and after its point")
         value = Fraction(token.text)
         if self.take("^", "**") is None:
             return Number(value)
@@ -237,7 +242,17 @@ class _Parser:
         exponent = int(power.text) * (-1 if sign is not None and sign.text == "-" else 1)
         if not value and exponent < 0:
             self.fail(token.at, "0 has no negative power")
-        return Number(Fraction(1), exponent) if value == 2 else Number(value**exponent)
+        if value == 2:
+            return Number(Fraction(1), exponent)
+        return self.held(token.at, Number(value**exponent))
+
+    def held(self, at: int, number: Number) -> Number:
+        """``number``, which a float holds."""
+        try:
+            float(number.value)
+        except OverflowError:
+            self.fail(at, "the numbers come to more than a float holds, 1.8e308")
+        return number
 
     def name(self, token: _Token) -> str:
         if token.text in FACTORS or token.text in GATES:
@@ -269,4 +284,6 @@ def parsed(text: str, target: str) -> tuple[Product, ...]:
     """The products of ``text``, which says how ``target`` changes. RuleError with the place."""
     if not text.strip():
         raise RuleError(f"{target}: the rule is empty; leave it out (None)")
+    if len(text) > _LETTERS:
+        raise RuleError(f"{target}: the rule has {len(text)} letters; {_LETTERS} are read")
     return _Parser(text, target).sum()

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from lavalike.arguments import arguments, integer
+from lavalike.dynamics.weights import RANGE, SignMode
 from lavalike.errors import VarError
 from lavalike.networks.algebra import AlgebraicMatrix, AlgebraicVector, Network, NetworkList
 from lavalike.proc.parameters import array
@@ -138,15 +139,18 @@ class _Graded(AlgebraicMatrix):
         sparse = hasattr(weights, "tocsr")
         scaled: Any = (weights if sparse else array(name, weights)) * 2.0**self.exp
         least, largest = float(scaled.min()), float(scaled.max())
-        if not (least >= -256 and largest <= 255):
-            reach = largest if not largest <= 255 else least
+        mixed = least < 0 < largest
+        low, high = RANGE[SignMode.MIXED] if mixed else (-255, 255)
+        if not (least >= low and largest <= high):
+            reach = largest if not largest <= high else least
             raise VarError(
                 f"{name}: {reach / 2**self.exp:g} is {reach:g} in 1/{2**self.exp}, and 8 bits hold "
-                f"-256..255; an exp smaller than {self.exp} holds it"
+                f"{low}..{high}; an exp smaller than {self.exp} holds it"
             )
-        unit = 2 if least < 0 < largest else 1  # of mixed signs they are even
-        scaled = scaled / unit
-        return (scaled.rint() if sparse else np.round(scaled)) * unit
+        if not mixed:
+            return scaled.rint() if sparse else np.round(scaled)
+        half = scaled / 2  # of mixed signs they are even
+        return (half.rint().minimum(127) if sparse else np.minimum(np.round(half), 127)) * 2
 
 
 class GradedDense(_Graded):
@@ -154,7 +158,8 @@ class GradedDense(_Graded):
 
     Args:
         weights: (out, in), real; rounded to multiples of ``2**-exp``, of which 8 bits are held.
-        exp: fractional bits. Default 7: weights from -2 to 255/128.
+        exp: fractional bits. Default 7: weights from -255/128 to 255/128; of mixed signs from -2 to
+            254/128, to which the next larger ones are rounded.
 
     VarError for weights beyond 8 bits.
     """

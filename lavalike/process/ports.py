@@ -11,7 +11,9 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -26,13 +28,38 @@ if TYPE_CHECKING:
 Connectable = Union["Port", "View"]
 
 
+class _Room(threading.local):
+    left: int | None = None  # how many elements ports and Vars of this thread may still have
+
+
+_room = _Room()
+
+
+@contextmanager
+def at_most(elements: int) -> Iterator[None]:
+    """The ports and Vars that this thread makes meanwhile have so many elements in all; ConnectError
+    for the first one too many, before there is memory for it."""
+    _room.left = elements
+    try:
+        yield
+    finally:
+        _room.left = None
+
+
 def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
     """``shape`` as a tuple of positive ints, or a ConnectError naming ``what``."""
-    if type(shape) is tuple and shape and all(type(s) is int and s > 0 for s in shape):
-        return shape
-    SHAPE.check(what, "shape", shape, ConnectError)
-    sizes: Any = (shape,) if is_integer(shape) else shape
-    return tuple(operator.index(s) for s in sizes)
+    if not (type(shape) is tuple and shape and all(type(s) is int and s > 0 for s in shape)):
+        SHAPE.check(what, "shape", shape, ConnectError)
+        sizes: Any = (shape,) if is_integer(shape) else shape
+        shape = tuple(operator.index(s) for s in sizes)
+    left = _room.left
+    if left is not None:
+        _room.left = left - math.prod(shape)
+        if _room.left < 0:
+            raise ConnectError(
+                f"{what}: shape {shown(shape)} asks for more than the {left} elements that are left"
+            )
+    return shape
 
 
 class View:

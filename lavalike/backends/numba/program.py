@@ -569,9 +569,8 @@ class NumbaProgram:
         """A call that does one step as ``run(1, heard, rows)`` does, in the same rows every time."""
         if self.options.debug or not rows.keys() <= self.records.keys():
             return lambda: self.run(1, heard, rows)
-        first: list[
-            memoryview
-        ] = []  # where the blocks of feeds and records have the step of their first row
+        # where the blocks of feeds and records have the step of their first row
+        first: list[memoryview] = []
 
         def step() -> None:
             if self.stale or self.rows is not first:
