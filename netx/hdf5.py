@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from lavalike.proc.connection import Connection
 from lavalike.process import AbstractProcess, InPort, OutPort
 from netx.blocks.process import NetLayer
 from netx.layers import Builder, message_bits
-from netx.reader import Layer, Reader
+from netx.reader import Layer, NetFileWarning, Reader
 
 WEIGHT_SCALE = 64
 INT32 = 2**31 - 1
@@ -53,9 +54,10 @@ class Network(AbstractProcess):
             always exact. Their layers' delays act behind the neurons (``layers[i].delay``), as slayer's do.
 
     Files without a mark of lavalike's (see :mod:`netx.provenance`) load as Lava loaded them, each key dropped and value clipped with a
-    NetFileWarning: adaptive resonators (ADRF) run as RF, delays act in plain dense layers only. A file whose blocks were exported
-    one by one is lavalike's, with a NetFileWarning that nothing vouches for the number of its layers. ``ours`` and ``signed`` say
-    which kind it is, and whether a digest vouches for the whole.
+    NetFileWarning: adaptive resonators (ADRF) run as RF, delays act in dense layers of real weights only, recurrent ones too.
+    A file whose blocks were exported one by one is lavalike's, with a NetFileWarning that nothing vouches
+    for the number of its layers. ``ours`` and ``signed`` say which kind it is, and whether a digest
+    vouches for the whole.
 
     A flatten layer at the end makes ``out`` flat, in torch's order; ``out_layer`` is the layer before.
 
@@ -230,11 +232,14 @@ class Network(AbstractProcess):
         arrays of whole numbers as they are stored (``weight``, ``bias``, ``delay``, ...; of complex
         layers ``weight/real`` and so on) and ``neuron``, a dict of its keys, where there is one.
         NetFileError where the file is gone or damaged by now."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NetFileWarning)  # it was told when it was loaded
+            layers = Reader(self.path_of_file, False).read().layers
         return {
             "layer": {
                 k: {"type": d.type, "shape": np.array(d.shape), **d.arrays}
                 | ({} if d.neuron is None else {"neuron": d.neuron})
-                for k, d in enumerate(Reader(self.path_of_file, False).read().layers)
+                for k, d in enumerate(layers)
             }
         }
 

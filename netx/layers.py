@@ -42,6 +42,9 @@ MAX_EXTENT = 4096  # of stride, padding and dilation
 STATE_EXP = 6
 NEVER = 1 << 17  # a threshold no 24-bit voltage exceeds
 UNREACHABLE = (1 << 18) - 1  # the one slayer writes
+BLOCKS: dict[str, type[blocks.AbstractBlock]] = {
+    b.layer: b for b in (blocks.Input, blocks.Dense, blocks.RecurrentDense, blocks.Conv)
+}
 LATE = {"CUBA": LIFLateBias, "ALIF": ALIFLateBias}  # neurons whose bias begins late
 
 
@@ -457,7 +460,7 @@ class Builder:
         if "delay" not in layer.arrays or delayed or not layer.arrays["delay"].any():
             out.send(port)
             return
-        if not self.ours:  # Lava's loader knew delays in plain dense layers only
+        if not self.ours:  # Lava's loader knew delays in dense layers of real weights only
             self.reader.drop(
                 key,
                 "convolutions have no delays"
@@ -536,15 +539,10 @@ class Builder:
 
 def _layer(layer: Layer, shape_in: tuple[int, ...]) -> NetLayer:
     """An empty layer, of the class that a program would build by hand where there is one."""
-    kinds: dict[str, Any] = {
-        "input": blocks.Input,
-        "dense_rec": blocks.RecurrentDense,
-        "conv": blocks.Conv,
-    }
-    kinds["dense"] = blocks.ComplexDense if layer.complex else blocks.Dense
-    if layer.type in kinds:
-        return kinds[layer.type].bare(layer.type, shape_in)
-    return NetLayer(layer.type, shape_in)
+    kind = BLOCKS.get(layer.type)
+    if kind is None:
+        return NetLayer(layer.type, shape_in)
+    return (blocks.ComplexDense if kind is blocks.Dense and layer.complex else kind).bare(shape_in)
 
 
 def message_bits(layer: Layer) -> int:

@@ -159,9 +159,11 @@ def test_nothing_else_knows_of_it():
 
 
 def test_the_page_has_the_table():
-    assert table.markdown() in (ROOT / "docs/from_lava.md").read_text(), (
+    page = (ROOT / "docs/from_lava.md").read_text()
+    assert table.markdown() in page, (
         "run python -m lavalike.compat.table and put it into docs/from_lava.md"
     )
+    assert page.count(table.BEGIN) == 1
 
 
 # -- processes, Vars, ports
@@ -652,6 +654,26 @@ def test_a_process_of_lavas_knows_that_lavalike_runs_it(names):
     assert (lif.plan, lif.stopped, lif.compiled) == ("mine", "mine", "mine")
 
 
+def test_init_counts_however_it_is_compiled_and_is_looked_at_then_only(names, monkeypatch):
+    def made():
+        lif = names.LIF(shape=(1,), du=1.0, dv=0.0, vth=100, bias_mant=3)
+        lif.bias_mant.init = 4
+        return lif
+
+    lif = made()
+    assert lv.simulate(lif, steps=2, record=[lif.v])[lif.v].tolist() == [[4.0, 8.0]]
+    looked = []
+    settle = type(lif.bias_mant).settle
+    monkeypatch.setattr(
+        type(lif.bias_mant), "settle", lambda self: looked.append(self.name) or settle(self)
+    )
+    lif = made()
+    for steps, v in ((2, 8.0), (1, 12.0), (1, 16.0)):
+        lif.run(lv.RunSteps(steps), lv.RunConfig())
+        assert lif.v.get().tolist() == [v]
+    assert looked.count("bias_mant") == 1
+
+
 def test_what_belongs_to_lavalikes_process_stays_its(names):
     """It is held, recorded and copied, and is no part of who holds it."""
     own = CoreLIF(shape=(1,), du=1.0, dv=0.0, vth=100, bias_mant=3)
@@ -694,6 +716,20 @@ def test_injector_and_extractor_in_lavas_spelling(names):
     assert [wire.receive().tolist() for _ in range(2)] == [[1, 2], [3, 0]]
     with pytest.raises(TypeError, match="shape is a tuple"):
         Injector(shape=4)
+    before = names.LIF(shape=(1,)).id
+    utils.validate_shape((2,))
+    utils.validate_buffer_size(3)
+    assert names.LIF(shape=(1,)).id == before + 1  # what looks makes no process
+    for value, kind in (
+        ([2], TypeError),
+        ((2.5,), TypeError),
+        ((0,), ValueError),
+        ((), ValueError),
+    ):
+        with pytest.raises(kind, match="validate_shape: shape is a tuple of integers >= 1, got"):
+            utils.validate_shape(value)
+    with pytest.raises(ValueError, match="buffer_size is an integer >= 1, got 0"):
+        utils.validate_buffer_size(0)
 
 
 def test_external_pipes_reach_any_port(names):
@@ -705,6 +741,7 @@ def test_external_pipes_reach_any_port(names):
         assert send.probe()
         send.send(np.array([x]))
     assert not receive.probe()
+    assert not hasattr(receive, "send")
     with pytest.raises(ChannelDeadlockError, match="no step has sent a message"):
         receive.peek()
     lif.run(names.RunSteps(num_steps=2), names.Loihi2SimCfg())

@@ -52,11 +52,37 @@ def test_what_a_program_reads_of_a_rule():
         ({"dw": "x0", "x1_tau": -1}, "x1_tau is a number >= 0, got -1"),
         ({"dw": "x0", "y3_impulse": -2}, "y3_impulse is a number >= 0, got -2"),
         ({"dw": "x0", "t_epoch": 0}, "t_epoch is a number of steps >= 1, got 0"),
+        ({"dw": "x0", "t_epoch": 2.5}, r"t_epoch is a number of steps >= 1, got 2\.5"),
+        ({"dw": "x0", "t_epoch": "2"}, r"t_epoch is a number of steps >= 1, got '2' \(str\)"),
+        ({"dw": "x0", "x1_tau": "3"}, r"x1_tau is a number >= 0, got '3' \(str\)"),
+        ({"dw": 3}, r"dw is a text or None, got 3 \(int\)"),
     ],
 )
 def test_what_is_no_rule(given, why):
     with pytest.raises(RuleError, match=why):
         of("magma.core.learning.learning_rule", "LoihiLearningRule")(**given)
+
+
+def test_what_is_no_number_of_a_rule():
+    literal = of("magma.core.learning.utils", "float_to_literal")
+    for value in ("3", float("nan")):
+        with pytest.raises(RuleError, match="learning_parameter is a finite number, got"):
+            literal(value)
+    with pytest.raises(RuleError, match="graded_spike_cfg is a GradedSpikeCfg, got 'set'"):
+        of("proc.dense.process", "LearningDense")(
+            weights=[[1]], learning_rule=rule(), graded_spike_cfg="set"
+        )
+
+
+def test_tags_are_cut_for_fixed_pt_and_said_so():
+    dense = of("proc.dense.process", "LearningDense")(
+        weights=[[4]], learning_rule=rule(), tag_1=300.5
+    )
+    with pytest.warns(
+        UserWarning, match=r"tag_1: .* in \(-257, 255\); tag_1 are cut.* by at most 45.5"
+    ):
+        run(dense, 1, "fixed_pt", [[0]], [[0]])
+    assert dense.tag_1.get().tolist() == [[255]]
 
 
 def test_numbers_are_rounded_to_powers_of_two_as_in_lava():
@@ -143,6 +169,30 @@ def test_a_programs_own_learning_model_computes_what_the_library_does(tag):
         np.testing.assert_allclose(a, b, rtol=0 if tag == "fixed_pt" else 1e-12)
     assert (found[0][0] != weights).any()
     assert (found[0][0] != found[0][1]).any()
+
+
+def test_what_is_set_of_one_connections_rule_stays_its():
+    """A rule that two connections were made with, whose models are a program's own."""
+
+    class Mine(of("proc.dense.process", "LearningDense")):
+        pass
+
+    @of("magma.core.decorator", "implements")(proc=Mine)
+    class MineModel(
+        of("magma.core.model.py.connection", "LearningConnectionModelFloat"),
+        of("proc.dense.models", "AbstractPyDenseModelFloat"),
+    ):
+        pass
+
+    both = rule()
+    first = Mine(weights=[[4.0]], learning_rule=both)
+    run(first, 2, None, [[1, 0]], [[0, 1]])
+    first.x1_impulse.set(0)
+    first.run(of("magma.core.run_conditions", "RunSteps")(2))
+    assert both.x1_impulse == 16
+    second = Mine(weights=[[4.0]], learning_rule=both)
+    learnt = run(second, 2, None, [[1, 0]], [[0, 1]])
+    assert learnt == pytest.approx(4 + 16 * np.exp(-1 / 10) / 4)
 
 
 def test_a_connection_of_a_programs_own():

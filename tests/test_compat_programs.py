@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lavalike.compat import errors, install, uninstall
-from lavalike.errors import GraphError
+from lavalike.errors import GraphError, LavalikeError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -248,6 +248,33 @@ def test_an_exception_map_names_a_model_of_a_class_made_while_the_program_runs(n
     np.testing.assert_array_equal(process.v.get(), [6, 6])
 
 
+def test_an_exception_map_may_name_any_model_and_leaves_the_class_as_it_is(names):
+    class Held(names.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.v = names.Var((1,), 0)
+
+    def model(by):
+        def run_spk(self):
+            self.v[:] += by
+
+        own = {"v": names.LavaPyType(np.ndarray, float), "run_spk": run_spk}
+        return type(f"By{by}", (names.PyLoihiProcessModel,), own)
+
+    one, ten = model(1), model(10)
+    for named, v in ((one, 2), (ten, 20), (one, 2)):  # nobody marked them
+        held = Held()
+        held.run(names.RunSteps(2), names.Loihi2SimCfg(exception_proc_model_map={Held: named}))
+        assert held.v.get().tolist() == [v]
+    with pytest.raises(LookupError, match="no model of Held is there"):
+        Held().run(names.RunSteps(2), names.Loihi2SimCfg())
+    names.implements(proc=Held)(model(100))
+    names.implements(proc=type("Other", (Held,), {}))(others := model(5))
+    held = Held()
+    held.run(names.RunSteps(2), names.Loihi2SimCfg(exception_proc_model_map={held: others}))
+    assert held.v.get().tolist() == [10]
+
+
 def test_inner_processes_of_a_model_lie_where_it_puts_them(names):
     """In attributes of plain objects, and in a list that the model gives to its process."""
 
@@ -327,6 +354,12 @@ def test_small_things_that_programs_rely_on(names):
         Profiler.init(names.Loihi2SimCfg())
     spiker = Spiker(shape=(3,), period=2, payload=7)
     assert (spiker.rate.shape, spiker.payload.shape) == ((3,), (3,))
+    for wrong, text in (
+        ({"period": [1, 2]}, r"period: value of shape \(2,\) does not"),
+        ({"shape": "a"}, "shape is a shape"),
+    ):
+        with pytest.raises(LavalikeError, match=text):
+            Spiker(**{"shape": (3,), **wrong})
     source = RingBuffer(data=np.zeros((2, 1)))
     dense = names.Dense(weights=np.eye(2), num_message_bits=64)
     assert dense.proc_params["num_message_bits"] == 64

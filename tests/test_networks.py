@@ -149,6 +149,16 @@ def test_lavas_words():
         assert isinstance(vector * vector, va.GradedSparse)
         assert isinstance(vector, AlgebraicVector)
         assert given.max() == 3
+        assert va.OutputVec(shape=(2,), name="last").outport_plug.name == "last"
+        for kind, slip, near in (
+            (va.GradedVec, {"shape": (2,), "vht": 3}, "vth"),
+            (va.GradedDense, {"weights": np.eye(2), "expp": 3}, "exp"),
+            (va.ResFireVec, {"freq": 3}, "freqs"),
+        ):
+            with pytest.warns(
+                UserWarning, match=rf"no argument '{[*slip][-1]}'; .*'{near}'\?; it is"
+            ):
+                kind(**slip)
         config = configs.Loihi2SimCfg(select_tag="fixed_pt")
         with pytest.warns(UserWarning, match="weights are cut"):
             vector.run(condition=va.RunSteps(num_steps=3), run_cfg=config)

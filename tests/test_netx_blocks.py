@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -194,7 +196,23 @@ def test_what_a_block_cannot_be_is_told():
             lambda: RecurrentDense(shape=3, neuron_params=PARAMS, weight=weight, weight_rec=weight),
             r"weight_rec has shape \(3, 4\); \(3, 3\)",
         ),
+        (
+            lambda: Dense(shape=3, neuron_params=PARAMS, weight=weight, delay=[1, 2.5, 3]),
+            r"Dense: delay is whole steps, got 2\.5",
+        ),
+        (
+            lambda: Dense(shape=3, neuron_params=PARAMS, weight=weight, delay=np.nan),
+            r"delay: nan\.\.nan is outside 0\.\.62",
+        ),
         (lambda: Dense(shape=3, neuron_params={"vth": 3}, weight=weight), "neuron_params"),
+        (
+            lambda: Dense(shape=3, neuron_params=PARAMS | {"num_message_bits": 1.5}, weight=weight),
+            r"Dense: neuron_params: num_message_bits is an integer in 0\.\.32, got 1\.5",
+        ),
+        (
+            lambda: Dense(shape=3, neuron_params=PARAMS | {"bias_mant": 1}, weight=weight, bias=2),
+            "Dense: bias is given, and bias_mant in neuron_params too",
+        ),
         (
             lambda: Conv(
                 shape=3, input_shape=(3, 3, 1), neuron_params=PARAMS, weight=np.ones((1, 2, 2, 1))
@@ -204,6 +222,12 @@ def test_what_a_block_cannot_be_is_told():
     ):
         with pytest.raises(lv.InputError, match=text):
             make()
+
+
+def test_a_block_is_pickled():
+    block = pickle.loads(pickle.dumps(Input(shape=(4,), neuron_params=PARAMS)))
+    assert block.transform(3) == 3
+    np.testing.assert_array_equal(run(block, X), lif(lambda t: X[:, t], 40))
 
 
 NEURON = {"type": "CUBA", "vThMant": 40, "iDecay": 2048, "vDecay": 500}
@@ -239,9 +263,10 @@ def test_recurrent_layers_of_files_have_delays(sparse, tmp_path):
 
 
 def test_a_network_tells_what_its_file_says(tmp_path):
-    path, weight, back = foreign(tmp_path / "rec.net")
-    net = netx.Network(path)
-    layer = net.net_config["layer"][0]
+    path, weight, back = foreign(tmp_path / "rec.net", neuron=NEURON | {"refDelay": 2})
+    with pytest.warns(netx.NetFileWarning, match="refractory delays above 1 are not computed"):
+        net = netx.Network(path)
+    layer = net.net_config["layer"][0]  # what was told is not told again
     assert (layer["type"], layer["shape"].tolist()) == ("dense_rec", [3])
     np.testing.assert_array_equal(layer["weight"], weight)
     np.testing.assert_array_equal(layer["weight_rec"], back)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lavalike.compat.library import MODELS, _models, chosen
+from lavalike.compat.library import chosen, models
 from lavalike.compat.process import Library
 from lavalike.proc import clp
 
@@ -38,20 +38,13 @@ class PrototypeLIF(Library, clp.PrototypeLIF):
     ) -> None:
         super().__init__(shape=shape, **kwargs)
         self.proc_params["learning_rule"] = learning_rule
-        if (
-            sign_mode is not None
-        ):  # of the synapses before it: a word of the program's to itself, as in Lava
+        # of the synapses before it: a word of the program's to itself, as in Lava
+        if sign_mode is not None:
             self.proc_params["sign_mode"] = sign_mode
 
 
-_models(IdBroadcast, "IdBroadcastModel", "")
-_models(NoveltyDetector, "", "PyNoveltyDetectorModel")
-_models(Allocator, "", "PyAllocatorModel")
-_models(Readout, "", "PyReadoutModel")
-_models(PrototypeLIF, "", "PrototypeLIFBitAcc")
-
-
-def __getattr__(name: str) -> Any:
-    if name in MODELS:
-        return MODELS[name]
-    raise AttributeError(name)
+models(IdBroadcast, "IdBroadcastModel", "")
+models(NoveltyDetector, "", "PyNoveltyDetectorModel")
+models(Allocator, "", "PyAllocatorModel")
+models(Readout, "", "PyReadoutModel")
+models(PrototypeLIF, "", "PrototypeLIFBitAcc")

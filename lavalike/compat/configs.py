@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lavalike.compat import search
 from lavalike.compat.errors import NoModelError, NoProcessModelFound
-from lavalike.compat.library import Fitted, Weighted
+from lavalike.compat.library import Fitted
 from lavalike.compat.model import (
     AbstractProcessModel,
     AbstractPyProcessModel,
     AbstractSubProcessModel,
     StandIn,
     candidates,
-    register,
+    fit_out,
 )
 from lavalike.compat.process import AbstractProcess
 from lavalike.compat.protocols import SyncDomain
-from lavalike.compat.var import Var
 from lavalike.errors import LavalikeError
 from lavalike.model.config import PRECISIONS, Choice, RunConfig as CoreConfig
+from lavalike.model.model import ProcessModel, candidates as core_candidates
 from lavalike.proc.monitor import Monitor
 from lavalike.process.process import AbstractProcess as CoreProcess, component, walk
 
@@ -221,8 +221,8 @@ class Plan:
                 if c.model is not None or c.backend is not None or c.precision not in (None, usual)
             },
         )
-        settle(self.processes)
         for part in self.processes:
+            part._settle()
             part.__dict__["_plan"] = self
             if isinstance(part, AbstractProcess):
                 part.__dict__["_compiled"] = True
@@ -245,12 +245,11 @@ class Plan:
         self.choices[nothing] = Choice(model=model, backend=model.backend)
 
     def _mapped(self, part: CoreProcess) -> list[type]:
-        """The model that the map of exceptions names, which nobody marked as one of the process's."""
+        """The model that the map of exceptions names, for a process of which there is none."""
         exceptions = getattr(self.lava, "exception_proc_model_map", {})
         model: Any = exceptions.get(part, exceptions.get(type(part)))
         if not isinstance(model, type) or not issubclass(model, AbstractProcessModel):
             return []
-        register(type(part), model)
         return [model]
 
     def _choose(self, part: CoreProcess) -> bool:
@@ -259,9 +258,9 @@ class Plan:
             return False
         if not isinstance(part, AbstractProcess):  # lavalike's own: it chooses itself
             return bool(part.models or part.dynamics) and not part.procs
-        models = candidates(part) or self._mapped(part)
-        if not type(part).__dict__.get("lava_models"):  # none of its own, its bases' perhaps
-            models = search.models(part)
+        own = type(part).__dict__.get("lava_models")
+        models = candidates(part) if own else search.models(part)  # its bases' perhaps
+        models = models or self._mapped(part)
         if not models:
             if not _container(part):
                 raise NoProcessModelFound(
@@ -274,10 +273,12 @@ class Plan:
             raise NoModelError(
                 f"{type(self.lava).__name__}.select gives {model!r:.60} for {part.path}; a model class is expected"
             )
+        if issubclass(model, ProcessModel) and model not in core_candidates(part):
+            fit_out(type(part), model)  # nobody marked it as one of the process's
         self.models[part] = model
         part.__dict__["_model_class"] = model
         if issubclass(model, StandIn):
-            self.choices[part] = Choice(precision=model.precision)  # type: ignore[arg-type]
+            self.choices[part] = Choice(precision=model.precision)
             if (
                 model.precision == "fixed_pt"
                 and isinstance(part, Fitted)
@@ -292,21 +293,11 @@ class Plan:
             backend = getattr(model, "backend", None)
             if backend is None:
                 raise NoModelError(
-                    f"{part.path}: {model.__name__} is no model that runs; one is a PyLoihiProcessModel or an AbstractSubProcessModel "
-                    "(a PyAsyncProcessModel can be written, and is not run yet)"
+                    f"{part.path}: {model.__name__} is no model that runs; one is a PyLoihiProcessModel, a PyAsyncProcessModel or an "
+                    "AbstractSubProcessModel"
                 )
             self.choices[part] = Choice(model=model, backend=backend)
         return True
-
-
-def settle(processes: Iterable[CoreProcess]) -> None:
-    """Take what the Vars' ``init`` are by now: the processes are being compiled."""
-    for part in processes:
-        if isinstance(part, Weighted) and not part.weights.compiled:
-            part.adopt()
-        for var in part.vars:
-            if isinstance(var, Var):
-                var.settle()
 
 
 def _container(part: CoreProcess) -> bool:

@@ -6,12 +6,13 @@ that the compiled kernels are held to (:mod:`lavalike.learning.reference`). The 
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 
 from lavalike.compat.pymodel import LavaPyType, PyInPort, PyLoihiProcessModel, PyOutPort
-from lavalike.compat.rules import GradedSpikeCfg
+from lavalike.compat.rules import TARGETS, GradedSpikeCfg
 from lavalike.dynamics import lif
 from lavalike.dynamics.dynamics import bind
 from lavalike.dynamics.weights import RANGE, SignMode, fixed_weights
@@ -171,11 +172,16 @@ class PyLearningConnection(AbstractLearningConnection, PyLoihiProcessModel):
     an epoch, into the Vars of :class:`LearningConnectionProcess` and ``weights``."""
 
     _fixed = False
+    s_in_bap: Any = LavaPyType(_IN, bool)
+    x0: Any = LavaPyType(np.ndarray, bool)
+    tx: Any = LavaPyType(np.ndarray, int)
+    y0: Any = LavaPyType(np.ndarray, bool)
+    ty: Any = LavaPyType(np.ndarray, int)
     weights: Any
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._learning_rule = proc_params["learning_rule"]
+        self._learning_rule = copy.copy(proc_params["learning_rule"])  # its own: Vars change it
         self._shape = proc_params["shape"]
         self._graded_spike_cfg = proc_params.get(
             "graded_spike_cfg", GradedSpikeCfg.USE_REGULAR_IMPULSE
@@ -183,8 +189,12 @@ class PyLearningConnection(AbstractLearningConnection, PyLoihiProcessModel):
         self.sign_mode = SignMode(proc_params.get("sign_mode", SignMode.MIXED))
         self._learning: Learning | None = None
 
+    @property
+    def _kind(self) -> type:
+        return np.int64 if self._fixed else np.float64
+
     def _engine(self) -> Learning:
-        """The reference, as the Vars are by now."""
+        """The reference, with traces as the Vars are by now."""
         if self._learning is None:
             low, high = RANGE[self.sign_mode] if self._fixed else (
                 0 if self.sign_mode is SignMode.EXCITATORY else -np.inf,
@@ -195,18 +205,12 @@ class PyLearningConnection(AbstractLearningConnection, PyLoihiProcessModel):
                 graded=GRADED[self._graded_spike_cfg],
             )  # fmt: skip
         learning = self._learning
-        kind = np.int64 if self._fixed else np.float64
-        learning.synapses = {
-            v: np.asarray(getattr(self, n)).astype(kind) for v, n in _SYNAPTIC.items()
-        }
-        learning.traces = {n: np.array(getattr(self, n), kind) for n in TRACES}
+        learning.traces = {n: np.array(getattr(self, n), self._kind) for n in TRACES}
         learning.tx, learning.ty = np.array(self.tx, np.int64), np.array(self.ty, np.int64)
         return learning
 
     def _taken(self, learning: Learning) -> None:
-        """Let the Vars be as the reference has it."""
-        for variable, name in _SYNAPTIC.items():
-            setattr(self, name, learning.synapses[variable])
+        """Let the Vars of traces be as the reference has them."""
         for name in TRACES:
             setattr(self, name, learning.traces[name])
         self.tx, self.ty = learning.tx, learning.ty
@@ -217,7 +221,7 @@ class PyLearningConnection(AbstractLearningConnection, PyLoihiProcessModel):
         for name in TRACES:
             for key in ("tau", "impulse"):
                 setattr(rule, f"{name}_{key}", float(np.ravel(getattr(self, f"{name}_{key}"))[0]))
-        for target in ("dw", "dd", "dt"):
+        for target in TARGETS:
             setattr(rule, f"{target}_str", str(np.ravel(getattr(self, target))[0]) or None)
         if self._learning is not None:
             self._learning.become(rule.core)
@@ -238,7 +242,12 @@ class PyLearningConnection(AbstractLearningConnection, PyLoihiProcessModel):
     def run_lrn(self) -> None:
         learning = self._engine()
         learning.step = self.time_step
+        learning.synapses = {
+            v: np.asarray(getattr(self, n)).astype(self._kind) for v, n in _SYNAPTIC.items()
+        }
         learning.learn()
+        for variable, name in _SYNAPTIC.items():
+            setattr(self, name, learning.synapses[variable])
         self._taken(learning)
 
 
@@ -248,12 +257,7 @@ _SYNAPTIC = {"w": "weights", **TAGS}
 class LearningConnectionModelFloat(PyLearningConnection):
     """In floating point."""
 
-    s_in_bap = LavaPyType(_IN, bool)
     s_in_y1, s_in_y2, s_in_y3 = (LavaPyType(_IN, float) for _ in range(3))
-    x0: Any = LavaPyType(np.ndarray, bool)
-    tx: Any = LavaPyType(np.ndarray, int)
-    y0: Any = LavaPyType(np.ndarray, bool)
-    ty: Any = LavaPyType(np.ndarray, int)
     x1, x2, y1, y2, y3, tag_1, tag_2 = (LavaPyType(np.ndarray, float) for _ in range(7))
 
 
@@ -261,12 +265,7 @@ class LearningConnectionModelBitApproximate(PyLearningConnection):
     """In Loihi's integers with stochastic rounding."""
 
     _fixed = True
-    s_in_bap = LavaPyType(_IN, bool)
     s_in_y1, s_in_y2, s_in_y3 = (LavaPyType(_IN, np.int32) for _ in range(3))
-    x0: Any = LavaPyType(np.ndarray, bool)
-    tx: Any = LavaPyType(np.ndarray, int)
-    y0: Any = LavaPyType(np.ndarray, bool)
-    ty: Any = LavaPyType(np.ndarray, int)
     x1, x2, y1, y2, y3, tag_1, tag_2 = (LavaPyType(np.ndarray, int) for _ in range(7))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lavalike import proc
-from lavalike.compat.model import AbstractPyProcessModel, StandIn, register, stand_in
+from lavalike.compat.model import AbstractPyProcessModel, register, stand_in
 from lavalike.compat.process import Library, LogConfig
 from lavalike.compat.refs import RefPort
 from lavalike.compat.resources import CPU
@@ -20,16 +21,19 @@ from lavalike.errors import InputTypeError, VarError
 from lavalike.proc.io import sink, source
 from lavalike.proc.monitor import Monitor as CoreMonitor
 from lavalike.process import InPort, Port
+from lavalike.process.ports import as_shape
 from lavalike.process.var import Var as CoreVar
 
-MODELS: dict[str, type[StandIn]] = {}  # by name
 
-
-def _models(process: Any, floating: str, fixed: str) -> None:
+def models(process: Any, floating: str, fixed: str, *tags: str) -> None:
+    """Put Lava's models of ``process`` into its module, by their names, "" where there is none.
+    ``tags``: further ones of the fixed_pt one."""
     for name, precision in ((floating, "floating_pt"), (fixed, "fixed_pt")):
-        if name and name not in MODELS:
-            MODELS[name] = stand_in(name, process, precision, [CPU])
-            register(process, MODELS[name])
+        if name:
+            made = stand_in(name, process, precision, [CPU])
+            made.tags = [*made.tags, *(tags if precision == "fixed_pt" else ())]
+            register(process, made)
+            setattr(sys.modules[process.__module__], name, made)
 
 
 class Chosen(Var):
@@ -59,7 +63,7 @@ class Fitted(Library):
     def _cut(self, var: CoreVar, cut: np.ndarray, what: str) -> None:
         if not np.array_equal(cut, var.value):
             warnings.warn(
-                f"{var.path}: fixed_pt holds {what}; {self.fitted} are cut to that, by at most "
+                f"{var.path}: fixed_pt holds {what}; {var.name} are cut to that, by at most "
                 f"{np.abs(cut - var.value).max():g}",
                 stacklevel=2,
             )
@@ -185,12 +189,14 @@ class Weighted(Fitted):
         given: Any = self.proc_params
         given.overwrite("num_message_bits", num_message_bits)
 
-    def adopt(self) -> None:
-        """Take a ``weight_exp`` that was changed in ``proc_params``, where Lava's models look for it."""
+    def _settle(self) -> None:
+        """Also a ``weight_exp`` that was changed in ``proc_params``, where Lava's models look for
+        it."""
         given, made = self.proc_params.get("weight_exp", 0), self._made.kwargs.get("weight_exp", 0)
-        if given != made:
+        if given != made and not self.weights.compiled:
             var: CoreVar = self.weight_exp
             var.value = np.full(var.shape, given)
+        super()._settle()
 
     def fit(self) -> None:
         """Cut the weights: towards zero to whole numbers, and into the range of their signs."""
@@ -260,18 +266,22 @@ class SparseVar(Var):
         super().set(np.asarray(given[owner.rows, owner.cols]).reshape(-1))
 
 
-class _Sparse(Weighted):
+class Stored(Weighted):
+    """One whose synapses are listed; the Vars ``listed`` have a value for each."""
+
+    listed: tuple[str, ...] = ("weights",)
+
     def __setattr__(self, key: str, value: Any) -> None:
         super().__setattr__(key, value)
-        if key == "weights" and type(value) is Var:
+        if key in self.listed and type(value) is Var:
             value.__class__ = SparseVar
 
 
-class Sparse(_Sparse, proc.Sparse):
+class Sparse(Stored, proc.Sparse):
     __doc__ = proc.Sparse.__doc__
 
 
-class DelaySparse(_Sparse, proc.DelaySparse):
+class DelaySparse(Stored, proc.DelaySparse):
     __doc__ = proc.DelaySparse.__doc__
 
 
@@ -405,6 +415,14 @@ InvSqrt, ConvInTime = _library(proc.InvSqrt), _library(proc.ConvInTime)
 Receiver = _library(proc.Receiver)
 
 
+def _each(value: Any, shape: tuple[int, ...]) -> Any:
+    """One a neuron, as Vars are in Lava; what does not fit as it is, for the process to refuse."""
+    try:
+        return np.broadcast_to(value, shape)
+    except ValueError:
+        return value
+
+
 class Spiker(Library, proc.Spiker):
     __doc__ = proc.Spiker.__doc__
 
@@ -417,10 +435,11 @@ class Spiker(Library, proc.Spiker):
         name: str | None = None,
         log_config: LogConfig | None = None,
     ) -> None:
+        size = as_shape(shape, "Spiker")
         super().__init__(
-            shape=shape,
-            period=np.broadcast_to(period, shape),  # Vars are one a neuron, as in Lava
-            payload=np.broadcast_to(payload, shape),
+            shape=size,
+            period=_each(period, size),
+            payload=_each(payload, size),
             name=name,
             log_config=log_config,
         )
@@ -464,40 +483,34 @@ class SigmaS4dDeltaLayer(Library, proc.SigmaS4dDeltaLayer):
         )
 
 
-_models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")
-_models(LIFReset, "PyLifResetModelFloat", "PyLifResetModelBitAcc")
-_models(LIFRefractory, "PyLifRefractoryModelFloat", "")
-_models(TernaryLIF, "PyTernLifModelFloat", "PyTernLifModelFixed")
-_models(Sigma, "PySigmaModelFloat", "PySigmaModelFixed")
-_models(Delta, "PyDeltaModelFloat", "PyDeltaModelFixed")
-_models(SigmaDelta, "PySigmaDeltaModelFloat", "PySigmaDeltaModelFixed")
-_models(RF, "PyRFModelFloat", "PyRFModelFixed")
-_models(RF_IZ, "PyRF_IZModelFloat", "PyRF_IZModelFixed")
-_models(Dense, "PyDenseModelFloat", "PyDenseModelBitAcc")
-_models(DelayDense, "PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc")
-_models(Sparse, "PySparseModelFloat", "PySparseModelBitAcc")
-_models(DelaySparse, "PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc")
-_models(Conv, "PyConvModelFloat", "PyConvModelFixed")
-_models(Source, "PySendModelFloat", "PySendModelFixed")
-_models(Sink, "PyReceiveModelFloat", "PyReceiveModelFixed")
-_models(Monitor, "PyMonitorModel", "")
-_models(ATRLIF, "PyATRLIFModelFloat", "PyATRLIFModelFixed")
-_models(RFZero, "", "PyRFZeroModelFixed")
-_models(GradedVec, "", "PyGradedVecModelFixed")
-_models(GradedReluVec, "", "PyGradedReluVecModelFixed")
-_models(ProdNeuron, "", "PyProdNeuronModelFixed")
-_models(NormVecDelay, "", "NormVecDelayModel")
-_models(InvSqrt, "InvSqrtModelFloat", "InvSqrtModelFP")
-_models(ConvInTime, "PyConvInTimeFloat", "PyConvInTimeFixed")
-_models(S4d, "S4dModel", "")
-_models(SigmaS4dDelta, "PySigmaS4dDeltaModelFloat", "")
-_models(SigmaS4dDeltaLayer, "SubDenseLayerModel", "")
-_models(DeltaEncoder, "PyDeltaEncoderModelDense", "PyDeltaEncoderModelSparse")
-_models(Spiker, "", "SpikerModel")
-_models(Receiver, "", "ReceiverModel")
-
-
-def __getattr__(name: str) -> Any:
-    if name in MODELS:
-        return MODELS[name]
-    raise AttributeError(name)
+models(LIF, "PyLifModelFloat", "PyLifModelBitAcc")
+models(LIFReset, "PyLifResetModelFloat", "PyLifResetModelBitAcc")
+models(LIFRefractory, "PyLifRefractoryModelFloat", "")
+models(TernaryLIF, "PyTernLifModelFloat", "PyTernLifModelFixed")
+models(Sigma, "PySigmaModelFloat", "PySigmaModelFixed")
+models(Delta, "PyDeltaModelFloat", "PyDeltaModelFixed")
+models(SigmaDelta, "PySigmaDeltaModelFloat", "PySigmaDeltaModelFixed")
+models(RF, "PyRFModelFloat", "PyRFModelFixed")
+models(RF_IZ, "PyRF_IZModelFloat", "PyRF_IZModelFixed")
+models(Dense, "PyDenseModelFloat", "PyDenseModelBitAcc")
+models(DelayDense, "PyDelayDenseModelFloat", "PyDelayDenseModelBitAcc")
+models(Sparse, "PySparseModelFloat", "PySparseModelBitAcc")
+models(DelaySparse, "PyDelaySparseModelFloat", "PyDelaySparseModelBitAcc")
+models(Conv, "PyConvModelFloat", "PyConvModelFixed")
+models(Source, "PySendModelFloat", "PySendModelFixed")
+models(Sink, "PyReceiveModelFloat", "PyReceiveModelFixed")
+models(Monitor, "PyMonitorModel", "")
+models(ATRLIF, "PyATRLIFModelFloat", "PyATRLIFModelFixed")
+models(RFZero, "", "PyRFZeroModelFixed")
+models(GradedVec, "", "PyGradedVecModelFixed")
+models(GradedReluVec, "", "PyGradedReluVecModelFixed")
+models(ProdNeuron, "", "PyProdNeuronModelFixed")
+models(NormVecDelay, "", "NormVecDelayModel")
+models(InvSqrt, "InvSqrtModelFloat", "InvSqrtModelFP")
+models(ConvInTime, "PyConvInTimeFloat", "PyConvInTimeFixed")
+models(S4d, "S4dModel", "")
+models(SigmaS4dDelta, "PySigmaS4dDeltaModelFloat", "")
+models(SigmaS4dDeltaLayer, "SubDenseLayerModel", "")
+models(DeltaEncoder, "PyDeltaEncoderModelDense", "PyDeltaEncoderModelSparse")
+models(Spiker, "", "SpikerModel")
+models(Receiver, "", "ReceiverModel")

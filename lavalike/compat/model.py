@@ -112,21 +112,27 @@ def implements(
 def register(proc: type[CoreProcess], model: Any) -> None:
     """Let ``model`` be one of those that ``proc`` is computed by."""
     if issubclass(model, ProcessModel):
-        hidden = dict(getattr(model, "_hidden", {}))
-        for name in ("process_class", "precision", "delay", "backend"):
-            owner = next((c for c in model.__mro__ if name in vars(c)), object)
-            if "_hidden" not in vars(owner) and not owner.__module__.startswith("lavalike."):
-                hidden |= {name: vars(owner)[name]} if name in vars(owner) else {}
-        model._hidden = hidden  # what the program means by names that say something else here
-        model.process_class, model.precision, model.delay = proc, None, 0
-        model.backend = "numpy" if model.inline else ""
-        proc.models.append(model)
+        fit_out(proc, model)
     own = proc.__dict__.get("lava_models")
     if own is None:
         own = []
         proc.lava_models = own  # type: ignore[attr-defined]
     if model not in own:
         own.append(model)
+
+
+def fit_out(proc: type[CoreProcess], model: Any) -> None:
+    """Let ``model`` be one of lavalike's that computes ``proc``; a run configuration of Lava's knows
+    nothing of it."""
+    hidden = dict(getattr(model, "_hidden", {}))
+    for name in ("process_class", "precision", "delay", "backend"):
+        owner = next((c for c in model.__mro__ if name in vars(c)), object)
+        if "_hidden" not in vars(owner) and not owner.__module__.startswith("lavalike."):
+            hidden |= {name: vars(owner)[name]} if name in vars(owner) else {}
+    model._hidden = hidden  # what the program means by names that say something else here
+    model.process_class, model.precision, model.delay = proc, None, 0
+    model.backend = "numpy" if model.inline else ""
+    proc.models.append(model)
 
 
 def requires(*resources: Any) -> Callable[[M], M]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import warnings
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from lavalike import networks as core
+from lavalike.arguments import did_you_mean
 from lavalike.compat import library
 
 _LIBRARY = SimpleNamespace(
@@ -24,6 +28,17 @@ _LIBRARY = SimpleNamespace(
     ),
 )
 NetworkList = core.NetworkList
+
+
+def _leave(cls: type, further: Mapping[str, Any]) -> None:
+    """Leave a program's further keywords, of chips mostly, as Lava's networks do; what looks like a
+    slip is told."""
+    known = inspect.signature(cls.__init__).parameters  # type: ignore[misc]  # of that very class
+    for name in further:
+        if near := did_you_mean(name, known):
+            warnings.warn(
+                f"{cls.__name__}: no argument {name!r}{near}; it is left, as in Lava", stacklevel=3
+            )
 
 
 class Network(core.Network):
@@ -48,6 +63,7 @@ class InputVec(core.InputVec, AlgebraicVector):
 
     def __init__(self, vec: Any, loihi2: bool = False, exp: int = 0, **kwargs: Any) -> None:
         super().__init__(vec, exp)
+        _leave(type(self), kwargs)
         self.loihi2 = loihi2  # where a chip would be adapted to; there is none
 
 
@@ -60,9 +76,12 @@ class OutputVec(core.OutputVec, Network):
         buffer: int = 1,
         loihi2: bool = False,
         num_message_bits: int = 24,
+        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(shape, buffer)
+        _leave(type(self), kwargs)
+        self.outport_plug.name = name or self.outport_plug.name
         self.loihi2, self.num_message_bits = loihi2, num_message_bits
 
     def get_data(self) -> np.ndarray:
@@ -74,18 +93,19 @@ class LIFVec(core.LIFVec, AlgebraicVector):
     __doc__ = core.LIFVec.__doc__
 
 
-class _Loose:
-    """Lava's take further keywords, and leave them."""
+class _Threshold:
+    """One with a threshold."""
 
     def __init__(self, shape: Any, vth: Any = 10, exp: int = 0, **kwargs: Any) -> None:
         super().__init__(shape, vth, exp)  # type: ignore[call-arg]
+        _leave(type(self), kwargs)
 
 
-class GradedVec(_Loose, core.GradedVec, AlgebraicVector):
+class GradedVec(_Threshold, core.GradedVec, AlgebraicVector):
     __doc__ = core.GradedVec.__doc__
 
 
-class ProductVec(_Loose, core.ProductVec, AlgebraicVector):
+class ProductVec(_Threshold, core.ProductVec, AlgebraicVector):
     __doc__ = core.ProductVec.__doc__
 
 
@@ -96,6 +116,7 @@ class _Graded:
 
     def __init__(self, weights: Any, exp: int = 7, **kwargs: Any) -> None:
         super().__init__(weights, exp)  # type: ignore[call-arg]
+        _leave(type(self), kwargs)
 
     def _whole(self, weights: Any) -> Any:
         return weights * 2**self.exp
@@ -114,11 +135,13 @@ class NormalizeNet(core.NormalizeNet, AlgebraicVector):
 
     def __init__(self, shape: Any, exp: int = 12, **kwargs: Any) -> None:
         super().__init__(shape, exp)
+        _leave(type(self), kwargs)
 
 
 class ResFireVec(core.ResFireVec, AlgebraicVector):
     __doc__ = core.ResFireVec.__doc__
 
     def __init__(self, **kwargs: Any) -> None:
-        known = ("shape", "freqs", "decay_tau", "dt", "uth")
-        super().__init__(**{n: kwargs[n] for n in known if n in kwargs})
+        known = inspect.signature(core.ResFireVec.__init__).parameters
+        super().__init__(**{n: v for n, v in kwargs.items() if n in known})
+        _leave(core.ResFireVec, {n: v for n, v in kwargs.items() if n not in known})

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from typing import Any
 
 from lavalike.compat import library
-from lavalike.compat.process import AbstractProcess, LogConfig, ProcessParameters
+from lavalike.compat.process import AbstractProcess, LogConfig, ProcessParameters, given
 from lavalike.compat.server import ProcessServer
 from lavalike.process.made import Gone, held
 from lavalike.process.ports import Port
@@ -63,12 +62,8 @@ def _given(process: CoreProcess) -> ProcessParameters:
     """What it was made with, with defaults."""
     kind: Any = type(process)
     own = _core(kind) if issubclass(kind, library.Library) else kind
-    made, init = process._made, own.__init__  # type: ignore[misc]  # of that very class
-    given = inspect.signature(init).bind(process, *made.args, **made.kwargs)
-    given.apply_defaults()
-    values = dict(given.arguments)
-    values.update(values.pop("kwargs", {}))
-    values.pop("self", None)
+    init, made = own.__init__, process._made  # type: ignore[misc]  # of that very class
+    values = given(init, process, made.args, made.kwargs)
     for name, value in values.items():
         there, var = held(value), process.__dict__.get(name)
         values[name] = var.value if isinstance(there, Gone) and isinstance(var, Var) else there

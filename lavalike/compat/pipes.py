@@ -7,20 +7,29 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import Rule, integer, is_integer
 from lavalike.backends.numpy import library as own
-from lavalike.compat.library import MODELS, _models, chosen
+from lavalike.compat.library import chosen, models
 from lavalike.compat.model import implements, requires
 from lavalike.compat.process import Library
 from lavalike.compat.protocols import LoihiProtocol
 from lavalike.compat.pymodel import PyLoihiModelToPyAsyncModel, PyLoihiProcessModel
 from lavalike.compat.resources import CPU
-from lavalike.errors import VarTypeError
+from lavalike.errors import VarError
 from lavalike.proc import BitCheck as BitCheckCore, io
 from lavalike.proc.io.channel import CONFIG, Channel, ChannelConfig
+from lavalike.proc.io.pipes import SIZE
+
+_SIZE = integer(1)
+_SHAPE = Rule(
+    "a tuple of integers >= 1",
+    lambda v: isinstance(v, tuple) and all(map(is_integer, v)),
+    lambda v: len(v) > 0 and all(n >= 1 for n in v),
+)
 
 
-class CspSendPort:
-    """The end of a channel that a program sends into."""
+class _End:
+    """One end of a channel that a program has."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel, self.shape = channel, channel.shape
@@ -29,6 +38,10 @@ class CspSendPort:
         """Nothing: a channel is there when it is made."""
 
     join = start
+
+
+class CspSendPort(_End):
+    """The end of a channel that a program sends into."""
 
     def probe(self) -> bool:
         """Whether send would not wait."""
@@ -39,7 +52,7 @@ class CspSendPort:
         self.channel.send(data, None)
 
 
-class CspRecvPort(CspSendPort):
+class CspRecvPort(_End):
     """The end of a channel that a program receives from."""
 
     def probe(self) -> bool:
@@ -80,61 +93,63 @@ class MultiProcessing:
     stop = start
 
 
-def _checked(process: Any, shape: Any) -> None:
-    """VarTypeError unless ``shape`` is a tuple, as Lava wants it."""
-    if not isinstance(shape, tuple):
-        raise VarTypeError(
-            f"{type(process).__name__}: shape is a tuple of integers, got {shape!r:.60}"
+def validate_shape(shape: Any) -> None:
+    """Raise unless ``shape`` is a tuple of integers >= 1."""
+    _SHAPE.check("validate_shape", "shape", shape, VarError)
+
+
+def validate_buffer_size(buffer_size: Any) -> None:
+    """Raise unless ``buffer_size`` is an integer >= 1."""
+    _SIZE.check("validate_buffer_size", "buffer_size", buffer_size, VarError)
+
+
+def validate_channel_config(channel_config: Any) -> None:
+    """Raise unless ``channel_config`` is a ChannelConfig of the three policies."""
+    CONFIG.check("ChannelConfig", "channel_config", channel_config)
+
+
+class _Piped(Library):
+    """A process with a channel, whose parameters say what that does."""
+
+    channel: Channel
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        given: Any = self.proc_params
+        given.overwrite("channel_config", self.channel.config)
+
+
+class _Shaped(_Piped):
+    """One whose messages have a shape, a tuple, as Lava wants it."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        buffer_size: int = SIZE,
+        channel_config: ChannelConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _SHAPE.check(type(self).__name__, "shape", shape, VarError)
+        super().__init__(
+            shape=shape, buffer_size=buffer_size, channel_config=channel_config, **kwargs
         )
 
 
-def _keep(process: Any) -> None:
-    """Let a process's parameters say what its channel does."""
-    process.proc_params.overwrite("channel_config", process.channel.config)
-
-
-class Injector(Library, io.Injector):
+class Injector(_Shaped, io.Injector):
     __doc__ = io.Injector.__doc__
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        buffer_size: int = 50,
-        channel_config: ChannelConfig | None = None,
-        **kwargs: Any,
-    ) -> None:
-        _checked(self, shape)
-        super().__init__(
-            shape=shape, buffer_size=buffer_size, channel_config=channel_config, **kwargs
-        )
-        _keep(self)
 
-
-class Extractor(Library, io.Extractor):
+class Extractor(_Shaped, io.Extractor):
     __doc__ = io.Extractor.__doc__
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        buffer_size: int = 50,
-        channel_config: ChannelConfig | None = None,
-        **kwargs: Any,
-    ) -> None:
-        _checked(self, shape)
-        super().__init__(
-            shape=shape, buffer_size=buffer_size, channel_config=channel_config, **kwargs
-        )
-        _keep(self)
 
-
-class VarWire(Library, io.VarWire):
+class VarWire(_Piped, io.VarWire):
     __doc__ = io.VarWire.__doc__
 
     def __init__(
-        self, buffer_size: int = 50, channel_config: ChannelConfig | None = None, **kwargs: Any
+        self, buffer_size: int = SIZE, channel_config: ChannelConfig | None = None, **kwargs: Any
     ) -> None:
         super().__init__(buffer_size=buffer_size, channel_config=channel_config, **kwargs)
-        _keep(self)
 
 
 @implements(proc=Injector, protocol=LoihiProtocol)
@@ -191,29 +206,8 @@ class BitCheck(Library, BitCheckCore):
         chosen(self, "debug", debug)
 
 
-_models(BitCheck, "LoihiBitCheckModelFloat", "LoihiBitCheckModel")
-_models(Reset, "PyResetFloat", "PyResetFixed")
-_models(Read, "PyReadFloat", "PyReadFixed")
-_models(StateDataloader, "PyStateModelFloat", "PyStateModelFixed")
-_models(SpikeDataloader, "PySpikeModelFloat", "PySpikeModelFixed")
-
-
-def validate_shape(shape: Any) -> None:
-    """Raise unless ``shape`` is a tuple of integers >= 1."""
-    Injector(shape=shape)
-
-
-def validate_buffer_size(buffer_size: Any) -> None:
-    """Raise unless ``buffer_size`` is an integer >= 1."""
-    VarWire(buffer_size=buffer_size)
-
-
-def validate_channel_config(channel_config: Any) -> None:
-    """Raise unless ``channel_config`` is a ChannelConfig of the three policies."""
-    CONFIG.check("ChannelConfig", "channel_config", channel_config)
-
-
-def __getattr__(name: str) -> Any:
-    if name in MODELS:
-        return MODELS[name]
-    raise AttributeError(name)
+models(BitCheck, "LoihiBitCheckModelFloat", "LoihiBitCheckModel")
+models(Reset, "PyResetFloat", "PyResetFixed")
+models(Read, "PyReadFloat", "PyReadFixed")
+models(StateDataloader, "PyStateModelFloat", "PyStateModelFixed")
+models(SpikeDataloader, "PySpikeModelFloat", "PySpikeModelFixed")

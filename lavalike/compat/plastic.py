@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 
 from lavalike import proc
-from lavalike.compat.library import SparseVar, Weighted, _Sparse
-from lavalike.compat.model import StandIn, register, stand_in
+from lavalike.compat.library import Stored, Weighted, models
 from lavalike.compat.ports import InPort, OutPort
 from lavalike.compat.process import DRESSED, AbstractProcess, Library
-from lavalike.compat.resources import CPU
 from lavalike.compat.rules import TARGETS, GradedSpikeCfg, LoihiLearningRule
 from lavalike.compat.var import Var
 from lavalike.errors import RuleError
@@ -45,6 +43,8 @@ def _tell(process: Any, given: Mapping[str, Any]) -> None:
 def _rule(owner: str, given: Any, graded: GradedSpikeCfg) -> LoihiLearningRule:
     if not isinstance(given, LoihiLearningRule):
         raise RuleError(f"{owner}: learning_rule is a LoihiLearningRule, got {given!r:.60}")
+    if graded not in (*GradedSpikeCfg,):
+        raise RuleError(f"{owner}: graded_spike_cfg is a GradedSpikeCfg, got {graded!r:.60}")
     if graded != GradedSpikeCfg.USE_REGULAR_IMPULSE:
         given.x1_impulse = 0  # the message is what x1 grows by
     return given
@@ -56,9 +56,21 @@ class _Learning(Weighted):
     tag_1: Any
     tag_2: Any
 
-    def _given(
-        self, rule: LoihiLearningRule, graded: GradedSpikeCfg, given: Mapping[str, Any]
+    def __init__(
+        self,
+        *,
+        weights: Any,
+        tag_2: Any = None,
+        tag_1: Any = None,
+        learning_rule: Any = None,
+        graded_spike_cfg: GradedSpikeCfg = GradedSpikeCfg.USE_REGULAR_IMPULSE,
+        **kwargs: Any,
     ) -> None:
+        rule = _rule(type(self).__name__, learning_rule, graded_spike_cfg)
+        super().__init__(
+            weights=weights, tag_2=tag_2, tag_1=tag_1, learning_rule=rule.core,
+            graded_spikes=GRADED[graded_spike_cfg], **kwargs,
+        )  # fmt: skip
         n_out, n_in = self.a_out.size, self.s_in.size  # type: ignore[attr-defined]
         self.x0, self.y0 = Var((n_in,), 0), Var((n_out,), 0)
         for target in TARGETS:
@@ -68,69 +80,25 @@ class _Learning(Weighted):
         for tag in TAGS.values():
             if tag not in self.__dict__:
                 setattr(self, tag, Var(self.weights.shape, 0, name=tag))
-        params = {
-            "learning_rule": rule,
-            "shape": (n_out, n_in),
-            "graded_spike_cfg": graded,
-            **given,
-        }
-        _tell(self, params)
+        given = {"weights": weights, "learning_rule": rule, "graded_spike_cfg": graded_spike_cfg}
+        _tell(self, {**given, "shape": (n_out, n_in)})
 
     def fit(self) -> None:
         super().fit()
         for variable, tag in TAGS.items():
             var: Any = getattr(self, tag)
             var.settle()
-            var.value = np.clip(np.trunc(var.value), *RANGES[variable])
+            cut = np.clip(np.trunc(var.value), *RANGES[variable])
+            self._cut(var, cut, f"whole numbers in {RANGES[variable]}")
 
 
 class LearningDense(_Learning, proc.LearningDense):
     __doc__ = proc.LearningDense.__doc__
 
-    def __init__(
-        self,
-        *,
-        weights: Any,
-        tag_2: Any = None,
-        tag_1: Any = None,
-        learning_rule: Any = None,
-        graded_spike_cfg: GradedSpikeCfg = GradedSpikeCfg.USE_REGULAR_IMPULSE,
-        **kwargs: Any,
-    ) -> None:
-        rule = _rule(type(self).__name__, learning_rule, graded_spike_cfg)
-        super().__init__(
-            weights=weights, tag_2=tag_2, tag_1=tag_1, learning_rule=rule.core,
-            graded_spikes=GRADED[graded_spike_cfg], **kwargs,
-        )  # fmt: skip
-        self._given(rule, graded_spike_cfg, {"weights": weights})
 
-
-class _LearningSparse(_Learning, _Sparse):
-    def __setattr__(self, key: str, value: Any) -> None:
-        super().__setattr__(key, value)
-        if key in TAGS.values() and type(value) is Var:
-            value.__class__ = SparseVar
-
-
-class LearningSparse(_LearningSparse, proc.LearningSparse):
+class LearningSparse(_Learning, Stored, proc.LearningSparse):
     __doc__ = proc.LearningSparse.__doc__
-
-    def __init__(
-        self,
-        *,
-        weights: Any,
-        tag_2: Any = None,
-        tag_1: Any = None,
-        learning_rule: Any = None,
-        graded_spike_cfg: GradedSpikeCfg = GradedSpikeCfg.USE_REGULAR_IMPULSE,
-        **kwargs: Any,
-    ) -> None:
-        rule = _rule(type(self).__name__, learning_rule, graded_spike_cfg)
-        super().__init__(
-            weights=weights, tag_2=tag_2, tag_1=tag_1, learning_rule=rule.core,
-            graded_spikes=GRADED[graded_spike_cfg], **kwargs,
-        )  # fmt: skip
-        self._given(rule, graded_spike_cfg, {"weights": weights})
+    listed = ("weights", *TAGS.values())
 
 
 class LearningConnectionProcess(AbstractProcess):
@@ -195,20 +163,9 @@ class LearningNeuronProcess:
                 setattr(self, name, Var(shape, 0))
 
 
-MODELS: dict[str, type[StandIn]] = {}
-for _process, _names in {
-    LearningDense: ("PyLearningDenseModelFloat", "PyLearningDenseModelBitApproximate"),
-    LearningSparse: ("PyLearningSparseModelFloat", "PyLearningSparseModelBitApproximate"),
-    LearningLIF: ("PyLearningLifModelFloat", "PyLearningLIFModelFixed"),
-}.items():
-    for _name, _precision in zip(_names, ("floating_pt", "fixed_pt"), strict=True):
-        MODELS[_name] = stand_in(_name, _process, _precision, [CPU])
-        if _precision == "fixed_pt":
-            MODELS[_name].tags = [*MODELS[_name].tags, "bit_approximate_loihi"]
-        register(_process, MODELS[_name])
-
-
-def __getattr__(name: str) -> Any:
-    if name in MODELS:
-        return MODELS[name]
-    raise AttributeError(name)
+for _process, _floating, _fixed in (
+    (LearningDense, "PyLearningDenseModelFloat", "PyLearningDenseModelBitApproximate"),
+    (LearningSparse, "PyLearningSparseModelFloat", "PyLearningSparseModelBitApproximate"),
+    (LearningLIF, "PyLearningLifModelFloat", "PyLearningLIFModelFixed"),
+):
+    models(_process, _floating, _fixed, "bit_approximate_loihi")

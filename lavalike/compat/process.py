@@ -234,6 +234,12 @@ class AbstractProcess(core.AbstractProcess):
 
     # -- running
 
+    def _settle(self) -> None:
+        """Take what the Vars' ``init`` are by now."""
+        for var in self._vars:
+            if isinstance(var, Var):
+                var.settle()
+
     @property
     def runtime(self) -> Any:
         """The program; what tells that it was stopped, after that; None before."""
@@ -306,6 +312,15 @@ def _name(part: Any) -> str:
     return str(part.name)
 
 
+def given(init: Any, process: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """What a process was made with by ``init``, by name and with defaults; its own name apart."""
+    bound = inspect.signature(init).bind(process, *args, **kwargs)
+    bound.apply_defaults()
+    values = dict(bound.arguments)
+    values.update(values.pop("kwargs", {}))
+    return {n: v for n, v in values.items() if n not in ("self", "name")}
+
+
 class Library(AbstractProcess):
     """Base of the library's processes under Lava's names: ``__init__`` is that of lavalike's own."""
 
@@ -316,12 +331,7 @@ class Library(AbstractProcess):
             if "__init__" in c.__dict__ and not issubclass(c, AbstractProcess)
         )
         own(self, *args, **kwargs)
-        given = inspect.signature(own).bind(self, *args, **kwargs)
-        given.apply_defaults()
-        values = dict(given.arguments)
-        values.update(values.pop("kwargs", {}))
-        values.pop("self", None)
-        values.pop("name", None)
+        values = given(own, self, args, kwargs)
         self.__dict__["proc_params"] = ProcessParameters(values)
         for var in self._vars:  # init is one number where one was given
             if var.name in values and np.ndim(values[var.name]) == 0:

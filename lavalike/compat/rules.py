@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import Rule, is_real, real
 from lavalike.errors import RuleError
 from lavalike.learning import LearningRule, Trace
-from lavalike.learning.parse import Factor, Product, parsed
+from lavalike.learning.parse import Product, parsed
 from lavalike.learning.rule import TRACES
 
 TARGETS = ("dw", "dd", "dt")
 LONGEST = float(np.iinfo(np.uint16).max)  # the time constant of a trace that a neuron sends
+_STEPS = Rule("a number of steps >= 1", is_real, lambda v: v >= 1 and float(v).is_integer())
 
 
 class GradedSpikeCfg(IntEnum):
@@ -33,26 +34,25 @@ class ProductSeries:
     def __init__(self, target: str, products: tuple[Product, ...]) -> None:
         self.target, self.products = target, [*products]
 
-    def _names(self) -> Iterator[tuple[str, Factor | None]]:
-        for p in self.products:
-            gate = "u" if p.gate.startswith("u") else p.gate
-            yield gate, None
-            for f in p.factors:
-                yield gate, f
+    @property
+    def uks(self) -> list[str]:
+        """The gates uk that it has, in the order of the products."""
+        names = [n for p in self.products for n in (p.gate, *(f.name for f in p.factors))]
+        return [n for n in names if n.startswith("u")]
 
     @property
     def decimate_exponent(self) -> int | None:
         """The k of its uk; None without one."""
-        names = [n for p in self.products for n in (p.gate, *(f.name for f in p.factors))]
-        return next((int(n[1:]) for n in names if n.startswith("u")), None)
+        return next((int(n[1:]) for n in self.uks), None)
 
     @property
     def active_traces_per_dependency(self) -> dict[str, set[str]]:
         """The traces by the gate of the products that look at them."""
         out: dict[str, set[str]] = {}
-        for gate, factor in self._names():
-            if factor is not None and factor.name in TRACES:
-                out.setdefault(gate, set()).add(factor.name)
+        for p in self.products:
+            traces = {f.name for f in p.factors if f.name in TRACES}
+            if traces:
+                out.setdefault("u" if p.gate.startswith("u") else p.gate, set()).update(traces)
         return out
 
     def __str__(self) -> str:
@@ -69,8 +69,7 @@ class _Number:
         return self if rule is None else rule.__dict__[self.name]
 
     def __set__(self, rule: Any, value: Any) -> None:
-        if not value >= 0:
-            raise RuleError(f"{type(rule).__name__}: {self.name} is a number >= 0, got {value!r}")
+        real(0).check(type(rule).__name__, self.name, value, RuleError)
         rule.__dict__[self.name] = value
 
 
@@ -126,10 +125,7 @@ class LoihiLearningRule:
 
     @t_epoch.setter
     def t_epoch(self, value: int) -> None:
-        if not value >= 1:
-            raise RuleError(
-                f"{type(self).__name__}: t_epoch is a number of steps >= 1, got {value!r}"
-            )
+        _STEPS.check(type(self).__name__, "t_epoch", value, RuleError)
         self._t_epoch = int(value)
 
     @property
@@ -158,19 +154,10 @@ class LoihiLearningRule:
     @property
     def decimate_exponent(self) -> int | None:
         """The k of its uk; None without one."""
-        each = [s.decimate_exponent for s in self.active_product_series.values()]
-        found = sorted({k for k in each if k is not None})
-        if len(found) > 1 or len(self._uks()) > 1:
-            raise RuleError(
-                f"{type(self).__name__}: a rule has one uk, got {', '.join(self._uks())}"
-            )
-        return found[0] if found else None
-
-    def _uks(self) -> list[str]:
-        series = self.active_product_series.values()
-        products = [p for s in series for p in s.products]
-        names = [n for p in products for n in (p.gate, *(f.name for f in p.factors))]
-        return sorted({n for n in names if n.startswith("u")})
+        uks = sorted({n for s in self.active_product_series.values() for n in s.uks})
+        if len(uks) > 1:
+            raise RuleError(f"{type(self).__name__}: a rule has one uk, got {', '.join(uks)}")
+        return int(uks[0][1:]) if uks else None
 
     @property
     def active_traces_per_dependency(self) -> dict[str, set[str]]:
@@ -189,7 +176,6 @@ class LoihiLearningRule:
     @property
     def core(self) -> LearningRule:
         """The rule as one of lavalike's."""
-        _ = self.decimate_exponent  # there is one
         traces = {
             n: Trace(
                 0 if self.received and n[0] == "y" else float(getattr(self, f"{n}_impulse")),
@@ -198,7 +184,7 @@ class LoihiLearningRule:
             )
             for n in TRACES
         }
-        return LearningRule(
+        rule = LearningRule(
             dw=self.dw_str,
             dd=self.dd_str,
             dt=self.dt_str,
@@ -206,6 +192,8 @@ class LoihiLearningRule:
             seed=self.rng_seed,
             **traces,
         )
+        _ = self.decimate_exponent  # there is one
+        return rule
 
 
 class Loihi2FLearningRule(LoihiLearningRule):
@@ -239,6 +227,7 @@ class Loihi3FLearningRule(LoihiLearningRule):
 
 def float_to_literal(learning_parameter: float) -> str:
     """A number as a rule has it: its whole part times the power of two that comes nearest."""
+    real().check("float_to_literal", "learning_parameter", learning_parameter, RuleError)
     size = abs(learning_parameter)
     if size == 0:
         return "0"

@@ -210,9 +210,7 @@ def as_lava() -> Iterator[None]:
 
 def run(process: AbstractProcess, condition: Any, config: Any) -> None:
     """What ``process.run`` does; ``config`` is one of Lava's or of lavalike's."""
-    if isinstance(config, CoreConfig):
-        configs.settle(p for top in component(process) for p in walk(top))
-    else:
+    if not isinstance(config, CoreConfig):
         config = _plan(process, config).config
     if not isinstance(condition, RunSteps | RunContinuous):
         raise configs.ConfigValueError(

@@ -180,6 +180,7 @@ def _flatten(
             hidden.add(part)
             continue
         everything.append(part)
+        part._settle()
         for var in part.vars:  # a bound Var's present value is with its program
             if var.binding is not None and (value := var.binding.read(var)) is not var.value:
                 var.value = np.array(value)

@@ -253,6 +253,10 @@ class AbstractProcess(Shared):
         """The inner processes assigned to this process itself."""
         return _gathered(self, self._holders, self._procs)
 
+    def _settle(self) -> None:
+        """Called when it is about to be compiled, for a spelling of processes whose values are given
+        up to then."""
+
     def expand(self, model: type[Any] | None) -> None:
         """Let a SubProcessModel's graph stand in (None: none); the graph is built once and keeps its state."""
         if model is None and self.expansion is None:

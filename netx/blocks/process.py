@@ -13,7 +13,8 @@ themselves, under lava-dl's names. Shapes are (x, y, channels) or (n,), messages
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from lavalike.errors import InputError, InputTypeError
 from lavalike.proc import Connection, Delay, DelayLine
 from lavalike.proc.parameters import array
 from lavalike.process import AbstractProcess, InPort, OutPort
+from lavalike.process.ports import as_shape
 from netx.sizes import MAX_DELAY
 
 _PARAMS = Rule(
@@ -98,54 +100,50 @@ class AbstractBlock(NetLayer):
     layer: ClassVar[str]  # its type in a .net file
 
     @classmethod
-    def bare(cls, kind: str, shape_in: tuple[int, ...]) -> Any:
+    def bare(cls, shape_in: tuple[int, ...]) -> Any:
         """A block whose parts a file's reader fills in."""
         made = cls.__new__(cls)
-        NetLayer.__init__(made, kind, shape_in)
+        NetLayer.__init__(made, cls.layer, shape_in)
         return made
 
     def _begin(
         self,
-        shape_in: Sequence[int],
-        shape: Any,
+        shape_in: tuple[int, ...],
+        shape: tuple[int, ...],
         neuron_params: Mapping[str, Any],
         input_message_bits: int,
         name: str | None,
-    ) -> None:
-        NetLayer.__init__(self, self.layer, tuple(shape_in), name=name)
+        bias: Any = None,
+    ) -> Any:
+        """The neuron, which sends."""
+        NetLayer.__init__(self, self.layer, shape_in, name=name)
         self.input_message_bits = input_message_bits
-        self._given = tuple(np.reshape(shape, -1).tolist())
         params = dict(neuron_params)
         kind, key = params.pop("neuron_proc"), params.pop("bias_key", "bias")
-        self.output_message_bits = int(params.pop("num_message_bits", 0))
+        bits = params.pop("num_message_bits", 0)
+        _BITS.check(self.block, "neuron_params: num_message_bits", bits)
+        self.output_message_bits = int(bits)
         if not issubclass(kind, AbstractProcess):
             raise InputTypeError(
                 f"{self.block}: neuron_params: neuron_proc is a process class, got {kind.__name__}"
             )
-        self._neurons: Callable[[Any], Any] = lambda bias: kind(
-            shape=self._given, **params, **({} if bias is None else {key: bias})
-        )
-
-    def _end(self, bias: Any = None) -> Any:
-        """The neuron, which sends."""
         if bias is not None:
             bias = array(f"{self.block}: bias", bias)
+            if key in params:
+                raise InputError(f"{self.block}: bias is given, and {key} in neuron_params too")
             try:  # one for all, one a channel, or one a neuron
-                bias = np.broadcast_to(bias, self._given)
+                params[key] = np.broadcast_to(bias, shape)
             except ValueError:
                 raise InputError(
-                    f"{self.block}: bias of shape {bias.shape} fits neither {self._given} nor {self._given[-1:]}, one a channel"
+                    f"{self.block}: bias of shape {bias.shape} fits neither {shape} nor {shape[-1:]}, one a channel"
                 ) from None
-        self.neuron = neuron = self._neurons(bias)
-        del self._neurons
+        self.neuron = neuron = kind(shape=shape, **params)
         self.send(neuron.out_ports[0])
         return neuron
 
-    def _matrix(self, name: str, weight: Any, columns: int | None = None) -> np.ndarray:
+    def _matrix(self, name: str, weight: Any, rows: int, columns: int | None = None) -> np.ndarray:
         """A weight matrix (out, in)."""
-        dense = weight.toarray() if hasattr(weight, "toarray") else weight
-        found = array(f"{self.block}: {name}", dense)
-        rows = int(np.prod(self._given))
+        found = _array(f"{self.block}: {name}", weight)
         if found.ndim != 2 or found.shape[0] != rows or columns not in (None, found.shape[1]):
             raise InputError(
                 f"{self.block}: {name} has shape {found.shape}; ({rows}, {columns or 'inputs'}) is expected"
@@ -163,9 +161,7 @@ class AbstractBlock(NetLayer):
         }
         if delay is None:
             return (proc.Sparse if sparse else proc.Dense)(**kwargs)
-        delays = array(
-            f"{self.block}: delay", delay.toarray() if hasattr(delay, "toarray") else delay
-        )
+        delays = _array(f"{self.block}: delay", delay)
         delays = delays[:, None] if delays.shape == weights.shape[:1] else delays
         try:
             delays = np.broadcast_to(delays, weights.shape)
@@ -173,10 +169,12 @@ class AbstractBlock(NetLayer):
             raise InputError(
                 f"{self.block}: delay of shape {delays.shape} does not fit weights {weights.shape}"
             ) from None
-        if delays.min() < 0 or delays.max() > MAX_DELAY:
+        if not (delays.min() >= 0 and delays.max() <= MAX_DELAY):
             raise InputError(
                 f"{self.block}: delay: {delays.min():g}..{delays.max():g} is outside 0..{MAX_DELAY}"
             )
+        if (part := delays[delays != np.trunc(delays)]).size:
+            raise InputError(f"{self.block}: delay is whole steps, got {part[0]:g}")
         kind = proc.DelaySparse if sparse else proc.DelayDense
         return kind(**kwargs, delays=delays.astype(int), max_delay=MAX_DELAY)
 
@@ -204,10 +202,10 @@ class Input(AbstractBlock):
         input_message_bits: int = 0,
         name: str | None = None,
     ) -> None:
-        shape_in = tuple(np.reshape(shape, -1).tolist())
-        self._begin(shape_in, shape, neuron_params, input_message_bits, name)
-        self.transform = (lambda x: x) if transform is None else transform
-        self.inp.connect(_inputs(self._end(bias))[0])
+        size = as_shape(shape, "shape")
+        neuron = self._begin(size, size, neuron_params, input_message_bits, name, bias)
+        self.transform = _unchanged if transform is None else transform
+        self.inp.connect(_inputs(neuron)[0])
 
 
 class ComplexInput(AbstractBlock):
@@ -228,9 +226,8 @@ class ComplexInput(AbstractBlock):
         input_message_bits: int = 0,
         name: str | None = None,
     ) -> None:
-        shape_in = tuple(np.reshape(shape, -1).tolist())
-        self._begin(shape_in, shape, neuron_params, input_message_bits, name)
-        for port in _inputs(self._end()):
+        size = as_shape(shape, "shape")
+        for port in _inputs(self._begin(size, size, neuron_params, input_message_bits, name)):
             self.inp.connect(port)
 
 
@@ -264,18 +261,15 @@ class Dense(AbstractBlock):
         input_message_bits: int = 0,
         name: str | None = None,
     ) -> None:
-        columns = np.shape(weight)[-1:] if not hasattr(weight, "toarray") else weight.shape[1:]
-        self._begin(columns or (1,), shape, neuron_params, input_message_bits, name)
-        self._hear(
-            self._matrix("weight", weight),
-            (delay, sparse_synapse, weight_exponent, num_weight_bits, input_message_bits),
-            self._end(bias),
-        )
-
-    def _hear(self, weights: np.ndarray, kind: tuple[Any, ...], neuron: Any) -> None:
-        self.synapse = synapse = self._synapse(weights, *kind)
+        size = as_shape(shape, "shape")
+        weights = self._matrix("weight", weight, math.prod(size))
+        port = _inputs(
+            self._begin(weights.shape[1:], size, neuron_params, input_message_bits, name, bias)
+        )[0]
+        kind = (delay, sparse_synapse, weight_exponent, num_weight_bits)
+        self.synapse = synapse = self._synapse(weights, *kind, input_message_bits)
         self.inp.connect(synapse.s_in)
-        synapse.a_out.reshape(_inputs(neuron)[0].shape).connect(_inputs(neuron)[0])
+        synapse.a_out.reshape(port.shape).connect(port)
 
 
 class RecurrentDense(Dense):
@@ -306,7 +300,6 @@ class RecurrentDense(Dense):
         input_message_bits: int = 0,
         name: str | None = None,
     ) -> None:
-        kind = (delay, sparse_synapse, weight_exponent, num_weight_bits)
         super().__init__(
             shape=shape,
             neuron_params=neuron_params,
@@ -320,10 +313,12 @@ class RecurrentDense(Dense):
             name=name,
         )
         neuron: Any = self.neuron
-        square = self._matrix("weight_rec", weight_rec, int(np.prod(self._given)))
-        self.synapse_rec = self._synapse(square, *kind, self.output_message_bits)
-        neuron.out_ports[0].flatten().connect(self.synapse_rec.s_in)
-        self.synapse_rec.a_out.reshape(_inputs(neuron)[0].shape).connect(_inputs(neuron)[0])
+        port, size = _inputs(neuron)[0], neuron.out_ports[0].size
+        square = self._matrix("weight_rec", weight_rec, size, size)
+        kind = (delay, sparse_synapse, weight_exponent, num_weight_bits)
+        self.synapse_rec = synapse = self._synapse(square, *kind, self.output_message_bits)
+        neuron.out_ports[0].flatten().connect(synapse.s_in)
+        synapse.a_out.reshape(port.shape).connect(port)
 
 
 class ComplexDense(AbstractBlock):
@@ -363,11 +358,10 @@ class ComplexDense(AbstractBlock):
         input_message_bits: int = 0,
         name: str | None = None,
     ) -> None:
-        columns = np.shape(weight_real)[-1:]
-        self._begin(columns or (1,), shape, neuron_params, input_message_bits, name)
-        real = self._matrix("weight_real", weight_real)
-        imag = self._matrix("weight_imag", weight_imag, real.shape[1])
-        neuron = self._end()
+        size = as_shape(shape, "shape")
+        real = self._matrix("weight_real", weight_real, math.prod(size))
+        imag = self._matrix("weight_imag", weight_imag, *real.shape)
+        neuron = self._begin(real.shape[1:], size, neuron_params, input_message_bits, name)
         given = (
             (real, weight_exponent_real, num_weight_bits_real),
             (imag, weight_exponent_imag, num_weight_bits_imag),
@@ -417,29 +411,32 @@ class Conv(AbstractBlock):
         input_message_bits: int = 0,
         name: str | None = None,
     ) -> None:
-        self._begin(
-            tuple(np.reshape(input_shape, -1).tolist()),
-            shape,
-            neuron_params,
-            input_message_bits,
-            name,
-        )
+        size, size_in = as_shape(shape, "shape"), as_shape(input_shape, "input_shape")
+        neuron = self._begin(size_in, size, neuron_params, input_message_bits, name, bias)
         self.synapse = synapse = proc.Conv(
             weight=weight,
-            input_shape=self.inp.shape,
+            input_shape=size_in,
             stride=stride,
             padding=padding,
             dilation=dilation,
             groups=groups,
             num_message_bits=input_message_bits,
         )
-        if synapse.a_out.shape != self._given:
+        if synapse.a_out.shape != size:
             raise InputError(
-                f"Conv: shape is {self._given}, and the convolution has {synapse.a_out.shape}"
+                f"Conv: shape is {size}, and the convolution has {synapse.a_out.shape}"
             )
-        neuron = self._end(bias)
         self.inp.connect(synapse.s_in)
         synapse.a_out.connect(_inputs(neuron)[0])
+
+
+def _array(name: str, given: Any) -> np.ndarray:
+    """An array of numbers, also of a SciPy sparse matrix."""
+    return array(name, given.toarray() if hasattr(given, "toarray") else given)
+
+
+def _unchanged(x: Any) -> Any:
+    return x
 
 
 def _inputs(neuron: AbstractProcess) -> list[InPort]:
