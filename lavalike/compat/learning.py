@@ -15,7 +15,7 @@ from lavalike.compat.pymodel import LavaPyType, PyInPort, PyLoihiProcessModel, P
 from lavalike.compat.rules import TARGETS, GradedSpikeCfg
 from lavalike.dynamics import lif
 from lavalike.dynamics.dynamics import bind
-from lavalike.dynamics.weights import RANGE, SignMode, fixed_weights
+from lavalike.dynamics.weights import RANGE, SignMode, ends, fixed_weights
 from lavalike.learning.reference import Learning
 from lavalike.learning.rule import TRACES
 from lavalike.proc.learning import GRADED, TAGS
@@ -196,10 +196,7 @@ class PyLearningConnection(AbstractLearningConnection, PyLoihiProcessModel):
     def _engine(self) -> Learning:
         """The reference, with traces as the Vars are by now."""
         if self._learning is None:
-            low, high = RANGE[self.sign_mode] if self._fixed else (
-                0 if self.sign_mode is SignMode.EXCITATORY else -np.inf,
-                0 if self.sign_mode is SignMode.INHIBITORY else np.inf,
-            )  # fmt: skip
+            low, high = RANGE[self.sign_mode] if self._fixed else ends(self.sign_mode)
             self._learning = Learning(
                 self._learning_rule.core, np.zeros(self._shape), fixed=self._fixed, low=low, high=high,
                 graded=GRADED[self._graded_spike_cfg],

@@ -32,6 +32,12 @@ def sign_mode_of(weights: np.ndarray) -> SignMode:
 RANGE = {SignMode.MIXED: (-256, 255), SignMode.EXCITATORY: (0, 255), SignMode.INHIBITORY: (-255, 0)}
 
 
+def ends(mode: SignMode) -> tuple[float, float]:
+    """Between what weights of a sign mode lie in floating point."""
+    low = 0.0 if mode is SignMode.EXCITATORY else -np.inf
+    return low, 0.0 if mode is SignMode.INHIBITORY else np.inf
+
+
 def dropped(num_weight_bits: int, mode: SignMode) -> int:
     """How many of the low bits of a weight are not stored."""
     return max(8 - num_weight_bits + (mode is SignMode.MIXED), 0)

@@ -23,7 +23,7 @@ from lavalike.backends.bss2.spiking import Network, Projection
 from lavalike.bss2.chip import Chip, facts
 from lavalike.bss2.errors import RoutingError
 from lavalike.compiler.flat import Node
-from lavalike.dynamics.weights import SignMode
+from lavalike.dynamics.weights import ends
 from lavalike.errors import GraphError, RuleError
 from lavalike.learning import LearningRule
 from lavalike.learning.parse import Factor, Product
@@ -59,10 +59,7 @@ class Plastic:
                 f"{self.process.path}: learns on a chip, which has one set of weights, in a batch of {batch}; run the samples one after "
                 "another"
             )
-        self.low, self.high = {
-            SignMode.EXCITATORY: (0.0, math.inf),
-            SignMode.INHIBITORY: (-math.inf, 0.0),
-        }.get(self.process.sign_mode, (-math.inf, math.inf))
+        self.low, self.high = ends(self.process.sign_mode)
 
     def read(self) -> None:
         """Take the rule as its Vars are by now."""

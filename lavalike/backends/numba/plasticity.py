@@ -24,7 +24,7 @@ from lavalike.backends.numba.kernels import WRAPPED, jit
 from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.backends.numba.pcg import seed_words, seventh, uniform
 from lavalike.dynamics import integral, within
-from lavalike.dynamics.weights import RANGE, SignMode, fixed_weights
+from lavalike.dynamics.weights import RANGE, SignMode, ends, fixed_weights
 from lavalike.errors import GraphError, RuleError, VarError
 from lavalike.learning.rule import TRACES, LearningRule
 from lavalike.model.config import NodeConfig
@@ -133,15 +133,15 @@ class _Learning(NumbaModel):
                 "high": high,
             }
         dtype = np.dtype(self.config.dtype)
-        mode = process.sign_mode if "w" in rule.products else SignMode.MIXED
+        least, most = ends(process.sign_mode if "w" in rule.products else SignMode.MIXED)
         return made | {
             "numbers": held("learning_rule", numbers, dtype),
             "limits": np.full(LIMITS.shape, np.inf, dtype),
             "decay": held("tau", decay, dtype),
             "impulse": held("impulse", impulse, dtype),
             "scale": dtype.type(2.0**exp),
-            "low": dtype.type(0 if mode == SignMode.EXCITATORY else -np.inf),
-            "high": dtype.type(0 if mode == SignMode.INHIBITORY else np.inf),
+            "low": dtype.type(least),
+            "high": dtype.type(most),
         }
 
     def places(self, rule: LearningRule) -> dict[str, np.ndarray]:
