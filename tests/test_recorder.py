@@ -15,7 +15,7 @@ import pytest
 
 import lavalike as lv
 from lavalike.backends.numba.program import NumbaProgram
-from lavalike.bss2 import Chip
+from lavalike.bss2 import Chip, RecordingError
 from lavalike.proc import LIF, Dense, Monitor, Recorder, Sigma, io
 from lavalike.process import monitor as probes
 from lavalike.runtime import runtime
@@ -281,7 +281,8 @@ ANOTHER_FORM = (
 @pytest.mark.parametrize("fixed", [False, True], ids=["float", "fixed"])
 @pytest.mark.parametrize("kind", ANOTHER_FORM.split())
 def test_states_of_another_form_are_recorded_in_stretches(kind, fixed, monkeypatch):
-    """Rings that turn, weights that lie by input, parts of complex numbers: as they are read after each step, and no step is a call."""
+    """Rings that turn, weights that lie by input, parts of complex numbers: as they are read after
+    each step, and no step is a call."""
     sample, steps = SAMPLES[kind], 23
     config = lv.RunConfig(precision="fixed_pt" if fixed else "floating_pt")
     process = sample.make(fixed)
@@ -318,6 +319,39 @@ def test_states_of_another_form_are_recorded_in_stretches(kind, fixed, monkeypat
                 np.testing.assert_array_equal(rec[var][-1], now[..., 1:])
     assert any(many[var].any() for var in states)
     assert {many[var].dtype for var in states} >= {debug[var].dtype for var in states}
+
+
+def test_a_probe_that_comes_later_beside_a_chip_compiles_nothing():
+    """On the chip and on its host; what a chip does not show is refused, and the program stays."""
+    source, dense, lif, sigma, rec = (
+        io.source.RingBuffer(data=[[1, 0, 0], [0, 1, 1]]),
+        Dense(weights=[[0.6, 0.5], [0.3, 0.9]]),
+        LIF(shape=(2,), dv=0.1, vth=1.0),
+        Sigma(shape=(2,)),
+        Recorder(),
+    )
+    source.s_out.connect(dense.s_in)
+    dense.a_out.connect(lif.a_in)
+    lif.s_out.connect(sigma.a_in)
+    config = lv.RunConfig(backend="bss2", chip=Chip(level="ideal"))
+    want = lv.simulate(lif, steps=12, record=[lif.s_out, lif.v, sigma.sigma], config=config)
+    lif.run(lv.RunSteps(3), config)
+    program = lif.runtime.program
+    rec.add(lif.v)
+    rec.add(sigma.sigma)
+    lif.run(lv.RunSteps(4))
+    refused = Recorder()
+    refused.add(dense.a_out)
+    with pytest.raises(RecordingError, match="is not recorded"):
+        lif.run(lv.RunSteps(1))
+    refused.close()
+    rec.add(lif.s_out)
+    lif.run(lv.RunSteps(5))
+    assert lif.runtime.program is program
+    np.testing.assert_array_equal(rec[lif.v], want[lif.v].T[3:])
+    np.testing.assert_array_equal(rec[sigma.sigma], want[sigma.sigma].T[3:])
+    np.testing.assert_array_equal(rec[lif.s_out], want[lif.s_out].T[7:])
+    assert rec[lif.s_out].any()
 
 
 def test_a_closed_one_records_no_more_and_a_copy_its_own(tmp_path):

@@ -388,7 +388,7 @@ ROWS = [
         forward=bad(3, values=("numba",)),
         chip=OBJECT,
         dt=bad("1", None, values=(0.0, NAN, INF)),
-        select=bad(3, "x", values=({LIF: "numba"},)),
+        select=bad(3, "x", values=({LIF: "nmuba"},)),
     ),
     *(
         row(f"lavalike.snn.surrogate.{name}", {}, **{argument: bad("a", None, values=(NAN, INF))})

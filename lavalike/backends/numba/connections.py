@@ -314,8 +314,8 @@ def by_input(process: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def to_ring(columns: np.ndarray, step: int) -> np.ndarray:
-    """The ring of slots that holds ``columns`` (out, slots), the first of which is sent in step ``step + 1``: slot k belongs to the
-    steps t with t % slots == k."""
+    """The ring of slots that holds ``columns`` (out, slots), the first of which is sent in step
+    ``step + 1``: slot k belongs to the steps t with t % slots == k."""
     return np.roll(columns.T, step + 1, axis=0)
 
 

@@ -23,8 +23,9 @@ from lavalike.process.units import Units
 class Layout:
     """How a Var lies in the state ``state`` of its model where it is not that state itself.
 
-    ``view`` gives an array of a sample's state in the order in which the Var shows it (time_last Vars time first): it moves elements and
-    computes nothing. ``turns``: the state is a ring, its first axis turned on by one in every step; ``view`` sees it as after step 0.
+    ``view`` gives an array of a sample's state in the order in which the Var shows it (time_last
+    Vars time first): it moves elements and computes nothing. ``turns``: the state is a ring, its
+    first axis turned on by one in every step; ``view`` sees it as after step 0.
     """
 
     state: str
@@ -142,8 +143,8 @@ class NumbaModel(ProcessModel):
         return {}
 
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        """The Vars' values from the states (the inverse of ``load``). One that computes them anew has its Vars recorded one step at a
-        time; ``layouts`` has not."""
+        """The Vars' values from the states (the inverse of ``load``). One that computes them anew
+        has its Vars recorded one step at a time; ``layouts`` has not."""
         shown = {var: x.shown(states[x.state], step) for var, x in self.layouts.items()}
         return {**states, **shown}
 

@@ -202,7 +202,8 @@ class NumbaProgram:
                 self.ops.append(op)
 
     def _record(self, var: Var) -> Op | None:
-        """The row that records a state Var; None where its model computes it anew from its states."""
+        """The row that records a state Var; None where its model computes it anew from its
+        states."""
         record = functools.partial(self._transfer, row=True, dtype=self.dtype_of(var))
         if (array := self._state_array(var)) is not None:
             return record(transfer.record, var.path, array)
@@ -522,7 +523,8 @@ class NumbaProgram:
         more: tuple[Any, ...] = (),
     ) -> Op:
         """An op of :mod:`transfer`. Arrays of messages are flat over the batch but for gathers; a feed or a
-        record (``row``) has its rows (set by each run; of ``dtype``), the step and the first step after them, then ``more``."""
+        record (``row``) has its rows (set by each run; of ``dtype``), the step and the first step
+        after them, then ``more``."""
         values: list[Any] = (
             list(arrays)
             if function in (transfer.gather, transfer.gather_add)

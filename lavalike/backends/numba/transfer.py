@@ -37,8 +37,8 @@ def record_complex(source, rows, t, first, imaginary):
 
 
 def record_at(source, rows, t, first, index, turn, size):
-    """Of a state of ``size`` elements a sample, those at ``index``, further on by ``turn`` in every step and from its end to its
-    beginning."""
+    """Of a state of ``size`` elements a sample, those at ``index``, further on by ``turn`` in every
+    step and from its end to its beginning."""
     row = rows[t - first]
     on = t * turn % size
     for k in range(source.size // size):
