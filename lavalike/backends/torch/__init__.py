@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lavalike.arguments import MAPPING, arguments, choice, instance, optional, real
 from lavalike.backends import get_backend
 from lavalike.backends.torch.connections import ConnectionModel as ConnectionModel
-from lavalike.backends.torch.mixed import MixedModule
+from lavalike.backends.torch.mixed import MixedModule as MixedModule
 from lavalike.backends.torch.model import (
     DynamicsModel,
     FloatingDynamicsModel,
