@@ -284,7 +284,8 @@ def test_states_of_another_form_are_recorded_in_stretches(kind, fixed, monkeypat
     """Rings that turn, weights that lie by input, parts of complex numbers: as they are read after
     each step, and no step is a call."""
     sample, steps = SAMPLES[kind], 23
-    config = lv.RunConfig(precision="fixed_pt" if fixed else "floating_pt")
+    # the kernels that tests of all backends have
+    config = lv.RunConfig(precision="fixed_pt" if fixed else "floating_pt", dtype="float64")
     process = sample.make(fixed)
     if config.precision not in sample.precisions:
         return

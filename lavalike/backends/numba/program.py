@@ -222,9 +222,8 @@ class NumbaProgram:
         state = states[layout.state]
         index = layout.index(state.shape[1:])
         turn = int(np.prod(state.shape[2:])) if layout.turns else 0
-        return record(
-            transfer.record_at, var.path, state, more=(index, turn, state.size // self.batch)
-        )
+        size = max(1, state.size // self.batch)
+        return record(transfer.record_at, var.path, state, more=(index, turn, size))
 
     def _layout(self, node: Node, var: Var) -> Layout | None:
         """How a state that is not the Var just as it is holds it."""
