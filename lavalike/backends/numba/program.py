@@ -53,7 +53,9 @@ class Op:
             self.packed = self._pack(batch if self.looped else 1)
         try:
             address = kernels.address(self.spec)
-        except NumbaError as e:
+        except NOT_COMPILED as e:
+            if self.spec.trusted and not isinstance(e, NumbaError):
+                raise
             if kernels.RETURNS in str(e):
                 raise GraphError(
                     f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
@@ -76,6 +78,8 @@ class Op:
         return blocks
 
 
+# what Numba raises of a step that it cannot read, the latter from its inside
+NOT_COMPILED = (NumbaError, AttributeError, NotImplementedError)
 _name = functools.cache(str)  # of a dtype
 
 
@@ -242,7 +246,9 @@ class NumbaProgram:
         if model.trusted and "odd" in self.scratch[node]:
             self.scratch[node]["odd"] = self.odd[self.places[node]]
         op = self._bind(node, self.constants[node])
-        if not model.trusted and (lost := self._widened(node, op)):
+        if isinstance(model, DynamicsModel):
+            self._whole(node, op)
+        elif not model.trusted and (lost := self._widened(node, op)):
             self.states[node] |= {
                 k: v.astype(model.config.message_dtype)
                 for k, v in self.states[node].items()
@@ -254,18 +260,43 @@ class NumbaProgram:
         return op
 
     def _widened(self, node: Node, op: Op) -> list[str]:
-        """States of Python's integers into which the user's step of ``op`` writes floats. GraphError for others of whole numbers."""
-        asked = {v.name for v in node.process.vars if v.asked} | {*self.own[node]}
-        lost = {} if node.model.config.fixed else kinds.fractions(op.spec)
-        for name, line in lost.items():
-            if name in asked or node in self.node_ops:
-                dtype = dict(op.spec.arguments)[name][0]
-                path = f"{node.process.path}.{name}"
+        """States of Python's integers into which the user's step of ``op`` writes floats, in floating_pt; they become floats. GraphError
+        for other whole numbers where it may cut fractions off."""
+        fixed, process = node.model.config.fixed, node.process
+        asked = {v.name for v in process.vars if v.asked} | {*self.own[node]}
+        lost = kinds.fractions(op.spec)
+        for name, (_, line) in lost.items():
+            if line and (fixed or name in asked or node in self.node_ops):
+                port = name in {p.name for p in process.out_ports}
                 raise GraphError(
-                    f"{path}: of {dtype}, and {type(node.model).__name__}.step ({_line(op.spec.function, line)}) "
-                    f"writes floats into it; round them there (int(x)), or give {name} floats: Var(..., init=0.0)"
+                    f"{process.path}.{name}: of {dict(op.spec.arguments)[name][0]}"
+                    f"{', as all numbers of fixed_pt are' if fixed else ''}, and {type(node.model).__name__}.step "
+                    f"({_line(op.spec.function, line)}) writes floats into it; round them there (int(x), n // 2, n >> 1"
+                    f"{' or a.astype(np.int32)' if fixed else ''})"
+                    + (
+                        ", or compute it in floating_pt"
+                        if fixed
+                        else ""
+                        if port
+                        else f", or give {name} floats: Var(..., init=0.0)"
+                    )
                 )
-        return [*lost]
+        return [] if fixed else [n for n in lost if n not in asked and node not in self.node_ops]
+
+    def _whole(self, node: Node, op: Op) -> None:
+        """GraphError where fixed_pt would cut fractions off that a user's Dynamics computes."""
+        assert isinstance(node.model, DynamicsModel)
+        dynamics = node.model.dynamics
+        ours = (dynamics.step.__module__ or "").split(".")[0] == "lavalike"
+        found = None if ours or not node.model.config.fixed else kinds.lost(op.spec)
+        if found is not None:
+            what, where = found
+            known = (*dynamics.outputs, *dynamics.states)
+            raise GraphError(
+                f"{node.process.path}{f'.{what}: may be' if what in known else f': {what} may be'} a fraction in {dynamics.name} "
+                f"({where}), and fixed_pt holds whole numbers; write it with leak(x, k), scaled(x, k, bits), unscale(x, e) or "
+                "x // n, let constants round what it makes, or declare the Dynamics with fixed=False"
+            )
 
     def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
         model = _model(node)
@@ -950,7 +981,9 @@ class NumbaProgram:
             if array.shape != arrays[name].shape:
                 arrays[name] = array
         op = self._bind(node, constants)
-        if not _model(node).trusted:
+        if isinstance(node.model, DynamicsModel):
+            self._whole(node, op)
+        elif not _model(node).trusted:
             self._widened(node, op)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
