@@ -16,6 +16,7 @@ from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_sy
 from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import start
 from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
+from lavalike.backends.bss2.stored import Matrix, mapped, scaled
 from lavalike.backends.torch.module import ProcessModule, Values
 from lavalike.bss2.chip import Chip
 from lavalike.compiler import order
@@ -123,7 +124,7 @@ class ChipModule(ProcessModule):
     def _model(
         self, net: Network
     ) -> tuple[
-        dict[Projection, torch.Tensor], dict[ChipPopulation, Tensors], dict[ChipPopulation, float]
+        dict[Projection, Matrix], dict[ChipPopulation, Tensors], dict[ChipPopulation, float]
     ]:
         """Weights, constants and gains, from the parameters' present values."""
         found = {
@@ -133,7 +134,7 @@ class ChipModule(ProcessModule):
         gains = {p: float(torch.as_tensor(gain).reshape(-1)[0]) for p, (_, gain) in found.items()}
         constants = {p: tensors(c, self.dtype) for p, (c, _) in found.items()}
         weights = {
-            x: w * gains[x.target]
+            x: scaled(w, gains[x.target])
             for x, w in net.matrices(net.connections(self.tensor, self.dtype)).items()
         }
         return weights, constants, gains
@@ -141,14 +142,14 @@ class ChipModule(ProcessModule):
     def _placed(
         self,
         net: Network,
-        weights: Mapping[Projection, torch.Tensor],
+        weights: Mapping[Projection, Matrix],
         constants: Mapping[ChipPopulation, Tensors],
     ) -> Placed:
         return Placed(
             net,
             self.chip,
             self.dt,
-            {x: w.detach() for x, w in weights.items()},
+            {x: mapped(w, torch.Tensor.detach) for x, w in weights.items()},
             {p: {n: v.detach() for n, v in c.items()} for p, c in constants.items()},
         )
 

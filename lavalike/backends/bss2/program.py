@@ -22,6 +22,7 @@ from lavalike.backends.bss2.spiking import (
     gathered,
     joined,
 )
+from lavalike.backends.bss2.stored import Matrix, scaled, times
 from lavalike.backends.torch.terms import selected
 from lavalike.compiler import order
 from lavalike.compiler.parts import Part
@@ -116,9 +117,10 @@ class SpikingProgram:
             learner.on(placed, self.gains[self.net.fed(learner.node)])
         return placed
 
-    def _weights(self) -> dict[Projection, torch.Tensor]:
+    def _weights(self) -> dict[Projection, Matrix]:
         self.connections = self.net.connections(self.tensor, self.dtype)
-        return {x: w * self.gains[x.target] for x, w in self.net.matrices(self.connections).items()}
+        found = self.net.matrices(self.connections)
+        return {x: scaled(w, self.gains[x.target]) for x, w in found.items()}
 
     # -- states ------------------------------------------------------------------------------------------------
 
@@ -236,7 +238,7 @@ class SpikingProgram:
         for n in self.net.synapses:  # what the connection would send next
             inputs, like = n.process.s_in.size, next(iter(last.values()))  # type: ignore[attr-defined]
             x = gathered(n.inputs["s_in"], inputs, last, (self.batch,), like)
-            self._hold(n.process.a_buff, events(x) @ connections[n].T)  # type: ignore[attr-defined]
+            self._hold(n.process.a_buff, times(events(x), connections[n]))  # type: ignore[attr-defined]
         self.step += steps
         self._store(traces)
         for target, rows in recordings.items():
