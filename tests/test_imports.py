@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
     ("errors", "text", "atomic", "cache", "logs"),
-    ("arguments", "checks"),
+    ("arguments",),
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
