@@ -35,11 +35,6 @@ LEVELS = [
 LEVEL = {room: k for k, rooms in enumerate(LEVELS) for room in rooms}
 TOP = {"", "__main__"}  # the packages' front doors, which name everything
 
-# imports upwards that are still there: (module, room above). Each that is mended leaves this list; none comes onto it.
-KNOWN = {
-    ("lavalike.process.process", "runtime"),  # run() starts a runtime
-}
-
 
 def modules() -> dict[str, Path]:
     """By dotted name."""
@@ -98,7 +93,6 @@ def upwards() -> set[tuple[str, str]]:
 
 def test_imports_point_one_way():
     found = upwards()
-    assert not found - KNOWN, (
-        f"imports upwards: {sorted(found - KNOWN)}; the room below may offer a hook, or what both need moves down"
+    assert not found, (
+        f"imports upwards: {sorted(found)}; the room below may offer a hook, or what both need moves down"
     )
-    assert not KNOWN - found, f"mended, so take them off the list: {sorted(KNOWN - found)}"
