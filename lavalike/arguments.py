@@ -482,7 +482,7 @@ def arguments(
                 look(args, kwargs)  # says what is wrong where an argument is at fault
                 raise
 
-        return checked  # type: ignore[return-value]
+        return checked  # type: ignore[return-value]  # as the function is called
 
     return decorate
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,3 +97,15 @@ def test_imports_point_one_way():
     assert not found, (
         f"imports upwards: {sorted(found)}; the room below may offer a hook, or what both need moves down"
     )
+
+
+def test_a_type_that_is_ignored_has_a_reason():
+    """``# type: ignore[code]  # why``, a few words; mypy warns of one that is not needed."""
+    ignored = re.compile(r"#\s*type:\s*ignore(?!\[[a-z, -]+\]  # \S)")
+    found = [
+        f"{path.relative_to(ROOT)}:{k}"
+        for path in modules().values()
+        for k, line in enumerate(path.read_text().split("\n"), 1)
+        if ignored.search(line)
+    ]
+    assert not found, f"no code, or no reason behind it: {found}"

@@ -202,7 +202,7 @@ class RunConfig:
             made = value
         elif isinstance(value, str):
             if value in PRECISIONS:
-                made = Choice(precision=value)  # type: ignore[arg-type]
+                made = Choice(precision=value)  # type: ignore[arg-type]  # one of PRECISIONS
             elif value in BUILT_IN or value in names():  # which asks what is installed
                 made = Choice(backend=value)
             else:

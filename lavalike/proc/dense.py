@@ -268,7 +268,7 @@ class _Stored(_Weighted):
             "shape": (self.a_out.size, self.s_in.size),
         }
         if "delays" in arguments:
-            entries["delays"] = Var.get(self.delays)  # type: ignore[attr-defined]
+            entries["delays"] = Var.get(self.delays)  # type: ignore[attr-defined]  # of DelaySparse, which takes delays
         return {n: v for n, v in arguments.items() if n != "weights"} | entries
 
     def to_dense(self) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 
 from lavalike.backends.bss2.emulated import Placed
 from lavalike.backends.bss2.neurons import ChipPopulation, tensors
-from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_synapses
+from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_synapses, connection
 from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import start
 from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
@@ -175,7 +175,7 @@ class ChipModule(ProcessModule):
                 sending=placed.sent,
             )
             if not grad:  # what the chip sent is all that is asked for
-                sent.update({p.process.s_out: trace.spikes for p, trace in on_chip.items()})  # type: ignore[attr-defined]
+                sent.update({p.process.s_out: trace.spikes for p, trace in on_chip.items()})
                 return
             recorded = {p: placed.observed(p, trace) for p, trace in on_chip.items()}
         heard = {p: x + (received[p] - x).detach() for p, x in outside.items()}
@@ -189,11 +189,11 @@ class ChipModule(ProcessModule):
             recorded,
         )
         for p, trace in traces.items():
-            sent[p.process.s_out] = trace.spikes  # type: ignore[attr-defined]
+            sent[p.process.s_out] = trace.spikes
 
     def _product(self, node: Node, extent: tuple[int, int], sent: Values) -> None:
         p = Product(node, self.names[node], self.chip, extent[1], self.dtype)
-        s_in, a_out = node.process.s_in, node.process.a_out  # type: ignore[attr-defined]
+        s_in, a_out = connection(node).s_in, connection(node).a_out
         messages = gathered(node.inputs["s_in"], s_in.size, sent, extent, next(iter(sent.values())))
         twin = next(n for n in self.graph.nodes if n.process is node.process)
         initial = self.initial(extent[1])[twin]

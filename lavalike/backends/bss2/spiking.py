@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lavalike.backends.bss2.neurons import ChipPopulation
-from lavalike.backends.bss2.partition import is_connection, is_plastic, model_of
+from lavalike.backends.bss2.partition import connection, is_connection, is_plastic, model_of
 from lavalike.backends.bss2.stored import Matrix, Stored, is_large, stored, times
 from lavalike.backends.torch.connections import ConnectionModel, as_events
 from lavalike.backends.torch.terms import selected, summed
@@ -51,7 +51,7 @@ class Projection:
 
     @property
     def size(self) -> int:
-        return self.synapse.process.s_in.size  # type: ignore[attr-defined]
+        return connection(self.synapse).s_in.size
 
     def terms(self, known: Mapping[Port, torch.Tensor]) -> list[Term]:
         """Those of its inputs that come from ``known``."""
@@ -131,7 +131,7 @@ class Network:
         # a loop is stepped as a whole; all else runs population by population
         self.groups = [[at[n] for n in g if n in at] for g in groups]
         self.groups = [g for g in self.groups if g]
-        self.output = {p.process.s_out: p for p in self.populations}  # type: ignore[attr-defined]
+        self.output: dict[Port, ChipPopulation] = {p.process.s_out: p for p in self.populations}
         self.outside = list(
             dict.fromkeys(
                 t.source
@@ -223,7 +223,7 @@ class Network:
                 traces[m.p] = m.trace() if loop else m.scanned()
                 if sending is not None:
                     traces[m.p].spikes = sending(m.p, traces[m.p].spikes)
-                sent[m.p.process.s_out] = traces[m.p].spikes  # type: ignore[attr-defined]
+                sent[m.p.process.s_out] = traces[m.p].spikes
         return traces
 
 
@@ -346,7 +346,7 @@ def _step_together(members: list[_Member], steps: int) -> None:
     for m in members:
         m.begin()
     for t in range(steps):
-        now = {m.p.process.s_out: m.advance(t) for m in members}  # type: ignore[attr-defined]
+        now = {m.p.process.s_out: m.advance(t) for m in members}
         for m in members:
             m.hear(t, now)
 
@@ -399,7 +399,7 @@ def _matrix(
     if whole is not None:
         return whole.to(dtype)
     c = {k: v.to(dtype) if isinstance(v, torch.Tensor) else v for k, v in c.items()}
-    s_in, outputs = node.process.s_in, node.process.a_out.size  # type: ignore[attr-defined]
+    s_in, outputs = connection(node).s_in, connection(node).a_out.size
     if s_in.size * outputs > LARGEST:
         raise RoutingError(
             f"{node.process.path}: its synapses are a matrix of {outputs} x {s_in.size}, {outputs * s_in.size:,} weights; "
