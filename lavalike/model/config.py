@@ -74,7 +74,7 @@ def _is_model(value: type) -> bool:
 
 
 MODEL = Rule(
-    "a model class, a ProcessModel made with lavalike.implements",
+    "a model class (a ProcessModel made with lavalike.implements)",
     lambda v: isinstance(v, type),
     _is_model,
 )
