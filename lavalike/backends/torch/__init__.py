@@ -109,7 +109,7 @@ def to_torch(
         loss = (module(spikes).sum(-1) - wanted).square().mean()  # of Loihi's own counts
     """
     select = select or {}
-    config = RunConfig(backend="torch", dtype=dtype, select=select)  # type: ignore[arg-type]
+    config = RunConfig(backend="torch", dtype=dtype, select=select)  # type: ignore[arg-type]  # its rules look at the dtype
     choices = config.choices()
     others = {made.backend for _, made in choices if made.backend not in (None, "torch")}
     if forward != "torch" and others - {forward}:
