@@ -71,10 +71,10 @@ class Phases:
                 f"{port.path}: refers to {var.path}, which is not computed step by step with it; only a Python model or a part that takes "
                 "turns with one can be referred to"
             )
-        if program.batch > 1 and not program.is_python(var):
+        if not program.is_python(var) and not program.has_samples(var):
             raise GraphError(
-                f"{port.path}: refers to {var.path} of another backend, in a batch of {program.batch}; that is for one sample: run them "
-                "one after another"
+                f"{port.path}: refers to {var.path} of another backend, whose program sets no single samples of a batch of "
+                f"{program.batch}; run them one after another"
             )
         return reference
 
