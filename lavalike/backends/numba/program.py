@@ -257,7 +257,9 @@ class NumbaProgram:
             for k, v in model.load(values, self.step).items()
         }
         self.states[node] = {
-            k: np.array(np.broadcast_to(v, (self.batch, *v.shape)), order="C")
+            k: np.array(
+                np.broadcast_to(v, (self.batch, *v.shape)), model.narrow.get(k, v.dtype), order="C"
+            )
             for k, v in loaded.items()
         }
         self._fill_aliases(node, values)
