@@ -11,10 +11,10 @@ from lavalike.backends.numba import (  # noqa: F401  (they register models)
     connections as _connections,
     conv as _conv,
     graded as _graded,
+    managing as _managing,
     plasticity as _plasticity,
     sources as _sources,
 )
-from lavalike.backends.numba.managing import ManagingModel, managing
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel as NumbaModel
 from lavalike.backends.numba.program import NumbaProgram
 from lavalike.backends.numba.threads import ThreadedProgram
@@ -44,8 +44,8 @@ class NumbaBackend:
             return None
         return DynamicsModel if process.dynamics.fixed else FloatingDynamicsModel
 
-    def manages(self, kind: str, node: Node, owner: Node, var: Var) -> ManagingModel | None:
-        return managing(kind, node, owner, var)
+    def manages(self, kind: str, node: Node, owner: Node, var: Var) -> ProcessModel | None:
+        return _managing.managing(kind, node, owner, var)
 
     def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> Program:
         options = part.target.options

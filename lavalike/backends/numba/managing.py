@@ -115,7 +115,8 @@ def managing(kind: str, node: Node, owner: Node, var: Var) -> ManagingModel | No
     if var.name not in model.aliases:
         if var.name not in model.argument_names() or var.name in {*model.ends, *model.complexes}:
             return None
-        loaded = model.load({v.name: v.value for v in owner.process.vars}, owner.process.step)
+        values = {v.name: v.value for v in owner.process.vars}
+        loaded = model.load(values, owner.process._structure.root().step)
         if var.name not in loaded or loaded[var.name].shape != var.shape:
             return None
     made = ROWS[kind](node.process, model.config, owner, var)

@@ -39,7 +39,7 @@ from lavalike.proc.learning import (
 )
 from lavalike.process import AbstractProcess
 
-NONE = {
+NONE: dict[str, np.ndarray] = {
     "target": np.zeros(0, np.int32),
     "back": np.zeros(0, np.uint16),
     "upper": np.zeros(0, np.uint8),
