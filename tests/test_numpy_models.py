@@ -1428,3 +1428,26 @@ def test_the_page_on_python_models_runs(capsys):
     code = text.split("```python\n")[1].split("```")[0]
     exec(compile(code, "docs/python_models.md", "exec"), {"__name__": "page"})
     assert capsys.readouterr().out.strip() == code.rsplit("# ", 1)[1].strip()
+
+
+def test_the_guard_that_raises_is_the_one_that_is_named():
+    """Guards are asked one after another; a model without one is among them, and one that learns without management before."""
+    parts = [process(n=0.0, name=name) for name in ("first", "second", "third")]
+    silent = {"run_post_mgmt": print, "post_guard": lambda self: False}
+    learns = {"run_lrn": lambda self: None, "lrn_guard": lambda self: True}
+
+    def post_guard(self):
+        raise KeyError("guard")
+
+    for p, members in zip(
+        parts,
+        (silent | learns, {"run_post_mgmt": print, "post_guard": post_guard}, silent),
+        strict=True,
+    ):
+        model(p, **members)
+    for p in (parts[0], parts[2]):
+        p.ref = lv.RefPort((1,))
+        p.ref.connect_var(parts[1].n)
+    with pytest.raises(KeyError) as e:
+        run(parts[0])
+    assert "in second, post_guard, step 1" in e.value.__notes__[0]
