@@ -366,8 +366,8 @@ class _Conversion:
         most = np.abs(wanted).max(initial=0.0)
         drop, (low, high) = 0, (-255, 255)
         if exponent is not None:
-            mode = process.sign_mode if process.sign_mode else sign_mode_of(value)  # type: ignore[attr-defined]
-            drop = dropped(process.num_weight_bits, SignMode(mode))  # type: ignore[attr-defined]
+            mode = process.sign_mode if process.sign_mode else sign_mode_of(value)  # type: ignore[attr-defined]  # what has an exponent has a sign mode
+            drop = dropped(process.num_weight_bits, SignMode(mode))  # type: ignore[attr-defined]  # and bits
             low, high = RANGE[SignMode(mode)]
         unit = 2**drop
         low, high = -(-low // unit) * unit, high // unit * unit
@@ -420,10 +420,11 @@ class _Conversion:
             self._base(node, process, twin)
         if dynamics is ENCODER:
             twin.spike_exp.set(0)
-            if process.num_bits.get()[0] and scale != 1:  # type: ignore[attr-defined]
+            bits = twin.num_bits.get()[0]
+            if bits and scale != 1:
                 self.fail(
                     node,
-                    f"num_bits: {process.num_bits.get()[0]} bits hold whole numbers, and messages count in 1/{scale:g}; "  # type: ignore[attr-defined]
+                    f"num_bits: {bits} bits hold whole numbers, and messages count in 1/{scale:g}; "
                     "leave num_bits out",
                 )
         for p in dynamics.settings:

@@ -29,7 +29,8 @@ class ManagingModel(NumbaModel):
 
     def __init__(self, process: AbstractProcess, config: NodeConfig, owner: Node, var: Var) -> None:
         super().__init__(process, config)
-        self.owner, self.var = owner, var
+        assert isinstance(owner.model, NumbaModel)
+        self.trusts, self.var = owner.model.trusted, var
 
     def takes(self) -> bool:
         """Whether it does to ``var``, which is held as it is, what the model in Python does."""
@@ -50,7 +51,8 @@ class ResetRows(ManagingModel):
     sets = True
 
     def takes(self) -> bool:
-        return super().takes() and self.process.reset_value.value.dtype.kind in "biuf"  # type: ignore[attr-defined]
+        reset: Any = self.process
+        return super().takes() and reset.reset_value.value.dtype.kind in "biuf"
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         return {"acted": np.zeros(1, np.int64)}
@@ -59,7 +61,7 @@ class ResetRows(ManagingModel):
         given = values["reset_value"].reshape(-1)
         if self.config.fixed and self.var.value.dtype.kind != "b":
             value: Any = int(int32("reset_value", given)[0])
-        elif self.owner.model.trusted or self.var.value.dtype.kind == "f":  # type: ignore[attr-defined]
+        elif self.trusts or self.var.value.dtype.kind == "f":
             value = float(held("reset_value", given.astype(np.float64), self.config.dtype)[0])
         else:  # a user's model keeps the kind of its Vars
             value = given[0].item()
