@@ -6,6 +6,7 @@
 3. A closed loop through Python: 101 processes, LIF and Dense in turn, whose last one Python answers in every step; and the same closed by
    a Dense.
 4. A model that has to wait in every step (LIF and one that sends before it receives), and a guard that is true in no step.
+5. LIF and Dense with a Reset and a Read that act in every 100th step: as rows of the compiled program, and as models in Python.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 import numpy as np
 
 import lavalike as lv
+from lavalike.backends.numpy import library
 from lavalike.proc import LIF, Dense, io
 
 CONFIG = lv.RunConfig(dtype="float64")
@@ -90,9 +92,11 @@ def chain(*parts: lv.AbstractProcess) -> lv.AbstractProcess:
     return parts[0]
 
 
-def microseconds(process: lv.AbstractProcess, stretches: int, steps: int = 200) -> float:
+def microseconds(
+    process: lv.AbstractProcess, stretches: int, steps: int = 200, config: lv.RunConfig = CONFIG
+) -> float:
     """A step, the least of ``stretches``."""
-    process.run(lv.RunSteps(20), CONFIG)
+    process.run(lv.RunSteps(20), config)
     assert process.runtime is not None
     program, best = process.runtime.program, np.inf
     for _ in range(stretches):
@@ -137,6 +141,17 @@ def main(stretches: int) -> None:
         for kind in (Hop, Guarded)
     )
     print(f"a guard that is true in no step: {(guarded - plain) * 10:.0f} ns")
+    in_python = {
+        io.Reset: lv.Choice(model=library.ResetModel),
+        io.Read: lv.Choice(model=library.ReadModel),
+    }
+    for what, select in (("rows", {}), ("models in Python", in_python)):
+        parts = layers(100, 3)
+        for watches in (io.Reset(interval=100), io.Read(buffer=10, interval=100)):
+            watches.connect_var(parts[2].v)  # type: ignore[attr-defined]
+        config = lv.RunConfig(dtype="float64", select=select)
+        us = microseconds(chain(*parts), stretches, config=config)
+        print(f"LIF -> Dense -> LIF with Reset and Read as {what}: {us:.2f} us a step")
 
 
 if __name__ == "__main__":

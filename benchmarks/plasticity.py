@@ -5,8 +5,8 @@
 ``dw = 2^-6 * x1 * y0 - 2^-6 * x0 * y1`` with an epoch of one step, float32. The hand-written loop does the same as one compiled
 function: traces of all neurons decay, a row of weights for each input that spikes, a place in every row whose trace is not zero for each
 output that does. NumPy adds two outer products. All hear the same spikes and add up the messages as well; they run in turn, and the
-fastest stretch of each counts. At last the three matrices are compared. Beside them the same rule in fixed_pt, with impulses of 16, and in
-float32 on stored synapses, a tenth of the matrix.
+fastest stretch of each counts. At last the three matrices are compared. Beside them the same rule in fixed_pt, with impulses of 16, and on
+stored synapses, a tenth of the matrix, in both. Bytes a synapse are those of a program's arrays, against a connection that does not learn.
 
 What must move: ``activity * inputs`` rows of weights read for the messages and written for ``x0``, and ``activity * outputs`` places of
 every row written for ``y0``, each of them a cache line of its own.
@@ -21,8 +21,11 @@ import numba
 import numpy as np
 
 import lavalike as lv
+from lavalike.backends import get_backend
+from lavalike.compiler.flat import flatten
 from lavalike.learning import LearningRule, Trace
-from lavalike.proc import LearningDense, LearningSparse, io
+from lavalike.proc import Dense, LearningDense, LearningSparse, Sparse, io
+from lavalike.runtime.engine import compiled
 from lavalike.text import table
 
 STEPS = 200
@@ -73,6 +76,28 @@ def fed(connection, pre, post):
     return connection
 
 
+def size(connection, precision):
+    """Bytes a synapse of the arrays in which a program has ``connection``: its states, and what it has derived."""
+    flat = flatten(connection, lv.RunConfig(precision=precision), get_backend)
+    program = compiled(flat, 1, [], get_backend).programs[0]
+    node = flat.node_of(connection)
+    arrays = [*program.states[node].values(), *program.constants[node].values()]
+    large = [x for x in arrays if isinstance(x, np.ndarray) and x.size >= connection.weights.size]
+    return sum(x.nbytes for x in large) / connection.weights.size
+
+
+def sizes(weights, some, rule, whole):
+    """Rows of bytes a synapse: of a matrix and of stored ones, in both arithmetics."""
+    for precision, learnt in (("floating_pt", rule), ("fixed_pt", whole)):
+        for plain, plastic, w in ((Dense, LearningDense, weights), (Sparse, LearningSparse, some)):
+            w = np.round(20 * w) if learnt is whole else w
+            learning = plastic(weights=w, learning_rule=learnt)
+            io.source.RingBuffer(data=np.zeros((len(w), 1))).s_out.connect(learning.s_in_bap)
+            each = size(plain(weights=w), precision), size(learning, precision)
+            numbers = (*each, each[1] - each[0])
+            yield [plastic.__name__, precision, *(f"{x:.2f}" for x in numbers)]
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=1000)
@@ -102,6 +127,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     tenth = np.where(g.random(weights.T.shape) < 0.1, weights.T, 0)
     sparse = fed(LearningSparse(weights=tenth, learning_rule=rule), pre, post)
+    few = fed(
+        LearningSparse(weights=np.round(20 * tenth), learning_rule=whole),
+        pre.astype(int),
+        post.astype(int),
+    )
     hand, plain = state(), state()
     out = np.zeros(n_out, f)
     config = lv.RunConfig(precision="floating_pt")
@@ -111,6 +141,9 @@ def main(argv: list[str] | None = None) -> None:
         "NumPy": lambda: by_numpy(pre, post, *plain, *numbers, out),
         "fixed_pt": lambda: fixed.run(lv.RunSteps(STEPS), lv.RunConfig(precision="fixed_pt")),
         "a tenth": lambda: sparse.run(lv.RunSteps(STEPS), config),
+        "a tenth, fixed_pt": lambda: few.run(
+            lv.RunSteps(STEPS), lv.RunConfig(precision="fixed_pt")
+        ),
     }
     best = dict.fromkeys(ways, np.inf)
     for _ in range(args.rounds + 1):  # the first compiles; all go on from where they were
@@ -127,6 +160,12 @@ def main(argv: list[str] | None = None) -> None:
     learnt = dense.weights.get().T
     for name, (other, *_) in (("by hand", hand), ("NumPy", plain)):
         print(f"largest difference of a weight to {name}: {np.abs(learnt - other).max():.1e}")
+    print(
+        table(
+            ["bytes a synapse", "", "plain", "plastic", "more"],
+            [*sizes(weights.T, tenth, rule, whole)],
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A message of 1 is a power of two in fixed point, its *scale*. A spike's is 1; wh
 sends has the scale of the neurons that it feeds: weights are ``w * scale_out / scale_in``, as
 integers of 8 bits times ``2**weight_exp``. A neuron that counts what it receives in ``scale`` has
 its thresholds in that, decays in 1/4096 and its states in 1/64 of it (:class:`lavalike.Parameter`
-says which is what). Scales are as large as the states' 24 bits allow for twice what the sample
+says which is what), one that sends numbers both in ``scale``. Scales are as large as the states' 24 bits allow for twice what the sample
 inputs brought.
 """
 
@@ -22,7 +22,8 @@ from lavalike.arguments import MAPPING, arguments, instance, integer, optional
 from lavalike.backends import get_backend
 from lavalike.compiler.flat import Flat, Node, flatten
 from lavalike.compiler.order import names
-from lavalike.dynamics.parameter import HELD, SCALE, Parameter
+from lavalike.dynamics.delta import ENCODER
+from lavalike.dynamics.parameter import DECAY, HELD, SCALE, Parameter
 from lavalike.dynamics.weights import RANGE, SignMode, dropped, sign_mode_of
 from lavalike.errors import FixedPointError, InputError, OverflowError24
 from lavalike.model.config import RunConfig
@@ -38,8 +39,12 @@ from lavalike.proc import (
     DelaySparse,
     Delta,
     Dense,
+    GradedVec,
+    InvSqrt,
     LearningDense,
     LearningSparse,
+    NormVecDelay,
+    ProdNeuron,
     Sigma,
     SigmaDelta,
     Sparse,
@@ -64,6 +69,15 @@ SHIFTLESS = (*CONVOLUTIONS, ConvInTime)  # their weights have no exponent
 WEIGHTED = (*SHIFTLESS, Dense, DelayDense, Sparse, DelaySparse)
 LEARNING = (LearningDense, LearningSparse, DelayLearningSparse)
 PASSING = (Delay, DelayLine)
+GRADED = (GradedVec, ProdNeuron, InvSqrt)  # their messages and states have one scale
+# why what has whole numbers of its own is not converted
+UNCONVERTED: dict[type[AbstractProcess], str] = {
+    **dict.fromkeys(
+        LEARNING,
+        "its rule counts in whole numbers of its own, traces of 7 bits and powers of two; give it those by hand",
+    ),
+    NormVecDelay: "its second port sends squares, which count in the square of a scale; give it fixed_pt's whole numbers by hand",
+}
 KNOWN = (
     *(Neuron, *WEIGHTED, *PASSING, Spiker, io.source.RingBuffer, io.source.Constant),
     *(io.source.Noise, io.source.Poisson, io.sink.RingBuffer),
@@ -181,7 +195,8 @@ def to_fixed(
 
     Args:
         net: a process of a floating_pt network of LIFs, ALIFs, resonators, sigma-delta neurons,
-            neurons of one's own, connections, delays, sources and sinks, whose states are 0.
+            neurons that answer with numbers (GradedVec, ProdNeuron, InvSqrt, DeltaEncoder), neurons of
+            one's own, whose states are 0, connections, delays, sources and sinks.
         sample_inputs: as the ``inputs`` of :func:`lavalike.simulate`; they should bring what later
             inputs bring, as scales leave a factor of two.
         steps: how many. Default: as many as the samples have.
@@ -191,8 +206,8 @@ def to_fixed(
 
     Raises:
         FixedPointError: what cannot be held, with layer, value and remedy: a decay below 1/8192, a
-            threshold or weights that round to 0, a process without a fixed-point form, a state that
-            is not 0, a state that leaves its 24 bits.
+            threshold or weights that round to 0, a process without a fixed-point form or whose whole
+            numbers do not follow from its parameters (learning), a state that leaves its 24 bits.
         Whatever simulate raises.
 
     Example::
@@ -244,23 +259,38 @@ class _Conversion:
         raise FixedPointError(f"to_fixed: {self.called[node]}: {problem}")
 
     def largest(self, target: Port | Var) -> float:
-        """The largest magnitude that ``target`` had in the float run."""
+        """The largest finite magnitude that ``target`` had in the float run, a Var before it too."""
         x = self.samples.get(target) if isinstance(target, InPort) else self.float[target]
-        return 0.0 if x is None or not x.size else float(np.abs(x).max())
+        sizes = np.abs(np.zeros(0) if x is None else x)
+        largest = float(sizes.max(initial=0.0, where=np.isfinite(sizes)))
+        return (
+            max(largest, float(np.abs(Var.get(target)).max()))
+            if isinstance(target, Var)
+            else largest
+        )
 
     # -- what there is
 
     def _check(self, node: Node) -> None:
         process = node.process
         own = process.dynamics is not None and not process.dynamics.loihi
-        unknown = isinstance(process, (ATRLIF, *LEARNING)) or not (
-            isinstance(process, KNOWN) or own
-        )
+        unknown = not (isinstance(process, KNOWN) or own)
         if isinstance(process, Neuron) and not own:
             spikes = not declaration(type(process)).graded
-            unknown |= not spikes and not isinstance(process, Sigma | Delta | SigmaDelta)
-        if process.dynamics is not None and not process.dynamics.fixed:
-            self.fail(node, f"a {type(process).__name__} has no fixed-point form")
+            numbers = isinstance(process, (Sigma, Delta, SigmaDelta, *GRADED))
+            unknown |= not (spikes or numbers or process.dynamics is ENCODER)
+        for kind, why in UNCONVERTED.items():
+            if isinstance(process, kind):
+                self.fail(node, f"a {type(process).__name__} has no conversion: {why}")
+        if (
+            process.dynamics is not None
+            and not process.dynamics.fixed
+            and not isinstance(process, InvSqrt)  # whose fixed point is no equation
+        ):
+            self.fail(
+                node,
+                f"a {type(process).__name__} has no fixed-point form; take a neuron that has one, or keep it out of net",
+            )
         if unknown:
             self.fail(
                 node,
@@ -269,13 +299,25 @@ class _Conversion:
             )
         if process.proc_params.get("loihi_units"):
             self.fail(node, "its values are fixed_pt's whole numbers already; run it in fixed_pt")
-        for var in process.vars:
-            if var.role == "state" and isinstance(process, Neuron | Connection | Delay | DelayLine):
+        if isinstance(process, ATRLIF):
+            theta, rest = (
+                np.broadcast_to(Var.get(v), process.shape) for v in (process.theta, process.theta_0)
+            )
+            if not np.array_equal(theta, rest):
+                bad = theta != rest
+                self.fail(
+                    node,
+                    f"theta: holds {theta[bad].flat[0]:g}, theta_0 is {rest[bad].flat[0]:g}, and in fixed point theta begins there; "
+                    "net.reset(), or set it to theta_0",
+                )
+        if own:
+            for var in (v for v in process.vars if v.role == "state"):
                 value = Var.get(var)
-                if value.dtype.kind in "bif" and value.any() and var.name != "num_message_bits":
+                if value.dtype.kind in "bif" and value.any():
                     self.fail(
                         node,
-                        f"{var.name}: holds {value[value != 0].flat[0]:g}; a state is converted from 0: net.reset(), or set it in the copy",
+                        f"{var.name}: holds {value[value != 0].flat[0]:g}, and nothing says what a state of one's own counts in; it is "
+                        "converted from 0: net.reset(), or set it in the copy",
                     )
 
     # -- what becomes of it
@@ -296,6 +338,26 @@ class _Conversion:
                 getattr(twin, name).set(getattr(process, name).get() * row.scale)
         elif process.in_ports and process.dynamics is not None:
             self._neuron(node, process, twin, row)
+        self._states(process, twin, row)
+
+    def _states(self, process: Any, twin: Any, row: Row) -> None:
+        """Give ``twin`` the states that ``process`` has, where they are not 0."""
+        if isinstance(process, Connection | Delay | DelayLine):
+            unit = row.scale  # what is on its way
+        elif isinstance(process, Neuron):
+            unit = 2.0 ** self.scales[process.in_ports[0]] * self.scales.inside(process)
+        else:
+            return
+        for var in process.vars:
+            value = Var.get(var)
+            if var.role != "state" or value.dtype.kind not in "bif" or not value.any():
+                continue
+            if var.name == "num_message_bits" or (isinstance(process, ATRLIF) and var.name == "s"):
+                continue  # no state, or the spikes that were sent last
+            whole = np.round(value * unit)
+            most = float(np.abs(value).max())
+            row.rounding = max(row.rounding, float(np.abs(whole / unit - value).max()) / most)
+            getattr(twin, var.name).set(whole.astype(np.int64))
 
     def _weights(self, node: Node, process: Connection, twin: Any, row: Row) -> None:
         own, exponent, value = _weights_of(process)
@@ -354,12 +416,25 @@ class _Conversion:
         if isinstance(process, RF):
             twin.state_exp.set(STATE_EXP)
             twin.decay_bits.set(12)
+        if isinstance(process, GRADED):
+            self._base(node, process, twin)
+        if dynamics is ENCODER:
+            twin.spike_exp.set(0)
+            bits = twin.num_bits.get()[0]
+            if bits and scale != 1:
+                self.fail(
+                    node,
+                    f"num_bits: {bits} bits hold whole numbers, and messages count in 1/{scale:g}; "
+                    "leave num_bits out",
+                )
         for p in dynamics.settings:
             var = getattr(process, p.name)
             value = np.asarray(Var.get(var), float)
             if p.name == "bias_mant":
                 exp = self._bias(node, row, value, scale * SCALE, twin)
                 twin.bias_exp.set(np.full(twin.bias_exp.shape, exp))
+            elif isinstance(process, ATRLIF) and p.counts:
+                self._fraction(node, row, p, value, scale, getattr(twin, p.name))
             elif p.counts not in ("", "step") and p.name not in ("cos_decay", "sin_decay"):
                 whole = self._rounded(node, row, p, value, p.unit_of(state))
                 if p.counts == "state" and np.abs(whole).max() >= HELD:
@@ -369,6 +444,33 @@ class _Conversion:
                         "neuron's weights and threshold down",
                     )
                 getattr(twin, p.name).set((whole - p.offset).astype(np.int64))
+
+    def _base(self, node: Node, process: AbstractProcess, twin: Any) -> None:
+        """Tell ``twin`` of how many fractional bits messages are, where something follows from it."""
+        exponent, (name, most) = self.scales[process.in_ports[0]], _base(process)
+        if 0 <= exponent <= most:
+            getattr(twin, name).set(exponent)
+        elif not isinstance(process, GradedVec):
+            self.fail(
+                node,
+                f"{name}: messages reach so far that they count in {2.0**-exponent:g}, and have no fractional bits; scale them down",
+            )
+
+    def _fraction(
+        self, node: Node, row: Row, p: Parameter, value: np.ndarray, scale: float, var: Any
+    ) -> None:
+        """Set ``var``, a parameter of an ATRLIF: decays are fractions in fixed point too, and thresholds are shifted there."""
+        unit = p.unit_of(scale * SCALE)
+        if p.name == "delta_i":  # which loses 1/4096 more, and keeps its fraction
+            if (value * unit < 1).any():
+                self.fail(
+                    node,
+                    f"delta_i: {value.min():g}, and fixed point loses 1/{DECAY} in every step at least; make it at least {1 / DECAY:g}",
+                )
+            var.set(value - 1 / unit)
+            return
+        whole = self._rounded(node, row, p, value, unit)
+        var.set(whole / (DECAY if p.counts == "loss" else SCALE))
 
     def _bias(self, node: Node, row: Row, value: np.ndarray, unit: float, twin: Any) -> int:
         """Set the bias of ``twin``, in 1/``unit``; the exponent that its mantissa has."""
@@ -422,6 +524,8 @@ class _Conversion:
         expected = np.asarray(self.float[port], float)
         scale = 2.0 ** self.scales[port]
         got = np.asarray(made[self.twins[port]], float) / scale
+        if not (held := np.isfinite(expected)).all():  # the root of 0 among them
+            expected, got = expected[held], got[held]
         size = math.sqrt(float(np.mean(expected**2))) if expected.size else 0.0
         error = math.sqrt(float(np.mean((got - expected) ** 2))) if expected.size else 0.0
         row.rates = float(expected.mean()), float(got.mean())
@@ -516,8 +620,10 @@ class _Scales:
 
     def inside(self, process: AbstractProcess) -> float:
         """What its states count in, against what its InPorts do."""
-        if isinstance(process, Sigma | SigmaDelta) or not (
-            process.dynamics and process.dynamics.loihi
+        if (
+            isinstance(process, (Sigma, SigmaDelta, *GRADED))
+            or process.dynamics is ENCODER
+            or not (process.dynamics and process.dynamics.loihi)
         ):
             return 1.0
         return 2.0**STATE_EXP  # SCALE, which RF's state_exp is set to
@@ -536,7 +642,10 @@ class _Scales:
     def _limits(self, node: Node) -> None:
         process, largest = node.process, self.of.largest
         for port in process.out_ports:
-            sends = isinstance(process, Delta | SigmaDelta | io.source.RingBuffer)
+            sends = (
+                isinstance(process, (Delta, SigmaDelta, io.source.RingBuffer, *GRADED))
+                or process.dynamics is ENCODER
+            )
             self._bound(port, largest(port), MESSAGES if sends else STATES)
         if isinstance(process, Spiker | io.source.Poisson) or self.spikes(process):
             for port in process.out_ports:
@@ -549,6 +658,8 @@ class _Scales:
         if dynamics is None or not process.in_ports:
             return
         first, inside = process.in_ports[0], self.inside(process)
+        if isinstance(process, ProdNeuron | InvSqrt):
+            self.bounds[first] = min(self.bounds.get(first, 31), _base(process)[1])
         for var in process.vars:
             if var.role == "state":
                 self._bound(first, largest(var), STATES / inside)
@@ -651,6 +762,12 @@ def _weights_of(process: Any) -> tuple[Var, Var | None, np.ndarray]:
     exponent: Var | None = None if isinstance(process, SHIFTLESS) else process.weight_exp
     value = np.asarray(Var.get(own), float)
     return own, exponent, value if exponent is None else value * 2.0 ** Var.get(exponent)[0]
+
+
+def _base(process: Any) -> tuple[str, int]:
+    """The parameter that says how many fractional bits messages have, and the most that it takes."""
+    var = "fp_base" if isinstance(process, InvSqrt) else "exp"
+    return var, next(int(p.high) for p in process.dynamics.parameters if p.name == var)
 
 
 def _whole(x: np.ndarray) -> bool:

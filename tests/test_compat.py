@@ -845,3 +845,31 @@ def test_collections_configurations_and_factors(names):
 
 
 VAR = "lava.magma.core.process.variable"
+
+
+def test_what_lies_between_chip_and_host_hands_on(names):
+    from lava.proc import embedded_io as eio
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+
+    source, sink = Source(data=np.arange(3).reshape(1, 3)), Sink(shape=(1,), buffer=3)
+    there, back = eio.spike.PyToNxAdapter(shape=(1,)), eio.spike.NxToPyAdapter(shape=(1,))
+    source.s_out.connect(there.inp)
+    there.out.connect(back.inp)
+    back.out.connect(sink.a_in)
+    sink.run(names.RunSteps(num_steps=3), names.Loihi2SimCfg(select_tag="fixed_pt"))
+    assert sink.data.get().tolist() == [[0, 1, 2]]
+    with pytest.raises(ImportError, match=r"no module lava\.proc\.embedded_io\.state: it lies on"):
+        from lava.proc.embedded_io.state import Read  # noqa: F401
+
+
+def test_a_learning_lif_takes_no_argument_that_nobody_reads(names):
+    from lava.proc.lif.process import LearningLIF
+
+    with pytest.raises(TypeError, match=r"LearningLIF: no argument 'vht'; did you mean 'vth'"):
+        LearningLIF(shape=(1,), vht=3)
+
+    class Mine(LearningLIF):
+        """Whose models read what it was made with."""
+
+    assert Mine(shape=(1,), reward=3).proc_params["reward"] == 3

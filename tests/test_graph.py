@@ -220,3 +220,16 @@ def test_random_graphs_do_not_depend_on_how_they_are_run(graph, batch, graded):
         for n in (1, 4, 7):
             again.run(lv.RunSteps(n), EXACT)
         np.testing.assert_array_equal(again.v.get(), one[:, -1])
+
+
+def test_names_that_mean_something_in_a_process_are_told():
+    """What would break it; what is merely hidden by a Var or port, as ``reset``, may have the name."""
+    p = lv.AbstractProcess()
+    for name, part in (("run", lv.Var((1,), 0)), ("path", lv.InPort((1,))), ("name", lv.Var((1,)))):
+        with pytest.raises(
+            lv.GraphError, match=rf"\.{name}: a process's own '{name}' is something"
+        ):
+            setattr(p, name, part)
+    p.reset = lv.InPort((1,))
+    assert [port.name for port in p.in_ports] == ["reset"]
+    assert not p.vars

@@ -21,6 +21,7 @@ from lavalike.proc import (
     LearningLIF,
     LearningSparse,
     Recorder,
+    Sparse,
     io,
 )
 from tests.conftest import ROOT, load_meta
@@ -416,6 +417,42 @@ def test_a_batch_learns_only_where_it_is_asked_for():
         dense.a_out
     ]
     np.testing.assert_array_equal(np.asarray(found).reshape(2, 3), [[0, 0, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
+def test_many_stored_synapses_learn_as_a_matrix_does(precision):
+    """More than 16 bits count, found by their outputs; a plastic one takes at most 4 bytes more than a plain one."""
+    n, g = 260, np.random.default_rng(3)
+    weights = g.integers(1, 100, (n, n)) * g.choice([-1, 1], (n, n))
+    pre, post = (g.random((2, n, 3)) < 0.1).astype(int)
+    rule = LearningRule(dw="2^-4 * x1 * y0 - 2^-4 * x0 * y1", x1=X, y1=Y, epoch=1)
+    config, learnt = lv.RunConfig(precision=precision), []
+    for kind in (LearningDense, LearningSparse):
+        synapses = kind(weights=weights, learning_rule=rule)
+        io.source.RingBuffer(data=pre).s_out.connect(synapses.s_in)
+        io.source.RingBuffer(data=post).s_out.connect(synapses.s_in_bap)
+        synapses.run(lv.RunSteps(3), config)
+        learnt.append(synapses.weights.get().reshape(-1))
+    np.testing.assert_array_equal(*learnt)
+    assert (learnt[0] != weights.reshape(-1)).sum() > n
+
+    def size(synapses):
+        program = synapses.runtime.program
+        node, (part,) = program.flat.node_of(synapses), program.programs
+        arrays = [*part.states[node].values(), *part.constants[node].values()]
+        many = [x for x in arrays if isinstance(x, np.ndarray) and x.size >= n * n]
+        return sum(x.nbytes for x in many) / n**2
+
+    plain = Sparse(weights=weights)
+    plain.run(lv.RunSteps(1), config)
+    assert size(synapses) - size(plain) <= 4
+
+
+def test_tags_beyond_16_bits_are_told_in_fixed_pt():
+    rule = LearningRule(dw="x0 * t", x1=X)
+    dense = LearningDense(weights=np.ones((1, 1)), learning_rule=rule, tag_1=40000)
+    with pytest.raises(VarError, match=r"LearningDense\.tag_1: 40000.* is outside -32768\.\.32767"):
+        dense.run(lv.RunSteps(1), lv.RunConfig(precision="fixed_pt"))
 
 
 def test_what_is_not_connected_is_told():

@@ -15,7 +15,7 @@ import lavalike as lv
 from lavalike.backends.numpy import Inlet
 from lavalike.backends.numpy.program import NumpyProgram
 from lavalike.errors import DeadlockError
-from lavalike.proc import LIF, Dense, Monitor, Sigma
+from lavalike.proc import LIF, DelayDense, Dense, Monitor, Sigma
 from lavalike.testing import check_model
 from tests.conftest import ROOT
 
@@ -1338,11 +1338,43 @@ def test_a_batch_refers_to_its_own_samples():
     x = np.arange(1.0, 9).reshape(2, 2, 2)
     rec = lv.simulate(late, {"inp": x}, config=F64, record=["held"])
     np.testing.assert_array_equal(rec["held"], -x)
+
+
+@pytest.mark.parametrize(
+    "config", [{"threads": 1}, {"threads": 2}, {"backend": "torch"}], ids=["one", "two", "torch"]
+)
+def test_each_sample_of_a_batch_has_its_own_of_a_compiled_process(config):
+    """Sigma adds its input; the model halves what it has become in its own sample while it is below 4."""
+    config = lv.RunConfig(dtype="float64", **config)
     sigma = Sigma(shape=(2,), name="s")
-    p, _ = watcher((2,))
+    p, seen = watcher((2,), write=lambda x: x / 2 if x[0] < 4 else x)
     p.ref.connect_var(sigma.sigma)
-    with pytest.raises(lv.GraphError, match=r"w\.ref: refers to s\.sigma.*batch of 2"):
-        lv.simulate(sigma, {"a_in": x}, config=F64)
+    x = np.arange(1.0, 5).reshape(4, 1, 1) * np.ones((4, 2, 3))
+    rec = lv.simulate(sigma, {"a_in": x}, config=config, record=["sigma"])
+    expected = [[0.5, 0.75, 0.875], [1, 1.5, 1.75], [1.5, 4.5, 7.5], [4, 8, 12]]
+    assert rec["sigma"][:, 0].tolist() == expected
+    assert rec["sigma"][:, 1].tolist() == expected
+    assert len(seen) == 12
+
+
+def test_one_sample_sets_no_parameter_of_a_batch():
+    dense = Dense(weights=np.eye(2), name="d")
+    p, seen = watcher((2, 2), write=lambda x: x)
+    p.ref.connect_var(dense.weights)
+    with pytest.raises(lv.VarError, match=r"d\.weights: a parameter, one value for all samples"):
+        lv.simulate(dense, {"s_in": np.ones((2, 2, 1))}, config=F64)
+    assert seen[0] == [[1, 0], [0, 1]]
+
+
+def test_ref_ports_to_states_held_in_another_form():
+    """A RefPort to a buffer of delays, which the program has as a ring, in each sample of a batch."""
+    delay = DelayDense(weights=8 * np.eye(1), delays=2, num_message_bits=8, name="d")
+    p, _seen = watcher(delay.a_buff.shape, write=lambda x: x / 2)
+    p.ref.connect_var(delay.a_buff)
+    x = np.zeros((2, 1, 4))
+    x[:, 0, 0] = 1, 10
+    rec = lv.simulate(delay, {"s_in": x}, config=F64)
+    assert rec["a_out"][:, 0].tolist() == [[0, 0, 0, 1], [0, 0, 0, 10]]
 
 
 def test_ref_ports_that_refer_to_nothing_or_wrongly_are_named():
@@ -1396,3 +1428,26 @@ def test_the_page_on_python_models_runs(capsys):
     code = text.split("```python\n")[1].split("```")[0]
     exec(compile(code, "docs/python_models.md", "exec"), {"__name__": "page"})
     assert capsys.readouterr().out.strip() == code.rsplit("# ", 1)[1].strip()
+
+
+def test_the_guard_that_raises_is_the_one_that_is_named():
+    """Guards are asked one after another; a model without one is among them, and one that learns without management before."""
+    parts = [process(n=0.0, name=name) for name in ("first", "second", "third")]
+    silent = {"run_post_mgmt": print, "post_guard": lambda self: False}
+    learns = {"run_lrn": lambda self: None, "lrn_guard": lambda self: True}
+
+    def post_guard(self):
+        raise KeyError("guard")
+
+    for p, members in zip(
+        parts,
+        (silent | learns, {"run_post_mgmt": print, "post_guard": post_guard}, silent),
+        strict=True,
+    ):
+        model(p, **members)
+    for p in (parts[0], parts[2]):
+        p.ref = lv.RefPort((1,))
+        p.ref.connect_var(parts[1].n)
+    with pytest.raises(KeyError) as e:
+        run(parts[0])
+    assert "in second, post_guard, step 1" in e.value.__notes__[0]

@@ -308,7 +308,10 @@ def test_a_decay_may_be_what_is_lost():
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"counts": "bits"}, "counts is '', 'decay', 'loss', 'state' or 'step', got 'bits'"),
+        (
+            {"counts": "bits"},
+            "counts is '', 'decay', 'loss', 'state', 'message' or 'step', got 'bits'",
+        ),
         ({"offset": 1}, "offset is of a 'loss'"),
         ({"low": 1.0}, r"its default 0\.5 is outside 1\.0"),
         ({"per": "all"}, "per is '' or 'one' or 'neuron'"),

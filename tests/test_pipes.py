@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import lavalike as lv
+from lavalike.backends.numpy import library
 from lavalike.errors import ChannelDeadlockError, DeadlockError
-from lavalike.proc import LIF, BitCheck, Monitor, Sigma, clp, io
+from lavalike.proc import LIF, BitCheck, DelayDense, Delta, Dense, Monitor, Sigma, clp, io
 from lavalike.proc.io import (
     ChannelConfig,
     DroppedMessageWarning,
@@ -343,9 +344,8 @@ def test_steps_may_be_set_later():
     reset.offset.set(6)
     sigma.run(lv.RunSteps(3))  # step 3
     assert sigma.sigma.get().tolist() == [0, 0]
-    reset.interval.set(0)
     with pytest.raises(lv.VarError, match=r"Reset\.interval: steps, at least 1, got 0"):
-        sigma.run(lv.RunSteps(1))
+        reset.interval.set(0)
 
 
 def test_read_keeps_the_last_values():
@@ -354,6 +354,125 @@ def test_read_keeps_the_last_values():
     read.connect_var(sigma.sigma)
     sigma.run(lv.RunSteps(9))  # steps 2, 5, 8
     assert read.data.get().tolist() == [[8, 5], [8, 5]]
+
+
+IN_PYTHON = {
+    io.Reset: lv.Choice(model=library.ResetModel),
+    io.Read: lv.Choice(model=library.ReadModel),
+    BitCheck: lv.Choice(model=library.BitCheckModel),
+}
+
+
+def managed(make: Callable[[], tuple[Any, Any, Any]], fixed: bool, cuts: tuple[int, ...]) -> Any:
+    """What is recorded and read of the Var and the port of ``make()``'s process, by rows and by models in Python."""
+    found = []
+    for python in (False, True):
+        process, var, out = make()
+        read, again = io.Read(buffer=3, interval=2), io.Read(buffer=2, interval=3, offset=-1)
+        reset = io.Reset(reset_value=3, interval=4, offset=1)
+        check, monitor, sent = BitCheck(bits=3), Monitor(), Monitor()
+        for watches in (read, reset, again, check):  # one before, one after
+            watches.connect_var(var)
+        monitor.probe(var, sum(cuts))
+        sent.probe(out, sum(cuts))
+        config = lv.RunConfig(
+            precision="fixed_pt" if fixed else "floating_pt", select=IN_PYTHON if python else {}
+        )
+        for k, n in enumerate(cuts):
+            process.run(lv.RunSteps(n), config)
+            if k == 0:
+                reset.reset_value.set(1)
+                reset.interval.set(3)
+                read.offset.set(1)
+        names = {type(n.model).__module__ for n in process.runtime.program.flat.nodes}
+        assert ("lavalike.backends.numpy.library" in names) == python
+        rows = [*monitor.get_data().values(), *sent.get_data().values()]
+        found.append(
+            [
+                *(x.tolist() for each in rows for x in each.values()),
+                read.data.get().tolist(),
+                again.data.get().tolist(),
+                read.data.get().dtype,
+                check.overflowed,
+            ]
+        )
+        process.stop()
+        found[-1] += [read.data.get().tolist(), check.overflowed, var.get().tolist()]
+    assert found[0] == found[1]
+    return found[0]
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_rows_do_what_the_models_in_python_do(fixed):
+    """In phase and bits: what is set is recorded, kept and goes on from there, and a neuron at rest wakes."""
+
+    def lif() -> tuple[Any, Any, Any]:
+        lif = LIF(shape=(6,), du=0 if fixed else 0.25, vth=10, bias_mant=np.arange(6))
+        return lif, lif.v, lif.s_out
+
+    def delta() -> tuple[Any, Any, Any]:
+        source, delta = io.source.RingBuffer(data=np.full((300, 1), 2)), Delta(shape=(300,), vth=1)
+        source.s_out.connect(delta.a_in)
+        return delta, delta.act, delta.s_out
+
+    def dense() -> tuple[Any, Any, Any]:
+        """Whose port holds the Var: what is set is what is sent next."""
+        source, dense = io.source.RingBuffer(data=np.eye(2)), Dense(weights=2 * np.eye(2))
+        source.s_out.connect(dense.s_in)
+        return dense, dense.a_buff, dense.a_out
+
+    for make in (lif, delta, dense):
+        managed(make, fixed, (3, 6))
+
+
+def test_rows_in_turns_with_models_in_python_and_in_a_batch():
+    """A part among Python models has them too; a Var that such a one refers to stays with Python."""
+    injector = io.Injector(shape=(2,), channel_config=ZEROS)
+    sigma, sink = Sigma(shape=(2,)), io.sink.RingBuffer(shape=(2,), buffer=4)
+    injector.out_port.connect(sigma.a_in)
+    sigma.s_out.connect(sink.a_in)
+    reset, wire = io.Reset(interval=2), io.VarWire()
+    reset.connect_var(sigma.sigma)
+    for x in (1, 2, 3, 4):
+        injector.send([x, -x])
+    sigma.run(lv.RunSteps(4))
+    node = sigma.runtime.program.flat.node_of(reset)
+    assert node.beside.process is sigma
+    assert sink.data.get()[0].tolist() == [1, 2, 5, 4]
+    sigma.stop()
+    wire.connect_var(sigma.sigma)
+    sigma.run(lv.RunSteps(2))
+    assert sigma.runtime.program.flat.node_of(reset).beside is None
+    assert [wire.receive().tolist() for _ in range(2)] == [[0, 0], [0, 0]]
+
+    sigma, reset, read = Sigma(shape=(1,)), io.Reset(interval=3, offset=1), io.Read(buffer=2)
+    reset.connect_var(sigma.sigma)
+    read.connect_var(sigma.sigma)
+    x = np.array([[[1, 1, 1, 1]], [[2, 2, 2, 2]], [[3, 3, 3, 3]]])
+    for threads in (1, 2):
+        rec = lv.simulate(
+            sigma, {"a_in": x}, config=lv.RunConfig(threads=threads), record=["sigma", read.data]
+        )
+        assert rec["sigma"][:, 0].tolist() == [[1, 0, 1, 2], [2, 0, 2, 4], [3, 0, 3, 6]]
+        assert rec[read.data][:, 0, :, -1].tolist() == [[1, 2], [2, 4], [3, 6]]
+
+
+def test_a_var_that_rows_cannot_hold_stays_with_python():
+    """A parameter, and a buffer that the program turns, are read and set by models in Python."""
+    dense = DelayDense(weights=np.eye(1), delays=1)
+    for var in (dense.weights, dense.a_buff):
+        reset = io.Reset(reset_value=2, interval=2, offset=1)
+        reset.connect_var(var)
+        dense.run(lv.RunSteps(2))
+        assert (dense.runtime.program.flat.node_of(reset).beside is None, var.get().min()) == (
+            True,
+            2,
+        )
+        dense.stop()
+    sigma, reset = Sigma(shape=(1,)), io.Reset(reset_value=0.5)
+    reset.connect_var(sigma.sigma)
+    with pytest.raises(lv.VarError, match=r"Reset\.reset_value: fixed_pt holds whole numbers"):
+        sigma.run(lv.RunSteps(1), lv.RunConfig(precision="fixed_pt"))
 
 
 SAMPLES = [(np.arange(6).reshape(2, 3) + 10 * k, k) for k in range(3)]

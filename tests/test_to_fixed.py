@@ -18,10 +18,16 @@ from lavalike.proc import (
     Conv,
     ConvInTime,
     Delay,
+    DelayDense,
     Delta,
+    DeltaEncoder,
     Dense,
+    GradedVec,
+    InvSqrt,
     LearningSparse,
     LIFRefractory,
+    NormVecDelay,
+    ProdNeuron,
     Sigma,
     SigmaDelta,
     Sparse,
@@ -151,15 +157,93 @@ def test_a_kernel_in_time_has_none_either():
     assert row(fixed, 1).differs < 0.1
 
 
+def test_states_begin_where_they_are():
+    """What is on its way, and what neurons hold, each in its unit: a message of 1 is the scale, a LIF's states count in 1/64 of it."""
+    lif = LIF(shape=(2,), du=0.25, dv=0.125, vth=1.0, u=0.125, v=[1.25, -0.25])
+    delta, sigma = Delta(shape=(2,), vth=0.125), Sigma(shape=(2,), sigma=0.5)
+    delta.act.set(0.25)
+    delta.residue.set(0.0625)
+    late = DelayDense(weights=np.eye(2), delays=1, num_message_bits=8)
+    late.a_buff.set(np.array([[0.25, 0.5], [0.5, 0.125]]))
+    nets = chain(Dense(weights=np.eye(2) * 0.5), lif), chain(delta, late, sigma)
+    x = np.zeros((2, 8))
+    x[0, 4:] = 1
+    for net in nets:
+        fixed = lv.to_fixed(net, {"inp": x})
+        for part, twin in zip(net.parts, fixed.net.parts, strict=True):
+            inp = fixed.scales[twin.in_ports[0]]
+            unit = {LIF: inp * 64, Delta: inp * 64, DelayDense: fixed.scales[twin.out_ports[0]]}
+            for var in (v for v in part.vars if v.role == "state" and v.get().any()):
+                expected = var.get() * unit.get(type(part), inp)
+                np.testing.assert_array_equal(getattr(twin, var.name).get(), expected)
+        run = lv.simulate(fixed.net, fixed.encode({"inp": x}), config=FIXED)
+        expected = lv.simulate(net, {"inp": x}, config=FLOATING)["out"]
+        np.testing.assert_allclose(fixed.decode(run, "out"), expected, atol=2e-3)
+        assert expected[:, :4].any()  # from what it held
+
+
+def test_an_atrlif_has_fractions_of_4096_and_thresholds_of_its_scale():
+    lif = ATRLIF(
+        shape=(3,),
+        delta_i=0.25,
+        delta_v=0.125,
+        theta=1,
+        theta_0=1,
+        theta_step=0.5,
+        bias_mant=0.0625,
+    )
+    net = chain(Dense(weights=np.eye(3) * 0.5), lif)
+    fixed = lv.to_fixed(net, {"inp": (RNG.random((2, 3, 60)) < 0.5).astype(float)})
+    twin, scale = fixed.net.parts[1], fixed.scales[fixed.net.parts[1].a_in]
+    # in fixed point i keeps 4096 - (4096 delta_i + 1) of 4096 (Lava 0.11, proc/atrlif)
+    assert 4096 - (4096 * twin.delta_i.get()[0] + 1) == 4096 * 0.75
+    assert [twin.delta_theta.get()[0], twin.delta_v.get()[0]] == [819 / 4096, 0.125]
+    assert [twin.theta_0.get()[0], twin.theta_step.get()[0]] == [scale, scale / 2]
+    assert int(twin.bias_mant.get()[0]) << int(twin.bias_exp.get()[0]) == 0.0625 * scale * 64
+    assert 0.1 < row(fixed, 1).rates[1] < 0.9
+    assert row(fixed, 1).differs < 0.02
+
+
+def test_neurons_that_answer_with_numbers_have_their_scale():
+    """Sums, products and roots of messages that count in 1/scale, and what an encoder sends of them."""
+    encoder, vec = DeltaEncoder(shape=(3,), vth=0.0625), GradedVec(shape=(3,), vth=0.25)
+    net = chain(encoder, Sigma(shape=(3,)), vec, ProdNeuron(shape=(3,), vth=0.125))
+    vec.s_out.connect(net.parts[3].a_in2)
+    x = np.cumsum(RNG.normal(size=(3, 40)) * 0.2, axis=1)
+    fixed = lv.to_fixed(net, {"inp": x})
+    scale = fixed.scales[fixed.net.inp]
+    vec, prod = fixed.net.parts[2:]
+    assert {fixed.scales[p] for p in (vec.s_out, prod.a_in1, prod.s_out)} == {scale}
+    assert 2.0 ** prod.exp.get()[0] == scale >= 2**12
+    assert (vec.vth.get()[0], prod.vth.get()[0]) == (scale / 4, scale / 8)
+    run = lv.simulate(fixed.net, fixed.encode({"inp": x}), config=FIXED)
+    expected = lv.simulate(net, {"inp": x}, config=FLOATING)["out"]
+    assert np.abs(expected).max() > 1
+    # a message and its square, each rounded once
+    np.testing.assert_allclose(fixed.decode(run, "out"), expected, atol=4 * np.abs(x).max() / scale)
+
+    net, x = chain(InvSqrt(shape=(2,))), np.array([[4.0, 1, 0.25, 2], [8, 9, 0.0625, 4]])
+    fixed = lv.to_fixed(net, {"inp": x})
+    assert fixed.net.parts[0].fp_base.get()[0] == np.log2(fixed.scales[fixed.net.inp]) == 11
+    run = lv.simulate(fixed.net, fixed.encode({"inp": x}), config=FIXED)
+    expected = [[0.5, 1, 2, np.sqrt(0.5)], [np.sqrt(0.125), 1 / 3, 4, 0.5]]
+    np.testing.assert_allclose(fixed.decode(run, "out"), expected, atol=0.01)
+
+
 def _leaky(a_in, v, beta, vth):
     v = leak(v, beta) + a_in
     return above(v, vth), v
 
 
-def test_a_neuron_of_ones_own_has_its_scale():
+def own(**given):
+    """A neuron of one's own, two of them."""
     beta, vth = (lv.Parameter(n, 0.5, counts=c) for n, c in (("beta", "decay"), ("vth", "state")))
     leaky = lv.Dynamics(_leaky, ("a_in",), ("s_out",), ("v",), parameters=(beta, vth))
-    net = chain(Dense(weights=np.eye(3) * 0.75), neuron_process(leaky, "Own")(shape=(3,)))
+    return neuron_process(leaky, "Own")(**{"shape": (2,), **given})
+
+
+def test_a_neuron_of_ones_own_has_its_scale():
+    net = chain(Dense(weights=np.eye(3) * 0.75), own(shape=(3,)))
     x = (RNG.random((3, 40)) < 0.5).astype(float)
     fixed = lv.to_fixed(net, {"inp": x})
     scale = fixed.scales[fixed.net.parts[0].a_out]
@@ -216,13 +300,32 @@ class MineModel(lv.NumpyModel):
             r"net\.parts\[1\]: dv: 1e-05 would be 0.*1/4096.*at least 0.000244",
         ),
         (lambda: two(LIF(shape=(2,), vth=1e-9, dv=0.5)), "vth: 1e-09 would be 0"),
-        (lambda: two(LIF(shape=(2,), v=0.3)), r"v: holds 0\.3; a state is converted from 0"),
+        (
+            lambda: two(own(v=0.5)),
+            r"v: holds 0\.5, and nothing says what a state of one's own counts in",
+        ),
         (
             lambda: two(SAMPLES["neuron_process"].make(False), np.ones((4, 2))),
             r"beta: 0\.3 is no whole number.* declare counts='decay'",
         ),
         (lambda: two(LIFRefractory(shape=(2,))), "a LIFRefractory has no fixed-point form"),
-        (lambda: two(ATRLIF(shape=(2,))), "a ATRLIF has no conversion"),
+        (
+            lambda: two(ATRLIF(shape=(2,), theta=4)),
+            r"theta: holds 4, theta_0 is 5.*; net\.reset\(\), or set it to theta_0",
+        ),
+        (lambda: two(ATRLIF(shape=(2,), delta_i=0)), "delta_i: 0, and fixed point loses 1/4096"),
+        (
+            lambda: chain(GradedVec(shape=(2,)), NormVecDelay(shape=(2,))),
+            "a NormVecDelay has no conversion: its second port sends squares",
+        ),
+        (
+            lambda: chain(DeltaEncoder(shape=(2,), vth=0.5, num_bits=4), Sigma(shape=(2,))),
+            r"num_bits: 4 bits hold whole numbers, and messages count in 1/",
+        ),
+        (
+            lambda: two(ProdNeuron(shape=(2,)), np.eye(2) * 2.0**28),
+            r"exp: messages reach so far that they count in \d+, and have no fractional bits",
+        ),
         (lambda: chain(learning(LearningSparse), LIF(shape=(2,))), "a LearningSparse has no conv"),
         (lambda: chain(Mine(), LIF(shape=(2,))), "a Mine has no conversion"),
         (lambda: two(LIF(shape=(2,), loihi_units=True)), "whole numbers already"),

@@ -27,7 +27,8 @@ class Program(Protocol):
     Besides what is below a program may have: ``record(targets)``, which lets runs record those too (without it a new program is made);
     ``again(steps)``, so many steps as the last ``run`` did them, on in the rows behind those that it was given, which may be longer then,
     with ``goes_on``, whether it may follow; ``stepper(heard, recordings)``, a call that does what ``run(1, heard, recordings)`` does,
-    always in the same arrays.
+    always in the same arrays; ``values(var)``, the Var over the batch, (batch, *shape), with ``put(var, value, sample)``, which sets a
+    state in one sample (without them RefPorts of models in Python refer to its Vars in a batch of one only).
     """
 
     @property
@@ -66,8 +67,10 @@ class Backend(Protocol):
 
     Besides what is below a backend may have: ``options``, a dataclass of those it takes (:class:`lavalike.RunConfig`'s keywords and
     ``options``; a part has it as ``target.options``); ``precisions`` that it computes in, default all that its models say; ``whole``,
-    True where a program runs all steps at once, as a chip does; ``host``, the backend of nodes that it leaves out; and
-    ``accepts(flat, nodes, target)``, the Target of each of ``nodes`` that it takes, or a text that says why it does not.
+    True where a program runs all steps at once, as a chip does; ``host``, the backend of nodes that it leaves out;
+    ``accepts(flat, nodes, target)``, the Target of each of ``nodes`` that it takes, or a text that says why it does not; and
+    ``manages(kind, node, owner, var)``, a model with which a program of it acts on ``var``, of its node ``owner``, at the end of a step as
+    the library's model in Python of ``node`` does (``kind``: its class's ``rows``), or None.
     """
 
     name: str
@@ -88,6 +91,14 @@ def check_real(
         kind = "texts" if value.dtype.kind == "U" else "complex numbers"
         takes += " numbers" if complexes else " real numbers"
         raise VarError(f"{path}: holds {kind}, and {takes}; {remedy}")
+
+
+def one_for_all(path: str) -> VarError:
+    """The error for setting parameter ``path`` in one sample of a batch."""
+    return VarError(
+        f"{path}: a parameter, one value for all samples of a batch, and only one of them sets it; refer to a state, or run samples "
+        "one after another"
+    )
 
 
 def int32(path: str, value: np.ndarray) -> np.ndarray:

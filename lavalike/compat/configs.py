@@ -301,7 +301,9 @@ class Plan:
 
 
 def _container(part: CoreProcess) -> bool:
-    return bool(part.procs) or not (part.vars or part.in_ports or part.out_ports)
+    """Whether nothing of ``part`` itself is to be computed: what is in it is, or it hands on what it hears."""
+    handed = part.out_ports and not part.vars and all(p.sources for p in part.out_ports)
+    return bool(part.procs or handed) or not (part.vars or part.in_ports or part.out_ports)
 
 
 def _alike(a: Any, b: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lavalike import proc
+from lavalike.arguments import did_you_mean
 from lavalike.compat.library import Stored, Weighted, models
 from lavalike.compat.ports import InPort, OutPort
 from lavalike.compat.process import DRESSED, AbstractProcess, Library
@@ -134,6 +135,13 @@ class LearningLIF(Library, proc.LearningLIF):
 
     def __init__(self, *, learning_rule: Any = None, **kwargs: Any) -> None:
         options = {k: kwargs.pop(k) for k in [*kwargs] if k not in _LIF}
+        if options and type(self) is LearningLIF:  # a program's own class has models that read them
+            name = next(iter(options))
+            known = [*_LIF, "learning_rule"]
+            raise TypeError(
+                f"LearningLIF: no argument {name!r}{did_you_mean(name, known)}; it takes {', '.join(known)}, and a class of your own "
+                "what its models read"
+            )
         super().__init__(**kwargs, y1_impulse=0)
         _tell(self, {**options, "learning_rule": learning_rule})
 

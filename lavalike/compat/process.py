@@ -130,6 +130,7 @@ class ProcessPostInitCaller(type):
 class AbstractProcess(core.AbstractProcess):
     """A process with Lava's collections, ids, names (``Process_3`` unless it has one) and models."""
 
+    _taken: ClassVar[frozenset[str]] = frozenset()  # Lava's programs may use them
     lava_models: ClassVar[list[type]]
     id: int
     log_config: LogConfig

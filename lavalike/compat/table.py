@@ -325,6 +325,7 @@ TABLE: dict[str, Mapping[str, str]] = {
             *("clip_weights", "_determine_weight_exp", "_determine_num_weight_bits"),
         ),
     },
+    "lava.proc.embedded_io.spike": _from(_PIPES, "PyToNxAdapter", "NxToPyAdapter"),
     "lava.utils.sparse": _from(_UTILS, "find"),
     "lava.utils.plots": _from(_UTILS, "raster_plot"),
     "lava.utils.serialization": _from(_UTILS, "save", "load"),

@@ -299,7 +299,7 @@ def _described(writer: _Writer, compiled: Compiled, program: runtime.Runtime) ->
         "format": FORMAT,
         "lavalike": __version__,
         "process": graph.places[compiled.process],
-        "step": compiled.process.step,
+        "step": compiled.process._structure.root().step,
         "drawn": program.flat.drawn,
         "config": writer.config(compiled.config, graph),
         "tops": [writer.top(top) for top in tops],

@@ -12,6 +12,7 @@ import numpy as np
 
 from lavalike.arguments import did_you_mean, shown
 from lavalike.compiler.order import step_order
+from lavalike.compiler.refs import manage
 from lavalike.errors import (
     GradedMessageWarning,
     GraphError,
@@ -19,7 +20,7 @@ from lavalike.errors import (
     ModelSelectionError,
     RunError,
 )
-from lavalike.model.config import NodeConfig, RunConfig, belongs
+from lavalike.model.config import Choice, NodeConfig, RunConfig, belongs
 from lavalike.model.model import ProcessModel, SubProcessModel, candidates, chosen, select
 from lavalike.proc.monitor import Monitor
 from lavalike.process import claims
@@ -61,12 +62,13 @@ class Target:
 @dataclass(eq=False)
 class Node:
     """A leaf process, its model (with the precision and dtype of this node in ``model.config``), the terms of each of its InPorts
-    by name, and what computes it."""
+    by name, and what computes it. ``beside``: the node on whose Var it acts at the end of a step, in the same program."""
 
     process: AbstractProcess
     model: ProcessModel
     inputs: dict[str, list[Term]] = field(default_factory=dict)
     target: Target = Target("")
+    beside: Node | None = None
 
 
 @dataclass(eq=False)
@@ -179,7 +181,7 @@ def _flatten(
 ) -> Flat:
     tops = component(process)
     everything: list[AbstractProcess] = []
-    models: dict[AbstractProcess, tuple[type[ProcessModel], NodeConfig, bool]] = {}
+    models: dict[AbstractProcess, tuple[type[ProcessModel], NodeConfig, Choice]] = {}
     choices, used = config.choices(), set[int]()
     hidden: set[AbstractProcess] = set()
     for part in (p for top in tops for p in walk(top)):
@@ -206,7 +208,7 @@ def _flatten(
         expands = issubclass(model, SubProcessModel)
         part.expand(model if expands else None)  # walk goes on into what it made
         if not expands:
-            models[part] = model, node, choice.backend is not None
+            models[part] = model, node, choice
     unused = [key for k, key in enumerate(config.select) if k not in used]
     if unused:
         raise ModelSelectionError(
@@ -224,7 +226,9 @@ def _flatten(
         n.inputs = {p.name: _resolve(p, leaves, given) for p in n.process.in_ports}
         _check_ports(n)
     flat = Flat(everything, step_order(nodes), fed, config, process._structure.root().step)
-    _aim(flat, backends, {n for n in nodes if models[n.process][2]})
+    asked = {n: models[n.process][2] for n in nodes}
+    _aim(flat, backends, {n for n, c in asked.items() if c.backend is not None})
+    manage(flat, backends, {n for n, c in asked.items() if c.backend is c.model is None})
     return flat
 
 

@@ -28,7 +28,8 @@ class Part:
     """Nodes that one backend computes, in the order of a step: what it builds a Program for.
 
     ``hears`` are the ports whose messages it is given, stimuli and OutPorts of other parts; ``sends`` its OutPorts that other parts hear.
-    ``turns``, where not all of its nodes are its backend's: what a step does in this order, its inline nodes, and parts of the others.
+    Nodes that act beside one of them are among them. ``turns``, where not all of its nodes are its backend's: what a step does in this
+    order, its inline nodes, and parts of the others.
     """
 
     flat: Flat
@@ -39,6 +40,8 @@ class Part:
     turns: list[Node | Part] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        own = {*self.nodes}
+        self.nodes += [n for n in self.flat.nodes if n.beside in own and n not in own]
         self._nodes = {n.process: n for n in self.nodes}
 
     @property
@@ -120,10 +123,11 @@ def cut(flat: Flat) -> Plan:
             flat, targets[0] if targets else flat.target, list(flat.nodes), list(flat.stimuli)
         )
         return Plan(flat, [[only]], [])
-    if any(n.model.inline for n in flat.nodes):
-        groups = _with_inline(flat, targets)
+    nodes = [n for n in flat.nodes if n.beside is None]  # the others go where those are
+    if any(n.model.inline for n in nodes):
+        groups = _with_inline(flat, nodes, targets)
     else:
-        groups = _groups(flat, flat.nodes, targets)
+        groups = _groups(flat, nodes, targets)
     plan = Plan(flat, groups, [])
     _connect(plan)
     return plan
@@ -154,12 +158,12 @@ def _groups(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[list[P
     return groups
 
 
-def _with_inline(flat: Flat, targets: list[Target]) -> list[list[Part]]:
-    """Groups of a graph with inline models: a part for all between two that run all steps at once."""
+def _with_inline(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[list[Part]]:
+    """``nodes``, of which some are inline, in groups: a part for all between two that run all steps at once."""
     if not any(t.whole for t in targets):
-        return [[_stepped(flat, list(flat.nodes), targets)]]
-    hears = order.senders(flat.nodes)
-    loops = order.components(flat.nodes, hears)
+        return [[_stepped(flat, [*nodes], targets)]]
+    hears = order.senders(nodes)
+    loops = order.components(nodes, hears)
     for group in loops:
         if any(n.target != group[0].target for n in group):
             _check_stepped(group)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lavalike.errors import GraphError
 from lavalike.process.refs import RefPort, VarPort
 from lavalike.process.var import Var, resolved
+
+if TYPE_CHECKING:
+    from lavalike.backends.base import Backend
+    from lavalike.compiler.flat import Flat, Node
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +24,11 @@ class Reference:
     port: RefPort
     var: Var
     index: np.ndarray
+
+    @property
+    def whole(self) -> bool:
+        """Whether the port is the Var, element by element."""
+        return np.array_equal(self.index, np.arange(self.var.size))
 
     def read(self, value: np.ndarray) -> np.ndarray:
         """What the port reads where the Var holds ``value``."""
@@ -52,3 +63,31 @@ def resolve(port: RefPort) -> Reference:
             f"{at.path}: a RefPort that refers to nothing; connect_var(var) or connect(var_port) says what, or leave it out"
         )
     return Reference(port, resolved(at.var), index)
+
+
+def manage(flat: Flat, backends: Callable[[str], Backend], free: Container[Node]) -> None:
+    """Give nodes in Python that act on a Var at set steps to the program that holds it, where its backend has rows for all that
+    refers to that Var: they act in the order of the nodes there as here, only no step waits for Python. ``free``: those for
+    which RunConfig.select asks for no model."""
+    referring: dict[Var, list[tuple[Node, Reference]]] = {}
+    for node in flat.nodes:
+        if node.model.inline:
+            for port in node.process.ref_ports:
+                reference = resolve(port)
+                referring.setdefault(reference.var, []).append((node, reference))
+    for var, references in referring.items():
+        owner = flat.node_of(var.process)
+        if owner is None or owner.model.inline or owner.beside is not None:
+            continue
+        manages = getattr(backends(owner.target.backend), "manages", None)
+        kinds = [
+            type(n.model).__dict__.get("rows") if r.whole and n in free else None
+            for n, r in references
+        ]
+        if manages is None or None in kinds:
+            continue
+        models = [manages(k, n, owner, var) for k, (n, _) in zip(kinds, references, strict=True)]
+        if None in models:
+            continue
+        for (node, _), model in zip(references, models, strict=True):
+            node.model, node.target, node.beside = model, owner.target, owner

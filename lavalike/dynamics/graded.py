@@ -56,7 +56,7 @@ def messages(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Con
     return {}  # exp tells what messages count in; nothing is shifted by it
 
 
-VTH = Parameter("vth", 1, doc="threshold, strict, in the unit of messages")
+VTH = Parameter("vth", 1, counts="message", doc="threshold, strict, in the unit of messages")
 EXP = Parameter(
     "exp",
     0,

@@ -24,7 +24,7 @@ HELD = 2**18  # Loihi's thresholds and their steps stay below it
 NAME = Rule(
     "a name of Python's", TEXT.kind, lambda v: v.isidentifier() and not keyword.iskeyword(v)
 )
-COUNTS = ("", "decay", "loss", "state", "step")
+COUNTS = ("", "decay", "loss", "state", "message", "step")
 _OPTIONAL = Rule("a name of Python's or ''", TEXT.kind, lambda v: v == "" or NAME.value(v))
 
 
@@ -58,7 +58,8 @@ class Parameter:
         unit: for people. Default "".
         counts: what fixed point counts it in: "decay" in 1/4096 (the factor of ``leak``); "loss" likewise, and the step's
             argument is what it leaves, 1 less it; "state" in the unit of the states, whose 1 is the process's or the training's
-            ``scale``; these are rounded. "step": a whole number of steps, in floating point too. Default "": a whole number as it is.
+            ``scale``; "message" in the unit of the ports' messages, which nothing shifts; these are rounded. "step": a whole number of
+            steps, in floating point too. Default "": a whole number as it is.
         argument: the step's argument that is made of it. Default: its name.
         offset: of a "loss" in fixed point: how many 1/4096 more than it are lost. Default 0.
         shift: of a "state" in Loihi's units: the parameter that holds by how many bits it is shifted left; where there is none
@@ -107,9 +108,9 @@ class Parameter:
 
     def unit_of(self, scale: float) -> float:
         """What 1 is in fixed point where a state of 1 is ``scale``."""
-        return {"decay": float(DECAY), "loss": float(DECAY), "state": float(scale)}.get(
-            self.counts, 1.0
-        )
+        if self.counts in ("decay", "loss"):
+            return float(DECAY)
+        return float(scale) if self.counts in ("state", "message") else 1.0
 
     @property
     def limits(self) -> tuple[int, int]:

@@ -109,10 +109,23 @@ class SigmaS4dDeltaLayer(AbstractProcess):
         if len(self.s_in.shape) != 1:
             raise VarError(f"SigmaS4dDeltaLayer: shape is (channels,), got {self.s_in.shape}")
         (channels,) = self.s_in.shape
-        spread = np.repeat(np.eye(channels), int(d_states), axis=0)
-        self.spread = Sparse(weights=spread, num_message_bits=num_message_bits)
-        self.neurons = SigmaS4dDelta(shape=(len(spread),), vth=vth, a=a, b=b, c=c)
-        self.gather = Sparse(weights=spread.T, num_message_bits=num_message_bits)
+        states = np.arange(channels * int(d_states))
+        ends = states // int(d_states)  # the channel of each
+        self.spread = Sparse(
+            rows=states,
+            cols=ends,
+            data=1.0,
+            shape=(len(states), channels),
+            num_message_bits=num_message_bits,
+        )
+        self.neurons = SigmaS4dDelta(shape=(len(states),), vth=vth, a=a, b=b, c=c)
+        self.gather = Sparse(
+            rows=ends,
+            cols=states,
+            data=1.0,
+            shape=(channels, len(states)),
+            num_message_bits=num_message_bits,
+        )
         expose(self, self.neurons, ("a", "b", "c", "s4_state"))
         self.s_in.connect(self.spread.s_in)
         self.spread.a_out.connect(self.neurons.a_in)

@@ -13,8 +13,8 @@ from lavalike.proc.neuron import Neuron, declaration
 HEAD = """# Neurons and what their parameters mean
 
 Made from their declarations by `python -m lavalike.proc.table`; a test compares. In fixed point a "decay" or "loss" (what a step leaves,
-what it takes) counts in 1/4096, a "state" in the unit of thresholds. `key`: in a .net file; `slayer`: in its neurons; `chip`: what it is
-on BrainScaleS-2.
+what it takes) counts in 1/4096, a "state" in the unit of thresholds, a "message" in that of the ports. `key`: in a .net file;
+`slayer`: in its neurons; `chip`: what it is on BrainScaleS-2.
 """
 COLUMNS = ("parameter", "default", "range", "counts", "key", "slayer", "chip", "")
 

@@ -84,6 +84,8 @@ class AbstractProcess(Shared):
     _scope: dict[str, AbstractProcess]  # the _procs among which this is
     _expansions: dict[type, tuple[Expansion, dict[str, AbstractProcess], list[tuple[Var, Var]]]]
 
+    _taken: ClassVar[frozenset[str]] = frozenset()  # names that no Var or port has
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.models = []
@@ -135,6 +137,10 @@ class AbstractProcess(Shared):
     def __setattr__(self, key: str, value: Any) -> None:
         old = self.__dict__.get(key)
         part = isinstance(value, PARTS)
+        if part and key in self._taken:
+            raise GraphError(
+                f"{type(self).__name__}.{key}: a process's own {key!r} is something else; give the {type(value).__name__} another name"
+            )
         if not part and isinstance(old, PARTS):
             how = f"; {old.path}.set(value) changes its value" if isinstance(old, Var) else ""
             raise VarError(
@@ -401,6 +407,10 @@ AbstractProcess.models = []
 PARTS = (Var, Port)
 OURS = ("lavalike.", "netx.")  # modules of the library
 NESTED = (AbstractProcess, list, tuple, dict)
+# but for what nothing here asks a process for: that gives way to a Var or port of its name
+AbstractProcess._taken = frozenset((*dir(AbstractProcess), *AbstractProcess().__dict__)) - {
+    *("mark", "models", "pause", "reset", "step", "wait")
+}
 
 
 def _strangers(

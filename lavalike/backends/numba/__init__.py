@@ -11,12 +11,14 @@ from lavalike.backends.numba import (  # noqa: F401  (they register models)
     connections as _connections,
     conv as _conv,
     graded as _graded,
+    managing as _managing,
     plasticity as _plasticity,
     sources as _sources,
 )
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel as NumbaModel
 from lavalike.backends.numba.program import NumbaProgram
 from lavalike.backends.numba.threads import ThreadedProgram
+from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var
@@ -41,6 +43,9 @@ class NumbaBackend:
         if process.dynamics is None:
             return None
         return DynamicsModel if process.dynamics.fixed else FloatingDynamicsModel
+
+    def manages(self, kind: str, node: Node, owner: Node, var: Var) -> ProcessModel | None:
+        return _managing.managing(kind, node, owner, var)
 
     def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> Program:
         options = part.target.options

@@ -2,8 +2,9 @@
 
 A rule is data to the kernels (a table of products and their factors), so that another rule compiles nothing. Synapses lie by input, one
 behind the other: all of a matrix, or those that are stored, with their outputs (``target``) and where each input's begin (``start``); the
-stored ones of an output are found through ``back``. An epoch's end goes to the synapses that its spikes require: those of inputs that
-spiked where a product has ``x0``, those of outputs that did where one has ``y0``, all where a ``uk`` is 1.
+stored ones of an output are found through ``back``, the lower 16 bits of where they are, and ``upper``, those above. An epoch's end goes
+to the synapses that its spikes require: those of inputs that spiked where a product has ``x0``, those of outputs that did where one has
+``y0``, all where a ``uk`` is 1.
 
 A product is an input's part times an output's part, both looked up at the step where its gate was, times what it looks at of the synapse.
 Synapses are listed, an input's or an output's at a time, and the products walked over the list; those of a matrix whose rule changes
@@ -192,7 +193,22 @@ def parts(into, ops, numbers, limits, kinds, gate, times, history, now, epoch):
 
 @inlined
 def listed(
-    r, by_x0, by_y0, by_u, start, target, back, first, tx, ty, posts, n_post, places, ins, outs
+    r,
+    by_x0,
+    by_y0,
+    by_u,
+    start,
+    target,
+    back,
+    upper,
+    first,
+    tx,
+    ty,
+    posts,
+    n_post,
+    places,
+    ins,
+    outs,
 ):
     """The synapses of turn ``r``: an input's, then stored ones of an output that spiked whose inputs had no turn; how many."""
     n_in, n_out, stored = tx.size, ty.size, target.size > 0
@@ -213,7 +229,7 @@ def listed(
         return count
     j, i = posts[r - n_in], 0
     for k in range(first[j], first[j + 1]):
-        e = np.int64(back[k])
+        e = np.int64(back[k]) | np.int64(upper[k]) << 16
         guess = e * n_in // back.size - 2  # the input whose synapse this is: i or a later one
         if guess > i and start[guess] <= e:
             i = guess
@@ -310,7 +326,7 @@ def outer_float(
 
 @jit
 def learn_float(
-    now, epoch, synapses, tags_d, tags_t, start, target, back, first, tx, ty, hx, hy, ops, numbers,
+    now, epoch, synapses, tags_d, tags_t, start, target, back, upper, first, tx, ty, hx, hy, ops, numbers,
     limits, plain, low, high, posts, places, new, term, ahead, along,
 ):  # fmt: skip
     """The end of an epoch: all targets from the values before, then written."""
@@ -341,7 +357,7 @@ def learn_float(
         return
     for r in range(n_in + (n_post if stored and by_y0 else 0)):
         count = listed(
-            r, by_x0, by_y0, by_u, start, target, back, first, tx, ty, posts, n_post,
+            r, by_x0, by_y0, by_u, start, target, back, upper, first, tx, ty, posts, n_post,
             places[0], places[1], places[2],
         )  # fmt: skip
         if count == 0:
@@ -454,7 +470,7 @@ def outer_fixed(
 
 @jit
 def learn_fixed(
-    now, epoch, synapses, tags_d, tags_t, start, target, back, first, tx, ty, hx, hy, ops, numbers,
+    now, epoch, synapses, tags_d, tags_t, start, target, back, upper, first, tx, ty, hx, hy, ops, numbers,
     limits, plain, low, high, posts, places, new, term, ahead, along, total, draw,
 ):  # fmt: skip
     """The same in fixed point: accumulators have FRACTION bits more, and one draw rounds all of them."""
@@ -473,7 +489,7 @@ def learn_fixed(
         return
     for r in range(n_in + (n_post if stored and by_y0 else 0)):
         count = listed(
-            r, by_x0, by_y0, by_u, start, target, back, first, tx, ty, posts, n_post,
+            r, by_x0, by_y0, by_u, start, target, back, upper, first, tx, ty, posts, n_post,
             places[0], places[1], places[2],
         )  # fmt: skip
         if count == 0:

@@ -83,6 +83,7 @@ class NumbaModel(ProcessModel):
         Mapping[str, str]
     ] = {}  # state Vars whose value at the end of a step is a port's buffer
     sends: ClassVar[Mapping[str, str]] = {}  # state Vars whose column 0 is what a port sends next
+    narrow: ClassVar[Mapping[str, Any]] = {}  # dtypes of states that are narrower than messages
 
     @property
     def ends(self) -> Mapping[str, str]:

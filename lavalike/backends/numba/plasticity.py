@@ -40,7 +40,12 @@ from lavalike.proc.learning import (
 )
 from lavalike.process import AbstractProcess
 
-NONE = np.zeros(0, np.int32)
+NONE: dict[str, np.ndarray] = {
+    "target": np.zeros(0, np.int32),
+    "back": np.zeros(0, np.uint16),
+    "upper": np.zeros(0, np.uint8),
+    "first": np.zeros(0, np.int64),
+}
 
 
 class _Learning(NumbaModel):
@@ -149,12 +154,13 @@ class _Learning(NumbaModel):
         """Where stored synapses are, by input and, where the rule looks at ``y0``, by output."""
         n_out, n_in = self.process.weights.shape
         start = np.arange(n_in + 1) * n_out
-        return {"start": start, "target": NONE, "back": NONE, "first": np.zeros(0, np.int64)}
+        return {**NONE, "start": start}
 
     def check_batch(self, batch: int) -> None:
         if batch > 1 and self.process.plastic_batch is None:
             each = 1 + len(self.process.variables & {*TAGS})
-            size = each * self.process.weights.value.size * self.message_dtype.itemsize
+            held = np.dtype(self.narrow.get("rows", self.message_dtype))
+            size = each * self.process.weights.value.size * held.itemsize
             raise GraphError(
                 f"{self.process.path}: in a batch each sample learns weights of its own, {batch} times {size:,} bytes; ask for it with "
                 "plastic_batch='per_sample', or run the samples one after another"
@@ -275,7 +281,7 @@ class _Float(_Learning):
     def step(
         t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, ring, rows, tags_d, tags_t, x, y, tx, ty,
         ops, numbers, limits, epoch, graded, payload, fed, received, decay, impulse, plain, scale, low,
-        high, start, target, back, first, events, odd, hx, hy, posts, places, new, term, ahead, along,
+        high, start, target, back, upper, first, events, odd, hx, hy, posts, places, new, term, ahead, along,
     ):  # fmt: skip
         slots, n_out = ring.shape
         begin = (t + 1) % slots * n_out
@@ -309,7 +315,7 @@ class _Float(_Learning):
             advanced_float(x, hx, tx, fed[:2], received[:2], decay[:2], impulse[:2], epoch)
             advanced_float(y, hy, ty, fed[2:], received[2:], decay[2:], impulse[2:], epoch)
             learn_float(
-                t, epoch, rows, tags_d, tags_t, start, target, back, first, tx, ty, hx, hy, ops, numbers,
+                t, epoch, rows, tags_d, tags_t, start, target, back, upper, first, tx, ty, hx, hy, ops, numbers,
                 limits, plain, low, high, posts, places, new, term, ahead, along,
             )  # fmt: skip
             for i in range(tx.size):
@@ -320,12 +326,29 @@ class _Float(_Learning):
 
 
 class _Fixed(_Learning):
-    """The rule in Loihi's integers with stochastic rounding, bit for bit what Lava computes: a draw follows from seed and step."""
+    """The rule in Loihi's integers with stochastic rounding, bit for bit what Lava computes: a draw follows from seed and step.
+
+    Weights and tags, of 9 bits at most, are held in 16.
+    """
+
+    narrow: ClassVar = dict.fromkeys(("rows", "tags_d", "tags_t"), np.int16)
+
+    def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        for name in self.process.variables & {*TAGS}:
+            try:
+                within(TAGS[name], values[TAGS[name]], -(2**15), 2**15 - 1)
+            except ValueError as e:
+                raise VarError(f"{self.process.path}.{e}") from None
+        return super().load(values, step)
+
+    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        stored = super().store(states, step)
+        return {k: v.astype(np.int32) if v.dtype == np.int16 else v for k, v in stored.items()}
 
     def step(
         t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, ring, rows, tags_d, tags_t, x, y, tx, ty,
         ops, numbers, limits, epoch, graded, payload, fed, received, decay, whole, part, plain, seeds,
-        left, right, low, high, start, target, back, first, events, odd, hx, hy, posts, places, new, term,
+        left, right, low, high, start, target, back, upper, first, events, odd, hx, hy, posts, places, new, term,
         ahead, along, sums, total,
     ):  # fmt: skip
         slots, n_out = ring.shape
@@ -374,7 +397,7 @@ class _Fixed(_Learning):
                 uniform(seeds[2], 2 * t), seventh(seeds[3], 2 * t), epoch,
             )  # fmt: skip
             learn_fixed(
-                t, epoch, rows, tags_d, tags_t, start, target, back, first, tx, ty, hx, hy, ops, numbers,
+                t, epoch, rows, tags_d, tags_t, start, target, back, upper, first, tx, ty, hx, hy, ops, numbers,
                 limits, plain, low, high, posts, places, new, term, ahead, along, total,
                 uniform(seeds[4], t // epoch),
             )  # fmt: skip
@@ -409,14 +432,11 @@ class _Stored(_Learning):
 
     def places(self, rule: LearningRule) -> dict[str, np.ndarray]:
         _, outputs, start = self.order
-        made = {
-            "start": start,
-            "target": self.targets,
-            "back": NONE,
-            "first": np.zeros(0, np.int64),
-        }
+        made = {**NONE, "start": start, "target": self.targets}
         if "y0" in rule.gates:
-            made["back"] = np.argsort(outputs, kind="stable").astype(np.int32)
+            back = np.argsort(outputs, kind="stable")
+            made["back"] = (back & 0xFFFF).astype(np.uint16)
+            made["upper"] = (back >> 16).astype(np.uint8 if len(back) <= 2**24 else np.uint16)
             counts = np.bincount(outputs, minlength=self.process.a_out.size)
             made["first"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return made

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.backends.base import check_real, int32
+from lavalike.backends.base import check_real, int32, one_for_all
 from lavalike.backends.numba import faults, kernels, loops, steps as user_steps, transfer
 from lavalike.backends.numba.faults import Faults
 from lavalike.backends.numba.gathering import Gathering
 from lavalike.backends.numba.kernels import Spec
+from lavalike.backends.numba.managing import ManagingModel
 from lavalike.backends.numba.model import DynamicsModel, Layout, NumbaModel
 from lavalike.backends.numba.ops import Op, kind_of, name_of
 from lavalike.compiler.flat import Node, Term, warn_graded
@@ -84,7 +85,8 @@ class NumbaProgram:
 
     def _build_steps(self, recordable: Sequence[Port | Var]) -> None:
         self.ops += self.feeds.values()
-        direct = [n for n in self.part.nodes if not n.model.delay]
+        beside = [n for n in self.part.nodes if n.beside is not None]
+        direct = [n for n in self.part.nodes if not n.model.delay and n.beside is None]
         delayed = [n for n in self.part.nodes if n.model.delay]
         sending = {p for n in delayed for p in n.process.out_ports}
         late: list[Op] = []
@@ -106,7 +108,29 @@ class NumbaProgram:
         self.records: dict[Port | Var, Op] = {}
         self.late = len(self.ops)
         self.ops += late
+        self.clears: dict[Node, list[Op]] = {}
+        for node in beside:
+            self.ops += self._managing(node)
         self.record(recordable)
+
+    def _managing(self, node: Node) -> list[Op]:
+        """The rows of a node that acts on a Var of another: what that one works in begins anew where it is set."""
+        model = node.model
+        assert isinstance(model, ManagingModel)
+        array = self._state_array(model.var)
+        assert array is not None  # which the model asked for
+        op = self._node(node, {"target": array.reshape(-1)})
+        self.clears[node] = self._clears(node) if model.sets else []
+        return [op, *self.clears[node]]
+
+    def _clears(self, node: Node) -> list[Op]:
+        assert node.beside is not None
+        acted = self.scratch[node]["acted"]
+        return [
+            self._transfer(transfer.clear_if, node.process.path, array.view(np.int8), acted)
+            for name, array in self.scratch[node.beside].items()
+            if name != "odd" and array.size  # what is to be told stays
+        ]
 
     def record(self, recordable: Sequence[Port | Var]) -> None:
         """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end of a step."""
@@ -188,7 +212,9 @@ class NumbaProgram:
             for k, v in model.load(values, self.step).items()
         }
         self.states[node] = {
-            k: np.array(np.broadcast_to(v, (self.batch, *v.shape)), order="C")
+            k: np.array(
+                np.broadcast_to(v, (self.batch, *v.shape)), model.narrow.get(k, v.dtype), order="C"
+            )
             for k, v in loaded.items()
         }
         self._fill_aliases(node, values)
@@ -217,14 +243,17 @@ class NumbaProgram:
         asked = {v.name for v in node.process.vars if v.asked} | {*self.own[node]}
         return faults.floats_in_whole(node, op.spec, asked, again)
 
-    def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
+    def _fill_aliases(
+        self, node: Node, values: Mapping[str, np.ndarray], at: slice | int = slice(None)
+    ) -> None:
+        """Into the buffers of ports that hold a Var its value, in the samples ``at``."""
         model = _model(node)
         for name, port in model.aliases.items():
-            self.buffers[_port(node.process, port)][...] = _cast(
+            self.buffers[_port(node.process, port)][at] = _cast(
                 values[name], f"{node.process.path}.{name}", node
             )
         for name, port in model.sends.items():
-            self.buffers[_port(node.process, port)][...] = _cast(
+            self.buffers[_port(node.process, port)][at] = _cast(
                 values[name][..., 0], f"{node.process.path}.{name}", node
             )
 
@@ -593,8 +622,9 @@ class NumbaProgram:
             return np.result_type(node.model.config.message_dtype, np.complex64)
         if self._counts_down(target) is not None:
             return np.dtype(np.float64)
-        array = None if _model(node).trusted else self._state_array(target)
-        if array is None and not _model(node).trusted and (layout := self._layout(node, target)):
+        own = not _model(node).trusted or node.beside is not None
+        array = self._state_array(target) if own else None
+        if array is None and own and (layout := self._layout(node, target)):
             array = self.states[node][layout.state]
         return node.model.config.message_dtype if array is None else array.dtype
 
@@ -658,26 +688,33 @@ class NumbaProgram:
         return var.value if var.role == "parameter" else self.values(var)[0]
 
     def write(self, var: Var, value: np.ndarray) -> None:
+        self.put(var, value, None)
+
+    def put(self, var: Var, value: np.ndarray, sample: int | None) -> None:
+        """Set the Var, a state also in one sample alone."""
         node = self.part.node_of(var.process)
         if node is None:
             return
         model = _model(node)
-        if var.role == "parameter":
+        if var.role == "parameter" and sample is None:
             self._rederive(node, var, value)
             return
+        if var.role == "parameter":
+            raise one_for_all(var.path)
+        at = slice(None) if sample is None else sample
         for scratch in self.scratch[node].values():
             scratch[...] = 0
         array = self._state_array(var)
         if array is not None:
-            array[...] = _cast(value, var.path, node)
+            array[at] = _cast(value, var.path, node)
         else:
             values = {
-                v.name: _time_first(v, value if v is var else self.read(v))
+                v.name: _time_first(v, value if v is var else self.values(v)[sample or 0])
                 for v in node.process.vars
             }
             for name, new in model.load(values, self.step).items():
-                self.states[node][name][...] = _cast(new, f"{node.process.path}.{name}", node)
-            self._fill_aliases(node, values)
+                self.states[node][name][at] = _cast(new, f"{node.process.path}.{name}", node)
+            self._fill_aliases(node, values, at)
 
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
         if steps == 1:
@@ -721,13 +758,20 @@ class NumbaProgram:
         self._looked_at(node, op, again=True)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
+        for other, clears in self.clears.items():
+            if other.beside is node and clears:
+                self.clears[other] = self._clears(other)
+                for old, new in zip(clears, self.clears[other], strict=True):
+                    self.ops[self.ops.index(old)] = new
         self.stale, self.kept = True, None
         self.derivations += 1
 
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     """A Var's value in the dtype of its node's messages and states, of a user's model in one of its own kind; VarError where that cannot
-    hold it."""
+    hold it. As it is where the node acts beside another."""
+    if node.beside is not None:
+        return value
     own = not _model(node).trusted
     check_real(
         path,

@@ -82,6 +82,13 @@ class ThreadedProgram:
     def read(self, var: Var) -> np.ndarray:
         return self.parts[0].read(var)
 
+    def values(self, var: Var) -> np.ndarray:
+        return np.concatenate([part.values(var) for part in self.parts])
+
+    def put(self, var: Var, value: np.ndarray, sample: int) -> None:
+        k = next(k for k, s in enumerate(self.samples) if sample < s.stop)
+        self.parts[k].put(var, value, sample - self.samples[k].start)
+
     def write(self, var: Var, value: np.ndarray) -> None:
         self.parts[0].write(var, value)
         for part in self.parts[1:]:

@@ -52,6 +52,12 @@ def clear(target):
         target[i] = 0
 
 
+def clear_if(target, acted):
+    if acted[0]:
+        for i in range(target.size):
+            target[i] = 0
+
+
 def copy(source, target):
     for i in range(target.size):
         target[i] = source[i]

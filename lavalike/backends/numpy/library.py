@@ -1,5 +1,7 @@
 """The library's models in Python: what passes between a graph and the program around it, and what
-sets and reads Vars at set steps."""
+sets and reads Vars at set steps.
+
+A class's own ``rows`` names what a backend may do at the end of a step in its place (``Backend.manages``)."""
 
 from __future__ import annotations
 
@@ -137,13 +139,14 @@ class BitCheckModel(NumpyModel):
     state: Ref
     bits: Any
     found: Any
+    rows = "check"
 
     def post_guard(self) -> bool:
         return not self.found[0]
 
     def run_post_mgmt(self) -> None:
-        x, most = self.state.read(), 2 ** (int(self.bits[0]) - 1)
-        self.found[0] = (x < -most).any() or (x >= most).any()
+        x, end = self.state.read(), 2 ** (int(self.bits[0]) - 1)
+        self.found[0] = not ((x >= -end) & (x < end)).all()  # NaN is within nothing
 
 
 class EveryModel(NumpyModel):
@@ -169,6 +172,7 @@ class ResetModel(EveryModel):
 
     state: Ref
     reset_value: Any
+    rows = "reset"
 
     def run_post_mgmt(self) -> None:
         self.state.write(np.full(self.state.shape, self.reset_value[0]))
@@ -180,6 +184,7 @@ class ReadModel(EveryModel):
 
     state: Ref
     data: Any
+    rows = "read"
 
     def run_post_mgmt(self) -> None:
         k, _ = self.last(self.time_step)

@@ -113,7 +113,7 @@ class NumpyModel(ProcessModel):
         self.delay = 0  # of a Connection too: it sends when it says so
         self.proc_params = process.proc_params
         self._scheduler = Scheduler()
-        self._scheduler.step = process.step
+        self._scheduler.step = process._structure.root().step
         self._body = self._new_body()
         self._inlets: dict[str, Inlet] = {}
         self._outlets: dict[str, Outlet] = {}

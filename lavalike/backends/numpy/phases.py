@@ -17,7 +17,7 @@ from lavalike.process import Var
 if TYPE_CHECKING:
     from lavalike.backends.numpy.program import NumpyProgram
 
-Guards = list[tuple[NumpyModel, Callable[[], bool]]]
+Guards = list[Callable[[], bool]]
 
 
 class Phases:
@@ -48,9 +48,9 @@ class Phases:
         }
         first = upstream_first([*program.models], hears)
         ordered = [m for n in dict.fromkeys([*first, *program.models]) for m in program.models[n]]
+        self._whose: dict[int, NumpyModel] = {}  # by the id of a guard, which the lists keep
         self._pre, self._lrn, self._post = (
-            [(m, getattr(m._body, guard)) for m in ordered if m._overrides(guard)]
-            for guard in ("pre_guard", "lrn_guard", "post_guard")
+            self._guards(guard, ordered) for guard in ("pre_guard", "lrn_guard", "post_guard")
         )
         self.any = bool(self._lrn or self._post or self.references)
         self.written: dict[Var, np.ndarray] = {}
@@ -63,6 +63,15 @@ class Phases:
         self._kept: dict[tuple[Var, int], np.ndarray] = {}  # what _early were when the step began
         self._later: list[tuple[Reference, np.ndarray, int]] = []
 
+    def _guards(self, name: str, models: list[NumpyModel]) -> Guards:
+        """The guards of this name, of the models that have one."""
+        found: Guards = []
+        for model in models:
+            if model._overrides(name):
+                found.append(getattr(model._body, name))
+                self._whose[id(found[-1])] = model
+        return found
+
     def _resolved(self, reference: Reference) -> Reference:
         """``reference``, where the program has its Var."""
         port, var, program = reference.port, reference.var, self.program
@@ -71,10 +80,10 @@ class Phases:
                 f"{port.path}: refers to {var.path}, which is not computed step by step with it; only a Python model or a part that takes "
                 "turns with one can be referred to"
             )
-        if program.batch > 1 and not program.is_python(var):
+        if not program.is_python(var) and not program.has_samples(var):
             raise GraphError(
-                f"{port.path}: refers to {var.path} of another backend, in a batch of {program.batch}; that is for one sample: run them "
-                "one after another"
+                f"{port.path}: refers to {var.path} of another backend, whose program sets no single samples of a batch of "
+                f"{program.batch}; run them one after another"
             )
         return reference
 
@@ -129,12 +138,13 @@ class Phases:
     def _asked(self, guards: Guards) -> list[NumpyModel]:
         """The models whose guard is true."""
         out = []
-        for model, guard in guards:
-            try:
+        guard: Callable[[], bool] = bool
+        try:
+            for guard in guards:  # in every step: nothing but the call
                 if guard():
-                    out.append(model)
-            except Exception as e:
-                self.program.fail([(guard, e)], guard.__name__)
+                    out.append(self._whose[id(guard)])
+        except Exception as e:
+            self.program.fail([(guard, e)], guard.__name__)
         return out
 
     def _do(self, phase: str, models: list[NumpyModel]) -> None:

@@ -216,7 +216,7 @@ class NumpyProgram:
                 if phases.any:
                     phases.run()
                     for var in phases.written.keys() & recordings.keys():  # after it was recorded
-                        recordings[var][k] = self.read(var).reshape(-1)
+                        recordings[var][k] = self._values(var).reshape(self.batch, -1)
                 for fill, x in fills:
                     fill(x[k])
                 self.step += 1
@@ -406,18 +406,30 @@ class NumpyProgram:
         """Whether the Var is of a Python model."""
         return self._node(var) is not None
 
+    def has_samples(self, var: Var) -> bool:
+        """Whether the program of another backend has the Var sample by sample."""
+        return self.batch == 1 or hasattr(self._inner[id(var.process)].program, "values")
+
+    def _values(self, var: Var) -> np.ndarray:
+        """A Var of another backend over the batch."""
+        program: Any = self._inner[id(var.process)].program
+        return program.read(var)[None] if self.batch == 1 else program.values(var)
+
     def value(self, var: Var, sample: int) -> np.ndarray:
-        """A copy of the Var's value in a sample; of another backend's, of the only one."""
+        """A copy of the Var's value in a sample."""
         node = self._node(var)
         return np.array(
-            self.read(var) if node is None else self.models[node][sample]._value_of(var)
+            self._values(var)[sample] if node is None else self.models[node][sample]._value_of(var)
         )
 
     def assign(self, var: Var, value: np.ndarray, sample: int) -> None:
-        """Set the Var in a sample; of another backend's, in the only one."""
+        """Set the Var in a sample."""
         node = self._node(var)
-        if node is None:
+        if node is None and self.batch == 1:
             self.write(var, value)
+        elif node is None:
+            program: Any = self._inner[id(var.process)].program
+            program.put(var, value, sample)
         else:
             self.models[node][sample]._assign(var, value)
             self.models[node][sample]._body.on_var_update()

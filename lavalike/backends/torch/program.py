@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from lavalike.backends.base import one_for_all
 from lavalike.backends.torch.model import TorchModel
 from lavalike.backends.torch.module import (
     ProcessModule,
@@ -91,7 +92,7 @@ class TorchProgram:
                     m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
                 )
             for var in varied:
-                recordings[var][k] = self._value(var).reshape(self.batch, -1)
+                recordings[var][k] = self.values(var).reshape(self.batch, -1)
 
     def record(self, recordable: Sequence[Port | Var]) -> None:
         """Let runs record these too: nothing is prepared for it."""
@@ -113,7 +114,7 @@ class TorchProgram:
                         "NaN or infinity of this run"
                     )
 
-    def _value(self, var: Var) -> np.ndarray:
+    def values(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
         node = self.part.node_of(var.process)
         if node is not None and var.name in _model(node).ends:
@@ -158,10 +159,14 @@ class TorchProgram:
         self.states = dict(zip(self.part.nodes, map(dict, states), strict=True))
 
     def read(self, var: Var) -> np.ndarray:
-        return self._value(var)[0] if var.role == "state" else var.value
+        return self.values(var)[0] if var.role == "state" else var.value
+
+    def write(self, var: Var, value: np.ndarray) -> None:
+        self.put(var, value, None)
 
     @torch.no_grad()
-    def write(self, var: Var, value: np.ndarray) -> None:
+    def put(self, var: Var, value: np.ndarray, sample: int | None) -> None:
+        """Set the Var, a state also in one sample alone."""
         node = self.part.node_of(var.process)
         if node is None:
             return
@@ -179,8 +184,14 @@ class TorchProgram:
                 else dtype,
             )
             for part, x in held_by(node, var, held):
-                self.states[node][part] = x.expand(self.batch, *var.shape)
+                each = x.expand(self.batch, *var.shape)
+                if sample is not None:
+                    each = self.states[node][part].clone()
+                    each[sample] = x
+                self.states[node][part] = each
             return
+        if sample is not None:
+            raise one_for_all(var.path)
         held = self.module.tensor(var)
         old, held.data = held.data, self.module.as_tensor(var, value)
         try:

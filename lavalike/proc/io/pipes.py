@@ -151,7 +151,7 @@ class VarWire(AbstractProcess):
         self.wire_tap = RefPort((1,))
         self.channel = Channel(self, (1,), buffer_size, channel_config)
 
-    @arguments(var=instance(Var, words="a Var"))
+    @arguments(error=VarError, var=instance(Var, words="a Var"))
     def connect_var(self, var: Var) -> None:
         """Read ``var``, of another process. Once."""
         refer(self, "wire_tap", var)
