@@ -183,7 +183,7 @@ class Member:
         recordings: Mapping[Port | Var, np.ndarray],
     ) -> None:
         self.meeting.begin(number)
-        longest = 1 if self.alert else steps if self._row else lag
+        longest = 1 if self.alert else max(steps, 1) if self._row else lag
         for first in range(0, steps, longest):
             some = slice(first, min(first + longest, steps))
             self._stretch(

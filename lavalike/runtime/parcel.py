@@ -19,6 +19,7 @@ from lavalike.model.config import NodeConfig, RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, InPort, Port, Var
 from lavalike.process.made import Made
+from lavalike.process.ports import View
 from lavalike.process.refs import RefPort, VarPort
 from lavalike.process.structure import Structure
 from lavalike.runtime.wiring import Layout, Wiring
@@ -151,6 +152,8 @@ class _Pickler(pickle.Pickler):
     def __init__(self, stream: io.BytesIO, one: Parcel, beside: list[Any]) -> None:
         super().__init__(stream, 5, buffer_callback=lambda b: beside.append(b.raw()))
         self.structure = one.structure
+        self.port = InPort((1,))
+        self.view = View((self.port,), np.zeros(1, int))
         self.own = {process for process, *_ in one.nodes}
 
     def reducer_override(self, obj: Any) -> Any:
@@ -173,8 +176,11 @@ class _Pickler(pickle.Pickler):
         if isinstance(obj, Port):
             refers = isinstance(obj, RefPort | VarPort)
             state = {**obj.__dict__}
-            if not refers:  # what is sent to it stands in the node's terms
-                state |= {"sources": [], "targets": []}
+            if not refers:  # what is sent to it stands in the node's terms; that something is, here
+                state |= {
+                    "sources": [self.view] * (obj.sources != []),
+                    "targets": [self.port] * (obj.targets != []),
+                }
             return object.__new__, (type(obj),), state, None, None, _fill
         if isinstance(obj, Var):
             own = obj.process in self.own or obj.process is None

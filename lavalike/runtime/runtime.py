@@ -245,7 +245,7 @@ class Runtime:
     def run(self, condition: RunCondition, claim: Claim) -> None:
         """Do the steps; ``claim`` holds the program, and ends with them."""
         try:
-            if self.failed is not None:
+            if self.failed is not None and self.program.lost is None:
                 raise RunError(
                     f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again"
                 )

@@ -38,7 +38,7 @@ class SharedExchange:
         self.layout, self.rank, self.alone = layout, wiring.rank, alone
         self.words = memory_words(fd, layout.size)
         self.sent, self.heard = wiring.sent, wiring.heard
-        self._sources = wiring.sources
+        self._sources, self._dtypes, self._batch = wiring.sources, wiring.dtypes, wiring.batch
         self.out = np.zeros(layout.words[self.rank], np.int64)
         self.inp = np.zeros(wiring.hears // WORD, np.int64)
         self.state = np.zeros(4, np.int64)
@@ -126,7 +126,8 @@ class SharedExchange:
         heard = {}
         for port, (first, last) in self.heard.items():
             rank, offset = self._sources[port]
-            heard[port] = self._rows(rank, number, steps, offset, last - first).copy()
+            rows_of = self._rows(rank, number, steps, offset, last - first).copy()
+            heard[port] = rows_of.view(self._dtypes[port]).reshape(steps, self._batch, -1)
         return heard
 
     def _rows(self, rank: int, number: int, steps: int, offset: int, size: int) -> np.ndarray:

@@ -45,7 +45,7 @@ class Wiring:
     latter in all), of each that it hears the share and the offset in its block, and its neighbours."""
 
     def __init__(self, cut: Cut, rank: int) -> None:
-        self.rank, self.neighbours = rank, cut.neighbours(rank)
+        self.rank, self.neighbours, self.batch = rank, cut.neighbours(rank), cut.batch
         share = cut.shares[rank]
         self.sent = {
             p: (cut.places[p].offset, cut.places[p].offset + cut.places[p].size)
@@ -53,6 +53,7 @@ class Wiring:
         }
         self.sources = {p: (cut.places[p].rank, cut.places[p].offset) for p in share.hears}
         self.heard: dict[OutPort, tuple[int, int]] = {}
+        self.dtypes = {p: cut.flat.dtype_of(p) for p in share.hears}
         self.hears = 0
         for port in share.hears:
             size = cut.places[port].size

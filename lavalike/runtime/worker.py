@@ -64,7 +64,7 @@ class Worker:
     def send(self, *message: Any, arrays: Any = ()) -> None:
         with self.lock:
             self.pipe.send(message)
-            for array in arrays:
+            for array in (a for a in arrays if a.size):
                 self.pipe.send_bytes(array.reshape(-1).view(np.uint8).data)
 
     def bytes(self) -> bytearray:
