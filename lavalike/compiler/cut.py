@@ -171,6 +171,11 @@ def _held_together(flat: Flat) -> tuple[list[list[Node]], dict[tuple[Node, Node]
                 f"{node.process.path}: on {node.target.backend}, which computes all steps of a run at once and exchanges nothing in "
                 "between; leave out workers"
             )
+        if node.model.local:
+            raise GraphError(
+                f"{node.process.path}: {type(node.model).__name__} deals with the program around the graph, which a worker process is "
+                "not part of; leave out workers"
+            )
         for name, terms in node.inputs.items():
             for t in terms:
                 source = flat.node_of(t.source.process) if isinstance(t.source, OutPort) else None

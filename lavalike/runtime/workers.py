@@ -33,7 +33,7 @@ from lavalike import logs
 from lavalike.compiler.cut import Cut, cut
 from lavalike.compiler.flat import Flat, Term
 from lavalike.compiler.parts import Plan, cut as plan_of
-from lavalike.errors import RunError, WorkerError
+from lavalike.errors import GraphError, RunError, WorkerError
 from lavalike.process.ports import OutPort, Port
 from lavalike.process.var import Var
 from lavalike.runtime import parcel, wiring, worker
@@ -49,9 +49,14 @@ ENDS = 5.0  # seconds in which a worker that was let go of ends
 
 
 def compiled(
-    flat: Flat, batch: int, recordable: Sequence[Port | Var], backends: Callable[[str], Backend]
+    flat: Flat,
+    batch: int,
+    recordable: Sequence[Port | Var],
+    backends: Callable[[str], Backend],
+    running: bool = False,
 ) -> Engine | Workers:
-    """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they pay."""
+    """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they pay. ``running``: in place of the program
+    that its processes have."""
     config = flat.config
     if (config.workers or 1) == 1:
         return in_one(flat, batch, recordable, backends)
@@ -62,8 +67,14 @@ def compiled(
         engine = in_one(flat, batch, recordable, backends)
         engine.cut = made
         return engine
-    for node in flat.nodes if batch > 1 else ():
-        node.model.check_batch(batch)
+    for node in flat.nodes:
+        if batch > 1:
+            node.model.check_batch(batch)
+        if node.model.inline and node.process.runtime is not None and running:
+            raise GraphError(
+                f"{node.process.path}: {type(node.model).__name__} has a state of its own here, which a worker process does not get; "
+                "stop() first, which gives its Vars back"
+            )
     return Workers(made, batch, recordable)
 
 
@@ -237,6 +248,7 @@ class Workers:
     """
 
     whole = False
+    elsewhere = True
     longer = False
     goes_on = False
 
