@@ -1,6 +1,7 @@
 """Two worker processes against one process, and against a hand-written loop on one and two threads.
 
     python -m benchmarks.workers [--neurons 4000] [--seconds 2]
+    python -m benchmarks.workers --paper
 
 Four populations of LIF neurons in a ring, each connected all-to-all with itself and the next, a few per cent of them spiking per step. The
 hand-written loop is one compiled function for this network, whose populations two threads share (Numba's prange). All run in turn, several
@@ -272,13 +273,47 @@ def starting() -> None:
     )
 
 
+def paper() -> None:
+    """What the model of cost says of a million neurons with a thousand synapses each on 16 machines, none of which is here."""
+    neurons, synapses, machines = 10**6, 10**9, 16
+    entry = 4 + 4 + 1  # bytes: index, weight, delay
+    wire, latency = 1e-10, 5e-6  # seconds a byte and a message of a network of 10 GB/s
+    print(
+        f"{neurons:,} neurons, {synapses:,} synapses of {entry} bytes on {machines} machines: "
+        f"{synapses * entry / machines / 2**30:.2f} GiB each\n"
+    )
+    rows = []
+    for active in (0.05, 0.005, 0.0005):
+        for lag in (1, 15):
+            compute = (
+                cutting.NEURON * neurons + active * synapses * cutting.STORED
+            ) / machines + cutting.SCANNED * neurons
+            heard = 4 * neurons * (machines - 1) / machines
+            swap = latency * (machines - 1) / lag + wire * heard
+            rows.append(
+                [
+                    *(f"{100 * active:g} %", str(lag), f"{1e6 * compute:,.0f}"),
+                    *(f"{1e6 * swap:,.0f}", f"{1e6 * (compute + swap):,.0f}"),
+                    f"{heard / 2**20:.2f}",
+                ]
+            )
+    head = ["active", "shortest delay", "compute us", "exchange us", "step us", "MiB heard"]
+    print(table(head, rows))
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--neurons", type=int, default=4000, help="of a population")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each way")
+    parser.add_argument(
+        "--paper", action="store_true", help="only what the model says of 16 machines"
+    )
     args = parser.parse_args(argv)
+    if args.paper:
+        paper()
+        return
     against_hand(args.neurons, args.seconds)
     exchanges()
     starting()

@@ -267,7 +267,8 @@ def test_models_of_other_backends(backend):
         pytest.importorskip("torch")
     select = {"l1": backend, "d11": backend, "d01": backend}
     out = []
-    for config in ({}, {"workers": 2, "partition": {"l0": 0, "l1": 1, "other": 1, "late": 0}}):
+    place = int(backend == "torch")  # then worker 0 has numba's alone, in one table
+    for config in ({}, {"workers": 2, "partition": {"l0": 0, "l1": 1, "other": 1, "late": place}}):
         lifs, late, _other, recorder = mixed(lv.RunConfig(**config, select=select), 9)
         lifs[1].v.set(0.5)
         lifs[0].run(lv.RunSteps(4))
@@ -344,6 +345,42 @@ def test_what_a_worker_raises(who):
     two[who].at.set(0)
     two[0].run(lv.RunSteps(1))
     two[0].stop()
+
+
+def slowly(**config):
+    """Users' steps as plain Python, with delays of two steps at least in between."""
+    a, b = Leaky("l0"), Leaky("l1")
+    for k, (source, target) in enumerate(((a, b), (b, a), (a, a))):
+        joint = DelayDense(weights=np.eye(3) * 0.7, delays=np.full((3, 3), 2), name=f"d{k}")
+        source.s_out.connect(joint.s_in)
+        joint.a_out.connect(target.a_in)
+    recorder = Recorder()
+    recorder.add(a.v)
+    recorder.add(b.a_in)
+    a.run(lv.RunSteps(1), lv.RunConfig(debug=True, **config))
+    return a, b, recorder
+
+
+def test_as_many_steps_as_the_shortest_delay_are_exchanged_at_once():
+    one, two = slowly(), slowly(**TWO)
+    made = program(two[0]).cut
+    assert made.interval == made.lag == 3
+    for pair in (one, two):
+        pair[0].run(lv.RunSteps(10))
+        pair[1].at.set(16)  # in the middle of what is exchanged at once
+        with pytest.raises(ValueError, match="l1, step 16: a step of a user's"):
+            pair[0].run(lv.RunSteps(10))
+        assert pair[0].step == 15
+        pair[0].stop()
+        pair[1].at.set(0)
+        pair[0].run(lv.RunSteps(4))
+    same(everything(one[0]), everything(two[0]))
+    same(*({"v": r[a.v], "a": r[b.a_in]} for a, b, r in (one, two)))
+    two[0].stop()
+    mixed_ways = cut(
+        flatten(one[0], lv.RunConfig(select={"l0": "numba"}), get_backend), 2, TWO["partition"]
+    )
+    assert (mixed_ways.interval, mixed_ways.lag) == (1, 3)  # rows of tables exchange in every step
 
 
 # -- faults ---------------------------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ class Workers:
         self._fed: list[list[Port]] = []
         self._sums: dict[Port, list[Term]] = {}
         self._dtypes: dict[Port | Var, np.dtype] = {}
-        layout = wiring.Layout(made, max(1, min(made.lag, MOST)))
+        layout = wiring.Layout(made, max(1, min(made.interval, MOST)))
         parcels = [parcel.parcel(made, s.rank, layout) for s in made.shares]
         self._most = layout.steps
         self._fed = [[*p.stimuli] for p in parcels]
@@ -514,7 +514,7 @@ class Workers:
 
     def _run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         self.request = ""
-        lag = 1 if self._asking else max(1, min(self.cut.lag, self._most))
+        lag = 1 if self._asking else max(1, min(self.cut.interval, self._most))
         rows, summed = self._split(recordings)
         for p in summed:
             rows[p] = np.zeros((steps, self.batch, p.size), self.dtype_of(p))
