@@ -27,7 +27,7 @@ def main(pipe: Any, level: int) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who says when to end
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    threading.Thread(target=_outlive, args=(pipe,), daemon=True).start()
+    threading.Thread(target=_outlive, daemon=True).start()
     worker = Worker(pipe)
     logs.join((worker, level))
     with contextlib.suppress(EOFError, OSError):  # the parent has ended, or let go of it
@@ -35,11 +35,13 @@ def main(pipe: Any, level: int) -> None:
     os._exit(0)  # programs hold shared memory in arrays, which no order of ending would please
 
 
-def _outlive(pipe: Any) -> None:
+def _outlive() -> None:
     """End with the parent, whatever the other thread does."""
     parent = parent_process()
     assert parent is not None
-    connection.wait([parent.sentinel])
+    while not connection.wait([parent.sentinel], 1.0):
+        if os.getppid() != parent.pid:  # what it forked may hold the sentinel's other end
+            break
     os._exit(1)
 
 
@@ -122,7 +124,7 @@ class Worker:
         try:
             parcel = unpacked(data, beside)
             threaded(parcel, threads)
-            self.meeting = SharedExchange(parcel.layout, parcel.wiring, fd, self._alone)
+            self.meeting = SharedExchange(parcel.layout, parcel.wiring, fd)
         finally:
             os.close(fd)
         self.member = Member(parcel, self.meeting, recordable, self.ask)
@@ -201,9 +203,6 @@ class Worker:
         self.states.clear()
         self.last = ()
         return None, []
-
-    def _alone(self) -> None:
-        """While it waits for other workers."""
 
 
 def packed(error: BaseException) -> tuple[Any, ...]:

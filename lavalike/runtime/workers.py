@@ -101,6 +101,7 @@ class Hand:
             theirs.close()
         self.ended = False
         self.read = _sources()  # files of modules that it may have read
+        self.place = _place()
 
     @property
     def pid(self) -> int:
@@ -137,6 +138,11 @@ def _sources() -> dict[str, float]:
     return out
 
 
+def _place() -> tuple[str, ...]:
+    """Where modules are looked for."""
+    return (os.getcwd(), *sys.path)
+
+
 def _hired(count: int) -> list[Hand]:
     """So many workers, those that wait first; new ones start all at once."""
     _check_start()
@@ -149,7 +155,8 @@ def _hired(count: int) -> list[Hand]:
             if hand is None:
                 hands.append(Hand())
                 continue
-            if not hand.process.is_alive() or any(now.get(f, t) != t for f, t in hand.read.items()):
+            stale = hand.place != _place() or any(now.get(f, t) != t for f, t in hand.read.items())
+            if stale or not hand.process.is_alive():
                 hand.end()
                 continue
             try:
@@ -264,6 +271,7 @@ class Workers:
         self._runs = itertools.count(1)
         self._states = itertools.count(1)
         self._forget: list[int] = []
+        self._told: list[tuple[str, type[Warning]]] = []  # warnings of workers
         self._where: dict[Port | Var, tuple[int, parcel.Key]] = {}
         for share in made.shares:
             own = parcel.keys(share.nodes)
@@ -453,7 +461,7 @@ class Workers:
         if kind == "log":
             logs.deliver(rest[0])
         elif kind == "warning":
-            warnings.warn(rest[1], rest[0], stacklevel=8)
+            self._told.append((rest[1], rest[0]))
         elif kind == "seed":
             self._send_plain(hand, self.flat.seed)
         elif kind == "error":
@@ -511,6 +519,8 @@ class Workers:
             except KeyboardInterrupt:
                 self._end("Ctrl-C, twice")
                 raise
+        while self._told:  # which may be errors, and then not in the middle of a run
+            warnings.warn(*self._told.pop(0), stacklevel=7)
 
     def _run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         self.request = ""
