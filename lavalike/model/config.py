@@ -145,7 +145,7 @@ class RunConfig:
             stay until stop() (docs/scaling.md). The graph is cut where a connection has a delay, by bytes of Vars. Where a step takes less
             than about 50 microseconds it stays in this process, as ``lv.compile(...).explain()`` says. Default None: 1. What runs them
             stands behind ``if __name__ == "__main__":``, and classes of one's own in modules. Their results, errors, warnings and log
-            records come here.
+            records come here. A batch goes through each in one thread unless ``threads`` says more.
         partition: which processes go to which worker, by themselves, name or path: ``{net.left: 0, "right": 1}``; what is inside of
             one, and connections to it, go with it, and the rest is dealt out. With it a graph is cut even where that does not pay.
         timeout: seconds that workers may take for a step before a run ends with a WorkerError. Default None: as long as they take. One that

@@ -95,6 +95,7 @@ class Member:
         self.keeps = False  # whether states are kept before a run
         self.before: Any = None
         self._first = parcel.step
+        self._at = engines[0]  # which runs, or ran last
 
     # -- building --------------------------------------------------------------------------------------
 
@@ -148,6 +149,12 @@ class Member:
     def step(self) -> int:
         """The last whole step."""
         return min(e.step for e in self.engines)
+
+    @property
+    def done(self) -> int:
+        """Steps of this run after which all can stand, after an error: those that what raised it has done, where states are kept, since all
+        do these once more; else those that are done."""
+        return (self._at.step if self.keeps else self.step) - self._first
 
     @property
     def request(self) -> str:
@@ -221,6 +228,7 @@ class Member:
                     shape = (steps, self.batch, port.size)
                     own[port] = np.zeros(shape, near.flat.dtype_of(port))
                 rows[port] = own[port]
+            self._at = near
             near.run(steps, {p: rows[p] for p in near.flat.stimuli}, own)
         for port in self.parcel.wiring.sent:
             if port not in rows:  # of the other nodes: what they will send
@@ -228,6 +236,7 @@ class Member:
                 rows[port] = far.ahead(port, steps)
         rows |= self.meeting.swap(steps, {p: rows[p] for p in self.parcel.wiring.sent})
         if far is not None:
+            self._at = far
             far.run(steps, {p: rows[p] for p in far.flat.stimuli}, self._of(far, recordings))
 
     def _of(

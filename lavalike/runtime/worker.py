@@ -103,8 +103,7 @@ class Worker:
             self.send(*answer, arrays=arrays)
 
     def _done(self) -> int:
-        """Whole steps done of the run."""
-        return self.member.step - self.member._first if self.member is not None else 0
+        return self.member.done if self.member is not None else 0
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -113,15 +112,15 @@ class Worker:
 
     def do_build(self, level: int, size: int, count: int, recordable: Any, threads: int) -> Any:
         """A share: its pickle, so many arrays, and the memory that all have."""
-        from lavalike.runtime.member import Member, threaded
-        from lavalike.runtime.parcel import unpacked
-        from lavalike.runtime.shared import SharedExchange
-
         logs.LOGGER.setLevel(level)
         data = self.bytes()
         beside = [self.bytes() for _ in range(count)]
         fd = reduction.recv_handle(self.pipe)
         try:
+            from lavalike.runtime.member import Member, threaded
+            from lavalike.runtime.parcel import unpacked
+            from lavalike.runtime.shared import SharedExchange
+
             parcel = unpacked(data, beside)
             threaded(parcel, threads)
             self.meeting = SharedExchange(parcel.layout, parcel.wiring, fd)

@@ -528,7 +528,11 @@ class Workers:
         ranks = range(len(self.hands))
         into = {r: [*of[r].values()] for r in ranks}
         values, errors = self._gathered(ranks, into, self.flat.config.timeout)
-        done = min([v[0] for v in values.values()] + [n for n, _ in errors.values()])
+        # who only waited for another takes up with it
+        raised = [
+            n for n, e in errors.values() if not (self._keeps and isinstance(e, wiring.Ended))
+        ]
+        done = min([v[0] for v in values.values()] + raised, default=0)
         try:
             if errors:
                 self._settle(done, into)
