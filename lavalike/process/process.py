@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lavalike.arguments import FLAG, arguments, instance, optional, shown
@@ -13,6 +11,7 @@ from lavalike.errors import GraphError, RunError, VarError, VarTypeError
 from lavalike.process.made import Made
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.refs import RefPort, VarPort
+from lavalike.process.runner import runner
 from lavalike.process.structure import Shared, Structure, join
 from lavalike.process.var import Var
 
@@ -31,14 +30,6 @@ class Expansion(Protocol):
 
 
 _building = threading.local()  # made: the processes made while a SubProcessModel builds its graph
-
-
-@functools.cache
-def _runtimes() -> ModuleType:
-    """What runs processes; it is loaded when something runs."""
-    from lavalike.runtime import runtime
-
-    return runtime
 
 
 class _Step:
@@ -355,7 +346,7 @@ class AbstractProcess(Shared):
             condition: ``RunSteps(num_steps)`` or ``RunContinuous()``.
             run_cfg: defaults to the last one used, or ``RunConfig()``.
         """
-        _runtimes().start(self, condition, run_cfg)
+        runner().start(self, condition, run_cfg)
 
     def _live(self, verb: str) -> Runtime:
         if self.runtime is None:
@@ -380,7 +371,7 @@ class AbstractProcess(Shared):
 
         Raises RunError while it is running.
         """
-        _runtimes().mark(self)
+        runner().mark(self)
 
     def reset(self) -> None:
         """Put everything this process is connected to back to where it was last marked, or to where its first run began.
@@ -397,7 +388,7 @@ class AbstractProcess(Shared):
                 ...
                 net.reset()
         """
-        _runtimes().reset(self)
+        runner().reset(self)
 
     def __enter__(self) -> Self:
         return self
