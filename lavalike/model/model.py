@@ -25,6 +25,7 @@ class ProcessModel:
     Class attributes set by :func:`implements`: ``process_class``, ``backend``, ``precision`` (None: both),
     ``delay`` (1: delivers in step t what it computed in step t-1), ``bounds`` (whether indices are checked).
     ``inline``: it is Python that says itself when it hears and sends, and computes its process whatever backend a run names.
+    ``local``: it deals with the program around the graph, besides steps, and is computed in that program's process.
     """
 
     process_class: ClassVar[type[AbstractProcess]]
@@ -33,6 +34,7 @@ class ProcessModel:
     delay: int = 0
     bounds: ClassVar[bool] = True
     inline: ClassVar[bool] = False
+    local: ClassVar[bool] = False
 
     @classmethod
     def of(cls, process: AbstractProcess, config: NodeConfig, running: bool) -> ProcessModel:
@@ -53,6 +55,11 @@ class ProcessModel:
         Raise ValueError for a value out of range.
         """
         return {}
+
+    @property
+    def guards(self) -> bool:
+        """Whether it takes part in what models decide together after a step."""
+        return False
 
     @property
     def lag(self) -> int:
