@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
-    ("errors", "text", "atomic", "cache", "logs"),
+    ("errors", "text", "atomic", "cache", "container", "logs"),
     ("arguments", "checks"),
     ("process",),
     ("dynamics", "learning"),
