@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         NumpyModel as NumpyModel,
     )
     from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
-    from lavalike.compiled import Compiled as Compiled, compile as compile
+    from lavalike.compiled import Compiled as Compiled, compile as compile, resume as resume
     from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
     from lavalike.fixed import Fixed as Fixed, to_fixed as to_fixed
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
@@ -66,6 +66,7 @@ _LAZY = {
     "to_torch": "lavalike.backends.torch",
     "Compiled": "lavalike.compiled",
     "compile": "lavalike.compiled",
+    "resume": "lavalike.compiled",
     "Dynamics": "lavalike.dynamics",
     "Fixed": "lavalike.fixed",
     "to_fixed": "lavalike.fixed",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba.core.errors import NumbaError
 
-from lavalike.backends.base import check_real, int32
+from lavalike.backends.base import Derivations, check_real, int32
 from lavalike.backends.numba import draws, kernels, kinds, loops, steps as user_steps, transfer
 from lavalike.backends.numba.kernels import Kind, Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
@@ -921,7 +921,7 @@ class NumbaProgram:
         return np.moveaxis(columns, -1, 0)[:steps].reshape(steps, self.batch, -1)
 
     def snapshot(self) -> Snapshot:
-        return self.step, self.derivations, [a.copy() for a in self._mutable()]
+        return self.step, Derivations(self.derivations), [a.copy() for a in self._mutable()]
 
     def restore(self, snapshot: Snapshot) -> None:
         self.step, derivations, arrays = snapshot
