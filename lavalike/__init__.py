@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
     from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
     from lavalike.snn.accelerate import accelerate as accelerate
+    from lavalike.sweep import simulate_many as simulate_many
 
 __version__ = "0.4.0"
 
@@ -74,6 +75,7 @@ _LAZY = {
     "RecompileWarning": "lavalike.runtime.runtime",
     "Recording": "lavalike.runtime.simulate",
     "simulate": "lavalike.runtime.simulate",
+    "simulate_many": "lavalike.sweep",
     "accelerate": "lavalike.snn",
 }
 

@@ -26,7 +26,7 @@ LEVELS = [
     ("record",),
     ("netx",),
     ("compiled", "fixed"),
-    ("operations", "snn", "slayer", "datasets", "testing"),
+    ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
     ("demo", "doctor"),

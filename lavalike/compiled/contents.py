@@ -4,6 +4,8 @@ through before HDF5 is asked (:mod:`netx.trust`), and its digest is compared."""
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,15 @@ def _looked_through(path: Path, size: int, writer: str) -> None:
             raise damage(key, f"declares {count * item} bytes and stores {stored}")
     if sum(stored for *_, stored in plain.data.values()) > size:
         raise GraphFileError(f"{path}: its arrays lie on each other")
+
+
+def array(x: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What :meth:`lavalike.runtime.checkpoint.Encoder.array` made ``x`` of; one of WRONG where it is
+    not of that form."""
+    number, name, shape = x
+    dtype, flat = np.dtype(name), arrays[str(number)]
+    if dtype.kind not in "biufcU":
+        raise ValueError(f"an array of {dtype}")
+    if not math.prod(shape) or not dtype.itemsize:
+        return np.empty(shape, dtype)
+    return flat.view(dtype).reshape(shape)

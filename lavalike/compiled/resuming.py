@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import random
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from lavalike.arguments import PATH, arguments, instance, optional
-from lavalike.compiled.contents import WRONG, contents
+from lavalike.compiled.contents import WRONG, array, contents
 from lavalike.compiler.fingerprint import difference, fingerprint
 from lavalike.errors import GraphFileError, LavalikeError
 from lavalike.model.config import RunConfig
@@ -139,13 +138,7 @@ class _Reader:
         return value
 
     def array(self, x: Json) -> np.ndarray:
-        number, name, shape = x
-        dtype, flat = np.dtype(name), self.arrays[str(number)]
-        if dtype.kind not in "biufcU":
-            self.fail(f"an array of {dtype}")
-        if not math.prod(shape) or not dtype.itemsize:
-            return np.empty(shape, dtype)
-        return flat.view(dtype).reshape(shape)
+        return array(x, self.arrays)
 
     def data(self, x: Json, depth: int = 0) -> Any:
         """What :meth:`checkpoint.Encoder.data` made ``x`` of."""

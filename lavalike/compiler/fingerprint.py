@@ -23,9 +23,10 @@ DATA = (enum.Enum, bool, int, float, complex, str, bytes, type(None))
 Fingerprint = list[tuple[str, dict[str, str]]]  # each node's path, and what there is of it by name
 
 
-def fingerprint(flat: Flat, varying: Collection[Var] = ()) -> Fingerprint:
-    """Of ``flat``; ``varying``: parameters whose values do not count."""
-    return [(n.process.path, _node(n, varying)) for n in flat.nodes]
+def fingerprint(flat: Flat, varying: Collection[Var] = (), states: bool = False) -> Fingerprint:
+    """Of ``flat``; ``varying``: parameters whose values do not count; ``states``: what these hold
+    counts too."""
+    return [(n.process.path, _node(n, varying, states)) for n in flat.nodes]
 
 
 def difference(there: Sequence[Any], here: Fingerprint) -> str | None:
@@ -99,7 +100,7 @@ def _arguments(process: Any) -> str:
     return hashed(given, kept, process.proc_params)
 
 
-def _node(node: Node, varying: Collection[Var]) -> dict[str, str]:
+def _node(node: Node, varying: Collection[Var], states: bool) -> dict[str, str]:
     process, config = node.process, node.model.config
     cls, model = type(process), type(node.model)
     out = {
@@ -120,7 +121,8 @@ def _node(node: Node, varying: Collection[Var]) -> dict[str, str]:
         out[f"output {port.name}"] = f"of shape {port.shape}"
     for var in process.vars:
         out[f"Var {var.name}"] = f"of shape {var.shape}"
-        if var.role == "parameter" and var.aliased is None and var not in varying:
+        counts = states or (var.role == "parameter" and var not in varying)
+        if counts and var.aliased is None:
             out[f"Var {var.name}"] = hashed(var.value)
     return out
 
