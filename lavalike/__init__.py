@@ -19,6 +19,7 @@ from lavalike.errors import (
     OverflowError24 as OverflowError24,
     RunError as RunError,
     VarError as VarError,
+    WorkerError as WorkerError,
 )
 from lavalike.model import (
     Choice as Choice,

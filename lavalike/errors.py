@@ -11,6 +11,7 @@
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
      |   +- DeadlockError              all that is left of a step waits for each other
      |       +- ChannelDeadlockError   a run and the program around it wait for each other, or nobody is left to wait for
+     |   +- WorkerError                a worker process that cannot be started, has ended or does not answer
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
      +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
@@ -68,6 +69,10 @@ class DeadlockError(RunError):
 
 class ChannelDeadlockError(DeadlockError):
     """The program around a graph waits for a run, or a run for it between two steps, and no thread is left that could go on."""
+
+
+class WorkerError(RunError):
+    """A worker process (``RunConfig(workers=)``) cannot be started, has ended, or does not answer."""
 
 
 def step_error(text: str, cause: BaseException) -> RunError:

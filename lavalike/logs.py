@@ -118,11 +118,17 @@ class _Deliver(logging.Handler):
     """To the logger that a record was made with."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logging.getLogger(record.name).handle(record)
+        deliver(record)
+
+
+def deliver(record: logging.LogRecord) -> None:
+    """Hand a record of another process to this one's logger of its name."""
+    logging.getLogger(record.name).handle(record)
 
 
 def join(ticket: Any) -> None:
-    """In a spawned process: what lavalike logs here goes to the process of the :class:`Relay`."""
+    """In a spawned process: what lavalike logs here goes to the process of the :class:`Relay`, or by any other queue that is
+    ``ticket[0]``."""
     queue, level = ticket
     LOGGER.setLevel(level)
     LOGGER.addHandler(logging.handlers.QueueHandler(queue))

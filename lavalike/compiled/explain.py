@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from lavalike.backends.numpy import NumpyModel
+from lavalike.compiler import cut
 from lavalike.compiler.flat import Flat, Node
 from lavalike.compiler.order import names, unique
 from lavalike.compiler.parts import Part, Plan
@@ -15,12 +16,13 @@ from lavalike.model.config import RunConfig
 from lavalike.process.ports import Port
 from lavalike.process.var import resolved
 from lavalike.runtime.engine import Engine
+from lavalike.runtime.workers import Workers
 from lavalike.text import table
 
 GUARDS = {"lrn_guard": "run_lrn", "pre_guard": "run_pre_mgmt", "post_guard": "run_post_mgmt"}
 
 
-def text(engine: Engine) -> str:
+def text(engine: Engine | Workers) -> str:
     """What ``engine`` walks, in words."""
     plan, flat = engine.plan, engine.flat
     called = names(flat.nodes)
@@ -33,6 +35,7 @@ def text(engine: Engine) -> str:
         ("after a step", [*_phases(flat.nodes, called)]),
         ("references", [*_references(flat.nodes)]),
         ("recorded", [*_recorded(flat)]),
+        ("workers", [] if engine.cut is None else [*cut.told(engine.cut, called.__getitem__)]),
     ):
         if lines:
             sections.append("\n".join([title, *(f"  {line}" for line in lines)]))

@@ -88,7 +88,7 @@ class Flat:
 
     def __post_init__(self) -> None:
         self._nodes = {n.process: n for n in self.nodes}
-        self._keys: dict[AbstractProcess, int] = {}
+        self._called: dict[AbstractProcess, str] = {}
         self._fed: set[Port] = {*self.stimuli}
         self._dtypes: dict[Port, np.dtype] = {}
 
@@ -96,19 +96,25 @@ class Flat:
         """What the random numbers of ``node`` follow from, besides step and sample: 63 bits of the seed of its process where that has one;
         else of its path and RunConfig's, or of the seed that NumPy's global generator gives when the first node asks."""
         own = getattr(node.process, "seed", None)
-        if own is not None:
-            return _hashed(f"{own}")
-        if not self._keys:
-            seed = self.config.seed
-            if seed is None:
-                if self.drawn is None:
-                    self.drawn = int(np.random.randint(2**63 - 1, dtype=np.int64))  # noqa: NPY002
-                seed = self.drawn
+        return _hashed(f"{own}" if own is not None else f"{self.seed} {self.called(node.process)}")
+
+    @property
+    def seed(self) -> int:
+        """RunConfig's, or the one that is drawn when it is first asked for."""
+        if self.config.seed is not None:
+            return self.config.seed
+        if self.drawn is None:
+            self.drawn = int(np.random.randint(2**63 - 1, dtype=np.int64))  # noqa: NPY002
+        return self.drawn
+
+    def called(self, process: AbstractProcess) -> str:
+        """The path, and a number, since several may have it."""
+        if not self._called:
             alike: dict[str, int] = {}
             for p in self.processes:
-                alike[p.path] = alike.get(p.path, 0) + 1  # processes of one name have their own
-                self._keys[p] = _hashed(f"{seed} {p.path} {alike[p.path]}")
-        return self._keys[node.process]
+                alike[p.path] = alike.get(p.path, 0) + 1
+                self._called[p] = f"{p.path} {alike[p.path]}"
+        return self._called[process]
 
     def terms(self, port: Port) -> list[Term]:
         """The terms of any port, resolved through hierarchy down to leaves and stimuli."""

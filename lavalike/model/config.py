@@ -18,6 +18,7 @@ from lavalike.arguments import (
     did_you_mean,
     instance,
     integer,
+    is_integer,
     optional,
     real,
     shown,
@@ -112,6 +113,9 @@ class Choice:
     dtype=choice("float32", "float64"),
     seed=optional(integer(0)),
     options=MAPPING,
+    workers=optional(integer(1)),
+    partition=optional(MAPPING),
+    timeout=optional(real(above=0)),
     **_OPTIONS,
 )
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +141,15 @@ class RunConfig:
         check: ``"finite"``: of the numba and torch backends: stop at the first NaN or infinity that a port or a state holds, with a
             RunError that names process, Var and step; the states are those of the step before. Costs a look at each of them a step.
         options: of the backends of this run, by name; ``threads=2`` and ``options={"threads": 2}`` are the same.
+        workers: so many processes compute the graph together, >= 1, bit for bit what one computes; they are spawned at its first run and
+            stay until stop() (docs/scaling.md). The graph is cut where a connection has a delay, by bytes of Vars. Where a step takes less
+            than about 50 microseconds it stays in this process, as ``lv.compile(...).explain()`` says. Default None: 1. What runs them
+            stands behind ``if __name__ == "__main__":``, and classes of one's own in modules. Their results, errors, warnings and log
+            records come here.
+        partition: which processes go to which worker, by themselves, name or path: ``{net.left: 0, "right": 1}``; what is inside of
+            one, and connections to it, go with it, and the rest is dealt out. With it a graph is cut even where that does not pay.
+        timeout: seconds that workers may take for a step before a run ends with a WorkerError. Default None: as long as they take. One that
+            was killed or stopped is an error within a second all the same.
 
     InputError for a wrong value, InputTypeError for one of the wrong kind or an unknown option.
     """
@@ -152,6 +165,9 @@ class RunConfig:
     dt: float = 1e-6
     check: Literal["finite"] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    workers: int | None = None
+    partition: Mapping[Any, int] | None = None
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         known(self.backend)
@@ -163,6 +179,7 @@ class RunConfig:
             raise InputError(
                 f"RunConfig: chip and dt belong to backend='bss2', this is {self.backend!r}"
             )
+        self._check_workers()
         for name, value in self.options.items():
             if name in KEYWORDS:
                 default, _ = KEYWORDS[name]
@@ -175,6 +192,22 @@ class RunConfig:
                 near = did_you_mean(name, KEYWORDS)
                 raise InputError(
                     f"RunConfig: options: no option {shown(name)}{near}; there are {', '.join(KEYWORDS)}"
+                )
+
+    def _check_workers(self) -> None:
+        for name in ("partition", "timeout"):
+            if getattr(self, name) is not None and (self.workers or 1) == 1:
+                raise InputError(
+                    f"RunConfig: {name}={shown(getattr(self, name))} is of a graph over several workers; give workers=, 2 or more"
+                )
+        for key, rank in (self.partition or {}).items():
+            if not is_integer(rank):
+                raise InputTypeError(
+                    f"RunConfig: partition: {_shown_key(key)}: the number of a worker is expected, got {shown(rank)}"
+                )
+            if rank < 0:
+                raise InputError(
+                    f"RunConfig: partition: {_shown_key(key)}: workers are counted from 0, got {rank}"
                 )
 
     def _choice(self, key: Any, value: Any) -> Choice:

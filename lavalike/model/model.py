@@ -55,6 +55,11 @@ class ProcessModel:
         return {}
 
     @property
+    def guards(self) -> bool:
+        """Whether it takes part in what models decide together after a step."""
+        return False
+
+    @property
     def lag(self) -> int:
         """So many steps before it is sent, a message is settled by the states: what it hears meanwhile changes it no more."""
         return self.delay

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lavalike.backends.base import Backend, Program
     from lavalike.bss2.placement import Placement
     from lavalike.bss2.report import Report, SpikeRecord
+    from lavalike.compiler.cut import Cut
 
 Recordings = Mapping[Port | Var, np.ndarray]
 
@@ -76,9 +77,14 @@ class Engine:
         self._running = self.programs[0]
         self._asking: list[Any] = [p for p in self.programs if hasattr(p, "request")]
         self.beside: list[Any] = [p for p in self._asking if p.beside]
+        self.cut: Cut | None = None  # over workers, where those were asked for
         self._step = self.flat.step
         self._last: int | None = None  # steps of the last run
         self.goes_on = False  # whether ``again`` may follow
+        self.lost: str | None = None  # why its states are no more
+
+    def close(self) -> None:
+        """It is not used any more."""
 
     def _leaf(self, port: Port) -> bool:
         return isinstance(port, OutPort) and id(port.process) in self._owner
@@ -196,6 +202,10 @@ class Engine:
             if self._owner.get(id(target.process)) is program and target not in self._summed:
                 wanted[target] = x[first:last]
         program.run(last - first, heard, wanted)
+
+    def ahead(self, port: OutPort, steps: int) -> np.ndarray:
+        """What ``port`` will send in the next ``steps`` steps; see :meth:`lavalike.backends.base.Program.ahead`."""
+        return self._owner[id(port.process)].ahead(port, steps)
 
     def record(self, targets: Sequence[Port | Var]) -> bool:
         """Let runs record ``targets`` too; False where that takes another program."""

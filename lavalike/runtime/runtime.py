@@ -18,7 +18,7 @@ import numpy as np
 from lavalike.arguments import PATH, Rule, integer, optional, shown
 from lavalike.backends import get_backend
 from lavalike.compiler.flat import Flat, flatten
-from lavalike.errors import ChannelDeadlockError, InputError, RunError
+from lavalike.errors import ChannelDeadlockError, InputError, RunError, WorkerError
 from lavalike.model.config import RunConfig
 from lavalike.proc.io import channel
 from lavalike.process.claims import Claim, starting
@@ -28,7 +28,8 @@ from lavalike.process.structure import Structure
 from lavalike.process.var import Var, resolved
 from lavalike.runtime.checkpoint import Checkpoint
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
-from lavalike.runtime.engine import Engine, State, compiled
+from lavalike.runtime.engine import Engine, State
+from lavalike.runtime.workers import Workers, compiled
 
 log = logging.getLogger(__name__)
 NOTHING: dict = {}
@@ -43,13 +44,13 @@ class RecompileWarning(UserWarning):
 class Stretches:
     """Cuts a run into stretches of about STRETCH_SECONDS; those of a ``whole`` program are as long as the run."""
 
-    def __init__(self, program: Engine) -> None:
+    def __init__(self, program: Engine | Workers) -> None:
         self.whole = program.whole
         self.size: int | float = math.inf if self.whole else 1
 
     def run(
         self,
-        program: Engine,
+        program: Engine | Workers,
         steps: int,
         stimuli: Mapping[Port, np.ndarray],
         recordings: Mapping[Port | Var, np.ndarray] | None,
@@ -247,7 +248,7 @@ class Runtime:
     def run(self, condition: RunCondition, claim: Claim, keep: Checkpoint | None = None) -> None:
         """Do the steps; ``claim`` holds the program, and ends with them; ``keep`` has the states in a file meanwhile."""
         try:
-            if self.failed is not None:
+            if self.failed is not None and self.program.lost is None:
                 raise RunError(
                     f"the last run failed within a step ({self.failed}); stop() gives the states to the Vars, then run again"
                 )
@@ -432,17 +433,26 @@ class Runtime:
         with self._lock:
             if self.released:
                 return
+            failed: WorkerError | None = None
             for p in self.processes:
                 for var in p.vars:
                     if var.binding is self:
-                        var.value = np.array(self.program.read(var))
+                        try:
+                            var.value = np.array(self.program.read(var))
+                        except WorkerError as e:  # which is told once, and leaves the value
+                            failed = e
                         var.binding = None
                 if p.runtime is self:
                     p.runtime = None
             root = self.structure.root()
             if self in root.runtimes:
                 root.runtimes.remove(self)
+            if self.program.lost is not None:
+                root.step = self.flat.step
             self.released = True
+            self.program.close()
+            if failed is not None:
+                raise failed
 
     def forked(self) -> None:
         """In a child process: locks are new, and what another thread was running is torn."""

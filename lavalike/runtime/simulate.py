@@ -25,8 +25,9 @@ from lavalike.model.config import RunConfig
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.process import AbstractProcess, component, walk
 from lavalike.process.var import Var, resolved
-from lavalike.runtime.engine import Engine, compiled
+from lavalike.runtime.engine import Engine
 from lavalike.runtime.runtime import Stretches
+from lavalike.runtime.workers import Workers, compiled
 
 Target = Port | Var
 Inputs = (
@@ -57,7 +58,7 @@ class Recording(Mapping[Any, np.ndarray]):
         process: AbstractProcess,
         arrays: dict[Target, np.ndarray],
         batched: bool,
-        program: Engine | None,
+        program: Engine | Workers | None,
     ) -> None:
         self._process, self._arrays, self._batched, self._program = (
             process,
@@ -67,7 +68,7 @@ class Recording(Mapping[Any, np.ndarray]):
         )
 
     @property
-    def program(self) -> Engine:
+    def program(self) -> Engine | Workers:
         if self._program is None:
             raise RunError(
                 "Recording.program: simulate_many computed this in a copy of the network, and hands on what was recorded only; "
@@ -273,6 +274,7 @@ def simulate(
             done = program.step - flat.step
             arrays = {t: a[:done] for t, a in arrays.items()}
             break
+    program.close()
     return Recording(process, arrays, batch is not None, program)
 
 

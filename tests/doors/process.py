@@ -185,6 +185,9 @@ ROWS = [
         chip=OBJECT,
         dt=bad("1", None, True, values=(0.0, NAN, INF)),
         options=bad(3, "x", [1], values=({"thread": 1}, {"threads": 0})),
+        workers=optional(COUNT),
+        partition=bad(3, "x", [1], values=({"x": 0},)),
+        timeout=bad("1", values=(0.0, NAN, INF)),
     ),
     row(
         "lavalike.Choice",

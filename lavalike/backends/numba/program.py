@@ -136,6 +136,7 @@ class NumbaProgram:
         self.kept: list[np.ndarray] | None = None
         for port in (*(p for node in part.nodes for p in node.process.out_ports), *part.hears):
             self.buffers[port] = np.zeros((batch, *port.shape), part.dtype_of(port))
+        self.buffers |= self._elsewhere()
         self.ops: list[Op] = []
         self.table_ops: list[Op] = []
         self.laid: set[Port | Var] | None = None  # what the table records; None: it is to be laid
@@ -168,6 +169,7 @@ class NumbaProgram:
                 )
             )
             self.ops += self._finite(node)
+        self.ops += self._between()
         for node in delayed:
             # a delayed sender overwrites its port in this phase: who reads it takes a copy first
             arrays = {
@@ -180,6 +182,14 @@ class NumbaProgram:
         self.late = len(self.ops)
         self.ops += late
         self.record(recordable)
+
+    def _elsewhere(self) -> dict[Port, np.ndarray]:
+        """Buffers of ports that lie in given memory."""
+        return {}
+
+    def _between(self) -> list[Op]:
+        """Rows between those of the direct and the delayed nodes."""
+        return []
 
     def record(self, recordable: Sequence[Port | Var]) -> None:
         """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end of a step."""

@@ -183,6 +183,10 @@ class NumpyModel(ProcessModel):
             if isinstance(value, Declared)
         }
 
+    @property
+    def guards(self) -> bool:
+        return self._overrides("lrn_guard") or self._overrides("pre_guard")
+
     def _overrides(self, method: str) -> bool:
         """Whether the class says what ``method`` does."""
         return getattr(type(self._body), method) is not getattr(NumpyModel, method)

@@ -1,0 +1,510 @@
+"""A graph over worker processes: the bits of one process, errors as they are, and nothing left behind.
+
+Workers that a test lets go of are the next test's, so that two are started for all.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import lavalike as lv
+from lavalike.backends import get_backend
+from lavalike.compiler.cut import cut
+from lavalike.compiler.flat import flatten
+from lavalike.learning import STDP
+from lavalike.proc import (
+    LIF,
+    Conv,
+    DelayDense,
+    DelaySparse,
+    Dense,
+    LearningDense,
+    Monitor,
+    Recorder,
+    Sparse,
+    io,
+)
+from lavalike.process.process import component, walk
+from lavalike.runtime import wiring, workers
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
+
+TWO = {"workers": 2, "partition": {"l0": 0, "l1": 1}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left():
+    yield
+    gc.collect()  # graphs that errors kept
+    workers._end_idle()
+    assert not multiprocessing.active_children()
+
+
+def ring(pops=2, n=6, seed=0, fixed=False, kinds=(Dense,)):
+    """Populations in a ring, each with itself and the next; ``kinds`` of connections in turn."""
+    g = np.random.default_rng(seed)
+    drive = g.integers(20, 60, n) if fixed else g.random(n) * 0.3
+    decay = {"du": 1200, "dv": 400, "vth": 1} if fixed else {"du": 0.3, "dv": 0.1, "vth": 1.0}
+    lifs = [LIF(shape=(n,), bias_mant=drive + k * 0, name=f"l{k}", **decay) for k in range(pops)]
+    count = 0
+    for k, lif in enumerate(lifs):
+        for j in dict.fromkeys((k, (k + 1) % pops)):
+            kind = kinds[count % len(kinds)]
+            count += 1
+            shape = (n, n)
+            w = g.integers(-3, 6, shape) if fixed else g.normal(0.1, 0.5, shape)
+            delays = {"delays": g.integers(1, 4, shape)} if "Delay" in kind.__name__ else {}
+            joint = kind(weights=w, name=f"d{k}{j}", **delays)
+            lif.s_out.connect(joint.s_in)
+            joint.a_out.connect(lifs[j].a_in)
+    return lifs
+
+
+def everything(of):
+    """All that a graph holds, by path."""
+    return {
+        v.path: v.get()
+        for top in component(of)
+        for p in walk(top)
+        for v in p.vars
+        if v.value.dtype.kind != "U"
+    }
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], key, strict=True)
+
+
+def program(of):
+    found = of.runtime.program
+    assert isinstance(found, workers.Workers)
+    return found
+
+
+# -- the bits of one process ------------------------------------------------------------------------------
+
+
+def all_kinds(fixed):
+    lifs = ring(4, 8, fixed=fixed, kinds=(Dense, Sparse, DelaySparse, Dense, DelayDense))
+    source = io.source.Poisson(shape=(8,), rate=0.3, name="poisson")
+    image = Conv(
+        weight=np.arange(18).reshape(2, 3, 3, 1) % 5 - 1,
+        input_shape=(4, 4, 1),
+        name="conv",
+    )
+    seen = LIF(shape=image.a_out.shape, du=4095 if fixed else 1.0, vth=2, name="seen")
+    first = Dense(weights=np.ones((16, 8), int), name="spread")
+    source.s_out.connect(first.s_in)
+    first.a_out.reshape((4, 4, 1)).connect(image.s_in)
+    image.a_out.connect(seen.a_in)
+    back = Dense(weights=np.full((8, seen.s_out.size), 1), name="back")
+    seen.s_out.flatten().connect(back.s_in)
+    back.a_out.connect(lifs[2].a_in)
+    return lifs, seen
+
+
+def through_it(make, config):
+    """A run in pieces, with all that comes between."""
+    lifs, seen = make()
+    monitor, recorder = Monitor(), Recorder()
+    monitor.probe(lifs[2].v, 100)
+    for target in (lifs[1].a_in, seen.s_out, lifs[3].v):
+        recorder.add(target)
+    net = lifs[0]
+    net.run(lv.RunSteps(7), config)
+    lifs[1].v.set(lifs[1].v.get() + 1)
+    next(p for top in component(net) for p in walk(top) if p.name == "d00").weights.set(
+        np.ones((8, 8), int)
+    )
+    net.run(lv.RunSteps(6))
+    net.mark()
+    net.run(lv.RunSteps(4))
+    net.reset()
+    assert net.step == 13
+    recorder.add(seen.v)  # without another program
+    net.run(lv.RunSteps(1))
+    net.run(lv.RunSteps(5), config)
+    out = everything(net)
+    for k, probe in enumerate(p for top in component(net) for q in walk(top) for p in q.probes):
+        out[f"probe {k}"] = probe.data()
+    assert len(recorder[seen.v]) == 6
+    out["step"] = np.array(net.step)
+    net.stop()
+    same({k: v for k, v in out.items() if "." in k}, everything(net))
+    return out
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_all_kinds_of_connections(fixed):
+    kinds = {"precision": "fixed_pt"} if fixed else {"dtype": "float64"}
+    kinds["seed"] = 3
+    one = through_it(lambda: all_kinds(fixed), lv.RunConfig(**kinds))
+    assert one["probe 0"].any()
+    two = through_it(
+        lambda: all_kinds(fixed),
+        lv.RunConfig(**kinds, workers=2, partition={"l0": 0, "l1": 1, "l2": 0, "l3": 1, "seen": 1}),
+    )
+    same(one, two)
+
+
+def test_four_workers_by_themselves():
+    one, four = ring(4), ring(4)
+    one[0].run(lv.RunSteps(40))
+    config = lv.RunConfig(workers=4, partition={"l0": 3})
+    four[0].run(lv.RunSteps(40), config)
+    same(everything(one[0]), everything(four[0]))
+    assert len(program(four[0]).hands) == 4
+    four[0].stop()
+
+
+def learned(config):
+    """Plastic synapses between two populations, driven by noise."""
+    lifs = ring(2, 5)
+    noise = io.source.Noise(shape=(5,), std=0.4, name="noise")
+    noise.s_out.connect(lifs[0].a_in)
+    rule = STDP(a_plus=0.5, a_minus=-0.25, tau_plus=8, tau_minus=4)
+    joint = LearningDense(weights=np.full((5, 5), 0.2), learning_rule=rule, name="learns")
+    lifs[0].s_out.connect(joint.s_in)
+    joint.a_out.connect(lifs[1].a_in)
+    lifs[1].s_out.connect(joint.s_in_bap)
+    np.random.seed(5)  # noqa: NPY002  (which a run without seed draws from, once)
+    lifs[0].run(lv.RunSteps(30), lv.RunConfig(**config))
+    out = everything(lifs[0])
+    assert (out["learns.weights"] != 0.2).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lv.RecompileWarning)
+        lifs[0].run(lv.RunSteps(9), lv.RunConfig(**config, check="finite"))  # another program
+    out |= {f"then {k}": v for k, v in everything(lifs[0]).items()}
+    lifs[0].stop()
+    return out
+
+
+def test_learning_and_noise_of_a_seed_that_is_drawn():
+    same(learned({}), learned(TWO))
+
+
+def test_a_batch_is_simulated():
+    x = (np.random.default_rng(0).random((3, 5, 20)) < 0.4).astype(float)
+
+    def run(**config):
+        lifs = ring(2, 5)
+        first = Dense(weights=np.eye(5), name="first")
+        first.a_out.connect(lifs[0].a_in)
+        rec = lv.simulate(
+            lifs[0],
+            {first.s_in: x},
+            config=lv.RunConfig(**config),
+            record=[lifs[1].v, lifs[1].a_in],
+        )
+        return {"s": rec[lifs[0].s_out], "v": rec[lifs[1].v], "a": rec[lifs[1].a_in]}
+
+    same(run(), run(**TWO))
+    assert not multiprocessing.active_children() or len(workers._idle) >= 2  # they were let go of
+
+
+class Late(lv.AbstractProcess):
+    """Sends what it got a step before, plus one."""
+
+    def __init__(self, name, n=2):
+        super().__init__(name=name)
+        self.inp, self.out = lv.InPort((n,)), lv.OutPort((n,))
+        self.held, self.fails = lv.Var((n,), 0.0), lv.Var((1,), -1)
+
+
+@lv.implements(Late, backend="numpy")
+class LateModel(lv.NumpyModel):
+    def run_spk(self):
+        self.out.send(self.held)
+        self.held[:] = self.inp.recv() + 1
+        if self.time_step == self.fails[0]:
+            raise KeyError("python")
+        if self.fails[0] == -self.time_step - 1:
+            self.request_pause()
+
+
+def mixed(config, steps=6):
+    """Python, torch and numba in a ring over two workers."""
+    lifs = ring(2, 2)
+    late, other = Late("late"), Late("other")
+    across, back = (Dense(weights=np.eye(2) * 0.3, name=n) for n in ("across", "back"))
+    late.out.connect(across.s_in)
+    across.a_out.connect(lifs[1].a_in)
+    lifs[1].s_out.connect(back.s_in)
+    back.a_out.connect(other.inp)
+    slow = DelayDense(weights=np.ones((2, 2)), delays=np.full((2, 2), 2), name="slow")
+    other.out.connect(slow.s_in)
+    slow.a_out.connect(late.inp)
+    recorder = Recorder()
+    recorder.add(late.inp)
+    recorder.add(lifs[1].u)
+    lifs[0].run(lv.RunSteps(steps), config)
+    return lifs, late, other, recorder
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_models_of_other_backends(backend):
+    if backend == "torch":
+        pytest.importorskip("torch")
+    select = {"l1": backend, "d11": backend, "d01": backend}
+    out = []
+    for config in ({}, {"workers": 2, "partition": {"l0": 0, "l1": 1, "other": 1, "late": 0}}):
+        lifs, late, _other, recorder = mixed(lv.RunConfig(**config, select=select), 9)
+        lifs[1].v.set(0.5)
+        lifs[0].run(lv.RunSteps(4))
+        out.append(everything(lifs[0]))
+        out[-1] |= {"heard": recorder[late.inp], "u": recorder[lifs[1].u]}
+        if config:
+            late.fails.set(-16)  # asks for a pause in step 15, of all
+            lifs[0].run(lv.RunSteps(10))
+            assert lifs[0].step == 15
+            late.fails.set(18)
+            with pytest.raises(KeyError, match="python") as e:
+                lifs[0].run(lv.RunSteps(10))
+            notes = "\n".join(e.value.__notes__)
+            assert "late" in notes
+            assert "run_spk" in notes
+            assert "step 18" in notes
+            assert "in a worker process" in notes
+            assert "LateModel" not in str(e.value)
+        lifs[0].stop()
+    same(*out)
+
+
+class Leaky(lv.AbstractProcess):
+    def __init__(self, name, n=3):
+        super().__init__(name=name)
+        self.a_in, self.s_out = lv.InPort((n,)), lv.OutPort((n,))
+        self.v, self.at = lv.Var((n,), 0.0), lv.Var((1,), 0, role="parameter")
+
+
+@lv.implements(Leaky, backend="numba")
+class LeakyModel(lv.NumbaModel):
+    def step(a_in, s_out, v, at, t):
+        for i in range(v.size):
+            v[i] = 0.5 * v[i] + a_in[i] + 1
+        if t == at[0]:
+            raise ValueError("a step of a user's")
+        for i in range(v.size):
+            s_out[i] = v[i] > 1.2
+
+
+def leaky(**config):
+    a, b = Leaky("l0"), Leaky("l1")
+    for k, (source, target) in enumerate(((a, b), (b, a), (a, a))):
+        joint = Dense(weights=np.eye(3) * 0.7, name=f"d{k}")
+        source.s_out.connect(joint.s_in)
+        joint.a_out.connect(target.a_in)
+    recorder = Recorder()
+    recorder.add(a.v)
+    a.run(lv.RunSteps(1), lv.RunConfig(**config))
+    return a, b, recorder
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_what_a_worker_raises(who):
+    """As itself, with process, step and traceback; all are after the last whole step."""
+    one = leaky()
+    with pytest.raises(ValueError, match="l0, step 3") as alone:
+        one[0].at.set(3)
+        one[0].run(lv.RunSteps(5))
+    two = leaky(**TWO)
+    two[who].at.set(3)
+    with pytest.raises(ValueError, match=f"l{who}, step 3: a step of a user's") as e:
+        two[0].run(lv.RunSteps(5))
+    assert type(e.value).__mro__[1:] == type(alone.value).__mro__[1:]
+    assert "test_workers.py" in "\n".join(e.value.__notes__)
+    assert two[0].step == 2
+    assert len(two[2][two[0].v]) == 2
+    two[0].stop()
+    one[0].stop()
+    same(
+        {k: v for k, v in everything(one[0]).items() if "at" not in k},
+        {k: v for k, v in everything(two[0]).items() if "at" not in k},
+    )
+    two[who].at.set(0)
+    two[0].run(lv.RunSteps(1))
+    two[0].stop()
+
+
+# -- faults ---------------------------------------------------------------------------------------------------
+
+
+def ended(net, sig):
+    """What a run raises of which the second worker gets ``sig`` within."""
+    hand = program(net).hands[1]
+    timer = threading.Timer(0.05, os.kill, (hand.pid, sig))
+    timer.start()
+    with pytest.raises(lv.WorkerError) as e:
+        net.run(lv.RunSteps(10**9))
+    timer.join()
+    assert not any(h.process.is_alive() for h in program(net).hands)
+    return str(e.value)
+
+
+def test_a_worker_that_is_killed():
+    lifs = ring()
+    lifs[0].run(lv.RunSteps(3), lv.RunConfig(**TWO))
+    text = ended(lifs[0], signal.SIGKILL)
+    assert "worker 1" in text
+    assert "SIGKILL" in text
+    with pytest.raises(lv.WorkerError, match=r"stop\(\)"):
+        lifs[0].run(lv.RunSteps(1))
+    lifs[0].stop()
+    assert lifs[0].step == 0
+    assert not lifs[0].v.get().any()
+    one = ring()
+    one[0].run(lv.RunSteps(4))
+    lifs[0].run(lv.RunSteps(4))
+    same(everything(one[0]), everything(lifs[0]))
+    assert "does not answer" in ended(lifs[0], signal.SIGSTOP)
+    lifs[0].stop()
+
+
+def test_ctrl_c_and_pause_end_all_at_one_step():
+    lifs = ring()
+    lifs[0].run(lv.RunSteps(3), lv.RunConfig(**TWO))
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        lifs[0].run(lv.RunSteps(10**9))
+    timer.join()
+    lifs[0].run(lv.RunContinuous())
+    lifs[0].pause()
+    lifs[0].run(lv.RunSteps(5))
+    one = ring()
+    one[0].run(lv.RunSteps(lifs[0].step))
+    same(everything(one[0]), everything(lifs[0]))
+    lifs[0].stop()
+
+
+SCRIPT = """
+import os, signal, threading
+import lavalike as lv
+from tests.test_workers import TWO, program, ring
+
+def main():
+    net = ring()[0]
+    net.run(lv.RunSteps(1), lv.RunConfig(**TWO))
+    print(*(h.pid for h in program(net).hands), flush=True)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    net.run(lv.RunSteps(10**9))
+"""
+
+
+def test_a_parent_that_is_killed(tmp_path):
+    (tmp_path / "s.py").write_text(SCRIPT + '\nif __name__ == "__main__":\n    main()\n')
+    (tmp_path / "bare.py").write_text(SCRIPT + "\nmain()\n")
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, tmp_path / "s.py"], env=env, capture_output=True, text=True
+    )
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    pids = ran.stdout.split()  # all its pipes are closed: workers have them too
+    assert len(pids) == 2
+    assert all(wiring.state_of(int(pid)) in "Z" for pid in pids)
+    ran = subprocess.run(
+        [sys.executable, tmp_path / "bare.py"], env=env, capture_output=True, text=True
+    )
+    assert "WorkerError" in ran.stderr
+    assert '__name__ == "__main__"' in ran.stderr
+    assert ran.stdout == ""
+
+
+# -- bad input ------------------------------------------------------------------------------------------------
+
+
+def compiled(net, **config):
+    return lv.compile(net, lv.RunConfig(**config))
+
+
+def test_partitions_that_do_not_fit():
+    lifs = ring()
+    with pytest.raises(lv.InputError, match="workers=3, and the graph of l0 falls into 2 parts"):
+        compiled(lifs[0], workers=3)
+    with pytest.raises(lv.InputError, match="'lo' is no process of the graph of l0"):
+        compiled(lifs[0], workers=2, partition={"lo": 0})
+    with pytest.raises(lv.InputError, match="worker 2, and workers=2"):
+        compiled(lifs[0], workers=2, partition={"l0": 2})
+    with pytest.raises(lv.InputError, match="nothing for worker 1"):
+        compiled(lifs[0], workers=2, partition={"l0": 0, "l1": 0})
+    with pytest.raises(lv.GraphError, match=r"d01.a_out -> l1.a_in, which has no delay"):
+        compiled(lifs[0], workers=2, partition={"l0": 0, "l1": 1, "d01": 0})
+    with pytest.raises(lv.InputError, match="partition=.* is of a graph over several workers"):
+        lv.RunConfig(partition={"l0": 0})
+    with pytest.raises(lv.InputError, match="timeout=3.* is of a graph over several workers"):
+        lv.RunConfig(timeout=3, workers=1)
+
+
+def test_what_no_process_can_be_sent():
+    class Local(Leaky):
+        pass
+
+    a, b = Local("l0"), Leaky("l1")
+    joint = Dense(weights=np.eye(3))
+    a.s_out.connect(joint.s_in)
+    joint.a_out.connect(b.a_in)
+    before = {h.pid for h in workers._idle}
+    with pytest.raises(lv.WorkerError, match="l0: it cannot be sent.*importable"):
+        compiled(a, **TWO)
+    lifs = ring()
+    lifs[1].lock = threading.Lock()
+    with pytest.raises(lv.WorkerError, match="l1: it cannot be sent.*lock"):
+        compiled(lifs[0], **TWO)
+    assert {h.pid for h in workers._idle} <= before
+
+
+def test_no_room_for_shared_memory(monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = len(workers._idle)
+    monkeypatch.setattr(wiring.os, "posix_fallocate", full)
+    with pytest.raises(lv.WorkerError, match="no .* MiB of shared memory.*No space left"):
+        compiled(ring()[0], **TWO)
+    assert len(workers._idle) == before
+
+
+def test_a_small_graph_stays_in_one_process(caplog):
+    lifs = ring()
+    with caplog.at_level(logging.INFO, "lavalike"):
+        one = compiled(lifs[0], workers=2)
+    assert not isinstance(lifs[0].runtime.program, workers.Workers)
+    assert "stays in one process: a step takes about" in caplog.text
+    assert "all in one process: a step takes" in one.explain()
+    flat = flatten(lifs[0], lv.RunConfig(), get_backend)
+    made = cut(flat, 2, {"l1": 1})
+    assert [[n.process.name for n in s.nodes] for s in made.shares] == [
+        ["l0", "d00", "d10"],
+        ["l1", "d01", "d11"],
+    ]
+    assert [p.path for p in made.shares[0].hears] == ["l1.s_out"]
+    assert made.block(0) == 24
+    assert made.lag == 1
+    with compiled(ring()[0], **TWO) as two:
+        text = two.explain()
+    assert "0 -> 1: l0.s_out, 24 bytes" in text
+    assert "predicted" in text
+
+
+def test_records_of_workers_come_here(caplog):
+    with caplog.at_level(logging.INFO, "lavalike"):
+        lifs = ring()
+        compiled(lifs[0], **TWO)
+        lifs[0].stop()
+    told = [r.getMessage() for r in caplog.records if r.name == "lavalike.runtime.worker"]
+    assert sorted(told) == ["worker 0: 3 processes", "worker 1: 3 processes"]
