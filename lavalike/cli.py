@@ -37,7 +37,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also on an emulated BrainScaleS-2 chip, before and after training in the loop",
     )
-    run = commands.add_parser("run", help="run a .net file on an array of messages")
+    run = commands.add_parser(
+        "run",
+        help="run a .net file on an array of messages, or program.py with its arguments, over MPI's ranks where mpirun starts it",
+    )
     run.add_argument("file", type=Path)
     run.add_argument(
         "--input",
@@ -81,7 +84,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status. Errors of the user's making are one line on stderr and status 2, Ctrl-C is 130."""
-    args = _parser().parse_args(argv)
+    given = [*(sys.argv[1:] if argv is None else argv)]
+    if given[:1] == ["run"] and given[1:2] and given[1].endswith(".py"):
+        from lavalike import mpi
+
+        return mpi.main(given[1:])
+    args = _parser().parse_args(given)
     try:
         return _run(args)
     except LavalikeError as e:

@@ -29,7 +29,7 @@ LEVELS = [
     ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
-    ("demo", "doctor"),
+    ("demo", "doctor", "mpi"),
     ("cli",),
 ]
 LEVEL = {room: k for k, rooms in enumerate(LEVELS) for room in rooms}

@@ -11,13 +11,17 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Iterator
 from multiprocessing import connection, parent_process, reduction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lavalike import logs
 from lavalike.errors import RunError, step_error
+
+if TYPE_CHECKING:
+    from lavalike.runtime.parcel import Parcel
 
 LIVES = 30.0  # seconds that a worker without a share waits for the next
 
@@ -82,27 +86,53 @@ class Worker:
 
     def serve(self) -> None:
         while self.pipe.poll(None if self.member is not None else LIVES):
-            verb, *arguments = self.pipe.recv()
-            with warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always")
-                try:
-                    value, arrays = getattr(self, f"do_{verb}")(*arguments)
-                    answer: tuple[Any, ...] = (
-                        "done",
-                        value,
-                        [(a.shape, a.dtype.str) for a in arrays],
-                    )
-                except BaseException as e:
-                    if self.member is not None and verb in ("run", "again"):
-                        self.meeting.give_up()
-                    answer, arrays = ("error", self._done(), *packed(e)), []
-            for w in told:
-                self.send("warning", w.category, str(w.message))
-            self.send(*answer, arrays=arrays)
+            self._serve_one()
+
+    def serve_waiting(self) -> None:
+        """Do what has been asked for by now."""
+        while self.pipe.poll(0):
+            self._serve_one()
+
+    def _serve_one(self) -> None:
+        verb, *arguments = self.pipe.recv()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                value, arrays = getattr(self, f"do_{verb}")(*arguments)
+                answer: tuple[Any, ...] = (
+                    "done",
+                    value,
+                    [(a.shape, a.dtype.str) for a in arrays],
+                )
+            except BaseException as e:
+                if self.member is not None and verb in ("run", "again"):
+                    self.meeting.give_up()
+                answer, arrays = ("error", self._done(), *packed(e)), []
+        for w in told:
+            self.send("warning", w.category, str(w.message))
+        self.send(*answer, arrays=arrays)
 
     def _done(self) -> int:
         """Whole steps done of the run."""
         return self.member.step - self.member._first if self.member is not None else 0
+
+    @contextlib.contextmanager
+    def memory(self) -> Iterator[int]:
+        """The descriptor of the memory that all workers of a graph have, which comes next."""
+        fd = reduction.recv_handle(self.pipe)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def prepare(self, data: bytes | bytearray) -> None:
+        """Before the pickle of a share is read."""
+
+    def exchange(self, parcel: Parcel, fd: int) -> Any:
+        """How the share exchanges with others."""
+        from lavalike.runtime.shared import SharedExchange
+
+        return SharedExchange(parcel.layout, parcel.wiring, fd, self._alone)
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -113,18 +143,15 @@ class Worker:
         """A share: its pickle, so many arrays, and the memory that all have."""
         from lavalike.runtime.member import Member, threaded
         from lavalike.runtime.parcel import unpacked
-        from lavalike.runtime.shared import SharedExchange
 
         logs.LOGGER.setLevel(level)
         data = self.bytes()
         beside = [self.bytes() for _ in range(count)]
-        fd = reduction.recv_handle(self.pipe)
-        try:
+        with self.memory() as fd:
+            self.prepare(data)
             parcel = unpacked(data, beside)
             threaded(parcel, threads)
-            self.meeting = SharedExchange(parcel.layout, parcel.wiring, fd, self._alone)
-        finally:
-            os.close(fd)
+            self.meeting = self.exchange(parcel, fd)
         self.member = Member(parcel, self.meeting, recordable, self.ask)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LOOK = 0.2  # seconds between two looks at workers that have not answered
 MOST = 64  # steps that are exchanged at once, at most
+# what has shares computed by other processes than those started here, and how many there are (runtime/mpi.py)
+elsewhere: tuple[type[Workers], int] | None = None
 ENDS = 5.0  # seconds in which a worker that was let go of ends
 
 
@@ -53,10 +55,14 @@ def compiled(
 ) -> Engine | Workers:
     """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they pay."""
     config = flat.config
-    if (config.workers or 1) == 1:
+    count = config.workers or (1 if elsewhere is None else elsewhere[1])
+    if count == 1:
         return in_one(flat, batch, recordable, backends)
-    assert config.workers is not None
-    made = cut(flat, config.workers, config.partition, batch)
+    if elsewhere is not None and count > elsewhere[1]:
+        raise WorkerError(
+            f"RunConfig(workers={count}): more workers than the {elsewhere[1]} MPI ranks; start more, or take fewer workers"
+        )
+    made = cut(flat, count, config.partition, batch)
     if made.stays:
         log.info("%s: stays in one process: %s", flat.processes[0].path, made.stays)
         engine = in_one(flat, batch, recordable, backends)
@@ -64,7 +70,7 @@ def compiled(
         return engine
     for node in flat.nodes if batch > 1 else ():
         node.model.check_batch(batch)
-    return Workers(made, batch, recordable)
+    return (Workers if elsewhere is None else elsewhere[0])(made, batch, recordable)
 
 
 # -- processes ----------------------------------------------------------------------------------------------
@@ -201,6 +207,11 @@ def _check_start() -> None:
             "RunConfig(workers=): this is a daemonic process of multiprocessing, which may have no processes of its own; leave out "
             "workers here, or start it with daemon=False"
         )
+    _check_main()
+
+
+def _check_main() -> None:
+    """WorkerError where a process that imports this program would run it."""
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
     if path is None:
@@ -264,20 +275,28 @@ class Workers:
         self._most = layout.steps
         self._fed = [[*p.stimuli] for p in parcels]
         packed = [parcel.packed(p) for p in parcels]  # before a process is started
-        self._fd = wiring.memory(layout.size)
-        self._words = wiring.words(self._fd, layout.size)
-        try:
-            self.hands = _hired(len(parcels))
-            self._finalizer = weakref.finalize(self, _let_go, self.hands, self._pid)
-            self._finalizer.atexit = False
-            self._build(packed, recordable)
-        finally:
-            os.close(self._fd)
+        self._start(layout, packed, recordable)
         log.info(
             "%s: over %d workers in %.3f s, predicted %.3g us a step",
             *(self.flat.processes[0].path, len(self.hands), time.perf_counter() - began),
             1e6 * made.predicted,
         )
+
+    def _start(
+        self,
+        layout: wiring.Layout,
+        packed: Sequence[parcel.Packed],
+        recordable: Sequence[Port | Var],
+    ) -> None:
+        self._fd = wiring.memory(layout.size)
+        self._words = wiring.words(self._fd, layout.size)
+        try:
+            self.hands = _hired(len(packed))
+            self._finalizer = weakref.finalize(self, _let_go, self.hands, self._pid)
+            self._finalizer.atexit = False
+            self._build(packed, recordable)
+        finally:
+            os.close(self._fd)
 
     def _build(self, packed: Sequence[parcel.Packed], recordable: Sequence[Port | Var]) -> None:
         wanted = self._wanted(recordable)
@@ -408,7 +427,7 @@ class Workers:
         held: set[int] = set()
         progress, since = self._progress(), time.monotonic()
         while waiting:
-            ready = connection.wait([*waiting], LOOK)
+            ready = self._wait([*waiting])
             for pipe in ready:
                 rank = waiting[pipe]
                 answer = self._answer(rank, (into or {}).get(rank))
@@ -465,6 +484,10 @@ class Workers:
             )
         if whole is not target:
             target[...] = whole
+
+    def _wait(self, pipes: Sequence[Any]) -> list[Any]:
+        """Those of ``pipes`` with something to receive, none after LOOK seconds."""
+        return connection.wait(pipes, LOOK)
 
     def _progress(self) -> tuple[int, ...]:
         """What changes while workers exchange."""
