@@ -13,7 +13,7 @@ import torch
 
 import lavalike as lv
 from lavalike import operations
-from lavalike.backends.numba import NumbaModel
+from lavalike.backends.numba import NumbaModel, connections as numba_connections
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.torch import ConnectionModel
 from lavalike.bss2 import Chip
@@ -28,6 +28,7 @@ from lavalike.proc import (
     Dense,
     Sigma,
     Sparse,
+    drawn,
     io,
 )
 from lavalike.process import InPort, OutPort, Var
@@ -229,7 +230,7 @@ def test_scipy_matrices_are_taken():
     [
         ({}, TypeError, "Sparse: give weights, a matrix .out, in., or rows, cols, data and shape"),
         ({"rows": [0], "data": 1.0}, TypeError, "missing: cols, shape"),
-        ({"weights": np.eye(2), "rows": [0]}, TypeError, "both are given"),
+        ({"weights": np.eye(2), "rows": [0]}, TypeError, "got weights, rows"),
         (
             {"rows": [0, 2], "cols": [0, 1], "data": 1, "shape": (2, 2)},
             ValueError,
@@ -251,6 +252,136 @@ def test_entries_that_are_none_are_told(kwargs, error, match):
     with pytest.raises(lv.VarError, match=match) as told:
         Sparse(**kwargs)
     assert isinstance(told.value, error)
+
+
+def _pieces(*arrays, at=(3, 4, 9)):
+    """Arrays of one length in chunks, one of which is empty."""
+    return list(zip(*(np.split(a, at) for a in arrays), strict=True))
+
+
+@EACH
+@pytest.mark.parametrize("form", ["list", "function", "iterator"])
+def test_chunks_are_the_synapses_that_they_hold(config, form):
+    """Listed at once or in pieces: the same network, to the bit; what is kept lies by input."""
+    g = np.random.default_rng(8)
+    rows, cols = g.integers(0, 5, 12), g.integers(0, 7, 12)
+    data, delays = (2 * g.integers(-9, 9, 12)).astype(np.int8), g.integers(0, 4, 12)
+    x, shape = g.integers(0, 2, (2, 7, 9)), (5, 7)
+    for cls, more in ((Sparse, ()), (DelaySparse, (delays,))):
+        chunks = _pieces(rows.astype(np.uint8), cols.astype(np.uint64), data, *more)
+        chunks = {"list": chunks, "function": lambda c=chunks: iter(c), "iterator": iter(chunks)}[
+            form
+        ]
+        kept = cls(chunks=chunks, shape=shape)
+        listed = cls(
+            rows=rows, cols=cols, data=data, shape=shape, **({"delays": delays} if more else {})
+        )
+        assert (np.diff(kept.cols) >= 0).all()
+        assert (kept.to_dense() == listed.to_dense()).all()
+        assert (kept.fan_out() == listed.fan_out()).all()
+        assert kept.weights.get().dtype == np.int8
+        got, want = (lv.simulate(c, {"s_in": x}, config=config)["a_out"] for c in (kept, listed))
+        assert (got == want).all()
+        assert want.any()
+
+
+def test_chunks_may_say_one_number_for_all():
+    chunks = [([0, 1], [2, 0], 3, 1), ([2], [1], 4, [2])]
+    kept = DelaySparse(chunks=chunks, shape=(3, 3))
+    assert kept.to_dense().tolist() == [[0, 0, 3], [3, 0, 0], [0, 4, 0]]
+    assert (kept.delays.get()[np.argsort(kept.rows)] == [1, 1, 2]).all()
+    same = DelaySparse(chunks=[c[:3] for c in chunks], delays=1, shape=(3, 3))
+    assert (same.delays.get() == 1).all()
+
+
+def test_the_kernel_reads_chunks_where_they_stand(monkeypatch):
+    """No weight, output or delay of very many synapses is in memory twice, and the sums are the same bits."""
+    rule = lv.proc.RandomSynapses(
+        (40, 30),
+        per_output=6,
+        data=lambda rng, n: rng.normal(0, 1, n).astype(np.float32),
+        delays=lambda rng, n: rng.integers(0, 5, n, dtype=np.uint8),
+        seed=3,
+    )
+    x = np.random.default_rng(0).integers(0, 2, (30, 12))
+    sent = []
+    for least in (numba_connections.VERY_MANY, 0):
+        monkeypatch.setattr(numba_connections, "VERY_MANY", least)
+        kept = DelaySparse(chunks=rule, shape=rule.shape)
+        sent.append(lv.simulate(kept, {"s_in": x})["a_out"])
+    assert (sent[0] == sent[1]).all()
+    assert sent[0].any()
+    kept.run(lv.RunSteps(1))
+    (constants,) = kept.runtime.program.programs[0].constants.values()
+    for name, held in (
+        ("entries", kept.weights.value),
+        ("place", kept.rows),
+        ("wait", kept.delays.value),
+    ):
+        assert np.shares_memory(constants[name], held), name
+    kept.stop()
+
+
+@pytest.mark.parametrize(
+    ("rule", "count"),
+    [({"per_input": 3}, 90), ({"per_output": 3}, 120), ({"probability": 1}, 1200)],
+)
+def test_synapses_are_drawn_by_rule_and_seed(rule, count):
+    synapses = lv.proc.RandomSynapses((40, 30), data=1, **rule)
+    first, again = (Sparse(chunks=synapses, shape=(40, 30)) for _ in range(2))
+    other = Sparse(chunks=lv.proc.RandomSynapses((40, 30), data=1, seed=1, **rule), shape=(40, 30))
+    matrix = first.to_dense()
+    assert (matrix == again.to_dense()).all()
+    assert matrix.sum() == count
+    assert (matrix != other.to_dense()).any() == ("probability" not in rule)
+    if "per_input" in rule:
+        assert (matrix.sum(0) == 3).all()
+    if "per_output" in rule:
+        assert (matrix.sum(1) == 3).all()
+
+
+def test_each_pair_is_drawn_for_itself(monkeypatch):
+    """Chunks of a few inputs each: about p of all pairs, none of them twice, and as many at the chunks' edges."""
+    monkeypatch.setattr(drawn, "CHUNK", 500)
+    rule = lv.proc.RandomSynapses((200, 300), probability=0.1, data=1)
+    assert len(list(rule)) == 12  # 25 inputs of 20 synapses each
+    matrix = Sparse(chunks=rule, shape=(200, 300)).to_dense()
+    assert matrix.max() == 1
+    spread = (0.1 * 0.9 / matrix.size) ** 0.5
+    assert abs(matrix.mean() - 0.1) < 6 * spread
+    edges = np.r_[matrix[:, ::25].ravel(), matrix[:, 24::25].ravel()]
+    assert abs(edges.mean() - 0.1) < 6 * (0.09 / edges.size) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("chunks", "match"),
+    [
+        ([([0], [0])], r"chunk 0: \(rows, cols, data\) is needed"),
+        ([([0], [0], 1.0), ([0], [9], 1.0)], r"chunk 1: cols are integers in one row, 0\.\.1"),
+        ([([0], [0], [np.nan])], "chunk 0: data is finite"),
+        ([([0, 1], [0], 1)], "chunk 0: rows and cols are of one length"),
+        ([], "no weight is non-zero"),
+        (7, "chunks are some"),
+    ],
+)
+def test_chunks_that_are_none_are_told(chunks, match):
+    with pytest.raises(lv.VarError, match=match):
+        Sparse(chunks=chunks, shape=(2, 2))
+
+
+def test_delays_are_given_once_and_chunks_twice_the_same():
+    one = ([0], [0], 1.0, 2)
+    with pytest.raises(lv.VarError, match="DelaySparse: delays is missing"):
+        DelaySparse(chunks=[one[:3]], shape=(2, 2))
+    with pytest.raises(lv.VarError, match="give one of them"):
+        DelaySparse(chunks=[one], delays=1, shape=(2, 2))
+    with pytest.raises(lv.VarError, match="some chunks have delays and others have none"):
+        DelaySparse(chunks=[one, one[:3]], shape=(2, 2))
+    with pytest.raises(lv.VarError, match="chunk 0: delays is an int >= 0"):
+        DelaySparse(chunks=[(*one[:3], -1)], shape=(2, 2))
+    places = iter([0, 1, 1, 1])
+    with pytest.raises(lv.VarError, match="other synapses when they were read again"):
+        Sparse(chunks=lambda: [([0], [next(places)], 1.0)], shape=(2, 2))
 
 
 @EACH

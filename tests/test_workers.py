@@ -37,7 +37,7 @@ from lavalike.proc import (
     io,
 )
 from lavalike.process.process import component, walk
-from lavalike.runtime import wiring, workers
+from lavalike.runtime import parcel, wiring, workers
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
@@ -71,6 +71,10 @@ def ring(pops=2, n=6, seed=0, fixed=False, kinds=(Dense,)):
             lif.s_out.connect(joint.s_in)
             joint.a_out.connect(lifs[j].a_in)
     return lifs
+
+
+def walk_all(of):
+    return [p for top in component(of) for p in walk(top)]
 
 
 def everything(of):
@@ -128,9 +132,7 @@ def through_it(make, config):
     net = lifs[0]
     net.run(lv.RunSteps(7), config)
     lifs[1].v.set(lifs[1].v.get() + 1)
-    next(p for top in component(net) for p in walk(top) if p.name == "d00").weights.set(
-        np.ones((8, 8), int)
-    )
+    next(p for p in walk_all(net) if p.name == "d00").weights.set(np.ones((8, 8), int))
     net.run(lv.RunSteps(6))
     net.mark()
     net.run(lv.RunSteps(4))
@@ -195,7 +197,8 @@ def learned(config):
 
 
 def test_learning_and_noise_of_a_seed_that_is_drawn():
-    same(learned({}), learned(TWO))
+    f64 = {"dtype": "float64"}  # whose kernels other tests compile, too
+    same(learned(f64), learned(TWO | f64))
 
 
 def test_a_batch_is_simulated():
@@ -223,7 +226,7 @@ class Late(lv.AbstractProcess):
     def __init__(self, name, n=2):
         super().__init__(name=name)
         self.inp, self.out = lv.InPort((n,)), lv.OutPort((n,))
-        self.held, self.fails = lv.Var((n,), 0.0), lv.Var((1,), -1)
+        self.held, self.fails = lv.Var((n,), 0.0), lv.Var((1,), -1.0)
 
 
 @lv.implements(Late, backend="numpy")
@@ -233,6 +236,8 @@ class LateModel(lv.NumpyModel):
         self.held[:] = self.inp.recv() + 1
         if self.time_step == self.fails[0]:
             raise KeyError("python")
+        if self.fails[0] == self.time_step + 0.5:
+            threading.Event().wait()
         if self.fails[0] == -self.time_step - 1:
             self.request_pause()
 
@@ -262,7 +267,8 @@ def test_models_of_other_backends(backend):
         pytest.importorskip("torch")
     select = {"l1": backend, "d11": backend, "d01": backend}
     out = []
-    for config in ({}, {"workers": 2, "partition": {"l0": 0, "l1": 1, "other": 1, "late": 0}}):
+    place = int(backend == "torch")  # then worker 0 has numba's alone, in one table
+    for config in ({}, {"workers": 2, "partition": {"l0": 0, "l1": 1, "other": 1, "late": place}}):
         lifs, late, _other, recorder = mixed(lv.RunConfig(**config, select=select), 9)
         lifs[1].v.set(0.5)
         lifs[0].run(lv.RunSteps(4))
@@ -319,8 +325,8 @@ def leaky(**config):
 def test_what_a_worker_raises(who):
     """As itself, with process, step and traceback; all are after the last whole step."""
     one = leaky()
+    one[0].at.set(3)
     with pytest.raises(ValueError, match="l0, step 3") as alone:
-        one[0].at.set(3)
         one[0].run(lv.RunSteps(5))
     two = leaky(**TWO)
     two[who].at.set(3)
@@ -339,6 +345,42 @@ def test_what_a_worker_raises(who):
     two[who].at.set(0)
     two[0].run(lv.RunSteps(1))
     two[0].stop()
+
+
+def slowly(**config):
+    """Users' steps as plain Python, with delays of two steps at least in between."""
+    a, b = Leaky("l0"), Leaky("l1")
+    for k, (source, target) in enumerate(((a, b), (b, a), (a, a))):
+        joint = DelayDense(weights=np.eye(3) * 0.7, delays=np.full((3, 3), 2), name=f"d{k}")
+        source.s_out.connect(joint.s_in)
+        joint.a_out.connect(target.a_in)
+    recorder = Recorder()
+    recorder.add(a.v)
+    recorder.add(b.a_in)
+    a.run(lv.RunSteps(1), lv.RunConfig(debug=True, **config))
+    return a, b, recorder
+
+
+def test_as_many_steps_as_the_shortest_delay_are_exchanged_at_once():
+    one, two = slowly(), slowly(**TWO)
+    made = program(two[0]).cut
+    assert made.interval == made.lag == 3
+    for pair in (one, two):
+        pair[0].run(lv.RunSteps(10))
+        pair[1].at.set(16)  # in the middle of what is exchanged at once
+        with pytest.raises(ValueError, match="l1, step 16: a step of a user's"):
+            pair[0].run(lv.RunSteps(10))
+        assert pair[0].step == 15
+        pair[0].stop()
+        pair[1].at.set(0)
+        pair[0].run(lv.RunSteps(4))
+    same(everything(one[0]), everything(two[0]))
+    same(*({"v": r[a.v], "a": r[b.a_in]} for a, b, r in (one, two)))
+    two[0].stop()
+    mixed_ways = cut(
+        flatten(one[0], lv.RunConfig(select={"l0": "numba"}), get_backend), 2, TWO["partition"]
+    )
+    assert (mixed_ways.interval, mixed_ways.lag) == (1, 3)  # rows of tables exchange in every step
 
 
 # -- faults ---------------------------------------------------------------------------------------------------
@@ -444,9 +486,9 @@ def test_partitions_that_do_not_fit():
         compiled(lifs[0], workers=2, partition={"l0": 0, "l1": 0})
     with pytest.raises(lv.GraphError, match=r"d01.a_out -> l1.a_in, which has no delay"):
         compiled(lifs[0], workers=2, partition={"l0": 0, "l1": 1, "d01": 0})
-    with pytest.raises(lv.InputError, match="partition=.* is of a graph over several workers"):
+    with pytest.raises(lv.InputError, match=r"partition=.* is of a graph over several workers"):
         lv.RunConfig(partition={"l0": 0})
-    with pytest.raises(lv.InputError, match="timeout=3.* is of a graph over several workers"):
+    with pytest.raises(lv.InputError, match=r"timeout=3.* is of a graph over several workers"):
         lv.RunConfig(timeout=3, workers=1)
 
 
@@ -459,13 +501,68 @@ def test_what_no_process_can_be_sent():
     a.s_out.connect(joint.s_in)
     joint.a_out.connect(b.a_in)
     before = {h.pid for h in workers._idle}
-    with pytest.raises(lv.WorkerError, match="l0: it cannot be sent.*importable"):
+    with pytest.raises(lv.WorkerError, match=r"l0: it cannot be sent.*importable"):
         compiled(a, **TWO)
     lifs = ring()
     lifs[1].lock = threading.Lock()
-    with pytest.raises(lv.WorkerError, match="l1: it cannot be sent.*lock"):
+    with pytest.raises(lv.WorkerError, match=r"l1: it cannot be sent.*lock"):
         compiled(lifs[0], **TWO)
     assert {h.pid for h in workers._idle} <= before
+
+
+class Beside(Leaky):
+    pass
+
+
+@lv.implements(Beside, backend="numpy")
+class BesideModel(lv.AsyncModel):
+    def run_async(self):
+        pass
+
+
+def test_what_is_not_computed_in_a_worker():
+    """What deals with the program around the graph, and what has a state that no other process gets."""
+    lifs = ring()
+    joint = Dense(weights=np.eye(6), name="from")
+    io.Injector(shape=(6,), name="injector").out_port.connect(joint.s_in)
+    joint.a_out.connect(lifs[0].a_in)
+    with pytest.raises(lv.GraphError, match=r"injector: InjectorModel deals with the program"):
+        compiled(lifs[0], **TWO)
+    lifs = ring(n=3)
+    Beside("beside").s_out.connect(lifs[0].a_in)
+    with pytest.raises(lv.GraphError, match=r"beside: BesideModel deals with the program"):
+        compiled(lifs[0], **TWO)
+    late, other = Late("l0"), Late("l1")
+    for a, b in ((late, other), (other, late)):
+        joint = Dense(weights=np.eye(2))
+        a.out.connect(joint.s_in)
+        joint.a_out.connect(b.inp)
+    late.run(lv.RunSteps(1), lv.RunConfig())
+    with pytest.warns(lv.RecompileWarning), pytest.raises(lv.GraphError, match=r"stop\(\) first"):
+        late.run(lv.RunSteps(1), lv.RunConfig(**TWO))
+    late.stop()
+
+
+def test_a_step_that_takes_long_and_a_value_that_does_not_fit():
+    lifs, late, *_ = mixed(lv.RunConfig(workers=2, partition={"l0": 0, "other": 1}, timeout=0.3), 2)
+    with pytest.raises(lv.VarError, match=r"l1.vth"):
+        lifs[1].vth.set("much")
+    late.fails.set(4.5)  # it sleeps in step 4
+    with pytest.raises(lv.WorkerError, match=r"no step was done within timeout=0.3 s"):
+        lifs[0].run(lv.RunSteps(9))
+    lifs[0].stop()
+
+
+def test_a_worker_has_its_share_only():
+    """What is sent to one holds no weights of the other's."""
+    lifs = ring(n=200)
+    made = cut(flatten(lifs[0], lv.RunConfig(), get_backend), 2)
+    layout = wiring.Layout(made, 1)
+    sizes = [
+        sum(x.nbytes for x in parcel.packed(parcel.parcel(made, k, layout))[1]) for k in (0, 1)
+    ]
+    both = sum(p.weights.get().nbytes for p in walk_all(lifs[0]) if isinstance(p, Dense))
+    assert all(0.5 * both <= size < 0.52 * both for size in sizes)
 
 
 def test_no_room_for_shared_memory(monkeypatch):
@@ -474,7 +571,7 @@ def test_no_room_for_shared_memory(monkeypatch):
 
     before = len(workers._idle)
     monkeypatch.setattr(wiring.os, "posix_fallocate", full)
-    with pytest.raises(lv.WorkerError, match="no .* MiB of shared memory.*No space left"):
+    with pytest.raises(lv.WorkerError, match=r"no .* MiB of shared memory.*No space left"):
         compiled(ring()[0], **TWO)
     assert len(workers._idle) == before
 

@@ -304,7 +304,8 @@ class AbstractPyDenseModelBitAcc(AbstractPyDenseModelFloat):
     def run_spk(self) -> None:
         if not self.weights_set:
             mode = SignMode(self.proc_params.get("sign_mode", SignMode.MIXED))
-            self.weights = fixed_weights(self.weights, self.num_weight_bits, mode)
+            whole = fixed_weights(self.weights, self.num_weight_bits, mode)
+            self.weights = whole.astype(np.int64)
             self.weights_set = True
         s_in = self._heard()
         total, exp = self.weights.astype(np.int64) @ s_in.astype(np.int64), self.weight_exp

@@ -222,7 +222,12 @@ class _Writer:
                 )
             else:
                 out[f.name] = self.data(
-                    dict(value) if f.name == "options" else value, f"RunConfig.{f.name}"
+                    dict(value)
+                    if f.name == "options"
+                    else {getattr(k, "path", k): rank for k, rank in value.items()}
+                    if f.name == "partition" and value is not None
+                    else value,
+                    f"RunConfig.{f.name}",
                 )
         return out
 

@@ -67,11 +67,22 @@ class Share:
             if any(t.source in heard for terms in n.inputs.values() for t in terms)
         ]
 
+    def one_table(self, batch: int) -> bool:
+        """Whether one program of the numba backend computes all, compiled, in one thread, so that its exchange may be a row of it."""
+        target = self.nodes[0].target
+        return (
+            target.backend == "numba"
+            and all(n.target == target and not n.model.inline for n in self.nodes)
+            and not target.options.debug
+            and min(target.options.threads or 1, batch) == 1
+        )
+
 
 @dataclass(eq=False)
 class Cut:
     """``shares`` of a graph for a ``batch``, and the ``places`` of what passes between them.
 
+    ``rows``: a share that is one table exchanges within it, in every step; without, all exchange between stretches.
     ``seconds``: what the model of cost says a step takes, of each share; ``alone``: of all in one process. ``stays``: why it is better
     left in one process, or nothing.
     """
@@ -83,6 +94,11 @@ class Cut:
     seconds: list[float] = field(default_factory=list)
     alone: float = 0.0
     stays: str = ""
+    rows: bool = True
+
+    def table(self, rank: int) -> bool:
+        """Whether the exchange of share ``rank`` is a row of its table."""
+        return self.rows and self.shares[rank].one_table(self.batch)
 
     def block(self, rank: int) -> int:
         """Bytes that share ``rank`` sends in a step."""
@@ -108,6 +124,11 @@ class Cut:
         return min((n.model.lag for s in self.shares for n in s.late), default=1 << 20)
 
     @property
+    def interval(self) -> int:
+        """So many steps are exchanged at once."""
+        return 1 if any(self.table(s.rank) for s in self.shares) else self.lag
+
+    @property
     def predicted(self) -> float:
         """Seconds a step that the model of cost says for the cut."""
         return max(self.seconds) if self.seconds else self.alone
@@ -118,9 +139,11 @@ def cut(
     workers: int,
     partition: Mapping[Any, int] | None = None,
     batch: int = 1,
+    rows: bool = True,
 ) -> Cut:
     """``flat`` dealt out to ``workers`` shares. ``partition``: which processes, by themselves, name or path, go to which share; what is
-    inside of one goes with it. InputError for one that does not fit the graph, GraphError where it tears what is held together."""
+    inside of one goes with it. ``rows``: see :class:`Cut`. InputError for a partition that does not fit the graph, GraphError where it
+    tears what is held together."""
     groups, edge = _held_together(flat)
     asked = _asked(flat, partition or {}, workers)
     whose = [_whose(group, asked, edge) for group in groups]
@@ -137,7 +160,7 @@ def cut(
         )
     rank = {n: r for group, r in zip(groups, ranks, strict=True) for n in group}
     shares = [Share(k, [n for n in flat.nodes if rank[n] == k]) for k in range(workers)]
-    made = Cut(flat, batch, shares)
+    made = Cut(flat, batch, shares, rows=rows)
     _connect(made, rank)
     _cost(made)
     if partition is None:
@@ -170,6 +193,11 @@ def _held_together(flat: Flat) -> tuple[list[list[Node]], dict[tuple[Node, Node]
             raise GraphError(
                 f"{node.process.path}: on {node.target.backend}, which computes all steps of a run at once and exchanges nothing in "
                 "between; leave out workers"
+            )
+        if node.model.local:
+            raise GraphError(
+                f"{node.process.path}: {type(node.model).__name__} deals with the program around the graph, which a worker process is "
+                "not part of; leave out workers"
             )
         for name, terms in node.inputs.items():
             for t in terms:
@@ -341,7 +369,7 @@ def _dense(process: Connection) -> bool:
 def _cost(made: Cut) -> None:
     every = [[work(n, made.batch) for n in s.nodes] for s in made.shares]
     made.alone = sum(map(sum, every))
-    lag = min(made.lag, 1 << 10)
+    lag = made.interval
     for share, own in zip(made.shares, every, strict=True):
         heard = {made.places[p].rank for p in share.hears}
         moved = made.block(share.rank) + sum(made.places[p].size for p in share.hears)
@@ -361,7 +389,7 @@ def told(made: Cut, called: Callable[[Node], str]) -> Iterator[str]:
     """The cut in words, a line each."""
     if made.stays:
         yield f"all in one process: {made.stays}; partition= cuts it all the same"
-    lag = made.lag
+    lag = made.interval
     for share, seconds in zip(made.shares, made.seconds, strict=True):
         size = sum(map(weight, share.nodes))
         yield (

@@ -44,10 +44,14 @@ def dropped(num_weight_bits: int, mode: SignMode) -> int:
 
 
 def fixed_weights(weights: np.ndarray, num_weight_bits: int, sign_mode: SignMode) -> np.ndarray:
-    """``weights`` as Loihi stores them (int64), ValueError where they do not fit."""
+    """``weights`` as Loihi stores them (int16, or as they are where no bit is dropped of fewer), ValueError where they do not fit."""
     mode = sign_mode_of(weights) if sign_mode is SignMode.NULL else sign_mode
-    whole = within("weights", integral("weights", weights), *RANGE[mode])
+    whole = weights if weights.dtype.kind in "iu" else integral("weights", weights)
+    whole = within("weights", whole, *RANGE[mode])
     drop = dropped(num_weight_bits, mode)
+    if not drop and whole.dtype == np.int8:
+        return whole
+    whole = whole.astype(np.int16)
     if mode is SignMode.INHIBITORY:
         return -((-whole >> drop) << drop)
     return (whole >> drop) << drop

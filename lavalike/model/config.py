@@ -200,7 +200,13 @@ class RunConfig:
                 raise InputError(
                     f"RunConfig: {name}={shown(getattr(self, name))} is of a graph over several workers; give workers=, 2 or more"
                 )
+        from lavalike.process.process import AbstractProcess
+
         for key, rank in (self.partition or {}).items():
+            if not isinstance(key, str | AbstractProcess):
+                raise InputTypeError(
+                    f"RunConfig: partition: {_shown_key(key)}: a process, its name or its path is expected"
+                )
             if not is_integer(rank):
                 raise InputTypeError(
                     f"RunConfig: partition: {_shown_key(key)}: the number of a worker is expected, got {shown(rank)}"

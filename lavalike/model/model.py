@@ -25,6 +25,7 @@ class ProcessModel:
     Class attributes set by :func:`implements`: ``process_class``, ``backend``, ``precision`` (None: both),
     ``delay`` (1: delivers in step t what it computed in step t-1), ``bounds`` (whether indices are checked).
     ``inline``: it is Python that says itself when it hears and sends, and computes its process whatever backend a run names.
+    ``local``: it deals with the program around the graph, besides steps, and is computed in that program's process.
     """
 
     process_class: ClassVar[type[AbstractProcess]]
@@ -33,6 +34,7 @@ class ProcessModel:
     delay: int = 0
     bounds: ClassVar[bool] = True
     inline: ClassVar[bool] = False
+    local: ClassVar[bool] = False
 
     @classmethod
     def of(cls, process: AbstractProcess, config: NodeConfig, running: bool) -> ProcessModel:

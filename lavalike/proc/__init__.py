@@ -16,10 +16,9 @@ from lavalike.proc.dense import (
     Delay as Delay,
     DelayDense as DelayDense,
     DelayLine as DelayLine,
-    DelaySparse as DelaySparse,
     Dense as Dense,
-    Sparse as Sparse,
 )
+from lavalike.proc.drawn import RandomSynapses as RandomSynapses
 from lavalike.proc.graded import (
     GradedReluVec as GradedReluVec,
     GradedVec as GradedVec,
@@ -61,4 +60,5 @@ from lavalike.proc.sdn import (
     Sigma as Sigma,
     SigmaDelta as SigmaDelta,
 )
+from lavalike.proc.sparse import DelaySparse as DelaySparse, Sparse as Sparse
 from lavalike.proc.spiker import Receiver as Receiver, Spiker as Spiker

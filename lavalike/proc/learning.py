@@ -13,14 +13,9 @@ from lavalike.dynamics.weights import SignMode
 from lavalike.errors import GraphError, RuleError, VarError
 from lavalike.learning.parse import parsed
 from lavalike.learning.rule import TARGETS, TRACES, LearningRule, Trace
-from lavalike.proc.dense import (
-    _Entries,
-    _Matrix,
-    _matrix,
-    _Stored,
-    _Weighted,
-)
+from lavalike.proc.dense import _Matrix, _matrix, _Weighted
 from lavalike.proc.parameters import array
+from lavalike.proc.sparse import _Entries, _Stored
 from lavalike.process import InPort, Var
 
 TAGS = {"d": "tag_2", "t": "tag_1"}  # the Var of a rule's variable

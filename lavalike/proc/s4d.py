@@ -10,9 +10,9 @@ import numpy as np
 from lavalike.arguments import arguments, integer
 from lavalike.dynamics import s4d
 from lavalike.errors import VarError
-from lavalike.proc.dense import Sparse
 from lavalike.proc.neuron import Neuron, declared
 from lavalike.proc.parameters import expose
+from lavalike.proc.sparse import Sparse
 from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 

@@ -160,6 +160,8 @@ class Var(Shared):
     def _spread(self, arr: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """A new array of the Var's shape and ``dtype`` that holds ``arr``."""
         try:
+            if arr.ndim == 0 and not any(arr.tobytes()):
+                return np.zeros(self.shape, dtype)  # pages that nobody has written take no memory
             out = np.empty(self.shape, dtype)
         except (MemoryError, ValueError):
             raise VarError(

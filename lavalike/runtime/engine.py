@@ -81,6 +81,7 @@ class Engine:
         self._step = self.flat.step
         self._last: int | None = None  # steps of the last run
         self.goes_on = False  # whether ``again`` may follow
+        self.elsewhere = False  # whether models are in other processes
         self.lost: str | None = None  # why its states are no more
 
     def close(self) -> None:

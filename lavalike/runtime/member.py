@@ -70,7 +70,7 @@ class Member:
         late = [self.nodes[k] for k in parcel.late]
         self.near: Engine | None = None
         self.far: Engine | None = None
-        self._row = _one_table(self.nodes, parcel.batch)
+        self._row = parcel.table
         if self._row:
             self.near = self._table(wanted)
         else:
@@ -267,17 +267,6 @@ class Member:
     def go_back(self, state: list[Any]) -> None:
         for engine, own in zip(self.engines, state, strict=True):
             engine.go_back(own)
-
-
-def _one_table(nodes: Sequence[Node], batch: int) -> bool:
-    """Whether one program of the numba backend computes them all, compiled, in one thread."""
-    target = nodes[0].target
-    return (
-        target.backend == "numba"
-        and all(n.target == target and not n.model.inline for n in nodes)
-        and not target.options.debug
-        and min(target.options.threads or 1, batch) == 1
-    )
 
 
 def threaded(parcel: Parcel, threads: int) -> None:

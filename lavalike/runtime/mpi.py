@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import queue
+import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import spawn
@@ -34,11 +35,8 @@ from lavalike.runtime.workers import Workers
 log = logging.getLogger(__name__)
 HEAD = WORD  # bytes of a block's number
 CHUNK = 1 << 30  # bytes of one message, at most
-SPINS, NAP, LONG = (
-    2000,
-    5e-5,
-    1e-3,
-)  # looks at once; seconds between two looks later, and where nothing is under way
+SPINS, YIELDS = 50, 1000  # looks at once, and with the core given away in between
+NAP, LONG = 5e-5, 1e-3  # seconds between two looks later, and where nothing is under way
 BLOCK, ABORT, AGREE = range(3)  # what shares of a graph send each other, each by a tag of its own
 TAGS = 3
 MOST_GRAPHS = 32767 // TAGS - 1  # of which every MPI has tags
@@ -48,8 +46,11 @@ _running = threading.Lock()  # ranks compute one graph at a time, and all of the
 
 
 def _nap(count: int) -> None:
-    if count > SPINS:
+    """Between two looks: the core goes to whoever is waited for."""
+    if count > YIELDS:
         time.sleep(NAP)
+    elif count > SPINS:
+        os.sched_yield()
 
 
 class Exchange:
@@ -73,6 +74,10 @@ class Exchange:
         self.state = np.zeros(4, np.int64)
         self.tape = np.zeros((1, self.inp.size), np.int64)
         self.run, self._ended = 0, 0
+        self._row = (
+            -1,
+            0,
+        )  # the last of the tape that was written: the tape's first step, and its number
         # of each neighbour the ports of its blocks, there and back
         self.gives = wires.given
         self.takes: dict[int, list[OutPort]] = {r: [] for r in wires.neighbours}
@@ -88,7 +93,7 @@ class Exchange:
 
     def begin(self, run: int) -> None:
         """Run number ``run`` begins, for all."""
-        self.run = run
+        self.run, self._row = run, (-1, 0)
         self.state[kernels.NUMBER] = self._ended = run << 32
 
     def waited(self) -> bool:
@@ -103,6 +108,10 @@ class Exchange:
                 part[...] = blocks[rank][at : at + len(part)]
                 at += len(part)
         self.state[kernels.NUMBER] = number
+        if self.state[kernels.TAPE] == kernels.WRITTEN:
+            first, row = int(self.state[kernels.FIRST]), self._row
+            self._row = (first, row[1] + 1 if row[0] == first else 0)
+            self.tape[self._row[1]] = self.inp
         return True
 
     def swap(self, steps: int, rows: Mapping[OutPort, np.ndarray]) -> dict[OutPort, np.ndarray]:
@@ -258,34 +267,53 @@ class Pipe:
         """Nothing: it is a rank's name."""
 
 
-class Inside:
-    """Two ends of a pipe within this process."""
+class Lane:
+    """One direction of a pipe within this process."""
 
-    def __init__(self, put: queue.SimpleQueue[Any], get: queue.SimpleQueue[Any]) -> None:
-        self.put, self.get = put, get
+    def __init__(self) -> None:
+        self.messages = deque[Any]()
+        self.told = threading.Condition()
+
+    def put(self, message: Any) -> None:
+        with self.told:
+            self.messages.append(message)
+            self.told.notify_all()
+
+    def there(self, timeout: float | None) -> bool:
+        with self.told:
+            return bool(self.told.wait_for(lambda: self.messages, timeout))
+
+    def get(self) -> Any:
+        self.there(None)
+        return self.messages.popleft()
+
+
+class Inside:
+    """An end of a pipe within this process."""
+
+    def __init__(self, to: Lane, of: Lane) -> None:
+        self.to, self.of = to, of
 
     def poll(self, timeout: float | None = 0) -> bool:
-        if timeout == 0:
-            return not self.get.empty()
-        return True  # recv waits
+        return self.of.there(timeout)
 
     def send(self, message: Any) -> None:
-        self.put.put(message)
+        self.to.put(message)
 
     def recv(self) -> Any:
-        message = self.get.get()
+        message = self.of.get()
         if message is None:
             raise EOFError
         return message
 
     def send_bytes(self, data: Any) -> None:
-        self.put.put(bytes(data))
+        self.to.put(bytes(data))
 
     def recv_bytes_into(self, into: Any) -> None:
-        memoryview(into).cast("B")[:] = self.get.get()
+        memoryview(into).cast("B")[:] = self.of.get()
 
     def close(self) -> None:
-        self.put.put(None)
+        self.to.put(None)
 
 
 class RankWorker(Worker):
@@ -336,8 +364,10 @@ def serve(comm: Any, between: Any) -> None:
         count = 0
         while not comm.Iprobe(0, MPI.ANY_TAG, status):
             count += 1
-            if count > SPINS:
+            if count > YIELDS:
                 time.sleep(LONG)
+            else:
+                _nap(count)
         graph = status.Get_tag()
         if graph == DONE:
             comm.recv(source=0, tag=DONE)
@@ -360,7 +390,7 @@ class Hand:
         if rank:
             self.pipe: Any = Pipe(comm, rank, graph)
             return
-        there, back = queue.SimpleQueue[Any](), queue.SimpleQueue[Any]()
+        there, back = Lane(), Lane()
         self.pipe = Inside(there, back)
         self.worker = RankWorker(Inside(back, there), between, graph)
         threading.Thread(target=self._serve, daemon=True, name="lavalike-rank-0").start()
@@ -406,12 +436,15 @@ class Ranks(Workers):
 
     def _wait(self, pipes: Sequence[Any]) -> list[Any]:
         end, count = time.monotonic() + workers.LOOK, 0
+        own = next((p for p in pipes if isinstance(p, Inside)), None)
+        if own is not None:  # which needs this core, and Python; others are no earlier
+            own.poll(workers.LOOK)
         while True:
             ready = [p for p in pipes if p.poll()]
             if ready or time.monotonic() > end:
                 return ready
             count += 1
-            _nap(count + SPINS - 20)  # the share of this rank wants the core
+            _nap(count)
 
     def _broken(self, what: str) -> WorkerError:
         Ranks.broken = what

@@ -51,6 +51,7 @@ class Parcel:
     stimuli: list[InPort]
     dtypes: dict[Port, str]
     late: list[int]  # numbers of the nodes that hear other shares
+    table: bool  # whether it exchanges within a table
     structure: Structure = field(default_factory=Structure)
 
     def unpacked(self) -> list[Node]:
@@ -101,6 +102,7 @@ def parcel(cut: Cut, rank: int, layout: Layout) -> Parcel:
         stimuli,
         {p: flat.dtype_of(p).name for p in (*stimuli, *share.hears)},
         [k for k, n in enumerate(share.nodes) if n in late],
+        cut.table(rank),
     )
 
 

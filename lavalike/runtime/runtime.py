@@ -89,7 +89,7 @@ class Runtime:
             if var.marked is None:
                 var.marked = var.value
         self.flat = flat
-        self.program = compiled(flat, 1, self._probed(), get_backend)
+        self.program = compiled(flat, 1, self._probed(), get_backend, running=True)
         self._record()
         self._recordable: set[Port | Var] = {t for t, _, _ in self.targets}
         self.stretches = Stretches(self.program)

@@ -23,7 +23,6 @@ from lavalike.runtime.wiring import (
     words as memory_words,
 )
 
-TAPE_BYTES = 1 << 22  # of what is kept of messages, for steps that may have to be done again
 NAP = 5e-5  # seconds between two looks, after a wait of a millisecond
 
 
@@ -43,7 +42,6 @@ class SharedExchange:
         self.inp = np.zeros(wiring.hears // WORD, np.int64)
         self.state = np.zeros(4, np.int64)
         self.tape = np.zeros((1, self.inp.size), np.int64)
-        self.taped: list[dict[OutPort, np.ndarray]] | None = None
         self.run = 0  # the number of this run
         base = self.words.__array_interface__["data"][0]
         self._peers = LINE * np.array(wiring.neighbours, np.int64)
@@ -87,10 +85,6 @@ class SharedExchange:
             *(self.out, self.inp, self.words, self._base, line, self._peers + COUNTER, mine),
             *(copies, self.state, self.tape, self._away),
         ]
-
-    def keep(self, steps: int) -> None:
-        """Have room for what ``steps`` steps hear."""
-        self.tape = np.zeros((steps, self.inp.size), np.int64)
 
     def begin(self, run: int) -> None:
         """Run number ``run`` begins, for all."""

@@ -188,12 +188,6 @@ class Worker:
         """What the first steps of the last run recorded."""
         return None, [x[:steps] for x in self.last[2].values()]
 
-    def do_begin(self, steps: int | None) -> Any:
-        for engine in self.member.engines:
-            for program in engine.beside:
-                program.begin(steps)
-        return None, []
-
     def do_record(self, targets: Any) -> Any:
         return self.member.record(targets), []
 

@@ -33,7 +33,7 @@ from lavalike import logs
 from lavalike.compiler.cut import Cut, cut
 from lavalike.compiler.flat import Flat, Term
 from lavalike.compiler.parts import Plan, cut as plan_of
-from lavalike.errors import RunError, WorkerError
+from lavalike.errors import GraphError, RunError, WorkerError
 from lavalike.process.ports import OutPort, Port
 from lavalike.process.var import Var
 from lavalike.runtime import parcel, wiring, worker
@@ -51,9 +51,14 @@ ENDS = 5.0  # seconds in which a worker that was let go of ends
 
 
 def compiled(
-    flat: Flat, batch: int, recordable: Sequence[Port | Var], backends: Callable[[str], Backend]
+    flat: Flat,
+    batch: int,
+    recordable: Sequence[Port | Var],
+    backends: Callable[[str], Backend],
+    running: bool = False,
 ) -> Engine | Workers:
-    """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they pay."""
+    """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they pay. ``running``: in place of the program
+    that its processes have."""
     config = flat.config
     count = config.workers or (1 if elsewhere is None else elsewhere[1])
     if count == 1:
@@ -68,8 +73,14 @@ def compiled(
         engine = in_one(flat, batch, recordable, backends)
         engine.cut = made
         return engine
-    for node in flat.nodes if batch > 1 else ():
-        node.model.check_batch(batch)
+    for node in flat.nodes:
+        if batch > 1:
+            node.model.check_batch(batch)
+        if node.model.inline and node.process.runtime is not None and running:
+            raise GraphError(
+                f"{node.process.path}: {type(node.model).__name__} has a state of its own here, which a worker process does not get; "
+                "stop() first, which gives its Vars back"
+            )
     return (Workers if elsewhere is None else elsewhere[0])(made, batch, recordable)
 
 
@@ -248,6 +259,7 @@ class Workers:
     """
 
     whole = False
+    elsewhere = True
     longer = False
     goes_on = False
 
@@ -270,7 +282,7 @@ class Workers:
         self._fed: list[list[Port]] = []
         self._sums: dict[Port, list[Term]] = {}
         self._dtypes: dict[Port | Var, np.dtype] = {}
-        layout = wiring.Layout(made, max(1, min(made.lag, MOST)))
+        layout = wiring.Layout(made, max(1, min(made.interval, MOST)))
         parcels = [parcel.parcel(made, s.rank, layout) for s in made.shares]
         self._most = layout.steps
         self._fed = [[*p.stimuli] for p in parcels]
@@ -525,7 +537,7 @@ class Workers:
 
     def _run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         self.request = ""
-        lag = 1 if self._asking else max(1, min(self.cut.lag, self._most))
+        lag = 1 if self._asking else max(1, min(self.cut.interval, self._most))
         rows, summed = self._split(recordings)
         for p in summed:
             rows[p] = np.zeros((steps, self.batch, p.size), self.dtype_of(p))

@@ -231,7 +231,18 @@ ROWS = [
     ),
     row("lavalike.proc.Sigma", SMALL, shape=SHAPE, sigma=PER_NEURON, checked=FLAG, **NAME),
     row("lavalike.proc.Dense", W, **DENSE),
-    row("lavalike.proc.Sparse", LISTED, **DENSE | LISTED_BAD),
+    row("lavalike.proc.Sparse", LISTED, **DENSE | LISTED_BAD, chunks=bad(3, "a")),
+    row(
+        "lavalike.proc.RandomSynapses",
+        {"shape": (3, 4), "per_input": 2, "data": 1.0},
+        shape=bad("3", 2.5, None, values=((0, 3), (3, 0), 3, (3,))),
+        probability=bad("a", values=(-0.1, 1.1, NAN)),
+        per_input=bad("3", 2.5, values=(0, -1)),
+        per_output=bad("3", 2.5, values=(0, -1)),
+        data=bad("a", None, [1.0]),
+        delays=bad("a", 1.5, values=(-1,)),
+        seed=INDEX,
+    ),
     row(
         "lavalike.proc.LearningDense",
         lambda: W | {"learning_rule": LearningRule(dw="x0 * d * t")},
@@ -284,6 +295,7 @@ ROWS = [
         **DELAYED | LISTED_BAD,
         delays=bad("a", None, values=(-1, 1.5, NAN, [1, 2, 3])),
         max_delay=INDEX,
+        chunks=bad(3, "a"),
     ),
     row(
         "lavalike.proc.Connection",

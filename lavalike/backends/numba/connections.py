@@ -16,7 +16,8 @@ from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import NodeConfig
 from lavalike.model.model import implements
 from lavalike.proc.conv_in_time import ConvInTime
-from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
+from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense
+from lavalike.proc.sparse import DelaySparse, Sparse
 
 
 def narrowed(
@@ -28,7 +29,7 @@ def narrowed(
         return held(name, weights, config.dtype), 0
     low = int(np.bitwise_or.reduce(weights, axis=None)) if weights.size else 0
     shift = (low & -low).bit_length() - 1 if low else 0
-    return _smallest(weights >> shift), shift
+    return _smallest(weights >> shift if shift else weights), shift
 
 
 def _smallest(weights: np.ndarray) -> np.ndarray:
@@ -39,6 +40,8 @@ def _smallest(weights: np.ndarray) -> np.ndarray:
     raise ValueError("weights: beyond 32 bits after weight_exp")
 
 
+MANY = 1 << 20  # synapses at a time, where a pass over all would hold eight bytes of each
+VERY_MANY = 1 << 23  # synapses whose memory counts more than time
 TILE = 512  # rows of weights that stay in a cache while the samples of a batch go through them
 
 
@@ -115,7 +118,7 @@ class _Connection(NumbaModel):
         whole = fixed_weights(
             values["weights"], self.process.num_weight_bits, self.process.sign_mode
         )
-        return (whole << exp, 0) if exp > 0 else (whole, -exp)
+        return (whole.astype(np.int64) << exp, 0) if exp > 0 else (whole, -exp)
 
     def total(self, sums: Callable[[], np.ndarray], graded: int) -> np.float64:
         """What a message is multiplied with at most (the largest of ``sums`` over an output's synapses), where products might leave the 32
@@ -215,7 +218,7 @@ class SparseModel(_Connection):
     process: Sparse
 
     @functools.cached_property
-    def order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def order(self) -> tuple[Any, np.ndarray, np.ndarray]:
         return by_input(self.process)
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -233,7 +236,7 @@ class SparseModel(_Connection):
             "left": left,
             "right": right,
             "graded": graded,
-            "total": self.total(lambda: np.bincount(process.rows, np.abs(weights)), graded),
+            "total": self.total(lambda: _most(process.rows, weights, process.a_out.size), graded),
         }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
@@ -304,23 +307,54 @@ class SparseModel(_Connection):
         return status
 
 
-def by_input(process: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The order of stored entries by input and then output, their outputs in it, and where each input's begin."""
-    start = np.concatenate(
-        [[0], np.cumsum(np.bincount(process.cols, minlength=process.s_in.size))]
-    ).astype(np.int64)
-    order = np.lexsort((process.rows, process.cols))
-    return order, process.rows[order].astype(np.int32), start
+def _most(target: np.ndarray, weights: np.ndarray, n_out: int) -> np.ndarray:
+    """The sum of the sizes of the weights at each output."""
+    sums = np.zeros(n_out)
+    for k in range(0, len(target), MANY):
+        sums += np.bincount(target[k : k + MANY], np.abs(weights[k : k + MANY]), minlength=n_out)
+    return sums
+
+
+def _places(lag: np.ndarray, target: np.ndarray, limit: int, n_out: int) -> np.ndarray:
+    dtype = np.int32 if (limit + 1) * n_out < 2**31 else np.int64
+    place = np.multiply(lag, n_out, dtype=dtype, casting="unsafe")
+    place += target
+    return place
+
+
+@jit
+def _in_order(keys, before, first, order):
+    """The entries ``before`` in the order of their ``keys``, of which each begins at ``first``; equal ones stay in theirs."""
+    for e in before:
+        key = keys[e]
+        order[first[key]] = e
+        first[key] += 1
+
+
+def by_input(process: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+    """An index that puts stored entries in the order of their input and then their output, their outputs in it, and where each input's
+    begin. Those that lie by input stay as they are."""
+    if process.start is not None:
+        return slice(None), process.rows, process.start
+    rows, cols = process.rows, process.cols
+    order = np.arange(len(rows), dtype=np.int32 if len(rows) < 2**31 else np.int64)
+    for keys, size in ((rows, process.a_out.size), (cols, process.s_in.size)):
+        start = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=size))])
+        before, order = order, np.empty_like(order)
+        _in_order(keys, before, start.copy(), order)
+    return order, rows[order], start
 
 
 class _DelayModel(_Connection):
     """Synapses with delays: a ring of slots, one a future step. a_out is the slot of the next step.
 
     The Var a_buff (out, max_delay + 1) has the next step's values in column 0, as in Lava. Entries lie input-major; ``place`` is where in
-    the ring one adds, from the slot of the next step on.
+    the ring one adds, from the slot of the next step on. Of very many synapses it is where in the slot, and ``wait`` is the slot:
+    slower by a fifth, and the process has both in memory already.
     """
 
     process: DelayDense | DelaySparse
+    apart = False
     batched = False
     aliases: ClassVar = {}
     sends: ClassVar = {"a_buff": "a_out"}
@@ -339,7 +373,9 @@ class _DelayModel(_Connection):
     def delays(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         limit = self.process.max_delay
         most = min(limit, 63) if self.config.fixed else limit
-        return within("delays", integral("delays", values["delays"]), 0, most)
+        given = values["delays"]
+        whole = given if given.dtype.kind in "iu" else integral("delays", given)
+        return within("delays", whole, 0, most)
 
     def entries(
         self, weights: np.ndarray, delays: np.ndarray
@@ -359,11 +395,13 @@ class _DelayModel(_Connection):
                 0,
             )
         graded = self.graded(values)
-        total = self.total(lambda: np.bincount(target, np.abs(weights)), graded)
-        place = lag.astype(np.int64) * n_out + target
+        total = self.total(lambda: _most(target, weights, n_out), graded)
+        apart = self.apart
+        wait = np.asarray(lag, np.min_scalar_type(limit)) if apart else np.zeros(0, np.uint8)
         return {
             "entries": entries,
-            "place": place.astype(np.int32) if (limit + 1) * n_out < 2**31 else place,
+            "place": target if apart else _places(lag, target, limit, n_out),
+            "wait": wait,
             "start": start,
             "left": left,
             "right": right,
@@ -378,16 +416,34 @@ class _DelayModel(_Connection):
             ),
             "events": np.zeros((batch, self.process.s_in.size), np.int32),
             "odd": np.zeros((batch, 1), np.int64),
+            "base": np.zeros((batch, self.process.max_delay + 1 if self.apart else 0), np.int64),
         }
 
     def step(
-        t, s_in, a_out, ring, entries, place, start, left, right, graded, total, fresh, events, odd
+        t,
+        s_in,
+        a_out,
+        ring,
+        entries,
+        place,
+        wait,
+        start,
+        left,
+        right,
+        graded,
+        total,
+        fresh,
+        events,
+        odd,
+        base,
     ):
         # what stands in the ring for this step was handed out already, through a_out
         slots, n_out = ring.shape
         ring[t % slots, :] = 0
         into = fresh.reshape(-1) if left != right else ring.reshape(-1)
         first = 0 if left != right else (t + 1) % slots * n_out
+        for d in range(base.size):
+            base[d] = (first + d * n_out) % into.size
         count = list_events(s_in, events, odd)
         if graded:
             odd[0] = 0
@@ -396,12 +452,15 @@ class _DelayModel(_Connection):
             j = events[r]
             s = s_in[j] if graded else s_in.dtype.type(1)
             for e in range(np.uint64(start[j]), np.uint64(start[j + 1])):
-                at = first + place[e]
-                at -= into.size if at >= into.size else 0
+                if base.size:
+                    at = base[np.uint64(wait[e])] + place[e]
+                else:
+                    at = first + place[e]
+                    at -= into.size if at >= into.size else 0
                 if total > 0:  # 32 bits might not hold it; nor may what is left shifted
                     sum64 = np.int64(into[at]) + np.int64(s) * np.int64(entries[e])
                     bad |= sum64 != np.int64(np.int32(sum64))
-                into[at] += s * entries[e]
+                into[np.uint64(at)] += s * entries[e]
         if left != right and count:
             for d in range(slots):
                 for i in range(n_out):
@@ -464,8 +523,12 @@ class DelaySparseModel(_DelayModel):
     """The synapses that are stored: memory grows with them, and with max_delay + 1 values an output."""
 
     @functools.cached_property
-    def order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def order(self) -> tuple[Any, np.ndarray, np.ndarray]:
         return by_input(self.process)
+
+    @functools.cached_property
+    def apart(self) -> bool:  # type: ignore[override]  # of each process, not of the class
+        return self.process.delays.size >= VERY_MANY
 
     def entries(
         self, weights: np.ndarray, delays: np.ndarray

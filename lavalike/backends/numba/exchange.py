@@ -33,6 +33,8 @@ SPINS, YIELDS = (
 # what a row remembers: number of the last exchange, of the last one published, first step of the tape, and whether it is read or written
 NUMBER, PUBLISHED, FIRST, TAPE = range(4)
 READ, WRITTEN = 1, 2
+TAPE_WORDS = 1 << 19  # of what is kept of messages
+EXCHANGE = "exchange"  # the owner of the row
 
 
 @intrinsic
@@ -163,6 +165,13 @@ class ExchangingProgram(NumbaProgram):
     ) -> None:
         self.exchange = exchange
         super().__init__(part, batch, recordable)
+        if self.stops:  # what is heard is kept, since some steps may have to be done again
+            exchange.tape = np.zeros(
+                (max(1, TAPE_WORDS // max(1, exchange.inp.size)), exchange.inp.size), np.int64
+            )
+            exchange.state[TAPE] = WRITTEN
+            place = next(k for k, op in enumerate(self.ops) if op.owner == EXCHANGE)
+            self.ops[place : place + 1] = self._between()
 
     def _elsewhere(self) -> dict[Port, np.ndarray]:
         out: dict[Port, np.ndarray] = {}
@@ -182,11 +191,19 @@ class ExchangingProgram(NumbaProgram):
         values = [None, *values]
         kinds = [("t", 0) if v is None else kind_of(v) for v in values]
         spec = Spec(function, tuple(zip(names, kinds, strict=True)), returns=True)
-        return [Op(spec, values, [False] * len(values), "exchange")]
+        return [Op(spec, values, [False] * len(values), EXCHANGE)]
 
     def _run_compiled(self, first: int, steps: int) -> None:
-        if self.stops:
+        if not self.stops:
+            self._steps(first, steps)
+            return
+        rows = len(self.exchange.tape)
+        for at in range(first, first + steps, rows):
             self._keep()
+            self.exchange.state[FIRST] = at
+            self._steps(at, min(rows, first + steps - at))
+
+    def _steps(self, first: int, steps: int) -> None:
         slots, stopped = self.slots, self.stopped
         slots[3], slots[4], stopped[3] = first, steps, first - 1
         try:

@@ -390,7 +390,7 @@ class _Stored(_Learning):
     process: LearningSparse | DelayLearningSparse
 
     @functools.cached_property
-    def order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def order(self) -> tuple[Any, np.ndarray, np.ndarray]:
         return by_input(self.process)
 
     def by_input(self, values: np.ndarray) -> np.ndarray:

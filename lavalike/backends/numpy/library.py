@@ -24,6 +24,8 @@ from lavalike.process import AbstractProcess, OutPort
 class PipeModel(NumpyModel):
     """A model at one end of its process's channel; a turn that waits for the other end."""
 
+    local = True
+
     @property
     def channel(self) -> Channel:
         return self.process.channel  # type: ignore[attr-defined]

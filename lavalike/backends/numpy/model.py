@@ -94,6 +94,11 @@ class NumpyModel(ProcessModel):
     def of(cls, process: AbstractProcess, config: NodeConfig, running: bool) -> NumpyModel:
         """The instance that lives, or a new one."""
         live = getattr(process.runtime, "program", None)  # None, too, where it was stopped
+        if running and live is not None and live.elsewhere:
+            raise GraphError(
+                f"{process.path}: {cls.__name__} has a state of its own, in a worker process, that another program does not get; "
+                "stop() first, which gives its Vars back"
+            )
         node = live.flat.node_of(process) if running and live is not None else None
         if node is None or type(node.model) is not cls:
             return cls.made(process, config)
@@ -398,6 +403,8 @@ class AsyncModel(NumpyModel):
                 while not self.over():
                     self.count += 1
     """
+
+    local = True
 
     def run_async(self) -> None:
         """From the first step of a run on."""

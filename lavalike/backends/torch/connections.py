@@ -17,8 +17,9 @@ from lavalike.fused.synapses import Synapses, product
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
 from lavalike.proc.conv_in_time import ConvInTime
-from lavalike.proc.dense import Delay, DelayDense, DelayLine, DelaySparse, Dense, Sparse
+from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense
 from lavalike.proc.io import sink, source
+from lavalike.proc.sparse import DelaySparse, Sparse
 from lavalike.proc.spiker import Receiver
 from lavalike.process.units import Units
 
@@ -109,7 +110,7 @@ class ConnectionModel(TorchModel):
         left = int(integral("weight_exp", exp, -24, 24)[0])
         p: Any = self.process  # any that has weights of so many bits
         whole = fixed_weights(values["weights"].numpy(), p.num_weight_bits, p.sign_mode)
-        return torch.from_numpy(whole << max(left, 0)).to(torch.float64), max(-left, 0)
+        return torch.from_numpy(whole).to(torch.float64) * 2.0 ** max(left, 0), max(-left, 0)
 
 
 def _graded(values: Tensors) -> bool:
@@ -144,14 +145,14 @@ class _StoredModel(ConnectionModel):
         """Those that end at ``rows`` of ``outputs``; sorted once for as long as they stay the same."""
         held = self._synapses
         if held is None or held.rows.device != rows.device or not torch.equal(held.rows, rows):
-            cols = torch.as_tensor(self.process.cols, device=rows.device)
+            cols = torch.as_tensor(self.process.cols, device=rows.device).long()
             self._synapses = held = Synapses(rows, cols, (outputs, self.process.s_in.size))
         return held
 
     def total(self, weights: torch.Tensor) -> torch.Tensor:
         """The most that messages of 1 cause at each output, (out, 1)."""
         size = weights.detach().abs()
-        rows = torch.as_tensor(self.process.rows, device=size.device)
+        rows = torch.as_tensor(self.process.rows, device=size.device).long()
         return size.new_zeros(self.process.a_out.size).index_add(0, rows, size)[:, None]
 
 
@@ -164,7 +165,9 @@ class SparseModel(_StoredModel):
         return {
             "weights": weights,
             "right": right,
-            "synapses": self.synapses(torch.as_tensor(p.rows, device=weights.device), p.a_out.size),
+            "synapses": self.synapses(
+                torch.as_tensor(p.rows, device=weights.device).long(), p.a_out.size
+            ),
             "graded": _graded(values),
             "total": self.total(weights) if self.config.fixed else None,
         }
@@ -259,7 +262,7 @@ class DelaySparseModel(_DelayModel, _StoredModel):
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         (weights, right), delays, p = self.weights(values), self.delays(values), self.process
-        rows = torch.as_tensor(p.rows, device=weights.device)
+        rows = torch.as_tensor(p.rows, device=weights.device).long()
         place = rows * (p.max_delay + 1) + delays
         return {
             "weights": weights,

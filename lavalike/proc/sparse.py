@@ -1,0 +1,390 @@
+"""Connections that store their synapses: memory grows with these, not with inputs times outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Unpack
+
+import numpy as np
+
+from lavalike.arguments import SHAPE, arguments, integer, is_integer, shown
+from lavalike.errors import VarError, VarTypeError
+from lavalike.proc.dense import _arrives_later, _delayed, _matrix, _Options, _Weighted, _whole
+from lavalike.proc.parameters import array
+from lavalike.process import InPort, OutPort, Var
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The synapses that are stored: row by row where they come from a matrix, in their own order where they are listed, and by input
+    where they come in chunks.
+
+    ``start``, of entries in the order of their inputs, is where each input's begin, and ``cols`` is not kept.
+    """
+
+    shape: tuple[int, int]
+    rows: np.ndarray
+    cols: np.ndarray | None
+    data: np.ndarray
+    start: np.ndarray | None = None
+    delays: np.ndarray | None = None
+    own: bool = False  # whether data and delays are arrays of nobody else
+
+    @classmethod
+    def of(
+        cls,
+        owner: str,
+        weights: Any,
+        rows: Any,
+        cols: Any,
+        data: Any,
+        shape: Any,
+        chunks: Any = None,
+        later: bool = False,
+    ) -> _Entries:
+        """From one of the three ways to say them; ``later``: chunks may have delays."""
+        given = {
+            "weights": weights,
+            "rows": rows,
+            "cols": cols,
+            "data": data,
+            "chunks": chunks,
+            "shape": shape,
+        }
+        got = [n for n, v in given.items() if v is not None]
+        form = got[0] if got else "weights"
+        needed = {"weights": ["weights"], "chunks": ["chunks", "shape"]}.get(
+            form, ["rows", "cols", "data", "shape"]
+        )
+        if got != needed:
+            missing = [n for n in needed if n not in got]
+            raise VarTypeError(
+                f"{owner}: give weights, a matrix (out, in), or rows, cols, data and shape, or chunks and shape; "
+                + (
+                    f"missing: {', '.join(missing)}"
+                    if missing and form != "weights"
+                    else f"got {', '.join(got) or 'none'}"
+                )
+            )
+        if form == "chunks":
+            return _in_chunks(owner, chunks, _shape(owner, shape), later)
+        if form == "rows":
+            return cls._listed(owner, rows, cols, data, _shape(owner, shape))
+        if hasattr(weights, "tocsr"):
+            coo = weights.tocsr().tocoo()
+            _matrix(owner, np.broadcast_to(np.float64(0), coo.shape))
+            dtype = _narrow(coo.shape)
+            return cls(coo.shape, coo.row.astype(dtype), coo.col.astype(dtype), coo.data)
+        dense = _matrix(owner, weights)
+        rows, cols = np.nonzero(dense)
+        dtype, shape = _narrow(dense.shape), (dense.shape[0], dense.shape[1])
+        return cls(shape, rows.astype(dtype), cols.astype(dtype), dense[rows, cols])
+
+    @classmethod
+    def _listed(
+        cls, owner: str, rows: Any, cols: Any, data: Any, shape: tuple[int, int]
+    ) -> _Entries:
+        rows, cols, values = _checked(owner, rows, cols, data, shape)
+        values = np.broadcast_to(values, rows.shape)
+        dtype = _narrow(shape)
+        if (cols[1:] < cols[:-1]).any():
+            return cls(shape, rows.astype(dtype), cols.astype(dtype), values)
+        counts = np.bincount(cols, minlength=shape[1])
+        return cls(shape, rows.astype(dtype), None, values, _begins(counts))
+
+
+def _shape(owner: str, shape: Any) -> tuple[int, int]:
+    SHAPE.check(owner, "shape", shape, VarError)
+    if is_integer(shape) or len(shape) != 2:
+        raise VarError(f"{owner}: shape is (out, in), got {shown(shape)}")
+    return int(shape[0]), int(shape[1])
+
+
+def _narrow(shape: tuple[int, ...]) -> Any:
+    """A dtype of indices, of as few bits as hold them all."""
+    return np.int32 if max(shape) <= 2**31 else np.int64
+
+
+def _begins(counts: np.ndarray) -> np.ndarray:
+    """Where each input's synapses begin, and the last one's end."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _checked(
+    owner: str, rows: Any, cols: Any, data: Any, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Outputs, inputs and weights of some synapses; VarError where they are none."""
+    places = []
+    for name, value, size in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
+        index = array(f"{owner}: {name}", value)
+        if (
+            index.ndim != 1
+            or not _whole(index)
+            or (index.size and (index.min() < 0 or index.max() >= size))
+        ):
+            raise VarError(
+                f"{owner}: {name} are integers in one row, 0..{size - 1} for shape {shape}, got {shown(value)}"
+            )
+        wide = index.dtype.kind == "i" and index.dtype.itemsize >= 4  # enough to count in
+        places.append(index if wide else index.astype(np.int64))
+    values = array(f"{owner}: data", data)
+    if len(places[0]) != len(places[1]) or values.shape not in ((), places[0].shape):
+        raise VarError(
+            f"{owner}: rows and cols are of one length, data is one number or as many; got {len(places[0])}, "
+            f"{len(places[1])} and data of shape {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise VarError(f"{owner}: data is finite, got {shown(data)}")
+    return places[0], places[1], values
+
+
+class _Chunk(NamedTuple):
+    rows: np.ndarray
+    cols: np.ndarray
+    data: np.ndarray
+    delays: np.ndarray | None
+
+
+def _read(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> Iterator[_Chunk]:
+    """The chunks, one after another, as arrays; VarError, with its number, for one that is none."""
+    what = "(rows, cols, data, delays)" if later else "(rows, cols, data)"
+    source = chunks() if callable(chunks) else chunks
+    if isinstance(source, str | bytes) or not isinstance(source, Iterable):
+        raise VarTypeError(
+            f"{owner}: chunks are some {what}, or a function that returns them, got {shown(source)}"
+        )
+    for k, chunk in enumerate(source):
+        where = f"{owner}: chunk {k}"
+        if not isinstance(chunk, tuple | list) or len(chunk) not in ((3, 4) if later else (3,)):
+            raise VarTypeError(f"{where}: {what} is needed, got {shown(chunk)}")
+        rows, cols, data = _checked(where, chunk[0], chunk[1], chunk[2], shape)
+        delays = None
+        if len(chunk) == 4:
+            delays = array(f"{where}: delays", chunk[3])
+            if (
+                delays.shape not in ((), rows.shape)
+                or not _whole(delays)
+                or (delays.size and delays.min() < 0)
+            ):
+                raise VarError(
+                    f"{where}: delays is an int >= 0 or {len(rows)} of them, got {shown(chunk[3])}"
+                )
+        yield _Chunk(rows, cols, data, delays)
+
+
+def _in_chunks(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> _Entries:
+    """Read twice, to count and to place, so that there is one chunk in memory beside what is kept. Of an iterator, which can be read
+    only once, all chunks are kept until they are placed."""
+    if not callable(chunks) and isinstance(chunks, Iterator):
+        chunks = list(_read(owner, chunks, shape, later))
+        chunks = [chunk if chunk.delays is not None else chunk[:3] for chunk in chunks]
+    counts = np.zeros(shape[1], np.int64)
+    kinds: list[np.dtype] = []
+    most, with_delays = 0, set()
+    for chunk in _read(owner, chunks, shape, later):
+        if len(chunk.cols) < shape[1] // 4:
+            inputs, many = np.unique(chunk.cols, return_counts=True)
+            counts[inputs] += many
+        else:
+            counts += np.bincount(chunk.cols, minlength=shape[1])
+        if chunk.data.dtype not in kinds:
+            kinds.append(chunk.data.dtype)
+        with_delays.add(chunk.delays is not None)
+        if chunk.delays is not None and chunk.delays.size:
+            most = max(most, int(chunk.delays.max()))
+    if len(with_delays) > 1:
+        raise VarError(f"{owner}: some chunks have delays and others have none")
+    start, total = _begins(counts), int(counts.sum())
+    rows = np.empty(total, _narrow(shape))
+    data = np.empty(total, np.result_type(*kinds) if kinds else np.float64)
+    delays = np.empty(total, np.min_scalar_type(most)) if True in with_delays else None
+    free = start[:-1].copy()  # the next place of each input
+    again = VarError(
+        f"{owner}: chunks gave other synapses when they were read again; seed what draws them"
+    )
+    for chunk in _read(owner, chunks, shape, later):
+        cols, order = chunk.cols, None
+        if (cols[1:] < cols[:-1]).any():
+            order = np.argsort(cols, kind="stable")
+            cols = cols[order]
+        first = np.flatnonzero(np.diff(cols, prepend=-1))  # of each input's among them
+        many = np.diff(first, append=len(cols))
+        inputs = cols[first]
+        if (free[inputs] + many > start[inputs + 1]).any() or (chunk.delays is None) is not (
+            delays is None
+        ):
+            raise again
+        place = np.repeat(free[inputs] - first, many) + np.arange(len(cols))
+        free[inputs] += many
+        for kept, given in ((rows, chunk.rows), (data, chunk.data), (delays, chunk.delays)):
+            if kept is not None and given is not None:
+                kept[place] = given if order is None or not given.ndim else given[order]
+    if (free != start[1:]).any():
+        raise again
+    return _Entries(shape, rows, None, data, start, delays, own=True)
+
+
+def _adopted(values: np.ndarray, name: str, **kwargs: Any) -> Var:
+    """A Var that holds ``values`` themselves, which are nobody else's; a Var copies what it is given."""
+    var = Var((1,), values.dtype.type(0), role="parameter", name=name, **kwargs)
+    var.shape, var.value = values.shape, values
+    return var
+
+
+class _Stored(_Weighted):
+    """What connections with stored entries have in common."""
+
+    rows: np.ndarray
+    start: np.ndarray | None  # of synapses by input, where each input's begin
+
+    def _keep(self, entries: _Entries) -> None:
+        if not len(entries.data):
+            raise VarError(
+                f"{type(self).__name__}: no weight is non-zero; leave the connection out"
+            )
+        self.s_in = InPort((entries.shape[1],))
+        self.a_out = OutPort((entries.shape[0],))
+        self.rows, self._cols, self.start = entries.rows, entries.cols, entries.start
+        if entries.own:
+            self.weights = _adopted(entries.data, "weights", trainable=True)
+        else:
+            self.weights = Var(
+                (len(entries.data),), entries.data, role="parameter", trainable=True, name="weights"
+            )
+
+    @property
+    def cols(self) -> np.ndarray:
+        """The input of each synapse, of the shape of ``weights``; ``rows`` are their outputs."""
+        if self._cols is None:
+            assert self.start is not None
+            return np.repeat(np.arange(self.s_in.size, dtype=self.rows.dtype), np.diff(self.start))
+        return self._cols
+
+    def _of_each(self, name: str, given: Any, entries: _Entries, matrix: bool) -> np.ndarray:
+        """What was given as a matrix, or one a stored synapse, as the latter; ``matrix``: whether the weights were one."""
+        owner = type(self).__name__
+        if hasattr(given, "tocsr"):
+            if given.shape != entries.shape:
+                raise VarError(
+                    f"{owner}: {name} of shape {given.shape} does not fit weights {entries.shape}"
+                )
+            return np.asarray(given.tocsr()[self.rows, self.cols]).reshape(-1)
+        each = array(f"{owner}: {name}", given)
+        if matrix and each.shape == entries.shape:
+            return each[self.rows, self.cols]
+        return each
+
+    def _later(self, delays: Any, entries: _Entries, matrix: bool, max_delay: int) -> None:
+        """Synapses with delays of their own."""
+        _arrives_later(self)
+        owner = type(self).__name__
+        if (delays is None) is (entries.delays is None):
+            raise VarTypeError(
+                f"{owner}: delays is missing"
+                if delays is None
+                else f"{owner}: delays, and chunks that have delays of their own; give one of them"
+            )
+        d = delays if delays is not None else entries.delays
+        each = f"{entries.shape}" if matrix else f"{len(entries.data)}"
+        _delayed(self, owner, self._of_each("delays", d, entries, matrix), d, each, max_delay)
+
+    def fan_out(self) -> np.ndarray:
+        if self.start is not None:
+            return np.diff(self.start)
+        return np.bincount(self.cols, minlength=self.s_in.size)
+
+    def remade(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        entries: dict[str, Any] = {
+            "rows": self.rows,
+            "cols": self.cols,
+            "data": Var.get(self.weights),
+            "shape": (self.a_out.size, self.s_in.size),
+        }
+        if isinstance(delays := getattr(self, "delays", None), Var):
+            entries["delays"] = Var.get(delays)
+        return {n: v for n, v in arguments.items() if n not in ("weights", "chunks")} | entries
+
+    def to_dense(self) -> np.ndarray:
+        """The weights as an array (out, in)."""
+        out = np.zeros((self.a_out.size, self.s_in.size), self.weights.get().dtype)
+        np.add.at(out, (self.rows, self.cols), self.weights.get())
+        return out
+
+
+class Sparse(_Stored):
+    """Dense that stores only the non-zero weights.
+
+    Args:
+        weights: an array (out, in) or a SciPy sparse matrix. Or, without it:
+        rows, cols: outputs and inputs of the synapses, integers. Two synapses between the same two add up.
+        data: their weights, or one for all.
+        chunks: the same in pieces, for more synapses than should be in memory twice: some ``(rows, cols, data)``, or a function
+            that returns an iterator of them, as :class:`RandomSynapses` is. They are read twice, to be counted and to be placed, but
+            for an iterator, whose chunks are kept until then.
+        shape: (out, in).
+
+    The Var ``weights`` holds the stored entries, row by row where they come from a matrix, in their own order where they are listed,
+    by input where they come in chunks; ``rows`` and ``cols`` say where they stand. All else as in :class:`Dense`.
+
+    What is kept of a synapse that came in a chunk is its weight in the chunk's dtype and 4 bytes for its output, and numba's kernel
+    reads these where they stand if the weights are of the run's dtype. Others are kept once more, by input.
+
+    Example::
+
+        Sparse(rows=[0, 2], cols=[1, 1], data=0.5, shape=(3, 2))
+    """
+
+    @arguments(error=VarError)
+    def __init__(
+        self,
+        *,
+        weights: Any = None,
+        rows: Any = None,
+        cols: Any = None,
+        data: Any = None,
+        shape: Any = None,
+        chunks: Any = None,
+        **kwargs: Unpack[_Options],
+    ) -> None:
+        entries = _Entries.of(type(self).__name__, weights, rows, cols, data, shape, chunks)
+        super().__init__(**kwargs)
+        self._keep(entries)
+        self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
+
+
+class DelaySparse(_Stored):
+    """DelayDense that stores only the non-zero weights, and a delay for each: memory grows with the synapses.
+
+    Args:
+        weights, or rows, cols, data and shape, or chunks and shape: see :class:`Sparse`. Chunks may be ``(rows, cols, data, delays)``.
+        delays: one int for all, (out, in) ints as an array or a SciPy sparse matrix, or one for each of ``rows``; >= 0 (<= 63 in fixed_pt).
+            Left out where chunks have them.
+        max_delay: at least the largest delay; default that.
+
+    The Var ``delays`` holds the stored entries' delays in the order of ``weights``; ``a_buff`` (out, max_delay + 1) what arrives in the
+    next steps. All else as in :class:`DelayDense`, whose outputs are the same bits in numba.
+    """
+
+    kind = "delays"
+    delays: Var
+    a_buff: Var
+
+    @arguments(error=VarError, max_delay=integer(0))
+    def __init__(
+        self,
+        *,
+        delays: Any = None,
+        weights: Any = None,
+        rows: Any = None,
+        cols: Any = None,
+        data: Any = None,
+        shape: Any = None,
+        chunks: Any = None,
+        max_delay: int = 0,
+        **kwargs: Unpack[_Options],
+    ) -> None:
+        entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape, chunks, later=True)
+        super().__init__(**kwargs)
+        self._keep(entries)
+        self._later(delays, entries, weights is not None, max_delay)
