@@ -120,7 +120,9 @@ def _run(args: argparse.Namespace) -> int:
             raise InputError(f"--out {args.out}: no folder, and cannot be made one: {e}") from e
         demo(args.data, args.out, args.epochs, args.seed, args.bss2)
     elif args.command == "run":
-        _simulate(args)
+        from lavalike import mpi
+
+        return mpi.over_ranks(lambda: _simulate(args), "")
     elif args.command == "info":
         import netx
 
@@ -143,7 +145,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _simulate(args: argparse.Namespace) -> None:
+def _simulate(args: argparse.Namespace) -> int:
     import numpy as np
 
     import lavalike as lv
@@ -169,6 +171,7 @@ def _simulate(args: argparse.Namespace) -> None:
         f"{args.output}: {y.shape} {y.dtype}"
         + (f", column t is the trained network's t - {net.lag}" if net.ours and net.lag else "")
     )
+    return 0
 
 
 def _check_output(output: Path, *inputs: Path) -> None:
