@@ -97,6 +97,12 @@ class _Reader:
             for var, value in zip(varying, found["vars"], strict=True):
                 var.restore(self.array(value))
             now = runtime.prepare(process, now.config, drawn)
+        if found["shares"] != now.program.shares:
+            count, here = len(found["shares"]), len(now.program.shares)
+            self.fail(
+                f"was written by {count or 'no'} workers, and {here or 'none'} compute this graph, or other parts of it; resume with the "
+                "RunConfig of then, and give it a partition"
+            )
         state = self.state(found["state"], now)
         root = now.structure.root()
         if found["marked"] is not None:
@@ -106,7 +112,7 @@ class _Reader:
                 var.marked = self.array(value)
             root.marked = marked
             now.marked = held and self.state(held, now)
-        now.program.go_back(state)
+        now.program.hold(state)
         root.step = now.program.step
         for name, held in self.data(found["generators"]).items():
             _set(name, held)
@@ -114,7 +120,7 @@ class _Reader:
 
     def state(self, x: Json, now: runtime.Runtime) -> Any:
         step, parts = x
-        mine = now.program.state()[1]
+        mine = now.program.held()[1]
         if len(parts) != len(mine):
             self.fail(f"{len(parts)} parts there, {len(mine)} here")
         return step, tuple(self.alike(self.data(p), m) for p, m in zip(parts, mine, strict=True))

@@ -166,20 +166,24 @@ class Checkpoint:
             "seed": runtime.config.seed,
             "drawn": flat.drawn,
             "graph": self._mine,
+            "shares": runtime.program.shares,
             "vars": [encoder.array(runtime.program.read(v)) for v in varying(runtime)],
-            "state": self._state(runtime, runtime.program.state(), encoder),
+            "state": self._state(runtime, runtime.program.held(), encoder),
             "marked": None,
             "generators": encoder.data(_generators(runtime), "a generator of random numbers"),
         }
         if root.marked:  # by mark(): where reset() goes back to
             marks = [v.marked for v in _states(runtime) if v.marked is not None]
-            state = runtime.marked and self._state(runtime, runtime.marked, encoder)
+            state = None
+            if runtime.marked is not None and not runtime.program.shares:
+                state = self._state(runtime, runtime.marked, encoder)
             found["marked"] = [root.marked, [encoder.array(m) for m in marks], state]
         return json.dumps(found).encode(), encoder.arrays
 
     def _state(self, runtime: Runtime, state: Any, encoder: Encoder) -> Json:
         step, parts = state
-        names = (", ".join(n.process.path for n in p.nodes) for p in runtime.program.plan.parts)
+        parts_of = [[n.process.path for n in p.nodes] for p in runtime.program.plan.parts]
+        names = map(", ".join, runtime.program.shares or parts_of)
         return [
             step,
             [

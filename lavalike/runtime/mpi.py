@@ -338,7 +338,7 @@ class RankWorker(Worker):
             self.meeting.close()
         return super().do_drop()
 
-    def prepare(self, data: bytes | bytearray) -> None:
+    def prepare(self, data: bytearray) -> None:
         if b"__main__" in data and self.between.rank and not _imported:
             _imported.append(program)
             spawn.import_main_path(program)  # as a process does that multiprocessing spawns
@@ -463,7 +463,7 @@ class Ranks(Workers):
             super()._run(steps, stimuli, recordings)
 
 
-def _let_go(hands: list[Hand], pid: int) -> None:
+def _let_go(hands: Any, pid: int) -> None:
     for hand in hands:
         if not hand.ended:
             hand.pipe.send(("drop",))

@@ -125,7 +125,7 @@ class Worker:
         finally:
             os.close(fd)
 
-    def prepare(self, data: bytes | bytearray) -> None:
+    def prepare(self, data: bytearray) -> None:
         """Before the pickle of a share is read."""
 
     def exchange(self, parcel: Parcel, fd: int) -> Any:

@@ -16,6 +16,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -681,6 +682,23 @@ class Workers:
         self._check()
         self.step, (kept,) = state
         self._all("go_back", kept.number)
+
+    def held(self) -> State:
+        """See :meth:`lavalike.runtime.engine.Engine.held`: of each share."""
+        self._check()
+        return self.step, tuple(pickle.loads(x.tobytes()) for x in self._all("snapshot"))
+
+    def hold(self, state: State) -> None:
+        """See :meth:`lavalike.runtime.engine.Engine.hold`."""
+        step, shares = state
+        for rank, share in enumerate(shares):
+            self._ask(rank, "restore", data=pickle.dumps(share))
+        self.step = step
+
+    @property
+    def shares(self) -> list[list[str]]:
+        """Paths of the processes of each share."""
+        return [[n.process.path for n in share.nodes] for share in self.cut.shares]
 
     def close(self) -> None:
         """Let go of the workers, who wait for another graph."""
