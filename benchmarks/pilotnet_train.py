@@ -126,7 +126,7 @@ def train(
     """Best mean squared error of the test set, and the events a frame of each layer in that epoch."""
     if ranks.size > 1:  # norms learn their channels
         net(training[0][:1])
-    net = ranks.wrap(net)
+    net = ranks.wrap(net, find_unused_parameters=True)
     optimizer = torch.optim.RAdam(net.parameters(), lr=lr, weight_decay=1e-5)
     assistant = slayer.utils.Assistant(
         net,
@@ -209,7 +209,7 @@ def trained(
     """Rows of the table, and what the SDNN saves."""
     training, testing = drive(True, args.sequences), drive(False, args.sequences)
     variance = float(testing[1].var(correction=0))
-    rows = []
+    rows, saved = [], ""
     for kind in (SDNN, ANN)[: 1 + args.ann]:
         torch.manual_seed(args.seed)
         began = time.perf_counter()
@@ -235,11 +235,13 @@ def trained(
                 f"{time.perf_counter() - began:.0f}",
             ]
         )
-        if kind is SDNN:
+        if kind is SDNN and ranks.main:
             result = compare_ops(net, counts, error)
-    return rows, (
-        f"events 1 in {result.event_sparsity:.1f} activations, synaptic operations 1 in {result.synop_sparsity:.1f} multiply-accumulates"
-    )
+            saved = (
+                f"events 1 in {result.event_sparsity:.1f} activations, "
+                f"synaptic operations 1 in {result.synop_sparsity:.1f} multiply-accumulates"
+            )
+    return rows, saved
 
 
 if __name__ == "__main__":

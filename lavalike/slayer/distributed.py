@@ -88,11 +88,14 @@ class Ranks:
             drop_last=True,
         )
 
-    @arguments(net=instance(nn.Module, words="a torch module"))
-    def wrap(self, net: nn.Module) -> nn.Module:
+    @arguments(net=instance(nn.Module, words="a torch module"), find_unused_parameters=FLAG)
+    def wrap(self, net: nn.Module, find_unused_parameters: bool = False) -> nn.Module:
         """``net`` on ``device``; of several processes in DistributedDataParallel, so that all begin
         with the weights of the first and take the mean of their gradients. slayer's norms then take
         the mean over the whole batch; for torch's there is torch.nn.SyncBatchNorm.
+
+        ``find_unused_parameters``: as of DistributedDataParallel, where some take no part in the loss,
+        as the threshold of an Output block.
 
         InputError for blocks that learn the number of their channels at the first call: call it once
         before.
@@ -109,7 +112,9 @@ class Ranks:
             if isinstance(module, MeanOnlyBatchNorm):
                 module.over_ranks = True
         gpu = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(net, device_ids=gpu)
+        return nn.parallel.DistributedDataParallel(
+            net, device_ids=gpu, find_unused_parameters=bool(find_unused_parameters)
+        )
 
     @arguments(net=instance(nn.Module, words="a torch module"))
     def alone(self, net: nn.Module) -> nn.Module:

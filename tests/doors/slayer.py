@@ -457,7 +457,13 @@ ROWS = [
         shuffle=FLAG,
         seed=INDEX,
     ),
-    row("lavalike.slayer.distributed.Ranks.wrap", lambda: {"net": net()}, ranks, net=OBJECT),
+    row(
+        "lavalike.slayer.distributed.Ranks.wrap",
+        lambda: {"net": net()},
+        ranks,
+        net=OBJECT,
+        find_unused_parameters=FLAG,
+    ),
     row("lavalike.slayer.distributed.Ranks.alone", lambda: {"net": net()}, ranks, net=OBJECT),
     row(
         "lavalike.slayer.distributed.Ranks.gather",
