@@ -181,7 +181,8 @@ def meeting(rank: int, size: int, fd: int):
     lifs, _ = ring(size // 4, 2)
     made = cutting.cut(flatten(lifs[0], lv.RunConfig(), get_backend), 2, {"l0": 0, "l1": 1})
     layout = wiring.Layout(made, 1)
-    shared = SharedExchange(layout, wiring.Wiring(made, rank), fd, lambda: None)
+    shared = SharedExchange(layout, wiring.Wiring(made, rank), fd)
+    shared.begin(1)
     function, values = shared.row()
     values = [None, *values]
     names = function.__code__.co_varnames[: len(values)]

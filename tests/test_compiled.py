@@ -157,7 +157,7 @@ def test_what_it_came_to_is_told():
     dense.a_out.connect(lif.a_in)
     config = lv.RunConfig(precision="fixed_pt", select={LIF: "torch"})
     flat = flatten(lif, config, get_backend)
-    text = explain.text(SimpleNamespace(plan=cut(flat), flat=flat))
+    text = explain.text(SimpleNamespace(plan=cut(flat), flat=flat, cut=None))
     assert "part 1 -> part 2: Dense.a_out, settled 1 step before" in text
     assert "torch: out; any number of steps at once" in text
 

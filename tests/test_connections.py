@@ -285,6 +285,16 @@ def test_chunks_are_the_synapses_that_they_hold(config, form):
         assert want.any()
 
 
+def test_many_entries_are_sorted_as_few_are(monkeypatch):
+    g = np.random.default_rng(2)
+    rows, cols = g.integers(0, 9, 300), g.integers(0, 11, 300)
+    listed = Sparse(rows=rows, cols=cols, data=1.0, shape=(9, 11))
+    few = numba_connections.by_input(listed)
+    monkeypatch.setattr(numba_connections, "MANY", 1)
+    for a, b in zip(few, numba_connections.by_input(listed), strict=True):
+        assert (a == b).all()
+
+
 def test_chunks_may_say_one_number_for_all():
     chunks = [([0, 1], [2, 0], 3, 1), ([2], [1], 4, [2])]
     kept = DelaySparse(chunks=chunks, shape=(3, 3))

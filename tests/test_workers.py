@@ -544,11 +544,11 @@ def test_what_is_not_computed_in_a_worker():
 
 
 def test_a_step_that_takes_long_and_a_value_that_does_not_fit():
-    lifs, late, *_ = mixed(lv.RunConfig(workers=2, partition={"l0": 0, "other": 1}, timeout=0.3), 2)
+    lifs, late, *_ = mixed(lv.RunConfig(workers=2, partition={"l0": 0, "other": 1}, timeout=1), 2)
     with pytest.raises(lv.VarError, match=r"l1.vth"):
         lifs[1].vth.set("much")
     late.fails.set(4.5)  # it sleeps in step 4
-    with pytest.raises(lv.WorkerError, match=r"no step was done within timeout=0.3 s"):
+    with pytest.raises(lv.WorkerError, match=r"no step was done within timeout=1 s"):
         lifs[0].run(lv.RunSteps(9))
     lifs[0].stop()
 
@@ -598,13 +598,20 @@ def test_a_small_graph_stays_in_one_process(caplog):
     assert "predicted" in text
 
 
-def test_records_of_workers_come_here(caplog):
+def test_records_and_warnings_of_workers_come_here(caplog):
+    lifs = ring()
+    source = io.source.RingBuffer(data=np.full((6, 3), 2), name="source")
+    joint = Dense(weights=np.eye(6), name="counts")
+    source.s_out.connect(joint.s_in)
+    joint.a_out.connect(lifs[1].a_in)
     with caplog.at_level(logging.INFO, "lavalike"):
-        lifs = ring()
-        compiled(lifs[0], **TWO)
-        lifs[0].stop()
+        compiled(lifs[0], workers=2, partition={"l0": 0, "source": 0, "l1": 1})
+    with pytest.warns(lv.errors.GradedMessageWarning, match="counts: messages arrive"):
+        lifs[0].run(lv.RunSteps(3))
+    assert lifs[0].step == 3
+    lifs[0].stop()
     told = [r.getMessage() for r in caplog.records if r.name == "lavalike.runtime.worker"]
-    assert sorted(told) == ["worker 0: 3 processes", "worker 1: 3 processes"]
+    assert sorted(told) == ["worker 0: 4 processes", "worker 1: 4 processes"]
 
 
 def test_workers_go_on_from_a_checkpoint(tmp_path):

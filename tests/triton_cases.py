@@ -55,7 +55,7 @@ class Case:
     training: Training
     parameters: dict[str, float]
     steps: int = 25
-    width: int = 150
+    width: int = 40
     dtype: torch.dtype = torch.float32
     per: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ DETACHED = Training(Atan(), "detach")
 LEAK = {"keep": 0.9, "vth": 1.0}
 CASES = {
     **{
-        f"leaky, {steps} steps": Case(LEAKY, DETACHED, LEAK, steps, 150, trained=("keep",))
+        f"leaky, {steps} steps": Case(LEAKY, DETACHED, LEAK, steps, trained=("keep",))
         for steps in (1, 7, 8, 9, 16, 17, 25, 32)
     },
     **{
@@ -77,22 +77,25 @@ CASES = {
     },
     "leaky, no steps": Case(LEAKY, DETACHED, LEAK, 0, 5, trained=("keep",)),
     "leaky, full reset": Case(LEAKY, Training(FastSigmoid(4.0), "full"), LEAK, trained=("vth",)),
-    "leaky, per neuron": Case(LEAKY, DETACHED, LEAK, per=("keep", "vth"), trained=("keep", "vth")),
-    "leaky, recorded": Case(LEAKY, DETACHED, LEAK, record=("v",), trained=("keep",)),
+    "leaky, per neuron": Case(
+        LEAKY, DETACHED, LEAK, width=150, per=("keep", "vth"), trained=("keep", "vth")
+    ),
+    "leaky, recorded": Case(LEAKY, DETACHED, LEAK, width=150, record=("v",), trained=("keep",)),
     "leaky, bfloat16": Case(LEAKY, DETACHED, LEAK, dtype=torch.bfloat16, trained=("keep",)),
     "leaky, float64": Case(
         LEAKY, Training(Sigmoid(5.0)), LEAK, dtype=torch.float64, trained=("keep",)
     ),
     **{
         f"leaky, shifted, {steps} steps": Case(
-            LEAKY, DETACHED, LEAK, steps, trained=("keep",), shift=True
+            LEAKY, DETACHED, LEAK, steps, width, trained=("keep",), shift=True
         )
-        for steps in (1, 16, 17, 32, 40)
+        for steps, width in ((1, 40), (16, 40), (17, 150), (32, 40), (40, 40))
     },
     "cuba": Case(
         LIF,
         Training(Boxcar(), "detach"),
         {"keep_u": 0.7, "keep_v": 0.9, "gain": 1.0, "bias": 0.01, "vth": 1.0},
+        width=150,
         per=("bias",),
         trained=("bias", "keep_u"),
     ),

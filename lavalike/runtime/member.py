@@ -26,6 +26,9 @@ Rows = Mapping[Port, np.ndarray]
 class Meeting(Protocol):
     """How shares exchange: :class:`lavalike.backends.numba.exchange.Exchange`, and what is besides it for stretches of steps."""
 
+    def prepare(self, stretches: bool, agrees: bool) -> None:
+        """It will be asked for ``swap``, and for ``agree``: what that takes is compiled, so that no step waits for it."""
+
     def begin(self, run: int) -> None:
         """A run begins, which for all has this number, larger than those before."""
 
@@ -85,6 +88,9 @@ class Member:
         self.careful = not self.asking and (
             not self._row or any(p.stops for e in engines for p in e.programs)  # type: ignore[attr-defined]
         )
+        for engine in engines:
+            for program in engine.programs:
+                _compile(program)
         self.alert = False  # whether any share may ask for the end of the run
         self.keeps = False  # whether states are kept before a run
         self.before: Any = None
@@ -130,6 +136,7 @@ class Member:
     def ready(self, keeps: bool, alert: bool) -> None:
         """What all shares together need: that states are kept, that each step is agreed upon."""
         self.keeps, self.alert = keeps, alert
+        self.meeting.prepare(not self._row, alert)
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -267,6 +274,16 @@ class Member:
     def go_back(self, state: list[Any]) -> None:
         for engine, own in zip(self.engines, state, strict=True):
             engine.go_back(own)
+
+
+def _compile(program: Any) -> None:
+    """Kernels of the numba backend, which it compiles when they are first called."""
+    inner = getattr(program, "parts", ())
+    for part in inner.values() if isinstance(inner, dict) else inner:
+        _compile(getattr(part, "program", part))
+    if hasattr(program, "ops") and not program.options.debug:
+        for op in program.ops:
+            op.row(program.batch)
 
 
 def threaded(parcel: Parcel, threads: int) -> None:

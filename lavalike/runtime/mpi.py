@@ -91,6 +91,9 @@ class Exchange:
     def row(self) -> None:
         return None
 
+    def prepare(self, stretches: bool, agrees: bool) -> None:
+        """Nothing is compiled."""
+
     def begin(self, run: int) -> None:
         """Run number ``run`` begins, for all."""
         self.run, self._row = run, (-1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,10 @@ NAP = 5e-5  # seconds between two looks, after a wait of a millisecond
 
 
 class SharedExchange:
-    """The exchange of share ``rank`` through memory ``fd``. See :class:`lavalike.backends.numba.exchange.Exchange`.
+    """The exchange of share ``rank`` through memory ``fd``. See :class:`lavalike.backends.numba.exchange.Exchange`."""
 
-    Args:
-        alone: called while it waits; raises where nobody is left to wait for.
-    """
-
-    def __init__(self, layout: Layout, wiring: Wiring, fd: int, alone: Callable[[], None]) -> None:
-        self.layout, self.rank, self.alone = layout, wiring.rank, alone
+    def __init__(self, layout: Layout, wiring: Wiring, fd: int) -> None:
+        self.layout, self.rank = layout, wiring.rank
         self.words = memory_words(fd, layout.size)
         self.sent, self.heard = wiring.sent, wiring.heard
         self._sources, self._dtypes, self._batch = wiring.sources, wiring.dtypes, wiring.batch
@@ -86,6 +82,10 @@ class SharedExchange:
             *(copies, self.state, self.tape, self._away),
         ]
 
+    def prepare(self, stretches: bool, agrees: bool) -> None:
+        _ = stretches and (self._publish, self._await)
+        _ = agrees and (self._end, self._all_end)
+
     def begin(self, run: int) -> None:
         """Run number ``run`` begins, for all."""
         self.run = run
@@ -93,14 +93,10 @@ class SharedExchange:
         self._ended = run << 32
 
     def waited(self) -> bool:
-        self._look()
-        time.sleep(NAP)
-        return False
-
-    def _look(self) -> None:
         if self.words[self.layout.abort] >= self.run:
             raise Ended
-        self.alone()
+        time.sleep(NAP)
+        return False
 
     def give_up(self) -> None:
         """Let all know that this run is not gone on with."""

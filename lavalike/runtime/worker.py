@@ -31,7 +31,7 @@ def main(pipe: Any, level: int) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who says when to end
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    threading.Thread(target=_outlive, args=(pipe,), daemon=True).start()
+    threading.Thread(target=_outlive, daemon=True).start()
     worker = Worker(pipe)
     logs.join((worker, level))
     with contextlib.suppress(EOFError, OSError):  # the parent has ended, or let go of it
@@ -39,11 +39,13 @@ def main(pipe: Any, level: int) -> None:
     os._exit(0)  # programs hold shared memory in arrays, which no order of ending would please
 
 
-def _outlive(pipe: Any) -> None:
+def _outlive() -> None:
     """End with the parent, whatever the other thread does."""
     parent = parent_process()
     assert parent is not None
-    connection.wait([parent.sentinel])
+    while not connection.wait([parent.sentinel], 1.0):
+        if os.getppid() != parent.pid:  # what it forked may hold the sentinel's other end
+            break
     os._exit(1)
 
 
@@ -132,7 +134,7 @@ class Worker:
         """How the share exchanges with others."""
         from lavalike.runtime.shared import SharedExchange
 
-        return SharedExchange(parcel.layout, parcel.wiring, fd, self._alone)
+        return SharedExchange(parcel.layout, parcel.wiring, fd)
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -215,22 +217,12 @@ class Worker:
             self.states.pop(number, None)
         return None, []
 
-    def do_snapshot(self) -> Any:
-        return None, [np.frombuffer(pickle.dumps(self.member.state(), 5), np.uint8)]
-
-    def do_restore(self) -> Any:
-        self.member.go_back(pickle.loads(self.bytes()))
-        return None, []
-
     def do_drop(self) -> Any:
         """Let go of the share."""
         self.member = self.meeting = None
         self.states.clear()
         self.last = ()
         return None, []
-
-    def _alone(self) -> None:
-        """While it waits for other workers."""
 
 
 def packed(error: BaseException) -> tuple[Any, ...]:

@@ -108,6 +108,7 @@ class Hand:
             theirs.close()
         self.ended = False
         self.read = _sources()  # files of modules that it may have read
+        self.place = _place()
 
     @property
     def pid(self) -> int:
@@ -144,6 +145,11 @@ def _sources() -> dict[str, float]:
     return out
 
 
+def _place() -> tuple[str, ...]:
+    """Where modules are looked for."""
+    return (os.getcwd(), *sys.path)
+
+
 def _hired(count: int) -> list[Hand]:
     """So many workers, those that wait first; new ones start all at once."""
     _check_start()
@@ -156,7 +162,8 @@ def _hired(count: int) -> list[Hand]:
             if hand is None:
                 hands.append(Hand())
                 continue
-            if not hand.process.is_alive() or any(now.get(f, t) != t for f, t in hand.read.items()):
+            stale = hand.place != _place() or any(now.get(f, t) != t for f, t in hand.read.items())
+            if stale or not hand.process.is_alive():
                 hand.end()
                 continue
             try:
@@ -276,17 +283,18 @@ class Workers:
         self._runs = itertools.count(1)
         self._states = itertools.count(1)
         self._forget: list[int] = []
+        self._told: list[tuple[str, type[Warning]]] = []  # warnings of workers
         self._where: dict[Port | Var, tuple[int, parcel.Key]] = {}
         for share in made.shares:
             own = parcel.keys(share.nodes)
             self._where |= {t: (share.rank, key) for t, key in own.items()}
-        self._fed: list[list[Port]] = []
         self._sums: dict[Port, list[Term]] = {}
-        self._dtypes: dict[Port | Var, np.dtype] = {}
+        self.busy = False  # an answer of workers is waited for
+        self.why: dict[int, str] = {}  # of a worker that was ended, for what
         layout = wiring.Layout(made, max(1, min(made.interval, MOST)))
         parcels = [parcel.parcel(made, s.rank, layout) for s in made.shares]
         self._most = layout.steps
-        self._fed = [[*p.stimuli] for p in parcels]
+        self._fed: list[list[Port]] = [[*p.stimuli] for p in parcels]
         packed = [parcel.packed(p) for p in parcels]  # before a process is started
         self._start(layout, packed, recordable)
         log.info(
@@ -307,8 +315,11 @@ class Workers:
             self.hands = _hired(len(packed))
             self._finalizer = weakref.finalize(self, _let_go, self.hands, self._pid)
             self._finalizer.atexit = False
+            threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
+            self.busy = True
             self._build(packed, recordable)
         finally:
+            self.busy = False
             os.close(self._fd)
 
     def _build(self, packed: Sequence[parcel.Packed], recordable: Sequence[Port | Var]) -> None:
@@ -376,7 +387,9 @@ class Workers:
         hand.process.join(1.0)
         code = hand.process.exitcode
         how = (
-            "ended"
+            self.why[rank]
+            if rank in self.why
+            else "ended"
             if code is None
             else f"was killed by {signal.Signals(-code).name}"
             if code < 0
@@ -385,16 +398,12 @@ class Workers:
         return self._broken(f"worker {rank} (process {pid}) {how}")
 
     def _broken(self, what: str) -> WorkerError:
-        at = self._last_step()
         self._end(what)
         since = f"what was computed since step {self.flat.step} is lost"
         return WorkerError(
-            f"{self._name}: {what}, around step {at}; {since}. stop(), and a run goes on from step {self.flat.step} with the Vars as they "
-            "were then and as they were set"
+            f"{self._name}: {what}, around step {self.step}; {since}. stop(), and a run goes on from there with the Vars as they were then "
+            "and as they were set"
         )
-
-    def _last_step(self) -> int:
-        return self.step
 
     def _end(self, why: str) -> None:
         """End all workers of this graph."""
@@ -404,14 +413,14 @@ class Workers:
             hand.end(kill=True)
 
     def _all(self, verb: str, *arguments: Any) -> list[Any]:
-        with _Deferred():
+        with _Deferred(self):
             for hand in self.hands:
                 self._send(hand, verb, *arguments)
             return self._answers(range(len(self.hands)))
 
     def _ask(self, rank: int, verb: str, *arguments: Any, data: Any = None) -> Any:
         self._check()
-        with _Deferred():
+        with _Deferred(self):
             self._send(self.hands[rank], verb, *arguments)
             if data is not None:
                 self._send_bytes(self.hands[rank], data)
@@ -437,7 +446,6 @@ class Workers:
         values: dict[int, Any] = {}
         errors: dict[int, tuple[int, BaseException]] = {}
         waiting: dict[Any, int] = {self.hands[r].pipe: r for r in ranks}
-        held: set[int] = set()
         progress, since = self._progress(), time.monotonic()
         while waiting:
             ready = self._wait([*waiting])
@@ -453,7 +461,6 @@ class Workers:
                     errors[rank] = answer[1:]
             if ready:
                 continue
-            held = self._look([*waiting.values()], held)
             if limit is None:
                 continue
             if (now := self._progress()) != progress:
@@ -473,7 +480,7 @@ class Workers:
         if kind == "log":
             logs.deliver(rest[0])
         elif kind == "warning":
-            warnings.warn(rest[1], rest[0], stacklevel=8)
+            self._told.append((rest[1], rest[0]))
         elif kind == "seed":
             self._send_plain(hand, self.flat.seed)
         elif kind == "error":
@@ -506,21 +513,6 @@ class Workers:
         """What changes while workers exchange."""
         return tuple(int(self._words[wiring.LINE * r]) for r in range(len(self.cut.shares)))
 
-    def _look(self, ranks: Sequence[int], before: set[int]) -> set[int]:
-        """Those of ``ranks`` whose process is held; WorkerError for one that was, too, when it was looked at last."""
-        held = set()
-        for rank in ranks:
-            hand = self.hands[rank]
-            if not hand.process.is_alive():
-                raise self._dead(hand)
-            if wiring.state_of(hand.pid) in ("T", "t"):
-                held.add(rank)
-                if rank in before:
-                    raise self._broken(
-                        f"worker {rank} (process {hand.pid}) does not answer: it is stopped (SIGSTOP, a debugger)"
-                    )
-        return held
-
     # -- running ---------------------------------------------------------------------------------------
 
     def watch(self, paused: Callable[[], bool]) -> None:
@@ -529,12 +521,14 @@ class Workers:
     def run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         """See :meth:`lavalike.runtime.engine.Engine.run`."""
         self._check()
-        with _Deferred():
+        with _Deferred(self):
             try:
                 self._run(steps, stimuli, recordings)
             except KeyboardInterrupt:
                 self._end("Ctrl-C, twice")
                 raise
+        while self._told:  # which may be errors, and then not in the middle of a run
+            warnings.warn(*self._told.pop(0), stacklevel=7)
 
     def _run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
         self.request = ""
@@ -710,7 +704,11 @@ class Workers:
 
     def placement(self, chips: int = 1) -> Any:
         """There is none."""
-        return Engine.placement(self, chips)  # type: ignore[arg-type]
+        return Engine.placement(self, chips)  # type: ignore[arg-type]  # of its programs, which are none
+
+    def report(self) -> Any:
+        """There is none."""
+        return Engine.placement(self)  # type: ignore[arg-type]  # as above
 
     @property
     def programs(self) -> list[Any]:
@@ -721,7 +719,11 @@ class Workers:
 class _Deferred:
     """Within, Ctrl-C waits: half a message to a worker is none. Twice it does not, and ends all workers."""
 
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+
     def __enter__(self) -> None:
+        self.workers.busy = True
         self.count, self.before = 0, None
         if threading.current_thread() is threading.main_thread():
             before = signal.getsignal(signal.SIGINT)
@@ -734,6 +736,7 @@ class _Deferred:
             raise KeyboardInterrupt
 
     def __exit__(self, *exc: object) -> None:
+        self.workers.busy = False
         if self.before is None:
             return
         signal.signal(signal.SIGINT, self.before)
@@ -747,6 +750,27 @@ class Kept:
     def __init__(self, number: int, forget: list[int]) -> None:
         self.number = number
         weakref.finalize(self, forget.append, number).atexit = False
+
+
+def _watch(workers: weakref.ref[Workers]) -> None:
+    """End a worker that is stopped (twice looked at, so that Ctrl-Z and on again ends nothing) while an answer is waited for; who waits for
+    it then sees its pipe closed."""
+    before: set[int] = set()
+    while True:
+        time.sleep(LOOK)
+        graph = workers()
+        if graph is None or graph.lost is not None:
+            return
+        stopped = {
+            rank
+            for rank, hand in enumerate([*graph.hands] if graph.busy else [])
+            if wiring.state_of(hand.pid) in ("T", "t")
+        }
+        for rank in stopped & before:
+            graph.why[rank] = "does not answer: it is stopped (SIGSTOP, a debugger)"
+            graph.hands[rank].process.kill()
+        before = stopped
+        del graph
 
 
 def _let_go(hands: list[Hand], pid: int) -> None:

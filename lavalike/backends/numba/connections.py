@@ -337,6 +337,10 @@ def by_input(process: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     if process.start is not None:
         return slice(None), process.rows, process.start
     rows, cols = process.rows, process.cols
+    if len(rows) < MANY:  # faster than to compile what is faster
+        order = np.lexsort((rows, cols))
+        counts = np.bincount(cols, minlength=process.s_in.size)
+        return order, rows[order], np.concatenate([[0], np.cumsum(counts)])
     order = np.arange(len(rows), dtype=np.int32 if len(rows) < 2**31 else np.int64)
     for keys, size in ((rows, process.a_out.size), (cols, process.s_in.size)):
         start = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=size))])
