@@ -217,6 +217,13 @@ class Worker:
             self.states.pop(number, None)
         return None, []
 
+    def do_snapshot(self) -> Any:
+        return None, [np.frombuffer(pickle.dumps(self.member.state(), 5), np.uint8)]
+
+    def do_restore(self) -> Any:
+        self.member.go_back(pickle.loads(self.bytes()))
+        return None, []
+
     def do_drop(self) -> Any:
         """Let go of the share."""
         self.member = self.meeting = None
