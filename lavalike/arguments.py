@@ -47,6 +47,10 @@ class Rule:
         self, door: str, name: str, value: Any, error: type[LavalikeError] = InputError
     ) -> None:
         """Raise ``error`` (its TypeError kin where the kind is wrong) unless ``value`` may be argument ``name`` of ``door``."""
+        self.look(f"{door}: {name}", value, error)
+
+    def look(self, what: str, value: Any, error: type[LavalikeError] = InputError) -> None:
+        """:meth:`check` of a value that the message calls ``what``."""
         if not self.kind(value):
             grad = (
                 "; no gradient passes here: detach() it"
@@ -54,11 +58,11 @@ class Rule:
                 else ""
             )
             raise kind_error(error)(
-                f"{door}: {name} is {self.words}, got {shown(value)} ({type(value).__name__}){grad}"
+                f"{what} is {self.words}, got {shown(value)} ({type(value).__name__}){grad}"
             )
         if not self.value(value):
             hint = did_you_mean(value, self.near) if isinstance(value, str) else ""
-            raise error(f"{door}: {name} is {self.words}, got {shown(value)}{hint}")
+            raise error(f"{what} is {self.words}, got {shown(value)}{hint}")
 
 
 def shown(value: Any, width: int = 80) -> str:
@@ -190,6 +194,26 @@ def real(
 
     limits = _limits(low, high, above, below)
     return Rule(f"a number{limits}" if limits or infinite else "a finite number", is_real, fits)
+
+
+def whole(
+    value: Any,
+    least: int,
+    what: str,
+    error: type[LavalikeError] = InputError,
+    most: int | None = None,
+) -> int:
+    """``value`` as an int where :func:`integer` takes it; else its ``error``, which calls it ``what``."""
+    integer(least, most).look(what, value, error)
+    return operator.index(value)
+
+
+def finite(
+    value: Any, what: str, least: float | None = None, error: type[LavalikeError] = InputError
+) -> float:
+    """``value`` as a float where :func:`real` takes it; else its ``error``, which calls it ``what``."""
+    real(least).look(what, value, error)
+    return float(value)
 
 
 def numbers(
@@ -458,7 +482,7 @@ def arguments(
                 look(args, kwargs)  # says what is wrong where an argument is at fault
                 raise
 
-        return checked  # type: ignore[return-value]
+        return checked  # type: ignore[return-value]  # as the function is called
 
     return decorate
 

@@ -304,8 +304,8 @@ class _Conversion:
         most = np.abs(wanted).max(initial=0.0)
         drop, (low, high) = 0, (-255, 255)
         if exponent is not None:
-            mode = process.sign_mode if process.sign_mode else sign_mode_of(value)  # type: ignore[attr-defined]
-            drop = dropped(process.num_weight_bits, SignMode(mode))  # type: ignore[attr-defined]
+            mode = process.sign_mode if process.sign_mode else sign_mode_of(value)  # type: ignore[attr-defined]  # what has an exponent has a sign mode
+            drop = dropped(process.num_weight_bits, SignMode(mode))  # type: ignore[attr-defined]  # and bits
             low, high = RANGE[SignMode(mode)]
         unit = 2**drop
         low, high = -(-low // unit) * unit, high // unit * unit

@@ -261,7 +261,7 @@ class Network(AbstractProcess):
             int32 (..., *inp.shape, time): 64 times the quantised input for an input layer, values scaled as
             sigma-delta messages for a layer that takes 16 bits, else spikes as they are.
         """
-        x = as_numbers(x).astype(np.float64)  # type: ignore[union-attr]
+        x = as_numbers(x).astype(np.float64)  # type: ignore[union-attr]  # numbers, by the rule of the argument
         shape = self.inp.shape[::-1]
         if x.ndim <= len(shape) or x.shape[-1 - len(shape) : -1] != shape:
             raise InputError(
@@ -327,12 +327,12 @@ class Network(AbstractProcess):
             detail = ""
             if hasattr(synapse, "stride"):
                 detail = (
-                    f"{synapse.weight.shape[1:3]} stride {synapse.stride} padding {synapse.padding}"  # type: ignore[union-attr]
+                    f"{synapse.weight.shape[1:3]} stride {synapse.stride} padding {synapse.padding}"  # type: ignore[union-attr]  # what has a stride is a convolution
                 )
             for line in (
                 p for p in (synapse, getattr(layer, "delay", None)) if hasattr(p, "max_delay")
             ):
-                detail += f" delays to {line.max_delay}"  # type: ignore[union-attr]
+                detail += f" delays to {line.max_delay}"  # type: ignore[union-attr]  # chosen for having one
             rows.append(
                 [
                     layer.kind,

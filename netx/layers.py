@@ -49,7 +49,8 @@ LATE = {"CUBA": LIFLateBias, "ALIF": ALIFLateBias}  # neurons whose bias begins 
 
 
 class Builder:
-    """Turns descriptions of layers into processes, with the options of one network."""
+    """Turns descriptions of layers into processes, with the options of one network. :mod:`netx.sizes` has seen that their shapes fit
+    each other."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Builder:
             else layer.neuron
         )
         cls = KINDS[kind]
-        values = self._parameters(layer, declaration(cls), stored, shape)
+        values = self._parameters(declaration(cls), stored, shape)
         bias = self._spread(layer, "bias", shape)
         common = {"shape": shape, "loihi_units": True, "checked": self.ours, **values}
         late: dict[str, Any] = {"bias_start": begin} if self.ours and np.any(bias) and begin else {}
@@ -125,13 +126,14 @@ class Builder:
         return neuron_process(scaled_inputs(dynamics, 64), f"{cls.__name__}")(scale=4096, **common)
 
     def _parameters(
-        self, layer: Layer, dynamics: Dynamics, stored: Mapping[str, Any], shape: tuple[int, ...]
+        self, dynamics: Dynamics, stored: Mapping[str, Any], shape: tuple[int, ...]
     ) -> dict[str, Any]:
         """The arguments of a process from a file's keys, as its parameters declare them."""
         out = {}
         for p in dynamics.parameters:
             if p.key in stored:
-                value = self._per_channel(layer, p.key, stored[p.key], shape)
+                given = stored[p.key].reshape(-1)  # one number, or one a channel, the last axis
+                value = int(given[0]) if given.size == 1 else np.broadcast_to(given, shape)
                 out[p.name] = value - p.offset if p.offset else value
         return out
 
@@ -149,26 +151,10 @@ class Builder:
             )
         return int(value.reshape(-1)[0])
 
-    def _per_channel(
-        self, layer: Layer, name: str, value: np.ndarray, shape: tuple[int, ...]
-    ) -> Any:
-        """One number, or one a channel; channels are the last axis here."""
-        if value.size == 1:
-            return int(value.reshape(-1)[0])
-        if value.size != shape[-1]:
-            raise self.reader.fail(
-                f"{layer.key}/neuron/{name}", f"{value.size} values for {shape[-1]} channels"
-            )
-        return np.broadcast_to(value.reshape(-1), shape)
-
     def _spread(self, layer: Layer, name: str, shape: tuple[int, ...]) -> Any:
         value = layer.arrays.get(name)
         if value is None or layer.type == "input":
             return 0
-        if value.size not in (1, shape[-1]):
-            raise self.reader.fail(
-                f"{layer.key}/{name}", f"{value.size} values for {shape[-1]} channels"
-            )
         return np.broadcast_to(value.reshape(-1), shape)
 
     # -- synapses -------------------------------------------------------------------------------------------
@@ -177,7 +163,7 @@ class Builder:
         """Dense weights (out, in), brought into range as Lava did, and refused where Lava computed garbage."""
         key = f"{layer.key}/{name}"
         weight = layer.arrays[name]
-        if weight.shape != (rows, columns) and not (rows == 1 and weight.shape == (columns,)):
+        if weight.size != rows * columns:  # of a first layer, whose inputs the caller may say
             raise self.reader.fail(
                 key, f"shape {weight.shape} does not fit {rows} neurons with {columns} inputs"
             )
@@ -241,12 +227,7 @@ class Builder:
             return np.broadcast_to(delay[:, None], (rows, columns)).copy()
         if delay.shape == (columns,):
             return np.broadcast_to(delay[None], (rows, columns)).copy()
-        if delay.shape == (rows, columns):
-            return delay
-        raise self.reader.fail(
-            f"{layer.key}/delay",
-            f"shape {delay.shape} fits neither {rows} neurons nor {columns} inputs",
-        )
+        return delay
 
     def convolution(
         self, layer: Layer, name: str, shape_in: tuple[int, ...], bits: int

@@ -60,6 +60,14 @@ def test_both_kinds_load(ours, foreign):
     assert not netx.Network(foreign).ours
 
 
+def test_an_input_shape_that_the_first_weights_do_not_have_is_told(foreign):
+    with pytest.raises(
+        lv.NetFileError,
+        match=r"layer/0/weight: shape \(5, 6\) does not fit 5 neurons with 7 inputs",
+    ):
+        netx.Network(foreign, input_shape=(7,))
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(lv.NetFileError, match=r"nothing\.net: there is no such file"):
         netx.Network(tmp_path / "nothing.net")

@@ -16,8 +16,9 @@ from hypothesis import given, settings, strategies as st
 
 import lavalike as lv
 from lavalike import bss2, fused, slayer
-from lavalike.backends.bss2 import place_process
+from lavalike.backends.bss2 import place_process, stored
 from lavalike.backends.bss2.program import SpikingProgram
+from lavalike.backends.torch.connections import SparseModel
 from lavalike.bss2 import Chip, Noise, RecordingError, RoutingError
 from lavalike.demo import chip as demo_chip, networks
 from lavalike.demo.data import Data, yin_yang
@@ -473,6 +474,64 @@ def test_parts_of_the_host_lie_before_between_and_behind():
 
 
 # -- the levels --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("level", ["ideal", "quantised", "emulated"])
+def test_few_synapses_of_many_stay_synapses(level, dtype, monkeypatch):
+    """The same spikes and membranes, whose matrix nobody lays out; some synapses at one place, some neurons without one, some
+    outputs taken in pieces and twice."""
+    g = np.random.default_rng(3)
+    rows, cols = g.integers(0, 580, 900), g.integers(0, 150, 900)
+    rows[:2], cols[:2] = 7, 9
+    x = spikes((150, 12), 0.3)
+
+    class Pieces(AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.inp, self.out = InPort((150,)), OutPort((300,))
+            self.synapses = Sparse(
+                rows=rows, cols=cols, data=g.normal(0.6, 0.2, 900), shape=(580, 150)
+            )
+            self.n = LIF(shape=(300,), du=0.3, dv=0.1, vth=1.0)
+            self.inp.connect(self.synapses.s_in)
+            self.synapses.a_out[:300].connect(self.n.a_in)
+            self.synapses.a_out[[570, 3, 7, 7]].connect(self.n.a_in[[0, 299, 1, 12]])
+            self.n.s_out.connect(self.out)
+
+    net = Pieces()
+
+    def run():
+        torch.manual_seed(0)
+        got = lv.simulate(net, {"inp": x}, config=on(level, dtype=dtype, seed=1), record=["n.v"])
+        return got["out"], got["n.v"], net.synapses.a_buff.get()
+
+    want = run()
+    assert want[0].any()
+    monkeypatch.setattr(stored, "LARGE", 1000)
+    monkeypatch.setattr(SparseModel, "matrix", None)
+    for a, b in zip(want, run(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_training_through_few_synapses_of_many(monkeypatch):
+    g = np.random.default_rng(5)
+    rows, cols = g.integers(0, 40, 90), g.integers(0, 30, 90)
+    x = torch.from_numpy(spikes((1, 30, 15), 0.3))
+
+    def gradients():
+        synapses = Sparse(rows=rows, cols=cols, data=np.full(90, 0.4), shape=(40, 30))
+        net = Net(synapses, LIF(shape=(40,), du=0.3, dv=0.1, vth=1.0))
+        module = lv.to_torch(net, dtype="float64", forward="bss2", chip=Chip(level="ideal"))
+        y = module(x)
+        y.square().sum().backward()
+        return [y, *(p.grad for p in module.parameters())]
+
+    want = gradients()
+    monkeypatch.setattr(stored, "LARGE", 100)
+    for a, b in zip(want, gradients(), strict=True):
+        # sums of some hundred products of order 1, in another order
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12 * float(a.detach().abs().max() + 1))
 
 
 def test_quantised_weights_are_what_hxtorch_writes():

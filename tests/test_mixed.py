@@ -938,5 +938,7 @@ def test_a_choice_that_contradicts_itself_is_refused():
         match="Choice: precision='fixed_pt', and Silent is a model of precision 'floating_pt'",
     ):
         lv.Choice(precision="fixed_pt", model=Silent)
-    with pytest.raises(lv.InputError, match="int is no model class"):
+    with pytest.raises(
+        lv.InputError, match=r"Choice: model is a model class \(.*implements\) or None, got .*int"
+    ):
         lv.Choice(model=int)

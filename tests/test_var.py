@@ -178,7 +178,7 @@ class Kinds(lv.AbstractProcess):
         self.turn = Var((1,), 1j, role="parameter")
 
 
-@lv.implements(Kinds, backend="numba")
+@lv.implements(Kinds, backend="numba", precision="floating_pt")
 class NumbaKinds(NumbaModel):
     def step(a_in, s_out, n, flag, z, v, w, k, on, turn):
         for i in range(2):
@@ -186,6 +186,18 @@ class NumbaKinds(NumbaModel):
             flag[i] = not flag[i]
             z[i] = z[i] * turn[0]
             v[i] = 0.5 * v[i] + a_in[i]
+            w[i] = -w[i]
+            s_out[i] = flag[i]
+
+
+@lv.implements(Kinds, backend="numba", precision="fixed_pt")
+class WholeKinds(NumbaModel):
+    def step(a_in, s_out, n, flag, z, v, w, k, on, turn):
+        for i in range(2):
+            n[i] += k[i] if on[i] else 1
+            flag[i] = not flag[i]
+            z[i] = z[i] * turn[0]
+            v[i] = (v[i] >> 1) + a_in[i]
             w[i] = -w[i]
             s_out[i] = flag[i]
 

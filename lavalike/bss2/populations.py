@@ -13,10 +13,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lavalike.arguments import FLAG, TEXT, arguments, integer, optional, sequence
+from lavalike.arguments import (
+    FLAG,
+    TEXT,
+    arguments,
+    integer,
+    optional,
+    sequence,
+    whole,
+)
 from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RoutingError
-from lavalike.checks import whole
 from lavalike.errors import InputError
 
 _BUS_SIGNED = facts.BUS_ROWS // 2

@@ -95,7 +95,7 @@ class _Computed(_Layer):
     def forward_func(self, input: Any, hw_data: Any = None) -> Any:
         if self.func is None:
             more = () if isinstance(self, Projection) else (hw_data,)
-            return super().forward_func(input, *more)  # type: ignore[misc]
+            return super().forward_func(input, *more)  # type: ignore[misc]  # of the class beside it
         if isinstance(self, Projection):
             x = self.spikes(input)
         else:

@@ -116,7 +116,7 @@ def register(proc: type[CoreProcess], model: Any) -> None:
     own = proc.__dict__.get("lava_models")
     if own is None:
         own = []
-        proc.lava_models = own  # type: ignore[attr-defined]
+        proc.lava_models = own  # type: ignore[attr-defined]  # added to whatever class it is
     if model not in own:
         own.append(model)
 

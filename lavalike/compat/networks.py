@@ -43,7 +43,7 @@ def _leave(cls: type, further: Mapping[str, Any]) -> None:
 
 class Network(core.Network):
     __doc__ = core.Network.__doc__
-    library: Any = _LIBRARY  # type: ignore[misc]
+    library: Any = _LIBRARY  # type: ignore[misc]  # a property there
 
     @property
     def room(self) -> Any:
@@ -97,7 +97,7 @@ class _Threshold:
     """One with a threshold."""
 
     def __init__(self, shape: Any, vth: Any = 10, exp: int = 0, **kwargs: Any) -> None:
-        super().__init__(shape, vth, exp)  # type: ignore[call-arg]
+        super().__init__(shape, vth, exp)  # type: ignore[call-arg]  # of the class it is mixed into
         _leave(type(self), kwargs)
 
 
@@ -115,7 +115,7 @@ class _Graded:
     exp: int
 
     def __init__(self, weights: Any, exp: int = 7, **kwargs: Any) -> None:
-        super().__init__(weights, exp)  # type: ignore[call-arg]
+        super().__init__(weights, exp)  # type: ignore[call-arg]  # of the class it is mixed into
         _leave(type(self), kwargs)
 
     def _whole(self, weights: Any) -> Any:

@@ -71,7 +71,7 @@ class _Learning(Weighted):
             weights=weights, tag_2=tag_2, tag_1=tag_1, learning_rule=rule.core,
             graded_spikes=GRADED[graded_spike_cfg], **kwargs,
         )  # fmt: skip
-        n_out, n_in = self.a_out.size, self.s_in.size  # type: ignore[attr-defined]
+        n_out, n_in = self.a_out.size, self.s_in.size  # type: ignore[attr-defined]  # of the connection that this is mixed into
         self.x0, self.y0 = Var((n_in,), 0), Var((n_out,), 0)
         for target in TARGETS:
             if target not in self.__dict__:

@@ -41,7 +41,7 @@ class AbstractPort:
         for port in ports:
             if not isinstance(port, AbstractVirtualPort):
                 raise PortTypeError(f"{self!r}, {port!r}: ports are connected by connect(port)")
-            port.carried = self.carried if isinstance(self, AbstractVirtualPort) else self._view()  # type: ignore[attr-defined]
+            port.carried = self.carried if isinstance(self, AbstractVirtualPort) else self._view()  # type: ignore[attr-defined]  # of virtual ports
             port._apply()
 
 
@@ -97,7 +97,7 @@ class ReduceSum(AbstractReduceOp):
 
 def _as(kind: type[V], view: core.View) -> V:
     view.__class__ = kind
-    return view  # type: ignore[return-value]
+    return view  # type: ignore[return-value]  # its class was set
 
 
 class _Shaping:
@@ -110,10 +110,10 @@ class _Shaping:
             raise ReshapeError(
                 f"{self!r}: {math.prod(self.shape)} elements do not reshape to {tuple(new_shape)}"
             )
-        return _as(ReshapePort, super().reshape(new_shape))  # type: ignore[misc]
+        return _as(ReshapePort, super().reshape(new_shape))  # type: ignore[misc]  # of the class it is mixed into
 
     def flatten(self) -> ReshapePort:
-        return _as(ReshapePort, super().flatten())  # type: ignore[misc]
+        return _as(ReshapePort, super().flatten())  # type: ignore[misc]  # of the class it is mixed into
 
     def transpose(self, axes: Any = None) -> TransposePort:
         n = len(self.shape)
@@ -121,14 +121,14 @@ class _Shaping:
             raise TransposeShapeError(f"{self!r}: axes {tuple(axes)} for {n} axes")
         if axes is not None and any(not -n <= a < n for a in axes):
             raise TransposeIndexError(f"{self!r}: axes {tuple(axes)} for {n} axes")
-        return _as(TransposePort, super().transpose(axes))  # type: ignore[misc]
+        return _as(TransposePort, super().transpose(axes))  # type: ignore[misc]  # of the class it is mixed into
 
     def concat_with(self, ports: Any, axis: int = 0) -> ConcatPort:
         others = ports if isinstance(ports, list | tuple) else [ports]
         if not -len(self.shape) <= axis < len(self.shape):
             raise ConcatIndexError(f"{self!r}: axis {axis} of {len(self.shape)} axes")
         try:
-            return _as(ConcatPort, super().concat_with(others, axis))  # type: ignore[misc]
+            return _as(ConcatPort, super().concat_with(others, axis))  # type: ignore[misc]  # of the class it is mixed into
         except ConnectError as e:
             rest = {
                 tuple(s for k, s in enumerate(p.shape) if k != axis % len(p.shape))

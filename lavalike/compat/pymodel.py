@@ -118,7 +118,7 @@ class _PyModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoStandIns):
     def _new_body(self) -> Any:
         body = type(self).__new__(type(self))
         vars(body).update(self._hidden, _frame=self, _scheduler=Scheduler())
-        body.__init__(self.process.proc_params)  # type: ignore[misc]
+        body.__init__(self.process.proc_params)  # type: ignore[misc]  # a second instance, made as Lava makes it
         process = self.process
         ends = (*process.in_ports, *process.out_ports, *process.ref_ports)
         for name in (*(p.name for p in ends), *(v.name for v in process.vars)):

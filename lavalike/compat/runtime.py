@@ -178,7 +178,7 @@ def executable(process: AbstractProcess, config: Any) -> Executable:
     out = Executable(leaves, {p: m for p, m in made.models.items() if p in leaves})
     for part in leaves:
         if isinstance(part, Monitor):
-            out.proc_builders[part] = type(part).lava_models[0]  # type: ignore[attr-defined]
+            out.proc_builders[part] = type(part).lava_models[0]  # type: ignore[attr-defined]  # which register gave it
     out.plan = made
     return out
 

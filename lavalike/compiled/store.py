@@ -250,7 +250,7 @@ class _Writer:
 
 
 def _is_value(cls: type) -> bool:
-    return dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    return dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]  # of every dataclass
 
 
 def save(compiled: Compiled, path: str | os.PathLike[str]) -> None:

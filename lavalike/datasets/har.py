@@ -26,8 +26,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lavalike.arguments import FLAG, PATH, Rule, arguments, integer, is_integer, optional
-from lavalike.checks import whole
+from lavalike.arguments import (
+    FLAG,
+    PATH,
+    Rule,
+    arguments,
+    integer,
+    is_integer,
+    optional,
+    whole,
+)
 from lavalike.errors import InputError
 
 ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "laying")

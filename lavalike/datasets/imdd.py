@@ -16,8 +16,18 @@ import numpy as np
 import torch
 from torch import fft
 
-from lavalike.arguments import TENSOR, Rule, arguments, choice, instance, integer, is_real, real
-from lavalike.checks import finite, whole
+from lavalike.arguments import (
+    TENSOR,
+    Rule,
+    arguments,
+    choice,
+    finite,
+    instance,
+    integer,
+    is_real,
+    real,
+    whole,
+)
 from lavalike.errors import InputError
 
 GRAY = ((0, 0), (0, 1), (1, 1), (1, 0))  # bits of symbols 0..3: neighbours differ in one

@@ -8,8 +8,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from lavalike.arguments import arguments, integer, numbers, real
-from lavalike.checks import whole
+from lavalike.arguments import (
+    arguments,
+    integer,
+    numbers,
+    real,
+    whole,
+)
 from lavalike.errors import InputError
 
 CLASSES = 3

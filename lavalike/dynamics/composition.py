@@ -57,8 +57,8 @@ def composed(
     step.__module__ = module
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature([inspect.Parameter(n, kind) for n in made.arguments])
-    step.__signature__ = signature  # type: ignore[attr-defined]
-    step.composition = made  # type: ignore[attr-defined]
+    step.__signature__ = signature  # type: ignore[attr-defined]  # functions take attributes
+    step.composition = made  # type: ignore[attr-defined]  # read by composition()
     return step
 
 

@@ -8,7 +8,7 @@ import inspect
 import linecache
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -244,6 +244,20 @@ class Dynamics:
             found |= dict.fromkeys(WORDS[v] for v in _functions(f) if WORDS.get(v) in ops.FLOATING)
             found |= dict.fromkeys(_fractions(f.__code__))
         return tuple(found)
+
+    def may_leave(self, fractions: Iterable[str]) -> bool:
+        """Whether whole numbers may become others in the step, of whose constants those in ``fractions`` are fractions."""
+
+        def is_safe(value: Any) -> bool:
+            if isinstance(value, types.FunctionType):
+                return (value.__module__ or "").split(".")[0] not in FOREIGN
+            return isinstance(value, int) or any(value is f for f in (abs, min, max, int, bool))
+
+        return (
+            any(True for _ in fractions)
+            or bool(self.floating)
+            or not all(is_safe(v) for f in _reached(self.step) for _, v in outside(f))
+        )
 
     def derive(
         self,

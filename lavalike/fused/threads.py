@@ -73,7 +73,7 @@ def _team() -> tuple[Any, int, int, int] | None:
         [ctypes.c_int64, ctypes.c_int64, ctypes.c_uint, ctypes.c_uint],
         None,
     )
-    return parallel, _member(), number, size  # type: ignore[return-value]
+    return parallel, _member(), number, size  # type: ignore[return-value]  # ctypes gives no types
 
 
 def _member() -> int:

@@ -68,10 +68,20 @@ class NodeConfig:
         return np.dtype(np.int32 if self.fixed else self.dtype)
 
 
-_MODEL = Rule("a model class", lambda v: isinstance(v, type))
+def _is_model(value: type) -> bool:
+    from lavalike.model.model import ProcessModel
+
+    return issubclass(value, ProcessModel) and hasattr(value, "process_class")
 
 
-@arguments(backend=optional(TEXT), precision=optional(choice(*PRECISIONS)), model=optional(_MODEL))
+MODEL = Rule(
+    "a model class (a ProcessModel made with lavalike.implements)",
+    lambda v: isinstance(v, type),
+    _is_model,
+)
+
+
+@arguments(backend=optional(TEXT), precision=optional(choice(*PRECISIONS)), model=optional(MODEL))
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """How some processes are computed, an exception in :class:`RunConfig`'s ``select``; what is None is as of the RunConfig.
@@ -97,7 +107,6 @@ class Choice:
             known(self.backend)
         if self.model is None:
             return
-        _check_model(self.model, "Choice: model")
         for name, own in (("backend", self.model.backend), ("precision", self.model.precision)):
             asked = getattr(self, name)
             if own and asked is not None and asked != own:
@@ -232,7 +241,7 @@ class RunConfig:
             made = value
         elif isinstance(value, str):
             if value in PRECISIONS:
-                made = Choice(precision=value)  # type: ignore[arg-type]
+                made = Choice(precision=value)  # type: ignore[arg-type]  # one of PRECISIONS
             elif value in BUILT_IN or value in names():  # which asks what is installed
                 made = Choice(backend=value)
             else:
@@ -241,7 +250,7 @@ class RunConfig:
                     f"{where}: {value!r} is no precision and no backend; there are {there}{did_you_mean(value, there)}"
                 )
         elif isinstance(value, type):
-            _check_model(value, where)
+            MODEL.look(where, value)
             made = Choice(model=value)
         else:
             raise InputError(
@@ -292,15 +301,6 @@ def belongs(option: str) -> str:
     alike = [name for name, (_, others) in KEYWORDS.items() if others == of]
     verb = "belong" if len(alike) > 1 else "belongs"
     return f"{' and '.join(sorted(alike))} {verb} to the {' and '.join(of)} backend{'s' if len(of) > 1 else ''}"
-
-
-def _check_model(model: type, where: str) -> None:
-    from lavalike.model.model import ProcessModel
-
-    if not issubclass(model, ProcessModel) or not hasattr(model, "process_class"):
-        raise InputError(
-            f"{where}: {model.__name__} is no model class; a model is a ProcessModel made with lavalike.implements"
-        )
 
 
 def _shown_key(key: Any) -> str:

@@ -24,7 +24,7 @@ from lavalike.process import InPort, OutPort
 class NetworkList(list["Network"]):
     """Networks that are added up where they are received. ``a + b`` makes a new one."""
 
-    def __add__(self, other: Any) -> NetworkList:  # type: ignore[override]
+    def __add__(self, other: Any) -> NetworkList:  # type: ignore[override]  # a list of networks, not of anything
         return NetworkList([*self, *_summands(self, other)])
 
     def __radd__(self, other: Any) -> NetworkList:

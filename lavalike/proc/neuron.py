@@ -60,7 +60,7 @@ def declaration(cls: type[Neuron]) -> Dynamics:
     """What declares the parameters of ``cls``; where an argument chooses among several equations, the one with most of them."""
     if cls.dynamics is not None:
         return cls.dynamics
-    return cls.__init__.declares[0]  # type: ignore[attr-defined]
+    return cls.__init__.declares[0]  # type: ignore[attr-defined]  # put there by declared
 
 
 def declared(

@@ -120,7 +120,7 @@ class Recorder(AbstractProcess):
         return sum(self._bytes(p, int(steps), config) for p in self.tracks)
 
     def _bytes(self, probe: Probe, steps: int, config: Any) -> int:
-        structure = probe.target.process._structure.root()  # type: ignore[union-attr]
+        structure = probe.target.process._structure.root()  # type: ignore[union-attr]  # a target is a process's
         config = config or structure.config
         target = resolved(probe.target)
         dtype = np.dtype(
@@ -210,7 +210,7 @@ class Recorder(AbstractProcess):
             atexit.unregister(self.close)
             try:
                 for probe in self.tracks:
-                    probe.sink.flush()  # type: ignore[attr-defined]
+                    probe.sink.flush()  # type: ignore[attr-defined]  # with a store sinks are of a file
             finally:
                 self.store.close()
 

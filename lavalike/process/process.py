@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lavalike.arguments import FLAG, PATH, arguments, instance, integer, optional, shown
@@ -14,6 +12,7 @@ from lavalike.errors import GraphError, RunError, VarError, VarTypeError
 from lavalike.process.made import Made
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.refs import RefPort, VarPort
+from lavalike.process.runner import runner
 from lavalike.process.structure import Shared, Structure, join
 from lavalike.process.var import Var
 
@@ -32,14 +31,6 @@ class Expansion(Protocol):
 
 
 _building = threading.local()  # made: the processes made while a SubProcessModel builds its graph
-
-
-@functools.cache
-def _runtimes() -> ModuleType:
-    """What runs processes; it is loaded when something runs."""
-    from lavalike.runtime import runtime
-
-    return runtime
 
 
 class _Step:
@@ -370,7 +361,7 @@ class AbstractProcess(Shared):
             every: write it also after each step whose number this divides. Default None: only at the end. InputError without
                 ``checkpoint``.
         """
-        _runtimes().start(self, condition, run_cfg, checkpoint, every)
+        runner().start(self, condition, run_cfg, checkpoint, every)
 
     def _live(self, verb: str) -> Runtime:
         if self.runtime is None:
@@ -395,7 +386,7 @@ class AbstractProcess(Shared):
 
         Raises RunError while it is running.
         """
-        _runtimes().mark(self)
+        runner().mark(self)
 
     def reset(self) -> None:
         """Put everything this process is connected to back to where it was last marked, or to where its first run began.
@@ -412,7 +403,7 @@ class AbstractProcess(Shared):
                 ...
                 net.reset()
         """
-        _runtimes().reset(self)
+        runner().reset(self)
 
     def __enter__(self) -> Self:
         return self

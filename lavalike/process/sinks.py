@@ -57,7 +57,7 @@ class Memory:
         rows, done = self.rows, self.count - self.earlier
         if rows is None or rows.dtype != dtype or rows.shape[1:] != shape:
             if done:
-                self.full.append(rows[:done])  # type: ignore[index]
+                self.full.append(rows[:done])  # type: ignore[index]  # something was done: there are rows
                 self.earlier += done
             rows, done = None, 0
         if rows is None or len(rows) < done + n:

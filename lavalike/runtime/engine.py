@@ -163,7 +163,7 @@ class Engine:
     def again(self, steps: int) -> None:
         """Do ``steps`` more as the last run did: recordings go on in the rows behind those that it filled, which must be there, and
         stimuli so too. Where ``goes_on`` says so, and nothing but ``write`` came between."""
-        self._single.again(steps)  # type: ignore[union-attr]
+        self._single.again(steps)  # type: ignore[union-attr]  # goes_on says that there is one
 
     def _stretch(
         self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings
@@ -225,7 +225,7 @@ class Engine:
         if any(getattr(program, "record", None) is None for program in own):
             return False
         for program, wanted in own.items():
-            program.record(list(dict.fromkeys(wanted)))  # type: ignore[attr-defined]
+            program.record(list(dict.fromkeys(wanted)))  # type: ignore[attr-defined]  # each has it, see above
         if self._single is None:
             self._sum(sums)
         return True
@@ -238,7 +238,7 @@ class Engine:
         if self._single is not None:
             return self._single.dtype_of(target)
         if target in self._sent:  # as it goes through the channel
-            return self.flat.dtype_of(target)  # type: ignore[arg-type]
+            return self.flat.dtype_of(target)  # type: ignore[arg-type]  # only ports are sent
         if target in self._summed or program is None:
             return self.flat.dtype_of(target) if isinstance(target, Port) else target.value.dtype
         return program.dtype_of(target)

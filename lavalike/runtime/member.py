@@ -86,7 +86,7 @@ class Member:
         engines = [e for e in (self.near, self.far) if e is not None]
         self.asking = any(e._asking for e in engines)
         self.careful = not self.asking and (
-            not self._row or any(p.stops for e in engines for p in e.programs)  # type: ignore[attr-defined]
+            not self._row or any(p.stops for e in engines for p in e.programs)  # type: ignore[attr-defined]  # of numba
         )
         for engine in engines:
             for program in engine.programs:

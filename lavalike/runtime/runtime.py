@@ -267,7 +267,7 @@ class Runtime:
                 for _, dtype, probes in self.targets:
                     for probe in probes:
                         probe.begin(steps, self.program.step, dtype)
-            if steps is not None and condition.blocking:  # type: ignore[union-attr]
+            if steps is not None and condition.blocking:  # type: ignore[union-attr]  # steps are of RunSteps
                 self._loop(steps, ready, keep)
             else:
                 self._start_aside(steps, claim, keep)

@@ -106,7 +106,7 @@ class Recording(Mapping[Any, np.ndarray]):
 
     def __contains__(self, key: object) -> bool:
         try:
-            return self._target(key) in self._arrays  # type: ignore[arg-type]
+            return self._target(key) in self._arrays  # type: ignore[arg-type]  # what is no key is told
         except (NotRecordedError, InputTypeError):
             return False
 

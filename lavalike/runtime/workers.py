@@ -490,7 +490,7 @@ class Workers:
             value, arrays = rest
             made = [np.empty(shape, dtype) for shape, dtype in arrays] if into is None else None
             for k, (shape, _) in enumerate(arrays):
-                target = made[k] if made is not None else into[k][: shape[0]]  # type: ignore[index]
+                target = made[k] if made is not None else into[k][: shape[0]]  # type: ignore[index]  # into is there
                 if target.size:
                     self._receive(hand, target)
             return "done", value if not made else made[0] if value is None else (value, made)

@@ -320,8 +320,8 @@ class Event:
 
     def _picture(self, chosen: np.ndarray) -> np.ndarray:
         """(height, width, 3): the chosen events on white, later ones above."""
-        picture = np.ones((self.y.max(initial=0) + 1, self.x.max(initial=0) + 1, 3))  # type: ignore[union-attr]
-        picture[self.y[chosen], self.x[chosen]] = self._colours()[chosen]  # type: ignore[index]
+        picture = np.ones((self.y.max(initial=0) + 1, self.x.max(initial=0) + 1, 3))  # type: ignore[union-attr]  # a picture has a y
+        picture[self.y[chosen], self.x[chosen]] = self._colours()[chosen]  # type: ignore[index]  # a picture has a y
         return picture
 
 

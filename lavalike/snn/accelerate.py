@@ -522,7 +522,7 @@ class _Run:
             key not in self._steps
         ):  # cut once: a cut for each step would cost the square of their number backward
             self._steps[key] = _wide(self.sequences[key]).unbind(0)
-        return self._steps[key][node.step]  # type: ignore[index]
+        return self._steps[key][node.step]  # type: ignore[index]  # a node of a sequence has a step
 
     def _filled(self, value: Any) -> Any:
         """``value`` with what a run computes in its places."""

@@ -199,7 +199,7 @@ class Stateful(nn.Module):
                     f"{self.label}: a call takes the inputs {', '.join(self.input_names)}, by position; "
                     f"got {1 + len(states)}"
                 )
-            x, states = (x, *states[:more]), states[more:]  # type: ignore[assignment]
+            x, states = (x, *states[:more]), states[more:]  # type: ignore[assignment]  # several inputs are a tuple
         if self.init_hidden:
             if states or named:
                 raise InputError(

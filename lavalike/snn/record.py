@@ -151,7 +151,7 @@ class Symbol(torch.Tensor):
     value: Value
     record: object
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment] # a C function; the mode below sees what is done with it
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # a C function; the mode below sees what is done with it
 
 
 _current: ContextVar[Record | None] = ContextVar("record", default=None)

@@ -25,7 +25,7 @@ from lavalike.arguments import (
 )
 from lavalike.errors import ConformanceError, GraphError, InputError, ModelSelectionError, VarError
 from lavalike.model import ProcessModel, RunConfig
-from lavalike.model.config import Precision
+from lavalike.model.config import MODEL, Precision
 from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.process import walk
 from lavalike.runtime.conditions import RunSteps
@@ -37,11 +37,6 @@ Setup = Callable[[AbstractProcess], RunConfig]
 BATCH = 2
 PIECES = (3, 1, 5)  # steps of the runs that follow one another
 
-_MODEL = Rule(
-    "a model class",
-    lambda v: isinstance(v, type),
-    lambda v: issubclass(v, ProcessModel) and hasattr(v, "process_class"),
-)
 _ONLY = Rule(
     "names of samples",
     lambda v: (
@@ -148,8 +143,8 @@ def check_backend(
 
 @arguments(
     process=instance(AbstractProcess, words="a process"),
-    model=_MODEL,
-    reference=optional(_MODEL),
+    model=MODEL,
+    reference=optional(MODEL),
     inputs=optional(MAPPING),
     precision=optional(choice("floating_pt", "fixed_pt")),
     steps=integer(1),

@@ -6,9 +6,10 @@ At "ideal" nothing of this acts, at "quantised" weights alone.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import torch
 from lavalike.backends.bss2.neurons import ChipPopulation, Membrane, check_ranges
 from lavalike.backends.bss2.partition import is_plastic
 from lavalike.backends.bss2.spiking import Injection, Network, Projection, Tensors, Trace
+from lavalike.backends.bss2.stored import Matrix, Stored, fan_in, largest, mapped, sources
 from lavalike.bss2.chip import Chip, facts
 from lavalike.bss2.errors import NoChipError
 from lavalike.bss2.placement import Placement, Population, circuits, place_populations
@@ -26,7 +28,7 @@ from lavalike.bss2.spiking.events import jittered, limited, peak_rate
 from lavalike.bss2.spiking.scales import Voltage
 from lavalike.process import Port
 
-Weights = Mapping[Projection, torch.Tensor]
+Weights = Mapping[Projection, Matrix]
 HEADROOM = 2  # times the largest weight, as far as weights can grow that learn [chosen]
 
 
@@ -75,11 +77,11 @@ class Placed:
         check_ranges(list(plain.items()), dt)
         for p in net.populations:
             self.scales[p] = p.scale(plain[p])
-            largest = max(
-                float(weights[x].abs().max()) * (HEADROOM if is_plastic(x.synapse) else 1)
+            most = max(
+                largest(weights[x]) * (HEADROOM if is_plastic(x.synapse) else 1)
                 for x in net.onto(p)
             )
-            self.lsb[p] = largest / facts.WEIGHT_MAX if largest > 0 else 1.0
+            self.lsb[p] = most / facts.WEIGHT_MAX if most > 0 else 1.0
             for m in p.membranes:
                 self.biases[p, m.leak] = self._bias(p, m)
         self.placement = place(net, weights, self.rows)
@@ -101,29 +103,42 @@ class Placed:
 
     # -- what the chip computes with -------------------------------------------------------------------------
 
-    def weights(self) -> dict[Projection, torch.Tensor]:
+    def weights(self) -> dict[Projection, Matrix]:
         """Six bits and a sign for the largest weight onto a population, and at "emulated" each synapse's own efficacy."""
         if self.chip.level == "ideal":
             return dict(self.model)
-        out = {x: _rounded(w, self.lsb[x.target]) for x, w in self.model.items()}
+        out = {
+            x: mapped(w, functools.partial(_rounded, lsb=self.lsb[x.target]))
+            for x, w in self.model.items()
+        }
         if self.chip.emulated:
             for p in self.net.populations:
                 self._efficacies(p, out)
         return out
 
-    def _efficacies(self, p: ChipPopulation, weights: dict[Projection, torch.Tensor]) -> None:
+    def _efficacies(self, p: ChipPopulation, weights: dict[Projection, Matrix]) -> None:
         for m, own in zip(p.membranes, self._circuits(p), strict=True):
             first = 0
             for x in (x for x in self.net.onto(p) if x.port.name == m.port):
-                weights[x] = weights[x] * self._efficacy(
-                    own, range(first, first + x.size), weights[x] > 0
-                )
+                w, lines = weights[x], np.arange(first, first + x.size)
+                if isinstance(w, Stored):
+                    rows, cols = w.rows.numpy(), w.cols.numpy()
+                    own_efficacy = self._efficacy(own, lines[cols], w.values > 0, rows)
+                    weights[x] = replace(w, values=w.values * own_efficacy)
+                else:
+                    weights[x] = w * self._efficacy(own, lines, w > 0)
                 first += x.size
 
-    def _efficacy(self, own: np.ndarray, lines: range, excitatory: torch.Tensor) -> torch.Tensor:
-        """(neurons, lines): excitatory weights lie in the odd rows (grenade)."""
+    def _efficacy(
+        self,
+        own: np.ndarray,
+        lines: np.ndarray,
+        excitatory: torch.Tensor,
+        neurons: np.ndarray | slice = slice(None),
+    ) -> torch.Tensor:
+        """(neurons, lines), or of pairs of them where neurons are named: excitatory weights lie in the odd rows (grenade)."""
         chip = np.stack([self.chip.efficacy(h) for h in range(facts.HEMISPHERES)])
-        hemisphere, row, column = _places(own, lines)
+        hemisphere, row, column = _places(own, lines, neurons)
         return torch.from_numpy(chip[hemisphere, row + excitatory.numpy(), column])
 
     def sensors(self, x: Projection) -> np.ndarray:
@@ -135,7 +150,7 @@ class Placed:
         before = self.net.onto(x.target)
         first = sum(y.size for y in before[: before.index(x)])
         chip = np.stack([self.chip.correlation(h) for h in range(facts.HEMISPHERES)])
-        hemisphere, row, column = _places(own, range(first, first + x.size))
+        hemisphere, row, column = _places(own, np.arange(first, first + x.size))
         return np.moveaxis(chip[hemisphere, :, :, row + 1, column], (0, 1), (2, 3))
 
     def _circuits(self, p: ChipPopulation) -> list[np.ndarray]:
@@ -144,7 +159,7 @@ class Placed:
         assert isinstance(placed, PlacedPopulation)
         if len(p.membranes) == 1:
             return [placed.circuits]
-        cuts = np.cumsum([circuits(n) for n in fan_in(self.net, p, self.model, self.rows)])[:-1]
+        cuts = np.cumsum([circuits(n) for n in inputs(self.net, p, self.model, self.rows)])[:-1]
         return np.split(placed.circuits, cuts, axis=1)
 
     def constants(self, batch: int) -> dict[ChipPopulation, Tensors]:
@@ -175,7 +190,7 @@ class Placed:
                     first = sum(x.size for x in self.net.onto(p) if x.port.name == m.port)
                     sign = (weight.expand(p.size) > 0)[:, None].expand(-1, bias.rows)
                     weight = weight * self._efficacy(
-                        own, range(first, first + bias.rows), sign
+                        own, np.arange(first, first + bias.rows), sign
                     ).mean(1)
                 if m.fires:
                     trial = self.chip.noise.threshold_trial * torch.randn(batch, p.size, dtype=kind)
@@ -232,18 +247,19 @@ class Placed:
         )
 
 
-def _places(own: np.ndarray, lines: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hemisphere, row of its inhibitory weight and column of each input of neurons: (neurons, lines). Inputs are dealt to a neuron's
-    circuits, 128 each."""
-    line = np.arange(lines.start, lines.stop)
-    circuit = own[:, line // facts.SIGNED_ROWS % own.shape[1]]
-    row = np.broadcast_to(2 * (line % facts.SIGNED_ROWS), circuit.shape)
+def _places(
+    own: np.ndarray, lines: np.ndarray, neurons: np.ndarray | slice = slice(None)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hemisphere, row of its inhibitory weight and column of each input of neurons: (neurons, lines), or of pairs of them where neurons
+    are named. Inputs are dealt to a neuron's circuits, 128 each."""
+    circuit = own[neurons, lines // facts.SIGNED_ROWS % own.shape[1]]
+    row = np.broadcast_to(2 * (lines % facts.SIGNED_ROWS), circuit.shape)
     return circuit // facts.COLUMNS, row, circuit % facts.COLUMNS
 
 
-def _used(x: Projection, weights: torch.Tensor) -> torch.Tensor:
-    """Which synapses are there: those with a weight, and those that may learn one."""
-    return torch.ones_like(weights, dtype=torch.bool) if is_plastic(x.synapse) else weights != 0
+def _used(x: Projection, weights: Matrix) -> Matrix:
+    """Not 0 where a synapse is there: one with a weight, and one that may learn one."""
+    return mapped(weights, torch.ones_like) if is_plastic(x.synapse) else weights
 
 
 def _rounded(w: torch.Tensor, lsb: float) -> torch.Tensor:
@@ -254,11 +270,11 @@ def _rounded(w: torch.Tensor, lsb: float) -> torch.Tensor:
 Rows = Callable[[ChipPopulation, Membrane], int]
 
 
-def fan_in(net: Network, p: ChipPopulation, weights: Weights, rows: Rows) -> list[int]:
+def inputs(net: Network, p: ChipPopulation, weights: Weights, rows: Rows) -> list[int]:
     """Inputs of the neuron that has most, for each membrane, with those that a generator drives."""
     out = []
     for m in p.membranes:
-        counts = [_used(x, weights[x]).sum(1) for x in net.onto(p) if x.port.name == m.port]
+        counts = [fan_in(_used(x, weights[x])) for x in net.onto(p) if x.port.name == m.port]
         out.append((int(torch.stack(counts).sum(0).max()) if counts else 0) + rows(p, m))
     return out
 
@@ -267,17 +283,17 @@ def place(net: Network, weights: Weights, rows: Rows, chips: int = 1) -> Placeme
     """The part's populations on circuits: as many as inputs need, one a compartment at least. RoutingError."""
     wanted = []
     for p in net.populations:
-        inputs = fan_in(net, p, weights, rows)
+        found = inputs(net, p, weights, rows)
         heard = {q.name for x in net.onto(p) for q in net.heard(x)}
-        lines = sum(int(_used(x, weights[x]).any(0).sum()) for x in net.onto(p)) + sum(
+        lines = sum(sources(_used(x, weights[x])) for x in net.onto(p)) + sum(
             rows(p, m) for m in p.membranes
         )
-        joined = sum(circuits(n) for n in inputs) if len(p.membranes) > 1 else None
+        joined = sum(circuits(n) for n in found) if len(p.membranes) > 1 else None
         wanted.append(
             Population(
                 p.name,
                 p.size,
-                sum(inputs),
+                sum(found),
                 p.name in heard,
                 joined,
                 None,

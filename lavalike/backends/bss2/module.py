@@ -12,10 +12,11 @@ import torch
 
 from lavalike.backends.bss2.emulated import Placed
 from lavalike.backends.bss2.neurons import ChipPopulation, tensors
-from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_synapses
+from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_synapses, connection
 from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import start
 from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
+from lavalike.backends.bss2.stored import Matrix, mapped, scaled
 from lavalike.backends.torch.module import ProcessModule, Values
 from lavalike.bss2.chip import Chip
 from lavalike.compiler import order
@@ -123,7 +124,7 @@ class ChipModule(ProcessModule):
     def _model(
         self, net: Network
     ) -> tuple[
-        dict[Projection, torch.Tensor], dict[ChipPopulation, Tensors], dict[ChipPopulation, float]
+        dict[Projection, Matrix], dict[ChipPopulation, Tensors], dict[ChipPopulation, float]
     ]:
         """Weights, constants and gains, from the parameters' present values."""
         found = {
@@ -133,7 +134,7 @@ class ChipModule(ProcessModule):
         gains = {p: float(torch.as_tensor(gain).reshape(-1)[0]) for p, (_, gain) in found.items()}
         constants = {p: tensors(c, self.dtype) for p, (c, _) in found.items()}
         weights = {
-            x: w * gains[x.target]
+            x: scaled(w, gains[x.target])
             for x, w in net.matrices(net.connections(self.tensor, self.dtype)).items()
         }
         return weights, constants, gains
@@ -141,14 +142,14 @@ class ChipModule(ProcessModule):
     def _placed(
         self,
         net: Network,
-        weights: Mapping[Projection, torch.Tensor],
+        weights: Mapping[Projection, Matrix],
         constants: Mapping[ChipPopulation, Tensors],
     ) -> Placed:
         return Placed(
             net,
             self.chip,
             self.dt,
-            {x: w.detach() for x, w in weights.items()},
+            {x: mapped(w, torch.Tensor.detach) for x, w in weights.items()},
             {p: {n: v.detach() for n, v in c.items()} for p, c in constants.items()},
         )
 
@@ -174,7 +175,7 @@ class ChipModule(ProcessModule):
                 sending=placed.sent,
             )
             if not grad:  # what the chip sent is all that is asked for
-                sent.update({p.process.s_out: trace.spikes for p, trace in on_chip.items()})  # type: ignore[attr-defined]
+                sent.update({p.process.s_out: trace.spikes for p, trace in on_chip.items()})
                 return
             recorded = {p: placed.observed(p, trace) for p, trace in on_chip.items()}
         heard = {p: x + (received[p] - x).detach() for p, x in outside.items()}
@@ -188,11 +189,11 @@ class ChipModule(ProcessModule):
             recorded,
         )
         for p, trace in traces.items():
-            sent[p.process.s_out] = trace.spikes  # type: ignore[attr-defined]
+            sent[p.process.s_out] = trace.spikes
 
     def _product(self, node: Node, extent: tuple[int, int], sent: Values) -> None:
         p = Product(node, self.names[node], self.chip, extent[1], self.dtype)
-        s_in, a_out = node.process.s_in, node.process.a_out  # type: ignore[attr-defined]
+        s_in, a_out = connection(node).s_in, connection(node).a_out
         messages = gathered(node.inputs["s_in"], s_in.size, sent, extent, next(iter(sent.values())))
         twin = next(n for n in self.graph.nodes if n.process is node.process)
         initial = self.initial(extent[1])[twin]

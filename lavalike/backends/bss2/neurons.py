@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -92,10 +92,12 @@ class ChipPopulation:
     """
 
     def __init__(self, node: Node, name: str) -> None:
-        self.node, self.process, self.name = node, node.process, name
-        self.size = node.process.s_out.size  # type: ignore[attr-defined]
+        self.node, self.name = node, name
+        # a neuron: it has an s_out, a dynamics and its parameters
+        self.process = cast(Any, node.process)
+        self.size: int = self.process.s_out.size
         self.compartments = isinstance(node.process, MultiCompartment)
-        declared = node.process.dynamics.parameters  # type: ignore[union-attr]
+        declared = self.process.dynamics.parameters
         self.late = any(p.onset for p in declared)
         self.refractory = (
             any(p.tau == "refractory_time" for p in declared) and not self.compartments
@@ -138,7 +140,7 @@ class ChipPopulation:
     def holds(self) -> list[tuple[str, Var, int]]:
         """(state, Var, whether the Var is the step it ends in) of what counts how long a membrane is still held."""
         if self.refractory:
-            return [("hold_soma", self.process.refractory_period_end, 1)]  # type: ignore[attr-defined]
+            return [("hold_soma", self.process.refractory_period_end, 1)]
         return [
             (f"hold_{m.name}", getattr(self.process, f"hold_{m.name}"), 0)
             for m in self.membranes
@@ -148,7 +150,7 @@ class ChipPopulation:
     def derive(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         """The equation's constants from the process's parameters (arrays or tensors), and the gain of its inputs; VarError."""
         try:
-            c = self.process.dynamics.derive(values, Units.of(self.process.proc_params), False)  # type: ignore[union-attr]
+            c = self.process.dynamics.derive(values, Units.of(self.process.proc_params), False)
         except ValueError as e:
             raise VarError(f"{self.name}.{e}") from None
         if self.compartments:

@@ -40,6 +40,12 @@ def is_connection(node: Node) -> bool:
     return isinstance(node.process, Connection)
 
 
+def connection(node: Node) -> Connection:
+    """The process of a node that is a connection."""
+    assert isinstance(node.process, Connection), node.process.path
+    return node.process
+
+
 def is_plastic(node: Node) -> bool:
     """Whether a connection's synapses learn."""
     return isinstance(node.process, LearningDense)

@@ -135,7 +135,7 @@ class Sensed(Plastic):
                 f"{path}: synapses of a chip learn on one population of neurons with one membrane each; give each population a "
                 "LearningDense of its own"
             )
-        wanted = target.process.s_out  # type: ignore[attr-defined]
+        wanted = target.process.s_out
         if any(t.sensor is not None for t in self.terms) and (heard != [wanted] or not whole):
             raise GraphError(
                 f"{path}: on a chip a synapse sees the spikes of its own neuron, {wanted.path}; connect that, and nothing else, to s_in_bap"

@@ -10,7 +10,12 @@ import torch
 
 from lavalike.backends.bss2.emulated import Placed
 from lavalike.backends.bss2.neurons import ChipPopulation, tensors
-from lavalike.backends.bss2.partition import check_recordable, check_synapses, is_plastic
+from lavalike.backends.bss2.partition import (
+    check_recordable,
+    check_synapses,
+    connection,
+    is_plastic,
+)
 from lavalike.backends.bss2.plasticity import Plastic, plastic
 from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.spiking import (
@@ -22,6 +27,7 @@ from lavalike.backends.bss2.spiking import (
     gathered,
     joined,
 )
+from lavalike.backends.bss2.stored import Matrix, scaled, times
 from lavalike.backends.torch.terms import selected
 from lavalike.compiler import order
 from lavalike.compiler.parts import Part
@@ -62,7 +68,7 @@ def pending(
     for m in p.membranes:
         out[m.source] = torch.zeros_like(held(p.state_vars(m)[0]))
         for x in (x for x in net.onto(p) if x.port.name == m.port):
-            sent = held(x.synapse.process.a_buff)  # type: ignore[attr-defined]
+            sent = held(connection(x.synapse).a_buff)
             out[m.source] = out[m.source] + gain * selected(sent, x.term, p.size)
     return out
 
@@ -116,9 +122,10 @@ class SpikingProgram:
             learner.on(placed, self.gains[self.net.fed(learner.node)])
         return placed
 
-    def _weights(self) -> dict[Projection, torch.Tensor]:
+    def _weights(self) -> dict[Projection, Matrix]:
         self.connections = self.net.connections(self.tensor, self.dtype)
-        return {x: w * self.gains[x.target] for x, w in self.net.matrices(self.connections).items()}
+        found = self.net.matrices(self.connections)
+        return {x: scaled(w, self.gains[x.target]) for x, w in found.items()}
 
     # -- states ------------------------------------------------------------------------------------------------
 
@@ -234,9 +241,9 @@ class SpikingProgram:
         spikes = _spikes(traces)
         last = {port: x[-1] for port, x in {**received, **spikes}.items()}
         for n in self.net.synapses:  # what the connection would send next
-            inputs, like = n.process.s_in.size, next(iter(last.values()))  # type: ignore[attr-defined]
+            inputs, like = connection(n).s_in.size, next(iter(last.values()))
             x = gathered(n.inputs["s_in"], inputs, last, (self.batch,), like)
-            self._hold(n.process.a_buff, events(x) @ connections[n].T)  # type: ignore[attr-defined]
+            self._hold(connection(n).a_buff, times(events(x), connections[n]))
         self.step += steps
         self._store(traces)
         for target, rows in recordings.items():
@@ -330,7 +337,7 @@ class SpikingProgram:
 
 
 def _spikes(traces: Mapping[ChipPopulation, Trace]) -> dict[Port, torch.Tensor]:
-    return {p.process.s_out: t.spikes for p, t in traces.items()}  # type: ignore[attr-defined]  # neurons all have it
+    return {p.process.s_out: t.spikes for p, t in traces.items()}
 
 
 class ProductProgram:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from lavalike.backends.bss2.neurons import ChipPopulation
-from lavalike.backends.bss2.partition import is_connection, is_plastic, model_of
+from lavalike.backends.bss2.partition import connection, is_connection, is_plastic, model_of
+from lavalike.backends.bss2.stored import Matrix, Stored, is_large, stored, times
 from lavalike.backends.torch.connections import ConnectionModel, as_events
 from lavalike.backends.torch.terms import selected, summed
 from lavalike.bss2.errors import RoutingError
@@ -50,7 +51,7 @@ class Projection:
 
     @property
     def size(self) -> int:
-        return self.synapse.process.s_in.size  # type: ignore[attr-defined]
+        return connection(self.synapse).s_in.size
 
     def terms(self, known: Mapping[Port, torch.Tensor]) -> list[Term]:
         """Those of its inputs that come from ``known``."""
@@ -130,7 +131,7 @@ class Network:
         # a loop is stepped as a whole; all else runs population by population
         self.groups = [[at[n] for n in g if n in at] for g in groups]
         self.groups = [g for g in self.groups if g]
-        self.output = {p.process.s_out: p for p in self.populations}  # type: ignore[attr-defined]
+        self.output: dict[Port, ChipPopulation] = {p.process.s_out: p for p in self.populations}
         self.outside = list(
             dict.fromkeys(
                 t.source
@@ -159,15 +160,19 @@ class Network:
 
     def connections(
         self, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
-    ) -> dict[Node, torch.Tensor]:
+    ) -> dict[Node, Matrix]:
         """(outputs, inputs) of every synapse, in floating point; VarError."""
-        return {n: matrix(n, tensor, dtype) for n in self.synapses}
+        return {n: weights(n, tensor, dtype) for n in self.synapses}
 
-    def matrices(self, of_synapse: Mapping[Node, torch.Tensor]) -> dict[Projection, torch.Tensor]:
+    def matrices(self, of_synapse: Mapping[Node, Matrix]) -> dict[Projection, Matrix]:
         """(size of the target's input, size of the synapse's input) of every projection."""
-        return {
-            x: selected(of_synapse[x.synapse].T, x.term, x.port.size).T for x in self.projections
-        }
+
+        def taken(w: Matrix, x: Projection) -> Matrix:
+            if isinstance(w, Stored):
+                return w.selected(x.term, x.port.size)
+            return selected(w.T, x.term, x.port.size).T
+
+        return {x: taken(of_synapse[x.synapse], x) for x in self.projections}
 
     # -- over time --------------------------------------------------------------------------------------------
 
@@ -175,7 +180,7 @@ class Network:
         self,
         extent: tuple[int, int],
         outside: Mapping[Port, torch.Tensor],
-        weights: Mapping[Projection, torch.Tensor],
+        weights: Mapping[Projection, Matrix],
         constants: Mapping[ChipPopulation, Tensors],
         states: Mapping[ChipPopulation, Tensors],
         training: Mapping[ChipPopulation, Training] | None = None,
@@ -218,7 +223,7 @@ class Network:
                 traces[m.p] = m.trace() if loop else m.scanned()
                 if sending is not None:
                     traces[m.p].spikes = sending(m.p, traces[m.p].spikes)
-                sent[m.p.process.s_out] = traces[m.p].spikes  # type: ignore[attr-defined]
+                sent[m.p.process.s_out] = traces[m.p].spikes
         return traces
 
 
@@ -231,7 +236,7 @@ class _Member:
         p: ChipPopulation,
         extent: tuple[int, int],
         sent: Mapping[Port, torch.Tensor],
-        weights: Mapping[Projection, torch.Tensor],
+        weights: Mapping[Projection, Matrix],
         constants: Tensors,
         state: Tensors,
         training: Training,
@@ -257,8 +262,10 @@ class _Member:
                 self._add(
                     self.drive,
                     x,
-                    events(gathered(x.terms(sent), x.size, sent, (*extent,), self.like))
-                    @ weights[x].T,
+                    times(
+                        events(gathered(x.terms(sent), x.size, sent, (*extent,), self.like)),
+                        weights[x],
+                    ),
                 )
         zeros = self.like.new_zeros(*extent, p.size)
         self.inputs = {m.source: self.drive.get(m.source, zeros) for m in p.membranes}
@@ -311,7 +318,7 @@ class _Member:
             heard = self.beside[x][t] + gathered(
                 x.terms(now), x.size, now, (len(self.like),), self.like
             )
-            self._add(arrived, x, events(heard) @ self.weights[x].T)
+            self._add(arrived, x, times(events(heard), self.weights[x]))
         for m in self.p.membranes:
             if t > 0:
                 self.before[m.source] = self.arrived[m.source]
@@ -339,7 +346,7 @@ def _step_together(members: list[_Member], steps: int) -> None:
     for m in members:
         m.begin()
     for t in range(steps):
-        now = {m.p.process.s_out: m.advance(t) for m in members}  # type: ignore[attr-defined]
+        now = {m.p.process.s_out: m.advance(t) for m in members}
         for m in members:
             m.hear(t, now)
 
@@ -363,6 +370,18 @@ def constants(model: ConnectionModel, tensor: Callable[[Var], torch.Tensor]) -> 
         raise VarError(f"{model.process.path}.{e}") from None
 
 
+def weights(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> Matrix:
+    """:func:`matrix`, one synapse after another where they are few of many."""
+    model = None if is_plastic(node) else model_of(node)
+    if model is not None:
+        found = model.stored(c := constants(model, tensor))
+        if found is not None and is_large(found[0]):
+            synapses, values = found
+            return stored(synapses.rows, synapses.cols, values.to(dtype), synapses.shape)
+        return _matrix(node, model, c, dtype)
+    return matrix(node, tensor, dtype)
+
+
 def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """(outputs, inputs) of a synapse; differentiable where its weights are."""
     if is_plastic(node):
@@ -370,12 +389,17 @@ def matrix(node: Node, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
         return (tensor(p.weights) * 2.0 ** float(p.weight_exp.value[0])).to(dtype)
     model = model_of(node)
     assert model is not None, node.process.path
-    c = constants(model, tensor)
+    return _matrix(node, model, constants(model, tensor), dtype)
+
+
+def _matrix(
+    node: Node, model: ConnectionModel, c: dict[str, Any], dtype: torch.dtype
+) -> torch.Tensor:
     whole = model.matrix(c)
     if whole is not None:
         return whole.to(dtype)
     c = {k: v.to(dtype) if isinstance(v, torch.Tensor) else v for k, v in c.items()}
-    s_in, outputs = node.process.s_in, node.process.a_out.size  # type: ignore[attr-defined]
+    s_in, outputs = connection(node).s_in, connection(node).a_out.size
     if s_in.size * outputs > LARGEST:
         raise RoutingError(
             f"{node.process.path}: its synapses are a matrix of {outputs} x {s_in.size}, {outputs * s_in.size:,} weights; "

@@ -320,7 +320,7 @@ def _origin(function: Callable[..., Any] | Dynamics) -> tuple[str, str, str] | N
     if isinstance(function, Dynamics):
         parts = [function.step, *function.accumulators]
         origins = [_origin(f) for f in parts]
-        return None if None in origins else (*origins[0][:2], str(origins))  # type: ignore[index]
+        return None if None in origins else (*origins[0][:2], str(origins))  # type: ignore[index]  # none of them is None
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
     if (

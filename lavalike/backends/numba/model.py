@@ -24,9 +24,11 @@ class NumbaModel(ProcessModel):
     Write ``step`` as a plain function (no self) whose arguments are names: of ports (message arrays), of
     Vars (state arrays, changed in place), of what ``derive`` returns (arrays, or numbers by value), and
     ``t``, the step, from 1. It assigns to its OutPorts every element in every step, and returns nothing. Messages are int32 in fixed_pt
-    and the RunConfig's dtype in floating_pt, as ``self.config`` has them for this process; so are Vars of floats. Booleans keep their
-    dtype, complex numbers are as wide as the messages, and integers in floating_pt keep their dtype: a step that writes floats into those
-    of a NumPy array or number is a GraphError with its line, into Python's (``Var(shape, 0)``) makes the Var one of floats.
+    and the RunConfig's dtype in floating_pt, as ``self.config`` has them for this process; so are Vars of floats. Booleans keep
+    their dtype, complex numbers are as wide as the messages, and integers in floating_pt keep their dtype: a step that writes
+    floats into those of a NumPy array or number is a GraphError with its line, into Python's (``Var(shape, 0)``) makes the Var one
+    of floats. In fixed_pt all states and OutPorts are whole numbers, and so is what a step writes into them: ``int(x)``, ``x // n``,
+    ``x >> n``, ``np.floor(x)``, 0.0, but no ``x * 0.9``, which is that GraphError.
 
     When a graph is compiled, GraphError tells with its line a step that returns a value, gives the name of a port or state
     something new (``v = ...``; ``v[:] = ...`` and ``v += ...`` write), never writes an OutPort, or writes an InPort or a Var

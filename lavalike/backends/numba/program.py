@@ -2,98 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba.core.errors import NumbaError
 
 from lavalike.backends.base import Derivations, check_real, int32
-from lavalike.backends.numba import draws, kernels, kinds, loops, steps as user_steps, transfer
-from lavalike.backends.numba.kernels import Kind, Spec
+from lavalike.backends.numba import faults, kernels, loops, steps as user_steps, transfer
+from lavalike.backends.numba.faults import Faults
+from lavalike.backends.numba.gathering import Gathering
+from lavalike.backends.numba.kernels import Spec
 from lavalike.backends.numba.model import DynamicsModel, NumbaModel
-from lavalike.compiler.flat import Node, Term, not_held, warn_graded
+from lavalike.backends.numba.ops import Op, kind_of, name_of
+from lavalike.compiler.flat import Node, Term, warn_graded
 from lavalike.compiler.parts import Part
 from lavalike.dynamics import Dynamics
-from lavalike.errors import GraphError, OverflowError24, RunError, VarError, step_error
+from lavalike.errors import GraphError, VarError
 from lavalike.process import OutPort, Port, Var
 from lavalike.process.units import Units
-
-
-@dataclass(eq=False)
-class Op:
-    """One row of the table: a kernel, its arguments' values, and whose batch axis it does not see itself."""
-
-    spec: Spec
-    values: list[Any]
-    per_sample: list[bool]
-    owner: str
-    looped: bool = False
-    packed: np.ndarray | None = None
-
-    @property
-    def kinds(self) -> list[Kind]:
-        return [kind for _, kind in self.spec.arguments]
-
-    def sample(self, k: int) -> list[Any]:
-        """The arguments for sample k."""
-        return [
-            v[k] if per and self.looped else v
-            for v, per in zip(self.values, self.per_sample, strict=True)
-        ]
-
-    def row(self, batch: int) -> list[int]:
-        """This op's row of the engine's table; packs the argument blocks on first use."""
-        if self.packed is None:
-            self.packed = self._pack(batch if self.looped else 1)
-        try:
-            address = kernels.address(self.spec)
-        except NumbaError as e:
-            if kernels.RETURNS in str(e):
-                raise GraphError(
-                    f"{self.owner}: the model's step ({_line(self.spec.function)}) returns a value, and nothing takes it; "
-                    "write into the port: s_out[:] = ..."
-                ) from None
-            raise GraphError(f"{self.owner}: the model's step does not compile: {e}") from e
-        return [address, kernels.address_of(self.packed), self.packed.strides[0], len(self.packed)]
-
-    def _pack(self, samples: int) -> np.ndarray:
-        """One argument block a sample: the first one's, its per-sample addresses moved on by a sample."""
-        first = kernels.pack(self.sample(0), self.kinds)
-        if not self.looped:
-            return first.reshape(1, -1)
-        blocks = np.tile(first, (samples, 1))
-        slot = 0
-        for value, per, kind in zip(self.values, self.per_sample, self.kinds, strict=True):
-            if per and self.looped:
-                blocks[:, slot] += np.arange(samples) * value.strides[0]
-            slot += kernels.slots(kind)
-        return blocks
-
-
-_name = functools.cache(str)  # of a dtype
-
-
-def kind_of(value: Any) -> Kind:
-    """The kind under which a bound value is handed to a kernel."""
-    if isinstance(value, np.ndarray):
-        return (_name(value.dtype), value.ndim)
-    if isinstance(value, np.float32 | np.bool_ | np.complexfloating):
-        return (_name(value.dtype), 0)
-    return (
-        "int64"
-        if isinstance(value, int | np.integer)
-        else "complex128"
-        if isinstance(value, complex)
-        else "float64",
-        0,
-    )
-
 
 Snapshot = tuple[int, int, list[np.ndarray]]  # steps and derivations done, and what steps change
 
@@ -115,9 +41,6 @@ class NumbaProgram:
         )
         self.step = part.step
         self.buffers: dict[Port, np.ndarray] = {}
-        self.converted: dict[
-            tuple[Port, np.dtype], np.ndarray
-        ] = {}  # what a port sends, in another dtype than its own
         self.states: dict[Node, dict[str, np.ndarray]] = {}
         self.inputs: dict[Node, dict[str, np.ndarray]] = {}
         self.scratch: dict[Node, dict[str, np.ndarray]] = {}
@@ -129,6 +52,8 @@ class NumbaProgram:
         self.odd_bytes, self.even = bytearray(8 * words + 8), bytes(8 * words + 8)
         self.odd = np.frombuffer(self.odd_bytes, np.int64)[:words].reshape(-1, batch, 1)
         self.first_sample = first_sample  # of a batch that several programs share
+        self.faults = Faults(batch, first_sample)
+        self.gathering = Gathering(batch, self.buffers, self._transfer)
         self.finite = self.options.check == "finite" or self.options.debug
         self.own: dict[
             Node, dict[str, np.ndarray]
@@ -198,7 +123,7 @@ class NumbaProgram:
         for port in (t for t in recordable if isinstance(t, Port)):
             array = self.buffers.get(port)
             if array is None:
-                array = self._gather(
+                array = self.gathering.sum(
                     self.part.terms(port), port, port.path, ports, self.part.dtype_of(port)
                 )
             self.records[port] = self._transfer(transfer.record, port.path, array, row=True)
@@ -252,30 +177,25 @@ class NumbaProgram:
         if model.trusted and "odd" in self.scratch[node]:
             self.scratch[node]["odd"] = self.odd[self.places[node]]
         op = self._bind(node, self.constants[node])
-        if not model.trusted and (lost := self._widened(node, op)):
+        if lost := self._looked_at(node, op):
             self.states[node] |= {
                 k: v.astype(model.config.message_dtype)
                 for k, v in self.states[node].items()
                 if k in lost
             }
             op = self._bind(node, self.constants[node])
-            self._widened(node, op)
+            self._looked_at(node, op, again=True)
         self.node_ops[node] = op
         return op
 
-    def _widened(self, node: Node, op: Op) -> list[str]:
-        """States of Python's integers into which the user's step of ``op`` writes floats. GraphError for others of whole numbers."""
+    def _looked_at(self, node: Node, op: Op, again: bool = False) -> list[str]:
+        """GraphError where a user's step makes whole numbers of fractions; its states that have to be floats."""
+        if isinstance(node.model, DynamicsModel):
+            faults.fractions_in_fixed(node, op.spec)
+        if _model(node).trusted:
+            return []
         asked = {v.name for v in node.process.vars if v.asked} | {*self.own[node]}
-        lost = {} if node.model.config.fixed else kinds.fractions(op.spec)
-        for name, line in lost.items():
-            if name in asked or node in self.node_ops:
-                dtype = dict(op.spec.arguments)[name][0]
-                path = f"{node.process.path}.{name}"
-                raise GraphError(
-                    f"{path}: of {dtype}, and {type(node.model).__name__}.step ({_line(op.spec.function, line)}) "
-                    f"writes floats into it; round them there (int(x)), or give {name} floats: Var(..., init=0.0)"
-                )
-        return [*lost]
+        return faults.floats_in_whole(node, op.spec, asked, again)
 
     def _fill_aliases(self, node: Node, values: Mapping[str, np.ndarray]) -> None:
         model = _model(node)
@@ -361,7 +281,7 @@ class NumbaProgram:
         spec = Spec(
             model.function(),
             tuple(arguments),
-            _name(messages) if general else "",
+            name_of(messages) if general else "",
             general and Units.of(process.proc_params).checked,
             model.trusted,
             model.trusted and model.returns,
@@ -396,103 +316,8 @@ class NumbaProgram:
     def _gathered(
         self, terms: list[Term], node: Node, name: str, ops: list[Op], copy: bool = False
     ) -> np.ndarray:
-        return self._gather(
-            terms,
-            _port(node.process, name),
-            f"{node.process.path}.{name}",
-            ops,
-            node.model.config.message_dtype,
-            copy,
-        )
-
-    def _sent(self, port: Port, dtype: np.dtype, ops: list[Op], path: str) -> np.ndarray:
-        """What ``port`` sends, in ``dtype``: its buffer, or a copy that one row converts for all who hear it in that dtype. ``path``:
-        who hears it first."""
-        buffer = self.buffers[port]
-        if buffer.dtype == dtype:
-            return buffer
-        if (port, dtype) not in self.converted:
-            copy = self.converted[port, dtype] = np.zeros(buffer.shape, dtype)
-            ops.append(
-                self._transfer(
-                    transfer.conversion(buffer.dtype, dtype), f"{port.path} -> {path}", buffer, copy
-                )
-            )
-        return self.converted[port, dtype]
-
-    def _gather(
-        self,
-        terms: list[Term],
-        port: Port,
-        path: str,
-        ops: list[Op],
-        dtype: np.dtype,
-        copy: bool = False,
-    ) -> np.ndarray:
-        """The buffer that holds the sum of ``terms``, with the ops that fill it; a sender's own where it can be."""
-        shape = (self.batch, *port.shape)
-        if not terms:
-            return np.zeros(shape, dtype)
-        whole = [t for t in terms if t.src is None and t.dst is None]
-        if (
-            len(terms) == 1
-            and whole
-            and not (copy and self.buffers[terms[0].source].dtype == dtype)
-        ):
-            return self._sent(terms[0].source, dtype, ops, path).reshape(shape)
-        if (
-            len(terms) == 1
-            and terms[0].dst is None
-            and terms[0].src is not None
-            and not copy
-            and self.batch == 1
-        ):
-            first, last = terms[0].src[0], terms[0].src[-1]
-            if (
-                last - first + 1 == len(terms[0].src) and (np.diff(terms[0].src) == 1).all()
-            ):  # a run of elements: where it stands
-                return (
-                    self._sent(terms[0].source, dtype, ops, path)
-                    .reshape(1, -1)[:, first : last + 1]
-                    .reshape(shape)
-                )
-        target = np.zeros(shape, dtype)
-        if len(whole) == len(terms) == 2:
-            a, b = (self._sent(t.source, dtype, ops, path) for t in terms)
-            ops.append(self._transfer(transfer.add_two, path, a, b, target))
-            return target
-        if len(terms) == 1 and terms[0].dst is None and terms[0].src is not None:
-            source = self._sent(terms[0].source, dtype, ops, path).reshape(self.batch, -1)
-            index = np.ascontiguousarray(terms[0].src, np.int64)
-            ops.append(
-                self._transfer(transfer.gather, path, source, target.reshape(self.batch, -1), index)
-            )
-            return target
-        fresh = True
-        for term in sorted(terms, key=lambda t: t not in whole):
-            source = self._sent(term.source, dtype, ops, path)
-            if term in whole:
-                ops.append(
-                    self._transfer(transfer.copy if fresh else transfer.add, path, source, target)
-                )
-            else:
-                if fresh:
-                    ops.append(self._transfer(transfer.clear, path, target))
-                size = term.source.size
-                src = np.arange(size) if term.src is None else term.src
-                dst = np.arange(port.size) if term.dst is None else term.dst
-                ops.append(
-                    self._transfer(
-                        transfer.gather_add,
-                        path,
-                        source.reshape(self.batch, -1),
-                        target.reshape(self.batch, -1),
-                        np.ascontiguousarray(src, np.int64),
-                        np.ascontiguousarray(dst, np.int64),
-                    )
-                )
-            fresh = False
-        return target
+        path, dtype = f"{node.process.path}.{name}", node.model.config.message_dtype
+        return self.gathering.sum(terms, _port(node.process, name), path, ops, dtype, copy)
 
     def _transfer(
         self,
@@ -680,7 +505,8 @@ class NumbaProgram:
     def _stop(self, status: int, ops: list[Op], first: int) -> None:
         """Raise what ``status`` means; a step of a user's, or a check, leaves the states of the last whole step."""
         if not self.stops:
-            self._raise(status, ops)
+            row, t, sample, _ = (int(x) for x in self.where)
+            raise self.faults.of(status, ops[row], t, sample)
         error = None
         while status:
             row, t, sample, _ = (int(x) for x in self.where)
@@ -691,109 +517,15 @@ class NumbaProgram:
                 table = self.table.copy().reshape(-1, 4)[: row + 1]
                 table[row, 3] = sample
                 self._walk(table.reshape(-1), t, 1)
-                error = self._raised(ops[row], t, sample)
+                error = self.faults.raised(ops[row], t, sample)
             else:
-                error = self._error(status, ops[row], t, sample)
+                error = self.faults.of(status, ops[row], t, sample)
             self._restore()
             # not 0 where it depends on more than its arguments
             status = self._walk(self.table, first, t - first)
             self.step = int(self.where[3])
         assert error is not None
         raise error
-
-    def _raised(self, op: Op, t: int, sample: int) -> Exception:
-        """What the call of ``op`` for one sample raises, as the caller sees it."""
-        values = [
-            t if kind[0] == "t" else v for v, kind in zip(op.sample(sample), op.kinds, strict=True)
-        ]
-        before = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
-        written = op.spec.function
-        assert not isinstance(written, Dynamics)  # whose loop raises nothing
-        function = kernels.bounded(written) if op.spec.bounds else kernels.jit(written)
-        numbers = self._drawn(op, values)
-        self._drawn(op, before)
-        try:
-            if numbers is not None:
-                draws.seed_compiled(op.spec.draws, numbers, t)
-            function(*values)
-        except IndexError as e:  # Numba says neither which index nor where; Python does
-            with _seeded(op, numbers, t):
-                told = _in_python(kernels.plain(written), before)
-            return self._told(told or e, op, t, sample)
-        except Exception as e:
-            return self._told(e, op, t, sample)
-        return RunError(
-            f"{self._place(op, t, sample)}: the model's step raised an exception; RunConfig(debug=True) shows it"
-        )
-
-    def _drawn(self, op: Op, values: list[Any]) -> np.ndarray | None:
-        """Take what seeds a step that draws out of its arguments' ``values``, where it is the last."""
-        return values.pop() if op.spec.draws else None
-
-    def _place(self, op: Op, t: int, sample: int) -> str:
-        return f"{op.owner}, step {t}" + (
-            f", sample {sample + self.first_sample}" if self.batch > 1 or self.first_sample else ""
-        )
-
-    def _told(self, cause: Exception, op: Op, t: int, sample: int) -> Exception:
-        """``cause`` with process, step and line, of its own class."""
-        frames = [
-            f for f, _ in traceback.walk_tb(cause.__traceback__) if f.f_code.co_filename != __file__
-        ]
-        lines = [n for f, n in traceback.walk_tb(cause.__traceback__) if f in frames]
-        where = f" ({frames[-1].f_code.co_filename}:{lines[-1]})" if frames else ""
-        shapes = ""
-        if isinstance(cause, IndexError):
-            named = zip(op.spec.arguments, op.sample(sample), strict=True)
-            shapes = "; " + ", ".join(
-                f"{name} has shape {v.shape}" for (name, _), v in named if isinstance(v, np.ndarray)
-            )
-        error = step_error(f"{self._place(op, t, sample)}: {cause}{shapes}{where}", cause)
-        error.__cause__ = cause
-        error.add_note(f"in {op.owner}, step {t}, sample {sample + self.first_sample}")
-        return error
-
-    def _raise(self, status: int, ops: list[Op]) -> None:
-        row, t, sample, _ = (int(x) for x in self.where)
-        raise self._error(status, ops[row], t, sample)
-
-    def _error(self, status: int, op: Op, t: int, sample: int) -> Exception:
-        place = self._place(op, t, sample)
-        if status == kernels.OVERFLOW:
-            return OverflowError24(
-                f"{place}: an accumulator left 24 bits; the file promises that none does. "
-                "Scale its weights or inputs down."
-            )
-        if status == kernels.WRAPPED:
-            return RunError(
-                f"{place}: a sum left the 32 bits in which fixed_pt holds messages and states; scale weights or inputs down"
-            )
-        values = op.values[0]
-        if status == kernels.OUTSIDE:
-            x = op.sample(sample)[0]
-            bad = x[(x < 0) | (x >= 2**24)].flat[0]
-            return RunError(
-                f"{place}: the root of a number from 0 to 2**24 - 1 is taken, got {bad}"
-            )
-        if status == kernels.NOT_HELD:
-            lost = ~transfer.held(values, op.values[1].dtype)
-            sample, index = divmod(int(np.flatnonzero(lost)[0]), values.size // self.batch)
-            source, _, target = op.owner.partition(" -> ")
-            where = f"step {t}" + (
-                f", sample {sample + self.first_sample}"
-                if self.batch > 1 or self.first_sample
-                else ""
-            )
-            return not_held(source, target, op.values[1].dtype, where, values[lost][0], index)
-        if status == kernels.NOT_FINITE:
-            flat = int(np.flatnonzero(~np.isfinite(values))[0])
-            sample, index = divmod(flat, values.size // self.batch)
-            return RunError(
-                f"{self._place(op, t, sample)}: {values[flat]} at flat index {index}, the first NaN or infinity of this run"
-            )
-        return RunError(
-            f"{place}: the model's step raised an exception; RunConfig(debug=True) shows it"
-        )
 
     def _run_python(self, ops: list[Op], first: int, steps: int) -> None:
         functions = [kernels.python_kernel(op.spec) for op in ops]
@@ -814,20 +546,17 @@ class NumbaProgram:
                     np.int64(t) if kind[0] == "t" else v
                     for v, kind in zip(op.sample(k), op.kinds, strict=True)
                 ]
-                numbers = self._drawn(op, values)
+                numbers = faults.drawn(op, values)
                 try:
-                    with _seeded(op, numbers, t):
+                    with faults.seeded(op, numbers, t):
                         status = function(*values)
                 except Exception as e:
-                    error = self._told(e, op, t, k)
+                    error = self.faults.told(e, op, t, k)
                     raise error from e
                 if status is not None and not op.spec.trusted:
-                    raise GraphError(
-                        f"{op.owner}: the model's step ({_line(op.spec.function)}) returns a value, and nothing takes it; "
-                        "write into the port: s_out[:] = ..."
-                    )
+                    raise faults.returned(op.owner, op.spec)
                 if status and (op.spec.returns or isinstance(op.spec.function, Dynamics)):
-                    raise self._error(status, op, t, k)
+                    raise self.faults.of(status, op, t, k)
 
     # -- Vars ----------------------------------------------------------------------------------------
 
@@ -960,8 +689,7 @@ class NumbaProgram:
             if array.shape != arrays[name].shape:
                 arrays[name] = array
         op = self._bind(node, constants)
-        if not _model(node).trusted:
-            self._widened(node, op)
+        self._looked_at(node, op, again=True)
         self.ops[self.ops.index(self.node_ops[node])] = op
         self.node_ops[node] = op
         self.stale, self.kept = True, None
@@ -999,44 +727,10 @@ def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
     return out
 
 
-def _seeded(op: Op, numbers: np.ndarray | None, t: int) -> AbstractContextManager[None]:
-    """Python's generators seeded for a call of ``op``, where it draws."""
-    return nullcontext() if numbers is None else draws.seeded(op.spec.draws, numbers, t)
-
-
 def _model(node: Node) -> NumbaModel:
     if not isinstance(node.model, NumbaModel):
         raise GraphError(f"{node.process.path}: {type(node.model).__name__} is no NumbaModel")
     return node.model
-
-
-def _in_python(function: Any, values: list[Any], lines: int = 200_000) -> IndexError | None:
-    """The IndexError that ``function`` raises as plain Python within so many lines, or None."""
-    left, tracer = lines, sys.gettrace()
-
-    def count(frame: Any, event: str, arg: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise TimeoutError
-        return count
-
-    sys.settrace(count)
-    try:
-        with np.errstate(all="ignore"):
-            function(*values)
-    except IndexError as e:
-        return e
-    except Exception:  # too long, or Python computes something else: Numba's own is told
-        return None
-    finally:
-        sys.settrace(tracer)
-    return None
-
-
-def _line(function: Any, line: int | None = None) -> str:
-    code = getattr(function, "py_func", function).__code__
-    return f"{code.co_filename}:{line or code.co_firstlineno}"
 
 
 def _port(process: Any, name: str) -> Port:

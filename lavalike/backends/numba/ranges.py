@@ -60,7 +60,7 @@ class Range:
     def compared(self, *others: Any) -> Range:
         return Range(0, 1)
 
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = compared  # type: ignore[assignment]
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = compared  # type: ignore[assignment]  # a range, not a bool
 
     def __and__(self, other: Any) -> Range:
         if union(self, other).low < 0 or union(self, other).high > 1:

@@ -49,7 +49,6 @@ VIEW_FUNCTIONS = {
     "flipud",
     "fliplr",
     "broadcast_to",
-    "nditer",
     "ndenumerate",
     "split",
     "array_split",
@@ -90,6 +89,9 @@ class Use:
     hands_on: int | None = None  # a line that returns what a call does, which may be nothing
     rebound: dict[str, int] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
+    in_place: dict[str, int] = field(
+        default_factory=dict
+    )  # written by x += y and its like, as a whole
     touched: set[str] = field(default_factory=set)  # may be written
 
 
@@ -230,6 +232,8 @@ class Walk:
         if value.op == "inplace_binop":
             whole = {r for r in self.at(value.lhs) if r[1] > 0}
             self.write(whole, line)
+            for name, _ in whole:
+                self.use.in_place.setdefault(name, line)
             return whole
         return self.call(value, line) if value.op == "call" else set()
 
@@ -300,6 +304,8 @@ class Walk:
             return set()
         if self.foreign(function):
             self.use.touched.update(r[0] for k, v in value.kws if k == "out" for r in self.at(v))
+            if name == "nditer":  # what it goes through are arrays without axes
+                return {(n, a + 1) for n, a in handed}
             return {(n, max(a, 1)) for n, a in handed} if name in VIEW_FUNCTIONS else set()
         if function in WRAPPERS:
             return {(n, a + 1) for n, a in handed} if function in (zip, enumerate) else handed
@@ -330,6 +336,9 @@ class Walk:
         for name, var in given.items():
             if name in inner.written:
                 self.write(self.at(var), line)
+            if name in inner.in_place:
+                for own, _ in self.at(var):
+                    self.use.in_place.setdefault(own, line)
             if name in inner.touched:
                 self.use.touched.update(n for n, _ in self.at(var))
         if (

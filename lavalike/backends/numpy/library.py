@@ -28,7 +28,7 @@ class PipeModel(NumpyModel):
 
     @property
     def channel(self) -> Channel:
-        return self.process.channel  # type: ignore[attr-defined]
+        return self.process.channel  # type: ignore[attr-defined]  # its processes have one
 
     def check_batch(self, batch: int) -> None:
         if batch > 1:

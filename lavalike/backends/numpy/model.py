@@ -242,7 +242,7 @@ class NumpyModel(ProcessModel):
                 self._inlets[port.name] = inlet = Inlet(port, dtype, self.config.message_dtype)
                 setattr(body, port.name, inlet)
             else:
-                self._outlets[port.name] = out = Outlet(port, dtype)  # type: ignore[arg-type]
+                self._outlets[port.name] = out = Outlet(port, dtype)  # type: ignore[arg-type]  # what is no InPort is an OutPort
                 setattr(body, port.name, out)
         for ref in process.ref_ports:
             if ref.name not in vars(body):

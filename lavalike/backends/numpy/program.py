@@ -370,10 +370,10 @@ class NumpyProgram:
         leaves = [*recordable]
         for target in recordable:
             if self._is_sum(target):
-                leaves += [t.source for t in self.part.terms(target)]  # type: ignore[arg-type]
+                leaves += [t.source for t in self.part.terms(target)]  # type: ignore[arg-type]  # a sum is a port
         for turn in self.parts.values():
             own = [t for t in dict.fromkeys(leaves) if self._inner.get(id(t.process)) is turn]
-            turn.program.record([t for t in own if isinstance(t, OutPort | Var)])  # type: ignore[attr-defined]
+            turn.program.record([t for t in own if isinstance(t, OutPort | Var)])  # type: ignore[attr-defined]  # each has it, see record
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         turn = self._inner.get(id(target.process))

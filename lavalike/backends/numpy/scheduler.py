@@ -226,7 +226,7 @@ class Scheduler:
             return other
         if not self._raised:  # otherwise it is no wonder that something does not come
             error = DeadlockError(f"step {self.step}: {self._circle()}")
-            self._raised.append((None, error))  # type: ignore[arg-type]
+            self._raised.append((None, error))  # type: ignore[arg-type]  # no turn's: of the whole step
         raise _Over
 
     # -- models beside the steps: each is a greenlet that lives as long as the run, and is gone on with where what it waits for has come

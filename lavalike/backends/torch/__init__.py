@@ -98,7 +98,7 @@ def to_torch(
         ``(batch, *shape, time)``, and whose ``write_back()`` sets the Vars to what was learnt.
     """
     select = select or {}
-    config = RunConfig(backend="torch", dtype=dtype, select=select)  # type: ignore[arg-type]
+    config = RunConfig(backend="torch", dtype=dtype, select=select)  # type: ignore[arg-type]  # its rules look at the dtype
     found = [made for _, made in config.choices()]
     other = [
         x

@@ -79,6 +79,10 @@ class ConnectionModel(TorchModel):
         """The weights (out, in) from the constants, differentiable; None where they do not lie like that."""
         return None
 
+    def stored(self, c: Mapping[str, Any]) -> tuple[Synapses, torch.Tensor] | None:
+        """The same matrix one synapse after another, where and how much; None where it is not kept so."""
+        return None
+
     def step(
         self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
     ) -> tuple[Tensors, Tensors]:
@@ -186,6 +190,9 @@ class SparseModel(_StoredModel):
         zeros = c["weights"].new_zeros(c["synapses"].shape)
         places = c["synapses"].rows, c["synapses"].cols
         return zeros.index_put(places, c["weights"], accumulate=True)
+
+    def stored(self, c: Mapping[str, Any]) -> tuple[Synapses, torch.Tensor] | None:
+        return c["synapses"], c["weights"]
 
 
 class _DelayModel(ConnectionModel):

@@ -49,7 +49,7 @@ class ProcessModule(nn.Module):
         self._keys: dict[Var, str] = dict(zip(own, keys, strict=True))
         for node in part.nodes:
             if surrogate is not None:
-                node.model.surrogate = surrogate  # type: ignore[attr-defined]
+                node.model.surrogate = surrogate  # type: ignore[attr-defined]  # of torch models
             for var in node.process.vars:
                 key = self._keys[var]
                 if var.role == "state":

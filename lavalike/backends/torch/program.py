@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from lavalike.backends.torch.model import TorchModel
 from lavalike.backends.torch.module import (
     ProcessModule,
     States,
@@ -115,9 +116,9 @@ class TorchProgram:
     def _value(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
         node = self.part.node_of(var.process)
-        if node is not None and var.name in node.model.ends:  # type: ignore[attr-defined]
-            return self.states[node][node.model.ends[var.name]].double().numpy() + self.step  # type: ignore[attr-defined]
-        if node is not None and var.name in node.model.complexes:  # type: ignore[attr-defined]
+        if node is not None and var.name in _model(node).ends:
+            return self.states[node][_model(node).ends[var.name]].double().numpy() + self.step
+        if node is not None and var.name in _model(node).complexes:
             re, im = (self.states[node][n] for n in states_of(node, var))
             return torch.complex(re.contiguous(), im.contiguous()).numpy()
         state = self.states[node].get(var.name) if node is not None else None
@@ -131,11 +132,11 @@ class TorchProgram:
         node = self.part.node_of(target.process)
         if node is None or target.role == "parameter":
             return target.value.dtype
-        if target.name in node.model.complexes:  # type: ignore[attr-defined]
+        if target.name in _model(node).complexes:
             return np.result_type(node.model.config.message_dtype, np.complex64)
-        if target.name in node.model.kinds:  # type: ignore[attr-defined]
+        if target.name in _model(node).kinds:
             return self.states[node][target.name].numpy().dtype
-        ends = node.model.ends  # type: ignore[attr-defined]
+        ends = _model(node).ends
         return np.dtype(np.float64) if target.name in ends else node.model.config.message_dtype
 
     @torch.no_grad()
@@ -143,7 +144,7 @@ class TorchProgram:
         node = self.part.node_of(port.process)
         assert node is not None
         constants = self.module.constants([node])[node]
-        sent = node.model.ahead(self.states[node], constants, port.name, steps)  # type: ignore[attr-defined]
+        sent = _model(node).ahead(self.states[node], constants, port.name, steps)
         return np.stack(
             [x.expand(self.batch, *port.shape).reshape(self.batch, -1).numpy() for x in sent]
         )
@@ -166,9 +167,9 @@ class TorchProgram:
             return
         if var.role == "state":
             whole(node, var, value)
-            name = node.model.ends.get(var.name)  # type: ignore[attr-defined]
+            name = _model(node).ends.get(var.name)
             dtype = self.module.dtype_for(node)
-            kept = var.name in node.model.kinds  # type: ignore[attr-defined]
+            kept = var.name in _model(node).kinds
             held = torch.tensor(
                 value if name is None else value.astype(np.float64) - self.step,
                 dtype=self.states[node][var.name].dtype
@@ -187,3 +188,8 @@ class TorchProgram:
         except Exception:
             held.data = old
             raise
+
+
+def _model(node: Node) -> TorchModel:
+    assert isinstance(node.model, TorchModel), node.process.path
+    return node.model

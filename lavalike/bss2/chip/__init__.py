@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lavalike.arguments import FLAG, arguments, did_you_mean, instance, integer
+from lavalike.arguments import (
+    FLAG,
+    arguments,
+    did_you_mean,
+    finite,
+    instance,
+    integer,
+    whole,
+)
 from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import CalibrationError, NoChipError
-from lavalike.checks import finite, whole
 from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional, grad as gradients
 
+from lavalike.arguments import whole
 from lavalike.bss2.chip import facts, normal
 from lavalike.bss2.chip.converters import Readout, digitise, empty, encode, hold, turned
 from lavalike.bss2.errors import OperandError, RangeError
-from lavalike.checks import whole
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -19,10 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import PATH, arguments, instance, integer, optional, real
+from lavalike.arguments import (
+    PATH,
+    arguments,
+    instance,
+    integer,
+    optional,
+    real,
+    whole,
+)
 from lavalike.bss2.chip import Chip, Circuits, Columns, Noise, facts, fixed, use
 from lavalike.bss2.errors import CalibrationError, CalibrationTypeError
-from lavalike.checks import whole
 from lavalike.text import table
 
 FORMAT, VERSION = "lavalike.bss2 calibration", 1

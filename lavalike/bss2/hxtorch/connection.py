@@ -67,7 +67,7 @@ def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool
         else Chip()
     )
     set_current(chip)
-    why = f", with its nominal calibration: {hwdb_path.value} is a real chip's" if foreign else ""  # type: ignore[union-attr]
+    why = f", with its nominal calibration: {hwdb_path.value} is a real chip's" if foreign else ""  # type: ignore[union-attr]  # foreign says that there is one
     warnings.warn(
         f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on{why}",
         EmulatedChipWarning,

@@ -27,6 +27,7 @@ from lavalike.arguments import (
     optional,
     real,
     sequence,
+    whole,
 )
 from lavalike.bss2.chip import Chip, facts
 from lavalike.bss2.chip.analog import (
@@ -40,7 +41,6 @@ from lavalike.bss2.chip.converters import rectify
 from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError
 from lavalike.bss2.perceptron import trace
 from lavalike.bss2.perceptron.mock import chip_for, get_mock_parameter, level_for, mocked
-from lavalike.checks import whole
 
 Stride = int | Sequence[int]
 _STRIDE = either(integer(1), sequence(integer(1)))

@@ -163,7 +163,7 @@ def traced(operation: F) -> F:
                 tracer._failed = True
             raise
 
-    return called  # type: ignore[return-value]
+    return called  # type: ignore[return-value]  # as the operation is called
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -6,9 +6,18 @@ from collections import Counter
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lavalike.arguments import FLAG, FUNCTION, PATH, TEXT, arguments, instance, is_real, optional
+from lavalike.arguments import (
+    FLAG,
+    FUNCTION,
+    PATH,
+    TEXT,
+    arguments,
+    finite,
+    instance,
+    is_real,
+    optional,
+)
 from lavalike.bss2.chip import Chip, current_chip, facts
-from lavalike.checks import finite
 from lavalike.errors import InputError, InputTypeError, RunError
 
 if TYPE_CHECKING:

@@ -93,7 +93,7 @@ def cuba_lif_integration(
         params.v_leak, params.v_reset, params.v_th, tau, 1 / params.tau_syn_inv, tau, params.tau_ref
     )
     out = integrate(input, p, dt, hw_data, float(params.alpha))
-    return out.spikes, out.membrane, out.current  # type: ignore[return-value]
+    return out.spikes, out.membrane, out.current  # type: ignore[return-value]  # a LIF has one membrane and one current
 
 
 @arguments(params=instance(CUBALIParams), **_INTEGRATED)

@@ -19,6 +19,7 @@ from lavalike.arguments import (
     is_integer,
     optional,
     sequence,
+    whole,
 )
 from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError, RecordingTypeError
@@ -39,7 +40,6 @@ from lavalike.bss2.spiking.parameter import (
     HXTransformedModelParameter,
     as_parameter,
 )
-from lavalike.checks import whole
 from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:

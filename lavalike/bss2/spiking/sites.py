@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lavalike.arguments import whole
 from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RecordingError, RoutingError
 from lavalike.bss2.placement import Population
@@ -15,7 +16,6 @@ from lavalike.bss2.spiking.module import BatchDropout
 from lavalike.bss2.spiking.population import CHIP_ONLY, PopulationModule
 from lavalike.bss2.spiking.synapse import Projection
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper
-from lavalike.checks import whole
 from lavalike.errors import InputError
 
 if TYPE_CHECKING:

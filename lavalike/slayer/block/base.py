@@ -97,7 +97,7 @@ class Block(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _fitted(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = _fitted(cls.__init__)  # type: ignore[method-assign]  # the class's own, wrapped
         if cls.__doc__ is None:  # a family's block is documented as the block is
             cls.__doc__ = next(
                 (
@@ -291,7 +291,7 @@ class Block(nn.Module):
 def _rate(y: Signal) -> torch.Tensor:
     """Share of messages that are not 0, float32."""
     parts = [v.detach() for v in (y if isinstance(y, tuple) else (y,))]
-    return sum(torch.count_nonzero(v) for v in parts) / sum(v.numel() for v in parts)  # type: ignore[return-value]
+    return sum(torch.count_nonzero(v) for v in parts) / sum(v.numel() for v in parts)  # type: ignore[return-value]  # a tensor: there is a part
 
 
 def _each(function: Callable[[torch.Tensor], torch.Tensor], y: Signal) -> Signal:

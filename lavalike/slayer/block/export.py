@@ -70,7 +70,7 @@ def bias(self: Block, handle: h5py.Group) -> None:
         return
     own: Any = getattr(neuron, "bias", None)
     set_bias = own is not None and bool((own != 0).any())
-    channels = self.shape[0]  # type: ignore[index]
+    channels = self.shape[0]  # type: ignore[index]  # a block that is exported was called
     for norm in neuron.norms:
         if not hasattr(norm, "bias"):
             raise ExportError(

@@ -252,7 +252,7 @@ class LearningStats:
         if iter is not None:
             line += f", batch {iter:5d}"
         if dataloader is not None:
-            line += f" of {len(dataloader)} ({100 * (iter + 1) / max(len(dataloader), 1):.0f} %)"  # type: ignore[operator]
+            line += f" of {len(dataloader)} ({100 * (iter + 1) / max(len(dataloader), 1):.0f} %)"  # type: ignore[operator]  # a dataloader comes with iter, see above
         if time_elapsed is not None:
             line += f", {time_elapsed:.3g} s a batch"
         lines = [*([header] if isinstance(header, str) else header or []), line, *self._texts()]
@@ -323,7 +323,7 @@ class LearningStats:
             text = "# train test valid\n" + "".join(
                 " ".join(repr(v) for v in row) + "\n" for row in rows
             )
-            write_atomically(folder / file, lambda f, text=text: f.write(text.encode()))  # type: ignore[misc]
+            write_atomically(folder / file, lambda f, text=text: f.write(text.encode()))  # type: ignore[misc]  # text is bound, not passed
 
     def load(self, path: str | os.PathLike[str] = "") -> None:
         """Take over what ``save`` wrote to the folder ``path``; the epoch under way starts anew.
