@@ -355,7 +355,7 @@ HOSTILE = {
         "process 2: RingBuffer: .*asks for more than the",
     ),
     "a sparse size": (
-        lambda x, _: x["tops"].append(_of("dense:Sparse", weights=_sparse)),
+        lambda x, _: x["tops"].append(_of("sparse:Sparse", weights=_sparse)),
         "shape .1, 536870912. asks for more than",
     ),
     "a size that is a text": (_held(array=0, dtype="float64", shape=["a", 1 << 40]), "is no shape"),
