@@ -5,9 +5,11 @@
 Chains of LIF and Dense of 10 neurons, of 1, 101 and 1,001 processes, stepped by ``run(RunSteps(1))`` and by
 one run of many steps, in turn; with and without a Monitor on one of the voltages. The fastest stretch of each
 counts: other work on the machine only adds time. Building is of 1,001 processes with their 1,000 connections;
-compile and start is their first ``run(RunSteps(1))`` with all kernels in the cache. Recording is of the voltage of
-N neurons in every step by a Recorder whose array exists (it was filled and cleared before), as what a step costs
-more than without, beside NumPy's copy of as many rows into an array that exists.
+compile and start is their first ``run(RunSteps(1))`` with all kernels in the cache. Recording is of
+N numbers, the voltages of neurons or what synapses with delays send in the next 8 steps (a ring,
+which turns and lies otherwise than its Var), in every step by a Recorder whose array exists (it was
+filled and cleared before), as what a step costs more than without, beside NumPy's copy of as many
+rows into an array that exists.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ import argparse
 import gc
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 import lavalike as lv
-from lavalike.proc import LIF, Dense, Monitor, Recorder
+from lavalike.proc import LIF, DelaySparse, Dense, Monitor, Recorder
 from lavalike.text import table
 
 SIZES = (1, 101, 1001)
@@ -70,23 +72,31 @@ def building(repeats: int = 7) -> tuple[float, float]:
     return built, started
 
 
-def recording(size: int, seconds: float) -> tuple[float, float]:
+def voltages(size: int) -> lv.Var:
+    return LIF(shape=(size,), du=0.1, dv=0.1, vth=10.0, bias_mant=0.1).v
+
+
+def ring(size: int) -> lv.Var:
+    each = np.arange(size // 8)
+    return DelaySparse(
+        rows=each, cols=each, data=np.ones(len(each)), delays=each % 8, shape=(len(each),) * 2
+    ).a_buff
+
+
+def recording(make: Callable[[int], lv.Var], size: int, seconds: float) -> tuple[float, float]:
     """Seconds that a recorded step costs more, and those of a copy."""
     steps = max(64, min(20_000, 2**24 // (4 * size)))
-    recorded, plain = (
-        LIF(shape=(size,), du=0.1, dv=0.1, vth=10.0, bias_mant=0.1) for _ in range(2)
-    )
+    first, second = make(size), make(size)
+    recorded, plain = first.process, second.process
+    assert recorded is not None
+    assert plain is not None
     recorder = Recorder()
-    recorder.add(recorded.v)
+    recorder.add(first)
     row, rows = np.zeros(size, np.float32), np.empty((steps, size), np.float32)
     best = dict.fromkeys(("recorded", "plain", "copied"), np.inf)
-    for lif in (
-        recorded,
-        plain,
-        recorded,
-        plain,
-    ):  # kernels are loaded, and the size of a stretch is learnt
-        lif.run(lv.RunSteps(steps))
+    # kernels are loaded, and the size of a stretch is learnt
+    for process in (recorded, plain, recorded, plain):
+        process.run(lv.RunSteps(steps))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         recorder.clear()
@@ -121,12 +131,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows.append(row)
     print(table(("processes", "monitor", "run(1) us", "a step us", "more us"), rows))
     rows = []
-    for size in (10, 100, 1000, 2000, 10_000, 100_000):
-        more, copied = (x * 1e9 for x in recording(size, seconds))
-        rows.append(
-            (f"{size}", f"{4 * size}", f"{more:.0f}", f"{copied:.0f}", f"{more / copied:.2f}")
-        )
-    print("\n" + table(("neurons", "bytes a step", "recording ns", "copy ns", "ratio"), rows))
+    for make in (voltages, ring):
+        for size in (16, 104, 1000, 2000, 10_000, 100_000):
+            more, copied = (x * 1e9 for x in recording(make, size, seconds))
+            numbers = f"{more:.0f}", f"{copied:.0f}", f"{more / copied:.2f}"
+            rows.append((make.__name__, f"{size}", f"{4 * size}", *numbers))
+    print("\n" + table(("of", "N", "bytes a step", "recording ns", "copy ns", "ratio"), rows))
     built, started = building()
     print(
         f"\n1,001 processes: built in {built:.3f} s, compiled and started in {started:.3f} s, together {built + started:.3f} s"

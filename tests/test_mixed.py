@@ -453,8 +453,6 @@ def test_a_module_of_torch_and_a_chip():
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
     for select, message in (
-        ({LIF: "numba"}, "select asks for 'numba', which has no gradient"),
-        ({LIF: "fixed_pt"}, "asks for 'fixed_pt'"),
         ({"lif": "torch"}, "'lif' is no process"),
         ({"layers[0]": "bss2"}, "feeds this neuron"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike.bss2 import Chip
+from lavalike.backends.numba.program import NumbaProgram
+from lavalike.bss2 import Chip, RecordingError
 from lavalike.proc import LIF, Dense, Monitor, Recorder, Sigma, io
 from lavalike.process import monitor as probes
 from lavalike.runtime import runtime
+from lavalike.testing.samples import SAMPLES
 from tests.conftest import ROOT
 from tests.test_running import Whole, WholeModel
 
@@ -268,6 +271,88 @@ def test_a_probe_that_comes_later_compiles_nothing(backend):
     with pytest.raises(lv.InputError, match="probed for 6 steps"):
         lif.run(lv.RunSteps(1))
     assert lif.runtime.program is program
+
+
+ANOTHER_FORM = (
+    "DelayDense DelaySparse DelayLine DelayLearningSparse LearningDense S4d sink.RingBuffer"
+)
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["float", "fixed"])
+@pytest.mark.parametrize("kind", ANOTHER_FORM.split())
+def test_states_of_another_form_are_recorded_in_stretches(kind, fixed, monkeypatch):
+    """Rings that turn, weights that lie by input, parts of complex numbers: as they are read after
+    each step, and no step is a call."""
+    sample, steps = SAMPLES[kind], 23
+    # the kernels that tests of all backends have
+    config = lv.RunConfig(precision="fixed_pt" if fixed else "floating_pt", dtype="float64")
+    process = sample.make(fixed)
+    if config.precision not in sample.precisions:
+        return
+    g, most = np.random.default_rng(3), 2 if sample.spikes else 9
+    x = {p: g.integers(0, most, (3, *p.shape, steps)) for p in process.in_ports[:1]}
+    states = [v for v in process.vars if v.role == "state"]
+    stretches, run = [], NumbaProgram.run
+
+    def counted(self, n, *args):
+        stretches.append(n)
+        run(self, n, *args)
+
+    monkeypatch.setattr(NumbaProgram, "run", counted)
+    monkeypatch.setattr(runtime, "STRETCH_SECONDS", 60)
+    many = lv.simulate(process, x, config=config, record=states)
+    assert {*stretches} == {1, 4, 16, 2}
+    in_python = dataclasses.replace(config, debug=True)
+    second = {p: rows[1] for p, rows in x.items()}
+    debug = lv.simulate(process, second, config=in_python, record=states)
+    for p, rows in second.items():
+        io.source.RingBuffer(data=rows).s_out.connect(p)
+    rec = Recorder()
+    for var in states:
+        rec.add(var, every=2, index=(..., slice(1, None)))
+    for k in range(steps):
+        process.run(lv.RunSteps(1), config)
+        for var in states:
+            now = var.get()
+            np.testing.assert_array_equal(many[var][1][..., k], now)
+            np.testing.assert_array_equal(debug[var][..., k], now)
+            if k % 2:
+                np.testing.assert_array_equal(rec[var][-1], now[..., 1:])
+    assert any(many[var].any() for var in states)
+    assert {many[var].dtype for var in states} >= {debug[var].dtype for var in states}
+
+
+def test_a_probe_that_comes_later_beside_a_chip_compiles_nothing():
+    """On the chip and on its host; what a chip does not show is refused, and the program stays."""
+    source, dense, lif, sigma, rec = (
+        io.source.RingBuffer(data=[[1, 0, 0], [0, 1, 1]]),
+        Dense(weights=[[0.6, 0.5], [0.3, 0.9]]),
+        LIF(shape=(2,), dv=0.1, vth=1.0),
+        Sigma(shape=(2,)),
+        Recorder(),
+    )
+    source.s_out.connect(dense.s_in)
+    dense.a_out.connect(lif.a_in)
+    lif.s_out.connect(sigma.a_in)
+    config = lv.RunConfig(backend="bss2", chip=Chip(level="ideal"))
+    want = lv.simulate(lif, steps=12, record=[lif.s_out, lif.v, sigma.sigma], config=config)
+    lif.run(lv.RunSteps(3), config)
+    program = lif.runtime.program
+    rec.add(lif.v)
+    rec.add(sigma.sigma)
+    lif.run(lv.RunSteps(4))
+    refused = Recorder()
+    refused.add(dense.a_out)
+    with pytest.raises(RecordingError, match="is not recorded"):
+        lif.run(lv.RunSteps(1))
+    refused.close()
+    rec.add(lif.s_out)
+    lif.run(lv.RunSteps(5))
+    assert lif.runtime.program is program
+    np.testing.assert_array_equal(rec[lif.v], want[lif.v].T[3:])
+    np.testing.assert_array_equal(rec[sigma.sigma], want[sigma.sigma].T[3:])
+    np.testing.assert_array_equal(rec[lif.s_out], want[lif.s_out].T[7:])
+    assert rec[lif.s_out].any()
 
 
 def test_a_closed_one_records_no_more_and_a_copy_its_own(tmp_path):

@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -129,6 +129,13 @@ class Flat:
         if port not in self._dtypes:
             self._dtypes[port] = self._dtype_of(port)
         return self._dtypes[port]
+
+    def recast(self, dtype: Literal["float32", "float64"]) -> None:
+        """Let floating_pt be ``dtype``, for programs that are built from now on."""
+        self.config = replace(self.config, dtype=dtype)
+        for node in self.nodes:
+            node.model.config = replace(node.model.config, dtype=dtype)
+        self._dtypes.clear()
 
     def _dtype_of(self, port: Port) -> np.dtype:
         node = self.node_of(port.process)

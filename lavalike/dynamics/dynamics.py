@@ -410,7 +410,7 @@ def _bind(
         raise InputError(
             f"{function.__name__}: a function as a default value; call it by its name instead"
         )
-    if any(i.opname == "IMPORT_NAME" for i in dis.get_instructions(function.__code__)):
+    if _imports(function.__code__):
         raise InputError(
             f"{function.__name__}: an import inside the step; import at the top of the module"
         )
@@ -447,6 +447,11 @@ def _bind(
     )
     bound.__kwdefaults__ = function.__kwdefaults__
     return compile(bound)
+
+
+@functools.lru_cache(4096)
+def _imports(code: types.CodeType) -> bool:
+    return any(i.opname == "IMPORT_NAME" for i in dis.get_instructions(code))
 
 
 @functools.lru_cache(4096)

@@ -17,7 +17,7 @@ import numpy as np
 
 from lavalike.dynamics.dynamics import Constants, Dynamics, integral, within
 from lavalike.dynamics.ops import above, both, clip, leak, reset, where, wrap
-from lavalike.dynamics.parameter import SCALE, Parameter
+from lavalike.dynamics.parameter import SCALE, Parameter, floored
 from lavalike.process.units import Units
 
 STATE_BITS = 23
@@ -117,7 +117,7 @@ def biased(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Const
     exp = integral("bias_exp", values["bias_exp"], -31, 23)
     if fixed:
         mant = integral("bias_mant", mant)
-        bias = np.where(exp >= 0, mant << np.maximum(exp, 0), mant >> np.maximum(-exp, 0))
+        bias = floored(mant * 2.0**exp)
         within("bias_mant << bias_exp", bias, 1 - 2**STATE_BITS, 2**STATE_BITS - 1)
         return {"gain": np.int64(SCALE), "bias": bias}
     return {"gain": np.float64(SCALE), "bias": mant * 2.0**exp}

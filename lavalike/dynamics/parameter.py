@@ -152,7 +152,7 @@ class Parameter:
         )
         if fixed:
             unit = self.unit_of(units.scale)
-            value = integral(name, np.round(value * unit) if self.counts else value)
+            value = integral(name, rounded(value * unit) if self.counts else value)
             return DECAY - self.offset - value if self.counts == "loss" else value
         return 1 - value if self.counts == "loss" else value
 
@@ -173,8 +173,28 @@ class Parameter:
         return integral(self.name, value) if fixed else value
 
 
+def rounded(value: Any) -> Any:
+    """The nearest whole number of ``value`` (array or tensor); the gradient of a tensor passes."""
+    return (
+        np.round(value)
+        if isinstance(value, np.ndarray | np.generic)
+        else value + (value.round() - value).detach()
+    )
+
+
+def floored(value: Any) -> Any:
+    """The whole number below ``value`` (array or tensor), of an array int64; the gradient of a
+    tensor passes."""
+    return (
+        np.floor(value).astype(np.int64)
+        if isinstance(value, np.ndarray | np.generic)
+        else value + (value.floor() - value).detach()
+    )
+
+
 def integral(name: str, value: Any, low: float = -(2**31), high: float = 2**31 - 1) -> Any:
-    """``value`` (array or tensor) as int64, or ValueError when it is not whole or leaves ``low..high``."""
+    """``value`` (array or tensor) as int64, or ValueError when it is not whole or leaves
+    ``low..high``. A tensor with a gradient stays, as no integer has one."""
     with np.errstate(invalid="ignore"):  # too large for an integer: told below
         out = (
             value.astype(np.int64)
@@ -184,7 +204,7 @@ def integral(name: str, value: Any, low: float = -(2**31), high: float = 2**31 -
     if not bool((out == value).all()):
         bad = value[out != value].flatten()[0]
         raise ValueError(f"{name}: whole numbers are needed, got {bad}")
-    return within(name, out, low, high)
+    return within(name, value if getattr(value, "requires_grad", False) else out, low, high)
 
 
 def within(name: str, value: Any, low: float, high: float) -> Any:

@@ -54,6 +54,11 @@ def plain_loops() -> Iterator[None]:
         _plain.reset(token)
 
 
+def plain() -> bool:
+    """Whether loops are plain ones here, for which no step is traced."""
+    return _plain.get()
+
+
 @dataclass(frozen=True)
 class Result:
     """Of a scan: ``outputs`` by name, ``(time, *shape)`` each, recorded states among them; ``states`` after the last

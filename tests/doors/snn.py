@@ -388,7 +388,7 @@ ROWS = [
         forward=bad(3, values=("numba",)),
         chip=OBJECT,
         dt=bad("1", None, values=(0.0, NAN, INF)),
-        select=bad(3, "x", values=({LIF: "numba"},)),
+        select=bad(3, "x", values=({LIF: "nmuba"},)),
     ),
     *(
         row(f"lavalike.snn.surrogate.{name}", {}, **{argument: bad("a", None, values=(NAN, INF))})
@@ -418,6 +418,7 @@ EXEMPT = {
     "lavalike.backends.torch.DynamicsModel": "made by the compiler only",
     "lavalike.backends.torch.FloatingDynamicsModel": "made by the compiler only",
     "lavalike.backends.torch.ProcessModule": "what to_torch returns",
+    "lavalike.backends.torch.MixedModule": "what to_torch returns",
     "lavalike.backends.torch.Surrogate": "base of the surrogates, which have rows",
     "lavalike.backends.torch.TorchBackend": "found by its name, takes nothing",
     "lavalike.backends.torch.TorchProgram": "made by the compiler only",

@@ -81,13 +81,15 @@ class Bss2Backend:
         self,
         process: AbstractProcess,
         part: Part,
-        config: RunConfig,
+        on_chip: Flat,
         surrogate: Surrogate | Derivative | None,
+        modelled: Sequence[str],
     ) -> ChipModule:
-        """What ``to_torch`` makes where ``config`` has something run on a chip; ``part`` is the whole graph on the torch backend."""
-        on_chip = flatten(process, config, get_backend, part.flat.stimuli)
+        """What ``to_torch`` makes where some of ``on_chip`` runs on a chip; ``part`` is the whole
+        graph on the torch backend."""
+        config = on_chip.config
         chip = Bss2Options(config.chip).used
-        return ChipModule(process, part, on_chip, chip, config.dt, surrogate)
+        return ChipModule(process, part, on_chip, chip, config.dt, surrogate, modelled)
 
     def place(
         self, process: AbstractProcess, chips: int = 1, config: RunConfig | None = None

@@ -6,7 +6,7 @@ what was recorded. Products of perceptron mode have the linear model's gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -15,28 +15,32 @@ from lavalike.backends.bss2.neurons import ChipPopulation, tensors
 from lavalike.backends.bss2.partition import SPIKING, check_recordable, check_synapses, connection
 from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import start
-from lavalike.backends.bss2.spiking import Network, Projection, Tensors, gathered
+from lavalike.backends.bss2.spiking import Network, Projection, Tensors
 from lavalike.backends.bss2.stored import Matrix, mapped, scaled
-from lavalike.backends.torch.module import ProcessModule, Values
+from lavalike.backends.torch.mixed import Extent, MixedModule
+from lavalike.backends.torch.module import Values
+from lavalike.backends.torch.terms import gathered
 from lavalike.bss2.chip import Chip
 from lavalike.compiler import order
 from lavalike.compiler.flat import Flat, Node
-from lavalike.compiler.parts import Part, cut
+from lavalike.compiler.parts import Part
 from lavalike.fused import Training
+from lavalike.fused.arithmetic import straight
 from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
-from lavalike.process import AbstractProcess, OutPort, Port, Var
+from lavalike.process import AbstractProcess, Var
 
 
-class ChipModule(ProcessModule):
+class ChipModule(MixedModule):
     """See :func:`lavalike.to_torch`. ``chip`` may be replaced by another one between calls. What the chip cannot run is refused when it
     is made.
 
     Args:
         process: of the graph.
-        part: the whole graph with the torch backend's models, for what stays on the host; its parameters are the module's.
-        on_chip: the same with those of the bss2 backend.
+        part: the whole graph with the torch backend's models; its parameters are the module's.
+        on_chip: the same with the models and targets that compute it forward.
         chip: that runs forward.
         dt: s a step.
+        modelled: backends whose parts the torch backend's models compute.
     """
 
     def __init__(
@@ -47,79 +51,38 @@ class ChipModule(ProcessModule):
         chip: Chip,
         dt: float,
         surrogate: Surrogate | Derivative | None = None,
+        modelled: Sequence[str] = ("torch",),
     ) -> None:
-        super().__init__(process, part, surrogate)
+        super().__init__(process, part, on_chip, surrogate, modelled)
         self.chip, self.dt = chip, dt
         self.differentiated = Training(
             as_surrogate(exponential() if surrogate is None else surrogate),
             "detach",
             relative=True,
         )
-        self.plan, self.names = cut(on_chip), order.names(on_chip.nodes)
+        self.names = order.names(on_chip.nodes)
         self.networks: dict[Part, Network] = {}
         for section in self.plan.parts:
             if section.target.whole and section.target.options.mode == SPIKING:
                 check_synapses(section)
                 self.networks[section] = Network(section.nodes, self.names)
-        self.outputs = {p: on_chip.terms(p) for p in process.out_ports}
         for section in self.plan.parts:
             for port, terms in self.outputs.items():
                 for term in terms:
                     if section.target.whole and section.node_of(term.source.process) is not None:
                         check_recordable(section, port, term.source)
-        needed = [t.source for terms in self.outputs.values() for t in terms] + [
-            p for s in self.plan.parts for p in s.hears
-        ]
-        self.needed = list(dict.fromkeys(p for p in needed if isinstance(p, OutPort)))
         with torch.no_grad():
             for net in self.networks.values():
                 self._placed(net, *self._model(net)[:2])
 
-    def results(self, batch: int, steps: int, fed: Values) -> dict[str, torch.Tensor]:
-        sent: Values = {
-            p: x.flatten(1, -2).movedim(-1, 0) for p, x in fed.items()
-        }  # (time, batch, size)
-        for section in self.plan.parts:
-            if not section.target.whole:
-                self._host(section, (steps, batch), sent)
-            elif section in self.networks:
-                self._spiking(self.networks[section], (steps, batch), sent)
-            else:
-                for node in section.nodes:
-                    self._product(node, (steps, batch), sent)
-        like = next(iter(fed.values()))
-        return {
-            p.name: gathered(terms, p.size, sent, (steps, batch), like)
-            .movedim(0, -1)
-            .unflatten(1, p.shape)
-            for p, terms in self.outputs.items()
-        }
-
-    def _host(self, section: Part, extent: tuple[int, int], sent: Values) -> None:
-        steps, batch = extent
-        own = {id(n.process) for n in section.nodes}
-        nodes = [n for n in self.graph.nodes if id(n.process) in own]
-        states = {n: s for n, s in self.initial(batch).items() if n in nodes}
-        constants = self.constants(nodes)
-        fed = {p: sent[p].movedim(0, -1).unflatten(1, p.shape) for p in section.hears}
-        ports = [p for p in self.needed if id(p.process) in own]
-        if not order.has_feedback(nodes):
-            values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants, nodes)
+    def section(self, section: Part, extent: Extent, sent: Values) -> None:
+        if not section.target.whole:
+            super().section(section, extent, sent)
+        elif section in self.networks:
+            self._spiking(self.networks[section], extent, sent)
         else:
-            rows: dict[Port, list[torch.Tensor]] = {p: [] for p in ports}
-            for k in range(steps):
-                now, states = self.step(
-                    self.graph.step + k + 1,
-                    {p: x[..., k] for p, x in fed.items()},
-                    states,
-                    constants,
-                    nodes,
-                )
-                for p, r in rows.items():
-                    r.append(now[p])
-            values = {p: torch.stack(r, -1) for p, r in rows.items()}
-        for p in ports:
-            sent[p] = values[p].expand(batch, *p.shape, steps).flatten(1, -2).movedim(-1, 0)
+            for node in section.nodes:
+                self._product(node, extent, sent)
 
     def _model(
         self, net: Network
@@ -162,7 +125,8 @@ class ChipModule(ProcessModule):
             return self.tensor(var).to(self.dtype).reshape(1, -1).repeat(extent[1], 1)
 
         states, _ = start(net, constants, gains, held, 0)
-        outside, grad = {p: sent[p] for p in net.outside}, torch.is_grad_enabled()
+        outside = {p: sent[p].to(self.dtype) for p in net.outside}
+        grad = torch.is_grad_enabled()
         with torch.no_grad():
             placed = self._placed(net, weights, constants)
             received = placed.received(outside)
@@ -178,7 +142,7 @@ class ChipModule(ProcessModule):
                 sent.update({p.process.s_out: trace.spikes for p, trace in on_chip.items()})
                 return
             recorded = {p: placed.observed(p, trace) for p, trace in on_chip.items()}
-        heard = {p: x + (received[p] - x).detach() for p, x in outside.items()}
+        heard = {p: straight(x, received[p]) for p, x in outside.items()}
         traces = net.run(
             extent,
             heard,
@@ -194,16 +158,16 @@ class ChipModule(ProcessModule):
     def _product(self, node: Node, extent: tuple[int, int], sent: Values) -> None:
         p = Product(node, self.names[node], self.chip, extent[1], self.dtype)
         s_in, a_out = connection(node).s_in, connection(node).a_out
-        messages = gathered(node.inputs["s_in"], s_in.size, sent, extent, next(iter(sent.values())))
+        heard = {t.source: sent[t.source].to(self.dtype) for t in node.inputs["s_in"]}
+        messages = gathered(
+            node.inputs["s_in"], s_in.size, heard, extent, next(iter(heard.values()))
+        )
         twin = next(n for n in self.graph.nodes if n.process is node.process)
         initial = self.initial(extent[1])[twin]
         model, _ = self.sequence(
             1,
             extent[0],
-            {
-                t.source: sent[t.source].movedim(0, -1).unflatten(1, t.source.shape)
-                for t in node.inputs["s_in"]
-            },
+            {p: x.movedim(0, -1).unflatten(1, p.shape) for p, x in heard.items()},
             {twin: initial},
             self.constants([twin]),
             [twin],
@@ -212,4 +176,4 @@ class ChipModule(ProcessModule):
         with torch.no_grad():
             p.rederive(self.tensor)
             on_chip = p.run(messages)
-        sent[a_out] = of_model + (on_chip - of_model).detach()
+        sent[a_out] = straight(of_model, on_chip)

@@ -24,11 +24,10 @@ from lavalike.backends.bss2.spiking import (
     Tensors,
     Trace,
     events,
-    gathered,
     joined,
 )
 from lavalike.backends.bss2.stored import Matrix, scaled, times
-from lavalike.backends.torch.terms import selected
+from lavalike.backends.torch.terms import gathered, selected
 from lavalike.compiler import order
 from lavalike.compiler.parts import Part
 from lavalike.process import Port, Var
@@ -73,17 +72,26 @@ def pending(
     return out
 
 
-class SpikingProgram:
+class _Recorded:
+    part: Part
+
+    def record(self, recordable: Sequence[Port | Var]) -> None:
+        """Let runs record these too: nothing is prepared for it. RecordingError for what the chip
+        does not show."""
+        for target in recordable:
+            check_recordable(self.part, target, target)
+
+
+class SpikingProgram(_Recorded):
     """Populations on the chip. See :class:`lavalike.backends.base.Program`."""
 
     def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> None:
         check_synapses(part)
-        for target in recordable:
-            check_recordable(part, target, target)
+        self.part, self.dtype = part, getattr(torch, part.flat.config.dtype)
+        self.record(recordable)
         options = part.target.options
         self.net = Network(part.nodes, order.names(part.flat.nodes))
         self.chip, self.dt, self.batch, self.step = options.used, options.dt, batch, part.step
-        self.part, self.dtype = part, getattr(torch, part.flat.config.dtype)
         self.vars = [v for n in part.nodes for v in n.process.vars]
         self.gains: dict[ChipPopulation, float] = {}
         self.values = {
@@ -340,22 +348,16 @@ def _spikes(traces: Mapping[ChipPopulation, Trace]) -> dict[Port, torch.Tensor]:
     return {p.process.s_out: t.spikes for p, t in traces.items()}
 
 
-class ProductProgram:
+class ProductProgram(_Recorded):
     """Connections in perceptron mode, each a product of its own. See :class:`lavalike.backends.base.Program`."""
 
     def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> None:
-        for target in recordable:
-            check_recordable(part, target, target)
+        self.part = part
+        self.record(recordable)
         names, options = order.names(part.flat.nodes), part.target.options
         chip, dtype = options.used, getattr(torch, part.flat.config.dtype)
         self.products = [Product(n, names[n], chip, batch, dtype) for n in part.nodes]
-        self.part, self.chip, self.dt, self.batch, self.step = (
-            part,
-            chip,
-            options.dt,
-            batch,
-            part.step,
-        )
+        self.chip, self.dt, self.batch, self.step = chip, options.dt, batch, part.step
         self.vars = [v for n in part.nodes for v in n.process.vars]
 
     @torch.no_grad()

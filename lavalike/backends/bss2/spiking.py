@@ -17,7 +17,7 @@ from lavalike.backends.bss2.neurons import ChipPopulation
 from lavalike.backends.bss2.partition import connection, is_connection, is_plastic, model_of
 from lavalike.backends.bss2.stored import Matrix, Stored, is_large, stored, times
 from lavalike.backends.torch.connections import ConnectionModel, as_events
-from lavalike.backends.torch.terms import selected, summed
+from lavalike.backends.torch.terms import gathered, selected
 from lavalike.bss2.errors import RoutingError
 from lavalike.compiler import order
 from lavalike.compiler.flat import Node, Term
@@ -414,18 +414,6 @@ def _matrix(
             model.product(one_each.reshape(count, *s_in.shape, 1), c, 1).reshape(count, -1)
         )
     return torch.cat(columns).T
-
-
-def gathered(
-    terms: list[Term],
-    size: int,
-    sent: Mapping[Port, torch.Tensor],
-    extent: tuple[int, ...],
-    like: torch.Tensor,
-) -> torch.Tensor:
-    """The sum of ``terms``, (*extent, size)."""
-    out = summed(terms, size, sent.__getitem__)
-    return like.new_zeros(*extent, size) if out is None else out
 
 
 def events(x: torch.Tensor) -> torch.Tensor:

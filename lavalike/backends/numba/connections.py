@@ -10,7 +10,7 @@ import numpy as np
 
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import WRAPPED, inlined, jit
-from lavalike.backends.numba.model import NumbaModel, all_same, held
+from lavalike.backends.numba.model import Layout, NumbaModel, all_same, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import NodeConfig
@@ -349,6 +349,15 @@ def by_input(process: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     return order, rows[order], start
 
 
+def to_ring(columns: np.ndarray, step: int) -> np.ndarray:
+    """The ring of slots that holds ``columns`` (out, slots), the first of which is sent in step
+    ``step + 1``: slot k belongs to the steps t with t % slots == k."""
+    return np.roll(columns.T, step + 1, axis=0)
+
+
+RING = Layout("ring", lambda ring: np.roll(ring, -1, axis=0).T, turns=True)  # the inverse
+
+
 class _DelayModel(_Connection):
     """Synapses with delays: a ring of slots, one a future step. a_out is the slot of the next step.
 
@@ -367,12 +376,12 @@ class _DelayModel(_Connection):
     def lag(self) -> int:
         return 1 + self.shortest(self.process.delays.value)
 
-    def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        """Slot k of the ring belongs to the steps t with t % slots == k."""
-        return {"ring": np.roll(values["a_buff"].T, step + 1, axis=0)}
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        return {"a_buff": RING}
 
-    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        return {"a_buff": np.roll(states["ring"], -(step + 1), axis=0).T}
+    def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        return {"ring": to_ring(values["a_buff"], step)}
 
     def delays(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         limit = self.process.max_delay
@@ -563,15 +572,18 @@ class DelayLineModel(NumbaModel):
         """Row k of the ring belongs to the steps t with t % rows == k."""
         before = values["a_buff"].reshape(self.process.max_delay, -1)
         ring = np.zeros((self.process.max_delay + 1, before.shape[1]), before.dtype)
-        ring[self._rows(step)] = before
-        return {"ring": ring}
+        ring[self._last] = before
+        return {"ring": np.roll(ring, step, axis=0)}
 
-    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        return {"a_buff": states["ring"][self._rows(step)].reshape(-1, *self.process.s_in.shape)}
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        shape = self.process.s_in.shape
+        return {"a_buff": Layout("ring", lambda r: r[self._last].reshape(-1, *shape), turns=True)}
 
-    def _rows(self, step: int) -> np.ndarray:
-        """Rows of the last steps, the last one first."""
-        return (step - np.arange(self.process.max_delay)) % (self.process.max_delay + 1)
+    @property
+    def _last(self) -> np.ndarray:
+        """Rows of the last steps, the last one first, after step 0."""
+        return -np.arange(self.process.max_delay) % (self.process.max_delay + 1)
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         delays = within("delays", integral("delays", values["delays"]), 0, self.process.max_delay)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,30 @@ from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
 from lavalike.process.units import Units
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a Var lies in the state ``state`` of its model where it is not that state itself.
+
+    ``view`` gives an array of a sample's state in the order in which the Var shows it (time_last
+    Vars time first): it moves elements and computes nothing. ``turns``: the state is a ring, its
+    first axis turned on by one in every step; ``view`` sees it as after step 0.
+    """
+
+    state: str
+    view: Callable[[np.ndarray], np.ndarray]
+    turns: bool = False
+
+    def shown(self, state: np.ndarray, step: int) -> np.ndarray:
+        """The Var after ``step`` steps, from a sample's ``state``."""
+        return self.view(np.roll(state, -step, axis=0) if self.turns else state)
+
+    def index(self, shape: tuple[int, ...]) -> np.ndarray:
+        """After step 0, which element of a state of ``shape`` each of the Var's is, both flat."""
+        places = np.arange(int(np.prod(shape)))
+        index = self.view(places.reshape(shape)).reshape(-1)
+        return np.ascontiguousarray(index, np.int32 if places.size < 2**31 else np.int64)
 
 
 class NumbaModel(ProcessModel):
@@ -65,9 +90,14 @@ class NumbaModel(ProcessModel):
         return {}
 
     @property
-    def complexes(self) -> frozenset[str]:
-        """State Vars of complex numbers, whose parts are states."""
-        return frozenset()
+    def complexes(self) -> Mapping[str, tuple[str, str]]:
+        """State Vars of complex numbers, and the states that are their parts."""
+        return {}
+
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        """State Vars whose elements lie in a state of another name, shape or order."""
+        return {}
 
     @property
     def message_dtype(self) -> np.dtype:
@@ -115,8 +145,10 @@ class NumbaModel(ProcessModel):
         return {}
 
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        """The Vars' values from the states (the inverse of ``load``)."""
-        return dict(states)
+        """The Vars' values from the states (the inverse of ``load``). One that computes them anew
+        has its Vars recorded one step at a time; ``layouts`` has not."""
+        shown = {var: x.shown(states[x.state], step) for var, x in self.layouts.items()}
+        return {**states, **shown}
 
 
 @functools.lru_cache(4096)
@@ -147,8 +179,8 @@ class DynamicsModel(NumbaModel):
         return {var: state for state, var in self.dynamics.ends}
 
     @property
-    def complexes(self) -> frozenset[str]:
-        return frozenset(var for var, _, _ in self.dynamics.complexes)
+    def complexes(self) -> Mapping[str, tuple[str, str]]:
+        return {var: (re, im) for var, re, im in self.dynamics.complexes}
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         parts = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lavalike.backends.numba.connections import by_input
+from lavalike.backends.numba.connections import RING, by_input, to_ring
 from lavalike.backends.numba.epochs import (
     LIMITS,
     advanced_fixed,
@@ -21,7 +22,7 @@ from lavalike.backends.numba.epochs import (
 )
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import WRAPPED, jit
-from lavalike.backends.numba.model import NumbaModel, held
+from lavalike.backends.numba.model import Layout, NumbaModel, held
 from lavalike.backends.numba.pcg import seed_words, seventh, uniform
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import RANGE, SignMode, ends, fixed_weights
@@ -89,12 +90,12 @@ class _Learning(NumbaModel):
         rows = self.by_input(weights)
         return {"rows": rows, **tags, **traces, "tx": values["tx"], "ty": values["ty"]}
 
-    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
         process = self.process
-        tags = {TAGS[v]: self.by_var(states[f"tags_{v}"]) for v in TAGS if v in process.variables}
-        traces = {n: states[n[0]][int(n[1]) - 1] for n in process.traces}
-        weights = self.by_var(states["rows"])
-        return {"weights": weights, **tags, **traces, "tx": states["tx"], "ty": states["ty"]}
+        tags = {TAGS[v]: Layout(f"tags_{v}", self.by_var) for v in TAGS if v in process.variables}
+        traces = {n: Layout(n[0], itemgetter(int(n[1]) - 1)) for n in process.traces}
+        return {"weights": Layout("rows", self.by_var), **tags, **traces}
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         process, fixed = self.process, self.config.fixed
@@ -451,12 +452,11 @@ class _Delayed(_Stored):
         return place.astype(np.int32 if self.slots * n_out < 2**31 else np.int64)
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        ring = np.roll(values["a_buff"].T, step + 1, axis=0)
-        return {**super().load(values, step), "ring": ring}
+        return {**super().load(values, step), "ring": to_ring(values["a_buff"], step)}
 
-    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        buffer = np.roll(states["ring"], -(step + 1), axis=0).T
-        return {**super().store(states, step), "a_buff": buffer}
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        return {**super().layouts, "a_buff": RING}
 
 
 @implements(LearningDense, backend="numba", precision="floating_pt", delay=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from lavalike.backends.numba import faults, kernels, loops, steps as user_steps,
 from lavalike.backends.numba.faults import Faults
 from lavalike.backends.numba.gathering import Gathering
 from lavalike.backends.numba.kernels import Spec
-from lavalike.backends.numba.model import DynamicsModel, NumbaModel
+from lavalike.backends.numba.model import DynamicsModel, Layout, NumbaModel
 from lavalike.backends.numba.ops import Op, kind_of, name_of
 from lavalike.compiler.flat import Node, Term, warn_graded
 from lavalike.compiler.parts import Part
@@ -131,16 +133,44 @@ class NumbaProgram:
         self.ops[self.late : self.late] = ports
         self.late += len(ports)
         for var in (t for t in recordable if isinstance(t, Var)):
-            array = self._state_array(var)
-            if array is not None:
-                self.records[var] = self._transfer(transfer.record, var.path, array, row=True)
-            elif (state := self._counts_down(var)) is not None:
-                self.records[var] = self._transfer(
-                    transfer.record_end, var.path, state, row=True, dtype=np.dtype(np.float64)
-                )
-            else:
-                continue
-            self.ops.append(self.records[var])
+            op = self._record(var)
+            if op is not None:
+                self.records[var] = op
+                self.ops.append(op)
+
+    def _record(self, var: Var) -> Op | None:
+        """The row that records a state Var; None where its model computes it anew from its
+        states."""
+        record = functools.partial(self._transfer, row=True, dtype=self.dtype_of(var))
+        if (array := self._state_array(var)) is not None:
+            return record(transfer.record, var.path, array)
+        if (state := self._counts_down(var)) is not None:
+            return record(transfer.record_end, var.path, state)
+        node = self.part.node_of(var.process)
+        if node is None:
+            return None
+        states, model = self.states[node], _model(node)
+        if var.name in model.complexes:
+            re, im = (states[n].reshape(-1) for n in model.complexes[var.name])
+            return record(transfer.record_complex, var.path, re, more=(im,))
+        layout = self._layout(node, var)
+        if layout is None:
+            return None
+        state = states[layout.state]
+        index = layout.index(state.shape[1:])
+        turn = int(np.prod(state.shape[2:])) if layout.turns else 0
+        size = max(1, state.size // self.batch)
+        return record(transfer.record_at, var.path, state, more=(index, turn, size))
+
+    def _layout(self, node: Node, var: Var) -> Layout | None:
+        """How a state that is not the Var just as it is holds it."""
+        layout = _model(node).layouts.get(var.name)
+        if not var.time_last:
+            return layout
+        if layout is None:
+            return Layout(var.name, _time_last) if var.name in self.states[node] else None
+        view = layout.view
+        return replace(layout, view=lambda state: _time_last(view(state)))
 
     def _finite(self, node: Node) -> list[Op]:
         """Checks of what ``node`` has sent and become, where they are asked for."""
@@ -326,9 +356,11 @@ class NumbaProgram:
         *arrays: np.ndarray,
         row: bool = False,
         dtype: np.dtype | None = None,
+        more: tuple[Any, ...] = (),
     ) -> Op:
         """An op of :mod:`transfer`. Arrays of messages are flat over the batch but for gathers; a feed or a
-        record (``row``) has its rows (set by each run; of ``dtype``), the step and the first step after them."""
+        record (``row``) has its rows (set by each run; of ``dtype``), the step and the first step
+        after them, then ``more``."""
         values: list[Any] = (
             list(arrays)
             if function in (transfer.gather, transfer.gather_add)
@@ -336,7 +368,8 @@ class NumbaProgram:
         )
         names = list(function.__code__.co_varnames[: function.__code__.co_argcount])
         if row:
-            values = [values[0], np.zeros((1, values[0].size), dtype or values[0].dtype), None, 0]
+            rows = np.zeros((1, values[0].size), dtype or values[0].dtype)
+            values = [values[0], rows, None, 0, *more]
         kinds = [("t", 0) if v is None else kind_of(v) for v in values]
         function = (
             transfer.WHOLE.get(function, function) if arrays[0].dtype == np.int32 else function
@@ -571,6 +604,8 @@ class NumbaProgram:
         if self._counts_down(target) is not None:
             return np.dtype(np.float64)
         array = None if _model(node).trusted else self._state_array(target)
+        if array is None and not _model(node).trusted and (layout := self._layout(node, target)):
+            array = self.states[node][layout.state]
         return node.model.config.message_dtype if array is None else array.dtype
 
     def _is_state(self, var: Var) -> bool:
@@ -582,6 +617,7 @@ class NumbaProgram:
             and (
                 var.name in _model(node).aliases
                 or var.name in self.states[node]
+                or var.name in _model(node).layouts
                 or var.name in self._stored(node)
             )
         )
@@ -619,11 +655,14 @@ class NumbaProgram:
             return np.broadcast_to(var.value, (self.batch, *var.shape))
         node = self.part.node_of(var.process)
         assert node is not None
+        states = self.states[node]
+        if (layout := self._layout(node, var)) is not None:
+            return np.stack([layout.shown(x, self.step) for x in states[layout.state]])
         stored = [
-            _model(node).store({k: v[s] for k, v in self.states[node].items()}, self.step)[var.name]
+            _model(node).store({k: v[s] for k, v in states.items()}, self.step)[var.name]
             for s in range(self.batch)
         ]
-        return np.stack([np.moveaxis(x, 0, -1) if var.time_last else x for x in stored])
+        return np.stack([_time_last(x) if var.time_last else x for x in stored])
 
     def read(self, var: Var) -> np.ndarray:
         return var.value if var.role == "parameter" else self.values(var)[0]
@@ -739,3 +778,7 @@ def _port(process: Any, name: str) -> Port:
 
 def _time_first(var: Var, value: np.ndarray) -> np.ndarray:
     return np.moveaxis(value, -1, 0) if var.time_last else value
+
+
+def _time_last(value: np.ndarray) -> np.ndarray:
+    return np.moveaxis(value, 0, -1)

@@ -29,6 +29,24 @@ def record_end(source, rows, t, first):
         row[i] = source[i] + np.float64(t)
 
 
+def record_complex(source, rows, t, first, imaginary):
+    """Of a state and that of its imaginary part."""
+    row = rows[t - first]
+    for i in range(source.size):
+        row[i] = complex(source[i], imaginary[i])
+
+
+def record_at(source, rows, t, first, index, turn, size):
+    """Of a state of ``size`` elements a sample, those at ``index``, further on by ``turn`` in every
+    step and from its end to its beginning."""
+    row = rows[t - first]
+    on = t * turn % size
+    for k in range(source.size // size):
+        for i in range(index.size):
+            j = index[i] + on
+            row[k * index.size + i] = source[k * size + (j if j < size else j - size)]
+
+
 def clear(target):
     for i in range(target.size):
         target[i] = 0

@@ -1,4 +1,4 @@
-"""The torch backend: the same processes, differentiable, with a batch axis; fixed_pt too, without gradients."""
+"""The torch backend: the same processes, differentiable, with a batch axis; fixed_pt too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lavalike.arguments import MAPPING, arguments, choice, instance, optional, real
 from lavalike.backends import get_backend
 from lavalike.backends.torch.connections import ConnectionModel as ConnectionModel
+from lavalike.backends.torch.mixed import MixedModule as MixedModule
 from lavalike.backends.torch.model import (
     DynamicsModel,
     FloatingDynamicsModel,
@@ -19,7 +20,7 @@ from lavalike.backends.torch.module import ProcessModule as ProcessModule
 from lavalike.backends.torch.program import TorchProgram
 from lavalike.compiler.flat import flatten
 from lavalike.compiler.parts import Part, cut
-from lavalike.errors import InputError
+from lavalike.errors import InputError, ModelSelectionError
 from lavalike.fused.surrogate import (
     SURROGATE,
     Derivative as Derivative,
@@ -28,7 +29,7 @@ from lavalike.fused.surrogate import (
     fast_sigmoid as fast_sigmoid,
     straight_through as straight_through,
 )
-from lavalike.model.config import RunConfig
+from lavalike.model.config import Choice, RunConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess, Port, Var
 
@@ -90,28 +91,34 @@ def to_torch(
         forward: ``"torch"``, or ``"bss2"``: forward runs on a chip, and what it recorded is put in the model's place, whose gradient is
             taken: training in the loop. Default "torch".
         chip, dt: of what runs on a chip: as in :class:`lavalike.RunConfig`.
-        select: exceptions, as in :class:`lavalike.RunConfig`: what runs forward on ``"torch"`` and what on ``"bss2"``, and models.
-            What has no gradient, other backends and fixed_pt, is an InputError.
+        select: exceptions, as in :class:`lavalike.RunConfig`: what runs forward on another backend
+            or in fixed_pt, and models. What ``"numba"`` computes, in fixed_pt Loihi's integers bit
+            for bit, is what it sends, and the gradient is that of the torch backend's model of each
+            of its processes, at what it heard. What fixed_pt rounds passes the gradient straight
+            through; its weights and biases are trained between whole numbers and count as the
+            nearest, its messages are float64 here. What the torch backend has no model of is a
+            ModelSelectionError, a loop through parts of two backends a GraphError.
 
     Returns:
         A module whose parameters are the trainable Vars (weights, biases), whose forward takes and returns
         ``(batch, *shape, time)``, and whose ``write_back()`` sets the Vars to what was learnt.
+
+    Example::
+
+        module = lv.to_torch(net, select={net: lv.Choice(backend="numba", precision="fixed_pt")})
+        loss = (module(spikes).sum(-1) - wanted).square().mean()  # of Loihi's own counts
     """
     select = select or {}
     config = RunConfig(backend="torch", dtype=dtype, select=select)  # type: ignore[arg-type]  # its rules look at the dtype
-    found = [made for _, made in config.choices()]
-    other = [
-        x
-        for made in found
-        for x in (made.backend, made.precision)
-        if x not in (None, "torch", "bss2", "floating_pt")
-    ]
-    if other:
+    choices = config.choices()
+    others = {made.backend for _, made in choices if made.backend not in (None, "torch")}
+    if forward != "torch" and others - {forward}:
+        asked = next(iter(others - {forward}))
         raise InputError(
-            f"to_torch({process.path}): select asks for {other[0]!r}, which has no gradient; of torch and bss2 in floating_pt "
-            "there is one. Run the rest beforehand (simulate), and give the module what it sends"
+            f"to_torch({process.path}): select asks for {asked!r}, and forward={forward!r} leaves to torch what is not on the chip; "
+            f"leave forward out, and let select say what is on {forward!r} too"
         )
-    on_chip = forward == "bss2" or any(made.backend == "bss2" for made in found)
+    on_chip = forward == "bss2" or "bss2" in others
     if not on_chip and (chip is not None or dt != 1e-6):
         raise InputError(f"to_torch({process.path}): chip and dt belong to forward='bss2'")
     stimuli = [p for p in process.in_ports if not p.sources]
@@ -119,16 +126,34 @@ def to_torch(
         raise InputError(
             f"to_torch({process.path}): a process with an unconnected InPort and an OutPort is needed"
         )
-    if on_chip:  # the module's own graph is torch's in all places
-        models = {key: made.model for key, made in config.choices() if made.model is not None}
-        chip_config, config = (
-            dataclasses.replace(config, backend=forward, chip=chip, dt=dt),
-            dataclasses.replace(config, select=models),
-        )
-    flat = flatten(process, config, get_backend, stimuli)
+    # the module's own graph is torch's in all places
+    twins = dataclasses.replace(config, select={key: _twin(made) for key, made in choices})
+    try:
+        flat = flatten(process, twins, get_backend, stimuli)
+    except ModelSelectionError as e:
+        if not others:
+            raise
+        raise ModelSelectionError(
+            f"to_torch({process.path}): whatever computes it forward, a gradient is that of the torch backend's models. {e}\n"
+            "Write such a model (lavalike.implements), or run that part beforehand (simulate) and give the module what it sends"
+        ) from None
     ((part,),) = cut(flat).groups
-    if not on_chip:
+    if forward == "torch" and not others:
         return ProcessModule(process, part, surrogate)
+    config = dataclasses.replace(config, backend=forward, chip=chip, dt=dt)
+    mixed = flatten(process, config, get_backend, stimuli)
+    if not on_chip:
+        return MixedModule(process, part, mixed, surrogate)
     chips: Any = get_backend("bss2")
-    module: ProcessModule = chips.module(process, part, chip_config, surrogate)
+    # numba is a chip's host
+    modelled = ("torch",) if forward == "torch" else ("torch", chips.host)
+    module: ProcessModule = chips.module(process, part, mixed, surrogate, modelled)
     return module
+
+
+def _twin(made: Choice) -> Choice:
+    """What a process's gradient is taken of where ``made`` computes it forward."""
+    if made.backend in (None, "torch"):
+        return made
+    model = made.model if made.model is not None and not made.model.backend else None
+    return Choice(backend="torch", precision=made.precision, model=model)

@@ -13,6 +13,7 @@ from lavalike.compiler.flat import warn_graded
 from lavalike.dynamics import integral, within as within_range
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.errors import RunError
+from lavalike.fused.arithmetic import straight
 from lavalike.fused.synapses import Synapses, product
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
@@ -56,9 +57,14 @@ def _exact(model: TorchModel, s: torch.Tensor, weights: torch.Tensor, first: int
 
 def _settled(model: TorchModel, a: torch.Tensor, right: int, first: int) -> torch.Tensor:
     """Sums (batch, ..., time) of fixed_pt shifted right; RunError where one leaves 32 bits."""
-    a = torch.floor(a / 2.0**right) if right else a
+    a = shifted(a, right)
     within(model, a, first)
     return a
+
+
+def shifted(a: torch.Tensor, right: int) -> torch.Tensor:
+    """Whole numbers shifted right; gradients as of the division."""
+    return straight(a / 2.0**right, torch.floor(a / 2.0**right)) if right else a
 
 
 class ConnectionModel(TorchModel):
@@ -113,8 +119,10 @@ class ConnectionModel(TorchModel):
             return values["weights"] * 2.0**exp, 0
         left = int(integral("weight_exp", exp, -24, 24)[0])
         p: Any = self.process  # any that has weights of so many bits
-        whole = fixed_weights(values["weights"].numpy(), p.num_weight_bits, p.sign_mode)
-        return torch.from_numpy(whole).to(torch.float64) * 2.0 ** max(left, 0), max(-left, 0)
+        weights = values["weights"].double()
+        whole = fixed_weights(weights.detach().numpy(), p.num_weight_bits, p.sign_mode)
+        kept = torch.from_numpy(whole).to(torch.float64)
+        return straight(weights, kept) * 2.0 ** max(left, 0), max(-left, 0)
 
 
 def _graded(values: Tensors) -> bool:
@@ -237,8 +245,7 @@ class DelayDenseModel(_DelayModel):
             _exact(self, s[..., None], c["weights"], t)
         columns = [*old[..., 1:].unbind(-1), torch.zeros_like(old[..., 0])]
         for d, w in c["by_delay"].items():
-            a = s @ w.T
-            columns[d] = columns[d] + (torch.floor(a / 2.0 ** c["right"]) if fixed else a)
+            columns[d] = columns[d] + shifted(s @ w.T, c["right"])
         if fixed:
             within(self, torch.stack(columns, -1).flatten(1)[..., None], t)
         return {"a_buff": torch.stack(columns, -1)}
@@ -286,7 +293,7 @@ class DelaySparseModel(_DelayModel, _StoredModel):
             _exact(self, s[..., None], c["total"], t)
         later = torch.cat([old[..., 1:], torch.zeros_like(old[..., :1])], -1).flatten(1)
         a = product(c["synapses"], c["weights"], s.T).T
-        later = later + (torch.floor(a / 2.0 ** c["right"]) if fixed else a)
+        later = later + shifted(a, c["right"])
         if fixed:
             within(self, later[..., None], t)
         return {"a_buff": later.unflatten(1, old.shape[1:])}

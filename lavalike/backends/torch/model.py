@@ -12,7 +12,7 @@ from lavalike.errors import InputError, OverflowError24, RunError
 from lavalike.fused.ambient import transformed
 from lavalike.fused.arithmetic import Training
 from lavalike.fused.cpu import LIMIT
-from lavalike.fused.scan import code, scan
+from lavalike.fused.scan import code, plain, scan
 from lavalike.fused.surrogate import Derivative, Surrogate, as_surrogate, exponential
 from lavalike.fused.trace import accumulated, steps as stepper
 from lavalike.model.config import NodeConfig
@@ -57,7 +57,8 @@ class Heard(Tensors):
 
 
 class TorchModel(ProcessModel):
-    """A differentiable model. In fixed_pt tensors are float64 that hold whole numbers; there are no gradients.
+    """A differentiable model. In fixed_pt tensors are float64 that hold whole numbers, and
+    gradients pass what rounds them.
 
     Without delay, define ``step(t, inputs, state, c) -> (outputs, state)``; with ``delay=1`` define
     ``send(state, c) -> outputs`` and ``receive(t, inputs, state, c) -> state``. Inputs, outputs and state are
@@ -100,6 +101,11 @@ class TorchModel(ProcessModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of range."""
         return dict(values)
+
+    def whole(self, name: str) -> bool:
+        """Whether in fixed_pt the Var of that name is a whole number, between which it is
+        trained."""
+        return True
 
     def step(
         self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
@@ -184,6 +190,10 @@ class DynamicsModel(TorchModel):
     def port_names(self) -> frozenset[str]:
         return frozenset((*self.dynamics.inputs, *self.dynamics.outputs))
 
+    def whole(self, name: str) -> bool:
+        loihi = self.dynamics.loihi or Units.of(self.process.proc_params).loihi
+        return loihi or not any(p.counts for p in self.dynamics.parameters if p.name == name)
+
     @property
     def training(self) -> Training:
         """Gradients of graphs: the surrogate in units of the threshold, none through a reset."""
@@ -203,8 +213,11 @@ class DynamicsModel(TorchModel):
     def constants(self, values: Tensors) -> dict[str, Any]:
         dtype = getattr(torch, self.config.dtype)
         if self.config.fixed:
+            trained = torch.is_grad_enabled() and any(v.requires_grad for v in values.values())
             derived = self.dynamics.derive(
-                {n: v.numpy() for n, v in values.items()}, Units.of(self.process.proc_params), True
+                values if trained else {n: v.numpy() for n, v in values.items()},
+                Units.of(self.process.proc_params),
+                True,
             )
             return {k: torch.as_tensor(v).to(torch.float64) for k, v in derived.items()}
         made, keys = self._known(values)
@@ -279,7 +292,7 @@ class DynamicsModel(TorchModel):
 
     def _traced(self, training: Training) -> bool:
         """Whether the step can be fused: torch sees through it, and all of its ports have the neurons' shape."""
-        if self.traceable:
+        if self.traceable and not plain():
             try:
                 code(self.dynamics, training)
             except InputError:  # Python's own control flow, say: it runs step by step

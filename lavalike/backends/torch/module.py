@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from lavalike.compiler.flat import Node, Term, not_held
 from lavalike.compiler.parts import Part
 from lavalike.errors import GraphError, InputError, InputTypeError, VarError
 from lavalike.fused.ambient import stored, unreadable
+from lavalike.fused.arithmetic import straight
 from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.process import AbstractProcess, Port, Var
 
@@ -54,11 +54,7 @@ class ProcessModule(nn.Module):
                 key = self._keys[var]
                 if var.role == "state":
                     whole(node, var, var.value)
-                # a step that something ends in is kept as how far it lies ahead
-                ends = var.name in _model(node).ends
-                value = self.as_tensor(
-                    var, var.value.astype(np.float64) - part.step if ends else var.value
-                )
+                value = self.held(var)
                 if var.trainable:
                     self.register_parameter(key, nn.Parameter(value))
                 else:
@@ -83,16 +79,48 @@ class ProcessModule(nn.Module):
         super()._apply(fn, recurse)
         if dtype != self.dtype:
             self.dtype = dtype
-            for node in self.graph.nodes:
-                changed: Any = {"dtype": str(dtype).removeprefix("torch.")}
-                node.model.config = dataclasses.replace(node.model.config, **changed)
+            self._recast("float32" if dtype == torch.float32 else "float64")
         return self
+
+    def _recast(self, dtype: Literal["float32", "float64"]) -> None:
+        self.graph.flat.recast(dtype)
 
     # -- the graph on tensors ------------------------------------------------------------------------------
 
     def tensor(self, var: Var) -> torch.Tensor:
         """The parameter or buffer that holds ``var``."""
         return getattr(self, self._keys[var])
+
+    def held(self, var: Var) -> torch.Tensor:
+        """What holds the present value of ``var``: a step that something ends in is kept as how far
+        it lies ahead."""
+        ends = self._ends(var)
+        return self.as_tensor(
+            var, var.value.astype(np.float64) - self.graph.step if ends else var.value
+        )
+
+    def value(self, var: Var) -> np.ndarray:
+        """The value of ``var`` here; whole where it was trained in fixed_pt."""
+        tensor = self.tensor(var).detach().cpu()
+        if torch.equal(tensor, self.held(var).to(tensor.dtype)):
+            return var.value
+        if self._ends(var):
+            return tensor.double().numpy() + self.graph.step
+        return tensor.round().long().numpy() if self._rounded(var) else tensor.clone().numpy()
+
+    def _rounded(self, var: Var) -> bool:
+        """Whether ``var`` is a whole number that is trained."""
+        node = self.graph.node_of(var.process)
+        return (
+            var.trainable
+            and node is not None
+            and node.model.config.fixed
+            and _model(node).whole(var.name)
+        )
+
+    def _ends(self, var: Var) -> bool:
+        node = self.graph.node_of(var.process)
+        return node is not None and var.name in _model(node).ends
 
     def dtype_for(self, node: Node) -> torch.dtype:
         """What ``node`` is computed in."""
@@ -123,11 +151,17 @@ class ProcessModule(nn.Module):
             )
         return out
 
-    def constants(self, nodes: Sequence[Node] | None = None) -> dict[Node, Mapping[str, object]]:
-        """What the models' steps take besides inputs and states; VarError."""
+    def constants(
+        self, nodes: Sequence[Node] | None = None, training: bool = False
+    ) -> dict[Node, Mapping[str, object]]:
+        """What the models' steps take besides inputs and states; VarError. ``training``: what is
+        trained in fixed_pt counts as the nearest whole number."""
         out: dict[Node, Mapping[str, object]] = {}
         for node in self.graph.nodes if nodes is None else nodes:
             values = {v.name: self.tensor(v) for v in node.process.vars if v.role == "parameter"}
+            if training:
+                whole_ones = [v.name for v in node.process.vars if self._rounded(v)]
+                values |= {n: straight(values[n], values[n].round()) for n in whole_ones}
             try:
                 out[node] = _model(node).constants(values)
             except ValueError as e:
@@ -154,9 +188,12 @@ class ProcessModule(nn.Module):
         states: States,
         constants: Mapping[Node, Mapping[str, object]],
         nodes: Sequence[Node] | None = None,
+        instead: Mapping[Port, torch.Tensor] | None = None,
     ) -> tuple[Values, States]:
-        """One step: what every OutPort sends, and the new states. ``nodes``: some of the graph's, ``fed`` what they hear of others."""
-        values = dict(fed)
+        """One step: what every OutPort sends, and the new states. ``nodes``: some of the graph's,
+        ``fed`` what they hear of others. ``instead``: what ports send in the place of what their
+        models do, whose gradient it has."""
+        values, instead = dict(fed), instead or {}
         new: States = {}
         nodes = self.graph.nodes if nodes is None else nodes
         batch = self._batch(fed, states)
@@ -165,7 +202,8 @@ class ProcessModule(nn.Module):
             sent = _model(node).send(states[node], constants[node])
             self._sent(node, "send", sent)
             for name, x in sent.items():
-                values[_port(node, name)] = x
+                port = _port(node, name)
+                values[port] = straight(x, instead[port]) if port in instead else x
         for node in nodes:
             inputs = {
                 name: self.total(terms, _port(node, name), values, batch, None, t, node)
@@ -185,7 +223,8 @@ class ProcessModule(nn.Module):
             _check_kinds(node, "step", new[node])
             for name, x in outputs.items():
                 port = _port(node, name)
-                values[port] = _expanded(x, (batch, *port.shape))
+                x = _expanded(x, (batch, *port.shape))
+                values[port] = straight(x, instead[port]) if port in instead else x
         return values, new
 
     def sequence(
@@ -196,9 +235,11 @@ class ProcessModule(nn.Module):
         states: States,
         constants: Mapping[Node, Mapping[str, object]],
         nodes: Sequence[Node] | None = None,
+        instead: Mapping[Port, torch.Tensor] | None = None,
     ) -> tuple[Values, States]:
-        """All steps, node after node; for graphs without feedback. ``nodes`` as in :meth:`step`."""
-        values, new = dict(fed), {}
+        """All steps, node after node; for graphs without feedback. ``nodes`` and ``instead`` as in
+        :meth:`step`."""
+        values, new, instead = dict(fed), {}, instead or {}
         batch = self._batch(fed, states)
         if nodes is None:
             nodes = self._order
@@ -220,7 +261,8 @@ class ProcessModule(nn.Module):
             _check_kinds(node, "step", new[node])
             for name, x in outputs.items():
                 port = _port(node, name)
-                values[port] = _expanded(x, (batch, *port.shape, steps))
+                x = _expanded(x, (batch, *port.shape, steps))
+                values[port] = straight(x, instead[port]) if port in instead else x
         return values, new
 
     # -- what a user's model forgets is told, once
@@ -382,7 +424,10 @@ class ProcessModule(nn.Module):
                 )
             if value.is_complex():
                 raise InputError(f"{port!r}: input has dtype {value.dtype}; expected real numbers")
-            fed[port] = value.to(self.dtype)
+            fixed = self.graph.dtype_of(port).kind == "i"
+            if fixed and not bool(((value == value.round()) & (value.abs() < 2**31)).all()):
+                raise InputError(f"{port!r}: fixed_pt needs whole numbers within 32 bits")
+            fed[port] = value.to(torch.float64 if fixed else self.dtype)
         sizes = {(v.shape[0], v.shape[-1]) for v in fed.values()}
         if len(sizes) != 1:
             raise InputError(
@@ -395,7 +440,7 @@ class ProcessModule(nn.Module):
 
     def results(self, batch: int, steps: int, fed: Values) -> dict[str, torch.Tensor]:
         """What every OutPort of the process sends, (batch, *shape, time) by name."""
-        states, constants = self.initial(batch), self.constants()
+        states, constants = self.initial(batch), self.constants(training=True)
         outs = self.process.out_ports
         if self._terms is None:
             self._terms = {p: self.graph.terms(p) for p in outs}
@@ -415,9 +460,9 @@ class ProcessModule(nn.Module):
 
     def write_back(self) -> None:
         """Set the trainable Vars to what was learnt."""
-        for var, key in self._keys.items():
+        for var in self._keys:
             if var.trainable:
-                var.set(getattr(self, key).detach().cpu().numpy())
+                var.set(self.value(var))
 
 
 def states_of(node: Node, var: Var) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
@@ -30,3 +30,15 @@ def summed(
         x = selected(sent(term.source), term, size, axis)
         out = x if out is None else out + x
     return out
+
+
+def gathered(
+    terms: Iterable[Term],
+    size: int,
+    sent: Mapping[Port, torch.Tensor],
+    extent: tuple[int, ...],
+    like: torch.Tensor,
+) -> torch.Tensor:
+    """The sum of ``terms``, (*extent, size)."""
+    out = summed(terms, size, sent.__getitem__)
+    return like.new_zeros(*extent, size) if out is None else out
