@@ -1,21 +1,25 @@
 """PilotNet trained on a rendered drive: a sigma-delta network, and with --ann the ReLU network of the same shape.
 
-    python -m benchmarks.pilotnet_train [--epochs 40] [--ann] [--threads 2]
+    python -m benchmarks.pilotnet_train [--epochs 40] [--ann] [--threads 2] [--checkpoint run.pt]
+    python -m torch.distributed.run --nproc-per-node 2 -m benchmarks.pilotnet_train --threads 1
 
 The network and the recipe are those of lava-dl's PilotNet tutorial; the learning rate falls at 30, 60 and 80 % of the epochs.
 The error is that of the best epoch on the last 20 % of the drive, which no training frame is beside; it is given with the variance
-of the test labels, what predicting their mean would have as error.
+of the test labels, what predicting their mean would have as error. Over several processes each has its share of every batch; the event
+rate loss, which is no mean over samples, is then that of each share. With --checkpoint a run goes on after the last whole epoch.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from lavalike import slayer
 from lavalike.datasets import SyntheticDrive, compare_ops, transforms
@@ -115,8 +119,14 @@ def train(
     batch: int,
     lr: float,
     lam: float,
+    ranks: slayer.distributed.Ranks,
+    seed: int,
+    checkpoint: Path | None = None,
 ) -> tuple[float, list[float]]:
     """Best mean squared error of the test set, and the events a frame of each layer in that epoch."""
+    if ranks.size > 1:  # norms learn their channels
+        net(training[0][:1])
+    net = ranks.wrap(net, find_unused_parameters=True)
     optimizer = torch.optim.RAdam(net.parameters(), lr=lr, weight_decay=1e-5)
     assistant = slayer.utils.Assistant(
         net,
@@ -126,14 +136,23 @@ def train(
         count_log=True,
         lam=lam,
     )
-    best, counts = float("inf"), []
-    for epoch in range(epochs):
+    sampler = ranks.sampler(TensorDataset(*training), seed=seed)
+    loader = DataLoader(TensorDataset(*training), ranks.share(batch), sampler=sampler)
+    first, best, counts = 0, float("inf"), []
+    if checkpoint is not None and (state := ranks.load(checkpoint)) is not None:
+        ranks.alone(net).load_state_dict(state["net"])
+        optimizer.load_state_dict(state["optimizer"])
+        assistant.stats.load_state_dict(state["stats"])
+        first, best, counts = state["epoch"], state["best"], state["counts"]
+    for epoch in range(first, epochs):
         began = time.perf_counter()
         if epoch in {round(epochs * m) for m in MILESTONES}:
             assistant.reduce_lr()
-        for index in torch.randperm(len(training[0])).split(batch):
-            assistant.train(*(t[index] for t in training))
-        seen = [
+        sampler.set_epoch(epoch)
+        for images, angles in loader:
+            assistant.train(images, angles)
+        ranks.gather(assistant.stats)
+        seen = [  # all of it in each process, with the same weights
             (len(index), assistant.test(*(t[index] for t in testing))[1].tolist())
             for index in torch.arange(len(testing[0])).split(batch)
         ]
@@ -143,11 +162,20 @@ def train(
                 loss,
                 np.average([c for _, c in seen], axis=0, weights=[n for n, _ in seen]).tolist(),
             )
-        print(
-            f"epoch {epoch + 1:3d} of {epochs}: {assistant.stats}, {time.perf_counter() - began:.1f} s",
-            flush=True,
-        )
+        if ranks.main:
+            took = time.perf_counter() - began
+            print(f"epoch {epoch + 1:3d} of {epochs}: {assistant.stats}, {took:.1f} s", flush=True)
         assistant.stats.update()
+        if checkpoint is not None:
+            ranks.save(
+                checkpoint,
+                net=ranks.alone(net).state_dict(),
+                optimizer=optimizer.state_dict(),
+                stats=assistant.stats.state_dict(),
+                epoch=epoch + 1,
+                best=best,
+                counts=counts,
+            )
     return best, counts
 
 
@@ -165,16 +193,39 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=4205)
     parser.add_argument("--ann", action="store_true", help="train the ReLU network too")
+    parser.add_argument("--checkpoint", type=Path, help="of the SDNN")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    with slayer.distributed.setup() as ranks:
+        rows, operations = trained(args, ranks)
+    if ranks.main:
+        print(table(["network", "mse, rad^2", "label variance", "mse / variance", "seconds"], rows))
+        print(operations)
+
+
+def trained(
+    args: argparse.Namespace, ranks: slayer.distributed.Ranks
+) -> tuple[list[list[str]], str]:
+    """Rows of the table, and what the SDNN saves."""
     training, testing = drive(True, args.sequences), drive(False, args.sequences)
     variance = float(testing[1].var(correction=0))
-    rows = []
+    rows, saved = [], ""
     for kind in (SDNN, ANN)[: 1 + args.ann]:
         torch.manual_seed(args.seed)
         began = time.perf_counter()
         net = kind()
-        error, counts = train(net, training, testing, args.epochs, args.batch, args.lr, args.lam)
+        error, counts = train(
+            net,
+            training,
+            testing,
+            args.epochs,
+            args.batch,
+            args.lr,
+            args.lam,
+            ranks,
+            args.seed,
+            args.checkpoint if kind is SDNN else None,
+        )
         rows.append(
             [
                 kind.__name__,
@@ -184,13 +235,13 @@ def main(argv: list[str] | None = None) -> None:
                 f"{time.perf_counter() - began:.0f}",
             ]
         )
-        if kind is SDNN:
+        if kind is SDNN and ranks.main:
             result = compare_ops(net, counts, error)
-            print()
-    print(table(["network", "mse, rad^2", "label variance", "mse / variance", "seconds"], rows))
-    print(
-        f"events 1 in {result.event_sparsity:.1f} activations, synaptic operations 1 in {result.synop_sparsity:.1f} multiply-accumulates"
-    )
+            saved = (
+                f"events 1 in {result.event_sparsity:.1f} activations, "
+                f"synaptic operations 1 in {result.synop_sparsity:.1f} multiply-accumulates"
+            )
+    return rows, saved
 
 
 if __name__ == "__main__":

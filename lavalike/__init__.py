@@ -48,12 +48,13 @@ if TYPE_CHECKING:
         NumpyModel as NumpyModel,
     )
     from lavalike.backends.torch import TorchModel as TorchModel, to_torch as to_torch
-    from lavalike.compiled import Compiled as Compiled, compile as compile
+    from lavalike.compiled import Compiled as Compiled, compile as compile, resume as resume
     from lavalike.dynamics import Dynamics as Dynamics, Parameter as Parameter
     from lavalike.fixed import Fixed as Fixed, to_fixed as to_fixed
     from lavalike.runtime.runtime import RecompileWarning as RecompileWarning
     from lavalike.runtime.simulate import Recording as Recording, simulate as simulate
     from lavalike.snn.accelerate import accelerate as accelerate
+    from lavalike.sweep import simulate_many as simulate_many
 
 __version__ = "0.4.0"
 
@@ -67,6 +68,7 @@ _LAZY = {
     "to_torch": "lavalike.backends.torch",
     "Compiled": "lavalike.compiled",
     "compile": "lavalike.compiled",
+    "resume": "lavalike.compiled",
     "Dynamics": "lavalike.dynamics",
     "Fixed": "lavalike.fixed",
     "to_fixed": "lavalike.fixed",
@@ -74,6 +76,7 @@ _LAZY = {
     "RecompileWarning": "lavalike.runtime.runtime",
     "Recording": "lavalike.runtime.simulate",
     "simulate": "lavalike.runtime.simulate",
+    "simulate_many": "lavalike.sweep",
     "accelerate": "lavalike.snn",
 }
 

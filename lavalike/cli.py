@@ -37,7 +37,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also on an emulated BrainScaleS-2 chip, before and after training in the loop",
     )
-    run = commands.add_parser("run", help="run a .net file on an array of messages")
+    run = commands.add_parser(
+        "run",
+        help="run a .net file on an array of messages, or program.py with its arguments, over MPI's ranks where mpirun starts it",
+    )
     run.add_argument("file", type=Path)
     run.add_argument(
         "--input",
@@ -81,7 +84,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status. Errors of the user's making are one line on stderr and status 2, Ctrl-C is 130."""
-    args = _parser().parse_args(argv)
+    given = [*(sys.argv[1:] if argv is None else argv)]
+    if given[:1] == ["run"] and given[1:2] and given[1].endswith(".py"):
+        from lavalike import mpi
+
+        return mpi.main(given[1:])
+    args = _parser().parse_args(given)
     try:
         return _run(args)
     except LavalikeError as e:
@@ -112,7 +120,9 @@ def _run(args: argparse.Namespace) -> int:
             raise InputError(f"--out {args.out}: no folder, and cannot be made one: {e}") from e
         demo(args.data, args.out, args.epochs, args.seed, args.bss2)
     elif args.command == "run":
-        _simulate(args)
+        from lavalike import mpi
+
+        return mpi.over_ranks(lambda: _simulate(args), "")
     elif args.command == "info":
         import netx
 
@@ -135,7 +145,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _simulate(args: argparse.Namespace) -> None:
+def _simulate(args: argparse.Namespace) -> int:
     import numpy as np
 
     import lavalike as lv
@@ -161,6 +171,7 @@ def _simulate(args: argparse.Namespace) -> None:
         f"{args.output}: {y.shape} {y.dtype}"
         + (f", column t is the trained network's t - {net.lag}" if net.ours and net.lag else "")
     )
+    return 0
 
 
 def _check_output(output: Path, *inputs: Path) -> None:

@@ -7,8 +7,6 @@ import copy
 import dataclasses
 import pickle
 import random
-import subprocess
-import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +21,6 @@ from torch.nn.utils import parametrizations, prune, weight_norm
 import lavalike as lv
 from lavalike import snn
 from lavalike.errors import InputError, InputTypeError
-from tests.conftest import ROOT
 from tests.test_accelerate import (
     BATCH,
     CLASSES,
@@ -126,53 +123,6 @@ def test_ddp_reduces_gradients_as_in_the_loop(alone):
     with wrapped[0].no_sync():
         model(moving(), labels())
     assert sum(seen[0]) == 3 * parameters
-
-
-RANKS = """
-import sys, torch, torch.distributed as dist
-from torch import nn
-from lavalike import snn
-from tests.test_accelerate import Net, error, moving, labels
-from tests.test_accelerate_sees import simple
-def work(rank, store):
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    torch.manual_seed(0)
-    net = Net(lambda net, x: simple(net, x) @ net.fc2.weight.T + net.fc2.bias)
-    model = snn.accelerate(nn.parallel.DistributedDataParallel(net), error, torch.optim.SGD(net.parameters(), 0.1))
-    twin = Net(net.loop)
-    twin.load_state_dict(net.state_dict())
-    plain = torch.optim.SGD(twin.parameters(), 0.1)
-    for step in range(2):
-        model(moving(10 * step + rank), labels())
-        plain.zero_grad()
-        (sum(error(twin(moving(10 * step + r)), None) for r in range(2)) / 2).backward()
-        plain.step()
-    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    dist.destroy_process_group()
-work(int(sys.argv[1]), dist.FileStore(sys.argv[2], 2))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a FileStore of two processes")
-def test_two_ranks_train_on_the_mean_of_their_gradients(tmp_path):
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANKS, str(r), str(tmp_path / "store")],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for r in range(2)
-    ]
-    try:
-        for process in ranks:
-            _, text = process.communicate(timeout=120)
-            assert process.returncode == 0, text
-    finally:
-        for process in ranks:
-            process.kill()
 
 
 def test_other_wrappers_are_refused_by_name(alone):

@@ -17,6 +17,7 @@ import pytest
 
 import lavalike as lv
 import lavalike.fixed
+from lavalike import container
 from lavalike.backends import get_backend
 from lavalike.compiled import explain, store
 from lavalike.compiler.flat import flatten
@@ -288,7 +289,10 @@ def edited(path: Path, change) -> Path:
     change(found, arrays)
     text = json.dumps(found).encode()
     with h5py.File(path, "w") as file:
-        file["graph"], file["digest"] = np.frombuffer(text, np.uint8), store.digest(text, arrays)
+        file["graph"], file["digest"] = (
+            np.frombuffer(text, np.uint8),
+            container.digest(text, arrays),
+        )
         for name, value in arrays.items():
             file[f"arrays/{name}"] = value
     return path
@@ -351,7 +355,7 @@ HOSTILE = {
         "process 2: RingBuffer: .*asks for more than the",
     ),
     "a sparse size": (
-        lambda x, _: x["tops"].append(_of("dense:Sparse", weights=_sparse)),
+        lambda x, _: x["tops"].append(_of("sparse:Sparse", weights=_sparse)),
         "shape .1, 536870912. asks for more than",
     ),
     "a size that is a text": (_held(array=0, dtype="float64", shape=["a", 1 << 40]), "is no shape"),

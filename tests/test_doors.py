@@ -45,6 +45,7 @@ NAMESPACES = [
     "lavalike.slayer.classifier",
     "lavalike.slayer.spike",
     "lavalike.slayer.dendrite",
+    "lavalike.slayer.distributed",
     "lavalike.slayer.io",
     "lavalike.slayer.utils",
     "lavalike.slayer.neuron.norm",

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
-    ("errors", "text", "atomic", "cache", "logs"),
+    ("errors", "text", "atomic", "cache", "container", "logs"),
     ("arguments",),
     ("process",),
     ("dynamics", "learning"),
@@ -27,10 +27,10 @@ LEVELS = [
     ("record",),
     ("netx",),
     ("compiled", "fixed"),
-    ("operations", "snn", "slayer", "datasets", "testing"),
+    ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
-    ("demo", "doctor"),
+    ("demo", "doctor", "mpi"),
     ("cli",),
 ]
 LEVEL = {room: k for k, rooms in enumerate(LEVELS) for room in rooms}

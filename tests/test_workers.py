@@ -612,3 +612,20 @@ def test_records_and_warnings_of_workers_come_here(caplog):
     lifs[0].stop()
     told = [r.getMessage() for r in caplog.records if r.name == "lavalike.runtime.worker"]
     assert sorted(told) == ["worker 0: 4 processes", "worker 1: 4 processes"]
+
+
+def test_workers_go_on_from_a_checkpoint(tmp_path):
+    config, path = lv.RunConfig(seed=3, **TWO), tmp_path / "run.h5"
+    whole = ring(kinds=(Dense, DelayDense))
+    whole[0].run(lv.RunSteps(12), config)
+    first = ring(kinds=(Dense, DelayDense))
+    first[0].run(lv.RunSteps(7), config, checkpoint=path, every=3)
+    first[0].stop()
+    again = ring(kinds=(Dense, DelayDense))
+    assert lv.resume(again[0], path, config) == 7
+    again[0].run(lv.RunSteps(5))
+    same(everything(again[0]), everything(whole[0]))
+    whole[0].stop()
+    again[0].stop()
+    with pytest.raises(lv.GraphFileError, match="written by 2 workers, and none compute"):
+        lv.resume(ring(kinds=(Dense, DelayDense))[0], path, lv.RunConfig(seed=3))

@@ -19,6 +19,11 @@ from lavalike.process import AbstractProcess, OutPort, Port, Var
 Rows = Mapping[Port, np.ndarray]  # (steps, batch, size) each
 
 
+class Derivations(int):
+    """How often a program derived constants anew, in a snapshot of it: a number of its own, and no state. A file of the snapshot leaves
+    it out, as whoever reads it makes a program with the parameters of then."""
+
+
 class Program(Protocol):
     """A part, compiled, with its states.
 
@@ -56,7 +61,8 @@ class Program(Protocol):
         """Set a state, or derive a model's constants anew; VarError leaves everything as it was."""
 
     def snapshot(self) -> Any:
-        """All that steps change, as it is now; a value that later steps leave alone."""
+        """All that steps change, as it is now; a value that later steps leave alone. Data, nested (:mod:`lavalike.runtime.checkpoint`):
+        anything else keeps a run from being continued from a file."""
 
     def restore(self, snapshot: Any) -> None:
         """Be as when ``snapshot`` was taken, of this program or of one of an equal part."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -290,15 +291,18 @@ class AbstractProcess(core.AbstractProcess):
         condition: Any,
         run_cfg: Any = None,
         compile_config: Mapping[str, Any] | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: int | None = None,
     ) -> None:
         """Run everything this process is connected to. The first run takes a run configuration; ``compile_config`` tells Lava's
-        compiler about channels and boards, which are none here.
+        compiler about channels and boards, which are none here; ``checkpoint`` and ``every`` are lavalike's.
 
         Raises ValueError without a configuration.
         """
         from lavalike.compat import runtime
 
-        runtime.run(self, condition, run_cfg)
+        runtime.run(self, condition, run_cfg, checkpoint, every)
 
     def save(self, path: str) -> None:
         """Not there, as in Lava."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -208,7 +209,13 @@ def as_lava() -> Iterator[None]:
         ) from error
 
 
-def run(process: AbstractProcess, condition: Any, config: Any) -> None:
+def run(
+    process: AbstractProcess,
+    condition: Any,
+    config: Any,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int | None = None,
+) -> None:
     """What ``process.run`` does; ``config`` is one of Lava's or of lavalike's."""
     if not isinstance(config, CoreConfig):
         config = _plan(process, config).config
@@ -217,7 +224,7 @@ def run(process: AbstractProcess, condition: Any, config: Any) -> None:
             f"{process.path}: condition is RunSteps(n) or RunContinuous(), got {condition!r:.60}"
         )
     with as_lava():
-        core.start(process, condition, config)
+        core.start(process, condition, config, checkpoint, every)
     live = process.runtime
     if isinstance(live, Bound):
         live.started = True

@@ -2,3 +2,4 @@
 ``explain``."""
 
 from lavalike.compiled.graph import Compiled as Compiled, compile as compile
+from lavalike.compiled.resuming import resume as resume

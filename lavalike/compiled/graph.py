@@ -40,9 +40,15 @@ class Compiled:
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
         self.process, self.config = process, config
 
-    def run(self, condition: RunCondition) -> None:
-        """Run everything, as ``process.run(condition, config)`` does."""
-        self.process.run(condition, self.config)
+    def run(
+        self,
+        condition: RunCondition,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: int | None = None,
+    ) -> None:
+        """Run everything, as ``process.run(condition, config, ...)`` does."""
+        self.process.run(condition, self.config, checkpoint=checkpoint, every=every)
 
     def stop(self) -> None:
         """See :meth:`AbstractProcess.stop`."""

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import importlib
 import inspect
 import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from lavalike import atomic
+from lavalike import atomic, container
+from lavalike.compiled.contents import WRONG, contents
 from lavalike.errors import GraphFileError, LavalikeError, RunError
 from lavalike.model.config import Choice, RunConfig
 from lavalike.model.model import ProcessModel, candidates
@@ -36,14 +36,11 @@ from lavalike.process.made import Gone, held
 from lavalike.process.ports import Port, View, at_most
 from lavalike.process.process import component, walk
 from lavalike.runtime import runtime
-from netx import trust
 
 if TYPE_CHECKING:
     from lavalike.compiled.graph import Compiled
 
 FORMAT = 1
-FOREIGN = "is not of the form that Compiled.save writes"
-MAX_TEXT = 1 << 28  # bytes of JSON
 MAX_ELEMENTS = 1 << 27  # of all ports and Vars, unless the file is as large
 ROOM = 4  # as many elements for each byte of a file, which holds all Vars' values
 MAX_DEPTH = 32  # of data within data
@@ -55,22 +52,7 @@ LIBRARY = (
 )
 PLAIN = (type(None), bool, int, str)
 NUMBER = (*PLAIN, float, np.number)
-# what comes of data that are not of the form that they should have
-WRONG = (
-    *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError),
-    *(StopIteration, MemoryError, RecursionError),
-)
 Json = Any
-
-
-def digest(text: bytes, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Of what a file holds, so that damage is told; it says nothing of who wrote it."""
-    found = hashlib.blake2b(text, digest_size=32)
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(array.data.cast("B") if array.size else b"")
-    return np.frombuffer(found.digest(), np.uint8)
 
 
 def _path(cls: type) -> str:
@@ -273,24 +255,13 @@ def _is_value(cls: type) -> bool:
 
 def save(compiled: Compiled, path: str | os.PathLike[str]) -> None:
     """See :meth:`Compiled.save`."""
-    import h5py
-
     if compiled.process.running:
         raise RunError(f"cannot save {compiled.process.path} while it is running; pause() first")
     program = runtime.prepare(compiled.process, compiled.config)
     writer = _Writer(f"{Path(path)}: {compiled.process.path}")
     text = json.dumps(_described(writer, compiled, program)).encode()
-    arrays = {str(k): a if a.size else np.zeros(1, np.uint8) for k, a in enumerate(writer.arrays)}
-    with h5py.File(Path(path).name, "w", driver="core", backing_store=False) as file:
-        file.create_dataset("graph", data=np.frombuffer(text, np.uint8))
-        file.create_dataset("digest", data=digest(text, arrays))
-        group = file.create_group("arrays")
-        for name, array in arrays.items():
-            group.create_dataset(name, data=array)
-        file.flush()
-        image = file.id.get_file_image()
     with atomic.draft(path) as draft:
-        draft.write_bytes(image)
+        container.written(draft, "graph", text, writer.arrays)
         _check(draft, compiled, writer)
 
 
@@ -438,60 +409,14 @@ class _Reader:
     def fail(self, problem: str, key: str = "graph") -> NoReturn:
         raise GraphFileError(f"{self.path}: {key}: {problem}")
 
-    def trusted(self, key: str, problem: str) -> GraphFileError:
-        """What :mod:`netx.trust` has to say."""
-        return GraphFileError(
-            f"{self.path}: {key}: {problem}" if key else f"{self.path}: {problem}"
-        )
-
     def read(self) -> Json:
-        import h5py
-
-        if not self.path.is_file():
-            raise GraphFileError(f"{self.path}: there is no such file")
-        size = self.path.stat().st_size
+        size, found, self.arrays = contents(self.path, "graph", "Compiled.save")
         self.most = max(MAX_ELEMENTS, ROOM * size)
-        try:
-            self._looked_through(size)
-            with h5py.File(self.path, "r") as file:
-                if set(file) != {"graph", "digest", "arrays"} or not isinstance(
-                    file["arrays"], h5py.Group
-                ):
-                    raise GraphFileError(
-                        f"{self.path}: no graph is in it, as Compiled.save writes one"
-                    )
-                text = file["graph"]
-                if text.dtype != np.uint8 or text.ndim != 1 or text.size > MAX_TEXT:
-                    self.fail("is no text")
-                written = bytes(text[()])
-                self.arrays = {name: np.asarray(a[()]) for name, a in file["arrays"].items()}
-                if not np.array_equal(file["digest"][()], digest(written, self.arrays)):
-                    self.fail("does not fit what the file holds, which is damaged", "digest")
-                found = json.loads(written.decode())
-        except GraphFileError:
-            raise
-        except (OSError, RuntimeError, MemoryError, ValueError) as e:
-            raise GraphFileError(f"{self.path}: cannot be read: {e}") from e
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             self.fail(
                 f"is of format {found.get('format') if isinstance(found, dict) else '?'}, this lavalike reads {FORMAT}"
             )
         return found
-
-    def _looked_through(self, size: int) -> None:
-        """Each of its bytes is of one array at most, so reading all takes no more than its size."""
-        try:
-            with open(self.path, "rb") as file:
-                plain = trust.Plain(file, size, self.trusted)
-        except trust.Other as e:
-            raise GraphFileError(f"{self.path}: {FOREIGN} ({e})") from None
-        if plain.chunks or plain.attributes:
-            raise GraphFileError(f"{self.path}: {FOREIGN}")
-        for key, (count, item, text, stored) in plain.data.items():
-            if text or stored != count * item:
-                self.fail(f"declares {count * item} bytes and stores {stored}", key)
-        if sum(stored for *_, stored in plain.data.values()) > size:
-            raise GraphFileError(f"{self.path}: its arrays lie on each other")
 
     # -- classes
 

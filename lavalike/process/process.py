@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from lavalike.arguments import FLAG, arguments, instance, optional, shown
+from lavalike.arguments import FLAG, PATH, arguments, instance, integer, optional, shown
 from lavalike.errors import GraphError, RunError, VarError, VarTypeError
 from lavalike.process.made import Made
 from lavalike.process.ports import InPort, OutPort, Port
@@ -338,8 +339,17 @@ class AbstractProcess(Shared):
             words="RunSteps(n) or RunContinuous()",
         ),
         run_cfg=optional(instance("lavalike.model.config.RunConfig", words="a RunConfig")),
+        checkpoint=optional(PATH),
+        every=optional(integer(1)),
     )
-    def run(self, condition: RunCondition, run_cfg: RunConfig | None = None) -> None:
+    def run(
+        self,
+        condition: RunCondition,
+        run_cfg: RunConfig | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: int | None = None,
+    ) -> None:
         """Run everything this process is connected to.
 
         States are kept between runs, and steps go on counting (``step``), also after ``stop``, ``with``, ``simulate`` and in copies;
@@ -351,8 +361,13 @@ class AbstractProcess(Shared):
         Args:
             condition: ``RunSteps(num_steps)`` or ``RunContinuous()``.
             run_cfg: defaults to the last one used, or ``RunConfig()``.
+            checkpoint: an HDF5 file to which all that steps change is written when the run ends or is paused, whole and in one step, so
+                that what is there is right whatever becomes of this process; :func:`lavalike.resume` goes on from it. GraphFileError,
+                before the first step, where a model keeps what no file holds; RunError where it cannot be written, as on a full disk.
+            every: write it also after each step whose number this divides. Default None: only at the end. InputError without
+                ``checkpoint``.
         """
-        runner().start(self, condition, run_cfg)
+        runner().start(self, condition, run_cfg, checkpoint, every)
 
     def _live(self, verb: str) -> Runtime:
         if self.runtime is None:

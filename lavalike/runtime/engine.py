@@ -270,6 +270,19 @@ class Engine:
         for program, part in zip(self.programs, parts, strict=True):
             program.restore(part)
 
+    def held(self) -> State:
+        """All that steps change, as data."""
+        return self.state()
+
+    def hold(self, state: State) -> None:
+        """Be as when ``held`` gave ``state``, of this engine or of one of an equal graph."""
+        self.go_back(state)
+
+    @property
+    def shares(self) -> list[list[str]]:
+        """Paths of the processes that other processes compute, of each: none."""
+        return []
+
     def snapshot(self) -> Snapshot:
         """All that steps change, as it is now."""
         return Snapshot(self._names, self.batch, self.state())

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import PATH, Rule, integer, optional, shown
 from lavalike.backends import get_backend
 from lavalike.compiler.flat import Flat, flatten
 from lavalike.errors import ChannelDeadlockError, InputError, RunError, WorkerError
@@ -25,12 +26,14 @@ from lavalike.process.ports import Port
 from lavalike.process.process import AbstractProcess
 from lavalike.process.structure import Structure
 from lavalike.process.var import Var, resolved
+from lavalike.runtime.checkpoint import Checkpoint
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
 from lavalike.runtime.engine import Engine, State
 from lavalike.runtime.workers import Workers, compiled
 
 log = logging.getLogger(__name__)
 NOTHING: dict = {}
+_EVERY = optional(integer(1))
 STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause() are looked at
 
 
@@ -242,8 +245,8 @@ class Runtime:
 
     # -- life cycle ----------------------------------------------------------------------------------------
 
-    def run(self, condition: RunCondition, claim: Claim) -> None:
-        """Do the steps; ``claim`` holds the program, and ends with them."""
+    def run(self, condition: RunCondition, claim: Claim, keep: Checkpoint | None = None) -> None:
+        """Do the steps; ``claim`` holds the program, and ends with them; ``keep`` has the states in a file meanwhile."""
         try:
             if self.failed is not None and self.program.lost is None:
                 raise RunError(
@@ -257,24 +260,26 @@ class Runtime:
                 raise RunError(
                     f"backend {name!r} runs for a number of steps that is known before; use RunSteps(n)"
                 )
+            if keep is not None:
+                keep.begin(self)
             ready = steps is not None and self._goes_on(steps)
             if not ready:
                 for _, dtype, probes in self.targets:
                     for probe in probes:
                         probe.begin(steps, self.program.step, dtype)
             if steps is not None and condition.blocking:  # type: ignore[union-attr]  # steps are of RunSteps
-                self._loop(steps, ready)
+                self._loop(steps, ready, keep)
             else:
-                self._start_aside(steps, claim)
+                self._start_aside(steps, claim, keep)
             if self.ended and claim.here:
                 self.release()
         finally:
             if claim.here:
                 self.free(claim)
 
-    def _start_aside(self, steps: int | None, claim: Claim) -> None:
+    def _start_aside(self, steps: int | None, claim: Claim, keep: Checkpoint | None) -> None:
         self.thread = threading.Thread(
-            target=self._aside, args=(steps, claim), daemon=True, name="lavalike-run"
+            target=self._aside, args=(steps, claim, keep), daemon=True, name="lavalike-run"
         )
         here, claim.thread = claim.thread, None
         try:
@@ -283,33 +288,35 @@ class Runtime:
             claim.thread, self.thread = here, None
             raise
 
-    def _aside(self, steps: int | None, claim: Claim) -> None:
+    def _aside(self, steps: int | None, claim: Claim, keep: Checkpoint | None) -> None:
         claim.thread = threading.get_ident()
         try:
-            self._loop(steps)
+            self._loop(steps, False, keep)
         except BaseException as e:  # handed to wait() or pause(), whichever comes first
             self.error = e
         finally:
             self.free(claim)
 
-    def _loop(self, steps: int | None, ready: bool = False) -> None:
+    def _loop(self, steps: int | None, ready: bool, keep: Checkpoint | None) -> None:
         """``ready``: there is room for all the steps where the program records."""
         if not self.program.beside:
-            self._steps(steps, ready)
+            self._steps(steps, ready, keep)
             return
         for part in self.program.beside:
             part.begin(steps)
         try:
-            self._steps(steps, ready)
+            self._steps(steps, ready, keep)
         finally:
             for part in self.program.beside:
                 part.finish()
 
-    def _steps(self, steps: int | None, ready: bool) -> None:
+    def _steps(self, steps: int | None, ready: bool, keep: Checkpoint | None) -> None:
         program, stretches = self.program, self.stretches
         left: Any = math.inf if steps is None else steps
         while left > 0 and not self._pause:
             n: Any = left if left <= stretches.size else stretches.size
+            if keep is not None:
+                n = min(n, keep.left(program.step))
             rows = None
             if not (ready or self._goes_on(n)):
                 n, rows = self._room(n)
@@ -327,9 +334,13 @@ class Runtime:
                     self._commit(rows, after - before, before)
             self._bound = program.goes_on
             left -= n
+            if keep is not None:
+                keep.passed(self)
             if program.request:
                 self.ended = program.request == "stop"
                 break
+        if keep is not None:
+            keep.write(self)
 
     def _goes_on(self, steps: float) -> bool:
         """Whether the program may go on for ``steps`` steps as it did, in the rows behind those it filled."""
@@ -462,24 +473,48 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> None:
+def start(
+    process: AbstractProcess,
+    condition: RunCondition,
+    config: RunConfig | None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int | None = None,
+) -> None:
     """What ``process.run`` does."""
     if (
         type(condition) is not RunSteps and not isinstance(condition, RunSteps | RunContinuous)
     ) or (config is not None and not isinstance(config, RunConfig)):
         raise TypeError("run")  # its rules are looked at only now
+    keep = None
+    if checkpoint is not None or every is not None:
+        if not (_fits(_EVERY, every) and (checkpoint is None or _fits(PATH, checkpoint))):
+            raise TypeError("run")
+        if checkpoint is None:
+            raise InputError(
+                f"run: every={shown(every)} says when the states are written to a file, and there is none; give checkpoint='run.h5'"
+            )
+        keep = Checkpoint(checkpoint, every)
     while not _start(
-        process, condition, config
+        process, condition, config, keep
     ):  # again where another thread let go of the program that was there
         pass
 
 
-def _start(process: AbstractProcess, condition: RunCondition, config: RunConfig | None) -> bool:
+def _fits(rule: Rule, value: Any) -> bool:
+    return rule.kind(value) and rule.value(value)
+
+
+def _start(
+    process: AbstractProcess,
+    condition: RunCondition,
+    config: RunConfig | None,
+    keep: Checkpoint | None,
+) -> bool:
     claim = Claim()
     program = _held_program(process, config, claim)
     if program is None:
         return False
-    program.run(condition, claim)
+    program.run(condition, claim, keep)
     return True
 
 

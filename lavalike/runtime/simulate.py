@@ -20,7 +20,7 @@ from lavalike.arguments import (
 )
 from lavalike.backends import get_backend
 from lavalike.compiler.flat import flatten
-from lavalike.errors import InputError, InputTypeError, NotRecordedError
+from lavalike.errors import InputError, InputTypeError, NotRecordedError, RunError
 from lavalike.model.config import RunConfig
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.process import AbstractProcess, component, walk
@@ -49,7 +49,7 @@ class AmbiguousError(InputError):
 
 class Recording(Mapping[Any, np.ndarray]):
     """What a run recorded: ``rec["out"]``, ``rec[port]``, ``rec[var]``, arrays ``(batch, *shape, time)``, without
-    the batch axis where the inputs had none. ``program`` is what ran.
+    the batch axis where the inputs had none. ``program`` is what ran; RunError where that was elsewhere (simulate_many).
 
     What was not recorded is a NotRecordedError (InputError and KeyError), so that ``in`` and ``get`` act as those of a dict."""
 
@@ -58,9 +58,23 @@ class Recording(Mapping[Any, np.ndarray]):
         process: AbstractProcess,
         arrays: dict[Target, np.ndarray],
         batched: bool,
-        program: Engine | Workers,
+        program: Engine | Workers | None,
     ) -> None:
-        self._process, self._arrays, self._batched, self.program = process, arrays, batched, program
+        self._process, self._arrays, self._batched, self._program = (
+            process,
+            arrays,
+            batched,
+            program,
+        )
+
+    @property
+    def program(self) -> Engine | Workers:
+        if self._program is None:
+            raise RunError(
+                "Recording.program: simulate_many computed this in a copy of the network, and hands on what was recorded only; "
+                "simulate keeps the program"
+            )
+        return self._program
 
     def __getitem__(self, key: Target | str) -> np.ndarray:
         target = self._target(key)

@@ -42,7 +42,8 @@ class Layout:
 
 class Wiring:
     """What the exchange of share ``rank`` is made of: in its own memory the bytes of each port that it sends and hears (``hears`` of the
-    latter in all), of each that it hears the share and the offset in its block, and its neighbours."""
+    latter in all), of each that it hears the share and the offset in its block, its neighbours, and what each of them hears of it, in the
+    order in which it counts it."""
 
     def __init__(self, cut: Cut, rank: int) -> None:
         self.rank, self.neighbours, self.batch = rank, cut.neighbours(rank), cut.batch
@@ -54,6 +55,10 @@ class Wiring:
         self.sources = {p: (cut.places[p].rank, cut.places[p].offset) for p in share.hears}
         self.heard: dict[OutPort, tuple[int, int]] = {}
         self.dtypes = {p: cut.flat.dtype_of(p) for p in share.hears}
+        self.given = {
+            r: [p for p in cut.shares[r].hears if cut.places[p].rank == rank]
+            for r in self.neighbours
+        }
         self.hears = 0
         for port in share.hears:
             size = cut.places[port].size

@@ -11,13 +11,17 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Iterator
 from multiprocessing import connection, parent_process, reduction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lavalike import logs
 from lavalike.errors import RunError, step_error
+
+if TYPE_CHECKING:
+    from lavalike.runtime.parcel import Parcel
 
 LIVES = 30.0  # seconds that a worker without a share waits for the next
 
@@ -84,26 +88,52 @@ class Worker:
 
     def serve(self) -> None:
         while self.pipe.poll(None if self.member is not None else LIVES):
-            verb, *arguments = self.pipe.recv()
-            with warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always")
-                try:
-                    value, arrays = getattr(self, f"do_{verb}")(*arguments)
-                    answer: tuple[Any, ...] = (
-                        "done",
-                        value,
-                        [(a.shape, a.dtype.str) for a in arrays],
-                    )
-                except BaseException as e:
-                    if self.member is not None and verb in ("run", "again"):
-                        self.meeting.give_up()
-                    answer, arrays = ("error", self._done(), *packed(e)), []
-            for w in told:
-                self.send("warning", w.category, str(w.message))
-            self.send(*answer, arrays=arrays)
+            self._serve_one()
+
+    def serve_waiting(self) -> None:
+        """Do what has been asked for by now."""
+        while self.pipe.poll(0):
+            self._serve_one()
+
+    def _serve_one(self) -> None:
+        verb, *arguments = self.pipe.recv()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                value, arrays = getattr(self, f"do_{verb}")(*arguments)
+                answer: tuple[Any, ...] = (
+                    "done",
+                    value,
+                    [(a.shape, a.dtype.str) for a in arrays],
+                )
+            except BaseException as e:
+                if self.member is not None and verb in ("run", "again"):
+                    self.meeting.give_up()
+                answer, arrays = ("error", self._done(), *packed(e)), []
+        for w in told:
+            self.send("warning", w.category, str(w.message))
+        self.send(*answer, arrays=arrays)
 
     def _done(self) -> int:
         return self.member.done if self.member is not None else 0
+
+    @contextlib.contextmanager
+    def memory(self) -> Iterator[int]:
+        """The descriptor of the memory that all workers of a graph have, which comes next."""
+        fd = reduction.recv_handle(self.pipe)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def prepare(self, data: bytearray) -> None:
+        """Before the pickle of a share is read."""
+
+    def exchange(self, parcel: Parcel, fd: int) -> Any:
+        """How the share exchanges with others."""
+        from lavalike.runtime.shared import SharedExchange
+
+        return SharedExchange(parcel.layout, parcel.wiring, fd)
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -115,17 +145,14 @@ class Worker:
         logs.LOGGER.setLevel(level)
         data = self.bytes()
         beside = [self.bytes() for _ in range(count)]
-        fd = reduction.recv_handle(self.pipe)
-        try:
+        with self.memory() as fd:
             from lavalike.runtime.member import Member, threaded
             from lavalike.runtime.parcel import unpacked
-            from lavalike.runtime.shared import SharedExchange
 
+            self.prepare(data)
             parcel = unpacked(data, beside)
             threaded(parcel, threads)
-            self.meeting = SharedExchange(parcel.layout, parcel.wiring, fd)
-        finally:
-            os.close(fd)
+            self.meeting = self.exchange(parcel, fd)
         self.member = Member(parcel, self.meeting, recordable, self.ask)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
@@ -187,6 +214,13 @@ class Worker:
     def do_forget(self, numbers: Any) -> Any:
         for number in numbers:
             self.states.pop(number, None)
+        return None, []
+
+    def do_snapshot(self) -> Any:
+        return None, [np.frombuffer(pickle.dumps(self.member.state(), 5), np.uint8)]
+
+    def do_restore(self) -> Any:
+        self.member.go_back(pickle.loads(self.bytes()))
         return None, []
 
     def do_drop(self) -> Any:

@@ -16,6 +16,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LOOK = 0.2  # seconds between two looks at workers that have not answered
 MOST = 64  # steps that are exchanged at once, at most
+# what has shares computed by other processes than those started here, and how many there are (runtime/mpi.py)
+elsewhere: tuple[type[Workers], int] | None = None
 ENDS = 5.0  # seconds in which a worker that was let go of ends
 
 
@@ -58,10 +61,14 @@ def compiled(
     """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they pay. ``running``: in place of the program
     that its processes have."""
     config = flat.config
-    if (config.workers or 1) == 1:
+    count = config.workers or (1 if elsewhere is None else elsewhere[1])
+    if count == 1:
         return in_one(flat, batch, recordable, backends)
-    assert config.workers is not None
-    made = cut(flat, config.workers, config.partition, batch)
+    if elsewhere is not None and count > elsewhere[1]:
+        raise WorkerError(
+            f"RunConfig(workers={count}): more workers than the {elsewhere[1]} MPI ranks; start more, or take fewer workers"
+        )
+    made = cut(flat, count, config.partition, batch)
     if made.stays:
         log.info("%s: stays in one process: %s", flat.processes[0].path, made.stays)
         engine = in_one(flat, batch, recordable, backends)
@@ -75,7 +82,7 @@ def compiled(
                 f"{node.process.path}: {type(node.model).__name__} has a state of its own here, which a worker process does not get; "
                 "stop() first, which gives its Vars back"
             )
-    return Workers(made, batch, recordable)
+    return (Workers if elsewhere is None else elsewhere[0])(made, batch, recordable)
 
 
 # -- processes ----------------------------------------------------------------------------------------------
@@ -219,6 +226,11 @@ def _check_start() -> None:
             "RunConfig(workers=): this is a daemonic process of multiprocessing, which may have no processes of its own; leave out "
             "workers here, or start it with daemon=False"
         )
+    _check_main()
+
+
+def _check_main() -> None:
+    """WorkerError where a process that imports this program would run it."""
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
     if path is None:
@@ -284,10 +296,23 @@ class Workers:
         self._most = layout.steps
         self._fed: list[list[Port]] = [[*p.stimuli] for p in parcels]
         packed = [parcel.packed(p) for p in parcels]  # before a process is started
+        self._start(layout, packed, recordable)
+        log.info(
+            "%s: over %d workers in %.3f s, predicted %.3g us a step",
+            *(self.flat.processes[0].path, len(self.hands), time.perf_counter() - began),
+            1e6 * made.predicted,
+        )
+
+    def _start(
+        self,
+        layout: wiring.Layout,
+        packed: Sequence[parcel.Packed],
+        recordable: Sequence[Port | Var],
+    ) -> None:
         self._fd = wiring.memory(layout.size)
         self._words = wiring.words(self._fd, layout.size)
         try:
-            self.hands = _hired(len(parcels))
+            self.hands = _hired(len(packed))
             self._finalizer = weakref.finalize(self, _let_go, self.hands, self._pid)
             self._finalizer.atexit = False
             threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
@@ -296,11 +321,6 @@ class Workers:
         finally:
             self.busy = False
             os.close(self._fd)
-        log.info(
-            "%s: over %d workers in %.3f s, predicted %.3g us a step",
-            *(self.flat.processes[0].path, len(self.hands), time.perf_counter() - began),
-            1e6 * made.predicted,
-        )
 
     def _build(self, packed: Sequence[parcel.Packed], recordable: Sequence[Port | Var]) -> None:
         wanted = self._wanted(recordable)
@@ -428,7 +448,7 @@ class Workers:
         waiting: dict[Any, int] = {self.hands[r].pipe: r for r in ranks}
         progress, since = self._progress(), time.monotonic()
         while waiting:
-            ready = connection.wait([*waiting], LOOK)
+            ready = self._wait([*waiting])
             for pipe in ready:
                 rank = waiting[pipe]
                 answer = self._answer(rank, (into or {}).get(rank))
@@ -484,6 +504,10 @@ class Workers:
             )
         if whole is not target:
             target[...] = whole
+
+    def _wait(self, pipes: Sequence[Any]) -> list[Any]:
+        """Those of ``pipes`` with something to receive, none after LOOK seconds."""
+        return connection.wait(pipes, LOOK)
 
     def _progress(self) -> tuple[int, ...]:
         """What changes while workers exchange."""
@@ -656,6 +680,23 @@ class Workers:
         self._check()
         self.step, (kept,) = state
         self._all("go_back", kept.number)
+
+    def held(self) -> State:
+        """See :meth:`lavalike.runtime.engine.Engine.held`: of each share."""
+        self._check()
+        return self.step, tuple(pickle.loads(x.tobytes()) for x in self._all("snapshot"))
+
+    def hold(self, state: State) -> None:
+        """See :meth:`lavalike.runtime.engine.Engine.hold`."""
+        step, shares = state
+        for rank, share in enumerate(shares):
+            self._ask(rank, "restore", data=pickle.dumps(share))
+        self.step = step
+
+    @property
+    def shares(self) -> list[list[str]]:
+        """Paths of the processes of each share."""
+        return [[n.process.path for n in share.nodes] for share in self.cut.shares]
 
     def close(self) -> None:
         """Let go of the workers, who wait for another graph."""

@@ -12,6 +12,7 @@ from lavalike.slayer import (
     block as block,
     classifier as classifier,
     dendrite as dendrite,
+    distributed as distributed,
     io as io,
     loss as loss,
     neuron as neuron,

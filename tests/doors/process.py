@@ -59,6 +59,14 @@ def stored():
     return path
 
 
+@functools.cache
+def checkpointed():
+    """A file of a run."""
+    path = FOLDER / "checkpoint.h5"
+    LIF(shape=(2,)).run(lv.RunSteps(2), checkpoint=path)
+    return path
+
+
 PORTS = bad(3, "x", None)
 WORD = bad(3, None, values=("not a name",))
 NAMES = bad(3, "a_in", None, (3,), values=(("not a name",),))
@@ -194,6 +202,15 @@ ROWS = [
         lambda: LIF(shape=(2,)),
         condition=bad(3, "x", None),
         run_cfg=OBJECT,
+        checkpoint=optional(PATH),
+        every=optional(COUNT),
+    ),
+    row(
+        "lavalike.resume",
+        lambda: {"process": LIF(shape=(2,)), "path": checkpointed()},
+        process=bad(3, "x", None),
+        path=PATH,
+        config=OBJECT,
     ),
     row(
         "lavalike.simulate",
@@ -203,6 +220,19 @@ ROWS = [
         steps=optional(COUNT),
         config=OBJECT,
         record=bad(3, values=(["nothing"],)),
+    ),
+    row(
+        "lavalike.simulate_many",
+        lambda: {"process": layer(), "inputs": [{"s_in": np.ones((3, 4))}]},
+        process=bad(3, "x", None),
+        inputs=bad(3, "x", None, {}),
+        steps=optional(COUNT),
+        config=OBJECT,
+        record=bad(3, values=(["nothing"],)),
+        executor=OBJECT,
+        to=optional(PATH),
+        progress=FLAG,
+        ahead=optional(COUNT),
     ),
     row(
         "lavalike.implements",

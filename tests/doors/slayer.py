@@ -228,6 +228,10 @@ def checkpoint():
     return FOLDER / "state.pt"
 
 
+def ranks():
+    return slayer.distributed.Ranks(0, 1, torch.device("cpu"), own=False)
+
+
 def assistant():
     n = net()
     return slayer.utils.Assistant(
@@ -443,6 +447,31 @@ ROWS = [
         )
         for name in ("train", "test", "valid")
     ),
+    row("lavalike.slayer.distributed.setup", {}, backend=CHOICE),
+    row("lavalike.slayer.distributed.Ranks.share", {"batch": 4}, ranks, batch=COUNT),
+    row(
+        "lavalike.slayer.distributed.Ranks.sampler",
+        {"data": range(4)},
+        ranks,
+        data=bad(3, None),
+        shuffle=FLAG,
+        seed=INDEX,
+    ),
+    row(
+        "lavalike.slayer.distributed.Ranks.wrap",
+        lambda: {"net": net()},
+        ranks,
+        net=OBJECT,
+        find_unused_parameters=FLAG,
+    ),
+    row("lavalike.slayer.distributed.Ranks.alone", lambda: {"net": net()}, ranks, net=OBJECT),
+    row(
+        "lavalike.slayer.distributed.Ranks.gather",
+        lambda: {"stats": slayer.utils.LearningStats()},
+        ranks,
+        stats=OBJECT,
+    ),
+    row("lavalike.slayer.distributed.Ranks.load", {"path": FOLDER / "none.pt"}, ranks, path=PATH),
     row("lavalike.slayer.utils.Assistant.reduce_lr", {}, assistant, factor=POSITIVE),
     row(
         "lavalike.slayer.utils.parameter_groups",
@@ -509,6 +538,7 @@ MADE = "part of the blocks, which have rows"
 EXEMPT = {
     "lavalike.slayer.block.Block": "base of the blocks, which have rows",
     "lavalike.slayer.synapse.Synapse": "base of the synapses, which have rows",
+    "lavalike.slayer.distributed.Ranks": "what setup returns",
     "lavalike.slayer.axon.Sized": "base of layers whose size the first call tells",
     "lavalike.slayer.axon.after": MADE,
     "lavalike.slayer.axon.over_time": MADE,

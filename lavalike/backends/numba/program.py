@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.backends.base import check_real, int32, one_for_all
+from lavalike.backends.base import Derivations, check_real, int32, one_for_all
 from lavalike.backends.numba import faults, kernels, loops, steps as user_steps, transfer
 from lavalike.backends.numba.faults import Faults
 from lavalike.backends.numba.gathering import Gathering
@@ -736,7 +736,7 @@ class NumbaProgram:
         return np.moveaxis(columns, -1, 0)[:steps].reshape(steps, self.batch, -1)
 
     def snapshot(self) -> Snapshot:
-        return self.step, self.derivations, [a.copy() for a in self._mutable()]
+        return self.step, Derivations(self.derivations), [a.copy() for a in self._mutable()]
 
     def restore(self, snapshot: Snapshot) -> None:
         self.step, derivations, arrays = snapshot

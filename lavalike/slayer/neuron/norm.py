@@ -12,9 +12,27 @@ from lavalike.errors import InputError
 from lavalike.slayer.axon.sized import Sized
 
 
+class _Averaged(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        out = x.contiguous().clone()
+        torch.distributed.all_reduce(out)
+        return out / torch.distributed.get_world_size()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # each rank's loss depends on all
+        return _Averaged.apply(grad)
+
+
+def _averaged(x: torch.Tensor) -> torch.Tensor:
+    """The mean of ``x`` over the processes of a training, of batches of one size."""
+    return _Averaged.apply(x)
+
+
 class MeanOnlyBatchNorm(Sized):
     """Subtracts the channel mean: of the batch in training, the running one in evaluation.
 
+    In a training over several processes (:mod:`lavalike.slayer.distributed`) the batch is that of all of them.
     ``running = (1 - momentum) running + momentum mean``; the mean is quantised by ``pre_hook_fx`` before it is
     subtracted (reference: lava-dl 0.6, neuron/norm).
 
@@ -39,6 +57,7 @@ class MeanOnlyBatchNorm(Sized):
             "running_mean", torch.zeros(1 if num_features is None else num_features)
         )
         self._sized = num_features is not None
+        self.over_ranks = False  # the batch is that of all processes of a training
 
     @property
     def label(self) -> str:
@@ -75,6 +94,8 @@ class MeanOnlyBatchNorm(Sized):
         if not self.training:
             return self.pre_hook_fx(self.running_mean)
         mean = of_batch()
+        if self.over_ranks:
+            mean = _averaged(mean)
         self.average(self.running_mean, mean)
         return self.pre_hook_fx(mean)
 
@@ -123,5 +144,7 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
         if not self.training:
             return centred / 2 ** self.weight_exp.to(x.dtype)
         var = x.detach().var(correction=0)
+        if self.over_ranks:
+            var = _averaged(((x.detach() - _averaged(x.detach().mean())) ** 2).mean())
         self.average(self.running_var, var, x.numel() / (x.numel() + 1))
         return centred / 2 ** self.exponent(var)

@@ -13,12 +13,18 @@ from lavalike.errors import InputError
 from lavalike.slayer.utils.stats import LearningStat, LearningStats
 
 
+def alone(net: nn.Module) -> nn.Module:
+    """The module that DistributedDataParallel wraps, which talks to no other process; any other as it is."""
+    return net.module if isinstance(net, nn.parallel.DistributedDataParallel) else net
+
+
 class Assistant:
     """Runs a network on batches and keeps its statistics.
 
     Args:
         net: returns ``output``, ``(output, count)`` with count_log, ``(output, net_loss)`` with lam, or
-            ``(output, net_loss, count)`` with both.
+            ``(output, net_loss, count)`` with both. Within DistributedDataParallel each process trains on a share of
+            the batch (:mod:`lavalike.slayer.distributed`); test and valid run what is inside, in this one alone.
         error: ``error(output, target) -> loss``, a mean over the batch for the statistics to be means too.
         optimizer: a torch optimizer; None where only test and valid are called.
         stats: a LearningStats, or None.
@@ -97,7 +103,7 @@ class Assistant:
     ) -> tuple[Any, ...]:
         device = next((p.device for p in self.net.parameters()), torch.device("cpu"))
         input, target = input.to(device), target.to(device)
-        parts = self.net(input)
+        parts = (self.net if torch.is_grad_enabled() else alone(self.net))(input)
         expected = 1 + self.count_log + (self.lam is not None)
         parts = (parts,) if expected == 1 else parts
         if not isinstance(parts, tuple) or len(parts) != expected:

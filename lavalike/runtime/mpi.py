@@ -1,0 +1,529 @@
+"""A graph over the ranks of an MPI program, by mpi4py: the shares and the talk of :mod:`lavalike.runtime.workers`, over messages.
+
+Rank 0 runs the user's program and, in a thread, a share; every other rank serves it. In each exchange a share sends to each
+neighbour one block of all that this one hears of it. A number at its head tells blocks of a run that was given up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import spawn
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from lavalike import logs
+from lavalike.backends.numba import exchange as kernels
+from lavalike.compiler.cut import WORD
+from lavalike.errors import WorkerError
+from lavalike.process import OutPort, Port, Var
+from lavalike.runtime import parcel, wiring, workers
+from lavalike.runtime.engine import Recordings
+from lavalike.runtime.worker import Worker
+from lavalike.runtime.workers import Workers
+
+log = logging.getLogger(__name__)
+HEAD = WORD  # bytes of a block's number
+CHUNK = 1 << 30  # bytes of one message, at most
+SPINS, YIELDS = 50, 1000  # looks at once, and with the core given away in between
+NAP, LONG = 5e-5, 1e-3  # seconds between two looks later, and where nothing is under way
+BLOCK, ABORT, AGREE = range(3)  # what shares of a graph send each other, each by a tag of its own
+TAGS = 3
+MOST_GRAPHS = 32767 // TAGS - 1  # of which every MPI has tags
+DONE = 0  # the graph of the message that there are no more
+_graphs = itertools.count(1)
+_running = threading.Lock()  # ranks compute one graph at a time, and all of them the same
+
+
+def _nap(count: int) -> None:
+    """Between two looks: the core goes to whoever is waited for."""
+    if count > YIELDS:
+        time.sleep(NAP)
+    elif count > SPINS:
+        os.sched_yield()
+
+
+class Exchange:
+    """See :class:`lavalike.backends.numba.exchange.Exchange`; Python does it, so there is no row.
+
+    Args:
+        comm: for what shares send each other. tag: the first tag of the graph.
+        given_up: the number of the last run that was, in a list.
+    """
+
+    def __init__(
+        self, layout: wiring.Layout, wires: wiring.Wiring, comm: Any, tag: int, given_up: Any
+    ) -> None:
+        self.rank, self.comm, self.given_up = wires.rank, comm, given_up
+        self.tag = TAGS * tag
+        self.others = [r for r in range(len(layout.words)) if r != self.rank]
+        self.sent, self.heard = wires.sent, wires.heard
+        self._dtypes, self._batch = wires.dtypes, wires.batch
+        self.out = np.zeros(layout.words[self.rank], np.int64)
+        self.inp = np.zeros(wires.hears // WORD, np.int64)
+        self.state = np.zeros(4, np.int64)
+        self.tape = np.zeros((1, self.inp.size), np.int64)
+        self.run, self._ended = 0, 0
+        self._row = (
+            -1,
+            0,
+        )  # the last of the tape that was written: the tape's first step, and its number
+        # of each neighbour the ports of its blocks, there and back
+        self.gives = wires.given
+        self.takes: dict[int, list[OutPort]] = {r: [] for r in wires.neighbours}
+        for port, (rank, _) in wires.sources.items():
+            self.takes[rank].append(port)
+        self._sends: dict[int, tuple[Any, Any]] = {}  # requests under way, with their memory
+        out, inp = self.out.view(np.uint8), self.inp.view(np.uint8)
+        self._from = {r: [out[slice(*self.sent[p])] for p in ps] for r, ps in self.gives.items()}
+        self._into = {r: [inp[slice(*self.heard[p])] for p in ps] for r, ps in self.takes.items()}
+
+    def row(self) -> None:
+        return None
+
+    def prepare(self, stretches: bool, agrees: bool) -> None:
+        """Nothing is compiled."""
+
+    def begin(self, run: int) -> None:
+        """Run number ``run`` begins, for all."""
+        self.run, self._row = run, (-1, 0)
+        self.state[kernels.NUMBER] = self._ended = run << 32
+
+    def waited(self) -> bool:
+        """A step's exchange."""
+        number = int(self.state[kernels.NUMBER]) + 1
+        blocks = self._swap(
+            number, self._from, {r: sum(map(len, x)) for r, x in self._into.items()}
+        )
+        for rank, parts in self._into.items():
+            at = HEAD
+            for part in parts:
+                part[...] = blocks[rank][at : at + len(part)]
+                at += len(part)
+        self.state[kernels.NUMBER] = number
+        if self.state[kernels.TAPE] == kernels.WRITTEN:
+            first, row = int(self.state[kernels.FIRST]), self._row
+            self._row = (first, row[1] + 1 if row[0] == first else 0)
+            self.tape[self._row[1]] = self.inp
+        return True
+
+    def swap(self, steps: int, rows: Mapping[OutPort, np.ndarray]) -> dict[OutPort, np.ndarray]:
+        """Send ``rows`` (steps, batch, size) of what this share sends; the same of what it hears."""
+        number = int(self.state[kernels.NUMBER]) + 1
+        flat = {
+            p: np.ascontiguousarray(rows[p]).reshape(-1).view(np.uint8)
+            for ports in self.gives.values()
+            for p in ports
+        }
+        sizes = {p: steps * (last - first) for p, (first, last) in self.heard.items()}
+        blocks = self._swap(
+            number,
+            {r: [flat[p] for p in ports] for r, ports in self.gives.items()},
+            {r: sum(sizes[p] for p in ports) for r, ports in self.takes.items()},
+        )
+        heard = {}
+        for rank, ports in self.takes.items():
+            at = HEAD
+            for port in ports:
+                block = blocks[rank][at : at + sizes[port]]
+                heard[port] = block.view(self._dtypes[port]).reshape(steps, self._batch, -1)
+                at += sizes[port]
+        self.state[kernels.NUMBER] = number
+        return heard
+
+    def _swap(
+        self, number: int, parts: Mapping[int, Sequence[np.ndarray]], sizes: Mapping[int, int]
+    ) -> dict[int, np.ndarray]:
+        """One block to each neighbour and one from each, which are of exchange ``number``. A neighbour that hears nothing, or sends
+        nothing, gets an empty one, so that nobody is ahead of it."""
+        for rank, own in parts.items():
+            if rank in self._sends:
+                self._finish(self._sends[rank][0])
+            block = np.empty(HEAD + sum(map(len, own)), np.uint8)
+            block[:HEAD].view(np.int64)[0] = number
+            at = HEAD
+            for part in own:
+                block[at : at + len(part)] = part
+                at += len(part)
+            request = self.comm.Isend([block, MPI.BYTE], rank, self.tag + BLOCK)
+            self._sends[rank] = request, block
+        found: dict[int, np.ndarray] = {}
+        for rank, size in sizes.items():
+            while rank not in found:
+                block = self._received(rank)
+                if block[:HEAD].view(np.int64)[0] == number:
+                    if len(block) != HEAD + size:
+                        raise WorkerError(
+                            f"MPI rank {rank} sent {len(block) - HEAD} bytes where {size} are heard"
+                        )
+                    found[rank] = block  # any other is of a run that was given up
+        return found
+
+    def _received(self, rank: int) -> np.ndarray:
+        """The next block of a neighbour."""
+        status, count = MPI.Status(), 0
+        while not self.comm.Iprobe(rank, self.tag + BLOCK, status):
+            count += 1
+            self._look(count)
+        block = np.empty(status.Get_count(MPI.BYTE), np.uint8)
+        self.comm.Recv([block, MPI.BYTE], rank, self.tag + BLOCK)
+        return block
+
+    def _finish(self, request: Any) -> None:
+        count = 0
+        while not request.Test():
+            count += 1
+            self._look(count)
+
+    def _look(self, count: int) -> None:
+        """While it waits: Ended where another has given this run up."""
+        while self.comm.Iprobe(MPI.ANY_SOURCE, self.tag + ABORT):
+            self.given_up[0] = max(
+                self.given_up[0], self.comm.recv(source=MPI.ANY_SOURCE, tag=self.tag + ABORT)
+            )
+        if self.given_up[0] >= self.run:
+            raise wiring.Ended
+        _nap(count)
+
+    def close(self) -> None:
+        """Let go of what was sent in runs that were given up."""
+        status = MPI.Status()
+        for what in (BLOCK, AGREE):
+            while self.comm.Iprobe(MPI.ANY_SOURCE, self.tag + what, status):
+                block = np.empty(status.Get_count(MPI.BYTE), np.uint8)
+                self.comm.Recv([block, MPI.BYTE], status.Get_source(), self.tag + what)
+
+    def give_up(self) -> None:
+        """Let all know that this run is not gone on with."""
+        for rank in self.others:
+            self.comm.send(self.run, rank, self.tag + ABORT)
+
+    def agree(self, asks: bool) -> bool:
+        """After a step of all: whether any asks to end the run."""
+        self._ended += 1
+        words = np.array([self._ended, asks], np.int64)
+        requests = [self.comm.Isend(words, r, self.tag + AGREE) for r in self.others]
+        found = bool(asks)
+        for rank in self.others:
+            theirs, status = np.zeros(2, np.int64), MPI.Status()
+            while theirs[0] != self._ended:
+                count = 0
+                while not self.comm.Iprobe(rank, self.tag + AGREE, status):
+                    count += 1
+                    self._look(count)
+                self.comm.Recv(theirs, rank, self.tag + AGREE)
+            found = found or bool(theirs[1])
+        for request in requests:
+            self._finish(request)
+        return found
+
+
+# -- talk -----------------------------------------------------------------------------------------------
+
+
+class Pipe:
+    """What a :class:`multiprocessing.connection.Connection` is, to another rank, of one graph."""
+
+    def __init__(self, comm: Any, rank: int, tag: int) -> None:
+        self.comm, self.rank, self.tag = comm, rank, tag
+
+    def poll(self, timeout: float | None = 0) -> bool:
+        return bool(self.comm.Iprobe(self.rank, self.tag))
+
+    def send(self, message: Any) -> None:
+        self.comm.send(message, self.rank, self.tag)
+
+    def recv(self) -> Any:
+        self._await()
+        return self.comm.recv(source=self.rank, tag=self.tag)
+
+    def send_bytes(self, data: Any) -> None:
+        view = memoryview(data).cast("B")
+        for at in range(0, len(view), CHUNK):
+            self.comm.Send([view[at : at + CHUNK], MPI.BYTE], self.rank, self.tag)
+
+    def recv_bytes_into(self, into: Any) -> None:
+        view = memoryview(into).cast("B")
+        for at in range(0, len(view), CHUNK):
+            self._await()
+            self.comm.Recv([view[at : at + CHUNK], MPI.BYTE], self.rank, self.tag)
+
+    def _await(self) -> None:
+        count = 0
+        while not self.comm.Iprobe(
+            self.rank, self.tag
+        ):  # a Recv would take the core, and hold the GIL's thread
+            count += 1
+            _nap(count)
+
+    def close(self) -> None:
+        """Nothing: it is a rank's name."""
+
+
+class Lane:
+    """One direction of a pipe within this process."""
+
+    def __init__(self) -> None:
+        self.messages = deque[Any]()
+        self.told = threading.Condition()
+
+    def put(self, message: Any) -> None:
+        with self.told:
+            self.messages.append(message)
+            self.told.notify_all()
+
+    def there(self, timeout: float | None) -> bool:
+        with self.told:
+            return bool(self.told.wait_for(lambda: self.messages, timeout))
+
+    def get(self) -> Any:
+        self.there(None)
+        return self.messages.popleft()
+
+
+class Inside:
+    """An end of a pipe within this process."""
+
+    def __init__(self, to: Lane, of: Lane) -> None:
+        self.to, self.of = to, of
+
+    def poll(self, timeout: float | None = 0) -> bool:
+        return self.of.there(timeout)
+
+    def send(self, message: Any) -> None:
+        self.to.put(message)
+
+    def recv(self) -> Any:
+        message = self.of.get()
+        if message is None:
+            raise EOFError
+        return message
+
+    def send_bytes(self, data: Any) -> None:
+        self.to.put(bytes(data))
+
+    def recv_bytes_into(self, into: Any) -> None:
+        memoryview(into).cast("B")[:] = self.of.get()
+
+    def close(self) -> None:
+        self.to.put(None)
+
+
+class RankWorker(Worker):
+    """Serves rank 0 with a share of one graph."""
+
+    def __init__(self, pipe: Any, between: Any, graph: int) -> None:
+        super().__init__(pipe)
+        self.between, self.graph = between, graph
+        self.given_up = [0]  # the last run that was
+        self.dropped = False
+
+    @contextmanager
+    def memory(self) -> Iterator[int]:
+        yield -1  # there is none
+
+    def exchange(self, parcel: parcel.Parcel, fd: int) -> Exchange:
+        return Exchange(parcel.layout, parcel.wiring, self.between, self.graph, self.given_up)
+
+    def do_drop(self) -> Any:
+        self.dropped = True
+        if self.meeting is not None:
+            self.meeting.close()
+        return super().do_drop()
+
+    def prepare(self, data: bytearray) -> None:
+        if b"__main__" in data and self.between.rank and not _imported:
+            _imported.append(program)
+            spawn.import_main_path(program)  # as a process does that multiprocessing spawns
+
+
+class _Records:
+    """Where the log of a rank goes: to rank 0, with what it does for a graph just now."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+
+    def put_nowait(self, record: logging.LogRecord) -> None:
+        if self.worker is not None:
+            self.worker.put_nowait(record)
+
+
+def serve(comm: Any, between: Any) -> None:
+    """What every rank but 0 does, until rank 0 is done."""
+    records, status = _Records(), MPI.Status()
+    logs.join((records, logging.NOTSET))
+    graphs: dict[int, RankWorker] = {}
+    while True:
+        count = 0
+        while not comm.Iprobe(0, MPI.ANY_TAG, status):
+            count += 1
+            if count > YIELDS:
+                time.sleep(LONG)
+            else:
+                _nap(count)
+        graph = status.Get_tag()
+        if graph == DONE:
+            comm.recv(source=0, tag=DONE)
+            return
+        if graph not in graphs:
+            graphs[graph] = RankWorker(Pipe(comm, 0, graph), between, graph)
+        records.worker = graphs[graph]
+        graphs[graph].serve_waiting()
+        records.worker = None
+        if graphs[graph].dropped:
+            del graphs[graph]
+
+
+class Hand:
+    """A rank, seen from rank 0."""
+
+    def __init__(self, comm: Any, between: Any, rank: int, graph: int) -> None:
+        self.pid, self.ended = f"of MPI rank {rank}", False
+        self.worker: RankWorker | None = None
+        if rank:
+            self.pipe: Any = Pipe(comm, rank, graph)
+            return
+        there, back = Lane(), Lane()
+        self.pipe = Inside(there, back)
+        self.worker = RankWorker(Inside(back, there), between, graph)
+        threading.Thread(target=self._serve, daemon=True, name="lavalike-rank-0").start()
+
+    def _serve(self) -> None:
+        assert self.worker is not None
+        with contextlib.suppress(EOFError):  # let go of
+            self.worker.serve()
+
+    def end(self, kill: bool = False) -> None:
+        """Nothing more is asked of it for this graph."""
+        self.ended = True
+        if self.worker is not None:
+            self.pipe.close()
+
+
+class Ranks(Workers):
+    """See :class:`lavalike.runtime.workers.Workers`: shares on MPI ranks."""
+
+    comm: Any = None  # of all ranks, for what rank 0 says
+    between: Any = None  # for what shares send each other
+    broken: str | None = None  # why ranks are in the middle of something that nobody waits for
+
+    def _start(
+        self,
+        layout: wiring.Layout,
+        packed: Sequence[parcel.Packed],
+        recordable: Sequence[Port | Var],
+    ) -> None:
+        if any(b"__main__" in data for data, _ in packed):
+            workers._check_main()
+        graph = 1 + next(_graphs) % MOST_GRAPHS
+        self.hands: list[Any] = [
+            Hand(self.comm, self.between, r, graph) for r in range(len(packed))
+        ]
+        self._finalizer = weakref.finalize(self, _let_go, self.hands, self._pid)
+        self._finalizer.atexit = False
+        with _running:
+            self._build(packed, recordable)
+
+    def _send_memory(self, hand: Any) -> None:
+        """There is none: what is exchanged is sent."""
+
+    def _wait(self, pipes: Sequence[Any]) -> list[Any]:
+        end, count = time.monotonic() + workers.LOOK, 0
+        own = next((p for p in pipes if isinstance(p, Inside)), None)
+        if own is not None:  # which needs this core, and Python; others are no earlier
+            own.poll(workers.LOOK)
+        while True:
+            ready = [p for p in pipes if p.poll()]
+            if ready or time.monotonic() > end:
+                return ready
+            count += 1
+            _nap(count)
+
+    def _broken(self, what: str) -> WorkerError:
+        Ranks.broken = what
+        return super()._broken(what)
+
+    def _progress(self) -> tuple[int, ...]:
+        own: Any = self.hands[0]
+        meeting = own.worker.meeting  # whose exchanges are everybody's
+        return () if meeting is None else (int(meeting.state[kernels.NUMBER]),)
+
+    def _look(self, ranks: Sequence[int], before: set[int]) -> set[int]:
+        return set()  # MPI ends all where a rank dies
+
+    def _run(self, steps: int, stimuli: Mapping[Port, np.ndarray], recordings: Recordings) -> None:
+        with _running:
+            super()._run(steps, stimuli, recordings)
+
+
+def _let_go(hands: Any, pid: int) -> None:
+    for hand in hands:
+        if not hand.ended:
+            hand.pipe.send(("drop",))
+            while hand.pipe.recv()[0] != "done":
+                pass
+            hand.end()
+
+
+# -- a program --------------------------------------------------------------------------------------------
+
+
+program = ""  # the file that rank 0 runs
+_imported: list[str] = []  # it, where another has imported it
+
+
+def run(call: Callable[[], int], file: str) -> int:
+    """Call ``call``, of the program ``file``, on rank 0 and serve it on all others; the status to exit with. An error of it is to end all
+    ranks, by whoever calls this."""
+    global program
+    comm, between, program = MPI.COMM_WORLD.Dup(), MPI.COMM_WORLD.Dup(), file
+    _check_versions(comm)
+    if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        raise WorkerError(
+            "MPI: this build gives no THREAD_MULTIPLE, which rank 0 needs for its program and its share; use another build"
+        )
+    if comm.rank:
+        serve(comm, between)
+        return 0
+    Ranks.comm, Ranks.between = comm, between
+    workers.elsewhere = (Ranks, comm.size)
+    try:
+        status = call()
+    finally:
+        workers.elsewhere = None
+    if Ranks.broken is not None:
+        raise WorkerError(f"MPI: {Ranks.broken}; ranks that are not done end with it")
+    for rank in range(1, comm.size):
+        comm.send(None, rank, DONE)
+    return status
+
+
+def _check_versions(comm: Any) -> None:
+    """WorkerError where ranks run other versions than rank 0."""
+    import platform
+
+    import numba
+
+    from lavalike import __version__
+
+    mine = (__version__, platform.python_version(), np.__version__, numba.__version__)
+    everyone = comm.allgather(mine)
+    for rank, theirs in enumerate(everyone):
+        if theirs != everyone[0]:
+            names = ("lavalike", "Python", "NumPy", "Numba")
+            name, a, b = next(
+                x for x in zip(names, everyone[0], theirs, strict=True) if x[1] != x[2]
+            )
+            raise WorkerError(
+                f"MPI: {name} is {a} on rank 0 and {b} on rank {rank}; install the same everywhere"
+            )
