@@ -629,3 +629,31 @@ def test_workers_go_on_from_a_checkpoint(tmp_path):
     again[0].stop()
     with pytest.raises(lv.GraphFileError, match="written by 2 workers, and none compute"):
         lv.resume(ring(kinds=(Dense, DelayDense))[0], path, lv.RunConfig(seed=3))
+
+
+def _managed():
+    """Two populations in a ring, whose states are reset and read at set steps."""
+    g = np.random.default_rng(0)
+    a = LIF(shape=(12,), bias_mant=g.random(12), vth=3.0, dv=0.05, du=0.3, name="a")
+    b = LIF(shape=(9,), vth=2.0, dv=0.05, du=0.3, name="b")
+    there, back = Dense(weights=g.random((9, 12))), Dense(weights=0.1 * g.random((12, 9)))
+    a.s_out.connect(there.s_in)
+    there.a_out.connect(b.a_in)
+    b.s_out.connect(back.s_in)
+    back.a_out.connect(a.a_in)
+    reset, read = io.Reset(interval=7, offset=3), io.Read(buffer=8, interval=5)
+    reset.connect_var(b.v)
+    read.connect_var(a.v)
+    return a, b, read
+
+
+def test_what_acts_on_a_var_goes_where_that_is():
+    states = []
+    for config in (lv.RunConfig(), lv.RunConfig(workers=2, partition={"a": 0, "b": 1})):
+        a, b, read = _managed()
+        a.run(lv.RunSteps(40), config)
+        states.append((a.v.get(), b.v.get(), read.data.get()))
+        a.stop()
+    for one, two in zip(*states, strict=True):
+        assert (one == two).all()
+    assert states[0][2].any()

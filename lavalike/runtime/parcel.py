@@ -29,8 +29,9 @@ Key = tuple[str, int, int]  # of a port or Var of a share: its kind, the node's 
 
 @dataclass(eq=False)
 class Parcel:
-    """Share ``wiring.rank``. ``nodes`` as (process, class of model, config, terms of each InPort, target); ``called`` and ``step`` as the
-    whole graph has them; ``dtypes`` of ports that come from elsewhere."""
+    """Share ``wiring.rank``. ``nodes`` as (process, class of model, config, terms of each InPort, target); ``beside``: of those that act
+    on a Var of another, by their numbers, that one's number and the Var; ``called`` and ``step`` as the whole graph has them; ``dtypes``
+    of ports that come from elsewhere."""
 
     wiring: Wiring
     layout: Layout
@@ -47,6 +48,7 @@ class Parcel:
             Target,
         ]
     ]
+    beside: dict[int, tuple[int, Var]]
     called: list[str]
     stimuli: list[InPort]
     dtypes: dict[Port, str]
@@ -58,11 +60,18 @@ class Parcel:
         """The nodes, with models made anew."""
         self.structure.step = self.structure.marked = self.step
         self.structure.members = [p for p, *_ in self.nodes]
-        out = []
-        for process, model, config, inputs, target in self.nodes:
+        nodes: dict[int, Node] = {}
+        for k in sorted(range(len(self.nodes)), key=lambda k: k in self.beside):
+            process, model, config, inputs, target = self.nodes[k]
             terms = {name: [Term(*t) for t in ts] for name, ts in inputs.items()}
-            out.append(Node(process, model.of(process, config, False), terms, target))
-        return out
+            if k in self.beside:
+                number, var = self.beside[k]
+                owner = nodes[number]
+                made = model(process, config, owner, var)  # type: ignore[call-arg]  # which acts on a Var
+                nodes[k] = Node(process, made, terms, target, owner)
+            else:
+                nodes[k] = Node(process, model.of(process, config, False), terms, target)
+        return [nodes[k] for k in range(len(self.nodes))]
 
 
 def parcel(cut: Cut, rank: int, layout: Layout) -> Parcel:
@@ -98,10 +107,15 @@ def parcel(cut: Cut, rank: int, layout: Layout) -> Parcel:
             )
             for n in share.nodes
         ],
+        {
+            k: (share.nodes.index(n.beside), n.model.var)  # type: ignore[attr-defined]  # on which it acts
+            for k, n in enumerate(share.nodes)
+            if n.beside is not None
+        },
         [flat.called(n.process) for n in share.nodes],
         stimuli,
         {p: flat.dtype_of(p).name for p in (*stimuli, *share.hears)},
-        [k for k, n in enumerate(share.nodes) if n in late],
+        [k for k, n in enumerate(share.nodes) if n in late or n.beside in late],
         cut.table(rank),
     )
 
