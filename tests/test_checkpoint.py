@@ -22,7 +22,7 @@ from lavalike import (
     container,
 )
 from lavalike.learning import LearningRule, Trace
-from lavalike.proc import LIF, DelayDense, Dense, LearningDense, Recorder
+from lavalike.proc import LIF, DelayDense, Dense, LearningDense, Recorder, io
 from lavalike.proc.io import source
 from lavalike.process.process import component, walk
 from tests.conftest import ROOT
@@ -408,3 +408,20 @@ def test_what_no_file_holds_is_told_before_the_first_step(path, make, problem):
 def test_every_belongs_to_a_checkpoint():
     with pytest.raises(InputError, match=r"every=3 says when .*give checkpoint="):
         LIF(shape=(1,)).run(RunSteps(1), every=3)
+
+
+def test_rows_that_act_on_a_var_go_on(path):
+    def make():
+        lif = LIF(shape=(5,), vth=9.0, du=0.2, dv=0.1, bias_mant=np.linspace(0.1, 0.9, 5))
+        reset, read = io.Reset(interval=7, offset=3), io.Read(buffer=6, interval=4)
+        reset.connect_var(lif.v)
+        read.connect_var(lif.v)
+        return lif
+
+    whole = make()
+    whole.run(RunSteps(STEPS))
+    broken_off(path, make)
+    again = make()
+    lv.resume(again, path)
+    again.run(RunSteps(STEPS - again.step))
+    same(values(whole), values(again))
