@@ -2,8 +2,9 @@
 
     python -m benchmarks.against CHECKOUT [--repeats 20]
 
-For instance ``git worktree add ../former 0.4.0`` and its path. An interpreter each, one thread, in turns; the fastest of each counts.
-A time is that of a long simulation less that of a short one, so that nothing of compiling and starting is in it.
+For instance ``git worktree add ../former 0.4.0`` and its path. An interpreter each, one thread, in
+turns; the fastest of each counts. A time is that of a long simulation less that of a short one, so
+that nothing of compiling and starting is in it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
 """Lava beside lavalike: the same programs, unmodified, in turns in one run.
 
-    python -m benchmarks.beside_lava [--python PYTHON] [--rounds 3] [--timeout 120] [--only NAME ...]
+    python -m benchmarks.beside_lava [--python PYTHON] [--rounds 3] [--timeout 120] [--only NAME
+    ...]
 
-``benchmarks/lava_programs.py`` says ``from lava...``; lavalike runs it through ``lavalike.compat``. ``--python`` is a Python
-3.10, which Lava needs: one that has lava-nc, or another, of which an environment is made and thrown away (a download, some 300 MB).
-Without it one is looked for, and where none is found lavalike runs alone. Each of both is a process of its own on one thread; the
-fastest of the rounds counts. Lava hangs in places, hence the timeout. The sums of states must agree.
+``benchmarks/lava_programs.py`` says ``from lava...``; lavalike runs it through ``lavalike.compat``.
+``--python`` is a Python 3.10, which Lava needs: one that has lava-nc, or another, of which an
+environment is made and thrown away (a download, some 300 MB). Without it one is looked for, and
+where none is found lavalike runs alone. Each of both is a process of its own on one thread; the
+fastest of the rounds counts. Lava hangs in places, hence the timeout. The sums of states must
+agree.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ CASES = {  # what is run: its name, its size, steps, steps of lavalike
 
 
 def with_lava(python: str | None, folder: Path) -> str | None:
-    """A Python that has Lava: ``python``, or an environment of it made in ``folder``; None where there is no Python 3.10."""
+    """A Python that has Lava: ``python``, or an environment of it made in ``folder``; None where
+    there is no Python 3.10."""
     python = python or shutil.which("python3.10")
     if python is None:
         return None

@@ -1,10 +1,12 @@
-"""What checked indices cost a user's own step: its time with bounds checks (the default) over that of bounds=False.
+"""What checked indices cost a user's own step: its time with bounds checks (the default) over that
+of bounds=False.
 
     python -m benchmarks.bounds [--sizes 100 1000 10000] [--seconds 0.002]
 
-Kinds of steps: a leaky sum, element by element and by whole arrays; a LIF with a branch; a matrix times a vector in plain loops; a
-gather through an array of indices. The two forms run in turn, many short stretches each, and each one's fastest stretch counts: other
-work on the machine only adds time.
+Kinds of steps: a leaky sum, element by element and by whole arrays; a LIF with a branch; a matrix
+times a vector in plain loops; a gather through an array of indices. The two forms run in turn, many
+short stretches each, and each one's fastest stretch counts: other work on the machine only adds
+time.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""Human activity recognition on emulated BrainScaleS-2 chips: a convolution and two dense layers with converting ReLUs.
+"""Human activity recognition on emulated BrainScaleS-2 chips: a convolution and two dense layers
+with converting ReLUs.
 
-    python -m benchmarks.bss2_har [--data "UCI HAR Dataset"] [--epochs 10 5 5] [--chips 5] [--threads 1]
+    python -m benchmarks.bss2_har [--data "UCI HAR Dataset"] [--epochs 10 5 5] [--chips 5]
+    [--threads 1]
 
-Without --data the six activities are drawn from a model of the motion (lavalike.datasets.har): its figures say what training in the
-loop gains, nothing about people. A network in floating point, its weights in the chip's ranges, trained on in mock arithmetic; then
-for each chip as many epochs with the forward pass on the chip, and in mock as control. Means over the chips.
+Without --data the six activities are drawn from a model of the motion (lavalike.datasets.har): its
+figures say what training in the loop gains, nothing about people. A network in floating point, its
+weights in the chip's ranges, trained on in mock arithmetic; then for each chip as many epochs with
+the forward pass on the chip, and in mock as control. Means over the chips.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ BATCH, SHIFT = 100, 2
 
 
 def unsigned(x: torch.Tensor) -> torch.Tensor:
-    """Windows (n, 9, 128) as inputs (n, 18, 128) in 0..1: what is above 0 and what is below it, over the channel's range."""
+    """Windows (n, 9, 128) as inputs (n, 18, 128) in 0..1: what is above 0 and what is below it,
+    over the channel's range."""
     x = x / RANGE
     return torch.cat([x, -x], 1).clamp(0, 1)
 

@@ -1,11 +1,15 @@
-"""Demapping an IM/DD optical link with a spiking network, simulated and on an emulated BrainScaleS-2, beside the linear equaliser.
+"""Demapping an IM/DD optical link with a spiking network, simulated and on an emulated
+BrainScaleS-2, beside the linear equaliser.
 
-    python -m benchmarks.bss2_imdd [--links LCD ECOC] [--noise 20 19 ...] [--chip 1] [--plot ber.svg] [--quick]
+    python -m benchmarks.bss2_imdd [--links LCD ECOC] [--noise 20 19 ...] [--chip 1] [--plot
+    ber.svg] [--quick]
 
-Received symbols reach 40 LIF neurons as spikes of receptive fields, four LI neurons decide by their highest membranes (Arnold et al.,
-J. Lightwave Technol. 2023; LCD: 112 GBd, 4 km, 7 taps; ECOC: 100 GBd, 5 km, 17 taps). The network is trained in simulation at the
-first noise level, and from there trained on at each of the others; at each level its weights go to an emulated chip with the default
-noise and are trained in the loop there. Bit errors are counted on other symbols, until --errors wrong bits or --bits bits.
+Received symbols reach 40 LIF neurons as spikes of receptive fields, four LI neurons decide by their
+highest membranes (Arnold et al., J. Lightwave Technol. 2023; LCD: 112 GBd, 4 km, 7 taps; ECOC: 100
+GBd, 5 km, 17 taps). The network is trained in simulation at the first noise level, and from there
+trained on at each of the others; at each level its weights go to an emulated chip with the default
+noise and are trained in the loop there. Bit errors are counted on other symbols, until --errors
+wrong bits or --bits bits.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""MNIST on an emulated BrainScaleS-2: one convolution and two dense layers, trained in mock, then in the loop on the chip.
+"""MNIST on an emulated BrainScaleS-2: one convolution and two dense layers, trained in mock, then
+in the loop on the chip.
 
     python -m benchmarks.bss2_mnist [--data mnist.npz] [--epochs 4 3 3] [--chip 1] [--threads 1]
 
-A network in floating point is trained first; its weights, brought into the chip's ranges, are trained on in mock arithmetic and then
-with the forward pass on an emulated chip with the default noise, in 5-bit inputs, 6-bit weights and 8-bit outputs throughout. The
-control is trained in mock for as long. Augmentation: small rotations, scalings and shifts.
+A network in floating point is trained first; its weights, brought into the chip's ranges, are
+trained on in mock arithmetic and then with the forward pass on an emulated chip with the default
+noise, in 5-bit inputs, 6-bit weights and 8-bit outputs throughout. The control is trained in mock
+for as long. Augmentation: small rotations, scalings and shifts.
 """
 
 from __future__ import annotations
@@ -57,10 +59,12 @@ def chip_network() -> nn.Sequential:
 def transfer(
     source: nn.Sequential, target: nn.Sequential, x: torch.Tensor, scale: float = facts.INPUT_MAX
 ) -> None:
-    """Weights, biases and sends of ``target`` so that it computes what ``source`` does, scaled into the chip's ranges.
+    """Weights, biases and sends of ``target`` so that it computes what ``source`` does, scaled into
+    the chip's ranges.
 
-    ``x`` is what ``source`` expects, and ``scale`` times it what ``target`` does. Outputs of a layer before a ConvertingReLU fill its
-    range but for one in a thousand; those of the last one reach 100 LSB.
+    ``x`` is what ``source`` expects, and ``scale`` times it what ``target`` does. Outputs of a
+    layer before a ConvertingReLU fill its range but for one in a thousand; those of the last one
+    reach 100 LSB.
     """
     for index, (layer, placed) in enumerate(zip(source, target, strict=True)):
         x = layer(x)
@@ -106,7 +110,8 @@ def train(
     batch: int = BATCH,
     change: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
-    """Adam, the learning rate rising to ``lr`` and falling to 0. ``net`` sees ``scale * change(x)``; logits are outputs / temperature."""
+    """Adam, the learning rate rising to ``lr`` and falling to 0. ``net`` sees
+    ``scale * change(x)``; logits are outputs / temperature."""
     if not epochs:
         return
     optimizer = torch.optim.Adam(net.parameters(), lr)

@@ -1,9 +1,11 @@
-"""What perceptron mode costs, in one run: placed products against torch's Linear with fake quantisation, and the host's share of training.
+"""What perceptron mode costs, in one run: placed products against torch's Linear with fake
+quantisation, and the host's share of training.
 
     python -m benchmarks.bss2_perceptron [--threads 1] [--rounds 21]
 
-Fake quantisation is what any quantisation-aware training does: round, clamp, straight-through gradients, of inputs and weights. It draws
-no noise; the levels do where it says so ("emulated, quiet" has a fixed pattern and no trial noise). Programs take turns; medians.
+Fake quantisation is what any quantisation-aware training does: round, clamp, straight-through
+gradients, of inputs and weights. It draws no noise; the levels do where it says so ("emulated,
+quiet" has a fixed pattern and no trial noise). Programs take turns; medians.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class Rounded(torch.autograd.Function):
 
 
 def medians(programs: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """Milliseconds; of one thread those it computed, which other programs on the machine do not lengthen."""
+    """Milliseconds; of one thread those it computed, which other programs on the machine do not
+    lengthen."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for p in programs:
         p()
@@ -138,7 +141,8 @@ class Products(nn.Module):
 
 
 def training(name: str, model: nn.Sequential, shape: tuple[int, ...], rounds: int) -> list[str]:
-    """A training step on an emulated chip, in mock arithmetic, and its products alone (forward and backward)."""
+    """A training step on an emulated chip, in mock arithmetic, and its products alone (forward and
+    backward)."""
     x, target = torch.rand(shape) * 31, torch.randint(0, 10, shape[:1])
     optimizer, bare = torch.optim.Adam(model.parameters(), 0.1), Products(model)
     chip = bss2.Chip()

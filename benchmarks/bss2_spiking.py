@@ -1,10 +1,11 @@
-"""BrainScaleS-2's spiking Yin-Yang example in simulation, timed; and how the time of a run grows with steps and neurons.
+"""BrainScaleS-2's spiking Yin-Yang example in simulation, timed; and how the time of a run grows
+with steps and neurons.
 
     python -m benchmarks.bss2_spiking [--epochs 25] [--seeds 1] [--threads 1] [--quick] [--chip]
 
-The example (bss2.md 7): 4 coordinates and a bias, 120 LIF, 3 LI, dt 1 us, 38 steps, 5000 samples an epoch in batches of 50, Adam 2e-3
-with StepLR(10, 0.9), maximum over time. hxtorch needs 704 s for 25 epochs in its mock mode on two cores (recorded elsewhere, not run
-here).
+The example (bss2.md 7): 4 coordinates and a bias, 120 LIF, 3 LI, dt 1 us, 38 steps, 5000 samples an
+epoch in batches of 50, Adam 2e-3 with StepLR(10, 0.9), maximum over time. hxtorch needs 704 s for
+25 epochs in its mock mode on two cores (recorded elsewhere, not run here).
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class YinYang(torch.nn.Module):
 
 
 def train(model: YinYang, epochs: int, samples: int, batch: int = 50) -> tuple[float, float]:
-    """Seconds for the epochs, data included: of the clock, and of the processor (the same, unless other programs run)."""
+    """Seconds for the epochs, data included: of the clock, and of the processor (the same, unless
+    other programs run)."""
     x, labels = yin_yang(samples, 42)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 10, 0.9)
@@ -79,7 +81,8 @@ def accuracy(model: YinYang, samples: int = 1000) -> float:
 def seconds_a_run(
     steps: int, neurons: int, inputs: int = 100, batch: int = 20, repeats: int = 5
 ) -> tuple[float, float]:
-    """Forward and backward of one LIF layer; the best of a few: (with the layer's matrix products, without)."""
+    """Forward and backward of one LIF layer; the best of a few: (with the layer's matrix products,
+    without)."""
     e = spiking.Experiment(mock=True, dt=DT)
     synapse, lif = (
         spiking.Synapse(inputs, neurons, e),

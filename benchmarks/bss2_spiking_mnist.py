@@ -1,10 +1,13 @@
-"""MNIST with one spike a pixel on one emulated BrainScaleS-2: 256 inputs, 246 LIF neurons of two circuits each, 10 LI neurons.
+"""MNIST with one spike a pixel on one emulated BrainScaleS-2: 256 inputs, 246 LIF neurons of two
+circuits each, 10 LI neurons.
 
-    python -m benchmarks.bss2_spiking_mnist [--data mnist.npz] [--epochs 8 2] [--chip 1] [--uncalibrated] [--quick]
+    python -m benchmarks.bss2_spiking_mnist [--data mnist.npz] [--epochs 8 2] [--chip 1]
+    [--uncalibrated] [--quick]
 
-The network and the task of Cramer et al. (PNAS 2022): images of 16 x 16 pixels, brighter ones spike earlier; all 512 neuron circuits are
-used. Trained in simulation, then in the loop on the chip, which has the default noise. The control is trained in simulation for as long
-as in the loop. Augmentation: small rotations, scalings and shifts.
+The network and the task of Cramer et al. (PNAS 2022): images of 16 x 16 pixels, brighter ones spike
+earlier; all 512 neuron circuits are used. Trained in simulation, then in the loop on the chip,
+which has the default noise. The control is trained in simulation for as long as in the loop.
+Augmentation: small rotations, scalings and shifts.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""The Yin-Yang task with spikes: simulated, on an emulated BrainScaleS-2, and trained in the loop there.
+"""The Yin-Yang task with spikes: simulated, on an emulated BrainScaleS-2, and trained in the loop
+there.
 
     python -m benchmarks.bss2_spiking_yin_yang [--seeds 5] [--epochs 40 15] [--quick]
 
-Four coordinates and a bias, a spike each, 120 LIF neurons, 3 LI neurons (Goeltz et al. 2021; settings of hxtorch's example). Every seed
-has weights, data and a chip of its own; the chip has the default noise. "before" is the chip with the simulated network's weights,
-"control" with those of the simulated network trained on for as long as in the loop.
+Four coordinates and a bias, a spike each, 120 LIF neurons, 3 LI neurons (Goeltz et al. 2021;
+settings of hxtorch's example). Every seed has weights, data and a chip of its own; the chip has the
+default noise. "before" is the chip with the simulated network's weights, "control" with those of
+the simulated network trained on for as long as in the loop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the spiking tasks on BrainScaleS-2 share: the network, its training, and its two lives, simulated and on an emulated chip."""
+"""What the spiking tasks on BrainScaleS-2 share: the network, its training, and its two lives,
+simulated and on an emulated chip."""
 
 from __future__ import annotations
 
@@ -17,21 +18,25 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class Outputs(NamedTuple):
-    """``scores`` (batch, class): the readout's highest membranes; ``spikes`` (time, batch, neuron): the hidden layer's."""
+    """``scores`` (batch, class): the readout's highest membranes; ``spikes`` (time, batch, neuron):
+    the hidden layer's."""
 
     scores: torch.Tensor
     spikes: torch.Tensor
 
 
 class Network(nn.Module):
-    """Spikes (time, batch, inputs), a layer of LIF neurons, a readout of LI neurons, of each the highest membrane.
+    """Spikes (time, batch, inputs), a layer of LIF neurons, a readout of LI neurons, of each the
+    highest membrane.
 
     Args:
         sizes: inputs, LIF neurons, classes.
         dt: of a step, s.
         tau: of membranes and synapses, s.
-        chip: None: simulated. A network on a chip takes over weights from a simulated one by ``load_state_dict``.
-        mean, spread: of the first weights of the hidden layer; ``readout_spread`` those of the readout, around 0.
+        chip: None: simulated. A network on a chip takes over weights from a simulated one by
+            ``load_state_dict``.
+        mean, spread: of the first weights of the hidden layer; ``readout_spread`` those of the
+            readout, around 0.
         gain: of scores, as logits of a softmax.
         alpha: of the surrogate gradient.
     """
@@ -86,8 +91,9 @@ class Network(nn.Module):
 
 
 class Recipe(NamedTuple):
-    """Adam, its rate rising over a tenth of the steps to ``rate`` and falling to 0 along a cosine; what is added to the loss: ``level``
-    times the mean squared score, ``burst`` times the mean squared number of a neuron's spikes."""
+    """Adam, its rate rising over a tenth of the steps to ``rate`` and falling to 0 along a cosine;
+    what is added to the loss: ``level`` times the mean squared score, ``burst`` times the mean
+    squared number of a neuron's spikes."""
 
     rate: float
     level: float = 0.0

@@ -1,10 +1,13 @@
-"""Yin-Yang in the loop (the published notebook's network and schedule): what a chip's fixed pattern costs and what training on it gains.
+"""Yin-Yang in the loop (the published notebook's network and schedule): what a chip's fixed pattern
+costs and what training on it gains.
 
-    python -m benchmarks.bss2_yin_yang [--seeds 5] [--chips 20] [--gain-spread 0.1] [--offset-spread 3]
+    python -m benchmarks.bss2_yin_yang [--seeds 5] [--chips 20] [--gain-spread 0.1] [--offset-spread
+    3]
 
-4-128-3, every output the mean of five columns; 201 steps of Adam (lr 1, decay 0.99) in mock arithmetic, 350 fresh samples each. Then on
-each emulated chip: before; after 16 more steps (lr 0.2, decay 0.9) in mock arithmetic (the control); after the same in the loop.
-Accuracies on 10,000 other samples, in percent.
+4-128-3, every output the mean of five columns; 201 steps of Adam (lr 1, decay 0.99) in mock
+arithmetic, 350 fresh samples each. Then on each emulated chip: before; after 16 more steps (lr 0.2,
+decay 0.9) in mock arithmetic (the control); after the same in the loop. Accuracies on 10,000 other
+samples, in percent.
 """
 
 from __future__ import annotations
@@ -75,7 +78,8 @@ def on_chip(
 
 
 def noise(gain: float, offset: float) -> bss2.Noise:
-    """Column gains and offsets, trial noise and the bent negative side; rows alike, as where the reference was computed."""
+    """Column gains and offsets, trial noise and the bent negative side; rows alike, as where the
+    reference was computed."""
     return bss2.Noise(column_gain=gain, column_offset=offset, row_gain=0.0)
 
 

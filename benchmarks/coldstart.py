@@ -1,9 +1,10 @@
-"""Seconds from a cold interpreter: ``import lavalike``, and to the first step of a network never seen before.
+"""Seconds from a cold interpreter: ``import lavalike``, and to the first step of a network never
+seen before.
 
     python -m benchmarks.coldstart
 
-Whole processes, timed from outside, medians of several; the kernel cache is warmed by a first run with another
-network. An interpreter that does nothing is timed beside them.
+Whole processes, timed from outside, medians of several; the kernel cache is warmed by a first run
+with another network. An interpreter that does nothing is timed beside them.
 """
 
 from __future__ import annotations

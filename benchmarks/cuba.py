@@ -1,13 +1,17 @@
-"""Microseconds a step of Brian2's CUBA network, against a compiled loop that does what Brian2's C++ does.
+"""Microseconds a step of Brian2's CUBA network, against a compiled loop that does what Brian2's C++
+does.
 
     python -m benchmarks.cuba [--repeats 60] [--brian2 PYTHON]
 
-4000 neurons, 3200 excitatory and 800 inhibitory, each pair connected with probability 2 % (Vogels and Abbott 2005, as in Brian2's
-examples/CUBA.py): exact integration of membrane and two exponential currents, 5 ms of refractoriness, steps of 0.1 ms, about 6 spikes
-a second and neuron once it has settled. Ours is a Dynamics of eight lines between two Sparse connections that hear slices of one
-population. The loop is what Brian2 generates, written by hand: one pass over neurons a stage, a list of targets a neuron, float64. Both
-run on one thread, in turn; the fastest stretch of each counts. ``--brian2`` names a Python that has Brian2, and a C++ compiler beside
-it: its standalone program of the same synapses is built once and takes its turns, at a tenth of the repeats, 5000 steps each.
+4000 neurons, 3200 excitatory and 800 inhibitory, each pair connected with probability 2 % (Vogels
+and Abbott 2005, as in Brian2's examples/CUBA.py): exact integration of membrane and two exponential
+currents, 5 ms of refractoriness, steps of 0.1 ms, about 6 spikes a second and neuron once it has
+settled. Ours is a Dynamics of eight lines between two Sparse connections that hear slices of one
+population. The loop is what Brian2 generates, written by hand: one pass over neurons a stage, a
+list of targets a neuron, float64. Both run on one thread, in turn; the fastest stretch of each
+counts. ``--brian2`` names a Python that has Brian2, and a C++ compiler beside it: its standalone
+program of the same synapses is built once and takes its turns, at a tenth of the repeats, 5000
+steps each.
 """
 
 from __future__ import annotations

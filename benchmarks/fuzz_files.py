@@ -2,17 +2,21 @@
 
     python -m benchmarks.fuzz_files [--count 10000] [--foreign 2000] [--edits 2000] [--seed 0]
 
-Files of lavalike with damaged bytes, the same without lavalike's attributes (as lava-dl writes them) with damaged bytes, and the latter
-with wrong contents in sound HDF5. A worker process loads them one by one; it is killed where a load takes longer than the deadline.
-Counted are loads that give the same network, another one, a NetFileError (and how many name a key), another exception, that end the
-process or do not end, and that take more memory than 64 MiB and three times what the undamaged network's arrays take (Linux only).
+Files of lavalike with damaged bytes, the same without lavalike's attributes (as lava-dl writes
+them) with damaged bytes, and the latter with wrong contents in sound HDF5. A worker process loads
+them one by one; it is killed where a load takes longer than the deadline. Counted are loads that
+give the same network, another one, a NetFileError (and how many name a key), another exception,
+that end the process or do not end, and that take more memory than 64 MiB and three times what the
+undamaged network's arrays take (Linux only).
 
-A file of lava-dl has no digest. Another network may come with a NetFileWarning that names what was not used as it stands ("told"). Where
-a number became another that a layer may have, nothing can tell ("other numbers": keys, kinds, sizes and texts are the original's, but for
-what a layer may leave out or have one a channel).
-"different" is neither: a fault, as every other network is from a file of lavalike.
+A file of lava-dl has no digest. Another network may come with a NetFileWarning that names what was
+not used as it stands ("told"). Where a number became another that a layer may have, nothing can
+tell ("other numbers": keys, kinds, sizes and texts are the original's, but for what a layer may
+leave out or have one a channel). "different" is neither: a fault, as every other network is from a
+file of lavalike.
 
-Exit status 1 where there is a fault, or any load ends otherwise than by a network or a LavalikeError.
+Exit status 1 where there is a fault, or any load ends otherwise than by a network or a
+LavalikeError.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIGNS = (b"TREE", b"SNOD", b"HEAP", b"GCOL", b"\x89HDF")
 
 
-# -- files -----------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def originals(folder: Path) -> list[Path]:
@@ -100,7 +104,7 @@ def foreign(path: Path, folder: Path) -> Path:
     return out
 
 
-# -- damage ----------------------------------------------------------------------------------------------------
+# -- damage ----------------------------------------------------------------------------------------
 
 
 def _place(data: bytearray, g: np.random.Generator) -> int:
@@ -260,7 +264,7 @@ def edited(paths: list[Path], target: Path, g: np.random.Generator) -> tuple[str
     return name, origin
 
 
-# -- loading ---------------------------------------------------------------------------------------------------
+# -- loading ---------------------------------------------------------------------------------------
 
 
 def fingerprint(net: Any) -> str:
@@ -303,9 +307,11 @@ def fingerprint(net: Any) -> str:
 
 
 def outline(path: str) -> str:
-    """A hash of the keys of a file that loads, with kind and size (axes of one left out), and of its texts; as far as HDF5 can walk there.
+    """A hash of the keys of a file that loads, with kind and size (axes of one left out), and of
+    its texts; as far as HDF5 can walk there.
 
-    Left out are the keys that a layer of lava-dl need not have (bias, delay), and the sizes of its neuron's, one number or one a channel.
+    Left out are the keys that a layer of lava-dl need not have (bias, delay), and the sizes of its
+    neuron's, one number or one a channel.
     """
     found: list[tuple[Any, ...]] = []
 
@@ -338,7 +344,8 @@ def held(net: Any) -> int:
 
 
 class Peak:
-    """Bytes that the process takes more, at most, since the start; 0 where the system does not say."""
+    """Bytes that the process takes more, at most, since the start; 0 where the system does not
+    say."""
 
     def __init__(self) -> None:
         self.before = self._read("VmRSS")
@@ -442,7 +449,7 @@ class Worker:
         self.process = None
 
 
-# -- counts ----------------------------------------------------------------------------------------------------
+# -- counts ----------------------------------------------------------------------------------------
 
 
 @dataclass

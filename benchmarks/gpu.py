@@ -1,13 +1,15 @@
-"""LIF forward and backward on a GPU: time, bytes a neuron-step, share of the copy bandwidth; against SpikingJelly's Triton backend.
+"""LIF forward and backward on a GPU: time, bytes a neuron-step, share of the copy bandwidth;
+against SpikingJelly's Triton backend.
 
     python -m benchmarks.gpu [--repeat 30]
 
 Without a CUDA device it says so and measures nothing. No GPU has run it yet.
 
-First the kernels are checked against a float64 oracle, the plain loop with autograd on the CPU; a wrong one is not timed. Then
-the bandwidth of a copy is measured on this machine, and what a layer of N leaky neurons (decay 0.5, hard reset, detached,
-arctangent surrogate; about one neuron in ten spikes in a step) takes for T steps. Bytes are those the kernels load and
-store, x, spikes and gradients in the layer's dtype; medians after a warm-up, by CUDA's own events.
+First the kernels are checked against a float64 oracle, the plain loop with autograd on the CPU; a
+wrong one is not timed. Then the bandwidth of a copy is measured on this machine, and what a layer
+of N leaky neurons (decay 0.5, hard reset, detached, arctangent surrogate; about one neuron in ten
+spikes in a step) takes for T steps. Bytes are those the kernels load and store, x, spikes and
+gradients in the layer's dtype; medians after a warm-up, by CUDA's own events.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ TRAINING = Training(Atan(), "detach")
 
 
 class Layer:
-    """N leaky neurons for T steps with all their tensors: ``pass_()`` is one forward and one backward."""
+    """N leaky neurons for T steps with all their tensors: ``pass_()`` is one forward and one
+    backward."""
 
     def __init__(
         self, steps: int, width: int, dtype: torch.dtype, device: torch.device, scale: float = 0.8
@@ -85,9 +88,11 @@ class Layer:
 
 
 def check(device: torch.device, steps: int = 100, width: int = 1000) -> float:
-    """The largest error of the float32 input gradient against the float64 oracle; RuntimeError if it is too large.
+    """The largest error of the float32 input gradient against the float64 oracle; RuntimeError if
+    it is too large.
 
-    A potential within rounding of the threshold may spike in one of the two only: neurons that differ are left out, if few.
+    A potential within rounding of the threshold may spike in one of the two only: neurons that
+    differ are left out, if few.
     """
     layer = Layer(steps, width, torch.float32, device)
     layer.pass_()

@@ -1,8 +1,10 @@
-"""Programs in Lava's words, which :mod:`benchmarks.beside_lava` runs on Lava and, unmodified, on lavalike.
+"""Programs in Lava's words, which :mod:`benchmarks.beside_lava` runs on Lava and, unmodified, on
+lavalike.
 
     python lava_programs.py NAME SIZE STEPS
 
-prints the microseconds of a step, of five runs of so many the fastest, and a sum of states after the first ten, which both must have.
+prints the microseconds of a step, of five runs of so many the fastest, and a sum of states after
+the first ten, which both must have.
 """
 
 import itertools

@@ -6,10 +6,12 @@
 
     python -m benchmarks.lava_suite CHECKOUT --family   # of lava-nc/lava-optimization or lava-nc/lava-dnf
 
-Nothing of Lava's enters the project. The tests want scipy, asteval and psutil (lava-optimization's networkx, schema, scikit-optimize
-and seaborn too). Each file runs in a process of its own, from a copy of the folder's tests; a test that takes longer than the timeout
-fails, and where even that cannot end it, what is left of its file fails with it. What skips itself does not count: hardware, notebooks.
-"""
+Nothing of Lava's enters the project. The tests want scipy, asteval and psutil (lava-optimization's
+networkx, schema, scikit-optimize and seaborn too). Each file runs in a process of its own, from a
+copy of the folder's tests; a test that takes longer than the timeout fails, and where even that
+cannot end it, what is left of its file fails with it. What skips itself does not count: hardware,
+notebooks.
+"""  # noqa: W505
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# what looks at Lava's insides, wants hardware or slurm, or runs notebooks: no test of what a user sees
+# what looks at Lava's insides, wants hardware or slurm, or runs notebooks: no test of what a user
+# sees
 EXCLUDED = (
     "magma/compiler/",
     "magma/core/model/py/test_ports.py",
@@ -55,7 +58,8 @@ RECORDS: dict[str, dict[str, str]] = {}
 
 
 class Missing:
-    """Stands for a name that is not there, with --lenient: it can be imported and subclassed, not made."""
+    """Stands for a name that is not there, with --lenient: it can be imported and subclassed, not
+    made."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise RuntimeError("a name that lavalike.compat does not have")
@@ -140,7 +144,8 @@ def functions(path: Path) -> list[str]:
 def run_file(
     path: Path, folder: Path, timeout: int, sources: Sequence[Path] = ()
 ) -> dict[str, dict[str, str]]:
-    """What became of each test function of a file. ``sources`` are folders that its imports are found in."""
+    """What became of each test function of a file. ``sources`` are folders that its imports are
+    found in."""
     names = functions(path)
     report = folder / "report.json"
     report.unlink(missing_ok=True)

@@ -1,8 +1,10 @@
-"""What mixing costs: ``python -m benchmarks.mixed``. Ratios within one process, minima of many stretches taken in turns.
+"""What mixing costs: ``python -m benchmarks.mixed``. Ratios within one process, minima of many
+stretches taken in turns.
 
-1. Two precisions in one kernel table against one, and against the mean of both: a loop LIF -> Dense -> LIF -> Dense, half of it in
-   fixed_pt.
-2. A boundary between numba and torch: a part of each, joined by delayed edges, against the two run alone over the same stretches.
+1. Two precisions in one kernel table against one, and against the mean of both: a loop LIF -> Dense
+   -> LIF -> Dense, half of it in fixed_pt.
+2. A boundary between numba and torch: a part of each, joined by delayed edges, against the two run
+   alone over the same stretches.
 3. A run of one step: the engine on one part, against its program called directly.
 """
 
@@ -25,7 +27,8 @@ Run = Callable[[int], None]
 
 
 def loop(n: int, fixed: tuple[bool, bool]) -> list[lv.AbstractProcess]:
-    """LIF -> Dense -> LIF -> Dense -> back; ``fixed``: whether down and a, up and b have numbers of fixed_pt. About a seventh spikes."""
+    """LIF -> Dense -> LIF -> Dense -> back; ``fixed``: whether down and a, up and b have numbers of
+    fixed_pt. About a seventh spikes."""
     g = np.random.default_rng(0)
 
     def neuron(name: str, whole: bool) -> LIF:
@@ -103,7 +106,8 @@ def precisions(n: int, repeats: int) -> tuple[float, float, float]:
 
 
 def boundary(n: int, steps: int, repeats: int) -> tuple[float, float, float]:
-    """A numba half whose Dense feeds a torch half, in stretches of ``steps``; each half alone is fed by an array, and records."""
+    """A numba half whose Dense feeds a torch half, in stretches of ``steps``; each half alone is
+    fed by an array, and records."""
 
     def half(name: str) -> tuple[LIF, Dense]:
         g = np.random.default_rng(1)

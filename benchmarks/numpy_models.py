@@ -1,12 +1,15 @@
-"""What Python models cost: ``python -m benchmarks.numpy_models``. Microseconds a step, minima of many stretches.
+"""What Python models cost: ``python -m benchmarks.numpy_models``. Microseconds a step, minima of
+many stretches.
 
-1. Python models only: a source, hops that hand on what they receive, a sink; and a step divided by the messages, which is one send, one
-   recv and one call of a model.
+1. Python models only: a source, hops that hand on what they receive, a sink; and a step divided by
+   the messages, which is one send, one recv and one call of a model.
 2. Python -> Dense -> LIF -> Python, and the same with numba's RingBuffers at the ends.
-3. A closed loop through Python: 101 processes, LIF and Dense in turn, whose last one Python answers in every step; and the same closed by
-   a Dense.
-4. A model that has to wait in every step (LIF and one that sends before it receives), and a guard that is true in no step.
-5. LIF and Dense with a Reset and a Read that act in every 100th step: as rows of the compiled program, and as models in Python.
+3. A closed loop through Python: 101 processes, LIF and Dense in turn, whose last one Python answers
+   in every step; and the same closed by a Dense.
+4. A model that has to wait in every step (LIF and one that sends before it receives), and a guard
+   that is true in no step.
+5. LIF and Dense with a Reset and a Read that act in every 100th step: as rows of the compiled
+   program, and as models in Python.
 """
 
 from __future__ import annotations

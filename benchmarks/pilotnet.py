@@ -1,11 +1,13 @@
-"""PilotNet as a sigma-delta network, event by event, against the dense PyTorch network of the same shape.
+"""PilotNet as a sigma-delta network, event by event, against the dense PyTorch network of the same
+shape.
 
     python -m benchmarks.pilotnet [--net pilotnet_sdnn.net]
 
-The input is a picture larger than the frame, scrolling; its speed (pixels a frame, fractions interpolated) is set so
-that the network makes about 600,000 synaptic operations a frame, and varied around it. One thread, batch 1, both in
-turn in one run, medians. A synaptic operation is one multiply-accumulate of int32; the network's 9 layers hold about
-35,000 neurons, whose states must be passed over once a frame as well.
+The input is a picture larger than the frame, scrolling; its speed (pixels a frame, fractions
+interpolated) is set so that the network makes about 600,000 synaptic operations a frame, and varied
+around it. One thread, batch 1, both in turn in one run, medians. A synaptic operation is one
+multiply-accumulate of int32; the network's 9 layers hold about 35,000 neurons, whose states must be
+passed over once a frame as well.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ DEFAULT = (
 
 
 def picture(speed: float, frames: int, seed: int = 0) -> np.ndarray:
-    """A smooth random scene (3, 33, 100, frames), moving left by ``speed`` pixels a frame, values in 0..1."""
+    """A smooth random scene (3, 33, 100, frames), moving left by ``speed`` pixels a frame, values
+    in 0..1."""
     g = np.random.default_rng(seed)
     width = 100 + int(np.ceil(speed * frames)) + 8
     scene = g.random((3, 33, width))

@@ -1,12 +1,15 @@
-"""PilotNet trained on a rendered drive: a sigma-delta network, and with --ann the ReLU network of the same shape.
+"""PilotNet trained on a rendered drive: a sigma-delta network, and with --ann the ReLU network of
+the same shape.
 
     python -m benchmarks.pilotnet_train [--epochs 40] [--ann] [--threads 2] [--checkpoint run.pt]
     python -m torch.distributed.run --nproc-per-node 2 -m benchmarks.pilotnet_train --threads 1
 
-The network and the recipe are those of lava-dl's PilotNet tutorial; the learning rate falls at 30, 60 and 80 % of the epochs.
-The error is that of the best epoch on the last 20 % of the drive, which no training frame is beside; it is given with the variance
-of the test labels, what predicting their mean would have as error. Over several processes each has its share of every batch; the event
-rate loss, which is no mean over samples, is then that of each share. With --checkpoint a run goes on after the last whole epoch.
+The network and the recipe are those of lava-dl's PilotNet tutorial; the learning rate falls at 30,
+60 and 80 % of the epochs. The error is that of the best epoch on the last 20 % of the drive, which
+no training frame is beside; it is given with the variance of the test labels, what predicting their
+mean would have as error. Over several processes each has its share of every batch; the event rate
+loss, which is no mean over samples, is then that of each share. With --checkpoint a run goes on
+after the last whole epoch.
 """
 
 from __future__ import annotations
@@ -78,7 +81,8 @@ class SDNN(nn.Module):
 
 
 class ANN(nn.Module):
-    """Frame by frame, from initial weights as large as the SDNN's (weight_scale 2): with torch's own it hardly starts to learn."""
+    """Frame by frame, from initial weights as large as the SDNN's (weight_scale 2): with torch's
+    own it hardly starts to learn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +127,8 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
 ) -> tuple[float, list[float]]:
-    """Best mean squared error of the test set, and the events a frame of each layer in that epoch."""
+    """Best mean squared error of the test set, and the events a frame of each layer in that
+    epoch."""
     if ranks.size > 1:  # norms learn their channels
         net(training[0][:1])
     net = ranks.wrap(net, find_unused_parameters=True)

@@ -1,15 +1,19 @@
-"""Microseconds a step of synapses that learn by STDP, against a hand-written event-driven loop and against NumPy.
+"""Microseconds a step of synapses that learn by STDP, against a hand-written event-driven loop and
+against NumPy.
 
     python -m benchmarks.plasticity [--inputs 1000] [--outputs 1000] [--activity 0.02] [--rounds 5]
 
-``dw = 2^-6 * x1 * y0 - 2^-6 * x0 * y1`` with an epoch of one step, float32. The hand-written loop does the same as one compiled
-function: traces of all neurons decay, a row of weights for each input that spikes, a place in every row whose trace is not zero for each
-output that does. NumPy adds two outer products. All hear the same spikes and add up the messages as well; they run in turn, and the
-fastest stretch of each counts. At last the three matrices are compared. Beside them the same rule in fixed_pt, with impulses of 16, and on
-stored synapses, a tenth of the matrix, in both. Bytes a synapse are those of a program's arrays, against a connection that does not learn.
+``dw = 2^-6 * x1 * y0 - 2^-6 * x0 * y1`` with an epoch of one step, float32. The hand-written loop
+does the same as one compiled function: traces of all neurons decay, a row of weights for each input
+that spikes, a place in every row whose trace is not zero for each output that does. NumPy adds two
+outer products. All hear the same spikes and add up the messages as well; they run in turn, and the
+fastest stretch of each counts. At last the three matrices are compared. Beside them the same rule
+in fixed_pt, with impulses of 16, and on stored synapses, a tenth of the matrix, in both. Bytes a
+synapse are those of a program's arrays, against a connection that does not learn.
 
-What must move: ``activity * inputs`` rows of weights read for the messages and written for ``x0``, and ``activity * outputs`` places of
-every row written for ``y0``, each of them a cache line of its own.
+What must move: ``activity * inputs`` rows of weights read for the messages and written for ``x0``,
+and ``activity * outputs`` places of every row written for ``y0``, each of them a cache line of its
+own.
 """
 
 from __future__ import annotations
@@ -77,7 +81,8 @@ def fed(connection, pre, post):
 
 
 def size(connection, precision):
-    """Bytes a synapse of the arrays in which a program has ``connection``: its states, and what it has derived."""
+    """Bytes a synapse of the arrays in which a program has ``connection``: its states, and what it
+    has derived."""
     flat = flatten(connection, lv.RunConfig(precision=precision), get_backend)
     program = compiled(flat, 1, [], get_backend).programs[0]
     node = flat.node_of(connection)

@@ -1,12 +1,14 @@
-"""Microseconds a step of a recurrent LIF-Dense network, against a hand-written event-driven loop of the same network.
+"""Microseconds a step of a recurrent LIF-Dense network, against a hand-written event-driven loop of
+the same network.
 
     python -m benchmarks.recurrent [--seconds 1]
 
-The network: N LIF neurons with a bias each, all-to-all connected through Dense, 2-5 % of them spiking per step. The
-hand-written loop is what a careful programmer would write for just this network: one compiled function, weights
-input-major, one row added per spike. Both run on one thread, in turn, several times; medians are printed. What must
-move: a spike reads one row of N weights and updates N accumulators, so a step moves about (itemsize + 8) * N * spikes
-bytes, which is printed as GB/s.
+The network: N LIF neurons with a bias each, all-to-all connected through Dense, 2-5 % of them
+spiking per step. The hand-written loop is what a careful programmer would write for just this
+network: one compiled function, weights input-major, one row added per spike. Both run on one
+thread, in turn, several times; medians are printed. What must move: a spike reads one row of N
+weights and updates N accumulators, so a step moves about (itemsize + 8) * N * spikes bytes, which
+is printed as GB/s.
 """
 
 from __future__ import annotations
@@ -108,7 +110,8 @@ def stepper(made):
 
 
 def scatter(batched, lif: LIF) -> None:
-    """Samples of a batch begin with other voltages, or all would spike alike and share every row."""
+    """Samples of a batch begin with other voltages, or all would spike alike and share every
+    row."""
     g = np.random.default_rng(1)
     (program,) = batched.programs
     for share in getattr(program, "parts", [program]):

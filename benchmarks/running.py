@@ -1,15 +1,17 @@
-"""What a run of one step costs beside the step itself, what recording costs, and what 1,000 processes cost to build and start.
+"""What a run of one step costs beside the step itself, what recording costs, and what 1,000
+processes cost to build and start.
 
     python -m benchmarks.running [--seconds 1]
 
-Chains of LIF and Dense of 10 neurons, of 1, 101 and 1,001 processes, stepped by ``run(RunSteps(1))`` and by
-one run of many steps, in turn; with and without a Monitor on one of the voltages. The fastest stretch of each
-counts: other work on the machine only adds time. Building is of 1,001 processes with their 1,000 connections;
-compile and start is their first ``run(RunSteps(1))`` with all kernels in the cache. Recording is of
-N numbers, the voltages of neurons or what synapses with delays send in the next 8 steps (a ring,
-which turns and lies otherwise than its Var), in every step by a Recorder whose array exists (it was
-filled and cleared before), as what a step costs more than without, beside NumPy's copy of as many
-rows into an array that exists.
+Chains of LIF and Dense of 10 neurons, of 1, 101 and 1,001 processes, stepped by
+``run(RunSteps(1))`` and by one run of many steps, in turn; with and without a Monitor on one of the
+voltages. The fastest stretch of each counts: other work on the machine only adds time. Building is
+of 1,001 processes with their 1,000 connections; compile and start is their first
+``run(RunSteps(1))`` with all kernels in the cache. Recording is of N numbers, the voltages of
+neurons or what synapses with delays send in the next 8 steps (a ring, which turns and lies
+otherwise than its Var), in every step by a Recorder whose array exists (it was filled and cleared
+before), as what a step costs more than without, beside NumPy's copy of as many rows into an array
+that exists.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python -m benchmarks.stress_workers [--times 100] [--seed 0]
 
-raise: a model's step raises at a random step, in a random worker; the caller has to get that error, and go on to the bits of one process.
-kill, hold: a worker gets SIGKILL or SIGSTOP at a random moment; a WorkerError within a second, and no process is left. interrupt: the
-caller gets SIGINT; all go on, to the bits of one process. parent: a process with workers gets SIGKILL; its workers end. Each row counts
-what came of it as it should, what did not, and the longest wait.
+raise: a model's step raises at a random step, in a random worker; the caller has to get that error,
+and go on to the bits of one process. kill, hold: a worker gets SIGKILL or SIGSTOP at a random
+moment; a WorkerError within a second, and no process is left. interrupt: the caller gets SIGINT;
+all go on, to the bits of one process. parent: a process with workers gets SIGKILL; its workers end.
+Each row counts what came of it as it should, what did not, and the longest wait.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Many synapses with delays, built from a rule, run and recorded: seconds, and memory against the bytes that they need.
+"""Many synapses with delays, built from a rule, run and recorded: seconds, and memory against the
+bytes that they need.
 
     python -m benchmarks.synapses [--neurons 1000000] [--each 100] [--kind float|int8]
 

@@ -1,11 +1,14 @@
-"""Forward and backward of a LIF in a graph, as ``to_torch`` runs it, against the fused loop alone, like with like.
+"""Forward and backward of a LIF in a graph, as ``to_torch`` runs it, against the fused loop alone,
+like with like.
 
     python -m benchmarks.to_torch [--rounds 30]
 
-T steps of (batch, neurons) in float32, forward and backward, on one thread, in turns; minima and their ratios are printed. Both train a
-bias for each neuron. A graph takes and returns (batch, neurons, time). "time last" are tensors that lie so in memory, "time-major" views
-of tensors that lie (time, batch, neurons), as loops want them: where time lies last, the loop turns tiles of them in registers, whoever
-calls it. Each ratio is that of the graph to ``fused.scan`` on the same memory; "last/major" is what the layout costs the loop alone.
+T steps of (batch, neurons) in float32, forward and backward, on one thread, in turns; minima and
+their ratios are printed. Both train a bias for each neuron. A graph takes and returns (batch,
+neurons, time). "time last" are tensors that lie so in memory, "time-major" views of tensors that
+lie (time, batch, neurons), as loops want them: where time lies last, the loop turns tiles of them
+in registers, whoever calls it. Each ratio is that of the graph to ``fused.scan`` on the same
+memory; "last/major" is what the layout costs the loop alone.
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
     python -m benchmarks.training [--threads 1 2] [--rounds 9] [--compile]
 
-Peers that are installed take part: snntorch, norse, spikingjelly, sinabs (``pip install snntorch norse spikingjelly sinabs``),
-with --compile also their torch.compile'd forms (needs a C++ compiler). lava-dl cannot be installed here (Python 3.10 and
-older dependencies): its loop over time is represented by the plain torch loop of the same equations.
+Peers that are installed take part: snntorch, norse, spikingjelly, sinabs
+(``pip install snntorch norse spikingjelly sinabs``), with --compile also their torch.compile'd
+forms (needs a C++ compiler). lava-dl cannot be installed here (Python 3.10 and older dependencies):
+its loop over time is represented by the plain torch loop of the same equations.
 
-Every network has the same shape, weights, input and loss, one output layer read by its spikes. Before anything is timed
-our gradients are compared with those of a float64 loop. Programs take turns, medians are printed, firing rates beside them.
+Every network has the same shape, weights, input and loss, one output layer read by its spikes.
+Before anything is timed our gradients are compared with those of a float64 loop. Programs take
+turns, medians are printed, firing rates beside them.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ def layers(scale: float) -> nn.ModuleList:
 
 
 class Loop(nn.Module):
-    """A loop over steps of ``cell(k, current, state) -> (spikes, state)``, as every tutorial has it."""
+    """A loop over steps of ``cell(k, current, state) -> (spikes, state)``, as every tutorial has
+    it."""
 
     def __init__(
         self, cells: list[nn.Module], call: Callable[..., Any], scale: float, constant: bool
@@ -95,7 +98,8 @@ class Ours(nn.Module):
 
 
 class Folded(nn.Module):
-    """Dense products over all steps and a fused LIF: what a careful programmer without sparse products would write."""
+    """Dense products over all steps and a fused LIF: what a careful programmer without sparse
+    products would write."""
 
     def __init__(self, scale: float, surrogate: Any) -> None:
         super().__init__()
@@ -146,7 +150,8 @@ class Blocks(nn.Module):
 
 
 def peers(scale: float, constant: bool) -> dict[str, nn.Module]:
-    """The libraries that are installed, each with its own leaky neuron of this decay and an arctangent surrogate where it has one."""
+    """The libraries that are installed, each with its own leaky neuron of this decay and an
+    arctangent surrogate where it has one."""
     found: dict[str, nn.Module] = {}
     try:
         import snntorch
@@ -414,7 +419,8 @@ def layer() -> dict[str, Callable[[], Any]]:
 
 
 def hand_written(x: torch.Tensor, g: torch.Tensor) -> Callable[[], Any]:
-    """What a C programmer writes for just this neuron: one pass forward that keeps the membrane, one back."""
+    """What a C programmer writes for just this neuron: one pass forward that keeps the membrane,
+    one back."""
     import numba
     import numpy as np
 
@@ -450,7 +456,8 @@ def hand_written(x: torch.Tensor, g: torch.Tensor) -> Callable[[], Any]:
 
 
 def pilotnet() -> dict[str, Callable[[], Any]]:
-    """The sigma-delta PilotNet of lava-dl's tutorial, batch 8, 16 steps, forward, backward and RAdam."""
+    """The sigma-delta PilotNet of lava-dl's tutorial, batch 8, 16 steps, forward, backward and
+    RAdam."""
     p = {
         "threshold": 0.1,
         "tau_grad": 0.5,

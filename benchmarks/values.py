@@ -2,8 +2,9 @@
 
     python -m benchmarks.values [--repeats 30]
 
-``set`` looks for NaN and takes a copy; once a network has run, the model derives its constants anew, which for weights lays them out
-input-major in the arithmetic of the run. Each is done in turn with the copy; the fastest of each counts.
+``set`` looks for NaN and takes a copy; once a network has run, the model derives its constants
+anew, which for weights lays them out input-major in the arithmetic of the run. Each is done in turn
+with the copy; the fastest of each counts.
 """
 
 from __future__ import annotations

@@ -3,11 +3,13 @@
     python -m benchmarks.workers [--neurons 4000] [--seconds 2]
     python -m benchmarks.workers --paper
 
-Four populations of LIF neurons in a ring, each connected all-to-all with itself and the next, a few per cent of them spiking per step. The
-hand-written loop is one compiled function for this network, whose populations two threads share (Numba's prange). All run in turn, several
-times; minima are printed. Then what an exchange between two processes takes that do nothing else, and what it takes to start two workers,
-beside an interpreter that takes its first step of a small network (kernels are in the cache). What the model of cost says
-(lavalike/compiler/cut.py) stands beside what was measured, with the activity that there was.
+Four populations of LIF neurons in a ring, each connected all-to-all with itself and the next, a few
+per cent of them spiking per step. The hand-written loop is one compiled function for this network,
+whose populations two threads share (Numba's prange). All run in turn, several times; minima are
+printed. Then what an exchange between two processes takes that do nothing else, and what it takes
+to start two workers, beside an interpreter that takes its first step of a small network (kernels
+are in the cache). What the model of cost says (lavalike/compiler/cut.py) stands beside what was
+measured, with the activity that there was.
 """
 
 from __future__ import annotations
@@ -172,7 +174,8 @@ def against_hand(n: int, seconds: float) -> None:
 
 
 def meeting(rank: int, size: int, fd: int):
-    """A function that does so many exchanges of ``size`` bytes each way with another process, as a table of one row."""
+    """A function that does so many exchanges of ``size`` bytes each way with another process, as a
+    table of one row."""
     from lavalike.backends.numba import exchange, kernels
     from lavalike.backends.numba.kernels import Spec
     from lavalike.backends.numba.program import Op, kind_of
@@ -275,7 +278,8 @@ def starting() -> None:
 
 
 def paper() -> None:
-    """What the model of cost says of a million neurons with a thousand synapses each on 16 machines, none of which is here."""
+    """What the model of cost says of a million neurons with a thousand synapses each on 16
+    machines, none of which is here."""
     neurons, synapses, machines = 10**6, 10**9, 16
     entry = 4 + 4 + 1  # bytes: index, weight, delay
     wire, latency = 1e-10, 5e-6  # seconds a byte and a message of a network of 10 GB/s

@@ -3,9 +3,10 @@
     @arguments(shape=SHAPE, rate=real(0, 1), mode=choice("sum", "mean"), name=optional(TEXT))
     def __init__(self, *, shape, rate=0.5, mode="sum", name=None): ...
 
-A value of the wrong kind is an error that is also a TypeError, a wrong value of the right kind one that is also a ValueError; both name
-the door, the argument, what it takes and what it got. A keyword that the door does not have is a TypeError with the nearest that it has.
-Rules only look: the function gets what the caller gave.
+A value of the wrong kind is an error that is also a TypeError, a wrong value of the right kind one
+that is also a ValueError; both name the door, the argument, what it takes and what it got. A
+keyword that the door does not have is a TypeError with the nearest that it has. Rules only look:
+the function gets what the caller gave.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Rule:
     def check(
         self, door: str, name: str, value: Any, error: type[LavalikeError] = InputError
     ) -> None:
-        """Raise ``error`` (its TypeError kin where the kind is wrong) unless ``value`` may be argument ``name`` of ``door``."""
+        """Raise ``error`` (its TypeError kin where the kind is wrong) unless ``value`` may be
+        argument ``name`` of ``door``."""
         self.look(f"{door}: {name}", value, error)
 
     def look(self, what: str, value: Any, error: type[LavalikeError] = InputError) -> None:
@@ -80,7 +82,7 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-# -- rules -----------------------------------------------------------------------------------------------------
+# -- rules -----------------------------------------------------------------------------------------
 
 
 def _limits(
@@ -143,8 +145,8 @@ def _is_bool(value: Any) -> bool:
 
 
 def as_numbers(value: Any) -> np.ndarray | None:
-    """``value`` (numbers, nested lists, arrays, tensors) as an array of bools, integers, floats or complex numbers, or None; also for a
-    tensor that requires a gradient."""
+    """``value`` (numbers, nested lists, arrays, tensors) as an array of bools, integers, floats or
+    complex numbers, or None; also for a tensor that requires a gradient."""
     if hasattr(value, "detach"):
         if value.requires_grad:  # it would be dropped
             return None
@@ -182,7 +184,8 @@ def real(
     below: float | None = None,
     infinite: bool = False,
 ) -> Rule:
-    """One real number within closed (``low``, ``high``) or open limits (``above``, ``below``); NaN never, infinity if said so."""
+    """One real number within closed (``low``, ``high``) or open limits (``above``, ``below``); NaN
+    never, infinity if said so."""
 
     def fits(value: Any) -> bool:
         value = float(value)
@@ -203,7 +206,8 @@ def whole(
     error: type[LavalikeError] = InputError,
     most: int | None = None,
 ) -> int:
-    """``value`` as an int where :func:`integer` takes it; else its ``error``, which calls it ``what``."""
+    """``value`` as an int where :func:`integer` takes it; else its ``error``, which calls it
+    ``what``."""
     integer(least, most).look(what, value, error)
     return operator.index(value)
 
@@ -211,7 +215,8 @@ def whole(
 def finite(
     value: Any, what: str, least: float | None = None, error: type[LavalikeError] = InputError
 ) -> float:
-    """``value`` as a float where :func:`real` takes it; else its ``error``, which calls it ``what``."""
+    """``value`` as a float where :func:`real` takes it; else its ``error``, which calls it
+    ``what``."""
     real(least).look(what, value, error)
     return float(value)
 
@@ -224,7 +229,8 @@ def numbers(
     ndim: int | None = None,
     kinds: str = "biuf",
 ) -> Rule:
-    """A number, or an array, list or tensor of numbers (``kinds`` of dtypes), finite, each in ``low..high``, of ``ndim`` axes."""
+    """A number, or an array, list or tensor of numbers (``kinds`` of dtypes), finite, each in
+    ``low..high``, of ``ndim`` axes."""
 
     def kind(value: Any) -> bool:
         if type(value) in (int, float):
@@ -263,7 +269,8 @@ def choice(*values: str) -> Rule:
 
 
 def instance(*classes: type | str, words: str = "") -> Rule:
-    """An object of one of ``classes``; a class may be named by its dotted path, so that its module need not be loaded."""
+    """An object of one of ``classes``; a class may be named by its dotted path, so that its module
+    need not be loaded."""
     names = [c if isinstance(c, str) else f"{c.__module__}.{c.__qualname__}" for c in classes]
 
     types = tuple(c for c in classes if isinstance(c, type))
@@ -340,10 +347,11 @@ SHAPE = Rule(
 TENSOR = instance("torch.Tensor", words="a torch tensor")
 
 
-# -- the door --------------------------------------------------------------------------------------------------
+# -- the door --------------------------------------------------------------------------------------
 
 
-# **TABLE holds rules only, never error or late; a type checker knows from the overload that names which of the two are given
+# **TABLE holds rules only, never error or late; a type checker knows from the overload that names
+# which of the two are given
 @overload
 def arguments(more: Mapping[str, Rule] | None = None, /, **rules: Rule) -> Callable[[F], F]: ...
 @overload
@@ -371,16 +379,19 @@ def arguments(
     late: Any = False,
     **rules: Rule,
 ) -> Callable[[F], F]:
-    """Decorator of a function, of an ``__init__``, or of a class (its ``__init__`` then): check what it is called with.
+    """Decorator of a function, of an ``__init__``, or of a class (its ``__init__`` then): check
+    what it is called with.
 
     Args:
         more: rules of arguments that have a name of this function's own, ``{"error": FUNCTION}``.
         error: what a wrong value raises; a wrong kind raises its kin that is a TypeError.
-        late: look only where the function itself fails (no LavalikeError of its own): for what is called in every step, and checks its
-            values itself. Default False.
-        rules: argument to :class:`Rule`. A subclass's ``__init__`` that hands on ``**kwargs`` needs rules for its own only.
+        late: look only where the function itself fails (no LavalikeError of its own): for what is
+            called in every step, and checks its values itself. Default False.
+        rules: argument to :class:`Rule`. A subclass's ``__init__`` that hands on ``**kwargs`` needs
+            rules for its own only.
 
-    A default is not checked. Arguments without a rule are not looked at, but unknown, missing and doubled ones are told.
+    A default is not checked. Arguments without a rule are not looked at, but unknown, missing and
+    doubled ones are told.
     """
     rules = {**rules, **(more or {})}
 
@@ -411,7 +422,8 @@ def arguments(
         ruled = tuple(table.get(name) for name in places)
 
         def right(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-            """Whether no value is wrong and no name handed on is strange, in few operations; ``look`` says what else may be."""
+            """Whether no value is wrong and no name handed on is strange, in few operations;
+            ``look`` says what else may be."""
             for value, rule in zip(args, ruled, strict=False):
                 if (
                     rule is not None
@@ -496,7 +508,8 @@ def _unknown(door: str, name: str, known: Iterable[str], error: type[LavalikeErr
 
 @functools.cache
 def keywords(cls: type) -> frozenset[str] | None:
-    """Keywords that ``cls`` takes: those of its ``__init__`` and, as long as that hands on ``**kwargs``, of its bases'; None: any."""
+    """Keywords that ``cls`` takes: those of its ``__init__`` and, as long as that hands on
+    ``**kwargs``, of its bases'; None: any."""
     names: set[str] = set()
     for base in cls.__mro__:
         init = base.__dict__.get("__init__")

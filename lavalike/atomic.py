@@ -20,8 +20,9 @@ DRAFT = ".lavalike-draft"
 
 @contextlib.contextmanager
 def draft(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty file beside ``path`` to write to, by its name. When the block ends without an error it is brought to the disk and takes
-    the name ``path``, in one step; else it is removed, and what was at ``path`` stays.
+    """An empty file beside ``path`` to write to, by its name. When the block ends without an error
+    it is brought to the disk and takes the name ``path``, in one step; else it is removed, and what
+    was at ``path`` stays.
 
     What killed processes left in the folder is removed first; drafts of live ones are locked.
 
@@ -52,7 +53,8 @@ def draft(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
-    """Have ``write`` fill a file beside ``path``, bring it to the disk, then put it in the place of ``path`` in one step.
+    """Have ``write`` fill a file beside ``path``, bring it to the disk, then put it in the place of
+    ``path`` in one step.
 
     Where anything fails, what was at ``path`` stays as it was, and the error is raised.
     """
@@ -61,7 +63,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
 
 
 def _create(path: Path) -> tuple[Path, int]:
-    """A draft of ``path`` and an open descriptor of it that holds its lock as long as this process lives."""
+    """A draft of ``path`` and an open descriptor of it that holds its lock as long as this process
+    lives."""
     while True:
         name = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}{DRAFT}")
         try:
@@ -70,7 +73,8 @@ def _create(path: Path) -> tuple[Path, int]:
             )
         except FileExistsError:
             continue
-        # shared, so that the draft can be read through HDF5, which locks as well; another's clean-up may have come between
+        # shared, so that the draft can be read through HDF5, which locks as well; another's
+        # clean-up may have come between
         if _lock(handle, shared=True) is not False and os.path.exists(name):
             return name, handle
         os.close(handle)

@@ -1,10 +1,12 @@
-"""Compiled kernels on disk, one file each: found again by the next interpreter, run only if nobody else can have written them.
+"""Compiled kernels on disk, one file each: found again by the next interpreter, run only if nobody
+else can have written them.
 
-A file is a checksum and machine code, of the numba backend pickled with what Numba needs to make the kernel again, of the loops of
-training alone: who can write it runs code in every process that reads it. So the folder and its files belong to the user and nobody
-else may write them (ssh's rule), else kernels are compiled in memory and one CacheWarning says why. A file that is damaged, or not of
-its name, is compiled anew and replaced. On Windows modes say nothing about who may write; there the folder is the user's profile's, or
-the one LAVALIKE_CACHE names.
+A file is a checksum and machine code, of the numba backend pickled with what Numba needs to make
+the kernel again, of the loops of training alone: who can write it runs code in every process that
+reads it. So the folder and its files belong to the user and nobody else may write them (ssh's
+rule), else kernels are compiled in memory and one CacheWarning says why. A file that is damaged, or
+not of its name, is compiled anew and replaced. On Windows modes say nothing about who may write;
+there the folder is the user's profile's, or the one LAVALIKE_CACHE names.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class CacheWarning(UserWarning):
 
 
 def root() -> Path:
-    """Where compiled kernels are kept: ``LAVALIKE_CACHE``, or the platform's cache folder of the user.
+    """Where compiled kernels are kept: ``LAVALIKE_CACHE``, or the platform's cache folder of the
+    user.
 
     Raises OSError where there is none.
     """
@@ -81,7 +84,8 @@ def _open_parent(path: Path) -> Path | None:
 
 
 def folder(version: str) -> Path:
-    """The folder of the kernels of ``version``, made if need be. OSError where it cannot be, NotOurs where it may not be used."""
+    """The folder of the kernels of ``version``, made if need be. OSError where it cannot be,
+    NotOurs where it may not be used."""
     top = Path(
         os.path.realpath(root())
     )  # a link to the cache may be the user's own; inside of it there are none
@@ -105,7 +109,8 @@ def _sum(key: str, content: bytes) -> bytes:
 
 
 def _content(path: Path) -> tuple[str, bytes] | None:
-    """(key, what was written) of a whole file, None of anything else. NotOurs where it is another's or open to others."""
+    """(key, what was written) of a whole file, None of anything else. NotOurs where it is another's
+    or open to others."""
     flags = (
         os.O_RDONLY
         | getattr(os, "O_BINARY", 0)
@@ -171,8 +176,8 @@ def write(path: Path, key: str, content: bytes) -> None:
 
 
 def found(version: str, name: str, suffix: str, key: str) -> tuple[Path | None, bytes | None]:
-    """Where the machine code of ``key`` is kept, and what lies there; None where nothing can be kept, which one warning says, and where
-    nothing is to be used."""
+    """Where the machine code of ``key`` is kept, and what lies there; None where nothing can be
+    kept, which one warning says, and where nothing is to be used."""
     try:
         path = folder(version) / f"{name}_{key[:16]}{suffix}"
     except OSError as e:

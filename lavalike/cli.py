@@ -83,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status. Errors of the user's making are one line on stderr and status 2, Ctrl-C is 130."""
+    """Entry point; returns the exit status. Errors of the user's making are one line on stderr and
+    status 2, Ctrl-C is 130."""
     given = [*(sys.argv[1:] if argv is None else argv)]
     if given[:1] == ["run"] and given[1:2] and given[1].endswith(".py"):
         from lavalike import mpi
@@ -175,7 +176,8 @@ def _simulate(args: argparse.Namespace) -> int:
 
 
 def _check_output(output: Path, *inputs: Path) -> None:
-    """InputError, before anything is computed, for a place that cannot be written, or that holds what is read."""
+    """InputError, before anything is computed, for a place that cannot be written, or that holds
+    what is read."""
     if not output.parent.is_dir() or output.is_dir():
         raise InputError(
             f"--output {output}: cannot be written: {output.parent if not output.is_dir() else output} is "

@@ -79,7 +79,8 @@ def _devices(name: str) -> str:
 
 
 def warm() -> int:
-    """Compile every kernel of the library's processes, in every arithmetic, into the cache; how many there are.
+    """Compile every kernel of the library's processes, in every arithmetic, into the cache; how
+    many there are.
 
     Raises RunError where the cache keeps nothing.
     """
@@ -105,8 +106,8 @@ def _kept(found: State) -> None:
 
 
 def _one_of_each(fixed: bool) -> list[AbstractProcess]:
-    """Every library process with parameters of each kind its kernels are compiled for: one number for all neurons, some
-    one each, all one each; weights of each width."""
+    """Every library process with parameters of each kind its kernels are compiled for: one number
+    for all neurons, some one each, all one each; weights of each width."""
     import numpy as np
 
     from lavalike import proc

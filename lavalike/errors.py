@@ -17,12 +17,13 @@
      +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
      +- FixedPointError (ValueError)     a value that fixed point cannot hold: layer, value, remedy
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
-     +- ConformanceError (AssertionError) a model or backend that does not compute what all do (lavalike.testing)
+     +- ConformanceError (AssertionError) a model or backend that does not compute what all do
+     (lavalike.testing)
 
-Each is also the built-in error named in parentheses, so generic handlers keep working. Where a value is of the wrong kind
-altogether (a text for a number, an unknown keyword), what is raised is a TypeError besides: InputTypeError, VarTypeError and so on, see
-:func:`kind_error`.
-"""
+Each is also the built-in error named in parentheses, so generic handlers keep working. Where a
+value is of the wrong kind altogether (a text for a number, an unknown keyword), what is raised is a
+TypeError besides: InputTypeError, VarTypeError and so on, see :func:`kind_error`.
+"""  # noqa: W505
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class VarError(LavalikeError, ValueError):
 
 
 class RuleError(LavalikeError, ValueError):
-    """A learning rule that cannot be read, with the place, or not be computed as it is asked for."""
+    """A learning rule that cannot be read, with the place, or not be computed as it is asked
+    for."""
 
 
 class InputError(LavalikeError, ValueError):
@@ -60,7 +62,8 @@ class BackendError(ModelSelectionError, InputError):
 
 
 class RunError(LavalikeError, RuntimeError):
-    """The call is not possible in the present state of the run; the message says what to do first."""
+    """The call is not possible in the present state of the run; the message says what to do
+    first."""
 
 
 class DeadlockError(RunError):
@@ -68,15 +71,18 @@ class DeadlockError(RunError):
 
 
 class ChannelDeadlockError(DeadlockError):
-    """The program around a graph waits for a run, or a run for it between two steps, and no thread is left that could go on."""
+    """The program around a graph waits for a run, or a run for it between two steps, and no thread
+    is left that could go on."""
 
 
 class WorkerError(RunError):
-    """A worker process (``RunConfig(workers=)``) cannot be started, has ended, or does not answer."""
+    """A worker process (``RunConfig(workers=)``) cannot be started, has ended, or does not
+    answer."""
 
 
 def step_error(text: str, cause: BaseException) -> RunError:
-    """A RunError with ``text`` that is of ``cause``'s class too: what a model's step raised, with process and step."""
+    """A RunError with ``text`` that is of ``cause``'s class too: what a model's step raised, with
+    process and step."""
     kind = _step_errors.get(type(cause))
     if kind is None:
         names = {
@@ -187,7 +193,8 @@ KINDS: dict[type[LavalikeError], type[LavalikeError]] = {
 
 
 def kind_error(error: type[LavalikeError]) -> type[LavalikeError]:
-    """The error for a value of the wrong kind where ``error`` is the one for a wrong value: it is ``error`` and a TypeError."""
+    """The error for a value of the wrong kind where ``error`` is the one for a wrong value: it is
+    ``error`` and a TypeError."""
     if issubclass(error, TypeError):
         return error
     return next((KINDS[base] for base in error.__mro__ if base in KINDS), InputTypeError)

@@ -4,8 +4,8 @@ A message of 1 is a power of two in fixed point, its *scale*. A spike's is 1; wh
 sends has the scale of the neurons that it feeds: weights are ``w * scale_out / scale_in``, as
 integers of 8 bits times ``2**weight_exp``. A neuron that counts what it receives in ``scale`` has
 its thresholds in that, decays in 1/4096 and its states in 1/64 of it (:class:`lavalike.Parameter`
-says which is what), one that sends numbers both in ``scale``. Scales are as large as the states' 24 bits allow for twice what the sample
-inputs brought.
+says which is what), one that sends numbers both in ``scale``. Scales are as large as the states' 24
+bits allow for twice what the sample inputs brought.
 """
 
 from __future__ import annotations
@@ -195,8 +195,8 @@ def to_fixed(
 
     Args:
         net: a process of a floating_pt network of LIFs, ALIFs, resonators, sigma-delta neurons,
-            neurons that answer with numbers (GradedVec, ProdNeuron, InvSqrt, DeltaEncoder), neurons of
-            one's own, whose states are 0, connections, delays, sources and sinks.
+            neurons that answer with numbers (GradedVec, ProdNeuron, InvSqrt, DeltaEncoder), neurons
+            of one's own, whose states are 0, connections, delays, sources and sinks.
         sample_inputs: as the ``inputs`` of :func:`lavalike.simulate`; they should bring what later
             inputs bring, as scales leave a factor of two.
         steps: how many. Default: as many as the samples have.
@@ -206,8 +206,9 @@ def to_fixed(
 
     Raises:
         FixedPointError: what cannot be held, with layer, value and remedy: a decay below 1/8192, a
-            threshold or weights that round to 0, a process without a fixed-point form or whose whole
-            numbers do not follow from its parameters (learning), a state that leaves its 24 bits.
+            threshold or weights that round to 0, a process without a fixed-point form or whose
+            whole numbers do not follow from its parameters (learning), a state that leaves its 24
+            bits.
         Whatever simulate raises.
 
     Example::
@@ -259,7 +260,8 @@ class _Conversion:
         raise FixedPointError(f"to_fixed: {self.called[node]}: {problem}")
 
     def largest(self, target: Port | Var) -> float:
-        """The largest finite magnitude that ``target`` had in the float run, a Var before it too."""
+        """The largest finite magnitude that ``target`` had in the float run, a Var before it
+        too."""
         x = self.samples.get(target) if isinstance(target, InPort) else self.float[target]
         sizes = np.abs(np.zeros(0) if x is None else x)
         largest = float(sizes.max(initial=0.0, where=np.isfinite(sizes)))
@@ -446,7 +448,8 @@ class _Conversion:
                 getattr(twin, p.name).set((whole - p.offset).astype(np.int64))
 
     def _base(self, node: Node, process: AbstractProcess, twin: Any) -> None:
-        """Tell ``twin`` of how many fractional bits messages are, where something follows from it."""
+        """Tell ``twin`` of how many fractional bits messages are, where something follows from
+        it."""
         exponent, (name, most) = self.scales[process.in_ports[0]], _base(process)
         if 0 <= exponent <= most:
             getattr(twin, name).set(exponent)
@@ -459,7 +462,8 @@ class _Conversion:
     def _fraction(
         self, node: Node, row: Row, p: Parameter, value: np.ndarray, scale: float, var: Any
     ) -> None:
-        """Set ``var``, a parameter of an ATRLIF: decays are fractions in fixed point too, and thresholds are shifted there."""
+        """Set ``var``, a parameter of an ATRLIF: decays are fractions in fixed point too, and
+        thresholds are shifted there."""
         unit = p.unit_of(scale * SCALE)
         if p.name == "delta_i":  # which loses 1/4096 more, and keeps its fraction
             if (value * unit < 1).any():
@@ -765,7 +769,8 @@ def _weights_of(process: Any) -> tuple[Var, Var | None, np.ndarray]:
 
 
 def _base(process: Any) -> tuple[str, int]:
-    """The parameter that says how many fractional bits messages have, and the most that it takes."""
+    """The parameter that says how many fractional bits messages have, and the most that it
+    takes."""
     var = "fp_base" if isinstance(process, InvSqrt) else "exp"
     return var, next(int(p.high) for p in process.dynamics.parameters if p.name == var)
 

@@ -1,13 +1,14 @@
 """What lavalike tells of its work, and how it comes back from other processes.
 
-Every module has a logger of its own name below ``logging.getLogger("lavalike")``: INFO where kernels are compiled, graphs are compiled or
-compiled anew and workers come and go, DEBUG where a product of spikes takes the dense way. Nothing is shown until a program adds a handler;
-the root logger is never touched.
+Every module has a logger of its own name below ``logging.getLogger("lavalike")``: INFO where
+kernels are compiled, graphs are compiled or compiled anew and workers come and go, DEBUG where a
+product of spikes takes the dense way. Nothing is shown until a program adds a handler; the root
+logger is never touched.
 
     logging.basicConfig(level=logging.INFO)
 
-Records of processes that a program forks reach this process's handlers through :func:`install`, those of spawned ones through
-:class:`Relay`.
+Records of processes that a program forks reach this process's handlers through :func:`install`,
+those of spawned ones through :class:`Relay`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ LOGGER = logging.getLogger("lavalike")
 
 
 def install() -> bool:
-    """Let records of processes that this one forks from now on reach the handlers that the logger "lavalike" has now.
+    """Let records of processes that this one forks from now on reach the handlers that the logger
+    "lavalike" has now.
 
     Each handler is wrapped in multiprocessing-logging's, whose thread in this process writes what
     all of them send. For what a program forks itself: a pool, a DataLoader's workers. Whether it
@@ -52,7 +54,8 @@ def uninstall() -> None:
 
 
 def _forking() -> type[Any]:
-    """multiprocessing-logging's handler with a queue for forked processes; its own would fix the start method of all."""
+    """multiprocessing-logging's handler with a queue for forked processes; its own would fix the
+    start method of all."""
     global _Forking
     if _Forking is None:
         from multiprocessing_logging import (  # type: ignore[import-untyped]  # it has no types
@@ -86,9 +89,11 @@ _Forking: type[Any] | None = None
 
 
 class Relay:
-    """Records of spawned processes, handed to this process's loggers of their names, in the order in which each process made them.
+    """Records of spawned processes, handed to this process's loggers of their names, in the order
+    in which each process made them.
 
-    Within ``with``. ``ticket`` is what a spawned process gets as an argument and gives to :func:`join`.
+    Within ``with``. ``ticket`` is what a spawned process gets as an argument and gives to
+    :func:`join`.
 
     Example::
 
@@ -97,7 +102,7 @@ class Relay:
             worker = spawn.Process(target=work, args=(relay.ticket,))  # which begins with join(ticket)
             worker.start()
             worker.join()
-    """
+    """  # noqa: W505
 
     def __init__(self) -> None:
         self._queue: Any = multiprocessing.get_context("spawn").Queue()
@@ -127,8 +132,8 @@ def deliver(record: logging.LogRecord) -> None:
 
 
 def join(ticket: Any) -> None:
-    """In a spawned process: what lavalike logs here goes to the process of the :class:`Relay`, or by any other queue that is
-    ``ticket[0]``."""
+    """In a spawned process: what lavalike logs here goes to the process of the :class:`Relay`, or
+    by any other queue that is ``ticket[0]``."""
     queue, level = ticket
     LOGGER.setLevel(level)
     LOGGER.addHandler(logging.handlers.QueueHandler(queue))

@@ -26,7 +26,8 @@ def launched() -> int:
 
 
 def over_ranks(program: Callable[[], int], file: str) -> int:
-    """Call ``program``, of the file ``file``, over MPI's ranks where there are several; the status to exit with.
+    """Call ``program``, of the file ``file``, over MPI's ranks where there are several; the status
+    to exit with.
 
     InputError where mpi4py is missing.
     """

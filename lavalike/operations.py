@@ -1,4 +1,5 @@
-"""Counting what a run did: events and synaptic operations, against the multiply-accumulates of a dense network."""
+"""Counting what a run did: events and synaptic operations, against the multiply-accumulates of a
+dense network."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ CONNECTION = instance(Connection, words="a lavalike.proc.Connection, which says 
 
 @dataclass(frozen=True)
 class Operations:
-    """Per step and sample, averages: ``events`` non-zero messages into a connection, ``synops`` weights they
-    touched, ``macs`` products a dense network of the same shape computes."""
+    """Per step and sample, averages: ``events`` non-zero messages into a connection, ``synops``
+    weights they touched, ``macs`` products a dense network of the same shape computes."""
 
     events: float
     synops: float
@@ -25,7 +26,8 @@ class Operations:
 
 @arguments(connection=CONNECTION)
 def fan_out(connection: Connection) -> np.ndarray:
-    """How many synapses a message on each input of ``connection`` goes through, of the shape of its s_in."""
+    """How many synapses a message on each input of ``connection`` goes through, of the shape of its
+    s_in."""
     fan = np.asarray(connection.fan_out())
     if fan.shape != connection.s_in.shape:
         raise InputError(
@@ -36,7 +38,8 @@ def fan_out(connection: Connection) -> np.ndarray:
 
 @arguments(connection=CONNECTION, messages=numbers())
 def count(connection: Connection, messages: np.ndarray) -> Operations:
-    """Operations of ``connection`` for the messages ``(..., *s_in.shape, time)`` it received; InputError for another shape."""
+    """Operations of ``connection`` for the messages ``(..., *s_in.shape, time)`` it received;
+    InputError for another shape."""
     shape = connection.s_in.shape
     array = np.asarray(messages)
     if array.ndim <= len(shape) or array.shape[-1 - len(shape) : -1] != shape or not array.size:

@@ -36,7 +36,8 @@ SPIKE_RATE = 0.3  # of random input spikes
 
 @dataclass(frozen=True)
 class LayerAgreement:
-    """One layer: ``same`` of ``values`` agree. ``overflows``: states of the trained layer that left 24 bits."""
+    """One layer: ``same`` of ``values`` agree. ``overflows``: states of the trained layer that left
+    24 bits."""
 
     layer: int
     label: str
@@ -52,8 +53,8 @@ class LayerAgreement:
 
 @dataclass(frozen=True)
 class Difference:
-    """The first values that differ: the first layer that has any, its first step there, sample and neuron (N,) or
-    (C, H, W). ``step`` counts columns of the trained network's output."""
+    """The first values that differ: the first layer that has any, its first step there, sample and
+    neuron (N,) or (C, H, W). ``step`` counts columns of the trained network's output."""
 
     layer: int
     label: str
@@ -70,9 +71,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` found. ``error`` is the overflow that ended the loaded network's run, if one did; then no
-    layer was compared. ``whole`` compares what ``net(x)`` returned with the loaded network's output, None where the network has no
-    forward of its own; ``problem`` says so where it returned something else altogether."""
+    """What :func:`compare` found. ``error`` is the overflow that ended the loaded network's run, if
+    one did; then no layer was compared. ``whole`` compares what ``net(x)`` returned with the loaded
+    network's output, None where the network has no forward of its own; ``problem`` says so where it
+    returned something else altogether."""
 
     equal: bool
     first: Difference | None
@@ -135,21 +137,24 @@ def compare(
     """Run a trained network and its file on the same input, and say where they first differ.
 
     Args:
-        net: slayer blocks in a sequence, or a module that has them as ``blocks``. They are called one after the other, from
-            rest, in eval mode and without gradients, and then ``net(x)`` itself where it has a forward; what they are and keep is as
-            before afterwards.
+        net: slayer blocks in a sequence, or a module that has them as ``blocks``. They are called
+            one after the other, from rest, in eval mode and without gradients, and then ``net(x)``
+            itself where it has a forward; what they are and keep is as before afterwards.
         file: of ``net``; or the Network loaded from it, whole.
-        x: (batch, *shape, time), as ``net`` takes it. Values of layer k are compared in the columns that leave the loaded
-            network within ``time``: the first ``time - lag``. Default: two random samples (seed 0) of ``steps`` columns
-            and the lag; spikes, values within -1..1 for an input layer, or their changes for a sigma-delta layer.
-        config: of the loaded network. Default fixed_pt on numba, in which it is equal; others come close.
+        x: (batch, *shape, time), as ``net`` takes it. Values of layer k are compared in the columns
+            that leave the loaded network within ``time``: the first ``time - lag``. Default: two
+            random samples (seed 0) of ``steps`` columns and the lag; spikes, values within -1..1
+            for an input layer, or their changes for a sigma-delta layer.
+        config: of the loaded network. Default fixed_pt on numba, in which it is equal; others come
+            close.
 
     Returns:
-        A :class:`Comparison`; true where all is equal, a table when printed. Blocks that return a voltage (Affine) are
-        compared with the states of their neurons.
+        A :class:`Comparison`; true where all is equal, a table when printed. Blocks that return a
+        voltage (Affine) are compared with the states of their neurons.
 
     Raises:
-        InputError: where the file has other layers than ``net``, ``x`` is too short, or ``net(x)`` raises.
+        InputError: where the file has other layers than ``net``, ``x`` is too short, or ``net(x)``
+            raises.
     """
     import torch
 
@@ -278,7 +283,8 @@ def _random(loaded: Network, steps: int) -> np.ndarray:
 
 
 def _trained(blocks: list[Block], x: torch.Tensor) -> list[tuple[Block, np.ndarray, int]]:
-    """(block, its output (parts, batch, *shape, time), states beyond 24 bits) of every block that makes a layer, from rest."""
+    """(block, its output (parts, batch, *shape, time), states beyond 24 bits) of every block that
+    makes a layer, from rest."""
     out = []
     for block in blocks:
         block.reset_state()

@@ -9,7 +9,8 @@ import numpy as np
 
 
 def digest(group: h5py.Group) -> str:
-    """sha256 over names, shapes, dtypes, values and the layers' attributes below ``group``, in sorted order."""
+    """sha256 over names, shapes, dtypes, values and the layers' attributes below ``group``, in
+    sorted order."""
     h = hashlib.sha256()
 
     def visit(node: h5py.Group, path: str) -> None:

@@ -43,33 +43,41 @@ class Network(AbstractProcess):
         net_config: path of the file.
         num_layers: read only the first of the file's layers (flatten counts). Default all.
         skip_layers: leave out so many from the start.
-        input_message_bits: bits of the messages the first layer takes: 0 for spikes. Default: what the file says, 0 where it does not.
-            Other bits than the file's input layer sends, and graded messages where the last of ``skip_layers`` spikes, are an InputError.
-        input_shape: (x, y, channels) of the input, where no input layer gives it; one that contradicts the file is an InputError.
-        reset_interval, reset_offset: set u = v = 0 every so many steps, in each layer as it begins: one step later a layer,
-            in files of lavalike as its first input arrives. Messages on their way are not cleared. An offset needs an interval.
+        input_message_bits: bits of the messages the first layer takes: 0 for spikes. Default: what
+            the file says, 0 where it does not. Other bits than the file's input layer sends, and
+            graded messages where the last of ``skip_layers`` spikes, are an InputError.
+        input_shape: (x, y, channels) of the input, where no input layer gives it; one that
+            contradicts the file is an InputError.
+        reset_interval, reset_offset: set u = v = 0 every so many steps, in each layer as it begins:
+            one step later a layer, in files of lavalike as its first input arrives. Messages on
+            their way are not cleared. An offset needs an interval.
         spike_exp: fractional bits of sigma-delta messages beyond 6, 0..16. Default 6.
         sparse_fc_layer: store only non-zero weights of dense layers.
-        exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning. Files of lavalike are
-            always exact. Their layers' delays act behind the neurons (``layers[i].delay``), as slayer's do.
+        exact: refuse what Lava's loader dropped or clipped; otherwise each is a NetFileWarning.
+            Files of lavalike are always exact. Their layers' delays act behind the neurons
+            (``layers[i].delay``), as slayer's do.
 
-    Files without a mark of lavalike's (see :mod:`netx.provenance`) load as Lava loaded them, each key dropped and value clipped with a
-    NetFileWarning: adaptive resonators (ADRF) run as RF, delays act in dense layers of real weights only, recurrent ones too.
-    A file whose blocks were exported one by one is lavalike's, with a NetFileWarning that nothing vouches
-    for the number of its layers. ``ours`` and ``signed`` say which kind it is, and whether a digest
-    vouches for the whole.
+    Files without a mark of lavalike's (see :mod:`netx.provenance`) load as Lava loaded them, each
+    key dropped and value clipped with a NetFileWarning: adaptive resonators (ADRF) run as RF,
+    delays act in dense layers of real weights only, recurrent ones too. A file whose blocks were
+    exported one by one is lavalike's, with a NetFileWarning that nothing vouches for the number of
+    its layers. ``ours`` and ``signed`` say which kind it is, and whether a digest vouches for the
+    whole.
 
-    A flatten layer at the end makes ``out`` flat, in torch's order; ``out_layer`` is the layer before.
+    A flatten layer at the end makes ``out`` flat, in torch's order; ``out_layer`` is the layer
+    before.
 
-    Parts: ``inp``, ``out``, ``layers[i].inp/.synapse/.neuron/.out``, ``in_layer``, ``out_layer``, ``len()``,
-    ``output_message_bits``. Messages are integers as in lava-dl, spatial ones (x, y, channel); an input layer's a_in
-    takes 64 times the quantised input. floating_pt and torch compute in the same units without rounding.
+    Parts: ``inp``, ``out``, ``layers[i].inp/.synapse/.neuron/.out``, ``in_layer``, ``out_layer``,
+    ``len()``, ``output_message_bits``. Messages are integers as in lava-dl, spatial ones (x, y,
+    channel); an input layer's a_in takes 64 times the quantised input. floating_pt and torch
+    compute in the same units without rounding.
 
     ``lag``: column t of ``out`` is column ``t - lag`` of the trained network's output.
 
     Raises:
-        NetFileError: the file is damaged, contradicts itself, or asks for more than it may (1 GiB and 16 times its own size); it names
-            the key. A load takes less than 64 MiB and three times what the layers need.
+        NetFileError: the file is damaged, contradicts itself, or asks for more than it may (1 GiB
+            and 16 times its own size); it names the key. A load takes less than 64 MiB and three
+            times what the layers need.
         InputError: an argument that is wrong or does not fit the file.
     """
 
@@ -205,7 +213,8 @@ class Network(AbstractProcess):
         source.connect(self.out)
 
     def _agree(self, descriptions: list[Layer], skipped: int, bits: int) -> None:
-        """Refuse ``bits`` of input messages that contradict the layer which sends them, in the network or before it."""
+        """Refuse ``bits`` of input messages that contradict the layer which sends them, in the
+        network or before it."""
         senders = [
             d
             for k, d in enumerate(descriptions)
@@ -228,10 +237,10 @@ class Network(AbstractProcess):
 
     @property
     def net_config(self) -> dict[str, dict[int, dict[str, Any]]]:
-        """What the file says, read from it: ``net_config["layer"][k]`` has the layer's ``type``, ``shape``,
-        arrays of whole numbers as they are stored (``weight``, ``bias``, ``delay``, ...; of complex
-        layers ``weight/real`` and so on) and ``neuron``, a dict of its keys, where there is one.
-        NetFileError where the file is gone or damaged by now."""
+        """What the file says, read from it: ``net_config["layer"][k]`` has the layer's ``type``,
+        ``shape``, arrays of whole numbers as they are stored (``weight``, ``bias``, ``delay``, ...;
+        of complex layers ``weight/real`` and so on) and ``neuron``, a dict of its keys, where there
+        is one. NetFileError where the file is gone or damaged by now."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NetFileWarning)  # it was told when it was loaded
             layers = Reader(self.path_of_file, False).read().layers
@@ -248,7 +257,7 @@ class Network(AbstractProcess):
         """The file's path."""
         return str(self.path_of_file)
 
-    # -- values ---------------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------
 
     @arguments(x=REALS)
     def encode(self, x: Any) -> np.ndarray:
@@ -258,8 +267,8 @@ class Network(AbstractProcess):
             x: (..., C, H, W, time) or (..., N, time), as slayer takes them.
 
         Returns:
-            int32 (..., *inp.shape, time): 64 times the quantised input for an input layer, values scaled as
-            sigma-delta messages for a layer that takes 16 bits, else spikes as they are.
+            int32 (..., *inp.shape, time): 64 times the quantised input for an input layer, values
+            scaled as sigma-delta messages for a layer that takes 16 bits, else spikes as they are.
         """
         x = as_numbers(x).astype(np.float64)  # type: ignore[union-attr]  # numbers, by the rule of the argument
         shape = self.inp.shape[::-1]
@@ -292,7 +301,8 @@ class Network(AbstractProcess):
 
     @arguments(y=REALS, layer=optional(instance(NetLayer)))
     def decode(self, y: Any, layer: NetLayer | None = None) -> np.ndarray:
-        """Messages of ``out`` (or of a layer) as values of the trained network, (..., C, H, W, time) float32.
+        """Messages of ``out`` (or of a layer) as values of the trained network, (..., C, H, W,
+        time) float32.
 
         Args:
             y: (..., *shape, time), as they are recorded.
@@ -309,7 +319,7 @@ class Network(AbstractProcess):
             (layer or self.out_layer).scale
         )
 
-    # -- what it is -----------------------------------------------------------------------------------------
+    # -- what it is --------------------------------------------------------------------------------
 
     def __str__(self) -> str:
         from lavalike.text import table

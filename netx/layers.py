@@ -49,8 +49,8 @@ LATE = {"CUBA": LIFLateBias, "ALIF": ALIFLateBias}  # neurons whose bias begins 
 
 
 class Builder:
-    """Turns descriptions of layers into processes, with the options of one network. :mod:`netx.sizes` has seen that their shapes fit
-    each other."""
+    """Turns descriptions of layers into processes, with the options of one network.
+    :mod:`netx.sizes` has seen that their shapes fit each other."""
 
     def __init__(
         self,
@@ -66,13 +66,13 @@ class Builder:
         # a foreign all-negative matrix is clipped as Lava did; ours hold -256 whatever the signs
         self.sign_mode = SignMode.MIXED if ours else SignMode.NULL
 
-    # -- neurons --------------------------------------------------------------------------------------------
+    # -- neurons -----------------------------------------------------------------------------------
 
     def neuron(
         self, layer: Layer, shape: tuple[int, ...], position: int, begin: int
     ) -> AbstractProcess:
-        """The neuron process. In files of ours the layer's first step is ``begin + 1``, and its bias acts from then on;
-        others begin one step later each, with their bias at once."""
+        """The neuron process. In files of ours the layer's first step is ``begin + 1``, and its
+        bias acts from then on; others begin one step later each, with their bias at once."""
         kind = (
             "CUBA"
             if layer.neuron is None
@@ -157,10 +157,11 @@ class Builder:
             return 0
         return np.broadcast_to(value.reshape(-1), shape)
 
-    # -- synapses -------------------------------------------------------------------------------------------
+    # -- synapses ----------------------------------------------------------------------------------
 
     def matrix(self, layer: Layer, name: str, rows: int, columns: int) -> np.ndarray:
-        """Dense weights (out, in), brought into range as Lava did, and refused where Lava computed garbage."""
+        """Dense weights (out, in), brought into range as Lava did, and refused where Lava computed
+        garbage."""
         key = f"{layer.key}/{name}"
         weight = layer.arrays[name]
         if weight.size != rows * columns:  # of a first layer, whose inputs the caller may say
@@ -232,7 +233,8 @@ class Builder:
     def convolution(
         self, layer: Layer, name: str, shape_in: tuple[int, ...], bits: int
     ) -> Conv | ConvTranspose:
-        """Files hold correlation kernels (out, in, H, W), transposed ones (in, out, H, W); messages are (x, y, channel)."""
+        """Files hold correlation kernels (out, in, H, W), transposed ones (in, out, H, W); messages
+        are (x, y, channel)."""
         key, weight = f"{layer.key}/{name}", layer.arrays[name]
         transposed, pooling = layer.type in ("convT", "unpool"), layer.type in ("pool", "unpool")
         if weight.ndim == 5 and weight.shape[4] == 1:
@@ -301,8 +303,9 @@ class Builder:
         shape_in: tuple[int, ...],
         sizes: Mapping[str, tuple[int, ...]],
     ) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Weight and padding of a pool whose windows lie side by side, where zeros complete the last one and the file's shape counts it
-        (files of lavalike 0.3.0 leave it out): as many zeros before the kernel as are padded before the input, the rest is behind it."""
+        """Weight and padding of a pool whose windows lie side by side, where zeros complete the
+        last one and the file's shape counts it (files of lavalike 0.3.0 leave it out): as many
+        zeros before the kernel as are padded before the input, the rest is behind it."""
         kernel = weight.shape[:1:-1]
         tiles = (
             sizes["stride"] == kernel and not any(sizes["padding"]) and {*sizes["dilation"]} == {1}
@@ -332,7 +335,7 @@ class Builder:
             raise self.reader.fail(f"{layer.key}/{name}", f"{value.max()} is above {MAX_EXTENT}")
         return tuple(int(v) for v in np.broadcast_to(value, (2,))[::-1])
 
-    # -- layers ---------------------------------------------------------------------------------------------
+    # -- layers ------------------------------------------------------------------------------------
 
     def build(
         self,
@@ -396,7 +399,8 @@ class Builder:
         return out
 
     def _parts_fit(self, layer: Layer) -> None:
-        """A bias or a recurrent weight is complex only where the weight is; what is missing then is told elsewhere."""
+        """A bias or a recurrent weight is complex only where the weight is; what is missing then is
+        told elsewhere."""
         wrong = ["weight_rec"] if layer.complex else ["weight_rec/real", "bias/real"]
         for name in wrong:
             if name in layer.arrays:
@@ -419,7 +423,8 @@ class Builder:
                 constant.s_out.connect(port)
 
     def _recur(self, layer: Layer, out: NetLayer, neuron: AbstractProcess, rows: int) -> None:
-        """What the neurons sent, before any delay of the layer's output, comes back one step later."""
+        """What the neurons sent, before any delay of the layer's output, comes back one step
+        later."""
         names = [f"weight_rec/{part}" for part in PARTS] if layer.complex else ["weight_rec"]
         if isinstance(out.synapse, DelayDense | DelaySparse):
             self.reader.drop(
@@ -435,8 +440,8 @@ class Builder:
             synapse.a_out.connect(port)
 
     def _send(self, layer: Layer, out: NetLayer, port: OutPort, delayed: bool) -> None:
-        """What the layer sends: its neurons' messages on ``port``, delayed by channel where slayer's axons are, unless its synapses
-        are ``delayed``."""
+        """What the layer sends: its neurons' messages on ``port``, delayed by channel where
+        slayer's axons are, unless its synapses are ``delayed``."""
         key = f"{layer.key}/delay"
         if "delay" not in layer.arrays or delayed or not layer.arrays["delay"].any():
             out.send(port)

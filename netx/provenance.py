@@ -1,13 +1,16 @@
 """Who wrote a .net file, and whether it still is as it was written.
 
-Marks are attributes. A file of slayer.export_hdf5 has ``producer``, ``bias_start``, ``format_version`` and ``sha256`` at its root; every
-layer's group has ``delay_shift``, ``input_shape``, ``format_version`` and ``sha256``, written by its block. A layer's digest covers its
-number and all that its group holds, the root's covers the root's attributes, all else beside the layers, and the layers' digests. A file
-of lava-dl that ``lavalike sign`` went over has ``signed_by``, ``format_version`` and ``sha256`` at its root and keeps lava-dl's meaning.
+Marks are attributes. A file of slayer.export_hdf5 has ``producer``, ``bias_start``,
+``format_version`` and ``sha256`` at its root; every layer's group has ``delay_shift``,
+``input_shape``, ``format_version`` and ``sha256``, written by its block. A layer's digest covers
+its number and all that its group holds, the root's covers the root's attributes, all else beside
+the layers, and the layers' digests. A file of lava-dl that ``lavalike sign`` went over has
+``signed_by``, ``format_version`` and ``sha256`` at its root and keeps lava-dl's meaning.
 
-lava-dl's files have no attributes. So a file with any mark verifies, or it is damaged; it is never taken for one of lava-dl. Files of
-version 2 hold no variable-length strings: HDF5 loops for ever on damaged ones. Version 1 (lavalike 0.3) had some, a digest that left out
-the root's attributes, and none of single layers.
+lava-dl's files have no attributes. So a file with any mark verifies, or it is damaged; it is never
+taken for one of lava-dl. Files of version 2 hold no variable-length strings: HDF5 loops for ever on
+damaged ones. Version 1 (lavalike 0.3) had some, a digest that left out the root's attributes, and
+none of single layers.
 """
 
 from __future__ import annotations
@@ -42,8 +45,8 @@ Fail = Callable[[str, str], NetFileError]
 
 @dataclass(frozen=True)
 class Provenance:
-    """``ours``: the layers mean what slayer trained, else what lava-dl read. ``signed``: the whole file has a digest that fits.
-    ``warning``: what nothing vouches for, or ""."""
+    """``ours``: the layers mean what slayer trained, else what lava-dl read. ``signed``: the whole
+    file has a digest that fits. ``warning``: what nothing vouches for, or ""."""
 
     ours: bool
     signed: bool
@@ -56,7 +59,8 @@ def names(node: h5py.Group | h5py.Dataset) -> list[str]:
 
 
 def attribute(node: h5py.Group | h5py.Dataset, name: str, fail: Fail) -> Any:
-    """A number, an array of numbers or a fixed-length string; its type and size are looked at before its value."""
+    """A number, an array of numbers or a fixed-length string; its type and size are looked at
+    before its value."""
     return _value(node.id, h5py.h5a.open(node.id, name.encode()), fail)[()]
 
 
@@ -179,7 +183,7 @@ def _layers(file: h5py.File) -> dict[str, h5py.Group]:
     )
 
 
-# -- writing -------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def _unexpected(key: str, problem: str) -> NetFileError:
@@ -195,7 +199,8 @@ def sign_layer(group: h5py.Group) -> str:
 
 
 def sign_root(file: h5py.File, ours: bool) -> None:
-    """Mark a whole file: ``ours``, whose layers are signed here too, or one that keeps lava-dl's meaning."""
+    """Mark a whole file: ``ours``, whose layers are signed here too, or one that keeps lava-dl's
+    meaning."""
     import lavalike
 
     program = np.bytes_(f"{PRODUCER} {lavalike.__version__}")
@@ -214,7 +219,7 @@ def sign_root(file: h5py.File, ours: bool) -> None:
     file.attrs["sha256"] = np.bytes_(_root_digest(file, digests, _unexpected))
 
 
-# -- reading -------------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def examine(file: h5py.File, fail: Fail) -> Provenance:

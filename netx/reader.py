@@ -1,9 +1,11 @@
 """Reading .net files as untrusted data.
 
-A file is HDF5 with one group per layer under ``/layer/<i>``. It may hold only groups and plain datasets reached by
-hard links: no external or soft links, no external or virtual storage, no object types, and no dataset that declares
-far more than it stores. Its bytes are looked through before HDF5 is (:mod:`netx.trust`); types and sizes of all layers are compared
-with each other (:mod:`netx.sizes`) before a weight is read. Whatever is wrong is a NetFileError that names file and key.
+A file is HDF5 with one group per layer under ``/layer/<i>``. It may hold only groups and plain
+datasets reached by hard links: no external or soft links, no external or virtual storage, no object
+types, and no dataset that declares far more than it stores. Its bytes are looked through before
+HDF5 is (:mod:`netx.trust`); types and sizes of all layers are compared with each other
+(:mod:`netx.sizes`) before a weight is read. Whatever is wrong is a NetFileError that names file and
+key.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ class NetFileWarning(UserWarning):
 class Layer:
     """One layer of a file: plain values, checked.
 
-    ``shape`` is as stored, (C, H, W) or (N,). ``neuron`` holds the neuron's keys, None where there is no such group.
-    ``arrays`` holds the parts of a complex layer as ``weight/real`` and so on.
+    ``shape`` is as stored, (C, H, W) or (N,). ``neuron`` holds the neuron's keys, None where there
+    is no such group. ``arrays`` holds the parts of a complex layer as ``weight/real`` and so on.
     """
 
     key: str
@@ -69,7 +71,8 @@ class Layer:
 
 @dataclass
 class NetFile:
-    """All of a file. ``ours`` tells a file written by lavalike, which promises to be exact; ``signed`` one whose digest fits."""
+    """All of a file. ``ours`` tells a file written by lavalike, which promises to be exact;
+    ``signed`` one whose digest fits."""
 
     path: Path
     layers: list[Layer]
@@ -117,7 +120,8 @@ NEEDED = {
     "unpool": _KERNEL,
 }
 SPATIAL = ("conv", "convT", "pool", "unpool")
-# of a layer of resonators each of these may be a group with one dataset for the real and one for the imaginary part
+# of a layer of resonators each of these may be a group with one dataset for the real and one for
+# the imaginary part
 COMPLEX = ("weight", "weight_rec", "bias")
 PARTS = ("real", "imag")
 UNSUPPORTED = {"concat"}
@@ -127,7 +131,8 @@ ALIKE = {"LOIHI": "CUBA"}  # types that mean the same
 
 
 def neuron_keys(kind: str) -> dict[str, tuple[int, int]] | None:
-    """The keys of a neuron type and the whole numbers each may hold, as the neuron declares them; None where no process has it."""
+    """The keys of a neuron type and the whole numbers each may hold, as the neuron declares them;
+    None where no process has it."""
     cls = KINDS.get(ALIKE.get(kind, kind))
     if cls is None:
         return None
@@ -220,12 +225,13 @@ class Reader:
         return NetFile(self.path, layers, found.ours, found.signed)
 
     def inflate(self) -> None:
-        """Before the values of any dataset are read: what is compressed becomes what it declares."""
+        """Before the values of any dataset are read: what is compressed becomes what it
+        declares."""
         if self.plain is not None:
             for key in list(self.plain.chunks):
                 self.plain.inflate(self.path, key)
 
-    # -- safety ---------------------------------------------------------------------------------------------
+    # -- safety ------------------------------------------------------------------------------------
 
     def _inspect(self, group: h5py.Group, path: str, depth: int) -> None:
         """Refuse all that is not a plain tree of plain data, before anything is read."""
@@ -282,7 +288,7 @@ class Reader:
                 key, f"the file declares more than {min(self.max_bytes, 8 * sizes.INT32)} bytes"
             )
 
-    # -- contents -------------------------------------------------------------------------------------------
+    # -- contents ----------------------------------------------------------------------------------
 
     def _text(self, group: h5py.Group, name: str, path: str) -> str:
         key = self.here = f"{path}/{name}"
@@ -313,8 +319,8 @@ class Reader:
         high: int = INT32[1],
         most: int | None = None,
     ) -> np.ndarray:
-        """A dataset of whole numbers as int32, of at most ``most``; a foreign file's fractions are cut off, as Lava did. Besides the
-        result it takes a slab of the file."""
+        """A dataset of whole numbers as int32, of at most ``most``; a foreign file's fractions are
+        cut off, as Lava did. Besides the result it takes a slab of the file."""
         data = self._numbers(item, path)
         if most is not None and data.size > most:
             raise self.fail(path, f"at most {most} numbers are expected, found shape {data.shape}")
@@ -352,7 +358,8 @@ class Reader:
         raise self.fail(path, "one truth value is expected")
 
     def _outline(self, group: Any, path: str, before: Layer | None) -> Layer:
-        """Type, shape and sizes of a layer, which fit each other and those of the layer before; nothing large is read."""
+        """Type, shape and sizes of a layer, which fit each other and those of the layer before;
+        nothing large is read."""
         if not isinstance(group, h5py.Group):
             raise self.fail(path, "a group is expected")
         kind = self._text(group, "type", path)

@@ -18,8 +18,9 @@ from netx import provenance, reader, writer
 def sign(source: str | Path, target: str | Path) -> reader.NetFile:
     """Copy a .net file with a digest of the whole.
 
-    A file of lava-dl keeps the meaning that lava-dl gave it; from then on damage is told. One that lavalike wrote layer by layer is as one
-    of slayer.export_hdf5 afterwards. Strings become strings of fixed length, links, chunks and compression plain data.
+    A file of lava-dl keeps the meaning that lava-dl gave it; from then on damage is told. One that
+    lavalike wrote layer by layer is as one of slayer.export_hdf5 afterwards. Strings become strings
+    of fixed length, links, chunks and compression plain data.
 
     Args:
         source: loads without an error.

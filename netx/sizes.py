@@ -23,9 +23,11 @@ SMALL, RATIO = 1 << 30, 16
 def check(
     layer: Layer, stated: dict[str, np.ndarray], before: Layer | None, ours: bool, fail: Fail
 ) -> None:
-    """The shapes of a layer's weights, biases and delays against its own shape and that of the layer before.
+    """The shapes of a layer's weights, biases and delays against its own shape and that of the
+    layer before.
 
-    ``layer.shapes`` holds what is declared; ``stated`` what the file says once more (inFeatures and so on).
+    ``layer.shapes`` holds what is declared; ``stated`` what the file says once more (inFeatures and
+    so on).
     """
     if layer.type == "flatten":
         if before is not None and math.prod(before.shape) != math.prod(layer.shape):
@@ -77,7 +79,8 @@ def per_channel(key: str, shape: tuple[int, ...], channels: int, fail: Fail) -> 
 
 
 def _columns(layer: Layer, shape: tuple[int, ...], rows: int, before: Layer | None) -> int | None:
-    """Inputs of a dense layer; without a layer before, those its file says or its first weight has."""
+    """Inputs of a dense layer; without a layer before, those its file says or its first weight
+    has."""
     if before is not None:
         return math.prod(before.shape)
     if layer.input_shape is not None:

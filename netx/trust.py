@@ -1,13 +1,17 @@
-"""What HDF5's library cannot be trusted with is checked on a file's bytes before it is asked for it.
+"""What HDF5's library cannot be trusted with is checked on a file's bytes before it is asked for
+it.
 
-The library takes a file's own word for most of what it reads. A damaged one makes it loop in C, where no Ctrl-C is heard (an object of
-no size in a global heap, a free list or a tree that comes back to itself), takes gigabytes (a chunk that inflates without end) or ends
-the process. :class:`Plain` walks the structures that h5py writes by default, the form of lava-dl's files and of ours: superblock 0, old
-groups, object headers of version 1, compact, contiguous or chunked data. Each must lie inside the file, be of a known form, and be met
-once; so the walk ends, and the library's does.
+The library takes a file's own word for most of what it reads. A damaged one makes it loop in C,
+where no Ctrl-C is heard (an object of no size in a global heap, a free list or a tree that comes
+back to itself), takes gigabytes (a chunk that inflates without end) or ends the process.
+:class:`Plain` walks the structures that h5py writes by default, the form of lava-dl's files and of
+ours: superblock 0, old groups, object headers of version 1, compact, contiguous or chunked data.
+Each must lie inside the file, be of a known form, and be met once; so the walk ends, and the
+library's does.
 
-A file of another form (new groups, shared messages, other filters) is first read as a whole in a child process that has a deadline and
-a limit of memory: ``python -I trust.py FILE``. It costs the start of an interpreter with h5py.
+A file of another form (new groups, shared messages, other filters) is first read as a whole in a
+child process that has a deadline and a limit of memory: ``python -I trust.py FILE``. It costs the
+start of an interpreter with h5py.
 """
 
 from __future__ import annotations
@@ -46,7 +50,8 @@ DATASPACE, DATATYPE, OLD_FILL, FILL, EXTERNAL, LAYOUT, FILTERS, ATTRIBUTE, CONTI
 ONCE = {DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS, TABLE}
 HARMLESS = {0, 13, 14, 18, 22}  # nothing, comment, times, count of references
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
-# properties of IEEE's floats: bit offset, precision, exponent's place and size, mantissa's place and size, bias; and the sign's place
+# properties of IEEE's floats: bit offset, precision, exponent's place and size, mantissa's place
+# and size, bias; and the sign's place
 FLOATS = {
     2: (0, 16, 10, 5, 0, 10, 15, 15),
     4: (0, 32, 23, 8, 0, 23, 127, 31),
@@ -63,8 +68,8 @@ class _Damage(Exception):
 
 
 def check(path: Path, fail: Fail) -> Plain | None:
-    """Raise what ``fail(key, problem)`` makes unless the library can be trusted with the file at ``path``; what was found, or None
-    for a file that a child process has read."""
+    """Raise what ``fail(key, problem)`` makes unless the library can be trusted with the file at
+    ``path``; what was found, or None for a file that a child process has read."""
     try:
         with open(path, "rb") as file:
             return Plain(file, os.fstat(file.fileno()).st_size, fail)
@@ -111,7 +116,7 @@ class Plain:
             raise _Damage(f"{what} is met twice")
         self.met.add(address)
 
-    # -- structures -----------------------------------------------------------------------------------------
+    # -- structures --------------------------------------------------------------------------------
 
     def _superblock(self) -> None:
         head = self.at(0, min(96, self.size))
@@ -296,7 +301,7 @@ class Plain:
                 name, target, kind, _, tree, heap = struct.unpack_from("<QQIIQQ", node, 8 + 40 * k)
                 yield name, target, kind, (tree, heap)
 
-    # -- data -----------------------------------------------------------------------------------------------
+    # -- data --------------------------------------------------------------------------------------
 
     def _dataset(self, found: dict[int, bytes]) -> None:
         shape = self._space(found[DATASPACE])[0]
@@ -358,7 +363,8 @@ class Plain:
         return (None if version == 2 and body[3] == 2 else dims), at + 8 * rank * (1 + flags)
 
     def _type(self, body: bytes) -> tuple[int, bool, int]:
-        """(bytes of an element, whether it is a text elsewhere, length of the description); numbers and texts only."""
+        """(bytes of an element, whether it is a text elsewhere, length of the description); numbers
+        and texts only."""
         version, kind = body[0] >> 4, body[0] & 15
         bits, size = body[1:4], struct.unpack_from("<I", body, 4)[0]
         if version not in (1, 2, 3):
@@ -448,7 +454,8 @@ class Plain:
                 raise _Damage("its text is not where it should be")
 
     def _heap(self, address: int) -> dict[int, int]:
-        """Lengths of the objects of a global heap's collection. HDF5 loops over one that has no size."""
+        """Lengths of the objects of a global heap's collection. HDF5 loops over one that has no
+        size."""
         if address in self.heaps:
             return self.heaps[address]
         head = self.at(address, 16)
@@ -505,7 +512,7 @@ class Plain:
         if text:
             self._texts(data)
 
-    # -- chunks ---------------------------------------------------------------------------------------------
+    # -- chunks ------------------------------------------------------------------------------------
 
     def _chunked(
         self, layout: bytes, pipeline: bytes | None, shape: tuple[int, ...], item: int
@@ -549,7 +556,8 @@ class Plain:
     def _leaves(
         self, address: int, level: int, rank: int
     ) -> Iterator[tuple[int, int, tuple[int, ...], int]]:
-        """(bytes, filters left out, offset, address) of chunks; HDF5 gives such trees 64 children a node."""
+        """(bytes, filters left out, offset, address) of chunks; HDF5 gives such trees 64 children a
+        node."""
         form = struct.Struct(f"<II{rank}QQ")
         own, body = self._tree(address, 1, level, 64, form.size - 8)
         for stored, mask, *offset, child in form.iter_unpack(body):
@@ -586,7 +594,8 @@ class Plain:
         return out
 
     def inflate(self, path: Path, key: str) -> None:
-        """Raise unless each deflated chunk of a dataset becomes just what it declares: HDF5 inflates without end."""
+        """Raise unless each deflated chunk of a dataset becomes just what it declares: HDF5
+        inflates without end."""
         for address, stored, whole, deflated in self.chunks.pop(key, ()):
             if not deflated:
                 continue
@@ -607,11 +616,12 @@ class Plain:
                 )
 
 
-# -- another form ----------------------------------------------------------------------------------------------
+# -- another form ----------------------------------------------------------------------------------
 
 
 def _in_a_child(path: Path, fail: Fail, why: str) -> None:
-    """Let a process of its own read all of the file, as it is read afterwards; raise where it fails, dies or does not end."""
+    """Let a process of its own read all of the file, as it is read afterwards; raise where it
+    fails, dies or does not end."""
     if not sys.executable:
         raise fail("", f"not a plain HDF5 file ({why}), and there is no interpreter to try it in")
     limit = SECONDS + path.stat().st_size / RATE

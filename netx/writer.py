@@ -1,7 +1,9 @@
-"""Writing .net files: the pieces lava-dl's format is made of, and files that are whole or not there.
+"""Writing .net files: the pieces lava-dl's format is made of, and files that are whole or not
+there.
 
-On top of lava-dl's keys a file of lavalike carries marks, see :mod:`netx.provenance`, among them ``delay_shift`` on every layer's group. A
-bias acts from the step in which a layer's first input can reach it: ``bias_start = "first input"``. Strings are of fixed length.
+On top of lava-dl's keys a file of lavalike carries marks, see :mod:`netx.provenance`, among them
+``delay_shift`` on every layer's group. A bias acts from the step in which a layer's first input can
+reach it: ``bias_start = "first input"``. Strings are of fixed length.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from netx import provenance
 
 @contextlib.contextmanager
 def atomic_file(path: Path, check: Callable[[Path], None]) -> Iterator[h5py.File]:
-    """An open file, in memory, that is on the disk under the name ``path`` when the block, and ``check`` of what was written, end
-    without an error."""
+    """An open file, in memory, that is on the disk under the name ``path`` when the block, and
+    ``check`` of what was written, end without an error."""
     with h5py.File(path, "w", driver="core", backing_store=False) as file:
         yield file
         file.flush()

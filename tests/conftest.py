@@ -16,7 +16,8 @@ if (
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
-# no seed of the day: the same examples wherever the same modules are loaded; --hypothesis-profile=default looks for new ones
+# no seed of the day: the same examples wherever the same modules are loaded;
+# --hypothesis-profile=default looks for new ones
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 SHARED = Path(os.environ.get("LAVALIKE_SHARED", ROOT.parent / "shared"))
@@ -24,7 +25,8 @@ SHARED = Path(os.environ.get("LAVALIKE_SHARED", ROOT.parent / "shared"))
 
 @pytest.fixture(scope="session")
 def conformance():
-    """``conformance("lava/lif_fixed.npz")`` -> path of a recorded file; skips where the recordings are absent.
+    """``conformance("lava/lif_fixed.npz")`` -> path of a recorded file; skips where the recordings
+    are absent.
 
     What must always run lies in tests/data too, and is found there first.
     """

@@ -1,4 +1,5 @@
-"""An example of a backend of one's own: neurons and Dense, one NumPy call a step. docs/extending.md follows it."""
+"""An example of a backend of one's own: neurons and Dense, one NumPy call a step. docs/extending.md
+follows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""accelerate: the numbers of the plain loop, whatever the loop does; what cannot be folded is refused with its line."""
+"""accelerate: the numbers of the plain loop, whatever the loop does; what cannot be folded is
+refused with its line."""
 
 from __future__ import annotations
 
@@ -99,7 +100,7 @@ def compare(net, x, y=None, tolerance=1e-5, loss=error):
     return plain
 
 
-# -- what is folded -------------------------------------------------------------------------------------------------------
+# -- what is folded --------------------------------------------------------------------------------
 
 
 def tutorial(net, x, y=None):
@@ -316,7 +317,8 @@ def skipping(net, x):
 
 
 def summing(net, x):
-    """Sums over steps, by hand and by sum(); a filter of one's own before a neuron; spikes that arrive a step late."""
+    """Sums over steps, by hand and by sum(); a filter of one's own before a neuron; spikes that
+    arrive a step late."""
     mem1 = mem2 = None
     total = filtered = torch.zeros(BATCH, CLASSES)
     late, rec = torch.zeros(BATCH, HIDDEN), []
@@ -342,7 +344,8 @@ def shared(net, x):
 
 
 def weighted(net, x):
-    """Weights that are computed; constants made in the loop; a teacher without gradient; parameters by step."""
+    """Weights that are computed; constants made in the loop; a teacher without gradient; parameters
+    by step."""
     mem1 = mem2 = None
     weight = net.fc1.weight / net.fc1.weight.norm(dim=1, keepdim=True) * net.gain.exp()
     out = []
@@ -405,7 +408,7 @@ def test_batch_norm_counts_every_step(x):
         torch.testing.assert_close(snn.accelerate(net).forward(x), plain(x))
 
 
-# -- random numbers ------------------------------------------------------------------------------------------------------
+# -- random numbers --------------------------------------------------------------------------------
 
 
 def dropping(net, x):
@@ -468,7 +471,7 @@ def test_a_seed_gives_the_same_numbers():
     assert results[0] == results[1]
 
 
-# -- plans ---------------------------------------------------------------------------------------------------------------
+# -- plans -----------------------------------------------------------------------------------------
 
 
 CALLS = []
@@ -529,7 +532,7 @@ def test_gradients_reach_the_input_and_grad_mode_is_kept():
     torch.testing.assert_close(x.grad, twin.grad, rtol=1e-5, atol=1e-6)
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
 
 def in_place(net, x):
@@ -753,7 +756,7 @@ def test_what_cannot_be_folded_is_refused_with_its_line(forward, message, line):
     assert not line or "test_accelerate.py:" in str(e.value)
 
 
-# -- optimizers ------------------------------------------------------------------------------------------------------------
+# -- optimizers ------------------------------------------------------------------------------------
 
 
 def optimizers(net):
@@ -799,7 +802,7 @@ def test_a_chosen_or_begun_optimizer_is_left_alone():
         assert not optimizer.param_groups[0].get("fused")
 
 
-# -- bfloat16 --------------------------------------------------------------------------------------------------------------
+# -- bfloat16 --------------------------------------------------------------------------------------
 
 
 def bfloat16_works():
@@ -853,7 +856,8 @@ def compare_curves():
 
 
 def test_bfloat16_trains_like_float32():
-    """Within 3 % + .02 in each of 30 steps. Where the CPU needs it, in a process with the remedy the error tells."""
+    """Within 3 % + .02 in each of 30 steps. Where the CPU needs it, in a process with the remedy
+    the error tells."""
     if bfloat16_works():
         compare_curves()
         return

@@ -1,4 +1,5 @@
-"""accelerate: what a network does besides operations on tensors acts as in the plain loop, or is refused by name."""
+"""accelerate: what a network does besides operations on tensors acts as in the plain loop, or is
+refused by name."""
 
 from __future__ import annotations
 
@@ -80,7 +81,7 @@ def trained(net, x, y, loss, optimizer, accelerated, calls=3):
     return losses
 
 
-# -- DistributedDataParallel -----------------------------------------------------------------------------------------------
+# -- DistributedDataParallel -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -92,7 +93,8 @@ def alone():
 
 
 def test_ddp_reduces_gradients_as_in_the_loop(alone):
-    """A communication hook stands for the other ranks: it sees every gradient once a step, and what it makes of them is the gradient."""
+    """A communication hook stands for the other ranks: it sees every gradient once a step, and what
+    it makes of them is the gradient."""
     nets = [Net(lambda net, x: simple(net, x) @ net.fc2.weight.T + net.fc2.bias) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
     wrapped = [nn.parallel.DistributedDataParallel(n) for n in nets]
@@ -156,7 +158,7 @@ def test_other_wrappers_are_refused_by_name(alone):
         snn.accelerate(Net(simple, fc1=OptimizedModule()), error)
 
 
-# -- random numbers --------------------------------------------------------------------------------------------------------
+# -- random numbers --------------------------------------------------------------------------------
 
 RNG, PYTHON = np.random.default_rng(0), random.Random(0)
 
@@ -253,7 +255,7 @@ def test_what_torch_draws_is_new_in_every_step_and_call(draw):
     )  # 864 numbers, deviation at most 8.7, so .3 of their mean
 
 
-# -- hooks -------------------------------------------------------------------------------------------------------------------
+# -- hooks -----------------------------------------------------------------------------------------
 
 
 def scaled(module, grad_in, grad_out):
@@ -370,7 +372,7 @@ def test_utilities_of_torch_are_recorded(wrap):
     torch.testing.assert_close(net.fc1.weight, plain.fc1.weight, rtol=1e-4, atol=1e-5)
 
 
-# -- values left on modules ----------------------------------------------------------------------------------------------------
+# -- values left on modules ------------------------------------------------------------------------
 
 
 def leaving(net, x):
@@ -512,7 +514,7 @@ def test_a_constant_kept_by_the_first_call_may_stay():
     compare(net, moving())
 
 
-# -- outputs -----------------------------------------------------------------------------------------------------------------
+# -- outputs ---------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -582,7 +584,8 @@ def test_an_output_that_cannot_be_filled_is_refused():
 
 
 def test_a_later_call_leaves_what_an_earlier_one_returned():
-    """Also what is large enough to lie in memory that is used again, constants, and views as NumPy arrays."""
+    """Also what is large enough to lie in memory that is used again, constants, and views as NumPy
+    arrays."""
 
     def forward(net, x):
         mem, out, table = None, [], torch.arange(4.0)
@@ -651,7 +654,7 @@ def test_plans_are_bounded():
     assert len(model._plans) == 1  # those of a parameter that is gone are gone
 
 
-# -- layers and loops ----------------------------------------------------------------------------------------------------------
+# -- layers and loops ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weights", [True, False])
@@ -961,7 +964,7 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 0, x, x * 0.1)
 
 
-# -- arguments -----------------------------------------------------------------------------------------------------------------
+# -- arguments -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Adaptive neurons: what lava-dl recorded, a plain restatement in integers, and what they refuse."""
+"""Adaptive neurons: what lava-dl recorded, a plain restatement in integers, and what they
+refuse."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def rs(x):
 
 
 def adapted(x, state, theta, r, p):
-    """Spikes of a membrane ``x`` that ``state`` says may spike, and theta and r after them, as lava-dl writes it."""
+    """Spikes of a membrane ``x`` that ``state`` says may spike, and theta and r after them, as
+    lava-dl writes it."""
     r = rs(r * (4096 - p["refractory_decay"]))
     vth, step = p["vth"] << 6, p["threshold_step"] << 6
     theta = rs((theta - vth) * (4096 - p["threshold_decay"])) + vth
@@ -65,7 +67,8 @@ def adrf(a_real, a_imag, p, izhikevich):
 
 
 def test_alif_computes_what_lava_dl_recorded(conformance):
-    """The recorded inputs are finer than a message: they come in as a bias in the state's unit, new in every step."""
+    """The recorded inputs are finer than a message: they come in as a bias in the state's unit, new
+    in every step."""
     data, meta = load_meta(conformance("lava-dl/slayer/neuron_alif_basic.npz"))
     p = meta["device_params"]
     x = np.trunc(data["x"] * np.float32(4096)).astype(np.int64)

@@ -1,6 +1,8 @@
-"""A neuron's first call in every state that torch can be in: the values and gradients are those of the plain state, or an error says why.
+"""A neuron's first call in every state that torch can be in: the values and gradients are those of
+the plain state, or an error says why.
 
-Each call uses dynamics that nothing has traced before (a fresh copy of the step), so that the tracing itself happens in that state.
+Each call uses dynamics that nothing has traced before (a fresh copy of the step), so that the
+tracing itself happens in that state.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def fresh(reset_grad="detach"):
 
 
 def answers(neuron, x=XS):
-    """Spikes, final membranes, and the gradients of their weighted sum to the input and to beta: of the loop over steps."""
+    """Spikes, final membranes, and the gradients of their weighted sum to the input and to beta: of
+    the loop over steps."""
     x = x.clone().requires_grad_()
     neuron.zero_grad()
     v, out = None, []
@@ -318,7 +321,7 @@ def test_a_step_that_cannot_be_traced_says_so_in_every_state():
     assert not torch.is_anomaly_enabled()
 
 
-# -- tensors without storage -------------------------------------------------------------------------------------
+# -- tensors without storage -----------------------------------------------------------------------
 
 
 def fake():
@@ -393,7 +396,8 @@ def test_backward_under_a_mode_without_memory_is_an_error():
 
 
 def test_gradients_in_a_batch_of_their_own():
-    """torch.autograd.grad(is_grads_batched=True), as jacobian(vectorize=True): the plain loop does it, the compiled one says so."""
+    """torch.autograd.grad(is_grads_batched=True), as jacobian(vectorize=True): the plain loop does
+    it, the compiled one says so."""
 
     def spikes(x):
         return fresh().sequence(x)[1][0].sum(0)

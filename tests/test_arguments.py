@@ -1,4 +1,5 @@
-"""The rules of arguments: a wrong kind is a TypeError, a wrong value a ValueError, and both say which argument of what."""
+"""The rules of arguments: a wrong kind is a TypeError, a wrong value a ValueError, and both say
+which argument of what."""
 
 import numpy as np
 import pytest

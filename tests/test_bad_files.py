@@ -1,4 +1,5 @@
-"""Damaged, foreign and hostile .net files: one typed error that names file and key, never a crash or other contents."""
+"""Damaged, foreign and hostile .net files: one typed error that names file and key, never a crash
+or other contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Calibration: what remains is below calix's bounds, the file gives back what was measured, and other files are refused by name."""
+"""Calibration: what remains is below calix's bounds, the file gives back what was measured, and
+other files are refused by name."""
 
 from __future__ import annotations
 
@@ -165,7 +166,7 @@ def test_the_table_shows_before_after_and_the_bound():
     assert "0.35" in said
 
 
-# -- files -------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def test_a_file_gives_back_what_was_measured(tmp_path):
@@ -214,7 +215,8 @@ def test_init_hardware_takes_the_chip_of_the_file(tmp_path):
     ],
 )
 def test_a_real_chips_file_is_told_and_leaves_the_nominal_calibration(tmp_path, name, content):
-    """calix's files on an emulated chip: in init_hardware and of an instance; not read, and the numbers are the chip's without them."""
+    """calix's files on an emulated chip: in init_hardware and of an instance; not read, and the
+    numbers are the chip's without them."""
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.warns(

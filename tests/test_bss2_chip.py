@@ -1,4 +1,5 @@
-"""A chip is its seed: the same patterns everywhere, spread as the noise figures say, neutral below level "emulated"."""
+"""A chip is its seed: the same patterns everywhere, spread as the noise figures say, neutral below
+level "emulated"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The data sets of the BrainScaleS-2 examples: Yin-Yang as the tutorials draw it, the IM/DD link, human activities."""
+"""The data sets of the BrainScaleS-2 examples: Yin-Yang as the tutorials draw it, the IM/DD link,
+human activities."""
 
 from __future__ import annotations
 
@@ -29,13 +30,14 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-# -- Yin-Yang --------------------------------------------------------------------------------------------------
+# -- Yin-Yang --------------------------------------------------------------------------------------
 
 
 def one_by_one(
     seed: int, n: int, r_small: float = 0.1, r_big: float = 0.5
 ) -> tuple[np.ndarray, list[int], np.random.RandomState]:
-    """The tutorials' draws, as they describe them: points (n, 2), labels, and the generator behind them."""
+    """The tutorials' draws, as they describe them: points (n, 2), labels, and the generator behind
+    them."""
     rng = np.random.RandomState(seed)
     points, labels = [], []
     for _ in range(n):
@@ -57,7 +59,8 @@ def one_by_one(
     radii=st.sampled_from([(0.1, 0.5), (0.2, 0.5), (0.03, 1.5), (0.11, 0.37)]),
 )
 def test_yin_yang_draws_the_tutorials_stream_however_it_is_asked(seed, cuts, radii):
-    """Points, labels and the generator's state after them equal those of drawing one number after the other."""
+    """Points, labels and the generator's state after them equal those of drawing one number after
+    the other."""
     data = YinYangDataset(*radii, seed=seed)
     parts = [data.batch(n) for n in cuts]
     points, labels, rng = one_by_one(seed, sum(cuts), *radii)
@@ -69,7 +72,8 @@ def test_yin_yang_draws_the_tutorials_stream_however_it_is_asked(seed, cuts, rad
 
 
 def test_yin_yang_known_samples():
-    """The first samples of seed 42, as the tutorial's program draws them; an item is a float tensor and an int."""
+    """The first samples of seed 42, as the tutorial's program draws them; an item is a float tensor
+    and an int."""
     data = YinYangDataset()
     sample, label = data[0]
     assert sample.dtype == torch.float32
@@ -135,7 +139,8 @@ def test_yin_yang_ends_where_it_says():
     "ignore:.*multi-threaded.*fork:DeprecationWarning"
 )  # Python 3.12 says it of every forked worker
 def test_yin_yang_workers_and_epochs_draw_their_own():
-    """Two workers over two epochs repeat nothing, torch's seed makes them the same again, and the process's own stream stays."""
+    """Two workers over two epochs repeat nothing, torch's seed makes them the same again, and the
+    process's own stream stays."""
 
     def epochs() -> torch.Tensor:
         torch.manual_seed(3)
@@ -151,7 +156,7 @@ def test_yin_yang_workers_and_epochs_draw_their_own():
     assert not torch.isin(epochs(), one).any()
 
 
-# -- the IM/DD link ----------------------------------------------------------------------------------------------
+# -- the IM/DD link --------------------------------------------------------------------------------
 
 # bss2.md 4.1: bit error rates of the linear equaliser
 PUBLISHED = [
@@ -206,7 +211,8 @@ def test_link_is_the_published_recipe(link):
 
 
 def test_links_are_the_published_ones():
-    """bss2.md 4.1. The sign of the dispersion cannot be measured behind a photodiode, so it is looked up here."""
+    """bss2.md 4.1. The sign of the dispersion cannot be measured behind a photodiode, so it is
+    looked up here."""
     assert (
         imdd.LCD.baud,
         imdd.LCD.wavelength,
@@ -237,7 +243,8 @@ def test_the_sign_of_dispersion_is_not_seen():
 
 
 def test_link_windows_are_centred_and_reproducible():
-    """Neighbouring windows share their readings; the middle one follows its symbol; a seed is a transmission; n cuts the last block."""
+    """Neighbouring windows share their readings; the middle one follows its symbol; a seed is a
+    transmission; n cuts the last block."""
     sample = imdd.LCD.sample(12_345, -30, 4)
     assert sample.features.shape == (12_345, 7)
     assert torch.equal(sample.features[:9_999, 1:], sample.features[1:10_000, :-1])
@@ -253,7 +260,8 @@ def test_link_windows_are_centred_and_reproducible():
 
 
 def test_link_noise_is_what_was_asked_for():
-    """Two transmissions differ in their noise alone where sigma does: white noise through the receiver's filter, whose energy is 1/3."""
+    """Two transmissions differ in their noise alone where sigma does: white noise through the
+    receiver's filter, whose energy is 1/3."""
     quiet, loud = (imdd.LCD.sample(10_000, noise, 6).features[:, 3] for noise in (-200, -20))
     # gain 3 of the receiver, the filter passes a third of the band: sigma * 3 / sqrt(3)
     assert (loud - quiet).std().item() == pytest.approx(0.1 * math.sqrt(3), rel=0.04)
@@ -268,7 +276,8 @@ def test_gray_neighbours_differ_in_one_bit():
 
 
 def test_receptive_fields_spike_the_sooner_the_nearer():
-    """bss2.md 4.1: 8 us per unit of distance from linspace(0, 7, 10), nothing after 15 us; on a grid of 0.5 us for 30 us."""
+    """bss2.md 4.1: 8 us per unit of distance from linspace(0, 7, 10), nothing after 15 us; on a
+    grid of 0.5 us for 30 us."""
     encode = imdd.ReceptiveFields()
     y = torch.tensor([[0.0, 3.5]])
     times = encode.times(y)
@@ -352,7 +361,7 @@ def test_imdd_refuses(make, message):
         make()
 
 
-# -- human activities --------------------------------------------------------------------------------------------
+# -- human activities ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -378,7 +387,8 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("train", [True, False])
 def test_har_reads_the_public_layout(folder, train):
-    """From the folder or the one around it; activities 1..6 become 0..5, signals stand in the order of CHANNELS."""
+    """From the folder or the one around it; activities 1..6 become 0..5, signals stand in the order
+    of CHANNELS."""
     data, labels, subjects = (v[:12] for v in har.simulate(train, 1))
     for path in (folder, folder.parent):
         read = har.HAR(path, train)
@@ -458,7 +468,8 @@ def test_har_model_has_the_data_sets_shapes_and_disjoint_subjects():
 
 
 def test_har_model_moves_as_bodies_do():
-    """Total and body acceleration differ by a gravity of 1 g; walkers step at 1.4 to 2.4 Hz; stairs down strike hardest; rest is still."""
+    """Total and body acceleration differ by a gravity of 1 g; walkers step at 1.4 to 2.4 Hz; stairs
+    down strike hardest; rest is still."""
     data = har.HAR(windows=10)
     body, total = data.data[:, :3], data.data[:, 6:]
     gravity = (total - body).double()
@@ -476,7 +487,8 @@ def test_har_model_moves_as_bodies_do():
 
 
 def test_har_network_moves_to_the_chip_and_is_trained_in_the_loop_there():
-    """In the chip's ranges it predicts as the float network does; an uncalibrated chip loses points, which training regains."""
+    """In the chip's ranges it predicts as the float network does; an uncalibrated chip loses
+    points, which training regains."""
     torch.manual_seed(0)
     data = har.HAR(windows=5)
     x, y = bss2_har.unsigned(data.data), data.targets

@@ -1,4 +1,5 @@
-"""Spiking mode on an emulated chip: what each spread, limit and converter does, and what is injected into the model."""
+"""Spiking mode on an emulated chip: what each spread, limit and converter does, and what is
+injected into the model."""
 
 from __future__ import annotations
 
@@ -91,7 +92,7 @@ def rounded(w):
     return torch.trunc((s * w).abs() + 0.5) * w.sign() / s
 
 
-# -- levels -----------------------------------------------------------------------------------------------------
+# -- levels ----------------------------------------------------------------------------------------
 
 
 def test_an_ideal_chip_is_the_simulation():
@@ -143,7 +144,7 @@ def test_a_chip_is_the_same_in_every_experiment():
     assert not torch.equal(go(3), go(4))
 
 
-# -- in the loop ------------------------------------------------------------------------------------------------
+# -- in the loop -----------------------------------------------------------------------------------
 
 
 def test_what_was_recorded_is_injected_and_the_gradient_is_the_models_there():
@@ -195,7 +196,7 @@ def test_the_network_goes_on_with_the_chips_spikes_where_they_are_not_recorded()
     )
 
 
-# -- each spread ------------------------------------------------------------------------------------------------
+# -- each spread -----------------------------------------------------------------------------------
 
 
 def at_rest(noise, seed=2, **neuron):
@@ -244,7 +245,8 @@ def test_time_constants_thresholds_and_resets_are_each_circuits_own():
 
 
 def test_synapses_are_each_their_own():
-    """300 inputs: three circuits a neuron; excitatory weights on odd rows, inhibitory ones on even."""
+    """300 inputs: three circuits a neuron; excitatory weights on odd rows, inhibitory ones on
+    even."""
     chip = Chip(7, noise=only(efficacy=0.1))
     net = Net(chip=chip, n_in=300, hidden=20)
     with torch.no_grad():
@@ -319,7 +321,7 @@ def test_calibration_makes_rates_alike():
     assert spread(True) < 0.6 * spread(False)
 
 
-# -- converters -------------------------------------------------------------------------------------------------
+# -- converters ------------------------------------------------------------------------------------
 
 
 def test_the_cadc_samples_every_1_7_us_and_rounds_down():
@@ -440,7 +442,7 @@ def test_what_is_counted_from_the_first_sample_is_in_the_models_unit():
     torch.testing.assert_close(lsb[::17], lsb[::17].round())  # samples every 1.7 us
 
 
-# -- events -----------------------------------------------------------------------------------------------------
+# -- events ----------------------------------------------------------------------------------------
 
 
 @settings(max_examples=30, deadline=None)
@@ -511,7 +513,7 @@ def test_jitter_moves_spikes_by_its_spread():
         assert float((at != 100).double().mean()) == pytest.approx((expected != 0).mean(), abs=0.04)
 
 
-# -- networks ---------------------------------------------------------------------------------------------------
+# -- networks --------------------------------------------------------------------------------------
 
 
 def test_recurrence_runs_on_the_chip():
@@ -749,7 +751,7 @@ def test_model_and_chip_parameters():
     )
 
 
-# -- what does not fit ------------------------------------------------------------------------------------------
+# -- what does not fit -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

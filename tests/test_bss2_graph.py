@@ -1,4 +1,5 @@
-"""Graphs on BrainScaleS-2: equal to numba where nothing is lost, what each level does, what is refused, and training in the loop."""
+"""Graphs on BrainScaleS-2: equal to numba where nothing is lost, what each level does, what is
+refused, and training in the loop."""
 
 from __future__ import annotations
 
@@ -107,7 +108,7 @@ def two_layers(recurrent: bool = False, seed: int = 0, bias: float = 0.02) -> Ne
     )
 
 
-# -- at "ideal" a graph is what numba computes -------------------------------------------------------------------
+# -- at "ideal" a graph is what numba computes -----------------------------------------------------
 
 
 def neuron(g: np.random.Generator, n: int) -> LIF:
@@ -148,7 +149,8 @@ def test_ideal_equals_numba_column_by_column(seed, layers, recurrent, batch):
         parts += [Sparse(weights=w) if g.random() < 0.3 else Dense(weights=w), neuron(g, b)]
     back = []
     if recurrent:
-        # from the last layer back to a random one whose way to the last holds no Delay, so that the loop stays on the chip
+        # from the last layer back to a random one whose way to the last holds no Delay, so that the
+        # loop stays on the chip
         free = [
             not any(isinstance(p, Delay | DelayLine) for p in parts[k:]) for k in range(len(parts))
         ]
@@ -449,7 +451,8 @@ def test_neurons_that_the_chip_has_not_stay_on_the_host():
 
 
 def test_parts_of_the_host_lie_before_between_and_behind():
-    """An encoder without a synapse, a delay line, and a resonator behind stay on numba; the chip runs twice."""
+    """An encoder without a synapse, a delay line, and a resonator behind stay on numba; the chip
+    runs twice."""
     g = np.random.default_rng(0)
     encoder, first = LIF(shape=(4,), vth=1.0), LIF(shape=(6,), du=0.5, dv=0.2, vth=1.0)
     line = DelayLine(shape=(6,), delays=[0, 1, 2, 0, 1, 2])
@@ -473,14 +476,14 @@ def test_parts_of_the_host_lie_before_between_and_behind():
     assert [p.target.backend for p in got.program.plan.parts] == ["numba", "bss2", "numba", "bss2"]
 
 
-# -- the levels --------------------------------------------------------------------------------------------------------------------
+# -- the levels ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("level", ["ideal", "quantised", "emulated"])
 def test_few_synapses_of_many_stay_synapses(level, dtype, monkeypatch):
-    """The same spikes and membranes, whose matrix nobody lays out; some synapses at one place, some neurons without one, some
-    outputs taken in pieces and twice."""
+    """The same spikes and membranes, whose matrix nobody lays out; some synapses at one place, some
+    neurons without one, some outputs taken in pieces and twice."""
     g = np.random.default_rng(3)
     rows, cols = g.integers(0, 580, 900), g.integers(0, 150, 900)
     rows[:2], cols[:2] = 7, 9
@@ -630,7 +633,7 @@ def test_the_report_tells_where_it_lies_and_what_it_did():
     assert bss2.place(net).populations[0].size == 9
 
 
-# -- multi-compartment neurons -------------------------------------------------------------------------------------------------
+# -- multi-compartment neurons ---------------------------------------------------------------------
 
 
 def dendrites(n: int = 3, weights: float = 0.3) -> tuple[AbstractProcess, dict[str, np.ndarray]]:
@@ -683,7 +686,7 @@ def test_a_conductance_has_a_range():
         lv.simulate(net, x, config=on("quantised"))
 
 
-# -- perceptron mode --------------------------------------------------------------------------------------------------------------
+# -- perceptron mode -------------------------------------------------------------------------------
 
 
 def sigma_delta(seed: int = 0, act_mode: ActivationMode = ActivationMode.RELU) -> Net:
@@ -789,7 +792,8 @@ def test_a_product_of_nothing_is_nothing():
 
 
 def test_scales_are_those_of_the_whole_stretch():
-    """More vectors than are looked at, which grow with time: as exact as a few, and none saturated."""
+    """More vectors than are looked at, which grow with time: as exact as a few, and none
+    saturated."""
     errors = []
     for batch in (30, 900):
         x = activations(batch)
@@ -826,7 +830,7 @@ def test_a_product_goes_on_where_it_was():
     net.stop()
 
 
-# -- refused, by name --------------------------------------------------------------------------------------------------------------
+# -- refused, by name ------------------------------------------------------------------------------
 
 
 def lif(**kwargs) -> LIF:
@@ -1016,7 +1020,7 @@ def test_which_chip_and_how():
         lv.RunConfig(backend="bss2", chip="emulated")
 
 
-# -- training in the loop ------------------------------------------------------------------------------------------------------------
+# -- training in the loop --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
@@ -1058,7 +1062,8 @@ def test_fused_loops_compute_the_same():
 
 
 def test_forward_is_what_the_chip_recorded():
-    """Spikes of the module are the program's, to the bit, and the gradient is that of the model at them."""
+    """Spikes of the module are the program's, to the bit, and the gradient is that of the model at
+    them."""
     net, x = two_layers(), spikes((4, 5, 50), 0.3)
     quiet = Chip(seed=5, noise=Noise(trial=0, threshold_trial=0, cadc=0, jitter=0))
     module = lv.to_torch(net, dtype="float64", forward="bss2", chip=quiet)
@@ -1210,7 +1215,7 @@ def test_to_torch_tells_what_forward_may_be():
         lv.to_torch(net, forward="bss2")
 
 
-# -- networks of files, and the demo -----------------------------------------------------------------------------------------------
+# -- networks of files, and the demo ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["LIF", "sigma-delta"])

@@ -1,4 +1,5 @@
-"""The adapter to the real hxtorch, against stand-ins with its documented signatures in its three spellings. No chip is involved."""
+"""The adapter to the real hxtorch, against stand-ins with its documented signatures in its three
+spellings. No chip is involved."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ SPELLINGS = ("perceptron", "snn", "nn")
 
 @pytest.fixture
 def installed(monkeypatch):
-    """``installed("snn")`` puts that stand-in before everything; without chip unless ``chip=True``."""
+    """``installed("snn")`` puts that stand-in before everything; without chip unless
+    ``chip=True``."""
     connection.calls.clear()
 
     def forget():
@@ -45,7 +47,7 @@ def installed(monkeypatch):
     forget()
 
 
-# -- three states ------------------------------------------------------------------------------------------------
+# -- three states ----------------------------------------------------------------------------------
 
 
 def test_without_hxtorch_nothing_is_importable():
@@ -164,7 +166,7 @@ def test_modules_are_the_same_under_every_name(named_hxtorch):
         importlib.import_module("hxtorch.snn.nothing")
 
 
-# -- connection --------------------------------------------------------------------------------------------------
+# -- connection ------------------------------------------------------------------------------------
 
 
 def test_a_connection_is_taken_once_and_let_go(installed):
@@ -209,7 +211,7 @@ def test_init_hardware_takes_the_real_chip_where_one_answers(installed):
     assert connection.held == []
 
 
-# -- perceptron mode ---------------------------------------------------------------------------------------------
+# -- perceptron mode -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -295,11 +297,12 @@ def test_what_an_old_hxtorch_does_not_know_is_refused(installed):
         hardware.convert(layers.ExpandedConv1d(1, 2, 3))
 
 
-# -- spiking mode ------------------------------------------------------------------------------------------------
+# -- spiking mode ----------------------------------------------------------------------------------
 
 
 def network(experiment, **settings):
-    """5-8-3; weights are multiples of what is one LSB on the chip, so that nothing is rounded there."""
+    """5-8-3; weights are multiples of what is one LSB on the chip, so that nothing is rounded
+    there."""
     torch.manual_seed(0)
     hidden, out = spiking.Synapse(5, 8, experiment), spiking.Synapse(8, 3, experiment)
     lif = spiking.LIF(

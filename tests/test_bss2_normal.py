@@ -1,7 +1,9 @@
-"""The emulated chip's own normal numbers: distribution, tails, independence, and that these tests see a generator that is broken.
+"""The emulated chip's own normal numbers: distribution, tails, independence, and that these tests
+see a generator that is broken.
 
-Keys are fixed, so what is tested is always the same numbers: nothing here fails by chance. Every statistic is told in standard deviations
-(a probability as the normal deviate that has it) and passes within 4.5 to either side: too even is wrong as well.
+Keys are fixed, so what is tested is always the same numbers: nothing here fails by chance. Every
+statistic is told in standard deviations (a probability as the normal deviate that has it) and
+passes within 4.5 to either side: too even is wrong as well.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ def drawn(count, key):
 
 def z_scores(x):
     """By name, how many standard deviations a statistic of (keys, count) normal numbers is off."""
-    # variances of the sample moments of a normal distribution: 1, 2, 15, 96 over their number; of the absolute value 1 - 2 / pi
+    # variances of the sample moments of a normal distribution: 1, 2, 15, 96 over their number; of
+    # the absolute value 1 - 2 / pi
     square = x * x
     moments = {
         "mean": (x, 0, 1),
@@ -63,7 +66,8 @@ def tails(far):
 
 
 def p_values(numbers, many):
-    """By name, the probability of normal numbers that are less even than these. ``many``: (key, counter), few numbers of many keys."""
+    """By name, the probability of normal numbers that are less even than these. ``many``: (key,
+    counter), few numbers of many keys."""
     for name, x in [
         *((f"key {k}", x) for k, x in enumerate(numbers)),
         *((f"counter {k} of many keys", many[:, k]) for k in (0, 1, 15)),
@@ -118,7 +122,8 @@ def reference(count, key):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_number_is_the_inverse_of_its_counters_uniform_number(key):
-    """To what single precision allows: log and polynomial, some 20 operations, where erfinv is steepest a few more."""
+    """To what single precision allows: log and polynomial, some 20 operations, where erfinv is
+    steepest a few more."""
     want = reference(1 << 16, key)
     np.testing.assert_allclose(
         drawn(1 << 16, key), want, rtol=64 * np.finfo(np.float32).eps, atol=0
@@ -164,7 +169,7 @@ def test_a_number_depends_on_its_counter_and_key_only(count):
         torch.set_num_threads(threads)
 
 
-# -- broken on purpose: each is seen ---------------------------------------------------------------------------------
+# -- broken on purpose: each is seen ---------------------------------------------------------------
 
 
 def uniform(x):

@@ -66,7 +66,7 @@ def drawn(**changes):
     return Noise(**{**none, "knee": None, **changes})
 
 
-# -- mock arithmetic -----------------------------------------------------------------------------------------
+# -- mock arithmetic -------------------------------------------------------------------------------
 
 
 def test_recorded_products(recorded):
@@ -112,7 +112,8 @@ def test_levels_without_spreads_equal_mock(k, n):
 )
 @settings(max_examples=25, deadline=None)
 def test_tile_formula_at_zero_noise(k, n, sends, seed):
-    """The product of any size equals the tiles', each saturated on its own, added, saturated once."""
+    """The product of any size equals the tiles', each saturated on its own, added, saturated
+    once."""
     x, w = operands(3, k, n, seed)
     total = torch.zeros(3, n)
     for t in tiles(k, n):
@@ -160,7 +161,7 @@ def test_add_and_argmax():
         assert p.argmax(torch.tensor(ties)).item() == 0
 
 
-# -- gradients ---------------------------------------------------------------------------------------------------
+# -- gradients -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["mock", "ideal", "quantised", "emulated"])
@@ -222,11 +223,12 @@ def test_convolution_gradients_follow_the_mock_parameters_gain(level):
         torch.testing.assert_close(ours, want * 0.003 * 2)
 
 
-# -- the emulated chip ----------------------------------------------------------------------------------------------
+# -- the emulated chip -----------------------------------------------------------------------------
 
 
 def test_emulated_product_is_the_documented_sum():
-    """Fixed pattern by tile: row gains, column gains and offsets of the hemisphere, the late pulse, the bent negative side."""
+    """Fixed pattern by tile: row gains, column gains and offsets of the hemisphere, the late pulse,
+    the bent negative side."""
     chip = Chip(seed=5, noise=Noise(trial=0.0, pulse_offset=0.4), gain=0.003)
     x, w = operands(11, 300, 300)
     x[:, ::7] = 0
@@ -342,7 +344,8 @@ def test_batch_order_and_neighbours_do_not_matter():
 
 
 def test_repetitions_show_trial_noise_and_pattern():
-    """Per column the temporal deviation is that of the trial noise and of rounding; columns differ by the pattern."""
+    """Per column the temporal deviation is that of the trial noise and of rounding; columns differ
+    by the pattern."""
     chip = Chip(11, noise=drawn(trial=2.0, column_gain=0.05, column_offset=2.0))
     out = product(torch.full((200, 128), 15.0), torch.full((128, 256), 15.0), chip)
     assert out.std(0).mean().item() == pytest.approx(math.sqrt(4 + 1 / 12), rel=0.05)
@@ -436,7 +439,7 @@ def test_layers_at_ideal_are_torchs():
         )
 
 
-# -- whatever torch is set to -------------------------------------------------------------------------------------
+# -- whatever torch is set to ----------------------------------------------------------------------
 
 
 def everything(level, x, w, image, kernel):
@@ -508,7 +511,7 @@ def test_reading_takes_float32_only():
             converters.digitise(charge, converters.Readout(1.0))
 
 
-# -- shapes -------------------------------------------------------------------------------------------------------
+# -- shapes ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(12,), (5, 12), (2, 3, 12), (2, 1, 3, 12)])
@@ -543,7 +546,8 @@ def test_convolutions_equal_torchs_at_ideal(stride):
 
 
 def test_expanded_convolution_uses_other_columns():
-    """On an emulated chip each copy of the kernel has columns of its own; without spreads nothing changes."""
+    """On an emulated chip each copy of the kernel has columns of its own; without spreads nothing
+    changes."""
     x, w = torch.full((1, 1, 20), 20.0), torch.full((2, 1, 8), 60.0)
     for noise, same in ((Noise.none(), True), (Noise(trial=0.0), False)):
         with bss2.use(Chip(noise=noise)):
@@ -583,7 +587,7 @@ def test_convolution_gradients():
         torch.testing.assert_close(a, b * scale)
 
 
-# -- layers ------------------------------------------------------------------------------------------------------
+# -- layers ----------------------------------------------------------------------------------------
 
 
 def test_recorded_number_of_sends(recorded):
@@ -599,7 +603,8 @@ def test_notebooks_number_of_sends():
 
 def test_initial_weights():
     def drawn_with(std):
-        """What weights drawn with ``std`` and cut at 63 deviate by; of 51,200 of them within five of its own standard deviations."""
+        """What weights drawn with ``std`` and cut at 63 deviate by; of 51,200 of them within five
+        of its own standard deviations."""
         b = 63 / std
         inside = math.erf(b / math.sqrt(2))
         cut = std * math.sqrt(1 - 2 * b * math.exp(-b * b / 2) / math.sqrt(2 * math.pi) / inside)
@@ -783,7 +788,8 @@ def test_mock_for_a_whole_run():
 
 
 def test_training_in_the_loop_learns_the_chip():
-    """The forward pass has the chip's offsets; the gradient of the model moves the bias against them."""
+    """The forward pass has the chip's offsets; the gradient of the model moves the bias against
+    them."""
     chip = Chip(4, noise=drawn(column_offset=12.0))
     layer = nn.Linear(8, 16, num_sends=4)
     torch.nn.init.zeros_(layer.weight)
@@ -798,7 +804,7 @@ def test_training_in_the_loop_learns_the_chip():
     assert loss.item() < 4
 
 
-# -- state, records, traces ------------------------------------------------------------------------------------------
+# -- state, records, traces ------------------------------------------------------------------------
 
 
 def test_mock_parameter():
@@ -967,7 +973,8 @@ def test_traces_are_chains(tmp_path):
 
 
 def test_tracers_nest(tmp_path):
-    """Each records what passes while it is open; the inner one may break the outer one's chain, which is told by that one's stop()."""
+    """Each records what passes while it is open; the inner one may break the outer one's chain,
+    which is told by that one's stop()."""
     outer, inner, broken = (
         p.InferenceTracer(str(tmp_path / n)) for n in ("outer", "inner", "broken")
     )
@@ -1078,7 +1085,7 @@ def test_foreign_traces(tmp_path, content, match):
         p.inference_trace(torch.ones(1, 2), str(path))
 
 
-# -- bad input -------------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [-0.51, 31.5, 99.0, float("nan"), float("inf")])
@@ -1314,7 +1321,7 @@ def test_constants():
     )
 
 
-# -- hardware, against a stand-in with hxtorch's signatures ------------------------------------------------------------
+# -- hardware, against a stand-in with hxtorch's signatures ----------------------------------------
 
 
 def test_at_level_hardware_everything_goes_to_hxtorch(monkeypatch):

@@ -1,4 +1,5 @@
-"""Where networks lie: every weight in one tile, every neuron on circuits of its own, and a refusal that says why for the rest."""
+"""Where networks lie: every weight in one tile, every neuron on circuits of its own, and a refusal
+that says why for the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from lavalike.bss2.placement import (
 from lavalike.bss2.report import SHOWN, SpikeRecord
 from lavalike.errors import InputError
 
-# -- tiles -------------------------------------------------------------------------------------------------------
+# -- tiles -----------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,7 +90,7 @@ def test_a_placed_product_is_the_tile_formula(chips):
     assert not torch.equal(expected, (x @ w * gain).floor().clamp(-128, 127))
 
 
-# -- modules -----------------------------------------------------------------------------------------------------
+# -- modules ---------------------------------------------------------------------------------------
 
 
 def test_a_dense_network_on_one_and_on_four_chips():
@@ -272,7 +273,7 @@ def test_bad_arguments(call):
         call()
 
 
-# -- populations -------------------------------------------------------------------------------------------------
+# -- populations -----------------------------------------------------------------------------------
 
 
 def test_circuits_and_neurons_of_a_chip():
@@ -324,7 +325,8 @@ def test_no_circuit_is_used_twice_and_joined_ones_are_neighbours(sizes, chips):
 
 
 def test_hemispheres_that_end_apart_are_not_joined():
-    """101 circuits across both leave 4 and 3 columns that end one apart; 3 and 2 more leave two single ones that are no neighbours."""
+    """101 circuits across both leave 4 and 3 columns that end one apart; 3 and 2 more leave two
+    single ones that are no neighbours."""
     sizes = [(5, 101), (1, 3), (1, 2), (1, 2)]
     p = place_populations(
         [Population(f"p{i}", size, 1, circuits=c, sources=()) for i, (size, c) in enumerate(sizes)]
@@ -333,7 +335,8 @@ def test_hemispheres_that_end_apart_are_not_joined():
 
 
 def test_mnist_takes_five_instances_and_the_small_one_a_chip():
-    """bss2.md 5: 784-256-10 are 4 + 1 instances; 256-246-10 with neurons of two circuits uses all 512."""
+    """bss2.md 5: 784-256-10 are 4 + 1 instances; 256-246-10 with neurons of two circuits uses all
+    512."""
     large = place_populations([Population("hidden", 256, 784), Population("out", 10, 256)])
     assert len(large.instances) == 5
     assert Counter(large["hidden"].instance.tolist()) == {0: 64, 1: 64, 2: 64, 3: 64}
@@ -346,10 +349,12 @@ def test_mnist_takes_five_instances_and_the_small_one_a_chip():
 
 
 def test_buses_from_the_same_chip_ask_for_more_circuits():
-    """A neuron takes 32 signed inputs a circuit from each of 4 buses; source neuron column c sends on bus (c // 32) % 4."""
+    """A neuron takes 32 signed inputs a circuit from each of 4 buses; source neuron column c sends
+    on bus (c // 32) % 4."""
     one = place_populations([Population("a", 128, 20), Population("b", 2, 128)])
     assert one["b"].circuits.shape[1] == 1  # columns 0..127: 32 on each bus
-    # three circuits a neuron: the first columns 0, 3, 6, ... of 86 neurons, 11 in two of the blocks of 32 columns
+    # three circuits a neuron: the first columns 0, 3, 6, ... of 86 neurons, 11 in two of the blocks
+    # of 32 columns
     three = place_populations([Population("a", 128, 300), Population("b", 2, 128)])
     bus = np.bincount(three["a"].circuits[:, 0] % 256 // 32 % 4)
     assert bus.max() == 33
@@ -493,7 +498,7 @@ def test_populations_lie_on_the_chips_they_name():
         )
 
 
-# -- report ------------------------------------------------------------------------------------------------------
+# -- report ----------------------------------------------------------------------------------------
 
 
 def test_time_on_chip_is_that_of_the_hemisphere_with_most_events():

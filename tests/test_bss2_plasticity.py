@@ -1,4 +1,5 @@
-"""Synapses that learn on a chip: at "ideal" as on numba, at "quantised" by the sensors' arithmetic written out, and what is refused."""
+"""Synapses that learn on a chip: at "ideal" as on numba, at "quantised" by the sensors' arithmetic
+written out, and what is refused."""
 
 from __future__ import annotations
 
@@ -75,8 +76,8 @@ def test_ideal_is_numba_whatever_the_cut(epoch):
 def by_definition(
     pre: np.ndarray, post: np.ndarray, first: int, last: int, tau: float
 ) -> np.ndarray:
-    """(2, out, in): the sensors in LSB at the end of steps first..last (from 1), from all spikes (steps, n): nearest pairs, a spike
-    arrives the step after it was sent."""
+    """(2, out, in): the sensors in LSB at the end of steps first..last (from 1), from all spikes
+    (steps, n): nearest pairs, a spike arrives the step after it was sent."""
     sums = np.zeros((2, post.shape[1], pre.shape[1]))
     for i in range(post.shape[1]):
         for j in range(pre.shape[1]):

@@ -1,7 +1,8 @@
-"""The published notebook "Train DNNs on BrainScaleS-2", its own cells, with ``import lavalike.bss2 as hxtorch``.
+"""The published notebook "Train DNNs on BrainScaleS-2", its own cells, with
+``import lavalike.bss2 as hxtorch``.
 
-tests/data/bss2/yin_yang_notebook.py.txt quotes them (indentation restored). Widgets are left out, and fewer epochs are trained than the
-notebook does; benchmarks/bss2_yin_yang.py trains them all.
+tests/data/bss2/yin_yang_notebook.py.txt quotes them (indentation restored). Widgets are left out,
+and fewer epochs are trained than the notebook does; benchmarks/bss2_yin_yang.py trains them all.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def _accuracy(names: dict, model: str) -> float:
 
 
 def test_mock_training_then_the_loop():
-    """The whole of it, shorter: mock training, a mismatched chip, the control, the loop; means of three chips."""
+    """The whole of it, shorter: mock training, a mismatched chip, the control, the loop; means of
+    three chips."""
     from benchmarks import bss2_yin_yang as program
     from lavalike.datasets.yinyang import yin_yang
 

@@ -1,4 +1,5 @@
-"""Spiking mode in simulation: hxtorch's integrators and gradients, its objects, encoders, errors."""
+"""Spiking mode in simulation: hxtorch's integrators and gradients, its objects, encoders,
+errors."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ ROUNDED = (
     20 * 2.0**-23
 )  # what values below 1 that decay by a tenth a step keep of ten steps' roundings, twice
 
-# -- the integrator ---------------------------------------------------------------------------------------------
+# -- the integrator --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", ["psp_li_tau10", "psp_lif_tau10_th0.3", "const0.3_ref1us"])
@@ -255,7 +256,7 @@ def test_refractoriness_is_as_many_steps_as_asked(dt, kind):
         assert z[:, 0, n].nonzero().flatten().diff()[-1] == n + 2, n
 
 
-# -- EventProp --------------------------------------------------------------------------------------------------
+# -- EventProp -------------------------------------------------------------------------------------
 
 
 def eventprop_plainly(x, grad, p):
@@ -294,7 +295,8 @@ def test_eventprop_is_hxtorchs_forward_and_adjoint():
 
 
 def test_eventprop_points_where_spike_times_go():
-    """The gradient of a spike's time by the weight, against the difference of the times on a fine grid."""
+    """The gradient of a spike's time by the weight, against the difference of the times on a fine
+    grid."""
     fine = 1e-8
 
     def first_spike(w):
@@ -309,7 +311,8 @@ def test_eventprop_points_where_spike_times_go():
     when = [float(o.spikes.flatten().argmax()) * fine for o in (out, later, earlier)]
     slope = (when[2] - when[1]) / (0.04 * 4.0)
     out.spikes.flatten()[int(when[0] / fine + 0.5)].backward()
-    # d(spike)/dw by EventProp is tau_syn lam_i at the input, lam counted per dt: minus the time's derivative, over tau_mem
+    # d(spike)/dw by EventProp is tau_syn lam_i at the input, lam counted per dt: minus the time's
+    # derivative, over tau_mem
     assert x.grad[0, 100].item() / slope == pytest.approx(-1.0, rel=0.1)
 
 
@@ -335,7 +338,7 @@ def test_eventprop_layers():
         spiking.run(e)
 
 
-# -- the objects ------------------------------------------------------------------------------------------------
+# -- the objects -----------------------------------------------------------------------------------
 
 
 def model(experiment, **settings):
@@ -662,7 +665,7 @@ def test_float64_and_several_synapses():
     )
 
 
-# -- the older spelling -----------------------------------------------------------------------------------------
+# -- the older spelling ----------------------------------------------------------------------------
 
 
 def test_the_posters_program():
@@ -859,7 +862,7 @@ def test_func_is_what_a_layer_computes():
     torch.testing.assert_close(syn.weight.grad[0], 7 * inputs().sum((0, 1)))
 
 
-# -- encoders, decoders, transforms, mapper -----------------------------------------------------------------------
+# -- encoders, decoders, transforms, mapper --------------------------------------------------------
 
 
 def test_coordinates_to_spikes(recorded):
@@ -927,7 +930,7 @@ def test_mapper():
         other.map_from(source, {"l1": "third", "l2": "second"})
 
 
-# -- errors -----------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 def test_loops_need_a_wrapper():

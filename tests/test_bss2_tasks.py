@@ -1,4 +1,5 @@
-"""The spiking tasks' programs, small: they run, learn, and what the loop through the chip brings."""
+"""The spiking tasks' programs, small: they run, learn, and what the loop through the chip
+brings."""
 
 from __future__ import annotations
 

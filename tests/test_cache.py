@@ -63,7 +63,8 @@ def test_a_network_never_seen_before_compiles_nothing(warm):
 
 
 def test_two_interpreters_share_a_cold_cache(tmp_path):
-    """Two interpreters that start together on an empty cache both compute, and leave a cache that serves a third."""
+    """Two interpreters that start together on an empty cache both compute, and leave a cache that
+    serves a third."""
     env = {**os.environ, "LAVALIKE_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     both = [
         subprocess.Popen(
@@ -102,7 +103,8 @@ def test_a_changed_constant_of_learning_is_another_folder(monkeypatch):
 
 
 def test_import_is_light():
-    """``import lavalike`` loads neither torch nor numba, matplotlib or h5py, and names everything it offers."""
+    """``import lavalike`` loads neither torch nor numba, matplotlib or h5py, and names everything
+    it offers."""
     code = (
         "import sys, lavalike; heavy = {'torch', 'numba', 'matplotlib', 'h5py', 'scipy'} & set(sys.modules); "
         "assert not heavy, heavy; assert lavalike.simulate and lavalike.NumbaModel and 'to_torch' in dir(lavalike)"
@@ -141,7 +143,7 @@ def test_the_cache_is_not_rewritten(warm):
     assert files == {p: p.stat().st_mtime_ns for p in warm[0].rglob("*")}
 
 
-# -- who may have written it ---------------------------------------------------------------------------------
+# -- who may have written it -----------------------------------------------------------------------
 
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and owners are POSIX's")
@@ -160,7 +162,8 @@ def place(tmp_path, monkeypatch):
 
 
 def start():
-    """What a fresh interpreter does for two kernels; how many were compiled. They are called, and their numbers checked."""
+    """What a fresh interpreter does for two kernels; how many were compiled. They are called, and
+    their numbers checked."""
     kernels._load.cache_clear()
     compiled = []
     uncached = kept.CFunc._compile_uncached
@@ -309,7 +312,8 @@ def linked_inner(folder):
     ],
 )
 def test_a_folder_open_to_others_is_not_used(place, spoil, why):
-    """Kernels compile in memory with one warning; what was planted, and what lay there, stays as it is."""
+    """Kernels compile in memory with one warning; what was planted, and what lay there, stays as it
+    is."""
     start()
     spoil(place)
     planted = files(place.parent)[0]
@@ -498,7 +502,8 @@ def test_doctor_tells_what_lies_there(place):
 def test_a_model_edited_after_its_import_is_not_kept_under_the_new_text(
     place, tmp_path, monkeypatch
 ):
-    """What is compiled is what was imported; the next interpreter, which imports the new text, compiles that."""
+    """What is compiled is what was imported; the next interpreter, which imports the new text,
+    compiles that."""
     monkeypatch.syspath_prepend(tmp_path)
     text = """
 import lavalike as lv
@@ -533,7 +538,7 @@ class ScaledModel(lv.NumbaModel):
     assert said == ["[2.0, 2.0]", "[3.0, 3.0]"]
 
 
-# -- loops of training ------------------------------------------------------------------------------------------
+# -- loops of training -----------------------------------------------------------------------------
 
 
 def loop(monkeypatch):
@@ -552,7 +557,8 @@ def loop(monkeypatch):
 
 
 def test_loops_of_training_are_kept(place, monkeypatch):
-    """Compiled once; a damaged file, or one that others may write, is compiled anew and replaced."""
+    """Compiled once; a damaged file, or one that others may write, is compiled anew and
+    replaced."""
     assert loop(monkeypatch) == (7, 1)
     (path,) = place.rglob(f"loop_*{cache.OBJECT}")
     assert loop(monkeypatch) == (7, 0)

@@ -214,7 +214,8 @@ def test_yin_yang_is_the_published_figure():
 
 
 def test_the_demo_runs_and_the_file_predicts_what_was_trained(tmp_path, capsys):
-    """A short demo: every fixed_pt prediction equals the trained network's, and the picture is there."""
+    """A short demo: every fixed_pt prediction equals the trained network's, and the picture is
+    there."""
     done = demo(folder=tmp_path, epochs=2)
     for trained in done:
         fixed = trained.results[1]
@@ -228,7 +229,8 @@ def test_the_demo_runs_and_the_file_predicts_what_was_trained(tmp_path, capsys):
 
 
 def test_the_demo_on_a_chip(tmp_path):
-    """A small one: trained, on the chip, trained there for an epoch; its row, and its decision regions."""
+    """A small one: trained, on the chip, trained there for an epoch; its row, and its decision
+    regions."""
     data = Data("yin-yang", *yin_yang(100, 0), *yin_yang(100, 1))
     with fused.plain_loops():
         done = work(data, "LIF", tmp_path, 1, 0, bss2=True)

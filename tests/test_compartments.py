@@ -1,4 +1,5 @@
-"""Multi-compartment neurons: against the exact solution of their equations, on every backend, and what a tree may be."""
+"""Multi-compartment neurons: against the exact solution of their equations, on every backend, and
+what a tree may be."""
 
 from __future__ import annotations
 
@@ -177,7 +178,8 @@ def test_a_spike_holds_the_soma_and_a_plateau_the_dendrite():
 
 
 def test_it_detects_coincidence():
-    """Either input alone stays below; both together make the dendrite's plateau and the soma's burst; far apart they do not."""
+    """Either input alone stays below; both together make the dendrite's plateau and the soma's
+    burst; far apart they do not."""
     apical = Compartment("soma", g=0.12, du=0.2, threshold=0.8, reset=3.0, period=25)
     neuron = MultiCompartment(
         shape=(1,), tree={"soma": Compartment(threshold=1.0), "apical": apical}
@@ -229,7 +231,8 @@ def test_within_a_network():
 
 
 def test_trees_with_equal_arguments_are_different_neurons():
-    """Two chains whose compartments only hang differently: their kernels must not be taken for each other."""
+    """Two chains whose compartments only hang differently: their kernels must not be taken for each
+    other."""
 
     def hang(parent: str) -> MultiCompartment:
         soma = Compartment(threshold=SILENT)

@@ -642,7 +642,8 @@ def test_a_raster_plot():
 
 
 def test_a_process_of_lavas_knows_that_lavalike_runs_it(names):
-    """Whoever started the run: values are the program's, set() acts, a program's own attributes stay its own."""
+    """Whoever started the run: values are the program's, set() acts, a program's own attributes
+    stay its own."""
     lif = names.LIF(shape=(1,), du=1.0, dv=0.0, vth=100, bias_mant=3)
     lif.plan, lif.stopped, lif.compiled = "mine", "mine", "mine"
     lif.run(lv.RunSteps(2), lv.RunConfig())

@@ -1,4 +1,5 @@
-"""Learning in Lava's spelling: rules, the library's processes, and models of a program's own beside the compiled ones."""
+"""Learning in Lava's spelling: rules, the library's processes, and models of a program's own beside
+the compiled ones."""
 
 from __future__ import annotations
 
@@ -122,8 +123,8 @@ def rule(seed=3):
 
 @pytest.mark.parametrize("tag", ["floating_pt", "fixed_pt"])
 def test_a_programs_own_learning_model_computes_what_the_library_does(tag):
-    """A subclass of LearningDense with a model of the program's own, whose run_spk begins with the base's, is the kernel's equal; the
-    rule is set between runs."""
+    """A subclass of LearningDense with a model of the program's own, whose run_spk begins with the
+    base's, is the kernel's equal; the rule is set between runs."""
     learning_dense = of("proc.dense.process", "LearningDense")
     floating = tag == "floating_pt"
     learning, dense = (
@@ -316,5 +317,6 @@ def test_a_neuron_of_a_programs_own_sends_the_third_factor(tag):
     for k in range(15):
         y1 = np.floor(y1 / 2) + 8 * (drive[:, k] > 3)
         w += (y1 * pre[0, k] + reward[:, k])[:, None]
-    # a received trace decays within its epoch, by 1 / 65535 a step: in fixed_pt a draw may take 1 of it
+    # a received trace decays within its epoch, by 1 / 65535 a step: in fixed_pt a draw may take 1
+    # of it
     np.testing.assert_allclose(dense.weights.get(), w, rtol=1e-3, atol=0 if floating else 3)

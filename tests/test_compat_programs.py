@@ -1,4 +1,5 @@
-"""Kinds of programs that Lava's family libraries are made of (lava-optimization, lava-dnf), through lavalike.compat."""
+"""Kinds of programs that Lava's family libraries are made of (lava-optimization, lava-dnf), through
+lavalike.compat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Connections: events, delay 0 and 1, stored entries with and without delays, and those of other packages."""
+"""Connections: events, delay 0 and 1, stored entries with and without delays, and those of other
+packages."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ EACH = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
 def test_events_are_listed_in_order(dtype):
-    """Around the width of a compare, from silence to all; a NaN is an event, -0.0 is none; what is not 1 is told."""
+    """Around the width of a compare, from silence to all; a NaN is an event, -0.0 is none; what is
+    not 1 is told."""
     g = np.random.default_rng(0)
     for size in (1, 5, 31, 32, 33, 63, 64, 65, 100):
         for rate in (0, 0.05, 0.5, 1):
@@ -82,7 +84,8 @@ def test_events_on_a_machine_without_wide_vectors():
 @pytest.mark.filterwarnings("ignore::lavalike.errors.GradedMessageWarning")
 @pytest.mark.parametrize("graded", [0, 8])
 def test_left_over_rows_are_added_in_order(graded):
-    """Whatever number of events is left after fours, each output is their sum in order, bit for bit; so is each sample of a batch."""
+    """Whatever number of events is left after fours, each output is their sum in order, bit for
+    bit; so is each sample of a batch."""
     g = np.random.default_rng(1)
     w = g.normal(size=(37, 12)).astype(np.float32)
     for kind in (Dense, Sparse):
@@ -194,7 +197,8 @@ def test_delay_is_said_once():
 
 @EACH
 def test_entries_need_no_scipy(config):
-    """rows, cols, data, shape: the matrix they stand for, two entries at one place added up, one number for all of them."""
+    """rows, cols, data, shape: the matrix they stand for, two entries at one place added up, one
+    number for all of them."""
     g = np.random.default_rng(4)
     rows, cols, data = g.integers(0, 5, 12), g.integers(0, 7, 12), 2 * g.integers(-9, 9, 12)
     rows[3], cols[3] = rows[0], cols[0]
@@ -305,7 +309,8 @@ def test_chunks_may_say_one_number_for_all():
 
 
 def test_the_kernel_reads_chunks_where_they_stand(monkeypatch):
-    """No weight, output or delay of very many synapses is in memory twice, and the sums are the same bits."""
+    """No weight, output or delay of very many synapses is in memory twice, and the sums are the
+    same bits."""
     rule = lv.proc.RandomSynapses(
         (40, 30),
         per_output=6,
@@ -351,7 +356,8 @@ def test_synapses_are_drawn_by_rule_and_seed(rule, count):
 
 
 def test_each_pair_is_drawn_for_itself(monkeypatch):
-    """Chunks of a few inputs each: about p of all pairs, none of them twice, and as many at the chunks' edges."""
+    """Chunks of a few inputs each: about p of all pairs, none of them twice, and as many at the
+    chunks' edges."""
     monkeypatch.setattr(drawn, "CHUNK", 500)
     rule = lv.proc.RandomSynapses((200, 300), probability=0.1, data=1)
     assert len(list(rule)) == 12  # 25 inputs of 20 synapses each
@@ -396,7 +402,8 @@ def test_delays_are_given_once_and_chunks_twice_the_same():
 
 @EACH
 def test_what_is_set_between_runs_is_not_left_over(config):
-    """Outputs that the last step wrote are cleared one by one; what stands there otherwise is cleared too."""
+    """Outputs that the last step wrote are cleared one by one; what stands there otherwise is
+    cleared too."""
     x = np.zeros((60, 9))
     x[[3, 40, 3, 59, 7], [0, 1, 3, 4, 7]] = 1
     w = np.diag(np.arange(60)) * 2 + np.eye(60, k=3, dtype=int) * 4
@@ -456,8 +463,8 @@ def test_delays_of_stored_entries_equal_those_of_a_matrix(config, exp, graded):
 
 @EACH
 def test_what_is_under_way_arrives(config):
-    """Messages in the ring arrive when they should however runs are cut, after what is read and set between, and in a simulate that
-    begins with them."""
+    """Messages in the ring arrive when they should however runs are cut, after what is read and set
+    between, and in a simulate that begins with them."""
     g = np.random.default_rng(7)
     x = g.integers(0, 2, (5, 20))
     kwargs = {
@@ -481,7 +488,8 @@ def test_what_is_under_way_arrives(config):
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_20_000_neurons_with_a_delay_a_synapse(backend):
-    """A recurrent network whose matrix would be 1.6 GB (3.2 with delays) takes what its synapses and 8 slots a neuron take."""
+    """A recurrent network whose matrix would be 1.6 GB (3.2 with delays) takes what its synapses
+    and 8 slots a neuron take."""
     n, each = 20_000, 5
     g = np.random.default_rng(8)
     back = DelaySparse(
@@ -578,7 +586,8 @@ def test_a_connection_of_another_package_has_its_delay(delay):
 
 
 def test_a_connection_of_another_package_on_a_chip():
-    """Its synapses are laid out by the torch model's product, as those of the matrix it stands for."""
+    """Its synapses are laid out by the torch model's product, as those of the matrix it stands
+    for."""
     x = (np.random.default_rng(10).random((4, 40)) < 0.2) * 1.0
     config = lv.RunConfig(backend="bss2", chip=Chip(level="ideal"))
 
@@ -606,7 +615,7 @@ def test_a_connection_of_another_package_on_a_chip():
         lv.simulate(Net(OneToOne(weights=[1, 1, 1, 1], delay=0)), {"inp": x}, config=config)
 
 
-# -- memory and gradients of stored synapses ---------------------------------------------------------------------
+# -- memory and gradients of stored synapses -------------------------------------------------------
 
 
 MANY = 200_000  # a matrix of so many by so many would take 320 GB

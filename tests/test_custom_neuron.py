@@ -1,4 +1,5 @@
-"""A neuron of one's own: the same step as a layer, a process and an equation; what a step may be, and how it is told otherwise."""
+"""A neuron of one's own: the same step as a layer, a process and an equation; what a step may be,
+and how it is told otherwise."""
 
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ def noise(*shape, seed=0, dtype=torch.float32):
     ).to(dtype)
 
 
-# -- as a layer ------------------------------------------------------------------------------------------------
+# -- as a layer ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("arithmetic", ["float", "grid"])
@@ -233,7 +234,7 @@ def test_as_many_values_as_channels():
         Custom(BURSTING, {"vth": [1.0, 2.0]})(noise(1, 3, 5))
 
 
-# -- as a process ----------------------------------------------------------------------------------------------
+# -- as a process ----------------------------------------------------------------------------------
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -343,7 +344,7 @@ def test_what_no_process_is_made_of():
         neuron_process(lif.LIF)
 
 
-# -- what a step may be ----------------------------------------------------------------------------------------
+# -- what a step may be ----------------------------------------------------------------------------
 
 
 over = above
@@ -529,7 +530,7 @@ def test_a_parameter_that_does_not_fit(kwargs, told):
         Parameter("k", 1.0, **kwargs)
 
 
-# -- as an equation --------------------------------------------------------------------------------------------
+# -- as an equation --------------------------------------------------------------------------------
 
 
 def rare(a_in, v, w, k):

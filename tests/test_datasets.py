@@ -337,7 +337,7 @@ def test_wrong_use_of_a_transform_is_said(act, text):
         act()
 
 
-# -- what is no argument ----------------------------------------------------------------------------------------------
+# -- what is no argument ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

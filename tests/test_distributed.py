@@ -1,4 +1,5 @@
-"""Training over processes that torchrun starts is training alone, and goes on when one of them dies."""
+"""Training over processes that torchrun starts is training alone, and goes on when one of them
+dies."""
 
 from __future__ import annotations
 

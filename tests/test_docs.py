@@ -1,4 +1,5 @@
-"""The code of README.md and of the pages runs, block after block; docs/extending.md has tests of its own, which follow it."""
+"""The code of README.md and of the pages runs, block after block; docs/extending.md has tests of
+its own, which follow it."""
 
 from __future__ import annotations
 

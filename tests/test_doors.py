@@ -1,4 +1,5 @@
-"""Every public name: what it is given wrongly is an error that says which argument of what is wrong (see :mod:`tests.doors.table`)."""
+"""Every public name: what it is given wrongly is an error that says which argument of what is wrong
+(see :mod:`tests.doors.table`)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ import lavalike
 from tests import doors
 from tests.doors.table import find
 
-# modules whose names people use; a module that begins with an underscore, or has no row here, is nobody's door
+# modules whose names people use; a module that begins with an underscore, or has no row here, is
+# nobody's door
 NAMESPACES = [
     "lavalike",
     "lavalike.process",
@@ -98,7 +100,8 @@ def public() -> dict[int, str]:
                 continue
             value = getattr(module, name)
             home = getattr(value, "__module__", None) or ""
-            # what a module re-exports under hxtorch's names is its own; what it merely imports is not
+            # what a module re-exports under hxtorch's names is its own; what it merely imports is
+            # not
             ours = (
                 home.split(".")[0] in ("lavalike", "netx") and home != "lavalike.arguments"
             )  # the rules

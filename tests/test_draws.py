@@ -77,7 +77,8 @@ def test_a_seed_decides_whatever_the_threads_the_batch_and_the_cut():
 
 
 def test_numpys_global_seed_repeats_a_program():
-    """Without RunConfig(seed=) its generator gives one when the first run begins, and is asked once until stop()."""
+    """Without RunConfig(seed=) its generator gives one when the first run begins, and is asked once
+    until stop()."""
 
     def program():
         process, found = Drawing(), []

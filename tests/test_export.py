@@ -89,7 +89,8 @@ def test_affine_without_dynamics_adds_up_its_current(tmp_path):
 
 
 def test_resets_begin_with_each_layer_in_files_of_ours(tmp_path):
-    """Reset once, at its first step, a layer computes what it computes without: no bias is wiped."""
+    """Reset once, at its first step, a layer computes what it computes without: no bias is
+    wiped."""
     torch.manual_seed(0)
     blocks = [
         cu.Input(CUBA),

@@ -1,4 +1,5 @@
-"""A file holds what forward does: a network whose forward is another than the chain of its blocks is refused, by the block's name."""
+"""A file holds what forward does: a network whose forward is another than the chain of its blocks
+is refused, by the block's name."""
 
 from __future__ import annotations
 

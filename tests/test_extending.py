@@ -1,4 +1,5 @@
-"""docs/extending.md, followed to the letter: a neuron in one file of one's own, a word in three tables."""
+"""docs/extending.md, followed to the letter: a neuron in one file of one's own, a word in three
+tables."""
 
 from __future__ import annotations
 
@@ -140,7 +141,7 @@ def test_a_librarys_kind_is_not_taken(decaying):
         neuron_process(replace(decaying.DECAYING, kind="CUBA"))
 
 
-# -- a word ------------------------------------------------------------------------------------------------------------
+# -- a word ----------------------------------------------------------------------------------------
 
 
 def softsign(x):
@@ -171,7 +172,8 @@ def taught(monkeypatch, word, step, on_tensors):
 
 
 def holds(d, word, slope):
-    """Values on both backends and in loops, and the loops' gradients, are those of the definition."""
+    """Values on both backends and in loops, and the loops' gradients, are those of the
+    definition."""
     x = np.linspace(-1, 1, 10, dtype=np.float32)[None]
     v, want, slopes = 0.0, [], []
     for now in x[0]:

@@ -51,8 +51,8 @@ print("followed")
 
 
 def test_a_connection_in_three_files(tmp_path):
-    """The files of the page, and no other, give a connection that runs in numba and torch with both delays, learns, is counted and lies on
-    a chip."""
+    """The files of the page, and no other, give a connection that runs in numba and torch with both
+    delays, learns, is counted and lies on a chip."""
     page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     section = re.split(r"^## ", page, flags=re.M)
     section = next(s for s in section if s.startswith("Add a connection"))

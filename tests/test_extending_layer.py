@@ -1,4 +1,5 @@
-"""docs/extending.md, "Add a layer of netx", followed: what it says stands in each file, for a layer of one weight a neuron."""
+"""docs/extending.md, "Add a layer of netx", followed: what it says stands in each file, for a layer
+of one weight a neuron."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def added(monkeypatch):
 
 
 def test_a_layer_of_netx(added, tmp_path):
-    """It loads, is measured before it is made, and computes what a dense layer with these weights on its diagonal computes."""
+    """It loads, is measured before it is made, and computes what a dense layer with these weights
+    on its diagonal computes."""
     w = np.array([40, -20, 90, 60], np.int32)
     tail = {"shape": [4], "delay_shift": 0, "neuron": NEURON, "input_shape": [4]}
     files = [

@@ -1,4 +1,5 @@
-"""The fused loops against the plain one: random neurons, every option of a scan, and the words and products they are made of."""
+"""The fused loops against the plain one: random neurons, every option of a scan, and the words and
+products they are made of."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ SURROGATES = [Atan(), Sigmoid(3.0), FastSigmoid(2.0), Exponential(0.7, 1.0), Box
 SMOOTH = ("exp", "tanh", "sigmoid", "sqrt", "log")  # words whose last bits are a library's own
 
 
-# -- random neurons --------------------------------------------------------------------------------------------
+# -- random neurons --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def draw_term(draw: Any, names: list[str], depth: int, smooth: bool) -> str:
 
 @st.composite
 def programs(draw: Any, smooth: bool | None = None) -> Program:
-    """1-3 states, 1-2 inputs, 1-3 parameters; one spike, with a reset, and at times a second output. States stay bounded."""
+    """1-3 states, 1-2 inputs, 1-3 parameters; one spike, with a reset, and at times a second
+    output. States stay bounded."""
     smooth = draw(st.booleans()) if smooth is None else smooth
     states, inputs, params = (
         [f"{k}{j}" for j in range(draw(st.integers(1, n)))]
@@ -244,7 +246,7 @@ def test_a_random_neuron_is_its_plain_loop(data, program, reset_grad, surrogate,
         assert difference(g, w) < (1e-10 if double else 1e-4)
 
 
-# -- what a scan promises --------------------------------------------------------------------------------------
+# -- what a scan promises --------------------------------------------------------------------------
 
 
 def leaky(a_in, v, keep, vth):
@@ -351,7 +353,8 @@ def test_the_grid_is_its_plain_loop(d, reset_grad, steps, width, shift, dtype):
     ("steps", "shape"), [(2, (2, 3)), (16, (1, 16)), (17, (5, 7)), (40, (129,)), (33, (3, 200))]
 )
 def test_inputs_whose_time_lies_innermost_have_the_same_bits(steps, shape, dtype):
-    """Tiles of 16 steps and neurons, whole ones and parts: outputs, states and all gradients; outputs lie as the inputs do."""
+    """Tiles of 16 steps and neurons, whole ones and parts: outputs, states and all gradients;
+    outputs lie as the inputs do."""
     results = []
     for major in (True, False):
         columns = {
@@ -381,7 +384,8 @@ def test_inputs_whose_time_lies_innermost_have_the_same_bits(steps, shape, dtype
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_neuron_may_ask_for_the_step(dtype):
-    """Values and gradients are the plain loop's, in the first steps and beyond 2**24, where float32 counts no longer."""
+    """Values and gradients are the plain loop's, in the first steps and beyond 2**24, where float32
+    counts no longer."""
     parameters = {
         "keep_u": 0.7,
         "keep_v": 0.9,
@@ -506,7 +510,7 @@ def test_two_halves_are_the_whole():
     assert torch.equal(second.states["v"], whole.states["v"])
 
 
-# -- what is refused -------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
 
 def remainder(a_in, v, p):
@@ -582,7 +586,7 @@ def test_a_wrong_training_is_told(kwargs, told):
         Training(Atan(), **kwargs)
 
 
-# -- words -----------------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------
 
 
 def all_words(a_in):
@@ -636,7 +640,7 @@ def test_values_beyond_all_bounds():
     assert bool((got["exp"][[1, 3]] > 1e38).all())
 
 
-# -- products --------------------------------------------------------------------------------------------------
+# -- products --------------------------------------------------------------------------------------
 
 
 @MANY

@@ -72,7 +72,8 @@ def test_outside_connects_to_an_inner_port():
 
 
 def test_concat_of_outports_of_two_processes():
-    """concat_with joins OutPorts of different processes; a term that covers part of a port adds to that part only."""
+    """concat_with joins OutPorts of different processes; a term that covers part of a port adds to
+    that part only."""
     a, b, s = Delay(shape=(2,)), Delay(shape=(3,)), Sigma(shape=(5,))
     a.a_out.concat_with(b.a_out).connect(s.a_in)
     x, y = integers((2, 4)), integers((3, 4), 1)
@@ -177,7 +178,8 @@ def graphs(draw):
 @given(graphs(), st.sampled_from([1, 3]), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_random_graphs_do_not_depend_on_how_they_are_run(graph, batch, graded):
-    """Batch, chunking and compilation change no bit: a batch equals its samples, one run many, kernels Python."""
+    """Batch, chunking and compilation change no bit: a batch equals its samples, one run many,
+    kernels Python."""
     sizes, edges, seed = graph
     g = np.random.default_rng(seed)
 
@@ -223,7 +225,8 @@ def test_random_graphs_do_not_depend_on_how_they_are_run(graph, batch, graded):
 
 
 def test_names_that_mean_something_in_a_process_are_told():
-    """What would break it; what is merely hidden by a Var or port, as ``reset``, may have the name."""
+    """What would break it; what is merely hidden by a Var or port, as ``reset``, may have the
+    name."""
     p = lv.AbstractProcess()
     for name, part in (("run", lv.Var((1,), 0)), ("path", lv.InPort((1,))), ("name", lv.Var((1,)))):
         with pytest.raises(

@@ -1,6 +1,8 @@
-"""What hangs or crashes in Lava, in its own words: here each is an answer or an error, in less than two seconds of work.
+"""What hangs or crashes in Lava, in its own words: here each is an answer or an error, in less than
+two seconds of work.
 
-The numbers are those of ../shared/reference/lava.md, section 4. Number 8, LearningLIF's s_out_bap, is with the learning rules.
+The numbers are those of ../shared/reference/lava.md, section 4. Number 8, LearningLIF's s_out_bap,
+is with the learning rules.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def lava():
 
 
 def within(what, seconds=2.0):
-    """What ``what()`` returns or raises; an AssertionError where it hangs or works longer than that."""
+    """What ``what()`` returns or raises; an AssertionError where it hangs or works longer than
+    that."""
     out = []
 
     def run():

@@ -1,4 +1,5 @@
-"""Imports point one way (docs/design.md): a room knows those below it. Those within functions count, those for type checkers do not."""
+"""Imports point one way (docs/design.md): a room knows those below it. Those within functions
+count, those for type checkers do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Learning rules: their language, Lava's recorded traces, and compiled kernels against the reference by whole arrays."""
+"""Learning rules: their language, Lava's recorded traces, and compiled kernels against the
+reference by whole arrays."""
 
 from __future__ import annotations
 
@@ -179,7 +180,8 @@ SIGNS = {"low": -256, "high": 255}
 
 
 def learning_beside(rule, precision, of=LearningDense, steps=25, graded="impulse"):
-    """A connection's run, cut in two, and the reference's: weights after each step, what was sent, and both themselves."""
+    """A connection's run, cut in two, and the reference's: weights after each step, what was sent,
+    and both themselves."""
     fixed, g = precision == "fixed_pt", np.random.default_rng(5)
     weights = g.integers(-40, 40, (5, 4)) * 2
     there = np.full(weights.shape, True) if of is LearningDense else g.random(weights.shape) < 0.7
@@ -357,7 +359,8 @@ def test_one_input_and_many_outputs(precision):
 
 
 def test_weights_are_used_one_step_after_they_were_learnt():
-    """x0 in step 1 makes the weight 1 in step 1; the message of step 2 arrives with it in step 3."""
+    """x0 in step 1 makes the weight 1 in step 1; the message of step 2 arrives with it in step
+    3."""
     dense = network(LearningRule(dw="x0"), np.zeros((1, 1)), pre=np.ones((1, 1), int))
     recorder = Recorder()
     recorder.add(dense.a_out)
@@ -378,7 +381,8 @@ def test_signs_are_kept():
 
 
 def test_a_network_learns_while_it_runs_and_goes_on_after_a_stop():
-    """Two groups of inputs, one of which comes just before the output spikes: its weights grow, the other's fall."""
+    """Two groups of inputs, one of which comes just before the output spikes: its weights grow, the
+    other's fall."""
     g = np.random.default_rng(2)
     early = g.random((10, 200)) < 0.1
     late = np.roll(early, 1, axis=1)  # the output spikes with these: a step after the early ones
@@ -421,7 +425,8 @@ def test_a_batch_learns_only_where_it_is_asked_for():
 
 @pytest.mark.parametrize("precision", ["floating_pt", "fixed_pt"])
 def test_many_stored_synapses_learn_as_a_matrix_does(precision):
-    """More than 16 bits count, found by their outputs; a plastic one takes at most 4 bytes more than a plain one."""
+    """More than 16 bits count, found by their outputs; a plastic one takes at most 4 bytes more
+    than a plain one."""
     n, g = 260, np.random.default_rng(3)
     weights = g.integers(1, 100, (n, n)) * g.choice([-1, 1], (n, n))
     pre, post = (g.random((2, n, 3)) < 0.1).astype(int)

@@ -1,4 +1,5 @@
-"""Processes of Lava's library against loops of their own, and Lava's numbers where its tests have some."""
+"""Processes of Lava's library against loops of their own, and Lava's numbers where its tests have
+some."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def toward_zero(x, bits):
     ],
 )
 def test_atrlif_in_whole_numbers_as_lava(decays):
-    """Its decays are fractions: that of i keeps its own of 1/4096, the others lose it. theta begins at theta_0."""
+    """Its decays are fractions: that of i keeps its own of 1/4096, the others lose it. theta begins
+    at theta_0."""
     d = {"delta_i": 0.4, "delta_v": 0.4, "delta_theta": 0.2, "delta_r": 0.2, **decays}
     neuron = proc.ATRLIF(shape=(5,), theta=9, bias_mant=7, bias_exp=2, theta_step=3.75, **decays)
     x = np.random.default_rng(4).integers(-40, 120, (5, STEPS))
@@ -224,7 +226,8 @@ def test_a_receiver_keeps_the_last_message():
 
 
 def test_a_fraction_among_constants_is_one_for_a_neuron_each_too():
-    """Where one parameter is a number a neuron, all constants lie as arrays; delta_i's keeps its fraction there."""
+    """Where one parameter is a number a neuron, all constants lie as arrays; delta_i's keeps its
+    fraction there."""
     x = np.random.default_rng(5).integers(-40, 120, (2, STEPS))
     one, each = (proc.ATRLIF(shape=(2,), theta_step=step) for step in (3.75, [3.75, 4]))
     found = [lv.simulate(n, {"a_in": x}, config=FIXED, record=["i"])["i"] for n in (one, each)]

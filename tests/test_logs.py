@@ -1,4 +1,5 @@
-"""Records of this and of other processes: all there, whole, once; the root logger and the start method untouched."""
+"""Records of this and of other processes: all there, whole, once; the root logger and the start
+method untouched."""
 
 from __future__ import annotations
 

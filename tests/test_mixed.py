@@ -1,4 +1,5 @@
-"""Graphs of several precisions and backends: equal to what one alone computes, cut into few parts, refused by name."""
+"""Graphs of several precisions and backends: equal to what one alone computes, cut into few parts,
+refused by name."""
 
 from __future__ import annotations
 
@@ -102,11 +103,12 @@ def test_a_loop_of_parts_hears_another_loop_of_parts_before_it():
     assert found[0][1].sum() > 20
 
 
-# -- precisions, in one table ----------------------------------------------------------------------------------------------------
+# -- precisions, in one table ----------------------------------------------------------------------
 
 
 class Precisions(lv.AbstractProcess):
-    """A floating-point LIF, whole weights and a LIF of fixed_pt, and back through a floating-point Dense."""
+    """A floating-point LIF, whole weights and a LIF of fixed_pt, and back through a floating-point
+    Dense."""
 
     def __init__(self, back=True):
         super().__init__()
@@ -293,7 +295,7 @@ def test_a_reordered_sum_beyond_32_bits_is_told(select):
         lv.simulate(sigma, x, config=lv.RunConfig(precision="fixed_pt", select=select))
 
 
-# -- backends, in parts ----------------------------------------------------------------------------------------------------------
+# -- backends, in parts ----------------------------------------------------------------------------
 
 BACKENDS = {
     "a layer on torch": {"layers[1]": "torch"},
@@ -307,7 +309,8 @@ BACKENDS = {
 @pytest.mark.parametrize("back", [False, True])
 @pytest.mark.parametrize("case", BACKENDS)
 def test_numba_and_torch_in_one_graph(case, back):
-    """Zero-delay and delayed boundaries, feed-forward and in loops, for a batch, by simulate and by runs: what numba alone computes."""
+    """Zero-delay and delayed boundaries, feed-forward and in loops, for a batch, by simulate and by
+    runs: what numba alone computes."""
     net, x = Chain(back=back), inputs(3)
     record = ["layers[1].v", "layers[2].a_in", "layers[0].s_out", "joints[0].weights"]
     want = lv.simulate(net, {"inp": x}, config=lv.RunConfig(**F64), record=record)
@@ -358,7 +361,8 @@ def test_numba_torch_and_a_chip_in_one_graph():
 
 
 def test_boundaries_sum_and_reorder_what_crosses_them():
-    """Several senders on several backends into one port, reordered; and a port of the outside that none of them is alone."""
+    """Several senders on several backends into one port, reordered; and a port of the outside that
+    none of them is alone."""
 
     class Fan(lv.AbstractProcess):
         def __init__(self):
@@ -387,7 +391,8 @@ def test_boundaries_sum_and_reorder_what_crosses_them():
 
 
 def test_what_is_inside_a_process_is_meant_with_it():
-    """Nearest first: itself, a function, a class, then what is around; a name means all that is inside."""
+    """Nearest first: itself, a function, a class, then what is around; a name means all that is
+    inside."""
     net = Chain()
     outer = lv.AbstractProcess(name="outer")
     outer.net = net
@@ -432,7 +437,8 @@ def test_a_model_with_its_backend_may_be_chosen():
 
 
 def test_a_module_of_torch_and_a_chip():
-    """What select puts on a chip runs there, all else on torch, with torch's gradients at level "ideal"."""
+    """What select puts on a chip runs there, all else on torch, with torch's gradients at level
+    "ideal"."""
     net = Chain(sizes=(4, 5, 3))
     x = torch.from_numpy(inputs(3))
     plain = lv.to_torch(net, dtype="float64")
@@ -462,7 +468,7 @@ def test_a_module_of_torch_and_a_chip():
             )
 
 
-# -- a backend of somebody else's -------------------------------------------------------------------------------------------------
+# -- a backend of somebody else's ------------------------------------------------------------------
 
 
 class Beads:
@@ -594,7 +600,7 @@ def test_a_backend_of_somebody_elses_is_mixed_in(abacus, select, precision):
         )
 
 
-# -- the plan --------------------------------------------------------------------------------------------------------------------
+# -- the plan --------------------------------------------------------------------------------------
 
 
 def test_a_graph_of_one_backend_is_one_part_whatever_its_precisions():
@@ -646,7 +652,8 @@ LONG = {"neurons": ["layers[1]"], "all behind": ["layers[1]", "back"], "delays":
 @pytest.mark.parametrize("kind", [DelayDense, DelaySparse])
 @pytest.mark.parametrize("case", LONG)
 def test_a_loop_of_long_delays_takes_turns_in_long_stretches(kind, case, monkeypatch):
-    """As long as the shortest delay; bit for bit what turns in every step give, for a batch, over runs and after a set of delays."""
+    """As long as the shortest delay; bit for bit what turns in every step give, for a batch, over
+    runs and after a set of delays."""
     g = np.random.default_rng(5)
     loop, delays = Chain(sizes=(4, 4)), g.integers(2, 5, (4, 4))
     delays[0, 0] = 2
@@ -711,7 +718,7 @@ def test_long_chains_and_loops_are_ordered_without_recursion():
     assert order.upstream_first(range(n), ring) == []
 
 
-# -- states as a whole -----------------------------------------------------------------------------------------------------------
+# -- states as a whole -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -771,7 +778,7 @@ def test_an_error_in_one_part_leaves_all_parts_at_the_last_whole_step():
     assert (first.v.get(), second.n.get()) == (39 * 0.25, 39)
 
 
-# -- refused, by name ------------------------------------------------------------------------------------------------------------
+# -- refused, by name ------------------------------------------------------------------------------
 
 
 def spiking(back=None):

@@ -1,4 +1,5 @@
-"""Files that cannot be trusted: refused with the key, before HDF5 or a weight is touched; and nonsense options of netx.Network."""
+"""Files that cannot be trusted: refused with the key, before HDF5 or a weight is touched; and
+nonsense options of netx.Network."""
 
 from __future__ import annotations
 
@@ -79,7 +80,7 @@ def refused(path, key, match=None, **kwargs):
     return info.value
 
 
-# -- bytes -----------------------------------------------------------------------------------------------------
+# -- bytes -----------------------------------------------------------------------------------------
 
 
 def positions(data, sign):
@@ -174,7 +175,8 @@ def test_the_heap_s_damage_is_named(tmp_path):
 
 
 def test_everything_that_h5py_writes_by_default_is_plain(tmp_path):
-    """No process is started for it: numbers of all kinds, texts, compression, attributes, many members, compact data."""
+    """No process is started for it: numbers of all kinds, texts, compression, attributes, many
+    members, compact data."""
 
     def edit(f):
         for k, dtype in enumerate(["i1", "u2", ">i4", "u8", "f2", ">f4", "f8", "?", "S7"]):
@@ -292,7 +294,7 @@ def test_a_bomb_for_a_small_layer_is_not_read(tmp_path, monkeypatch):
     refused(path, "layer/0/weight", r"shape \(2048, 2048\) does not fit 6 neurons")
 
 
-# -- sizes -----------------------------------------------------------------------------------------------------
+# -- sizes -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,8 @@ def test_an_input_shape_that_contradicts_the_layer_before(tmp_path):
 
 
 def conv(f, **changes):
-    """An input layer and a convolution before the two dense layers, which take its 2 x 2 x 1 values."""
+    """An input layer and a convolution before the two dense layers, which take its 2 x 2 x 1
+    values."""
     for k in (1, 0):
         f.move(f"layer/{k}", f"layer/{k + 3}")
     layers = {
@@ -449,7 +452,8 @@ def sdnn(f):
 
 
 def test_sigma_output_and_what_it_does_not_take(tmp_path):
-    """lava-dl's loader looks whether the key is there; where the value says otherwise a warning does."""
+    """lava-dl's loader looks whether the key is there; where the value says otherwise a warning
+    does."""
 
     def edit(value, bias=None):
         def change(f):
@@ -560,7 +564,7 @@ def test_big_matrices_are_converted_in_pieces(tmp_path, monkeypatch):
         netx.Network(write(tmp_path / "z.net", put("layer/0/weight", weight), ((50, 6), (6, 3))))
 
 
-# -- options ---------------------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------
 
 
 @UNVOUCHED
@@ -622,7 +626,8 @@ def test_bits_that_contradict_the_file_s_input_layer(tmp_path):
         ):
             netx.Network(path, input_message_bits=bits, skip_layers=skip)
     assert [netx.Network(sd, input_message_bits=b).input_message_bits for b in (0, 16)] == [16, 16]
-    # what feeds a network whose input layer is left out is the caller's; a bare input layer sends nothing of its own
+    # what feeds a network whose input layer is left out is the caller's; a bare input layer sends
+    # nothing of its own
     assert [
         netx.Network(sd, input_message_bits=b, skip_layers=1).input_message_bits for b in (0, 8, 24)
     ] == [16, 8, 24]
@@ -661,7 +666,7 @@ def test_a_path_and_keywords(tmp_path):
     )
 
 
-# -- files of ours ---------------------------------------------------------------------------------------------
+# -- files of ours ---------------------------------------------------------------------------------
 
 
 def test_a_network_that_ends_in_flatten(tmp_path):
@@ -694,7 +699,8 @@ def test_a_network_that_ends_in_flatten(tmp_path):
 
 
 def test_a_sample_of_damaged_files():
-    """`python -m benchmarks.fuzz_files` tries thousands: none hangs, dies, loads as something else or ends in an untyped error."""
+    """`python -m benchmarks.fuzz_files` tries thousands: none hangs, dies, loads as something else
+    or ends in an untyped error."""
     for title, counts in fuzz_files.campaigns(60, 30, 40, 1):
         assert not counts.bad, f"{title}: {counts.bad}"
         assert counts.total("NetFileError") > 10

@@ -1,4 +1,5 @@
-"""netx.blocks: layers that a program builds by hand, against Loihi's equations in plain integers."""
+"""netx.blocks: layers that a program builds by hand, against Loihi's equations in plain
+integers."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def cut(z):
 
 
 def lif(arrives, steps, bias=0, feedback=None, delays=0):
-    """Spikes (n, steps) of LIFs with PARAMS; ``arrives(t)`` is their input, ``feedback`` (n, n) their own weights."""
+    """Spikes (n, steps) of LIFs with PARAMS; ``arrives(t)`` is their input, ``feedback`` (n, n)
+    their own weights."""
     u = v = np.zeros(np.shape(arrives(0)), np.int64)
     out = np.zeros((steps, *u.shape), np.int64)
     for t in range(steps):
@@ -280,7 +282,8 @@ def test_a_network_tells_what_its_file_says(tmp_path):
 
 
 def test_in_lavas_words(tmp_path):
-    """As lava-dl's programs: a network's Vars have an ``init``, and it runs with a configuration of Lava's."""
+    """As lava-dl's programs: a network's Vars have an ``init``, and it runs with a configuration of
+    Lava's."""
     from lavalike.compat import configs, finder
 
     path, weight, back = foreign(tmp_path / "rec.net")

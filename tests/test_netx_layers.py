@@ -21,7 +21,8 @@ TIME = 16
 
 
 def write(path, layers, ours=True):
-    """A file of ``layers``: {type, shape, delay_shift, input_shape, neuron, and datasets by key}."""
+    """A file of ``layers``: {type, shape, delay_shift, input_shape, neuron, and datasets by
+    key}."""
     with h5py.File(path, "w") as file:
         for k, layer in enumerate(layers):
             group = file.create_group(f"layer/{k}")
@@ -39,7 +40,7 @@ def write(path, layers, ours=True):
     return path
 
 
-# -- slayer's equations ----------------------------------------------------------------------------------------
+# -- slayer's equations ----------------------------------------------------------------------------
 
 
 def per_channel(value, like):
@@ -79,7 +80,8 @@ def synapse(layer, key, x):
 
 
 def respond(layer, z):
-    """Messages of a layer whose drive from outside is ``z``: one array, or real and imaginary part."""
+    """Messages of a layer whose drive from outside is ``z``: one array, or real and imaginary
+    part."""
     p = layer["neuron"]
     kind = p["type"]
     shape, time = z[0].shape[:-1], z[0].shape[-1]
@@ -118,7 +120,8 @@ def respond(layer, z):
             else:
                 s, theta, r = adapted(v, True, theta, r, threshold)
         elif kind == "SDNN":
-            # u: sum, v: activation, r: residue; messages and sums count in 1/4096, the state in 1/64 of that
+            # u: sum, v: activation, r: residue; messages and sums count in 1/4096, the state in
+            # 1/64 of that
             u = u + now[0]
             x = np.maximum(u + (bias[0] << 12), 0)
             d = x - v + r
@@ -159,7 +162,7 @@ def slayer_layer(layer, x):
     return late(y, np.asarray(layer.get("delay", 0), int) + layer["delay_shift"])
 
 
-# -- random files ----------------------------------------------------------------------------------------------
+# -- random files ----------------------------------------------------------------------------------
 
 RF_KINDS = ("RF_PHASE", "RF_IZHIKEVICH", "ADRF_PHASE", "ADRF_IZHIKEVICH")
 
@@ -300,7 +303,7 @@ def test_files_compute_slayers_equations(neuron, kind, tmp_path):
     check()
 
 
-# -- single rules ----------------------------------------------------------------------------------------------
+# -- single rules ----------------------------------------------------------------------------------
 
 
 CUBA = {"type": "CUBA", "iDecay": 1000, "vDecay": 500, "vThMant": 20}
@@ -333,7 +336,8 @@ def spikes(*shape, seed=0):
 
 
 def test_a_delay_of_every_channel_acts_behind_the_neuron(tmp_path):
-    """Not on what it receives: a recurrent layer's feedback is not delayed, and resonators keep their phase."""
+    """Not on what it receives: a recurrent layer's feedback is not delayed, and resonators keep
+    their phase."""
     layer = dense(
         3,
         4,
@@ -433,7 +437,8 @@ def test_an_average_of_sigma_delta_messages_decodes_to_values(tmp_path):
 
 @pytest.mark.parametrize("neuron", ["CUBA", "ALIF", *RF_KINDS])
 def test_other_models_come_close(neuron, tmp_path):
-    """The floating-point models of numba and torch agree; fixed_pt rounds. Kernels run as plain Python are the same."""
+    """The floating-point models of numba and torch agree; fixed_pt rounds. Kernels run as plain
+    Python are the same."""
     common = {
         "delay_shift": 1,
         "delay": np.array([0.0, 2.0]),
@@ -559,7 +564,7 @@ def test_delays_that_lava_dropped_are_dropped_with_a_warning(tmp_path):
             )
 
 
-# -- the processes ---------------------------------------------------------------------------------------------
+# -- the processes ---------------------------------------------------------------------------------
 
 
 @given(
@@ -647,7 +652,8 @@ def test_synapses_of_an_input_are_counted(seed, groups, stride, dilation, paddin
 @pytest.mark.parametrize("config", [EXACT, lv.RunConfig(backend="torch")], ids=["numba", "torch"])
 @pytest.mark.parametrize(("longest", "cut"), [(1, 1), (3, 2), (5, 7), (14, 6)])
 def test_a_delay_line_hands_on_each_element_later(config, longest, cut):
-    """In a batch each sample for itself; a line that is given what another held goes on where that one ended."""
+    """In a batch each sample for itself; a line that is given what another held goes on where that
+    one ended."""
     rng = np.random.default_rng(longest)
     delays, x = rng.integers(0, longest + 1, (3, 2)), rng.integers(-9, 9, (2, 3, 2, 12))
     want = np.stack(
@@ -715,7 +721,7 @@ def test_processes_refuse_what_does_not_fit(call, message):
         call()
 
 
-# -- compare ---------------------------------------------------------------------------------------------------
+# -- compare ---------------------------------------------------------------------------------------
 
 P = {"threshold": 0.4, "current_decay": 0.3, "voltage_decay": 0.1}
 
@@ -822,7 +828,7 @@ def test_networks_that_are_not_the_files_are_told(call, message, tmp_path):
         call(net, path)
 
 
-# -- pools of odd sizes ----------------------------------------------------------------------------------------
+# -- pools of odd sizes ----------------------------------------------------------------------------
 
 
 def pool(shape, kernel=(2, 2), stride=None, ours=False, **more):

@@ -1,4 +1,5 @@
-"""Models in Python: what they receive and send, among parts of other backends; errors that say who waits for whom."""
+"""Models in Python: what they receive and send, among parts of other backends; errors that say who
+waits for whom."""
 
 from __future__ import annotations
 
@@ -110,7 +111,7 @@ def run(of, steps=1, config=F64):
         of.run(lv.RunSteps(steps), config)
 
 
-# -- messages ------------------------------------------------------------------------------------------------------------------
+# -- messages --------------------------------------------------------------------------------------
 
 
 def test_a_chain_in_any_order_of_making():
@@ -308,7 +309,7 @@ def test_a_model_that_sends_in_some_steps_only():
         assert sink.n.get().item() == 3
 
 
-# -- among other backends ------------------------------------------------------------------------------------------------------
+# -- among other backends --------------------------------------------------------------------------
 
 
 class Matrix(lv.AbstractProcess):
@@ -351,7 +352,8 @@ def test_a_loop_of_numba_and_python_is_bit_for_bit_all_numba():
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_a_part_runs_in_the_middle_of_a_models_step(backend):
-    """What it receives is made of what it sent in the same step, and so is what another part hears after."""
+    """What it receives is made of what it sent in the same step, and so is what another part hears
+    after."""
     if backend == "torch":
         pytest.importorskip("torch")
     p, seen = process(("back",), ("out", "more")), []
@@ -375,7 +377,8 @@ def test_a_part_runs_in_the_middle_of_a_models_step(backend):
 
 
 def test_parts_between_python_models_in_one_step():
-    """Python -> LIF -> Python -> LIF -> Python, all without delay: the LIFs are not computed together."""
+    """Python -> LIF -> Python -> LIF -> Python, all without delay: the LIFs are not computed
+    together."""
     a, b, c = Count(), Through(), Total()
     first, second = (Sigma(shape=(2,)) for _ in range(2))
     chain(a, first, b, second, c)
@@ -471,7 +474,8 @@ def test_a_chip_between_python_models():
 
 
 def test_what_a_python_model_sends_past_a_chip_is_recorded_as_it_is_heard(monkeypatch):
-    """In float32, whatever it is sent in. After an error on the chip the graph takes no further step."""
+    """In float32, whatever it is sent in. After an error on the chip the graph takes no further
+    step."""
     pytest.importorskip("torch")
     from lavalike.backends.bss2.program import SpikingProgram
     from lavalike.bss2 import Chip
@@ -510,7 +514,7 @@ def test_what_a_python_model_sends_past_a_chip_is_recorded_as_it_is_heard(monkey
     source.stop()
 
 
-# -- which model -----------------------------------------------------------------------------------------------------------------
+# -- which model -----------------------------------------------------------------------------------
 
 
 def test_a_python_model_of_a_subclass_goes_before_what_its_base_has():
@@ -564,7 +568,7 @@ def test_check_model_holds_a_python_model_to_what_all_are_held_to():
     check_model(Half(), HalfModel)
 
 
-# -- errors ----------------------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 def test_a_circle_of_reads_is_named_at_once():
@@ -798,7 +802,7 @@ def test_a_delay_of_a_python_model_is_refused():
         lv.implements(Count, backend="numpy", delay=1)(type("M", (lv.NumpyModel,), {}))
 
 
-# -- Vars ------------------------------------------------------------------------------------------------------------------------
+# -- Vars ------------------------------------------------------------------------------------------
 
 
 def test_vars_are_attributes_that_may_be_assigned_anew():
@@ -925,7 +929,7 @@ def test_a_part_that_cannot_record_more_is_compiled_anew(monkeypatch):
     assert monitor.get_data()["Sigma"]["sigma"][:, 0].tolist() == [6, 10]
 
 
-# -- life ------------------------------------------------------------------------------------------------------------------------
+# -- life ------------------------------------------------------------------------------------------
 
 
 def test_an_instance_lives_until_stop():
@@ -1126,7 +1130,7 @@ def test_what_stands_for_a_port_says_which():
     assert repr(lv.Declared(int, number=True)) == "Declared(int64, number=True)"
 
 
-# -- phases, and RefPorts ----------------------------------------------------------------------------------------------------------
+# -- phases, and RefPorts --------------------------------------------------------------------------
 
 
 def logging(log, name, **guards):
@@ -1190,7 +1194,8 @@ def test_errors_in_phases_and_guards_say_where():
 
 
 def watcher(shape, read=True, write=None, when="run_post_mgmt"):
-    """A process with a RefPort whose model reads it in every step, and writes what ``write`` makes of it."""
+    """A process with a RefPort whose model reads it in every step, and writes what ``write`` makes
+    of it."""
     p, seen = process(name="w"), []
     p.ref = lv.RefPort(shape)
 
@@ -1215,7 +1220,8 @@ def test_a_ref_port_reads_and_writes_a_var_of_another_model():
 
 
 def test_a_ref_port_of_a_compiled_process_and_what_is_recorded_of_it():
-    """In numba: read as the step left it, written for the next one; a recorded Var is what the step's end makes it."""
+    """In numba: read as the step left it, written for the next one; a recorded Var is what the
+    step's end makes it."""
     sigma = Sigma(shape=(2,))
     p, seen = watcher((2,), write=lambda x: x + 100)
     p.ref.connect_var(sigma.sigma)
@@ -1344,7 +1350,8 @@ def test_a_batch_refers_to_its_own_samples():
     "config", [{"threads": 1}, {"threads": 2}, {"backend": "torch"}], ids=["one", "two", "torch"]
 )
 def test_each_sample_of_a_batch_has_its_own_of_a_compiled_process(config):
-    """Sigma adds its input; the model halves what it has become in its own sample while it is below 4."""
+    """Sigma adds its input; the model halves what it has become in its own sample while it is below
+    4."""
     config = lv.RunConfig(dtype="float64", **config)
     sigma = Sigma(shape=(2,), name="s")
     p, seen = watcher((2,), write=lambda x: x / 2 if x[0] < 4 else x)
@@ -1367,7 +1374,8 @@ def test_one_sample_sets_no_parameter_of_a_batch():
 
 
 def test_ref_ports_to_states_held_in_another_form():
-    """A RefPort to a buffer of delays, which the program has as a ring, in each sample of a batch."""
+    """A RefPort to a buffer of delays, which the program has as a ring, in each sample of a
+    batch."""
     delay = DelayDense(weights=8 * np.eye(1), delays=2, num_message_bits=8, name="d")
     p, _seen = watcher(delay.a_buff.shape, write=lambda x: x / 2)
     p.ref.connect_var(delay.a_buff)
@@ -1431,7 +1439,8 @@ def test_the_page_on_python_models_runs(capsys):
 
 
 def test_the_guard_that_raises_is_the_one_that_is_named():
-    """Guards are asked one after another; a model without one is among them, and one that learns without management before."""
+    """Guards are asked one after another; a model without one is among them, and one that learns
+    without management before."""
     parts = [process(n=0.0, name=name) for name in ("first", "second", "third")]
     silent = {"run_post_mgmt": print, "post_guard": lambda self: False}
     learns = {"run_lrn": lambda self: None, "lrn_guard": lambda self: True}

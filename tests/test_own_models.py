@@ -1,4 +1,5 @@
-"""A user's own model: what would be silently wrong is refused with its line, what goes wrong in a run is told by process and step."""
+"""A user's own model: what would be silently wrong is refused with its line, what goes wrong in a
+run is told by process and step."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ FIXED = lv.RunConfig(precision="fixed_pt")
 
 
 def model(step, name="M", backend="numba", base=None, **kwargs):
-    """A process of three neurons with a state, two parameters and the model whose step is ``step``."""
+    """A process of three neurons with a state, two parameters and the model whose step is
+    ``step``."""
 
     class P(lv.AbstractProcess):
         def __init__(self):
@@ -60,7 +62,7 @@ def rows_of(a):
     return a
 
 
-# -- refused when it is compiled ------------------------------------------------------------------------------
+# -- refused when it is compiled -------------------------------------------------------------------
 
 
 def returned(a_in, s_out):
@@ -191,7 +193,7 @@ def test_the_line_is_that_of_the_mistake_and_needs_no_source():
         lv.simulate(model(scope["step"]), {"a_in": X})
 
 
-# -- and what must not be refused -----------------------------------------------------------------------------
+# -- and what must not be refused ------------------------------------------------------------------
 
 
 def by_a_helper(a_in, s_out):
@@ -272,7 +274,8 @@ FINE = [
 
 @pytest.mark.parametrize("step", FINE, ids=lambda f: f.__name__)
 def test_ways_to_write_are_seen(step):
-    # the same look at the step in both; those are compiled that hand arrays on or write them as a whole
+    # the same look at the step in both; those are compiled that hand arrays on or write them as a
+    # whole
     compiled = step not in (
         by_a_view,
         by_an_entry,
@@ -300,7 +303,7 @@ def test_what_derive_returned_is_each_samples_own_where_a_step_writes_it():
         np.testing.assert_array_equal(got[:, 2], x[:, 0].cumsum(-1))
 
 
-# -- ports ----------------------------------------------------------------------------------------------------
+# -- ports -----------------------------------------------------------------------------------------
 
 
 class Inhibited(LIF):
@@ -368,7 +371,7 @@ def test_a_torch_step_that_forgets_is_told(text):
         lv.simulate(process, {"a_in": X}, config=lv.RunConfig(backend="torch"), record=["v"])
 
 
-# -- indices and exceptions -----------------------------------------------------------------------------------
+# -- indices and exceptions ------------------------------------------------------------------------
 
 
 def beyond(a_in, s_out):
@@ -455,7 +458,7 @@ def test_what_a_step_raises_reaches_the_caller(kind, args):
         np.testing.assert_array_equal(process.v.get(), [6, 6, 6])
 
 
-# -- names ----------------------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------
 
 NAMES = (
     "i",
@@ -486,7 +489,8 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_name_clashes_with_the_generated_loop(name):
-    """As a state, as an input and as a parameter of a Dynamics, and as a Var of a model of one's own."""
+    """As a state, as an input and as a parameter of a Dynamics, and as a Var of a model of one's
+    own."""
     scope = {}
     exec(
         f"def leaky(a_in, {name}, keep):\n    {name} = {name} * keep + a_in\n    return {name}, {name}\n"
@@ -554,7 +558,7 @@ def test_a_parameter_called_t_is_the_users():
     np.testing.assert_array_equal(lv.simulate(Q(), {"a_in": X})["s_out"], 7 * X)
 
 
-# -- numbers --------------------------------------------------------------------------------------------------
+# -- numbers ---------------------------------------------------------------------------------------
 
 
 def overflowing():
@@ -657,7 +661,8 @@ def test_values_behind_a_mask_are_not_taken():
     ids=["dense", "sparse", "delays"],
 )
 def test_fixed_sums_beyond_32_bits_are_errors(connection):
-    """A message of 24 bits times 254 leaves 32 bits; sums that fit are right, also where the bound alone would not say so."""
+    """A message of 24 bits times 254 leaves 32 bits; sums that fit are right, also where the bound
+    alone would not say so."""
     big = 2**24 - 1
     with pytest.raises(lv.RunError, match=r"step 1: a sum left the 32 bits"):
         lv.simulate(
@@ -700,7 +705,8 @@ def test_fixed_sums_beyond_32_bits_are_errors(connection):
     ids=["conv", "groups", "transposed"],
 )
 def test_fixed_sums_of_convolutions_beyond_32_bits(make):
-    """Whose neuron looks for 24 bits: an error or the sum itself; else the sum's low 24 bits, as in Lava."""
+    """Whose neuron looks for 24 bits: an error or the sum itself; else the sum's low 24 bits, as in
+    Lava."""
     big = 2**24 - 1
 
     def sums(weights, checked, value=big):
@@ -716,7 +722,8 @@ def test_fixed_sums_of_convolutions_beyond_32_bits(make):
     assert sums([127, 127, -127], True) == {127 * big}
     assert sums([127, 127], False) == {-254}  # of 254 * 2**24 - 254
     assert sums([127, 127, -127], False) == {-127}
-    # the factor of two that weights have in common: message times factor leaves 32 bits, and as an int32 is 0
+    # the factor of two that weights have in common: message times factor leaves 32 bits, and as an
+    # int32 is 0
     with pytest.raises(lv.RunError, match=r"step 1: a sum left the 32 bits"):
         sums([256, 512], True, 2**24)
     assert sums([256, -256, 3], True, 2**24) == {3 * 2**24}
@@ -777,7 +784,7 @@ def test_graded_messages_that_count_as_spikes_warn_once(make, config, recwarn):
     assert not recwarn.list
 
 
-# -- options --------------------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

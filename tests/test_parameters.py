@@ -1,4 +1,5 @@
-"""What a parameter means stands once: signatures, documentation, files and the table follow from it."""
+"""What a parameter means stands once: signatures, documentation, files and the table follow from
+it."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ def test_a_signature_is_whole_and_what_is_declared(cls):
     late = {"bias_start"} if cls is SigmaDelta else set()  # there with a bias that begins late
     names = (
         {n for c in cls.__mro__ for n in vars(c).get("__annotations__", ())}
-        - {"name", "parent", "models", "dynamics"}
+        - {"name", "parent", "models", "dynamics", "_taken"}
         - late
     )
     assert names <= {*vars(made)}, "what an editor shows is there"
@@ -106,7 +107,8 @@ def test_the_chips_neuron_declares_its_terms(fire, terms):
 
 
 def test_the_chips_neuron_makes_a_process():
-    """A current of 1 a step brings the membrane to i (1 - keep_w) / (dv (1 - keep_w) + pull): the adaptation takes its part."""
+    """A current of 1 a step brings the membrane to i (1 - keep_w) / (dv (1 - keep_w) + pull): the
+    adaptation takes its part."""
     d = adex.neuron(False, adapting=True)
     made = neuron_process(d)(
         shape=(1,), gain=0.5, du=1, dv=0.2, leak=0, dw=0.1, pull=0.03, e_adapt=0

@@ -59,7 +59,8 @@ def frames(data):
 
 
 def test_sequences_are_lava_dls(recorded):
-    """Its split: permutation(len // sequence) of RandomState(42); int(0.8 n) of them to train on, the last int(0.2 n) to test."""
+    """Its split: permutation(len // sequence) of RandomState(42); int(0.8 n) of them to train on,
+    the last int(0.2 n) to test."""
     order = np.random.RandomState(42).permutation(12)
     train, test = (
         PilotNetDataset(recorded, sequence=4),
@@ -440,7 +441,8 @@ def test_pools_groups_and_spikes_count_too():
 
 
 def test_transposed_recurrent_and_complex_layers_count_too():
-    """A message into ConvT reaches all taps of its kernel; one of a recurrent layer comes back to all of it; complex weights are two."""
+    """A message into ConvT reaches all taps of its kernel; one of a recurrent layer comes back to
+    all of it; complex weights are two."""
     params = {"threshold": 1, "current_decay": 0.5, "voltage_decay": 0.5}
     block = slayer.block.cuba
     net = chain(

@@ -1,4 +1,5 @@
-"""What passes between a graph that runs and the program around it, what acts at set steps, and models beside the steps."""
+"""What passes between a graph that runs and the program around it, what acts at set steps, and
+models beside the steps."""
 
 from __future__ import annotations
 
@@ -104,7 +105,8 @@ def test_a_run_without_end_does_as_many_steps_as_there_are_messages_and_is_pause
 
 
 def test_the_program_may_answer_within_the_step():
-    """The step begins as the program waits for what it brings; what it answers is for the same step."""
+    """The step begins as the program waits for what it brings; what it answers is for the same
+    step."""
 
     class Source(lv.AbstractProcess):
         def __init__(self):
@@ -208,7 +210,8 @@ def test_what_nobody_will_send_or_take_is_told_at_once():
 def test_the_program_and_a_run_that_wait_for_each_other_are_told():
     injector, extractor = relay()
     injector.run(lv.RunContinuous())
-    # whoever looks last sees that the other waits; the run may have begun a step for the program's sake
+    # whoever looks last sees that the other waits; the run may have begun a step for the program's
+    # sake
     with pytest.raises(ChannelDeadlockError, match="Extractor: receive: no step has sent"):
         extractor.receive()
     with warnings.catch_warnings(), contextlib.suppress(ChannelDeadlockError, DeadlockError):
@@ -364,7 +367,8 @@ IN_PYTHON = {
 
 
 def managed(make: Callable[[], tuple[Any, Any, Any]], fixed: bool, cuts: tuple[int, ...]) -> Any:
-    """What is recorded and read of the Var and the port of ``make()``'s process, by rows and by models in Python."""
+    """What is recorded and read of the Var and the port of ``make()``'s process, by rows and by
+    models in Python."""
     found = []
     for python in (False, True):
         process, var, out = make()
@@ -404,7 +408,8 @@ def managed(make: Callable[[], tuple[Any, Any, Any]], fixed: bool, cuts: tuple[i
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_rows_do_what_the_models_in_python_do(fixed):
-    """In phase and bits: what is set is recorded, kept and goes on from there, and a neuron at rest wakes."""
+    """In phase and bits: what is set is recorded, kept and goes on from there, and a neuron at rest
+    wakes."""
 
     def lif() -> tuple[Any, Any, Any]:
         lif = LIF(shape=(6,), du=0 if fixed else 0.25, vth=10, bias_mant=np.arange(6))
@@ -426,7 +431,8 @@ def test_rows_do_what_the_models_in_python_do(fixed):
 
 
 def test_rows_in_turns_with_models_in_python_and_in_a_batch():
-    """A part among Python models has them too; a Var that such a one refers to stays with Python."""
+    """A part among Python models has them too; a Var that such a one refers to stays with
+    Python."""
     injector = io.Injector(shape=(2,), channel_config=ZEROS)
     sigma, sink = Sigma(shape=(2,)), io.sink.RingBuffer(shape=(2,), buffer=4)
     injector.out_port.connect(sigma.a_in)

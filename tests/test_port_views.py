@@ -1,4 +1,5 @@
-"""Slices of ports, as sources and as destinations, and processes that hand an InPort straight on."""
+"""Slices of ports, as sources and as destinations, and processes that hand an InPort straight
+on."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ VIEWS = {
 @EACH
 @BATCHES
 def test_slices_carry_what_numpy_slices(config, batch):
-    """Every kind of view in one graph: each is a gather of its own, or the place itself where it is one run of elements."""
+    """Every kind of view in one graph: each is a gather of its own, or the place itself where it is
+    one run of elements."""
     x = integers(*batch, 4, 3, 5)
     source = Delay(shape=(4, 3))
     ends = {}
@@ -82,7 +84,8 @@ def test_slices_carry_what_numpy_slices(config, batch):
 @EACH
 @BATCHES
 def test_slices_receive(config, batch):
-    """What is sent to a part of a port arrives there; parts that overlap are added up, what nothing is sent to reads zeros."""
+    """What is sent to a part of a port arrives there; parts that overlap are added up, what nothing
+    is sent to reads zeros."""
     a, b, total = Delay(shape=(3,)), Delay(shape=(2,)), Delay(shape=(2, 4))
     a.a_out.connect(total.s_in[0, 1:])
     b.a_out.connect(total.s_in[:, 2])
@@ -110,7 +113,8 @@ def test_a_view_of_several_ports_receives():
 
 
 def test_slices_in_a_loop_and_between_runs():
-    """Two populations in one process, each heard by its own connection: the bits of two processes; also after pickle."""
+    """Two populations in one process, each heard by its own connection: the bits of two processes;
+    also after pickle."""
     g = np.random.default_rng(2)
     w = g.normal(0, 0.4, (6, 6)).astype(np.float32)
     bias = g.random(6).astype(np.float32) * 0.5

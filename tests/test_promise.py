@@ -1,7 +1,9 @@
-"""What slayer trained, the exported file computes bit for bit in fixed_pt: random networks of all families and blocks, layer by layer.
+"""What slayer trained, the exported file computes bit for bit in fixed_pt: random networks of all
+families and blocks, layer by layer.
 
-They are moved by steps of an optimizer that leave the weights' and decays' ranges, and weights are then scaled until every layer sends
-something where that helps: a silent network proves little. How many live is counted.
+They are moved by steps of an optimizer that leave the weights' and decays' ranges, and weights are
+then scaled until every layer sends something where that helps: a silent network proves little. How
+many live is counted.
 """
 
 from __future__ import annotations
@@ -85,7 +87,8 @@ def extents(name, shape, kernel, stride, padding, dilation):
 
 @st.composite
 def networks(draw):
-    """(blocks, input shape, rate of the optimizer's steps): random layers, norms, masks, strides, delays, shifts, decays, thresholds."""
+    """(blocks, input shape, rate of the optimizer's steps): random layers, norms, masks, strides,
+    delays, shifts, decays, thresholds."""
     graded = draw(st.booleans())
     torch.manual_seed(draw(st.integers(0, 2**31)))
     blocks = []
@@ -191,7 +194,8 @@ def networks(draw):
 
 
 def step(net, rate, g):
-    """Two steps of an optimizer, along gradients of any kind: at 8 weights leave their 8 bits, at 0.3 decays their range."""
+    """Two steps of an optimizer, along gradients of any kind: at 8 weights leave their 8 bits, at
+    0.3 decays their range."""
     if not rate or not any(p.requires_grad for p in net.parameters()):
         return
     groups = slayer.utils.parameter_groups(net, rate, delay_lr=0.5)
@@ -234,8 +238,8 @@ def liven(block, x):
 
 
 def compared(case):
-    """The first block of a network that sent nothing, or "live"; "overflown" where it left 24 bits. Its file computes the same, or says
-    that."""
+    """The first block of a network that sent nothing, or "live"; "overflown" where it left 24 bits.
+    Its file computes the same, or says that."""
     blocks, shape, rate = case
     net, g = torch.nn.Sequential(*blocks), torch.Generator().manual_seed(1)
     x = torch.rand(2, *shape, TIME, generator=g) * 4 - 2
@@ -265,7 +269,8 @@ def compared(case):
         path = slayer.export_hdf5(net, Path(folder) / "net.net")
         loaded = netx.Network(path)
     if overflown:
-        # more than 24 bits were needed, which slayer counted: the promise does not hold, and the run says so
+        # more than 24 bits were needed, which slayer counted: the promise does not hold, and the
+        # run says so
         lag = max(layer.lag for layer in loaded.layers) + 1
         late = torch.cat(
             [x, torch.zeros(*x.shape[:-1], lag)], -1
@@ -293,12 +298,13 @@ def test_the_exported_file_computes_what_was_trained():
 
     each()
     counts = Counter(ends)
-    # 70 to 82 % were seen live, and up to 10 % overflown: what is drawn depends on the modules loaded
+    # 70 to 82 % were seen live, and up to 10 % overflown: what is drawn depends on the modules
+    # loaded
     assert counts["live"] >= 0.5 * len(ends), counts
     assert counts["overflown"] <= 0.3 * len(ends), counts
 
 
-# -- what random networks come across seldom -------------------------------------------------------------------
+# -- what random networks come across seldom -------------------------------------------------------
 
 
 CUBA = {"threshold": 0.5, "current_decay": 0.4, "voltage_decay": 0.2, "requires_grad": True}

@@ -1,4 +1,5 @@
-"""Whose a .net file is, and that it is as it was written: marks verify or are refused, never overlooked."""
+"""Whose a .net file is, and that it is as it was written: marks verify or are refused, never
+overlooked."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def sdnn_net():
 
 
 def trained(net, x):
-    """Norms that moved away from zero: their biases are what a foreign file would have act too early."""
+    """Norms that moved away from zero: their biases are what a foreign file would have act too
+    early."""
     for _ in range(20):
         net.train()(x)
     return net.eval(), x
@@ -78,7 +80,7 @@ def ours(request, tmp_path):
     return slayer.export_hdf5(net, path) if request.param == "whole" else by_hand(net, path)
 
 
-# -- files written by hand ---------------------------------------------------------------------------------------------
+# -- files written by hand -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [cuba_net, sdnn_net])
@@ -118,7 +120,7 @@ def test_signed_as_a_whole_it_has_nothing_to_warn_of(tmp_path, capsys):
         netx.Network(path)
 
 
-# -- every mark --------------------------------------------------------------------------------------------------------
+# -- every mark ------------------------------------------------------------------------------------
 
 
 def change(value):
@@ -284,7 +286,7 @@ def test_flipped_bits_are_told_or_change_nothing(ours, seed):
                 )
 
 
-# -- version 0.3 -------------------------------------------------------------------------------------------------------
+# -- version 0.3 -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -368,7 +370,7 @@ def test_signing_makes_a_file_of_0_3_one_of_this_version(old, kind, tmp_path):
         assert f["layer/0/neuron/type"].dtype.kind == "S"
 
 
-# -- lava-dl's files, signed -------------------------------------------------------------------------------------------
+# -- lava-dl's files, signed -----------------------------------------------------------------------
 
 
 def test_a_signed_file_of_lava_dl_means_what_it_meant(tmp_path, conformance, capsys):

@@ -1,4 +1,5 @@
-"""Steps of fixed_pt in 32 bits: where it is proved that those hold all that is computed, block by block; the same bits as in 64."""
+"""Steps of fixed_pt in 32 bits: where it is proved that those hold all that is computed, block by
+block; the same bits as in 64."""
 
 import inspect
 
@@ -89,7 +90,8 @@ def test_a_step_of_scaled_rounds_toward_zero():
 
 
 def test_blocks_of_any_size_of_values_are_right():
-    """A block with inputs beyond 24 bits, which are computed in 64, between two without; a last one that is not full."""
+    """A block with inputs beyond 24 bits, which are computed in 64, between two without; a last one
+    that is not full."""
     g = np.random.default_rng(1)
     size, steps = 600, 6
     data = g.integers(-(2**14), 2**14, (size, steps))

@@ -197,7 +197,8 @@ def test_a_thousand_short_runs_fill_one_array():
 
 
 def test_runs_go_on_filling_whatever_comes_between():
-    """The program keeps where the next row is; a set, a clear, another limit, another probe and a reset are seen all the same."""
+    """The program keeps where the next row is; a set, a clear, another limit, another probe and a
+    reset are seen all the same."""
     lif, rec, monitor = counting(), Recorder(), Monitor()
     rec.add(lif.v)
     steps = []
@@ -235,7 +236,8 @@ PARTS = {"a part each": Dense, "neurons on torch": LIF}
 
 @pytest.mark.parametrize("backend", ["numba", "torch", *PARTS])
 def test_a_probe_that_comes_later_compiles_nothing(backend):
-    """Nor does one that goes: the program is the same. Ports are as sent, also those that sum. So in a graph of several parts."""
+    """Nor does one that goes: the program is the same. Ports are as sent, also those that sum. So
+    in a graph of several parts."""
     config = (
         lv.RunConfig(select={PARTS[backend]: "torch"})
         if backend in PARTS
@@ -394,7 +396,7 @@ def test_without_xarray_it_says_so(monkeypatch):
         Recorder().to_xarray()
 
 
-# -- refused -----------------------------------------------------------------------------------------------------------
+# -- refused ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

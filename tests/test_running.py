@@ -246,7 +246,8 @@ def test_sparse_and_undelayed_equal_dense(config, graded):
 
 @pytest.mark.parametrize("exp", [-3, 0, 2])
 def test_delays_shift_and_survive_a_pause(exp):
-    """A message of step t arrives at t + 1 + delay, however the run is cut and whatever is read between."""
+    """A message of step t arrives at t + 1 + delay, however the run is cut and whatever is read
+    between."""
     g = np.random.default_rng(1)
     w, d = g.integers(-99, 99, (4, 3)), g.integers(0, 5, (4, 3))
     x = g.integers(0, 2, (3, 20))
@@ -267,7 +268,8 @@ def test_delays_shift_and_survive_a_pause(exp):
 
 
 def test_ctrl_c_ends_a_run_between_stretches():
-    """A run of a billion steps ends within a moment of SIGINT, with KeyboardInterrupt, and the state is readable."""
+    """A run of a billion steps ends within a moment of SIGINT, with KeyboardInterrupt, and the
+    state is readable."""
     code = """
 import signal
 import numpy as np, lavalike as lv
@@ -318,7 +320,7 @@ def test_a_graph_is_the_same_from_every_end_and_around_what_a_model_hides():
     assert lif.runtime.program.step == 5
 
 
-# -- what simulate takes, and how it refuses the rest ---------------------------------------------------------------
+# -- what simulate takes, and how it refuses the rest ----------------------------------------------
 
 
 class Inner(lv.AbstractProcess):
@@ -353,7 +355,8 @@ class Part(lv.AbstractProcess):
     ids=["fixed", "float", "torch"],
 )
 def test_a_port_behind_unfed_ones_is_fed(config):
-    """By object, path and attributes. It gets what it is given, nothing else does; one further up the chain hands on."""
+    """By object, path and attributes. It gets what it is given, nothing else does; one further up
+    the chain hands on."""
     net, x = Inner(), np.arange(12).reshape(3, 4)
     weights = np.array([[2, 4, 6], [8, 10, 12]])
     later = np.pad(x, ((0, 0), (1, 0)))[:, :4]

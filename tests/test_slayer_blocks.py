@@ -1,4 +1,5 @@
-"""slayer's blocks: every block of every family trains, streams, loads, exports; lava-dl's defects stay out."""
+"""slayer's blocks: every block of every family trains, streams, loads, exports; lava-dl's defects
+stay out."""
 
 from __future__ import annotations
 
@@ -321,7 +322,7 @@ def test_recurrent_gradients_are_those_of_backpropagation_through_time():
         )
 
 
-# -- what was wrong in lava-dl --------------------------------------------------------------------------------
+# -- what was wrong in lava-dl ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -601,7 +602,7 @@ def test_winners_take_all():
     assert y[0, :, 1].sum() == 0  # each was, by the others
 
 
-# -- errors ---------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""slayer's neurons and blocks reproduce what lava-dl computed: forward exactly, gradients to 1e-5."""
+"""slayer's neurons and blocks reproduce what lava-dl computed: forward exactly, gradients to
+1e-5."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ SDNN = {
     "scale_grad": 1,
     "requires_grad": True,
 }
-# lava-dl's gradient of a decay has the wrong sign and is 4096 times too large; ours is held against finite differences
+# lava-dl's gradient of a decay has the wrong sign and is 4096 times too large; ours is held against
+# finite differences
 WRONG = (
     "gp_current_decay",
     "gp_voltage_decay",
@@ -76,8 +78,9 @@ def test_cuba_neuron(conformance, name):
 
 @pytest.mark.parametrize("name", ["neuron_cuba_basic", "neuron_cuba_conv_shape"])
 def test_lava_dls_gradient_of_a_current_decay_is_minus_4096_times_ours(conformance, name):
-    """The number of docs/from_lava.md; that ours is right: test_decay_gradients_match_finite_differences. (Of the voltage decay lava-dl
-    differs by the resets besides.)"""
+    """The number of docs/from_lava.md; that ours is right:
+    test_decay_gradients_match_finite_differences. (Of the voltage decay lava-dl differs by the
+    resets besides.)"""
     data = load(conformance, name)
     neuron = slayer.neuron.cuba.Neuron(0.5, 0.3, 0.1, requires_grad=True)
     neuron(data["x"]).backward(data["g"])
@@ -317,7 +320,8 @@ def test_sdnn_network_trains_as_recorded(conformance):
 
 @pytest.mark.parametrize("parameter", ["current_decay", "voltage_decay"])
 def test_decay_gradients_match_finite_differences(parameter):
-    """On a sub-threshold sequence in float64 the analytic gradient of a decay is the slope of the output."""
+    """On a sub-threshold sequence in float64 the analytic gradient of a decay is the slope of the
+    output."""
     torch.manual_seed(0)
     x = torch.rand(2, 3, 40, dtype=torch.float64) * 0.3
     g = torch.rand(2, 3, 40, dtype=torch.float64)

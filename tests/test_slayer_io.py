@@ -1,4 +1,5 @@
-"""slayer.io: events to tensors and files and back, without loss; the faults of lava-dl's reader are not here."""
+"""slayer.io: events to tensors and files and back, without loss; the faults of lava-dl's reader are
+not here."""
 
 from __future__ import annotations
 

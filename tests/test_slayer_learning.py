@@ -1,4 +1,5 @@
-"""slayer learns as people use it: delays from both sides, decays at their rate, recurrent resonators; what lava-dl has is here too."""
+"""slayer learns as people use it: delays from both sides, decays at their rate, recurrent
+resonators; what lava-dl has is here too."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ AR = {
 block, neuron = slayer.block, slayer.neuron
 
 
-# -- delays --------------------------------------------------------------------------------------------------
+# -- delays ----------------------------------------------------------------------------------------
 
 
 def shifted_by_nine(start, difference, steps=300):
@@ -106,7 +107,8 @@ def test_every_block_with_delay_takes_the_difference_and_alone_it_is_refused():
 
 @pytest.mark.parametrize("more", [{}, {"shared_param": False}])
 def test_a_seed_gives_lava_dls_weights_with_delays_too(more):
-    """lava-dl draws delays and the decays of channels at the first call: a block's weights come first, as torch's Conv3d draws them."""
+    """lava-dl draws delays and the decays of channels at the first call: a block's weights come
+    first, as torch's Conv3d draws them."""
     torch.manual_seed(5)
     want = torch.nn.Conv3d(12, 7, 1, bias=False).weight
     torch.manual_seed(5)
@@ -124,7 +126,7 @@ def test_a_seed_gives_lava_dls_weights_with_delays_too(more):
     assert ((net[0].delay.delay >= 0) & (net[0].delay.delay < 1)).all()
 
 
-# -- groups --------------------------------------------------------------------------------------------------
+# -- groups ----------------------------------------------------------------------------------------
 
 
 def test_parameter_groups():
@@ -184,7 +186,7 @@ def test_decays_move_at_their_rate():
     assert moved[1] < 0.001  # as lava-dl's programs do
 
 
-# -- the gradient of a loop ------------------------------------------------------------------------------------
+# -- the gradient of a loop ------------------------------------------------------------------------
 
 
 def recurrent(family, params, steps, **options):
@@ -212,7 +214,8 @@ def test_a_recurrent_resonators_gradient_is_bounded():
 
 
 def test_unbounded_it_is_what_plain_autograd_gives():
-    """The recurrence by hand in float64, its spikes those of spike.complex: the explosion is no error of the code."""
+    """The recurrence by hand in float64, its spikes those of spike.complex: the explosion is no
+    error of the code."""
     torch.manual_seed(0)
     net = block.rf.Recurrent(R, 12, 7, weight_scale=4, bounded=False, delay_shift=False)
     x = (torch.rand(2, 12, 8) < 0.3).float()
@@ -260,7 +263,7 @@ def test_a_loop_that_does_not_amplify_is_left_alone(family, params):
     )
 
 
-# -- graded spikes -------------------------------------------------------------------------------------------
+# -- graded spikes ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["alif", "rf", "rf_iz", "adrf", "adrf_iz"])
@@ -313,7 +316,7 @@ def test_the_gradient_of_a_graded_spike_is_lava_dls():
     np.testing.assert_allclose(im.grad, (-8 * torch.sign(im) * di * step).detach(), rtol=1e-6)
 
 
-# -- pools of odd sizes, names, checkpoints ---------------------------------------------------------------------
+# -- pools of odd sizes, names, checkpoints --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -407,7 +410,7 @@ def test_weight_norm_loads_in_both_spellings(in_neurons):
     assert torch.equal(b.synapse.effective_weight(), c.synapse.effective_weight())
 
 
-# -- doors -----------------------------------------------------------------------------------------------------
+# -- doors -----------------------------------------------------------------------------------------
 
 
 def test_lists_of_decays():

@@ -1,4 +1,5 @@
-"""slayer's losses and classifiers: lava-dl's recorded values and gradients, and the rules where lava-dl was wrong."""
+"""slayer's losses and classifiers: lava-dl's recorded values and gradients, and the rules where
+lava-dl was wrong."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ def test_sparsity_enforcer(data):
 
 @pytest.mark.parametrize("name", ["SpikeMax_win", "SpikeRate"])
 def test_a_window_takes_one_label_a_sample(data, name):
-    """lava-dl's SpikeRate raised; its SpikeMax was inf with NaN gradients as soon as a labelled neuron was silent."""
+    """lava-dl's SpikeRate raised; its SpikeMax was inf with NaN gradients as soon as a labelled
+    neuron was silent."""
     spike = data["spike"].clone().requires_grad_()
     make = (
         (lambda: loss.SpikeMax(10))
@@ -159,7 +161,8 @@ def test_moid_agrees_with_binary_cross_entropy():
 
 @pytest.mark.parametrize(("alpha", "value"), [(0.06, 1 / 0.06), (0.05, 20.0), (0.01, 100.0)])
 def test_moid_stays_exact_where_float32_rounds_the_probability_to_one(alpha, value):
-    """lava-dl takes the cross-entropy of the rounded probability: 100 whatever the rate, without a gradient (docs/from_lava.md)."""
+    """lava-dl takes the cross-entropy of the rounded probability: 100 whatever the rate, without a
+    gradient (docs/from_lava.md)."""
     spike, target = torch.ones(1, 1, 20, requires_grad=True), torch.zeros(1, 1)
     got = loss.SpikeMoid(alpha=alpha)(spike, target)
     assert got.item() == pytest.approx(value, rel=1e-6)

@@ -1,4 +1,5 @@
-"""slayer's neurons: recordings, gradients, one parameter a channel, state, dtypes, and what they refuse."""
+"""slayer's neurons: recordings, gradients, one parameter a channel, state, dtypes, and what they
+refuse."""
 
 from __future__ import annotations
 
@@ -74,7 +75,7 @@ def gradients(module, x, g):
     )
 
 
-# -- against lava-dl ------------------------------------------------------------------------------------------
+# -- against lava-dl -------------------------------------------------------------------------------
 
 
 def test_alif_recording(conformance):
@@ -122,14 +123,15 @@ def test_rf_recording(conformance):
     }
 
 
-# -- gradients ------------------------------------------------------------------------------------------------
+# -- gradients -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("family", "parameter"), [(f, p) for f, names in DECAYS.items() for p in names]
 )
 def test_decay_gradients_match_finite_differences(family, parameter):
-    """Below threshold, in float64, from a state in which every decay has something to act on. (lava-dl: wrong sign.)"""
+    """Below threshold, in float64, from a state in which every decay has something to act on.
+    (lava-dl: wrong sign.)"""
     x = [v * 100 for v in data(family, (2, 3, 30), dtype=torch.float64)]
     probe = make(family, threshold=4000.0)
     start = {
@@ -181,7 +183,8 @@ def test_fused_loops_equal_the_plain_loop(family, shared, shape, monkeypatch):
     ("reset_grad", "factor"), [("slayer", 1.0), ("detach", 0.0), ("full", None)]
 )
 def test_resets_are_differentiated_as_asked(reset_grad, factor):
-    """Two steps of a lif, the first of which spikes; the second spike's gradient to the first input, by hand."""
+    """Two steps of a lif, the first of which spikes; the second spike's gradient to the first
+    input, by hand."""
     n = neuron.lif.Neuron(0.5, 0.5, tau_grad=0.01, reset_grad=reset_grad)
     x = torch.tensor([[[0.75, 0.25]]], requires_grad=True)
     y = n(x)
@@ -205,13 +208,14 @@ def test_a_graded_spike_sends_the_voltage():
     np.testing.assert_allclose(x.grad[0, 0], [0.1 + 0.5 * late, late], rtol=1e-5)
 
 
-# -- one parameter a channel ----------------------------------------------------------------------------------
+# -- one parameter a channel -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 20), (2, 3, 4, 3, 20)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_channels_have_parameters_of_their_own(family, shape):
-    """Each channel computes what a neuron of its parameters does (lava-dl took the last axis where W == C)."""
+    """Each channel computes what a neuron of its parameters does (lava-dl took the last axis where
+    W == C)."""
     spread = {k: v for k, v in PARAMS[family].items() if k not in ("threshold", "threshold_step")}
     arrays = {
         k: np.array([v, v * 0.7 if k != "period" else v + 3, v * 1.3]) for k, v in spread.items()
@@ -271,7 +275,7 @@ def test_one_percent_around_one_value():
     assert 0.297 <= v.min() < v.max() <= 0.303
 
 
-# -- device parameters ----------------------------------------------------------------------------------------
+# -- device parameters -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [None, 3])
@@ -340,7 +344,7 @@ def test_a_rotation_that_training_made_grow_is_deployed_as_it_runs():
     assert params["sinDecay"] ** 2 + params["cosDecay"] ** 2 < 4096**2
 
 
-# -- state ----------------------------------------------------------------------------------------------------
+# -- state -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -443,7 +447,7 @@ def test_states_beyond_24_bits_are_counted():
     )  # sums of 40 and 60 in both channels; 24 bits end at 2**23 / (4096 * 64) = 32
 
 
-# -- tensors --------------------------------------------------------------------------------------------------
+# -- tensors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -576,7 +580,7 @@ def test_parameters_out_of_range_are_told(call, message):
         call()
 
 
-# -- delta, sigma, norm, dropout ------------------------------------------------------------------------------
+# -- delta, sigma, norm, dropout -------------------------------------------------------------------
 
 
 def test_a_delta_that_accumulates_its_error():

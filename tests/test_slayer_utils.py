@@ -29,11 +29,12 @@ from lavalike.slayer.utils import (
 
 matplotlib.use("Agg")
 
-# -- statistics ----------------------------------------------------------------------------------------------
+# -- statistics ------------------------------------------------------------------------------------
 
 
 def test_best_is_the_same_before_and_after_update():
-    """lava-dl's flag, read before update() as its tutorial does, was that of the epoch before, and never of epoch 0."""
+    """lava-dl's flag, read before update() as its tutorial does, was that of the epoch before, and
+    never of epoch 0."""
     stat = LearningStat()
     assert not stat.best_loss
     for loss, accuracy, best in (
@@ -185,7 +186,7 @@ def test_plot(tmp_path):
     plt.close("all")
 
 
-# -- Assistant -----------------------------------------------------------------------------------------------
+# -- Assistant -------------------------------------------------------------------------------------
 
 
 class Net(nn.Module):
@@ -277,7 +278,7 @@ def test_assistant_tells_what_does_not_fit():
         helper.test(X, LABEL)
 
 
-# -- filters, time, small helpers ----------------------------------------------------------------------------
+# -- filters, time, small helpers ------------------------------------------------------------------
 
 
 @given(
@@ -438,7 +439,8 @@ def leaky(decay):
 
 
 def test_recurrent_gradient_flows_through_the_membrane():
-    """lava-dl detached the neuron's state at every step: only the feedback path carried a gradient."""
+    """lava-dl detached the neuron's state at every step: only the feedback path carried a
+    gradient."""
     torch.manual_seed(0)
     z = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
@@ -533,7 +535,7 @@ def test_bad_input_is_told(call, message):
         call()
 
 
-# -- checkpoints ---------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 
 
 class Run:

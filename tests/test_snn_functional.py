@@ -81,7 +81,8 @@ def test_losses_are_those_of_plain_loops(loss, case):
 
 @pytest.mark.parametrize("loss", [*CE, *MSE], ids=lambda f: f.__name__)
 def test_weights_multiply_each_samples_loss(loss):
-    """ "mean" divides by the number of samples; ce_temporal_loss by the weights' sum, as torch does."""
+    """ "mean" divides by the number of samples; ce_temporal_loss by the weights' sum, as torch
+    does."""
     x = recording()
     each = plain(loss, x, LABELS)
     w = WEIGHT[LABELS]
@@ -115,7 +116,8 @@ def test_population_codes_add_up_neighbours(loss, weight):
 
 
 def test_mse_count_rates_are_whole_spikes():
-    """floor(T rate), also where the product is just below a whole number (100 * 0.29); divided by T."""
+    """floor(T rate), also where the product is just below a whole number (100 * 0.29); divided by
+    T."""
     x = torch.zeros(100, 1, 2, dtype=torch.float64)
     x[:29, 0, 0] = 1
     x[:7, 0, 1] = 1
@@ -153,7 +155,7 @@ def test_mse_membrane_targets():
             loss(x, targets)
 
 
-# -- times of spikes --------------------------------------------------------------------------------------
+# -- times of spikes -------------------------------------------------------------------------------
 
 RASTER = T(
     [  # [T, B, C] = 5, 1, 3: fires at 1 and 3; at 4; never
@@ -180,7 +182,8 @@ def test_first_spikes_have_gradient_minus_one():
 
 
 def test_further_spikes_are_each_neurons_own():
-    """The second spike of one neuron is found though another fires at its first (snnTorch blanks that step for all)."""
+    """The second spike of one neuron is found though another fires at its first (snnTorch blanks
+    that step for all)."""
     x = RASTER.clone()
     x[1, 0, 1] = 1
     x.requires_grad_()
@@ -195,7 +198,8 @@ def test_further_spikes_are_each_neurons_own():
 
 
 def test_targets_of_times_are_not_changed():
-    """Negative times count from the end; the tensor handed in stays as it was (snnTorch writes into it)."""
+    """Negative times count from the end; the tensor handed in stays as it was (snnTorch writes into
+    it)."""
     targets = T([-1, -1, 4])
     assert SF.mse_temporal_loss(target_is_time=True)(RASTER, targets).item() == pytest.approx(
         9 / 25 / 3
@@ -232,7 +236,7 @@ def test_a_step_against_the_gradient_makes_the_labelled_class_earlier(loss):
     assert (x.grad[:4, 0, 1] == 0).all()
 
 
-# -- what all have in common ------------------------------------------------------------------------------
+# -- what all have in common -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.bool], ids=str)
@@ -392,7 +396,7 @@ def test_losses_compile_as_one_graph():
     torch.testing.assert_close(gx, expected)
 
 
-# -- accuracies and regularisers --------------------------------------------------------------------------
+# -- accuracies and regularisers -------------------------------------------------------------------
 
 
 @given(case=cases())
@@ -427,7 +431,8 @@ def test_regularisers_known_values():
 
 
 def test_regularisers_push_towards_their_bounds():
-    """A busy layer's neurons are all quietened, a silent neuron alone is woken; conv layers have more axes."""
+    """A busy layer's neurons are all quietened, a silent neuron alone is woken; conv layers have
+    more axes."""
     x = torch.zeros(5, 2, 3, 4, 4)
     x[:, :, 0] = 1
     x.requires_grad_()

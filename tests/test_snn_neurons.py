@@ -1,4 +1,5 @@
-"""Neurons of the step style: their equations, resets and gradients, and how long their states last."""
+"""Neurons of the step style: their equations, resets and gradients, and how long their states
+last."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def run(neuron, x):
     return spk.flatten().tolist(), [round(v, 6) for v in mem.flatten().tolist()]
 
 
-# -- equations ---------------------------------------------------------------------------------------------------------
+# -- equations -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,8 @@ def run(neuron, x):
     ],
 )
 def test_known_values(neuron, x, spikes, membrane):
-    """By hand from the equations of lavalike.dynamics.membrane: a spike is mem > threshold, its reset comes a step later."""
+    """By hand from the equations of lavalike.dynamics.membrane: a spike is mem > threshold, its
+    reset comes a step later."""
     spk, mem = run(neuron, x)
     assert spk == spikes
     assert mem == pytest.approx(membrane, abs=2e-6)
@@ -191,7 +193,7 @@ def test_recurrence_through_a_layer_sees_the_last_steps_spikes():
     assert conv(torch.rand(3, 2, 6, 4))[0].shape == (3, 2, 6, 4)
 
 
-# -- one path or another -------------------------------------------------------------------------------------------------
+# -- one path or another ---------------------------------------------------------------------------
 
 
 NOW = {"reset_delay": False, "reset_mechanism": "zero", "reset_grad": "full"}
@@ -232,7 +234,8 @@ def learnt(name, k, dtype, per_neuron):
     ],
 )
 def test_steps_a_sequence_and_the_reference_agree(name, k, dtype):
-    """Outputs and states of steps and of the sequence to the bit; gradients, and all that the plain loop gives, to rounding."""
+    """Outputs and states of steps and of the sequence to the bit; gradients, and all that the plain
+    loop gives, to rounding."""
     tolerance = 1e-12 if dtype == torch.float64 else 2e-5
     x = data(dtype=dtype)
     results = []
@@ -294,7 +297,8 @@ def test_one_learnt_value_for_all_neurons_gets_the_sum_of_their_gradients():
 
 
 def test_reset_grad_says_what_a_reset_is_differentiated_to():
-    """One spike, "zero" reset: the later membrane knows nothing of the first input (detach), all (slayer), or less the spike's share."""
+    """One spike, "zero" reset: the later membrane knows nothing of the first input (detach), all
+    (slayer), or less the spike's share."""
     grads = {}
     for kind in ("detach", "slayer", "full"):
         x = torch.tensor([1.5, 0.25], dtype=torch.float64).reshape(2, 1, 1).requires_grad_()
@@ -333,7 +337,8 @@ def test_surrogates_are_selectable():
 
 @pytest.mark.parametrize("steps", [1, 2, 40])
 def test_the_plain_loop_is_linear_in_time(steps):
-    """Nodes of its autograd graph, and elements they hold: no step keeps or makes a tensor of all steps (training.md 0.2)."""
+    """Nodes of its autograd graph, and elements they hold: no step keeps or makes a tensor of all
+    steps (training.md 0.2)."""
 
     def nodes(count):
         x = data(count, BATCH, SIZE).requires_grad_()
@@ -396,13 +401,14 @@ HALF = Dynamics(
 )
 
 
-# -- states ----------------------------------------------------------------------------------------------------------------
+# -- states ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("size_in", "size_out"), [(4, 4), (784, 10), (2, 7), (1, 1)])
 @pytest.mark.parametrize("reset", RESETS)
 def test_slstm_keeps_its_state_whatever_its_sizes(size_in, size_out, reset):
-    """snnTorch compares the state's shape with the input's and begins anew in every step (training.md 1.1)."""
+    """snnTorch compares the state's shape with the input's and begins anew in every step
+    (training.md 1.1)."""
     torch.manual_seed(1)
     net = snn.SLSTM(size_in, size_out, reset_mechanism=reset, threshold=0.1)
     x = data(6, BATCH, size_in)
@@ -486,7 +492,7 @@ def test_neurons_are_copied_and_pickled_without_their_state_and_leak_nothing(mak
     assert [d() for d in dead] == [None, None]
 
 
-# -- parameters ------------------------------------------------------------------------------------------------------------
+# -- parameters ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -705,7 +711,8 @@ def made(name, **kwargs):
     ],
 )
 def test_what_is_set_later_acts(name, attribute, old, new):
-    """As a neuron that was made with it, before and after a first call; and what was there before it acted otherwise."""
+    """As a neuron that was made with it, before and after a first call; and what was there before
+    it acted otherwise."""
     neuron = made(name)
     if not hasattr(neuron, attribute):
         return
@@ -866,7 +873,8 @@ BALANCE = Dynamics(
 
 
 def test_several_inputs_and_outputs():
-    """Against the equations by hand; steps, a sequence and init_hidden; gradients to both inputs."""
+    """Against the equations by hand; steps, a sequence and init_hidden; gradients to both
+    inputs."""
     g = torch.Generator().manual_seed(4)
     exc, inh = (torch.rand(7, 3, 2, generator=g, requires_grad=True) for _ in range(2))
     layer, kept = snn.Neuron(BALANCE), snn.Neuron(BALANCE, init_hidden=True)

@@ -154,7 +154,8 @@ def test_a_spike_compiles_as_one_graph():
 
 
 def test_a_number_made_whole_is_cut_and_truth_is_no_number():
-    """``x.to(int32)`` is not ``x != 0``, and ``where(c, True, False)`` not ``where(c, 1.0, 0.0)``."""
+    """``x.to(int32)`` is not ``x != 0``, and ``where(c, True, False)`` not
+    ``where(c, 1.0, 0.0)``."""
     code = trace(lambda x: x.to(torch.int32) * 1.0, ("x",), "test", llvm.WORDS)
     assert [op.op for op in code.ops] == ["trunc"]
 

@@ -1,4 +1,5 @@
-"""lavalike.testing, by which our own backends are held to one behaviour, and an example of another's."""
+"""lavalike.testing, by which our own backends are held to one behaviour, and an example of
+another's."""
 
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ def test_the_chip_computes_spiking_layers_and_refuses_the_others_by_name():
     assert set(checked.refused) == set(LABELS) - set(checked.passed)
 
 
-# -- an example of another's ------------------------------------------------------------------------------------
+# -- an example of another's -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_a_refusal_without_a_name_and_a_backend_that_refuses_all_are_told(exampl
         check_backend(example, only=["Sparse"])
 
 
-# -- a model of one's own ----------------------------------------------------------------------------------------
+# -- a model of one's own --------------------------------------------------------------------------
 
 
 class Leaky(lv.AbstractProcess):

@@ -1,4 +1,5 @@
-"""Threads and processes: of several runs at once each does its steps or is refused before the first, and no fork inherits half a run."""
+"""Threads and processes: of several runs at once each does its steps or is refused before the
+first, and no fork inherits half a run."""
 
 from __future__ import annotations
 
@@ -113,7 +114,8 @@ def test_a_run_from_each_end_of_a_graph(restless):
 
 
 def test_stop_get_and_set_beside_runs(restless):
-    """A run beside stop() begins from the Vars or is refused, or ends early; a value set is there afterwards, or set() was refused."""
+    """A run beside stop() begins from the Vars or is refused, or ends early; a value set is there
+    afterwards, or set() was refused."""
     for k in range(15):
         sigma = counter()
         sigma.run(lv.RunSteps(5))
@@ -290,7 +292,7 @@ def test_from_within_a_step_pause_and_wait_end_the_run_after_it():
     assert p.count.get() == p.runtime.program.step >= 3
 
 
-# -- fork --------------------------------------------------------------------------------------------------------
+# -- fork ------------------------------------------------------------------------------------------
 
 
 fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -353,7 +355,8 @@ def test_a_child_forked_between_runs_goes_on_from_there():
     ids=["run", "run anew", "get", "set", "wait", "pause", "stop", "simulate"],
 )
 def test_a_child_forked_during_a_run_is_told(call):
-    """It has none of the threads that do the steps; other networks run in it. The parent's run goes on."""
+    """It has none of the threads that do the steps; other networks run in it. The parent's run goes
+    on."""
     sigma, other = counter(), counter()
     other.run(lv.RunSteps(2))
     sigma.run(lv.RunContinuous())
@@ -389,7 +392,8 @@ def test_a_child_forked_while_a_first_run_compiles_is_told(held, monkeypatch):
 
 @fork
 def test_a_child_forked_while_a_kernel_compiles_compiles_none(monkeypatch):
-    """Whoever compiles holds locks that nobody opens in the child; kernels that are there are used."""
+    """Whoever compiles holds locks that nobody opens in the child; kernels that are there are
+    used."""
     sigma = counter()
     sigma.run(lv.RunSteps(5))
     monkeypatch.setattr(kernels, "_compiling", [threading.get_ident() + 1])

@@ -1,4 +1,5 @@
-"""Time and structure: the count of steps, phases, reset, copies, adopted children, hierarchies of any depth, what a run looks at."""
+"""Time and structure: the count of steps, phases, reset, copies, adopted children, hierarchies of
+any depth, what a run looks at."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ each_config = pytest.mark.parametrize("config", CONFIGS, ids=["numba", "torch", 
 
 
 def phased():
-    """All that depends on the step: a source and a sink that repeat, delays, resets, refractory periods, onsets."""
+    """All that depends on the step: a source and a sink that repeat, delays, resets, refractory
+    periods, onsets."""
     source = io.source.RingBuffer(data=(np.arange(14).reshape(2, 7) % 3 == 0) * 1.0)
     steady = io.source.Constant(shape=(2,), value=0.1, start=9)
     delay = DelayDense(weights=[[0.6, 0.2], [0.1, 0.9]], delays=[[0, 2], [3, 1]])
@@ -184,7 +186,7 @@ def test_counts_that_differ_are_told_when_they_are_joined():
     assert "had done" not in str(told[0].message)
 
 
-# -- far out ------------------------------------------------------------------------------------------------------
+# -- far out ---------------------------------------------------------------------------------------
 
 
 def at(process, step):
@@ -273,7 +275,8 @@ def holding(a_in, left):
 
 
 def test_a_process_may_have_attributes_called_step_mark_and_reset():
-    """A Var, a state or a parameter of that name goes before ours; the count is kept all the same."""
+    """A Var, a state or a parameter of that name goes before ours; the count is kept all the
+    same."""
     neuron = neuron_process(Dynamics(stepping, ("a_in",), ("s_out",), ("step",)))(
         shape=(1,), reset=2
     )
@@ -294,7 +297,7 @@ def stepping(a_in, step, reset):
     return step, step
 
 
-# -- reset ---------------------------------------------------------------------------------------------------------
+# -- reset -----------------------------------------------------------------------------------------
 
 
 @each_config
@@ -339,7 +342,8 @@ def test_reset_goes_back_to_the_mark_and_leaves_parameters():
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_reset_compiles_nothing_and_keeps_what_was_set(backend):
-    """Messages on their way at the mark are on it again; weights and a bias set since the mark count, also for what was at rest."""
+    """Messages on their way at the mark are on it again; weights and a bias set since the mark
+    count, also for what was at rest."""
     config = lv.RunConfig(backend=backend)
     lif, dense, end = (
         LIF(shape=(2,), bias_mant=1.0, vth=0.5),
@@ -455,7 +459,7 @@ def test_a_running_network_is_not_copied_marked_or_reset(call):
     assert not any(t.name == "lavalike-run" for t in threading.enumerate())
 
 
-# -- copies --------------------------------------------------------------------------------------------------------
+# -- copies ----------------------------------------------------------------------------------------
 
 
 def test_a_copy_is_a_copy_of_all_that_is_connected():
@@ -507,11 +511,12 @@ def test_a_copy_keeps_what_a_user_put_into_it():
     assert twin.secret is None
 
 
-# -- children --------------------------------------------------------------------------------------------------------
+# -- children --------------------------------------------------------------------------------------
 
 
 def chain(net, hold):
-    """Three Dense and LIF in a row from net.inp to net.out; ``hold(net, k, dense, lif)`` puts them into the net."""
+    """Three Dense and LIF in a row from net.inp to net.out; ``hold(net, k, dense, lif)`` puts them
+    into the net."""
     net.inp, net.out = lv.InPort((2,)), lv.OutPort((2,))
     port = net.inp
     for k in range(3):
@@ -709,7 +714,8 @@ def test_a_hierarchy_of_a_thousand_levels():
 
 
 def test_a_chain_of_a_thousand_processes():
-    """Flat: copied, pickled, compiled without following one port after the other, also where none of them has a delay."""
+    """Flat: copied, pickled, compiled without following one port after the other, also where none
+    of them has a delay."""
     lifs = [LIF(shape=(1,), vth=0.5, du=1.0, dv=1.0) for _ in range(1100)]
     for a, b in itertools.pairwise(lifs):
         a.s_out.connect(b.a_in)
@@ -720,7 +726,7 @@ def test_a_chain_of_a_thousand_processes():
     ].tolist() == [[1, 0]]
 
 
-# -- what a run looks at -----------------------------------------------------------------------------------------------
+# -- what a run looks at ---------------------------------------------------------------------------
 
 
 def test_a_run_looks_at_no_process(monkeypatch):

@@ -1,4 +1,5 @@
-"""lv.to_fixed: the whole numbers that a float network becomes, what they compute, and what cannot be held."""
+"""lv.to_fixed: the whole numbers that a float network becomes, what they compute, and what cannot
+be held."""
 
 from __future__ import annotations
 
@@ -158,7 +159,8 @@ def test_a_kernel_in_time_has_none_either():
 
 
 def test_states_begin_where_they_are():
-    """What is on its way, and what neurons hold, each in its unit: a message of 1 is the scale, a LIF's states count in 1/64 of it."""
+    """What is on its way, and what neurons hold, each in its unit: a message of 1 is the scale, a
+    LIF's states count in 1/64 of it."""
     lif = LIF(shape=(2,), du=0.25, dv=0.125, vth=1.0, u=0.125, v=[1.25, -0.25])
     delta, sigma = Delta(shape=(2,), vth=0.125), Sigma(shape=(2,), sigma=0.5)
     delta.act.set(0.25)
@@ -205,7 +207,8 @@ def test_an_atrlif_has_fractions_of_4096_and_thresholds_of_its_scale():
 
 
 def test_neurons_that_answer_with_numbers_have_their_scale():
-    """Sums, products and roots of messages that count in 1/scale, and what an encoder sends of them."""
+    """Sums, products and roots of messages that count in 1/scale, and what an encoder sends of
+    them."""
     encoder, vec = DeltaEncoder(shape=(3,), vth=0.0625), GradedVec(shape=(3,), vth=0.25)
     net = chain(encoder, Sigma(shape=(3,)), vec, ProdNeuron(shape=(3,), vth=0.125))
     vec.s_out.connect(net.parts[3].a_in2)

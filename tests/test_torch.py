@@ -1,4 +1,5 @@
-"""The torch backend: same numbers in both precisions, gradients, and what is learnt goes back into the Vars."""
+"""The torch backend: same numbers in both precisions, gradients, and what is learnt goes back into
+the Vars."""
 
 from __future__ import annotations
 
@@ -121,7 +122,8 @@ class Net(lv.AbstractProcess):
 
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_train_write_back_and_run_on_numba(recurrent):
-    """A graph trained as an nn.Module learns, and runs on numba with what it learnt: outputs agree to 1e-9."""
+    """A graph trained as an nn.Module learns, and runs on numba with what it learnt: outputs agree
+    to 1e-9."""
     torch.manual_seed(0)
     net = Net(recurrent)
     x = (torch.rand(32, 6, 20, dtype=torch.float64) < 0.4).double()
@@ -328,7 +330,7 @@ def test_fixed_point_without_a_form_is_refused_with_candidates():
         lv.simulate(LIFRefractory(shape=(1,)), steps=1, config=TORCH_FIXED)
 
 
-# -- all steps in one loop ------------------------------------------------------------------------------------------
+# -- all steps in one loop -------------------------------------------------------------------------
 
 
 def stepped(module):

@@ -1,7 +1,8 @@
-"""The CUDA kernels without a GPU: their text here, what they compute in Triton's interpreter, and Triton's compiler.
+"""The CUDA kernels without a GPU: their text here, what they compute in Triton's interpreter, and
+Triton's compiler.
 
-The last two run in a process of an environment with torch and triton: this one (the extra ``test`` brings triton on Linux), or
-LAVALIKE_TRITON_PYTHON's.
+The last two run in a process of an environment with torch and triton: this one (the extra ``test``
+brings triton on Linux), or LAVALIKE_TRITON_PYTHON's.
 """
 
 from __future__ import annotations
@@ -186,7 +187,8 @@ def test_numbers_of_the_surrogate_are_arguments():
     ],
 )
 def test_bytes_of_a_neuron_step(name, storage, most):
-    """x, y, x, gy and gx once each, and a checkpoint of every state, written and read, in SEGMENT steps. On the grid states are float64."""
+    """x, y, x, gy and gx once each, and a checkpoint of every state, written and read, in SEGMENT
+    steps. On the grid states are float64."""
     dynamics, training, kind = NEURONS[name]
     traced, variant = code(dynamics, training), Variant(storage, given=GIVEN, **kind)
     assert triton.bytes_per_neuron_step(traced, variant) == most

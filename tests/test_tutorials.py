@@ -1,6 +1,7 @@
 """Every tutorial runs, in quick mode, in a kernel of its own, and prints what is committed with it.
 
-``python -m tests.test_tutorials NAME ...`` runs those whose names begin so and writes their outputs and pictures into them.
+``python -m tests.test_tutorials NAME ...`` runs those whose names begin so and writes their outputs
+and pictures into them.
 """
 
 from __future__ import annotations

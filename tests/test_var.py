@@ -27,7 +27,8 @@ from lavalike.process import InPort, OutPort, Var
 )
 @pytest.mark.parametrize("role", ["state", "parameter"])
 def test_a_var_keeps_its_kind(init, kind, new, role):
-    """Given, set as a whole and by index, copied, and beside a model that does not use it while it runs."""
+    """Given, set as a whole and by index, copied, and beside a model that does not use it while it
+    runs."""
     reader = Reader([1.0, 2.0])
     reader.extra = var = Var((3,), init, role=role)
     assert var.get().dtype.kind == kind
@@ -67,7 +68,8 @@ def test_another_kind_is_refused(init, wrong, error, match, idx):
 
 
 def test_an_index_takes_what_set_takes():
-    """Floats into integers that are a default, lists, tensors, slices, masks; by index as a whole."""
+    """Floats into integers that are a default, lists, tensors, slices, masks; by index as a
+    whole."""
     torch = pytest.importorskip("torch")
     var = Var((4,), 0, role="parameter", name="x")
     var.set(0.5, 2)
@@ -86,7 +88,8 @@ def test_an_index_takes_what_set_takes():
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 @pytest.mark.parametrize("running", [False, True])
 def test_one_number_becomes_one_a_neuron(backend, running):
-    """Before the first run and between runs, as a whole and by index; what was trained keeps its shape where the value does."""
+    """Before the first run and between runs, as a whole and by index; what was trained keeps its
+    shape where the value does."""
     config = lv.RunConfig(backend=backend)
     for by_index in (False, True):
         lif = LIF(shape=(3,), du=1.0, dv=1.0, bias_mant=2.5)
@@ -214,8 +217,8 @@ class TorchKinds(lv.TorchModel):
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_users_model_keeps_kinds(backend, dtype):
-    """Run, recorded, set while it runs, restored, copied, and of a batch. Exact beyond what floats hold. Python's integers become floats
-    where the step says so (v)."""
+    """Run, recorded, set while it runs, restored, copied, and of a batch. Exact beyond what floats
+    hold. Python's integers become floats where the step says so (v)."""
     config = lv.RunConfig(backend=backend, dtype=dtype)
     process = Kinds(np.int64(0))
     real, pairs = np.dtype(dtype), np.result_type(dtype, np.complex64)
@@ -331,7 +334,8 @@ def rounded(a_in, s_out, n):
 @pytest.mark.parametrize("step", [by_element, in_place, whole, filled, by_a_helper])
 @pytest.mark.parametrize("debug", [False, True])
 def test_floats_into_whole_numbers_are_never_cut(step, debug):
-    """Numba and NumPy cut them. A dtype that was asked for makes it an error with its line, Python's numbers become floats."""
+    """Numba and NumPy cut them. A dtype that was asked for makes it an error with its line,
+    Python's numbers become floats."""
     kind = type("Own", (Reader,), {})
     lv.implements(kind, backend="numba")(type("OwnModel", (NumbaModel,), {"step": step}))
     process = kind(1.0)
@@ -357,7 +361,8 @@ def line(step):
 
 
 def test_whole_numbers_that_are_rounded_stay():
-    """In a helper's local array floats are the user's. What was found out is kept beside the kernels."""
+    """In a helper's local array floats are the user's. What was found out is kept beside the
+    kernels."""
     kind = type("Own", (Reader,), {})
     lv.implements(kind, backend="numba")(type("OwnModel", (NumbaModel,), {"step": rounded}))
     process = kind(1.0)

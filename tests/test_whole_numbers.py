@@ -1,4 +1,5 @@
-"""fixed_pt holds whole numbers: what a user's step or equation would cut off is told, with its line, what is meant is left alone."""
+"""fixed_pt holds whole numbers: what a user's step or equation would cut off is told, with its
+line, what is meant is left alone."""
 
 from __future__ import annotations
 
@@ -208,7 +209,8 @@ def asked_whole(a_in, s_out, n):
 
 
 def found(step, message="int32"):
-    """By array what a step does with floats: where it writes some, and where it may cut a fraction off."""
+    """By array what a step does with floats: where it writes some, and where it may cut a fraction
+    off."""
     first = step.__code__.co_firstlineno
     kinds_of = {"a_in": message, "s_out": message, "n": "int32"}
     spec = Spec(step, tuple((name, (dtype, 1)) for name, dtype in kinds_of.items()), trusted=False)
@@ -221,7 +223,8 @@ def found(step, message="int32"):
 def test_what_is_written_is_told_apart():
     assert found(meant_of_arrays) == {"n": (2, 7), "s_out": (8, 0)}
     assert found(beside_whole) == {"n": (2, 3)}
-    # rounded floats are whole in floating_pt too: no error; they make a Var of Python's numbers, which hold less, one of floats
+    # rounded floats are whole in floating_pt too: no error; they make a Var of Python's numbers,
+    # which hold less, one of floats
     assert found(asked_whole, "float64") == {"n": (2, 0)}
 
 
@@ -248,7 +251,7 @@ def test_what_does_not_compile_is_told_as_that(step):
         lv.simulate(counter(step), steps=1, config=lv.RunConfig(**FIXED))
 
 
-# -- equations ---------------------------------------------------------------------------------------------------
+# -- equations -------------------------------------------------------------------------------------
 
 
 def by_a_fraction(a_in, v, k):
@@ -327,7 +330,8 @@ def test_an_equation_that_would_cut_fractions_off_is_told(step, k, what, line):
 
 
 def test_an_equation_of_whole_numbers_runs():
-    """A decay may be a fraction of 1/4096, as that of ATRLIF's current; what is rounded or cannot be a fraction is no error."""
+    """A decay may be a fraction of 1/4096, as that of ATRLIF's current; what is rounded or cannot
+    be a fraction is no error."""
     process = equation(rounded, 1024.5)
     got = lv.simulate(
         process, {"a_in": np.full((2, 1), 7)}, config=lv.RunConfig(**FIXED), record=[process.v]

@@ -1,4 +1,5 @@
-"""A graph over worker processes: the bits of one process, errors as they are, and nothing left behind.
+"""A graph over worker processes: the bits of one process, errors as they are, and nothing left
+behind.
 
 Workers that a test lets go of are the next test's, so that two are started for all.
 """
@@ -100,7 +101,7 @@ def program(of):
     return found
 
 
-# -- the bits of one process ------------------------------------------------------------------------------
+# -- the bits of one process -----------------------------------------------------------------------
 
 
 def all_kinds(fixed):
@@ -383,7 +384,7 @@ def test_as_many_steps_as_the_shortest_delay_are_exchanged_at_once():
     assert (mixed_ways.interval, mixed_ways.lag) == (1, 3)  # rows of tables exchange in every step
 
 
-# -- faults ---------------------------------------------------------------------------------------------------
+# -- faults ----------------------------------------------------------------------------------------
 
 
 def ended(net, sig):
@@ -467,7 +468,7 @@ def test_a_parent_that_is_killed(tmp_path):
     assert ran.stdout == ""
 
 
-# -- bad input ------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 
 def compiled(net, **config):
@@ -521,7 +522,8 @@ class BesideModel(lv.AsyncModel):
 
 
 def test_what_is_not_computed_in_a_worker():
-    """What deals with the program around the graph, and what has a state that no other process gets."""
+    """What deals with the program around the graph, and what has a state that no other process
+    gets."""
     lifs = ring()
     joint = Dense(weights=np.eye(6), name="from")
     io.Injector(shape=(6,), name="injector").out_port.connect(joint.s_in)

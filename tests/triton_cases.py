@@ -1,4 +1,5 @@
-"""What tests/test_triton.py runs in a process of its own: Triton decides at import whether kernels are interpreted.
+"""What tests/test_triton.py runs in a process of its own: Triton decides at import whether kernels
+are interpreted.
 
     python -m tests.triton_cases interpret|cuda|compile
 
@@ -136,7 +137,8 @@ CASES = {
 
 
 def passes(case: Case, engine: str, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Forward and backward through "cpu" or "triton": outputs, final states, gradients, counts, by the kernels' names."""
+    """Forward and backward through "cpu" or "triton": outputs, final states, gradients, counts, by
+    the kernels' names."""
     d, training = case.dynamics, case.training
     made = code(d, training)
     generator = torch.Generator().manual_seed(1)
@@ -299,7 +301,8 @@ def run(device: str) -> None:
 
 
 def compile_() -> None:
-    """Machine code for an H100 or H200, made without one; and by what Triton tells calls apart that it compiles for."""
+    """Machine code for an H100 or H200, made without one; and by what Triton tells calls apart that
+    it compiles for."""
     import triton as compiler
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, make_backend

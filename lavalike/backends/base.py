@@ -1,7 +1,8 @@
 """The contract between a backend, the compiler and the engine.
 
-A backend computes parts of a graph and nothing else: the compiler chooses models, cuts the graph and orders it, the engine owns time,
-hands messages from part to part, records, and reads and writes Vars.
+A backend computes parts of a graph and nothing else: the compiler chooses models, cuts the graph
+and orders it, the engine owns time, hands messages from part to part, records, and reads and writes
+Vars.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ Rows = Mapping[Port, np.ndarray]  # (steps, batch, size) each
 
 
 class Derivations(int):
-    """How often a program derived constants anew, in a snapshot of it: a number of its own, and no state. A file of the snapshot leaves
-    it out, as whoever reads it makes a program with the parameters of then."""
+    """How often a program derived constants anew, in a snapshot of it: a number of its own, and no
+    state. A file of the snapshot leaves it out, as whoever reads it makes a program with the
+    parameters of then."""
 
 
 class Program(Protocol):
@@ -29,11 +31,13 @@ class Program(Protocol):
 
     ``step`` counts the steps done. Between runs ``read`` and ``write`` serve the Vars of its nodes.
 
-    Besides what is below a program may have: ``record(targets)``, which lets runs record those too (without it a new program is made);
-    ``again(steps)``, so many steps as the last ``run`` did them, on in the rows behind those that it was given, which may be longer then,
-    with ``goes_on``, whether it may follow; ``stepper(heard, recordings)``, a call that does what ``run(1, heard, recordings)`` does,
-    always in the same arrays; ``values(var)``, the Var over the batch, (batch, *shape), with ``put(var, value, sample)``, which sets a
-    state in one sample (without them RefPorts of models in Python refer to its Vars in a batch of one only).
+    Besides what is below a program may have: ``record(targets)``, which lets runs record those too
+    (without it a new program is made); ``again(steps)``, so many steps as the last ``run`` did
+    them, on in the rows behind those that it was given, which may be longer then, with ``goes_on``,
+    whether it may follow; ``stepper(heard, recordings)``, a call that does what
+    ``run(1, heard, recordings)`` does, always in the same arrays; ``values(var)``, the Var over the
+    batch, (batch, *shape), with ``put(var, value, sample)``, which sets a state in one sample
+    (without them RefPorts of models in Python refer to its Vars in a batch of one only).
     """
 
     @property
@@ -43,13 +47,15 @@ class Program(Protocol):
         """Do ``steps`` steps.
 
         Args:
-            heard: for each port that the part hears an array (steps, batch, size), of the dtype that ``part.dtype_of(port)`` says.
-            recordings: arrays (steps, batch, size) to fill, of OutPorts that other parts hear and of what is recorded; dtype as
-                ``dtype_of`` says.
+            heard: for each port that the part hears an array (steps, batch, size), of the dtype
+                that ``part.dtype_of(port)`` says.
+            recordings: arrays (steps, batch, size) to fill, of OutPorts that other parts hear and
+                of what is recorded; dtype as ``dtype_of`` says.
         """
 
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
-        """What ``port`` will send in the next ``steps`` steps, at most the ``lag`` of its model: (steps, batch, size)."""
+        """What ``port`` will send in the next ``steps`` steps, at most the ``lag`` of its model:
+        (steps, batch, size)."""
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         """The dtype in which ``target`` is recorded."""
@@ -61,8 +67,9 @@ class Program(Protocol):
         """Set a state, or derive a model's constants anew; VarError leaves everything as it was."""
 
     def snapshot(self) -> Any:
-        """All that steps change, as it is now; a value that later steps leave alone. Data, nested (:mod:`lavalike.runtime.checkpoint`):
-        anything else keeps a run from being continued from a file."""
+        """All that steps change, as it is now; a value that later steps leave alone. Data, nested
+        (:mod:`lavalike.runtime.checkpoint`): anything else keeps a run from being continued from a
+        file."""
 
     def restore(self, snapshot: Any) -> None:
         """Be as when ``snapshot`` was taken, of this program or of one of an equal part."""
@@ -71,12 +78,14 @@ class Program(Protocol):
 class Backend(Protocol):
     """Builds programs for parts.
 
-    Besides what is below a backend may have: ``options``, a dataclass of those it takes (:class:`lavalike.RunConfig`'s keywords and
-    ``options``; a part has it as ``target.options``); ``precisions`` that it computes in, default all that its models say; ``whole``,
-    True where a program runs all steps at once, as a chip does; ``host``, the backend of nodes that it leaves out;
-    ``accepts(flat, nodes, target)``, the Target of each of ``nodes`` that it takes, or a text that says why it does not; and
-    ``manages(kind, node, owner, var)``, a model with which a program of it acts on ``var``, of its node ``owner``, at the end of a step as
-    the library's model in Python of ``node`` does (``kind``: its class's ``rows``), or None.
+    Besides what is below a backend may have: ``options``, a dataclass of those it takes
+    (:class:`lavalike.RunConfig`'s keywords and ``options``; a part has it as ``target.options``);
+    ``precisions`` that it computes in, default all that its models say; ``whole``, True where a
+    program runs all steps at once, as a chip does; ``host``, the backend of nodes that it leaves
+    out; ``accepts(flat, nodes, target)``, the Target of each of ``nodes`` that it takes, or a text
+    that says why it does not; and ``manages(kind, node, owner, var)``, a model with which a program
+    of it acts on ``var``, of its node ``owner``, at the end of a step as the library's model in
+    Python of ``node`` does (``kind``: its class's ``rows``), or None.
     """
 
     name: str
@@ -85,14 +94,15 @@ class Backend(Protocol):
         """The model this backend derives from ``process.dynamics``, if any."""
 
     def build(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> Program:
-        """A program for ``part`` whose states are the processes' present values, ``batch`` times."""
+        """A program for ``part`` whose states are the processes' present values, ``batch``
+        times."""
 
 
 def check_real(
     path: str, value: np.ndarray, takes: str, remedy: str, complexes: bool = False
 ) -> None:
-    """VarError where Var ``path`` holds texts or, without ``complexes``, complex numbers: ``takes`` says who takes real numbers, ``remedy``
-    what to do."""
+    """VarError where Var ``path`` holds texts or, without ``complexes``, complex numbers: ``takes``
+    says who takes real numbers, ``remedy`` what to do."""
     if value.dtype.kind in ("U" if complexes else "cU"):
         kind = "texts" if value.dtype.kind == "U" else "complex numbers"
         takes += " numbers" if complexes else " real numbers"

@@ -4,9 +4,9 @@
     with bss2.use(bss2.Chip(seed=3)):
         y = model(x)                       # a model of bss2.perceptron.nn layers
 
-``import lavalike.bss2 as hxtorch`` runs programs written for hxtorch, ``sys.modules["hxtorch"] = lavalike.bss2`` those that also
-import its submodules. No chip has run this code: what is said of levels other than
-"hardware" is emulated.
+``import lavalike.bss2 as hxtorch`` runs programs written for hxtorch,
+``sys.modules["hxtorch"] = lavalike.bss2`` those that also import its submodules. No chip has run
+this code: what is said of levels other than "hardware" is emulated.
 """
 
 from __future__ import annotations

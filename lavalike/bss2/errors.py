@@ -7,9 +7,9 @@
     CalibrationError  ValueError      a calibration that cannot be made, or a file that is damaged, foreign or another chip's
     NoChipError       RuntimeError    no chip is there
 
-Of the first, second, fourth and fifth there is a kin for values of the wrong kind that is a TypeError besides
-(:func:`lavalike.errors.kind_error`).
-"""
+Of the first, second, fourth and fifth there is a kin for values of the wrong kind that is a
+TypeError besides (:func:`lavalike.errors.kind_error`).
+"""  # noqa: W505
 
 from __future__ import annotations
 

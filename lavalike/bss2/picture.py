@@ -15,7 +15,8 @@ ACROSS = 4  # instances side by side
 
 
 def draw(report: Report, path: str | Path | None = None) -> Any:
-    """A matplotlib figure: signed rows over columns, tiles coloured by layer, the share of used synapses in each title. Needs matplotlib.
+    """A matplotlib figure: signed rows over columns, tiles coloured by layer, the share of used
+    synapses in each title. Needs matplotlib.
 
     Args:
         report: of a placement.

@@ -1,9 +1,11 @@
-"""Which part of a network lies where: matrices cut into tiles, populations into neurons of joined circuits.
+"""Which part of a network lies where: matrices cut into tiles, populations into neurons of joined
+circuits.
 
-Perceptron mode follows grenade, which partitions for hxtorch: K inputs are cut by 128 signed rows, N outputs by 256 columns; two tiles,
-one a hemisphere, make an execution instance; instances follow one another on one chip or are dealt to several. The weights of a tile stay
-for the whole batch, each tile is read out and saturates on its own, and the rest is added digitally.
-Spiking mode joins as many neighbouring circuits as a neuron's inputs need; see :mod:`lavalike.bss2.populations`.
+Perceptron mode follows grenade, which partitions for hxtorch: K inputs are cut by 128 signed rows,
+N outputs by 256 columns; two tiles, one a hemisphere, make an execution instance; instances follow
+one another on one chip or are dealt to several. The weights of a tile stay for the whole batch,
+each tile is read out and saturates on its own, and the rest is added digitally. Spiking mode joins
+as many neighbouring circuits as a neuron's inputs need; see :mod:`lavalike.bss2.populations`.
 """
 
 from __future__ import annotations
@@ -42,10 +44,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """A matrix product on the array. ``tiles`` count runs over the whole network; ``vectors`` is how often inputs are presented.
+    """A matrix product on the array. ``tiles`` count runs over the whole network; ``vectors`` is
+    how often inputs are presented.
 
-    ``weights``: held by each tile; an expanded convolution leaves cells free. ``clipped``: weights beyond +-63; ``rounding``: root mean
-    square of what six bits take from the clipped weights, LSB.
+    ``weights``: held by each tile; an expanded convolution leaves cells free. ``clipped``: weights
+    beyond +-63; ``rounding``: root mean square of what six bits take from the clipped weights, LSB.
     """
 
     name: str
@@ -105,7 +108,8 @@ class Placement:
         """What it takes, and what was measured in a run.
 
         Args:
-            records: of ``perceptron.observe(model)`` or of a spiking run. What nobody measured is shown as "-".
+            records: of ``perceptron.observe(model)`` or of a spiking run. What nobody measured is
+                shown as "-".
             chip: names it and its noise. Default: the current one, if there is one.
             duration: of a spiking sample on the chip, s; with it the time on chip is known.
             samples: of spiking populations, one after another. Default 1.
@@ -122,13 +126,15 @@ class Placement:
 def place(
     model: Any, input_shape: Sequence[int] | None = None, chips: int = 1, batch: int = 1
 ) -> Placement:
-    """Place every dense and convolutional layer of a torch module, or a process graph; other layers (pooling, ...) are digital.
+    """Place every dense and convolutional layer of a torch module, or a process graph; other layers
+    (pooling, ...) are digital.
 
-    Each layer is a product of its own: it begins on chip 0, hemisphere 0, when the one before has been read out. A layer that is called
-    several times is placed as often ("fc", "fc#2").
+    Each layer is a product of its own: it begins on chip 0, hemisphere 0, when the one before has
+    been read out. A layer that is called several times is placed as often ("fc", "fc#2").
 
     Args:
-        model: with layers of :mod:`lavalike.bss2.perceptron.nn` or torch's Linear, Conv1d, Conv2d; or a process, whose graph is placed.
+        model: with layers of :mod:`lavalike.bss2.perceptron.nn` or torch's Linear, Conv1d, Conv2d;
+            or a process, whose graph is placed.
         input_shape: of one sample, without the batch axis; of torch modules.
         chips: how many share the work. Default 1.
         batch: samples, for the time on chip. Default 1.
@@ -231,7 +237,8 @@ def _place_layer(
 
 
 def _diagonal(outs: int, channels: int, kernel: int, stride: int, expansions: int) -> np.ndarray:
-    """Cells of an expanded convolution: in each channel's stretch of inputs, every copy of the kernel one stride further down."""
+    """Cells of an expanded convolution: in each channel's stretch of inputs, every copy of the
+    kernel one stride further down."""
     used = np.zeros((channels, kernel + (expansions - 1) * stride, expansions, outs), bool)
     for e in range(expansions):
         used[:, e * stride : e * stride + kernel, e] = True
@@ -241,7 +248,8 @@ def _diagonal(outs: int, channels: int, kernel: int, stride: int, expansions: in
 def _dry_pass(
     model: torch.nn.Module, input_shape: tuple[int, ...]
 ) -> Iterator[tuple[str, Placeable, torch.Size, torch.Size]]:
-    """Name, layer, input and output shape of each placeable call, in order; those layers compute nothing, the others run on zeros."""
+    """Name, layer, input and output shape of each placeable call, in order; those layers compute
+    nothing, the others run on zeros."""
     import torch
 
     layers = {
@@ -286,7 +294,8 @@ def _placeable(m: torch.nn.Module, name: str) -> TypeGuard[Placeable]:
 
 @contextmanager
 def _standing_in(layers: Mapping[str, Placeable], calls: list) -> Iterator[None]:
-    """Within, the layers only tell their shapes: no weight is transformed and no noise drawn by looking at a network."""
+    """Within, the layers only tell their shapes: no weight is transformed and no noise drawn by
+    looking at a network."""
     import torch
 
     def stand_in(name: str, m: Placeable) -> Any:

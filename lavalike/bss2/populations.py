@@ -1,8 +1,10 @@
-"""Spiking populations on chips: neurons of joined circuits, split over execution instances where one chip is too small.
+"""Spiking populations on chips: neurons of joined circuits, split over execution instances where
+one chip is too small.
 
-A neuron of c joined circuits takes 128 c signed inputs; a chip holds floor(512 / c) of them. Joined circuits are neighbours
-in a hemisphere; where both hemispheres end with too few for another neuron, one is made across them, in common columns. A population that
-needs several instances shares them with none; its spikes are recorded and replayed into the next. A recurrent one has to fit one chip.
+A neuron of c joined circuits takes 128 c signed inputs; a chip holds floor(512 / c) of them. Joined
+circuits are neighbours in a hemisphere; where both hemispheres end with too few for another neuron,
+one is made across them, in common columns. A population that needs several instances shares them
+with none; its spikes are recorded and replayed into the next. A recurrent one has to fit one chip.
 """
 
 from __future__ import annotations
@@ -57,9 +59,12 @@ class Population:
         name, size: of the population.
         fan_in: signed inputs of one neuron, recurrent ones among them.
         recurrent: neurons hear each other. Default False.
-        circuits: joined for a neuron. Default: as many as its inputs, and the buses they arrive on, need.
-        instance: name of the execution instance it shall lie on, with others that name it. Default: the placement chooses.
-        sources: populations it hears from; None: the one before it in the list. () for inputs from outside only.
+        circuits: joined for a neuron. Default: as many as its inputs, and the buses they arrive on,
+            need.
+        instance: name of the execution instance it shall lie on, with others that name it. Default:
+            the placement chooses.
+        sources: populations it hears from; None: the one before it in the list. () for inputs from
+            outside only.
         inputs: different sources, for the labels. Default fan_in.
         chip: number of the chip it shall lie on. Default: the placement chooses.
     """
@@ -94,7 +99,8 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class PlacedPopulation:
-    """``instance``, ``run``, ``chip``: (size,) of each neuron; ``circuits``: (size, c), which of 0..511 it is made of.
+    """``instance``, ``run``, ``chip``: (size,) of each neuron; ``circuits``: (size, c), which of
+    0..511 it is made of.
 
     Circuit k lies in hemisphere k // 256, column k % 256; the first one sends the neuron's spikes.
     """
@@ -119,7 +125,8 @@ class _Free:
         return facts.CIRCUITS - sum(b - a for a, b in self.free)
 
     def take(self, size: int, c: int) -> np.ndarray | None:
-        """Circuits (size, c) of as many neurons, or None (and nothing taken) where they do not fit."""
+        """Circuits (size, c) of as many neurons, or None (and nothing taken) where they do not
+        fit."""
         free = [list(f) for f in self.free]
         out: list[Sequence[int]] = []
         for h, interval in enumerate(free):
@@ -129,7 +136,8 @@ class _Free:
                 )
                 interval[0] += c
         left, right = (b - a for a, b in free)
-        # across the hemispheres: both intervals end at the last column unless such a neuron is there, so that they have columns in common
+        # across the hemispheres: both intervals end at the last column unless such a neuron is
+        # there, so that they have columns in common
         if (
             len(out) < size
             and min(left, right) > 0
@@ -315,7 +323,8 @@ def _new(chips: dict[str, _Free], told: Set[str | None]) -> str:
 
 
 def _bus_circuits(p: Population, lying: dict[str, list[tuple[str, np.ndarray]]]) -> int:
-    """Circuits ``p`` needs so that each PADI bus carries what arrives from the same chip; other sources choose their bus."""
+    """Circuits ``p`` needs so that each PADI bus carries what arrives from the same chip; other
+    sources choose their bus."""
     most = 0
     for name, _ in lying[p.name]:
         sending = [
@@ -337,7 +346,8 @@ def _schedule(
     lying: dict[str, list[tuple[str, np.ndarray]]],
     chips: int,
 ) -> tuple[tuple[PlacedPopulation, ...], tuple[Instance, ...]]:
-    """Instances in the order their spikes are needed; those that wait for none of each other are dealt to the chips."""
+    """Instances in the order their spikes are needed; those that wait for none of each other are
+    dealt to the chips."""
     order = list(dict.fromkeys(name for p in chain for name, _ in lying[p.name]))
     on_chip = {name: p.chip for p in chain for name, _ in lying[p.name]}
     before: dict[str, set[str]] = {name: set() for name in order}

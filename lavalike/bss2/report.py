@@ -1,4 +1,5 @@
-"""What a placement takes of the chips, and what a run on it did: a dataclass, a table, a picture."""
+"""What a placement takes of the chips, and what a run on it did: a dataclass, a table, a
+picture."""
 
 from __future__ import annotations
 
@@ -49,8 +50,9 @@ class SpikeRecord:
 class TileUse:
     """A tile, or a part of a population in one hemisphere.
 
-    ``rows``, ``columns``: inputs and outputs of the layer (inputs and neurons of the population). ``area``: first signed row, first column,
-    height and width on the hemisphere. ``synapses``: two a weight, one for each sign; ``utilisation``: of the hemisphere's 65536.
+    ``rows``, ``columns``: inputs and outputs of the layer (inputs and neurons of the population).
+    ``area``: first signed row, first column, height and width on the hemisphere. ``synapses``: two
+    a weight, one for each sign; ``utilisation``: of the hemisphere's 65536.
     """
 
     layer: str
@@ -69,7 +71,8 @@ class TileUse:
 
 @dataclass(frozen=True)
 class InstanceUse:
-    """What is on a chip at a time: neuron circuits of 512, synapse rows of 512, synapses of 131072."""
+    """What is on a chip at a time: neuron circuits of 512, synapse rows of 512, synapses of
+    131072."""
 
     run: int
     chip: int
@@ -80,10 +83,11 @@ class InstanceUse:
 
 @dataclass(frozen=True)
 class LayerUse:
-    """A product. Measured, else None: ``saturated``, share of outputs at -128 or 127; ``events``, inputs above 0 of a vector.
+    """A product. Measured, else None: ``saturated``, share of outputs at -128 or 127; ``events``,
+    inputs above 0 of a vector.
 
-    Inputs beyond 0..31 are refused by the product, so that there are none to count. ``time``: on chip, s; without a measurement every
-    input is taken to send an event.
+    Inputs beyond 0..31 are refused by the product, so that there are none to count. ``time``: on
+    chip, s; without a measurement every input is taken to send an event.
     """
 
     layer: str
@@ -118,10 +122,11 @@ class PopulationUse:
 
 @dataclass(frozen=True)
 class Report:
-    """``runs``: rounds one after another; ``reconfigurations``: execution instances, each of which is written to a chip once a batch.
+    """``runs``: rounds one after another; ``reconfigurations``: execution instances, each of which
+    is written to a chip once a batch.
 
-    ``time``: on chip, s, without loading weights and without the host, of populations for ``samples``; None for them unless the duration
-    was given.
+    ``time``: on chip, s, without loading weights and without the host, of populations for
+    ``samples``; None for them unless the duration was given.
     """
 
     tiles: tuple[TileUse, ...]
@@ -140,7 +145,8 @@ class Report:
         return len(self.instances)
 
     def picture(self, path: str | Path | None = None) -> Any:
-        """Both hemispheres of every instance, tiles coloured by layer; a matplotlib figure, saved to ``path`` if there is one."""
+        """Both hemispheres of every instance, tiles coloured by layer; a matplotlib figure, saved
+        to ``path`` if there is one."""
         from lavalike.bss2.picture import draw
 
         return draw(self, path)
@@ -329,7 +335,8 @@ def report(
 
 
 def _by_layer(placement: Placement, records: list[Observation]) -> dict[str, list[Observation]]:
-    """Records of each placed call: those of a layer that is called several times belong to its calls in turn."""
+    """Records of each placed call: those of a layer that is called several times belong to its
+    calls in turn."""
     layers = {x.name: x for x in placement.layers}
     calls: dict[str, list[str]] = {}
     for x in placement.layers:
@@ -374,7 +381,8 @@ def _layer_use(x: PlacedLayer, seen: list[Observation]) -> LayerUse:
     }
     runs = {t.run: 0.0 for t in x.tiles}
     for t in x.tiles:
-        # hemispheres and chips of one run work side by side: the one with most events decides (grenade)
+        # hemispheres and chips of one run work side by side: the one with most events decides
+        # (grenade)
         runs[t.run] = max(runs[t.run], events[t.rows.start])
     time = vectors * sum(
         e * wait * sends * facts.FPGA_CYCLE + facts.CADC_PERIOD for e in runs.values()

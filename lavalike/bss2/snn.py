@@ -1,4 +1,5 @@
-"""hxtorch.snn, as the older programs spell it: the Instance comes first, and ``func=`` says what a layer computes.
+"""hxtorch.snn, as the older programs spell it: the Instance comes first, and ``func=`` says what a
+layer computes.
 
     ins = snn.Instance()
     syn1, lif1 = snn.Synapse(ins, 70, 40), snn.LIF(ins, 40)
@@ -31,7 +32,8 @@ _EXPERIMENT = instance(Experiment)
 
 
 class _Layer:
-    """A layer of :mod:`lavalike.bss2.spiking` whose experiment comes first, where it stands there, or as ``experiment`` or ``instance``."""
+    """A layer of :mod:`lavalike.bss2.spiking` whose experiment comes first, where it stands there,
+    or as ``experiment`` or ``instance``."""
 
     name: str
 
@@ -59,11 +61,13 @@ class _Computed(_Layer):
     """A layer that may be told what it computes.
 
     Args:
-        func: what it computes instead of ``forward_func``: a function of the input tensor, or a torch.autograd.Function. Of its other
-            arguments those named weight, params, dt, hw_data are filled in, as far as the layer has them. It returns a tensor, or a tuple
-            of tensors in the order of the output handle's observables.
-        params: of a population, what ``func`` gets under this name; those of :mod:`lavalike.bss2.spiking.functional` set the layer up as
-            well. Default: the layer's own.
+        func: what it computes instead of ``forward_func``: a function of the input tensor, or a
+            torch.autograd.Function. Of its other arguments those named weight, params, dt, hw_data
+            are filled in, as far as the layer has them. It returns a tensor, or a tuple of tensors
+            in the order of the output handle's observables.
+        params: of a population, what ``func`` gets under this name; those of
+            :mod:`lavalike.bss2.spiking.functional` set the layer up as well. Default: the layer's
+            own.
     """
 
     @arguments(func=optional(FUNCTION))
@@ -111,23 +115,28 @@ class _Computed(_Layer):
 
 
 class Synapse(_Computed, spiking.Synapse):
-    """``Synapse(instance, in_features, out_features, func=None, ...)``; the others as :class:`lavalike.bss2.spiking.Synapse`."""
+    """``Synapse(instance, in_features, out_features, func=None, ...)``; the others as
+    :class:`lavalike.bss2.spiking.Synapse`."""
 
 
 class SparseSynapse(_Computed, spiking.SparseSynapse):
-    """``SparseSynapse(instance, connections, func=None, ...)``; the others as :class:`lavalike.bss2.spiking.SparseSynapse`."""
+    """``SparseSynapse(instance, connections, func=None, ...)``; the others as
+    :class:`lavalike.bss2.spiking.SparseSynapse`."""
 
 
 class LIF(_Computed, spiking.LIF):
-    """``LIF(instance, size, func=None, params=None, ...)``; the others as :class:`lavalike.bss2.spiking.LIF`."""
+    """``LIF(instance, size, func=None, params=None, ...)``; the others as
+    :class:`lavalike.bss2.spiking.LIF`."""
 
 
 class LI(_Computed, spiking.LI):
-    """``LI(instance, size, func=None, params=None, ...)``; the others as :class:`lavalike.bss2.spiking.LI`."""
+    """``LI(instance, size, func=None, params=None, ...)``; the others as
+    :class:`lavalike.bss2.spiking.LI`."""
 
 
 class AELIF(_Computed, spiking.AELIF):
-    """``AELIF(instance, size, func=None, params=None, ...)``; the others as :class:`lavalike.bss2.spiking.AELIF`."""
+    """``AELIF(instance, size, func=None, params=None, ...)``; the others as
+    :class:`lavalike.bss2.spiking.AELIF`."""
 
 
 class BatchDropout(_Layer, spiking.BatchDropout):

@@ -1,4 +1,5 @@
-"""``python -m lavalike.compat script.py [args]`` or ``-m module [args]``: runs a program that says ``from lava...``."""
+"""``python -m lavalike.compat script.py [args]`` or ``-m module [args]``: runs a program that says
+``from lava...``."""
 
 from __future__ import annotations
 

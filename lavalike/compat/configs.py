@@ -32,10 +32,12 @@ class ConfigError(LavalikeError, AssertionError):
 
 
 class RunConfig:
-    """Base of the run configurations: ``select(process, models)`` says which of ``models`` stands in for ``process``.
+    """Base of the run configurations: ``select(process, models)`` says which of ``models`` stands
+    in for ``process``.
 
     Args:
-        custom_sync_domains: SyncDomains; every process that is connected keeps step with the others anyhow.
+        custom_sync_domains: SyncDomains; every process that is connected keeps step with the others
+            anyhow.
         loglevel: of the logger ``log``.
     """
 
@@ -67,9 +69,10 @@ class RunConfig:
 class AbstractLoihiRunCfg(RunConfig):
     """Chooses by Lava's rules.
 
-    First what ``exception_proc_model_map`` says of the process or its class; a single model, where it is untagged or no tag is asked for or
-    the tag is its; of several, with ``select_sub_proc_model`` the first that is a graph of processes (and has the tag), else the first
-    that is none (and has the tag).
+    First what ``exception_proc_model_map`` says of the process or its class; a single model, where
+    it is untagged or no tag is asked for or the tag is its; of several, with
+    ``select_sub_proc_model`` the first that is a graph of processes (and has the tag), else the
+    first that is none (and has the tag).
 
     Args:
         select_tag: word that a model is tagged with (``"fixed_pt"``, ``"floating_pt"``).
@@ -133,7 +136,8 @@ class AbstractLoihiHWRunCfg(AbstractLoihiRunCfg):
     """What would run on a chip of Intel's is simulated in fixed_pt, with one warning.
 
     Args:
-        callback_fxs: called on a chip's host before and after runs; refused unless empty, as there is none.
+        callback_fxs: called on a chip's host before and after runs; refused unless empty, as there
+            is none.
         embedded_allocation_order: of a chip's processors.
     """
 
@@ -187,7 +191,8 @@ class Loihi2HwCfg(AbstractLoihiHWRunCfg):
 
 
 class Plan:
-    """What a run configuration came to for a connected component: one of lavalike's, and the model of each process.
+    """What a run configuration came to for a connected component: one of lavalike's, and the model
+    of each process.
 
     Every process of it holds the plan, which is good until something is connected."""
 
@@ -301,7 +306,8 @@ class Plan:
 
 
 def _container(part: CoreProcess) -> bool:
-    """Whether nothing of ``part`` itself is to be computed: what is in it is, or it hands on what it hears."""
+    """Whether nothing of ``part`` itself is to be computed: what is in it is, or it hands on what
+    it hears."""
     handed = part.out_ports and not part.vars and all(p.sources for p in part.out_ports)
     return bool(part.procs or handed) or not (part.vars or part.in_ports or part.out_ports)
 

@@ -1,4 +1,5 @@
-"""lavalike's errors, as the kinds that Lava's programs expect: AssertionError, and the names of its ports' exceptions."""
+"""lavalike's errors, as the kinds that Lava's programs expect: AssertionError, and the names of its
+ports' exceptions."""
 
 from __future__ import annotations
 

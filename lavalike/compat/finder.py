@@ -36,8 +36,8 @@ class _Module(ModuleType):
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds ``lava`` and what is in it, and nothing else.
 
-    What there is not is an ImportError with what there is, also for ``from lava... import name``: every module is a
-    package, so that Python asks for the missing name as for a module.
+    What there is not is an ImportError with what there is, also for ``from lava... import name``:
+    every module is a package, so that Python asks for the missing name as for a module.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Answer imports of ``lava...`` from now on. ImportError where Lava itself is imported already."""
+    """Answer imports of ``lava...`` from now on. ImportError where Lava itself is imported
+    already."""
     if any(isinstance(f, Finder) for f in sys.meta_path):
         return
     there = sys.modules.get("lava")
@@ -100,7 +101,8 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Take the finder off, and what it made out of ``sys.modules``; instances of its classes live on."""
+    """Take the finder off, and what it made out of ``sys.modules``; instances of its classes live
+    on."""
     sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, Finder)]
     for name in [n for n in sys.modules if n == "lava" or n.startswith("lava.")]:
         del sys.modules[name]

@@ -1,7 +1,8 @@
 """Lava's Python models of neurons and connections that a program's own learning models begin with.
 
-Their arithmetic is lavalike's: a neuron's equations are those of :mod:`lavalike.dynamics.lif`, learning is the reference by whole arrays
-that the compiled kernels are held to (:mod:`lavalike.learning.reference`). The library's own processes are computed by kernels.
+Their arithmetic is lavalike's: a neuron's equations are those of :mod:`lavalike.dynamics.lif`,
+learning is the reference by whole arrays that the compiled kernels are held to
+(:mod:`lavalike.learning.reference`). The library's own processes are computed by kernels.
 """
 
 from __future__ import annotations
@@ -168,8 +169,9 @@ class AbstractLearningConnection:
 
 
 class PyLearningConnection(AbstractLearningConnection, PyLoihiProcessModel):
-    """A connection that learns: ``recv_traces(s_in)`` in ``run_spk`` takes a step's spikes and traces, ``run_lrn`` learns at the end of
-    an epoch, into the Vars of :class:`LearningConnectionProcess` and ``weights``."""
+    """A connection that learns: ``recv_traces(s_in)`` in ``run_spk`` takes a step's spikes and
+    traces, ``run_lrn`` learns at the end of an epoch, into the Vars of
+    :class:`LearningConnectionProcess` and ``weights``."""
 
     _fixed = False
     s_in_bap: Any = LavaPyType(_IN, bool)

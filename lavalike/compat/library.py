@@ -1,4 +1,5 @@
-"""The library's processes under Lava's names, and Lava's models of them as stand-ins: lavalike's own models compute them."""
+"""The library's processes under Lava's names, and Lava's models of them as stand-ins: lavalike's
+own models compute them."""
 
 from __future__ import annotations
 
@@ -212,7 +213,8 @@ class AbstractPyDelayDenseModel(AbstractPyProcessModel):
 
     @staticmethod
     def get_delay_wgts_mat(weights: Any, delays: Any, max_delay: int) -> Any:
-        """Weights (out, in) as (out * (max_delay + 1), in): rows of the synapses of delay 0, then of delay 1, and so on."""
+        """Weights (out, in) as (out * (max_delay + 1), in): rows of the synapses of delay 0, then
+        of delay 1, and so on."""
         given, lags = (
             x.toarray() if hasattr(x, "toarray") else np.asarray(x) for x in (weights, delays)
         )
@@ -232,7 +234,8 @@ class DelayDense(Weighted, proc.DelayDense):
 
 
 class SparseVar(Var):
-    """The weights of a Sparse: a scipy.sparse.csr_matrix outside, the stored ones in their order inside."""
+    """The weights of a Sparse: a scipy.sparse.csr_matrix outside, the stored ones in their order
+    inside."""
 
     def _matrix(self, data: np.ndarray) -> Any:
         from scipy.sparse import coo_matrix
@@ -353,7 +356,8 @@ class Monitor(Library, CoreMonitor):
         setattr(self, f"ref_port_{len(self._targets) - 1}", reads)
 
     def _observed(self) -> Any:
-        """A process that is recorded, which runs in its place: a Monitor is connected to it by that alone."""
+        """A process that is recorded, which runs in its place: a Monitor is connected to it by that
+        alone."""
         for probe in self._targets:
             if probe.target.process is not None:
                 return probe.target.process

@@ -46,7 +46,8 @@ class AbstractSubProcessModel(AbstractProcessModel, SubProcessModel):
 
 
 class StandIn(AbstractPyProcessModel):
-    """One of Lava's models of a library process, in a list to choose from: lavalike's own model in ``precision`` computes it."""
+    """One of Lava's models of a library process, in a list to choose from: lavalike's own model in
+    ``precision`` computes it."""
 
     precision: ClassVar[str | None] = None
 
@@ -122,8 +123,8 @@ def register(proc: type[CoreProcess], model: Any) -> None:
 
 
 def fit_out(proc: type[CoreProcess], model: Any) -> None:
-    """Let ``model`` be one of lavalike's that computes ``proc``; a run configuration of Lava's knows
-    nothing of it."""
+    """Let ``model`` be one of lavalike's that computes ``proc``; a run configuration of Lava's
+    knows nothing of it."""
     hidden = dict(getattr(model, "_hidden", {}))
     for name in ("process_class", "precision", "delay", "backend"):
         owner = next((c for c in model.__mro__ if name in vars(c)), object)
@@ -172,7 +173,8 @@ def _model(cls: Any, what: str) -> Any:
 
 
 def candidates(process: CoreProcess) -> list[type]:
-    """The models of a process's class, then of its bases, each list in the order in which it was made."""
+    """The models of a process's class, then of its bases, each list in the order in which it was
+    made."""
     if not isinstance(process, AbstractProcess):
         return [*type(process).models]
     return [m for cls in type(process).__mro__ for m in cls.__dict__.get("lava_models", ())]

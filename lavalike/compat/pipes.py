@@ -209,14 +209,16 @@ class BitCheck(Library, BitCheckCore):
 
 
 class _Handed(OutPort):
-    """An OutPort to which an InPort of its own process is handed on, which Lava knows nothing of."""
+    """An OutPort to which an InPort of its own process is handed on, which Lava knows nothing
+    of."""
 
     def check_direction(self, src: core.Port, view: core.View, settled: bool = False) -> None:
         core.OutPort.check_direction(self, src, view, settled)
 
 
 class _Adapter(AbstractProcess):
-    """What lies between a chip of Intel's and this computer there: ``out`` hands on what ``inp`` hears, in the same step.
+    """What lies between a chip of Intel's and this computer there: ``out`` hands on what ``inp``
+    hears, in the same step.
 
     Args:
         shape: of a message.

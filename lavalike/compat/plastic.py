@@ -103,8 +103,9 @@ class LearningSparse(_Learning, Stored, proc.LearningSparse):
 
 
 class LearningConnectionProcess(AbstractProcess):
-    """Base of a program's own connections that learn, whose models are a program's own too: ports and Vars of the rule, in
-    front of those of another base (``class Mine(LearningConnectionProcess, AbstractProcess)``).
+    """Base of a program's own connections that learn, whose models are a program's own too: ports
+    and Vars of the rule, in front of those of another base
+    (``class Mine(LearningConnectionProcess, AbstractProcess)``).
 
     Args:
         shape: (out, in).
@@ -150,8 +151,8 @@ _LIF = ("shape", "u", "v", "du", "dv", "bias_mant", "bias_exp", "vth", "name", "
 
 
 class LearningNeuronProcess:
-    """Base of a program's own neurons that send traces to connections that learn, before AbstractProcess or a neuron among the
-    bases.
+    """Base of a program's own neurons that send traces to connections that learn, before
+    AbstractProcess or a neuron among the bases.
 
     Args:
         shape: of the neurons.

@@ -37,7 +37,8 @@ class AbstractPort:
     def _connect_forward(
         self, ports: Any, kind: Any, connection_configs: Any = None, assert_same_shape: bool = True
     ) -> None:
-        """Send what this port carries to virtual ports of a program's own, which connect to others."""
+        """Send what this port carries to virtual ports of a program's own, which connect to
+        others."""
         for port in ports:
             if not isinstance(port, AbstractVirtualPort):
                 raise PortTypeError(f"{self!r}, {port!r}: ports are connected by connect(port)")
@@ -58,7 +59,8 @@ class AbstractDstPort:
 
 
 class AbstractVirtualPort(AbstractPort):
-    """A view on ports. One of a program's own says by ``get_transform_func_fwd()`` how it reorders what it carries."""
+    """A view on ports. One of a program's own says by ``get_transform_func_fwd()`` how it reorders
+    what it carries."""
 
     carried: core.View
 
@@ -173,7 +175,8 @@ def keep_configs(port: Any, others: Any, configs: Any) -> None:
 
 class _Port(_Shaping, core.Port, AbstractIOPort):
     def connect(self, ports: Any, connection_configs: Any = None) -> None:
-        """Send what this port carries to ``ports``. ``connection_configs`` say how chips pass it on."""
+        """Send what this port carries to ``ports``. ``connection_configs`` say how chips pass it
+        on."""
         self._io(ports)
         try:
             self._view().connect(ports)
@@ -265,7 +268,8 @@ class OutPort(_Port, core.OutPort, AbstractSrcPort):
     """Sends one message a step."""
 
     def flag_external_pipe(self, buffer_size: int = 64) -> None:
-        """Let the program receive from this port, by ``external_pipe_csp_recv_port``, while it runs."""
+        """Let the program receive from this port, by ``external_pipe_csp_recv_port``, while it
+        runs."""
         from lavalike.compat.pipes import CspRecvPort
 
         extractor = io.Extractor(shape=self.shape, buffer_size=buffer_size)

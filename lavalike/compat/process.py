@@ -129,7 +129,8 @@ class ProcessPostInitCaller(type):
 
 
 class AbstractProcess(core.AbstractProcess):
-    """A process with Lava's collections, ids, names (``Process_3`` unless it has one) and models."""
+    """A process with Lava's collections, ids, names (``Process_3`` unless it has one) and
+    models."""
 
     _taken: ClassVar[frozenset[str]] = frozenset()  # Lava's programs may use them
     lava_models: ClassVar[list[type]]
@@ -180,7 +181,8 @@ class AbstractProcess(core.AbstractProcess):
         return self.log_config
 
     def _post_init(self) -> None:
-        """Kept for programs that call it after they add ports; they are found when they are assigned."""
+        """Kept for programs that call it after they add ports; they are found when they are
+        assigned."""
 
     @property
     def log(self) -> logging.Logger:
@@ -295,8 +297,9 @@ class AbstractProcess(core.AbstractProcess):
         checkpoint: str | os.PathLike[str] | None = None,
         every: int | None = None,
     ) -> None:
-        """Run everything this process is connected to. The first run takes a run configuration; ``compile_config`` tells Lava's
-        compiler about channels and boards, which are none here; ``checkpoint`` and ``every`` are lavalike's.
+        """Run everything this process is connected to. The first run takes a run configuration;
+        ``compile_config`` tells Lava's compiler about channels and boards, which are none here;
+        ``checkpoint`` and ``every`` are lavalike's.
 
         Raises ValueError without a configuration.
         """
@@ -327,7 +330,8 @@ def given(init: Any, process: Any, args: Any, kwargs: Any) -> dict[str, Any]:
 
 
 class Library(AbstractProcess):
-    """Base of the library's processes under Lava's names: ``__init__`` is that of lavalike's own."""
+    """Base of the library's processes under Lava's names: ``__init__`` is that of lavalike's
+    own."""
 
     def __init__(self, *args: Any, log_config: LogConfig | None = None, **kwargs: Any) -> None:
         own = next(

@@ -1,4 +1,5 @@
-"""Models in Python as Lava's programs write them: ``run_spk``, ports that ``recv`` and ``send``, Vars that are arrays."""
+"""Models in Python as Lava's programs write them: ``run_spk``, ports that ``recv`` and ``send``,
+Vars that are arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from lavalike.process import AbstractProcess, Var
 
 
 class _Kind:
-    """How a port of a model passes messages; all but VEC_DENSE are refused when the model is compiled."""
+    """How a port of a model passes messages; all but VEC_DENSE are refused when the model is
+    compiled."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -66,8 +68,8 @@ class LavaPyType(Declared):
     """What a port or Var of a model is.
 
     Args:
-        cls: ``PyInPort.VEC_DENSE`` and its like; ``np.ndarray``; ``int``, ``float``, ``bool``, ``str`` for a Var that is one
-            number or text.
+        cls: ``PyInPort.VEC_DENSE`` and its like; ``np.ndarray``; ``int``, ``float``, ``bool``,
+            ``str`` for a Var that is one number or text.
         d_type: of the array. Default float.
         precision: bits, which Lava does not look at either.
     """
@@ -96,10 +98,12 @@ class _AlsoStandIns(type):
 
 
 class _PyModel(AbstractPyProcessModel, NumpyModel, metaclass=_AlsoStandIns):
-    """What models in Python have in common. A program's ``__init__(self, proc_params)`` is called before ports and Vars are there.
+    """What models in Python have in common. A program's ``__init__(self, proc_params)`` is called
+    before ports and Vars are there.
 
-    A program sees an instance that has what the program gives it, and finds all else in a second one, which is the model that lavalike
-    runs: so a program's attributes, ports and Vars have any names.
+    A program sees an instance that has what the program gives it, and finds all else in a second
+    one, which is the model that lavalike runs: so a program's attributes, ports and Vars have any
+    names.
     """
 
     _hidden: ClassVar[dict[str, Any]] = {}

@@ -1,4 +1,5 @@
-"""Learning rules under Lava's names: what a program reads of them, and what each is as one of lavalike's."""
+"""Learning rules under Lava's names: what a program reads of them, and what each is as one of
+lavalike's."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ class LoihiLearningRule:
     """A learning rule as Lava's programs make it.
 
     Args:
-        dw, dd, dt: sums of products, as in :class:`lavalike.learning.LearningRule`; at least one, with one uk among them.
+        dw, dd, dt: sums of products, as in :class:`lavalike.learning.LearningRule`; at least one,
+            with one uk among them.
         x1_impulse, x1_tau, ..., y3_tau: of the traces. Default 0.
         t_epoch: steps of an epoch.
         rng_seed: of the stochastic rounding; None draws one from NumPy's global generator.
@@ -248,9 +250,9 @@ def apply_mask(item: Any, nb_bits: int) -> Any:
 
 
 class STDPLoihi(Loihi2FLearningRule):
-    """Pairs of spikes: ``dw = lr * A_minus * x0 * y1 + lr * A_plus * y0 * x1``; impulses are 16 unless ``x1_impulse`` and
-    ``y1_impulse`` say else. Numbers are rounded as :func:`float_to_literal` does, as in Lava;
-    :class:`lavalike.learning.STDP` keeps them."""
+    """Pairs of spikes: ``dw = lr * A_minus * x0 * y1 + lr * A_plus * y0 * x1``; impulses are 16
+    unless ``x1_impulse`` and ``y1_impulse`` say else. Numbers are rounded as
+    :func:`float_to_literal` does, as in Lava; :class:`lavalike.learning.STDP` keeps them."""
 
     def __init__(
         self,
@@ -276,8 +278,9 @@ class STDPLoihi(Loihi2FLearningRule):
 
 
 class RewardModulatedSTDP(Loihi3FLearningRule):
-    """STDP through an eligibility ``t``, of which the reward ``y2`` makes weight; ``eligibility_trace_decay_tau`` is the part of
-    ``t`` that goes in an epoch. Numbers are rounded as in STDPLoihi; :class:`lavalike.learning.RewardModulatedSTDP` keeps them."""
+    """STDP through an eligibility ``t``, of which the reward ``y2`` makes weight;
+    ``eligibility_trace_decay_tau`` is the part of ``t`` that goes in an epoch. Numbers are rounded
+    as in STDPLoihi; :class:`lavalike.learning.RewardModulatedSTDP` keeps them."""
 
     def __init__(
         self,

@@ -1,4 +1,5 @@
-"""Running with Lava's run configurations, and the few flags of its runtime that programs look at."""
+"""Running with Lava's run configurations, and the few flags of its runtime that programs look
+at."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from lavalike.runtime.conditions import RunContinuous, RunSteps
 
 
 class Stopped:
-    """What a process has as ``runtime`` once its program was released: flags, and calls that have nothing to do."""
+    """What a process has as ``runtime`` once its program was released: flags, and calls that have
+    nothing to do."""
 
     _is_initialized, _is_started, _is_running, running = True, False, False, False
 
@@ -98,10 +100,11 @@ class _Runtimes(type):
 
 
 class Runtime(metaclass=_Runtimes):
-    """Runs an Executable by hand: ``initialize``, ``start``, ``wait``, ``pause``, ``stop``. What a process has as ``runtime``
-    counts as one.
+    """Runs an Executable by hand: ``initialize``, ``start``, ``wait``, ``pause``, ``stop``. What a
+    process has as ``runtime`` counts as one.
 
-    ``message_infrastructure_type`` says how Lava passes messages between its operating-system processes; there are none here.
+    ``message_infrastructure_type`` says how Lava passes messages between its operating-system
+    processes; there are none here.
     """
 
     def __init__(
@@ -196,7 +199,8 @@ def prepare(process: AbstractProcess, config: Any) -> None:
 
 @contextmanager
 def as_lava() -> Iterator[None]:
-    """What a model raises within, as the RuntimeError that Lava's programs catch; its cause is the model's own."""
+    """What a model raises within, as the RuntimeError that Lava's programs catch; its cause is the
+    model's own."""
     try:
         yield
     except Exception as error:

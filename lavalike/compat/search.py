@@ -17,7 +17,8 @@ log = logging.getLogger("lava.models")
 
 
 def models(process: AbstractProcess) -> list[type]:
-    """The models of ``process`` after ``models.py`` and ``*model*.py`` beside the file of its class were imported, each once."""
+    """The models of ``process`` after ``models.py`` and ``*model*.py`` beside the file of its class
+    were imported, each once."""
     for cls in type(process).__mro__:
         if cls.__module__.startswith("lavalike.") or cls.__module__ in ("__main__", "builtins"):
             continue

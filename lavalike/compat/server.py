@@ -1,4 +1,5 @@
-"""Numbers and lists of what a program made, which Lava keeps for the whole program; here they keep nothing alive."""
+"""Numbers and lists of what a program made, which Lava keeps for the whole program; here they keep
+nothing alive."""
 
 from __future__ import annotations
 

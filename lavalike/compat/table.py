@@ -1,6 +1,7 @@
 """What each of Lava's names is: module -> name -> ``"module:attribute"`` of ours.
 
-A name that is not here is an ImportError that says what there is, and why not where a reason is known.
+A name that is not here is an ImportError that says what there is, and why not where a reason is
+known.
 """
 
 from __future__ import annotations

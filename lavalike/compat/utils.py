@@ -86,7 +86,8 @@ def optimize_weight_bits(
 def truncate_weights(
     weights: Any, sign_mode: SignMode, num_weight_bits: int, max_num_weight_bits: int = 8
 ) -> Any:
-    """``weights`` without the bits that ``num_weight_bits`` do not hold: towards zero, in MIXED downwards."""
+    """``weights`` without the bits that ``num_weight_bits`` do not hold: towards zero, in MIXED
+    downwards."""
     mixed = sign_mode is SignMode.MIXED
     drop = max_num_weight_bits - num_weight_bits + mixed
     whole = np.asarray(weights).astype(np.int32)
@@ -153,7 +154,8 @@ def output_shape(
 
 
 def _taps(shape: Any, weight: Any, stride: Any, dilation: Any) -> Any:
-    """For each tap of a flipped kernel: its place in the weights, and the padded input's elements that it meets."""
+    """For each tap of a flipped kernel: its place in the weights, and the padded input's elements
+    that it meets."""
     for a in range(weight.shape[1]):
         for b in range(weight.shape[2]):
             x = (weight.shape[1] - 1 - a) * dilation[0] + stride[0] * np.arange(shape[0])
@@ -170,7 +172,8 @@ def conv_scipy(
     dilation: Any,
     groups: Any,
 ) -> np.ndarray:
-    """The convolution of an image (x, y, channels) with ``weight`` (out, kx, ky, in / groups), the kernel flipped; float64."""
+    """The convolution of an image (x, y, channels) with ``weight`` (out, kx, ky, in / groups), the
+    kernel flipped; float64."""
     groups = int(groups)
     shape = output_shape(
         input_.shape, weight.shape[0], weight.shape[1:3], stride, padding, dilation
@@ -213,11 +216,15 @@ def conv_to_sparse(
     group: int,
     order: TensorOrder = TensorOrder.NWHC,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A convolution as (destination, source, weight) of each synapse, flat indices of images as ``order`` lies them.
+    """A convolution as (destination, source, weight) of each synapse, flat indices of images as
+    ``order`` lies them.
 
-    NWHC is Lava's convolution, NCHW torch's correlation and HWCN TensorFlow's; InputError for another order.
+    NWHC is Lava's convolution, NCHW torch's correlation and HWCN TensorFlow's; InputError for
+    another order.
     """
-    ways = {  # an image's axes as (x, y, c), a kernel's as (out, x, y, in), and whether the kernel is not flipped
+    # an image's axes as (x, y, c), a kernel's as (out, x, y, in), and whether the kernel is not
+    # flipped
+    ways = {
         TensorOrder.NWHC: ((0, 1, 2), (0, 1, 2, 3), False),
         TensorOrder.NCHW: ((2, 1, 0), (0, 3, 2, 1), True),
         TensorOrder.HWCN: ((1, 0, 2), (3, 1, 0, 2), True),
@@ -264,7 +271,8 @@ def raster_plot(
     xlabel: str = "Time Steps",
     ylabel: str = "Neurons",
 ) -> Any:
-    """Spikes (neurons, steps) of every ``stride``-th neuron as dots over time, in a figure of matplotlib, which is returned."""
+    """Spikes (neurons, steps) of every ``stride``-th neuron as dots over time, in a figure of
+    matplotlib, which is returned."""
     spikes = np.asarray(spikes)
     if spikes.ndim != 2 or 0 in spikes.shape:
         raise InputError(
@@ -312,7 +320,8 @@ def save(processes: Any, filename: str, executable: Any = None) -> None:
 
 
 def load(filename: str) -> tuple[Any, Any]:
-    """What :func:`save` wrote: (processes, executable). A pickle runs code: load files of your own only."""
+    """What :func:`save` wrote: (processes, executable). A pickle runs code: load files of your own
+    only."""
     with open(_pickle("load", filename), "rb") as f:
         processes, executable = pickle.load(f)
     return processes, executable
@@ -325,7 +334,8 @@ def _pickle(what: str, filename: Any) -> str:
 
 
 def inv_sqrt(s_fp: int, n_iters: int = 5, b_fraction: int = 12) -> int:
-    """1 / sqrt(s_fp), both in ``2**-b_fraction``, as InvSqrt computes it in fixed_pt, which takes 5 of Newton's steps."""
+    """1 / sqrt(s_fp), both in ``2**-b_fraction``, as InvSqrt computes it in fixed_pt, which takes 5
+    of Newton's steps."""
     from lavalike.backends.numba.graded import STEPS, InvSqrtModel, guesses
 
     if n_iters != STEPS:

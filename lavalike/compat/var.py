@@ -16,8 +16,8 @@ UNNAMED = "Unnamed variable"
 
 
 class Var(core.Var):
-    """A Var whose ``init`` may be changed until its process is compiled, whose values come back as float64, and which is set
-    after its process was compiled only."""
+    """A Var whose ``init`` may be changed until its process is compiled, whose values come back as
+    float64, and which is set after its process was compiled only."""
 
     finite = False  # a buffer may begin with NaN
 
@@ -38,7 +38,8 @@ class Var(core.Var):
         self.raw = value
 
     def _array(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
-        """As lavalike's, and: leading axes of 1 that ``shape`` does not have, and arrays of any Python objects."""
+        """As lavalike's, and: leading axes of 1 that ``shape`` does not have, and arrays of any
+        Python objects."""
         if isinstance(value, np.ndarray) and value.dtype == object:
             array = value
         else:
@@ -77,7 +78,8 @@ class Var(core.Var):
         self.raw = None
 
     def alias(self, other: core.Var) -> None:
-        """Let ``other``, a Var of an inner process, hold the value; it begins with the other's, as in Lava."""
+        """Let ``other``, a Var of an inner process, hold the value; it begins with the other's, as
+        in Lava."""
         if not isinstance(other, core.Var):
             raise AliasError(f"{self!r}: alias takes a Var, got {other!r}")
         if other.shape != self.shape or other.shareable != self.shareable:

@@ -77,8 +77,8 @@ def _looked_through(path: Path, size: int, writer: str) -> None:
 
 
 def array(x: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What :meth:`lavalike.runtime.checkpoint.Encoder.array` made ``x`` of; one of WRONG where it is
-    not of that form."""
+    """What :meth:`lavalike.runtime.checkpoint.Encoder.array` made ``x`` of; one of WRONG where it
+    is not of that form."""
     number, name, shape = x
     dtype, flat = np.dtype(name), arrays[str(number)]
     if dtype.kind not in "biufcU":

@@ -1,14 +1,18 @@
-"""Flat graph -> shares: which of several processes computes which nodes, and what passes between them.
+"""Flat graph -> shares: which of several processes computes which nodes, and what passes between
+them.
 
-A message that a node with delay hears is needed after the direct nodes of its step and not before, so an edge into such a node can be cut,
-and what it carries is exchanged once a step, between the direct and the delayed nodes; any other edge holds its ends together. So a
-connection lies with what it sends to. Nodes that are held together, found by union-find, are dealt out by the bytes of their Vars, or
-where a partition says.
+A message that a node with delay hears is needed after the direct nodes of its step and not before,
+so an edge into such a node can be cut, and what it carries is exchanged once a step, between the
+direct and the delayed nodes; any other edge holds its ends together. So a connection lies with what
+it sends to. Nodes that are held together, found by union-find, are dealt out by the bytes of their
+Vars, or where a partition says.
 
-Every share writes what others hear of it into one block a step, its ports one behind the other; who hears a port finds it there. Where all
-that is heard from elsewhere is sent on after so many steps (synapses with delays), so many steps are exchanged at once (:attr:`Cut.lag`).
+Every share writes what others hear of it into one block a step, its ports one behind the other; who
+hears a port finds it there. Where all that is heard from elsewhere is sent on after so many steps
+(synapses with delays), so many steps are exchanged at once (:attr:`Cut.lag`).
 
-What the blocks are written to is the business of an exchange: shared memory between processes of one machine, or messages.
+What the blocks are written to is the business of an exchange: shared memory between processes of
+one machine, or messages.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ from lavalike.process.ports import OutPort, Port
 from lavalike.process.process import AbstractProcess, walk
 
 WORD = 8  # bytes; ports in a block begin at a multiple of it
-# The model of cost, in seconds. docs/scaling.md says where the numbers are from, and how to measure them.
+# The model of cost, in seconds. docs/scaling.md says where the numbers are from, and how to measure
+# them.
 ACTIVE = 0.05  # of the inputs of a connection send in a step
 NEURON = 1.5e-9  # an element of a state
 DENSE, STORED = 0.25e-9, 1.2e-9  # a synapse that gets a message: of a matrix, and stored one by one
@@ -49,8 +54,9 @@ class Place:
 
 @dataclass(eq=False)
 class Share:
-    """What one of the processes computes: its nodes in the order of a step. ``hears``: ports of nodes elsewhere; ``sends``: its own that
-    are heard elsewhere, in the order in which they lie in its block."""
+    """What one of the processes computes: its nodes in the order of a step. ``hears``: ports of
+    nodes elsewhere; ``sends``: its own that are heard elsewhere, in the order in which they lie in
+    its block."""
 
     rank: int
     nodes: list[Node]
@@ -68,7 +74,8 @@ class Share:
         ]
 
     def one_table(self, batch: int) -> bool:
-        """Whether one program of the numba backend computes all, compiled, in one thread, so that its exchange may be a row of it."""
+        """Whether one program of the numba backend computes all, compiled, in one thread, so that
+        its exchange may be a row of it."""
         target = self.nodes[0].target
         return (
             target.backend == "numba"
@@ -82,9 +89,9 @@ class Share:
 class Cut:
     """``shares`` of a graph for a ``batch``, and the ``places`` of what passes between them.
 
-    ``rows``: a share that is one table exchanges within it, in every step; without, all exchange between stretches.
-    ``seconds``: what the model of cost says a step takes, of each share; ``alone``: of all in one process. ``stays``: why it is better
-    left in one process, or nothing.
+    ``rows``: a share that is one table exchanges within it, in every step; without, all exchange
+    between stretches. ``seconds``: what the model of cost says a step takes, of each share;
+    ``alone``: of all in one process. ``stays``: why it is better left in one process, or nothing.
     """
 
     flat: Flat
@@ -141,9 +148,10 @@ def cut(
     batch: int = 1,
     rows: bool = True,
 ) -> Cut:
-    """``flat`` dealt out to ``workers`` shares. ``partition``: which processes, by themselves, name or path, go to which share; what is
-    inside of one goes with it. ``rows``: see :class:`Cut`. InputError for a partition that does not fit the graph, GraphError where it
-    tears what is held together."""
+    """``flat`` dealt out to ``workers`` shares. ``partition``: which processes, by themselves, name
+    or path, go to which share; what is inside of one goes with it. ``rows``: see :class:`Cut`.
+    InputError for a partition that does not fit the graph, GraphError where it tears what is held
+    together."""
     groups, edge = _held_together(flat)
     asked = _asked(flat, partition or {}, workers)
     whose = [_whose(group, asked, edge) for group in groups]
@@ -173,7 +181,8 @@ def _called(flat: Flat) -> str:
 
 
 def _held_together(flat: Flat) -> tuple[list[list[Node]], dict[tuple[Node, Node], str]]:
-    """The nodes in groups that one process computes, and why two that are next to each other are in one."""
+    """The nodes in groups that one process computes, and why two that are next to each other are in
+    one."""
     root = {n: n for n in flat.nodes}
     why: dict[tuple[Node, Node], str] = {}
 
@@ -220,7 +229,8 @@ def _held_together(flat: Flat) -> tuple[list[list[Node]], dict[tuple[Node, Node]
 
 
 def _asked(flat: Flat, partition: Mapping[Any, int], workers: int) -> dict[Node, tuple[int, str]]:
-    """The share of each node that ``partition`` says one of, and of which key; the innermost key counts."""
+    """The share of each node that ``partition`` says one of, and of which key; the innermost key
+    counts."""
     out: dict[Node, tuple[int, str]] = {}
     depth: dict[Node, int] = {}
     for key, rank in partition.items():
@@ -277,8 +287,8 @@ def _whose(
 def _dealt(
     flat: Flat, groups: list[list[Node]], whose: list[int | None], workers: int
 ) -> list[int]:
-    """The share of each group: the heaviest first to the lightest share, of those that are about as light to the one with which it has
-    most to exchange."""
+    """The share of each group: the heaviest first to the lightest share, of those that are about as
+    light to the one with which it has most to exchange."""
     weights = [sum(map(weight, group)) for group in groups]
     load, count = [0.0] * workers, [0] * workers
     out = [-1 if rank is None else rank for rank in whose]
@@ -297,7 +307,8 @@ def _dealt(
             count[rank] += 1
     left = [k for k, rank in enumerate(out) if rank < 0]
     most = 1.1 * sum(weights) / workers
-    # the heaviest first; of equals those in a row of the graph, so that what is next to each other comes together
+    # the heaviest first; of equals those in a row of the graph, so that what is next to each other
+    # comes together
     for turn, k in enumerate(sorted(left, key=lambda k: (-weights[k], k))):
         empty = [r for r in range(workers) if not count[r]]
         light = min(load)
@@ -340,7 +351,7 @@ def _connect(made: Cut, rank: Mapping[Node, int]) -> None:
             offset += -(-size // WORD) * WORD
 
 
-# -- what a step costs --------------------------------------------------------------------------------------
+# -- what a step costs -----------------------------------------------------------------------------
 
 
 def work(node: Node, batch: int = 1) -> float:

@@ -1,4 +1,5 @@
-"""What a flat graph computes by, as digests by place: whether another is the same, and what differs.
+"""What a flat graph computes by, as digests by place: whether another is the same, and what
+differs.
 
 Of every node its class, model, backend and precision, what it was made with, who it hears through
 which elements, and what its parameters hold. States, which steps change, are told by their shapes.

@@ -1,4 +1,5 @@
-"""Process graph -> flat graph: leaf processes with models, and for every InPort the terms of its sum."""
+"""Process graph -> flat graph: leaf processes with models, and for every InPort the terms of its
+sum."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One summand of what a port carries: ``target.flat[dst] += source.flat[src]``; None means all, in order."""
+    """One summand of what a port carries: ``target.flat[dst] += source.flat[src]``; None means all,
+    in order."""
 
     source: Port
     src: np.ndarray | None = None
@@ -52,7 +54,8 @@ class Term:
 
 @dataclass(frozen=True)
 class Target:
-    """What computes a node: a backend, with its options. ``whole``: it runs all steps at once, as a chip does."""
+    """What computes a node: a backend, with its options. ``whole``: it runs all steps at once, as a
+    chip does."""
 
     backend: str
     options: Any = None
@@ -61,8 +64,9 @@ class Target:
 
 @dataclass(eq=False)
 class Node:
-    """A leaf process, its model (with the precision and dtype of this node in ``model.config``), the terms of each of its InPorts
-    by name, and what computes it. ``beside``: the node on whose Var it acts at the end of a step, in the same program."""
+    """A leaf process, its model (with the precision and dtype of this node in ``model.config``),
+    the terms of each of its InPorts by name, and what computes it. ``beside``: the node on whose
+    Var it acts at the end of a step, in the same program."""
 
     process: AbstractProcess
     model: ProcessModel
@@ -75,8 +79,8 @@ class Node:
 class Flat:
     """What the compiler cuts into parts.
 
-    ``nodes`` are in the order of a step: those without delay sorted so that senders come first, then the
-    delayed ones. ``stimuli`` are the InPorts that a run feeds; nothing else sends to them.
+    ``nodes`` are in the order of a step: those without delay sorted so that senders come first,
+    then the delayed ones. ``stimuli`` are the InPorts that a run feeds; nothing else sends to them.
     """
 
     processes: list[AbstractProcess]
@@ -95,8 +99,9 @@ class Flat:
         self._dtypes: dict[Port, np.dtype] = {}
 
     def key(self, node: Node) -> int:
-        """What the random numbers of ``node`` follow from, besides step and sample: 63 bits of the seed of its process where that has one;
-        else of its path and RunConfig's, or of the seed that NumPy's global generator gives when the first node asks."""
+        """What the random numbers of ``node`` follow from, besides step and sample: 63 bits of the
+        seed of its process where that has one; else of its path and RunConfig's, or of the seed
+        that NumPy's global generator gives when the first node asks."""
         own = getattr(node.process, "seed", None)
         return _hashed(f"{own}" if own is not None else f"{self.seed} {self.called(node.process)}")
 
@@ -126,8 +131,9 @@ class Flat:
         return self._nodes.get(process) if process is not None else None
 
     def dtype_of(self, port: Port) -> np.dtype:
-        """The dtype of what ``port`` carries: that of its node; of a stimulus int32 where any that hears it is of fixed_pt, since that
-        takes whole numbers only; of any other port int32 where all its terms are."""
+        """The dtype of what ``port`` carries: that of its node; of a stimulus int32 where any that
+        hears it is of fixed_pt, since that takes whole numbers only; of any other port int32 where
+        all its terms are."""
         if port not in self._dtypes:
             self._dtypes[port] = self._dtype_of(port)
         return self._dtypes[port]
@@ -168,11 +174,12 @@ def flatten(
     stimuli: Iterable[InPort] = (),
     running: bool = False,
 ) -> Flat:
-    """The flat graph of everything connected to ``process``, after the steps that it has done. ``running``: for its next run, in which
-    models with a state of their own go on (:meth:`ProcessModel.of`).
+    """The flat graph of everything connected to ``process``, after the steps that it has done.
+    ``running``: for its next run, in which models with a state of their own go on
+    (:meth:`ProcessModel.of`).
 
-    Raises ModelSelectionError, VarError, InputError for an option that no backend of this graph has, and GraphError for a cycle
-    without delay and for what a backend does not compute.
+    Raises ModelSelectionError, VarError, InputError for an option that no backend of this graph
+    has, and GraphError for a cycle without delay and for what a backend does not compute.
     """
     with claims.looking:  # another thread may look at the same processes
         return _flatten(process, config, backends, stimuli, running)
@@ -239,7 +246,8 @@ def _flatten(
 
 
 def _aim(flat: Flat, backends: Backends, asked: set[Node]) -> None:
-    """Give every node its target; ``asked``: those whose backend ``select`` names. GraphError where such a one does not compute it."""
+    """Give every node its target; ``asked``: those whose backend ``select`` names. GraphError where
+    such a one does not compute it."""
 
     def target_of(name: str) -> Target:
         return Target(
@@ -330,7 +338,8 @@ def warn_graded(process: AbstractProcess) -> None:
 def not_held(
     source: str, target: str, dtype: np.dtype, place: str, value: Any, index: int
 ) -> RunError:
-    """The error for a message of ``source`` that ``target``, whose messages are of ``dtype``, does not take as it is."""
+    """The error for a message of ``source`` that ``target``, whose messages are of ``dtype``, does
+    not take as it is."""
     fixed = dtype.kind == "i"
     takes = (
         "fixed_pt, and takes whole numbers of 32 bits"
@@ -392,7 +401,8 @@ def _computes(process: AbstractProcess) -> bool:
 
 def _resolve(target: Port, leaves: dict[AbstractProcess, Node], stimuli: set[Port]) -> list[Term]:
     out: list[Term] = []
-    # as a Term: port, src, dst; and the OutPorts on the way that hand an InPort of their own process on
+    # as a Term: port, src, dst; and the OutPorts on the way that hand an InPort of their own
+    # process on
     todo: list[tuple[Port, np.ndarray | None, np.ndarray | None, tuple[Port, ...]]] = [
         (target, None, None, ())
     ]
@@ -422,7 +432,8 @@ def _resolve(target: Port, leaves: dict[AbstractProcess, Node], stimuli: set[Por
 def _through(
     view: View, src: np.ndarray | None, dst: np.ndarray | None, size: int
 ) -> list[tuple[Port, np.ndarray | None, np.ndarray | None]]:
-    """What elements ``src`` of ``view``, which go to ``dst`` of ``size``, are of the view's ports."""
+    """What elements ``src`` of ``view``, which go to ``dst`` of ``size``, are of the view's
+    ports."""
     if view.is_identity:
         return [(view.ports[0], src, dst)]
     out: list[tuple[Port, np.ndarray | None, np.ndarray | None]] = []

@@ -32,7 +32,8 @@ def senders(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
 
 
 def upstream_first(items: Sequence[T], hears: Hears[T]) -> list[T]:
-    """``items`` with those that each hears before it; stops short of those that are in loops or behind one."""
+    """``items`` with those that each hears before it; stops short of those that are in loops or
+    behind one."""
     place = {x: k for k, x in enumerate(items)}
     waits = {x: sum(s in place for s in hears[x]) for x in items}
     after: dict[T, list[T]] = {x: [] for x in items}
@@ -97,8 +98,9 @@ def components(items: Sequence[T], hears: Hears[T]) -> list[list[T]]:
 
 
 def step_order(nodes: Sequence[Node]) -> list[Node]:
-    """Nodes without delay in topological order, then the delayed ones. GraphError for a loop without delay, by name; one through a model
-    that may send before it hears is legal, and only a step can tell that it does not."""
+    """Nodes without delay in topological order, then the delayed ones. GraphError for a loop
+    without delay, by name; one through a model that may send before it hears is legal, and only a
+    step can tell that it does not."""
     direct = [n for n in nodes if not n.model.delay]
     hears = senders(direct)
     done = upstream_first(direct, hears)

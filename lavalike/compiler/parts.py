@@ -1,11 +1,13 @@
 """Flat graph -> plan: parts that one backend computes each, and what passes between them.
 
-A graph is cut by backend and its options, never by precision or dtype: those belong to a node. Parts that hear only those before them
-run one after another, each for a whole stretch. Parts in a loop with each other take turns, in stretches of the shortest lag of what
-goes back: one step for most, more where synapses have delays of their own.
+A graph is cut by backend and its options, never by precision or dtype: those belong to a node.
+Parts that hear only those before them run one after another, each for a whole stretch. Parts in a
+loop with each other take turns, in stretches of the shortest lag of what goes back: one step for
+most, more where synapses have delays of their own.
 
-Where some models are inline (Python that says itself when it hears and sends), all that does not run all steps at once is one part, whose
-program takes turns with parts of the other backends in every step.
+Where some models are inline (Python that says itself when it hears and sends), all that does not
+run all steps at once is one part, whose program takes turns with parts of the other backends in
+every step.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from lavalike.process.process import AbstractProcess
 class Part:
     """Nodes that one backend computes, in the order of a step: what it builds a Program for.
 
-    ``hears`` are the ports whose messages it is given, stimuli and OutPorts of other parts; ``sends`` its OutPorts that other parts hear.
-    Nodes that act beside one of them are among them. ``turns``, where not all of its nodes are its backend's: what a step does in this
-    order, its inline nodes, and parts of the others.
+    ``hears`` are the ports whose messages it is given, stimuli and OutPorts of other parts;
+    ``sends`` its OutPorts that other parts hear. Nodes that act beside one of them are among them.
+    ``turns``, where not all of its nodes are its backend's: what a step does in this order, its
+    inline nodes, and parts of the others.
     """
 
     flat: Flat
@@ -88,7 +91,8 @@ class Edge:
 
 @dataclass(eq=False)
 class Plan:
-    """``groups`` of parts, each hearing itself and those before; the parts of one group are in a loop with each other."""
+    """``groups`` of parts, each hearing itself and those before; the parts of one group are in a
+    loop with each other."""
 
     flat: Flat
     groups: list[list[Part]]
@@ -99,7 +103,8 @@ class Plan:
         return [p for group in self.groups for p in group]
 
     def back(self, group: Sequence[Part]) -> list[Edge]:
-        """The edges of a loop that go against its order: what the first parts hear of those after."""
+        """The edges of a loop that go against its order: what the first parts hear of those
+        after."""
         place = {p: k for k, p in enumerate(group)}
         return [
             e
@@ -159,7 +164,8 @@ def _groups(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[list[P
 
 
 def _with_inline(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[list[Part]]:
-    """``nodes``, of which some are inline, in groups: a part for all between two that run all steps at once."""
+    """``nodes``, of which some are inline, in groups: a part for all between two that run all steps
+    at once."""
     if not any(t.whole for t in targets):
         return [[_stepped(flat, [*nodes], targets)]]
     hears = order.senders(nodes)
@@ -182,8 +188,8 @@ def _with_inline(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[l
 
 
 def _stepped(flat: Flat, nodes: list[Node], targets: list[Target]) -> Part:
-    """One part for ``nodes``, with its turns. What is in a loop of one step, of which an inline model has to send first, has a turn
-    each: only the step tells in which order it can be done."""
+    """One part for ``nodes``, with its turns. What is in a loop of one step, of which an inline
+    model has to send first, has a turn each: only the step tells in which order it can be done."""
     target = next(n.target for n in nodes if n.model.inline)
     part = Part(flat, target, nodes)
     hears = {
@@ -214,9 +220,11 @@ def _runs(
     kinds: dict[int, Target | None],
     targets: list[Target],
 ) -> list[tuple[Target | None, list[int]]]:
-    """``items`` in runs of one kind (None: by themselves), each hearing itself and runs before; the fewest found.
+    """``items`` in runs of one kind (None: by themselves), each hearing itself and runs before; the
+    fewest found.
 
-    From the last one backwards: what only one part hears runs with that part, as a synapse with its neuron.
+    From the last one backwards: what only one part hears runs with that part, as a synapse with its
+    neuron.
     """
     best: list[tuple[Target | None, list[int]]] = []
     for turn in range(len(targets)):
@@ -259,7 +267,8 @@ def _from_behind(
 
 
 def _taking_turns(flat: Flat, nodes: list[Node], targets: list[Target]) -> list[Part]:
-    """Parts of one loop, of which the fewest run in a step: more of them where that lets them run through more steps in a turn."""
+    """Parts of one loop, of which the fewest run in a step: more of them where that lets them run
+    through more steps in a turn."""
     hears = order.senders(nodes)
     best: tuple[float, list[Part]] | None = None
     for longest in sorted({s.model.lag for before in hears.values() for s in before} - {0}):
@@ -277,7 +286,8 @@ def _in_turns_of(
     hears: dict[Node, list[Node]],
     targets: list[Target],
 ) -> list[Part]:
-    """Parts such that messages of a shorter lag go from one to those after it; none where such go round."""
+    """Parts such that messages of a shorter lag go from one to those after it; none where such go
+    round."""
     near = {n: [s for s in hears[n] if s.model.lag < longest] for n in nodes}
     loops = order.components(nodes, near)
     if any(n.target != loop[0].target for loop in loops for n in loop):
@@ -324,8 +334,8 @@ def _connect(plan: Plan) -> None:
 def _hear(
     hearers: Sequence[tuple[Part | None, Sequence[Node]]], parts: Sequence[Part]
 ) -> list[tuple[Part, Part, OutPort]]:
-    """Fill in what each of ``hearers``, which has those nodes, hears, and what ``parts`` send; sender, hearer and port of what passes
-    between two parts."""
+    """Fill in what each of ``hearers``, which has those nodes, hears, and what ``parts`` send;
+    sender, hearer and port of what passes between two parts."""
     owner = {n.process: p for p in parts for n in p.nodes}
     passing: list[tuple[Part, Part, OutPort]] = []
     for part, nodes in hearers:

@@ -46,7 +46,8 @@ class Reference:
 
 
 def resolve(port: RefPort) -> Reference:
-    """The Var that ``port`` refers to, through hierarchy, views and aliases. GraphError where there is none."""
+    """The Var that ``port`` refers to, through hierarchy, views and aliases. GraphError where there
+    is none."""
     at: RefPort | VarPort = port
     index = np.arange(port.size)
     while True:
@@ -66,9 +67,10 @@ def resolve(port: RefPort) -> Reference:
 
 
 def manage(flat: Flat, backends: Callable[[str], Backend], free: Container[Node]) -> None:
-    """Give nodes in Python that act on a Var at set steps to the program that holds it, where its backend has rows for all that
-    refers to that Var: they act in the order of the nodes there as here, only no step waits for Python. ``free``: those for
-    which RunConfig.select asks for no model."""
+    """Give nodes in Python that act on a Var at set steps to the program that holds it, where its
+    backend has rows for all that refers to that Var: they act in the order of the nodes there as
+    here, only no step waits for Python. ``free``: those for which RunConfig.select asks for no
+    model."""
     referring: dict[Var, list[tuple[Node, Reference]]] = {}
     for node in flat.nodes:
         if node.model.inline:

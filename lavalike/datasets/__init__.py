@@ -1,4 +1,5 @@
-"""Data sets to train on, read from files or rendered, with the transforms their images go through."""
+"""Data sets to train on, read from files or rendered, with the transforms their images go
+through."""
 
 try:
     import torch as _torch  # noqa: F401

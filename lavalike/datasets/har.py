@@ -1,20 +1,26 @@
-"""Human activity recognition with a telephone worn at the waist: the public data set's files, or a model of the motion.
+"""Human activity recognition with a telephone worn at the waist: the public data set's files, or a
+model of the motion.
 
-The files are those of Anguita et al., "A public domain dataset for human activity recognition using smartphones" (ESANN 2013; UCI
-repository): windows of 128 readings at 50 Hz of the accelerometer without gravity (g), the gyroscope (rad/s) and the accelerometer (g),
-x along the body. They cannot be shipped with this package.
+The files are those of Anguita et al., "A public domain dataset for human activity recognition using
+smartphones" (ESANN 2013; UCI repository): windows of 128 readings at 50 Hz of the accelerometer
+without gravity (g), the gyroscope (rad/s) and the accelerometer (g), x along the body. They cannot
+be shipped with this package.
 
-The model (:func:`simulate`) draws windows of the same kind. A subject has a step frequency, an impulse, habits of posture and a way
-of wearing the telephone; a window has a phase, a strength and disturbances.
+The model (:func:`simulate`) draws windows of the same kind. A subject has a step frequency, an
+impulse, habits of posture and a way of wearing the telephone; a window has a phase, a strength and
+disturbances.
 
-- walking: harmonics of the step frequency along and across the body, of half of it sideways and in rotation;
-- upstairs: slower, leaning forward, smoother, rotating more in pitch; downstairs: faster, with a damped impact at every step;
-- sitting, standing: gravity at the posture's pitch, which overlaps between subjects, with breathing and sway;
+- walking: harmonics of the step frequency along and across the body, of half of it sideways and in
+  rotation;
+- upstairs: slower, leaning forward, smoother, rotating more in pitch; downstairs: faster, with a
+  damped impact at every step;
+- sitting, standing: gravity at the posture's pitch, which overlaps between subjects, with breathing
+  and sway;
 - laying: gravity across the body, to either side;
 - all: noise of the sensors, a constant error of the gyroscope, at times an unrelated movement.
 
-It is a model to try networks and training on, with classes as confusable as the author thought fit. It is not the data set, and no
-figure obtained with it says what a network achieves on people.
+It is a model to try networks and training on, with classes as confusable as the author thought fit.
+It is not the data set, and no figure obtained with it says what a network achieves on people.
 """
 
 from __future__ import annotations
@@ -45,8 +51,8 @@ CHANNELS = tuple(
 LENGTH, RATE = 128, 50.0  # readings of a window, Hz
 SUBJECTS, TRAIN_SUBJECTS = 30, 21  # as in the data set
 
-# of walking, upstairs, downstairs: step frequency (Hz), its harmonics along the body and fore-aft (g), sideways (g), rotation in pitch and
-# yaw (rad/s), impact (g), pitch (rad)
+# of walking, upstairs, downstairs: step frequency (Hz), its harmonics along the body and fore-aft
+# (g), sideways (g), rotation in pitch and yaw (rad/s), impact (g), pitch (rad)
 GAIT = np.array(
     [
         [1.85, 0.26, 0.12, 0.06, 0.16, 0.10, 0.12, 0.35, 0.45, 0.15, 0.00],
@@ -57,18 +63,23 @@ GAIT = np.array(
 
 
 class HAR(Dataset[tuple[torch.Tensor, int]]):
-    """Pairs of a window, float32 (9, 128) in the order of ``CHANNELS``, and its activity, 0..5 in the order of ``ACTIVITIES``.
+    """Pairs of a window, float32 (9, 128) in the order of ``CHANNELS``, and its activity, 0..5 in
+    the order of ``ACTIVITIES``.
 
     Args:
-        path: the data set's folder, with train, test and activity_labels.txt, or the one around it; None: the model. Default None.
+        path: the data set's folder, with train, test and activity_labels.txt, or the one around it;
+            None: the model. Default None.
         train: the part to train on, 21 subjects, else the other 9. Default True.
-        windows: the model's windows of each subject and activity. Default 50, so that there are 6300 and 2700.
+        windows: the model's windows of each subject and activity. Default 50, so that there are
+            6300 and 2700.
         seed: of the model's subjects and windows. Default 0.
 
-    ``data`` (n, 9, 128) float32, ``targets`` (n,) and ``subjects`` (n,) int64, from 1, hold all of it as tensors.
+    ``data`` (n, 9, 128) float32, ``targets`` (n,) and ``subjects`` (n,) int64, from 1, hold all of
+    it as tensors.
 
     Raises:
-        InputError: a file is missing or damaged; the message says which, what was expected and what is there.
+        InputError: a file is missing or damaged; the message says which, what was expected and what
+            is there.
     """
 
     @arguments(
@@ -170,7 +181,8 @@ def _numbers(path: Path, columns: int, rows: int | None = None) -> np.ndarray:
 def simulate(
     train: bool = True, windows: int = 50, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows (n, 9, 128), activities 0..5 and subjects of the model; subjects 1..21 to train on, 22..30 to test."""
+    """Windows (n, 9, 128), activities 0..5 and subjects of the model; subjects 1..21 to train on,
+    22..30 to test."""
     windows, seed = (
         whole(windows, 1, "HAR: windows of a subject and activity"),
         whole(seed, 0, "HAR: seed"),

@@ -1,8 +1,10 @@
-"""An intensity-modulated, directly detected (IM/DD) optical link, its linear equaliser, and its encoding in spikes.
+"""An intensity-modulated, directly detected (IM/DD) optical link, its linear equaliser, and its
+encoding in spikes.
 
-The link of Arnold et al., "Spiking neural network nonlinear demapping on neuromorphic hardware for IM/DD optical communication"
-(J. Lightwave Technol. 2023), after their published parameters: symbols of four amplitudes, shaped, sent through a dispersive fibre,
-detected by a photodiode, which squares, and filtered. What to learn is the middle symbol of a window of received ones.
+The link of Arnold et al., "Spiking neural network nonlinear demapping on neuromorphic hardware for
+IM/DD optical communication" (J. Lightwave Technol. 2023), after their published parameters: symbols
+of four amplitudes, shaped, sent through a dispersive fibre, detected by a photodiode, which
+squares, and filtered. What to learn is the middle symbol of a window of received ones.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ LIGHT_SPEED = 3e8  # m/s, as the published parameters take it
 
 
 class Sample(NamedTuple):
-    """Received windows, float32 (n, taps), oldest first; the symbol in the middle of each, int64 (n,); its bits, uint8 (n, 2)."""
+    """Received windows, float32 (n, taps), oldest first; the symbol in the middle of each, int64
+    (n,); its bits, uint8 (n, 2)."""
 
     features: torch.Tensor
     symbols: torch.Tensor
@@ -63,7 +66,8 @@ _ALPHABET = Rule(
 )
 @dataclass(frozen=True)
 class Link:
-    """An IM/DD link with four-level pulse amplitude modulation; ``LCD``, ``ECOC`` and ``SSMF`` are the published ones.
+    """An IM/DD link with four-level pulse amplitude modulation; ``LCD``, ``ECOC`` and ``SSMF`` are
+    the published ones.
 
     Args:
         baud: symbols a second. Default 112e9.
@@ -127,7 +131,8 @@ class Link:
 
         Args:
             symbols: how many, 1 or more. Whole blocks are sent and the last one is cut.
-            noise_db: power of the photodiode's white noise against the mean intensity, 1: sigma = 10 ** (noise_db / 20). Default -20.
+            noise_db: power of the photodiode's white noise against the mean intensity, 1: sigma =
+                10 ** (noise_db / 20). Default -20.
             seed: of symbols and noise.
         """
         rng = np.random.default_rng(int(seed))
@@ -157,7 +162,8 @@ class Link:
         detected = field.abs().square() + sigma * torch.from_numpy(
             rng.standard_normal(n, np.float32)
         )
-        # the filter's gain is 1, and a pulse's 1/up: so received symbols lie within 0..7 or so, where the encoding expects them
+        # the filter's gain is 1, and a pulse's 1/up: so received symbols lie within 0..7 or so,
+        # where the encoding expects them
         received = up * self._filtered(detected)[::up]
         half = self.taps // 2
         around = torch.cat([received[len(received) - half :], received, received[:half]])
@@ -186,7 +192,8 @@ SSMF = Link(
 
 @dataclass(frozen=True)
 class LMMSE:
-    """The linear equaliser of least mean squared error, and its decisions; made by :meth:`fit`, called on windows (n, taps)."""
+    """The linear equaliser of least mean squared error, and its decisions; made by :meth:`fit`,
+    called on windows (n, taps)."""
 
     weight: torch.Tensor
     offset: torch.Tensor
@@ -202,8 +209,9 @@ class LMMSE:
         Args:
             sample: to learn from: more symbols than taps, and each of the four.
             link: its alphabet is fitted. Default LCD.
-            decision: thresholds at the ``"midpoints"`` of the mean outputs of neighbouring symbols, or the ``"nearest"`` amplitude of
-                the alphabet, which is worse, as the fit shrinks. Default "midpoints".
+            decision: thresholds at the ``"midpoints"`` of the mean outputs of neighbouring symbols,
+                or the ``"nearest"`` amplitude of the alphabet, which is worse, as the fit shrinks.
+                Default "midpoints".
         """
         _check_symbols(sample.symbols, "LMMSE.fit: sample")
         x, counts = sample.features.double(), torch.bincount(sample.symbols, minlength=len(GRAY))
@@ -262,9 +270,11 @@ def _check_symbols(symbols: torch.Tensor, what: str) -> None:
 @arguments(neurons=_COUNT, low=_REAL, high=_REAL, scale=_REAL, cutoff=_REAL, window=_REAL, dt=_REAL)
 @dataclass(frozen=True)
 class ReceptiveFields:
-    """Real numbers as spikes: each is seen by so many neurons with a reference value each, and the nearer, the sooner one spikes.
+    """Real numbers as spikes: each is seen by so many neurons with a reference value each, and the
+    nearer, the sooner one spikes.
 
-    Called on features (n, taps) it gives dense spikes, float32 (steps, n, taps * neurons), for a network on a grid of ``dt``.
+    Called on features (n, taps) it gives dense spikes, float32 (steps, n, taps * neurons), for a
+    network on a grid of ``dt``.
 
     Args:
         neurons: a feature. Default 10.
@@ -303,7 +313,8 @@ class ReceptiveFields:
 
     @arguments(features=TENSOR)
     def times(self, features: torch.Tensor) -> torch.Tensor:
-        """When the neurons spike, s, (n, taps * neurons); infinite where one does not. InputError for features that are NaN."""
+        """When the neurons spike, s, (n, taps * neurons); infinite where one does not. InputError
+        for features that are NaN."""
         features = features if features.is_floating_point() else features.float()
         if features.isnan().any():
             raise InputError(

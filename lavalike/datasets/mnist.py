@@ -1,4 +1,5 @@
-"""MNIST (LeCun, Cortes, Burges), from the original idx files, from an npz file, or the 1,000 images that ship with the package."""
+"""MNIST (LeCun, Cortes, Burges), from the original idx files, from an npz file, or the 1,000 images
+that ship with the package."""
 
 from __future__ import annotations
 
@@ -37,16 +38,19 @@ class MNIST(Dataset[tuple[Any, int]]):
     """Handwritten digits as pairs of image and label.
 
     Args:
-        root: an npz file with x_train, y_train, x_test and y_test (keras' form), or a folder with that file as ``mnist.npz``, or
-            with the idx files ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-...``, plain or ``.gz``, there or in
-            ``MNIST/raw`` (torchvision's layout). idx files are preferred, plain before compressed.
+        root: an npz file with x_train, y_train, x_test and y_test (keras' form), or a folder with
+            that file as ``mnist.npz``, or with the idx files ``train-images-idx3-ubyte``,
+            ``train-labels-idx1-ubyte``, ``t10k-...``, plain or ``.gz``, there or in ``MNIST/raw``
+            (torchvision's layout). idx files are preferred, plain before compressed.
         train: the training images (60,000 in the original), else the test images (10,000).
-        transform: applied to the image, a uint8 array (28, 28, 1). Default transforms.ToTensor(): float32 (1, 28, 28) in 0..1.
+        transform: applied to the image, a uint8 array (28, 28, 1). Default transforms.ToTensor():
+            float32 (1, 28, 28) in 0..1.
 
     ``data`` (N, 28, 28) uint8 and ``targets`` (N,) int64 hold all of it as tensors.
 
     Raises:
-        InputError: a file is missing or damaged; the message says which, what was expected and what is there.
+        InputError: a file is missing or damaged; the message says which, what was expected and what
+            is there.
     """
 
     @arguments(root=PATH, train=FLAG, transform=optional(FUNCTION))
@@ -87,7 +91,8 @@ class MNIST(Dataset[tuple[Any, int]]):
 
 @arguments(train=FLAG, transform=optional(FUNCTION))
 def mnist_sample(train: bool = True, transform: Callable[[np.ndarray], Any] | None = None) -> MNIST:
-    """The images that ship with the package: 800 to train on, 200 to test, each digit equally often; see data/README.md."""
+    """The images that ship with the package: 800 to train on, 200 to test, each digit equally
+    often; see data/README.md."""
     return MNIST(Path(__file__).parent / "data" / "mnist_sample.npz", train, transform)
 
 
@@ -121,7 +126,8 @@ def _find(root: Path, train: bool) -> tuple[Path, np.ndarray, np.ndarray]:
 
 
 def _idx(path: Path, axes: int) -> np.ndarray:
-    """An idx file of unsigned bytes with ``axes`` axes: 0, 0, 8, axes, the sizes as big-endian uint32, the bytes."""
+    """An idx file of unsigned bytes with ``axes`` axes: 0, 0, 8, axes, the sizes as big-endian
+    uint32, the bytes."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4)
@@ -152,7 +158,8 @@ def _bytes(file: BinaryIO | gzip.GzipFile, path: Path, sizes: tuple[int, ...]) -
 
 
 def _npz(path: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels. Headers are read first: a member is allocated only as far as the file says it goes."""
+    """Images and labels. Headers are read first: a member is allocated only as far as the file says
+    it goes."""
     arrays = []
     try:
         with zipfile.ZipFile(path) as archive:

@@ -29,7 +29,8 @@ _RULES = {
 
 @dataclass(frozen=True)
 class LayerOperations:
-    """One layer, a sample and time step: messages sent and synaptic operations made; neurons and multiply-accumulates of the ANN."""
+    """One layer, a sample and time step: messages sent and synaptic operations made; neurons and
+    multiply-accumulates of the ANN."""
 
     name: str
     shape: tuple[int, ...]
@@ -54,7 +55,8 @@ class Operations:
 
 
 def fan_out(synapse: Any) -> float:
-    """Synaptic operations of one message, borders of a convolution counted as if there were none (as lava-dl counts).
+    """Synaptic operations of one message, borders of a convolution counted as if there were none
+    (as lava-dl counts).
 
     Raises:
         InputError: the synapse is of no kind known here.
@@ -135,20 +137,22 @@ def count_operations(net: Any, counts: Sequence[float], mse: float | None = None
 
 @arguments(**_RULES)
 def compare_ops(net: Any, counts: Sequence[float], mse: float | None = None) -> Operations:
-    """Print messages and synaptic operations of ``net`` beside activations and multiply-accumulates of the ANN of its shape.
+    """Print messages and synaptic operations of ``net`` beside activations and multiply-accumulates
+    of the ANN of its shape.
 
     Args:
         net: has ``blocks``, called once so that their shapes are known.
         counts: messages a sample and time step, of each block that has a neuron.
         mse: printed below if given, in square radians, finite and >= 0.
 
-    A convolution's synaptic operations are ``messages * out channels * kernel size / stride`` of the layer before, padding
-    not considered (lava-dl's convention).
+    A convolution's synaptic operations are ``messages * out channels * kernel size / stride`` of
+    the layer before, padding not considered (lava-dl's convention).
 
     Returns:
         The numbers, as Operations.
     Raises:
-        InputError: counts do not fit the blocks, a block's shape is not known, or its synapse is of another kind.
+        InputError: counts do not fit the blocks, a block's shape is not known, or its synapse is of
+            another kind.
     """
     result = count_operations(net, counts, mse)
     rule = "|" + "-" * 77 + "|"

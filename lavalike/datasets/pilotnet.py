@@ -1,8 +1,9 @@
 """Driving: dashboard views in sequences, the steering angle as label.
 
-PilotNetDataset reads the recorded drive of the PilotNet example (S. Chen, MIT licence); SyntheticDrive renders one.
-Both split a drive into sequences of consecutive frames and give ``(images (C, H, W, T), angles (T,))``, angles of the
-steering wheel in radians, positive to the right.
+PilotNetDataset reads the recorded drive of the PilotNet example (S. Chen, MIT licence);
+SyntheticDrive renders one. Both split a drive into sequences of consecutive frames and give
+``(images (C, H, W, T), angles (T,))``, angles of the steering wheel in radians, positive to the
+right.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ _SIZE = Rule(
 
 
 class _Drive(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Sequences of a drive: ``starts`` are their first frames, ``_read`` gives images and angles of consecutive frames."""
+    """Sequences of a drive: ``starts`` are their first frames, ``_read`` gives images and angles of
+    consecutive frames."""
 
     starts: np.ndarray
 
@@ -76,19 +78,24 @@ class _Drive(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 class PilotNetDataset(_Drive):
     """The recorded drive, from the folder ``driving_dataset`` with ``<n>.jpg`` and ``data.txt``.
 
-    A line of data.txt is ``<n>.jpg <angle in degrees>``, optionally followed by ``,<time>``; images may also lie in a folder
-    ``data`` beside it. Needs Pillow to decode them.
+    A line of data.txt is ``<n>.jpg <angle in degrees>``, optionally followed by ``,<time>``; images
+    may also lie in a folder ``data`` beside it. Needs Pillow to decode them.
 
     Args:
-        path: folder that holds ``driving_dataset`` (or ``driving_dataset.zip``, see extract), or is it. Default "data".
+        path: folder that holds ``driving_dataset`` (or ``driving_dataset.zip``, see extract), or is
+            it. Default "data".
         sequence: frames a sequence. Default 16; frames left over at the end are not used.
-        train: 80 % of the sequences, else the other 20 %; drawn by lava-dl's permutation (seed 42), so both sets are its sets.
-        visualize: do not permute: the train set is then the first 80 % in the order of the drive, the test set the last 20 %.
-        transform: image to tensor (C, H, W); images are uint8 arrays (H, W, 3). Default transforms.ToTensor().
+        train: 80 % of the sequences, else the other 20 %; drawn by lava-dl's permutation (seed 42),
+            so both sets are its sets.
+        visualize: do not permute: the train set is then the first 80 % in the order of the drive,
+            the test set the last 20 %.
+        transform: image to tensor (C, H, W); images are uint8 arrays (H, W, 3). Default
+            transforms.ToTensor().
         extract: unpack driving_dataset.zip where the folder is missing. Default True.
 
-    As in lava-dl, an angle of exactly zero (an anomaly of the recording) becomes the mean of its neighbours', except in
-    the first frame of a sequence. Reference: lava-dl 0.6, tutorials, pilotnet_dataset.
+    As in lava-dl, an angle of exactly zero (an anomaly of the recording) becomes the mean of its
+    neighbours', except in the first frame of a sequence. Reference: lava-dl 0.6, tutorials,
+    pilotnet_dataset.
 
     Raises:
         InputError: there is no data set, or it is damaged; the message names file and line.
@@ -210,21 +217,25 @@ def _decode(path: Path) -> np.ndarray:
 class SyntheticDrive(_Drive):
     """A drive that is rendered: a winding road seen from the right lane, in changing light.
 
-    Curvature, the car's wandering in the lane, light and shadows are sums of slow oscillations along the road, so every
-    frame is a function of seed and frame number alone, and neighbouring frames are alike. The label is what pure pursuit
-    (Coulter 1992, CMU-RI-TR-92-01) steers for the middle of the lane 14 m ahead: ``16 atan(2 L y / d^2)`` with wheelbase
-    L = 2.7 m and steering ratio 16. Its standard deviation is about 0.3 rad.
+    Curvature, the car's wandering in the lane, light and shadows are sums of slow oscillations
+    along the road, so every frame is a function of seed and frame number alone, and neighbouring
+    frames are alike. The label is what pure pursuit (Coulter 1992, CMU-RI-TR-92-01) steers for the
+    middle of the lane 14 m ahead: ``16 atan(2 L y / d^2)`` with wheelbase L = 2.7 m and steering
+    ratio 16. Its standard deviation is about 0.3 rad.
 
     Args:
         sequence: frames a sequence. Default 16.
-        train: the first 80 % of the drive, else the last 20 %: no test frame is beside a training frame.
+        train: the first 80 % of the drive, else the last 20 %: no test frame is beside a training
+            frame.
         visualize: sequences in the order of the drive, not permuted.
-        transform: image to tensor (C, H, W); images are uint8 arrays (H, W, 3). Default transforms.ToTensor().
+        transform: image to tensor (C, H, W); images are uint8 arrays (H, W, 3). Default
+            transforms.ToTensor().
         sequences: length of the whole drive. Default 500: 400 to train on and 100 to test.
         size: (height, width) of the images. Default (33, 100).
         seed: another road for another number.
         speed: metres a frame, above 0. Default 0.5.
-        cache: keep rendered sequences, 9.9 kB a frame of the default size; a DataLoader's workers keep their own. Default True.
+        cache: keep rendered sequences, 9.9 kB a frame of the default size; a DataLoader's workers
+            keep their own. Default True.
     """
 
     @arguments(
@@ -285,7 +296,8 @@ class SyntheticDrive(_Drive):
 
 
 class _Waves:
-    """``sum a sin(w s + p)`` of random waves, with the wavelengths' range in metres and the sum's standard deviation."""
+    """``sum a sin(w s + p)`` of random waves, with the wavelengths' range in metres and the sum's
+    standard deviation."""
 
     def __init__(
         self, g: np.random.Generator, count: int, shortest: float, longest: float, deviation: float
@@ -304,9 +316,10 @@ class _Waves:
 class Road:
     """A road and what is around it, along the arc length s in metres.
 
-    Flat ground under a pinhole camera 1.3 m up that looks ahead: ``v`` rows below the horizon is what is ``1.3 f / v`` metres
-    away. Curvature is integrated twice, in closed form, for where the lane is at that distance. Focal lengths are 0.8 of the
-    width and 1.2 of the height, so the field of view is 64 by 45 degrees for any size, and pixels need not be square.
+    Flat ground under a pinhole camera 1.3 m up that looks ahead: ``v`` rows below the horizon is
+    what is ``1.3 f / v`` metres away. Curvature is integrated twice, in closed form, for where the
+    lane is at that distance. Focal lengths are 0.8 of the width and 1.2 of the height, so the field
+    of view is 64 by 45 degrees for any size, and pixels need not be square.
     """
 
     WHEELBASE, RATIO, AHEAD = 2.7, 16.0, 14.0
@@ -328,7 +341,8 @@ class Road:
         self.grain = [_Waves(g, 5, 2.5, 9, 1.0) for _ in range(2)]
 
     def lane(self, s: np.ndarray, ahead: np.ndarray | np.float64) -> np.ndarray:
-        """Where the middle of the lane is ``ahead`` metres before the car, in metres to the right; s broadcasts with ahead."""
+        """Where the middle of the lane is ``ahead`` metres before the car, in metres to the right;
+        s broadcasts with ahead."""
         heading = self.curvature(s, 1) + self.yaw(s)
         return (
             self.curvature(s + ahead, 2) - self.curvature(s, 2) - heading * ahead - self.offset(s)

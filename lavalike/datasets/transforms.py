@@ -1,7 +1,9 @@
-"""Image transforms with torchvision's names, arguments and semantics, without torchvision and Pillow.
+"""Image transforms with torchvision's names, arguments and semantics, without torchvision and
+Pillow.
 
-Images are arrays ``(height, width)`` or ``(height, width, channels)``, uint8 or floating point; whatever numpy reads as
-such an array, a Pillow image for instance, is one too. ToTensor makes them tensors ``(channels, height, width)``.
+Images are arrays ``(height, width)`` or ``(height, width, channels)``, uint8 or floating point;
+whatever numpy reads as such an array, a Pillow image for instance, is one too. ToTensor makes them
+tensors ``(channels, height, width)``.
 """
 
 from __future__ import annotations
@@ -141,7 +143,8 @@ class Grayscale:
 
 
 class ToTensor:
-    """An image as a tensor ``(channels, height, width)``: uint8 becomes torch's default dtype in 0..1, floats stay as they are."""
+    """An image as a tensor ``(channels, height, width)``: uint8 becomes torch's default dtype in
+    0..1, floats stay as they are."""
 
     def __call__(self, image: Any) -> torch.Tensor:
         array = image_array(image, "ToTensor")

@@ -1,4 +1,5 @@
-"""The Yin-Yang data set (Kriener, Goeltz, Petrovici 2021, arXiv:2102.08211), as the BrainScaleS-2 tutorials draw it."""
+"""The Yin-Yang data set (Kriener, Goeltz, Petrovici 2021, arXiv:2102.08211), as the BrainScaleS-2
+tutorials draw it."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ _SIZE, _SEED = integer(1), integer(0, 2**32 - 1)
 def yin_yang_class(
     x: np.ndarray, y: np.ndarray, r_small: float = 0.1, r_big: float = 0.5
 ) -> np.ndarray:
-    """0 yin, 1 yang, 2 dot for points in the square of side ``2 r_big``; the names are the published drawing's."""
+    """0 yin, 1 yang, 2 dot for points in the square of side ``2 r_big``; the names are the
+    published drawing's."""
     return _class(np.asarray(x), np.asarray(y), r_small, r_big)
 
 
@@ -45,13 +47,16 @@ def _class(x: np.ndarray, y: np.ndarray, r_small: float, r_big: float) -> np.nda
 
 
 class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
-    """Pairs of ``(x, y, 1 - x, 1 - y)``, a float32 tensor, and a label 0, 1, 2; fresh ones on every access.
+    """Pairs of ``(x, y, 1 - x, 1 - y)``, a float32 tensor, and a label 0, 1, 2; fresh ones on every
+    access.
 
-    The draws are the tutorials', bit for bit: of ``numpy.random.RandomState(seed)`` first the wanted class ``randint(3)``, then points
-    ``rand(2) * 2 r_big`` until one lies in the disc and in that class. Which index is asked for plays no part.
+    The draws are the tutorials', bit for bit: of ``numpy.random.RandomState(seed)`` first the
+    wanted class ``randint(3)``, then points ``rand(2) * 2 r_big`` until one lies in the disc and in
+    that class. Which index is asked for plays no part.
 
-    That holds in the process that made it. Each worker process of a DataLoader starts a stream of its own, from ``seed`` and the seed torch
-    gives that worker (``torch.manual_seed`` or the loader's generator rules it), so that neither workers nor epochs repeat one another.
+    That holds in the process that made it. Each worker process of a DataLoader starts a stream of
+    its own, from ``seed`` and the seed torch gives that worker (``torch.manual_seed`` or the
+    loader's generator rules it), so that neither workers nor epochs repeat one another.
 
     Args:
         r_small: radius of the dots. Default 0.1.
@@ -60,7 +65,8 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         seed: of the generator, 0..2**32 - 1. Default 42.
 
     Raises:
-        InputError: ``size`` below 1, a seed outside its range, or not ``0 < r_small < r_big / 2``, where every class has points to find.
+        InputError: ``size`` below 1, a seed outside its range, or not ``0 < r_small < r_big / 2``,
+            where every class has points to find.
         IndexError: an index beyond ``size``.
     """
 
@@ -93,7 +99,8 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         return list(zip(samples, labels.tolist(), strict=True))
 
     def batch(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next ``n`` samples, float32 (n, 4), and their labels, int64 (n,): what ``n`` accesses give, in a tenth of the time."""
+        """The next ``n`` samples, float32 (n, 4), and their labels, int64 (n,): what ``n`` accesses
+        give, in a tenth of the time."""
         n, worker = whole(n, 0, "YinYangDataset: samples of a batch"), get_worker_info()
         if worker is not None and worker.seed != self._worker:
             self._worker = worker.seed
@@ -119,9 +126,11 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         )
 
     def _parse(self, words: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, int] | None:
-        """Points ``x``, ``y`` (float64) that the generator's words stand for and how many words they are; None: too few words.
+        """Points ``x``, ``y`` (float64) that the generator's words stand for and how many words
+        they are; None: too few words.
 
-        ``randint(3)`` takes words until the low two bits of one are below 3; ``rand`` makes a number of the high 27 and 26 bits of two.
+        ``randint(3)`` takes words until the low two bits of one are below 3; ``rand`` makes a
+        number of the high 27 and 26 bits of two.
         """
         count = len(words) - WORDS + 1
         uniform = (words[:-1] >> 5) * 67108864.0
@@ -145,7 +154,8 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
 
 
 def _next(good: np.ndarray, step: int) -> np.ndarray:
-    """For every index the first of index, index + step, ... that is good; the length or more where none is."""
+    """For every index the first of index, index + step, ... that is good; the length or more where
+    none is."""
     n = len(good)
     rows = -(-n // step)
     table = np.full(rows * step, rows * step)
@@ -155,5 +165,6 @@ def _next(good: np.ndarray, step: int) -> np.ndarray:
 
 @arguments(size=_SIZE, seed=_SEED)
 def yin_yang(size: int, seed: int = 42) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first ``size`` samples (float32 (size, 4)) and labels (int64) of ``YinYangDataset(seed=seed)``."""
+    """The first ``size`` samples (float32 (size, 4)) and labels (int64) of
+    ``YinYangDataset(seed=seed)``."""
     return YinYangDataset(size=size, seed=seed).batch(size)

@@ -28,7 +28,8 @@ class Data:
 
 
 def yin_yang(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (x, y, 1-x, 1-y) in the unit disc of the figure, the classes equally often, and their classes."""
+    """Points (x, y, 1-x, 1-y) in the unit disc of the figure, the classes equally often, and their
+    classes."""
     g = np.random.default_rng(seed)
     wanted = g.integers(0, 3, samples)
     points = np.empty((samples, 2))

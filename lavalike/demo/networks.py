@@ -42,8 +42,8 @@ CENTRES = np.linspace(0, 1, 12)
 
 
 def features(data: str, kind: str, x: np.ndarray) -> np.ndarray:
-    """What the network is shown, as a constant input: for Yin-Yang's LIFs each coordinate as twelve bumps, since one
-    neuron's rate would say too little; else the values themselves."""
+    """What the network is shown, as a constant input: for Yin-Yang's LIFs each coordinate as twelve
+    bumps, since one neuron's rate would say too little; else the values themselves."""
     if data == "yin-yang" and kind == "LIF":
         bumps = np.exp(-((x[:, :2, None] - CENTRES) ** 2) / (2 * 0.08**2))
         return bumps.reshape(len(x), -1)
@@ -121,7 +121,8 @@ def build(course: Course, sizes: list[int]) -> Network:
 
 
 def scores(course: Course, y: Outputs) -> Outputs:
-    """Class scores (samples, classes) of outputs (samples, classes, steps): spike counts, or the last value."""
+    """Class scores (samples, classes) of outputs (samples, classes, steps): spike counts, or the
+    last value."""
     return y.sum(-1) if course.kind == "LIF" else y[..., -1]
 
 
@@ -131,7 +132,8 @@ Bar = Callable[[Iterable[int], str], Iterable[int]]
 def train(
     data: Data, course: Course, bar: Bar, seed: int = 0
 ) -> tuple[Network, slayer.utils.LearningStats]:
-    """Train with cross-entropy on the scores; the trained network in eval mode and its statistics."""
+    """Train with cross-entropy on the scores; the trained network in eval mode and its
+    statistics."""
     torch.manual_seed(seed)
     x = torch.from_numpy(features(data.name, course.kind, data.x_train).astype(np.float32))
     y = torch.from_numpy(data.y_train)

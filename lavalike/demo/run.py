@@ -73,7 +73,8 @@ def trained_scores(net: Any, course: Any, x: np.ndarray) -> np.ndarray:
 def loaded_scores(
     loaded: netx.hdf5.Network, course: Any, x: np.ndarray, config: lv.RunConfig
 ) -> tuple[np.ndarray, float]:
-    """Scores of the loaded graph over the same window, shifted by its lag, and seconds a step and sample."""
+    """Scores of the loaded graph over the same window, shifted by its lag, and seconds a step and
+    sample."""
     from lavalike.demo.networks import scores
 
     held = np.concatenate([x, np.repeat(x[..., -1:], loaded.lag, -1)], -1) if loaded.lag else x
@@ -198,7 +199,8 @@ def report(data: Data, done: list[Trained]) -> str:
 
 
 def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
-    """Decision regions of every backend (Yin-Yang) or digits with their predictions (MNIST), and a raster."""
+    """Decision regions of every backend (Yin-Yang) or digits with their predictions (MNIST), and a
+    raster."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -307,7 +309,8 @@ def demo(
     seed: int = 0,
     bss2: bool = False,
 ) -> list[Trained]:
-    """Run the demo and print its report; files are written to ``folder``. ``bss2``: on an emulated BrainScaleS-2 chip too."""
+    """Run the demo and print its report; files are written to ``folder``. ``bss2``: on an emulated
+    BrainScaleS-2 chip too."""
     import matplotlib  # noqa: F401  (missing extras are missed before anything is trained)
     import tqdm  # noqa: F401
 

@@ -1,19 +1,22 @@
-"""Neurons whose threshold rises with every spike and falls back, as slayer computes them (reference: lava-dl 0.6).
+"""Neurons whose threshold rises with every spike and falls back, as slayer computes them
+(reference: lava-dl 0.6).
 
     theta[t]  = vth + offset[t];  offset[t] = offset[t-1] (1 - d_theta)
     r[t]      = r[t-1] (1 - d_r)
     s[t]      = v[t] >= theta[t] + r[t];  then offset += step, r += 2 theta where s
 
-ATRLIF (reference: Lava 0.11, proc/atrlif): the same with theta itself as the state, theta[t] - theta_0 = (theta[t-1] - theta_0)
-(1 - delta_theta), its current i without the bias, which adds to v. Its decays are fractions in fixed_pt too: that of i keeps its
-fraction of 1/4096, those of the others lose it; theta begins at theta_0, whatever it was.
+ATRLIF (reference: Lava 0.11, proc/atrlif): the same with theta itself as the state, theta[t] -
+theta_0 = (theta[t-1] - theta_0) (1 - delta_theta), its current i without the bias, which adds to v.
+Its decays are fractions in fixed_pt too: that of i keeps its fraction of 1/4096, those of the
+others lose it; theta begins at theta_0, whatever it was.
 
-ALIF: v is that of a LIF (:mod:`lavalike.dynamics.lif`) that is not reset, and the bias adds to its current. ADRF,
-ADRF_IZ: the states of a resonator (:mod:`lavalike.dynamics.resonator`); ADRF spikes where real >= theta + r as imag
-passes zero upwards, ADRF_IZ where imag >= theta + r; neither is reset.
+ALIF: v is that of a LIF (:mod:`lavalike.dynamics.lif`) that is not reset, and the bias adds to its
+current. ADRF, ADRF_IZ: the states of a resonator (:mod:`lavalike.dynamics.resonator`); ADRF spikes
+where real >= theta + r as imag passes zero upwards, ADRF_IZ where imag >= theta + r; neither is
+reset.
 
-fixed_pt: decays in 1/4096, products rounded toward zero; threshold and step shifted left as inputs are. Neither is
-negative, so offset and r stay below the step and twice the state that spiked.
+fixed_pt: decays in 1/4096, products rounded toward zero; threshold and step shifted left as inputs
+are. Neither is negative, so offset and r stay below the step and twice the state that spiked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""BrainScaleS-2's neuron: adaptive exponential integrate-and-fire, membranes joined by conductances, in hxtorch's order of updates.
+"""BrainScaleS-2's neuron: adaptive exponential integrate-and-fire, membranes joined by
+conductances, in hxtorch's order of updates.
 
     v[t] = v[t-1] + gain (i + dv (leak - v) + dv slope exp((v - knee) / slope) - w + sum g_j (v_j - v))    with the old i, v, w
     i[t] = i[t-1] keep + x[t]
@@ -7,18 +8,20 @@
     v[t] = reset where s[t], and while refractory
     hold[t] = period where s[t], else one less
 
-gain = dt / c, dv = c / tau_mem, keep = 1 - dt / tau, pull = a dt / tau_w; a membrane that does not leak is without dv (leak - v), one
-without gain counts with dt / c = 1, so that dv = dt / tau_mem. With gain = 1 - exp(-dt / tau_mem), dv = 1 and keep = exp(-dt / tau_syn)
-it is hxtorch's older exponential form. Membranes begin at leak. The exponent ends at 60, where float32 would overflow and the neuron has
-long fired. Every term is a function here; :func:`membrane` says which of them, one after another, make a membrane's step, and
-:func:`put_together` makes a neuron of one or more.
+gain = dt / c, dv = c / tau_mem, keep = 1 - dt / tau, pull = a dt / tau_w; a membrane that does not
+leak is without dv (leak - v), one without gain counts with dt / c = 1, so that dv = dt / tau_mem.
+With gain = 1 - exp(-dt / tau_mem), dv = 1 and keep = exp(-dt / tau_syn) it is hxtorch's older
+exponential form. Membranes begin at leak. The exponent ends at 60, where float32 would overflow and
+the neuron has long fired. Every term is a function here; :func:`membrane` says which of them, one
+after another, make a membrane's step, and :func:`put_together` makes a neuron of one or more.
 
-What a chip recorded takes the place of spikes or membranes: their value is the recorded one, their gradient the model's (see
-:data:`RECORDED`).
+What a chip recorded takes the place of spikes or membranes: their value is the recorded one, their
+gradient the model's (see :data:`RECORDED`).
 
-EventProp (Wunderlich and Pehle 2021) as hxtorch discretises it has the same membrane: its current is updated first and counted one step
-later. Backward, :data:`ADJOINT` runs over the steps in reverse.
-"""
+EventProp (Wunderlich and Pehle 2021) as hxtorch discretises it has the same membrane: its current
+is updated first and counted one step later. Backward, :data:`ADJOINT` runs over the steps in
+reverse.
+"""  # noqa: W505
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ class Branch(NamedTuple):
     """A membrane as the equations see it.
 
     Args:
-        name: behind the names of its states and constants, ``v_{name}``; "": of a neuron of one membrane, ``v``.
+        name: behind the names of its states and constants, ``v_{name}``; "": of a neuron of one
+            membrane, ``v``.
         parent: the one it is joined to; None: the root, whose spikes the neuron sends.
         fires: it has a threshold and a reset.
         refractory, leaky, exponential, adapting, gain: which terms it has.
@@ -57,7 +61,7 @@ class Branch(NamedTuple):
         return f"{word}_{self.name}" if self.name else word
 
 
-# -- the equation ------------------------------------------------------------------------------------------------
+# -- the equation ----------------------------------------------------------------------------------
 
 
 def current(x, i, keep):
@@ -126,7 +130,7 @@ def settled(v, s, hold, seen):
     return where(hold <= 0, where(s, seen, v), seen)
 
 
-# -- what its numbers are ------------------------------------------------------------------------------------------
+# -- what its numbers are --------------------------------------------------------------------------
 
 DU = Parameter(
     "du",
@@ -193,20 +197,21 @@ def parameters(b: Branch) -> tuple[Parameter, ...]:
     return tuple(replace(p, name=b.of(p.name), argument=b.of(p.argument)) for p in found)
 
 
-# -- put together --------------------------------------------------------------------------------------------------
+# -- put together ----------------------------------------------------------------------------------
 
 RECORDED = ("", "spikes", "membrane", "both", "whole")
 """What a chip recorded of a neuron. Of "spikes", "membrane" or "both" hxtorch's injection: a spike's gradient is taken where the recorded
 membrane is, whose resets are in the recording. "whole": both of every membrane, and a spike's gradient is taken at the membrane that made
-it, which the equation gives as the recording has it only after the reset; none passes through a reset or a membrane that is held."""
+it, which the equation gives as the recording has it only after the reset; none passes through a reset or a membrane that is held."""  # noqa: W505
 
 
 @dataclass(frozen=True)
 class Membrane:
-    """What one membrane has in the step: names of its inputs, states, output and new values, and the calls that make them.
+    """What one membrane has in the step: names of its inputs, states, output and new values, and
+    the calls that make them.
 
-    ``flows`` take every membrane's old voltage, and come before any ``ends``; ``result``: its spikes, of others than the root "" where
-    it does not fire, else its voltage.
+    ``flows`` take every membrane's old voltage, and come before any ``ends``; ``result``: its
+    spikes, of others than the root "" where it does not fire, else its voltage.
     """
 
     inputs: tuple[str, ...]
@@ -320,8 +325,8 @@ def put_together(
 
     Args:
         name, module: of the step, by which kernels are cached: two steps of one name are one.
-        chip: the chip's order of updates, and outputs ``spike_{name}`` of other membranes that fire. Else each
-            membrane takes the current of its own step.
+        chip: the chip's order of updates, and outputs ``spike_{name}`` of other membranes that
+            fire. Else each membrane takes the current of its own step.
         recorded: one of :data:`RECORDED`.
         make: makes the :class:`Dynamics`.
         constants: of it.
@@ -361,10 +366,12 @@ def neuron(
     membrane: bool = False,
     leaky: bool = True,
 ) -> Dynamics:
-    """The neuron of one membrane with the chosen terms, in the chip's order; the same object for the same choice.
+    """The neuron of one membrane with the chosen terms, in the chip's order; the same object for
+    the same choice.
 
-    Input ``a_in``, with ``spikes`` also ``fired``, with ``membrane`` ``seen``: the recorded ones. Output ``s_out``; without ``fire``
-    ``v_out``. States ``i``, ``v``, with ``adapting`` ``w``, with ``refractory`` ``hold`` (in steps). Constants: see the module.
+    Input ``a_in``, with ``spikes`` also ``fired``, with ``membrane`` ``seen``: the recorded ones.
+    Output ``s_out``; without ``fire`` ``v_out``. States ``i``, ``v``, with ``adapting`` ``w``, with
+    ``refractory`` ``hold`` (in steps). Constants: see the module.
     """
     held, spikes = fire and refractory, fire and spikes
     flags = {
@@ -382,7 +389,8 @@ def neuron(
 
 
 def adjoint(s, i, grad, lam_i, lam_v, rate, rate_syn, e_leak, vth, v_reset):
-    """One step of EventProp's backward pass: of step t the spike and the gradient that reaches it, of the step before it the current."""
+    """One step of EventProp's backward pass: of step t the spike and the gradient that reaches it,
+    of the step before it the current."""
     drive = e_leak + i
     below, after = drive - vth, drive - v_reset
     jump = where(

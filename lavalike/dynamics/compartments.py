@@ -1,12 +1,15 @@
-"""Multi-compartment neurons: a tree of membranes, each with a synaptic input, joined by conductances.
+"""Multi-compartment neurons: a tree of membranes, each with a synaptic input, joined by
+conductances.
 
     i_k[t] = i_k[t-1] (1 - du_k) + a_k[t]
     v_k[t] = v_k[t-1] + i_k[t] + dv_k (leak_k - v_k[t-1]) + sum_j g_kj (v_j[t-1] - v_k[t-1])
 
-that is c dv/dt = i + g_l (leak - v) + sum g_kj (v_j - v) in steps of dt with dt / c = 1, dv = dt g_l / c, g = dt g_kj / c.
-Where a compartment has a threshold, passing it holds its membrane at ``reset`` in that step and ``period`` more. The root (the soma)
-spikes while above it; others as they come from below, and a ``reset`` above the threshold is a plateau, as Aamir et al. 2018 make NMDA
-spikes of BrainScaleS-2's circuits. In the chip's order of updates (``chip``) the membrane takes the current of the step before.
+that is c dv/dt = i + g_l (leak - v) + sum g_kj (v_j - v) in steps of dt with dt / c = 1, dv = dt
+g_l / c, g = dt g_kj / c. Where a compartment has a threshold, passing it holds its membrane at
+``reset`` in that step and ``period`` more. The root (the soma) spikes while above it; others as
+they come from below, and a ``reset`` above the threshold is a plateau, as Aamir et al. 2018 make
+NMDA spikes of BrainScaleS-2's circuits. In the chip's order of updates (``chip``) the membrane
+takes the current of the step before.
 
 The equation is :mod:`lavalike.dynamics.adex`'s, of several membranes.
 """
@@ -30,7 +33,8 @@ COMPARTMENT = parameters(Branch("", "", True))
 
 @dataclass(frozen=True)
 class Tree(Dynamics):
-    """The neuron of :func:`tree_dynamics`, which makes it again where it is copied or pickled: of its ``branches``."""
+    """The neuron of :func:`tree_dynamics`, which makes it again where it is copied or pickled: of
+    its ``branches``."""
 
     branches: tuple[Branch, ...] = ()
     chip: bool = False
@@ -41,13 +45,16 @@ class Tree(Dynamics):
 
 
 def tree_dynamics(tree: tuple[Branch, ...], chip: bool = False, recorded: bool = False) -> Dynamics:
-    """The neuron of ``tree``, parents before children, the root first; the same object for the same arguments.
+    """The neuron of ``tree``, parents before children, the root first; the same object for the same
+    arguments.
 
-    Inputs ``{name}_in``; output ``s_out``, the root's spikes; states ``i_{name}``, ``v_{name}``, where it fires ``hold_{name}``;
-    constants ``keep_``, ``dv_``, ``leak_``, of all but the root ``g_`` (to the parent), where it fires ``vth_``, ``reset_``, ``period_``.
+    Inputs ``{name}_in``; output ``s_out``, the root's spikes; states ``i_{name}``, ``v_{name}``,
+    where it fires ``hold_{name}``; constants ``keep_``, ``dv_``, ``leak_``, of all but the root
+    ``g_`` (to the parent), where it fires ``vth_``, ``reset_``, ``period_``.
 
-    ``chip``: its order of updates; outputs ``spike_{name}`` too, of others that fire. ``recorded``: inputs ``fired_{name}``, spikes, and
-    ``seen_{name}``, membranes at the end of the step, take the place of the equation's, while gradients are the equation's ("whole" in
+    ``chip``: its order of updates; outputs ``spike_{name}`` too, of others that fire. ``recorded``:
+    inputs ``fired_{name}``, spikes, and ``seen_{name}``, membranes at the end of the step, take the
+    place of the equation's, while gradients are the equation's ("whole" in
     :data:`lavalike.dynamics.adex.RECORDED`).
     """
     return _tree(tuple(tree), chip, recorded)

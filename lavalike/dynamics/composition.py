@@ -1,9 +1,11 @@
-"""A step put together of smaller ones: calls by name, one after another, kept as data that every backend walks through.
+"""A step put together of smaller ones: calls by name, one after another, kept as data that every
+backend walks through.
 
-A neuron whose terms are chosen, or with a number of compartments, has a step of as many arguments as those bring along. It is not
-printed: :func:`composed` makes a function of them, and tells by :func:`composition` of what. NumPy and torch call it as it stands,
-:func:`lavalike.dynamics.dynamics.bind` binds the words of what it calls, Numba is given the calls in a row, and the equation of
-each function is read from its own source.
+A neuron whose terms are chosen, or with a number of compartments, has a step of as many arguments
+as those bring along. It is not printed: :func:`composed` makes a function of them, and tells by
+:func:`composition` of what. NumPy and torch call it as it stands,
+:func:`lavalike.dynamics.dynamics.bind` binds the words of what it calls, Numba is given the calls
+in a row, and the equation of each function is read from its own source.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ Function = Callable[..., Any]
 
 
 class Call(NamedTuple):
-    """``results = function(*arguments)``, by name; a name that is there already stands for the new value from then on."""
+    """``results = function(*arguments)``, by name; a name that is there already stands for the new
+    value from then on."""
 
     function: Function
     arguments: tuple[str, ...]
@@ -38,7 +41,8 @@ def composed(
     calls: Sequence[Call],
     results: Sequence[str],
 ) -> Function:
-    """A function ``name`` of ``arguments`` that does ``calls`` in their order and returns ``results``, a tuple.
+    """A function ``name`` of ``arguments`` that does ``calls`` in their order and returns
+    ``results``, a tuple.
 
     Example::
 

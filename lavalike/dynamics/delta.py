@@ -8,9 +8,10 @@
 
     encoder:      delta whose message is kept within least..most; what is cut off is kept as residue (Lava: proc/io/encoder)
 
-fixed_pt: Delta shifts its input left by spike_exp + state_exp, SigmaDelta's input is in that scale already;
-vth and bias are shifted; the message is shifted right by state_exp (floor), the residue is not.
-"""
+fixed_pt: Delta shifts its input left by spike_exp + state_exp, SigmaDelta's input is in that scale
+already; vth and bias are shifted; the message is shifted right by state_exp (floor), the residue is
+not.
+"""  # noqa: W505
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ def _exponents(values) -> tuple[np.ndarray, np.ndarray]:
 
 def delta_constants(values, units, fixed):
     if not fixed and not units.loihi:
-        # the exponents place the binary point of the fixed-point form; floating point has no use for them
+        # the exponents place the binary point of the fixed-point form; floating point has no use
+        # for them
         return {
             "vth": within("vth", values["vth"], 0, np.inf),
             "gain": np.float64(1),
@@ -233,7 +235,8 @@ ENCODER = Dynamics(
     parameters=ENCODING,
     loihi=True,
 )
-# a sum that did not change is compared with what was sent of it: nothing new; an accumulated error grows, though
+# a sum that did not change is compared with what was sent of it: nothing new; an accumulated error
+# grows, though
 SIGMA_DELTA = _sigma_delta(sigma_delta, rests=True)
 SIGMA_DELTA_RELU = _sigma_delta(sigma_delta_relu, rests=True)
 SIGMA_DELTA_LATE_RELU = _sigma_delta(sigma_delta_relu, bias=replace(BIAS, onset="bias_start"))

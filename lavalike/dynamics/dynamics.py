@@ -1,4 +1,5 @@
-"""Dynamics: a neuron as one pure step and a declaration; every backend derives its model from it."""
+"""Dynamics: a neuron as one pure step and a declaration; every backend derives its model from
+it."""
 
 from __future__ import annotations
 
@@ -70,29 +71,34 @@ class Dynamics:
     """A neuron.
 
     Args:
-        step: pure function of named scalars, written with the words of :mod:`lavalike.dynamics.ops`, imported by
-            name. Its arguments are inputs, states and constants by name, without default values, and ``t`` (the step,
-            from 1) if it wants it; it returns the outputs, then the new states, in the order declared here.
+        step: pure function of named scalars, written with the words of
+            :mod:`lavalike.dynamics.ops`, imported by name. Its arguments are inputs, states and
+            constants by name, without default values, and ``t`` (the step, from 1) if it wants it;
+            it returns the outputs, then the new states, in the order declared here.
         inputs, outputs: names of InPorts and OutPorts.
         states: names of Vars that a step changes.
-        constants: ``(values, units, fixed) -> {name: array}``: the step's constants that follow from several parameters or from
-            none, from the Vars' values in ``units`` (:class:`lavalike.dynamics.Units`); raises ValueError on a value out of
-            range. ``fixed`` tells the arithmetic; without it values may be torch tensors, so use operators. What it does not
-            return follows from one parameter as that declares. Default: all do.
+        constants: ``(values, units, fixed) -> {name: array}``: the step's constants that follow
+            from several parameters or from none, from the Vars' values in ``units``
+            (:class:`lavalike.dynamics.Units`); raises ValueError on a value out of range. ``fixed``
+            tells the arithmetic; without it values may be torch tensors, so use operators. What it
+            does not return follows from one parameter as that declares. Default: all do.
         per_neuron: constants that commonly differ from neuron to neuron (a backend may specialise).
-        accumulators: functions of the step's arguments, each a value that must stay within 24 bits; for
-            the overflow check of networks that promise it.
-        rests: after a step with zero input that sent nothing, another such step changes nothing; a backend may skip it.
+        accumulators: functions of the step's arguments, each a value that must stay within 24 bits;
+            for the overflow check of networks that promise it.
+        rests: after a step with zero input that sent nothing, another such step changes nothing; a
+            backend may skip it.
         fixed: whether the equation has a fixed-point form.
         graded: outputs in the unit of the states, where others are spikes.
-        ends: states that count steps down, none of them a Var, each with the Var that holds the step in which it ends: ``Var - step``, so
-            that no state holds an absolute step; of a Dynamics with fixed=False. Default none.
-        complexes: Vars of complex numbers, each with the states that are its real and its imaginary part, none of which is a Var
-            itself; of a Dynamics with fixed=False. Default none.
+        ends: states that count steps down, none of them a Var, each with the Var that holds the
+            step in which it ends: ``Var - step``, so that no state holds an absolute step; of a
+            Dynamics with fixed=False. Default none.
+        complexes: Vars of complex numbers, each with the states that are its real and its imaginary
+            part, none of which is a Var itself; of a Dynamics with fixed=False. Default none.
         parameters: what a user sets: defaults, ranges, training, names in files, documentation.
-        loihi: in fixed_pt the parameters are Loihi's whole numbers, as in Lava; else the user's, which are rounded to them.
-            Default False.
-        reset: what the words ``discharge`` and ``clear`` mean: "subtract" (the default), "zero" or "none".
+        loihi: in fixed_pt the parameters are Loihi's whole numbers, as in Lava; else the user's,
+            which are rounded to them. Default False.
+        reset: what the words ``discharge`` and ``clear`` mean: "subtract" (the default), "zero" or
+            "none".
         kind: the neuron's type in a .net file. Default "": files have no place for it.
 
     Raises InputError where step and declaration do not fit together.
@@ -212,7 +218,8 @@ class Dynamics:
 
     @functools.cached_property
     def settings(self) -> tuple[Parameter, ...]:
-        """What a user sets: the parameters, and for each of the step's constants that follows from none, one without limits."""
+        """What a user sets: the parameters, and for each of the step's constants that follows from
+        none, one without limits."""
         made = {p.argument for p in self.parameters}
         bare = (
             ()
@@ -223,7 +230,8 @@ class Dynamics:
 
     @functools.cached_property
     def knobs(self) -> tuple[Parameter, ...]:
-        """What training sets: :attr:`settings` where each of the step's constants follows from one, else those constants themselves."""
+        """What training sets: :attr:`settings` where each of the step's constants follows from one,
+        else those constants themselves."""
         if self.constants is None:
             return self.settings
         known = {p.name: p for p in self.parameters if p.argument == p.name}
@@ -238,7 +246,8 @@ class Dynamics:
 
     @property
     def floating(self) -> tuple[str, ...]:
-        """What in the step has no fixed-point form: words, true division and powers, numbers that are not whole."""
+        """What in the step has no fixed-point form: words, true division and powers, numbers that
+        are not whole."""
         found: dict[str, None] = {}
         for f in _reached(self.step):
             found |= dict.fromkeys(WORDS[v] for v in _functions(f) if WORDS.get(v) in ops.FLOATING)
@@ -246,7 +255,8 @@ class Dynamics:
         return tuple(found)
 
     def may_leave(self, fractions: Iterable[str]) -> bool:
-        """Whether whole numbers may become others in the step, of whose constants those in ``fractions`` are fractions."""
+        """Whether whole numbers may become others in the step, of whose constants those in
+        ``fractions`` are fractions."""
 
         def is_safe(value: Any) -> bool:
             if isinstance(value, types.FunctionType):
@@ -333,7 +343,8 @@ def _late(step: Step, names: tuple[str, ...], late: Mapping[str, str]) -> Step:
 
 
 def _called(step: Step, name: str, names: tuple[str, ...], given: list[str]) -> Step:
-    """A function ``name`` of ``names`` that calls ``step`` with what is ``given``, in the words' language."""
+    """A function ``name`` of ``names`` that calls ``step`` with what is ``given``, in the words'
+    language."""
     source = f"def {name}({', '.join(names)}):\n    return {step.__name__}({', '.join(given)})\n"
     file = f"<{name}>"
     linecache.cache[file] = (
@@ -349,7 +360,8 @@ def _called(step: Step, name: str, names: tuple[str, ...], given: list[str]) -> 
 
 @functools.cache
 def scaled_inputs(dynamics: Dynamics, factor: int) -> Dynamics:
-    """``dynamics`` whose inputs count in 1/factor of its states' unit; the same object for the same arguments."""
+    """``dynamics`` whose inputs count in 1/factor of its states' unit; the same object for the same
+    arguments."""
     given = [f"{n} * {factor}" if n in dynamics.inputs else n for n in dynamics.arguments]
     return replace(
         dynamics,
@@ -360,22 +372,25 @@ def scaled_inputs(dynamics: Dynamics, factor: int) -> Dynamics:
     )
 
 
-# -- binding ---------------------------------------------------------------------------------------------------
+# -- binding ---------------------------------------------------------------------------------------
 
 
 def bind(
     function: Step, arithmetic: Mapping[str, Step], compile: Callable[[Step], Step] = lambda f: f
 ) -> Step:
-    """``function`` with the words of ``ops`` replaced by ``arithmetic``'s, helpers it calls included.
+    """``function`` with the words of ``ops`` replaced by ``arithmetic``'s, helpers it calls
+    included.
 
-    A helper is a plain Python function found in ``function``'s globals or closure that itself uses such words. InputError
-    where a word would be left as it is: reached through a module, in a partial or other object, in a default value.
+    A helper is a plain Python function found in ``function``'s globals or closure that itself uses
+    such words. InputError where a word would be left as it is: reached through a module, in a
+    partial or other object, in a default value.
     """
     return _bind(function, arithmetic, compile, ())
 
 
 def _form(function: Step, word: Step, arithmetic: Mapping[str, Step]) -> Step:
-    """What ``word`` is in ``arithmetic``; InputError where it is nothing there, with the name of the ``function`` that uses it."""
+    """What ``word`` is in ``arithmetic``; InputError where it is nothing there, with the name of
+    the ``function`` that uses it."""
     if WORDS[word] not in arithmetic:
         raise InputError(
             f"{function.__name__}: {WORDS[word]} has no form in this arithmetic; fixed=False tells that a neuron is "
@@ -456,7 +471,8 @@ def _imports(code: types.CodeType) -> bool:
 
 @functools.lru_cache(4096)
 def _reads(code: types.CodeType) -> tuple[tuple[bool, tuple[str, ...]], ...]:
-    """(whether global, dotted name) of all that ``code`` reads from outside, inner functions included."""
+    """(whether global, dotted name) of all that ``code`` reads from outside, inner functions
+    included."""
     chains: list[tuple[bool, list[str]]] = []
     follows = False
     for i in dis.get_instructions(code):
@@ -472,7 +488,8 @@ def _reads(code: types.CodeType) -> tuple[tuple[bool, tuple[str, ...]], ...]:
 
 
 def outside(function: Step) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(dotted name, value) of all that ``function`` reads from its globals and closure; the name ends where a function is found."""
+    """(dotted name, value) of all that ``function`` reads from its globals and closure; the name
+    ends where a function is found."""
     closure = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -499,7 +516,8 @@ def _uses_words(function: Step) -> bool:
 
 
 def _reached(function: Step) -> list[Step]:
-    """``function`` and the plain functions it calls, directly or not, without the words and without what other packages have."""
+    """``function`` and the plain functions it calls, directly or not, without the words and without
+    what other packages have."""
     found: list[Step] = []
     todo = [function]
     while todo:
@@ -511,7 +529,8 @@ def _reached(function: Step) -> list[Step]:
 
 
 def _functions(function: Step) -> list[Step]:
-    """The plain functions that ``function`` reads from outside, is composed of, or has as default values."""
+    """The plain functions that ``function`` reads from outside, is composed of, or has as default
+    values."""
     parts = composition(function)
     called = () if parts is None else tuple(c.function for c in parts.calls)
     return [

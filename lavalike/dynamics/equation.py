@@ -1,8 +1,9 @@
 """A step's source as equations for people.
 
-``leak(v, beta) + a_in`` becomes ``v[t] = beta v[t-1] + a_in[t]``; helpers of one line are put in place, what others compute
-gets lines of its own. ``(x > th)`` as a factor counts 1 or 0; the words that shape fixed point or gradients alone (wrap, clip,
-carried, inject) are left out. Lines hold in their order: a state that is reset has two.
+``leak(v, beta) + a_in`` becomes ``v[t] = beta v[t-1] + a_in[t]``; helpers of one line are put in
+place, what others compute gets lines of its own. ``(x > th)`` as a factor counts 1 or 0; the words
+that shape fixed point or gradients alone (wrap, clip, carried, inject) are left out. Lines hold in
+their order: a state that is reset has two.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ BUILTINS = {abs: "absolute", min: "lesser", max: "greater"}
 
 @dataclass(eq=False)
 class Term:
-    """An expression: ``op`` of ``args``. A leaf ("name", "number") has its text in ``text``; "value" is a Line's result."""
+    """An expression: ``op`` of ``args``. A leaf ("name", "number") has its text in ``text``;
+    "value" is a Line's result."""
 
     op: str
     args: tuple[Term, ...] = ()
@@ -60,7 +62,8 @@ def leaf(text: str) -> Term:
 
 
 def equation(dynamics: Dynamics) -> str:
-    """The equations of ``dynamics``, one a line; InputError where the source is not at hand or is no straight-line code."""
+    """The equations of ``dynamics``, one a line; InputError where the source is not at hand or is
+    no straight-line code."""
     before = {n: leaf(f"{n}[t]") for n in dynamics.inputs} | {
         n: leaf(f"{n}[t-1]") for n in dynamics.states
     }
@@ -75,7 +78,7 @@ def equation(dynamics: Dynamics) -> str:
     return "\n".join(_named(reader.lines, dict(zip(targets, results, strict=True))))
 
 
-# -- reading ---------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -131,7 +134,8 @@ class _Reader:
         raise InputError(f"{self.who}: {function.__name__} returns nothing")
 
     def composed(self, parts: Composition, env: dict[str, Term]) -> list[Term]:
-        """What a composed function returns; what one call makes and one other takes is put in place."""
+        """What a composed function returns; what one call makes and one other takes is put in
+        place."""
         taken = Counter(n for c in parts.calls for n in c.arguments)
         made = Counter(n for c in parts.calls for n in c.results)
         for function, arguments, results in parts.calls:
@@ -262,7 +266,7 @@ def _body(who: str, function: Callable[..., Any]) -> list[ast.stmt]:
     )
 
 
-# -- naming ----------------------------------------------------------------------------------------------------
+# -- naming ----------------------------------------------------------------------------------------
 
 
 def _uses(term: Term) -> list[Line]:
@@ -272,7 +276,8 @@ def _uses(term: Term) -> list[Line]:
 
 
 def _named(lines: list[Line], targets: dict[str, Term]) -> list[str]:
-    """The text of all lines: outputs and new states under their names, what stands between under its own where that is free."""
+    """The text of all lines: outputs and new states under their names, what stands between under
+    its own where that is free."""
     for name, term in targets.items():
         if term.line is not None and not term.line.name:
             term.line.name = name
@@ -289,7 +294,8 @@ def _named(lines: list[Line], targets: dict[str, Term]) -> list[str]:
     taken = {line.name for line in lines if line.name}
     for k, line in enumerate(lines):
         if not line.name:
-            # a state before its reset goes by the state's name, as long as nobody asks for it after the reset
+            # a state before its reset goes by the state's name, as long as nobody asks for it after
+            # the reset
             after = next((j for j in range(k + 1, len(lines)) if lines[j].name == line.base), None)
             free = line.base not in taken or (
                 after is not None
@@ -332,7 +338,7 @@ def _ordered(lines: list[Line]) -> list[Line]:
     return lines
 
 
-# -- printing --------------------------------------------------------------------------------------------------
+# -- printing --------------------------------------------------------------------------------------
 
 
 def _line(line: Line) -> str:

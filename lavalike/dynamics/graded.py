@@ -1,4 +1,5 @@
-"""Neurons that answer with a number in the step that they hear it (reference: Lava 0.11, proc/graded and prodneuron).
+"""Neurons that answer with a number in the step that they hear it (reference: Lava 0.11,
+proc/graded and prodneuron).
 
     graded vector   v = v[t-1] + a_in;  s_out = v where |v| > vth, else 0;  v[t] = 0
     rectified       the same where v > vth
@@ -6,9 +7,10 @@
     norm            s2_out = a_in1^2;  w = v a_in2;  s_out = w where |w| > vth, else 0;  v2[t] = v;  v[t] = a_in1[t]
     inverse root    s_out = 1 / sqrt(a_in)
 
-fixed_pt: the product is shifted right by exp (floor). Messages of all of them count as they are, thresholds too. The inverse root has
-no fixed-point form in words: :class:`lavalike.backends.numba.graded.InvSqrtModel` has Lava's table and Newton's steps.
-"""
+fixed_pt: the product is shifted right by exp (floor). Messages of all of them count as they are,
+thresholds too. The inverse root has no fixed-point form in words:
+:class:`lavalike.backends.numba.graded.InvSqrtModel` has Lava's table and Newton's steps.
+"""  # noqa: W505
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Leaky integrate-and-fire with current (CUBA), as Lava and Loihi compute it (reference: Lava 0.11, proc/lif).
+"""Leaky integrate-and-fire with current (CUBA), as Lava and Loihi compute it (reference: Lava 0.11,
+proc/lif).
 
     u[t] = u[t-1] (1 - du) + a_in[t]
     v[t] = v[t-1] (1 - dv) + u[t] + bias
     s[t] = v[t] > vth;  v[t] = 0 where s[t]
 
-fixed_pt: decays in 1/4096 (du counts from 1: du = 0 still leaks 1/4096), a_in, vth shifted left by 6,
-u wrapped and v saturated at 24 bits.
+fixed_pt: decays in 1/4096 (du counts from 1: du = 0 still leaks 1/4096), a_in, vth shifted left by
+6, u wrapped and v saturated at 24 bits.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def lif_reset(t, a_in, u, v, keep_u, keep_v, gain, bias, vth, interval, offset):
 
 
 def lif_refractory(a_in, u, v, hold, keep_u, keep_v, gain, bias, vth, period):
-    # v is frozen, not discharged, while the refractory period lasts (Lava 0.11, LIFRefractory); hold counts its steps down, and on below
-    # 0, from which the Var tells in which step it ended
+    # v is frozen, not discharged, while the refractory period lasts (Lava 0.11, LIFRefractory);
+    # hold counts its steps down, and on below 0, from which the Var tells in which step it ended
     u = wrap(current(a_in, u, keep_u, gain))
     left = hold - 1
     free = left < 0
@@ -101,7 +102,8 @@ def lif_learning(
     keep_y1,
     y1_impulse,
 ):
-    # what a learning rule may receive from a neuron: its spikes, a trace of them, and a third factor that arrives
+    # what a learning rule may receive from a neuron: its spikes, a trace of them, and a third
+    # factor that arrives
     s_out, u, v = lif(a_in, u, v, keep_u, keep_v, gain, bias, vth)
     left = leak(y1, keep_y1)
     y1 = where(s_out, left + y1_impulse, left)
@@ -110,7 +112,8 @@ def lif_learning(
 
 
 def biased(values: Mapping[str, np.ndarray], units: Units, fixed: bool) -> Constants:
-    """gain and bias, what all LIFs share: ``bias_mant * 2**bias_exp`` in Loihi's units, ``bias_mant`` in the user's."""
+    """gain and bias, what all LIFs share: ``bias_mant * 2**bias_exp`` in Loihi's units,
+    ``bias_mant`` in the user's."""
     mant = values["bias_mant"]
     if not fixed and not units.loihi:
         return {"gain": np.float64(1), "bias": mant}

@@ -1,6 +1,8 @@
-"""Neurons of the step style, in snnTorch's terms (Eshraghian et al. 2023; reference: training.md 1.1).
+"""Neurons of the step style, in snnTorch's terms (Eshraghian et al. 2023; reference: training.md
+1.1).
 
-A neuron that ended a step above its threshold is reset at the beginning of the next: ``R = mem > vth``, then
+A neuron that ended a step above its threshold is reset at the beginning of the next:
+``R = mem > vth``, then
 
     Leaky      mem' = beta mem + x - R vth                            (zero: beta (1 - R) mem + x)
     Synaptic   syn' = alpha syn + x;  mem' = beta mem + syn' - R vth  (zero: (1 - R) (beta mem + syn'))
@@ -9,9 +11,9 @@ A neuron that ended a step above its threshold is reset at the beginning of the 
                the exact solution for an input constant over a step
     spk = mem' > vth
 
-``_now`` forms are reset in the step they spike in, after the spike: ``R = mem' > vth`` of the mem' that has not been reset.
-Elementwise recurrence adds ``V spk`` of the last step to x.
-"""
+``_now`` forms are reset in the step they spike in, after the spike: ``R = mem' > vth`` of the mem'
+that has not been reset. Elementwise recurrence adds ``V spk`` of the last step to x.
+"""  # noqa: W505
 
 from __future__ import annotations
 
@@ -102,7 +104,8 @@ TAU = Parameter("tau", 1, doc="factor of mem, 1 where a spike's effect begins in
 def _kinds(
     step, *states: str, parameters: tuple[Parameter, ...] = (BETA, THRESHOLD)
 ) -> dict[str, Dynamics]:
-    """The neuron with each reset; ``leaky_zero`` and so on name their steps, here too, where pickles look for them."""
+    """The neuron with each reset; ``leaky_zero`` and so on name their steps, here too, where
+    pickles look for them."""
     made = {
         kind: Dynamics(
             leaky_zero if step is leaky and kind == "zero" else step,

@@ -1,11 +1,12 @@
 """The words neuron equations are written in.
 
 An equation uses these names as if they were plain functions; a backend binds them to its arithmetic
-(:func:`lavalike.dynamics.dynamics.bind`). Here they stand for floating point on NumPy values, which is
-what an unbound equation computes. They are imported by name (``from lavalike.dynamics.ops import above, leak``), not reached
-through a module, a partial or a default value: a word that would stay unbound is an InputError. Beside them stand the
-operators ``+ - *``, comparisons, and in floating point ``/`` and ``**``; an argument is a value of the step or a number, and
-at least one of them a value.
+(:func:`lavalike.dynamics.dynamics.bind`). Here they stand for floating point on NumPy values, which
+is what an unbound equation computes. They are imported by name
+(``from lavalike.dynamics.ops import above, leak``), not reached through a module, a partial or a
+default value: a word that would stay unbound is an InputError. Beside them stand the operators
+``+ - *``, comparisons, and in floating point ``/`` and ``**``; an argument is a value of the step
+or a number, and at least one of them a value.
 
     leak(x, k)          x * k              fixed: k is in 1/4096, product rounded toward zero
     scaled(x, k, bits)  x * k              fixed: k is in 2**-bits, product rounded toward zero
@@ -27,7 +28,7 @@ at least one of them a value.
     positive(x)         max(x, 0)
     absolute(x), lesser(x, y), greater(x, y)
     exp, tanh, sigmoid, sqrt, log: floating point only
-"""
+"""  # noqa: W505
 
 from __future__ import annotations
 

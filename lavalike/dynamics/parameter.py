@@ -1,7 +1,8 @@
 """Parameter: what a number of a neuron means, said once, beside the equation.
 
-The process and its signature, the step's constants in both arithmetics, slayer's parameters and what it exports, the keys of a .net file
-and their ranges, a chip's time constants and the table in docs/neurons.md follow from it.
+The process and its signature, the step's constants in both arithmetics, slayer's parameters and
+what it exports, the keys of a .net file and their ranges, a chip's time constants and the table in
+docs/neurons.md follow from it.
 """
 
 from __future__ import annotations
@@ -56,21 +57,22 @@ class Parameter:
         low, high: training keeps it within; a value given outside is an error. Default: no limits.
         trained: whether it is trained unless told otherwise.
         unit: for people. Default "".
-        counts: what fixed point counts it in: "decay" in 1/4096 (the factor of ``leak``); "loss" likewise, and the step's
-            argument is what it leaves, 1 less it; "state" in the unit of the states, whose 1 is the process's or the training's
-            ``scale``; "message" in the unit of the ports' messages, which nothing shifts; these are rounded. "step": a whole number of
-            steps, in floating point too. Default "": a whole number as it is.
+        counts: what fixed point counts it in: "decay" in 1/4096 (the factor of ``leak``); "loss"
+            likewise, and the step's argument is what it leaves, 1 less it; "state" in the unit of
+            the states, whose 1 is the process's or the training's ``scale``; "message" in the unit
+            of the ports' messages, which nothing shifts; these are rounded. "step": a whole number
+            of steps, in floating point too. Default "": a whole number as it is.
         argument: the step's argument that is made of it. Default: its name.
         offset: of a "loss" in fixed point: how many 1/4096 more than it are lost. Default 0.
-        shift: of a "state" in Loihi's units: the parameter that holds by how many bits it is shifted left; where there is none
-            they are 6. Default "".
+        shift: of a "state" in Loihi's units: the parameter that holds by how many bits it is
+            shifted left; where there is none they are 6. Default "".
         per: "one" number for all, one a "neuron", or either. Default "": either.
-        onset: the name of a parameter that this one brings along: the step from which on it acts, ``t > onset``; before, it is 0.
-            Default "": it acts from the first step.
+        onset: the name of a parameter that this one brings along: the step from which on it acts,
+            ``t > onset``; before, it is 0. Default "": it acts from the first step.
         key: its name in a .net file. Default "": it is in none.
         training: its name in slayer's neurons. Default "": theirs have no such parameter.
-        tau: what it is on a chip, whose ranges hold for it there: "tau_mem", "tau_syn", "tau_icc", "tau_adap" (a time constant: it is
-            dt / tau) or "refractory_time" (in steps of dt).
+        tau: what it is on a chip, whose ranges hold for it there: "tau_mem", "tau_syn", "tau_icc",
+            "tau_adap" (a time constant: it is dt / tau) or "refractory_time" (in steps of dt).
         doc: what it is, for the process's documentation.
     """
 
@@ -134,12 +136,14 @@ class Parameter:
         return low + self.offset, high + self.offset
 
     def constant(self, values: Mapping[str, Any], units: Units, fixed: bool, loihi: bool) -> Any:
-        """The step's argument that is made of ``values[name]``; ValueError where that is out of range.
+        """The step's argument that is made of ``values[name]``; ValueError where that is out of
+        range.
 
         Args:
             values: of all parameters, arrays or tensors.
             units, fixed: what they count in, and for which arithmetic.
-            loihi: in fixed point they are Loihi's whole numbers already; else the user's, which are rounded.
+            loihi: in fixed point they are Loihi's whole numbers already; else the user's, which are
+                rounded.
         """
         name, value = self.name, values[self.name]
         if self.counts == "step":

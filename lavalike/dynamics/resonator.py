@@ -1,17 +1,20 @@
-"""Resonate-and-fire, as Lava computes it (reference: Lava 0.11, proc/rf and rf_iz; Izhikevich 2001).
+"""Resonate-and-fire, as Lava computes it (reference: Lava 0.11, proc/rf and rf_iz; Izhikevich
+2001).
 
     real[t] = c real[t-1] - s imag[t-1] + a_real_in[t]     c = (1 - alpha) cos(2 pi / period)
     imag[t] = s real[t-1] + c imag[t-1] + a_imag_in[t]     s = (1 - alpha) sin(2 pi / period)
 
-RF spikes where real >= vth as imag passes zero upwards, and is not reset. RF_IZ spikes where imag >= vth,
-then real = 0 and imag just below vth.
+RF spikes where real >= vth as imag passes zero upwards, and is not reset. RF_IZ spikes where imag
+>= vth, then real = 0 and imag just below vth.
 
-RFZero (reference: Lava 0.11, proc/resfire) sends its real state u where it passes u > uth as v passes zero upwards, and has a decay time
-and a frequency: c = exp(-dt / decay_tau) cos(2 pi freqs dt), s likewise; in fixed_pt in 2**-15 (truncated), every product rounded down
-on its own, states without limits.
+RFZero (reference: Lava 0.11, proc/resfire) sends its real state u where it passes u > uth as v
+passes zero upwards, and has a decay time and a frequency: c = exp(-dt / decay_tau) cos(2 pi freqs
+dt), s likewise; in fixed_pt in 2**-15 (truncated), every product rounded down on its own, states
+without limits.
 
-fixed_pt: c, s in 2**-decay_bits (truncated), inputs and vth shifted left by state_exp, every product rounded
-toward zero on its own, states saturated at 24 bits. A process in Loihi units may give c and s as integers.
+fixed_pt: c, s in 2**-decay_bits (truncated), inputs and vth shifted left by state_exp, every
+product rounded toward zero on its own, states saturated at 24 bits. A process in Loihi units may
+give c and s as integers.
 """
 
 from __future__ import annotations

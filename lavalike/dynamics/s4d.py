@@ -1,10 +1,12 @@
-"""Diagonal state space models (S4D: Gu et al. 2022), as Lava computes them (reference: Lava 0.10, proc/s4d); floating_pt only.
+"""Diagonal state space models (S4D: Gu et al. 2022), as Lava computes them (reference: Lava 0.10,
+proc/s4d); floating_pt only.
 
     x[t] = a x[t-1] + b a_in[t];  s_out[t] = Re(2 c x[t])
 
-with complex a, b, c and x, a and b those of steps of time. The step has real and imaginary parts as numbers of their own; outside
-they are one, ``Dynamics(complexes=...)``. SigmaS4dDelta has it, with real numbers, between a sigma and a delta
-(:mod:`lavalike.dynamics.delta`): x of ``sigma[t] = sigma[t-1] + a_in[t]``, and ``2 c x`` is encoded.
+with complex a, b, c and x, a and b those of steps of time. The step has real and imaginary parts as
+numbers of their own; outside they are one, ``Dynamics(complexes=...)``. SigmaS4dDelta has it, with
+real numbers, between a sigma and a delta (:mod:`lavalike.dynamics.delta`): x of
+``sigma[t] = sigma[t-1] + a_in[t]``, and ``2 c x`` is encoded.
 """
 
 from __future__ import annotations

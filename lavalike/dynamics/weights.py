@@ -1,7 +1,7 @@
 """What a synapse's weights are worth in each arithmetic (reference: Lava 0.11, utils/weightutils).
 
-fixed_pt: with k = 8 - num_weight_bits (+ 1 if signs are mixed) the low k bits are dropped; the sum of a step
-is shifted by weight_exp (floor). floating_pt: weights times 2**weight_exp.
+fixed_pt: with k = 8 - num_weight_bits (+ 1 if signs are mixed) the low k bits are dropped; the sum
+of a step is shifted by weight_exp (floor). floating_pt: weights times 2**weight_exp.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def dropped(num_weight_bits: int, mode: SignMode) -> int:
 
 
 def fixed_weights(weights: np.ndarray, num_weight_bits: int, sign_mode: SignMode) -> np.ndarray:
-    """``weights`` as Loihi stores them (int16, or as they are where no bit is dropped of fewer), ValueError where they do not fit."""
+    """``weights`` as Loihi stores them (int16, or as they are where no bit is dropped of fewer),
+    ValueError where they do not fit."""
     mode = sign_mode_of(weights) if sign_mode is SignMode.NULL else sign_mode
     whole = weights if weights.dtype.kind in "iu" else integral("weights", weights)
     whole = within("weights", whole, *RANGE[mode])

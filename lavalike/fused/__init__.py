@@ -1,4 +1,5 @@
-"""Neurons over time, compiled: from one step, traced and differentiated by torch, printed as loops."""
+"""Neurons over time, compiled: from one step, traced and differentiated by torch, printed as
+loops."""
 
 from lavalike.fused import ambient as ambient
 from lavalike.fused.arithmetic import Training as Training

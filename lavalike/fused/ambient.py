@@ -1,7 +1,9 @@
-"""The state of torch around a call: whether compiled loops can run there, and a place where none of it reaches.
+"""The state of torch around a call: whether compiled loops can run there, and a place where none of
+it reaches.
 
-Kernels read memory. Under a transform of torch.func, in a trace (torch.jit, make_fx, torch.export) and on tensors without storage (fake,
-meta) there is none to read, or a reader would not be seen; the plain loop of torch's own operations has the same values there.
+Kernels read memory. Under a transform of torch.func, in a trace (torch.jit, make_fx, torch.export)
+and on tensors without storage (fake, meta) there is none to read, or a reader would not be seen;
+the plain loop of torch's own operations has the same values there.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ def stored(x: torch.Tensor) -> bool:
 
 
 def alone(function: Callable[..., T], *args: Any) -> T:
-    """``function(*args)`` outside all modes of the caller: in a thread of its own, whose modes are torch's defaults, without anomaly
-    detection, which is every thread's. One at a time."""
+    """``function(*args)`` outside all modes of the caller: in a thread of its own, whose modes are
+    torch's defaults, without anomaly detection, which is every thread's. One at a time."""
     done: list[T] = []
     failed: list[BaseException] = []
 

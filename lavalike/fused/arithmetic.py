@@ -1,4 +1,5 @@
-"""The words of :mod:`lavalike.dynamics.ops` for training: differentiable, and traceable by torch's make_fx.
+"""The words of :mod:`lavalike.dynamics.ops` for training: differentiable, and traceable by torch's
+make_fx.
 
 :class:`Training` says in which arithmetic, and what resets and spikes are differentiated to.
 """
@@ -62,8 +63,8 @@ class _Straight(torch.autograd.Function):
 
 
 class _Cross(torch.autograd.Function):
-    """1 where re >= th as im passes zero upwards. Backward: the surrogate's ``phase(re - th, im)`` to re and im, or
-    where it has none its ``derivative(re - th)`` to re while im passes zero."""
+    """1 where re >= th as im passes zero upwards. Backward: the surrogate's ``phase(re - th, im)``
+    to re and im, or where it has none its ``derivative(re - th)`` to re while im passes zero."""
 
     generate_vmap_rule = True
 
@@ -112,8 +113,9 @@ class _Cross(torch.autograd.Function):
 
 
 class _Gate(torch.autograd.Function):
-    """``d`` where |m| >= th, else 0. To d the gradient passes as if the gate were open; to th it is that of slayer
-    (lava-dl 0.6, axon/delta): ``-d height exp(-(|m| - th) / tau) / th`` where |m| > th, ``-sign(d)`` elsewhere."""
+    """``d`` where |m| >= th, else 0. To d the gradient passes as if the gate were open; to th it is
+    that of slayer (lava-dl 0.6, axon/delta): ``-d height exp(-(|m| - th) / tau) / th`` where |m| >
+    th, ``-sign(d)`` elsewhere."""
 
     generate_vmap_rule = True
 
@@ -170,16 +172,20 @@ class Training:
     """How a step is differentiated.
 
     Args:
-        surrogate: a frozen dataclass with ``derivative(x)``, what a spike's derivative is taken to be at ``x = v - vth``.
-        reset_grad: "slayer" (resets are not differentiated: the gradient passes through them), "detach" (a reset
-            ends it; the spike that caused it has none) or "full" (that of the equation, the spike included).
-        arithmetic: "float"; "grid": inputs and states are integers over ``scale``, rounded as in fixed_pt, straight
-            through; "messages": float, with graded messages rounded down to multiples of 1/scale, straight through;
-            "fixed": inputs, states and constants are the integers of fixed_pt, computed bit for bit (in float64), and what leaves 32
-            bits is counted; "checked": the same, and what leaves 24 bits is.
+        surrogate: a frozen dataclass with ``derivative(x)``, what a spike's derivative is taken to
+            be at ``x = v - vth``.
+        reset_grad: "slayer" (resets are not differentiated: the gradient passes through them),
+            "detach" (a reset ends it; the spike that caused it has none) or "full" (that of the
+            equation, the spike included).
+        arithmetic: "float"; "grid": inputs and states are integers over ``scale``, rounded as in
+            fixed_pt, straight through; "messages": float, with graded messages rounded down to
+            multiples of 1/scale, straight through; "fixed": inputs, states and constants are the
+            integers of fixed_pt, computed bit for bit (in float64), and what leaves 32 bits is
+            counted; "checked": the same, and what leaves 24 bits is.
         scale: see arithmetic.
-        relative: the surrogate is of ``(v - vth) / |vth|`` (of ``v`` where vth is 0), and its derivative by v that over ``|vth|``; not on
-            the grid, where it is of ``(v - vth) / scale``. Default False.
+        relative: the surrogate is of ``(v - vth) / |vth|`` (of ``v`` where vth is 0), and its
+            derivative by v that over ``|vth|``; not on the grid, where it is of
+            ``(v - vth) / scale``. Default False.
         gate_tau, gate_height: of the gradient that a delta threshold gets.
     """
 
@@ -227,7 +233,8 @@ class Training:
         }
 
     def words(self, numbers: Mapping[str, torch.Tensor]) -> Words:
-        """The table that :func:`lavalike.dynamics.dynamics.bind` takes, over ``numbers`` as tensors."""
+        """The table that :func:`lavalike.dynamics.dynamics.bind` takes, over ``numbers`` as
+        tensors."""
         surrogate = object.__new__(type(self.surrogate))
         for f in dataclasses.fields(self.surrogate):
             object.__setattr__(

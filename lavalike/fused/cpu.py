@@ -1,11 +1,13 @@
 """A traced neuron as compiled loops over time: one pass forward, one backward.
 
-Tensors are time-major, (time, neurons). Neurons go in blocks whose states stay in the first-level cache while time
-passes; the inner loop, over the neurons of a block, consists of vector instructions. Forward keeps the states of every
-SEGMENT-th step only; backward computes those between again, so that a neuron-step moves its input twice, its output and
-its two gradients, and nothing else: 20 bytes in float32 whatever the number of states.
+Tensors are time-major, (time, neurons). Neurons go in blocks whose states stay in the first-level
+cache while time passes; the inner loop, over the neurons of a block, consists of vector
+instructions. Forward keeps the states of every SEGMENT-th step only; backward computes those
+between again, so that a neuron-step moves its input twice, its output and its two gradients, and
+nothing else: 20 bytes in float32 whatever the number of states.
 
-Sums over neurons (gradients of shared parameters) are taken block by block, so results do not depend on threads.
+Sums over neurons (gradients of shared parameters) are taken block by block, so results do not
+depend on threads.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Variant:
         trained: parameters that get gradients.
         given: outputs (and recorded states) that have gradients.
         held: inputs that are the same in every step, given once.
-        shift: outputs leave one step late (the gradient of step t is then found at t + 1, and the last step has none).
+        shift: outputs leave one step late (the gradient of step t is then found at t + 1, and the
+            last step has none).
         last: inputs and outputs lie (neurons, time) in memory; not with ``shift`` or ``record``.
     """
 
@@ -68,7 +71,8 @@ class Variant:
 
 
 class _Kernel(Builder):
-    """One neuron's kernel under construction. ``names`` are its arguments in the order of their slots."""
+    """One neuron's kernel under construction. ``names`` are its arguments in the order of their
+    slots."""
 
     def __init__(self, traced: Traced, variant: Variant, which: str) -> None:
         super().__init__(
@@ -130,13 +134,15 @@ class _Kernel(Builder):
         )
 
     def blocks(self, body: Callable[[Any, Any, Any], None]) -> None:
-        """``body(block, start, n)`` for every block: its number, its first neuron, how many it has."""
+        """``body(block, start, n)`` for every block: its number, its first neuron, how many it
+        has."""
         with self.loop(self.first, self.last) as block:
             start = self.b.mul(block, I64(self.block))
             body(block, start, self.smaller(I64(self.block), self.b.sub(self.columns, start)))
 
     def neurons(self, n: Any, body: Callable[[Any, Any], None]) -> None:
-        """``body(i, mask)`` for every vector of neurons of a block; the last one masked where it is not full."""
+        """``body(i, mask)`` for every vector of neurons of a block; the last one masked where it is
+        not full."""
         full = self.b.and_(n, I64(-WIDTH))
         with self.loop(I64(0), full, WIDTH) as i:
             body(i, None)
@@ -155,7 +161,8 @@ class _Kernel(Builder):
             self.neurons(n, each)
 
     def inputs(self, i: Any, here: Any, row: Any, mask: Any, start: Any) -> dict[str, Any]:
-        """The inputs of a step: found at ``here``, in ``row`` of the segment's tile, or where they stand for all steps."""
+        """The inputs of a step: found at ``here``, in ``row`` of the segment's tile, or where they
+        stand for all steps."""
         return {
             x: self.get(f"x_{x}", self.b.add(start, i), mask)
             if x in self.v.held
@@ -168,8 +175,8 @@ class _Kernel(Builder):
     def tiles(
         self, names: list[str], start: Any, n: Any, begin: Any, count: Any, out: bool = False
     ) -> None:
-        """A block's steps from ``begin`` on between memory, (neurons, time), and a tile ``t_``, (steps of a segment, neurons): a cache line
-        a neuron and segment, turned in registers."""
+        """A block's steps from ``begin`` on between memory, (neurons, time), and a tile ``t_``,
+        (steps of a segment, neurons): a cache line a neuron and segment, turned in registers."""
         with self.loop(I64(0), n if names else I64(0), WIDTH) as i:
             there = self.smaller(I64(WIDTH), self.b.sub(n, i))
             whole = self.b.icmp_signed("==", self.b.add(there, count), I64(WIDTH + SEGMENT))
@@ -197,7 +204,9 @@ class _Kernel(Builder):
             for r in range(WIDTH)
         ]
         steps = [b.add(I64(j * self.block), i) for j in range(SEGMENT)]
-        for at in places:  # the lines of the next segment: no stride that the processor would foresee, backwards least of all
+        # the lines of the next segment: no stride that the processor would foresee, backwards least
+        # of all
+        for at in places:
             self.prefetch(
                 self.at[name], b.add(at, I64(-SEGMENT if self.backwards else SEGMENT)), storage
             )
@@ -216,7 +225,8 @@ class _Kernel(Builder):
             self.put(row, tile, at)
 
     def known(self, code: Code, uniform: dict[str, Any], now: Any) -> dict[str, Any]:
-        """What all neurons share in step ``now``, counted from 0: ``uniform``, and what depends on it and on t."""
+        """What all neurons share in step ``now``, counted from 0: ``uniform``, and what depends on
+        it and on t."""
         if self.first_step is None:
             return uniform
         t = self.b.fadd(self.first_step, self.b.sitofp(now, F64))
@@ -475,7 +485,8 @@ def _only(code: Code, part: slice) -> Code:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A kernel: the names of its arguments in order, and how many reals of scratch memory it takes."""
+    """A kernel: the names of its arguments in order, and how many reals of scratch memory it
+    takes."""
 
     function: int  # its address
     names: tuple[str, ...]
@@ -484,7 +495,8 @@ class Compiled:
 
 @functools.cache
 def kernel(traced: Traced, variant: Variant, which: str) -> Compiled:
-    """The compiled "forward" (keeping nothing), "training" (forward with checkpoints) or "backward"."""
+    """The compiled "forward" (keeping nothing), "training" (forward with checkpoints) or
+    "backward"."""
     began, k = time.perf_counter(), _Kernel(traced, variant, which)
     if which == "backward":
         _backward(k)
@@ -498,7 +510,7 @@ def kernel(traced: Traced, variant: Variant, which: str) -> Compiled:
     return Compiled(address, tuple(k.names), k.used_scratch)
 
 
-# -- calling -------------------------------------------------------------------------------------------------
+# -- calling ---------------------------------------------------------------------------------------
 
 
 def block_of(variant: Variant) -> int:
@@ -517,8 +529,8 @@ def launch(
     steps: int,
     width: int,
 ) -> None:
-    """Run a kernel on the tensors and numbers that its arguments name, over all blocks of neurons, shared out over torch's
-    threads. Tensors are contiguous; ``steps`` and ``width`` are > 0."""
+    """Run a kernel on the tensors and numbers that its arguments name, over all blocks of neurons,
+    shared out over torch's threads. Tensors are contiguous; ``steps`` and ``width`` are > 0."""
     compiled_kernel = kernel(traced, variant, which)
     blocks = blocks_of(width, variant)
     slots = np.zeros(len(compiled_kernel.names), np.int64)

@@ -1,7 +1,8 @@
 """Straight-line code as vector instructions: what the CPU's loops are printed with.
 
-Numbers are vectors of WIDTH lanes, truth values vectors of bits; a value that is the same for all neurons is computed
-once, outside the loops. Multiplications and additions are not contracted, so that results are those of the plain loop.
+Numbers are vectors of WIDTH lanes, truth values vectors of bits; a value that is the same for all
+neurons is computed once, outside the loops. Multiplications and additions are not contracted, so
+that results are those of the plain loop.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ Word = Callable[..., Any]  # of a Builder and an operation's vectors, the vector
 
 
 class Builder:
-    """A function ``void kernel(int64* slots)`` under construction: llvmlite's builder with loops and vector words."""
+    """A function ``void kernel(int64* slots)`` under construction: llvmlite's builder with loops
+    and vector words."""
 
     def __init__(self, name: str, real: ir.Type, single: bool) -> None:
-        """``real``: the type computed in; ``single``: whether 24 bits of an exponential are enough."""
+        """``real``: the type computed in; ``single``: whether 24 bits of an exponential are
+        enough."""
         self.module = ir.Module(name)
         self.module.triple = binding.get_process_triple()
         self.function = ir.Function(
@@ -51,7 +54,7 @@ class Builder:
         self.lanes = ir.Constant(ir.VectorType(I64, WIDTH), list(range(WIDTH)))
         self.slot_count = 0
 
-    # -- arguments, loops, memory ------------------------------------------------------------------------
+    # -- arguments, loops, memory ------------------------------------------------------------------
 
     def slot(self, kind: ir.Type) -> Any:
         """The next argument: an int64, a float64, or a pointer to ``kind``."""
@@ -98,7 +101,8 @@ class Builder:
         return self.b.select(self.b.icmp_signed("<", x, y), x, y)
 
     def load(self, pointer: Any, at: Any, storage: str, mask: Any = None) -> Any:
-        """WIDTH values of ``storage`` from element ``at``, as reals; only those in ``mask`` if given."""
+        """WIDTH values of ``storage`` from element ``at``, as reals; only those in ``mask`` if
+        given."""
         kind = STORED[storage]
         vector = ir.VectorType(kind, WIDTH)
         place = self.b.gep(pointer, [at], source_etype=kind)
@@ -187,7 +191,8 @@ class Builder:
         self.intrinsic("prefetch", ir.VoidType(), [place, I32(0), I32(3), I32(1)], "p0")
 
     def transposed(self, rows: list[Any]) -> list[Any]:
-        """WIDTH vectors as the rows of a square, turned over its diagonal, in quarters of 8 by 8: shuffles within 128 bits, then halves."""
+        """WIDTH vectors as the rows of a square, turned over its diagonal, in quarters of 8 by 8:
+        shuffles within 128 bits, then halves."""
 
         def shuffle(x: Any, y: Any, lanes: list[int]) -> Any:
             return self.b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
@@ -219,10 +224,11 @@ class Builder:
         )
         return self.b.call(function, args)
 
-    # -- code ----------------------------------------------------------------------------------------------
+    # -- code --------------------------------------------------------------------------------------
 
     def emit(self, code: Code, values: Mapping[str, Any], uniform: dict[str, Any]) -> list[Any]:
-        """The results of ``code`` on the vectors ``values``; what depends on ``uniform`` alone is there already."""
+        """The results of ``code`` on the vectors ``values``; what depends on ``uniform`` alone is
+        there already."""
         known: dict[str, Any] = {**uniform, **values}
         for op in code.ops:
             if op.name not in known:
@@ -280,7 +286,7 @@ def _suffix(kind: ir.Type) -> str:
     )
 
 
-# -- words -------------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------
 
 
 def _compare(k: Builder, sign: str, x: Any, y: Any) -> Any:
@@ -356,7 +362,8 @@ def _tanh_backward(k: Builder, g: Any, y: Any) -> Any:
 
 
 def _exp(k: Builder, x: Any) -> Any:
-    """x = n log 2 + r with |r| <= log(2)/2; the exponential series of r, to the type's precision; n into the exponent."""
+    """x = n log 2 + r with |r| <= log(2)/2; the exponential series of r, to the type's precision; n
+    into the exponent."""
     single = k.single or k.real == F32
     kind, ints, terms, low, high, shift = (
         (F32, I32, 7, -87.0, 88.0, 23) if single else (F64, I64, 13, -708.0, 709.0, 52)
@@ -386,7 +393,8 @@ def _exp(k: Builder, x: Any) -> Any:
     return k.cast(b.fmul(y, power))
 
 
-# torch's operations, each as instructions on vectors of numbers or of truth values; a step is made of these
+# torch's operations, each as instructions on vectors of numbers or of truth values; a step is made
+# of these
 WORDS: dict[str, Word] = {
     "add": lambda k, x, y: k.b.fadd(x, y),
     "sub": lambda k, x, y: k.b.fsub(x, y),
@@ -436,7 +444,7 @@ WORDS: dict[str, Word] = {
 }
 
 
-# -- compiling ---------------------------------------------------------------------------------------------
+# -- compiling -------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -454,7 +462,8 @@ _engines: list[Any] = []  # compiled code lives as long as the interpreter
 
 
 def compiled(text: str) -> int:
-    """The address of ``kernel`` in the module ``text``; machine code is kept on disk, where it is to be used again."""
+    """The address of ``kernel`` in the module ``text``; machine code is kept on disk, where it is
+    to be used again."""
     machine = _machine()
     module = binding.parse_assembly(text)
     compiler = f"{llvmlite.__version__} {binding.llvm_version_info}"

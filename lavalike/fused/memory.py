@@ -1,7 +1,8 @@
 """Memory for large tensors that is kept when they are freed, and used again.
 
-Memory fresh from the system costs a page fault for every 4096 bytes, more than a kernel takes to fill them; a training
-step asks for the same sizes again and again. What lies idle is bounded; :func:`release` gives it back.
+Memory fresh from the system costs a page fault for every 4096 bytes, more than a kernel takes to
+fill them; a training step asks for the same sizes again and again. What lies idle is bounded;
+:func:`release` gives it back.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def empty_like(x: torch.Tensor) -> torch.Tensor:
 
 
 def laid(x: torch.Tensor, last: bool) -> torch.Tensor:
-    """``x`` (time, ...), or ``last`` (..., time), contiguous. Where time lies at the other end in memory it is a transpose of two axes,
-    which torch does in blocks, several times as fast."""
+    """``x`` (time, ...), or ``last`` (..., time), contiguous. Where time lies at the other end in
+    memory it is a transpose of two axes, which torch does in blocks, several times as fast."""
     if not x.is_contiguous() and x.dim() > 2:
         other = x.movedim(-1, 0) if last else x.movedim(0, -1)
         if other.is_contiguous():
@@ -67,7 +68,8 @@ def laid(x: torch.Tensor, last: bool) -> torch.Tensor:
 
 
 def address(x: torch.Tensor, what: str) -> int:
-    """Where a kernel on the CPU finds ``x``; InputError, which calls it ``what``, where it has no memory there."""
+    """Where a kernel on the CPU finds ``x``; InputError, which calls it ``what``, where it has no
+    memory there."""
     if x.device.type == "cpu" and stored(x):
         try:
             at = x.data_ptr()

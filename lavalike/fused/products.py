@@ -1,4 +1,5 @@
-"""Matrix products of training: dense ones by torch, those of spikes by :mod:`lavalike.fused.sparse`."""
+"""Matrix products of training: dense ones by torch, those of spikes by
+:mod:`lavalike.fused.sparse`."""
 
 from __future__ import annotations
 

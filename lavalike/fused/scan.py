@@ -1,6 +1,8 @@
-"""A neuron over time on tensors: the fused loops as one differentiable call, and the plain loop they are derived from.
+"""A neuron over time on tensors: the fused loops as one differentiable call, and the plain loop
+they are derived from.
 
-Tensors are time-major: inputs ``(time, *shape)``; states ``shape``; a parameter is one number or broadcasts to ``shape``.
+Tensors are time-major: inputs ``(time, *shape)``; states ``shape``; a parameter is one number or
+broadcasts to ``shape``.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 @contextmanager
 def plain_loops() -> Iterator[None]:
-    """Within, :func:`scan` is :func:`reference`, the plain torch loop: to step through, to compare with, and for devices without
-    compiled loops (these there are for the CPU and CUDA)."""
+    """Within, :func:`scan` is :func:`reference`, the plain torch loop: to step through, to compare
+    with, and for devices without compiled loops (these there are for the CPU and CUDA)."""
     token = _plain.set(True)
     try:
         yield
@@ -61,8 +63,9 @@ def plain() -> bool:
 
 @dataclass(frozen=True)
 class Result:
-    """Of a scan: ``outputs`` by name, ``(time, *shape)`` each, recorded states among them; ``states`` after the last
-    step; ``overflows``, how many values left 24 bits (on the grid; a tensor of one number)."""
+    """Of a scan: ``outputs`` by name, ``(time, *shape)`` each, recorded states among them;
+    ``states`` after the last step; ``overflows``, how many values left 24 bits (on the grid; a
+    tensor of one number)."""
 
     outputs: Tensors
     states: Tensors
@@ -114,7 +117,8 @@ def _look(
     shift: bool,
     steps: int | None,
 ) -> None:
-    """InputError for names that ``dynamics`` has not, and for what would otherwise run and do nothing."""
+    """InputError for names that ``dynamics`` has not, and for what would otherwise run and do
+    nothing."""
     for argument, some, known, all_of in (
         ("inputs", inputs, dynamics.inputs, True),
         ("states", states or (), dynamics.states, False),
@@ -159,7 +163,8 @@ def _timed(door: str, dynamics: Dynamics, first: int | None) -> None:
 def _needed(
     door: str, dynamics: Dynamics, names: Sequence[str], parameters: Mapping[str, Any]
 ) -> None:
-    """InputError for missing parameters; InputTypeError where another is there that nothing takes."""
+    """InputError for missing parameters; InputTypeError where another is there that nothing
+    takes."""
     missing = [p for p in names if p not in parameters]
     if missing:
         unknown = [p for p in parameters if p not in dynamics.constant_names]
@@ -183,8 +188,8 @@ def scan(
 ) -> Result:
     """Run ``dynamics`` over all steps in fused loops. Pure: nothing is kept between calls.
 
-    Where no kernel can run (in a transform of torch.func, forward-mode differentiation, a trace, on fake or meta tensors) it is
-    :func:`reference`, which these see through.
+    Where no kernel can run (in a transform of torch.func, forward-mode differentiation, a trace, on
+    fake or meta tensors) it is :func:`reference`, which these see through.
 
     Args:
         inputs: by name, ``(time, *shape)``, all alike; float32, float64 or bfloat16 on the CPU.
@@ -192,8 +197,10 @@ def scan(
         states: before the first step, by name, in the outputs' unit. Default 0.
         record: states to return for every step as well.
         shift: outputs one step late, after a step of zeros; the last one is lost.
-        steps: how many. Default: as many as the inputs have; an input of one step is the same in all of them.
-        first: ``t`` in the first step, of a neuron that asks for it, which on a GPU is the plain loop. Default: nobody asks.
+        steps: how many. Default: as many as the inputs have; an input of one step is the same in
+            all of them.
+        first: ``t`` in the first step, of a neuron that asks for it, which on a GPU is the plain
+            loop. Default: nobody asks.
 
     Raises InputError (InputTypeError for a wrong kind, an unknown input, state or parameter).
     """
@@ -339,7 +346,8 @@ class _Call:
 
     @property
     def wide(self) -> bool:
-        """Whether it is computed in float64 whatever the inputs are: their arithmetic has it, or float32 does not hold t."""
+        """Whether it is computed in float64 whatever the inputs are: their arithmetic has it, or
+        float32 does not hold t."""
         return self.training.arithmetic != "float" or (
             self.first is not None and self.first + self.steps > 1 << 23
         )
@@ -355,7 +363,8 @@ class _Call:
         return values[:n], values[n:m], values[m:]
 
     def numbers(self, params: Sequence[torch.Tensor], real: torch.dtype) -> dict[str, Any]:
-        """Parameters and numbers as kernels take them; one value on the CPU is a number, on a GPU it stays where it is."""
+        """Parameters and numbers as kernels take them; one value on the CPU is a number, on a GPU
+        it stays where it is."""
         out: dict[str, Any] = self.training.numbers | {"t": float(self.first or 0)}
         for name, value in zip(self.made.parameters, params, strict=True):
             out[f"p_{name}"] = (
@@ -500,7 +509,8 @@ def _real(variant: cpu.Variant) -> torch.dtype:
 
 
 def _room(x: torch.Tensor, steps: int, late: bool) -> torch.Tensor:
-    """Room for the outputs of all steps; where they are a step late, one row more, zeros in the first."""
+    """Room for the outputs of all steps; where they are a step late, one row more, zeros in the
+    first."""
     shape = (steps + late, *x.shape[1:])
     y = memory.empty(shape, x.dtype) if x.device.type == "cpu" else x.new_empty(shape)
     if late:
@@ -524,7 +534,8 @@ def reference(
     steps: int | None = None,
     first: int | None = None,
 ) -> Result:
-    """What :func:`scan` computes, as a plain torch loop with autograd: linear in time, for tests and for people to read."""
+    """What :func:`scan` computes, as a plain torch loop with autograd: linear in time, for tests
+    and for people to read."""
     _look("reference", dynamics, inputs, states, record, shift, steps)
     _timed("reference", dynamics, first)
     _needed("reference", dynamics, dynamics.constant_names, parameters)

@@ -1,9 +1,10 @@
-"""Products with a matrix that is mostly zero, as spikes are: a zero costs a test, a spike one row of weights.
+"""Products with a matrix that is mostly zero, as spikes are: a zero costs a test, a spike one row
+of weights.
 
-A row of the result is kept in registers, some vectors of it at a time, while the rows of the other matrix that its
-non-zeros name are added: per non-zero and column 4 bytes are read (from the second-level cache: the columns taken at a
-time are few enough), where a dense product reads registers. Sums run in the order of the columns of the sparse matrix,
-whatever the threads.
+A row of the result is kept in registers, some vectors of it at a time, while the rows of the other
+matrix that its non-zeros name are added: per non-zero and column 4 bytes are read (from the
+second-level cache: the columns taken at a time are few enough), where a dense product reads
+registers. Sums run in the order of the columns of the sparse matrix, whatever the threads.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ POINTER = None
 
 @dataclass(frozen=True)
 class Sparse:
-    """A matrix (rows, columns) by rows: ``begin[r]..begin[r + 1]`` are the entries of row r in ``index`` and ``value``."""
+    """A matrix (rows, columns) by rows: ``begin[r]..begin[r + 1]`` are the entries of row r in
+    ``index`` and ``value``."""
 
     rows: int
     columns: int
@@ -155,7 +157,8 @@ def _transpose() -> int:
 
 @functools.cache
 def _multiply(storage: str) -> int:
-    """out[r] = the sum of value * dense[index] over row r's entries; dense and out in ``storage``, sums in float32."""
+    """out[r] = the sum of value * dense[index] over row r's entries; dense and out in ``storage``,
+    sums in float32."""
 
     def build(k: Builder) -> None:
         b = k.b
@@ -218,7 +221,8 @@ def _call(function: int, cuts: list[int], *arguments: torch.Tensor | int) -> Non
 
 
 def sparse(x: torch.Tensor, limit: float) -> Sparse | None:
-    """The matrix ``x`` (float32 or bfloat16) by rows, or None where more than ``limit`` of it is not zero."""
+    """The matrix ``x`` (float32 or bfloat16) by rows, or None where more than ``limit`` of it is
+    not zero."""
     rows, columns = x.shape
     cuts = threads.cuts(rows, x.numel() // 200_000)
     begin = torch.zeros(rows + 1, dtype=torch.int64)
@@ -242,8 +246,8 @@ def transpose(s: Sparse) -> Sparse:
 
 
 def _spaced(dense: torch.Tensor) -> torch.Tensor:
-    """``dense`` with rows that begin on cache lines, an odd number of lines apart: rows across lines are read twice, and rows
-    a power of two apart share few places in a cache."""
+    """``dense`` with rows that begin on cache lines, an odd number of lines apart: rows across
+    lines are read twice, and rows a power of two apart share few places in a cache."""
     rows, width = dense.shape
     line = 64 // dense.element_size()
     stride = (-(-width // line) | 1) * line

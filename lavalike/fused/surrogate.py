@@ -1,8 +1,9 @@
 """Surrogate gradients: what a spike's derivative is taken to be.
 
-Each is a function of the distance from threshold: ``v - vth`` in the step style and in slayer, ``(v - vth) / |vth|``
-in :func:`lavalike.to_torch`. :class:`Surrogate` objects are small, frozen, hashable and equal by value; ``derivative``
-is written in element-wise torch operations without branches, so that it is traced into fused kernels as it stands.
+Each is a function of the distance from threshold: ``v - vth`` in the step style and in slayer,
+``(v - vth) / |vth|`` in :func:`lavalike.to_torch`. :class:`Surrogate` objects are small, frozen,
+hashable and equal by value; ``derivative`` is written in element-wise torch operations without
+branches, so that it is traced into fused kernels as it stands.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Derivative = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Spike(torch.autograd.Function):
-    """``Spike.apply(x, unit, inclusive, surrogate)``: 1 where x > 0 (>= 0), ``derivative(x / unit) / unit`` backward; unit None is 1.
+    """``Spike.apply(x, unit, inclusive, surrogate)``: 1 where x > 0 (>= 0),
+    ``derivative(x / unit) / unit`` backward; unit None is 1.
 
     The one Heaviside: of neurons in graphs, in slayer and in the step style.
     """
@@ -77,7 +79,8 @@ def spike(
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Called, a spike: 1 where x > 0, else 0, of x's shape and dtype, whose derivative backward is ``derivative(x)``.
+    """Called, a spike: 1 where x > 0, else 0, of x's shape and dtype, whose derivative backward is
+    ``derivative(x)``.
 
     Subclasses are frozen dataclasses whose numbers are positive and finite (InputError otherwise).
     """
@@ -134,7 +137,8 @@ class StraightThrough(Surrogate):
 @arguments(late=True)
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
-    """``1 / (1 + slope |x|)**2``, SuperSpike (Zenke and Ganguli 2018); of ``x / (1 + slope |x|)``."""
+    """``1 / (1 + slope |x|)**2``, SuperSpike (Zenke and Ganguli 2018); of
+    ``x / (1 + slope |x|)``."""
 
     slope: float = 25.0
 
@@ -165,7 +169,8 @@ class Sigmoid(Surrogate):
 @arguments(late=True)
 @dataclass(frozen=True)
 class Atan(Surrogate):
-    """``(alpha / 2) / (1 + (pi / 2 alpha x)**2)`` (Fang et al. 2021); of ``atan(pi / 2 alpha x) / pi + 1/2``."""
+    """``(alpha / 2) / (1 + (pi / 2 alpha x)**2)`` (Fang et al. 2021); of
+    ``atan(pi / 2 alpha x) / pi + 1/2``."""
 
     alpha: float = 2.0
 
@@ -180,10 +185,11 @@ class Atan(Surrogate):
 @arguments(late=True)
 @dataclass(frozen=True)
 class Triangular(Surrogate):
-    """``max(0, 1 - |x| / threshold) / threshold`` (Bellec et al. 2018), of area 1; of ``1/2 + u - u |u| / 2`` with
-    ``u = x / threshold`` within -1..1.
+    """``max(0, 1 - |x| / threshold) / threshold`` (Bellec et al. 2018), of area 1; of
+    ``1/2 + u - u |u| / 2`` with ``u = x / threshold`` within -1..1.
 
-    snnTorch's function of this name is no triangle: ``threshold`` below and ``-threshold`` above the threshold.
+    snnTorch's function of this name is no triangle: ``threshold`` below and ``-threshold`` above
+    the threshold.
     """
 
     threshold: float = 1.0
@@ -199,7 +205,8 @@ class Triangular(Surrogate):
 @arguments(late=True)
 @dataclass(frozen=True)
 class Boxcar(Surrogate):
-    """``1 / width`` where ``|x| < width / 2``, else 0, of area 1; of ``x / width + 1/2`` within 0..1."""
+    """``1 / width`` where ``|x| < width / 2``, else 0, of area 1; of ``x / width + 1/2`` within
+    0..1."""
 
     width: float = 1.0
 
@@ -213,8 +220,8 @@ class Boxcar(Surrogate):
 @arguments(late=True)
 @dataclass(frozen=True)
 class Exponential(Surrogate):
-    """``scale / (2 tau) exp(-|x| / tau)``, slayer's (Shrestha and Orchard 2018), of area ``scale``; of
-    ``scale / 2 (1 + sign(x) (1 - exp(-|x| / tau)))``."""
+    """``scale / (2 tau) exp(-|x| / tau)``, slayer's (Shrestha and Orchard 2018), of area ``scale``;
+    of ``scale / 2 (1 + sign(x) (1 - exp(-|x| / tau)))``."""
 
     tau: float = 1.0
     scale: float = 1.0
@@ -229,7 +236,8 @@ class Exponential(Surrogate):
 @arguments(late=True)
 @dataclass(frozen=True)
 class SparseFastSigmoid(Surrogate):
-    """:class:`FastSigmoid` where ``|x| < B``, else 0 (Perez-Nieves and Goodman 2021); of its primitive at x within -B..B.
+    """:class:`FastSigmoid` where ``|x| < B``, else 0 (Perez-Nieves and Goodman 2021); of its
+    primitive at x within -B..B.
 
     snnTorch's SFS lets through ``x > B`` instead.
     """
@@ -266,8 +274,9 @@ class LeakyStep(Surrogate):
 class Custom(Surrogate):
     """``function(x)``, element-wise, is the derivative.
 
-    To be fused it is written in torch's element-wise operations; to be pickled it is a function of a module.
-    snnTorch's ``f(input_, grad_input, spikes)`` gives the whole gradient; here it is what multiplies ``grad_input``.
+    To be fused it is written in torch's element-wise operations; to be pickled it is a function of
+    a module. snnTorch's ``f(input_, grad_input, spikes)`` gives the whole gradient; here it is what
+    multiplies ``grad_input``.
     """
 
     function: Derivative

@@ -1,4 +1,5 @@
-"""Products with synapses that are stored one by one: memory grows with the synapses and the messages, never with outputs times inputs."""
+"""Products with synapses that are stored one by one: memory grows with the synapses and the
+messages, never with outputs times inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ AT_ONCE = 1 << 20  # products of a synapse and a message that are held at once
 
 
 class Synapses:
-    """Where synapses stand, on one device: ``rows`` (outputs) and ``cols`` (inputs), a number each; several may stand at one place.
+    """Where synapses stand, on one device: ``rows`` (outputs) and ``cols`` (inputs), a number each;
+    several may stand at one place.
 
     ``shape`` is (out, in). The order is kept for products with the matrix and with its transpose.
     """
@@ -44,7 +46,8 @@ class Synapses:
 def _sorted(
     lines: torch.Tensor, others: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(where each of ``count`` lines begins, the other place, which synapse it is), line after line, each in the order given."""
+    """(where each of ``count`` lines begins, the other place, which synapse it is), line after
+    line, each in the order given."""
     order = torch.argsort(lines, stable=True)
     begin = lines.new_zeros(count + 1)
     begin[1:] = torch.bincount(lines, minlength=count).cumsum(0)
@@ -53,7 +56,8 @@ def _sorted(
 
 @functools.cache
 def _tell_nothing() -> None:
-    """torch warns once a process that its rows of entries are in beta; what is used of them here is tested."""
+    """torch warns once a process that its rows of entries are in beta; what is used of them here is
+    tested."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         torch.sparse_csr_tensor([0, 0], [], [], (1, 1))
@@ -82,7 +86,8 @@ class _Product(torch.autograd.Function):
 
 
 class _Pairs(torch.autograd.Function):
-    """For each synapse the sum over n of ``y`` (out, n) where it ends times ``x`` (in, n) where it begins."""
+    """For each synapse the sum over n of ``y`` (out, n) where it ends times ``x`` (in, n) where it
+    begins."""
 
     @staticmethod
     def forward(

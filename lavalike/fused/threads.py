@@ -1,4 +1,5 @@
-"""Compiled functions in parallel: on the threads of torch's own OpenMP team where it has one, else on a pool.
+"""Compiled functions in parallel: on the threads of torch's own OpenMP team where it has one, else
+on a pool.
 
 Two teams on the same cores get in each other's way: idle OpenMP threads wait busily.
 """
@@ -57,7 +58,8 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's t
 
 @functools.cache
 def _team() -> tuple[Any, int, int, int] | None:
-    """(GOMP_parallel, what each member runs, omp_get_thread_num, omp_get_num_threads), or None where torch has another OpenMP."""
+    """(GOMP_parallel, what each member runs, omp_get_thread_num, omp_get_num_threads), or None
+    where torch has another OpenMP."""
     if os.name != "posix":
         return None
     library = ctypes.CDLL(None)
@@ -77,7 +79,8 @@ def _team() -> tuple[Any, int, int, int] | None:
 
 
 def _member() -> int:
-    """``void member(int64* job)``: the rows of this thread; a team may be smaller than was asked for."""
+    """``void member(int64* job)``: the rows of this thread; a team may be smaller than was asked
+    for."""
     k = Builder("member", F32, True)
     b = k.b
     function, table, stride, rows, number, size = (k.slot(I64) for _ in range(6))

@@ -1,7 +1,9 @@
-"""A neuron's step and its gradient as straight-line code, traced by torch's own make_fx over torch.func.vjp.
+"""A neuron's step and its gradient as straight-line code, traced by torch's own make_fx over
+torch.func.vjp.
 
-The result is printed as loops: :mod:`lavalike.fused.cpu`, and :mod:`lavalike.fused.triton` for CUDA. An operation of torch's goes by its
-name; which of them there are is said by the tables of those who print them, ``WORDS`` in :mod:`lavalike.fused.llvm` and in triton.
+The result is printed as loops: :mod:`lavalike.fused.cpu`, and :mod:`lavalike.fused.triton` for
+CUDA. An operation of torch's goes by its name; which of them there are is said by the tables of
+those who print them, ``WORDS`` in :mod:`lavalike.fused.llvm` and in triton.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ PLACES = {"dtype", "layout", "device", "pin_memory", "memory_format"}
 
 @dataclass(frozen=True)
 class Op:
-    """``name = op(*args)``; ``real``: a number, else a truth value. An argument is a name or a constant."""
+    """``name = op(*args)``; ``real``: a number, else a truth value. An argument is a name or a
+    constant."""
 
     name: str
     op: str
@@ -63,7 +66,8 @@ class Op:
 
 @dataclass(frozen=True)
 class Code:
-    """Straight-line code: ``ops`` on the named ``arguments``; ``results`` are names or constants."""
+    """Straight-line code: ``ops`` on the named ``arguments``; ``results`` are names or
+    constants."""
 
     arguments: tuple[str, ...]
     ops: tuple[Op, ...]
@@ -73,7 +77,8 @@ class Code:
 def trace(
     function: Callable[..., Any], arguments: tuple[str, ...], who: str, words: Collection[str]
 ) -> Code:
-    """The code of ``function``, called with one-dimensional tensors for ``arguments``; InputError for an operation not in ``words``."""
+    """The code of ``function``, called with one-dimensional tensors for ``arguments``; InputError
+    for an operation not in ``words``."""
     from torch.fx.experimental.proxy_tensor import (
         make_fx,
     )  # takes a second: only where something is compiled
@@ -216,8 +221,9 @@ def used(code: Code, results: tuple[Operand, ...] | None = None) -> Code:
 class Traced:
     """A neuron ready for printing; made once for each, so that kernels are found by its identity.
 
-    ``forward``: (inputs, states, parameters, numbers, t if asked for) -> (outputs, states, counted).
-    ``backward``: the same and the cotangents of outputs and states -> (gradients of inputs, states, parameters).
+    ``forward``: (inputs, states, parameters, numbers, t if asked for) -> (outputs, states,
+    counted). ``backward``: the same and the cotangents of outputs and states -> (gradients of
+    inputs, states, parameters).
     """
 
     dynamics: Dynamics
@@ -228,7 +234,8 @@ class Traced:
     counted: int
 
     def gradients(self, outputs: frozenset[str], parameters: frozenset[str]) -> Code:
-        """The backward code where only ``outputs`` have cotangents and only ``parameters`` want gradients."""
+        """The backward code where only ``outputs`` have cotangents and only ``parameters`` want
+        gradients."""
         d = self.dynamics
         absent = {
             f"g_{o}" for o in (*d.outputs, *(f"next_{s}" for s in d.states)) if o not in outputs
@@ -247,10 +254,11 @@ class Traced:
 
 
 def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
-    """``step(inputs, states, parameters, numbers, t) -> (outputs, states)`` on tensors, all dicts by name but t, which is for neurons that
-    ask for it; differentiable.
+    """``step(inputs, states, parameters, numbers, t) -> (outputs, states)`` on tensors, all dicts
+    by name but t, which is for neurons that ask for it; differentiable.
 
-    On the grid, inputs are brought to integers over ``scale`` and outputs back; states stay integers.
+    On the grid, inputs are brought to integers over ``scale`` and outputs back; states stay
+    integers.
     """
     grid = training.arithmetic == "grid"
     names = dynamics.arguments
@@ -297,8 +305,9 @@ def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
 
 
 def accumulated(dynamics: Dynamics, training: Training) -> Callable[..., list[Any]]:
-    """``counts(inputs, states, parameters, numbers, t)``: sizes of what must stay within 24 bits, in the unit of the deployed integers; in
-    the arithmetic "fixed" the largest of the results in 1/256, as they must stay within 32."""
+    """``counts(inputs, states, parameters, numbers, t)``: sizes of what must stay within 24 bits,
+    in the unit of the deployed integers; in the arithmetic "fixed" the largest of the results in
+    1/256, as they must stay within 32."""
     # a sum of messages counts in 1/scale of a weight, which counts in 1/64 of the scale
     grid = training.arithmetic == "grid"
     step = steps(dynamics, training)
@@ -338,7 +347,8 @@ def accumulated(dynamics: Dynamics, training: Training) -> Callable[..., list[An
 
 
 def traced(dynamics: Dynamics, training: Training, words: Collection[str]) -> Traced:
-    """Trace forward and backward of ``dynamics`` once, in the operations ``words`` of torch's; InputError for another."""
+    """Trace forward and backward of ``dynamics`` once, in the operations ``words`` of torch's;
+    InputError for another."""
     who = dynamics.name
     step = steps(dynamics, training)
     parameters, numbers = dynamics.constant_names, tuple(training.numbers)

@@ -1,16 +1,20 @@
-"""A traced neuron as Triton kernels: the CUDA counterpart of :mod:`lavalike.fused.cpu`, with the same names and values.
+"""A traced neuron as Triton kernels: the CUDA counterpart of :mod:`lavalike.fused.cpu`, with the
+same names and values.
 
-Tensors are time-major, (time, neurons). A program owns BLOCK neighbouring neurons, one to a thread, whose states stay in
-registers while time passes. Time goes in segments of SEGMENT steps, printed one after the other, so that the inputs of a
-segment are asked for together. Forward keeps the states at the start of every segment; backward reads them, the inputs
-and the gradients once, computes the states in between again and goes back through the segment. A last, shorter segment
-is the same code with every step under a condition. Sizes, lengths and numbers are run-time arguments of one compiled kernel.
+Tensors are time-major, (time, neurons). A program owns BLOCK neighbouring neurons, one to a thread,
+whose states stay in registers while time passes. Time goes in segments of SEGMENT steps, printed
+one after the other, so that the inputs of a segment are asked for together. Forward keeps the
+states at the start of every segment; backward reads them, the inputs and the gradients once,
+computes the states in between again and goes back through the segment. A last, shorter segment is
+the same code with every step under a condition. Sizes, lengths and numbers are run-time arguments
+of one compiled kernel.
 
-Multiplications and additions are not contracted, divisions and roots are rounded correctly and the exponential is the
-CPU's, so that spikes are those of the CPU. Sums over neurons are taken program by program and added up in order.
+Multiplications and additions are not contracted, divisions and roots are rounded correctly and the
+exponential is the CPU's, so that spikes are those of the CPU. Sums over neurons are taken program
+by program and added up in order.
 
-What has been run: the kernels in Triton's interpreter, against the CPU's, and through Triton's compiler to machine code.
-No GPU has run them yet.
+What has been run: the kernels in Triton's interpreter, against the CPU's, and through Triton's
+compiler to machine code. No GPU has run them yet.
 """
 
 from __future__ import annotations
@@ -83,8 +87,8 @@ Word = Callable[..., str]  # of a _Writer, an Op and the texts of its operands, 
 
 @dataclass(frozen=True)
 class Source:
-    """A printed kernel: a module's text with a function ``kernel``, the names of its arguments after ``steps`` and
-    ``width``, and the bytes that a neuron moves in a whole segment."""
+    """A printed kernel: a module's text with a function ``kernel``, the names of its arguments
+    after ``steps`` and ``width``, and the bytes that a neuron moves in a whole segment."""
 
     text: str
     names: tuple[str, ...]
@@ -126,7 +130,7 @@ class _Writer:
         self.moved = 0
         self.counting = False
 
-    # -- text --------------------------------------------------------------------------------------------
+    # -- text --------------------------------------------------------------------------------------
 
     def put(self, line: str) -> None:
         self.lines.append("    " * self.depth + line)
@@ -162,8 +166,8 @@ class _Writer:
         return WORDS[op.op](self, op, *args)
 
     def hoist(self, code: Code, tag: str) -> Callable[[Mapping[str, str], str], list[str]]:
-        """Print ``code`` as a function ``tag``, what does not change between steps in the kernel's head; the result
-        prints its call on the variables given and returns those of its results."""
+        """Print ``code`` as a function ``tag``, what does not change between steps in the kernel's
+        head; the result prints its call on the variables given and returns those of its results."""
         names: dict[str, str] = dict(self.uniform)
         body: list[str] = []
         taken: dict[
@@ -222,7 +226,7 @@ class _Writer:
 
         return call
 
-    # -- memory ------------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------------------
 
     def load(self, name: str, row: str, mask: str = "inside") -> str:
         """BLOCK values of ``name`` from row ``row``, as reals; 0 outside ``mask``."""
@@ -242,7 +246,7 @@ class _Writer:
         )
         self.put(f"tl.store({name} + {row} + lane, {value}, mask={mask})")
 
-    # -- parts that forward and backward share -----------------------------------------------------------------
+    # -- parts that forward and backward share -----------------------------------------------------
 
     def head(self, code: Iterable[Code]) -> dict[str, str]:
         """Parameters and numbers into registers; the per-neuron ones as what a step gives."""
@@ -323,7 +327,7 @@ class _Writer:
         return Source(re.sub(r"\n{4,}", "\n\n\n", text), tuple(self.names), self.moved)
 
 
-# -- words -----------------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------
 
 
 def text(form: str) -> Word:
@@ -354,7 +358,8 @@ def _tanh(w: _Writer, op: Op, x: str) -> str:
 
 MAXIMUM, MINIMUM = text("tl.where({0} >= {1}, {0}, {1})"), text("tl.where({0} <= {1}, {0}, {1})")
 
-# torch's operations as Triton's expressions: those of lavalike.fused.llvm.WORDS, with the same values
+# torch's operations as Triton's expressions: those of lavalike.fused.llvm.WORDS, with the same
+# values
 WORDS: dict[str, Word] = {
     "add": text("{0} + {1}"),
     "sub": text("{0} - {1}"),
@@ -410,7 +415,8 @@ WORDS: dict[str, Word] = {
 
 
 def _exponential(variant: Variant) -> str:
-    """As :meth:`lavalike.fused.llvm.Builder._exp`, operation by operation, so that the bits are the same."""
+    """As :meth:`lavalike.fused.llvm.Builder._exp`, operation by operation, so that the bits are the
+    same."""
     single = variant.storage != "float64"
     kind, ints, terms, low, high, shift, bias = (
         ("float32", "int32", 7, -87.0, 88.0, 23, 127)
@@ -618,7 +624,8 @@ def _backward(w: _Writer) -> None:
 
 
 def source(traced: Traced, variant: Variant, which: str, interpreted: bool = False) -> Source:
-    """The text of "forward" (keeping nothing), "training" (forward with checkpoints) or "backward". Needs no Triton.
+    """The text of "forward" (keeping nothing), "training" (forward with checkpoints) or "backward".
+    Needs no Triton.
 
     Args:
         interpreted: for Triton's interpreter, which differs in one word: how it rounds to bfloat16.
@@ -632,12 +639,12 @@ def source(traced: Traced, variant: Variant, which: str, interpreted: bool = Fal
 
 
 def bytes_per_neuron_step(traced: Traced, variant: Variant) -> float:
-    """What a neuron moves in a step, training forward and backward together, counted from the loads and stores of a whole
-    segment; ``variant.given`` tells which gradients arrive."""
+    """What a neuron moves in a step, training forward and backward together, counted from the loads
+    and stores of a whole segment; ``variant.given`` tells which gradients arrive."""
     return sum(source(traced, variant, which).moved for which in ("training", "backward")) / SEGMENT
 
 
-# -- calling -------------------------------------------------------------------------------------------------
+# -- calling ---------------------------------------------------------------------------------------
 
 
 def supported() -> bool:
@@ -676,7 +683,8 @@ _count = itertools.count()
 
 
 def function(made: Source, name: str) -> Any:
-    """``kernel`` of a printed module. Triton reads the text of its functions again, and finds it in linecache."""
+    """``kernel`` of a printed module. Triton reads the text of its functions again, and finds it in
+    linecache."""
     path = f"<lavalike.fused.triton {name} {next(_count)}>"
     linecache.cache[path] = (len(made.text), None, made.text.splitlines(True), path)
     module = types.ModuleType(f"lavalike_triton_{name}")
@@ -702,10 +710,11 @@ def launch(
     steps: int,
     width: int,
 ) -> None:
-    """Run a kernel on tensors of one device, by the names of :func:`lavalike.fused.cpu.launch`, contiguous and of the variant's
-    dtypes. ``c_*`` hold a row for each SEGMENT steps begun; ``gp_*`` of shared parameters and counts ``blocks_of(width)``
-    float64. A shared parameter or a number is a float, or a tensor without dimensions, which stays on the device: no
-    waiting. A float is copied there when it is first seen, so a CUDA graph is captured after a first call.
+    """Run a kernel on tensors of one device, by the names of :func:`lavalike.fused.cpu.launch`,
+    contiguous and of the variant's dtypes. ``c_*`` hold a row for each SEGMENT steps begun;
+    ``gp_*`` of shared parameters and counts ``blocks_of(width)`` float64. A shared parameter or a
+    number is a float, or a tensor without dimensions, which stays on the device: no waiting. A
+    float is copied there when it is first seen, so a CUDA graph is captured after a first call.
     """
     if not width:
         return

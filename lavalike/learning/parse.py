@@ -52,7 +52,8 @@ class Number:
         return Number(self.mantissa * other.mantissa, self.exponent + other.exponent)
 
     def fixed(self) -> tuple[int, int] | None:
-        """Mantissa, -8..7, and exponent, -7..8, of fixed point; None where it does not hold the number."""
+        """Mantissa, -8..7, and exponent, -7..8, of fixed point; None where it does not hold the
+        number."""
         mantissa, exponent = self.mantissa, self.exponent
         while mantissa.denominator % 2 == 0:
             mantissa, exponent = mantissa * 2, exponent - 1
@@ -65,7 +66,8 @@ class Number:
 
 @dataclass(frozen=True)
 class Product:
-    """``number * gate * factors``. ``every``: epochs from one in which its ``uk`` is 1 to the next."""
+    """``number * gate * factors``. ``every``: epochs from one in which its ``uk`` is 1 to the
+    next."""
 
     number: Number
     gate: str

@@ -1,7 +1,8 @@
 """A learning rule by whole arrays, a step at a time: what the compiled kernels are held to.
 
-Loihi's learning engine as Lava's CPU models compute it: traces are kept at the epoch's beginning, the step of each neuron's last spike
-in the epoch beside them; at its end the traces' history over the epoch is built, and each product looks at it where its gate was.
+Loihi's learning engine as Lava's CPU models compute it: traces are kept at the epoch's beginning,
+the step of each neuron's last spike in the epoch beside them; at its end the traces' history over
+the epoch is built, and each product looks at it where its gate was.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Learning:
         w: weights (out, in); d, t: tags, default 0.
         fixed: Loihi's integers and stochastic rounding instead of floating point.
         low, high: bounds of the weights, as a sign mode sets them.
-        graded: what a message does to the trace x1, as ``graded_spikes`` of :class:`lavalike.proc.LearningDense`.
+        graded: what a message does to the trace x1, as ``graded_spikes`` of
+            :class:`lavalike.proc.LearningDense`.
     """
 
     def __init__(
@@ -86,8 +88,8 @@ class Learning:
     # -- a step ----------------------------------------------------------------------------------
 
     def spike(self, pre: np.ndarray, post: np.ndarray, **received: np.ndarray) -> None:
-        """One step: what inputs (in,) and outputs (out,) sent, what ``y1`` to ``y3`` of those that are received are; learns at the
-        epoch's end."""
+        """One step: what inputs (in,) and outputs (out,) sent, what ``y1`` to ``y3`` of those that
+        are received are; learns at the epoch's end."""
         self.hear(pre, post, **received)
         if self.step % self.rule.epoch == 0:
             self.learn()
@@ -241,7 +243,8 @@ def width(name: str) -> int:
 
 
 def scaled(product: Product) -> tuple[int, int]:
-    """Mantissa and exponent of a product's number in fixed point. RuleError where it does not hold a number of the product."""
+    """Mantissa and exponent of a product's number in fixed point. RuleError where it does not hold
+    a number of the product."""
     scale = product.number.fixed()
     if scale is None:
         raise RuleError(

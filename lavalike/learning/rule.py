@@ -2,11 +2,13 @@
 
     dw = "2^-2 * x0 * y1 - x1 * y0 + u0 * (w - 3)"
 
-A *product* is a number times one *gate* times any factors. The gate says when it is added: ``x0`` (the synapse's input spiked in this
-epoch), ``y0`` (its output did), ``uk`` (in every ``2**k``-th epoch). Factors are traces (``x1 x2`` of the inputs, ``y1 y2 y3`` of the
-outputs), the synapse's weight ``w`` and tags ``d`` and ``t``, further gates, one of those plus a number in parentheses,
-``(y1 + 2)``, or the sign of a synaptic variable, ``sgn(w)``. The language is Loihi's (Davies et al. 2018, "Loihi", IEEE Micro
-38(1), section "Learning"); numbers may be any here, in fixed point they are a mantissa of 4 bits times a power of two.
+A *product* is a number times one *gate* times any factors. The gate says when it is added: ``x0``
+(the synapse's input spiked in this epoch), ``y0`` (its output did), ``uk`` (in every ``2**k``-th
+epoch). Factors are traces (``x1 x2`` of the inputs, ``y1 y2 y3`` of the outputs), the synapse's
+weight ``w`` and tags ``d`` and ``t``, further gates, one of those plus a number in parentheses,
+``(y1 + 2)``, or the sign of a synaptic variable, ``sgn(w)``. The language is Loihi's (Davies et al.
+2018, "Loihi", IEEE Micro 38(1), section "Learning"); numbers may be any here, in fixed point they
+are a mantissa of 4 bits times a power of two.
 """
 
 from __future__ import annotations
@@ -26,13 +28,15 @@ TARGETS = ("w", "d", "t")
 @arguments(error=RuleError, impulse=real(0), tau=real(0), received=FLAG)
 @dataclass(frozen=True)
 class Trace:
-    """What a spike leaves behind: it grows by ``impulse`` at a spike and decays by ``exp(-1 / tau)`` in a step.
+    """What a spike leaves behind: it grows by ``impulse`` at a spike and decays by
+    ``exp(-1 / tau)`` in a step.
 
     Args:
         impulse: added at a spike; 0 to 127 in fixed point. Default 0.
         tau: time constant in steps. Default 0: gone after the step.
-        received: of ``y1``, ``y2`` and ``y3``: it is what the output neuron sends in each step to the connection's port ``s_in_y1``,
-            ``s_in_y2`` or ``s_in_y3``, a third factor; it decays within an epoch where ``tau`` is not 0. Default False.
+        received: of ``y1``, ``y2`` and ``y3``: it is what the output neuron sends in each step to
+            the connection's port ``s_in_y1``, ``s_in_y2`` or ``s_in_y3``, a third factor; it decays
+            within an epoch where ``tau`` is not 0. Default False.
     """
 
     impulse: float = 0.0
@@ -80,12 +84,14 @@ class LearningRule:
     """How synapses learn: what is added to weight and tags at the end of each epoch.
 
     Args:
-        dw, dd, dt: what is added to the weight ``w`` and the tags ``d`` and ``t``, as texts (see the module); at
-            least one. All are computed from the values before the epoch's end, then written.
+        dw, dd, dt: what is added to the weight ``w`` and the tags ``d`` and ``t``, as texts (see
+            the module); at least one. All are computed from the values before the epoch's end, then
+            written.
         x1, x2: traces of the inputs, :class:`Trace`.
         y1, y2, y3: traces of the outputs.
-        epoch: steps of an epoch, >= 1 (at most 63 in fixed point). A trace grows at once at a spike; the rule
-            looks at it where the gate's last spike of the epoch was, or, for ``uk``, at the epoch's end.
+        epoch: steps of an epoch, >= 1 (at most 63 in fixed point). A trace grows at once at a
+            spike; the rule looks at it where the gate's last spike of the epoch was, or, for
+            ``uk``, at the epoch's end.
         seed: of fixed point's stochastic rounding.
 
     Raises:

@@ -26,15 +26,18 @@ def _pairs(a_plus: float, a_minus: float) -> str:
 
 
 class STDP(LearningRule):
-    """Spike-timing dependent plasticity of all pairs of spikes (Song, Miller and Abbott 2000, "Competitive Hebbian learning through
-    spike-timing-dependent synaptic plasticity", Nature Neuroscience 3): ``dw = a_plus * y0 * x1 + a_minus * x0 * y1``.
+    """Spike-timing dependent plasticity of all pairs of spikes (Song, Miller and Abbott 2000,
+    "Competitive Hebbian learning through spike-timing-dependent synaptic plasticity", Nature
+    Neuroscience 3): ``dw = a_plus * y0 * x1 + a_minus * x0 * y1``.
 
     Args:
         a_plus: times the trace of the inputs, added where the output spikes. Default 0.01.
         a_minus: times the trace of the outputs, added where the input spikes. Default -0.012.
         tau_plus, tau_minus: time constants of these traces in steps. Default 20.
-        impulse: what a trace grows by at a spike. Default 1; in fixed_pt 16, say, which rounds less.
-        epoch, seed: see :class:`LearningRule`. In fixed_pt the amplitudes are a mantissa of -8..7 times a power of two.
+        impulse: what a trace grows by at a spike. Default 1; in fixed_pt 16, say, which rounds
+            less.
+        epoch, seed: see :class:`LearningRule`. In fixed_pt the amplitudes are a mantissa of -8..7
+            times a power of two.
 
     Example::
 
@@ -63,19 +66,22 @@ class STDP(LearningRule):
 
 
 class RewardModulatedSTDP(LearningRule):
-    """STDP that is not learnt at once: it leaves an eligibility in the tag ``t``, which decays, and of which a reward, the third
-    factor ``y2``, makes weight (Frémaux and Gerstner 2016, "Neuromodulated spike-timing-dependent plasticity, and theory of
-    three-factor learning rules", Frontiers in Neural Circuits 9): ``dt = a_plus * y0 * x1 + a_minus * x0 * y1 - decay * t;
-    dw = rate * t * y2``.
+    """STDP that is not learnt at once: it leaves an eligibility in the tag ``t``, which decays, and
+    of which a reward, the third factor ``y2``, makes weight (Frémaux and Gerstner 2016,
+    "Neuromodulated spike-timing-dependent plasticity, and theory of three-factor learning rules",
+    Frontiers in Neural Circuits 9): ``dt = a_plus * y0 * x1 + a_minus * x0 * y1 - decay * t; dw =
+    rate * t * y2``.
 
-    The reward arrives on the connection's port ``s_in_y2``, one an output: from whatever sends it, or through
-    :class:`lavalike.proc.LearningLIF`.
+    The reward arrives on the connection's port ``s_in_y2``, one an output: from whatever sends it,
+    or through :class:`lavalike.proc.LearningLIF`.
 
     Args:
         a_plus, a_minus, tau_plus, tau_minus, impulse: see :class:`STDP`.
         rate: how much of the eligibility becomes weight in an epoch at a reward of 1. Default 1.
-        eligibility_decay: what the eligibility loses in an epoch, 0..1, ``epoch / tau`` for a slow one. Default 0.05.
-        epoch, seed: see :class:`LearningRule`. In fixed_pt numbers are a mantissa of -8..7 times a power of two.
+        eligibility_decay: what the eligibility loses in an epoch, 0..1, ``epoch / tau`` for a slow
+            one. Default 0.05.
+        epoch, seed: see :class:`LearningRule`. In fixed_pt numbers are a mantissa of -8..7 times a
+            power of two.
 
     Example::
 

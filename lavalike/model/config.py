@@ -52,7 +52,8 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """How one process is computed; its model has it as ``self.config``. ``dtype`` is that of floating_pt."""
+    """How one process is computed; its model has it as ``self.config``. ``dtype`` is that of
+    floating_pt."""
 
     backend: str
     precision: Precision
@@ -84,14 +85,16 @@ MODEL = Rule(
 @arguments(backend=optional(TEXT), precision=optional(choice(*PRECISIONS)), model=optional(MODEL))
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How some processes are computed, an exception in :class:`RunConfig`'s ``select``; what is None is as of the RunConfig.
+    """How some processes are computed, an exception in :class:`RunConfig`'s ``select``; what is
+    None is as of the RunConfig.
 
     Args:
         backend: ``"numba"``, ``"torch"``, ``"bss2"`` or the name of an installed backend.
         precision: ``"floating_pt"`` or ``"fixed_pt"``.
         model: a class made with :func:`lavalike.implements`.
 
-    InputError for a wrong value, and for a model of another backend or precision than are given beside it.
+    InputError for a wrong value, and for a model of another backend or precision than are given
+    beside it.
 
     Example::
 
@@ -134,31 +137,43 @@ class RunConfig:
     Args:
         backend: ``"numba"``, ``"torch"``, ``"bss2"`` or the name of an installed backend.
         precision: ``"floating_pt"``, or ``"fixed_pt"`` for Loihi's integers, bit for bit.
-        select: exceptions: a process, its name or path, a function that is true of it, or a process class, mapped to a model class, the
-            name of a backend, a precision, or a :class:`Choice` of several. What comes first in this list counts, of classes the nearest;
-            backends and precisions hold for everything inside a process, where nothing nearer says otherwise. Messages pass between
-            precisions: whole numbers as they are, others into fixed_pt not at all (RunError).
+        select: exceptions: a process, its name or path, a function that is true of it, or a process
+            class, mapped to a model class, the name of a backend, a precision, or a :class:`Choice`
+            of several. What comes first in this list counts, of classes the nearest; backends and
+            precisions hold for everything inside a process, where nothing nearer says otherwise.
+            Messages pass between precisions: whole numbers as they are, others into fixed_pt not at
+            all (RunError).
         dtype: ``"float32"`` or ``"float64"``, of floating_pt.
-        seed: of all random numbers that steps and noise sources draw; >= 0. With the process's path, the step and the sample it
-            decides what is drawn: neither the cut of a run, nor threads, nor what else is in the graph do. Default None: NumPy's global
-            generator gives one when a run begins that draws (np.random.seed repeats it), for all runs until stop().
-        threads: of the numba backend; a batch is shared out over them. Default: one a core. No result depends on it.
-        chip: of the bss2 backend, a :class:`lavalike.bss2.Chip`. Default: the one in use (:func:`lavalike.bss2.use`).
+        seed: of all random numbers that steps and noise sources draw; >= 0. With the process's
+            path, the step and the sample it decides what is drawn: neither the cut of a run, nor
+            threads, nor what else is in the graph do. Default None: NumPy's global generator gives
+            one when a run begins that draws (np.random.seed repeats it), for all runs until stop().
+        threads: of the numba backend; a batch is shared out over them. Default: one a core. No
+            result depends on it.
+        chip: of the bss2 backend, a :class:`lavalike.bss2.Chip`. Default: the one in use
+            (:func:`lavalike.bss2.use`).
         dt: of the bss2 backend: seconds a step lasts on the chip. Default 1e-6.
-        debug: run the numba backend's kernels as plain Python, with bounds checks and full tracebacks, and in floating_pt with
-            ``check="finite"``; ``threads`` and ``debug`` are of the bss2 backend too where parts of a graph stay on the host.
-        check: ``"finite"``: of the numba and torch backends: stop at the first NaN or infinity that a port or a state holds, with a
-            RunError that names process, Var and step; the states are those of the step before. Costs a look at each of them a step.
-        options: of the backends of this run, by name; ``threads=2`` and ``options={"threads": 2}`` are the same.
-        workers: so many processes compute the graph together, >= 1, bit for bit what one computes; they are spawned at its first run and
-            stay until stop() (docs/scaling.md). The graph is cut where a connection has a delay, by bytes of Vars. Where a step takes less
-            than about 50 microseconds it stays in this process, as ``lv.compile(...).explain()`` says. Default None: 1. What runs them
-            stands behind ``if __name__ == "__main__":``, and classes of one's own in modules. Their results, errors, warnings and log
-            records come here. A batch goes through each in one thread unless ``threads`` says more.
-        partition: which processes go to which worker, by themselves, name or path: ``{net.left: 0, "right": 1}``; what is inside of
-            one, and connections to it, go with it, and the rest is dealt out. With it a graph is cut even where that does not pay.
-        timeout: seconds that workers may take for a step before a run ends with a WorkerError. Default None: as long as they take. One that
-            was killed or stopped is an error within a second all the same.
+        debug: run the numba backend's kernels as plain Python, with bounds checks and full
+            tracebacks, and in floating_pt with ``check="finite"``; ``threads`` and ``debug`` are of
+            the bss2 backend too where parts of a graph stay on the host.
+        check: ``"finite"``: of the numba and torch backends: stop at the first NaN or infinity that
+            a port or a state holds, with a RunError that names process, Var and step; the states
+            are those of the step before. Costs a look at each of them a step.
+        options: of the backends of this run, by name; ``threads=2`` and ``options={"threads": 2}``
+            are the same.
+        workers: so many processes compute the graph together, >= 1, bit for bit what one computes;
+            they are spawned at its first run and stay until stop() (docs/scaling.md). The graph is
+            cut where a connection has a delay, by bytes of Vars. Where a step takes less than about
+            50 microseconds it stays in this process, as ``lv.compile(...).explain()`` says. Default
+            None: 1. What runs them stands behind ``if __name__ == "__main__":``, and classes of
+            one's own in modules. Their results, errors, warnings and log records come here. A batch
+            goes through each in one thread unless ``threads`` says more.
+        partition: which processes go to which worker, by themselves, name or path:
+            ``{net.left: 0, "right": 1}``; what is inside of one, and connections to it, go with it,
+            and the rest is dealt out. With it a graph is cut even where that does not pay.
+        timeout: seconds that workers may take for a step before a run ends with a WorkerError.
+            Default None: as long as they take. One that was killed or stopped is an error within a
+            second all the same.
 
     InputError for a wrong value, InputTypeError for one of the wrong kind or an unknown option.
     """

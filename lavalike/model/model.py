@@ -22,10 +22,11 @@ M = TypeVar("M", bound="type[ProcessModel]")
 class ProcessModel:
     """Base of all models. One instance stands in for one process in one compiled program.
 
-    Class attributes set by :func:`implements`: ``process_class``, ``backend``, ``precision`` (None: both),
-    ``delay`` (1: delivers in step t what it computed in step t-1), ``bounds`` (whether indices are checked).
-    ``inline``: it is Python that says itself when it hears and sends, and computes its process whatever backend a run names.
-    ``local``: it deals with the program around the graph, besides steps, and is computed in that program's process.
+    Class attributes set by :func:`implements`: ``process_class``, ``backend``, ``precision`` (None:
+    both), ``delay`` (1: delivers in step t what it computed in step t-1), ``bounds`` (whether
+    indices are checked). ``inline``: it is Python that says itself when it hears and sends, and
+    computes its process whatever backend a run names. ``local``: it deals with the program around
+    the graph, besides steps, and is computed in that program's process.
     """
 
     process_class: ClassVar[type[AbstractProcess]]
@@ -38,7 +39,8 @@ class ProcessModel:
 
     @classmethod
     def of(cls, process: AbstractProcess, config: NodeConfig, running: bool) -> ProcessModel:
-        """A model of ``process``. ``running``: for its next run, so that one that has a state besides Vars may go on."""
+        """A model of ``process``. ``running``: for its next run, so that one that has a state
+        besides Vars may go on."""
         return cls(process, config)
 
     def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
@@ -49,10 +51,11 @@ class ProcessModel:
             self.delay = process.delay
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Constants for the step from the Vars' values; run at compile and after a ``set``, never in a step.
+        """Constants for the step from the Vars' values; run at compile and after a ``set``, never
+        in a step.
 
-        A name equal to a Var's replaces it in the step; a NumPy scalar or Python number is passed by value.
-        Raise ValueError for a value out of range.
+        A name equal to a Var's replaces it in the step; a NumPy scalar or Python number is passed
+        by value. Raise ValueError for a value out of range.
         """
         return {}
 
@@ -63,7 +66,8 @@ class ProcessModel:
 
     @property
     def lag(self) -> int:
-        """So many steps before it is sent, a message is settled by the states: what it hears meanwhile changes it no more."""
+        """So many steps before it is sent, a message is settled by the states: what it hears
+        meanwhile changes it no more."""
         return self.delay
 
     def shortest(self, delays: np.ndarray) -> int:
@@ -73,14 +77,17 @@ class ProcessModel:
         return self._shortest[1]
 
     def port_names(self) -> frozenset[str] | None:
-        """Names of the ports that it reads or writes, others may be among them; None where only a run can tell."""
+        """Names of the ports that it reads or writes, others may be among them; None where only a
+        run can tell."""
         return None
 
     def check_batch(self, batch: int) -> None:
-        """Raise a GraphError where the process is not to be computed for ``batch`` samples at once; every size is taken by default."""
+        """Raise a GraphError where the process is not to be computed for ``batch`` samples at once;
+        every size is taken by default."""
 
     def derived(self) -> dict[str, Any]:
-        """``derive`` of the process's present values; a ValueError becomes a VarError with the path."""
+        """``derive`` of the process's present values; a ValueError becomes a VarError with the
+        path."""
         try:
             return self.derive({v.name: v.value for v in self.process.vars})
         except (GraphError, RuleError):  # which say where
@@ -92,9 +99,10 @@ class ProcessModel:
 class SubProcessModel(ProcessModel):
     """A model that is a graph of other processes.
 
-    In ``__init__(self, process)`` make inner processes as attributes of self, connect ``process``'s InPorts to theirs and
-    their OutPorts to its own, and let its Vars be aliases of theirs. What it makes and connects is inside, wherever it is
-    kept. Leaf models are preferred; ``RunConfig.select`` asks for this one.
+    In ``__init__(self, process)`` make inner processes as attributes of self, connect ``process``'s
+    InPorts to theirs and their OutPorts to its own, and let its Vars be aliases of theirs. What it
+    makes and connects is inside, wherever it is kept. Leaf models are preferred;
+    ``RunConfig.select`` asks for this one.
 
     Example::
 
@@ -154,14 +162,16 @@ def implements(
 
     Args:
         process: the process class.
-        backend: name of the backend that runs it; None for a SubProcessModel, which any backend can.
+        backend: name of the backend that runs it; None for a SubProcessModel, which any backend
+            can.
         precision: the arithmetic it computes in; None for any.
-        delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are legal. A
-            :class:`lavalike.proc.Connection` has a ``delay`` of its own, which counts. Not of a :class:`lavalike.NumpyModel`, which
-            sends when its step says so.
-        bounds: of a NumbaModel: whether every index of its step is checked, in the compiled helpers that it names too. Without, an
-            index out of bounds reads and writes foreign memory. Loops that count their index up cost the same either way; one
-            that takes its indices from an array took 2 times as long checked (``python -m benchmarks.bounds``).
+        delay: 1 if an output depends on inputs of earlier steps only; then cycles through it are
+            legal. A :class:`lavalike.proc.Connection` has a ``delay`` of its own, which counts. Not
+            of a :class:`lavalike.NumpyModel`, which sends when its step says so.
+        bounds: of a NumbaModel: whether every index of its step is checked, in the compiled helpers
+            that it names too. Without, an index out of bounds reads and writes foreign memory.
+            Loops that count their index up cost the same either way; one that takes its indices
+            from an array took 2 times as long checked (``python -m benchmarks.bounds``).
     """
 
     def register(model: M) -> M:
@@ -204,9 +214,10 @@ def select(
     wanted: type[ProcessModel] | None,
     asked: bool = False,
 ) -> type[ProcessModel]:
-    """The model for ``process``: of ``backend``, of its host, or of any; the one that the backend derives from the equation of a process
-    with dynamics comes last. An inline model of another backend, unless the backend was ``asked`` for by RunConfig.select, goes after
-    those of its own class. ``wanted`` is the one that RunConfig.select names."""
+    """The model for ``process``: of ``backend``, of its host, or of any; the one that the backend
+    derives from the equation of a process with dynamics comes last. An inline model of another
+    backend, unless the backend was ``asked`` for by RunConfig.select, goes after those of its own
+    class. ``wanted`` is the one that RunConfig.select names."""
     found = candidates(process)
     derived = backend.general_model(process)
     if derived is not None:
@@ -259,8 +270,8 @@ def _own_first(
     derived: type[ProcessModel] | None,
     backend: str,
 ) -> list[type[ProcessModel]]:
-    """``found`` by class, the nearest first, of each class the backend's own first and inline models of others last. What was derived
-    from an equation stands with the class that has it."""
+    """``found`` by class, the nearest first, of each class the backend's own first and inline
+    models of others last. What was derived from an equation stands with the class that has it."""
     order = type(process).__mro__
     of = {m: k for k, cls in reversed([*enumerate(order)]) for m in cls.__dict__.get("models", ())}
     if derived is not None:
@@ -274,8 +285,9 @@ def _own_first(
 
 
 def chosen(process: AbstractProcess, choices: list[tuple[Any, Choice]], used: set[int]) -> Choice:
-    """What RunConfig.select says of ``process``: of itself or its name, else by a function, else of the nearest class; else what it
-    says of the nearest process around it, which then names no model. Notes which entries were used."""
+    """What RunConfig.select says of ``process``: of itself or its name, else by a function, else of
+    the nearest class; else what it says of the nearest process around it, which then names no
+    model. Notes which entries were used."""
     if not choices:
         return _NOTHING
     around: AbstractProcess | None = process

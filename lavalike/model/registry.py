@@ -1,4 +1,5 @@
-"""Backends by name: the built-in ones, and those of installed packages (entry points ``lavalike.backends``)."""
+"""Backends by name: the built-in ones, and those of installed packages (entry points
+``lavalike.backends``)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ BUILT_IN = {
 }
 
 
-PYTHON = "lavalike.backends.numpy.library"  # the library's models in Python, which run beside any backend
+# the library's models in Python, which run beside any backend
+PYTHON = "lavalike.backends.numpy.library"
 
 
 def _installed() -> list[EntryPoint]:

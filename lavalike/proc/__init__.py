@@ -1,4 +1,5 @@
-"""The process library: descriptions only, equations in lavalike.dynamics, models in lavalike.backends."""
+"""The process library: descriptions only, equations in lavalike.dynamics, models in
+lavalike.backends."""
 
 from lavalike.dynamics.weights import SignMode as SignMode
 from lavalike.proc import clp as clp, io as io

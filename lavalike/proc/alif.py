@@ -1,4 +1,5 @@
-"""Adaptive leaky integrate-and-fire processes. Equations and what their parameters mean: :mod:`lavalike.dynamics.adaptive`."""
+"""Adaptive leaky integrate-and-fire processes. Equations and what their parameters mean:
+:mod:`lavalike.dynamics.adaptive`."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ from lavalike.process import InPort, OutPort, Var
 
 
 class ALIF(LIF):
-    """LIF whose threshold rises with every spike: ``u = u(1-du) + a_in + bias; v = v(1-dv) + u``, not reset;
-    ``s_out = v >= vth + offset + r``, after which ``offset += threshold_step`` and ``r += 2 (vth + offset)``."""
+    """LIF whose threshold rises with every spike: ``u = u(1-du) + a_in + bias; v = v(1-dv) + u``,
+    not reset; ``s_out = v >= vth + offset + r``, after which ``offset += threshold_step`` and
+    ``r += 2 (vth + offset)``."""
 
     dynamics = adaptive.ALIF
     threshold_step: Var
@@ -76,9 +78,11 @@ class ALIFLateBias(ALIF):
 
 
 class ATRLIF(Neuron):
-    """LIF whose threshold rises with every spike: ``i = i(1-delta_i) + a_in; v = v(1-delta_v) + i + bias``, not reset;
-    ``theta = (theta - theta_0)(1-delta_theta) + theta_0; r = r(1-delta_r)``; ``s_out = v - r >= theta``, after which ``r += 2 theta`` and
-    ``theta += theta_step``. s is what was sent last. In fixed_pt theta begins at theta_0, shifted left by 6."""
+    """LIF whose threshold rises with every spike:
+    ``i = i(1-delta_i) + a_in; v = v(1-delta_v) + i + bias``, not reset;
+    ``theta = (theta - theta_0)(1-delta_theta) + theta_0; r = r(1-delta_r)``;
+    ``s_out = v - r >= theta``, after which ``r += 2 theta`` and ``theta += theta_step``. s is what
+    was sent last. In fixed_pt theta begins at theta_0, shifted left by 6."""
 
     dynamics = adaptive.ATRLIF
     a_in: InPort

@@ -29,11 +29,14 @@ FIELDS = {"vth": "threshold"}  # of a Compartment, where it calls a parameter ot
 )
 @dataclass(frozen=True)
 class Compartment:
-    """One membrane of a neuron. Numbers are one for the population or one a neuron; conductances and decays count per step.
+    """One membrane of a neuron. Numbers are one for the population or one a neuron; conductances
+    and decays count per step.
 
     Args:
-        parent: the compartment it is joined to; None: the soma, whose spikes the neuron sends. Default None.
-        g: conductance to the parent, dt / tau of the exchange, in 0..1. Default 0.1; the soma has none.
+        parent: the compartment it is joined to; None: the soma, whose spikes the neuron sends.
+            Default None.
+        g: conductance to the parent, dt / tau of the exchange, in 0..1. Default 0.1; the soma has
+            none.
         du, dv: decays of synaptic current and membrane, dt / tau, in 0..1. Default 0.1.
         leak: what the membrane decays to. Default 0.
         threshold: None: it never fires. Default None.
@@ -58,15 +61,16 @@ class MultiCompartment(AbstractProcess):
         shape: of the population, and of one message on every port.
         tree: compartments by name; one has no parent and a threshold, the soma.
 
-    Ports: ``{name}_in`` for every compartment, ``s_out``. Vars: states ``v_{name}``, ``i_{name}``, ``hold_{name}``, parameters
-    ``g_``, ``du_``, ``dv_``, ``leak_``, ``vth_``, ``reset_``, ``period_{name}``. In each compartment dv and all conductances sum
-    to at most 1 (VarError when it is compiled).
+    Ports: ``{name}_in`` for every compartment, ``s_out``. Vars: states ``v_{name}``, ``i_{name}``,
+    ``hold_{name}``, parameters ``g_``, ``du_``, ``dv_``, ``leak_``, ``vth_``, ``reset_``,
+    ``period_{name}``. In each compartment dv and all conductances sum to at most 1 (VarError when
+    it is compiled).
 
     Example::
 
         MultiCompartment(shape=(10,), tree={"soma": Compartment(threshold=1.0),
                                             "apical": Compartment("soma", g=0.05, threshold=1.0, reset=2.0, period=20)})
-    """
+    """  # noqa: W505
 
     @arguments(
         error=VarError,

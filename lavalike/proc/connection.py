@@ -13,20 +13,24 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class Connection(AbstractProcess):
-    """Base of all connections: messages on ``s_in`` go through synapses, their sums leave on ``a_out``.
+    """Base of all connections: messages on ``s_in`` go through synapses, their sums leave on
+    ``a_out``.
 
-    What counts, compares or places connections asks this class, so a connection of one's own is a subclass that says :meth:`fan_out`, and
-    one model a backend (docs/extending.md).
+    What counts, compares or places connections asks this class, so a connection of one's own is a
+    subclass that says :meth:`fan_out`, and one model a backend (docs/extending.md).
 
     Args:
-        shape_in, shape_out: of a message on ``s_in`` and on ``a_out``; both ports and the state ``a_buff``, what is sent next, are made.
-            Default None: the subclass assigns them.
-        num_message_bits: 0 takes messages as spikes (any non-zero counts 1), more takes their values. Default 0.
-        delay: steps between a message and what it causes, 0 or 1. 1 is Lava's, and makes every cycle through the connection legal; with 0
-            it delivers in the same step, and a cycle of such is a GraphError that names it when the graph is compiled. Default 1.
+        shape_in, shape_out: of a message on ``s_in`` and on ``a_out``; both ports and the state
+            ``a_buff``, what is sent next, are made. Default None: the subclass assigns them.
+        num_message_bits: 0 takes messages as spikes (any non-zero counts 1), more takes their
+            values. Default 0.
+        delay: steps between a message and what it causes, 0 or 1. 1 is Lava's, and makes every
+            cycle through the connection legal; with 0 it delivers in the same step, and a cycle of
+            such is a GraphError that names it when the graph is compiled. Default 1.
 
-    Class attribute ``kind`` tells how the weights lie: ``"matrix"``, one of (out, in), which the torch model's ``matrix`` gives;
-    ``"convolution"``; any other word for what is laid out for a chip synapse by synapse.
+    Class attribute ``kind`` tells how the weights lie: ``"matrix"``, one of (out, in), which the
+    torch model's ``matrix`` gives; ``"convolution"``; any other word for what is laid out for a
+    chip synapse by synapse.
 
     Example::
 

@@ -117,8 +117,8 @@ class _Convolution(Connection):
         raise NotImplementedError
 
     def taps(self, axis: int, position: int) -> list[tuple[int, int]]:
-        """(tap, output) pairs an input at ``position`` along ``axis`` reaches, in rising order; taps count in the
-        Var's order."""
+        """(tap, output) pairs an input at ``position`` along ``axis`` reaches, in rising order;
+        taps count in the Var's order."""
         raise NotImplementedError
 
 
@@ -126,7 +126,8 @@ class Conv(_Convolution):
     """True convolution (the kernel is flipped): ``a_out[t+1] = weight * s_in[t]``.
 
     Args:
-        weight: (out channels, kx, ky, in channels / groups). fixed_pt: integers; the sum wraps into 24 bits.
+        weight: (out channels, kx, ky, in channels / groups). fixed_pt: integers; the sum wraps into
+            24 bits.
         input_shape: (x, y, in channels). The output is (x', y', out channels) with
             ``x' = floor((x + 2 padding - dilation (kx - 1) - 1) / stride + 1)``.
         padding, stride, dilation: one int or (x, y). Defaults 0, 1, 1.
@@ -175,11 +176,13 @@ class _Options(TypedDict, total=False):
 
 
 class ConvTranspose(_Convolution):
-    """Transposed convolution, the adjoint of a convolution: an input adds its kernel at ``stride`` times its place,
-    ``a_out[t+1, x stride - padding + a dilation] += weight[c, a] s_in[t, x, c]`` along both axes.
+    """Transposed convolution, the adjoint of a convolution: an input adds its kernel at ``stride``
+    times its place, ``a_out[t+1, x stride - padding + a dilation] += weight[c, a] s_in[t, x, c]``
+    along both axes.
 
     Args:
-        weight: (in channels, kx, ky, out channels / groups). fixed_pt: integers; the sum wraps into 24 bits.
+        weight: (in channels, kx, ky, out channels / groups). fixed_pt: integers; the sum wraps into
+            24 bits.
         input_shape: (x, y, in channels). The output is (x', y', out channels) with
             ``x' = (x - 1) stride - 2 padding + dilation (kx - 1) + output_padding + 1``.
         padding, stride, dilation: one int or (x, y). Defaults 0, 1, 1.

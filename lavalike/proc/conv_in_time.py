@@ -14,14 +14,16 @@ from lavalike.process import InPort, OutPort, Var
 
 
 class ConvInTime(Connection):
-    """All-to-all with a kernel in time: ``a_out[t] = sum_k weights[k] @ s_in[t - K + k]``, the newest of K messages by the last of the
-    kernel's K matrices (reference: Lava 0.11, proc/conv_in_time; torch's Conv1d computes the same from the first K messages on).
+    """All-to-all with a kernel in time: ``a_out[t] = sum_k weights[k] @ s_in[t - K + k]``, the
+    newest of K messages by the last of the kernel's K matrices (reference: Lava 0.11,
+    proc/conv_in_time; torch's Conv1d computes the same from the first K messages on).
 
     Args:
         weights: (K, out, in). fixed_pt: whole numbers, as they are.
         num_message_bits: see :class:`Connection`. Default 0.
 
-    The Var ``a_buff`` (out, K) is what is sent in the next steps, the next one first. Its ``delay`` is 1.
+    The Var ``a_buff`` (out, K) is what is sent in the next steps, the next one first. Its ``delay``
+    is 1.
 
     Example::
 

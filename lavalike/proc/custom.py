@@ -22,11 +22,13 @@ class CustomNeuron(Neuron):
 
     Args:
         shape: of the population, and of one message.
-        scale: what a state of 1 is in fixed_pt, where ports carry whole numbers of 1/scale. Default 4096.
-        loihi_units: values are fixed_pt's whole numbers in both precisions (netx sets this). Default False.
+        scale: what a state of 1 is in fixed_pt, where ports carry whole numbers of 1/scale. Default
+            4096.
+        loihi_units: values are fixed_pt's whole numbers in both precisions (netx sets this).
+            Default False.
         checked: see :class:`lavalike.proc.LIF`. Default False.
-        values: parameters and initial states by name, each one number or one a neuron. Defaults: what the Dynamics declares,
-            and 0.
+        values: parameters and initial states by name, each one number or one a neuron. Defaults:
+            what the Dynamics declares, and 0.
     """
 
     dynamics: Dynamics
@@ -76,10 +78,12 @@ class CustomNeuron(Neuron):
 @arguments(dynamics=instance(Dynamics, words="a lavalike.Dynamics"), name=optional(TEXT))
 @functools.cache
 def neuron_process(dynamics: Dynamics, name: str | None = None) -> type[CustomNeuron]:
-    """The process class of ``dynamics``: its ports, a Var for every state and parameter, models from every backend.
+    """The process class of ``dynamics``: its ports, a Var for every state and parameter, models
+    from every backend.
 
-    Values are in the user's units in both precisions: fixed_pt rounds parameters as their ``counts`` tells. It needs
-    ``dynamics.fixed`` and a step of whole numbers; states are not wrapped unless the step says so.
+    Values are in the user's units in both precisions: fixed_pt rounds parameters as their
+    ``counts`` tells. It needs ``dynamics.fixed`` and a step of whole numbers; states are not
+    wrapped unless the step says so.
 
     Args:
         dynamics: without ``constants``; its step's parameters are the process's.

@@ -1,5 +1,5 @@
-"""Connections by weights. Each delivers in step t what it accumulated in step t-1, so a cycle through one is legal; with ``delay=0``
-in the same step."""
+"""Connections by weights. Each delivers in step t what it accumulated in step t-1, so a cycle
+through one is legal; with ``delay=0`` in the same step."""
 
 from __future__ import annotations
 
@@ -86,8 +86,10 @@ class Dense(_Matrix):
 
     Args:
         weights: (out, in). fixed_pt: integers, -256..255 mixed, 0..255 or -255..0.
-        num_message_bits, delay: see :class:`Connection`. Defaults 0 and 1; with ``delay=0`` ``a_out[t] = weights @ s_in[t]``.
-        weight_exp, num_weight_bits, sign_mode: see :mod:`lavalike.dynamics.weights`. Defaults 0, 8, found out.
+        num_message_bits, delay: see :class:`Connection`. Defaults 0 and 1; with ``delay=0``
+            ``a_out[t] = weights @ s_in[t]``.
+        weight_exp, num_weight_bits, sign_mode: see :mod:`lavalike.dynamics.weights`. Defaults 0, 8,
+            found out.
     """
 
     @arguments(error=VarError)
@@ -146,8 +148,8 @@ def _delayed(
     each: str,
     max_delay: int,
 ) -> None:
-    """Give ``process``, whose weights it has, the delays ``d`` and room for what is under way; VarError says what was ``given``, and that
-    ``each`` are expected."""
+    """Give ``process``, whose weights it has, the delays ``d`` and room for what is under way;
+    VarError says what was ``given``, and that ``each`` are expected."""
     if d.shape not in ((), process.weights.shape) or not _whole(d) or d.min() < 0:
         raise VarError(f"{owner}: delays is an int >= 0 or {each} of them, got {given!r:.60}")
     process.max_delay = max(int(max_delay), int(d.max()))
@@ -168,8 +170,8 @@ class Delay(AbstractProcess):
 
 
 class DelayLine(AbstractProcess):
-    """Hands each element of its input on ``delays`` steps later, unchanged: ``s_out[t] = s_in[t - delays]``. A delay
-    of 0 is none at all, so a line closes no cycle.
+    """Hands each element of its input on ``delays`` steps later, unchanged:
+    ``s_out[t] = s_in[t - delays]``. A delay of 0 is none at all, so a line closes no cycle.
 
     Args:
         delays: one int for all elements or an array that broadcasts to ``shape``, >= 0.

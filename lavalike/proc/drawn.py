@@ -24,19 +24,23 @@ CHUNK = 2**18  # synapses, about
 
 
 class RandomSynapses:
-    """``chunks`` of :class:`Sparse` and :class:`DelaySparse` by a rule and a seed: the same each time they are read.
+    """``chunks`` of :class:`Sparse` and :class:`DelaySparse` by a rule and a seed: the same each
+    time they are read.
 
     Args:
         shape: (out, in).
         probability: of a synapse between each input and each output, for itself. Or
-        per_input: how many synapses each input has, to outputs drawn one for itself, so that two may be the same. Or
+        per_input: how many synapses each input has, to outputs drawn one for itself, so that two
+            may be the same. Or
         per_output: how many each output has, likewise.
-        data: their weights: one number for all, or a function of a ``numpy.random.Generator`` and how many.
+        data: their weights: one number for all, or a function of a ``numpy.random.Generator`` and
+            how many.
         delays: steps, likewise. Default None: none.
         seed: an integer >= 0. Default 0.
 
     Raises:
-        VarError: none or several of ``probability``, ``per_input`` and ``per_output``, a value out of its range.
+        VarError: none or several of ``probability``, ``per_input`` and ``per_output``, a value out
+            of its range.
 
     Example::
 
@@ -44,7 +48,7 @@ class RandomSynapses:
             (1000, 800), probability=0.02, data=lambda rng, n: rng.normal(0, 0.1, n).astype(np.float32)
         )
         Sparse(chunks=synapses, shape=(1000, 800))
-    """
+    """  # noqa: W505
 
     @arguments(
         error=VarError,
@@ -112,7 +116,8 @@ class RandomSynapses:
 
 
 def _chosen(rng: np.random.Generator, slots: int, probability: float) -> np.ndarray:
-    """Which of ``slots`` are chosen, each with ``probability``, in order: the gaps between them are geometric."""
+    """Which of ``slots`` are chosen, each with ``probability``, in order: the gaps between them are
+    geometric."""
     if probability == 0:
         return np.zeros(0, np.int64)
     parts, last = [], -1

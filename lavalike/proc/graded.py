@@ -1,5 +1,5 @@
-"""Neurons that send numbers: sums, products and what a vector is normalised with. Equations and what their parameters mean:
-:mod:`lavalike.dynamics.graded`."""
+"""Neurons that send numbers: sums, products and what a vector is normalised with. Equations and
+what their parameters mean: :mod:`lavalike.dynamics.graded`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from lavalike.process import InPort, OutPort, Var
 
 
 class GradedVec(Neuron):
-    """Sends the sum of its inputs where it is beyond the threshold: ``s_out = a_in where |a_in| > vth, else 0``. Nothing is kept: v is
-    added to the next input, and 0 after every step."""
+    """Sends the sum of its inputs where it is beyond the threshold:
+    ``s_out = a_in where |a_in| > vth, else 0``. Nothing is kept: v is added to the next input, and
+    0 after every step."""
 
     dynamics = graded.GRADED_VEC
     a_in: InPort
@@ -35,14 +36,15 @@ class GradedVec(Neuron):
 
 
 class GradedReluVec(GradedVec):
-    """Sends the sum of its inputs where it is above the threshold: ``s_out = a_in where a_in > vth, else 0``. Nothing is kept."""
+    """Sends the sum of its inputs where it is above the threshold:
+    ``s_out = a_in where a_in > vth, else 0``. Nothing is kept."""
 
     dynamics = graded.GRADED_RELU_VEC
 
 
 class ProdNeuron(Neuron):
-    """Sends the product of its two inputs where it is beyond the threshold: ``p = a_in1 a_in2; s_out = p where |p| > vth, else 0``. v
-    stays as it is."""
+    """Sends the product of its two inputs where it is beyond the threshold:
+    ``p = a_in1 a_in2; s_out = p where |p| > vth, else 0``. v stays as it is."""
 
     dynamics = graded.PROD_NEURON
     a_in1: InPort
@@ -65,9 +67,10 @@ class ProdNeuron(Neuron):
 
 
 class NormVecDelay(Neuron):
-    """A vector on its way to be normalised: ``s2_out[t] = a_in1[t]^2`` goes to who knows the norm, and what that answers scales the
-    input of the step before: ``p = a_in1[t-1] a_in2[t]; s_out = p where |p| > vth, else 0``. v is the input of the last step, v2 of the
-    one before."""
+    """A vector on its way to be normalised: ``s2_out[t] = a_in1[t]^2`` goes to who knows the norm,
+    and what that answers scales the input of the step before:
+    ``p = a_in1[t-1] a_in2[t]; s_out = p where |p| > vth, else 0``. v is the input of the last step,
+    v2 of the one before."""
 
     dynamics = graded.NORM_VEC_DELAY
     a_in1: InPort
@@ -93,8 +96,8 @@ class NormVecDelay(Neuron):
 
 
 class InvSqrt(Neuron):
-    """Sends ``1 / sqrt(a_in)``. In floating_pt infinity where the input is 0; in fixed_pt, where both count in 2**-fp_base, 0, and
-    RunError for an input that is negative or beyond 24 bits."""
+    """Sends ``1 / sqrt(a_in)``. In floating_pt infinity where the input is 0; in fixed_pt, where
+    both count in 2**-fp_base, 0, and RunError for an input that is negative or beyond 24 bits."""
 
     dynamics = graded.INV_SQRT
     a_in: InPort

@@ -42,8 +42,8 @@ def _ruled(
 
 
 def rule_of(process: Any, values: Mapping[str, np.ndarray]) -> LearningRule:
-    """The rule of a connection that learns, as the values of its Vars have it by now. RuleError where they make none, GraphError where
-    it looks at what is not connected."""
+    """The rule of a connection that learns, as the values of its Vars have it by now. RuleError
+    where they make none, GraphError where it looks at what is not connected."""
     rule: LearningRule = process.learning_rule
     given = {f"d{v}": str(values[f"d{v}"][0]) for v in TARGETS if f"d{v}" in values}
     texts = tuple((target, text) for target, text in given.items() if text)
@@ -147,7 +147,8 @@ class _Plastic(_Weighted):
             )
 
     def _learns(self, tags: Mapping[str, np.ndarray | None]) -> None:
-        """Ports and Vars of the rule, beside the weights. ``tags``: by variable, as given, one a synapse."""
+        """Ports and Vars of the rule, beside the weights. ``tags``: by variable, as given, one a
+        synapse."""
         rule, n_out, n_in = self.learning_rule, self.a_out.size, self.s_in.size
         self.s_in_bap = InPort((n_out,))
         self.s_in_y1, self.s_in_y2, self.s_in_y3 = (InPort((n_out,)) for _ in range(3))
@@ -173,35 +174,41 @@ class _Plastic(_Weighted):
 class LearningDense(_Matrix, _Plastic):
     """A :class:`Dense` whose synapses learn by a rule, at the end of each of its epochs.
 
-    What an epoch's end in step t makes of the weights is used from the messages of step t + 1 on, which arrive in step t + 2.
+    What an epoch's end in step t makes of the weights is used from the messages of step t + 1 on,
+    which arrive in step t + 2.
 
     Args:
-        weights: (out, in), at first. fixed_pt: integers as in Dense; what ``num_weight_bits`` drops is dropped before the first step
-            only.
+        weights: (out, in), at first. fixed_pt: integers as in Dense; what ``num_weight_bits`` drops
+            is dropped before the first step only.
         learning_rule: a :class:`lavalike.learning.LearningRule`.
-        tag_1, tag_2: the rule's ``t`` and ``d``, one number or (out, in), where it uses them, or where a rule that is set later
-            does. Default: 0 where it uses them. fixed_pt: integers, -257..255 and 0..255. ``tag_2`` is no delay here.
-        graded_spikes: what a message does to the trace ``x1``. ``"impulse"``, the default: any makes it grow by its impulse, as
-            a spike does. ``"set"``: it becomes half the message, in its step; ``"add"``: that is added, up to 127 in fixed_pt;
-            ``"overflow"``: as that in floating_pt; in fixed_pt only what is above 127 stays of it, and a message counts as a
-            spike (to ``x0`` and ``x2``) only where it goes above. The impulse of ``x1`` is added besides: give 0. fixed_pt
-            takes messages of 0 to 255.
-        plastic_batch: ``"per_sample"``: in a batch each sample learns weights of its own, from the same ones. Default None: a batch
-            is refused.
-        num_message_bits, weight_exp, num_weight_bits, sign_mode: see :class:`Dense`; ``sign_mode`` is MIXED by default, and
-            learnt weights do not leave it.
+        tag_1, tag_2: the rule's ``t`` and ``d``, one number or (out, in), where it uses them, or
+            where a rule that is set later does. Default: 0 where it uses them. fixed_pt: integers,
+            -257..255 and 0..255. ``tag_2`` is no delay here.
+        graded_spikes: what a message does to the trace ``x1``. ``"impulse"``, the default: any
+            makes it grow by its impulse, as a spike does. ``"set"``: it becomes half the message,
+            in its step; ``"add"``: that is added, up to 127 in fixed_pt; ``"overflow"``: as that in
+            floating_pt; in fixed_pt only what is above 127 stays of it, and a message counts as a
+            spike (to ``x0`` and ``x2``) only where it goes above. The impulse of ``x1`` is added
+            besides: give 0. fixed_pt takes messages of 0 to 255.
+        plastic_batch: ``"per_sample"``: in a batch each sample learns weights of its own, from the
+            same ones. Default None: a batch is refused.
+        num_message_bits, weight_exp, num_weight_bits, sign_mode: see :class:`Dense`; ``sign_mode``
+            is MIXED by default, and learnt weights do not leave it.
 
-    Ports: ``s_in`` (in,), ``a_out`` (out,), ``s_in_bap`` (out,), the spikes of the outputs, in the step in which they are sent (any
-    non-zero counts 1), and ``s_in_y1``, ``s_in_y2``, ``s_in_y3`` (out,), the traces that the rule receives.
+    Ports: ``s_in`` (in,), ``a_out`` (out,), ``s_in_bap`` (out,), the spikes of the outputs, in the
+    step in which they are sent (any non-zero counts 1), and ``s_in_y1``, ``s_in_y2``, ``s_in_y3``
+    (out,), the traces that the rule receives.
 
-    Vars: ``weights``, the tags and the traces that the rule uses; ``tx`` (in,) and ``ty`` (out,), in which step of the epoch, from 1,
-    the last spike was; 0: in none. What is set beyond the epoch counts as its last step. And the rule, which may be set between
-    runs: the texts ``dw``, ``dd``, ``dt`` that there are, and of each trace ``x1_impulse``, ``x1_tau`` and so on.
+    Vars: ``weights``, the tags and the traces that the rule uses; ``tx`` (in,) and ``ty`` (out,),
+    in which step of the epoch, from 1, the last spike was; 0: in none. What is set beyond the epoch
+    counts as its last step. And the rule, which may be set between runs: the texts ``dw``, ``dd``,
+    ``dt`` that there are, and of each trace ``x1_impulse``, ``x1_tau`` and so on.
 
     Raises:
-        RuleError: ``graded_spikes`` without ``x1``; a text or number set that makes no rule. VarError: as Dense. When it is
-            compiled, and when a rule is set after that: GraphError where ``s_in_bap`` or a received trace is not connected though
-            the rule looks at it, RuleError for a number that fixed_pt does not hold.
+        RuleError: ``graded_spikes`` without ``x1``; a text or number set that makes no rule.
+            VarError: as Dense. When it is compiled, and when a rule is set after that: GraphError
+            where ``s_in_bap`` or a received trace is not connected though the rule looks at it,
+            RuleError for a number that fixed_pt does not hold.
 
     Example::
 
@@ -257,20 +264,23 @@ class _Listed(_Stored, _Plastic):
 
 
 class LearningSparse(_Listed):
-    """A :class:`LearningDense` that stores only the non-zero weights: synapses that are not there do not learn.
+    """A :class:`LearningDense` that stores only the non-zero weights: synapses that are not there
+    do not learn.
 
     An epoch's end goes to the synapses of the neurons that spiked, where the rule asks for no more.
 
     Args:
         weights, or rows, cols, data and shape: see :class:`Sparse`.
-        tag_1, tag_2: one number, (out, in) as an array or a SciPy sparse matrix, or one for each of ``rows``.
+        tag_1, tag_2: one number, (out, in) as an array or a SciPy sparse matrix, or one for each of
+            ``rows``.
 
-    All else as in :class:`LearningDense`; the Vars ``weights`` and the tags hold the stored synapses, as in :class:`Sparse`.
+    All else as in :class:`LearningDense`; the Vars ``weights`` and the tags hold the stored
+    synapses, as in :class:`Sparse`.
 
     Example::
 
         LearningSparse(rows=[0, 2], cols=[1, 1], data=0.5, shape=(3, 2), learning_rule=LearningRule(dw="-2^-3 * x0 * w"))
-    """
+    """  # noqa: W505
 
     @arguments(error=VarError)
     def __init__(
@@ -293,10 +303,11 @@ class LearningSparse(_Listed):
 
 
 class DelayLearningSparse(_Listed):
-    """A :class:`LearningSparse` with a delay for every synapse: a message of step t arrives in step ``t + 1 + delays``.
+    """A :class:`LearningSparse` with a delay for every synapse: a message of step t arrives in step
+    ``t + 1 + delays``.
 
-    What a synapse learns from is not delayed: ``x0`` and the traces ``x1``, ``x2`` are those of its input in the step, and a delay
-    is not learnt.
+    What a synapse learns from is not delayed: ``x0`` and the traces ``x1``, ``x2`` are those of its
+    input in the step, and a delay is not learnt.
 
     Args:
         delays, max_delay: see :class:`DelaySparse`.

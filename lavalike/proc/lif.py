@@ -1,4 +1,5 @@
-"""Leaky integrate-and-fire processes. Equations and what their parameters mean: :mod:`lavalike.dynamics.lif`."""
+"""Leaky integrate-and-fire processes. Equations and what their parameters mean:
+:mod:`lavalike.dynamics.lif`."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class _LIF(Neuron):
 
 
 class LIF(_LIF):
-    """Leaky integrate-and-fire with current: ``u = u(1-du) + a_in; v = v(1-dv) + u + bias; s_out = v > vth``."""
+    """Leaky integrate-and-fire with current:
+    ``u = u(1-du) + a_in; v = v(1-dv) + u + bias; s_out = v > vth``."""
 
     dynamics = lif.LIF
     vth: Var
@@ -46,7 +48,8 @@ class LIF(_LIF):
 
 
 class LIFLateBias(LIF):
-    """LIF whose bias acts only in steps ``t > bias_start``: a slayer layer does not run before its first input."""
+    """LIF whose bias acts only in steps ``t > bias_start``: a slayer layer does not run before its
+    first input."""
 
     dynamics = lif.LIF_LATE_BIAS
     bias_start: Var
@@ -71,7 +74,8 @@ class LIFLateBias(LIF):
 
 
 class LIFReset(LIFLateBias):
-    """LIF with u = v = 0 before the step whenever ``t % reset_interval == reset_offset % reset_interval``; defaults as in Lava."""
+    """LIF with u = v = 0 before the step whenever
+    ``t % reset_interval == reset_offset % reset_interval``; defaults as in Lava."""
 
     dynamics = lif.LIF_RESET
     reset_interval: Var
@@ -99,9 +103,10 @@ class LIFReset(LIFLateBias):
 
 
 class LearningLIF(LIF):
-    """LIF that sends what a learning rule may receive: on ``s_out_bap`` its spikes once more, on ``s_out_y1`` a trace of them
-    (``y1 = y1(1 - y1_decay) + y1_impulse * s_out``), on ``s_out_y2`` the third factor that arrives on ``a_third_factor_in`` in the
-    step (a reward), on ``s_out_y3`` the Var ``y3``, as it was set.
+    """LIF that sends what a learning rule may receive: on ``s_out_bap`` its spikes once more, on
+    ``s_out_y1`` a trace of them (``y1 = y1(1 - y1_decay) + y1_impulse * s_out``), on ``s_out_y2``
+    the third factor that arrives on ``a_third_factor_in`` in the step (a reward), on ``s_out_y3``
+    the Var ``y3``, as it was set.
 
     Example::
 
@@ -147,7 +152,8 @@ class LearningLIF(LIF):
 
 
 class LIFRefractory(LIF):
-    """LIF whose v is frozen for ``refractory_period`` steps after a spike. floating_pt only, as in Lava.
+    """LIF whose v is frozen for ``refractory_period`` steps after a spike. floating_pt only, as in
+    Lava.
 
     The Var ``refractory_period_end`` is the step in which the last period ends or ended.
     """

@@ -30,7 +30,8 @@ class Monitor(AbstractProcess):
 
     @arguments(target=instance(Var, Port, words="a Var or port of a process"), num_steps=integer(1))
     def probe(self, target: Var | Port, num_steps: int) -> None:
-        """Record ``target`` for at most ``num_steps`` steps over all runs; once more with another limit changes that.
+        """Record ``target`` for at most ``num_steps`` steps over all runs; once more with another
+        limit changes that.
 
         Memory: num_steps x size x itemsize bytes.
         """
@@ -43,12 +44,13 @@ class Monitor(AbstractProcess):
         probe = Probe(self, target, int(num_steps))
         self._targets.append(probe)
         target.process.probes.append(probe)
-        # not joined with the monitor: it may look at networks that have nothing to do with each other
+        # not joined with the monitor: it may look at networks that have nothing to do with each
+        # other
         target.process._structure.root().probed += 1
 
     def get_data(self) -> dict[str, dict[str, np.ndarray]]:
-        """``{process path: {target name: (steps, *shape)}}`` of what was recorded so far; a second process of the
-        same path goes by ``path#2``."""
+        """``{process path: {target name: (steps, *shape)}}`` of what was recorded so far; a second
+        process of the same path goes by ``path#2``."""
         out: dict[str, dict[str, Any]] = {}
         names: dict[Any, str] = {}
         for probe in self._targets:

@@ -1,4 +1,5 @@
-"""What all neuron processes share: ports, Vars, argument rules and documentation, as their Dynamics declares them."""
+"""What all neuron processes share: ports, Vars, argument rules and documentation, as their Dynamics
+declares them."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def ours(kind: str) -> bool:
 
 
 class Neuron(AbstractProcess):
-    """Base of the neurons. One whose ``__init__`` is :func:`declared` is documented by its Dynamics, too."""
+    """Base of the neurons. One whose ``__init__`` is :func:`declared` is documented by its
+    Dynamics, too."""
 
     shape: tuple[int, ...]
 
@@ -57,7 +59,8 @@ class Neuron(AbstractProcess):
 
 
 def declaration(cls: type[Neuron]) -> Dynamics:
-    """What declares the parameters of ``cls``; where an argument chooses among several equations, the one with most of them."""
+    """What declares the parameters of ``cls``; where an argument chooses among several equations,
+    the one with most of them."""
     if cls.dynamics is not None:
         return cls.dynamics
     return cls.__init__.declares[0]  # type: ignore[attr-defined]  # put there by declared
@@ -69,10 +72,11 @@ def declared(
     extras: Mapping[str, str] | None = None,
     **rules: Rule,
 ) -> Callable[[F], F]:
-    """Decorator of a neuron's ``__init__``, which is a signature: ports, Vars and what its arguments may be follow from ``dynamics``.
+    """Decorator of a neuron's ``__init__``, which is a signature: ports, Vars and what its
+    arguments may be follow from ``dynamics``.
 
-    The signature spells out what an editor completes: ``shape``, states, parameters, then what of :class:`Units` a user sets.
-    It is compared with the declaration; a body runs first.
+    The signature spells out what an editor completes: ``shape``, states, parameters, then what of
+    :class:`Units` a user sets. It is compared with the declaration; a body runs first.
 
     Args:
         hidden: states that are no arguments.
@@ -113,7 +117,8 @@ def declared(
 
 
 def build(process: AbstractProcess, dynamics: Dynamics, given: Mapping[str, Any]) -> None:
-    """Give ``process`` the ports, states and parameters of ``dynamics``, with the values ``given``."""
+    """Give ``process`` the ports, states and parameters of ``dynamics``, with the values
+    ``given``."""
     for name in dynamics.inputs:
         port: InPort | OutPort = InPort(given["shape"])
         setattr(process, name, port)

@@ -13,7 +13,8 @@ from lavalike.process import AbstractProcess, Var
 
 
 def parameter(shape: tuple[int, ...], value: Any, trainable: bool = False, name: str = "") -> Var:
-    """A parameter Var of shape ``(1,)`` for a single number, which may become ``shape`` later, else of ``shape``."""
+    """A parameter Var of shape ``(1,)`` for a single number, which may become ``shape`` later, else
+    of ``shape``."""
     each = shape
     if type(value) not in (int, float):
         value = array(name, value)
@@ -36,7 +37,8 @@ def expose(outer: AbstractProcess, inner: AbstractProcess, names: Iterable[str])
 
 
 def array(name: str, value: Any) -> np.ndarray:
-    """``value`` as an array of real numbers; a VarError that names it otherwise, a TypeError too where it is none."""
+    """``value`` as an array of real numbers; a VarError that names it otherwise, a TypeError too
+    where it is none."""
     if type(value) is np.ndarray and value.dtype.kind in "biuf":
         return value
     numbers = as_numbers(value)

@@ -22,16 +22,19 @@ WAIT = 0.05  # seconds after which a stream looks whether the run has ended
 
 
 class Recorder(AbstractProcess):
-    """Records any number of Vars (as they stand at the end of a step) and ports (as sent), for any number of steps.
+    """Records any number of Vars (as they stand at the end of a step) and ports (as sent), for any
+    number of steps.
 
     Args:
         ring: keep only the last so many rows of each target. Default None: all.
-        to: an HDF5 file that does not exist yet, to which rows are written in chunks: a dataset ``(rows, *shape)`` for each target, named
-            by its path, with attributes that say what it holds. It can be read at any moment, also while a run goes on (h5py's
-            ``swmr=True``). ``close()``, or the end of ``with``, writes what is left. Default None: memory.
+        to: an HDF5 file that does not exist yet, to which rows are written in chunks: a dataset
+            ``(rows, *shape)`` for each target, named by its path, with attributes that say what it
+            holds. It can be read at any moment, also while a run goes on (h5py's ``swmr=True``).
+            ``close()``, or the end of ``with``, writes what is left. Default None: memory.
         name: as of every process.
 
-    A row costs the same in one long run and in a thousand short ones. InputError for a file that exists or cannot be made.
+    A row costs the same in one long run and in a thousand short ones. InputError for a file that
+    exists or cannot be made.
 
     Example::
 
@@ -74,10 +77,13 @@ class Recorder(AbstractProcess):
 
         Args:
             every: only the steps that are multiples of this. Default 1, every step.
-            index: only these elements, as in ``array[index]`` of one message or value. Default None, all.
-            packed: keep spikes as bits, eight a byte; a value other than 0 and 1 ends the run with a RunError. Default False.
+            index: only these elements, as in ``array[index]`` of one message or value. Default
+                None, all.
+            packed: keep spikes as bits, eight a byte; a value other than 0 and 1 ends the run with
+                a RunError. Default False.
 
-        InputError for what belongs to no process, is recorded here already, or for an index that fits nothing.
+        InputError for what belongs to no process, is recorded here already, or for an index that
+        fits nothing.
         """
         who = f"Recorder.add({target!r})"
         if target.process is None:
@@ -116,7 +122,8 @@ class Recorder(AbstractProcess):
         target.process._structure.root().probed += 1
 
     def nbytes(self, steps: int, config: Any = None) -> int:
-        """Bytes that the next ``steps`` steps will add (a ring: that it will hold at most), run with ``config``; default the last one."""
+        """Bytes that the next ``steps`` steps will add (a ring: that it will hold at most), run
+        with ``config``; default the last one."""
         return sum(self._bytes(p, int(steps), config) for p in self.tracks)
 
     def _bytes(self, probe: Probe, steps: int, config: Any) -> int:
@@ -163,7 +170,8 @@ class Recorder(AbstractProcess):
         return found[0]
 
     def __getitem__(self, target: Var | Port | str) -> np.ndarray:
-        """What is kept of ``target`` (or the path of one): ``(rows, *shape)``, bool where packed. A copy."""
+        """What is kept of ``target`` (or the path of one): ``(rows, *shape)``, bool where packed. A
+        copy."""
         return self._track(target).data()
 
     def steps(self, target: Var | Port | str) -> np.ndarray:
@@ -171,7 +179,8 @@ class Recorder(AbstractProcess):
         return self._track(target).steps()
 
     def stream(self, target: Var | Port | str) -> Iterator[np.ndarray]:
-        """Rows as they come, arrays ``(rows, *shape)``, first those that are kept already; until no run is under way.
+        """Rows as they come, arrays ``(rows, *shape)``, first those that are kept already; until no
+        run is under way.
 
         Example::
 
@@ -194,12 +203,14 @@ class Recorder(AbstractProcess):
                 self._told.wait(lambda: probe.sink.count > seen or not process.running)  # noqa: B023
 
     def clear(self) -> None:
-        """Forget the rows; recording goes on, into the memory that they had. RunError for a file, which keeps what is in it."""
+        """Forget the rows; recording goes on, into the memory that they had. RunError for a file,
+        which keeps what is in it."""
         for probe in self.tracks:
             probe.clear()
 
     def close(self) -> None:
-        """End recording, and write to the file what is left. What was recorded can still be read here."""
+        """End recording, and write to the file what is left. What was recorded can still be read
+        here."""
         for probe in self.tracks:
             process = probe.target.process
             assert process is not None
@@ -218,8 +229,9 @@ class Recorder(AbstractProcess):
         self.close()
 
     def to_xarray(self) -> Any:
-        """An ``xarray.Dataset`` with a variable for each target, by path, over ``step`` (a dimension of its own where the steps differ)
-        and the target's axes. InputError where xarray is not installed."""
+        """An ``xarray.Dataset`` with a variable for each target, by path, over ``step`` (a
+        dimension of its own where the steps differ) and the target's axes. InputError where xarray
+        is not installed."""
         try:
             import xarray
         except ImportError:

@@ -1,4 +1,5 @@
-"""Resonate-and-fire processes. Equations and what their parameters mean: :mod:`lavalike.dynamics.resonator` and ``adaptive``."""
+"""Resonate-and-fire processes. Equations and what their parameters mean:
+:mod:`lavalike.dynamics.resonator` and ``adaptive``."""
 
 from __future__ import annotations
 
@@ -48,14 +49,16 @@ class RF(Neuron):
 
 
 class RF_IZ(RF):
-    """Resonate-and-fire of Izhikevich; spikes where ``imag >= vth``, then real = 0 and imag just below vth."""
+    """Resonate-and-fire of Izhikevich; spikes where ``imag >= vth``, then real = 0 and imag just
+    below vth."""
 
     dynamics = resonator.RF_IZ
 
 
 class ADRF(RF):
-    """RF whose threshold rises with every spike: it spikes as the phase passes zero with ``real >= vth + offset + r``,
-    after which ``offset += threshold_step`` and ``r += 2 (vth + offset)``."""
+    """RF whose threshold rises with every spike: it spikes as the phase passes zero with
+    ``real >= vth + offset + r``, after which ``offset += threshold_step`` and
+    ``r += 2 (vth + offset)``."""
 
     dynamics = adaptive.ADRF
     threshold_step: Var
@@ -96,8 +99,8 @@ class ADRF_IZ(ADRF):
 
 
 class RFZero(Neuron):
-    """Resonate-and-fire with a frequency and a decay time, which sends its amplitude: ``s_out = u where u > uth`` as v passes zero
-    upwards. Never reset."""
+    """Resonate-and-fire with a frequency and a decay time, which sends its amplitude:
+    ``s_out = u where u > uth`` as v passes zero upwards. Never reset."""
 
     dynamics = resonator.RF_ZERO
     u_in: InPort

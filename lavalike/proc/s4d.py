@@ -1,4 +1,5 @@
-"""Diagonal state space models as neurons. Equations and what their parameters mean: :mod:`lavalike.dynamics.s4d`."""
+"""Diagonal state space models as neurons. Equations and what their parameters mean:
+:mod:`lavalike.dynamics.s4d`."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class S4d(Neuron):
-    """A linear state of complex numbers a neuron: ``s4_state = a s4_state + b a_in; s_out = Re(2 c s4_state)``. floating_pt only.
+    """A linear state of complex numbers a neuron:
+    ``s4_state = a s4_state + b a_in; s_out = Re(2 c s4_state)``. floating_pt only.
 
     Example::
 
@@ -46,8 +48,9 @@ class S4d(Neuron):
 
 
 class SigmaS4dDelta(Neuron):
-    """A linear state between a sigma and a delta: ``sigma += a_in; s4_state = a s4_state + b sigma``, and of ``2 c s4_state`` the
-    changes are sent that reach vth. floating_pt only."""
+    """A linear state between a sigma and a delta:
+    ``sigma += a_in; s4_state = a s4_state + b sigma``, and of ``2 c s4_state`` the changes are sent
+    that reach vth. floating_pt only."""
 
     dynamics = s4d.SIGMA_S4D_DELTA
     a_in: InPort
@@ -79,12 +82,14 @@ class SigmaS4dDelta(Neuron):
 
 
 class SigmaS4dDeltaLayer(AbstractProcess):
-    """SigmaS4dDelta with several states a channel, between two connections: one hands each channel to all of its states, the other adds
-    up what they send. What is heard in step t leaves in step t + 2. floating_pt only.
+    """SigmaS4dDelta with several states a channel, between two connections: one hands each channel
+    to all of its states, the other adds up what they send. What is heard in step t leaves in step t
+    + 2. floating_pt only.
 
     Args:
         shape: (channels,).
-        vth, a, b, c: of :class:`SigmaS4dDelta`; a, b, c one number or (channels * d_states,), the states of a channel side by side.
+        vth, a, b, c: of :class:`SigmaS4dDelta`; a, b, c one number or (channels * d_states,), the
+            states of a channel side by side.
         d_states: states a channel. Default 1.
         num_message_bits: of both connections. Default 24.
 

@@ -1,4 +1,5 @@
-"""Sigma-delta processes. Equations and what their parameters mean: :mod:`lavalike.dynamics.delta`."""
+"""Sigma-delta processes. Equations and what their parameters mean:
+:mod:`lavalike.dynamics.delta`."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ class Delta(Neuron):
 
 
 class SigmaDelta(Delta):
-    """Sigma, bias, activation and Delta in one: ``sigma += a_in; x = f(sigma + bias)``, then Delta of x."""
+    """Sigma, bias, activation and Delta in one: ``sigma += a_in; x = f(sigma + bias)``, then Delta
+    of x."""
 
     sigma: Var
     bias: Var
@@ -159,18 +161,20 @@ class _Encoder(Neuron):
 
 
 class DeltaEncoder(AbstractProcess):
-    """Sends the change of its input where it reaches ``vth``, a step later, and keeps what it did not send: what stands between data and a
-    network on a chip.
+    """Sends the change of its input where it reaches ``vth``, a step later, and keeps what it did
+    not send: what stands between data and a network on a chip.
 
     Args:
         shape: of one message.
         vth: threshold, >= 0, compared with >=; one number or one an element.
-        spike_exp: fixed_pt: fractional bits of messages, by which the input is shifted left, 0..16; floating_pt has no use for them.
-            Default 0.
-        num_bits: of a message, sign included, before it is shifted, 2..31: what is beyond waits in the residue. Default None: no limit.
+        spike_exp: fixed_pt: fractional bits of messages, by which the input is shifted left, 0..16;
+            floating_pt has no use for them. Default 0.
+        num_bits: of a message, sign included, before it is shifted, 2..31: what is beyond waits in
+            the residue. Default None: no limit.
 
-    The Vars ``act`` and ``residue`` are the last input and what was not sent of it. A packed message (Lava's ``compression``) is the same
-    numbers: there is no link here that it would shorten.
+    The Vars ``act`` and ``residue`` are the last input and what was not sent of it. A packed
+    message (Lava's ``compression``) is the same numbers: there is no link here that it would
+    shorten.
 
     Example::
 

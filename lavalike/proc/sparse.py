@@ -17,10 +17,11 @@ from lavalike.process import InPort, OutPort, Var
 
 @dataclass(frozen=True)
 class _Entries:
-    """The synapses that are stored: row by row where they come from a matrix, in their own order where they are listed, and by input
-    where they come in chunks.
+    """The synapses that are stored: row by row where they come from a matrix, in their own order
+    where they are listed, and by input where they come in chunks.
 
-    ``start``, of entries in the order of their inputs, is where each input's begin, and ``cols`` is not kept.
+    ``start``, of entries in the order of their inputs, is where each input's begin, and ``cols`` is
+    not kept.
     """
 
     shape: tuple[int, int]
@@ -174,8 +175,8 @@ def _read(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> Itera
 
 
 def _in_chunks(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> _Entries:
-    """Read twice, to count and to place, so that there is one chunk in memory beside what is kept. Of an iterator, which can be read
-    only once, all chunks are kept until they are placed."""
+    """Read twice, to count and to place, so that there is one chunk in memory beside what is kept.
+    Of an iterator, which can be read only once, all chunks are kept until they are placed."""
     if not callable(chunks) and isinstance(chunks, Iterator):
         chunks = list(_read(owner, chunks, shape, later))
         chunks = [chunk if chunk.delays is not None else chunk[:3] for chunk in chunks]
@@ -226,7 +227,8 @@ def _in_chunks(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> 
 
 
 def _adopted(values: np.ndarray, name: str, **kwargs: Any) -> Var:
-    """A Var that holds ``values`` themselves, which are nobody else's; a Var copies what it is given."""
+    """A Var that holds ``values`` themselves, which are nobody else's; a Var copies what it is
+    given."""
     var = Var((1,), values.dtype.type(0), role="parameter", name=name, **kwargs)
     var.shape, var.value = values.shape, values
     return var
@@ -262,7 +264,8 @@ class _Stored(_Weighted):
         return self._cols
 
     def _of_each(self, name: str, given: Any, entries: _Entries, matrix: bool) -> np.ndarray:
-        """What was given as a matrix, or one a stored synapse, as the latter; ``matrix``: whether the weights were one."""
+        """What was given as a matrix, or one a stored synapse, as the latter; ``matrix``: whether
+        the weights were one."""
         owner = type(self).__name__
         if hasattr(given, "tocsr"):
             if given.shape != entries.shape:
@@ -317,18 +320,22 @@ class Sparse(_Stored):
 
     Args:
         weights: an array (out, in) or a SciPy sparse matrix. Or, without it:
-        rows, cols: outputs and inputs of the synapses, integers. Two synapses between the same two add up.
+        rows, cols: outputs and inputs of the synapses, integers. Two synapses between the same two
+            add up.
         data: their weights, or one for all.
-        chunks: the same in pieces, for more synapses than should be in memory twice: some ``(rows, cols, data)``, or a function
-            that returns an iterator of them, as :class:`RandomSynapses` is. They are read twice, to be counted and to be placed, but
-            for an iterator, whose chunks are kept until then.
+        chunks: the same in pieces, for more synapses than should be in memory twice: some
+            ``(rows, cols, data)``, or a function that returns an iterator of them, as
+            :class:`RandomSynapses` is. They are read twice, to be counted and to be placed, but for
+            an iterator, whose chunks are kept until then.
         shape: (out, in).
 
-    The Var ``weights`` holds the stored entries, row by row where they come from a matrix, in their own order where they are listed,
-    by input where they come in chunks; ``rows`` and ``cols`` say where they stand. All else as in :class:`Dense`.
+    The Var ``weights`` holds the stored entries, row by row where they come from a matrix, in their
+    own order where they are listed, by input where they come in chunks; ``rows`` and ``cols`` say
+    where they stand. All else as in :class:`Dense`.
 
-    What is kept of a synapse that came in a chunk is its weight in the chunk's dtype and 4 bytes for its output, and numba's kernel
-    reads these where they stand if the weights are of the run's dtype. Others are kept once more, by input.
+    What is kept of a synapse that came in a chunk is its weight in the chunk's dtype and 4 bytes
+    for its output, and numba's kernel reads these where they stand if the weights are of the run's
+    dtype. Others are kept once more, by input.
 
     Example::
 
@@ -354,16 +361,19 @@ class Sparse(_Stored):
 
 
 class DelaySparse(_Stored):
-    """DelayDense that stores only the non-zero weights, and a delay for each: memory grows with the synapses.
+    """DelayDense that stores only the non-zero weights, and a delay for each: memory grows with the
+    synapses.
 
     Args:
-        weights, or rows, cols, data and shape, or chunks and shape: see :class:`Sparse`. Chunks may be ``(rows, cols, data, delays)``.
-        delays: one int for all, (out, in) ints as an array or a SciPy sparse matrix, or one for each of ``rows``; >= 0 (<= 63 in fixed_pt).
-            Left out where chunks have them.
+        weights, or rows, cols, data and shape, or chunks and shape: see :class:`Sparse`. Chunks may
+            be ``(rows, cols, data, delays)``.
+        delays: one int for all, (out, in) ints as an array or a SciPy sparse matrix, or one for
+            each of ``rows``; >= 0 (<= 63 in fixed_pt). Left out where chunks have them.
         max_delay: at least the largest delay; default that.
 
-    The Var ``delays`` holds the stored entries' delays in the order of ``weights``; ``a_buff`` (out, max_delay + 1) what arrives in the
-    next steps. All else as in :class:`DelayDense`, whose outputs are the same bits in numba.
+    The Var ``delays`` holds the stored entries' delays in the order of ``weights``; ``a_buff``
+    (out, max_delay + 1) what arrives in the next steps. All else as in :class:`DelayDense`, whose
+    outputs are the same bits in numba.
     """
 
     kind = "delays"

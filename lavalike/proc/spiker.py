@@ -1,4 +1,5 @@
-"""What sends on its own, and what keeps what it heard. Equations: :mod:`lavalike.dynamics.spiker`."""
+"""What sends on its own, and what keeps what it heard. Equations:
+:mod:`lavalike.dynamics.spiker`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Who holds a graph: one run at a time, from the moment it looks at the graph until its program is bound."""
+"""Who holds a graph: one run at a time, from the moment it looks at the graph until its program is
+bound."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class Claim:
-    """One call of ``run``: which thread does its steps (None: one that is being made), and, while it makes a program, in which
-    process."""
+    """One call of ``run``: which thread does its steps (None: one that is being made), and, while
+    it makes a program, in which process."""
 
     thread: int | None = field(default_factory=threading.get_ident)
     pid: int | None = None
@@ -44,7 +45,8 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def starting(process: AbstractProcess, claim: Claim) -> Iterator[None]:
-    """Within, no other run of what ``process`` is connected to starts, nor is a Var of it set. RunError where one does already."""
+    """Within, no other run of what ``process`` is connected to starts, nor is a Var of it set.
+    RunError where one does already."""
     with lock:
         root = process._structure.root()
         if root.starting is not None:

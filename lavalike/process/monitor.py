@@ -112,7 +112,8 @@ class Probe:
         self.num_steps, self.free = num_steps, 0
 
     def room(self, steps: int, dtype: np.dtype, longer: bool = False) -> np.ndarray:
-        """Rows (steps, 1, size) for the steps that come next, to be filled; ``longer``: and for those after them as there are."""
+        """Rows (steps, 1, size) for the steps that come next, to be filled; ``longer``: and for
+        those after them as there are."""
         if self.plain:
             assert isinstance(self.sink, Memory)
             most = self.left + self.recorded
@@ -168,7 +169,8 @@ class Probe:
             self.spans.append((self.sink.count, step))
 
     def data(self, first: int = 0) -> np.ndarray:
-        """The rows that are kept from number ``first`` on, ``(rows, *shape)``; bool where packed."""
+        """The rows that are kept from number ``first`` on, ``(rows, *shape)``; bool where
+        packed."""
         rows = self.sink.read(first)
         if not len(rows):
             return np.empty((0, *self.shape), bool if self.packed else rows.dtype)

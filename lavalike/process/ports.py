@@ -1,9 +1,9 @@
 """Ports, and views on them that reorder what they carry or take a part of it.
 
-A connection is stored once, at its destination, as a :class:`View` of its source. Five directions are
-legal: OutPort -> InPort between processes, parent InPort -> child InPort and child OutPort -> parent
-OutPort within a hierarchy, any OutPort to the InPort of an inner process, and a process's own InPort -> OutPort, which hands
-on what arrives in the same step.
+A connection is stored once, at its destination, as a :class:`View` of its source. Five directions
+are legal: OutPort -> InPort between processes, parent InPort -> child InPort and child OutPort ->
+parent OutPort within a hierarchy, any OutPort to the InPort of an inner process, and a process's
+own InPort -> OutPort, which hands on what arrives in the same step.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _room = _Room()
 
 @contextmanager
 def at_most(elements: int) -> Iterator[None]:
-    """The ports and Vars that this thread makes meanwhile have so many elements in all; ConnectError
-    for the first one too many, before there is memory for it."""
+    """The ports and Vars that this thread makes meanwhile have so many elements in all;
+    ConnectError for the first one too many, before there is memory for it."""
     _room.left = elements
     try:
         yield
@@ -63,10 +63,12 @@ def as_shape(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
 
 
 class View:
-    """What one or more ports carry, reordered: element k is ``concat(ports)[index[k]]``, and nothing where the index is -1.
+    """What one or more ports carry, reordered: element k is ``concat(ports)[index[k]]``, and
+    nothing where the index is -1.
 
-    Made by an index (``port[:2]``) and by ``reshape``, ``flatten``, ``transpose`` and ``concat_with`` of a port; connects like a port. As a
-    destination it stands for those elements, and what arrives elsewhere is as it was.
+    Made by an index (``port[:2]``) and by ``reshape``, ``flatten``, ``transpose`` and
+    ``concat_with`` of a port; connects like a port. As a destination it stands for those elements,
+    and what arrives elsewhere is as it was.
 
     Example::
 
@@ -99,8 +101,8 @@ class View:
         )
 
     def __getitem__(self, idx: Any) -> View:
-        """The elements that a NumPy index takes, by its rules but for two: at least one axis is left, and a slice ends within its axis.
-        ConnectError otherwise."""
+        """The elements that a NumPy index takes, by its rules but for two: at least one axis is
+        left, and a slice ends within its axis. ConnectError otherwise."""
         _within(self, idx)
         try:
             index = self.index[idx]
@@ -179,7 +181,8 @@ class View:
 
     @arguments(error=ConnectError)
     def connect_from(self, ports: Connectable | Sequence[Connectable]) -> None:
-        """Receive from ``ports`` at these elements; several are added up, as messages of one step."""
+        """Receive from ``ports`` at these elements; several are added up, as messages of one
+        step."""
         made: list[tuple[Port, View]] = []
         for view in (as_view(p) for p in _as_list(ports)):
             if view.shape != self.shape:
@@ -200,7 +203,8 @@ class View:
             port.connect_from(view)
 
     def _elements(self) -> list[tuple[Port, np.ndarray, np.ndarray]]:
-        """Each port that is in it, where in this view its elements are, and which of the port's they are."""
+        """Each port that is in it, where in this view its elements are, and which of the port's
+        they are."""
         flat, offset = self.index.reshape(-1), 0
         found: dict[int, tuple[Port, np.ndarray, np.ndarray]] = {}
         for port in self.ports:
@@ -328,8 +332,9 @@ class Port(Shared):
         )
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
-        """ConnectError unless ``src``, of ``view``, may feed this port. A process that has no parent yet may still get one,
-        so hierarchy is judged when it has, or at compile time (``settled``)."""
+        """ConnectError unless ``src``, of ``view``, may feed this port. A process that has no
+        parent yet may still get one, so hierarchy is judged when it has, or at compile time
+        (``settled``)."""
         raise NotImplementedError
 
 
@@ -353,7 +358,8 @@ def _assign(inner: AbstractProcess | None, outer: AbstractProcess | None) -> str
 
 
 class InPort(Port):
-    """Receives one message of ``shape`` a step: the sum of all sources, zeros when there are none."""
+    """Receives one message of ``shape`` a step: the sum of all sources, zeros when there are
+    none."""
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, InPort):

@@ -34,7 +34,8 @@ _building = threading.local()  # made: the processes made while a SubProcessMode
 
 
 class _Step:
-    """Steps done by all that a process is connected to; an attribute of that name of a subclass's own goes before it."""
+    """Steps done by all that a process is connected to; an attribute of that name of a subclass's
+    own goes before it."""
 
     def __get__(self, process: AbstractProcess | None, owner: type) -> Any:
         return self if process is None else process._structure.root().step
@@ -43,14 +44,15 @@ class _Step:
 class AbstractProcess(Shared):
     """Base of all processes. Assign Vars, ports and inner processes as attributes in ``__init__``.
 
-    A process says what there is, never how it is computed: that is a ProcessModel's part, chosen by the
-    RunConfig. A process made of inner processes needs no model; a process with ``dynamics`` gets one from
-    every backend. Models belong to a class and all its subclasses.
+    A process says what there is, never how it is computed: that is a ProcessModel's part, chosen by
+    the RunConfig. A process made of inner processes needs no model; a process with ``dynamics``
+    gets one from every backend. Models belong to a class and all its subclasses.
 
-    Inner processes are found in attributes, also in lists, tuples and dicts there, nested too, and go by the attribute (``lif``,
-    ``layers[0]``) unless they have a ``name``; several assigned to one attribute in a loop are all kept (``lif``, ``lif#2``). One that is
-    appended to such a list later, or put into such a dict, is found when it is connected; one with no connection at all when the graph is
-    compiled next. Two inner processes with the same ``name`` are a GraphError.
+    Inner processes are found in attributes, also in lists, tuples and dicts there, nested too, and
+    go by the attribute (``lif``, ``layers[0]``) unless they have a ``name``; several assigned to
+    one attribute in a loop are all kept (``lif``, ``lif#2``). One that is appended to such a list
+    later, or put into such a dict, is found when it is connected; one with no connection at all
+    when the graph is compiled next. Two inner processes with the same ``name`` are a GraphError.
 
     Example::
 
@@ -167,7 +169,8 @@ class AbstractProcess(Shared):
             del self._holders[key]
 
     def _register(self, key: str, part: Var | Port, old: Any) -> None:
-        """``part`` is this process's from now on, in place of ``old``; another's stays the other's."""
+        """``part`` is this process's from now on, in place of ``old``; another's stays the
+        other's."""
         if part.process is None:
             if (
                 isinstance(part, Var)
@@ -221,7 +224,8 @@ class AbstractProcess(Shared):
 
     @property
     def path(self) -> str:
-        """Dotted name from the outermost process down; the outermost one goes by its own or its class name."""
+        """Dotted name from the outermost process down; the outermost one goes by its own or its
+        class name."""
         names, at = [self.name or type(self).__name__], self.parent
         while at is not None:
             names.append(at.name or type(at).__name__)
@@ -236,11 +240,12 @@ class AbstractProcess(Shared):
         (:meth:`lavalike.Compiled.save`). One whose Vars hold them in another form says so here."""
         return arguments
 
-    # -- parts ---------------------------------------------------------------------------------------
+    # -- parts -------------------------------------------------------------------------------------
 
     @property
     def procs(self) -> list[AbstractProcess]:
-        """The inner processes, in the order they were assigned; of a SubProcessModel where one stands in."""
+        """The inner processes, in the order they were assigned; of a SubProcessModel where one
+        stands in."""
         if self.expansion is None:
             return self.own_procs
         made, scope, _ = self._expansions[type(self.expansion)]
@@ -252,11 +257,12 @@ class AbstractProcess(Shared):
         return _gathered(self, self._holders, self._procs)
 
     def _settle(self) -> None:
-        """Called when it is about to be compiled, for a spelling of processes whose values are given
-        up to then."""
+        """Called when it is about to be compiled, for a spelling of processes whose values are
+        given up to then."""
 
     def expand(self, model: type[Any] | None) -> None:
-        """Let a SubProcessModel's graph stand in (None: none); the graph is built once and keeps its state."""
+        """Let a SubProcessModel's graph stand in (None: none); the graph is built once and keeps
+        its state."""
         if model is None and self.expansion is None:
             return
         if (
@@ -285,8 +291,8 @@ class AbstractProcess(Shared):
             var.aliased = inside
 
     def _built(self, model: type[Any]) -> tuple[Expansion, dict[str, AbstractProcess]]:
-        """A SubProcessModel's instance and the processes that it made: those in its attributes, those that it let this process have, and
-        those that only its connections lead to."""
+        """A SubProcessModel's instance and the processes that it made: those in its attributes,
+        those that it let this process have, and those that only its connections lead to."""
         before, outer = {*self._procs}, getattr(_building, "made", None)
         _building.made = fresh = list[AbstractProcess]()
         try:
@@ -324,7 +330,7 @@ class AbstractProcess(Shared):
         """Those made by ``RefPort.connect_var`` among them."""
         return [*self._var_ports]
 
-    # -- running -------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     @property
     def running(self) -> bool:
@@ -352,20 +358,23 @@ class AbstractProcess(Shared):
     ) -> None:
         """Run everything this process is connected to.
 
-        States are kept between runs, and steps go on counting (``step``), also after ``stop``, ``with``, ``simulate`` and in copies;
-        ``run`` after ``stop`` begins from the Vars as they are. Another ``run_cfg`` than the last compiles anew, with the states
-        carried over, and warns; so does a process or connection that was added.
-        One run at a time: while another thread runs or starts what is connected, and from within a step, it is a RunError,
-        before the first step.
+        States are kept between runs, and steps go on counting (``step``), also after ``stop``,
+        ``with``, ``simulate`` and in copies; ``run`` after ``stop`` begins from the Vars as they
+        are. Another ``run_cfg`` than the last compiles anew, with the states carried over, and
+        warns; so does a process or connection that was added. One run at a time: while another
+        thread runs or starts what is connected, and from within a step, it is a RunError, before
+        the first step.
 
         Args:
             condition: ``RunSteps(num_steps)`` or ``RunContinuous()``.
             run_cfg: defaults to the last one used, or ``RunConfig()``.
-            checkpoint: an HDF5 file to which all that steps change is written when the run ends or is paused, whole and in one step, so
-                that what is there is right whatever becomes of this process; :func:`lavalike.resume` goes on from it. GraphFileError,
-                before the first step, where a model keeps what no file holds; RunError where it cannot be written, as on a full disk.
-            every: write it also after each step whose number this divides. Default None: only at the end. InputError without
-                ``checkpoint``.
+            checkpoint: an HDF5 file to which all that steps change is written when the run ends or
+                is paused, whole and in one step, so that what is there is right whatever becomes of
+                this process; :func:`lavalike.resume` goes on from it. GraphFileError, before the
+                first step, where a model keeps what no file holds; RunError where it cannot be
+                written, as on a full disk.
+            every: write it also after each step whose number this divides. Default None: only at
+                the end. InputError without ``checkpoint``.
         """
         runner().start(self, condition, run_cfg, checkpoint, every)
 
@@ -375,31 +384,37 @@ class AbstractProcess(Shared):
         return self.runtime
 
     def wait(self) -> None:
-        """Block until a run started with ``blocking=False`` has done its steps; raise what it raised."""
+        """Block until a run started with ``blocking=False`` has done its steps; raise what it
+        raised."""
         self._live("wait for").wait()
 
     def pause(self) -> None:
-        """End a non-blocking run after the step in progress; state is kept, ``run`` goes on from it."""
+        """End a non-blocking run after the step in progress; state is kept, ``run`` goes on from
+        it."""
         self._live("pause").pause()
 
     def stop(self) -> None:
-        """Pause, keep the states in the Vars and release the compiled program. Never needed, always legal but from within a step."""
+        """Pause, keep the states in the Vars and release the compiled program. Never needed, always
+        legal but from within a step."""
         if self.runtime is not None:
             self.runtime.stop()
 
     def mark(self) -> None:
-        """Note states and count of steps of everything this process is connected to, for :meth:`reset`.
+        """Note states and count of steps of everything this process is connected to, for
+        :meth:`reset`.
 
         Raises RunError while it is running.
         """
         runner().mark(self)
 
     def reset(self) -> None:
-        """Put everything this process is connected to back to where it was last marked, or to where its first run began.
+        """Put everything this process is connected to back to where it was last marked, or to where
+        its first run began.
 
-        The Vars that are states get the values they had then, ``step`` the count; so sources, resets and delays repeat from there.
-        Parameters (weights, thresholds) stay as they are, and so does what monitors recorded. The next ``run`` goes on with the last
-        RunConfig. Raises RunError while it is running.
+        The Vars that are states get the values they had then, ``step`` the count; so sources,
+        resets and delays repeat from there. Parameters (weights, thresholds) stay as they are, and
+        so does what monitors recorded. The next ``run`` goes on with the last RunConfig. Raises
+        RunError while it is running.
 
         Example::
 
@@ -431,8 +446,8 @@ AbstractProcess._taken = frozenset((*dir(AbstractProcess), *AbstractProcess().__
 def _strangers(
     parent: AbstractProcess, values: Mapping[str, Any], scope: Mapping[str, AbstractProcess]
 ) -> list[tuple[str, AbstractProcess]]:
-    """Processes in ``values``, themselves or in lists, tuples and dicts, that belong to none yet, with their names in ``scope``;
-    GraphError where one's own name is another's there."""
+    """Processes in ``values``, themselves or in lists, tuples and dicts, that belong to none yet,
+    with their names in ``scope``; GraphError where one's own name is another's there."""
     out: list[tuple[str, AbstractProcess]] = []
     names: dict[str, AbstractProcess] = {}
     seen: set[int] = set()
@@ -459,7 +474,8 @@ def _strangers(
 
 
 def _inside(values: Mapping[str, Any]) -> Iterator[tuple[str, AbstractProcess]]:
-    """Processes in ``values`` and in what is nested in them, with the expression that leads to each."""
+    """Processes in ``values`` and in what is nested in them, with the expression that leads to
+    each."""
     seen: set[int] = set()
     todo: list[tuple[str, Any]] = [*values.items()][::-1]
     while todo:
@@ -483,7 +499,8 @@ def _adopt(
 def _gathered(
     parent: AbstractProcess, holders: Mapping[str, Any], scope: dict[str, AbstractProcess]
 ) -> list[AbstractProcess]:
-    """The processes in ``scope``, with those that were put into a list or dict of ``holders`` since it was assigned."""
+    """The processes in ``scope``, with those that were put into a list or dict of ``holders`` since
+    it was assigned."""
     if holders:
         for name, child in _strangers(parent, holders, scope):
             _adopt(parent, name, child, scope)

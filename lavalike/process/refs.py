@@ -10,10 +10,12 @@ from lavalike.process.var import Var
 
 
 class RefPort(Port):
-    """Reads and sets a Var of another process: a :class:`lavalike.NumpyModel` has it as ``self.PORT.read()`` and ``write(data)``.
+    """Reads and sets a Var of another process: a :class:`lavalike.NumpyModel` has it as
+    ``self.PORT.read()`` and ``write(data)``.
 
-    ``connect_var(var)``, or ``connect`` to a :class:`VarPort` of the other process or to a RefPort of the process around this one, also
-    reordered (``reshape``, ``flatten``, ``transpose``, an index): what is written goes the way back. One RefPort refers to one Var.
+    ``connect_var(var)``, or ``connect`` to a :class:`VarPort` of the other process or to a RefPort
+    of the process around this one, also reordered (``reshape``, ``flatten``, ``transpose``, an
+    index): what is written goes the way back. One RefPort refers to one Var.
 
     Args:
         shape: of what is read and written.
@@ -28,7 +30,8 @@ class RefPort(Port):
 
     @arguments(error=ConnectError, var=instance(Var, words="a Var"))
     def connect_var(self, var: Var) -> None:
-        """Refer to ``var``, of another process, whose shape is this port's. ConnectError otherwise, and where it is not shareable."""
+        """Refer to ``var``, of another process, whose shape is this port's. ConnectError otherwise,
+        and where it is not shareable."""
         if var.process is None:
             raise ConnectError(
                 f"{self!r} -> {var!r}: var is of no process; assign it to an attribute"
@@ -41,7 +44,8 @@ class RefPort(Port):
 
 
 class VarPort(Port):
-    """Lets RefPorts of other processes refer to a Var, or to a VarPort of an inner process, to which it is connected.
+    """Lets RefPorts of other processes refer to a Var, or to a VarPort of an inner process, to
+    which it is connected.
 
     Args:
         var: of the same process, and shareable.

@@ -1,4 +1,5 @@
-"""What runs processes: the room above registers it (``lavalike/runtime/__init__.py``), so that this one knows nothing of it."""
+"""What runs processes: the room above registers it (``lavalike/runtime/__init__.py``), so that this
+one knows nothing of it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ _loaded: list[ModuleType] = []
 
 
 def run_by(load: Callable[[], ModuleType]) -> None:
-    """Processes are run by what ``load`` returns, asked for when something runs: ``start``, ``mark`` and ``reset`` of it."""
+    """Processes are run by what ``load`` returns, asked for when something runs: ``start``,
+    ``mark`` and ``reset`` of it."""
     _loads[:], _loaded[:] = [load], []
 
 

@@ -16,7 +16,8 @@ CHUNK = 1 << 18  # bytes that a File gathers before it writes them
 
 
 class Sink(Protocol):
-    """``count`` rows were taken since the last ``clear``, of which those from ``first`` on are still there."""
+    """``count`` rows were taken since the last ``clear``, of which those from ``first`` on are
+    still there."""
 
     count: int
 
@@ -34,7 +35,8 @@ class Sink(Protocol):
 
 
 class Memory:
-    """An array that grows as it fills, so that a row costs the same however many calls bring them."""
+    """An array that grows as it fills, so that a row costs the same however many calls bring
+    them."""
 
     first = 0
 
@@ -52,8 +54,8 @@ class Memory:
         most: float = np.inf,
         longer: bool = False,
     ) -> np.ndarray:
-        """The ``n`` rows that come next, to be filled, and with ``longer`` those after them as there are; all in all there will be at
-        most ``most``. ``count`` grows by what was filled."""
+        """The ``n`` rows that come next, to be filled, and with ``longer`` those after them as
+        there are; all in all there will be at most ``most``. ``count`` grows by what was filled."""
         rows, done = self.rows, self.count - self.earlier
         if rows is None or rows.dtype != dtype or rows.shape[1:] != shape:
             if done:
@@ -124,8 +126,9 @@ class Ring:
 
 
 class Store:
-    """An HDF5 file that several :class:`File` write to. What was written can be read at any moment, also by another program and after the
-    disk was full: its structure is on disk before its rows (HDF5's single writer, multiple readers)."""
+    """An HDF5 file that several :class:`File` write to. What was written can be read at any moment,
+    also by another program and after the disk was full: its structure is on disk before its rows
+    (HDF5's single writer, multiple readers)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -163,7 +166,8 @@ class Store:
             self.file.swmr_mode = True
 
     def reserve(self, size: int) -> None:
-        """OSError unless the file can grow by ``size`` bytes: HDF5 itself cannot go on, nor close, after a write that failed."""
+        """OSError unless the file can grow by ``size`` bytes: HDF5 itself cannot go on, nor close,
+        after a write that failed."""
         number = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         try:
             end = os.fstat(number).st_size
@@ -197,7 +201,8 @@ class Store:
 
 
 class File:
-    """A dataset of a :class:`Store`, (rows, *shape). Rows are gathered to chunks before they are written."""
+    """A dataset of a :class:`Store`, (rows, *shape). Rows are gathered to chunks before they are
+    written."""
 
     first = 0
 

@@ -1,4 +1,5 @@
-"""What is connected with what, as one counter: a run compares a number instead of walking the graph."""
+"""What is connected with what, as one counter: a run compares a number instead of walking the
+graph."""
 
 from __future__ import annotations
 
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 class Structure:
     """What the processes of one connected component have in common.
 
-    Each process is made with one of its own; a connection, a probe or an adoption joins two (union-find: nothing is ever
-    disconnected), and :meth:`root` is the one that counts.
+    Each process is made with one of its own; a connection, a probe or an adoption joins two
+    (union-find: nothing is ever disconnected), and :meth:`root` is the one that counts.
 
-    version: grows with every edit; of two joined it is larger than both were, so that no program takes what was joined for its own.
-    probed: grows with every probe that is put on a member or taken off.
-    step, marked: steps done, and how many there were at the last mark.
-    counts: the counts of steps that were unequal when components were joined.
-    members: the processes. runtimes: the programs bound to some of them. config: the last run's.
-    starting: the call of run that is just making a program.
+    version: grows with every edit; of two joined it is larger than both were, so that no program
+    takes what was joined for its own. probed: grows with every probe that is put on a member or
+    taken off. step, marked: steps done, and how many there were at the last mark. counts: the
+    counts of steps that were unequal when components were joined. members: the processes. runtimes:
+    the programs bound to some of them. config: the last run's. starting: the call of run that is
+    just making a program.
     """
 
     __slots__ = (
@@ -73,7 +74,8 @@ class Structure:
             self.places = (self.version, parts, {id(x): k for k, x in enumerate(parts)})
         return self.places[1:]
 
-    # -- copies: part after part, since a chain of a thousand ports is too deep for what follows references
+    # -- copies: part after part, since a chain of a thousand ports is too deep for what follows
+    # references
 
     def __reduce__(self) -> Any:
         root = self.root()
@@ -107,7 +109,8 @@ class Structure:
 
 
 class Shared:
-    """Base of processes, ports and Vars. A copy of one is its twin in a copy of all that it is connected to."""
+    """Base of processes, ports and Vars. A copy of one is its twin in a copy of all that it is
+    connected to."""
 
     def _shared(self) -> Structure | None:
         """The structure this is part of."""

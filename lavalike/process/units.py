@@ -15,9 +15,11 @@ class Units:
     """What the values of a process count in; a Dynamics derives the constants of its step by it.
 
     Args:
-        loihi: the values are fixed_pt's whole numbers in floating_pt too, as in a .net file. Default False.
+        loihi: the values are fixed_pt's whole numbers in floating_pt too, as in a .net file.
+            Default False.
         checked: in fixed_pt, a state that leaves its 24 bits is an error. Default False.
-        scale: what a state of 1 is in fixed_pt, where the process counts states in the user's unit. Default 1.
+        scale: what a state of 1 is in fixed_pt, where the process counts states in the user's unit.
+            Default 1.
         own: what else the process was given as ``proc_params``. Default: nothing.
     """
 

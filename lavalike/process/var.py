@@ -33,10 +33,11 @@ class Var(Shared):
 
     Args:
         shape: shape of the value. ``(1,)`` stands for one value shared by all neurons.
-        init: scalar, list or array of booleans, integers, floats, complex numbers or texts, broadcast to ``shape``; its dtype is the
-            Var's. A user's model keeps the kind: floats and complex numbers in the precision of the run, booleans and integers as they
-            are. Python's integers become floats where a step writes floats into them; with a NumPy array or number a dtype was asked
-            for, and such a step is an error. Default 0.
+        init: scalar, list or array of booleans, integers, floats, complex numbers or texts,
+            broadcast to ``shape``; its dtype is the Var's. A user's model keeps the kind: floats
+            and complex numbers in the precision of the run, booleans and integers as they are.
+            Python's integers become floats where a step writes floats into them; with a NumPy array
+            or number a dtype was asked for, and such a step is an error. Default 0.
         shareable: kept for Lava programs; RefPorts refuse a Var that is not shareable.
         name: taken from the attribute it is assigned to unless given.
         role: ``"state"`` changes from step to step, ``"parameter"`` only when it is set or trained.
@@ -126,7 +127,8 @@ class Var(Shared):
         self.aliased = other
 
     def _checked(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
-        """A new array of the Var's shape and ``dtype`` (None: the value's own) that holds ``value``; VarError."""
+        """A new array of the Var's shape and ``dtype`` (None: the value's own) that holds
+        ``value``; VarError."""
         arr = self._array(value, dtype)
         if self.finite and arr.dtype.kind in "fc" and not np.isfinite(arr).all():
             who = (
@@ -178,7 +180,8 @@ class Var(Shared):
         return out
 
     def _array(self, value: Any, dtype: np.dtype | None) -> np.ndarray:
-        """``value`` as an array of what a Var of ``dtype`` holds; VarError, which is a TypeError too, where it is none."""
+        """``value`` as an array of what a Var of ``dtype`` holds; VarError, which is a TypeError
+        too, where it is none."""
         who = (
             f"{self.path}: value"
             if self.process is not None
@@ -233,10 +236,12 @@ class Var(Shared):
 
     @arguments(error=VarError)
     def set(self, value: Any, idx: Any = None) -> None:
-        """Replace the value (or ``value[idx]``), keeping the dtype (integers become floats where some are given); derived constants follow.
+        """Replace the value (or ``value[idx]``), keeping the dtype (integers become floats where
+        some are given); derived constants follow.
 
-        A parameter that is one number for all neurons becomes one a neuron where it is given as many, or an index beyond the first.
-        Raises VarError when the value does not fit, and leaves everything as it was.
+        A parameter that is one number for all neurons becomes one a neuron where it is given as
+        many, or an index beyond the first. Raises VarError when the value does not fit, and leaves
+        everything as it was.
         """
         if self.aliased is not None:
             self.aliased.set(value, idx)

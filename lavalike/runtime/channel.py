@@ -1,4 +1,5 @@
-"""Channels: how messages pass from part to part. Here within one process; others keep the same calls."""
+"""Channels: how messages pass from part to part. Here within one process; others keep the same
+calls."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ class Channel(Protocol):
         """From the next stretch on ``port`` passes, in ``dtype``."""
 
     def begin(self, steps: int, given: Mapping[Port, np.ndarray]) -> None:
-        """A stretch of ``steps`` steps; ``given``: rows that the run brings, of stimuli and recordings."""
+        """A stretch of ``steps`` steps; ``given``: rows that the run brings, of stimuli and
+        recordings."""
 
     def rows(self, port: Port, first: int, last: int) -> np.ndarray:
-        """The rows of steps ``first`` to ``last`` of this stretch, to be read by who hears ``port``, or filled by who sends it."""
+        """The rows of steps ``first`` to ``last`` of this stretch, to be read by who hears
+        ``port``, or filled by who sends it."""
 
 
 class LocalChannel:

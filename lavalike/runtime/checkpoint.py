@@ -92,7 +92,8 @@ class Encoder:
 
 
 def varying(runtime: Runtime) -> list[Var]:
-    """Parameters that steps may change: those that RefPorts refer to, and those of Python models."""
+    """Parameters that steps may change: those that RefPorts refer to, and those of Python
+    models."""
     found = [v for n in runtime.flat.nodes if n.model.inline for v in n.process.vars]
     ports: list[RefPort] = [r for n in runtime.flat.nodes for r in n.process.ref_ports]
     found += [refs.resolve(port).var for port in ports]
@@ -138,7 +139,8 @@ class Checkpoint:
             self.write(runtime)
 
     def write(self, runtime: Runtime) -> None:
-        """Put what is now into the file, unless it is there; RunError where it cannot be written."""
+        """Put what is now into the file, unless it is there; RunError where it cannot be
+        written."""
         step = runtime.program.step
         if step == self.written:
             return

@@ -12,7 +12,8 @@ STEPS = Rule("an integer >= 1", is_integer, lambda n: 1 <= n <= 2**62)
 @arguments(late=True, num_steps=STEPS, blocking=FLAG)
 @dataclass(frozen=True)
 class RunSteps:
-    """Run ``num_steps`` steps (1..2**62); with ``blocking=False`` return at once, ``wait()`` joins."""
+    """Run ``num_steps`` steps (1..2**62); with ``blocking=False`` return at once, ``wait()``
+    joins."""
 
     num_steps: int
     blocking: bool = True

@@ -1,4 +1,5 @@
-"""Engine: walks a plan. It owns time, hands messages from part to part, records, and reads and writes Vars."""
+"""Engine: walks a plan. It owns time, hands messages from part to part, records, and reads and
+writes Vars."""
 
 from __future__ import annotations
 
@@ -41,12 +42,13 @@ class Snapshot:
 class Engine:
     """A compiled graph.
 
-    Between runs ``read`` and ``write`` serve the Vars. ``step`` counts the steps done; after an error in one of several parts all of
-    them are where the last whole step left them, but for a graph with Python models, which runs no more.
+    Between runs ``read`` and ``write`` serve the Vars. ``step`` counts the steps done; after an
+    error in one of several parts all of them are where the last whole step left them, but for a
+    graph with Python models, which runs no more.
 
-    Attributes: ``plan``, what is walked; ``programs``, one for each of its parts; ``beside``, those with models beside the steps, which are
-    told where a run begins and is over; ``whole``: a run is one stretch, as one of the parts
-    runs all steps at once.
+    Attributes: ``plan``, what is walked; ``programs``, one for each of its parts; ``beside``, those
+    with models beside the steps, which are told where a run begins and is over; ``whole``: a run is
+    one stretch, as one of the parts runs all steps at once.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Engine:
             self._summed[port] = self.flat.terms(port)
             self._pass_on(t.source for t in self._summed[port] if isinstance(t.source, OutPort))
 
-    # -- running ---------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     @property
     def step(self) -> int:
@@ -113,11 +115,13 @@ class Engine:
 
     @property
     def request(self) -> str:
-        """What a model asked for in the last step done, which then ended the run: "pause", "stop" or nothing."""
+        """What a model asked for in the last step done, which then ended the run: "pause", "stop"
+        or nothing."""
         return next((p.request for p in self._asking if p.request), "") if self._asking else ""
 
     def watch(self, paused: Callable[[], bool]) -> None:
-        """``paused`` says whether the run is to end, to parts that may wait for the program around the graph."""
+        """``paused`` says whether the run is to end, to parts that may wait for the program around
+        the graph."""
         for program in self._asking:
             program.watch(paused)
 
@@ -125,9 +129,10 @@ class Engine:
         """Do ``steps`` steps.
 
         Args:
-            stimuli: for each of the graph's stimuli an array (steps, batch, size), of the dtype that ``flat.dtype_of`` says.
-            recordings: arrays (steps, batch, size) to fill; dtype as ``dtype_of`` says. They may have rows for steps that ``again`` does
-                where ``longer`` says so.
+            stimuli: for each of the graph's stimuli an array (steps, batch, size), of the dtype
+                that ``flat.dtype_of`` says.
+            recordings: arrays (steps, batch, size) to fill; dtype as ``dtype_of`` says. They may
+                have rows for steps that ``again`` does where ``longer`` says so.
         """
         if self._single is not None:
             self._single.run(steps, stimuli, recordings)
@@ -161,8 +166,9 @@ class Engine:
             raise
 
     def again(self, steps: int) -> None:
-        """Do ``steps`` more as the last run did: recordings go on in the rows behind those that it filled, which must be there, and
-        stimuli so too. Where ``goes_on`` says so, and nothing but ``write`` came between."""
+        """Do ``steps`` more as the last run did: recordings go on in the rows behind those that it
+        filled, which must be there, and stimuli so too. Where ``goes_on`` says so, and nothing but
+        ``write`` came between."""
         self._single.again(steps)  # type: ignore[union-attr]  # goes_on says that there is one
 
     def _stretch(
@@ -205,7 +211,8 @@ class Engine:
         program.run(last - first, heard, wanted)
 
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
-        """What ``port`` will send in the next ``steps`` steps; see :meth:`lavalike.backends.base.Program.ahead`."""
+        """What ``port`` will send in the next ``steps`` steps; see
+        :meth:`lavalike.backends.base.Program.ahead`."""
         return self._owner[id(port.process)].ahead(port, steps)
 
     def record(self, targets: Sequence[Port | Var]) -> bool:
@@ -230,7 +237,7 @@ class Engine:
             self._sum(sums)
         return True
 
-    # -- Vars and what is recorded ---------------------------------------------------------------------
+    # -- Vars and what is recorded -----------------------------------------------------------------
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         """The dtype in which ``target`` is recorded."""
@@ -254,7 +261,7 @@ class Engine:
         if program is not None:
             program.write(var, value)
 
-    # -- states as a whole -----------------------------------------------------------------------------
+    # -- states as a whole -------------------------------------------------------------------------
 
     @functools.cached_property
     def _names(self) -> tuple[tuple[str, str], ...]:
@@ -288,7 +295,8 @@ class Engine:
         return Snapshot(self._names, self.batch, self.state())
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Be as when ``snapshot`` was taken, of this engine or of one of an equal graph; RunError for another graph's, by name."""
+        """Be as when ``snapshot`` was taken, of this engine or of one of an equal graph; RunError
+        for another graph's, by name."""
         mine = self._names
         if snapshot.nodes != mine or snapshot.batch != self.batch:
             other = next(
@@ -304,7 +312,7 @@ class Engine:
             )
         self.go_back(snapshot.state)
 
-    # -- what a chip tells -----------------------------------------------------------------------------
+    # -- what a chip tells -------------------------------------------------------------------------
 
     def placement(self, chips: int = 1) -> Placement:
         """Where the parts of the bss2 backend lie. RoutingError; RunError where there is none."""
@@ -313,14 +321,16 @@ class Engine:
         return reporting.placement(self.programs, chips)
 
     def report(self) -> Report:
-        """The placement, and what the last run counted on the chip. RunError where no part ran on one."""
+        """The placement, and what the last run counted on the chip. RunError where no part ran on
+        one."""
         from lavalike.backends.bss2 import reporting
 
         return reporting.report(self.programs, self._last)
 
     @property
     def links(self) -> list[SpikeRecord]:
-        """Of each spiking part on an emulated chip, the events of the last run that came from outside, and those lost on the way."""
+        """Of each spiking part on an emulated chip, the events of the last run that came from
+        outside, and those lost on the way."""
         from lavalike.backends.bss2 import reporting
 
         return reporting.links(self.programs)

@@ -1,8 +1,10 @@
-"""What computes one share of a graph, in step with the others: programs over its nodes, with what it hears and sends between them.
+"""What computes one share of a graph, in step with the others: programs over its nodes, with what
+it hears and sends between them.
 
-All of the numba backend: one table, in which the exchange is a row. Else the nodes that hear other shares, all of them delayed, have an
-engine of their own: in each stretch the first takes its steps, the shares exchange, the second takes the same steps with what has come.
-What the second will send in them is settled before.
+All of the numba backend: one table, in which the exchange is a row. Else the nodes that hear other
+shares, all of them delayed, have an engine of their own: in each stretch the first takes its steps,
+the shares exchange, the second takes the same steps with what has come. What the second will send
+in them is settled before.
 """
 
 from __future__ import annotations
@@ -24,16 +26,19 @@ Rows = Mapping[Port, np.ndarray]
 
 
 class Meeting(Protocol):
-    """How shares exchange: :class:`lavalike.backends.numba.exchange.Exchange`, and what is besides it for stretches of steps."""
+    """How shares exchange: :class:`lavalike.backends.numba.exchange.Exchange`, and what is besides
+    it for stretches of steps."""
 
     def prepare(self, stretches: bool, agrees: bool) -> None:
-        """It will be asked for ``swap``, and for ``agree``: what that takes is compiled, so that no step waits for it."""
+        """It will be asked for ``swap``, and for ``agree``: what that takes is compiled, so that no
+        step waits for it."""
 
     def begin(self, run: int) -> None:
         """A run begins, which for all has this number, larger than those before."""
 
     def swap(self, steps: int, rows: Mapping[OutPort, np.ndarray]) -> dict[OutPort, np.ndarray]:
-        """Send ``rows`` (steps, batch, size) of what this share sends; the same of what it hears."""
+        """Send ``rows`` (steps, batch, size) of what this share sends; the same of what it
+        hears."""
 
     def agree(self, asks: bool) -> bool:
         """Of all shares, after a step: whether any asks to end the run."""
@@ -54,8 +59,8 @@ class ShareFlat(Flat):
 class Member:
     """One share, compiled. ``step`` counts the steps done.
 
-    ``careful``: a step may stop in its middle for a reason that is not fatal, so states of before are kept; ``asking``: models may ask
-    for the end of the run.
+    ``careful``: a step may stop in its middle for a reason that is not fatal, so states of before
+    are kept; ``asking``: models may ask for the end of the run.
 
     Args:
         ask: gives the seed that the whole graph draws from, where RunConfig gives none.
@@ -97,7 +102,7 @@ class Member:
         self._first = parcel.step
         self._at = engines[0]  # which runs, or ran last
 
-    # -- building --------------------------------------------------------------------------------------
+    # -- building ----------------------------------------------------------------------------------
 
     def _flat(self, nodes: list[Node]) -> ShareFlat:
         parcel = self.parcel
@@ -139,7 +144,7 @@ class Member:
         self.keeps, self.alert = keeps, alert
         self.meeting.prepare(not self._row, alert)
 
-    # -- running ---------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     @property
     def engines(self) -> list[Engine]:
@@ -152,8 +157,8 @@ class Member:
 
     @property
     def done(self) -> int:
-        """Steps of this run after which all can stand, after an error: those that what raised it has done, where states are kept, since all
-        do these once more; else those that are done."""
+        """Steps of this run after which all can stand, after an error: those that what raised it
+        has done, where states are kept, since all do these once more; else those that are done."""
         return (self._at.step if self.keeps else self.step) - self._first
 
     @property
@@ -168,7 +173,8 @@ class Member:
         stimuli: Rows,
         recordings: Mapping[Port | Var, np.ndarray],
     ) -> int:
-        """Do ``steps`` steps, of which ``lag`` may be exchanged at once, in run ``number`` of all shares; how many were done."""
+        """Do ``steps`` steps, of which ``lag`` may be exchanged at once, in run ``number`` of all
+        shares; how many were done."""
         self._first = self.step
         if self.keeps:
             self.before = [e.state() for e in self.engines]
@@ -244,7 +250,7 @@ class Member:
     ) -> dict[Port | Var, np.ndarray]:
         return {t: x for t, x in recordings.items() if engine.flat.node_of(t.process) is not None}
 
-    # -- Vars and states -------------------------------------------------------------------------------
+    # -- Vars and states ---------------------------------------------------------------------------
 
     def _engine_of(self, target: Port | Var) -> Engine:
         return next(e for e in self.engines if e.flat.node_of(target.process) is not None)

@@ -1,7 +1,9 @@
-"""A graph over the ranks of an MPI program, by mpi4py: the shares and the talk of :mod:`lavalike.runtime.workers`, over messages.
+"""A graph over the ranks of an MPI program, by mpi4py: the shares and the talk of
+:mod:`lavalike.runtime.workers`, over messages.
 
-Rank 0 runs the user's program and, in a thread, a share; every other rank serves it. In each exchange a share sends to each
-neighbour one block of all that this one hears of it. A number at its head tells blocks of a run that was given up.
+Rank 0 runs the user's program and, in a thread, a share; every other rank serves it. In each
+exchange a share sends to each neighbour one block of all that this one hears of it. A number at its
+head tells blocks of a run that was given up.
 """
 
 from __future__ import annotations
@@ -118,7 +120,8 @@ class Exchange:
         return True
 
     def swap(self, steps: int, rows: Mapping[OutPort, np.ndarray]) -> dict[OutPort, np.ndarray]:
-        """Send ``rows`` (steps, batch, size) of what this share sends; the same of what it hears."""
+        """Send ``rows`` (steps, batch, size) of what this share sends; the same of what it
+        hears."""
         number = int(self.state[kernels.NUMBER]) + 1
         flat = {
             p: np.ascontiguousarray(rows[p]).reshape(-1).view(np.uint8)
@@ -144,8 +147,9 @@ class Exchange:
     def _swap(
         self, number: int, parts: Mapping[int, Sequence[np.ndarray]], sizes: Mapping[int, int]
     ) -> dict[int, np.ndarray]:
-        """One block to each neighbour and one from each, which are of exchange ``number``. A neighbour that hears nothing, or sends
-        nothing, gets an empty one, so that nobody is ahead of it."""
+        """One block to each neighbour and one from each, which are of exchange ``number``. A
+        neighbour that hears nothing, or sends nothing, gets an empty one, so that nobody is ahead
+        of it."""
         for rank, own in parts.items():
             if rank in self._sends:
                 self._finish(self._sends[rank][0])
@@ -228,7 +232,7 @@ class Exchange:
         return found
 
 
-# -- talk -----------------------------------------------------------------------------------------------
+# -- talk ------------------------------------------------------------------------------------------
 
 
 class Pipe:
@@ -475,7 +479,7 @@ def _let_go(hands: Any, pid: int) -> None:
             hand.end()
 
 
-# -- a program --------------------------------------------------------------------------------------------
+# -- a program -------------------------------------------------------------------------------------
 
 
 program = ""  # the file that rank 0 runs
@@ -483,8 +487,8 @@ _imported: list[str] = []  # it, where another has imported it
 
 
 def run(call: Callable[[], int], file: str) -> int:
-    """Call ``call``, of the program ``file``, on rank 0 and serve it on all others; the status to exit with. An error of it is to end all
-    ranks, by whoever calls this."""
+    """Call ``call``, of the program ``file``, on rank 0 and serve it on all others; the status to
+    exit with. An error of it is to end all ranks, by whoever calls this."""
     global program
     comm, between, program = MPI.COMM_WORLD.Dup(), MPI.COMM_WORLD.Dup(), file
     _check_versions(comm)

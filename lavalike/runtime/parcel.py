@@ -1,4 +1,5 @@
-"""A share of a graph as a worker process gets it: its own processes with their Vars, and of all others what it hears of them."""
+"""A share of a graph as a worker process gets it: its own processes with their Vars, and of all
+others what it hears of them."""
 
 from __future__ import annotations
 
@@ -29,9 +30,10 @@ Key = tuple[str, int, int]  # of a port or Var of a share: its kind, the node's 
 
 @dataclass(eq=False)
 class Parcel:
-    """Share ``wiring.rank``. ``nodes`` as (process, class of model, config, terms of each InPort, target); ``beside``: of those that act
-    on a Var of another, by their numbers, that one's number and the Var; ``called`` and ``step`` as the whole graph has them; ``dtypes``
-    of ports that come from elsewhere."""
+    """Share ``wiring.rank``. ``nodes`` as (process, class of model, config, terms of each InPort,
+    target); ``beside``: of those that act on a Var of another, by their numbers, that one's number
+    and the Var; ``called`` and ``step`` as the whole graph has them; ``dtypes`` of ports that come
+    from elsewhere."""
 
     wiring: Wiring
     layout: Layout
@@ -129,7 +131,7 @@ def keys(nodes: Sequence[Node]) -> dict[Port | Var, Key]:
     return out
 
 
-# -- as bytes -----------------------------------------------------------------------------------------------
+# -- as bytes --------------------------------------------------------------------------------------
 
 
 Packed = tuple[bytes, list[Any]]  # a pickle, and the arrays beside it
@@ -163,7 +165,8 @@ def _pickled(what: Any, of: Parcel) -> Packed:
 
 
 class _Pickler(pickle.Pickler):
-    """Of processes, ports and Vars those of the share; of others a place to stand on: path, and shape."""
+    """Of processes, ports and Vars those of the share; of others a place to stand on: path, and
+    shape."""
 
     def __init__(self, stream: io.BytesIO, one: Parcel, beside: list[Any]) -> None:
         super().__init__(stream, 5, buffer_callback=lambda b: beside.append(b.raw()))

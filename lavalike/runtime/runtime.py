@@ -42,7 +42,8 @@ class RecompileWarning(UserWarning):
 
 
 class Stretches:
-    """Cuts a run into stretches of about STRETCH_SECONDS; those of a ``whole`` program are as long as the run."""
+    """Cuts a run into stretches of about STRETCH_SECONDS; those of a ``whole`` program are as long
+    as the run."""
 
     def __init__(self, program: Engine | Workers) -> None:
         self.whole = program.whole
@@ -55,7 +56,8 @@ class Stretches:
         stimuli: Mapping[Port, np.ndarray],
         recordings: Mapping[Port | Var, np.ndarray] | None,
     ) -> None:
-        """One stretch of ``steps`` steps, from which the next size is learnt; without recordings the last one goes on."""
+        """One stretch of ``steps`` steps, from which the next size is learnt; without recordings
+        the last one goes on."""
         began = time.perf_counter()
         if recordings is None:
             program.again(steps)
@@ -73,7 +75,8 @@ class Stretches:
 class Runtime:
     """A compiled program bound to the processes it runs.
 
-    One call of ``run`` holds it at a time, by a :class:`Claim`; Vars are read and written while none does.
+    One call of ``run`` holds it at a time, by a :class:`Claim`; Vars are read and written while
+    none does.
     """
 
     def __init__(
@@ -134,7 +137,8 @@ class Runtime:
             (t, self.program.dtype_of(t), [p for p in self.probes if resolved(p.target) is t])
             for t in dict.fromkeys(resolved(probe.target) for probe in self.probes)
         ]
-        # probes whose own arrays the program fills, run after run; None where rows pass through others
+        # probes whose own arrays the program fills, run after run; None where rows pass through
+        # others
         alone = all(len(probes) == 1 and probes[0].plain for _, _, probes in self.targets)
         self._filled = [p for _, _, (p,) in self.targets] if alone else None
         self._bound = False  # the program knows where the next rows are
@@ -169,7 +173,7 @@ class Runtime:
             for var in p.vars:
                 var.binding = self
 
-    # -- Vars (see lavalike.process.var.Binding) ---------------------------------------------------------
+    # -- Vars (see lavalike.process.var.Binding) ---------------------------------------------------
 
     def read(self, var: Var) -> np.ndarray:
         with self._lock:
@@ -185,7 +189,7 @@ class Runtime:
                 )
             self.program.write(var, value)
 
-    # -- one run at a time -------------------------------------------------------------------------------
+    # -- one run at a time -------------------------------------------------------------------------
 
     @property
     def running(self) -> bool:
@@ -243,10 +247,11 @@ class Runtime:
         self.failed, self.error, self._bound = None, None, False
         return True
 
-    # -- life cycle ----------------------------------------------------------------------------------------
+    # -- life cycle --------------------------------------------------------------------------------
 
     def run(self, condition: RunCondition, claim: Claim, keep: Checkpoint | None = None) -> None:
-        """Do the steps; ``claim`` holds the program, and ends with them; ``keep`` has the states in a file meanwhile."""
+        """Do the steps; ``claim`` holds the program, and ends with them; ``keep`` has the states in
+        a file meanwhile."""
         try:
             if self.failed is not None and self.program.lost is None:
                 raise RunError(
@@ -343,7 +348,8 @@ class Runtime:
             keep.write(self)
 
     def _goes_on(self, steps: float) -> bool:
-        """Whether the program may go on for ``steps`` steps as it did, in the rows behind those it filled."""
+        """Whether the program may go on for ``steps`` steps as it did, in the rows behind those it
+        filled."""
         if not self._bound or self._filled is None:
             return False
         for probe in self._filled:  # noqa: SIM110  (all() takes three times as long)
@@ -352,7 +358,8 @@ class Runtime:
         return True
 
     def _room(self, n: Any) -> tuple[Any, dict[Port | Var, np.ndarray]]:
-        """Rows for at most ``n`` steps, and for how many: all there are where the program fills the probes' own."""
+        """Rows for at most ``n`` steps, and for how many: all there are where the program fills the
+        probes' own."""
         for _, dtype, probes in self.targets:
             for probe in probes:
                 n = min(n, probe.left if self.stretches.whole else probe.most(dtype))
@@ -367,7 +374,8 @@ class Runtime:
     def _commit(
         self, rows: Mapping[Port | Var, np.ndarray] | None, steps: int, before: int
     ) -> None:
-        """Give ``steps`` of ``rows`` to the probes; what one raises is raised when all have theirs."""
+        """Give ``steps`` of ``rows`` to the probes; what one raises is raised when all have
+        theirs."""
         if self._filled is not None:
             for probe in self._filled:
                 probe.commit(steps, before)
@@ -562,7 +570,8 @@ def _held_program(
                 config = before or RunConfig()
             if bound or root.counts:
                 _warn(process, config != before and f"for {config}")
-            # the new program takes the states from the old ones' Vars; if it cannot be made, the old ones stay
+            # the new program takes the states from the old ones' Vars; if it cannot be made, the
+            # old ones stay
             new = Runtime(process, config, bound[-1].flat.drawn if bound else drawn)
             for old in bound:
                 old.release()
@@ -623,7 +632,8 @@ def _all_run(members: Iterable[AbstractProcess], flat: Flat) -> None:
 
 @contextmanager
 def _held(process: AbstractProcess, verb: str) -> Iterator[Structure]:
-    """The structure of ``process``, whose programs nobody else runs meanwhile; RunError where somebody does."""
+    """The structure of ``process``, whose programs nobody else runs meanwhile; RunError where
+    somebody does."""
     claim = Claim()
     with starting(process, claim):
         root = process._structure.root()

@@ -27,7 +27,8 @@ NAP = 5e-5  # seconds between two looks, after a wait of a millisecond
 
 
 class SharedExchange:
-    """The exchange of share ``rank`` through memory ``fd``. See :class:`lavalike.backends.numba.exchange.Exchange`."""
+    """The exchange of share ``rank`` through memory ``fd``. See
+    :class:`lavalike.backends.numba.exchange.Exchange`."""
 
     def __init__(self, layout: Layout, wiring: Wiring, fd: int) -> None:
         self.layout, self.rank = layout, wiring.rank
@@ -103,7 +104,8 @@ class SharedExchange:
         self.words[self.layout.abort] = self.run
 
     def swap(self, steps: int, rows: Mapping[OutPort, np.ndarray]) -> dict[OutPort, np.ndarray]:
-        """Send ``rows`` (steps, batch, size) of what this share sends; the same of what it hears."""
+        """Send ``rows`` (steps, batch, size) of what this share sends; the same of what it
+        hears."""
         number = int(self.state[kernels.NUMBER]) + 1
         for port, (first, last) in self.sent.items():
             self._rows(self.rank, number, steps, first, last - first)[...] = (

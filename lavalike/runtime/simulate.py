@@ -48,10 +48,12 @@ class AmbiguousError(InputError):
 
 
 class Recording(Mapping[Any, np.ndarray]):
-    """What a run recorded: ``rec["out"]``, ``rec[port]``, ``rec[var]``, arrays ``(batch, *shape, time)``, without
-    the batch axis where the inputs had none. ``program`` is what ran; RunError where that was elsewhere (simulate_many).
+    """What a run recorded: ``rec["out"]``, ``rec[port]``, ``rec[var]``, arrays
+    ``(batch, *shape, time)``, without the batch axis where the inputs had none. ``program`` is what
+    ran; RunError where that was elsewhere (simulate_many).
 
-    What was not recorded is a NotRecordedError (InputError and KeyError), so that ``in`` and ``get`` act as those of a dict."""
+    What was not recorded is a NotRecordedError (InputError and KeyError), so that ``in`` and
+    ``get`` act as those of a dict."""
 
     def __init__(
         self,
@@ -125,8 +127,8 @@ class Recording(Mapping[Any, np.ndarray]):
 
 
 def find(process: AbstractProcess, key: Any, kind: Any, argument: str = "") -> Any:
-    """The port or Var meant by ``key``: itself, a name on ``process``, a dotted path from it, or a name that is
-    unique among everything connected to it. Errors begin with ``argument``."""
+    """The port or Var meant by ``key``: itself, a name on ``process``, a dotted path from it, or a
+    name that is unique among everything connected to it. Errors begin with ``argument``."""
     where = f"{argument}{process.path}"
     if isinstance(key, Port | Var):
         if not isinstance(key, kind):
@@ -206,23 +208,27 @@ def simulate(
     config: RunConfig | None = None,
     record: Iterable[Target | str] = (),
 ) -> Recording:
-    """Run everything connected to ``process`` from its Vars' present values and count of steps, and leave the processes as they were.
+    """Run everything connected to ``process`` from its Vars' present values and count of steps, and
+    leave the processes as they were.
 
     Args:
         process: usually the network.
-        inputs: InPorts (or names) to arrays ``(*port.shape, time)``, or ``(batch, *port.shape, time)`` for a whole
-            batch at once. InPorts that nothing sends to can be fed, unconnected or behind unconnected ones (``net.in_layer.neuron.a_in``
-            behind ``net.inp``: nothing but that port gets it then); others read zeros.
-        steps: how many; default the inputs' length. Longer inputs are cut, shorter ones are an error.
+        inputs: InPorts (or names) to arrays ``(*port.shape, time)``, or
+            ``(batch, *port.shape, time)`` for a whole batch at once. InPorts that nothing sends to
+            can be fed, unconnected or behind unconnected ones (``net.in_layer.neuron.a_in`` behind
+            ``net.inp``: nothing but that port gets it then); others read zeros.
+        steps: how many; default the inputs' length. Longer inputs are cut, shorter ones are an
+            error.
         config: default ``RunConfig()``.
-        record: ports and Vars to record besides the OutPorts of ``process``, which always are. A Var is recorded
-            as it stands at the end of each step. Memory: steps x batch x size x itemsize bytes each.
+        record: ports and Vars to record besides the OutPorts of ``process``, which always are. A
+            Var is recorded as it stands at the end of each step. Memory: steps x batch x size x
+            itemsize bytes each.
 
     Returns:
         A :class:`Recording`.
 
-    Raises InputError (InputTypeError for a wrong kind) for inputs, steps and records that do not fit, RunError while another thread runs
-    the process, and what compiling and running raise.
+    Raises InputError (InputTypeError for a wrong kind) for inputs, steps and records that do not
+    fit, RunError while another thread runs the process, and what compiling and running raise.
     """
     config = config or RunConfig()
     fed = {

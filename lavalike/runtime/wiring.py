@@ -1,4 +1,5 @@
-"""Of the processes that compute shares: where in their common memory what lies, that memory, and what the system says of them."""
+"""Of the processes that compute shares: where in their common memory what lies, that memory, and
+what the system says of them."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from lavalike.compiler.cut import WORD, Cut
 from lavalike.errors import WorkerError
 from lavalike.process import OutPort
 
-LINE = 8  # words of a line of the cache: what one process writes, and others read, lies in one of its own
+# words of a line of the cache: what one process writes, and others read, lies in one of its own
+LINE = 8
 COUNTER, ENDED, ASKS, STEP = range(4)  # words of a share's line
 
 
@@ -23,8 +25,8 @@ class Ended(Exception):
 
 
 class Layout:
-    """Where in the words of the shared memory what lies: a line a share, a line of its own for ``abort``, then two blocks a share, each
-    of ``steps`` steps."""
+    """Where in the words of the shared memory what lies: a line a share, a line of its own for
+    ``abort``, then two blocks a share, each of ``steps`` steps."""
 
     def __init__(self, cut: Cut, steps: int) -> None:
         shares = len(cut.shares)
@@ -41,9 +43,10 @@ class Layout:
 
 
 class Wiring:
-    """What the exchange of share ``rank`` is made of: in its own memory the bytes of each port that it sends and hears (``hears`` of the
-    latter in all), of each that it hears the share and the offset in its block, its neighbours, and what each of them hears of it, in the
-    order in which it counts it."""
+    """What the exchange of share ``rank`` is made of: in its own memory the bytes of each port that
+    it sends and hears (``hears`` of the latter in all), of each that it hears the share and the
+    offset in its block, its neighbours, and what each of them hears of it, in the order in which it
+    counts it."""
 
     def __init__(self, cut: Cut, rank: int) -> None:
         self.rank, self.neighbours, self.batch = rank, cut.neighbours(rank), cut.batch

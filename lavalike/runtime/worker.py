@@ -1,4 +1,5 @@
-"""A worker process: it computes the shares that it is given, one after another, as its parent says over a pipe."""
+"""A worker process: it computes the shares that it is given, one after another, as its parent says
+over a pipe."""
 
 from __future__ import annotations
 
@@ -50,8 +51,8 @@ def _outlive() -> None:
 
 
 class Worker:
-    """Serves one parent. A request is a verb and its arguments, an answer ("done", value, arrays) or
-    ("error", ...); arrays follow, as bytes each."""
+    """Serves one parent. A request is a verb and its arguments, an answer ("done", value, arrays)
+    or ("error", ...); arrays follow, as bytes each."""
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -61,7 +62,7 @@ class Worker:
         self.states: dict[int, Any] = {}
         self.last: tuple[Any, ...] = ()
 
-    # -- what comes and goes ---------------------------------------------------------------------------
+    # -- what comes and goes -----------------------------------------------------------------------
 
     def put_nowait(self, record: logging.LogRecord) -> None:
         """A record of this process, for :class:`logging.handlers.QueueHandler`."""
@@ -135,7 +136,7 @@ class Worker:
 
         return SharedExchange(parcel.layout, parcel.wiring, fd)
 
-    # -- requests --------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def do_hello(self) -> Any:
         return os.getpid(), []

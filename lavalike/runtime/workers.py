@@ -1,10 +1,12 @@
 """A graph over worker processes of this machine: ``RunConfig(workers=)``.
 
-The parent cuts the graph (:mod:`lavalike.compiler.cut`), gives every worker its share and the memory through which shares exchange, and
-from then on says how many steps to take; the workers keep step by themselves. A stretch of steps ends for all with the same step, so pause
-and stop do. The parent alone looks at who still lives.
+The parent cuts the graph (:mod:`lavalike.compiler.cut`), gives every worker its share and the
+memory through which shares exchange, and from then on says how many steps to take; the workers keep
+step by themselves. A stretch of steps ends for all with the same step, so pause and stop do. The
+parent alone looks at who still lives.
 
-Workers are spawned, and stay for half a minute after they were let go of, since an interpreter with Numba takes a second or two to start.
+Workers are spawned, and stay for half a minute after they were let go of, since an interpreter with
+Numba takes a second or two to start.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LOOK = 0.2  # seconds between two looks at workers that have not answered
 MOST = 64  # steps that are exchanged at once, at most
-# what has shares computed by other processes than those started here, and how many there are (runtime/mpi.py)
+# what has shares computed by other processes than those started here, and how many there are
+# (runtime/mpi.py)
 elsewhere: tuple[type[Workers], int] | None = None
 ENDS = 5.0  # seconds in which a worker that was let go of ends
 
@@ -58,8 +61,8 @@ def compiled(
     backends: Callable[[str], Backend],
     running: bool = False,
 ) -> Engine | Workers:
-    """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they pay. ``running``: in place of the program
-    that its processes have."""
+    """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they
+    pay. ``running``: in place of the program that its processes have."""
     config = flat.config
     count = config.workers or (1 if elsewhere is None else elsewhere[1])
     if count == 1:
@@ -85,7 +88,7 @@ def compiled(
     return (Workers if elsewhere is None else elsewhere[0])(made, batch, recordable)
 
 
-# -- processes ----------------------------------------------------------------------------------------------
+# -- processes -------------------------------------------------------------------------------------
 
 
 class Hand:
@@ -206,7 +209,8 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A process started within begins with Ctrl-C held back, until it says that it is none of its."""
+    """A process started within begins with Ctrl-C held back, until it says that it is none of
+    its."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -254,11 +258,12 @@ def _check_main() -> None:
     )
 
 
-# -- a graph over them --------------------------------------------------------------------------------------
+# -- a graph over them -----------------------------------------------------------------------------
 
 
 class Workers:
-    """What :class:`lavalike.runtime.engine.Engine` is, with the shares of a graph in worker processes.
+    """What :class:`lavalike.runtime.engine.Engine` is, with the shares of a graph in worker
+    processes.
 
     An error of a worker leaves all at the last whole step, as one process does, and is raised as it
     is. A worker that has ended or does not answer is a WorkerError that ends all of them; what was
@@ -343,7 +348,7 @@ class Workers:
             self._end(f"they could not be given their shares: {e}")
             raise
 
-    # -- talking to them -------------------------------------------------------------------------------
+    # -- talking to them ---------------------------------------------------------------------------
 
     def _check(self) -> None:
         if self._pid != os.getpid():
@@ -442,7 +447,8 @@ class Workers:
         into: Mapping[int, Sequence[np.ndarray]] | None = None,
         limit: float | None = None,
     ) -> tuple[dict[int, Any], dict[int, tuple[int, BaseException]]]:
-        """Values and errors (steps done, and the error) of ``ranks``. WorkerError where nothing is exchanged for ``limit`` seconds."""
+        """Values and errors (steps done, and the error) of ``ranks``. WorkerError where nothing is
+        exchanged for ``limit`` seconds."""
         values: dict[int, Any] = {}
         errors: dict[int, tuple[int, BaseException]] = {}
         waiting: dict[Any, int] = {self.hands[r].pipe: r for r in ranks}
@@ -474,7 +480,8 @@ class Workers:
         return values, errors
 
     def _answer(self, rank: int, into: Sequence[np.ndarray] | None) -> Any:
-        """The next message of a worker: ("done", value), ("error", steps, error), or None for one by the way."""
+        """The next message of a worker: ("done", value), ("error", steps, error), or None for one
+        by the way."""
         hand = self.hands[rank]
         kind, *rest = self._in_pipe(hand, hand.pipe.recv)
         if kind == "log":
@@ -513,7 +520,7 @@ class Workers:
         """What changes while workers exchange."""
         return tuple(int(self._words[wiring.LINE * r]) for r in range(len(self.cut.shares)))
 
-    # -- running ---------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     def watch(self, paused: Callable[[], bool]) -> None:
         """Nothing waits for the program around the graph in a worker."""
@@ -636,7 +643,7 @@ class Workers:
                     out.setdefault(rank, []).append(key)
         return out
 
-    # -- Vars and states -------------------------------------------------------------------------------
+    # -- Vars and states ---------------------------------------------------------------------------
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         """The dtype in which ``target`` is recorded."""
@@ -704,7 +711,7 @@ class Workers:
             self.lost = "stop() let go of them"
             self._finalizer()
 
-    # -- what a chip tells -----------------------------------------------------------------------------
+    # -- what a chip tells -------------------------------------------------------------------------
 
     def placement(self, chips: int = 1) -> Any:
         """There is none."""
@@ -721,7 +728,8 @@ class Workers:
 
 
 class _Deferred:
-    """Within, Ctrl-C waits: half a message to a worker is none. Twice it does not, and ends all workers."""
+    """Within, Ctrl-C waits: half a message to a worker is none. Twice it does not, and ends all
+    workers."""
 
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
@@ -757,8 +765,8 @@ class Kept:
 
 
 def _watch(workers: weakref.ref[Workers]) -> None:
-    """End a worker that is stopped (twice looked at, so that Ctrl-Z and on again ends nothing) while an answer is waited for; who waits for
-    it then sees its pipe closed."""
+    """End a worker that is stopped (twice looked at, so that Ctrl-Z and on again ends nothing)
+    while an answer is waited for; who waits for it then sees its pipe closed."""
     before: set[int] = set()
     while True:
         time.sleep(LOOK)

@@ -1,7 +1,7 @@
 """Classes from spike trains.
 
-Spikes are ``(batch, neuron, time)`` or ``(batch, channel, height, width, time)``; space is collapsed into neurons,
-in the order channel, height, width. Rates are spikes a step.
+Spikes are ``(batch, neuron, time)`` or ``(batch, channel, height, width, time)``; space is
+collapsed into neurons, in the order channel, height, width. Rates are spikes a step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ LOSS_MODE = choice(*MODES[:2])  # of a log confidence, where "softmax" is its lo
 
 
 def collapse(spike: torch.Tensor, label: str) -> torch.Tensor:
-    """Spikes as ``(batch, neuron, time)``, in float32 where they were of less precision (rates need it).
+    """Spikes as ``(batch, neuron, time)``, in float32 where they were of less precision (rates need
+    it).
 
     Raises:
         InputError: naming ``label``; another number of axes, or an empty one.
@@ -36,16 +37,19 @@ def collapse(spike: torch.Tensor, label: str) -> torch.Tensor:
 
 
 def moving_rate(spike: torch.Tensor, window: int) -> torch.Tensor:
-    """Rates in the last ``window`` steps, (batch, neuron, time); before the first step nothing fired."""
+    """Rates in the last ``window`` steps, (batch, neuron, time); before the first step nothing
+    fired."""
     return functional.avg_pool1d(functional.pad(spike, (window - 1, 0)), window, 1)
 
 
 def log_confidence(rate: torch.Tensor, mode: str, window: int, eps: float) -> torch.Tensor:
-    """Logarithm of the confidence in each neuron, for rates ``(batch, neuron, ...)`` taken over ``window`` steps.
+    """Logarithm of the confidence in each neuron, for rates ``(batch, neuron, ...)`` taken over
+    ``window`` steps.
 
-    "probability" is log(rate / (sum of rates + eps)). Where a neuron is silent that is -inf, with a NaN gradient; there
-    the logarithm goes on along its tangent at one spike a window: it counts as 1/e of a spike, and a spike more lowers
-    the loss by a bounded amount. Where all are silent the sum counts as one spike.
+    "probability" is log(rate / (sum of rates + eps)). Where a neuron is silent that is -inf, with a
+    NaN gradient; there the logarithm goes on along its tangent at one spike a window: it counts as
+    1/e of a spike, and a spike more lowers the loss by a bounded amount. Where all are silent the
+    sum counts as one spike.
     """
     if mode == "softmax":
         return functional.log_softmax(rate, 1)
@@ -82,7 +86,8 @@ class Rate:
     def confidence(
         spike: torch.Tensor, mode: str = "probability", eps: float = 1e-6
     ) -> torch.Tensor:
-        """Confidences, (batch, neuron): rates as shares of their sum (eps is added to it), their "softmax", or "logsoftmax"."""
+        """Confidences, (batch, neuron): rates as shares of their sum (eps is added to it), their
+        "softmax", or "logsoftmax"."""
         return _confidence(Rate.rate(spike), mode, eps)
 
     @staticmethod
@@ -100,8 +105,8 @@ class MovingWindow(nn.Module):
 
     Args:
         time_window: length of the window in steps.
-        mode: what a call returns: None: labels, (batch, time); "probability", "softmax" or "logsoftmax": confidences,
-            (batch, neuron, time).
+        mode: what a call returns: None: labels, (batch, time); "probability", "softmax" or
+            "logsoftmax": confidences, (batch, neuron, time).
         eps: added to the sum of rates in mode "probability".
     """
 
@@ -116,7 +121,8 @@ class MovingWindow(nn.Module):
 
     @arguments(spike=TENSOR, mode=optional(MODE))
     def confidence(self, spike: torch.Tensor, mode: str | None = None) -> torch.Tensor:
-        """Confidences, (batch, neuron, time), in ``mode``, or the classifier's, or "probability"."""
+        """Confidences, (batch, neuron, time), in ``mode``, or the classifier's, or
+        "probability"."""
         return _confidence(self.rate(spike), mode or self.mode or "probability", self.eps)
 
     def predict(self, spike: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,8 @@ from lavalike.arguments import FLAG, arguments
 class Sigma(nn.Module):
     """Adds up its input over time.
 
-    ``stream`` takes and returns its state; with ``persistent_state`` a call goes on where the last one ended, unless
-    the batch is another (a plain attribute, never in the state dict).
+    ``stream`` takes and returns its state; with ``persistent_state`` a call goes on where the last
+    one ended, unless the batch is another (a plain attribute, never in the state dict).
     """
 
     @arguments(persistent_state=FLAG)

@@ -19,7 +19,7 @@
 processes and sets RANK; ``--max-restarts`` starts all again when one of them died. What each of
 several steps computes is what one process computes of the whole batch, but for the order of sums,
 where the loss is a mean over samples: each process has an equal share of each batch.
-"""
+"""  # noqa: W505
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ class Ranks:
         with the weights of the first and take the mean of their gradients. slayer's norms then take
         the mean over the whole batch; for torch's there is torch.nn.SyncBatchNorm.
 
-        ``find_unused_parameters``: as of DistributedDataParallel, where some take no part in the loss,
-        as the threshold of an Output block.
+        ``find_unused_parameters``: as of DistributedDataParallel, where some take no part in the
+        loss, as the threshold of an Output block.
 
-        InputError for blocks that learn the number of their channels at the first call: call it once
-        before.
+        InputError for blocks that learn the number of their channels at the first call: call it
+        once before.
         """
         net = net.to(self.device)
         if self.size == 1:
@@ -123,7 +123,8 @@ class Ranks:
 
     @arguments(stats=instance(LearningStats))
     def gather(self, stats: LearningStats) -> None:
-        """Have ``stats`` count what all processes counted in the epoch under way: before ``update``."""
+        """Have ``stats`` count what all processes counted in the epoch under way: before
+        ``update``."""
         if self.size == 1:
             return
         phases = (stats.training, stats.testing, stats.validation)
@@ -167,8 +168,8 @@ class Ranks:
 
     @arguments(path=PATH)
     def load(self, path: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """What :meth:`save` was given, None where there is no file; this process's generator goes on
-        from where it was then. Tensors are on the CPU.
+        """What :meth:`save` was given, None where there is no file; this process's generator goes
+        on from where it was then. Tensors are on the CPU.
 
         InputError: of another number of processes, or as of slayer.utils.load_checkpoint.
         """
@@ -225,7 +226,8 @@ def setup(backend: str | None = None) -> Ranks:
     try:
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store, rank, size = next(iter(dist.rendezvous("env://")))
-        # torchrun's store outlives a group and those of processes that were started before these: none is to find another's addresses
+        # torchrun's store outlives a group and those of processes that were started before these:
+        # none is to find another's addresses
         store = dist.PrefixStore(f"lavalike {attempt} {next(_groups)}", store)
         dist.init_process_group(
             backend or ("nccl" if device.type == "cuda" else "gloo"),

@@ -29,21 +29,26 @@ def export_hdf5(
     input_shape: tuple[int, ...] | int | None = None,
     example: Any = None,
 ) -> Path:
-    """Write ``network`` as a .net file that netx loads and that computes, in fixed_pt, the same bits.
+    """Write ``network`` as a .net file that netx loads and that computes, in fixed_pt, the same
+    bits.
 
-    A network with a ``forward`` is called once, in eval mode, and left as it was: what block k gets must be what block k-1 sent, and the
-    result the last one's output, by itself or as the first of a tuple. A Sequential of blocks is that; so is a flattening between a map
-    and a Dense block. A list of blocks, or a module without a forward, is taken as the chain it is.
+    A network with a ``forward`` is called once, in eval mode, and left as it was: what block k gets
+    must be what block k-1 sent, and the result the last one's output, by itself or as the first of
+    a tuple. A Sequential of blocks is that; so is a flattening between a map and a Dense block. A
+    list of blocks, or a module without a forward, is taken as the chain it is.
 
     Args:
         network: a sequence of blocks, or a module that has one as ``blocks``.
-        path: written beside itself first, brought to the disk and renamed, so that a file is complete or not there.
-        input_shape: of one message; needed only where a block was never called and no ``example`` tells it.
-        example: what forward takes, where that is not one tensor (batch, *input_shape, time): a tensor, or a tuple of its arguments.
+        path: written beside itself first, brought to the disk and renamed, so that a file is
+            complete or not there.
+        input_shape: of one message; needed only where a block was never called and no ``example``
+            tells it.
+        example: what forward takes, where that is not one tensor (batch, *input_shape, time): a
+            tensor, or a tuple of its arguments.
 
     Raises:
-        ExportError: naming the layer that cannot be exported faithfully, or that forward does not use as the file would; nothing is
-            written then.
+        ExportError: naming the layer that cannot be exported faithfully, or that forward does not
+            use as the file would; nothing is written then.
     """
     found = [network] if isinstance(network, Block) else getattr(network, "blocks", network)
     if not isinstance(found, Iterable):

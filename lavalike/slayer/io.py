@@ -6,8 +6,8 @@ Binary files hold one event after another, big-endian, with no header; times are
     2-D   40 bits: x 8, y 8, c 1, t 23
     3-D   56 bits: x 12, y 12, c 8, t 24 (the format of slayerPytorch's 3-D files)
 
-NumPy files (.npy, or .npz with a single array) hold a row an event, ``x, y, c, t``, or ``x, c, t`` without y. No file is
-unpickled.
+NumPy files (.npy, or .npz with a single array) hold a row an event, ``x, y, c, t``, or ``x, c, t``
+without y. No file is unpickled.
 """
 
 from __future__ import annotations
@@ -86,11 +86,12 @@ class Event:
         t_event: times in ms, finite.
         payload: values of graded events, None for spikes.
 
-    Attributes: ``x``, ``y`` (or None), ``c`` (int64), ``t`` (float64), ``p`` (or None), ``graded``, ``dim`` (1 or 2).
-    All are copies; channels keep their numbers.
+    Attributes: ``x``, ``y`` (or None), ``c`` (int64), ``t`` (float64), ``p`` (or None), ``graded``,
+    ``dim`` (1 or 2). All are copies; channels keep their numbers.
 
     Raises:
-        InputError: lists of different length, an index that is negative or no whole number, a time that is not finite.
+        InputError: lists of different length, an index that is negative or no whole number, a time
+            that is not finite.
     """
 
     @arguments()
@@ -138,14 +139,16 @@ class Event:
     def to_tensor(
         self, sampling_time: float = 1, dim: tuple[int, int, int, int] | None = None
     ) -> np.ndarray:
-        """Events as a float64 array (channel, height, width, time), 1 where there are any, summed payloads of graded ones.
+        """Events as a float64 array (channel, height, width, time), 1 where there are any, summed
+        payloads of graded ones.
 
         Args:
             sampling_time: ms of a step; events go to the nearest.
             dim: shape of the array; None: the smallest that holds all events from time 0 on.
 
         Raises:
-            InputError: the array would take more than 8 GiB (times in another unit, or counted from an epoch), or there is no memory.
+            InputError: the array would take more than 8 GiB (times in another unit, or counted from
+                an epoch), or there is no memory.
         """
         shape = dim
         if shape is None:
@@ -184,15 +187,18 @@ class Event:
         random_shift: bool = False,
         binning_mode: str = "OR",
     ) -> Array:
-        """Put the events into ``empty_tensor``, which is changed and returned. Events outside of it are left out, with one warning
-        that counts them; with ``random_shift`` those outside in time are what was asked for.
+        """Put the events into ``empty_tensor``, which is changed and returned. Events outside of it
+        are left out, with one warning that counts them; with ``random_shift`` those outside in time
+        are what was asked for.
 
         Args:
-            empty_tensor: (channel, height, width, time), for events in one dimension also (channel, width, time).
+            empty_tensor: (channel, height, width, time), for events in one dimension also (channel,
+                width, time).
             sampling_time: ms of a step; events go to the nearest.
-            random_shift: shift by a random number of steps (torch's generator): a shorter recording anywhere inside the
-                tensor, of a longer one any part that fills the tensor.
-            binning_mode: "OR": 1 where there are events; "SUM": their number. Payloads of graded events are always summed.
+            random_shift: shift by a random number of steps (torch's generator): a shorter recording
+                anywhere inside the tensor, of a longer one any part that fills the tensor.
+            binning_mode: "OR": 1 where there are events; "SUM": their number. Payloads of graded
+                events are always summed.
         """
         shape = tuple(empty_tensor.shape)
         if len(shape) != 4 and not (len(shape) == 3 and self.dim == 1):
@@ -240,7 +246,7 @@ class Event:
             empty_tensor[index] = 1
         return empty_tensor
 
-    # -- views -------------------------------------------------------------------------------------------
+    # -- views -------------------------------------------------------------------------------------
 
     @arguments(fig=optional(integer(0)), frame_rate=real(above=0))
     def show(self, fig: int | None = None, frame_rate: float = 24) -> None:
@@ -270,12 +276,14 @@ class Event:
         pre_compute_frames: bool = True,
         repeat: bool = True,
     ) -> Any:
-        """A ``matplotlib.animation.FuncAnimation``: keep a reference to it; it can be saved, or shown by plt.show(). Needs matplotlib.
+        """A ``matplotlib.animation.FuncAnimation``: keep a reference to it; it can be saved, or
+        shown by plt.show(). Needs matplotlib.
 
         Args:
             fig: number of the figure; None: a new one.
             frame_rate: frames a second, of events and of the film.
-            pre_compute_frames: compute all pictures now, rather than each when it is shown (slower then, less memory now).
+            pre_compute_frames: compute all pictures now, rather than each when it is shown (slower
+                then, less memory now).
             repeat: start again at the end.
         """
         from matplotlib import animation, pyplot as plt
@@ -327,7 +335,8 @@ class Event:
 
 @arguments(spike_tensor=_TENSOR, sampling_time=real(above=0))
 def tensor_to_event(spike_tensor: np.ndarray | torch.Tensor, sampling_time: float = 1) -> Event:
-    """The events of a tensor (channel, height, width, time), or (channel, width, time) for events in one dimension.
+    """The events of a tensor (channel, height, width, time), or (channel, width, time) for events
+    in one dimension.
 
     Every element that is not 0 is an event; they are graded where any is not 1.
 
@@ -353,7 +362,7 @@ def tensor_to_event(spike_tensor: np.ndarray | torch.Tensor, sampling_time: floa
     )
 
 
-# -- files -----------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 _LAYOUTS = {
     1: (("x", 16), ("c", 1), ("t", 23)),
@@ -424,31 +433,36 @@ def _encode(filename: str | os.PathLike[str], event: Event, kind: int) -> None:
 
 @arguments(filename=PATH)
 def read_1d_spikes(filename: str | os.PathLike[str]) -> Event:
-    """Events in one dimension: 16 bits x, 1 bit c, 23 bits t in microseconds. InputError for a length that is no multiple of 5 bytes."""
+    """Events in one dimension: 16 bits x, 1 bit c, 23 bits t in microseconds. InputError for a
+    length that is no multiple of 5 bytes."""
     return _read(filename, 1)
 
 
 @arguments(filename=PATH, td_event=instance(Event))
 def encode_1d_spikes(filename: str | os.PathLike[str], td_event: Event) -> None:
-    """Write events in one dimension; times are rounded to microseconds. InputError for what the bits cannot hold."""
+    """Write events in one dimension; times are rounded to microseconds. InputError for what the
+    bits cannot hold."""
     _encode(filename, td_event, 1)
 
 
 @arguments(filename=PATH)
 def read_2d_spikes(filename: str | os.PathLike[str]) -> Event:
-    """Events in two dimensions: 8 bits x, 8 bits y, 1 bit c, 23 bits t in microseconds. InputError as read_1d_spikes."""
+    """Events in two dimensions: 8 bits x, 8 bits y, 1 bit c, 23 bits t in microseconds. InputError
+    as read_1d_spikes."""
     return _read(filename, 2)
 
 
 @arguments(filename=PATH, td_event=instance(Event))
 def encode_2d_spikes(filename: str | os.PathLike[str], td_event: Event) -> None:
-    """Write events in two dimensions; times are rounded to microseconds. InputError for what the bits cannot hold."""
+    """Write events in two dimensions; times are rounded to microseconds. InputError for what the
+    bits cannot hold."""
     _encode(filename, td_event, 2)
 
 
 @arguments(filename=PATH)
 def read_3d_spikes(filename: str | os.PathLike[str]) -> Event:
-    """Events in two dimensions with up to 256 channels: 12 bits x, 12 bits y, 8 bits c, 24 bits t in microseconds."""
+    """Events in two dimensions with up to 256 channels: 12 bits x, 12 bits y, 8 bits c, 24 bits t
+    in microseconds."""
     return _read(filename, 3)
 
 
@@ -462,7 +476,8 @@ def encode_3d_spikes(filename: str | os.PathLike[str], td_event: Event) -> None:
 def read_np_spikes(
     filename: str | os.PathLike[str], fmt: str = "xypt", time_unit: float = 1e-3
 ) -> Event:
-    """Events of a .npy file, or a .npz file with a single array: rows ``x, y, c, t``, or ``x, c, t`` without y.
+    """Events of a .npy file, or a .npz file with a single array: rows ``x, y, c, t``, or
+    ``x, c, t`` without y.
 
     Args:
         fmt: "xypt".
@@ -517,7 +532,8 @@ def read_np_spikes(
 def encode_np_spikes(
     filename: str | os.PathLike[str], td_event: Event, fmt: str = "xypt", time_unit: float = 1e-3
 ) -> None:
-    """Write events as rows ``x, y, c, t``, or ``x, c, t`` without y; compressed where the name ends in .npz.
+    """Write events as rows ``x, y, c, t``, or ``x, c, t`` without y; compressed where the name ends
+    in .npz.
 
     Args:
         fmt: "xypt".

@@ -1,4 +1,5 @@
-"""Tensors (batch, channel, ..., time) as the loops want them: time outermost, the rest as it lies in memory."""
+"""Tensors (batch, channel, ..., time) as the loops want them: time outermost, the rest as it lies
+in memory."""
 
 from __future__ import annotations
 
@@ -21,10 +22,12 @@ def over_time(
     state: State,
     shift: bool = False,
 ) -> tuple[list[torch.Tensor], State, torch.Tensor]:
-    """``dynamics`` over all steps: (outputs in the inputs' layout, the state after them, how many values left 24 bits).
+    """``dynamics`` over all steps: (outputs in the inputs' layout, the state after them, how many
+    values left 24 bits).
 
-    A parameter is one number or a tensor of one a channel. Convolutions are faster with channels innermost: tensors that
-    have them there keep them, and those that must be copied anyway get them there.
+    A parameter is one number or a tensor of one a channel. Convolutions are faster with channels
+    innermost: tensors that have them there keep them, and those that must be copied anyway get them
+    there.
     """
     x = inputs[0]
     time_major = x.movedim(-1, 0)

@@ -1,7 +1,9 @@
-"""Losses on spike trains ``(batch, neuron, time)`` or ``(batch, channel, height, width, time)``, space collapsed.
+"""Losses on spike trains ``(batch, neuron, time)`` or ``(batch, channel, height, width, time)``,
+space collapsed.
 
-``reduction`` is "sum" or "mean". With ``moving_window`` the loss is taken at every step, from the rates in the last
-``moving_window`` steps; labels are then one a step, ``(batch, time)``, or still one a sample, ``(batch,)``.
+``reduction`` is "sum" or "mean". With ``moving_window`` the loss is taken at every step, from the
+rates in the last ``moving_window`` steps; labels are then one a step, ``(batch, time)``, or still
+one a sample, ``(batch,)``.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def _check_labels(label: torch.Tensor, classes: int, name: str) -> torch.Tensor:
 
 
 class _RateLoss(nn.Module):
-    """What the losses on rates share: the window, the reduction, and the checks of spikes and labels."""
+    """What the losses on rates share: the window, the reduction, and the checks of spikes and
+    labels."""
 
     def __init__(self, moving_window: int | None, reduction: str) -> None:
         super().__init__()
@@ -69,9 +72,11 @@ class _RateLoss(nn.Module):
 
 
 class SpikeTime(nn.Module):
-    """Squared distance of filtered spike trains (van Rossum): the sum over time of ``(h * (s - s_desired))^2``.
+    """Squared distance of filtered spike trains (van Rossum): the sum over time of
+    ``(h * (s - s_desired))^2``.
 
-    ``h`` is ``exp(-t / time_constant)``, convolved with itself ``filter_order - 1`` times, cut off after ``length`` steps.
+    ``h`` is ``exp(-t / time_constant)``, convolved with itself ``filter_order - 1`` times, cut off
+    after ``length`` steps.
 
     Args:
         time_constant: in steps.
@@ -110,7 +115,8 @@ class SpikeTime(nn.Module):
 
 
 class SpikeRate(_RateLoss):
-    """Squared distance of firing rates from ``true_rate`` for the labelled neuron and ``false_rate`` for others.
+    """Squared distance of firing rates from ``true_rate`` for the labelled neuron and
+    ``false_rate`` for others.
 
     Args:
         true_rate, false_rate: in 0..1.
@@ -150,7 +156,8 @@ class SpikeMax(_RateLoss):
         mode: "probability": rate / (sum of rates + 1e-6); "softmax": the softmax of the rates.
         reduction: "sum" or "mean".
 
-    Where the labelled neuron is silent the loss and its gradient stay finite, see ``classifier.log_confidence``.
+    Where the labelled neuron is silent the loss and its gradient stay finite, see
+    ``classifier.log_confidence``.
     """
 
     @arguments(mode=LOSS_MODE, **WINDOWED)
@@ -168,7 +175,8 @@ class SpikeMax(_RateLoss):
 
 
 class SpikeMoid(_RateLoss):
-    """Binary cross-entropy of ``sigmoid((rate - theta) / alpha)``, for targets of any number of neurons.
+    """Binary cross-entropy of ``sigmoid((rate - theta) / alpha)``, for targets of any number of
+    neurons.
 
     Args:
         moving_window: length of the window in which rates are taken; None: all time.
@@ -210,7 +218,8 @@ class SpikeMoid(_RateLoss):
 
 
 class SparsityEnforcer:
-    """Penalty on events: ``lam`` times the sum over what was appended of ``relu(mean |x| - max_rate)^2``.
+    """Penalty on events: ``lam`` times the sum over what was appended of
+    ``relu(mean |x| - max_rate)^2``.
 
     Append every layer's output in a forward pass, add ``loss`` to the loss, then ``clear()``.
 

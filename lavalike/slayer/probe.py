@@ -1,4 +1,5 @@
-"""Whether a network's forward is the chain of its blocks, found out by one call; and calls that leave a network as it was."""
+"""Whether a network's forward is the chain of its blocks, found out by one call; and calls that
+leave a network as it was."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Call:
 
 
 def own_forward(network: Any) -> nn.Module | None:
-    """``network`` where it is a module with a forward of its own, whatever torch.compile put around it; else None."""
+    """``network`` where it is a module with a forward of its own, whatever torch.compile put around
+    it; else None."""
     network = getattr(network, "_orig_mod", network)
     if (
         not isinstance(network, nn.Module)
@@ -47,13 +49,14 @@ def result(y: Any) -> Any:
     return y[0] if isinstance(y, tuple | list) and y else y
 
 
-# -- leaving no trace --------------------------------------------------------------------------------------------------
+# -- leaving no trace ------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def untouched(network: nn.Module | None, blocks: Iterable[nn.Module]) -> Iterator[None]:
-    """Evaluation without gradients, after which the modules are as they were: modes, attributes, lists and dicts among them,
-    parameters, buffers, and the generators of torch, NumPy and Python."""
+    """Evaluation without gradients, after which the modules are as they were: modes, attributes,
+    lists and dicts among them, parameters, buffers, and the generators of torch, NumPy and
+    Python."""
     modules = list(
         {
             id(m): m for root in (network, *blocks) if root is not None for m in root.modules()
@@ -120,23 +123,25 @@ def from_rest(blocks: Iterable[Block]) -> None:
                 reset()
 
 
-# -- the probe ---------------------------------------------------------------------------------------------------------
+# -- the probe -------------------------------------------------------------------------------------
 
 
 def check_chain(
     network: nn.Module, blocks: Sequence[Block], input_shape: tuple[int, ...] | None, example: Any
 ) -> tuple[int, ...]:
-    """Call ``network`` once, each block answering with random messages instead of its own, and follow them.
+    """Call ``network`` once, each block answering with random messages instead of its own, and
+    follow them.
 
-    Random messages tell an output from any other tensor, and what was done to it, whatever the weights; nothing is computed in the
-    blocks, so neither states nor statistics move.
+    Random messages tell an output from any other tensor, and what was done to it, whatever the
+    weights; nothing is computed in the blocks, so neither states nor statistics move.
 
     Returns:
         The shape of an input message of the first block.
 
     Raises:
-        ExportError: where block k's input is not block k-1's output, the first one's not the network's input, or the network's output
-            not the last one's; with the block, and what came instead.
+        ExportError: where block k's input is not block k-1's output, the first one's not the
+            network's input, or the network's output not the last one's; with the block, and what
+            came instead.
     """
     labels = _labels(network, blocks)
     args = _arguments(blocks, input_shape, example)
@@ -262,7 +267,8 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _flat(y: Signal, x: Signal, block: Block) -> bool:
-    """Whether ``x`` is ``y`` flattened in front of a dense layer, as a loaded file does by itself."""
+    """Whether ``x`` is ``y`` flattened in front of a dense layer, as a loaded file does by
+    itself."""
     return (
         isinstance(x, torch.Tensor)
         and isinstance(y, torch.Tensor)

@@ -1,4 +1,5 @@
-"""Training step by step, in snnTorch's words: neurons, surrogates, losses and spike encoders; ``accelerate`` folds the steps into one."""
+"""Training step by step, in snnTorch's words: neurons, surrogates, losses and spike encoders;
+``accelerate`` folds the steps into one."""
 
 try:
     import torch as _torch  # noqa: F401

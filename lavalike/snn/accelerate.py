@@ -1,8 +1,10 @@
-"""A loop of steps with its time folded: ``accelerate(net, loss, optimizer)``, what poptorch.trainingModel was on the IPU.
+"""A loop of steps with its time folded: ``accelerate(net, loss, optimizer)``, what
+poptorch.trainingModel was on the IPU.
 
-The network's forward is recorded once for a shape of input (:mod:`lavalike.snn.record`) and then run with time as an
-axis: what is the same in every step is computed once, layers see all steps as one batch, neurons run their fused loops,
-a constant input is read once. The numbers are those of the loop up to the order of float sums.
+The network's forward is recorded once for a shape of input (:mod:`lavalike.snn.record`) and then
+run with time as an axis: what is the same in every step is computed once, layers see all steps as
+one batch, neurons run their fused loops, a constant input is read once. The numbers are those of
+the loop up to the order of float sums.
 """
 
 from __future__ import annotations
@@ -76,8 +78,9 @@ KEPT = 16  # that are kept, those used last
 class Group:
     """The same operation, or the same neuron, in every step, one node each.
 
-    ``serial``: its steps are done one after the other, because they need one another or differ in an argument. ``pieces`` of a neuron's
-    steps, (begin, end, states that are cut off the graph before, with gradient), are sequences of their own.
+    ``serial``: its steps are done one after the other, because they need one another or differ in
+    an argument. ``pieces`` of a neuron's steps, (begin, end, states that are cut off the graph
+    before, with gradient), are sequences of their own.
     """
 
     def __init__(self, nodes: list[Op], cuts: Sequence[tuple[str, ...]] = ()) -> None:
@@ -110,7 +113,8 @@ class FoldedRun:
         left: Sequence[tuple[nn.Module, str, Any]] = (),
         live: Sequence[torch.Tensor] = (),
     ) -> None:
-        """``left``: attributes that the forward sets; ``live``: parameters and buffers, kept so that ids stay theirs."""
+        """``left``: attributes that the forward sets; ``live``: parameters and buffers, kept so
+        that ids stay theirs."""
         self.inputs, self.output, self.left, self.live = (
             inputs,
             output,
@@ -134,7 +138,7 @@ class FoldedRun:
     def list_serial(self, lines: Iterable[str]) -> None:
         self.serial = tuple(dict.fromkeys((*self.serial, *lines)))
 
-    # -- neurons -----------------------------------------------------------------------------------------------------
+    # -- neurons -----------------------------------------------------------------------------------
 
     def _chains(self) -> list[list[Op]]:
         """The steps of each neuron, found by the states it passes on."""
@@ -211,7 +215,8 @@ class FoldedRun:
         return owners[0]
 
     def _check_begin(self, node: Op, name: str, maker: Op) -> None:
-        """A state that an operation made may be the first one, but not of the neuron's own of the step before."""
+        """A state that an operation made may be the first one, but not of the neuron's own of the
+        step before."""
         if any(n.function is node.function for n in self._made_of(maker)):
             raise InputError(
                 f"accelerate: {node.name}: its state {name} is changed between the steps by {maker.name}, which cannot "
@@ -239,14 +244,15 @@ class FoldedRun:
         used = {s.index for s in read if isinstance(s, Value) and s.node in own}
         return tuple(n for k, n in enumerate(chain[0].function.state_names, 1) if k in used)
 
-    # -- which nodes are one operation over time -----------------------------------------------------------------
+    # -- which nodes are one operation over time ---------------------------------------------------
 
     def _find_groups(self) -> None:
         for chain in self.chains:
             self._add(chain, [self.cuts[n] for n in chain])
         if self.steps == 1:
             return
-        # Guesses of what belongs together: what a group's nodes are given decides afterwards how it is run.
+        # Guesses of what belongs together: what a group's nodes are given decides afterwards how it
+        # is run.
         sites: dict[Any, list[Op]] = {}
         for node in self.nodes:
             if not node.neuron:
@@ -293,8 +299,9 @@ class FoldedRun:
         )
 
     def aligned(self, values: Sequence[Any]) -> tuple[str, Any]:
-        """What one place among the arguments of an operation holds over the steps: ("same", value), ("sequence", (group, output)),
-        ("parts", node), its outputs in order, ("gathered", symbols), ("constants", tensors) or ("different", None)."""
+        """What one place among the arguments of an operation holds over the steps: ("same", value),
+        ("sequence", (group, output)), ("parts", node), its outputs in order, ("gathered", symbols),
+        ("constants", tensors) or ("different", None)."""
         first = values[0]
         if all(v is first for v in values):
             return "same", first
@@ -327,14 +334,16 @@ class FoldedRun:
         )
 
     def inputs_of(self, group: Group) -> list[tuple[str, Any]] | None:
-        """For every leaf of the arguments, how it goes on over the steps; None where the steps do not have the same leaves."""
+        """For every leaf of the arguments, how it goes on over the steps; None where the steps do
+        not have the same leaves."""
         rows = [leaves((n.args, n.kwargs)) for n in group.nodes]
         if len({len(r) for r in rows}) != 1 or len({n.grad for n in group.nodes}) != 1:
             return None
         return [self.aligned(column) for column in zip(*rows, strict=True)]
 
     def cut_of(self, group: Group) -> tuple[Any, int, int] | None:
-        """(x, axis, begin) where the steps are ``x[t]``, ``x[:, t]``, ``x.select(axis, t)`` of one x, in order."""
+        """(x, axis, begin) where the steps are ``x[t]``, ``x[:, t]``, ``x.select(axis, t)`` of one
+        x, in order."""
         if group.first.name not in ("__getitem__", "select"):
             return None
         kind, x = self.aligned([n.args[0] for n in group.nodes])
@@ -346,7 +355,7 @@ class FoldedRun:
             (x, axis, begin) if places == [(axis, begin + t) for t in range(len(places))] else None
         )
 
-    # -- an order ----------------------------------------------------------------------------------------------------
+    # -- an order ----------------------------------------------------------------------------------
 
     def _needs(self, item: Group | Op) -> list[Group | Op]:
         """What must have run before."""
@@ -363,7 +372,8 @@ class FoldedRun:
         return list(dict.fromkeys(needs))
 
     def _counted_before(self) -> dict[Op, Op]:
-        """For each call that updates running means, the one before it that updates the same: their order counts."""
+        """For each call that updates running means, the one before it that updates the same: their
+        order counts."""
         last: dict[int, Op] = {}
         before = {}
         for node in self.nodes:
@@ -420,7 +430,8 @@ class FoldedRun:
                 group.serial = True
 
     def _check_input(self, group: Group) -> None:
-        """Inputs that each step makes in its own way (a stimulus, then silence) are made one by one."""
+        """Inputs that each step makes in its own way (a stimulus, then silence) are made one by
+        one."""
         values = [n.args[0] for n in group.nodes]
         if self.aligned(values)[0] == "different":
             lines = dict.fromkeys(
@@ -481,7 +492,8 @@ def _place(node: Op) -> tuple[int, int] | None:
 
 
 class _Run:
-    """One pass through a folded run. Products and neurons are in ``narrow`` (bfloat16), if given."""
+    """One pass through a folded run. Products and neurons are in ``narrow`` (bfloat16), if
+    given."""
 
     def __init__(
         self, folded: FoldedRun, inputs: Sequence[Any], narrow: torch.dtype | None
@@ -508,7 +520,7 @@ class _Run:
             setattr(module, name, self._returned(value))
         return self._returned(self.folded.output)
 
-    # -- values ------------------------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------
 
     def _value(self, symbol: Value) -> torch.Tensor:
         """What a symbol stands for."""
@@ -529,7 +541,8 @@ class _Run:
         return filled(value, lambda v: self._value(v) if isinstance(v, Value) else v)
 
     def _returned(self, value: Any) -> Any:
-        """The same of what leaves the network: constants of the recording are copied, so that the caller's are his own."""
+        """The same of what leaves the network: constants of the recording are copied, so that the
+        caller's are his own."""
         live = self.folded.live
         return filled(
             value,
@@ -564,7 +577,7 @@ class _Run:
             self._narrowed[id(x)] = x, x.to(self.narrow)
         return self._narrowed[id(x)][1]
 
-    # -- operations ----------------------------------------------------------------------------------------------------
+    # -- operations --------------------------------------------------------------------------------
 
     def _node(self, node: Op) -> None:
         if (
@@ -719,7 +732,8 @@ class _Run:
 
 @contextlib.contextmanager
 def _rules_only() -> Iterator[None]:
-    """vmap raises where it has no rule for an operation; it would warn and go step by step inside."""
+    """vmap raises where it has no rule for an operation; it would warn and go step by step
+    inside."""
     functorch: Any = torch._C._functorch  # without stubs
     before = functorch._is_vmap_fallback_enabled()
     functorch._set_vmap_fallback_enabled(False)
@@ -757,7 +771,8 @@ def _refill(template: Any, values: Any) -> Any:
 
 
 class Accelerated:
-    """A network with its time folded. ``output, loss = model(data, labels)`` is one training step; made by :func:`accelerate`."""
+    """A network with its time folded. ``output, loss = model(data, labels)`` is one training step;
+    made by :func:`accelerate`."""
 
     def __init__(
         self,
@@ -786,8 +801,9 @@ class Accelerated:
         return {**self.__dict__, "_plans": OrderedDict()}  # a copy records its own network
 
     def plan(self, *inputs: Any) -> FoldedRun:
-        """How a call with inputs like these is run: recorded at the first one of their shapes, of ``net.train()`` or ``net.eval()``, and
-        of the network's parameters and buffers. The last 16 are kept."""
+        """How a call with inputs like these is run: recorded at the first one of their shapes, of
+        ``net.train()`` or ``net.eval()``, and of the network's parameters and buffers. The last 16
+        are kept."""
         strange = [x for x in inputs if not isinstance(x, torch.Tensor | int | float | str | None)]
         if strange:
             raise kind_error(InputError)(
@@ -826,7 +842,8 @@ class Accelerated:
         """What the network returns for these inputs, differentiable."""
         if self.root is self.net and not outside.hooked(self.net):
             return self._fold(*inputs)
-        # DistributedDataParallel and the network's own hooks do their part around the folded forward
+        # DistributedDataParallel and the network's own hooks do their part around the folded
+        # forward
         own = self.root.__dict__.get("forward")
         self._forward, self.root.forward = self.root.forward, self._fold
         try:
@@ -842,7 +859,8 @@ class Accelerated:
         return _Run(self.plan(*inputs), inputs, self.narrow).result()
 
     def __call__(self, data: torch.Tensor, labels: torch.Tensor) -> tuple[Any, torch.Tensor]:
-        """One training step: forward, loss, backward, and the optimizer's step if there is one. Returns (output, loss), detached."""
+        """One training step: forward, loss, backward, and the optimizer's step if there is one.
+        Returns (output, loss), detached."""
         if self.optimizer is not None:
             self.optimizer.zero_grad(set_to_none=True)
         if self.loss is None:
@@ -872,7 +890,8 @@ class Accelerated:
 def _record(
     net: nn.Module, forward: Callable[..., Any], inputs: Sequence[Any], live: list[torch.Tensor]
 ) -> FoldedRun:
-    """What ``forward`` of ``net`` does with inputs like these. Its attributes stay what they were, whether it can be folded or not."""
+    """What ``forward`` of ``net`` does with inputs like these. Its attributes stay what they were,
+    whether it can be folded or not."""
     device = next((x.device for x in inputs if isinstance(x, torch.Tensor)), torch.device("cpu"))
     attributes, generators = outside.Attributes(net), outside.Generators(net, forward, device)
     try:
@@ -945,8 +964,8 @@ for n in (64, 50):
 def _bfloat16_problem() -> str:
     """What goes wrong in a bfloat16 product on this CPU; nothing if nothing does.
 
-    Tried once, in a process of its own: where AMX is announced but may not be used, products of whole tiles end the process, and others
-    fail and leave oneDNN unable to do anything else.
+    Tried once, in a process of its own: where AMX is announced but may not be used, products of
+    whole tiles end the process, and others fail and leave oneDNN unable to do anything else.
     """
     done = subprocess.run(
         [sys.executable, "-c", TRIAL], capture_output=True, text=True, check=False
@@ -971,7 +990,8 @@ def _try_bfloat16(device: torch.device) -> None:
 
 
 def _fuse(optimizer: torch.optim.Optimizer) -> None:
-    """Let Adam, AdamW and SGD pass through memory once, where the user has not chosen otherwise and has not begun."""
+    """Let Adam, AdamW and SGD pass through memory once, where the user has not chosen otherwise and
+    has not begun."""
     if (
         type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
         or optimizer.state
@@ -991,7 +1011,8 @@ def _fuse(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _input_major(net: nn.Module) -> None:
-    """Lay the weights of Linear out as products with spikes read them, a row an input; values, shapes and parameters stay."""
+    """Lay the weights of Linear out as products with spikes read them, a row an input; values,
+    shapes and parameters stay."""
     for module in net.modules():
         if (
             type(module) is nn.Linear
@@ -1015,31 +1036,36 @@ def accelerate(
 ) -> Accelerated:
     """Fold the time of a network that loops over steps with neurons of :mod:`lavalike.snn`.
 
-    ``net.forward`` is run once for each shape of input, on tensors without data, to record what it does; from then on only the recording
-    is run. So what Python does in it is done once, and a changed attribute (``net.num_steps``) wants a new ``accelerate``.
+    ``net.forward`` is run once for each shape of input, on tensors without data, to record what it
+    does; from then on only the recording is run. So what Python does in it is done once, and a
+    changed attribute (``net.num_steps``) wants a new ``accelerate``.
 
     Args:
-        net: its ``forward(data)`` (or ``forward(data, labels)`` returning (output, loss), where the loss is inside) takes the same
-            steps whatever the values: layers from step to step feed forward, and only a neuron's own states go from
-            one step to the next. Steps may be counted (``for step in range(T)``), or cut from the data (``for x in data``,
-            ``data[t]``, ``data[:, t]``). Every call begins with the states that forward begins with; states that
-            init_hidden keeps are forgotten. ``self.name = ...`` in forward holds, after every call, that call's tensors. May be
-            wrapped in DistributedDataParallel, whose averages, hooks and no_sync() act; hooks on ``net`` itself act too.
+        net: its ``forward(data)`` (or ``forward(data, labels)`` returning (output, loss), where the
+            loss is inside) takes the same steps whatever the values: layers from step to step feed
+            forward, and only a neuron's own states go from one step to the next. Steps may be
+            counted (``for step in range(T)``), or cut from the data (``for x in data``,
+            ``data[t]``, ``data[:, t]``). Every call begins with the states that forward begins
+            with; states that init_hidden keeps are forgotten. ``self.name = ...`` in forward holds,
+            after every call, that call's tensors. May be wrapped in DistributedDataParallel, whose
+            averages, hooks and no_sync() act; hooks on ``net`` itself act too.
         loss: ``loss(output, labels)``.
-        optimizer: stepped in every call, if given. Adam, AdamW and SGD whose ``fused`` and ``foreach`` were left open are made
-            ``fused=True``: the same numbers in one pass through memory. Unless it has begun, weights of Linear are laid out
-            input-major in memory.
-        precision: "float32", or "bfloat16" for matrix products, currents and spikes (states are float32 while time passes, and
-            what the network returns is).
+        optimizer: stepped in every call, if given. Adam, AdamW and SGD whose ``fused`` and
+            ``foreach`` were left open are made ``fused=True``: the same numbers in one pass through
+            memory. Unless it has begun, weights of Linear are laid out input-major in memory.
+        precision: "float32", or "bfloat16" for matrix products, currents and spikes (states are
+            float32 while time passes, and what the network returns is).
 
-    Returns an object: ``output, loss = model(data, labels)`` trains a step; ``model.forward(data)`` only computes;
-    ``model.plan(data).serial`` lists the lines that could not be folded but were harmless: sums over steps outside neurons and
-    operations with another constant in every step, which are done step by step.
+    Returns an object: ``output, loss = model(data, labels)`` trains a step; ``model.forward(data)``
+    only computes; ``model.plan(data).serial`` lists the lines that could not be folded but were
+    harmless: sums over steps outside neurons and operations with another constant in every step,
+    which are done step by step.
 
     Raises:
-        InputError: naming the line, for what cannot be folded: in-place changes, questions about values (``if mem > 1``), other
-            feedback between steps, states changed between steps (``detach`` may be), random numbers of NumPy, ``random`` or in place
-            (torch's functions draw anew in every step and call), values kept from call to call; naming the module, for hooks inside, FSDP,
-            compiled modules; for bfloat16 where torch cannot multiply it.
+        InputError: naming the line, for what cannot be folded: in-place changes, questions about
+            values (``if mem > 1``), other feedback between steps, states changed between steps
+            (``detach`` may be), random numbers of NumPy, ``random`` or in place (torch's functions
+            draw anew in every step and call), values kept from call to call; naming the module, for
+            hooks inside, FSDP, compiled modules; for bfloat16 where torch cannot multiply it.
     """
     return Accelerated(net, loss, optimizer, precision)

@@ -1,4 +1,5 @@
-"""A neuron of the step style: a module around any :class:`lavalike.dynamics.Dynamics`, the user's own included."""
+"""A neuron of the step style: a module around any :class:`lavalike.dynamics.Dynamics`, the user's
+own included."""
 
 from __future__ import annotations
 
@@ -39,10 +40,12 @@ RESET_GRAD = choice("slayer", "detach", "full")
 
 
 def within(value: torch.Tensor, *limits: tuple[Any, Any]) -> torch.Tensor:
-    """A learnt ``value`` brought back into ``limits`` (low, high; numbers or tensors; None is none), one pair after the other."""
+    """A learnt ``value`` brought back into ``limits`` (low, high; numbers or tensors; None is
+    none), one pair after the other."""
     if isinstance(value, nn.Parameter) and not transformed():
-        # not in the graph, where a parameter outside would never get a gradient again; and .data, because the steps
-        # before have it saved for their gradients (after the first of them this changes nothing)
+        # not in the graph, where a parameter outside would never get a gradient again; and .data,
+        # because the steps before have it saved for their gradients (after the first of them this
+        # changes nothing)
         for low, high in limits:
             value.data.clamp_(low, high)
         return value
@@ -53,11 +56,13 @@ def within(value: torch.Tensor, *limits: tuple[Any, Any]) -> torch.Tensor:
 
 
 class Stateful(nn.Module):
-    """A layer that keeps its states between calls, where ``init_hidden`` says so; they are no part of its state_dict or of copies.
+    """A layer that keeps its states between calls, where ``init_hidden`` says so; they are no part
+    of its state_dict or of copies.
 
     Args:
         names: of the states, in order.
-        init_hidden: a call takes x alone and returns the output alone; the states stay in the module.
+        init_hidden: a call takes x alone and returns the output alone; the states stay in the
+            module.
         output: with init_hidden, a call returns the states as well.
     """
 
@@ -75,7 +80,8 @@ class Stateful(nn.Module):
         self._hidden: tuple[torch.Tensor, ...] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Parameters take numbers, within their limits; what cannot be changed any more, or would do nothing, is refused."""
+        """Parameters take numbers, within their limits; what cannot be changed any more, or would
+        do nothing, is refused."""
         key, states = self._aliases.get(name, name), self.__dict__.get("state_names", ())
         if key in self.__dict__.get("_limits", ()) and (
             key in self._buffers or key in self._parameters
@@ -102,7 +108,8 @@ class Stateful(nn.Module):
         return name
 
     def _checked(self, name: str, value: Any) -> None:
-        """InputError unless ``value`` is finite numbers within the parameter's limits; one on meta, or of a trace, is taken as it is."""
+        """InputError unless ``value`` is finite numbers within the parameter's limits; one on meta,
+        or of a trace, is taken as it is."""
         if isinstance(value, torch.Tensor) and (transformed() or not fused.ambient.stored(value)):
             return
         array = as_numbers(value.detach() if isinstance(value, torch.Tensor) else value)
@@ -134,7 +141,8 @@ class Stateful(nn.Module):
             self.register_buffer(name, value)
 
     def _put(self, name: str, value: Any) -> None:
-        """A new value: into the parameter where it is learnt, which an optimiser may know; else in the buffer's place."""
+        """A new value: into the parameter where it is learnt, which an optimiser may know; else in
+        the buffer's place."""
         self._checked(name, value)
         old = getattr(self, name)
         if isinstance(value, nn.Parameter):
@@ -165,12 +173,14 @@ class Stateful(nn.Module):
         return dict(zip(self.state_names, self._hidden or (), strict=False))
 
     def begin(self) -> tuple[torch.Tensor, ...]:
-        """The states before the first step: empty tensors, which stand for zeros of whatever shape the input has."""
+        """The states before the first step: empty tensors, which stand for zeros of whatever shape
+        the input has."""
         device = next((t.device for t in (*self.parameters(), *self.buffers())), None)
         return tuple(torch.zeros(0, device=device) for _ in self.state_names)
 
     def reset_mem(self) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """Forget what init_hidden keeps. Returns the states before the first step, as init_leaky, init_synaptic, ... do."""
+        """Forget what init_hidden keeps. Returns the states before the first step, as init_leaky,
+        init_synaptic, ... do."""
         self.reset()
         states = self.begin()
         return states[0] if len(states) == 1 else states
@@ -188,9 +198,11 @@ class Stateful(nn.Module):
         return {**self.__dict__, "_hidden": None}  # a copy begins anew
 
     def forward(self, x: torch.Tensor, *states: State, **named: State) -> Any:
-        """A step; states by position or by name. Returns ``(output, *states)``, with init_hidden the output alone.
+        """A step; states by position or by name. Returns ``(output, *states)``, with init_hidden
+        the output alone.
 
-        A neuron of several inputs takes these first, by position: ``neuron(a, b, *states)``; one of several outputs returns all.
+        A neuron of several inputs takes these first, by position: ``neuron(a, b, *states)``; one of
+        several outputs returns all.
         """
         more = len(self.input_names) - 1
         if more:
@@ -257,25 +269,30 @@ class Stateful(nn.Module):
 class Neuron(Stateful):
     """A layer of neurons, called step by step or on a whole sequence.
 
-    ``out, *states = neuron(x, *states)`` is one step for x of shape (batch, ...); a state left out, None or of length 0 is zero.
-    ``neuron.sequence(x)`` takes (time, batch, ...) and is one fused loop. Both are the same equations. Dynamics of several inputs take
-    all of them, of one shape, in order: ``neuron(a, b, *states)``; those of several outputs return all before the states.
+    ``out, *states = neuron(x, *states)`` is one step for x of shape (batch, ...); a state left out,
+    None or of length 0 is zero. ``neuron.sequence(x)`` takes (time, batch, ...) and is one fused
+    loop. Both are the same equations. Dynamics of several inputs take all of them, of one shape, in
+    order: ``neuron(a, b, *states)``; those of several outputs return all before the states.
 
-    Parameters (``neuron.beta = 0.9``), ``spike_grad`` and ``reset_grad`` may be set later; what is chosen once is refused.
+    Parameters (``neuron.beta = 0.9``), ``spike_grad`` and ``reset_grad`` may be set later; what is
+    chosen once is refused.
 
     Args:
         dynamics: the step and its parameters.
-        values: parameters by name: a number, or a tensor of one a neuron (it broadcasts to x without the batch). Default:
-            those of ``dynamics.parameters``.
-        learn: names of the parameters that are trained. Default: those that ``dynamics.parameters`` says are. Training keeps them
-            within their limits: where an update left these, the next call brings the parameter back.
+        values: parameters by name: a number, or a tensor of one a neuron (it broadcasts to x
+            without the batch). Default: those of ``dynamics.parameters``.
+        learn: names of the parameters that are trained. Default: those that ``dynamics.parameters``
+            says are. Training keeps them within their limits: where an update left these, the next
+            call brings the parameter back.
         spike_grad: the surrogate gradient. Default ``surrogate.atan()``.
         reset_grad: "detach" (default), "full" or "slayer"; see :class:`lavalike.fused.Training`.
-        init_hidden: keep the states in the module; a call takes x alone and returns the output alone. Default False.
+        init_hidden: keep the states in the module; a call takes x alone and returns the output
+            alone. Default False.
         output: with init_hidden, return the states as well. Default False.
 
     Raises:
-        InputError: parameters that are missing, unknown or out of range; in a call, shapes and dtypes (float32, float64, bfloat16).
+        InputError: parameters that are missing, unknown or out of range; in a call, shapes and
+            dtypes (float32, float64, bfloat16).
     """
 
     dynamics: Dynamics
@@ -381,10 +398,11 @@ class Neuron(Stateful):
     def sequence(
         self, x: torch.Tensor, *states: State, record: Sequence[str] = (), steps: int | None = None
     ) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:
-        """All steps of x, (time, batch, ...), in one fused loop; with ``steps`` x may be (1, batch, ...), the same in all of them.
+        """All steps of x, (time, batch, ...), in one fused loop; with ``steps`` x may be (1, batch,
+        ...), the same in all of them.
 
-        Returns outputs by name, (time, batch, ...), and the states that ``record`` names likewise; and the states after the last step.
-        Of several inputs all are given first, as in a call.
+        Returns outputs by name, (time, batch, ...), and the states that ``record`` names likewise;
+        and the states after the last step. Of several inputs all are given first, as in a call.
         """
         return self._sequence((x, *states), record, steps)
 

@@ -1,24 +1,28 @@
-"""Leaky, Synaptic, Alpha, Lapicque and their recurrent forms, in snnTorch's words (equations: :mod:`lavalike.dynamics.membrane`).
+"""Leaky, Synaptic, Alpha, Lapicque and their recurrent forms, in snnTorch's words (equations:
+:mod:`lavalike.dynamics.membrane`).
 
 Common arguments:
-    beta, alpha: decay factors in 0..1, a number or a tensor of one a neuron; outside it is an error (snnTorch clamps).
-    threshold: > 0, likewise; a spike is ``mem > threshold``. Default 1.
-    spike_grad: a surrogate. Default ``surrogate.atan()``, as in snnTorch today; the older tutorials' is
+    beta, alpha: decay factors in 0..1, a number or a tensor of one a neuron; outside it is an error
+    (snnTorch clamps). threshold: > 0, likewise; a spike is ``mem > threshold``. Default 1.
+    spike_grad: a surrogate. Default ``surrogate.atan()``, as in snnTorch today; the older
+    tutorials' is
         ``surrogate.straight_through_estimator()``.
     surrogate_disable: spikes have no gradient at all. Default False.
-    init_hidden, output: see :class:`lavalike.snn.Neuron`. A state of another shape than the input is an error (snnTorch begins anew).
-    learn_...: train the parameter; it stays within its range.
-    reset_mechanism: "subtract" (default), "zero" or "none". A reset happens in the step after the spike.
-    reset_delay: False resets in the step of the spike itself. Default True. (snnTorch differentiates such a reset: that is
-        reset_grad="full" here. Where a membrane is above the threshold after its reset, snnTorch takes the threshold off before it
-        compares; here every step that ends above it spikes.)
-    reset_grad: what resets are differentiated to: "detach" (default, as in snnTorch), "full" or "slayer".
-    inhibition, state_quant: not available; True raises.
+    init_hidden, output: see :class:`lavalike.snn.Neuron`. A state of another shape than the input
+    is an error (snnTorch begins anew). learn_...: train the parameter; it stays within its range.
+    reset_mechanism: "subtract" (default), "zero" or "none". A reset happens in the step after the
+    spike. reset_delay: False resets in the step of the spike itself. Default True. (snnTorch
+    differentiates such a reset: that is
+        reset_grad="full" here. Where a membrane is above the threshold after its reset, snnTorch
+        takes the threshold off before it compares; here every step that ends above it spikes.)
+    reset_grad: what resets are differentiated to: "detach" (default, as in snnTorch), "full" or
+    "slayer". inhibition, state_quant: not available; True raises.
 
-Parameters (beta, threshold, ...), reset_mechanism, spike_grad, reset_grad, init_hidden and output may be set later; the others are chosen
-once, and setting them is an error.
+Parameters (beta, threshold, ...), reset_mechanism, spike_grad, reset_grad, init_hidden and output
+may be set later; the others are chosen once, and setting them is an error.
 
-States are named as in snnTorch, and may be given by name. ``init_leaky()`` and the like are ``reset_mem()``.
+States are named as in snnTorch, and may be given by name. ``init_leaky()`` and the like are
+``reset_mem()``.
 """
 
 from __future__ import annotations
@@ -145,7 +149,8 @@ def _refuse(label: str, inhibition: bool, state_quant: Any) -> None:
 
 
 class _Spiking(Neuron):
-    """What the neurons of this file share. ``values`` and ``learn`` have the step's own names, in which the threshold is vth."""
+    """What the neurons of this file share. ``values`` and ``learn`` have the step's own names, in
+    which the threshold is vth."""
 
     vth: torch.Tensor
 
@@ -203,11 +208,13 @@ class _Spiking(Neuron):
 
 
 class Leaky(_Spiking):
-    """Leaky integrate-and-fire: ``spk, mem = leaky(x, mem)``; ``mem' = beta mem + x - R threshold``.
+    """Leaky integrate-and-fire: ``spk, mem = leaky(x, mem)``;
+    ``mem' = beta mem + x - R threshold``.
 
     Args:
         beta: decay of mem.
-        graded_spikes_factor: what a spike counts, a number or a tensor of one a neuron; learnable. Default 1.
+        graded_spikes_factor: what a spike counts, a number or a tensor of one a neuron; learnable.
+            Default 1.
         The others: see the module.
     """
 
@@ -282,7 +289,8 @@ class Leaky(_Spiking):
 
 
 class Synaptic(_Spiking):
-    """With a synaptic current: ``spk, syn, mem = synaptic(x, syn, mem)``; ``syn' = alpha syn + x; mem' = beta mem + syn' - R threshold``.
+    """With a synaptic current: ``spk, syn, mem = synaptic(x, syn, mem)``;
+    ``syn' = alpha syn + x; mem' = beta mem + syn' - R threshold``.
 
     Args:
         alpha, beta: decay of syn and of mem.
@@ -328,12 +336,15 @@ class Synaptic(_Spiking):
 class Alpha(_Spiking):
     """The alpha-shaped response: ``spk, syn_exc, syn_inh, mem = alpha(x, syn_exc, syn_inh, mem)``.
 
-    ``exc' = alpha exc + x; inh' = beta inh - x; mem' = tau (exc' + inh')``, ``tau = ln alpha / (ln beta - ln alpha) + 1``.
+    ``exc' = alpha exc + x; inh' = beta inh - x; mem' = tau (exc' + inh')``,
+    ``tau = ln alpha / (ln beta - ln alpha) + 1``.
 
     Args:
-        alpha, beta: decay of syn_exc and of syn_inh, 0 < beta < alpha < 1. Learnt ones stay within 1e-4..1 - 1e-4, beta 1e-4 below alpha.
-        reset_mechanism: default "zero", of all three states; "subtract" lowers mem by the threshold in the one step after a
-            spike (mem follows from the other two, which it leaves; snnTorch rewrites these).
+        alpha, beta: decay of syn_exc and of syn_inh, 0 < beta < alpha < 1. Learnt ones stay within
+            1e-4..1 - 1e-4, beta 1e-4 below alpha.
+        reset_mechanism: default "zero", of all three states; "subtract" lowers mem by the threshold
+            in the one step after a spike (mem follows from the other two, which it leaves; snnTorch
+            rewrites these).
         The others: see the module.
     """
 
@@ -412,14 +423,16 @@ class Alpha(_Spiking):
 
 
 class Lapicque(_Spiking):
-    """The RC circuit: ``spk, mem = lapicque(x, mem)``; ``mem' = beta mem + (1 - beta) R x - reset``, ``beta = exp(-time_step / (R C))``.
+    """The RC circuit: ``spk, mem = lapicque(x, mem)``;
+    ``mem' = beta mem + (1 - beta) R x - reset``, ``beta = exp(-time_step / (R C))``.
 
-    This is the exact solution for an input that is constant over a step: without input a membrane decays by beta
-    a step (snnTorch's Euler step decays by 1 + ln beta, which is negative for small beta).
+    This is the exact solution for an input that is constant over a step: without input a membrane
+    decays by beta a step (snnTorch's Euler step decays by 1 + ln beta, which is negative for small
+    beta).
 
     Args:
-        beta, R, C, time_step: beta, or R and C; with beta and one of R and C the other follows; with beta alone C = 1.
-            Learning beta leaves R.
+        beta, R, C, time_step: beta, or R and C; with beta and one of R and C the other follows;
+            with beta alone C = 1. Learning beta leaves R.
         The others: see the module.
     """
 
@@ -516,7 +529,8 @@ class Lapicque(_Spiking):
 
 
 class _Recurrent(_Spiking):
-    """Spikes that come back one step later: through a dense or convolutional layer (all_to_all), or each to its own neuron, times V."""
+    """Spikes that come back one step later: through a dense or convolutional layer (all_to_all), or
+    each to its own neuron, times V."""
 
     output_is_state = True
     all_to_all: bool
@@ -595,12 +609,15 @@ class _Recurrent(_Spiking):
 
 
 class RLeaky(_Recurrent):
-    """Leaky with recurrence: ``spk, mem = rleaky(x, spk, mem)``; ``V(spk)``, of the last step's spikes, joins x. "zero" resets mem to 0.
+    """Leaky with recurrence: ``spk, mem = rleaky(x, spk, mem)``; ``V(spk)``, of the last step's
+    spikes, joins x. "zero" resets mem to 0.
 
     Args:
-        V: factor of each neuron's own spike, with all_to_all=False; a number or a tensor of one a neuron. Default 1.
+        V: factor of each neuron's own spike, with all_to_all=False; a number or a tensor of one a
+            neuron. Default 1.
         all_to_all: recurrence through a layer (default) or of each neuron to itself.
-        linear_features: neurons of a dense layer. conv2d_channels, kernel_size: of a convolution. The layer is ``recurrent``.
+        linear_features: neurons of a dense layer. conv2d_channels, kernel_size: of a convolution.
+            The layer is ``recurrent``.
         learn_recurrent: train the recurrence. Default True.
         The others: see the module.
     """
@@ -661,7 +678,8 @@ class RLeaky(_Recurrent):
 
 
 class RSynaptic(_Recurrent):
-    """Synaptic with recurrence: ``spk, syn, mem = rsynaptic(x, spk, syn, mem)``. Arguments: see RLeaky and Synaptic."""
+    """Synaptic with recurrence: ``spk, syn, mem = rsynaptic(x, spk, syn, mem)``. Arguments: see
+    RLeaky and Synaptic."""
 
     @_takes(
         "all_to_all",
@@ -722,15 +740,18 @@ class RSynaptic(_Recurrent):
 
 
 class SLSTM(Stateful):
-    """A long short-term memory whose output spikes: ``spk, syn, mem = slstm(x, syn, mem)``, with syn the cell's c and mem its h.
+    """A long short-term memory whose output spikes: ``spk, syn, mem = slstm(x, syn, mem)``, with
+    syn the cell's c and mem its h.
 
-    States are of shape (batch, hidden_size) and last for as long as they are passed on, whatever input_size (snnTorch takes the input's
-    shape for theirs, and where the two differ begins at 0 in every step).
+    States are of shape (batch, hidden_size) and last for as long as they are passed on, whatever
+    input_size (snnTorch takes the input's shape for theirs, and where the two differ begins at 0 in
+    every step).
 
     Args:
         input_size, hidden_size: of x (batch, input_size) and of the states.
         bias: of the cell, ``lstm_cell``. Default True.
-        reset_mechanism: of mem: "none" (default), "subtract" or "zero", in the step after the spike.
+        reset_mechanism: of mem: "none" (default), "subtract" or "zero", in the step after the
+            spike.
         The others: see the module.
     """
 

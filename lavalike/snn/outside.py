@@ -1,4 +1,5 @@
-"""What a network does besides operations on tensors: hooks, random numbers of other makers, values left on its modules."""
+"""What a network does besides operations on tensors: hooks, random numbers of other makers, values
+left on its modules."""
 
 from __future__ import annotations
 
@@ -37,11 +38,12 @@ LIBRARIES = frozenset(
     {*sys.stdlib_module_names, "torch", "numpy", "scipy", "lavalike", "builtins"}
 ) - {"__main__"}
 
-# -- kinds of modules, and hooks -------------------------------------------------------------------------------------------
+# -- kinds of modules, and hooks -------------------------------------------------------------------
 
 
 def root(net: nn.Module) -> nn.Module:
-    """The module whose forward is recorded: what DistributedDataParallel wraps, or ``net``; wrappers that cannot be are refused."""
+    """The module whose forward is recorded: what DistributedDataParallel wraps, or ``net``;
+    wrappers that cannot be are refused."""
     inner = net.module if isinstance(net, nn.parallel.DistributedDataParallel) else net
     for name, module in inner.named_modules():
         where = f"{name or 'the network'} ({type(module).__name__})"
@@ -86,8 +88,9 @@ def hooked(module: nn.Module) -> bool:
 
 
 def refuse_hooks(inside: Iterable[nn.Module], net: nn.Module) -> None:
-    """Refuse hooks that would act in every step: a recording runs none. Those of the network as a whole act around the folded forward;
-    torch.nn.utils' own inside it (weight norm, pruning) are recorded."""
+    """Refuse hooks that would act in every step: a recording runs none. Those of the network as a
+    whole act around the folded forward; torch.nn.utils' own inside it (weight norm, pruning) are
+    recorded."""
     if hooked_everywhere():
         raise InputError(
             "accelerate: a hook on all modules (torch.nn.modules.module.register_module_...) is set; a folded network runs no "
@@ -109,12 +112,13 @@ def refuse_hooks(inside: Iterable[nn.Module], net: nn.Module) -> None:
                 )
 
 
-# -- random numbers -----------------------------------------------------------------------------------------------------
+# -- random numbers --------------------------------------------------------------------------------
 
 
 class Generators:
-    """Generators of random numbers that a recording does not see: the states of those of NumPy, ``random`` and torch, global ones
-    and those within reach of the network, compared before and after."""
+    """Generators of random numbers that a recording does not see: the states of those of NumPy,
+    ``random`` and torch, global ones and those within reach of the network, compared before and
+    after."""
 
     def __init__(self, net: nn.Module, forward: Callable[..., Any], device: torch.device) -> None:
         self._all: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
@@ -252,7 +256,7 @@ def _full(cell: Any) -> bool:
     return True
 
 
-# -- values left on modules ---------------------------------------------------------------------------------------------
+# -- values left on modules ------------------------------------------------------------------------
 
 
 class Attributes:
@@ -343,7 +347,8 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def repeats(first: Any, second: Any, mine: Callable[[Any], bool]) -> bool:
-    """Whether a second forward left what the first one did: ``mine`` tells the second one's values, which are not known yet."""
+    """Whether a second forward left what the first one did: ``mine`` tells the second one's values,
+    which are not known yet."""
     a, b = leaves(first), leaves(second)
     if len(a) != len(b):
         return False

@@ -1,4 +1,5 @@
-"""What a loop over steps does, written down: the network's forward is run once on tensors without data."""
+"""What a loop over steps does, written down: the network's forward is run once on tensors without
+data."""
 
 from __future__ import annotations
 
@@ -104,7 +105,8 @@ HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
 
 
 class Value:
-    """A tensor that a run computes: output ``index`` of ``node`` (None: an input of the network)."""
+    """A tensor that a run computes: output ``index`` of ``node`` (None: an input of the
+    network)."""
 
     __slots__ = ("dtype", "index", "node", "shape")
 
@@ -114,9 +116,11 @@ class Value:
 
 @dataclass(eq=False)
 class Op:
-    """One operation or one neuron's step. ``outputs`` come of it; ``template`` is what it returns, with any one thing in each one's place.
+    """One operation or one neuron's step. ``outputs`` come of it; ``template`` is what it returns,
+    with any one thing in each one's place.
 
-    Tensors among the arguments are those of the network; what was computed before is a :class:`Value`.
+    Tensors among the arguments are those of the network; what was computed before is a
+    :class:`Value`.
     """
 
     function: Any  # a torch function, or a Neuron
@@ -146,7 +150,8 @@ class Op:
 
 
 class Symbol(torch.Tensor):
-    """What the network gets and computes with while it is recorded: a tensor without data. ``record`` is a token of the recording."""
+    """What the network gets and computes with while it is recorded: a tensor without data.
+    ``record`` is a token of the recording."""
 
     value: Value
     record: object
@@ -174,7 +179,8 @@ def leaves(value: Any) -> list[Any]:
 
 
 def filled(value: Any, function: Callable[[Any], Any]) -> Any:
-    """``value`` with ``function`` of each of its leaves in its place; what holds them is new and of the same type."""
+    """``value`` with ``function`` of each of its leaves in its place; what holds them is new and of
+    the same type."""
     if isinstance(value, list | tuple):
         items = [filled(v, function) for v in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
@@ -193,7 +199,8 @@ def filled(value: Any, function: Callable[[Any], Any]) -> Any:
 
 
 class Record(TorchFunctionMode):
-    """All operations of one call of a network, in order: those on its inputs and parameters, and random draws.
+    """All operations of one call of a network, in order: those on its inputs and parameters, and
+    random draws.
 
     What does not depend on these is computed at once and is a constant.
     """
@@ -204,7 +211,8 @@ class Record(TorchFunctionMode):
         live: Collection[torch.Tensor],
         watch: Callable[[], str] | None = None,
     ) -> None:
-        """``live`` are the network's parameters and buffers; ``watch`` names what has drawn random numbers elsewhere."""
+        """``live`` are the network's parameters and buffers; ``watch`` names what has drawn random
+        numbers elsewhere."""
         super().__init__()
         self.device, self.watch = device, watch
         self.nodes: list[Op] = []
@@ -275,7 +283,7 @@ class Record(TorchFunctionMode):
                 "the numbers to forward as an input"
             )
 
-    # -- what happens ------------------------------------------------------------------------------------------
+    # -- what happens ------------------------------------------------------------------------------
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -447,7 +455,8 @@ class Record(TorchFunctionMode):
         return node
 
     def _draws(self, name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-        """Whether random numbers are drawn somewhere inside (dropout of an attention, of an LSTM)."""
+        """Whether random numbers are drawn somewhere inside (dropout of an attention, of an
+        LSTM)."""
         with _Drawing() as seen:
             self._shape(
                 name,
@@ -472,10 +481,11 @@ class Record(TorchFunctionMode):
         self.nodes.append(node)
         return node
 
-    # -- where it happens ----------------------------------------------------------------------------------------
+    # -- where it happens --------------------------------------------------------------------------
 
     def where(self) -> tuple[Site, str]:
-        """The user's frames between the network's forward and here, with the torch modules they call; and the innermost line of them."""
+        """The user's frames between the network's forward and here, with the torch modules they
+        call; and the innermost line of them."""
         frame: FrameType | None = sys._getframe(1)
         site: list[Any] = []
         line = custom = ""

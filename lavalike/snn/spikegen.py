@@ -1,7 +1,9 @@
-"""Spikes from data and from labels, by snnTorch's names, arguments and defaults; time is the first axis.
+"""Spikes from data and from labels, by snnTorch's names, arguments and defaults; time is the first
+axis.
 
-Draws take a ``generator=`` (torch.Generator) and are then reproducible. Results have the data's floating-point dtype,
-those of labels and of integer data float32. Data are finite; InputError otherwise.
+Draws take a ``generator=`` (torch.Generator) and are then reproducible. Results have the data's
+floating-point dtype, those of labels and of integer data float32. Data are finite; InputError
+otherwise.
 """
 
 from __future__ import annotations
@@ -114,8 +116,10 @@ def rate(
     """Spikes with probability ``gain data + offset`` (below 0 never, above 1 always).
 
     Args:
-        data: ``[B, ...]``, the same at all ``num_steps`` steps; with ``time_var_input`` ``[T, B, ...]``, without ``num_steps``.
-        first_spike_time: no spikes before this step; with ``time_var_input``, so many silent steps are put before.
+        data: ``[B, ...]``, the same at all ``num_steps`` steps; with ``time_var_input``
+            ``[T, B, ...]``, without ``num_steps``.
+        first_spike_time: no spikes before this step; with ``time_var_input``, so many silent steps
+            are put before.
 
     Returns:
         ``[num_steps, B, ...]``, with ``time_var_input`` ``[first_spike_time + T, B, ...]``.
@@ -166,7 +170,8 @@ def latency(
     bypass: bool = False,
     epsilon: float = 1e-7,
 ) -> torch.Tensor:
-    """One spike for each value, the greater the earlier; at the steps nearest to the times of :func:`latency_code`.
+    """One spike for each value, the greater the earlier; at the steps nearest to the times of
+    :func:`latency_code`.
 
     Args:
         data: in 0..1, of any shape.
@@ -218,16 +223,19 @@ def latency_code(
     linear: bool = False,
     epsilon: float = 1e-7,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Times of spikes, in steps and not rounded, and where ``data < threshold``; both of data's shape.
+    """Times of spikes, in steps and not rounded, and where ``data < threshold``; both of data's
+    shape.
 
     Args:
         data: ``x``.
         num_steps: needed for ``normalize``.
-        threshold: in 0..1, both excluded; data below it spike when data at the threshold would (plus ``epsilon``, unless ``linear``).
-        tau: ``tau ln(x / (x - threshold))``: the time at which a leaky neuron with input x reaches the threshold; or with
-            ``linear``, ``tau (1 - x)``.
+        threshold: in 0..1, both excluded; data below it spike when data at the threshold would
+            (plus ``epsilon``, unless ``linear``).
+        tau: ``tau ln(x / (x - threshold))``: the time at which a leaky neuron with input x reaches
+            the threshold; or with ``linear``, ``tau (1 - x)``.
         first_spike_time: added.
-        normalize: scaled so that the last spike falls on ``num_steps - 1``; with ``linear``, so that x = 0 would.
+        normalize: scaled so that the last spike falls on ``num_steps - 1``; with ``linear``, so
+            that x = 0 would.
     """
     code = (
         latency_code_linear(data, num_steps, threshold, tau, first_spike_time, normalize)
@@ -301,10 +309,12 @@ def _latency_data(
 def latency_interpolate(
     spike_time: torch.Tensor, num_steps: int, on_target: float = 1, off_target: float = 0
 ) -> torch.Tensor:
-    """Linearly from ``off_target`` at step 0 to ``on_target`` at each value's spike, ``off_target`` after it.
+    """Linearly from ``off_target`` at step 0 to ``on_target`` at each value's spike, ``off_target``
+    after it.
 
     Args:
-        spike_time: steps, rounded to whole ones, of any shape; where outside 0..num_steps - 1, ``off_target`` throughout.
+        spike_time: steps, rounded to whole ones, of any shape; where outside 0..num_steps - 1,
+            ``off_target`` throughout.
 
     Returns:
         ``[num_steps, *spike_time.shape]``.
@@ -323,7 +333,8 @@ def latency_interpolate(
 def delta(
     data: torch.Tensor, threshold: float = 0.1, padding: bool = False, off_spike: bool = False
 ) -> torch.Tensor:
-    """1 where data rose by at least ``threshold`` since the step before; with ``off_spike``, -1 where it fell by as much.
+    """1 where data rose by at least ``threshold`` since the step before; with ``off_spike``, -1
+    where it fell by as much.
 
     Args:
         data: ``[T, ...]``.
@@ -362,9 +373,11 @@ def targets_convert(
     *,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Labels ``[B]`` as what the outputs should do: :func:`targets_rate` (``code="rate"``) or :func:`targets_latency` ("latency").
+    """Labels ``[B]`` as what the outputs should do: :func:`targets_rate` (``code="rate"``) or
+    :func:`targets_latency` ("latency").
 
-    Arguments are those of the two; one that only the other takes raises InputError unless it has its default.
+    Arguments are those of the two; one that only the other takes raises InputError unless it has
+    its default.
     """
     alien = (
         {
@@ -436,17 +449,21 @@ def targets_rate(
     *,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """``on_target`` at the spikes of the labelled class and of the others, ``off_target`` elsewhere.
+    """``on_target`` at the spikes of the labelled class and of the others, ``off_target``
+    elsewhere.
 
     Args:
         targets: labels ``[B]``.
         num_steps: T; needed with rates other than 1 and 0 or a first_spike_time.
-        correct_rate, incorrect_rate: spikes a step of the labelled class and of the others, in 0..1, the second not above the first.
-        first_spike_time, firing_pattern: see :func:`target_rate_code`; one pattern for the labelled class, one for the others.
+        correct_rate, incorrect_rate: spikes a step of the labelled class and of the others, in
+            0..1, the second not above the first.
+        first_spike_time, firing_pattern: see :func:`target_rate_code`; one pattern for the labelled
+            class, one for the others.
         interpolate: rise linearly to each spike, see :func:`rate_interpolate`.
 
     Returns:
-        ``[T, B, num_classes]``; with rates 1 and 0 from the first step on, the same at all steps, ``[B, num_classes]``.
+        ``[T, B, num_classes]``; with rates 1 and 0 from the first step on, the same at all steps,
+        ``[B, num_classes]``.
     """
     hot = to_one_hot(targets, num_classes) != 0
     if not 0 <= incorrect_rate <= correct_rate <= 1:
@@ -484,8 +501,9 @@ def target_rate_code(
 
     Args:
         rate: spikes a step, in 0..1.
-        firing_pattern: "regular" (every ``1 / rate`` steps, rounded down), "uniform" (as many at random steps, those that
-            coincide once) or "poisson" (at every step with probability ``rate``).
+        firing_pattern: "regular" (every ``1 / rate`` steps, rounded down), "uniform" (as many at
+            random steps, those that coincide once) or "poisson" (at every step with probability
+            ``rate``).
     """
     _steps(num_steps, first_spike_time, "target_rate_code")
     if not 0 <= rate <= 1:
@@ -509,7 +527,8 @@ def target_rate_code(
 def rate_interpolate(
     spike_time: torch.Tensor, num_steps: int, on_target: float = 1, off_target: float = 0
 ) -> torch.Tensor:
-    """Linearly from ``off_target``, the step after a spike or at step 0, to ``on_target`` at the next spike; after the last ``off_target``.
+    """Linearly from ``off_target``, the step after a spike or at step 0, to ``on_target`` at the
+    next spike; after the last ``off_target``.
 
     Args:
         spike_time: whole steps in 0..num_steps - 1 of one neuron's spikes, ``[spikes]``.
@@ -571,7 +590,8 @@ def targets_latency(
 
 @_door
 def to_one_hot(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Labels ``[B]`` in 0..num_classes - 1, of any number type, as ``[B, num_classes]`` of 0 and 1 in float32."""
+    """Labels ``[B]`` in 0..num_classes - 1, of any number type, as ``[B, num_classes]`` of 0 and 1
+    in float32."""
     if targets.dim() != 1 or (
         targets.is_floating_point() and not torch.equal(targets, targets.trunc())
     ):
@@ -582,7 +602,8 @@ def to_one_hot(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 
 def one_hot(labels: torch.Tensor, num_classes: int, who: str) -> torch.Tensor:
-    """int64 ``labels [B]`` as float32 ``[B, num_classes]``; out of range they are an InputError of ``who`` (on the CPU)."""
+    """int64 ``labels [B]`` as float32 ``[B, num_classes]``; out of range they are an InputError of
+    ``who`` (on the CPU)."""
     zeros = torch.zeros(len(labels), num_classes, device=labels.device)
     try:
         return zeros.scatter(1, labels[:, None], 1.0)

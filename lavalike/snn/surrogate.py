@@ -1,9 +1,10 @@
 """Surrogate gradients by snnTorch's names.
 
 Each call gives a :class:`~lavalike.fused.surrogate.Surrogate` for ``spike_grad=``: called with
-``x = U - threshold`` it spikes (1 where x > 0) and has ``derivative(x)`` backward. They are finite for every finite x,
-keep the dtype, and are equal and hashable by value. Defaults are snnTorch's: ``atan(alpha=2.0)``,
-``fast_sigmoid(slope=25)``, ``sigmoid(slope=25)``, ``triangular(threshold=1)``, ``SFS(slope=25, B=1)``, ``LSO(slope=0.1)``.
+``x = U - threshold`` it spikes (1 where x > 0) and has ``derivative(x)`` backward. They are finite
+for every finite x, keep the dtype, and are equal and hashable by value. Defaults are snnTorch's:
+``atan(alpha=2.0)``, ``fast_sigmoid(slope=25)``, ``sigmoid(slope=25)``, ``triangular(threshold=1)``,
+``SFS(slope=25, B=1)``, ``LSO(slope=0.1)``.
 """
 
 from __future__ import annotations
@@ -49,5 +50,6 @@ def heaviside() -> LSO:
 
 @arguments(beta=real(above=0), slope=real(above=0))
 def spike_rate_escape(beta: float = 1.0, slope: float = 25.0) -> slayer_exponential:
-    """``slope exp(-beta |x|)`` (the escape rate of Gerstner and Kistler 2002); snnTorch centres it one unit above the threshold."""
+    """``slope exp(-beta |x|)`` (the escape rate of Gerstner and Kistler 2002); snnTorch centres it
+    one unit above the threshold."""
     return slayer_exponential(tau=1 / beta, scale=2 * slope / beta)

@@ -8,7 +8,8 @@
     def test_my_backend():
         assert "LIF, floating_pt" in check_backend("mine").passed
 
-Nothing here needs pytest; what does not hold is a :class:`lavalike.errors.ConformanceError`, which is an AssertionError.
+Nothing here needs pytest; what does not hold is a :class:`lavalike.errors.ConformanceError`, which
+is an AssertionError.
 """
 
 from lavalike.testing.check import (

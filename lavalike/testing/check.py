@@ -73,15 +73,18 @@ def check_backend(
     steps: int = 16,
     tolerance: float = 1e-9,
 ) -> Checked:
-    """Hold a backend to what all are held to, with a sample of every process in the library, and one small recurrent network.
+    """Hold a backend to what all are held to, with a sample of every process in the library, and
+    one small recurrent network.
 
     For each sample and precision:
 
-    * outputs and states equal the numba backend's (numba's: its kernels run as plain Python), ``fixed_pt`` exactly;
+    * outputs and states equal the numba backend's (numba's: its kernels run as plain Python),
+      ``fixed_pt`` exactly;
     * a batch is its samples, each with its own state;
     * a run in pieces is one run: states and the count of steps are kept;
     * Vars: what is set before a run and between runs acts, and what is read is what a step left;
-    * or it is refused, before its first step, with a ModelSelectionError or GraphError that names the process.
+    * or it is refused, before its first step, with a ModelSelectionError or GraphError that names
+      the process.
 
     Args:
         name: of the backend, built in or installed (entry point group ``lavalike.backends``).
@@ -90,8 +93,9 @@ def check_backend(
         steps: of the longest run. Default 16.
         tolerance: absolute and relative, of floating_pt. Default 1e-9.
 
-    Raises ConformanceError, which names sample, precision, what differs and where; InputError for a wrong argument. What a step itself
-    raises is passed on, with a note that names sample and precision.
+    Raises ConformanceError, which names sample, precision, what differs and where; InputError for a
+    wrong argument. What a step itself raises is passed on, with a note that names sample and
+    precision.
 
     Example::
 
@@ -160,19 +164,22 @@ def check_model(
     steps: int = 16,
     tolerance: float = 1e-9,
 ) -> None:
-    """Hold a model to what every model is held to, on a process it implements: as :func:`check_backend`, for one process.
+    """Hold a model to what every model is held to, on a process it implements: as
+    :func:`check_backend`, for one process.
 
     Args:
         process: as it stands, its Vars' values included; it is left as it was.
         model: of the process's class.
-        reference: another model of it, whose outputs and states ``model``'s equal. Default: the model that the numba backend chooses,
-            if there is one.
-        inputs: InPorts by name to arrays (\\*shape, time). Default: random, normal in floating_pt, whole numbers within 60 in fixed_pt.
+        reference: another model of it, whose outputs and states ``model``'s equal. Default: the
+            model that the numba backend chooses, if there is one.
+        inputs: InPorts by name to arrays (\\*shape, time). Default: random, normal in floating_pt,
+            whole numbers within 60 in fixed_pt.
         precision: default the model's, "floating_pt" for one of both.
         steps: where ``inputs`` do not say. Default 16.
         tolerance: absolute and relative, of floating_pt. Default 1e-9.
 
-    Raises ConformanceError (process, what differs, and where), ModelSelectionError where the model does not fit the process.
+    Raises ConformanceError (process, what differs, and where), ModelSelectionError where the model
+    does not fit the process.
 
     Example::
 
@@ -229,7 +236,8 @@ class _Check:
         return None
 
     def equal(self, config: Setup, reference: Setup, batch: tuple[set[str], Arrays]) -> None:
-        """Outputs, states and what comes of writing Vars are the reference's; ``batch`` is what :meth:`itself` gave."""
+        """Outputs, states and what comes of writing Vars are the reference's; ``batch`` is what
+        :meth:`itself` gave."""
         states, whole = batch
         self.same(
             "outputs and states of a batch",
@@ -241,7 +249,8 @@ class _Check:
         self.same("states after Vars were set", found, wanted)
 
     def itself(self, config: Setup) -> tuple[set[str], Arrays]:
-        """A batch is its samples; a run in pieces is one run. The states that can be recorded, and what the batch did."""
+        """A batch is its samples; a run in pieces is one run. The states that can be recorded, and
+        what the batch did."""
         inputs, states = self.inputs(BATCH), self.recordable(config)
         whole = self.simulated(config, inputs, states)
         for k in range(BATCH if inputs else 0):
@@ -323,7 +332,8 @@ class _Check:
     def written(
         self, config: Setup, kept: dict[str, np.ndarray] | None
     ) -> tuple[Arrays, dict[str, np.ndarray]]:
-        """States after each of PIECES' runs, with states and parameters set in between; which parameters took that (None: see)."""
+        """States after each of PIECES' runs, with states and parameters set in between; which
+        parameters took that (None: see)."""
         process = self.make()
         g = np.random.default_rng(3)
         found: Arrays = {}
@@ -342,7 +352,8 @@ class _Check:
     def halved(
         self, process: AbstractProcess, kept: dict[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
-        """Set each parameter that is a number to half of it, as far as ``kept`` says it can be; those that could."""
+        """Set each parameter that is a number to half of it, as far as ``kept`` says it can be;
+        those that could."""
         done: dict[str, np.ndarray] = {}
         for var in (v for p in walk(process) for v in p.vars if v.role == "parameter"):
             old = var.get()

@@ -31,7 +31,7 @@ REAL, POSITIVE, NOT_NEGATIVE = (
 )
 FRACTION, FLAG, CHOICE = also(table.FRACTION, True), also(table.FLAG, 2.0), also(table.CHOICE, None)
 
-# -- the chip --------------------------------------------------------------------------------------------------
+# -- the chip --------------------------------------------------------------------------------------
 
 HEMISPHERE = also(INDEX, values=(2,))
 SPREADS = (
@@ -52,7 +52,7 @@ SPREADS = (
     "jitter",
 )
 
-# -- perceptron mode -------------------------------------------------------------------------------------------
+# -- perceptron mode -------------------------------------------------------------------------------
 
 X, W = torch.ones(2, 4), torch.ones(4, 3)
 OPERAND = bad("x", None, 3, [1.0], np.ones((2, 4)))
@@ -98,7 +98,7 @@ ONE_D = {"input": torch.ones(1, 2, 6), "weight": torch.ones(3, 2, 3), "mock": Tr
 TWO_D = {"input": torch.ones(1, 2, 6, 6), "weight": torch.ones(3, 2, 3, 3), "mock": True}
 CHANNELS = {"in_channels": 2, "out_channels": 3, "kernel_size": 3}
 
-# -- spiking mode ----------------------------------------------------------------------------------------------
+# -- spiking mode ----------------------------------------------------------------------------------
 
 
 def experiment(**sizes):

@@ -37,7 +37,7 @@ LEAKY = Dynamics(
     leaky, inputs=("a_in",), outputs=("s_out",), states=("v",), parameters=(Parameter("beta", 0.5),)
 )
 
-# -- neurons ---------------------------------------------------------------------------------------------------
+# -- neurons ---------------------------------------------------------------------------------------
 
 VALUE = bad("a", None, values=(NAN,))
 SURROGATE = {"spike_grad": bad(3, "x")}
@@ -66,7 +66,7 @@ DELAY = {"reset_delay": FLAG}
 LOSS = {"reduction": CHOICE, "weight": bad(3, "x")}
 COUNTS = {"population_code": FLAG, "num_classes": bad("3", 1.5, values=(-1,))}
 
-# -- encoders --------------------------------------------------------------------------------------------------
+# -- encoders --------------------------------------------------------------------------------------
 
 DATA = {"data": torch.rand((2, 3), generator=torch.Generator().manual_seed(0))}
 TIME = {"spike_time": torch.tensor([[0, 1], [2, 1]])}

@@ -1,8 +1,11 @@
-"""What a row of the doors' test is: a public name, a call of it that is right, and for every argument what is wrong.
+"""What a row of the doors' test is: a public name, a call of it that is right, and for every
+argument what is wrong.
 
-A row of :mod:`tests.test_doors` asks four things of a door. The good call works. For every argument, each sample of a wrong kind raises
-a LavalikeError that is a TypeError, each wrong value one that is a ValueError and no TypeError, and both name the argument. Every
-argument's name misspelt is a TypeError that says which was meant. And no argument of the signature is left out of the row.
+A row of :mod:`tests.test_doors` asks four things of a door. The good call works. For every
+argument, each sample of a wrong kind raises a LavalikeError that is a TypeError, each wrong value
+one that is a ValueError and no TypeError, and both name the argument. Every argument's name
+misspelt is a TypeError that says which was meant. And no argument of the signature is left out of
+the row.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 @dataclass(frozen=True)
 class Bad:
-    """Samples of what an argument may not be. ``name`` is how the error calls it where that is not the argument's own name."""
+    """Samples of what an argument may not be. ``name`` is how the error calls it where that is not
+    the argument's own name."""
 
     kinds: tuple[Any, ...] = ()
     values: tuple[Any, ...] = ()
@@ -75,7 +79,8 @@ class Row:
 
     Args:
         path: dotted name of a class, function or, with ``make``, of a method.
-        good: arguments of a call that works; or a function that makes them, where they are made anew a call.
+        good: arguments of a call that works; or a function that makes them, where they are made
+            anew a call.
         make: what the method is called on.
         bad: argument to :class:`Bad`.
     """

@@ -1,4 +1,5 @@
-"""Operations and layers of perceptron mode: as documented, without noise. Without mock they need a chip."""
+"""Operations and layers of perceptron mode: as documented, without noise. Without mock they need a
+chip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Spiking mode: bss2.md 2.1 to 2.3. On the "chip" voltages are in LSB, weights are whole numbers, and one of 1 is worth DRIVE LSB."""
+"""Spiking mode: bss2.md 2.1 to 2.3. On the "chip" voltages are in LSB, weights are whole numbers,
+and one of 1 is worth DRIVE LSB."""
 
 from __future__ import annotations
 
@@ -284,7 +285,7 @@ class AELIF(LIF):
         self.configure(size, locals())
 
 
-# -- the earlier names -------------------------------------------------------------------------------------------
+# -- the earlier names -----------------------------------------------------------------------------
 
 
 class Instance(Experiment):

@@ -19,7 +19,8 @@ F64 = lv.RunConfig(dtype="float64")
 
 
 class Units(lv.AbstractProcess):
-    """Binary variables: one in a step looks whether to flip, the less readily for the worse the colder it is."""
+    """Binary variables: one in a step looks whether to flip, the less readily for the worse the
+    colder it is."""
 
     def __init__(self, diagonal, seed):
         super().__init__(diagonal=diagonal, seed=seed)
@@ -46,7 +47,8 @@ class UnitsModel(lv.NumpyModel):
 
 
 class Best(lv.AbstractProcess):
-    """Looks at the variables after every step, keeps the best, and ends the run at a cost that is good enough."""
+    """Looks at the variables after every step, keeps the best, and ends the run at a cost that is
+    good enough."""
 
     def __init__(self, q, target):
         super().__init__(q=q, target=target)
@@ -224,7 +226,8 @@ class FramesModel(lv.NumpyModel):
 
 
 class Masked(lv.AbstractProcess):
-    """Lets through of each frame what the network's spikes of some frames allow, and adds the frames up again."""
+    """Lets through of each frame what the network's spikes of some frames allow, and adds the
+    frames up again."""
 
     def __init__(self, sound, lag):
         super().__init__(lag=lag)

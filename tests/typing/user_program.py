@@ -1,4 +1,5 @@
-"""A user's program as a type checker sees it. `python -m mypy` checks that each name has the type that is said here; it also runs."""
+"""A user's program as a type checker sees it. `python -m mypy` checks that each name has the type
+that is said here; it also runs."""
 
 from __future__ import annotations
 

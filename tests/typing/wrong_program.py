@@ -1,5 +1,5 @@
-"""Mistakes of a user's program that a type checker sees where they stand. Each line's ignore is needed: mypy and pyright are errors about
-one that is not. It is checked only, never run."""
+"""Mistakes of a user's program that a type checker sees where they stand. Each line's ignore is
+needed: mypy and pyright are errors about one that is not. It is checked only, never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The BrainScaleS-2 backend: LIF networks and perceptron-type networks on a chip, the rest of the graph on the host. floating_pt.
+"""The BrainScaleS-2 backend: LIF networks and perceptron-type networks on a chip, the rest of the
+graph on the host. floating_pt.
 
 lv.simulate(net, {"inp": x}, config=lv.RunConfig(backend="bss2", chip=Chip(seed=3)))
 """
@@ -27,7 +28,8 @@ from lavalike.process import AbstractProcess, Port, Var
 
 @dataclass(frozen=True)
 class Bss2Options:
-    """See :class:`lavalike.RunConfig`. ``mode``: what a part does on the chip, "spiking" or "product"; the backend says it."""
+    """See :class:`lavalike.RunConfig`. ``mode``: what a part does on the chip, "spiking" or
+    "product"; the backend says it."""
 
     chip: Chip | None = None
     dt: float = 1e-6
@@ -40,7 +42,8 @@ class Bss2Options:
 
 
 class Bss2Backend:
-    """See :class:`lavalike.backends.base.Backend`. Nodes have the models of the host, which say what they are and whether they delay."""
+    """See :class:`lavalike.backends.base.Backend`. Nodes have the models of the host, which say
+    what they are and whether they delay."""
 
     name = "bss2"
     options = Bss2Options

@@ -1,5 +1,6 @@
-"""A spiking part on a chip: placed, its weights in 6 bits, its circuits as they came out of calibration, its spikes and membranes as
-they are read. What is emulated is what :mod:`lavalike.bss2.spiking.emulate` emulates.
+"""A spiking part on a chip: placed, its weights in 6 bits, its circuits as they came out of
+calibration, its spikes and membranes as they are read. What is emulated is what
+:mod:`lavalike.bss2.spiking.emulate` emulates.
 
 At "ideal" nothing of this acts, at "quantised" weights alone.
 """
@@ -34,7 +35,8 @@ HEADROOM = 2  # times the largest weight, as far as weights can grow that learn 
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """A leak on the chip: what lies ``inside`` its range, and the ``weight`` of ``rows`` synapses a neuron, together, for the rest."""
+    """A leak on the chip: what lies ``inside`` its range, and the ``weight`` of ``rows`` synapses a
+    neuron, together, for the rest."""
 
     inside: torch.Tensor
     rows: int
@@ -42,7 +44,8 @@ class Bias:
 
 
 class Placed:
-    """``net`` on ``chip``. Made anew when weights or parameters change: scales and placement follow from them.
+    """``net`` on ``chip``. Made anew when weights or parameters change: scales and placement follow
+    from them.
 
     Args:
         weights, constants: the model's, without batch.
@@ -101,10 +104,11 @@ class Placed:
         """Synapse rows that a generator drives for the part of the leak beyond its range."""
         return self.biases[p, m.leak].rows if self.biases else 0
 
-    # -- what the chip computes with -------------------------------------------------------------------------
+    # -- what the chip computes with ---------------------------------------------------------------
 
     def weights(self) -> dict[Projection, Matrix]:
-        """Six bits and a sign for the largest weight onto a population, and at "emulated" each synapse's own efficacy."""
+        """Six bits and a sign for the largest weight onto a population, and at "emulated" each
+        synapse's own efficacy."""
         if self.chip.level == "ideal":
             return dict(self.model)
         out = {
@@ -136,14 +140,15 @@ class Placed:
         excitatory: torch.Tensor,
         neurons: np.ndarray | slice = slice(None),
     ) -> torch.Tensor:
-        """(neurons, lines), or of pairs of them where neurons are named: excitatory weights lie in the odd rows (grenade)."""
+        """(neurons, lines), or of pairs of them where neurons are named: excitatory weights lie in
+        the odd rows (grenade)."""
         chip = np.stack([self.chip.efficacy(h) for h in range(facts.HEMISPHERES)])
         hemisphere, row, column = _places(own, lines, neurons)
         return torch.from_numpy(chip[hemisphere, row + excitatory.numpy(), column])
 
     def sensors(self, x: Projection) -> np.ndarray:
-        """Amplitude and time constant, relative, of the causal and the anticausal sensors of a projection's synapses: (2, 2, neurons,
-        inputs)."""
+        """Amplitude and time constant, relative, of the causal and the anticausal sensors of a
+        projection's synapses: (2, 2, neurons, inputs)."""
         if not self.chip.emulated:
             return np.ones((2, 2, x.target.size, x.size))
         (own,) = self._circuits(x.target)
@@ -163,7 +168,8 @@ class Placed:
         return np.split(placed.circuits, cuts, axis=1)
 
     def constants(self, batch: int) -> dict[ChipPopulation, Tensors]:
-        """With leaks in their range; at "emulated" with what calibration left, thresholds with what varies from sample to sample."""
+        """With leaks in their range; at "emulated" with what calibration left, thresholds with what
+        varies from sample to sample."""
         if self.chip.level == "ideal":
             return dict(self.numbers)
         return {p: self._own(p, batch) for p in self.net.populations}
@@ -202,10 +208,11 @@ class Placed:
                 c[m.leak] = c[m.leak] + weight / ((1 - c[m.keep]) * c[m.rate])
         return c
 
-    # -- what goes in and comes out --------------------------------------------------------------------------
+    # -- what goes in and comes out ----------------------------------------------------------------
 
     def received(self, outside: Mapping[Port, torch.Tensor]) -> dict[Port, torch.Tensor]:
-        """Spikes (time, batch, size) of other parts as they arrive over the link, which loses what is beyond its rate."""
+        """Spikes (time, batch, size) of other parts as they arrive over the link, which loses what
+        is beyond its rate."""
         if not self.chip.emulated or not outside:
             return dict(outside)
         sent = torch.cat([(x != 0).to(x.dtype) for x in outside.values()], -1)
@@ -223,7 +230,8 @@ class Placed:
         )
 
     def sent(self, p: ChipPopulation, spikes: torch.Tensor) -> torch.Tensor:
-        """Spikes as those hear them that are not in a loop with the population, and as they are recorded."""
+        """Spikes as those hear them that are not in a loop with the population, and as they are
+        recorded."""
         out = jittered(spikes, self.chip.noise.jitter, self.dt) if self.chip.emulated else spikes
         number = int(spikes.sum())
         record = SpikeRecord(
@@ -234,7 +242,8 @@ class Placed:
         return out
 
     def observed(self, p: ChipPopulation, trace: Trace) -> Injection:
-        """What is recorded: spikes, and membranes, at "emulated" as the CADC reads them, in the graph's units."""
+        """What is recorded: spikes, and membranes, at "emulated" as the CADC reads them, in the
+        graph's units."""
         if not self.chip.emulated:
             return Injection(trace.spikes, trace.membranes, trace.fired)
         voltage, noise = self.scales[p], self.chip.noise.cadc
@@ -250,8 +259,9 @@ class Placed:
 def _places(
     own: np.ndarray, lines: np.ndarray, neurons: np.ndarray | slice = slice(None)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hemisphere, row of its inhibitory weight and column of each input of neurons: (neurons, lines), or of pairs of them where neurons
-    are named. Inputs are dealt to a neuron's circuits, 128 each."""
+    """Hemisphere, row of its inhibitory weight and column of each input of neurons: (neurons,
+    lines), or of pairs of them where neurons are named. Inputs are dealt to a neuron's circuits,
+    128 each."""
     circuit = own[neurons, lines // facts.SIGNED_ROWS % own.shape[1]]
     row = np.broadcast_to(2 * (lines % facts.SIGNED_ROWS), circuit.shape)
     return circuit // facts.COLUMNS, row, circuit % facts.COLUMNS
@@ -280,7 +290,8 @@ def inputs(net: Network, p: ChipPopulation, weights: Weights, rows: Rows) -> lis
 
 
 def place(net: Network, weights: Weights, rows: Rows, chips: int = 1) -> Placement:
-    """The part's populations on circuits: as many as inputs need, one a compartment at least. RoutingError."""
+    """The part's populations on circuits: as many as inputs need, one a compartment at least.
+    RoutingError."""
     wanted = []
     for p in net.populations:
         found = inputs(net, p, weights, rows)

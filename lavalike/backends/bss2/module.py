@@ -1,7 +1,8 @@
 """A process graph whose forward pass runs on a chip, as an nn.Module: training in the loop.
 
-The chip records spikes and membranes; the model runs the same stretch with those in the place of its own, and gradients are the model's at
-what was recorded. Products of perceptron mode have the linear model's gradient. The rest of the graph runs on the torch backend.
+The chip records spikes and membranes; the model runs the same stretch with those in the place of
+its own, and gradients are the model's at what was recorded. Products of perceptron mode have the
+linear model's gradient. The rest of the graph runs on the torch backend.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from lavalike.process import AbstractProcess, Var
 
 
 class ChipModule(MixedModule):
-    """See :func:`lavalike.to_torch`. ``chip`` may be replaced by another one between calls. What the chip cannot run is refused when it
-    is made.
+    """See :func:`lavalike.to_torch`. ``chip`` may be replaced by another one between calls. What
+    the chip cannot run is refused when it is made.
 
     Args:
         process: of the graph.

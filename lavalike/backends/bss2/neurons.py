@@ -1,14 +1,17 @@
-"""Neurons of a graph as populations of the chip: equations, parameters in the chip's terms, and the ranges they must lie in.
+"""Neurons of a graph as populations of the chip: equations, parameters in the chip's terms, and the
+ranges they must lie in.
 
 A LIF's u and v are the chip's current and membrane with dt / c = 1:
 
     tau_syn = dt / du    tau_mem = dt / dv    leak = bias / dv    reset = 0    threshold = vth    refractory_time = period dt
 
-What of a leak lies beyond the chip's range is a current: of synapse rows that a generator on the chip drives in every step.
+What of a leak lies beyond the chip's range is a current: of synapse rows that a generator on the
+chip drives in every step.
 
-The chip's membrane takes the current of the step before, so the delay of one step that a connection has in the graph is that of the
-chip's synapses: a spike of step t acts on the membrane in step t + 1 in both, and columns of outputs are the same.
-"""
+The chip's membrane takes the current of the step before, so the delay of one step that a connection
+has in the graph is that of the chip's synapses: a spike of step t acts on the membrane in step t +
+1 in both, and columns of outputs are the same.
+"""  # noqa: W505
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ LEAST_SWING = 10.0  # LSB: twice and a half the default spread of thresholds [ch
 
 @dataclass(frozen=True)
 class Membrane:
-    """One compartment: its InPort's name, its name in the equations, and whether it fires. Properties are names of states and constants."""
+    """One compartment: its InPort's name, its name in the equations, and whether it fires.
+    Properties are names of states and constants."""
 
     port: str
     name: str
@@ -88,7 +92,8 @@ class Membrane:
 class ChipPopulation:
     """One neuron process on the chip.
 
-    ``membranes``: one for each circuit of a neuron at least, the spiking one first; ``gain``: what a weight is multiplied with.
+    ``membranes``: one for each circuit of a neuron at least, the spiking one first; ``gain``: what
+    a weight is multiplied with.
     """
 
     def __init__(self, node: Node, name: str) -> None:
@@ -128,7 +133,8 @@ class ChipPopulation:
 
     @property
     def fired(self) -> dict[str, str]:
-        """Inputs of the recorded equation that tell when other compartments than the soma fired, and the output each is."""
+        """Inputs of the recorded equation that tell when other compartments than the soma fired,
+        and the output each is."""
         return {m.fired: f"spike_{m.name}" for m in self.membranes[1:] if m.fires}
 
     def state_vars(self, m: Membrane) -> tuple[Var, Var]:
@@ -138,7 +144,8 @@ class ChipPopulation:
 
     @property
     def holds(self) -> list[tuple[str, Var, int]]:
-        """(state, Var, whether the Var is the step it ends in) of what counts how long a membrane is still held."""
+        """(state, Var, whether the Var is the step it ends in) of what counts how long a membrane
+        is still held."""
         if self.refractory:
             return [("hold_soma", self.process.refractory_period_end, 1)]
         return [
@@ -148,7 +155,8 @@ class ChipPopulation:
         ]
 
     def derive(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-        """The equation's constants from the process's parameters (arrays or tensors), and the gain of its inputs; VarError."""
+        """The equation's constants from the process's parameters (arrays or tensors), and the gain
+        of its inputs; VarError."""
         try:
             c = self.process.dynamics.derive(values, Units.of(self.process.proc_params), False)
         except ValueError as e:
@@ -177,7 +185,7 @@ class ChipPopulation:
             out["bias_start"] = c["bias_start"]
         return out, c["gain"]
 
-    # -- in the chip's ranges --------------------------------------------------------------------------------
+    # -- in the chip's ranges ----------------------------------------------------------------------
 
     def times(self, c: Numbers) -> list[tuple[str, str, np.ndarray]]:
         """(range, name in the graph, decay per step) of every time constant."""
@@ -198,8 +206,8 @@ class ChipPopulation:
         ]
 
     def scale(self, c: Numbers) -> Voltage:
-        """The graph's voltages in CADC LSB: the soma's reset at 80 and its threshold at 150, where the other resets and thresholds leave
-        as much.
+        """The graph's voltages in CADC LSB: the soma's reset at 80 and its threshold at 150, where
+        the other resets and thresholds leave as much.
 
         RoutingError where they leave too little to tell reset and threshold apart.
         """
@@ -250,8 +258,8 @@ def tensors(c: Mapping[str, Any], dtype: torch.dtype) -> dict[str, torch.Tensor]
 
 
 def check_ranges(populations: list[tuple[ChipPopulation, Numbers]], dt: float) -> None:
-    """RoutingError for time constants outside what the chip can be calibrated to, with the dt that would serve these populations, which
-    run together; others of the graph may need another."""
+    """RoutingError for time constants outside what the chip can be calibrated to, with the dt that
+    would serve these populations, which run together; others of the graph may need another."""
     spans = [
         (facts.RANGES[kind].low * d.min(), facts.RANGES[kind].high * d.max())
         for p, c in populations

@@ -1,11 +1,13 @@
 """Which nodes of a graph the chip computes, and as what.
 
-- A neuron: a LIF, LIF with a late bias or a refractory period, or a multi-compartment neuron, whose inputs are synapses.
+- A neuron: a LIF, LIF with a late bias or a refractory period, or a multi-compartment neuron, whose
+  inputs are synapses.
 - A synapse: a Connection without delays of its own that takes spikes and feeds such neurons only.
-- A product, of perceptron mode: a Connection by a matrix or a convolution, of graded messages, that feeds Sigma or SigmaDelta neurons only.
+- A product, of perceptron mode: a Connection by a matrix or a convolution, of graded messages, that
+  feeds Sigma or SigmaDelta neurons only.
 
-All else stays on the host, other neurons among it, with the synapses that feed them. Neurons and synapses run together, products by
-themselves.
+All else stays on the host, other neurons among it, with the synapses that feed them. Neurons and
+synapses run together, products by themselves.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ def is_plastic(node: Node) -> bool:
 
 
 def model_of(node: Node) -> ConnectionModel | None:
-    """The torch model of a connection, which knows its weights; None where it has none that is a ConnectionModel."""
+    """The torch model of a connection, which knows its weights; None where it has none that is a
+    ConnectionModel."""
     known = (m for m in candidates(node.process) if m.backend == "torch")
     found = (
         next((m for m in known if issubclass(m, ConnectionModel)), None)
@@ -68,8 +71,8 @@ def graded(node: Node) -> bool:
 
 
 def roles(flat: Flat, nodes: Sequence[Node]) -> Roles:
-    """What each of ``nodes`` is, those that may run on the chip; all others are the host's. GraphError for neurons and connections that
-    are half on the chip, by name."""
+    """What each of ``nodes`` is, those that may run on the chip; all others are the host's.
+    GraphError for neurons and connections that are half on the chip, by name."""
     hears = order.senders(flat.nodes)
     heard: dict[Node, list[Node]] = {n: [] for n in flat.nodes}
     for node, before in hears.items():
@@ -137,7 +140,8 @@ def nothing_to_do(flat: Flat, role: Roles) -> None:
 
 
 def check_recordable(part: Part, target: Port | Var, source: Port | Var) -> None:
-    """RecordingError for what the chip does not show: ``source``, of a node of ``part``, wanted for ``target``."""
+    """RecordingError for what the chip does not show: ``source``, of a node of ``part``, wanted for
+    ``target``."""
     if isinstance(source, Var):
         if source.role == "parameter":
             return
@@ -202,7 +206,8 @@ def _placeable(synapse: Node) -> None:
 
 
 def _multiplies(node: Node) -> bool:
-    """Whether the products of a connection can be the array's, which are sent on in the step after."""
+    """Whether the products of a connection can be the array's, which are sent on in the step
+    after."""
     process, model = node.process, model_of(node)
     return (
         isinstance(process, Connection)

@@ -1,11 +1,15 @@
-"""Synapses on a chip that learn: correlation sensors, and what a plasticity processor (PPU) makes of them at the end of each epoch.
+"""Synapses on a chip that learn: correlation sensors, and what a plasticity processor (PPU) makes
+of them at the end of each epoch.
 
-At "ideal" a LearningDense is what numba computes. At "quantised" and "emulated" each synapse has two sensors of 8 bits, one for spikes that
-arrived before the neuron fired (causal), one for those that arrived after it (anticausal). A pair of a spike and the nearest before it on
-the other side adds ``amplitude * exp(-distance / tau)``; the PPU reads the sensors when an epoch ends, takes the rule's products from
-them, rounds at random to the 6 bits of a weight, and resets the sensors. So ``c * x1 * y0`` is the causal sensor times a number, ``c * x0 *
-y1`` the anticausal one; a rule that wants more of a synapse is refused. Pairs are counted where the spike arrives, a step after it was
-sent, and numbers make up for that step. Not modelled: how long the PPU takes, and how sensors bend where they are full.
+At "ideal" a LearningDense is what numba computes. At "quantised" and "emulated" each synapse has
+two sensors of 8 bits, one for spikes that arrived before the neuron fired (causal), one for those
+that arrived after it (anticausal). A pair of a spike and the nearest before it on the other side
+adds ``amplitude * exp(-distance / tau)``; the PPU reads the sensors when an epoch ends, takes the
+rule's products from them, rounds at random to the 6 bits of a weight, and resets the sensors. So
+``c * x1 * y0`` is the causal sensor times a number, ``c * x0 * y1`` the anticausal one; a rule that
+wants more of a synapse is refused. Pairs are counted where the spike arrives, a step after it was
+sent, and numbers make up for that step. Not modelled: how long the PPU takes, and how sensors bend
+where they are full.
 """
 
 from __future__ import annotations
@@ -38,8 +42,8 @@ Values = Mapping[str, np.ndarray]  # of Vars by name
 
 @dataclass(frozen=True)
 class Term:
-    """A product of a rule on the chip: ``number`` times what a ``sensor`` says, if it asks one, times ``factors``, in every ``every``-th
-    epoch."""
+    """A product of a rule on the chip: ``number`` times what a ``sensor`` says, if it asks one,
+    times ``factors``, in every ``every``-th epoch."""
 
     sensor: int | None
     number: float
@@ -48,7 +52,8 @@ class Term:
 
 
 class Plastic:
-    """A :class:`lavalike.proc.LearningDense` of a spiking part, ``process``, which learns by ``rule``."""
+    """A :class:`lavalike.proc.LearningDense` of a spiking part, ``process``, which learns by
+    ``rule``."""
 
     def __init__(self, node: Node, net: Network, chip: Chip, dt: float, batch: int) -> None:
         assert isinstance(node.process, LearningDense)
@@ -72,12 +77,14 @@ class Plastic:
     def learn(
         self, first: int, pre: np.ndarray, post: np.ndarray, received: Values, values: Values
     ) -> Values:
-        """A stretch of steps after ``first`` have been done, which lies in one epoch: spikes (steps, in) and (steps, out), the received
-        traces (steps, out) by name, the Vars' values; the new values of those that it changes."""
+        """A stretch of steps after ``first`` have been done, which lies in one epoch: spikes
+        (steps, in) and (steps, out), the received traces (steps, out) by name, the Vars' values;
+        the new values of those that it changes."""
         raise NotImplementedError
 
     def on(self, placed: Placed, gain: float) -> None:
-        """The part lies on the chip like this from now on; ``gain``: what its neurons multiply weights with."""
+        """The part lies on the chip like this from now on; ``gain``: what its neurons multiply
+        weights with."""
 
     def state(self) -> Any:
         """What it knows beside the Vars."""
@@ -124,7 +131,8 @@ class Sensed(Plastic):
             self._time(sensor, names, self.dt)
 
     def _projection(self, net: Network) -> Projection:
-        """The synapses; GraphError where the neurons that they learn from are not those that they are on."""
+        """The synapses; GraphError where the neurons that they learn from are not those that they
+        are on."""
         path = self.process.path
         onto = [x for x in net.projections if x.synapse is self.node]
         target = onto[0].target
@@ -188,7 +196,8 @@ class Sensed(Plastic):
         return {"weights": self._update(values["weights"], now, done // self.rule.epoch)}
 
     def _step(self, sent: np.ndarray, fired: np.ndarray) -> None:
-        """What the step's spikes leave in the sensors: those that arrive first, then the neurons'."""
+        """What the step's spikes leave in the sensors: those that arrive first, then the
+        neurons'."""
         came, (since_pre, since_post) = self.arriving, self.since
         since_pre += 1
         since_post += 1

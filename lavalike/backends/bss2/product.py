@@ -1,12 +1,14 @@
 """A connection of graded messages in perceptron mode.
 
-Sigma-delta messages are changes, the chip multiplies values: the messages are added up to activations, those are multiplied in the
-array, and what the product changed by is sent on, in the step after, as the connection does. Scales are fitted: activations to 5 bits by
-the largest of the stretch, in any sample and step, weights to 6 bits by the largest, ``num_sends`` (and where even one is too many the
-weights) so that the largest charge of a tile comes to nine tenths of the 8-bit output. They stay until activations or charges leave their
-range, and are fitted anew then; a sample much larger than the others makes the steps of all coarse. Negative activations
-are sent in a second product. A vector without events is not sent, its product is 0. Outputs that leave columns free are computed up to
-eight times, side by side, and averaged, as hxtorch's ``avg`` does.
+Sigma-delta messages are changes, the chip multiplies values: the messages are added up to
+activations, those are multiplied in the array, and what the product changed by is sent on, in the
+step after, as the connection does. Scales are fitted: activations to 5 bits by the largest of the
+stretch, in any sample and step, weights to 6 bits by the largest, ``num_sends`` (and where even one
+is too many the weights) so that the largest charge of a tile comes to nine tenths of the 8-bit
+output. They stay until activations or charges leave their range, and are fitted anew then; a sample
+much larger than the others makes the steps of all coarse. Negative activations are sent in a second
+product. A vector without events is not sent, its product is 0. Outputs that leave columns free are
+computed up to eight times, side by side, and averaged, as hxtorch's ``avg`` does.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ IMAGES = 16  # of a convolution at least
 class Product:
     """One connection on the chip.
 
-    ``total``: activations, ``last``: products of the last step, ``pending``: what is sent next, (batch, size) each.
+    ``total``: activations, ``last``: products of the last step, ``pending``: what is sent next,
+    (batch, size) each.
     """
 
     def __init__(self, node: Node, name: str, chip: Chip, batch: int, dtype: torch.dtype) -> None:
@@ -132,7 +135,8 @@ class Product:
         return 1 if self.chip.level == "ideal" else max(1, min(COPIES, facts.COLUMNS // w.shape[1]))
 
     def _rows(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        """The vectors that are multiplied, one tensor a group: x itself, or the patches of a convolution."""
+        """The vectors that are multiplied, one tensor a group: x itself, or the patches of a
+        convolution."""
         p = self.process
         if not isinstance(p, Conv):
             yield x
@@ -153,7 +157,8 @@ class Product:
         )  # (places in x, y order, channels)
 
     def _fit(self, x: torch.Tensor, rounded: bool) -> None:
-        """Weight of 1 LSB and ``num_sends`` of each group; as they were where charges stay within the output."""
+        """Weight of 1 LSB and ``num_sends`` of each group; as they were where charges stay within
+        the output."""
         scales = [float(w.abs().max()) / facts.WEIGHT_MAX or 1.0 for w in self.weights]
         if not rounded:
             self.sends = [(scale, 1) for scale in scales]

@@ -1,4 +1,5 @@
-"""Programs of a chip's parts: each runs a whole stretch, from what others sent to what it sends, and keeps its states in between."""
+"""Programs of a chip's parts: each runs a whole stretch, from what others sent to what it sends,
+and keeps its states in between."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ def start(
     held: Callable[..., torch.Tensor],
     step: int,
 ) -> tuple[dict[ChipPopulation, Tensors], dict[ChipPopulation, Tensors]]:
-    """The chip's states from the Vars' (``held(var, less=0)``: (batch, size)) after ``step`` steps, and what of its currents has just
-    arrived: they are those that the graph has a step later."""
+    """The chip's states from the Vars' (``held(var, less=0)``: (batch, size)) after ``step`` steps,
+    and what of its currents has just arrived: they are those that the graph has a step later."""
     states: dict[ChipPopulation, Tensors] = {}
     arrived: dict[ChipPopulation, Tensors] = {}
     for p in net.populations:
@@ -114,7 +115,8 @@ class SpikingProgram(_Recorded):
         )
 
     def derived(self) -> Placed:
-        """Model and placement from the parameters' present values; VarError, GraphError, RoutingError."""
+        """Model and placement from the parameters' present values; VarError, GraphError,
+        RoutingError."""
         found = {
             p: p.derive({v.name: v.value for v in p.process.vars}) for p in self.net.populations
         }
@@ -135,7 +137,7 @@ class SpikingProgram(_Recorded):
         found = self.net.matrices(self.connections)
         return {x: scaled(w, self.gains[x.target]) for x, w in found.items()}
 
-    # -- states ------------------------------------------------------------------------------------------------
+    # -- states ------------------------------------------------------------------------------------
 
     def _load(self, changed: Var) -> None:
         """The chip's states from the Var that was set, all others as they are."""
@@ -201,7 +203,7 @@ class SpikingProgram(_Recorded):
     def _hold(self, var: Var, value: torch.Tensor) -> None:
         self.values[var] = value.numpy().reshape(self.batch, *var.shape).copy()
 
-    # -- running -----------------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     @torch.no_grad()
     def run(self, steps: int, heard: Rows, recordings: Recordings) -> None:
@@ -349,7 +351,8 @@ def _spikes(traces: Mapping[ChipPopulation, Trace]) -> dict[Port, torch.Tensor]:
 
 
 class ProductProgram(_Recorded):
-    """Connections in perceptron mode, each a product of its own. See :class:`lavalike.backends.base.Program`."""
+    """Connections in perceptron mode, each a product of its own. See
+    :class:`lavalike.backends.base.Program`."""
 
     def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> None:
         self.part = part

@@ -1,4 +1,5 @@
-"""What a graph takes of the chip: where its parts lie, and what the last run of an engine counted."""
+"""What a graph takes of the chip: where its parts lie, and what the last run of an engine
+counted."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def report(programs: Sequence[object], steps: int | None) -> Report:
 
 
 def links(programs: Sequence[object]) -> list[SpikeRecord]:
-    """Of each spiking part on an emulated chip, the events of the last run that came from outside, and those lost on the way."""
+    """Of each spiking part on an emulated chip, the events of the last run that came from outside,
+    and those lost on the way."""
     return [
         p.placed.link
         for p in on_chip(programs)

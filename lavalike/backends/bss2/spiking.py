@@ -1,7 +1,9 @@
-"""A spiking part of a graph over a whole stretch: synapses as matrices, populations by the chip's equations.
+"""A spiking part of a graph over a whole stretch: synapses as matrices, populations by the chip's
+equations.
 
-The same code is the chip at every emulated level (other weights and constants) and the model that is trained (spikes and membranes
-recorded on the chip put in place of its own). Tensors are (time, batch, size).
+The same code is the chip at every emulated level (other weights and constants) and the model that
+is trained (spikes and membranes recorded on the chip put in place of its own). Tensors are (time,
+batch, size).
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ BLOCK = 256  # inputs that are unrolled at a time
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """One synapse node onto one input of a population, ``term`` of that input; ``recurrent``: within a loop."""
+    """One synapse node onto one input of a population, ``term`` of that input; ``recurrent``:
+    within a loop."""
 
     synapse: Node
     target: ChipPopulation
@@ -60,7 +63,8 @@ class Projection:
 
 @dataclass
 class Injection:
-    """What a chip recorded of a population: spikes, membranes by state, and when which other compartment fired."""
+    """What a chip recorded of a population: spikes, membranes by state, and when which other
+    compartment fired."""
 
     spikes: torch.Tensor
     membranes: Tensors
@@ -69,8 +73,9 @@ class Injection:
 
 @dataclass
 class Trace:
-    """Of one population and stretch: spikes, membranes by state, other compartments' spikes by input of the recorded equation, the states
-    at the end, and what arrived by input: in the last step, and in the one before, where the stretch has one."""
+    """Of one population and stretch: spikes, membranes by state, other compartments' spikes by
+    input of the recorded equation, the states at the end, and what arrived by input: in the last
+    step, and in the one before, where the stretch has one."""
 
     spikes: torch.Tensor
     membranes: Tensors
@@ -156,7 +161,7 @@ class Network:
             if t.source in self.output
         ]
 
-    # -- matrices ---------------------------------------------------------------------------------------------
+    # -- matrices ----------------------------------------------------------------------------------
 
     def connections(
         self, tensor: Callable[[Var], torch.Tensor], dtype: torch.dtype
@@ -174,7 +179,7 @@ class Network:
 
         return {x: taken(of_synapse[x.synapse], x) for x in self.projections}
 
-    # -- over time --------------------------------------------------------------------------------------------
+    # -- over time ---------------------------------------------------------------------------------
 
     def run(
         self,
@@ -191,9 +196,11 @@ class Network:
 
         Args:
             extent: (steps, batch).
-            outside: events of every port in ``self.outside``, (steps, batch, size), non-zero counts 1.
+            outside: events of every port in ``self.outside``, (steps, batch, size), non-zero counts
+                1.
             weights: of :meth:`matrices`, the gain of the population's inputs in them.
-            constants: of every population's equation; ``bias_start`` in steps from the beginning of this stretch.
+            constants: of every population's equation; ``bias_start`` in steps from the beginning of
+                this stretch.
             states: before the first step, (batch, size).
             training: how each population is differentiated. Default: not at all.
             injected: what a chip recorded, in the place of spikes and membranes.
@@ -228,7 +235,8 @@ class Network:
 
 
 class _Member:
-    """A population in one run: what it hears from those that ran before, its state, and its equation."""
+    """A population in one run: what it hears from those that ran before, its state, and its
+    equation."""
 
     def __init__(
         self,
@@ -312,7 +320,8 @@ class _Member:
         return outputs["s_out"]
 
     def hear(self, t: int, now: Mapping[Port, torch.Tensor]) -> None:
-        """Spikes of step ``t`` within the loop reach the currents of step ``t``: membranes took those of the step before."""
+        """Spikes of step ``t`` within the loop reach the currents of step ``t``: membranes took
+        those of the step before."""
         arrived: Tensors = {}
         for x in self.loops:
             heard = self.beside[x][t] + gathered(
@@ -422,7 +431,8 @@ def events(x: torch.Tensor) -> torch.Tensor:
 
 
 def _stretches(c: Tensors, steps: int) -> list[tuple[int, int, Tensors]]:
-    """(first, last, constants): until the step of a late bias the leak is ``leak_before``, 0 where there is none."""
+    """(first, last, constants): until the step of a late bias the leak is ``leak_before``, 0 where
+    there is none."""
     if "bias_start" not in c:
         return [(0, steps, c)]
     start = c["bias_start"]

@@ -1,7 +1,9 @@
-"""Weights of a projection: a matrix, or where that would be large and mostly zeros its synapses one by one.
+"""Weights of a projection: a matrix, or where that would be large and mostly zeros its synapses one
+by one.
 
-Synapses are laid out for a product, by as many neurons at a time as the array has columns, and only where those have any: what is
-multiplied is the same, in the same order, so the bits are those of the whole matrix, and memory that stays grows with the synapses.
+Synapses are laid out for a product, by as many neurons at a time as the array has columns, and only
+where those have any: what is multiplied is the same, in the same order, so the bits are those of
+the whole matrix, and memory that stays grows with the synapses.
 """
 
 from __future__ import annotations

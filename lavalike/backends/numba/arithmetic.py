@@ -1,6 +1,7 @@
 """The words of lavalike.dynamics.ops for compiled scalars: float32, float64, and Loihi's integers.
 
-The functions are plain Python here, so that ``RunConfig(debug=True)`` can run them; kernels compile them.
+The functions are plain Python here, so that ``RunConfig(debug=True)`` can run them; kernels compile
+them.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ def _floating(dtype: type) -> Table:
 
 
 def _fixed(whole: type) -> Table:
-    """Loihi's integers, computed in ``whole``: in int32 where all that is computed fits (see :mod:`lavalike.backends.numba.ranges`)."""
+    """Loihi's integers, computed in ``whole``: in int32 where all that is computed fits (see
+    :mod:`lavalike.backends.numba.ranges`)."""
     half, low, full = whole(1 << 23), whole(-(1 << 23)), whole(1 << 24)
     most, least = whole((1 << 23) - 1), whole(1 - (1 << 23))
     int64, float64 = np.int64, np.float64

@@ -1,4 +1,5 @@
-"""Models of the connections: event-driven, weights input-major, so that an event adds one contiguous row."""
+"""Models of the connections: event-driven, weights input-major, so that an event adds one
+contiguous row."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ from lavalike.proc.sparse import DelaySparse, Sparse
 def narrowed(
     weights: np.ndarray, config: NodeConfig, name: str = "weights"
 ) -> tuple[np.ndarray, int]:
-    """Weights in the smallest dtype that holds them, common factors of two taken out as a left shift of the sums:
-    what an event moves through memory is its weights."""
+    """Weights in the smallest dtype that holds them, common factors of two taken out as a left
+    shift of the sums: what an event moves through memory is its weights."""
     if not config.fixed:
         return held(name, weights, config.dtype), 0
     low = int(np.bitwise_or.reduce(weights, axis=None)) if weights.size else 0
@@ -81,8 +82,9 @@ def exact(inputs, events, count, rows, left, right, graded, sums, out):
 
 @inlined
 def add_rows(out, rows, inputs, events, p, q, graded):
-    """Add the rows of events ``p`` to ``q``, times their inputs where graded, four of them a pass over ``out``; the last row of all is
-    zeros and fills up the last pass. Each element adds them in their order."""
+    """Add the rows of events ``p`` to ``q``, times their inputs where graded, four of them a pass
+    over ``out``; the last row of all is zeros and fills up the last pass. Each element adds them in
+    their order."""
     none = rows.shape[0] - 1
     while p < q:
         a = events[p]
@@ -111,7 +113,8 @@ class _Connection(NumbaModel):
     aliases: ClassVar = {"a_buff": "a_out"}
 
     def weights_and_shift(self, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int]:
-        """The weights in the arithmetic of the run, and by how many bits a step's sum is shifted right."""
+        """The weights in the arithmetic of the run, and by how many bits a step's sum is shifted
+        right."""
         exp = int(integral("weight_exp", values["weight_exp"], -24, 24)[0])
         if not self.config.fixed:
             return values["weights"] * 2.0**exp if exp else values["weights"], 0
@@ -121,8 +124,8 @@ class _Connection(NumbaModel):
         return (whole.astype(np.int64) << exp, 0) if exp > 0 else (whole, -exp)
 
     def total(self, sums: Callable[[], np.ndarray], graded: int) -> np.float64:
-        """What a message is multiplied with at most (the largest of ``sums`` over an output's synapses), where products might leave the 32
-        bits of fixed_pt; 0: they cannot."""
+        """What a message is multiplied with at most (the largest of ``sums`` over an output's
+        synapses), where products might leave the 32 bits of fixed_pt; 0: they cannot."""
         most = float(sums().max()) if self.config.fixed else 0.0
         return np.float64(most if graded or most >= 2**31 else 0)
 
@@ -138,9 +141,10 @@ class _Connection(NumbaModel):
 class DenseModel(_Connection):
     """a_out = weights @ s_in. An event costs a row of weights.
 
-    Events are listed first, then added four rows at a time, so that an accumulator is loaded and stored once for four
-    events. A batch goes through the weights in tiles of rows, so that samples share what was fetched. Every output adds
-    its events in the order of the inputs, whatever the tiling: the bits do not depend on the batch.
+    Events are listed first, then added four rows at a time, so that an accumulator is loaded and
+    stored once for four events. A batch goes through the weights in tiles of rows, so that samples
+    share what was fetched. Every output adds its events in the order of the inputs, whatever the
+    tiling: the bits do not depend on the batch.
     """
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -213,7 +217,8 @@ class DenseModel(_Connection):
 
 @implements(Sparse, backend="numba", delay=1)
 class SparseModel(_Connection):
-    """a_out = weights @ s_in over stored entries, sorted by input. Entries that are all the same number stay one."""
+    """a_out = weights @ s_in over stored entries, sorted by input. Entries that are all the same
+    number stay one."""
 
     process: Sparse
 
@@ -324,7 +329,8 @@ def _places(lag: np.ndarray, target: np.ndarray, limit: int, n_out: int) -> np.n
 
 @jit
 def _in_order(keys, before, first, order):
-    """The entries ``before`` in the order of their ``keys``, of which each begins at ``first``; equal ones stay in theirs."""
+    """The entries ``before`` in the order of their ``keys``, of which each begins at ``first``;
+    equal ones stay in theirs."""
     for e in before:
         key = keys[e]
         order[first[key]] = e
@@ -332,8 +338,8 @@ def _in_order(keys, before, first, order):
 
 
 def by_input(process: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-    """An index that puts stored entries in the order of their input and then their output, their outputs in it, and where each input's
-    begin. Those that lie by input stay as they are."""
+    """An index that puts stored entries in the order of their input and then their output, their
+    outputs in it, and where each input's begin. Those that lie by input stay as they are."""
     if process.start is not None:
         return slice(None), process.rows, process.start
     rows, cols = process.rows, process.cols
@@ -361,9 +367,10 @@ RING = Layout("ring", lambda ring: np.roll(ring, -1, axis=0).T, turns=True)  # t
 class _DelayModel(_Connection):
     """Synapses with delays: a ring of slots, one a future step. a_out is the slot of the next step.
 
-    The Var a_buff (out, max_delay + 1) has the next step's values in column 0, as in Lava. Entries lie input-major; ``place`` is where in
-    the ring one adds, from the slot of the next step on. Of very many synapses it is where in the slot, and ``wait`` is the slot:
-    slower by a fifth, and the process has both in memory already.
+    The Var a_buff (out, max_delay + 1) has the next step's values in column 0, as in Lava. Entries
+    lie input-major; ``place`` is where in the ring one adds, from the slot of the next step on. Of
+    very many synapses it is where in the slot, and ``wait`` is the slot: slower by a fifth, and the
+    process has both in memory already.
     """
 
     process: DelayDense | DelaySparse
@@ -533,7 +540,8 @@ class ConvInTimeModel(_DelayModel):
 
 @implements(DelaySparse, backend="numba", delay=1)
 class DelaySparseModel(_DelayModel):
-    """The synapses that are stored: memory grows with them, and with max_delay + 1 values an output."""
+    """The synapses that are stored: memory grows with them, and with max_delay + 1 values an
+    output."""
 
     @functools.cached_property
     def order(self) -> tuple[Any, np.ndarray, np.ndarray]:

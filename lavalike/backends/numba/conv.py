@@ -66,11 +66,12 @@ def scatter(
 
 
 class _ScatterModel(NumbaModel):
-    """Scatter form. An input at (x, y, c) reaches outputs through its taps (a, b), which the process lists along each axis.
-    Taps along y that hit neighbouring outputs are stored one after the other, so with dilation 1 and one group an event
-    adds, for each a, one contiguous run of about ``ky / sy * out channels`` values (``ky * out channels`` where transposed).
-    Events are listed first; those of one pixel share their runs and are added four at a time, so that an output is loaded
-    and stored once for four events.
+    """Scatter form. An input at (x, y, c) reaches outputs through its taps (a, b), which the
+    process lists along each axis. Taps along y that hit neighbouring outputs are stored one after
+    the other, so with dilation 1 and one group an event adds, for each a, one contiguous run of
+    about ``ky / sy * out channels`` values (``ky * out channels`` where transposed). Events are
+    listed first; those of one pixel share their runs and are added four at a time, so that an
+    output is loaded and stored once for four events.
     """
 
     process: Conv | ConvTranspose
@@ -97,7 +98,8 @@ class _ScatterModel(NumbaModel):
         my = p.a_out.shape[1]
         along = p.groups == 1 and p.dilation[1] == 1
         phases = self.phases if along else 1
-        # a row holds, for one phase of y, input channel and a, the taps b that hit outputs in rising order
+        # a row holds, for one phase of y, input channel and a, the taps b that hit outputs in
+        # rising order
         most = -(-ky // phases)
         rows = np.zeros((phases, cin, kx, most, out), weight.dtype)
         for phase in range(phases):
@@ -107,7 +109,8 @@ class _ScatterModel(NumbaModel):
         columns = [[(a, o * my * out) for a, o in p.taps(0, x)] for x in range(p.s_in.shape[0])]
         taps = [p.taps(1, y) for y in range(p.s_in.shape[1])]
         if along:
-            # per y: the rows' phase, where its run begins in the column, how much of a row is cut off, and its length
+            # per y: the rows' phase, where its run begins in the column, how much of a row is cut
+            # off, and its length
             lines: list[tuple[int, ...]] = [
                 (t[0][0] % phases * cin * kx, t[0][1] * out, t[0][0] // phases * out, len(t) * out)
                 if t
@@ -126,8 +129,9 @@ class _ScatterModel(NumbaModel):
             "line_start": _starts(taps),
             "settings": np.array([p.groups, kx], np.int64),
             "along": int(along),
-            # one: what the weights were divided by. total: the largest sum of an output's weights; below 24 bits
-            # nothing can wrap. Where the neuron behind checks for 24 bits, wrapping would hide what it looks for
+            # one: what the weights were divided by. total: the largest sum of an output's weights;
+            # below 24 bits nothing can wrap. Where the neuron behind checks for 24 bits, wrapping
+            # would hide what it looks for
             "one": self.message_dtype.type(1 << left),
             "total": np.float64(np.abs(weight.astype(np.float64)).sum((0, 1, 2)).max()),
             "graded": int(values["num_message_bits"][0] > 0),
@@ -268,7 +272,8 @@ class _ScatterModel(NumbaModel):
 
 @implements(Conv, backend="numba", delay=1)
 class ConvModel(_ScatterModel):
-    """A convolution: an output gathers every stride-th input, so an input's taps are stride apart."""
+    """A convolution: an output gathers every stride-th input, so an input's taps are stride
+    apart."""
 
     process: Conv
 

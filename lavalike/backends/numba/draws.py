@@ -1,8 +1,10 @@
-"""Random numbers by place: those of a step follow from a seed, the process, the step and the sample alone, whatever was drawn before.
+"""Random numbers by place: those of a step follow from a seed, the process, the step and the sample
+alone, whatever was drawn before.
 
-A generator that counts (Philox 4x32-10: Salmon et al. 2011) answers a counter of 128 bits with four words of 32. Noise sources ask it
-element by element. A user's own step says ``np.random`` or ``random``, which Numba computes from a Mersenne Twister that each thread
-has: before every call its 624 words are filled anew, so that neither threads nor how a run is cut decide what is drawn.
+A generator that counts (Philox 4x32-10: Salmon et al. 2011) answers a counter of 128 bits with four
+words of 32. Noise sources ask it element by element. A user's own step says ``np.random`` or
+``random``, which Numba computes from a Mersenne Twister that each thread has: before every call its
+624 words are filled anew, so that neither threads nor how a run is cut decide what is drawn.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 ROUNDS = 10
 NOISE = 0  # the stream of a source; NUMPY and PYTHON are those of users' steps
-WORDS = 624  # of a Mersenne Twister; around them in Numba's state: an index, and a normal number that is left over
+# of a Mersenne Twister; around them in Numba's state: an index, and a normal number that is left
+# over
+WORDS = 624
 
 
 @jit
@@ -104,7 +108,8 @@ def seed_compiled(draws: int, numbers: np.ndarray, t: int) -> None:
 
 @contextmanager
 def seeded(draws: int, numbers: np.ndarray, t: int) -> Iterator[None]:
-    """NumPy's and Python's own generators as the compiled ones are seeded; as they were before, afterwards."""
+    """NumPy's and Python's own generators as the compiled ones are seeded; as they were before,
+    afterwards."""
     before = np.random.get_state(), random.getstate()  # noqa: NPY002  (the one that a step names)
     words = np.zeros(WORDS, np.int32)
     try:

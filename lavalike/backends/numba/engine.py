@@ -1,7 +1,8 @@
 """The loop that walks a program: for every step, every row of a table of kernels.
 
-A row is (kernel address, argument block address, bytes between blocks, number of blocks): kernels that do
-not know the batch are called once a sample, with blocks whose state addresses lie one sample further.
+A row is (kernel address, argument block address, bytes between blocks, number of blocks): kernels
+that do not know the batch are called once a sample, with blocks whose state addresses lie one
+sample further.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ ROW = 4
 
 
 def run(table, rows, first, steps, where):
-    """Steps ``first .. first + steps - 1``; on a non-zero status stop and say where: row, step, block.
+    """Steps ``first .. first + steps - 1``; on a non-zero status stop and say where: row, step,
+    block.
 
     ``where[3]`` is the last step done, whatever happens.
     """

@@ -1,14 +1,16 @@
 """The end of a learning epoch: traces, and what a rule's products add to synapses.
 
-A rule is data to the kernels (a table of products and their factors), so that another rule compiles nothing. Synapses lie by input, one
-behind the other: all of a matrix, or those that are stored, with their outputs (``target``) and where each input's begin (``start``); the
-stored ones of an output are found through ``back``, the lower 16 bits of where they are, and ``upper``, those above. An epoch's end goes
-to the synapses that its spikes require: those of inputs that spiked where a product has ``x0``, those of outputs that did where one has
-``y0``, all where a ``uk`` is 1.
+A rule is data to the kernels (a table of products and their factors), so that another rule compiles
+nothing. Synapses lie by input, one behind the other: all of a matrix, or those that are stored,
+with their outputs (``target``) and where each input's begin (``start``); the stored ones of an
+output are found through ``back``, the lower 16 bits of where they are, and ``upper``, those above.
+An epoch's end goes to the synapses that its spikes require: those of inputs that spiked where a
+product has ``x0``, those of outputs that did where one has ``y0``, all where a ``uk`` is 1.
 
-A product is an input's part times an output's part, both looked up at the step where its gate was, times what it looks at of the synapse.
-Synapses are listed, an input's or an output's at a time, and the products walked over the list; those of a matrix whose rule changes
-weights alone and looks at no synaptic variable (``plain``) are changed where they stand.
+A product is an input's part times an output's part, both looked up at the step where its gate was,
+times what it looks at of the synapse. Synapses are listed, an input's or an output's at a time, and
+the products walked over the list; those of a matrix whose rule changes weights alone and looks at
+no synaptic variable (``plain``) are changed where they stand.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ def code(name: str) -> int:
 
 
 def table(rule: LearningRule, fixed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """A row a product: what ``HEAD`` says, and its numbers: what it is multiplied with, and what is added to each factor; in fixed
-    point mantissa, left and right shift come first. RuleError for a number that fixed point does not hold."""
+    """A row a product: what ``HEAD`` says, and its numbers: what it is multiplied with, and what is
+    added to each factor; in fixed point mantissa, left and right shift come first. RuleError for a
+    number that fixed point does not hold."""
     products = [(TARGETS.index(t), p) for t, ps in rule.products.items() for p in ps]
     most = max(len(p.factors) for _, p in products)
     ops = np.zeros((len(products), HEAD + 2 * most), np.int64)
@@ -79,7 +82,8 @@ def _bits(product: Product) -> int:
 
 
 def plain(rule: LearningRule, fixed: bool) -> bool:
-    """Whether products are outer ones: of traces and gates, for weights; in fixed point within 32 bits."""
+    """Whether products are outer ones: of traces and gates, for weights; in fixed point within 32
+    bits."""
     products = [p for ps in rule.products.values() for p in ps]
     outer = all(f.name not in TARGETS for p in products for f in p.factors)
     return outer and {*rule.products} == {"w"} and not (fixed and max(map(_bits, products)) > 31)
@@ -123,7 +127,8 @@ def bounded(times, epoch):
 
 @jit
 def advanced_float(state, history, times, fed, received, decay, impulse, epoch):
-    """What traces were at the end of each step of the epoch; ``state`` becomes the last, but of those that are received."""
+    """What traces were at the end of each step of the epoch; ``state`` becomes the last, but of
+    those that are received."""
     bounded(times, epoch)
     for k in range(state.shape[0]):
         if not fed[k]:
@@ -169,8 +174,9 @@ def advanced_fixed(state, history, times, fed, received, decay, whole, part, dra
 
 @jit
 def parts(into, ops, numbers, limits, kinds, gate, times, history, now, epoch):
-    """into[p, n, i]: the factors of product ``p`` that are neuron ``i``'s, its traces at the end of step ``n``: traces whose kinds are
-    between ``kinds``, the gate of kind ``gate``; with those of inputs its number and a ``uk``."""
+    """into[p, n, i]: the factors of product ``p`` that are neuron ``i``'s, its traces at the end of
+    step ``n``: traces whose kinds are between ``kinds``, the gate of kind ``gate``; with those of
+    inputs its number and a ``uk``."""
     for p in range(ops.shape[0]):
         first = numbers[p, 0] if gate == X0 else numbers.dtype.type(1)
         for n in range(epoch):
@@ -210,7 +216,8 @@ def listed(
     ins,
     outs,
 ):
-    """The synapses of turn ``r``: an input's, then stored ones of an output that spiked whose inputs had no turn; how many."""
+    """The synapses of turn ``r``: an input's, then stored ones of an output that spiked whose
+    inputs had no turn; how many."""
     n_in, n_out, stored = tx.size, ty.size, target.size > 0
     count = 0
     if r < n_in:
@@ -408,8 +415,8 @@ def more(total, c, part, left, right):
 
 @inlined
 def rounded(total, threshold, low, high):
-    """An accumulator as a variable: up where what is left is above the draw in 1/128; a sign is kept before that, as is a weight's
-    range."""
+    """An accumulator as a variable: up where what is left is above the draw in 1/128; a sign is
+    kept before that, as is a weight's range."""
     least, most = np.int32(low << FRACTION), np.int32(high << FRACTION)
     total = least if total < least else most if total > most else total
     value = np.int32(np.int32(total >> FRACTION) + (threshold < (total & (ONE - 1))))
@@ -421,7 +428,8 @@ def outer_fixed(
     now, epoch, synapses, start, tx, ty, ops, numbers, threshold, low, high, posts, n_post, by_x0, by_u,
     ahead, along, total,
 ):  # fmt: skip
-    """A matrix by a plain rule, input after input, as an accumulator is rounded after all products."""
+    """A matrix by a plain rule, input after input, as an accumulator is rounded after all
+    products."""
     n_in, n_out, products, by_y0, last = tx.size, ty.size, ops.shape[0], 0, 0
     for p in range(products):
         if ops[p, 1] == Y0:
@@ -473,7 +481,8 @@ def learn_fixed(
     now, epoch, synapses, tags_d, tags_t, start, target, back, upper, first, tx, ty, hx, hy, ops, numbers,
     limits, plain, low, high, posts, places, new, term, ahead, along, total, draw,
 ):  # fmt: skip
-    """The same in fixed point: accumulators have FRACTION bits more, and one draw rounds all of them."""
+    """The same in fixed point: accumulators have FRACTION bits more, and one draw rounds all of
+    them."""
     n_in, stored = tx.size, target.size > 0
     n_post = fired(ty, posts)
     by_x0, by_y0, by_u = gates(ops, now, epoch)

@@ -1,4 +1,5 @@
-"""Finding the inputs that are not zero: one vector compare for 32 of them, then one turn for each that is not."""
+"""Finding the inputs that are not zero: one vector compare for 32 of them, then one turn for each
+that is not."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ WIDTH = 32  # inputs a compare; LLVM cuts it into what the machine has (SSE2, AV
 
 @intrinsic
 def differ(typingctx, inputs, first, number):
-    """Bit q: ``inputs[first + q] != number``, q below WIDTH. Not looked at: whether all of them lie within ``inputs``."""
+    """Bit q: ``inputs[first + q] != number``, q below WIDTH. Not looked at: whether all of them lie
+    within ``inputs``."""
     if (
         not isinstance(inputs, types.Array)
         or inputs.layout != "C"
@@ -64,8 +66,9 @@ def lowest(typingctx, bits):
 
 @inlined
 def list_events(inputs, events, odd):
-    """Write the indices of non-zero ``inputs`` to ``events``, in order; how many there are. ``odd[0]`` is 1 once one of them was
-    not 1. No branch asks for a single input: where spikes stand is what a processor cannot foresee."""
+    """Write the indices of non-zero ``inputs`` to ``events``, in order; how many there are.
+    ``odd[0]`` is 1 once one of them was not 1. No branch asks for a single input: where spikes
+    stand is what a processor cannot foresee."""
     size = inputs.size
     other = 0
     count = 0

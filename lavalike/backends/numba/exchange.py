@@ -1,9 +1,12 @@
-"""The exchange of a share with its neighbours, as a row of the table between the direct and the delayed nodes of a step.
+"""The exchange of a share with its neighbours, as a row of the table between the direct and the
+delayed nodes of a step.
 
-What others hear of this share lies in one run of memory, where its nodes write it; what it hears lies in another, from which its
-connections read. The row copies the first into a block that all processes have, one of two in turn, and says so by a counter (a store
-with release order); it waits until its neighbours' counters say the same (loads with acquire order), and copies what they sent. Who has
-waited for a millisecond returns to Python, which looks whether there is still someone to wait for, and goes on in the same step.
+What others hear of this share lies in one run of memory, where its nodes write it; what it hears
+lies in another, from which its connections read. The row copies the first into a block that all
+processes have, one of two in turn, and says so by a counter (a store with release order); it waits
+until its neighbours' counters say the same (loads with acquire order), and copies what they sent.
+Who has waited for a millisecond returns to Python, which looks whether there is still someone to
+wait for, and goes on in the same step.
 
 Nobody is more than one exchange ahead of a neighbour, so two blocks suffice.
 """
@@ -30,7 +33,8 @@ SPINS, YIELDS = (
     200,
     2000,
 )  # looks at a counter at once, and with the core given away in between: about a millisecond
-# what a row remembers: number of the last exchange, of the last one published, first step of the tape, and whether it is read or written
+# what a row remembers: number of the last exchange, of the last one published, first step of the
+# tape, and whether it is read or written
 NUMBER, PUBLISHED, FIRST, TAPE = range(4)
 READ, WRITTEN = 1, 2
 TAPE_WORDS = 1 << 19  # of what is kept of messages
@@ -77,7 +81,8 @@ def publish(counter, number):
 
 
 def await_all(base, peers, number, give_way):
-    """Until the counters at words ``peers`` of what begins at ``base`` are ``number`` or more; WAITED after about a millisecond."""
+    """Until the counters at words ``peers`` of what begins at ``base`` are ``number`` or more;
+    WAITED after about a millisecond."""
     for p in range(peers.size):
         spins = 0
         while load_acquire(base + 8 * peers[p]) < number:
@@ -90,9 +95,10 @@ def await_all(base, peers, number, give_way):
 
 
 def exchange(t, out, inp, shared, base, me, peers, mine, copies, state, tape, give_way):
-    """One exchange. ``out``, ``inp``: this share's own memory; ``shared``: everybody's, from address ``base`` on, with the counter of this
-    share at word ``me``, those of its neighbours at ``peers``, its two blocks at ``mine``, and of each run of words that it hears, in
-    ``copies``, where it is in either block, its length and where it goes to."""
+    """One exchange. ``out``, ``inp``: this share's own memory; ``shared``: everybody's, from
+    address ``base`` on, with the counter of this share at word ``me``, those of its neighbours at
+    ``peers``, its two blocks at ``mine``, and of each run of words that it hears, in ``copies``,
+    where it is in either block, its length and where it goes to."""
     if state[TAPE] == READ:
         row = tape[t - state[FIRST]]
         for i in range(inp.size):
@@ -138,9 +144,10 @@ def elsewhere(t, inp, state, tape):
 class Exchange(Protocol):
     """What an :class:`ExchangingProgram` exchanges by.
 
-    ``out`` and ``inp`` are words (int64) of this share's own memory, ``sent`` and ``heard`` the bytes (first, last) in them where each port
-    lies. ``state`` is what the row remembers, ``tape`` has a row of words for every step that may have to be done once more. ``row``: a
-    kernel and its arguments but ``t``; None: Python does the exchange, and writes the tape.
+    ``out`` and ``inp`` are words (int64) of this share's own memory, ``sent`` and ``heard`` the
+    bytes (first, last) in them where each port lies. ``state`` is what the row remembers, ``tape``
+    has a row of words for every step that may have to be done once more. ``row``: a kernel and its
+    arguments but ``t``; None: Python does the exchange, and writes the tape.
     """
 
     out: np.ndarray
@@ -153,8 +160,8 @@ class Exchange(Protocol):
     def row(self) -> tuple[Any, Sequence[Any]] | None: ...
 
     def waited(self) -> bool:
-        """The row has waited: whether the exchange is done now (True where there is no row), or the row is to be called again. Raises what
-        ends the wait."""
+        """The row has waited: whether the exchange is done now (True where there is no row), or the
+        row is to be called again. Raises what ends the wait."""
 
 
 class ExchangingProgram(NumbaProgram):

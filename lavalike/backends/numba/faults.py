@@ -1,4 +1,5 @@
-"""What went wrong in a compiled step, told with process, step, sample and line; and what would, found when a step is bound."""
+"""What went wrong in a compiled step, told with process, step, sample and line; and what would,
+found when a step is bound."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ UNSEEN = "the model's step raised an exception; RunConfig(debug=True) shows it"
 
 @dataclass(frozen=True)
 class Faults:
-    """Of a program of ``batch`` samples, its first one being ``first_sample`` of a batch that several programs share."""
+    """Of a program of ``batch`` samples, its first one being ``first_sample`` of a batch that
+    several programs share."""
 
     batch: int
     first_sample: int
@@ -149,7 +151,7 @@ def _in_python(function: Any, values: list[Any], lines: int = 200_000) -> IndexE
     return None
 
 
-# -- when a step is bound ------------------------------------------------------------------------------
+# -- when a step is bound --------------------------------------------------------------------------
 
 
 def returned(owner: str, spec: Spec) -> GraphError:
@@ -161,10 +163,11 @@ def returned(owner: str, spec: Spec) -> GraphError:
 
 
 def floats_in_whole(node: Node, spec: Spec, whole: Collection[str], bound: bool) -> list[str]:
-    """States of Python's integers into which a user's step writes floats, in floating_pt: they become floats.
+    """States of Python's integers into which a user's step writes floats, in floating_pt: they
+    become floats.
 
-    GraphError for all other whole numbers where it may cut fractions off: those named in ``whole``, all of fixed_pt, and where the step
-    has been ``bound`` before, so that states are what they are.
+    GraphError for all other whole numbers where it may cut fractions off: those named in ``whole``,
+    all of fixed_pt, and where the step has been ``bound`` before, so that states are what they are.
     """
     fixed, lost = node.model.config.fixed, kinds.fractions(spec)
     for name, cut in lost.items():

@@ -1,4 +1,5 @@
-"""What an InPort reads: the sum of what others send, and the rows that make it; where nothing is to be added, the sender's own buffer."""
+"""What an InPort reads: the sum of what others send, and the rows that make it; where nothing is to
+be added, the sender's own buffer."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class Gathering:
 
     Args:
         buffers: what each port sends, (batch, *shape).
-        transfer: makes a row of a function of :mod:`lavalike.backends.numba.transfer`, a path and arrays.
+        transfer: makes a row of a function of :mod:`lavalike.backends.numba.transfer`, a path and
+            arrays.
     """
 
     def __init__(
@@ -28,8 +30,8 @@ class Gathering:
         self.converted: dict[tuple[Port, np.dtype], np.ndarray] = {}
 
     def sent(self, port: Port, dtype: np.dtype, ops: list[Op], path: str) -> np.ndarray:
-        """What ``port`` sends, in ``dtype``: its buffer, or a copy that one row converts for all who hear it in that dtype. ``path``:
-        who hears it first."""
+        """What ``port`` sends, in ``dtype``: its buffer, or a copy that one row converts for all
+        who hear it in that dtype. ``path``: who hears it first."""
         buffer = self.buffers[port]
         if buffer.dtype == dtype:
             return buffer
@@ -51,7 +53,8 @@ class Gathering:
         dtype: np.dtype,
         copy: bool = False,
     ) -> np.ndarray:
-        """The buffer that holds the sum of ``terms``, with the ops that fill it; a sender's own where it can be."""
+        """The buffer that holds the sum of ``terms``, with the ops that fill it; a sender's own
+        where it can be."""
         shape = (self.batch, *port.shape)
         if not terms:
             return np.zeros(shape, dtype)

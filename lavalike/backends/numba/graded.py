@@ -1,4 +1,5 @@
-"""The inverse square root of Loihi 2 (reference: Lava 0.11, proc/graded): a table, then Newton's steps in whole numbers."""
+"""The inverse square root of Loihi 2 (reference: Lava 0.11, proc/graded): a table, then Newton's
+steps in whole numbers."""
 
 from __future__ import annotations
 

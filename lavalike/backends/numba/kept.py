@@ -1,4 +1,5 @@
-"""Compiled kernels on disk, as Numba asks for them (:mod:`lavalike.cache` reads and writes them)."""
+"""Compiled kernels on disk, as Numba asks for them (:mod:`lavalike.cache` reads and writes
+them)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from lavalike import cache
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """No garbage collection inside: the first refresh makes objects that stay, and a look at all of them costs 60 ms (of 400)."""
+    """No garbage collection inside: the first refresh makes objects that stay, and a look at all of
+    them costs 60 ms (of 400)."""
     on = gc.isenabled()
     gc.disable()
     try:

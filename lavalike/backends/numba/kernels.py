@@ -1,10 +1,11 @@
 """Compiled kernels behind one C signature, ``int64 kernel(int64 block, int64 t)``, cached on disk.
 
-A kernel is described by a :class:`Spec`. Its argument block is a run of int64 slots: an array takes its
-address and its axes' lengths, a number takes one slot holding its bits. Specs, not networks, are what is
-compiled: once per model, arithmetic and kind of argument. Each becomes a small module whose compiled function is kept in the cache
-folder (:mod:`lavalike.cache`); the folder is named by a hash of all kernel sources, so nothing
-stale is ever loaded. Models that live in no importable file (a notebook, a prompt) compile in memory.
+A kernel is described by a :class:`Spec`. Its argument block is a run of int64 slots: an array takes
+its address and its axes' lengths, a number takes one slot holding its bits. Specs, not networks,
+are what is compiled: once per model, arithmetic and kind of argument. Each becomes a small module
+whose compiled function is kept in the cache folder (:mod:`lavalike.cache`); the folder is named by
+a hash of all kernel sources, so nothing stale is ever loaded. Models that live in no importable
+file (a notebook, a prompt) compile in memory.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from lavalike.dynamics.composition import composition
 from lavalike.dynamics.dynamics import Dynamics
 from lavalike.errors import RunError
 
-# a neuron with parameters of its own has more arrays than LLVM checks for overlap by default (8 pairs),
-# and would not be vectorised
+# a neuron with parameters of its own has more arrays than LLVM checks for overlap by default (8
+# pairs), and would not be vectorised
 llvmlite.binding.set_option("lavalike", "--runtime-memory-check-threshold=128")
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,10 @@ class Spec:
     """What is compiled.
 
     ``function`` is a step over arrays, or the Dynamics whose loop is generated in ``arithmetic``.
-    ``arguments`` are its names and kinds, in order. ``checked``: stop where an accumulator leaves 24 bits.
-    ``trusted``: it raises nothing. ``returns``: its result is the kernel's status. ``bounds``: every index is checked. ``draws``: whose
-    random numbers it uses, seeded before each call by the argument DRAWS.
+    ``arguments`` are its names and kinds, in order. ``checked``: stop where an accumulator leaves
+    24 bits. ``trusted``: it raises nothing. ``returns``: its result is the kernel's status.
+    ``bounds``: every index is checked. ``draws``: whose random numbers it uses, seeded before each
+    call by the argument DRAWS.
     """
 
     function: Callable[..., Any] | Dynamics
@@ -121,8 +123,9 @@ def _loop(spec: Spec, narrow: bool) -> str:
 
 
 JIT: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-# of what kernels alone call: nothing that Python or C would call it by, a quarter of the time it takes to compile. RunConfig(debug=True)
-# calls the compiled helpers that a step of the library names
+# of what kernels alone call: nothing that Python or C would call it by, a quarter of the time it
+# takes to compile. RunConfig(debug=True) calls the compiled helpers that a step of the library
+# names
 INNER = JIT | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -162,12 +165,14 @@ def inner(function: Callable[..., Any]) -> Any:
 
 
 def inlined(function: Callable[..., Any], **options: bool) -> Any:
-    """``jit`` of what becomes part of its caller: arrays are handed on in seven words or more each, which costs what fifty neurons do."""
+    """``jit`` of what becomes part of its caller: arrays are handed on in seven words or more each,
+    which costs what fifty neurons do."""
     return numba.njit(forceinline=True, **{**JIT, **options})(function)
 
 
 def bounded(function: Callable[..., Any]) -> Any:
-    """A user's function compiled with every index checked, in the compiled helpers that it names too."""
+    """A user's function compiled with every index checked, in the compiled helpers that it names
+    too."""
 
     def compile(copy: types.FunctionType, options: dict[str, Any]) -> Any:
         # an index into .flat is not checked, one into an array is
@@ -192,7 +197,8 @@ def plain(function: Callable[..., Any]) -> Callable[..., Any]:
 def _remade(
     function: Any, make: Callable[[types.FunctionType, dict[str, Any]], Any], made: dict[Any, Any]
 ) -> Any:
-    """A copy of ``function`` as ``make`` makes it of a copy and Numba's options; likewise the compiled functions that it names."""
+    """A copy of ``function`` as ``make`` makes it of a copy and Numba's options; likewise the
+    compiled functions that it names."""
     old = getattr(function, "py_func", function)
     if old in made:
         return made[old]
@@ -239,7 +245,8 @@ def compiled_parts(dynamics: Dynamics, arithmetic: str, narrow: bool) -> dict[st
 
 
 def kernel_source(spec: Spec) -> str:
-    """The generated module: from ``FUNCTION`` and its ``PLACE`` in the cache it defines ``kernel``."""
+    """The generated module: from ``FUNCTION`` and its ``PLACE`` in the cache it defines
+    ``kernel``."""
     lines = [
         "from numba import carray, types",
         IMPORTS,
@@ -297,12 +304,13 @@ def kernel_source(spec: Spec) -> str:
     return "\n".join(lines) + "\n"
 
 
-# -- the cache on disk --------------------------------------------------------------------------------------
+# -- the cache on disk -----------------------------------------------------------------------------
 
 
 @functools.cache
 def fingerprint() -> str:
-    """Hash of everything a compiled kernel depends on besides the model's own file: what it calls, and the constants frozen into it."""
+    """Hash of everything a compiled kernel depends on besides the model's own file: what it calls,
+    and the constants frozen into it."""
     import lavalike.dynamics
     import lavalike.learning
 
@@ -316,7 +324,8 @@ def fingerprint() -> str:
 
 
 def _origin(function: Callable[..., Any] | Dynamics) -> tuple[str, str, str] | None:
-    """(module, qualified name, hash of its file and of all it uses), or None where that cannot be told from files."""
+    """(module, qualified name, hash of its file and of all it uses), or None where that cannot be
+    told from files."""
     if isinstance(function, Dynamics):
         parts = [function.step, *function.accumulators]
         origins = [_origin(f) for f in parts]
@@ -341,8 +350,8 @@ def _origin(function: Callable[..., Any] | Dynamics) -> tuple[str, str, str] | N
 
 
 def _used(function: Any, seen: set[Any]) -> set[str] | None:
-    """Everything that is frozen into the compiled ``function``: its code, constants by value, functions by their code and their
-    file's contents; None where something is neither."""
+    """Everything that is frozen into the compiled ``function``: its code, constants by value,
+    functions by their code and their file's contents; None where something is neither."""
     function = getattr(function, "py_func", function)
     if function in seen:
         return set()
@@ -415,7 +424,8 @@ def _load(spec: Spec) -> Any:
 
 
 def place(spec: Spec) -> kept.Kernel | None:
-    """Where the kernel of ``spec`` is kept on disk, its key the text of its module; None of a function that is in no file."""
+    """Where the kernel of ``spec`` is kept on disk, its key the text of its module; None of a
+    function that is in no file."""
     origin = _origin(spec.function)
     if origin is None:
         return None
@@ -459,12 +469,14 @@ def loaded() -> int:
 
 
 def address(spec: Spec) -> int:
-    """The address of the compiled kernel; compiles on the first use of a spec on this machine only."""
+    """The address of the compiled kernel; compiles on the first use of a spec on this machine
+    only."""
     return _load(spec).address
 
 
 def engine(block: np.ndarray) -> Callable[[], int]:
-    """The compiled step loop as a C function that reads ``block``, kept with it; calling it releases the GIL."""
+    """The compiled step loop as a C function that reads ``block``, kept with it; calling it
+    releases the GIL."""
     # made C's own numbers once: that takes half of a call's time
     return functools.partial(_engine(), ctypes.c_int64(address_of(block)), ctypes.c_int64(0))
 
@@ -511,7 +523,8 @@ def slots(kind: Kind) -> int:
 
 
 def pack(values: list[Any], kinds: list[Kind]) -> np.ndarray:
-    """An argument block: int64 slots for ``values`` of ``kinds`` (arrays must be C-contiguous and stay alive)."""
+    """An argument block: int64 slots for ``values`` of ``kinds`` (arrays must be C-contiguous and
+    stay alive)."""
     out: list[int] = []
     for value, kind in zip(values, kinds, strict=True):
         dtype, axes = kind

@@ -1,4 +1,5 @@
-"""Where a user's step makes whole numbers of floats, by Numba's own types; NumPy and Numba would cut them silently."""
+"""Where a user's step makes whole numbers of floats, by Numba's own types; NumPy and Numba would
+cut them silently."""
 
 from __future__ import annotations
 
@@ -63,9 +64,11 @@ class Cut(NamedTuple):
 
 @functools.lru_cache(1024)
 def fractions(spec: Spec) -> dict[str, Cut]:
-    """The arrays of whole numbers among the arguments of a user's step that it writes floats into; kept on disk beside the kernels.
+    """The arrays of whole numbers among the arguments of a user's step that it writes floats into;
+    kept on disk beside the kernels.
 
-    Where Numba finds no types, as for ``n += x`` with whole numbers n and floats x, those are told that are written at all.
+    Where Numba finds no types, as for ``n += x`` with whole numbers n and floats x, those are told
+    that are written at all.
     """
     own = {name: axes for name, (kind, axes) in spec.arguments if axes and _whole(kind)}
     axes = {name: axes for name, (_, axes) in spec.arguments}
@@ -116,7 +119,8 @@ def _found(spec: Spec, axes: dict[str, int], own: dict[str, int], use: steps.Use
     try:
         typed = _typed(plain, given, options)
     except Exception as e:
-        # where Numba has no form of an operation in place it looks for the kinds in what it has not found
+        # where Numba has no form of an operation in place it looks for the kinds in what it has not
+        # found
         if isinstance(e, AttributeError) and e.name == "args" and e.obj is None:
             lines = {n: line for n, line in use.in_place.items() if n in own}
             return {n: Cut(line, line) for n, line in lines.items()}
@@ -139,7 +143,8 @@ def _typed(function: Any, given: Sequence[Any], options: dict[str, Any]) -> _Typ
     raise AssertionError("a compilation that goes on behind its end")
 
 
-# arguments that the words of fixed_pt make whole numbers of; a decay, leak's second, may be a fraction of 1/4096
+# arguments that the words of fixed_pt make whole numbers of; a decay, leak's second, may be a
+# fraction of 1/4096
 CUTS = {
     "leak": (0,),
     "scaled": (0, 1, 2),
@@ -156,7 +161,8 @@ CUTS = {
 
 @functools.lru_cache(1024)
 def lost(spec: Spec) -> tuple[str, str] | None:
-    """What the step of a Dynamics makes of a fraction in fixed_pt, a result or an argument of a word, and the place; None if nothing."""
+    """What the step of a Dynamics makes of a fraction in fixed_pt, a result or an argument of a
+    word, and the place; None if nothing."""
     dynamics: Any = spec.function
     given = {
         n: types.float64 if kind == "float64" else types.int64 for n, (kind, _) in spec.arguments
@@ -230,7 +236,8 @@ Found = tuple[str, int, bool]  # a name, the line, whether a fraction may be los
 def _written(
     tree: Any, known: Any, calls: Any, function: Any, axes: dict[str, int], depth: int = 0
 ) -> Iterator[Found]:
-    """Arguments that stand for arrays into which floats are written; among them those of other arrays."""
+    """Arguments that stand for arrays into which floats are written; among them those of other
+    arrays."""
     walk = steps.Walk(tree, axes, steps.Use(""), (function,))
     walk.run()
     form = _Form(walk, known)
@@ -262,7 +269,8 @@ def _written(
 
 
 def _overload(called: Any, calls: Any, value: ir.Expr) -> Any:
-    """What Numba knows of the compiled function ``called`` for the kinds it is called with, or None."""
+    """What Numba knows of the compiled function ``called`` for the kinds it is called with, or
+    None."""
     if not isinstance(called, Dispatcher) or calls[value] is None:
         return None
     made: Any = called.overloads.get(tuple(map(types.unliteral, calls[value].args)))
@@ -298,7 +306,8 @@ KEEPS_WHOLE = {operator.add, operator.sub, operator.mul, operator.mod}
 
 
 class _Form:
-    """Which values of a typed function are whole by the way they are made, though Numba has them as floats: 0.0, floor(x), n * 1.0."""
+    """Which values of a typed function are whole by the way they are made, though Numba has them as
+    floats: 0.0, floor(x), n * 1.0."""
 
     def __init__(self, walk: steps.Walk, known: Any) -> None:
         self.walk, self.known = walk, known

@@ -1,4 +1,5 @@
-"""The loop over neurons that is generated around the step of a Dynamics, as source text, and what it calls."""
+"""The loop over neurons that is generated around the step of a Dynamics, as source text, and what
+it calls."""
 
 from __future__ import annotations
 
@@ -41,10 +42,11 @@ def source(
     checked: bool,
     narrow: bool,
 ) -> str:
-    """``def loop(...)``: the dynamics' scalar step over every neuron. What is the user's is called ``x_name`` in it.
+    """``def loop(...)``: the dynamics' scalar step over every neuron. What is the user's is called
+    ``x_name`` in it.
 
-    ``narrow``: it goes block by block, and where all inputs and states of one are below 2**in, the argument, it computes in 32 bits.
-    With an argument ``is`` it skips blocks that rest.
+    ``narrow``: it goes block by block, and where all inputs and states of one are below 2**in, the
+    argument, it computes in 32 bits. With an argument ``is`` it skips blocks that rest.
     """
     rests = STILL in kinds
     states = [n for n in (*dynamics.inputs, *dynamics.states) if kinds[n][1]]
@@ -70,7 +72,8 @@ def source(
             f"        last = uint64(min(block * {BLOCK} + {BLOCK}, n))",
         ]
         if rests:
-            # a block whose inputs are zero, and that sent nothing when they last were, would compute what stands there
+            # a block whose inputs are zero, and that sent nothing when they last were, would
+            # compute what stands there
             silent = " | ".join(f"({_local(name)}[i] != 0)" for name in dynamics.inputs) or "0"
             lines += [
                 "        busy = 0",

@@ -1,7 +1,9 @@
-"""What acts on another process's Var at set steps, as rows at the end of a step: Reset, Read, BitCheck.
+"""What acts on another process's Var at set steps, as rows at the end of a step: Reset, Read,
+BitCheck.
 
-The library's models of these are Python (``backends/numpy/library.py``), which reach every Var. Where all that refers to a Var can
-be rows of the program that holds it, these take their place, and the graph needs no step in Python.
+The library's models of these are Python (``backends/numpy/library.py``), which reach every Var.
+Where all that refers to a Var can be rows of the program that holds it, these take their place, and
+the graph needs no step in Python.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from lavalike.process import AbstractProcess, Var
 
 
 class ManagingModel(NumbaModel):
-    """A model that works on ``target``, the array of ``var`` of another process, (batch * size,), after all others have done the step.
+    """A model that works on ``target``, the array of ``var`` of another process, (batch * size,),
+    after all others have done the step.
 
-    Its own states keep the dtypes of their Vars. ``sets``: it writes ``target``, and ``acted`` says whether it has in this step.
+    Its own states keep the dtypes of their Vars. ``sets``: it writes ``target``, and ``acted`` says
+    whether it has in this step.
     """
 
     batched = True
@@ -110,7 +114,8 @@ ROWS: dict[str, type[ManagingModel]] = {"reset": ResetRows, "read": ReadRows, "c
 
 
 def managing(kind: str, node: Node, owner: Node, var: Var) -> ManagingModel | None:
-    """The model with rows of ``kind`` for ``node``, which acts on ``var`` of ``owner``; None where that is not held as it is."""
+    """The model with rows of ``kind`` for ``node``, which acts on ``var`` of ``owner``; None where
+    that is not held as it is."""
     model = owner.model
     if var.role != "state" or var.time_last or not isinstance(model, NumbaModel):
         return None

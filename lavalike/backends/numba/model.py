@@ -46,22 +46,26 @@ class Layout:
 class NumbaModel(ProcessModel):
     """A model the numba backend compiles.
 
-    Write ``step`` as a plain function (no self) whose arguments are names: of ports (message arrays), of
-    Vars (state arrays, changed in place), of what ``derive`` returns (arrays, or numbers by value), and
-    ``t``, the step, from 1. It assigns to its OutPorts every element in every step, and returns nothing. Messages are int32 in fixed_pt
-    and the RunConfig's dtype in floating_pt, as ``self.config`` has them for this process; so are Vars of floats. Booleans keep
-    their dtype, complex numbers are as wide as the messages, and integers in floating_pt keep their dtype: a step that writes
-    floats into those of a NumPy array or number is a GraphError with its line, into Python's (``Var(shape, 0)``) makes the Var one
-    of floats. In fixed_pt all states and OutPorts are whole numbers, and so is what a step writes into them: ``int(x)``, ``x // n``,
+    Write ``step`` as a plain function (no self) whose arguments are names: of ports (message
+    arrays), of Vars (state arrays, changed in place), of what ``derive`` returns (arrays, or
+    numbers by value), and ``t``, the step, from 1. It assigns to its OutPorts every element in
+    every step, and returns nothing. Messages are int32 in fixed_pt and the RunConfig's dtype in
+    floating_pt, as ``self.config`` has them for this process; so are Vars of floats. Booleans keep
+    their dtype, complex numbers are as wide as the messages, and integers in floating_pt keep their
+    dtype: a step that writes floats into those of a NumPy array or number is a GraphError with its
+    line, into Python's (``Var(shape, 0)``) makes the Var one of floats. In fixed_pt all states and
+    OutPorts are whole numbers, and so is what a step writes into them: ``int(x)``, ``x // n``,
     ``x >> n``, ``np.floor(x)``, 0.0, but no ``x * 0.9``, which is that GraphError.
 
-    When a graph is compiled, GraphError tells with its line a step that returns a value, gives the name of a port or state
-    something new (``v = ...``; ``v[:] = ...`` and ``v += ...`` write), never writes an OutPort, or writes an InPort or a Var
-    declared a parameter. An index out of bounds is an IndexError; what a step raises reaches the caller with its type and text,
-    process and step, and leaves the states of the last whole step.
+    When a graph is compiled, GraphError tells with its line a step that returns a value, gives the
+    name of a port or state something new (``v = ...``; ``v[:] = ...`` and ``v += ...`` write),
+    never writes an OutPort, or writes an InPort or a Var declared a parameter. An index out of
+    bounds is an IndexError; what a step raises reaches the caller with its type and text, process
+    and step, and leaves the states of the last whole step.
 
-    What a step draws from ``np.random`` or ``random`` follows from the run's seed (``RunConfig(seed=)``), the process's path, the step
-    and the sample: neither the cut of a run nor threads change it.
+    What a step draws from ``np.random`` or ``random`` follows from the run's seed
+    (``RunConfig(seed=)``), the process's path, the step and the sample: neither the cut of a run
+    nor threads change it.
 
     Example::
 
@@ -72,8 +76,8 @@ class NumbaModel(ProcessModel):
                     v[i] = v[i] * decay[0] + a_in[i]
                     s_out[i] = v[i] > 1
 
-    Class attribute ``batched``: arrays of ports and states come with a leading batch axis and one call
-    does the whole batch; otherwise a step never sees the batch.
+    Class attribute ``batched``: arrays of ports and states come with a leading batch axis and one
+    call does the whole batch; otherwise a step never sees the batch.
     """
 
     backend = "numba"
@@ -126,7 +130,8 @@ class NumbaModel(ProcessModel):
 
     @functools.cached_property
     def trusted(self) -> bool:
-        """Whether the step is the library's own: it raises nothing, and no index of it leaves an array."""
+        """Whether the step is the library's own: it raises nothing, and no index of it leaves an
+        array."""
         step = self.function()
         return isinstance(step, Dynamics) or (step.__module__ or "").split(".")[0] == "lavalike"
 
@@ -137,12 +142,14 @@ class NumbaModel(ProcessModel):
         return _names(self.function())
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        """States as the step wants them, from the Vars' values (time_last Vars come time first) after ``step`` steps."""
+        """States as the step wants them, from the Vars' values (time_last Vars come time first)
+        after ``step`` steps."""
         states = {v.name for v in self.process.vars if v.role == "state"} - set(self.aliases)
         return {n: values[n] for n in self.argument_names() if n in states}
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
-        """Arrays the step works in by name, batch first; all zeros at the start and whenever a Var was set."""
+        """Arrays the step works in by name, batch first; all zeros at the start and whenever a Var
+        was set."""
         return {}
 
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
@@ -165,7 +172,8 @@ def _names(step: Callable[..., Any] | Dynamics) -> tuple[str, ...]:
 
 
 class DynamicsModel(NumbaModel):
-    """The model of every process with ``dynamics``: its scalar step in a generated loop over neurons."""
+    """The model of every process with ``dynamics``: its scalar step in a generated loop over
+    neurons."""
 
     def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
         super().__init__(process, config)
@@ -209,8 +217,8 @@ class DynamicsModel(NumbaModel):
         }
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Constants in three levels, so that few kernels serve all networks: all numbers, per-neuron ones
-        arrays, all arrays."""
+        """Constants in three levels, so that few kernels serve all networks: all numbers,
+        per-neuron ones arrays, all arrays."""
         constants = self.dynamics.derive(
             values, Units.of(self.process.proc_params), self.config.fixed
         )
@@ -234,7 +242,8 @@ class DynamicsModel(NumbaModel):
         return self.config.dtype
 
     def _whole(self, constants: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Constants of fixed_pt: arrays in 32 bits where those hold them, and in how small blocks 32 bits hold the whole step."""
+        """Constants of fixed_pt: arrays in 32 bits where those hold them, and in how small blocks
+        32 bits hold the whole step."""
         whole = {k: v for k, v in constants.items() if v.dtype.kind != "f"}
         ends = {k: (int(v.min()), int(v.max())) if v.size else (0, 0) for k, v in whole.items()}
         narrow = {k for k, (a, b) in ends.items() if a >= ranges.LOW and b <= ranges.HIGH}
@@ -249,7 +258,8 @@ class DynamicsModel(NumbaModel):
 
 
 def held(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
-    """``value`` in ``dtype``, C-contiguous; ValueError where a finite number becomes infinite in it."""
+    """``value`` in ``dtype``, C-contiguous; ValueError where a finite number becomes infinite in
+    it."""
     value = np.asarray(value)
     if value.dtype.kind != "f" or value.dtype == dtype or (value.ndim == 0 and abs(value) < 1e38):
         return np.asarray(value, dtype, order="C")

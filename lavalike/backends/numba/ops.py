@@ -19,7 +19,8 @@ NOT_COMPILED = (NumbaError, AttributeError, NotImplementedError)
 
 @dataclass(eq=False)
 class Op:
-    """One row of the table: a kernel, its arguments' values, and whose batch axis it does not see itself."""
+    """One row of the table: a kernel, its arguments' values, and whose batch axis it does not see
+    itself."""
 
     spec: Spec
     values: list[Any]
@@ -54,7 +55,8 @@ class Op:
         return [address, kernels.address_of(self.packed), self.packed.strides[0], len(self.packed)]
 
     def _pack(self, samples: int) -> np.ndarray:
-        """One argument block a sample: the first one's, its per-sample addresses moved on by a sample."""
+        """One argument block a sample: the first one's, its per-sample addresses moved on by a
+        sample."""
         first = kernels.pack(self.sample(0), self.kinds)
         if not self.looped:
             return first.reshape(1, -1)

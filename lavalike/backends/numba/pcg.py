@@ -1,8 +1,10 @@
-"""NumPy's generator of random numbers, PCG64, looked up at any draw: what is drawn in a step follows from seed and step alone.
+"""NumPy's generator of random numbers, PCG64, looked up at any draw: what is drawn in a step
+follows from seed and step alone.
 
-A linear congruential generator of 128 bits, its output its halves xored and turned (O'Neill 2014, "PCG: A Family of Simple Fast
-Space-Efficient Statistically Good Algorithms for Random Number Generation", XSL-RR); ``n`` steps of it are one step with other
-constants, found in as many doublings as ``n`` has bits (Brown 1994, "Random number generation with arbitrary strides").
+A linear congruential generator of 128 bits, its output its halves xored and turned (O'Neill 2014,
+"PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random Number
+Generation", XSL-RR); ``n`` steps of it are one step with other constants, found in as many
+doublings as ``n`` has bits (Brown 1994, "Random number generation with arbitrary strides").
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def added(ah, al, bh, bl):
 
 @jit
 def jumped(words, draw):
-    """The 64 bits of draw ``draw``, from 0, of the generator of ``words``, a row of :func:`seed_words`."""
+    """The 64 bits of draw ``draw``, from 0, of the generator of ``words``, a row of
+    :func:`seed_words`."""
     mh, ml = MULTIPLIER
     ph, pl = np.uint64(words[2]), np.uint64(words[3])
     ah, al, ch, cl = ZERO, ONE, ZERO, ZERO
@@ -76,7 +79,8 @@ def uniform(words, draw):
 
 @jit
 def seventh(words, draw):
-    """Draw ``draw`` of ``Generator.integers(0, 128)``: seven bits of a half word, the lower half first."""
+    """Draw ``draw`` of ``Generator.integers(0, 128)``: seven bits of a half word, the lower half
+    first."""
     word = jumped(words, draw >> 1)
     half = word >> HALF if draw & 1 else word & MASK
     return np.int64(half >> SEVENTH)

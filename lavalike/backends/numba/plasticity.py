@@ -1,4 +1,5 @@
-"""Models of connections that learn; the end of an epoch is in :mod:`lavalike.backends.numba.epochs`."""
+"""Models of connections that learn; the end of an epoch is in
+:mod:`lavalike.backends.numba.epochs`."""
 
 from __future__ import annotations
 
@@ -207,7 +208,8 @@ class _Learning(NumbaModel):
 
 @jit
 def spikes_float(events, count, s_in, posts, spiked, x, y, tx, ty, impulse, payload, now):
-    """A step's spikes: a trace grows at once where one came before in the epoch, else at its end; messages set ``x1`` at once."""
+    """A step's spikes: a trace grows at once where one came before in the epoch, else at its end;
+    messages set ``x1`` at once."""
     for r in range(count):
         i = events[r]
         if payload == 1:
@@ -231,7 +233,8 @@ def spikes_float(events, count, s_in, posts, spiked, x, y, tx, ty, impulse, payl
 def spikes_fixed(
     t, events, count, s_in, posts, spiked, x, y, tx, ty, whole, part, seeds, payload, now
 ):  # fmt: skip
-    """The same in fixed point: what an input's traces grow by is not drawn; messages count 0 to 255, their halves are rounded to even."""
+    """The same in fixed point: what an input's traces grow by is not drawn; messages count 0 to
+    255, their halves are rounded to even."""
     for r in range(count):
         i = events[r]
         again, counts = tx[i] > 0, True
@@ -326,7 +329,8 @@ class _Float(_Learning):
 
 
 class _Fixed(_Learning):
-    """The rule in Loihi's integers with stochastic rounding, bit for bit what Lava computes: a draw follows from seed and step.
+    """The rule in Loihi's integers with stochastic rounding, bit for bit what Lava computes: a draw
+    follows from seed and step.
 
     Weights and tags, of 9 bits at most, are held in 16.
     """

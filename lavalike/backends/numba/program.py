@@ -82,7 +82,7 @@ class NumbaProgram:
         )
         self.watched = self._watched()
 
-    # -- building ------------------------------------------------------------------------------------
+    # -- building ----------------------------------------------------------------------------------
 
     def _build_steps(self, recordable: Sequence[Port | Var]) -> None:
         self.ops += self.feeds.values()
@@ -116,7 +116,8 @@ class NumbaProgram:
         self.record(recordable)
 
     def _managing(self, node: Node) -> list[Op]:
-        """The rows of a node that acts on a Var of another: what that one works in begins anew where it is set."""
+        """The rows of a node that acts on a Var of another: what that one works in begins anew
+        where it is set."""
         model = node.model
         assert isinstance(model, ManagingModel)
         array = self._state_array(model.var)
@@ -143,7 +144,8 @@ class NumbaProgram:
         return []
 
     def record(self, recordable: Sequence[Port | Var]) -> None:
-        """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end of a step."""
+        """Let runs record these too: ports as sent, before the delayed nodes' rows, Vars at the end
+        of a step."""
         recordable = [t for t in recordable if t not in self.records]
         ports: list[Op] = []
         for port in (t for t in recordable if isinstance(t, Port)):
@@ -245,7 +247,8 @@ class NumbaProgram:
         return op
 
     def _looked_at(self, node: Node, op: Op, again: bool = False) -> list[str]:
-        """GraphError where a user's step makes whole numbers of fractions; its states that have to be floats."""
+        """GraphError where a user's step makes whole numbers of fractions; its states that have to
+        be floats."""
         if isinstance(node.model, DynamicsModel):
             faults.fractions_in_fixed(node, op.spec)
         if _model(node).trusted:
@@ -387,9 +390,9 @@ class NumbaProgram:
         dtype: np.dtype | None = None,
         more: tuple[Any, ...] = (),
     ) -> Op:
-        """An op of :mod:`transfer`. Arrays of messages are flat over the batch but for gathers; a feed or a
-        record (``row``) has its rows (set by each run; of ``dtype``), the step and the first step
-        after them, then ``more``."""
+        """An op of :mod:`transfer`. Arrays of messages are flat over the batch but for gathers; a
+        feed or a record (``row``) has its rows (set by each run; of ``dtype``), the step and the
+        first step after them, then ``more``."""
         values: list[Any] = (
             list(arrays)
             if function in (transfer.gather, transfer.gather_add)
@@ -408,7 +411,7 @@ class NumbaProgram:
         )
         return Op(spec, values, [False] * len(values), path)
 
-    # -- running -------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     def run(
         self,
@@ -463,7 +466,8 @@ class NumbaProgram:
     def stepper(
         self, heard: Mapping[Port, np.ndarray], rows: Mapping[Port | Var, np.ndarray]
     ) -> Callable[[], None]:
-        """A call that does one step as ``run(1, heard, rows)`` does, in the same rows every time."""
+        """A call that does one step as ``run(1, heard, rows)`` does, in the same rows every
+        time."""
         if self.options.debug or not rows.keys() <= self.records.keys():
             return lambda: self.run(1, heard, rows)
         # where the blocks of feeds and records have the step of their first row
@@ -484,7 +488,8 @@ class NumbaProgram:
         return step
 
     def _lay(self, recordings: Iterable[Port | Var]) -> None:
-        """The table for runs that record ``recordings``: laid when those or an op changed, not in every run."""
+        """The table for runs that record ``recordings``: laid when those or an op changed, not in
+        every run."""
         self.laid, self.stale = {*recordings}, True
         skipped = {id(op) for target, op in self.records.items() if target not in self.laid}
         self.table_ops = [op for op in self.ops if id(op) not in skipped]
@@ -509,8 +514,9 @@ class NumbaProgram:
                 self._rows(self.records[target], rows, first)
 
     def _rows(self, op: Op, rows: np.ndarray, first: int) -> None:
-        """Let a feed or a record work on ``rows`` from step ``first`` on: (steps, batch, size), possibly some samples of a larger
-        batch, as rows with the larger batch's pitch: kernels know no strides, and touch only as much of a row as they have samples."""
+        """Let a feed or a record work on ``rows`` from step ``first`` on: (steps, batch, size),
+        possibly some samples of a larger batch, as rows with the larger batch's pitch: kernels know
+        no strides, and touch only as much of a row as they have samples."""
         pitch = rows.strides[0] // rows.itemsize
         if op.packed is not None:
             block = memoryview(
@@ -565,7 +571,8 @@ class NumbaProgram:
             np.copyto(array, old)
 
     def _stop(self, status: int, ops: list[Op], first: int) -> None:
-        """Raise what ``status`` means; a step of a user's, or a check, leaves the states of the last whole step."""
+        """Raise what ``status`` means; a step of a user's, or a check, leaves the states of the
+        last whole step."""
         if not self.stops:
             row, t, sample, _ = (int(x) for x in self.where)
             raise self.faults.of(status, ops[row], t, sample)
@@ -573,7 +580,8 @@ class NumbaProgram:
         while status:
             row, t, sample, _ = (int(x) for x in self.where)
             if status == kernels.RAISED:
-                # once more up to where it stopped, and that one call by itself: what it raised is Python's then
+                # once more up to where it stopped, and that one call by itself: what it raised is
+                # Python's then
                 self._restore()
                 self._walk(self.table, first, t - first)
                 table = self.table.copy().reshape(-1, 4)[: row + 1]
@@ -620,7 +628,7 @@ class NumbaProgram:
                 if status and (op.spec.returns or isinstance(op.spec.function, Dynamics)):
                     raise self.faults.of(status, op, t, k)
 
-    # -- Vars ----------------------------------------------------------------------------------------
+    # -- Vars --------------------------------------------------------------------------------------
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
         if isinstance(target, Port):
@@ -759,7 +767,8 @@ class NumbaProgram:
             raise
 
     def rebind(self, node: Node, constants: Mapping[str, Any]) -> None:
-        """Bound anew, not patched: other values may want another kernel (one number, then one each), or more to work in."""
+        """Bound anew, not patched: other values may want another kernel (one number, then one
+        each), or more to work in."""
         arrays = self.scratch[node]
         for name, array in _model(node).scratch(self.batch).items():
             if array.shape != arrays[name].shape:
@@ -778,8 +787,8 @@ class NumbaProgram:
 
 
 def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
-    """A Var's value in the dtype of its node's messages and states, of a user's model in one of its own kind; VarError where that cannot
-    hold it. As it is where the node acts beside another."""
+    """A Var's value in the dtype of its node's messages and states, of a user's model in one of its
+    own kind; VarError where that cannot hold it. As it is where the node acts beside another."""
     if node.beside is not None:
         return value
     own = not _model(node).trusted

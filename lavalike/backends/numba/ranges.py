@@ -1,8 +1,9 @@
 """What values a step can compute: proof that 32 bits hold them all.
 
-A step is run once on ranges in place of numbers, its words bound to what they make of ranges. A neuron's loop then computes in 32
-bits, eight neurons at a time where 64 took four, in every block whose inputs and states are as small as was assumed, and looks at
-nothing else. What a range does not know (a branch, an operator that is not here) is no proof: the loop computes in 64 bits.
+A step is run once on ranges in place of numbers, its words bound to what they make of ranges. A
+neuron's loop then computes in 32 bits, eight neurons at a time where 64 took four, in every block
+whose inputs and states are as small as was assumed, and looks at nothing else. What a range does
+not know (a branch, an operator that is not here) is no proof: the loop computes in 64 bits.
 """
 
 from __future__ import annotations
@@ -173,7 +174,8 @@ def _bound(dynamics: Dynamics) -> tuple[Callable[..., Any], ...] | None:
 
 @functools.lru_cache(4096)
 def bits(dynamics: Dynamics, constants: tuple[tuple[str, int, int], ...]) -> int:
-    """How many bits inputs and states may have, so that 32 bits hold all that the step and the accumulators compute; 0: no proof.
+    """How many bits inputs and states may have, so that 32 bits hold all that the step and the
+    accumulators compute; 0: no proof.
 
     ``constants``: name, least and greatest of each.
     """

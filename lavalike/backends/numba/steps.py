@@ -1,7 +1,9 @@
-"""What a user's step does with its arguments, read from Numba's form of it: no source is needed, and every line is known.
+"""What a user's step does with its arguments, read from Numba's form of it: no source is needed,
+and every line is known.
 
-An array argument may go by other names: slices, rows, reshaped views, entries of tuples. Those are followed, helpers that a step calls
-are looked into; where that ends (a function without a body here) an array that is handed over may be written, and nothing is refused.
+An array argument may go by other names: slices, rows, reshaped views, entries of tuples. Those are
+followed, helpers that a step calls are looked into; where that ends (a function without a body
+here) an array that is handed over may be written, and nothing is refused.
 """
 
 from __future__ import annotations
@@ -99,7 +101,8 @@ Ref = tuple[str, int]  # an argument, and how many axes of it are left
 
 
 def use(function: Callable[..., Any], axes: Mapping[str, int]) -> Use | None:
-    """What ``function`` does with its arguments of so many axes; None where Numba cannot read it."""
+    """What ``function`` does with its arguments of so many axes; None where Numba cannot read
+    it."""
     plain = getattr(function, "py_func", function)
     return _use(
         plain,
@@ -159,7 +162,8 @@ def _returns(tree: ir.FunctionIR) -> tuple[int | None, int | None]:
 
 
 def _rebound(tree: ir.FunctionIR, function: types.FunctionType) -> dict[str, int]:
-    """The line where an argument's name is given something else; ``v += x`` changes an array in place."""
+    """The line where an argument's name is given something else; ``v += x`` changes an array in
+    place."""
     names = {*function.__code__.co_varnames[: function.__code__.co_argcount]}
     out: dict[str, int] = {}
     for s in statements(tree):
@@ -238,7 +242,8 @@ class Walk:
         return self.call(value, line) if value.op == "call" else set()
 
     def taken(self, index: ir.Var, depth: int = 0) -> int:
-        """How many axes ``index`` takes away: one, none if it is a slice, of a tuple what its entries do."""
+        """How many axes ``index`` takes away: one, none if it is a slice, of a tuple what its
+        entries do."""
         value = self.values.get(index.name)
         if isinstance(value, ir.Expr) and value.op == "build_tuple":
             return sum(self.taken(v, depth + 1) for v in value.items)
@@ -359,11 +364,13 @@ def _viewed(refs: Iterable[Ref], how: str) -> set[Ref]:
 
 
 def check(model: Any, axes: Mapping[str, int], shared: Iterable[str]) -> set[str]:
-    """GraphError with the line where a user's step would be silently wrong. The names of ``shared`` arrays that it writes.
+    """GraphError with the line where a user's step would be silently wrong. The names of ``shared``
+    arrays that it writes.
 
     Args:
         axes: how many the arrays have that the step takes, by name.
-        shared: arrays that all samples and threads have in common: parameters, and what ``derive`` returned.
+        shared: arrays that all samples and threads have in common: parameters, and what ``derive``
+            returned.
     """
     process, function = model.process, model.function()
     found = use(function, axes)

@@ -1,4 +1,5 @@
-"""A batch over threads: each has a program of its own for some of the samples, all share the constants."""
+"""A batch over threads: each has a program of its own for some of the samples, all share the
+constants."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's t
 
 
 class ThreadedProgram:
-    """See :class:`lavalike.backends.base.Program`. An error is the one of the first sample that has one."""
+    """See :class:`lavalike.backends.base.Program`. An error is the one of the first sample that has
+    one."""
 
     def __init__(
         self, part: Part, batch: int, recordable: Sequence[Port | Var], threads: int

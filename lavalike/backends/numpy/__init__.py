@@ -1,4 +1,5 @@
-"""The numpy backend: models in Python that receive and send when they say so, run inline among the parts of other backends."""
+"""The numpy backend: models in Python that receive and send when they say so, run inline among the
+parts of other backends."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The library's models in Python: what passes between a graph and the program around it, and what
 sets and reads Vars at set steps.
 
-A class's own ``rows`` names what a backend may do at the end of a step in its place (``Backend.manages``)."""
+A class's own ``rows`` names what a backend may do at the end of a step in its place
+(``Backend.manages``)."""
 
 from __future__ import annotations
 

@@ -31,12 +31,14 @@ class Declared:
     """What a port or Var is in a :class:`NumpyModel`, under its name.
 
     Args:
-        dtype: of a Var's array, checked when it is set; of an OutPort's messages, which are converted where it holds them (RunError where
-            not); of an InPort's, which come in the dtype that holds this one and what was sent.
+        dtype: of a Var's array, checked when it is set; of an OutPort's messages, which are
+            converted where it holds them (RunError where not); of an InPort's, which come in the
+            dtype that holds this one and what was sent.
         number: a Var of one element is a Python number (or text) instead of an array.
 
-    Without a declaration messages have the dtype in which they are sent. A Var has its own, but for whole numbers of a state, which are
-    float64 in floating_pt, as 0 is the default of many a state that is none.
+    Without a declaration messages have the dtype in which they are sent. A Var has its own, but for
+    whole numbers of a state, which are float64 in floating_pt, as 0 is the default of many a state
+    that is none.
 
     Example::
 
@@ -62,18 +64,22 @@ class Declared:
 class NumpyModel(ProcessModel):
     """A model in Python, with NumPy or anything else.
 
-    Write ``run_spk``. In it ``self.PORT.recv()`` gives the next message of an InPort and ``self.PORT.send(x)`` sends one on an OutPort;
-    ``self.VAR`` is a Var's array, to be changed in place or assigned anew. ``self.time_step`` is the step, from 1, ``self.proc_params``
-    what the process was made with. It computes its process whatever backend a RunConfig names, unless that backend has a model of the
-    same class, and runs inline: a ``recv`` whose message is not there yet waits while the others go on.
+    Write ``run_spk``. In it ``self.PORT.recv()`` gives the next message of an InPort and
+    ``self.PORT.send(x)`` sends one on an OutPort; ``self.VAR`` is a Var's array, to be changed in
+    place or assigned anew. ``self.time_step`` is the step, from 1, ``self.proc_params`` what the
+    process was made with. It computes its process whatever backend a RunConfig names, unless that
+    backend has a model of the same class, and runs inline: a ``recv`` whose message is not there
+    yet waits while the others go on.
 
     ``self.PORT.read()`` and ``write(x)`` of a RefPort are another process's Var.
 
-    After ``run_spk`` of all, in every step: ``run_pre_mgmt`` where some model's ``lrn_guard()`` and ``pre_guard()`` are true, of those
-    whose ``pre_guard()`` is; ``run_lrn`` where ``lrn_guard()`` is true; ``run_post_mgmt`` where ``post_guard()`` is.
+    After ``run_spk`` of all, in every step: ``run_pre_mgmt`` where some model's ``lrn_guard()`` and
+    ``pre_guard()`` are true, of those whose ``pre_guard()`` is; ``run_lrn`` where ``lrn_guard()``
+    is true; ``run_post_mgmt`` where ``post_guard()`` is.
 
-    An instance lives until ``stop()``; a batch has one a sample. Its attributes are its own; Vars are what others read and set, which calls
-    ``on_var_update``. What is raised reaches the caller of ``run`` as it is, with a note that says process, phase and step.
+    An instance lives until ``stop()``; a batch has one a sample. Its attributes are its own; Vars
+    are what others read and set, which calls ``on_var_update``. What is raised reaches the caller
+    of ``run`` as it is, with a note that says process, phase and step.
 
     Example::
 
@@ -83,8 +89,9 @@ class NumpyModel(ProcessModel):
                 self.v[:] = 0.9 * self.v + self.a_in.recv()
                 self.s_out.send(self.v > 1)
 
-    GraphError, when a graph is compiled, for a model without ``run_spk``, a phase without its guard, a declared name that the process does
-    not have, and a port or Var whose name means something else in a model.
+    GraphError, when a graph is compiled, for a model without ``run_spk``, a phase without its
+    guard, a declared name that the process does not have, and a port or Var whose name means
+    something else in a model.
     """
 
     backend = "numpy"
@@ -128,10 +135,11 @@ class NumpyModel(ProcessModel):
         self._attach()
 
     def _new_body(self) -> Any:
-        """Whose attributes ports and Vars are, and whose methods are called: the model itself, unless names in it are to be free."""
+        """Whose attributes ports and Vars are, and whose methods are called: the model itself,
+        unless names in it are to be free."""
         return self
 
-    # -- what a model says -----------------------------------------------------------------------------
+    # -- what a model says -------------------------------------------------------------------------
 
     def run_spk(self) -> None:
         """One step: receive, compute, send."""
@@ -160,7 +168,7 @@ class NumpyModel(ProcessModel):
     def on_var_update(self) -> None:
         """A Var of this process was set."""
 
-    # -- what a model may ask --------------------------------------------------------------------------
+    # -- what a model may ask ----------------------------------------------------------------------
 
     @property
     def time_step(self) -> int:
@@ -168,15 +176,15 @@ class NumpyModel(ProcessModel):
         return self._scheduler.step
 
     def request_pause(self) -> None:
-        """End the run after this step; ``run`` goes on from there. Beside a chip, which runs all steps at once, only the end of the run
-        is one where it can."""
+        """End the run after this step; ``run`` goes on from there. Beside a chip, which runs all
+        steps at once, only the end of the run is one where it can."""
         self._scheduler.request = self._scheduler.request or "pause"
 
     def request_stop(self) -> None:
         """End the run after this step, as ``stop()`` does; beside a chip at the end of the run."""
         self._scheduler.request = "stop"
 
-    # -- its parts -------------------------------------------------------------------------------------
+    # -- its parts ---------------------------------------------------------------------------------
 
     @classmethod
     def declared(cls) -> dict[str, Declared]:
@@ -261,8 +269,8 @@ class NumpyModel(ProcessModel):
         parts: Mapping[str, Sequence[Queue]],
         recorded: Container[str],
     ) -> None:
-        """Let the ports be those of a program: by name, what each hears, and who reads what it sends, parts of other backends among
-        them."""
+        """Let the ports be those of a program: by name, what each hears, and who reads what it
+        sends, parts of other backends among them."""
         self._scheduler = self._body._scheduler = scheduler
         outlets, run_spk = [*self._outlets.values()], self._body.run_spk
         for name, inlet in self._inlets.items():
@@ -303,7 +311,8 @@ class NumpyModel(ProcessModel):
         return out.reshape(-1)[0].item()
 
     def _value_of(self, var: Var) -> np.ndarray:
-        """What the Var is now; VarError where the model made something else of it than numbers or texts."""
+        """What the Var is now; VarError where the model made something else of it than numbers or
+        texts."""
         value = getattr(self._body, var.name)
         array = np.asarray(value)
         if array.dtype.kind not in "biufcU":
@@ -327,7 +336,7 @@ class NumpyModel(ProcessModel):
         else:
             setattr(body, var.name, new)
 
-    # -- states as a whole -----------------------------------------------------------------------------
+    # -- states as a whole -------------------------------------------------------------------------
 
     _own: ClassVar[frozenset[str]] = frozenset(
         (
@@ -364,7 +373,8 @@ class NumpyModel(ProcessModel):
         return {id(x): x for x in links}
 
     def _snapshot(self) -> dict[str, Any]:
-        """A copy of all attributes but parameters and what links it to the graph; RunError for one that cannot be copied, by name."""
+        """A copy of all attributes but parameters and what links it to the graph; RunError for one
+        that cannot be copied, by name."""
         out, links = {}, self._links()
         for name, value in vars(self._body).items():
             if self._stays(name):
@@ -389,11 +399,13 @@ class NumpyModel(ProcessModel):
 
 
 class AsyncModel(NumpyModel):
-    """A model beside the steps: ``run_async`` begins with a run, and takes as many steps as it takes.
+    """A model beside the steps: ``run_async`` begins with a run, and takes as many steps as it
+    takes.
 
-    Its ports pass messages as those of other models do; a ``recv`` whose message has not come lets steps go by. :meth:`over` does too, and
-    says when to return; what waits at the end of a run is left there, and the next run calls ``run_async`` anew. A loop that neither
-    receives, sends nor asks :meth:`over` lets nobody else go on.
+    Its ports pass messages as those of other models do; a ``recv`` whose message has not come lets
+    steps go by. :meth:`over` does too, and says when to return; what waits at the end of a run is
+    left there, and the next run calls ``run_async`` anew. A loop that neither receives, sends nor
+    asks :meth:`over` lets nobody else go on.
 
     Example::
 
@@ -415,8 +427,8 @@ class AsyncModel(NumpyModel):
         return self._scheduler.steps
 
     def over(self) -> bool:
-        """Let the others do this step; whether it was the last, as the run has done its steps, or was paused or stopped. Then return: asked
-        again it does not come back."""
+        """Let the others do this step; whether it was the last, as the run has done its steps, or
+        was paused or stopped. Then return: asked again it does not come back."""
         return self._scheduler.next_step()
 
     def run_spk(self) -> None:

@@ -1,4 +1,5 @@
-"""What is done after run_spk of all in a step: management, learning, management; and RefPorts, which act there."""
+"""What is done after run_spk of all in a step: management, learning, management; and RefPorts,
+which act there."""
 
 from __future__ import annotations
 
@@ -23,10 +24,11 @@ Guards = list[Callable[[], bool]]
 class Phases:
     """The models that have something to do after run_spk, by guard.
 
-    Within a phase a Var's own model comes before those that refer to it, as far as they do not refer to each other.
+    Within a phase a Var's own model comes before those that refer to it, as far as they do not
+    refer to each other.
 
-    Attributes: ``any``, whether there is anything to do; ``refs``, whether RefPorts are there; ``written``, the Vars of other backends that
-    were set in the last step.
+    Attributes: ``any``, whether there is anything to do; ``refs``, whether RefPorts are there;
+    ``written``, the Vars of other backends that were set in the last step.
     """
 
     def __init__(self, program: NumpyProgram) -> None:

@@ -24,8 +24,8 @@ _IDLE = Scheduler()  # of ports that no program has bound yet
 class Inlet:
     """A model's end of an InPort.
 
-    ``shape`` of a message; ``dtype`` as declared, None: as it is sent. What arrives in another dtype comes in the one that holds both;
-    several sources are added up.
+    ``shape`` of a message; ``dtype`` as declared, None: as it is sent. What arrives in another
+    dtype comes in the one that holds both; several sources are added up.
     """
 
     outside = False
@@ -46,7 +46,8 @@ class Inlet:
         turn: Turn,
         outlets: Sequence[Outlet],
     ) -> None:
-        """Read from ``sources`` from now on; ``turn`` is the model's, which sends on ``outlets``."""
+        """Read from ``sources`` from now on; ``turn`` is the model's, which sends on
+        ``outlets``."""
         self.turn, self.outlets = turn, outlets
         waiting: dict[Any, list[Queue]] = {}
         for queue, term in self.sources:
@@ -64,8 +65,9 @@ class Inlet:
                 self._queue = queue
 
     def recv(self) -> np.ndarray:
-        """The next message, which is the model's own to change; zeros where nothing is connected. Waits until it is there: the others go on
-        meanwhile, and DeadlockError says so where nobody can."""
+        """The next message, which is the model's own to change; zeros where nothing is connected.
+        Waits until it is there: the others go on meanwhile, and DeadlockError says so where nobody
+        can."""
         queue = self._queue
         if queue is None:
             return self._gathered(take=True)
@@ -79,7 +81,8 @@ class Inlet:
         return self._gathered(take=False)
 
     def probe(self) -> bool:
-        """Whether ``recv`` would not wait, after the others have done of this step what they can."""
+        """Whether ``recv`` would not wait, after the others have done of this step what they
+        can."""
         return self.ready() or self.scheduler.probe(self)
 
     @property
@@ -136,7 +139,8 @@ def _which(term: Term) -> tuple[Any, ...]:
 
 
 class Outlet:
-    """A model's end of an OutPort. ``shape`` of a message; ``dtype`` as declared, None: as it is sent."""
+    """A model's end of an OutPort. ``shape`` of a message; ``dtype`` as declared, None: as it is
+    sent."""
 
     outside = False
 
@@ -157,7 +161,8 @@ class Outlet:
         parts: Sequence[Queue],
         recorded: bool,
     ) -> None:
-        """Send to these from now on; ``parts`` are those of them that parts of other backends read."""
+        """Send to these from now on; ``parts`` are those of them that parts of other backends
+        read."""
         waiting = [*self.parts[0]] if self.parts else []  # each part has taken one a step
         if not any(queue is old for queue in parts for old in self.parts):
             for queue in parts:  # what was sent before the graph was compiled anew
@@ -169,8 +174,9 @@ class Outlet:
         self._queue = self.queues[0] if len(self.queues) == 1 and not recorded else None
 
     def send(self, data: Any) -> None:
-        """Send a copy of ``data``, of the port's shape, to everything connected. Several a step are legal: each reader takes them in their
-        order. Waits while a reader has not taken the last 64.
+        """Send a copy of ``data``, of the port's shape, to everything connected. Several a step are
+        legal: each reader takes them in their order. Waits while a reader has not taken the last
+        64.
 
         RunError for another shape, and for a value that the declared dtype does not hold.
         """
@@ -223,7 +229,8 @@ class Outlet:
 
 
 class Ref:
-    """A model's end of a RefPort. ``shape`` of what is read and written; ``dtype`` as declared, None: the Var's."""
+    """A model's end of a RefPort. ``shape`` of what is read and written; ``dtype`` as declared,
+    None: the Var's."""
 
     def __init__(self, port: RefPort, dtype: np.dtype | None) -> None:
         self.port, self.shape, self.dtype = port, port.shape, dtype
@@ -235,7 +242,8 @@ class Ref:
         self._read, self._write = read, write
 
     def read(self) -> np.ndarray:
-        """The Var's value, a copy: in ``run_spk`` as the step before left it, after that as it is. Never waits."""
+        """The Var's value, a copy: in ``run_spk`` as the step before left it, after that as it is.
+        Never waits."""
         if self._read is None:
             raise RunError(f"{self.port.path}: read while nothing runs; the first step can")
         x = self._read()
@@ -258,14 +266,16 @@ class Ref:
         self._write(x)
 
     def wait(self) -> None:
-        """Nothing: what is written is there when ``write`` returns, of ``run_spk`` when all have done theirs. Kept for Lava's programs."""
+        """Nothing: what is written is there when ``write`` returns, of ``run_spk`` when all have
+        done theirs. Kept for Lava's programs."""
 
     def __repr__(self) -> str:
         return f"<Ref {self.port!r}>"
 
 
 def lost(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Which elements of ``x`` are not held in ``out``, the same in another dtype. Floating point may be rounded, not made infinite."""
+    """Which elements of ``x`` are not held in ``out``, the same in another dtype. Floating point
+    may be rounded, not made infinite."""
     if np.can_cast(x.dtype, out.dtype, "safe"):
         return np.zeros(x.shape, bool)
     if x.dtype.kind in "fc" and np.can_cast(x.dtype, out.dtype, "same_kind"):
@@ -274,7 +284,8 @@ def lost(x: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 
 def cast(path: str, x: np.ndarray, dtype: np.dtype, done: str, place: str) -> np.ndarray:
-    """``x``, which was ``done`` ("sent"), in ``dtype``, which is that of ``place``; RunError where it does not hold ``x``."""
+    """``x``, which was ``done`` ("sent"), in ``dtype``, which is that of ``place``; RunError where
+    it does not hold ``x``."""
     texts = (x.dtype.kind == "U") != (dtype.kind == "U")
     if x.dtype.kind not in "biufcU" or texts or (x.dtype.kind == "c" and dtype.kind != "c"):
         what = {"c": "complex numbers", "U": "texts"}.get(x.dtype.kind, f"{x.dtype} values")

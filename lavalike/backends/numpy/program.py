@@ -34,7 +34,8 @@ Fed = list[tuple[np.ndarray, list[list[Queue]], list[PartTurn], Port]]
 class NumpyProgram:
     """See :class:`lavalike.backends.base.Program`.
 
-    An error within a step leaves it half done: what Python models did stays, so the program takes no further step.
+    An error within a step leaves it half done: what Python models did stays, so the program takes
+    no further step.
     """
 
     def __init__(self, part: Part, batch: int, recordable: Sequence[Port | Var]) -> None:
@@ -82,7 +83,8 @@ class NumpyProgram:
         return backend.build(inner, self.batch, list(dict.fromkeys(own)))
 
     def _wire(self) -> None:
-        """Who reads what, by queues: of each port that a Python model sends on or hears, those of its readers."""
+        """Who reads what, by queues: of each port that a Python model sends on or hears, those of
+        its readers."""
         self._readers: dict[Port, list[list[Queue]]] = {}  # a queue a sample
         self._sources: dict[tuple[Node, str], list[tuple[list[Queue], Any]]] = {}
         for node in self.models:
@@ -118,7 +120,8 @@ class NumpyProgram:
             ]
 
     def _bind(self) -> None:
-        """Let the models' ports be this program's; they outlive programs, and so does what waits in their queues."""
+        """Let the models' ports be this program's; they outlive programs, and so does what waits in
+        their queues."""
         ends = [o for ms in self.models.values() for m in ms for o in m._outlets.values()]
         before = [(queue, end.port) for end in ends for queue in end.queues]
         for node, models in self.models.items():
@@ -148,10 +151,11 @@ class NumpyProgram:
                     "before the change, or stop() first"
                 )
 
-    # -- running ---------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     def begin(self, steps: int | None) -> None:
-        """A run of so many steps begins (None: without end), which may come in several stretches, until ``finish``."""
+        """A run of so many steps begins (None: without end), which may come in several stretches,
+        until ``finish``."""
         self._spanned = True
         self.scheduler.begin(sys.maxsize if steps is None else steps)
 
@@ -228,8 +232,9 @@ class NumpyProgram:
             raise
 
     def _due(self) -> bool:
-        """Wait until the next step can be done without waiting for the program around the graph, or until that waits for the step; False
-        where the run is to end instead. ChannelDeadlockError where nobody can go on."""
+        """Wait until the next step can be done without waiting for the program around the graph, or
+        until that waits for the step; False where the run is to end instead. ChannelDeadlockError
+        where nobody can go on."""
         scheduler = self.scheduler
 
         def due() -> bool:
@@ -248,7 +253,8 @@ class NumpyProgram:
         return not scheduler.paused()
 
     def watch(self, paused: Callable[[], bool]) -> None:
-        """``paused`` says whether the run is to end: who waits for the program around the graph then waits no more."""
+        """``paused`` says whether the run is to end: who waits for the program around the graph
+        then waits no more."""
         self.scheduler.paused = paused
 
     def check_torn(self) -> None:
@@ -264,7 +270,8 @@ class NumpyProgram:
         return self.scheduler.request
 
     def _prepare(self, heard: Mapping[Port, np.ndarray], recordings: Rows) -> tuple[Fed, Fills]:
-        """For a run: what is heard from outside, with who hears it, and what fills the rows of Python models' ports and Vars."""
+        """For a run: what is heard from outside, with who hears it, and what fills the rows of
+        Python models' ports and Vars."""
         self.scheduler.request = ""
         sent = {t for t in recordings if isinstance(t, OutPort) and self._node(t) is not None}
         models = next(iter(self.models.values()))
@@ -328,7 +335,8 @@ class NumpyProgram:
         return carry
 
     def fail(self, raised: Raised, phase: str) -> None:
-        """The first of what was raised in a step, with a note that says whose it is; the others are in its notes."""
+        """The first of what was raised in a step, with a note that says whose it is; the others are
+        in its notes."""
         notes = []
         for turn, _ in raised:
             body, place = getattr(turn, "__self__", None), ""
@@ -346,7 +354,7 @@ class NumpyProgram:
             error.add_note(f"raised in the same step {place}: {type(other).__name__}: {other}")
         raise error
 
-    # -- what is recorded, and Vars --------------------------------------------------------------------
+    # -- what is recorded, and Vars ----------------------------------------------------------------
 
     def _node(self, target: Port | Var) -> Node | None:
         """The Python model's node that ``target`` is of."""
@@ -443,7 +451,7 @@ class NumpyProgram:
                 model._assign(var, value)
                 model._body.on_var_update()
 
-    # -- states as a whole -----------------------------------------------------------------------------
+    # -- states as a whole -------------------------------------------------------------------------
 
     def _queues(self) -> list[Queue]:
         return [q for readers in self._readers.values() for queues in readers for q in queues]

@@ -1,4 +1,5 @@
-"""Whose turn it is in a step. Turns are plain calls, one after another; only where one must wait do others go on in greenlets."""
+"""Whose turn it is in a step. Turns are plain calls, one after another; only where one must wait do
+others go on in greenlets."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ Beside = tuple[Turn, Callable[[], bool]]  # whose, and whether it can go on
 
 
 class Waits(Protocol):
-    """Something a turn waits for. ``outside``: the program around the graph brings it, in another thread."""
+    """Something a turn waits for. ``outside``: the program around the graph brings it, in another
+    thread."""
 
     outside: bool
 
@@ -59,10 +61,12 @@ class _Over(BaseException):
 
 
 class Scheduler:
-    """Does a step's turns in their order; who has to wait lets the next ones begin, and goes on when what it waits for is there.
+    """Does a step's turns in their order; who has to wait lets the next ones begin, and goes on
+    when what it waits for is there.
 
-    The caller of :meth:`run` does the turns itself; where one waits, a greenlet does those after it. None is left when ``run`` returns.
-    A turn that waited before it had sent anything comes later in the steps after that.
+    The caller of :meth:`run` does the turns itself; where one waits, a greenlet does those after
+    it. None is left when ``run`` returns. A turn that waited before it had sent anything comes
+    later in the steps after that.
 
     Attributes: ``step``, the one that is being done, from 1; ``request``, "pause" or "stop" where a
     model asked for it; ``parks``, how often a turn had to wait; ``paused``, which says whether the
@@ -91,8 +95,8 @@ class Scheduler:
         self._ending = False
 
     def run(self, turns: Sequence[Turn] | None = None) -> Raised:
-        """Do a step, or ``turns``, as far as it can be done; what was raised, and in which turn. DeadlockError where all that are left
-        wait.
+        """Do a step, or ``turns``, as far as it can be done; what was raised, and in which turn.
+        DeadlockError where all that are left wait.
 
         What is no Exception (Ctrl-C) is passed on at once.
         """
@@ -145,7 +149,8 @@ class Scheduler:
             self._work()
 
     def wait(self, what: Waits) -> None:
-        """Let the others go on until ``what`` is ready. DeadlockError where nothing runs that could."""
+        """Let the others go on until ``what`` is ready. DeadlockError where nothing runs that
+        could."""
         if not (self._busy or self._over):
             raise DeadlockError(
                 f"step {self.step}: {what.waits()} outside of a phase, where nobody else can go on; receive and send in run_spk"
@@ -203,7 +208,8 @@ class Scheduler:
         return True
 
     def _next(self, probing: bool = True) -> greenlet | None:
-        """Who goes on: a new one while turns are left, else the first whose message is there, else the first that only asked."""
+        """Who goes on: a new one while turns are left, else the first whose message is there, else
+        the first that only asked."""
         if operator.length_hint(self._left):
             from greenlet import greenlet
 
@@ -229,7 +235,8 @@ class Scheduler:
             self._raised.append((None, error))  # type: ignore[arg-type]  # no turn's: of the whole step
         raise _Over
 
-    # -- models beside the steps: each is a greenlet that lives as long as the run, and is gone on with where what it waits for has come
+    # -- models beside the steps: each is a greenlet that lives as long as the run, and is gone
+    # on with where what it waits for has come
 
     def start(self, turn: Turn) -> None:
         """Begin ``turn``, which may take many steps, and go on with it in those to come."""
@@ -241,7 +248,8 @@ class Scheduler:
         self._resume(new)
 
     def next_step(self) -> bool:
-        """Of a turn beside the steps: let the others do this one. Whether it was the last of the run, which is told once."""
+        """Of a turn beside the steps: let the others do this one. Whether it was the last of the
+        run, which is told once."""
         from greenlet import getcurrent
 
         me, step = getcurrent(), self.step
@@ -286,7 +294,8 @@ class Scheduler:
         self.begun.clear()
 
     def finish(self) -> Raised:
-        """The run is over: turns beside the steps that wait for the next are told, the others leave. What was raised."""
+        """The run is over: turns beside the steps that wait for the next are told, the others
+        leave. What was raised."""
         from greenlet import getcurrent
 
         self._ending = True
@@ -301,7 +310,8 @@ class Scheduler:
         return raised
 
     def _from_outside(self) -> bool:
-        """Whether something has come from the program around the graph, which is waited for as long as anybody there can go on."""
+        """Whether something has come from the program around the graph, which is waited for as long
+        as anybody there can go on."""
         outside = [what for _, what in self._waiting if what.outside]
         if not outside or self._raised:
             return False

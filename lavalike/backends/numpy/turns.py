@@ -23,8 +23,9 @@ Told = list[tuple[Queue, np.ndarray, Port]]  # where to, a view of the row, and 
 class PartTurn:
     """One step of ``part``; it waits until all is there that the part hears in it.
 
-    Attributes: ``queues``, of each port of a Python model that it hears those of its messages, one a sample; ``before``, the turns whose
-    messages of the same step it hears; ``sends``, the rows (1, batch, size) of its ports that others hear, which they read there.
+    Attributes: ``queues``, of each port of a Python model that it hears those of its messages, one
+    a sample; ``before``, the turns whose messages of the same step it hears; ``sends``, the rows
+    (1, batch, size) of its ports that others hear, which they read there.
     """
 
     outside = False
@@ -129,14 +130,16 @@ class PartTurn:
 
 
 def told(row: np.ndarray, readers: Sequence[Sequence[Queue]], port: Port) -> Told:
-    """Where the rows (1, batch, size) of a port are handed to Python models: each reader's queue, and its sample's message."""
+    """Where the rows (1, batch, size) of a port are handed to Python models: each reader's queue,
+    and its sample's message."""
     return [
         (q, row[0, k].reshape(port.shape), port) for queues in readers for k, q in enumerate(queues)
     ]
 
 
 def hand_on(messages: Told, step: int) -> None:
-    """Give each reader its message, a copy. DeadlockError where one has not received those before."""
+    """Give each reader its message, a copy. DeadlockError where one has not received those
+    before."""
     for queue, row, port in messages:
         if len(queue) >= DEPTH:
             raise DeadlockError(f"step {step}: {_full(port.path)}; receive what is sent")

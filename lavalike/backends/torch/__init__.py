@@ -86,10 +86,10 @@ def to_torch(
     Args:
         process: its unconnected InPorts become the inputs, its OutPorts the outputs of ``forward``.
         dtype: ``"float32"`` or ``"float64"``.
-        surrogate: a Surrogate, or a function that gives the derivative of a spike, of ``(v - vth) / |vth|``; default
-            ``exponential()``.
-        forward: ``"torch"``, or ``"bss2"``: forward runs on a chip, and what it recorded is put in the model's place, whose gradient is
-            taken: training in the loop. Default "torch".
+        surrogate: a Surrogate, or a function that gives the derivative of a spike, of
+            ``(v - vth) / |vth|``; default ``exponential()``.
+        forward: ``"torch"``, or ``"bss2"``: forward runs on a chip, and what it recorded is put in
+            the model's place, whose gradient is taken: training in the loop. Default "torch".
         chip, dt: of what runs on a chip: as in :class:`lavalike.RunConfig`.
         select: exceptions, as in :class:`lavalike.RunConfig`: what runs forward on another backend
             or in fixed_pt, and models. What ``"numba"`` computes, in fixed_pt Loihi's integers bit
@@ -100,8 +100,9 @@ def to_torch(
             ModelSelectionError, a loop through parts of two backends a GraphError.
 
     Returns:
-        A module whose parameters are the trainable Vars (weights, biases), whose forward takes and returns
-        ``(batch, *shape, time)``, and whose ``write_back()`` sets the Vars to what was learnt.
+        A module whose parameters are the trainable Vars (weights, biases), whose forward takes and
+        returns ``(batch, *shape, time)``, and whose ``write_back()`` sets the Vars to what was
+        learnt.
 
     Example::
 

@@ -26,7 +26,8 @@ from lavalike.process.units import Units
 
 
 def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) -> torch.Tensor:
-    """Messages, or 1 for each that is not zero (the gradient passes); of ``model`` one warning where that changes one."""
+    """Messages, or 1 for each that is not zero (the gradient passes); of ``model`` one warning
+    where that changes one."""
     if graded:
         return s
     more = ((s != 0).to(s.dtype) - s).detach()
@@ -44,7 +45,8 @@ def as_events(s: torch.Tensor, graded: bool, model: TorchModel | None = None) ->
 
 
 def _exact(model: TorchModel, s: torch.Tensor, weights: torch.Tensor, first: int) -> None:
-    """RunError where float64 might not hold the sums of ``weights`` (out, ...) times messages ``s`` (batch, ..., time)."""
+    """RunError where float64 might not hold the sums of ``weights`` (out, ...) times messages ``s``
+    (batch, ..., time)."""
     per_step = s.abs().flatten(1, -2).amax(1)
     bad = per_step * weights.abs().flatten(1).sum(1).max() >= 2.0**53
     if bad.any():
@@ -68,25 +70,30 @@ def shifted(a: torch.Tensor, right: int) -> torch.Tensor:
 
 
 class ConnectionModel(TorchModel):
-    """The torch model of a :class:`lavalike.proc.Connection`: sends what it accumulated in the step before, with ``delay=0`` in the same.
+    """The torch model of a :class:`lavalike.proc.Connection`: sends what it accumulated in the step
+    before, with ``delay=0`` in the same.
 
-    A subclass says what messages are worth in ``product``, and in ``matrix`` what they are multiplied with where that is one matrix; the
-    state ``a_buff`` is what is sent next. Sums of fixed_pt are whole numbers in float64.
+    A subclass says what messages are worth in ``product``, and in ``matrix`` what they are
+    multiplied with where that is one matrix; the state ``a_buff`` is what is sent next. Sums of
+    fixed_pt are whole numbers in float64.
     """
 
     def product(self, s: torch.Tensor, c: Mapping[str, Any], first: int) -> torch.Tensor:
-        """What messages (batch, *s_in.shape, time) of steps from ``first`` on cause, (batch, *a_out.shape, time): each step for itself.
-        ``as_events`` makes spikes of messages where the connection is not graded."""
+        """What messages (batch, *s_in.shape, time) of steps from ``first`` on cause, (batch,
+        *a_out.shape, time): each step for itself. ``as_events`` makes spikes of messages where the
+        connection is not graded."""
         raise NotImplementedError(
             f"{type(self).__name__}: a ConnectionModel defines product(s, c, first)"
         )
 
     def matrix(self, c: Mapping[str, Any]) -> torch.Tensor | None:
-        """The weights (out, in) from the constants, differentiable; None where they do not lie like that."""
+        """The weights (out, in) from the constants, differentiable; None where they do not lie like
+        that."""
         return None
 
     def stored(self, c: Mapping[str, Any]) -> tuple[Synapses, torch.Tensor] | None:
-        """The same matrix one synapse after another, where and how much; None where it is not kept so."""
+        """The same matrix one synapse after another, where and how much; None where it is not kept
+        so."""
         return None
 
     def step(
@@ -113,7 +120,8 @@ class ConnectionModel(TorchModel):
         return {"a_out": rows[:-1].movedim(0, -1)}, {"a_buff": rows[-1]}
 
     def weights(self, values: Tensors) -> tuple[torch.Tensor, int]:
-        """The weights in the arithmetic of the run, and by how many bits a step's sum is shifted right."""
+        """The weights in the arithmetic of the run, and by how many bits a step's sum is shifted
+        right."""
         exp = values["weight_exp"]
         if not self.config.fixed:
             return values["weights"] * 2.0**exp, 0
@@ -148,13 +156,15 @@ class DenseModel(ConnectionModel):
 
 
 class _StoredModel(ConnectionModel):
-    """An entry a synapse. ``synapses`` says where they stand in what the product of all of them is."""
+    """An entry a synapse. ``synapses`` says where they stand in what the product of all of them
+    is."""
 
     process: Sparse | DelaySparse
     _synapses: Synapses | None = None
 
     def synapses(self, rows: torch.Tensor, outputs: int) -> Synapses:
-        """Those that end at ``rows`` of ``outputs``; sorted once for as long as they stay the same."""
+        """Those that end at ``rows`` of ``outputs``; sorted once for as long as they stay the
+        same."""
         held = self._synapses
         if held is None or held.rows.device != rows.device or not torch.equal(held.rows, rows):
             cols = torch.as_tensor(self.process.cols, device=rows.device).long()
@@ -204,7 +214,8 @@ class SparseModel(_StoredModel):
 
 
 class _DelayModel(ConnectionModel):
-    """Synapses with delays: column k of ``a_buff`` (out, max_delay + 1) is what is sent k steps later."""
+    """Synapses with delays: column k of ``a_buff`` (out, max_delay + 1) is what is sent k steps
+    later."""
 
     process: DelayDense | DelaySparse
 
@@ -300,7 +311,8 @@ class DelaySparseModel(_DelayModel, _StoredModel):
 
 
 class _ConvolutionModel(ConnectionModel):
-    """Convolves messages (batch, x, y, channel, time) as torch wants them: (batch and time, channel, x, y)."""
+    """Convolves messages (batch, x, y, channel, time) as torch wants them: (batch and time,
+    channel, x, y)."""
 
     def constants(self, values: Tensors) -> dict[str, Any]:
         weight = values["weight"]

@@ -61,15 +61,16 @@ class TorchModel(ProcessModel):
     gradients pass what rounds them.
 
     Without delay, define ``step(t, inputs, state, c) -> (outputs, state)``; with ``delay=1`` define
-    ``send(state, c) -> outputs`` and ``receive(t, inputs, state, c) -> state``. Inputs, outputs and state are
-    dicts of tensors ``(batch, *shape)`` by the names of ports and state Vars; ``c`` is what ``constants``
-    returns. Nothing is changed in place.
+    ``send(state, c) -> outputs`` and ``receive(t, inputs, state, c) -> state``. Inputs, outputs and
+    state are dicts of tensors ``(batch, *shape)`` by the names of ports and state Vars; ``c`` is
+    what ``constants`` returns. Nothing is changed in place.
 
-    In floating_pt booleans, complex numbers and integers given as NumPy's (``Var(shape, np.int64(0))``) are states of their kind, which
-    the step returns too (GraphError for another); all others, Python's integers among them, are floats.
+    In floating_pt booleans, complex numbers and integers given as NumPy's
+    (``Var(shape, np.int64(0))``) are states of their kind, which the step returns too (GraphError
+    for another); all others, Python's integers among them, are floats.
 
-    ``sequence(inputs, state, c, first)`` does the same for tensors ``(batch, *shape, time)``; by default it
-    calls ``step`` for every time step.
+    ``sequence(inputs, state, c, first)`` does the same for tensors ``(batch, *shape, time)``; by
+    default it calls ``step`` for every time step.
     """
 
     backend = "torch"
@@ -99,7 +100,8 @@ class TorchModel(ProcessModel):
         }
 
     def constants(self, values: Tensors) -> dict[str, Any]:
-        """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of range."""
+        """From the Vars' values as tensors (nn.Parameters where trainable); ValueError when out of
+        range."""
         return dict(values)
 
     def whole(self, name: str) -> bool:
@@ -159,7 +161,8 @@ def place(model: TorchModel, t: int, samples: torch.Tensor) -> str:
 
 
 def within(model: TorchModel, x: torch.Tensor, first: int) -> None:
-    """RunError where one of the whole numbers ``x`` (batch, ..., time), of steps from ``first`` on, leaves 32 bits."""
+    """RunError where one of the whole numbers ``x`` (batch, ..., time), of steps from ``first`` on,
+    leaves 32 bits."""
     bad = ((x >= 2.0**31) | (x < -(2.0**31))).flatten(1, -2).any(1)
     if bad.any():
         column = int(bad.any(0).nonzero()[0])
@@ -167,10 +170,11 @@ def within(model: TorchModel, x: torch.Tensor, first: int) -> None:
 
 
 class DynamicsModel(TorchModel):
-    """The model of every process with ``dynamics``: all steps in one fused loop, or step by step where there is feedback.
+    """The model of every process with ``dynamics``: all steps in one fused loop, or step by step
+    where there is feedback.
 
-    fixed_pt is computed in float64, which holds its integers: the numba backend's bits. RunError (OverflowError24 of a process that is
-    ``checked``) where something leaves 32 bits (24).
+    fixed_pt is computed in float64, which holds its integers: the numba backend's bits. RunError
+    (OverflowError24 of a process that is ``checked``) where something leaves 32 bits (24).
     """
 
     def __init__(self, process: AbstractProcess, config: NodeConfig) -> None:
@@ -232,9 +236,11 @@ class DynamicsModel(TorchModel):
         return out
 
     def _known(self, values: Tensors) -> tuple[Tensors, dict[str, tuple[Any, ...]]]:
-        """Constants made of one number that is not trained: those made before, and what tells each of them from another.
+        """Constants made of one number that is not trained: those made before, and what tells each
+        of them from another.
 
-        The number itself does: who changes a Var's tensor, in whatever way, has the constant of what it is now.
+        The number itself does: who changes a Var's tensor, in whatever way, has the constant of
+        what it is now.
         """
         made: Tensors = {}
         keys: dict[str, tuple[Any, ...]] = {}
@@ -291,7 +297,8 @@ class DynamicsModel(TorchModel):
         return {n: y.movedim(0, -1) for n, y in result.outputs.items()}, state | result.states
 
     def _traced(self, training: Training) -> bool:
-        """Whether the step can be fused: torch sees through it, and all of its ports have the neurons' shape."""
+        """Whether the step can be fused: torch sees through it, and all of its ports have the
+        neurons' shape."""
         if self.traceable and not plain():
             try:
                 code(self.dynamics, training)
@@ -300,7 +307,8 @@ class DynamicsModel(TorchModel):
         return self.traceable
 
     def _bind(self, like: torch.Tensor) -> tuple[Any, Any, Tensors]:
-        """The step, what it counts, and the training's numbers; made anew for another surrogate, dtype or device."""
+        """The step, what it counts, and the training's numbers; made anew for another surrogate,
+        dtype or device."""
         key = self.surrogate, like.dtype, like.device
         if self._bound[:1] != (key,):
             training = self.training

@@ -29,8 +29,8 @@ Values = dict[Port, torch.Tensor]
 class ProcessModule(nn.Module):
     """The graph of a process as a differentiable module; made by :func:`lavalike.to_torch`.
 
-    Parameters are the trainable Vars, under their paths with ``/`` for ``.``; a call starts from the states of
-    the Vars and changes nothing. ``write_back`` gives what was learnt to the Vars.
+    Parameters are the trainable Vars, under their paths with ``/`` for ``.``; a call starts from
+    the states of the Vars and changes nothing. ``write_back`` gives what was learnt to the Vars.
     """
 
     def __init__(
@@ -69,7 +69,8 @@ class ProcessModule(nn.Module):
     def _apply(
         self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
     ) -> ProcessModule:
-        """What .double(), .to(...) and the like do: models compute in the dtype asked for, float32 or float64."""
+        """What .double(), .to(...) and the like do: models compute in the dtype asked for, float32
+        or float64."""
         dtype = fn(torch.empty(0, dtype=self.dtype, device=self._device())).dtype
         if dtype not in (torch.float32, torch.float64):
             raise InputError(
@@ -85,7 +86,7 @@ class ProcessModule(nn.Module):
     def _recast(self, dtype: Literal["float32", "float64"]) -> None:
         self.graph.flat.recast(dtype)
 
-    # -- the graph on tensors ------------------------------------------------------------------------------
+    # -- the graph on tensors ----------------------------------------------------------------------
 
     def tensor(self, var: Var) -> torch.Tensor:
         """The parameter or buffer that holds ``var``."""
@@ -320,8 +321,8 @@ class ProcessModule(nn.Module):
         first: int = 1,
         node: Node | None = None,
     ) -> torch.Tensor:
-        """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps); as ``node`` takes it, from step ``first``
-        on."""
+        """The sum of ``terms``: (batch, *port.shape), with steps (batch, *port.shape, steps); as
+        ``node`` takes it, from step ``first`` on."""
         time = () if steps is None else (steps,)
         shape = (batch, *port.shape, *time)
 
@@ -342,7 +343,8 @@ class ProcessModule(nn.Module):
     def _taken(
         self, x: torch.Tensor, source: Port, port: Port, node: Node, first: int
     ) -> torch.Tensor:
-        """Messages (batch, *shape), or with a last axis of steps, in what ``node`` computes in; RunError where that does not hold one."""
+        """Messages (batch, *shape), or with a last axis of steps, in what ``node`` computes in;
+        RunError where that does not hold one."""
         fixed, whole = node.model.config.fixed, self.graph.dtype_of(source).kind == "i"
         if fixed == whole:
             return x.to(self.dtype_for(node))
@@ -382,7 +384,7 @@ class ProcessModule(nn.Module):
         held = (*self._parameters.values(), *self._buffers.values())
         return next((x.device for x in held if x is not None), torch.device("cpu"))
 
-    # -- as a module ---------------------------------------------------------------------------------------
+    # -- as a module -------------------------------------------------------------------------------
 
     def forward(
         self, x: torch.Tensor | Mapping[str, torch.Tensor]
@@ -484,7 +486,8 @@ def whole(node: Node, var: Var, value: np.ndarray) -> None:
 
 
 def _check_kinds(node: Node, method: str, states: Mapping[str, torch.Tensor]) -> None:
-    """GraphError where a user's step returns a state that is no float in another kind than it has."""
+    """GraphError where a user's step returns a state that is no float in another kind than it
+    has."""
     for name, kind in _model(node).kinds.items():
         dtype = states[name].dtype
         got = (
@@ -534,7 +537,8 @@ def _forgets(node: Node, method: str, why: str) -> GraphError:
 
 
 def _expanded(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """``x`` in ``shape``; as it is where it has that, which is a view less for gradients to go through."""
+    """``x`` in ``shape``; as it is where it has that, which is a view less for gradients to go
+    through."""
     return x if x.shape == shape else x.expand(shape)
 
 

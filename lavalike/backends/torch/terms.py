@@ -24,7 +24,8 @@ def selected(x: torch.Tensor, term: Term, size: int, axis: int = -1) -> torch.Te
 def summed(
     terms: Iterable[Term], size: int, sent: Callable[[Port], torch.Tensor], axis: int = -1
 ) -> torch.Tensor | None:
-    """The sum of ``terms``, ``size`` along ``axis``, in their order; None of none. ``sent``: what a port sends, flat along ``axis``."""
+    """The sum of ``terms``, ``size`` along ``axis``, in their order; None of none. ``sent``: what a
+    port sends, flat along ``axis``."""
     out: torch.Tensor | None = None
     for term in terms:
         x = selected(sent(term.source), term, size, axis)

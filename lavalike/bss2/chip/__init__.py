@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 HEMISPHERE = integer(0, facts.HEMISPHERES - 1)
 LEVELS = ("ideal", "quantised", "emulated", "hardware")
-# spread after calibration over spread before it: calix's bounds; those of columns, rows and synapses are chosen
+# spread after calibration over spread before it: calix's bounds; those of columns, rows and
+# synapses are chosen
 RATIOS = facts.CALIBRATION_RATIO | {
     "column_gain": 0.35,
     "column_offset": 0.15,
@@ -45,21 +46,26 @@ RATIOS = facts.CALIBRATION_RATIO | {
 class Noise:
     """How a calibrated chip differs from its model: standard deviations, unless said otherwise.
 
-    The defaults are chosen between published bounds and measurements (calix's tests; hxtorch's examples show column gains
-    spread by 4.4 to 5.2 % and a temporal noise of 2 LSB); they are knobs, not claims about one chip.
+    The defaults are chosen between published bounds and measurements (calix's tests; hxtorch's
+    examples show column gains spread by 4.4 to 5.2 % and a temporal noise of 2 LSB); they are
+    knobs, not claims about one chip.
 
     Args:
         column_gain, row_gain: perceptron mode, relative. Default 0.05 each.
         column_offset: perceptron mode, output LSB. Default 2.
         trial: perceptron mode, output LSB, from call to call. Default 2.
-        floor: perceptron mode, output LSB: where a column saturates below, uniform within (low, high). Default (-115, -90).
-        knee: perceptron mode, output LSB below which outputs bend towards the floor; None: they do not. Default -80.
-        pulse_offset: perceptron mode: added to every input above 0, as pulses begin late. Default 0.
+        floor: perceptron mode, output LSB: where a column saturates below, uniform within (low,
+            high). Default (-115, -90).
+        knee: perceptron mode, output LSB below which outputs bend towards the floor; None: they do
+            not. Default -80.
+        pulse_offset: perceptron mode: added to every input above 0, as pulses begin late. Default
+            0.
         leak, reset, threshold: spiking mode, CADC LSB, from neuron to neuron. Default 2, 2, 4.
         threshold_trial: CADC LSB, from sample to sample of a batch. Default 1.
         tau_mem, tau_syn: relative, from neuron to neuron. Default 0.05 each.
         efficacy: relative, from synapse to synapse. Default 0.1.
-        correlation: relative, of amplitude and time constant of the correlation sensors, from synapse to synapse. Default 0.3.
+        correlation: relative, of amplitude and time constant of the correlation sensors, from
+            synapse to synapse. Default 0.3.
         cadc: CADC LSB, from conversion to conversion. Default 1.5.
         jitter: of spike times, s. Default 1e-7.
     """
@@ -122,7 +128,8 @@ def fixed(array: np.ndarray) -> np.ndarray:
 
 
 class Columns(NamedTuple):
-    """Of one hemisphere in perceptron mode, float32 (256,): relative gain, offset and lower end in output LSB."""
+    """Of one hemisphere in perceptron mode, float32 (256,): relative gain, offset and lower end in
+    output LSB."""
 
     gain: np.ndarray
     offset: np.ndarray
@@ -130,7 +137,8 @@ class Columns(NamedTuple):
 
 
 class Circuits(NamedTuple):
-    """Of all neuron circuits, float32 (512,): leak, reset, threshold as offsets in CADC LSB, time constants as factors.
+    """Of all neuron circuits, float32 (512,): leak, reset, threshold as offsets in CADC LSB, time
+    constants as factors.
 
     Circuit k lies in hemisphere k // 256, column k % 256.
     """
@@ -148,16 +156,21 @@ class Chip:
     """One chip. It holds no state: the same arguments are the same chip, in every process and run.
 
     Args:
-        seed: which chip: its fixed pattern. What varies from trial to trial is drawn from torch's global generator.
-        level: ``"ideal"``: the model in floating point, without ranges; ``"quantised"``: 5-bit inputs, 6-bit weights, 8-bit outputs,
-            no noise (spiking mode: 6-bit weights and the chip's parameter ranges, membranes are not converted); ``"emulated"``: in
-            addition fixed pattern and trial-to-trial noise; ``"hardware"``: through hxtorch. Default "emulated".
-        calibrated: False multiplies the spreads by what calibration gains (:data:`RATIOS`). Default True.
+        seed: which chip: its fixed pattern. What varies from trial to trial is drawn from torch's
+            global generator.
+        level: ``"ideal"``: the model in floating point, without ranges; ``"quantised"``: 5-bit
+            inputs, 6-bit weights, 8-bit outputs, no noise (spiking mode: 6-bit weights and the
+            chip's parameter ranges, membranes are not converted); ``"emulated"``: in addition fixed
+            pattern and trial-to-trial noise; ``"hardware"``: through hxtorch. Default "emulated".
+        calibrated: False multiplies the spreads by what calibration gains (:data:`RATIOS`). Default
+            True.
         noise: default :class:`Noise`.
         gain: perceptron mode, output LSB for input x weight = 1. Default 0.002.
-        chips: how many of its kind share the tiles of a layer and the instances of a network: this one and its neighbours. Default 1.
-        calibration: of :func:`lavalike.bss2.calibrate`, or loaded: what it left of this chip's patterns takes the place of the drawn ones.
-            CalibrationError unless it was measured on a chip of this seed, gain and noise, or with ``calibrated=False``.
+        chips: how many of its kind share the tiles of a layer and the instances of a network: this
+            one and its neighbours. Default 1.
+        calibration: of :func:`lavalike.bss2.calibrate`, or loaded: what it left of this chip's
+            patterns takes the place of the drawn ones. CalibrationError unless it was measured on a
+            chip of this seed, gain and noise, or with ``calibrated=False``.
 
     All arrays it gives are read-only.
     """
@@ -235,7 +248,7 @@ class Chip:
             self, seed=int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0])
         )
 
-    # -- fixed pattern: neutral unless emulated ---------------------------------------------------------------
+    # -- fixed pattern: neutral unless emulated ----------------------------------------------------
 
     def _stream(self, pattern: str, hemisphere: int = 0) -> np.random.Generator:
         # a stream for every pattern, so that drawing another one later changes none of these
@@ -307,8 +320,9 @@ class Chip:
 
     @arguments(hemisphere=HEMISPHERE)
     def correlation(self, hemisphere: int) -> np.ndarray:
-        """Spiking mode: amplitude and time constant, relative, of the causal and the anticausal correlation sensor of the hemisphere's
-        synapses, float32 (2 quantities, 2 sensors, 256 rows, 256 columns)."""
+        """Spiking mode: amplitude and time constant, relative, of the causal and the anticausal
+        correlation sensor of the hemisphere's synapses, float32 (2 quantities, 2 sensors, 256 rows,
+        256 columns)."""
         return self._correlation[hemisphere]
 
     @cached_property
@@ -321,7 +335,8 @@ class Chip:
 
     @arguments(hemisphere=HEMISPHERE)
     def efficacy(self, hemisphere: int) -> np.ndarray:
-        """Spiking mode: relative strength of the hemisphere's synapses, float32 (256 rows, 256 columns)."""
+        """Spiking mode: relative strength of the hemisphere's synapses, float32 (256 rows, 256
+        columns)."""
         return self._efficacy[hemisphere]
 
 
@@ -339,7 +354,8 @@ def current_chip() -> Chip:
 
 
 def set_current(chip: Chip | None) -> None:
-    """What ``init_hardware`` and ``release_hardware`` do, in this context (thread, task); prefer :func:`use`."""
+    """What ``init_hardware`` and ``release_hardware`` do, in this context (thread, task); prefer
+    :func:`use`."""
     _current.set(chip)
 
 
@@ -348,8 +364,8 @@ def set_current(chip: Chip | None) -> None:
 def use(chip: Chip) -> Iterator[Chip]:
     """Within, operations that ask for the chip run on ``chip``.
 
-    The chip belongs to the context (thread, asyncio task) it was taken in: a new thread has none, and enters ``use`` itself, or runs
-    within ``contextvars.copy_context()``.
+    The chip belongs to the context (thread, asyncio task) it was taken in: a new thread has none,
+    and enters ``use`` itself, or runs within ``contextvars.copy_context()``.
     """
     token = _current.set(chip)
     try:

@@ -1,18 +1,19 @@
-"""One placed matrix product as the chip computes it, at every level, with the gradient of the linear model.
+"""One placed matrix product as the chip computes it, at every level, with the gradient of the
+linear model.
 
-Inputs and weights are rounded half to even, as hxtorch's mock does (its real path rounds half away from zero), so that an
-emulated chip without spreads equals the mock bit for bit. The matrix is cut into tiles of 128 signed rows x 256 columns; in
-each (bss2.md 1.3, 1.5)
+Inputs and weights are rounded half to even, as hxtorch's mock does (its real path rounds half away
+from zero), so that an emulated chip without spreads equals the mock bit for bit. The matrix is cut
+into tiles of 128 signed rows x 256 columns; in each (bss2.md 1.3, 1.5)
 
     charge_j = sum_i (x_i + pulse_offset [x_i > 0]) * row_gain_i * w_ij
     v_j      = charge_j * gain * num_sends * column_gain_j + column_offset_j + noise
     v_j      = knee - (knee - floor_j) * (1 - exp(-(knee - v_j) / (knee - floor_j)))   below the knee
     out_j    = clamp(floor(v_j), -128, 127)
 
-Tiles that share columns are added and the sum is limited to -128..127 once more. Noise is drawn anew for each tile, output
-and call, after the inputs were sent ``num_sends`` times; ``torch.manual_seed`` rules it. Without spreads the factor and noise alone are
-left: the mock.
-"""
+Tiles that share columns are added and the sum is limited to -128..127 once more. Noise is drawn
+anew for each tile, output and call, after the inputs were sent ``num_sends`` times;
+``torch.manual_seed`` rules it. Without spreads the factor and noise alone are left: the mock.
+"""  # noqa: W505
 
 from __future__ import annotations
 
@@ -86,8 +87,9 @@ def product(
         num_sends: how often the inputs are sent: multiplies the signal, not the noise. Default 1.
         layer: whose product it is, for messages.
         tiles: where the weights lie; default: :func:`lavalike.bss2.tiles.tiles`.
-        gradient_gain: gain of the linear model that gradients follow: ``dx = g @ w.T * gain * num_sends``,
-            ``dw = x.T @ g * gain * num_sends``. Default: the chip's. Kept with the forward pass (hxtorch reads a global at backward).
+        gradient_gain: gain of the linear model that gradients follow:
+            ``dx = g @ w.T * gain * num_sends``, ``dw = x.T @ g * gain * num_sends``. Default: the
+            chip's. Kept with the forward pass (hxtorch reads a global at backward).
         names: what the caller calls x and w, for messages.
     """
     _check(x, w, num_sends, layer, names)
@@ -105,7 +107,8 @@ def mock_product(
     layer: str = "",
     names: tuple[str, str] = NAMES,
 ) -> torch.Tensor:
-    """``x @ w`` in hxtorch's mock arithmetic: gain and noise, no fixed pattern. Shapes, ranges and gradients as :func:`product`."""
+    """``x @ w`` in hxtorch's mock arithmetic: gain and noise, no fixed pattern. Shapes, ranges and
+    gradients as :func:`product`."""
     _check(x, w, num_sends, layer, names)
     return _Product.apply(
         x.float(), w.float(), _run_mock(w.shape[0], gain, noise_std, num_sends, layer, names)
@@ -121,7 +124,8 @@ def convolution(
     layer: str = "",
     gradient_gain: float | None = None,
 ) -> torch.Tensor:
-    """The :func:`product` of what each output sees, (B, C, H, W), with the kernels (O, C, KH, KW), without making copies of it."""
+    """The :func:`product` of what each output sees, (B, C, H, W), with the kernels (O, C, KH, KW),
+    without making copies of it."""
     _check_sends(num_sends, layer)
     shape = w[0].numel(), len(w)
     return _Convolution.apply(
@@ -153,8 +157,8 @@ def mock_convolution(
 
 @dataclass(frozen=True)
 class Run:
-    """One use of the array (None: the ideal). ``factor``: output LSB for a product of 1; ``sigma``: noise, LSB; ``scale``: of gradients;
-    ``names``: of inputs and weights."""
+    """One use of the array (None: the ideal). ``factor``: output LSB for a product of 1; ``sigma``:
+    noise, LSB; ``scale``: of gradients; ``names``: of inputs and weights."""
 
     array: Array | None
     factor: float
@@ -217,7 +221,7 @@ def _check_sends(num_sends: int, layer: str) -> None:
     whole(num_sends, 1, f"{_where(layer)}: num_sends", OperandError)
 
 
-# -- the array -------------------------------------------------------------------------------------------------
+# -- the array -------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=64)
@@ -264,7 +268,7 @@ def _assemble(chip: Chip, shape: tuple[int, ...], tiles: Sequence[Tile]) -> Arra
     )
 
 
-# -- forward and backward ------------------------------------------------------------------------------------
+# -- forward and backward --------------------------------------------------------------------------
 
 
 def _weights(w: torch.Tensor, run: Run, array: Array) -> torch.Tensor:
@@ -314,7 +318,8 @@ def _full(f: F) -> F:
 
 
 class _Product(torch.autograd.Function):
-    """Forward: the array's; backward: the linear model's, straight through rounding and saturation."""
+    """Forward: the array's; backward: the linear model's, straight through rounding and
+    saturation."""
 
     @staticmethod
     @_full

@@ -1,8 +1,9 @@
 """Calibration: what an uncalibrated chip is brought to, what remains, and the file that holds it.
 
-As the chip's own (calix): every circuit's parameter is set by a CapMem cell of 10 bits, found by bisection with the CADC; columns of
-perceptron mode by the strength of their synaptic input, and by subtracting their baseline. What no search sees is that a cell lands
-elsewhere each time it is written; that, the cells' steps and the noise of reading are the mismatch that remains.
+As the chip's own (calix): every circuit's parameter is set by a CapMem cell of 10 bits, found by
+bisection with the CADC; columns of perceptron mode by the strength of their synaptic input, and by
+subtracting their baseline. What no search sees is that a cell lands elsewhere each time it is
+written; that, the cells' steps and the noise of reading are the mismatch that remains.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ _LARGEST = 1 << 20  # bytes of a calibration file, unpacked
 @arguments(error=CalibrationError)
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What every neuron circuit shall be: leak, reset, threshold in CADC LSB, time constants in s. Defaults and ranges: calix's.
+    """What every neuron circuit shall be: leak, reset, threshold in CADC LSB, time constants in s.
+    Defaults and ranges: calix's.
 
     CalibrationError for a value outside what can be calibrated.
     """
@@ -96,11 +98,13 @@ class Calibration:
     Args:
         seed, noise, gain: of the chip.
         target: of the neuron circuits.
-        measured_gain, measured_noise: perceptron mode, medians over columns (``measure_mock_parameter``), LSB.
+        measured_gain, measured_noise: perceptron mode, medians over columns
+            (``measure_mock_parameter``), LSB.
         columns: of both hemispheres: what remains of gain and offset, and where outputs end below.
         circuits: what remains of each circuit's deviation from the target.
         success: (512,) bool: every parameter of the circuit within 8 LSB, or 25 %, of its target.
-        before: standard deviation of each parameter, column_gain and column_offset before calibration.
+        before: standard deviation of each parameter, column_gain and column_offset before
+            calibration.
     """
 
     seed: int
@@ -133,7 +137,8 @@ class Calibration:
 
     @property
     def after(self) -> dict[str, float]:
-        """Standard deviation of what remains, without the 5 % farthest from the median, as calix has it."""
+        """Standard deviation of what remains, without the 5 % farthest from the median, as calix
+        has it."""
         left = {n: getattr(self.circuits, n) for n in PARAMETERS}
         left |= {
             f"column_{n}": np.concatenate([getattr(c, n) for c in self.columns])
@@ -162,7 +167,7 @@ class Calibration:
             + table(("parameter", "target", "before", "after", "ratio", "bound"), rows)
         )
 
-    # -- file -------------------------------------------------------------------------------------------------
+    # -- file --------------------------------------------------------------------------------------
 
     @arguments(path=PATH)
     def save(self, path: str | Path) -> None:
@@ -229,8 +234,8 @@ class Calibration:
 
 
 def of_a_real_chip(path: str | Path) -> bool:
-    """Whether the file at ``path`` is one that calix writes for a real chip, by its name or its first byte: cereal's portable binary,
-    JSON, a pickle, packed or not. It is not read further."""
+    """Whether the file at ``path`` is one that calix writes for a real chip, by its name or its
+    first byte: cereal's portable binary, JSON, a pickle, packed or not. It is not read further."""
     try:
         with open(path, "rb") as file:
             first = file.read(2)
@@ -297,14 +302,15 @@ def _read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     return meta, arrays
 
 
-# -- measuring ---------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------
 
 
 @arguments(chip=instance(Chip), target=optional(instance(OperatingPoint)))
 def calibrate(
     chip: Chip, target: OperatingPoint | None = None, repetitions: int = 100, seed: int = 0
 ) -> Calibration:
-    """Bring a chip's circuits to ``target`` and its columns to one gain, starting from the chip without calibration.
+    """Bring a chip's circuits to ``target`` and its columns to one gain, starting from the chip
+    without calibration.
 
     Args:
         chip: emulated; a real one is calibrated by calix, and hxtorch loads what that wrote.
@@ -365,7 +371,8 @@ def calibrate(
 
 
 def _bisect(read: Callable[[np.ndarray], np.ndarray], wanted: float, size: int) -> np.ndarray:
-    """The largest codes of 10 bits at which what is read, which rises with them, is not above what is wanted."""
+    """The largest codes of 10 bits at which what is read, which rises with them, is not above what
+    is wanted."""
     code = np.zeros(size, np.int64)
     for bit in reversed(range(facts.CAPMEM_MAX.bit_length())):
         tried = np.minimum(code | 1 << bit, facts.CAPMEM_MAX)
@@ -413,7 +420,8 @@ def _remaining(
 def _columns(
     made: Calibration, repetitions: int, rng: np.random.Generator
 ) -> tuple[Columns, Columns]:
-    """Columns brought to the chip's gain and a baseline of 0, with the products of the chip itself; what is then measured of them."""
+    """Columns brought to the chip's gain and a baseline of 0, with the products of the chip itself;
+    what is then measured of them."""
     size = facts.CIRCUITS
     raw = Columns(*(np.concatenate([getattr(c, n) for c in made.columns]) for n in Columns._fields))
     noise = made.noise
@@ -479,7 +487,8 @@ def _read_out(
     sends: int,
     repetitions: int,
 ) -> np.ndarray:
-    """(512,) mean outputs of the chip with these columns; converters round down, so that half a step is added."""
+    """(512,) mean outputs of the chip with these columns; converters round down, so that half a
+    step is added."""
     import torch
 
     from lavalike.bss2.chip.analog import product

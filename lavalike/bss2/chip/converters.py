@@ -1,6 +1,8 @@
-"""Numbers on their way into the synapse array and out of it, one pass each: rounding with a range check, reading, rectifying.
+"""Numbers on their way into the synapse array and out of it, one pass each: rounding with a range
+check, reading, rectifying.
 
-The compiled passes run on torch's threads; the same in plain torch serves other devices and is what the tests compare with.
+The compiled passes run on torch's threads; the same in plain torch serves other devices and is what
+the tests compare with.
 """
 
 from __future__ import annotations
@@ -55,12 +57,14 @@ def empty(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
 
 
 def encode(x: torch.Tensor, pulse_offset: float = 0.0) -> torch.Tensor | None:
-    """Inputs rounded half to even, ``pulse_offset`` added where that is above 0; None where a value is outside 0..31, or NaN."""
+    """Inputs rounded half to even, ``pulse_offset`` added where that is above 0; None where a value
+    is outside 0..31, or NaN."""
     return _rounded(x, 0, facts.INPUT_MAX, pulse_offset, None)
 
 
 def hold(w: torch.Tensor, gains: torch.Tensor | None = None) -> torch.Tensor | None:
-    """Weights (K, N) rounded half to even, times ``gains``, which lie as the weights do; None where a value is outside -63..63, or NaN."""
+    """Weights (K, N) rounded half to even, times ``gains``, which lie as the weights do; None where
+    a value is outside -63..63, or NaN."""
     return _rounded(w, -facts.WEIGHT_MAX, facts.WEIGHT_MAX, 0.0, gains)
 
 
@@ -101,7 +105,8 @@ def _rounded(
 
 
 def _run(kernel: int, form: str, count: int, size: int, *values: float) -> np.ndarray:
-    """``kernel(first, last, *values)`` over 0..count, which is worth ``size`` values; its arguments afterwards."""
+    """``kernel(first, last, *values)`` over 0..count, which is worth ``size`` values; its arguments
+    afterwards."""
     parts = threads.cuts(count, size // GRAIN)
     packed = b"".join(struct.pack(form, first, last, *values) for first, last in pairwise(parts))
     table = np.frombuffer(bytearray(packed), np.int64).reshape(len(parts) - 1, -1)
@@ -121,7 +126,8 @@ def digitise(
     Args:
         charge: (rows, columns), or (batch, columns, ...) of a convolution; contiguous.
         read: how.
-        key: of the noise, :func:`lavalike.bss2.chip.normal.keys`; other devices draw theirs from torch.
+        key: of the noise, :func:`lavalike.bss2.chip.normal.keys`; other devices draw theirs from
+            torch.
         total: integers of the same shape, to which it is added in place.
         last: limit that sum to -128..127.
 
@@ -205,7 +211,8 @@ def _digitise_torch(
 def rectify(
     x: torch.Tensor, shift: int, limit: int, grad: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """floor(x / 2**shift) in 0..limit; with ``grad`` its gradient, ``grad / 2**shift`` where x > 0. NaN stays NaN."""
+    """floor(x / 2**shift) in 0..limit; with ``grad`` its gradient, ``grad / 2**shift`` where x > 0.
+    NaN stays NaN."""
     scale = 2.0**-shift
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return (
@@ -230,11 +237,12 @@ def rectify(
     return out
 
 
-# -- compiled ----------------------------------------------------------------------------------------------
+# -- compiled --------------------------------------------------------------------------------------
 
 
 def _vectors(k: Builder, first: Any, last: Any, body: Any) -> None:
-    """``body(at, mask)`` for every vector of first..last, the last one masked where it is not full."""
+    """``body(at, mask)`` for every vector of first..last, the last one masked where it is not
+    full."""
     full = k.b.add(first, k.b.and_(k.b.sub(last, first), I64(-WIDTH)))
     with k.loop(first, full, WIDTH) as at:
         body(at, None)

@@ -1,8 +1,9 @@
 """What BrainScaleS-2 (HICANN-X) is, each number with its source.
 
-Sources: [halco] the chip's coordinate definitions; [grenade], [calix], [hxtorch] the published software of that name (2026-03);
-[weis] Weis et al. 2020 (arXiv:2006.13177); [pehle] Pehle et al. 2022 (doi:10.3389/fnins.2022.795876); [tutorials] the BrainScaleS-2
-demonstrations; [chosen] not published: chosen here. Voltages are in CADC LSB, times in seconds.
+Sources: [halco] the chip's coordinate definitions; [grenade], [calix], [hxtorch] the published
+software of that name (2026-03); [weis] Weis et al. 2020 (arXiv:2006.13177); [pehle] Pehle et al.
+2022 (doi:10.3389/fnins.2022.795876); [tutorials] the BrainScaleS-2 demonstrations; [chosen] not
+published: chosen here. Voltages are in CADC LSB, times in seconds.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ CAPMEM_MAX = 1022  # 10 bits [tutorials]
 
 @dataclass(frozen=True)
 class Range:
-    """What a parameter of a neuron can be calibrated to ([calix], ``check_target``), and its default there."""
+    """What a parameter of a neuron can be calibrated to ([calix], ``check_target``), and its
+    default there."""
 
     low: float
     high: float
@@ -75,7 +77,9 @@ RANGES = {
     "synapse_dac_bias": Range(30, 1022, 600, "LSB"),
     "tau_icc": Range(0.1e-6, 30e-6, 10e-6, "s"),  # between compartments; default [chosen]
 }
-CORRELATION = {  # of a synapse's sensors: what a pair of spikes adds, how fast that falls with their distance [calix]
+# of a synapse's sensors: what a pair of spikes adds, how fast that falls with their distance
+# [calix]
+CORRELATION = {
     "amplitude": Range(0.2, 2.0, 0.5, "LSB"),
     "tau": Range(2e-6, 30e-6, 5e-6, "s"),
 }

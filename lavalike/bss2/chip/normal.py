@@ -1,8 +1,10 @@
-"""Normal numbers from a counter and a key: the n-th is the same whatever the threads, and costs a fraction of a sequential generator's.
+"""Normal numbers from a counter and a key: the n-th is the same whatever the threads, and costs a
+fraction of a sequential generator's.
 
-The key of 63 bits comes from torch's global generator, so that ``torch.manual_seed`` rules what is drawn. A counter is mixed twice with
-the key (Wellons' low-bias 32-bit hash), 23 of its bits make a number u in (-1, 1), and ``sqrt(2) erfinv(u)`` is normal (Giles 2010,
-"Approximating the erfinv function", single precision: 7 digits). Values end at 5.3 standard deviations.
+The key of 63 bits comes from torch's global generator, so that ``torch.manual_seed`` rules what is
+drawn. A counter is mixed twice with the key (Wellons' low-bias 32-bit hash), 23 of its bits make a
+number u in (-1, 1), and ``sqrt(2) erfinv(u)`` is normal (Giles 2010, "Approximating the erfinv
+function", single precision: 7 digits). Values end at 5.3 standard deviations.
 """
 
 from __future__ import annotations
@@ -111,7 +113,8 @@ class Source:
         return y
 
     def _log(self, x: Any) -> Any:
-        """Of a normal float: exponent, and the logarithm of a mantissa in 0.84..1.19 (by steps of sqrt(2))."""
+        """Of a normal float: exponent, and the logarithm of a mantissa in 0.84..1.19 (by steps of
+        sqrt(2))."""
         k, b = self.k, self.k.b
         bits = b.bitcast(x, INTS)
         exponent = b.sitofp(b.sub(b.lshr(bits, self._int(23)), self._int(127)), k.vector)

@@ -1,4 +1,5 @@
-"""One module under several names: none is loaded twice, so that a class is the same wherever a program imports it from.
+"""One module under several names: none is loaded twice, so that a class is the same wherever a
+program imports it from.
 
 sys.modules["hxtorch"] = lavalike.bss2
 import hxtorch.perceptron.nn            # is lavalike.bss2.perceptron.nn

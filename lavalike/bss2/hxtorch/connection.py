@@ -1,4 +1,5 @@
-"""hxtorch's top-level names for the connection to a chip, over :func:`lavalike.bss2.current_chip`."""
+"""hxtorch's top-level names for the connection to a chip, over
+:func:`lavalike.bss2.current_chip`."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class CalibrationPath:
 @arguments(path=optional(PATH), version=TEXT)
 @dataclass(frozen=True)
 class HWDBPath:
-    """Path and version of the real setup's hardware database; hxtorch reads it, an emulated chip has none."""
+    """Path and version of the real setup's hardware database; hxtorch reads it, an emulated chip
+    has none."""
 
     path: str | None = None
     version: str = "stable/latest"
@@ -37,15 +39,17 @@ class HWDBPath:
 
 @arguments(ann=FLAG)
 def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> None:
-    """Take a chip: the real one where hxtorch is connected to one, else an emulated one, with an EmulatedChipWarning.
+    """Take a chip: the real one where hxtorch is connected to one, else an emulated one, with an
+    EmulatedChipWarning.
 
-    It is taken for this context (thread, asyncio task). In another thread take it there as well, or run within
-    ``contextvars.copy_context()``.
+    It is taken for this context (thread, asyncio task). In another thread take it there as well, or
+    run within ``contextvars.copy_context()``.
 
     Args:
-        hwdb_path: for the real chip; or a :class:`CalibrationPath`: of a file written by :class:`lavalike.bss2.Calibration` the
-            emulated chip it was measured on is taken; a real chip's file says nothing of an emulated one, which keeps its nominal
-            calibration, and the warning says so.
+        hwdb_path: for the real chip; or a :class:`CalibrationPath`: of a file written by
+            :class:`lavalike.bss2.Calibration` the emulated chip it was measured on is taken; a real
+            chip's file says nothing of an emulated one, which keeps its nominal calibration, and
+            the warning says so.
         ann: for the real chip: load its default calibration for perceptron mode.
     """
     from lavalike.bss2.chip.calibration import Calibration, of_a_real_chip

@@ -1,8 +1,10 @@
-"""Our spiking experiments handed to the real hxtorch: the same synapses and neurons, run there, injected into our model.
+"""Our spiking experiments handed to the real hxtorch: the same synapses and neurons, run there,
+injected into our model.
 
-No chip has run this; see :mod:`lavalike.bss2.hxtorch.hardware`. What its layers compute is not differentiated: the spikes and membranes
-that it returns are injected into our layers, as those of an emulated chip are. Where neither a transform nor a trace_scale tells the
-scales, they follow from :data:`DRIVE`; tell them once the setup has been measured.
+No chip has run this; see :mod:`lavalike.bss2.hxtorch.hardware`. What its layers compute is not
+differentiated: the spikes and membranes that it returns are injected into our layers, as those of
+an emulated chip are. Where neither a transform nor a trace_scale tells the scales, they follow from
+:data:`DRIVE`; tell them once the setup has been measured.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment, LayerCall
     from lavalike.bss2.spiking.module import HXModule
 
-# Membrane LSB that a synapse of weight 1 on the chip is worth where the model has a weight of 1: hxtorch's own tests find 45 LSB (threshold
-# 125, leak 80) for a weight scale of 50 +- 20 %
+# Membrane LSB that a synapse of weight 1 on the chip is worth where the model has a weight of 1:
+# hxtorch's own tests find 45 LSB (threshold 125, leak 80) for a weight scale of 50 +- 20 %
 DRIVE = 0.9
 _SETTINGS = (
     "alpha",
@@ -67,11 +69,13 @@ _TERMS = (
 def run_experiment(
     experiment: Experiment, nodes: list[LayerCall], runtime: int | None
 ) -> dict[HXModule, Recorded]:
-    """Run what was called on the connected chip: of each population what was recorded, for its model to take in.
+    """Run what was called on the connected chip: of each population what was recorded, for its
+    model to take in.
 
     Args:
         experiment: keeps what was handed over, so that the chip is set up once.
-        nodes: the calls, producers before consumers. Layers in software before the chip are computed, to know its inputs.
+        nodes: the calls, producers before consumers. Layers in software before the chip are
+            computed, to know its inputs.
         runtime: steps of dt. Default: the input's.
 
     Raises:
@@ -85,8 +89,9 @@ def run_experiment(
 
 @dataclass
 class HandedOver:
-    """An experiment of hxtorch's, its layers by ours. It is made anew when a population is no longer set up as it was: a chip is
-    calibrated again then, unless an execution instance has a calibration.
+    """An experiment of hxtorch's, its layers by ours. It is made anew when a population is no
+    longer set up as it was: a chip is calibrated again then, unless an execution instance has a
+    calibration.
 
     Args:
         dt: s.
@@ -170,7 +175,7 @@ class HandedOver:
         steps.append(len(spikes))
         return self.real.input(spikes)
 
-    # -- layers -----------------------------------------------------------------------------------------------
+    # -- layers ------------------------------------------------------------------------------------
 
     def synapse(self, p: Projection, targets: dict[Projection, PopulationModule]) -> Any:
         """hxtorch's synapse, with our weights as they are now."""
@@ -205,7 +210,8 @@ class HandedOver:
         return layer
 
     def transform(self, p: Projection, target: PopulationModule) -> Any:
-        """From our weights to the chip's; without a scale of its own such that the chip's membrane follows the model's."""
+        """From our weights to the chip's; without a scale of its own such that the chip's membrane
+        follows the model's."""
         t, voltage = p.transform, self.voltage(target)
         if t is linear_saturating:
             return functools.partial(
@@ -216,7 +222,8 @@ class HandedOver:
         return t
 
     def voltage(self, p: PopulationModule) -> Voltage:
-        """The voltage scale of a population; a readout's is free: its largest weight is made 63 at first, and it stays so."""
+        """The voltage scale of a population; a readout's is free: its largest weight is made 63 at
+        first, and it stays so."""
         if p not in self.fitted and not p.fires and p.trace_scale == 1 and p in self.arriving:
             first = self.arriving[p][0]
             told = (
@@ -294,7 +301,8 @@ class HandedOver:
         return model
 
     def instance(self, layer: Projection | PopulationModule) -> Any:
-        """hxtorch's execution instance for a layer's, with its calibration file; None where nothing is said of it."""
+        """hxtorch's execution instance for a layer's, with its calibration file; None where nothing
+        is said of it."""
         ours = layer.execution_instance
         if ours is None:
             ours = layer.experiment.default_execution_instance
@@ -426,7 +434,8 @@ class Names:
 
 
 def names(module: Any, found: Any) -> Names:
-    """Collected from ``hxtorch.spiking`` or ``hxtorch.snn``; ``found(name)`` imports one of its modules, None where there is none."""
+    """Collected from ``hxtorch.spiking`` or ``hxtorch.snn``; ``found(name)`` imports one of its
+    modules, None where there is none."""
 
     def first(*spelled: str, within: str = "", needed: bool = True) -> Any:
         for place in (module, found(within) if within else None):

@@ -1,12 +1,14 @@
 """The real hxtorch, where it is installed: the same layers and experiments handed to it.
 
-No chip has run this: it is tested against a stand-in with hxtorch's documented signatures, in the three spellings its interface has had:
+No chip has run this: it is tested against a stand-in with hxtorch's documented signatures, in the
+three spellings its interface has had:
 
     "perceptron"   hxtorch.perceptron, hxtorch.spiking (Experiment, LIF, LI)
     "snn"          hxtorch.perceptron, hxtorch.snn (Instance, Neuron, ReadoutNeuron)
     "nn"           hxtorch.nn, operations at the top; no spiking mode
 
-That hxtorch imports does not mean that a chip is there: :func:`availability` tells three states apart. Only one process can hold a chip.
+That hxtorch imports does not mean that a chip is there: :func:`availability` tells three states
+apart. Only one process can hold a chip.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ STATES = ("not importable", "mock only", "connected")
 
 
 def _import(name: str = "hxtorch") -> Any:
-    """The module, or None where there is none: what goes by the name may be lavalike. What else goes wrong while importing it is the
-    installation's and is told."""
+    """The module, or None where there is none: what goes by the name may be lavalike. What else
+    goes wrong while importing it is the installation's and is told."""
     try:
         if _is_ours(importlib.import_module(name.partition(".")[0])):
             return None
@@ -97,7 +99,8 @@ def spelling() -> str:
 def availability() -> str:
     """``"not importable"``, ``"mock only"`` (it imports, no chip answers), or ``"connected"``.
 
-    Where nobody has taken the chip yet it is taken and let go again, which takes seconds on a real setup.
+    Where nobody has taken the chip yet it is taken and let go again, which takes seconds on a real
+    setup.
     """
     try:
         if _import() is None:
@@ -123,7 +126,8 @@ def _held() -> bool:
 
 
 def init(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> None:
-    """hxtorch's ``init_hardware``, from our :class:`CalibrationPath` or :class:`HWDBPath`. NoChipError where no chip answers."""
+    """hxtorch's ``init_hardware``, from our :class:`CalibrationPath` or :class:`HWDBPath`.
+    NoChipError where no chip answers."""
     from lavalike.bss2.hxtorch.connection import CalibrationPath
 
     connect = _core("init_hardware")
@@ -159,7 +163,8 @@ def identifier() -> str:
 @arguments(path=_PATH, ann=FLAG)
 @contextmanager
 def connection(path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> Iterator[str]:
-    """Take the chip once, let it go at the end; its identifier. RunError's sibling NoChipError without one."""
+    """Take the chip once, let it go at the end; its identifier. RunError's sibling NoChipError
+    without one."""
     init(path, ann)
     try:
         yield identifier()
@@ -168,7 +173,8 @@ def connection(path: HWDBPath | CalibrationPath | None = None, ann: bool = False
 
 
 def perceptron() -> Any:
-    """The real module with ``matmul``, ``nn``, ...: ``hxtorch.perceptron``, or ``hxtorch`` itself in the oldest spelling."""
+    """The real module with ``matmul``, ``nn``, ...: ``hxtorch.perceptron``, or ``hxtorch`` itself
+    in the oldest spelling."""
     return _import("hxtorch.perceptron") or _hxtorch()
 
 
@@ -182,20 +188,22 @@ def _layers() -> Any:
     return found
 
 
-# -- perceptron mode -------------------------------------------------------------------------------------------
+# -- perceptron mode -------------------------------------------------------------------------------
 
 
 @arguments(
     model=instance("torch.nn.modules.module.Module", words="a torch.nn.Module"), mock=optional(FLAG)
 )
 def convert(model: torch.nn.Module, mock: bool | None = None) -> torch.nn.Module:
-    """A copy of ``model`` whose layers of :mod:`lavalike.bss2.perceptron.nn` are hxtorch's, with the same weights and settings.
+    """A copy of ``model`` whose layers of :mod:`lavalike.bss2.perceptron.nn` are hxtorch's, with
+    the same weights and settings.
 
     Args:
         model: a network, or one layer.
         mock: of every layer; default: as each says.
 
-    NoChipError where hxtorch does not import; InputError for a setting its version has no argument for.
+    NoChipError where hxtorch does not import; InputError for a setting its version has no argument
+    for.
     """
     from lavalike.bss2.perceptron import nn
 
@@ -245,11 +253,12 @@ def _convert_layer(name: str, layer: torch.nn.Module, mock: bool | None) -> torc
     return made.train(layer.training)
 
 
-# -- spiking mode ------------------------------------------------------------------------------------------------
+# -- spiking mode ----------------------------------------------------------------------------------
 
 
 def spiking() -> Names:
-    """Its classes under their present names; ``.module`` is ``hxtorch.spiking`` or ``hxtorch.snn``. NoChipError without spiking mode."""
+    """Its classes under their present names; ``.module`` is ``hxtorch.spiking`` or ``hxtorch.snn``.
+    NoChipError without spiking mode."""
     from lavalike.bss2.hxtorch.handover import names
 
     _hxtorch()

@@ -1,7 +1,8 @@
 """hxtorch.perceptron's names: matrix products in the chip's synapse array, mock, emulated or real.
 
-What differs from hxtorch: mock parameters are a context's, not a process's; a product keeps its gain for the backward pass; digital
-operations need no hardware; :func:`mock_mode` and :func:`observe` are new.
+What differs from hxtorch: mock parameters are a context's, not a process's; a product keeps its
+gain for the backward pass; digital operations need no hardware; :func:`mock_mode` and
+:func:`observe` are new.
 """
 
 from lavalike.bss2.perceptron import nn as nn

@@ -1,8 +1,10 @@
-"""Operations of perceptron mode, with hxtorch's names, arguments and defaults: tensors in, float32 tensors of integers out.
+"""Operations of perceptron mode, with hxtorch's names, arguments and defaults: tensors in, float32
+tensors of integers out.
 
-``mock=True`` computes hxtorch's mock arithmetic; ``mock=False`` runs on the current chip at its level. Digital operations (add,
-argmax, relu, converting_relu) round and limit alike as mock, without a chip and on one, but at level "ideal" they are floating point,
-without rounding and limits, as the products are; they go to hxtorch only where the current chip is at level "hardware".
+``mock=True`` computes hxtorch's mock arithmetic; ``mock=False`` runs on the current chip at its
+level. Digital operations (add, argmax, relu, converting_relu) round and limit alike as mock,
+without a chip and on one, but at level "ideal" they are floating point, without rounding and
+limits, as the products are; they go to hxtorch only where the current chip is at level "hardware".
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ _STRIDE = either(integer(1), sequence(integer(1)))
 
 
 def _door(**rules: Rule) -> Any:
-    """Operations are called in every step: they check their values, and only where they fail it is looked what they were called with."""
+    """Operations are called in every step: they check their values, and only where they fail it is
+    looked what they were called with."""
     return arguments(error=OperandError, late=True, mock=FLAG, **rules)
 
 
@@ -81,13 +84,15 @@ def matmul(
         input: 1-D, 2-D, or more, whose leading dimensions are a batch; rounds to 0..31.
         other: weights, 1-D or 2-D, round to -63..63.
         num_sends: how often the inputs are sent. Default 1.
-        wait_between_events: FPGA cycles of 8 ns between two events. It decides how long a run takes; only at level "hardware" does it
-            change what is read. Default 5.
+        wait_between_events: FPGA cycles of 8 ns between two events. It decides how long a run
+            takes; only at level "hardware" does it change what is read. Default 5.
         mock: see the module. Default False.
-        madc_recording_neuron_id, madc_recording_path: record this neuron's membrane into a file: at level "hardware" only.
+        madc_recording_neuron_id, madc_recording_path: record this neuron's membrane into a file: at
+            level "hardware" only.
         layer: (not hxtorch's) whose product it is, for messages and records.
 
-    OperandError (RuntimeError): shapes. RangeError (OverflowError): values. NoChipError: no chip and not mock.
+    OperandError (RuntimeError): shapes. RangeError (OverflowError): values. NoChipError: no chip
+    and not mock.
     """
     if input.dim() == 0 or other.dim() == 0:
         raise OperandError(
@@ -239,7 +244,7 @@ def _real() -> Any:
     return hardware.perceptron()
 
 
-# -- convolutions: unfolded to products ------------------------------------------------------------------------
+# -- convolutions: unfolded to products ------------------------------------------------------------
 
 
 @trace.traced
@@ -255,7 +260,8 @@ def conv1d(
     *,
     layer: str = "conv1d",
 ) -> torch.Tensor:
-    """Convolution of (B, C, L) with (O, C, K) as a product; ``bias`` (O,) is added in floating point, by torch. No padding."""
+    """Convolution of (B, C, L) with (O, C, K) as a product; ``bias`` (O,) is added in floating
+    point, by torch. No padding."""
     return _convolve(1, input, weight, bias, stride, num_sends, wait_between_events, mock, layer)
 
 
@@ -272,7 +278,8 @@ def conv2d(
     *,
     layer: str = "conv2d",
 ) -> torch.Tensor:
-    """Convolution of (B, C, H, W) with (O, C, KH, KW) as a product; ``bias`` (O,) is added in floating point, by torch. No padding."""
+    """Convolution of (B, C, H, W) with (O, C, KH, KW) as a product; ``bias`` (O,) is added in
+    floating point, by torch. No padding."""
     return _convolve(2, input, weight, bias, stride, num_sends, wait_between_events, mock, layer)
 
 
@@ -290,9 +297,11 @@ def expanded_conv1d(
     *,
     layer: str = "expanded_conv1d",
 ) -> torch.Tensor:
-    """:func:`conv1d` with the kernel placed ``num_expansions`` times, diagonally: so many neighbouring outputs at once.
+    """:func:`conv1d` with the kernel placed ``num_expansions`` times, diagonally: so many
+    neighbouring outputs at once.
 
-    Copy i of kernel o lies in column ``o * num_expansions + i``. The last window is filled with zeros where the outputs do not divide.
+    Copy i of kernel o lies in column ``o * num_expansions + i``. The last window is filled with
+    zeros where the outputs do not divide.
     """
     num_expansions = whole(num_expansions, 1, f"{layer}: num_expansions", OperandError)
     (step,) = _check_convolution(1, input, weight, bias, stride, layer)
@@ -430,7 +439,7 @@ def _windows(
     return x.permute(order).reshape(len(x) * math.prod(places), x.shape[1] * math.prod(kernel))
 
 
-# -- digital operations ------------------------------------------------------------------------------------------
+# -- digital operations ----------------------------------------------------------------------------
 
 
 @trace.traced
@@ -438,9 +447,11 @@ def _windows(
 def add(
     input: torch.Tensor, other: torch.Tensor, alpha: float = 1, mock: bool = False
 ) -> torch.Tensor:
-    """Both rounded down and limited to -128..127, added, and limited again. Gradients go to both as they are.
+    """Both rounded down and limited to -128..127, added, and limited again. Gradients go to both as
+    they are.
 
-    OperandError (RuntimeError): alpha other than 1; not mock: ``other`` with more dimensions than ``input``; shapes that do not match.
+    OperandError (RuntimeError): alpha other than 1; not mock: ``other`` with more dimensions than
+    ``input``; shapes that do not match.
     """
     if alpha != 1 or not is_real(alpha):
         error = OperandError if is_real(alpha) else OperandTypeError
@@ -474,7 +485,8 @@ def add(
 def argmax(
     input: torch.Tensor, dim: int | None = None, keepdim: bool = False, mock: bool = False
 ) -> torch.Tensor:
-    """Where ``input``, rounded down and limited to -128..127, is largest; int64, without a gradient. As torch.argmax."""
+    """Where ``input``, rounded down and limited to -128..127, is largest; int64, without a
+    gradient. As torch.argmax."""
     level, x = level_for(mock, "argmax"), input.detach().float()
     if dim is not None and not -max(x.dim(), 1) <= (
         dim := whole(dim, -max(x.dim(), 1), "argmax: dim", OperandError)
@@ -510,7 +522,8 @@ def relu(input: torch.Tensor, mock: bool = False) -> torch.Tensor:
 @trace.traced
 @_door(input=TENSOR, shift=integer(0))
 def converting_relu(input: torch.Tensor, shift: int = 2, mock: bool = False) -> torch.Tensor:
-    """:func:`relu`, divided by ``2**shift``, rounded down and limited to 31: an output made an input. Gradient / ``2**shift``."""
+    """:func:`relu`, divided by ``2**shift``, rounded down and limited to 31: an output made an
+    input. Gradient / ``2**shift``."""
     shift, level = (
         whole(shift, 0, "converting_relu: shift", OperandError),
         level_for(mock, "converting_relu"),
@@ -541,7 +554,8 @@ class _Add(torch.autograd.Function):
 
 
 class _Rectify(torch.autograd.Function):
-    """floor(x / 2**shift) in 0..limit: of integers and powers of two, so that one rounding is as good as two."""
+    """floor(x / 2**shift) in 0..limit: of integers and powers of two, so that one rounding is as
+    good as two."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, shift: int, limit: int) -> torch.Tensor:

@@ -1,7 +1,9 @@
-"""The linear model's two numbers, gain and noise, and where operations run: mock, or the current chip.
+"""The linear model's two numbers, gain and noise, and where operations run: mock, or the current
+chip.
 
-hxtorch keeps its mock parameters in a global; here they are in a context variable, and a product keeps the gain it was computed
-with for its backward pass (hxtorch reads the global again at that time).
+hxtorch keeps its mock parameters in a global; here they are in a context variable, and a product
+keeps the gain it was computed with for its backward pass (hxtorch reads the global again at that
+time).
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class MockParameter:
         noise_std: standard deviation of an output, LSB. Default 2.
         gain: output LSB for input x weight = 1. Default 0.002.
 
-    RangeError (an OverflowError) for a gain outside 0..1 or a negative noise; InputTypeError (a TypeError) for what is no number.
+    RangeError (an OverflowError) for a gain outside 0..1 or a negative noise; InputTypeError (a
+    TypeError) for what is no number.
     """
 
     noise_std: float = facts.DEFAULT_NOISE
@@ -66,12 +69,14 @@ _mode: ContextVar[bool | None] = ContextVar("mock_mode", default=None)
 
 @arguments()
 def set_mock_parameter(parameter: MockParameter) -> None:
-    """The linear model used from here on: by mock operations, by gradients, and by layers when they are initialised.
+    """The linear model used from here on: by mock operations, by gradients, and by layers when they
+    are initialised.
 
-    It belongs to the context (thread, asyncio task): a new thread starts with the defaults, and sets them itself, or runs within
-    ``contextvars.copy_context()``.
+    It belongs to the context (thread, asyncio task): a new thread starts with the defaults, and
+    sets them itself, or runs within ``contextvars.copy_context()``.
 
-    Errors as :class:`MockParameter`'s, whose values may have been set since; InputTypeError for what is none.
+    Errors as :class:`MockParameter`'s, whose values may have been set since; InputTypeError for
+    what is none.
     """
     if not isinstance(parameter, MockParameter):
         raise InputTypeError(
@@ -90,7 +95,8 @@ def get_mock_parameter() -> MockParameter:
 @arguments(mock=optional(FLAG))
 @contextmanager
 def mock_mode(mock: bool | None) -> Iterator[None]:
-    """Within, every operation runs as mock (True) or on the current chip (False), whatever its argument says; None: as it says."""
+    """Within, every operation runs as mock (True) or on the current chip (False), whatever its
+    argument says; None: as it says."""
     token = _mode.set(mock)
     try:
         yield
@@ -99,7 +105,8 @@ def mock_mode(mock: bool | None) -> Iterator[None]:
 
 
 def chip_for(mock: bool, what: str) -> Chip | None:
-    """The chip an operation runs on, None for mock. NoChipError where there should be one and is none."""
+    """The chip an operation runs on, None for mock. NoChipError where there should be one and is
+    none."""
     if mocked(mock, what):
         return None
     try:
@@ -120,7 +127,8 @@ def mocked(mock: bool, what: str) -> bool:
 
 
 def level_for(mock: bool, what: str) -> str | None:
-    """Of the chip that a digital operation runs on; None for mock, and without a chip, which it does not need."""
+    """Of the chip that a digital operation runs on; None for mock, and without a chip, which it
+    does not need."""
     if mocked(mock, what):
         return None
     try:
@@ -130,10 +138,12 @@ def level_for(mock: bool, what: str) -> str | None:
 
 
 def measure_mock_parameter() -> MockParameter:
-    """Gain and noise of the current chip, within :func:`mock_mode` as well: medians over its columns. NoChipError without one.
+    """Gain and noise of the current chip, within :func:`mock_mode` as well: medians over its
+    columns. NoChipError without one.
 
-    Inputs of 15 times weights of 21, 50 times; of 20 numbers of rows, each 0.85 of the one before, the one whose outputs come
-    closest to half the range (63.5) is used. The converters round down, which lowers the gain by less than 1 %.
+    Inputs of 15 times weights of 21, 50 times; of 20 numbers of rows, each 0.85 of the one before,
+    the one whose outputs come closest to half the range (63.5) is used. The converters round down,
+    which lowers the gain by less than 1 %.
     """
     with mock_mode(False):
         chip = chip_for(False, "measure_mock_parameter()")

@@ -1,7 +1,7 @@
 """Layers of perceptron mode, with hxtorch's names, arguments, defaults and initialisation.
 
-They are torch's own layers (a state_dict loads into either) whose product runs in the synapse array. ``mock`` is said per layer,
-or for a whole run by :func:`lavalike.bss2.perceptron.mock_mode`.
+They are torch's own layers (a state_dict loads into either) whose product runs in the synapse
+array. ``mock`` is said per layer, or for a whole run by :func:`lavalike.bss2.perceptron.mock_mode`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def _scaled(x: torch.Tensor, limit: int) -> torch.Tensor:
 
 @arguments(w=TENSOR, late=True)
 def clamp_weight_(w: torch.Tensor) -> torch.Tensor:
-    """``w``, its data limited to -63..63 in place: what an optimiser pushed beyond comes back for good."""
+    """``w``, its data limited to -63..63 in place: what an optimiser pushed beyond comes back for
+    good."""
     w.data.clamp_(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
     return w
 
@@ -114,11 +115,12 @@ class MACLayer(Layer):
     """A layer with a product: weights within -63..63, inputs sent several times.
 
     Args:
-        num_sends: how often inputs are sent; None: chosen by :meth:`reset_parameters` so that weights use their range.
+        num_sends: how often inputs are sent; None: chosen by :meth:`reset_parameters` so that
+            weights use their range.
         wait_between_events: FPGA cycles of 8 ns. Default 5.
         mock: see :class:`Layer`.
-        input_transform, weight_transform: functions or modules, applied to input and weight before the product; None: nothing. Default:
-            none, and :func:`clamp_weight_`.
+        input_transform, weight_transform: functions or modules, applied to input and weight before
+            the product; None: nothing. Default: none, and :func:`clamp_weight_`.
 
     InputError for numbers that are not integers >= 1, sizes of layers among them.
     """
@@ -150,10 +152,12 @@ class MACLayer(Layer):
 
     @arguments(weight_mean=real(), relu_shift=integer(0))
     def reset_parameters(self, weight_mean: float = 0.0, relu_shift: int = 1) -> None:
-        """Weights normal around ``weight_mean``, so wide that a ConvertingReLU(``relu_shift``) behind keeps the inputs' variance.
+        """Weights normal around ``weight_mean``, so wide that a ConvertingReLU(``relu_shift``)
+        behind keeps the inputs' variance.
 
-        Uses the gain of the mock parameters in force now: set them before layers are made. Where ``num_sends`` is None it becomes
-        the number of sends for which three standard deviations fit into the weights' range.
+        Uses the gain of the mock parameters in force now: set them before layers are made. Where
+        ``num_sends`` is None it becomes the number of sends for which three standard deviations fit
+        into the weights' range.
         """
         fan_in = self.weight[0].numel()
         std = 2**relu_shift * math.sqrt(2) / get_mock_parameter().gain / math.sqrt(fan_in)
@@ -201,12 +205,14 @@ class MACLayer(Layer):
 
 
 class Linear(MACLayer, torch.nn.Linear):
-    """``x @ weight.T + bias``; the bias is added digitally, rounded down to whole LSB (at level "ideal": as it is).
+    """``x @ weight.T + bias``; the bias is added digitally, rounded down to whole LSB (at level
+    "ideal": as it is).
 
     Args:
         in_features, out_features: sizes.
         bias: default True.
-        num_sends, wait_between_events, mock, input_transform, weight_transform: see :class:`MACLayer`.
+        num_sends, wait_between_events, mock, input_transform, weight_transform: see
+            :class:`MACLayer`.
         avg: columns that compute each output, whose mean it is. Default 1.
     """
 
@@ -366,11 +372,13 @@ class Conv2d(_Conv, torch.nn.Conv2d):
 
 
 class ExpandedConv1d(Conv1d):
-    """:class:`Conv1d` whose kernel is placed several times on the array, diagonally: so many outputs in one go.
+    """:class:`Conv1d` whose kernel is placed several times on the array, diagonally: so many
+    outputs in one go.
 
     Args:
-        num_expansions: how often; None: as often as one tile has columns and rows for, ``min(256 // out_channels,
-            (128 // in_channels - kernel_size) // stride + 1)``, at least once. For several channels hxtorch takes ``(128 - in_channels *
+        num_expansions: how often; None: as often as one tile has columns and rows for, ``min(256 //
+            out_channels, (128 // in_channels - kernel_size) // stride +
+            1)``, at least once. For several channels hxtorch takes ``(128 - in_channels *
             kernel_size) // stride + 1`` instead, whose rows do not fit into one tile.
         others: as :class:`Conv1d`.
     """

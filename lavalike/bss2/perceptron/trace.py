@@ -1,4 +1,5 @@
-"""What passes through the operations: recorded to be run again (hxtorch's inference tracer), or counted for a report."""
+"""What passes through the operations: recorded to be run again (hxtorch's inference tracer), or
+counted for a report."""
 
 from __future__ import annotations
 
@@ -24,18 +25,21 @@ FORMAT, VERSION = "lavalike inference trace", 1
 F = TypeVar("F", bound=Callable[..., Any])
 TRACED = ("mac", "add", "argmax", "relu", "converting_relu")
 
-# -- recorded, to be run again --------------------------------------------------------------------------------
+# -- recorded, to be run again ---------------------------------------------------------------------
 
 
 class InferenceTracer:
-    """Records the operations between :meth:`start` and :meth:`stop` into a file that :func:`inference_trace` runs.
+    """Records the operations between :meth:`start` and :meth:`stop` into a file that
+    :func:`inference_trace` runs.
 
-    They must be a chain: each one's input is the output of the one before (leading dimensions may be folded), else
-    RecordingError (RuntimeError). argmax is recorded in the form dim=1, keepdim=True of a matrix only.
+    They must be a chain: each one's input is the output of the one before (leading dimensions may
+    be folded), else RecordingError (RuntimeError). argmax is recorded in the form dim=1,
+    keepdim=True of a matrix only.
 
-    Tracers nest: each records what passes while it is open. One that an error left open disturbs no later call: after a failed operation
-    a break of the chain ends the recording and is told by :meth:`stop`; a tracer that nobody holds any more records no more; as a
-    context manager, which writes the file at its end, it records no more after any error.
+    Tracers nest: each records what passes while it is open. One that an error left open disturbs no
+    later call: after a failed operation a break of the chain ends the recording and is told by
+    :meth:`stop`; a tracer that nobody holds any more records no more; as a context manager, which
+    writes the file at its end, it records no more after any error.
 
     Args:
         filename: of the file that :meth:`stop` writes.
@@ -72,10 +76,12 @@ class InferenceTracer:
         _open.set(tuple(ref for ref in _open.get() if ref() not in (None, self)))
 
     def stop(self) -> list[str]:
-        """End the recording and write the file; the names of what was recorded. RunError if this tracer is not recording.
+        """End the recording and write the file; the names of what was recorded. RunError if this
+        tracer is not recording.
 
-        RecordingError where the file cannot be written; the recording is kept, and stop() writes it to another ``filename``. Also where
-        the chain broke in a call that was not to be disturbed: after a failed operation, or within a tracer opened later.
+        RecordingError where the file cannot be written; the recording is kept, and stop() writes it
+        to another ``filename``. Also where the chain broke in a call that was not to be disturbed:
+        after a failed operation, or within a tracer opened later.
         """
         self.end()
         if self._written:
@@ -195,7 +201,8 @@ def record(
 
 @arguments(input=TENSOR, filename=PATH)
 def inference_trace(input: torch.Tensor, filename: str) -> torch.Tensor:
-    """Run what an :class:`InferenceTracer` wrote, each operation as mock or on the chip as it was recorded.
+    """Run what an :class:`InferenceTracer` wrote, each operation as mock or on the chip as it was
+    recorded.
 
     RecordingError for a file that is none.
     """
@@ -245,7 +252,7 @@ def _read(filename: str) -> list[tuple[str, list[torch.Tensor], dict[str, Any]]]
     return steps
 
 
-# -- counted, for a report ----------------------------------------------------------------------------------------
+# -- counted, for a report -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -285,7 +292,8 @@ _observer: ContextVar[_Observer | None] = ContextVar("observer", default=None)
 @arguments(model=optional(instance(torch.nn.Module)))
 @contextmanager
 def observe(model: torch.nn.Module | None = None) -> Iterator[list[Observation]]:
-    """Within, every product appends an :class:`Observation`; layers are called as in ``model``. Costs some passes over the data."""
+    """Within, every product appends an :class:`Observation`; layers are called as in ``model``.
+    Costs some passes over the data."""
     observer = _Observer(
         {} if model is None else {id(m): name for name, m in model.named_modules()}
     )

@@ -1,13 +1,14 @@
 """Spiking networks on BrainScaleS-2, with hxtorch.spiking's names.
 
     experiment = Experiment(mock=True, dt=1e-6)
-    synapse, lif = Synapse(5, 120, experiment), LIF(120, experiment, leak=0., reset=0., threshold=1.)
+    synapse, lif = Synapse(5, 120, experiment), LIF(120, experiment, leak=0., reset=0.,
+    threshold=1.)
     out = lif(synapse(LIFObservables(spikes=x)))     # (time, batch, neuron)
     run(experiment, len(x))
     out.spikes
 
-Without ``mock`` the current chip is taken (:func:`lavalike.bss2.use`) at its level: what it records is injected into the model, whose
-gradient is then taken at the recorded spikes and membranes.
+Without ``mock`` the current chip is taken (:func:`lavalike.bss2.use`) at its level: what it records
+is injected into the model, whose gradient is then taken at the recorded spikes and membranes.
 """
 
 from lavalike.bss2.spiking import (

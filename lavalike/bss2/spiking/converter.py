@@ -1,6 +1,8 @@
-"""The converters that read membranes: the CADC, one for each neuron, slow and of 8 bits; the MADC, for one neuron, fast and of 10 bits.
+"""The converters that read membranes: the CADC, one for each neuron, slow and of 8 bits; the MADC,
+for one neuron, fast and of 10 bits.
 
-Membranes lie on the dt grid, (time, batch, neuron); between its points they are taken to be straight.
+Membranes lie on the dt grid, (time, batch, neuron); between its points they are taken to be
+straight.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ CADC_MAX = 2**facts.CADC_BITS - 1
 def cadc(
     v: torch.Tensor, voltage: Voltage, dt: float, period: float, noise: float, mode: str, who: str
 ) -> tuple[torch.Tensor, float]:
-    """Membranes as the CADC gives them, in LSB, brought back to the dt grid; and the share of samples at either end of its range.
+    """Membranes as the CADC gives them, in LSB, brought back to the dt grid; and the share of
+    samples at either end of its range.
 
     Args:
         v: model's unit, on the dt grid.
@@ -45,7 +48,8 @@ def cadc(
 
 
 def madc(v: torch.Tensor, dt: float) -> torch.Tensor:
-    """Of one neuron's membrane (time, batch), LSB, the MADC's samples, (samples, batch, 2): time in s and LSB in steps of a quarter."""
+    """Of one neuron's membrane (time, batch), LSB, the MADC's samples, (samples, batch, 2): time in
+    s and LSB in steps of a quarter."""
     count = max(1, math.floor((len(v) - 1) * dt * facts.MADC_RATE + 1e-6) + 1)
     times = torch.arange(count, dtype=torch.float64, device=v.device) / facts.MADC_RATE
     step = (CADC_MAX + 1) / 2**facts.MADC_BITS

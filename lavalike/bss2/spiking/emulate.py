@@ -1,10 +1,12 @@
 """Spiking networks on an emulated chip.
 
-At level "quantised" weights are whole numbers in -63..63. At "emulated" in addition: every neuron's leak, reset, threshold and time
-constants and every synapse's strength are its circuits' own (:class:`lavalike.bss2.Chip`); thresholds vary from sample to sample; spikes
-jitter; membranes are what the CADC read; what exceeds the event rate of the link from the host, or from another execution instance, is
-lost. The neurons follow the model's equations (:mod:`lavalike.bss2.spiking.neuron`) with these parameters. Joined circuits act together:
-their leaks, resets and time constants are averaged, the first one's threshold counts.
+At level "quantised" weights are whole numbers in -63..63. At "emulated" in addition: every neuron's
+leak, reset, threshold and time constants and every synapse's strength are its circuits' own
+(:class:`lavalike.bss2.Chip`); thresholds vary from sample to sample; spikes jitter; membranes are
+what the CADC read; what exceeds the event rate of the link from the host, or from another execution
+instance, is lost. The neurons follow the model's equations (:mod:`lavalike.bss2.spiking.neuron`)
+with these parameters. Joined circuits act together: their leaks, resets and time constants are
+averaged, the first one's threshold counts.
 """
 
 from __future__ import annotations
@@ -58,8 +60,9 @@ OUTGROWN = 1e-3  # share of CADC samples at the ends of the range
 
 @dataclass(frozen=True)
 class Scale:
-    """``weight``: chip's LSB per unit of the model's weights, of each projection; ``trace``: model's units per CADC LSB; ``clipped``:
-    weights beyond +-63; ``saturated``: share of CADC samples at 0 or 255."""
+    """``weight``: chip's LSB per unit of the model's weights, of each projection; ``trace``:
+    model's units per CADC LSB; ``clipped``: weights beyond +-63; ``saturated``: share of CADC
+    samples at 0 or 255."""
 
     weight: dict[str, float]
     trace: float
@@ -71,8 +74,9 @@ class Scale:
 class Outcome:
     """What a run on a chip was: where it lay, with which scales, and what was counted.
 
-    ``duration``: of one sample on the chip and the wait after it, s; ``samples`` follow one another. ``records``: spikes of populations,
-    lost where jitter made two meet; ``inputs``: spikes that came over a link, lost above its event rate.
+    ``duration``: of one sample on the chip and the wait after it, s; ``samples`` follow one
+    another. ``records``: spikes of populations, lost where jitter made two meet; ``inputs``: spikes
+    that came over a link, lost above its event rate.
     """
 
     chip: Chip
@@ -115,7 +119,8 @@ class Outcome:
 
 
 class Emulation:
-    """A chip, and what stays from run to run of an experiment on it: placement, patterns of the placed neurons, readouts' fitted scales."""
+    """A chip, and what stays from run to run of an experiment on it: placement, patterns of the
+    placed neurons, readouts' fitted scales."""
 
     def __init__(self, chip: Chip, dt: float) -> None:
         self.chip, self.dt = chip, dt
@@ -127,7 +132,8 @@ class Emulation:
         self.fitted: dict[str, float] = {}
 
     def run(self, nodes: list[LayerCall], runtime: int | None, wait: float = 0.0) -> Outcome:
-        """Execute ``nodes``, producers before consumers, with what the chip records of each population."""
+        """Execute ``nodes``, producers before consumers, with what the chip records of each
+        population."""
         sites = sites_of(nodes)
         check(list(sites.values()))
         placement = self._place(list(sites.values()))
@@ -161,7 +167,8 @@ class Emulation:
         return self._chips[number, path]
 
     def _calibrated(self, chip: Chip, path: str) -> Chip:
-        """With what the file left of the chip's patterns; a real chip's file says nothing of them."""
+        """With what the file left of the chip's patterns; a real chip's file says nothing of
+        them."""
         from lavalike.bss2.chip.calibration import Calibration, of_a_real_chip
 
         if not of_a_real_chip(path):
@@ -191,7 +198,8 @@ class Emulation:
         return self._mismatches[key]
 
     def efficacy(self, site: Site, placement: Placement) -> tuple[torch.Tensor, torch.Tensor]:
-        """Relative strength of the inhibitory and the excitatory synapses, (neuron, input) over all that arrives."""
+        """Relative strength of the inhibitory and the excitatory synapses, (neuron, input) over all
+        that arrives."""
         masks = [getattr(a.projection, "mask", None) for a in site.arrivals]
         key = (
             site.population.name,
@@ -232,8 +240,9 @@ def calib_path(population: PopulationModule) -> str | None:
 
 
 class _Pass:
-    """One run. ``sent``: spikes that a handle stands for on the chip; ``arrived``: those of a handle that came over the link to a group of
-    instances; ``taken``: how many did, (time, batch)."""
+    """One run. ``sent``: spikes that a handle stands for on the chip; ``arrived``: those of a
+    handle that came over the link to a group of instances; ``taken``: how many did, (time,
+    batch)."""
 
     def __init__(
         self,
@@ -320,7 +329,8 @@ class _Pass:
         recurrent: torch.Tensor | None,
         per_unit: float | None,
     ) -> tuple[Voltage, Integrated, torch.Tensor, float]:
-        """What the population does at this scale, and its membranes as they are read; the share of samples at the converter's ends."""
+        """What the population does at this scale, and its membranes as they are read; the share of
+        samples at the converter's ends."""
         p = site.population
         voltage = voltage_of(p, per_unit)
         made = integrate(
@@ -358,7 +368,8 @@ class _Pass:
         return self.arrived[id(a.handle), group]
 
     def _transmit(self, group: frozenset[int]) -> None:
-        """Send over the link, together, all that is there for these instances and was not sent yet."""
+        """Send over the link, together, all that is there for these instances and was not sent
+        yet."""
         there: dict[int, Arrival] = {}
         for s in self.sites.values():
             if self._instances(s.population.name) == group:

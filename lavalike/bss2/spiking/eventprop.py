@@ -1,13 +1,16 @@
-"""EventProp: spikes forward, the adjoint equations backward (Wunderlich and Pehle 2021, as hxtorch discretises them).
+"""EventProp: spikes forward, the adjoint equations backward (Wunderlich and Pehle 2021, as hxtorch
+discretises them).
 
-Forward the population of :func:`lavalike.bss2.spiking.neuron.integrate` without refractoriness, with membrane_capacitance = tau_mem.
-Backward, from the last step to the first, with i the current that the membrane of step t took:
+Forward the population of :func:`lavalike.bss2.spiking.neuron.integrate` without refractoriness,
+with membrane_capacitance = tau_mem. Backward, from the last step to the first, with i the current
+that the membrane of step t took:
 
     lam_i[t-1] = lam_i[t] + dt / tau_syn (lam_v[t] - lam_i[t])
     lam_v[t-1] = (1 - dt / tau_mem) lam_v[t],   where s[t]:  ((leak - reset + i) lam_v[t-1] + dL/ds[t]) / (leak - threshold + i)
 
-To the weights goes tau_syn lam_i, to the input spikes lam_v - lam_i; the loss is a function of the spikes.
-"""
+To the weights goes tau_syn lam_i, to the input spikes lam_v - lam_i; the loss is a function of the
+spikes.
+"""  # noqa: W505
 
 from __future__ import annotations
 

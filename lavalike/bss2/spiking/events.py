@@ -1,4 +1,5 @@
-"""What happens to spikes between host, chip and neurons: the link's event rate, and jitter. Spikes are 0 or 1, (time, batch, neuron)."""
+"""What happens to spikes between host, chip and neurons: the link's event rate, and jitter. Spikes
+are 0 or 1, (time, batch, neuron)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def budget(dt: float) -> int:
 
 
 def limited(spikes: torch.Tensor, dt: float, taken: torch.Tensor | None = None) -> torch.Tensor:
-    """What arrives of ``spikes`` over a link of 125 million events a second: of a step with more, a random choice; the rest is lost.
+    """What arrives of ``spikes`` over a link of 125 million events a second: of a step with more, a
+    random choice; the rest is lost.
 
     ``taken``: (time, batch), events of other senders that the link carries already.
     """
@@ -37,11 +39,12 @@ def limited(spikes: torch.Tensor, dt: float, taken: torch.Tensor | None = None) 
 
 
 def jittered(spikes: torch.Tensor, sigma: float, dt: float) -> torch.Tensor:
-    """Every spike moved by a normal time of standard deviation ``sigma`` (s), to the next step; within the run. Two that meet count
-    once."""
+    """Every spike moved by a normal time of standard deviation ``sigma`` (s), to the next step;
+    within the run. Two that meet count once."""
     if sigma == 0:
         return spikes
-    # most stay in their step: drawn are how many leave it, which ones, and how far, from beyond half a step
+    # most stay in their step: drawn are how many leave it, which ones, and how far, from beyond
+    # half a step
     leaves = math.erfc(0.5 * dt / sigma / math.sqrt(2))
     count = int(
         torch.binomial(spikes.sum().double().cpu(), torch.tensor(leaves, dtype=torch.float64))

@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 
 
 class ExecutionInstance:
-    """A part of the network that is on a chip at a time. Layers of different instances run one after the other, their spikes recorded and
-    replayed. Layers without one are placed automatically.
+    """A part of the network that is on a chip at a time. Layers of different instances run one
+    after the other, their spikes recorded and replayed. Layers without one are placed
+    automatically.
 
     Args:
-        calib_path: of a calibration file (:class:`lavalike.bss2.Calibration`): what it left of the chip's patterns holds in this instance.
-            A real chip's file (calix) on an emulated one: an EmulatedChipWarning, and the nominal calibration.
-        calib_cache_dir, input_loopback: of a real chip, handed to hxtorch; an emulated one refuses them, simulation has no use for them.
-            Defaults None, False.
+        calib_path: of a calibration file (:class:`lavalike.bss2.Calibration`): what it left of the
+            chip's patterns holds in this instance. A real chip's file (calix) on an emulated one:
+            an EmulatedChipWarning, and the nominal calibration.
+        calib_cache_dir, input_loopback: of a real chip, handed to hxtorch; an emulated one refuses
+            them, simulation has no use for them. Defaults None, False.
         name: for messages and reports; one of its own. Default: a number.
     """
 
@@ -62,7 +64,8 @@ class ExecutionInstance:
 
     @arguments(path=PATH)
     def load_calib(self, path: str) -> None:
-        """Take the calibration in the file ``path`` from the next run on; a wrong file is told there."""
+        """Take the calibration in the file ``path`` from the next run on; a wrong file is told
+        there."""
         self.calib_path = path
 
 
@@ -78,16 +81,22 @@ class Experiment:
     """What is run together.
 
     Args:
-        mock: simulate the model in floating point. Without it the current chip is taken (:func:`lavalike.bss2.use`, ``init_hardware``) at
-            its level; at "ideal" that is the same. Default False.
-        dt: of the simulation and of the grid that spikes and membranes of a chip are brought to, s. Default 1e-6.
-        hw_routing_func: of a real chip, handed to hxtorch; an emulated one refuses it, simulation has no use for it. Default None.
+        mock: simulate the model in floating point. Without it the current chip is taken
+            (:func:`lavalike.bss2.use`, ``init_hardware``) at its level; at "ideal" that is the
+            same. Default False.
+        dt: of the simulation and of the grid that spikes and membranes of a chip are brought to, s.
+            Default 1e-6.
+        hw_routing_func: of a real chip, handed to hxtorch; an emulated one refuses it, simulation
+            has no use for it. Default None.
         chip: the chip to take instead of the current one.
 
     Attributes:
-        inter_batch_entry_wait: between two samples on the chip, FPGA cycles of 8 ns, as in hxtorch; for the time on chip. Default 0.
-        default_execution_instance: its calibration holds for layers that name no instance; where those lie the placement chooses.
-        outcome: of the last run on a chip: scales, placement, events, saturation (:class:`lavalike.bss2.spiking.emulate.Outcome`).
+        inter_batch_entry_wait: between two samples on the chip, FPGA cycles of 8 ns, as in hxtorch;
+            for the time on chip. Default 0.
+        default_execution_instance: its calibration holds for layers that name no instance; where
+            those lie the placement chooses.
+        outcome: of the last run on a chip: scales, placement, events, saturation
+            (:class:`lavalike.bss2.spiking.emulate.Outcome`).
     """
 
     @arguments(mock=FLAG, hw_routing_func=optional(FUNCTION), chip=optional(instance(Chip)))
@@ -162,11 +171,12 @@ def run(experiment: Experiment, runtime: int | None = None) -> None:
 
     Args:
         experiment: of the layers.
-        runtime: steps of dt, 1 or more; steps of the input beyond it are left out. In simulation the input's length counts. Default: the
-            input's.
+        runtime: steps of dt, 1 or more; steps of the input beyond it are left out. In simulation
+            the input's length counts. Default: the input's.
 
     Raises:
-        InputError: (ValueError) runtime is no integer above 0, or layers call each other in a circle.
+        InputError: (ValueError) runtime is no integer above 0, or layers call each other in a
+            circle.
         RunError: nothing was called, or a handle is not connected.
         RoutingError, RangeError, RecordingError: what the chip cannot do.
     """

@@ -1,7 +1,9 @@
-"""Integration of neurons as functions, under the names and parameters of hxtorch's earlier functional interface.
+"""Integration of neurons as functions, under the names and parameters of hxtorch's earlier
+functional interface.
 
-As a layer's ``func`` (:mod:`lavalike.bss2.snn`) they compute what :class:`lavalike.bss2.spiking.LIF` and ``LI`` do; the layer takes its
-settings from their parameters, so that a chip is set up alike.
+As a layer's ``func`` (:mod:`lavalike.bss2.snn`) they compute what
+:class:`lavalike.bss2.spiking.LIF` and ``LI`` do; the layer takes its settings from their
+parameters, so that a chip is set up alike.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from lavalike.errors import InputError
 
 
 class CUBALIFParams(NamedTuple):
-    """``tau_mem_inv``, ``tau_syn_inv``: 1 / s; ``tau_ref``: s; ``v_leak``, ``v_th``, ``v_reset``: voltages; ``alpha``: of the surrogate."""
+    """``tau_mem_inv``, ``tau_syn_inv``: 1 / s; ``tau_ref``: s; ``v_leak``, ``v_th``, ``v_reset``:
+    voltages; ``alpha``: of the surrogate."""
 
     tau_mem_inv: Value
     tau_syn_inv: Value
@@ -54,7 +57,8 @@ class CUBALIParams(NamedTuple):
 
 
 def _checked(cls: Any) -> None:
-    """What a NamedTuple is made with is looked at: its class statement takes no __new__ of its own."""
+    """What a NamedTuple is made with is looked at: its class statement takes no __new__ of its
+    own."""
     rules = {"tau_mem_inv": numbers(above=0), "tau_syn_inv": numbers(above=0), "v_leak": numbers()}
     if "v_th" in cls._fields:
         rules |= {
@@ -83,7 +87,8 @@ def cuba_lif_integration(
     hw_data: Recorded | None = None,
     dt: float = 1e-6,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Spikes, membrane and current, (time, batch, neuron) each, of the weighted spikes ``input``; ``hw_data``: recorded ones to inject."""
+    """Spikes, membrane and current, (time, batch, neuron) each, of the weighted spikes ``input``;
+    ``hw_data``: recorded ones to inject."""
     if params.method != "superspike":
         raise InputError(
             f"cuba_lif_integration: method is 'superspike', got {params.method!r}; EventPropLIF has its own layer"

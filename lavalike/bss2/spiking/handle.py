@@ -1,4 +1,5 @@
-"""Handles: what modules pass to one another before there is any data, and what holds the data after a run.
+"""Handles: what modules pass to one another before there is any data, and what holds the data after
+a run.
 
 Tensors are (time, batch, neuron).
 """
@@ -21,10 +22,11 @@ EARLIER = {"v_cadc": "membrane_cadc", "v_madc": "membrane_madc"}  # what hxtorch
 
 
 class Handle:
-    """Named observables. ``Handle(tensor)`` holds one tensor; ``Handle("spikes", "rate")`` makes a class of handles with these names.
+    """Named observables. ``Handle(tensor)`` holds one tensor; ``Handle("spikes", "rate")`` makes a
+    class of handles with these names.
 
-    A handle that a module returned is empty until :func:`lavalike.bss2.spiking.run`; reading it before is a RunError. What was not
-    recorded is None.
+    A handle that a module returned is empty until :func:`lavalike.bss2.spiking.run`; reading it
+    before is a RunError. What was not recorded is None.
     """
 
     names: tuple[str, ...] = ("tensor",)
@@ -122,8 +124,8 @@ class SynapseHandle(Handle):
 
 
 class LIFObservables(Handle):
-    """``spikes``, ``membrane_cadc`` and ``current``: (time, batch, neuron); ``membrane_madc``: (samples, batch, 2), time in s and voltage
-    of the one recorded neuron."""
+    """``spikes``, ``membrane_cadc`` and ``current``: (time, batch, neuron); ``membrane_madc``:
+    (samples, batch, 2), time in s and voltage of the one recorded neuron."""
 
     names = ("spikes", "membrane_cadc", "current", "membrane_madc")
 
@@ -139,7 +141,8 @@ ReadoutNeuronHandle = LIObservables
 
 
 def tensor_of(handle: Handle, names: tuple[str, ...], who: str) -> torch.Tensor:
-    """The first of the observables ``names`` that ``handle`` holds; OperandError where it holds none."""
+    """The first of the observables ``names`` that ``handle`` holds; OperandError where it holds
+    none."""
     for name in names:
         value = getattr(handle, name) if name in handle.names else None
         if value is not None:
@@ -148,7 +151,8 @@ def tensor_of(handle: Handle, names: tuple[str, ...], who: str) -> torch.Tensor:
 
 
 def alike(xs: list[torch.Tensor], who: str, cut: bool = False) -> list[torch.Tensor]:
-    """Tensors (..., time, batch, neuron) of what arrives together; with ``cut`` those that are longer end with the shortest."""
+    """Tensors (..., time, batch, neuron) of what arrives together; with ``cut`` those that are
+    longer end with the shortest."""
     if len({(x.dim(), x.shape[-2]) for x in xs}) > 1 or (
         not cut and len({x.shape[-3] for x in xs}) > 1
     ):

@@ -11,7 +11,8 @@ from lavalike.errors import InputError
 
 
 class MixinHXModelMapper:
-    """For models (torch.nn.Module) that take over the state of another one, a simulated or an older one."""
+    """For models (torch.nn.Module) that take over the state of another one, a simulated or an older
+    one."""
 
     @arguments(state_dict=MAPPING, mapping=MAPPING, map_all=FLAG)
     def map_from(
@@ -25,7 +26,8 @@ class MixinHXModelMapper:
         Args:
             state_dict: of the other model.
             mapping: names there, or beginnings of names, to names here.
-            map_all: every entry of ``state_dict`` must find its place, and every one of this model be given. Default True.
+            map_all: every entry of ``state_dict`` must find its place, and every one of this model
+                be given. Default True.
         """
         if not isinstance(self, torch.nn.Module):
             raise InputError(

@@ -1,4 +1,5 @@
-"""What all layers of an experiment have in common; layers that compute in software, and layers of several."""
+"""What all layers of an experiment have in common; layers that compute in software, and layers of
+several."""
 
 from __future__ import annotations
 
@@ -25,10 +26,12 @@ def _takes_hw_data(function: Callable[..., Any]) -> bool:
 
 
 class HXModule(torch.nn.Module):
-    """A layer. Calling it on handles registers it in its experiment and returns an empty handle; ``run`` computes.
+    """A layer. Calling it on handles registers it in its experiment and returns an empty handle;
+    ``run`` computes.
 
-    Subclasses define ``forward_func(self, input, hw_data=None)``: one handle (a tuple where the layer was called on several) to a handle,
-    or to tensors in the order of its observables. It is what is differentiated. ``hw_data``: what a chip recorded of this layer
+    Subclasses define ``forward_func(self, input, hw_data=None)``: one handle (a tuple where the
+    layer was called on several) to a handle, or to tensors in the order of its observables. It is
+    what is differentiated. ``hw_data``: what a chip recorded of this layer
     (:class:`lavalike.bss2.spiking.neuron.Recorded`), None in simulation.
 
     Attributes:
@@ -107,7 +110,8 @@ class HXModule(torch.nn.Module):
 
 
 class SpikeSource(HXModule):
-    """Spikes that come from outside, a dense tensor (time, batch, size) binned with the experiment's dt.
+    """Spikes that come from outside, a dense tensor (time, batch, size) binned with the
+    experiment's dt.
 
     On a chip at level "emulated" what exceeds the link's event rate does not arrive.
     """
@@ -132,12 +136,13 @@ class SpikeSource(HXModule):
 
 
 class InputNeuron(SpikeSource):
-    """A :class:`SpikeSource` as the input of a network; without one, what a synapse gets from outside is replayed all the same."""
+    """A :class:`SpikeSource` as the input of a network; without one, what a synapse gets from
+    outside is replayed all the same."""
 
 
 class BatchDropout(HXModule):
-    """Silences neurons of the layer before, the same in all samples of a batch: in training each with probability ``dropout``, in
-    evaluation none.
+    """Silences neurons of the layer before, the same in all samples of a batch: in training each
+    with probability ``dropout``, in evaluation none.
 
     What stays is not scaled up. TypeError where it does not follow a population that fires.
     """

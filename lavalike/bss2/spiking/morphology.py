@@ -11,8 +11,8 @@ class SingleCompartmentNeuron:
 
     Args:
         size: circuits, 1..512.
-        expand_horizontally: circuits of one hemisphere side by side, which is where the placement puts them where there is room; handed
-            to hxtorch. Default False.
+        expand_horizontally: circuits of one hemisphere side by side, which is where the placement
+            puts them where there is room; handed to hxtorch. Default False.
     """
 
     @arguments(size=integer(1, facts.CIRCUITS), expand_horizontally=FLAG)

@@ -1,4 +1,5 @@
-"""The model of a population: what its parameters mean, and :func:`integrate`, one fused pass over time.
+"""The model of a population: what its parameters mean, and :func:`integrate`, one fused pass over
+time.
 
 The equations are :mod:`lavalike.dynamics.adex`'s.
 """
@@ -26,19 +27,24 @@ ALPHA = 50.0
 
 @dataclass(frozen=True)
 class Params:
-    """A population's parameters: one number, or tensors that broadcast to (batch, neuron). Voltages in any unit, times in s.
+    """A population's parameters: one number, or tensors that broadcast to (batch, neuron). Voltages
+    in any unit, times in s.
 
     Args:
         leak, reset, threshold: voltages. Defaults 0, 0, 1.
         tau_mem, tau_syn: time constants. Default 10 us each.
-        membrane_capacitance: in units in which a current of 1 raises the membrane by dt / membrane_capacitance a step. Default 10e-6.
-        refractory_time: how long the membrane is held at reset after a spike; 0: not at all. Default 0.
+        membrane_capacitance: in units in which a current of 1 raises the membrane by dt /
+            membrane_capacitance a step. Default 10e-6.
+        refractory_time: how long the membrane is held at reset after a spike; 0: not at all.
+            Default 0.
         fire: spikes and resets. Default True.
         leaky: False leaves the leak out; the membrane begins at 0 then.
         exponential: the exponential current, with exponential_slope and exponential_threshold.
-        adaptation_strength, adaptation_increment: a and b of the adaptation current, tau_adap its time constant, leak_adaptation the
-            voltage a is counted from (None: leak). Both 0: no adaptation. Defaults 0, 0, 100 us, None.
-        exact: decays exp(-dt / tau), and the input scaled by 1 - exp(-dt / tau_mem): hxtorch's older form.
+        adaptation_strength, adaptation_increment: a and b of the adaptation current, tau_adap its
+            time constant, leak_adaptation the voltage a is counted from (None: leak). Both 0: no
+            adaptation. Defaults 0, 0, 100 us, None.
+        exact: decays exp(-dt / tau), and the input scaled by 1 - exp(-dt / tau_mem): hxtorch's
+            older form.
     """
 
     leak: Value = 0.0
@@ -110,8 +116,8 @@ class Recorded(NamedTuple):
 
 
 class Integrated(NamedTuple):
-    """``spikes`` (None for neurons that do not fire), ``membrane`` (after resets), ``current``: (time, batch, neuron); ``states`` after the
-    last step."""
+    """``spikes`` (None for neurons that do not fire), ``membrane`` (after resets), ``current``:
+    (time, batch, neuron); ``states`` after the last step."""
 
     spikes: torch.Tensor | None
     membrane: torch.Tensor
@@ -135,11 +141,16 @@ def integrate(
         x: (time, batch, neuron), float32 or float64.
         params: of the population.
         dt: s.
-        hw: recorded spikes and membranes to inject: their values, the model's gradients. Steps beyond the recording are left out.
-        alpha: of the surrogate gradient 1 / (alpha |v - threshold| + 1)**2 (SuperSpike). Default 50.
-        states: to begin with, as :class:`Integrated` returns them. Default: membranes at leak, the rest 0.
-        recurrent: weights (neuron, neuron), (out, in), by which spikes come back as input in the step after. Goes step by step.
-        mask: (neuron,) of 0 and 1: whose spikes are seen, outside and by ``recurrent``. Default: all.
+        hw: recorded spikes and membranes to inject: their values, the model's gradients. Steps
+            beyond the recording are left out.
+        alpha: of the surrogate gradient 1 / (alpha |v - threshold| + 1)**2 (SuperSpike). Default
+            50.
+        states: to begin with, as :class:`Integrated` returns them. Default: membranes at leak, the
+            rest 0.
+        recurrent: weights (neuron, neuron), (out, in), by which spikes come back as input in the
+            step after. Goes step by step.
+        mask: (neuron,) of 0 and 1: whose spikes are seen, outside and by ``recurrent``. Default:
+            all.
     """
     check_input(x)
     hw = Recorded() if hw is None else hw
@@ -226,7 +237,8 @@ def _decay(dt: float, tau: Value) -> Value:
 
 
 def _steps(period: Value) -> Value:
-    """Whole where only rounding keeps it from that: 3e-6 / 1e-6 is not 3, and the rest would hold the membrane for a step more."""
+    """Whole where only rounding keeps it from that: 3e-6 / 1e-6 is not 3, and the rest would hold
+    the membrane for a step more."""
     if not isinstance(period, torch.Tensor):
         return round(period) if abs(period - round(period)) <= 1e-9 * max(1.0, period) else period
     whole = torch.round(period)

@@ -1,4 +1,5 @@
-"""Parameters of neurons: a value for the model and one for the chip. Voltages of the chip are in CADC LSB, times in s."""
+"""Parameters of neurons: a value for the model and one for the chip. Voltages of the chip are in
+CADC LSB, times in s."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ Value = float | torch.Tensor
 
 
 class HXBaseParameter(torch.nn.Module):
-    """A parameter of a population, one value or one a neuron. Tensors move with the layer; those that are not trained are not saved.
+    """A parameter of a population, one value or one a neuron. Tensors move with the layer; those
+    that are not trained are not saved.
 
     Attributes:
-        model_value: what the model is computed with; after :meth:`make_trainable` a torch.nn.Parameter.
+        model_value: what the model is computed with; after :meth:`make_trainable` a
+            torch.nn.Parameter.
         hardware_value: what the chip is set to; None where it follows from the fitted scales.
     """
 
@@ -47,7 +50,8 @@ class HXBaseParameter(torch.nn.Module):
     def make_trainable(
         self, set_on_chip_func: Callable[[torch.Tensor], Any] | None = None
     ) -> HXBaseParameter:
-        """Let the optimiser change the model's value; ``set_on_chip_func`` turns it into the chip's, without it a chip cannot follow."""
+        """Let the optimiser change the model's value; ``set_on_chip_func`` turns it into the
+        chip's, without it a chip cannot follow."""
         now = torch.as_tensor(self.model_value)
         kind = (
             now.dtype
@@ -120,7 +124,8 @@ class HXTransformedModelParameter(HXBaseParameter):
 
 
 class Plain(HXParameter):
-    """A number given without saying whose: the model's, and the chip's where the chip can hold it."""
+    """A number given without saying whose: the model's, and the chip's where the chip can hold
+    it."""
 
 
 def as_parameter(value: Value | HXBaseParameter) -> HXBaseParameter:

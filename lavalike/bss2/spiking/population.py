@@ -247,7 +247,8 @@ class PopulationModule(HXModule):
                 )
 
     def graded(self, input: Any, cut: bool = False) -> torch.Tensor:
-        """The sum of all that arrives; ``cut``: what a chip recorded may end before its input does."""
+        """The sum of all that arrives; ``cut``: what a chip recorded may end before its input
+        does."""
         handles = input if isinstance(input, tuple) else (input,)
         xs = [tensor_of(h, ("graded_spikes", "tensor"), self.name) for h in handles]
         for x in xs:
@@ -311,36 +312,43 @@ CADC_DRAM_PERIOD = 6e-6  # about, hxtorch
 class LIF(PopulationModule):
     """Leaky integrate-and-fire neurons (equations: :mod:`lavalike.dynamics.adex`).
 
-    A parameter is a number, a tensor (size,), or one of :mod:`lavalike.bss2.spiking.parameter`'s. Voltages given as plain numbers are the
-    chip's LSB where leak, reset and threshold all lie in its ranges; else they are the model's, and leak and threshold are put at the
-    chip's 80 and 125 LSB.
+    A parameter is a number, a tensor (size,), or one of :mod:`lavalike.bss2.spiking.parameter`'s.
+    Voltages given as plain numbers are the chip's LSB where leak, reset and threshold all lie in
+    its ranges; else they are the model's, and leak and threshold are put at the chip's 80 and 125
+    LSB.
 
     Args:
         size: neurons.
         experiment: to register in.
         leak, reset, threshold: defaults 80, 80, 125.
         tau_syn, tau_mem: s, default 10e-6 each.
-        i_synin_gm, synapse_dac_bias: strength of the chip's synaptic input; checked against its range, handed on at level "hardware".
-            Defaults 500, 600.
-        membrane_capacitance: the model's is in s: an input of 1 raises the membrane by dt / membrane_capacitance. Default 10e-6, on the
-            chip 63.
+        i_synin_gm, synapse_dac_bias: strength of the chip's synaptic input; checked against its
+            range, handed on at level "hardware". Defaults 500, 600.
+        membrane_capacitance: the model's is in s: an input of 1 raises the membrane by dt /
+            membrane_capacitance. Default 10e-6, on the chip 63.
         refractory_time: s, default 1e-6; 0: none (on a chip, less than a step).
         holdoff_time: s, of the chip; as i_synin_gm. Default 0.
-        method: "superspike" (surrogate gradient) or "eventprop" (takes an EventPropSynapse's output). Default "superspike".
+        method: "superspike" (surrogate gradient) or "eventprop" (takes an EventPropSynapse's
+            output). Default "superspike".
         alpha: of the surrogate 1 / (alpha |x| + 1)**2. Default 50.
-        execution_instance, chip_coordinate: where to place it, the chip by its number in the setup; default: chosen by the placement.
-        enable_spike_recording, enable_cadc_recording: what the chip records and the model takes in. Defaults True.
-        enable_cadc_recording_placement_in_dram: for long runs; a sample every 6 us instead of 1.7. All populations of a run alike. Default
-            False.
-        enable_madc_recording, record_neuron_id: record one neuron's membrane at 29.4 MHz and 10 bits; one in an experiment.
-        trace_offset, trace_scale: membrane = (CADC - trace_offset) * trace_scale. Defaults 0, 1: fitted, so that it is the model's.
+        execution_instance, chip_coordinate: where to place it, the chip by its number in the setup;
+            default: chosen by the placement.
+        enable_spike_recording, enable_cadc_recording: what the chip records and the model takes in.
+            Defaults True.
+        enable_cadc_recording_placement_in_dram: for long runs; a sample every 6 us instead of 1.7.
+            All populations of a run alike. Default False.
+        enable_madc_recording, record_neuron_id: record one neuron's membrane at 29.4 MHz and 10
+            bits; one in an experiment.
+        trace_offset, trace_scale: membrane = (CADC - trace_offset) * trace_scale. Defaults 0, 1:
+            fitted, so that it is the model's.
         cadc_time_shift: steps by which membranes are moved to earlier times. Default 0.
-        shift_cadc_to_first: the first sample of each neuron is its trace_offset, or its leak where trace_scale is fitted. Default False.
+        shift_cadc_to_first: the first sample of each neuron is its trace_offset, or its leak where
+            trace_scale is fitted. Default False.
         interpolation_mode: between CADC samples, "linear" or "nearest". Default "linear".
-        neuron_structure: circuits joined to one neuron: a number, or a :class:`SingleCompartmentNeuron`. Default: as many as its inputs
-            need.
-        cadc_readout_source, madc_readout_source, placement_constraint: of a real chip, handed to hxtorch; an emulated one refuses them,
-            simulation has no use for them. Default None.
+        neuron_structure: circuits joined to one neuron: a number, or a
+            :class:`SingleCompartmentNeuron`. Default: as many as its inputs need.
+        cadc_readout_source, madc_readout_source, placement_constraint: of a real chip, handed to
+            hxtorch; an emulated one refuses them, simulation has no use for them. Default None.
 
     ``mask``: a tensor (size,) of 0 and 1, set by the user: which neurons spike. None: all.
     """
@@ -444,15 +452,20 @@ _READOUT = inspect.Signature(
 
 
 class AELIF(PopulationModule):
-    """Adaptive exponential leaky integrate-and-fire neurons, with terms that can be left out. Arguments beyond :class:`LIF`'s:
+    """Adaptive exponential leaky integrate-and-fire neurons, with terms that can be left out.
+    Arguments beyond :class:`LIF`'s:
 
     Args:
-        exponential_slope, exponential_threshold: of the exponential current, voltages. Defaults 50e-3, 110.
-        subthreshold_adaptation_strength, spike_triggered_adaptation_increment: a and b of the adaptation current. Default 1 each.
-        clock_scale_adaptation_pulse: of the chip's adaptation pulses; at level "hardware". Default (5, 5).
+        exponential_slope, exponential_threshold: of the exponential current, voltages. Defaults
+            50e-3, 110.
+        subthreshold_adaptation_strength, spike_triggered_adaptation_increment: a and b of the
+            adaptation current. Default 1 each.
+        clock_scale_adaptation_pulse: of the chip's adaptation pulses; at level "hardware". Default
+            (5, 5).
         tau_adap: s, default 100e-6.
         leak_adaptation: the voltage the subthreshold adaptation is counted from. Default: leak.
-        leaky, fire, exponential, subthreshold_adaptation, spike_triggered_adaptation: which terms there are. Default all.
+        leaky, fire, exponential, subthreshold_adaptation, spike_triggered_adaptation: which terms
+            there are. Default all.
     """
 
     output_type: type[Handle] = LIFObservables
@@ -590,7 +603,8 @@ def _error(kind: bool) -> type[InputError]:
 
 
 def _numbers(value: Any, least: float, above: bool) -> bool:
-    """Whether ``value`` is a finite number, or a tensor of such, at least ``least``, or ``above`` it."""
+    """Whether ``value`` is a finite number, or a tensor of such, at least ``least``, or ``above``
+    it."""
     if not _is_number(value):
         return False
     if isinstance(value, torch.Tensor):

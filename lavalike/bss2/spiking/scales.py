@@ -1,8 +1,10 @@
-"""What the model's numbers are on the chip: voltages in CADC LSB, weights in -63..63, and the chip's ranges.
+"""What the model's numbers are on the chip: voltages in CADC LSB, weights in -63..63, and the
+chip's ranges.
 
-A firing population's leak and threshold, in the model and on the chip, fix its voltage scale. A readout's is fitted to the range its
-membranes take, or told by its trace_scale. Weights are scaled so that the largest of all that arrive at a population is 63, or as the
-transform of one of its synapses says: a population has one synaptic gain, so that all have the same scale.
+A firing population's leak and threshold, in the model and on the chip, fix its voltage scale. A
+readout's is fitted to the range its membranes take, or told by its trace_scale. Weights are scaled
+so that the largest of all that arrive at a population is 63, or as the transform of one of its
+synapses says: a population has one synaptic gain, so that all have the same scale.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ class Voltage:
 
 
 def voltage_of(population: PopulationModule, fitted: float | None = None) -> Voltage:
-    """The voltage scale of ``population``; ``fitted``: LSB per unit of a readout's membrane. RangeError where the chip cannot hold it."""
+    """The voltage scale of ``population``; ``fitted``: LSB per unit of a readout's membrane.
+    RangeError where the chip cannot hold it."""
     p = population.chip_parameters
     leak = p["leak"].model_value
     leak = leak.detach() if isinstance(leak, torch.Tensor) else leak
@@ -105,7 +108,8 @@ def reset_of(population: PopulationModule, voltage: Voltage) -> Value:
 
 
 def chip_value(population: PopulationModule, name: str) -> Value:
-    """A parameter other than a voltage as the chip is set, within its range; the model's where it has none of its own."""
+    """A parameter other than a voltage as the chip is set, within its range; the model's where it
+    has none of its own."""
     p = population.chip_parameters[name]
     value = p.on_chip(f"{population.name}: {name}")
     value = p.model_value if value is None else value
@@ -129,7 +133,8 @@ def check_range(name: str, value: Value, who: str) -> None:
 
 
 def fit_readout(population: PopulationModule, membrane: torch.Tensor) -> float | None:
-    """LSB per unit so that ``membrane`` keeps to HEADROOM of what the CADC reads reliably; None where it never leaves leak."""
+    """LSB per unit so that ``membrane`` keeps to HEADROOM of what the CADC reads reliably; None
+    where it never leaves leak."""
     v = voltage_of(population)
     low, high = facts.CADC_RELIABLE
     up, down = float((membrane - v.zero).max()), float((v.zero - membrane).max())
@@ -141,7 +146,8 @@ def fit_readout(population: PopulationModule, membrane: torch.Tensor) -> float |
 
 
 def unfitted(population: PopulationModule) -> float:
-    """LSB per unit of a readout that nothing has moved yet: as if its membrane went to 1 and to -1."""
+    """LSB per unit of a readout that nothing has moved yet: as if its membrane went to 1 and to
+    -1."""
     v = voltage_of(population)
     low, high = facts.CADC_RELIABLE
     return HEADROOM * min(_lowest(high - v.zero_lsb), _lowest(v.zero_lsb - low))
@@ -149,8 +155,8 @@ def unfitted(population: PopulationModule) -> float:
 
 @dataclass(frozen=True)
 class ChipWeights:
-    """``values``: (out, in), whole numbers in -63..63; ``scale``: LSB per unit of the model's weights; ``clipped``: how many were
-    beyond."""
+    """``values``: (out, in), whole numbers in -63..63; ``scale``: LSB per unit of the model's
+    weights; ``clipped``: how many were beyond."""
 
     values: torch.Tensor
     scale: float
@@ -203,7 +209,8 @@ def _function(p: Projection) -> Any:
 
 
 def _scale(p: Projection, weights: torch.Tensor) -> float | None:
-    """The scale that the projection's transform tells, of other functions that of most weights; None: to be fitted."""
+    """The scale that the projection's transform tells, of other functions that of most weights;
+    None: to be fitted."""
     function, told = (
         _function(p),
         p.transform.keywords if isinstance(p.transform, functools.partial) else {},

@@ -1,4 +1,5 @@
-"""What of an experiment lies on the chip: its populations with the projections that reach them; and what cannot lie there."""
+"""What of an experiment lies on the chip: its populations with the projections that reach them; and
+what cannot lie there."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A projection to a population: from a handle's spikes, or from the population itself (None)."""
+    """A projection to a population: from a handle's spikes, or from the population itself
+    (None)."""
 
     projection: Projection
     handle: Handle | None

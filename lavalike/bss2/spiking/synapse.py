@@ -113,10 +113,11 @@ class Synapse(Projection):
     Args:
         in_features, out_features: neurons before and after.
         experiment: to register in.
-        execution_instance, chip_coordinate: those of the population it ends at, whose circuits its synapses are; an emulated chip refuses
-            others. Default: the population's.
+        execution_instance, chip_coordinate: those of the population it ends at, whose circuits its
+            synapses are; an emulated chip refuses others. Default: the population's.
         device, dtype: of the weight (out, in).
-        transform: from the model's weights to the chip's -63..63. Default :func:`linear_saturating`, without a scale: the scale is fitted.
+        transform: from the model's weights to the chip's -63..63. Default
+            :func:`linear_saturating`, without a scale: the scale is fitted.
         plasticity_rule: runs on the chip's own processors, at level "hardware" only.
     """
 
@@ -149,7 +150,8 @@ class Synapse(Projection):
 
 
 class SparseSynapse(Projection):
-    """Synapses where ``connections`` (in, out), dense or sparse, is not 0; weights elsewhere are 0 and get no gradient.
+    """Synapses where ``connections`` (in, out), dense or sparse, is not 0; weights elsewhere are 0
+    and get no gradient.
 
     Args: as :class:`Synapse`.
     """
@@ -199,14 +201,16 @@ class SparseSynapse(Projection):
 
 
 class EventPropSynapse(Synapse):
-    """:class:`Synapse` whose output carries EventProp's two gradients: (2, time, batch, neuron), the second zero forward."""
+    """:class:`Synapse` whose output carries EventProp's two gradients: (2, time, batch, neuron),
+    the second zero forward."""
 
     def forward_func(self, input: Handle) -> SynapseHandle:
         return SynapseHandle(_EventPropProduct.apply(self.spikes(input), self.weight))
 
 
 class _EventPropProduct(torch.autograd.Function):
-    """The weights' gradient comes by the first half of the output's, the input spikes' by the second."""
+    """The weights' gradient comes by the first half of the output's, the input spikes' by the
+    second."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

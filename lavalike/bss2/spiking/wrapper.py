@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 class HXModuleWrapper(HXModule):
-    """Layers with one ``forward_func``: a population and its recurrent projections, unless a subclass computes something else.
+    """Layers with one ``forward_func``: a population and its recurrent projections, unless a
+    subclass computes something else.
 
-    ``wrapper(handle)`` runs the population on what arrives, every projection of the wrapper bringing its spikes back one step later, and
-    returns the population's handle. ``wrapper()`` takes over the calls of its layers since the last run, as hxtorch's does: projections
-    that were called on the population's handle are the recurrent ones; all handles that the layers returned are filled.
+    ``wrapper(handle)`` runs the population on what arrives, every projection of the wrapper
+    bringing its spikes back one step later, and returns the population's handle. ``wrapper()``
+    takes over the calls of its layers since the last run, as hxtorch's does: projections that were
+    called on the population's handle are the recurrent ones; all handles that the layers returned
+    are filled.
 
-    Subclasses' ``forward_func(self, input, hw_data=None)`` gets the handles from outside (a tuple where there are several) and returns one
-    handle for each output, in the order of ``modules``.
+    Subclasses' ``forward_func(self, input, hw_data=None)`` gets the handles from outside (a tuple
+    where there are several) and returns one handle for each output, in the order of ``modules``.
 
     Args:
         experiment: to register in.
@@ -103,7 +106,8 @@ class HXModuleWrapper(HXModule):
     def arriving(
         self, inputs: tuple[Handle, ...]
     ) -> tuple[list[tuple[Projection, Handle]], list[Handle]]:
-        """Of the handles from outside: those that one of the wrapper's projections takes, and those that are weighted already."""
+        """Of the handles from outside: those that one of the wrapper's projections takes, and those
+        that are weighted already."""
         graded = [h for h in inputs if "graded_spikes" in h.names]
         spikes = [h for h in inputs if "graded_spikes" not in h.names]
         if len(spikes) != len(self._feeding):

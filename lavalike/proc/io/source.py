@@ -71,8 +71,9 @@ class Noise(_Random):
     Args:
         shape: of one message.
         mean, std: of the numbers; one for all elements or one each, ``std >= 0``. Defaults 0 and 1.
-        seed: decides with step, sample and element what is sent, neither threads nor the cut of a run do. Sources of one seed send the
-            same. Default None: ``RunConfig(seed=)`` and the process's path do in its place.
+        seed: decides with step, sample and element what is sent, neither threads nor the cut of a
+            run do. Sources of one seed send the same. Default None: ``RunConfig(seed=)`` and the
+            process's path do in its place.
 
     It runs on numba; what hears it may run elsewhere.
 
@@ -103,7 +104,8 @@ class Poisson(_Random):
 
     Args:
         shape: of one message.
-        rate: probability of a spike in a step (a rate in Hz times the seconds that a step lasts), 0..1; one for all elements or one each.
+        rate: probability of a spike in a step (a rate in Hz times the seconds that a step lasts),
+            0..1; one for all elements or one each.
         seed: see :class:`Noise`. Default None.
 
     Example::

@@ -27,14 +27,16 @@ def delay(x: torch.Tensor, shift: int = 1) -> torch.Tensor:
 
 
 def after(x: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """``x`` behind the steps ``before`` (..., k): as many steps as x has, and the k that are left over."""
+    """``x`` behind the steps ``before`` (..., k): as many steps as x has, and the k that are left
+    over."""
     # joined with time outermost, as the loops want it
     joined = torch.cat([before.movedim(-1, 0), x.movedim(-1, 0)]).movedim(0, -1)
     return joined[..., : x.shape[-1]], joined[..., x.shape[-1] :]
 
 
 class _Shift(torch.autograd.Function):
-    """Channel-wise delay by whole steps; d y[t] / d delay = y[t-1] - y[t], or with ``central`` (y[t-1] - y[t+1]) / 2."""
+    """Channel-wise delay by whole steps; d y[t] / d delay = y[t-1] - y[t], or with ``central``
+    (y[t-1] - y[t+1]) / 2."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, delays: torch.Tensor, central: bool) -> torch.Tensor:
@@ -74,14 +76,17 @@ class Delay(Sized):
         sampling_time: of a step, in the unit of the delays. Default 1.
         max_delay: delays are kept in 0..max_delay (None: no upper limit).
         grad_scale: factor on the delays' gradient.
-        channels: if given, delays are drawn from U(0, 1) now, else when the channels are known, at the latest at the first call.
-        delay_gradient: what the output is taken to change by where a delay grows. "forward" (default, as in lava-dl): by what one step
-            more of delay does. Between two steps that is right on one side only: trained, a delay comes from below, runs past
-            its optimum and on. "central": by half of what one step more does less what one step less does; it finds its optimum from
-            both sides. (``tests/test_slayer_learning.py`` shifts by 9 from 0.5, 4 and 14.)
+        channels: if given, delays are drawn from U(0, 1) now, else when the channels are known, at
+            the latest at the first call.
+        delay_gradient: what the output is taken to change by where a delay grows. "forward"
+            (default, as in lava-dl): by what one step more of delay does. Between two steps that is
+            right on one side only: trained, a delay comes from below, runs past its optimum and on.
+            "central": by half of what one step more does less what one step less does; it finds its
+            optimum from both sides. (``tests/test_slayer_learning.py`` shifts by 9 from 0.5, 4 and
+            14.)
 
-    Delays begin below 1, which rounded down is no delay: an optimizer moves them at a rate of their own, see
-    :func:`lavalike.slayer.utils.parameter_groups`.
+    Delays begin below 1, which rounded down is no delay: an optimizer moves them at a rate of their
+    own, see :func:`lavalike.slayer.utils.parameter_groups`.
     """
 
     @arguments(
@@ -151,16 +156,20 @@ class Delay(Sized):
 
 
 class Delta(Sized):
-    """Delta coding: sends the change of its input where it reaches the threshold, rounded down to 1/scale.
+    """Delta coding: sends the change of its input where it reaches the threshold, rounded down to
+    1/scale.
 
     Args:
-        threshold: > 0, one number, or an array of one a channel; kept >= 1/w_scale, and rounded to that grid (straight through) so that
-            what is trained is what is deployed, when ``w_scale`` is given.
+        threshold: > 0, one number, or an array of one a channel; kept >= 1/w_scale, and rounded to
+            that grid (straight through) so that what is trained is what is deployed, when
+            ``w_scale`` is given.
         scale: messages are multiples of 1/scale.
         tau_grad, scale_grad: of the threshold's gradient.
-        cum_error: compare the accumulated error with the threshold, not the last change. Default False.
+        cum_error: compare the accumulated error with the threshold, not the last change. Default
+            False.
         shared_param: one threshold for all channels, else one a channel. Default True.
-        persistent_state: a call goes on where the last one ended, unless the batch is another. Default False.
+        persistent_state: a call goes on where the last one ended, unless the batch is another.
+            Default False.
         requires_grad: train the threshold.
     """
 
@@ -245,7 +254,8 @@ class Delta(Sized):
     def stream(
         self, x: torch.Tensor, state: State | None = None, shift: bool = False
     ) -> tuple[torch.Tensor, State]:
-        """(messages, state after them) of inputs (batch, channel, ..., time) that follow on ``state``; ``shift``: one step late."""
+        """(messages, state after them) of inputs (batch, channel, ..., time) that follow on
+        ``state``; ``shift``: one step late."""
         if x.dim() < 3 or 0 in x.shape:
             raise InputError(
                 f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0"

@@ -15,7 +15,8 @@ def draw(channels: int) -> torch.Tensor:
 
 
 class Sized(nn.Module):
-    """Has tensors of one value a channel, whose number the first call tells, or a state dict that is loaded before it."""
+    """Has tensors of one value a channel, whose number the first call tells, or a state dict that
+    is loaded before it."""
 
     def unsized(self) -> Iterable[str]:
         """Names of the tensors that wait for their number of channels."""

@@ -1,7 +1,8 @@
 """Blocks: synapse, neuron and delays in one layer, exported as one layer of a .net file.
 
-A family (cuba, alif, rf, sigma_delta, ...) supplies the neuron class, the kind of synapses (complex for resonators) and
-the default of ``delay_shift``. How a block is written to a file: :mod:`lavalike.slayer.block.export`.
+A family (cuba, alif, rf, sigma_delta, ...) supplies the neuron class, the kind of synapses (complex
+for resonators) and the default of ``delay_shift``. How a block is written to a file:
+:mod:`lavalike.slayer.block.export`.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ Signal = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 def _fitted(init: Callable[..., None]) -> Callable[..., None]:
-    """``init`` of a block; as the outermost ends, what is one a channel is drawn: after the weights, so that those of a seed are
-    lava-dl's."""
+    """``init`` of a block; as the outermost ends, what is one a channel is drawn: after the
+    weights, so that those of a seed are lava-dl's."""
 
     @functools.wraps(init)
     def built(self: Block, *args: Any, **kwargs: Any) -> None:
@@ -72,13 +73,15 @@ class Block(nn.Module):
     Args:
         neuron_params: keyword arguments of the family's Neuron. Never changed here.
         delay: a learnable delay of 0..62 steps per output channel. Default False.
-        delay_gradient: "forward" (default), lava-dl's one-sided difference, which runs past the best delay, or "central", which finds it
-            from both sides; see axon.Delay. Only with ``delay``.
-        delay_shift: shift the output by one step, as messages on the chip take one. Default: the family's.
+        delay_gradient: "forward" (default), lava-dl's one-sided difference, which runs past the
+            best delay, or "central", which finds it from both sides; see axon.Delay. Only with
+            ``delay``.
+        delay_shift: shift the output by one step, as messages on the chip take one. Default: the
+            family's.
         count_log: return ``(output, event rate)``.
 
-    ``shape`` is the shape of one output message, known after the first call (or where it never varies).
-    ``stream(x, state)`` is a call that takes and returns its state.
+    ``shape`` is the shape of one output message, known after the first call (or where it never
+    varies). ``stream(x, state)`` is a call that takes and returns its state.
     """
 
     neuron_class: ClassVar[Callable[..., Neuron]]
@@ -159,12 +162,13 @@ class Block(nn.Module):
             raise type(e)(f"{self.label}: neuron_params: {e}") from e
 
     def fit(self, channels: int) -> None:
-        """Give what has one value a channel its size; done at construction where the channels are known then."""
+        """Give what has one value a channel its size; done at construction where the channels are
+        known then."""
         for part in (self.unit, self.delay):
             if part is not None:
                 part.fit(channels)
 
-    # -- time ------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def drive(self, x: Any) -> tuple[torch.Tensor, ...]:
         """What reaches the neuron: one tensor, or (real, imag)."""
@@ -173,7 +177,8 @@ class Block(nn.Module):
     def respond(
         self, z: tuple[torch.Tensor, ...], state: State, shift: bool
     ) -> tuple[Signal, State]:
-        """The neuron's answer to its drive, and the state after it; with ``shift`` one step late."""
+        """The neuron's answer to its drive, and the state after it; with ``shift`` one step
+        late."""
         if self.unit is None:
             return (axon.delay(z[0]) if shift else z[0]), {}
         return self.neuron.stream(*z, state=state, shift=shift)
@@ -202,7 +207,8 @@ class Block(nn.Module):
             for k, v in (state or {}).items()
             if k.startswith("neuron.")
         }
-        # from rest the loops themselves shift; behind a state stands the step that was still on its way
+        # from rest the loops themselves shift; behind a state stands the step that was still on its
+        # way
         y, after = self.respond(z, inner, self.delay_shift and state is None)
         after = {f"neuron.{k}": v for k, v in after.items()}
         if self.unit is not None and self.neuron.drop is not None:
@@ -224,7 +230,8 @@ class Block(nn.Module):
         return y, after
 
     def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[Any, State]:
-        """(output, state after it) of an input that follows on ``state`` (None: the first). Pure: nothing is kept here."""
+        """(output, state after it) of an input that follows on ``state`` (None: the first). Pure:
+        nothing is kept here."""
         return self._run(x, {} if state is None else state)
 
     def forward(self, x: torch.Tensor) -> Any:
@@ -257,7 +264,7 @@ class Block(nn.Module):
         """The weights' quantisation: the neuron's unless another is given."""
         return self.neuron.quantize_8bit if pre_hook_fx is None else pre_hook_fx
 
-    # -- export ------------------------------------------------------------------------------------------------
+    # -- export ------------------------------------------------------------------------------------
 
     def device_params(self) -> dict[str, Any] | None:
         return None if self.unit is None else self.neuron.device_params
@@ -269,12 +276,14 @@ class Block(nn.Module):
                 for k, block in enumerate(blocks):
                     block.export_hdf5(file.create_group(f"layer/{k}"))
 
-        A file written like this loads as what was trained, with a warning that nothing vouches for the number of its layers.
-        slayer.export_hdf5 vouches for it, and for the order in which ``forward`` calls the blocks.
+        A file written like this loads as what was trained, with a warning that nothing vouches for
+        the number of its layers. slayer.export_hdf5 vouches for it, and for the order in which
+        ``forward`` calls the blocks.
 
         Args:
             handle: the group ``layer/<k>`` of layer k, empty. Not to be changed afterwards.
-            input_shape: shape of an input message, needed where the block was never called and it matters.
+            input_shape: shape of an input message, needed where the block was never called and it
+                matters.
 
         Raises:
             ExportError: what cannot be exported faithfully, by name.
@@ -303,8 +312,10 @@ class Input(Block):
 
     Args:
         neuron_params: None hands z on.
-        weight, bias: learnable numbers (None: 1 and 0). z is then rounded to 1/64, what a message can hold.
-        delay_shift: default that of the family; without a neuron False, and True cannot be exported then.
+        weight, bias: learnable numbers (None: 1 and 0). z is then rounded to 1/64, what a message
+            can hold.
+        delay_shift: default that of the family; without a neuron False, and True cannot be exported
+            then.
 
     A resonator's input is a pair (real, imag), or a complex tensor.
     """
@@ -415,7 +426,8 @@ class Average(Block):
 
 
 class TimeDecimation(Block):
-    """The mean over bins of ``factor`` steps, a power of two; time is filled up with zeros to whole bins. Cannot be exported."""
+    """The mean over bins of ``factor`` steps, a power of two; time is filled up with zeros to whole
+    bins. Cannot be exported."""
 
     kind = "time_decimation"
 
@@ -450,8 +462,8 @@ class Dense(Block):
     """All-to-all synapse and neuron.
 
     Args:
-        in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: see synapse.Dense; pre_hook_fx defaults to
-            the neuron's 8-bit quantisation.
+        in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: see synapse.Dense;
+            pre_hook_fx defaults to the neuron's 8-bit quantisation.
         mask: (out, in), multiplied to the weight; of booleans or numbers.
     """
 
@@ -510,7 +522,8 @@ class Dense(Block):
 
 
 class Affine(Dense):
-    """Dense whose output is the neuron's state (voltage; real and imag), never reset; with ``dynamics=False`` the synapse's current.
+    """Dense whose output is the neuron's state (voltage; real and imag), never reset; with
+    ``dynamics=False`` the synapse's current.
 
     Args:
         dynamics: see above. Default True.
@@ -518,7 +531,8 @@ class Affine(Dense):
         delay_shift: default False, whatever the family: the state is read where it is.
         the others: see Dense.
 
-    No dropout acts on it. Exported, it is a layer whose neurons cannot spike: read their states (or, without dynamics, the change of v).
+    No dropout acts on it. Exported, it is a layer whose neurons cannot spike: read their states
+    (or, without dynamics, the change of v).
     """
 
     @arguments(mask=optional(MASK), dynamics=FLAG, **SIZES, **DELAY)
@@ -674,7 +688,8 @@ class ConvT(Conv):
 
 
 class Pool(_Spatial):
-    """Sum pooling and neuron, without the norm; arguments of synapse.Pool after neuron_params, which see for odd sizes."""
+    """Sum pooling and neuron, without the norm; arguments of synapse.Pool after neuron_params,
+    which see for odd sizes."""
 
     kind = "pool"
     synapse_name: ClassVar[str] = "Pool"
@@ -720,15 +735,16 @@ class Pool(_Spatial):
 
 
 class Unpool(Pool):
-    """Every input spread over a window, and neuron, without the norm; arguments of synapse.Unpool after neuron_params."""
+    """Every input spread over a window, and neuron, without the norm; arguments of synapse.Unpool
+    after neuron_params."""
 
     kind = "unpool"
     synapse_name = "Unpool"
 
 
 class _Limit:
-    """Of the gradient that comes back through a feedback, see :class:`Recurrent`. Hooks on one call's tensors, run from the last step to
-    the first, the output's before all of them."""
+    """Of the gradient that comes back through a feedback, see :class:`Recurrent`. Hooks on one
+    call's tensors, run from the last step to the first, the output's before all of them."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
@@ -775,16 +791,21 @@ class _Limit:
 
 
 class Recurrent(Block):
-    """A dense layer whose spikes come back one step later through a dense synapse: ``z[t] = W x[t] + R s[t-1]``.
+    """A dense layer whose spikes come back one step later through a dense synapse:
+    ``z[t] = W x[t] + R s[t-1]``.
 
     Args:
-        in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: of both synapses; see synapse.Dense.
+        in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: of both synapses; see
+            synapse.Dense.
         requires_grad: train the recurrent synapse. Default True.
-        bptt: differentiate through the neurons' states as well; False: through the feedback alone, as lava-dl did. Default True.
-        bounded: bound the gradient of the feedback. Default True. A surrogate gradient above 1 makes a loop of spikes an
-            amplifier that the spikes are not: with rf's, of height threshold and weights, a gradient grows a hundredfold a step, in lava-dl
-            too. Bounded, what comes back to a step's spikes through the feedback is scaled down, sample by sample, to at most what the loss
-            itself sends to all later steps: a loop that does not amplify returns no more. Below that nothing is touched.
+        bptt: differentiate through the neurons' states as well; False: through the feedback alone,
+            as lava-dl did. Default True.
+        bounded: bound the gradient of the feedback. Default True. A surrogate gradient above 1
+            makes a loop of spikes an amplifier that the spikes are not: with rf's, of height
+            threshold and weights, a gradient grows a hundredfold a step, in lava-dl too. Bounded,
+            what comes back to a step's spikes through the feedback is scaled down, sample by
+            sample, to at most what the loss itself sends to all later steps: a loop that does not
+            amplify returns no more. Below that nothing is touched.
 
     Steps follow one another here: this is the one block that no loop is fused for.
     """
@@ -817,7 +838,8 @@ class Recurrent(Block):
         self._make_feedback(out_neurons, weight_scale, weight_norm, hook)
 
     def _load_from_state_dict(self, state_dict: State, prefix: str, *rest: Any) -> None:
-        # lava-dl's buffer of spikes, all 0 there; KWTA's one synapse has another name there, its number one axis
+        # lava-dl's buffer of spikes, all 0 there; KWTA's one synapse has another name there, its
+        # number one axis
         state_dict.pop(f"{prefix}spike_state", None)
         for key in [k for k in state_dict if k.startswith(f"{prefix}synapse.")]:
             state_dict[f"{prefix}input_{key.removeprefix(prefix)}"] = state_dict.pop(key)
@@ -881,8 +903,9 @@ class Recurrent(Block):
 
 
 class KWTA(Recurrent):
-    """K winners take all: neurons that inhibit one another, ``R = (1 + self_excitation) I - 1``, under a bias of
-    ``threshold (N - 2 K) / N`` of one weight unit a step. Cannot be exported: its bias acts on the current.
+    """K winners take all: neurons that inhibit one another, ``R = (1 + self_excitation) I - 1``,
+    under a bias of ``threshold (N - 2 K) / N`` of one weight unit a step. Cannot be exported: its
+    bias acts on the current.
 
     Args:
         num_winners: K, 1..out_neurons.

@@ -1,4 +1,5 @@
-"""Blocks that sigma-delta neurons have in place of the common ones; :mod:`lavalike.slayer.block.families` makes the family of them."""
+"""Blocks that sigma-delta neurons have in place of the common ones;
+:mod:`lavalike.slayer.block.families` makes the family of them."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class Input(base.Input):
 
 
 class Output(base.Dense):
-    """Dense whose output is the sum of all it received: sigma decoding, no norm, dropout, activation or delta."""
+    """Dense whose output is the sum of all it received: sigma decoding, no norm, dropout,
+    activation or delta."""
 
     neuron: sigma_delta.Neuron
 

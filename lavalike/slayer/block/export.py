@@ -1,4 +1,5 @@
-"""How blocks are written: one group a layer, whole numbers of 1/64 (format: docs/design.md; netx reads it)."""
+"""How blocks are written: one group a layer, whole numbers of 1/64 (format: docs/design.md; netx
+reads it)."""
 
 from __future__ import annotations
 

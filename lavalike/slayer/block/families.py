@@ -1,6 +1,8 @@
-"""The families of blocks, ``slayer.block.cuba`` and so on: for every neuron the same blocks, made in one loop.
+"""The families of blocks, ``slayer.block.cuba`` and so on: for every neuron the same blocks, made
+in one loop.
 
-A family is a module of its own, ``from lavalike.slayer.block.cuba import Dense`` and pickles find it; it has no file.
+A family is a module of its own, ``from lavalike.slayer.block.cuba import Dense`` and pickles find
+it; it has no file.
 """
 
 from __future__ import annotations
@@ -96,9 +98,11 @@ FAMILIES = {
 def family(dynamics: Dynamics) -> ModuleType:
     """Blocks of a neuron of one's own: ``family(dynamics).Dense(neuron_params, 10, 5)``.
 
-    ``neuron_params`` are the arguments of :class:`lavalike.slayer.neuron.Custom` after ``dynamics``. There are all blocks but Affine
-    and KWTA, which need a threshold or a current that all neurons have; a step with two inputs gets complex synapses.
-    The same module for the same ``dynamics``. A block is pickled where its module stands under the name that it has; state dicts always.
+    ``neuron_params`` are the arguments of :class:`lavalike.slayer.neuron.Custom` after
+    ``dynamics``. There are all blocks but Affine and KWTA, which need a threshold or a current that
+    all neurons have; a step with two inputs gets complex synapses. The same module for the same
+    ``dynamics``. A block is pickled where its module stands under the name that it has; state dicts
+    always.
     """
     complex_ = COMPLEX if len(dynamics.inputs) == 2 else {}
     return made(
@@ -117,7 +121,8 @@ def made(name: str, family: Family) -> ModuleType:
     module = ModuleType(f"{__package__}.{name}", family.doc)
     module.__spec__ = ModuleSpec(module.__name__, None, origin=__file__)
     module.__package__ = __package__
-    # below every block's own class, so that what a block says itself comes after what the family says
+    # below every block's own class, so that what a block says itself comes after what the family
+    # says
     common = type(
         "_Family",
         (base.Block,),

@@ -1,4 +1,5 @@
-"""Neurons: cuba, lif, alif, rf, rf_iz, adrf, adrf_iz, sigma_delta; normalisation and dropout; neurons of one's own."""
+"""Neurons: cuba, lif, alif, rf, rf_iz, adrf, adrf_iz, sigma_delta; normalisation and dropout;
+neurons of one's own."""
 
 from lavalike.slayer.neuron import (
     adrf as adrf,

@@ -1,4 +1,5 @@
-"""Resonate-and-fire with a rising threshold (equations: :mod:`lavalike.dynamics.adaptive`, in Loihi's integers)."""
+"""Resonate-and-fire with a rising threshold (equations: :mod:`lavalike.dynamics.adaptive`, in
+Loihi's integers)."""
 
 from __future__ import annotations
 

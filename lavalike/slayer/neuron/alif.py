@@ -32,12 +32,13 @@ def neuron_params(
 
 
 class Neuron(_Neuron):
-    """``u = LI(norm(x)); v = LI(u)``, not reset; a spike where v >= theta + r raises theta and r, which then decay.
+    """``u = LI(norm(x)); v = LI(u)``, not reset; a spike where v >= theta + r raises theta and r,
+    which then decay.
 
     Args:
         threshold_step: what a spike adds to the threshold; >= 0, rounded down to 1/scale.
-        current_decay, voltage_decay, threshold_decay, refractory_decay: 0..1, trained if requires_grad (lava-dl never
-            trained the last two: they had no gradient).
+        current_decay, voltage_decay, threshold_decay, refractory_decay: 0..1, trained if
+            requires_grad (lava-dl never trained the last two: they had no gradient).
         threshold and the rest: see the base class.
     """
 

@@ -1,4 +1,5 @@
-"""What all neurons share: scales, threshold, parameters, the loop over time, quantisation, normalisation, dropout."""
+"""What all neurons share: scales, threshold, parameters, the loop over time, quantisation,
+normalisation, dropout."""
 
 from __future__ import annotations
 
@@ -60,23 +61,27 @@ class Neuron(Sized):
     """Base of the neurons.
 
     Args:
-        threshold: > 0, one number, rounded down to a multiple of 1/scale; at most (2^18 - 2)/scale, what a file can hold.
+        threshold: > 0, one number, rounded down to a multiple of 1/scale; at most (2^18 - 2)/scale,
+            what a file can hold.
         tau_grad, scale_grad: width (in thresholds) and height of the surrogate gradient.
         scale: of weights; states count in 1 / (64 scale).
         norm: a class from :mod:`lavalike.slayer.neuron.norm`, or None.
         dropout: an nn.Module, or None.
-        shared_param: decays of one value for all channels; else one a channel, drawn when the channels are known, at the
-            latest at the first call: within 1 % of the value given, or within a pair (low, high); an array or tensor, or a list of
-            three or more, is taken as it is, one value a channel. Default True.
-        persistent_state: a call goes on where the last one ended (until ``reset_state`` or another batch size); the
-            state is no part of the state dict, and no gradient passes from call to call. Default False.
+        shared_param: decays of one value for all channels; else one a channel, drawn when the
+            channels are known, at the latest at the first call: within 1 % of the value given, or
+            within a pair (low, high); an array or tensor, or a list of three or more, is taken as
+            it is, one value a channel. Default True.
+        persistent_state: a call goes on where the last one ended (until ``reset_state`` or another
+            batch size); the state is no part of the state dict, and no gradient passes from call to
+            call. Default False.
         requires_grad: whether the decays are trained. Default False.
         graded_spike: send the state that spiked instead of 1. Default False.
-        reset_grad: what resets are differentiated to: "slayer" (not at all, default), "detach" or "full".
+        reset_grad: what resets are differentiated to: "slayer" (not at all, default), "detach" or
+            "full".
 
-    Input and output: (batch, channel, ..., time). ``stream(x, state)`` is the same without hidden state.
-    ``overflows`` counts state values that left 24 bits since the last ``reset_overflows``: where it is 0, fixed_pt
-    computes the same bits.
+    Input and output: (batch, channel, ..., time). ``stream(x, state)`` is the same without hidden
+    state. ``overflows`` counts state values that left 24 bits since the last ``reset_overflows``:
+    where it is 0, fixed_pt computes the same bits.
     """
 
     tau_factor: ClassVar[float] = 100.0
@@ -182,7 +187,8 @@ class Neuron(Sized):
     def grade(
         self, s: torch.Tensor, *state: torch.Tensor, threshold: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Graded spikes of spikes, the state that they send (of a phase also imag) and the threshold it met."""
+        """Graded spikes of spikes, the state that they send (of a phase also imag) and the
+        threshold it met."""
         met = self._threshold if threshold is None else threshold.detach()
         surrogate: Any = self.training_.surrogate
         return (Graded if len(state) == 1 else GradedPhase).apply(
@@ -193,14 +199,16 @@ class Neuron(Sized):
         self.overflows.zero_()
 
     def quantize_8bit(self, weight: torch.Tensor, descale: bool = False) -> torch.Tensor:
-        """``weight`` on Loihi's grid of 2/scale, within [-256, 254]/scale; integers with ``descale``."""
+        """``weight`` on Loihi's grid of 2/scale, within [-256, 254]/scale; integers with
+        ``descale``."""
         out = quantize(weight, 2 / self.w_scale).clamp(-256 / self.w_scale, 254 / self.w_scale)
         return out * self.w_scale if descale else out
 
-    # -- parameters ------------------------------------------------------------------------------------------
+    # -- parameters --------------------------------------------------------------------------------
 
     def add_parameter(self, name: str, value: Number) -> None:
-        """A decay in 0..1, kept as slayer keeps it, times 4096; one value, or one a channel once ``fit`` knows how many."""
+        """A decay in 0..1, kept as slayer keeps it, times 4096; one value, or one a channel once
+        ``fit`` knows how many."""
         self.decays.append(name)
         if one_a_channel(value):
             start = torch.as_tensor(value, dtype=torch.float32).detach()
@@ -276,8 +284,9 @@ class Neuron(Sized):
         return 0, P_SCALE
 
     def used(self, name: str) -> torch.Tensor:
-        """The parameter in use: an integer in 1/4096 (rounded, gradient straight through), brought back into its limits
-        where training left them; in place, so that its gradient stays alive."""
+        """The parameter in use: an integer in 1/4096 (rounded, gradient straight through), brought
+        back into its limits where training left them; in place, so that its gradient stays
+        alive."""
         p: nn.Parameter = getattr(self, name)
         with torch.no_grad():
             p.clamp_(*self.limits(name))
@@ -312,7 +321,7 @@ class Neuron(Sized):
             for n in names
         }
 
-    # -- time --------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def check(self, inputs: Sequence[torch.Tensor]) -> None:
         """Refuse inputs that are no (batch, channel, ..., time), or not alike."""
@@ -342,7 +351,8 @@ class Neuron(Sized):
         shift: bool = False,
         training: fused.Training | None = None,
     ) -> tuple[list[torch.Tensor], State]:
-        """``dynamics`` over the whole of (batch, channel, ..., time): its outputs in that layout, and the state after it.
+        """``dynamics`` over the whole of (batch, channel, ..., time): its outputs in that layout,
+        and the state after it.
 
         ``parameters`` as a function is called when those of one a channel have their size.
         """
@@ -388,7 +398,8 @@ class Neuron(Sized):
     def affine(
         self, *inputs: torch.Tensor, state: State | None = None
     ) -> tuple[tuple[torch.Tensor, ...], State]:
-        """The states that a spike would reset, without threshold and reset, and the state after them. Pure."""
+        """The states that a spike would reset, without threshold and reset, and the state after
+        them. Pure."""
         raise NotImplementedError(f"{self.label}: a Neuron of Affine blocks defines affine")
 
     def respond(self, *x: torch.Tensor, shift: bool = False) -> torch.Tensor:
@@ -420,16 +431,19 @@ def one_a_channel(value: Number) -> bool:
 
 
 def deployed(name: str) -> property:
-    """``cx_<name>``: a parameter as it is deployed, an int in 1/4096, or an array of one a channel."""
+    """``cx_<name>``: a parameter as it is deployed, an int in 1/4096, or an array of one a
+    channel."""
     return property(lambda self: self.integer(name), doc=deployed.__doc__)
 
 
 def from_device(
     device_params: Mapping[str, Any], declaration: Dynamics, scale: int, p_scale: int = P_SCALE
 ) -> dict[str, Any]:
-    """Arguments of a neuron from its ``device_params``, whose keys ``declaration`` knows: states count in 1/scale, decays in 1/p_scale.
+    """Arguments of a neuron from its ``device_params``, whose keys ``declaration`` knows: states
+    count in 1/scale, decays in 1/p_scale.
 
-    Values of one a channel come as arrays, with ``shared_param=False``; a decay that is one number is then spread over them.
+    Values of one a channel come as arrays, with ``shared_param=False``; a decay that is one number
+    is then spread over them.
     """
     known = [p for p in declaration.parameters if p.key and p.training]
     missing = sorted(p.key for p in known if p.key not in device_params)

@@ -1,4 +1,5 @@
-"""The CUBA leaky integrate-and-fire neuron (equations: :mod:`lavalike.dynamics.lif`, in Loihi's integers)."""
+"""The CUBA leaky integrate-and-fire neuron (equations: :mod:`lavalike.dynamics.lif`, in Loihi's
+integers)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def neuron_params(
 
 
 class Neuron(_Neuron):
-    """Current, voltage, spike: ``u = LI(x); u = norm(u); v = LI(u); s = v > threshold; v = 0 where s``.
+    """Current, voltage, spike:
+    ``u = LI(x); u = norm(u); v = LI(u); s = v > threshold; v = 0 where s``.
 
     Args:
         current_decay, voltage_decay: 0..1, trained if requires_grad.
@@ -100,7 +102,8 @@ class Neuron(_Neuron):
         return s, v, after
 
     def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(current, voltage, spikes) of input ``x``; the current after normalisation, the voltage before its reset."""
+        """(current, voltage, spikes) of input ``x``; the current after normalisation, the voltage
+        before its reset."""
         u, _ = self.current(x)
         s, v, _ = self.fire(u)
         return u, v, s

@@ -44,19 +44,26 @@ class Custom(Neuron):
 
     Args:
         dynamics: the step and its parameters.
-        values: parameters by name, one number or one a channel. Default: those of ``dynamics.parameters``.
-        learn: names of the parameters that are trained. Default: those that ``dynamics.parameters`` says are.
-        surrogate: the surrogate gradient, a function of the distance from threshold. Default slayer's exponential, ``Slayer(1, 1)``.
-        reset_grad: what resets are differentiated to: "slayer" (not at all, default), "detach" or "full".
+        values: parameters by name, one number or one a channel. Default: those of
+            ``dynamics.parameters``.
+        learn: names of the parameters that are trained. Default: those that ``dynamics.parameters``
+            says are.
+        surrogate: the surrogate gradient, a function of the distance from threshold. Default
+            slayer's exponential, ``Slayer(1, 1)``.
+        reset_grad: what resets are differentiated to: "slayer" (not at all, default), "detach" or
+            "full".
         norm: a class from :mod:`lavalike.slayer.neuron.norm`, one of it for each input, or None.
         dropout: an nn.Module, or None.
         persistent_state: a call goes on where the last one ended. Default False.
-        arithmetic: "float" (default), or "grid": integers over ``s_scale``, what the process computes in fixed_pt; parameters are
-            rounded as their ``counts`` tells, the gradient passes.
-        scale: of weights, which are rounded to 2/scale by ``quantize_8bit``; states count in 1 / (64 scale) on the grid. Default 64.
+        arithmetic: "float" (default), or "grid": integers over ``s_scale``, what the process
+            computes in fixed_pt; parameters are rounded as their ``counts`` tells, the gradient
+            passes.
+        scale: of weights, which are rounded to 2/scale by ``quantize_8bit``; states count in 1 /
+            (64 scale) on the grid. Default 64.
 
-    A block takes it where ``neuron_params`` are its arguments. ``process(shape)`` is the process that computes the same; a .net file
-    holds it where its Dynamics has a ``kind``, all its parameters have keys, and it is trained on the grid, without a norm.
+    A block takes it where ``neuron_params`` are its arguments. ``process(shape)`` is the process
+    that computes the same; a .net file holds it where its Dynamics has a ``kind``, all its
+    parameters have keys, and it is trained on the grid, without a norm.
     """
 
     @arguments(
@@ -199,7 +206,8 @@ class Custom(Neuron):
         return self._known[name].low, self._known[name].high
 
     def used(self, name: str) -> torch.Tensor:
-        """The parameter as the step gets it: within its limits; on the grid a whole number (gradient straight through)."""
+        """The parameter as the step gets it: within its limits; on the grid a whole number
+        (gradient straight through)."""
         p = self.values[name]
         with torch.no_grad():  # in place, so that its gradient stays alive
             p.clamp_(*self.limits(name))
@@ -233,9 +241,11 @@ class Custom(Neuron):
         return y, after
 
     def process(self, shape: Sequence[int], **kwargs: Any) -> AbstractProcess:
-        """A process of ``neuron_process(dynamics)`` with the present values, for messages of ``shape`` (channel, ...).
+        """A process of ``neuron_process(dynamics)`` with the present values, for messages of
+        ``shape`` (channel, ...).
 
-        On the grid its fixed_pt computes the same integers, from inputs times ``s_scale``. A norm is not part of it.
+        On the grid its fixed_pt computes the same integers, from inputs times ``s_scale``. A norm
+        is not part of it.
 
         Args:
             kwargs: of the process: states to begin with, ``name``, ``checked``.

@@ -10,7 +10,8 @@ from lavalike.arguments import FLAG, arguments, real
 
 
 class Dropout(nn.Module):
-    """Silences each neuron with probability ``p`` for all of its time, and scales the others by 1/(1-p)."""
+    """Silences each neuron with probability ``p`` for all of its time, and scales the others by
+    1/(1-p)."""
 
     @arguments(p=real(0, 1), inplace=FLAG)
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:

@@ -1,4 +1,5 @@
-"""Leaky integrate-and-fire without a current (equations: ``FIRE`` of :mod:`lavalike.dynamics.lif`, in Loihi's integers)."""
+"""Leaky integrate-and-fire without a current (equations: ``FIRE`` of :mod:`lavalike.dynamics.lif`,
+in Loihi's integers)."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ from lavalike.slayer.neuron.base import (
 def neuron_params(
     device_params: Mapping[str, Any], scale: int = W_SCALE, p_scale: int = P_SCALE
 ) -> dict[str, Any]:
-    """Arguments of a Neuron that has these ``device_params``, whose iDecay is 4096: its current does not last."""
+    """Arguments of a Neuron that has these ``device_params``, whose iDecay is 4096: its current
+    does not last."""
     if "iDecay" in device_params and (np.asarray(device_params["iDecay"]) != p_scale).any():
         raise InputError(
             f"neuron_params: iDecay is {device_params['iDecay']}, a lif neuron's {p_scale}; use cuba"
@@ -36,7 +38,8 @@ def neuron_params(
 
 
 class Neuron(cuba.Neuron):
-    """Voltage and spike: ``v = LI(norm(x)); s = v > threshold; v = 0 where s``. Exported as CUBA whose current does not last.
+    """Voltage and spike: ``v = LI(norm(x)); s = v > threshold; v = 0 where s``. Exported as CUBA
+    whose current does not last.
 
     Args:
         voltage_decay: 0..1, trained if requires_grad.

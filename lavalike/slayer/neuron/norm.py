@@ -32,9 +32,9 @@ def _averaged(x: torch.Tensor) -> torch.Tensor:
 class MeanOnlyBatchNorm(Sized):
     """Subtracts the channel mean: of the batch in training, the running one in evaluation.
 
-    In a training over several processes (:mod:`lavalike.slayer.distributed`) the batch is that of all of them.
-    ``running = (1 - momentum) running + momentum mean``; the mean is quantised by ``pre_hook_fx`` before it is
-    subtracted (reference: lava-dl 0.6, neuron/norm).
+    In a training over several processes (:mod:`lavalike.slayer.distributed`) the batch is that of
+    all of them. ``running = (1 - momentum) running + momentum mean``; the mean is quantised by
+    ``pre_hook_fx`` before it is subtracted (reference: lava-dl 0.6, neuron/norm).
 
     Args:
         num_features: channels; found at the first call if None.
@@ -90,7 +90,8 @@ class MeanOnlyBatchNorm(Sized):
         return x - mean.reshape(1, -1, *[1] * (x.dim() - 2))
 
     def mean(self, of_batch: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What is subtracted, one a channel: the batch's mean in training, which moves the running one, else that; quantised."""
+        """What is subtracted, one a channel: the batch's mean in training, which moves the running
+        one, else that; quantised."""
         if not self.training:
             return self.pre_hook_fx(self.running_mean)
         mean = of_batch()
@@ -102,16 +103,19 @@ class MeanOnlyBatchNorm(Sized):
 
 class WgtScaleBatchNorm(MeanOnlyBatchNorm):
     """MeanOnlyBatchNorm, then division by a power of two near the deviation of the whole tensor:
-    ``2**ceil(log2(sqrt(var + eps)))``, its exponent within +-weight_exp_bits (reference: lava-dl 0.6, neuron/norm).
+    ``2**ceil(log2(sqrt(var + eps)))``, its exponent within +-weight_exp_bits (reference: lava-dl
+    0.6, neuron/norm).
 
-    The exponent would scale the deployed weights, for which a .net file has no place: a block is exported only while it is 0.
+    The exponent would scale the deployed weights, for which a .net file has no place: a block is
+    exported only while it is 0.
 
     Args:
         weight_exp_bits: limit of the exponent. Default 3.
         eps: added to the variance. Default 1e-5.
         num_features, momentum, pre_hook_fx: see MeanOnlyBatchNorm.
 
-    The running variance begins at 0.5, whose exponent is 0 (lava-dl's began at 0: untrained, it multiplied by 8).
+    The running variance begins at 0.5, whose exponent is 0 (lava-dl's began at 0: untrained, it
+    multiplied by 8).
     """
 
     running_var: torch.Tensor

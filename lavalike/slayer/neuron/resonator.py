@@ -1,4 +1,5 @@
-"""What the resonators share: complex input, a rotation per step (equations: :mod:`lavalike.dynamics.resonator`)."""
+"""What the resonators share: complex input, a rotation per step (equations:
+:mod:`lavalike.dynamics.resonator`)."""
 
 from __future__ import annotations
 
@@ -54,11 +55,13 @@ class Resonator(Neuron):
     """Base of rf, rf_iz, adrf and adrf_iz: takes (real, imag), sends spikes.
 
     Args:
-        period: of the oscillation in steps, >= 4. With shared_param=False a pair (low, high) draws one a channel; an array or
-            tensor is taken as it is.
+        period: of the oscillation in steps, >= 4. With shared_param=False a pair (low, high) draws
+            one a channel; an array or tensor is taken as it is.
         decay: of the amplitude a step, 0..1; likewise.
-        log_init: frequencies evenly spaced on a logarithmic scale, in order; False: drawn evenly. Default True.
-        threshold and the rest: see the base class; a graded spike sends real (of the Izhikevich kinds imag) as it was before a reset.
+        log_init: frequencies evenly spaced on a logarithmic scale, in order; False: drawn evenly.
+            Default True.
+        threshold and the rest: see the base class; a graded spike sends real (of the Izhikevich
+            kinds imag) as it was before a reset.
     """
 
     inputs = 2
@@ -186,7 +189,8 @@ class Resonator(Neuron):
 
     @property
     def lam(self) -> np.ndarray:
-        """Rate of the amplitude's decay, ``-log(1 - decay)`` a step, (1,) or (channels,); so are the following."""
+        """Rate of the amplitude's decay, ``-log(1 - decay)`` a step, (1,) or (channels,); so are
+        the following."""
         return -np.log(np.hypot(*self.rotation))
 
     @property

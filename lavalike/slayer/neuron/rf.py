@@ -1,4 +1,5 @@
-"""Resonate-and-fire: a spike where real reaches the threshold as imag passes zero upwards; no reset."""
+"""Resonate-and-fire: a spike where real reaches the threshold as imag passes zero upwards; no
+reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Izhikevich's resonate-and-fire: a spike where imag reaches the threshold; then real = 0 and imag just below the threshold."""
+"""Izhikevich's resonate-and-fire: a spike where imag reaches the threshold; then real = 0 and imag
+just below the threshold."""
 
 from __future__ import annotations
 

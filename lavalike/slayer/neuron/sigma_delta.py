@@ -23,7 +23,8 @@ ACTIVATION = Rule("a function or a module", lambda v: callable(v) and not isinst
 
 
 def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE) -> dict[str, Any]:
-    """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group; its activation is relu."""
+    """Arguments of a Neuron that has these ``device_params``, as in a file's neuron group; its
+    activation is relu."""
     return from_device(device_params, delta.SIGMA_DELTA_RELU, scale)
 
 
@@ -31,13 +32,16 @@ class Neuron(_Neuron):
     """Sigma, norm, bias, activation, Delta, dropout.
 
     Args:
-        threshold: of the Delta; rounded down to 1/scale as it is used, while training too. With shared_param=False also an
-            array of one a channel.
-        activation: a function such as ``functional.relu`` or a module. Default relu. Only relu can be exported.
-        cum_error: compare the accumulated error with the threshold, not the last change. Cannot be exported. Default False.
-        shared_param: one threshold for all channels, else one a channel (once channels are known). Default True.
-        tau_grad, scale_grad, scale, norm, dropout, persistent_state, requires_grad: see the base class; requires_grad trains
-            the threshold.
+        threshold: of the Delta; rounded down to 1/scale as it is used, while training too. With
+            shared_param=False also an array of one a channel.
+        activation: a function such as ``functional.relu`` or a module. Default relu. Only relu can
+            be exported.
+        cum_error: compare the accumulated error with the threshold, not the last change. Cannot be
+            exported. Default False.
+        shared_param: one threshold for all channels, else one a channel (once channels are known).
+            Default True.
+        tau_grad, scale_grad, scale, norm, dropout, persistent_state, requires_grad: see the base
+            class; requires_grad trains the threshold.
 
     Messages are multiples of 1 / (64 scale).
     """
@@ -167,7 +171,8 @@ class Neuron(_Neuron):
     def fused(
         self, x: torch.Tensor, state: State | None, shift: bool
     ) -> tuple[torch.Tensor, State]:
-        """All of it in one loop; a norm is a bias there, its mean a sum of the inputs: what came first counts in most of the sums."""
+        """All of it in one loop; a norm is a bias there, its mean a sum of the inputs: what came
+        first counts in most of the sums."""
         self.check([x])
         self.fit(x.shape[1])
         bias = self.quantize_8bit(self.bias)

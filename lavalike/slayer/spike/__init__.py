@@ -13,10 +13,11 @@ Slayer = Exponential
 
 
 class Phase(Exponential):
-    """Slayer's gradient of a resonator's spike, of the distance ``x`` of real from its threshold and of imag ``y``.
+    """Slayer's gradient of a resonator's spike, of the distance ``x`` of real from its threshold
+    and of imag ``y``.
 
-    With ``dr = exp(-|x|/tau) / (2 tau)`` and ``di`` the same of y: ``scale dr di`` to real, and to imag
-    ``-scale/tau sign(y) di (1 + sign(x) (1 - 2 tau dr)) / 2``.
+    With ``dr = exp(-|x|/tau) / (2 tau)`` and ``di`` the same of y: ``scale dr di`` to real, and to
+    imag ``-scale/tau sign(y) di (1 + sign(x) (1 - 2 tau dr)) / 2``.
     """
 
     def phase(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,7 +30,8 @@ class Phase(Exponential):
 
 
 class Graded(torch.autograd.Function):
-    """``s v``: what spikes, 1 or 0, send of the state. Backward, to the state: ``scale exp(min(v - threshold, 0) / tau)``."""
+    """``s v``: what spikes, 1 or 0, send of the state. Backward, to the state:
+    ``scale exp(min(v - threshold, 0) / tau)``."""
 
     @staticmethod
     def forward(
@@ -87,13 +89,18 @@ class GradedPhase(torch.autograd.Function):
 
 
 class Spike:
-    """``Spike.apply(voltage, threshold, tau_rho, scale_rho, graded_spike=False, voltage_last=0, scale=1)``: 1 where voltage >= threshold.
+    """``Spike.apply(voltage, threshold, tau_rho, scale_rho, graded_spike=False, voltage_last=0,
+    scale=1)``: 1 where voltage >= threshold.
 
     Args:
         voltage, threshold: a tensor; one number, or a tensor that broadcasts.
-        tau_rho, scale_rho: > 0, of the gradient: ``scale_rho / (2 tau_rho) exp(-|voltage - threshold| / tau_rho)``; none to the threshold.
-        graded_spike: ``voltage / scale`` instead of 1; its gradient is ``scale_rho exp(min(voltage - threshold, 0) / tau_rho)``.
-        voltage_last: the voltage before the first step; taken as lava-dl takes it, which never looks at it either.
+        tau_rho, scale_rho: > 0, of the gradient:
+            ``scale_rho / (2 tau_rho) exp(-|voltage - threshold| / tau_rho)``; none to the
+            threshold.
+        graded_spike: ``voltage / scale`` instead of 1; its gradient is
+            ``scale_rho exp(min(voltage - threshold, 0) / tau_rho)``.
+        voltage_last: the voltage before the first step; taken as lava-dl takes it, which never
+            looks at it either.
         scale: what graded spikes are divided by (their gradient is not, as in lava-dl).
     """
 

@@ -35,7 +35,8 @@ class _Plain(torch.autograd.Function):
 
 
 class Spike:
-    """``Spike.apply(real, imag, threshold, tau_rho, scale_rho, graded_spike=False, imag_last=0, scale=1)``.
+    """``Spike.apply(real, imag, threshold, tau_rho, scale_rho, graded_spike=False, imag_last=0,
+    scale=1)``.
 
     1 where ``real >= threshold`` and ``imag >= 0`` and imag was below 0 in the step before.
 

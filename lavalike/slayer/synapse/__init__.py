@@ -1,4 +1,5 @@
-"""Synapses on tensors ``(batch, channel, (height, width,) time)``; :mod:`.complex` has those of resonators."""
+"""Synapses on tensors ``(batch, channel, (height, width,) time)``; :mod:`.complex` has those of
+resonators."""
 
 from lavalike.slayer.synapse import complex as complex
 from lavalike.slayer.synapse.layer import (

@@ -12,7 +12,8 @@ from lavalike.slayer.synapse import layer
 
 
 class _Complex(nn.Module):
-    """``(real(x), imag(x))``; both synapses have the arguments of the class of this name in :mod:`lavalike.slayer.synapse`."""
+    """``(real(x), imag(x))``; both synapses have the arguments of the class of this name in
+    :mod:`lavalike.slayer.synapse`."""
 
     part: ClassVar[type[layer.Synapse]]
 

@@ -1,7 +1,7 @@
 """Dense, Conv, ConvTranspose, Pool and Unpool.
 
-Time is folded into the batch: one matrix product or convolution for all steps. Tensors whose time is outermost in
-memory, as the neurons leave them, are multiplied where they lie.
+Time is folded into the batch: one matrix product or convolution for all steps. Tensors whose time
+is outermost in memory, as the neurons leave them, are multiplied where they lie.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ def _unfold(y: torch.Tensor, time: int) -> torch.Tensor:
 class Synapse(nn.Module):
     """A weight of shape ``(out, in, kernel..., 1)``, as slayer stores all of them.
 
-    With ``weight_norm`` it is ``weight_g * weight_v / |weight_v|``, norms taken over all but the first axis. ``exact_eval``: outside
-    training multiply in float64, where sums of quantised values are exact in any order.
+    With ``weight_norm`` it is ``weight_g * weight_v / |weight_v|``, norms taken over all but the
+    first axis. ``exact_eval``: outside training multiply in float64, where sums of quantised values
+    are exact in any order.
     """
 
     def __init__(
@@ -147,7 +148,8 @@ class Synapse(nn.Module):
 
     @property
     def grad_norm(self) -> float:
-        """Norm of the weight's gradient (of weight_g with weight_norm) over its number of elements; 0 without one."""
+        """Norm of the weight's gradient (of weight_g with weight_norm) over its number of elements;
+        0 without one."""
         p = self.weight_g if self.weight_norm else self.weight
         return 0.0 if p.grad is None else float(p.grad.norm() / p.grad.numel())
 
@@ -156,8 +158,8 @@ class Dense(Synapse):
     """``weight @ x``, for x of shape (batch, in_neurons, time).
 
     Args:
-        in_neurons, out_neurons: sizes. Where in_neurons is a shape, x may have spatial axes as well, with as many neurons;
-            they are taken in the order channel, height, width.
+        in_neurons, out_neurons: sizes. Where in_neurons is a shape, x may have spatial axes as
+            well, with as many neurons; they are taken in the order channel, height, width.
         weight_scale: factor on the initial weights. Default 1.
         weight_norm: default False.
         pre_hook_fx: applied to the weight in every call, a quantisation for instance.
@@ -207,7 +209,8 @@ class Dense(Synapse):
 
 
 class _Kernel(Synapse):
-    """What convolutions share. A kernel of three numbers makes it three-dimensional: (batch, channel, depth, height, width, time)."""
+    """What convolutions share. A kernel of three numbers makes it three-dimensional: (batch,
+    channel, depth, height, width, time)."""
 
     def sizes(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> int:
         axes = len(kernel_size) if isinstance(kernel_size, list | tuple) else 2
@@ -247,7 +250,8 @@ class Conv(_Kernel):
     """Correlation with a kernel, for x of shape (batch, in_features, height, width, time).
 
     Args:
-        kernel_size, stride, padding, dilation: one int or (height, width); a kernel of three is three-dimensional.
+        kernel_size, stride, padding, dilation: one int or (height, width); a kernel of three is
+            three-dimensional.
         groups, weight_scale, weight_norm, pre_hook_fx: see Dense.
     """
 
@@ -292,7 +296,8 @@ class Conv(_Kernel):
 
 
 class ConvTranspose(_Kernel):
-    """Transposed convolution, for x of shape (batch, in_features, height, width, time); the weight is (in, out / groups, ...).
+    """Transposed convolution, for x of shape (batch, in_features, height, width, time); the weight
+    is (in, out / groups, ...).
 
     Arguments: see Conv.
     """
@@ -342,8 +347,9 @@ class ConvTranspose(_Kernel):
 class Pool(_Kernel):
     """Sum pooling times a fixed weight, for x of shape (batch, features, height, width, time).
 
-    Where windows lie side by side (stride = kernel_size, no padding, no dilation) zeros complete the last one: 9 x 7 pooled by 2 is
-    5 x 4. Every other form has torch's sizes: what does not fill a window is left out.
+    Where windows lie side by side (stride = kernel_size, no padding, no dilation) zeros complete
+    the last one: 9 x 7 pooled by 2 is 5 x 4. Every other form has torch's sizes: what does not fill
+    a window is left out.
 
     Args:
         kernel_size: one int or (height, width).
@@ -404,7 +410,8 @@ class Pool(_Kernel):
 
 
 class Unpool(Pool):
-    """Every input spread over a kernel's window, times a fixed weight: the transpose of Pool, with its arguments."""
+    """Every input spread over a kernel's window, times a fixed weight: the transpose of Pool, with
+    its arguments."""
 
     output_size = ConvTranspose.output_size
 

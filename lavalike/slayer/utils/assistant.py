@@ -14,7 +14,8 @@ from lavalike.slayer.utils.stats import LearningStat, LearningStats
 
 
 def alone(net: nn.Module) -> nn.Module:
-    """The module that DistributedDataParallel wraps, which talks to no other process; any other as it is."""
+    """The module that DistributedDataParallel wraps, which talks to no other process; any other as
+    it is."""
     return net.module if isinstance(net, nn.parallel.DistributedDataParallel) else net
 
 
@@ -22,15 +23,18 @@ class Assistant:
     """Runs a network on batches and keeps its statistics.
 
     Args:
-        net: returns ``output``, ``(output, count)`` with count_log, ``(output, net_loss)`` with lam, or
-            ``(output, net_loss, count)`` with both. Within DistributedDataParallel each process trains on a share of
-            the batch (:mod:`lavalike.slayer.distributed`); test and valid run what is inside, in this one alone.
-        error: ``error(output, target) -> loss``, a mean over the batch for the statistics to be means too.
+        net: returns ``output``, ``(output, count)`` with count_log, ``(output, net_loss)`` with
+            lam, or ``(output, net_loss, count)`` with both. Within DistributedDataParallel each
+            process trains on a share of the batch (:mod:`lavalike.slayer.distributed`); test and
+            valid run what is inside, in this one alone.
+        error: ``error(output, target) -> loss``, a mean over the batch for the statistics to be
+            means too.
         optimizer: a torch optimizer; None where only test and valid are called.
         stats: a LearningStats, or None.
         classifier: ``classifier(output) -> labels`` of the targets' shape, for accuracies.
         count_log: the network returns event counts.
-        lam: weight of the network's own loss, which is trained on but not counted in the statistics.
+        lam: weight of the network's own loss, which is trained on but not counted in the
+            statistics.
     """
 
     @arguments(
@@ -119,7 +123,8 @@ class Assistant:
         return output, loss, net_loss, count
 
     def _correct(self, output: torch.Tensor, target: torch.Tensor) -> float | None:
-        """Samples classified correctly; with one label a step, each counts the share of its steps."""
+        """Samples classified correctly; with one label a step, each counts the share of its
+        steps."""
         if self.classifier is None:
             return None
         label = self.classifier(output)

@@ -45,21 +45,25 @@ def _loadable(value: Any) -> bool:
 def save_checkpoint(path: str | os.PathLike[str], **state: Any) -> None:
     """Write ``state`` to ``path``, whole or not at all, with a digest that tells later damage.
 
-        save_checkpoint("run.pt", net=net.state_dict(), optimizer=optimizer.state_dict(), stats=stats.state_dict(),
+        save_checkpoint("run.pt", net=net.state_dict(), optimizer=optimizer.state_dict(),
+        stats=stats.state_dict(),
                         rng=torch.get_rng_state(), loader=generator.get_state(), epoch=epoch)
 
     Args:
         path: its folder exists.
-        state: tensors, numbers, strings, None, and lists, tuples and dicts of them, as ``state_dict()`` returns.
+        state: tensors, numbers, strings, None, and lists, tuples and dicts of them, as
+            ``state_dict()`` returns.
 
     Raises:
-        InputTypeError: an item could not be loaded again without running code; the file that was there is untouched.
+        InputTypeError: an item could not be loaded again without running code; the file that was
+            there is untouched.
     """
 
     def write(f: BinaryIO) -> None:
         torch.save({"format": FORMAT, "version": VERSION, "state": state}, f)
-        # A zip file ends in the length of its comment, 0: the comment becomes a digest of all before it. The checksums inside
-        # leave the directory uncovered, and torch does not look at them.
+        # A zip file ends in the length of its comment, 0: the comment becomes a digest of all
+        # before it. The checksums inside leave the directory uncovered, and torch does not look at
+        # them.
         f.seek(-2, os.SEEK_END)
         f.write(struct.pack("<H", DIGEST))
         f.write(_digest(f, f.tell()))
@@ -87,7 +91,8 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     """What ``save_checkpoint`` wrote to ``path``.
 
     Args:
-        map_location: device of the tensors; load_state_dict brings them to their module's, wherever they are.
+        map_location: device of the tensors; load_state_dict brings them to their module's, wherever
+            they are.
 
     Raises:
         FileNotFoundError: there is no file.

@@ -15,7 +15,8 @@ from lavalike.errors import InputError
 
 
 def _filtered(input: torch.Tensor, weight: torch.Tensor, ahead: bool) -> torch.Tensor:
-    """(..., time) -> (rows, filters, time): ``weight`` (filters, 1, length) slid over what was, or with ``ahead`` will be."""
+    """(..., time) -> (rows, filters, time): ``weight`` (filters, 1, length) slid over what was, or
+    with ``ahead`` will be."""
     if input.dim() < 1 or input.numel() == 0:
         raise InputError(
             f"utils.filter: a signal (..., time) that is not empty is expected, got {tuple(input.shape)}"
@@ -48,7 +49,8 @@ def conv(input: torch.Tensor, filter: torch.Tensor, sampling_time: float = 1) ->
 
 @arguments(input=TENSOR, filter=TENSOR, sampling_time=real(above=0))
 def corr(input: torch.Tensor, filter: torch.Tensor, sampling_time: float = 1) -> torch.Tensor:
-    """Correlation, the adjoint of ``conv``: ``y[t] = sampling_time * sum_k filter[k] input[t + k]``."""
+    """Correlation, the adjoint of ``conv``:
+    ``y[t] = sampling_time * sum_k filter[k] input[t + k]``."""
     return _filtered(input, _kernel(filter), True).reshape(input.shape) * sampling_time
 
 
@@ -56,7 +58,8 @@ class FIR(nn.Module):
     """A fixed filter over time.
 
     Args:
-        fir_response: impulse response, (length,); None: ``exp(-t / time_constant)`` for ``length`` steps.
+        fir_response: impulse response, (length,); None: ``exp(-t / time_constant)`` for ``length``
+            steps.
         time_constant: in the unit of sampling_time.
         length: number of steps.
         sampling_time: duration of a step.
@@ -100,7 +103,8 @@ class FIR(nn.Module):
 class FIRBank(nn.Module):
     """Learnable filters over time, each applied to every channel.
 
-    ``weight`` is (num_filter, 1, 1, 1, length), as of a Conv3d: its last element acts on the present step.
+    ``weight`` is (num_filter, 1, 1, 1, length), as of a Conv3d: its last element acts on the
+    present step.
 
     Args:
         num_filter: number of filters.
@@ -141,7 +145,8 @@ class FIRBank(nn.Module):
         return self.weight.detach().reshape(self.num_filter, -1).flip(-1).cpu().numpy()
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, ..., time) -> (batch, num_filter * channels, ..., time): all channels of the first filter, then of the next."""
+        """(batch, channels, ..., time) -> (batch, num_filter * channels, ..., time): all channels
+        of the first filter, then of the next."""
         if input.dim() < 3:
             raise InputError(
                 f"utils.filter.FIRBank: input has shape {tuple(input.shape)}; expected (batch, channels, ..., time)"

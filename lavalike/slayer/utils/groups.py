@@ -17,14 +17,15 @@ def parameter_groups(net: nn.Module, lr: float, delay_lr: float = 0.1) -> list[d
         optimizer = torch.optim.Adam(slayer.utils.parameter_groups(net, lr=0.01))
 
     - "weights": all but the following, at ``lr``.
-    - "decays" of neurons (sin and cos of resonators too), at ``lr`` times 4096: they are stored times 4096, so that at ``lr`` 300 steps
-      of Adam(0.01) move one from 0.1 to 0.1007.
-    - "delays" of axons, at ``delay_lr``: they count in steps, begin below 1 and are rounded down, so that at 0.003 nothing moves
-      for hundreds of steps.
+    - "decays" of neurons (sin and cos of resonators too), at ``lr`` times 4096: they are stored
+      times 4096, so that at ``lr`` 300 steps of Adam(0.01) move one from 0.1 to 0.1007.
+    - "delays" of axons, at ``delay_lr``: they count in steps, begin below 1 and are rounded down,
+      so that at 0.003 nothing moves for hundreds of steps.
 
-    Groups without parameters are left out. Decays and delays get ``weight_decay`` 0: it would draw them to 0, at these rates within a few
-    steps. The factor is that of optimizers whose steps are as long as their rate (Adam, RAdam, RMSprop, Rprop); for plain SGD the
-    gradient is 4096 times smaller besides, so give that group's "lr" another factor 4096.
+    Groups without parameters are left out. Decays and delays get ``weight_decay`` 0: it would draw
+    them to 0, at these rates within a few steps. The factor is that of optimizers whose steps are
+    as long as their rate (Adam, RAdam, RMSprop, Rprop); for plain SGD the gradient is 4096 times
+    smaller besides, so give that group's "lr" another factor 4096.
 
     Args:
         net: any module; a parameter that is in it twice is taken once.

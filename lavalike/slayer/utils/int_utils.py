@@ -12,7 +12,8 @@ from lavalike.errors import InputError
 
 @arguments(x=TENSOR, bits=integer(0))
 def right_shift_to_zero(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """``sign(x) * (|x| >> bits)``: division by 2**bits, rounded towards zero, of an integer tensor."""
+    """``sign(x) * (|x| >> bits)``: division by 2**bits, rounded towards zero, of an integer
+    tensor."""
     if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
         raise InputError(
             f"utils.int_utils.right_shift_to_zero: an integer tensor is expected, got {x.dtype}"

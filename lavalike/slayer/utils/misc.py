@@ -14,7 +14,8 @@ from lavalike.errors import InputError
 def event_rate(x: torch.Tensor) -> torch.Tensor:
     """Share of non-zero messages in ``x`` (..., time), a 0-d float32.
 
-    The first step starts the states of sigma-delta layers and is left out, unless it is the only one.
+    The first step starts the states of sigma-delta layers and is left out, unless it is the only
+    one.
     """
     if x.dim() == 0 or x.numel() == 0:
         raise InputError(

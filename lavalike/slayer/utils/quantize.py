@@ -45,6 +45,7 @@ def quantize(x: torch.Tensor, step: float = 1, mode: MODE = MODE.ROUND) -> torch
 def quantize_hook_fx(
     x: torch.Tensor, scale: float = 64, num_bits: int = 8, descale: bool = False
 ) -> torch.Tensor:
-    """Weights as integers of ``num_bits`` on a grid of 2 / scale, in [-2 * 2**num_bits, 2 (2**num_bits - 1)] / scale."""
+    """Weights as integers of ``num_bits`` on a grid of 2 / scale, in [-2 * 2**num_bits, 2
+    (2**num_bits - 1)] / scale."""
     y = quantize(x, 2 / scale).clamp(-2 * 2**num_bits / scale, 2 * (2**num_bits - 1) / scale)
     return y * scale if descale else y

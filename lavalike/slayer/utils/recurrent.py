@@ -19,13 +19,16 @@ def custom_recurrent(
 ) -> torch.Tensor:
     """``s[t] = neuron(z[t] + recurrent_synapse(s[t - 1]))``, (batch, neuron, time) to the same.
 
-    The gradient goes back through the feedback and through the neuron's own state: full backpropagation through time.
+    The gradient goes back through the feedback and through the neuron's own state: full
+    backpropagation through time.
 
     Args:
         z: input currents, time last.
-        neuron: (batch, neuron, 1) -> (batch, neuron, 1); keeps its state from call to call (persistent_state).
+        neuron: (batch, neuron, 1) -> (batch, neuron, 1); keeps its state from call to call
+            (persistent_state).
         recurrent_synapse: (batch, neuron, 1) -> the same.
-        last: s of the step before the first, for streams cut in parts: ``s[..., -1:]`` of the part before. None: zeros.
+        last: s of the step before the first, for streams cut in parts: ``s[..., -1:]`` of the part
+            before. None: zeros.
     """
     if z.dim() < 2 or 0 in z.shape:
         raise InputError(

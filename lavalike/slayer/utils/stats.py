@@ -19,13 +19,15 @@ GAP = math.nan  # the epochs in which a phase had no samples
 class LearningStat:
     """One of training, testing, validation.
 
-    Within an epoch ``add`` batches (or raise num_samples, loss_sum and correct_samples); ``update`` closes it.
+    Within an epoch ``add`` batches (or raise num_samples, loss_sum and correct_samples); ``update``
+    closes it.
 
     Args:
         loss_str, loss_unit, accuracy_str, accuracy_unit: how the two are called when printed.
 
     Attributes:
-        loss_log, accuracy_log: a value an epoch, NaN where there were no samples, or none were classified.
+        loss_log, accuracy_log: a value an epoch, NaN where there were no samples, or none were
+            classified.
         min_loss, max_accuracy: the best of them, None before the first.
     """
 
@@ -77,8 +79,9 @@ class LearningStat:
     def best_loss(self) -> bool:
         """Whether the loss is below that of every epoch before.
 
-        Judged of the epoch under way if it has samples, else of the one last closed: at an epoch's end the answer is
-        the same before and after ``update``. The first epoch is the best so far; NaN never is.
+        Judged of the epoch under way if it has samples, else of the one last closed: at an epoch's
+        end the answer is the same before and after ``update``. The first epoch is the best so far;
+        NaN never is.
         """
         return self._best[0] if self.loss is None else self._below(self.loss)
 
@@ -190,7 +193,7 @@ class LearningStats:
 
     Args:
         loss_str, loss_unit, accuracy_str, accuracy_unit: how the two are called when printed.
-    """
+    """  # noqa: W505
 
     @arguments(loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT)
     def __init__(
@@ -268,7 +271,8 @@ class LearningStats:
         figsize: tuple[float, float] | None = None,
         path: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Draw losses, on a logarithmic scale where all are positive, and accuracies where there are any. Needs matplotlib.
+        """Draw losses, on a logarithmic scale where all are positive, and accuracies where there
+        are any. Needs matplotlib.
 
         Args:
             figures: numbers of the two figures.
@@ -310,7 +314,8 @@ class LearningStats:
     def save(self, path: str | os.PathLike[str] = "") -> None:
         """Write loss.txt and accuracy.txt to the folder ``path``.
 
-        A line an epoch, with training, testing and validation in columns, nan for none; ``load`` and numpy.loadtxt read them.
+        A line an epoch, with training, testing and validation in columns, nan for none; ``load``
+        and numpy.loadtxt read them.
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)

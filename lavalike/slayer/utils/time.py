@@ -15,11 +15,13 @@ from lavalike.errors import InputError
 def shift(
     input: torch.Tensor, shift_val: float | torch.Tensor | Sequence[float], sampling_time: float = 1
 ) -> torch.Tensor:
-    """``input`` later by ``shift_val``, earlier where it is negative; zeros come in, the length stays.
+    """``input`` later by ``shift_val``, earlier where it is negative; zeros come in, the length
+    stays.
 
     Args:
         input: (..., time), with one shift a channel (batch, channel, ..., time).
-        shift_val: in the unit of sampling_time, whole steps (a fraction of a step is cut off): one, or one a channel.
+        shift_val: in the unit of sampling_time, whole steps (a fraction of a step is cut off): one,
+            or one a channel.
         sampling_time: duration of a step.
     """
     steps = (torch.as_tensor(shift_val).detach().to(input.device) / sampling_time).trunc().long()
@@ -40,5 +42,6 @@ def shift(
 
 @arguments(input=TENSOR, n_sample=integer(1))
 def replicate(input: torch.Tensor, n_sample: int) -> torch.Tensor:
-    """(...) -> (..., n_sample): the same at every step, without a copy (clone it before writing into it)."""
+    """(...) -> (..., n_sample): the same at every step, without a copy (clone it before writing
+    into it)."""
     return input.unsqueeze(-1).expand(*input.shape, n_sample)

@@ -1,4 +1,5 @@
-"""What losses, accuracies and regularisers have in common: recordings ``[T, B, C]`` and labels ``[B]``.
+"""What losses, accuracies and regularisers have in common: recordings ``[T, B, C]`` and labels
+``[B]``.
 
 Shapes are checked, values are not looked at: a loss inside a model can be traced and compiled.
 """
@@ -14,7 +15,8 @@ from lavalike.errors import InputError, InputTypeError
 
 Recording = torch.Tensor | Sequence[torch.Tensor]
 
-# of losses and accuracies; what they may be together is looked at by check_classes and check_reduction
+# of losses and accuracies; what they may be together is looked at by check_classes and
+# check_reduction
 CLASSES = {
     "population_code": FLAG,
     "num_classes": Rule(
@@ -27,7 +29,8 @@ LOSS = {"reduction": TEXT, "weight": optional(TENSOR)}
 def recording(
     x: Recording, who: str, axes: str = "[T, B, C]", name: str = "spk_out"
 ) -> torch.Tensor:
-    """``x``, a list of steps stacked; in at least float32, so that counts above 256 are exact in bfloat16 too."""
+    """``x``, a list of steps stacked; in at least float32, so that counts above 256 are exact in
+    bfloat16 too."""
     if not isinstance(x, torch.Tensor) and not (
         isinstance(x, list | tuple) and all(isinstance(step, torch.Tensor) for step in x)
     ):
@@ -87,7 +90,8 @@ def check_classes(population_code: bool, num_classes: int | bool, who: str) -> N
 def by_class(
     x: torch.Tensor, population_code: bool, num_classes: int | bool, who: str
 ) -> torch.Tensor:
-    """``[..., C]``: with a population code, each class's neurons, which stand side by side, added up."""
+    """``[..., C]``: with a population code, each class's neurons, which stand side by side, added
+    up."""
     outputs = x.shape[-1]
     if not population_code:
         if num_classes and num_classes != outputs:
@@ -117,7 +121,8 @@ def class_weight(
 def weighted(
     loss: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None, classes: int, who: str
 ) -> torch.Tensor:
-    """``loss`` of the shape of ``targets``, or with classes ``[..., C]``, times the weights of the labelled classes."""
+    """``loss`` of the shape of ``targets``, or with classes ``[..., C]``, times the weights of the
+    labelled classes."""
     weight = class_weight(weight, classes, loss, who)
     if weight is None:
         return loss

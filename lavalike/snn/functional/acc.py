@@ -1,4 +1,5 @@
-"""Accuracies of recordings of spikes ``[T, B, C]``: tensors of no axes on the recording's device, in 0..1."""
+"""Accuracies of recordings of spikes ``[T, B, C]``: tensors of no axes on the recording's device,
+in 0..1."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def accuracy_rate(
     Args:
         spk_out: ``[T, B, C]`` or a list of steps.
         targets: integer labels ``[B]``.
-        population_code, num_classes: the outputs are ``num_classes`` equal groups, neighbours in one group.
+        population_code, num_classes: the outputs are ``num_classes`` equal groups, neighbours in
+            one group.
     """
     _recording.check_classes(population_code, num_classes, "accuracy_rate")
     x = _recording.recording(spk_out, "accuracy_rate")
@@ -33,7 +35,8 @@ def accuracy_rate(
 
 @arguments(late=True)
 def accuracy_temporal(spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:
-    """The share of samples whose labelled class fired first; of equals the lowest counts, and who is silent fires last."""
+    """The share of samples whose labelled class fired first; of equals the lowest counts, and who
+    is silent fires last."""
     x = _recording.recording(spk_out, "accuracy_temporal")
     targets = _recording.labels(targets, x, "accuracy_temporal")
     return (spike_times(x.detach())[0].argmin(-1) == targets).to(x.dtype).mean()

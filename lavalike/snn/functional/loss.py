@@ -1,10 +1,12 @@
-"""Losses on recordings of spikes or membranes ``[T, B, C]``, by snnTorch's names, arguments and defaults.
+"""Losses on recordings of spikes or membranes ``[T, B, C]``, by snnTorch's names, arguments and
+defaults.
 
-A recording is a tensor, or a list of its steps ``[B, C]``; half precision is computed in float32. Labels are integers
-``[B]``. ``reduction`` is "mean" (over all that is left of the batch and the classes), "sum" or "none". ``weight`` ``[C]``
-multiplies the loss of every sample by that of its class; "mean" then divides by the number of samples, not by the
-weights' sum. With ``population_code`` the outputs are ``num_classes`` equal groups, neighbours in one group.
-Wrong shapes raise InputError with the loss's name; labels out of range InputError on the CPU.
+A recording is a tensor, or a list of its steps ``[B, C]``; half precision is computed in float32.
+Labels are integers ``[B]``. ``reduction`` is "mean" (over all that is left of the batch and the
+classes), "sum" or "none". ``weight`` ``[C]`` multiplies the loss of every sample by that of its
+class; "mean" then divides by the number of samples, not by the weights' sum. With
+``population_code`` the outputs are ``num_classes`` equal groups, neighbours in one group. Wrong
+shapes raise InputError with the loss's name; labels out of range InputError on the CPU.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def on_off(
 @arguments(**_recording.CLASSES, **_recording.LOSS)
 @dataclass(eq=False)
 class ce_rate_loss:
-    """Cross entropy of the outputs at every step, averaged over time: the labelled class is to fire all the time."""
+    """Cross entropy of the outputs at every step, averaged over time: the labelled class is to fire
+    all the time."""
 
     population_code: bool = False
     num_classes: int | bool = False
@@ -80,7 +83,8 @@ class ce_rate_loss:
 @arguments(**_recording.CLASSES, **_recording.LOSS)
 @dataclass(eq=False)
 class ce_count_loss:
-    """Cross entropy of the numbers of spikes; of membranes, if these are given, their sums over time."""
+    """Cross entropy of the numbers of spikes; of membranes, if these are given, their sums over
+    time."""
 
     population_code: bool = False
     num_classes: int | bool = False
@@ -129,9 +133,11 @@ class ce_max_membrane_loss:
 @dataclass(eq=False)
 class mse_count_loss:
     """Squared distance of the numbers of spikes from ``T correct_rate`` for the labelled class and
-    ``T incorrect_rate`` for the others (whole spikes, rounded down), divided by T (after slayer's SpikeRate).
+    ``T incorrect_rate`` for the others (whole spikes, rounded down), divided by T (after slayer's
+    SpikeRate).
 
-    With a population code both numbers are those of a whole group. "none" gives ``[B, num_classes]``.
+    With a population code both numbers are those of a whole group. "none" gives
+    ``[B, num_classes]``.
     """
 
     correct_rate: float = 1
@@ -176,9 +182,9 @@ class mse_count_loss:
 class mse_membrane_loss:
     """Squared distance of membranes from their targets, averaged over time.
 
-    ``targets`` are labels, which stand for ``on_target`` and ``off_target``: ``[B]``, or with ``time_var_targets``
-    one a step, ``[T, B]``; or the membranes themselves, floating-point ``[B, C]`` or ``[T, B, C]``, without ``weight``.
-    "none" gives ``[B, C]``.
+    ``targets`` are labels, which stand for ``on_target`` and ``off_target``: ``[B]``, or with
+    ``time_var_targets`` one a step, ``[T, B]``; or the membranes themselves, floating-point
+    ``[B, C]`` or ``[T, B, C]``, without ``weight``. "none" gives ``[B, C]``.
     """
 
     time_var_targets: bool = False

@@ -1,4 +1,5 @@
-"""Regularisers of a layer's spikes ``[T, B, ...]``, or a list of steps; add them to the loss, one for each layer.
+"""Regularisers of a layer's spikes ``[T, B, ...]``, or a list of steps; add them to the loss, one
+for each layer.
 
 Each is ``Lambda`` times a penalty. A rate is a neuron's spikes a step.
 """
@@ -64,7 +65,8 @@ class l2_rate_sparsity:
 @arguments(late=True)
 @dataclass(frozen=True)
 class upper_rate:
-    """``Lambda max(0, r - rate)**2`` with the layer's mean rate r, averaged over samples: a busy layer is quietened.
+    """``Lambda max(0, r - rate)**2`` with the layer's mean rate r, averaged over samples: a busy
+    layer is quietened.
 
     After Zenke and Vogels 2021.
     """
@@ -86,7 +88,8 @@ class upper_rate:
 @arguments(late=True)
 @dataclass(frozen=True)
 class lower_rate:
-    """``Lambda max(0, rate - r)**2`` with every neuron's rate r, averaged over samples and neurons: silent neurons wake up.
+    """``Lambda max(0, rate - r)**2`` with every neuron's rate r, averaged over samples and neurons:
+    silent neurons wake up.
 
     After Zenke and Vogels 2021.
     """

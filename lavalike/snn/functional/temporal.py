@@ -1,8 +1,9 @@
 """Losses on times of spikes; see :mod:`lavalike.snn.functional.loss` for what all losses share.
 
-The time of a spike is its step. It has no derivative; backward, ``d time / d spike = -1`` at that spike and 0 elsewhere:
-a stronger spike counts as an earlier one (snnTorch's sign estimator). A neuron that does not fire counts as firing at the
-last step, T - 1, and its gradient arrives there, so that silent neurons learn to fire.
+The time of a spike is its step. It has no derivative; backward, ``d time / d spike = -1`` at that
+spike and 0 elsewhere: a stronger spike counts as an earlier one (snnTorch's sign estimator). A
+neuron that does not fire counts as firing at the last step, T - 1, and its gradient arrives there,
+so that silent neurons learn to fire.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from lavalike.snn.functional.loss import cross_entropy, on_off
 
 
 def spike_times(spk_out: torch.Tensor, count: int = 1) -> torch.Tensor:
-    """Steps of the first ``count`` spikes (all that is not 0) of ``[T, ...]``, as ``[count, ...]`` in its dtype."""
+    """Steps of the first ``count`` spikes (all that is not 0) of ``[T, ...]``, as ``[count, ...]``
+    in its dtype."""
     steps = len(spk_out)
     t = torch.arange(steps, device=spk_out.device).view(-1, *[1] * (spk_out.dim() - 1))
     times = torch.where(spk_out != 0, t, steps - 1)
@@ -47,11 +49,13 @@ class mse_temporal_loss:
     """Squared distance of the times of first spikes from their targets, both divided by T.
 
     Args:
-        target_is_time: targets are times: ``[B, C]`` or ``[C]``; with ``multi_spike`` ``[F, B, C]``. Else labels ``[B]``.
-        on_target, off_target: time for the labelled class and for the others; with ``multi_spike`` F times each.
-            Negative ones count from the end, -1 being the last step.
+        target_is_time: targets are times: ``[B, C]`` or ``[C]``; with ``multi_spike``
+            ``[F, B, C]``. Else labels ``[B]``.
+        on_target, off_target: time for the labelled class and for the others; with ``multi_spike``
+            F times each. Negative ones count from the end, -1 being the last step.
         tolerance: times closer to their target than this have no loss.
-        multi_spike: compare the first F spikes; those that a neuron lacks count as fired at the last step.
+        multi_spike: compare the first F spikes; those that a neuron lacks count as fired at the
+            last step.
         reduction: "none" gives ``[B, C]`` or ``[F, B, C]``.
         weight: needs labels.
     """
@@ -146,10 +150,11 @@ class mse_temporal_loss:
 @arguments(inverse=TEXT, **_recording.LOSS)
 @dataclass(eq=False)
 class ce_temporal_loss:
-    """Cross entropy of the times of first spikes, turned so that the earliest is the greatest: ``-time``
-    (``inverse="negate"``) or ``1 / (time + 1)`` ("reciprocal").
+    """Cross entropy of the times of first spikes, turned so that the earliest is the greatest:
+    ``-time`` (``inverse="negate"``) or ``1 / (time + 1)`` ("reciprocal").
 
-    Here "mean" with ``weight`` divides by the weights' sum, as in torch's CrossEntropyLoss and in snnTorch.
+    Here "mean" with ``weight`` divides by the weights' sum, as in torch's CrossEntropyLoss and in
+    snnTorch.
     """
 
     inverse: str = "negate"

@@ -9,7 +9,8 @@ from lavalike.errors import InputError
 
 
 class PixelsToSpikeTimes(torch.nn.Module):
-    """Brighter pixels spike earlier: ``tau log(x / (x - threshold))``, ``t_max`` for those that do not reach the threshold.
+    """Brighter pixels spike earlier: ``tau log(x / (x - threshold))``, ``t_max`` for those that do
+    not reach the threshold.
 
     Args:
         tau: default 20.
@@ -26,7 +27,8 @@ class PixelsToSpikeTimes(torch.nn.Module):
         self.tau, self.threshold, self.t_max, self.epsilon = tau, threshold, t_max, epsilon
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Of ``pixels`` (any shape) the times, flattened after the first dimension where there are more than two."""
+        """Of ``pixels`` (any shape) the times, flattened after the first dimension where there are
+        more than two."""
         x = pixels.clamp(min=self.threshold + self.epsilon)
         times = self.tau * torch.log(x / (x - self.threshold))
         times = torch.where(pixels < self.threshold, self.t_max, times).clamp(max=self.t_max)
@@ -34,8 +36,8 @@ class PixelsToSpikeTimes(torch.nn.Module):
 
 
 class SpikeTimesToDense(torch.nn.Module):
-    """Spike times (batch, neuron) to dense spikes (size, batch, neuron): a 1 in step ``int(t / bin_width)``; times beyond the last step are
-    lost.
+    """Spike times (batch, neuron) to dense spikes (size, batch, neuron): a 1 in step
+    ``int(t / bin_width)``; times beyond the last step are lost.
 
     Args:
         bin_width: of a step, in the unit of the times.
@@ -57,13 +59,15 @@ class SpikeTimesToDense(torch.nn.Module):
 
 
 class CoordinatesToSpikes(torch.nn.Module):
-    """Coordinates in 0..1, (batch, n), to one spike each at ``t_early + x (t_late - t_early)``, in a dense (seq_length, batch, n).
+    """Coordinates in 0..1, (batch, n), to one spike each at ``t_early + x (t_late - t_early)``, in
+    a dense (seq_length, batch, n).
 
     Args:
         seq_length: steps.
         t_early, t_late: s.
         dt: of a step, s. Default 1e-6.
-        t_bias: s; adds a last channel that always spikes in step ``int(t_bias / dt)``. Default None.
+        t_bias: s; adds a last channel that always spikes in step ``int(t_bias / dt)``. Default
+            None.
     """
 
     @arguments(

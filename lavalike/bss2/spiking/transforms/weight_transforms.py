@@ -18,8 +18,8 @@ def linear_saturating(
 ) -> torch.Tensor:
     """``clamp(scale * weight, min_weight, max_weight)``.
 
-    As a synapse's ``transform`` without a scale of its own (the default) it leaves the scale to be fitted;
-    ``functools.partial(linear_saturating, scale=s)`` tells it.
+    As a synapse's ``transform`` without a scale of its own (the default) it leaves the scale to be
+    fitted; ``functools.partial(linear_saturating, scale=s)`` tells it.
     """
     return torch.clamp(scale * weight, min_weight, max_weight)
 
@@ -49,7 +49,8 @@ class _SoftClamp(torch.autograd.Function):
 def linear_exponential_clamp(
     weight: torch.Tensor, cap: float = 1.5, start_weight: float = 61, quantize: bool = False
 ) -> torch.Tensor:
-    """Linear up to ``start_weight`` / 63 of ``cap``, then exponentially towards ``cap``, in the model's unit; gradient as if nothing bent.
+    """Linear up to ``start_weight`` / 63 of ``cap``, then exponentially towards ``cap``, in the
+    model's unit; gradient as if nothing bent.
 
     Args:
         weight: any shape.
