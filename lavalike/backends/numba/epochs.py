@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lavalike.backends.numba.kernels import inlined, jit
+from lavalike.backends.numba.kernels import inner, jit, nested
 from lavalike.errors import RuleError
 from lavalike.learning.parse import Product
 from lavalike.learning.reference import scaled, width
@@ -92,12 +92,12 @@ def plain(rule: LearningRule, fixed: bool) -> bool:
 # -- spikes and traces -----------------------------------------------------------------------------
 
 
-@inlined
+@nested
 def fires(every, now, epoch):
     return 1 if every == 1 or now // epoch % every == 0 else 0
 
 
-@jit
+@inner
 def fired(ty, posts):
     """The outputs that spiked in the epoch; how many."""
     count = 0
@@ -107,7 +107,7 @@ def fired(ty, posts):
     return count
 
 
-@jit
+@inner
 def gates(ops, now, epoch):
     """Whether products have the gates ``x0``, ``y0`` and a ``uk`` that is 1."""
     by_x0, by_y0, by_u = False, False, False
@@ -118,7 +118,7 @@ def gates(ops, now, epoch):
     return by_x0, by_y0, by_u
 
 
-@jit
+@inner
 def bounded(times, epoch):
     """Times are steps of the epoch: what was set beyond it counts as its last."""
     for i in range(times.size):
@@ -144,7 +144,7 @@ def advanced_float(state, history, times, fed, received, decay, impulse, epoch):
                 state[k, i] = history[k, epoch - 1, i]
 
 
-@inlined
+@nested
 def grown(value, whole, part, bit):
     return min(max(np.int64(value) + whole + (1 if bit < part else 0), 0), LARGEST_TRACE)
 
@@ -172,7 +172,7 @@ def advanced_fixed(state, history, times, fed, received, decay, whole, part, dra
 # -- products --------------------------------------------------------------------------------------
 
 
-@jit
+@inner
 def parts(into, ops, numbers, limits, kinds, gate, times, history, now, epoch):
     """into[p, n, i]: the factors of product ``p`` that are neuron ``i``'s, its traces at the end of
     step ``n``: traces whose kinds are between ``kinds``, the gate of kind ``gate``; with those of
@@ -197,7 +197,7 @@ def parts(into, ops, numbers, limits, kinds, gate, times, history, now, epoch):
                         row[i] = 0
 
 
-@inlined
+@nested
 def listed(
     r,
     by_x0,
@@ -256,7 +256,7 @@ def listed(
     return count
 
 
-@inlined
+@nested
 def terms(
     p,
     count,
@@ -293,7 +293,7 @@ def terms(
                     term[q] *= min(max(value, -limit), limit - 1)
 
 
-@inlined
+@nested
 def outer_float(
     now, epoch, synapses, start, tx, ty, ops, low, high, posts, n_post, by_x0, by_u, ahead, along
 ):  # fmt: skip
@@ -401,19 +401,19 @@ def learn_float(
 # -- fixed point -----------------------------------------------------------------------------------
 
 
-@inlined
+@nested
 def saturated(value):
     return LOWEST if value < LOWEST else HIGHEST if value > HIGHEST else np.int32(value)
 
 
-@inlined
+@nested
 def more(total, c, part, left, right):
     """An accumulator and a product, in 32 bits."""
     term = np.int32(np.int32(np.int32(c * part) >> right) << left)
     return saturated(np.int32(total + saturated(term)))
 
 
-@inlined
+@nested
 def rounded(total, threshold, low, high):
     """An accumulator as a variable: up where what is left is above the draw in 1/128; a sign is
     kept before that, as is a weight's range."""
@@ -423,7 +423,7 @@ def rounded(total, threshold, low, high):
     return low if value < low else high if value > high else value
 
 
-@inlined
+@nested
 def outer_fixed(
     now, epoch, synapses, start, tx, ty, ops, numbers, threshold, low, high, posts, n_post, by_x0, by_u,
     ahead, along, total,
@@ -534,7 +534,7 @@ def learn_fixed(
                 tags_t[e] = settled(new[2, q], threshold, LOWEST_T, HIGHEST_T)
 
 
-@inlined
+@nested
 def settled(total, threshold, low, high):
     value = (total >> FRACTION) + (1 if threshold < total & (ONE - 1) else 0)
     return min(max(value, low), high)

@@ -170,6 +170,11 @@ def inlined(function: Callable[..., Any], **options: bool) -> Any:
     return numba.njit(forceinline=True, **{**JIT, **options})(function)
 
 
+def nested(function: Callable[..., Any]) -> Any:
+    """``inlined``, of what no step names: compiled functions alone call it."""
+    return inlined(function, **INNER)
+
+
 def bounded(function: Callable[..., Any]) -> Any:
     """A user's function compiled with every index checked, in the compiled helpers that it names
     too."""

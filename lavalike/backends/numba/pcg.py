@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lavalike.backends.numba.kernels import inlined, jit
+from lavalike.backends.numba.kernels import inner, jit, nested
 
 _MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 _LOW = (1 << 64) - 1
@@ -31,7 +31,7 @@ def seed_words(seeds: Sequence[int]) -> np.ndarray:
     return np.array(rows, np.uint64).view(np.int64)  # a kernel has no arrays of words without sign
 
 
-@inlined
+@nested
 def multiplied(ah, al, bh, bl):
     """The lower 128 bits of a product, in two words."""
     a1, a0, b1, b0 = al >> HALF, al & MASK, bl >> HALF, bl & MASK
@@ -42,13 +42,13 @@ def multiplied(ah, al, bh, bl):
     return high + ah * bl + al * bh, al * bl
 
 
-@inlined
+@nested
 def added(ah, al, bh, bl):
     low = al + bl
     return ah + bh + (ONE if low < al else ZERO), low
 
 
-@jit
+@inner
 def jumped(words, draw):
     """The 64 bits of draw ``draw``, from 0, of the generator of ``words``, a row of
     :func:`seed_words`."""
