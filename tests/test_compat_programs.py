@@ -383,7 +383,7 @@ def test_small_things_that_programs_rely_on(names):
         ("lava.proc.dense.ncmodels", "NcModelDense", "no module lava.proc.dense.ncmodels"),
         ("lava.magma.core.model.nc.model", "AbstractNcProcessModel", "of Intel's chips"),
         ("lava.magma.core.model.c.model", "CLoihiProcessModel", "compiled for processors of Intel"),
-        ("lava.proc.embedded_io.spike", "PyToNxAdapter", "processors of Intel's chips"),
+        ("lava.proc.embedded_io.state", "Read", "processors of Intel's chips"),
         ("lava.utils.loihi2_state_probes", "StateProbe", "states of Intel's chips"),
     ],
 )

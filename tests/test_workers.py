@@ -37,6 +37,7 @@ from lavalike.proc import (
     Sparse,
     io,
 )
+from lavalike.proc.io import channel
 from lavalike.process.process import component, walk
 from lavalike.runtime import parcel, wiring, workers
 from tests.conftest import ROOT
@@ -650,7 +651,7 @@ def _managed():
 
 
 def test_what_acts_on_a_var_goes_where_that_is():
-    states = []
+    states, before = [], {*threading.enumerate()}
     for config in (lv.RunConfig(), lv.RunConfig(workers=2, partition={"a": 0, "b": 1})):
         a, b, read = _managed()
         a.run(lv.RunSteps(40), config)
@@ -659,3 +660,6 @@ def test_what_acts_on_a_var_goes_where_that_is():
     for one, two in zip(*states, strict=True):
         assert (one == two).all()
     assert states[0][2].any()
+    # who waits for a channel does not wait for what is left of workers
+    left = {*threading.enumerate()} - before
+    assert all(t.name.startswith(channel.SERVANTS) for t in left)

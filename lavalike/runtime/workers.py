@@ -320,7 +320,9 @@ class Workers:
             self.hands = _hired(len(packed))
             self._finalizer = weakref.finalize(self, _let_go, self.hands, self._pid)
             self._finalizer.atexit = False
-            threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
+            threading.Thread(
+                target=_watch, args=(weakref.ref(self),), name="lavalike-workers", daemon=True
+            ).start()
             self.busy = True
             self._build(packed, recordable)
         finally:

@@ -23,6 +23,7 @@ where the loss is a mean over samples: each process has an equal share of each b
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 from collections.abc import Sized
@@ -45,6 +46,8 @@ from lavalike.slayer.utils.stats import LearningStats
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 GENERATORS = "generators of all ranks"  # in a checkpoint
 
+_ended: list[Any] = []  # groups that were closed
+atexit.register(_ended.clear)
 _groups = itertools.count()  # all ranks of a training make as many, one after another
 _DATA = Rule("a data set with a length", lambda v: isinstance(v, Sized))
 
@@ -190,6 +193,9 @@ class Ranks:
     def close(self) -> None:
         """End the group of processes, where :func:`setup` made it."""
         if self._own and dist.is_initialized():
+            # what DistributedDataParallel has of it would wait, with Python's lock, for a thread of
+            # the group that may need the lock to let go of the last tensors; this reference does not
+            _ended.append(dist.group.WORLD)
             dist.destroy_process_group()
         self._own = False
 

@@ -97,7 +97,14 @@ _times = 0  # that it was told
 _looked: dict[int, int] = {}  # threads that wait for it: _times when they looked last
 _await: dict[int, Callable[[], bool]] = {}  # threads that wait for a run: whether it goes on
 # what the library's own threads are called, which use no channel
-SERVANTS = ("lavalike-numba", "lavalike-fused", "lavalike.logs")
+SERVANTS = (
+    "lavalike-numba",
+    "lavalike-fused",
+    "lavalike.logs",
+    "lavalike-trace",
+    "lavalike-workers",
+    "lavalike-rank-0",
+)
 
 
 def _forked() -> None:
