@@ -193,8 +193,8 @@ class Ranks:
     def close(self) -> None:
         """End the group of processes, where :func:`setup` made it."""
         if self._own and dist.is_initialized():
-            # what DistributedDataParallel has of it would wait, with Python's lock, for a thread of
-            # the group that may need the lock to let go of the last tensors; this reference does not
+            # what DistributedDataParallel has of it would wait, with Python's lock, for a thread
+            # that may need the lock to let go of the last tensors; this reference does not
             _ended.append(dist.group.WORLD)
             dist.destroy_process_group()
         self._own = False
