@@ -103,7 +103,7 @@ class _Entries:
         if (cols[1:] < cols[:-1]).any():
             return cls(shape, rows.astype(dtype), cols.astype(dtype), values)
         counts = np.bincount(cols, minlength=shape[1])
-        return cls(shape, rows.astype(dtype), None, values, _begins(counts))
+        return cls(shape, rows.astype(dtype), None, values, begins(counts))
 
 
 def _shape(owner: str, shape: Any) -> tuple[int, int]:
@@ -118,8 +118,8 @@ def _narrow(shape: tuple[int, ...]) -> Any:
     return np.int32 if max(shape) <= 2**31 else np.int64
 
 
-def _begins(counts: np.ndarray) -> np.ndarray:
-    """Where each input's synapses begin, and the last one's end."""
+def begins(counts: np.ndarray) -> np.ndarray:
+    """Where each of some rows begins, of which it counts the entries, and where the last ends."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
@@ -201,7 +201,7 @@ def _in_chunks(
         longest.add(_longest(chunk))
     if len(longest) > 1 and None in longest:
         raise VarError(f"{owner}: some chunks have delays and others have none")
-    start = _begins(counts)
+    start = begins(counts)
     total, most = int(start[-1]), max((d for d in longest if d is not None), default=None)
     rows = np.empty(total, _narrow(shape))
     data = np.empty(total, np.result_type(*kinds) if kinds else np.float64)

@@ -18,7 +18,7 @@ from lavalike.model.config import NodeConfig
 from lavalike.model.model import implements
 from lavalike.proc.conv_in_time import ConvInTime
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense
-from lavalike.proc.sparse import DelaySparse, Sparse
+from lavalike.proc.sparse import DelaySparse, Sparse, begins
 
 
 def narrowed(
@@ -347,10 +347,10 @@ def by_input(process: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     if len(rows) < MANY:  # faster than to compile what is faster
         order = np.lexsort((rows, cols))
         counts = np.bincount(cols, minlength=process.s_in.size)
-        return order, rows[order], np.concatenate([[0], np.cumsum(counts)])
+        return order, rows[order], begins(counts)
     order = np.arange(len(rows), dtype=np.int32 if len(rows) < 2**31 else np.int64)
     for keys, size in ((rows, process.a_out.size), (cols, process.s_in.size)):
-        start = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=size))])
+        start = begins(np.bincount(keys, minlength=size))
         before, order = order, np.empty_like(order)
         _in_order(keys, before, start.copy(), order)
     return order, rows[order], start
