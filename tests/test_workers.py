@@ -214,8 +214,9 @@ def test_a_batch_is_simulated():
             lifs[0],
             {first.s_in: x},
             config=lv.RunConfig(**config),
-            record=[lifs[1].v, lifs[1].a_in],
+            record=[lifs[1].v, lifs[1].a_in, first.s_in],
         )
+        np.testing.assert_array_equal(rec[first.s_in], x.astype(np.float32))  # which no share sends
         return {"s": rec[lifs[0].s_out], "v": rec[lifs[1].v], "a": rec[lifs[1].a_in]}
 
     same(run(), run(**TWO))

@@ -571,7 +571,7 @@ class Workers:
                 self._settle(done, into)
         finally:
             self.step += done
-            self._sum(recordings, rows, done)
+            self._sum(recordings, {**stimuli, **rows}, done)
         if errors:
             raise _first(errors)
         self.request = next((v[1] for v in values.values() if v[1]), "")
@@ -618,8 +618,7 @@ class Workers:
                 continue
             x[:done] = 0
             for term in self._terms(target):
-                if term.source in rows:
-                    term.add(x[:done], rows[term.source][:done])
+                term.add(x[:done], rows[term.source][:done])
 
     def record(self, targets: Sequence[Port | Var]) -> bool:
         """See :meth:`lavalike.runtime.engine.Engine.record`."""
