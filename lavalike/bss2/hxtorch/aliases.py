@@ -28,6 +28,33 @@ MOVED = {
     }.items()
     for name in names
 }
+# hxtorch's packages of one class or function a module, by where those are
+MOVED |= {
+    f"{PACKAGE}.spiking.{there}": f"{PACKAGE}.spiking.{here}"
+    for here, names in {
+        "population": ("modules.neuron",),
+        "synapse": ("modules.synapse", "modules.sparse_synapse"),
+        "module": ("modules.hx_module", "modules.batch_dropout", "modules.input_neuron"),
+        "wrapper": ("modules.hx_module_wrapper",),
+        "modules": ("modules.types",),
+        "functional": tuple(
+            f"functional.{name}"
+            for name in (
+                "aelif",
+                "lif",
+                "li",
+                "eventprop",
+                "linear",
+                "threshold",
+                "dropout",
+                "spike_source",
+                "step_integration_code_factory",
+            )
+        ),
+        "utils.model_mapper": ("mapper",),
+    }.items()
+    for there in names
+}
 
 
 def _named(name: str) -> str | None:
@@ -35,17 +62,14 @@ def _named(name: str) -> str | None:
     first, _, rest = name.partition(".")
     if rest and first != "lavalike" and sys.modules.get(first) is sys.modules[PACKAGE]:
         name = f"{PACKAGE}.{rest}"
-        return MOVED.get(name, name)
+        return _named(name) or name
     if name in MOVED:
         return MOVED[name]
-    return next(
-        (
-            here + name.removeprefix(older)
-            for older, here in OLDER.items()
-            if name.startswith(older)
-        ),
-        None,
-    )
+    for older, here in OLDER.items():
+        if name.startswith(older):
+            name = here + name.removeprefix(older)
+            return MOVED.get(name, name)
+    return None
 
 
 class _Alias(Loader):

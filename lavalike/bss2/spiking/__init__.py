@@ -12,18 +12,19 @@ is injected into the model, whose gradient is then taken at the recorded spikes 
 """
 
 from lavalike.bss2.spiking import (
+    datasets as datasets,
     functional as functional,
     modules as modules,
     morphology as morphology,
     parameter as parameter,
     transforms as transforms,
+    utils as utils,
 )
-from lavalike.bss2.spiking.experiment import (
-    ExecutionInstance as ExecutionInstance,
-    Experiment as Experiment,
-    run as run,
-)
+from lavalike.bss2.spiking.execution_instance import ExecutionInstance as ExecutionInstance
+from lavalike.bss2.spiking.experiment import Experiment as Experiment
 from lavalike.bss2.spiking.handle import (
+    AELIFObservables as AELIFObservables,
+    AELIObservables as AELIObservables,
     Handle as Handle,
     LIFObservables as LIFObservables,
     LIObservables as LIObservables,
@@ -32,7 +33,6 @@ from lavalike.bss2.spiking.handle import (
     SynapseHandle as SynapseHandle,
     TensorHandle as TensorHandle,
 )
-from lavalike.bss2.spiking.mapper import MixinHXModelMapper as MixinHXModelMapper
 from lavalike.bss2.spiking.modules import (
     AELIF as AELIF,
     LI as LI,
@@ -55,5 +55,7 @@ from lavalike.bss2.spiking.parameter import (
     MixedHXModelParameter as MixedHXModelParameter,
     ModelParameter as ModelParameter,
 )
+from lavalike.bss2.spiking.run import run as run
+from lavalike.bss2.spiking.utils.model_mapper import MixinHXModelMapper as MixinHXModelMapper
 
 Instance = Experiment  # hxtorch's earlier name

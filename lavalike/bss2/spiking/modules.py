@@ -25,6 +25,8 @@ from lavalike.bss2.spiking.synapse import (
 )
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper as HXModuleWrapper
 
+__path__: list[str] = []  # its submodules are elsewhere, see lavalike.bss2.hxtorch.aliases
+InputPopulation = SpikeSource
 Neuron = LIF  # hxtorch's earlier names
 ReadoutNeuron = LI
 Population = population.PopulationModule  # hxtorch's name of the base
