@@ -46,6 +46,7 @@ CADC_CHANNELS = 2 * CIRCUITS  # two a column: causal and anticausal [tutorials]
 CADC_PERIOD = 1.7e-6  # shortest [hxtorch]; 2 us into SRAM, 6 us into DRAM
 CADC_SAMPLES = 204_800  # what the DRAM buffer holds [hxtorch]
 CADC_RELIABLE = (30, 210)  # LSB [calix]
+CADC_BASELINE = 128  # LSB that hxtorch takes off what the CADC read [hxtorch]
 MEMBRANE_RANGE = (25, 228)  # LSB, where a strong current drives a membrane [hxtorch, its tests]
 MADC_BITS = 10  # [tutorials]
 MADC_NEURONS = 1  # that hxtorch records at once [hxtorch]; the chip alternates between two

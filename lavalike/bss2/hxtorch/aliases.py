@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from inspect import isfunction
 from types import ModuleType
 from typing import Any
 
@@ -100,6 +101,15 @@ class _Alias(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self.spec  # the import system wrote the other name there
+
+
+class Keeping(ModuleType):
+    """A package with functions named as modules of hxtorch's are: importing such a module would put
+    it where the function stands (``hxtorch.spiking.run``)."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and isfunction(self.__dict__.get(name))):
+            super().__setattr__(name, value)
 
 
 def install() -> None:

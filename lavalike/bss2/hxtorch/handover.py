@@ -227,7 +227,7 @@ class HandedOver:
     def voltage(self, p: PopulationModule) -> Voltage:
         """The voltage scale of a population; a readout's is free: its largest weight is made 63 at
         first, and it stays so."""
-        if p not in self.fitted and not p.fires and p.trace_scale == 1 and p in self.arriving:
+        if p not in self.fitted and not p.fires and p.trace_scale is None and p in self.arriving:
             first = self.arriving[p][0]
             told = (
                 first.transform.keywords.get("scale")
@@ -250,9 +250,10 @@ class HandedOver:
         if _fitted(p):
             return values | {
                 "trace_scale": 1 / _mean(v.per_unit),
-                "trace_offset": _mean(v.zero_lsb - v.zero * v.per_unit),
+                "trace_offset": _mean(v.zero_lsb - v.zero * v.per_unit) - facts.CADC_BASELINE,
             }
-        return values | {"trace_scale": p.trace_scale, "trace_offset": p.trace_offset}
+        offset, scale = p.told_scale or (0.0, 1.0)
+        return values | {"trace_scale": scale, "trace_offset": offset}
 
     def neurons(self, p: PopulationModule) -> Any:
         """hxtorch's LIF, LI or AELIF."""
@@ -272,6 +273,8 @@ class HandedOver:
                     values[n] = self.readout_source(p, values[n])
             if p.first_circuits is not None:
                 values["placement_constraint"] = self.places(p, values.get("neuron_structure", 1))
+            elif p.placement_constraint is not None:
+                values["placement_constraint"] = list(p.placement_constraint)
             if instance is not None:
                 values["execution_instance"] = instance
             _known(kind, values, p.name)
@@ -350,11 +353,15 @@ class HandedOver:
         if kind is None:
             raise OperandError(f"{layer.name}: this hxtorch has no ExecutionInstance; leave it out")
         if ours not in self.instances:
-            told = {n: v for n, v in vars(ours).items() if n != "name" and v not in (None, False)}
-            self.instances[ours] = (
-                kind(**_known(kind, told, f"{layer.name}: ExecutionInstance")),
-                ours.calib_path,
-            )
+            told = {
+                n: v
+                for n, v in vars(ours).items()
+                if n not in ("name", "chip") and v not in (None, False)
+            }
+            made = kind(**_known(kind, told, f"{layer.name}: ExecutionInstance"))
+            if ours.chip is not None:
+                made.chip = ours.chip
+            self.instances[ours] = made, ours.calib_path
         made, path = self.instances[ours]
         if path != ours.calib_path:
             made.load_calib(ours.calib_path)
@@ -371,7 +378,7 @@ class _Pair(NamedTuple):
 
 def _fitted(p: PopulationModule) -> bool:
     """Whether membranes come back in the model's unit, and not as the user scales them."""
-    return p.trace_scale == 1 and (p.trace_offset == 0 or p.shift_cadc_to_first)
+    return p.trace_scale is None and (p.trace_offset is None or p.shift_cadc_to_first)
 
 
 def _recorded(p: PopulationModule, handle: Any, voltage: Voltage) -> Recorded:

@@ -289,7 +289,7 @@ class _Pass:
         back = [w for a, w in given if a.handle is None]
         recurrent = functools.reduce(operator.add, back) if back else None
         self.outcome.duration, self.outcome.samples = len(x) * self.dt, x.shape[1]
-        free = not p.fires and p.trace_scale == 1
+        free = not p.fires and p.trace_scale is None
         voltage, made, membrane, saturated = self._read(
             site, x, recurrent, self._fit(p, x) if free else None
         )
@@ -508,11 +508,12 @@ class _Pass:
             rise = lsb - lsb[:1]
             return (
                 rise / voltage.per_unit + voltage.zero
-                if p.trace_scale == 1
+                if p.trace_scale is None
                 else rise * p.trace_scale
             ), ends
-        if p.trace_scale != 1 or p.trace_offset != 0:
-            return (lsb - p.trace_offset) * p.trace_scale, ends
+        if p.told_scale is not None:
+            offset, scale = p.told_scale
+            return (lsb - facts.CADC_BASELINE - offset) * scale, ends
         return voltage.model(lsb), ends
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lavalike.arguments import FLAG, PATH, TEXT, arguments, optional
 
 
@@ -17,6 +19,10 @@ class ExecutionInstance:
         calib_cache_dir, input_loopback: of a real chip, handed to hxtorch; an emulated one refuses
             them, simulation has no use for them. Defaults None, False.
         name: for messages and reports; one of its own. Default: a number.
+
+    Attributes:
+        chip: of a real chip, the configuration (lola.Chip) to begin with, as the two above. Default
+            None.
     """
 
     @arguments(
@@ -38,6 +44,7 @@ class ExecutionInstance:
             calib_cache_dir,
             input_loopback,
         )
+        self.chip: Any = None
         self.name = f"instance {id(self):x}" if name is None else name
 
     @arguments(calib_path=PATH)

@@ -8,6 +8,7 @@ parameters, so that a chip is set up alike.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from lavalike.arguments import (
 )
 from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import OperandError, OperandTypeError
+from lavalike.bss2.hxtorch.aliases import Keeping
 from lavalike.bss2.spiking.eventprop import (
     EventPropLIFFunction as EventPropLIFFunction,
     EventPropSynapseFunction as EventPropSynapseFunction,
@@ -204,7 +206,7 @@ def exp_cuba_lif_integration(
     p = Decaying(leak, reset, threshold, keep_mem=tau_mem_exp, keep_syn=tau_syn_exp)
     hw = _recorded(hw_data)
     out = integrate(_together(input, "exp_cuba_lif_integration"), p, DT, hw, float(alpha))
-    return out.spikes, out.membrane, out.current, None if hw is None else hw.madc
+    return *_own(out.spikes, out.membrane, out.current), None if hw is None else hw.madc
 
 
 @arguments(leak=_VOLTAGE, tau_syn_exp=_KEPT, tau_mem_exp=_KEPT, **CUBA)
@@ -221,7 +223,7 @@ def exp_cuba_li_integration(
     p = Decaying(leak, fire=False, keep_mem=tau_mem_exp, keep_syn=tau_syn_exp)
     hw = _recorded(hw_data)
     out = integrate(_together(input, "exp_cuba_li_integration"), p, DT, hw)
-    return out.membrane, out.current, None if hw is None else hw.madc
+    return *_own(out.membrane, out.current), None if hw is None else hw.madc
 
 
 _STEPS: dict[str, CuBaStepCode] = {}  # by what generate() returned
@@ -400,14 +402,13 @@ def cuba_aelif_integration(
     x = _together(input, who)
     out = integrate(x, p, dt, injected, float(alpha))
     still = torch.zeros_like(out.membrane)
-    return (
+    membrane, current, adaptation, spikes = _own(
         out.membrane,
-        told.madc,
         out.current,
         still if out.adaptation is None else out.adaptation,
-        told.adaptation.madc,
         still if out.spikes is None else out.spikes,
     )
+    return membrane, told.madc, current, adaptation, told.adaptation.madc, spikes
 
 
 @arguments(input=TENSOR, method=choice("superspike"), alpha=real(above=0))
@@ -497,6 +498,11 @@ def input_neuron(input: torch.Tensor, hw_data: torch.Tensor | None = None) -> to
     return x + (recorded - x).detach()
 
 
+def _own(*outputs: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    """Tensors that may be changed in place, as hxtorch's may."""
+    return tuple(None if x is None else x.clone() for x in outputs)
+
+
 def _together(input: torch.Tensor | tuple[torch.Tensor, ...], who: str) -> torch.Tensor:
     return torch.stack(alike(list(input), who)).sum(0) if isinstance(input, tuple) else input
 
@@ -521,3 +527,6 @@ def _recorded(hw_data: Recorded | Handle | None) -> Recorded | None:
 def _times(tau_mem_inv: Value, tau_syn_inv: Value) -> dict[str, Any]:
     tau = 1 / tau_mem_inv
     return {"tau_mem": tau, "tau_syn": 1 / tau_syn_inv, "membrane_capacitance": capacitance(tau)}
+
+
+sys.modules[__name__].__class__ = Keeping

@@ -84,8 +84,8 @@ class PopulationModule(HXModule):
     enable_cadc_recording_placement_in_dram: bool
     enable_madc_recording: bool
     record_neuron_id: int | None
-    trace_offset: float
-    trace_scale: float
+    trace_offset: float | torch.Tensor | None
+    trace_scale: float | torch.Tensor | None
     cadc_time_shift: float
     shift_cadc_to_first: bool
     interpolation_mode: str
@@ -126,8 +126,8 @@ class PopulationModule(HXModule):
         record_neuron_id: int | None = None,
         madc_readout_source: Any = ReadoutSource.VOLTAGE,
         placement_constraint: Sequence[Any] | None = None,
-        trace_offset: float = 0.0,
-        trace_scale: float = 1.0,
+        trace_offset: float | torch.Tensor | None = None,
+        trace_scale: float | torch.Tensor | None = None,
         cadc_time_shift: float = 0,
         shift_cadc_to_first: bool = False,
         interpolation_mode: str = "linear",
@@ -155,7 +155,7 @@ class PopulationModule(HXModule):
                 f"{self.name}: neuron_structure, a SingleCompartmentNeuron(n) or its n,",
             )
         for name, value in (("trace_offset", trace_offset), ("trace_scale", trace_scale)):
-            if not _numbers(
+            if value is not None and not _numbers(
                 value, 0.0 if name == "trace_scale" else -math.inf, name == "trace_scale"
             ):
                 raise _error(_is_number(value))(
@@ -246,6 +246,14 @@ class PopulationModule(HXModule):
             for p in self.placement_constraint
         )
         return None if None in found else found  # type: ignore[return-value]  # no None is in it
+
+    @property
+    def told_scale(self) -> tuple[float | torch.Tensor, float | torch.Tensor] | None:
+        """trace_offset and trace_scale, where either is told."""
+        if self.trace_offset is None and self.trace_scale is None:
+            return None
+        offset = 0.0 if self.trace_offset is None else self.trace_offset
+        return offset, 1.0 if self.trace_scale is None else self.trace_scale
 
     def params_dict(self) -> dict[str, HXBaseParameter]:
         """Its parameters by name."""
@@ -396,8 +404,9 @@ class LIF(PopulationModule):
             All populations of a run alike. Default False.
         enable_madc_recording, record_neuron_id: record one neuron's membrane at 29.4 MHz and 10
             bits; one in an experiment.
-        trace_offset, trace_scale: membrane = (CADC - trace_offset) * trace_scale. Defaults 0, 1:
-            fitted, so that it is the model's.
+        trace_offset, trace_scale: one number, or (size,). Where either is told, membrane = (CADC -
+            128 - trace_offset) * trace_scale, as hxtorch counts, with 0 and 1 for the other.
+            Default None: fitted, so that it is the model's.
         cadc_time_shift: steps, or a fraction of one, by which membranes are moved to earlier times.
             Default 0.
         shift_cadc_to_first: the first sample of each neuron is its trace_offset, or its leak where

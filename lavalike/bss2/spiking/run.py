@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from numbers import Integral
-from types import ModuleType
 from typing import Any
 
 from lavalike.arguments import arguments, finite, instance
@@ -115,13 +113,3 @@ def _reaches(node: LayerCall, first: LayerCall, made: dict[int, LayerCall]) -> b
             return True
         todo += [made[id(h)] for h in n.inputs if id(h) in made]
     return False
-
-
-class _Run(ModuleType):
-    """Importing this module by another name puts it where the function of its name stood."""
-
-    def __call__(self, experiment: Experiment, runtime: int | None = None) -> None:
-        run(experiment, runtime)
-
-
-sys.modules[__name__].__class__ = _Run

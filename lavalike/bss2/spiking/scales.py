@@ -65,8 +65,8 @@ def voltage_of(population: PopulationModule, fitted: float | None = None) -> Vol
             leak,
             zero,
             fitted
-            if population.trace_scale == 1 and fitted is not None
-            else 1 / population.trace_scale,
+            if population.trace_scale is None and fitted is not None
+            else 1 / (1.0 if population.trace_scale is None else population.trace_scale),
         )
     low: Value
     high: Value

@@ -136,7 +136,7 @@ def check(sites: Sequence[Site]) -> None:
     _check_chip_only(experiment, {"hw_routing_func": None})
     instances = {id(i): i for s in sites if (i := s.population.execution_instance) is not None}
     for i in (*instances.values(), experiment.default_execution_instance):
-        _check_chip_only(i, {"calib_cache_dir": None, "input_loopback": False})
+        _check_chip_only(i, {"calib_cache_dir": None, "input_loopback": False, "chip": None})
     shared = [n for n, count in Counter(i.name for i in instances.values()).items() if count > 1]
     if shared:
         raise InputError(

@@ -11,7 +11,6 @@ from lavalike.arguments import arguments
 from lavalike.bss2.chip import facts
 from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
 from lavalike.bss2.spiking.utils.dynamic_range.helper import (
-    BASELINE,
     NONE,
     RULES,
     SAMPLES,
@@ -54,4 +53,5 @@ def get_dynamic_range(
         still = torch.zeros(STEPS, SAMPLES, 1)
         rest = record(emulated(chip), params, calib_path, neuron_structure, still, 0.0)
     low, high = facts.MEMBRANE_RANGE
-    return rest.mean(), torch.tensor(high - BASELINE), torch.tensor(low - BASELINE)
+    up, down = (torch.tensor(float(end - facts.CADC_BASELINE)) for end in (high, low))
+    return rest.mean(), up, down

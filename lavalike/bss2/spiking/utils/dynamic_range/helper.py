@@ -26,7 +26,6 @@ from lavalike.bss2.spiking.synapse import Synapse
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
 
 STEPS, SAMPLES, DT = 100, 20, 1e-6  # of a measurement
-BASELINE = 128.0  # CADC LSB that hxtorch counts membranes from
 # of LIF, as far as membranes follow from them
 DEFAULTS = {
     "leak": 80.0,
@@ -105,7 +104,7 @@ def record(
         experiment,
         **told,
         neuron_structure=structure,
-        trace_offset=BASELINE,  # type: ignore[arg-type]  # parameters by name
+        trace_offset=0.0,  # type: ignore[arg-type]  # parameters by name
     )
     handle = neurons(synapse(LIFObservables(spikes=inputs)))
     with torch.no_grad():
