@@ -136,9 +136,11 @@ LI = {
     **dict.fromkeys(("leak", "i_synin_gm", "synapse_dac_bias"), VALUE),
     **dict.fromkeys(("tau_syn", "tau_mem"), ABOVE),
     "membrane_capacitance": optional(ABOVE),
-    # a layer that does not fire has none of LIF's three: each is refused by name, whatever it is
-    "method": bad("superspike"),
-    "alpha": bad(50.0),
+    **dict.fromkeys(("reset", "threshold"), optional(VALUE)),
+    **dict.fromkeys(("refractory_time", "holdoff_time"), optional(NOT_BELOW)),
+    "method": also(CHOICE, values=("superspikes",)),
+    "alpha": POSITIVE,
+    # a layer that does not fire records no spikes: refused by name, whatever it is
     "enable_spike_recording": bad(True),
     **PLACED,
     **dict.fromkeys(

@@ -91,6 +91,24 @@ class Experiment:
         """Register a call; what a layer does when it is called."""
         self._nodes.append(LayerCall(module, inputs, outputs))
 
+    def again(self, module: HXModule, inputs: tuple[Handle, ...]) -> Handle | None:
+        """More inputs of a layer that was called in this pass already: they arrive together, and
+        the handle is the same. None where it was not called, or would hear itself."""
+        made = {id(h): n for n in self._nodes for h in n.outputs}
+        for k, node in enumerate(self._nodes):
+            if node.module is module and len(node.outputs) == 1:
+                todo, seen = list(inputs), set()
+                while todo:
+                    before = made.get(id(todo.pop()))
+                    if before is node:
+                        return None
+                    if before is not None and id(before) not in seen:
+                        seen.add(id(before))
+                        todo += before.inputs
+                self._nodes[k] = node._replace(inputs=(*node.inputs, *inputs))
+                return node.outputs[0]
+        return None
+
     def disconnect(self, modules: list[HXModule]) -> list[LayerCall]:
         """Take the calls of ``modules`` out again and return them, in the order of ``modules``."""
         taken = [n for m in modules for n in self._nodes if n.module is m]

@@ -165,7 +165,19 @@ CUBA: dict[str, Rule] = {
     ),
     "hw_data": optional(instance(Recorded, Handle, words="a Recorded, or a Handle of its parts")),
 }
-_VOLTAGE, _KEPT, _TIME = numbers(), numbers(above=0), numbers(above=0)
+
+
+def _values(low: float | None = None, above: float | None = None) -> Rule:
+    """Numbers, also those that are trained."""
+    rule = numbers(low, above=above)
+
+    def plain(v: Any) -> Any:
+        return v.detach() if isinstance(v, torch.Tensor) else v
+
+    return Rule(rule.words, lambda v: rule.kind(plain(v)), lambda v: rule.value(plain(v)))
+
+
+_VOLTAGE, _KEPT, _TIME = _values(), _values(above=0), _values(above=0)
 
 
 @arguments(
@@ -284,7 +296,7 @@ class CuBaStepCode:
     ),
     **dict.fromkeys(("tau_syn", "c_mem", "exp_slope", "tau_adap"), _TIME),
     g_l=optional(_TIME),
-    refractory_time=numbers(0),
+    refractory_time=_values(0),
     method=choice("superspike"),
     alpha=real(above=0),
     dt=real(above=0, below=1),
@@ -471,6 +483,7 @@ def linear_exponential_clamp(
     / 63 of it on; with ``quantize`` rounded to multiples of cap / 63, which the gradient passes as
     if nothing was rounded. (The transform of the same name in ``transforms.weight_transforms``
     passes the bend so, too.)"""
+    cap = float(cap)
     unit = cap / facts.WEIGHT_MAX
     bend = start_weight * unit
     room, size = cap - bend, weight.abs()

@@ -298,6 +298,12 @@ class PopulationModule(HXModule):
         """More fields of the parameters."""
         return {}
 
+    def forward(self, *inputs: Handle) -> Handle:
+        """Called again before a run: what it is called on arrives together, as hxtorch has it."""
+        self.check_inputs(inputs)
+        handle = self.experiment.again(self, inputs)
+        return super().forward(*inputs) if handle is None else handle
+
     def check_inputs(self, inputs: Any) -> None:
         super().check_inputs(inputs)
         for h in inputs:
@@ -465,7 +471,10 @@ class LIF(PopulationModule):
 
 
 class LI(PopulationModule):
-    """Leaky integrators, which do not fire. Arguments as :class:`LIF`'s."""
+    """Leaky integrators, which do not fire. Arguments as :class:`LIF`'s; those of its threshold
+    (``reset``, ``threshold``, ``refractory_time``, ``holdoff_time``, ``method``, ``alpha``) are
+    taken, by name, as a LIF's dictionary of parameters has them: a real chip is calibrated to them,
+    and nothing is computed of them."""
 
     output_type = LIObservables
     fires = False
@@ -482,12 +491,24 @@ class LI(PopulationModule):
         membrane_capacitance: Value | None = None,
         synapse_dac_bias: Value = 600,
         *settings: Any,
+        reset: Value | None = None,
+        threshold: Value | None = None,
+        refractory_time: Value | None = None,
+        holdoff_time: Value | None = None,
+        method: str = "superspike",
+        alpha: float = ALPHA,
         **named: Any,
     ) -> None:
-        if named.keys() & {"method", "alpha", "enable_spike_recording"}:
+        if "enable_spike_recording" in named:
             raise InputTypeError(
-                f"{type(self).__name__}: it does not fire; method, alpha and enable_spike_recording belong to LIF"
+                f"{type(self).__name__}: it does not fire; enable_spike_recording belongs to LIF"
             )
+        firing = {
+            "reset": reset,
+            "threshold": threshold,
+            "refractory_time": refractory_time,
+            "holdoff_time": holdoff_time,
+        }
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(
             size,
@@ -499,7 +520,10 @@ class LI(PopulationModule):
                 "i_synin_gm": i_synin_gm,
                 "membrane_capacitance": c,
                 "synapse_dac_bias": synapse_dac_bias,
-            },
+            }
+            | {n: v for n, v in firing.items() if v is not None},
+            method=method,
+            alpha=alpha,
             **self._settings(settings, named),
         )
 

@@ -220,7 +220,7 @@ def _scale(p: Projection, weights: torch.Tensor) -> float | None:
         p.transform.keywords if isinstance(p.transform, functools.partial) else {},
     )
     if function is linear_saturating:
-        return told.get("scale")
+        return None if told.get("scale") is None else float(told["scale"])
     if function is linear_exponential_clamp:
         return facts.WEIGHT_MAX / told.get("cap", 1.5)
     there = weights != 0
