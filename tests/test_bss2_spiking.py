@@ -378,9 +378,9 @@ def test_a_network_is_its_equations():
     assert y.empty
     assert (y.membrane_cadc, h.spikes, h.holds("spikes")) == (None, None, False)
     with pytest.raises(
-        RunError, match=r"graded_spikes of Synapse 3: not run yet; call run\(experiment, runtime\)"
+        RunError, match=r"graded_spikes of Synapse 1: not run yet; call run\(experiment, runtime\)"
     ):
-        lif.graded(spiking.Synapse(2, 30, e)(spiking.Handle(x)))
+        lif.graded(spiking.Synapse(5, 30, spiking.Experiment(mock=True))(spiking.Handle(x)))
     spiking.run(e, 38)
     p = Params(tau_mem=6e-6, tau_syn=6e-6, membrane_capacitance=6e-6, refractory_time=1e-6)
     z, v = plainly(x @ syn.weight.t(), p)
@@ -997,7 +997,11 @@ def test_handles_that_nobody_fills():
             OperandError,
             "LIF 1: a SynapseHandle is expected",
         ),
-        (lambda e: spiking.LI(2, e, method="eventprop"), InputError, "LI: it does not fire"),
+        (
+            lambda e: spiking.LI(2, e, enable_spike_recording=True),
+            InputError,
+            "LI: it does not fire",
+        ),
         (
             lambda e: spiking.SparseSynapse(torch.ones(3), e),
             OperandError,
@@ -1069,9 +1073,9 @@ def test_handles_that_nobody_fills():
             "is an integer >= 1, got True",
         ),
         (
-            lambda e: spiking.LI(2, e, cadc_time_shift=1.5),
+            lambda e: spiking.LI(2, e, cadc_time_shift=float("inf")),
             InputError,
-            "LI 1: cadc_time_shift is a number of steps, got 1.5",
+            "LI 1: cadc_time_shift is a finite number of steps, got inf",
         ),
         (
             lambda e: spiking.LI(2, e, trace_scale=0.0),

@@ -101,6 +101,17 @@ def test_modules_lie_where_hxtorch_has_them_and_no_class_is_made_twice(named_hxt
             assert thing is getattr(spiking, name)
 
 
+def test_a_package_that_is_elsewhere_is_found_by_others(named_hxtorch, tmp_path, monkeypatch):
+    """As a program's own hxtorch.examples."""
+    with pytest.raises(ModuleNotFoundError, match=r"hxtorch\.examples"):
+        importlib.import_module("hxtorch.examples.spiking")
+    (tmp_path / "spiking.py").write_text("HERE = 3")
+    package = type(sys)("hxtorch.examples")
+    package.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, "hxtorch.examples", package)
+    assert importlib.import_module("hxtorch.examples.spiking").HERE == 3
+
+
 def test_the_function_run_is_callable_whatever_was_imported(named_hxtorch):
     import hxtorch
     from hxtorch.spiking.run import run
@@ -281,6 +292,11 @@ def test_the_next_run_takes_what_was_set_and_a_checkpoint_of_hxtorchs_loads():
         counts.append(float(h.spikes.sum()))
     assert counts[1] > counts[0] > 0
     assert set(lif.params_dict()) >= {"leak", "threshold", "tau_mem", "refractory_time"}
+    syn = spiking.Synapse(2, 3, e, transform=partial(linear_saturating, scale=70.0))
+    syn.weight_transform.keywords["scale"] = 60.0
+    assert syn.transform.keywords == {"scale": 60.0}
+    syn.weight_transform = torch.nn.Identity()
+    assert isinstance(syn.transform, torch.nn.Identity)
     lif.tau_mem.make_trainable()
     lif.load_state_dict({"tau_mem._model_value": torch.tensor(3e-6)})
     assert lif.tau_mem.model_value.item() == pytest.approx(3e-6)
@@ -547,7 +563,9 @@ def test_a_fraction_of_a_step_shifts_what_the_cadc_read():
     found = {}
     for shift in (0, 1, 0.5, -0.25, 2.0):
         torch.manual_seed(1)
-        e, _, go = net(QUIET, {"cadc_time_shift": shift, "trace_scale": 0.02, "trace_offset": -48.0})
+        e, _, go = net(
+            QUIET, {"cadc_time_shift": shift, "trace_scale": 0.02, "trace_offset": -48.0}
+        )
         h = go(drive())
         spiking.run(e, 40)
         found[shift] = h.membrane_cadc.detach()

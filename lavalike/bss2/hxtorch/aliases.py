@@ -85,7 +85,12 @@ class _Alias(Loader):
         name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         here = _named(name)
-        spec = find_spec(here) if here is not None else None
+        try:
+            spec = find_spec(here) if here is not None else None
+        except ModuleNotFoundError as e:
+            if not f"{here}.".startswith(f"{e.name}."):
+                raise
+            spec = None  # a package above it is nowhere: another finder may know it
         return (
             None
             if spec is None

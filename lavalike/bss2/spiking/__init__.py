@@ -41,6 +41,7 @@ from lavalike.bss2.spiking.modules import (
     LI as LI,
     LIF as LIF,
     BatchDropout as BatchDropout,
+    HXBaseExperimentModule as HXBaseExperimentModule,
     HXModule as HXModule,
     HXModuleWrapper as HXModuleWrapper,
     InputNeuron as InputNeuron,

@@ -132,6 +132,9 @@ class HXModule(torch.nn.Module):
         return f"name={self.name!r}"
 
 
+HXBaseExperimentModule = HXFunctionalModule = HXModule  # hxtorch's names of its bases
+
+
 class SpikeSource(HXModule):
     """Spikes that come from outside, a dense tensor (time, batch, size) binned with the
     experiment's dt.

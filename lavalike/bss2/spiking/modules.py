@@ -5,6 +5,8 @@ from __future__ import annotations
 from lavalike.bss2.spiking import population
 from lavalike.bss2.spiking.module import (
     BatchDropout as BatchDropout,
+    HXBaseExperimentModule as HXBaseExperimentModule,
+    HXFunctionalModule as HXFunctionalModule,
     HXModule as HXModule,
     InputNeuron as InputNeuron,
     SpikeSource as SpikeSource,

@@ -82,6 +82,15 @@ class Projection(HXModule):
         self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
         self.transform, self.plasticity_rule = transform, plasticity_rule
 
+    @property
+    def weight_transform(self) -> Callable[..., torch.Tensor]:
+        """``transform``, under the name that hxtorch keeps it by."""
+        return self.transform
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # no property's setter: torch would keep a module beside it
+        super().__setattr__("transform" if name == "weight_transform" else name, value)
+
     def reset_parameters(self) -> None:
         """Weights uniform within +-1 / sqrt(in_features), as torch's Linear."""
         torch.nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
