@@ -233,6 +233,26 @@ def test_a_layer_computes_a_function_of_tensors_or_hands_on_what_it_gets():
         spiking.HXModule(e, 3)
 
 
+def test_what_waits_for_a_run_is_shown_as_a_graph():
+    e = spiking.Experiment(mock=True)
+    syn, lif = spiking.Synapse(3, 2, e), spiking.LIF(2, e)
+    x = spiking.LIFObservables(spikes=drive())
+    g = syn(x)
+    z = lif(g)
+    assert set(e.modules.nodes) == {syn, lif}
+    graph, at = e.modules.graph, e.modules.nodes
+    passes = {
+        "in": [d["handle"] for *_, d in graph.in_edges(at[syn], data=True)],
+        "between": [d["handle"] for *_, d in graph.in_edges(at[lif], data=True)],
+        "out": [d["handle"] for *_, d in graph.out_edges(at[lif], data=True)],
+    }
+    assert [list(map(id, h)) for h in passes.values()] == [[id(x)], [id(g)], [id(z)]]
+    spiking.run(e)
+    assert not e.modules.nodes
+    e.connect(spiking.HXModule(e), x, z)  # by hand, without tuples
+    assert len(e.modules.nodes) == 1
+
+
 def test_a_wrapper_is_asked_of_one_layer_and_of_several_and_exchanges_them():
     e = spiking.Experiment(mock=True)
     lif, rec, other = spiking.LIF(3, e), spiking.Synapse(3, 3, e), spiking.LIF(3, e)

@@ -343,12 +343,16 @@ ROWS = [
     row("lavalike.bss2.CalibrationPath", {"value": "x"}, value=also(PATH, values=("a\0b",))),
     row("lavalike.bss2.HWDBPath", {}, path=bad(3, values=("",)), version=bad(3, None)),
     row(
-        "lavalike.bss2.MockParameter", {}, noise_std=NOT_NEGATIVE, gain=also(POSITIVE, values=(2,))
+        # values are looked at where they are set, as hxtorch does
+        "lavalike.bss2.MockParameter",
+        {},
+        noise_std=bad("1", None, True, 1j),
+        gain=bad("1", None, True, 1j),
     ),
     row(
         "lavalike.bss2.set_mock_parameter",
         {"parameter": bss2.MockParameter()},
-        parameter=bad(3, 0.002, None),
+        parameter=bad(3, 0.002, None),  # values: tests/test_bss2_perceptron.py
     ),
     row("lavalike.bss2.InferenceTracer", {"filename": str(FOLDER / "trace")}, filename=PATH),
     row(

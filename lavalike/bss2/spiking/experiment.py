@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lavalike.arguments import FLAG, FUNCTION, arguments, instance, is_real, optional
@@ -24,6 +26,43 @@ class LayerCall(NamedTuple):
     module: HXModule
     inputs: tuple[Handle, ...]
     outputs: tuple[Handle, ...]
+
+
+class Calls:
+    """What is registered for the next run, as hxtorch's module manager shows it.
+
+    Attributes:
+        nodes: layer to its node's number.
+        graph: a networkx.MultiDiGraph of those nodes. An edge carries the ``handle`` that passes
+            along it; what comes from outside, and what nobody takes yet, has a node of its own,
+            ``("outside", k)``.
+    """
+
+    def __init__(self, calls: Sequence[LayerCall]) -> None:
+        self._calls = tuple(calls)
+
+    @property
+    def nodes(self) -> dict[HXModule, int]:
+        return {call.module: k for k, call in enumerate(self._calls)}
+
+    @property
+    def graph(self) -> Any:
+        import networkx
+
+        graph = networkx.MultiDiGraph()
+        made = {id(h): k for k, call in enumerate(self._calls) for h in call.outputs}
+        taken: set[int] = set()
+        outside = itertools.count()
+        for k, call in enumerate(self._calls):
+            graph.add_node(k)
+            for h in call.inputs:
+                taken.add(id(h))
+                graph.add_edge(made.get(id(h), ("outside", next(outside))), k, handle=h)
+        for k, call in enumerate(self._calls):
+            for h in call.outputs:
+                if id(h) not in taken:
+                    graph.add_edge(k, ("outside", next(outside)), handle=h)
+        return graph
 
 
 class Experiment:
@@ -85,11 +124,20 @@ class Experiment:
         self._names[kind] += 1
         return f"{kind} {self._names[kind]}"
 
+    @property
+    def modules(self) -> Calls:
+        """What was called since the last run."""
+        return Calls(self._nodes)
+
     def connect(
-        self, module: HXModule, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...]
+        self,
+        module: HXModule,
+        inputs: Handle | tuple[Handle, ...],
+        outputs: Handle | tuple[Handle, ...],
     ) -> None:
         """Register a call; what a layer does when it is called."""
-        self._nodes.append(LayerCall(module, inputs, outputs))
+        handles = (h if isinstance(h, tuple) else (h,) for h in (inputs, outputs))
+        self._nodes.append(LayerCall(module, *handles))
 
     def again(self, module: HXModule, inputs: tuple[Handle, ...]) -> Handle | None:
         """More inputs of a layer that was called in this pass already: they arrive together, and
