@@ -20,7 +20,7 @@ from lavalike.backends.torch.module import Extent, ProcessModule, Values
 from lavalike.backends.torch.terms import gathered
 from lavalike.compiler.flat import Flat
 from lavalike.compiler.parts import Part, cut
-from lavalike.errors import GraphError, InputError
+from lavalike.errors import GraphError, InputError, ModelSelectionError
 from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.process import AbstractProcess, OutPort, Port, Var, claims
 
@@ -59,6 +59,12 @@ class MixedModule(ProcessModule):
                 raise InputError(
                     f"to_torch({process.path}): {node.process.path} is a model in Python ({type(node.model).__name__}), which has "
                     "no gradient; run it beforehand (simulate), and give the module what it sends"
+                )
+            if part.node_of(node.process) is None:
+                raise ModelSelectionError(
+                    f"to_torch({process.path}): {node.process.path} is computed forward by {type(node.model).__name__}, and the gradient "
+                    "would be that of what is inside it, or around it, on the torch backend; let select name a SubProcessModel, "
+                    "which both are made of, or write such a model of the torch backend (lavalike.implements)"
                 )
         for first, *others in self.plan.groups:
             if others:
