@@ -39,11 +39,10 @@ from lavalike.compiler.fingerprint import difference, fingerprint, hashed
 from lavalike.compiler.flat import flatten
 from lavalike.errors import GraphFileError, InputError, InputTypeError, RunError, step_error
 from lavalike.model.config import RunConfig
-from lavalike.process import AbstractProcess, InPort, Port, Var
+from lavalike.process import AbstractProcess, InPort, Var
 from lavalike.process.process import component, walk
-from lavalike.process.var import resolved
 from lavalike.runtime.checkpoint import Encoder
-from lavalike.runtime.simulate import RECORD, Recording, Target, find, simulate
+from lavalike.runtime.simulate import TARGETS, Recording, Target, find, recorded, simulate
 
 DOOR = "simulate_many"
 FORMAT = 1
@@ -54,10 +53,6 @@ Item = dict[int, Any]  # what a port or Var, by its place in the structure, gets
 _MANY = Rule(
     "a sequence or iterator of dicts",
     lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Mapping | np.ndarray),
-)
-_RECORD = Rule(
-    "a list of ports, Vars or names",
-    lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Port | Var | Mapping),
 )
 _local = threading.local()  # the network that a worker has: (digest, _Job)
 _here = uuid.uuid4()  # of this process and those forked from it
@@ -78,7 +73,7 @@ class _Result(NamedTuple):
     inputs=_MANY,
     steps=optional(integer(1)),
     config=optional(instance(RunConfig)),
-    record=_RECORD,
+    record=TARGETS,
     executor=optional(instance(Executor, words="a concurrent.futures.Executor")),
     to=optional(PATH),
     progress=FLAG,
@@ -145,11 +140,7 @@ def simulate_many(
         drawn = int(np.random.randint(2**63 - 1, dtype=np.int64))  # noqa: NPY002
     else:
         drawn = config.seed
-    targets = list(
-        dict.fromkeys(
-            [*process.out_ports, *(resolved(find(process, r, Port | Var, RECORD)) for r in record)]
-        )
-    )
+    targets = recorded(process, record)
     flat = flatten(process, config, get_backend)
     folder = None
     if to is not None:
@@ -325,7 +316,7 @@ class _Parent:
         self.process, self.targets, self.data = process, targets, data
         self.executor, self.folder = executor, folder
         self.digest = hashed(data)
-        self.places = process._structure.root().parts()[1]
+        self.parts, self.places = process._structure.root().parts()
         self.fresh = self._workers() or 1  # how many items bring the network along unasked
         self.job: _Job | None = None  # without an executor
 
@@ -434,8 +425,7 @@ class _Parent:
                 bar.close()
 
     def _digest(self, item: Item) -> str:
-        parts = self.process._structure.root().parts()[0]
-        paths: list[Any] = [getattr(parts[place], "path", "") for place in item]
+        paths: list[Any] = [getattr(self.parts[place], "path", "") for place in item]
         return hashed(*sorted(zip(paths, map(hashed, item.values()), strict=True)))
 
     def _result(self, index: int, future: Future[_Result | None]) -> _Result | None:
