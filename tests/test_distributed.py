@@ -158,4 +158,5 @@ def test_norms_are_those_of_the_whole_batch(group, monkeypatch):
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     torch.testing.assert_close(norm(halves[0]), single(x)[:4], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(norm.running_mean, single.running_mean)
+    torch.testing.assert_close(norm.running_var, single.running_var, rtol=1e-12, atol=1e-12)
     assert len(seen) == 3
