@@ -282,6 +282,16 @@ def test_a_parameter_that_a_step_has_set_is_in_the_file(path):
     same(values(whole), values(again))
 
 
+def test_a_whole_number_of_numpys_is_an_argument(path):
+    def make(seed):
+        return source.Poisson(shape=(2,), rate=0.5, seed=seed)
+
+    broken_off(path, lambda: make(np.int64(3)), steps=7)
+    assert lv.resume(make(3), path) == 7
+    with pytest.raises(GraphFileError, match="its arguments is other"):
+        lv.resume(make(np.int64(4)), path)
+
+
 # -- what is refused ---------------------------------------------------------------------------
 
 
