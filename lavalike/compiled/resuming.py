@@ -107,7 +107,7 @@ class _Reader:
         root = now.structure.root()
         if found["marked"] is not None:
             marked, values, held = found["marked"]
-            states = [v for v in checkpoint._states(now) if v.marked is not None]
+            states = [v for v in checkpoint.states(now.processes) if v.marked is not None]
             for var, value in zip(states, values, strict=True):
                 var.marked = self.array(value)
             root.marked = marked

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from lavalike.errors import GraphFileError, InputError, RunError
 from lavalike.process.var import Var
 
 if TYPE_CHECKING:
+    from lavalike.process import AbstractProcess
     from lavalike.process.refs import RefPort
     from lavalike.runtime.runtime import Runtime
 
@@ -175,7 +177,7 @@ class Checkpoint:
             "generators": encoder.data(_generators(runtime), "a generator of random numbers"),
         }
         if root.marked:  # by mark(): where reset() goes back to
-            marks = [v.marked for v in _states(runtime) if v.marked is not None]
+            marks = [v.marked for v in states(runtime.processes) if v.marked is not None]
             state = None
             if runtime.marked is not None and not runtime.program.shares:
                 state = self._state(runtime, runtime.marked, encoder)
@@ -195,8 +197,9 @@ class Checkpoint:
         ]
 
 
-def _states(runtime: Runtime) -> list[Var]:
-    return [v for p in runtime.processes for v in p.vars if v.role == "state" and v.aliased is None]
+def states(processes: Iterable[AbstractProcess]) -> list[Var]:
+    """The Vars of ``processes`` that are states, and hold them themselves."""
+    return [v for p in processes for v in p.vars if v.role == "state" and v.aliased is None]
 
 
 def _generators(runtime: Runtime) -> dict[str, Any]:
