@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from lavalike import (
     RunSteps,
     container,
 )
+from lavalike.compiled.contents import contents
 from lavalike.learning import LearningRule, Trace
 from lavalike.proc import LIF, DelayDense, Dense, LearningDense, Recorder, io
 from lavalike.proc.io import source
@@ -280,6 +282,18 @@ def test_a_parameter_that_a_step_has_set_is_in_the_file(path):
     assert again.vth.get() == 0.25
     again.run(RunSteps(4))
     same(values(whole), values(again))
+
+
+def test_a_file_of_workers_leaves_what_one_process_has_as_it_was(path):
+    broken_off(path, referring, steps=5)
+    _, found, arrays = contents(path, "checkpoint", "run")
+    text = json.dumps({**found, "shares": [["Setter_0"], ["LIF_0"]]}).encode()
+    container.written(path, "checkpoint", text, [arrays[str(k)] for k in range(len(arrays))])
+    net = referring()
+    before = values(net)
+    with pytest.raises(GraphFileError, match="written by 2 workers, and none compute"):
+        lv.resume(net, path)
+    same(values(net), before)
 
 
 def test_a_whole_number_of_numpys_is_an_argument(path):

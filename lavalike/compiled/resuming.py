@@ -92,17 +92,17 @@ class _Reader:
             problem = f"RunConfig.seed is {found['seed']} there and {now.config.seed} here"
         if problem is not None:
             self.fail(f"is of another graph than {process.path}: {problem}")
-        if varying:  # which steps may have changed, and constants follow from
-            process.stop()
-            for var, value in zip(varying, found["vars"], strict=True):
-                var.restore(self.array(value))
-            now = runtime.prepare(process, now.config, drawn)
         if found["shares"] != now.program.shares:
             count, here = len(found["shares"]), len(now.program.shares)
             self.fail(
                 f"was written by {count or 'no'} workers, and {here or 'none'} compute this graph, or other parts of it; resume with the "
                 "RunConfig of then, and give it a partition"
             )
+        if varying:  # which steps may have changed, and constants follow from
+            process.stop()
+            for var, value in zip(varying, found["vars"], strict=True):
+                var.restore(self.array(value))
+            now = runtime.prepare(process, now.config, drawn)
         state = self.state(found["state"], now)
         root = now.structure.root()
         if found["marked"] is not None:
