@@ -12,6 +12,7 @@ import numpy as np
 from lavalike.arguments import PATH, arguments, instance, optional
 from lavalike.backends.base import Derivations
 from lavalike.compiled.contents import WRONG, Decoder
+from lavalike.compiler import refs
 from lavalike.compiler.fingerprint import difference, fingerprint
 from lavalike.container import Json
 from lavalike.errors import LavalikeError
@@ -76,7 +77,7 @@ class _Reader(Decoder):
         _, drawn = self.count(found)
         process.stop()
         now = runtime.prepare(process, config, drawn)
-        varying = checkpoint.varying(now)
+        varying = refs.varying(now.flat)
         problem = difference(found["graph"], fingerprint(now.flat, varying))
         if problem is None and now.config.seed != found["seed"]:
             problem = f"RunConfig.seed is {found['seed']} there and {now.config.seed} here"

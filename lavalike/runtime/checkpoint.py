@@ -25,7 +25,6 @@ from lavalike.process.var import Var
 
 if TYPE_CHECKING:
     from lavalike.process import AbstractProcess
-    from lavalike.process.refs import RefPort
     from lavalike.runtime.runtime import Runtime
 
 FORMAT = 1
@@ -69,15 +68,6 @@ class _Encoder(container.Encoder):
         )
 
 
-def varying(runtime: Runtime) -> list[Var]:
-    """Parameters that steps may change: those that RefPorts refer to, and those of Python
-    models."""
-    found = [v for n in runtime.flat.nodes if n.model.inline for v in n.process.vars]
-    ports: list[RefPort] = [r for n in runtime.flat.nodes for r in n.process.ref_ports]
-    found += [refs.resolve(port).var for port in ports]
-    return [v for v in dict.fromkeys(found) if v.role == "parameter" and v.aliased is None]
-
-
 class Checkpoint:
     """What a run writes to a file after the steps that ``every`` divides, and when it ends.
 
@@ -104,7 +94,7 @@ class Checkpoint:
                 f"{where}: every={self.every} cuts a run, and a chip does all steps of a run at once; leave every out, and call run for "
                 "each stretch"
             )
-        self._mine = fingerprint(runtime.flat, varying(runtime))
+        self._mine = fingerprint(runtime.flat, refs.varying(runtime.flat))
         self._text(runtime)
 
     def left(self, step: int) -> float:
@@ -147,7 +137,7 @@ class Checkpoint:
             "drawn": flat.drawn,
             "graph": self._mine,
             "shares": runtime.program.shares,
-            "vars": [encoder.array(runtime.program.read(v)) for v in varying(runtime)],
+            "vars": [encoder.array(runtime.program.read(v)) for v in refs.varying(runtime.flat)],
             "state": self._state(runtime, runtime.program.held(), encoder),
             "marked": None,
             "generators": encoder.data(_generators(runtime), "a generator of random numbers"),
