@@ -23,7 +23,8 @@ from lavalike.backends.numba.epochs import (
 )
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import WRAPPED, jit
-from lavalike.backends.numba.model import Layout, NumbaModel, held
+from lavalike.backends.numba.layouts import Layout, Moved
+from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.backends.numba.pcg import seed_words, seventh, uniform
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import RANGE, SignMode, ends, fixed_weights
@@ -99,9 +100,9 @@ class _Learning(NumbaModel):
     @property
     def layouts(self) -> Mapping[str, Layout]:
         process = self.process
-        tags = {TAGS[v]: Layout(f"tags_{v}", self.by_var) for v in TAGS if v in process.variables}
-        traces = {n: Layout(n[0], itemgetter(int(n[1]) - 1)) for n in process.traces}
-        return {"weights": Layout("rows", self.by_var), **tags, **traces}
+        tags = {TAGS[v]: Moved(f"tags_{v}", self.by_var) for v in TAGS if v in process.variables}
+        traces = {n: Moved(n[0], itemgetter(int(n[1]) - 1)) for n in process.traces}
+        return {"weights": Moved("rows", self.by_var), **tags, **traces}
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         process, fixed = self.process, self.config.fixed
