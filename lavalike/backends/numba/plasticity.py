@@ -161,8 +161,8 @@ class _Learning(NumbaModel):
     def check_batch(self, batch: int) -> None:
         if batch > 1 and self.process.plastic_batch is None:
             each = 1 + len(self.process.variables & {*TAGS})
-            held = np.dtype(self.narrow.get("rows", self.message_dtype))
-            size = each * self.process.weights.value.size * held.itemsize
+            dtype = np.dtype(self.narrow.get("rows", self.message_dtype))
+            size = each * self.process.weights.value.size * dtype.itemsize
             raise GraphError(
                 f"{self.process.path}: in a batch each sample learns weights of its own, {batch} times {size:,} bytes; ask for it with "
                 "plastic_batch='per_sample', or run the samples one after another"
@@ -345,10 +345,6 @@ class _Fixed(_Learning):
             except ValueError as e:
                 raise VarError(f"{self.process.path}.{e}") from None
         return super().load(values, step)
-
-    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        stored = super().store(states, step)
-        return {k: v.astype(np.int32) if v.dtype == np.int16 else v for k, v in stored.items()}
 
     def step(
         t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, ring, rows, tags_d, tags_t, x, y, tx, ty,

@@ -141,7 +141,7 @@ class Variables:
         samples = range(self.batch)
         if layout is not None:
             shown = [layout.shown({k: v[s] for k, v in states.items()}, step) for s in samples]
-            return np.stack(shown)
+            return np.stack(shown).astype(self.dtype_of(var, step), copy=False)
         stored = [self._stored(node, s, step)[var.name] for s in samples]
         return np.stack([_time_last(x) if var.time_last else x for x in stored])
 
