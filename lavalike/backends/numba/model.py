@@ -144,6 +144,11 @@ class DynamicsModel(NumbaModel):
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
+        for var in process.vars:
+            if var.time_last and var.name in self.dynamics.state_vars:
+                raise GraphError(
+                    f"{var.path}: a state of {self.dynamics.name}, one element a neuron, has no time; make its Var without time_last"
+                )
 
     def function(self) -> Dynamics:
         return self.dynamics
