@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,7 @@ from lavalike.errors import InputError, LavalikeError
 
 # what launchers tell their processes: Open MPI, MPICH and Intel MPI, Slurm's
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+READ = 0.5  # seconds for a launcher to read what ranks printed, which ends all at once on an abort
 
 
 def launched() -> int:
@@ -42,15 +44,20 @@ def over_ranks(program: Callable[[], int], file: str) -> int:
         ) from e
     from lavalike.runtime import mpi
 
+    def told() -> int:
+        try:
+            return program()
+        except BaseException as e:
+            return _told(e)
+
     try:
-        status = mpi.run(program, file)
-    except BaseException as e:  # others wait for this rank: all end with its error
-        status = _told(e)
-    if status:
-        sys.stdout.flush()
-        MPI.COMM_WORLD.Abort(status)
-        os._exit(status)  # where that takes a while
-    return status
+        return mpi.run(told, file)
+    except BaseException as e:  # others wait for this rank, or it for them: all end
+        status = _told(e) or 1
+    sys.stdout.flush()
+    time.sleep(READ)
+    MPI.COMM_WORLD.Abort(status)
+    os._exit(status)  # where that takes a while
 
 
 def _told(error: BaseException) -> int:
@@ -60,7 +67,7 @@ def _told(error: BaseException) -> int:
             return error.code or 0
         print(error.code, file=sys.stderr)
         return 1
-    traceback.print_exception(error)
+    sys.stderr.write("".join(traceback.format_exception(error)))  # at once: see READ
     sys.stderr.flush()
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 

@@ -395,9 +395,39 @@ def test_delays_are_given_once_and_chunks_twice_the_same():
         DelaySparse(chunks=[one, one[:3]], shape=(2, 2))
     with pytest.raises(lv.VarError, match="chunk 0: delays is an int >= 0"):
         DelaySparse(chunks=[(*one[:3], -1)], shape=(2, 2))
-    places = iter([0, 1, 1, 1])
-    with pytest.raises(lv.VarError, match="other synapses when they were read again"):
-        Sparse(chunks=lambda: [([0], [next(places)], 1.0)], shape=(2, 2))
+    for first, second in (
+        ([([0], [0], 1.0)], [([0], [1], 1.0)]),
+        ([([0], [0], 1.0)], [([0], [0], 1.0), ([0], [1], 1.0)]),
+        ([([0], [0], 1)], [([0], [0], 0.5)]),  # a fraction would be cut
+        ([one], [(*one[:3], 300)]),  # a delay that 8 bits do not hold
+    ):
+        times = iter([first, second])
+        with pytest.raises(lv.VarError, match="other synapses when they were read again"):
+            (DelaySparse if len(first[0]) == 4 else Sparse)(
+                chunks=lambda times=times: next(times), shape=(2, 2)
+            )
+
+
+@pytest.mark.parametrize("cls", [Dense, Sparse, DelayDense, DelaySparse])
+def test_the_most_negative_weight_of_8_bits_counts(cls):
+    """Sums beyond 32 bits are told whatever the dtype of the weights: 8 bits have no 128."""
+    weights, delays = np.array([[-128]], np.int8), {"delays": 0} if "Delay" in cls.__name__ else {}
+    connection = cls(weights=weights, num_message_bits=32, **delays)
+    x = np.full((1, 1, 3), 2**25)
+    with pytest.raises(lv.RunError, match="a sum left the 32 bits"):
+        lv.simulate(connection, {"s_in": x}, config=CONFIGS["fixed"])
+
+
+def test_delays_of_few_bits_are_set_up_to_the_largest():
+    given = np.array([[3]], np.uint8)
+    for connection in (
+        DelayDense(weights=[[1.0]], delays=given, max_delay=300),
+        DelaySparse(chunks=[([0], [0], 1.0, given[0])], shape=(1, 1), max_delay=300),
+    ):
+        connection.delays.set(299)
+        x = np.zeros((1, 1, 302))
+        x[..., 0] = 1
+        assert lv.simulate(connection, {"s_in": x})["a_out"].nonzero()[-1] == 300
 
 
 @EACH

@@ -39,6 +39,7 @@ from lavalike.proc import (
 )
 from lavalike.proc.io import channel
 from lavalike.process.process import component, walk
+from lavalike.process.refs import RefPort
 from lavalike.runtime import parcel, wiring, workers
 from tests.conftest import ROOT
 
@@ -214,8 +215,9 @@ def test_a_batch_is_simulated():
             lifs[0],
             {first.s_in: x},
             config=lv.RunConfig(**config),
-            record=[lifs[1].v, lifs[1].a_in],
+            record=[lifs[1].v, lifs[1].a_in, first.s_in],
         )
+        np.testing.assert_array_equal(rec[first.s_in], x.astype(np.float32))  # which no share sends
         return {"s": rec[lifs[0].s_out], "v": rec[lifs[1].v], "a": rec[lifs[1].a_in]}
 
     same(run(), run(**TWO))
@@ -291,6 +293,47 @@ def test_models_of_other_backends(backend):
             assert "LateModel" not in str(e.value)
         lifs[0].stop()
     same(*out)
+
+
+class Raises(Late):
+    """Late, which raises a Var of another by 1/4 in every step."""
+
+    def __init__(self, name, var):
+        super().__init__(name)
+        self.other = RefPort(var.shape)
+        self.other.connect_var(var)
+
+
+@lv.implements(Raises, backend="numpy")
+class RaisesModel(LateModel):
+    def post_guard(self):
+        return True
+
+    def run_post_mgmt(self):
+        self.other.write(self.other.read() + 0.25)
+
+
+def test_a_parameter_that_steps_change_is_read_where_they_do(tmp_path):
+    """By whoever asks, among them a checkpoint, and it stays after stop()."""
+    out = []
+    for config in ({}, {"workers": 2, "partition": {"l0": 0, "l1": 1}}):
+        lifs = ring(2, 2)
+        raises = Raises("raises", lifs[1].bias_mant)
+        lifs[1].s_out.connect(raises.inp)
+        path = tmp_path / f"{len(config)}.h5"
+        lifs[0].run(lv.RunSteps(3), lv.RunConfig(seed=1, **config), checkpoint=path)
+        out.append(everything(lifs[0]))
+        lifs[0].run(lv.RunSteps(2))
+        out[-1] |= {f"then {k}": v for k, v in everything(lifs[0]).items()}
+        lifs[0].stop()
+        out[-1] |= {f"stopped {k}": v for k, v in everything(lifs[0]).items()}
+        lv.resume(lifs[0], path, lv.RunConfig(seed=1, **config))
+        lifs[0].run(lv.RunSteps(2))
+        out[-1] |= {f"resumed {k}": v for k, v in everything(lifs[0]).items()}
+        lifs[0].stop()
+    same(*out)
+    assert (out[1]["stopped l1.bias_mant"] - out[1]["l1.bias_mant"] == 0.5).all()
+    np.testing.assert_array_equal(out[1]["stopped l1.v"], out[1]["resumed l1.v"])
 
 
 class Leaky(lv.AbstractProcess):

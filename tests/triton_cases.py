@@ -104,11 +104,17 @@ CASES = {
         LIF,
         Training(Exponential(), arithmetic="grid"),
         GRID,
+        width=150,
         trained=("keep_u", "keep_v"),
         record=("v",),
     ),
     "cuba on the grid, overflows": Case(
-        LIF, Training(Exponential(), arithmetic="grid"), GRID | {"vth": 2.0**30}, 20, size=800.0
+        LIF,
+        Training(Exponential(), arithmetic="grid"),
+        GRID | {"vth": 2.0**30},
+        20,
+        150,
+        size=800.0,
     ),
     "cuba on the grid, shifted, bfloat16": Case(
         LIF, Training(Exponential(), arithmetic="grid"), GRID, 33, dtype=torch.bfloat16, shift=True
@@ -117,6 +123,7 @@ CASES = {
         RF,
         DETACHED,
         {"cos": 0.9, "sin": 0.35, "bits": 0.0, "gain": 1.0, "vth": 0.3},
+        width=150,
         trained=("cos", "sin"),
         per=("sin",),
     ),

@@ -66,6 +66,14 @@ def resolve(port: RefPort) -> Reference:
     return Reference(port, resolved(at.var), index)
 
 
+def varying(flat: Flat) -> list[Var]:
+    """Parameters that steps may change: those that RefPorts refer to, and those of Python
+    models."""
+    found = [v for n in flat.nodes if n.model.inline for v in n.process.vars]
+    found += [resolve(port).var for n in flat.nodes for port in n.process.ref_ports]
+    return [v for v in dict.fromkeys(found) if v.role == "parameter" and v.aliased is None]
+
+
 def manage(flat: Flat, backends: Callable[[str], Backend], free: Container[Node]) -> None:
     """Give nodes in Python that act on a Var at set steps to the program that holds it, where its
     backend has rows for all that refers to that Var: they act in the order of the nodes there as

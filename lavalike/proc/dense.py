@@ -140,6 +140,12 @@ def _arrives_later(process: Connection) -> None:
         )
 
 
+def _check_delays(owner: str, d: np.ndarray, shape: tuple[int, ...], given: Any, each: str) -> None:
+    """VarError unless ``d``, which was ``given``, is an integer >= 0 or such ones of ``shape``."""
+    if d.shape not in ((), shape) or not _whole(d) or (d.size and d.min() < 0):
+        raise VarError(f"{owner}: delays is an int >= 0 or {each} of them, got {given!r:.60}")
+
+
 def _delayed(
     process: Any,
     owner: str,
@@ -150,11 +156,12 @@ def _delayed(
 ) -> None:
     """Give ``process``, whose weights it has, the delays ``d`` and room for what is under way;
     VarError says what was ``given``, and that ``each`` are expected."""
-    if d.shape not in ((), process.weights.shape) or not _whole(d) or d.min() < 0:
-        raise VarError(f"{owner}: delays is an int >= 0 or {each} of them, got {given!r:.60}")
+    _check_delays(owner, d, process.weights.shape, given, each)
     process.max_delay = max(int(max_delay), int(d.max()))
-    whole = d if d.shape and d.dtype.kind in "iu" else d.astype(np.int64)
-    process.delays = Var(process.weights.shape, whole, role="parameter", name="delays")
+    # of an array of integers as wide as it is, or as the largest delay that may be set
+    most = np.min_scalar_type(process.max_delay)
+    dtype = np.promote_types(d.dtype, most) if d.shape and d.dtype.kind in "iu" else np.int64
+    process.delays = Var(process.weights.shape, d.astype(dtype), role="parameter", name="delays")
     process.a_buff = Var((process.a_out.size, process.max_delay + 1), 0, name="a_buff")
 
 

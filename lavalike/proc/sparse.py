@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
 from lavalike.arguments import SHAPE, arguments, integer, is_integer, shown
 from lavalike.errors import VarError, VarTypeError
-from lavalike.proc.dense import _arrives_later, _delayed, _matrix, _Options, _Weighted, _whole
+from lavalike.proc.dense import (
+    _arrives_later,
+    _check_delays,
+    _delayed,
+    _matrix,
+    _Options,
+    _Weighted,
+    _whole,
+)
 from lavalike.proc.parameters import array
 from lavalike.process import InPort, OutPort, Var
 
@@ -42,9 +51,10 @@ class _Entries:
         data: Any,
         shape: Any,
         chunks: Any = None,
-        later: bool = False,
+        lengths: tuple[int, ...] = (),
     ) -> _Entries:
-        """From one of the three ways to say them; ``later``: chunks may have delays."""
+        """From one of the three ways to say them. ``lengths`` that chunks may have: 4 with delays;
+        none where the connection takes no chunks."""
         given = {
             "weights": weights,
             "rows": rows,
@@ -61,7 +71,8 @@ class _Entries:
         if got != needed:
             missing = [n for n in needed if n not in got]
             raise VarTypeError(
-                f"{owner}: give weights, a matrix (out, in), or rows, cols, data and shape, or chunks and shape; "
+                f"{owner}: give weights, a matrix (out, in), or rows, cols, data and shape"
+                + (", or chunks and shape; " if lengths else "; ")
                 + (
                     f"missing: {', '.join(missing)}"
                     if missing and form != "weights"
@@ -69,7 +80,7 @@ class _Entries:
                 )
             )
         if form == "chunks":
-            return _in_chunks(owner, chunks, _shape(owner, shape), later)
+            return _in_chunks(owner, chunks, _shape(owner, shape), lengths)
         if form == "rows":
             return cls._listed(owner, rows, cols, data, _shape(owner, shape))
         if hasattr(weights, "tocsr"):
@@ -92,7 +103,7 @@ class _Entries:
         if (cols[1:] < cols[:-1]).any():
             return cls(shape, rows.astype(dtype), cols.astype(dtype), values)
         counts = np.bincount(cols, minlength=shape[1])
-        return cls(shape, rows.astype(dtype), None, values, _begins(counts))
+        return cls(shape, rows.astype(dtype), None, values, begins(counts))
 
 
 def _shape(owner: str, shape: Any) -> tuple[int, int]:
@@ -107,8 +118,8 @@ def _narrow(shape: tuple[int, ...]) -> Any:
     return np.int32 if max(shape) <= 2**31 else np.int64
 
 
-def _begins(counts: np.ndarray) -> np.ndarray:
-    """Where each input's synapses begin, and the last one's end."""
+def begins(counts: np.ndarray) -> np.ndarray:
+    """Where each of some rows begins, of which it counts the entries, and where the last ends."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
@@ -147,9 +158,11 @@ class _Chunk(NamedTuple):
     delays: np.ndarray | None
 
 
-def _read(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> Iterator[_Chunk]:
+def _read(
+    owner: str, chunks: Any, shape: tuple[int, int], lengths: tuple[int, ...]
+) -> Iterator[_Chunk]:
     """The chunks, one after another, as arrays; VarError, with its number, for one that is none."""
-    what = "(rows, cols, data, delays)" if later else "(rows, cols, data)"
+    what = "(rows, cols, data, delays)" if 4 in lengths else "(rows, cols, data)"
     source = chunks() if callable(chunks) else chunks
     if isinstance(source, str | bytes) or not isinstance(source, Iterable):
         raise VarTypeError(
@@ -157,63 +170,59 @@ def _read(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> Itera
         )
     for k, chunk in enumerate(source):
         where = f"{owner}: chunk {k}"
-        if not isinstance(chunk, tuple | list) or len(chunk) not in ((3, 4) if later else (3,)):
+        if not isinstance(chunk, tuple | list) or len(chunk) not in lengths:
             raise VarTypeError(f"{where}: {what} is needed, got {shown(chunk)}")
         rows, cols, data = _checked(where, chunk[0], chunk[1], chunk[2], shape)
         delays = None
         if len(chunk) == 4:
             delays = array(f"{where}: delays", chunk[3])
-            if (
-                delays.shape not in ((), rows.shape)
-                or not _whole(delays)
-                or (delays.size and delays.min() < 0)
-            ):
-                raise VarError(
-                    f"{where}: delays is an int >= 0 or {len(rows)} of them, got {shown(chunk[3])}"
-                )
+            _check_delays(where, delays, rows.shape, chunk[3], f"{len(rows)}")
         yield _Chunk(rows, cols, data, delays)
 
 
-def _in_chunks(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> _Entries:
+def _in_chunks(
+    owner: str, chunks: Any, shape: tuple[int, int], lengths: tuple[int, ...]
+) -> _Entries:
     """Read twice, to count and to place, so that there is one chunk in memory beside what is kept.
     Of an iterator, which can be read only once, all chunks are kept until they are placed."""
+    read: Callable[[], Iterator[_Chunk]] = partial(_read, owner, chunks, shape, lengths)
     if not callable(chunks) and isinstance(chunks, Iterator):
-        chunks = list(_read(owner, chunks, shape, later))
-        chunks = [chunk if chunk.delays is not None else chunk[:3] for chunk in chunks]
+        read = [*read()].__iter__
     counts = np.zeros(shape[1], np.int64)
-    kinds: list[np.dtype] = []
-    most, with_delays = 0, set()
-    for chunk in _read(owner, chunks, shape, later):
+    kinds: set[np.dtype] = set()
+    longest: set[int | None] = set()  # delay of each chunk
+    for chunk in read():
         if len(chunk.cols) < shape[1] // 4:
             inputs, many = np.unique(chunk.cols, return_counts=True)
             counts[inputs] += many
         else:
             counts += np.bincount(chunk.cols, minlength=shape[1])
-        if chunk.data.dtype not in kinds:
-            kinds.append(chunk.data.dtype)
-        with_delays.add(chunk.delays is not None)
-        if chunk.delays is not None and chunk.delays.size:
-            most = max(most, int(chunk.delays.max()))
-    if len(with_delays) > 1:
+        kinds.add(chunk.data.dtype)
+        longest.add(_longest(chunk))
+    if len(longest) > 1 and None in longest:
         raise VarError(f"{owner}: some chunks have delays and others have none")
-    start, total = _begins(counts), int(counts.sum())
+    start = begins(counts)
+    total, most = int(start[-1]), max((d for d in longest if d is not None), default=None)
     rows = np.empty(total, _narrow(shape))
     data = np.empty(total, np.result_type(*kinds) if kinds else np.float64)
-    delays = np.empty(total, np.min_scalar_type(most)) if True in with_delays else None
+    delays = None if most is None else np.empty(total, np.min_scalar_type(most))
     free = start[:-1].copy()  # the next place of each input
     again = VarError(
         f"{owner}: chunks gave other synapses when they were read again; seed what draws them"
     )
-    for chunk in _read(owner, chunks, shape, later):
-        cols, order = chunk.cols, None
+    for chunk in read():
+        order = None
+        cols = chunk.cols
         if (cols[1:] < cols[:-1]).any():
             order = np.argsort(cols, kind="stable")
             cols = cols[order]
         first = np.flatnonzero(np.diff(cols, prepend=-1))  # of each input's among them
         many = np.diff(first, append=len(cols))
         inputs = cols[first]
-        if (free[inputs] + many > start[inputs + 1]).any() or (chunk.delays is None) is not (
-            delays is None
+        if (
+            (free[inputs] + many > start[inputs + 1]).any()
+            or chunk.data.dtype not in kinds
+            or _longest(chunk) not in longest
         ):
             raise again
         place = np.repeat(free[inputs] - first, many) + np.arange(len(cols))
@@ -224,6 +233,11 @@ def _in_chunks(owner: str, chunks: Any, shape: tuple[int, int], later: bool) -> 
     if (free != start[1:]).any():
         raise again
     return _Entries(shape, rows, None, data, start, delays, own=True)
+
+
+def _longest(chunk: _Chunk) -> int | None:
+    """The longest delay of a chunk; None of one without."""
+    return None if chunk.delays is None else int(chunk.delays.max(initial=0))
 
 
 def _adopted(values: np.ndarray, name: str, **kwargs: Any) -> Var:
@@ -354,7 +368,7 @@ class Sparse(_Stored):
         chunks: Any = None,
         **kwargs: Unpack[_Options],
     ) -> None:
-        entries = _Entries.of(type(self).__name__, weights, rows, cols, data, shape, chunks)
+        entries = _Entries.of(type(self).__name__, weights, rows, cols, data, shape, chunks, (3,))
         super().__init__(**kwargs)
         self._keep(entries)
         self.a_buff = Var(self.a_out.shape, 0, name="a_buff")
@@ -394,7 +408,7 @@ class DelaySparse(_Stored):
         max_delay: int = 0,
         **kwargs: Unpack[_Options],
     ) -> None:
-        entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape, chunks, later=True)
+        entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape, chunks, (3, 4))
         super().__init__(**kwargs)
         self._keep(entries)
         self._later(delays, entries, weights is not None, max_delay)

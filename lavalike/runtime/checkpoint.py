@@ -23,7 +23,6 @@ from lavalike.errors import GraphFileError, InputError, RunError
 from lavalike.process.var import Var
 
 if TYPE_CHECKING:
-    from lavalike.process.refs import RefPort
     from lavalike.runtime.runtime import Runtime
 
 FORMAT = 1
@@ -91,15 +90,6 @@ class Encoder:
         return [len(self.arrays) - 1, value.dtype.newbyteorder("=").str, list(value.shape)]
 
 
-def varying(runtime: Runtime) -> list[Var]:
-    """Parameters that steps may change: those that RefPorts refer to, and those of Python
-    models."""
-    found = [v for n in runtime.flat.nodes if n.model.inline for v in n.process.vars]
-    ports: list[RefPort] = [r for n in runtime.flat.nodes for r in n.process.ref_ports]
-    found += [refs.resolve(port).var for port in ports]
-    return [v for v in dict.fromkeys(found) if v.role == "parameter" and v.aliased is None]
-
-
 class Checkpoint:
     """What a run writes to a file after the steps that ``every`` divides, and when it ends.
 
@@ -126,7 +116,7 @@ class Checkpoint:
                 f"{where}: every={self.every} cuts a run, and a chip does all steps of a run at once; leave every out, and call run for "
                 "each stretch"
             )
-        self._mine = fingerprint(runtime.flat, varying(runtime))
+        self._mine = fingerprint(runtime.flat, refs.varying(runtime.flat))
         self._text(runtime)
 
     def left(self, step: int) -> float:
@@ -169,7 +159,7 @@ class Checkpoint:
             "drawn": flat.drawn,
             "graph": self._mine,
             "shares": runtime.program.shares,
-            "vars": [encoder.array(runtime.program.read(v)) for v in varying(runtime)],
+            "vars": [encoder.array(runtime.program.read(v)) for v in refs.varying(runtime.flat)],
             "state": self._state(runtime, runtime.program.held(), encoder),
             "marked": None,
             "generators": encoder.data(_generators(runtime), "a generator of random numbers"),

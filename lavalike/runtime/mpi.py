@@ -43,6 +43,7 @@ BLOCK, ABORT, AGREE = range(3)  # what shares of a graph send each other, each b
 TAGS = 3
 MOST_GRAPHS = 32767 // TAGS - 1  # of which every MPI has tags
 DONE = 0  # the graph of the message that there are no more
+PART = 10.0  # seconds in which a rank is to answer it
 _graphs = itertools.count(1)
 _running = threading.Lock()  # ranks compute one graph at a time, and all of them the same
 
@@ -378,6 +379,7 @@ def serve(comm: Any, between: Any) -> None:
         graph = status.Get_tag()
         if graph == DONE:
             comm.recv(source=0, tag=DONE)
+            comm.send(None, 0, DONE)
             return
         if graph not in graphs:
             graphs[graph] = RankWorker(Pipe(comm, 0, graph), between, graph)
@@ -488,7 +490,10 @@ _imported: list[str] = []  # it, where another has imported it
 
 def run(call: Callable[[], int], file: str) -> int:
     """Call ``call``, of the program ``file``, on rank 0 and serve it on all others; the status to
-    exit with. An error of it is to end all ranks, by whoever calls this."""
+    exit with, on each rank.
+
+    WorkerError where ranks cannot part, which whoever calls this is to end.
+    """
     global program
     comm, between, program = MPI.COMM_WORLD.Dup(), MPI.COMM_WORLD.Dup(), file
     _check_versions(comm)
@@ -507,9 +512,27 @@ def run(call: Callable[[], int], file: str) -> int:
         workers.elsewhere = None
     if Ranks.broken is not None:
         raise WorkerError(f"MPI: {Ranks.broken}; ranks that are not done end with it")
-    for rank in range(1, comm.size):
-        comm.send(None, rank, DONE)
+    _part(comm)
     return status
+
+
+def _part(comm: Any) -> None:
+    """Let the ranks go that serve this one, which is done; WorkerError where one does not answer
+    within PART seconds, as in the middle of a graph that nobody waits for."""
+    others = {*range(1, comm.size)}
+    for rank in others:
+        comm.send(None, rank, DONE)
+    end, count = time.monotonic() + PART, 0
+    while others:
+        for rank in [r for r in others if comm.Iprobe(r, DONE)]:
+            comm.recv(source=rank, tag=DONE)
+            others.remove(rank)
+        if time.monotonic() > end:
+            raise WorkerError(
+                f"MPI rank {min(others)} did not end with its program within {PART:g} s; it is aborted"
+            )
+        count += 1
+        _nap(count)
 
 
 def _check_versions(comm: Any) -> None:

@@ -36,6 +36,7 @@ from lavalike import logs
 from lavalike.compiler.cut import Cut, cut
 from lavalike.compiler.flat import Flat, Term
 from lavalike.compiler.parts import Plan, cut as plan_of
+from lavalike.compiler.refs import varying
 from lavalike.errors import GraphError, RunError, WorkerError
 from lavalike.process.ports import OutPort, Port
 from lavalike.process.var import Var
@@ -293,6 +294,7 @@ class Workers:
         for share in made.shares:
             own = parcel.keys(share.nodes)
             self._where |= {t: (share.rank, key) for t, key in own.items()}
+        self._varying = {*varying(self.flat)}
         self._sums: dict[Port, list[Term]] = {}
         self.busy = False  # an answer of workers is waited for
         self.why: dict[int, str] = {}  # of a worker that was ended, for what
@@ -571,7 +573,7 @@ class Workers:
                 self._settle(done, into)
         finally:
             self.step += done
-            self._sum(recordings, rows, done)
+            self._sum(recordings, dict[Port | Var, np.ndarray](stimuli.items()) | rows, done)
         if errors:
             raise _first(errors)
         self.request = next((v[1] for v in values.values() if v[1]), "")
@@ -618,8 +620,7 @@ class Workers:
                 continue
             x[:done] = 0
             for term in self._terms(target):
-                if term.source in rows:
-                    term.add(x[:done], rows[term.source][:done])
+                term.add(x[:done], rows[term.source][:done])
 
     def record(self, targets: Sequence[Port | Var]) -> bool:
         """See :meth:`lavalike.runtime.engine.Engine.record`."""
@@ -658,12 +659,8 @@ class Workers:
 
     def read(self, var: Var) -> np.ndarray:
         """The Var's value, without batch."""
-        node = self.flat.node_of(var.process)
-        if (
-            node is None
-            or self.lost is not None
-            or (var.role == "parameter" and not node.model.inline)  # steps leave it as it is
-        ):
+        here = var.role == "parameter" and var not in self._varying  # steps leave it as it is
+        if here or var not in self._where or self.lost is not None:
             return var.value
         rank, key = self._where[var]
         return self._ask(rank, "read", key)

@@ -19,7 +19,7 @@ from lavalike.model.config import NodeConfig
 from lavalike.model.model import implements
 from lavalike.proc.conv_in_time import ConvInTime
 from lavalike.proc.dense import Delay, DelayDense, DelayLine, Dense
-from lavalike.proc.sparse import DelaySparse, Sparse
+from lavalike.proc.sparse import DelaySparse, Sparse, begins
 
 
 def narrowed(
@@ -165,7 +165,7 @@ class DenseModel(_Connection):
             "left": left,
             "right": right,
             "graded": graded,
-            "total": self.total(lambda: np.abs(weights).sum(1), graded),
+            "total": self.total(lambda: np.abs(weights, dtype=np.int64).sum(1), graded),
         }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
@@ -317,7 +317,8 @@ def _most(target: np.ndarray, weights: np.ndarray, n_out: int) -> np.ndarray:
     """The sum of the sizes of the weights at each output."""
     sums = np.zeros(n_out)
     for k in range(0, len(target), MANY):
-        sums += np.bincount(target[k : k + MANY], np.abs(weights[k : k + MANY]), minlength=n_out)
+        sizes = np.abs(weights[k : k + MANY], dtype=np.float64)  # of 8 bits, -128 has none in these
+        sums += np.bincount(target[k : k + MANY], sizes, minlength=n_out)
     return sums
 
 
@@ -347,10 +348,10 @@ def by_input(process: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     if len(rows) < MANY:  # faster than to compile what is faster
         order = np.lexsort((rows, cols))
         counts = np.bincount(cols, minlength=process.s_in.size)
-        return order, rows[order], np.concatenate([[0], np.cumsum(counts)])
+        return order, rows[order], begins(counts)
     order = np.arange(len(rows), dtype=np.int32 if len(rows) < 2**31 else np.int64)
     for keys, size in ((rows, process.a_out.size), (cols, process.s_in.size)):
-        start = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=size))])
+        start = begins(np.bincount(keys, minlength=size))
         before, order = order, np.empty_like(order)
         _in_order(keys, before, start.copy(), order)
     return order, rows[order], start
@@ -370,7 +371,7 @@ class _DelayModel(_Connection):
 
     The Var a_buff (out, max_delay + 1) has the next step's values in column 0, as in Lava. Entries
     lie input-major; ``place`` is where in the ring one adds, from the slot of the next step on. Of
-    very many synapses it is where in the slot, and ``wait`` is the slot: slower by a fifth, and the
+    very many synapses it is where in the slot, and ``wait`` is the slot: slower, and the
     process has both in memory already.
     """
 

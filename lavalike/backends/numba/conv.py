@@ -14,6 +14,7 @@ from lavalike.backends.numba.model import NumbaModel
 from lavalike.dynamics import integral
 from lavalike.model.model import implements
 from lavalike.proc.conv import Conv, ConvTranspose
+from lavalike.proc.sparse import begins
 from lavalike.process.units import Units
 
 
@@ -305,4 +306,4 @@ class ConvTransposeModel(_ScatterModel):
 
 def _starts(lists: list[list[Any]]) -> np.ndarray:
     """Where each list begins when they stand one after the other."""
-    return np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int64)
+    return begins(np.array([len(x) for x in lists]))

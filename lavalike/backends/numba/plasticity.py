@@ -40,6 +40,7 @@ from lavalike.proc.learning import (
     LearningSparse,
     rule_of,
 )
+from lavalike.proc.sparse import begins
 from lavalike.process import AbstractProcess
 
 NONE: dict[str, np.ndarray] = {
@@ -439,7 +440,7 @@ class _Stored(_Learning):
             made["back"] = (back & 0xFFFF).astype(np.uint16)
             made["upper"] = (back >> 16).astype(np.uint8 if len(back) <= 2**24 else np.uint16)
             counts = np.bincount(outputs, minlength=self.process.a_out.size)
-            made["first"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            made["first"] = begins(counts)
         return made
 
     @property
