@@ -11,6 +11,7 @@ import numpy as np
 
 from lavalike.arguments import PATH, arguments, instance, optional
 from lavalike.compiled.contents import WRONG, array, contents
+from lavalike.compiler import refs
 from lavalike.compiler.fingerprint import difference, fingerprint
 from lavalike.errors import GraphFileError, LavalikeError
 from lavalike.model.config import RunConfig
@@ -86,7 +87,7 @@ class _Reader:
             self.fail(f"step {step!r:.40}, drawn {drawn!r:.40}")
         process.stop()
         now = runtime.prepare(process, config, drawn)
-        varying = checkpoint.varying(now)
+        varying = refs.varying(now.flat)
         problem = difference(found["graph"], fingerprint(now.flat, varying))
         if problem is None and now.config.seed != found["seed"]:
             problem = f"RunConfig.seed is {found['seed']} there and {now.config.seed} here"
