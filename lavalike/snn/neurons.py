@@ -3,20 +3,23 @@
 
 Common arguments:
     beta, alpha: decay factors in 0..1, a number or a tensor of one a neuron; outside it is an error
-    (snnTorch clamps). threshold: > 0, likewise; a spike is ``mem > threshold``. Default 1.
+        (snnTorch clamps).
+    threshold: > 0, likewise; a spike is ``mem > threshold``. Default 1.
     spike_grad: a surrogate. Default ``surrogate.atan()``, as in snnTorch today; the older
-    tutorials' is
-        ``surrogate.straight_through_estimator()``.
+        tutorials' is ``surrogate.straight_through_estimator()``.
     surrogate_disable: spikes have no gradient at all. Default False.
     init_hidden, output: see :class:`lavalike.snn.Neuron`. A state of another shape than the input
-    is an error (snnTorch begins anew). learn_...: train the parameter; it stays within its range.
+        is an error (snnTorch begins anew).
+    learn_...: train the parameter; it stays within its range.
     reset_mechanism: "subtract" (default), "zero" or "none". A reset happens in the step after the
-    spike. reset_delay: False resets in the step of the spike itself. Default True. (snnTorch
-    differentiates such a reset: that is
-        reset_grad="full" here. Where a membrane is above the threshold after its reset, snnTorch
-        takes the threshold off before it compares; here every step that ends above it spikes.)
+        spike.
+    reset_delay: False resets in the step of the spike itself. Default True. (snnTorch
+        differentiates such a reset: that is reset_grad="full" here. Where a membrane is above the
+        threshold after its reset, snnTorch takes the threshold off before it compares; here every
+        step that ends above it spikes.)
     reset_grad: what resets are differentiated to: "detach" (default, as in snnTorch), "full" or
-    "slayer". inhibition, state_quant: not available; True raises.
+        "slayer".
+    inhibition, state_quant: not available; True raises.
 
 Parameters (beta, threshold, ...), reset_mechanism, spike_grad, reset_grad, init_hidden and output
 may be set later; the others are chosen once, and setting them is an error.

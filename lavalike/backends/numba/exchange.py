@@ -107,8 +107,9 @@ def exchange(t, out, inp, shared, base, me, peers, mine, copies, state, tape, gi
     number = state[NUMBER] + 1
     if state[PUBLISHED] != number:  # not when it comes back after it waited
         at = mine[number & 1]
+        block = shared[at : at + out.size]  # an index of no sum: the loop is of vectors
         for i in range(out.size):
-            shared[at + i] = out[i]
+            block[i] = out[i]
         store_release(base + 8 * me, number)
         state[PUBLISHED] = number
     for p in range(peers.size):
@@ -120,9 +121,10 @@ def exchange(t, out, inp, shared, base, me, peers, mine, copies, state, tape, gi
             if spins > SPINS + YIELDS:
                 return WAITED
     for c in range(copies.shape[0]):
-        source, target = copies[c, number & 1], copies[c, 3]
-        for i in range(copies[c, 2]):
-            inp[target + i] = shared[source + i]
+        source, words, target = copies[c, number & 1], copies[c, 2], copies[c, 3]
+        block, into = shared[source : source + words], inp[target : target + words]
+        for i in range(words):
+            into[i] = block[i]
     state[NUMBER] = number
     if state[TAPE] == WRITTEN:
         row = tape[t - state[FIRST]]

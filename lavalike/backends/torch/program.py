@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from lavalike.backends.base import one_for_all
-from lavalike.backends.torch.model import TorchModel
 from lavalike.backends.torch.module import (
     ProcessModule,
     States,
@@ -16,6 +15,7 @@ from lavalike.backends.torch.module import (
     Values,
     held_by,
     states_of,
+    torch_model,
     whole,
 )
 from lavalike.compiler.flat import Node
@@ -117,9 +117,9 @@ class TorchProgram:
     def values(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
         node = self.part.node_of(var.process)
-        if node is not None and var.name in _model(node).ends:
-            return self.states[node][_model(node).ends[var.name]].double().numpy() + self.step
-        if node is not None and var.name in _model(node).complexes:
+        if node is not None and var.name in torch_model(node).ends:
+            return self.states[node][torch_model(node).ends[var.name]].double().numpy() + self.step
+        if node is not None and var.name in torch_model(node).complexes:
             re, im = (self.states[node][n] for n in states_of(node, var))
             return torch.complex(re.contiguous(), im.contiguous()).numpy()
         state = self.states[node].get(var.name) if node is not None else None
@@ -133,11 +133,11 @@ class TorchProgram:
         node = self.part.node_of(target.process)
         if node is None or target.role == "parameter":
             return target.value.dtype
-        if target.name in _model(node).complexes:
+        if target.name in torch_model(node).complexes:
             return np.result_type(node.model.config.message_dtype, np.complex64)
-        if target.name in _model(node).kinds:
+        if target.name in torch_model(node).kinds:
             return self.states[node][target.name].numpy().dtype
-        ends = _model(node).ends
+        ends = torch_model(node).ends
         return np.dtype(np.float64) if target.name in ends else node.model.config.message_dtype
 
     @torch.no_grad()
@@ -145,7 +145,7 @@ class TorchProgram:
         node = self.part.node_of(port.process)
         assert node is not None
         constants = self.module.constants([node])[node]
-        sent = _model(node).ahead(self.states[node], constants, port.name, steps)
+        sent = torch_model(node).ahead(self.states[node], constants, port.name, steps)
         return np.stack(
             [x.expand(self.batch, *port.shape).reshape(self.batch, -1).numpy() for x in sent]
         )
@@ -172,9 +172,9 @@ class TorchProgram:
             return
         if var.role == "state":
             whole(node, var, value)
-            name = _model(node).ends.get(var.name)
+            name = torch_model(node).ends.get(var.name)
             dtype = self.module.dtype_for(node)
-            kept = var.name in _model(node).kinds
+            kept = var.name in torch_model(node).kinds
             held = torch.tensor(
                 value if name is None else value.astype(np.float64) - self.step,
                 dtype=self.states[node][var.name].dtype
@@ -199,8 +199,3 @@ class TorchProgram:
         except Exception:
             held.data = old
             raise
-
-
-def _model(node: Node) -> TorchModel:
-    assert isinstance(node.model, TorchModel), node.process.path
-    return node.model
