@@ -446,7 +446,8 @@ class Runtime:
                 for var in p.vars:
                     if var.binding is self:
                         try:
-                            var.value = np.array(self.program.read(var))
+                            if not var.untouched:
+                                var.value = np.array(self.program.read(var))
                         except WorkerError as e:  # which is told once, and leaves the value
                             failed = e
                         var.binding = None
