@@ -67,7 +67,7 @@ class Stretches:
         if self.whole:
             return
         if took < STRETCH_SECONDS / 2 and steps == self.size:
-            self.size *= 4
+            self.size *= min(64, max(4, int(STRETCH_SECONDS / 2 / max(took, 1e-9))))
         elif took > STRETCH_SECONDS:
             self.size = max(1, int(self.size * STRETCH_SECONDS / took))
 
