@@ -11,8 +11,8 @@ writes in eight lines.
 
 Every way runs in an interpreter of its own, in turns; medians. Memory is the peak of the process
 in its first pass, forward and backward, beyond what it had before, which is the libraries, the
-weights and the input (CPU: the process's resident memory; GPU: torch's allocator). One that refuses is said to. No GPU has run it
-yet.
+weights and the input (CPU: the process's resident memory; GPU: torch's allocator). A library that
+refuses is said to. No GPU has run it yet.
 """
 
 from __future__ import annotations
