@@ -559,7 +559,6 @@ def run(call: Callable[[], int], file: str) -> int:
     """
     global program
     comm, between, program = MPI.COMM_WORLD.Dup(), MPI.COMM_WORLD.Dup(), file
-    _check_versions(comm)
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
         raise WorkerError(
             "MPI: this build gives no THREAD_MULTIPLE, which rank 0 needs for its program and its share; use another build"
@@ -596,24 +595,3 @@ def _part(comm: Any) -> None:
             )
         count += 1
         _nap(count)
-
-
-def _check_versions(comm: Any) -> None:
-    """WorkerError where ranks run other versions than rank 0."""
-    import platform
-
-    import numba
-
-    from lavalike import __version__
-
-    mine = (__version__, platform.python_version(), np.__version__, numba.__version__)
-    everyone = comm.allgather(mine)
-    for rank, theirs in enumerate(everyone):
-        if theirs != everyone[0]:
-            names = ("lavalike", "Python", "NumPy", "Numba")
-            name, a, b = next(
-                x for x in zip(names, everyone[0], theirs, strict=True) if x[1] != x[2]
-            )
-            raise WorkerError(
-                f"MPI: {name} is {a} on rank 0 and {b} on rank {rank}; install the same everywhere"
-            )
