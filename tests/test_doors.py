@@ -63,8 +63,17 @@ NAMESPACES = [
     "lavalike.bss2.spiking",
     *(
         f"lavalike.bss2.spiking.{name}"
-        for name in ("modules", "functional", "parameter", "morphology")
+        for name in (
+            "modules",
+            "functional",
+            "parameter",
+            "morphology",
+            "datasets.yinyang",
+            "utils.calib_helper",
+        )
     ),
+    "lavalike.bss2.halco",
+    "lavalike.bss2.logger",
     *(
         f"lavalike.bss2.spiking.transforms.{name}"
         for name in ("encode", "decode", "weight_transforms")
