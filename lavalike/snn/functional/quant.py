@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from lavalike.arguments import FLAG, arguments, integer, optional, real, shown
-from lavalike.errors import InputError, InputTypeError
+from lavalike.arguments import FLAG, arguments, integer, optional, real
+from lavalike.errors import InputTypeError
 
 # what snnTorch takes for so many bits
 RATIOS = {1: 0.05, 2: 0.1, 3: 0.3, 4: 0.5, 5: 0.7, 6: 0.9, 7: 0.925}
@@ -85,26 +85,20 @@ def state_quant(
         lower_limit, upper_limit: how far beyond -threshold and threshold, as shares of it.
             Default 0, 0.2.
         multiplier: > 0. Default None: by num_bits, as in snnTorch, 0.05 (1 bit) to 0.95 (8).
-
-    Raises InputError for a side too short for a level.
     """
-    levels = 2**num_bits
-    low, high = -threshold * (1 + lower_limit), threshold * (1 + upper_limit)
+    levels, threshold = 2 ** int(num_bits), float(threshold)
+    low, high = -threshold * (1 + float(lower_limit)), threshold * (1 + float(upper_limit))
     if uniform:
         step = (high - low) / (levels - 1)
         return Quantizer((*(low + k * step for k in range(levels - 1)), high))
-    ratio = RATIOS.get(num_bits, 0.95) if multiplier is None else multiplier
+    ratio = RATIOS.get(int(num_bits), 0.95) if multiplier is None else float(multiplier)
     middle = threshold if thr_centered else 0.0
     below = math.floor(levels * ((middle - low) / (high - low)))
     sides = []
     for count, width in ((below, middle - low), (levels - below, high - middle)):
-        steps = [ratio**k for k in range(count)]
+        top = count - 1 if ratio > 1 else 0  # so that no power leaves the floats
+        steps = [ratio ** (k - top) for k in range(count)]
         total = sum(steps)
-        if count and not (width / total > 0 and math.isfinite(width / total)):
-            raise InputError(
-                f"state_quant: no {count} levels lie within {width:g} by multiplier {shown(ratio)}; take fewer bits, a "
-                "wider limit or another multiplier"
-            )
         sides.append([s * width / total for s in steps])
     found, at = [], low
     for step in sides[0]:  # from the outside in, the smallest step last
