@@ -530,7 +530,7 @@ def test_monitors_record_call_by_call():
     assert after["1"] == []
     with pytest.raises(NotRecordedError, match=r"OutputMonitor: layers are 1, got 'lif'"):
         out["lif"]
-    with pytest.raises(InputError, match=r"OutputMonitor: the network has no module of "):
+    with pytest.raises(InputError, match=r"OutputMonitor: instance: the network has no module of "):
         probe.OutputMonitor(whole, nn.Conv2d)
 
 
@@ -769,6 +769,10 @@ def test_plots():
     spk = torch.tensor([[0, 1], [1, 1], [0, 0]])
     points = spikeplot.raster(spk, ax, s=2).get_offsets()
     assert points.tolist() == [[0, 1], [1, 0], [1, 1]]
+    with pytest.raises(
+        InputError, match=r"raster: data of one sample, time first, have 1 or 2 axes"
+    ):
+        spikeplot.raster(torch.ones(2, 3, 4), ax)
     assert spikeplot.spike_count(spk, figure, ax, ["a", "b"], time_step=0.1) is None
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
     assert ax.lines[-1].get_xdata().tolist() == [1, 2]

@@ -466,12 +466,6 @@ ROWS = [
         multi_spike=FLAG,
     ),
     row(
-        "lavalike.snn.spikeplot.raster",
-        lambda: {"data": torch.ones(4, 3), "ax": axes()[1]},
-        data=bad("x", None, values=(torch.ones(2, 3, 4),)),
-        ax=AXES,
-    ),
-    row(
         "lavalike.snn.spikeplot.animator",
         lambda: dict(zip(("data", "fig", "ax"), (torch.ones(2, 3, 3), *axes()), strict=True)),
         data=bad("x", None, values=(torch.ones(2, 3),)),
@@ -724,6 +718,7 @@ EXEMPT = {
     },
     "lavalike.snn.surrogate.Looped": "a mark of surrogates",
     "lavalike.snn.surrogate.spiking": "reads spike_grad, of which every neuron's row has samples",
+    "lavalike.snn.spikeplot.raster": "hands on any keyword to matplotlib's scatter",
     "lavalike.snn.functional.LossFunctions": "base of the losses, which have rows",
     "lavalike.snn.functional.probe.BaseMonitor": "base of the monitors, which have rows",
     "lavalike.snn.functional.quant.Quantizer": "what state_quant returns",

@@ -68,7 +68,7 @@ class BaseMonitor:
                 self.hooks.append(register(name, module))
         if not self.monitored_layers:
             raise InputError(
-                f"{type(self).__name__}: the network has no module of {shown(instance)}"
+                f"{type(self).__name__}: instance: the network has no module of {shown(instance)}"
             )
 
     def _add(self, name: str, value: Callable[[], Any]) -> None:
