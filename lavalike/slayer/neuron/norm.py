@@ -147,8 +147,11 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
         centred = super().forward(x)
         if not self.training:
             return centred / 2 ** self.weight_exp.to(x.dtype)
-        var = x.detach().var(correction=0)
+        count, values = x.numel(), x.detach()
         if self.over_ranks:
-            var = _averaged(((x.detach() - _averaged(x.detach().mean())) ** 2).mean())
-        self.average(self.running_var, var, x.numel() / (x.numel() + 1))
+            count *= torch.distributed.get_world_size()
+            var = _averaged(((values - _averaged(values.mean())) ** 2).mean())
+        else:
+            var = values.var(correction=0)
+        self.average(self.running_var, var, count / (count + 1))
         return centred / 2 ** self.exponent(var)
