@@ -1,4 +1,4 @@
-"""Dendrites: sigma decoding."""
+"""Sigma decoding."""
 
 from __future__ import annotations
 
