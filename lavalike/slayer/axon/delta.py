@@ -14,10 +14,11 @@ from lavalike.dynamics import delta as equations
 from lavalike.errors import InputError
 from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.axon.sized import Sized
-from lavalike.slayer.layout import State, over_time
+from lavalike.slayer.layout import over_time
+from lavalike.slayer.states import Number, State, Stateful, between_calls
 
 
-class Delta(Sized):
+class Delta(Sized, Stateful):
     """Delta coding: sends the change of its input where it reaches the threshold, rounded down to
     1/scale.
 
@@ -33,7 +34,13 @@ class Delta(Sized):
         persistent_state: a call goes on where the last one ended, unless the batch is another.
             Default False.
         requires_grad: train the threshold.
+
+    Between two calls, one number or (batch, channel, ...) each, settable: ``pre_state``, the input
+    in the step before; ``residual_state``, what was not sent of the last change;
+    ``error_state``, the error that ``cum_error`` accumulates.
     """
+
+    debug: bool = False  # the plain loop computes it as well
 
     @arguments(
         threshold=numbers(above=0, kinds="iuf"),
@@ -87,7 +94,6 @@ class Delta(Sized):
         self.coding = fused.Training(
             Exponential(), "slayer", "messages", float(scale), float(tau_grad), float(scale_grad)
         )
-        self._state: State | None = None
 
     def unsized(self) -> Iterable[str]:
         return () if self.shared_param or self.threshold.numel() > 1 else ("threshold",)
@@ -124,8 +130,11 @@ class Delta(Sized):
             )
         self.fit(x.shape[1])
         own = {s: state[s] for s in self._dynamics.states if s in state} if state else {}
+        self.fitting(own, x)
         params = {"vth": self.effective_threshold(), "gain": 1.0, "out_scale": 1.0}
-        (y,), after_, _ = over_time(self._dynamics, self.coding, [x], params, own, shift)
+        (y,), after_, _ = over_time(
+            self._dynamics, self.coding, [x], params, own, shift, self.debug
+        )
         if not bool(torch.isfinite(after_["act"].detach().sum())):
             raise InputError(
                 f"{self.label}: input values are NaN or infinite (diverged weights do that too)"
@@ -133,14 +142,20 @@ class Delta(Sized):
         return y, after_
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        state = self._state if self.persistent_state else None
-        if state is not None and state["act"].shape != x.shape[:-1]:
-            state = None
-        y, after_ = self.stream(x, state)
-        if self.persistent_state:
-            self._state = {k: v.detach() for k, v in after_.items()}
+        y, after_ = self.stream(x, self.kept(len(x)))
+        self.keep(after_)
         return y
 
-    def reset_state(self) -> None:
-        """Forget what ``persistent_state`` kept."""
-        self._state = None
+    pre_state, residual_state = between_calls("act"), between_calls("residue")
+
+    @property
+    def error_state(self) -> torch.Tensor:
+        """The accumulated error between two calls; settable where ``cum_error`` has one."""
+        return self.held("error")
+
+    @error_state.setter
+    def error_state(self, value: Number) -> None:
+        if self.cum_error:
+            self.hold("error", value)
+        elif bool((torch.as_tensor(value) != 0).any()):
+            raise InputError(f"{self.label}: error_state: cum_error=False accumulates no error")

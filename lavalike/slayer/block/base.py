@@ -19,8 +19,10 @@ from torch import nn
 from lavalike.arguments import (
     FLAG,
     MAPPING,
+    TENSOR,
     Rule,
     arguments,
+    instance,
     integer,
     is_real,
     numbers,
@@ -236,19 +238,38 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         """``(batch, *shape, time)`` to the same layout, with the event rate if count_log."""
+        first = x[0] if isinstance(x, tuple | list) else x
+        state = (
+            self._before(len(first)) if isinstance(first, torch.Tensor) and first.dim() else None
+        )
+        y, after = self._run(x, state)
         if self.unit is not None and self.neuron.persistent_state:
-            batch = len(x[0]) if isinstance(x, tuple | list) else len(x)
-            if self._state is not None and any(len(v) != batch for v in self._state.values()):
-                self._state = None  # another batch: a new beginning, as in slayer
-            y, after = self._run(x, self._state or {})
-            self._state = {k: v.detach() for k, v in after.items()}
-        else:
-            y, _ = self._run(x, None)
+            after = {k: v.detach() for k, v in after.items()}
+            self.neuron._state = {
+                k.removeprefix("neuron."): after.pop(k)
+                for k in list(after)
+                if k.startswith("neuron.")
+            }
+            self._state = after
         return (y, _rate(y)) if self.count_log else y
+
+    def _before(self, batch: int) -> State | None:
+        """What a call goes on from: the states that the neuron has, and messages on their way; None
+        where that is rest."""
+        if self.unit is None:
+            return None
+        persistent = self.neuron.persistent_state
+        kept = self.neuron.kept(batch)
+        if kept is None:
+            self._state = None
+            return {} if persistent else None
+        return {f"neuron.{k}": v for k, v in kept.items()} | (self._state or {})
 
     def reset_state(self) -> None:
         """Forget what ``persistent_state`` kept."""
         self._state = None
+        if self.unit is not None:
+            self.neuron.reset_state()
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of an output message for an input message of ``shape`` (C, H, W) or (N,)."""
@@ -992,3 +1013,32 @@ class KWTA(Recurrent):
         raise ExportError(
             f"{handle.name}: {self.label}: its bias acts on the current, which no process does; use Recurrent"
         )
+
+
+@arguments(module=instance(nn.Module), x=TENSOR)
+def step_delay(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """``x`` (..., time) one step later, for a block of one's own.
+
+    Where ``module.neuron`` keeps its state, what leaves at the end of a call enters at the
+    beginning of the next one of as many samples: ``module.delay_buffer``. Zeros enter otherwise.
+    """
+    persistent = getattr(getattr(module, "neuron", None), "persistent_state", False)
+    late = getattr(module, "delay_buffer", None) if persistent else None
+    if late is None or late.shape != x.shape[:-1]:
+        late = torch.zeros_like(x[..., 0])
+    now, left = axon.after(x, late[..., None])
+    if persistent:
+        module.delay_buffer = left[..., 0].detach()
+    return now
+
+
+class AbstractResidual(nn.Module):
+    """Base of residual blocks of one's own; it brings nothing."""
+
+
+# lava-dl's names of the blocks before they have a family, for blocks of one's own:
+# class Mine(slayer.block.cuba.AbstractCuba, slayer.block.base.AbstractDense)
+AbstractInput, AbstractFlatten, AbstractAverage = Input, Flatten, Average
+AbstractTimeDecimation, AbstractDense, AbstractAffine = TimeDecimation, Dense, Affine
+AbstractConv, AbstractConvT, AbstractPool, AbstractUnpool = Conv, ConvT, Pool, Unpool
+AbstractRecurrent, AbstractKWTA = Recurrent, KWTA
