@@ -253,6 +253,10 @@ class Block(nn.Module):
             self._state = after
         return (y, _rate(y)) if self.count_log else y
 
+    def deployed(self, x: torch.Tensor) -> Any:
+        """The call that a file of this block computes."""
+        return self(x)
+
     def _before(self, batch: int) -> State | None:
         """What a call goes on from: the states that the neuron has, and messages on their way; None
         where that is rest."""

@@ -131,11 +131,11 @@ def family(dynamics: Dynamics) -> ModuleType:
     )
 
 
-def made(name: str, family: Family) -> ModuleType:
-    """The module of ``family``, called ``name`` in this package."""
-    module = ModuleType(f"{__package__}.{name}", family.doc)
+def made(name: str, family: Family, package: str = __package__) -> ModuleType:
+    """The module of ``family``, called ``name`` in ``package``, by default this one."""
+    module = ModuleType(f"{package}.{name}", family.doc)
     module.__spec__ = ModuleSpec(module.__name__, None, origin=__file__)
-    module.__package__ = __package__
+    module.__package__ = package
     # below every block's own class, so that what a block says itself comes after what the family
     # says
     common = type(

@@ -7,7 +7,7 @@ import torch
 from lavalike.arguments import arguments
 from lavalike.dynamics import adaptive
 from lavalike.slayer.neuron.dynamics import common
-from lavalike.slayer.neuron.dynamics.common import INPUT, SIGNAL, THRESHOLD, Number
+from lavalike.slayer.neuron.dynamics.common import INPUT, LIMIT, SIGNAL, THRESHOLD, Number
 
 
 @arguments(input=SIGNAL, **THRESHOLD, **INPUT)
@@ -51,6 +51,7 @@ def dynamics(
     return theta, r
 
 
+@arguments(ref_state=SIGNAL, spike=SIGNAL, th_state=SIGNAL)
 def persistent_ref_state(
     ref_state: torch.Tensor, spike: torch.Tensor, th_state: torch.Tensor
 ) -> torch.Tensor:
@@ -58,6 +59,7 @@ def persistent_ref_state(
     return torch.where(spike > 0, ref_state + 2 * th_state, ref_state)
 
 
+@arguments(th_state=SIGNAL, spike=SIGNAL, th_step=LIMIT)
 def persistent_th_state(
     th_state: torch.Tensor, spike: torch.Tensor, th_step: float
 ) -> torch.Tensor:

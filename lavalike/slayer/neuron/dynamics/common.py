@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lavalike import fused
-from lavalike.arguments import FLAG, TENSOR, integer, numbers, optional, real
+from lavalike.arguments import FLAG, TENSOR, Rule, integer, numbers, optional, real
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
 from lavalike.fused.surrogate import Exponential
@@ -19,19 +19,30 @@ from lavalike.slayer.states import alike
 
 Number = float | np.ndarray | torch.Tensor
 
-COUNTED = numbers(0, P_SCALE, kinds="iuf")
-TURN = numbers(-P_SCALE, P_SCALE, kinds="iuf")
-STATE = numbers(kinds="iuf")
+
+def _trained(rule: Rule) -> Rule:
+    """The same of tensors that gradients pass through."""
+
+    def plain(v: Any) -> Any:
+        return v.detach() if isinstance(v, torch.Tensor) else v
+
+    return Rule(rule.words, lambda v: rule.kind(plain(v)), lambda v: rule.value(plain(v)))
+
+
+COUNTED = _trained(numbers(0, P_SCALE, kinds="iuf"))
+TURN = _trained(numbers(-P_SCALE, P_SCALE, kinds="iuf"))
+STATE = _trained(numbers(kinds="iuf"))
 INPUT = {"w_scale": integer(1), "debug": FLAG}
+LIMIT = real()
 THRESHOLD = {
     "ref_state": STATE,
     "ref_decay": COUNTED,
     "th_state": STATE,
     "th_decay": COUNTED,
     "th_scale": real(0),
-    "th0": real(),
+    "th0": LIMIT,
 }
-RESET = optional(real())
+RESET = optional(LIMIT)
 SIGNAL = TENSOR
 
 

@@ -52,6 +52,7 @@ def dynamics(
     return run(name, lif.FIRE, [input], parameters, before, w_scale, debug)[1]
 
 
+@arguments(state=SIGNAL, spike=SIGNAL)
 def persistent_state(state: torch.Tensor, spike: torch.Tensor) -> torch.Tensor:
     """The state after a step in which it caused ``spike``: 0 where it did."""
     return torch.where(spike > 0, 0, state)

@@ -8,6 +8,7 @@ from lavalike.arguments import arguments
 from lavalike.dynamics import resonator
 from lavalike.slayer.neuron.dynamics.common import (
     INPUT,
+    LIMIT,
     RESET,
     SIGNAL,
     STATE,
@@ -64,11 +65,13 @@ def dynamics(
     return real, imag
 
 
+@arguments(real_state=SIGNAL, spike=SIGNAL)
 def persistent_real_state(real_state: torch.Tensor, spike: torch.Tensor) -> torch.Tensor:
     """Real after a step in which imag caused ``spike``: 0 where it did."""
     return torch.where(spike > 0, 0, real_state)
 
 
+@arguments(imag_state=SIGNAL, spike=SIGNAL, threshold=LIMIT, scale=INPUT["w_scale"])
 def persistent_imag_state(
     imag_state: torch.Tensor, spike: torch.Tensor, threshold: float, scale: int
 ) -> torch.Tensor:
