@@ -69,7 +69,7 @@ def test_cuba_neuron(conformance, name):
     data = load(conformance, name)
     neuron = slayer.neuron.cuba.Neuron(0.5, 0.3, 0.1, requires_grad=True)
     check(neuron, data)
-    u, v, _ = neuron.dynamics(data["x"])
+    u, v = neuron.dynamics(data["x"])
     np.testing.assert_array_equal(u.detach(), data["trace_current"])
     np.testing.assert_array_equal(v.detach(), data["trace_voltage"])
     _, meta = load_meta(conformance(f"lava-dl/slayer/{name}.npz"))
@@ -78,7 +78,7 @@ def test_cuba_neuron(conformance, name):
 
 @pytest.mark.parametrize("name", ["neuron_cuba_basic", "neuron_cuba_conv_shape"])
 def test_lava_dls_gradient_of_a_current_decay_is_minus_4096_times_ours(conformance, name):
-    """The number of docs/from_lava.md; that ours is right:
+    """The number of docs/from_lava_dl.md; that ours is right:
     test_decay_gradients_match_finite_differences. (Of the voltage decay lava-dl differs by the
     resets besides.)"""
     data = load(conformance, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch import nn
 
 from lavalike import fused, slayer
 from lavalike.errors import InputError, RunError
+from tests.conftest import ROOT
 
 CUBA = {"threshold": 0.5, "current_decay": 0.3, "voltage_decay": 0.1}
 RISING = {"threshold_step": 0.2, "threshold_decay": 0.2, "refractory_decay": 0.25}
@@ -371,6 +373,20 @@ def test_modules_lie_where_lava_dl_has_them_and_packages_have_their_names(module
     for name in names.split():
         assert getattr(there, name) is getattr(front, name) or module == "spike.complex"
         assert callable(getattr(front, name))  # the function, not the module of its name
+
+
+def test_the_page_names_what_there_is():
+    page = (ROOT / "docs/from_lava_dl.md").read_text(encoding="utf-8")
+    table = page.split("<!-- names -->")[1].split("<!-- /names -->")[0]
+    rows = [line.split("|")[1:3] for line in table.strip().splitlines()[2:]]
+    assert len(rows) > 20
+    for modules, names in rows:
+        found, full = [], ""
+        for name in re.findall(r"`([\w.]+)`", modules):
+            full = full.rpartition(".")[0] + name if name.startswith(".") else name
+            found.append(importlib.import_module(f"lavalike.{full}"))
+        for name in re.findall(r"`(\w+)`", names):
+            assert any(hasattr(m, name) for m in found), f"{modules}: {name}"
 
 
 def test_blocks_of_ones_own_by_family_and_base():

@@ -118,8 +118,14 @@ class Delay(Sized):
         self._sized = True
 
     def clamp(self) -> None:
+        """Bring the delays back into their limits, as every call does."""
         with torch.no_grad():
             self.delay.clamp_(0, self.max_delay)
+
+    @property
+    def shape(self) -> torch.Size | None:
+        """Of the delays, (channels,); None until the channels are known."""
+        return self.delay.shape if self._sized else None
 
     def steps(self) -> torch.Tensor:
         """Delays in use, in whole steps."""

@@ -41,6 +41,7 @@ class Delta(Sized, Stateful):
     """
 
     debug: bool = False  # the plain loop computes it as well
+    shape: tuple[int, ...] | None = None  # (channel, ...) of the last call
 
     @arguments(
         threshold=numbers(above=0, kinds="iuf"),
@@ -109,10 +110,18 @@ class Delta(Sized, Stateful):
                 f"{self.label}: {self.threshold.numel()} thresholds for an input of {channels} channels"
             )
 
-    def effective_threshold(self) -> torch.Tensor:
-        """The threshold in use."""
+    @property
+    def device(self) -> torch.device:
+        return self.threshold.device
+
+    def clamp(self) -> None:
+        """Bring the threshold back to what a message can hold, as every call does."""
         with torch.no_grad():  # in place, so that its gradient stays alive
             self.threshold.clamp_(min=1 / (self.w_scale or self.scale))
+
+    def effective_threshold(self) -> torch.Tensor:
+        """The threshold in use."""
+        self.clamp()
         if self.w_scale is None:
             return self.threshold
         th = self.threshold
@@ -129,6 +138,8 @@ class Delta(Sized, Stateful):
                 f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0"
             )
         self.fit(x.shape[1])
+        if self.shape != x.shape[1:-1]:
+            self.shape = tuple(x.shape[1:-1])
         own = {s: state[s] for s in self._dynamics.states if s in state} if state else {}
         self.fitting(own, x)
         params = {"vth": self.effective_threshold(), "gain": 1.0, "out_scale": 1.0}

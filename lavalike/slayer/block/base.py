@@ -342,11 +342,13 @@ class Input(Block):
         delay_shift: default that of the family; without a neuron False, and True cannot be exported
             then.
 
-    A resonator's input is a pair (real, imag), or a complex tensor.
+    A resonator's input is a pair (real, imag), or a complex tensor. ``pre_hook_fx``: what is done
+    to data, weight and bias instead of that rounding, if it is assigned; not exported.
     """
 
     kind = "input"
     pairs = True
+    pre_hook_fx: synapse.Hook | None = None
 
     @arguments(
         neuron_params=optional(MAPPING),
@@ -373,13 +375,16 @@ class Input(Block):
         self.bias = None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
 
     def quantize(self, x: torch.Tensor) -> torch.Tensor:
+        if self.pre_hook_fx is not None:
+            return self.pre_hook_fx(x)
         return quantize(x, 2 / 64).clamp(-256 / 64, 254 / 64)
 
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """The affine, quantised input."""
         z = self.quantize(x)
         if self.weight is not None:
-            z = quantize(z * self.quantize(self.weight), 1 / 64)
+            z = z * self.quantize(self.weight)
+            z = quantize(z, 1 / 64) if self.pre_hook_fx is None else z
         return z if self.bias is None else z + self.quantize(self.bias)
 
     def drive(self, x: Any) -> tuple[torch.Tensor, ...]:

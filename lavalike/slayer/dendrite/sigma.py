@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from lavalike.arguments import FLAG, arguments
@@ -17,6 +19,8 @@ class Sigma(Stateful):
     goes on from it.
     """
 
+    shape: tuple[int, ...] | None = None  # (channel, ...) of the last call
+
     @arguments(persistent_state=FLAG)
     def __init__(self, persistent_state: bool = False) -> None:
         super().__init__()
@@ -25,6 +29,8 @@ class Sigma(Stateful):
 
     def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """(sums, state after them) of inputs (..., time) that follow on ``state``."""
+        if self.shape != x.shape[1:-1]:
+            self.shape = tuple(x.shape[1:-1])
         y = torch.cumsum(x.movedim(-1, 0), 0).movedim(
             0, -1
         )  # one pass where time is outermost in memory
@@ -38,3 +44,8 @@ class Sigma(Stateful):
         return y
 
     pre_state = between_calls("sigma")
+
+    @property
+    def device_params(self) -> dict[str, Any]:
+        """What goes into the HDF5 file."""
+        return {"type": "SDNN", "sigma_output": True}

@@ -123,6 +123,11 @@ class Neuron(_Neuron):
             torch.as_tensor(bias, dtype=torch.float32).reshape(-1), requires_grad=False
         )
 
+    @property
+    def bias_is_set(self) -> bool:
+        """Whether ``set_bias`` gave it one that is not 0."""
+        return self.bias.numel() > 1 or self.bias.item() != 0
+
     def fit(self, channels: int) -> None:
         super().fit(channels)
         self.delta.fit(channels)
@@ -182,7 +187,7 @@ class Neuron(_Neuron):
         z, before = self.decode(z, state)
         if self.norm is not None:
             z = self.norm(z)
-        if self.bias.numel() > 1 or self.bias.item() != 0:
+        if self.bias_is_set:
             z = z + self.quantize_8bit(self.bias).reshape(1, -1, *[1] * (z.dim() - 2))
         y, after = self.delta.stream(self.activation(z), state, shift)
         return y, before | after

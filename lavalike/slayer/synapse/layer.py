@@ -222,6 +222,10 @@ class Dense(Synapse):
             math.prod(map(int, in_neurons)) if self.spatial else int(in_neurons),
             int(out_neurons),
         )
+        # lava-dl's, to whom a shape is (width, height, channels)
+        given = tuple(in_neurons) if self.spatial else (1, 1, in_neurons)
+        self.in_channels = int(given[2]) if len(given) == 3 else 1
+        self.out_channels = self.out_neurons
         super().__init__(
             (self.out_neurons, self.in_neurons, 1, 1), weight_scale, weight_norm, pre_hook_fx
         )
