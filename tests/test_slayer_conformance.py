@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lavalike import slayer
+from lavalike import fused, slayer
 from tests.conftest import load_meta
 
 CUBA = {"threshold": 0.4, "current_decay": 0.3, "voltage_decay": 0.1, "requires_grad": True}
@@ -74,6 +74,25 @@ def test_cuba_neuron(conformance, name):
     np.testing.assert_array_equal(v.detach(), data["trace_voltage"])
     _, meta = load_meta(conformance(f"lava-dl/slayer/{name}.npz"))
     assert neuron.device_params == meta["device_params"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "states"),
+    [
+        ("alif", ["x"], ["current", "voltage", "threshold", "refractory"]),
+        ("rf", ["x_real", "x_imag"], ["real", "imag"]),
+    ],
+)
+def test_states_over_time_are_lava_dls(conformance, kind, inputs, states):
+    name = f"neuron_{kind}_basic"
+    data, (_, meta) = load(conformance, name), load_meta(conformance(f"lava-dl/slayer/{name}.npz"))
+    neuron = getattr(slayer.neuron, kind).Neuron(**meta["kwargs"])
+    with fused.plain_loops():
+        found = neuron.dynamics(*(data[n] for n in inputs))
+    for got, state in zip(found, states, strict=True):
+        np.testing.assert_array_equal(got.detach(), data[f"trace_{state}"])
+    sent = neuron.spike(*(found[1:] if kind == "alif" else found))
+    np.testing.assert_array_equal(sent.detach(), data["out"])
 
 
 @pytest.mark.parametrize("name", ["neuron_cuba_basic", "neuron_cuba_conv_shape"])

@@ -27,7 +27,13 @@ class Stateful(nn.Module):
 
     persistent_state: bool
     label: Any
+    shape: tuple[int, ...] | None = None  # (channel, ...) of the last call
     _state: State | None = None
+
+    def saw(self, x: torch.Tensor) -> None:
+        """Note the shape of an input; not where a call is compiled or exported."""
+        if self.shape != x.shape[1:-1] and not torch.compiler.is_compiling():
+            self.shape = tuple(x.shape[1:-1])  # an assignment to a Module takes 4 us
 
     def kept(self, batch: int) -> State | None:
         """What a call of ``batch`` samples goes on from."""

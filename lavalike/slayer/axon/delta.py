@@ -41,7 +41,6 @@ class Delta(Sized, Stateful):
     """
 
     debug: bool = False  # the plain loop computes it as well
-    shape: tuple[int, ...] | None = None  # (channel, ...) of the last call
 
     @arguments(
         threshold=numbers(above=0, kinds="iuf"),
@@ -138,8 +137,7 @@ class Delta(Sized, Stateful):
                 f"{self.label}: input has shape {tuple(x.shape)}; expected (batch, channel, ..., time), none of them 0"
             )
         self.fit(x.shape[1])
-        if self.shape != x.shape[1:-1]:
-            self.shape = tuple(x.shape[1:-1])
+        self.saw(x)
         own = {s: state[s] for s in self._dynamics.states if s in state} if state else {}
         self.fitting(own, x)
         params = {"vth": self.effective_threshold(), "gain": 1.0, "out_scale": 1.0}

@@ -238,36 +238,32 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         """``(batch, *shape, time)`` to the same layout, with the event rate if count_log."""
-        first = x[0] if isinstance(x, tuple | list) else x
-        state = (
-            self._before(len(first)) if isinstance(first, torch.Tensor) and first.dim() else None
-        )
+        unit = self.unit
+        state = None if unit is None else self._before(unit, x)
         y, after = self._run(x, state)
-        if self.unit is not None and self.neuron.persistent_state:
+        if unit is not None and unit.persistent_state:
             after = {k: v.detach() for k, v in after.items()}
-            self.neuron._state = {
-                k.removeprefix("neuron."): after.pop(k)
-                for k in list(after)
-                if k.startswith("neuron.")
-            }
+            own = [k for k in after if k.startswith("neuron.")]
+            unit._state = {k.removeprefix("neuron."): after.pop(k) for k in own}
             self._state = after
         return (y, _rate(y)) if self.count_log else y
+
+    def _before(self, unit: Neuron, x: Any) -> State | None:
+        """What a call goes on from: the states that the neuron has, and messages on their way; None
+        where that is rest."""
+        if unit._state is None and not unit.persistent_state:
+            return None
+        first = x[0] if isinstance(x, tuple | list) else x
+        batch = len(first) if isinstance(first, torch.Tensor) and first.dim() else 0
+        kept = unit.kept(batch)
+        if kept is None:
+            self._state = None
+            return {}
+        return {f"neuron.{k}": v for k, v in kept.items()} | (self._state or {})
 
     def deployed(self, x: torch.Tensor) -> Any:
         """The call that a file of this block computes."""
         return self(x)
-
-    def _before(self, batch: int) -> State | None:
-        """What a call goes on from: the states that the neuron has, and messages on their way; None
-        where that is rest."""
-        if self.unit is None:
-            return None
-        persistent = self.neuron.persistent_state
-        kept = self.neuron.kept(batch)
-        if kept is None:
-            self._state = None
-            return {} if persistent else None
-        return {f"neuron.{k}": v for k, v in kept.items()} | (self._state or {})
 
     def reset_state(self) -> None:
         """Forget what ``persistent_state`` kept."""

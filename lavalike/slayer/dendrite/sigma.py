@@ -19,8 +19,6 @@ class Sigma(Stateful):
     goes on from it.
     """
 
-    shape: tuple[int, ...] | None = None  # (channel, ...) of the last call
-
     @arguments(persistent_state=FLAG)
     def __init__(self, persistent_state: bool = False) -> None:
         super().__init__()
@@ -29,8 +27,8 @@ class Sigma(Stateful):
 
     def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """(sums, state after them) of inputs (..., time) that follow on ``state``."""
-        if self.shape != x.shape[1:-1]:
-            self.shape = tuple(x.shape[1:-1])
+        self.saw(x)
+        self.fitting(state, x)
         y = torch.cumsum(x.movedim(-1, 0), 0).movedim(
             0, -1
         )  # one pass where time is outermost in memory
@@ -39,8 +37,9 @@ class Sigma(Stateful):
         return y, {"sigma": y[..., -1]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y, after = self.stream(x, self.fitting(self.kept(len(x)), x))
-        self.keep({"sigma": after["sigma"].clone()})  # a view of all sums else
+        y, after = self.stream(x, self.kept(len(x)))
+        if self.persistent_state:
+            self.keep({"sigma": after["sigma"].clone()})  # a view of all sums else
         return y
 
     pre_state = between_calls("sigma")

@@ -106,7 +106,6 @@ class Neuron(Sized, Stateful):
     ]  # says what its parameters are, and how a file and the step call them
     overflows: torch.Tensor
     debug: bool = False
-    shape: tuple[int, ...] | None = None
     unjittered: ClassVar[tuple[str, ...]] = (
         "threshold_decay",
         "refractory_decay",
@@ -378,8 +377,7 @@ class Neuron(Sized, Stateful):
             raise InputError(
                 f"{self.label}: input has dtype {x.dtype}; expected float32, float64 or bfloat16"
             )
-        if self.shape != x.shape[1:-1]:  # an assignment to a Module takes 4 us
-            self.shape = tuple(x.shape[1:-1])
+        self.saw(x)
         for other in inputs[1:]:
             if other.shape != x.shape or other.dtype != x.dtype:
                 raise InputError(
