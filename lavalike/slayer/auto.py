@@ -116,20 +116,20 @@ class SequentialNetwork(nn.Module):
                 neurons, blocks = get_classes(
                     None if layer.neuron is None else layer.neuron["type"]
                 )
-                made = self._block(layer, blocks, neurons)
+                made: Block = self._block(layer, blocks, neurons)
             except LavalikeError as e:
                 raise type(e)(f"{file.path}: {layer.key}: {e}") from e
             made.shape, made.input_shape = layer.shape, layer.input_shape
             self.blocks.append(made)
 
-    def _block(self, layer: Layer, blocks: Any, neurons: Any) -> Block:
+    def _block(self, layer: Layer, blocks: Any, neurons: Any) -> Any:
         log, shift = {"count_log": self.count_log}, {}
         if layer.delay_shift is not None:
             shift = {"delay_shift": layer.delay_shift}
         if layer.type == "flatten":
-            return blocks.Flatten(**log)  # type: ignore[no-any-return]
+            return blocks.Flatten(**log)
         if layer.type == "average":
-            return blocks.Average(layer.shape[0], **log)  # type: ignore[no-any-return]
+            return blocks.Average(layer.shape[0], **log)
         params = self._params(layer, neurons)
         if layer.type == "input":
             affine = {
@@ -137,7 +137,7 @@ class SequentialNetwork(nn.Module):
                 for k in ("weight", "bias")
                 if k in layer.arrays
             }
-            return blocks.Input(params, **affine, **shift, **log)  # type: ignore[no-any-return]
+            return blocks.Input(params, **affine, **shift, **log)
         name, options = BLOCKS[layer.type], log | shift
         if layer.neuron is None:
             name, options, params = "Affine", options | {"dynamics": False}, _never()
@@ -153,7 +153,7 @@ class SequentialNetwork(nn.Module):
             if layer.arrays["delay"].max() > MAX_DELAY or layer.arrays["delay"].min() < 0:
                 raise InputError(f"delays of a block are in 0..{MAX_DELAY}")
             options = options | {"delay": True}
-        made: Block = getattr(blocks, name)(params, **self._sizes(layer), **options)
+        made = getattr(blocks, name)(params, **self._sizes(layer), **options)
         self._fill(layer, made)
         return made
 
