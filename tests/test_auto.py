@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import netx
 from lavalike import fused, slayer
 from lavalike.errors import InputError, NetFileError
 from tests.conftest import ROOT
@@ -171,6 +172,14 @@ def test_classes_and_parameters_of_a_neuron_type():
     stored = {"iDecay": np.array([1024]), "vDecay": 128, "vThMant": 80, "type": "CUBA"}
     params = slayer.auto.get_neuron_params(stored, slayer.neuron.cuba)
     assert params == {"current_decay": 0.25, "voltage_decay": 1 / 32, "threshold": 1.25}
+
+
+@pytest.mark.filterwarnings("ignore::netx.reader.NetFileWarning")  # nothing vouches for its layers
+def test_a_file_that_the_program_still_has_open_loads(tmp_path):
+    with h5py.File(tmp_path / "a.net", "w") as f:
+        slayer.block.cuba.Affine(CUBA, 6, 5, dynamics=False).export_hdf5(f.create_group("layer/0"))
+        assert "neuron" not in netx.hdf5.Network(tmp_path / "a.net").net_config["layer"][0]
+        assert slayer.auto.SequentialNetwork(tmp_path / "a.net").blocks[0].kind == "dense"
 
 
 def test_what_no_block_is_names_file_and_layer(tmp_path):

@@ -336,6 +336,9 @@ def test_a_function_goes_on_from_its_states_and_trains_its_decay():
     more = functions.leaky_integrator.dynamics(x, decay.detach() + step, state, 4096)
     less = functions.leaky_integrator.dynamics(x, decay.detach() - step, state, 4096)
     assert abs(float(grad) / float((more - less).sum() / (2 * step)) - 1) < 0.05
+    # a threshold that depends on what is trained
+    sent = slayer.spike.Spike.apply(y, decay / 4096, 1.0, 1.0)
+    assert torch.equal(sent, (y >= 300 / 4096).float())
     one, zero = torch.ones(2), torch.tensor([0.0, 1.0])
     assert functions.leaky_integrator.persistent_state(one, zero).tolist() == [1, 0]
     assert functions.resonator.persistent_real_state(one, zero).tolist() == [1, 0]

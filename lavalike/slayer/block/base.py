@@ -311,6 +311,7 @@ class Block(nn.Module):
         """
         export.block(self, handle, input_shape)
         writer.sign_layer(handle)
+        handle.file.flush()  # it may be loaded while the program still has it open
 
     def write(self, handle: h5py.Group) -> None:
         """The layer's own keys."""

@@ -8,6 +8,7 @@ import torch
 
 from lavalike.arguments import FLAG, TENSOR, arguments, numbers, real
 from lavalike.fused.surrogate import Exponential, spike as fire
+from lavalike.slayer.states import trained
 
 Slayer = Exponential
 
@@ -107,11 +108,11 @@ class Spike:
     @staticmethod
     @arguments(
         voltage=TENSOR,
-        threshold=numbers(),
+        threshold=trained(numbers()),
         tau_rho=real(above=0),
         scale_rho=real(above=0),
         graded_spike=FLAG,
-        voltage_last=numbers(),
+        voltage_last=trained(numbers()),
         scale=real(above=0),
     )
     def apply(

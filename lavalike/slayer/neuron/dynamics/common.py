@@ -9,29 +9,19 @@ import numpy as np
 import torch
 
 from lavalike import fused
-from lavalike.arguments import FLAG, TENSOR, Rule, integer, numbers, optional, real
+from lavalike.arguments import FLAG, TENSOR, integer, numbers, optional, real
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
 from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.neuron.base import P_SCALE, seen
-from lavalike.slayer.states import alike
+from lavalike.slayer.states import alike, trained
 
 Number = float | np.ndarray | torch.Tensor
 
-
-def _trained(rule: Rule) -> Rule:
-    """The same of tensors that gradients pass through."""
-
-    def plain(v: Any) -> Any:
-        return v.detach() if isinstance(v, torch.Tensor) else v
-
-    return Rule(rule.words, lambda v: rule.kind(plain(v)), lambda v: rule.value(plain(v)))
-
-
-COUNTED = _trained(numbers(0, P_SCALE, kinds="iuf"))
-TURN = _trained(numbers(-P_SCALE, P_SCALE, kinds="iuf"))
-STATE = _trained(numbers(kinds="iuf"))
+COUNTED = trained(numbers(0, P_SCALE, kinds="iuf"))
+TURN = trained(numbers(-P_SCALE, P_SCALE, kinds="iuf"))
+STATE = trained(numbers(kinds="iuf"))
 INPUT = {"w_scale": integer(1), "debug": FLAG}
 LIMIT = real()
 THRESHOLD = {
