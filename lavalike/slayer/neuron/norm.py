@@ -168,8 +168,11 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
         centred = super().forward(x)
         if not (self.training and self.update):
             return centred / self.std(self.running_var).to(x.dtype)
-        var = x.detach().var(correction=0)
+        count, values = x.numel(), x.detach()
         if self.over_ranks:
-            var = _averaged(((x.detach() - _averaged(x.detach().mean())) ** 2).mean())
-        self.average(self.running_var, var, x.numel() / (x.numel() + 1))
+            count *= torch.distributed.get_world_size()
+            var = _averaged(((values - _averaged(values.mean())) ** 2).mean())
+        else:
+            var = values.var(correction=0)
+        self.average(self.running_var, var, count / (count + 1))
         return centred / self.std(var)
