@@ -29,6 +29,7 @@ LEVELS = [
     ("netx",),
     ("compiled", "fixed"),
     ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
+    ("bootstrap",),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
     ("demo", "doctor", "mpi"),
