@@ -9,6 +9,7 @@ import inspect
 import linecache
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -51,6 +52,9 @@ FOREIGN = {
     "numba",
     *sys.stdlib_module_names,
 }  # packages whose functions use no words
+
+# every Dynamics that is declared, for who knows but what it computes
+ALIVE: weakref.WeakValueDictionary[int, Dynamics] = weakref.WeakValueDictionary()
 
 
 @arguments(
@@ -122,6 +126,7 @@ class Dynamics:
     complexes: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        ALIVE[id(self)] = self
         if not isinstance(self.step, types.FunctionType):
             raise InputTypeError(
                 f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module"

@@ -262,7 +262,7 @@ def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tenso
     def unit(th: torch.Tensor) -> torch.Tensor | None:
         """What distances from ``th`` are counted in."""
         if grid or not relative:
-            return scale if grid else None
+            return tensor(scale, th) if grid else None
         return torch.where(th.detach() == 0, 1.0, th.detach().abs())
 
     def fire(x: Any, th: Any, inclusive: bool) -> torch.Tensor:
@@ -321,7 +321,9 @@ def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tenso
         "above": lambda x, th: fire(x, th, False),
         "reaches": lambda x, th: fire(x, th, True),
         "crosses": crosses,
-        "gate": lambda d, m, th: _Gate.apply(d, m, th, numbers["gate_tau"], numbers["gate_height"]),
+        "gate": lambda d, m, th: _Gate.apply(
+            d, m, th, tensor(numbers["gate_tau"], d), tensor(numbers["gate_height"], d)
+        ),
         "both": lambda s, c: s * c,
         "carried": lambda x: x.detach(),
         "inject": straight,
