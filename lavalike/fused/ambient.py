@@ -16,6 +16,9 @@ import torch
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from lavalike import arguments
+
+arguments.compiling = torch.compiler.is_dynamo_compiling
 T = TypeVar("T")
 TRACING = ("FakeTensorMode", "ProxyTorchDispatchMode", "FunctionalTensorMode")
 UNREAL = ("FakeTensor", "FunctionalTensor")
@@ -37,6 +40,14 @@ def special() -> bool:
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._get_tracing_state() is not None
         or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def functional() -> bool:
+    """Whether a transform of torch.func is on, in which nothing from outside may be changed."""
+    return (
+        not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is not None
     )
 
 

@@ -630,8 +630,13 @@ def _given(firsts: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
     return [s if s.numel() else None for s in firsts]
 
 
+def _values(params: Tensors) -> Tensors:
+    """Parameters as numbers may be read of: behind autograd's key they may still have a history."""
+    return [p.detach() for p in params]
+
+
 def _scan(xs: Tensors, firsts: Tensors, params: Tensors, *rest: Any) -> Tensors:
-    return forward(_call(*rest[:-1]), xs, _given(firsts), params, rest[-1])
+    return forward(_call(*rest[:-1]), xs, _given(firsts), _values(params), rest[-1])
 
 
 def _scan_fake(xs: Tensors, firsts: Tensors, params: Tensors, *rest: Any) -> Tensors:
@@ -668,7 +673,7 @@ def _scan_backward(
     dtypes = [s.dtype if s.numel() else low for s in firsts]
     some = iter(grads)
     each = [next(some) if g else None for g in given]
-    return backward(_call(*rest), xs, dtypes, kept, params, each, wanted)
+    return backward(_call(*rest), xs, dtypes, kept, _values(params), each, wanted)
 
 
 def _scan_backward_fake(

@@ -13,6 +13,7 @@ from lavalike import fused
 from lavalike.arguments import FLAG, TENSOR, arguments, choice, integer, numbers, optional, real
 from lavalike.dynamics import delta as equations
 from lavalike.errors import InputError
+from lavalike.fused.ambient import functional, transformed
 from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.axon.sized import Sized as Sized, draw
 from lavalike.slayer.layout import over_time
@@ -57,13 +58,52 @@ class _Shift(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (whole,) = ctx.saved_tensors
-        y = whole[..., :-1]
         gx = torch.zeros_like(grad)
         for c, d in enumerate(ctx.steps):
             if d < grad.shape[-1]:
                 gx[:, c, ..., : grad.shape[-1] - d] = grad[:, c, ..., d:]
-        change = (delay(y, 1) - whole[..., 1:]) / 2 if ctx.central else delay(y, 1) - y
-        return gx, (grad * change).sum([0, *range(2, grad.dim())]), None
+        return gx, _of_delays(grad, whole, ctx.central), None
+
+
+class _Gathered(torch.autograd.Function):
+    """:class:`_Shift` for who cannot look at the delays: traces and transforms."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: torch.Tensor, delays: torch.Tensor, central: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        time = x.shape[-1]
+        steps = delays.floor().long().reshape(-1, *[1] * (x.dim() - 2))
+        at = torch.arange(time + 1, device=x.device) - steps
+        # the step after the last is the last again where there is no delay
+        whole = x.gather(-1, at.clamp(0, time - 1).expand(*x.shape[:-1], time + 1))
+        whole = torch.where(at >= 0, whole, 0.0)
+        return whole[..., :-1].clone(), whole
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _, delays, ctx.central = inputs
+        ctx.save_for_backward(output[1], delays)
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor, *others: Any) -> tuple[torch.Tensor | None, ...]:
+        whole, delays = ctx.saved_tensors
+        time = grad.shape[-1]
+        steps = delays.floor().long().reshape(-1, *[1] * (grad.dim() - 2))
+        at = torch.arange(time, device=grad.device) + steps
+        gx = grad.gather(-1, at.clamp(0, time - 1).expand(grad.shape))
+        return torch.where(at < time, gx, 0.0), _of_delays(grad, whole, ctx.central), None
+
+
+def _of_delays(grad: torch.Tensor, whole: torch.Tensor, central: bool) -> torch.Tensor:
+    """The gradient of the delays, of the delayed input and its step after the last."""
+    y = whole[..., :-1]
+    late = torch.cat([torch.zeros_like(y[..., :1]), y[..., :-1]], -1)
+    change = (late - whole[..., 1:]) / 2 if central else late - y
+    return (grad * change).sum([0, *range(2, grad.dim())])
 
 
 DELAY_GRADIENT = choice("forward", "central")
@@ -122,14 +162,18 @@ class Delay(Sized):
         self.delay.data = draw(channels).to(self.delay)
         self._sized = True
 
-    def clamp(self) -> None:
+    def clamp(self) -> torch.Tensor:
+        """The delays, brought back into their limits: in place, so that their gradient stays
+        alive, or where nothing outside may be changed, straight through."""
+        if functional():
+            return self.delay + (self.delay.clamp(0, self.max_delay) - self.delay).detach()
         with torch.no_grad():
             self.delay.clamp_(0, self.max_delay)
+        return self.delay
 
     def steps(self) -> torch.Tensor:
         """Delays in use, in whole steps."""
-        self.clamp()
-        return (self.delay.detach() / self.sampling_time).floor()
+        return (self.clamp().detach() / self.sampling_time).floor()
 
     def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """(delayed, state after it): the state holds the last steps of the input."""
@@ -139,17 +183,30 @@ class Delay(Sized):
             raise InputError(
                 f"axon.Delay: input has shape {tuple(x.shape)}; expected (batch, {len(self.delay)}, ..., time)"
             )
-        self.clamp()
-        scaled = self.delay / self.sampling_time
+        scaled = self.clamp() / self.sampling_time
         if self.grad_scale != 1:
             scaled = scaled.detach() + (scaled - scaled.detach()) * self.grad_scale
-        past = (state or {}).get("past")
+        past, central = (state or {}).get("past"), self.delay_gradient == "central"
         if past is None:
-            past = x.new_zeros(*x.shape[:-1], int(self.steps().max()))
+            past = x.new_zeros(*x.shape[:-1], self._longest())
         whole = torch.cat([past, x], -1)
-        return _Shift.apply(whole, scaled, self.delay_gradient == "central")[
-            ..., past.shape[-1] :
-        ], {"past": whole[..., x.shape[-1] :]}
+        y = (
+            _Gathered.apply(whole, scaled, central)[0]
+            if transformed()
+            else _Shift.apply(whole, scaled, central)
+        )
+        return y[..., past.shape[-1] :], {"past": whole[..., x.shape[-1] :]}
+
+    def _longest(self) -> int:
+        """How many steps of the input a state holds: as many as the longest delay has, and in a
+        trace, which does not know that, as it may have."""
+        if not transformed():
+            return int(self.steps().max())
+        if self.max_delay is None:
+            raise InputError(
+                "axon.Delay: torch.compile and other traces need max_delay, the steps of the input that a state holds"
+            )
+        return int(self.max_delay // self.sampling_time)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.stream(x)[0]
@@ -243,11 +300,14 @@ class Delta(Sized):
 
     def effective_threshold(self) -> torch.Tensor:
         """The threshold in use."""
-        with torch.no_grad():  # in place, so that its gradient stays alive
-            self.threshold.clamp_(min=1 / (self.w_scale or self.scale))
+        th, least = self.threshold, 1 / (self.w_scale or self.scale)
+        if functional():
+            th = th + (th.clamp(min=least) - th).detach()
+        else:
+            with torch.no_grad():  # in place, so that its gradient stays alive
+                th.clamp_(min=least)
         if self.w_scale is None:
-            return self.threshold
-        th = self.threshold
+            return th
         grid = torch.floor(th.detach() * self.w_scale) / self.w_scale
         return th + (grid - th).detach()
 
@@ -264,7 +324,7 @@ class Delta(Sized):
         own = {s: state[s] for s in self._dynamics.states if s in state} if state else {}
         params = {"vth": self.effective_threshold(), "gain": 1.0, "out_scale": 1.0}
         (y,), after_, _ = over_time(self._dynamics, self.coding, [x], params, own, shift)
-        if not bool(torch.isfinite(after_["act"].detach().sum())):
+        if not transformed() and not bool(torch.isfinite(after_["act"].detach().sum())):
             raise InputError(
                 f"{self.label}: input values are NaN or infinite (diverged weights do that too)"
             )

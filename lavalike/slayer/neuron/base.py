@@ -14,6 +14,7 @@ from lavalike import fused
 from lavalike.arguments import FLAG, Rule, arguments, choice, integer, numbers, real
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
+from lavalike.fused.ambient import functional, transformed
 from lavalike.slayer.axon.sized import Sized, draw
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.spike import Graded, GradedPhase, Slayer
@@ -288,6 +289,8 @@ class Neuron(Sized):
         back into its limits where training left them; in place, so that its gradient stays
         alive."""
         p: nn.Parameter = getattr(self, name)
+        if functional():
+            return p + (p.clamp(*self.limits(name)).round() - p).detach()
         with torch.no_grad():
             p.clamp_(*self.limits(name))
         return p + (p.round() - p).detach() if p.requires_grad else p.round()
@@ -367,23 +370,25 @@ class Neuron(Sized):
                     f"{self.label}: state {s} has shape {tuple(value.shape)}; the input needs {tuple(x.shape[:-1])}"
                 )
         self.fit(x.shape[1])
-        parameters = parameters() if callable(parameters) else parameters
-        for n, p in parameters.items():
+        values = parameters if isinstance(parameters, Mapping) else parameters()
+        for n, p in values.items():
             if isinstance(p, torch.Tensor) and p.numel() not in (1, x.shape[1]):
                 raise InputError(
                     f"{self.label}: {n} has {p.numel()} values, one a channel; the input has shape {tuple(x.shape)}"
                 )
         outputs, after, overflows = over_time(
-            dynamics, training or self.training_, inputs, parameters, own, shift
+            dynamics, training or self.training_, inputs, values, own, shift
         )
-        for s, value in after.items():
-            if not bool(torch.isfinite(value.detach().sum())):
-                raise InputError(
-                    f"{self.label}: state {s} became NaN or infinite: so were some input values "
-                    "(diverged weights do that too)"
-                )
-        with torch.no_grad():
-            self.overflows += overflows
+        if not transformed():  # a trace has no values to look at
+            for s, value in after.items():
+                if not bool(torch.isfinite(value.detach().sum())):
+                    raise InputError(
+                        f"{self.label}: state {s} became NaN or infinite: so were some input values "
+                        "(diverged weights do that too)"
+                    )
+        if not functional():  # where nothing outside may be changed
+            with torch.no_grad():
+                self.overflows += overflows
         return outputs, {prefix + s: v for s, v in after.items()}
 
     def stream(
