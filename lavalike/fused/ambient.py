@@ -43,6 +43,11 @@ def special() -> bool:
     )
 
 
+def exporting() -> bool:
+    """Whether what is compiled leaves this process, as a graph for others."""
+    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
+
+
 def functional() -> bool:
     """Whether a transform of torch.func is on, in which nothing from outside may be changed."""
     return (

@@ -181,22 +181,27 @@ def _of_kind(cls: Any, reset_grad: str, arithmetic: str, relative: bool) -> Trai
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Handle:
-    """What torch.compile sees of a neuron: constants, and the step on tensors."""
+    """What torch.compile sees of a neuron. ``whole``: computed in integers, or with messages that
+    are rounded; ``timed``: its step asks for t; ``number``: of its step in :func:`written_out`."""
 
     key: str
     parameters: tuple[str, ...]
     numbers: tuple[float, ...]
     counted: int
-    whole: bool  # computed in integers, or with messages that are rounded
+    whole: bool
     timed: bool
-    step: Callable[..., Any]
+    number: int
 
 
-@functools.lru_cache(1024)
+_steps: list[tuple[Dynamics, Training, Callable[..., Any]]] = []
+
+
+@functools.cache
 def _handle(dynamics: Dynamics, training: Training) -> Handle:
     made = spec(dynamics, training)
+    _steps.append((dynamics, training, bound(dynamics, training, training.numbers)))
     return Handle(
         made.key,
         made.made.parameters,
@@ -204,18 +209,40 @@ def _handle(dynamics: Dynamics, training: Training) -> Handle:
         made.made.counted,
         training.arithmetic != "float",
         "t" in dynamics.arguments,
-        bound(dynamics, training, training.numbers),
+        len(_steps) - 1,
     )
 
 
 def handle(dynamics: Dynamics, training: Training) -> Handle:
     """The neuron for torch.compile, which asks once and keeps the answer for as long as both
     objects are the same."""
+    torch.compiler.allow_in_graph(written_out)  # a step's own code is not read again
     return _handle(dynamics, training)
 
 
 # torch.compiler.assume_constant_result, which would load the whole compiler
 handle._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def written_out(
+    number: int,
+    record: str,
+    shift: bool,
+    steps: int,
+    first: int,
+    xs: Tensors,
+    firsts: list[torch.Tensor | None],
+    params: Tensors,
+) -> Tensors:
+    """[*outputs, *recorded, *states] of a neuron in floating point, as torch.compile finds it
+    written out in torch's own operations."""
+    dynamics, _, step = _steps[number]
+    x = xs[0]
+    wide = x.dtype == torch.float64 or (first >= 0 and first + steps > 1 << 23)
+    work = torch.float64 if wide else torch.float32
+    names = tuple(record.split(",") if record else ())
+    names_of = dynamics.constant_names
+    return loop(step, dynamics, names_of, 1.0, work, xs, firsts, params, names, shift, steps, first)
 
 
 # -- the loops -------------------------------------------------------------------------------------
@@ -614,15 +641,15 @@ def _nothing(x: torch.Tensor) -> torch.Tensor:
 
 LIBRARY = torch.library.Library("lavalike", "DEF")
 _MORE = "float[] numbers, str key, str record, bool shift, SymInt steps, SymInt first"
-_TAGS = (torch.Tag.pt2_compliant_tag,)
+TAGS = (torch.Tag.pt2_compliant_tag,)
 LIBRARY.define(
     f"scan(Tensor[] xs, Tensor[] firsts, Tensor[] params, {_MORE}, bool keeps) -> Tensor[]",
-    tags=_TAGS,
+    tags=TAGS,
 )
 LIBRARY.define(
     "scan_backward(Tensor[] xs, Tensor[] firsts, Tensor[] kept, Tensor[] params, Tensor[] grads, bool[] given, "
     f"bool[] wanted, {_MORE}) -> Tensor[]",
-    tags=_TAGS,
+    tags=TAGS,
 )
 
 
@@ -935,7 +962,7 @@ class _Batch:
         return out
 
 
-def _below(op: Any, keyset: Any) -> Callable[..., Tensors]:
+def below(op: Any, keyset: Any) -> Callable[..., Tensors]:
     """``op`` behind the dispatcher's key of autograd."""
 
     def run(*args: Any) -> Tensors:
@@ -952,7 +979,7 @@ def _differentiable(*values: Sequence[torch.Tensor]) -> bool:
 def _scan_autograd(
     keyset: Any, xs: Tensors, firsts: Tensors, params: Tensors, *rest: Any
 ) -> Tensors:
-    run = _below(torch.ops.lavalike.scan.default, keyset)
+    run = below(torch.ops.lavalike.scan.default, keyset)
     if rest[-1] or not _differentiable(xs, firsts, params):
         return run(xs, firsts, params, *rest)
     call = _call(*rest[:-1])
@@ -970,7 +997,7 @@ def _scan_backward_autograd(
     wanted: Sequence[bool],
     *rest: Any,
 ) -> Tensors:
-    run = _below(torch.ops.lavalike.scan_backward.default, keyset)
+    run = below(torch.ops.lavalike.scan_backward.default, keyset)
     if not _differentiable(xs, firsts, params, grads):
         return run(xs, firsts, kept, params, grads, given, wanted, *rest)
     values = (*xs, *firsts, *kept, *params, *grads)

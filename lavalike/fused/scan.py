@@ -38,10 +38,10 @@ from lavalike.fused.operators import (
     code as code,
     engine_of,
     handle,
-    loop,
     outside,
     run,
     spec,
+    written_out,
 )
 from lavalike.fused.trace import accumulated, steps as stepper
 
@@ -301,10 +301,9 @@ def _compiled(
         )
     xs = _every(inputs, dynamics.inputs, count)
     if not made.whole and (_within or count == 1):
-        wide = x.dtype == torch.float64 or start + count > 1 << 23
-        work = torch.float64 if wide else torch.float32
-        flags = (tuple(record), shift, count, start)
-        out = loop(made.step, dynamics, made.parameters, 1.0, work, xs, before, values, *flags)
+        out = written_out(
+            made.number, ",".join(record), bool(shift), count, start, xs, before, values
+        )
         return _result(dynamics, record, [*out, x.new_zeros((), dtype=torch.int64)], shape, False)
     empty = [torch.empty(0, dtype=outside(x), device=x.device) if s is None else s for s in before]
     out = torch.ops.lavalike.scan.default(
