@@ -268,8 +268,8 @@ def choice(*values: str) -> Rule:
     )
 
 
-# whether torch.compile reads the code, which cannot look at the bases of a tensor's class; who loads
-# torch tells
+# whether torch.compile reads the code, which cannot look at the bases of a tensor's class; who
+# loads torch tells
 compiling: Callable[[], bool] = bool
 
 

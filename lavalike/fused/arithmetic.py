@@ -7,6 +7,7 @@ make_fx.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -203,6 +204,12 @@ class Training:
         if self.arithmetic not in ARITHMETICS:
             raise InputError(f"arithmetic is one of {ARITHMETICS}, got {self.arithmetic!r}")
 
+    def __copy__(self) -> Training:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: Any) -> Training:
+        return self
+
     @cached_property
     def key(self) -> Hashable:
         """What generated code depends on; numbers are run-time arguments."""
@@ -243,6 +250,20 @@ class Training:
                 numbers.get(f"surrogate_{f.name}", getattr(self.surrogate, f.name)),
             )
         return _words(surrogate, self, numbers)
+
+
+def shared(training: Training) -> Training:
+    """``training``, or the one equal to it that was shared before: networks that are made alike run
+    what torch.compile made of the first."""
+    try:
+        return _shared(training, training.key, tuple(training.numbers.values()))
+    except TypeError:  # a surrogate without a hash
+        return training
+
+
+@functools.lru_cache(4096)
+def _shared(training: Training, key: Hashable, numbers: tuple[float, ...]) -> Training:
+    return training  # its own equality may leave fields out
 
 
 def _is_number(value: Any) -> bool:

@@ -1,5 +1,5 @@
-"""The fused loops as operators of torch: ``lavalike::scan`` and ``lavalike::scan_backward``, one pair
-for every neuron, and what calls them.
+"""The fused loops as operators of torch, ``lavalike::scan`` and ``lavalike::scan_backward``, one
+pair for every neuron, and what calls them.
 
 torch.compile, torch.export, fake tensors, torch.jit.trace, transforms of torch.func and selective
 checkpointing see these two. Which neuron an operator computes is told by its key, a hash of the
@@ -114,8 +114,10 @@ def spec(dynamics: Dynamics, training: Training) -> Spec:
 def _spec(made: Traced, training: _ByKey) -> Spec:
     t, d = training.training, made.dynamics
     text = repr(
-        (FORM, d.inputs, d.outputs, d.states, made.parameters, made.numbers, t.arithmetic)
-        + (made.forward, made.backward, made.counted)
+        (
+            *(FORM, d.inputs, d.outputs, d.states, made.parameters, made.numbers, t.arithmetic),
+            *(made.forward, made.backward, made.counted),
+        )
     )
     surrogate = type(t.surrogate)
     fields = (
@@ -154,11 +156,12 @@ def _resolved(key: str) -> Spec:
         for attribute in kind.split("."):
             surrogate = getattr(surrogate, attribute, None)
         training = _of_kind(surrogate, reset_grad, arithmetic, relative == "1")
-        for dynamics in [*ALIVE.values()] if training is not None else ():
-            if dynamics.name == name and dynamics.step.__module__ == module:
-                made = spec(dynamics, training)
-                if made.key == key:
-                    return made
+        if training is not None:
+            for dynamics in [*ALIVE.values()]:
+                if dynamics.name == name and dynamics.step.__module__ == module:
+                    made = spec(dynamics, training)
+                    if made.key == key:
+                        return made
         told = f"neuron {name!r} of {module} with surrogate {kind} of {where}"
     else:
         told = "neuron"
@@ -593,9 +596,7 @@ def _again(
         call = dataclasses.replace(call, last=False)
         xs = [x.movedim(-1, 0) for x in xs]
         n = len(call.spec.dynamics.outputs)
-        grads = [
-            g.movedim(-1, 0) if k < n and g is not None else g for k, g in enumerate(grads)
-        ]
+        grads = [g.movedim(-1, 0) if k < n and g is not None else g for k, g in enumerate(grads)]
     width, unit = call.width(xs[0]), call.spec.unit(call.numbers)
     firsts = [
         k.detach()[:width] / unit if s is None else s for s, k in zip(firsts, kept, strict=True)
@@ -742,9 +743,10 @@ class Operator(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         call: Call = ctx.call
-        xs, firsts, params = call.spec.cut(ctx.saved_tensors)
-        n, m = len(xs), len(xs) + len(firsts)
-        kept = ctx.saved_tensors[m + len(params) :]
+        saved = ctx.saved_tensors  # asked for once: checkpoints compute them again
+        xs, firsts, params = call.spec.cut(saved)
+        m = len(xs) + len(firsts)
+        kept = saved[m + len(params) :]
         needs = ctx.needs_input_grad[2:]
         wanted, each = tuple(needs[m:]), grads[: call.visible]
         out = Back.apply(
@@ -842,14 +844,17 @@ class Back(torch.autograd.Function):
         k = len(variables)
 
         def once(*v: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            ys, vjp = torch.func.vjp(plain, *v[:k])
-            return vjp(tuple(g.to(y.dtype).reshape(y.shape) for g, y in zip(v[k:], ys, strict=True)))
+            ys, vjp = torch.func.vjp(plain, *v[:k])[:2]
+            return vjp(
+                tuple(g.to(y.dtype).reshape(y.shape) for g, y in zip(v[k:], ys, strict=True))
+            )
 
-        like, vjp = torch.func.vjp(once, *variables, *grads)
-        of = iter(cotangents[:n])
-        told = [next(of) for _ in range(n)]
-        told += [cotangents[n + i] for i in free]
-        told += list(cotangents[n + len(firsts) :])
+        like, vjp = torch.func.vjp(once, *variables, *grads)[:2]
+        told = [
+            *cotangents[:n],
+            *(cotangents[n + i] for i in free),
+            *cotangents[n + len(firsts) :],
+        ]
         found = list(
             vjp(
                 tuple(
@@ -901,12 +906,12 @@ class Back(torch.autograd.Function):
         ]
         out = Back.apply(run, call, given, wanted, *b.xs, *b.firsts, *ks, *b.params(wanted), *gs)
         m, w = len(xs), len(xs) + len(firsts)
-        of = zip(out[w:], [(p, d) for p, d, q in zip(params, dp, wanted, strict=True) if q])
+        shared = [
+            p.dim() == (d is not None) for p, d, q in zip(params, dp, wanted, strict=True) if q
+        ]
         of_params = [
-            g.reshape(b.size, b.width).sum(1)
-            if p.dim() - (d is not None) == 0
-            else g.reshape(b.size, b.width)
-            for g, (p, d) in of
+            g.reshape(b.size, b.width).sum(1) if one else g.reshape(b.size, b.width)
+            for g, one in zip(out[w:], shared, strict=True)
         ]
         of_firsts = [g.reshape(b.size, -1) for g in out[m:w]]
         results = (*out[:m], *of_firsts, *of_params)
@@ -962,12 +967,12 @@ class _Batch:
         return out
 
 
-def below(op: Any, keyset: Any) -> Callable[..., Tensors]:
+def below(op: Any, keyset: Any) -> Callable[..., Any]:
     """``op`` behind the dispatcher's key of autograd."""
 
-    def run(*args: Any) -> Tensors:
+    def run(*args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
-            return op.redispatch(keyset & torch._C._after_autograd_keyset, *args)  # type: ignore[no-any-return]  # as the schema says
+            return op.redispatch(keyset & torch._C._after_autograd_keyset, *args)
 
     return run
 

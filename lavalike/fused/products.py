@@ -54,9 +54,7 @@ def _multiplied(
         return sparse.multiply(entries, weight.t())
     if log.isEnabledFor(logging.DEBUG):
         few = len(weight) < NARROW
-        why = (
-            f"{len(weight)} outputs are few" if few else f"more than {DENSITY:.0%} of it is not 0"
-        )
+        why = f"{len(weight)} outputs are few" if few else f"more than {DENSITY:.0%} of it is not 0"
         log.debug("a product of %s takes the dense way: %s", tuple(x.shape), why)
     return torch.mm(x, weight.t(), out=memory.empty((len(x), len(weight)), x.dtype))
 
@@ -139,7 +137,7 @@ class _Operator(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
-        return run(x, weight)  # type: ignore[no-any-return]  # as the schema says
+        return run(x, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -152,8 +150,8 @@ class _Operator(torch.autograd.Function):
 def _autograd(keyset: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     run = below(torch.ops.lavalike.product.default, keyset)
     if not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)):
-        return run(x, weight)  # type: ignore[no-any-return]  # as the schema says
-    return _Operator.apply(run, x, weight)  # type: ignore[no-any-return]  # of a Function
+        return run(x, weight)
+    return _Operator.apply(run, x, weight)
 
 
 def _autograd_backward(
@@ -167,7 +165,7 @@ def _autograd_backward(
     if torch.is_grad_enabled() and any(t.requires_grad for t in (grad, x, weight)):
         return [g for g in _plain(grad, x, weight, of_x, of_weight) if g is not None]
     run = below(torch.ops.lavalike.product_backward.default, keyset)
-    return run(grad, x, weight, of_x, of_weight)  # type: ignore[no-any-return]  # as the schema says
+    return run(grad, x, weight, of_x, of_weight)
 
 
 def _vmap(info: Any, dims: Any, x: torch.Tensor, weight: torch.Tensor) -> Any:

@@ -285,7 +285,9 @@ def _compiled(
         if name not in parameters:
             raise InputError(f"scan: parameters of {dynamics.name}: no value for {name}")
     if made.timed != (first is not None):
-        raise InputError(f"{dynamics.name}: first is t in the first step, of a step that asks for t")
+        raise InputError(
+            f"{dynamics.name}: first is t in the first step, of a step that asks for t"
+        )
     values = [_flat(_tensor(parameters[p]), shape) for p in made.parameters]
     before = [states[s].expand(shape).reshape(-1) if s in states else None for s in dynamics.states]
     start = -1 if first is None else first
@@ -334,7 +336,7 @@ def _every(
 
 def _count(xs: Sequence[torch.Tensor], count: int) -> int:
     """The number of steps; -1, as many as there are, keeps a trace open to other lengths."""
-    return -1 if all([v.shape[0] == count for v in xs]) else count
+    return -1 if all(v.shape[0] == count for v in xs) else count
 
 
 def _lies_last(xs: Sequence[torch.Tensor]) -> bool:
@@ -348,9 +350,7 @@ def _result(
     n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
     rows = [y.movedim(-1, 0) for y in out[:n]] if last else out[:n]
     outputs = dict(zip((*dynamics.outputs, *record), rows, strict=True))
-    final = dict(
-        zip(dynamics.states, [y.reshape(shape) for y in out[n : n + k]], strict=True)
-    )
+    final = dict(zip(dynamics.states, [y.reshape(shape) for y in out[n : n + k]], strict=True))
     return Result(outputs, final, out[n + k])
 
 

@@ -255,9 +255,7 @@ class Traced:
         return used(Code(self.backward.arguments, tuple(ops), results))
 
 
-def bound(
-    dynamics: Dynamics, training: Training, numbers: Mapping[str, Any]
-) -> Callable[..., Any]:
+def bound(dynamics: Dynamics, training: Training, numbers: Mapping[str, Any]) -> Callable[..., Any]:
     """``step(inputs, states, parameters, t) -> (outputs, states)`` on tensors, all dicts by name
     but t, which is for neurons that ask for it; differentiable. ``numbers`` are the training's, as
     floats or as tensors of no axis.
@@ -282,9 +280,7 @@ def bound(
         t: Any = None,
     ) -> Any:
         if grid:
-            inputs = {
-                k: straight(x * scale, torch.trunc(x * scale)) for k, x in inputs.items()
-            }
+            inputs = {k: straight(x * scale, torch.trunc(x * scale)) for k, x in inputs.items()}
         known = {"t": t, **inputs, **states, **parameters}
         results = function(*[known[a] for a in names])
         results = results if isinstance(results, tuple) else (results,)

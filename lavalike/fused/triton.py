@@ -703,9 +703,7 @@ _captured: dict[_Number, torch.Tensor] = {}  # what CUDA graphs read: kept for e
 RECENT = 1024  # numbers that are kept
 
 
-def _number(
-    value: float, real: torch.dtype, device: torch.device, capturing: bool
-) -> torch.Tensor:
+def _number(value: float, real: torch.dtype, device: torch.device, capturing: bool) -> torch.Tensor:
     """``value`` on the device. A CUDA graph reads it where it stood when it was captured, whatever
     else is forgotten; one that a capture sees first lies in the graph's memory, which writes it."""
     key = value, real, device

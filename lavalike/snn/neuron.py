@@ -31,8 +31,10 @@ from lavalike.arguments import (
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
+from lavalike.fused.arithmetic import shared
 from lavalike.fused.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.snn import record as recording
+from lavalike.text import settings
 
 State = torch.Tensor | None
 NUMBERS = numbers()
@@ -166,6 +168,19 @@ class Stateful(nn.Module):
     @property
     def label(self) -> str:
         return f"snn.{type(self).__name__}"
+
+    def extra_repr(self) -> str:
+        """Parameters, by their names among the arguments, and what differs from its default."""
+        known = {v: k for k, v in self._aliases.items()}
+        values = {known.get(n, n): getattr(self, n) for n in self._limits}
+        learnt = [known.get(n, n) for n in self._limits if n in self._parameters]
+        for name in ("reset_mechanism", "spike_grad"):
+            if hasattr(self, name):
+                values[name] = getattr(self, name)
+        for name in ("init_hidden", "output"):
+            if getattr(self, name):
+                values[name] = True
+        return settings(values, *learnt)
 
     @property
     def hidden(self) -> dict[str, torch.Tensor]:
@@ -347,9 +362,8 @@ class Neuron(Stateful):
         self._arguments = {
             n: (p.argument, p.counts == "loss") for n, p in known.items()
         }  # of the step
-        self.fused_training = fused.Training(
-            Atan() if spike_grad is None else as_surrogate(spike_grad), reset_grad
-        )
+        surrogate = Atan() if spike_grad is None else as_surrogate(spike_grad)
+        self.fused_training = shared(fused.Training(surrogate, reset_grad))
         for name in names:
             self._keep(name, given[name], name in learn)
 
@@ -361,7 +375,7 @@ class Neuron(Stateful):
     @spike_grad.setter
     def spike_grad(self, value: Surrogate) -> None:
         SURROGATE.check(self.label, "spike_grad", value)
-        self.fused_training = fused.Training(as_surrogate(value), self.reset_grad)
+        self.fused_training = shared(fused.Training(as_surrogate(value), self.reset_grad))
 
     @property
     def reset_grad(self) -> str:
@@ -371,7 +385,7 @@ class Neuron(Stateful):
     @reset_grad.setter
     def reset_grad(self, value: str) -> None:
         RESET_GRAD.check(self.label, "reset_grad", value)
-        self.fused_training = fused.Training(self.spike_grad, value)
+        self.fused_training = shared(fused.Training(self.spike_grad, value))
 
     def limits(self, name: str) -> tuple[float, float]:
         return next(

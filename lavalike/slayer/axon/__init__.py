@@ -14,9 +14,11 @@ from lavalike.arguments import FLAG, TENSOR, arguments, choice, integer, numbers
 from lavalike.dynamics import delta as equations
 from lavalike.errors import InputError
 from lavalike.fused.ambient import functional, transformed
+from lavalike.fused.arithmetic import shared
 from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.axon.sized import Sized as Sized, draw
 from lavalike.slayer.layout import over_time
+from lavalike.text import settings
 
 State = dict[str, torch.Tensor]
 
@@ -154,6 +156,10 @@ class Delay(Sized):
         self.delay = nn.Parameter(torch.zeros(1) if channels is None else torch.rand(channels))
         self._sized = channels is not None
 
+    def extra_repr(self) -> str:
+        channels = len(self.delay) if self._sized else None  # not known before the first call
+        return settings({"channels": channels, "max_delay": self.max_delay})
+
     def unsized(self) -> Iterable[str]:
         return () if self._sized else ("delay",)
 
@@ -279,10 +285,13 @@ class Delta(Sized):
         self.threshold = nn.Parameter(start, requires_grad=requires_grad)
         self._dynamics = equations.DELTA_CUMULATIVE if cum_error else equations.DELTA
         # no spikes here: the surrogate is not used
-        self.coding = fused.Training(
-            Exponential(), "slayer", "messages", float(scale), float(tau_grad), float(scale_grad)
-        )
+        numbers = float(scale), float(tau_grad), float(scale_grad)
+        self.coding = shared(fused.Training(Exponential(), "slayer", "messages", *numbers))
         self._state: State | None = None
+
+    def extra_repr(self) -> str:
+        learnt = ["threshold"] if self.threshold.requires_grad else []
+        return settings({"threshold": self.threshold, "scale": self.scale}, *learnt)
 
     def unsized(self) -> Iterable[str]:
         return () if self.shared_param or self.threshold.numel() > 1 else ("threshold",)
@@ -300,7 +309,8 @@ class Delta(Sized):
 
     def effective_threshold(self) -> torch.Tensor:
         """The threshold in use."""
-        th, least = self.threshold, 1 / (self.w_scale or self.scale)
+        th: torch.Tensor = self.threshold
+        least = 1 / (self.w_scale or self.scale)
         if functional():
             th = th + (th.clamp(min=least) - th).detach()
         else:

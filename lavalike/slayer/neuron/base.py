@@ -15,10 +15,12 @@ from lavalike.arguments import FLAG, Rule, arguments, choice, integer, numbers, 
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
 from lavalike.fused.ambient import functional, transformed
+from lavalike.fused.arithmetic import shared
 from lavalike.slayer.axon.sized import Sized, draw
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.spike import Graded, GradedPhase, Slayer
 from lavalike.slayer.utils.quantize import quantize
+from lavalike.text import settings
 
 W_SCALE = 64
 P_SCALE = 4096
@@ -134,12 +136,10 @@ class Neuron(Sized):
         self.shared_param, self.persistent_state = bool(shared_param), bool(persistent_state)
         self.requires_grad, self.graded_spike = bool(requires_grad), bool(graded_spike)
         self.decays: list[str] = []  # parameters stored times 4096
-        self.training_ = fused.Training(
-            self.surrogate_class(self.tau_rho * self.tau_factor, scale_grad * self.scale_factor),
-            reset_grad,
-            "grid",
-            float(self.s_scale),
+        surrogate = self.surrogate_class(
+            self.tau_rho * self.tau_factor, scale_grad * self.scale_factor
         )
+        self.training_ = shared(fused.Training(surrogate, reset_grad, "grid", float(self.s_scale)))
         self._make_norms(norm)
         self.drop = dropout
         self._ranges: dict[str, tuple[float, float]] = {}
@@ -147,6 +147,18 @@ class Neuron(Sized):
 
     def _make_norms(self, norm: Callable[..., Any] | None) -> None:
         self.norm = norm(pre_hook_fx=self.quantize_8bit) if norm is not None else None
+
+    def extra_repr(self) -> str:
+        """The threshold and the parameters, as they are given; of one a channel how many."""
+        values: dict[str, Any] = {"threshold": self.threshold}
+        for name in self.decays:
+            value = getattr(self, name).detach()
+            values[name] = value / self.p_scale
+        more = {
+            n: getattr(self, n) for n in ("graded_spike", "persistent_state") if getattr(self, n)
+        }
+        learnt = [n for n in self.decays if getattr(self, n).requires_grad]
+        return settings(values | {"scale": self.w_scale} | more, *learnt)
 
     @property
     def label(self) -> str:

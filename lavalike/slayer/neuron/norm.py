@@ -10,6 +10,7 @@ import torch
 from lavalike.arguments import FUNCTION, arguments, integer, optional, real
 from lavalike.errors import InputError
 from lavalike.slayer.axon.sized import Sized
+from lavalike.text import settings
 
 
 class _Averaged(torch.autograd.Function):
@@ -62,6 +63,10 @@ class MeanOnlyBatchNorm(Sized):
     @property
     def label(self) -> str:
         return f"norm.{type(self).__name__}"
+
+    def extra_repr(self) -> str:
+        channels = len(self.running_mean) if self._sized else None  # not known before a call
+        return settings({"num_features": channels, "momentum": self.momentum})
 
     def unsized(self) -> Iterable[str]:
         return () if self._sized else ("running_mean",)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from lavalike.arguments import FLAG, Rule, arguments, numbers
 from lavalike.dynamics import delta
 from lavalike.errors import InputError
-from lavalike.fused.ambient import functional as inside, transformed
+from lavalike.fused.ambient import functional as pure, transformed
 from lavalike.slayer.axon import Delta
 from lavalike.slayer.dendrite import Sigma
 from lavalike.slayer.neuron.base import COMMON, W_SCALE, Neuron as _Neuron, State, from_device
@@ -136,7 +136,7 @@ class Neuron(_Neuron):
     def count(self, state: torch.Tensor) -> None:
         """Count sums that leave the 24 bits of the deployed sigma."""
         limit = 2**LIMIT_BITS / (self.s_scale * self.w_scale)
-        if inside():  # where nothing outside may be changed
+        if pure():  # where nothing outside may be changed
             return
         with torch.no_grad():
             low, high = torch.aminmax(state)
