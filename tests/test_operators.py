@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 import logging
-import subprocess
 import sys
 import warnings
 
@@ -28,6 +26,11 @@ from lavalike.fused import Training, operators, products, scan, triton
 from lavalike.fused.surrogate import Atan, FastSigmoid
 
 logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
+pytestmark = [  # torch's own
+    pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*Function'> should not be instant:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`"),
+]
 TORCHS_OWN = pytest.mark.filterwarnings(
     "ignore:`torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning"
 )
@@ -120,23 +123,13 @@ def test_a_network_is_one_graph_with_one_operator_a_neuron():
     assert names(graphs[0]).count("lavalike.scan.default") == 1
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: snn.Synaptic(0.8, 0.7, threshold=0.3, learn_alpha=True, reset_grad="full"),
-        lambda: snn.Alpha(torch.full((4,), 0.9), 0.8, threshold=0.1),
-        lambda: snn.RSynaptic(0.8, 0.7, threshold=0.3, all_to_all=False),
-    ],
-    ids=["synaptic", "alpha", "rsynaptic"],
-)
-def test_sequences_compile(make):
-    net = Net(make())
-    same(answers(compiled(net), X, trained(net)), answers(net, X, trained(net)))
+def test_sequences_compile():
+    net = Net(snn.Synaptic(0.8, 0.7, threshold=0.3, learn_alpha=True, reset_grad="full"))
+    same(answers(compiled(net, "eager"), X, trained(net)), answers(net, X, trained(net)))
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-def test_steps_compile_to_plain_operations(hidden):
-    neuron = snn.Leaky(0.8, threshold=0.4, learn_beta=True, init_hidden=hidden)
+def test_steps_compile_to_plain_operations():
+    neuron = snn.Leaky(0.8, threshold=0.4, learn_beta=True, init_hidden=True)
     net, x, seen = Steps(neuron), X[:2], []
 
     def look(graph, inputs):
@@ -214,22 +207,11 @@ def test_the_plain_loop_is_compiled_within_plain_loops():
         compiled(block, "eager")(torch.rand(3, 6, 9))
 
 
-def test_inductor_computes_the_same():
-    net = Net()
-    same(
-        answers(compiled(net, "inductor"), X, trained(net)),
-        answers(net, X, trained(net)),
-        rtol=1e-5,  # its own sums of products, of 4 numbers near 1, over 21 rows
-        atol=1e-5,
-    )
-
-
 CUBA = {"threshold": 0.3, "current_decay": 0.3, "voltage_decay": 0.2}
 ADAPTS = {"threshold_step": 0.1, "threshold_decay": 0.1, "refractory_decay": 0.1}
 TURNS = {"threshold": 0.3, "period": 5, "decay": 0.1}
 MEAN = slayer.neuron.norm.MeanOnlyBatchNorm
 BLOCKS = {
-    "cuba": lambda b: b.cuba.Dense({**CUBA, "requires_grad": True}, 6, 5),
     "cuba, weight norm, norm, delay": lambda b: b.cuba.Dense(
         {**CUBA, "norm": MEAN}, 6, 5, weight_norm=True, delay=True
     ),
@@ -243,13 +225,11 @@ BLOCKS = {
     "sigma_delta, tanh": lambda b: b.sigma_delta.Dense(
         {"threshold": 0.05, "activation": torch.tanh}, 6, 5
     ),
-    "rf": lambda b: b.rf.Dense(TURNS, 6, 5),
     "adrf": lambda b: b.adrf.Dense({**TURNS, **ADAPTS}, 6, 5),
 }
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-@DYNAMOS_OWN
 def test_blocks_of_slayer_compile(name):
     torch.manual_seed(2)
     block = BLOCKS[name](slayer.block)
@@ -264,14 +244,13 @@ def test_blocks_of_slayer_compile(name):
         assert torch.equal(a, b)  # running means and counts as well
 
 
-@DYNAMOS_OWN
 def test_a_convolutional_network_of_slayer_compiles_with_its_backward():
     torch.manual_seed(2)
     b = slayer.block
     net = nn.Sequential(
-        b.cuba.Conv({**CUBA, "norm": MEAN}, 2, 3, 3, weight_norm=True, delay=True),
-        b.cuba.Flatten(),
-        b.cuba.Dense({**CUBA, "shared_param": False, "requires_grad": True}, 27, 4),
+        b.lif.Conv({"threshold": 0.3, "voltage_decay": 0.2}, 2, 3, 3, weight_norm=True),
+        b.lif.Flatten(),
+        b.lif.Dense({"threshold": 0.3, "voltage_decay": 0.2, "requires_grad": True}, 27, 4),
     )
     x = torch.rand(2, 2, 5, 5, 6)
     net(x)
@@ -290,10 +269,13 @@ def test_a_delay_that_cannot_be_looked_at_is_the_same(central):
     delay.delay.data = torch.tensor([0.0, 1.2, 3.7, 8.0, 11.0])
     x = torch.rand(2, 5, 3, 9, requires_grad=True)
     wanted = answers(delay, x, [x, delay.delay])
-    same(answers(compiled(delay), x, [x, delay.delay]), wanted)
+    got = answers(compiled(delay, "eager"), x, [x, delay.delay])
+    assert torch.equal(got[0], wanted[0])
+    same(got, wanted, rtol=1e-5, atol=1e-5)  # sums of 54 numbers near 1
     rest, after = delay.stream(x.detach())
-    half, state = torch.func.vmap(delay.stream, in_dims=None, out_dims=None)(x.detach())
-    torch.testing.assert_close(half, rest)
+    two = torch.func.vmap(delay.stream)(torch.stack([x.detach(), x.detach()]))
+    half, state = two[0][0], {"past": two[1]["past"][0]}
+    assert torch.equal(half, rest)
     assert torch.equal(state["past"][..., -after["past"].shape[-1] :], after["past"])
     more = torch.rand(2, 5, 3, 4)
     assert torch.equal(delay.stream(more, state)[0], delay.stream(more, after)[0])
@@ -336,11 +318,8 @@ def arguments(keeps=False, **more):
     return ([X.clone().requires_grad_()], firsts, params, *rest, keeps)
 
 
-@pytest.mark.parametrize(
-    "more", [{}, {"arithmetic": "grid", "shift": True}, {"record": "u,v"}], ids=str
-)
-def test_torchs_own_check_of_operators(more):
-    opcheck(SCAN, arguments(**more))
+def test_torchs_own_check_of_the_operator():
+    opcheck(SCAN, arguments(record="u,v", arithmetic="grid", shift=True))
 
 
 def test_torchs_own_check_of_the_backward_operator():
@@ -438,48 +417,32 @@ def test_a_key_of_another_process_is_found_by_what_is_declared(monkeypatch):
 # -- torch.export ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strict", [False, True])
-def test_export_of_any_length_and_batch(strict, tmp_path):
+def test_export_of_any_length_and_batch():
     net = Net()
     dims = ({0: torch.export.Dim("T", min=2), 1: torch.export.Dim("B", min=2)},)
-    program = torch.export.export(net, (X,), dynamic_shapes=dims, strict=strict)
+    program = torch.export.export(net, (X,), dynamic_shapes=dims)
     assert any("lavalike.scan" in n for n in names(program.graph_module))
     for x in (X, torch.rand(11, 2, 4, generator=torch.Generator().manual_seed(2))):
         module = program.module()
         same(answers(module, x, trained(module)), answers(net, x, trained(net)))
+    strictly = torch.export.export(net, (X,), strict=True).module()
+    assert torch.equal(strictly(X)[0], net(X)[0])
     lowered = program.run_decompositions().module()
     for a, b in zip(lowered(X), net(X), strict=True):
         torch.testing.assert_close(a, b)
 
 
-LOADS = """
-import json, sys, torch
-import lavalike.fused
-with open(sys.argv[1], "rb") as file:
-    net = torch.export.load(file).module()
-x = torch.rand(7, 3, 4, generator=torch.Generator().manual_seed(3)) * 2
-y, state = net(x)
-(y.sum() + state.sum()).backward()
-print(json.dumps([y.sum().item(), state.tolist(), net.fc.weight.grad.tolist()]))
-"""
-
-
-def test_an_exported_file_is_loaded_by_another_process(tmp_path):
-    net, path = Net(), tmp_path / "net.pt2"
-    torch.export.save(torch.export.export(net, (X,)), path)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOADS, str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    y, state = net(X)
-    (y.sum() + state.sum()).backward()
-    spikes, last, grad = json.loads(done.stdout)
-    assert spikes == y.sum().item()
-    torch.testing.assert_close(torch.tensor(last), state)
-    torch.testing.assert_close(torch.tensor(grad), net.fc.weight.grad)
+def test_an_exported_file_is_loaded_where_the_neuron_has_not_been_called(monkeypatch):
+    """As by another process, which has the library alone."""
+    net, file = Net(snn.Synaptic(0.8, 0.7, threshold=0.3)), io.BytesIO()
+    torch.export.save(torch.export.export(net, (X,)), file)
+    wanted = answers(net, X, trained(net))
+    monkeypatch.setattr(operators, "_specs", {})
+    operators._spec.cache_clear()
+    operators._handle.cache_clear()
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    same(answers(loaded, X, trained(loaded)), wanted)
 
 
 def test_an_exported_step_is_torchs_own_operations():

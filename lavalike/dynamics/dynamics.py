@@ -201,6 +201,12 @@ class Dynamics:
                 f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}"
             )
 
+    def __copy__(self) -> Dynamics:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: Any) -> Dynamics:
+        return self
+
     @property
     def name(self) -> str:
         return self.step.__name__
