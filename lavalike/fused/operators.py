@@ -224,7 +224,7 @@ def handle(dynamics: Dynamics, training: Training) -> Handle:
 
 
 # torch.compiler.assume_constant_result, which would load the whole compiler
-handle._dynamo_marked_constant = True  # type: ignore[attr-defined]
+handle._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a mark on the function
 
 
 def written_out(
