@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from lavalike.arguments import (
 )
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
-from lavalike.fused import cpu, memory
+from lavalike.fused import cpu, eventprop, memory
 from lavalike.fused.ambient import alone, stored, transformed, unreadable
 from lavalike.fused.arithmetic import Training
 from lavalike.fused.llvm import WORDS
@@ -206,6 +206,8 @@ def scan(
     """
     _look("scan", dynamics, inputs, states, record, shift, steps)
     _timed("scan", dynamics, first)
+    if training.gradient == "eventprop":
+        return _by_times(scan, dynamics, training, inputs, parameters, states, record, shift, steps)
     x = next(iter(inputs.values()))
     shape = x.shape[1:]
     steps = max(len(v) for v in inputs.values()) if steps is None else steps
@@ -290,6 +292,22 @@ def scan(
         name: y.reshape(shape) for name, y in zip(dynamics.states, out[n : n + k], strict=True)
     }
     return Result(outputs, final, out[-1])
+
+
+def _by_times(
+    run: Callable[..., Result],
+    dynamics: Dynamics,
+    training: Training,
+    inputs: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, torch.Tensor | float],
+    *rest: Any,
+) -> Result:
+    """``run``, :func:`scan` or :func:`reference`, with EventProp's gradient."""
+    _needed("scan", dynamics, dynamics.constant_names, parameters)
+    plain = dataclasses.replace(training, gradient="surrogate")
+    if not eventprop.replaced(dynamics):
+        return run(dynamics, plain, inputs, parameters, *rest)
+    return Result(*eventprop.scan(run, dynamics, plain, inputs, parameters, *rest))
 
 
 def _innermost(x: torch.Tensor) -> bool:
@@ -538,6 +556,10 @@ def reference(
     and for people to read."""
     _look("reference", dynamics, inputs, states, record, shift, steps)
     _timed("reference", dynamics, first)
+    if training.gradient == "eventprop":
+        return _by_times(
+            reference, dynamics, training, inputs, parameters, states, record, shift, steps
+        )
     _needed("reference", dynamics, dynamics.constant_names, parameters)
     x = next(iter(inputs.values()))
     unit = training.scale if training.arithmetic == "grid" else 1.0

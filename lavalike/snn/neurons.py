@@ -56,7 +56,7 @@ from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
 from lavalike.fused.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
 from lavalike.snn import record as recording
-from lavalike.snn.neuron import NUMBERS, RESET_GRAD, Neuron, State, Stateful, within
+from lavalike.snn.neuron import GRADIENT, NUMBERS, RESET_GRAD, Neuron, State, Stateful, within
 
 LEAST = 1e-6  # of a threshold
 MECHANISMS = ("none", "subtract", "zero")  # of SLSTM
@@ -95,6 +95,7 @@ RULES: dict[str, Rule] = {
     "spike_grad": optional(SURROGATE),
     "reset_mechanism": TEXT,
     "reset_grad": RESET_GRAD,
+    "gradient": GRADIENT,
     "state_quant": Rule(
         "False (a function that quantises is not available)",
         lambda v: v is None or isinstance(v, bool) or callable(v),
@@ -294,10 +295,12 @@ class Synaptic(_Spiking):
 
     Args:
         alpha, beta: decay of syn and of mem.
+        gradient: "surrogate" (default), or with reset_delay=False "eventprop"; see
+            :class:`lavalike.snn.Neuron`.
         The others: see the module.
     """
 
-    @_takes("learn_alpha", "learn_beta", "reset_delay", "reset_grad")
+    @_takes("learn_alpha", "learn_beta", "reset_delay", "reset_grad", "gradient")
     def __init__(
         self,
         alpha: Any,
@@ -315,6 +318,7 @@ class Synaptic(_Spiking):
         output: bool = False,
         reset_delay: bool = True,
         reset_grad: str = "detach",
+        gradient: str = "surrogate",
     ) -> None:
         super().__init__(
             membrane.SYNAPTIC if reset_delay else membrane.SYNAPTIC_NOW,
@@ -329,6 +333,7 @@ class Synaptic(_Spiking):
             output,
             reset_grad,
         )
+        self.gradient = gradient
 
     init_synaptic = Neuron.reset_mem
 

@@ -163,6 +163,7 @@ ROWS = [
         **BETA,
         **DELAY,
         **GRAD,
+        gradient=CHOICE,
     ),
     row("lavalike.snn.Alpha", {"alpha": 0.9, "beta": 0.8}, **COMMON, **ALPHA, **BETA, **GRAD),
     row(
@@ -213,6 +214,7 @@ ROWS = [
         **GRAD,
         init_hidden=FLAG,
         output=FLAG,
+        gradient=CHOICE,
     ),
     row("lavalike.snn.reset", lambda: {"net": net()}, net=bad(3, None)),
     row("lavalike.snn.detach", lambda: {"net": net()}, net=bad(3, None)),
@@ -375,6 +377,7 @@ ROWS = [
         gate_tau=POSITIVE,
         gate_height=REAL,
         relative=bad(3, "x", None),
+        gradient=CHOICE,
     ),
     row("lavalike.backends.torch.exponential", {}, width=POSITIVE, scale=REAL),
     row("lavalike.backends.torch.fast_sigmoid", {}, slope=REAL),
