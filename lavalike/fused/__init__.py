@@ -9,3 +9,4 @@ from lavalike.fused.scan import (
     reference as reference,
     scan as scan,
 )
+from lavalike.fused.stretches import in_stretches as in_stretches

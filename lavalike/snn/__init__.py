@@ -20,3 +20,4 @@ from lavalike.snn.neurons import (
     RSynaptic as RSynaptic,
     Synaptic as Synaptic,
 )
+from lavalike.snn.online import Online as Online

@@ -9,6 +9,7 @@ from lavalike.dynamics.ops import above
 from lavalike.proc import LIF
 from lavalike.snn.surrogate import slayer_exponential as Exponential
 from tests.doors.table import (
+    ANY,
     CHOICE,
     COUNT,
     FLAG,
@@ -367,6 +368,23 @@ ROWS = [
     row("lavalike.fused.scan", SCAN, **SCANNED),
     row("lavalike.fused.reference", SCAN, **SCANNED),
     row("lavalike.fused.plain_loops", {}),
+    row(
+        "lavalike.snn.Online",
+        lambda: {"synapse": torch.nn.Linear(3, 2), "neuron": snn.Leaky(0.9)},
+        synapse=bad(3, None, torch.ones(2)),
+        neuron=bad(3, None, torch.nn.ReLU()),
+        rule=CHOICE,
+        recurrent=bad(3, torch.nn.ReLU()),
+    ),
+    row(
+        "lavalike.fused.in_stretches",
+        {"function": lambda x, state: (x, state), "x": torch.ones(4, 2), "steps": 2},
+        function=FUNCTION,
+        x=TENSOR,
+        state=ANY,  # whatever function takes
+        steps=COUNT,
+        dim=bad("0", 1.5, None, values=(2, -3)),
+    ),
     row(
         "lavalike.fused.Training",
         {"surrogate": Exponential()},
