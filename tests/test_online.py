@@ -1,5 +1,5 @@
-"""snn.Online: gradients from eligibility traces are those of back-propagation through time where
-the theory says so, with memory that does not grow with the steps."""
+"""snn.Online and slayer.Online: gradients from eligibility traces are those of back-propagation
+through time where the theory says so, with memory that does not grow with the steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import lavalike as lv
-from lavalike import snn
+from lavalike import slayer, snn
 from lavalike.dynamics import Dynamics, Parameter
 from lavalike.dynamics.ops import above, leak, reset
 
@@ -220,6 +220,54 @@ def test_memory_does_not_grow_with_the_steps(rule):
     assert not short[3]
 
 
+BLOCKS = {
+    "cuba": lambda p: slayer.block.cuba.Dense(
+        p | {"current_decay": 0.3, "voltage_decay": 0.1}, 5, 4, weight_scale=4, delay_shift=False
+    ),
+    "lif": lambda p: slayer.block.lif.Dense(
+        p | {"voltage_decay": 0.1},
+        5,
+        4,
+        weight_scale=4,
+        delay_shift=False,
+        mask=torch.ones(4, 5).tril(),
+    ),
+    "conv": lambda p: slayer.block.cuba.Conv(
+        p | {"current_decay": 0.3, "voltage_decay": 0.1}, 1, 2, 2, weight_scale=4, delay_shift=False
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [("cuba", "eprop"), ("cuba", "online"), ("lif", "eprop"), ("conv", "online")],
+)
+def test_a_block_of_slayer_has_the_gradient_through_time(kind, rule):
+    """On its grid, of quantised weights and of decays; spikes and voltages are the block's own."""
+    torch.manual_seed(2)
+    block = BLOCKS[kind]({"threshold": 1.0, "requires_grad": True, "tau_grad": 0.1})
+    shape = (1, 3, 3) if kind == "conv" else (5,)
+    x = spikes(BATCH, *shape, STEPS).float()
+    layer = slayer.Online(block, rule)
+    whole = block(x)
+    recipe = torch.sin(torch.arange(float(whole.numel()))).reshape(whole.shape)
+    assert whole.sum() > 2
+
+    def forward():
+        for t in range(STEPS):
+            s, v = layer(x[..., t : t + 1])
+            assert torch.equal(s, whole[..., t : t + 1])
+            assert v.shape == s.shape
+            (s * recipe[..., t : t + 1]).sum().backward()
+
+    got = gradients(layer, forward)
+    expected = gradients(layer, lambda: (block(x) * recipe).sum().backward())
+    assert got.keys() == expected.keys()
+    for n, g in got.items():
+        assert g.abs().max() > 0, n
+        torch.testing.assert_close(g, expected[n], rtol=1e-4, atol=1e-5 * float(g.abs().max()))
+
+
 def test_a_task_is_learnt():
     """To fire in the second half after an input in the first: a spike's effect lies steps later."""
     torch.manual_seed(0)
@@ -283,6 +331,24 @@ def other(call, message):
                 snn.Synaptic(0.9, 0.9, reset_delay=False, gradient="eventprop"),
             ),
             "gradient='eventprop' needs all steps",
+        ),
+        other(
+            lambda: slayer.Online(slayer.block.cuba.Flatten()),
+            "cuba.Flatten: block is a Dense or Conv block",
+        ),
+        other(
+            lambda: slayer.Online(BLOCKS["conv"]({"threshold": 1.0})),
+            "cuba.Conv: weights without a matrix; take rule='online'",
+        ),
+        other(
+            lambda: slayer.Online(
+                BLOCKS["cuba"]({"threshold": 1.0, "norm": slayer.neuron.norm.MeanOnlyBatchNorm})
+            ),
+            "a norm, whose mean",
+        ),
+        other(
+            lambda: slayer.Online(BLOCKS["cuba"]({"threshold": 1.0}))(torch.ones(1, 5, 2)),
+            r"\(batch, channel, ..., 1\), got \(1, 5, 2\)",
         ),
         other(
             lambda: snn.Online(torch.nn.Linear(2, 2), snn.Leaky(0.9))(torch.ones(2)),

@@ -285,6 +285,12 @@ ROWS = [
         scale=COUNT,
     ),
     row(
+        "lavalike.slayer.Online",
+        lambda: {"block": slayer.block.cuba.Dense(CUBA, 4, 3, delay_shift=False)},
+        block=bad(3, None, torch.nn.ReLU(), values=(slayer.block.cuba.Dense(CUBA, 4, 3),)),
+        rule=CHOICE,
+    ),
+    row(
         "lavalike.slayer.neuron.soft_lif.soften",
         lambda: {"net": net()},
         net=bad(3, None),
