@@ -326,6 +326,20 @@ def test_a_folded_loop_trains_by_times_and_a_single_step_is_refused():
             lambda: slayer.neuron.cuba.Neuron(1, 0.5, 0.1, gradient="eventprop", graded_spike=True),
             "graded_spike sends the voltage",
         ),
+        (
+            lambda: torch.func.vmap(
+                lambda x: snn.Synaptic(0.9, 0.9, reset_delay=False, gradient="eventprop").sequence(
+                    x
+                )[1][0]
+            )(torch.ones(2, 3, 1, 1)),
+            "no operation that torch.func and traces see through",
+        ),
+        (
+            lambda: snn.Synaptic(0.9, 0.9, reset_delay=False, gradient="eventprop").sequence(
+                torch.ones(3, 1, 1).half()
+            ),
+            "float16",
+        ),
         (lambda: fused.Training(Atan(), gradient="evenprop"), "gradient is one of"),
     ],
 )

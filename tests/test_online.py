@@ -348,11 +348,25 @@ def other(call, message):
         ),
         other(
             lambda: slayer.Online(BLOCKS["cuba"]({"threshold": 1.0}))(torch.ones(1, 5, 2)),
-            r"\(batch, channel, ..., 1\), got \(1, 5, 2\)",
+            r"\(batch, channel, ..., 1\) of .*got \(1, 5, 2\)",
         ),
         other(
             lambda: snn.Online(torch.nn.Linear(2, 2), snn.Leaky(0.9))(torch.ones(2)),
-            r"\(batch, ...\), got \(2,\)",
+            r"\(batch, ...\) of float32, float64 or bfloat16, got \(2,\)",
+        ),
+        other(
+            lambda: snn.Online(torch.nn.Linear(2, 2), snn.Leaky(0.9))(torch.ones(1, 2).half()),
+            r"got \(1, 2\), torch.float16",
+        ),
+        other(
+            lambda: snn.Online(torch.nn.Linear(2, 2), snn.Leaky(0.9))(torch.ones(1, 2) * 1j),
+            r"got \(1, 2\), torch.complex64",
+        ),
+        other(
+            lambda: snn.Online(torch.nn.Linear(2, 2), snn.Leaky(0.9))(
+                torch.ones(1, 2, device="meta")
+            ),
+            "the input is on meta, the layer on cpu; move one to the other",
         ),
     ],
 )

@@ -88,6 +88,21 @@ def test_decays_of_one_a_channel_train_and_rates_know_no_delay():
     assert block(x).isfinite().all()
 
 
+def test_a_cuba_networks_checkpoint_is_a_soft_ones():
+    """Trained as spikes, gone on with as rates, and back."""
+    params = CUBA | {"requires_grad": True}
+    made = [f.Dense(params, 4, 3) for f in (slayer.block.cuba, soft)]
+    for source, target in (made, made[::-1]):
+        with torch.no_grad():
+            source.synapse.weight.normal_()
+        target.load_state_dict(source.state_dict())
+        assert torch.equal(target.synapse.weight, source.synapse.weight)
+    slayer.neuron.soft_lif.soften(made[1], False)
+    x = (torch.rand(2, 4, 20, generator=torch.Generator().manual_seed(0)) < 0.5).float() * 8
+    assert made[0](x).sum() > 0
+    assert torch.equal(*(block(x) for block in made))
+
+
 def test_as_spikes_it_is_what_its_file_computes(tmp_path):
     """Input, convolution with a norm, dense and voltages, bit for bit in fixed_pt; and the voltages
     are in the mean those that the rates have."""

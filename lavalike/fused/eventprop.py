@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.eventprop import ADJOINT, FORMS, LINEAR, Form
 from lavalike.errors import InputError
+from lavalike.fused.ambient import transformed
 from lavalike.fused.arithmetic import Training
 from lavalike.fused.surrogate import StraightThrough
 
@@ -49,6 +50,11 @@ def scan(
     steps: int | None,
 ) -> Any:
     """What ``run``, the scan with surrogates, returns, with EventProp's gradient."""
+    if transformed():
+        raise InputError(
+            f"{dynamics.name}: EventProp's gradient is no operation that torch.func and traces see through; call it outside of "
+            "them, or take gradient='surrogate'"
+        )
     form = FORMS[dynamics.step]
     (name,) = dynamics.inputs
     x, given = inputs[name], dict(states or {})

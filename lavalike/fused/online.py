@@ -32,6 +32,7 @@ from lavalike.fused.arithmetic import Training, straight
 from lavalike.fused.trace import steps as stepper
 
 Tensors = dict[str, torch.Tensor]
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 RULES = ("eprop", "online")
 
 
@@ -66,6 +67,27 @@ class _Slopes:
 
     states: dict[str, Tensors]
     outputs: dict[str, Tensors]
+
+
+def look(
+    who: str, x: torch.Tensor, form: str, fits: bool, module: torch.nn.Module, traces: Traces | None
+) -> None:
+    """InputError unless ``x`` is the input of a step, of ``form``, that ``fits``, on the device of
+    ``module`` and of the batch of ``traces``."""
+    if not fits or 0 in x.shape or x.dtype not in DTYPES:
+        raise InputError(
+            f"{who}: the input of a step is {form} of float32, float64 or bfloat16, got {tuple(x.shape)}, {x.dtype}"
+        )
+    held = next((p.device for p in module.parameters()), x.device)
+    if held != x.device:
+        raise InputError(
+            f"{who}: the input is on {x.device}, the layer on {held}; move one to the other"
+        )
+    if traces is not None and traces.batch != len(x):
+        raise InputError(
+            f"{who}: input has shape {tuple(x.shape)}, the states are of a batch of {traces.batch}; call reset() before a new "
+            "sequence or another batch"
+        )
 
 
 def step(

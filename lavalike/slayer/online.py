@@ -78,16 +78,9 @@ class Online(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A step: (spikes, voltage) of x (batch, channel, ..., 1)."""
         block, neuron = self.block, self.block.neuron
-        if x.dim() < 3 or x.shape[-1] != 1 or 0 in x.shape or not x.is_floating_point():
-            raise InputError(
-                f"slayer.Online: {block.label}: input of a step is floating point (batch, channel, ..., 1), got "
-                f"{tuple(x.shape)}, {x.dtype}"
-            )
-        if self._traces is not None and self._traces.batch != len(x):
-            raise InputError(
-                f"slayer.Online: {block.label}: input has shape {tuple(x.shape)}, the states are of a batch of "
-                f"{self._traces.batch}; call reset() before a new sequence or another batch"
-            )
+        who = f"slayer.Online: {block.label}"
+        fits = x.dim() > 2 and x.shape[-1] == 1
+        online.look(who, x, "(batch, channel, ..., 1)", fits, self, self._traces)
 
         def synapse(message: torch.Tensor) -> torch.Tensor:
             return block.drive(message[..., None])[0][..., 0]
@@ -107,7 +100,7 @@ class Online(nn.Module):
             constants[n] = made.reshape(-1, *[1] * (x.dim() - 3)) if made.numel() > 1 else made
         matrix = self._matrix if self.rule == "eprop" else None
         outputs, states, self._traces = online.step(
-            f"slayer.Online: {block.label}",
+            who,
             self.rule,
             dynamics,
             neuron.training_,

@@ -102,18 +102,10 @@ class Online(Stateful):
     @arguments(x=TENSOR)
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]  # states are its own
         """A step: ``(out, *states)`` of x (batch, ...)."""
-        if x.dim() < 2 or not x.is_floating_point() or 0 in x.shape:
-            raise InputError(
-                f"{self.label}: the input of a step is a floating-point tensor (batch, ...), got {tuple(x.shape)}, {x.dtype}"
-            )
+        online.look(self.label, x, "(batch, ...)", x.dim() > 1, self, self._traces)
         if not self._affine:
             self._look(x.detach())
         sources = [online.Source(self.synapse, x, self._matrix(self.synapse))]
-        if self._traces is not None and self._traces.batch != len(x):
-            raise InputError(
-                f"{self.label}: input has shape {tuple(x.shape)}, the states are of a batch of {self._traces.batch}; "
-                "call reset() before a new sequence or another batch"
-            )
         if self.recurrent is not None:
             last = self._last
             if last is None:
