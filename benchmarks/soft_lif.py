@@ -72,8 +72,10 @@ class Images:
     y: torch.Tensor
 
 
-def images(data: MNIST) -> Images:
-    return Images(data.data[:, None, :, :, None].float() / 255, data.targets)
+def images(data: MNIST, most: int | None = None) -> Images:
+    """At most so many of all, drawn: a file may have them in the order of their digits."""
+    index = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most]
+    return Images(data.data[index][:, None, :, :, None].float() / 255, data.targets[index])
 
 
 def train(net: Network, data: Images, epochs: int, batch: int = 64, lr: float = 2e-3) -> None:
@@ -130,7 +132,7 @@ def main(argv: list[str] | None = None) -> dict[float, tuple[float, float]]:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     made = [mnist_sample(t) if args.data is None else MNIST(args.data, t) for t in (True, False)]
-    learn, test = (Images(d.x[: args.most], d.y[: args.most]) for d in map(images, made))
+    learn, test = (images(d, args.most) for d in made)
     print(f"{len(learn.y):,} images to train on, {len(test.y):,} to test\n")
     right, rows = {}, []
     for noise in args.noise:

@@ -137,15 +137,14 @@ def test_as_spikes_it_is_what_its_file_computes(tmp_path):
 
 def test_digits_trained_soft_run_as_spikes():
     """The command's own parts, on the sample: see benchmarks/soft_lif.py for all of MNIST."""
-    learn, test = (command.images(mnist_sample(t)) for t in (True, False))
-    learn, test = (command.Images(d.x[:n], d.y[:n]) for d, n in ((learn, 400), (test, 100)))
+    learn, test = (command.images(mnist_sample(t), n) for t, n in ((True, 600), (False, 100)))
     torch.manual_seed(0)
     net = command.Network((4, 8), noise=0.02)
     command.train(net, learn, 4, batch=16, lr=8e-3)
     answers = command.soft_answers(net, test)
     spiking = command.spiking_answers(net, test, [40])[40]
     right = [(a == test.y.numpy()).mean() for a in (answers, spiking)]
-    assert right[0] > 0.75
+    assert right[0] > 0.7
     assert abs(right[0] - right[1]) <= 0.04
     assert (answers == spiking).mean() > 0.9
 

@@ -58,7 +58,7 @@ class Online(nn.Module):
             }
         for what, there in wrong.items():
             if there:
-                raise InputError(f"slayer.Online: {block.label}: {what}")
+                raise InputError(f"slayer.Online: block {block.label}: {what}")
         self.block, self.rule = block, rule
         self._traces: online.Traces | None = None
 
