@@ -156,12 +156,48 @@ def spikingjelly(layer: Layer) -> Callable[[], Any] | None:
     return run
 
 
+def compiled_loop(layer: Layer) -> Callable[[], Any]:
+    """The same layer as a plain loop of torch operations, by torch.compile."""
+    atan, x = Atan(), layer.x.clone().requires_grad_()
+
+    def loop(x: torch.Tensor) -> torch.Tensor:
+        v, out = torch.zeros_like(x[0]), []
+        for current in x.unbind(0):
+            v = v * DECAY + current
+            over = v - THRESHOLD
+            spikes = (over > 0).to(v.dtype)
+            out.append(spikes + (over - over.detach()) * atan.derivative(over).detach())
+            v = v * (1 - spikes)
+        return torch.stack(out)
+
+    step = torch.compile(loop)
+    return lambda: torch.autograd.grad(step(x), x, layer.gy)
+
+
+def timed(make: Callable[[], Callable[[], Any] | None], repeat: int) -> tuple[str, float | None]:
+    """What is printed of a peer, and its time if it has one."""
+    try:
+        run = make()
+        if run is None:
+            return "not installed", None
+        took = milliseconds(run, repeat)
+    except Exception as e:  # whatever it raises: it takes no part
+        return f"refused ({type(e).__name__})", None
+    return f"{took:.3f}", took
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--repeat", type=int, default=30, help="timed passes of each layer; default 30"
     )
-    repeat = parser.parse_args(argv).repeat
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="also the plain loop by torch.compile, which takes minutes to compile",
+    )
+    args = parser.parse_args(argv)
+    repeat = args.repeat
     if not torch.cuda.is_available() or not triton.supported():
         print("no CUDA device, or no Triton: nothing is measured here")
         return
@@ -176,8 +212,8 @@ def main(argv: list[str] | None = None) -> None:
         for dtype in (torch.float32, torch.bfloat16):
             layer = Layer(steps, width, dtype, device)
             time = milliseconds(layer.pass_, repeat)
-            peer = spikingjelly(layer)
-            other = milliseconds(peer, repeat) if peer else None
+            said, other = timed(lambda layer=layer: spikingjelly(layer), repeat)
+            loop = timed(lambda layer=layer: compiled_loop(layer), 5)[0] if args.compile else ""
             moved = layer.traffic * steps * width / time * 1e3
             rows.append(
                 (
@@ -187,11 +223,12 @@ def main(argv: list[str] | None = None) -> None:
                     f"{layer.traffic:.1f} of {LIMIT[dtype]}",
                     f"{moved / 1e9:.0f}",
                     f"{moved / copy:.0%}",
-                    f"{other:.3f}" if other else "not installed",
+                    said,
                     f"{other / time:.2f}" if other else "",
+                    loop,
                 )
             )
-            del layer, peer
+            del layer
     head = (
         "LIF forward + backward",
         "spikes",
@@ -201,6 +238,7 @@ def main(argv: list[str] | None = None) -> None:
         "of copy",
         "SpikingJelly ms",
         "times ours",
+        "torch.compile ms",
     )
     print(table(head, rows))
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.workers [--neurons 4000] [--seconds 2]
     python -m benchmarks.workers --paper
+    python -m benchmarks.workers --mpi
 
 Four populations of LIF neurons in a ring, each connected all-to-all with itself and the next, a few
 per cent of them spiking per step. The hand-written loop is one compiled function for this network,
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -173,20 +175,17 @@ def against_hand(n: int, seconds: float) -> None:
     one[0].stop()
 
 
-def meeting(rank: int, size: int, fd: int):
+def meeting(rank: int, size: int, exchange_of):
     """A function that does so many exchanges of ``size`` bytes each way with another process, as a
-    table of one row."""
+    table of one row; ``exchange_of``: makes the exchange, of a layout and a wiring."""
     from lavalike.backends.numba import exchange, kernels
     from lavalike.backends.numba.kernels import Spec
     from lavalike.backends.numba.program import Op, kind_of
-    from lavalike.runtime.shared import SharedExchange
 
-    lifs, _ = ring(size // 4, 2)
-    made = cutting.cut(flatten(lifs[0], lv.RunConfig(), get_backend), 2, {"l0": 0, "l1": 1})
-    layout = wiring.Layout(made, 1)
-    shared = SharedExchange(layout, wiring.Wiring(made, rank), fd)
-    shared.begin(1)
-    function, values = shared.row()
+    made = pair(size)
+    meets = exchange_of(wiring.Layout(made, 1), wiring.Wiring(made, rank))
+    meets.begin(1)
+    function, values = meets.row()
     values = [None, *values]
     names = function.__code__.co_varnames[: len(values)]
     kinds = [("t", 0) if v is None else kind_of(v) for v in values]
@@ -196,36 +195,72 @@ def meeting(rank: int, size: int, fd: int):
     block = kernels.engine_block(rows, where)
     walk = kernels.engine(block)
 
-    def run(count: int) -> None:
+    def run(count: int, kept: Op = op) -> None:  # whose arrays the row points to
         first, last = 1, count
         while first <= last:
             block[3], block[4], where[3] = first, last - first + 1, first - 1
             if walk() == exchange.WAITED:
-                shared.waited()
+                meets.waited()
             first = int(where[3]) + 1
 
-    return shared, run
+    return run
+
+
+def pair(size: int):
+    """Two shares that send each other ``size`` bytes a step."""
+    lifs, _ = ring(size // 4, 2)
+    return cutting.cut(flatten(lifs[0], lv.RunConfig(), get_backend), 2, {"l0": 0, "l1": 1})
+
+
+def through(fd: int):
+    from lavalike.runtime.shared import SharedExchange
+
+    return lambda layout, wires: SharedExchange(layout, wires, fd)
 
 
 def other(size: int, pipe, memory) -> None:
     """The second process of an exchange."""
-    _, run = meeting(1, size, memory.detach())
+    run = meeting(1, size, through(memory.detach()))
     pipe.send("ready")
     while pipe.recv():
         run(EXCHANGES)
+
+
+def ranks() -> None:
+    """One of two ranks, which exchange by MPI; rank 0 prints."""
+    from mpi4py import MPI
+
+    from lavalike.runtime.mpi import Exchange
+
+    comm, rows = MPI.COMM_WORLD, []
+    for k, size in enumerate(BYTES):
+        run = meeting(comm.rank, size, lambda a, b, k=k: Exchange(a, b, comm, k + 1, [0]))
+        best = np.inf
+        for _ in range(TURNS):
+            comm.Barrier()
+            began = time.perf_counter()
+            run(EXCHANGES // 4)
+            best = min(best, (time.perf_counter() - began) / (EXCHANGES // 4))
+        rows.append([f"{size:,}", f"{1e9 * best:.0f}"])
+    if comm.rank == 0:
+        print(table(["bytes each way", "ns an exchange by MPI"], rows), flush=True)
+
+
+def by_mpi() -> None:
+    launcher = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or "mpiexec"
+    command = [launcher, "-n", "2", sys.executable, "-m", "benchmarks.workers", "--rank"]
+    subprocess.run(command, check=True)
 
 
 def exchanges() -> None:
     context = multiprocessing.get_context("spawn")
     rows = []
     for size in BYTES:
-        lifs, _ = ring(size // 4, 2)
-        made = cutting.cut(flatten(lifs[0], lv.RunConfig(), get_backend), 2, {"l0": 0, "l1": 1})
-        fd = wiring.memory(wiring.Layout(made, 1).size)
+        fd = wiring.memory(wiring.Layout(pair(size), 1).size)
         ours, theirs = context.Pipe()
         child = context.Process(target=other, args=(size, theirs, Handed(fd)), daemon=True)
         child.start()
-        _, run = meeting(0, size, fd)
+        run = meeting(0, size, through(fd))
         ours.recv()
         best = np.inf
         for _ in range(TURNS):
@@ -315,9 +350,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--paper", action="store_true", help="only what the model says of 16 machines"
     )
+    parser.add_argument("--mpi", action="store_true", help="only exchanges between two MPI ranks")
+    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.paper:
-        paper()
+    if args.paper or args.mpi or args.rank:
+        (paper if args.paper else by_mpi if args.mpi else ranks)()
         return
     against_hand(args.neurons, args.seconds)
     exchanges()

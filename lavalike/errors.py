@@ -8,6 +8,7 @@
      +- RuleError (ValueError)           a learning rule that cannot be read, or not be computed as asked
      +- InputError (ValueError)          data handed to a run, a network or a layer
      |   +- NotRecordedError (KeyError)  what a Recording does not hold
+     |   +- NotAvailableError (NotImplementedError)  what a layer cannot do by its nature
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
      |   +- DeadlockError              all that is left of a step waits for each other
      |       +- ChannelDeadlockError   a run and the program around it wait for each other, or nobody is left to wait for
@@ -55,6 +56,10 @@ class RuleError(LavalikeError, ValueError):
 
 class InputError(LavalikeError, ValueError):
     """Data handed to a run, a network or a layer does not fit it."""
+
+
+class NotAvailableError(InputError, NotImplementedError):
+    """A layer is asked for what it cannot do by its nature."""
 
 
 class BackendError(ModelSelectionError, InputError):

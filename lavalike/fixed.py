@@ -215,8 +215,9 @@ def to_fixed(
 
         fixed = lv.to_fixed(net, {"inp": samples})
         print(fixed)
-        run = lv.simulate(fixed.net, fixed.encode({"inp": x}),
-        config=RunConfig(precision="fixed_pt")) y = fixed.decode(run, "out")
+        exact = lv.RunConfig(precision="fixed_pt")
+        run = lv.simulate(fixed.net, fixed.encode({"inp": x}), config=exact)
+        y = fixed.decode(run, "out")
     """
     return _Conversion(net, sample_inputs, steps).fixed
 
@@ -357,8 +358,7 @@ class _Conversion:
             if var.name == "num_message_bits" or (isinstance(process, ATRLIF) and var.name == "s"):
                 continue  # no state, or the spikes that were sent last
             whole = np.round(value * unit)
-            most = float(np.abs(value).max())
-            row.rounding = max(row.rounding, float(np.abs(whole / unit - value).max()) / most)
+            _note(row, whole / unit, value)
             getattr(twin, var.name).set(whole.astype(np.int64))
 
     def _weights(self, node: Node, process: Connection, twin: Any, row: Row) -> None:
@@ -391,7 +391,7 @@ class _Conversion:
             twin.weight_exp.set(exp)
             row.exponent = exp
         row.bits = int(np.abs(whole).max()).bit_length() if most else 0
-        row.rounding = float(np.abs(whole * 2.0**exp - wanted).max() / most) if most else 0.0
+        _note(row, whole * 2.0**exp, wanted)
 
     def _neuron(self, node: Node, process: AbstractProcess, twin: Any, row: Row) -> None:
         dynamics = process.dynamics
@@ -484,8 +484,7 @@ class _Conversion:
         whole = np.round(wanted / 2**exp)
         if most and not whole.any():
             self.fail(node, f"bias_mant: {most / unit:g} would be 0; make it larger, or 0")
-        if most:
-            row.rounding = max(row.rounding, float(np.abs(whole * 2**exp - wanted).max() / most))
+        _note(row, whole * 2**exp, wanted)
         twin.bias_mant.set(whole.astype(np.int64))
         return exp
 
@@ -514,9 +513,7 @@ class _Conversion:
                     else ", or scale the neuron's weights and threshold up"
                 ),
             )
-        most = np.abs(value).max(initial=0.0)
-        if most:
-            row.rounding = max(row.rounding, float(np.abs(whole / unit - value).max() / most))
+        _note(row, whole / unit, value)
         return whole
 
     # -- how far apart they are
@@ -766,6 +763,13 @@ def _weights_of(process: Any) -> tuple[Var, Var | None, np.ndarray]:
     exponent: Var | None = None if isinstance(process, SHIFTLESS) else process.weight_exp
     value = np.asarray(Var.get(own), float)
     return own, exponent, value if exponent is None else value * 2.0 ** Var.get(exponent)[0]
+
+
+def _note(row: Row, held: np.ndarray, wanted: np.ndarray) -> None:
+    """Have ``row`` tell how far ``held`` is from what was ``wanted``."""
+    most = np.abs(wanted).max(initial=0.0)
+    if most:
+        row.rounding = max(row.rounding, float(np.abs(held - wanted).max() / most))
 
 
 def _base(process: Any) -> tuple[str, int]:

@@ -9,13 +9,15 @@ computes. ``mpirun -n 4 lavalike run program.py`` is the same. It needs mpi4py (
 from __future__ import annotations
 
 import os
+import platform
 import runpy
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from lavalike.errors import InputError, LavalikeError
+from lavalike.errors import InputError, LavalikeError, WorkerError
 
 # what launchers tell their processes: Open MPI, MPICH and Intel MPI, Slurm's
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
@@ -51,6 +53,7 @@ def over_ranks(program: Callable[[], int], file: str) -> int:
             return _told(e)
 
     try:
+        check_versions(MPI.COMM_WORLD)
         return mpi.run(told, file)
     except BaseException as e:  # others wait for this rank, or it for them: all end
         status = _told(e) or 1
@@ -58,6 +61,26 @@ def over_ranks(program: Callable[[], int], file: str) -> int:
     time.sleep(READ)
     MPI.COMM_WORLD.Abort(status)
     os._exit(status)  # where that takes a while
+
+
+def check_versions(comm: Any) -> None:
+    """WorkerError where ranks run other versions than rank 0."""
+    import numba
+    import numpy as np
+
+    from lavalike import __version__
+
+    mine = (__version__, platform.python_version(), np.__version__, numba.__version__)
+    everyone = comm.allgather(mine)
+    for rank, theirs in enumerate(everyone):
+        if theirs != everyone[0]:
+            names = ("lavalike", "Python", "NumPy", "Numba")
+            name, a, b = next(
+                x for x in zip(names, everyone[0], theirs, strict=True) if x[1] != x[2]
+            )
+            raise WorkerError(
+                f"MPI: {name} is {a} on rank 0 and {b} on rank {rank}; install the same everywhere"
+            )
 
 
 def _told(error: BaseException) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import pickle
 import random
@@ -34,16 +33,21 @@ from lavalike.arguments import (
     shown,
 )
 from lavalike.backends import get_backend
-from lavalike.compiled.contents import WRONG, array, contents
+from lavalike.compiled.contents import WRONG, Decoder
 from lavalike.compiler.fingerprint import difference, fingerprint, hashed
 from lavalike.compiler.flat import flatten
-from lavalike.errors import GraphFileError, InputError, InputTypeError, RunError, step_error
+from lavalike.errors import (
+    GraphFileError,
+    InputError,
+    InputTypeError,
+    LavalikeError,
+    RunError,
+    step_error,
+)
 from lavalike.model.config import RunConfig
-from lavalike.process import AbstractProcess, InPort, Port, Var
+from lavalike.process import AbstractProcess, InPort, Var
 from lavalike.process.process import component, walk
-from lavalike.process.var import resolved
-from lavalike.runtime.checkpoint import Encoder
-from lavalike.runtime.simulate import RECORD, Recording, Target, find, simulate
+from lavalike.runtime.simulate import TARGETS, Recording, Target, find, recorded, simulate
 
 DOOR = "simulate_many"
 FORMAT = 1
@@ -54,10 +58,6 @@ Item = dict[int, Any]  # what a port or Var, by its place in the structure, gets
 _MANY = Rule(
     "a sequence or iterator of dicts",
     lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Mapping | np.ndarray),
-)
-_RECORD = Rule(
-    "a list of ports, Vars or names",
-    lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Port | Var | Mapping),
 )
 _local = threading.local()  # the network that a worker has: (digest, _Job)
 _here = uuid.uuid4()  # of this process and those forked from it
@@ -78,7 +78,7 @@ class _Result(NamedTuple):
     inputs=_MANY,
     steps=optional(integer(1)),
     config=optional(instance(RunConfig)),
-    record=_RECORD,
+    record=TARGETS,
     executor=optional(instance(Executor, words="a concurrent.futures.Executor")),
     to=optional(PATH),
     progress=FLAG,
@@ -145,16 +145,12 @@ def simulate_many(
         drawn = int(np.random.randint(2**63 - 1, dtype=np.int64))  # noqa: NPY002
     else:
         drawn = config.seed
-    targets = list(
-        dict.fromkeys(
-            [*process.out_ports, *(resolved(find(process, r, Port | Var, RECORD)) for r in record)]
-        )
-    )
+    targets = recorded(process, record)
     flat = flatten(process, config, get_backend)
     folder = None
     if to is not None:
         told = {
-            "graph": json.loads(json.dumps(fingerprint(flat, states=True))),
+            "graph": fingerprint(flat, states=True),
             "step": flat.step,
             "steps": steps,
             "record": [t.path for t in targets],
@@ -325,7 +321,7 @@ class _Parent:
         self.process, self.targets, self.data = process, targets, data
         self.executor, self.folder = executor, folder
         self.digest = hashed(data)
-        self.places = process._structure.root().parts()[1]
+        self.parts, self.places = process._structure.root().parts()
         self.fresh = self._workers() or 1  # how many items bring the network along unasked
         self.job: _Job | None = None  # without an executor
 
@@ -434,8 +430,7 @@ class _Parent:
                 bar.close()
 
     def _digest(self, item: Item) -> str:
-        parts = self.process._structure.root().parts()[0]
-        paths: list[Any] = [getattr(parts[place], "path", "") for place in item]
+        paths: list[Any] = [getattr(self.parts[place], "path", "") for place in item]
         return hashed(*sorted(zip(paths, map(hashed, item.values()), strict=True)))
 
     def _result(self, index: int, future: Future[_Result | None]) -> _Result | None:
@@ -468,33 +463,38 @@ class _Folder:
         if not head.exists():
             try:
                 path.mkdir(parents=True, exist_ok=True)
-                self._write(head, "sweep", {**told, "format": FORMAT, "drawn": drawn}, [])
+                self._write(head, "sweep", {**told, "drawn": drawn})
             except OSError as e:
                 raise InputError(f"{DOOR}: to: {path} cannot be written to: {e}") from e
             return
-        _, found, _ = contents(head, "sweep", DOOR)
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise GraphFileError(f"{head}: is of another format than this lavalike's, {FORMAT}")
-        problem = difference(found["graph"], told["graph"])
-        for name in ("step", "steps", "record", "seed"):
-            if problem is None and found[name] != told[name]:
-                problem = f"{name} is {found[name]} there and {told[name]} here"
+        found = Decoder(head).read("sweep", DOOR, FORMAT)
+        try:
+            problem = difference(found["graph"], told["graph"])
+            for name in ("step", "steps", "record", "seed"):
+                if problem is None and found[name] != told[name]:
+                    problem = f"{name} is {found[name]} there and {told[name]} here"
+            self.drawn = int(found["drawn"])
+        except WRONG as e:
+            raise GraphFileError(f"{head}: is damaged: {type(e).__name__}: {e}") from e
         if problem is not None:
             raise InputError(
                 f"{DOOR}: to: {path} has the results of another sweep: {problem}; give another folder, or remove it"
             )
-        self.drawn = int(found["drawn"])
 
     def _file(self, index: int) -> Path:
         return self.path / f"{index:08d}.h5"
 
     @staticmethod
-    def _write(path: Path, name: str, told: dict[str, Any], arrays: list[np.ndarray]) -> None:
+    def _write(
+        path: Path, name: str, told: dict[str, Any], encoder: container.Encoder | None = None
+    ) -> None:
+        encoder = encoder or container.Encoder(str(path))
+        text = encoder.text({"format": FORMAT, **told})
         with atomic.draft(path) as draft:
-            container.written(draft, name, json.dumps(told).encode(), arrays)
+            container.written(draft, name, text, encoder.arrays)
 
     def write(self, index: int, digest: str, targets: list[Target], result: _Result) -> None:
-        encoder = Encoder(str(self.path))
+        encoder = container.Encoder(str(self._file(index)))
         told = {
             "item": index,
             "inputs": digest,
@@ -505,7 +505,7 @@ class _Folder:
             ],
         }
         try:
-            self._write(self._file(index), "item", told, encoder.arrays)
+            self._write(self._file(index), "item", told, encoder)
         except OSError as e:
             raise RunError(
                 f"{DOOR}: item {index}: its result cannot be written to {self.path}: {e}; those before it are there, and the same call "
@@ -517,17 +517,18 @@ class _Folder:
         path = self._file(index)
         if not path.exists():
             return None
-        _, found, arrays = contents(path, "item", DOOR)
+        reader = Decoder(path)
+        found = reader.read("item", DOOR, FORMAT)
         try:
             if found["inputs"] != digest or found["item"] != index:
                 raise InputError(
                     f"{DOOR}: item {index}: {path} has the result of other inputs; give another folder, or remove the file"
                 )
-            rows = [array(x, arrays) for *_, x in found["recorded"]]
+            rows = [reader.array(x) for *_, x in found["recorded"]]
             if len(rows) != targets:
                 raise ValueError(f"{len(rows)} arrays for {targets}")
             return _Result(rows, bool(found["batched"]))
-        except InputError:
+        except LavalikeError:
             raise
         except WRONG as e:
             raise GraphFileError(

@@ -291,7 +291,7 @@ def _trained(blocks: list[Block], x: torch.Tensor) -> list[tuple[Block, np.ndarr
         neuron = block.unit
         before = 0 if neuron is None else int(neuron.overflows)
         # flattened in front of a dense layer, as a file does by itself
-        y = block(
+        y = block.deployed(
             x.flatten(1, -2) if block.kind.startswith("dense") and getattr(x, "ndim", 0) == 5 else x
         )
         y = y[0] if block.count_log else y

@@ -31,6 +31,7 @@ from lavalike.bss2.spiking.transforms.weight_transforms import (
     linear_exponential_clamp,
     linear_saturating,
 )
+from lavalike.bss2.spiking.utils.readout_source import ReadoutSource
 from lavalike.errors import InputError, InputTypeError
 
 DT = 1e-6
@@ -178,7 +179,10 @@ def test_what_was_recorded_is_injected_and_the_gradient_is_the_models_there():
 def test_spikes_alone_can_be_injected():
     net = Net(chip=Chip(5), neuron={"enable_cadc_recording": False})
     h, y = net(inputs())
-    assert h.membrane_cadc is None
+    model = integrate(
+        inputs() @ net.syn.weight.t(), net.lif.params(), DT, Recorded(h.spikes.detach())
+    )
+    torch.testing.assert_close(h.membrane_cadc, model.membrane)  # as hxtorch: the model's
     assert set(h.spikes.unique().tolist()) <= {0.0, 1.0}
     y.membrane_cadc.sum().backward()
     assert net.syn.weight.grad.abs().max() > 0
@@ -352,15 +356,15 @@ def test_cadc_noise():
 
 
 def test_madc_records_one_neuron_finely():
-    samples = madc(torch.arange(111.0).unsqueeze(1), 1e-6)
-    assert samples.shape == (3235, 1, 2)  # as many as hxtorch counts in 110 us
-    np.testing.assert_allclose(
-        samples[:, 0, 1], np.floor(samples[:, 0, 0].double().numpy() * 4e6 + 1e-3) / 4, atol=0.26
-    )
+    samples = madc(torch.arange(110.0).unsqueeze(1), 1e-6)
+    assert samples.shape == (2, 3235, 1)  # as many as hxtorch counts in 110 us
+    times = samples[0, :, 0].double().numpy()
+    expected = np.floor(np.minimum(times, 109e-6) * 4e6 + 1e-3) / 4  # the last step is held
+    np.testing.assert_allclose(samples[1, :, 0], expected, atol=0.26)
     net = Net(chip=Chip(noise=QUIET), neuron={"enable_madc_recording": True, "record_neuron_id": 4})
     h, _ = net(inputs())
-    assert h.membrane_madc.shape[1:] == (6, 2)
-    on_grid = np.interp(np.arange(38) * 1e-6, h.membrane_madc[:, 0, 0], h.membrane_madc[:, 0, 1])
+    assert (h.membrane_madc.shape[0], h.membrane_madc.shape[2]) == (2, 6)
+    on_grid = np.interp(np.arange(38) * 1e-6, *h.membrane_madc[:, :, 0].numpy())
     reference = Net(chip=Chip(level="quantised"))(inputs())[0].membrane_cadc[:, 0, 4].detach()
     np.testing.assert_allclose(on_grid[:37], reference[:37], atol=0.04)
 
@@ -371,7 +375,7 @@ def test_readouts_are_fitted_to_the_converter_and_told_scales_are_kept():
     v = voltage_of(net.li, 1 / net.e.outcome.scales["LI 1"].trace).lsb(y.membrane_cadc.detach())
     # to 80 % of 30..210, around 120, with one LSB of rounding and what lies between samples
     assert float((v - 120).abs().max()) == pytest.approx(72, abs=4)
-    told = Net(chip=Chip(noise=QUIET), readout={"trace_scale": 0.05, "trace_offset": 120.0})
+    told = Net(chip=Chip(noise=QUIET), readout={"trace_scale": 0.05, "trace_offset": -8.0})
     _, z = told(inputs())
     assert told.e.outcome.scales["LI 1"].trace == 0.05
     steps = z.membrane_cadc.detach() / 0.05
@@ -798,13 +802,13 @@ def test_model_and_chip_parameters():
         ),
         (
             {"neuron": {"cadc_readout_source": "membrane"}},
-            RoutingError,
-            "LIF 1: cadc_readout_source is a real chip's; an emulated one has",
+            RecordingError,
+            r"LIF 1: cadc_readout_source of an emulated chip is ReadoutSource\.VOLTAGE or ADAPTATION, got 'membrane'",
         ),
         (
-            {"neuron": {"placement_constraint": [1]}},
-            RoutingError,
-            "LIF 1: placement_constraint is a real chip's",
+            {"neuron": {"madc_readout_source": ReadoutSource.ADAPTATION}},
+            RecordingError,
+            "LIF 1: madc_readout_source is ADAPTATION, and its neurons have no adaptation current",
         ),
         (
             {

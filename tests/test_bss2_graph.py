@@ -1042,6 +1042,28 @@ def test_at_ideal_a_chips_forward_and_gradient_are_torchs(recurrent):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
+def test_products_of_a_module_and_their_gradient_are_torchs():
+    """From the states that the module has, whatever the Vars were set to since."""
+    net = Net(Dense(weights=ONE * 0.3, num_message_bits=16), Sigma(shape=(2,)))
+    held = net.parts[0].a_buff
+    held.set([0.5, -0.25])
+    plain, chip = (
+        lv.to_torch(net, dtype="float64"),
+        lv.to_torch(net, dtype="float64", forward="bss2", chip=Chip(level="ideal")),
+    )
+    held.set([0.0, 0.0])
+    x = torch.linspace(-1, 2, 16).double().reshape(2, 2, 4)
+    y = plain(x)
+    assert y[0, :, 0].tolist() == [0.5, -0.25]
+    torch.testing.assert_close(chip(x), y, rtol=1e-6, atol=1e-6)  # float32 in the array
+    weight = torch.sin(torch.arange(y.numel()).double()).reshape(y.shape)
+    want, got = (
+        torch.autograd.grad((m(x) * weight).sum(), list(m.parameters())) for m in (plain, chip)
+    )
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
 def test_fused_loops_compute_the_same():
     net, x = two_layers(), torch.from_numpy(spikes((3, 5, 40), 0.3))
     module = lv.to_torch(

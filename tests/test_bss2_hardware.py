@@ -7,6 +7,7 @@ import importlib
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from lavalike.bss2.perceptron import nn as layers
 from lavalike.bss2.spiking import MixedHXModelParameter
 from lavalike.bss2.spiking.neuron import Recorded, integrate
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
+from lavalike.bss2.spiking.utils.dynamic_range.threshold import get_trace_scaling
+from lavalike.bss2.spiking.utils.readout_source import ReadoutSource
 from lavalike.errors import InputError, InputTypeError
 from tests.hxtorch_standin import arrays, connection, network as network_module
 
@@ -392,7 +395,8 @@ def test_parameters_are_said_in_both_units(installed):
     assert (given["leak"].model_value, given["leak"].hardware_value) == (0.0, 80)
     assert (given["threshold"].model_value, given["threshold"].hardware_value) == (1.0, 125)
     assert given["tau_mem"] == 6e-6
-    assert (given["trace_offset"], given["trace_scale"]) == (80, pytest.approx(1 / 45))
+    # hxtorch counts from 128
+    assert (given["trace_offset"], given["trace_scale"]) == (80 - 128, pytest.approx(1 / 45))
     assert (given["cadc_time_shift"], given["alpha"], given["execution_instance"].calib_path) == (
         1,
         40.0,
@@ -532,9 +536,10 @@ def test_structures_and_what_only_a_chip_has_are_handed_on(installed):
     with hardware.connection():
         e = spiking.Experiment(hw_routing_func=len, chip=bss2.Chip(level="hardware"))
         e.default_execution_instance.load_calib("d.pbin")
+        places = [object() for _ in range(4)]  # halco's coordinates
         wide, lif = (
             spiking.Synapse(300, 4, e),
-            spiking.LIF(4, e, leak=0.0, reset=0.0, threshold=1.0, placement_constraint=[7]),
+            spiking.LIF(4, e, leak=0.0, reset=0.0, threshold=1.0, placement_constraint=places),
         )
         out, li = (
             spiking.Synapse(4, 2, e),
@@ -552,12 +557,86 @@ def test_structures_and_what_only_a_chip_has_are_handed_on(installed):
     neuron, readout = handed("LIF")[0], handed("LI")[0]
     assert (neuron.given["neuron_structure"].size, readout.given["neuron_structure"].size) == (3, 2)
     assert (neuron.given["placement_constraint"], readout.given["cadc_readout_source"]) == (
-        [7],
+        places,
         "excitatory",
     )
     assert neuron.given["execution_instance"].calib_path == "d.pbin"
     assert handed("Experiment")[0].hw_routing_func is len
     assert h.membrane_cadc.shape == (30, 1, 2)
+
+
+def test_places_readouts_and_measurements_are_said_in_its_words(installed, monkeypatch):
+    """Circuits by number become halco's coordinates, ours of a readout hxtorch's, and what is
+    measured is measured there."""
+    installed("perceptron", chip=True)
+    network_module.made.clear()
+    words = ("LogicalNeuronOnDLS", "AtomicNeuronOnDLS", "NeuronRowOnDLS", "NeuronColumnOnDLS")
+    monkeypatch.setitem(
+        sys.modules,
+        "dlens_vx_v3.halco",
+        SimpleNamespace(**{w: partial(lambda w, *given: (w, *given), w) for w in words}),
+    )
+    with hardware.connection(), bss2.use(bss2.Chip(level="hardware")):
+        e = spiking.Experiment()
+        syn = spiking.Synapse(5, 2, e)
+        lif = spiking.AELIF(
+            2,
+            e,
+            leak=0.0,
+            reset=0.0,
+            threshold=1.0,
+            exponential=False,
+            cadc_readout_source=ReadoutSource.ADAPTATION,
+        )
+        out, li = spiking.Synapse(2, 2, e), spiking.LI(2, e, placement_constraint=[3, 300])
+        e.default_execution_instance.chip = whole = object()
+        h = lif(syn(spiking.LIFObservables(spikes=inputs())))
+        li(out(h))
+        spiking.run(e, 30)
+        params = {"threshold": MixedHXModelParameter(1.0, 125), "tau_mem": 1e-5}
+        scaling = get_trace_scaling(params, "c.pbin", spiking.morphology.SingleCompartmentNeuron(2))
+    assert h.adaptation_cadc is not None  # the model's: the stand-in records none
+    assert handed("AELIF")[0].given["cadc_readout_source"] == "hal.adaptation"
+    assert handed("LI")[0].given["placement_constraint"] == [
+        (
+            "LogicalNeuronOnDLS",
+            1,
+            ("AtomicNeuronOnDLS", ("NeuronRowOnDLS", row), ("NeuronColumnOnDLS", column)),
+        )
+        for row, column in ((0, 3), (1, 44))
+    ]
+    assert handed("AELIF")[0].given.get("execution_instance") is None or whole
+    assert float(scaling) == pytest.approx(1 / 44)
+    name, given, path, structure = next(m for m in network_module.made if type(m) is tuple)
+    assert (name, path, structure.size) == ("get_trace_scaling", "c.pbin", 2)
+    assert (given["threshold"].model_value, given["threshold"].hardware_value) == (1.0, 125)
+    assert given["tau_mem"] == 1e-5
+
+
+def test_what_hxtorch_says_is_told_and_its_faults_are_raised(installed, monkeypatch, tmp_path):
+    installed("perceptron")
+    with pytest.warns(bss2.EmulatedChipWarning, match="mock only, it says: no executor backend"):
+        bss2.init_hardware()
+    bss2.release_hardware()
+    import hxtorch
+
+    for error in (RecursionError, NotImplementedError, ValueError, TypeError):
+
+        def broken(error=error):
+            raise error("a fault")
+
+        monkeypatch.setattr(hxtorch, "get_unique_identifier", broken)
+        with pytest.raises(error, match="a fault"):
+            hardware.availability()
+        with pytest.raises(error, match="a fault"):
+            bss2.init_hardware()
+    installed("perceptron")
+    (tmp_path / "hxtorch").mkdir()
+    (tmp_path / "hxtorch" / "__init__.py").write_text("import grenade_that_is_not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.warns(bss2.EmulatedChipWarning, match="it says: .*'grenade_that_is_not_there'"):
+        bss2.init_hardware()
+    bss2.release_hardware()
 
 
 def test_what_is_counted_from_the_first_sample_comes_back_in_the_models_unit(installed):

@@ -817,15 +817,15 @@ def test_mock_parameter():
     for wrong in (2000, 0, -1.0, float("nan")):
         with pytest.raises(
             OverflowError,
-            match=r"^MockParameter: gain must be above 0 and at most 1 LSB, got .*; measure_mock_parameter",
+            match=r"^set_mock_parameter: gain must be above 0 and at most 1 LSB, got .*; measure_mock_parameter",
         ):
-            p.MockParameter(gain=wrong)
+            p.set_mock_parameter(p.MockParameter(gain=wrong))
         own.gain = wrong  # set since
         with pytest.raises(OverflowError, match=r"^set_mock_parameter: gain must be above 0"):
             p.set_mock_parameter(own)
     for wrong in (-1, float("nan"), float("inf")):
-        with pytest.raises(RangeError, match="MockParameter: noise_std must be at least 0"):
-            p.MockParameter(noise_std=wrong)
+        with pytest.raises(RangeError, match="set_mock_parameter: noise_std must be at least 0"):
+            p.set_mock_parameter(p.MockParameter(noise_std=wrong))
     for wrong in ({"gain": "a"}, {"noise_std": None}, {"gain": True}):
         with pytest.raises(
             InputTypeError,

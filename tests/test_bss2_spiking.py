@@ -375,10 +375,12 @@ def test_a_network_is_its_equations():
     h = lif(syn(spiking.LIFObservables(spikes=x)))
     y = li(out(h))
     assert repr(y) == "LIObservables(not run yet)"
+    assert y.empty
+    assert (y.membrane_cadc, h.spikes, h.holds("spikes")) == (None, None, False)
     with pytest.raises(
-        RunError, match=r"membrane_cadc of LI 1: not run yet; call run\(experiment, runtime\)"
+        RunError, match=r"graded_spikes of Synapse 1: not run yet; call run\(experiment, runtime\)"
     ):
-        y.membrane_cadc  # noqa: B018
+        lif.graded(spiking.Synapse(5, 30, spiking.Experiment(mock=True))(spiking.Handle(x)))
     spiking.run(e, 38)
     p = Params(tau_mem=6e-6, tau_syn=6e-6, membrane_capacitance=6e-6, refractory_time=1e-6)
     z, v = plainly(x @ syn.weight.t(), p)
@@ -438,9 +440,6 @@ def test_a_layer_of_ones_own():
     spiking.run(e)
     assert torch.equal(h.tensor, torch.full((2, 1, 1), 2.0))
     torch.testing.assert_close(g.graded_spikes, 3 * torch.ones(5, 1, 4) @ louder.weight.t())
-    Rates = spiking.Handle("rate", "count")
-    assert Rates(torch.ones(1)).rate.item() == 1
-    assert Rates.names == ("rate", "count")
 
 
 def test_sparse_synapses_have_no_gradient_where_there_is_none():
@@ -470,11 +469,12 @@ def test_batch_dropout():
     d = drop(h)
     spiking.run(e)
     assert torch.equal(d.spikes, h.spikes)
+    assert drop(spiking.LIFObservables(spikes=inputs())).spikes is None
     with pytest.raises(
         TypeError,
         match="BatchDropout silences neurons, so it follows a population that fires; got an input",
     ):
-        drop(spiking.LIFObservables(spikes=inputs()))
+        spiking.run(e)
 
 
 def test_masked_neurons_are_silent():
@@ -532,7 +532,7 @@ def test_layers_are_pickled_and_tensors_move_with_them():
 def test_parameters():
     mixed = spiking.MixedHXModelParameter(1.0, 150)
     assert (mixed.model_value, mixed.hardware_value) == (1.0, 150)
-    assert spiking.ModelParameter(2.0).hardware_value is None
+    assert spiking.ModelParameter(2.0).hardware_value == 2.0
     assert spiking.HXParameter(3.0).hardware_value == 3.0
     assert spiking.HXTransformedModelParameter(10e-6, lambda c: 63).hardware_value == 63
     e = spiking.Experiment(mock=True)
@@ -997,7 +997,11 @@ def test_handles_that_nobody_fills():
             OperandError,
             "LIF 1: a SynapseHandle is expected",
         ),
-        (lambda e: spiking.LI(2, e, method="eventprop"), InputError, "LI: it does not fire"),
+        (
+            lambda e: spiking.LI(2, e, enable_spike_recording=True),
+            InputError,
+            "LI: it does not fire",
+        ),
         (
             lambda e: spiking.SparseSynapse(torch.ones(3), e),
             OperandError,
@@ -1069,9 +1073,9 @@ def test_handles_that_nobody_fills():
             "is an integer >= 1, got True",
         ),
         (
-            lambda e: spiking.LI(2, e, cadc_time_shift=1.5),
+            lambda e: spiking.LI(2, e, cadc_time_shift=float("inf")),
             InputError,
-            "LI 1: cadc_time_shift is a number of steps, got 1.5",
+            "LI 1: cadc_time_shift is a finite number of steps, got inf",
         ),
         (
             lambda e: spiking.LI(2, e, trace_scale=0.0),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from lavalike import (
     RunSteps,
     container,
 )
+from lavalike.compiled.contents import contents
 from lavalike.learning import LearningRule, Trace
 from lavalike.proc import LIF, DelayDense, Dense, LearningDense, Recorder, io
 from lavalike.proc.io import source
@@ -28,6 +31,9 @@ from lavalike.process.process import component, walk
 from tests.conftest import ROOT
 
 STEPS, BROKEN = 41, 23
+LONG = pytest.mark.skipif(
+    np.dtype(np.longdouble).itemsize == 8, reason="no number is longer than a float64 here"
+)
 
 
 class Net(lv.AbstractProcess):
@@ -252,6 +258,29 @@ def test_a_chip_goes_on_and_is_not_cut(path):
         lv.resume(Chain(), path, RunConfig(backend="bss2", chip=Chip(seed=4)))
 
 
+def test_two_of_one_name_on_a_chip_are_two(path):
+    torch = pytest.importorskip("torch")
+    from lavalike.bss2.chip import Chip
+
+    config = RunConfig(backend="bss2", chip=Chip(seed=3))
+
+    def make():
+        drive, own = Dense(weights=np.full((2, 2), 0.5)), []
+        source.Poisson(shape=(2,), rate=0.4, seed=2).s_out.connect(drive.s_in)
+        for dv in (0.1, 0.2):
+            own.append(LIF(shape=(2,), du=1.0, dv=dv, vth=1.0, name="one"))
+            drive.a_out.connect(own[-1].a_in)
+        return own
+
+    torch.manual_seed(0)
+    first, *_ = whole = make()
+    first.run(RunSteps(8), config, checkpoint=path)
+    lv.resume((again := make())[0], path, config)
+    for a, b in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(a.v.get(), b.v.get())
+    assert not np.array_equal(whole[0].v.get(), whole[1].v.get())
+
+
 class Setter(lv.AbstractProcess):
     def __init__(self):
         super().__init__()
@@ -280,6 +309,76 @@ def test_a_parameter_that_a_step_has_set_is_in_the_file(path):
     assert again.vth.get() == 0.25
     again.run(RunSteps(4))
     same(values(whole), values(again))
+
+
+def test_a_file_of_workers_leaves_what_one_process_has_as_it_was(path):
+    broken_off(path, referring, steps=5)
+    _, found, arrays = contents(path, "checkpoint", "run")
+    text = json.dumps({**found, "shares": [["Setter_0"], ["LIF_0"]]}).encode()
+    container.written(path, "checkpoint", text, [arrays[str(k)] for k in range(len(arrays))])
+    net = referring()
+    before = values(net)
+    with pytest.raises(GraphFileError, match="written by 2 workers, and none compute"):
+        lv.resume(net, path)
+    same(values(net), before)
+
+
+class Keeping(lv.AbstractProcess):
+    def __init__(self):
+        super().__init__()
+        self.out = lv.Var((1,), 0.0)
+
+
+@lv.implements(Keeping, backend="numpy")
+class KeepingModel(lv.NumpyModel):
+    """Its attributes have a generator and a list in common; its history is of NumPy's numbers."""
+
+    def __init__(self, process, config):
+        super().__init__(process, config)
+        self.drawing = np.random.default_rng(4)
+        self.sources = {"own": self.drawing, "kept": ([0.5], np.array(["a", "b"], "U5"))}
+        self.seen = self.sources["kept"][0]
+
+    def run_spk(self):
+        self.seen.append(self.drawing.random() + np.float64(self.seen[-1]) / 2)
+        other = self.sources["own"].random() + self.sources["kept"][0][-1]
+        self.sources["kept"][1][0] = f"{len(self.seen):b}"  # 4 letters where it breaks off, then 5
+        self.out = np.array([other + len(self.sources["kept"][1][0])])
+
+
+def test_what_is_at_two_places_of_a_model_is_one_again(path):
+    whole = Keeping()
+    whole.run(RunSteps(20))
+    first = broken_off(path, Keeping, steps=9)
+    assert first.out.get() != whole.out.get()
+    again = Keeping()
+    lv.resume(again, path)
+    again.run(RunSteps(11))
+    same(values(whole), values(again))
+
+
+def test_a_long_history_is_read_again(path):
+    with h5py.File(broken_off(path, Keeping, steps=300) and path) as file:
+        assert len(file["arrays"]) < 10  # numbers are none of HDF5's data sets
+    assert lv.resume(Keeping(), path) == 300
+
+
+def test_numbers_of_numpys_are_numbers(path):
+    def make(vth):
+        return LIF(shape=(2,), vth=vth, bias_mant=0.3)
+
+    broken_off(path, lambda: make(0.5), RunConfig(seed=np.int64(3)), np.int64(5), np.int64(7))
+    assert lv.resume(make(np.float64(0.5)), path, RunConfig(seed=3)) == 7
+
+
+def test_a_whole_number_of_numpys_is_an_argument(path):
+    def make(seed):
+        return source.Poisson(shape=(2,), rate=0.5, seed=seed)
+
+    broken_off(path, lambda: make(np.int64(3)), steps=7)
+    assert lv.resume(make(3), path) == 7
+    with pytest.raises(GraphFileError, match="its arguments is other"):
+        lv.resume(make(np.int64(4)), path)
 
 
 # -- what is refused ---------------------------------------------------------------------------
@@ -377,6 +476,40 @@ class OwnModel(lv.NumpyModel):
         self.out.send(np.zeros(1))
 
 
+class Deep(Own):
+    pass
+
+
+@lv.implements(Deep, backend="numpy")
+class DeepModel(OwnModel):
+    def __init__(self, process, config):
+        super().__init__(process, config)
+        self.kept = []
+        self.kept.append(self.kept)
+
+
+class Wide(Own):
+    pass
+
+
+@lv.implements(Wide, backend="numpy")
+class WideModel(OwnModel):
+    def __init__(self, process, config):
+        super().__init__(process, config)
+        self.kept = np.zeros(2, np.longdouble)
+
+
+class Many(Own):
+    pass
+
+
+@lv.implements(Many, backend="numpy")
+class ManyModel(OwnModel):
+    def __init__(self, process, config):
+        super().__init__(process, config)
+        self.kept = [np.zeros(1) for _ in range(30)]
+
+
 class Beside(lv.AbstractProcess):
     def __init__(self):
         super().__init__()
@@ -395,9 +528,13 @@ class BesideModel(lv.AsyncModel):
     [
         (Own, r"what changes in Own.*'kept'.*'set'.* is of class set, which no file holds"),
         (Beside, r"Beside runs beside the steps"),
+        (Deep, r"what changes in Deep.*: data are nested deeper than 32"),
+        pytest.param(Wide, r"'kept'. is of class ndarray, which no file", marks=LONG),
+        (Many, r"run\.h5: 3\d arrays and .* a file has at most 20 and"),
     ],
 )
-def test_what_no_file_holds_is_told_before_the_first_step(path, make, problem):
+def test_what_no_file_holds_is_told_before_the_first_step(path, make, problem, monkeypatch):
+    monkeypatch.setattr(container, "MAX_ARRAYS", 20)
     net = make()
     with pytest.raises(GraphFileError, match=problem):
         net.run(RunSteps(3), checkpoint=path, every=1)

@@ -691,8 +691,15 @@ def test_what_belongs_to_lavalikes_process_stays_its(names):
 
 
 def test_what_a_package_of_lava_lib_lacks_is_told_as_a_module(names):
-    with pytest.raises(ModuleNotFoundError, match="of lava-dl there are slayer and netx"):
-        import lava.lib.dl.bootstrap
+    with pytest.raises(
+        ModuleNotFoundError, match="of lava-dl there are slayer, bootstrap and netx"
+    ):
+        import lava.lib.dl.decolle
+    import lava.lib.dl.bootstrap.block.cuba as there
+
+    from lavalike import bootstrap
+
+    assert there.Dense is bootstrap.block.cuba.Dense
     with pytest.raises(ModuleNotFoundError, match=r"no module lava\.proc\.nothing"):
         import lava.proc.nothing  # noqa: F401
 

@@ -91,6 +91,26 @@ def test_alone_it_is_as_if_it_were_not_there(tmp_path, monkeypatch):
             ranks.load(tmp_path / "plain.pt")
 
 
+def test_the_generator_of_the_gpu_goes_on_too(tmp_path, monkeypatch):
+    """Which dropout draws from there."""
+    there = {"state": torch.arange(16, dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: there["state"])
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: there.update(state=state, device=device)
+    )
+    gpu = torch.device("cuda", 0)
+    ranks = slayer.distributed.Ranks(0, 1, gpu, own=False)
+    ranks.save(tmp_path / "run.pt", epoch=3)
+    want, there["state"] = there["state"], None
+    assert ranks.load(tmp_path / "run.pt") == {"epoch": 3}
+    torch.testing.assert_close(there["state"], want)
+    assert there["device"] == gpu
+    there["state"] = None
+    alone = slayer.distributed.Ranks(0, 1, torch.device("cpu"), own=False)
+    assert alone.load(tmp_path / "run.pt") == {"epoch": 3}  # on a machine without one
+    assert there["state"] is None
+
+
 def test_shares_of_two_are_those_of_one():
     two = [slayer.distributed.Ranks(r, 2, torch.device("cpu"), own=False) for r in range(2)]
     one = slayer.distributed.Ranks(0, 1, torch.device("cpu"), own=False)
@@ -158,4 +178,5 @@ def test_norms_are_those_of_the_whole_batch(group, monkeypatch):
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     torch.testing.assert_close(norm(halves[0]), single(x)[:4], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(norm.running_mean, single.running_mean)
+    torch.testing.assert_close(norm.running_var, single.running_var, rtol=1e-12, atol=1e-12)
     assert len(seen) == 3

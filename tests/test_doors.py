@@ -39,6 +39,12 @@ NAMESPACES = [
     "lavalike.snn.functional",
     "lavalike.snn.spikegen",
     "lavalike.snn.surrogate",
+    "lavalike.snn.utils",
+    "lavalike.snn.backprop",
+    "lavalike.snn.spikeplot",
+    "lavalike.snn.functional.probe",
+    "lavalike.snn.functional.quant",
+    "lavalike.snn.functional.stdp_learner",
     "lavalike.slayer",
     "lavalike.slayer.axon",
     "lavalike.slayer.synapse",
@@ -50,7 +56,21 @@ NAMESPACES = [
     "lavalike.slayer.distributed",
     "lavalike.slayer.io",
     "lavalike.slayer.utils",
+    "lavalike.slayer.utils.recurrent",
+    "lavalike.slayer.auto",
     "lavalike.slayer.neuron.norm",
+    *(
+        f"lavalike.slayer.neuron.dynamics.{name}"
+        for name in (
+            "leaky_integrator",
+            "resonator",
+            "adaptive_threshold",
+            "adaptive_phase_th",
+            "adaptive_resonator",
+        )
+    ),
+    "lavalike.bootstrap",
+    *(f"lavalike.bootstrap.block.{family}" for family in ("cuba", "lif", "alif")),
     *(
         f"lavalike.slayer.{kind}.{family}"
         for kind in ("block", "neuron")
@@ -73,8 +93,17 @@ NAMESPACES = [
     "lavalike.bss2.spiking",
     *(
         f"lavalike.bss2.spiking.{name}"
-        for name in ("modules", "functional", "parameter", "morphology")
+        for name in (
+            "modules",
+            "functional",
+            "parameter",
+            "morphology",
+            "datasets.yinyang",
+            "utils.calib_helper",
+        )
     ),
+    "lavalike.bss2.halco",
+    "lavalike.bss2.logger",
     *(
         f"lavalike.bss2.spiking.transforms.{name}"
         for name in ("encode", "decode", "weight_transforms")

@@ -124,7 +124,7 @@ class Net(torch.nn.Module):
             (x.grad * x).item() / tau**2 / self.fine
             for x, tau in zip((n.alpha, n.beta), TAUS, strict=True)
         ]
-        return [self.first.grad, self.second.grad], [*of_decays, n.vth.grad.item()]
+        return [self.first.grad, self.second.grad], [*of_decays, n.threshold.grad.item()]
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
@@ -167,14 +167,14 @@ def test_without_a_reset_a_membrane_goes_on():
         1 - 0.9 / 0.95
     )
     torch.testing.assert_close(x.grad[:41, 0, 0], powers.double(), rtol=1e-5, atol=1e-9)
-    assert n.vth.grad == 0
-    n.vth = out["mem"][20].item() * 0.999
+    assert n.threshold.grad == 0
+    n.threshold = out["mem"][20].item() * 0.999
     x.grad = None
     out, _ = n.sequence(x, record=("syn", "mem"))
     first = int(out["s_out"].argmax())
     spike_times(out["s_out"]).sum().backward()
-    slope = out["syn"][first].item() - 0.05 * n.vth.item()
-    torch.testing.assert_close(n.vth.grad.item(), 1 / slope, rtol=1e-5, atol=0)
+    slope = out["syn"][first].item() - 0.05 * n.threshold.item()
+    torch.testing.assert_close(n.threshold.grad.item(), 1 / slope, rtol=1e-5, atol=0)
 
 
 def grids(gradient, norm=None):

@@ -12,8 +12,8 @@ from tests.conftest import ROOT
 
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
-    ("errors", "text", "atomic", "cache", "container", "logs"),
-    ("arguments",),
+    ("errors", "text", "atomic", "cache", "logs"),
+    ("arguments", "container"),
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
@@ -29,6 +29,7 @@ LEVELS = [
     ("netx",),
     ("compiled", "fixed"),
     ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
+    ("bootstrap",),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
     ("demo", "doctor", "mpi"),

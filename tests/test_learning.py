@@ -453,6 +453,17 @@ def test_many_stored_synapses_learn_as_a_matrix_does(precision):
     assert size(synapses) - size(plain) <= 4
 
 
+def test_what_is_held_in_16_bits_is_read_and_recorded_in_32():
+    rule = LearningRule(dw="u0", dt="u0")
+    dense = LearningDense(weights=np.full((1, 1), 100), learning_rule=rule, tag_1=200)
+    config = lv.RunConfig(precision="fixed_pt")
+    rec = lv.simulate(dense, steps=1, record=["weights", dense.tag_1], config=config)
+    dense.run(lv.RunSteps(1), config)
+    for x, expected in ((dense.weights, 101), (dense.tag_1, 201)):
+        assert (rec[x].dtype, rec[x].item()) == (np.int32, expected)
+        assert (x.get().dtype, (x.get() * 1000).item()) == (np.int32, expected * 1000)
+
+
 def test_tags_beyond_16_bits_are_told_in_fixed_pt():
     rule = LearningRule(dw="x0 * t", x1=X)
     dense = LearningDense(weights=np.ones((1, 1)), learning_rule=rule, tag_1=40000)

@@ -177,6 +177,15 @@ def test_a_missing_mpi4py_is_told(alone, tmp_path, monkeypatch, capsys):
     assert "pip install 'lavalike[mpi]'" in found.err
 
 
+def test_ranks_of_other_versions_are_told():
+    class Ranks:
+        def allgather(self, mine):
+            return [mine, (*mine[:2], "1.0", mine[3])]
+
+    with pytest.raises(lv.WorkerError, match=r"NumPy is \d.* on rank 0 and 1\.0 on rank 1"):
+        mpi.check_versions(Ranks())
+
+
 def test_what_is_no_program_is_told(alone, capsys):
     assert mpi.main(["none.py"]) == 2
     assert "none.py: there is no such program" in capsys.readouterr().err

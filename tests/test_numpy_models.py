@@ -1460,3 +1460,19 @@ def test_the_guard_that_raises_is_the_one_that_is_named():
     with pytest.raises(KeyError) as e:
         run(parts[0])
     assert "in second, post_guard, step 1" in e.value.__notes__[0]
+
+
+def test_models_whose_guard_is_the_same_function_act_each():
+    def always():
+        return True
+
+    def count(self):
+        self.n += 1
+
+    parts = [process(n=0.0, name=name) for name in ("first", "second")]
+    for p in parts:
+        model(p, post_guard=staticmethod(always), run_post_mgmt=count)
+    parts[0].ref = lv.RefPort((1,))  # one graph
+    parts[0].ref.connect_var(parts[1].n)
+    run(parts[0], 3)
+    assert [p.n.get().item() for p in parts] == [3, 3]

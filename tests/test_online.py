@@ -38,6 +38,9 @@ NEURONS = {
         SPREAD, reset_mechanism="zero", reset_grad="full", reset_delay=False, learn_beta=True
     ),
     "current": lambda: snn.Synaptic(0.7, SPREAD, reset_mechanism="zero", learn_alpha=True),
+    "graded": lambda: snn.Leaky(
+        0.8, graded_spikes_factor=2.0, learn_graded_spikes_factor=True, reset_delay=False
+    ),
     "own": lambda: snn.Neuron(ADAPTING, learn=["beta", "rho", "vth"], reset_grad="full"),
     "voltage": lambda: snn.Leaky(0.8, reset_mechanism="none", learn_beta=True),
 }
@@ -331,6 +334,14 @@ def other(call, message):
                 snn.Synaptic(0.9, 0.9, reset_delay=False, gradient="eventprop"),
             ),
             "gradient='eventprop' needs all steps",
+        ),
+        other(
+            lambda: snn.Online(torch.nn.Linear(2, 2), snn.RLeaky(0.9, linear_features=2)),
+            "snn.RLeaky has a recurrent layer of its own",
+        ),
+        other(
+            lambda: snn.Online(torch.nn.Linear(2, 2), snn.Leaky(0.9, inhibition=True)),
+            "inhibition acts between steps",
         ),
         other(
             lambda: slayer.Online(slayer.block.cuba.Flatten()),

@@ -463,6 +463,22 @@ def test_rows_in_turns_with_models_in_python_and_in_a_batch():
         assert rec[read.data][:, 0, :, -1].tolist() == [[1, 2], [2, 4], [3, 6]]
 
 
+def test_rows_are_in_the_part_that_has_their_var():
+    """Of two parts that take turns, a model in Python between them, each with rows of its own."""
+    sigma, _ = counting()
+    extractor, last = io.Extractor(shape=(2,)), Sigma(shape=(2,))
+    sigma.s_out.connect(extractor.in_port)
+    extractor.out_port.connect(last.a_in)
+    resets = [io.Reset(interval=3), io.Reset(interval=4, reset_value=10)]
+    for reset, var in zip(resets, (sigma.sigma, last.sigma), strict=True):
+        reset.connect_var(var)
+    sigma.run(lv.RunSteps(6))
+    flat = sigma.runtime.program.flat
+    assert [flat.node_of(r).beside.process for r in resets] == [sigma, last]
+    assert [extractor.receive()[0] for _ in range(6)] == [1, 1, 2, 3, 1, 2]
+    assert last.sigma.get().tolist() == [12, 12]  # 10 after step 1, 10 after step 5, and 2
+
+
 def test_a_var_that_rows_cannot_hold_stays_with_python():
     """A parameter, and a buffer that the program turns, are read and set by models in Python."""
     dense = DelayDense(weights=np.eye(1), delays=1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lavalike import slayer
+from lavalike import fused, slayer
 from tests.conftest import load_meta
 
 CUBA = {"threshold": 0.4, "current_decay": 0.3, "voltage_decay": 0.1, "requires_grad": True}
@@ -69,16 +69,35 @@ def test_cuba_neuron(conformance, name):
     data = load(conformance, name)
     neuron = slayer.neuron.cuba.Neuron(0.5, 0.3, 0.1, requires_grad=True)
     check(neuron, data)
-    u, v, _ = neuron.dynamics(data["x"])
+    u, v = neuron.dynamics(data["x"])
     np.testing.assert_array_equal(u.detach(), data["trace_current"])
     np.testing.assert_array_equal(v.detach(), data["trace_voltage"])
     _, meta = load_meta(conformance(f"lava-dl/slayer/{name}.npz"))
     assert neuron.device_params == meta["device_params"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs", "states"),
+    [
+        ("alif", ["x"], ["current", "voltage", "threshold", "refractory"]),
+        ("rf", ["x_real", "x_imag"], ["real", "imag"]),
+    ],
+)
+def test_states_over_time_are_lava_dls(conformance, kind, inputs, states):
+    name = f"neuron_{kind}_basic"
+    data, (_, meta) = load(conformance, name), load_meta(conformance(f"lava-dl/slayer/{name}.npz"))
+    neuron = getattr(slayer.neuron, kind).Neuron(**meta["kwargs"])
+    with fused.plain_loops():
+        found = neuron.dynamics(*(data[n] for n in inputs))
+    for got, state in zip(found, states, strict=True):
+        np.testing.assert_array_equal(got.detach(), data[f"trace_{state}"])
+    sent = neuron.spike(*(found[1:] if kind == "alif" else found))
+    np.testing.assert_array_equal(sent.detach(), data["out"])
+
+
 @pytest.mark.parametrize("name", ["neuron_cuba_basic", "neuron_cuba_conv_shape"])
 def test_lava_dls_gradient_of_a_current_decay_is_minus_4096_times_ours(conformance, name):
-    """The number of docs/from_lava.md; that ours is right:
+    """The number of docs/from_lava_dl.md; that ours is right:
     test_decay_gradients_match_finite_differences. (Of the voltage decay lava-dl differs by the
     resets besides.)"""
     data = load(conformance, name)

@@ -162,7 +162,7 @@ def test_moid_agrees_with_binary_cross_entropy():
 @pytest.mark.parametrize(("alpha", "value"), [(0.06, 1 / 0.06), (0.05, 20.0), (0.01, 100.0)])
 def test_moid_stays_exact_where_float32_rounds_the_probability_to_one(alpha, value):
     """lava-dl takes the cross-entropy of the rounded probability: 100 whatever the rate, without a
-    gradient (docs/from_lava.md)."""
+    gradient (docs/from_lava_dl.md)."""
     spike, target = torch.ones(1, 1, 20, requires_grad=True), torch.zeros(1, 1)
     got = loss.SpikeMoid(alpha=alpha)(spike, target)
     assert got.item() == pytest.approx(value, rel=1e-6)
@@ -177,7 +177,7 @@ def test_moid_stays_exact_where_float32_rounds_the_probability_to_one(alpha, val
 
 
 def test_a_silent_labelled_neuron_in_a_window_is_no_infinity(data):
-    """The numbers of docs/from_lava.md."""
+    """The numbers of docs/from_lava_dl.md."""
     assert math.isinf(data["SpikeMax_win"])
     assert (int(data["SpikeMax_win_grad"].isnan().sum()), data["SpikeMax_win_grad"].numel()) == (
         936,

@@ -27,7 +27,7 @@ MAKERS = {
     "Leaky": lambda **k: snn.Leaky(0.8, **k),
     "Synaptic": lambda **k: snn.Synaptic(0.6, 0.8, **k),
     "Alpha": lambda **k: snn.Alpha(0.8, 0.6, **k),
-    "Lapicque": lambda **k: snn.Lapicque(0.8, **k),
+    "Lapicque": lambda **k: snn.Lapicque(0.8, integrator="exact", **k),
     "RLeaky": lambda **k: snn.RLeaky(0.8, V=0.3, all_to_all=False, **k),
     "RSynaptic": lambda **k: snn.RSynaptic(0.6, 0.8, V=0.3, all_to_all=False, **k),
 }
@@ -87,9 +87,21 @@ def run(neuron, x):
             [1, 0, 0],
             [0, 0.8, 0.6],
         ),
-        (snn.Lapicque(0.25), [1.0, 0, 0], [0, 0, 0], [0.541011, 0.135253, 0.033813]),
+        (snn.Lapicque(0.25), [0.5, 0, 0], [0, 0, 0], [0.693147, -0.267759, 0.103434]),
         (
-            snn.Lapicque(R=2.0, C=1 / math.log(2), time_step=2.0, reset_mechanism="zero"),
+            snn.Lapicque(0.25, C=1.0, integrator="exact"),
+            [1.0, 0, 0],
+            [0, 0, 0],
+            [0.541011, 0.135253, 0.033813],
+        ),
+        (
+            snn.Lapicque(
+                R=2.0,
+                C=1 / math.log(2),
+                time_step=2.0,
+                reset_mechanism="zero",
+                integrator="exact",
+            ),
             [1.5, 1.5],
             [1, 0],
             [1.5, 0.0],
@@ -152,9 +164,9 @@ def test_the_impulse_response_is_beta_to_the_t(beta, steps):
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.3, 0.5, 0.9, 0.999])
-def test_lapicques_decay_is_beta(beta):
+def test_lapicques_exact_decay_is_beta(beta):
     """Euler's step decays by 1 + ln beta, at beta = .3 negative (training.md 1.1)."""
-    neuron = snn.Lapicque(beta, R=1.0)
+    neuron = snn.Lapicque(beta, R=1.0, integrator="exact")
     _, mem = neuron(torch.zeros(1, 1), torch.full((1, 1), 0.5))
     assert mem.item() == pytest.approx(0.5 * beta, rel=1e-6)
     assert neuron.C.item() == pytest.approx(-1 / math.log(beta), rel=1e-4)
@@ -207,6 +219,7 @@ VARIANTS = [
     ("Alpha", {}),
     ("Alpha", {"reset_mechanism": "subtract"}),
     ("Lapicque", {}),
+    ("Lapicque", {"integrator": "exact"}),
     ("RLeaky", {}),
     ("RSynaptic", {}),
     ("RSynaptic", NOW),
@@ -288,7 +301,7 @@ def test_one_learnt_value_for_all_neurons_gets_the_sum_of_their_gradients():
     grads = []
     for per_neuron in (False, True):
         neuron = learnt("RSynaptic", {}, torch.float64, per_neuron)
-        for name, value in {"alpha": 0.8, "beta": 0.6, "V": 0.1, "vth": 1.0}.items():
+        for name, value in {"alpha": 0.8, "beta": 0.6, "V": 0.1, "threshold": 1.0}.items():
             getattr(neuron, name).data.fill_(value)
         outputs, _ = neuron.sequence(x)
         outputs["s_out"].sum().backward()
@@ -500,7 +513,7 @@ def test_neurons_are_copied_and_pickled_without_their_state_and_leak_nothing(mak
     [
         ("beta", {"learn_beta": True}, 0.9, 1.3, 1.0),
         ("beta", {"learn_beta": True}, 0.9, -0.2, 0.0),
-        ("vth", {"learn_threshold": True}, 1.0, -1.0, 1e-6),
+        ("threshold", {"learn_threshold": True}, 1.0, -1.0, 1e-6),
     ],
 )
 def test_a_learnt_parameter_that_left_its_range_is_brought_back_and_keeps_its_gradient(
@@ -550,7 +563,7 @@ def test_alphas_learnt_decays_keep_their_order():
         ),
         (
             lambda: snn.Lapicque(R=-1, C=1),
-            r"snn.Lapicque: R, C and time_step are > 0, got -1, 1, 1",
+            r"Lapicque: R is a number > 0 \(or None or False, where it follows\), got -1",
         ),
         (
             lambda: snn.Leaky(0.9, reset_mechanism="soft"),
@@ -558,14 +571,13 @@ def test_alphas_learnt_decays_keep_their_order():
         ),
         (
             lambda: snn.SLSTM(1, 1, reset_mechanism="soft"),
-            r"snn.SLSTM: reset_mechanism is one of none, subtract, zero, got 'soft'",
+            r"snn.SLSTM: reset_mechanism is one of subtract, zero, none, got 'soft'",
         ),
         (lambda: snn.SLSTM(1, 1, threshold=-1), r"snn.SLSTM: threshold is in 1e-06..inf, got -1"),
         (
-            lambda: snn.Leaky(0.9, inhibition=True),
-            r"snn.Leaky: inhibition is not available; leave it False",
+            lambda: snn.SLSTM(1, 1, state_quant=True),
+            r"SLSTM: state_quant is a function that quantises \(.*\) or False, got True",
         ),
-        (lambda: snn.SLSTM(1, 1, state_quant=True), r"snn.SLSTM: state_quant is not available"),
         (
             lambda: snn.Leaky(0.9, spike_grad=sg.atan(), surrogate_disable=True),
             r"snn.Leaky: give spike_grad or surrogate_disable, not both",
@@ -719,10 +731,7 @@ def test_what_is_set_later_acts(name, attribute, old, new):
     neuron = made(name, **{attribute: old})
     before, after = made(name, **{attribute: old}), made(name, **{attribute: new})
     if attribute == "R":
-        before, after = (
-            snn.Lapicque(R=r, C=-1 / (r * math.log(0.7)), threshold=0.3) for r in (old, new)
-        )
-        neuron = snn.Lapicque(R=old, C=-1 / (old * math.log(0.7)), threshold=0.3)
+        before, after, neuron = (snn.Lapicque(R=r, C=1.4, threshold=0.3) for r in (old, new, old))
     elif name == "Lapicque" and attribute == "beta":  # the resistance stays
         after = snn.Lapicque(new, R=before.R.item(), threshold=0.3)
     assert alike(neuron, before)
@@ -790,7 +799,7 @@ def test_a_factor_of_spikes_that_comes_later_acts():
             "SLSTM",
             "reset_mechanism",
             1,
-            r"snn.SLSTM: reset_mechanism is one of none, subtract, zero, got 1 \(int\)",
+            r"snn.SLSTM: reset_mechanism is one of subtract, zero, none, got 1 \(int\)",
         ),
         ("Leaky", "spike_grad", sg.atan, r"snn.Leaky: spike_grad is a Surrogate .* got <class"),
         ("SLSTM", "spike_grad", "atan", r"snn.SLSTM: spike_grad is a Surrogate .* got 'atan'"),
@@ -811,8 +820,9 @@ def test_a_factor_of_spikes_that_comes_later_acts():
         ("SLSTM", "threshold", -1, r"snn.SLSTM: threshold is in 1e-06..inf, got -1"),
         ("Alpha", "beta", 0.9, r"snn.Alpha: 0 < beta < alpha < 1 is needed"),
         ("Lapicque", "R", -1, r"snn.Lapicque: R is in .*, got -1"),
-        ("Lapicque", "C", 2, r"snn.Lapicque: C is chosen when it is made"),
-        ("Lapicque", "time_step", 2, r"snn.Lapicque: time_step is chosen when it is made"),
+        ("Lapicque", "C", 0, r"snn.Lapicque: C is in .*, got 0"),
+        ("Lapicque", "time_step", -2, r"snn.Lapicque: time_step is in .*, got -2"),
+        ("Lapicque", "integrator", "exact", r"snn.Lapicque: integrator is chosen when it is made"),
         ("RLeaky", "all_to_all", True, r"snn.RLeaky: all_to_all is chosen when it is made"),
         ("RLeaky", "linear_features", 3, r"snn.RLeaky: linear_features is chosen when it is made"),
         (
@@ -822,7 +832,14 @@ def test_a_factor_of_spikes_that_comes_later_acts():
             r"snn.Leaky: learn_beta is chosen when it is made, and setting it would do nothing; beta.requires_grad_",
         ),
         ("Leaky", "reset_delay", False, r"snn.Leaky: reset_delay is chosen when it is made"),
-        ("Leaky", "inhibition", True, r"snn.Leaky: inhibition is chosen when it is made"),
+        ("Leaky", "inhibition", "yes", r"snn.Leaky: inhibition is True or False, got 'yes'"),
+        (
+            "Leaky",
+            "state_quant",
+            3,
+            r"snn.Leaky: state_quant is a function that quantises .* got 3",
+        ),
+        ("Leaky", "reset_mechanism_val", 5, r"reset_mechanism_val is 0 \(subtract\), .*, got 5"),
         (
             "Leaky",
             "surrogate_disable",

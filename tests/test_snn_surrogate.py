@@ -218,7 +218,7 @@ def test_a_custom_surrogate_is_its_derivative():
     with pytest.raises(InputError, match="only its derivative is known"):
         custom.primitive(x)
     with pytest.raises(InputError, match="function takes x alone and gives the derivative"):
-        sg.custom_surrogate(lambda input_, grad_input, spikes: grad_input)
+        sg.custom_surrogate(lambda input_, grad_input: grad_input)
     with pytest.raises(InputError, match="function is a callable"):
         sg.custom_surrogate(3)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike import GraphFileError, InputError, RunConfig, RunError
+from lavalike import GraphFileError, InputError, RunConfig, RunError, container
 from lavalike.proc import LIF, Dense
 from lavalike.proc.io import source
 from lavalike.sweep import _compute, seed_of
@@ -222,6 +222,23 @@ def test_a_seed_that_was_drawn_is_the_sweeps(tmp_path):
     want = list(found)
     (tmp_path / "00000001.h5").unlink()
     same(lv.simulate_many(Net(), items(2), to=tmp_path, record=["lif.v"]), want)
+
+
+def test_whole_numbers_may_be_numpys(tmp_path):
+    numpys = {"steps": np.int64(9), "config": RunConfig(seed=np.int64(11))}
+    want = list(lv.simulate_many(Net(), items(2), 9, SEED))
+    same(lv.simulate_many(Net(), items(2), **numpys, to=tmp_path), want)
+    same(lv.simulate_many(Net(), items(2), 9, SEED, to=tmp_path), want)
+
+
+def test_a_folder_whose_head_is_no_sweeps_is_told(tmp_path):
+    head = tmp_path / "sweep.h5"
+    encoder = container.Encoder("here")
+    for told, problem in ({"format": 9}, "is of format 9"), ({"format": 1}, "damaged: KeyError"):
+        head.touch()
+        container.written(head, "sweep", encoder.text(told), [])
+        with pytest.raises(GraphFileError, match=rf"sweep\.h5: .*{problem}"):
+            lv.simulate_many(Net(), items(1), config=SEED, to=tmp_path)
 
 
 @pytest.mark.parametrize(

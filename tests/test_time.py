@@ -274,6 +274,29 @@ def holding(a_in, left):
     return above(left, 0), left
 
 
+@pytest.mark.parametrize("var", ["left", "until"])
+def test_a_neurons_states_have_no_time(var):
+    """Numba would take neurons in another order than that of their messages."""
+
+    class Holding(lv.AbstractProcess):
+        dynamics = Dynamics(
+            holding,
+            ("a_in",),
+            ("s_out",),
+            ("left",),
+            ends=(("left", "until"),) if var == "until" else (),
+            fixed=False,
+        )
+
+        def __init__(self):
+            super().__init__()
+            self.a_in, self.s_out = lv.InPort((2, 3)), lv.OutPort((2, 3))
+            setattr(self, var, lv.Var((2, 3), np.arange(6.0).reshape(2, 3), time_last=True))
+
+    with pytest.raises(lv.GraphError, match=rf"Holding.{var}: .* make its Var without time_last"):
+        lv.simulate(Holding(), steps=1)
+
+
 def test_a_process_may_have_attributes_called_step_mark_and_reset():
     """A Var, a state or a parameter of that name goes before ours; the count is kept all the
     same."""

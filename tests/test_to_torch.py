@@ -262,3 +262,41 @@ def test_what_has_no_gradient_is_named():
         )
     with pytest.raises(lv.ModelSelectionError, match="backend='numba'"):
         lv.to_torch(Own(), select={Own: OwnModel})
+
+
+class Pair(lv.AbstractProcess):
+    """A graph of two squares, and on numba a model of the whole too."""
+
+    def __init__(self):
+        super().__init__()
+        self.a_in, self.s_out = lv.InPort((2,)), lv.OutPort((2,))
+
+
+@lv.implements(Pair)
+class PairModel(lv.SubProcessModel):
+    def __init__(self, process):
+        self.first, self.second = Square(), Square()
+        process.a_in.connect(self.first.a_in)
+        self.first.s_out.connect(self.second.a_in)
+        self.second.s_out.connect(process.s_out)
+
+
+@lv.implements(Pair, backend="numba", precision="floating_pt")
+class AtOnce(lv.NumbaModel):
+    def step(a_in, s_out):
+        for i in range(a_in.size):
+            s_out[i] = (a_in[i] * a_in[i] + 1) ** 2 + 1
+
+
+def test_a_model_of_a_whole_has_no_gradient_of_its_parts():
+    """Which are others' in the graph of the torch backend; the graph of both has one."""
+    x = torch.tensor([[[1.0, 2.0], [3.0, 0.5]]], requires_grad=True)
+    with pytest.raises(
+        lv.ModelSelectionError, match=r"Pair is computed forward by AtOnce, and the gradient"
+    ):
+        lv.to_torch(Pair(), select={Pair: "numba"})
+    module = lv.to_torch(Pair(), select={Pair: PairModel, Square: "numba"})
+    y = module(x)
+    a = x**2 + 1
+    assert torch.equal(y, a**2 + 1)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], 2 * a * 2 * x)

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lavalike as lv
 import lavalike.backends.torch
+from lavalike.backends.torch import program
 from lavalike.dynamics.ops import above, reset
 from lavalike.proc import (
     ALIF,
@@ -541,3 +542,61 @@ def test_keys_of_processes_of_one_name_stay_those_of_older_files():
     first.a_out.connect(second.s_in)
     keys = [*lv.to_torch(first).state_dict()]
     assert keys == ["Dense/weights", "Dense/weights#2"]
+
+
+# -- devices ---------------------------------------------------------------------------------------
+
+
+def two_layers():
+    g = np.random.default_rng(0)
+    first, second = Dense(weights=g.random((5, 3))), DelayDense(weights=g.random((5, 5)), delays=2)
+    lifs = [LIF(shape=(5,), du=0.4, dv=0.1, vth=1.0) for _ in range(2)]
+    first.a_out.connect(lifs[0].a_in)
+    lifs[0].s_out.connect(second.s_in)
+    second.a_out.connect(lifs[1].a_in)
+    return first, lifs
+
+
+def on_device(**config):
+    first, lifs = two_layers()
+    x = np.random.default_rng(1).random((4, 3, 20))
+    config = lv.RunConfig(backend="torch", **config)
+    kept = lv.simulate(lifs[1], {first.s_in: x}, config=config, record=[lifs[1].a_in])
+    return kept["s_out"], kept[lifs[1].a_in]
+
+
+def test_a_device_is_named_and_a_run_is_cut_to_fit_it(monkeypatch):
+    """(Another than the CPU: tests have none.)"""
+    whole = on_device()
+    assert whole[0].any()
+    for config in ({"device": "cpu:0"}, {"options": {"device": "cpu"}}):
+        np.testing.assert_array_equal(on_device(**config), whole)
+    monkeypatch.setattr(program.TorchProgram, "_most", lambda self, steps: 3)
+    np.testing.assert_array_equal(on_device(), whole)
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "text"),
+    [
+        (
+            {"device": "nonsense"},
+            lv.InputError,
+            "device='nonsense': torch .* does not compute there",
+        ),
+        ({"device": "meta"}, lv.InputError, "device='meta': torch .* does not compute there"),
+        ({"device": 0}, lv.InputError, "device is a text or None, got 0"),
+        (
+            {"device": "cpu", "backend": "numba"},
+            lv.InputError,
+            "device belongs to the torch backend",
+        ),
+    ],
+)
+def test_devices_that_do_not_compute(config, error, text):
+    first, lifs = two_layers()
+    with pytest.raises(error, match=text):
+        lv.simulate(
+            lifs[1],
+            {first.s_in: np.ones((3, 4))},
+            config=lv.RunConfig(**{"backend": "torch", **config}),
+        )

@@ -11,6 +11,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from lavalike.proc import (
     Dense,
     LearningDense,
     Monitor,
+    RandomSynapses,
     Recorder,
     Sparse,
     io,
@@ -609,6 +611,58 @@ def test_a_worker_has_its_share_only():
     ]
     both = sum(p.weights.get().nbytes for p in walk_all(lifs[0]) if isinstance(p, Dense))
     assert all(0.5 * both <= size < 0.52 * both for size in sizes)
+
+
+def _weights(rng, n):
+    return rng.normal(0.1, 0.3, n).astype(np.float32)
+
+
+def drawn(data):
+    """Two populations, and synapses between them that a rule draws."""
+    lifs = ring(2, 20)
+    rule = RandomSynapses((20, 20), probability=0.3, data=data, delays=2)
+    joints = [DelaySparse(chunks=rule, shape=(20, 20), max_delay=3, name=f"s{k}") for k in range(2)]
+    for k, joint in enumerate(joints):
+        lifs[k].s_out.connect(joint.s_in)
+        joint.a_out.connect(lifs[1 - k].a_in)
+    return lifs, joints
+
+
+@pytest.mark.parametrize("data", [_weights, lambda rng, n: _weights(rng, n)], ids=["rule", "array"])
+def test_synapses_by_a_rule_are_drawn_by_the_worker_that_has_them(data):
+    """Or, where the rule is of a function that no other process finds, before they are sent."""
+    out = []
+    for config in ({}, TWO):
+        lifs, joints = drawn(data)
+        assert [v.nbytes for v in (joints[0].weights, joints[0].delays)] == [
+            4 * joints[0].weights.size,
+            joints[0].weights.size,
+        ]
+        assert all(v.untouched for j in joints for v in (j.weights, j.delays))
+        lifs[0].run(lv.RunSteps(12), lv.RunConfig(seed=1, **config))
+        lifs[0].stop()
+        if config and data is _weights:
+            assert all(v.untouched for j in joints for v in (j.weights, j.delays))
+            assert not any(j._placed.made for j in joints)
+        joints[0].weights.set(joints[0].weights.get() / 2)
+        lifs[0].run(lv.RunSteps(5), lv.RunConfig(seed=1, **config))
+        out.append(everything(lifs[0]))
+    same(*out)
+
+
+def test_synapses_by_a_rule_that_were_set_or_copied():
+    lifs, joints = drawn(_weights)
+    before = pickle.loads(pickle.dumps(joints[0]))  # which holds arrays
+    assert not before.weights.untouched
+    np.testing.assert_array_equal(before.weights.get(), drawn(_weights)[1][0].weights.get())
+    joints[1].weights.set(0.25)
+    lifs[0].run(lv.RunSteps(9), lv.RunConfig(seed=1, **TWO))
+    two = everything(lifs[0])
+    assert (two["s1.weights"] == 0.25).all()
+    lifs, joints = drawn(_weights)
+    joints[1].weights.set(0.25)
+    lifs[0].run(lv.RunSteps(9), lv.RunConfig(seed=1))
+    same(two, everything(lifs[0]))
 
 
 def test_no_room_for_shared_memory(monkeypatch):

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from lavalike.bss2 import (
         ann as ann,
         core as core,
+        halco as halco,
+        logger as logger,
         nn as nn,
         perceptron as perceptron,
         snn as snn,
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
 aliases.install()
 
 # loaded on first use: they need torch
-_MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn", "hardware")
+_MODULES = ("perceptron", "ann", "nn", "core", "spiking", "snn", "hardware", "halco", "logger")
 _NAMES = {
     "Calibration": "chip.calibration",
     "calibrate": "chip.calibration",

@@ -10,6 +10,8 @@ __path__: list[str] = []  # its submodules are perceptron's, see lavalike.bss2.h
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # what the import system asks for is the module's own
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(perceptron, name)
 
 

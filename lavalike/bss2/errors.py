@@ -6,6 +6,7 @@
     RecordingError    RuntimeError    a recording the chip cannot serve
     CalibrationError  ValueError      a calibration that cannot be made, or a file that is damaged, foreign or another chip's
     NoChipError       RuntimeError    no chip is there
+    HandleError       AssertionError  a handle that lacks what is to be taken over
 
 Of the first, second, fourth and fifth there is a kin for values of the wrong kind that is a
 TypeError besides (:func:`lavalike.errors.kind_error`).
@@ -34,6 +35,10 @@ class RecordingError(InputError, RuntimeError):
 
 class CalibrationError(InputError):
     """A calibration that cannot be made, or a file that is none of this chip's."""
+
+
+class HandleError(InputError, AssertionError):
+    """A handle has not the observables that it is to take over from another one."""
 
 
 class NoChipError(RunError):

@@ -8,6 +8,8 @@ from lavalike.bss2.perceptron import nn
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # what the import system asks for is the module's own
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(nn, name)
 
 

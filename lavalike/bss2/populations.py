@@ -9,6 +9,7 @@ with none; its spikes are recorded and replayed into the next. A recurrent one h
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
@@ -50,7 +51,13 @@ def neurons_per_chip(c: int) -> int:
     return facts.CIRCUITS // c
 
 
-@arguments(name=TEXT, recurrent=FLAG, instance=optional(TEXT), sources=optional(sequence(TEXT)))
+@arguments(
+    name=TEXT,
+    recurrent=FLAG,
+    instance=optional(TEXT),
+    sources=optional(sequence(TEXT)),
+    places=optional(sequence(integer(0, facts.CIRCUITS - 1))),
+)
 @dataclass(frozen=True)
 class Population:
     """What is to be placed.
@@ -67,6 +74,8 @@ class Population:
             outside only.
         inputs: different sources, for the labels. Default fan_in.
         chip: number of the chip it shall lie on. Default: the placement chooses.
+        places: for each neuron its first circuit, 0..511; the others follow it in its hemisphere.
+            Default: the placement chooses.
     """
 
     name: str
@@ -78,6 +87,7 @@ class Population:
     sources: tuple[str, ...] | None = None
     inputs: int | None = None
     chip: int | None = None
+    places: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         whole(self.size, 1, f"population {self.name!r}: size")
@@ -86,6 +96,10 @@ class Population:
             value = getattr(self, name)
             if value is not None:
                 whole(value, 0, f"population {self.name!r}: {name}")
+        if self.places is not None and len(self.places) != self.size:
+            raise InputError(
+                f"population {self.name!r}: places has one for each of its {self.size} neurons, got {len(self.places)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -115,14 +129,38 @@ class PlacedPopulation:
 
 
 class _Free:
-    """Free columns of a chip: an interval in each hemisphere."""
+    """Free columns of a chip: an interval in each hemisphere, without the circuits in ``pinned``,
+    which were asked for by number."""
 
-    def __init__(self, free: list[list[int]] | None = None) -> None:
-        self.free = free or [[0, facts.COLUMNS] for _ in range(facts.HEMISPHERES)]
+    def __init__(self) -> None:
+        self.free = [[0, facts.COLUMNS] for _ in range(facts.HEMISPHERES)]
+        self.pinned: set[int] = set()
+        self.taken: set[int] = set()
 
     @property
     def used(self) -> int:
-        return facts.CIRCUITS - sum(b - a for a, b in self.free)
+        return len(self.taken)
+
+    def copy(self) -> _Free:
+        other = _Free()
+        other.free = [list(f) for f in self.free]
+        other.pinned, other.taken = set(self.pinned), set(self.taken)
+        return other
+
+    def give(self, p: Population, c: int) -> np.ndarray | None:
+        """Circuits (size, c) of a population, where it asks for them or where there is room; None
+        where there is none."""
+        return self.take(p.size, c) if p.places is None else self.pin(p.places, c)
+
+    def pin(self, places: Sequence[int], c: int) -> np.ndarray | None:
+        """Circuits (size, c) that begin at ``places``."""
+        out = np.asarray(places, np.int64).reshape(-1, 1) + np.arange(c)
+        asked = set(out.ravel().tolist())
+        if asked & self.taken:
+            return None
+        self.pinned |= asked
+        self.taken |= asked
+        return out
 
     def take(self, size: int, c: int) -> np.ndarray | None:
         """Circuits (size, c) of as many neurons, or None (and nothing taken) where they do not
@@ -131,9 +169,12 @@ class _Free:
         out: list[Sequence[int]] = []
         for h, interval in enumerate(free):
             while len(out) < size and interval[1] - interval[0] >= c:
-                out.append(
-                    range(h * facts.COLUMNS + interval[0], h * facts.COLUMNS + interval[0] + c)
-                )
+                block = range(h * facts.COLUMNS + interval[0], h * facts.COLUMNS + interval[0] + c)
+                in_the_way = self.pinned.intersection(block) if self.pinned else None
+                if in_the_way:
+                    interval[0] = max(in_the_way) - h * facts.COLUMNS + 1
+                    continue
+                out.append(block)
                 interval[0] += c
         left, right = (b - a for a, b in free)
         # across the hemispheres: both intervals end at the last column unless such a neuron is
@@ -143,6 +184,7 @@ class _Free:
             and min(left, right) > 0
             and left + right >= c
             and free[0][1] == free[1][1]
+            and not self.pinned
         ):
             upper = min(left, max(c - right, c // 2))
             ends = [(h * facts.COLUMNS + b) for h, (_, b) in enumerate(free)]
@@ -152,7 +194,9 @@ class _Free:
         if len(out) < size:
             return None
         self.free = free
-        return np.array([list(r) for r in out], np.int64).reshape(size, c)
+        made = np.array([list(r) for r in out], np.int64).reshape(size, c)
+        self.taken |= set(made.ravel().tolist())
+        return made
 
 
 def lay_out(
@@ -249,6 +293,8 @@ def _allocate(
     told = {p.instance for p in chain if p.instance is not None}  # names that are taken
     on_chip: dict[str, int | None] = {}
     open_: str | None = None
+    for p in chain:
+        _check_places(p, width[p.name])
     for group in _groups(chain):
         named = {p.instance for p in group}
         together = len(group) > 1 or group[0].recurrent
@@ -261,7 +307,7 @@ def _allocate(
         name = group[0].instance
         if name is None:
             fits_alone = _Free()
-            alone = all(fits_alone.take(p.size, width[p.name]) is not None for p in group)
+            alone = all(fits_alone.give(p, width[p.name]) is not None for p in group)
             if not alone:
                 if together:
                     raise RoutingError(
@@ -272,13 +318,11 @@ def _allocate(
                 open_ = None
                 continue
             fits = open_ is not None and on_chip[open_] == group[0].chip
-            trial = (
-                _Free([list(f) for f in chips[open_].free]) if open_ is not None and fits else None
-            )
+            trial = chips[open_].copy() if open_ is not None and fits else None
             if (
                 open_ is None
                 or trial is None
-                or any(trial.take(p.size, width[p.name]) is None for p in group)
+                or any(trial.give(p, width[p.name]) is None for p in group)
             ):
                 open_ = _new(chips, told)
             name = open_
@@ -289,7 +333,12 @@ def _allocate(
                     f"{on_chip[name]} for instance {name!r}; give them one chip, or other instances"
                 )
             on = chips.setdefault(name, _Free())
-            taken = on.take(p.size, width[p.name])
+            taken = on.give(p, width[p.name])
+            if taken is None and p.places is not None:
+                raise RoutingError(
+                    f"population {p.name!r}: its places are taken by others of instance {name!r}; give it others, or an "
+                    "instance of its own"
+                )
             if taken is None:
                 raise RoutingError(
                     f"population {p.name!r}: instance {name!r} has {facts.CIRCUITS} circuits, {on.used} of them taken, "
@@ -297,6 +346,25 @@ def _allocate(
                 )
             lying[p.name] = [(name, taken)]
     return lying
+
+
+def _check_places(p: Population, c: int) -> None:
+    """Whether neurons of ``c`` circuits can lie where they are asked to."""
+    if p.places is None:
+        return
+    beyond = [k for k in p.places if k % facts.COLUMNS + c > facts.COLUMNS]
+    order = sorted(p.places)
+    close = [b for a, b in itertools.pairwise(order) if b - a < c]
+    if beyond or close:
+        raise RoutingError(
+            f"population {p.name!r}: neurons of {c} circuits, one after the other in a hemisphere, "
+            + (
+                f"do not fit at circuit {beyond[0]}, which is column {beyond[0] % facts.COLUMNS} of {facts.COLUMNS}"
+                if beyond
+                else f"overlap at circuit {close[0]}"
+            )
+            + "; give them other places, or leave them out"
+        )
 
 
 def _split(

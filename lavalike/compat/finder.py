@@ -13,7 +13,7 @@ from typing import Any
 
 from lavalike.compat import table
 
-ALIASES = {"lava.lib.dl.slayer": "lavalike.slayer"}
+ALIASES = {"lava.lib.dl.slayer": "lavalike.slayer", "lava.lib.dl.bootstrap": "lavalike.bootstrap"}
 NAMESPACES = ("lava", "lava.lib", "lava.lib.dl")  # others put packages into lava.lib
 
 

@@ -347,7 +347,7 @@ REASONS = {
     "lava.utils.loihi2_profiler": "it measures Intel's chips",
     "lava.utils.loihi2_state_probes": "it reads states of Intel's chips; proc.Monitor records here",
     "lava.proc.embedded_io": "it lies on processors of Intel's chips",
-    "lava.lib.dl": "of lava-dl there are slayer and netx",
+    "lava.lib.dl": "of lava-dl there are slayer, bootstrap and netx",
 }
 
 

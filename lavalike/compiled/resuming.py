@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from lavalike.arguments import PATH, arguments, instance, optional
-from lavalike.compiled.contents import WRONG, array, contents
+from lavalike.backends.base import Derivations
+from lavalike.compiled.contents import WRONG, Decoder
 from lavalike.compiler import refs
 from lavalike.compiler.fingerprint import difference, fingerprint
-from lavalike.errors import GraphFileError, LavalikeError
+from lavalike.container import Json
+from lavalike.errors import LavalikeError
 from lavalike.model.config import RunConfig
 from lavalike.process import AbstractProcess
 from lavalike.runtime import checkpoint, runtime
-from lavalike.runtime.checkpoint import Derivations, Json
-
-MAX_DEPTH = 64  # of data within data
 
 
 @arguments(
@@ -67,24 +66,15 @@ def resume(
         reader.fail(f"is damaged: {type(e).__name__}: {e}")
 
 
-class _Reader:
+class _Reader(Decoder):
     def __init__(self, path: Path) -> None:
-        self.path = path
-        _, self.found, self.arrays = contents(path, checkpoint.NAME, checkpoint.WRITER)
-
-    def fail(self, problem: str) -> NoReturn:
-        raise GraphFileError(f"{self.path}: {problem}")
+        super().__init__(path)
+        self.found = self.read(checkpoint.NAME, checkpoint.WRITER, checkpoint.FORMAT)
+        self.made: list[Any] = []
 
     def resume(self, process: AbstractProcess, config: RunConfig | None) -> int:
         found = self.found
-        if not isinstance(found, dict) or found.get("format") != checkpoint.FORMAT:
-            self.fail(
-                f"is of format {found.get('format') if isinstance(found, dict) else '?'}, this lavalike reads {checkpoint.FORMAT}"
-            )
-        step, drawn = found["step"], found["drawn"]
-        counts = [step] if drawn is None else [step, drawn]
-        if not all(type(n) is int and 0 <= n < 1 << 63 for n in counts):
-            self.fail(f"step {step!r:.40}, drawn {drawn!r:.40}")
+        _, drawn = self.count(found)
         process.stop()
         now = runtime.prepare(process, config, drawn)
         varying = refs.varying(now.flat)
@@ -93,22 +83,22 @@ class _Reader:
             problem = f"RunConfig.seed is {found['seed']} there and {now.config.seed} here"
         if problem is not None:
             self.fail(f"is of another graph than {process.path}: {problem}")
-        if varying:  # which steps may have changed, and constants follow from
-            process.stop()
-            for var, value in zip(varying, found["vars"], strict=True):
-                var.restore(self.array(value))
-            now = runtime.prepare(process, now.config, drawn)
         if found["shares"] != now.program.shares:
             count, here = len(found["shares"]), len(now.program.shares)
             self.fail(
                 f"was written by {count or 'no'} workers, and {here or 'none'} compute this graph, or other parts of it; resume with the "
                 "RunConfig of then, and give it a partition"
             )
+        if varying:  # which steps may have changed, and constants follow from
+            process.stop()
+            for var, value in zip(varying, found["vars"], strict=True):
+                var.restore(self.array(value))
+            now = runtime.prepare(process, now.config, drawn)
         state = self.state(found["state"], now)
         root = now.structure.root()
         if found["marked"] is not None:
             marked, values, held = found["marked"]
-            states = [v for v in checkpoint._states(now) if v.marked is not None]
+            states = [v for v in checkpoint.states(now.processes) if v.marked is not None]
             for var, value in zip(states, values, strict=True):
                 var.marked = self.array(value)
             root.marked = marked
@@ -144,52 +134,35 @@ class _Reader:
             )
         return value
 
-    def array(self, x: Json) -> np.ndarray:
-        return array(x, self.arrays)
+    def data(self, x: Json, what: str = "") -> Any:
+        if not self.depth:
+            self.made = []
+        if isinstance(x, dict) and "again" in x:
+            return self.made[x["again"]]
+        value = super().data(x, what)
+        if not isinstance(value, checkpoint.FIXED):
+            self.made.append(value)
+        return value
 
-    def data(self, x: Json, depth: int = 0) -> Any:
-        """What :meth:`checkpoint.Encoder.data` made ``x`` of."""
-        if depth > MAX_DEPTH:
-            self.fail(f"data are nested deeper than {MAX_DEPTH}")
-        again = lambda y: self.data(y, depth + 1)  # noqa: E731
+    def other(self, x: Json, what: str) -> Any:
         match x:
-            case None | bool() | int() | str():
-                return x
-            case list():
-                return [again(y) for y in x]
-            case {"tuple": items}:
-                return tuple(again(y) for y in items)
-            case {"dict": items}:
-                return {again(k): again(v) for k, v in items}
-            case {"float": text}:
-                return float.fromhex(text)
-            case {"complex": [real, imag]}:
-                return complex(float.fromhex(real), float.fromhex(imag))
-            case {"bytes": text}:
-                return bytes.fromhex(text)
-            case {"array": array}:
-                return self.array(array)
-            case {"scalar": array}:
-                return self.array(array)[()]
             case {"tensor": array}:
                 import torch
 
                 return torch.tensor(self.array(array))
             case {"own": _}:
                 return Derivations(-1)
-            case {"var": path}:
-                return path
             case {"generator": state}:
-                return _generator(again(state))
+                return _generator(self.data(state))
             case {"random_state": state}:
                 made = np.random.RandomState()
-                made.set_state(again(state))
+                made.set_state(self.data(state))
                 return made
             case {"random": state}:
                 drawing = random.Random()
-                drawing.setstate(again(state))
+                drawing.setstate(self.data(state))
                 return drawing
-        return self.fail(f"{x!r:.80} is no data")
+        return super().other(x, what)
 
 
 def _generator(state: Any) -> np.random.Generator:

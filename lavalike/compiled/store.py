@@ -14,18 +14,17 @@ import dataclasses
 import enum
 import importlib
 import inspect
-import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lavalike import atomic, container
-from lavalike.compiled.contents import WRONG, contents
+from lavalike.compiled.contents import WRONG, Decoder
+from lavalike.container import Json
 from lavalike.errors import GraphFileError, LavalikeError, RunError
 from lavalike.model.config import Choice, RunConfig
 from lavalike.model.model import ProcessModel, candidates
@@ -41,18 +40,13 @@ if TYPE_CHECKING:
     from lavalike.compiled.graph import Compiled
 
 FORMAT = 1
-MAX_ELEMENTS = 1 << 27  # of all ports and Vars, unless the file is as large
-ROOM = 4  # as many elements for each byte of a file, which holds all Vars' values
-MAX_DEPTH = 32  # of data within data
 # rooms of ours whose classes a file may name; nothing in them does anything when it is imported
 LIBRARY = (
     *("lavalike.proc", "lavalike.process", "lavalike.learning", "lavalike.dynamics"),
     *("lavalike.networks", "lavalike.backends", "lavalike.bss2"),
     "netx",
 )
-PLAIN = (type(None), bool, int, str)
-NUMBER = (*PLAIN, float, np.number)
-Json = Any
+NUMBER = (type(None), bool, int, str, float, np.number)
 
 
 def _path(cls: type) -> str:
@@ -100,13 +94,7 @@ class _Graph:
 # ---------------------------------------------------------------------------------------------
 
 
-class _Writer:
-    def __init__(self, where: str) -> None:
-        self.where, self.arrays = where, list[np.ndarray]()
-
-    def fail(self, problem: str) -> NoReturn:
-        raise GraphFileError(f"{self.where}: {problem}")
-
+class _Writer(container.Encoder):
     def cls(self, cls: type, what: str) -> str:
         found: Any = sys.modules.get(cls.__module__)
         for name in cls.__qualname__.split("."):
@@ -118,44 +106,13 @@ class _Writer:
             )
         return _path(cls)
 
-    def array(self, value: np.ndarray) -> Json:
-        kind = value.dtype.kind
-        if kind == "U":
-            return {"texts": value.reshape(-1).tolist(), "shape": value.shape}
-        if value.dtype.hasobject or kind not in "biufc":
-            self.fail(f"an array of {value.dtype} is no data that a file holds")
-        native = value.dtype.newbyteorder("=")
-        flat = np.ascontiguousarray(value, native).reshape(-1)
-        if kind == "b":
-            flat = flat.astype(np.uint8)
-        elif kind == "c":
-            flat = flat.view(flat.real.dtype)
-        self.arrays.append(flat)
-        return {"array": len(self.arrays) - 1, "dtype": value.dtype.name, "shape": value.shape}
-
-    def data(self, value: Any, what: str) -> Json:
-        """``value`` as JSON; an object says with one key what it is."""
+    def other(self, value: Any, what: str) -> Json:
         if isinstance(value, enum.Enum):
             return {"enum": self.cls(type(value), what), "name": value.name}
-        if type(value) in PLAIN:
-            return value
-        if type(value) is float:
-            return {"float": value.hex()}
-        if type(value) is complex:
-            return {"complex": [value.real.hex(), value.imag.hex()]}
         if isinstance(value, np.ndarray):
             return self.array(value)
-        if isinstance(value, np.generic):
-            return {"scalar": self.array(np.asarray(value))}
         if isinstance(value, os.PathLike):
             return os.fspath(value)
-        if type(value) is list:
-            return [self.data(x, what) for x in value]
-        if type(value) is tuple:
-            return {"tuple": [self.data(x, what) for x in value]}
-        if type(value) is dict:
-            items = [[self.data(k, what), self.data(v, what)] for k, v in value.items()]
-            return {"dict": items}
         if isinstance(value, type):
             return {"class": self.cls(value, what)}
         if _is_value(type(value)):
@@ -259,7 +216,7 @@ def save(compiled: Compiled, path: str | os.PathLike[str]) -> None:
         raise RunError(f"cannot save {compiled.process.path} while it is running; pause() first")
     program = runtime.prepare(compiled.process, compiled.config)
     writer = _Writer(f"{Path(path)}: {compiled.process.path}")
-    text = json.dumps(_described(writer, compiled, program)).encode()
+    text = writer.text(_described(writer, compiled, program))
     with atomic.draft(path) as draft:
         container.written(draft, "graph", text, writer.arrays)
         _check(draft, compiled, writer)
@@ -396,29 +353,16 @@ def _check(draft: Path, compiled: Compiled, writer: _Writer) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
-class _Reader:
-    """One pass over a file. ``every``: any class that is imported may be named (the file was just
-    written)."""
+class _Reader(Decoder):
+    """``every``: any class that is imported may be named (the file was just written)."""
+
+    name = "graph"
 
     def __init__(self, path: Path, allow: Sequence[str | type], every: bool) -> None:
-        self.path, self.every = path, every
+        super().__init__(path)
+        self.every = every
         self.modules = [a for a in allow if isinstance(a, str)]
         self.classes = {_path(a): a for a in allow if isinstance(a, type)}
-        self.most = MAX_ELEMENTS  # elements of all that is made
-
-    def fail(self, problem: str, key: str = "graph") -> NoReturn:
-        raise GraphFileError(f"{self.path}: {key}: {problem}")
-
-    def read(self) -> Json:
-        size, found, self.arrays = contents(self.path, "graph", "Compiled.save")
-        self.most = max(MAX_ELEMENTS, ROOM * size)
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            self.fail(
-                f"is of format {found.get('format') if isinstance(found, dict) else '?'}, this lavalike reads {FORMAT}"
-            )
-        return found
-
-    # -- classes
 
     def cls(self, path: Any, kind: type, what: str) -> Any:
         """The class of that path, where it may be named and is a ``kind``."""
@@ -453,89 +397,23 @@ class _Reader:
             return True
         return any(module == m or module.startswith(m + ".") for m in (*LIBRARY, *self.modules))
 
-    # -- data
+    def other(self, x: Any, what: str) -> Any:
+        match x:
+            case {"class": path}:
+                return self.cls(path, object, what)
+            case {"enum": path, "name": name}:
+                return self.cls(path, enum.Enum, what)[name]
+            case {"value": path, "fields": given}:
+                cls = self.cls(path, object, what)
+                if not _is_value(cls):
+                    self.fail(f"{cls.__name__} is no frozen dataclass", what)
+                return cls(**{n: self.data(v, what) for n, v in given.items()})
+            case {"sparse": parts, "shape": shape}:
+                from scipy.sparse import coo_matrix
 
-    def shape(self, sizes: Any) -> tuple[int, ...]:
-        """A shape whose axes are no longer than what a file may ask for."""
-        if type(sizes) is not list or not all(type(n) is int for n in sizes):
-            self.fail(f"{sizes!r:.60} is no shape")
-        if len(sizes) > MAX_DEPTH or not all(0 <= n <= self.most for n in sizes):
-            self.fail(f"shape {sizes!r:.60} asks for more than {self.most} elements")
-        return tuple(sizes)
-
-    def texts(self, x: Any, shape: tuple[int, ...]) -> np.ndarray:
-        """As an array, in which all are as long as the longest."""
-        if type(x) is not list or not all(type(t) is str for t in x):
-            self.fail(f"{x!r:.60} are no texts")
-        if len(x) * max(map(len, x), default=0) > self.most:
-            self.fail(f"{len(x)} texts ask for more than {self.most} letters")
-        return np.array(x, dtype=np.str_).reshape(shape)
-
-    def array(self, x: Any) -> np.ndarray:
-        try:
-            shape = self.shape(x["shape"])
-            if "texts" in x:
-                return self.texts(x["texts"], shape)
-            dtype = np.dtype(x["dtype"])
-            flat = self.arrays[str(x["array"])]
-        except GraphFileError:
-            raise
-        except WRONG as e:
-            self.fail(f"no array: {type(e).__name__}: {e}")
-        size = math.prod(shape)
-        want = {"b": np.dtype(np.uint8), "c": np.empty(0, dtype).real.dtype}.get(dtype.kind, dtype)
-        if dtype.kind not in "biufc" or (size and flat.dtype != want):
-            self.fail(f"an array of {flat.dtype} stands for {dtype}", f"arrays/{x['array']}")
-        if size:
-            flat = flat.view(dtype) if dtype.kind == "c" else flat.astype(dtype, copy=False)
-        else:
-            flat = np.empty(0, dtype)
-        if flat.size != size:
-            self.fail(f"{flat.size} numbers do not make shape {shape}", f"arrays/{x['array']}")
-        return flat.reshape(shape)
-
-    def data(self, x: Any, what: str, depth: int = 0) -> Any:
-        """What :meth:`_Writer.data` made ``x`` of."""
-        if depth > MAX_DEPTH:
-            self.fail(f"data are nested deeper than {MAX_DEPTH}", what)
-        again = lambda y: self.data(y, what, depth + 1)  # noqa: E731
-        try:
-            match x:
-                case None | bool() | int() | str():
-                    return x
-                case list():
-                    return [again(y) for y in x]
-                case {"float": text}:
-                    return float.fromhex(text)
-                case {"complex": [real, imag]}:
-                    return complex(float.fromhex(real), float.fromhex(imag))
-                case {"array": _} | {"texts": _}:
-                    return self.array(x)
-                case {"scalar": array}:
-                    return self.array(array)[()]
-                case {"tuple": items}:
-                    return tuple(again(y) for y in items)
-                case {"dict": items}:
-                    return {again(k): again(v) for k, v in items}
-                case {"class": path}:
-                    return self.cls(path, object, what)
-                case {"enum": path, "name": name}:
-                    return self.cls(path, enum.Enum, what)[name]
-                case {"value": path, "fields": given}:
-                    cls = self.cls(path, object, what)
-                    if not _is_value(cls):
-                        self.fail(f"{cls.__name__} is no frozen dataclass", what)
-                    return cls(**{n: again(v) for n, v in given.items()})
-                case {"sparse": parts, "shape": shape}:
-                    from scipy.sparse import coo_matrix
-
-                    data, row, col = map(self.array, parts)
-                    return coo_matrix((data, (row, col)), shape=self.shape(shape))
-        except LavalikeError:
-            raise
-        except WRONG as e:
-            self.fail(f"{type(e).__name__}: {e}", what)
-        return self.fail(f"{x!r:.80} is no data", what)
+                data, row, col = map(self.array, parts)
+                return coo_matrix((data, (row, col)), shape=self.shape(shape))
+        return super().other(x, what)
 
     def make(self, x: Any, k: int) -> AbstractProcess:
         """An outermost process."""
@@ -563,7 +441,7 @@ def load(
     :meth:`Compiled.load`."""
     reader = _Reader(Path(path), allow, every)
     try:
-        found = reader.read()
+        found = reader.read("graph", "Compiled.save", FORMAT)
         with at_most(reader.most):
             return _load(reader, found)
     except GraphFileError:
@@ -606,10 +484,7 @@ def _load(reader: _Reader, x: Json) -> tuple[AbstractProcess, RunConfig, int | N
     for place, probes in x["probes"]:
         _record(reader, graph, _at(reader, graph, place), probes)
     process = _at(reader, graph, x["process"])
-    step, drawn = x["step"], x["drawn"]
-    counts = [step] if drawn is None else [step, drawn]
-    if not all(type(n) is int and 0 <= n < 1 << 63 for n in counts):
-        reader.fail(f"step {step!r:.40}, drawn {drawn!r:.40}")
+    step, drawn = reader.count(x)
     root = process._structure.root()
     if len({id(top._structure.root()) for top in tops if not _tracks(top)}) > 1:
         reader.fail("processes that are not connected")

@@ -325,7 +325,7 @@ def _dealt(
 
 def weight(node: Node) -> int:
     """Bytes of the Vars of ``node``, of which weights are the most."""
-    return sum(v.value.nbytes for v in node.process.vars)
+    return sum(v.nbytes for v in node.process.vars)
 
 
 def _connect(made: Cut, rank: Mapping[Node, int]) -> None:

@@ -74,10 +74,10 @@ def _take(found: Any, value: Any) -> None:
         found.update(b"[")
         for one in value:
             _take(found, one)
+    elif isinstance(value, np.generic):  # first: some are Python's too, of another repr
+        found.update(f"{value.item()!r};".encode())
     elif isinstance(value, DATA):
         found.update(f"{value!r};".encode())
-    elif isinstance(value, np.generic):
-        found.update(f"{value.item()!r};".encode())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         found.update(type(value).__qualname__.encode())
         for f in dataclasses.fields(value):
@@ -95,7 +95,7 @@ def _arguments(process: Any) -> str:
     given = [
         (name, value)
         for name, value in (*enumerate(made.args), *made.kwargs.items())
-        if isinstance(value, DATA)
+        if isinstance(value, (*DATA, np.generic))
     ]
     kept = [(n, v) for n, v in vars(process).items() if dataclasses.is_dataclass(v)]
     return hashed(given, kept, process.proc_params)

@@ -44,7 +44,8 @@ class Part:
 
     def __post_init__(self) -> None:
         own = {*self.nodes}
-        self.nodes += [n for n in self.flat.nodes if n.beside in own and n not in own]
+        more = [n for n in self.flat.nodes if n.beside in own and n not in own]
+        self.nodes = [*self.nodes, *more]  # the list that was given is its giver's
         self._nodes = {n.process: n for n in self.nodes}
 
     @property

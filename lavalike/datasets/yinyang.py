@@ -111,6 +111,12 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         return torch.from_numpy(samples), torch.from_numpy(labels)
 
     def _draw(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        at, labels = self.points(n)
+        x, y = at.T
+        return np.stack([x, y, 1 - x, 1 - y], 1).astype(np.float32), labels
+
+    def points(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The next ``n`` points, float64 (n, 2), and their labels, int64 (n,)."""
         state = self.rng.get_state()
         words = np.empty(0, np.uint32)
         taken: tuple[np.ndarray, np.ndarray, int] | None = None
@@ -121,9 +127,7 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         x, y, used = taken
         self.rng.set_state(state)
         self.rng.randint(0, 2**32, used, np.uint32)
-        return np.stack([x, y, 1 - x, 1 - y], 1).astype(np.float32), _class(
-            x, y, self.r_small, self.r_big
-        )
+        return np.stack([x, y], 1), _class(x, y, self.r_small, self.r_big)
 
     def _parse(self, words: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, int] | None:
         """Points ``x``, ``y`` (float64) that the generator's words stand for and how many words

@@ -122,17 +122,18 @@ def adrf_iz(
     return s_out, real, imag, offset, r
 
 
-def alif_graded(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step):
-    s_out, u, v, new_offset, new_r = alif(
+def alif_seen(a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step):
+    rise, refractory, _ = relax(offset, r, keep_theta, keep_r, vth)
+    s_out, u, v, offset, r = alif(
         a_in, u, v, offset, r, keep_u, keep_v, keep_theta, keep_r, gain, bias, vth, step
     )
-    return s_out, v, relax(offset, r, keep_theta, keep_r, vth)[2], u, v, new_offset, new_r
+    return s_out, u, v, vth + rise, refractory, u, v, offset, r
 
 
-def adrf_graded(
+def adrf_seen(
     a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step
 ):
-    theta = relax(offset, r, keep_theta, keep_r, vth)[2]
+    rise, refractory, _ = relax(offset, r, keep_theta, keep_r, vth)
     s_out, real, imag, offset, r = adrf(
         a_real_in,
         a_imag_in,
@@ -149,13 +150,13 @@ def adrf_graded(
         vth,
         step,
     )
-    return s_out, real, imag, theta, real, imag, offset, r
+    return s_out, real, imag, vth + rise, refractory, real, imag, offset, r
 
 
-def adrf_iz_graded(
+def adrf_iz_seen(
     a_real_in, a_imag_in, real, imag, offset, r, cos, sin, bits, keep_theta, keep_r, gain, vth, step
 ):
-    theta = relax(offset, r, keep_theta, keep_r, vth)[2]
+    rise, refractory, _ = relax(offset, r, keep_theta, keep_r, vth)
     s_out, real, imag, offset, r = adrf_iz(
         a_real_in,
         a_imag_in,
@@ -172,7 +173,19 @@ def adrf_iz_graded(
         vth,
         step,
     )
-    return s_out, imag, theta, real, imag, offset, r
+    return s_out, real, imag, vth + rise, refractory, real, imag, offset, r
+
+
+def follow(v_in, offset, r, keep_theta, keep_r, vth, step):
+    rise, refractory, theta = relax(offset, r, keep_theta, keep_r, vth)
+    offset, r = adapt(reaches(v_in, theta), rise, refractory, vth, step)
+    return vth + rise, refractory, offset, r
+
+
+def follow_phase(real_in, imag_in, imag, offset, r, keep_theta, keep_r, vth, step):
+    rise, refractory, theta = relax(offset, r, keep_theta, keep_r, vth)
+    offset, r = adapt(crosses(real_in, imag_in, imag, theta), rise, refractory, vth, step)
+    return vth + rise, refractory, imag_in * 1, offset, r
 
 
 def atrlif_constants(values, units, fixed):
@@ -319,7 +332,18 @@ ALIF = _alif(alif, kind="ALIF")
 ALIF_LATE_BIAS = _alif(alif, LATE_ADAPTING)
 ADRF = _adrf(adrf, kind="ADRF_PHASE")
 ADRF_IZ = _adrf(adrf_iz, kind="ADRF_IZHIKEVICH")
-# for graded spikes: the state that is sent and the threshold that it met
-ALIF_GRADED = _alif(alif_graded, graded=("v_out", "theta_out"))
-ADRF_GRADED = _adrf(adrf_graded, ("real_out", "imag_out", "theta_out"))
-ADRF_IZ_GRADED = _adrf(adrf_iz_graded, ("imag_out", "theta_out"))
+# with the states that decide over a spike, as they meet it: what graded spikes send, and people see
+MET = ("theta_out", "r_out")
+ALIF_SEEN = _alif(alif_seen, graded=("u_out", "v_out", *MET))
+ADRF_SEEN = _adrf(adrf_seen, ("real_out", "imag_out", *MET))
+ADRF_IZ_SEEN = _adrf(adrf_iz_seen, ("real_out", "imag_out", *MET))
+# the threshold alone, of a voltage, or of a resonator, that come from elsewhere
+FOLLOW = Dynamics(follow, ("v_in",), MET, ("offset", "r"), graded=MET, parameters=ADAPTATION)
+FOLLOW_PHASE = Dynamics(
+    follow_phase,
+    ("real_in", "imag_in"),
+    MET,
+    ("imag", "offset", "r"),
+    graded=MET,
+    parameters=ADAPTATION,
+)

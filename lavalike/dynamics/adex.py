@@ -45,6 +45,7 @@ class Branch(NamedTuple):
         parent: the one it is joined to; None: the root, whose spikes the neuron sends.
         fires: it has a threshold and a reset.
         refractory, leaky, exponential, adapting, gain: which terms it has.
+        noted: its adaptation current was recorded, too.
     """
 
     name: str = ""
@@ -55,6 +56,7 @@ class Branch(NamedTuple):
     exponential: bool = False
     adapting: bool = False
     gain: bool = False
+    noted: bool = False
 
     def of(self, word: str) -> str:
         """The name of its state, input or constant ``word``."""
@@ -287,6 +289,8 @@ def membrane(b: Branch, tree: Sequence[Branch], recorded: str = "") -> Membrane:
             end(jumping, w, new, spike, *constants, b.of("jump"))
         else:
             end(adapting, w, new, *constants)
+        if b.noted:
+            end(inject, w, b.of("noted"))
     if b.fires and not sees_membrane:
         ends.append(Call(reset, (spike, new, b.of("reset")), (new,)))
     if b.fires and b.refractory:
@@ -302,7 +306,7 @@ def membrane(b: Branch, tree: Sequence[Branch], recorded: str = "") -> Membrane:
         end(counted, hold, spike, b.of("period"))
     more = (*[w] * b.adapting, *[hold] * (b.fires and b.refractory))
     return Membrane(
-        (x, *[fired] * sees_spikes, *[seen] * sees_membrane),
+        (x, *[fired] * sees_spikes, *[seen] * sees_membrane, *[b.of("noted")] * b.noted),
         (i, v, *more),
         (i, new, *more),
         spike if b.fires else new if b.parent is None else "",
@@ -365,11 +369,13 @@ def neuron(
     spikes: bool = False,
     membrane: bool = False,
     leaky: bool = True,
+    adaptation: bool = False,
 ) -> Dynamics:
     """The neuron of one membrane with the chosen terms, in the chip's order; the same object for
     the same choice.
 
-    Input ``a_in``, with ``spikes`` also ``fired``, with ``membrane`` ``seen``: the recorded ones.
+    Input ``a_in``, with ``spikes`` also ``fired``, with ``membrane`` ``seen``, with ``adaptation``
+    ``noted``: the recorded ones.
     Output ``s_out``; without ``fire`` ``v_out``. States ``i``, ``v``, with ``adapting`` ``w``, with
     ``refractory`` ``hold`` (in steps). Constants: see the module.
     """
@@ -381,10 +387,11 @@ def neuron(
         "spikes": spikes,
         "membrane": membrane,
         "leakless": not leaky,
+        "noted": adaptation,
     }
     name = "_".join(["bss2", "lif" if fire else "li", *(n for n, on in flags.items() if on)])
     recorded = "both" if spikes and membrane else "spikes" * spikes + "membrane" * membrane
-    branch = Branch("", None, fire, held, leaky, exponential, adapting, True)
+    branch = Branch("", None, fire, held, leaky, exponential, adapting, True, adaptation)
     return put_together(name, __name__, (branch,), True, recorded)
 
 

@@ -7,9 +7,17 @@ A neuron that ended a step above its threshold is reset at the beginning of the 
     Leaky      mem' = beta mem + x - R vth                            (zero: beta (1 - R) mem + x)
     Synaptic   syn' = alpha syn + x;  mem' = beta mem + syn' - R vth  (zero: (1 - R) (beta mem + syn'))
     Alpha      exc' = alpha exc + x;  inh' = beta inh - x;  mem' = tau (exc' + inh') - R vth   (zero: (1 - R) of all three)
-    Lapicque   mem' = beta mem + (1 - beta) resistance x - R vth      (zero: (1 - R) of it), beta = exp(-time_step / (R C)):
-               the exact solution for an input constant over a step
+    Lapicque   mem' = decay mem + gain x - R vth                      (zero: (1 - R) of it)
+               Euler's step: decay = 1 - T / (R C), gain = T / C; the exact solution for an input constant over a
+               step: decay = exp(-T / (R C)), gain = (1 - decay) R
     spk = mem' > vth
+
+    Delta      mem' = beta mem + x;  spk = abs(mem' - mem) > delta     (never reset)
+
+What is never reset at all is a sum over time, from which spikes follow afterwards, in all steps at once:
+
+    integrator   mem' = beta mem + x;  rectified: positive(beta mem + x)
+    associative  mem' = decay mem + x, with a decay of each step's own
 
 ``_now`` forms are reset in the step they spike in, after the spike: ``R = mem' > vth`` of the mem'
 that has not been reset. Elementwise recurrence adds ``V spk`` of the last step to x.
@@ -18,7 +26,7 @@ that has not been reset. Elementwise recurrence adds ``V spk`` of the last step 
 from __future__ import annotations
 
 from lavalike.dynamics.dynamics import RESETS, Dynamics
-from lavalike.dynamics.ops import above, clear, discharge, leak, reset
+from lavalike.dynamics.ops import above, absolute, clear, discharge, leak, positive, reset
 from lavalike.dynamics.parameter import Parameter
 
 
@@ -60,9 +68,29 @@ def alpha(a_in, syn_exc, syn_inh, mem, alpha, beta, tau, vth):
     return above(mem, vth), clear(r, syn_exc), clear(r, syn_inh), mem
 
 
-def lapicque(a_in, mem, beta, resistance, vth):
-    mem = discharge(above(mem, vth), leak(mem, beta) + (1 - beta) * resistance * a_in, vth)
+def lapicque(a_in, mem, decay, gain, vth):
+    mem = discharge(above(mem, vth), leak(mem, decay) + gain * a_in, vth)
     return above(mem, vth), mem
+
+
+def delta(a_in, mem, mem_prev, beta, step):
+    after = leak(mem, beta) + a_in
+    return above(absolute(after - mem), step), after, mem
+
+
+def integrator(a_in, mem, beta):
+    mem = leak(mem, beta) + a_in
+    return mem, mem
+
+
+def rectified(a_in, mem, beta):
+    mem = positive(leak(mem, beta) + a_in)
+    return mem, mem
+
+
+def associative(a_in, decay, mem):
+    mem = decay * mem + a_in
+    return mem, mem
 
 
 def rleaky(a_in, spk, mem, beta, V, vth):
@@ -97,7 +125,11 @@ ALPHA_ = Parameter(
 )
 THRESHOLD = Parameter("vth", 1, counts="state", doc="threshold, strict")
 RECURRENT = Parameter("V", 1, doc="what a neuron's own spike adds to its input in the next step")
-RESISTANCE = Parameter("resistance", 1, doc="of the membrane")
+DECAY = Parameter("decay", None, doc="what a step leaves of mem")
+GAIN = Parameter("gain", 1, doc="what a step adds of the input")
+STEP = Parameter(
+    "step", 1, 0, counts="state", doc="change of mem in a step that is a spike, strict"
+)
 TAU = Parameter("tau", 1, doc="factor of mem, 1 where a spike's effect begins in its own step")
 
 
@@ -127,10 +159,30 @@ LEAKY_NOW = _kinds(leaky_now, "mem")
 SYNAPTIC = _kinds(synaptic, "syn", "mem", parameters=(ALPHA_, BETA, THRESHOLD))
 SYNAPTIC_NOW = _kinds(synaptic_now, "syn", "mem", parameters=(ALPHA_, BETA, THRESHOLD))
 ALPHA = _kinds(alpha, "syn_exc", "syn_inh", "mem", parameters=(ALPHA_, BETA, TAU, THRESHOLD))
-LAPICQUE = _kinds(lapicque, "mem", parameters=(BETA, RESISTANCE, THRESHOLD))
+LAPICQUE = _kinds(lapicque, "mem", parameters=(DECAY, GAIN, THRESHOLD))
 RLEAKY = _kinds(rleaky, "spk", "mem", parameters=(BETA, RECURRENT, THRESHOLD))
 RLEAKY_NOW = _kinds(rleaky_now, "spk", "mem", parameters=(BETA, RECURRENT, THRESHOLD))
 RSYNAPTIC = _kinds(rsynaptic, "spk", "syn", "mem", parameters=(ALPHA_, BETA, RECURRENT, THRESHOLD))
 RSYNAPTIC_NOW = _kinds(
     rsynaptic_now, "spk", "syn", "mem", parameters=(ALPHA_, BETA, RECURRENT, THRESHOLD)
 )
+
+
+def _summing(step, *inputs: str, parameters: tuple[Parameter, ...] = (BETA,)) -> Dynamics:
+    return Dynamics(
+        step,
+        inputs,
+        ("mem_out",),
+        ("mem",),
+        fixed=False,
+        graded=("mem_out",),
+        parameters=parameters,
+    )
+
+
+DELTA = Dynamics(
+    delta, ("a_in",), ("s_out",), ("mem", "mem_prev"), fixed=False, parameters=(BETA, STEP)
+)
+INTEGRATOR = _summing(integrator, "a_in")
+RECTIFIED = _summing(rectified, "a_in")
+ASSOCIATIVE = _summing(associative, "a_in", "decay", parameters=())

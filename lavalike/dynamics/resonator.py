@@ -59,15 +59,15 @@ def rf_iz(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, after):
     return s_out, reset(s_out, real, 0), reset(s_out, imag, after)
 
 
-def rf_graded(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth):
+def rf_seen(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth):
     s_out, real, imag = rf(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth)
     return s_out, real, imag, real, imag
 
 
-def rf_iz_graded(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, after):
+def rf_iz_seen(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain, vth, after):
     real, imag = rotate(a_real_in, a_imag_in, real, imag, cos, sin, bits, gain)
     s_out = reaches(imag, vth)
-    return s_out, imag, reset(s_out, real, 0), reset(s_out, imag, after)
+    return s_out, real, imag, reset(s_out, real, 0), reset(s_out, imag, after)
 
 
 def rf_zero(u_in, v_in, u, v, cos, sin, turn, uth):
@@ -229,9 +229,9 @@ RF_ZERO = Dynamics(
     parameters=ZERO,
     loihi=True,
 )
-# for graded spikes: the state that is sent as well
-RF_GRADED = _rf(rf_graded, rf_constants, ("real_out", "imag_out"))
-RF_IZ_GRADED = _rf(rf_iz_graded, rf_iz_constants, ("imag_out",))
+# with the states as they meet the threshold: what graded spikes send, and people see
+RF_SEEN = _rf(rf_seen, rf_constants, ("real_out", "imag_out"))
+RF_IZ_SEEN = _rf(rf_iz_seen, rf_iz_constants, ("real_out", "imag_out"))
 ROTATE = Dynamics(
     rotate_out,
     ("a_real_in", "a_imag_in"),

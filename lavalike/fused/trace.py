@@ -221,9 +221,10 @@ def used(code: Code, results: tuple[Operand, ...] | None = None) -> Code:
 class Traced:
     """A neuron ready for printing; made once for each, so that kernels are found by its identity.
 
-    ``forward``: (inputs, states, parameters, numbers, t if asked for) -> (outputs, states,
-    counted). ``backward``: the same and the cotangents of outputs and states -> (gradients of
-    inputs, states, parameters).
+    ``forward``: (inputs, states, parameters, numbers, t if asked for) ->
+    (outputs, states, counted).
+    ``backward``: the same and the cotangents of outputs and states ->
+    (gradients of inputs, states, parameters).
     """
 
     dynamics: Dynamics

@@ -36,6 +36,7 @@ KEYWORDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "threads": (None, ("numba",)),
     "debug": (False, ("numba",)),
     "check": (None, ("numba", "torch")),
+    "device": (None, ("torch",)),
     "chip": (None, ("bss2",)),
     "dt": (1e-6, ("bss2",)),
 }
@@ -45,6 +46,7 @@ _OPTIONS = {
     "threads": optional(integer(1)),
     "debug": FLAG,
     "check": optional(choice("finite")),
+    "device": optional(TEXT),
     "dt": real(above=0),
     "chip": optional(instance("lavalike.bss2.chip.Chip", words="a lavalike.bss2.Chip")),
 }
@@ -159,6 +161,9 @@ class RunConfig:
         check: ``"finite"``: of the numba and torch backends: stop at the first NaN or infinity that
             a port or a state holds, with a RunError that names process, Var and step; the states
             are those of the step before. Costs a look at each of them a step.
+        device: of the torch backend: where it computes, as torch names it: ``"cuda"``,
+            ``"cuda:1"``, ``"mps"``. Messages come back to NumPy. A run is cut into stretches that
+            fit the memory of a CUDA device. Default: the CPU, the only one that has run it yet.
         options: of the backends of this run, by name; ``threads=2`` and ``options={"threads": 2}``
             are the same.
         workers: so many processes compute the graph together, >= 1, bit for bit what one computes;
@@ -188,6 +193,7 @@ class RunConfig:
     chip: Chip | None = None
     dt: float = 1e-6
     check: Literal["finite"] | None = None
+    device: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     workers: int | None = None
     partition: Mapping[Any, int] | None = None

@@ -162,7 +162,12 @@ def _delayed(
     most = np.min_scalar_type(process.max_delay)
     dtype = np.promote_types(d.dtype, most) if d.shape and d.dtype.kind in "iu" else np.int64
     process.delays = Var(process.weights.shape, d.astype(dtype), role="parameter", name="delays")
-    process.a_buff = Var((process.a_out.size, process.max_delay + 1), 0, name="a_buff")
+    process.a_buff = _under_way(process)
+
+
+def _under_way(process: Any) -> Var:
+    """What arrives in the next steps."""
+    return Var((process.a_out.size, process.max_delay + 1), 0, name="a_buff")
 
 
 class Delay(AbstractProcess):

@@ -27,6 +27,10 @@ class RandomSynapses:
     """``chunks`` of :class:`Sparse` and :class:`DelaySparse` by a rule and a seed: the same each
     time they are read.
 
+    A connection counts them when it is made, and draws them when they are needed: over worker
+    processes each draws those of its own connections. (Functions that no other process can import,
+    such as a lambda, are called before, and what they drew is sent.)
+
     Args:
         shape: (out, in).
         probability: of a synapse between each input and each output, for itself. Or

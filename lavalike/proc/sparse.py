@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -17,11 +16,14 @@ from lavalike.proc.dense import (
     _delayed,
     _matrix,
     _Options,
+    _under_way,
     _Weighted,
     _whole,
 )
+from lavalike.proc.drawn import RandomSynapses
 from lavalike.proc.parameters import array
 from lavalike.process import InPort, OutPort, Var
+from lavalike.process.var import Deferred, DeferredVar
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,25 @@ class _Entries:
     where they are listed, and by input where they come in chunks.
 
     ``start``, of entries in the order of their inputs, is where each input's begin, and ``cols`` is
-    not kept.
+    not kept. Of those that come in chunks there are ``placed`` alone.
     """
 
     shape: tuple[int, int]
-    rows: np.ndarray
+    rows: np.ndarray | None
     cols: np.ndarray | None
-    data: np.ndarray
+    data: np.ndarray | None
     start: np.ndarray | None = None
-    delays: np.ndarray | None = None
-    own: bool = False  # whether data and delays are arrays of nobody else
+    placed: _InChunks | None = None
+
+    @property
+    def count(self) -> int:
+        return (
+            len(self.data)
+            if self.data is not None
+            else self.placed.count
+            if self.placed is not None
+            else 0
+        )
 
     @classmethod
     def of(
@@ -52,9 +63,10 @@ class _Entries:
         shape: Any,
         chunks: Any = None,
         lengths: tuple[int, ...] = (),
+        max_delay: int = 0,
     ) -> _Entries:
-        """From one of the three ways to say them. ``lengths`` that chunks may have: 4 with delays;
-        none where the connection takes no chunks."""
+        """From one of the three ways to say them. ``lengths`` that chunks may have: 4 with delays,
+        which may be set up to ``max_delay`` later; none where the connection takes no chunks."""
         given = {
             "weights": weights,
             "rows": rows,
@@ -80,7 +92,8 @@ class _Entries:
                 )
             )
         if form == "chunks":
-            return _in_chunks(owner, chunks, _shape(owner, shape), lengths)
+            placed = _InChunks(owner, chunks, _shape(owner, shape), lengths, max_delay)
+            return cls(placed.shape, None, None, None, placed.start, placed)
         if form == "rows":
             return cls._listed(owner, rows, cols, data, _shape(owner, shape))
         if hasattr(weights, "tocsr"):
@@ -180,59 +193,89 @@ def _read(
         yield _Chunk(rows, cols, data, delays)
 
 
-def _in_chunks(
-    owner: str, chunks: Any, shape: tuple[int, int], lengths: tuple[int, ...]
-) -> _Entries:
-    """Read twice, to count and to place, so that there is one chunk in memory beside what is kept.
-    Of an iterator, which can be read only once, all chunks are kept until they are placed."""
-    read: Callable[[], Iterator[_Chunk]] = partial(_read, owner, chunks, shape, lengths)
-    if not callable(chunks) and isinstance(chunks, Iterator):
-        read = [*read()].__iter__
-    counts = np.zeros(shape[1], np.int64)
-    kinds: set[np.dtype] = set()
-    longest: set[int | None] = set()  # delay of each chunk
-    for chunk in read():
-        if len(chunk.cols) < shape[1] // 4:
-            inputs, many = np.unique(chunk.cols, return_counts=True)
-            counts[inputs] += many
-        else:
-            counts += np.bincount(chunk.cols, minlength=shape[1])
-        kinds.add(chunk.data.dtype)
-        longest.add(_longest(chunk))
-    if len(longest) > 1 and None in longest:
-        raise VarError(f"{owner}: some chunks have delays and others have none")
-    start = begins(counts)
-    total, most = int(start[-1]), max((d for d in longest if d is not None), default=None)
-    rows = np.empty(total, _narrow(shape))
-    data = np.empty(total, np.result_type(*kinds) if kinds else np.float64)
-    delays = None if most is None else np.empty(total, np.min_scalar_type(most))
-    free = start[:-1].copy()  # the next place of each input
-    again = VarError(
-        f"{owner}: chunks gave other synapses when they were read again; seed what draws them"
-    )
-    for chunk in read():
-        order = None
-        cols = chunk.cols
-        if (cols[1:] < cols[:-1]).any():
-            order = np.argsort(cols, kind="stable")
-            cols = cols[order]
-        first = np.flatnonzero(np.diff(cols, prepend=-1))  # of each input's among them
-        many = np.diff(first, append=len(cols))
-        inputs = cols[first]
-        if (
-            (free[inputs] + many > start[inputs + 1]).any()
-            or chunk.data.dtype not in kinds
-            or _longest(chunk) not in longest
-        ):
+class _InChunks(Deferred):
+    """Synapses that come in chunks. They are read twice, to be counted here and to be placed, so
+    that there is one chunk in memory beside what is kept; by a rule only when they are asked for.
+    Of an iterator, which can be read only once, all chunks are kept until they are placed.
+
+    Attributes:
+        start: where each input's begin. dtype: of their weights. longest: of their delays; None:
+            they have none. delay_dtype: of the delays, up to max_delay.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        chunks: Any,
+        shape: tuple[int, int],
+        lengths: tuple[int, ...],
+        max_delay: int,
+    ) -> None:
+        super().__init__()
+        self.owner, self.shape, self.lengths, self.rule = owner, shape, lengths, chunks
+        if not callable(chunks) and isinstance(chunks, Iterator):
+            self.rule = [tuple(x for x in chunk if x is not None) for chunk in self._read()]
+        counts = np.zeros(shape[1], np.int64)
+        self.kinds: set[np.dtype] = set()
+        self.delays: set[int | None] = set()  # the longest of each chunk
+        for chunk in self._read():
+            if len(chunk.cols) < shape[1] // 4:
+                inputs, many = np.unique(chunk.cols, return_counts=True)
+                counts[inputs] += many
+            else:
+                counts += np.bincount(chunk.cols, minlength=shape[1])
+            self.kinds.add(chunk.data.dtype)
+            self.delays.add(_longest(chunk))
+        if len(self.delays) > 1 and None in self.delays:
+            raise VarError(f"{owner}: some chunks have delays and others have none")
+        self.start = begins(counts)
+        self.count = int(self.start[-1])
+        self.dtype = np.result_type(*self.kinds) if self.kinds else np.dtype(np.float64)
+        self.longest = max((d for d in self.delays if d is not None), default=None)
+        self.delay_dtype = np.min_scalar_type(max(self.longest or 0, max_delay))
+        if not isinstance(chunks, RandomSynapses):
+            self._arrays = self.make()
+            self.rule = None
+
+    def _read(self) -> Iterator[_Chunk]:
+        return _read(self.owner, self.rule, self.shape, self.lengths)
+
+    def make(self) -> dict[str, np.ndarray]:
+        """``rows``, ``weights`` and, if there are any, ``delays``."""
+        kept = {
+            "rows": np.empty(self.count, _narrow(self.shape)),
+            "weights": np.empty(self.count, self.dtype),
+        }
+        if self.longest is not None:
+            kept["delays"] = np.empty(self.count, self.delay_dtype)
+        start = self.start
+        free = start[:-1].copy()  # the next place of each input
+        again = VarError(
+            f"{self.owner}: chunks gave other synapses when they were read again; seed what draws them"
+        )
+        for chunk in self._read():
+            order = None
+            cols = chunk.cols
+            if (cols[1:] < cols[:-1]).any():
+                order = np.argsort(cols, kind="stable")
+                cols = cols[order]
+            first = np.flatnonzero(np.diff(cols, prepend=-1))  # of each input's among them
+            many = np.diff(first, append=len(cols))
+            inputs = cols[first]
+            if (
+                (free[inputs] + many > start[inputs + 1]).any()
+                or chunk.data.dtype not in self.kinds
+                or _longest(chunk) not in self.delays
+            ):
+                raise again
+            place = np.repeat(free[inputs] - first, many) + np.arange(len(cols))
+            free[inputs] += many
+            for name, given in zip(kept, (chunk.rows, chunk.data, chunk.delays), strict=False):
+                if given is not None:
+                    kept[name][place] = given if order is None or not given.ndim else given[order]
+        if (free != start[1:]).any():
             raise again
-        place = np.repeat(free[inputs] - first, many) + np.arange(len(cols))
-        free[inputs] += many
-        for kept, given in ((rows, chunk.rows), (data, chunk.data), (delays, chunk.delays)):
-            if kept is not None and given is not None:
-                kept[place] = given if order is None or not given.ndim else given[order]
-    if (free != start[1:]).any():
-        raise again
-    return _Entries(shape, rows, None, data, start, delays, own=True)
+        return kept
 
 
 def _longest(chunk: _Chunk) -> int | None:
@@ -240,34 +283,41 @@ def _longest(chunk: _Chunk) -> int | None:
     return None if chunk.delays is None else int(chunk.delays.max(initial=0))
 
 
-def _adopted(values: np.ndarray, name: str, **kwargs: Any) -> Var:
-    """A Var that holds ``values`` themselves, which are nobody else's; a Var copies what it is
-    given."""
-    var = Var((1,), values.dtype.type(0), role="parameter", name=name, **kwargs)
-    var.shape, var.value = values.shape, values
-    return var
-
-
 class _Stored(_Weighted):
     """What connections with stored entries have in common."""
 
-    rows: np.ndarray
     start: np.ndarray | None  # of synapses by input, where each input's begin
+    _rows: np.ndarray | None
+    _placed: _InChunks | None
 
     def _keep(self, entries: _Entries) -> None:
-        if not len(entries.data):
+        if not entries.count:
             raise VarError(
                 f"{type(self).__name__}: no weight is non-zero; leave the connection out"
             )
         self.s_in = InPort((entries.shape[1],))
         self.a_out = OutPort((entries.shape[0],))
-        self.rows, self._cols, self.start = entries.rows, entries.cols, entries.start
-        if entries.own:
-            self.weights = _adopted(entries.data, "weights", trainable=True)
-        else:
-            self.weights = Var(
-                (len(entries.data),), entries.data, role="parameter", trainable=True, name="weights"
+        self._rows, self._cols, self.start = entries.rows, entries.cols, entries.start
+        self._placed = entries.placed
+        if entries.placed is not None:
+            weights: Var = DeferredVar(
+                *(entries.placed, "weights", (entries.count,), entries.placed.dtype),
+                trainable=True,
+                name="weights",
             )
+        else:
+            weights = Var(
+                (entries.count,), entries.data, role="parameter", trainable=True, name="weights"
+            )
+        self.weights = weights
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The output of each synapse, of the shape of ``weights``."""
+        if self._rows is None:
+            assert self._placed is not None
+            self._rows = self._placed.take("rows")
+        return self._rows
 
     @property
     def cols(self) -> np.ndarray:
@@ -296,15 +346,23 @@ class _Stored(_Weighted):
         """Synapses with delays of their own."""
         _arrives_later(self)
         owner = type(self).__name__
-        if (delays is None) is (entries.delays is None):
+        if (delays is None) is (entries.placed is None or entries.placed.longest is None):
             raise VarTypeError(
                 f"{owner}: delays is missing"
                 if delays is None
                 else f"{owner}: delays, and chunks that have delays of their own; give one of them"
             )
-        d = delays if delays is not None else entries.delays
-        each = f"{entries.shape}" if matrix else f"{len(entries.data)}"
-        _delayed(self, owner, self._of_each("delays", d, entries, matrix), d, each, max_delay)
+        placed = entries.placed
+        if placed is not None and placed.longest is not None:
+            self.max_delay = max(int(max_delay), placed.longest)
+            self.delays: Var = DeferredVar(
+                placed, "delays", (entries.count,), placed.delay_dtype, name="delays"
+            )
+            self.a_buff = _under_way(self)
+            return
+        each = f"{entries.shape}" if matrix else f"{entries.count}"
+        d = self._of_each("delays", delays, entries, matrix)
+        _delayed(self, owner, d, delays, each, max_delay)
 
     def fan_out(self) -> np.ndarray:
         if self.start is not None:
@@ -408,7 +466,9 @@ class DelaySparse(_Stored):
         max_delay: int = 0,
         **kwargs: Unpack[_Options],
     ) -> None:
-        entries = _Entries.of("DelaySparse", weights, rows, cols, data, shape, chunks, (3, 4))
+        entries = _Entries.of(
+            "DelaySparse", weights, rows, cols, data, shape, chunks, (3, 4), max_delay
+        )
         super().__init__(**kwargs)
         self._keep(entries)
         self._later(delays, entries, weights is not None, max_delay)

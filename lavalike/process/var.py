@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -107,6 +108,16 @@ class Var(Shared):
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the value."""
+        return self.value.nbytes
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the value has not been made yet, as by a rule."""
+        return False
 
     def __repr__(self) -> str:
         return f"{self.path} {self.shape}"
@@ -314,6 +325,76 @@ class Var(Shared):
                     f"cannot set {self.path} while the process is running; pause() first"
                 )
             self.value = new
+
+
+class Deferred:
+    """Arrays that are made by a rule when one is first asked for. Until then a worker process is
+    sent the rule.
+
+    ``make`` gives them by their names; each is taken once, by who holds it from then on.
+    """
+
+    rule: Any
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray] | None = None
+
+    @property
+    def made(self) -> bool:
+        return self._arrays is not None
+
+    def make(self) -> dict[str, np.ndarray]:
+        raise NotImplementedError
+
+    def take(self, name: str) -> np.ndarray:
+        if self._arrays is None:
+            self._arrays = self.make()
+        return self._arrays.pop(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As arrays: a rule may not be found where they are read."""
+        if self._arrays is None:
+            self._arrays = self.make()
+        return self.__dict__ | {"rule": None}
+
+
+_deferred = threading.RLock()  # an array is taken once
+
+
+class DeferredVar(Var):
+    """A parameter whose value is the array ``which`` of ``source``, which nobody else holds."""
+
+    def __init__(
+        self, source: Deferred, which: str, shape: tuple[int, ...], dtype: np.dtype, **kwargs: Any
+    ) -> None:
+        self.source: Deferred | None = source
+        self.which, self._dtype = which, dtype
+        super().__init__((1,), dtype.type(0), role="parameter", **kwargs)
+        self.shape = shape
+        del self.__dict__["value"]
+
+    @property
+    def value(self) -> np.ndarray:
+        held = self.__dict__
+        if "value" not in held:
+            with _deferred:
+                if "value" not in held:
+                    assert self.source is not None
+                    held["value"] = self.source.take(self.which)
+                    self.source = None
+        return held["value"]
+
+    @value.setter
+    def value(self, value: np.ndarray) -> None:
+        self.__dict__["value"] = value
+
+    @property
+    def untouched(self) -> bool:
+        return "value" not in self.__dict__
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self._dtype.itemsize if self.untouched else self.value.nbytes
 
 
 def resolved(target: Any) -> Any:

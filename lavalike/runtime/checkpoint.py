@@ -6,10 +6,10 @@ or not there, whatever becomes of the program that writes it.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,53 +19,40 @@ from lavalike import atomic, container
 from lavalike.backends.base import Derivations
 from lavalike.compiler import refs
 from lavalike.compiler.fingerprint import Fingerprint, fingerprint
+from lavalike.container import Json
 from lavalike.errors import GraphFileError, InputError, RunError
 from lavalike.process.var import Var
 
 if TYPE_CHECKING:
+    from lavalike.process import AbstractProcess
     from lavalike.runtime.runtime import Runtime
 
 FORMAT = 1
 NAME = "checkpoint"  # of the text within the file
 WRITER = "run(checkpoint=)"
-Json = Any
 
 
-class Encoder:
-    """Nested data as JSON, whose arrays are kept aside; ``where`` begins what an error says."""
+# what nothing changes in place, so that nobody can tell whether it is there twice
+FIXED = (type(None), bool, int, float, complex, str, bytes, tuple, np.generic)
 
-    def __init__(self, where: str) -> None:
-        self.where, self.arrays = where, list[np.ndarray]()
+
+class _Encoder(container.Encoder):
+    """States; what is in those of a part at several places, as two attributes of a model may be one
+    list, is so again."""
 
     def data(self, value: Any, what: str) -> Json:
-        """``value`` as JSON; GraphFileError for what is no data, which is ``what``."""
+        if not self.depth:
+            self._seen: dict[int, tuple[int, Any]] = {}  # by id, which it keeps
+        if id(value) in self._seen:
+            return {"again": self._seen[id(value)][0]}
+        found = super().data(value, what)
+        if not isinstance(value, FIXED):
+            self._seen[id(value)] = len(self._seen), value
+        return found
+
+    def other(self, value: Any, what: str) -> Json:
         if type(value) is Derivations:
             return {"own": "derivations"}
-        if value is None or type(value) in (bool, int, str):
-            return value
-        if type(value) is float:
-            return {"float": value.hex()}
-        if type(value) is complex:
-            return {"complex": [value.real.hex(), value.imag.hex()]}
-        if type(value) is bytes:
-            return {"bytes": value.hex()}
-        if type(value) is np.ndarray and value.dtype.kind in "biufcU":
-            return {"array": self.array(value)}
-        if isinstance(value, np.generic) and value.dtype.kind in "biufcU":
-            return {"scalar": self.array(np.asarray(value))}
-        if type(value) in (list, tuple):
-            items = [self.data(x, f"{what}[{k}]") for k, x in enumerate(value)]
-            return items if type(value) is list else {"tuple": items}
-        if type(value) is dict:
-            return {
-                "dict": [
-                    [
-                        {"var": k.path} if isinstance(k, Var) else self.data(k, f"a key of {what}"),
-                        self.data(x, f"{what}[{k!r}]" if what else str(k)),
-                    ]
-                    for k, x in value.items()
-                ]
-            }
         if isinstance(value, np.random.Generator):
             return {"generator": self.data(value.bit_generator.state, what)}
         if isinstance(value, np.random.RandomState):
@@ -74,20 +61,11 @@ class Encoder:
             return {"random": self.data(value.getstate(), what)}
         if hasattr(value, "detach"):
             return {"tensor": self.array(value.detach().cpu().numpy())}
-        raise GraphFileError(
-            f"{self.where}: {what} is of class {type(value).__name__}, which no file holds, so the run cannot be continued from one; a "
+        return self.fail(
+            f"{what} is of class {type(value).__name__}, which no file holds, so the run cannot be continued from one; a "
             "checkpoint takes numbers, texts, arrays, NumPy's and Python's generators of random numbers, and lists, tuples and dicts of "
             "them: keep the rest out of the model's attributes, or run without checkpoint"
         )
-
-    def array(self, value: np.ndarray) -> Json:
-        flat = np.array(value, value.dtype.newbyteorder("=")).reshape(-1)
-        kind = flat.dtype.kind
-        if kind in "bUc":  # as numbers that any HDF5 reads
-            as_numbers: Any = {"b": np.uint8, "U": np.uint32, "c": flat.real.dtype}[kind]
-            flat = flat.view(as_numbers) if flat.nbytes else np.zeros(0, np.uint8)
-        self.arrays.append(flat)
-        return [len(self.arrays) - 1, value.dtype.newbyteorder("=").str, list(value.shape)]
 
 
 class Checkpoint:
@@ -150,7 +128,7 @@ class Checkpoint:
         from lavalike import __version__
 
         flat, root = runtime.flat, runtime.structure.root()
-        encoder = Encoder(str(self.path))
+        encoder = _Encoder(str(self.path))
         found = {
             "format": FORMAT,
             "lavalike": __version__,
@@ -165,14 +143,14 @@ class Checkpoint:
             "generators": encoder.data(_generators(runtime), "a generator of random numbers"),
         }
         if root.marked:  # by mark(): where reset() goes back to
-            marks = [v.marked for v in _states(runtime) if v.marked is not None]
+            marks = [v.marked for v in states(runtime.processes) if v.marked is not None]
             state = None
             if runtime.marked is not None and not runtime.program.shares:
                 state = self._state(runtime, runtime.marked, encoder)
             found["marked"] = [root.marked, [encoder.array(m) for m in marks], state]
-        return json.dumps(found).encode(), encoder.arrays
+        return encoder.text(found), encoder.arrays
 
-    def _state(self, runtime: Runtime, state: Any, encoder: Encoder) -> Json:
+    def _state(self, runtime: Runtime, state: Any, encoder: _Encoder) -> Json:
         step, parts = state
         parts_of = [[n.process.path for n in p.nodes] for p in runtime.program.plan.parts]
         names = map(", ".join, runtime.program.shares or parts_of)
@@ -185,8 +163,9 @@ class Checkpoint:
         ]
 
 
-def _states(runtime: Runtime) -> list[Var]:
-    return [v for p in runtime.processes for v in p.vars if v.role == "state" and v.aliased is None]
+def states(processes: Iterable[AbstractProcess]) -> list[Var]:
+    """The Vars of ``processes`` that are states, and hold them themselves."""
+    return [v for p in processes for v in p.vars if v.role == "state" and v.aliased is None]
 
 
 def _generators(runtime: Runtime) -> dict[str, Any]:

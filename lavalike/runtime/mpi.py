@@ -9,6 +9,8 @@ head tells blocks of a run that was given up.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import itertools
 import logging
 import os
@@ -21,11 +23,12 @@ from contextlib import contextmanager
 from multiprocessing import spawn
 from typing import Any
 
+import mpi4py
 import numpy as np
 from mpi4py import MPI
 
 from lavalike import logs
-from lavalike.backends.numba import exchange as kernels
+from lavalike.backends.numba import exchange, kernels, messages
 from lavalike.compiler.cut import WORD
 from lavalike.errors import WorkerError
 from lavalike.process import OutPort, Port, Var
@@ -45,6 +48,7 @@ MOST_GRAPHS = 32767 // TAGS - 1  # of which every MPI has tags
 DONE = 0  # the graph of the message that there are no more
 PART = 10.0  # seconds in which a rank is to answer it
 _graphs = itertools.count(1)
+_closed: list[Exchange] = []  # whose last blocks are not sent yet
 _running = threading.Lock()  # ranks compute one graph at a time, and all of them the same
 
 
@@ -56,8 +60,22 @@ def _nap(count: int) -> None:
         os.sched_yield()
 
 
+@functools.cache
+def _functions() -> list[int]:
+    """The addresses of the functions of MPI that a row calls; WorkerError where this mpi4py does
+    not tell them."""
+    library = ctypes.CDLL(MPI.__file__)
+    try:
+        found = [ctypes.cast(getattr(library, n), ctypes.c_void_p) for n in messages.FUNCTIONS]
+    except AttributeError as e:
+        raise WorkerError(
+            f"MPI: the functions of mpi4py {mpi4py.__version__}'s MPI are not found: {e}; install mpi4py and its MPI anew"
+        ) from e
+    return [f.value or 0 for f in found]
+
+
 class Exchange:
-    """See :class:`lavalike.backends.numba.exchange.Exchange`; Python does it, so there is no row.
+    """See :class:`lavalike.backends.numba.exchange.Exchange`: the row sends messages.
 
     Args:
         comm: for what shares send each other. tag: the first tag of the graph.
@@ -77,63 +95,97 @@ class Exchange:
         self.state = np.zeros(4, np.int64)
         self.tape = np.zeros((1, self.inp.size), np.int64)
         self.run, self._ended = 0, 0
-        self._row = (
-            -1,
-            0,
-        )  # the last of the tape that was written: the tape's first step, and its number
         # of each neighbour the ports of its blocks, there and back
         self.gives = wires.given
         self.takes: dict[int, list[OutPort]] = {r: [] for r in wires.neighbours}
         for port, (rank, _) in wires.sources.items():
             self.takes[rank].append(port)
-        self._sends: dict[int, tuple[Any, Any]] = {}  # requests under way, with their memory
-        out, inp = self.out.view(np.uint8), self.inp.view(np.uint8)
-        self._from = {r: [out[slice(*self.sent[p])] for p in ps] for r, ps in self.gives.items()}
-        self._into = {r: [inp[slice(*self.heard[p])] for p in ps] for r, ps in self.takes.items()}
+        self._sends: dict[int, tuple[Any, Any]] = {}  # of swap, under way, with their memory
+        self._scratch = np.zeros(messages.HEAD + -(-MPI._sizeof(MPI.Status) // WORD), np.int64)
+        self._blocks = np.zeros(0, np.int64)  # of the row
+        self._requests = np.full(len(self.takes), MPI._handleof(MPI.REQUEST_NULL), np.uint64)
 
-    def row(self) -> None:
-        return None
+    def row(self) -> tuple[Any, list[Any]]:
+        peers, given, taken, at = [], [], [], 0
+
+        def block(ports: Sequence[OutPort], own: Mapping[OutPort, tuple[int, int]]) -> list[Any]:
+            """Of each port its first word in this share's memory, and in the block, and how many;
+            then the block's."""
+            nonlocal at
+            begin, rows = at, []
+            at += 1  # its number
+            for port in ports:
+                first, last = own[port]
+                rows.append((first // WORD, at, -(-(last - first) // WORD)))
+                at += rows[-1][2]
+            return [rows, begin, at - begin]
+
+        address = kernels.address_of(self._requests)
+        for k, rank in enumerate(self.takes):
+            rows, *out = block(self.gives[rank], self.sent)
+            given += rows
+            rows, *back = block(self.takes[rank], self.heard)
+            taken += [(there, here, words) for here, there, words in rows]
+            peers.append((rank, address + WORD * k, *out, *back, 0))
+        self._blocks = blocks = np.zeros(at, np.int64)
+        handles = [MPI._handleof(self.comm), MPI._handleof(MPI.BYTE), self.tag + BLOCK]
+        runs = [np.array(x, np.int64).reshape(-1, 3) for x in (given, taken)]
+        return messages.messages, [
+            *(self.out, self.inp, self.state, self.tape),
+            *(np.array(peers, np.int64).reshape(-1, 7), *runs, blocks, self._scratch),
+            *(
+                np.array([*_functions(), *handles], np.uint64).view(np.int64),
+                kernels.address_of(blocks),
+            ),
+            *(kernels.address_of(self._scratch), exchange.give_way()),
+        ]
 
     def prepare(self, stretches: bool, agrees: bool) -> None:
         """Nothing is compiled."""
 
     def begin(self, run: int) -> None:
         """Run number ``run`` begins, for all."""
-        self.run, self._row = run, (-1, 0)
-        self.state[kernels.NUMBER] = self._ended = run << 32
+        self.run = run
+        self.state[exchange.NUMBER] = self.state[exchange.PUBLISHED] = run << 32
+        self._ended = run << 32
 
-    def waited(self) -> bool:
-        """A step's exchange."""
-        number = int(self.state[kernels.NUMBER]) + 1
-        blocks = self._swap(
-            number, self._from, {r: sum(map(len, x)) for r, x in self._into.items()}
-        )
-        for rank, parts in self._into.items():
-            at = HEAD
-            for part in parts:
-                part[...] = blocks[rank][at : at + len(part)]
-                at += len(part)
-        self.state[kernels.NUMBER] = number
-        if self.state[kernels.TAPE] == kernels.WRITTEN:
-            first, row = int(self.state[kernels.FIRST]), self._row
-            self._row = (first, row[1] + 1 if row[0] == first else 0)
-            self.tape[self._row[1]] = self.inp
-        return True
+    def waited(self) -> None:
+        """Ended where another has given this run up; a block of one that was is dropped."""
+        code, self._scratch[messages.ERROR] = int(self._scratch[messages.ERROR]), 0
+        if code:
+            raise WorkerError(f"MPI rank {self.rank}: {MPI.Get_error_string(code)}")
+        self._look(1 + YIELDS)
+        number, status = int(self.state[exchange.NUMBER]) + 1, MPI.Status()
+        for rank, ports in self.takes.items():
+            if self.comm.Iprobe(rank, self.tag + BLOCK, status):
+                size = sum(-(-(b - a) // WORD) for a, b in (self.heard[p] for p in ports))
+                if status.Get_count(MPI.BYTE) != WORD * (1 + size):
+                    self._older(rank, status, number, WORD * size)
+
+    def _older(self, rank: int, status: Any, number: int, size: int) -> None:
+        """Drop a block that is of a run that was given up; WorkerError where it is not."""
+        block = np.empty(status.Get_count(MPI.BYTE), np.uint8)
+        self.comm.Recv([block, MPI.BYTE], rank, self.tag + BLOCK)
+        if block[:HEAD].view(np.int64)[0] >= number:
+            raise WorkerError(
+                f"MPI rank {rank} sent {len(block) - HEAD} bytes where {size} are heard"
+            )
 
     def swap(self, steps: int, rows: Mapping[OutPort, np.ndarray]) -> dict[OutPort, np.ndarray]:
         """Send ``rows`` (steps, batch, size) of what this share sends; the same of what it
         hears."""
-        number = int(self.state[kernels.NUMBER]) + 1
+        number = int(self.state[exchange.NUMBER]) + 1
         flat = {
             p: np.ascontiguousarray(rows[p]).reshape(-1).view(np.uint8)
             for ports in self.gives.values()
             for p in ports
         }
         sizes = {p: steps * (last - first) for p, (first, last) in self.heard.items()}
+        whole = {p: -(-size // WORD) * WORD for p, size in sizes.items()}  # as the row has it
         blocks = self._swap(
             number,
             {r: [flat[p] for p in ports] for r, ports in self.gives.items()},
-            {r: sum(sizes[p] for p in ports) for r, ports in self.takes.items()},
+            {r: sum(whole[p] for p in ports) for r, ports in self.takes.items()},
         )
         heard = {}
         for rank, ports in self.takes.items():
@@ -141,8 +193,8 @@ class Exchange:
             for port in ports:
                 block = blocks[rank][at : at + sizes[port]]
                 heard[port] = block.view(self._dtypes[port]).reshape(steps, self._batch, -1)
-                at += sizes[port]
-        self.state[kernels.NUMBER] = number
+                at += whole[port]
+        self.state[exchange.NUMBER] = number
         return heard
 
     def _swap(
@@ -154,12 +206,12 @@ class Exchange:
         for rank, own in parts.items():
             if rank in self._sends:
                 self._finish(self._sends[rank][0])
-            block = np.empty(HEAD + sum(map(len, own)), np.uint8)
+            block = np.zeros(HEAD + sum(-(-len(x) // WORD) * WORD for x in own), np.uint8)
             block[:HEAD].view(np.int64)[0] = number
             at = HEAD
             for part in own:
                 block[at : at + len(part)] = part
-                at += len(part)
+                at += -(-len(part) // WORD) * WORD
             request = self.comm.Isend([block, MPI.BYTE], rank, self.tag + BLOCK)
             self._sends[rank] = request, block
         found: dict[int, np.ndarray] = {}
@@ -201,12 +253,23 @@ class Exchange:
         _nap(count)
 
     def close(self) -> None:
-        """Let go of what was sent in runs that were given up."""
+        """Let go of what was sent in runs that were given up; what MPI still reads is kept."""
         status = MPI.Status()
         for what in (BLOCK, AGREE):
             while self.comm.Iprobe(MPI.ANY_SOURCE, self.tag + what, status):
                 block = np.empty(status.Get_count(MPI.BYTE), np.uint8)
                 self.comm.Recv([block, MPI.BYTE], status.Get_source(), self.tag + what)
+        _closed[:] = [x for x in [*_closed, self] if not x._is_sent()]
+
+    def _is_sent(self) -> bool:
+        test = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 3)(_functions()[messages.TEST])
+        at, rows = map(kernels.address_of, (self._scratch, self._requests))
+        done = [request.Test() for request, _ in self._sends.values()]
+        for k in range(len(self._requests)):
+            if code := test(rows + WORD * k, at + WORD * messages.FLAG, at + WORD * messages.HEAD):
+                raise WorkerError(f"MPI rank {self.rank}: {MPI.Get_error_string(code)}")
+            done.append(bool(self._scratch[messages.FLAG] & 1))
+        return all(done)
 
     def give_up(self) -> None:
         """Let all know that this run is not gone on with."""
@@ -462,7 +525,7 @@ class Ranks(Workers):
     def _progress(self) -> tuple[int, ...]:
         own: Any = self.hands[0]
         meeting = own.worker.meeting  # whose exchanges are everybody's
-        return () if meeting is None else (int(meeting.state[kernels.NUMBER]),)
+        return () if meeting is None else (int(meeting.state[exchange.NUMBER]),)
 
     def _look(self, ranks: Sequence[int], before: set[int]) -> set[int]:
         return set()  # MPI ends all where a rank dies
@@ -496,7 +559,6 @@ def run(call: Callable[[], int], file: str) -> int:
     """
     global program
     comm, between, program = MPI.COMM_WORLD.Dup(), MPI.COMM_WORLD.Dup(), file
-    _check_versions(comm)
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
         raise WorkerError(
             "MPI: this build gives no THREAD_MULTIPLE, which rank 0 needs for its program and its share; use another build"
@@ -533,24 +595,3 @@ def _part(comm: Any) -> None:
             )
         count += 1
         _nap(count)
-
-
-def _check_versions(comm: Any) -> None:
-    """WorkerError where ranks run other versions than rank 0."""
-    import platform
-
-    import numba
-
-    from lavalike import __version__
-
-    mine = (__version__, platform.python_version(), np.__version__, numba.__version__)
-    everyone = comm.allgather(mine)
-    for rank, theirs in enumerate(everyone):
-        if theirs != everyone[0]:
-            names = ("lavalike", "Python", "NumPy", "Numba")
-            name, a, b = next(
-                x for x in zip(names, everyone[0], theirs, strict=True) if x[1] != x[2]
-            )
-            raise WorkerError(
-                f"MPI: {name} is {a} on rank 0 and {b} on rank {rank}; install the same everywhere"
-            )

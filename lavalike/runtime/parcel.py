@@ -23,6 +23,7 @@ from lavalike.process.made import Made
 from lavalike.process.ports import View
 from lavalike.process.refs import RefPort, VarPort
 from lavalike.process.structure import Structure
+from lavalike.process.var import Deferred
 from lavalike.runtime.wiring import Layout, Wiring
 
 Key = tuple[str, int, int]  # of a port or Var of a share: its kind, the node's number, its own
@@ -206,12 +207,31 @@ class _Pickler(pickle.Pickler):
             state = {**obj.__dict__, "binding": None, "marked": None}
             if not own:
                 state["value"] = None
+                state.pop("source", None)
             return object.__new__, (type(obj),), state, None, None, _fill
         if obj is self.structure:
             return Structure, ()
+        if isinstance(obj, Deferred) and not obj.made and _travels(obj.rule):
+            return object.__new__, (type(obj),), obj.__dict__, None, None, _fill
         if isinstance(obj, type | types.FunctionType):
             _importable(obj)
         return NotImplemented
+
+
+class _Alone(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type | types.FunctionType):
+            _importable(obj)
+        return NotImplemented
+
+
+def _travels(rule: Any) -> bool:
+    """Whether another process can have ``rule``, as it has no function without a name."""
+    try:
+        _Alone(io.BytesIO(), 5).dump(rule)
+    except (pickle.PicklingError, AttributeError, TypeError, WorkerError):
+        return False
+    return True
 
 
 def _fill(obj: Any, state: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from lavalike.process.ports import Port
 from lavalike.process.process import AbstractProcess
 from lavalike.process.structure import Structure
 from lavalike.process.var import Var, resolved
-from lavalike.runtime.checkpoint import Checkpoint
+from lavalike.runtime.checkpoint import Checkpoint, states
 from lavalike.runtime.conditions import RunCondition, RunContinuous, RunSteps
 from lavalike.runtime.engine import Engine, State
 from lavalike.runtime.workers import Workers, compiled
@@ -67,7 +67,7 @@ class Stretches:
         if self.whole:
             return
         if took < STRETCH_SECONDS / 2 and steps == self.size:
-            self.size *= 4
+            self.size *= min(64, max(4, int(STRETCH_SECONDS / 2 / max(took, 1e-9))))
         elif took > STRETCH_SECONDS:
             self.size = max(1, int(self.size * STRETCH_SECONDS / took))
 
@@ -88,7 +88,7 @@ class Runtime:
         self.structure = process._structure.root()
         self.version = self.structure.version  # what SubProcessModels made is in it
         self.processes = flat.processes
-        for var in _states(self.processes):
+        for var in states(self.processes):
             if var.marked is None:
                 var.marked = var.value
         self.flat = flat
@@ -100,7 +100,7 @@ class Runtime:
         # where reset() goes back to; None: to the Vars' marks, by another program
         self.marked: State | None = None
         if root.step == root.marked and all(
-            var.value is var.marked for var in _states(self.processes)
+            var.value is var.marked for var in states(self.processes)
         ):
             with suppress(RunError):  # a model has something that cannot be copied
                 self.marked = self.program.state()
@@ -446,7 +446,8 @@ class Runtime:
                 for var in p.vars:
                     if var.binding is self:
                         try:
-                            var.value = np.array(self.program.read(var))
+                            if not var.untouched:
+                                var.value = np.array(self.program.read(var))
                         except WorkerError as e:  # which is told once, and leaves the value
                             failed = e
                         var.binding = None
@@ -607,10 +608,6 @@ def _warn(process: AbstractProcess, why: str | bool) -> None:
     warnings.warn(text, RecompileWarning, stacklevel=7)
 
 
-def _states(processes: Iterable[AbstractProcess]) -> list[Var]:
-    return [v for p in processes for v in p.vars if v.role == "state" and v.aliased is None]
-
-
 def _all_run(members: Iterable[AbstractProcess], flat: Flat) -> None:
     """InputError where something recorded is of a process that is not in the graph."""
     there = {*flat.processes}
@@ -651,12 +648,12 @@ def mark(process: AbstractProcess) -> None:
     """What ``process.mark`` does."""
     with _held(process, f"mark {process.path}") as root:
         # all that may fail comes first
-        values = [(var, Var.get(var)) for var in _states(root.members)]
-        states = [(runtime, runtime.program.state()) for runtime in root.runtimes]
+        values = [(var, Var.get(var)) for var in states(root.members)]
+        kept = [(runtime, runtime.program.state()) for runtime in root.runtimes]
         for var, value in values:
             var.marked = value
         root.marked = root.step
-        for runtime, state in states:
+        for runtime, state in kept:
             runtime.marked = state
 
 
@@ -666,7 +663,7 @@ def reset(process: AbstractProcess) -> None:
         for runtime in [*root.runtimes]:
             if not runtime.back():
                 runtime.release()
-        for var in _states(root.members):
+        for var in states(root.members):
             if var.marked is not None:
                 var.value = var.marked
         root.step = root.marked

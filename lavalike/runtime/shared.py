@@ -93,11 +93,10 @@ class SharedExchange:
         self.state[kernels.NUMBER] = self.state[kernels.PUBLISHED] = run << 32
         self._ended = run << 32
 
-    def waited(self) -> bool:
+    def waited(self) -> None:
         if self.words[self.layout.abort] >= self.run:
             raise Ended
         time.sleep(NAP)
-        return False
 
     def give_up(self) -> None:
         """Let all know that this run is not gone on with."""

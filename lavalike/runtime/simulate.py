@@ -37,7 +37,7 @@ INPUTS, RECORD = "simulate: inputs: ", "simulate: record: "  # how errors about 
 MOST_NAMES = 40  # in a message
 
 _STEPS = integer(1)
-_RECORD = Rule(
+TARGETS = Rule(
     "a list of ports, Vars or names",
     lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Port | Var | Mapping),
 )
@@ -187,6 +187,12 @@ def find(process: AbstractProcess, key: Any, kind: Any, argument: str = "") -> A
     )
 
 
+def recorded(process: AbstractProcess, record: Iterable[Target | str]) -> list[Target]:
+    """The OutPorts of ``process``, and what ``record`` names besides."""
+    named = (resolved(find(process, r, Port | Var, RECORD)) for r in record)
+    return list(dict.fromkeys([*process.out_ports, *named]))
+
+
 def _kind_name(kind: Any) -> str:
     return {InPort: "an InPort", OutPort: "an OutPort", Port: "a port", Var: "a Var"}.get(
         kind, "a port or Var"
@@ -199,7 +205,7 @@ def _kind_name(kind: Any) -> str:
         Rule("a dict of InPorts, or their names, to arrays", lambda v: isinstance(v, Mapping))
     ),
     config=optional(instance(RunConfig)),
-    record=_RECORD,
+    record=TARGETS,
 )
 def simulate(
     process: AbstractProcess,
@@ -243,11 +249,7 @@ def simulate(
         _check_free(port, fed)
     steps, batch = _extent(fed, steps)
     flat = flatten(process, config, get_backend, fed)
-    targets = list(
-        dict.fromkeys(
-            [*process.out_ports, *(resolved(find(process, r, Port | Var, RECORD)) for r in record)]
-        )
-    )
+    targets = recorded(process, record)
     known = {id(p) for p in flat.processes}
     for argument, part in (*((INPUTS, p) for p in fed), *((RECORD, t) for t in targets)):
         if id(part.process) not in known:

@@ -8,6 +8,7 @@ except ModuleNotFoundError as e:
     ) from e
 
 from lavalike.slayer import (
+    auto as auto,
     axon as axon,
     block as block,
     classifier as classifier,

@@ -72,7 +72,7 @@ def _confidence(rate: torch.Tensor, mode: str, eps: float) -> torch.Tensor:
     )
 
 
-class Rate:
+class Rate(nn.Module):
     """The class of the neuron that fired most. ``Rate()(spike)`` is ``Rate.predict(spike)``."""
 
     @staticmethod
@@ -96,7 +96,7 @@ class Rate:
         """Labels, (batch,); the lowest of equal rates."""
         return Rate.rate(spike).argmax(1)
 
-    def __call__(self, spike: torch.Tensor) -> torch.Tensor:
+    def forward(self, spike: torch.Tensor) -> torch.Tensor:
         return self.predict(spike)
 
 

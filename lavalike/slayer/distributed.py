@@ -147,14 +147,18 @@ class Ranks:
     @arguments(path=PATH)
     def save(self, path: str | os.PathLike[str], **state: Any) -> None:
         """Write a checkpoint (:func:`slayer.utils.save_checkpoint`), by the first process, with the
-        states of torch's generators of all; they go on when it is there. All call it.
+        states of torch's generators of all, on the CPU and on ``device``; they go on when it is
+        there. All call it.
 
         RunError where it cannot be written, in all.
         """
-        generators: list[Any] = [torch.get_rng_state()]
+        own = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            own.append(torch.cuda.get_rng_state(self.device))
+        generators: list[Any] = [own]
         if self.size > 1:
             generators = [None] * self.size
-            dist.all_gather_object(generators, torch.get_rng_state())
+            dist.all_gather_object(generators, own)
         failed: list[Exception | None] = [None]
         if self.main:
             try:
@@ -171,8 +175,8 @@ class Ranks:
 
     @arguments(path=PATH)
     def load(self, path: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """What :meth:`save` was given, None where there is no file; this process's generator goes
-        on from where it was then. Tensors are on the CPU.
+        """What :meth:`save` was given, None where there is no file; this process's generators go
+        on from where they were then. Tensors are on the CPU.
 
         InputError: of another number of processes, or as of slayer.utils.load_checkpoint.
         """
@@ -187,7 +191,10 @@ class Ranks:
                 f"Ranks.load: {path}: was written by {len(generators)} processes, and here are {self.size}; another number takes other "
                 "random numbers, so slayer.utils.load_checkpoint reads it for a new beginning"
             )
-        torch.set_rng_state(generators[self.rank])
+        host, *gpu = generators[self.rank]
+        torch.set_rng_state(host)
+        if gpu and self.device.type == "cuda":
+            torch.cuda.set_rng_state(gpu[0], self.device)
         return state
 
     def close(self) -> None:

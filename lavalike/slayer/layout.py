@@ -10,8 +10,8 @@ import torch
 
 from lavalike import fused
 from lavalike.dynamics import Dynamics
-
-State = dict[str, torch.Tensor]
+from lavalike.errors import RunError
+from lavalike.slayer.states import State, alike
 
 
 def over_time(
@@ -21,11 +21,14 @@ def over_time(
     parameters: Mapping[str, Any],
     state: State,
     shift: bool = False,
+    debug: bool = False,
 ) -> tuple[list[torch.Tensor], State, torch.Tensor]:
     """``dynamics`` over all steps: (outputs in the inputs' layout, the state after them, how many
     values left 24 bits).
 
-    A parameter is one number or a tensor of one a channel. Convolutions are faster with channels
+    A parameter is one number or a tensor of one a channel, a state a tensor of the inputs' shape
+    without time, or of one number for all neurons. ``debug``: the plain torch loop computes it too,
+    and a RunError tells where the two differ. Convolutions are faster with channels
     innermost: tensors that have them there keep them, and those that must be copied anyway get them
     there.
     """
@@ -49,8 +52,30 @@ def over_time(
         n: v.movedim(-1, 0).movedim(2, -1) if last else v.movedim(-1, 0)
         for n, v in zip(dynamics.inputs, inputs, strict=True)
     }
-    result = fused.scan(
-        dynamics, training, times, params, {s: inner(v) for s, v in state.items()}, shift=shift
-    )
+    before = {n: inner(v.expand(x.shape[:-1]) if alike(v) else v) for n, v in state.items()}
+    result = fused.scan(dynamics, training, times, params, before, shift=shift)
+    if debug:
+        _compare(dynamics, result, training, times, params, before, shift)
     outputs = [outer(result.outputs[o], 2).movedim(0, -1) for o in dynamics.outputs]
     return outputs, {s: outer(v, 1) for s, v in result.states.items()}, result.overflows
+
+
+def _compare(
+    dynamics: Dynamics,
+    result: fused.Result,
+    training: fused.Training,
+    inputs: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, Any],
+    state: State,
+    shift: bool,
+) -> None:
+    with torch.no_grad():
+        plain = fused.reference(dynamics, training, inputs, parameters, state, shift=shift)
+        for name, due in plain.outputs.items():
+            wrong = ~torch.isclose(result.outputs[name], due, rtol=1e-5, atol=0)
+            if bool(wrong.any()):
+                step = int(wrong.flatten(1).any(1).nonzero()[0])
+                raise RunError(
+                    f"{dynamics.name}: debug: {name} of the compiled loop differs from the plain one's in "
+                    f"{int(wrong.sum())} of {wrong.numel()} values, first in step {step}"
+                )

@@ -8,12 +8,27 @@ except ModuleNotFoundError as e:
         "lavalike.snn needs torch: pip install 'lavalike[torch]'", name="torch"
     ) from e
 
-from lavalike.snn import functional as functional, spikegen as spikegen, surrogate as surrogate
+from lavalike.snn import (
+    _layers as _layers,
+    _neurons as _neurons,
+    backprop as backprop,
+    functional as functional,
+    spikegen as spikegen,
+    spikeplot as spikeplot,
+    surrogate as surrogate,
+    utils as utils,
+)
 from lavalike.snn.accelerate import Accelerated as Accelerated, accelerate as accelerate
+from lavalike.snn.cells import SLSTM as SLSTM, SConv2dLSTM as SConv2dLSTM
+from lavalike.snn.layers import (
+    BatchNormTT1d as BatchNormTT1d,
+    BatchNormTT2d as BatchNormTT2d,
+    GradedSpikes as GradedSpikes,
+)
 from lavalike.snn.neuron import Neuron as Neuron, detach as detach, reset as reset
 from lavalike.snn.neurons import (
-    SLSTM as SLSTM,
     Alpha as Alpha,
+    DeltaLeaky as DeltaLeaky,
     Lapicque as Lapicque,
     Leaky as Leaky,
     RLeaky as RLeaky,
@@ -21,3 +36,10 @@ from lavalike.snn.neurons import (
     Synaptic as Synaptic,
 )
 from lavalike.snn.online import Online as Online
+from lavalike.snn.parallel import (
+    AssociativeLeaky as AssociativeLeaky,
+    LeakyParallel as LeakyParallel,
+    LinearLeaky as LinearLeaky,
+    StateLeaky as StateLeaky,
+)
+from lavalike.snn.spiking import LIF as LIF, SpikingNeuron as SpikingNeuron

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -32,8 +33,9 @@ from lavalike.arguments import (
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
-from lavalike.fused.surrogate import SURROGATE, Atan, Surrogate, as_surrogate
+from lavalike.fused.surrogate import SURROGATE, Surrogate
 from lavalike.snn import record as recording
+from lavalike.snn.surrogate import Looped, atan, spiking
 
 State = torch.Tensor | None
 NUMBERS = numbers()
@@ -58,8 +60,9 @@ def within(value: torch.Tensor, *limits: tuple[Any, Any]) -> torch.Tensor:
 
 
 class Stateful(nn.Module):
-    """A layer that keeps its states between calls, where ``init_hidden`` says so; they are no part
-    of its state_dict or of copies.
+    """A layer that keeps its states between calls, where ``init_hidden`` says so: by their names
+    (``layer.mem``, which may be set) and in ``hidden``; they are no part of its state_dict or of
+    copies.
 
     Args:
         names: of the states, in order.
@@ -89,10 +92,12 @@ class Stateful(nn.Module):
             key in self._buffers or key in self._parameters
         ):
             self._put(key, value)
+        elif name in states and self.init_hidden:
+            self._put_state(name, value)
         elif name in self._once and name in self.__dict__:
             raise InputError(f"{self.label}: {name} is chosen when it is made; make a new one")
         elif name not in self.__dict__ and (name in states or name in _chosen(type(self).__mro__)):
-            passed = "a state, which is passed to a call"
+            passed = "a state, which is passed to a call, or kept with init_hidden=True"
             what = passed if name in states else "chosen when it is made"
             remedy = f"{name[6:]}.requires_grad_(), or " if name.startswith("learn_") else ""
             raise InputError(
@@ -100,6 +105,27 @@ class Stateful(nn.Module):
             )
         else:
             super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """A state that init_hidden keeps; before the first step an empty tensor, which stands for
+        zeros."""
+        states = self.__dict__.get("state_names", ())
+        if name not in states:
+            return super().__getattr__(name)
+        if not self.init_hidden:
+            raise AttributeError(
+                f"{self.label}: {name} is a state, which a call takes and returns; init_hidden=True keeps it in the layer"
+            )
+        return (self._hidden or self.begin())[states.index(name)]
+
+    def _put_state(self, name: str, value: Any) -> None:
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise InputTypeError(
+                f"{self.label}: state {name} is a torch tensor or None, got {shown(value)} ({type(value).__name__})"
+            )
+        kept = dict(zip(self.state_names, self._hidden or self.begin(), strict=True))
+        kept[name] = self.begin()[0] if value is None else value
+        self._hidden = tuple(kept.values())
 
     def limits(self, name: str) -> tuple[float, float]:
         """The least and the greatest value of a parameter."""
@@ -126,8 +152,9 @@ class Stateful(nn.Module):
                 f"{self.label}: {self.called(name)} is in {low:g}..{high:g}, got {wrong.flat[0]:g}"
             )
 
-    def _keep(self, name: str, value: Any, learn: bool) -> None:
-        """As nn.Parameter where it is learnt, as a buffer otherwise."""
+    def _keep(self, name: str, value: Any, learn: bool, persistent: bool = True) -> None:
+        """As nn.Parameter where it is learnt, as a buffer otherwise, which the state_dict holds if
+        ``persistent``."""
         self._limits[name] = self.limits(name)
         self._checked(name, value)
         if isinstance(value, torch.Tensor) and value.requires_grad:
@@ -140,7 +167,7 @@ class Stateful(nn.Module):
         if learn:
             self.register_parameter(name, nn.Parameter(value))
         else:
-            self.register_buffer(name, value)
+            self.register_buffer(name, value, persistent)
 
     def _put(self, name: str, value: Any) -> None:
         """A new value: into the parameter where it is learnt, which an optimiser may know; else in
@@ -216,7 +243,7 @@ class Stateful(nn.Module):
             x, states = (x, *states[:more]), states[more:]  # type: ignore[assignment]  # several inputs are a tuple
         if self.init_hidden:
             if states or named:
-                raise InputError(
+                raise InputTypeError(
                     f"{self.label}: with init_hidden=True a call takes the input alone"
                 )
             states = self._hidden or ()
@@ -331,7 +358,6 @@ class Neuron(Stateful):
                 f"{self.label}: dynamics {dynamics.name} has inputs {dynamics.inputs} and outputs {dynamics.outputs}; "
                 "at least one of each is needed"
             )
-        self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
         known = {p.name: p for p in dynamics.knobs}
         given = {name: p.default for name, p in known.items() if p.default is not None} | dict(
             values or {}
@@ -352,16 +378,36 @@ class Neuron(Stateful):
                 raise InputError(
                     f"{self.label}: learn names parameters, {names}, got {name!r}{did_you_mean(name, names)}"
                 )
-        self.__dict__["dynamics"], self._names = dynamics, names
-        self._arguments = {
-            n: (p.argument, p.counts == "loss") for n, p in known.items()
-        }  # of the step
-        self.fused_training = fused.Training(
-            Atan() if spike_grad is None else as_surrogate(spike_grad), reset_grad
+        self._compute(
+            dynamics,
+            {n: (p.argument, p.counts == "loss") for n, p in known.items()},
+            atan() if spike_grad is None else spiking(spike_grad),
+            reset_grad,
         )
         self.gradient = gradient
         for name in names:
             self._keep(name, given[name], name in learn)
+
+    def _compute(
+        self,
+        dynamics: Dynamics,
+        arguments: Mapping[str, tuple[str, bool]],
+        spike_grad: Surrogate,
+        reset_grad: str,
+    ) -> None:
+        """Compute ``dynamics``; ``arguments``: by attribute, the step's argument that is made of
+        it, and whether that is what it leaves of 1."""
+        self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
+        self.__dict__["dynamics"], self._names = dynamics, tuple(arguments)
+        self._arguments = dict(arguments)
+        self.fused_training = fused.Training(spike_grad, reset_grad)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_arguments" not in self.__dict__:  # of a version before 0.5
+            arguments = {n: (n, False) for n in (*self._parameters, *self._buffers)}
+            training = self.fused_training
+            self._compute(self.dynamics, arguments, training.surrogate, training.reset_grad)
 
     @property
     def spike_grad(self) -> Surrogate:
@@ -371,9 +417,7 @@ class Neuron(Stateful):
     @spike_grad.setter
     def spike_grad(self, value: Surrogate) -> None:
         SURROGATE.check(self.label, "spike_grad", value)
-        self.fused_training = dataclasses.replace(
-            self.fused_training, surrogate=as_surrogate(value)
-        )
+        self.fused_training = dataclasses.replace(self.fused_training, surrogate=spiking(value))
 
     @property
     def reset_grad(self) -> str:
@@ -472,15 +516,18 @@ class Neuron(Stateful):
             for n, s in zip(self.state_names, states, strict=False)
             if s is not None and s.numel()
         }
-        result = fused.scan(
-            self.dynamics,
-            self.fused_training,
-            dict(zip(self.input_names, inputs, strict=True)),
-            self.values(),
-            given,
-            record,
-            steps=steps,
-        )
+        # what a surrogate of Python's own computes, no compiled loop can
+        looped = isinstance(self.fused_training.surrogate, Looped)
+        with fused.plain_loops() if looped else nullcontext():
+            result = fused.scan(
+                self.dynamics,
+                self.fused_training,
+                dict(zip(self.input_names, inputs, strict=True)),
+                self.values(),
+                given,
+                record,
+                steps=steps,
+            )
         return result.outputs, tuple(result.states[n] for n in self.state_names)
 
     def step(self, x: Any, states: Sequence[State]) -> tuple[torch.Tensor, ...]:
@@ -517,18 +564,14 @@ def _wrong(x: Any, expected: str) -> InputError:
 
 @cache
 def _chosen(mro: tuple[type, ...]) -> frozenset[str]:
-    """Arguments of the library's neuron that a class with this ``mro`` is or extends."""
+    """Arguments of the library's neuron that a class with this ``mro`` is or extends, but for those
+    that are properties to set."""
     ours = next(c for c in mro if c.__module__.startswith("lavalike.snn."))
     if ours is Stateful:
         return frozenset()
-    return (keywords(ours) or frozenset()) - {
-        "init_hidden",
-        "output",
-        "spike_grad",
-        "reset_grad",
-        "reset_mechanism",
-        "gradient",
-    }
+    names = (keywords(ours) or frozenset()) - {"init_hidden", "output"}
+    found = {n: next((c.__dict__[n] for c in mro if n in c.__dict__), None) for n in names}
+    return frozenset(n for n, p in found.items() if not isinstance(p, property) or p.fset is None)
 
 
 NET = instance("torch.nn.modules.module.Module", words="a torch module")

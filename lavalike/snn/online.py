@@ -11,6 +11,7 @@ from lavalike.arguments import TENSOR, arguments, choice, instance, optional
 from lavalike.errors import InputError
 from lavalike.fused import online
 from lavalike.snn.neuron import Neuron, Stateful
+from lavalike.snn.spiking import SpikingNeuron
 
 
 class Online(Stateful):
@@ -77,6 +78,16 @@ class Online(Stateful):
             raise InputError(
                 f"{self.label}: neuron: gradient={neuron.gradient!r} needs all steps, which this layer never has; take 'surrogate'"
             )
+        if getattr(neuron, "recurrent", None) is not None:
+            raise InputError(
+                f"{self.label}: neuron: {neuron.label} has a recurrent layer of its own; take one without, and give that layer as "
+                "recurrent"
+            )
+        for name in ("inhibition", "state_quant"):
+            if getattr(neuron, name, False):
+                raise InputError(
+                    f"{self.label}: neuron: {name} acts between steps, where no trace follows it; leave it out"
+                )
         if "t" in neuron.dynamics.arguments:
             raise InputError(
                 f"{self.label}: neuron: {neuron.dynamics.name} asks for t, which nobody tells it"
@@ -122,6 +133,8 @@ class Online(Stateful):
             self._traces,
         )
         out = outputs[neuron.dynamics.outputs[0]]
+        if isinstance(neuron, SpikingNeuron):
+            out = neuron._weighed(out)
         self._last = out.detach()
         return (out, *(states[n] for n in self.state_names))
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lavalike import proc
-from lavalike.arguments import FLAG, SHAPE, Rule, arguments, integer, optional
+from lavalike.arguments import FLAG, FUNCTION, SHAPE, Rule, arguments, integer, optional
 from lavalike.errors import InputError, InputTypeError
 from lavalike.proc import Connection, Delay, DelayLine
 from lavalike.proc.parameters import array
@@ -191,7 +191,7 @@ class Input(AbstractBlock):
 
     layer = "input"
 
-    @arguments(error=InputError, transform=optional(Rule("a function", callable)), **_COMMON)
+    @arguments(error=InputError, transform=optional(FUNCTION), **_COMMON)
     def __init__(
         self,
         *,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lavalike import bss2
-from lavalike.bss2 import perceptron, spiking
+from lavalike.bss2 import halco, perceptron, spiking
 from lavalike.bss2.placement import Population
 from lavalike.bss2.spiking import functional
 from lavalike.proc import LIF as LIFProcess, Dense
@@ -136,9 +136,11 @@ LI = {
     **dict.fromkeys(("leak", "i_synin_gm", "synapse_dac_bias"), VALUE),
     **dict.fromkeys(("tau_syn", "tau_mem"), ABOVE),
     "membrane_capacitance": optional(ABOVE),
-    # a layer that does not fire has none of LIF's three: each is refused by name, whatever it is
-    "method": bad("superspike"),
-    "alpha": bad(50.0),
+    **dict.fromkeys(("reset", "threshold"), optional(VALUE)),
+    **dict.fromkeys(("refractory_time", "holdoff_time"), optional(NOT_BELOW)),
+    "method": also(CHOICE, values=("superspikes",)),
+    "alpha": POSITIVE,
+    # a layer that does not fire records no spikes: refused by name, whatever it is
     "enable_spike_recording": bad(True),
     **PLACED,
     **dict.fromkeys(
@@ -150,13 +152,13 @@ LI = {
         ),
         FLAG,
     ),
-    "cadc_readout_source": ANY,
+    "cadc_readout_source": ANY,  # handed to hxtorch as they are
     "madc_readout_source": ANY,
-    "placement_constraint": ANY,  # handed to hxtorch as they are
+    "placement_constraint": bad(3, "abc", (1, 2, True), values=([1], (1, 2, 512))),
     "record_neuron_id": bad("0", 1.5, True, values=(-1, 3)),  # of three
-    "trace_offset": REAL,
-    "trace_scale": POSITIVE,
-    "cadc_time_shift": INTEGER,
+    "trace_offset": optional(REAL),
+    "trace_scale": optional(POSITIVE),
+    "cadc_time_shift": REAL,
     "interpolation_mode": also(CHOICE, values=("lineer",)),
     "neuron_structure": optional(COUNT),
 }
@@ -203,6 +205,24 @@ OLDER = {"instance": OBJECT}
 FUNC = {"func": OBJECT, "params": OBJECT}
 FEATURES = {"in_features": 3, "out_features": 2}
 CONNECTIONS = also(OPERAND, values=(torch.ones(3),))
+
+
+ARRIVING = bad(3, None, (1,), values=(torch.ones(2),))
+VOLTAGES = {"leak": 0.0, "reset": 0.0, "threshold": 1.0}
+KEPT = {"tau_syn_exp": 0.9, "tau_mem_exp": 0.8}
+STEP_FLAGS = functional.STEP_FLAGS
+ADEX_NUMBERS = VOLTAGES | {
+    **dict.fromkeys(("tau_syn", "c_mem", "tau_adap"), 1e-5),
+    **dict.fromkeys(("g_l", "exp_slope", "exp_threshold"), 1.0),
+    "subthreshold_adaptation_strength": 1.0,
+    "spike_triggered_adaptation_increment": 0.1,
+    "refractory_time": 0.0,
+    "method": "superspike",
+    "alpha": 50.0,
+}
+
+
+SMALL = {"params": {}, "neuron_structure": spiking.morphology.SingleCompartmentNeuron(128)}
 
 
 class Mapped(spiking.MixinHXModelMapper, torch.nn.Linear):
@@ -300,6 +320,7 @@ ROWS = [
         sources=bad(3, (3,)),
         inputs=optional(INDEX),
         chip=optional(INDEX),
+        places=bad(3, (1.5, 2), values=((1,), (1, 512))),
     ),
     row(
         "lavalike.bss2.placement.place_populations",
@@ -322,12 +343,16 @@ ROWS = [
     row("lavalike.bss2.CalibrationPath", {"value": "x"}, value=also(PATH, values=("a\0b",))),
     row("lavalike.bss2.HWDBPath", {}, path=bad(3, values=("",)), version=bad(3, None)),
     row(
-        "lavalike.bss2.MockParameter", {}, noise_std=NOT_NEGATIVE, gain=also(POSITIVE, values=(2,))
+        # values are looked at where they are set, as hxtorch does
+        "lavalike.bss2.MockParameter",
+        {},
+        noise_std=bad("1", None, True, 1j),
+        gain=bad("1", None, True, 1j),
     ),
     row(
         "lavalike.bss2.set_mock_parameter",
         {"parameter": bss2.MockParameter()},
-        parameter=bad(3, 0.002, None),
+        parameter=bad(3, 0.002, None),  # values: tests/test_bss2_perceptron.py
     ),
     row("lavalike.bss2.InferenceTracer", {"filename": str(FOLDER / "trace")}, filename=PATH),
     row(
@@ -430,12 +455,12 @@ ROWS = [
     ),
     row(
         "lavalike.bss2.spiking.ExecutionInstance.load_calib",
-        {"path": "a"},
+        {"calib_path": "a"},
         spiking.ExecutionInstance,
-        path=PATH,
+        calib_path=PATH,
     ),
-    row("lavalike.bss2.spiking.HXModule", experiment(), **EXPERIMENT),
-    row("lavalike.bss2.spiking.HXModuleWrapper", experiment(), **EXPERIMENT),
+    row("lavalike.bss2.spiking.HXModule", experiment(), **EXPERIMENT, func=OBJECT),
+    row("lavalike.bss2.spiking.HXModuleWrapper", experiment(), **EXPERIMENT, func=bad(3, print)),
     row("lavalike.bss2.spiking.InputNeuron", experiment(size=3), size=COUNT, **EXPERIMENT),
     row("lavalike.bss2.spiking.SpikeSource", experiment(size=3), size=COUNT, **EXPERIMENT),
     row("lavalike.bss2.spiking.LI", experiment(size=3), **LI),
@@ -480,13 +505,23 @@ ROWS = [
         {},
         **dict.fromkeys(("membrane_cadc", "current", "membrane_madc"), OBSERVABLE),
     ),
+    row(
+        "lavalike.bss2.spiking.AELIFObservables",
+        {},
+        **dict.fromkeys((*spiking.AELIFObservables.names,), OBSERVABLE),
+    ),
+    row(
+        "lavalike.bss2.spiking.AELIObservables",
+        {},
+        **dict.fromkeys((*spiking.AELIObservables.names,), OBSERVABLE),
+    ),
     row("lavalike.bss2.spiking.SynapseHandle", {}, graded_spikes=OBSERVABLE),
     row("lavalike.bss2.spiking.TensorHandle", {}, tensor=OBSERVABLE),
     row(
         "lavalike.bss2.spiking.parameter.HXBaseParameter", {"model_value": 1.0}, model_value=VOLTAGE
     ),
     row("lavalike.bss2.spiking.ModelParameter", {"model_value": 1.0}, model_value=VOLTAGE),
-    row("lavalike.bss2.spiking.HXParameter", {"model_value": 1.0}, model_value=VOLTAGE),
+    row("lavalike.bss2.spiking.HXParameter", {"value": 1.0}, value=VOLTAGE),
     row(
         "lavalike.bss2.spiking.MixedHXModelParameter",
         {"model_value": 1.0, "hardware_value": 1.0},
@@ -495,9 +530,9 @@ ROWS = [
     ),
     row(
         "lavalike.bss2.spiking.HXTransformedModelParameter",
-        {"model_value": 1.0, "func": abs},
+        {"model_value": 1.0, "transform_func": abs},
         model_value=VOLTAGE,
-        func=FUNCTION,
+        transform_func=FUNCTION,
     ),
     row(
         "lavalike.bss2.spiking.parameter.HXBaseParameter.make_trainable",
@@ -541,6 +576,144 @@ ROWS = [
         {"input": TRACE, "params": functional.CUBALIParams(**CUBA)},
         params=bad(3, None),
         **EXTERNAL,
+    ),
+    row(
+        "lavalike.bss2.spiking.functional.exp_cuba_lif_integration",
+        {"input": TRACE, **VOLTAGES, **KEPT, "method": "superspike", "alpha": 50.0},
+        input=ARRIVING,
+        **dict.fromkeys(VOLTAGES, VOLTAGE),
+        **dict.fromkeys(KEPT, RATE),
+        method=also(CHOICE, values=("superspik",)),
+        alpha=POSITIVE,
+        hw_data=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.spiking.functional.exp_cuba_li_integration",
+        {"input": (TRACE, TRACE), "leak": 0.0, **KEPT},
+        input=ARRIVING,
+        leak=VOLTAGE,
+        **dict.fromkeys(KEPT, RATE),
+        hw_data=OBJECT,
+    ),
+    row("lavalike.bss2.spiking.functional.CuBaStepCode", {}, **dict.fromkeys(STEP_FLAGS, FLAG)),
+    row(
+        "lavalike.bss2.spiking.functional.cuba_aelif_integration",
+        lambda: {
+            "input": TRACE,
+            **ADEX_NUMBERS,
+            "integration_step_code": functional.CuBaStepCode().generate(),
+        },
+        input=ARRIVING,
+        **dict.fromkeys(VOLTAGES, VOLTAGE),
+        **dict.fromkeys(
+            (
+                "exp_threshold",
+                "subthreshold_adaptation_strength",
+                "spike_triggered_adaptation_increment",
+            ),
+            VOLTAGE,
+        ),
+        **dict.fromkeys(("tau_syn", "c_mem", "exp_slope", "tau_adap"), RATE),
+        g_l=optional(RATE),
+        refractory_time=bad("x", None, values=(NAN, -1.0)),
+        method=also(CHOICE, values=("superspik",)),
+        alpha=POSITIVE,
+        hw_data=OBJECT,
+        dt=EXTERNAL["dt"],
+        **dict.fromkeys(functional.TERMS, FLAG),
+        integration_step_code=also(TEXT, None, values=("v = v + dv",)),
+    ),
+    row(
+        "lavalike.bss2.spiking.functional.threshold",
+        {"input": TRACE, "method": "superspike", "alpha": 50.0},
+        input=OPERAND,
+        method=also(CHOICE, values=("superspik",)),
+        alpha=POSITIVE,
+    ),
+    row(
+        "lavalike.bss2.spiking.functional.linear",
+        {"input": X, "weight": W.t()},
+        input=OPERAND,
+        weight=OPERAND,
+        bias=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.spiking.functional.linear_sparse",
+        {"input": X, "weight": W.t()},
+        input=OPERAND,
+        weight=OPERAND,
+        connections=OBJECT,
+        bias=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.spiking.functional.linear_exponential_clamp",
+        {"inputs": X, "weight": W.t()},
+        inputs=OPERAND,
+        weight=OPERAND,
+        bias=OBJECT,
+        cap=POSITIVE,
+        start_weight=also(NOT_NEGATIVE, values=(64,)),
+        quantize=FLAG,
+    ),
+    row(
+        "lavalike.bss2.spiking.functional.batch_dropout",
+        {"input": TRACE, "mask": torch.ones(2)},
+        input=OPERAND,
+        mask=OPERAND,
+    ),
+    row(
+        "lavalike.bss2.spiking.functional.input_neuron",
+        {"input": TRACE},
+        input=OPERAND,
+        hw_data=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.spiking.datasets.yinyang.YinYangDataset",
+        {"size": 3},
+        r_small=also(REAL, values=(0.0, 0.3)),
+        r_big=also(REAL, values=(0.1,)),
+        size=COUNT,
+        seed=INDEX,
+        transform=OBJECT,
+    ),
+    *(
+        row(
+            f"lavalike.bss2.spiking.utils.dynamic_range.{path}",
+            SMALL,
+            params=bad(3, None),
+            calib_path=optional(PATH),
+            neuron_structure=OBJECT,
+            **more,
+        )
+        for path, more in {
+            "boundary.get_dynamic_range": {},
+            "threshold.get_trace_scaling": {},
+            "weight_scaling.get_weight_scaling": {"weight_step": COUNT},
+        }.items()
+    ),
+    row("lavalike.bss2.halco.NeuronRowOnDLS", {"value": 1}, value=also(INDEX, values=(2,))),
+    row("lavalike.bss2.halco.NeuronColumnOnDLS", {"value": 1}, value=also(INDEX, values=(256,))),
+    row(
+        "lavalike.bss2.halco.AtomicNeuronOnDLS",
+        {"row": halco.NeuronRowOnDLS(0), "column": halco.NeuronColumnOnDLS(1)},
+        row=OBJECT,
+        column=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.halco.LogicalNeuronOnDLS",
+        {
+            "compartments": spiking.morphology.SingleCompartmentNeuron(1).compartments,
+            "anchor": halco.AtomicNeuronOnDLS(halco.NeuronRowOnDLS(0), halco.NeuronColumnOnDLS(1)),
+        },
+        compartments=OBJECT,
+        anchor=OBJECT,
+    ),
+    row("lavalike.bss2.logger.get", {"name": "a"}, name=TEXT),
+    row(
+        "lavalike.bss2.logger.set_loglevel",
+        {"logger": bss2.logger.get("tests.doors"), "level": bss2.logger.LogLevel.WARN},
+        logger=OBJECT,
+        level=bad(10, "INFO"),
     ),
     row(
         "lavalike.bss2.spiking.transforms.encode.PixelsToSpikeTimes",
@@ -630,7 +803,7 @@ EXEMPT = {
     **dict.fromkeys(
         (
             f"lavalike.bss2.spiking.functional.{name}"
-            for name in ("Params", "Recorded", "capacitance", "integrate")
+            for name in ("Params", "Decaying", "Recorded", "capacitance", "integrate", "alike")
         ),
         INSIDE,
     ),
@@ -639,4 +812,20 @@ EXEMPT = {
         for name in ("Max", "Mean", "Sum")
     },
     "lavalike.bss2.snn.Projection": "base of the synapses, which have rows",
+    "lavalike.bss2.spiking.functional.AnalogObservable": "what is in hw_data, which looks at it",
+    "lavalike.bss2.spiking.functional.Keeping": "a kind of module, which nobody makes",
+    **{
+        f"lavalike.bss2.spiking.functional.EventProp{name}Function": "its apply takes what a layer has looked at"
+        for name in ("LIF", "Synapse")
+    },
+    **{
+        f"lavalike.bss2.spiking.utils.calib_helper.{name}": "needs a chip: tests/test_bss2_words.py"
+        for name in ("nightly_calib_path", "nightly_calix_native_path")
+    },
+    "lavalike.bss2.halco.iter_all": "takes one of the kinds listed beside it: tests/test_bss2_words.py",
+    "lavalike.bss2.halco.Compartments": "what a SingleCompartmentNeuron is",
+    **{
+        f"lavalike.bss2.logger.{name}": "as pylogging's: tests/test_bss2_words.py"
+        for name in ("LogLevel", "Logger", "append_to_cout", "default_config", "get_root", "reset")
+    },
 }

@@ -187,6 +187,7 @@ ROWS = [
         options=bad(3, "x", [1], values=({"thread": 1}, {"threads": 0})),
         workers=optional(COUNT),
         partition=bad(3, "x", [1], values=({"x": 0},)),
+        device=bad(3),
         timeout=bad("1", values=(0.0, NAN, INF)),
     ),
     row(

@@ -249,6 +249,65 @@ def checkpoint():
     return FOLDER / "state.pt"
 
 
+@functools.cache
+def net_file():
+    return slayer.export_hdf5(net(), FOLDER / "auto.net")
+
+
+def functions():
+    """neuron.dynamics.*"""
+    path, x = "lavalike.slayer.neuron.dynamics", spikes(2, 3, 5)
+    decay, state = bad("x", None, values=(-1.0, 5000.0, NAN)), bad("x", None, values=(NAN,))
+    common = {"w_scale": COUNT, "debug": FLAG}
+    reset = bad("1", values=(NAN,))
+    threshold = {"ref_state": 0.0, "ref_decay": 9, "th_state": 1.0, "th_decay": 9, "th_scale": 0.5}
+    threshold |= {"th0": 1.0}
+    rising = {"ref_state": state, "ref_decay": decay, "th_state": state, "th_decay": decay}
+    rising |= {"th_scale": NOT_NEGATIVE, "th0": REAL}
+    turning = {"sin_decay": 99, "cos_decay": 4000, "real_state": 0.0, "imag_state": 0.0}
+    turn = {"sin_decay": decay, "cos_decay": decay, "real_state": state, "imag_state": state}
+    turn |= {n: bad("x", None, values=(5000.0,)) for n in ("sin_decay", "cos_decay")}
+    for name, good, wrong in (
+        (
+            "leaky_integrator",
+            {"input": x, "decay": 9, "state": 0.0},
+            {"decay": decay, "state": state},
+        ),
+        ("resonator", {"real_input": x, "imag_input": x, **turning}, turn),
+        ("adaptive_threshold", {"input": x, **threshold}, rising),
+        ("adaptive_phase_th", {"re_input": x, "im_input": x, "im_state": 0.0, **threshold}, rising),
+        (
+            "adaptive_resonator",
+            {"real_input": x, "imag_input": x, **turning, **threshold},
+            turn | rising,
+        ),
+    ):
+        inputs = {n: TENSOR for n in good if "input" in n}
+        more = {"threshold": reset} if name in ("leaky_integrator", "resonator") else {}
+        more |= {"im_state": state} if name == "adaptive_phase_th" else {}
+        good = good | {"w_scale": 64}
+        yield row(f"{path}.{name}.dynamics", good, **inputs, **wrong, **common, **more)
+    two, one = {"spike": torch.ones(3)}, torch.ones(3)
+    tensors = {"spike": TENSOR}
+    for name, good, wrong in (
+        ("leaky_integrator.persistent_state", {"state": one}, {}),
+        ("resonator.persistent_real_state", {"real_state": one}, {}),
+        (
+            "resonator.persistent_imag_state",
+            {"imag_state": one, "threshold": 1.0, "scale": 64},
+            {"threshold": REAL, "scale": COUNT},
+        ),
+        ("adaptive_threshold.persistent_ref_state", {"ref_state": one, "th_state": one}, {}),
+        (
+            "adaptive_threshold.persistent_th_state",
+            {"th_state": one, "th_step": 0.5},
+            {"th_step": REAL},
+        ),
+    ):
+        states = {n: TENSOR for n in good if n.endswith("state")}
+        yield row(f"{path}.{name}", good | two, **tensors, **states, **wrong)
+
+
 def ranks():
     return slayer.distributed.Ranks(0, 1, torch.device("cpu"), own=False)
 
@@ -558,6 +617,58 @@ ROWS = [
         path=PATH,
         map_location=ANY,
     ),
+    *functions(),
+    row(
+        "lavalike.slayer.utils.recurrent.custom_recurrent",
+        {"z": spikes(2, 3, 5), "neuron": torch.sigmoid, "recurrent_synapse": torch.sigmoid},
+        z=TENSOR,
+        neuron=FUNCTION,
+        recurrent_synapse=FUNCTION,
+        last=optional(TENSOR),
+    ),
+    row(
+        "lavalike.slayer.utils.recurrent.custom_recurrent_ground_truth_2",
+        {
+            "z": spikes(2, 3, 5),
+            "neuron": torch.sigmoid,
+            "recurrent_synapse": slayer.synapse.Dense(3, 3),
+        },
+        z=TENSOR,
+        neuron=FUNCTION,
+        recurrent_synapse=FUNCTION,
+    ),
+    row(
+        "lavalike.slayer.utils.recurrent.CustomRecurrent.apply",
+        {"z": spikes(2, 3, 5), "neuron": torch.sigmoid, "recurrent_mat": torch.eye(3)},
+        z=TENSOR,
+        neuron=FUNCTION,
+        recurrent_mat=TENSOR,
+    ),
+    row(
+        "lavalike.slayer.block.base.step_delay",
+        {"module": torch.nn.Identity(), "x": spikes(2, 3, 5)},
+        module=OBJECT,
+        x=TENSOR,
+    ),
+    row("lavalike.slayer.auto.get_classes", {}, neuron_type=bad(3, values=("nonsense",))),
+    row(
+        "lavalike.slayer.auto.get_neuron_params",
+        {
+            "neuron_handle": {"iDecay": 4096, "vDecay": 128, "vThMant": 64},
+            "neuron_class": slayer.neuron.cuba,
+        },
+        neuron_handle=bad(3, "x"),
+        neuron_class=OBJECT,
+    ),
+    row(
+        "lavalike.slayer.auto.SequentialNetwork",
+        lambda: {"network_config": net_file()},
+        network_config=PATH,
+        persistent_state=FLAG,
+        reduction=bad(3, values=("median",)),
+        weight_norm=FLAG,
+        count_log=FLAG,
+    ),
     row(
         "lavalike.slayer.export_hdf5",
         lambda: {"network": net(), "path": FOLDER / "out.net"},
@@ -571,15 +682,30 @@ MADE = "part of the blocks, which have rows"
 EXEMPT = {
     "lavalike.slayer.block.Block": "base of the blocks, which have rows",
     "lavalike.slayer.synapse.Synapse": "base of the synapses, which have rows",
+    "lavalike.slayer.synapse.GenericLayer": "base of the synapses, which have rows",
+    "lavalike.slayer.synapse.complex.ComplexLayer": "base of the synapses, which have rows",
+    "lavalike.slayer.utils.recurrent.CustomRecurrent": "a name for its apply, which has a row",
+    "lavalike.slayer.neuron.alif.Adapting": "base of the neurons, which have rows",
+    **{
+        f"lavalike.slayer.block.{f}.{n}": MADE
+        for f, n in (
+            ("cuba", "AbstractCuba"),
+            ("lif", "AbstractFamily"),
+            ("alif", "AbstractALIF"),
+            ("rf", "AbstractRF"),
+            ("rf_iz", "AbstractRFIz"),
+            ("adrf", "AbstractADRF"),
+            ("adrf_iz", "AbstractADRFIZ"),
+            ("sigma_delta", "AbstractSDRelu"),
+        )
+    },
     "lavalike.slayer.distributed.Ranks": "what setup returns",
     "lavalike.slayer.axon.Sized": "base of layers whose size the first call tells",
     "lavalike.slayer.axon.after": MADE,
-    "lavalike.slayer.axon.over_time": MADE,
     "lavalike.slayer.classifier.Rate": "takes no argument",
     "lavalike.slayer.classifier.collapse": "part of the classifiers, which have rows",
     "lavalike.slayer.classifier.log_confidence": "part of the classifiers, which have rows",
     "lavalike.slayer.classifier.moving_rate": "part of the classifiers, which have rows",
-    "lavalike.slayer.axon.draw": "part of the neurons, which have rows",
     "lavalike.slayer.spike.Spike": "a name for its apply, which has a row",
     "lavalike.slayer.spike.Graded": "part of Spike and the neurons, which have rows",
     "lavalike.slayer.spike.GradedPhase": "part of the neurons, which have rows",

@@ -1,5 +1,7 @@
 """snn: training step by step in snnTorch's words; the engine under it; graphs as torch modules."""
 
+from types import SimpleNamespace
+
 import torch
 from torch import nn
 
@@ -50,9 +52,10 @@ COMMON = {
     "inhibition": FLAG,
     "learn_threshold": FLAG,
     "reset_mechanism": CHOICE,
-    "state_quant": bad(3, "x"),
+    "state_quant": bad(3, "x", values=(True,)),
     "output": FLAG,
 }
+GRADED = {"graded_spikes_factor": VALUE, "learn_graded_spikes_factor": FLAG}
 GRAD = {"reset_grad": CHOICE}
 ALPHA, BETA = {"alpha": VALUE, "learn_alpha": FLAG}, {"beta": VALUE, "learn_beta": FLAG}
 RECURRENT = {
@@ -64,6 +67,18 @@ RECURRENT = {
     "learn_recurrent": FLAG,
 }
 DELAY = {"reset_delay": FLAG}
+SUMMED = {
+    "beta": VALUE,
+    "threshold": VALUE,
+    **SURROGATE,
+    "surrogate_disable": FLAG,
+    "learn_beta": FLAG,
+    "learn_threshold": FLAG,
+    "state_quant": bad(3, "x", values=(True,)),
+    "output": FLAG,
+    "kernel_truncation_steps": optional(COUNT),
+}
+PLACE = {"device": bad(1.5), "dtype": bad("float32", 3)}
 LOSS = {"reduction": CHOICE, "weight": bad(3, "x")}
 COUNTS = {"population_code": FLAG, "num_classes": bad("3", 1.5, values=(-1,))}
 
@@ -99,6 +114,35 @@ LATE = {
     "epsilon": POSITIVE,
     "bypass": FLAG,
 }
+
+
+AXES = bad()  # matplotlib's, whose methods are called
+OPEN = bad()  # the trace of the step before: a tensor, a number or None
+
+
+def axes():
+    """A figure and its axes, of no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def dataset():
+    return SimpleNamespace(data=torch.arange(10), targets=torch.arange(10))
+
+
+def epoch():
+    """Arguments of an epoch of one batch of three steps."""
+    whole = nn.Sequential(nn.Linear(3, 2), snn.Leaky(0.9, init_hidden=True, output=True))
+    return {
+        "net": whole,
+        "dataloader": [(torch.ones(3, 2, 3), torch.tensor([0, 1]))],
+        "optimizer": torch.optim.SGD(whole.parameters(), 0.1),
+        "criterion": snn.functional.ce_rate_loss(),
+    }
 
 
 def net():
@@ -153,8 +197,96 @@ ROWS = [
         **BETA,
         **DELAY,
         **GRAD,
-        graded_spikes_factor=VALUE,
-        learn_graded_spikes_factor=FLAG,
+        **GRADED,
+    ),
+    row("lavalike.snn.SpikingNeuron", {}, **COMMON, **GRADED),
+    row("lavalike.snn.LIF", {"beta": 0.9}, **COMMON, **BETA, **GRADED),
+    row(
+        "lavalike.snn.DeltaLeaky",
+        {"beta": 0.9},
+        **{n: v for n, v in COMMON.items() if n != "threshold"},
+        **BETA,
+        **DELAY,
+        **GRAD,
+        **GRADED,
+        threshold=bad("a", None, values=(NAN, 2.0)),
+        delta_threshold=bad("a", None, values=(NAN, -1)),
+    ),
+    row(
+        "lavalike.snn.StateLeaky",
+        {"beta": 0.9, "channels": 3},
+        **SUMMED,
+        **GRADED,
+        channels=COUNT,
+    ),
+    row(
+        "lavalike.snn.LinearLeaky",
+        {"beta": 0.9, "in_features": 3, "out_features": 2},
+        **SUMMED,
+        **GRADED,
+        in_features=COUNT,
+        out_features=COUNT,
+        bias=FLAG,
+        **PLACE,
+    ),
+    row(
+        "lavalike.snn.LeakyParallel",
+        {"input_size": 3, "hidden_size": 2},
+        **{n: SUMMED[n] for n in ("threshold", "spike_grad", "surrogate_disable", "learn_beta")},
+        **GRADED,
+        learn_threshold=FLAG,
+        beta=bad("a", values=(NAN, 2.0, [0.1, 0.2, 0.3])),
+        input_size=COUNT,
+        hidden_size=COUNT,
+        bias=FLAG,
+        dropout=FRACTION,
+        weight_hh_enable=FLAG,
+        **PLACE,
+    ),
+    row(
+        "lavalike.snn.AssociativeLeaky",
+        {"in_dim": 3, "d_value": 2, "d_key": 2},
+        in_dim=COUNT,
+        d_value=COUNT,
+        d_key=COUNT,
+        num_spiking_neurons=bad("3", 2.5, values=(0, 5)),
+        use_q_projection=FLAG,
+    ),
+    row(
+        "lavalike.snn.AssociativeLeaky.from_num_spiking_neurons",
+        {"in_dim": 3, "num_spiking_neurons": 4},
+        in_dim=COUNT,
+        num_spiking_neurons=bad("3", 2.5, values=(0, 5)),
+        use_q_projection=FLAG,
+    ),
+    row(
+        "lavalike.snn.SConv2dLSTM",
+        {"in_channels": 1, "out_channels": 2, "kernel_size": 3},
+        **COMMON,
+        in_channels=COUNT,
+        out_channels=COUNT,
+        kernel_size=bad("3", 1.5, None, values=(0,)),
+        bias=FLAG,
+        max_pool=bad("3", 1.5, values=(-1,)),
+        avg_pool=bad("3", 1.5, values=(-1,)),
+    ),
+    *(
+        row(
+            f"lavalike.snn.BatchNormTT{n}d",
+            {"input_features": 3, "time_steps": 2},
+            input_features=COUNT,
+            time_steps=COUNT,
+            eps=POSITIVE,
+            momentum=bad("1", values=(NAN, 2.0)),
+            affine=FLAG,
+        )
+        for n in (1, 2)
+    ),
+    row(
+        "lavalike.snn.GradedSpikes",
+        {"size": 3},
+        size=COUNT,
+        constant_factor=bad("1", values=(NAN,)),
     ),
     row(
         "lavalike.snn.Synaptic",
@@ -174,9 +306,10 @@ ROWS = [
         **GRAD,
         learn_beta=FLAG,
         beta=bad("a", values=(NAN,)),
-        R=bad("1", values=(NAN,)),
-        C=bad("1", values=(NAN,)),
+        R=bad("1", values=(NAN, -1)),
+        C=bad("1", values=(NAN, -1)),
         time_step=POSITIVE,
+        integrator=CHOICE,
     ),
     row(
         "lavalike.snn.RLeaky",
@@ -216,6 +349,160 @@ ROWS = [
         init_hidden=FLAG,
         output=FLAG,
         gradient=CHOICE,
+    ),
+    row(
+        "lavalike.snn.utils.data_subset",
+        lambda: {"dataset": dataset(), "subset": 2},
+        dataset=bad(3, None),
+        subset=bad("3", 2.5, None, values=(0, 100)),
+        idx=bad("3", 1.5, values=(-1, 2)),
+    ),
+    row(
+        "lavalike.snn.utils.valid_split",
+        lambda: {"ds_train": dataset(), "ds_val": dataset(), "split": 0.5},
+        ds_train=bad(3, None),
+        ds_val=bad(3, None),
+        split=FRACTION,
+        seed=INDEX,
+    ),
+    *(
+        row(
+            f"lavalike.snn.backprop.{name}",
+            epoch,
+            net=bad(3, None, print),
+            dataloader=bad(3, values=([],)),
+            optimizer=bad(3, "x"),
+            criterion=bad(3, "x", print),
+            num_steps=bad("3", 1.5, values=(0, 3)),
+            time_var=FLAG,
+            time_first=FLAG,
+            regularization=bad(3, "x"),
+            device=bad(3),
+            **({"K": bad("3", 1.5, values=(0, 100))} if name == "TBPTT" else {}),
+        )
+        for name in ("BPTT", "TBPTT", "RTRL")
+    ),
+    *(
+        row(
+            f"lavalike.snn.functional.probe.{name}",
+            lambda: {"net": net()},
+            net=bad(3, None),
+            instance=bad(3, "x", (3,), values=(nn.Conv2d,)),
+            **{function: FUNCTION},
+        )
+        for name, function in (
+            ("OutputMonitor", "function_on_output"),
+            ("InputMonitor", "function_on_input"),
+            ("GradInputMonitor", "function_on_grad_input"),
+            ("GradOutputMonitor", "function_on_grad_output"),
+        )
+    ),
+    row(
+        "lavalike.snn.functional.probe.AttributeMonitor",
+        lambda: {"attribute_name": "mem", "pre_forward": False, "net": net()},
+        attribute_name=bad(3, None),
+        pre_forward=FLAG,
+        net=bad(3, None),
+        instance=bad(3, "x", values=(nn.Conv2d,)),
+        function_on_attribute=FUNCTION,
+    ),
+    row(
+        "lavalike.snn.functional.quant.state_quant",
+        {},
+        num_bits=bad("3", 2.5, None, values=(0, 17)),
+        uniform=FLAG,
+        thr_centered=FLAG,
+        threshold=POSITIVE,
+        lower_limit=NOT_NEGATIVE,
+        upper_limit=NOT_NEGATIVE,
+        multiplier=bad("1", values=(0.0, NAN)),
+    ),
+    *(
+        row(
+            f"lavalike.snn.functional.stdp_learner.{kind}_single_step",
+            {
+                argument: layer,
+                "in_spike": torch.ones(shape[:1] if kind.startswith("mstdpet") else (2, *shape)),
+                "out_spike": torch.ones(after[:1] if kind.startswith("mstdpet") else (2, *after)),
+                "trace_pre": None,
+                "trace_post": None,
+                "tau_pre": 2.0,
+                "tau_post": 2.0,
+                **({"tau_trace": 2.0} if kind.startswith("mstdpet") else {}),
+            },
+            **{argument: bad(3, None, nn.Identity())},
+            in_spike=bad(3, None, values=(torch.ones(2, 7),)),
+            out_spike=bad(3, None, values=(torch.ones(2, 7),)),
+            trace_pre=OPEN,
+            trace_post=OPEN,
+            tau_pre=POSITIVE,
+            tau_post=POSITIVE,
+            f_pre=FUNCTION,
+            f_post=FUNCTION,
+            **({"tau_trace": POSITIVE} if kind.startswith("mstdpet") else {}),
+        )
+        for kind, argument, layer, shape, after in (
+            ("stdp_linear", "fc", nn.Linear(3, 2), (3,), (2,)),
+            ("mstdp_linear", "fc", nn.Linear(3, 2), (3,), (2,)),
+            ("mstdpet_linear", "fc", nn.Linear(3, 2), (3,), (2,)),
+            ("stdp_conv1d", "conv", nn.Conv1d(1, 2, 3), (1, 5), (2, 3)),
+            ("stdp_conv2d", "conv", nn.Conv2d(1, 2, 3), (1, 5, 5), (2, 3, 3)),
+        )
+    ),
+    row(
+        "lavalike.snn.functional.stdp_learner.STDPLearner",
+        lambda: {"synapse": nn.Linear(3, 2), "sn": snn.Leaky(0.9), "tau_pre": 2.0, "tau_post": 2.0},
+        synapse=bad(3, None, nn.Identity()),
+        sn=bad(3, None),
+        tau_pre=POSITIVE,
+        tau_post=POSITIVE,
+        f_pre=FUNCTION,
+        f_post=FUNCTION,
+    ),
+    row(
+        "lavalike.snn.functional.SpikeTime",
+        {},
+        target_is_time=FLAG,
+        on_target=bad("a", values=(NAN,)),
+        off_target=bad("a", values=(NAN,)),
+        tolerance=bad("1", values=(-1, NAN)),
+        multi_spike=FLAG,
+    ),
+    row(
+        "lavalike.snn.spikeplot.animator",
+        lambda: dict(zip(("data", "fig", "ax"), (torch.ones(2, 3, 3), *axes()), strict=True)),
+        data=bad("x", None, values=(torch.ones(2, 3),)),
+        fig=AXES,
+        ax=AXES,
+        num_steps=bad("3", 1.5, values=(9,)),
+        interval=POSITIVE,
+        cmap=bad(3),
+    ),
+    row(
+        "lavalike.snn.spikeplot.spike_count",
+        lambda: {
+            **dict(zip(("data", "fig", "ax"), (torch.ones(2, 3), *axes()), strict=True)),
+            "labels": ["a", "b", "c"],
+        },
+        data=bad("x", None, values=(torch.ones(2, 3, 3),)),
+        fig=AXES,
+        ax=AXES,
+        labels=bad(3, [None], values=(["a"],), name="label"),
+        num_steps=bad("3", 1.5, values=(9,)),
+        animate=FLAG,
+        interpolate=COUNT,
+        gridshader=FLAG,
+        interval=POSITIVE,
+        time_step=bad("1", values=(-1.0, NAN)),
+    ),
+    row(
+        "lavalike.snn.spikeplot.traces",
+        {"data": torch.ones(4, 9)},
+        data=bad("x", None, values=(torch.ones(4),)),
+        spk=bad("x", values=(torch.ones(4, 8),)),
+        dim=bad(3, "33", values=((0, 1), (4, 4))),
+        spk_height=REAL,
+        titles=bad(3, [3]),
     ),
     row("lavalike.snn.reset", lambda: {"net": net()}, net=bad(3, None)),
     row("lavalike.snn.detach", lambda: {"net": net()}, net=bad(3, None)),
@@ -364,6 +651,7 @@ ROWS = [
         "lavalike.snn.spikegen.from_one_hot", {"one_hot_label": torch.eye(3)}, one_hot_label=TENSOR
     ),
     row("lavalike.snn.surrogate.heaviside", {}),
+    row("lavalike.snn.surrogate.SSO", {}, mean=REAL, variance=REAL),
     row("lavalike.snn.surrogate.spike_rate_escape", {}, beta=REAL, slope=REAL),
     row("lavalike.fused.scan", SCAN, **SCANNED),
     row("lavalike.fused.reference", SCAN, **SCANNED),
@@ -433,6 +721,28 @@ ROWS = [
     row("lavalike.snn.surrogate.custom_surrogate", {"function": lambda v: v}, function=FUNCTION),
 ]
 EXEMPT = {
+    **{
+        f"lavalike.snn.surrogate.{name}": "a surrogate by the name of an autograd function; surrogates have rows"
+        for name in (
+            "ATan",
+            "FastSigmoid",
+            "Sigmoid",
+            "StraightThroughEstimator",
+            "Triangular",
+            "Heaviside",
+            "SpikeRateEscape",
+            "SparseFastSigmoid",
+            "LeakySpikeOperator",
+            "StochasticSpikeOperator",
+            "CustomSurrogate",
+        )
+    },
+    "lavalike.snn.surrogate.Looped": "a mark of surrogates",
+    "lavalike.snn.surrogate.spiking": "reads spike_grad, of which every neuron's row has samples",
+    "lavalike.snn.spikeplot.raster": "hands on any keyword to matplotlib's scatter",
+    "lavalike.snn.functional.LossFunctions": "base of the losses, which have rows",
+    "lavalike.snn.functional.probe.BaseMonitor": "base of the monitors, which have rows",
+    "lavalike.snn.functional.quant.Quantizer": "what state_quant returns",
     "lavalike.snn.Accelerated": "what accelerate returns",
     "lavalike.snn.spikegen.one_hot": "part of to_one_hot, which has a row",
     "lavalike.fused.Result": "what scan returns",

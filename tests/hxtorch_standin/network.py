@@ -57,13 +57,22 @@ class ExecutionInstance:
             input_loopback,
         )
 
-    def load_calib(self, path):
-        self.calib_path = path
+    def load_calib(self, calib_path):
+        self.calib_path = calib_path
 
 
 class SingleCompartmentNeuron:
     def __init__(self, size, expand_horizontally=False):
-        self.size = size
+        self.size = self.compartments = size
+
+
+class ReadoutSource:
+    VOLTAGE, ADAPTATION = "hal.membrane", "hal.adaptation"
+
+
+def get_trace_scaling(params, calib_path=None, neuron_structure=None):
+    made.append(("get_trace_scaling", params, calib_path, neuron_structure))
+    return torch.tensor(1 / 44)
 
 
 class Experiment:
@@ -202,7 +211,7 @@ class LI(HXModule):
                 ref = (1 - z) * (ref - held.float()).clamp(min=0) + z * g["refractory_time"] / dt
                 spikes.append(z if self.mask is None else z * self.mask)
             membranes.append(
-                (v - (g["leak"] if g.get("shift_cadc_to_first") else g["trace_offset"]))
+                (v - (g["leak"] if g.get("shift_cadc_to_first") else g["trace_offset"] + 128))
                 * g["trace_scale"]
             )
         output.membrane_cadc = torch.stack(membranes)
@@ -278,6 +287,8 @@ class AELIF(LIF):
         exponential=True,
         subthreshold_adaptation=True,
         spike_triggered_adaptation=True,
+        cadc_readout_source=None,
+        enable_cadc_recording=True,
         trace_offset=0.0,
         trace_scale=1.0,
     ):

@@ -18,8 +18,8 @@ from lavalike.backends.bss2.product import Product
 from lavalike.backends.bss2.program import start
 from lavalike.backends.bss2.spiking import Network, Projection, Tensors
 from lavalike.backends.bss2.stored import Matrix, mapped, scaled
-from lavalike.backends.torch.mixed import Extent, MixedModule
-from lavalike.backends.torch.module import Values
+from lavalike.backends.torch.mixed import MixedModule
+from lavalike.backends.torch.module import Extent, Values
 from lavalike.backends.torch.terms import gathered
 from lavalike.bss2.chip import Chip
 from lavalike.compiler import order
@@ -77,13 +77,15 @@ class ChipModule(MixedModule):
                 self._placed(net, *self._model(net)[:2])
 
     def section(self, section: Part, extent: Extent, sent: Values) -> None:
-        if not section.target.whole:
-            super().section(section, extent, sent)
-        elif section in self.networks:
+        if section in self.networks:
             self._spiking(self.networks[section], extent, sent)
         else:
-            for node in section.nodes:
-                self._product(node, extent, sent)
+            super().section(section, extent, sent)
+
+    def _computed(self, section: Part, extent: Extent, sent: Values) -> Values:
+        if not section.target.whole:
+            return super()._computed(section, extent, sent)
+        return {connection(n).a_out: self._product(n, extent, sent) for n in section.nodes}
 
     def _model(
         self, net: Network
@@ -117,7 +119,7 @@ class ChipModule(MixedModule):
             {p: {n: v.detach() for n, v in c.items()} for p, c in constants.items()},
         )
 
-    def _spiking(self, net: Network, extent: tuple[int, int], sent: Values) -> None:
+    def _spiking(self, net: Network, extent: Extent, sent: Values) -> None:
         weights, constants, gains = self._model(net)
 
         def held(
@@ -156,25 +158,11 @@ class ChipModule(MixedModule):
         for p, trace in traces.items():
             sent[p.process.s_out] = trace.spikes
 
-    def _product(self, node: Node, extent: tuple[int, int], sent: Values) -> None:
-        p = Product(node, self.names[node], self.chip, extent[1], self.dtype)
-        s_in, a_out = connection(node).s_in, connection(node).a_out
-        heard = {t.source: sent[t.source].to(self.dtype) for t in node.inputs["s_in"]}
-        messages = gathered(
-            node.inputs["s_in"], s_in.size, heard, extent, next(iter(heard.values()))
-        )
-        twin = next(n for n in self.graph.nodes if n.process is node.process)
-        initial = self.initial(extent[1])[twin]
-        model, _ = self.sequence(
-            1,
-            extent[0],
-            {p: x.movedim(0, -1).unflatten(1, p.shape) for p, x in heard.items()},
-            {twin: initial},
-            self.constants([twin]),
-            [twin],
-        )
-        of_model = model[a_out].flatten(1, -2).movedim(-1, 0)
-        with torch.no_grad():
-            p.rederive(self.tensor)
-            on_chip = p.run(messages)
-        sent[a_out] = straight(of_model, on_chip)
+    @torch.no_grad()
+    def _product(self, node: Node, extent: Extent, sent: Values) -> torch.Tensor:
+        """What the array sends, (batch, *shape, time)."""
+        p = Product(node, self.names[node], self.chip, extent[1], self.dtype, self.tensor)
+        s_in, terms = p.process.s_in, node.inputs["s_in"]
+        heard = {t.source: sent[t.source].to(self.dtype) for t in terms}
+        out = p.run(gathered(terms, s_in.size, heard, extent, p.total))
+        return out.movedim(0, -1).unflatten(1, p.process.a_out.shape)

@@ -41,10 +41,18 @@ class Product:
     """One connection on the chip.
 
     ``total``: activations, ``last``: products of the last step, ``pending``: what is sent next,
-    (batch, size) each.
+    (batch, size) each. ``tensor`` gives the value of a Var; default what the Var holds.
     """
 
-    def __init__(self, node: Node, name: str, chip: Chip, batch: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        chip: Chip,
+        batch: int,
+        dtype: torch.dtype,
+        tensor: Callable[[Var], torch.Tensor] | None = None,
+    ) -> None:
         assert isinstance(node.process, Connection)
         self.node, self.process, self.name, self.chip, self.dtype = (
             node,
@@ -56,23 +64,24 @@ class Product:
         a_out = node.process.a_out
         self.total = torch.zeros(batch, node.process.s_in.size, dtype=dtype)
         self.last = torch.zeros(batch, a_out.size, dtype=dtype)
-        held = torch.as_tensor(node.process.a_buff.value, dtype=dtype)
+        self.tensor = tensor or self._tensor
+        held = self.tensor(node.process.a_buff).to(dtype)
         self.pending = held.reshape(1, -1).repeat(batch, 1)
         self.lsb: float | None = None  # an activation of 31 counts 31 of these
         self.sends: list[tuple[float, int]] = []
         self.records: list[Observation] = []
         self.rederive()
 
-    def rederive(self, tensor: Callable[[Var], torch.Tensor] | None = None) -> None:
+    def rederive(self) -> None:
         """The weights of each group (K, N), from the Vars."""
-        p, tensor = self.process, tensor or self._tensor
+        p = self.process
         if isinstance(p, Conv):
             model = model_of(self.node)
             assert model is not None
-            c = constants(model, tensor)
+            c = constants(model, self.tensor)
             self.weights = [w.flatten(1).T.float() for w in c["weight"].chunk(p.groups)]
         else:
-            self.weights = [matrix(self.node, tensor, self.dtype).T.float()]
+            self.weights = [matrix(self.node, self.tensor, self.dtype).T.float()]
         self.sends = []
 
     def _tensor(self, v: Var) -> torch.Tensor:

@@ -298,7 +298,7 @@ class SpikingProgram(_Recorded):
         # arrays and tensors are replaced, never changed
         return (
             self.step,
-            dict(self.values),
+            dict(enumerate(self.values.values())),
             [dict(s) for s in self.states.values()],
             [dict(a) for a in self.arrived.values()],
             [learner.state() for learner in self.plastic],

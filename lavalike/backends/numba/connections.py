@@ -11,7 +11,8 @@ import numpy as np
 
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import WRAPPED, inlined, jit
-from lavalike.backends.numba.model import Layout, NumbaModel, all_same, held
+from lavalike.backends.numba.layouts import Layout, Moved
+from lavalike.backends.numba.model import NumbaModel, all_same, held
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import fixed_weights
 from lavalike.model.config import NodeConfig
@@ -362,7 +363,7 @@ def to_ring(columns: np.ndarray, step: int) -> np.ndarray:
     return np.roll(columns.T, step + 1, axis=0)
 
 
-RING = Layout("ring", lambda ring: np.roll(ring, -1, axis=0).T, turns=True)  # the inverse
+RING = Moved("ring", lambda ring: np.roll(ring, -1, axis=0).T, turns=True)  # the inverse
 
 
 class _DelayModel(_Connection):
@@ -587,7 +588,7 @@ class DelayLineModel(NumbaModel):
     @property
     def layouts(self) -> Mapping[str, Layout]:
         shape = self.process.s_in.shape
-        return {"a_buff": Layout("ring", lambda r: r[self._last].reshape(-1, *shape), turns=True)}
+        return {"a_buff": Moved("ring", lambda r: r[self._last].reshape(-1, *shape), turns=True)}
 
     @property
     def _last(self) -> np.ndarray:

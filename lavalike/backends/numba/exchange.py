@@ -23,7 +23,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from lavalike.backends.numba import kernels
-from lavalike.backends.numba.kernels import Spec
+from lavalike.backends.numba.kernels import Spec, nested
 from lavalike.backends.numba.program import NumbaProgram, Op, kind_of
 from lavalike.compiler.parts import Part
 from lavalike.process import OutPort, Port, Var
@@ -94,21 +94,45 @@ def await_all(base, peers, number, give_way):
     return 0
 
 
+@nested
+def copy_words(source, first, target, at, words):
+    """``words`` of ``source`` from ``first`` on, to ``target`` from ``at`` on."""
+    # no index is a sum: the loop is of vectors
+    block, into = source[first : first + words], target[at : at + words]
+    for i in range(words):
+        into[i] = block[i]
+
+
+@nested
+def recall(t, inp, state, tape):
+    """Whether step ``t`` is done again: ``inp`` is what was heard then."""
+    if state[TAPE] != READ:
+        return False
+    row = tape[t - state[FIRST]]
+    for i in range(inp.size):
+        inp[i] = row[i]
+    return True
+
+
+@nested
+def remember(t, inp, state, tape):
+    """Keep ``inp`` of step ``t`` where that may have to be done again."""
+    if state[TAPE] == WRITTEN:
+        row = tape[t - state[FIRST]]
+        for i in range(inp.size):
+            row[i] = inp[i]
+
+
 def exchange(t, out, inp, shared, base, me, peers, mine, copies, state, tape, give_way):
     """One exchange. ``out``, ``inp``: this share's own memory; ``shared``: everybody's, from
     address ``base`` on, with the counter of this share at word ``me``, those of its neighbours at
     ``peers``, its two blocks at ``mine``, and of each run of words that it hears, in ``copies``,
     where it is in either block, its length and where it goes to."""
-    if state[TAPE] == READ:
-        row = tape[t - state[FIRST]]
-        for i in range(inp.size):
-            inp[i] = row[i]
+    if recall(t, inp, state, tape):
         return 0
     number = state[NUMBER] + 1
     if state[PUBLISHED] != number:  # not when it comes back after it waited
-        at = mine[number & 1]
-        for i in range(out.size):
-            shared[at + i] = out[i]
+        copy_words(out, 0, shared, mine[number & 1], out.size)
         store_release(base + 8 * me, number)
         state[PUBLISHED] = number
     for p in range(peers.size):
@@ -120,25 +144,10 @@ def exchange(t, out, inp, shared, base, me, peers, mine, copies, state, tape, gi
             if spins > SPINS + YIELDS:
                 return WAITED
     for c in range(copies.shape[0]):
-        source, target = copies[c, number & 1], copies[c, 3]
-        for i in range(copies[c, 2]):
-            inp[target + i] = shared[source + i]
+        copy_words(shared, copies[c, number & 1], inp, copies[c, 3], copies[c, 2])
     state[NUMBER] = number
-    if state[TAPE] == WRITTEN:
-        row = tape[t - state[FIRST]]
-        for i in range(inp.size):
-            row[i] = inp[i]
+    remember(t, inp, state, tape)
     return 0
-
-
-def elsewhere(t, inp, state, tape):
-    """In the place of ``exchange`` where Python does it: returns to it at once."""
-    if state[TAPE] == READ:
-        row = tape[t - state[FIRST]]
-        for i in range(inp.size):
-            inp[i] = row[i]
-        return 0
-    return WAITED
 
 
 class Exchange(Protocol):
@@ -147,7 +156,7 @@ class Exchange(Protocol):
     ``out`` and ``inp`` are words (int64) of this share's own memory, ``sent`` and ``heard`` the
     bytes (first, last) in them where each port lies. ``state`` is what the row remembers, ``tape``
     has a row of words for every step that may have to be done once more. ``row``: a kernel and its
-    arguments but ``t``; None: Python does the exchange, and writes the tape.
+    arguments but ``t``.
     """
 
     out: np.ndarray
@@ -157,11 +166,10 @@ class Exchange(Protocol):
     sent: Mapping[OutPort, tuple[int, int]]
     heard: Mapping[OutPort, tuple[int, int]]
 
-    def row(self) -> tuple[Any, Sequence[Any]] | None: ...
+    def row(self) -> tuple[Any, Sequence[Any]]: ...
 
-    def waited(self) -> bool:
-        """The row has waited: whether the exchange is done now (True where there is no row), or the
-        row is to be called again. Raises what ends the wait."""
+    def waited(self) -> None:
+        """The row has waited, and is called again. Raises what ends the wait."""
 
 
 class ExchangingProgram(NumbaProgram):
@@ -192,8 +200,7 @@ class ExchangingProgram(NumbaProgram):
         return out
 
     def _between(self) -> list[Op]:
-        by = self.exchange
-        function, values = by.row() or (elsewhere, [by.inp, by.state, by.tape])
+        function, values = self.exchange.row()
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         values = [None, *values]
         kinds = [("t", 0) if v is None else kind_of(v) for v in values]
@@ -217,10 +224,10 @@ class ExchangingProgram(NumbaProgram):
             status = self.walk()
             while status == WAITED:
                 row, t = int(stopped[0]), int(stopped[1])
-                on = row + self.exchange.waited()
-                status = self._walk(self.table[4 * on :], t, 1)
+                self.exchange.waited()
+                status = self._walk(self.table[4 * row :], t, 1)
                 if status:
-                    stopped[0] += on
+                    stopped[0] += row
                 elif t < first + steps - 1:
                     slots[3], slots[4] = t + 1, first + steps - 1 - t
                     status = self.walk()

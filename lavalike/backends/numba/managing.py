@@ -120,7 +120,7 @@ def managing(kind: str, node: Node, owner: Node, var: Var) -> ManagingModel | No
     if var.role != "state" or var.time_last or not isinstance(model, NumbaModel):
         return None
     if var.name not in model.aliases:
-        if var.name not in model.argument_names() or var.name in {*model.ends, *model.complexes}:
+        if var.name not in model.argument_names() or var.name in model.layouts:
             return None
         values = {v.name: v.value for v in owner.process.vars}
         loaded = model.load(values, owner.process._structure.root().step)

@@ -5,42 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lavalike.backends.numba import loops, ranges
+from lavalike.backends.numba.layouts import Complex, Ending, Layout
 from lavalike.dynamics import Dynamics
 from lavalike.errors import GraphError
 from lavalike.model.config import NodeConfig
 from lavalike.model.model import ProcessModel
 from lavalike.process import AbstractProcess
 from lavalike.process.units import Units
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a Var lies in the state ``state`` of its model where it is not that state itself.
-
-    ``view`` gives an array of a sample's state in the order in which the Var shows it (time_last
-    Vars time first): it moves elements and computes nothing. ``turns``: the state is a ring, its
-    first axis turned on by one in every step; ``view`` sees it as after step 0.
-    """
-
-    state: str
-    view: Callable[[np.ndarray], np.ndarray]
-    turns: bool = False
-
-    def shown(self, state: np.ndarray, step: int) -> np.ndarray:
-        """The Var after ``step`` steps, from a sample's ``state``."""
-        return self.view(np.roll(state, -step, axis=0) if self.turns else state)
-
-    def index(self, shape: tuple[int, ...]) -> np.ndarray:
-        """After step 0, which element of a state of ``shape`` each of the Var's is, both flat."""
-        places = np.arange(int(np.prod(shape)))
-        index = self.view(places.reshape(shape)).reshape(-1)
-        return np.ascontiguousarray(index, np.int32 if places.size < 2**31 else np.int64)
 
 
 class NumbaModel(ProcessModel):
@@ -90,18 +66,8 @@ class NumbaModel(ProcessModel):
     narrow: ClassVar[Mapping[str, Any]] = {}  # dtypes of states that are narrower than messages
 
     @property
-    def ends(self) -> Mapping[str, str]:
-        """Vars that hold a step, and the states that count down to it."""
-        return {}
-
-    @property
-    def complexes(self) -> Mapping[str, tuple[str, str]]:
-        """State Vars of complex numbers, and the states that are their parts."""
-        return {}
-
-    @property
     def layouts(self) -> Mapping[str, Layout]:
-        """State Vars whose elements lie in a state of another name, shape or order."""
+        """State Vars that lie otherwise than as a state of their name and shape."""
         return {}
 
     @property
@@ -155,8 +121,7 @@ class NumbaModel(ProcessModel):
     def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """The Vars' values from the states (the inverse of ``load``). One that computes them anew
         has its Vars recorded one step at a time; ``layouts`` has not."""
-        shown = {var: x.shown(states[x.state], step) for var, x in self.layouts.items()}
-        return {**states, **shown}
+        return {**states, **{var: x.shown(states, step) for var, x in self.layouts.items()}}
 
 
 @functools.lru_cache(4096)
@@ -179,17 +144,20 @@ class DynamicsModel(NumbaModel):
         super().__init__(process, config)
         assert process.dynamics is not None
         self.dynamics = process.dynamics
+        for var in process.vars:
+            if var.time_last and var.name in self.dynamics.state_vars:
+                raise GraphError(
+                    f"{var.path}: a state of {self.dynamics.name}, one element a neuron, has no time; make its Var without time_last"
+                )
 
     def function(self) -> Dynamics:
         return self.dynamics
 
     @property
-    def ends(self) -> Mapping[str, str]:
-        return {var: state for state, var in self.dynamics.ends}
-
-    @property
-    def complexes(self) -> Mapping[str, tuple[str, str]]:
-        return {var: (re, im) for var, re, im in self.dynamics.complexes}
+    def layouts(self) -> Mapping[str, Layout]:
+        d = self.dynamics
+        ends = {var: Ending(state) for state, var in d.ends}
+        return ends | {var: Complex(real, imaginary) for var, real, imaginary in d.complexes}
 
     def load(self, values: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         parts = {
@@ -199,13 +167,6 @@ class DynamicsModel(NumbaModel):
         }
         ends = {state: values[var].astype(np.float64) - step for state, var in self.dynamics.ends}
         return super().load(values, step) | ends | parts
-
-    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        return {
-            **states,
-            **{var: states[state].astype(np.float64) + step for state, var in self.dynamics.ends},
-            **{var: states[re] + 1j * states[im] for var, re, im in self.dynamics.complexes},
-        }
 
     def scratch(self, batch: int) -> dict[str, np.ndarray]:
         if not self.dynamics.rests:

@@ -23,7 +23,8 @@ from lavalike.backends.numba.epochs import (
 )
 from lavalike.backends.numba.events import list_events
 from lavalike.backends.numba.kernels import WRAPPED, jit
-from lavalike.backends.numba.model import Layout, NumbaModel, held
+from lavalike.backends.numba.layouts import Layout, Moved
+from lavalike.backends.numba.model import NumbaModel, held
 from lavalike.backends.numba.pcg import seed_words, seventh, uniform
 from lavalike.dynamics import integral, within
 from lavalike.dynamics.weights import RANGE, SignMode, ends, fixed_weights
@@ -100,9 +101,9 @@ class _Learning(NumbaModel):
     @property
     def layouts(self) -> Mapping[str, Layout]:
         process = self.process
-        tags = {TAGS[v]: Layout(f"tags_{v}", self.by_var) for v in TAGS if v in process.variables}
-        traces = {n: Layout(n[0], itemgetter(int(n[1]) - 1)) for n in process.traces}
-        return {"weights": Layout("rows", self.by_var), **tags, **traces}
+        tags = {TAGS[v]: Moved(f"tags_{v}", self.by_var) for v in TAGS if v in process.variables}
+        traces = {n: Moved(n[0], itemgetter(int(n[1]) - 1)) for n in process.traces}
+        return {"weights": Moved("rows", self.by_var), **tags, **traces}
 
     def derive(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         process, fixed = self.process, self.config.fixed
@@ -161,8 +162,8 @@ class _Learning(NumbaModel):
     def check_batch(self, batch: int) -> None:
         if batch > 1 and self.process.plastic_batch is None:
             each = 1 + len(self.process.variables & {*TAGS})
-            held = np.dtype(self.narrow.get("rows", self.message_dtype))
-            size = each * self.process.weights.value.size * held.itemsize
+            dtype = np.dtype(self.narrow.get("rows", self.message_dtype))
+            size = each * self.process.weights.value.size * dtype.itemsize
             raise GraphError(
                 f"{self.process.path}: in a batch each sample learns weights of its own, {batch} times {size:,} bytes; ask for it with "
                 "plastic_batch='per_sample', or run the samples one after another"
@@ -345,10 +346,6 @@ class _Fixed(_Learning):
             except ValueError as e:
                 raise VarError(f"{self.process.path}.{e}") from None
         return super().load(values, step)
-
-    def store(self, states: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        stored = super().store(states, step)
-        return {k: v.astype(np.int32) if v.dtype == np.int16 else v for k, v in stored.items()}
 
     def step(
         t, s_in, s_in_bap, s_in_y1, s_in_y2, s_in_y3, a_out, ring, rows, tags_d, tags_t, x, y, tx, ty,

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lavalike.backends.base import Derivations, check_real, int32, one_for_all
+from lavalike.backends.base import Derivations, one_for_all
 from lavalike.backends.numba import faults, kernels, loops, steps as user_steps, transfer
 from lavalike.backends.numba.faults import Faults
 from lavalike.backends.numba.gathering import Gathering
 from lavalike.backends.numba.kernels import Spec
 from lavalike.backends.numba.managing import ManagingModel
-from lavalike.backends.numba.model import DynamicsModel, Layout, NumbaModel
+from lavalike.backends.numba.model import DynamicsModel
 from lavalike.backends.numba.ops import Op, kind_of, name_of
+from lavalike.backends.numba.variables import Variables, cast, model_of, port_of, time_first
 from lavalike.compiler.flat import Node, Term, warn_graded
 from lavalike.compiler.parts import Part
 from lavalike.dynamics import Dynamics
-from lavalike.errors import GraphError, VarError
+from lavalike.errors import GraphError
 from lavalike.process import OutPort, Port, Var
 from lavalike.process.units import Units
 
@@ -57,6 +56,7 @@ class NumbaProgram:
         self.first_sample = first_sample  # of a batch that several programs share
         self.faults = Faults(batch, first_sample)
         self.gathering = Gathering(batch, self.buffers, self._transfer)
+        self.vars = Variables(part, batch, self.buffers, self.states)
         self.finite = self.options.check == "finite" or self.options.debug
         self.own: dict[
             Node, dict[str, np.ndarray]
@@ -120,7 +120,7 @@ class NumbaProgram:
         where it is set."""
         model = node.model
         assert isinstance(model, ManagingModel)
-        array = self._state_array(model.var)
+        array = self.vars.array(model.var)
         assert array is not None  # which the model asked for
         op = self._node(node, {"target": array.reshape(-1)})
         self.clears[node] = self._clears(node) if model.sets else []
@@ -159,44 +159,14 @@ class NumbaProgram:
         self.ops[self.late : self.late] = ports
         self.late += len(ports)
         for var in (t for t in recordable if isinstance(t, Var)):
-            op = self._record(var)
-            if op is not None:
-                self.records[var] = op
-                self.ops.append(op)
-
-    def _record(self, var: Var) -> Op | None:
-        """The row that records a state Var; None where its model computes it anew from its
-        states."""
-        record = functools.partial(self._transfer, row=True, dtype=self.dtype_of(var))
-        if (array := self._state_array(var)) is not None:
-            return record(transfer.record, var.path, array)
-        if (state := self._counts_down(var)) is not None:
-            return record(transfer.record_end, var.path, state)
-        node = self.part.node_of(var.process)
-        if node is None:
-            return None
-        states, model = self.states[node], _model(node)
-        if var.name in model.complexes:
-            re, im = (states[n].reshape(-1) for n in model.complexes[var.name])
-            return record(transfer.record_complex, var.path, re, more=(im,))
-        layout = self._layout(node, var)
-        if layout is None:
-            return None
-        state = states[layout.state]
-        index = layout.index(state.shape[1:])
-        turn = int(np.prod(state.shape[2:])) if layout.turns else 0
-        size = max(1, state.size // self.batch)
-        return record(transfer.record_at, var.path, state, more=(index, turn, size))
-
-    def _layout(self, node: Node, var: Var) -> Layout | None:
-        """How a state that is not the Var just as it is holds it."""
-        layout = _model(node).layouts.get(var.name)
-        if not var.time_last:
-            return layout
-        if layout is None:
-            return Layout(var.name, _time_last) if var.name in self.states[node] else None
-        view = layout.view
-        return replace(layout, view=lambda state: _time_last(view(state)))
+            recorded = self.vars.recorded(var)
+            if recorded is not None:
+                function, state, more = recorded
+                dtype = self.dtype_of(var)
+                self.records[var] = self._transfer(
+                    function, var.path, state, row=True, dtype=dtype, more=more
+                )
+                self.ops.append(self.records[var])
 
     def _finite(self, node: Node) -> list[Op]:
         """Checks of what ``node`` has sent and become, where they are asked for."""
@@ -216,20 +186,8 @@ class NumbaProgram:
 
     def _node(self, node: Node, inputs: dict[str, np.ndarray]) -> Op:
         """Allocate the node's states, derive its constants and bind its step."""
-        model = _model(node)
-        values = {v.name: _time_first(v, v.value) for v in node.process.vars}
-        # always a copy: the user's arrays stay the user's, and threads have their own
-        loaded = {
-            k: _cast(v, f"{node.process.path}.{k}", node)
-            for k, v in model.load(values, self.step).items()
-        }
-        self.states[node] = {
-            k: np.array(
-                np.broadcast_to(v, (self.batch, *v.shape)), model.narrow.get(k, v.dtype), order="C"
-            )
-            for k, v in loaded.items()
-        }
-        self._fill_aliases(node, values)
+        model = model_of(node)
+        self.vars.load(node, self.step)
         self.inputs[node] = inputs
         self.scratch[node] = model.scratch(self.batch)
         if model.trusted and "odd" in self.scratch[node]:
@@ -251,28 +209,14 @@ class NumbaProgram:
         be floats."""
         if isinstance(node.model, DynamicsModel):
             faults.fractions_in_fixed(node, op.spec)
-        if _model(node).trusted:
+        if model_of(node).trusted:
             return []
         asked = {v.name for v in node.process.vars if v.asked} | {*self.own[node]}
         return faults.floats_in_whole(node, op.spec, asked, again)
 
-    def _fill_aliases(
-        self, node: Node, values: Mapping[str, np.ndarray], at: slice | int = slice(None)
-    ) -> None:
-        """Into the buffers of ports that hold a Var its value, in the samples ``at``."""
-        model = _model(node)
-        for name, port in model.aliases.items():
-            self.buffers[_port(node.process, port)][at] = _cast(
-                values[name], f"{node.process.path}.{name}", node
-            )
-        for name, port in model.sends.items():
-            self.buffers[_port(node.process, port)][at] = _cast(
-                values[name][..., 0], f"{node.process.path}.{name}", node
-            )
-
     def _bind(self, node: Node, constants: Mapping[str, Any]) -> Op:
         """The node's row: its step's arguments by name, and the kernel for their kinds."""
-        model, process, messages = _model(node), node.process, node.model.config.message_dtype
+        model, process, messages = model_of(node), node.process, node.model.config.message_dtype
         general = isinstance(model, DynamicsModel)
         names = (*model.argument_names(), *(n for n in (loops.BITS,) if n in constants))
         shared = not any(isinstance(constants.get(n), np.ndarray) for n in names)
@@ -326,8 +270,8 @@ class NumbaProgram:
                 value = (
                     constants[name]
                     if name in constants
-                    else _cast(
-                        np.array(_time_first(values[name], values[name].value), order="C"),
+                    else cast(
+                        np.array(time_first(values[name], values[name].value), order="C"),
                         values[name].path,
                         node,
                     )
@@ -361,7 +305,7 @@ class NumbaProgram:
         self, node: Node, samples: Mapping[str, np.ndarray], constants: Mapping[str, Any]
     ) -> None:
         """Look at a user's step; what it writes of ``constants`` becomes each sample's own."""
-        model = _model(node)
+        model = model_of(node)
         shared = {v.name: v.value.ndim for v in node.process.vars if v.role == "parameter"}
         shared |= {k: v.ndim for k, v in constants.items() if isinstance(v, np.ndarray)}
         written = user_steps.check(
@@ -379,7 +323,7 @@ class NumbaProgram:
         self, terms: list[Term], node: Node, name: str, ops: list[Op], copy: bool = False
     ) -> np.ndarray:
         path, dtype = f"{node.process.path}.{name}", node.model.config.message_dtype
-        return self.gathering.sum(terms, _port(node.process, name), path, ops, dtype, copy)
+        return self.gathering.sum(terms, port_of(node, name), path, ops, dtype, copy)
 
     def _transfer(
         self,
@@ -424,7 +368,7 @@ class NumbaProgram:
             if recordings
             else ()
         )
-        if steps > 1 and indirect and any(self._is_state(t) for t in indirect):
+        if steps > 1 and indirect and any(self.vars.is_state(t, self.step) for t in indirect):
             # held in another form than the Var's: read after every step
             for k in range(steps):
                 self.run(
@@ -633,113 +577,39 @@ class NumbaProgram:
     def dtype_of(self, target: Port | Var) -> np.dtype:
         if isinstance(target, Port):
             return self.part.dtype_of(target)
-        node = self.part.node_of(target.process)
-        if node is None or not self._is_state(target):
-            return target.value.dtype
-        if target.name in _model(node).complexes:
-            return np.result_type(node.model.config.message_dtype, np.complex64)
-        if self._counts_down(target) is not None:
-            return np.dtype(np.float64)
-        own = not _model(node).trusted or node.beside is not None
-        array = self._state_array(target) if own else None
-        if array is None and own and (layout := self._layout(node, target)):
-            array = self.states[node][layout.state]
-        return node.model.config.message_dtype if array is None else array.dtype
-
-    def _is_state(self, var: Var) -> bool:
-        """Whether steps may change the Var: a state its model uses."""
-        node = self.part.node_of(var.process)
-        return (
-            node is not None
-            and var.role == "state"
-            and (
-                var.name in _model(node).aliases
-                or var.name in self.states[node]
-                or var.name in _model(node).layouts
-                or var.name in self._stored(node)
-            )
-        )
-
-    def _stored(self, node: Node) -> dict[str, np.ndarray]:
-        """The first sample's states, as the model gives them back."""
-        return _model(node).store({k: v[0] for k, v in self.states[node].items()}, self.step)
-
-    def _state_array(self, var: Var) -> np.ndarray | None:
-        """The buffer that holds a state Var just as it is, or None."""
-        node = self.part.node_of(var.process)
-        if node is None or var.time_last:
-            return None
-        model = _model(node)
-        if var.name in model.aliases:
-            return self.buffers[_port(node.process, model.aliases[var.name])]
-        array = self.states[node].get(var.name)
-        return array if array is not None and array.shape[1:] == var.shape else None
-
-    def _counts_down(self, var: Var) -> np.ndarray | None:
-        """The state that counts down to the step that ``var`` holds."""
-        node = self.part.node_of(var.process)
-        return (
-            self.states[node][_model(node).ends[var.name]]
-            if node is not None and var.name in _model(node).ends
-            else None
-        )
+        return self.vars.dtype_of(target, self.step)
 
     def values(self, var: Var) -> np.ndarray:
         """The Var over the batch, (batch, *shape)."""
-        array = self._state_array(var)
-        if array is not None:
-            return array
-        if not self._is_state(var):
-            return np.broadcast_to(var.value, (self.batch, *var.shape))
-        node = self.part.node_of(var.process)
-        assert node is not None
-        states = self.states[node]
-        if (layout := self._layout(node, var)) is not None:
-            return np.stack([layout.shown(x, self.step) for x in states[layout.state]])
-        stored = [
-            _model(node).store({k: v[s] for k, v in states.items()}, self.step)[var.name]
-            for s in range(self.batch)
-        ]
-        return np.stack([_time_last(x) if var.time_last else x for x in stored])
+        return self.vars.values(var, self.step)
 
     def read(self, var: Var) -> np.ndarray:
         return var.value if var.role == "parameter" else self.values(var)[0]
 
     def write(self, var: Var, value: np.ndarray) -> None:
-        self.put(var, value, None)
+        node = self.part.node_of(var.process)
+        if node is not None and var.role == "parameter":
+            self._rederive(node, var, value)
+        else:
+            self.put(var, value, None)
 
     def put(self, var: Var, value: np.ndarray, sample: int | None) -> None:
-        """Set the Var, a state also in one sample alone."""
+        """Set a state, also in one sample alone."""
         node = self.part.node_of(var.process)
         if node is None:
             return
-        model = _model(node)
-        if var.role == "parameter" and sample is None:
-            self._rederive(node, var, value)
-            return
         if var.role == "parameter":
             raise one_for_all(var.path)
-        at = slice(None) if sample is None else sample
         for scratch in self.scratch[node].values():
             scratch[...] = 0
-        array = self._state_array(var)
-        if array is not None:
-            array[at] = _cast(value, var.path, node)
-        else:
-            values = {
-                v.name: _time_first(v, value if v is var else self.values(v)[sample or 0])
-                for v in node.process.vars
-            }
-            for name, new in model.load(values, self.step).items():
-                self.states[node][name][at] = _cast(new, f"{node.process.path}.{name}", node)
-            self._fill_aliases(node, values, at)
+        self.vars.put(var, value, sample, self.step)
 
     def ahead(self, port: OutPort, steps: int) -> np.ndarray:
         if steps == 1:
             return self.buffers[port].reshape(1, self.batch, -1)
         node = self.part.node_of(port.process)
         assert node is not None
-        var = next(v for v, name in _model(node).sends.items() if name == port.name)
+        var = next(v for v, name in model_of(node).sends.items() if name == port.name)
         columns = self.values(next(v for v in node.process.vars if v.name == var))
         return np.moveaxis(columns, -1, 0)[:steps].reshape(steps, self.batch, -1)
 
@@ -770,7 +640,7 @@ class NumbaProgram:
         """Bound anew, not patched: other values may want another kernel (one number, then one
         each), or more to work in."""
         arrays = self.scratch[node]
-        for name, array in _model(node).scratch(self.batch).items():
+        for name, array in model_of(node).scratch(self.batch).items():
             if array.shape != arrays[name].shape:
                 arrays[name] = array
         op = self._bind(node, constants)
@@ -784,54 +654,3 @@ class NumbaProgram:
                     self.ops[self.ops.index(old)] = new
         self.stale, self.kept = True, None
         self.derivations += 1
-
-
-def _cast(value: np.ndarray, path: str, node: Node) -> np.ndarray:
-    """A Var's value in the dtype of its node's messages and states, of a user's model in one of its
-    own kind; VarError where that cannot hold it. As it is where the node acts beside another."""
-    if node.beside is not None:
-        return value
-    own = not _model(node).trusted
-    check_real(
-        path,
-        value,
-        "a step of the numba backend takes",
-        "make such of them in derive"
-        + ("" if own else ", or keep real and imaginary parts in Vars of their own"),
-        own,
-    )
-    config = node.model.config
-    dtype = config.message_dtype
-    if own and value.dtype.kind == "c":
-        dtype = np.result_type(dtype, np.complex64)
-    elif own and (value.dtype.kind == "b" or (value.dtype.kind in "iu" and not config.fixed)):
-        return value
-    elif config.fixed:
-        return int32(path, value)
-    elif value.dtype.kind != "f":
-        return value.astype(dtype)
-    with np.errstate(invalid="ignore", over="ignore"):  # too large for the dtype: told below
-        out = value.astype(dtype)
-    if value.dtype.itemsize > out.dtype.itemsize and not np.isfinite(out).all():
-        raise VarError(
-            f"{path}: {value[~np.isfinite(out)].flat[0]} is beyond {out.dtype}; RunConfig(dtype='float64') holds it"
-        )
-    return out
-
-
-def _model(node: Node) -> NumbaModel:
-    if not isinstance(node.model, NumbaModel):
-        raise GraphError(f"{node.process.path}: {type(node.model).__name__} is no NumbaModel")
-    return node.model
-
-
-def _port(process: Any, name: str) -> Port:
-    return next(p for p in (*process._in_ports, *process._out_ports) if p.name == name)
-
-
-def _time_first(var: Var, value: np.ndarray) -> np.ndarray:
-    return np.moveaxis(value, -1, 0) if var.time_last else value
-
-
-def _time_last(value: np.ndarray) -> np.ndarray:
-    return np.moveaxis(value, 0, -1)

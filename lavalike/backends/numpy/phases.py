@@ -18,7 +18,7 @@ from lavalike.process import Var
 if TYPE_CHECKING:
     from lavalike.backends.numpy.program import NumpyProgram
 
-Guards = list[Callable[[], bool]]
+Guards = list[tuple[NumpyModel, Callable[[], bool]]]
 
 
 class Phases:
@@ -50,9 +50,9 @@ class Phases:
         }
         first = upstream_first([*program.models], hears)
         ordered = [m for n in dict.fromkeys([*first, *program.models]) for m in program.models[n]]
-        self._whose: dict[int, NumpyModel] = {}  # by the id of a guard, which the lists keep
         self._pre, self._lrn, self._post = (
-            self._guards(guard, ordered) for guard in ("pre_guard", "lrn_guard", "post_guard")
+            [(m, getattr(m._body, guard)) for m in ordered if m._overrides(guard)]
+            for guard in ("pre_guard", "lrn_guard", "post_guard")
         )
         self.any = bool(self._lrn or self._post or self.references)
         self.written: dict[Var, np.ndarray] = {}
@@ -64,15 +64,6 @@ class Phases:
         )
         self._kept: dict[tuple[Var, int], np.ndarray] = {}  # what _early were when the step began
         self._later: list[tuple[Reference, np.ndarray, int]] = []
-
-    def _guards(self, name: str, models: list[NumpyModel]) -> Guards:
-        """The guards of this name, of the models that have one."""
-        found: Guards = []
-        for model in models:
-            if model._overrides(name):
-                found.append(getattr(model._body, name))
-                self._whose[id(found[-1])] = model
-        return found
 
     def _resolved(self, reference: Reference) -> Reference:
         """``reference``, where the program has its Var."""
@@ -142,9 +133,9 @@ class Phases:
         out = []
         guard: Callable[[], bool] = bool
         try:
-            for guard in guards:  # in every step: nothing but the call
+            for model, guard in guards:  # in every step: little but the call
                 if guard():
-                    out.append(self._whose[id(guard)])
+                    out.append(model)
         except Exception as e:
             self.program.fail([(guard, e)], guard.__name__)
         return out

@@ -42,6 +42,7 @@ class TorchOptions:
     """See :class:`lavalike.RunConfig`."""
 
     check: str | None = None
+    device: str | None = None
 
 
 class TorchBackend:

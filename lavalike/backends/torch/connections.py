@@ -135,8 +135,8 @@ class ConnectionModel(TorchModel):
         left = int(integral("weight_exp", exp, -24, 24)[0])
         p: Any = self.process  # any that has weights of so many bits
         weights = values["weights"].double()
-        whole = fixed_weights(weights.detach().numpy(), p.num_weight_bits, p.sign_mode)
-        kept = torch.from_numpy(whole).to(torch.float64)
+        whole = fixed_weights(weights.detach().cpu().numpy(), p.num_weight_bits, p.sign_mode)
+        kept = torch.from_numpy(whole).to(weights)
         return straight(weights, kept) * 2.0 ** max(left, 0), max(-left, 0)
 
 

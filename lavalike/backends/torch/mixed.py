@@ -16,16 +16,13 @@ import torch
 
 from lavalike.backends import get_backend
 from lavalike.backends.base import Program
-from lavalike.backends.torch.module import ProcessModule, Values
+from lavalike.backends.torch.module import Extent, ProcessModule, Values
 from lavalike.backends.torch.terms import gathered
-from lavalike.compiler import order
 from lavalike.compiler.flat import Flat
 from lavalike.compiler.parts import Part, cut
-from lavalike.errors import GraphError, InputError
+from lavalike.errors import GraphError, InputError, ModelSelectionError
 from lavalike.fused.surrogate import Derivative, Surrogate
 from lavalike.process import AbstractProcess, OutPort, Port, Var, claims
-
-Extent = tuple[int, int]  # steps, batch
 
 
 @dataclass(eq=False)
@@ -62,6 +59,12 @@ class MixedModule(ProcessModule):
                 raise InputError(
                     f"to_torch({process.path}): {node.process.path} is a model in Python ({type(node.model).__name__}), which has "
                     "no gradient; run it beforehand (simulate), and give the module what it sends"
+                )
+            if part.node_of(node.process) is None:
+                raise ModelSelectionError(
+                    f"to_torch({process.path}): {node.process.path} is computed forward by {type(node.model).__name__}, and the gradient "
+                    "would be that of what is inside it, or around it, on the torch backend; let select name a SubProcessModel, "
+                    "which both are made of, or write such a model of the torch backend (lavalike.implements)"
                 )
         for first, *others in self.plan.groups:
             if others:
@@ -100,37 +103,27 @@ class MixedModule(ProcessModule):
 
     def section(self, section: Part, extent: Extent, sent: Values) -> None:
         """Put what ``section`` sends to what others have ``sent``, (time, batch, size) each."""
-        instead: Values = {}
-        if section.target.backend not in self.modelled:
-            instead = self._computed(section, extent, sent)
-        if not instead or torch.is_grad_enabled():
-            instead = self._modelled(section, extent, sent, instead)
+        computed = section.target.backend not in self.modelled
+        found = self._computed(section, extent, sent) if computed else {}
+        if not computed or torch.is_grad_enabled():
+            found = self._modelled(section, extent, sent, found)
         for p in self.needed:
-            if p in instead:
-                sent[p] = instead[p].flatten(1, -2).movedim(-1, 0)
+            if p in found:
+                sent[p] = found[p].flatten(1, -2).movedim(-1, 0)
 
     def _modelled(self, section: Part, extent: Extent, sent: Values, instead: Values) -> Values:
         """What the torch backend's models of ``section`` send, (batch, *shape, time) each, with
         ``instead`` in its place."""
         steps, batch = extent
-        own = {id(n.process) for n in section.nodes}
-        nodes = [n for n in self.graph.nodes if id(n.process) in own]
-        states = {n: s for n, s in self.initial(batch).items() if n in nodes}
-        constants = self.constants(nodes, training=True)
+        nodes = [n for n in self.graph.nodes if section.node_of(n.process) is not None]
+        ports = [p for p in self.needed if section.node_of(p.process) is not None]
         fed = {p: sent[p].movedim(0, -1).unflatten(1, p.shape) for p in section.hears}
-        first = self.graph.step + 1
-        ports = [p for p in self.needed if id(p.process) in own]
-        if not order.has_feedback(nodes):
-            values, _ = self.sequence(first, steps, fed, states, constants, nodes, instead)
-        else:
-            rows: dict[Port, list[torch.Tensor]] = {p: [] for p in ports}
-            for k in range(steps):
-                heard, put = ({p: x[..., k] for p, x in v.items()} for v in (fed, instead))
-                now, states = self.step(first + k, heard, states, constants, nodes, put)
-                for p, r in rows.items():
-                    r.append(now[p])
-            values = {p: torch.stack(r, -1) for p, r in rows.items()}
-        return {p: values[p].expand(batch, *p.shape, steps) for p in ports}
+
+        def read(values: Values, steps: int | None) -> Values:
+            return {p: values[p] for p in ports}
+
+        found = self.over(extent, fed, read, nodes, instead)
+        return {p: x.expand(batch, *p.shape, steps) for p, x in found.items()}
 
     # -- other backends' programs --------------------------------------------------------------
 

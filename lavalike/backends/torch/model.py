@@ -235,11 +235,12 @@ class DynamicsModel(TorchModel):
         if self.config.fixed:
             trained = torch.is_grad_enabled() and any(v.requires_grad for v in values.values())
             derived = self.dynamics.derive(
-                values if trained else {n: v.numpy() for n, v in values.items()},
+                values if trained else {n: v.cpu().numpy() for n, v in values.items()},
                 Units.of(self.process.proc_params),
                 True,
             )
-            return {k: torch.as_tensor(v).to(torch.float64) for k, v in derived.items()}
+            on = next((v.device for v in values.values()), None)
+            return {k: torch.as_tensor(v).to(on, torch.float64) for k, v in derived.items()}
         made, keys = self._known(values)
         derived = self.dynamics.derive(values, Units.of(self.process.proc_params), False, made)
         like = next(iter(values.values()), torch.zeros(0, dtype=dtype))

@@ -24,6 +24,7 @@ from lavalike.process import AbstractProcess, Port, Var
 
 States = dict[Node, Tensors]
 Values = dict[Port, torch.Tensor]
+Extent = tuple[int, int]  # steps, batch
 
 
 class ProcessModule(nn.Module):
@@ -117,12 +118,12 @@ class ProcessModule(nn.Module):
             var.trainable
             and node is not None
             and node.model.config.fixed
-            and _model(node).whole(var.name)
+            and torch_model(node).whole(var.name)
         )
 
     def _ends(self, var: Var) -> bool:
         node = self.graph.node_of(var.process)
-        return node is not None and var.name in _model(node).ends
+        return node is not None and var.name in torch_model(node).ends
 
     def dtype_for(self, node: Node) -> torch.dtype:
         """What ``node`` is computed in."""
@@ -132,8 +133,8 @@ class ProcessModule(nn.Module):
         """A Var's value as models take it: whole numbers as they are unless they are trained."""
         node = self.graph.node_of(var.process)
         dtype = self.dtype if node is None else self.dtype_for(node)
-        own = node is not None and not _model(node).trusted
-        if value.dtype.kind == "c" and node is not None and (own or _model(node).complexes):
+        own = node is not None and not torch_model(node).trusted
+        if value.dtype.kind == "c" and node is not None and (own or torch_model(node).complexes):
             return torch.tensor(value, dtype=dtype.to_complex())
         if value.dtype.kind == "b" and own:
             return torch.tensor(value)
@@ -165,7 +166,7 @@ class ProcessModule(nn.Module):
                 whole_ones = [v.name for v in node.process.vars if self._rounded(v)]
                 values |= {n: straight(values[n], values[n].round()) for n in whole_ones}
             try:
-                out[node] = _model(node).constants(values)
+                out[node] = torch_model(node).constants(values)
             except ValueError as e:
                 remedy = (
                     "; after optimizer.step(), module.clamp_() brings back what is trained"
@@ -175,17 +176,18 @@ class ProcessModule(nn.Module):
                 raise VarError(f"{node.process.path}.{e}{remedy}") from None
         return out
 
-    def initial(self, batch: int) -> States:
+    def initial(self, batch: int, nodes: Sequence[Node] | None = None) -> States:
+        """The states before the first step. ``nodes``: of some of the graph's."""
         return {
             n: {
-                name: (x if v.name in _model(n).kinds else x.to(self.dtype_for(n))).expand(
+                name: (x if v.name in torch_model(n).kinds else x.to(self.dtype_for(n))).expand(
                     batch, *v.shape
                 )
                 for v in n.process.vars
                 if v.role == "state"
                 for name, x in held_by(n, v, self.tensor(v))
             }
-            for n in self.graph.nodes
+            for n in (self.graph.nodes if nodes is None else nodes)
         }
 
     def step(
@@ -206,7 +208,7 @@ class ProcessModule(nn.Module):
         batch = self._batch(fed, states)
         delayed = [n for n in nodes if n.model.delay]
         for node in delayed:
-            sent = _model(node).send(states[node], constants[node])
+            sent = torch_model(node).send(states[node], constants[node])
             self._sent(node, "send", sent)
             for name, x in sent.items():
                 port = _port(node, name)
@@ -218,12 +220,12 @@ class ProcessModule(nn.Module):
             }
             inputs = self._listening(node, inputs)
             if node.model.delay:
-                new[node] = _model(node).receive(t, inputs, states[node], constants[node])
+                new[node] = torch_model(node).receive(t, inputs, states[node], constants[node])
                 self._done(node, "receive", inputs, new[node])
                 _check_kinds(node, "receive", new[node])
                 continue
             outputs, new[node] = self._pair(
-                node, "step", _model(node).step(t, inputs, states[node], constants[node])
+                node, "step", torch_model(node).step(t, inputs, states[node], constants[node])
             )
             self._sent(node, "step", outputs)
             self._done(node, "step", inputs, new[node])
@@ -261,7 +263,7 @@ class ProcessModule(nn.Module):
             outputs, new[node] = self._pair(
                 node,
                 "step",
-                _model(node).sequence(inputs, states[node], constants[node], first, steps),
+                torch_model(node).sequence(inputs, states[node], constants[node], first, steps),
             )
             self._sent(node, "step", outputs)
             self._done(node, "step", inputs, new[node])
@@ -271,6 +273,32 @@ class ProcessModule(nn.Module):
                 x = _expanded(x, (batch, *port.shape, steps))
                 values[port] = straight(x, instead[port]) if port in instead else x
         return values, new
+
+    def over(
+        self,
+        extent: Extent,
+        fed: Values,
+        read: Callable[[Values, int | None], Values],
+        nodes: Sequence[Node] | None = None,
+        instead: Mapping[Port, torch.Tensor] | None = None,
+    ) -> Values:
+        """What ``read`` takes from what is sent in all steps, time last, from the states of the
+        Vars on: from the values of all steps at once, with their count, or where there is feedback
+        of one step after another, with None. ``nodes`` and ``instead`` as in :meth:`step`."""
+        steps, batch = extent
+        states, constants = self.initial(batch, nodes), self.constants(nodes, training=True)
+        first = self.graph.step + 1
+        if not (self.feedback if nodes is None else order.has_feedback(nodes)):
+            values, _ = self.sequence(first, steps, fed, states, constants, nodes, instead)
+            return read(values, steps)
+        heard, put = ({p: x.unbind(-1) for p, x in v.items()} for v in (fed, instead or {}))
+        rows: dict[Port, list[torch.Tensor]] = {}
+        for k in range(steps):
+            now, then = ({p: c[k] for p, c in v.items()} for v in (heard, put))
+            values, states = self.step(first + k, now, states, constants, nodes, then)
+            for p, x in read(values, None).items():
+                rows.setdefault(p, []).append(x)
+        return {p: torch.stack(r, -1) for p, r in rows.items()}
 
     # -- what a user's model forgets is told, once
 
@@ -448,23 +476,14 @@ class ProcessModule(nn.Module):
 
     def results(self, batch: int, steps: int, fed: Values) -> dict[str, torch.Tensor]:
         """What every OutPort of the process sends, (batch, *shape, time) by name."""
-        states, constants = self.initial(batch), self.constants(training=True)
-        outs = self.process.out_ports
         if self._terms is None:
-            self._terms = {p: self.graph.terms(p) for p in outs}
+            self._terms = {p: self.graph.terms(p) for p in self.process.out_ports}
         terms = self._terms
-        if not self.feedback:
-            values, _ = self.sequence(self.graph.step + 1, steps, fed, states, constants)
-            return {p.name: self.total(terms[p], p, values, batch, steps) for p in outs}
-        columns = {p: v.unbind(-1) for p, v in fed.items()}
-        rows: dict[str, list[torch.Tensor]] = {p.name: [] for p in outs}
-        for k in range(steps):
-            values, states = self.step(
-                self.graph.step + k + 1, {p: c[k] for p, c in columns.items()}, states, constants
-            )
-            for p in outs:
-                rows[p.name].append(self.total(terms[p], p, values, batch))
-        return {name: torch.stack(r, -1) for name, r in rows.items()}
+
+        def read(values: Values, steps: int | None) -> Values:
+            return {p: self.total(of, p, values, batch, steps) for p, of in terms.items()}
+
+        return {p.name: x for p, x in self.over((steps, batch), fed, read).items()}
 
     def clamp_(self) -> None:
         """Bring what is trained back into what its Vars can hold, in place: in fixed_pt weights of
@@ -474,7 +493,7 @@ class ProcessModule(nn.Module):
             for node in self.graph.nodes:
                 for var in node.process.vars:
                     if var.trainable:
-                        self.tensor(var).clamp_(*_model(node).limits(var.name))
+                        self.tensor(var).clamp_(*torch_model(node).limits(var.name))
 
     def write_back(self) -> None:
         """Set the trainable Vars to what was learnt, in fixed_pt to the nearest whole numbers; the
@@ -486,7 +505,7 @@ class ProcessModule(nn.Module):
 
 def states_of(node: Node, var: Var) -> tuple[str, ...]:
     """The names of the states of ``node``'s model that hold ``var``."""
-    model = _model(node)
+    model = torch_model(node)
     return model.complexes.get(var.name) or (model.ends.get(var.name, var.name),)
 
 
@@ -498,14 +517,14 @@ def held_by(node: Node, var: Var, value: torch.Tensor) -> Iterator[tuple[str, to
 
 def whole(node: Node, var: Var, value: np.ndarray) -> None:
     """VarError where ``node`` is of fixed_pt, which cannot hold ``value`` of a state."""
-    if node.model.config.fixed and var.name not in _model(node).kinds:
+    if node.model.config.fixed and var.name not in torch_model(node).kinds:
         int32(var.path, value)
 
 
 def _check_kinds(node: Node, method: str, states: Mapping[str, torch.Tensor]) -> None:
     """GraphError where a user's step returns a state that is no float in another kind than it
     has."""
-    for name, kind in _model(node).kinds.items():
+    for name, kind in torch_model(node).kinds.items():
         dtype = states[name].dtype
         got = (
             "b"
@@ -525,7 +544,8 @@ def _check_kinds(node: Node, method: str, states: Mapping[str, torch.Tensor]) ->
             )
 
 
-def _model(node: Node) -> TorchModel:
+def torch_model(node: Node) -> TorchModel:
+    """The model of ``node``; InputError for one of another backend."""
     if not isinstance(node.model, TorchModel):
         raise InputError(f"{node.process.path}: {type(node.model).__name__} is no TorchModel")
     return node.model

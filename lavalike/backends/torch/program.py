@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from lavalike.backends.base import one_for_all
-from lavalike.backends.torch.model import TorchModel
 from lavalike.backends.torch.module import (
     ProcessModule,
     States,
@@ -16,14 +15,30 @@ from lavalike.backends.torch.module import (
     Values,
     held_by,
     states_of,
+    torch_model,
     whole,
 )
 from lavalike.compiler.flat import Node
 from lavalike.compiler.parts import Part
-from lavalike.errors import RunError
+from lavalike.errors import InputError, RunError
 from lavalike.process import OutPort, Port, Var
 
 Snapshot = tuple[int, list[Tensors]]  # steps done, and the states of each node
+ROOM = 0.5  # of a device's free memory that the messages of one stretch may take
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of this name; InputError where torch has none that computes."""
+    try:
+        device = torch.device(name or "cpu")
+        torch.ones(1, device=device).sum().item()
+    except (RuntimeError, AssertionError, NotImplementedError) as e:
+        why = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise InputError(
+            f"RunConfig: device={name!r}: torch {torch.__version__} does not compute there: {why}; "
+            "leave device out for the CPU"
+        ) from e
+    return device
 
 
 class TorchProgram:
@@ -36,11 +51,38 @@ class TorchProgram:
             part.step,
             part.target.options.check,
         )
-        self.module = ProcessModule(part.processes[0], part)
+        self.device = device_of(part.target.options.device)
+        self.module = ProcessModule(part.processes[0], part).to(self.device)
         self.states: States = self.module.initial(batch)
 
-    @torch.no_grad()
     def run(
+        self,
+        steps: int,
+        heard: Mapping[Port, np.ndarray],
+        recordings: Mapping[Port | Var, np.ndarray],
+    ) -> None:
+        most = self._most(steps)
+        for first in range(0, steps, most):
+            here = slice(first, min(first + most, steps))
+            self._run(
+                here.stop - first,
+                {p: x[here] for p, x in heard.items()},
+                {t: x[here] for t, x in recordings.items()},
+            )
+
+    def _most(self, steps: int) -> int:
+        """Steps whose messages the device has room for."""
+        if self.device.type != "cuda":
+            return steps
+        sizes = sum(p.size for n in self.part.nodes for p in n.process.out_ports)
+        sizes += sum(p.size for p in self.part.hears)
+        # what a port sends, its currents, and copies in another order: four of each
+        each = 4 * self.module.dtype.itemsize * self.batch * max(sizes, 1)
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return max(1, min(steps, int(free * ROOM / each)))
+
+    @torch.no_grad()
+    def _run(
         self,
         steps: int,
         heard: Mapping[Port, np.ndarray],
@@ -48,7 +90,9 @@ class TorchProgram:
     ) -> None:
         m, constants = self.module, self.module.constants()
         fed = {
-            p: torch.from_numpy(np.ascontiguousarray(heard[p])).unflatten(-1, p.shape)
+            p: torch.from_numpy(np.ascontiguousarray(heard[p]))
+            .unflatten(-1, p.shape)
+            .to(self.device)
             for p in self.part.hears
         }
         if m.feedback or any(isinstance(t, Var) for t in recordings) or self.check:
@@ -66,7 +110,7 @@ class TorchProgram:
             total = m.total(self.part.terms(port), port, values, self.batch, steps).reshape(
                 self.batch, -1, steps
             )
-            recordings[port][...] = total.permute(2, 0, 1).numpy()
+            recordings[port][...] = total.permute(2, 0, 1).cpu().numpy()
 
     def _steps(
         self,
@@ -89,7 +133,7 @@ class TorchProgram:
             self.step += 1
             for port, terms in ports.items():
                 recordings[port][k] = (
-                    m.total(terms, port, values, self.batch).reshape(self.batch, -1).numpy()
+                    m.total(terms, port, values, self.batch).reshape(self.batch, -1).cpu().numpy()
                 )
             for var in varied:
                 recordings[var][k] = self.values(var).reshape(self.batch, -1)
@@ -117,14 +161,17 @@ class TorchProgram:
     def values(self, var: Var) -> np.ndarray:
         """The Var over the batch."""
         node = self.part.node_of(var.process)
-        if node is not None and var.name in _model(node).ends:
-            return self.states[node][_model(node).ends[var.name]].double().numpy() + self.step
-        if node is not None and var.name in _model(node).complexes:
+        if node is not None and var.name in torch_model(node).ends:
+            return (
+                self.states[node][torch_model(node).ends[var.name]].cpu().double().numpy()
+                + self.step
+            )
+        if node is not None and var.name in torch_model(node).complexes:
             re, im = (self.states[node][n] for n in states_of(node, var))
-            return torch.complex(re.contiguous(), im.contiguous()).numpy()
+            return torch.complex(re.contiguous(), im.contiguous()).cpu().numpy()
         state = self.states[node].get(var.name) if node is not None else None
         if state is not None:
-            return state.numpy().astype(self.dtype_of(var), copy=False)
+            return state.cpu().numpy().astype(self.dtype_of(var), copy=False)
         return np.broadcast_to(var.value, (self.batch, *var.shape))
 
     def dtype_of(self, target: Port | Var) -> np.dtype:
@@ -133,11 +180,11 @@ class TorchProgram:
         node = self.part.node_of(target.process)
         if node is None or target.role == "parameter":
             return target.value.dtype
-        if target.name in _model(node).complexes:
+        if target.name in torch_model(node).complexes:
             return np.result_type(node.model.config.message_dtype, np.complex64)
-        if target.name in _model(node).kinds:
-            return self.states[node][target.name].numpy().dtype
-        ends = _model(node).ends
+        if target.name in torch_model(node).kinds:
+            return self.states[node][target.name][:0].cpu().numpy().dtype
+        ends = torch_model(node).ends
         return np.dtype(np.float64) if target.name in ends else node.model.config.message_dtype
 
     @torch.no_grad()
@@ -145,9 +192,9 @@ class TorchProgram:
         node = self.part.node_of(port.process)
         assert node is not None
         constants = self.module.constants([node])[node]
-        sent = _model(node).ahead(self.states[node], constants, port.name, steps)
+        sent = torch_model(node).ahead(self.states[node], constants, port.name, steps)
         return np.stack(
-            [x.expand(self.batch, *port.shape).reshape(self.batch, -1).numpy() for x in sent]
+            [x.expand(self.batch, *port.shape).reshape(self.batch, -1).cpu().numpy() for x in sent]
         )
 
     def snapshot(self) -> Snapshot:
@@ -172,9 +219,9 @@ class TorchProgram:
             return
         if var.role == "state":
             whole(node, var, value)
-            name = _model(node).ends.get(var.name)
+            name = torch_model(node).ends.get(var.name)
             dtype = self.module.dtype_for(node)
-            kept = var.name in _model(node).kinds
+            kept = var.name in torch_model(node).kinds
             held = torch.tensor(
                 value if name is None else value.astype(np.float64) - self.step,
                 dtype=self.states[node][var.name].dtype
@@ -182,6 +229,7 @@ class TorchProgram:
                 else dtype.to_complex()
                 if value.dtype.kind == "c"
                 else dtype,
+                device=self.device,
             )
             for part, x in held_by(node, var, held):
                 each = x.expand(self.batch, *var.shape)
@@ -193,14 +241,9 @@ class TorchProgram:
         if sample is not None:
             raise one_for_all(var.path)
         held = self.module.tensor(var)
-        old, held.data = held.data, self.module.as_tensor(var, value)
+        old, held.data = held.data, self.module.as_tensor(var, value).to(self.device)
         try:
             self.module.constants()
         except Exception:
             held.data = old
             raise
-
-
-def _model(node: Node) -> TorchModel:
-    assert isinstance(node.model, TorchModel), node.process.path
-    return node.model

@@ -51,6 +51,7 @@ _TOLERANCE = {
     "tau_syn": 0.25,
 }  # LSB, relative: off by more is a failure
 _CALIX = (".pbin", ".pkl", ".pickle", ".json", ".bin", ".json.gz", ".pbin.gz")
+NIGHTLY = "/wang/data/calibration/hicann-dls-sr-hx"  # where the real setups keep theirs
 _LARGEST = 1 << 20  # bytes of a calibration file, unpacked
 
 
@@ -235,13 +236,16 @@ class Calibration:
 
 def of_a_real_chip(path: str | Path) -> bool:
     """Whether the file at ``path`` is one that calix writes for a real chip, by its name or its
-    first byte: cereal's portable binary, JSON, a pickle, packed or not. It is not read further."""
+    first byte: cereal's portable binary, JSON, a pickle, packed or not. It is not read further. One
+    where a real setup keeps those of the night is, whether it is there or not."""
+    if Path(path).as_posix().startswith(NIGHTLY):
+        return True
     try:
         with open(path, "rb") as file:
             first = file.read(2)
     except OSError:
         return False
-    if len(first) < 2 or first == b"PK":
+    if first == b"PK":
         return False
     return Path(path).name.endswith(_CALIX) or first.startswith(
         (b"\0", b"\1", b"\x80", b"{", b"\x1f\x8b")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from inspect import isfunction
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,33 @@ MOVED = {
     }.items()
     for name in names
 }
+# hxtorch's packages of one class or function a module, by where those are
+MOVED |= {
+    f"{PACKAGE}.spiking.{there}": f"{PACKAGE}.spiking.{here}"
+    for here, names in {
+        "population": ("modules.neuron",),
+        "synapse": ("modules.synapse", "modules.sparse_synapse"),
+        "module": ("modules.hx_module", "modules.batch_dropout", "modules.input_neuron"),
+        "wrapper": ("modules.hx_module_wrapper",),
+        "modules": ("modules.types",),
+        "functional": tuple(
+            f"functional.{name}"
+            for name in (
+                "aelif",
+                "lif",
+                "li",
+                "eventprop",
+                "linear",
+                "threshold",
+                "dropout",
+                "spike_source",
+                "step_integration_code_factory",
+            )
+        ),
+        "utils.model_mapper": ("mapper",),
+    }.items()
+    for there in names
+}
 
 
 def _named(name: str) -> str | None:
@@ -35,17 +63,14 @@ def _named(name: str) -> str | None:
     first, _, rest = name.partition(".")
     if rest and first != "lavalike" and sys.modules.get(first) is sys.modules[PACKAGE]:
         name = f"{PACKAGE}.{rest}"
-        return MOVED.get(name, name)
+        return _named(name) or name
     if name in MOVED:
         return MOVED[name]
-    return next(
-        (
-            here + name.removeprefix(older)
-            for older, here in OLDER.items()
-            if name.startswith(older)
-        ),
-        None,
-    )
+    for older, here in OLDER.items():
+        if name.startswith(older):
+            name = here + name.removeprefix(older)
+            return MOVED.get(name, name)
+    return None
 
 
 class _Alias(Loader):
@@ -60,7 +85,12 @@ class _Alias(Loader):
         name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         here = _named(name)
-        spec = find_spec(here) if here is not None else None
+        try:
+            spec = find_spec(here) if here is not None else None
+        except ModuleNotFoundError as e:
+            if not f"{here}.".startswith(f"{e.name}."):
+                raise
+            spec = None  # a package above it is nowhere: another finder may know it
         return (
             None
             if spec is None
@@ -76,6 +106,15 @@ class _Alias(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self.spec  # the import system wrote the other name there
+
+
+class Keeping(ModuleType):
+    """A package with functions named as modules of hxtorch's are: importing such a module would put
+    it where the function stands (``hxtorch.spiking.run``)."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and isfunction(self.__dict__.get(name))):
+            super().__setattr__(name, value)
 
 
 def install() -> None:

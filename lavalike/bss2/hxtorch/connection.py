@@ -59,7 +59,7 @@ def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool
         raise InputTypeError(
             f"init_hardware: hwdb_path is a HWDBPath or a CalibrationPath, got {hwdb_path!r}"
         )
-    state = hardware.availability()
+    state, reason = hardware.look()
     if state == "connected":
         hardware.init(hwdb_path, ann)
         set_current(Chip(level="hardware"))
@@ -72,8 +72,9 @@ def init_hardware(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool
     )
     set_current(chip)
     why = f", with its nominal calibration: {hwdb_path.value} is a real chip's" if foreign else ""  # type: ignore[union-attr]  # foreign says that there is one
+    said = "" if reason is None else f", it says: {reason}"
     warnings.warn(
-        f"no BrainScaleS-2 is connected (hxtorch: {state}); {chip.identifier} is used from here on{why}",
+        f"no BrainScaleS-2 is connected (hxtorch: {state}{said}); {chip.identifier} is used from here on{why}",
         EmulatedChipWarning,
         stacklevel=2,
     )

@@ -23,7 +23,8 @@ from lavalike.bss2.populations import circuits
 from lavalike.bss2.spiking.events import check_spikes
 from lavalike.bss2.spiking.handle import spikes_of
 from lavalike.bss2.spiking.neuron import Recorded
-from lavalike.bss2.spiking.population import AELIF, CHIP_ONLY, PopulationModule
+from lavalike.bss2.spiking.observables import AnalogObservable
+from lavalike.bss2.spiking.population import AELIF, READ, PopulationModule
 from lavalike.bss2.spiking.scales import (
     VOLTAGES,
     Voltage,
@@ -34,6 +35,7 @@ from lavalike.bss2.spiking.scales import (
 )
 from lavalike.bss2.spiking.synapse import Projection, SparseSynapse
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
+from lavalike.bss2.spiking.utils.readout_source import ReadoutSource
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper
 from lavalike.errors import InputError
 
@@ -55,7 +57,8 @@ _SETTINGS = (
     "shift_cadc_to_first",
     "interpolation_mode",
     "chip_coordinate",
-    *CHIP_ONLY,
+    "placement_constraint",
+    *READ,
 )
 _TERMS = (
     "leaky",
@@ -224,7 +227,7 @@ class HandedOver:
     def voltage(self, p: PopulationModule) -> Voltage:
         """The voltage scale of a population; a readout's is free: its largest weight is made 63 at
         first, and it stays so."""
-        if p not in self.fitted and not p.fires and p.trace_scale == 1 and p in self.arriving:
+        if p not in self.fitted and not p.fires and p.trace_scale is None and p in self.arriving:
             first = self.arriving[p][0]
             told = (
                 first.transform.keywords.get("scale")
@@ -247,9 +250,10 @@ class HandedOver:
         if _fitted(p):
             return values | {
                 "trace_scale": 1 / _mean(v.per_unit),
-                "trace_offset": _mean(v.zero_lsb - v.zero * v.per_unit),
+                "trace_offset": _mean(v.zero_lsb - v.zero * v.per_unit) - facts.CADC_BASELINE,
             }
-        return values | {"trace_scale": p.trace_scale, "trace_offset": p.trace_offset}
+        offset, scale = p.told_scale or (0.0, 1.0)
+        return values | {"trace_scale": scale, "trace_offset": offset}
 
     def neurons(self, p: PopulationModule) -> Any:
         """hxtorch's LIF, LI or AELIF."""
@@ -264,6 +268,13 @@ class HandedOver:
                 n: self.real.MixedHXModelParameter(*v) if isinstance(v, _Pair) else v
                 for n, v in self.given[p].items()
             }
+            for n in READ:
+                if isinstance(values.get(n), ReadoutSource):
+                    values[n] = self.readout_source(p, values[n])
+            if p.first_circuits is not None:
+                values["placement_constraint"] = self.places(p, values.get("neuron_structure", 1))
+            elif p.placement_constraint is not None:
+                values["placement_constraint"] = list(p.placement_constraint)
             if instance is not None:
                 values["execution_instance"] = instance
             _known(kind, values, p.name)
@@ -281,6 +292,36 @@ class HandedOver:
         if p.mask is not None or getattr(layer, "mask", None) is not None:
             layer.mask = p.mask
         return layer
+
+    def readout_source(self, p: PopulationModule, source: ReadoutSource) -> Any:
+        """hxtorch's word for what a converter reads."""
+        kind = self.real.ReadoutSource
+        if kind is None:
+            raise OperandError(
+                f"{p.name}: this hxtorch has no ReadoutSource, for {source.name}; leave it at VOLTAGE, or use a newer one"
+            )
+        return getattr(kind, source.name)
+
+    def places(self, p: PopulationModule, joined: int) -> list[Any]:
+        """halco's coordinates of neurons of ``joined`` circuits whose first ones were told by
+        number."""
+        halco = hardware.halco()
+        structure = self.real.SingleCompartmentNeuron
+        if structure is None:
+            raise OperandError(
+                f"{p.name}: this hxtorch has no SingleCompartmentNeuron, for placement_constraint; leave it out"
+            )
+        compartments = structure(joined).compartments
+        return [
+            halco.LogicalNeuronOnDLS(
+                compartments,
+                halco.AtomicNeuronOnDLS(
+                    halco.NeuronRowOnDLS(k // facts.COLUMNS),
+                    halco.NeuronColumnOnDLS(k % facts.COLUMNS),
+                ),
+            )
+            for k in p.first_circuits or ()
+        ]
 
     def parameter(self, p: PopulationModule, name: str, v: Voltage) -> Any:
         """The model's value and the chip's; a number where they are the same."""
@@ -312,11 +353,15 @@ class HandedOver:
         if kind is None:
             raise OperandError(f"{layer.name}: this hxtorch has no ExecutionInstance; leave it out")
         if ours not in self.instances:
-            told = {n: v for n, v in vars(ours).items() if n != "name" and v not in (None, False)}
-            self.instances[ours] = (
-                kind(**_known(kind, told, f"{layer.name}: ExecutionInstance")),
-                ours.calib_path,
-            )
+            told = {
+                n: v
+                for n, v in vars(ours).items()
+                if n not in ("name", "chip") and v not in (None, False)
+            }
+            made = kind(**_known(kind, told, f"{layer.name}: ExecutionInstance"))
+            if ours.chip is not None:
+                made.chip = ours.chip
+            self.instances[ours] = made, ours.calib_path
         made, path = self.instances[ours]
         if path != ours.calib_path:
             made.load_calib(ours.calib_path)
@@ -333,22 +378,29 @@ class _Pair(NamedTuple):
 
 def _fitted(p: PopulationModule) -> bool:
     """Whether membranes come back in the model's unit, and not as the user scales them."""
-    return p.trace_scale == 1 and (p.trace_offset == 0 or p.shift_cadc_to_first)
+    return p.trace_scale is None and (p.trace_offset is None or p.shift_cadc_to_first)
 
 
 def _recorded(p: PopulationModule, handle: Any, voltage: Voltage) -> Recorded:
     """What the chip recorded of a population, in our units."""
-    spikes, membrane, madc = (
+    slow, fast = (
+        s is ReadoutSource.ADAPTATION for s in (p.cadc_readout_source, p.madc_readout_source)
+    )
+    spikes, membrane, madc, noted, noted_madc = (
         getattr(handle, n, None) if wanted else None
         for n, wanted in (
             ("spikes", p.fires and p.enable_spike_recording),
-            ("membrane_cadc", p.enable_cadc_recording),
-            ("membrane_madc", p.enable_madc_recording),
+            ("membrane_cadc", p.enable_cadc_recording and not slow),
+            ("membrane_madc", p.enable_madc_recording and not fast),
+            ("adaptation_cadc", p.enable_cadc_recording and slow),
+            ("adaptation_madc", p.enable_madc_recording and fast),
         )
     )
     if membrane is not None and p.shift_cadc_to_first and _fitted(p):
         membrane = membrane + voltage.zero  # counted from the first sample, which is at leak
-    return Recorded(spikes, membrane, madc)
+    recorded = Recorded(spikes, membrane, madc)
+    recorded.adaptation = AnalogObservable(noted, noted_madc)
+    return recorded
 
 
 def _arriving(nodes: list[LayerCall]) -> dict[PopulationModule, list[Projection]]:
@@ -426,6 +478,7 @@ class Names:
     linear_saturating: Any
     handle: Any
     SingleCompartmentNeuron: Any
+    ReadoutSource: Any
 
     def input(self, spikes: torch.Tensor) -> Any:
         """A handle that holds input spikes."""
@@ -462,4 +515,5 @@ def names(module: Any, found: Any) -> Names:
         first("linear_saturating", within="transforms.weight_transforms"),
         first("LIFObservables", "NeuronHandle", "Handle"),
         first("SingleCompartmentNeuron", within="morphology", needed=False),
+        first("ReadoutSource", within="utils.readout_source", needed=False),
     )

@@ -16,9 +16,9 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lavalike.arguments import FLAG, arguments, instance, optional
 from lavalike.bss2.errors import NoChipError, OperandError
@@ -96,33 +96,51 @@ def spelling() -> str:
     return "perceptron" if _import("hxtorch.spiking") is not None else "snn"
 
 
+class Found(NamedTuple):
+    """``state``: one of :data:`STATES`; ``why``: what was raised where it is less than connected,
+    None where there is simply no hxtorch."""
+
+    state: str
+    why: Exception | None
+
+
 def availability() -> str:
-    """``"not importable"``, ``"mock only"`` (it imports, no chip answers), or ``"connected"``.
+    """``"not importable"``, ``"mock only"`` (it imports, no chip answers), or ``"connected"``;
+    :func:`look` tells why.
 
     Where nobody has taken the chip yet it is taken and let go again, which takes seconds on a real
-    setup.
+    setup. What hxtorch raises that does not say that no chip answers is raised on.
     """
+    return look().state
+
+
+def look() -> Found:
+    """:func:`availability`, and what hxtorch said."""
     try:
         if _import() is None:
-            return STATES[0]
-    except NoChipError:  # it is there and broken; using it tells how
-        return STATES[0]
-    if _held():
-        return STATES[2]
-    try:
-        _core("init_hardware_minimal")()
-    except (RuntimeError, OSError):  # what its C++ side throws where nothing is connected
-        return STATES[1]
+            return Found(STATES[0], None)
+    except NoChipError as e:  # it is there and broken
+        return Found(STATES[0], e)
+    if _asked("get_unique_identifier") is None:
+        return Found(STATES[2], None)
+    refused = _asked("init_hardware_minimal")
+    if refused is not None:
+        return Found(STATES[1], refused)
     release()
-    return STATES[2]
+    return Found(STATES[2], None)
 
 
-def _held() -> bool:
+def _asked(name: str) -> Exception | None:
+    """What a function of the connection says where nothing is connected: its C++ side's
+    RuntimeError or OSError. Python's own kinds of these are faults, and raised on."""
+    function = _core(name)
     try:
-        _core("get_unique_identifier")()
-    except (RuntimeError, OSError):
-        return False
-    return True
+        function()
+    except (RecursionError, NotImplementedError):
+        raise
+    except (RuntimeError, OSError) as e:
+        return e
+    return None
 
 
 def init(hwdb_path: HWDBPath | CalibrationPath | None = None, ann: bool = False) -> None:
@@ -269,6 +287,52 @@ def spiking() -> Names:
     raise NoChipError(
         "this hxtorch has no spiking mode (hxtorch.spiking or hxtorch.snn); a version from 2022 or later is needed"
     )
+
+
+def dynamic_range(
+    module: str, name: str, params: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Any:
+    """hxtorch's own measurement ``name`` of ``spiking.utils.dynamic_range.{module}``.
+
+    Args:
+        params: of the neurons, numbers or parameters of
+            :mod:`lavalike.bss2.spiking.parameter`, which are handed over as pairs.
+        settings: its other arguments; None: left at its default.
+
+    NoChipError where this hxtorch has no such measurement.
+    """
+    from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
+    from lavalike.bss2.spiking.parameter import HXBaseParameter
+
+    real = spiking()
+    found = _import(f"{real.module.__name__}.utils.dynamic_range.{module}")
+    if not hasattr(found, name):
+        raise NoChipError(
+            f"this hxtorch has no {name}; a version from 2025 or later is needed, or tell trace_scale and the weights' scale"
+        )
+    given = {
+        n: real.MixedHXModelParameter(v.model_value, v.hardware_value)
+        if isinstance(v, HXBaseParameter)
+        else v
+        for n, v in params.items()
+    }
+    told = {
+        n: real.SingleCompartmentNeuron(v.size) if isinstance(v, SingleCompartmentNeuron) else v
+        for n, v in settings.items()
+        if v is not None
+    }
+    return getattr(found, name)(params=given, **told)
+
+
+def halco() -> Any:
+    """The chip's coordinates, which come with hxtorch."""
+    try:
+        return importlib.import_module("dlens_vx_v3.halco")
+    except ImportError as e:
+        raise NoChipError(
+            f"hxtorch is installed, but dlens_vx_v3.halco, its coordinates, does not import ({e}); repair its installation, or "
+            "leave placement_constraint out"
+        ) from e
 
 
 def run_experiment(

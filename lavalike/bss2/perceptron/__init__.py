@@ -5,7 +5,7 @@ gain for the backward pass; digital operations need no hardware; :func:`mock_mod
 :func:`observe` are new.
 """
 
-from lavalike.bss2.perceptron import nn as nn
+from lavalike.bss2.perceptron import constants as constants, nn as nn
 from lavalike.bss2.perceptron.functional import (
     add as add,
     argmax as argmax,

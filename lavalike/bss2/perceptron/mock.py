@@ -34,24 +34,27 @@ class MockParameter:
         noise_std: standard deviation of an output, LSB. Default 2.
         gain: output LSB for input x weight = 1. Default 0.002.
 
-    RangeError (an OverflowError) for a gain outside 0..1 or a negative noise; InputTypeError (a
-    TypeError) for what is no number.
+    InputTypeError (a TypeError) for what is no number; a gain outside 0..1 or a negative noise is a
+    RangeError (an OverflowError) where it is set.
     """
 
     noise_std: float = facts.DEFAULT_NOISE
     gain: float = facts.DEFAULT_GAIN
 
     def __post_init__(self) -> None:
-        self.check("MockParameter")
+        self._check_kinds("MockParameter")
 
-    def check(self, what: str) -> None:
-        """The errors above, said of ``what``."""
+    def _check_kinds(self, what: str) -> None:
         if not all(
             isinstance(v, Real) and not isinstance(v, bool) for v in (self.gain, self.noise_std)
         ):
             raise InputTypeError(
                 f"{what}: a MockParameter(noise_std, gain) of two numbers is expected, got {vars(self)}"
             )
+
+    def check(self, what: str) -> None:
+        """The errors above, said of ``what``."""
+        self._check_kinds(what)
         if not 0 < self.gain <= 1:
             raise RangeError(
                 f"{what}: gain must be above 0 and at most 1 LSB, got {self.gain!r}; "

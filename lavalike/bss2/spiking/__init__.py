@@ -11,19 +11,23 @@ Without ``mock`` the current chip is taken (:func:`lavalike.bss2.use`) at its le
 is injected into the model, whose gradient is then taken at the recorded spikes and membranes.
 """
 
+import sys
+
+from lavalike.bss2.hxtorch.aliases import Keeping
 from lavalike.bss2.spiking import (
+    datasets as datasets,
     functional as functional,
     modules as modules,
     morphology as morphology,
     parameter as parameter,
     transforms as transforms,
+    utils as utils,
 )
-from lavalike.bss2.spiking.experiment import (
-    ExecutionInstance as ExecutionInstance,
-    Experiment as Experiment,
-    run as run,
-)
+from lavalike.bss2.spiking.execution_instance import ExecutionInstance as ExecutionInstance
+from lavalike.bss2.spiking.experiment import Experiment as Experiment
 from lavalike.bss2.spiking.handle import (
+    AELIFObservables as AELIFObservables,
+    AELIObservables as AELIObservables,
     Handle as Handle,
     LIFObservables as LIFObservables,
     LIObservables as LIObservables,
@@ -32,12 +36,12 @@ from lavalike.bss2.spiking.handle import (
     SynapseHandle as SynapseHandle,
     TensorHandle as TensorHandle,
 )
-from lavalike.bss2.spiking.mapper import MixinHXModelMapper as MixinHXModelMapper
 from lavalike.bss2.spiking.modules import (
     AELIF as AELIF,
     LI as LI,
     LIF as LIF,
     BatchDropout as BatchDropout,
+    HXBaseExperimentModule as HXBaseExperimentModule,
     HXModule as HXModule,
     HXModuleWrapper as HXModuleWrapper,
     InputNeuron as InputNeuron,
@@ -55,5 +59,8 @@ from lavalike.bss2.spiking.parameter import (
     MixedHXModelParameter as MixedHXModelParameter,
     ModelParameter as ModelParameter,
 )
+from lavalike.bss2.spiking.run import run as run
+from lavalike.bss2.spiking.utils.model_mapper import MixinHXModelMapper as MixinHXModelMapper
 
 Instance = Experiment  # hxtorch's earlier name
+sys.modules[__name__].__class__ = Keeping

@@ -48,13 +48,20 @@ def cadc(
 
 
 def madc(v: torch.Tensor, dt: float) -> torch.Tensor:
-    """Of one neuron's membrane (time, batch), LSB, the MADC's samples, (samples, batch, 2): time in
-    s and LSB in steps of a quarter."""
-    count = max(1, math.floor((len(v) - 1) * dt * facts.MADC_RATE + 1e-6) + 1)
+    """Of one neuron's membrane (time, batch), LSB, the MADC's samples, (2, samples, batch): time in
+    s and LSB in steps of a quarter. The last step is held to its end."""
+    count = math.floor(len(v) * dt * facts.MADC_RATE + 1e-6) + 1
     times = torch.arange(count, dtype=torch.float64, device=v.device) / facts.MADC_RATE
     step = (CADC_MAX + 1) / 2**facts.MADC_BITS
     values = (_at(v, times / dt) / step).floor_().mul_(step).clamp_(0, CADC_MAX)
-    return torch.stack([times.to(v).unsqueeze(1).expand_as(values), values], -1)
+    return torch.stack([times.to(v).unsqueeze(1).expand_as(values), values])
+
+
+def shifted(v: torch.Tensor, steps: float) -> torch.Tensor:
+    """Rows of ``v`` (time, ...) from ``steps`` later, or earlier below 0; what lies beyond either
+    end is the first or the last."""
+    at = torch.arange(len(v), dtype=torch.float64, device=v.device) + steps
+    return _at(v, at.clamp(0, len(v) - 1))
 
 
 def _at(v: torch.Tensor, position: torch.Tensor) -> torch.Tensor:

@@ -31,11 +31,12 @@ from lavalike.bss2.placement import (
     place_populations,
 )
 from lavalike.bss2.report import Report, SpikeRecord
-from lavalike.bss2.spiking.converter import cadc, madc
+from lavalike.bss2.spiking.converter import CADC_MAX, cadc, madc, shifted
 from lavalike.bss2.spiking.events import check_spikes, jittered, limited, peak_rate
 from lavalike.bss2.spiking.handle import alike
 from lavalike.bss2.spiking.module import BatchDropout
 from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
+from lavalike.bss2.spiking.observables import AnalogObservable
 from lavalike.bss2.spiking.population import PopulationModule
 from lavalike.bss2.spiking.scales import (
     ChipWeights,
@@ -47,8 +48,9 @@ from lavalike.bss2.spiking.scales import (
     unfitted,
     voltage_of,
 )
-from lavalike.bss2.spiking.sites import Arrival, Site, check, sites_of, to_place
+from lavalike.bss2.spiking.sites import Arrival, Site, check, notes, sites_of, to_place
 from lavalike.bss2.spiking.synapse import weigh
+from lavalike.bss2.spiking.utils.readout_source import ReadoutSource
 from lavalike.text import table
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ class Outcome:
 
     ``duration``: of one sample on the chip and the wait after it, s; ``samples`` follow one
     another. ``records``: spikes of populations, lost where jitter made two meet; ``inputs``: spikes
-    that came over a link, lost above its event rate.
+    that came over a link, lost above its event rate; ``notes``: what was asked for and is a real
+    chip's.
     """
 
     chip: Chip
@@ -86,6 +89,7 @@ class Outcome:
     scales: dict[str, Scale] = field(default_factory=dict)
     records: list[SpikeRecord] = field(default_factory=list)
     inputs: list[SpikeRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def report(self) -> Report:
@@ -113,6 +117,7 @@ class Outcome:
             ),
             str(self.report),
         ]
+        parts += self.notes
         if links:
             parts.insert(1, table(("over the link to", "events", "dropped", "peak / MHz"), links))
         return "\n\n".join(parts)
@@ -138,6 +143,7 @@ class Emulation:
         check(list(sites.values()))
         placement = self._place(list(sites.values()))
         pass_ = _Pass(self, sites, placement, runtime)
+        pass_.outcome.notes += notes(list(sites.values()))
         for node in nodes:
             site = sites.get(id(node))
             hw = pass_.emulate(site) if site is not None else None
@@ -283,7 +289,7 @@ class _Pass:
         back = [w for a, w in given if a.handle is None]
         recurrent = functools.reduce(operator.add, back) if back else None
         self.outcome.duration, self.outcome.samples = len(x) * self.dt, x.shape[1]
-        free = not p.fires and p.trace_scale == 1
+        free = not p.fires and p.trace_scale is None
         voltage, made, membrane, saturated = self._read(
             site, x, recurrent, self._fit(p, x) if free else None
         )
@@ -298,18 +304,29 @@ class _Pass:
             sum(w.clipped for w in weights),
             saturated,
         )
-        fast = None
-        if p.enable_madc_recording:
-            lsb = voltage.lsb(made.membrane)[:, :, p.record_neuron_id]
-            fast = madc(lsb, self.dt)
-            fast[..., 1] = Voltage(
-                _one(voltage.zero, p), _one(voltage.zero_lsb, p), _one(voltage.per_unit, p)
-            ).model(fast[..., 1])
-        return Recorded(
+        slow = membrane if p.enable_cadc_recording else None
+        fast = self._fast(p, voltage, made) if p.enable_madc_recording else None
+        noted = [
+            s is ReadoutSource.ADAPTATION for s in (p.cadc_readout_source, p.madc_readout_source)
+        ]
+        recorded = Recorded(
             spikes if p.enable_spike_recording else None,
-            membrane if p.enable_cadc_recording else None,
-            fast,
+            None if noted[0] else slow,
+            None if noted[1] else fast,
         )
+        recorded.adaptation = AnalogObservable(
+            slow if noted[0] else None, fast if noted[1] else None
+        )
+        return recorded
+
+    def _fast(self, p: PopulationModule, voltage: Voltage, made: Integrated) -> torch.Tensor:
+        """What the MADC reads of one neuron, in the model's unit."""
+        scale = _converted(p, voltage, p.madc_readout_source)
+        one = Voltage(_one(scale.zero, p), _one(scale.zero_lsb, p), _one(scale.per_unit, p))
+        read = _read_of(made, p.madc_readout_source)
+        fast = madc(one.lsb(read[:, :, p.record_neuron_id]), self.dt)
+        fast[1] = one.model(fast[1])
+        return fast
 
     def _fit(self, p: PopulationModule, x: torch.Tensor) -> float:
         """LSB per unit of a readout: fitted to the first input that moves it, and kept."""
@@ -341,7 +358,9 @@ class _Pass:
             recurrent=recurrent,
             mask=p.mask,
         )
-        return voltage, made, *self._membrane(p, voltage, made.membrane)
+        read = _read_of(made, p.cadc_readout_source)
+        scale = _converted(p, voltage, p.cadc_readout_source)
+        return voltage, made, *self._membrane(p, scale, read)
 
     def _strengths(self, site: Site, weights: list[ChipWeights]) -> list[torch.Tensor]:
         """What the weights are worth in the model's unit."""
@@ -484,21 +503,32 @@ class _Pass:
             v, voltage, self.dt, p.cadc_period, self.chip.noise.cadc, p.interpolation_mode, p.name
         )
         if p.cadc_time_shift:
-            lsb = lsb[
-                (torch.arange(len(lsb), device=lsb.device) + p.cadc_time_shift).clamp(
-                    0, len(lsb) - 1
-                )
-            ]
+            lsb = shifted(lsb, p.cadc_time_shift)
         if p.shift_cadc_to_first:
             rise = lsb - lsb[:1]
             return (
                 rise / voltage.per_unit + voltage.zero
-                if p.trace_scale == 1
+                if p.trace_scale is None
                 else rise * p.trace_scale
             ), ends
-        if p.trace_scale != 1 or p.trace_offset != 0:
-            return (lsb - p.trace_offset) * p.trace_scale, ends
+        if p.told_scale is not None:
+            offset, scale = p.told_scale
+            return (lsb - facts.CADC_BASELINE - offset) * scale, ends
         return voltage.model(lsb), ends
+
+
+def _read_of(made: Integrated, source: Any) -> torch.Tensor:
+    """What a converter is set to: membranes, or adaptation currents."""
+    noted = source is ReadoutSource.ADAPTATION
+    assert not noted or made.adaptation is not None  # a population that has none was refused
+    return made.adaptation if noted else made.membrane  # type: ignore[return-value]  # as asserted
+
+
+def _converted(p: PopulationModule, voltage: Voltage, source: Any) -> Voltage:
+    """The converter's scale: an adaptation current of 0 is read in the middle of its range."""
+    if source is not ReadoutSource.ADAPTATION:
+        return voltage
+    return Voltage(0.0, (CADC_MAX + 1) / 2, voltage.per_unit)
 
 
 def _population(placement: Placement, name: str) -> PlacedPopulation:

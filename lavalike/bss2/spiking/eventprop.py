@@ -20,11 +20,68 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from lavalike.bss2.errors import OperandError
+from lavalike.bss2.errors import OperandError, OperandTypeError
 from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
 from lavalike.dynamics.adex import ADJOINT
-from lavalike.fused import Training, scan
+from lavalike.fused import Training, products, scan
 from lavalike.fused.surrogate import FastSigmoid
+
+
+class EventPropLIFFunction:
+    """``apply(input, leak, reset, threshold, tau_syn, tau_mem, hw_data=None, dt=1e-6)``: spikes,
+    membrane and current, (time, batch, neuron) each, of an EventPropSynapse's output (2, time,
+    batch, neuron), with EventProp's gradient for it. The others get none.
+    """
+
+    @staticmethod
+    def apply(
+        input: torch.Tensor,
+        leak: Any,
+        reset: Any,
+        threshold: Any,
+        tau_syn: Any,
+        tau_mem: Any,
+        hw_data: Recorded | None = None,
+        dt: float = 1e-6,
+    ) -> Any:
+        """See the class."""
+        p = Params(*(_detached(v) for v in (leak, reset, threshold, tau_mem, tau_syn)))
+        out = integrate_eventprop(input, p, dt, hw_data)
+        return out.spikes, out.membrane, out.current
+
+
+def _detached(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return float(value) if value.numel() == 1 else value.detach()
+
+
+class EventPropSynapseFunction(torch.autograd.Function):
+    """``apply(input, weight)``: an EventPropSynapse's output (2, time, batch, out), weighted spikes
+    and zeros. The weights' gradient comes by the first half of the output's, the input spikes' by
+    the second."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: None = None) -> torch.Tensor:
+        if bias is not None:
+            raise OperandTypeError("EventPropSynapseFunction: a synapse has no bias; leave it out")
+        ctx.save_for_backward(x, weight)
+        out = x.new_zeros(2, *x.shape[:2], len(weight))
+        out[0] = weigh(x, weight)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x = grad[1] @ weight if ctx.needs_input_grad[0] else None
+        of_weight = grad[0].flatten(0, 1).t() @ x.flatten(0, 1) if ctx.needs_input_grad[1] else None
+        return of_x, of_weight, None
+
+
+def weigh(spikes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """(time, batch, in) by (out, in) to (time, batch, out): one product for all steps."""
+    return products.linear(spikes.flatten(0, 1), weight).unflatten(0, spikes.shape[:2])
 
 
 class _EventProp(torch.autograd.Function):

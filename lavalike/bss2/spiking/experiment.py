@@ -1,24 +1,17 @@
-"""An experiment: the calls of one pass through a model, and :func:`run`, which computes them."""
+"""An experiment: the calls of one pass through a model, which
+:func:`lavalike.bss2.spiking.run` computes."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from numbers import Integral
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lavalike.arguments import (
-    FLAG,
-    FUNCTION,
-    PATH,
-    TEXT,
-    arguments,
-    finite,
-    instance,
-    is_real,
-    optional,
-)
-from lavalike.bss2.chip import Chip, current_chip, facts
-from lavalike.errors import InputError, InputTypeError, RunError
+from lavalike.arguments import FLAG, FUNCTION, arguments, instance, is_real, optional
+from lavalike.bss2.chip import Chip, current_chip
+from lavalike.bss2.spiking.execution_instance import ExecutionInstance as ExecutionInstance
+from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from lavalike.bss2.hxtorch.handover import HandedOver
@@ -27,54 +20,49 @@ if TYPE_CHECKING:
     from lavalike.bss2.spiking.module import HXModule
 
 
-class ExecutionInstance:
-    """A part of the network that is on a chip at a time. Layers of different instances run one
-    after the other, their spikes recorded and replayed. Layers without one are placed
-    automatically.
-
-    Args:
-        calib_path: of a calibration file (:class:`lavalike.bss2.Calibration`): what it left of the
-            chip's patterns holds in this instance. A real chip's file (calix) on an emulated one:
-            an EmulatedChipWarning, and the nominal calibration.
-        calib_cache_dir, input_loopback: of a real chip, handed to hxtorch; an emulated one refuses
-            them, simulation has no use for them. Defaults None, False.
-        name: for messages and reports; one of its own. Default: a number.
-    """
-
-    @arguments(
-        calib_path=optional(PATH),
-        calib_cache_dir=optional(PATH),
-        input_loopback=FLAG,
-        name=optional(TEXT),
-    )
-    def __init__(
-        self,
-        calib_path: str | None = None,
-        calib_cache_dir: str | None = None,
-        input_loopback: bool = False,
-        *,
-        name: str | None = None,
-    ) -> None:
-        self.calib_path, self.calib_cache_dir, self.input_loopback = (
-            calib_path,
-            calib_cache_dir,
-            input_loopback,
-        )
-        self.name = f"instance {id(self):x}" if name is None else name
-
-    @arguments(path=PATH)
-    def load_calib(self, path: str) -> None:
-        """Take the calibration in the file ``path`` from the next run on; a wrong file is told
-        there."""
-        self.calib_path = path
-
-
 class LayerCall(NamedTuple):
     """One call of a layer."""
 
     module: HXModule
     inputs: tuple[Handle, ...]
     outputs: tuple[Handle, ...]
+
+
+class Calls:
+    """What is registered for the next run, as hxtorch's module manager shows it.
+
+    Attributes:
+        nodes: layer to its node's number.
+        graph: a networkx.MultiDiGraph of those nodes. An edge carries the ``handle`` that passes
+            along it; what comes from outside, and what nobody takes yet, has a node of its own,
+            ``("outside", k)``.
+    """
+
+    def __init__(self, calls: Sequence[LayerCall]) -> None:
+        self._calls = tuple(calls)
+
+    @property
+    def nodes(self) -> dict[HXModule, int]:
+        return {call.module: k for k, call in enumerate(self._calls)}
+
+    @property
+    def graph(self) -> Any:
+        import networkx
+
+        graph = networkx.MultiDiGraph()
+        made = {id(h): k for k, call in enumerate(self._calls) for h in call.outputs}
+        taken: set[int] = set()
+        outside = itertools.count()
+        for k, call in enumerate(self._calls):
+            graph.add_node(k)
+            for h in call.inputs:
+                taken.add(id(h))
+                graph.add_edge(made.get(id(h), ("outside", next(outside))), k, handle=h)
+        for k, call in enumerate(self._calls):
+            for h in call.outputs:
+                if id(h) not in taken:
+                    graph.add_edge(k, ("outside", next(outside)), handle=h)
+        return graph
 
 
 class Experiment:
@@ -136,11 +124,38 @@ class Experiment:
         self._names[kind] += 1
         return f"{kind} {self._names[kind]}"
 
+    @property
+    def modules(self) -> Calls:
+        """What was called since the last run."""
+        return Calls(self._nodes)
+
     def connect(
-        self, module: HXModule, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...]
+        self,
+        module: HXModule,
+        inputs: Handle | tuple[Handle, ...],
+        outputs: Handle | tuple[Handle, ...],
     ) -> None:
         """Register a call; what a layer does when it is called."""
-        self._nodes.append(LayerCall(module, inputs, outputs))
+        handles = (h if isinstance(h, tuple) else (h,) for h in (inputs, outputs))
+        self._nodes.append(LayerCall(module, *handles))
+
+    def again(self, module: HXModule, inputs: tuple[Handle, ...]) -> Handle | None:
+        """More inputs of a layer that was called in this pass already: they arrive together, and
+        the handle is the same. None where it was not called, or would hear itself."""
+        made = {id(h): n for n in self._nodes for h in n.outputs}
+        for k, node in enumerate(self._nodes):
+            if node.module is module and len(node.outputs) == 1:
+                todo, seen = list(inputs), set()
+                while todo:
+                    before = made.get(id(todo.pop()))
+                    if before is node:
+                        return None
+                    if before is not None and id(before) not in seen:
+                        seen.add(id(before))
+                        todo += before.inputs
+                self._nodes[k] = node._replace(inputs=(*node.inputs, *inputs))
+                return node.outputs[0]
+        return None
 
     def disconnect(self, modules: list[HXModule]) -> list[LayerCall]:
         """Take the calls of ``modules`` out again and return them, in the order of ``modules``."""
@@ -163,103 +178,3 @@ class Experiment:
     def fit_scales(self) -> None:
         """Fit the scales between model and chip anew in the next run."""
         self._emulation = None
-
-
-@arguments(experiment=instance(Experiment))
-def run(experiment: Experiment, runtime: int | None = None) -> None:
-    """Compute all layers called since the last run and fill their handles.
-
-    Args:
-        experiment: of the layers.
-        runtime: steps of dt, 1 or more; steps of the input beyond it are left out. In simulation
-            the input's length counts. Default: the input's.
-
-    Raises:
-        InputError: (ValueError) runtime is no integer above 0, or layers call each other in a
-            circle.
-        RunError: nothing was called, or a handle is not connected.
-        RoutingError, RangeError, RecordingError: what the chip cannot do.
-    """
-    called = experiment._nodes
-    experiment.clear()
-    nodes = _ordered(called)
-    if isinstance(runtime, bool) or not isinstance(runtime, Integral | None):
-        raise InputTypeError(
-            f"run: runtime is a number of steps of dt ({experiment.dt:g} s), got {runtime!r}; round it to an int"
-        )
-    if runtime is not None and runtime <= 0:
-        raise InputError(
-            f"run: runtime is at least 1 step of dt ({experiment.dt:g} s), got {runtime}"
-        )
-    chip = experiment.chip
-    if chip is not None and chip.level in ("quantised", "emulated"):
-        wait = finite(
-            experiment.inter_batch_entry_wait, "Experiment: inter_batch_entry_wait (FPGA cycles)", 0
-        )
-        experiment.outcome = experiment.emulation(chip).run(nodes, runtime, wait * facts.FPGA_CYCLE)
-        return
-    recorded: dict[HXModule, Any] = {}
-    if chip is not None and chip.level == "hardware":
-        from lavalike.bss2.hxtorch import hardware
-
-        recorded = hardware.run_experiment(experiment, nodes, runtime)  # module: Recorded
-    for node in nodes:
-        if any(h.empty for h in node.outputs):  # what the chip's inputs needed is there already
-            node.module.execute(node.inputs, node.outputs, recorded.get(node.module))
-
-
-def _ordered(nodes: list[LayerCall]) -> list[LayerCall]:
-    """Producers before consumers."""
-    if not nodes:
-        raise RunError(
-            "run: no layer of the experiment was called since the last run; call the model on handles first"
-        )
-    made = {id(h): node for node in nodes for h in node.outputs}
-    for node in nodes:
-        for h in node.inputs:
-            if h.empty and id(h) not in made:
-                raise RunError(
-                    f"{node.module.name}: its input, a {type(h).__name__} of {h._waits_for}, is not connected: what should fill "
-                    f"it "
-                    "belongs to another experiment, or to an earlier pass that was not run"
-                )
-    before: dict[int, set[int]] = {
-        id(node): {id(made[id(h)]) for h in node.inputs if id(h) in made} for node in nodes
-    }
-    order: list[LayerCall] = []
-    done: set[int] = set()
-    while len(order) < len(nodes):
-        ready = [n for n in nodes if id(n) not in done and before[id(n)] <= done]
-        if not ready:
-            stuck = ", ".join(n.module.name for n in nodes if id(n) not in done)
-            raise InputError(
-                f"run: {stuck} wait for each other; put layers that form a loop into one HXModuleWrapper"
-            )
-        order += ready
-        done |= {id(n) for n in ready}
-    _check_loops(order, made)
-    return order
-
-
-def _check_loops(order: list[LayerCall], made: dict[int, Any]) -> None:
-    """A population or projection called twice is a loop, or two of what the chip has one of."""
-    calls: dict[int, LayerCall] = {}
-    for node in order:
-        first = calls.setdefault(id(node.module), node)
-        if first is not node and node.module.on_chip:
-            kind = (
-                "is its own input, a loop: put its layers into one HXModuleWrapper"
-                if _reaches(node, first, made)
-                else "was called twice in a pass: it has one source and one target; make a second layer"
-            )
-            raise InputError(f"{node.module.name} {kind}")
-
-
-def _reaches(node: LayerCall, first: LayerCall, made: dict[int, LayerCall]) -> bool:
-    todo = [node]
-    while todo:
-        n = todo.pop()
-        if n is first:
-            return True
-        todo += [made[id(h)] for h in n.inputs if id(h) in made]
-    return False

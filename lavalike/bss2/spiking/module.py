@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lavalike.arguments import arguments, integer, real
+from lavalike.arguments import FUNCTION, arguments, integer, optional, real
 from lavalike.bss2.errors import OperandError, OperandTypeError
-from lavalike.bss2.spiking.handle import Handle, LIFObservables, TensorHandle, spikes_of
+from lavalike.bss2.spiking.handle import (
+    Handle,
+    LIFObservables,
+    TensorHandle,
+    spikes_of,
+    tensor_of,
+)
 from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
@@ -20,9 +26,20 @@ if TYPE_CHECKING:
 
 
 @functools.lru_cache(256)
-def _takes_hw_data(function: Callable[..., Any]) -> bool:
-    """hxtorch's synapses, and functions written for them, have no hw_data."""
-    return "hw_data" in inspect.signature(function).parameters
+def _form(function: Callable[..., Any]) -> tuple[bool, bool]:
+    """Whether it takes hw_data, which hxtorch's synapses and functions written for them do not, and
+    whether it takes several inputs one by one: ``*input``, or ``a, b``."""
+    parameters = inspect.signature(function).parameters
+    kinds = [p.kind for n, p in parameters.items() if n not in ("self", "hw_data")]
+    placed = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return "hw_data" in parameters, inspect.Parameter.VAR_POSITIONAL in kinds or placed > 1
+
+
+def called(function: Callable[..., Any], inputs: Sequence[Any], hw_data: Any) -> Any:
+    """``function`` of ``inputs``, in the form in which it takes them."""
+    takes, apart = _form(getattr(function, "__func__", function))
+    given = inputs if apart or len(inputs) == 1 else (tuple(inputs),)
+    return function(*given, hw_data=hw_data) if takes else function(*given)
 
 
 class HXModule(torch.nn.Module):
@@ -31,8 +48,15 @@ class HXModule(torch.nn.Module):
 
     Subclasses define ``forward_func(self, input, hw_data=None)``: one handle (a tuple where the
     layer was called on several) to a handle, or to tensors in the order of its observables. It is
-    what is differentiated. ``hw_data``: what a chip recorded of this layer
-    (:class:`lavalike.bss2.spiking.neuron.Recorded`), None in simulation.
+    what is differentiated; where it takes ``*input`` or more arguments, each handle is one.
+    ``hw_data``: what a chip recorded of this layer
+    (:class:`lavalike.bss2.spiking.neuron.Recorded`), None in simulation. A layer that defines none
+    and was given no ``func`` hands on the handle it gets.
+
+    Args:
+        experiment: to register in.
+        func: what it computes, of the tensors that the handles hold, instead of ``forward_func``.
+            Default None.
 
     Attributes:
         output_type: class of the handle it returns.
@@ -42,8 +66,10 @@ class HXModule(torch.nn.Module):
     output_type: type[Handle] = TensorHandle
     on_chip = False  # whether a chip takes part in it
 
-    @arguments()
-    def __init__(self, experiment: Experiment) -> None:
+    func: Callable[..., Any] | None
+
+    @arguments(func=optional(FUNCTION))
+    def __init__(self, experiment: Experiment, func: Callable[..., Any] | None = None) -> None:
         from lavalike.bss2.spiking.experiment import Experiment
 
         super().__init__()
@@ -51,7 +77,7 @@ class HXModule(torch.nn.Module):
             raise InputTypeError(
                 f"{type(self).__name__}: experiment is an Experiment, got {type(experiment).__name__}"
             )
-        self.experiment = experiment
+        self.experiment, self.func = experiment, func
         self.name = experiment.name_of(self)
 
     def forward(self, *inputs: Handle) -> Handle:
@@ -78,21 +104,18 @@ class HXModule(torch.nn.Module):
                     f"{h.source.name}; give both the same dt"
                 )
 
-    def forward_func(
-        self, input: Any, *args: Any, **kwargs: Any
-    ) -> Any:  # (self, input, hw_data=None), or without hw_data
-        raise NotImplementedError(
-            f"{type(self).__name__}: a layer defines forward_func(self, input, hw_data=None)"
-        )
+    def forward_func(self, input: Any, *args: Any, hw_data: Any = None, **kwargs: Any) -> Any:
+        # a subclass's has (self, input, hw_data=None), or no hw_data
+        if self.func is None:
+            return input
+        xs = [tensor_of(h, h.names, self.name) for h in (input, *args)]
+        return called(self.func, xs, hw_data)
 
     def execute(
         self, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...], hw_data: Any = None
     ) -> None:
         """Fill ``outputs`` from ``inputs`` by ``forward_func``."""
-        given = inputs[0] if len(inputs) == 1 else inputs
-        takes = _takes_hw_data(getattr(self.forward_func, "__func__", self.forward_func))
-        result = self.forward_func(given, hw_data=hw_data) if takes else self.forward_func(given)
-        self._fill(outputs[0], result)
+        self._fill(outputs[0], called(self.forward_func, inputs, hw_data))
 
     def _fill(self, output: Handle, result: Any) -> None:
         if not isinstance(result, Handle):
@@ -107,6 +130,9 @@ class HXModule(torch.nn.Module):
 
     def extra_repr(self) -> str:
         return f"name={self.name!r}"
+
+
+HXBaseExperimentModule = HXFunctionalModule = HXModule  # hxtorch's names of its bases
 
 
 class SpikeSource(HXModule):
@@ -158,16 +184,16 @@ class BatchDropout(HXModule):
         self.mask: torch.Tensor | None = None
         self.follows: str | None = None
 
-    def forward(self, *inputs: Handle) -> Handle:
+    def check_followed(self, inputs: Sequence[Handle]) -> None:
+        """What a run looks at first: whether it follows a population."""
         for h in inputs:
-            source: Any = getattr(h, "source", None)
+            source: Any = h.source
             if not getattr(source, "fires", False):
                 raise InputTypeError(
                     f"{self.name}: BatchDropout silences neurons, so it follows a population that fires; got "
                     f"{'an input' if source is None else source.name}"
                 )
             self.follows = source.name
-        return super().forward(*inputs)
 
     def forward_func(self, input: Handle) -> Handle:
         if input.spikes.shape[-1] != self.size:
@@ -180,9 +206,8 @@ class BatchDropout(HXModule):
             else torch.ones(self.size)
         )
         self.mask = kept.to(input.spikes)
-        return self.output_type(
-            input.spikes * self.mask, *(getattr(input, n) for n in input.names[1:])
-        )
+        kept_as_they_are = {n: getattr(input, n) for n in self.output_type.names if n != "spikes"}
+        return self.output_type(input.spikes * self.mask, **kept_as_they_are)
 
     def extra_repr(self) -> str:
         return f"{self.size}, {self.dropout}, {super().extra_repr()}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from lavalike.bss2.spiking import population
 from lavalike.bss2.spiking.module import (
     BatchDropout as BatchDropout,
+    HXBaseExperimentModule as HXBaseExperimentModule,
+    HXFunctionalModule as HXFunctionalModule,
     HXModule as HXModule,
     InputNeuron as InputNeuron,
     SpikeSource as SpikeSource,
@@ -25,6 +27,8 @@ from lavalike.bss2.spiking.synapse import (
 )
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper as HXModuleWrapper
 
+__path__: list[str] = []  # its submodules are elsewhere, see lavalike.bss2.hxtorch.aliases
+InputPopulation = SpikeSource
 Neuron = LIF  # hxtorch's earlier names
 ReadoutNeuron = LI
 Population = population.PopulationModule  # hxtorch's name of the base

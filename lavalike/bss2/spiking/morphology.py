@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from lavalike.arguments import FLAG, arguments, integer
 from lavalike.bss2.chip import facts
+
+
+@dataclass(frozen=True)
+class Compartments:
+    """What a :class:`SingleCompartmentNeuron` is, before it lies anywhere: ``circuits`` joined in
+    its one compartment. It stands in a coordinate where halco's LogicalNeuronCompartments does."""
+
+    circuits: int
+
+    def get_compartments(self) -> dict[int, tuple[int, ...]]:
+        """The circuits of each compartment, by number."""
+        return {0: tuple(range(self.circuits))}
 
 
 class SingleCompartmentNeuron:
@@ -19,6 +33,12 @@ class SingleCompartmentNeuron:
     def __init__(self, size: int, expand_horizontally: bool = False) -> None:
         self.size = int(size)
         self.expand_horizontally = expand_horizontally
+
+    @property
+    def compartments(self) -> Compartments:
+        """For a coordinate, as in ``placement_constraint``
+        (:mod:`lavalike.bss2.halco`)."""
+        return Compartments(self.size)
 
     def __repr__(self) -> str:
         return f"SingleCompartmentNeuron({self.size})"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from lavalike.bss2.errors import OperandError
+from lavalike.bss2.spiking.observables import AnalogObservable
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.adex import neuron
 from lavalike.errors import InputError
@@ -104,25 +105,58 @@ class Params:
 
     def start(self) -> Value:
         """Where membranes begin."""
-        return self.leak if self.leaky else 0.0
+        return self.leak if self.leaky or _any(self.adaptation_strength) else 0.0
 
 
-class Recorded(NamedTuple):
-    """What a chip recorded, (time, batch, neuron) each; None: nothing."""
+@dataclass(frozen=True)
+class Decaying(Params):
+    """Parameters of hxtorch's older form, whose time constants are told by how much of a membrane
+    and of a current a step keeps.
 
+    Args:
+        keep_mem, keep_syn: exp(-dt / tau_mem), exp(-dt / tau_syn). Defaults 0.9.
+    """
+
+    keep_mem: Value = 0.9
+    keep_syn: Value = 0.9
+
+    def constants(self, dt: float) -> dict[str, Value]:
+        return super().constants(dt) | {"gain": 1 - self.keep_mem, "dv": 1.0, "keep": self.keep_syn}
+
+
+class _Recorded(NamedTuple):
     spikes: torch.Tensor | None = None
     membrane: torch.Tensor | None = None
     madc: torch.Tensor | None = None
 
 
+class Recorded(_Recorded):
+    """What a chip recorded: ``spikes`` and ``membrane``, (time, batch, neuron), and ``madc``, (2,
+    samples, batch); None: nothing.
+
+    Attributes:
+        voltage: ``membrane`` and ``madc`` as hxtorch names them,
+            :class:`lavalike.bss2.spiking.observables.AnalogObservable`.
+        adaptation: the same of the adaptation current, where a readout source is set to it.
+    """
+
+    adaptation = AnalogObservable()
+
+    @property
+    def voltage(self) -> AnalogObservable:
+        return AnalogObservable(self.membrane, self.madc)
+
+
 class Integrated(NamedTuple):
     """``spikes`` (None for neurons that do not fire), ``membrane`` (after resets), ``current``:
-    (time, batch, neuron); ``states`` after the last step."""
+    (time, batch, neuron); ``states`` after the last step; ``adaptation``: as the current, None for
+    neurons that do not adapt."""
 
     spikes: torch.Tensor | None
     membrane: torch.Tensor
     current: torch.Tensor
     states: dict[str, torch.Tensor]
+    adaptation: torch.Tensor | None = None
 
 
 def integrate(
@@ -156,13 +190,18 @@ def integrate(
     hw = Recorded() if hw is None else hw
     given = {
         n: r
-        for n, r in (("fired", hw.spikes if params.fire else None), ("seen", hw.membrane))
+        for n, r in (
+            ("fired", hw.spikes if params.fire else None),
+            ("seen", hw.membrane),
+            ("noted", hw.adaptation.cadc if params.adapting else None),
+        )
         if r is not None
     }
     for name, r in given.items():
         if r.shape[1:] != x.shape[1:]:
+            what = {"fired": "spikes", "seen": "membranes", "noted": "adaptation currents"}[name]
             raise OperandError(
-                f"integrate: recorded {'spikes' if name == 'fired' else 'membranes'} have shape {tuple(r.shape)}; "
+                f"integrate: recorded {what} have shape {tuple(r.shape)}; "
                 f"expected {('time', *x.shape[1:])}"
             )
     steps = min(len(v) for v in (x, *given.values()))
@@ -174,6 +213,7 @@ def integrate(
         "fired" in given,
         "seen" in given,
         params.leaky,
+        "noted" in given,
     )
     inputs = {"a_in": x[:steps]} | {n: r[:steps].to(x.dtype) for n, r in given.items()}
     start = (
@@ -196,11 +236,13 @@ def _pass(
     inputs: dict[str, torch.Tensor],
     states: dict[str, torch.Tensor],
 ) -> Integrated:
-    fires = "s_out" in d.outputs
-    out = scan(d, training, inputs, constants, states, ("i", "v") if fires else ("i",))
+    fires, adapts = "s_out" in d.outputs, "w" in d.states
+    wanted = (*["i", "v"][: 1 + fires], *["w"] * adapts)
+    out = scan(d, training, inputs, constants, states, wanted)
     spikes = out.outputs.get("s_out")
     spikes = spikes if spikes is None or mask is None else spikes * mask
-    return Integrated(spikes, out.outputs["v" if fires else "v_out"], out.outputs["i"], out.states)
+    membrane = out.outputs["v" if fires else "v_out"]
+    return Integrated(spikes, membrane, out.outputs["i"], out.states, out.outputs.get("w"))
 
 
 def _recurring(
@@ -217,8 +259,13 @@ def _recurring(
             now["a_in"] = now["a_in"] + sent @ recurrent.t()
         rows.append(go(now, states))
         states = rows[-1].states
-    spikes, membrane, current = (torch.cat(parts) for parts in list(zip(*rows, strict=True))[:3])
-    return Integrated(spikes, membrane, current, states)
+    spikes, membrane, current, adaptation = (
+        None if parts[0] is None else torch.cat(parts)
+        for parts in zip(
+            *((r.spikes, r.membrane, r.current, r.adaptation) for r in rows), strict=True
+        )
+    )
+    return Integrated(spikes, membrane, current, states, adaptation)
 
 
 def check_input(x: torch.Tensor) -> None:

@@ -1,5 +1,9 @@
 """Parameters of neurons: a value for the model and one for the chip. Voltages of the chip are in
-CADC LSB, times in s."""
+CADC LSB, times in s.
+
+Both are read and set: ``parameter.model_value = 2.0``, ``parameter.hardware_value = 90.0``; the
+next run takes them.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from lavalike.arguments import FUNCTION, arguments, numbers, optional
 from lavalike.errors import InputError
 
 Value = float | torch.Tensor
+_VALUES = ("model_value", "_hardware_value")
 
 
 class HXBaseParameter(torch.nn.Module):
@@ -21,7 +26,7 @@ class HXBaseParameter(torch.nn.Module):
     Attributes:
         model_value: what the model is computed with; after :meth:`make_trainable` a
             torch.nn.Parameter.
-        hardware_value: what the chip is set to; None where it follows from the fitted scales.
+        hardware_value: what the chip is set to.
     """
 
     model_value: Value
@@ -29,22 +34,50 @@ class HXBaseParameter(torch.nn.Module):
     @arguments(model_value=numbers())
     def __init__(self, model_value: Value) -> None:
         super().__init__()
-        self._keep("model_value", model_value)
+        self.model_value = model_value
         self.set_on_chip_func: Callable[[torch.Tensor], Any] | None = None
 
-    def _keep(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A tensor that is a value is a buffer, another number or a torch.nn.Parameter none."""
+        if name not in _VALUES:
+            super().__setattr__(name, value)
+            return
+        if name in self.__dict__ or name in self._buffers or name in self._parameters:
+            delattr(self, name)
         if isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
             self.register_buffer(name, value, persistent=False)
         else:
-            setattr(self, name, value)
+            super().__setattr__(name, value)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *more: Any) -> None:
+        """hxtorch saves a trained value under another name."""
+        theirs = f"{prefix}_model_value"
+        if theirs in state_dict:
+            state_dict[f"{prefix}model_value"] = state_dict.pop(theirs)
+        super()._load_from_state_dict(state_dict, prefix, *more)
 
     @property
     def hardware_value(self) -> Value | None:
         raise NotImplementedError(f"{type(self).__name__}: a parameter has a hardware_value")
 
+    @hardware_value.setter
+    def hardware_value(self, value: Value) -> None:
+        raise InputError(
+            f"{type(self).__name__}: the chip's value follows from the model's; set model_value, or use a "
+            "MixedHXModelParameter(model, chip)"
+        )
+
     @property
     def trainable(self) -> bool:
         return isinstance(self.model_value, torch.nn.Parameter)
+
+    def is_trainable(self) -> bool:
+        """Whether the optimiser changes it."""
+        return self.trainable
+
+    def forward(self) -> Value:
+        """The model's value."""
+        return self.model_value
 
     @arguments(set_on_chip_func=optional(FUNCTION))
     def make_trainable(
@@ -62,10 +95,14 @@ class HXBaseParameter(torch.nn.Module):
         self.set_on_chip_func = set_on_chip_func
         return self
 
+    def told(self) -> Value | None:
+        """The chip's value as far as the user told one; None: it follows from the scales."""
+        return self.hardware_value
+
     def on_chip(self, name: str) -> Value | None:
         """The chip's value; ValueError where a trained one was given no way there."""
         if not isinstance(self.model_value, torch.nn.Parameter):
-            return self.hardware_value
+            return self.told()
         if self.set_on_chip_func is None:
             raise InputError(
                 f"{name}: it is trained, but make_trainable was given no set_on_chip_func that turns it into the chip's value"
@@ -79,16 +116,32 @@ class HXBaseParameter(torch.nn.Module):
 class HXParameter(HXBaseParameter):
     """The same value in the model and on the chip."""
 
+    @arguments(value=numbers())
+    def __init__(self, value: Value) -> None:
+        super().__init__(value)
+
     @property
     def hardware_value(self) -> Value | None:
         return self.model_value
 
+    @hardware_value.setter
+    def hardware_value(self, value: Value) -> None:
+        self.model_value = value
+
 
 class ModelParameter(HXBaseParameter):
-    """A value of the model alone."""
+    """A value of the model alone: the chip's follows from it and the fitted scales. It reads as the
+    model's."""
 
     @property
     def hardware_value(self) -> Value | None:
+        return self.model_value
+
+    @hardware_value.setter
+    def hardware_value(self, value: Value) -> None:
+        HXBaseParameter.hardware_value.fset(self, value)  # type: ignore[attr-defined]  # a property has one
+
+    def told(self) -> Value | None:
         return None
 
 
@@ -100,27 +153,35 @@ class MixedHXModelParameter(HXBaseParameter):
     @arguments(hardware_value=numbers())
     def __init__(self, model_value: Value, hardware_value: Value) -> None:
         super().__init__(model_value)
-        self._keep("_hardware_value", hardware_value)
+        self._hardware_value = hardware_value
 
     @property
     def hardware_value(self) -> Value | None:
         return self._hardware_value
+
+    @hardware_value.setter
+    def hardware_value(self, value: Value) -> None:
+        self._hardware_value = value
 
     def extra_repr(self) -> str:
         return f"{self.model_value!r}, {self._hardware_value!r}"
 
 
 class HXTransformedModelParameter(HXBaseParameter):
-    """The chip's value is ``func`` of the model's."""
+    """The chip's value is ``transform_func`` of the model's."""
 
-    @arguments(func=FUNCTION)
-    def __init__(self, model_value: Value, func: Callable[[Value], Value]) -> None:
+    @arguments(transform_func=FUNCTION)
+    def __init__(self, model_value: Value, transform_func: Callable[[Value], Value]) -> None:
         super().__init__(model_value)
-        self.func = func
+        self.func = transform_func
 
     @property
     def hardware_value(self) -> Value | None:
         return self.func(self.model_value)
+
+    @hardware_value.setter
+    def hardware_value(self, value: Value) -> None:
+        HXBaseParameter.hardware_value.fset(self, value)  # type: ignore[attr-defined]  # a property has one
 
 
 class Plain(HXParameter):

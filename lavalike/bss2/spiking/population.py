@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
-from collections.abc import Mapping
-from numbers import Integral, Real
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,8 @@ from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import OperandError, OperandTypeError, RecordingError, RecordingTypeError
 from lavalike.bss2.spiking.eventprop import as_eventprop, integrate_eventprop
 from lavalike.bss2.spiking.handle import (
+    AELIFObservables,
+    AELIObservables,
     Handle,
     LIFObservables,
     LIObservables,
@@ -34,24 +37,22 @@ from lavalike.bss2.spiking.handle import (
 )
 from lavalike.bss2.spiking.module import HXModule
 from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
-from lavalike.bss2.spiking.neuron import ALPHA, Integrated, Params, Recorded, integrate
+from lavalike.bss2.spiking.neuron import ALPHA, Decaying, Integrated, Params, Recorded, integrate
 from lavalike.bss2.spiking.parameter import (
     HXBaseParameter,
     HXTransformedModelParameter,
     as_parameter,
 )
+from lavalike.bss2.spiking.utils.readout_source import ReadoutSource
 from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
-    from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment
+    from lavalike.bss2.spiking.execution_instance import ExecutionInstance
+    from lavalike.bss2.spiking.experiment import Experiment
 
 Value = float | torch.Tensor | HXBaseParameter
 INTERPOLATIONS = ("linear", "nearest")
-CHIP_ONLY = (
-    "cadc_readout_source",
-    "madc_readout_source",
-    "placement_constraint",
-)  # a real chip's; None: hxtorch's own choice
+READ = ("cadc_readout_source", "madc_readout_source")
 ABOVE_ZERO = ("tau_mem", "tau_syn", "tau_adap", "membrane_capacitance", "exponential_slope")
 NOT_BELOW_ZERO = ("refractory_time", "holdoff_time")
 
@@ -70,7 +71,7 @@ class PopulationModule(HXModule):
 
     on_chip = True
     fires = True
-    exact = False
+    adapts = False
     methods: tuple[str, ...] = ("superspike", "eventprop")
 
     size: int
@@ -83,9 +84,9 @@ class PopulationModule(HXModule):
     enable_cadc_recording_placement_in_dram: bool
     enable_madc_recording: bool
     record_neuron_id: int | None
-    trace_offset: float
-    trace_scale: float
-    cadc_time_shift: int
+    trace_offset: float | torch.Tensor | None
+    trace_scale: float | torch.Tensor | None
+    cadc_time_shift: float
     shift_cadc_to_first: bool
     interpolation_mode: str
     neuron_structure: int | None
@@ -93,7 +94,9 @@ class PopulationModule(HXModule):
     _parameter_names: tuple[str, ...]
 
     @arguments(
-        execution_instance=optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance")),
+        execution_instance=optional(
+            instance("lavalike.bss2.spiking.execution_instance.ExecutionInstance")
+        ),
         shift_cadc_to_first=FLAG,
         **dict.fromkeys(
             (
@@ -118,14 +121,14 @@ class PopulationModule(HXModule):
         enable_spike_recording: bool = True,
         enable_cadc_recording: bool = True,
         enable_cadc_recording_placement_in_dram: bool = False,
-        cadc_readout_source: Any = None,
+        cadc_readout_source: Any = ReadoutSource.VOLTAGE,
         enable_madc_recording: bool = False,
         record_neuron_id: int | None = None,
-        madc_readout_source: Any = None,
-        placement_constraint: Any = None,
-        trace_offset: float = 0.0,
-        trace_scale: float = 1.0,
-        cadc_time_shift: int = 0,
+        madc_readout_source: Any = ReadoutSource.VOLTAGE,
+        placement_constraint: Sequence[Any] | None = None,
+        trace_offset: float | torch.Tensor | None = None,
+        trace_scale: float | torch.Tensor | None = None,
+        cadc_time_shift: float = 0,
         shift_cadc_to_first: bool = False,
         interpolation_mode: str = "linear",
         neuron_structure: int | SingleCompartmentNeuron | None = None,
@@ -137,10 +140,12 @@ class PopulationModule(HXModule):
                 f"{self.name}: method is {' or '.join(map(repr, self.methods))}, got {method!r}"
                 f"{did_you_mean(method, self.methods)}"
             )
-        if isinstance(cadc_time_shift, bool) or not isinstance(cadc_time_shift, Integral):
-            raise InputTypeError(
-                f"{self.name}: cadc_time_shift is a number of steps, got {cadc_time_shift!r}; round it to an int"
-            )
+        if isinstance(cadc_time_shift, torch.Tensor) or not _numbers(
+            cadc_time_shift, -math.inf, False
+        ):
+            raise _error(
+                _is_number(cadc_time_shift) and not isinstance(cadc_time_shift, torch.Tensor)
+            )(f"{self.name}: cadc_time_shift is a finite number of steps, got {cadc_time_shift!r}")
         if isinstance(neuron_structure, SingleCompartmentNeuron):
             neuron_structure = neuron_structure.size
         elif neuron_structure is not None:
@@ -150,7 +155,7 @@ class PopulationModule(HXModule):
                 f"{self.name}: neuron_structure, a SingleCompartmentNeuron(n) or its n,",
             )
         for name, value in (("trace_offset", trace_offset), ("trace_scale", trace_scale)):
-            if not _numbers(
+            if value is not None and not _numbers(
                 value, 0.0 if name == "trace_scale" else -math.inf, name == "trace_scale"
             ):
                 raise _error(_is_number(value))(
@@ -194,7 +199,7 @@ class PopulationModule(HXModule):
             cadc_readout_source,
             madc_readout_source,
         )
-        self.placement_constraint = placement_constraint
+        self.placement_constraint = self._constraint(placement_constraint)
         self.interpolation_mode, self.neuron_structure = interpolation_mode, neuron_structure
         self.register_buffer("mask", None, persistent=False)
         self._parameter_names = tuple(
@@ -205,6 +210,58 @@ class PopulationModule(HXModule):
             self._check(name, given.model_value if isinstance(given, HXBaseParameter) else given)
             parameter = as_parameter(given)
             setattr(self, name, parameter)
+
+    def _constraint(self, given: Any) -> tuple[Any, ...] | None:
+        """One place for each neuron, as told."""
+        if given is None:
+            return None
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            raise InputTypeError(
+                f"{self.name}: placement_constraint is a list of places, the number of a neuron's first circuit "
+                f"(0..{facts.CIRCUITS - 1}) or its coordinate, got {type(given).__name__}"
+            )
+        places = tuple(given)
+        if len(places) != self.size:
+            raise InputError(
+                f"{self.name}: placement_constraint has a place for each of the {self.size} neurons, got {len(places)}"
+            )
+        for place in places:
+            if (is_integer(place) or isinstance(place, bool | float | str)) and not (
+                is_integer(place) and 0 <= place < facts.CIRCUITS
+            ):
+                raise _error(is_integer(place))(
+                    f"{self.name}: placement_constraint holds numbers of circuits, 0..{facts.CIRCUITS - 1}, or coordinates, "
+                    f"got {place!r}"
+                )
+        return places
+
+    @property
+    def first_circuits(self) -> tuple[int, ...] | None:
+        """The circuits that placement_constraint names, where it holds numbers, or coordinates of
+        :mod:`lavalike.bss2.halco`; None: nothing that an emulated chip knows."""
+        if self.placement_constraint is None:
+            return None
+        found = tuple(
+            int(p) if is_integer(p) else getattr(p, "circuit", None)
+            for p in self.placement_constraint
+        )
+        return None if None in found else found  # type: ignore[return-value]  # no None is in it
+
+    @property
+    def told_scale(self) -> tuple[float | torch.Tensor, float | torch.Tensor] | None:
+        """trace_offset and trace_scale, where either is told."""
+        if self.trace_offset is None and self.trace_scale is None:
+            return None
+        offset = 0.0 if self.trace_offset is None else self.trace_offset
+        return offset, 1.0 if self.trace_scale is None else self.trace_scale
+
+    def params_dict(self) -> dict[str, HXBaseParameter]:
+        """Its parameters by name."""
+        return self.chip_parameters
+
+    def seconds(self, name: str, value: Any) -> Any:
+        """A parameter of the model's as the chip counts it."""
+        return value
 
     def _check(self, name: str, value: Any) -> None:
         above = name in ABOVE_ZERO
@@ -232,11 +289,20 @@ class PopulationModule(HXModule):
                     f"{self.name}: {name} has shape {tuple(v.shape)}; one value or one for each of the {self.size} neurons "
                     f"is expected"
                 )
-        return Params(**values, fire=self.fires, exact=self.exact, **self.terms())
+        return self._params(values)
+
+    def _params(self, values: dict[str, Any]) -> Params:
+        return Params(**values, fire=self.fires, **self.terms())
 
     def terms(self) -> dict[str, Any]:
         """More fields of the parameters."""
         return {}
+
+    def forward(self, *inputs: Handle) -> Handle:
+        """Called again before a run: what it is called on arrives together, as hxtorch has it."""
+        self.check_inputs(inputs)
+        handle = self.experiment.again(self, inputs)
+        return super().forward(*inputs) if handle is None else handle
 
     def check_inputs(self, inputs: Any) -> None:
         super().check_inputs(inputs)
@@ -283,12 +349,17 @@ class PopulationModule(HXModule):
 
     def forward_func(self, input: SynapseHandle, hw_data: Recorded | None = None) -> Handle:
         out = self.integrated(self.graded(input, hw_data is not None), self.params(), hw_data)
-        madc = None if hw_data is None else hw_data.madc
-        membrane = out.membrane if self.enable_cadc_recording else None
-        if out.spikes is None:  # they do not fire
-            return LIObservables(membrane, out.current, madc)
-        spikes = out.spikes if self.mask is None else out.spikes * self.mask.to(out.spikes)
-        return LIFObservables(spikes, membrane, out.current, madc)
+        handle = self.output_type(membrane_cadc=out.membrane, current=out.current)
+        if out.spikes is not None:
+            handle.spikes = (
+                out.spikes if self.mask is None else out.spikes * self.mask.to(out.spikes)
+            )
+        if hw_data is not None:
+            handle.membrane_madc = hw_data.madc
+        if "adaptation_cadc" in handle.names:
+            handle.adaptation_cadc = out.adaptation
+            handle.adaptation_madc = None if hw_data is None else hw_data.adaptation.madc
+        return handle
 
     def physics(self) -> Params:
         """The equations that the chip's circuits follow, with the model's values."""
@@ -321,7 +392,7 @@ class LIF(PopulationModule):
         size: neurons.
         experiment: to register in.
         leak, reset, threshold: defaults 80, 80, 125.
-        tau_syn, tau_mem: s, default 10e-6 each.
+        tau_mem, tau_syn: s, default 10e-6 each.
         i_synin_gm, synapse_dac_bias: strength of the chip's synaptic input; checked against its
             range, handed on at level "hardware". Defaults 500, 600.
         membrane_capacitance: the model's is in s: an input of 1 raises the membrane by dt /
@@ -333,22 +404,27 @@ class LIF(PopulationModule):
         alpha: of the surrogate 1 / (alpha |x| + 1)**2. Default 50.
         execution_instance, chip_coordinate: where to place it, the chip by its number in the setup;
             default: chosen by the placement.
-        enable_spike_recording, enable_cadc_recording: what the chip records and the model takes in.
-            Defaults True.
+        enable_spike_recording, enable_cadc_recording: what the chip records and the model takes in;
+            without it spikes or membranes are the model's. Defaults True.
         enable_cadc_recording_placement_in_dram: for long runs; a sample every 6 us instead of 1.7.
             All populations of a run alike. Default False.
         enable_madc_recording, record_neuron_id: record one neuron's membrane at 29.4 MHz and 10
             bits; one in an experiment.
-        trace_offset, trace_scale: membrane = (CADC - trace_offset) * trace_scale. Defaults 0, 1:
-            fitted, so that it is the model's.
-        cadc_time_shift: steps by which membranes are moved to earlier times. Default 0.
+        trace_offset, trace_scale: one number, or (size,). Where either is told, membrane = (CADC -
+            128 - trace_offset) * trace_scale, as hxtorch counts, with 0 and 1 for the other.
+            Default None: fitted, so that it is the model's.
+        cadc_time_shift: steps, or a fraction of one, by which membranes are moved to earlier times.
+            Default 0.
         shift_cadc_to_first: the first sample of each neuron is its trace_offset, or its leak where
             trace_scale is fitted. Default False.
         interpolation_mode: between CADC samples, "linear" or "nearest". Default "linear".
         neuron_structure: circuits joined to one neuron: a number, or a
             :class:`SingleCompartmentNeuron`. Default: as many as its inputs need.
-        cadc_readout_source, madc_readout_source, placement_constraint: of a real chip, handed to
-            hxtorch; an emulated one refuses them, simulation has no use for them. Default None.
+        cadc_readout_source, madc_readout_source: what is read, a
+            :class:`~lavalike.bss2.spiking.utils.readout_source.ReadoutSource`. Default VOLTAGE.
+        placement_constraint: for each neuron the number of its first circuit, 0..511 (hemisphere x
+            256 + column), or a coordinate of :mod:`lavalike.bss2.halco`, on one chip. An emulated
+            chip reports other coordinates and places the population itself. Default None.
 
     ``mask``: a tensor (size,) of 0 and 1, set by the user: which neurons spike. None: all.
     """
@@ -363,8 +439,8 @@ class LIF(PopulationModule):
         leak: Value = 80.0,
         reset: Value = 80.0,
         threshold: Value = 125.0,
-        tau_syn: Value = 10e-6,
         tau_mem: Value = 10e-6,
+        tau_syn: Value = 10e-6,
         i_synin_gm: Value = 500,
         membrane_capacitance: Value | None = None,
         refractory_time: Value = 1e-6,
@@ -395,7 +471,10 @@ class LIF(PopulationModule):
 
 
 class LI(PopulationModule):
-    """Leaky integrators, which do not fire. Arguments as :class:`LIF`'s."""
+    """Leaky integrators, which do not fire. Arguments as :class:`LIF`'s; those of its threshold
+    (``reset``, ``threshold``, ``refractory_time``, ``holdoff_time``, ``method``, ``alpha``) are
+    taken, by name, as a LIF's dictionary of parameters has them: a real chip is calibrated to them,
+    and nothing is computed of them."""
 
     output_type = LIObservables
     fires = False
@@ -406,18 +485,30 @@ class LI(PopulationModule):
         size: int,
         experiment: Experiment,
         leak: Value = 80.0,
-        tau_syn: Value = 10e-6,
         tau_mem: Value = 10e-6,
+        tau_syn: Value = 10e-6,
         i_synin_gm: Value = 500,
         membrane_capacitance: Value | None = None,
         synapse_dac_bias: Value = 600,
         *settings: Any,
+        reset: Value | None = None,
+        threshold: Value | None = None,
+        refractory_time: Value | None = None,
+        holdoff_time: Value | None = None,
+        method: str = "superspike",
+        alpha: float = ALPHA,
         **named: Any,
     ) -> None:
-        if named.keys() & {"method", "alpha", "enable_spike_recording"}:
+        if "enable_spike_recording" in named:
             raise InputTypeError(
-                f"{type(self).__name__}: it does not fire; method, alpha and enable_spike_recording belong to LIF"
+                f"{type(self).__name__}: it does not fire; enable_spike_recording belongs to LIF"
             )
+        firing = {
+            "reset": reset,
+            "threshold": threshold,
+            "refractory_time": refractory_time,
+            "holdoff_time": holdoff_time,
+        }
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(
             size,
@@ -429,7 +520,10 @@ class LI(PopulationModule):
                 "i_synin_gm": i_synin_gm,
                 "membrane_capacitance": c,
                 "synapse_dac_bias": synapse_dac_bias,
-            },
+            }
+            | {n: v for n, v in firing.items() if v is not None},
+            method=method,
+            alpha=alpha,
             **self._settings(settings, named),
         )
 
@@ -468,7 +562,7 @@ class AELIF(PopulationModule):
             there are. Default all.
     """
 
-    output_type: type[Handle] = LIFObservables
+    output_type: type[Handle] = AELIFObservables
     methods = ("superspike",)
 
     subthreshold_adaptation_strength: HXBaseParameter
@@ -494,8 +588,8 @@ class AELIF(PopulationModule):
         leak: Value = 80.0,
         reset: Value = 80.0,
         threshold: Value = 125.0,
-        tau_syn: Value = 10e-6,
         tau_mem: Value = 10e-6,
+        tau_syn: Value = 10e-6,
         i_synin_gm: Value = 500,
         membrane_capacitance: Value | None = None,
         refractory_time: Value = 1e-6,
@@ -547,8 +641,13 @@ class AELIF(PopulationModule):
             subthreshold_adaptation,
             spike_triggered_adaptation,
         )
-        if not fire:
-            self.output_type = LIObservables
+        self.adapts = subthreshold_adaptation or spike_triggered_adaptation
+        self.output_type = {
+            (True, True): AELIFObservables,
+            (True, False): LIFObservables,
+            (False, True): AELIObservables,
+            (False, False): LIObservables,
+        }[fire, self.adapts]
 
     def terms(self) -> dict[str, Any]:
         a, b = (
@@ -570,17 +669,77 @@ class EventPropLIF(LIF):
         super().__init__(size, experiment, *args, **{"method": "eventprop"} | settings)
 
 
-class NeuronExp(LIF):
-    """:class:`LIF` in hxtorch's older, exponential form; deprecated there."""
+class _Exponential(PopulationModule):
+    """What the two layers of hxtorch's older form share: their tau_mem and tau_syn are what a step
+    keeps."""
 
-    exact = True
+    def _check(self, name: str, value: Any) -> None:
+        super()._check(name, value)
+        if name in KEPT and not _within(value, LEAST_KEPT, 1.0):
+            raise InputError(
+                f"{self.name}: {name} is what a step of {self.experiment.dt:g} s keeps, exp(-dt / tau), within "
+                f"{LEAST_KEPT:g}..1, got {value!r}; give HXTransformedModelParameter(math.exp(-dt / tau), "
+                "lambda keep: -dt / math.log(keep))"
+            )
+
+    def _params(self, values: dict[str, Any]) -> Params:
+        keep = {f"keep_{n.removeprefix('tau_')}": values[n] for n in KEPT}
+        times = {n: self.seconds(n, values[n]) for n in KEPT}
+        return Decaying(**values | times | keep, fire=self.fires, **self.terms())
+
+    def physics(self) -> Params:
+        p = self.params()
+        return Params(
+            **{n: getattr(p, n) for n in Params.__dataclass_fields__ if n != "exact"}, exact=True
+        )
+
+    def seconds(self, name: str, value: Any) -> Any:
+        return _seconds(self.experiment.dt, value) if name in KEPT else value
+
+    def defaults(self, experiment: Any, named: Mapping[str, Any]) -> dict[str, Any]:
+        """``named`` and 10 us where a time constant is not told."""
+        dt = getattr(experiment, "dt", 1e-6)  # what is no Experiment is told further on
+        return {
+            n: HXTransformedModelParameter(math.exp(-dt / 10e-6), functools.partial(_seconds, dt))
+            for n in KEPT
+        } | dict(named)
+
+
+KEPT = ("tau_mem", "tau_syn")
+LEAST_KEPT = 0.01  # below it stands a time, which hxtorch would take for what is kept
+
+
+class NeuronExp(_Exponential, LIF):
+    """:class:`LIF` in hxtorch's older, exponential form; deprecated there. ``tau_mem`` and
+    ``tau_syn`` of the model are exp(-dt / tau), what a step of it keeps, those of the chip in s:
+    ``HXTransformedModelParameter(math.exp(-dt / tau), lambda keep: -dt / math.log(keep))``.
+    Default: 10 us each."""
+
     methods = ("superspike",)
 
+    @arguments()
+    def __init__(self, size: int, experiment: Experiment, *settings: Any, **named: Any) -> None:
+        super().__init__(size, experiment, *settings, **self.defaults(experiment, named))
 
-class ReadoutNeuronExp(LI):
-    """:class:`LI` in hxtorch's older, exponential form; deprecated there."""
 
-    exact = True
+class ReadoutNeuronExp(_Exponential, LI):
+    """:class:`LI` in hxtorch's older, exponential form, as :class:`NeuronExp`."""
+
+    @arguments()
+    def __init__(self, size: int, experiment: Experiment, *settings: Any, **named: Any) -> None:
+        super().__init__(size, experiment, *settings, **self.defaults(experiment, named))
+
+
+def _seconds(dt: float, keep: Any) -> Any:
+    """The time constant of which a step of ``dt`` keeps ``keep``."""
+    return -dt / (torch.log(keep) if isinstance(keep, torch.Tensor) else math.log(keep))
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    """Whether all of ``value`` is at least ``low`` and below ``high``."""
+    if isinstance(value, torch.Tensor):
+        return bool(((value >= low) & (value < high)).all())
+    return bool(low <= value < high)
 
 
 def _value(value: Any) -> Any:

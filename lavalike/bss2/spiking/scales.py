@@ -65,8 +65,8 @@ def voltage_of(population: PopulationModule, fitted: float | None = None) -> Vol
             leak,
             zero,
             fitted
-            if population.trace_scale == 1 and fitted is not None
-            else 1 / population.trace_scale,
+            if population.trace_scale is None and fitted is not None
+            else 1 / (1.0 if population.trace_scale is None else population.trace_scale),
         )
     low: Value
     high: Value
@@ -82,7 +82,10 @@ def voltage_of(population: PopulationModule, fitted: float | None = None) -> Vol
     check_range("leak", low, population.name)
     check_range("threshold", high, population.name)
     threshold = p["threshold"].model_value
-    rise = (threshold.detach() if isinstance(threshold, torch.Tensor) else threshold) - leak
+    threshold = threshold.detach() if isinstance(threshold, torch.Tensor) else threshold
+    if _all(leak == low) and _all(threshold == high):  # told in LSB, also at or below the leak
+        return Voltage(leak, leak, 1.0)
+    rise = threshold - leak
     per_unit = (high - low) / rise
     if not _all(per_unit > 0) or not _all(rise != 0):
         raise InputError(
@@ -112,7 +115,8 @@ def chip_value(population: PopulationModule, name: str) -> Value:
     has none of its own."""
     p = population.chip_parameters[name]
     value = p.on_chip(f"{population.name}: {name}")
-    value = p.model_value if value is None else value
+    if value is None or (isinstance(p, Plain) and not p.trainable):
+        value = population.seconds(name, p.model_value)
     check_range(name, value, population.name)
     return value
 
@@ -216,7 +220,7 @@ def _scale(p: Projection, weights: torch.Tensor) -> float | None:
         p.transform.keywords if isinstance(p.transform, functools.partial) else {},
     )
     if function is linear_saturating:
-        return told.get("scale")
+        return None if told.get("scale") is None else float(told["scale"])
     if function is linear_exponential_clamp:
         return facts.WEIGHT_MAX / told.get("cap", 1.5)
     there = weights != 0

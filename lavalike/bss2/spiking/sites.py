@@ -14,8 +14,9 @@ from lavalike.bss2.errors import RecordingError, RoutingError
 from lavalike.bss2.placement import Population
 from lavalike.bss2.spiking.handle import Handle
 from lavalike.bss2.spiking.module import BatchDropout
-from lavalike.bss2.spiking.population import CHIP_ONLY, PopulationModule
+from lavalike.bss2.spiking.population import READ, PopulationModule
 from lavalike.bss2.spiking.synapse import Projection
+from lavalike.bss2.spiking.utils.readout_source import ReadoutSource
 from lavalike.bss2.spiking.wrapper import HXModuleWrapper
 from lavalike.errors import InputError
 
@@ -118,6 +119,7 @@ def to_place(sites: Sequence[Site]) -> tuple[Population, ...]:
                 None
                 if chip is None
                 else whole(chip, 0, f"{s.population.name}: chip_coordinate, the number of a chip,"),
+                s.population.first_circuits,
             )
         )
     return tuple(out)
@@ -129,12 +131,12 @@ def check(sites: Sequence[Site]) -> None:
     for s in sites:
         _check_plasticity(s)
         _check_placed_with(s)
-        _check_chip_only(s.population, dict.fromkeys(CHIP_ONLY))
+        _check_readout(s.population)
     experiment = sites[0].population.experiment
     _check_chip_only(experiment, {"hw_routing_func": None})
     instances = {id(i): i for s in sites if (i := s.population.execution_instance) is not None}
     for i in (*instances.values(), experiment.default_execution_instance):
-        _check_chip_only(i, {"calib_cache_dir": None, "input_loopback": False})
+        _check_chip_only(i, {"calib_cache_dir": None, "input_loopback": False, "chip": None})
     shared = [n for n, count in Counter(i.name for i in instances.values()).items() if count > 1]
     if shared:
         raise InputError(
@@ -148,6 +150,31 @@ def _check_chip_only(owner: Any, defaults: dict[str, Any]) -> None:
             raise RoutingError(
                 f"{getattr(owner, 'name', type(owner).__name__)}: {name} is a real chip's; an emulated one has nothing that "
                 f"follows it, got {getattr(owner, name)!r}. Leave it out"
+            )
+
+
+def notes(sites: Sequence[Site]) -> list[str]:
+    """What was asked for and only a real chip can follow, for the report."""
+    return [
+        f"{s.population.name}: placement_constraint holds a real chip's coordinates "
+        f"({type(s.population.placement_constraint[0]).__name__}); it was placed automatically. Numbers of circuits, or "
+        "coordinates of lavalike.bss2.halco, are followed"
+        for s in sites
+        if s.population.placement_constraint and s.population.first_circuits is None
+    ]
+
+
+def _check_readout(p: PopulationModule) -> None:
+    for name in READ:
+        source = getattr(p, name)
+        if not isinstance(source, ReadoutSource | None):
+            raise RecordingError(
+                f"{p.name}: {name} of an emulated chip is ReadoutSource.VOLTAGE or ADAPTATION, got {source!r}; choose one of "
+                "them"
+            )
+        if source is ReadoutSource.ADAPTATION and not p.adapts:
+            raise RecordingError(
+                f"{p.name}: {name} is ADAPTATION, and its neurons have no adaptation current; use VOLTAGE, or an AELIF"
             )
 
 

@@ -12,13 +12,14 @@ import torch
 
 from lavalike.arguments import FUNCTION, Rule, arguments, instance, integer, is_integer, optional
 from lavalike.bss2.errors import OperandError, OperandTypeError
+from lavalike.bss2.spiking.eventprop import EventPropSynapseFunction, weigh as weigh
 from lavalike.bss2.spiking.handle import Handle, SynapseHandle, spikes_of
 from lavalike.bss2.spiking.module import HXModule
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
-from lavalike.fused import products
 
 if TYPE_CHECKING:
-    from lavalike.bss2.spiking.experiment import ExecutionInstance, Experiment
+    from lavalike.bss2.spiking.execution_instance import ExecutionInstance
+    from lavalike.bss2.spiking.experiment import Experiment
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
@@ -33,7 +34,9 @@ def _names_a_device(value: Any) -> bool:
 
 # of what Synapse and SparseSynapse share
 _SHARED = {
-    "execution_instance": optional(instance("lavalike.bss2.spiking.experiment.ExecutionInstance")),
+    "execution_instance": optional(
+        instance("lavalike.bss2.spiking.execution_instance.ExecutionInstance")
+    ),
     "chip_coordinate": optional(integer(0)),
     "device": optional(
         Rule(
@@ -78,6 +81,15 @@ class Projection(HXModule):
         )
         self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
         self.transform, self.plasticity_rule = transform, plasticity_rule
+
+    @property
+    def weight_transform(self) -> Callable[..., torch.Tensor]:
+        """``transform``, under the name that hxtorch keeps it by."""
+        return self.transform
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # no property's setter: torch would keep a module beside it
+        super().__setattr__("transform" if name == "weight_transform" else name, value)
 
     def reset_parameters(self) -> None:
         """Weights uniform within +-1 / sqrt(in_features), as torch's Linear."""
@@ -205,29 +217,4 @@ class EventPropSynapse(Synapse):
     the second zero forward."""
 
     def forward_func(self, input: Handle) -> SynapseHandle:
-        return SynapseHandle(_EventPropProduct.apply(self.spikes(input), self.weight))
-
-
-class _EventPropProduct(torch.autograd.Function):
-    """The weights' gradient comes by the first half of the output's, the input spikes' by the
-    second."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        out = x.new_zeros(2, *x.shape[:2], len(weight))
-        out[0] = weigh(x, weight)
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        of_x = grad[1] @ weight if ctx.needs_input_grad[0] else None
-        of_weight = grad[0].flatten(0, 1).t() @ x.flatten(0, 1) if ctx.needs_input_grad[1] else None
-        return of_x, of_weight
-
-
-def weigh(spikes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """(time, batch, in) by (out, in) to (time, batch, out): one product for all steps."""
-    return products.linear(spikes.flatten(0, 1), weight).unflatten(0, spikes.shape[:2])
+        return SynapseHandle(EventPropSynapseFunction.apply(self.spikes(input), self.weight))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from lavalike.arguments import did_you_mean
 from lavalike.bss2.errors import OperandError, RoutingError
 from lavalike.bss2.spiking.handle import Handle, LIFObservables, SynapseHandle
-from lavalike.bss2.spiking.module import HXModule
+from lavalike.bss2.spiking.module import HXModule, called
 from lavalike.bss2.spiking.neuron import Recorded, integrate
 from lavalike.bss2.spiking.population import PopulationModule
 from lavalike.bss2.spiking.synapse import Projection, weigh
@@ -43,14 +44,13 @@ class HXModuleWrapper(HXModule):
     def __init__(self, experiment: Experiment, **modules: HXModule) -> None:
         super().__init__(experiment)
         for name, m in modules.items():
-            if not isinstance(m, HXModule) or hasattr(self, name):
-                error = InputError if isinstance(m, HXModule) else InputTypeError
-                raise error(
+            self._check_layer(name, m)
+            if hasattr(self, name):
+                raise InputError(
                     f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}"
-                    f"{did_you_mean(name, ['experiment'])}"
                 )
             setattr(self, name, m)
-        self._members = tuple(modules.values())
+        self._wrapped = modules
         self._feeding: tuple[
             Projection, ...
         ] = ()  # from outside, in the order of the inputs that are spikes
@@ -60,9 +60,35 @@ class HXModuleWrapper(HXModule):
         """The layers, in their order."""
         return self._members
 
-    def contains(self, modules: list[HXModule]) -> bool:
-        """Whether all ``modules`` are among the wrapped ones."""
-        return all(any(m is w for w in self._members) for m in modules)
+    @property
+    def _members(self) -> tuple[HXModule, ...]:
+        return tuple(self._wrapped.values())
+
+    def contains(self, modules: HXModule | Sequence[HXModule]) -> bool:
+        """Whether ``modules``, one or several, are all among the wrapped ones."""
+        asked = (modules,) if isinstance(modules, HXModule) else modules
+        return all(any(m is w for w in self._members) for m in asked)
+
+    def update(self, **modules: HXModule) -> None:
+        """Wrap ``modules`` instead of those under the same names; others stay."""
+        for name, m in modules.items():
+            if name not in self._wrapped:
+                raise InputTypeError(
+                    f"{self.name}: there is no layer {name!r} to take the place of"
+                    f"{did_you_mean(name, list(self._wrapped))}"
+                )
+            self._check_layer(name, m)
+        for name, m in modules.items():
+            setattr(self, name, m)
+        self._wrapped |= modules
+        self._feeding = ()
+
+    def _check_layer(self, name: str, m: Any) -> None:
+        if not isinstance(m, HXModule):
+            raise InputTypeError(
+                f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}"
+                f"{did_you_mean(name, ['experiment', 'func'])}"
+            )
 
     @property
     def population(self) -> PopulationModule:
@@ -91,10 +117,10 @@ class HXModuleWrapper(HXModule):
             return output
         nodes = self.experiment.disconnect(list(self._members))
         if len(nodes) != len(self._members):
-            called = {id(n.module) for n in nodes}
+            there = {id(n.module) for n in nodes}
             raise InputError(
                 f"{self.name}: call each of its layers once before wrapper(), or give it handles; "
-                f"{', '.join(m.name for m in self._members if id(m) not in called) or 'one'} was not called, or called twice"
+                f"{', '.join(m.name for m in self._members if id(m) not in there) or 'one'} was not called, or called twice"
             )
         made = {id(h) for n in nodes for h in n.outputs}
         outside = [(n.module, h) for n in nodes for h in n.inputs if id(h) not in made]
@@ -160,7 +186,7 @@ class HXModuleWrapper(HXModule):
     def execute(
         self, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...], hw_data: Any = None
     ) -> None:
-        result = self.forward_func(inputs[0] if len(inputs) == 1 else inputs, hw_data=hw_data)
+        result = called(self.forward_func, inputs, hw_data)
         results = result if isinstance(result, tuple) else (result,)
         if len(outputs) == 1 and len(results) > 1:  # called on handles: the population's alone
             results = tuple(

@@ -19,8 +19,10 @@ from torch import nn
 from lavalike.arguments import (
     FLAG,
     MAPPING,
+    TENSOR,
     Rule,
     arguments,
+    instance,
     integer,
     is_real,
     numbers,
@@ -237,19 +239,38 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         """``(batch, *shape, time)`` to the same layout, with the event rate if count_log."""
-        if self.unit is not None and self.neuron.persistent_state:
-            batch = len(x[0]) if isinstance(x, tuple | list) else len(x)
-            if self._state is not None and any(len(v) != batch for v in self._state.values()):
-                self._state = None  # another batch: a new beginning, as in slayer
-            y, after = self._run(x, self._state or {})
-            self._state = {k: v.detach() for k, v in after.items()}
-        else:
-            y, _ = self._run(x, None)
+        unit = self.unit
+        state = None if unit is None else self._before(unit, x)
+        y, after = self._run(x, state)
+        if unit is not None and unit.persistent_state:
+            after = {k: v.detach() for k, v in after.items()}
+            own = [k for k in after if k.startswith("neuron.")]
+            unit._state = {k.removeprefix("neuron."): after.pop(k) for k in own}
+            self._state = after
         return (y, _rate(y)) if self.count_log else y
+
+    def _before(self, unit: Neuron, x: Any) -> State | None:
+        """What a call goes on from: the states that the neuron has, and messages on their way; None
+        where that is rest."""
+        if unit._state is None and not unit.persistent_state:
+            return None
+        first = x[0] if isinstance(x, tuple | list) else x
+        batch = len(first) if isinstance(first, torch.Tensor) and first.dim() else 0
+        kept = unit.kept(batch)
+        if kept is None:
+            self._state = None
+            return {}
+        return {f"neuron.{k}": v for k, v in kept.items()} | (self._state or {})
+
+    def deployed(self, x: torch.Tensor) -> Any:
+        """The call that a file of this block computes."""
+        return self(x)
 
     def reset_state(self) -> None:
         """Forget what ``persistent_state`` kept."""
         self._state = None
+        if self.unit is not None:
+            self.neuron.reset_state()
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of an output message for an input message of ``shape`` (C, H, W) or (N,)."""
@@ -291,6 +312,7 @@ class Block(nn.Module):
         """
         export.block(self, handle, input_shape)
         writer.sign_layer(handle)
+        handle.file.flush()  # it may be loaded while the program still has it open
 
     def write(self, handle: h5py.Group) -> None:
         """The layer's own keys."""
@@ -318,11 +340,13 @@ class Input(Block):
         delay_shift: default that of the family; without a neuron False, and True cannot be exported
             then.
 
-    A resonator's input is a pair (real, imag), or a complex tensor.
+    A resonator's input is a pair (real, imag), or a complex tensor. ``pre_hook_fx``: what is done
+    to data, weight and bias instead of that rounding, if it is assigned; not exported.
     """
 
     kind = "input"
     pairs = True
+    pre_hook_fx: synapse.Hook | None = None
 
     @arguments(
         neuron_params=optional(MAPPING),
@@ -349,13 +373,16 @@ class Input(Block):
         self.bias = None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
 
     def quantize(self, x: torch.Tensor) -> torch.Tensor:
+        if self.pre_hook_fx is not None:
+            return self.pre_hook_fx(x)
         return quantize(x, 2 / 64).clamp(-256 / 64, 254 / 64)
 
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """The affine, quantised input."""
         z = self.quantize(x)
         if self.weight is not None:
-            z = quantize(z * self.quantize(self.weight), 1 / 64)
+            z = z * self.quantize(self.weight)
+            z = quantize(z, 1 / 64) if self.pre_hook_fx is None else z
         return z if self.bias is None else z + self.quantize(self.bias)
 
     def drive(self, x: Any) -> tuple[torch.Tensor, ...]:
@@ -998,3 +1025,32 @@ class KWTA(Recurrent):
         raise ExportError(
             f"{handle.name}: {self.label}: its bias acts on the current, which no process does; use Recurrent"
         )
+
+
+@arguments(module=instance(nn.Module), x=TENSOR)
+def step_delay(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """``x`` (..., time) one step later, for a block of one's own.
+
+    Where ``module.neuron`` keeps its state, what leaves at the end of a call enters at the
+    beginning of the next one of as many samples: ``module.delay_buffer``. Zeros enter otherwise.
+    """
+    persistent = getattr(getattr(module, "neuron", None), "persistent_state", False)
+    late = getattr(module, "delay_buffer", None) if persistent else None
+    if late is None or late.shape != x.shape[:-1]:
+        late = torch.zeros_like(x[..., 0])
+    now, left = axon.after(x, late[..., None])
+    if persistent:
+        module.delay_buffer = left[..., 0].detach()
+    return now
+
+
+class AbstractResidual(nn.Module):
+    """Base of residual blocks of one's own; it brings nothing."""
+
+
+# lava-dl's names of the blocks before they have a family, for blocks of one's own:
+# class Mine(slayer.block.cuba.AbstractCuba, slayer.block.base.AbstractDense)
+AbstractInput, AbstractFlatten, AbstractAverage = Input, Flatten, Average
+AbstractTimeDecimation, AbstractDense, AbstractAffine = TimeDecimation, Dense, Affine
+AbstractConv, AbstractConvT, AbstractPool, AbstractUnpool = Conv, ConvT, Pool, Unpool
+AbstractRecurrent, AbstractKWTA = Recurrent, KWTA

@@ -156,6 +156,10 @@ def kernel(self: Block, handle: h5py.Group, synapse: Any) -> None:
 
 
 def input_(self: Input, handle: h5py.Group) -> None:
+    if self.pre_hook_fx is not None:
+        raise ExportError(
+            f"{handle.name}: {self.label}: pre_hook_fx: what a file's input is rounded to is its own; use None"
+        )
     if self.complex:
         raise ExportError(
             f"{handle.name}: {self.label}: a resonator's (real, imag) input has no process; begin with a Dense or Conv block"

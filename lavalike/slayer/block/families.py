@@ -59,34 +59,48 @@ class Family:
         neuron: its class, or what makes one of its arguments.
         blocks: the blocks there are. Default: all.
         attributes: of all its blocks, in place of :class:`base.Block`'s. Default: none.
+        common: the name of what all its blocks share, in lava-dl.
     """
 
     doc: str
     neuron: Callable[..., base.Neuron]
     blocks: tuple[type[base.Block], ...] = BLOCKS
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    common: str = "AbstractFamily"
 
 
 COMPLEX = {"synapses": complex_synapse}
 FAMILIES = {
-    "cuba": Family("Blocks of CUBA neurons.", cuba.Neuron),
+    "cuba": Family("Blocks of CUBA neurons.", cuba.Neuron, common="AbstractCuba"),
     "lif": Family("Blocks of LIF neurons without a current.", lif.Neuron),
     "soft_lif": Family(
         "Blocks of CUBA neurons that train as rates and run as spikes.", soft_lif.Neuron, RATES
     ),
-    "alif": Family("Blocks of adaptive LIF neurons.", alif.Neuron, NO_AFFINE),
-    "rf": Family("Blocks of resonate-and-fire neurons.", rf.Neuron, attributes=COMPLEX),
+    "alif": Family(
+        "Blocks of adaptive LIF neurons.", alif.Neuron, NO_AFFINE, common="AbstractALIF"
+    ),
+    "rf": Family(
+        "Blocks of resonate-and-fire neurons.", rf.Neuron, attributes=COMPLEX, common="AbstractRF"
+    ),
     "rf_iz": Family(
-        "Blocks of Izhikevich's resonate-and-fire neurons.", rf_iz.Neuron, attributes=COMPLEX
+        "Blocks of Izhikevich's resonate-and-fire neurons.",
+        rf_iz.Neuron,
+        attributes=COMPLEX,
+        common="AbstractRFIz",
     ),
     "adrf": Family(
-        "Blocks of adaptive resonate-and-fire neurons.", adrf.Neuron, NO_AFFINE, COMPLEX
+        "Blocks of adaptive resonate-and-fire neurons.",
+        adrf.Neuron,
+        NO_AFFINE,
+        COMPLEX,
+        "AbstractADRF",
     ),
     "adrf_iz": Family(
         "Blocks of Izhikevich's adaptive resonate-and-fire neurons.",
         adrf_iz.Neuron,
         NO_AFFINE,
         COMPLEX,
+        "AbstractADRFIZ",
     ),
     # 64 x 4096 steps to 1: sums of many values would lose their last bits in float32
     "sigma_delta": Family(
@@ -104,6 +118,7 @@ FAMILIES = {
             coding.Output,
         ),
         {"shift_default": False, "exact_eval": True},
+        "AbstractSDRelu",
     ),
 }
 
@@ -131,18 +146,19 @@ def family(dynamics: Dynamics) -> ModuleType:
     )
 
 
-def made(name: str, family: Family) -> ModuleType:
-    """The module of ``family``, called ``name`` in this package."""
-    module = ModuleType(f"{__package__}.{name}", family.doc)
+def made(name: str, family: Family, package: str = __package__) -> ModuleType:
+    """The module of ``family``, called ``name`` in ``package``, by default this one."""
+    module = ModuleType(f"{package}.{name}", family.doc)
     module.__spec__ = ModuleSpec(module.__name__, None, origin=__file__)
-    module.__package__ = __package__
+    module.__package__ = package
     # below every block's own class, so that what a block says itself comes after what the family
     # says
     common = type(
-        "_Family",
+        family.common,
         (base.Block,),
         {"__module__": module.__name__, "neuron_class": family.neuron, **family.attributes},
     )
+    setattr(module, family.common, common)
     for block in family.blocks:
         setattr(
             module,

@@ -9,13 +9,13 @@ from torch import nn
 
 from lavalike.arguments import FLAG, arguments, real
 from lavalike.dynamics import adaptive
-from lavalike.slayer.neuron.alif import ADAPTATION, step_of
+from lavalike.slayer.neuron.alif import ADAPTATION, Adapting, step_of
 from lavalike.slayer.neuron.base import DECAY, SPIKING, W_SCALE, Number, deployed
 from lavalike.slayer.neuron.resonator import PERIOD, Resonator, neuron_params as neuron_params
 from lavalike.slayer.spike import Phase, Slayer
 
 
-class Neuron(Resonator):
+class Neuron(Adapting, Resonator):
     """A resonator whose threshold rises with every spike and falls back.
 
     Args:
@@ -26,7 +26,8 @@ class Neuron(Resonator):
 
     surrogate_class: ClassVar[type[Slayer]] = Phase
     declaration = adaptive.ADRF
-    dynamics_, graded_ = adaptive.ADRF, adaptive.ADRF_GRADED
+    dynamics_, seen_ = adaptive.ADRF, adaptive.ADRF_SEEN
+    phase = True
 
     @arguments(
         threshold_step=real(0),

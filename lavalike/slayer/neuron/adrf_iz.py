@@ -13,4 +13,5 @@ class Neuron(adrf.Neuron):
 
     surrogate_class = Exponential
     declaration = adaptive.ADRF_IZ
-    dynamics_, graded_ = adaptive.ADRF_IZ, adaptive.ADRF_IZ_GRADED
+    dynamics_, seen_ = adaptive.ADRF_IZ, adaptive.ADRF_IZ_SEEN
+    phase = False

@@ -21,7 +21,9 @@ from lavalike.slayer.neuron.base import (
     State,
     deployed,
     from_device,
+    seen,
 )
+from lavalike.slayer.states import between_calls
 
 
 def neuron_params(
@@ -31,7 +33,33 @@ def neuron_params(
     return from_device(device_params, adaptive.ALIF, scale, p_scale)
 
 
-class Neuron(_Neuron):
+# what rises with every spike, and how it falls back
+ADAPTATION = ("threshold", "threshold_step", "threshold_decay", "refractory_decay")
+
+
+class Adapting(_Neuron):
+    """What neurons of a rising threshold have besides."""
+
+    threshold_step: float
+
+    @property
+    def v_th_step(self) -> int:
+        """The threshold's step as an integer in 1/scale."""
+        return round(self.threshold_step * self.w_scale)
+
+    @property
+    def threshold_state(self) -> torch.Tensor:
+        """theta between two calls, (batch, channel, ...), or one number for all; settable."""
+        return self.threshold + self.held("offset")
+
+    @threshold_state.setter
+    def threshold_state(self, value: Number) -> None:
+        self.hold("offset", torch.as_tensor(value, device=self.device) - self.threshold)
+
+    refractory_state = between_calls("r")
+
+
+class Neuron(Adapting):
     """``u = LI(norm(x)); v = LI(u)``, not reset; a spike where v >= theta + r raises theta and r,
     which then decay.
 
@@ -40,6 +68,10 @@ class Neuron(_Neuron):
         current_decay, voltage_decay, threshold_decay, refractory_decay: 0..1, trained if
             requires_grad (lava-dl never trained the last two: they had no gradient).
         threshold and the rest: see the base class.
+
+    ``dynamics(x)`` is (current, voltage, threshold, refractory), theta and r as v meets them;
+    ``spike(voltage, threshold, refractory)``. Between calls: ``current_state``, ``voltage_state``,
+    ``threshold_state``, ``refractory_state``.
     """
 
     declaration = adaptive.ALIF
@@ -98,6 +130,7 @@ class Neuron(_Neuron):
         deployed("threshold_decay"),
         deployed("refractory_decay"),
     )
+    current_state, voltage_state = between_calls("u"), between_calls("v")
 
     @property
     def device_params(self) -> dict[str, Any]:
@@ -108,26 +141,44 @@ class Neuron(_Neuron):
             "gradedSpike": self.graded_spike,
         }
 
+    def constants(self) -> dict[str, Any]:
+        """Parameters of the step."""
+        counted = self.counted("current_decay", "voltage_decay", *ADAPTATION)
+        return counted | {"gain": 1.0, "bias": 0.0}
+
+    def normed(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.norm is None else self.norm(x)
+
+    def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(current, voltage, threshold, refractory) of input ``x``, over time."""
+        state = self.kept(len(x))
+        (_, *states), after = self.scan(
+            adaptive.ALIF_SEEN, [self.normed(seen(x))], self.constants, state
+        )
+        self.keep(after)
+        return tuple(states)
+
+    def spike(
+        self, voltage: torch.Tensor, threshold: torch.Tensor, refractory: torch.Tensor
+    ) -> torch.Tensor:
+        """What these states of ``dynamics`` send."""
+        met = threshold + refractory
+        s = self.fired("reaches", voltage, met)
+        s = self.grade(s, voltage, threshold=met) if self.graded_spike else s
+        return s if self.drop is None else self.drop(s)
+
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False
     ) -> tuple[torch.Tensor, State]:
         (z,) = x
-        dynamics = adaptive.ALIF_GRADED if self.graded_spike else adaptive.ALIF
-        (s, *sent), after = self.scan(
-            dynamics,
-            [z if self.norm is None else self.norm(z)],
-            lambda: (
-                self.counted("current_decay", "voltage_decay", *ADAPTATION)
-                | {"gain": 1.0, "bias": 0.0}
-            ),
-            state,
-            shift=shift,
+        dynamics = adaptive.ALIF_SEEN if self.graded_spike else adaptive.ALIF
+        (s, *states), after = self.scan(
+            dynamics, [self.normed(z)], self.constants, state, shift=shift
         )
-        return (self.grade(s, sent[0], threshold=sent[1]) if sent else s), after
-
-
-# what rises with every spike, and how it falls back
-ADAPTATION = ("threshold", "threshold_step", "threshold_decay", "refractory_decay")
+        if states:
+            _, voltage, threshold, refractory = states
+            s = self.grade(s, voltage, threshold=threshold + refractory)
+        return s, after
 
 
 def step_of(neuron: _Neuron, step: float) -> float:

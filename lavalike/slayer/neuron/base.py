@@ -3,6 +3,8 @@ normalisation, dropout."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,6 +19,7 @@ from lavalike.errors import InputError
 from lavalike.slayer.axon.sized import Sized, draw
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.spike import Graded, GradedPhase, Slayer
+from lavalike.slayer.states import Number as Number, State as State, Stateful
 from lavalike.slayer.utils.quantize import quantize
 
 W_SCALE = 64
@@ -53,11 +56,8 @@ SPIKING = COMMON | {
     "reset_grad": choice("slayer", "detach", "full"),
 }
 
-State = dict[str, torch.Tensor]
-Number = float | Sequence[float] | np.ndarray | torch.Tensor
 
-
-class Neuron(Sized):
+class Neuron(Sized, Stateful):
     """Base of the neurons.
 
     Args:
@@ -82,6 +82,17 @@ class Neuron(Sized):
     Input and output: (batch, channel, ..., time). ``stream(x, state)`` is the same without hidden
     state. ``overflows`` counts state values that left 24 bits since the last ``reset_overflows``:
     where it is 0, fixed_pt computes the same bits.
+
+    ``dynamics(x)`` are the states over time as they meet the threshold, one tensor like x each, and
+    ``spike(*states)`` the spikes that they cause, so that ``forward`` is one after the other; a
+    bfloat16 x has states in float32, which holds them. A class says which they are, and what
+    ``current_state`` and the like are called in it: states between two calls, one number or
+    (batch, channel, ...), from which the next call goes on whoever set them, and where
+    ``persistent_state`` keeps what the call leaves. They are rounded to the grid as they are set;
+    what is read may be a copy, so a new value is assigned (``neuron.voltage_state *= 0``).
+
+    ``shape`` is (channel, ...) of the last call. ``debug = True``: each call is computed by the
+    plain torch loop as well, and a RunError tells where the two differ.
     """
 
     tau_factor: ClassVar[float] = 100.0
@@ -94,7 +105,7 @@ class Neuron(Sized):
         Dynamics
     ]  # says what its parameters are, and how a file and the step call them
     overflows: torch.Tensor
-    _state: State | None = None
+    debug: bool = False
     unjittered: ClassVar[tuple[str, ...]] = (
         "threshold_decay",
         "refractory_decay",
@@ -174,6 +185,21 @@ class Neuron(Sized):
     def ref_delay(self) -> int:
         """Refractory period in steps: always 1, none."""
         return 1
+
+    @property
+    def weight_exponent(self) -> int:
+        """Bits of the states beyond the 6 that they have more than weights."""
+        return int(math.log2(self.s_scale // self.w_scale)) - 6
+
+    @property
+    def num_neurons(self) -> int | None:
+        """Neurons of a sample in the last call."""
+        return None if self.shape is None else math.prod(self.shape)
+
+    @property
+    def complex(self) -> bool:
+        """Whether it takes (real, imag)."""
+        return self.inputs == 2
 
     @property
     def device(self) -> torch.device:
@@ -297,6 +323,23 @@ class Neuron(Sized):
             p.clamp_(*self.limits(name))
         return p + (p.round() - p).detach() if p.requires_grad else p.round()
 
+    def clamp(self) -> None:
+        """Bring the decays back into their limits, as every call does."""
+        for name in self.decays:
+            self.used(name)
+
+    def assign(self, name: str, value: Number) -> None:
+        """Set a decay, in 1/4096: one number, or one a channel."""
+        values = torch.as_tensor(value, dtype=torch.float32).detach().reshape(-1)
+        low, high = self.limits(name)
+        if not values.numel() or not bool(((values >= low) & (values <= high)).all()):
+            raise InputError(
+                f"{self.label}: {name} is in {low}..{high} (1/{P_SCALE}), one number or one a channel, got {value!r}"
+            )
+        if values.numel() > 1:
+            self.separate(name, values.numel())
+        self._set(name, values)
+
     def integer(self, name: str) -> Any:
         """The parameter as it is deployed: an int, or an array of one a channel."""
         values = getattr(self, name).detach().clamp(*self.limits(name)).round().long()
@@ -339,6 +382,7 @@ class Neuron(Sized):
             raise InputError(
                 f"{self.label}: input has dtype {x.dtype}; expected float32, float64 or bfloat16"
             )
+        self.saw(x)
         for other in inputs[1:]:
             if other.shape != x.shape or other.dtype != x.dtype:
                 raise InputError(
@@ -352,7 +396,6 @@ class Neuron(Sized):
         inputs: Sequence[torch.Tensor],
         parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         state: State | None = None,
-        prefix: str = "",
         shift: bool = False,
         training: fused.Training | None = None,
     ) -> tuple[list[torch.Tensor], State]:
@@ -363,14 +406,8 @@ class Neuron(Sized):
         """
         self.check(inputs)
         x = inputs[0]
-        own = (
-            {s: state[prefix + s] for s in dynamics.states if prefix + s in state} if state else {}
-        )
-        for s, value in own.items():
-            if value.shape != x.shape[:-1]:
-                raise InputError(
-                    f"{self.label}: state {s} has shape {tuple(value.shape)}; the input needs {tuple(x.shape[:-1])}"
-                )
+        own = {s: state[s] for s in dynamics.states if s in state} if state else {}
+        self.fitting(own, x)
         self.fit(x.shape[1])
         parameters = parameters() if callable(parameters) else parameters
         for n, p in parameters.items():
@@ -379,7 +416,7 @@ class Neuron(Sized):
                     f"{self.label}: {n} has {p.numel()} values, one a channel; the input has shape {tuple(x.shape)}"
                 )
         outputs, after, overflows = over_time(
-            dynamics, training or self.training_, inputs, parameters, own, shift
+            dynamics, training or self.training_, inputs, parameters, own, shift, self.debug
         )
         for s, value in after.items():
             if not bool(torch.isfinite(value.detach().sum())):
@@ -389,7 +426,7 @@ class Neuron(Sized):
                 )
         with torch.no_grad():
             self.overflows += overflows
-        return outputs, {prefix + s: v for s, v in after.items()}
+        return outputs, after
 
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False
@@ -408,24 +445,31 @@ class Neuron(Sized):
         raise NotImplementedError(f"{self.label}: a Neuron of Affine blocks defines affine")
 
     def respond(self, *x: torch.Tensor, shift: bool = False) -> torch.Tensor:
-        """``stream`` from rest, or with ``persistent_state`` from where the last call ended."""
-        state = self._state if self.persistent_state else None
-        if state is not None and any(v.shape[0] != x[0].shape[0] for v in state.values()):
-            state = None  # another batch: a new beginning, as in slayer
-        y, after = self.stream(*x, state=state, shift=shift)
-        if self.persistent_state:
-            self._state = {k: v.detach() for k, v in after.items()}
+        """``stream`` from the states that are kept, or were set, else from rest."""
+        y, after = self.stream(*x, state=self.kept(len(x[0])), shift=shift)
+        self.keep(after)
         return y if self.drop is None else self.drop(y)
 
     def forward(self, *x: torch.Tensor) -> torch.Tensor:
+        return self.respond(*self.taken(x))
+
+    def taken(self, x: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
+        """The inputs of a call: one by one, or as a tuple."""
         x = tuple(x[0]) if len(x) == 1 and isinstance(x[0], tuple | list) else x
         if len(x) != self.inputs:
             raise InputError(f"{self.label}: takes {self.inputs} inputs{self.pair}, got {len(x)}")
-        return self.respond(*x)
+        return x
 
-    def reset_state(self) -> None:
-        """Forget what ``persistent_state`` kept."""
-        self._state = None
+    def on_grid(self, state: torch.Tensor) -> torch.Tensor:
+        return (state * self.s_scale).trunc() / self.s_scale
+
+    def fired(self, word: str, *values: Any) -> torch.Tensor:
+        """A spike by the word that the step says it with, of states outside of a loop, and with its
+        gradient."""
+        training = dataclasses.replace(self.training_, arithmetic="float")
+        numbers = {n: values[0].new_tensor(v) for n, v in training.numbers.items()}
+        out: torch.Tensor = training.words(numbers)[word](*values)
+        return out
 
 
 def one_a_channel(value: Number) -> bool:
@@ -436,9 +480,18 @@ def one_a_channel(value: Number) -> bool:
 
 
 def deployed(name: str) -> property:
-    """``cx_<name>``: a parameter as it is deployed, an int in 1/4096, or an array of one a
-    channel."""
-    return property(lambda self: self.integer(name), doc=deployed.__doc__)
+    """``cx_<name>``: a parameter as it is deployed, an int in 1/4096, or an array of one a channel;
+    settable."""
+    return property(
+        lambda self: self.integer(name),
+        lambda self, value: self.assign(name, value),
+        doc=deployed.__doc__,
+    )
+
+
+def seen(x: torch.Tensor) -> torch.Tensor:
+    """An input whose states are seen: bfloat16 would not hold them."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def from_device(

@@ -22,7 +22,9 @@ from lavalike.slayer.neuron.base import (
     State,
     deployed,
     from_device,
+    seen,
 )
+from lavalike.slayer.states import between_calls
 
 
 def neuron_params(
@@ -44,6 +46,9 @@ class Neuron(_Neuron):
             nothing. Losses are of times or of membranes (an Affine block): counts of spikes have no
             such gradient. Not in Recurrent blocks, nor with graded_spike.
         threshold and the rest: see the base class.
+
+    ``dynamics(x)`` is (current, voltage), the current after the norm, the voltage before its reset;
+    ``spike(voltage)``. Between calls: ``current_state``, ``voltage_state``.
     """
 
     declaration = lif.LIF
@@ -94,6 +99,7 @@ class Neuron(_Neuron):
         self.add_parameter("voltage_decay", voltage_decay)
 
     cx_current_decay, cx_voltage_decay = deployed("current_decay"), deployed("voltage_decay")
+    current_state, voltage_state = between_calls("u"), between_calls("v")
 
     @property
     def device_params(self) -> dict[str, Any]:
@@ -120,12 +126,20 @@ class Neuron(_Neuron):
             s = self.grade(s, v)
         return s, v, after
 
-    def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(current, voltage, spikes) of input ``x``; the current after normalisation, the voltage
-        before its reset."""
-        u, _ = self.current(x)
-        s, v, _ = self.fire(u)
-        return u, v, s
+    def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(current, voltage) of input ``x``, over time: the current after normalisation, the
+        voltage before its reset."""
+        state = self.kept(len(x))
+        u, before = self.current(seen(x), state)
+        _, v, after = self.fire(u, state)
+        self.keep(before | after)
+        return u, v
+
+    def spike(self, voltage: torch.Tensor) -> torch.Tensor:
+        """What the voltage of ``dynamics`` sends."""
+        s = self.fired("above", voltage, self._threshold)
+        s = self.grade(s, voltage) if self.graded_spike else s
+        return s if self.drop is None else self.drop(s)
 
     def voltage(self, x: torch.Tensor) -> torch.Tensor:
         """The voltage without threshold and reset."""
@@ -137,14 +151,11 @@ class Neuron(_Neuron):
         """The voltage without threshold and reset, and the state after it."""
         (x,) = inputs
         u, after = self.current(x, state)
+        before = {"u": state["v"]} if state and "v" in state else None
         (v,), more = self.scan(
-            lif.INTEGRATE,
-            [u],
-            lambda: {"keep_u": P_SCALE - self.used("voltage_decay")},
-            state,
-            prefix="voltage_",
+            lif.INTEGRATE, [u], lambda: {"keep_u": P_SCALE - self.used("voltage_decay")}, before
         )
-        return (v,), after | more
+        return (v,), after | {"v": more["u"]}
 
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False

@@ -44,6 +44,9 @@ class Neuron(cuba.Neuron):
     Args:
         voltage_decay: 0..1, trained if requires_grad.
         threshold and the rest: see the base class.
+
+    ``dynamics(x)`` is (voltage,), before its reset; ``spike(voltage)``. Between calls:
+    ``voltage_state``.
     """
 
     declaration = lif.FIRE
@@ -83,6 +86,7 @@ class Neuron(cuba.Neuron):
     cx_current_decay = property(
         lambda self: P_SCALE, doc="As of a cuba neuron without a lasting current."
     )
+    current_state = property(doc="There is none.")
 
     @property
     def device_params(self) -> dict[str, Any]:
@@ -96,6 +100,10 @@ class Neuron(cuba.Neuron):
 
     def current(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         return x if self.norm is None else self.norm(x), {}
+
+    def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(voltage,) of input ``x``, over time, before its reset."""
+        return super().dynamics(x)[1:]
 
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -40,6 +40,9 @@ class MeanOnlyBatchNorm(Sized):
         num_features: channels; found at the first call if None.
         momentum: share of the batch in the running mean, 0..1. Default 0.1.
         pre_hook_fx: the quantisation; takes ``descale`` too. A neuron gives its own.
+
+    Attributes: ``update``: whether training uses and counts the batch's mean (default), or the
+    running one as evaluation does; ``num_features``, None until they are known.
     """
 
     running_mean: torch.Tensor
@@ -57,11 +60,20 @@ class MeanOnlyBatchNorm(Sized):
             "running_mean", torch.zeros(1 if num_features is None else num_features)
         )
         self._sized = num_features is not None
+        self.update = True
         self.over_ranks = False  # the batch is that of all processes of a training
 
     @property
     def label(self) -> str:
         return f"norm.{type(self).__name__}"
+
+    @property
+    def num_features(self) -> int | None:
+        return len(self.running_mean) if self._sized else None
+
+    def reset_parameters(self) -> None:
+        """Forget what was counted."""
+        self.running_mean.zero_()
 
     def unsized(self) -> Iterable[str]:
         return () if self._sized else ("running_mean",)
@@ -92,7 +104,7 @@ class MeanOnlyBatchNorm(Sized):
     def mean(self, of_batch: Callable[[], torch.Tensor]) -> torch.Tensor:
         """What is subtracted, one a channel: the batch's mean in training, which moves the running
         one, else that; quantised."""
-        if not self.training:
+        if not (self.training and self.update):
             return self.pre_hook_fx(self.running_mean)
         mean = of_batch()
         if self.over_ranks:
@@ -119,6 +131,7 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
     """
 
     running_var: torch.Tensor
+    START: ClassVar[float] = 0.5
 
     @arguments(weight_exp_bits=integer(0, 30), eps=real(above=0))
     def __init__(
@@ -131,12 +144,20 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
     ) -> None:
         super().__init__(num_features, momentum, pre_hook_fx)
         self.weight_exp_bits, self.eps = weight_exp_bits, eps
-        self.register_buffer("running_var", torch.full((1,), 0.5))
+        self.register_buffer("running_var", torch.full((1,), self.START))
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.running_var.fill_(self.START)
 
     def exponent(self, var: torch.Tensor) -> torch.Tensor:
         return torch.ceil(torch.log2(torch.sqrt(var + self.eps))).clamp(
             -self.weight_exp_bits, self.weight_exp_bits
         )
+
+    def std(self, var: torch.Tensor) -> torch.Tensor:
+        """What an input of this variance is divided by."""
+        return 2 ** self.exponent(var)
 
     @property
     def weight_exp(self) -> torch.Tensor:
@@ -145,10 +166,13 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         centred = super().forward(x)
-        if not self.training:
-            return centred / 2 ** self.weight_exp.to(x.dtype)
-        var = x.detach().var(correction=0)
+        if not (self.training and self.update):
+            return centred / self.std(self.running_var).to(x.dtype)
+        count, values = x.numel(), x.detach()
         if self.over_ranks:
-            var = _averaged(((x.detach() - _averaged(x.detach().mean())) ** 2).mean())
-        self.average(self.running_var, var, x.numel() / (x.numel() + 1))
-        return centred / 2 ** self.exponent(var)
+            count *= torch.distributed.get_world_size()
+            var = _averaged(((values - _averaged(values.mean())) ** 2).mean())
+        else:
+            var = values.var(correction=0)
+        self.average(self.running_var, var, count / (count + 1))
+        return centred / self.std(var)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +26,9 @@ from lavalike.slayer.neuron.base import (
     deployed,
     from_device,
     one_a_channel,
+    seen,
 )
+from lavalike.slayer.states import between_calls
 
 ROTATION = ("sin_decay", "cos_decay")
 PERIOD = Rule(
@@ -62,14 +64,20 @@ class Resonator(Neuron):
             Default True.
         threshold and the rest: see the base class; a graded spike sends real (of the Izhikevich
             kinds imag) as it was before a reset.
+
+    ``dynamics((real, imag))`` is (real, imag) as they meet the threshold, of the adaptive kinds
+    (real, imag, threshold, refractory); ``spike(*states)``, of the states that ``dynamics`` last
+    returned: whether imag passes zero in their first step, the step before tells. Between calls:
+    ``real_state``, ``imag_state``, of the adaptive kinds ``threshold_state``, ``refractory_state``
+    too. ``period``, ``decay``, ``frequency`` and ``lam`` are settable, one number or one a channel.
     """
 
     inputs = 2
     pair = " (real, imag)"
     dynamics_: ClassVar[Dynamics]
-    graded_: ClassVar[
-        Dynamics
-    ]  # the same, with the state that spikes send, and the threshold where it varies
+    seen_: ClassVar[Dynamics]  # the same, with the states as they meet the threshold
+    phase: ClassVar[bool] = False  # a spike is real's, as imag passes zero; else imag's
+    _before: torch.Tensor | None = None  # imag, where the states that were last seen begin
 
     @arguments(period=PERIOD, decay=DECAY, log_init=FLAG, **SPIKING)
     def __init__(
@@ -193,22 +201,50 @@ class Resonator(Neuron):
         the following."""
         return -np.log(np.hypot(*self.rotation))
 
+    @lam.setter
+    def lam(self, value: Number) -> None:
+        self.decay = -np.expm1(-as_array(value))
+
     @property
     def decay(self) -> np.ndarray:
         """Of the amplitude a step."""
         return 1 - np.hypot(*self.rotation)
+
+    @decay.setter
+    def decay(self, value: Number) -> None:
+        DECAY.check(self.label, "decay", value)
+        self._turn_by(self.period, value)
 
     @property
     def frequency(self) -> np.ndarray:
         """Turns a step."""
         return np.arctan2(*self.rotation) / (2 * math.pi)
 
+    @frequency.setter
+    def frequency(self, value: Number) -> None:
+        with np.errstate(divide="ignore"):
+            self.period = 1 / as_array(value)
+
     @property
     def period(self) -> np.ndarray:
         """Steps a turn."""
         return 1 / self.frequency
 
+    @period.setter
+    def period(self, value: Number) -> None:
+        PERIOD.check(self.label, "period", value)
+        self._turn_by(value, self.decay)
+
+    def _turn_by(self, period: Number, decay: Number) -> None:
+        turn = np.broadcast_arrays(*(as_array(v).reshape(-1) for v in (period, decay)))
+        for name, value in zip(ROTATION, _rotation(*map(torch.tensor, turn)), strict=True):
+            if value.numel() > 1:
+                self.separate(name, value.numel())
+            self._set(name, value)
+        self._drawn = True
+
     cx_sin_decay, cx_cos_decay = deployed("sin_decay"), deployed("cos_decay")
+    real_state, imag_state = between_calls("real"), between_calls("imag")
 
     def integer(self, name: str) -> Any:
         self._turn()  # where training left an amplitude that would grow
@@ -238,19 +274,53 @@ class Resonator(Neuron):
         norms = self.norms
         return tuple(norm(v) for norm, v in zip(norms, x, strict=True)) if norms else x
 
+    def dynamics(self, *x: Any) -> tuple[torch.Tensor, ...]:
+        """(real, imag) of an input (real, imag), over time, as they meet the threshold; of the
+        adaptive kinds also the threshold and r."""
+        taken = tuple(map(seen, self.taken(x)))
+        state = self.kept(len(taken[0]))
+        self._before = (state or {}).get("imag")
+        (_, *states), after = self.scan(self.seen_, self.normed(taken), self.constants, state)
+        self.keep(after)
+        return tuple(states)
+
+    def spike(self, *states: torch.Tensor) -> torch.Tensor:
+        """What the states of ``dynamics`` send."""
+        due = len(self.seen_.outputs) - 1
+        if len(states) != due:
+            raise InputError(
+                f"{self.label}: spike takes the {due} states of dynamics, got {len(states)}"
+            )
+        real, imag, *theta = states
+        met: Any = theta[0] + theta[1] if theta else self._threshold
+        if self.phase:
+            first = torch.zeros_like(imag[..., 0]) if self._before is None else self._before
+            first = first.to(imag).expand(imag.shape[:-1])[..., None]
+            s = self.fired("crosses", real, imag, torch.cat([first, imag[..., :-1]], -1), met)
+        else:
+            s = self.fired("reaches", imag, met)
+        s = self._graded(s, states) if self.graded_spike else s
+        return s if self.drop is None else self.drop(s)
+
+    def _graded(self, s: torch.Tensor, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        real, imag, *theta = states
+        sent = (real, imag) if self.phase else (imag,)
+        return self.grade(s, *sent, threshold=theta[0] + theta[1] if theta else None)
+
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False
     ) -> tuple[torch.Tensor, State]:
-        if not self.graded_spike:
-            (s,), after = self.scan(
-                self.dynamics_, self.normed(x), self.constants, state, shift=shift
-            )
-            return s, after
-        (s, *sent), after = self.scan(
-            self.graded_, self.normed(x), self.constants, state, shift=shift
+        dynamics = self.seen_ if self.graded_spike else self.dynamics_
+        (s, *states), after = self.scan(
+            dynamics, self.normed(x), self.constants, state, shift=shift
         )
-        threshold = sent.pop() if "theta_out" in self.graded_.outputs else None
-        return self.grade(s, *sent, threshold=threshold), after
+        return (self._graded(s, states) if states else s), after
+
+
+def as_array(value: Number) -> np.ndarray:
+    return np.asarray(
+        value.detach().cpu() if isinstance(value, torch.Tensor) else value, np.float64
+    )
 
 
 def _values(neuron: Neuron, name: str, value: Number) -> torch.Tensor:
@@ -260,8 +330,6 @@ def _values(neuron: Neuron, name: str, value: Number) -> torch.Tensor:
         raise InputError(
             f"{neuron.label}: {name} is one value, or one a channel, got shape {tuple(values.shape)}"
         )
-    if not one_a_channel(value) and values.numel() == 2 and values[0] > values[1]:
-        raise InputError(f"{neuron.label}: {name} is a pair (low, high), got {value!r}")
     return values.reshape(-1)
 
 

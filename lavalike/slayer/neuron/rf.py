@@ -16,4 +16,5 @@ class Neuron(Resonator):
     tau_factor, scale_factor = 0.5, 10.0
     surrogate_class: ClassVar[type[Slayer]] = Phase
     declaration = resonator.RF
-    dynamics_, graded_ = resonator.RF, resonator.RF_GRADED
+    dynamics_, seen_ = resonator.RF, resonator.RF_SEEN
+    phase = True

@@ -13,7 +13,7 @@ class Neuron(Resonator):
     __doc__ = Resonator.__doc__
 
     declaration = resonator.RF_IZ
-    dynamics_, graded_ = resonator.RF_IZ, resonator.RF_IZ_GRADED
+    dynamics_, seen_ = resonator.RF_IZ, resonator.RF_IZ_SEEN
 
     def constants(self) -> dict[str, Any]:
         constants = super().constants()

@@ -43,7 +43,8 @@ class Neuron(_Neuron):
         tau_grad, scale_grad, scale, norm, dropout, persistent_state, requires_grad: see the base
             class; requires_grad trains the threshold.
 
-    Messages are multiples of 1 / (64 scale).
+    Messages are multiples of 1 / (64 scale). What it keeps between calls is its parts':
+    ``sigma.pre_state``, ``delta.pre_state``, ``delta.residual_state``, ``delta.error_state``.
     """
 
     declaration = delta.SIGMA_DELTA_RELU
@@ -83,7 +84,7 @@ class Neuron(_Neuron):
         )
         self.tau_rho = float(tau_grad) * int(min(given) * self.w_scale) / self.w_scale
         self.activation = activation
-        self.sigma = Sigma()
+        self.sigma = Sigma(persistent_state)
         self.delta = Delta(
             threshold,
             self.s_scale,
@@ -91,18 +92,41 @@ class Neuron(_Neuron):
             scale_grad,
             cum_error,
             shared_param,
-            False,
+            persistent_state,
             requires_grad,
             self.w_scale,
         )
-        self.delta.label = self.label
+        self.delta.label = self.sigma.label = self.label
         self.bias = nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    # the parts keep the states, so that they go on by themselves as well
+    @property
+    def _state(self) -> State | None:  # type: ignore[override]  # its parts have it
+        return {**(self.sigma._state or {}), **(self.delta._state or {})} or None
+
+    @_state.setter
+    def _state(self, state: State | None) -> None:
+        self.sigma._state = {"sigma": state["sigma"]} if state and "sigma" in state else None
+        self.delta._state = {k: v for k, v in (state or {}).items() if k != "sigma"} or None
+
+    @property
+    def debug(self) -> bool:  # type: ignore[override]  # its parts have it
+        return self.delta.debug
+
+    @debug.setter
+    def debug(self, on: bool) -> None:
+        self.delta.debug = on
 
     def set_bias(self, bias: torch.Tensor | float) -> None:
         """A bias before the activation, one number or one a channel; quantised as it is used."""
         self.bias = nn.Parameter(
             torch.as_tensor(bias, dtype=torch.float32).reshape(-1), requires_grad=False
         )
+
+    @property
+    def bias_is_set(self) -> bool:
+        """Whether ``set_bias`` gave it one that is not 0."""
+        return self.bias.numel() > 1 or self.bias.item() != 0
 
     def fit(self, channels: int) -> None:
         super().fit(channels)
@@ -163,7 +187,7 @@ class Neuron(_Neuron):
         z, before = self.decode(z, state)
         if self.norm is not None:
             z = self.norm(z)
-        if self.bias.numel() > 1 or self.bias.item() != 0:
+        if self.bias_is_set:
             z = z + self.quantize_8bit(self.bias).reshape(1, -1, *[1] * (z.dim() - 2))
         y, after = self.delta.stream(self.activation(z), state, shift)
         return y, before | after

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lavalike.arguments import FLAG, TENSOR, arguments, real as number
-from lavalike.slayer.spike import GradedPhase, Phase
+from lavalike.slayer.spike.spike import GradedPhase, Phase
 
 
 class _Plain(torch.autograd.Function):

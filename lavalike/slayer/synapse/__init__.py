@@ -6,6 +6,7 @@ from lavalike.slayer.synapse.layer import (
     Conv as Conv,
     ConvTranspose as ConvTranspose,
     Dense as Dense,
+    GenericLayer as GenericLayer,
     Hook as Hook,
     Pool as Pool,
     Synapse as Synapse,

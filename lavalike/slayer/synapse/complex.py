@@ -11,15 +11,13 @@ from torch import nn
 from lavalike.slayer.synapse import layer
 
 
-class _Complex(nn.Module):
-    """``(real(x), imag(x))``; both synapses have the arguments of the class of this name in
-    :mod:`lavalike.slayer.synapse`."""
+class ComplexLayer(nn.Module):
+    """What all pairs of synapses ``real`` and ``imag`` have, also one's own, which assigns them
+    after ``super().__init__()``."""
 
-    part: ClassVar[type[layer.Synapse]]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
-        self.real, self.imag = self.part(*args, **kwargs), self.part(*args, **kwargs)
+    complex: bool = True
+    real: Any
+    imag: Any
 
     def __getattr__(self, name: str) -> Any:
         # sizes, kernel and the like are those of either part
@@ -35,21 +33,30 @@ class _Complex(nn.Module):
             "groups",
             "axes",
             "output_size",
+            "shape",
         ):
             return getattr(self.real, name)
         return super().__getattr__(name)
 
     @property
     def pre_hook_fx(self) -> layer.Hook | None:
-        return self.real.pre_hook_fx
+        hook: layer.Hook | None = self.real.pre_hook_fx
+        return hook
 
     @pre_hook_fx.setter
     def pre_hook_fx(self, hook: layer.Hook | None) -> None:
         self.real.pre_hook_fx = self.imag.pre_hook_fx = hook
 
     @property
-    def weight_norm(self) -> bool:
-        return self.real.weight_norm
+    def weight_norm_enabled(self) -> bool:
+        enabled: bool = self.real.weight_norm_enabled
+        return enabled
+
+    weight_norm = weight_norm_enabled
+
+    def enable_weight_norm(self) -> None:
+        self.real.enable_weight_norm()
+        self.imag.enable_weight_norm()
 
     def disable_weight_norm(self) -> None:
         self.real.disable_weight_norm()
@@ -62,6 +69,17 @@ class _Complex(nn.Module):
 
     def forward(self, x: torch.Tensor, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return self.real(x, *args), self.imag(x, *args)
+
+
+class _Complex(ComplexLayer):
+    """``(real(x), imag(x))``; both synapses have the arguments of the class of this name in
+    :mod:`lavalike.slayer.synapse`."""
+
+    part: ClassVar[type[layer.Synapse]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        self.real, self.imag = self.part(*args, **kwargs), self.part(*args, **kwargs)
 
 
 class Dense(_Complex):

@@ -59,12 +59,87 @@ def _unfold(y: torch.Tensor, time: int) -> torch.Tensor:
     return y.unflatten(0, (time, -1)).movedim(0, -1)
 
 
-class Synapse(nn.Module):
+class GenericLayer(nn.Module):
+    """What all synapses of a ``weight`` have, also one's own: quantisation, weight normalisation,
+    the size of a gradient.
+
+    With weight_norm the parameters are ``weight_g`` and ``weight_v``, and ``weight`` is ``weight_g
+    * weight_v / |weight_v|``, norms taken over all but the first axis. ``complex``: whether there
+    are two, :mod:`lavalike.slayer.synapse.complex`. ``pre_hook_fx``: what is applied to the weight
+    in use, a quantisation for instance; None: nothing.
+
+        class Mine(nn.Conv3d, GenericLayer):
+            def forward(self, x):
+                return self._conv_forward(x, self.effective_weight(), None)
+    """
+
+    complex: bool = False
+    _pre_hook_fx: Hook | None = None
+
+    @property
+    def pre_hook_fx(self) -> Hook | None:
+        return self._pre_hook_fx
+
+    @pre_hook_fx.setter
+    def pre_hook_fx(self, hook: Hook | None) -> None:
+        self._pre_hook_fx = hook
+
+    @property
+    def weight_norm_enabled(self) -> bool:
+        return "weight_v" in self._parameters
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "weight" and self.weight_norm_enabled:
+            return self.raw_weight()
+        return super().__getattr__(name)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the weight."""
+        return (self.weight_v if self.weight_norm_enabled else self.weight).shape
+
+    def raw_weight(self) -> torch.Tensor:
+        """The weight before quantisation."""
+        return (
+            torch._weight_norm(self.weight_v, self.weight_g, 0)
+            if self.weight_norm_enabled
+            else self.weight
+        )
+
+    def effective_weight(self) -> torch.Tensor:
+        """The weight in use."""
+        w = self.raw_weight()
+        return w if self._pre_hook_fx is None else self._pre_hook_fx(w)
+
+    def enable_weight_norm(self) -> None:
+        """Train length and direction of the weight instead of it; before an optimizer is made."""
+        if not self.weight_norm_enabled:
+            weight = self.weight.detach()
+            over = tuple(range(1, weight.dim()))
+            del self.weight
+            self.weight_g = nn.Parameter(torch.linalg.vector_norm(weight, dim=over, keepdim=True))
+            self.weight_v = nn.Parameter(weight)
+
+    def disable_weight_norm(self) -> None:
+        """Replace weight_g and weight_v by the weight they stand for."""
+        if self.weight_norm_enabled:
+            weight = self.raw_weight().detach()
+            del self.weight_g, self.weight_v
+            self.weight = nn.Parameter(weight)
+
+    @property
+    def grad_norm(self) -> float:
+        """Norm of the weight's gradient (of weight_g with weight_norm) over its number of elements;
+        0 without one."""
+        p = self.weight_g if self.weight_norm_enabled else self.weight
+        return 0.0 if p.grad is None else float(p.grad.norm() / p.grad.numel())
+
+
+class Synapse(GenericLayer):
     """A weight of shape ``(out, in, kernel..., 1)``, as slayer stores all of them.
 
-    With ``weight_norm`` it is ``weight_g * weight_v / |weight_v|``, norms taken over all but the
-    first axis. ``exact_eval``: outside training multiply in float64, where sums of quantised values
-    are exact in any order.
+    ``exact_eval``: outside training multiply in float64, where sums of quantised values are exact
+    in any order.
     """
 
     def __init__(
@@ -79,22 +154,15 @@ class Synapse(nn.Module):
         self.exact_eval = False
         init = torch.empty(*shape, 1)
         nn.init.kaiming_uniform_(init, a=math.sqrt(5))
-        init *= weight_scale
+        self.weight = nn.Parameter(init * weight_scale)
         if weight_norm:
-            self.weight_g = nn.Parameter(
-                torch.linalg.vector_norm(init, dim=tuple(range(1, init.dim())), keepdim=True)
-            )
-            self.weight_v = nn.Parameter(init)
-        else:
-            self.weight = nn.Parameter(init)
+            self.enable_weight_norm()
+
+    weight_norm = GenericLayer.weight_norm_enabled
 
     @property
     def label(self) -> str:
         return f"synapse.{type(self).__name__}"
-
-    @property
-    def weight_norm(self) -> bool:
-        return "weight_v" in self._parameters
 
     def _load_from_state_dict(
         self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any
@@ -105,17 +173,6 @@ class Synapse(nn.Module):
             if value is not None:
                 state_dict[prefix + own] = value
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-    def raw_weight(self) -> torch.Tensor:
-        """The weight before quantisation."""
-        return (
-            torch._weight_norm(self.weight_v, self.weight_g, 0) if self.weight_norm else self.weight
-        )
-
-    def effective_weight(self) -> torch.Tensor:
-        """The weight in use."""
-        w = self.raw_weight()
-        return w if self.pre_hook_fx is None else self.pre_hook_fx(w)
 
     def operands(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Input and weight as they are multiplied."""
@@ -138,20 +195,6 @@ class Synapse(nn.Module):
             raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; expected ({names})")
         if 0 in x.shape:
             raise InputError(f"{self.label}: input has shape {tuple(x.shape)}; none may be 0")
-
-    def disable_weight_norm(self) -> None:
-        """Replace weight_g and weight_v by the weight they stand for."""
-        if self.weight_norm:
-            weight = self.raw_weight().detach()
-            del self.weight_g, self.weight_v
-            self.weight = nn.Parameter(weight)
-
-    @property
-    def grad_norm(self) -> float:
-        """Norm of the weight's gradient (of weight_g with weight_norm) over its number of elements;
-        0 without one."""
-        p = self.weight_g if self.weight_norm else self.weight
-        return 0.0 if p.grad is None else float(p.grad.norm() / p.grad.numel())
 
 
 class Dense(Synapse):
@@ -179,6 +222,10 @@ class Dense(Synapse):
             math.prod(map(int, in_neurons)) if self.spatial else int(in_neurons),
             int(out_neurons),
         )
+        # lava-dl's, to whom a shape is (width, height, channels)
+        given = tuple(in_neurons) if self.spatial else (1, 1, in_neurons)
+        self.in_channels = int(given[2]) if len(given) == 3 else 1
+        self.out_channels = self.out_neurons
         super().__init__(
             (self.out_neurons, self.in_neurons, 1, 1), weight_scale, weight_norm, pre_hook_fx
         )
@@ -370,11 +417,14 @@ class Pool(_Kernel):
     ) -> None:
         self.sizes(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         if weight_norm:
-            raise InputError(f"{self.label}: its weight is fixed; weight_norm does not apply")
+            self.enable_weight_norm()
         super().__init__((1, 1, *self.kernel_size), 1, False, pre_hook_fx)
         self.weight = nn.Parameter(
             torch.full_like(self.weight, float(weight_scale)), requires_grad=False
         )
+
+    def enable_weight_norm(self) -> None:
+        raise InputError(f"{self.label}: its weight is fixed; weight_norm does not apply")
 
     @property
     def tiles(self) -> bool:

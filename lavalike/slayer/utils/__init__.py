@@ -13,14 +13,14 @@ from lavalike.slayer.utils.checkpoint import (
     save_checkpoint as save_checkpoint,
 )
 from lavalike.slayer.utils.groups import parameter_groups as parameter_groups
-from lavalike.slayer.utils.misc import (
+from lavalike.slayer.utils.quantize import MODE as MODE, quantize_hook_fx as quantize_hook_fx
+from lavalike.slayer.utils.stats import LearningStat as LearningStat, LearningStats as LearningStats
+from lavalike.slayer.utils.utils import (
     diagonal_mask as diagonal_mask,
     dotdict as dotdict,
     event_rate as event_rate,
     staticproperty as staticproperty,
 )
-from lavalike.slayer.utils.quantize import MODE as MODE, quantize_hook_fx as quantize_hook_fx
-from lavalike.slayer.utils.stats import LearningStat as LearningStat, LearningStats as LearningStats
 
 quantize = _quantize.quantize
 QUANTIZE_MODE = MODE  # its name in lava-dl

@@ -29,6 +29,7 @@ class LearningStat:
         loss_log, accuracy_log: a value an epoch, NaN where there were no samples, or none were
             classified.
         min_loss, max_accuracy: the best of them, None before the first.
+        valid_loss_log, valid_accuracy_log: whether any epoch has one.
     """
 
     @arguments(loss_str=TEXT, loss_unit=TEXT, accuracy_str=TEXT, accuracy_unit=TEXT)
@@ -51,6 +52,14 @@ class LearningStat:
         self.max_accuracy: float | None = None
         self._best = (False, False)
         self.reset()
+
+    @property
+    def valid_loss_log(self) -> bool:
+        return not all(map(math.isnan, self.loss_log))
+
+    @property
+    def valid_accuracy_log(self) -> bool:
+        return not all(map(math.isnan, self.accuracy_log))
 
     @property
     def correct_samples(self) -> float:
@@ -286,9 +295,10 @@ class LearningStats:
             (figures[0], "loss_log", first.loss_str, first.loss_unit, "loss.png"),
             (figures[1], "accuracy_log", first.accuracy_str, first.accuracy_unit, "accuracy.png"),
         ):
-            curves = [(label.strip(), getattr(stat, log)) for label, stat in self._phases()]
             curves = [
-                (label, values) for label, values in curves if not all(map(math.isnan, values))
+                (label.strip(), getattr(stat, log))
+                for label, stat in self._phases()
+                if getattr(stat, f"valid_{log}")
             ]
             if not curves and log == "accuracy_log":
                 continue

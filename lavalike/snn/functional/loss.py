@@ -50,9 +50,16 @@ def on_off(
     return (off + hot * (on - off)).unflatten(0, targets.shape)
 
 
+class LossFunctions:
+    """Base of the losses: called with a recording and targets."""
+
+    def __call__(self, spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
 @arguments(**_recording.CLASSES, **_recording.LOSS)
 @dataclass(eq=False)
-class ce_rate_loss:
+class ce_rate_loss(LossFunctions):
     """Cross entropy of the outputs at every step, averaged over time: the labelled class is to fire
     all the time."""
 
@@ -82,7 +89,7 @@ class ce_rate_loss:
 
 @arguments(**_recording.CLASSES, **_recording.LOSS)
 @dataclass(eq=False)
-class ce_count_loss:
+class ce_count_loss(LossFunctions):
     """Cross entropy of the numbers of spikes; of membranes, if these are given, their sums over
     time."""
 
@@ -110,7 +117,7 @@ class ce_count_loss:
 
 @arguments(**_recording.LOSS)
 @dataclass(eq=False)
-class ce_max_membrane_loss:
+class ce_max_membrane_loss(LossFunctions):
     """Cross entropy of the membranes' greatest values over time (Zenke's SpyTorch)."""
 
     reduction: str = "mean"
@@ -131,7 +138,7 @@ class ce_max_membrane_loss:
 
 @arguments(correct_rate=real(), incorrect_rate=real(), **_recording.CLASSES, **_recording.LOSS)
 @dataclass(eq=False)
-class mse_count_loss:
+class mse_count_loss(LossFunctions):
     """Squared distance of the numbers of spikes from ``T correct_rate`` for the labelled class and
     ``T incorrect_rate`` for the others (whole spikes, rounded down), divided by T (after slayer's
     SpikeRate).
@@ -179,7 +186,7 @@ class mse_count_loss:
 
 @arguments(time_var_targets=FLAG, on_target=real(), off_target=real(), **_recording.LOSS)
 @dataclass(eq=False)
-class mse_membrane_loss:
+class mse_membrane_loss(LossFunctions):
     """Squared distance of membranes from their targets, averaged over time.
 
     ``targets`` are labels, which stand for ``on_target`` and ``off_target``: ``[B]``, or with

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from lavalike.arguments import FLAG, TEXT, arguments, numbers, real, shown
 from lavalike.errors import InputError, InputTypeError
 from lavalike.snn.functional import _recording
 from lavalike.snn.functional._recording import Recording
-from lavalike.snn.functional.loss import cross_entropy, on_off
+from lavalike.snn.functional.loss import LossFunctions, cross_entropy, on_off
 
 
 def spike_times(spk_out: torch.Tensor, count: int = 1) -> torch.Tensor:
@@ -45,7 +46,7 @@ def spike_times(spk_out: torch.Tensor, count: int = 1) -> torch.Tensor:
     **_recording.LOSS,
 )
 @dataclass(eq=False)
-class mse_temporal_loss:
+class mse_temporal_loss(LossFunctions):
     """Squared distance of the times of first spikes from their targets, both divided by T.
 
     Args:
@@ -98,18 +99,23 @@ class mse_temporal_loss:
 
     def __call__(self, spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:
         x = _recording.recording(spk_out, "mse_temporal_loss")
+        times, wanted = self.times(x, targets)
+        loss = ((times - wanted) / len(x)).square()
+        loss = _recording.weighted(loss, targets, self.weight, x.shape[-1], "mse_temporal_loss")
+        return _recording.reduced(loss if self.multi_spike else loss[0], self.reduction)
+
+    def times(self, x: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Times of the first spikes of a recording, and those wanted, ``[F, B, C]``."""
         wanted = self._times(x, targets)
         if len(wanted) > len(x):
             raise InputError(
                 f"mse_temporal_loss: {len(wanted)} spikes a neuron are wanted of a recording of shape {tuple(x.shape)}"
             )
         wanted = torch.where(wanted < 0, wanted + len(x), wanted)
-        distance = spike_times(x, len(wanted)) - wanted
+        times = spike_times(x, len(wanted))
         if self.tolerance:
-            distance = torch.where(distance.abs() < self.tolerance, 0.0, distance)
-        loss = (distance / len(x)).square()
-        loss = _recording.weighted(loss, targets, self.weight, x.shape[-1], "mse_temporal_loss")
-        return _recording.reduced(loss if self.multi_spike else loss[0], self.reduction)
+            times = torch.where((times - wanted).abs() < self.tolerance, wanted, times)
+        return times, wanted
 
     def _times(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """``[F, B, C]`` in x's dtype."""
@@ -147,9 +153,40 @@ class mse_temporal_loss:
         )
 
 
+class SpikeTime(nn.Module):
+    """Times of the first spikes beside the times they are to have: ``times, wanted = spiketime(
+    spk_out, targets)``, both ``[B, C]``, or ``[F, B, C]`` with ``multi_spike``. Arguments: see
+    :class:`mse_temporal_loss`."""
+
+    @arguments(
+        target_is_time=FLAG,
+        on_target=numbers(),
+        off_target=numbers(),
+        tolerance=real(),
+        multi_spike=FLAG,
+    )
+    def __init__(
+        self,
+        target_is_time: bool = False,
+        on_target: int | Sequence[int] | torch.Tensor = 0,
+        off_target: int | Sequence[int] | torch.Tensor = -1,
+        tolerance: float = 0,
+        multi_spike: bool = False,
+    ) -> None:
+        super().__init__()
+        self.loss = mse_temporal_loss(target_is_time, on_target, off_target, tolerance, multi_spike)
+
+    def forward(
+        self, spk_out: Recording, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(times, wanted times), in steps; a time within the tolerance is the wanted one."""
+        times, wanted = self.loss.times(_recording.recording(spk_out, "SpikeTime"), targets)
+        return (times, wanted) if self.loss.multi_spike else (times[0], wanted[0])
+
+
 @arguments(inverse=TEXT, **_recording.LOSS)
 @dataclass(eq=False)
-class ce_temporal_loss:
+class ce_temporal_loss(LossFunctions):
     """Cross entropy of the times of first spikes, turned so that the earliest is the greatest:
     ``-time`` (``inverse="negate"``) or ``1 / (time + 1)`` ("reciprocal").
 

@@ -1,4 +1,4 @@
-"""Shifting and repeating over the last axis, time."""
+"""Shifting over the last axis, time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from lavalike.arguments import TENSOR, arguments, integer, numbers, real
+from lavalike.arguments import TENSOR, arguments, numbers, real
 from lavalike.errors import InputError
 
 
@@ -38,10 +38,3 @@ def shift(
     there = (source >= 0) & (source < input.shape[-1])
     moved = input.gather(-1, source.clamp(0, max(input.shape[-1] - 1, 0)).expand(input.shape))
     return torch.where(there, moved, 0)
-
-
-@arguments(input=TENSOR, n_sample=integer(1))
-def replicate(input: torch.Tensor, n_sample: int) -> torch.Tensor:
-    """(...) -> (..., n_sample): the same at every step, without a copy (clone it before writing
-    into it)."""
-    return input.unsqueeze(-1).expand(*input.shape, n_sample)

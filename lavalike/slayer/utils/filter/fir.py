@@ -1,4 +1,4 @@
-"""Filters over the last axis, time."""
+"""Filters over the last axis, time, as modules."""
 
 from __future__ import annotations
 
@@ -8,50 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-from lavalike.arguments import TENSOR, arguments, integer, numbers, optional, real
+from lavalike.arguments import arguments, integer, numbers, optional, real
 from lavalike.errors import InputError
-
-
-def _filtered(input: torch.Tensor, weight: torch.Tensor, ahead: bool) -> torch.Tensor:
-    """(..., time) -> (rows, filters, time): ``weight`` (filters, 1, length) slid over what was, or
-    with ``ahead`` will be."""
-    if input.dim() < 1 or input.numel() == 0:
-        raise InputError(
-            f"utils.filter: a signal (..., time) that is not empty is expected, got {tuple(input.shape)}"
-        )
-    rows = input.reshape(-1, 1, input.shape[-1])
-    rows = rows if rows.is_floating_point() else rows.float()
-    gap = weight.shape[-1] - 1
-    return functional.conv1d(functional.pad(rows, (0, gap) if ahead else (gap, 0)), weight.to(rows))
-
-
-def _kernel(filter: torch.Tensor) -> torch.Tensor:
-    if filter.dim() != 1 or filter.numel() == 0:
-        raise InputError(
-            f"utils.filter: a filter has one axis, time, and is not empty; got {tuple(filter.shape)}"
-        )
-    return filter.reshape(1, 1, -1)
-
-
-@arguments(input=TENSOR, filter=TENSOR, sampling_time=real(above=0))
-def conv(input: torch.Tensor, filter: torch.Tensor, sampling_time: float = 1) -> torch.Tensor:
-    """Causal convolution: ``y[t] = sampling_time * sum_k filter[k] input[t - k]``.
-
-    Args:
-        input: (..., time).
-        filter: impulse response, (length,).
-        sampling_time: duration of a step.
-    """
-    return _filtered(input, _kernel(filter).flip(-1), False).reshape(input.shape) * sampling_time
-
-
-@arguments(input=TENSOR, filter=TENSOR, sampling_time=real(above=0))
-def corr(input: torch.Tensor, filter: torch.Tensor, sampling_time: float = 1) -> torch.Tensor:
-    """Correlation, the adjoint of ``conv``:
-    ``y[t] = sampling_time * sum_k filter[k] input[t + k]``."""
-    return _filtered(input, _kernel(filter), True).reshape(input.shape) * sampling_time
+from lavalike.slayer.utils.filter.conv import conv, filtered, kernel_of
 
 
 class FIR(nn.Module):
@@ -86,7 +46,7 @@ class FIR(nn.Module):
                 -torch.arange(length, dtype=torch.float64) * (sampling_time / time_constant)
             )
         response = torch.as_tensor(fir_response).detach().to(torch.float32, copy=True)
-        _kernel(response)
+        kernel_of(response)
         self.register_buffer("filter", response)
         self.sampling_time = sampling_time
 
@@ -151,6 +111,6 @@ class FIRBank(nn.Module):
             raise InputError(
                 f"utils.filter.FIRBank: input has shape {tuple(input.shape)}; expected (batch, channels, ..., time)"
             )
-        y = _filtered(input, self.weight.reshape(self.num_filter, 1, -1), False)
+        y = filtered(input, self.weight.reshape(self.num_filter, 1, -1), False)
         y = y.reshape(*input.shape[:-1], self.num_filter, input.shape[-1]).movedim(-2, 1)
         return y.flatten(1, 2) * self.sampling_time

@@ -1,0 +1,156 @@
+"""Delays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from lavalike.arguments import TENSOR, arguments, choice, integer, optional, real
+from lavalike.errors import InputError
+from lavalike.slayer.axon.sized import Sized, draw
+
+State = dict[str, torch.Tensor]
+
+
+@arguments(x=TENSOR, shift=integer(0))
+def delay(x: torch.Tensor, shift: int = 1) -> torch.Tensor:
+    """``x`` delayed by ``shift`` >= 0 steps; what leaves the end is lost, zeros enter."""
+    return after(x, x.new_zeros(*x.shape[:-1], shift))[0]
+
+
+def after(x: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``x`` behind the steps ``before`` (..., k): as many steps as x has, and the k that are left
+    over."""
+    # joined with time outermost, as the loops want it
+    joined = torch.cat([before.movedim(-1, 0), x.movedim(-1, 0)]).movedim(0, -1)
+    return joined[..., : x.shape[-1]], joined[..., x.shape[-1] :]
+
+
+class _Shift(torch.autograd.Function):
+    """Channel-wise delay by whole steps; d y[t] / d delay = y[t-1] - y[t], or with ``central``
+    (y[t-1] - y[t+1]) / 2."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, delays: torch.Tensor, central: bool) -> torch.Tensor:
+        time = x.shape[-1]
+        y = x.new_zeros(
+            *x.shape[:-1], time + 1
+        )  # and the step after the last, which is known where there is a delay
+        steps = delays.detach().floor().long().tolist()
+        for c, d in enumerate(steps):
+            if d == 0:
+                y[:, c, ..., :-1], y[:, c, ..., -1] = x[:, c], x[:, c, ..., -1]
+            elif d <= time:
+                y[:, c, ..., d:] = x[:, c, ..., : time + 1 - d]
+        ctx.steps, ctx.central = steps, central
+        ctx.save_for_backward(y)
+        return y[..., :-1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (whole,) = ctx.saved_tensors
+        y = whole[..., :-1]
+        gx = torch.zeros_like(grad)
+        for c, d in enumerate(ctx.steps):
+            if d < grad.shape[-1]:
+                gx[:, c, ..., : grad.shape[-1] - d] = grad[:, c, ..., d:]
+        change = (delay(y, 1) - whole[..., 1:]) / 2 if ctx.central else delay(y, 1) - y
+        return gx, (grad * change).sum([0, *range(2, grad.dim())]), None
+
+
+DELAY_GRADIENT = choice("forward", "central")
+
+
+class Delay(Sized):
+    """A learnable delay per channel, rounded down to whole steps.
+
+    Args:
+        sampling_time: of a step, in the unit of the delays. Default 1.
+        max_delay: delays are kept in 0..max_delay (None: no upper limit).
+        grad_scale: factor on the delays' gradient.
+        channels: if given, delays are drawn from U(0, 1) now, else when the channels are known, at
+            the latest at the first call.
+        delay_gradient: what the output is taken to change by where a delay grows. "forward"
+            (default, as in lava-dl): by what one step more of delay does. Between two steps that is
+            right on one side only: trained, a delay comes from below, runs past its optimum and on.
+            "central": by half of what one step more does less what one step less does; it finds its
+            optimum from both sides. (``tests/test_slayer_learning.py`` shifts by 9 from 0.5, 4 and
+            14.)
+
+    Delays begin below 1, which rounded down is no delay: an optimizer moves them at a rate of their
+    own, see :func:`lavalike.slayer.utils.parameter_groups`.
+    """
+
+    @arguments(
+        sampling_time=real(above=0),
+        max_delay=optional(real(0)),
+        grad_scale=real(),
+        channels=optional(integer(1)),
+        delay_gradient=DELAY_GRADIENT,
+    )
+    def __init__(
+        self,
+        sampling_time: float = 1,
+        max_delay: float | None = None,
+        grad_scale: float = 1,
+        channels: int | None = None,
+        delay_gradient: str = "forward",
+    ) -> None:
+        super().__init__()
+        self.sampling_time, self.max_delay, self.grad_scale, self.delay_gradient = (
+            sampling_time,
+            max_delay,
+            grad_scale,
+            delay_gradient,
+        )
+        self.delay = nn.Parameter(torch.zeros(1) if channels is None else torch.rand(channels))
+        self._sized = channels is not None
+
+    def unsized(self) -> Iterable[str]:
+        return () if self._sized else ("delay",)
+
+    def size(self, name: str, channels: int) -> None:
+        # the same parameter object: an optimizer may have it already
+        self.delay.data = draw(channels).to(self.delay)
+        self._sized = True
+
+    def clamp(self) -> None:
+        """Bring the delays back into their limits, as every call does."""
+        with torch.no_grad():
+            self.delay.clamp_(0, self.max_delay)
+
+    @property
+    def shape(self) -> torch.Size | None:
+        """Of the delays, (channels,); None until the channels are known."""
+        return self.delay.shape if self._sized else None
+
+    def steps(self) -> torch.Tensor:
+        """Delays in use, in whole steps."""
+        self.clamp()
+        return (self.delay.detach() / self.sampling_time).floor()
+
+    def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """(delayed, state after it): the state holds the last steps of the input."""
+        if x.dim() >= 3:
+            self.fit(x.shape[1])
+        if x.dim() < 3 or x.shape[1] != len(self.delay):
+            raise InputError(
+                f"axon.Delay: input has shape {tuple(x.shape)}; expected (batch, {len(self.delay)}, ..., time)"
+            )
+        self.clamp()
+        scaled = self.delay / self.sampling_time
+        if self.grad_scale != 1:
+            scaled = scaled.detach() + (scaled - scaled.detach()) * self.grad_scale
+        past = (state or {}).get("past")
+        if past is None:
+            past = x.new_zeros(*x.shape[:-1], int(self.steps().max()))
+        whole = torch.cat([past, x], -1)
+        return _Shift.apply(whole, scaled, self.delay_gradient == "central")[
+            ..., past.shape[-1] :
+        ], {"past": whole[..., x.shape[-1] :]}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.stream(x)[0]

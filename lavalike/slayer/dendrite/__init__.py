@@ -1,0 +1,3 @@
+"""Dendrites: sigma decoding."""
+
+from lavalike.slayer.dendrite.sigma import Sigma as Sigma

@@ -1,0 +1,1 @@
+from tests.hxtorch_standin.network import get_trace_scaling as get_trace_scaling

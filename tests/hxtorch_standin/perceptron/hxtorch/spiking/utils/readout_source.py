@@ -1,0 +1,1 @@
+from tests.hxtorch_standin.network import ReadoutSource as ReadoutSource
