@@ -223,6 +223,11 @@ class Neuron(Sized, Stateful):
         """What goes into the HDF5 file."""
         raise NotImplementedError(f"{self.label}: a Neuron defines device_params")
 
+    @property
+    def timed(self) -> bool:
+        """Whether an answer belongs to its step, which a rate does not."""
+        return True
+
     def grade(
         self, s: torch.Tensor, *state: torch.Tensor, threshold: torch.Tensor | None = None
     ) -> torch.Tensor:
