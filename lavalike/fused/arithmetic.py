@@ -32,6 +32,7 @@ FUNCTIONS: Words = {
 }
 ONE = 4096  # decays count in 1/4096
 HALF, FULL = 1 << 23, 1 << 24  # of what wraps into 24 bits
+GRADIENTS = ("surrogate", "eventprop")
 ARITHMETICS = ("float", "grid", "messages", "fixed", "checked")
 
 
@@ -167,6 +168,7 @@ def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     gate_tau=real(above=0),
     gate_height=real(0),
     relative=FLAG,
+    gradient=TEXT,
 )
 @dataclass(frozen=True)
 class Training:
@@ -188,6 +190,8 @@ class Training:
             derivative by v that over ``|vth|``; not on the grid, where it is of
             ``(v - vth) / scale``. Default False.
         gate_tau, gate_height: of the gradient that a delta threshold gets.
+        gradient: "surrogate", or "eventprop": spikes are differentiated by their times
+            (:mod:`lavalike.fused.eventprop`), for which surrogate and reset_grad say nothing.
     """
 
     surrogate: Any
@@ -197,12 +201,15 @@ class Training:
     gate_tau: float = 1.0
     gate_height: float = 1.0
     relative: bool = False
+    gradient: str = "surrogate"
 
     def __post_init__(self) -> None:
         if self.reset_grad not in ("slayer", "detach", "full"):
             raise InputError(f"reset_grad is 'slayer', 'detach' or 'full', got {self.reset_grad!r}")
         if self.arithmetic not in ARITHMETICS:
             raise InputError(f"arithmetic is one of {ARITHMETICS}, got {self.arithmetic!r}")
+        if self.gradient not in GRADIENTS:
+            raise InputError(f"gradient is one of {GRADIENTS}, got {self.gradient!r}")
 
     def __copy__(self) -> Training:
         return self  # nothing of it changes

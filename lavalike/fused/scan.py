@@ -7,8 +7,9 @@ broadcasts to ``shape``.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from lavalike.arguments import (
 )
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
-from lavalike.fused import cpu
+from lavalike.fused import cpu, eventprop
 from lavalike.fused.ambient import forwards, special, stored
 from lavalike.fused.arithmetic import Training
 from lavalike.fused.operators import (
@@ -199,6 +200,9 @@ def scan(
     Raises InputError (InputTypeError for a wrong kind, an unknown input, state or parameter).
     """
     _look("scan", dynamics, inputs, states, record, shift, steps)
+    if training.gradient == "eventprop":
+        _timed("scan", dynamics, first)
+        return _by_times(scan, dynamics, training, inputs, parameters, states, record, shift, steps)
     x = next(iter(inputs.values()))
     shape = x.shape[1:]
     count = max([v.shape[0] for v in inputs.values()]) if steps is None else steps
@@ -354,6 +358,22 @@ def _result(
     return Result(outputs, final, out[n + k])
 
 
+def _by_times(
+    run: Callable[..., Result],
+    dynamics: Dynamics,
+    training: Training,
+    inputs: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, torch.Tensor | float],
+    *rest: Any,
+) -> Result:
+    """``run``, :func:`scan` or :func:`reference`, with EventProp's gradient."""
+    _needed("scan", dynamics, dynamics.constant_names, parameters)
+    plain = dataclasses.replace(training, gradient="surrogate")
+    if not eventprop.replaced(dynamics):
+        return run(dynamics, plain, inputs, parameters, *rest)
+    return Result(*eventprop.scan(run, dynamics, plain, inputs, parameters, *rest))
+
+
 def _innermost(x: torch.Tensor) -> bool:
     """Whether time, x's first axis, lies innermost in memory."""
     return not x.is_contiguous() and x.movedim(0, -1).is_contiguous()
@@ -391,6 +411,10 @@ def reference(
     and for people to read."""
     _look("reference", dynamics, inputs, states, record, shift, steps)
     _timed("reference", dynamics, first)
+    if training.gradient == "eventprop":
+        return _by_times(
+            reference, dynamics, training, inputs, parameters, states, record, shift, steps
+        )
     _needed("reference", dynamics, dynamics.constant_names, parameters)
     x = next(iter(inputs.values()))
     unit = training.scale if training.arithmetic == "grid" else 1.0

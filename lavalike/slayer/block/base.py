@@ -217,11 +217,12 @@ class Block(nn.Module):
         }
         # from rest the loops themselves shift; behind a state stands the step that was still on its
         # way
-        y, after = self.respond(z, inner, self.delay_shift and state is None)
+        shifts = self.delay_shift and (self.unit is None or self.neuron.timed)
+        y, after = self.respond(z, inner, shifts and state is None)
         after = {f"neuron.{k}": v for k, v in after.items()}
         if self.unit is not None and self.neuron.drop is not None:
             y = _each(self.neuron.drop, y)
-        if state is not None and self.delay_shift:
+        if state is not None and shifts:
             parts = []
             for k, part in enumerate(y if isinstance(y, tuple) else (y,)):
                 now, after[f"late{k}"] = axon.after(
@@ -864,6 +865,11 @@ class Recurrent(Block):
     ) -> None:
         super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons, delay_gradient)
         self.requires_grad, self.bptt, self.bounded = bool(requires_grad), bool(bptt), bool(bounded)
+        if self.neuron.training_.gradient == "eventprop":
+            raise InputError(
+                f"{self.label}: neuron_params: gradient='eventprop' differentiates by times of spikes, which the single steps "
+                "of a Recurrent block do not see; take 'surrogate'"
+            )
         hook = self.hook(pre_hook_fx)
         self.input_synapse = self.synapses.Dense(
             in_neurons, out_neurons, weight_scale, weight_norm, hook

@@ -223,6 +223,11 @@ class Neuron(Sized, Stateful):
         """What goes into the HDF5 file."""
         raise NotImplementedError(f"{self.label}: a Neuron defines device_params")
 
+    @property
+    def timed(self) -> bool:
+        """Whether an answer belongs to its step, which a rate does not."""
+        return True
+
     def grade(
         self, s: torch.Tensor, *state: torch.Tensor, threshold: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -260,9 +265,7 @@ class Neuron(Sized, Stateful):
                 setattr(self, name, nn.Parameter(start * P_SCALE, requires_grad=self.requires_grad))
                 return
             value = float(start)
-        low, high = map(float, value if isinstance(value, Sequence) else (value, value))
-        if low > high:
-            raise InputError(f"{self.label}: {name} is a pair (low, high), got {value!r}")
+        low, high = sorted(map(float, value if isinstance(value, Sequence) else (value, value)))
         if self.shared_param and low != high:
             raise InputError(
                 f"{self.label}: {name} is one number where parameters are shared, got {value!r}; "

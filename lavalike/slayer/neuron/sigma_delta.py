@@ -102,7 +102,7 @@ class Neuron(_Neuron):
 
     # the parts keep the states, so that they go on by themselves as well
     @property
-    def _state(self) -> State | None:  # type: ignore[override]  # its parts have it
+    def _state(self) -> State | None:
         return {**(self.sigma._state or {}), **(self.delta._state or {})} or None
 
     @_state.setter
@@ -111,7 +111,7 @@ class Neuron(_Neuron):
         self.delta._state = {k: v for k, v in (state or {}).items() if k != "sigma"} or None
 
     @property
-    def debug(self) -> bool:  # type: ignore[override]  # its parts have it
+    def debug(self) -> bool:
         return self.delta.debug
 
     @debug.setter

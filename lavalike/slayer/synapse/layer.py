@@ -126,7 +126,7 @@ class GenericLayer(nn.Module):
         if self.weight_norm_enabled:
             weight = self.raw_weight().detach()
             del self.weight_g, self.weight_v
-            self.weight = nn.Parameter(weight)
+            self.register_parameter("weight", nn.Parameter(weight))
 
     @property
     def grad_norm(self) -> float:
