@@ -744,7 +744,7 @@ def test_modules_print_their_parameters_and_shapes():
         "Leaky(threshold=1, graded_spikes_factor=1, beta=0.8 (learnt), reset_mechanism='subtract', "
         "spike_grad=Atan(alpha=2.0), init_hidden=True)"
     )
-    assert "alpha=(3,), beta=0.7," in repr(snn.Synaptic(torch.rand(3), 0.7))
+    assert "beta=0.7, alpha=(3,)," in repr(snn.Synaptic(torch.rand(3), 0.7))
     assert "beta=()" in repr(snn.Leaky(0.8).to("meta"))
     own = snn.Neuron(declared(leaky))
     assert repr(own) == "Neuron(beta=0.9 (learnt), spike_grad=Atan(alpha=2.0))"
