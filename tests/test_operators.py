@@ -741,7 +741,7 @@ def test_numbers_that_a_captured_graph_reads_are_kept(monkeypatch):
 
 def test_modules_print_their_parameters_and_shapes():
     assert repr(snn.Leaky(0.8, learn_beta=True, init_hidden=True)) == (
-        "Leaky(threshold=1, graded_spikes_factor=1, beta=0.8 (learnt), reset_mechanism='subtract', "
+        "Leaky(beta=0.8 (learnt), threshold=1, graded_spikes_factor=1, reset_mechanism='subtract', "
         "spike_grad=Atan(alpha=2.0), init_hidden=True)"
     )
     assert "beta=0.7, alpha=(3,)," in repr(snn.Synaptic(torch.rand(3), 0.7))
