@@ -74,7 +74,17 @@ NAMESPACES = [
     *(
         f"lavalike.slayer.{kind}.{family}"
         for kind in ("block", "neuron")
-        for family in ("cuba", "lif", "alif", "rf", "rf_iz", "adrf", "adrf_iz", "sigma_delta")
+        for family in (
+            "cuba",
+            "lif",
+            "alif",
+            "rf",
+            "rf_iz",
+            "adrf",
+            "adrf_iz",
+            "sigma_delta",
+            "soft_lif",
+        )
     ),
     "lavalike.bss2",
     "lavalike.bss2.snn",

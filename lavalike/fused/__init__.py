@@ -1,7 +1,7 @@
 """Neurons over time, compiled: from one step, traced and differentiated by torch, printed as
 loops."""
 
-from lavalike.fused import ambient as ambient
+from lavalike.fused import ambient as ambient, eventprop as eventprop
 from lavalike.fused.arithmetic import Training as Training
 from lavalike.fused.scan import (
     Result as Result,
@@ -9,3 +9,4 @@ from lavalike.fused.scan import (
     reference as reference,
     scan as scan,
 )
+from lavalike.fused.stretches import in_stretches as in_stretches

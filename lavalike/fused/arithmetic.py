@@ -7,6 +7,7 @@ make_fx.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ FUNCTIONS: Words = {
 }
 ONE = 4096  # decays count in 1/4096
 HALF, FULL = 1 << 23, 1 << 24  # of what wraps into 24 bits
+GRADIENTS = ("surrogate", "eventprop")
 ARITHMETICS = ("float", "grid", "messages", "fixed", "checked")
 
 
@@ -166,6 +168,7 @@ def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     gate_tau=real(above=0),
     gate_height=real(0),
     relative=FLAG,
+    gradient=TEXT,
 )
 @dataclass(frozen=True)
 class Training:
@@ -187,6 +190,8 @@ class Training:
             derivative by v that over ``|vth|``; not on the grid, where it is of
             ``(v - vth) / scale``. Default False.
         gate_tau, gate_height: of the gradient that a delta threshold gets.
+        gradient: "surrogate", or "eventprop": spikes are differentiated by their times
+            (:mod:`lavalike.fused.eventprop`), for which surrogate and reset_grad say nothing.
     """
 
     surrogate: Any
@@ -196,12 +201,21 @@ class Training:
     gate_tau: float = 1.0
     gate_height: float = 1.0
     relative: bool = False
+    gradient: str = "surrogate"
 
     def __post_init__(self) -> None:
         if self.reset_grad not in ("slayer", "detach", "full"):
             raise InputError(f"reset_grad is 'slayer', 'detach' or 'full', got {self.reset_grad!r}")
         if self.arithmetic not in ARITHMETICS:
             raise InputError(f"arithmetic is one of {ARITHMETICS}, got {self.arithmetic!r}")
+        if self.gradient not in GRADIENTS:
+            raise InputError(f"gradient is one of {GRADIENTS}, got {self.gradient!r}")
+
+    def __copy__(self) -> Training:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: Any) -> Training:
+        return self
 
     @cached_property
     def key(self) -> Hashable:
@@ -245,6 +259,20 @@ class Training:
         return _words(surrogate, self, numbers)
 
 
+def shared(training: Training) -> Training:
+    """``training``, or the one equal to it that was shared before: networks that are made alike run
+    what torch.compile made of the first."""
+    try:
+        return _shared(training, training.key, tuple(training.numbers.values()))
+    except TypeError:  # a surrogate without a hash
+        return training
+
+
+@functools.lru_cache(4096)
+def _shared(training: Training, key: Hashable, numbers: tuple[float, ...]) -> Training:
+    return training  # its own equality may leave fields out
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -262,7 +290,7 @@ def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tenso
     def unit(th: torch.Tensor) -> torch.Tensor | None:
         """What distances from ``th`` are counted in."""
         if grid or not relative:
-            return scale if grid else None
+            return tensor(scale, th) if grid else None
         return torch.where(th.detach() == 0, 1.0, th.detach().abs())
 
     def fire(x: Any, th: Any, inclusive: bool) -> torch.Tensor:
@@ -321,7 +349,9 @@ def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tenso
         "above": lambda x, th: fire(x, th, False),
         "reaches": lambda x, th: fire(x, th, True),
         "crosses": crosses,
-        "gate": lambda d, m, th: _Gate.apply(d, m, th, numbers["gate_tau"], numbers["gate_height"]),
+        "gate": lambda d, m, th: _Gate.apply(
+            d, m, th, tensor(numbers["gate_tau"], d), tensor(numbers["gate_height"], d)
+        ),
         "both": lambda s, c: s * c,
         "carried": lambda x: x.detach(),
         "inject": straight,

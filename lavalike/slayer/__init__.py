@@ -22,3 +22,4 @@ from lavalike.slayer import (
     utils as utils,
 )
 from lavalike.slayer.export import export_hdf5 as export_hdf5
+from lavalike.slayer.online import Online as Online

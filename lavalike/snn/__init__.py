@@ -35,6 +35,7 @@ from lavalike.snn.neurons import (
     RSynaptic as RSynaptic,
     Synaptic as Synaptic,
 )
+from lavalike.snn.online import Online as Online
 from lavalike.snn.parallel import (
     AssociativeLeaky as AssociativeLeaky,
     LeakyParallel as LeakyParallel,

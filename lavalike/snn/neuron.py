@@ -3,6 +3,7 @@ own included."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -32,13 +33,16 @@ from lavalike.arguments import (
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
+from lavalike.fused.arithmetic import shared
 from lavalike.fused.surrogate import SURROGATE, Surrogate
 from lavalike.snn import record as recording
 from lavalike.snn.surrogate import Looped, atan, spiking
+from lavalike.text import settings
 
 State = torch.Tensor | None
 NUMBERS = numbers()
 RESET_GRAD = choice("slayer", "detach", "full")
+GRADIENT = choice("surrogate", "eventprop")
 
 
 def within(value: torch.Tensor, *limits: tuple[Any, Any]) -> torch.Tensor:
@@ -194,6 +198,19 @@ class Stateful(nn.Module):
     def label(self) -> str:
         return f"snn.{type(self).__name__}"
 
+    def extra_repr(self) -> str:
+        """Parameters, by their names among the arguments, and what differs from its default."""
+        known = {v: k for k, v in self._aliases.items()}
+        values = {known.get(n, n): getattr(self, n) for n in self._limits}
+        learnt = [known.get(n, n) for n in self._limits if n in self._parameters]
+        for name in ("reset_mechanism", "spike_grad"):
+            if hasattr(self, name):
+                values[name] = getattr(self, name)
+        for name in ("init_hidden", "output"):
+            if getattr(self, name):
+                values[name] = True
+        return settings(values, *learnt)
+
     @property
     def hidden(self) -> dict[str, torch.Tensor]:
         """The states that init_hidden keeps, by name; empty before the first step."""
@@ -316,6 +333,11 @@ class Neuron(Stateful):
         init_hidden: keep the states in the module; a call takes x alone and returns the output
             alone. Default False.
         output: with init_hidden, return the states as well. Default False.
+        gradient: "surrogate" (default), or "eventprop": of Synaptic that is reset in the step it
+            spikes in, spikes are differentiated by their times, exactly as steps become short
+            (Wunderlich and Pehle 2021; :mod:`lavalike.dynamics.eventprop`), and spike_grad and
+            reset_grad say nothing. A spike's time is seen in a sequence only: ``sequence(x)``, or
+            a loop that accelerate folds.
 
     Raises:
         InputError: parameters that are missing, unknown or out of range; in a call, shapes and
@@ -332,6 +354,7 @@ class Neuron(Stateful):
         reset_grad=RESET_GRAD,
         init_hidden=FLAG,
         output=FLAG,
+        gradient=GRADIENT,
     )
     def __init__(
         self,
@@ -342,6 +365,7 @@ class Neuron(Stateful):
         reset_grad: str = "detach",
         init_hidden: bool = False,
         output: bool = False,
+        gradient: str = "surrogate",
     ) -> None:
         super().__init__(dynamics.states, init_hidden, output)
         if not dynamics.inputs or not dynamics.outputs:
@@ -375,6 +399,7 @@ class Neuron(Stateful):
             atan() if spike_grad is None else spiking(spike_grad),
             reset_grad,
         )
+        self.gradient = gradient
         for name in names:
             self._keep(name, given[name], name in learn)
 
@@ -390,7 +415,7 @@ class Neuron(Stateful):
         self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
         self.__dict__["dynamics"], self._names = dynamics, tuple(arguments)
         self._arguments = dict(arguments)
-        self.fused_training = fused.Training(spike_grad, reset_grad)
+        self.fused_training = shared(fused.Training(spike_grad, reset_grad))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -407,7 +432,9 @@ class Neuron(Stateful):
     @spike_grad.setter
     def spike_grad(self, value: Surrogate) -> None:
         SURROGATE.check(self.label, "spike_grad", value)
-        self.fused_training = fused.Training(spiking(value), self.reset_grad)
+        self.fused_training = shared(
+            dataclasses.replace(self.fused_training, surrogate=spiking(value))
+        )
 
     @property
     def reset_grad(self) -> str:
@@ -417,7 +444,19 @@ class Neuron(Stateful):
     @reset_grad.setter
     def reset_grad(self, value: str) -> None:
         RESET_GRAD.check(self.label, "reset_grad", value)
-        self.fused_training = fused.Training(self.spike_grad, value)
+        self.fused_training = shared(dataclasses.replace(self.fused_training, reset_grad=value))
+
+    @property
+    def gradient(self) -> str:
+        """How spikes are differentiated; may be set."""
+        return self.fused_training.gradient
+
+    @gradient.setter
+    def gradient(self, value: str) -> None:
+        GRADIENT.check(self.label, "gradient", value)
+        if value == "eventprop":
+            fused.eventprop.replaced(self.dynamics)
+        self.fused_training = shared(dataclasses.replace(self.fused_training, gradient=value))
 
     def limits(self, name: str) -> tuple[float, float]:
         return next(
@@ -496,6 +535,11 @@ class Neuron(Stateful):
         }
         # what a surrogate of Python's own computes, no compiled loop can
         looped = isinstance(self.fused_training.surrogate, Looped)
+        if looped and torch.compiler.is_compiling():
+            raise InputError(
+                f"{self.label}: the gradient of spike_grad {type(self.spike_grad).__name__} is Python's own, which is not "
+                "compiled or exported; leave the neuron out of it, or take a surrogate of lavalike.snn.surrogate"
+            )
         with fused.plain_loops() if looped else nullcontext():
             result = fused.scan(
                 self.dynamics,
@@ -525,6 +569,11 @@ class Neuron(Stateful):
                     "plain loop, or with sequence(...)"
                 )
             return record.neuron(self, x, states)
+        if self.gradient == "eventprop" and torch.is_grad_enabled():
+            raise InputError(
+                f"{self.label}: gradient='eventprop' differentiates by times of spikes, which one step does not see; call "
+                "sequence(x) for all steps, or train the loop with snn.accelerate"
+            )
         outputs, after = self._scan([now.unsqueeze(0) for now in inputs], states)
         return (*(outputs[o].squeeze(0) for o in self.dynamics.outputs), *after)
 

@@ -45,7 +45,7 @@ from lavalike.arguments import as_numbers, choice, is_real, shown
 from lavalike.dynamics import Dynamics, membrane
 from lavalike.errors import InputError, InputTypeError
 from lavalike.snn.cells import SLSTM as SLSTM  # where it was before 0.5, and pickles look for it
-from lavalike.snn.neuron import NUMBERS, Neuron, State, within
+from lavalike.snn.neuron import GRADIENT, NUMBERS, Neuron, State, within
 from lavalike.snn.spiking import Fused, NoGradient as _NoGradient, takes  # noqa: F401  # likewise
 
 
@@ -109,6 +109,8 @@ class Synaptic(Fused):
 
     Args:
         alpha, beta: decay of syn and of mem.
+        gradient: "surrogate" (default), or with reset_delay=False "eventprop"; see
+            :class:`lavalike.snn.Neuron`.
         The others: see the module.
     """
 
@@ -116,7 +118,7 @@ class Synaptic(Fused):
     prompt: Mapping[str, Dynamics] | None = membrane.SYNAPTIC_NOW
     _arguments_of: Mapping[str, str] = {"alpha": "alpha", "beta": "beta", "threshold": "vth"}
 
-    @takes("learn_alpha", "learn_beta", "reset_delay", "reset_grad")
+    @takes("learn_alpha", "learn_beta", "reset_delay", "reset_grad", gradient=GRADIENT)
     def __init__(
         self,
         alpha: Any,
@@ -134,6 +136,7 @@ class Synaptic(Fused):
         output: bool = False,
         reset_delay: bool = True,
         reset_grad: str = "detach",
+        gradient: str = "surrogate",
     ) -> None:
         super().__init__(
             {"beta": beta, "alpha": alpha},
@@ -150,6 +153,7 @@ class Synaptic(Fused):
             reset_grad,
             reset_delay=reset_delay,
         )
+        self.gradient = gradient
 
     init_synaptic = Neuron.reset_mem
 

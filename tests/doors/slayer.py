@@ -37,6 +37,7 @@ ADAPTING = {"threshold_step": 0.5, "threshold_decay": 0.1, "refractory_decay": 0
 RF = {"threshold": 1.0, "period": 10.0, "decay": 0.1}
 FAMILIES = {
     "cuba": CUBA,
+    "soft_lif": CUBA,
     "lif": LIF,
     "alif": CUBA | ADAPTING,
     "rf": RF,
@@ -112,6 +113,19 @@ def blocks(family):
     if family == "sigma_delta":
         yield row(f"{path}.Output", good | dense, **neuron, **NEURONS, **WEIGHTS, count_log=FLAG)
         return
+    if family == "soft_lif":
+        yield row(
+            f"{path}.Affine",
+            good | dense,
+            **neuron,
+            **NEURONS,
+            **WEIGHTS,
+            **COMMON,
+            **DELAY,
+            **MASK,
+            dynamics=FLAG,
+        )
+        return
     yield row(f"{path}.TimeDecimation", {"factor": 2}, factor=COUNT, count_log=FLAG)
     yield row(
         f"{path}.Recurrent", good | dense, **neuron, **NEURONS, **WEIGHTS, **COMMON, **DELAY, **FX
@@ -180,6 +194,13 @@ def neurons():
                 "activation": bad(3, "relu"),
                 "cum_error": FLAG,
             }
+        if family == "soft_lif":
+            spiking = {k: v for k, v in SPIKING.items() if k != "graded_spike"} | {
+                "softness": NOT_NEGATIVE,
+                "noise": NOT_NEGATIVE,
+            }
+        if family == "cuba":
+            extra = {"gradient": CHOICE}
         yield row(f"lavalike.slayer.neuron.{family}.Neuron", params, **spiking, **own, **extra)
 
 
@@ -321,6 +342,18 @@ ROWS = [
         persistent_state=FLAG,
         arithmetic=CHOICE,
         scale=COUNT,
+    ),
+    row(
+        "lavalike.slayer.Online",
+        lambda: {"block": slayer.block.cuba.Dense(CUBA, 4, 3, delay_shift=False)},
+        block=bad(3, None, torch.nn.ReLU(), values=(slayer.block.cuba.Dense(CUBA, 4, 3),)),
+        rule=CHOICE,
+    ),
+    row(
+        "lavalike.slayer.neuron.soft_lif.soften",
+        lambda: {"net": net()},
+        net=bad(3, None),
+        soft=FLAG,
     ),
     row("lavalike.slayer.neuron.Dropout", {}, p=FRACTION, inplace=FLAG),
     row(

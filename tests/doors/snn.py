@@ -11,6 +11,7 @@ from lavalike.dynamics.ops import above
 from lavalike.proc import LIF
 from lavalike.snn.surrogate import slayer_exponential as Exponential
 from tests.doors.table import (
+    ANY,
     CHOICE,
     COUNT,
     FLAG,
@@ -295,6 +296,7 @@ ROWS = [
         **BETA,
         **DELAY,
         **GRAD,
+        gradient=CHOICE,
     ),
     row("lavalike.snn.Alpha", {"alpha": 0.9, "beta": 0.8}, **COMMON, **ALPHA, **BETA, **GRAD),
     row(
@@ -346,6 +348,7 @@ ROWS = [
         **GRAD,
         init_hidden=FLAG,
         output=FLAG,
+        gradient=CHOICE,
     ),
     row(
         "lavalike.snn.utils.data_subset",
@@ -654,6 +657,23 @@ ROWS = [
     row("lavalike.fused.reference", SCAN, **SCANNED),
     row("lavalike.fused.plain_loops", {}),
     row(
+        "lavalike.snn.Online",
+        lambda: {"synapse": torch.nn.Linear(3, 2), "neuron": snn.Leaky(0.9)},
+        synapse=bad(3, None, torch.ones(2)),
+        neuron=bad(3, None, torch.nn.ReLU()),
+        rule=CHOICE,
+        recurrent=bad(3, torch.nn.ReLU()),
+    ),
+    row(
+        "lavalike.fused.in_stretches",
+        {"function": lambda x, state: (x, state), "x": torch.ones(4, 2), "steps": 2},
+        function=FUNCTION,
+        x=TENSOR,
+        state=ANY,  # whatever function takes
+        steps=COUNT,
+        dim=bad("0", 1.5, None, values=(2, -3)),
+    ),
+    row(
         "lavalike.fused.Training",
         {"surrogate": Exponential()},
         surrogate=bad(3, "x", None),
@@ -663,6 +683,7 @@ ROWS = [
         gate_tau=POSITIVE,
         gate_height=REAL,
         relative=bad(3, "x", None),
+        gradient=CHOICE,
     ),
     row("lavalike.backends.torch.exponential", {}, width=POSITIVE, scale=REAL),
     row("lavalike.backends.torch.fast_sigmoid", {}, slope=REAL),

@@ -11,7 +11,7 @@ from torch.nn import functional
 from lavalike.backends.torch.model import Tensors, TorchModel, place, within
 from lavalike.compiler.flat import warn_graded
 from lavalike.dynamics import integral, within as within_range
-from lavalike.dynamics.weights import fixed_weights
+from lavalike.dynamics.weights import RANGE, SignMode, fixed_weights
 from lavalike.errors import RunError
 from lavalike.fused.arithmetic import straight
 from lavalike.fused.synapses import Synapses, product
@@ -95,6 +95,13 @@ class ConnectionModel(TorchModel):
         """The same matrix one synapse after another, where and how much; None where it is not kept
         so."""
         return None
+
+    def limits(self, name: str) -> tuple[float, float]:
+        p: Any = self.process
+        if not self.config.fixed or name != "weights" or not hasattr(p, "sign_mode"):
+            return super().limits(name)
+        # of what finds out its mode, what is whole in each
+        return (-255, 255) if p.sign_mode is SignMode.NULL else RANGE[p.sign_mode]
 
     def step(
         self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
@@ -319,6 +326,10 @@ class _ConvolutionModel(ConnectionModel):
         if self.config.fixed:
             weight = integral("weight", weight, -(2**15), 2**15 - 1).to(torch.float64)
         return {"weight": self.turned(weight), "graded": _graded(values)}
+
+    def limits(self, name: str) -> tuple[float, float]:
+        fixed = self.config.fixed and name == "weight"
+        return (-(2**15), 2**15 - 1) if fixed else super().limits(name)
 
     def turned(self, weight: torch.Tensor) -> torch.Tensor:
         """The weights as torch takes them."""

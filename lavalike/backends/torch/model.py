@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from lavalike.dynamics.lif import STATE_BITS
 from lavalike.errors import InputError, OverflowError24, RunError
 from lavalike.fused.ambient import transformed
 from lavalike.fused.arithmetic import Training
@@ -109,6 +111,10 @@ class TorchModel(ProcessModel):
         trained."""
         return True
 
+    def limits(self, name: str) -> tuple[float, float]:
+        """The least and the greatest value that the trained Var of that name may have."""
+        return -math.inf, math.inf
+
     def step(
         self, t: int, inputs: Tensors, state: Tensors, c: Mapping[str, Any]
     ) -> tuple[Tensors, Tensors]:
@@ -197,6 +203,16 @@ class DynamicsModel(TorchModel):
     def whole(self, name: str) -> bool:
         loihi = self.dynamics.loihi or Units.of(self.process.proc_params).loihi
         return loihi or not any(p.counts for p in self.dynamics.parameters if p.name == name)
+
+    def limits(self, name: str) -> tuple[float, float]:
+        p: Any = self.process
+        if self.config.fixed and name == "bias_mant":  # which bias_exp shifts
+            most = math.floor((2.0**STATE_BITS - 1) / 2.0 ** float(p.bias_exp.value.max()))
+            return -most, most
+        known = {p.name: p for p in self.dynamics.settings}
+        if self.config.fixed or name not in known:
+            return -math.inf, math.inf
+        return known[name].low, known[name].high
 
     @property
     def training(self) -> Training:

@@ -31,7 +31,8 @@ class ProcessModule(nn.Module):
     """The graph of a process as a differentiable module; made by :func:`lavalike.to_torch`.
 
     Parameters are the trainable Vars, under their paths with ``/`` for ``.``; a call starts from
-    the states of the Vars and changes nothing. ``write_back`` gives what was learnt to the Vars.
+    the states of the Vars and changes nothing. ``clamp_`` keeps what is trained within what the
+    Vars can hold, ``write_back`` gives what was learnt to them.
     """
 
     def __init__(
@@ -167,7 +168,12 @@ class ProcessModule(nn.Module):
             try:
                 out[node] = torch_model(node).constants(values)
             except ValueError as e:
-                raise VarError(f"{node.process.path}.{e}") from None
+                remedy = (
+                    "; after optimizer.step(), module.clamp_() brings back what is trained"
+                    if training and "is outside" in str(e)
+                    else ""
+                )
+                raise VarError(f"{node.process.path}.{e}{remedy}") from None
         return out
 
     def initial(self, batch: int, nodes: Sequence[Node] | None = None) -> States:
@@ -479,8 +485,19 @@ class ProcessModule(nn.Module):
 
         return {p.name: x for p, x in self.over((steps, batch), fed, read).items()}
 
+    def clamp_(self) -> None:
+        """Bring what is trained back into what its Vars can hold, in place: in fixed_pt weights of
+        so many bits and biases of 24, a parameter of one's own between its limits. For after each
+        ``optimizer.step()``; a call with values beyond them is a VarError."""
+        with torch.no_grad():
+            for node in self.graph.nodes:
+                for var in node.process.vars:
+                    if var.trainable:
+                        self.tensor(var).clamp_(*torch_model(node).limits(var.name))
+
     def write_back(self) -> None:
-        """Set the trainable Vars to what was learnt."""
+        """Set the trainable Vars to what was learnt, in fixed_pt to the nearest whole numbers; the
+        graph then computes what the module did, on every backend."""
         for var in self._keys:
             if var.trainable:
                 var.set(self.value(var))

@@ -35,6 +35,7 @@ from lavalike.slayer.block import export
 from lavalike.slayer.neuron.base import Neuron
 from lavalike.slayer.synapse.layer import COUNT, EXTENT, KERNEL, POOL, WEIGHTS
 from lavalike.slayer.utils.quantize import quantize
+from lavalike.text import settings
 from netx import writer
 
 MAX_DELAY = 62
@@ -142,6 +143,11 @@ class Block(nn.Module):
     def label(self) -> str:
         return f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
 
+    def extra_repr(self) -> str:
+        known = {"shape": self.shape} if self.shape is not None else {}
+        flags = {n: True for n in ("delay_shift", "count_log") if getattr(self, n)}
+        return settings(known | flags)
+
     @property
     def unit(self) -> Neuron | None:
         """The neuron, if there is one."""
@@ -211,11 +217,12 @@ class Block(nn.Module):
         }
         # from rest the loops themselves shift; behind a state stands the step that was still on its
         # way
-        y, after = self.respond(z, inner, self.delay_shift and state is None)
+        shifts = self.delay_shift and (self.unit is None or self.neuron.timed)
+        y, after = self.respond(z, inner, shifts and state is None)
         after = {f"neuron.{k}": v for k, v in after.items()}
         if self.unit is not None and self.neuron.drop is not None:
             y = _each(self.neuron.drop, y)
-        if state is not None and self.delay_shift:
+        if state is not None and shifts:
             parts = []
             for k, part in enumerate(y if isinstance(y, tuple) else (y,)):
                 now, after[f"late{k}"] = axon.after(
@@ -858,6 +865,11 @@ class Recurrent(Block):
     ) -> None:
         super().__init__(neuron_params, delay, delay_shift, count_log, out_neurons, delay_gradient)
         self.requires_grad, self.bptt, self.bounded = bool(requires_grad), bool(bptt), bool(bounded)
+        if self.neuron.training_.gradient == "eventprop":
+            raise InputError(
+                f"{self.label}: neuron_params: gradient='eventprop' differentiates by times of spikes, which the single steps "
+                "of a Recurrent block do not see; take 'surrogate'"
+            )
         hook = self.hook(pre_hook_fx)
         self.input_synapse = self.synapses.Dense(
             in_neurons, out_neurons, weight_scale, weight_norm, hook

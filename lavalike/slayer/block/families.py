@@ -18,7 +18,18 @@ from typing import Any
 from lavalike.arguments import arguments, instance
 from lavalike.dynamics import Dynamics
 from lavalike.slayer.block import base, coding
-from lavalike.slayer.neuron import Custom, adrf, adrf_iz, alif, cuba, lif, rf, rf_iz, sigma_delta
+from lavalike.slayer.neuron import (
+    Custom,
+    adrf,
+    adrf_iz,
+    alif,
+    cuba,
+    lif,
+    rf,
+    rf_iz,
+    sigma_delta,
+    soft_lif,
+)
 from lavalike.slayer.synapse import complex as complex_synapse
 
 BLOCKS = (
@@ -35,6 +46,7 @@ BLOCKS = (
     base.Recurrent,
     base.KWTA,
 )
+RATES = tuple(b for b in BLOCKS if b not in (base.TimeDecimation, base.Recurrent, base.KWTA))
 NO_AFFINE = tuple(b for b in BLOCKS if b is not base.Affine)
 
 
@@ -61,6 +73,9 @@ COMPLEX = {"synapses": complex_synapse}
 FAMILIES = {
     "cuba": Family("Blocks of CUBA neurons.", cuba.Neuron, common="AbstractCuba"),
     "lif": Family("Blocks of LIF neurons without a current.", lif.Neuron),
+    "soft_lif": Family(
+        "Blocks of CUBA neurons that train as rates and run as spikes.", soft_lif.Neuron, RATES
+    ),
     "alif": Family(
         "Blocks of adaptive LIF neurons.", alif.Neuron, NO_AFFINE, common="AbstractALIF"
     ),

@@ -3,13 +3,15 @@ integers)."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from lavalike.arguments import arguments
+from lavalike.arguments import arguments, choice
 from lavalike.dynamics import lif
+from lavalike.errors import InputError
 from lavalike.slayer.neuron.base import (
     DECAY,
     P_SCALE,
@@ -38,6 +40,11 @@ class Neuron(_Neuron):
 
     Args:
         current_decay, voltage_decay: 0..1, trained if requires_grad.
+        gradient: "surrogate" (default), or "eventprop": spikes are differentiated by their times,
+            exactly as steps become short (Wunderlich and Pehle 2021;
+            :mod:`lavalike.dynamics.eventprop`), and tau_grad, scale_grad and reset_grad say
+            nothing. Losses are of times or of membranes (an Affine block): counts of spikes have no
+            such gradient. Not in Recurrent blocks, nor with graded_spike.
         threshold and the rest: see the base class.
 
     ``dynamics(x)`` is (current, voltage), the current after the norm, the voltage before its reset;
@@ -46,7 +53,12 @@ class Neuron(_Neuron):
 
     declaration = lif.LIF
 
-    @arguments(current_decay=DECAY, voltage_decay=DECAY, **SPIKING)
+    @arguments(
+        current_decay=DECAY,
+        voltage_decay=DECAY,
+        gradient=choice("surrogate", "eventprop"),
+        **SPIKING,
+    )
     def __init__(
         self,
         threshold: float,
@@ -62,6 +74,7 @@ class Neuron(_Neuron):
         requires_grad: bool = False,
         graded_spike: bool = False,
         reset_grad: str = "slayer",
+        gradient: str = "surrogate",
     ) -> None:
         super().__init__(
             threshold,
@@ -76,6 +89,12 @@ class Neuron(_Neuron):
             graded_spike,
             reset_grad,
         )
+        if gradient == "eventprop" and graded_spike:
+            raise InputError(
+                f"{self.label}: gradient='eventprop' is of spikes of 1, and graded_spike sends the voltage; "
+                "leave one of them out"
+            )
+        self.training_ = dataclasses.replace(self.training_, gradient=gradient)
         self.add_parameter("current_decay", current_decay)
         self.add_parameter("voltage_decay", voltage_decay)
 
