@@ -691,6 +691,7 @@ EXEMPT = {
         for f, n in (
             ("cuba", "AbstractCuba"),
             ("lif", "AbstractFamily"),
+            ("soft_lif", "AbstractFamily"),
             ("alif", "AbstractALIF"),
             ("rf", "AbstractRF"),
             ("rf_iz", "AbstractRFIz"),
