@@ -268,6 +268,11 @@ def choice(*values: str) -> Rule:
     )
 
 
+# whether torch.compile reads the code, which cannot look at the bases of a tensor's class; who
+# loads torch tells
+compiling: Callable[[], bool] = bool
+
+
 def instance(*classes: type | str, words: str = "") -> Rule:
     """An object of one of ``classes``; a class may be named by its dotted path, so that its module
     need not be loaded."""
@@ -281,7 +286,7 @@ def instance(*classes: type | str, words: str = "") -> Rule:
         return any(f"{b.__module__}.{b.__qualname__}" in paths for b in mro)
 
     def takes(v: Any) -> bool:
-        return isinstance(v, types) or named(type(v).__mro__)
+        return isinstance(v, types) or compiling() or named(type(v).__mro__)
 
     words = words or "a " + " or ".join(n.rsplit(".", 1)[-1] for n in names)
     return Rule(words, takes if paths else lambda v: isinstance(v, types))

@@ -35,7 +35,7 @@ from lavalike.dynamics.ops import (
 from lavalike.dynamics.resonator import RF_IZ
 from lavalike.errors import InputError
 from lavalike.fused import Training, cpu, memory, products, reference, scan, sparse
-from lavalike.fused.scan import _traced, code
+from lavalike.fused.operators import _traced, code
 from lavalike.fused.surrogate import Atan, Boxcar, Exponential, FastSigmoid, Sigmoid
 
 EXAMPLES = int(os.environ.get("LAVALIKE_EXAMPLES", "4"))
@@ -718,14 +718,6 @@ def test_memory_in_use_is_not_given_out_again():
     assert again.data_ptr() == address, "what is free is used again"
     memory.release()
     assert bool((other == 2).all())
-
-
-def test_no_second_derivative():
-    x = noise(5, 3).requires_grad_()
-    s = scan(LEAKY, Training(Atan()), {"a_in": x}, LEAK).outputs["s_out"]
-    (g,) = torch.autograd.grad((s * x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        g.sum().backward()
 
 
 class InWorker(torch.utils.data.Dataset):

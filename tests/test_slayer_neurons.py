@@ -548,7 +548,6 @@ def test_nan_names_the_neuron(family):
         (lambda: make("rf", period=3.9), "period is a number >= 4"),
         (lambda: make("rf", period=float("inf")), "period is a number >= 4"),
         (lambda: make("rf", decay=1.01), r"decay is a number in 0\.\.1"),
-        (lambda: make("rf", period=(8, 5), shared_param=False), "period is a pair"),
         (lambda: make("rf", period=(5, 8)), "one number each where parameters are shared"),
         (lambda: make("adrf", threshold_decay=-1), r"threshold_decay is a number in 0\.\.1"),
         (

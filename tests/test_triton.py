@@ -25,7 +25,7 @@ from lavalike.dynamics.resonator import RF
 from lavalike.errors import InputError
 from lavalike.fused import Training, cpu, llvm, triton
 from lavalike.fused.cpu import Variant
-from lavalike.fused.scan import _engine, code
+from lavalike.fused.operators import code, engine_of
 from lavalike.fused.surrogate import Atan, Exponential
 from lavalike.fused.trace import Op
 from tests.triton_cases import CASES, DETACHED, LEAKY
@@ -253,10 +253,10 @@ def test_blocks():
 
 def test_only_tensors_on_cuda_go_to_triton():
     """Triton beside torch changes nothing on the CPU, and other devices are refused by name."""
-    assert _engine(torch.device("cpu")) is cpu
-    assert _engine(torch.device("cuda")) is triton
+    assert engine_of(torch.device("cpu")) is cpu
+    assert engine_of(torch.device("cuda")) is triton
     with pytest.raises(
         InputError,
         match=r"tensors on mps: compiled loops run on the CPU and on CUDA; .* lavalike.fused.plain_loops\(\)",
     ):
-        _engine(torch.device("mps"))
+        engine_of(torch.device("mps"))

@@ -75,7 +75,7 @@ class AnnSampler(nn.Module):
     @property
     def scale(self) -> float:
         z, a = self._fitted()[-1].tolist()
-        return z / a  # type: ignore[no-any-return]  # of floats
+        return float(z / a)
 
     def _fitted(self) -> torch.Tensor:
         if not len(self._centers):
@@ -124,7 +124,8 @@ class AnnSampler(nn.Module):
         if not len(a):
             raise RunError("bootstrap.AnnSampler: nothing was sampled: run batches in Mode.SAMPLE")
         highest = max(float(a[a >= self.sample_range[1] * a.max()].mean()), LEAST)
-        edges = np.linspace(*(s * highest for s in self.sample_range), self.num_centers + 1)
+        first, last = (share * highest for share in self.sample_range)
+        edges = np.linspace(first, last, self.num_centers + 1)
         before = np.zeros((0, 2)) if self.centers is None else self.centers[1:-1]
         points = []
         for low, high in itertools.pairwise(edges):

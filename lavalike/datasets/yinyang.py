@@ -16,11 +16,8 @@ from lavalike.arguments import (
     real,
     whole,
 )
+from lavalike.bss2.yinyang import class_of, points
 from lavalike.errors import InputError
-
-CLASSES = 3
-WORDS = 4  # 32-bit words of the generator in one drawn point
-
 
 _SIZE, _SEED = integer(1), integer(0, 2**32 - 1)
 
@@ -31,19 +28,7 @@ def yin_yang_class(
 ) -> np.ndarray:
     """0 yin, 1 yang, 2 dot for points in the square of side ``2 r_big``; the names are the
     published drawing's."""
-    return _class(np.asarray(x), np.asarray(y), r_small, r_big)
-
-
-def _class(x: np.ndarray, y: np.ndarray, r_small: float, r_big: float) -> np.ndarray:
-    d_right = np.sqrt((x - 1.5 * r_big) ** 2 + (y - r_big) ** 2)
-    d_left = np.sqrt((x - 0.5 * r_big) ** 2 + (y - r_big) ** 2)
-    dot = (d_right < r_small) | (d_left < r_small)
-    yin = (
-        (d_right <= r_small)
-        | ((d_left > r_small) & (d_left <= 0.5 * r_big))
-        | ((y > r_big) & (d_right > 0.5 * r_big))
-    )
-    return np.where(dot, 2, np.where(yin, 1, 0))
+    return class_of(np.asarray(x), np.asarray(y), r_small, r_big)
 
 
 class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
@@ -111,60 +96,9 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
         return torch.from_numpy(samples), torch.from_numpy(labels)
 
     def _draw(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        at, labels = self.points(n)
+        at, labels = points(self.rng, n, self.r_small, self.r_big)
         x, y = at.T
         return np.stack([x, y, 1 - x, 1 - y], 1).astype(np.float32), labels
-
-    def points(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """The next ``n`` points, float64 (n, 2), and their labels, int64 (n,)."""
-        state = self.rng.get_state()
-        words = np.empty(0, np.uint32)
-        taken: tuple[np.ndarray, np.ndarray, int] | None = None
-        while taken is None:
-            # a sample takes 31 words on average at the default radii
-            words = np.concatenate([words, self.rng.randint(0, 2**32, 40 * n + 400, np.uint32)])
-            taken = self._parse(words, n)
-        x, y, used = taken
-        self.rng.set_state(state)
-        self.rng.randint(0, 2**32, used, np.uint32)
-        return np.stack([x, y], 1), _class(x, y, self.r_small, self.r_big)
-
-    def _parse(self, words: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, int] | None:
-        """Points ``x``, ``y`` (float64) that the generator's words stand for and how many words
-        they are; None: too few words.
-
-        ``randint(3)`` takes words until the low two bits of one are below 3; ``rand`` makes a
-        number of the high 27 and 26 bits of two.
-        """
-        count = len(words) - WORDS + 1
-        uniform = (words[:-1] >> 5) * 67108864.0
-        uniform += words[1:] >> 6
-        uniform *= 2 * self.r_big / 9007199254740992.0
-        x, y = uniform[:count], uniform[2 : 2 + count]
-        label = _class(x, y, self.r_small, self.r_big)
-        label[np.sqrt((x - self.r_big) ** 2 + (y - self.r_big) ** 2) > self.r_big] = CLASSES
-        wanted = words & 3
-        ask = _next(wanted < CLASSES, 1)
-        point = [_next(label == c, WORDS) for c in range(CLASSES)]
-        position, at = 0, []
-        for _ in range(n):
-            if position >= count or (asked := ask[position]) >= count - 1:
-                return None
-            if (found := point[wanted[asked]][asked + 1]) >= count:
-                return None
-            at.append(found)
-            position = found + WORDS
-        return x[at], y[at], position
-
-
-def _next(good: np.ndarray, step: int) -> np.ndarray:
-    """For every index the first of index, index + step, ... that is good; the length or more where
-    none is."""
-    n = len(good)
-    rows = -(-n // step)
-    table = np.full(rows * step, rows * step)
-    table[:n][good] = np.flatnonzero(good)
-    return np.minimum.accumulate(table.reshape(rows, step)[::-1])[::-1].ravel()[:n]
 
 
 @arguments(size=_SIZE, seed=_SEED)

@@ -9,6 +9,7 @@ import inspect
 import linecache
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -51,6 +52,9 @@ FOREIGN = {
     "numba",
     *sys.stdlib_module_names,
 }  # packages whose functions use no words
+
+# every Dynamics that is declared, for who knows but what it computes
+ALIVE: weakref.WeakValueDictionary[int, Dynamics] = weakref.WeakValueDictionary()
 
 
 @arguments(
@@ -122,6 +126,7 @@ class Dynamics:
     complexes: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        ALIVE[id(self)] = self
         if not isinstance(self.step, types.FunctionType):
             raise InputTypeError(
                 f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module"
@@ -195,6 +200,12 @@ class Dynamics:
             raise InputError(
                 f"{self.name}: parameters {unknown} are not among the step's arguments {self.arguments}"
             )
+
+    def __copy__(self) -> Dynamics:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: Any) -> Dynamics:
+        return self
 
     @property
     def name(self) -> str:

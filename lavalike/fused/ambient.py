@@ -3,7 +3,7 @@ it reaches.
 
 Kernels read memory. Under a transform of torch.func, in a trace (torch.jit, make_fx, torch.export)
 and on tensors without storage (fake, meta) there is none to read, or a reader would not be seen;
-the plain loop of torch's own operations has the same values there.
+there an operator of torch stands for the loop, or the plain loop of torch's own operations.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import torch
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from lavalike import arguments
+
+arguments.compiling = torch.compiler.is_dynamo_compiling
 T = TypeVar("T")
 TRACING = ("FakeTensorMode", "ProxyTorchDispatchMode", "FunctionalTensorMode")
 UNREAL = ("FakeTensor", "FunctionalTensor")
@@ -30,10 +33,45 @@ def unreadable() -> bool:
     )
 
 
-def transformed() -> bool:
-    """Whether operations are transformed, traced or without data here, whatever their tensors."""
+def special() -> bool:
+    """Whether anything but autograd is to see operations here."""
     return (
-        torch._C._are_functorch_transforms_active()
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._get_tracing_state() is not None
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def exporting() -> bool:
+    """Whether what is compiled leaves this process, as a graph for others."""
+    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
+
+
+def functional() -> bool:
+    """Whether a transform of torch.func is on, in which nothing from outside may be changed."""
+    return (
+        not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def forwards() -> bool:
+    """Whether derivatives are taken forwards, by dual numbers."""
+    if forward_ad._current_level >= 0:
+        return True
+    stack = torch._C._functorch.get_interpreter_stack()
+    return stack is not None and any(
+        i.key() == torch._C._functorch.TransformType.Jvp for i in stack
+    )
+
+
+def transformed() -> bool:
+    """Whether operations are compiled, transformed, traced or without data here, whatever their
+    tensors."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
         or forward_ad._current_level >= 0
         or unreadable()

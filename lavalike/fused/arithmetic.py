@@ -7,6 +7,7 @@ make_fx.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -210,6 +211,12 @@ class Training:
         if self.gradient not in GRADIENTS:
             raise InputError(f"gradient is one of {GRADIENTS}, got {self.gradient!r}")
 
+    def __copy__(self) -> Training:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: Any) -> Training:
+        return self
+
     @cached_property
     def key(self) -> Hashable:
         """What generated code depends on; numbers are run-time arguments."""
@@ -252,6 +259,20 @@ class Training:
         return _words(surrogate, self, numbers)
 
 
+def shared(training: Training) -> Training:
+    """``training``, or the one equal to it that was shared before: networks that are made alike run
+    what torch.compile made of the first."""
+    try:
+        return _shared(training, training.key, tuple(training.numbers.values()))
+    except TypeError:  # a surrogate without a hash
+        return training
+
+
+@functools.lru_cache(4096)
+def _shared(training: Training, key: Hashable, numbers: tuple[float, ...]) -> Training:
+    return training  # its own equality may leave fields out
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -269,7 +290,7 @@ def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tenso
     def unit(th: torch.Tensor) -> torch.Tensor | None:
         """What distances from ``th`` are counted in."""
         if grid or not relative:
-            return scale if grid else None
+            return tensor(scale, th) if grid else None
         return torch.where(th.detach() == 0, 1.0, th.detach().abs())
 
     def fire(x: Any, th: Any, inclusive: bool) -> torch.Tensor:
@@ -328,7 +349,9 @@ def _words(surrogate: Any, training: Training, numbers: Mapping[str, torch.Tenso
         "above": lambda x, th: fire(x, th, False),
         "reaches": lambda x, th: fire(x, th, True),
         "crosses": crosses,
-        "gate": lambda d, m, th: _Gate.apply(d, m, th, numbers["gate_tau"], numbers["gate_height"]),
+        "gate": lambda d, m, th: _Gate.apply(
+            d, m, th, tensor(numbers["gate_tau"], d), tensor(numbers["gate_height"], d)
+        ),
         "both": lambda s, c: s * c,
         "carried": lambda x: x.detach(),
         "inject": straight,

@@ -8,8 +8,7 @@ broadcasts to ``shape``.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from lavalike.arguments import (
     FLAG,
@@ -32,27 +30,45 @@ from lavalike.arguments import (
 )
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
-from lavalike.fused import cpu, eventprop, memory
-from lavalike.fused.ambient import alone, stored, transformed, unreadable
+from lavalike.fused import cpu, eventprop
+from lavalike.fused.ambient import forwards, special, stored
 from lavalike.fused.arithmetic import Training
-from lavalike.fused.llvm import WORDS
-from lavalike.fused.trace import Traced, accumulated, steps as stepper, traced
+from lavalike.fused.operators import (
+    STORAGE,
+    Call,
+    code as code,
+    engine_of,
+    handle,
+    outside,
+    run,
+    spec,
+    written_out,
+)
+from lavalike.fused.trace import accumulated, steps as stepper
 
 Tensors = dict[str, torch.Tensor]
-STORAGE = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
-
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
+_lock = threading.Lock()
+_within = 0  # how many threads are in plain_loops: what torch.compile can look at, and guards
 
 
 @contextmanager
 def plain_loops() -> Iterator[None]:
     """Within, :func:`scan` is :func:`reference`, the plain torch loop: to step through, to compare
-    with, and for devices without compiled loops (these there are for the CPU and CUDA)."""
+    with, and for devices without compiled loops (these there are for the CPU and CUDA).
+
+    What torch.compile or torch.export sees within is that loop too, written out step by step.
+    """
+    global _within
     token = _plain.set(True)
+    with _lock:
+        _within += 1
     try:
         yield
     finally:
+        with _lock:
+            _within -= 1
         _plain.reset(token)
 
 
@@ -70,29 +86,6 @@ class Result:
     outputs: Tensors
     states: Tensors
     overflows: torch.Tensor
-
-
-@functools.cache
-def _traced(dynamics: Dynamics, key: Any, training: _ByKey) -> Traced:
-    return alone(traced, dynamics, training.training, WORDS)
-
-
-class _ByKey:
-    """A Training that is equal to another of the same key: code does not depend on numbers."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByKey) and other.training.key == self.training.key
-
-    def __hash__(self) -> int:
-        return hash(self.training.key)
-
-
-def code(dynamics: Dynamics, training: Training) -> Traced:
-    """The traced neuron; traced once for all numbers, lengths, batches and widths."""
-    return _traced(dynamics, training.key, _ByKey(training))
 
 
 _RULES = {
@@ -188,8 +181,10 @@ def scan(
 ) -> Result:
     """Run ``dynamics`` over all steps in fused loops. Pure: nothing is kept between calls.
 
-    Where no kernel can run (in a transform of torch.func, forward-mode differentiation, a trace, on
-    fake or meta tensors) it is :func:`reference`, which these see through.
+    torch.compile, torch.export, torch.jit.trace, make_fx, fake and meta tensors and the transforms
+    of torch.func see one operator, ``lavalike::scan``; forward-mode differentiation sees
+    :func:`reference`. Compiled with what is around it, one step of a neuron in floating point is
+    torch's own operations. A second derivative is that of :func:`reference`.
 
     Args:
         inputs: by name, ``(time, *shape)``, all alike; float32, float64 or bfloat16 on the CPU.
@@ -205,40 +200,32 @@ def scan(
     Raises InputError (InputTypeError for a wrong kind, an unknown input, state or parameter).
     """
     _look("scan", dynamics, inputs, states, record, shift, steps)
-    _timed("scan", dynamics, first)
     if training.gradient == "eventprop":
+        _timed("scan", dynamics, first)
         return _by_times(scan, dynamics, training, inputs, parameters, states, record, shift, steps)
     x = next(iter(inputs.values()))
     shape = x.shape[1:]
-    steps = max(len(v) for v in inputs.values()) if steps is None else steps
+    count = max([v.shape[0] for v in inputs.values()]) if steps is None else steps
     for name, v in inputs.items():
-        if v.shape[1:] != shape or len(v) not in (1, steps) or v.dtype != x.dtype:
+        if v.shape[1:] != shape or v.shape[0] not in (1, count) or v.dtype != x.dtype:
             raise InputError(
-                f"{dynamics.name}: input {name} has shape {tuple(v.shape)}, {v.dtype}; expected {(steps, *shape)}, {x.dtype}"
+                f"{dynamics.name}: input {name} has shape {tuple(v.shape)}, {v.dtype}; expected {(count, *shape)}, {x.dtype}"
             )
-    if steps == 0 or 0 in shape:
+    if count == 0 or 0 in shape:
         raise InputError(
-            f"{dynamics.name}: input has shape {tuple(x.shape)}, {steps} steps; none may be 0"
+            f"{dynamics.name}: input has shape {tuple(x.shape)}, {count} steps; none may be 0"
         )
     if x.dtype not in STORAGE:
         raise InputError(
             f"{dynamics.name}: input has dtype {x.dtype}; expected float32, float64 or bfloat16"
         )
+    if torch.compiler.is_compiling():
+        return _compiled(
+            dynamics, training, inputs, parameters, states or {}, record, shift, count, first
+        )
+    _timed("scan", dynamics, first)
     given = {s: torch.as_tensor(v) for s, v in (states or {}).items()}
-    tensors = (
-        v
-        for v in (*inputs.values(), *given.values(), *parameters.values())
-        if isinstance(v, torch.Tensor)
-    )
-    plain = (
-        _plain.get()
-        or transformed()
-        or (first is not None and x.device.type != "cpu")
-        or not all(map(stored, tensors))
-    )
-    made = None if plain else code(dynamics, training)
-    names = dynamics.constant_names if made is None else made.parameters
-    _needed("scan", dynamics, names, parameters)
+    _needed("scan", dynamics, dynamics.constant_names, parameters)
     kinds: dict[str, Mapping[str, Any]] = {"input": inputs, "state": given, "parameter": parameters}
     for kind, named in kinds.items():
         for name, value in named.items():
@@ -252,46 +239,123 @@ def scan(
                     f"{dynamics.name}: {kind} {name} is on {value.device}, the input on {x.device}; they must be "
                     "on one device"
                 )
-    values = [_flat(_tensor(parameters[p]), shape) for p in names]
-    if made is None:
+    values = [_flat(_tensor(parameters[p]), shape) for p in dynamics.constant_names]
+    if _plain.get() or forwards() or (first is not None and x.device.type != "cpu"):
         return reference(
             dynamics, training, inputs, parameters, states, record, shift, steps, first
         )
+    if stored(x):
+        engine_of(x.device)
     before = [given[s].expand(shape).reshape(-1) if s in given else None for s in dynamics.states]
-    _engine(x.device)
-    if x.device.type != "cpu":  # the GPU's kernels read every step
-        inputs = {n: v.expand(steps, *shape) for n, v in inputs.items()}
-    # tensors whose time lies innermost are read as they are
-    moving = [v for v in inputs.values() if len(v) > 1]
+    xs = _every(inputs, dynamics.inputs, count)
     last = (
         x.device.type == "cpu"
         and not shift
         and not record
-        and bool(moving)
-        and all(map(_innermost, moving))
+        # tensors whose time lies innermost are read as they are
+        and not special()
+        and _lies_last(xs)
     )
-    call = _Call(dynamics, training, made, tuple(record), shift, steps, first, last)
-    taken: list[torch.Tensor | None] = [
-        memory.laid(inputs[n].movedim(0, -1) if last else inputs[n], last) for n in dynamics.inputs
-    ]
-    taken += [*before, *values]
-    if (
-        not torch.is_grad_enabled()
-    ):  # which a Function is not told: it would keep what only backward needs
-        taken = [None if x is None else x.detach() for x in taken]
-    out = _Scan.apply(call, *taken)
-    n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
-    outputs = dict(
-        zip(
-            (*dynamics.outputs, *record),
-            (y.movedim(-1, 0) for y in out[:n]) if last else out[:n],
-            strict=True,
+    call = Call(
+        spec(dynamics, training),
+        tuple(training.numbers.values()),
+        tuple(record),
+        bool(shift),
+        _count(xs, count),
+        -1 if first is None else first,
+        last,
+    )
+    out = run(call, [*(v.movedim(0, -1) if last else v for v in xs), *before, *values])
+    return _result(dynamics, record, out, shape, last)
+
+
+def _compiled(
+    dynamics: Dynamics,
+    training: Training,
+    inputs: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, Any],
+    states: Mapping[str, torch.Tensor],
+    record: Sequence[str],
+    shift: bool,
+    count: int,
+    first: int | None,
+) -> Result:
+    """:func:`scan` as torch.compile and torch.export read it: one operator, or, of one step, what
+    it consists of."""
+    x = inputs[dynamics.inputs[0]]
+    shape = x.shape[1:]
+    made = handle(dynamics, training)
+    for name in made.parameters:
+        if name not in parameters:
+            raise InputError(f"scan: parameters of {dynamics.name}: no value for {name}")
+    if made.timed != (first is not None):
+        raise InputError(
+            f"{dynamics.name}: first is t in the first step, of a step that asks for t"
         )
+    values = [_flat(_tensor(parameters[p]), shape) for p in made.parameters]
+    before = [states[s].expand(shape).reshape(-1) if s in states else None for s in dynamics.states]
+    start = -1 if first is None else first
+    if _within and made.counted:
+        raise InputError(
+            f"{dynamics.name}: plain_loops() under torch.compile is for neurons in floating point, this one computes in "
+            "integers and counts what leaves 24 bits; leave one of the two away"
+        )
+    if torch.onnx.is_in_onnx_export() and not _within:
+        raise InputError(
+            f"{dynamics.name}: ONNX has no operator for a neuron over time; export within lavalike.fused.plain_loops(), which "
+            "writes out each step, or use torch.export"
+        )
+    xs = _every(inputs, dynamics.inputs, count)
+    if not made.whole and (_within or count == 1):
+        out = written_out(
+            made.number, ",".join(record), bool(shift), count, start, xs, before, values
+        )
+        return _result(dynamics, record, [*out, x.new_zeros((), dtype=torch.int64)], shape, False)
+    empty = [torch.empty(0, dtype=outside(x), device=x.device) if s is None else s for s in before]
+    out = torch.ops.lavalike.scan.default(
+        xs,
+        empty,
+        values,
+        list(made.numbers),
+        made.key,
+        ",".join(record),
+        bool(shift),
+        _count(xs, count),
+        start,
+        False,
     )
-    final = {
-        name: y.reshape(shape) for name, y in zip(dynamics.states, out[n : n + k], strict=True)
-    }
-    return Result(outputs, final, out[-1])
+    return _result(dynamics, record, out, shape, False)
+
+
+def _every(
+    inputs: Mapping[str, torch.Tensor], names: Sequence[str], count: int
+) -> list[torch.Tensor]:
+    """Inputs in order; the GPU's kernels read every step of each."""
+    xs = [inputs[n] for n in names]
+    return [
+        v.expand(count, *v.shape[1:]) if v.device.type != "cpu" and v.shape[0] != count else v
+        for v in xs
+    ]
+
+
+def _count(xs: Sequence[torch.Tensor], count: int) -> int:
+    """The number of steps; -1, as many as there are, keeps a trace open to other lengths."""
+    return -1 if all(v.shape[0] == count for v in xs) else count
+
+
+def _lies_last(xs: Sequence[torch.Tensor]) -> bool:
+    moving = [v for v in xs if v.shape[0] > 1]
+    return bool(moving) and all(map(_innermost, moving))
+
+
+def _result(
+    dynamics: Dynamics, record: Sequence[str], out: Sequence[torch.Tensor], shape: Any, last: bool
+) -> Result:
+    n, k = len(dynamics.outputs) + len(record), len(dynamics.states)
+    rows = [y.movedim(-1, 0) for y in out[:n]] if last else out[:n]
+    outputs = dict(zip((*dynamics.outputs, *record), rows, strict=True))
+    final = dict(zip(dynamics.states, [y.reshape(shape) for y in out[n : n + k]], strict=True))
+    return Result(outputs, final, out[n + k])
 
 
 def _by_times(
@@ -329,215 +393,6 @@ def _flat(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         raise InputError(
             f"a parameter of shape {tuple(value.shape)} does not broadcast to neurons of shape {tuple(shape)}"
         ) from None
-
-
-def _engine(device: torch.device) -> Any:
-    """What runs kernels on ``device``: ``launch``, ``SEGMENT``, ``blocks_of``."""
-    if device.type == "cpu":
-        return cpu
-    if device.type != "cuda":
-        raise InputError(
-            f"tensors on {device}: compiled loops run on the CPU and on CUDA; move the tensors there, or call within "
-            "lavalike.fused.plain_loops(), which runs on every device"
-        )
-    from lavalike.fused import triton
-
-    return triton
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What a scan is besides its tensors."""
-
-    dynamics: Dynamics
-    training: Training
-    made: Traced
-    record: tuple[str, ...]
-    shift: bool
-    steps: int
-    first: int | None
-    last: bool  # time is the tensors' last axis
-
-    def width(self, x: torch.Tensor) -> int:
-        """How many neurons an input has."""
-        return math.prod(x.shape[:-1] if self.last else x.shape[1:])
-
-    @property
-    def wide(self) -> bool:
-        """Whether it is computed in float64 whatever the inputs are: their arithmetic has it, or
-        float32 does not hold t."""
-        return self.training.arithmetic != "float" or (
-            self.first is not None and self.first + self.steps > 1 << 23
-        )
-
-    @property
-    def unit(self) -> float:
-        """What kernels count a state of 1 as."""
-        return self.training.scale if self.training.arithmetic == "grid" else 1.0
-
-    def split(self, values: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
-        """(inputs, states, parameters)"""
-        n, m = len(self.dynamics.inputs), len(self.dynamics.inputs) + len(self.dynamics.states)
-        return values[:n], values[n:m], values[m:]
-
-    def numbers(self, params: Sequence[torch.Tensor], real: torch.dtype) -> dict[str, Any]:
-        """Parameters and numbers as kernels take them; one value on the CPU is a number, on a GPU
-        it stays where it is."""
-        out: dict[str, Any] = self.training.numbers | {"t": float(self.first or 0)}
-        for name, value in zip(self.made.parameters, params, strict=True):
-            out[f"p_{name}"] = (
-                value.to(real).contiguous()
-                if value.dim() or value.device.type != "cpu"
-                else float(value)
-            )
-        return out
-
-
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, call: _Call, *values: Any) -> Any:
-        made, d = call.made, call.dynamics
-        xs, firsts, params = call.split(values)
-        x = xs[0]
-        engine, width = _engine(x.device), call.width(x)
-        keeps = any(ctx.needs_input_grad)
-        variant = cpu.Variant(
-            STORAGE[x.dtype],
-            call.wide,
-            call.training.arithmetic == "grid",
-            call.record,
-            frozenset(p for p, v in zip(made.parameters, params, strict=True) if v.dim()),
-            shift=call.shift,
-            held=frozenset(
-                n
-                for n, v in zip(d.inputs, xs, strict=True)
-                if v.shape[-1 if call.last else 0] != call.steps
-            ),
-            last=call.last,
-        )
-        real = _real(variant)
-        ys = [
-            memory.empty((*x.shape[:-1], call.steps), x.dtype)
-            if call.last
-            else _room(x, call.steps, call.shift)
-            for _ in d.outputs
-        ]
-        rs = [_room(x, call.steps, False) for _ in call.record]
-        state = [
-            x.new_zeros(width, dtype=real)
-            if s is None
-            else s.to(real, copy=True)
-            if call.unit == 1
-            else s.to(real) * call.unit
-            for s in firsts
-        ]
-        kept = (
-            [x.new_empty(-(-call.steps // engine.SEGMENT) * width, dtype=real) for _ in state]
-            if keeps
-            else []
-        )
-        over = [
-            x.new_zeros(engine.blocks_of(width, variant), dtype=torch.float64)
-            for _ in range(made.counted)
-        ]
-        given = {
-            **_named("x_", d.inputs, xs),
-            **_named("y_", d.outputs, [y[1:] for y in ys] if call.shift else ys),
-            **_named("r_", call.record, rs),
-            **_named("s_", d.states, state),
-            **_named("c_", d.states, kept),
-            **call.numbers(params, real),
-            **{f"gp_n{j}": row for j, row in enumerate(over)},
-        }
-        engine.launch(made, variant, "training" if keeps else "forward", given, call.steps, width)
-        outside = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
-        state = [(s if call.unit == 1 else s / call.unit).to(outside) for s in state]
-        ctx.setup = call, variant, [None if s is None else s.dtype for s in firsts]
-        ctx.save_for_backward(*xs, *kept, *params)
-        ctx.set_materialize_grads(False)
-        count = torch.stack(over).sum().long() if over else x.new_zeros((), dtype=torch.int64)
-        ctx.mark_non_differentiable(count)
-        return (*(ys if call.last else (y[: call.steps] for y in ys)), *rs, *state, count)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
-        call, variant, dtypes = ctx.setup
-        made, d = call.made, call.dynamics
-        if unreadable():
-            raise InputError(
-                f"{d.name}: backward of a compiled loop reads memory, which fake and traced tensors have not; compute forward "
-                "in the same mode, or within lavalike.fused.plain_loops()"
-            )
-        xs, kept, params = call.split(ctx.saved_tensors)
-        x = xs[0]
-        engine, width = _engine(x.device), call.width(x)
-        wanted = call.split(ctx.needs_input_grad[1:])[2]
-        trained = tuple(p for p, w in zip(made.parameters, wanted, strict=True) if w)
-        names = (*d.outputs, *call.record)
-        gys = {
-            n: memory.laid(g.to(x.dtype), call.last)
-            for n, g in zip(names, grads[: len(names)], strict=True)
-            if g is not None
-        }
-        variant = dataclasses.replace(variant, trained=frozenset(trained), given=frozenset(gys))
-        real = _real(variant)
-        # a state is unit times its value: its gradient the value's over unit
-        gs = [
-            x.new_zeros(width, dtype=real)
-            if g is None
-            else g.reshape(-1).to(real, copy=True)
-            if call.unit == 1
-            else g.reshape(-1).to(real) / call.unit
-            for g in grads[len(names) : len(names) + len(d.states)]
-        ]
-        gxs = [memory.empty_like(v) for v in xs]
-        gps = {
-            p: x.new_zeros(
-                width if p in variant.per_neuron else engine.blocks_of(width, variant),
-                dtype=torch.float64,
-            )
-            for p in trained
-        }
-        given = {
-            **_named("x_", d.inputs, xs),
-            **_named("gx_", d.inputs, gxs),
-            **_named("gs_", d.states, gs),
-            **_named("c_", d.states, kept),
-            **{("gy_" if n in d.outputs else "gr_") + n: g for n, g in gys.items()},
-            **{f"gp_{p}": g for p, g in gps.items()},
-            **call.numbers(params, real),
-        }
-        engine.launch(made, variant, "backward", given, call.steps, width)
-        firsts = [
-            None if dtype is None else (g if call.unit == 1 else g * call.unit).to(dtype)
-            for g, dtype in zip(gs, dtypes, strict=True)
-        ]
-        of_params = [
-            None
-            if p not in gps
-            else (gps[p] if p in variant.per_neuron else gps[p].sum()).to(v.dtype)
-            for p, v in zip(made.parameters, params, strict=True)
-        ]
-        return (None, *gxs, *firsts, *of_params)
-
-
-def _real(variant: cpu.Variant) -> torch.dtype:
-    return torch.float64 if variant.real == "float64" else torch.float32
-
-
-def _room(x: torch.Tensor, steps: int, late: bool) -> torch.Tensor:
-    """Room for the outputs of all steps; where they are a step late, one row more, zeros in the
-    first."""
-    shape = (steps + late, *x.shape[1:])
-    y = memory.empty(shape, x.dtype) if x.device.type == "cpu" else x.new_empty(shape)
-    if late:
-        y[0] = 0
-    return y
-
-
-def _named(prefix: str, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    return {prefix + n: v for n, v in zip(names, values, strict=False)}
 
 
 @arguments(late=True, **_RULES)

@@ -9,6 +9,8 @@ those who print them, ``WORDS`` in :mod:`lavalike.fused.llvm` and in triton.
 from __future__ import annotations
 
 import functools
+import sys
+import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -254,16 +256,69 @@ class Traced:
         return used(Code(self.backward.arguments, tuple(ops), results))
 
 
-def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
-    """``step(inputs, states, parameters, numbers, t) -> (outputs, states)`` on tensors, all dicts
-    by name but t, which is for neurons that ask for it; differentiable.
+def bound(dynamics: Dynamics, training: Training, numbers: Mapping[str, Any]) -> Callable[..., Any]:
+    """``step(inputs, states, parameters, t) -> (outputs, states)`` on tensors, all dicts by name
+    but t, which is for neurons that ask for it; differentiable. ``numbers`` are the training's, as
+    floats or as tensors of no axis.
 
     On the grid, inputs are brought to integers over ``scale`` and outputs back; states stay
     integers.
     """
     grid = training.arithmetic == "grid"
-    names = dynamics.arguments
-    bound: tuple[Any, Any] = (None, None)
+    names, inputs_of, outputs_of, states_of = (
+        dynamics.arguments,
+        dynamics.inputs,
+        dynamics.outputs,
+        dynamics.states,
+    )
+    graded, scale = dynamics.graded, numbers["scale"]
+    function = bind(dynamics.step, training.words(numbers), _nameless)
+
+    def step(
+        inputs: Mapping[str, Any],
+        states: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        t: Any = None,
+    ) -> Any:
+        if grid:
+            inputs = {k: straight(x * scale, torch.trunc(x * scale)) for k, x in inputs.items()}
+        known = {"t": t, **inputs, **states, **parameters}
+        results = function(*[known[a] for a in names])
+        results = results if isinstance(results, tuple) else (results,)
+        like = known[(*inputs_of, *states_of)[0]]
+        results = tuple(
+            [
+                r.to(like.dtype) if isinstance(r, torch.Tensor) else torch.full_like(like, r)
+                for r in results
+            ]
+        )
+        n = len(outputs_of)
+        if len(results) != n + len(states_of):
+            raise InputError(
+                f"the step returns {len(results)} values; declared are {(*outputs_of, *states_of)}"
+            )
+        outputs = dict(zip(outputs_of, results[:n], strict=True))
+        if grid:
+            outputs = {k: y / scale if k in graded else y for k, y in outputs.items()}
+        return outputs, dict(zip(states_of, results[n:], strict=True))
+
+    return step
+
+
+def _nameless(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` whose globals, a copy with words bound, do not say of which module they are:
+    torch.compile would look the names up there, and find the words unbound."""
+    if isinstance(function, types.FunctionType):
+        names = function.__globals__
+        module = sys.modules.get(names.get("__name__", ""))
+        if module is not None and vars(module) is not names:
+            del names["__name__"]
+    return function
+
+
+def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
+    """:func:`bound` as ``step(inputs, states, parameters, numbers, t)``."""
+    last: tuple[Any, Any] = (None, None)
 
     def step(
         inputs: Mapping[str, Any],
@@ -272,35 +327,12 @@ def steps(dynamics: Dynamics, training: Training) -> Callable[..., Any]:
         numbers: Mapping[str, Any],
         t: Any = None,
     ) -> Any:
-        nonlocal bound
-        held, function = bound
+        nonlocal last
+        held, function = last
         if held is not numbers:  # once for all steps of a loop
-            function = bind(dynamics.step, training.words(numbers))
-            bound = numbers, function
-        if grid:
-            inputs = {
-                k: straight(x * numbers["scale"], torch.trunc(x * numbers["scale"]))
-                for k, x in inputs.items()
-            }
-        known = {"t": t, **inputs, **states, **parameters}
-        results = function(*(known[a] for a in names))
-        results = results if isinstance(results, tuple) else (results,)
-        like = next(iter((*inputs.values(), *states.values())))
-        results = tuple(
-            r.to(like.dtype) if isinstance(r, torch.Tensor) else torch.full_like(like, r)
-            for r in results
-        )
-        n = len(dynamics.outputs)
-        if len(results) != n + len(dynamics.states):
-            raise InputError(
-                f"the step returns {len(results)} values; declared are {(*dynamics.outputs, *dynamics.states)}"
-            )
-        outputs = dict(zip(dynamics.outputs, results[:n], strict=True))
-        if grid:
-            outputs = {
-                k: y / numbers["scale"] if k in dynamics.graded else y for k, y in outputs.items()
-            }
-        return outputs, dict(zip(dynamics.states, results[n:], strict=True))
+            function = bound(dynamics, training, numbers)
+            last = numbers, function
+        return function(inputs, states, parameters, t)
 
     return step
 

@@ -697,9 +697,29 @@ def blocks_of(width: int, variant: Variant) -> int:
     return -(-width // BLOCK)
 
 
-@functools.lru_cache(maxsize=1024)
-def _number(value: float, real: torch.dtype, device: torch.device) -> torch.Tensor:
-    return torch.tensor([value], dtype=real, device=device)
+_Number = tuple[float, torch.dtype, torch.device]
+_recent: dict[_Number, torch.Tensor] = {}
+_captured: dict[_Number, torch.Tensor] = {}  # what CUDA graphs read: kept for ever
+RECENT = 1024  # numbers that are kept
+
+
+def _number(value: float, real: torch.dtype, device: torch.device, capturing: bool) -> torch.Tensor:
+    """``value`` on the device. A CUDA graph reads it where it stood when it was captured, whatever
+    else is forgotten; one that a capture sees first lies in the graph's memory, which writes it."""
+    key = value, real, device
+    made = _captured.get(key)
+    if made is not None:
+        return made
+    made = _recent.get(key)
+    if made is None:
+        made = torch.full((1,), value, dtype=real, device=device)
+        if not capturing:
+            while len(_recent) >= RECENT:
+                _recent.pop(next(iter(_recent)), None)
+            _recent[key] = made
+    elif capturing:
+        _captured[key] = made
+    return made
 
 
 def launch(
@@ -713,19 +733,19 @@ def launch(
     """Run a kernel on tensors of one device, by the names of :func:`lavalike.fused.cpu.launch`,
     contiguous and of the variant's dtypes. ``c_*`` hold a row for each SEGMENT steps begun;
     ``gp_*`` of shared parameters and counts ``blocks_of(width)`` float64. A shared parameter or a
-    number is a float, or a tensor without dimensions, which stays on the device: no waiting. A
-    float is copied there when it is first seen, so a CUDA graph is captured after a first call.
+    number is a float, or a tensor without dimensions, which stays on the device: no waiting.
     """
     if not width:
         return
     made = kernel(traced, variant, which)
     real = torch.float64 if variant.real == "float64" else torch.float32
     device = next(v.device for v in values.values() if isinstance(v, torch.Tensor) and v.dim())
+    capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
     tensors = []
     for name in made.names:
         value = values[name]
         if not isinstance(value, torch.Tensor):
-            value = _number(float(value), real, device)
+            value = _number(float(value), real, device, capturing)
         elif not value.dim():
             value = value.to(device, real)
         tensors.append(value)

@@ -181,7 +181,7 @@ class SequentialNetwork(nn.Module):
         if np.any(layer.arrays.get("outputPadding", 0)):
             raise InputError("no block has an outputPadding")
         window = tuple(weight.shape[2:4])
-        named = {
+        named: dict[str, Any] = {
             n: _window(layer.arrays[n])
             for n in ("stride", "padding", "dilation")
             if n in layer.arrays

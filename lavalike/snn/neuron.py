@@ -33,9 +33,11 @@ from lavalike.arguments import (
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused.ambient import transformed
+from lavalike.fused.arithmetic import shared
 from lavalike.fused.surrogate import SURROGATE, Surrogate
 from lavalike.snn import record as recording
 from lavalike.snn.surrogate import Looped, atan, spiking
+from lavalike.text import settings
 
 State = torch.Tensor | None
 NUMBERS = numbers()
@@ -195,6 +197,19 @@ class Stateful(nn.Module):
     @property
     def label(self) -> str:
         return f"snn.{type(self).__name__}"
+
+    def extra_repr(self) -> str:
+        """Parameters, by their names among the arguments, and what differs from its default."""
+        known = {v: k for k, v in self._aliases.items()}
+        values = {known.get(n, n): getattr(self, n) for n in self._limits}
+        learnt = [known.get(n, n) for n in self._limits if n in self._parameters]
+        for name in ("reset_mechanism", "spike_grad"):
+            if hasattr(self, name):
+                values[name] = getattr(self, name)
+        for name in ("init_hidden", "output"):
+            if getattr(self, name):
+                values[name] = True
+        return settings(values, *learnt)
 
     @property
     def hidden(self) -> dict[str, torch.Tensor]:
@@ -400,7 +415,7 @@ class Neuron(Stateful):
         self.input_names, self.output_count = tuple(dynamics.inputs), len(dynamics.outputs)
         self.__dict__["dynamics"], self._names = dynamics, tuple(arguments)
         self._arguments = dict(arguments)
-        self.fused_training = fused.Training(spike_grad, reset_grad)
+        self.fused_training = shared(fused.Training(spike_grad, reset_grad))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -417,7 +432,9 @@ class Neuron(Stateful):
     @spike_grad.setter
     def spike_grad(self, value: Surrogate) -> None:
         SURROGATE.check(self.label, "spike_grad", value)
-        self.fused_training = dataclasses.replace(self.fused_training, surrogate=spiking(value))
+        self.fused_training = shared(
+            dataclasses.replace(self.fused_training, surrogate=spiking(value))
+        )
 
     @property
     def reset_grad(self) -> str:
@@ -427,7 +444,7 @@ class Neuron(Stateful):
     @reset_grad.setter
     def reset_grad(self, value: str) -> None:
         RESET_GRAD.check(self.label, "reset_grad", value)
-        self.fused_training = dataclasses.replace(self.fused_training, reset_grad=value)
+        self.fused_training = shared(dataclasses.replace(self.fused_training, reset_grad=value))
 
     @property
     def gradient(self) -> str:
@@ -439,7 +456,7 @@ class Neuron(Stateful):
         GRADIENT.check(self.label, "gradient", value)
         if value == "eventprop":
             fused.eventprop.replaced(self.dynamics)
-        self.fused_training = dataclasses.replace(self.fused_training, gradient=value)
+        self.fused_training = shared(dataclasses.replace(self.fused_training, gradient=value))
 
     def limits(self, name: str) -> tuple[float, float]:
         return next(
@@ -518,6 +535,11 @@ class Neuron(Stateful):
         }
         # what a surrogate of Python's own computes, no compiled loop can
         looped = isinstance(self.fused_training.surrogate, Looped)
+        if looped and torch.compiler.is_compiling():
+            raise InputError(
+                f"{self.label}: the gradient of spike_grad {type(self.spike_grad).__name__} is Python's own, which is not "
+                "compiled or exported; leave the neuron out of it, or take a surrogate of lavalike.snn.surrogate"
+            )
         with fused.plain_loops() if looped else nullcontext():
             result = fused.scan(
                 self.dynamics,

@@ -164,7 +164,8 @@ _current: ContextVar[Record | None] = ContextVar("record", default=None)
 
 def current() -> Record | None:
     """The record being made, if any."""
-    return _current.get()
+    # what is compiled is no part of one, and torch.compile does not know a ContextVar
+    return None if torch.compiler.is_compiling() else _current.get()
 
 
 def leaves(value: Any) -> list[Any]:

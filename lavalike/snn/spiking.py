@@ -528,6 +528,8 @@ class Fused(Neuron, LIF):
         del self.__dict__["_surrogate"]  # the training has it
         for name, value in values.items():
             self._keep(name, value, learn.get(name, False))
+        names = dict.fromkeys((*self._arguments_of, *self._limits))  # as the arguments come
+        self._limits = {n: self._limits[n] for n in names if n in self._limits}
         self._kinds = dict(kinds)
         self.__dict__["reset_delay"] = bool(reset_delay)
         self._together(self._inhibition, self._state_quant)

@@ -47,7 +47,7 @@ class Calls:
 
     @property
     def graph(self) -> Any:
-        import networkx
+        import networkx  # type: ignore[import-untyped]  # it comes with torch
 
         graph = networkx.MultiDiGraph()
         made = {id(h): k for k, call in enumerate(self._calls) for h in call.outputs}

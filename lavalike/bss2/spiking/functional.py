@@ -524,7 +524,9 @@ def _recorded(hw_data: Recorded | Handle | None) -> Recorded | None:
     """``hw_data``, also of hxtorch's form: a handle of ``spikes``, ``voltage``, ``adaptation``."""
     if hw_data is None or isinstance(hw_data, Recorded):
         return hw_data
-    parts = {n: getattr(hw_data, n, None) for n in ("spikes", "voltage", "adaptation")}
+    parts: dict[str, Any] = {
+        n: getattr(hw_data, n, None) for n in ("spikes", "voltage", "adaptation")
+    }
     for name in ("voltage", "adaptation"):
         if parts[name] is None:
             parts[name] = AnalogObservable()

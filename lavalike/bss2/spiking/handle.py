@@ -172,13 +172,13 @@ class LIFObservables(Handle):
     """``spikes``, ``membrane_cadc`` and ``current``: (time, batch, neuron); ``membrane_madc``:
     (2, samples, batch), time in s and voltage of the one recorded neuron."""
 
-    names = ("spikes", "membrane_cadc", "current", "membrane_madc")
+    names: tuple[str, ...] = ("spikes", "membrane_cadc", "current", "membrane_madc")
 
 
 class LIObservables(Handle):
     """:class:`LIFObservables` without spikes."""
 
-    names = ("membrane_cadc", "current", "membrane_madc")
+    names: tuple[str, ...] = ("membrane_cadc", "current", "membrane_madc")
 
 
 class AELIFObservables(LIFObservables):

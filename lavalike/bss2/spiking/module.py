@@ -32,7 +32,8 @@ def _form(function: Callable[..., Any]) -> tuple[bool, bool]:
     parameters = inspect.signature(function).parameters
     kinds = [p.kind for n, p in parameters.items() if n not in ("self", "hw_data")]
     placed = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return "hw_data" in parameters, inspect.Parameter.VAR_POSITIONAL in kinds or placed > 1
+    takes = "hw_data" in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+    return takes, inspect.Parameter.VAR_POSITIONAL in kinds or placed > 1
 
 
 def called(function: Callable[..., Any], inputs: Sequence[Any], hw_data: Any) -> Any:
@@ -104,12 +105,13 @@ class HXModule(torch.nn.Module):
                     f"{h.source.name}; give both the same dt"
                 )
 
-    def forward_func(self, input: Any, *args: Any, hw_data: Any = None, **kwargs: Any) -> Any:
-        # a subclass's has (self, input, hw_data=None), or no hw_data
+    def forward_func(
+        self, input: Any, *args: Any, **kwargs: Any
+    ) -> Any:  # (self, input, hw_data=None), or without hw_data
         if self.func is None:
             return input
         xs = [tensor_of(h, h.names, self.name) for h in (input, *args)]
-        return called(self.func, xs, hw_data)
+        return called(self.func, xs, kwargs.get("hw_data"))
 
     def execute(
         self, inputs: tuple[Handle, ...], outputs: tuple[Handle, ...], hw_data: Any = None

@@ -259,13 +259,19 @@ def _recurring(
             now["a_in"] = now["a_in"] + sent @ recurrent.t()
         rows.append(go(now, states))
         states = rows[-1].states
-    spikes, membrane, current, adaptation = (
-        None if parts[0] is None else torch.cat(parts)
-        for parts in zip(
-            *((r.spikes, r.membrane, r.current, r.adaptation) for r in rows), strict=True
-        )
+    return Integrated(
+        _joined([r.spikes for r in rows]),
+        torch.cat([r.membrane for r in rows]),
+        torch.cat([r.current for r in rows]),
+        states,
+        _joined([r.adaptation for r in rows]),
     )
-    return Integrated(spikes, membrane, current, states, adaptation)
+
+
+def _joined(parts: list[torch.Tensor | None]) -> torch.Tensor | None:
+    """Of all steps, or None where there is nothing of any."""
+    there = [p for p in parts if p is not None]
+    return torch.cat(there) if there else None
 
 
 def check_input(x: torch.Tensor) -> None:

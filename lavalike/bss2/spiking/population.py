@@ -172,7 +172,9 @@ class PopulationModule(HXModule):
                 chip_coordinate, 0, f"{self.name}: chip_coordinate, the number of a chip,"
             )
         if (enable_madc_recording or record_neuron_id is not None) and not (
-            is_integer(record_neuron_id) and 0 <= record_neuron_id < size
+            record_neuron_id is not None
+            and is_integer(record_neuron_id)
+            and 0 <= record_neuron_id < size
         ):
             error = (
                 RecordingError
@@ -208,8 +210,8 @@ class PopulationModule(HXModule):
         for name in self._parameter_names:
             given = parameters[name]
             self._check(name, given.model_value if isinstance(given, HXBaseParameter) else given)
-            parameter = as_parameter(given)
-            setattr(self, name, parameter)
+            assert given is not None  # _check has refused it
+            setattr(self, name, as_parameter(given))
 
     def _constraint(self, given: Any) -> tuple[Any, ...] | None:
         """One place for each neuron, as told."""

@@ -10,7 +10,9 @@ from torch import nn
 
 from lavalike.arguments import TENSOR, arguments, choice, integer, optional, real
 from lavalike.errors import InputError
+from lavalike.fused.ambient import functional, transformed
 from lavalike.slayer.axon.sized import Sized, draw
+from lavalike.text import settings
 
 State = dict[str, torch.Tensor]
 
@@ -52,13 +54,52 @@ class _Shift(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (whole,) = ctx.saved_tensors
-        y = whole[..., :-1]
         gx = torch.zeros_like(grad)
         for c, d in enumerate(ctx.steps):
             if d < grad.shape[-1]:
                 gx[:, c, ..., : grad.shape[-1] - d] = grad[:, c, ..., d:]
-        change = (delay(y, 1) - whole[..., 1:]) / 2 if ctx.central else delay(y, 1) - y
-        return gx, (grad * change).sum([0, *range(2, grad.dim())]), None
+        return gx, _of_delays(grad, whole, ctx.central), None
+
+
+class _Gathered(torch.autograd.Function):
+    """:class:`_Shift` for who cannot look at the delays: traces and transforms."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: torch.Tensor, delays: torch.Tensor, central: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        time = x.shape[-1]
+        steps = delays.floor().long().reshape(-1, *[1] * (x.dim() - 2))
+        at = torch.arange(time + 1, device=x.device) - steps
+        # the step after the last is the last again where there is no delay
+        whole = x.gather(-1, at.clamp(0, time - 1).expand(*x.shape[:-1], time + 1))
+        whole = torch.where(at >= 0, whole, 0.0)
+        return whole[..., :-1].clone(), whole
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _, delays, ctx.central = inputs
+        ctx.save_for_backward(output[1], delays)
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor, *others: Any) -> tuple[torch.Tensor | None, ...]:
+        whole, delays = ctx.saved_tensors
+        time = grad.shape[-1]
+        steps = delays.floor().long().reshape(-1, *[1] * (grad.dim() - 2))
+        at = torch.arange(time, device=grad.device) + steps
+        gx = grad.gather(-1, at.clamp(0, time - 1).expand(grad.shape))
+        return torch.where(at < time, gx, 0.0), _of_delays(grad, whole, ctx.central), None
+
+
+def _of_delays(grad: torch.Tensor, whole: torch.Tensor, central: bool) -> torch.Tensor:
+    """The gradient of the delays, of the delayed input and its step after the last."""
+    y = whole[..., :-1]
+    late = torch.cat([torch.zeros_like(y[..., :1]), y[..., :-1]], -1)
+    change = (late - whole[..., 1:]) / 2 if central else late - y
+    return (grad * change).sum([0, *range(2, grad.dim())])
 
 
 DELAY_GRADIENT = choice("forward", "central")
@@ -109,6 +150,10 @@ class Delay(Sized):
         self.delay = nn.Parameter(torch.zeros(1) if channels is None else torch.rand(channels))
         self._sized = channels is not None
 
+    def extra_repr(self) -> str:
+        channels = len(self.delay) if self._sized else None  # not known before the first call
+        return settings({"channels": channels, "max_delay": self.max_delay})
+
     def unsized(self) -> Iterable[str]:
         return () if self._sized else ("delay",)
 
@@ -117,10 +162,15 @@ class Delay(Sized):
         self.delay.data = draw(channels).to(self.delay)
         self._sized = True
 
-    def clamp(self) -> None:
-        """Bring the delays back into their limits, as every call does."""
+    def clamp(self) -> torch.Tensor:
+        """Bring the delays back into their limits, as every call does: in place, so that their
+        gradient stays alive, or where nothing outside may be changed, straight through. Returns
+        them."""
+        if functional():
+            return self.delay + (self.delay.clamp(0, self.max_delay) - self.delay).detach()
         with torch.no_grad():
             self.delay.clamp_(0, self.max_delay)
+        return self.delay
 
     @property
     def shape(self) -> torch.Size | None:
@@ -129,8 +179,7 @@ class Delay(Sized):
 
     def steps(self) -> torch.Tensor:
         """Delays in use, in whole steps."""
-        self.clamp()
-        return (self.delay.detach() / self.sampling_time).floor()
+        return (self.clamp().detach() / self.sampling_time).floor()
 
     def stream(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """(delayed, state after it): the state holds the last steps of the input."""
@@ -140,17 +189,30 @@ class Delay(Sized):
             raise InputError(
                 f"axon.Delay: input has shape {tuple(x.shape)}; expected (batch, {len(self.delay)}, ..., time)"
             )
-        self.clamp()
-        scaled = self.delay / self.sampling_time
+        scaled = self.clamp() / self.sampling_time
         if self.grad_scale != 1:
             scaled = scaled.detach() + (scaled - scaled.detach()) * self.grad_scale
-        past = (state or {}).get("past")
+        past, central = (state or {}).get("past"), self.delay_gradient == "central"
         if past is None:
-            past = x.new_zeros(*x.shape[:-1], int(self.steps().max()))
+            past = x.new_zeros(*x.shape[:-1], self._longest())
         whole = torch.cat([past, x], -1)
-        return _Shift.apply(whole, scaled, self.delay_gradient == "central")[
-            ..., past.shape[-1] :
-        ], {"past": whole[..., x.shape[-1] :]}
+        y = (
+            _Gathered.apply(whole, scaled, central)[0]
+            if transformed()
+            else _Shift.apply(whole, scaled, central)
+        )
+        return y[..., past.shape[-1] :], {"past": whole[..., x.shape[-1] :]}
+
+    def _longest(self) -> int:
+        """How many steps of the input a state holds: as many as the longest delay has, and in a
+        trace, which does not know that, as it may have."""
+        if not transformed():
+            return int(self.steps().max())
+        if self.max_delay is None:
+            raise InputError(
+                "axon.Delay: torch.compile and other traces need max_delay, the steps of the input that a state holds"
+            )
+        return int(self.max_delay // self.sampling_time)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.stream(x)[0]

@@ -12,10 +12,13 @@ from lavalike import fused
 from lavalike.arguments import FLAG, arguments, integer, numbers, optional, real
 from lavalike.dynamics import delta as equations
 from lavalike.errors import InputError
+from lavalike.fused.ambient import functional, transformed
+from lavalike.fused.arithmetic import shared
 from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.axon.sized import Sized
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.states import Number, State, Stateful, between_calls
+from lavalike.text import settings
 
 
 class Delta(Sized, Stateful):
@@ -91,9 +94,12 @@ class Delta(Sized, Stateful):
         self.threshold = nn.Parameter(start, requires_grad=requires_grad)
         self._dynamics = equations.DELTA_CUMULATIVE if cum_error else equations.DELTA
         # no spikes here: the surrogate is not used
-        self.coding = fused.Training(
-            Exponential(), "slayer", "messages", float(scale), float(tau_grad), float(scale_grad)
-        )
+        numbers_ = float(scale), float(tau_grad), float(scale_grad)
+        self.coding = shared(fused.Training(Exponential(), "slayer", "messages", *numbers_))
+
+    def extra_repr(self) -> str:
+        learnt = ["threshold"] if self.threshold.requires_grad else []
+        return settings({"threshold": self.threshold, "scale": self.scale}, *learnt)
 
     def unsized(self) -> Iterable[str]:
         return () if self.shared_param or self.threshold.numel() > 1 else ("threshold",)
@@ -113,17 +119,22 @@ class Delta(Sized, Stateful):
     def device(self) -> torch.device:
         return self.threshold.device
 
-    def clamp(self) -> None:
-        """Bring the threshold back to what a message can hold, as every call does."""
-        with torch.no_grad():  # in place, so that its gradient stays alive
-            self.threshold.clamp_(min=1 / (self.w_scale or self.scale))
+    def clamp(self) -> torch.Tensor:
+        """Bring the threshold back to what a message can hold, as every call does: in place, so
+        that its gradient stays alive, or where nothing outside may be changed, straight through.
+        Returns it."""
+        th, least = self.threshold, 1 / (self.w_scale or self.scale)
+        if functional():
+            return th + (th.clamp(min=least) - th).detach()
+        with torch.no_grad():
+            th.clamp_(min=least)
+        return th
 
     def effective_threshold(self) -> torch.Tensor:
         """The threshold in use."""
-        self.clamp()
+        th = self.clamp()
         if self.w_scale is None:
-            return self.threshold
-        th = self.threshold
+            return th
         grid = torch.floor(th.detach() * self.w_scale) / self.w_scale
         return th + (grid - th).detach()
 
@@ -144,7 +155,7 @@ class Delta(Sized, Stateful):
         (y,), after_, _ = over_time(
             self._dynamics, self.coding, [x], params, own, shift, self.debug
         )
-        if not bool(torch.isfinite(after_["act"].detach().sum())):
+        if not transformed() and not bool(torch.isfinite(after_["act"].detach().sum())):
             raise InputError(
                 f"{self.label}: input values are NaN or infinite (diverged weights do that too)"
             )

@@ -35,6 +35,7 @@ from lavalike.slayer.block import export
 from lavalike.slayer.neuron.base import Neuron
 from lavalike.slayer.synapse.layer import COUNT, EXTENT, KERNEL, POOL, WEIGHTS
 from lavalike.slayer.utils.quantize import quantize
+from lavalike.text import settings
 from netx import writer
 
 MAX_DELAY = 62
@@ -141,6 +142,11 @@ class Block(nn.Module):
     @property
     def label(self) -> str:
         return f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
+
+    def extra_repr(self) -> str:
+        known = {"shape": self.shape} if self.shape is not None else {}
+        flags = {n: True for n in ("delay_shift", "count_log") if getattr(self, n)}
+        return settings(known | flags)
 
     @property
     def unit(self) -> Neuron | None:

@@ -16,11 +16,14 @@ from lavalike import fused
 from lavalike.arguments import FLAG, Rule, arguments, choice, integer, numbers, real
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
+from lavalike.fused.ambient import functional, transformed
+from lavalike.fused.arithmetic import shared
 from lavalike.slayer.axon.sized import Sized, draw
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.spike import Graded, GradedPhase, Slayer
 from lavalike.slayer.states import Number as Number, State as State, Stateful
 from lavalike.slayer.utils.quantize import quantize
+from lavalike.text import settings
 
 W_SCALE = 64
 P_SCALE = 4096
@@ -144,12 +147,10 @@ class Neuron(Sized, Stateful):
         self.shared_param, self.persistent_state = bool(shared_param), bool(persistent_state)
         self.requires_grad, self.graded_spike = bool(requires_grad), bool(graded_spike)
         self.decays: list[str] = []  # parameters stored times 4096
-        self.training_ = fused.Training(
-            self.surrogate_class(self.tau_rho * self.tau_factor, scale_grad * self.scale_factor),
-            reset_grad,
-            "grid",
-            float(self.s_scale),
+        surrogate = self.surrogate_class(
+            self.tau_rho * self.tau_factor, scale_grad * self.scale_factor
         )
+        self.training_ = shared(fused.Training(surrogate, reset_grad, "grid", float(self.s_scale)))
         self._make_norms(norm)
         self.drop = dropout
         self._ranges: dict[str, tuple[float, float]] = {}
@@ -157,6 +158,18 @@ class Neuron(Sized, Stateful):
 
     def _make_norms(self, norm: Callable[..., Any] | None) -> None:
         self.norm = norm(pre_hook_fx=self.quantize_8bit) if norm is not None else None
+
+    def extra_repr(self) -> str:
+        """The threshold and the parameters, as they are given; of one a channel how many."""
+        values: dict[str, Any] = {"threshold": self.threshold}
+        for name in self.decays:
+            value = getattr(self, name).detach()
+            values[name] = value / self.p_scale
+        more = {
+            n: getattr(self, n) for n in ("graded_spike", "persistent_state") if getattr(self, n)
+        }
+        learnt = [n for n in self.decays if getattr(self, n).requires_grad]
+        return settings(values | {"scale": self.w_scale} | more, *learnt)
 
     @property
     def label(self) -> str:
@@ -252,9 +265,7 @@ class Neuron(Sized, Stateful):
                 setattr(self, name, nn.Parameter(start * P_SCALE, requires_grad=self.requires_grad))
                 return
             value = float(start)
-        low, high = map(float, value if isinstance(value, Sequence) else (value, value))
-        if low > high:
-            raise InputError(f"{self.label}: {name} is a pair (low, high), got {value!r}")
+        low, high = sorted(map(float, value if isinstance(value, Sequence) else (value, value)))
         if self.shared_param and low != high:
             raise InputError(
                 f"{self.label}: {name} is one number where parameters are shared, got {value!r}; "
@@ -319,6 +330,8 @@ class Neuron(Sized, Stateful):
         back into its limits where training left them; in place, so that its gradient stays
         alive."""
         p: nn.Parameter = getattr(self, name)
+        if functional():
+            return p + (p.clamp(*self.limits(name)).round() - p).detach()
         with torch.no_grad():
             p.clamp_(*self.limits(name))
         return p + (p.round() - p).detach() if p.requires_grad else p.round()
@@ -409,23 +422,25 @@ class Neuron(Sized, Stateful):
         own = {s: state[s] for s in dynamics.states if s in state} if state else {}
         self.fitting(own, x)
         self.fit(x.shape[1])
-        parameters = parameters() if callable(parameters) else parameters
-        for n, p in parameters.items():
+        values = parameters if isinstance(parameters, Mapping) else parameters()
+        for n, p in values.items():
             if isinstance(p, torch.Tensor) and p.numel() not in (1, x.shape[1]):
                 raise InputError(
                     f"{self.label}: {n} has {p.numel()} values, one a channel; the input has shape {tuple(x.shape)}"
                 )
         outputs, after, overflows = over_time(
-            dynamics, training or self.training_, inputs, parameters, own, shift, self.debug
+            dynamics, training or self.training_, inputs, values, own, shift, self.debug
         )
-        for s, value in after.items():
-            if not bool(torch.isfinite(value.detach().sum())):
-                raise InputError(
-                    f"{self.label}: state {s} became NaN or infinite: so were some input values "
-                    "(diverged weights do that too)"
-                )
-        with torch.no_grad():
-            self.overflows += overflows
+        if not transformed():  # a trace has no values to look at
+            for s, value in after.items():
+                if not bool(torch.isfinite(value.detach().sum())):
+                    raise InputError(
+                        f"{self.label}: state {s} became NaN or infinite: so were some input values "
+                        "(diverged weights do that too)"
+                    )
+        if not functional():  # where nothing outside may be changed
+            with torch.no_grad():
+                self.overflows += overflows
         return outputs, after
 
     def stream(

@@ -23,6 +23,7 @@ from lavalike.arguments import (
 )
 from lavalike.dynamics import Dynamics
 from lavalike.errors import ExportError, InputError, InputTypeError
+from lavalike.fused.arithmetic import shared
 from lavalike.fused.surrogate import Surrogate
 from lavalike.proc.custom import neuron_process
 from lavalike.process import AbstractProcess
@@ -112,11 +113,9 @@ class Custom(Neuron):
             raise InputError(
                 f"{self.label}: arithmetic='grid' needs a fixed-point form, which the step does not have: {why}"
             )
-        self.training_ = fused.Training(
-            Slayer(1.0, 1.0) if surrogate is None else surrogate,
-            reset_grad,
-            arithmetic,
-            float(self.s_scale),
+        given_surrogate = Slayer(1.0, 1.0) if surrogate is None else surrogate
+        self.training_ = shared(
+            fused.Training(given_surrogate, reset_grad, arithmetic, float(self.s_scale))
         )
         self._make_norms(norm)
         self._known = {p.name: p for p in dynamics.knobs}

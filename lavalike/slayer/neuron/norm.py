@@ -10,6 +10,7 @@ import torch
 from lavalike.arguments import FUNCTION, arguments, integer, optional, real
 from lavalike.errors import InputError
 from lavalike.slayer.axon.sized import Sized
+from lavalike.text import settings
 
 
 class _Averaged(torch.autograd.Function):
@@ -66,6 +67,9 @@ class MeanOnlyBatchNorm(Sized):
     @property
     def label(self) -> str:
         return f"norm.{type(self).__name__}"
+
+    def extra_repr(self) -> str:
+        return settings({"num_features": self.num_features, "momentum": self.momentum})
 
     @property
     def num_features(self) -> int | None:

@@ -14,6 +14,7 @@ from torch import nn
 from lavalike.arguments import FLAG, Rule, arguments, numbers
 from lavalike.dynamics import Dynamics, adaptive, resonator
 from lavalike.errors import InputError
+from lavalike.fused.ambient import transformed
 from lavalike.slayer.axon.sized import draw
 from lavalike.slayer.neuron.base import (
     DECAY,
@@ -182,7 +183,8 @@ class Resonator(Neuron):
             size = torch.sqrt(self.sin_decay**2 + self.cos_decay**2)
             # what was brought back and rounded is left alone: it is at most sqrt(1/2) above
             too_much = size > P_SCALE - 0.25
-            if bool(too_much.any()):
+            # a trace has no values to look at
+            if transformed() or bool(too_much.any()):
                 factor = torch.where(too_much, (P_SCALE - 1) / size, 1.0)
                 self.sin_decay.mul_(factor)
                 self.cos_decay.mul_(factor)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from lavalike.arguments import FLAG, Rule, arguments, numbers
 from lavalike.dynamics import delta
 from lavalike.errors import InputError
+from lavalike.fused.ambient import functional as pure, transformed
 from lavalike.slayer.axon import Delta
 from lavalike.slayer.dendrite import Sigma
 from lavalike.slayer.neuron.base import COMMON, W_SCALE, Neuron as _Neuron, State, from_device
@@ -101,7 +102,7 @@ class Neuron(_Neuron):
 
     # the parts keep the states, so that they go on by themselves as well
     @property
-    def _state(self) -> State | None:  # type: ignore[override]  # its parts have it
+    def _state(self) -> State | None:
         return {**(self.sigma._state or {}), **(self.delta._state or {})} or None
 
     @_state.setter
@@ -110,7 +111,7 @@ class Neuron(_Neuron):
         self.delta._state = {k: v for k, v in (state or {}).items() if k != "sigma"} or None
 
     @property
-    def debug(self) -> bool:  # type: ignore[override]  # its parts have it
+    def debug(self) -> bool:
         return self.delta.debug
 
     @debug.setter
@@ -159,9 +160,12 @@ class Neuron(_Neuron):
     def count(self, state: torch.Tensor) -> None:
         """Count sums that leave the 24 bits of the deployed sigma."""
         limit = 2**LIMIT_BITS / (self.s_scale * self.w_scale)
+        if pure():  # where nothing outside may be changed
+            return
         with torch.no_grad():
             low, high = torch.aminmax(state)
-            if bool(low <= -limit) or bool(high >= limit):
+            # one pass where there is none, as nearly always; a trace has no values to look at
+            if transformed() or bool(low <= -limit) or bool(high >= limit):
                 self.overflows += (state.abs() >= limit).sum()
 
     def decode(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
@@ -187,7 +191,7 @@ class Neuron(_Neuron):
         z, before = self.decode(z, state)
         if self.norm is not None:
             z = self.norm(z)
-        if self.bias_is_set:
+        if transformed() or self.bias_is_set:
             z = z + self.quantize_8bit(self.bias).reshape(1, -1, *[1] * (z.dim() - 2))
         y, after = self.delta.stream(self.activation(z), state, shift)
         return y, before | after

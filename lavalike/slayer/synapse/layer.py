@@ -27,6 +27,7 @@ from lavalike.arguments import (
 )
 from lavalike.errors import InputError
 from lavalike.fused import products
+from lavalike.text import settings
 
 Hook = Callable[[torch.Tensor], torch.Tensor]
 
@@ -125,7 +126,7 @@ class GenericLayer(nn.Module):
         if self.weight_norm_enabled:
             weight = self.raw_weight().detach()
             del self.weight_g, self.weight_v
-            self.weight = nn.Parameter(weight)
+            self.register_parameter("weight", nn.Parameter(weight))
 
     @property
     def grad_norm(self) -> float:
@@ -163,6 +164,16 @@ class Synapse(GenericLayer):
     @property
     def label(self) -> str:
         return f"synapse.{type(self).__name__}"
+
+    def extra_repr(self) -> str:
+        """The weight's shape, and what is not as usual."""
+        values: dict[str, Any] = {"weight": tuple(self.shape)}
+        usual = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "weight_norm": False}
+        for name, value in usual.items():
+            own = getattr(self, name, value)
+            if {*own} != {value} if isinstance(own, tuple) else own != value:
+                values[name] = own
+        return settings(values)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from lavalike.arguments import FUNCTION, arguments, integer, optional, real
-from lavalike.datasets.yinyang import YinYangDataset as _Stream, yin_yang_class
+from lavalike.bss2.yinyang import class_of, points
 from lavalike.errors import InputError
 
 
@@ -46,8 +46,12 @@ class YinYangDataset(Dataset[tuple[Any, int]]):
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
         self.r_small, self.r_big, self.transform = r_small, r_big, transform
-        self._stream = _Stream(r_small, r_big, size, seed)
-        self._points, labels = self._stream.points(size)
+        if not 0 < r_small < r_big / 2:
+            raise InputError(
+                f"YinYangDataset: 0 < r_small < r_big / 2 is needed, got r_small {r_small}, r_big {r_big}"
+            )
+        self.rng = np.random.RandomState(seed)
+        self._points, labels = points(self.rng, size, r_small, r_big)
         self._labels = labels.tolist()
 
     def __len__(self) -> int:
@@ -65,7 +69,7 @@ class YinYangDataset(Dataset[tuple[Any, int]]):
                 f"YinYangDataset: goal is the number of a class, 0..{len(self.class_names) - 1}, got {goal!r}"
             )
         while True:
-            x, y = self._stream.rng.rand(2) * 2.0 * self.r_big
+            x, y = self.rng.rand(2) * 2.0 * self.r_big
             if np.hypot(x - self.r_big, y - self.r_big) > self.r_big:
                 continue
             label = self.which_class(x, y)
@@ -74,7 +78,8 @@ class YinYangDataset(Dataset[tuple[Any, int]]):
 
     def which_class(self, x: float, y: float) -> int:
         """The class of a point, a place in ``class_names``."""
-        return int(yin_yang_class(np.float64(x), np.float64(y), self.r_small, self.r_big))  # type: ignore[arg-type]  # numbers are arrays here
+        at = np.float64(x), np.float64(y)
+        return int(class_of(*at, self.r_small, self.r_big))  # type: ignore[arg-type]  # numbers are arrays here
 
     def dist_to_right_dot(self, x: float, y: float) -> float:
         """From a point to the middle of the right dot."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from lavalike.arguments import arguments
@@ -53,7 +55,7 @@ def dynamics(
         real and imag, as they meet the threshold, before a reset.
     """
     name, inputs = "dynamics.resonator", [real_input, imag_input]
-    turn = {"sin": down(sin_decay, real_input), "cos": down(cos_decay, real_input)}
+    turn: dict[str, Any] = {"sin": down(sin_decay, real_input), "cos": down(cos_decay, real_input)}
     before = states(real_input, w_scale, real=real_state, imag=imag_state)
     turn |= {"bits": 12.0, "gain": 1.0}
     if threshold is None or threshold < 0:

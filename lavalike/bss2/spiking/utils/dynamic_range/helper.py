@@ -104,7 +104,7 @@ def record(
         experiment,
         **told,
         neuron_structure=structure,
-        trace_offset=0.0,  # type: ignore[arg-type]  # parameters by name
+        trace_offset=0.0,
     )
     handle = neurons(synapse(LIFObservables(spikes=inputs)))
     with torch.no_grad():

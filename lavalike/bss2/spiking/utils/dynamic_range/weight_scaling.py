@@ -91,7 +91,9 @@ def _model_height(params: Mapping[str, Any]) -> float:
     """Of the model, for a weight of 1."""
     experiment = Experiment(mock=True, dt=DT)
     synapse = Synapse(1, 1, experiment)
-    known = {n: as_parameter(v).model_value for n, v in params.items() if n in KNOWN}
+    known: dict[str, Any] = {
+        n: as_parameter(v).model_value for n, v in params.items() if n in KNOWN
+    }
     neuron = LI(1, experiment, **known)
     x = torch.zeros(STEPS, 1, 1)
     x[AT] = 1
