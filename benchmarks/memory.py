@@ -133,6 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     for case in args.cases:
         made = [measured(case, n, args.batch, args.stretch) for n in args.steps]
         rows.append([case, *(f"{m[0]:.0f}" for m in made), f"{made[-1][1]:.1f}"])
+        print(f"{case}: {made[-1][0]:.0f} MiB, {made[-1][1]:.1f} s", flush=True)
     head = ["", *(f"T = {n} [MiB]" for n in args.steps), f"T = {args.steps[-1]} [s]"]
     print(table(head, rows))
 
