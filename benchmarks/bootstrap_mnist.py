@@ -78,6 +78,7 @@ def main(argv: list[str] | None = None) -> float:
     parser.add_argument("--data", type=Path, help="default: the sample that ships with lavalike")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--period", type=int, default=5, help="epochs from sampling to sampling")
+    parser.add_argument("--samples", type=int, default=10, help="batches that are sampled then")
     parser.add_argument(
         "--crossover", type=int, nargs="*", help="epochs from which one block more spikes"
     )
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> float:
     net = Network(args.hidden)
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs)
-    scheduler = bootstrap.Scheduler(sample_period=args.period, crossover_epochs=args.crossover)
+    scheduler = bootstrap.Scheduler(args.samples, args.period, args.crossover)
     (x, y), test = pictures(args.data, True), pictures(args.data, False)
     tests = list(zip(*(t.split(500) for t in test), strict=True))
     spiking = bootstrap.LayerMode(0, bootstrap.Mode.SNN)

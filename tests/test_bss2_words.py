@@ -21,6 +21,7 @@ from lavalike.bss2.spiking import functional as F
 from lavalike.bss2.spiking.datasets.yinyang import YinYangDataset
 from lavalike.bss2.spiking.neuron import Recorded
 from lavalike.bss2.spiking.observables import AnalogObservable
+from lavalike.bss2.spiking.transforms.encode import CoordinatesToSpikes
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
 from lavalike.bss2.spiking.utils import calib_helper
 from lavalike.bss2.spiking.utils.dynamic_range.boundary import get_dynamic_range
@@ -819,6 +820,8 @@ def test_the_yin_yang_points_are_kept():
     for goal in range(3):
         x, y, label = data.get_sample(goal)
         assert label == goal == data.which_class(x, y)
+    spikes = CoordinatesToSpikes(30, 2e-6, 26e-6)(torch.from_numpy(data[3][0]).unsqueeze(0))
+    assert (spikes.dtype, spikes.sum()) == (torch.float32, 4)  # as weights are, of float64 points
     tensors = YinYangDataset(size=2, transform=torch.from_numpy)
     assert isinstance(tensors[1][0], torch.Tensor)
     with pytest.raises(IndexError):

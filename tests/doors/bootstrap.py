@@ -97,10 +97,4 @@ ROWS = [
         stat=OBJECT,
     ),
 ]
-EXEMPT = {
-    "lavalike.bootstrap.Mode": "an enumeration",
-    **{
-        f"lavalike.bootstrap.block.{f}.AbstractFamily": "part of the blocks, which have rows"
-        for f in ("cuba", "lif", "alif")
-    },
-}
+EXEMPT = {"lavalike.bootstrap.Mode": "an enumeration"}

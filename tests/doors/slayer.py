@@ -690,7 +690,6 @@ EXEMPT = {
         f"lavalike.slayer.block.{f}.{n}": MADE
         for f, n in (
             ("cuba", "AbstractCuba"),
-            ("lif", "AbstractFamily"),
             ("alif", "AbstractALIF"),
             ("rf", "AbstractRF"),
             ("rf_iz", "AbstractRFIz"),

@@ -293,7 +293,7 @@ def test_yin_yang_is_learned_by_first_spikes(eventprop, mock):
         right = 0
         for x, y in loader:
             optimizer.zero_grad()
-            scores = decoder(net(encoder(x.float()))) * (1.0 if mock else 10.0)
+            scores = decoder(net(encoder(x))) * (1.0 if mock else 10.0)
             loss = torch.nn.functional.cross_entropy(scores, y) + 4e-4 * (scores**2).mean()
             loss.backward()
             optimizer.step()

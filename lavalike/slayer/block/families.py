@@ -59,14 +59,14 @@ class Family:
         neuron: its class, or what makes one of its arguments.
         blocks: the blocks there are. Default: all.
         attributes: of all its blocks, in place of :class:`base.Block`'s. Default: none.
-        common: the name of what all its blocks share, in lava-dl.
+        common: the name of what all its blocks share, lava-dl's where it has one.
     """
 
     doc: str
     neuron: Callable[..., base.Neuron]
     blocks: tuple[type[base.Block], ...] = BLOCKS
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    common: str = "AbstractFamily"
+    common: str = "_Family"
 
 
 COMPLEX = {"synapses": complex_synapse}

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from lavalike.arguments import FUNCTION, arguments, integer, optional, real
-from lavalike.bss2.yinyang import class_of, points
+from lavalike.bss2 import yinyang as plane
 from lavalike.errors import InputError
 
 
@@ -51,7 +51,7 @@ class YinYangDataset(Dataset[tuple[Any, int]]):
                 f"YinYangDataset: 0 < r_small < r_big / 2 is needed, got r_small {r_small}, r_big {r_big}"
             )
         self.rng = np.random.RandomState(seed)
-        self._points, labels = points(self.rng, size, r_small, r_big)
+        self._points, labels = plane.points(self.rng, size, r_small, r_big)
         self._labels = labels.tolist()
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class YinYangDataset(Dataset[tuple[Any, int]]):
     def which_class(self, x: float, y: float) -> int:
         """The class of a point, a place in ``class_names``."""
         at = np.float64(x), np.float64(y)
-        return int(class_of(*at, self.r_small, self.r_big))  # type: ignore[arg-type]  # numbers are arrays here
+        return int(plane.class_of(*at, self.r_small, self.r_big))  # type: ignore[arg-type]  # numbers are arrays here
 
     def dist_to_right_dot(self, x: float, y: float) -> float:
         """From a point to the middle of the right dot."""

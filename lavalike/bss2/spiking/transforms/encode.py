@@ -60,7 +60,7 @@ class SpikeTimesToDense(torch.nn.Module):
 
 class CoordinatesToSpikes(torch.nn.Module):
     """Coordinates in 0..1, (batch, n), to one spike each at ``t_early + x (t_late - t_early)``, in
-    a dense (seq_length, batch, n).
+    a dense (seq_length, batch, n), float32.
 
     Args:
         seq_length: steps.
@@ -116,7 +116,7 @@ class CoordinatesToSpikes(torch.nn.Module):
                 [index, index.new_full((len(index), 1), _bin(self.t_bias, self.dt))], 1
             )
         dense = torch.zeros(
-            (self.seq_length, *index.shape), dtype=coordinates.dtype, device=coordinates.device
+            (self.seq_length, *index.shape), dtype=torch.float32, device=coordinates.device
         )
         return dense.scatter_(0, index.unsqueeze(0), 1.0)
 
