@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from lavalike.proc.io import (
     ReceiveNotEmpty,
     SendFull,
 )
-from lavalike.proc.io.channel import Channel
+from lavalike.proc.io.channel import LOOK, Channel
 
 ZEROS = ChannelConfig(receive_empty=ReceiveEmpty.NON_BLOCKING_ZEROS)
 DROP = ChannelConfig(send_full=SendFull.NON_BLOCKING_DROP)
@@ -218,6 +219,25 @@ def test_the_program_and_a_run_that_wait_for_each_other_are_told():
         warnings.simplefilter("ignore", MissingMessageWarning)
         injector.stop()
     assert not injector.running
+
+
+def test_threads_without_work_keep_nobody_waiting():
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(abs, range(8))] == [*range(8)]  # whose threads stay
+        test_the_program_and_a_run_that_wait_for_each_other_are_told()
+        injector, extractor = relay()
+        injector.run(lv.RunContinuous())
+
+        def later():
+            threading.Event().wait(4 * LOOK)
+            injector.send([1, 2])
+
+        done = pool.submit(later)  # a task may send, whatever it waits for
+        assert extractor.receive().tolist() == [1, 2]
+        done.result(60)
+        with warnings.catch_warnings(), contextlib.suppress(ChannelDeadlockError, DeadlockError):
+            warnings.simplefilter("ignore", MissingMessageWarning)
+            injector.stop()
 
 
 def test_who_waits_for_a_run_that_waits_is_told():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import os
+import sys
 import threading
 import time
 import warnings
@@ -96,6 +97,7 @@ _changed = threading.Condition()  # of any channel; told when one, or a run, has
 _times = 0  # that it was told
 _looked: dict[int, int] = {}  # threads that wait for it: _times when they looked last
 _await: dict[int, Callable[[], bool]] = {}  # threads that wait for a run: whether it goes on
+_idle: dict[int | None, float] = {}  # threads of executors without work: since when that was seen
 # what the library's own threads are called, which use no channel
 SERVANTS = (
     "lavalike-numba",
@@ -136,13 +138,36 @@ def alone() -> bool:
     """Whether every thread waits, for a channel at which it looked in vain or for a run that goes
     on, so that none will go on.
 
-    A thread that waits for something else may send and receive after that: nothing tells those
-    that never will.
+    Threads of an executor that has no work for them wait, too, and tqdm's does nothing else. One
+    that waits for something else may send and receive after that: nothing tells those that never
+    will.
     """
     waiting = {*_looked, *(thread for thread, goes_on in _await.items() if goes_on())}
-    return all(n == _times for n in _looked.values()) and all(
-        t.ident in waiting or t.name.startswith(SERVANTS) for t in threading.enumerate()
-    )
+    others = [
+        t
+        for t in threading.enumerate()
+        if t.ident not in waiting
+        and not t.name.startswith(SERVANTS)
+        and type(t).__module__ != "tqdm._monitor"  # looks after progress bars
+    ]
+    return all(n == _times for n in _looked.values()) and _without_work(others)
+
+
+def _without_work(threads: list[threading.Thread]) -> bool:
+    """Whether all are threads of executors of concurrent.futures, and have had nothing to do for
+    LOOK seconds: between two tasks one is there for a moment, too."""
+    module = sys.modules.get("concurrent.futures.thread")
+    frames, now = (sys._current_frames() if threads else {}), time.monotonic()
+    idle = {
+        t.ident: _idle.get(t.ident, now)
+        for t in threads
+        if module is not None
+        and (frame := frames.get(t.ident or 0)) is not None
+        and frame.f_code is module._worker.__code__  # it runs no task, but waits for one
+    }
+    _idle.clear()
+    _idle.update(idle)
+    return len(idle) == len(threads) and all(now - since >= LOOK for since in idle.values())
 
 
 @contextmanager
