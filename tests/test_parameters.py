@@ -89,6 +89,8 @@ def test_every_neuron_declares_its_parameters():
         "lif.FIRE",
         "lif.INTEGRATE",
         "resonator.ROTATE",
+        "adaptive.FOLLOW",
+        "adaptive.FOLLOW_PHASE",
     )  # of neurons, which training alone uses
     for name, d in LIBRARY:
         made = {p.argument for p in d.parameters}

@@ -47,10 +47,14 @@ def neuron_params(
         device_params, adaptive.ADRF if "vThStep" in device_params else resonator.RF, scale, p_scale
     )
     sin, cos = (params.pop(n) for n in ROTATION)
+    size = np.hypot(sin, cos)
+    # integers that rounding made as long as 1, or longer, come of a shorter rotation, which a
+    # Neuron leaves as it is
+    size = np.where(size <= 1 + 0.5 / p_scale, np.minimum(size, 1 - 0.26 / p_scale), size)
     # where nothing turns, a period so long that sin is 0 on the grid
     return params | {
         "period": 2 * math.pi / np.maximum(np.arctan2(sin, cos), 1e-6),
-        "decay": 1 - np.hypot(sin, cos),
+        "decay": 1 - size,
     }
 
 
