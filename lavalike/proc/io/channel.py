@@ -97,7 +97,8 @@ _changed = threading.Condition()  # of any channel; told when one, or a run, has
 _times = 0  # that it was told
 _looked: dict[int, int] = {}  # threads that wait for it: _times when they looked last
 _await: dict[int, Callable[[], bool]] = {}  # threads that wait for a run: whether it goes on
-_idle: dict[int | None, float] = {}  # threads of executors without work: since when that was seen
+# threads of executors without work: when that was seen first, and last
+_idle: dict[int | None, tuple[float, float]] = {}
 # what the library's own threads are called, which use no channel
 SERVANTS = (
     "lavalike-numba",
@@ -154,20 +155,22 @@ def alone() -> bool:
 
 
 def _without_work(threads: list[threading.Thread]) -> bool:
-    """Whether all are threads of executors of concurrent.futures, and have had nothing to do for
-    LOOK seconds: between two tasks one is there for a moment, too."""
+    """Whether all are threads of executors of concurrent.futures that have had nothing to do for
+    LOOK seconds, whenever one has looked: between two tasks a thread is there for a moment, too."""
     module = sys.modules.get("concurrent.futures.thread")
     frames, now = (sys._current_frames() if threads else {}), time.monotonic()
+    before = {t: x for t, x in _idle.items() if now - x[1] < 4 * LOOK}
     idle = {
-        t.ident: _idle.get(t.ident, now)
+        t.ident: (before.get(t.ident, (now, now))[0], now)
         for t in threads
         if module is not None
         and (frame := frames.get(t.ident or 0)) is not None
         and frame.f_code is module._worker.__code__  # it runs no task, but waits for one
+        and frame.f_locals["work_queue"].empty()
     }
     _idle.clear()
     _idle.update(idle)
-    return len(idle) == len(threads) and all(now - since >= LOOK for since in idle.values())
+    return len(idle) == len(threads) and all(now - since >= LOOK for since, _ in idle.values())
 
 
 @contextmanager
