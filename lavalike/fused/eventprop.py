@@ -20,7 +20,7 @@ from lavalike.dynamics import Dynamics
 from lavalike.dynamics.eventprop import ADJOINT, FORMS, LINEAR, Form
 from lavalike.errors import InputError
 from lavalike.fused.ambient import transformed
-from lavalike.fused.arithmetic import Training
+from lavalike.fused.arithmetic import ONE, Training
 from lavalike.fused.surrogate import StraightThrough
 
 PLAIN = Training(StraightThrough(), "detach")  # the adjoint has no spikes
@@ -95,7 +95,7 @@ class _Call:
         """What 1 is among the step's constants."""
         if self.training.arithmetic != "grid":
             return 1.0
-        return {self.form.keep_u: 4096.0, self.form.keep_v: 4096.0, "gain": 1.0}.get(
+        return {self.form.keep_u: ONE, self.form.keep_v: ONE, "gain": 1.0}.get(
             name, self.training.scale
         )
 

@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from lavalike.arguments import FLAG, arguments, integer, optional, real
 from lavalike.errors import InputTypeError
+from lavalike.fused.arithmetic import straight
 
 # what snnTorch takes for so many bits
 RATIOS = {1: 0.05, 2: 0.1, 3: 0.3, 4: 0.5, 5: 0.7, 6: 0.9, 7: 0.925}
-
-
-class _Nearest(torch.autograd.Function):
-    """``value`` forward; the gradient passes as if nothing had been rounded."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return value.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return grad, None
 
 
 @dataclass(frozen=True)
@@ -50,7 +32,7 @@ class Quantizer:
             low, high = levels[above - 1], levels[above]
             value = torch.where(x - low <= high - x, low, high)
             value = torch.where(x.isnan(), x, value)
-        return _Nearest.apply(x, value)
+        return straight(x, value)
 
 
 @arguments(
