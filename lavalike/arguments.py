@@ -302,6 +302,16 @@ def optional(rule: Rule) -> Rule:
     )
 
 
+def or_false(rule: Rule) -> Rule:
+    """False or None, which stand for nothing, or what ``rule`` takes."""
+    return Rule(
+        f"{rule.words} (or False)",
+        lambda v: v is None or v is False or rule.kind(v),
+        lambda v: v is None or v is False or rule.value(v),
+        rule.near,
+    )
+
+
 def either(*rules: Rule) -> Rule:
     """What one of ``rules`` takes."""
     return Rule(

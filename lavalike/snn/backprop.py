@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lavalike.arguments import FLAG, FUNCTION, Rule, arguments, instance, integer, shown
+from lavalike.arguments import FLAG, FUNCTION, Rule, arguments, instance, integer, or_false, shown
 from lavalike.errors import InputError, InputTypeError
-from lavalike.snn import functional
 from lavalike.snn.functional import LossFunctions
 from lavalike.snn.functional.loss import ce_max_membrane_loss, mse_membrane_loss
 from lavalike.snn.neuron import NET, Stateful, detach, reset
@@ -23,30 +22,19 @@ from lavalike.snn.neuron import NET, Stateful, detach, reset
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Penalty = Callable[[torch.Tensor], torch.Tensor]
 OF_MEMBRANES = (ce_max_membrane_loss, mse_membrane_loss)
-
-
-def _told(rule: Rule) -> Rule:
-    """False or None, or what ``rule`` takes."""
-    return Rule(
-        f"{rule.words} (or False)",
-        lambda v: v is None or v is False or rule.kind(v),
-        lambda v: v is None or v is False or rule.value(v),
-    )
-
-
 _RULES = {
     "net": NET,
     "dataloader": Rule("an iterable of (data, targets)", lambda v: isinstance(v, Iterable)),
     "optimizer": instance(torch.optim.Optimizer, words="an optimizer of torch's"),
-    "num_steps": _told(integer(1)),
+    "num_steps": or_false(integer(1)),
     "time_var": FLAG,
     "time_first": FLAG,
-    "regularization": _told(FUNCTION),
+    "regularization": or_false(FUNCTION),
     "device": Rule("a torch device", lambda v: isinstance(v, str | torch.device)),
 }
 
 
-@arguments(**_RULES, K=_told(integer(1)))
+@arguments(**_RULES, K=or_false(integer(1)))
 def TBPTT(
     net: nn.Module,
     dataloader: Iterable[Any],
@@ -173,7 +161,7 @@ def _epoch(
 ) -> torch.Tensor:
     if not isinstance(criterion, LossFunctions):
         raise InputTypeError(
-            f"{who}: criterion is a loss of lavalike.snn.functional ({functional.ce_rate_loss.__name__}() and the like), got "
+            f"{who}: criterion is a loss of lavalike.snn.functional (ce_rate_loss() and the like), got "
             f"{shown(criterion)}"
         )
     if bool(num_steps) is bool(time_var):

@@ -23,6 +23,20 @@ class _Cell(SpikingNeuron):
         """The shape of the states; InputError for another input than the cell's."""
         raise NotImplementedError
 
+    def _look(self, x: Any, *sizes: int | str, dtype: torch.dtype) -> None:
+        """InputError unless ``x`` is (batch, *sizes), of which names are any."""
+        if (
+            not isinstance(x, torch.Tensor)
+            or x.dim() != 1 + len(sizes)
+            or x.shape[1] != sizes[0]
+            or x.dtype != dtype
+        ):
+            got = (
+                f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
+            )
+            axes = ", ".join(map(str, ("batch", *sizes)))
+            raise InputError(f"{self.label}: the input of a step is ({axes}), {dtype}; got {got}")
+
     def _gates(
         self, x: torch.Tensor, syn: torch.Tensor, mem: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,18 +123,7 @@ class SLSTM(_Cell):
 
     def _checked_input(self, x: Any) -> tuple[int, ...]:
         cell = self.lstm_cell
-        if (
-            not isinstance(x, torch.Tensor)
-            or x.dim() != 2
-            or x.shape[1] != cell.input_size
-            or x.dtype != cell.weight_ih.dtype
-        ):
-            got = (
-                f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
-            )
-            raise InputError(
-                f"{self.label}: the input of a step is (batch, {cell.input_size}), {cell.weight_ih.dtype}; got {got}"
-            )
+        self._look(x, cell.input_size, dtype=cell.weight_ih.dtype)
         return len(x), cell.hidden_size
 
     def _gates(
@@ -230,19 +233,7 @@ class SConv2dLSTM(_Cell):
             raise InputError(f"{self.label}: inhibition is among neurons, not of images")
 
     def _checked_input(self, x: Any) -> tuple[int, ...]:
-        dtype = self.conv.weight.dtype
-        if (
-            not isinstance(x, torch.Tensor)
-            or x.dim() != 4
-            or x.shape[1] != self.in_channels
-            or x.dtype != dtype
-        ):
-            got = (
-                f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
-            )
-            raise InputError(
-                f"{self.label}: the input of a step is (batch, {self.in_channels}, height, width), {dtype}; got {got}"
-            )
+        self._look(x, self.in_channels, "height", "width", dtype=self.conv.weight.dtype)
         return len(x), self.out_channels, *x.shape[2:]
 
     def _gates(

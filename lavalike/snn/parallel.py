@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -29,7 +30,7 @@ from lavalike.dynamics import Dynamics, membrane
 from lavalike.errors import InputError, InputTypeError, NotAvailableError
 from lavalike.snn import record as recording
 from lavalike.snn.neuron import NUMBERS
-from lavalike.snn.spiking import LIF, RULES, SpikingNeuron
+from lavalike.snn.spiking import LIF, SpikingNeuron, only
 from lavalike.snn.surrogate import atan
 
 _SUM = fused.Training(atan())
@@ -79,6 +80,21 @@ class _Summed(SpikingNeuron):
             )
         return x
 
+    def _decays(self, beta: Any, size: int, each: str, rule: Rule = NUMBERS) -> np.ndarray:
+        """``beta`` as numbers in 0..1, one or one for ``each`` of ``size``; an error otherwise."""
+        numbers = as_numbers(beta.detach() if isinstance(beta, torch.Tensor) else beta)
+        if numbers is None or numbers.dtype.kind not in "iuf":
+            raise InputTypeError(
+                f"{self.label}: beta is {rule.words}, got {shown(beta)} ({type(beta).__name__})"
+            )
+        if not bool(((numbers >= 0) & (numbers <= 1)).all()):
+            raise InputError(f"{self.label}: beta is in 0..1, got {shown(beta)}")
+        if numbers.shape not in ((), (1,), (size,)):
+            raise InputError(
+                f"{self.label}: beta is one number or one a {each}, ({size},), got shape {numbers.shape}"
+            )
+        return numbers
+
     @staticmethod
     def _membrane(
         dynamics: Dynamics,
@@ -115,20 +131,15 @@ class StateLeaky(_Summed, LIF):
     tau: torch.Tensor
     _dropped = ("beta",)  # of which tau is made
 
-    @arguments(
-        **{
-            n: RULES[n]
-            for n in (
-                "channels",
-                "spike_grad",
-                "surrogate_disable",
-                "learn_beta",
-                "learn_threshold",
-                "state_quant",
-                "output",
-                "learn_graded_spikes_factor",
-            )
-        },
+    @only(
+        "channels",
+        "spike_grad",
+        "surrogate_disable",
+        "learn_beta",
+        "learn_threshold",
+        "state_quant",
+        "output",
+        "learn_graded_spikes_factor",
         kernel_truncation_steps=optional(integer(1)),
     )
     def __init__(
@@ -184,17 +195,7 @@ class StateLeaky(_Summed, LIF):
     _once = LIF._once | {"channels", "kernel_truncation_steps"}
 
     def _tau(self, beta: Any, channels: int) -> torch.Tensor:
-        numbers = as_numbers(beta.detach() if isinstance(beta, torch.Tensor) else beta)
-        if numbers is None or numbers.dtype.kind not in "iuf":
-            raise InputTypeError(
-                f"{self.label}: beta is {NUMBERS.words}, got {shown(beta)} ({type(beta).__name__})"
-            )
-        if not bool(((numbers >= 0) & (numbers <= 1)).all()):
-            raise InputError(f"{self.label}: beta is in 0..1, got {shown(beta)}")
-        if numbers.shape not in ((), (1,), (channels,)):
-            raise InputError(
-                f"{self.label}: beta is one number or one a channel, ({channels},), got shape {numbers.shape}"
-            )
+        self._decays(beta, channels, "channel")
         if isinstance(beta, torch.Tensor) and beta.requires_grad:
             raise InputError(
                 f"{self.label}: beta requires a gradient, but a neuron keeps a copy; learn_beta trains that"
@@ -238,10 +239,7 @@ class LinearLeaky(StateLeaky):
 
     _axes = "(time, batch, in_features)"
 
-    @arguments(
-        **{n: RULES[n] for n in ("in_features", "out_features", "bias")},
-        **_PLACE,
-    )
+    @only("in_features", "out_features", "bias", **_PLACE)
     def __init__(
         self,
         beta: Any,
@@ -308,20 +306,15 @@ class LeakyParallel(_Summed):
     _dropped = ("beta",)  # of which the weights were made
     _axes = "(time, batch, input_size)"
 
-    @arguments(
-        **{
-            n: RULES[n]
-            for n in (
-                "input_size",
-                "hidden_size",
-                "bias",
-                "spike_grad",
-                "surrogate_disable",
-                "learn_beta",
-                "learn_threshold",
-                "learn_graded_spikes_factor",
-            )
-        },
+    @only(
+        "input_size",
+        "hidden_size",
+        "bias",
+        "spike_grad",
+        "surrogate_disable",
+        "learn_beta",
+        "learn_threshold",
+        "learn_graded_spikes_factor",
         dropout=real(0, 1),
         weight_hh_enable=FLAG,
         **_PLACE,
@@ -362,7 +355,8 @@ class LeakyParallel(_Summed):
             if not weight_hh_enable:
                 weight.copy_(torch.diag(weight.diagonal()))
             if beta is not None:
-                decays = self._decays(beta, hidden_size).to(weight)
+                numbers = self._decays(beta, hidden_size, "neuron", optional(NUMBERS))
+                decays = torch.as_tensor(numbers).to(weight).expand(hidden_size)
                 weight.copy_(
                     decays.expand(hidden_size, -1).T if weight_hh_enable else decays.diag()
                 )
@@ -373,20 +367,6 @@ class LeakyParallel(_Summed):
     dropout: float
     weight_hh_enable: bool
     _once = SpikingNeuron._once | {"dropout", "weight_hh_enable"}
-
-    def _decays(self, beta: Any, size: int) -> torch.Tensor:
-        numbers = as_numbers(beta.detach() if isinstance(beta, torch.Tensor) else beta)
-        if numbers is None or numbers.dtype.kind not in "iuf":
-            raise InputTypeError(
-                f"{self.label}: beta is {NUMBERS.words} or None, got {shown(beta)} ({type(beta).__name__})"
-            )
-        if not bool(((numbers >= 0) & (numbers <= 1)).all()):
-            raise InputError(f"{self.label}: beta is in 0..1, got {shown(beta)}")
-        if numbers.shape not in ((), (1,), (size,)):
-            raise InputError(
-                f"{self.label}: beta is one number or one a neuron, ({size},), got shape {numbers.shape}"
-            )
-        return torch.as_tensor(numbers).reshape(-1).expand(size).clone()
 
     @property
     def beta(self) -> torch.Tensor:

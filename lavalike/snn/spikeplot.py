@@ -16,21 +16,13 @@ from lavalike.arguments import (
     arguments,
     integer,
     optional,
+    or_false,
     real,
     sequence,
 )
 from lavalike.errors import InputError
 
-_STEPS = Rule(
-    "an integer >= 1 (or False)",
-    lambda v: v is False or v is None or integer().kind(v),
-    lambda v: v is False or v is None or integer(1).value(v),
-)
-_SECONDS = Rule(
-    "a number > 0 (or False)",
-    lambda v: v is False or v is None or real().kind(v),
-    lambda v: v is False or v is None or real(above=0).value(v),
-)
+_STEPS, _SECONDS = or_false(integer(1)), or_false(real(above=0))
 BLUE, ORANGE = "tab:blue", "tab:orange"
 
 

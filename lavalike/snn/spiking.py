@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from torch import nn
 from lavalike.arguments import (
     FLAG,
     TEXT,
+    F,
     Rule,
     arguments,
     did_you_mean,
     either,
     integer,
     optional,
+    or_false,
     real,
     sequence,
     shown,
@@ -48,21 +50,13 @@ class NoGradient(Surrogate):
         return torch.zeros_like(x)
 
 
-def _absent(value: Any) -> bool:
-    return value is None or value is False
-
-
 # beta, alpha, threshold, V and graded_spikes_factor are looked at where they are kept
 QUANT = Rule(
     "a function that quantises (functional.quant.state_quant(...)) or False",
     lambda v: v is None or isinstance(v, bool) or callable(v),
     lambda v: v is not True,
 )
-RC = Rule(
-    "a number > 0 (or None or False, where it follows)",
-    lambda v: _absent(v) or real().kind(v),
-    lambda v: _absent(v) or real(above=0).value(v),
-)
+RC = replace(or_false(real(above=0)), words="a number > 0 (or None or False, where it follows)")
 SIZE = either(integer(1), sequence(integer(1), 2))
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
@@ -98,8 +92,13 @@ RULES: dict[str, Rule] = {
 }
 
 
-def takes(*names: str, **more: Rule) -> Any:
-    """Rules of a neuron's arguments: those that all have, ``names`` and ``more``."""
+def only(*names: str, **more: Rule) -> Callable[[F], F]:
+    """Rules of a neuron's arguments: ``names`` and ``more``."""
+    return arguments(**{n: RULES[n] for n in names}, **more)
+
+
+def takes(*names: str, **more: Rule) -> Callable[[F], F]:
+    """:func:`only`, and those that all have."""
     common = (
         "spike_grad",
         "surrogate_disable",
@@ -110,7 +109,7 @@ def takes(*names: str, **more: Rule) -> Any:
         "state_quant",
         "output",
     )
-    return arguments(**{n: RULES[n] for n in (*common, *names)}, **more)
+    return only(*common, *names, **more)
 
 
 def surrogate_of(
@@ -533,10 +532,13 @@ class Fused(Neuron, LIF):
         self._kinds = dict(kinds)
         self.__dict__["reset_delay"] = bool(reset_delay)
         self._together(self._inhibition, self._state_quant)
+        self._bind(surrogate_of(self.label, spike_grad, surrogate_disable), reset_grad)
+
+    def _bind(self, spike_grad: Surrogate, reset_grad: str) -> None:
         self._compute(
-            kinds[reset_mechanism],
+            self._kinds[self._reset_mechanism],
             {name: (argument, False) for name, argument in self._arguments_of.items()},
-            surrogate_of(self.label, spike_grad, surrogate_disable),
+            spike_grad,
             reset_grad,
         )
 
@@ -615,14 +617,9 @@ class Fused(Neuron, LIF):
         super()._renew()
         mine = self.__dict__
         named = mine.get("_kinds", {}).get("subtract", mine["dynamics"]).step.__name__
-        now = self.prompt is not None and named in {d.step.__name__ for d in self.prompt.values()}
-        now = now and named not in {d.step.__name__ for d in self.late.values()}
-        kinds = self.prompt if now and self.prompt is not None else self.late
-        mine.update(_kinds=dict(kinds), reset_delay=not now)
+        late, prompt = self.late, self.prompt or {}
+        of_late, of_prompt = ({d.step.__name__ for d in k.values()} for k in (late, prompt))
+        now = named in of_prompt - of_late
+        mine.update(_kinds=dict(prompt if now else late), reset_delay=not now)
         training = mine["fused_training"]
-        self._compute(
-            kinds[self._reset_mechanism],
-            {name: (argument, False) for name, argument in self._arguments_of.items()},
-            training.surrogate,
-            training.reset_grad,
-        )
+        self._bind(training.surrogate, training.reset_grad)

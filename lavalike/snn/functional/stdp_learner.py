@@ -42,6 +42,14 @@ def _spikes(who: str, name: str, value: Any) -> torch.Tensor:
     return value.detach()
 
 
+def _unfit(
+    who: str, pre: torch.Tensor, post: torch.Tensor, layer: Layer, why: str = ""
+) -> InputError:
+    return InputError(
+        f"{who}: in_spike {tuple(pre.shape)} and out_spike {tuple(post.shape)} are no input and output of {layer}{why}"
+    )
+
+
 def _leaked(trace: Trace, spike: torch.Tensor, left: float) -> torch.Tensor:
     """A trace after a step that leaves ``left`` of it."""
     return spike.clone() if trace is None else trace * left + spike
@@ -82,18 +90,14 @@ def _step(
     inner = weight.shape[1] if isinstance(layer, nn.Linear) else layer.in_channels
     fits = pre.dim() == post.dim() == axes and len(pre) == len(post)
     if not fits or (pre.shape[1], post.shape[1]) != (inner, weight.shape[0]):
-        raise InputError(
-            f"{who}: in_spike {tuple(pre.shape)} and out_spike {tuple(post.shape)} are no input and output of {layer}"
-        )
+        raise _unfit(who, pre, post, layer)
     trace_pre = _leaked(trace_pre, pre, 1 - 1 / tau_pre)
     trace_post = _leaked(trace_post, post, 1 - 1 / tau_post)
     try:
         change = f_post(weight) * _products(layer, trace_pre, post)
         change = change - f_pre(weight) * _products(layer, pre, trace_post)
     except RuntimeError as e:
-        raise InputError(
-            f"{who}: in_spike {tuple(pre.shape)} and out_spike {tuple(post.shape)} are no input and output of {layer}: {e}"
-        ) from e
+        raise _unfit(who, pre, post, layer, f": {e}") from e
     return trace_pre, trace_post, change
 
 
@@ -205,9 +209,7 @@ def _eligible(
     pre, post = _spikes(who, "in_spike", in_spike), _spikes(who, "out_spike", out_spike)
     weight = fc.weight.detach()
     if pre.shape[-1:] != weight.shape[1:] or post.shape[-1:] != weight.shape[:1]:
-        raise InputError(
-            f"{who}: in_spike {tuple(pre.shape)} and out_spike {tuple(post.shape)} are no input and output of {fc}"
-        )
+        raise _unfit(who, pre, post, fc)
     trace_pre = _leaked(trace_pre, pre, math.exp(-1 / tau_pre))
     trace_post = _leaked(trace_post, post, math.exp(-1 / tau_post))
     eligibility = f_post(weight) * (post.unsqueeze(-1) * trace_pre.unsqueeze(-2))
