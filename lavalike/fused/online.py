@@ -123,17 +123,19 @@ def step(
         for n, v in parameters.items()
     }
     trained = [n for n, v in parameters.items() if v.requires_grad]
-    now, slopes, after = _differentiated(
-        dynamics, training, {name: drive}, traces.states, constants, trained
-    )
+    run = _bound(dynamics, training, drive.dtype, drive.device)
+    if not torch.is_grad_enabled():
+        now, after = run({name: drive}, traces.states, constants)
+        return now, after, Traces(after)
+    now, slopes, after = _differentiated(run, {name: drive}, traces.states, constants, trained)
     new = Traces(after)
 
-    def carried(old: Tensors | None, wrt: str, by: torch.Tensor | float) -> tuple[Tensors, Tensors]:
-        """(of the states after, of all outputs) what something did that adds ``by`` to ``wrt``."""
+    def carried(old: Tensors, wrt: str) -> tuple[Tensors, Tensors]:
+        """(of the states after, of all outputs) what something did that adds 1 to ``wrt``."""
 
         def total(of: Tensors) -> torch.Tensor:
-            out = of[wrt] * by
-            for s, e in (old or {}).items():
+            out = of[wrt]
+            for s, e in old.items():
                 out = out + of[s] * e
             return out
 
@@ -141,38 +143,34 @@ def step(
             k: total(v) for k, v in slopes.outputs.items()
         }
 
-    if not torch.is_grad_enabled():
-        return now, after, Traces(after)
-    results = (*slopes.outputs, *slopes.states)
     lines: Tensors = {}
 
     def add(result: str, line: torch.Tensor) -> None:
         lines[result] = lines[result] + line if result in lines else line
 
     for n in trained:
-        own, out = carried(traces.of_parameters.get(n), n, 1.0)
+        own, out = carried(traces.of_parameters.get(n, {}), n)
         new.of_parameters[n] = own
         value = parameters[n]
         for result, e in (out | own).items():
             add(result, e * value)
-    own, out = carried(traces.of_bias, name, 1.0)
+    own, out = carried(traces.of_bias, name)
     new.of_bias, of_bias = own, out | own
     for k, (source, d) in enumerate(zip(sources, drives, strict=True)):
         old = traces.of_weights[k] if traces.of_weights else None
         if rule == "eprop":
-            made = _by_weight(source, slopes, name, old, of_bias)
+            traced, found = _by_weight(source, slopes, name, old, of_bias)
         else:
-            made = _by_input(who, source, d, slopes, name, old, of_bias)
-        new.of_weights.append(made[0])
-        for result in results:
-            add(result, made[1][result])
+            traced, found = _by_input(who, source, d, slopes, name, old, of_bias)
+        new.of_weights.append(traced)
+        for result, line in found.items():
+            add(result, line)
     states, outputs = ({n: straight(lines[n], v) for n, v in of.items()} for of in (after, now))
     return outputs, states, new
 
 
 def _differentiated(
-    dynamics: Dynamics,
-    training: Training,
+    run: Callable[..., Any],
     inputs: Tensors,
     states: Tensors,
     constants: Tensors,
@@ -180,16 +178,12 @@ def _differentiated(
 ) -> tuple[Tensors, _Slopes, Tensors]:
     """A step's outputs, its slopes by the input, each state and what is trained, and the states
     after it."""
-    like = next(iter(inputs.values()))
-    plain, numbers = _bound(dynamics, training, like.dtype, like.device)
     wrt = (*inputs, *states, *trained)
     with torch.enable_grad():
         leaves = {
             n: v.detach().requires_grad_(n in wrt) for n, v in (inputs | states | constants).items()
         }
-        outputs, after = plain(
-            *({n: leaves[n] for n in of} for of in (inputs, states, constants)), numbers
-        )
+        outputs, after = run(*({n: leaves[n] for n in of} for of in (inputs, states, constants)))
         primals, slopes = [leaves[n] for n in wrt], {}
         for n, y in (outputs | after).items():  # neurons are independent: of ones, each one's own
             found = (
@@ -210,12 +204,12 @@ def _differentiated(
 @functools.lru_cache(256)
 def _bound(
     dynamics: Dynamics, training: Training, dtype: torch.dtype, device: torch.device
-) -> tuple[Callable[..., Any], Tensors]:
-    """The step and its numbers, bound once for all steps."""
+) -> Callable[..., Any]:
+    """``step(inputs, states, constants)``, its numbers bound once for all steps."""
     numbers = {
         n: torch.full((), v, dtype=dtype, device=device) for n, v in training.numbers.items()
     }
-    return stepper(dynamics, training), numbers
+    return functools.partial(stepper(dynamics, training), numbers=numbers)
 
 
 def _by_weight(
