@@ -71,6 +71,25 @@ class BaseMonitor:
                 f"{type(self).__name__}: instance: the network has no module of {shown(instance)}"
             )
 
+    def _between(
+        self,
+        net: nn.Module,
+        instance: Instance,
+        register: Callable[..., Any],
+        place: int,
+        function: str,
+    ) -> None:
+        """Record what hooks by ``register`` get of modules' inputs (``place`` 0) or outputs (1),
+        after the attribute ``function`` of it."""
+
+        def registered(name: str, module: nn.Module) -> Any:
+            def hook(m: nn.Module, *both: Any) -> None:
+                self._add(name, lambda: getattr(self, function)(_single(both[place])))
+
+            return register(module, hook)
+
+        self._watch(net, instance, registered)
+
     def _add(self, name: str, value: Callable[[], Any]) -> None:
         if self._enable:
             record = value()
@@ -144,14 +163,7 @@ class OutputMonitor(BaseMonitor):
     ) -> None:
         super().__init__()
         self.function_on_output = function_on_output
-
-        def register(name: str, module: nn.Module) -> Any:
-            def hook(m: nn.Module, x: Any, y: Any) -> None:
-                self._add(name, lambda: self.function_on_output(_single(y)))
-
-            return module.register_forward_hook(hook)
-
-        self._watch(net, instance, register)
+        self._between(net, instance, nn.Module.register_forward_hook, 1, "function_on_output")
 
 
 class InputMonitor(BaseMonitor):
@@ -171,14 +183,7 @@ class InputMonitor(BaseMonitor):
     ) -> None:
         super().__init__()
         self.function_on_input = function_on_input
-
-        def register(name: str, module: nn.Module) -> Any:
-            def hook(m: nn.Module, x: Any, y: Any) -> None:
-                self._add(name, lambda: self.function_on_input(_single(x)))
-
-            return module.register_forward_hook(hook)
-
-        self._watch(net, instance, register)
+        self._between(net, instance, nn.Module.register_forward_hook, 0, "function_on_input")
 
 
 class AttributeMonitor(BaseMonitor):
@@ -245,22 +250,7 @@ def _states(module: nn.Module) -> tuple[str, ...]:
     return ()
 
 
-class _GradMonitor(BaseMonitor):
-    """Records gradients of modules' inputs or outputs."""
-
-    def _backward(
-        self, net: nn.Module, instance: Instance, place: int, function: Callable[[Any], Any]
-    ) -> None:
-        def register(name: str, module: nn.Module) -> Any:
-            def hook(m: nn.Module, *grads: Any) -> None:
-                self._add(name, lambda: function(_single(grads[place])))
-
-            return module.register_full_backward_hook(hook)
-
-        self._watch(net, instance, register)
-
-
-class GradInputMonitor(_GradMonitor):
+class GradInputMonitor(BaseMonitor):
     """Records the gradients of modules' inputs, in the order in which backward has them.
 
     Args:
@@ -277,10 +267,11 @@ class GradInputMonitor(_GradMonitor):
     ) -> None:
         super().__init__()
         self.function_on_grad_input = function_on_grad_input
-        self._backward(net, instance, 0, function_on_grad_input)
+        hooks = nn.Module.register_full_backward_hook
+        self._between(net, instance, hooks, 0, "function_on_grad_input")
 
 
-class GradOutputMonitor(_GradMonitor):
+class GradOutputMonitor(BaseMonitor):
     """Records the gradients of modules' outputs, in the order in which backward has them.
 
     Args:
@@ -297,4 +288,5 @@ class GradOutputMonitor(_GradMonitor):
     ) -> None:
         super().__init__()
         self.function_on_grad_output = function_on_grad_output
-        self._backward(net, instance, 1, function_on_grad_output)
+        hooks = nn.Module.register_full_backward_hook
+        self._between(net, instance, hooks, 1, "function_on_grad_output")
