@@ -136,7 +136,7 @@ class SLSTM(_Cell):
 
 
 def _pooled(value: Any) -> bool:
-    return value is not None and value is not False and value != 0
+    return value is not None and value != 0
 
 
 POOL = Rule(

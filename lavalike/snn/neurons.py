@@ -221,12 +221,12 @@ class Alpha(Fused):
         a, b = as_numbers(alpha), as_numbers(beta)
         if a is None or b is None:
             raise InputTypeError(
-                f"{type(self).__name__}: alpha and beta are numbers, got {shown(alpha)}, {shown(beta)}"
+                f"{self.label}: alpha and beta are numbers, got {shown(alpha)}, {shown(beta)}"
             )
         meta = any(isinstance(v, torch.Tensor) and v.is_meta for v in (alpha, beta))
         if not meta and not bool(((a > b) & (b > 0) & (a < 1)).all()):
             raise InputError(
-                f"snn.{type(self).__name__}: 0 < beta < alpha < 1 is needed, got alpha {alpha!r}, beta {beta!r}"
+                f"{self.label}: 0 < beta < alpha < 1 is needed, got alpha {alpha!r}, beta {beta!r}"
             )
 
     def _put(self, name: str, value: Any) -> None:

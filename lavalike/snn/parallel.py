@@ -436,9 +436,12 @@ class AssociativeLeaky(_Summed):
             )
         self._own((), output=True)
         self.__dict__.update(
-            in_dim=in_dim, d_value=d_value, d_key=d_key, use_q_projection=bool(use_q_projection)
+            in_dim=in_dim,
+            d_value=d_value,
+            d_key=d_key,
+            num_spiking_neurons=count,
+            use_q_projection=bool(use_q_projection),
         )
-        self.__dict__["num_spiking_neurons"] = count
         self.to_v = nn.Linear(in_dim, d_value)
         self.to_k = nn.Linear(in_dim, d_key)
         self.to_alpha = nn.Linear(in_dim, d_key)

@@ -21,6 +21,14 @@ from lavalike.snn.functional import _recording
 from lavalike.snn.functional._recording import Recording
 from lavalike.snn.functional.loss import LossFunctions, cross_entropy, on_off
 
+_TIMES = {
+    "target_is_time": FLAG,
+    "on_target": numbers(),
+    "off_target": numbers(),
+    "tolerance": real(),
+    "multi_spike": FLAG,
+}
+
 
 def spike_times(spk_out: torch.Tensor, count: int = 1) -> torch.Tensor:
     """Steps of the first ``count`` spikes (all that is not 0) of ``[T, ...]``, as ``[count, ...]``
@@ -37,14 +45,7 @@ def spike_times(spk_out: torch.Tensor, count: int = 1) -> torch.Tensor:
     return first.to(spk_out.dtype) - (spike - spike.detach())
 
 
-@arguments(
-    target_is_time=FLAG,
-    on_target=numbers(),
-    off_target=numbers(),
-    tolerance=real(),
-    multi_spike=FLAG,
-    **_recording.LOSS,
-)
+@arguments(**_TIMES, **_recording.LOSS)
 @dataclass(eq=False)
 class mse_temporal_loss(LossFunctions):
     """Squared distance of the times of first spikes from their targets, both divided by T.
@@ -158,13 +159,7 @@ class SpikeTime(nn.Module):
     spk_out, targets)``, both ``[B, C]``, or ``[F, B, C]`` with ``multi_spike``. Arguments: see
     :class:`mse_temporal_loss`."""
 
-    @arguments(
-        target_is_time=FLAG,
-        on_target=numbers(),
-        off_target=numbers(),
-        tolerance=real(),
-        multi_spike=FLAG,
-    )
+    @arguments(**_TIMES)
     def __init__(
         self,
         target_is_time: bool = False,
