@@ -43,6 +43,11 @@ MEETING, MOVED = 0.5e-6, 0.1e-9  # an exchange, and a byte of it
 LEAST = 50e-6  # a step shorter than this is not worth a second process
 
 
+def in_words(size: int) -> int:
+    """How many words hold ``size`` bytes."""
+    return -(-size // WORD)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where in the block of share ``rank`` a port lies: ``size`` bytes from ``offset`` on."""
@@ -110,7 +115,7 @@ class Cut:
     def block(self, rank: int) -> int:
         """Bytes that share ``rank`` sends in a step."""
         places = [self.places[p] for p in self.shares[rank].sends]
-        return -(-max((p.offset + p.size for p in places), default=0) // WORD) * WORD
+        return in_words(max((p.offset + p.size for p in places), default=0)) * WORD
 
     def neighbours(self, rank: int) -> list[int]:
         """The shares that ``rank`` hears, or that hear it: those with which it keeps step."""
@@ -348,7 +353,7 @@ def _connect(made: Cut, rank: Mapping[Node, int]) -> None:
         for port in share.sends:
             size = made.batch * port.size * flat.dtype_of(port).itemsize
             made.places[port] = Place(share.rank, offset, size)
-            offset += -(-size // WORD) * WORD
+            offset += in_words(size) * WORD
 
 
 # -- what a step costs -----------------------------------------------------------------------------

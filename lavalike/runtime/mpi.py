@@ -29,7 +29,7 @@ from mpi4py import MPI
 
 from lavalike import logs
 from lavalike.backends.numba import exchange, kernels, messages
-from lavalike.compiler.cut import WORD
+from lavalike.compiler.cut import WORD, in_words
 from lavalike.errors import WorkerError
 from lavalike.process import OutPort, Port, Var
 from lavalike.runtime import parcel, wiring, workers
@@ -101,7 +101,7 @@ class Exchange:
         for port, (rank, _) in wires.sources.items():
             self.takes[rank].append(port)
         self._sends: dict[int, tuple[Any, Any]] = {}  # of swap, under way, with their memory
-        self._scratch = np.zeros(messages.HEAD + -(-MPI._sizeof(MPI.Status) // WORD), np.int64)
+        self._scratch = np.zeros(messages.HEAD + in_words(MPI._sizeof(MPI.Status)), np.int64)
         self._blocks = np.zeros(0, np.int64)  # of the row
         self._requests = np.full(len(self.takes), MPI._handleof(MPI.REQUEST_NULL), np.uint64)
 
@@ -116,7 +116,7 @@ class Exchange:
             at += 1  # its number
             for port in ports:
                 first, last = own[port]
-                rows.append((first // WORD, at, -(-(last - first) // WORD)))
+                rows.append((first // WORD, at, in_words(last - first)))
                 at += rows[-1][2]
             return [rows, begin, at - begin]
 
@@ -158,7 +158,7 @@ class Exchange:
         number, status = int(self.state[exchange.NUMBER]) + 1, MPI.Status()
         for rank, ports in self.takes.items():
             if self.comm.Iprobe(rank, self.tag + BLOCK, status):
-                size = sum(-(-(b - a) // WORD) for a, b in (self.heard[p] for p in ports))
+                size = sum(in_words(b - a) for a, b in (self.heard[p] for p in ports))
                 if status.Get_count(MPI.BYTE) != WORD * (1 + size):
                     self._older(rank, status, number, WORD * size)
 
@@ -181,7 +181,7 @@ class Exchange:
             for p in ports
         }
         sizes = {p: steps * (last - first) for p, (first, last) in self.heard.items()}
-        whole = {p: -(-size // WORD) * WORD for p, size in sizes.items()}  # as the row has it
+        whole = {p: in_words(size) * WORD for p, size in sizes.items()}  # as the row has it
         blocks = self._swap(
             number,
             {r: [flat[p] for p in ports] for r, ports in self.gives.items()},
@@ -206,12 +206,12 @@ class Exchange:
         for rank, own in parts.items():
             if rank in self._sends:
                 self._finish(self._sends[rank][0])
-            block = np.zeros(HEAD + sum(-(-len(x) // WORD) * WORD for x in own), np.uint8)
+            block = np.zeros(HEAD + sum(in_words(len(x)) * WORD for x in own), np.uint8)
             block[:HEAD].view(np.int64)[0] = number
             at = HEAD
             for part in own:
                 block[at : at + len(part)] = part
-                at += -(-len(part) // WORD) * WORD
+                at += in_words(len(part)) * WORD
             request = self.comm.Isend([block, MPI.BYTE], rank, self.tag + BLOCK)
             self._sends[rank] = request, block
         found: dict[int, np.ndarray] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lavalike.backends.numba import exchange as kernels
-from lavalike.compiler.cut import WORD
+from lavalike.compiler.cut import WORD, in_words
 from lavalike.process import OutPort
 from lavalike.runtime.wiring import (
     ASKS,
@@ -75,7 +75,7 @@ class SharedExchange:
             rank, offset = self._sources[port]
             a, b = self.layout.blocks[rank]
             at = offset // WORD
-            copies[k] = (a + at, b + at, -(-(last - first) // WORD), first // WORD)
+            copies[k] = (a + at, b + at, in_words(last - first), first // WORD)
         mine = np.array(self.layout.blocks[self.rank], np.int64)
         line = LINE * self.rank + COUNTER
         return kernels.exchange, [

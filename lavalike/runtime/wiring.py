@@ -11,7 +11,7 @@ import tempfile
 
 import numpy as np
 
-from lavalike.compiler.cut import WORD, Cut
+from lavalike.compiler.cut import WORD, Cut, in_words
 from lavalike.errors import WorkerError
 from lavalike.process import OutPort
 
@@ -66,7 +66,7 @@ class Wiring:
         for port in share.hears:
             size = cut.places[port].size
             self.heard[port] = (self.hears, self.hears + size)
-            self.hears += -(-size // WORD) * WORD
+            self.hears += in_words(size) * WORD
 
 
 def memory(size: int) -> int:

@@ -80,18 +80,31 @@ def publish(counter, number):
     store_release(counter, number)
 
 
-def await_all(base, peers, number, give_way):
-    """Until the counters at words ``peers`` of what begins at ``base`` are ``number`` or more;
-    WAITED after about a millisecond."""
+@nested
+def too_long(spins, give_way):
+    """Between two looks: whether there were looks for about a millisecond. After the first ones the
+    core is given away."""
+    if spins > SPINS:
+        call_plain(give_way)
+    return spins > SPINS + YIELDS
+
+
+@nested
+def arrived(base, peers, number, give_way):
+    """Wait until the counters at words ``peers`` of what begins at ``base`` are ``number`` or more;
+    False after about a millisecond."""
     for p in range(peers.size):
         spins = 0
         while load_acquire(base + 8 * peers[p]) < number:
             spins += 1
-            if spins > SPINS:
-                call_plain(give_way)
-            if spins > SPINS + YIELDS:
-                return WAITED
-    return 0
+            if too_long(spins, give_way):
+                return False
+    return True
+
+
+def await_all(base, peers, number, give_way):
+    """``arrived``, for Python: WAITED where it is False."""
+    return 0 if arrived(base, peers, number, give_way) else WAITED
 
 
 @nested
@@ -135,14 +148,8 @@ def exchange(t, out, inp, shared, base, me, peers, mine, copies, state, tape, gi
         copy_words(out, 0, shared, mine[number & 1], out.size)
         store_release(base + 8 * me, number)
         state[PUBLISHED] = number
-    for p in range(peers.size):
-        spins = 0
-        while load_acquire(base + 8 * peers[p]) < number:
-            spins += 1
-            if spins > SPINS:
-                call_plain(give_way)
-            if spins > SPINS + YIELDS:
-                return WAITED
+    if not arrived(base, peers, number, give_way):
+        return WAITED
     for c in range(copies.shape[0]):
         copy_words(shared, copies[c, number & 1], inp, copies[c, 3], copies[c, 2])
     state[NUMBER] = number

@@ -15,13 +15,11 @@ from numba.extending import intrinsic
 from lavalike.backends.numba.exchange import (
     NUMBER,
     PUBLISHED,
-    SPINS,
     WAITED,
-    YIELDS,
-    call_plain,
     copy_words,
     recall,
     remember,
+    too_long,
 )
 
 # words of ``mpi``: addresses of its functions, its handles for the ranks and for bytes, a tag
@@ -69,9 +67,7 @@ def messages(
                 if scratch[FLAG] != 0 or bad != 0:
                     break
                 spins += 1
-                if spins > SPINS:
-                    call_plain(give_way)
-                if spins > SPINS + YIELDS:
+                if too_long(spins, give_way):
                     return WAITED
         for c in range(given.shape[0]):
             copy_words(out, given[c, 0], blocks, given[c, 1], given[c, 2])
@@ -94,9 +90,7 @@ def messages(
                 peers[p, CAME] = blocks[first]
             else:
                 spins += 1
-                if spins > SPINS:
-                    call_plain(give_way)
-                if spins > SPINS + YIELDS:
+                if too_long(spins, give_way):
                     return WAITED
     if bad != 0:
         scratch[ERROR] = bad
