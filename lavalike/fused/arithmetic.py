@@ -149,6 +149,16 @@ class _Gate(torch.autograd.Function):
         return d + th * _Gate._slope(ctx)
 
 
+def in_full(value: Any) -> torch.Tensor:
+    """A number in all its digits; torch's default would be float32."""
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=torch.float64)
+
+
+def a_step_late(rows: torch.Tensor) -> torch.Tensor:
+    """``rows`` (time, ...) one step later: zeros in the first."""
+    return torch.cat([torch.zeros_like(rows[:1]), rows[:-1]])
+
+
 def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return _Straight.apply(source, value.detach())
 

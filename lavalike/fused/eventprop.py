@@ -20,7 +20,7 @@ from lavalike.dynamics import Dynamics
 from lavalike.dynamics.eventprop import ADJOINT, FORMS, LINEAR, Form
 from lavalike.errors import InputError
 from lavalike.fused.ambient import transformed
-from lavalike.fused.arithmetic import ONE, Training
+from lavalike.fused.arithmetic import ONE, Training, a_step_late, in_full
 from lavalike.fused.surrogate import StraightThrough
 
 PLAIN = Training(StraightThrough(), "detach")  # the adjoint has no spikes
@@ -60,10 +60,7 @@ def scan(
     x, given = inputs[name], dict(states or {})
     count = len(x) if steps is None else steps
     names = dynamics.constant_names
-    values = [
-        v if isinstance(v, torch.Tensor) else torch.as_tensor(v, dtype=torch.float64)
-        for v in (parameters[n] for n in names)
-    ]
+    values = [in_full(parameters[n]) for n in names]
     firsts = [torch.as_tensor(given[s]) if s in given else x.new_zeros(()) for s in dynamics.states]
     call = _Call(run, dynamics, training, form, names, count)
     made = _EventProp.apply(call, x.expand(count, *x.shape[1:]), *firsts, *values)
@@ -71,7 +68,7 @@ def scan(
     outputs = dict(zip(dynamics.outputs, made[:n], strict=True))
     seen = dict(zip(dynamics.states, made[n:-1], strict=True))
     if shift:
-        outputs = {k: torch.cat([torch.zeros_like(y[:1]), y[:-1]]) for k, y in outputs.items()}
+        outputs = {k: a_step_late(y) for k, y in outputs.items()}
     final = {s: y[-1] for s, y in seen.items()}
     return outputs | {s: seen[s] for s in record}, final, made[-1]
 

@@ -32,7 +32,7 @@ from lavalike.dynamics.dynamics import ALIVE
 from lavalike.errors import InputError, LavalikeError
 from lavalike.fused import cpu, memory
 from lavalike.fused.ambient import alone, special, stored, unreadable
-from lavalike.fused.arithmetic import Training
+from lavalike.fused.arithmetic import Training, a_step_late
 from lavalike.fused.llvm import WORDS
 from lavalike.fused.trace import Traced, bound, traced
 
@@ -523,7 +523,7 @@ def loop(
             rows[s].append(states[s] if unit == 1 else states[s] / unit)
     ys = {n: torch.stack(r).to(x.dtype) for n, r in rows.items()}
     if shift:
-        ys |= {n: torch.cat([torch.zeros_like(ys[n][:1]), ys[n][:-1]]) for n in dynamics.outputs}
+        ys |= {n: a_step_late(ys[n]) for n in dynamics.outputs}
     low = outside(x)
     last = [(states[s] if unit == 1 else states[s] / unit).to(low) for s in dynamics.states]
     return [*ys.values(), *(s.reshape(-1) for s in last)]

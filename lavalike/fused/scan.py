@@ -32,7 +32,7 @@ from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError, InputTypeError
 from lavalike.fused import cpu, eventprop
 from lavalike.fused.ambient import forwards, special, stored
-from lavalike.fused.arithmetic import Training
+from lavalike.fused.arithmetic import Training, a_step_late, in_full
 from lavalike.fused.operators import (
     STORAGE,
     Call,
@@ -239,7 +239,7 @@ def scan(
                     f"{dynamics.name}: {kind} {name} is on {value.device}, the input on {x.device}; they must be "
                     "on one device"
                 )
-    values = [_flat(_tensor(parameters[p]), shape) for p in dynamics.constant_names]
+    values = [_flat(in_full(parameters[p]), shape) for p in dynamics.constant_names]
     if _plain.get() or forwards() or (first is not None and x.device.type != "cpu"):
         return reference(
             dynamics, training, inputs, parameters, states, record, shift, steps, first
@@ -292,7 +292,7 @@ def _compiled(
         raise InputError(
             f"{dynamics.name}: first is t in the first step, of a step that asks for t"
         )
-    values = [_flat(_tensor(parameters[p]), shape) for p in made.parameters]
+    values = [_flat(in_full(parameters[p]), shape) for p in made.parameters]
     before = [states[s].expand(shape).reshape(-1) if s in states else None for s in dynamics.states]
     start = -1 if first is None else first
     if _within and made.counted:
@@ -379,11 +379,6 @@ def _innermost(x: torch.Tensor) -> bool:
     return not x.is_contiguous() and x.movedim(0, -1).is_contiguous()
 
 
-def _tensor(value: Any) -> torch.Tensor:
-    """A number in all its digits; torch's default would be float32."""
-    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=torch.float64)
-
-
 def _flat(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     if value.numel() == 1:
         return value.reshape(())
@@ -452,9 +447,5 @@ def reference(
             rows[s].append(state[s] / unit)
     outputs = {n: torch.stack(r).to(x.dtype) if r else torch.empty_like(x) for n, r in rows.items()}
     if shift:
-        outputs |= {
-            n: torch.cat([torch.zeros_like(y[:1]), y[:-1]])
-            for n, y in outputs.items()
-            if n in dynamics.outputs
-        }
+        outputs |= {n: a_step_late(y) for n, y in outputs.items() if n in dynamics.outputs}
     return Result(outputs, {s: (v / unit).to(x.dtype) for s, v in state.items()}, over)
