@@ -9,20 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from lavalike.arguments import Rule
 from lavalike.errors import InputError
 
 State = dict[str, torch.Tensor]
 Number = float | Sequence[float] | np.ndarray | torch.Tensor
-
-
-def trained(rule: Rule) -> Rule:
-    """The same rule, of tensors through which gradients pass as well."""
-
-    def plain(v: Any) -> Any:
-        return v.detach() if isinstance(v, torch.Tensor) else v
-
-    return Rule(rule.words, lambda v: rule.kind(plain(v)), lambda v: rule.value(plain(v)))
 
 
 def alike(state: torch.Tensor) -> bool:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from lavalike import fused
-from lavalike.arguments import FLAG, TENSOR, integer, numbers, optional, real
+from lavalike.arguments import FLAG, TENSOR, integer, numbers, optional, real, trained
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
 from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.neuron.base import P_SCALE, seen
-from lavalike.slayer.states import alike, trained
+from lavalike.slayer.states import alike
 
 Number = float | np.ndarray | torch.Tensor
 
