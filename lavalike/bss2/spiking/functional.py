@@ -379,13 +379,11 @@ def cuba_aelif_integration(
             raise InputError(
                 f"{who}: the step has {name}, but hw_data holds no such recording; leave it out of CuBaStepCode"
             )
-    injected = Recorded(
+    injected = Recorded.of(
         told.spikes if step.hw_spikes_available else None,
-        told.membrane if step.hw_voltage_trace_available else None,
-        told.madc,
+        AnalogObservable(told.membrane if step.hw_voltage_trace_available else None, told.madc),
+        told.adaptation if step.hw_adaptation_trace_available else AnalogObservable(),
     )
-    if step.hw_adaptation_trace_available:
-        injected.adaptation = told.adaptation
     p = Params(
         leak,
         reset,
@@ -513,9 +511,7 @@ def _recorded(hw_data: Recorded | Handle | None) -> Recorded | None:
             raise OperandTypeError(
                 f"hw_data: {name} is an AnalogObservable(cadc, madc), got {type(parts[name]).__name__}"
             )
-    made = Recorded(parts["spikes"], parts["voltage"].cadc, parts["voltage"].madc)
-    made.adaptation = parts["adaptation"]
-    return made
+    return Recorded.of(**parts)
 
 
 def _times(tau_mem_inv: Value, tau_syn_inv: Value) -> dict[str, Any]:
