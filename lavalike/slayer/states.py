@@ -54,14 +54,13 @@ class Stateful(nn.Module):
         """Forget the states that are kept, or were set."""
         self._state = None
 
-    def fitting(self, state: State | None, x: torch.Tensor) -> State:
-        """``state``, refused where it does not fit an input x."""
+    def fitting(self, state: State | None, x: torch.Tensor) -> None:
+        """Refuse a ``state`` that does not fit an input x."""
         for name, value in (state or {}).items():
             if value.shape != x.shape[:-1] and not alike(value):
                 raise InputError(
                     f"{self.label}: state {name} has shape {tuple(value.shape)}; the input needs {tuple(x.shape[:-1])}"
                 )
-        return state or {}
 
     def held(self, name: str) -> torch.Tensor:
         """A state between two calls; one zero where there is none yet."""

@@ -53,6 +53,12 @@ def states(like: torch.Tensor, w_scale: int, **given: Number) -> dict[str, torch
     return {n: down(v, like, w_scale) / w_scale for n, v in given.items()}
 
 
+def turn(like: torch.Tensor, sin_decay: Number, cos_decay: Number) -> dict[str, Any]:
+    """Parameters of a rotation."""
+    rotation = {"sin": down(sin_decay, like), "cos": down(cos_decay, like)}
+    return rotation | {"bits": 12.0, "gain": 1.0}
+
+
 def threshold(
     like: torch.Tensor,
     w_scale: int,
