@@ -38,7 +38,7 @@ from lavalike.bss2.spiking.neuron import ALPHA, Decaying, Params, Recorded, Valu
 from lavalike.bss2.spiking.observables import AnalogObservable
 from lavalike.bss2.spiking.population import capacitance
 from lavalike.errors import InputError
-from lavalike.fused.surrogate import FastSigmoid, spike
+from lavalike.fused import surrogate
 
 __path__: list[str] = []  # its submodules are itself, see lavalike.bss2.hxtorch.aliases
 TERMS = (
@@ -416,7 +416,7 @@ def cuba_aelif_integration(
 @arguments(input=TENSOR, method=choice("superspike"), alpha=real(above=0))
 def threshold(input: torch.Tensor, method: str, alpha: float) -> torch.Tensor:
     """1 where ``input`` is above 0, with the gradient ``1 / (alpha |input| + 1)**2``."""
-    return spike(input, None, False, FastSigmoid(float(alpha)))
+    return surrogate.spike(input, None, False, surrogate.FastSigmoid(float(alpha)))
 
 
 @arguments(input=TENSOR, weight=TENSOR, bias=optional(TENSOR))
