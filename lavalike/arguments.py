@@ -312,6 +312,15 @@ def or_false(rule: Rule) -> Rule:
     )
 
 
+def trained(rule: Rule) -> Rule:
+    """What ``rule`` takes, and tensors of it through which gradients pass."""
+
+    def plain(v: Any) -> Any:
+        return v.detach() if hasattr(v, "detach") else v
+
+    return Rule(rule.words, lambda v: rule.kind(plain(v)), lambda v: rule.value(plain(v)))
+
+
 def either(*rules: Rule) -> Rule:
     """What one of ``rules`` takes."""
     return Rule(

@@ -121,6 +121,14 @@ def test_what_is_normed_is_sampled_normed():
         bootstrap.block.cuba.Dense(NEURON | {"norm": norm, "current_decay": 0.5}, 4, 3)
 
 
+def test_a_call_that_fails_leaves_the_norm_as_it_was():
+    norm = slayer.neuron.norm.MeanOnlyBatchNorm
+    block = bootstrap.block.cuba.Dense(NEURON | {"norm": norm}, 2, 3)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        block(torch.full((1, 2, 4), torch.nan), mode=Mode.SAMPLE)
+    assert not block.neuron.norm._forward_hooks
+
+
 def test_what_a_block_cannot_be_is_refused():
     block = bootstrap.block.cuba
     with pytest.raises(InputError, match="rates have none"):

@@ -18,7 +18,6 @@ RANGE = Rule(
     lambda v: isinstance(v, list | tuple) and len(v) == 2 and all(map(is_real, v)),
     lambda v: 0 <= v[0] < v[1] <= 1,
 )
-STEADY = 0.1  # share of new points in a centre that was there before
 LEAST = 0.8  # of the highest rate that is taken for the limit
 
 
@@ -44,7 +43,7 @@ class AnnSampler(nn.Module):
     """
 
     _centers: torch.Tensor
-    alpha = STEADY
+    alpha = 0.1  # share of new points in a centre that was there before
 
     @arguments(num_centers=integer(1), sample_range=RANGE, eps=real(above=0))
     def __init__(
@@ -134,7 +133,7 @@ class AnnSampler(nn.Module):
             new = np.array([np.median(z[some]), np.median(a[some])]) if some.any() else None
             if len(old):
                 kept = old.mean(0)
-                points.append(kept if new is None else STEADY * new + (1 - STEADY) * kept)
+                points.append(kept if new is None else self.alpha * new + (1 - self.alpha) * kept)
             elif new is not None:
                 points.append(new)
         self._centers = torch.from_numpy(_rising(points, highest)).to(self._centers.device)

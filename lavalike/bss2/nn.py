@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from lavalike.bss2.hxtorch import aliases
 from lavalike.bss2.perceptron import nn
 
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):  # what the import system asks for is the module's own
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(nn, name)
+__getattr__ = aliases.answered_by(nn, __name__)
 
 
 def __dir__() -> list[str]:

@@ -20,6 +20,7 @@ import torch
 
 from lavalike.arguments import FUNCTION, arguments, instance, optional
 from lavalike.bss2 import spiking
+from lavalike.bss2.hxtorch import aliases
 from lavalike.bss2.spiking import Experiment, Handle as Handle, run as run
 from lavalike.bss2.spiking.functional import CUBALIFParams, CUBALIParams
 from lavalike.bss2.spiking.population import PopulationModule
@@ -150,8 +151,4 @@ class InputNeuron(_Layer, spiking.InputNeuron):
 Neuron = LIF
 ReadoutNeuron = LI
 
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):  # what the import system asks for is the module's own
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(spiking, name)
+__getattr__ = aliases.answered_by(spiking, __name__)

@@ -9,20 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from lavalike.arguments import Rule
 from lavalike.errors import InputError
 
 State = dict[str, torch.Tensor]
 Number = float | Sequence[float] | np.ndarray | torch.Tensor
-
-
-def trained(rule: Rule) -> Rule:
-    """The same rule, of tensors through which gradients pass as well."""
-
-    def plain(v: Any) -> Any:
-        return v.detach() if isinstance(v, torch.Tensor) else v
-
-    return Rule(rule.words, lambda v: rule.kind(plain(v)), lambda v: rule.value(plain(v)))
 
 
 def alike(state: torch.Tensor) -> bool:
@@ -64,14 +54,13 @@ class Stateful(nn.Module):
         """Forget the states that are kept, or were set."""
         self._state = None
 
-    def fitting(self, state: State | None, x: torch.Tensor) -> State:
-        """``state``, refused where it does not fit an input x."""
+    def fitting(self, state: State | None, x: torch.Tensor) -> None:
+        """Refuse a ``state`` that does not fit an input x."""
         for name, value in (state or {}).items():
             if value.shape != x.shape[:-1] and not alike(value):
                 raise InputError(
                     f"{self.label}: state {name} has shape {tuple(value.shape)}; the input needs {tuple(x.shape[:-1])}"
                 )
-        return state or {}
 
     def held(self, name: str) -> torch.Tensor:
         """A state between two calls; one zero where there is none yet."""

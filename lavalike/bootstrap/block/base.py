@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -67,13 +68,11 @@ class AbstractBlock(base.Block):
         if self.mode is not Mode.SAMPLE or not self.fitted:
             return super().respond(z, state, shift)
         drive = [z[0]]
-        hooks = [
-            norm.register_forward_hook(lambda m, args, out: drive.append(out))
-            for norm in self.neuron.norms
-        ]
-        y, after = super().respond(z, state, False)
-        for hook in hooks:
-            hook.remove()
+        with contextlib.ExitStack() as hooks:
+            for norm in self.neuron.norms:
+                hook = norm.register_forward_hook(lambda m, args, out: drive.append(out))
+                hooks.enter_context(hook)
+            y, after = super().respond(z, state, False)
         assert isinstance(y, torch.Tensor)  # there are no families of (real, imag)
         self.f.append(y, drive[-1])
         return (axon.delay(y) if shift else y), after

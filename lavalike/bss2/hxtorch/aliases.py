@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -115,6 +115,18 @@ class Keeping(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         if not (isinstance(value, ModuleType) and isfunction(self.__dict__.get(name))):
             super().__setattr__(name, value)
+
+
+def answered_by(module: ModuleType, name: str) -> Callable[[str], Any]:
+    """``__getattr__`` of the module ``name``, an older one of ``module``: that has what is asked
+    for, but for what the import system asks."""
+
+    def attribute(asked: str) -> Any:
+        if asked.startswith("__"):
+            raise AttributeError(f"module {name!r} has no attribute {asked!r}")
+        return getattr(module, asked)
+
+    return attribute
 
 
 def install() -> None:

@@ -383,24 +383,21 @@ def _fitted(p: PopulationModule) -> bool:
 
 def _recorded(p: PopulationModule, handle: Any, voltage: Voltage) -> Recorded:
     """What the chip recorded of a population, in our units."""
-    slow, fast = (
-        s is ReadoutSource.ADAPTATION for s in (p.cadc_readout_source, p.madc_readout_source)
-    )
     spikes, membrane, madc, noted, noted_madc = (
         getattr(handle, n, None) if wanted else None
         for n, wanted in (
             ("spikes", p.fires and p.enable_spike_recording),
-            ("membrane_cadc", p.enable_cadc_recording and not slow),
-            ("membrane_madc", p.enable_madc_recording and not fast),
-            ("adaptation_cadc", p.enable_cadc_recording and slow),
-            ("adaptation_madc", p.enable_madc_recording and fast),
+            ("membrane_cadc", p.enable_cadc_recording and not p.notes_slow),
+            ("membrane_madc", p.enable_madc_recording and not p.notes_fast),
+            ("adaptation_cadc", p.enable_cadc_recording and p.notes_slow),
+            ("adaptation_madc", p.enable_madc_recording and p.notes_fast),
         )
     )
     if membrane is not None and p.shift_cadc_to_first and _fitted(p):
         membrane = membrane + voltage.zero  # counted from the first sample, which is at leak
-    recorded = Recorded(spikes, membrane, madc)
-    recorded.adaptation = AnalogObservable(noted, noted_madc)
-    return recorded
+    return Recorded.of(
+        spikes, AnalogObservable(membrane, madc), AnalogObservable(noted, noted_madc)
+    )
 
 
 def _arriving(nodes: list[LayerCall]) -> dict[PopulationModule, list[Projection]]:

@@ -50,7 +50,6 @@ from lavalike.bss2.spiking.scales import (
 )
 from lavalike.bss2.spiking.sites import Arrival, Site, check, notes, sites_of, to_place
 from lavalike.bss2.spiking.synapse import weigh
-from lavalike.bss2.spiking.utils.readout_source import ReadoutSource
 from lavalike.text import table
 
 if TYPE_CHECKING:
@@ -306,24 +305,16 @@ class _Pass:
         )
         slow = membrane if p.enable_cadc_recording else None
         fast = self._fast(p, voltage, made) if p.enable_madc_recording else None
-        noted = [
-            s is ReadoutSource.ADAPTATION for s in (p.cadc_readout_source, p.madc_readout_source)
-        ]
-        recorded = Recorded(
+        return Recorded.of(
             spikes if p.enable_spike_recording else None,
-            None if noted[0] else slow,
-            None if noted[1] else fast,
+            AnalogObservable(None if p.notes_slow else slow, None if p.notes_fast else fast),
+            AnalogObservable(slow if p.notes_slow else None, fast if p.notes_fast else None),
         )
-        recorded.adaptation = AnalogObservable(
-            slow if noted[0] else None, fast if noted[1] else None
-        )
-        return recorded
 
     def _fast(self, p: PopulationModule, voltage: Voltage, made: Integrated) -> torch.Tensor:
         """What the MADC reads of one neuron, in the model's unit."""
-        scale = _converted(p, voltage, p.madc_readout_source)
+        read, scale = _source(made, voltage, p.notes_fast)
         one = Voltage(_one(scale.zero, p), _one(scale.zero_lsb, p), _one(scale.per_unit, p))
-        read = _read_of(made, p.madc_readout_source)
         fast = madc(one.lsb(read[:, :, p.record_neuron_id]), self.dt)
         fast[1] = one.model(fast[1])
         return fast
@@ -358,8 +349,7 @@ class _Pass:
             recurrent=recurrent,
             mask=p.mask,
         )
-        read = _read_of(made, p.cadc_readout_source)
-        scale = _converted(p, voltage, p.cadc_readout_source)
+        read, scale = _source(made, voltage, p.notes_slow)
         return voltage, made, *self._membrane(p, scale, read)
 
     def _strengths(self, site: Site, weights: list[ChipWeights]) -> list[torch.Tensor]:
@@ -517,18 +507,13 @@ class _Pass:
         return voltage.model(lsb), ends
 
 
-def _read_of(made: Integrated, source: Any) -> torch.Tensor:
-    """What a converter is set to: membranes, or adaptation currents."""
-    noted = source is ReadoutSource.ADAPTATION
-    assert not noted or made.adaptation is not None  # a population that has none was refused
-    return made.adaptation if noted else made.membrane  # type: ignore[return-value]  # as asserted
-
-
-def _converted(p: PopulationModule, voltage: Voltage, source: Any) -> Voltage:
-    """The converter's scale: an adaptation current of 0 is read in the middle of its range."""
-    if source is not ReadoutSource.ADAPTATION:
-        return voltage
-    return Voltage(0.0, (CADC_MAX + 1) / 2, voltage.per_unit)
+def _source(made: Integrated, voltage: Voltage, noted: bool) -> tuple[torch.Tensor, Voltage]:
+    """What a converter reads, and its scale: membranes, or where it is set to them adaptation
+    currents, of which 0 is read in the middle of its range."""
+    if not noted:
+        return made.membrane, voltage
+    assert made.adaptation is not None  # a population that has none was refused
+    return made.adaptation, Voltage(0.0, (CADC_MAX + 1) / 2, voltage.per_unit)
 
 
 def _population(placement: Placement, name: str) -> PlacedPopulation:

@@ -24,6 +24,7 @@ from lavalike.bss2.errors import OperandError, OperandTypeError
 from lavalike.bss2.spiking.neuron import Integrated, Params, Recorded, integrate
 from lavalike.dynamics.adex import ADJOINT
 from lavalike.fused import Training, products, scan
+from lavalike.fused.arithmetic import a_step_late
 from lavalike.fused.surrogate import FastSigmoid
 
 
@@ -91,7 +92,7 @@ class _EventProp(torch.autograd.Function):
         assert out.spikes is not None  # params of neurons that fire
         steps = len(out.membrane)
         # counted as hxtorch does: an input acts on the current one step later
-        current = torch.cat([torch.zeros_like(out.current[:1]), out.current[:-1]])
+        current = a_step_late(out.current)
         ctx.setup = params, dt, x.shape
         ctx.save_for_backward(out.spikes, current)
         ctx.set_materialize_grads(False)

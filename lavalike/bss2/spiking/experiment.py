@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lavalike.arguments import FLAG, FUNCTION, arguments, instance, is_real, optional
@@ -26,6 +26,18 @@ class LayerCall(NamedTuple):
     module: HXModule
     inputs: tuple[Handle, ...]
     outputs: tuple[Handle, ...]
+
+
+def upstream(inputs: Iterable[Handle], made: Mapping[int, LayerCall]) -> Iterator[LayerCall]:
+    """The calls that ``inputs`` come of, directly or by others, each once; ``made``: the call that
+    made a handle, by the handle's id."""
+    todo, seen = list(inputs), set()
+    while todo:
+        before = made.get(id(todo.pop()))
+        if before is not None and id(before) not in seen:
+            seen.add(id(before))
+            todo += before.inputs
+            yield before
 
 
 class Calls:
@@ -145,14 +157,8 @@ class Experiment:
         made = {id(h): n for n in self._nodes for h in n.outputs}
         for k, node in enumerate(self._nodes):
             if node.module is module and len(node.outputs) == 1:
-                todo, seen = list(inputs), set()
-                while todo:
-                    before = made.get(id(todo.pop()))
-                    if before is node:
-                        return None
-                    if before is not None and id(before) not in seen:
-                        seen.add(id(before))
-                        todo += before.inputs
+                if any(n is node for n in upstream(inputs, made)):
+                    return None
                 self._nodes[k] = node._replace(inputs=(*node.inputs, *inputs))
                 return node.outputs[0]
         return None

@@ -24,6 +24,7 @@ from lavalike.arguments import (
     numbers,
     optional,
     real,
+    trained,
 )
 from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import OperandError, OperandTypeError
@@ -37,6 +38,7 @@ from lavalike.bss2.spiking.neuron import ALPHA, Decaying, Params, Recorded, Valu
 from lavalike.bss2.spiking.observables import AnalogObservable
 from lavalike.bss2.spiking.population import capacitance
 from lavalike.errors import InputError
+from lavalike.fused import surrogate
 
 __path__: list[str] = []  # its submodules are itself, see lavalike.bss2.hxtorch.aliases
 TERMS = (
@@ -167,17 +169,7 @@ CUBA: dict[str, Rule] = {
 }
 
 
-def _values(low: float | None = None, above: float | None = None) -> Rule:
-    """Numbers, also those that are trained."""
-    rule = numbers(low, above=above)
-
-    def plain(v: Any) -> Any:
-        return v.detach() if isinstance(v, torch.Tensor) else v
-
-    return Rule(rule.words, lambda v: rule.kind(plain(v)), lambda v: rule.value(plain(v)))
-
-
-_VOLTAGE, _KEPT, _TIME = _values(), _values(above=0), _values(above=0)
+_VOLTAGE, _KEPT, _TIME = trained(numbers()), trained(numbers(above=0)), trained(numbers(above=0))
 
 
 @arguments(
@@ -296,7 +288,7 @@ class CuBaStepCode:
     ),
     **dict.fromkeys(("tau_syn", "c_mem", "exp_slope", "tau_adap"), _TIME),
     g_l=optional(_TIME),
-    refractory_time=_values(0),
+    refractory_time=trained(numbers(0)),
     method=choice("superspike"),
     alpha=real(above=0),
     dt=real(above=0, below=1),
@@ -387,13 +379,11 @@ def cuba_aelif_integration(
             raise InputError(
                 f"{who}: the step has {name}, but hw_data holds no such recording; leave it out of CuBaStepCode"
             )
-    injected = Recorded(
+    injected = Recorded.of(
         told.spikes if step.hw_spikes_available else None,
-        told.membrane if step.hw_voltage_trace_available else None,
-        told.madc,
+        AnalogObservable(told.membrane if step.hw_voltage_trace_available else None, told.madc),
+        told.adaptation if step.hw_adaptation_trace_available else AnalogObservable(),
     )
-    if step.hw_adaptation_trace_available:
-        injected.adaptation = told.adaptation
     p = Params(
         leak,
         reset,
@@ -426,20 +416,7 @@ def cuba_aelif_integration(
 @arguments(input=TENSOR, method=choice("superspike"), alpha=real(above=0))
 def threshold(input: torch.Tensor, method: str, alpha: float) -> torch.Tensor:
     """1 where ``input`` is above 0, with the gradient ``1 / (alpha |input| + 1)**2``."""
-    return _SuperSpike.apply(input, alpha)
-
-
-class _SuperSpike(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, alpha: float) -> torch.Tensor:
-        ctx.save_for_backward(x)
-        ctx.alpha = alpha
-        return (x > 0).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        return grad / (ctx.alpha * x.abs() + 1) ** 2, None
+    return surrogate.spike(input, None, False, surrogate.FastSigmoid(float(alpha)))
 
 
 @arguments(input=TENSOR, weight=TENSOR, bias=optional(TENSOR))
@@ -534,9 +511,7 @@ def _recorded(hw_data: Recorded | Handle | None) -> Recorded | None:
             raise OperandTypeError(
                 f"hw_data: {name} is an AnalogObservable(cadc, madc), got {type(parts[name]).__name__}"
             )
-    made = Recorded(parts["spikes"], parts["voltage"].cadc, parts["voltage"].madc)
-    made.adaptation = parts["adaptation"]
-    return made
+    return Recorded.of(**parts)
 
 
 def _times(tau_mem_inv: Value, tau_syn_inv: Value) -> dict[str, Any]:

@@ -142,6 +142,15 @@ class Recorded(_Recorded):
 
     adaptation = AnalogObservable()
 
+    @classmethod
+    def of(
+        cls, spikes: torch.Tensor | None, voltage: AnalogObservable, adaptation: AnalogObservable
+    ) -> Recorded:
+        """Of spikes and the two quantities that converters read."""
+        made = cls(spikes, voltage.cadc, voltage.madc)
+        made.adaptation = adaptation
+        return made
+
     @property
     def voltage(self) -> AnalogObservable:
         return AnalogObservable(self.membrane, self.madc)

@@ -257,6 +257,16 @@ class PopulationModule(HXModule):
         offset = 0.0 if self.trace_offset is None else self.trace_offset
         return offset, 1.0 if self.trace_scale is None else self.trace_scale
 
+    @property
+    def notes_slow(self) -> bool:
+        """Whether the CADC reads adaptation currents, not membranes."""
+        return self.cadc_readout_source is ReadoutSource.ADAPTATION
+
+    @property
+    def notes_fast(self) -> bool:
+        """The same of the MADC."""
+        return self.madc_readout_source is ReadoutSource.ADAPTATION
+
     def params_dict(self) -> dict[str, HXBaseParameter]:
         """Its parameters by name."""
         return self.chip_parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 from lavalike.arguments import arguments, finite, instance
 from lavalike.bss2.chip import facts
-from lavalike.bss2.spiking.experiment import Experiment, LayerCall
+from lavalike.bss2.spiking.experiment import Experiment, LayerCall, upstream
 from lavalike.bss2.spiking.module import BatchDropout, HXModule
 from lavalike.errors import InputError, InputTypeError, RunError
 
@@ -91,7 +91,7 @@ def _ordered(nodes: list[LayerCall]) -> list[LayerCall]:
     return order
 
 
-def _check_loops(order: list[LayerCall], made: dict[int, Any]) -> None:
+def _check_loops(order: list[LayerCall], made: dict[int, LayerCall]) -> None:
     """A population or projection called twice is a loop, or two of what the chip has one of."""
     calls: dict[int, LayerCall] = {}
     for node in order:
@@ -99,17 +99,7 @@ def _check_loops(order: list[LayerCall], made: dict[int, Any]) -> None:
         if first is not node and node.module.on_chip:
             kind = (
                 "is its own input, a loop: put its layers into one HXModuleWrapper"
-                if _reaches(node, first, made)
+                if any(n is first for n in upstream(node.inputs, made))
                 else "was called twice in a pass: it has one source and one target; make a second layer"
             )
             raise InputError(f"{node.module.name} {kind}")
-
-
-def _reaches(node: LayerCall, first: LayerCall, made: dict[int, LayerCall]) -> bool:
-    todo = [node]
-    while todo:
-        n = todo.pop()
-        if n is first:
-            return True
-        todo += [made[id(h)] for h in n.inputs if id(h) in made]
-    return False

@@ -61,13 +61,9 @@ def voltage_of(population: PopulationModule, fitted: float | None = None) -> Vol
     if not population.fires:
         told = _told(p["leak"], "leak", population.name)
         zero = READOUT_LEAK if told is None else told
-        return Voltage(
-            leak,
-            zero,
-            fitted
-            if population.trace_scale is None and fitted is not None
-            else 1 / (1.0 if population.trace_scale is None else population.trace_scale),
-        )
+        scale = population.trace_scale
+        free = 1.0 if fitted is None else fitted
+        return Voltage(leak, zero, free if scale is None else 1 / scale)
     low: Value
     high: Value
     if all(isinstance(p[n], Plain) for n in VOLTAGES):

@@ -10,11 +10,10 @@ from torch import nn
 
 from lavalike.arguments import TENSOR, arguments, choice, integer, optional, real
 from lavalike.errors import InputError
-from lavalike.fused.ambient import functional, transformed
-from lavalike.slayer.axon.sized import Sized, draw
+from lavalike.fused.ambient import transformed
+from lavalike.slayer.axon.sized import Sized, clamped, draw
+from lavalike.slayer.states import State
 from lavalike.text import settings
-
-State = dict[str, torch.Tensor]
 
 
 @arguments(x=TENSOR, shift=integer(0))
@@ -163,14 +162,8 @@ class Delay(Sized):
         self._sized = True
 
     def clamp(self) -> torch.Tensor:
-        """Bring the delays back into their limits, as every call does: in place, so that their
-        gradient stays alive, or where nothing outside may be changed, straight through. Returns
-        them."""
-        if functional():
-            return self.delay + (self.delay.clamp(0, self.max_delay) - self.delay).detach()
-        with torch.no_grad():
-            self.delay.clamp_(0, self.max_delay)
-        return self.delay
+        """Bring the delays back into their limits, as every call does, and return them."""
+        return clamped(self.delay, 0, self.max_delay)
 
     @property
     def shape(self) -> torch.Size | None:

@@ -12,10 +12,10 @@ from lavalike import fused
 from lavalike.arguments import FLAG, arguments, integer, numbers, optional, real
 from lavalike.dynamics import delta as equations
 from lavalike.errors import InputError
-from lavalike.fused.ambient import functional, transformed
+from lavalike.fused.ambient import transformed
 from lavalike.fused.arithmetic import shared
 from lavalike.fused.surrogate import Exponential
-from lavalike.slayer.axon.sized import Sized
+from lavalike.slayer.axon.sized import Sized, clamped
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.states import Number, State, Stateful, between_calls
 from lavalike.text import settings
@@ -120,15 +120,9 @@ class Delta(Sized, Stateful):
         return self.threshold.device
 
     def clamp(self) -> torch.Tensor:
-        """Bring the threshold back to what a message can hold, as every call does: in place, so
-        that its gradient stays alive, or where nothing outside may be changed, straight through.
-        Returns it."""
-        th, least = self.threshold, 1 / (self.w_scale or self.scale)
-        if functional():
-            return th + (th.clamp(min=least) - th).detach()
-        with torch.no_grad():
-            th.clamp_(min=least)
-        return th
+        """Bring the threshold back to what a message can hold, as every call does, and return
+        it."""
+        return clamped(self.threshold, 1 / (self.w_scale or self.scale))
 
     def effective_threshold(self) -> torch.Tensor:
         """The threshold in use."""

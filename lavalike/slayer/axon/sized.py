@@ -8,10 +8,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from lavalike.fused.ambient import functional
+
 
 def draw(channels: int) -> torch.Tensor:
     """U(0, 1) for every channel, on the CPU."""
     return torch.rand(channels, device="cpu")
+
+
+def clamped(p: nn.Parameter, low: float, high: float | None = None) -> torch.Tensor:
+    """``p`` in ``low..high``: brought there in place, so that its gradient stays alive, or where
+    nothing outside may be changed, straight through."""
+    if functional():
+        return p + (p.clamp(low, high) - p).detach()
+    with torch.no_grad():
+        p.clamp_(low, high)
+    return p
 
 
 class Sized(nn.Module):

@@ -33,6 +33,7 @@ from lavalike.errors import ExportError, InputError, InputTypeError, LavalikeErr
 from lavalike.slayer import axon, synapse
 from lavalike.slayer.block import export
 from lavalike.slayer.neuron.base import Neuron
+from lavalike.slayer.states import State as State
 from lavalike.slayer.synapse.layer import COUNT, EXTENT, KERNEL, POOL, WEIGHTS
 from lavalike.slayer.utils.quantize import quantize
 from lavalike.text import settings
@@ -50,7 +51,6 @@ MASK = Rule(
     numbers().value,
 )
 
-State = dict[str, torch.Tensor]
 Signal = torch.Tensor | tuple[torch.Tensor, ...]
 
 

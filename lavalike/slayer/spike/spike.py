@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from lavalike.arguments import FLAG, TENSOR, arguments, numbers, real
+from lavalike.arguments import FLAG, TENSOR, arguments, numbers, real, trained
 from lavalike.fused.surrogate import Exponential, spike as fire
-from lavalike.slayer.states import trained
 
 Slayer = Exponential
 

@@ -51,17 +51,11 @@ def dynamics(
     parameters, before = common.threshold(
         real_input, w_scale, th_decay, ref_decay, th_scale, th0, th_state, ref_state
     )
-    turn = {
-        "sin": common.down(sin_decay, real_input),
-        "cos": common.down(cos_decay, real_input),
-        "bits": 12.0,
-        "gain": 1.0,
-    }
     _, real, imag, theta, r = common.run(
         "dynamics.adaptive_resonator",
         adaptive.ADRF_IZ_SEEN,
         [real_input, imag_input],
-        parameters | turn,
+        parameters | common.turn(real_input, sin_decay, cos_decay),
         before | common.states(real_input, w_scale, real=real_state, imag=imag_state),
         w_scale,
         debug,

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from lavalike import fused
-from lavalike.arguments import FLAG, TENSOR, integer, numbers, optional, real
+from lavalike.arguments import FLAG, TENSOR, integer, numbers, optional, real, trained
 from lavalike.dynamics import Dynamics
 from lavalike.errors import InputError
 from lavalike.fused.surrogate import Exponential
 from lavalike.slayer.layout import over_time
 from lavalike.slayer.neuron.base import P_SCALE, seen
-from lavalike.slayer.states import alike, trained
+from lavalike.slayer.states import alike
 
 Number = float | np.ndarray | torch.Tensor
 
@@ -51,6 +51,12 @@ def keep(decay: Number, like: torch.Tensor) -> torch.Tensor:
 def states(like: torch.Tensor, w_scale: int, **given: Number) -> dict[str, torch.Tensor]:
     """States on the grid, by the equation's names."""
     return {n: down(v, like, w_scale) / w_scale for n, v in given.items()}
+
+
+def turn(like: torch.Tensor, sin_decay: Number, cos_decay: Number) -> dict[str, Any]:
+    """Parameters of a rotation."""
+    rotation = {"sin": down(sin_decay, like), "cos": down(cos_decay, like)}
+    return rotation | {"bits": 12.0, "gain": 1.0}
 
 
 def threshold(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from lavalike.arguments import arguments
@@ -16,9 +14,9 @@ from lavalike.slayer.neuron.dynamics.common import (
     STATE,
     TURN,
     Number,
-    down,
     run,
     states,
+    turn,
 )
 
 
@@ -55,15 +53,14 @@ def dynamics(
         real and imag, as they meet the threshold, before a reset.
     """
     name, inputs = "dynamics.resonator", [real_input, imag_input]
-    turn: dict[str, Any] = {"sin": down(sin_decay, real_input), "cos": down(cos_decay, real_input)}
+    rotation = turn(real_input, sin_decay, cos_decay)
     before = states(real_input, w_scale, real=real_state, imag=imag_state)
-    turn |= {"bits": 12.0, "gain": 1.0}
     if threshold is None or threshold < 0:
-        real, imag = run(name, resonator.ROTATE, inputs, turn, before, w_scale, debug)
+        real, imag = run(name, resonator.ROTATE, inputs, rotation, before, w_scale, debug)
         return real, imag
     limit = threshold * w_scale
-    turn |= {"vth": limit, "after": float(int(limit - 1))}
-    _, real, imag = run(name, resonator.RF_IZ_SEEN, inputs, turn, before, w_scale, debug)
+    parameters = rotation | {"vth": limit, "after": float(int(limit - 1))}
+    _, real, imag = run(name, resonator.RF_IZ_SEEN, inputs, parameters, before, w_scale, debug)
     return real, imag
 
 

@@ -19,7 +19,7 @@ from lavalike.bss2.hxtorch.connection import init_hardware, release_hardware
 from lavalike.bss2.spiking.experiment import Experiment
 from lavalike.bss2.spiking.handle import LIFObservables
 from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
-from lavalike.bss2.spiking.parameter import HXParameter, as_parameter
+from lavalike.bss2.spiking.parameter import HXBaseParameter, HXParameter, as_parameter
 from lavalike.bss2.spiking.population import LIF
 from lavalike.bss2.spiking.run import run
 from lavalike.bss2.spiking.synapse import Synapse
@@ -70,9 +70,14 @@ def emulated(chip: Chip) -> Chip:
     return chip if chip.emulated else dataclasses.replace(chip, level="emulated")
 
 
-def chip_value_of(params: Mapping[str, Any], name: str, default: float) -> Any:
+def parameter_of(params: Mapping[str, Any], name: str) -> HXBaseParameter:
+    """One of ``params``, or its default."""
+    return as_parameter(params.get(name, DEFAULTS[name]))
+
+
+def chip_value_of(params: Mapping[str, Any], name: str) -> Any:
     """What the chip's ``name`` is set to."""
-    p = as_parameter(params.get(name, default))
+    p = parameter_of(params, name)
     told = p.told()
     return p.model_value if told is None else told
 
@@ -96,7 +101,7 @@ def record(
     synapse = Synapse(1, size, experiment, transform=partial(linear_saturating, scale=1.0))
     with torch.no_grad():
         synapse.weight.copy_(torch.as_tensor(weight).reshape(-1, 1).expand(size, 1))
-    told = {n: HXParameter(chip_value_of(params, n, v)) for n, v in DEFAULTS.items()}
+    told = {n: HXParameter(chip_value_of(params, n)) for n in DEFAULTS}
     if passive:
         told["threshold"] = HXParameter(facts.RANGES["threshold"].high)
     neurons = LIF(

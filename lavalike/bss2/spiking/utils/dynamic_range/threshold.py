@@ -9,7 +9,6 @@ import torch
 
 from lavalike.arguments import arguments
 from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
-from lavalike.bss2.spiking.parameter import as_parameter
 from lavalike.bss2.spiking.utils.dynamic_range.helper import (
     DT,
     RULES,
@@ -20,6 +19,7 @@ from lavalike.bss2.spiking.utils.dynamic_range.helper import (
     chip_value_of,
     emulated,
     on_hardware,
+    parameter_of,
     record,
 )
 
@@ -57,15 +57,15 @@ def get_trace_scaling(
 
 def model_threshold(params: Mapping[str, Any]) -> float | torch.Tensor:
     """What the model has for it; LIF's default where it is not told."""
-    return as_parameter(params.get("threshold", 125.0)).model_value
+    return parameter_of(params, "threshold").model_value
 
 
 def measured_threshold(
     params: Mapping[str, Any], calib_path: Any, structure: SingleCompartmentNeuron, chip: Any
 ) -> torch.Tensor:
     """LSB from leak to where membranes turn back, mean over neurons and samples."""
-    rise = chip_value_of(params, "threshold", 125.0) - chip_value_of(params, "leak", 80.0)
-    weight = DRIVE * rise * DT / chip_value_of(params, "tau_syn", 10e-6)
+    rise = chip_value_of(params, "threshold") - chip_value_of(params, "leak")
+    weight = DRIVE * rise * DT / chip_value_of(params, "tau_syn")
     at_rest, driven = (
         record(
             chip, params, calib_path, structure, torch.full((STEPS, SAMPLES, 1), on), weight, False
