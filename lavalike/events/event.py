@@ -205,7 +205,7 @@ class Event:
         t = self._bins(sampling_time)
         if random_shift and t.size:
             ends = sorted((-int(t.min()), shape[-1] - 1 - int(t.max())))
-            t = t + _drawn(*ends, empty_tensor)
+            t = t + _drawn(ends[0], ends[1], empty_tensor)
         place = (
             (self.c, self.x, t)
             if len(shape) == 3

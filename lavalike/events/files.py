@@ -160,7 +160,7 @@ def from_array(
     """The events of a plain array (events, columns), whose columns stand in ``order``; arguments
     and errors are those of :func:`read`."""
     area = None if sensor is None else (int(sensor[0]), int(sensor[1]))
-    return table.from_columns(array, order, unit, area, sort, "from_array")
+    return table.from_columns(array, order, unit, area, sort, "from_array: array")
 
 
 @arguments(path=PATH, event=instance(Event), unit=UNIT)
@@ -193,7 +193,7 @@ def write(path: str | os.PathLike[str], event: Event, unit: float | None = None)
     }
     if suffix not in kinds:
         raise InputError(
-            f"{path}: its name ends in {suffix!r}; events are written as {', '.join(kinds)}, many samples by write_spike_file"
+            f"write: path: {path} ends in {suffix!r}; events are written as {', '.join(kinds)}, many samples by write_spike_file"
         )
     if suffix == ".bin" and unit not in (None, 1e-6):
         raise InputError(f"{path}: .bin files count microseconds; leave unit={unit:g} out")

@@ -21,13 +21,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lavalike.arguments import PATH, arguments, integer, is_integer, optional
+from lavalike.arguments import FLAG, PATH, Rule, arguments, integer, is_integer, optional
 from lavalike.atomic import draft
 from lavalike.errors import InputError, InputTypeError, MissingFileError
 from lavalike.events.event import Event
 from lavalike.events.table import in_time
 
 UNITS = 700  # of SHD and SSC
+_SAMPLES = Rule("an iterable of (Event, label)", lambda v: isinstance(v, Iterable))
 NEEDED = ("spikes/times", "spikes/units", "labels")
 
 
@@ -53,7 +54,7 @@ class SpikeFile(Sequence[tuple[Event, int]]):
         event, label = spikes[0]
     """
 
-    @arguments(path=PATH, units=optional(integer(1)))
+    @arguments(path=PATH, units=optional(integer(1)), sort=FLAG)
     def __init__(
         self, path: str | os.PathLike[str], units: int | None = UNITS, sort: bool = False
     ) -> None:
@@ -157,7 +158,7 @@ class SpikeFile(Sequence[tuple[Event, int]]):
         return f"SpikeFile({self.path}: {len(self)} samples)"
 
 
-@arguments(path=PATH)
+@arguments(path=PATH, samples=_SAMPLES)
 def write_spike_file(path: str | os.PathLike[str], samples: Iterable[tuple[Event, int]]) -> None:
     """Write samples in the layout of SHD and SSC, whole or not at all.
 
@@ -171,7 +172,7 @@ def write_spike_file(path: str | os.PathLike[str], samples: Iterable[tuple[Event
     """
     times, units, labels = [], [], []
     for k, sample in enumerate(samples):
-        where = f"{path}: sample {k}"
+        where = f"{path}: samples: number {k}"
         if not isinstance(sample, Sequence) or len(sample) != 2 or not isinstance(sample[0], Event):
             raise InputTypeError(
                 f"{where}: (Event, label) is expected, got {type(sample).__name__}"
@@ -188,7 +189,7 @@ def write_spike_file(path: str | os.PathLike[str], samples: Iterable[tuple[Event
         times.append((event.t / 1e3).astype(np.float32))
         units.append(event.x.astype(np.uint16))
         labels.append(int(label))
-    with draft(path) as name, h5py.File(name, "w") as file:
+    with draft(path) as name, h5py.File(name, "w", locking=False) as file:
         group = file.create_group("spikes")
         for key, rows, dtype in (("times", times, np.float32), ("units", units, np.uint16)):
             d = group.create_dataset(key, (len(rows),), h5py.vlen_dtype(dtype))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,15 +35,16 @@ _STEPS = {
 class Places(NamedTuple):
     """Where something happened in one step.
 
-    ``index``: int64, ascending, into the flattened (channel, height, width). ``value``: as many, 1
+    ``place``: int64, ascending, into the flattened (channel, height, width). ``value``: as many, 1
     each or with "SUM" how many events (of graded events the sum of their payloads).
     """
 
-    index: np.ndarray
+    place: np.ndarray
     value: np.ndarray
 
 
-class _Binned(NamedTuple):
+@dataclass(frozen=True)
+class _Binned:
     shape: tuple[int, int, int]
     steps: int
     step: np.ndarray  # of each event, ascending
@@ -148,7 +150,7 @@ def _frames(found: _Binned, add: bool) -> Iterator[np.ndarray]:
     for k in range(found.steps):
         frame = np.zeros(math.prod(found.shape), np.float32)
         places = _places(found, k, add)
-        frame[places.index] = places.value
+        frame[places.place] = places.value
         yield frame.reshape(found.shape)
 
 

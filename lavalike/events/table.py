@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -170,11 +170,10 @@ def made(
     c = np.asarray(fields["c"]) if "c" in fields else np.zeros(len(t), np.int64)
     if c.size and c.dtype.kind in "if" and c.min() == -1 and np.isin(c, (-1, 1)).all():
         c = (c > 0).astype(np.int64)
-    columns = [fields["x"], fields.get("y"), c, t]
+    x, y = fields["x"], fields.get("y")
     if order is not None:
-        columns = [None if a is None else np.asarray(a)[order] for a in columns]
-    x, y, c, t = columns
-    assert t is not None
+        x, c, t = x[order], c[order], t[order]
+        y = None if y is None else y[order]
     try:
         return Event(x, y, c, in_ms(t, unit))
     except InputError as e:
@@ -471,4 +470,9 @@ def write_text(path: str | os.PathLike[str], event: Event, unit: float) -> None:
         ",".join(show(v) for (_, _, show), v in zip(kept, row, strict=True))
         for row in zip(*(a for _, a, _ in kept), strict=True)
     ]
-    write_atomically(path, lambda f: f.write(("\n".join(out) + "\n").encode()))
+    text = "\n".join([*out, ""]).encode()
+
+    def fill(f: BinaryIO) -> None:
+        f.write(text)
+
+    write_atomically(path, fill)
