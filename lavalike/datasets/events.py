@@ -163,7 +163,8 @@ class DVSGesture(Dataset[tuple[Event, int]]):
         event = self._recording(path)
         a, b = np.searchsorted(event.t, (begin / 1000, end / 1000))
         assert event.y is not None
-        return Event(event.x[a:b], event.y[a:b], event.c[a:b], event.t[a:b] - begin / 1000), gesture
+        t = np.round(event.t[a:b] * 1000 - begin) / 1000  # whole microseconds as before
+        return Event(event.x[a:b], event.y[a:b], event.c[a:b], t), gesture
 
     def _recording(self, path: Path) -> Event:
         if path not in self._kept:

@@ -166,10 +166,10 @@ def moving_shapes(
 ) -> tuple[list[Event], np.ndarray]:
     """Recordings of moving shapes, as a simulated event camera sees them, and their classes.
 
-    Each has one shape, lighter or darker than what is behind it, that moves through the middle of
-    the picture by a quarter to two fifths of its width, in any direction, and turns by at most 15
-    degrees either way. Place, radius (0.22 to 0.32 of the width), angle, direction, way and
-    contrast are drawn.
+    Each has one shape, lighter or darker than what is behind it, that goes once around a circle in
+    the middle of the picture, so that every edge moves across some pixels. Drawn are its radius
+    (0.24 to 0.32 of the picture's width), place, angle (at most 15 degrees either way), contrast,
+    and the circle's radius (0.06 to 0.1 of the width), begin and sense.
 
     Args:
         samples: how many; classes are equally frequent.
@@ -197,22 +197,21 @@ def moving_shapes(
 def _films(labels: np.ndarray, size: int, duration: float, rng: np.random.Generator) -> np.ndarray:
     """Films (n, frames, size, size), a frame a ms, of one shape each."""
     n, frames = len(labels), int(np.ceil(duration)) + 1
-    radius = size * rng.uniform(0.22, 0.32, n)
-    angle = rng.uniform(0, 2 * np.pi, n)
-    spin = rng.uniform(-1, 1, n) * np.pi / 6 / duration  # at most 15 degrees either way
-    heading, path = rng.uniform(0, 2 * np.pi, n), size * rng.uniform(0.25, 0.4, n)
+    radius, orbit = size * rng.uniform(0.24, 0.32, n), size * rng.uniform(0.06, 0.1, n)
+    angle, begin = rng.uniform(-1, 1, n) * np.pi / 12, rng.uniform(0, 2 * np.pi, n)
     centre = size / 2 + rng.uniform(-0.06, 0.06, (2, n)) * size
-    light = np.where(rng.random(n) < 0.5, -1, 1) * rng.uniform(*CONTRAST, n)
+    light, sense = (np.where(rng.random(n) < 0.5, -1, 1) for _ in range(2))
+    light = light * rng.uniform(*CONTRAST, n)
 
-    t = np.arange(frames) - duration / 2
-    along = path[:, None] * t / duration
-    x0 = centre[0][:, None] + along * np.cos(heading)[:, None]
-    y0 = centre[1][:, None] + along * np.sin(heading)[:, None]
-    turn = angle[:, None] + spin[:, None] * t
+    phase = begin[:, None] + sense[:, None] * 2 * np.pi * np.arange(frames) / duration
+    x0, y0 = (
+        c[:, None] + orbit[:, None] * f(phase)
+        for c, f in zip(centre, (np.cos, np.sin), strict=True)
+    )
     at = np.arange(size) + 0.5
     dx = (at[None, None, None, :] - x0[:, :, None, None]).astype(np.float32)
     dy = (at[None, None, :, None] - y0[:, :, None, None]).astype(np.float32)
-    cos, sin = (f(turn)[:, :, None, None].astype(np.float32) for f in (np.cos, np.sin))
+    cos, sin = (f(angle)[:, None, None, None].astype(np.float32) for f in (np.cos, np.sin))
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
     film = np.empty((n, frames, size, size), np.float32)
     for k, name in enumerate(SHAPES):
