@@ -60,8 +60,8 @@ HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 def is_callback(value: Any) -> bool:
     """Whether ``value`` is a function, or has one of a Callback's methods."""
-    return any(callable(getattr(value, h, None)) for h in HOOKS) or (
-        callable(value) and not isinstance(value, type)
+    return not isinstance(value, type) and (
+        callable(value) or any(callable(getattr(value, h, None)) for h in HOOKS)
     )
 
 
