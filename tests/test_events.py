@@ -592,7 +592,15 @@ def test_events_that_have_no_place_are_told():
         r"frames: x = 5 of event 0 is beyond shape=\(2, 3, 5\)", events.frames, one, 1.0, (2, 3, 5)
     )
     refused("p = 1 of event 0", events.frames, one, 1.0, (1, 3, 6))
-    refused("t = 3 ms of event 0 is before start=4", events.frames, one, 1.0, start=4.0)
+    early = Event([1, 2], None, [0, 0], [-1.0, 3.0])
+    refused(
+        "t = -1 ms of event 0 is before start=0; 1 events are. start=None",
+        events.frames,
+        early,
+        1.0,
+    )
+    assert [int(f.sum()) for f in events.frames(early, 1.0, start=2.0)] == [0, 1]
+    assert Frames([early], 1.0, start=2.0)[0].sum() == 1
     late = Event([5, 5], [2, 2], [1, 1], [1.6e12, 1.6e12 + 5])
     refused("start=None begins with the first", events.frames, late, 1.0)
     assert len(list(events.frames(late, 1.0, start=None))) == 6

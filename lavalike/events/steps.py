@@ -77,10 +77,10 @@ def _binned(
     if not len(event):
         first = 0.0 if start is None else first
     early = np.flatnonzero(event.t < first)
-    if early.size:
+    if early.size and not first:
         raise InputError(
-            f"{where}: t = {event.t[early[0]]:.10g} ms of event {early[0]} is before start={first:g}; {early.size} events are. "
-            "start=None begins with the first event"
+            f"{where}: t = {event.t[early[0]]:.10g} ms of event {early[0]} is before start=0; {early.size} events are. start=None begins "
+            "with the first event"
         )
     step = np.floor((event.t - first) / dt + EDGE).astype(np.int64)
     if steps is None:
@@ -93,9 +93,8 @@ def _binned(
     else:
         count = int(steps)
     order = np.argsort(step, kind="stable")
-    order = order[
-        : int(np.searchsorted(step[order], count))
-    ]  # what comes after steps is not asked for
+    low, high = np.searchsorted(step[order], (0, count))  # what is asked for
+    order = order[low:high]
     index = (event.c * h + y) * w + event.x
     value = np.ones(len(event), np.float32) if event.p is None else event.p.astype(np.float32)
     return _Binned((c, h, w), count, step[order], index[order], value[order])
@@ -132,7 +131,8 @@ def frames(
             event.
         mode: "OR": 1 where there are events; "SUM": their number. Payloads of graded events are
             always summed.
-        start: ms at which step 0 begins; None: at the first event. Default 0.
+        start: ms at which step 0 begins; earlier events are left out. None: at the first event.
+            Default 0, before which an event is an error.
 
     Raises:
         InputError: an event beyond ``shape`` or before ``start``.

@@ -33,7 +33,7 @@ STEPS = {
     "shape": SHAPE,
     "steps": optional(COUNT),
     "mode": bad(3, values=("AND",)),
-    "start": also(optional(REAL), values=(1.0,)),
+    "start": optional(REAL),
 }
 EVENTS = bad(3, "x", None, [EVENT])
 FILM = bad("x", None, values=(np.ones((2, 2)), np.full((2, 2, 2), -1.0)))
@@ -107,7 +107,7 @@ ROWS = [
         "lavalike.events.Frames",
         {"data": [(EVENT, 1)], "dt": 1.0},
         data=bad(3, "x", None),
-        **{**STEPS, "shape": bad(3, "x", values=((2, 2), (0, 1, 1))), "start": optional(REAL)},
+        **{**STEPS, "shape": bad(3, "x", values=((2, 2), (0, 1, 1)))},
         sparse=FLAG,
     ),
     row(
