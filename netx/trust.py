@@ -645,7 +645,7 @@ def _in_a_child(path: Path, fail: Fail, why: str) -> None:
         ) from None
     key, _, problem = done.stdout.decode(errors="replace").partition("\t")
     if done.returncode == 1 and problem:
-        raise fail(key, problem)
+        raise fail(key, problem.strip())
     if done.returncode:
         raise fail(
             key,
