@@ -478,7 +478,8 @@ def test_damaged_spike_files_are_told(spoken, tmp_path, change, problem):
 
 def test_foreign_and_cut_files_are_told(spoken, tmp_path):
     path = tmp_path / "a.h5"
-    for content in (b"", b"hello", spoken.read_bytes()[:3000]):
+    whole = spoken.read_bytes()
+    for content in (b"", b"hello", whole[:3000], whole.replace(b"GCOL", b"GCOX")):
         path.write_bytes(content)
         refused(r"a\.h5", events.SpikeFile, path)
     path.with_name("b.h5.gz").write_bytes(b"0")
