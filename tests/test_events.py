@@ -583,6 +583,8 @@ def test_a_step_is_an_interval():
     graded = Event([1, 1], None, [0, 0], [0.0, 0.5], [0.5, -2.0])
     assert next(events.frames(graded, 1.0)).ravel().tolist() == [0, -1.5]
     assert list(events.frames(Event([], [], [], []), 1.0)) == []
+    thirds = Event([0, 0, 0], None, [0] * 3, np.array([300, 600, 700]) / 1000)  # 0.3 / 0.1 < 3
+    assert [k for k, f in enumerate(events.frames(thirds, 0.1)) if f.any()] == [3, 6, 7]
     array = EVENT.to_structured()
     assert [len(p.place) for p in events.sparse_steps(array, 1.0)] == [1, 1, 1]
 
