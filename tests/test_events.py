@@ -221,6 +221,18 @@ def test_columns_without_names_need_an_order_and_wrong_ones_are_told(tmp_path):
     refused("x, which holds whole", events.from_array, np.array([[0.5, 1]]), "xt")
 
 
+def test_times_that_cannot_be_microseconds_want_a_unit(tmp_path):
+    """As of text files with seconds in front: 0.003811 33 39 1."""
+    path = text(tmp_path / "events.txt", "0.003811 33 39 1\n0.0042 34 40 0\n")
+    problem = r"t = 0\.003811 of event 0 is no whole number of microseconds; .* unit=1 for seconds"
+    refused(problem, events.read, path, order="txyp")
+    assert events.read(path, order="txyp", unit=1).t.tolist() == [3.811, 4.2]
+    ms = np.array([(1, 0.5)], [("x", "i4"), ("t", "f4")])
+    refused("no whole number of microseconds", Event.from_structured, ms)
+    assert Event.from_structured(ms, unit=1e-3).t.tolist() == [0.5]
+    refused("no whole number", events.from_array, np.array([[1, 0.5]]), "xt")
+
+
 def test_what_lava_dl_loaded_swapped(tmp_path):
     """Rows t, x, y, p read as x, y, p, t."""
     from lavalike.slayer import io

@@ -266,7 +266,8 @@ class Event:
             array: fields x, y (none for events in one dimension), p and t, found by name in any
                 order; other usual names (ts, timestamp, polarity, ...) are known too. Without p
                 the channel is 0; polarities -1 and 1 are 0 and 1.
-            unit: seconds of a 1 in t. Default 1e-6.
+            unit: seconds of a 1 in t. Default 1e-6; times that are no whole microseconds then are
+                an error.
             sensor: (width, height); an address beyond it is an error.
             sort: sort by time. Default False: times that run backwards are an error.
 

@@ -68,8 +68,9 @@ def read(
     Args:
         order: the columns of a file that has no names, left to right, by letters: x, y, t, and p
             (polarity, or channel). For such files only.
-        unit: seconds of a 1 in t. None: what a header says (``t_ms``), else 1e-6. Of files of
-            cameras it is 1e-6 and nothing else.
+        unit: seconds of a 1 in t. None: what a header says (``t_ms``), else 1e-6, and times that
+            are no whole microseconds then are an error. Of files of cameras it is 1e-6 and nothing
+            else.
         sensor: (width, height); an address beyond it is an error. None: the camera's, where a file
             names it.
         camera: of AEDAT 2.0, where the header names none: DVS128, DAVIS240, DAVIS346, DAVIS640.
@@ -121,7 +122,7 @@ def read(
         raise InputError(
             f"{path}: a plain array {array.shape}: nothing says which of its columns is which; give order=, as 'txyp'"
         )
-    return table.from_columns(array, order, unit or 1e-6, area, sort, str(path))
+    return table.from_columns(array, order, unit, area, sort, str(path))
 
 
 def _kind(path: Path, begin: bytes) -> str:
@@ -146,14 +147,14 @@ def _kind(path: Path, begin: bytes) -> str:
 @arguments(
     array=Rule("an array (events, columns)", lambda v: isinstance(v, np.ndarray)),
     order=ORDER,
-    unit=real(above=0),
+    unit=UNIT,
     sensor=SENSOR,
     sort=FLAG,
 )
 def from_array(
     array: np.ndarray,
     order: str,
-    unit: float = 1e-6,
+    unit: float | None = None,
     sensor: tuple[int, int] | None = None,
     sort: bool = False,
 ) -> Event:

@@ -155,17 +155,26 @@ def on_sensor(fields: dict[str, np.ndarray], sensor: tuple[int, int] | None, whe
 
 def made(
     fields: dict[str, np.ndarray],
-    unit: float,
+    unit: float | None,
     where: str,
     sensor: tuple[int, int] | None,
     sort: bool,
     hint: str = "",
 ) -> Event:
-    """The Event of columns; ``unit`` is the seconds of a 1 in t."""
+    """The Event of columns; ``unit`` is the seconds of a 1 in t, where nobody says it 1e-6, which
+    fractions cannot be."""
     on_sensor(fields, sensor, where)
     t = np.asarray(fields["t"])
     if t.dtype.kind == "f" and not np.isfinite(t).all():
         raise InputError(f"{where}: t: times are finite, got NaN or infinity")
+    if unit is None:
+        broken = np.flatnonzero(t != np.round(t)) if t.dtype.kind == "f" else ()
+        if len(broken):
+            raise InputError(
+                f"{where}: t = {t[broken[0]]:.10g} of event {broken[0]} is no whole number of microseconds; say what a 1 is: unit=1 for "
+                "seconds, 1e-3 for milliseconds"
+            )
+        unit = 1e-6
     order = in_time(t, where, sort, hint)
     c = np.asarray(fields["c"]) if "c" in fields else np.zeros(len(t), np.int64)
     if c.size and c.dtype.kind in "if" and c.min() == -1 and np.isin(c, (-1, 1)).all():
@@ -225,7 +234,7 @@ def from_structured(
         if array.dtype[name].kind not in "biuf" or array.dtype[name].shape:
             raise InputTypeError(f"{where}: field {name!r} holds numbers, got {array.dtype[name]}")
     fields = {field: array[array.dtype.names[k]] for field, k in columns.items()}
-    return made(fields, unit or said or 1e-6, where, sensor, sort)
+    return made(fields, unit or said, where, sensor, sort)
 
 
 def to_structured(event: Event, kind: str, unit: float) -> np.ndarray:
@@ -257,7 +266,7 @@ def to_structured(event: Event, kind: str, unit: float) -> np.ndarray:
 def from_columns(
     array: np.ndarray,
     order: str,
-    unit: float,
+    unit: float | None,
     sensor: tuple[int, int] | None,
     sort: bool,
     where: str,
@@ -403,10 +412,10 @@ def read_text(
     rows = _rows(path, lines, start, delimiter, len(names))
     where = str(path)
     if order is not None:
-        return from_columns(rows, order, unit or 1e-6, sensor, sort, where)
+        return from_columns(rows, order, unit, sensor, sort, where)
     columns, said = by_names(names, where, "column")
     fields = {field: rows[:, k] for field, k in columns.items()}
-    return made(fields, unit or said or 1e-6, where, sensor, sort)
+    return made(fields, unit or said, where, sensor, sort)
 
 
 def _cells(line: str, delimiter: str | None) -> list[str]:

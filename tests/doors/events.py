@@ -82,7 +82,7 @@ ROWS = [
         {"array": PLAIN, "order": "txyp"},
         array=bad(3, "x", None, values=(np.ones(3),)),
         order=also(ORDER, None),
-        unit=POSITIVE,
+        unit=UNIT,
         sensor=SENSOR,
         sort=FLAG,
     ),
