@@ -168,8 +168,8 @@ def made(
     if t.dtype.kind == "f" and not np.isfinite(t).all():
         raise InputError(f"{where}: t: times are finite, got NaN or infinity")
     if unit is None:
-        broken = np.flatnonzero(t != np.round(t)) if t.dtype.kind == "f" else ()
-        if len(broken):
+        broken = np.flatnonzero(t != np.round(t))
+        if broken.size:
             raise InputError(
                 f"{where}: t = {t[broken[0]]:.10g} of event {broken[0]} is no whole number of microseconds; say what a 1 is: unit=1 for "
                 "seconds, 1e-3 for milliseconds"
