@@ -786,7 +786,7 @@ def test_a_network_prints_on_fake_tensors():
         assert "beta=()" in repr(snn.Leaky(0.8))
 
 
-# -- ONNX, EventProp and straight-through steps before others look on --------------------------------
+# -- ONNX, EventProp and straight-through steps before others look on ------------------------------
 
 
 class OneStep(Net):

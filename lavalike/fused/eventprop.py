@@ -43,9 +43,8 @@ def asked(dynamics: Dynamics, values: Iterable[Any]) -> bool:
     transforms look on. Nobody asks: the plain scan does, which they can see."""
     if not transformed():
         return True
-    if not differentiated() and not (
-        torch.is_grad_enabled() and any([trained(v) for v in values if isinstance(v, torch.Tensor)])
-    ):
+    learns = [trained(v) for v in values if isinstance(v, torch.Tensor)]
+    if not differentiated() and not (torch.is_grad_enabled() and any(learns)):
         return False
     if torch.compiler.is_dynamo_compiling() and not exporting():
         return True

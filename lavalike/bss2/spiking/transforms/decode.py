@@ -8,19 +8,19 @@ import torch
 class MaxOverTime(torch.nn.Module):
     """The largest value of each."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.max(0).values
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return input.max(0).values
 
 
 class SumOverTime(torch.nn.Module):
     """The sum."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.sum(0)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return input.sum(0)
 
 
 class MeanOverTime(torch.nn.Module):
     """The mean."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.mean(0)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return input.mean(0)
