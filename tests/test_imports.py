@@ -12,8 +12,9 @@ from tests.conftest import ROOT
 
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
-    ("errors", "text", "atomic", "cache", "logs"),
+    ("errors", "text", "atomic", "cache", "logs", "html", "netx.trust"),
     ("arguments", "container"),
+    ("contents",),
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
