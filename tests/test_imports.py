@@ -13,12 +13,12 @@ from tests.conftest import ROOT
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
     ("errors", "text", "atomic", "cache", "logs", "html", "netx.trust"),
-    ("arguments", "container"),
+    ("arguments", "container", "extras"),
     ("contents",),
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
-    ("fused", "networks"),
+    ("fused", "networks", "plot"),
     ("model",),
     ("bss2",),
     ("compiler",),
@@ -33,7 +33,7 @@ LEVELS = [
     ("bootstrap",),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
-    ("demo", "doctor", "mpi"),
+    ("demo", "doctor", "mpi", "report"),
     ("cli",),
 ]
 LEVEL = {room: k for k, rooms in enumerate(LEVELS) for room in rooms}

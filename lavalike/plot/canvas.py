@@ -55,7 +55,7 @@ def counted(axis: Any) -> None:
     """Ticks of ``axis`` at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def colours(count: int) -> list[Any]:

@@ -198,6 +198,5 @@ def _image(
         norm=PowerNorm(0.5, 0, max(1, int(fields.max()))),
     )
     across = f"{wide:.0f} step{'s' * (wide != 1)}" if steps else f"{wide:.3g} ms"
-    ax.figure.colorbar(
-        image, ax=ax, label=f"spikes a pixel ({across} x {high} neuron{'s' * (high != 1)})"
-    )
+    each = f"({across} x {high} neuron{'s' * (high != 1)})"
+    ax.figure.colorbar(image, ax=ax).set_label(f"spikes a pixel\n{each}", fontsize="small")

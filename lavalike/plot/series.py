@@ -121,7 +121,7 @@ def _recorded(who: str, data: Any, of: Any, sample: int) -> Series:
         raise NotRecordedError(f"{who}: the Recording holds no step; simulate more of them")
     key = _key(who, data, of)
     values = np.asarray(data[key])
-    name = str(getattr(key, "path", key))
+    name = data.called(key)
     if not data.batched:
         if sample:
             raise InputError(f"{who}: sample={sample}, and the Recording has no batch")
@@ -166,7 +166,7 @@ def stacked(data: Any, keys: Sequence[Any], sample: int, dt: float | None, ax: A
             len(keys), sharex=True, figsize=(SIZE[0], height), layout="constrained"
         )
     for field_, key, one in zip(fields, keys, found, strict=True):
-        draw = raster if one.spiking else traces
+        draw = raster if one.spiking and not data.is_var(key) else traces
         draw(data, of=key, sample=sample, dt=dt, ax=field_)
         if field_ is not fields[-1]:
             field_.set_xlabel("")

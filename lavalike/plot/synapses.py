@@ -14,8 +14,10 @@ from lavalike.plot.raster import dense_image, dots, sparse_image
 from lavalike.plot.series import plain
 from lavalike.proc.connection import Connection
 from lavalike.process import AbstractProcess, Var
+from lavalike.process.process import walk
 
 SQUARE = (4.6, 4.0)
+SOME = 10  # connections that a message names
 
 
 @arguments(kind=choice("histogram", "matrix"), bins=integer(1))
@@ -59,8 +61,9 @@ def weights(data: Any, *, kind: str = "histogram", bins: int = 60, ax: Any = Non
         canvas.titled(ax, [name])
         return ax
     flat = values.reshape(-1)
-    ax.hist(flat, edges(flat, bins), color="C0")
+    ax.stairs(*np.histogram(flat, edges(flat, bins)), fill=True, color="C0")
     ax.axvline(0, color="0.4", lw=0.8)
+    ax.margins(x=0.02)
     ax.set(xlabel="weight", ylabel="synapses")
     zero = np.count_nonzero(flat == 0) / flat.size
     spread = f"mean {flat.mean():.3g}, std {flat.std():.3g}"
@@ -86,10 +89,11 @@ def _weights(who: str, data: Any) -> tuple[str, np.ndarray]:
         return data.path, np.asarray(data.get())
     if isinstance(data, AbstractProcess):
         found = [np.asarray(v.get()) for v in data.vars if v.trainable]
-        if not found:
+        if not isinstance(data, Connection) or not found:
+            inside = [p.path for p in walk(data) if isinstance(p, Connection)]
             raise InputError(
-                f"{who}: {data.path} has no trainable Vars; give one of its connections, or a Var: "
-                f"{', '.join(v.name for v in data.vars) or 'it has none'}"
+                f"{who}: data: {data.path} ({type(data).__name__}) is no connection with weights; give a Var, or one of its "
+                f"connections: {', '.join(inside[:SOME]) or 'it has none'}"
             )
         values = found[0] if len(found) == 1 else np.concatenate([a.reshape(-1) for a in found])
         return data.path, values

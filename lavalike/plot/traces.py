@@ -149,7 +149,7 @@ def shares(data: Any, of: Sequence[Any] | None) -> list[tuple[str, np.ndarray]]:
     for key in keys:
         if not is_recording(data) and key not in data:
             raise NotRecordedError(f"activity: of: {key!r:.60} is not in data")
-        name = str(getattr(key, "path", key))
+        name = data.called(key) if is_recording(data) else str(key)  # type: ignore[attr-defined]  # a Recording has it
         found.append((name, _share(plain("activity", data[key], f"data[{name}]"))))
     return found
 

@@ -31,7 +31,8 @@ class Box:
     """What is drawn as one: a process, several alike, or a port at an end.
 
     Attributes: ``name`` and ``kind`` (class), ``alike``, how many it stands for, ``inner``, the
-    processes that are folded into it, and ``end``, whether it is a port.
+    processes that are folded into it, ``end``, whether it is a port, and ``shape``, of what it
+    sends first (what it hears, where it sends nothing).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Box:
     alike: int = 1
     end: bool = False
     number: int = 0
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
@@ -132,6 +134,7 @@ class Drawing:
                 box.alike += 1
             else:
                 box = self._add(group, Box(_name(process), kind, _inside(process)))
+                box.shape = next((p.shape for p in (*process.out_ports, *process.in_ports)), ())
                 if not inner:
                     alike[kind] = box
             for p in _walk(process):
@@ -231,7 +234,7 @@ class Drawing:
     def _end(self, process: AbstractProcess, port: Port) -> Box:
         if id(port) not in self._ends:
             kind = "InPort" if isinstance(port, InPort) else "OutPort"
-            box = Box(port.name, f"{kind} {html.shape(port.shape)}", end=True)
+            box = Box(port.name, kind, end=True, shape=port.shape)
             self._ends[id(port)] = self._add(self._groups[id(process)], box)
         return self._ends[id(port)]
 

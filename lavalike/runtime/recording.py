@@ -50,6 +50,7 @@ class Kept:
     path: str
     name: str
     shape: tuple[int, ...]
+    var: bool
 
 
 class Recording(Mapping[Any, np.ndarray]):
@@ -64,6 +65,7 @@ class Recording(Mapping[Any, np.ndarray]):
         steps: the number of each column's step, (time,), as processes count them: a fresh network's
             first is 1.
         batched: whether there is a batch axis.
+        prefix: of the paths of what is inside the process that was simulated, ``"net."``.
         paths: what was recorded, a name for each target: its path, and ``path#2`` for another of
             the same.
 
@@ -86,7 +88,7 @@ class Recording(Mapping[Any, np.ndarray]):
     ) -> None:
         self._process, self._arrays, self.batched = process, dict(arrays), batched
         self._program, self._first = program, first
-        self._prefix = f"{process.path}." if process is not None else ""
+        self.prefix = f"{process.path}." if process is not None else ""
 
     @property
     def program(self) -> Engine | Workers:
@@ -105,6 +107,15 @@ class Recording(Mapping[Any, np.ndarray]):
     @property
     def paths(self) -> tuple[str, ...]:
         return tuple(unique(t.path for t in self._arrays))
+
+    def called(self, key: Any) -> str:
+        """What ``key`` names, by its path from the process that was simulated."""
+        return str(self._target(key).path).removeprefix(self.prefix)
+
+    def is_var(self, key: Any) -> bool:
+        """Whether ``key`` names a Var, not a port."""
+        target = self._target(key)
+        return target.var if isinstance(target, Kept) else isinstance(target, Var)
 
     def __getitem__(self, key: Target | Kept | str) -> np.ndarray:
         target = self._target(key)
@@ -143,7 +154,7 @@ class Recording(Mapping[Any, np.ndarray]):
             return key
         name = key if isinstance(key, str) else resolved(key).path
         known = dict(zip(self.paths, self._arrays, strict=True))
-        found = known.get(name, known.get(self._prefix + name))
+        found = known.get(name, known.get(self.prefix + name))
         alike = [found] if found is not None else [t for t in self._arrays if t.name == name]
         if len(alike) > 1:
             raise AmbiguousError(
@@ -216,7 +227,7 @@ class Recording(Mapping[Any, np.ndarray]):
     def plot(
         self, of: Any = None, *, sample: int = 0, dt: float | None = None, ax: Any = None
     ) -> Any:
-        """Draw what was recorded over time: spikes (0 and 1 only) as a raster, anything else as
+        """Draw what was recorded over time: spikes (a port's 0 and 1) as a raster, anything else as
         traces; see :mod:`lavalike.plot`. Needs matplotlib, the extra [plot].
 
         Args:
@@ -309,11 +320,11 @@ class Recording(Mapping[Any, np.ndarray]):
         found = {
             "format": FORMAT,
             "lavalike": __version__,
-            "prefix": self._prefix,
+            "prefix": self.prefix,
             "batched": self.batched,
             "first": self._first,
             "targets": [
-                [t.path, t.name, list(t.shape), encoder.array(rows)]
+                [t.path, t.name, list(t.shape), self.is_var(t), encoder.array(rows)]
                 for t, rows in self._arrays.items()
             ],
         }
@@ -354,10 +365,10 @@ class Recording(Mapping[Any, np.ndarray]):
             reader.fail(f"batched {batched!r:.40}, first {first!r:.40}, prefix {prefix!r:.40}")
         arrays: dict[Kept, np.ndarray] = {}
         extents = set()
-        for where, name, sizes, x in found["targets"]:
-            if type(where) is not str or type(name) is not str:
+        for where, name, sizes, var, x in found["targets"]:
+            if type(where) is not str or type(name) is not str or type(var) is not bool:
                 reader.fail(f"{where!r:.60} is no path")
-            target, rows = Kept(where, name, reader.shape(sizes)), reader.array(x)
+            target, rows = Kept(where, name, reader.shape(sizes), var), reader.array(x)
             if rows.ndim != 3 or rows.shape[2] != math.prod(target.shape):
                 reader.fail(f"an array {rows.shape} is not (time, batch, {sizes!r:.60})", where)
             extents.add(rows.shape[:2])
@@ -365,7 +376,7 @@ class Recording(Mapping[Any, np.ndarray]):
         if len(extents) != 1 or (not batched and next(iter(extents))[1] != 1):
             reader.fail(f"targets of {sorted(extents)} steps and samples")
         made = cls(None, arrays, batched, None, first)
-        made._prefix = prefix
+        made.prefix = prefix
         return made
 
 

@@ -35,6 +35,7 @@ from lavalike.arguments import (
     sequence,
 )
 from lavalike.errors import InputError, InputTypeError
+from lavalike.extras import needed
 from lavalike.plot import film, raster
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
@@ -257,8 +258,7 @@ class Event:
             fig: number of the figure; None: a new one.
             frame_rate: frames a second (of events and of the film), for events in two dimensions.
         """
-        from matplotlib import pyplot as plt
-
+        plt = needed("matplotlib.pyplot", "io.Event.show", "plot")
         if self.dim == 1:
             raster(self, ax=plt.figure(fig, clear=True).add_subplot())
             plt.show()
@@ -287,8 +287,7 @@ class Event:
                 then, less memory now).
             repeat: start again at the end.
         """
-        from matplotlib import pyplot as plt
-
+        plt = needed("matplotlib.pyplot", "io.Event.anim", "plot")
         axes = plt.figure(fig, clear=True).add_subplot()
         return film.events(self, axes, frame_rate, repeat, pre_compute_frames)
 
