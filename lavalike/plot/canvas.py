@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from lavalike.arguments import Rule, optional, shown
+from lavalike.arguments import Rule, optional, real, shown
 from lavalike.errors import InputTypeError
 from lavalike.extras import needed
 
@@ -13,12 +14,33 @@ SIZE = (7.0, 3.2)  # inches of a new figure
 MANY = 50_000  # dots beyond which a picture is an image
 COLOURS = 10  # of the cycle, and lines that are told apart by it
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-TIME = optional(
+TIME = optional(real(above=0))  # seconds a step
+
+
+def _known(module: str, test: Callable[[Any, Any], bool]) -> Callable[[Any], bool]:
+    """Whether a value passes ``test`` of a module of matplotlib's; where that is missing, each
+    does, and what draws says so."""
+
+    def takes(value: Any) -> bool:
+        try:
+            return test(importlib.import_module(module), value)
+        except ModuleNotFoundError:
+            return True
+
+    return takes
+
+
+COLOUR = optional(
     Rule(
-        "seconds a step, a number > 0",
-        lambda v: isinstance(v, int | float) and not isinstance(v, bool),
-        lambda v: 0 < v < float("inf"),
+        "a colour, as matplotlib names it",
+        lambda v: isinstance(v, str | tuple | list),
+        _known("matplotlib.colors", lambda m, v: bool(m.is_color_like(v))),
     )
+)
+COLOURS_OF_IMAGES = Rule(
+    "the name of one of matplotlib's colormaps",
+    lambda v: isinstance(v, str),
+    _known("matplotlib", lambda m, v: v in m.colormaps),
 )
 
 

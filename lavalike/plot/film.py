@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lavalike.arguments import FLAG, TEXT, arguments, integer, real
+from lavalike.arguments import FLAG, arguments, integer, real
 from lavalike.errors import InputError
 from lavalike.plot import canvas
 from lavalike.plot.raster import channel_colours, raster
@@ -17,7 +17,13 @@ from lavalike.plot.series import is_events, series
 SQUARE = (4.6, 4.2)
 
 
-@arguments(sample=integer(0), dt=canvas.TIME, rate=real(above=0), cmap=TEXT, repeat=FLAG)
+@arguments(
+    sample=integer(0),
+    dt=canvas.TIME,
+    rate=real(above=0),
+    cmap=canvas.COLOURS_OF_IMAGES,
+    repeat=FLAG,
+)
 def animate(
     data: Any,
     *,

@@ -19,7 +19,7 @@ CHUNK = 1 << 20  # points that are counted at a time, in the processor's cache
 DARK = "0.15"
 
 
-@arguments(sample=integer(0), dt=canvas.TIME)
+@arguments(sample=integer(0), dt=canvas.TIME, color=canvas.COLOUR)
 def raster(
     data: Any,
     *,

@@ -23,6 +23,7 @@ from lavalike.arguments import (
 from lavalike.errors import InputError
 from lavalike.extras import needed
 from lavalike.plot import film
+from lavalike.plot.canvas import COLOURS_OF_IMAGES
 from lavalike.plot.raster import dots
 
 _STEPS, _SECONDS = or_false(integer(1)), or_false(real(above=0))
@@ -65,7 +66,7 @@ def raster(data: torch.Tensor, ax: Any, **kwargs: Any) -> Any:
     return dots(ax, time.numpy(), neuron.numpy(), **kwargs)
 
 
-@arguments(data=TENSOR, num_steps=_STEPS, interval=real(above=0), cmap=TEXT)
+@arguments(data=TENSOR, num_steps=_STEPS, interval=real(above=0), cmap=COLOURS_OF_IMAGES)
 def animator(
     data: torch.Tensor,
     fig: Any,
