@@ -30,10 +30,10 @@ LEVELS = [
     ("netx",),
     ("compiled", "fixed"),
     ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
-    ("bootstrap",),
+    ("bootstrap", "report"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
-    ("demo", "doctor", "mpi", "report"),
+    ("demo", "doctor", "mpi", "commands"),
     ("cli",),
 ]
 LEVEL = {room: k for k, rooms in enumerate(LEVELS) for room in rooms}

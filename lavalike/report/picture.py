@@ -44,9 +44,9 @@ def svg(process: AbstractProcess, depth: int | None = None) -> str:
         else:  # around the boxes, at their right
             side += 1
             far = 20 + total + min(24 * side, 240) - 10
-            a, b = x1 + wide[e.source.number] / 2, x2 + wide[e.target.number] / 2
+            out, back = x1 + wide[e.source.number] / 2, x2 + wide[e.target.number] / 2
             y1, y2 = y1 + HEIGHT / 2 + 4, y2 + HEIGHT / 2 - 4
-            path = f"M{a:.0f},{y1:.0f} C{far:.0f},{y1:.0f} {far:.0f},{y2:.0f} {b + 3:.0f},{y2:.0f}"
+            path = f"M{out:.0f},{y1:.0f} C{far:.0f},{y1:.0f} {far:.0f},{y2:.0f} {back + 3:.0f},{y2:.0f}"
         name = html.escape(f"{e.source.name} to {e.target.name}: {e.label}")
         lines.append(
             f'<path d="{path}" class="{e.kind}" marker-end="url(#tip)"><title>{name}</title></path>'
