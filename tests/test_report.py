@@ -220,6 +220,22 @@ def test_what_does_not_fit_is_one_line_that_says_what(changes, match, tmp_path, 
     assert not Path("page.html").exists()
 
 
+def test_a_page_of_a_nir_file(tmp_path):
+    nir = pytest.importorskip("netx.nir")
+    one = np.ones(2)
+    lif = {"tau": 2e-3 * one, "r": one, "v_leak": 0 * one, "v_threshold": 0.1 * one}
+    nodes = {
+        "in": nir.Node("Input", {"shape": (2,)}),
+        "cell": nir.Node("LIF", lif),
+        "out": nir.Node("Output", {"shape": (2,)}),
+    }
+    nir.write(nir.Graph(nodes, [("in", "cell"), ("cell", "out")]), tmp_path / "one.nir")
+    out = report(tmp_path / "one.nir", np.ones((2, 20)), tmp_path / "p.html", dt=1e-4)
+    words = " ".join(Page(out.read_text()).texts)
+    assert "one.nir" in words
+    assert "cell" in words
+
+
 def test_a_file_that_is_none_or_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.ones((8, 4), np.int32))
