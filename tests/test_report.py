@@ -229,7 +229,7 @@ def test_a_page_of_a_nir_file(tmp_path):
         "cell": nir.Node("LIF", lif),
         "out": nir.Node("Output", {"shape": (2,)}),
     }
-    nir.write(nir.Graph(nodes, [("in", "cell"), ("cell", "out")]), tmp_path / "one.nir")
+    nir.write(tmp_path / "one.nir", nir.Graph(nodes, [("in", "cell"), ("cell", "out")]))
     out = report(tmp_path / "one.nir", np.ones((2, 20)), tmp_path / "p.html", dt=1e-4)
     words = " ".join(Page(out.read_text()).texts)
     assert "one.nir" in words
