@@ -156,9 +156,9 @@ def test_a_page_loads_nothing_and_runs_nothing(page):
     assert not re.search(r"url\((?!#)", text)
 
 
-def test_the_same_run_makes_the_same_page(page, tmp_path):
-    again = report(FILE, page.parent / "x.npy", tmp_path / "again.html")
-    assert again.read_bytes() == page.read_bytes()
+def test_the_same_run_makes_the_same_page(tmp_path):
+    one, again = (report(Net(), X, tmp_path / f"{k}.html").read_bytes() for k in range(2))
+    assert one == again
 
 
 def test_names_are_escaped(tmp_path):
