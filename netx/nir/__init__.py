@@ -1,0 +1,8 @@
+"""netx.nir: graphs of the neuromorphic interchange format (NIR), read and written.
+
+The package ``nir`` is not needed: files are read and written here (:mod:`netx.nir.file`), and
+graphs are plain data (:mod:`netx.nir.graph`).
+"""
+
+from lavalike.errors import NirError as NirError
+from netx.nir.graph import Graph as Graph, NirWarning as NirWarning, Node as Node
