@@ -15,8 +15,8 @@ so the membrane hears the input and the current of the same step. I and IF are L
 keep = 1 and drive = 0. A spike is v > vth, or where NIR is read as others read it v >= vth
 (``inclusive``); it sets v to v_reset, or takes vth off (``lower``).
 
-NIR's Threshold sends 1 where a_in > vth, and keeps nothing; its Scale sends ``scale a_in``, to which
-a bias may be added, as an Affine node does.
+NIR's Threshold sends 1 where a_in > vth, its Scale ``scale a_in``, to which a bias may be added
+here. Both keep nothing.
 """
 
 from __future__ import annotations
