@@ -208,11 +208,16 @@ class Graph:
         Raises:
             NirError: shapes that do not fit each other, or that nothing tells.
         """
-        return _Inference(self.flat()).run()
+        return inferred(self.flat(), warn=True)
 
     def error(self, node: str, parameter: str, found: str, remedy: str) -> NirError:
         """What is wrong with a node of this graph, to be raised."""
         return NirError(self.source, node, parameter, found, remedy)
+
+
+def inferred(flat: Graph, warn: bool = False) -> dict[str, Shapes]:
+    """:meth:`Graph.shapes` of a flat graph; ``warn`` of an Output that says another shape."""
+    return _Inference(flat, warn).run()
 
 
 def vector(node: Node, name: str, shape: Shape) -> np.ndarray:
@@ -437,6 +442,8 @@ def _array(name: str, value: Any, fail: Any) -> np.ndarray:
 
 
 def _whole(name: str, value: Any, fail: Any) -> Shape:
+    if isinstance(value, Mapping) and len(value) == 1:  # {"input": shape}, as objects hold it
+        (value,) = value.values()
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     try:
@@ -659,8 +666,8 @@ class _Inference:
     """Shapes of a flat graph: those that parameters say, then along the edges, both ways, until
     nothing is new."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, warn: bool) -> None:
+        self.graph, self.warn = graph, warn
         self.nodes: dict[str, Node] = {
             n: node for n, node in graph.nodes.items() if isinstance(node, Node)
         }
@@ -798,6 +805,8 @@ class _Inference:
             raise self.graph.error(
                 name, "shape", f"is {shape}, and {sent} arrives", "make both shapes equal"
             )
+        if not self.warn:
+            return
         warnings.warn(
             f"{self.graph.source}: {name}: shape is {shape}, and {sent} arrives, which is taken",
             NirWarning,
