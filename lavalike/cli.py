@@ -288,7 +288,7 @@ def _simulate(args: argparse.Namespace) -> int:
             raise InputError(
                 f"{args.file}: {len(ports)} {kind} nodes; run takes a file with one. lavalike.simulate feeds several by name"
             )
-    precision = args.precision or ("floating_pt" if nir else "fixed_pt")
+    precision: Any = args.precision or ("floating_pt" if nir else "fixed_pt")
     config = lv.RunConfig(backend=args.backend, precision=precision)
     rec = lv.simulate(net, {"inp": net.encode(x) if args.values else x}, args.steps, config)
     y = net.decode(rec["out"]) if args.values else rec["out"]

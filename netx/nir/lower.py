@@ -238,7 +238,7 @@ def _takes_time(graph: Graph, dt: float) -> None:
         for n, node in graph.nodes.items()
         if isinstance(node, Node)
         and node.type not in NEURONS
-        and not (node.type == "Delay" and np.min(node.params["delay"]) >= dt / 2)  # type: ignore[type-var]
+        and not (node.type == "Delay" and np.min(node.params["delay"]) >= dt / 2)
     }
     within = [(a, b) for a, b in graph.edges if a in timeless and b in timeless]
     for group in components(timeless, within):
@@ -406,11 +406,12 @@ class Lowering:
             steps = delays(self.graph, name, node, shape, self.dt)
             line = DelayLine(shape=shape, delays=evenly({"": steps})[""])
             return Lowered(line, line.s_in, sends=[as_view(line.s_out)])
-        made = _plain(self.neuron(name, node, shape))
+        neuron = self.neuron(name, node, shape)
+        made = _plain(neuron)
         if node.type in CURRENT and self.convention.order == "old":
             # the current of the last step is that of an input one step later
             late = Delay(shape=shape)
-            late.a_out.connect(made.process.a_in)  # type: ignore[union-attr]
+            late.a_out.connect(neuron.a_in)
             made.hears = late.s_in
             made.sides.append(late)
         return made
