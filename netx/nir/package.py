@@ -37,6 +37,15 @@ def as_package(graph: Graph) -> Any:
     return made
 
 
+def node_as_package(node: Node) -> Any:
+    """One node, likewise."""
+    if importlib.util.find_spec("nir") is None:
+        return node
+    import nir
+
+    return _node(nir, node)
+
+
 def _node(nir: Any, node: Node) -> Any:
     params = {n: np.array(v) if isinstance(v, np.ndarray) else v for n, v in node.params.items()}
     kind = getattr(nir, node.type)
