@@ -32,7 +32,7 @@ LEVELS = [
     ("bootstrap",),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
-    ("demo", "doctor", "mpi"),
+    ("demo", "doctor", "mpi", "commands"),
     ("cli",),
 ]
 LEVEL = {room: k for k, rooms in enumerate(LEVELS) for room in rooms}

@@ -15,7 +15,7 @@ so the membrane hears the input and the current of the same step. I and IF are L
 keep = 1 and drive = 0. A spike is v > vth, or where NIR is read as others read it v >= vth
 (``inclusive``); it sets v to v_reset, or takes vth off (``lower``).
 
-NIR's Threshold sends 1 where a_in > vth, its Scale ``scale a_in``, to which a bias may be added
+NIR's Threshold sends 1 where a_in > vth, its Scale ``factor a_in``, to which a bias may be added
 here. Both keep nothing.
 """
 
@@ -113,8 +113,8 @@ def nir_threshold(a_in, vth):
     return above(a_in, vth)
 
 
-def nir_scale(a_in, scale, bias):
-    return a_in * scale + bias
+def nir_scale(a_in, factor, bias):
+    return a_in * factor + bias
 
 
 KEEP = Parameter("keep", 1, -1, 1, counts="decay", doc="what a step leaves of v")
@@ -164,7 +164,7 @@ THRESHOLD = _neuron(nir_threshold, (VTH,), ())
 SCALE = _neuron(
     nir_scale,
     (
-        Parameter("scale", 1, trained=True, doc="factor of the input"),
+        Parameter("factor", 1, trained=True, doc="factor of the input"),
         Parameter("bias", 0, trained=True, doc="what is added to it"),
     ),
     (),

@@ -173,12 +173,12 @@ class Threshold(Neuron):
 
 
 class Scale(Neuron):
-    """Sends ``scale a_in + bias``. Keeps nothing."""
+    """Sends ``factor a_in + bias``. Keeps nothing."""
 
     dynamics = nir.SCALE
     a_in: InPort
     s_out: OutPort
-    scale: Var
+    factor: Var
     bias: Var
 
     @declared(nir.SCALE)
@@ -186,7 +186,7 @@ class Scale(Neuron):
         self,
         *,
         shape: int | Sequence[int],
-        scale: Any = 1,
+        factor: Any = 1,
         bias: Any = 0,
         name: str | None = None,
     ) -> None: ...

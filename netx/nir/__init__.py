@@ -6,6 +6,10 @@ graphs are plain data (:mod:`netx.nir.graph`).
 
 from lavalike.errors import NirError as NirError
 from netx.nir.convention import CONVENTIONS as CONVENTIONS, Convention as Convention
+from netx.nir.explain import (
+    Explanation as Explanation,
+    explain as explain,
+)
 from netx.nir.file import read as read, write as write
 from netx.nir.graph import Graph as Graph, NirWarning as NirWarning, Node as Node
 from netx.nir.lift import to_nir as to_nir

@@ -123,6 +123,11 @@ def convention_of(given: str | Convention, owner: str) -> Convention:
     return CONVENTIONS[given]
 
 
+def named(convention: Convention) -> str:
+    """Its name, or what it is."""
+    return next((n for n, c in CONVENTIONS.items() if c == convention), str(convention))
+
+
 def settled(
     dt: float | None, convention: str | Convention, graph: Graph, owner: str
 ) -> tuple[float, Convention]:

@@ -382,8 +382,8 @@ class Lowering:
 
     def _elementwise(self, name: str, node: Node, shape: Shape) -> Lowered:
         if node.type == "Scale":
-            scale = evenly({"scale": vector(node, "scale", shape)})
-            return _plain(nir.Scale(shape=shape, **scale))
+            factor = evenly({"factor": vector(node, "scale", shape)})
+            return _plain(nir.Scale(shape=shape, **factor))
         if node.type == "Threshold":
             return _plain(
                 nir.Threshold(shape=shape, **evenly({"vth": vector(node, "threshold", shape)}))

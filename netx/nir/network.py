@@ -8,8 +8,9 @@ from typing import Any
 
 from lavalike.arguments import TEXT, arguments, optional, shown
 from lavalike.errors import LavalikeError, NirError
+from lavalike.proc import nir
 from lavalike.process import AbstractProcess, InPort, OutPort
-from netx.nir.convention import CONVENTION, CONVENTIONS, STEP, Convention, settled
+from netx.nir.convention import CONVENTION, STEP, Convention, named, settled
 from netx.nir.graph import Graph
 from netx.nir.lower import Lowering
 
@@ -102,17 +103,23 @@ class Network(AbstractProcess):
                     node.type,
                     "x".join(map(str, taken)),
                     "x".join(map(str, sent)),
-                    type(process).__name__ if process else "-",
+                    _kind(process),
                     f"{weights:,}",
                     hears,
                 ]
             )
         source = self.graph.source
-        how = next((n for n, c in CONVENTIONS.items() if c == self.convention), self.convention)
-        head = f"{Path(source).name}: {len(self.graph.nodes)} nodes, NIR, dt {self.dt:g} s, convention {how}"
+        head = f"{Path(source).name}: {len(self.graph.nodes)} nodes, NIR, dt {self.dt:g} s, convention {named(self.convention)}"
         return (
             head + "\n" + table(["node", "type", "in", "out", "process", "weights", "hears"], rows)
         )
+
+
+def _kind(process: AbstractProcess | None) -> str:
+    if process is None:
+        return "-"
+    name = type(process).__name__
+    return f"nir.{name}" if type(process).__module__ == nir.__name__ else name
 
 
 @arguments(**_DOOR)
