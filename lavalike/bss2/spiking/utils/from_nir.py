@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavalike.arguments import ANY, arguments, instance, optional
+from lavalike.arguments import ANY, FLAG, PATH, Rule, arguments, instance, optional, real
 from lavalike.bss2.spiking.experiment import Experiment
 from lavalike.bss2.spiking.handle import LIFObservables
 from lavalike.bss2.spiking.modules import LI, LIF, InputNeuron, Synapse
@@ -19,9 +19,21 @@ from lavalike.bss2.spiking.run import run
 from lavalike.bss2.spiking.transforms import weight_transforms
 from lavalike.errors import NirError
 
+DEVICE = Rule("a torch.device", lambda v: isinstance(v, torch.device))
 MS = 1e-3  # hxtorch writes time constants in ms
 
 
+@arguments(
+    dt=real(above=0),
+    calib_path=optional(PATH),
+    weight_scale=real(above=0),
+    trace_scale=real(above=0),
+    trace_shift=real(),
+    cadc_recording=FLAG,
+    mock=FLAG,
+    input_loopback=FLAG,
+    device=DEVICE,
+)
 @dataclass
 class ConversionConfig:
     """How :func:`from_nir` makes the network.
