@@ -595,16 +595,16 @@ class Lift:
     def _lay_out(self) -> None:
         """How each message lies in NIR, so that what is sent is heard as it lies."""
         self.layouts: dict[Port, Layout] = {}
-        convs = [p for p in self.made if isinstance(p, proc.Conv)]
+        # a convolution that hears (x, y, channel) as it is says what all three axes are
+        spatial = any(
+            t.src is None and t.dst is None and not isinstance(t.source.process, proc.Conv)
+            for p in self.made
+            if isinstance(p, proc.Conv)
+            for t in self.terms[p.s_in]
+        )
         for port in self.inputs:
-            whole = any(
-                t.source is port and t.src is None and t.dst is None
-                for conv in convs
-                for t in self.terms[conv.s_in]
-            )
-            self.layouts[port] = (
-                turned(port.shape, AXES[0]) if whole and len(port.shape) == 3 else plain(port.shape)
-            )
+            three = spatial and len(port.shape) == 3
+            self.layouts[port] = turned(port.shape, AXES[0]) if three else plain(port.shape)
         todo: list[Any] = list(self.made)
         while todo:
             # those first whose senders are laid out

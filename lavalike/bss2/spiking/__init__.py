@@ -60,7 +60,14 @@ from lavalike.bss2.spiking.parameter import (
     ModelParameter as ModelParameter,
 )
 from lavalike.bss2.spiking.run import run as run
+from lavalike.bss2.spiking.utils.from_nir import (
+    ConversionConfig as ConversionConfig,
+    from_nir as from_nir,
+)
+from lavalike.bss2.spiking.utils.from_nir_data import from_nir_data as from_nir_data
 from lavalike.bss2.spiking.utils.model_mapper import MixinHXModelMapper as MixinHXModelMapper
+from lavalike.bss2.spiking.utils.to_nir import to_nir as to_nir
+from lavalike.bss2.spiking.utils.to_nir_data import to_nir_data as to_nir_data
 
 Instance = Experiment  # hxtorch's earlier name
 sys.modules[__name__].__class__ = Keeping
