@@ -38,7 +38,10 @@ _CHOICES = {
 
 
 @arguments(
-    dt=optional(STEP), late=FLAG, tau=STEP, **{n: choice(*values) for n, values in _CHOICES.items()}
+    {"late": FLAG},
+    dt=optional(STEP),
+    tau=STEP,
+    **{n: choice(*values) for n, values in _CHOICES.items()},
 )
 @dataclass(frozen=True, kw_only=True)
 class Convention:
