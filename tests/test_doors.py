@@ -25,6 +25,7 @@ NAMESPACES = [
     "lavalike.learning",
     "lavalike.networks",
     "lavalike.proc.clp",
+    "lavalike.proc.nir",
     "lavalike.proc.io",
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
@@ -114,6 +115,7 @@ NAMESPACES = [
     "lavalike.datasets.transforms",
     "netx",
     "netx.hdf5",
+    "netx.nir",
     "netx.blocks.process",
 ]
 ROOMS = [

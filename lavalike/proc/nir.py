@@ -18,7 +18,7 @@ from lavalike.errors import VarError
 from lavalike.proc.neuron import Neuron, declared
 from lavalike.process import InPort, OutPort, Var
 
-RULES = {"lower": FLAG, "inclusive": FLAG}
+RULES: Any = {"lower": FLAG, "inclusive": FLAG}
 TEXTS = {
     "lower": "a spike takes vth off v, and v_reset, which is 0, plays no part. Default False: v becomes v_reset.",
     "inclusive": "a spike is v >= vth. Default False: v > vth.",

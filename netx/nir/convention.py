@@ -30,7 +30,7 @@ _CHOICES = {
     "integrator": ("euler", "exp"),
     "reset": ("value", "zero", "subtract"),
     "compare": (">", ">="),
-    "gain": ("nir", "norse", "unit"),
+    "gain": ("nir", "rounded", "norse", "unit"),
     "synapse": ("nir", "jump"),
     "order": ("new", "old"),
     "v_init": ("zero", "leak", "reset"),
@@ -38,7 +38,10 @@ _CHOICES = {
 
 
 @arguments(
-    dt=optional(STEP), late=FLAG, tau=STEP, **{n: choice(*values) for n, values in _CHOICES.items()}
+    {"late": FLAG},
+    dt=optional(STEP),
+    tau=STEP,
+    **{n: choice(*values) for n, values in _CHOICES.items()},
 )
 @dataclass(frozen=True, kw_only=True)
 class Convention:
@@ -54,8 +57,10 @@ class Convention:
             neurons whose input counts as it is, without v_leak and v_reset. Default False.
         compare: a spike is v ">" threshold (default) or ">=".
         gain: what LIF, LI, IF and I add of their input to v: "nir" (default) what a step takes
-            times r, without a leak dt r; "norse" the same with r = 1, without a leak all of it;
-            "unit" all of it.
+            times r, without a leak dt r; "rounded" the same, but all of it where that is 1 to
+            within the rounding of the file's numbers, which is what programs mean that know no
+            gain (of CubaLIF and CubaLI likewise); "norse" as "nir" with r = 1, without a leak all
+            of it; "unit" all of it.
         synapse: what CubaLIF and CubaLI add of their input to the current: "nir" (default) what a
             step takes times w_in; "jump" w_in.
         order: the membrane hears the "new" current (default) or that of the last step, "old".
@@ -101,9 +106,9 @@ CONVENTIONS: Mapping[str, Convention] = {
     "nir": Convention(),
     "norse": Convention(gain="norse", reset="zero"),
     "norse-exported": Convention(gain="norse", synapse="jump", order="old", tau=1e3),
-    "snntorch": Convention(dt=1e-4),
+    "snntorch": Convention(dt=1e-4, gain="rounded"),
     "sinabs": Convention(dt=1.0, integrator="exp", reset="subtract", compare=">=", gain="unit"),
-    "spikingjelly": Convention(compare=">=", v_init="reset"),
+    "spikingjelly": Convention(compare=">=", gain="rounded", v_init="reset"),
 }
 CONVENTION = Rule(
     f"a netx.nir.Convention or one of {', '.join(map(repr, CONVENTIONS))}",
@@ -139,14 +144,15 @@ def settled(
     found = convention_of(convention, owner)
     noted = graph.metadata.get("lavalike")
     noted = noted if isinstance(noted, Mapping) else {}
-    if convention == "nir":
-        ours = {n: str(noted[n]) for n in _CHOICES if n in noted}
+    if convention == "nir" and noted:
+        # our neurons' gain is 1, which tau and r say to within rounding
+        ours = {"gain": "rounded"} | {n: str(noted[n]) for n in _CHOICES if n in noted}
         for name, value in ours.items():
             if value not in _CHOICES[name]:
                 raise graph.error(
                     "", f"metadata/lavalike/{name}", f"is {value!r}", f"one of {_CHOICES[name]}"
                 )
-        found = replace(found, **ours)  # type: ignore[arg-type]  # one of the choices each
+        found = replace(found, **ours, late=bool(noted.get("late", False)))  # type: ignore[arg-type]  # one of the choices each
     if dt is None and "dt" in noted:
         dt = noted["dt"]
         if not STEP.kind(dt) or not STEP.value(dt):
@@ -157,6 +163,6 @@ def settled(
             "",
             "dt",
             "is missing: a NIR file does not say how long a step is",
-            f"give {owner} dt in seconds; 1e-4 is what most programs use",
+            "give dt in seconds; 1e-4 is what most programs use",
         )
     return float(dt), found

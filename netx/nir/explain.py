@@ -143,8 +143,6 @@ def _row(
             if kept is not None
         )
         notes = [f"{p} is not used by this convention" for p in n.ignored]
-        if plain and np.any(n.values["gain"] != 1) and not cuba:
-            notes.append("an input counts as it is, to within rounding of the file")
         values = {k: _one(v) for k, v in n.values.items()}
         return Row(name, node.type, made, values, error, peers, "; ".join(notes))
     if node.type == "Delay":

@@ -279,7 +279,13 @@ class _Builder:
             )
         made: dict[str, Node | Graph] = {}
         for name, node in nodes.items():
-            if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
+            flat = isinstance(given, Graph)  # whose names may be those of subgraphs
+            if (
+                not isinstance(name, str)
+                or not name
+                or ("/" in name and not flat)
+                or name in (".", "..")
+            ):
                 raise self.fail(
                     f"{path}{name}",
                     "",

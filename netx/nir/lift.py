@@ -40,7 +40,7 @@ MAX_SELECTION = 1 << 24  # weights of a matrix that only selects
 Fail = Callable[[str, str, str, str], NirError]
 
 
-@arguments(process=instance(AbstractProcess), path=optional(PATH), dt=optional(STEP), strict=FLAG)
+@arguments(process=instance(AbstractProcess), path=optional(PATH), dt=STEP, strict=FLAG)
 def to_nir(
     process: AbstractProcess,
     path: str | os.PathLike[str] | None = None,

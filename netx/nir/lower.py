@@ -58,9 +58,9 @@ class Numbers:
     :mod:`lavalike.dynamics.nir` names them.
 
     Attributes: ``values``; ``rates``, dt over the time constants of u (where there is one) and v;
-    ``v``, at the start; ``unit``, whether the integrator is Euler's and an input counts as it is,
-    to within the rounding of what the file holds; ``ignored``, the parameters that the convention
-    has no use for and that are not neutral.
+    ``v``, at the start; ``unit``, whether an input counts as it is, to within the rounding of what
+    the file holds; ``ignored``, the parameters that the convention has no use for and that are not
+    neutral.
     """
 
     values: Mapping[str, np.ndarray]
@@ -94,10 +94,12 @@ def numbers(
         gains = [(ones if jumps else rates["u"]) * p["w_in"], rates["v"] * p["r"]]
         values = {"keep_u": keep_u, "gain_u": p["w_in"] if jumps else taken_u * p["w_in"]}
         values |= {"keep": keep, "gain": taken, "r": p["r"], "v_leak": v_leak}
+        of_input = "gain_u"
     else:
         leaks = node.type not in LEAKLESS
         keep, taken = convention.taken(rates["v"]) if leaks else (ones, dt * ones)
-        if convention.gain == "nir":
+        of_input = "gain"
+        if convention.gain in ("nir", "rounded"):
             gain = taken * p["r"]
             gains = [rates["v"] * p["r"] if leaks else gain]
         else:
@@ -116,20 +118,22 @@ def numbers(
     start = {"zero": zeros, "leak": v_leak, "reset": p.get("v_reset", zeros)}[convention.v_init]
     single = all(np.asarray(a).dtype == np.float32 for a in node.params.values())
     close = 4 * np.finfo(np.float32 if single else np.float64).eps
-    unit = convention.integrator == "euler" and all(
-        bool((np.abs(g - 1) <= close).all()) for g in gains
-    )
+    unit = [bool((np.abs(g - 1) <= close).all()) for g in gains]
+    if convention.gain == "rounded" and unit[0]:
+        values[of_input] = ones
     return Numbers(
-        values, rates, start, unit, tuple(n for n in ignored if np.any(p[n] != NEUTRAL[n]))
+        values, rates, start, all(unit), tuple(n for n in ignored if np.any(p[n] != NEUTRAL[n]))
     )
 
 
 def canonical(numbers: Numbers, cuba: bool, convention: Convention) -> dict[str, np.ndarray] | None:
     """The neuron as parameters of :class:`lavalike.proc.LIF`, which fixed_pt, .net files and chips
-    have too, or None where it is no such neuron."""
+    have too, or None where it is no such neuron, to the last bit or as the convention says."""
     values, rates = numbers.values, numbers.rates
+    exact = not cuba and bool((values["gain"] == 1).all())
     if (
-        not numbers.unit
+        not (exact or (numbers.unit and convention.gain == "rounded"))
+        or convention.integrator != "euler"
         or convention.reset == "subtract"
         or convention.compare != ">"
         or np.any(values["v_reset"] != 0)
@@ -234,21 +238,31 @@ def _takes_time(graph: Graph, dt: float) -> None:
         for n, node in graph.nodes.items()
         if isinstance(node, Node)
         and node.type not in NEURONS
-        and not (node.type == "Delay" and np.min(node.params["delay"]) >= dt / 2)  # type: ignore[type-var]
+        and not (node.type == "Delay" and np.min(node.params["delay"]) >= dt / 2)
     }
     within = [(a, b) for a, b in graph.edges if a in timeless and b in timeless]
     for group in components(timeless, within):
-        after = {a: [b for x, b in within if x == a and b in group] for a in group}
-        path = [group[0]]
-        while path[-1] not in path[:-1]:  # every node of a component has one after it
-            path.append(after[path[-1]][0])
-        cycle = path[path.index(path[-1]) :]
+        cycle = _cycle(min(group, key=list(graph.nodes).index), within, set(group))
         raise graph.error(
             cycle[0],
             "edges",
             f"the loop {' -> '.join(cycle)} has no neuron and no Delay, so no value follows from it",
             "put a Delay node of at least one step into it",
         )
+
+
+def _cycle(start: str, edges: list[tuple[str, str]], group: set[str]) -> list[str]:
+    """The shortest way from ``start`` back to it within a strongly connected ``group``."""
+    ways = [[start]]
+    seen: set[str] = set()
+    for way in ways:
+        for a, b in edges:
+            if a == way[-1] and b in group and b not in seen:
+                seen.add(b)
+                ways.append([*way, b])
+                if b == start:
+                    return ways[-1]
+    raise AssertionError("a strongly connected group has a cycle through each of its nodes")
 
 
 # -- processes -------------------------------------------------------------------------------------
@@ -392,11 +406,12 @@ class Lowering:
             steps = delays(self.graph, name, node, shape, self.dt)
             line = DelayLine(shape=shape, delays=evenly({"": steps})[""])
             return Lowered(line, line.s_in, sends=[as_view(line.s_out)])
-        made = _plain(self.neuron(name, node, shape))
+        neuron = self.neuron(name, node, shape)
+        made = _plain(neuron)
         if node.type in CURRENT and self.convention.order == "old":
             # the current of the last step is that of an input one step later
             late = Delay(shape=shape)
-            late.a_out.connect(made.process.a_in)  # type: ignore[union-attr]
+            late.a_out.connect(neuron.a_in)
             made.hears = late.s_in
             made.sides.append(late)
         return made
