@@ -184,7 +184,7 @@ def _place(key: str) -> tuple[str, str]:
     """The node, and its parameter, that a key of a file belongs to: ``node/nodes/a/nodes/b/tau``
     is ("a/b", "tau")."""
     parts = key.strip("/").split("/")
-    if parts[0] != "node":
+    if parts[0] != "node" or len(parts) == 1:
         return "", key
     names: list[str] = []
     at = 1

@@ -428,12 +428,11 @@ def _text(value: Any) -> str:
 
 def _array(name: str, value: Any, fail: Any) -> np.ndarray:
     """A copy that nobody can change; what is one already stays."""
-    if isinstance(value, np.ndarray) and value.base is None and not value.flags.writeable:
-        return value
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
+    fixed = isinstance(value, np.ndarray) and value.base is None and not value.flags.writeable
     try:
-        array = np.array(value)
+        array = value if fixed else np.array(value)
     except (TypeError, ValueError):
         array = np.array(None)
     if array.dtype.kind not in "biuf" or array.size == 0:
