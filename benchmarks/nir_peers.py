@@ -196,8 +196,8 @@ def imported(peer: str, path: Path, x: np.ndarray) -> np.ndarray:
 
         net = nir_exchange.import_from_nir(graph, dt=1e-4).double()
         for step in steps:
-            y = net(step[None])
-            out.append((y[0] if isinstance(y, tuple) else y)[0])
+            y, state = net(step[None], state)
+            out.append(y[0])
     return torch.stack(out).detach().numpy()
 
 
