@@ -3,6 +3,7 @@ meant."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,10 +169,11 @@ def _one(value: np.ndarray) -> Any:
 def _notes(graph: Graph, back: set[tuple[str, str]]) -> list[str]:
     """What programs make of edges."""
     out = [f"{a} -> {b} goes back: what is sent arrives one step later" for a, b in sorted(back)]
-    twice = sorted({e for e in graph.edges if graph.edges.count(e) > 1})
+    counts = Counter(graph.edges)
     out += [
-        f"{a} -> {b} is there {graph.edges.count((a, b))} times and counts as often; {', '.join(PEERS)} count it once"
-        for a, b in twice
+        f"{a} -> {b} is there {k} times and counts as often; {', '.join(PEERS)} count it once"
+        for (a, b), k in sorted(counts.items())
+        if k > 1
     ]
     if back:
         out.append(

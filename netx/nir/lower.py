@@ -116,7 +116,8 @@ def numbers(
             if convention.reset == "zero":
                 values["v_reset"] = zeros
     start = {"zero": zeros, "leak": v_leak, "reset": p.get("v_reset", zeros)}[convention.v_init]
-    single = all(np.asarray(a).dtype == np.float32 for a in node.params.values())
+    told = [a for n, a in node.params.items() if n in ("r", "w_in") or n.startswith("tau")]
+    single = any(np.asarray(a).dtype == np.float32 for a in told)
     close = 4 * np.finfo(np.float32 if single else np.float64).eps
     unit = [bool((np.abs(g - 1) <= close).all()) for g in gains]
     if convention.gain == "rounded" and unit[0]:
