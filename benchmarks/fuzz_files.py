@@ -12,10 +12,10 @@ that end the process or do not end, and that take more memory than 64 MiB and th
 undamaged network's arrays take (Linux only).
 
 A file of lava-dl, or of NIR, has no digest. Another network may come with a NetFileWarning that
-names what was not used as it stands ("told"). Where a number became another that a layer may have, nothing can
-tell ("other numbers": keys, kinds, sizes and texts are the original's, but for what a layer may
-leave out or have one a channel). "different" is neither: a fault, as every other network is from a
-file of lavalike.
+names what was not used as it stands ("told"). Where a number became another that a layer may have,
+nothing can tell ("other numbers": keys, kinds, sizes and texts are the original's, but for what a
+layer may leave out or have one a channel). "different" is neither: a fault, as every other network
+is from a file of lavalike.
 
 Exit status 1 where there is a fault, or any load ends otherwise than by a network or a
 LavalikeError.
