@@ -314,7 +314,7 @@ def test_what_is_no_graph_is_told():
         with pytest.raises(lv.NirError, match=text):
             Graph.of(given)
     deep = chain(node("LIF", **LIF))
-    for _ in range(40):
+    for _ in range(20):
         deep = chain(deep)
     with pytest.raises(lv.NirError, match="nested deeper than 32"):
         Graph.of(deep)
@@ -549,7 +549,7 @@ def test_damaged_files_are_refused_or_the_same(tmp_path):
     kinds = {n: x.type for n, x in read(original).flat().nodes.items()}
     target, named = tmp_path / "b.nir", set()
     g, refused, alike = np.random.default_rng(0), 0, 0
-    for _ in range(40):
+    for _ in range(20):
         damaged([original], target, g)
         try:
             with warnings.catch_warnings():
@@ -563,8 +563,8 @@ def test_damaged_files_are_refused_or_the_same(tmp_path):
         if {n: x.type for n, x in found.flat().nodes.items()} == kinds:
             alike += 1
     assert named == {str(target)}
-    assert refused > 15
-    assert refused + alike > 35
+    assert refused > 7
+    assert refused + alike > 17
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.nir")), ids=lambda p: p.stem)

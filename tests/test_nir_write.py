@@ -55,7 +55,7 @@ DECAY = st.one_of(
 VALUE = st.floats(-0.2, 0.2, allow_subnormal=False)
 
 
-@settings(max_examples=15, deadline=None, phases=[Phase.generate], derandomize=True)
+@settings(max_examples=8, deadline=None, phases=[Phase.generate], derandomize=True)
 @given(
     du=DECAY,
     dv=DECAY,

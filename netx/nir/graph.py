@@ -7,12 +7,11 @@ kernel's height for both axes and a grouped convolution's channels for its input
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -698,6 +697,9 @@ class _Inference:
                     known = known if node.type in ("Input", *ELEMENTWISE) else None
                 if known is None:
                     continue
+                axes = 3 if node.type.endswith("Pool2d") else KINDS[node.type].axes + 1
+                if axes > 1 and all(self.nodes[a].type == "Input" for a in before[name]):
+                    known = known[-axes:]  # without a batch; check() tells
                 self.into[name] = known
             if name not in self.out:
                 self.out[name] = self.follow(name, node, self.into[name])
@@ -787,6 +789,7 @@ class _Inference:
                     f"nothing tells the shape of this {node.type}",
                     "say the shape of its Input, or give its parameters one number a neuron",
                 )
+        self.batched()
         said = set()
         for a, b in self.graph.edges:
             sent, heard = self.out[a], self.into[b]
@@ -804,19 +807,35 @@ class _Inference:
                 said.add(b)
                 self.output(b, sent, shape)
 
+    def batched(self) -> None:
+        """Inputs that say axes before those that all who hear them take, a batch or steps, as some
+        programs write them: without these."""
+        heard: dict[str, set[Shape]] = {}
+        for a, b in self.graph.edges:
+            if self.nodes[a].type == "Input":
+                heard.setdefault(a, set()).add(self.into[b])
+        for name, shapes in heard.items():
+            (shape, *others), said = shapes, self.out[name]
+            if not others and shape != said and said[-len(shape) :] == shape:
+                self.into[name] = self.out[name] = shape
+                self.tell(name, said, f"{shape} is heard")
+
     def output(self, name: str, sent: Shape, shape: Shape) -> None:
-        """An Output that says another shape than arrives: of as many numbers, it is a slip."""
-        if math.prod(sent) != math.prod(shape):
+        """An Output that says another shape than arrives: of as many numbers, or with axes before
+        those, it is a slip."""
+        if math.prod(sent) != math.prod(shape) and shape[-len(sent) :] != sent:
             raise self.graph.error(
                 name, "shape", f"is {shape}, and {sent} arrives", "make both shapes equal"
             )
-        if not self.warn:
-            return
-        warnings.warn(
-            f"{self.graph.source}: {name}: shape is {shape}, and {sent} arrives, which is taken",
-            NirWarning,
-            stacklevel=6,
-        )
+        self.tell(name, shape, f"{sent} arrives")
+
+    def tell(self, name: str, shape: Shape, found: str) -> None:
+        if self.warn:
+            warnings.warn(
+                f"{self.graph.source}: {name}: shape is {shape}, and {found}, which is taken",
+                NirWarning,
+                stacklevel=7,
+            )
 
 
 ELEMENTWISE = (*NEURONS, "Scale", "Delay", "Threshold", "Output")
@@ -824,11 +843,3 @@ ELEMENTWISE = (*NEURONS, "Scale", "Delay", "Threshold", "Output")
 
 def _channels(params: Mapping[str, Any]) -> int:
     return int(params["weight"].shape[1] * params["groups"])
-
-
-def sequence(
-    nodes: Sequence[tuple[str, Node | Graph]], source: str = "graph", **notes: Any
-) -> Graph:
-    """A chain of nodes, each hearing the one before it."""
-    names = [name for name, _ in nodes]
-    return Graph(dict(nodes), list(itertools.pairwise(names)), dict(notes), source)
