@@ -147,6 +147,17 @@ def test_numbers_come_back_to_the_bit():
     assert (np.abs(found - gain) <= np.spacing(gain)).all()
 
 
+def test_a_gain_of_1_is_1_whatever_r_rounds_to(tmp_path):
+    dv = np.random.default_rng(0).uniform(1e-3, 1, 100)
+    neuron = proc.LIF(shape=(100,), du=1, dv=dv, vth=1)
+    graph = to_nir(neuron, tmp_path / "a.nir")
+    assert graph.metadata["lavalike"]["gain"] == "rounded"
+    (found,) = from_nir(tmp_path / "a.nir").layers.values()
+    assert type(found) is proc.LIF
+    assert (np.abs(found.dv.get() - dv) <= ULP).all()
+    assert "gain" not in to_nir(proc.LIF(shape=(2,), du=1, dv=0.25, vth=1)).metadata["lavalike"]
+
+
 def test_a_bias_of_a_connection_is_an_affine():
     dense = proc.Dense(weights=np.eye(3), num_message_bits=24, delay=0)
     constant = Constant(shape=(3,), value=[0.1, 0, -0.1])

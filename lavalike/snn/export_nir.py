@@ -94,6 +94,7 @@ def export_to_nir(
         NirError: a layer or an operation between layers that NIR has no node for, by name.
     """
     from netx.nir import Graph, write
+    from netx.nir.lift import rounded
     from netx.nir.package import as_package
 
     dims = tuple(int(d) for d in ignore_dims) or (0,)
@@ -102,6 +103,8 @@ def export_to_nir(
     writer = _Writer(module, tracer, dims, dt, bool(strict))
     nodes, edges = writer.graph(sample_data, sent)
     noted = {"dt": dt, **writer.notes()}
+    if rounded(nodes.values(), dt):
+        noted["gain"] = "rounded"
     graph = Graph.of(
         Graph(nodes, edges, {"lavalike": noted, "model_name": model_name}), source="export_to_nir"
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +67,8 @@ def to_nir(
 
     NIR has no reset by subtraction, no reset one step late and no ``>=``: these are written as they
     are with a NirWarning, and noted in ``metadata["lavalike"]``, which ``from_nir`` reads, with
-    ``dt``, and ``lag``, how many steps an Output is ahead of the process's port.
+    ``dt``; ``lag``, how many steps an Output is ahead of the process's port; and
+    ``gain = "rounded"``, where r dt / tau is 1 but for its last bit.
 
     Returns:
         The graph.
@@ -123,6 +124,20 @@ def time_constant(keep: np.ndarray, dt: float) -> np.ndarray:
 def factor(taken: np.ndarray, gain: np.ndarray) -> np.ndarray:
     """What ``taken``, times it, is ``gain``."""
     return near(gain / taken, lambda r: taken * r, gain)
+
+
+def rounded(nodes: Iterable[Node], dt: float) -> bool:
+    """Whether the gain of a neuron is 1 but for rounding, as no r of float64's makes it so: what
+    reads the graph is told that it is 1."""
+    close = 4 * np.finfo(np.float64).eps
+    for node in nodes:
+        p = node.params
+        pairs = {"LIF": (("tau", "r"),), "CubaLIF": (("tau_syn", "w_in"), ("tau_mem", "r"))}
+        for tau, r in pairs.get(node.type, ()):
+            gain = (1 - (1 - dt / p[tau])) * p[r]
+            if ((gain != 1) & (np.abs(gain - 1) <= close)).any():
+                return True
+    return False
 
 
 @dataclass
@@ -1018,6 +1033,8 @@ class Lift:
                     NirWarning,
                     stacklevel=6,
                 )
+        if rounded(self.nodes.values(), self.dt):
+            found["gain"] = "rounded"
         if self.hints:
             found["hints"] = self.hints
             warnings.warn(
