@@ -314,7 +314,7 @@ def test_what_is_no_graph_is_told():
         with pytest.raises(lv.NirError, match=text):
             Graph.of(given)
     deep = chain(node("LIF", **LIF))
-    for _ in range(20):
+    for _ in range(40):
         deep = chain(deep)
     with pytest.raises(lv.NirError, match="nested deeper than 32"):
         Graph.of(deep)

@@ -528,3 +528,56 @@ def test_what_snn_cannot_export_is_told_by_name(what):
         warnings.simplefilter("ignore", NirWarning)
         with pytest.raises(lv.NirError, match=text):
             snn.export_to_nir(net, torch.rand(2, 6))
+
+
+# -- bss2 ------------------------------------------------------------------------------------------
+
+
+def chip_graph(**neuron):
+    """As hxtorch writes it: time constants in ms."""
+    one = np.ones(3)
+    p = {"tau_mem": 0.02 * one, "tau_syn": 0.005 * one, "r": 2 * one, "v_leak": 0.1 * one}
+    p |= {"v_threshold": one, "v_reset": 0 * one, **neuron}
+    weight = np.random.default_rng(0).uniform(0, 0.5, (3, 2)).astype(np.float32)
+    nodes = {
+        "in": {"type": "Input", "shape": (2,)},
+        "w": {"type": "Linear", "weight": weight},
+        "lif": {"type": "CubaLIF", **p},
+        "out": {"type": "Output", "shape": (3,)},
+    }
+    return {"nodes": nodes, "edges": [("in", "w"), ("w", "lif"), ("lif", "out")]}
+
+
+def test_bss2_reads_and_writes_as_hxtorch():
+    from lavalike.bss2 import spiking
+
+    given = chip_graph()
+    net = spiking.from_nir(given)
+    assert net.hxnodes["lif"].tau_mem.model_value == 0.02 * 1e-3
+    x = {"in": (torch.rand(50, 2, 2) < 0.5).float()}
+    assert net(x)["lif"].shape == (50, 2, 3)
+    graph = Graph.of(spiking.to_nir(net, x))
+    assert sorted(kinds(graph).values()) == ["CubaLIF", "Input", "Linear", "Output"]
+    assert graph.metadata["lavalike"]["dt"] == pytest.approx(1e-3)  # of 1e-6 s
+    node = next(n for n in graph.nodes.values() if n.type == "CubaLIF")
+    for name, value in given["nodes"]["lif"].items():
+        if name != "type":
+            assert node.params[name] == pytest.approx(value)
+    data = spiking.to_nir_data({"lif": x["in"]}, net)
+    assert torch.equal(spiking.from_nir_data(data, net)["lif"], x["in"])
+
+
+def test_what_bss2_has_not_is_told_by_name():
+    from lavalike.bss2 import spiking
+
+    with pytest.raises(lv.NirError, match=r"lif: tau_mem: differs from neuron to neuron"):
+        spiking.from_nir(chip_graph(tau_mem=np.array([1.0, 2, 3])))
+    looped = chip_graph()
+    looped["nodes"]["rec"] = {"type": "Linear", "weight": np.eye(3)}
+    looped["edges"] += [("lif", "rec"), ("rec", "lif")]
+    with pytest.raises(lv.NirError, match="close a loop"):
+        spiking.from_nir(looped)
+    other = chip_graph()
+    other["nodes"]["lif"] = {"type": "Threshold", "threshold": np.ones(3)}
+    with pytest.raises(lv.NirError, match="lif: type: is Threshold"):
+        spiking.from_nir(other)

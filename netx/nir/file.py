@@ -21,7 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lavalike.arguments import shown
+from lavalike.arguments import ANY, PATH, arguments, shown
 from lavalike.errors import ExportError, NetFileError, NirError
 from netx import sizes, trust, writer
 from netx.nir import graph as graphs
@@ -34,6 +34,7 @@ MAX_TEXTS = 2 * graphs.MAX_EDGES
 MAX_TEXT = 1 << 20  # bytes of one
 
 
+@arguments(path=PATH)
 def read(path: str | os.PathLike[str]) -> Graph:
     """The graph of a file, checked: every type, parameter, edge and shape.
 
@@ -220,6 +221,7 @@ def budget(graph: Graph, stored: int) -> None:
 # -- writing ---------------------------------------------------------------------------------------
 
 
+@arguments(path=PATH, graph=ANY)
 def write(path: str | os.PathLike[str], graph: Any) -> Path:
     """Write a graph; the same graph gives the same bytes, and the file is whole or not there.
 
