@@ -20,6 +20,7 @@
      +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
      +- FixedPointError (ValueError)     a value that fixed point cannot hold: layer, value, remedy
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
+     +- MissingExtraError (ModuleNotFoundError)  a package that only some calls need is not installed
      +- ConformanceError (AssertionError) a model or backend that does not compute what all do
      (lavalike.testing)
 
@@ -167,11 +168,17 @@ class FixedPointError(LavalikeError, ValueError):
 
 
 class GraphFileError(LavalikeError, ValueError):
-    """What a file of a compiled graph cannot hold, or what is wrong with one: file and place."""
+    """What a file of a compiled graph, a checkpoint or a recording cannot hold, or what is wrong
+    with one: file and place."""
 
 
 class ExportError(LavalikeError, ValueError):
     """A layer cannot be exported so that the file computes what was trained."""
+
+
+class MissingExtraError(LavalikeError, ModuleNotFoundError):
+    """A package that this call needs, and others do not, is not installed; the message has the
+    command that installs it. ``name`` is the package's."""
 
 
 class ConformanceError(LavalikeError, AssertionError):

@@ -36,6 +36,8 @@ NAMESPACES = [
     "lavalike.backends.torch",
     "lavalike.fused",
     "lavalike.operations",
+    "lavalike.plot",
+    "lavalike.report",
     "lavalike.compat",
     "lavalike.testing",
     "lavalike.snn",
