@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import lavalike
 from lavalike.arguments import did_you_mean
@@ -64,9 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = commands.add_parser(
         "run",
-        help="run a .net file on an array of messages, or program.py with its arguments, over MPI's ranks where mpirun starts it",
+        help="run a .net or .nir file on an array of messages, or program.py with its arguments, over MPI's ranks where "
+        "mpirun starts it",
     )
-    run.add_argument("file", type=Path, help="a .net file, or a program.py")
+    run.add_argument("file", type=Path, help="a .net or .nir file, or a program.py")
     run.add_argument(
         "--input",
         type=Path,
@@ -81,9 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--precision",
-        default="fixed_pt",
         choices=["fixed_pt", "floating_pt"],
-        help="Loihi's integers, or floating point (default: fixed_pt)",
+        help="Loihi's integers, or floating point (default: fixed_pt, of a .nir file floating_pt)",
     )
     run.add_argument(
         "--values",
@@ -91,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         help="input and output are the trained network's values, not integer messages",
     )
     run.add_argument("--steps", type=int, help="default: the length of the input")
-    info = commands.add_parser("info", help="what a .net file holds")
-    info.add_argument("file", type=Path, help="a .net file")
+    info = commands.add_parser("info", help="what a .net or .nir file holds")
+    info.add_argument("file", type=Path, help="a .net or .nir file")
     info.add_argument(
         "--exact", action="store_true", help="refuse what Lava's loader dropped or clipped"
     )
@@ -142,6 +142,13 @@ def _parser() -> argparse.ArgumentParser:
             nargs=3,
             metavar=("X", "Y", "C"),
             help="where the file has no input layer",
+        )
+        sub.add_argument(
+            "--dt", type=float, help="seconds a step of a .nir file, which does not say it: 1e-4"
+        )
+        sub.add_argument(
+            "--convention",
+            help="how a .nir file is computed in steps: nir (default), norse, norse-exported, snntorch, sinabs, spikingjelly",
         )
     doctor = commands.add_parser("doctor", help="versions, backends, devices, the kernel cache")
     doctor.add_argument(
@@ -199,9 +206,11 @@ def _run(args: argparse.Namespace) -> int:
 
         return mpi.over_ranks(lambda: _simulate(args), "")
     elif args.command == "info":
-        import netx
+        print(_network(args))
+        if _is_nir(args.file):
+            from netx.nir import explain
 
-        print(netx.hdf5.Network(args.file, input_shape=args.input_shape, exact=args.exact))
+            print(f"\n{explain(args.file, args.dt, args.convention or 'nir')}")
     elif args.command == "sign":
         import netx
 
@@ -238,18 +247,49 @@ def _looked(args: argparse.Namespace) -> tuple[str, bool]:
     return check(args.target, args.backend, args.model)
 
 
+def _is_nir(path: Path) -> bool:
+    return path.suffix.lower() == ".nir"
+
+
+def _network(args: argparse.Namespace) -> Any:
+    """The network of the file; InputError for options that its kind of file has no use for."""
+    nir = _is_nir(args.file)
+    strange = ("input_shape", "exact", "values") if nir else ("dt", "convention")
+    for name in strange:
+        if getattr(args, name, None):
+            raise InputError(
+                f"--{name.replace('_', '-')}: {args.file} is a {'.nir' if nir else '.net'} file, which has no use for it; "
+                "leave it out"
+            )
+    if nir:
+        from netx.nir import from_nir
+
+        return from_nir(args.file, args.dt, args.convention or "nir")
+    import netx
+
+    return netx.hdf5.Network(
+        args.file, input_shape=args.input_shape, exact=getattr(args, "exact", False)
+    )
+
+
 def _simulate(args: argparse.Namespace) -> int:
     import numpy as np
 
     import lavalike as lv
-    import netx
     from lavalike.atomic import write_atomically
     from lavalike.commands.targets import array
 
     _check_output(args.output, args.file, args.input)
     x = array(args.input)
-    net = netx.hdf5.Network(args.file, input_shape=args.input_shape)
-    config = lv.RunConfig(backend=args.backend, precision=args.precision)
+    net = _network(args)
+    nir = _is_nir(args.file)
+    for ports, kind in ((net.in_ports, "Input"), (net.out_ports, "Output")):
+        if len(ports) != 1:
+            raise InputError(
+                f"{args.file}: {len(ports)} {kind} nodes; run takes a file with one. lavalike.simulate feeds several by name"
+            )
+    precision: Any = args.precision or ("floating_pt" if nir else "fixed_pt")
+    config = lv.RunConfig(backend=args.backend, precision=precision)
     rec = lv.simulate(net, {"inp": net.encode(x) if args.values else x}, args.steps, config)
     y = net.decode(rec["out"]) if args.values else rec["out"]
     try:
@@ -258,7 +298,7 @@ def _simulate(args: argparse.Namespace) -> int:
         raise InputError(f"{args.output}: cannot be written: {e}") from e
     print(
         f"{args.output}: {y.shape} {y.dtype}"
-        + (f", column t is the trained network's t - {net.lag}" if net.ours and net.lag else "")
+        + (f", column t is the trained network's t - {net.lag}" if net.lag and net.ours else "")
     )
     return 0
 

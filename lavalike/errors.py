@@ -16,6 +16,7 @@
      |   +- WorkerError                a worker process that cannot be started, has ended or does not answer
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
+     |   +- NirError                     a NIR graph or file: file, node, parameter, found, remedy
      +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
      +- FixedPointError (ValueError)     a value that fixed point cannot hold: layer, value, remedy
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
@@ -140,6 +141,26 @@ class NetFileError(LavalikeError, ValueError):
         self.path, self.key = str(path), key
         where = f"{path}: {key}" if key else str(path)
         super().__init__(f"{where}: {problem}")
+
+
+class NirError(NetFileError):
+    """A NIR graph or file that is damaged or hostile, or says what cannot be read or written as it
+    is meant.
+
+    Attributes: ``file`` ("graph" where there is none), ``node`` (its name, within subgraphs with
+    ``/``, or ""), ``parameter`` (of that node, or ""), ``found``, ``remedy``.
+    """
+
+    def __init__(
+        self, file: object, node: str = "", parameter: str = "", found: str = "", remedy: str = ""
+    ) -> None:
+        self.file, self.node, self.parameter = str(file), node, parameter
+        self.found, self.remedy = found, remedy
+        key = ": ".join(part for part in (node, parameter) if part)
+        super().__init__(file, key, "; ".join(part for part in (found, remedy) if part))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return NirError, (self.file, self.node, self.parameter, self.found, self.remedy)
 
 
 class FixedPointError(LavalikeError, ValueError):

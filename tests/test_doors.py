@@ -27,6 +27,7 @@ NAMESPACES = [
     "lavalike.learning",
     "lavalike.networks",
     "lavalike.proc.clp",
+    "lavalike.proc.nir",
     "lavalike.proc.io",
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
@@ -120,6 +121,7 @@ NAMESPACES = [
     "lavalike.datasets.transforms",
     "netx",
     "netx.hdf5",
+    "netx.nir",
     "netx.blocks.process",
 ]
 ROOMS = [
