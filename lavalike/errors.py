@@ -9,6 +9,7 @@
      +- InputError (ValueError)          data handed to a run, a network or a layer
      |   +- NotRecordedError (KeyError)  what a Recording does not hold
      |   +- NotAvailableError (NotImplementedError)  what a layer cannot do by its nature
+     |   +- MissingFileError (FileNotFoundError)  a file or folder that is not there
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
      |   +- DeadlockError              all that is left of a step waits for each other
      |       +- ChannelDeadlockError   a run and the program around it wait for each other, or nobody is left to wait for
@@ -61,6 +62,10 @@ class InputError(LavalikeError, ValueError):
 
 class NotAvailableError(InputError, NotImplementedError):
     """A layer is asked for what it cannot do by its nature."""
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder of data is not there; the message says which, and what was expected."""
 
 
 class BackendError(ModelSelectionError, InputError):

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
     ("errors", "text", "atomic", "cache", "logs"),
-    ("arguments", "container"),
+    ("arguments", "container", "progress"),
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
@@ -27,7 +27,7 @@ LEVELS = [
     ("runtime",),
     ("record",),
     ("netx",),
-    ("compiled", "fixed"),
+    ("compiled", "fixed", "events", "weights"),
     ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
     ("bootstrap",),
     ("netx.comparison",),  # of what was trained with its file
