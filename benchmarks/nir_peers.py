@@ -34,7 +34,7 @@ READ: dict[tuple[str, str], tuple[dict[str, Any], bool]] = {
     ("norse", "LIFBoxCell"): ({"dt": 1e-3, "convention": "norse-exported"}, True),
     ("norse", "LIBoxCell"): ({"dt": 1e-3, "convention": "norse-exported"}, True),
     ("norse", "IAFCell"): ({"dt": 1e-3, "convention": "norse-exported"}, True),
-    ("norse", "LIFCell"): ({"dt": 1e-3, "convention": "norse-exported"}, False),
+    ("norse", "LIFCell"): ({"dt": 1e-3, "convention": "norse-exported"}, True),
     ("snntorch", "Leaky, zero, no delay"): ({"convention": "snntorch"}, True),
     ("snntorch", "Synaptic, zero, no delay"): ({"convention": "snntorch"}, True),
     ("snntorch", "Leaky, defaults"): ({"convention": "snntorch"}, False),

@@ -68,14 +68,14 @@ class _Damage(Exception):
     """What is wrong, without its place."""
 
 
-def check(path: Path, fail: Fail, sequences: bool = False, depth: int = MAX_DEPTH) -> Plain | None:
+def check(path: Path, fail: Fail, depth: int = MAX_DEPTH, sequences: bool = False) -> Plain | None:
     """Raise what ``fail(key, problem)`` makes unless the library can be trusted with the file at
     ``path``, whose groups may be nested ``depth`` deep; what was found, or None for a file that a
     child process has read. ``sequences`` of numbers, of any lengths, are allowed where a file of
     data has them; a child looks at them."""
     try:
         with open(path, "rb") as file:
-            return Plain(file, os.fstat(file.fileno()).st_size, fail, sequences, depth)
+            return Plain(file, os.fstat(file.fileno()).st_size, fail, depth, sequences)
     except Other as e:
         _in_a_child(path, fail, str(e), depth)
         return None
@@ -85,15 +85,10 @@ class Plain:
     """The walk. ``inflate(key)`` must be asked before a dataset's values are read."""
 
     def __init__(
-        self,
-        file,
-        size: int,
-        fail: Fail,
-        sequences: bool = False,
-        depth: int = MAX_DEPTH,
+        self, file, size: int, fail: Fail, depth: int = MAX_DEPTH, sequences: bool = False
     ) -> None:
-        self.file, self.size, self.make, self.key = file, size, fail, ""
-        self.sequences, self.deepest = sequences, depth
+        self.file, self.size, self.make, self.key, self.deepest = file, size, fail, "", depth
+        self.sequences = sequences
         self.met: set[int] = set()
         self.heaps: dict[int, dict[int, int]] = {}
         self.nodes = self.attributes = 0

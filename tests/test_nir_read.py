@@ -236,11 +236,12 @@ def test_norse():
     graph = chain("IF", r=1, v_threshold=1, v_reset=0)
     np.testing.assert_array_equal(sent(from_nir(graph, dt, "norse"), NOISE), by_hand(iaf, v=0.0))
 
-    def cell(x, s):  # a jump of the current, which the membrane hears in the next step
-        v = s["v"] + dt * rate * ((leak - s["v"]) + s["i"])
+    def cell(x, s):  # a jump of the current, which then decays
+        i = s["i"] + x
+        v = s["v"] + dt * rate * ((leak - s["v"]) + i)
         z = v > th
         s["v"] = np.where(z, 0, v)
-        s["i"] = s["i"] - dt * 200.0 * s["i"] + x
+        s["i"] = i - dt * 200.0 * i
         return z
 
     times = {"tau_syn": 1e-3 / 200, "tau_mem": 1e-3 / rate}

@@ -105,7 +105,7 @@ class Convention:
 CONVENTIONS: Mapping[str, Convention] = {
     "nir": Convention(),
     "norse": Convention(gain="norse", reset="zero"),
-    "norse-exported": Convention(gain="norse", synapse="jump", order="old", tau=1e3),
+    "norse-exported": Convention(gain="norse", synapse="jump", tau=1e3),
     "snntorch": Convention(dt=1e-4, gain="rounded"),
     "sinabs": Convention(dt=1.0, integrator="exp", reset="subtract", compare=">=", gain="unit"),
     "spikingjelly": Convention(compare=">=", gain="rounded", v_init="reset"),

@@ -1,6 +1,6 @@
 """Seconds to load NIR files, and to their first step.
 
-    python -m benchmarks.nir [--files FOLDER] [--repeats N]
+    python -m benchmarks.nir_load [--files FOLDER] [--repeats N]
 
 The paper's recurrent Braille networks and its convolutional network (tests/data/nir): the file
 alone, the file as a graph of processes, and its first step on numba with kernels that are compiled
