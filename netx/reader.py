@@ -168,7 +168,7 @@ class Reader:
             raise self.fail("", "there is no such file")
         self.here = ""  # what is looked at, for what h5py says of damage
         try:
-            self.plain = trust.check(self.path, self.fail, self.depth)
+            self.plain = trust.check(self.path, self.fail, depth=self.depth)
             with h5py.File(self.path, "r") as file:
                 return use(file)
         except NetFileError:
