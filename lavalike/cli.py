@@ -14,6 +14,7 @@ from lavalike.arguments import did_you_mean
 from lavalike.commands.new import KINDS, new
 from lavalike.errors import InputError, LavalikeError
 
+PICTURES = ("raster", "traces", "activity", "weights", "connectivity")
 EXTRAS = ("torch", "matplotlib", "tqdm")
 
 
@@ -135,7 +136,46 @@ def _parser() -> argparse.ArgumentParser:
         default="process",
         help="; ".join(f"{name}: {what}" for name, what in KINDS.items()) + " (default: process)",
     )
-    for sub in (run, info):
+    draw = commands.add_parser("plot", help="spikes, values, events or weights as a picture")
+    draw.add_argument(
+        "file",
+        type=Path,
+        help="npy: (*shape, time); h5: a saved Recording; aedat, bin, csv or the like: events; .net, .nir: a network",
+    )
+    draw.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the picture: .png, .svg or .pdf, as its suffix says",
+    )
+    draw.add_argument(
+        "--kind",
+        choices=PICTURES,
+        help="default: raster of spikes and events, traces of other values, weights of a network",
+    )
+    draw.add_argument(
+        "--of",
+        help="what of a Recording, or which connection of a network (default: all, the only)",
+    )
+    draw.add_argument("--sample", type=int, default=0, help="which of a batch (default: 0)")
+    page = commands.add_parser(
+        "report", help="a network and a run of it as one HTML page: layers, graph, activity, energy"
+    )
+    page.add_argument("file", type=Path, help="a .net or .nir file")
+    page.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        help="npy: messages (*shape, time) or (batch, *shape, time)",
+    )
+    page.add_argument("--out", type=Path, help="default: the file's name with .html, here")
+    page.add_argument(
+        "--values",
+        action="store_true",
+        help="the input is the trained network's values, not integer messages",
+    )
+    page.add_argument("--steps", type=int, help="default: the length of the input")
+    for sub in (run, info, draw, page):
         sub.add_argument(
             "--input-shape",
             type=int,
@@ -226,6 +266,26 @@ def _run(args: argparse.Namespace) -> int:
         written = new(args.folder, args.template)
         print("\n".join(map(str, written)))
         print(f"next: cd {args.folder} && python -m pip install -e '.[test]' && python -m pytest")
+    elif args.command == "plot":
+        from lavalike.commands.picture import picture
+
+        network = args.file.suffix.lower() in (".net", ".nir")
+        if args.sample < 0:
+            raise InputError(f"--sample is >= 0, got {args.sample}")
+        picture(
+            args.file,
+            args.out,
+            _network(args) if network else None,
+            *(args.kind, args.of, args.sample, None if network else args.dt),
+        )
+        print(args.out)
+    elif args.command == "report":
+        from lavalike.report import report
+
+        net = _network(args)
+        out = args.out or Path(f"{args.file.stem}.html")
+        _check_output(out, args.file, args.input, option="--out")
+        print(report(net, args.input, out, values=args.values, steps=args.steps))
     elif args.command in ("compare", "check"):
         text, fine = _looked(args)
         print(text)
@@ -303,14 +363,14 @@ def _simulate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_output(output: Path, *inputs: Path) -> None:
+def _check_output(output: Path, *inputs: Path, option: str = "--output") -> None:
     """InputError, before anything is computed, for a place that cannot be written, or that holds
     what is read."""
     if not output.parent.is_dir() or output.is_dir():
         raise InputError(
-            f"--output {output}: cannot be written: {output.parent if not output.is_dir() else output} is "
+            f"{option} {output}: cannot be written: {output.parent if not output.is_dir() else output} is "
             f"{'a' if output.is_dir() else 'no'} folder"
         )
     for path in inputs:
         if output.exists() and path.exists() and output.samefile(path):
-            raise InputError(f"--output {output} is what is read, {path}; name another file")
+            raise InputError(f"{option} {output} is what is read, {path}; name another file")

@@ -15,8 +15,7 @@ from lavalike.extras import needed
 from lavalike.process import AbstractProcess
 from lavalike.process.process import walk
 
-KINDS = ("raster", "traces", "activity", "weights", "connectivity")
-OVER_TIME = KINDS[:3]
+OVER_TIME = ("raster", "traces", "activity")
 
 
 def picture(
@@ -32,7 +31,7 @@ def picture(
 
     Args:
         network: what the file holds where that is a network.
-        kind: one of KINDS. Default: a raster of spikes and events, traces of other values, weights
+        kind: as the function of :mod:`lavalike.plot`. Default: a raster of spikes and events, traces of other values, weights
             of a network.
         of: what of a recording, or the path of a connection of a network. Default: all that is
             recorded; the only connection.
@@ -44,7 +43,9 @@ def picture(
     else:
         data = _data(file)
         if kind not in (None, *OVER_TIME):
-            raise InputError(f"--kind {kind}: of networks; {file} is drawn as {', '.join(OVER_TIME)}")
+            raise InputError(
+                f"--kind {kind}: of networks; {file} is drawn as {', '.join(OVER_TIME)}"
+            )
         ax = _over_time(data, kind, of, sample, dt)
     figure = np.ravel(ax)[0].figure
     try:
@@ -92,7 +93,9 @@ def _one(kind: str, of: str | None) -> Any:
 
 def _of_network(file: Path, network: AbstractProcess, kind: str, of: str | None) -> Any:
     if kind in OVER_TIME:
-        raise InputError(f"--kind {kind}: {file} is a network; draw what was recorded of a run of it")
+        raise InputError(
+            f"--kind {kind}: {file} is a network; draw what was recorded of a run of it"
+        )
     known = {
         p.path[len(network.path) :].lstrip("."): p
         for p in walk(network)
