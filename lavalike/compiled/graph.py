@@ -112,9 +112,8 @@ class Compiled:
         values of the file.
 
         A file is not trusted: it names classes and holds data, and nothing in it is run. Processes
-            are made by their constructors,
-        which check their arguments, and only of classes of lavalike, netx, and those that are
-        allowed.
+        are made by their constructors, which check their arguments, and only of classes of
+        lavalike, netx, and those that are allowed.
 
         Args:
             path: of the file.

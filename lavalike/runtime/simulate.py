@@ -44,7 +44,11 @@ TARGETS = Rule(
 
 
 class AmbiguousError(InputError):
-    """Several parts go by the name."""
+    """Several parts go by the name.
+
+    Causes: a name that more than one process, port or Var has.
+    Remedy: the port or Var itself, or its path (``net.hidden.v``).
+    """
 
 
 class Recording(Mapping[Any, np.ndarray]):
