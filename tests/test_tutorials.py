@@ -18,7 +18,7 @@ ALL = sorted((ROOT / "tutorials").glob("*.ipynb"))
 WITH_OUTPUTS = ("02", "09", "10")  # they compute the same in quick mode
 
 
-def run(path, folder):
+def run(path, folder, timeout=300):
     """The notebook, executed in a kernel in ``folder``."""
     import nbformat
     from nbclient import NotebookClient
@@ -26,7 +26,7 @@ def run(path, folder):
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
         notebook,
-        timeout=300,
+        timeout=timeout,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
@@ -66,7 +66,7 @@ def main(names: list[str]) -> None:
 
     for path in (p for p in ALL if p.name.startswith(tuple(names))):
         metadata = nbformat.read(path, as_version=4).metadata
-        notebook = run(path, Path.cwd())
+        notebook = run(path, Path.cwd(), timeout=None)
         notebook.metadata = metadata
         for count, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
             cell.execution_count = count + 1

@@ -35,6 +35,12 @@ class Compiled:
 
     Attributes: ``process``, the one that was asked for; ``config``; ``compiled["net.lif"]`` is the
         process of that path.
+
+    Example:
+        >>> compiled = lv.compile(proc.LIF(shape=(3,), name="lif"))
+        >>> compiled.run(lv.RunSteps(10))
+        >>> compiled["lif"].step
+        10
     """
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:

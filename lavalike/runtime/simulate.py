@@ -57,7 +57,14 @@ class Recording(Mapping[Any, np.ndarray]):
     ran; RunError where that was elsewhere (simulate_many).
 
     What was not recorded is a NotRecordedError (InputError and KeyError), so that ``in`` and
-    ``get`` act as those of a dict."""
+    ``get`` act as those of a dict.
+
+    Example:
+        >>> lif = proc.LIF(shape=(3,), vth=1.0)
+        >>> rec = lv.simulate(lif, {"a_in": np.ones((2, 3, 20))}, record=[lif.v])
+        >>> rec["s_out"].shape, rec[lif.v].shape, lif.u in rec
+        ((2, 3, 20), (2, 3, 20), False)
+    """
 
     def __init__(
         self,

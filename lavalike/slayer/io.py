@@ -79,6 +79,12 @@ def _whole(t: np.ndarray) -> np.ndarray:
 class Event:
     """Spikes with place, channel and time.
 
+    Example:
+        >>> x, y, polarity, ms = [1, 2], [0, 3], [0, 1], [0.5, 2.0]
+        >>> event = slayer.io.Event(x, y, polarity, ms)
+        >>> event.fill_tensor(torch.zeros(2, 4, 4, 3)).sum()
+        tensor(2.)
+
     Args:
         x_event: x indices, (events,).
         y_event: y indices, or None for events in one dimension.
