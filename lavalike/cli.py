@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+import lavalike
+from lavalike.arguments import did_you_mean
+from lavalike.commands.new import KINDS, new
 from lavalike.errors import InputError, LavalikeError
 
 EXTRAS = ("torch", "matplotlib", "tqdm")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Whose errors are one line, with the nearest of what there is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}{self._near(message)}; see {self.prog} --help\n")
+
+    def _near(self, message: str) -> str:
+        if "invalid choice" in message:
+            known = [str(c) for a in self._actions for c in a.choices or ()]
+            return did_you_mean(message.split("'")[1], known)
+        if not message.startswith("unrecognized arguments"):
+            return ""
+        below = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        every = [self, *(parser for a in below for parser in a.choices.values())]
+        options = [o for parser in every for a in parser._actions for o in a.option_strings]
+        return next((near for w in message.split() if (near := did_you_mean(w, options))), "")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lavalike", description="Neuromorphic networks as processes with swappable models."
     )
+    parser.add_argument("--version", action="version", version=f"lavalike {lavalike.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser(
         "demo", help="train, export, load, run and swap: a table and a picture, in about a minute"
@@ -31,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(),
         help="folder for the files and the picture (default: here)",
     )
-    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument(
+        "--seed", type=int, default=0, help="of the data, the weights and the chip (default: 0)"
+    )
     demo.add_argument(
         "--bss2",
         action="store_true",
@@ -41,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         help="run a .net file on an array of messages, or program.py with its arguments, over MPI's ranks where mpirun starts it",
     )
-    run.add_argument("file", type=Path)
+    run.add_argument("file", type=Path, help="a .net file, or a program.py")
     run.add_argument(
         "--input",
         type=Path,
@@ -51,8 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--output", type=Path, required=True, help="npy: what the last layer sends, the same layout"
     )
-    run.add_argument("--backend", default="numba")
-    run.add_argument("--precision", default="fixed_pt", choices=["fixed_pt", "floating_pt"])
+    run.add_argument(
+        "--backend", default="numba", help="numba, torch, bss2 or another's (default: numba)"
+    )
+    run.add_argument(
+        "--precision",
+        default="fixed_pt",
+        choices=["fixed_pt", "floating_pt"],
+        help="Loihi's integers, or floating point (default: fixed_pt)",
+    )
     run.add_argument(
         "--values",
         action="store_true",
@@ -60,15 +92,49 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--steps", type=int, help="default: the length of the input")
     info = commands.add_parser("info", help="what a .net file holds")
-    info.add_argument("file", type=Path)
+    info.add_argument("file", type=Path, help="a .net file")
     info.add_argument(
         "--exact", action="store_true", help="refuse what Lava's loader dropped or clipped"
     )
     sign = commands.add_parser(
         "sign", help="copy a .net file with a digest of all it holds, so that later damage is told"
     )
-    sign.add_argument("file", type=Path)
-    sign.add_argument("target", type=Path)
+    sign.add_argument("file", type=Path, help="a .net file")
+    sign.add_argument("target", type=Path, help="the copy, which must not be there yet")
+    compare = commands.add_parser(
+        "compare", help="where a trained network and its file first differ, or two files"
+    )
+    compare.add_argument(
+        "first", help="program.py:NAME or package.module:NAME of a trained network, or a .net file"
+    )
+    compare.add_argument("file", type=Path, help="a .net file")
+    compare.add_argument(
+        "--input",
+        type=Path,
+        help="npy: what the trained network takes, (batch, *shape, time) (default: random)",
+    )
+    check = commands.add_parser(
+        "check", help="a file, a process or a model against every rule that it must keep"
+    )
+    check.add_argument(
+        "target",
+        help="a .net file, or program.py:NAME of a process or of a function that makes one",
+    )
+    check.add_argument("--model", metavar="NAME", help="check this ProcessModel of program.py")
+    check.add_argument(
+        "--backend",
+        nargs="+",
+        default=["numba", "torch"],
+        help="by which the graph is run (default: numba torch)",
+    )
+    start = commands.add_parser("new", help="a project to begin from, with a test that passes")
+    start.add_argument("folder", type=Path, help="which is made; its name is the package's")
+    start.add_argument(
+        "--template",
+        choices=list(KINDS),
+        default="process",
+        help="; ".join(f"{name}: {what}" for name, what in KINDS.items()) + " (default: process)",
+    )
     for sub in (run, info):
         sub.add_argument(
             "--input-shape",
@@ -77,7 +143,12 @@ def _parser() -> argparse.ArgumentParser:
             metavar=("X", "Y", "C"),
             help="where the file has no input layer",
         )
-    commands.add_parser("doctor", help="versions, backends, devices")
+    doctor = commands.add_parser("doctor", help="versions, backends, devices, the kernel cache")
+    doctor.add_argument(
+        "--report",
+        action="store_true",
+        help="as a block to paste into a report of a bug, with what it is asked about",
+    )
     commands.add_parser("warm", help="compile all kernels of the library into the cache now")
     return parser
 
@@ -98,6 +169,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who read what is printed has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ModuleNotFoundError as e:
         if e.name not in EXTRAS:
             raise
@@ -136,14 +210,32 @@ def _run(args: argparse.Namespace) -> int:
             f"{args.target}: {len(signed.layers)} layers, signed; they mean what {'slayer trained' if signed.ours else 'lava-dl read'}"
         )
     elif args.command == "doctor":
-        from lavalike.doctor import report
+        from lavalike import doctor
 
-        print(report())
+        print(doctor.bug_report() if args.report else doctor.report())
+    elif args.command == "new":
+        written = new(args.folder, args.template)
+        print("\n".join(map(str, written)))
+        print(f"next: cd {args.folder} && python -m pip install -e '.[test]' && python -m pytest")
+    elif args.command in ("compare", "check"):
+        text, fine = _looked(args)
+        print(text)
+        return 0 if fine else 1
     else:
         from lavalike.doctor import warm
 
         print(f"{warm()} kernels are compiled and cached")
     return 0
+
+
+def _looked(args: argparse.Namespace) -> tuple[str, bool]:
+    if args.command == "compare":
+        from lavalike.commands.compare import compare
+
+        return compare(args.first, args.file, args.input)
+    from lavalike.commands.check import check
+
+    return check(args.target, args.backend, args.model)
 
 
 def _simulate(args: argparse.Namespace) -> int:
@@ -152,14 +244,10 @@ def _simulate(args: argparse.Namespace) -> int:
     import lavalike as lv
     import netx
     from lavalike.atomic import write_atomically
+    from lavalike.commands.targets import array
 
     _check_output(args.output, args.file, args.input)
-    try:
-        x = np.load(args.input, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-        raise InputError(f"{args.input}: not an npy file: {e}") from e
-    if not isinstance(x, np.ndarray):
-        raise InputError(f"{args.input}: one array in an npy file is expected, not an npz")
+    x = array(args.input)
     net = netx.hdf5.Network(args.file, input_shape=args.input_shape)
     config = lv.RunConfig(backend=args.backend, precision=args.precision)
     rec = lv.simulate(net, {"inp": net.encode(x) if args.values else x}, args.steps, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,17 @@ from lavalike.text import table
 if TYPE_CHECKING:
     from lavalike.cache import State
 
+VARIABLES = (
+    "LAVALIKE_",
+    "NUMBA_",
+    "OMP_",
+    "MKL_",
+    "KMP_",
+    "TORCH",
+    "ATEN_",
+    "CUDA_VISIBLE",
+    "TRITON_",
+)
 PACKAGES = ("numpy", "numba", "h5py", "greenlet", "torch", "matplotlib", "tqdm")
 
 
@@ -46,6 +58,47 @@ def report() -> str:
             _kernel_cache(),
         ]
     )
+
+
+def bug_report() -> str:
+    """:func:`report` as a block to paste into an issue, with what decides besides: the processor,
+    memory, and variables of the environment that lavalike, its threads and its compilers read. The
+    home folder is written ``~``."""
+    asked = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(VARIABLES)]
+    said = "\n".join(
+        [
+            report(),
+            "",
+            f"processor: {_processor()}; {os.cpu_count()} cores",
+            f"environment: {', '.join(asked) or 'nothing that matters is set'}",
+        ]
+    )
+    home = os.path.expanduser("~")
+    said = said if home in ("/", "~") else said.replace(home, "~")
+    return "\n".join(
+        [
+            "**What I did** (the shortest program that shows it):",
+            "",
+            "**What I expected, and what happened** (the whole error, as text):",
+            "",
+            "<details><summary>lavalike doctor --report</summary>",
+            "",
+            "```",
+            said,
+            "```",
+            "",
+            "</details>",
+        ]
+    )
+
+
+def _processor() -> str:
+    try:
+        from llvmlite import binding
+    except ImportError:
+        return platform.processor() or platform.machine()
+    wide = [f for f in ("avx2", "avx512f", "neon", "sve") if binding.get_host_cpu_features().get(f)]
+    return " ".join([binding.get_host_cpu_name(), *wide])
 
 
 def _kernel_cache() -> str:

@@ -15,9 +15,10 @@
      |   +- WorkerError                a worker process that cannot be started, has ended or does not answer
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
-     +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
+     +- GraphFileError (ValueError) a file of a graph, a checkpoint or a recording: what it cannot hold, or what is wrong with it
      +- FixedPointError (ValueError)     a value that fixed point cannot hold: layer, value, remedy
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
+     +- MissingExtraError (ModuleNotFoundError)  a package that only some calls need is not installed
      +- ConformanceError (AssertionError) a model or backend that does not compute what all do
      (lavalike.testing)
 
@@ -217,7 +218,8 @@ class FixedPointError(LavalikeError, ValueError):
 
 
 class GraphFileError(LavalikeError, ValueError):
-    """What a file of a compiled graph or a checkpoint cannot hold, or what is wrong with one.
+    """What a file of a compiled graph, a checkpoint or a recording cannot hold, or what is wrong
+    with one.
 
     Causes: a class that is not found by its name, or not allowed; an argument that is no data; a
     damaged file; a checkpoint of another graph.
@@ -233,6 +235,11 @@ class ExportError(LavalikeError, ValueError):
     thresholds off their grid.
     Remedy: the message names the layer and why. Nothing was written.
     """
+
+
+class MissingExtraError(LavalikeError, ModuleNotFoundError):
+    """A package that this call needs, and others do not, is not installed; the message has the
+    command that installs it. ``name`` is the package's."""
 
 
 class ConformanceError(LavalikeError, AssertionError):

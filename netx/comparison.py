@@ -182,7 +182,7 @@ def compare(
     loaded = file if isinstance(file, Network) else Network(file)
     lag = max(layer.lag for layer in loaded.layers)
     inputs = torch.as_tensor(
-        _random(loaded, steps + lag) if x is None else as_numbers(x), dtype=torch.float32
+        random_input(loaded, steps + lag) if x is None else as_numbers(x), dtype=torch.float32
     )
     if inputs.dim() < 3:
         raise InputError(
@@ -281,7 +281,8 @@ def compare(
     return Comparison(first is None and not problem, first, layers, whole=whole, problem=problem)
 
 
-def _random(loaded: Network, steps: int) -> np.ndarray:
+def random_input(loaded: Network, steps: int) -> np.ndarray:
+    """Two samples of what the network takes, (2, \\*shape, steps), in its trained values."""
     rng = np.random.default_rng(0)
     shape = (2, *loaded.inp.shape[::-1], steps)
     if loaded.in_layer.kind == "input" or loaded.input_message_bits:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
+import runpy
+import tomllib
 
 import numpy as np
 import pytest
+import torch
 
 import netx
 from lavalike import doctor, fused, slayer
@@ -182,7 +187,9 @@ def test_unknown_commands_and_options_are_status_2(words, capsys):
     with pytest.raises(SystemExit) as e:
         main(words)
     assert e.value.code == 2
-    assert "error" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.endswith("--help\n")
 
 
 def test_ctrl_c_is_status_130(monkeypatch):
@@ -257,3 +264,172 @@ def test_the_mnist_reader(tmp_path):
     assert data.x_train.shape == (20, 784)
     assert data.x_train.max() <= 1
     assert data.classes == 10
+
+
+# -- check, compare, new ---------------------------------------------------------------------------
+
+PROGRAM = """
+import torch
+import lavalike as lv
+from lavalike import proc, slayer
+
+P = {"threshold": 0.3, "current_decay": 0.5, "voltage_decay": 0.1}
+torch.manual_seed(0)
+net = [slayer.block.cuba.Dense(P, 6, 5, weight_scale=3), slayer.block.cuba.Dense(P, 5, 3, weight_scale=3)]
+
+
+def lif():
+    return proc.LIF(shape=(2,))
+
+
+class Twice(lv.AbstractProcess):
+    def __init__(self):
+        super().__init__()
+        self.a_in, self.s_out = lv.InPort((2,)), lv.OutPort((2,))
+
+
+@lv.implements(Twice, backend="torch", precision="floating_pt")
+class Right(lv.TorchModel):
+    def step(self, t, inputs, state, c):
+        return {"s_out": 2 * inputs["a_in"]}, state
+
+
+@lv.implements(Twice, backend="torch", precision="floating_pt")
+class Wrong(lv.TorchModel):
+    def step(self, t, inputs, state, c):
+        return {"s_out": len(inputs["a_in"]) * inputs["a_in"]}, state  # of the batch's size
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "trained_here.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def rows(text):
+    return [re.split(r"  +", line.strip()) for line in text.splitlines()[2:]]
+
+
+def test_compare_says_where_a_network_and_a_file_or_two_files_differ(program, tmp_path, capsys):
+    from lavalike.commands.targets import named
+
+    net = named(f"{program}:net")
+    a, b = (
+        slayer.export_hdf5(net, tmp_path / "a.net"),
+        tmp_path / "b.net",
+    )
+    old = net[1].synapse.weight.detach().clone()
+    with torch.no_grad():
+        net[1].synapse.weight[2, 1] += 2
+    slayer.export_hdf5(net, b)
+    assert main(["compare", str(a), str(b)]) == 1
+    (row,) = rows(capsys.readouterr().out)
+    assert row[0] == "layers[1].synapse.weights"
+    assert row[3] == "1 of 15"
+    assert main(["compare", str(a), str(a)]) == 0
+    assert capsys.readouterr().out == "equal\n"
+    assert main(["compare", f"{program}:net", str(b)]) == 0
+    with torch.no_grad():
+        net[1].synapse.weight.copy_(old.mul(-1))
+    assert main(["compare", f"{program}:net", str(a)]) == 1
+    assert "first difference: layer 1" in capsys.readouterr().out
+
+
+def test_check_holds_files_processes_and_models_to_their_rules(program, net_file, capsys):
+    assert main(["check", str(net_file)]) == 0
+    found = rows(capsys.readouterr().out)
+    assert [r[1] for r in found] == ["yes"] * 5
+    assert found[-1][2] == "numba computes it; torch computes it"
+    assert main(["check", f"{program}:lif", "--backend", "numba"]) == 0
+    capsys.readouterr()
+    assert main(["check", f"{program}:Twice", "--model", "Right"]) == 0
+    assert main(["check", f"{program}:Twice", "--model", "Wrong"]) == 1
+    assert "Wrong keeps a model's rules  NO" in capsys.readouterr().out
+
+
+def test_a_file_that_lavas_loader_would_have_clipped_fails_the_check(tmp_path, capsys):
+    import h5py
+
+    net = [
+        slayer.block.cuba.Dense(
+            {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}, 2, 2
+        )
+    ]
+    slayer.export_hdf5(net, tmp_path / "a.net")
+    with h5py.File(tmp_path / "a.net") as ours, h5py.File(tmp_path / "b.net", "w") as theirs:
+        ours.copy("layer", theirs)
+
+        def plain(name, item):
+            for key in list(item.attrs):
+                del item.attrs[key]
+
+        theirs.visititems(plain)
+        theirs["layer/0/weight"][0, 0] = 300
+    assert main(["check", str(tmp_path / "b.net"), "--backend", "numba"]) == 1
+    found = {r[0]: r[1] for r in rows(capsys.readouterr().out)}
+    assert found["nothing is dropped or clipped"] == "NO"
+    assert found["a digest vouches for it"] == "NO"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["check", "PROGRAM:nett"], "has no 'nett'; did you mean 'net'?"),
+        (["check", "PROGRAM:P"], "a process is expected, this is a dict"),
+        (["check", "no_such_module:x"], "no module of that name"),
+        (["check", "none.py:x"], "no such file"),
+        (["check", "none.net"], "there is no such file"),
+        (["check", "none.net", "--model", "M"], "--model=M needs program.py:NAME"),
+        (["compare", "a.net", "b.net", "--input", "x.npy"], "for a trained network"),
+        (["new", "class"], "the folder's name is the package's"),
+        (["new", "full"], "is there already"),
+        (["chekc", "a"], "did you mean 'check'?"),
+        (["demo", "--sed", "3"], "did you mean '--seed'?"),
+        (["new", "a", "--template", "traning"], "did you mean 'training'?"),
+        (["run", "a.net"], "--input, --output"),
+    ],
+)
+def test_every_error_of_the_command_line_is_one_line_and_status_2(
+    given, said, program, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full" / "of").mkdir(parents=True)
+    try:
+        status = main([word.replace("PROGRAM", program.name) for word in given])
+    except SystemExit as e:  # as argparse ends
+        status = e.code
+    text = capsys.readouterr().err
+    assert status == 2
+    assert text.count("\n") == 1
+    assert said in text
+
+
+@pytest.mark.parametrize("kind", ["process", "training", "bss2"])
+def test_a_new_project_passes_its_own_tests(kind, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / f"my-own-{kind}"
+    assert main(["new", str(folder), "--template", kind]) == 0
+    assert "next: cd" in capsys.readouterr().out
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    assert not [p for p in files if "my_project" in p.read_text("utf-8")]
+    project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["name"] == f"my_own_{kind}"
+    monkeypatch.syspath_prepend(folder)
+    (path,) = (folder / "tests").glob("test_*.py")
+    tests = {k: v for k, v in runpy.run_path(str(path)).items() if k.startswith("test_")}
+    assert tests
+    for test in tests.values():
+        test(**dict.fromkeys(inspect.signature(test).parameters, tmp_path))
+    if kind == "process":
+        runpy.run_module(f"my_own_{kind}", run_name="__main__")
+        assert "[[0 0 0 1" in capsys.readouterr().out
+
+
+def test_the_report_of_a_bug_says_what_decides_and_not_who(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    text = doctor.bug_report()
+    assert "OMP_NUM_THREADS=3" in text
+    assert "cores" in text
+    assert os.path.expanduser("~") not in text or os.path.expanduser("~") == "/"
+    assert main(["doctor", "--report"]) == 0

@@ -11,6 +11,8 @@ import warnings
 import pytest
 
 import lavalike
+import lavalike as lv
+from lavalike import bss2, slayer, snn
 from tests import doors
 from tests.doors.table import find
 
@@ -33,6 +35,8 @@ NAMESPACES = [
     "lavalike.backends.torch",
     "lavalike.fused",
     "lavalike.operations",
+    "lavalike.plot",
+    "lavalike.report",
     "lavalike.compat",
     "lavalike.testing",
     "lavalike.snn",
@@ -189,3 +193,52 @@ def test_wrong_arguments_are_named(row):
         row.call()
         wrong = list(row.wrong())
     assert not wrong, f"{row.path}:\n" + "\n".join(wrong)
+
+
+# open by what they are: bases of one's own, and what names come of the caller's
+OPEN = {
+    "Handle",
+    "HXModuleWrapper",
+    "Neuron",
+    "CustomNeuron",
+    "AbstractResidual",
+    "ComplexLayer",
+    "GenericLayer",
+}
+
+
+def _classes(module, seen):
+    for name, value in vars(module).items():
+        if name.startswith("_") or name in OPEN or name.endswith(("Observables", "Handle")):
+            continue
+        if inspect.ismodule(value) and value.__name__.startswith(module.__name__ + "."):
+            if value not in seen:
+                seen.add(value)
+                yield from _classes(value, seen)
+        elif isinstance(value, type) and value.__module__.startswith(module.__name__):
+            yield value
+
+
+@pytest.mark.parametrize(
+    "module",
+    [lv.proc, slayer.block, slayer.neuron, slayer.synapse, snn, bss2.spiking, bss2.perceptron],
+    ids=lambda m: m.__name__,
+)
+def test_an_editor_completes_every_argument(module):
+    open_ = []
+    for kind in {*_classes(module, {module})}:
+        if "__init__" not in {
+            n for c in kind.__mro__ if c.__module__.startswith("lavalike") for n in vars(c)
+        }:
+            continue
+        for p in inspect.signature(kind).parameters.values():
+            if p.kind == p.VAR_KEYWORD and "Unpack" not in str(p.annotation):
+                open_.append(f"{kind.__module__}.{kind.__name__}: {p}")
+    assert not open_
+
+
+def test_what_editors_are_told_of_populations_is_what_they_take():
+    from lavalike.bss2.spiking.population import PopulationModule, Settings
+
+    taken = list(inspect.signature(PopulationModule).parameters)[3:]
+    assert Settings.__optional_keys__ == set(taken)

@@ -52,7 +52,7 @@ ONCE = {text(value): path for path, value in reversed(SESSIONS.items())}
 def test_example(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  # examples draw as users do
     test = doctest.DocTestParser().get_doctest(text(PUBLIC[path]), {**NAMES}, path, path, 0)
     said: list[str] = []
     doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)

@@ -12,12 +12,13 @@ from tests.conftest import ROOT
 
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
-    ("errors", "text", "atomic", "cache", "logs"),
-    ("arguments", "container"),
+    ("errors", "text", "atomic", "cache", "logs", "html", "netx.trust"),
+    ("arguments", "container", "extras"),
+    ("contents",),
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
-    ("fused", "networks"),
+    ("fused", "networks", "plot"),
     ("model",),
     ("bss2",),
     ("compiler",),
@@ -29,10 +30,10 @@ LEVELS = [
     ("netx",),
     ("compiled", "fixed"),
     ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
-    ("bootstrap",),
+    ("bootstrap", "report"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
-    ("demo", "doctor", "mpi"),
+    ("demo", "doctor", "mpi", "commands"),
     ("cli",),
 ]
 LEVEL = {room: k for k, rooms in enumerate(LEVELS) for room in rooms}

@@ -12,6 +12,7 @@ from torch import nn
 
 from lavalike.arguments import TENSOR, Rule, arguments, integer, is_real, real
 from lavalike.errors import InputError, RunError
+from lavalike.extras import needed
 
 RANGE = Rule(
     "a pair (low, high), 0 <= low < high <= 1",
@@ -151,8 +152,7 @@ class AnnSampler(nn.Module):
 
     def plot(self, figsize: tuple[float, float] | None = None) -> Any:
         """Pairs and function, as a matplotlib figure of ``figsize`` inches."""
-        import matplotlib.pyplot as plt
-
+        plt = needed("matplotlib.pyplot", "AnnSampler.plot", "plot")
         centers, z = self._fitted().cpu().numpy(), self.z
         figure, axes = plt.subplots(figsize=figsize)
         axes.plot(z, self.a, ".", alpha=0.05, label="samples")

@@ -127,6 +127,9 @@ class Placement:
     def __str__(self) -> str:
         return str(self.report())
 
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
+
 
 @arguments(input_shape=optional(SHAPE), chips=CHIPS, batch=integer(1))
 def place(

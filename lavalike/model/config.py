@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from lavalike import html
 from lavalike.arguments import (
     FLAG,
     MAPPING,
@@ -314,6 +315,23 @@ class RunConfig:
     @property
     def fixed(self) -> bool:
         return self.precision == "fixed_pt"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            default = one.default if one.default is not MISSING else {}
+            if one.name == "select":
+                value = ", ".join(f"{_shown_key(k)}: {shown(v)}" for k, v in value.items())
+                default = ""
+            if value != default or one.name in ("backend", "precision", "dtype"):
+                rows.append([one.name, value if isinstance(value, str) else shown(value)])
+        others = len(fields(self)) - len(rows)
+        return html.box(
+            "RunConfig",
+            f"{others} others as they are by default",
+            html.table(["", ""], rows, len(rows)),
+        )
 
     def given(self) -> dict[str, Any]:
         """The options of backends that are not their defaults."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,12 +37,17 @@ Setup = Callable[[AbstractProcess], RunConfig]
 BATCH = 2
 PIECES = (3, 1, 5)  # steps of the runs that follow one another
 
-_ONLY = Rule(
-    "names of samples",
-    lambda v: (
-        isinstance(v, Iterable) and not isinstance(v, str) and all(isinstance(x, str) for x in v)
-    ),
-)
+
+def _names(of: str, least: int) -> Rule:
+    return Rule(
+        f"a list of names of {of}",
+        lambda v: (
+            isinstance(v, Collection)
+            and not isinstance(v, str)
+            and len(v) >= least
+            and all(isinstance(x, str) for x in v)
+        ),
+    )
 
 
 def _always(config: RunConfig) -> Setup:
@@ -68,12 +73,16 @@ class Checked:
 
 
 @arguments(
-    name=TEXT, only=optional(_ONLY), options=optional(MAPPING), steps=integer(1), tolerance=real(0)
+    name=TEXT,
+    only=optional(_names("samples", 0)),
+    options=optional(MAPPING),
+    steps=integer(1),
+    tolerance=real(0),
 )
 def check_backend(
     name: str,
     *,
-    only: Iterable[str] | None = None,
+    only: Collection[str] | None = None,
     options: Mapping[str, Any] | None = None,
     steps: int = 16,
     tolerance: float = 1e-9,
@@ -212,6 +221,67 @@ def check_model(
     found = check.itself(config)
     if reference is not None or check.refusal(plain) is None:
         check.equal(config, plain, found)
+
+
+@arguments(
+    process=instance(AbstractProcess, words="a process"),
+    backends=_names("backends", 1),
+    precision=choice("floating_pt", "fixed_pt"),
+    inputs=optional(MAPPING),
+    steps=integer(1),
+    tolerance=real(0),
+)
+def check_process(
+    process: AbstractProcess,
+    *,
+    backends: Collection[str] = ("numba", "torch"),
+    precision: Precision = "floating_pt",
+    inputs: Mapping[str, Any] | None = None,
+    steps: int = 16,
+    tolerance: float = 1e-9,
+) -> Checked:
+    """Hold a process, a whole graph say, to what all are held to, on every backend: a batch is its
+    samples, a run in pieces is one run, what is set acts, and outputs and states are those of the
+    first of ``backends`` that computes it.
+
+    Args:
+        process: as it stands, its Vars' values included; it is left as it was.
+        backends: by name. Default numba and torch.
+        precision: of the runs, fixed_pt to the bit. Default floating_pt.
+        inputs, steps, tolerance: as in :func:`check_model`.
+
+    Returns:
+        Which backends passed and which refused it, as "process, precision, backend".
+
+    Raises ConformanceError: process, backend, what differs, and where; or that every backend
+    refuses the process, and why the first does.
+
+    Example::
+
+        assert check_process(netx.hdf5.Network("mine.net"), precision="fixed_pt").passed
+    """
+    passed: list[str] = []
+    refused: dict[str, str] = {}
+    reference: Setup | None = None
+    for name in backends:
+        own = _always(RunConfig(backend=name, dtype="float64", precision=precision))
+        label = f"{type(process).__name__}, {precision}, {name}"
+        fixed = precision == "fixed_pt"
+        make = functools.partial(copy.deepcopy, process)
+        check = _Check(label, make, fixed, tolerance, steps, inputs)
+        if (refusal := check.refusal(own)) is not None:
+            refused[label] = refusal
+            continue
+        found = check.itself(own)
+        if reference is not None:
+            check.equal(own, reference, found)
+        reference = reference or own
+        passed.append(label)
+    if not passed:
+        raise ConformanceError(
+            f"check_process: no backend computes {process.path}: {next(iter(refused.values()), 'none was named')}"
+        )
+    return Checked(tuple(passed), refused)
 
 
 @dataclass

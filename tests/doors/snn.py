@@ -476,7 +476,7 @@ ROWS = [
         ax=AXES,
         num_steps=bad("3", 1.5, values=(9,)),
         interval=POSITIVE,
-        cmap=bad(3),
+        cmap=bad(3, values=("nonsense",)),
     ),
     row(
         "lavalike.snn.spikeplot.spike_count",

@@ -38,5 +38,15 @@ ROWS = [
         steps=COUNT,
         tolerance=NOT_NEGATIVE,
     ),
+    row(
+        "lavalike.testing.check_process",
+        lambda: {"process": Doubling(), "backends": ["torch"], "steps": 2},
+        process=bad(3, "x", None),
+        backends=bad(3, "numba", None, []),
+        precision=bad(3, None, values=("nonsense",)),
+        inputs=bad(3, "x"),
+        steps=COUNT,
+        tolerance=NOT_NEGATIVE,
+    ),
 ]
-EXEMPT = {"lavalike.testing.Checked": "what check_backend returns"}
+EXEMPT = {"lavalike.testing.Checked": "what check_backend and check_process return"}

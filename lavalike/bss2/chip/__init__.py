@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lavalike import html
 from lavalike.arguments import (
     FLAG,
     arguments,
@@ -234,6 +235,24 @@ class Chip:
         noise = ["noise=..."] if self.noise != Noise() else []
         measured = ["calibration=..."] if self.calibration is not None else []
         return f"Chip({', '.join([f'seed={self.seed}', f'level={self.level!r}', *changed, *noise, *measured])})"
+
+    def _repr_html_(self) -> str:
+        noise = [[f.name, getattr(self.noise, f.name)] for f in dataclasses.fields(Noise)]
+        rows: list[list[object]] = [
+            ["seed", self.seed],
+            ["level", self.level],
+            ["calibrated", self.calibrated],
+            ["gain", f"{self.gain:g} output LSB for input x weight = 1"],
+            ["chips", self.chips],
+            ["calibration", "measured on this chip" if self.calibration is not None else "-"],
+        ]
+        changed = "default" if self.noise == Noise() else "changed"
+        return html.box(
+            "BrainScaleS-2 chip",
+            self.identifier,
+            html.table(["", ""], rows, len(rows)),
+            html.fold(f"noise, {changed}", html.table(["", ""], noise, len(noise))),
+        )
 
     @property
     def identifier(self) -> str:

@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 import torch
 
@@ -51,6 +51,37 @@ if TYPE_CHECKING:
     from lavalike.bss2.spiking.experiment import Experiment
 
 Value = float | torch.Tensor | HXBaseParameter
+
+
+class Readout(TypedDict, total=False):
+    """What every population takes besides, for editors: the arguments of
+    :class:`PopulationModule`."""
+
+    execution_instance: ExecutionInstance | None
+    chip_coordinate: int | None
+    enable_spike_recording: bool
+    enable_cadc_recording: bool
+    enable_cadc_recording_placement_in_dram: bool
+    cadc_readout_source: Any
+    enable_madc_recording: bool
+    record_neuron_id: int | None
+    madc_readout_source: Any
+    placement_constraint: Sequence[Any] | None
+    trace_offset: float | torch.Tensor | None
+    trace_scale: float | torch.Tensor | None
+    cadc_time_shift: float
+    shift_cadc_to_first: bool
+    interpolation_mode: str
+    neuron_structure: int | SingleCompartmentNeuron | None
+
+
+class Settings(Readout, total=False):
+    """And what one that fires does."""
+
+    method: str
+    alpha: float
+
+
 INTERPOLATIONS = ("linear", "nearest")
 READ = ("cadc_readout_source", "madc_readout_source")
 ABOVE_ZERO = ("tau_mem", "tau_syn", "tau_adap", "membrane_capacitance", "exponential_slope")
@@ -469,7 +500,7 @@ class LIF(PopulationModule):
         synapse_dac_bias: Value = 600,
         holdoff_time: Value = 0.0,
         *settings: Any,
-        **named: Any,
+        **named: Unpack[Settings],
     ) -> None:
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(
@@ -529,7 +560,7 @@ class LI(PopulationModule):
         holdoff_time: Value | None = None,
         method: str = "superspike",
         alpha: float = ALPHA,
-        **named: Any,
+        **named: Unpack[Readout],
     ) -> None:
         if "enable_spike_recording" in named:
             raise InputTypeError(
@@ -559,7 +590,7 @@ class LI(PopulationModule):
             **self._settings(settings, named),
         )
 
-    def _settings(self, settings: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    def _settings(self, settings: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return _READOUT.bind(*settings, **named).arguments
         except TypeError as e:
@@ -645,7 +676,7 @@ class AELIF(PopulationModule):
         subthreshold_adaptation: bool = True,
         spike_triggered_adaptation: bool = True,
         *settings: Any,
-        **named: Any,
+        **named: Unpack[Settings],
     ) -> None:
         c = capacitance() if membrane_capacitance is None else membrane_capacitance
         super().__init__(
@@ -702,6 +733,8 @@ class AELIF(PopulationModule):
 class EventPropLIF(LIF):
     """:class:`LIF` with EventProp's gradient; takes an EventPropSynapse's output."""
 
+    __signature__: ClassVar = inspect.signature(LIF)
+
     def __init__(self, size: int, experiment: Experiment, *args: Any, **settings: Any) -> None:
         super().__init__(size, experiment, *args, **{"method": "eventprop"} | settings)
 
@@ -754,6 +787,8 @@ class NeuronExp(_Exponential, LIF):
 
     methods = ("superspike",)
 
+    __signature__: ClassVar = inspect.signature(LIF)
+
     @arguments()
     def __init__(self, size: int, experiment: Experiment, *settings: Any, **named: Any) -> None:
         super().__init__(size, experiment, *settings, **self.defaults(experiment, named))
@@ -761,6 +796,8 @@ class NeuronExp(_Exponential, LIF):
 
 class ReadoutNeuronExp(_Exponential, LI):
     """:class:`LI` in hxtorch's older, exponential form, as :class:`NeuronExp`."""
+
+    __signature__: ClassVar = inspect.signature(LI)
 
     @arguments()
     def __init__(self, size: int, experiment: Experiment, *settings: Any, **named: Any) -> None:

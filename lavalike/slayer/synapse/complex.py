@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, ClassVar
 
@@ -76,6 +77,10 @@ class _Complex(ComplexLayer):
     :mod:`lavalike.slayer.synapse`."""
 
     part: ClassVar[type[layer.Synapse]]
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls) -> None:
+        cls.__signature__ = inspect.signature(cls.part)  # for editors and help()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()

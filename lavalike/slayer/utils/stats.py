@@ -12,6 +12,7 @@ from typing import Any
 from lavalike.arguments import TEXT, arguments
 from lavalike.atomic import write_atomically
 from lavalike.errors import InputError
+from lavalike.extras import needed
 
 GAP = math.nan  # the epochs in which a phase had no samples
 
@@ -301,8 +302,7 @@ class LearningStats:
             figsize: in inches.
             path: folder to write loss.png and accuracy.png to.
         """
-        from matplotlib import pyplot as plt
-
+        plt = needed("matplotlib.pyplot", "LearningStats.plot", "plot")
         first = self.training
         for number, log, name, unit, file in (
             (figures[0], "loss_log", first.loss_str, first.loss_unit, "loss.png"),

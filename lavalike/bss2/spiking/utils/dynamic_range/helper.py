@@ -101,7 +101,7 @@ def record(
     synapse = Synapse(1, size, experiment, transform=partial(linear_saturating, scale=1.0))
     with torch.no_grad():
         synapse.weight.copy_(torch.as_tensor(weight).reshape(-1, 1).expand(size, 1))
-    told = {n: HXParameter(chip_value_of(params, n)) for n in DEFAULTS}
+    told: dict[str, Any] = {n: HXParameter(chip_value_of(params, n)) for n in DEFAULTS}
     if passive:
         told["threshold"] = HXParameter(facts.RANGES["threshold"].high)
     neurons = LIF(

@@ -1,0 +1,1 @@
+"""A perceptron in the loop with a chip."""

@@ -1,0 +1,1 @@
+"""A spiking network, trained and run."""
