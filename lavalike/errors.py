@@ -238,8 +238,12 @@ class ExportError(LavalikeError, ValueError):
 
 
 class MissingExtraError(LavalikeError, ModuleNotFoundError):
-    """A package that this call needs, and others do not, is not installed; the message has the
-    command that installs it. ``name`` is the package's."""
+    """A package that this call needs, and others do not, is not installed. ``name`` is the
+    package's.
+
+    Causes: an extra that was not installed, such as [plot].
+    Remedy: the command that the message has, ``pip install 'lavalike[plot]'``.
+    """
 
 
 class ConformanceError(LavalikeError, AssertionError):
