@@ -50,5 +50,13 @@ def literal(app, what, name, obj, options, lines):
     lines[:] = generate.literal(lines)
 
 
+def signature(app, what, name, obj, options, text, returns):
+    """A process's class takes what its ``__init__`` does; ``__new__`` takes everything."""
+    if what == "class" and text == "(*args, **kwargs)":
+        text = generate.signature(obj)
+    return text, returns
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", literal, priority=100)  # before napoleon

@@ -77,6 +77,7 @@ def literal(lines: list[str]) -> list[str]:
     out: list[str] = []
     block: int | None = None  # the indentation that ends a literal block
     before = ""  # the last line that is not empty
+    session = False  # within a doctest, up to the next empty line
     for k, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
         if line.strip():
@@ -89,7 +90,8 @@ def literal(lines: list[str]) -> list[str]:
             elif block is None and opens:
                 block = len(before) - len(before.lstrip())
             before = line
-        plain = block is None and not line.lstrip().startswith(">>>")
+        session = line.lstrip().startswith(">>>") or (session and bool(line.strip()))
+        plain = block is None and not session
         out.append(_escaped(line) if plain else line)
     return out
 
@@ -103,6 +105,13 @@ def _escaped(line: str) -> str:
     bullet = re.match(r" *\* ", parts[0])
     parts[::2] = [re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", p) for p in parts[::2]]
     return "".join(parts) if bullet is None else "".join(parts).replace("\\*", "*", 1)
+
+
+def signature(cls: type) -> str:
+    """The arguments of a class's ``__init__``, without their types."""
+    found = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in found]
+    return str(inspect.Signature(plain))
 
 
 def chapter(namespace: str) -> str:

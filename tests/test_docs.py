@@ -111,6 +111,10 @@ def test_every_error_says_what_causes_it_and_what_to_do(generate):
     [
         ("a sum::\n\n    x * y\n\nend *", "a sum::\n\n    x * y\n\nend \\*"),
         ("As computed:\n\n    v = v * du\n\nend", "As computed:\n\n::\n\n    v = v * du\n\nend"),
+        (
+            "Example:\n    >>> 2 * x\n    [2 *]\n\na * b",
+            "Example:\n    >>> 2 * x\n    [2 *]\n\na \\* b",
+        ),
         ("**kwargs and ``a * b`` of v_", "\\*\\*kwargs and ``a * b`` of v\\_"),
         (
             "Args:\n    x: one\n        more\n    y: two",
@@ -121,3 +125,10 @@ def test_every_error_says_what_causes_it_and_what_to_do(generate):
 )
 def test_docstrings_are_plain_text(generate, text, shown):
     assert generate.literal(text.split("\n")) == shown.split("\n")
+
+
+def test_a_process_is_shown_with_its_own_arguments(generate):
+    from lavalike.proc import Dense, Recorder
+
+    assert generate.signature(Recorder) == "(*, ring=None, to=None, name=None)"
+    assert generate.signature(Dense).startswith("(*, weights, ")
