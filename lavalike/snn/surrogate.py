@@ -133,6 +133,10 @@ class custom_surrogate(Custom):
     To be fused it is written in torch's element-wise operations; to be pickled it is a function of
     a module. InputError where a function of three is not proportional to ``grad``: such a gradient
     is no surrogate's, write a ``torch.autograd.Function`` and give its ``apply``.
+
+    Example:
+        >>> spike_grad = snn.surrogate.custom_surrogate(lambda x: 1 / (1 + 10 * x.abs()) ** 2)
+        >>> spk, mem = snn.Leaky(0.9, spike_grad=spike_grad)(torch.rand(4, 10), torch.zeros(4, 10))
     """
 
     def __post_init__(self) -> None:

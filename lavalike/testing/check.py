@@ -61,11 +61,6 @@ class Checked:
     Attributes:
         passed: samples that the backend computes, "process, precision".
         refused: the others, and the error that says so.
-
-    Example:
-        >>> from lavalike.testing import check_backend
-        >>> check_backend("numba", only=["Dense"], steps=4).refused
-        {}
     """
 
     passed: tuple[str, ...]

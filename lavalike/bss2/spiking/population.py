@@ -531,12 +531,8 @@ class LI(PopulationModule):
 
     Example:
         >>> experiment = bss2.spiking.Experiment(mock=True)
-        >>> synapse, li = bss2.spiking.Synapse(20, 3, experiment), bss2.spiking.LI(3, experiment)
-        >>> spikes = bss2.spiking.LIFObservables(spikes=(torch.rand(50, 4, 20) < 0.1).float())
-        >>> handle = li(synapse(spikes))
-        >>> bss2.spiking.run(experiment, 50)
-        >>> handle.membrane_cadc.shape
-        torch.Size([50, 4, 3])
+        >>> bss2.spiking.LI(3, experiment).size
+        3
     """
 
     output_type = LIObservables
